@@ -1,0 +1,70 @@
+//! One try at a step.
+
+use super::artifact::ArtifactRef;
+use super::budget::Usage;
+use super::id::{At, AttemptId, TaskId};
+use super::order::Step;
+use serde::{Deserialize, Serialize};
+
+/// An attempt: numbered, never reused, with one reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number in the run.
+    pub id: AttemptId,
+    /// The step.
+    pub step: Step,
+    /// The task, for `Develop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// The engine's kind.
+    pub engine: String,
+    /// When it was ordered.
+    pub started_at: At,
+    /// What was set aside for it.
+    pub reserved: Usage,
+    /// How it ended; `None` = live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: At,
+    /// How.
+    pub ending: Ending,
+    /// Why, or what it said of itself; capped.
+    pub why: String,
+    /// What was charged.
+    pub charged: Usage,
+    /// The engine's session, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// What it left.
+    #[serde(default)]
+    pub artifacts: Vec<ArtifactRef>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It reported what was asked and was believed.
+    Succeeded,
+    /// It failed, or what it reported was refused.
+    Failed,
+    /// It asked instead.
+    Asked,
+    /// It died.
+    Lost,
+    /// It was told to stop.
+    Stopped,
+}
+
+impl Attempt {
+    /// Whether it is still going.
+    pub fn live(&self) -> bool {
+        self.ended.is_none()
+    }
+}

@@ -1,0 +1,132 @@
+//! The ledger: set aside before, settled after. What is spent never passes a limit by more than the calls in flight.
+
+use super::id::AttemptId;
+use super::policy::StepLimits;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Limits of a whole run. Rounds are goings-back after review, red checks at the head, or CI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Tokens; `None` = not limited (engines without a model use none).
+    pub tokens: Option<u64>,
+    /// Cost in micro-USD; `None` = not limited.
+    pub cost_micros: Option<u64>,
+    /// Wall time of attempts and checks added up, in seconds. Waiting for people costs nothing.
+    pub wall_secs: u64,
+    /// Rounds of rework before a person is asked.
+    pub rounds: u32,
+    /// Attempts of all roles together.
+    pub attempts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { tokens: None, cost_micros: None, wall_secs: 4 * 3600, rounds: 3, attempts: 64 }
+    }
+}
+
+/// An amount used or set aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens, in and out.
+    pub tokens: u64,
+    /// Micro-USD.
+    pub cost_micros: u64,
+    /// Milliseconds of wall time.
+    pub wall_ms: u64,
+}
+
+impl Usage {
+    /// The sum, saturating: a lying engine must not wrap the ledger round.
+    pub fn plus(self, o: Usage) -> Usage {
+        Usage {
+            tokens: self.tokens.saturating_add(o.tokens),
+            cost_micros: self.cost_micros.saturating_add(o.cost_micros),
+            wall_ms: self.wall_ms.saturating_add(o.wall_ms),
+        }
+    }
+}
+
+/// More of something, given by a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raise {
+    /// More tokens.
+    pub tokens: u64,
+    /// More micro-USD.
+    pub cost_micros: u64,
+    /// More seconds of wall time.
+    pub wall_secs: u64,
+    /// More rounds.
+    pub rounds: u32,
+    /// More attempts.
+    pub attempts: u32,
+}
+
+impl Limits {
+    /// These limits, raised.
+    pub fn raised(self, r: &Raise) -> Limits {
+        Limits {
+            tokens: self.tokens.map(|t| t.saturating_add(r.tokens)),
+            cost_micros: self.cost_micros.map(|c| c.saturating_add(r.cost_micros)),
+            wall_secs: self.wall_secs.saturating_add(r.wall_secs),
+            rounds: self.rounds.saturating_add(r.rounds),
+            attempts: self.attempts.saturating_add(r.attempts),
+        }
+    }
+}
+
+/// What a run has spent and set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Settled.
+    pub spent: Usage,
+    /// Set aside, by attempt.
+    pub reserved: BTreeMap<AttemptId, Usage>,
+}
+
+impl Ledger {
+    /// Spent and set aside together.
+    pub fn committed(&self) -> Usage {
+        self.reserved.values().fold(self.spent, |sum, r| sum.plus(*r))
+    }
+
+    /// The worst case an attempt at `step` may cost within `limits`, or what ran out.
+    ///
+    /// The grant is the step's own limit cut to what is left, so that the attempt's order carries a cap that keeps the
+    /// run inside its limit.
+    pub fn grant(&self, step: &StepLimits, limits: &Limits) -> Result<Usage, &'static str> {
+        let used = self.committed();
+        let left_ms = (limits.wall_secs.saturating_mul(1000)).saturating_sub(used.wall_ms);
+        if left_ms == 0 {
+            return Err("wall time");
+        }
+        let cut = |limit: Option<u64>, used: u64, step: Option<u64>, what| match limit {
+            None => Ok(step.unwrap_or(0)),
+            Some(limit) => match limit.saturating_sub(used) {
+                0 => Err(what),
+                left => Ok(step.unwrap_or(left).min(left)),
+            },
+        };
+        Ok(Usage {
+            tokens: cut(limits.tokens, used.tokens, step.tokens, "tokens")?,
+            cost_micros: cut(limits.cost_micros, used.cost_micros, step.cost_micros, "money")?,
+            wall_ms: step.wall_secs.saturating_mul(1000).min(left_ms),
+        })
+    }
+
+    /// Sets `amount` aside for an attempt.
+    pub fn reserve(&mut self, attempt: AttemptId, amount: Usage) {
+        self.reserved.insert(attempt, amount);
+    }
+
+    /// Turns a reservation into spending: the usage reported, or all of it when none was.
+    pub fn settle(&mut self, attempt: AttemptId, usage: Option<Usage>) -> Usage {
+        let Some(reserved) = self.reserved.remove(&attempt) else { return Usage::default() };
+        let amount = usage.unwrap_or(reserved);
+        self.spent = self.spent.plus(amount);
+        amount
+    }
+}

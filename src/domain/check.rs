@@ -1,0 +1,100 @@
+//! Commands Skep itself runs to find out whether something is true.
+
+use super::artifact::ArtifactRef;
+use super::id::TaskId;
+use serde::{Deserialize, Serialize};
+
+/// What a check is for. The order is the order of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// Prepares the checkout (installs dependencies). A red setup stops the rest.
+    Setup,
+    /// Tests.
+    Test,
+    /// Linters and formatters.
+    Lint,
+    /// Security scanners.
+    Scan,
+}
+
+/// One check of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckSpec {
+    /// Its name, unique in the project (`test`, `lint`).
+    pub name: String,
+    /// What it is for.
+    pub kind: CheckKind,
+    /// The command line, given to `sh -c` in a fresh checkout. From a person or the base commit only, never from an agent.
+    pub command: String,
+    /// Its time limit in seconds.
+    pub limit_secs: u64,
+    /// Where it writes JUnit XML, relative to the checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub junit: Option<String>,
+}
+
+/// Which commit is checked, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// A task's commit, before it is integrated.
+    Task(TaskId),
+    /// The head of the run's branch, before review.
+    Head,
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// The check's name.
+    pub name: String,
+    /// What it is for.
+    pub kind: CheckKind,
+    /// Whether it ended with exit code 0 within its limits (and its report, if any, has no failures).
+    pub green: bool,
+    /// The exit code; `None` when it was killed (time limit, signal) or could not start.
+    pub exit: Option<i32>,
+    /// How long it ran, in milliseconds.
+    pub duration_ms: u64,
+    /// Why it is red, in a sentence; empty when green.
+    #[serde(default)]
+    pub why: String,
+    /// The end of its output, at most 4 KiB, control characters removed.
+    #[serde(default)]
+    pub tail: String,
+    /// Tests seen in its JUnit report: (run, failed, skipped).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestCounts>,
+    /// Its output and report, kept whole (capped).
+    #[serde(default)]
+    pub artifacts: Vec<ArtifactRef>,
+}
+
+/// Counts from a JUnit report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestCounts {
+    /// Test cases run, failed and skipped ones included.
+    pub run: u64,
+    /// Test cases failed or in error.
+    pub failed: u64,
+    /// Test cases skipped.
+    pub skipped: u64,
+}
+
+/// Whether the results let the commit through: at least one check ran, and all are green.
+pub fn all_green(results: &[CheckResult]) -> bool {
+    !results.is_empty() && results.iter().all(|r| r.green)
+}
+
+/// The failures as a text for the next attempt or a person: name, why, end of output.
+pub fn failures(results: &[CheckResult]) -> String {
+    if results.is_empty() {
+        return "no check ran, so nothing is proven".to_owned();
+    }
+    let mut text = String::new();
+    for r in results.iter().filter(|r| !r.green) {
+        text.push_str(&format!("check {} is red: {}\n{}\n", r.name, r.why, r.tail.trim_end()));
+    }
+    text
+}

@@ -1,0 +1,243 @@
+//! The acts on the world: decided, journaled, then done, known by their keys. And how each ends.
+
+use super::change::{ChangeRef, Observation, StatusState};
+use super::check::{CheckResult, CheckSpec, Scope};
+use super::id::{AttemptId, ChangeNumber, Sha, TaskId};
+use super::order::Order;
+use serde::{Deserialize, Serialize};
+
+/// Everything a run may ask of the world. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the
+/// others with [`super::Event::Done`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Start an attempt. Begun twice = lost: it is never carried out again.
+    Start {
+        /// The order.
+        order: Box<Order>,
+    },
+    /// Run the checks on a commit in a fresh checkout.
+    Check {
+        /// Which commit, and why.
+        scope: Scope,
+        /// The commit.
+        sha: Sha,
+        /// The checks.
+        checks: Vec<CheckSpec>,
+    },
+    /// Put a task's commits on the run's branch.
+    Integrate {
+        /// The task.
+        task: TaskId,
+        /// The commit its work started from.
+        from: Sha,
+        /// Its commit.
+        head: Sha,
+        /// The run's head it goes on.
+        onto: Sha,
+    },
+    /// Move the run's own commits (after `from`) onto a base that moved.
+    Rebase {
+        /// The base they sit on.
+        from: Sha,
+        /// The run's head.
+        head: Sha,
+        /// The new base.
+        onto: Sha,
+    },
+    /// Make the run's branch on the forge point at this commit.
+    Push {
+        /// The commit.
+        sha: Sha,
+    },
+    /// Open the change, or bring its text up to date.
+    EnsureChange {
+        /// The commit it shows.
+        head: Sha,
+        /// Whether it is a draft still.
+        draft: bool,
+        /// Its title.
+        title: String,
+        /// Its text, Markdown.
+        body: String,
+    },
+    /// Say something on the change, once.
+    Comment {
+        /// The change.
+        change: ChangeNumber,
+        /// The text, Markdown; the effect's key is its hidden marker.
+        text: String,
+    },
+    /// Set Skep's own status on a commit.
+    SetStatus {
+        /// The commit.
+        sha: Sha,
+        /// The context (`skep/checks`, `skep/review`).
+        context: String,
+        /// The state.
+        state: StatusState,
+        /// A line for people.
+        text: String,
+    },
+    /// Look at the change and the base branch.
+    Observe {
+        /// The change.
+        change: ChangeNumber,
+    },
+    /// Put exactly this commit on the base branch, if the base is still this.
+    Land {
+        /// The change.
+        change: ChangeNumber,
+        /// The commit.
+        head: Sha,
+        /// The base it was proven against.
+        base: Sha,
+    },
+    /// Close the change without merging.
+    Close {
+        /// The change.
+        change: ChangeNumber,
+    },
+    /// Give the workspace back, keeping unlanded work under WIP refs.
+    Release,
+    /// Stop an attempt.
+    Stop {
+        /// Which.
+        attempt: AttemptId,
+    },
+}
+
+/// An effect without its payload: what the run remembers while it is pending.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tag {
+    /// `Start`.
+    Start(AttemptId),
+    /// `Check`.
+    Check(Scope, Sha),
+    /// `Integrate`.
+    Integrate(TaskId, Sha),
+    /// `Rebase`.
+    Rebase(Sha),
+    /// `Push`.
+    Push(Sha),
+    /// `EnsureChange`: head, draft.
+    EnsureChange(Sha, bool),
+    /// `Comment`.
+    Comment,
+    /// `SetStatus`.
+    SetStatus,
+    /// `Observe`.
+    Observe,
+    /// `Land`.
+    Land(Sha),
+    /// `Close`.
+    Close,
+    /// `Release`.
+    Release,
+    /// `Stop`.
+    Stop(AttemptId),
+}
+
+impl Effect {
+    /// Its tag.
+    pub fn tag(&self) -> Tag {
+        match self {
+            Effect::Start { order } => Tag::Start(order.attempt),
+            Effect::Check { scope, sha, .. } => Tag::Check(*scope, sha.clone()),
+            Effect::Integrate { task, onto, .. } => Tag::Integrate(*task, onto.clone()),
+            Effect::Rebase { onto, .. } => Tag::Rebase(onto.clone()),
+            Effect::Push { sha } => Tag::Push(sha.clone()),
+            Effect::EnsureChange { head, draft, .. } => Tag::EnsureChange(head.clone(), *draft),
+            Effect::Comment { .. } => Tag::Comment,
+            Effect::SetStatus { .. } => Tag::SetStatus,
+            Effect::Observe { .. } => Tag::Observe,
+            Effect::Land { head, .. } => Tag::Land(head.clone()),
+            Effect::Close { .. } => Tag::Close,
+            Effect::Release => Tag::Release,
+            Effect::Stop { attempt } => Tag::Stop(*attempt),
+        }
+    }
+}
+
+impl Tag {
+    /// Its name for people, logs and spans.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Tag::Start(_) => "start",
+            Tag::Check(..) => "check",
+            Tag::Integrate(..) => "integrate",
+            Tag::Rebase(_) => "rebase",
+            Tag::Push(_) => "push",
+            Tag::EnsureChange(..) => "ensure_change",
+            Tag::Comment => "comment",
+            Tag::SetStatus => "set_status",
+            Tag::Observe => "observe",
+            Tag::Land(_) => "land",
+            Tag::Close => "close",
+            Tag::Release => "release",
+            Tag::Stop(_) => "stop",
+        }
+    }
+}
+
+/// How an effect ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Done {
+    /// The checks ran (green or red).
+    Checked {
+        /// One result each.
+        results: Vec<CheckResult>,
+        /// How long they took together, in milliseconds.
+        wall_ms: u64,
+    },
+    /// The work is on the branch; this is its new head.
+    Moved {
+        /// The new head.
+        head: Sha,
+        /// The diff from the run's base to it.
+        diff: super::change::DiffStat,
+    },
+    /// It does not fit.
+    Conflict {
+        /// The paths in conflict.
+        paths: Vec<String>,
+    },
+    /// The change is there.
+    Ensured {
+        /// Which.
+        change: ChangeRef,
+    },
+    /// What was seen.
+    Observed {
+        /// All of it.
+        observation: Observation,
+    },
+    /// It is on the base branch.
+    Landed {
+        /// The commit there.
+        sha: Sha,
+    },
+    /// The base or the head is not what it was; nothing was done.
+    Stale {
+        /// What was found, in words.
+        why: String,
+    },
+    /// It is done; there is nothing to tell.
+    Ok,
+    /// It could not be done.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Why an effect could not be done, after the retries its kind allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What happened, to what, and why.
+    pub what: String,
+    /// What a person can do about it.
+    pub fix: String,
+}

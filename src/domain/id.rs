@@ -1,0 +1,141 @@
+//! Newtypes for every id, sha and amount of time, so that no two can be mixed up.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// A moment, in milliseconds since the Unix epoch. Order is never taken from it (P14): sequence numbers order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct At(pub i64);
+
+impl At {
+    /// This moment plus `secs` seconds.
+    pub fn plus_secs(self, secs: u64) -> At {
+        At(self.0.saturating_add(i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)))
+    }
+}
+
+/// A run's id: a UUIDv7, drawn once at intake. Written as 32 hex digits; its last eight are its short form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(pub Uuid);
+
+impl RunId {
+    /// The last eight hex digits: random in a UUIDv7, so they tell runs of one minute apart.
+    pub fn short(&self) -> String {
+        let whole = self.to_string();
+        whole[whole.len() - 8..].to_owned()
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.simple())
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = uuid::Error;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Uuid::try_parse(&text).map(RunId)
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> String {
+        id.to_string()
+    }
+}
+
+macro_rules! counted {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u32);
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+    };
+}
+
+counted!(
+    /// A task of a run, counted from 1 (`t1`).
+    TaskId, "t"
+);
+counted!(
+    /// An attempt of a run, counted from 1 (`a1`), never reused.
+    AttemptId, "a"
+);
+counted!(
+    /// A block of a run, counted from 1 (`b1`). `UNBLOCK #b1` names it.
+    BlockId, "b"
+);
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str { &self.0 }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(&self.0) }
+        }
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self { Self(text.to_owned()) }
+        }
+    };
+}
+
+text!(
+    /// A git commit id, 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
+    Sha
+);
+text!(
+    /// The SHA-256 of an artifact's bytes, 64 lower-case hex digits.
+    Digest
+);
+text!(
+    /// A person or a program known to Skep: `local:<login>`, `token:<name>`, `skep`.
+    Principal
+);
+text!(
+    /// The key of an effect: `<seq>.<ordinal>` of the journal row that decided it. Unique in its run, for ever.
+    EffectKey
+);
+
+impl Sha {
+    /// The first ten digits, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..10).unwrap_or(&self.0)
+    }
+}
+
+impl Principal {
+    /// Skep itself. Never counts as a person.
+    pub fn skep() -> Principal {
+        Principal("skep".to_owned())
+    }
+    /// Whether this is a person and not Skep.
+    pub fn is_person(&self) -> bool {
+        self.0 != "skep"
+    }
+}
+
+/// A change's number on its forge (the number of the pull request).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChangeNumber(pub u64);
+
+impl fmt::Display for ChangeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

@@ -1,0 +1,48 @@
+//! The product, pure: what a run is and what may happen to it.
+//!
+//! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`At`], ids are counted, never drawn.
+//! May use: std, serde, thiserror, and two libraries without effects (`uuid` as a type, `globset`).
+
+pub mod artifact;
+pub mod attempt;
+pub mod block;
+pub mod budget;
+pub mod change;
+pub mod check;
+pub mod decide;
+pub mod effect;
+pub mod escalation;
+pub mod event;
+pub mod gate;
+pub mod goal;
+pub mod id;
+pub mod order;
+pub mod plan;
+pub mod policy;
+pub mod project;
+pub mod refusal;
+pub mod report;
+pub mod run;
+pub mod slots;
+pub mod status;
+pub mod task;
+
+pub use artifact::{ArtifactKind, ArtifactRef};
+pub use attempt::{Attempt, Ended, Ending};
+pub use block::{Answer, Block, BlockKind, Subject};
+pub use budget::{Ledger, Limits, Raise, Usage};
+pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
+pub use check::{CheckKind, CheckResult, CheckSpec, Scope};
+pub use decide::{Decision, decide, open};
+pub use effect::{Done, Effect, Failure, Tag};
+pub use event::{Event, Opened};
+pub use goal::{Goal, GoalSource};
+pub use id::{At, AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, RunId, Sha, TaskId};
+pub use order::{EngineSpec, Note, Order, Role, Step};
+pub use plan::{Plan, TaskSpec};
+pub use policy::{Policy, StepLimits, StepTable};
+pub use project::{Project, ProjectName};
+pub use refusal::Refusal;
+pub use report::{Finding, Report, Reported, Verdict};
+pub use run::{Outcome, Phase, Run, Settings};
+pub use task::{Stage, Task};

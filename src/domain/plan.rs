@@ -1,0 +1,80 @@
+//! The manager's tasks with their needs: a DAG, checked before it is believed.
+
+use super::policy::Policy;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// One task as the manager wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Its name within the plan (`parser`), unique; needs refer to it.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// What is to be done, whole.
+    pub text: String,
+    /// Names of tasks that must be integrated first.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Path patterns it may touch; empty = any the policy allows.
+    #[serde(default)]
+    pub paths: Vec<String>,
+}
+
+/// A plan: a revision is a new plan, never an edit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Counted from 1; 0 = no plan yet.
+    pub revision: u32,
+    /// Whether a person approved it, where the policy asks for that.
+    pub approved: bool,
+}
+
+/// Why these tasks are not a usable plan, in words for the manager's next attempt; `None` when they are.
+pub fn refuse(tasks: &[TaskSpec], policy: &Policy) -> Option<String> {
+    if tasks.is_empty() {
+        return Some("the plan has no task".to_owned());
+    }
+    if tasks.len() > policy.max_tasks as usize {
+        return Some(format!("the plan has {} tasks, the policy allows {}", tasks.len(), policy.max_tasks));
+    }
+    let mut names = BTreeSet::new();
+    for t in tasks {
+        if t.name.trim().is_empty() || t.name.len() > 64 {
+            return Some(format!("task name {:?} is empty or longer than 64 bytes", t.name));
+        }
+        if t.title.len() > 300 || t.text.len() > super::goal::GOAL_BYTES_MAX {
+            return Some(format!("task {:?} has a title over 300 bytes or a text over 64 KiB", t.name));
+        }
+        if !names.insert(t.name.as_str()) {
+            return Some(format!("two tasks are named {:?}", t.name));
+        }
+        for pattern in &t.paths {
+            if let Err(why) = super::policy::glob(pattern) {
+                return Some(format!("task {:?}: {why}", t.name));
+            }
+        }
+    }
+    for t in tasks {
+        if let Some(need) = t.needs.iter().find(|n| !names.contains(n.as_str())) {
+            return Some(format!("task {:?} needs {need:?}, which is not in the plan", t.name));
+        }
+    }
+    // Kahn: take away tasks whose needs are gone; what stays is a cycle.
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let before = done.len();
+        for t in tasks {
+            if t.needs.iter().all(|n| done.contains(n.as_str())) {
+                done.insert(&t.name);
+            }
+        }
+        if done.len() == tasks.len() {
+            return None;
+        }
+        if done.len() == before {
+            let stuck = tasks.iter().find(|t| !done.contains(t.name.as_str()))?;
+            return Some(format!("task {:?} waits for itself through its needs", stuck.name));
+        }
+    }
+}

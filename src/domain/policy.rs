@@ -1,0 +1,205 @@
+//! The rules a run is born with, pinned. A change of configuration touches new runs only.
+
+use super::budget::Limits;
+use super::change::{Concern, DiffStat, FileKind};
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+/// Limits of one attempt at a step, and how many attempts it gets before a person is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepLimits {
+    /// Attempts before a person is asked. A restart's losses do not count.
+    pub tries: u32,
+    /// Wall time of one attempt, in seconds.
+    pub wall_secs: u64,
+    /// Tokens of one attempt; `None` = the run's limit alone.
+    #[serde(default)]
+    pub tokens: Option<u64>,
+    /// Cost of one attempt in micro-USD; `None` = the run's limit alone.
+    #[serde(default)]
+    pub cost_micros: Option<u64>,
+}
+
+/// The limits of every step (mission M2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StepTable {
+    /// A scout's look around.
+    pub explore: StepLimits,
+    /// The manager's plan.
+    pub plan: StepLimits,
+    /// A dev's work on a task.
+    pub develop: StepLimits,
+    /// A reviewer's verdict.
+    pub review: StepLimits,
+    /// One act of ops (checks, push, change, land).
+    pub ops: StepLimits,
+}
+
+const fn step(tries: u32, minutes: u64) -> StepLimits {
+    StepLimits { tries, wall_secs: minutes * 60, tokens: None, cost_micros: None }
+}
+
+impl Default for StepTable {
+    fn default() -> Self {
+        Self { explore: step(1, 2), plan: step(2, 2), develop: step(2, 20), review: step(2, 15), ops: step(2, 15) }
+    }
+}
+
+/// The policy of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Limits per step.
+    pub steps: StepTable,
+    /// Limits of the whole run.
+    pub limits: Limits,
+    /// Tasks worked on at the same time.
+    pub width: u32,
+    /// The most tasks a plan may have.
+    pub max_tasks: u32,
+    /// Losses of one step by dead processes before a person is asked (a step that kills Skep must not do so for ever).
+    pub max_losses: u32,
+    /// Whether a scout looks around before the plan.
+    pub explore: bool,
+    /// Whether a person approves the plan.
+    pub approve_plan: bool,
+    /// Whether a person approves the merge. Off only together with `auto_merge_low_risk`'s guards.
+    pub approve_merge: bool,
+    /// Whether the person who asked for the run may approve it.
+    pub self_approval: bool,
+    /// Path patterns whose change needs a person's approval of its own.
+    pub protected: Vec<String>,
+    /// Path patterns that must not be changed at all.
+    pub forbidden: Vec<String>,
+    /// Path patterns that may be changed; empty = all.
+    pub allowed: Vec<String>,
+    /// Status contexts that must be green on the forge.
+    pub required_statuses: Vec<String>,
+    /// Deleting more files than this needs a person.
+    pub max_deleted: u64,
+    /// Changing more files than this needs a person.
+    pub max_files: u64,
+    /// Adding and removing more lines than this needs a person.
+    pub max_lines: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let list = |items: &[&str]| items.iter().map(|s| (*s).to_owned()).collect();
+        Self {
+            steps: StepTable::default(),
+            limits: Limits::default(),
+            width: 2,
+            max_tasks: 20,
+            max_losses: 3,
+            explore: false,
+            approve_plan: false,
+            approve_merge: true,
+            self_approval: true,
+            // CI, ownership and the rules agents read decide what is proven and by whom: a person looks (M12).
+            protected: list(&[
+                ".skep.toml",
+                ".github/workflows/**",
+                ".gitlab-ci.yml",
+                ".gitea/**",
+                ".forgejo/**",
+                "**/CODEOWNERS",
+                "**/AGENTS.md",
+                "**/CLAUDE.md",
+            ]),
+            // A nested repository or an attribute file can make git run or hide things.
+            forbidden: list(&["**/.git", "**/.git/**", ".gitmodules"]),
+            allowed: Vec::new(),
+            required_statuses: Vec::new(),
+            max_deleted: 20,
+            max_files: 200,
+            max_lines: 5_000,
+        }
+    }
+}
+
+/// Compiles one path pattern: `*` stays within a folder, `**` crosses folders.
+pub fn glob(pattern: &str) -> Result<GlobMatcher, String> {
+    if pattern.len() > 256 {
+        return Err(format!("path pattern of {} bytes is longer than 256", pattern.len()));
+    }
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map(|g| g.compile_matcher())
+        .map_err(|e| format!("path pattern {pattern:?} is not usable: {}", e.kind()))
+}
+
+/// Whether `path` matches any pattern. A pattern that does not compile matches everything: a broken rule must not open a door.
+pub fn matches_any(patterns: &[String], path: &str) -> bool {
+    patterns.iter().any(|p| glob(p).map(|g| g.is_match(path)).unwrap_or(true))
+}
+
+impl Policy {
+    /// What a person should know about a diff before it goes on; empty = nothing.
+    pub fn concerns(&self, diff: &DiffStat) -> Vec<Concern> {
+        let mut found = Vec::new();
+        let protected: Vec<String> =
+            diff.paths().filter(|p| matches_any(&self.protected, p)).map(str::to_owned).collect();
+        if !protected.is_empty() {
+            found.push(Concern::Protected { paths: protected });
+        }
+        let deleted = diff.files.iter().filter(|f| f.kind == FileKind::Deleted).count() as u64;
+        if deleted > self.max_deleted {
+            found.push(Concern::Deletes { files: deleted, most: self.max_deleted });
+        }
+        if diff.files_total > self.max_files || diff.lines() > self.max_lines {
+            found.push(Concern::Large { files: diff.files_total, lines: diff.lines() });
+        }
+        found
+    }
+
+    /// The first path of the diff that may not be touched at all, by the policy or by the task's own paths.
+    pub fn forbids(&self, diff: &DiffStat, task_paths: &[String]) -> Option<String> {
+        diff.paths()
+            .find(|p| {
+                matches_any(&self.forbidden, p)
+                    || (!self.allowed.is_empty() && !matches_any(&self.allowed, p))
+                    || (!task_paths.is_empty() && !matches_any(task_paths, p))
+            })
+            .map(str::to_owned)
+    }
+
+    /// This policy made stricter by `other` (a repository's own `.skep.toml`): it can tighten, never loosen.
+    pub fn tightened(mut self, other: &Tightening) -> Policy {
+        self.protected.extend(other.protected.iter().cloned());
+        self.forbidden.extend(other.forbidden.iter().cloned());
+        self.approve_plan |= other.approve_plan;
+        self.approve_merge |= other.approve_merge;
+        let min = |mine: u64, theirs: Option<u64>| theirs.map_or(mine, |t| mine.min(t));
+        self.max_deleted = min(self.max_deleted, other.max_deleted);
+        self.max_files = min(self.max_files, other.max_files);
+        self.max_lines = min(self.max_lines, other.max_lines);
+        self.required_statuses.extend(other.required_statuses.iter().cloned());
+        self
+    }
+}
+
+/// What a repository may ask for: each field only ever makes the policy stricter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tightening {
+    /// More protected paths.
+    pub protected: Vec<String>,
+    /// More forbidden paths.
+    pub forbidden: Vec<String>,
+    /// More required statuses.
+    pub required_statuses: Vec<String>,
+    /// Ask for a person's approval of the plan.
+    pub approve_plan: bool,
+    /// Ask for a person's approval of the merge.
+    pub approve_merge: bool,
+    /// A lower limit on deleted files.
+    pub max_deleted: Option<u64>,
+    /// A lower limit on changed files.
+    pub max_files: Option<u64>,
+    /// A lower limit on changed lines.
+    pub max_lines: Option<u64>,
+}

@@ -1,0 +1,87 @@
+//! A repository on a forge, with its policy, checks and engines: what a run's settings are taken from.
+
+use super::check::CheckSpec;
+use super::order::{EngineSpec, Role};
+use super::policy::Policy;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A project's name: 1 to 64 of `a-z 0-9 - _ .`, not starting with a dash or a dot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProjectName(String);
+
+impl ProjectName {
+    /// Checks the form.
+    pub fn new(name: &str) -> Result<Self, String> {
+        let good = (1..=64).contains(&name.len())
+            && !name.starts_with(['-', '.'])
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
+        if good {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(format!(
+                "project name {name:?} is not usable: use 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+            ))
+        }
+    }
+    /// A usable name made from any text (the last part of a path or URL, say).
+    pub fn from_text(text: &str) -> Self {
+        let mut name: String = text
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '-' })
+            .collect();
+        while name.starts_with(['-', '.']) {
+            name.remove(0);
+        }
+        name.truncate(48);
+        if name.is_empty() {
+            name.push_str("project");
+        }
+        Self(name)
+    }
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for ProjectName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::new(&name)
+    }
+}
+
+impl From<ProjectName> for String {
+    fn from(name: ProjectName) -> String {
+        name.0
+    }
+}
+
+/// A project as it is stored. A run copies what it needs from it at its start and never looks again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    /// Its name, unique.
+    pub name: ProjectName,
+    /// The repository: an absolute path, or a URL (`file`, `https`, `ssh`).
+    pub repo: String,
+    /// The branch changes land on; `None` takes the repository's default branch.
+    pub base: Option<String>,
+    /// What run branches start with, `skep` by default.
+    pub branch_prefix: String,
+    /// The project's checks; empty = `.skep.toml` at the base commit, else detected.
+    pub checks: Vec<CheckSpec>,
+    /// Engines by role, over the configured defaults.
+    pub engines: BTreeMap<Role, EngineSpec>,
+    /// Its policy.
+    pub policy: Policy,
+}

@@ -1,0 +1,107 @@
+//! The typed message that ends an attempt: exactly one each.
+
+use super::artifact::ArtifactRef;
+use super::budget::Usage;
+use super::change::DiffStat;
+use super::id::{AttemptId, Sha};
+use super::plan::TaskSpec;
+use serde::{Deserialize, Serialize};
+
+/// A report with what it cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// The attempt that ends.
+    pub attempt: AttemptId,
+    /// How.
+    pub report: Report,
+    /// What was used; `None` = not known, the whole reservation is charged.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// The engine's session, where there is one.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// What it left.
+    #[serde(default)]
+    pub artifacts: Vec<ArtifactRef>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// The scout's findings.
+    Explored {
+        /// For the manager.
+        notes: String,
+    },
+    /// The manager's tasks.
+    Planned {
+        /// In plan order.
+        tasks: Vec<TaskSpec>,
+    },
+    /// The dev's work, committed by Skep from what the worktree held. An empty diff is reported too, and refused.
+    Developed {
+        /// The commit; the order's head when nothing changed.
+        head: Sha,
+        /// Against the order's head.
+        diff: DiffStat,
+        /// What it says it did.
+        summary: String,
+    },
+    /// The reviewer's verdict on exactly `head`.
+    Reviewed {
+        /// The commit judged.
+        head: Sha,
+        /// The verdict.
+        verdict: Verdict,
+        /// What was found.
+        findings: Vec<Finding>,
+        /// In a sentence or two.
+        summary: String,
+    },
+    /// It needs an answer before it can go on.
+    Asked {
+        /// What it needs to know.
+        question: String,
+    },
+    /// It failed: a fact about the work or the engine.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// It is gone: panic, killed process, restart. Charged in full.
+    Lost {
+        /// What is known.
+        why: String,
+    },
+    /// It was told to stop.
+    Stopped,
+}
+
+/// A reviewer's verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Good to go on.
+    Approve,
+    /// The findings must be worked on first.
+    Rework,
+}
+
+/// One finding of a review.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Where; empty = the change as a whole.
+    #[serde(default)]
+    pub path: String,
+    /// The line there, from 1; 0 = the file.
+    #[serde(default)]
+    pub line: u64,
+    /// What is wrong and what would be right.
+    pub text: String,
+}
+
+impl Finding {
+    /// The most findings one report keeps.
+    pub const MOST: usize = 50;
+}

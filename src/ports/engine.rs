@@ -1,0 +1,90 @@
+//! What thinks: an LLM loop, a driven agent, a plain command, a script. One live conversation = one session.
+
+use super::PortResult;
+use crate::domain::{ArtifactKind, EngineSpec, Finding, Order, TaskSpec, Usage, Verdict};
+use async_trait::async_trait;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an engine is told while it works, besides its order.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// Its worktree: the place it may edit (`Develop`), or may read (the other steps).
+    pub dir: PathBuf,
+    /// A folder for caches, kept between attempts of one run (build outputs go here, not into the worktree).
+    pub cache: PathBuf,
+    /// A folder outside the worktree for the order's file and scratch, removed afterwards.
+    pub scratch: PathBuf,
+    /// The patch from base to head, for `Review`; empty otherwise. Capped.
+    pub patch: String,
+}
+
+/// A sign of life, for people who watch. Lossy by design.
+#[derive(Clone, Debug)]
+pub enum EngineEvent {
+    /// A line of output or thought.
+    Said(String),
+    /// A tool or command it used.
+    Did(String),
+}
+
+/// Where signs of life go.
+pub type Sink = Arc<dyn Fn(EngineEvent) + Send + Sync>;
+
+/// What an engine brought back.
+#[derive(Clone, Debug)]
+pub struct Worked {
+    /// Its result.
+    pub result: Work,
+    /// What it used, apart from wall time (measured by the caller); `None` = not known.
+    pub usage: Option<Usage>,
+    /// Its session's name, where it has one.
+    pub session: Option<String>,
+    /// What to keep: kind, name, bytes (capped).
+    pub files: Vec<(ArtifactKind, String, Vec<u8>)>,
+}
+
+/// A result by step.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// `Explore`: notes for the manager.
+    Notes(String),
+    /// `Plan`: the tasks.
+    Tasks(Vec<TaskSpec>),
+    /// `Develop`: it says it is done. What it did is read from the worktree, never from here.
+    Edited {
+        /// What it says it did.
+        summary: String,
+    },
+    /// `Review`: a verdict on the order's head.
+    Judged {
+        /// The verdict.
+        verdict: Verdict,
+        /// The findings.
+        findings: Vec<Finding>,
+        /// In a sentence or two.
+        summary: String,
+    },
+    /// It needs an answer first.
+    Asked(String),
+    /// It failed.
+    Failed(String),
+}
+
+/// An engine.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Does one order. Dropping the future ends the session and every process it started.
+    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked>;
+}
+
+/// The engines there are.
+pub trait Engines: Send + Sync {
+    /// The engine for a spec, or why there is none (unknown kind, bad argument), with the kinds there are.
+    fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
+    /// How long an engine may take beyond its order's deadline before it is taken for lost.
+    fn grace(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}

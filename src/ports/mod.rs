@@ -1,0 +1,19 @@
+//! What the product needs of the world: small traits over domain types.
+//!
+//! Invariant: no adapter's type appears here, and nothing here does I/O.
+
+pub mod checks;
+pub mod clock;
+pub mod engine;
+pub mod error;
+pub mod forge;
+pub mod store;
+pub mod workspace;
+
+pub use checks::Checks;
+pub use clock::Clock;
+pub use engine::{Engine, EngineEvent, Engines, Sink, Worked};
+pub use error::{PortError, PortResult};
+pub use forge::{Change, Comment, Forge, Person, Review};
+pub use store::Store;
+pub use workspace::{Commit, Moved, Repo, Workspaces};

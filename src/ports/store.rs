@@ -1,0 +1,196 @@
+//! The durable truth: one transaction writes event, snapshot, outbox and the tables people read.
+
+use super::PortResult;
+use crate::domain::{
+    ArtifactKind, ArtifactRef, At, Digest, Effect, EffectKey, Event, Project, ProjectName, Run, RunId,
+};
+use async_trait::async_trait;
+use serde::Serialize;
+
+/// A process's name for leases: random, new at each start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner(pub String);
+
+/// A lease on a run, with the epoch that every write must carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The run.
+    pub run: RunId,
+    /// Whose.
+    pub owner: Owner,
+    /// Counts up with each taking; an old epoch writes nothing.
+    pub epoch: i64,
+}
+
+/// One transition to be made durable: event `run.seq` led to snapshot `run`.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// The right to write.
+    pub lease: Lease,
+    /// When.
+    pub at: At,
+    /// The fact.
+    pub event: Event,
+    /// The state after it; `run.seq` is the event's sequence number.
+    pub run: Box<Run>,
+    /// New outbox rows.
+    pub effects: Vec<(EffectKey, Effect)>,
+    /// Outbox rows that are done with.
+    pub finished: Vec<EffectKey>,
+}
+
+/// An effect not known done.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Its key.
+    pub key: EffectKey,
+    /// The effect.
+    pub effect: Effect,
+    /// How often it was begun.
+    pub begun: u32,
+}
+
+/// A run taken from the store to be carried on.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The right to write.
+    pub lease: Lease,
+    /// Its state.
+    pub run: Box<Run>,
+    /// Its outbox, in key order of decision.
+    pub pending: Vec<Pending>,
+}
+
+/// A journal row.
+#[derive(Clone, Debug, Serialize)]
+pub struct JournalRow {
+    /// The run.
+    pub run: RunId,
+    /// Its number in the run, from 1, gapless.
+    pub seq: u64,
+    /// When.
+    pub at: At,
+    /// The event's name.
+    pub name: String,
+    /// The lease's epoch under which it was written.
+    pub epoch: i64,
+    /// The event as JSON; `None` when the row cannot be read (then `name` says what is known).
+    pub event: Option<serde_json::Value>,
+}
+
+/// A row of the run list.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunRow {
+    /// The run.
+    pub run: RunId,
+    /// Its project.
+    pub project: String,
+    /// Its goal's title.
+    pub title: String,
+    /// Its status word (M4); `quarantined` when the snapshot cannot be used.
+    pub status: String,
+    /// Its phase.
+    pub phase: String,
+    /// Events so far.
+    pub seq: u64,
+    /// Open blocks, as their codes.
+    pub blocks: Vec<String>,
+    /// When it was opened.
+    pub opened_at: At,
+    /// When it was last written.
+    pub updated_at: At,
+    /// Why it is quarantined, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only this project's.
+    pub project: Option<ProjectName>,
+    /// Only this status word.
+    pub status: Option<String>,
+    /// Only those not over.
+    pub open_only: bool,
+    /// Older than this run (for paging).
+    pub before: Option<RunId>,
+    /// At most this many (1 to 500).
+    pub limit: u64,
+}
+
+/// How many runs there are, by what matters for admission.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Admitted, not over, with effects pending.
+    pub live: u32,
+    /// Admitted, not over, nothing pending: they wait for a person or the forge.
+    pub waiting: u32,
+}
+
+/// A run by its short or whole id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Exactly one.
+    One(RunId),
+    /// None.
+    None,
+    /// Several; some of them.
+    Several(Vec<RunId>),
+}
+
+/// The store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Writes a batch in one transaction; each transition stands or falls by itself. The answer of each: done, `Fenced`, or
+    /// (all of them) why the transaction did not commit. A run's first transition (`seq` 1) creates it with its lease.
+    /// The same transition again is done, not written twice.
+    async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>>;
+
+    /// Takes the lease on a run if it is free or expired, and loads it. `None` = somebody else has it.
+    /// A snapshot that cannot be read quarantines the run and is a permanent error.
+    async fn take(&self, run: RunId, owner: &Owner, ttl_secs: u64) -> PortResult<Option<Taken>>;
+    /// Lengthens leases; those no longer ours come back.
+    async fn renew(&self, leases: &[Lease], ttl_secs: u64) -> PortResult<Vec<RunId>>;
+    /// Gives a lease back.
+    async fn give_back(&self, lease: &Lease) -> PortResult<()>;
+    /// Counts an effect as begun, before it is carried out; returns how often it was begun, this time included. Fenced.
+    async fn begin(&self, lease: &Lease, key: &EffectKey) -> PortResult<u32>;
+
+    /// Runs that have effects pending and no valid lease of another: what a starting process carries on. Oldest first.
+    async fn unfinished(&self, owner: &Owner) -> PortResult<Vec<RunId>>;
+    /// Queued runs, oldest first, at most `limit`.
+    async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>>;
+    /// Admitted runs that wait with an open change: what the sweep looks after.
+    async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>>;
+    /// How many hold slots.
+    async fn counts(&self) -> PortResult<Counts>;
+    /// Puts a run aside with the reason; nothing carries it on until a person acts.
+    async fn quarantine(&self, run: RunId, why: &str) -> PortResult<()>;
+
+    /// A run's state, without taking it. A snapshot that cannot be read is a permanent error for this run only.
+    async fn load(&self, run: RunId) -> PortResult<Option<Run>>;
+    /// The run list, newest first. A bad row is shown quarantined.
+    async fn list(&self, filter: &RunFilter) -> PortResult<Vec<RunRow>>;
+    /// Finds a run by its whole id, or a unique beginning or end of it (4 hex digits at least).
+    async fn find(&self, text: &str) -> PortResult<Found>;
+    /// Journal rows after `after`, in order, at most `limit`.
+    async fn journal(&self, run: RunId, after: u64, limit: u64) -> PortResult<Vec<JournalRow>>;
+
+    /// Writes a project; `replace` = false refuses a name that is taken (permanent).
+    async fn put_project(&self, project: &Project, replace: bool) -> PortResult<()>;
+    /// A project by name.
+    async fn project(&self, name: &ProjectName) -> PortResult<Option<Project>>;
+    /// All projects by name.
+    async fn projects(&self) -> PortResult<Vec<Project>>;
+
+    /// Keeps bytes under their digest, linked to a run. The same bytes again cost nothing.
+    async fn put_artifact(&self, run: RunId, kind: ArtifactKind, name: &str, bytes: &[u8]) -> PortResult<ArtifactRef>;
+    /// The bytes of an artifact of a run.
+    async fn artifact(&self, run: RunId, digest: &Digest) -> PortResult<Option<(ArtifactRef, Vec<u8>)>>;
+    /// A run's artifacts, oldest first.
+    async fn artifacts(&self, run: RunId) -> PortResult<Vec<ArtifactRef>>;
+
+    /// Whether the store answers (a trivial read), for readiness.
+    async fn ping(&self) -> PortResult<()>;
+}
