@@ -125,14 +125,15 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
                 both = &mut work => both,
                 _ = waited => {
                     group.kill();
-                    work.await
+                    work.as_mut().await
                 }
             }
         } => both,
         () = &mut deadline => {
             timed_out = true;
             group.kill();
-            (Default::default(), Default::default())
+            // What it wrote so far is kept; the pipes close with the group.
+            tokio::time::timeout(Duration::from_secs(2), work.as_mut()).await.unwrap_or_default()
         }
     };
     let status = group.child.wait().await?;
