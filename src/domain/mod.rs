@@ -10,6 +10,7 @@ pub mod budget;
 pub mod change;
 pub mod check;
 pub mod decide;
+pub mod describe;
 pub mod effect;
 pub mod escalation;
 pub mod event;

@@ -33,9 +33,6 @@ pub struct Settings {
     pub base_branch: String,
     /// The run's own branch; task branches are `<branch>-task/<id>`.
     pub branch: String,
-    /// Whether approvals asked for are given at once, as the person who started it (`--yes`).
-    #[serde(default)]
-    pub preapproved: bool,
 }
 
 /// A run.
@@ -108,6 +105,12 @@ pub struct Run {
     /// What is known about `head`. A new head starts with nothing.
     #[serde(default)]
     pub facts: Facts,
+    /// A foreign head on the run's branch that a person said may be overwritten.
+    #[serde(default)]
+    pub overwrite: Option<Sha>,
+    /// What the last phase has ordered already.
+    #[serde(default)]
+    pub closing: Closing,
     /// `UNBLOCK` comments taken already.
     #[serde(default)]
     pub comments_seen: BTreeSet<u64>,
@@ -117,6 +120,15 @@ pub struct Run {
     /// How it ended.
     #[serde(default)]
     pub outcome: Option<Outcome>,
+}
+
+/// What the last phase has ordered already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// The result was told (and the change closed, where it was not merged).
+    pub told: bool,
+    /// The workspace was asked to be given back.
+    pub released: bool,
 }
 
 /// Counted tries of a step.
@@ -275,7 +287,7 @@ impl Run {
     }
     /// Whether nothing can happen to it but from outside: no effect pending, and not just about to be admitted.
     pub fn parked(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.phase != Phase::Queued
     }
     /// Whether it holds a slot: admitted and not over.
     pub fn holds_slot(&self) -> bool {
