@@ -49,9 +49,10 @@ pub enum Effect {
     Push {
         /// The commit.
         sha: Sha,
-        /// A foreign head that a person said may be overwritten.
+        /// The head the branch must have now: the one pushed before, or a foreign one a person said may be overwritten. `None` = the
+        /// branch is new.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        over: Option<Sha>,
+        expected: Option<Sha>,
     },
     /// Open the change, or bring its text up to date.
     EnsureChange {

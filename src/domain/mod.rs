@@ -41,7 +41,7 @@ pub use goal::{Goal, GoalSource};
 pub use id::{At, AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, RunId, Sha, TaskId};
 pub use order::{EngineSpec, Note, Order, Role, Step};
 pub use plan::{Plan, TaskSpec};
-pub use policy::{Policy, StepLimits, StepTable};
+pub use policy::{Policy, StepLimits, StepTable, Tightening};
 pub use project::{Project, ProjectName};
 pub use refusal::Refusal;
 pub use report::{Finding, Report, Reported, Verdict};

@@ -29,6 +29,9 @@ pub struct Settings {
     pub engines: BTreeMap<Role, EngineSpec>,
     /// The checks, in order of running.
     pub checks: Vec<CheckSpec>,
+    /// The repository: an absolute path or a URL.
+    #[serde(default)]
+    pub origin: String,
     /// The branch it lands on.
     pub base_branch: String,
     /// The run's own branch; task branches are `<branch>-task/<id>`.
@@ -105,6 +108,9 @@ pub struct Run {
     /// What is known about `head`. A new head starts with nothing.
     #[serde(default)]
     pub facts: Facts,
+    /// The head last pushed to the run's branch on the forge.
+    #[serde(default)]
+    pub pushed: Option<Sha>,
     /// A foreign head on the run's branch that a person said may be overwritten.
     #[serde(default)]
     pub overwrite: Option<Sha>,
@@ -285,9 +291,17 @@ impl Run {
     pub fn ended(&self) -> bool {
         self.phase == Phase::Ended
     }
-    /// Whether nothing can happen to it but from outside: no effect pending, and not just about to be admitted.
+    /// Whether nothing can happen to it but from outside: no effect is pending. A parked run needs no actor.
     pub fn parked(&self) -> bool {
-        self.pending.is_empty() && self.phase != Phase::Queued
+        self.pending.is_empty()
+    }
+    /// Whether a look at the forge tells this run something it does not know.
+    pub fn is_news(&self, seen: &Observation) -> bool {
+        let waits_there = self.phase == Phase::Gating && self.facts.observed.as_ref() != Some(seen);
+        let said = seen.unblocks.iter().any(|c| !self.comments_seen.contains(&c.comment));
+        let closed = seen.state != super::change::ChangeState::Open
+            && self.facts.observed.as_ref().map(|o| &o.state) != Some(&seen.state);
+        !self.ended() && (waits_there || said || closed)
     }
     /// Whether it holds a slot: admitted and not over.
     pub fn holds_slot(&self) -> bool {

@@ -97,6 +97,21 @@ pub enum Stage {
     Dropped,
 }
 
+impl Stage {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Waiting => "waiting",
+            Stage::Ready => "ready",
+            Stage::Developing => "developing",
+            Stage::Checking => "checking",
+            Stage::Integrating => "integrating",
+            Stage::Integrated => "integrated",
+            Stage::Dropped => "dropped",
+        }
+    }
+}
+
 impl Task {
     /// The most notes kept for the next attempt; older ones go first.
     pub const NOTES_MAX: usize = 6;

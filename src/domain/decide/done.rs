@@ -48,9 +48,10 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
         }
         (Tag::Rebase(onto), Done::Conflict { paths }) => rebase_conflict(d, onto, paths),
         (Tag::Push(sha), Done::Ok) => {
+            d.run.pushed = Some(sha.clone());
+            d.run.overwrite = None;
             if *sha == d.run.head {
                 d.run.facts.pushed = true;
-                d.run.overwrite = None;
             }
         }
         (Tag::EnsureChange(head, draft), Done::Ensured { change }) => {

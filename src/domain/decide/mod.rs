@@ -98,6 +98,7 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         diff: Default::default(),
         change: None,
         facts: Default::default(),
+        pushed: None,
         overwrite: None,
         closing: Default::default(),
         comments_seen: Default::default(),

@@ -4,6 +4,7 @@ use super::draft::{Draft, cap};
 use super::plan;
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::block::{BlockKind, Subject};
+use crate::domain::budget::Usage;
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
 use crate::domain::order::{Note, Step};
@@ -23,7 +24,7 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     // A run that is stopping or over takes nothing in any more; the attempt is settled all the same.
     let taken = if over { Ok("the run was stopping".to_owned()) } else { take(d, &attempt, reported) };
-    let charged = d.run.ledger.settle(id, reported.usage);
+    let charged = d.run.ledger.settle(id, Some(reported.usage.unwrap_or_else(|| worst(d, &attempt))));
     let (ending, why) = match taken {
         Ok(said) => (ending_of(&reported.report), said),
         Err(why) => (Ending::Failed, why),
@@ -40,6 +41,12 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     Ok(())
 }
 
+/// What is charged when nobody knows what was used: all that was set aside. Time is known to have passed only since the start.
+fn worst(d: &Draft, attempt: &Attempt) -> Usage {
+    let passed = u64::try_from(d.at.0.saturating_sub(attempt.started_at.0)).unwrap_or(0);
+    Usage { wall_ms: attempt.reserved.wall_ms.min(passed), ..attempt.reserved }
+}
+
 /// The process that carried these attempts is gone: each is charged in full and does not count as a try, but a step that keeps
 /// losing its process is not started for ever.
 pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refusal> {
@@ -49,7 +56,7 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refu
     }
     for attempt in live {
         d.finish_start(attempt.id);
-        let charged = d.run.ledger.settle(attempt.id, None);
+        let charged = d.run.ledger.settle(attempt.id, Some(worst(d, &attempt)));
         let why = "lost with its process".to_owned();
         let ended = Ended { at: d.at, ending: Ending::Lost, why, charged, session: None, artifacts: Vec::new() };
         finish(d, &attempt, ended);

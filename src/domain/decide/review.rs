@@ -14,7 +14,10 @@ use crate::domain::task::Origin;
 pub(super) fn advance(d: &mut Draft) {
     let head = d.run.head.clone();
     if !d.run.facts.pushed {
-        d.ensure(Effect::Push { sha: head.clone(), over: d.run.overwrite.clone() });
+        d.ensure(Effect::Push {
+            sha: head.clone(),
+            expected: d.run.overwrite.clone().or_else(|| d.run.pushed.clone()),
+        });
     }
     let Some(results) = d.run.facts.results.clone() else {
         return work::check(d, Scope::Head, head);
