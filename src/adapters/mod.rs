@@ -1,3 +1,7 @@
 //! The ports' real counterparts. One file (or folder) each; none imports another's business.
 
+pub mod beneath;
+pub mod checks;
+pub mod plain;
 pub mod process;
+pub mod sandbox;
