@@ -2,6 +2,8 @@
 
 pub mod beneath;
 pub mod checks;
+pub mod demo;
+pub mod engine;
 pub mod plain;
 pub mod process;
 pub mod sandbox;
