@@ -3,7 +3,7 @@
 use super::process::{self, Program};
 use crate::domain::EngineSpec;
 use crate::ports::{PortError, PortResult};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -116,10 +116,14 @@ pub async fn write_to(dir: &Path) -> PortResult<Sample> {
     // Beside its place, then renamed: an interrupted demo leaves no half repository.
     let making = tempfile::tempdir_in(dir).map_err(failed)?;
     let bare = making.path().join("tally.git");
-    let bare_arg = bare.as_os_str().to_owned();
-    git(dir, &[&"init".into(), &"-q".into(), &"--bare".into(), &"--template=".into(), &bare_arg], Vec::new()).await?;
-    git(&bare, &[&"symbolic-ref".into(), &"HEAD".into(), &"refs/heads/main".into()], Vec::new()).await?;
-    git(&bare, &[&"fast-import".into(), &"--quiet".into()], stream()).await?;
+    git(
+        dir,
+        &["init".as_ref(), "-q".as_ref(), "--bare".as_ref(), "--template=".as_ref(), bare.as_os_str()],
+        Vec::new(),
+    )
+    .await?;
+    git(&bare, &["symbolic-ref".as_ref(), "HEAD".as_ref(), "refs/heads/main".as_ref()], Vec::new()).await?;
+    git(&bare, &["fast-import".as_ref(), "--quiet".as_ref()], stream()).await?;
     std::fs::rename(&bare, &repo).map_err(failed)?;
     Ok(Sample {
         repo,
@@ -145,7 +149,7 @@ fn stream() -> Vec<u8> {
     text.into_bytes()
 }
 
-async fn git(dir: &Path, args: &[&OsString], stdin: Vec<u8>) -> PortResult<()> {
+async fn git(dir: &Path, args: &[&OsStr], stdin: Vec<u8>) -> PortResult<()> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let fixed = [
         ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -157,7 +161,7 @@ async fn git(dir: &Path, args: &[&OsString], stdin: Vec<u8>) -> PortResult<()> {
     env.push(("PATH".into(), path));
     let program = Program {
         name: "git".into(),
-        args: args.iter().map(|a| (*a).clone()).collect(),
+        args: args.iter().map(|a| (*a).to_owned()).collect(),
         env,
         dir: dir.to_owned(),
         stdin,
