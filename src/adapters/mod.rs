@@ -1,3 +1,9 @@
 //! The ports' real counterparts. One file (or folder) each; none imports another's business.
 
+pub mod beneath;
+pub mod checks;
+pub mod demo;
+pub mod engine;
+pub mod plain;
 pub mod process;
+pub mod sandbox;

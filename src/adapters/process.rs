@@ -1,8 +1,12 @@
-//! Running one program with limits: emptied environment, own process group, time and output caps, no strays.
+//! Running one program with limits: emptied environment, own process group, time and output caps.
+//!
+//! Invariant: knows nothing of agents and checks; what they start goes through [`super::sandbox`].
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -31,6 +35,8 @@ pub struct Program {
 pub struct Finished {
     /// The exit code; `None` = killed by a signal.
     pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
     /// Whether it was killed because its time was up.
     pub timed_out: bool,
     /// The last `keep` bytes of standard output.
@@ -53,6 +59,11 @@ impl Finished {
 /// Called with each chunk of output as it comes: `true` = standard error.
 pub type OnOutput = std::sync::Arc<dyn Fn(bool, &[u8]) + Send + Sync>;
 
+/// How long the pipes may stay open after the program itself is gone. Only a process that left the group can hold them.
+const DRAIN: Duration = Duration::from_secs(1);
+/// How long a killed program may take to be gone (a hung network file system can hold it in the kernel).
+const REAP: Duration = Duration::from_secs(10);
+
 /// Kills the whole process group when dropped, so that a dropped future leaves no stray behind.
 struct Group {
     pid: Option<rustix::process::Pid>,
@@ -74,10 +85,11 @@ impl Drop for Group {
     }
 }
 
-/// Runs a program to its end or its limit. Dropping the future kills the process group.
+/// Runs a program to its end or its limit. Its end ends its process group: what it left running in the group is killed.
+/// Dropping the future kills the group too.
 ///
 /// # Errors
-/// Only when it cannot be started; the text names the program.
+/// When it cannot be started (the text names the program), or cannot be got rid of.
 pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Result<Finished> {
     let started = Instant::now();
     let mut command = Command::new(&program.name);
@@ -94,52 +106,59 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
     let mut child = command.spawn().map_err(|e| {
         std::io::Error::new(e.kind(), format!("cannot start {:?} in {}: {e}", program.name, program.dir.display()))
     })?;
-    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     let stdin = child.stdin.take();
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let mut group = Group { pid, child };
 
+    // Outside the reading futures, so that giving up on a pipe does not give up what came through it.
+    let (kept_out, kept_err) = (Mutex::new(Kept::default()), Mutex::new(Kept::default()));
     let feed = async {
         if let Some(mut pipe) = stdin {
             // A program that does not read its input closes the pipe: that is its business.
             let _closed = pipe.write_all(&program.stdin).await;
         }
     };
-    let work = async {
-        let (_, stdout, stderr) = tokio::join!(
+    let (limit, pipes) = (program.limit, async {
+        tokio::join!(
             feed,
-            tail(out, program.keep, false, on_output.as_ref()),
-            tail(err, program.keep, true, on_output.as_ref()),
+            gather(out, program.keep, false, on_output.as_ref(), &kept_out),
+            gather(err, program.keep, true, on_output.as_ref(), &kept_err),
         );
-        (stdout, stderr)
-    };
-    tokio::pin!(work);
-    let mut timed_out = false;
-    let deadline = tokio::time::sleep(program.limit);
+    });
+    tokio::pin!(pipes);
+    let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
-    let ((stdout, cut_out), (stderr, cut_err)) = tokio::select! {
-        // The leader's end ends the group: a grandchild that holds the pipes open must not hold us.
-        both = async {
-            let waited = async { group.child.wait().await };
-            tokio::select! {
-                both = &mut work => both,
-                _ = waited => {
-                    group.kill();
-                    work.as_mut().await
-                }
-            }
-        } => both,
-        () = &mut deadline => {
-            timed_out = true;
-            group.kill();
-            // What it wrote so far is kept; the pipes close with the group.
-            tokio::time::timeout(Duration::from_secs(2), work.as_mut()).await.unwrap_or_default()
+
+    // The leader's end counts, not the pipes': a program may close its output and run on, or leave a child holding them.
+    let (mut status, mut closed, mut timed_out) = (None, false, false);
+    while status.is_none() && !timed_out {
+        tokio::select! {
+            ended = group.child.wait() => status = Some(ended?),
+            () = &mut pipes, if !closed => closed = true,
+            () = &mut deadline => timed_out = true,
         }
-    };
-    let status = group.child.wait().await?;
+    }
     group.kill();
+    if !closed {
+        let _held = tokio::time::timeout(DRAIN, &mut pipes).await;
+    }
+    let status = match status {
+        Some(status) => status,
+        None => tokio::time::timeout(REAP, group.child.wait()).await.map_err(|_| {
+            std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("{:?} was killed and is still there after {} s", program.name, REAP.as_secs()),
+            )
+        })??,
+    };
+    // It is reaped: its number may be another's soon, so it must not be killed again.
+    group.pid = None;
+    let (stdout, cut_out) = Kept::take(&kept_out, program.keep);
+    let (stderr, cut_err) = Kept::take(&kept_err, program.keep);
     Ok(Finished {
         code: status.code(),
+        signal: status.signal(),
         timed_out,
         stdout,
         stderr,
@@ -148,29 +167,48 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
     })
 }
 
-/// Reads to the end, keeping the last `keep` bytes.
-async fn tail(
+/// The end of a stream.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+impl Kept {
+    fn add(&mut self, chunk: &[u8], keep: usize) {
+        self.bytes.extend_from_slice(chunk);
+        // Only now and then, so that a flood does not move the same bytes for each chunk.
+        if self.bytes.len() > keep.saturating_mul(2) {
+            self.trim(keep);
+        }
+    }
+    fn trim(&mut self, keep: usize) {
+        if self.bytes.len() > keep {
+            self.bytes.drain(..self.bytes.len() - keep);
+            self.cut = true;
+        }
+    }
+    fn take(kept: &Mutex<Kept>, keep: usize) -> (Vec<u8>, bool) {
+        let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        kept.trim(keep);
+        (std::mem::take(&mut kept.bytes), kept.cut)
+    }
+}
+
+/// Reads to the end into `kept`.
+async fn gather(
     stream: Option<impl AsyncRead + Unpin>,
     keep: usize,
     is_err: bool,
     on_output: Option<&OnOutput>,
-) -> (Vec<u8>, bool) {
-    let (mut kept, mut cut) = (Vec::new(), false);
-    let Some(mut stream) = stream else { return (kept, cut) };
+    kept: &Mutex<Kept>,
+) {
+    let Some(mut stream) = stream else { return };
     let mut chunk = vec![0; 16 * 1024];
     while let Ok(n @ 1..) = stream.read(&mut chunk).await {
         if let Some(tell) = on_output {
             tell(is_err, &chunk[..n]);
         }
-        kept.extend_from_slice(&chunk[..n]);
-        if kept.len() > keep.saturating_mul(2) {
-            kept.drain(..kept.len() - keep);
-            cut = true;
-        }
+        kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&chunk[..n], keep);
     }
-    if kept.len() > keep {
-        kept.drain(..kept.len() - keep);
-        cut = true;
-    }
-    (kept, cut)
 }

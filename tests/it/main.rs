@@ -1,1 +1,7 @@
 //! The one integration-test binary.
+
+mod checks_contract;
+mod demo;
+mod detect;
+mod engines_contract;
+mod sandbox;

@@ -1,0 +1,250 @@
+//! Files beneath a folder somebody else can write to: no link is followed, only regular files are read, sizes are capped.
+//!
+//! Invariant: a path is walked one name at a time from an open folder, so that no race can lead outside.
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The longest path taken.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// An open folder.
+#[derive(Debug)]
+pub struct Beneath {
+    root: OwnedFd,
+}
+
+/// Why a file beneath could not be had, in words that start with its path.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// It is not there.
+    #[error("{0:?} does not exist")]
+    Missing(String),
+    /// It is there, or is asked for, in a way that is not allowed.
+    #[error("{path:?} {what}")]
+    Refused {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+fn refused(path: &str, what: impl Into<String>) -> Why {
+    Why::Refused { path: path.to_owned(), what: what.into() }
+}
+
+/// Checks a path's form: relative, plain names joined by `/`, nothing that goes up.
+pub fn check(path: &str) -> Result<(), Why> {
+    if path.is_empty() || path.len() > PATH_BYTES_MAX {
+        return Err(refused(path, format!("must have 1 to {PATH_BYTES_MAX} bytes")));
+    }
+    if path.starts_with('/') {
+        return Err(refused(path, "must be relative to the worktree"));
+    }
+    if path.chars().any(char::is_control) {
+        return Err(refused(path, "has a control character"));
+    }
+    match path.split('/').find(|n| matches!(*n, "" | "." | "..")) {
+        Some("..") => Err(refused(path, "leads outside ('..')")),
+        Some(_) => Err(refused(path, "has an empty name or '.' in it")),
+        None => Ok(()),
+    }
+}
+
+impl Beneath {
+    /// Opens the folder.
+    ///
+    /// # Errors
+    /// When it is not a folder that can be opened.
+    pub fn open(root: &Path) -> std::io::Result<Beneath> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Beneath { root: rustix::fs::open(root, flags, Mode::empty())? })
+    }
+
+    /// A regular file's bytes.
+    ///
+    /// # Errors
+    /// When it is missing, not a regular file, behind a link, or larger than `most`.
+    pub fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, Why> {
+        let file = self.regular(path)?;
+        let size = file.metadata().map_err(|e| refused(path, format!("cannot be read: {e}")))?.len();
+        if size > most {
+            return Err(refused(path, format!("has {size} bytes; at most {most} are read")));
+        }
+        let mut bytes = Vec::new();
+        // It may grow while it is read.
+        let n =
+            file.take(most + 1).read_to_end(&mut bytes).map_err(|e| refused(path, format!("cannot be read: {e}")))?;
+        if n as u64 > most {
+            return Err(refused(path, format!("has more than {most} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// A regular file's size.
+    ///
+    /// # Errors
+    /// As for [`Beneath::read`].
+    pub fn size(&self, path: &str) -> Result<u64, Why> {
+        let meta = self.regular(path)?.metadata();
+        meta.map(|m| m.len()).map_err(|e| refused(path, format!("cannot be looked at: {e}")))
+    }
+
+    /// Writes a whole file, folders included, in one step: readers see the old or the new one.
+    ///
+    /// # Errors
+    /// When a part of the path is a link or not a folder, or the file is there and not a regular one.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), Why> {
+        let (folder, name) = self.folder(path, true)?;
+        let mode = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => 0o644,
+            Err(e) => return Err(refused(path, format!("cannot be looked at: {e}"))),
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => stat.st_mode & 0o777,
+                other => return Err(refused(path, format!("is {}, not a regular file", kind(other)))),
+            },
+        };
+        let temporary = format!(".skep-{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let put = || -> std::io::Result<()> {
+            let fd = rustix::fs::openat(&folder, &temporary, flags, Mode::from_raw_mode(0o600))?;
+            let mut file = File::from(fd);
+            file.write_all(bytes)?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as RawMode))?;
+            rustix::fs::renameat(&folder, &temporary, &folder, name)?;
+            Ok(())
+        };
+        put().map_err(|e| {
+            let _absent = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
+            refused(path, format!("cannot be written: {e}"))
+        })
+    }
+
+    /// Removes a file or a link (never what the link points to).
+    ///
+    /// # Errors
+    /// When it is missing, a folder, or behind a link.
+    pub fn remove(&self, path: &str) -> Result<(), Why> {
+        let (folder, name) = self.folder(path, false)?;
+        rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(|e| match e {
+            Errno::NOENT => Why::Missing(path.to_owned()),
+            e => refused(path, format!("cannot be removed: {e}")),
+        })
+    }
+
+    fn regular(&self, path: &str) -> Result<File, Why> {
+        let (folder, name) = self.folder(path, false)?;
+        // Not blocking: opening a FIFO must not wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&folder, name, flags, Mode::empty()).map_err(|e| opening(path, e))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|e| opening(path, e))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(File::from(fd)),
+            other => Err(refused(path, format!("is {}, not a regular file", kind(other)))),
+        }
+    }
+
+    /// The open folder a path's last name is in, and that name.
+    fn folder<'p>(&self, path: &'p str, make: bool) -> Result<(OwnedFd, &'p str), Why> {
+        check(path)?;
+        let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut at = self.root.as_fd().try_clone_to_owned().map_err(|e| refused(path, e.to_string()))?;
+        for part in folders.split('/').filter(|p| !p.is_empty()) {
+            if make {
+                match rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => {
+                        return Err(refused(path, format!("needs the folder {part:?}, which cannot be made: {e}")));
+                    }
+                }
+            }
+            at = rustix::fs::openat(&at, part, flags, Mode::empty()).map_err(|e| match e {
+                Errno::LOOP | Errno::NOTDIR => {
+                    refused(path, format!("goes through {part:?}, which is a link or not a folder"))
+                }
+                e => opening(path, e),
+            })?;
+        }
+        Ok((at, name))
+    }
+}
+
+fn opening(path: &str, e: Errno) -> Why {
+    match e {
+        Errno::NOENT => Why::Missing(path.to_owned()),
+        Errno::LOOP => refused(path, "is a symbolic link, which is not followed"),
+        Errno::NXIO => refused(path, "is a socket or a device, not a regular file"),
+        e => refused(path, format!("cannot be opened: {e}")),
+    }
+}
+
+fn kind(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "something else",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn paths_that_leave_or_hide_are_refused() {
+        for path in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/", "a\0b", "a\nb"] {
+            assert!(check(path).is_err(), "{path:?}");
+        }
+        for path in ["a", "a/b c", "-dash", "…/ü", "..a", "a.."] {
+            assert!(check(path).is_ok(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn links_pipes_and_folders_are_not_read_nor_written_through() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "canary").unwrap();
+        symlink(outside.path().join("secret"), dir.path().join("link")).unwrap();
+        symlink(outside.path(), dir.path().join("way")).unwrap();
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let beneath = Beneath::open(dir.path()).unwrap();
+        for path in ["link", "way/secret", "folder", "pipe"] {
+            assert!(matches!(beneath.read(path, 100), Err(Why::Refused { .. })), "{path}");
+        }
+        for path in ["link", "way/secret", "way/new/file", "folder", "pipe"] {
+            assert!(matches!(beneath.write(path, b"x"), Err(Why::Refused { .. })), "{path}");
+        }
+        assert!(matches!(beneath.remove("way/secret"), Err(Why::Refused { .. })));
+        assert!(matches!(beneath.read("none", 1), Err(Why::Missing(_))));
+        beneath.remove("link").unwrap();
+        assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "canary");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn writing_keeps_the_mode_and_leaves_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let beneath = Beneath::open(dir.path()).unwrap();
+        beneath.write("a/b/run.sh", b"one").unwrap();
+        let path = dir.path().join("a/b/run.sh");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        beneath.write("a/b/run.sh", b"two").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(beneath.read("a/b/run.sh", 3).unwrap(), b"two");
+        assert!(beneath.read("a/b/run.sh", 2).is_err());
+        assert_eq!(std::fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
+    }
+}

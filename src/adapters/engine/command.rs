@@ -1,0 +1,217 @@
+//! Any program as an engine: it gets the order by file and environment and works in its worktree.
+//!
+//! | it sees | what |
+//! |---|---|
+//! | `SKEP_STEP` | `explore`, `plan`, `develop` or `review` |
+//! | `SKEP_GOAL`, `SKEP_TASK`, `SKEP_TASK_TEXT` | the goal; the task's name and text (`develop`) |
+//! | `SKEP_RUN`, `SKEP_ATTEMPT`, `SKEP_TRY`, `SKEP_HEAD`, `SKEP_BASE` | which attempt this is, on what |
+//! | `SKEP_ORDER_FILE` | the whole order as JSON |
+//! | `SKEP_NOTES_FILE` | what it is told besides, as text: red checks, findings, answers |
+//! | `SKEP_PATCH_FILE` | the patch to judge (`review`) |
+//! | `SKEP_REPORT_FILE` | where it may write its report (see [`report`]); needed for `plan` and `review` |
+//! | `SKEP_SCRATCH` | a folder for its own files, removed afterwards |
+//!
+//! Exit code 0: done. 75 (EX_TEMPFAIL): the same may work later, no try is lost. Any other: failed, with the end of its output.
+
+use crate::adapters::beneath::{Beneath, Why};
+use crate::adapters::plain;
+use crate::adapters::process::{Finished, OnOutput};
+use crate::adapters::sandbox::{Job, Purpose, Sandbox};
+use crate::domain::{ArtifactKind, Order, Step, Usage};
+use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::ports::{PortError, PortResult};
+use async_trait::async_trait;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+mod report;
+
+/// The most of its output that is kept.
+const TRANSCRIPT_BYTES_MAX: usize = 1024 * 1024;
+/// The most of it that goes into a failure or into notes.
+const TAIL_BYTES_MAX: usize = 4 * 1024;
+/// The exit code that says "try again later".
+const TEMPFAIL: i32 = 75;
+/// Signs of life passed on per attempt, and the longest of them: people watch, nobody reads a flood.
+const SAID_MAX: usize = 2_000;
+const SAID_CHARS_MAX: usize = 400;
+
+/// The engine.
+#[derive(Clone, Debug)]
+pub struct CommandEngine {
+    line: String,
+    sandbox: Sandbox,
+}
+
+impl CommandEngine {
+    /// Runs `line` by `sh -c`. The line is a person's, given with the run or in the configuration.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn new(line: &str, sandbox: Sandbox) -> Result<Self, String> {
+        let line = line.trim();
+        if line.is_empty() || line.contains('\0') {
+            return Err("engine command needs a shell line; write command:<shell line>".to_owned());
+        }
+        Ok(Self { line: line.to_owned(), sandbox })
+    }
+}
+
+#[async_trait]
+impl Engine for CommandEngine {
+    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
+        let env = hand_over(order, bench).map_err(|e| {
+            PortError::transient(format!("the order cannot be written to {}: {e}", bench.scratch.display()))
+        })?;
+        sink(EngineEvent::Did(format!("$ {}", self.line)));
+        let job = Job {
+            line: &self.line,
+            purpose: Purpose::Agent,
+            dir: &bench.dir,
+            cache: &bench.cache,
+            scratch: &bench.scratch,
+            env: &env,
+            limit: Duration::from_millis(order.caps.wall_ms.max(1_000)),
+            keep: TRANSCRIPT_BYTES_MAX,
+        };
+        let ended = self.sandbox.run(&job, Some(lines(sink))).await.map_err(|e| PortError::transient(e.to_string()))?;
+        let output = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
+        if ended.code == Some(TEMPFAIL) && !ended.timed_out {
+            let said = plain::last_line(&output, 300).unwrap_or_default();
+            return Err(PortError::transient(format!(
+                "the command asked to be tried again later (exit code 75): {said}"
+            )));
+        }
+        let report = read_report(&bench.scratch);
+        let usage = used(order, report.as_ref().ok().and_then(Option::as_ref));
+        let result = outcome(order, &ended, &output, report);
+        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), ended.stdout)];
+        Ok(Worked { result, usage: Some(usage), session: None, files })
+    }
+}
+
+/// Writes the order's files and names them.
+fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str, String)>> {
+    std::fs::create_dir_all(&bench.scratch)?;
+    let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    let put = |name: &str, bytes: &[u8]| -> std::io::Result<String> {
+        let path = bench.scratch.join(name);
+        std::fs::write(&path, bytes)?;
+        Ok(text(path))
+    };
+    let notes: String = order.notes.iter().map(|n| format!("from {}:\n{}\n\n", n.from, n.text.trim_end())).collect();
+    // No NUL can be in an environment; the files have the exact text.
+    let clean = |s: &str| s.replace('\0', "");
+    let (task, task_text) =
+        order.task.as_ref().map_or((String::new(), String::new()), |t| (clean(&t.spec.name), clean(&t.spec.text)));
+    let report = bench.scratch.join(report::FILE);
+    // An earlier attempt's report must not answer for this one.
+    match std::fs::remove_file(&report) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    Ok(vec![
+        ("SKEP_STEP", order.step.name().to_owned()),
+        ("SKEP_RUN", order.run.to_string()),
+        ("SKEP_ATTEMPT", order.attempt.to_string()),
+        ("SKEP_TRY", order.try_number.to_string()),
+        ("SKEP_HEAD", clean(order.head.as_str())),
+        ("SKEP_BASE", clean(order.base.as_str())),
+        ("SKEP_GOAL", clean(&order.goal)),
+        ("SKEP_TASK", task),
+        ("SKEP_TASK_TEXT", task_text),
+        ("SKEP_SCRATCH", text(bench.scratch.clone())),
+        ("SKEP_ORDER_FILE", put("order.json", &serde_json::to_vec_pretty(order)?)?),
+        ("SKEP_NOTES_FILE", put("notes.txt", notes.as_bytes())?),
+        ("SKEP_PATCH_FILE", put("review.patch", bench.patch.as_bytes())?),
+        ("SKEP_REPORT_FILE", text(report)),
+    ])
+}
+
+/// Its report, if it wrote one.
+fn read_report(scratch: &Path) -> Result<Option<report::Written>, String> {
+    let folder = Beneath::open(scratch).map_err(|e| format!("the scratch folder is gone: {e}"))?;
+    match folder.read(report::FILE, report::BYTES_MAX) {
+        Err(Why::Missing(_)) => Ok(None),
+        Err(why) => Err(format!("its report file is not usable: {why}")),
+        Ok(bytes) => report::parse(&bytes).map(Some).map_err(|why| format!("its report file is not usable: {why}")),
+    }
+}
+
+/// What it spent besides time. A command that does not say is taken to have spent what was set aside, where a limit was
+/// set at all: an agent with an account of its own must not be free.
+fn used(order: &Order, report: Option<&report::Written>) -> Usage {
+    let said = report.and_then(|r| r.usage);
+    Usage {
+        tokens: said.map_or(order.caps.tokens, |u| u.tokens),
+        cost_micros: said.map_or(order.caps.cost_micros, |u| u.cost_micros),
+        wall_ms: 0,
+    }
+}
+
+fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<report::Written>, String>) -> Work {
+    if ended.timed_out {
+        let secs = order.caps.wall_ms / 1000;
+        return Work::Failed(format!(
+            "the command was still running after {secs} s and was ended; its last output:\n{output}"
+        ));
+    }
+    let report = match report {
+        Ok(report) => report,
+        Err(why) => return Work::Failed(why),
+    };
+    if ended.code != Some(0) {
+        // A program that fell over may have reported before; only a report of trouble is believed then.
+        if let Some(trouble) = report.and_then(report::Written::trouble) {
+            return trouble;
+        }
+        let how = match (ended.code, ended.signal) {
+            (Some(code), _) => format!("with exit code {code}"),
+            (None, Some(signal)) => format!("by signal {signal}"),
+            (None, None) => "in an unknown way".to_owned(),
+        };
+        return Work::Failed(format!("the command ended {how}; its last output:\n{output}"));
+    }
+    if let Some(report) = report {
+        return report
+            .work(order.step)
+            .unwrap_or_else(|why| Work::Failed(format!("its report file is not usable: {why}")));
+    }
+    match order.step {
+        Step::Develop => {
+            Work::Edited { summary: plain::last_line(output, 300).unwrap_or_else(|| "command ended".to_owned()) }
+        }
+        Step::Explore => Work::Notes(output.to_owned()),
+        Step::Plan | Step::Review => Work::Failed(format!(
+            "a command that does the {} step must write {} to $SKEP_REPORT_FILE, and it wrote none",
+            order.step.name(),
+            report::expected(order.step),
+        )),
+    }
+}
+
+/// Passes output on line by line, bounded.
+fn lines(sink: Sink) -> OnOutput {
+    let state = Mutex::new((Vec::new(), 0usize));
+    Arc::new(move |_is_err, chunk: &[u8]| {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rest, said) = &mut *state;
+        for part in chunk.split_inclusive(|b| *b == b'\n') {
+            if *said > SAID_MAX {
+                return;
+            }
+            // What is too long for a line is not kept for one.
+            rest.extend_from_slice(&part[..part.len().min((8 * SAID_CHARS_MAX).saturating_sub(rest.len()))]);
+            if part.ends_with(b"\n") {
+                let line = plain::plain(&std::mem::take(rest));
+                if line.trim().is_empty() {
+                    continue;
+                }
+                *said += 1;
+                let line = line.trim_end().chars().take(SAID_CHARS_MAX).collect();
+                sink(EngineEvent::Said(if *said > SAID_MAX { "[more: see the transcript]".to_owned() } else { line }));
+            }
+        }
+    })
+}

@@ -1,0 +1,203 @@
+//! A manager and a reviewer without a model: the goal is the one task; the verdict follows from checks and the diff.
+
+use super::free;
+use crate::adapters::beneath::Beneath;
+use crate::adapters::plain;
+use crate::domain::{FileKind, Finding, Order, Step, TaskSpec, Verdict};
+use crate::ports::PortResult;
+use crate::ports::engine::{Bench, Engine, Sink, Work, Worked};
+use async_trait::async_trait;
+use std::path::Path;
+
+/// An added file larger than this is pointed out.
+const LARGE_BYTES: u64 = 1024 * 1024;
+/// The most names and the most bytes of text an exploration brings back.
+const NAMES_MAX: usize = 200;
+const TEXT_BYTES_MAX: usize = 1500;
+/// Files that tell an agent or a newcomer how to work here, most telling first.
+const INSTRUCTIONS: &[&str] =
+    &["AGENTS.md", "CLAUDE.md", "CONTRIBUTING.md", ".github/copilot-instructions.md", "README.md"];
+
+/// The engine.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectEngine;
+
+impl DirectEngine {
+    /// It takes no argument.
+    ///
+    /// # Errors
+    /// When one is given.
+    pub fn new(arg: &str) -> Result<Self, String> {
+        if arg.is_empty() {
+            Ok(Self)
+        } else {
+            Err(format!("engine direct takes no argument, not {arg:?}; write direct"))
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for DirectEngine {
+    async fn work(&self, order: &Order, bench: &Bench, _sink: Sink) -> PortResult<Worked> {
+        Ok(free(match order.step {
+            Step::Explore => Work::Notes(explore(&bench.dir)),
+            Step::Plan => Work::Tasks(vec![TaskSpec {
+                name: "goal".to_owned(),
+                title: title(&order.goal),
+                text: order.goal.clone(),
+                needs: Vec::new(),
+                paths: Vec::new(),
+            }]),
+            Step::Develop => Work::Failed(
+                "engine direct cannot edit; give the dev another one, like --engine 'command:<shell line>'".to_owned(),
+            ),
+            Step::Review => review(order, bench),
+        }))
+    }
+}
+
+/// The goal's first line, short enough for a title.
+fn title(goal: &str) -> String {
+    let line = plain::plain(goal.as_bytes());
+    let line = line.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("the goal").to_owned();
+    if line.chars().count() <= 72 { line } else { line.chars().take(71).chain(['…']).collect() }
+}
+
+fn explore(dir: &Path) -> String {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .map(|entries| {
+            let name = |e: std::fs::DirEntry| {
+                let slash = if e.file_type().is_ok_and(|t| t.is_dir()) { "/" } else { "" };
+                plain::plain(format!("{}{slash}", e.file_name().to_string_lossy()).as_bytes()).replace('\n', "?")
+            };
+            entries.flatten().take(10 * NAMES_MAX).map(name).filter(|n| !n.starts_with(".git/")).collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    let more = names.len().saturating_sub(NAMES_MAX);
+    names.truncate(NAMES_MAX);
+    let mut notes = format!("At the root: {}", if names.is_empty() { "nothing".to_owned() } else { names.join(", ") });
+    if more > 0 {
+        notes.push_str(&format!(" and {more} more"));
+    }
+    notes.push('\n');
+    if let Ok(tree) = Beneath::open(dir) {
+        for name in INSTRUCTIONS {
+            if let Ok(bytes) = tree.read(name, LARGE_BYTES) {
+                let head = &bytes[..bytes.len().min(TEXT_BYTES_MAX)];
+                let cut = if head.len() < bytes.len() { "\n[cut]" } else { "" };
+                notes.push_str(&format!("\n{name} says:\n{}{cut}\n", plain::plain(head).trim_end()));
+            }
+        }
+    }
+    notes
+}
+
+/// Rework for what is wrong for certain; what only a person can judge is pointed out and left to the gate.
+fn review(order: &Order, bench: &Bench) -> Work {
+    let mut wrong: Vec<Finding> = Vec::new();
+    if order.results.is_empty() {
+        wrong.push(finding("", 0, "no check ran at this commit, so nothing is proven"));
+    }
+    for red in order.results.iter().filter(|r| !r.green) {
+        wrong.push(finding("", 0, &format!("check {} is red: {}", red.name, red.why)));
+    }
+    if order.diff.is_empty() {
+        wrong.push(finding("", 0, "the diff is empty: the goal is not worked on"));
+    }
+    wrong.extend(conflict_markers(&bench.patch));
+    wrong.truncate(Finding::MOST);
+    if !wrong.is_empty() {
+        let summary = format!("{} finding(s) from checks and the diff.", wrong.len());
+        return Work::Judged { verdict: Verdict::Rework, findings: wrong, summary };
+    }
+
+    let mut noted = blobs(order, bench);
+    noted.truncate(Finding::MOST);
+    let mut summary = format!("All {} check(s) are green; {}.", order.results.len(), order.diff.summary());
+    if !noted.is_empty() {
+        summary.push_str(&format!(" {} added file(s) deserve a look.", noted.len()));
+    }
+    if !order.concerns.is_empty() {
+        summary.push_str(&format!(" For a person to decide: {}.", order.concerns.join("; ")));
+    }
+    summary.push_str(" No model read the code.");
+    Work::Judged { verdict: Verdict::Approve, findings: noted, summary }
+}
+
+fn finding(path: &str, line: u64, text: &str) -> Finding {
+    Finding { path: path.to_owned(), line, text: text.to_owned() }
+}
+
+/// Places where the patch adds a whole conflict: its start, middle and end in this order within one file. One marker alone
+/// may be a heading or a test's text.
+fn conflict_markers(patch: &str) -> Vec<Finding> {
+    let (mut found, mut path, mut line, mut start, mut middle) = (Vec::new(), String::new(), 0u64, None, false);
+    for text in patch.lines() {
+        if let Some(name) = text.strip_prefix("+++ ") {
+            path = name.strip_prefix("b/").unwrap_or(name).to_owned();
+            (start, middle) = (None, false);
+        } else if let Some(hunk) = text.strip_prefix("@@ ") {
+            let to = hunk.split_whitespace().find_map(|p| p.strip_prefix('+'));
+            line = to.and_then(|p| p.split(',').next()).and_then(|n| n.parse().ok()).unwrap_or(0);
+        } else if let Some(added) = text.strip_prefix('+') {
+            if added.starts_with("<<<<<<< ") {
+                (start, middle) = (Some(line), false);
+            } else if added.trim_end() == "=======" {
+                middle = start.is_some();
+            } else if added.starts_with(">>>>>>> ")
+                && middle
+                && let Some(at) = start.take()
+            {
+                middle = false;
+                found.push(finding(
+                    &path,
+                    at,
+                    "an unresolved merge conflict: take the markers out and keep what is right",
+                ));
+            }
+            line += 1;
+        } else if text.starts_with(' ') {
+            line += 1;
+        }
+    }
+    found
+}
+
+/// Added files that are binary or large.
+fn blobs(order: &Order, bench: &Bench) -> Vec<Finding> {
+    let tree = Beneath::open(&bench.dir).ok();
+    let size = |path: &str| tree.as_ref().and_then(|t| t.size(path).ok());
+    let added = order.diff.files.iter().filter(|f| f.kind == FileKind::Added);
+    added
+        .filter_map(|f| match (f.binary, size(&f.path)) {
+            (_, Some(bytes)) if bytes > LARGE_BYTES => {
+                Some(finding(&f.path, 0, &format!("a new file of {bytes} bytes: is it meant to be in the repository?")))
+            }
+            (true, _) => Some(finding(&f.path, 0, "a new binary file, which nobody can review as text")),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_is_found_with_its_line_and_a_lone_marker_is_not() {
+        let patch = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +10,7 @@\n same\n+<<<<<<< ours\n+a\n+=======\n+b\n+>>>>>>> theirs\n";
+        let found = conflict_markers(patch);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].path.as_str(), found[0].line), ("x", 11));
+        assert!(conflict_markers("+++ b/a.md\n@@ -0,0 +1,2 @@\n+Title\n+=======\n+>>>>>>> quoted\n").is_empty());
+        assert!(conflict_markers("-<<<<<<< a\n-=======\n->>>>>>> b\n").is_empty());
+    }
+
+    #[test]
+    fn titles_are_one_short_line() {
+        assert_eq!(title("\n\n  Fix it \x1b[31mnow\x1b[0m\nmore"), "Fix it now");
+        assert_eq!(title(&"ü".repeat(100)).chars().count(), 72);
+        assert_eq!(title(" \n"), "the goal");
+    }
+}

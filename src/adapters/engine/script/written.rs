@@ -1,0 +1,368 @@
+//! A script as written (TOML), read strictly.
+//!
+//! ```toml
+//! [[turn]]
+//! step = "develop"        # explore, plan, develop, review
+//! task = "parser"         # only for this task
+//! try = 1                 # only at this try
+//! told = "checks"         # only when it is told something from there (checks, review, conflict, answer, refused, scout)
+//! not_told = "checks"     # only when it is not
+//! patch_has = "text"      # review: only when the patch has this text
+//! patch_lacks = "text"    # review: only when it has not
+//! say = ["a line"]        # what watchers see
+//! wait_ms = 500           # in all, while it says that
+//! tokens = 900            # what it is charged
+//! cost_micros = 2700
+//! edit = [                # exactly one of write, append, replace, delete each
+//!     { write = "path", content = "whole file" }, { append = "path", content = "more" },
+//!     { replace = "path", old = "once in it", new = "instead" }, { delete = "path" },
+//! ]
+//! done = "summary"        # exactly one of: done; tasks; verdict (with findings, summary); notes; question; fail; panic;
+//!                         # hang = true; exit = 1
+//! ```
+
+use crate::adapters::beneath;
+use crate::domain::{Finding, Order, Step, TaskSpec, Verdict};
+use crate::ports::engine::Work;
+use serde::Deserialize;
+
+/// The largest script, and the largest file it edits.
+pub const BYTES_MAX: u64 = 1024 * 1024;
+/// The most turns, edits of a turn, and lines said in one.
+const TURNS_MAX: usize = 200;
+const EDITS_MAX: usize = 100;
+const LINES_MAX: usize = 100;
+/// The longest wait of one turn.
+const WAIT_MS_MAX: u64 = 60_000;
+
+/// A script.
+#[derive(Clone, Debug)]
+pub struct Script {
+    turns: Vec<Turn>,
+}
+
+/// A turn.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    when: When,
+    /// What watchers see.
+    pub say: Vec<String>,
+    /// How long that takes in all.
+    pub wait_ms: u64,
+    /// What it is charged.
+    pub tokens: u64,
+    /// What it is charged, in micro-USD.
+    pub cost_micros: u64,
+    /// Its edits, in order.
+    pub edits: Vec<Edit>,
+    /// How it ends.
+    pub act: Act,
+}
+
+/// How a turn ends.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// With a result.
+    Work(Work),
+    /// With a panic.
+    Panic(String),
+    /// Never.
+    Hang,
+    /// With the end of the whole process, as if it was killed.
+    Exit(i32),
+}
+
+/// An edit and where it is written.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// The script's line of its turn.
+    pub line: usize,
+    /// What it does.
+    pub change: Change,
+}
+
+/// What an edit does. Paths were checked for their form.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Writes a whole file.
+    Write { path: String, content: String },
+    /// Adds to the end of a file.
+    Append { path: String, content: String },
+    /// Replaces a text that is in the file once.
+    Replace { path: String, old: String, new: String },
+    /// Deletes a file.
+    Delete { path: String },
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct When {
+    step: Step,
+    task: Option<String>,
+    #[serde(rename = "try")]
+    try_number: Option<u32>,
+    told: Option<String>,
+    not_told: Option<String>,
+    patch_has: Option<String>,
+    patch_lacks: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScript {
+    turn: Vec<toml::Spanned<RawTurn>>,
+}
+
+// `flatten` would switch the refusal of unknown keys off, so the fields are spelled out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTurn {
+    step: Step,
+    task: Option<String>,
+    #[serde(rename = "try")]
+    try_number: Option<u32>,
+    told: Option<String>,
+    not_told: Option<String>,
+    patch_has: Option<String>,
+    patch_lacks: Option<String>,
+    #[serde(default)]
+    say: Vec<String>,
+    #[serde(default)]
+    wait_ms: u64,
+    #[serde(default)]
+    tokens: u64,
+    #[serde(default)]
+    cost_micros: u64,
+    #[serde(default)]
+    edit: Vec<RawEdit>,
+    done: Option<String>,
+    tasks: Option<Vec<RawTask>>,
+    verdict: Option<Verdict>,
+    findings: Option<Vec<RawFinding>>,
+    summary: Option<String>,
+    notes: Option<String>,
+    question: Option<String>,
+    fail: Option<String>,
+    panic: Option<String>,
+    hang: Option<bool>,
+    exit: Option<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEdit {
+    write: Option<String>,
+    append: Option<String>,
+    replace: Option<String>,
+    delete: Option<String>,
+    content: Option<String>,
+    old: Option<String>,
+    new: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTask {
+    name: String,
+    title: String,
+    text: String,
+    #[serde(default)]
+    needs: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFinding {
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    line: u64,
+    text: String,
+}
+
+/// Reads a script.
+///
+/// # Errors
+/// `, line N: key: what is wrong and what would be right`.
+pub fn parse(text: &str) -> Result<Script, String> {
+    let line = |at: usize| text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
+    let raw: RawScript = toml::from_str(text).map_err(|e| {
+        let place = e.span().map_or(String::new(), |s| format!(", line {}", line(s.start)));
+        format!("{place}: {}", e.message().trim().replace('\n', " "))
+    })?;
+    if raw.turn.is_empty() || raw.turn.len() > TURNS_MAX {
+        return Err(format!(": has {} turns; 1 to {TURNS_MAX} are allowed", raw.turn.len()));
+    }
+    let mut turns = Vec::new();
+    for spanned in raw.turn {
+        let at = line(spanned.span().start);
+        turns.push(turn(at, spanned.into_inner()).map_err(|why| format!(", line {at}: {why}"))?);
+    }
+    Ok(Script { turns })
+}
+
+fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
+    if raw.edit.len() > EDITS_MAX || raw.say.len() > LINES_MAX {
+        return Err(format!("a turn may have {EDITS_MAX} edits and say {LINES_MAX} lines at most"));
+    }
+    if raw.wait_ms > WAIT_MS_MAX {
+        return Err(format!("wait_ms: {} is too long; {WAIT_MS_MAX} at most", raw.wait_ms));
+    }
+    if !raw.edit.is_empty() && raw.step != Step::Develop {
+        return Err(format!("edit: only the develop step edits, not {}", raw.step.name()));
+    }
+    if raw.task.is_some() && raw.step != Step::Develop {
+        return Err(format!("task: only the develop step has a task, not {}", raw.step.name()));
+    }
+    if (raw.patch_has.is_some() || raw.patch_lacks.is_some()) && raw.step != Step::Review {
+        return Err(format!("patch_has, patch_lacks: only the review step has a patch, not {}", raw.step.name()));
+    }
+    if raw.verdict.is_none() && (raw.findings.is_some() || raw.summary.is_some()) {
+        return Err("findings and summary belong to a verdict".to_owned());
+    }
+    let findings = raw.findings.unwrap_or_default();
+    let finding = |f: RawFinding| Finding { path: f.path, line: f.line, text: f.text };
+    let task = |t: RawTask| TaskSpec { name: t.name, title: t.title, text: t.text, needs: t.needs, paths: t.paths };
+    let ends = [
+        raw.done.map(|summary| (Some(Step::Develop), Act::Work(Work::Edited { summary }))),
+        raw.tasks.map(|t| (Some(Step::Plan), Act::Work(Work::Tasks(t.into_iter().map(task).collect())))),
+        raw.verdict.map(|verdict| {
+            let findings = findings.into_iter().map(finding).collect();
+            (
+                Some(Step::Review),
+                Act::Work(Work::Judged { verdict, findings, summary: raw.summary.unwrap_or_default() }),
+            )
+        }),
+        raw.notes.map(|text| (Some(Step::Explore), Act::Work(Work::Notes(text)))),
+        raw.question.map(|text| (None, Act::Work(Work::Asked(text)))),
+        raw.fail.map(|text| (None, Act::Work(Work::Failed(text)))),
+        raw.panic.map(|text| (None, Act::Panic(text))),
+        raw.hang.filter(|h| *h).map(|_| (None, Act::Hang)),
+        raw.exit.map(|code| (None, Act::Exit(code))),
+    ];
+    let mut ends = ends.into_iter().flatten();
+    let (Some((only, act)), None) = (ends.next(), ends.next()) else {
+        return Err(
+            "a turn ends with exactly one of done, tasks, verdict, notes, question, fail, panic, hang = true, exit"
+                .to_owned(),
+        );
+    };
+    if let Some(step) = only.filter(|s| *s != raw.step) {
+        return Err(format!("its end belongs to the {} step, not to {}", step.name(), raw.step.name()));
+    }
+    let edits: Result<_, String> = raw.edit.into_iter().map(|e| Ok(Edit { line, change: change(e)? })).collect();
+    let (step, task, try_number) = (raw.step, raw.task, raw.try_number);
+    let (told, not_told, patch_has, patch_lacks) = (raw.told, raw.not_told, raw.patch_has, raw.patch_lacks);
+    Ok(Turn {
+        when: When { step, task, try_number, told, not_told, patch_has, patch_lacks },
+        say: raw.say,
+        wait_ms: raw.wait_ms,
+        tokens: raw.tokens,
+        cost_micros: raw.cost_micros,
+        edits: edits?,
+        act,
+    })
+}
+
+fn change(raw: RawEdit) -> Result<Change, String> {
+    let RawEdit { write, append, replace, delete, content, old, new } = raw;
+    let change = match (write, append, replace, delete, content, old, new) {
+        (Some(path), None, None, None, Some(content), None, None) => Change::Write { path, content },
+        (None, Some(path), None, None, Some(content), None, None) => Change::Append { path, content },
+        (None, None, Some(path), None, None, Some(old), Some(new)) if !old.is_empty() => {
+            Change::Replace { path, old, new }
+        }
+        (None, None, None, Some(path), None, None, None) => Change::Delete { path },
+        _ => {
+            return Err(
+                "edit: each is one of { write, content }, { append, content }, { replace, old, new }, { delete }"
+                    .into(),
+            );
+        }
+    };
+    beneath::check(change.path()).map_err(|why| format!("edit: {why}"))?;
+    // However it is spelled on a file system that ignores case.
+    if change.path().split('/').any(|name| name.eq_ignore_ascii_case(".git")) {
+        return Err(format!("edit: {:?} is git's own", change.path()));
+    }
+    Ok(change)
+}
+
+impl Change {
+    fn path(&self) -> &str {
+        match self {
+            Change::Write { path, .. }
+            | Change::Append { path, .. }
+            | Change::Replace { path, .. }
+            | Change::Delete { path } => path,
+        }
+    }
+}
+
+impl Edit {
+    /// For people who watch.
+    pub fn words(&self) -> String {
+        let verb = match self.change {
+            Change::Write { .. } => "writes",
+            Change::Append { .. } => "adds to",
+            Change::Replace { .. } => "edits",
+            Change::Delete { .. } => "deletes",
+        };
+        format!("{verb} {}", self.change.path())
+    }
+}
+
+impl Script {
+    /// The first turn that fits, with its number.
+    pub fn turn(&self, order: &Order, patch: &str) -> Option<(usize, &Turn)> {
+        self.turns.iter().enumerate().find(|(_, t)| t.fits(order, patch)).map(|(i, t)| (i + 1, t))
+    }
+}
+
+impl Turn {
+    /// Whether it is the turn for this order: all its conditions hold.
+    pub fn fits(&self, order: &Order, patch: &str) -> bool {
+        let w = &self.when;
+        let task = order.task.as_ref().map(|t| t.spec.name.as_str());
+        let is_told = |from: &String| order.notes.iter().any(|n| n.from == *from);
+        w.step == order.step
+            && w.task.as_deref().is_none_or(|t| task == Some(t))
+            && w.try_number.is_none_or(|n| n == order.try_number)
+            && w.told.as_ref().is_none_or(is_told)
+            && !w.not_told.as_ref().is_some_and(is_told)
+            && w.patch_has.as_deref().is_none_or(|text| patch.contains(text))
+            && !w.patch_lacks.as_deref().is_some_and(|text| patch.contains(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mistake_names_its_line() {
+        let wrong = [
+            ("", "missing field `turn`"),
+            ("[[turn]]\nstep = \"develop\"", "line 1: a turn ends with exactly one of"),
+            ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nfail = \"y\"", "exactly one of"),
+            ("[[turn]]\nstep = \"develop\"\nhang = false", "exactly one of"),
+            ("\n[[turn]]\nstep = \"plan\"\ndone = \"x\"", "line 2: its end belongs to the develop step, not to plan"),
+            ("[[turn]]\nstep = \"walk\"\ndone = \"x\"", "line 2: unknown variant `walk`"),
+            ("[[turn]]\nstep = \"develop\"\ndoen = \"x\"", "line 3: unknown field `doen`"),
+            ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nwait_ms = 60001", "wait_ms"),
+            ("[[turn]]\nstep = \"review\"\nfail = \"x\"\nedit = [{delete = \"a\"}]", "only the develop step edits"),
+            ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{write = \"a\"}]", "each is one of"),
+            ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{delete = \"../a\"}]", "leads outside"),
+            ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{delete = \"/a\"}]", "must be relative"),
+            (
+                "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{write = \"a/.GIT/config\", content = \"\"}]",
+                "git's own",
+            ),
+        ];
+        for (text, part) in wrong {
+            let said = parse(text).unwrap_err();
+            assert!(said.contains(part), "{text:?} said {said:?}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Finding and ending processes that left their command's process group, by the mark they inherited.
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The variable that carries the mark.
+pub const NAME: &str = "SKEP_JOB";
+
+/// The most of a process's environment looked at.
+const ENVIRON_MAX: u64 = 1024 * 1024;
+/// Looks at the process table before giving up on something that forks faster than it is killed.
+const LOOKS: usize = 16;
+
+/// A mark no other command has: `<pid namespace>.<pid>.<its start>.<count>`, so that a later process can tell whose it was.
+pub fn mark() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let pid = std::process::id();
+    let start = started(pid).unwrap_or(0);
+    format!("{}.{pid}.{start}.{}", namespace().unwrap_or(0), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Ends every process with this mark when dropped.
+pub struct Ends(pub String);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        end_all(&|mark| mark == self.0);
+    }
+}
+
+/// Ends what commands of Skep processes that are gone (killed, crashed) left running; returns how many there were. For the
+/// start of a service.
+pub fn sweep() -> usize {
+    let Some(here) = namespace() else { return 0 };
+    end_all(&|mark| {
+        let mut parts = mark.split('.').map(str::parse::<u64>);
+        let (Some(Ok(space)), Some(Ok(pid)), Some(Ok(start))) = (parts.next(), parts.next(), parts.next()) else {
+            return false;
+        };
+        // Another namespace's numbers mean nothing here.
+        space == here && u32::try_from(pid).is_ok_and(|pid| started(pid) != Some(start))
+    })
+}
+
+/// Kills all processes whose mark is `ours`, until none is left; returns how many were killed.
+fn end_all(ours: &dyn Fn(&str) -> bool) -> usize {
+    let mut ended = 0;
+    for _ in 0..LOOKS {
+        let mut found = 0;
+        let Ok(processes) = std::fs::read_dir("/proc") else { return ended };
+        for process in processes.flatten() {
+            let Some(raw) = process.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+            let Some(pid) = Pid::from_raw(raw) else { continue };
+            if raw.unsigned_abs() == std::process::id() || !marked(raw, ours) {
+                continue;
+            }
+            // By handle, and looked at again: the number may have become another's in between.
+            if let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+                && marked(raw, ours)
+                && rustix::process::pidfd_send_signal(&handle, Signal::KILL).is_ok()
+            {
+                found += 1;
+            }
+        }
+        ended += found;
+        if found == 0 {
+            break;
+        }
+    }
+    ended
+}
+
+/// Whether a process has a mark that is `ours`. A process that is gone, or another user's, has none; a zombie neither.
+fn marked(pid: i32, ours: &dyn Fn(&str) -> bool) -> bool {
+    let Ok(file) = std::fs::File::open(format!("/proc/{pid}/environ")) else { return false };
+    let mut environ = Vec::new();
+    if file.take(ENVIRON_MAX).read_to_end(&mut environ).is_err() {
+        return false;
+    }
+    environ
+        .split(|b| *b == 0)
+        .filter_map(|entry| entry.strip_prefix(NAME.as_bytes())?.strip_prefix(b"="))
+        .filter_map(|value| std::str::from_utf8(value).ok())
+        .any(ours)
+}
+
+/// When a process started, in clock ticks since boot.
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything; the 20th field after it is the start.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// This process's PID namespace.
+fn namespace() -> Option<u64> {
+    let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+}

@@ -1,0 +1,169 @@
+//! What any `Checks` promises, run on the one there is.
+
+use skep::adapters::checks::CommandChecks;
+use skep::adapters::sandbox::Sandbox;
+use skep::domain::check::TestCounts;
+use skep::domain::{ArtifactKind, CheckKind, CheckSpec};
+use skep::ports::checks::{Checked, Checks};
+use std::path::Path;
+
+pub fn checks() -> CommandChecks {
+    CommandChecks::new(Sandbox::of_this_process(&[]))
+}
+
+fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
+    CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), limit_secs: 60, junit: None }
+}
+
+async fn run(dir: &Path, specs: &[CheckSpec]) -> Vec<Checked> {
+    let cache = tempfile::tempdir().unwrap();
+    checks().run(dir, cache.path(), specs).await.unwrap()
+}
+
+async fn one(command: &str) -> Checked {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), &[spec("test", CheckKind::Test, command)]).await.remove(0)
+}
+
+/// A test check that writes `report` (by a shell line) and ends with `code`.
+async fn reported(setup: &str, code: i32) -> Checked {
+    let dir = tempfile::tempdir().unwrap();
+    let command = format!("{setup}\nexit {code}");
+    let specs = [CheckSpec { junit: Some("out/report.xml".to_owned()), ..spec("test", CheckKind::Test, &command) }];
+    run(dir.path(), &specs).await.remove(0)
+}
+
+#[tokio::test]
+async fn green_and_red_by_exit_code() {
+    let green = one("echo fine").await;
+    assert!(green.result.green && green.result.why.is_empty());
+    assert_eq!((green.result.exit, green.result.tail.as_str()), (Some(0), "fine\n"));
+    assert_eq!(green.files, [(ArtifactKind::Log, "test.log".to_owned(), b"fine\n".to_vec())]);
+    let red = one("echo broken >&2; exit 3").await.result;
+    assert_eq!((red.green, red.exit, red.why.as_str()), (false, Some(3), "it ended with exit code 3"));
+    assert_eq!(red.tail, "broken\n");
+    assert!(one("no-such-program-here").await.result.why.contains("not found"));
+    assert!(one("kill -9 $$").await.result.why.contains("signal 9"));
+}
+
+#[tokio::test]
+async fn a_check_over_its_limit_is_red_with_its_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = CheckSpec { limit_secs: 1, ..spec("slow", CheckKind::Test, "echo started; sleep 600") };
+    let slow = run(dir.path(), &[slow]).await.remove(0).result;
+    assert_eq!((slow.green, slow.exit), (false, None));
+    assert!(slow.why.contains("limit of 1 s") && slow.tail == "started\n", "{slow:?}");
+}
+
+#[tokio::test]
+async fn a_red_setup_stops_the_rest_and_a_red_test_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let specs = [
+        spec("deps", CheckKind::Setup, "exit 1"),
+        spec("test", CheckKind::Test, "touch ran"),
+        spec("lint", CheckKind::Lint, "touch ran"),
+    ];
+    let results: Vec<_> = run(dir.path(), &specs).await.into_iter().map(|c| c.result).collect();
+    assert_eq!(results.len(), 3);
+    assert!(results.iter().all(|r| !r.green));
+    assert!(results[2].why.contains("setup check deps is red"));
+    assert!(!dir.path().join("ran").exists());
+    let specs = [spec("test", CheckKind::Test, "exit 1"), spec("lint", CheckKind::Lint, "touch ran")];
+    let results = run(dir.path(), &specs).await;
+    assert!(!results[0].result.green && results[1].result.green && dir.path().join("ran").exists());
+}
+
+#[tokio::test]
+async fn the_tail_is_clean_text_and_the_log_keeps_the_bytes() {
+    let checked = one(r"printf '\033[31mred\033[0m \000\377\033]0;title\007 end\r\n'").await;
+    assert_eq!(checked.result.tail, "red \u{fffd} end\n");
+    assert!(checked.files[0].2.contains(&0) && checked.files[0].2.contains(&0x1b));
+}
+
+#[tokio::test]
+async fn a_flood_is_kept_as_its_end_and_says_so() {
+    let checked = one("head -c 100000000 /dev/zero | tr '\\0' x; echo; echo the end").await;
+    let (_, _, log) = &checked.files[0];
+    assert!(checked.result.green && log.len() <= 1024 * 1024);
+    assert!(log.starts_with(b"[output cut") && log.ends_with(b"the end\n"));
+    assert!(checked.result.tail.len() <= 4096 && checked.result.tail.ends_with("the end\n"));
+}
+
+#[tokio::test]
+async fn a_report_is_counted_and_kept() {
+    let good = reported(r#"mkdir out; echo '<testsuite><testcase/><testcase><skipped/></testcase></testsuite>' > out/report.xml"#, 0);
+    let good = good.await;
+    assert!(good.result.green, "{:?}", good.result);
+    assert_eq!(good.result.tests, Some(TestCounts { run: 2, failed: 0, skipped: 1 }));
+    assert_eq!(good.files[1].0, ArtifactKind::TestReport);
+}
+
+#[tokio::test]
+async fn a_report_with_failures_is_red_even_with_exit_code_0() {
+    let bad = reported(r#"mkdir out; echo '<testsuite><testcase><failure/></testcase></testsuite>' > out/report.xml"#, 0).await;
+    assert!(!bad.result.green && bad.result.why.contains("1 of 1 tests failed"), "{:?}", bad.result);
+}
+
+#[tokio::test]
+async fn a_report_that_proves_nothing_is_red() {
+    for (setup, part) in [
+        ("true", "did not write its report"),
+        ("mkdir out; : > out/report.xml", "is empty"),
+        ("mkdir out; echo '<testsuite/>' > out/report.xml", "no test ran"),
+        ("mkdir out; echo '<testsuite><testcase><skipped/></testcase></testsuite>' > out/report.xml", "all 1 tests were skipped"),
+        ("mkdir -p out/report.xml", "not usable"),
+    ] {
+        let checked = reported(setup, 0).await;
+        assert!(!checked.result.green && checked.result.why.contains(part), "{setup}: {:?}", checked.result);
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_came_with_the_commit_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("out")).unwrap();
+    std::fs::write(dir.path().join("out/report.xml"), "<testsuite><testcase/></testsuite>").unwrap();
+    let specs = [CheckSpec { junit: Some("out/report.xml".to_owned()), ..spec("test", CheckKind::Test, "true") }];
+    let checked = run(dir.path(), &specs).await.remove(0);
+    assert!(!checked.result.green && checked.result.why.contains("did not write"), "{:?}", checked.result);
+}
+
+#[tokio::test]
+async fn hostile_reports_are_red_and_give_nothing_away() {
+    let bomb = r#"mkdir out; cat > out/report.xml <<'X'
+<!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><testsuites>&b;</testsuites>
+X"#;
+    let deep = "mkdir out; yes '<testsuite>' | head -n 400000 > out/report.xml";
+    for (setup, part) in [
+        (bomb, "document type"),
+        (deep, "nested deeper"),
+        ("mkdir out; ln -s /etc/passwd out/report.xml", "symbolic link"),
+        ("ln -s /etc out; true", "link or not a folder"),
+        ("mkdir out; mkfifo out/report.xml", "named pipe"),
+        ("mkdir out; ln -s /dev/zero out/report.xml", "symbolic link"),
+        ("mkdir out; head -c 9000000 /dev/zero > out/report.xml", "at most"),
+        ("mkdir out; head -c 5000 /dev/urandom > out/report.xml", "its report"),
+    ] {
+        let checked = reported(setup, 0).await;
+        assert!(!checked.result.green && checked.result.why.contains(part), "{setup}: {:?}", checked.result);
+        assert_eq!(checked.files.len(), 1, "{setup}: nothing of it is kept");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_checkout_is_an_error_not_a_red_check() {
+    let cache = tempfile::tempdir().unwrap();
+    let wrong = checks().run(&cache.path().join("none"), cache.path(), &[spec("t", CheckKind::Test, "true")]).await;
+    assert!(wrong.unwrap_err().to_string().contains("none"));
+}
+
+#[tokio::test]
+async fn the_scratch_is_removed_and_caches_stay() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let line = r#"echo x > "$TMPDIR/left"; mkdir -p "$CARGO_TARGET_DIR"; echo y > "$CARGO_TARGET_DIR/kept""#;
+    let done = checks().run(dir.path(), cache.path(), &[spec("t", CheckKind::Test, line)]).await.unwrap();
+    assert!(done[0].result.green, "{:?}", done[0].result);
+    let names: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["check"]);
+    assert!(cache.path().join("check/cargo-target/kept").exists());
+}

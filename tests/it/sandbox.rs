@@ -1,0 +1,182 @@
+//! What starting a command promises: an emptied environment, limits, and nothing left running.
+
+use skep::adapters::process::Finished;
+use skep::adapters::sandbox::{self, Job, Purpose, Sandbox};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+async fn run(dir: &Path, line: &str, limit: Duration, keep: usize) -> Finished {
+    let job = job(dir, line, limit, keep);
+    Sandbox::of_this_process(&[]).run(&job, None).await.unwrap()
+}
+
+fn job<'a>(dir: &'a Path, line: &'a str, limit: Duration, keep: usize) -> Job<'a> {
+    Job { line, purpose: Purpose::Check, dir, cache: dir, scratch: dir, env: &[], limit, keep }
+}
+
+async fn quick(line: &str) -> (Finished, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = run(dir.path(), line, Duration::from_secs(30), 64 * 1024).await;
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    (ended, text)
+}
+
+/// Waits until the process whose number is in `file` is gone (or a zombie nobody reaped yet).
+async fn gone(file: &Path) -> bool {
+    let pid = std::fs::read_to_string(file).unwrap();
+    let stat = format!("/proc/{}/stat", pid.trim());
+    tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            match std::fs::read_to_string(&stat) {
+                Ok(text) if !text.rsplit_once(')').unwrap().1.starts_with(" Z") => tokio::task::yield_now().await,
+                _ => return,
+            }
+        }
+    })
+    .await
+    .is_ok()
+}
+
+#[test]
+fn the_level_is_said_plainly() {
+    assert_eq!(sandbox::level(), "none");
+}
+
+#[tokio::test]
+async fn a_canary_of_the_host_is_not_in_the_environment() {
+    let host: BTreeMap<_, _> = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/root"), ("MY_TOKEN", "canary-5713")]
+        .into_iter()
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let line = "env; echo; cat /proc/self/environ /proc/$PPID/environ 2>/dev/null | tr '\\0' '\\n' | grep -c '^MY_TOKEN' || true";
+    let job = job(dir.path(), line, Duration::from_secs(30), 64 * 1024);
+    let ended = Sandbox::new(&host, &[]).run(&job, None).await.unwrap();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(!text.contains("canary-5713"), "{text}");
+    for expected in ["LANG=C.UTF-8", "TERM=dumb", "CI=true", "NO_COLOR=1", "SKEP=1", "PYTHONDONTWRITEBYTECODE=1"] {
+        assert!(text.lines().any(|l| l == expected), "{expected} is missing in {text}");
+    }
+    let home = dir.path().join("check/home");
+    assert!(text.lines().any(|l| l == format!("HOME={}", home.display())), "{text}");
+    let given = Sandbox::new(&host, &["MY_TOKEN".to_owned()]).run(&job, None).await.unwrap();
+    assert!(String::from_utf8_lossy(&given.stdout).contains("MY_TOKEN=canary-5713"));
+}
+
+#[tokio::test]
+async fn both_streams_come_in_order_with_the_exit_code() {
+    let (ended, text) = quick("echo one; echo two >&2; echo three; exit 7").await;
+    assert_eq!((ended.code, text.as_str()), (Some(7), "one\ntwo\nthree\n"));
+    let (ended, _) = quick("kill -9 $$").await;
+    assert_eq!((ended.code, ended.signal), (None, Some(9)));
+}
+
+#[tokio::test]
+async fn limits_are_set() {
+    let (_, text) = quick("ulimit -c; ulimit -n; ulimit -f").await;
+    let numbers: Vec<&str> = text.lines().collect();
+    assert_eq!(numbers[0], "0");
+    assert!(numbers[1].parse::<u64>().unwrap() <= 4096, "{text}");
+    assert!(numbers[2].parse::<u64>().unwrap() <= 8_388_608, "{text}");
+}
+
+#[tokio::test]
+async fn a_timed_out_command_leaves_its_output_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    let line = "echo before; (echo $$ > pid; exec sleep 600) & echo $! > child; sleep 600";
+    let ended = run(dir.path(), line, Duration::from_millis(500), 1024).await;
+    assert!(ended.timed_out && !ended.ok());
+    assert_eq!(ended.stdout, b"before\n");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(gone(&dir.path().join("child")).await);
+}
+
+#[tokio::test]
+async fn a_command_that_closes_its_output_still_has_a_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = run(dir.path(), "exec >&- 2>&-; sleep 600", Duration::from_millis(300), 1024).await;
+    assert!(ended.timed_out);
+}
+
+#[tokio::test]
+async fn what_runs_on_in_the_group_is_ended_with_its_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = run(dir.path(), "sleep 600 & echo $! > child; echo done", Duration::from_secs(60), 1024).await;
+    assert!(ended.ok() && ended.took < Duration::from_secs(30));
+    assert_eq!(ended.stdout, b"done\n");
+    assert!(gone(&dir.path().join("child")).await);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_daemon_that_left_the_group_is_found_by_its_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    // It also holds the pipe open, which must not hold us until the limit.
+    let line = "setsid sh -c 'echo $$ > child.new; mv child.new child; exec sleep 600' & while [ ! -e child ]; do :; done; echo up";
+    let ended = run(dir.path(), line, Duration::from_secs(60), 1024).await;
+    assert!(ended.ok(), "{ended:?}");
+    assert_eq!(ended.stdout, b"up\n");
+    assert!(ended.took < Duration::from_secs(30));
+    assert!(gone(&dir.path().join("child")).await);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn dropping_the_future_ends_the_whole_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let (group, daemon) = (dir.path().join("group"), dir.path().join("daemon"));
+    let line = "setsid sh -c 'echo $$ > d; mv d daemon; exec sleep 600' & sleep 600 & echo $! > g; mv g group; wait";
+    let sandbox = Sandbox::of_this_process(&[]);
+    let job = job(dir.path(), line, Duration::from_secs(60), 1024);
+    let up = async {
+        while !(group.exists() && daemon.exists()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        ended = sandbox.run(&job, None) => panic!("it ended: {ended:?}"),
+        () = up => {}
+    }
+    assert!(gone(&group).await && gone(&daemon).await);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_sweep_ends_what_a_dead_skep_left_and_nothing_else() {
+    let space = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let space: String = space.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    let sleeper = |mark: String| {
+        let mut command = tokio::process::Command::new("sleep");
+        command.arg("600").env("SKEP_JOB", mark).kill_on_drop(true).spawn().unwrap()
+    };
+    // Process 1 is there, but never started at tick 123456789012.
+    let mut left = sleeper(format!("{space}.1.123456789012.0"));
+    let mut elsewhere = sleeper("1.1.123456789012.0".to_owned());
+    let mut strange = sleeper("strange".to_owned());
+    assert!(sandbox::sweep() >= 1);
+    assert!(!left.wait().await.unwrap().success());
+    assert!(elsewhere.try_wait().unwrap().is_none());
+    assert!(strange.try_wait().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_flood_is_bounded_and_its_end_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = 64 * 1024;
+    let ended = run(dir.path(), "head -c 100000000 /dev/zero; echo the end", Duration::from_secs(120), keep).await;
+    assert!(ended.ok() && ended.truncated);
+    assert_eq!(ended.stdout.len(), keep);
+    assert!(ended.stdout.capacity() <= 4 * keep, "{}", ended.stdout.capacity());
+    assert!(ended.stdout.ends_with(b"the end\n"));
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none");
+    let job = Job { dir: &missing, ..job(dir.path(), "true", Duration::from_secs(5), 10) };
+    let said = Sandbox::of_this_process(&[]).run(&job, None).await.unwrap_err().to_string();
+    assert!(said.contains("none"), "{said}");
+}
