@@ -69,7 +69,7 @@ const TRANSIENT: &[&str] = &[
 ];
 
 /// The error for an unsuccessful end.
-pub(super) fn failure(doing: &str, done: &Finished) -> PortError {
+pub fn failure(doing: &str, done: &Finished) -> PortError {
     let said = String::from_utf8_lossy(&done.stderr);
     let what = format!("cannot {doing}: {}", tail_text(&done.stderr));
     if done.code.is_none() {

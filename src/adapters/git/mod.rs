@@ -11,7 +11,7 @@ mod origin;
 mod read;
 mod seal;
 
-pub use failure::tail_text;
+pub use failure::{failure, tail_text};
 pub use lock::{Held, Locks};
 pub use mirror::{Heads, Mirrors};
 pub use object::{CommitParts, check_branch, check_sha, write_commit};
