@@ -2,7 +2,6 @@
 
 use super::SeaStore;
 use super::entity::artifact;
-use super::error::{reading, writing};
 use super::views::text_of;
 use crate::domain::{ArtifactKind, ArtifactRef, Digest, RunId};
 use crate::ports::{PortError, PortResult};
@@ -58,7 +57,7 @@ impl SeaStore {
                 .on_conflict(OnConflict::column(artifact::Column::Digest).do_nothing().to_owned())
                 .exec_without_returning(&self.write)
                 .await
-                .map_err(|e| writing(&self.place, &e))?;
+                .map_err(|e| self.writing(&e))?;
         }
         let link = [run.to_string().into(), digest.as_str().into(), word(kind)?.into(), name.as_str().into()];
         self.write(LINK, link).await?;
@@ -72,7 +71,7 @@ impl SeaStore {
     ) -> PortResult<Option<(ArtifactRef, Vec<u8>)>> {
         let rows = self.read(ONE, [run.to_string().into(), digest.as_str().into()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let bytes: Vec<u8> = row.try_get("", "bytes").map_err(|e| reading(&self.place, &e))?;
+        let bytes: Vec<u8> = row.try_get("", "bytes").map_err(|e| self.reading(&e))?;
         if hex(&Sha256::digest(&bytes)) != digest.0 {
             return Err(PortError::permanent(
                 format!("{}: the bytes of artifact {digest} are not what was stored", self.place),
@@ -90,7 +89,7 @@ impl SeaStore {
         let damaged = |why: String| {
             PortError::permanent(format!("{}: an artifact's row cannot be read: {why}", self.place), "restore a backup")
         };
-        let size: i64 = row.try_get("", "size").map_err(|e| reading(&self.place, &e))?;
+        let size: i64 = row.try_get("", "size").map_err(|e| self.reading(&e))?;
         let kind = serde_json::Value::String(text_of(row, "kind").map_err(damaged)?);
         Ok(ArtifactRef {
             digest: Digest(text_of(row, "digest").map_err(damaged)?),

@@ -1,7 +1,7 @@
 //! Opens the store: a URL becomes pools whose every commit is on the disk, or a clear refusal.
 
-use super::error::{from_sqlx, reading};
-use super::{SeaStore, schema};
+use super::error::from_sqlx;
+use super::{Losses, SeaStore, schema};
 use crate::ports::{PortError, PortResult};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -100,7 +100,7 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
         }
     }
     let read = pool(SQLITE_READERS).connect_lazy_with(base.read_only(true));
-    Ok(SeaStore { read: read.into(), write: write.into(), place })
+    Ok(SeaStore { read: read.into(), write: write.into(), place, losses: Losses::new() })
 }
 
 /// Makes an empty file only its owner may read, before SQLite would make one everybody may. Its WAL takes the same rights.
@@ -129,24 +129,22 @@ async fn open_postgres(url: &str) -> PortResult<SeaStore> {
             ("idle_in_transaction_session_timeout", "60s"),
         ])
         .disable_statement_logging();
+    let losses = Losses::new();
+    let known_losses = losses.clone();
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(BUSY * 2)
         // A question before each use would double the round trips of a commit.
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for < STALE {
-                    return Ok(true);
-                }
-                Ok(connection.ping().await.is_ok())
-            })
+        .before_acquire(move |connection, meta| {
+            let doubtful = meta.idle_for >= STALE || known_losses.suspects(meta.idle_for);
+            Box::pin(async move { Ok(!doubtful || connection.ping().await.is_ok()) })
         })
         .connect_with(options)
         .await
         .map_err(|e| from_sqlx(&place, &e, false))?;
     let db: DatabaseConnection = pool.into();
-    let store = SeaStore { read: db.clone(), write: db, place };
+    let store = SeaStore { read: db.clone(), write: db, place, losses };
     require_durable(&store).await?;
     Ok(store)
 }
@@ -157,7 +155,7 @@ async fn require_durable(store: &SeaStore) -> PortResult<()> {
                current_setting('server_encoding') AS server_encoding";
     let rows = store.read(sql, []).await?;
     let setting = |row: &QueryResult, name: &str| -> PortResult<String> {
-        row.try_get("", name).map_err(|e| reading(&store.place, &e))
+        row.try_get("", name).map_err(|e| store.reading(&e))
     };
     for row in &rows {
         for name in ["fsync", "synchronous_commit"] {

@@ -62,8 +62,8 @@ JOIN unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS t (run, seq, 
 impl SeaStore {
     pub(super) async fn write_rows_postgres(&self, rows: &[Row]) -> PortResult<Vec<Fate>> {
         let pool = self.write.get_postgres_connection_pool();
-        let mut connection = pool.acquire().await.map_err(|e| from_sqlx(&self.place, &e, false))?;
-        write_waves(&mut connection, rows).await.map_err(|e| from_sqlx(&self.place, &e, true))
+        let mut connection = pool.acquire().await.map_err(|e| self.noted(from_sqlx(&self.place, &e, false)))?;
+        write_waves(&mut connection, rows).await.map_err(|e| self.noted(from_sqlx(&self.place, &e, true)))
     }
 }
 

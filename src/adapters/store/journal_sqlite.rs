@@ -1,7 +1,6 @@
 //! Group commit on SQLite: one immediate transaction, a handful of prepared statements per transition.
 
 use super::SeaStore;
-use super::error::writing;
 use super::journal::{FIRST_LEASE_SECS, Fate, Row};
 use crate::ports::PortResult;
 use sea_orm::{
@@ -23,7 +22,7 @@ const WRITTEN: &str = "SELECT 1 FROM event WHERE run = $1 AND seq = $2 AND epoch
 
 impl SeaStore {
     pub(super) async fn write_rows_sqlite(&self, rows: &[Row]) -> PortResult<Vec<Fate>> {
-        self.write_rows_in_tx(rows).await.map_err(|e| writing(&self.place, &e))
+        self.write_rows_in_tx(rows).await.map_err(|e| self.writing(&e))
     }
 
     async fn write_rows_in_tx(&self, rows: &[Row]) -> Result<Vec<Fate>, DbErr> {

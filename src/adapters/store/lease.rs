@@ -1,7 +1,6 @@
 //! Who may write for a run: taking, lengthening and giving back leases, and putting runs aside.
 
 use super::SeaStore;
-use super::error::reading;
 use super::outbox::Unreadable;
 use super::views::run_from;
 use crate::domain::RunId;
@@ -24,10 +23,10 @@ const TAKE: &str = "UPDATE run SET owner = $2, lease_until = {now} + $3, epoch =
 /// All leases in one statement, so that none waits for the round trip of another.
 const RENEW_POSTGRES: &str = "UPDATE run SET lease_until = {now} + $1 \
     FROM json_to_recordset($2::json) AS l (run text, owner text, epoch bigint) \
-    WHERE run.id = l.run AND run.owner = l.owner AND run.epoch = l.epoch RETURNING run.id";
+    WHERE run.id = l.run AND run.owner = l.owner AND run.epoch = l.epoch RETURNING run.id, run.epoch";
 const RENEW_SQLITE: &str = "UPDATE run SET lease_until = {now} + $1 \
     FROM (SELECT value ->> 'run' AS run, value ->> 'owner' AS owner, value ->> 'epoch' AS epoch FROM json_each($2)) AS l \
-    WHERE run.id = l.run AND run.owner = l.owner AND run.epoch = l.epoch RETURNING id";
+    WHERE run.id = l.run AND run.owner = l.owner AND run.epoch = l.epoch RETURNING id, epoch";
 const WHY_NOT: &str = "SELECT quarantined FROM run WHERE id = $1";
 const GIVE_BACK: &str = "UPDATE run SET owner = NULL, lease_until = 0 WHERE id = $1 AND owner = $2 AND epoch = $3";
 /// Counting the epoch up fences off whoever carries the run right now.
@@ -44,7 +43,7 @@ impl SeaStore {
         let id = || Value::from(run.to_string());
         let rows = self.write(TAKE, [id(), owner.0.as_str().into(), millis(ttl_secs).into()]).await?;
         let Some(row) = rows.first() else { return self.why_not(run).await };
-        let epoch = row.try_get("", "epoch").map_err(|e| reading(&self.place, &e))?;
+        let epoch = row.try_get("", "epoch").map_err(|e| self.reading(&e))?;
         let lease = Lease { run, owner: owner.clone(), epoch };
         let state = match run_from(row) {
             Ok(state) if state.id == run => state,
@@ -63,7 +62,7 @@ impl SeaStore {
         let Some(row) = rows.first() else {
             return Err(PortError::permanent(format!("there is no run {run}"), "list the runs to find the right one"));
         };
-        let why: Option<String> = row.try_get("", "quarantined").map_err(|e| reading(&self.place, &e))?;
+        let why: Option<String> = row.try_get("", "quarantined").map_err(|e| self.reading(&e))?;
         why.map_or(Ok(None), |why| Err(aside(run, &why)))
     }
 
@@ -82,10 +81,13 @@ impl SeaStore {
                 .collect();
             let named = serde_json::Value::from(named).to_string();
             for row in self.write(sql, [millis(ttl_secs).into(), named.into()]).await? {
-                kept.insert(row.try_get::<String>("", "id").map_err(|e| reading(&self.place, &e))?);
+                let id: String = row.try_get("", "id").map_err(|e| self.reading(&e))?;
+                let epoch: i64 = row.try_get("", "epoch").map_err(|e| self.reading(&e))?;
+                kept.insert((id, epoch));
             }
         }
-        Ok(leases.iter().map(|l| l.run).filter(|run| !kept.contains(&run.to_string())).collect())
+        let lost = |lease: &&Lease| !kept.contains(&(lease.run.to_string(), lease.epoch));
+        Ok(leases.iter().filter(lost).map(|lease| lease.run).collect())
     }
 
     /// Gives a lease back. One that is no longer ours is given back already.

@@ -18,10 +18,13 @@ pub use connect::connect;
 pub use schema::{SchemaStatus, migrate, status};
 
 use crate::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId};
-use crate::ports::PortResult;
+use crate::ports::{PortError, PortResult};
 use crate::ports::store::{Counts, Found, JournalRow, Lease, Owner, RunFilter, RunRow, Store, Taken, Transition};
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// The store.
 #[derive(Clone, Debug)]
@@ -32,11 +35,54 @@ pub struct SeaStore {
     write: DatabaseConnection,
     /// Where it is, for error messages; without a password.
     place: String,
+    /// When a connection was last found dead.
+    losses: Arc<Losses>,
+}
+
+/// When a connection was last found dead: every other one that has been idle since before then is asked before its next use,
+/// so that a server's restart costs one unknown outcome and not one for each connection.
+#[derive(Debug)]
+struct Losses {
+    start: Instant,
+    /// Milliseconds after `start`; 0 = never.
+    last: AtomicU64,
+}
+
+impl Losses {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), last: AtomicU64::new(0) })
+    }
+    fn note(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now.max(1), Ordering::Relaxed);
+    }
+    /// Whether a connection that was idle this long was last used before the last loss.
+    fn suspects(&self, idle: Duration) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        last > 0 && self.start.elapsed().saturating_sub(idle) <= Duration::from_millis(last)
+    }
 }
 
 impl SeaStore {
     fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
+    }
+
+    /// An error while reading: nothing can have changed.
+    fn reading(&self, e: &DbErr) -> PortError {
+        self.noted(error::reading(&self.place, e))
+    }
+
+    /// An error while writing: when the connection was lost on the way, nobody knows whether it was written.
+    fn writing(&self, e: &DbErr) -> PortError {
+        self.noted(error::writing(&self.place, e))
+    }
+
+    fn noted(&self, e: PortError) -> PortError {
+        if matches!(e, PortError::Transient { .. } | PortError::Unknown { .. }) {
+            self.losses.note();
+        }
+        e
     }
 
     /// The database's clock in Unix milliseconds, as SQL. Leases compare no two machines' clocks.
@@ -55,7 +101,7 @@ impl SeaStore {
     /// Reads all rows. What is read must be bounded by the statement.
     async fn read(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> PortResult<Vec<QueryResult>> {
         let statement = self.statement(sql, values);
-        self.read.query_all_raw(statement).await.map_err(|e| error::reading(&self.place, &e))
+        self.read.query_all_raw(statement).await.map_err(|e| self.reading(&e))
     }
 
     /// Runs one writing statement as its own transaction and gives its `RETURNING` rows.
@@ -64,7 +110,7 @@ impl SeaStore {
     /// row goes on before it.
     async fn write(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> PortResult<Vec<QueryResult>> {
         let statement = self.statement(sql, values);
-        self.write.query_all_raw(statement).await.map_err(|e| error::writing(&self.place, &e))
+        self.write.query_all_raw(statement).await.map_err(|e| self.writing(&e))
     }
 }
 

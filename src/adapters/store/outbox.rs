@@ -1,7 +1,6 @@
 //! Effects not known done: reading a run's, and counting a beginning before it happens.
 
 use super::SeaStore;
-use super::error::reading;
 use super::views::text_of;
 use crate::domain::{EffectKey, RunId};
 use crate::ports::store::{Lease, Pending};
@@ -29,7 +28,7 @@ impl SeaStore {
         let mine = || [lease.run.to_string().into(), lease.owner.0.as_str().into(), lease.epoch.into()];
         let rows = self.write(sql, mine().into_iter().chain([key.as_str().into()])).await?;
         if let Some(row) = rows.first() {
-            let begun: i64 = row.try_get("", "begun").map_err(|e| reading(&self.place, &e))?;
+            let begun: i64 = row.try_get("", "begun").map_err(|e| self.reading(&e))?;
             return Ok(u32::try_from(begun).unwrap_or(u32::MAX));
         }
         if self.read(MINE, mine()).await?.is_empty() {

@@ -2,7 +2,6 @@
 
 use super::SeaStore;
 use super::entity::project::{Column, Entity, Model};
-use super::error::{reading, writing};
 use crate::domain::{Project, ProjectName};
 use crate::ports::{PortError, PortResult};
 use sea_orm::{EntityTrait, QueryOrder, QuerySelect, SqlErr};
@@ -30,19 +29,19 @@ impl SeaStore {
                 format!("there is a project {name} already"),
                 "choose another name, or replace the project",
             )),
-            Err(e) => Err(writing(&self.place, &e)),
+            Err(e) => Err(self.writing(&e)),
         }
     }
 
     pub(super) async fn read_project(&self, name: &ProjectName) -> PortResult<Option<Project>> {
-        let found = Entity::find_by_id(name.as_str()).one(&self.read).await.map_err(|e| reading(&self.place, &e))?;
+        let found = Entity::find_by_id(name.as_str()).one(&self.read).await.map_err(|e| self.reading(&e))?;
         found.map(|model| self.project_from(&model)).transpose()
     }
 
     /// All that can be read: a bad one is told in the log and by its own name, and hides no other.
     pub(super) async fn list_projects(&self) -> PortResult<Vec<Project>> {
         let find = Entity::find().order_by_asc(Column::Name).limit(PROJECTS_MAX);
-        let models = find.all(&self.read).await.map_err(|e| reading(&self.place, &e))?;
+        let models = find.all(&self.read).await.map_err(|e| self.reading(&e))?;
         let mut projects = Vec::with_capacity(models.len());
         for model in &models {
             match self.project_from(model) {

@@ -2,7 +2,7 @@
 
 use super::SeaStore;
 use super::connect::open;
-use super::error::{MIGRATE, reading, writing};
+use super::error::MIGRATE;
 use crate::ports::{PortError, PortResult};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
@@ -28,7 +28,7 @@ pub async fn migrate(url: &str) -> PortResult<Vec<String>> {
     let store = open(url).await?;
     let options =
         TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-    let fail = |e| writing(&store.place, &e);
+    let fail = |e| store.writing(&e);
     let tx = store.write.begin_with_options(options).await.map_err(fail)?;
     if store.backend() == DbBackend::Postgres {
         let lock = format!(
@@ -98,7 +98,7 @@ async fn applied_in(store: &SeaStore, tx: &DatabaseTransaction) -> PortResult<Ve
 }
 
 async fn read_applied(store: &SeaStore, db: &impl ConnectionTrait) -> PortResult<Vec<String>> {
-    let fail = |e| reading(&store.place, &e);
+    let fail = |e| store.reading(&e);
     let has_table = store.statement(has_table_sql(store.backend()), []);
     if db.query_all_raw(has_table).await.map_err(fail)?.is_empty() {
         return Ok(Vec::new());

@@ -2,7 +2,6 @@
 
 use super::SeaStore;
 use super::entity::run::{Column, Entity};
-use super::error::reading;
 use crate::domain::run::SNAPSHOT_VERSION;
 use crate::domain::{At, Run, RunId};
 use crate::ports::store::{Counts, Found, JournalRow, Owner, RunFilter, RunRow};
@@ -91,7 +90,7 @@ impl SeaStore {
         let rows = self.read(COUNTS, []).await?;
         let Some(row) = rows.first() else { return Ok(Counts::default()) };
         let number = |column: &str| -> PortResult<u32> {
-            let n: i64 = row.try_get("", column).map_err(|e| reading(&self.place, &e))?;
+            let n: i64 = row.try_get("", column).map_err(|e| self.reading(&e))?;
             Ok(u32::try_from(n).unwrap_or(u32::MAX))
         };
         let (admitted, live) = (number("admitted")?, number("live")?);
@@ -129,7 +128,7 @@ impl SeaStore {
             find = find.filter(Column::Id.lt(before.to_string()));
         }
         let find = find.order_by_desc(Column::Id).limit(filter.limit.clamp(1, LIST_MAX));
-        let rows = self.read.query_all_raw(find.build(self.backend())).await.map_err(|e| reading(&self.place, &e))?;
+        let rows = self.read.query_all_raw(find.build(self.backend())).await.map_err(|e| self.reading(&e))?;
         Ok(rows.iter().filter_map(|row| self.run_row(row)).collect())
     }
 
@@ -210,7 +209,7 @@ impl SeaStore {
 
     /// The number must be readable, since it is the row's place; everything else may be damaged.
     fn journal_row(&self, run: RunId, row: &QueryResult) -> PortResult<JournalRow> {
-        let seq: i64 = row.try_get("", "seq").map_err(|e| reading(&self.place, &e))?;
+        let seq: i64 = row.try_get("", "seq").map_err(|e| self.reading(&e))?;
         Ok(JournalRow {
             run,
             seq: u64::try_from(seq).unwrap_or(0),
