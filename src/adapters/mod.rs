@@ -9,4 +9,5 @@ pub mod git;
 pub mod plain;
 pub mod process;
 pub mod sandbox;
+pub mod store;
 pub mod workspace;

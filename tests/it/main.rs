@@ -5,3 +5,5 @@ mod demo;
 mod detect;
 mod engines_contract;
 mod sandbox;
+mod store_contract;
+mod support;
