@@ -97,10 +97,6 @@ impl Reader {
         self.problems.push(Problem { at: key.into(), source, found, why: why.into(), fix: fix.into() });
     }
 
-    pub(super) fn text(&mut self, key: &'static str, slot: &mut String) {
-        self.read(key, slot, |v, _| text(v, "put the value in quotes"));
-    }
-
     /// A text that passes `check`.
     pub(super) fn checked<T>(&mut self, key: &'static str, slot: &mut T, check: impl Fn(&str) -> Parsed<T>) {
         self.read(key, slot, |v, _| check(&text(v, "put the value in quotes")?));
