@@ -1,9 +1,11 @@
 //! The one integration-test binary.
 
 mod checks_contract;
+mod config;
 mod demo;
 mod detect;
 mod engines_contract;
 mod sandbox;
 mod store_contract;
 mod support;
+mod telemetry;
