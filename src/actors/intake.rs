@@ -7,6 +7,7 @@ use crate::domain::{
 };
 use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
+use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
 
 /// What new projects and runs are born with where nobody said otherwise: the configuration's part.
@@ -95,7 +96,7 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             branch: format!("{}/{}", project.branch_prefix, id.short()),
         },
         base,
-        traceparent: ask.traceparent,
+        traceparent: ask.traceparent.or_else(|| Some(TraceContext::new_root().to_string())),
     }))
 }
 

@@ -9,6 +9,7 @@ use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::store::Lease;
 use crate::ports::workspace::Moved;
 use crate::ports::{PortError, PortResult, Repo};
+use crate::telemetry::TraceContext;
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::HashMap;
@@ -118,8 +119,10 @@ async fn act(
     again: bool,
 ) {
     let tag = effect.tag();
-    let trace = crate::telemetry::TraceContext::of(place.traceparent.as_deref());
-    let span = trace.span(tracing::info_span!("act", run = %place.run, act = tag.name(), %key));
+    let span = TraceContext::under(
+        place.traceparent.as_deref(),
+        tracing::info_span!("act", run = %place.run, act = tag.name(), %key),
+    );
     let carried = AssertUnwindSafe(carry_out(&deps, &lease, &place, &key, &effect, again));
     let outcome = match carried.catch_unwind().instrument(span).await {
         Ok(outcome) => outcome,

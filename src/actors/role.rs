@@ -17,7 +17,6 @@ pub struct Args {
     pub deps: Deps,
     pub place: Place,
     pub run: ActorRef<RunMsg>,
-    pub trace: TraceContext,
     pub order: Box<Order>,
 }
 
@@ -85,17 +84,20 @@ pub(super) async fn start(args: Args, parent: ActorCell) -> Result<(ActorRef<Rol
 
 /// Carries the session in a task of its own, so that the actor stays ready to be stopped.
 fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
-    let Args { deps, place, run, trace, order } = args;
+    let Args { deps, place, run, order } = args;
     let attempt = order.attempt;
-    let span = trace.span(tracing::info_span!(
-        "attempt",
-        run = %order.run,
-        %attempt,
-        role = order.step.role().name(),
-        step = order.step.name(),
-        engine = %order.engine.kind,
-        task = order.task.as_ref().map(|t| t.id.to_string()),
-    ));
+    let span = TraceContext::under(
+        place.traceparent.as_deref(),
+        tracing::info_span!(
+            "attempt",
+            run = %order.run,
+            %attempt,
+            role = order.step.role().name(),
+            step = order.step.name(),
+            engine = %order.engine.kind,
+            task = order.task.as_ref().map(|t| t.id.to_string()),
+        ),
+    );
     let session = Session { deps, place, order };
     let task = tokio::spawn(
         async move {

@@ -51,7 +51,6 @@ pub struct State {
 struct Held {
     lease: Lease,
     run: Run,
-    trace: TraceContext,
     /// Decided and not yet let go.
     waiting: Vec<(EffectKey, Effect, bool)>,
     /// Handed to the ops actor.
@@ -152,17 +151,8 @@ async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessin
         .filter(|p| !matches!(p.effect, Effect::Start { .. }))
         .map(|p| (p.key, p.effect, true))
         .collect();
-    let trace = TraceContext::of(run.traceparent.as_deref());
-    s.held = Some(Held {
-        lease,
-        run: *run,
-        trace,
-        waiting,
-        acting: HashMap::new(),
-        ops,
-        ops_deaths: 0,
-        roles: HashMap::new(),
-    });
+    s.held =
+        Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
     if !orphans.is_empty() {
         let event = Event::Orphaned { attempts: orphans };
         apply(me, s, event).await?.ok();
@@ -230,13 +220,16 @@ async fn tell(
 async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Result<(), Refusal>, ActorProcessingErr> {
     let Some(held) = &mut s.held else { return Ok(Ok(())) };
     let at = s.args.deps.clock.now();
-    let span = held.trace.span(tracing::info_span!(
-        "transition",
-        run = %held.run.id,
-        event = event.name(),
-        seq = held.run.seq + 1,
-        phase = tracing::field::Empty
-    ));
+    let span = TraceContext::under(
+        held.run.traceparent.as_deref(),
+        tracing::info_span!(
+            "transition",
+            run = %held.run.id,
+            event = event.name(),
+            seq = held.run.seq + 1,
+            phase = tracing::field::Empty
+        ),
+    );
     let decision = match decide(&held.run, &event, at) {
         Ok(decision) => decision,
         Err(refusal) => return Ok(Err(refusal)),
@@ -293,13 +286,8 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
         match effect {
             Effect::Start { order } => {
                 crate::fault!("before-start");
-                let args = role::Args {
-                    deps: s.args.deps.clone(),
-                    place: ops::Place::of(&held.run),
-                    run: me.clone(),
-                    trace: held.trace.clone(),
-                    order,
-                };
+                let args =
+                    role::Args { deps: s.args.deps.clone(), place: ops::Place::of(&held.run), run: me.clone(), order };
                 let attempt = args.order.attempt;
                 let (actor, id) = role::start(args, me.get_cell()).await?;
                 held.roles.insert(id, (attempt, actor));

@@ -69,7 +69,13 @@ impl Reader {
             if let Err(e) = parse(value, layer.texts) {
                 self.bad.insert(key);
                 let source = layer.source.clone();
-                self.problems.push(Problem { at: key.into(), source, found: kind(value).into(), why: e.why, fix: e.fix });
+                self.problems.push(Problem {
+                    at: key.into(),
+                    source,
+                    found: kind(value).into(),
+                    why: e.why,
+                    fix: e.fix,
+                });
             }
         }
         let Some(value) = find(&self.merged, key) else { return };

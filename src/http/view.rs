@@ -4,8 +4,8 @@ use crate::domain::escalation::{self, Escalation};
 use crate::domain::gate::Gate;
 use crate::domain::status;
 use crate::domain::{
-    ArtifactRef, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy, Raise, Role,
-    Run, Usage, gate,
+    At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy, Raise, Role, Run, Usage,
+    gate,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

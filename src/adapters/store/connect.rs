@@ -154,9 +154,8 @@ async fn require_durable(store: &SeaStore) -> PortResult<()> {
     let sql = "SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit, \
                current_setting('server_encoding') AS server_encoding";
     let rows = store.read(sql, []).await?;
-    let setting = |row: &QueryResult, name: &str| -> PortResult<String> {
-        row.try_get("", name).map_err(|e| store.reading(&e))
-    };
+    let setting =
+        |row: &QueryResult, name: &str| -> PortResult<String> { row.try_get("", name).map_err(|e| store.reading(&e)) };
     for row in &rows {
         for name in ["fsync", "synchronous_commit"] {
             if setting(row, name)? == "off" {
