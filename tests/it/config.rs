@@ -239,7 +239,7 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
 #[test]
 fn the_default_database_lies_in_the_data_directory() {
     let url = Database::InDataDir.url(Path::new("/a b/100%?/x"));
-    assert_eq!(url.expose(), "sqlite:/a b/100%25%3F/x/skep.db?mode=rwc");
+    assert_eq!(url.expose(), "sqlite:/a b/100%25%3F/x/skep.db");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod detect;
 mod engines_contract;
+mod factory;
 mod sandbox;
 mod store_contract;
 mod support;
