@@ -91,7 +91,10 @@ async fn a_flood_is_kept_as_its_end_and_says_so() {
 
 #[tokio::test]
 async fn a_report_is_counted_and_kept() {
-    let good = reported(r#"mkdir out; echo '<testsuite><testcase/><testcase><skipped/></testcase></testsuite>' > out/report.xml"#, 0);
+    let good = reported(
+        r#"mkdir out; echo '<testsuite><testcase/><testcase><skipped/></testcase></testsuite>' > out/report.xml"#,
+        0,
+    );
     let good = good.await;
     assert!(good.result.green, "{:?}", good.result);
     assert_eq!(good.result.tests, Some(TestCounts { run: 2, failed: 0, skipped: 1 }));
@@ -100,7 +103,9 @@ async fn a_report_is_counted_and_kept() {
 
 #[tokio::test]
 async fn a_report_with_failures_is_red_even_with_exit_code_0() {
-    let bad = reported(r#"mkdir out; echo '<testsuite><testcase><failure/></testcase></testsuite>' > out/report.xml"#, 0).await;
+    let bad =
+        reported(r#"mkdir out; echo '<testsuite><testcase><failure/></testcase></testsuite>' > out/report.xml"#, 0)
+            .await;
     assert!(!bad.result.green && bad.result.why.contains("1 of 1 tests failed"), "{:?}", bad.result);
 }
 
@@ -110,7 +115,10 @@ async fn a_report_that_proves_nothing_is_red() {
         ("true", "did not write its report"),
         ("mkdir out; : > out/report.xml", "is empty"),
         ("mkdir out; echo '<testsuite/>' > out/report.xml", "no test ran"),
-        ("mkdir out; echo '<testsuite><testcase><skipped/></testcase></testsuite>' > out/report.xml", "all 1 tests were skipped"),
+        (
+            "mkdir out; echo '<testsuite><testcase><skipped/></testcase></testsuite>' > out/report.xml",
+            "all 1 tests were skipped",
+        ),
         ("mkdir -p out/report.xml", "not usable"),
     ] {
         let checked = reported(setup, 0).await;

@@ -36,7 +36,10 @@ fn npm() {
     assert_eq!(commands(&[("package.json", init)]), [""; 0]);
     assert_eq!(commands(&[("package.json", "{ broken")]), [""; 0]);
     assert_eq!(commands(&[("package.json", r#"["not", "an object"]"#)]), [""; 0]);
-    assert_eq!(commands(&[("package.json", real), ("package-lock.json", "")]), ["npm ci --no-audit --no-fund", "npm test"]);
+    assert_eq!(
+        commands(&[("package.json", real), ("package-lock.json", "")]),
+        ["npm ci --no-audit --no-fund", "npm test"]
+    );
     assert_eq!(commands(&[("package.json", deps)])[0], "npm install --no-audit --no-fund --no-package-lock");
 }
 

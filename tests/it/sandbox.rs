@@ -45,10 +45,11 @@ fn the_level_is_said_plainly() {
 
 #[tokio::test]
 async fn a_canary_of_the_host_is_not_in_the_environment() {
-    let host: BTreeMap<_, _> = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/root"), ("MY_TOKEN", "canary-5713")]
-        .into_iter()
-        .map(|(k, v)| (k.into(), v.into()))
-        .collect();
+    let host: BTreeMap<_, _> =
+        [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/root"), ("MY_TOKEN", "canary-5713")]
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
     let dir = tempfile::tempdir().unwrap();
     let line = "env; echo; cat /proc/self/environ /proc/$PPID/environ 2>/dev/null | tr '\\0' '\\n' | grep -c '^MY_TOKEN' || true";
     let job = job(dir.path(), line, Duration::from_secs(30), 64 * 1024);
