@@ -332,10 +332,29 @@ async fn direct_finds_conflicts_and_points_out_blobs() {
     let (verdict, findings, summary) = judged(&order, &place).await;
     assert_eq!((verdict, findings.len()), (Verdict::Approve, 2));
     assert!(findings[0].text.contains("1100000 bytes") && findings[1].text.contains("binary"), "{findings:?}");
-    assert!(summary.contains("2 added file(s)"));
+    assert!(summary.contains("2 file(s) deserve a look"));
     place.patch = "+++ b/big.txt\n@@ -0,0 +1,5 @@\n+<<<<<<< a\n+1\n+=======\n+2\n+>>>>>>> b\n".to_owned();
     let (verdict, findings, _) = judged(&order, &place).await;
     assert_eq!((verdict, findings[0].line), (Verdict::Rework, 1));
+}
+
+#[tokio::test]
+async fn direct_points_out_tests_that_went_or_shrank() {
+    let file =
+        |path: &str, kind, added, removed| FileChange { path: path.to_owned(), kind, added, removed, binary: false };
+    let order = reviewed(
+        true,
+        vec![
+            file("src/a.rs", FileKind::Modified, 1, 9),
+            file("src/latest.rs", FileKind::Deleted, 0, 9),
+            file("tests/a.rs", FileKind::Deleted, 0, 5),
+            file("pkg/x_test.go", FileKind::Modified, 1, 2),
+            file("ui/x.test.ts", FileKind::Modified, 2, 1),
+        ],
+    );
+    let (verdict, findings, _) = judged(&order, &Place::new()).await;
+    let paths: Vec<_> = findings.iter().map(|f| f.path.as_str()).collect();
+    assert_eq!((verdict, paths), (Verdict::Approve, vec!["tests/a.rs", "pkg/x_test.go"]));
 }
 
 // --- script
@@ -401,10 +420,8 @@ async fn script_plays_the_turn_that_fits_the_order_and_nothing_else_counts() {
 
     let mut place = place;
     let review = order(Step::Review, None);
-    assert_eq!(
-        matches!(work(&spec, &review, &place).await.unwrap().result, Work::Judged { verdict: Verdict::Approve, .. }),
-        true
-    );
+    let first = work(&spec, &review, &place).await.unwrap().result;
+    assert!(matches!(first, Work::Judged { verdict: Verdict::Approve, .. }));
     place.patch = "+unsafe {".to_owned();
     let again = work(&spec, &review, &place).await.unwrap().result;
     assert!(matches!(again, Work::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].line == 3));
