@@ -70,7 +70,7 @@ fn explore(dir: &Path) -> String {
                 let slash = if e.file_type().is_ok_and(|t| t.is_dir()) { "/" } else { "" };
                 plain::plain(format!("{}{slash}", e.file_name().to_string_lossy()).as_bytes()).replace('\n', "?")
             };
-            entries.flatten().take(10 * NAMES_MAX).map(name).filter(|n| !n.starts_with(".git/")).collect()
+            entries.flatten().take(10 * NAMES_MAX).map(name).filter(|n| n != ".git" && n != ".git/").collect()
         })
         .unwrap_or_default();
     names.sort();
