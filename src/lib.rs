@@ -1,5 +1,10 @@
 //! Skep: a self-hosted software factory. See ARCHITECTURE.md for the map.
 
+pub mod actors;
 pub mod adapters;
+pub mod config;
 pub mod domain;
+pub mod fault;
+pub mod http;
 pub mod ports;
+pub mod telemetry;

@@ -1,1 +1,17 @@
+//! The store's schema, one file a step, the same steps on SQLite and on Postgres.
+//!
+//! Invariant: a step that was released is never edited; a change is a new step.
+
 pub use sea_orm_migration::prelude::*;
+
+mod m20261121_000001_first;
+
+/// All steps, in order.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261121_000001_first::Migration)]
+    }
+}

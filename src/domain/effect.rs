@@ -49,6 +49,10 @@ pub enum Effect {
     Push {
         /// The commit.
         sha: Sha,
+        /// The head the branch must have now: the one pushed before, or a foreign one a person said may be overwritten. `None` = the
+        /// branch is new.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<Sha>,
     },
     /// Open the change, or bring its text up to date.
     EnsureChange {
@@ -70,6 +74,8 @@ pub enum Effect {
     },
     /// Set Skep's own status on a commit.
     SetStatus {
+        /// The change.
+        change: ChangeNumber,
         /// The commit.
         sha: Sha,
         /// The context (`skep/checks`, `skep/review`).
@@ -100,11 +106,8 @@ pub enum Effect {
     },
     /// Give the workspace back, keeping unlanded work under WIP refs.
     Release,
-    /// Stop an attempt.
-    Stop {
-        /// Which.
-        attempt: AttemptId,
-    },
+    /// Stop every attempt and check at once.
+    Stop,
 }
 
 /// An effect without its payload: what the run remembers while it is pending.
@@ -136,7 +139,7 @@ pub enum Tag {
     /// `Release`.
     Release,
     /// `Stop`.
-    Stop(AttemptId),
+    Stop,
 }
 
 impl Effect {
@@ -147,7 +150,7 @@ impl Effect {
             Effect::Check { scope, sha, .. } => Tag::Check(*scope, sha.clone()),
             Effect::Integrate { task, onto, .. } => Tag::Integrate(*task, onto.clone()),
             Effect::Rebase { onto, .. } => Tag::Rebase(onto.clone()),
-            Effect::Push { sha } => Tag::Push(sha.clone()),
+            Effect::Push { sha, .. } => Tag::Push(sha.clone()),
             Effect::EnsureChange { head, draft, .. } => Tag::EnsureChange(head.clone(), *draft),
             Effect::Comment { .. } => Tag::Comment,
             Effect::SetStatus { .. } => Tag::SetStatus,
@@ -155,7 +158,7 @@ impl Effect {
             Effect::Land { head, .. } => Tag::Land(head.clone()),
             Effect::Close { .. } => Tag::Close,
             Effect::Release => Tag::Release,
-            Effect::Stop { attempt } => Tag::Stop(*attempt),
+            Effect::Stop => Tag::Stop,
         }
     }
 }
@@ -176,7 +179,7 @@ impl Tag {
             Tag::Land(_) => "land",
             Tag::Close => "close",
             Tag::Release => "release",
-            Tag::Stop(_) => "stop",
+            Tag::Stop => "stop",
         }
     }
 }

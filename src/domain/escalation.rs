@@ -1,1 +1,202 @@
-//! x
+//! How a block is put to a person: the reason, the run, numbered needs (what, where to make it, exact scope, where to put it),
+//! and how to answer. Worded by Skep; text from outside is quoted and marked.
+
+use super::block::{Block, BlockKind, Subject};
+use super::run::Run;
+use serde::{Deserialize, Serialize};
+
+/// One thing a person is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// What.
+    pub what: String,
+    /// Where to make or find it; exact scopes; where to put it.
+    pub how: String,
+}
+
+/// An escalation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// The block it is about.
+    pub block: super::BlockId,
+    /// Its stable code.
+    pub code: String,
+    /// In a few words.
+    pub reason: String,
+    /// The run, by its short id and goal.
+    pub run: String,
+    /// What happened, quoted: may hold text from outside.
+    pub why: String,
+    /// What is needed.
+    pub needs: Vec<Need>,
+    /// The answers that lift it, as commands.
+    pub answers: Vec<String>,
+    /// What stays reserved meanwhile.
+    pub reserved: String,
+}
+
+/// The escalation of a block.
+pub fn of(run: &Run, block: &Block) -> Escalation {
+    let id = run.id.short();
+    let b = block.id;
+    let unblock = |rest: &str| format!("skep unblock {id} --block {b}{rest}");
+    let approve = format!("skep approve {id} --block {b}");
+    let decline = format!("skep approve {id} --block {b} --no \"what should be different\"");
+    let give_up = unblock(" --no \"why\"  (ends the run undelivered)");
+    let (reason, needs, answers) = match &block.kind {
+        BlockKind::Approval(Subject::Plan { revision }) => (
+            "the plan waits for approval".to_owned(),
+            vec![need("Approval (yes or no) of the plan", &format!("revision {revision}; `skep show {id}` prints it"))],
+            vec![approve, decline],
+        ),
+        BlockKind::Approval(Subject::Diff { task, head, .. }) => (
+            "a task's work needs approval before it goes on".to_owned(),
+            vec![need(
+                "Approval (yes or no) of what the task changed",
+                &format!("task {task}, commit {head}; `skep show {id} --patch {task}` prints the diff"),
+            )],
+            vec![approve, decline, unblock(" --skip  (goes on without this task)")],
+        ),
+        BlockKind::Approval(Subject::Merge { head, base }) => (
+            "the merge waits for approval".to_owned(),
+            vec![need(
+                "Approval (yes or no) of the merge",
+                &format!(
+                    "commit {head} onto {} at {}; look with `skep change show {}`",
+                    run.settings.base_branch,
+                    base.short(),
+                    run.change.as_ref().map_or_else(|| id.clone(), |c| format!("{}#{}", run.project, c.number)),
+                ),
+            )],
+            vec![approve, decline],
+        ),
+        BlockKind::Tries { step, task } => (
+            match task {
+                Some(task) => format!("task {task} did not succeed within its tries"),
+                None => format!("the {} step did not succeed within its tries", step.name()),
+            },
+            vec![need(
+                "A hint, or a mended environment",
+                &format!("the last failure is below; `skep logs {id}` has all of it"),
+            )],
+            {
+                let mut answers =
+                    vec![unblock("  (as many tries again)"), unblock(" --answer \"a hint for the next try\"")];
+                if task.is_some() {
+                    answers.push(unblock(" --skip  (goes on without this task)"));
+                }
+                answers.push(give_up);
+                answers
+            },
+        ),
+        BlockKind::Rounds => (
+            "the rounds of rework are used up".to_owned(),
+            vec![need("A decision whether to go on", "what still fails is below")],
+            vec![unblock("  (as many rounds again)"), unblock(" --answer \"a hint\""), give_up],
+        ),
+        BlockKind::Budget { what } => {
+            let flag = match what.as_str() {
+                "money" => "--more cost=\"1.00 USD\"",
+                "tokens" => "--more tokens=100000",
+                "attempts" => "--more attempts=10",
+                _ => "--more time=1h",
+            };
+            (
+                format!("the budget is used up: {what}"),
+                vec![need(
+                    &format!("More {what}, or the end of the run"),
+                    &format!("give it with {flag}; for new runs change [policy.limits] in the configuration"),
+                )],
+                vec![unblock(&format!(" {flag}")), give_up],
+            )
+        }
+        BlockKind::Question { step, .. } => (
+            format!("the {} step asks", step.role().name()),
+            vec![need("An answer", "the question is below")],
+            vec![unblock(" --answer \"…\"")],
+        ),
+        BlockKind::NothingChanged => (
+            "nothing changed".to_owned(),
+            vec![need(
+                "A hint what should change, or the end of the run",
+                "the goal may be met already, or too vague for the engine",
+            )],
+            vec![unblock(" --answer \"a hint\""), unblock("  (tries the goal once more)"), give_up],
+        ),
+        BlockKind::Act { act } => (
+            format!("the act {act} does not succeed"),
+            vec![need("What keeps it from working, mended", "what happened and what to do is below")],
+            vec![unblock("  (tries it again)"), give_up],
+        ),
+        BlockKind::ChangeClosed => (
+            "the change was closed".to_owned(),
+            vec![need("A decision", "whether a new change is opened for the same branch, or the run ends")],
+            vec![unblock("  (opens a new change)"), give_up],
+        ),
+        BlockKind::ForeignPush { head } => (
+            "somebody else pushed to the run's branch".to_owned(),
+            vec![need("A decision", &format!("whether {head} on {} may be overwritten", run.settings.branch))],
+            vec![unblock("  (puts the run's own head back)"), give_up],
+        ),
+    };
+    Escalation {
+        block: b,
+        code: block.kind.code().to_owned(),
+        reason,
+        run: format!("{id}: {}", run.goal.title()),
+        why: block.why.clone(),
+        needs,
+        answers,
+        reserved: format!(
+            "The run's workspace, branch {}, sessions and slot stay reserved until then.",
+            run.settings.branch
+        ),
+    }
+}
+
+fn need(what: &str, how: &str) -> Need {
+    Need { what: what.to_owned(), how: how.to_owned() }
+}
+
+impl Escalation {
+    /// As Markdown, for a comment on the change.
+    pub fn markdown(&self) -> String {
+        let mut text =
+            format!("**Escalation: {}**\n\n**Run:** {}\n\n", self.reason, super::describe::inline(&self.run));
+        text.push_str("**What is needed from you:**\n");
+        for (i, need) in self.needs.iter().enumerate() {
+            text.push_str(&format!("{}. {} — {}\n", i + 1, need.what, need.how));
+        }
+        text.push_str("\n**What happened:**\n");
+        text.push_str(&super::describe::fenced(&self.why));
+        text.push_str("\n**Answer with one of:**\n");
+        for answer in &self.answers {
+            text.push_str(&format!("- `{answer}`\n"));
+        }
+        text.push_str(&format!(
+            "\nThe run goes on by itself after that, or after a comment `UNBLOCK #{}` here (approvals are given by \
+             approving the change itself). {}\n",
+            self.block, self.reserved
+        ));
+        text
+    }
+
+    /// As plain text, for a terminal. Control characters in quoted text are the printer's to escape.
+    pub fn plain(&self) -> String {
+        let mut text = format!("Escalation: {}\nRun: {}\nWhat is needed from you:\n", self.reason, self.run);
+        for (i, need) in self.needs.iter().enumerate() {
+            text.push_str(&format!("  {}) {} -> {}\n", i + 1, need.what, need.how));
+        }
+        text.push_str("What happened:\n");
+        for line in self.why.lines() {
+            text.push_str(&format!("  | {line}\n"));
+        }
+        text.push_str("Answer with one of:\n");
+        for answer in &self.answers {
+            text.push_str(&format!("  {answer}\n"));
+        }
+        text.push_str(&self.reserved);
+        text.push('\n');
+        text
+    }
+}

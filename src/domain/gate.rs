@@ -1,1 +1,140 @@
-//! x
+//! The gates before landing: pure tests over what is known of exactly the current head.
+
+use super::change::{ChangeState, StatusState};
+use super::check;
+use super::id::Principal;
+use super::order::Step;
+use super::report::Verdict;
+use super::run::Run;
+use serde::{Deserialize, Serialize};
+
+/// Whether the way is free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "gate", content = "why", rename_all = "snake_case")]
+pub enum Gate {
+    /// It is.
+    Open,
+    /// It is not, and waiting will not help.
+    Shut(String),
+    /// Not yet: something outside has to happen.
+    Wait(String),
+}
+
+impl Gate {
+    fn open_if(open: bool, why: impl FnOnce() -> String) -> Gate {
+        if open { Gate::Open } else { Gate::Shut(why()) }
+    }
+    /// Whether the way is free.
+    pub fn is_open(&self) -> bool {
+        *self == Gate::Open
+    }
+}
+
+/// Every gate by name, in the order they are asked.
+pub fn all(run: &Run) -> Vec<(&'static str, Gate)> {
+    vec![
+        ("diff", diff(run)),
+        ("checks", checks(run)),
+        ("review", review(run)),
+        ("change", change(run)),
+        ("head", head(run)),
+        ("base", base(run)),
+        ("statuses", statuses(run)),
+        ("approval", approval(run)),
+    ]
+}
+
+/// Something changed.
+pub fn diff(run: &Run) -> Gate {
+    Gate::open_if(!run.diff.is_empty() && run.head != run.base, || "nothing changed against the base".to_owned())
+}
+
+/// Skep's own checks are green at the head.
+pub fn checks(run: &Run) -> Gate {
+    match &run.facts.results {
+        None => Gate::Wait("checks have not run at this head".to_owned()),
+        Some(results) => Gate::open_if(check::all_green(results), || check::failures(results)),
+    }
+}
+
+/// A reviewer who did not write it approved the head.
+pub fn review(run: &Run) -> Gate {
+    let Some(review) = &run.facts.review else {
+        return Gate::Wait("no review of this head yet".to_owned());
+    };
+    let session = run.attempt(review.attempt).and_then(|a| a.ended.as_ref()).and_then(|e| e.session.as_ref());
+    if session.is_some_and(|s| is_author_session(run, s)) {
+        return Gate::Shut("the reviewer is an author of the change".to_owned());
+    }
+    Gate::open_if(review.verdict == Verdict::Approve, || format!("the reviewer wants rework: {}", review.summary))
+}
+
+/// Whether a dev's attempt used this engine session.
+pub fn is_author_session(run: &Run, session: &str) -> bool {
+    run.attempts
+        .iter()
+        .filter(|a| a.step == Step::Develop)
+        .filter_map(|a| a.ended.as_ref()?.session.as_deref())
+        .any(|s| s == session)
+}
+
+/// The change is open and shown as ready.
+pub fn change(run: &Run) -> Gate {
+    match &run.facts.observed {
+        None => Gate::Wait("the forge has not been looked at".to_owned()),
+        Some(o) => Gate::open_if(o.state == ChangeState::Open, || "the change is not open".to_owned()),
+    }
+}
+
+/// The branch on the forge shows the head that was proven.
+pub fn head(run: &Run) -> Gate {
+    match &run.facts.observed {
+        None => Gate::Wait("the forge has not been looked at".to_owned()),
+        Some(o) => Gate::open_if(o.head == run.head, || {
+            format!("the branch on the forge is at {}, proven is {}", o.head.short(), run.head.short())
+        }),
+    }
+}
+
+/// The base branch has not moved.
+pub fn base(run: &Run) -> Gate {
+    match &run.facts.observed {
+        None => Gate::Wait("the forge has not been looked at".to_owned()),
+        Some(o) => Gate::open_if(o.base == run.base, || {
+            format!("{} moved to {}, the change sits on {}", run.settings.base_branch, o.base.short(), run.base.short())
+        }),
+    }
+}
+
+/// Every status the policy requires is green at the head.
+pub fn statuses(run: &Run) -> Gate {
+    let mut waiting = Vec::new();
+    for context in &run.settings.policy.required_statuses {
+        match run.facts.observed.as_ref().and_then(|o| o.statuses.get(context)) {
+            Some(StatusState::Success) => {}
+            Some(StatusState::Failure) => return Gate::Shut(format!("status {context} is red at this head")),
+            Some(StatusState::Pending) | None => waiting.push(context.as_str()),
+        }
+    }
+    if waiting.is_empty() { Gate::Open } else { Gate::Wait(format!("status {} is not green yet", waiting.join(", "))) }
+}
+
+/// A person approved exactly this head on exactly this base, where the policy or a concern asks for it.
+pub fn approval(run: &Run) -> Gate {
+    let concerns = run.concerns();
+    if !run.settings.policy.approve_merge && concerns.is_empty() {
+        return Gate::Open;
+    }
+    if approver(run).is_some() { Gate::Open } else { Gate::Wait("a person has to approve the merge".to_owned()) }
+}
+
+/// Who approved this head, if anybody who may.
+pub fn approver(run: &Run) -> Option<&Principal> {
+    let on_forge = run.facts.observed.iter().filter(|o| o.head == run.head).flat_map(|o| &o.approved_by);
+    run.facts.approved_by.iter().chain(on_forge).find(|p| may_approve(run, p))
+}
+
+/// Whether this principal may approve this run's change.
+pub fn may_approve(run: &Run, by: &Principal) -> bool {
+    by.is_person() && (run.settings.policy.self_approval || *by != run.goal.asked_by)
+}

@@ -121,6 +121,9 @@ pub struct Order {
     pub attempt: AttemptId,
     /// The try of its step this is, from 1.
     pub try_number: u32,
+    /// The round of the run, from 1: one more than its goings-back so far.
+    #[serde(default)]
+    pub round: u32,
     /// The step.
     pub step: Step,
     /// The engine.

@@ -61,6 +61,8 @@ pub struct Policy {
     pub max_tasks: u32,
     /// Losses of one step by dead processes before a person is asked (a step that kills Skep must not do so for ever).
     pub max_losses: u32,
+    /// Questions attempts may put to people before a question counts as a failure.
+    pub max_questions: u32,
     /// Whether a scout looks around before the plan.
     pub explore: bool,
     /// Whether a person approves the plan.
@@ -94,6 +96,7 @@ impl Default for Policy {
             width: 2,
             max_tasks: 20,
             max_losses: 3,
+            max_questions: 5,
             explore: false,
             approve_plan: false,
             approve_merge: true,

@@ -29,13 +29,13 @@ pub struct Settings {
     pub engines: BTreeMap<Role, EngineSpec>,
     /// The checks, in order of running.
     pub checks: Vec<CheckSpec>,
+    /// The repository: an absolute path or a URL.
+    #[serde(default)]
+    pub origin: String,
     /// The branch it lands on.
     pub base_branch: String,
     /// The run's own branch; task branches are `<branch>-task/<id>`.
     pub branch: String,
-    /// Whether approvals asked for are given at once, as the person who started it (`--yes`).
-    #[serde(default)]
-    pub preapproved: bool,
 }
 
 /// A run.
@@ -108,6 +108,15 @@ pub struct Run {
     /// What is known about `head`. A new head starts with nothing.
     #[serde(default)]
     pub facts: Facts,
+    /// The head last pushed to the run's branch on the forge.
+    #[serde(default)]
+    pub pushed: Option<Sha>,
+    /// A foreign head on the run's branch that a person said may be overwritten.
+    #[serde(default)]
+    pub overwrite: Option<Sha>,
+    /// What the last phase has ordered already.
+    #[serde(default)]
+    pub closing: Closing,
     /// `UNBLOCK` comments taken already.
     #[serde(default)]
     pub comments_seen: BTreeSet<u64>,
@@ -117,6 +126,15 @@ pub struct Run {
     /// How it ended.
     #[serde(default)]
     pub outcome: Option<Outcome>,
+}
+
+/// What the last phase has ordered already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// The result was told (and the change closed, where it was not merged).
+    pub told: bool,
+    /// The workspace was asked to be given back.
+    pub released: bool,
 }
 
 /// Counted tries of a step.
@@ -273,9 +291,17 @@ impl Run {
     pub fn ended(&self) -> bool {
         self.phase == Phase::Ended
     }
-    /// Whether nothing can happen to it but from outside: no effect pending, and not just about to be admitted.
+    /// Whether nothing can happen to it but from outside: no effect is pending. A parked run needs no actor.
     pub fn parked(&self) -> bool {
         self.pending.is_empty()
+    }
+    /// Whether a look at the forge tells this run something it does not know.
+    pub fn is_news(&self, seen: &Observation) -> bool {
+        let waits_there = self.phase == Phase::Gating && self.facts.observed.as_ref() != Some(seen);
+        let said = seen.unblocks.iter().any(|c| !self.comments_seen.contains(&c.comment));
+        let closed = seen.state != super::change::ChangeState::Open
+            && self.facts.observed.as_ref().map(|o| &o.state) != Some(&seen.state);
+        !self.ended() && (waits_there || said || closed)
     }
     /// Whether it holds a slot: admitted and not over.
     pub fn holds_slot(&self) -> bool {

@@ -63,6 +63,20 @@ pub enum Origin {
     Person,
 }
 
+impl Origin {
+    /// Its name, as the source of the task's first note.
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Plan => "plan",
+            Origin::Checks => "checks",
+            Origin::Review => "review",
+            Origin::Status => "status",
+            Origin::Conflict => "conflict",
+            Origin::Person => "person",
+        }
+    }
+}
+
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +95,21 @@ pub enum Stage {
     Integrated,
     /// Given up.
     Dropped,
+}
+
+impl Stage {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Waiting => "waiting",
+            Stage::Ready => "ready",
+            Stage::Developing => "developing",
+            Stage::Checking => "checking",
+            Stage::Integrating => "integrating",
+            Stage::Integrated => "integrated",
+            Stage::Dropped => "dropped",
+        }
+    }
 }
 
 impl Task {

@@ -10,7 +10,7 @@ pub mod forge;
 pub mod store;
 pub mod workspace;
 
-pub use checks::Checks;
+pub use checks::{Checks, RepoRules};
 pub use clock::Clock;
 pub use engine::{Engine, EngineEvent, Engines, Sink, Worked};
 pub use error::{PortError, PortResult};

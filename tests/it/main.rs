@@ -1,8 +1,12 @@
 //! The one integration-test binary.
 
 mod checks_contract;
+mod config;
 mod demo;
 mod detect;
 mod engines_contract;
 mod hostile_bytes;
 mod sandbox;
+mod store_contract;
+mod support;
+mod telemetry;

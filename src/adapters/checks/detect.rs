@@ -2,6 +2,21 @@
 
 use crate::domain::{CheckKind, CheckSpec};
 
+/// The files at a repository's root that are read for it.
+pub const FILES: &[&str] = &[
+    super::repo_file::NAME,
+    "Cargo.toml",
+    "package.json",
+    "setup.cfg",
+    "pyproject.toml",
+    "tox.ini",
+    "requirements.txt",
+    "requirements-dev.txt",
+    "GNUmakefile",
+    "makefile",
+    "Makefile",
+];
+
 /// A guessed check's time limit.
 const LIMIT_SECS: u64 = 600;
 

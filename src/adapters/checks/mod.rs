@@ -10,9 +10,10 @@ use super::process::{CUT, Finished};
 use super::sandbox::{Job, Purpose, Sandbox};
 use crate::domain::check::TestCounts;
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec};
-use crate::ports::checks::{Checked, Checks};
+use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -89,6 +90,23 @@ impl CommandChecks {
 
 #[async_trait]
 impl Checks for CommandChecks {
+    fn wanted(&self) -> &'static [&'static str] {
+        detect::FILES
+    }
+
+    fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
+        let text = |name: &str| files.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let file = match files.get(repo_file::NAME) {
+            Some(bytes) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| format!("{}: is not UTF-8 text", repo_file::NAME))?;
+                repo_file::parse(text)?
+            }
+            None => repo_file::RepoFile::default(),
+        };
+        let checks = if file.checks.is_empty() { detect::detect(names, text) } else { file.checks };
+        Ok(RepoRules { checks, tightening: file.policy })
+    }
+
     async fn run(&self, dir: &Path, cache: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
         let mut done: Vec<Checked> = Vec::with_capacity(specs.len());
         let mut stopped: Option<&str> = None;

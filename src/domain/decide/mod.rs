@@ -1,20 +1,194 @@
-//! The one pure function that runs the product.
-use super::*;
+//! The one pure function that runs the product: `decide(run, event, at)` gives the run after the event and the effects that
+//! follow, or a refusal that changes nothing.
+//!
+//! | file | phases |
+//! |---|---|
+//! | `plan` | Queued, Planning |
+//! | `work` | Working, and the stages of a task |
+//! | `review` | Reviewing |
+//! | `land` | Gating, Landing, Reporting, and the wish to stop |
+//! | `reported` | how an attempt's end is taken |
+//! | `done` | how an effect's end is taken |
+//! | `answer` | what people say |
+//! | `draft` | the run being changed, with the effects gathered so far |
+//!
+//! After the match on the event, one [`advance`] starts whatever may start now: it asks what is missing for the goal of the
+//! phase and orders it unless it is pending. A webhook, a timer, an answer and a restart so take one path.
+
+mod answer;
+mod done;
+mod draft;
+mod land;
+mod plan;
+mod reported;
+mod review;
+mod work;
+
+use super::effect::Effect;
+use super::event::{Event, Opened};
+use super::id::{At, EffectKey, Principal};
+use super::policy;
+use super::refusal::Refusal;
+use super::run::{Phase, Run, SNAPSHOT_VERSION, Stopping};
+use super::{check, order::Step};
+use draft::Draft;
+
 /// What follows from an event.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The run after it.
+    /// The run after it; its `seq` is the event's number.
     pub run: Run,
-    /// New effects, by key.
+    /// New effects, by key, in order.
     pub effects: Vec<(EffectKey, Effect)>,
-    /// Effects done with.
+    /// Effects that are done with.
     pub finished: Vec<EffectKey>,
 }
-/// Opens a run.
-pub fn open(_o: &Opened, _at: At) -> Result<Decision, Refusal> {
-    unimplemented!()
+
+/// Opens a run: checks what it is born with and gives its first state, waiting for a slot.
+pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
+    let invalid = |what: String| Err(Refusal::Invalid { what });
+    let settings = &opened.settings;
+    if opened.goal.text.trim().is_empty() {
+        return invalid("the goal is empty; say what should be different when the run is done".to_owned());
+    }
+    if opened.goal.text.len() > super::goal::GOAL_BYTES_MAX {
+        return invalid("the goal is longer than 64 KiB; put the details into a file of the repository".to_owned());
+    }
+    if settings.checks.iter().all(|c| c.kind == check::CheckKind::Setup) {
+        return invalid("there is no check, so nothing could ever be proven; give one with --check".to_owned());
+    }
+    let mut steps = vec![Step::Plan, Step::Develop, Step::Review];
+    if settings.policy.explore {
+        steps.push(Step::Explore);
+    }
+    if let Some(step) = steps.iter().find(|s| !settings.engines.contains_key(&s.role())) {
+        return invalid(format!("no engine is set for the role {}", step.role().name()));
+    }
+    let p = &settings.policy;
+    for pattern in p.protected.iter().chain(&p.forbidden).chain(&p.allowed) {
+        policy::glob(pattern).map_err(|what| Refusal::Invalid { what })?;
+    }
+    if p.width == 0 || p.max_tasks == 0 || p.max_losses == 0 {
+        return invalid("policy: width, max_tasks and max_losses must be at least 1".to_owned());
+    }
+    let run = Run {
+        version: SNAPSHOT_VERSION,
+        id: opened.id,
+        project: opened.project.clone(),
+        goal: opened.goal.clone(),
+        settings: settings.clone(),
+        opened_at: at,
+        traceparent: opened.traceparent.clone(),
+        seq: 1,
+        phase: Phase::Queued,
+        paused: None,
+        stopping: None,
+        blocks: Vec::new(),
+        limits: settings.policy.limits,
+        ledger: Default::default(),
+        plan: Default::default(),
+        tasks: Vec::new(),
+        attempts: Vec::new(),
+        tries: Default::default(),
+        rounds: 0,
+        last_block: 0,
+        notes: Vec::new(),
+        base: opened.base.clone(),
+        head: opened.base.clone(),
+        diff: Default::default(),
+        change: None,
+        facts: Default::default(),
+        pushed: None,
+        overwrite: None,
+        closing: Default::default(),
+        comments_seen: Default::default(),
+        pending: Default::default(),
+        outcome: None,
+    };
+    Ok(Decision { run, effects: Vec::new(), finished: Vec::new() })
 }
-/// Decides.
-pub fn decide(_r: &Run, _e: &Event, _at: At) -> Result<Decision, Refusal> {
-    unimplemented!()
+
+/// Decides what follows from an event. Pure: the same input gives the same decision, for ever.
+pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
+    if run.ended() {
+        let outcome = super::status::of_run(run).word().to_owned();
+        return Err(match event {
+            Event::Done { .. } | Event::Reported(_) | Event::Observed { .. } | Event::Orphaned { .. } => {
+                Refusal::Repeated { what: event.name().to_owned() }
+            }
+            _ => Refusal::Ended { outcome },
+        });
+    }
+    let mut d = Draft::new(run.clone(), at);
+    match event {
+        Event::Opened(_) => return Err(Refusal::Repeated { what: "opened".to_owned() }),
+        Event::Admitted => plan::admitted(&mut d)?,
+        Event::Reported(reported) => reported::reported(&mut d, reported)?,
+        Event::Orphaned { attempts } => reported::orphaned(&mut d, attempts)?,
+        Event::Done { key, done } => done::done(&mut d, key, done)?,
+        Event::Observed { observation } => {
+            if d.run.change.is_none() {
+                return Err(out_of_place(run, "an observation"));
+            }
+            done::observed(&mut d, observation);
+        }
+        Event::Answered { block, answer, by } => answer::answered(&mut d, *block, answer, by)?,
+        Event::Raised { raise, by } => answer::raised(&mut d, raise, by)?,
+        Event::Paused { by } => paused(&mut d, by)?,
+        Event::Resumed { by } => resumed(&mut d, by)?,
+        Event::CancelRequested { by, why } => {
+            if d.run.stopping.is_some() {
+                return Err(Refusal::Repeated { what: "the wish to cancel".to_owned() });
+            }
+            d.stop(Stopping { by: by.clone(), why: draft::cap(why, 1024), failed: false });
+        }
+    }
+    advance(&mut d);
+    Ok(d.decision())
+}
+
+/// Starts whatever may start now.
+fn advance(d: &mut Draft) {
+    // Every turn of the loop is a change of phase, and phases move in a small cycle only through counted rounds.
+    for _ in 0..32 {
+        let before = d.run.phase;
+        if d.run.stopping.is_some() && before < Phase::Reporting {
+            land::wind_down(d);
+        } else if d.run.stopping.is_some() || !d.held() {
+            match before {
+                Phase::Queued | Phase::Ended => {}
+                Phase::Planning => plan::advance(d),
+                Phase::Working => work::advance(d),
+                Phase::Reviewing => review::advance(d),
+                Phase::Gating => land::gating(d),
+                Phase::Landing => land::landing(d),
+                Phase::Reporting => land::reporting(d),
+            }
+        }
+        if d.run.phase == before {
+            return;
+        }
+    }
+}
+
+fn paused(d: &mut Draft, by: &Principal) -> Result<(), Refusal> {
+    if d.run.paused.is_some() {
+        return Err(Refusal::Repeated { what: "the pause".to_owned() });
+    }
+    if d.run.stopping.is_some() {
+        return Err(out_of_place(&d.run, "a pause while stopping"));
+    }
+    d.run.paused = Some(by.clone());
+    Ok(())
+}
+
+fn resumed(d: &mut Draft, _by: &Principal) -> Result<(), Refusal> {
+    match d.run.paused.take() {
+        Some(_) => Ok(()),
+        None => Err(Refusal::OutOfPlace { what: "resume".to_owned(), phase: "not paused".to_owned() }),
+    }
+}
+
+fn out_of_place(run: &Run, what: &str) -> Refusal {
+    Refusal::OutOfPlace { what: what.to_owned(), phase: run.phase.name().to_owned() }
 }

@@ -1,0 +1,190 @@
+//! Durable transitions per second through the store, against what the same database can do at all, in the same run.
+//!
+//! `raw` = one prepared insert per commit. `floor` = the least a transition needs (an event and its run's row) for a whole
+//! batch in one commit, with the same payloads. Rounds are interleaved and the median counts, since the machine is shared.
+
+#[allow(dead_code)]
+#[path = "../tests/it/support/postgres.rs"]
+mod postgres;
+#[allow(dead_code)]
+#[path = "../tests/it/support/runs.rs"]
+mod runs;
+
+use runs::{finishing, moving, no_lease, opening, owner};
+use sea_orm::sqlx::postgres::PgPoolOptions;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{ConnectOptions, PgPool, SqlitePool, query};
+use skep::adapters::store::{SeaStore, connect, migrate};
+use skep::domain::{Phase, Run};
+use skep::ports::store::{Lease, Store, Transition};
+use std::time::{Duration, Instant};
+
+const BATCHES: [usize; 3] = [1, 16, 256];
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_millis(1500);
+
+/// The database itself, past the store.
+enum Raw {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        measure("sqlite", &format!("sqlite://{}/skep.db", folder.path().display())).await;
+        let url = postgres::database().await;
+        measure("postgres", &url).await;
+        postgres::drop_database(&url).await;
+    });
+}
+
+async fn measure(name: &str, url: &str) {
+    migrate(url).await.expect("the schema");
+    let store = connect(url).await.expect("the store");
+    let raw = Raw::open(url).await;
+    let mut carried = Carried::new(&store, 256).await;
+    let (event, snapshot) = carried.payloads();
+    println!("\n{name}: events of {} bytes, snapshots of {} bytes", event.len(), snapshot.len());
+    println!(
+        "{:>6} {:>12} {:>12} {:>12} {:>10} {:>10}",
+        "batch", "store tr/s", "floor tr/s", "raw/s", "of floor", "of raw"
+    );
+    for batch in BATCHES {
+        let (mut through, mut floor, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            alone.push(rate(1, async || raw.insert(&event).await).await);
+            floor.push(rate(batch, async || raw.group(batch, &event, &snapshot).await).await);
+            through.push(rate(batch, async || carried.commit(&store, batch).await).await);
+        }
+        let (through, floor, alone) = (median(through), median(floor), median(alone));
+        println!(
+            "{batch:>6} {through:>12.0} {floor:>12.0} {alone:>12.0} {:>10.2} {:>10.2}",
+            through / floor,
+            through / alone
+        );
+    }
+}
+
+/// Transitions per second of `act`, which makes `batch` of them.
+async fn rate(batch: usize, mut act: impl AsyncFnMut()) -> f64 {
+    act().await;
+    let start = Instant::now();
+    let mut done = 0;
+    while start.elapsed() < ROUND {
+        act().await;
+        done += batch;
+    }
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// Runs that are carried on, each transition with one new effect and the last one's finished.
+struct Carried(Vec<(Run, Lease)>);
+
+impl Carried {
+    async fn new(store: &SeaStore, count: usize) -> Carried {
+        let mut all = Vec::with_capacity(count);
+        for _ in 0..count {
+            let run = runs::run();
+            store.commit(vec![opening(&run, no_lease(run.id))]).await.remove(0).expect("opening");
+            let lease = store.take(run.id, &owner("bench"), 3600).await.expect("an answer").expect("a run").lease;
+            all.push((run, lease));
+        }
+        Carried(all)
+    }
+
+    fn next(&mut self, batch: usize) -> Vec<Transition> {
+        let next = |(run, lease): &mut (Run, Lease)| {
+            let finished = finishing(run, lease, Phase::Working).finished;
+            run.seq -= 1;
+            let mut transition = moving(run, lease, Phase::Working, 1);
+            transition.finished = finished;
+            if let skep::domain::Event::Paused { by } = &mut transition.event {
+                by.0 = "x".repeat(1000);
+            }
+            transition
+        };
+        self.0.iter_mut().take(batch).map(next).collect()
+    }
+
+    fn payloads(&self) -> (String, String) {
+        let snapshot = serde_json::to_string(&self.0[0].0).expect("a snapshot");
+        ("x".repeat(1030), snapshot)
+    }
+
+    async fn commit(&mut self, store: &SeaStore, batch: usize) {
+        let transitions = self.next(batch);
+        for answer in store.commit(transitions).await {
+            answer.expect("a transition");
+        }
+    }
+}
+
+const RAW_TABLES: [&str; 3] = [
+    "CREATE TABLE raw_event (n bigint, body text)",
+    "CREATE TABLE raw_run (id bigint PRIMARY KEY, seq bigint, snapshot text)",
+    "INSERT INTO raw_run SELECT n, 0, '' FROM (WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < 255) \
+     SELECT n FROM c) AS s",
+];
+const RAW_INSERT: &str = "INSERT INTO raw_event (n, body) VALUES ($1, $2)";
+const RAW_UPDATE: &str = "UPDATE raw_run SET seq = seq + 1, snapshot = $2 WHERE id = $1";
+const RAW_GROUP: &str = "WITH t AS (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) AS t (id, event, snapshot)), \
+    moved AS (UPDATE raw_run SET seq = seq + 1, snapshot = t.snapshot FROM t WHERE raw_run.id = t.id) \
+    INSERT INTO raw_event (n, body) SELECT id, event FROM t";
+
+impl Raw {
+    async fn open(url: &str) -> Raw {
+        if url.starts_with("sqlite:") {
+            let options: SqliteConnectOptions = url.parse().expect("a URL");
+            let options = options
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .disable_statement_logging();
+            let pool = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false);
+            let pool = pool.connect_with(options).await.expect("a connection");
+            for sql in RAW_TABLES {
+                query(sql).execute(&pool).await.expect(sql);
+            }
+            return Raw::Sqlite(pool);
+        }
+        let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+        let pool = pool.connect(url).await.expect("a connection");
+        for sql in RAW_TABLES {
+            query(sql).execute(&pool).await.expect(sql);
+        }
+        Raw::Postgres(pool)
+    }
+
+    async fn insert(&self, event: &str) {
+        match self {
+            Raw::Sqlite(pool) => query(RAW_INSERT).bind(1i64).bind(event).execute(pool).await.map(|_| ()),
+            Raw::Postgres(pool) => query(RAW_INSERT).bind(1i64).bind(event).execute(pool).await.map(|_| ()),
+        }
+        .expect("an insert");
+    }
+
+    async fn group(&self, batch: usize, event: &str, snapshot: &str) {
+        let ids = 0..batch as i64;
+        match self {
+            Raw::Postgres(pool) => {
+                let copies = |text: &str| vec![text.to_owned(); batch];
+                let group = query(RAW_GROUP).bind(ids.collect::<Vec<_>>()).bind(copies(event)).bind(copies(snapshot));
+                group.execute(pool).await.expect("a group");
+            }
+            Raw::Sqlite(pool) => {
+                let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
+                for id in ids {
+                    query(RAW_INSERT).bind(id).bind(event).execute(&mut *tx).await.expect("an insert");
+                    query(RAW_UPDATE).bind(id).bind(snapshot).execute(&mut *tx).await.expect("an update");
+                }
+                tx.commit().await.expect("a commit");
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The first schema: projects, runs with their journal and outbox, artifacts.
+//!
+//! Written as SQL, not with a builder: what both databases run is then readable here, and they differ in three words only.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+/// Times are Unix milliseconds. Payloads are text, not jsonb: SQL never looks inside them.
+///
+/// `run`: the lease is in the run's own row, so that the fence and the write are one row lock; in a table of its own, a
+/// take-over could slip between the look and the write. `tail` is the id backwards: an index for finding a run by its end.
+/// The snapshot is the last column: SQLite then reads a list without walking through it.
+///
+/// `event` and `outbox` have no foreign key to `run`: they are only written by the statement that has just written that
+/// row, and a foreign key would look it up once more for each of them.
+const TABLES: &str = r#"
+CREATE TABLE project (
+    name        {id}   NOT NULL PRIMARY KEY,
+    body        text   NOT NULL,
+    created_at  bigint NOT NULL,
+    updated_at  bigint NOT NULL
+);
+CREATE TABLE run (
+    id             {id}    NOT NULL PRIMARY KEY,
+    tail           {id}    NOT NULL,
+    project        {id}    NOT NULL,
+    seq            bigint  NOT NULL,
+    phase          text    NOT NULL,
+    status         text    NOT NULL,
+    ended          boolean NOT NULL,
+    change_number  bigint,
+    title          text    NOT NULL,
+    blocks         text    NOT NULL,
+    opened_at      bigint  NOT NULL,
+    updated_at     bigint  NOT NULL,
+    quarantined    text,
+    owner          text,
+    epoch          bigint  NOT NULL,
+    lease_until    bigint  NOT NULL,
+    version        bigint  NOT NULL,
+    snapshot       text    NOT NULL
+);
+CREATE INDEX run_tail ON run (tail);
+CREATE INDEX run_project ON run (project, id);
+CREATE INDEX run_live ON run (id) WHERE NOT ended;
+CREATE TABLE event (
+    run    {id}   NOT NULL,
+    seq    bigint NOT NULL,
+    epoch  bigint NOT NULL,
+    at     bigint NOT NULL,
+    name   text   NOT NULL,
+    body   text   NOT NULL,
+    PRIMARY KEY (run, seq)
+);
+CREATE TABLE outbox (
+    run    {id}   NOT NULL,
+    key    {id}   NOT NULL,
+    ord    bigint NOT NULL,
+    begun  bigint NOT NULL DEFAULT 0,
+    body   text   NOT NULL,
+    PRIMARY KEY (run, key)
+);
+CREATE TABLE artifact (
+    digest  {id}   NOT NULL PRIMARY KEY,
+    size    bigint NOT NULL,
+    bytes   {blob} NOT NULL
+);
+CREATE TABLE run_artifact (
+    id        {counter},
+    run       {id}   NOT NULL REFERENCES run (id),
+    digest    {id}   NOT NULL REFERENCES artifact (digest),
+    kind      text   NOT NULL,
+    name      text   NOT NULL,
+    added_at  bigint NOT NULL,
+    UNIQUE (run, digest, kind, name)
+);
+"#;
+
+/// The journal is only ever added to. A person who must change it drops the trigger first, and then knows it.
+const SQLITE_APPEND_ONLY: &str = r#"
+CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+"#;
+
+/// Room in the pages for the update of each transition (a heap-only update touches no index), and an outbox that is
+/// vacuumed early, since every row of it dies young.
+const POSTGRES_EXTRAS: &str = r#"
+CREATE FUNCTION event_append_only() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the journal is append-only'; END $$;
+CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON event
+    FOR EACH STATEMENT EXECUTE FUNCTION event_append_only();
+ALTER TABLE run SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE outbox SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+"#;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        let postgres = manager.get_database_backend() == DbBackend::Postgres;
+        // Keys are compared by their bytes on both databases, whatever the language of the server.
+        let (id, blob, counter) = if postgres {
+            (r#"text COLLATE "C""#, "bytea", "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
+        } else {
+            ("text", "blob", "integer PRIMARY KEY AUTOINCREMENT")
+        };
+        let tables = TABLES.replace("{id}", id).replace("{blob}", blob).replace("{counter}", counter);
+        db.execute_unprepared(&tables).await?;
+        db.execute_unprepared(if postgres { POSTGRES_EXTRAS } else { SQLITE_APPEND_ONLY }).await?;
+        Ok(())
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}

@@ -1,0 +1,48 @@
+//! What every actor is given: the ports, and the numbers that tune the runtime.
+
+use super::feed::Feed;
+use super::intake::Defaults;
+use crate::ports::store::Owner;
+use crate::ports::{Checks, Clock, Engines, Forge, Store, Workspaces};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The ports behind one run of the process.
+#[derive(Clone)]
+pub struct Deps {
+    /// The durable truth.
+    pub store: Arc<dyn Store>,
+    /// Git.
+    pub workspaces: Arc<dyn Workspaces>,
+    /// Checks.
+    pub checks: Arc<dyn Checks>,
+    /// Engines.
+    pub engines: Arc<dyn Engines>,
+    /// The forge.
+    pub forge: Arc<dyn Forge>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// News for people who watch.
+    pub feed: Feed,
+    /// This process, for leases.
+    pub owner: Owner,
+    /// What new runs are born with where nobody said otherwise.
+    pub defaults: Arc<Defaults>,
+    /// Numbers.
+    pub tuning: Tuning,
+}
+
+/// The numbers that tune the runtime.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// The most runs that hold a slot.
+    pub max_live_runs: u32,
+    /// Of these, how many waiting runs keep to themselves.
+    pub max_reserved_slots: u32,
+    /// How long a lease is good for.
+    pub lease: Duration,
+    /// How often the sweep looks.
+    pub sweep: Duration,
+    /// The most runs that may be queued or waiting; more are refused at intake.
+    pub max_open_runs: u32,
+}

@@ -1,0 +1,170 @@
+//! Intake: from "this goal, that repository" to a run with its rules pinned. Nothing is opened that could never end well.
+
+use super::deps::Deps;
+use super::factory::Rejected;
+use crate::domain::{
+    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Policy, Project, ProjectName, Role, Run, Settings, open,
+};
+use crate::ports::store::{Lease, Owner, RunFilter, Transition};
+use crate::ports::{PortError, Repo};
+use crate::telemetry::TraceContext;
+use std::collections::BTreeMap;
+
+/// What new projects and runs are born with where nobody said otherwise: the configuration's part.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// The policy.
+    pub policy: Policy,
+    /// An engine for each role.
+    pub engines: BTreeMap<Role, EngineSpec>,
+    /// What run branches start with.
+    pub branch_prefix: String,
+}
+
+/// A request for a run.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// A project by name; or else `repo`.
+    pub project: Option<ProjectName>,
+    /// A repository: becomes a project the first time.
+    pub repo: Option<String>,
+    /// The goal.
+    pub goal: Goal,
+    /// The branch to land on, over the project's.
+    pub base: Option<String>,
+    /// Engines, over the project's.
+    pub engines: BTreeMap<Role, EngineSpec>,
+    /// Checks, instead of the project's.
+    pub checks: Vec<CheckSpec>,
+    /// Whether an open run of the same project and goal is carried on instead of a second one opened.
+    pub carry_on: bool,
+    /// The W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// Looks at the repository and gives what the run is born with, or an open run with the same goal.
+pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
+    let project = project(deps, &ask).await?;
+    if ask.carry_on
+        && let Some(run) = same_goal(deps, &project.name, &ask.goal.text).await?
+    {
+        return Ok(Err(run));
+    }
+    let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
+    let wanted = ask.base.as_deref().or(project.base.as_deref());
+    let (base_branch, base) = deps.workspaces.fetch(&repo, wanted).await.map_err(rejected)?;
+    let names = deps.workspaces.root_names(&repo, &base).await.map_err(rejected)?;
+    let mut files = BTreeMap::new();
+    for name in deps.checks.wanted() {
+        if names.iter().any(|n| n == name)
+            && let Some(bytes) = deps.workspaces.read_at(&repo, &base, name).await.map_err(rejected)?
+        {
+            files.insert((*name).to_owned(), bytes);
+        }
+    }
+    let rules = deps
+        .checks
+        .rules(&names, &files)
+        .map_err(|what| Rejected::Invalid { what, fix: format!("Mend it on {base_branch} of {}", project.repo) })?;
+    let checks = [ask.checks, project.checks, rules.checks].into_iter().find(|c| !c.is_empty()).unwrap_or_default();
+    if checks.is_empty() {
+        return Err(Rejected::Invalid {
+            what: format!("no checks were found in {} at {} of {base_branch}", project.repo, base.short()),
+            fix: "Give the command that proves a change with --check, or name it in .skep.toml".to_owned(),
+        });
+    }
+    let mut engines = deps.defaults.engines.clone();
+    engines.extend(project.engines);
+    engines.extend(ask.engines);
+    for (role, spec) in &engines {
+        deps.engines.get(spec).map_err(|what| Rejected::Invalid {
+            what: format!("the engine of the role {} cannot be used: {what}", role.name()),
+            fix: "Choose another with --engine, or in the configuration".to_owned(),
+        })?;
+    }
+    let id = deps.clock.new_run_id();
+    Ok(Ok(Opened {
+        id,
+        project: project.name,
+        goal: ask.goal,
+        settings: Settings {
+            policy: project.policy.tightened(&rules.tightening),
+            engines,
+            checks,
+            origin: project.repo,
+            base_branch,
+            branch: format!("{}/{}", project.branch_prefix, id.short()),
+        },
+        base,
+        traceparent: ask.traceparent.or_else(|| Some(TraceContext::new_root().to_string())),
+    }))
+}
+
+/// The first transition of a run, which opens it. Nobody owns it yet.
+pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejected> {
+    let at = deps.clock.now();
+    let Decision { run, effects, finished } = open(&opened, at)?;
+    let lease = Lease { run: run.id, owner: Owner(String::new()), epoch: 0 };
+    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished })
+}
+
+async fn project(deps: &Deps, ask: &Ask) -> Result<Project, Rejected> {
+    if let Some(name) = &ask.project {
+        return deps.store.project(name).await.map_err(rejected)?.ok_or_else(|| Rejected::Invalid {
+            what: format!("there is no project {name}"),
+            fix: "`skep project list` shows those there are; `skep project add` makes one".to_owned(),
+        });
+    }
+    let Some(repo) = &ask.repo else {
+        return Err(Rejected::Invalid {
+            what: "neither a project nor a repository was named".to_owned(),
+            fix: "Give --repo PATH_OR_URL, or --project NAME".to_owned(),
+        });
+    };
+    let known = deps.store.projects().await.map_err(rejected)?;
+    if let Some(project) = known.iter().find(|p| p.repo == *repo) {
+        return Ok(project.clone());
+    }
+    let last = repo.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(repo);
+    let stem = ProjectName::from_text(last.strip_suffix(".git").unwrap_or(last));
+    let free = |name: &ProjectName| known.iter().all(|p| p.name != *name);
+    let name = std::iter::once(stem.clone())
+        .chain((2..10_000).map(|n| ProjectName::from_text(&format!("{stem}-{n}"))))
+        .find(free)
+        .unwrap_or(stem);
+    let project = Project {
+        name,
+        repo: repo.clone(),
+        base: None,
+        branch_prefix: deps.defaults.branch_prefix.clone(),
+        checks: Vec::new(),
+        engines: BTreeMap::new(),
+        policy: deps.defaults.policy.clone(),
+    };
+    // Only a repository that can be read becomes a project.
+    let as_repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
+    deps.workspaces.fetch(&as_repo, ask.base.as_deref()).await.map_err(rejected)?;
+    deps.store.put_project(&project, false).await.map_err(rejected)?;
+    Ok(project)
+}
+
+async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, Rejected> {
+    let filter = RunFilter { project: Some(project.clone()), open_only: true, limit: 100, ..RunFilter::default() };
+    for row in deps.store.list(&filter).await.map_err(rejected)? {
+        // A run that cannot be read is not the one looked for; the list shows it quarantined.
+        if let Ok(Some(run)) = deps.store.load(row.run).await
+            && run.goal.text == goal
+        {
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
+}
+
+/// A port's error as an answer to somebody outside.
+pub(super) fn rejected(error: PortError) -> Rejected {
+    match error {
+        PortError::Permanent { what, fix } => Rejected::Invalid { what, fix },
+        other => Rejected::Away(other.to_string()),
+    }
+}

@@ -1,0 +1,31 @@
+//! The runtime: who is alive, who watches whom, and how facts reach `decide`.
+//!
+//! ```text
+//! Root (dies -> the process exits)
+//!  ├─ Sweeper                    leases, queued runs, the forge's news
+//!  ├─ Commits                    gathers the runs' writes into group commits
+//!  └─ RunSupervisor, one per live run
+//!      ├─ Ops                    the hands: carries out effects through ports
+//!      └─ Manager / Scout / Dev / Reviewer, one per attempt; death = Report::Lost
+//! ```
+//!
+//! Invariant: no rule of the product stands here. Actors carry facts to `domain::decide` and effects to ports.
+
+mod commits;
+mod deps;
+mod factory;
+pub mod feed;
+pub mod intake;
+mod message;
+mod ops;
+mod retry;
+mod role;
+mod root;
+mod run;
+mod session;
+mod sweeper;
+
+pub use deps::{Deps, Tuning};
+pub use factory::{Factory, Rejected};
+pub use feed::{Feed, News};
+pub use intake::{Ask, Defaults};

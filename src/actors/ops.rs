@@ -1,0 +1,250 @@
+//! Ops: a run's hands. Carries out effects through the ports; every act looks before it acts, so twice is once.
+
+use super::deps::Deps;
+use super::message::{OpsMsg, RunMsg};
+use super::retry::patiently;
+use super::role::{AbortOnDrop, panic_text};
+use crate::domain::{CheckSpec, Done, Effect, EffectKey, Failure, Run, RunId, Scope, Sha};
+use crate::ports::forge::{ChangeText, Landing};
+use crate::ports::store::Lease;
+use crate::ports::workspace::Moved;
+use crate::ports::{PortError, PortResult, Repo};
+use crate::telemetry::TraceContext;
+use futures::FutureExt;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use tracing::Instrument;
+
+/// Begun this often and never ended: the act seems to kill its process, a person is asked.
+const BEGUN_MOST: u32 = 5;
+
+/// The actor.
+pub struct Ops;
+
+/// Where a run's acts go.
+#[derive(Clone)]
+pub struct Place {
+    pub run: RunId,
+    pub repo: Repo,
+    pub branch: String,
+    pub base_branch: String,
+    pub base: Sha,
+    /// How long an act may be tried again before a person is asked.
+    pub patience: Duration,
+    pub traceparent: Option<String>,
+}
+
+impl Place {
+    pub fn of(run: &Run) -> Place {
+        Place {
+            run: run.id,
+            repo: Repo { project: run.project.clone(), origin: run.settings.origin.clone() },
+            branch: run.settings.branch.clone(),
+            base_branch: run.settings.base_branch.clone(),
+            base: run.base.clone(),
+            patience: Duration::from_secs(run.settings.policy.steps.ops.wall_secs),
+            traceparent: run.traceparent.clone(),
+        }
+    }
+}
+
+/// What it is started with.
+pub struct Args {
+    pub deps: Deps,
+    pub lease: Lease,
+    pub place: Place,
+    pub run: ActorRef<RunMsg>,
+}
+
+/// Its state.
+pub struct State {
+    args: Args,
+    acts: HashMap<EffectKey, (AbortOnDrop, bool)>,
+}
+
+impl Actor for Ops {
+    type Msg = OpsMsg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, _me: ActorRef<OpsMsg>, args: Args) -> Result<State, ActorProcessingErr> {
+        Ok(State { args, acts: HashMap::new() })
+    }
+
+    async fn handle(&self, me: ActorRef<OpsMsg>, message: OpsMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            OpsMsg::Act { key, effect, again } => {
+                let is_check = matches!(*effect, Effect::Check { .. });
+                let act = act(
+                    me,
+                    s.args.deps.clone(),
+                    s.args.lease.clone(),
+                    s.args.place.clone(),
+                    key.clone(),
+                    effect,
+                    again,
+                );
+                let task = tokio::spawn(act);
+                s.acts.insert(key, (AbortOnDrop(task.abort_handle()), is_check));
+            }
+            OpsMsg::Ended { key, done } => {
+                s.acts.remove(&key);
+                s.args.run.cast(RunMsg::Done { key, done })?;
+            }
+            OpsMsg::Fenced => s.args.run.cast(RunMsg::Fenced)?,
+            OpsMsg::StopChecks => {
+                let checks: Vec<EffectKey> =
+                    s.acts.iter().filter(|(_, (_, is_check))| *is_check).map(|(k, _)| k.clone()).collect();
+                for key in checks {
+                    s.acts.remove(&key);
+                    let failure = Failure { what: "the checks were stopped".to_owned(), fix: String::new() };
+                    s.args.run.cast(RunMsg::Done { key, done: Box::new(Done::Failed { failure }) })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One act from its order to its end, told to the actor.
+async fn act(
+    me: ActorRef<OpsMsg>,
+    deps: Deps,
+    lease: Lease,
+    place: Place,
+    key: EffectKey,
+    effect: Box<Effect>,
+    again: bool,
+) {
+    let tag = effect.tag();
+    let span = TraceContext::under(
+        place.traceparent.as_deref(),
+        tracing::info_span!("act", run = %place.run, act = tag.name(), %key),
+    );
+    let carried = AssertUnwindSafe(carry_out(&deps, &lease, &place, &key, &effect, again));
+    let outcome = match carried.catch_unwind().instrument(span).await {
+        Ok(outcome) => outcome,
+        Err(panic) => Err(PortError::permanent(
+            format!("the act {} panicked: {}", tag.name(), panic_text(panic.as_ref())),
+            "report this as a defect; unblock to try again",
+        )),
+    };
+    let message = match outcome {
+        Ok(done) => OpsMsg::Ended { key, done: Box::new(done) },
+        Err(PortError::Fenced { .. }) => OpsMsg::Fenced,
+        Err(error) => {
+            tracing::warn!(run = %place.run, act = tag.name(), %error, "an act does not succeed");
+            let failure = Failure { what: error.to_string(), fix: error.fix().to_owned() };
+            OpsMsg::Ended { key, done: Box::new(Done::Failed { failure }) }
+        }
+    };
+    // A run that was let go meanwhile takes the act up again at its next start.
+    let _gone = me.cast(message);
+}
+
+async fn carry_out(
+    deps: &Deps,
+    lease: &Lease,
+    place: &Place,
+    key: &EffectKey,
+    effect: &Effect,
+    again: bool,
+) -> PortResult<Done> {
+    if again || matches!(effect, Effect::Land { .. }) {
+        // Counted before it is carried out; fenced, so a process that lost the run does not act for it.
+        let begun = patiently(place.patience, || deps.store.begin(lease, key)).await?;
+        if begun > BEGUN_MOST {
+            return Err(PortError::permanent(
+                format!("the act was begun {begun} times and never ended"),
+                "look at the log of the last starts; unblock to try again",
+            ));
+        }
+    }
+    crate::fault!("before-act");
+    let done = patiently(place.patience, || once(deps, place, key, effect)).await?;
+    crate::fault!("after-act");
+    Ok(done)
+}
+
+/// One try at an act.
+async fn once(deps: &Deps, place: &Place, key: &EffectKey, effect: &Effect) -> PortResult<Done> {
+    let Place { repo, branch, base_branch, .. } = place;
+    let ws = &deps.workspaces;
+    match effect {
+        Effect::Check { scope, sha, checks } => check(deps, place, *scope, sha, checks).await,
+        Effect::Integrate { from, head, onto, .. } => moved(deps, place, &place.base, from, head, onto).await,
+        Effect::Rebase { from, head, onto } => {
+            ws.fetch(repo, Some(base_branch)).await?;
+            moved(deps, place, onto, from, head, onto).await
+        }
+        Effect::Push { sha, expected } => {
+            ws.push(repo, sha, branch, expected.as_ref()).await?;
+            Ok(Done::Ok)
+        }
+        Effect::EnsureChange { head, draft, title, body } => {
+            let text = ChangeText { branch, base_branch, head, draft: *draft, title, body };
+            Ok(Done::Ensured { change: deps.forge.ensure_change(repo, text).await? })
+        }
+        Effect::Comment { change, text } => {
+            let marker = format!("skep:{}:{key}", place.run);
+            deps.forge.ensure_comment(repo, *change, &marker, text).await?;
+            Ok(Done::Ok)
+        }
+        Effect::SetStatus { change, sha, context, state, text } => {
+            deps.forge.set_status(repo, *change, sha, context, *state, text).await?;
+            Ok(Done::Ok)
+        }
+        Effect::Observe { change } => Ok(Done::Observed { observation: deps.forge.observe(repo, *change).await? }),
+        Effect::Land { change, head, base } => match deps.forge.land(repo, *change, head, base).await? {
+            Landing::Landed(sha) => Ok(Done::Landed { sha }),
+            Landing::Stale(why) => Ok(Done::Stale { why }),
+        },
+        Effect::Close { change } => {
+            deps.forge.close(repo, *change).await?;
+            Ok(Done::Ok)
+        }
+        Effect::Release => {
+            ws.release(repo, place.run, branch).await?;
+            Ok(Done::Ok)
+        }
+        Effect::Start { .. } | Effect::Stop => {
+            Err(PortError::permanent("this act is not for a run's hands", "report this as a defect"))
+        }
+    }
+}
+
+/// Moves commits onto another one, and tells how the run's branch then differs from its base.
+async fn moved(deps: &Deps, place: &Place, base: &Sha, from: &Sha, head: &Sha, onto: &Sha) -> PortResult<Done> {
+    match deps.workspaces.transplant(&place.repo, from, head, onto, &place.branch).await? {
+        Moved::Clean(head) => {
+            let (diff, _) = deps.workspaces.diff(&place.repo, base, &head).await?;
+            Ok(Done::Moved { head, diff })
+        }
+        Moved::Conflict(paths) => Ok(Done::Conflict { paths }),
+    }
+}
+
+/// Runs the checks on exactly this commit in a fresh checkout.
+async fn check(deps: &Deps, place: &Place, scope: Scope, sha: &Sha, specs: &[CheckSpec]) -> PortResult<Done> {
+    let name = match scope {
+        Scope::Task(task) => format!("check-{task}"),
+        Scope::Head => "check-head".to_owned(),
+    };
+    let started = tokio::time::Instant::now();
+    let dir = deps.workspaces.check_dir(&place.repo, place.run, &name, sha).await?;
+    let (cache, _) = deps.workspaces.side_dirs(place.run, &name);
+    let checked = deps.checks.run(&dir, &cache, specs).await?;
+    let mut results = Vec::with_capacity(checked.len());
+    for one in checked {
+        let mut result = one.result;
+        for (kind, name, bytes) in &one.files {
+            result.artifacts.push(deps.store.put_artifact(place.run, *kind, name, bytes).await?);
+        }
+        results.push(result);
+    }
+    deps.workspaces.drop_dir(&place.repo, place.run, &name).await?;
+    let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(Done::Checked { results, wall_ms })
+}

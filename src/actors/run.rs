@@ -1,0 +1,359 @@
+//! A run's supervisor: the only writer of its run. Facts come in, `decide` decides, one write makes it durable, then the effects
+//! are carried out.
+
+use super::deps::Deps;
+use super::factory::Rejected;
+use super::intake;
+use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
+use super::ops::{self, Ops};
+use super::retry::patiently;
+use super::role;
+use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Refusal, Report, Reported, Run, RunId, decide};
+use crate::ports::store::{Lease, Taken, Transition};
+use crate::ports::{PortError, PortResult};
+use crate::telemetry::TraceContext;
+use ractor::rpc::CallResult;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::collections::HashMap;
+use std::time::Duration;
+use tracing::Instrument;
+
+/// Deaths of a run's hands before its supervisor dies too.
+const HANDS_MOST: u32 = 3;
+/// How long a store that is away is waited for before the supervisor gives up and is started anew.
+const STORE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// Why a supervisor stops whose lease is another's. Letting go drops nothing durable; its children end with it.
+pub(super) const FENCED: &str = "fenced";
+
+/// The actor.
+pub struct RunSupervisor;
+
+/// What it is started with.
+pub struct Args {
+    pub deps: Deps,
+    pub run: RunId,
+    pub root: ActorRef<RootMsg>,
+    pub commits: ActorRef<CommitsMsg>,
+    /// Whether effects may be carried out at once.
+    pub go: bool,
+}
+
+/// Its state.
+pub struct State {
+    args: Args,
+    /// Messages of the root handled so far.
+    handled: u64,
+    held: Option<Held>,
+}
+
+/// What it holds once the run is taken.
+struct Held {
+    lease: Lease,
+    run: Run,
+    /// Decided and not yet let go.
+    waiting: Vec<(EffectKey, Effect, bool)>,
+    /// Handed to the ops actor.
+    acting: HashMap<EffectKey, Effect>,
+    ops: ActorRef<OpsMsg>,
+    ops_deaths: u32,
+    roles: HashMap<ActorId, (AttemptId, ActorRef<RoleMsg>)>,
+}
+
+impl Actor for RunSupervisor {
+    type Msg = RunMsg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, _me: ActorRef<RunMsg>, args: Args) -> Result<State, ActorProcessingErr> {
+        Ok(State { args, handled: 0, held: None })
+    }
+
+    async fn post_stop(&self, _me: ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
+        if let Some(held) = &s.held
+            && let Err(error) = s.args.deps.store.give_back(&held.lease).await
+        {
+            // The lease ends by itself.
+            tracing::debug!(run = %held.run.id, %error, "the lease could not be given back");
+        }
+        Ok(())
+    }
+
+    async fn handle(&self, me: ActorRef<RunMsg>, message: RunMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
+        if matches!(message, RunMsg::Load | RunMsg::Go | RunMsg::Admit | RunMsg::Nudge | RunMsg::Tell { .. }) {
+            s.handled += 1;
+        }
+        if let RunMsg::Load = message {
+            load(&me, s).await?;
+        } else if s.held.is_none() {
+            // It could not be taken; whoever asks is told why and the actor goes.
+            turn_away(s, message);
+        } else {
+            take(&me, s, message).await?;
+        }
+        rest(&me, s);
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<RunMsg>,
+        event: SupervisionEvent,
+        s: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (cell, why) = match event {
+            SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
+            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.unwrap_or_default()),
+            _ => return Ok(()),
+        };
+        let Some(held) = &mut s.held else { return Ok(()) };
+        if cell.get_id() == held.ops.get_id() {
+            return new_hands(&me, s, &why).await;
+        }
+        // A role actor that ends without a report is a fact for the domain, not something to start again.
+        if let Some((attempt, _)) = held.roles.remove(&cell.get_id()) {
+            tracing::warn!(run = %held.run.id, %attempt, why, "a role actor died");
+            let report = Report::Lost { why: format!("its actor died: {why}") };
+            let reported = Reported { attempt, report, usage: None, session: None, artifacts: Vec::new() };
+            me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
+        }
+        Ok(())
+    }
+}
+
+async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
+    let deps = s.args.deps.clone();
+    let secs = deps.tuning.lease.as_secs();
+    let taken = patiently(Duration::from_secs(60), || deps.store.take(s.args.run, &deps.owner, secs)).await;
+    let Taken { lease, run, pending } = match taken {
+        Ok(Some(taken)) => taken,
+        Ok(None) => {
+            tracing::debug!(run = %s.args.run, "another process carries this run");
+            return Ok(());
+        }
+        Err(error) => {
+            tracing::error!(run = %s.args.run, %error, "the run could not be taken");
+            return Ok(());
+        }
+    };
+    s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
+    let hands = ops::Args { deps: deps.clone(), lease: lease.clone(), place: ops::Place::of(&run), run: me.clone() };
+    let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
+    let orphans: Vec<AttemptId> = pending
+        .iter()
+        .filter_map(|p| match &p.effect {
+            Effect::Start { order } => Some(order.attempt),
+            _ => None,
+        })
+        .collect();
+    let waiting = pending
+        .into_iter()
+        .filter(|p| !matches!(p.effect, Effect::Start { .. }))
+        .map(|p| (p.key, p.effect, true))
+        .collect();
+    s.held =
+        Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
+    if !orphans.is_empty() {
+        let event = Event::Orphaned { attempts: orphans };
+        apply(me, s, event).await?.ok();
+    }
+    carry_out(me, s).await
+}
+
+async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(), ActorProcessingErr> {
+    match message {
+        RunMsg::Load | RunMsg::Nudge => {}
+        RunMsg::Go => s.args.go = true,
+        RunMsg::Admit => {
+            s.args.go = true;
+            // Admitted already (a second look of the queue): nothing to do.
+            apply(me, s, Event::Admitted).await?.ok();
+        }
+        RunMsg::Tell { event, if_seq, reply } => tell(me, s, *event, if_seq, reply).await?,
+        RunMsg::Done { key, done } => {
+            if let Some(held) = &mut s.held {
+                held.acting.remove(&key);
+            }
+            note_refusal(apply(me, s, Event::Done { key, done: *done }).await?);
+        }
+        RunMsg::Reported { reported } => {
+            if let Some(held) = &mut s.held {
+                held.roles.retain(|_, (attempt, _)| *attempt != reported.attempt);
+            }
+            note_refusal(apply(me, s, Event::Reported(reported)).await?);
+        }
+        RunMsg::Fenced => {
+            me.stop(Some(FENCED.to_owned()));
+            return Ok(());
+        }
+    }
+    carry_out(me, s).await
+}
+
+fn note_refusal(outcome: Result<(), Refusal>) {
+    if let Err(refusal) = outcome {
+        tracing::debug!(%refusal, "a late fact was refused");
+    }
+}
+
+async fn tell(
+    me: &ActorRef<RunMsg>,
+    s: &mut State,
+    event: Event,
+    if_seq: Option<u64>,
+    reply: Option<Reply>,
+) -> Result<(), ActorProcessingErr> {
+    let seq = s.held.as_ref().map_or(0, |h| h.run.seq);
+    let answer = match if_seq {
+        Some(wanted) if wanted != seq => Err(Rejected::Moved { seq }),
+        _ => apply(me, s, event).await?.map_err(Rejected::from),
+    };
+    let answer = answer.and_then(|()| s.held.as_ref().map(|h| h.run.clone()).ok_or(Rejected::NoRun(s.args.run)));
+    if let Some(reply) = reply {
+        // A caller that gave up finds the event in the journal.
+        let _gave_up = reply.send(answer);
+    }
+    Ok(())
+}
+
+/// One event: decide, write, remember. The outer error ends the actor (the lease or the store is gone).
+async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Result<(), Refusal>, ActorProcessingErr> {
+    let Some(held) = &mut s.held else { return Ok(Ok(())) };
+    let at = s.args.deps.clock.now();
+    let span = TraceContext::under(
+        held.run.traceparent.as_deref(),
+        tracing::info_span!(
+            "transition",
+            run = %held.run.id,
+            event = event.name(),
+            seq = held.run.seq + 1,
+            phase = tracing::field::Empty
+        ),
+    );
+    let decision = match decide(&held.run, &event, at) {
+        Ok(decision) => decision,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    span.record("phase", decision.run.phase.name());
+    let transition = Transition {
+        lease: held.lease.clone(),
+        at,
+        event,
+        run: Box::new(decision.run.clone()),
+        effects: decision.effects.clone(),
+        finished: decision.finished,
+    };
+    crate::fault!("before-commit");
+    let written = write(&s.args.commits, transition).instrument(span).await;
+    crate::fault!("after-commit");
+    match written {
+        Ok(()) => {}
+        Err(PortError::Fenced { .. }) => {
+            me.stop(Some(FENCED.to_owned()));
+            return Ok(Ok(()));
+        }
+        Err(error) => return Err(format!("a transition could not be written: {error}").into()),
+    }
+    if held.run.phase != decision.run.phase {
+        tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = decision.run.phase.name(), "phase");
+    }
+    held.run = decision.run;
+    held.waiting.extend(decision.effects.into_iter().map(|(key, effect)| (key, effect, false)));
+    Ok(Ok(()))
+}
+
+/// Writes a transition, however long the store is away: until then nothing else may happen to this run.
+async fn write(commits: &ActorRef<CommitsMsg>, transition: Transition) -> PortResult<()> {
+    patiently(STORE_PATIENCE, || {
+        let transition = Box::new(transition.clone());
+        async {
+            match commits.call(|reply| CommitsMsg::Commit { transition, reply }, None).await {
+                Ok(CallResult::Success(outcome)) => outcome,
+                _ => Err(PortError::permanent("the writer is gone", "start Skep again")),
+            }
+        }
+    })
+    .await
+}
+
+/// Lets the decided effects go, if the run has its slot.
+async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
+    let Some(held) = &mut s.held else { return Ok(()) };
+    if !s.args.go {
+        return Ok(());
+    }
+    for (key, effect, again) in std::mem::take(&mut held.waiting) {
+        match effect {
+            Effect::Start { order } => {
+                crate::fault!("before-start");
+                let args =
+                    role::Args { deps: s.args.deps.clone(), place: ops::Place::of(&held.run), run: me.clone(), order };
+                let attempt = args.order.attempt;
+                let (actor, id) = role::start(args, me.get_cell()).await?;
+                held.roles.insert(id, (attempt, actor));
+            }
+            Effect::Stop => stop_work(me, held, key)?,
+            effect => {
+                held.acting.insert(key.clone(), effect.clone());
+                held.ops.cast(OpsMsg::Act { key, effect: Box::new(effect), again })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends every session and check; each still ends with its own event.
+fn stop_work(me: &ActorRef<RunMsg>, held: &mut Held, key: EffectKey) -> Result<(), ActorProcessingErr> {
+    for (attempt, actor) in std::mem::take(&mut held.roles).into_values() {
+        actor.kill();
+        let reported = Reported { attempt, report: Report::Stopped, usage: None, session: None, artifacts: Vec::new() };
+        me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
+    }
+    held.ops.cast(OpsMsg::StopChecks)?;
+    me.cast(RunMsg::Done { key, done: Box::new(Done::Ok) })?;
+    Ok(())
+}
+
+/// The run's hands died: new ones take up what the old ones were at. Every act looks before it acts, so twice is harmless.
+async fn new_hands(me: &ActorRef<RunMsg>, s: &mut State, why: &str) -> Result<(), ActorProcessingErr> {
+    let deps = s.args.deps.clone();
+    let Some(held) = &mut s.held else { return Ok(()) };
+    held.ops_deaths += 1;
+    if held.ops_deaths >= HANDS_MOST {
+        return Err(format!("its hands died {} times, the last time: {why}", held.ops_deaths).into());
+    }
+    let args = ops::Args { deps, lease: held.lease.clone(), place: ops::Place::of(&held.run), run: me.clone() };
+    held.ops = Actor::spawn_linked(None, Ops, args, me.get_cell()).await?.0;
+    for (key, effect) in held.acting.drain() {
+        held.waiting.push((key, effect, true));
+    }
+    carry_out(me, s).await
+}
+
+fn turn_away(s: &State, message: RunMsg) {
+    if let RunMsg::Tell { reply: Some(reply), .. } = message {
+        let (store, run) = (s.args.deps.store.clone(), s.args.run);
+        tokio::spawn(async move {
+            let answer = match store.load(run).await {
+                Ok(Some(_)) => Rejected::Elsewhere(run),
+                Ok(None) => Rejected::NoRun(run),
+                Err(PortError::Permanent { what, .. }) => Rejected::Quarantined(what),
+                Err(error) => intake::rejected(error),
+            };
+            // A caller that gave up needs no answer.
+            let _gave_up = reply.send(Err(answer));
+        });
+    }
+}
+
+/// Tells the root when there is nothing to do, so that a waiting run costs nothing.
+fn rest(_me: &ActorRef<RunMsg>, s: &State) {
+    let (idle, ended) = match &s.held {
+        None => (true, false),
+        Some(held) => (held.run.parked() && held.waiting.is_empty() && held.roles.is_empty(), held.run.ended()),
+    };
+    if idle {
+        // The root is gone only when the process ends.
+        let _stopping = s.args.root.cast(RootMsg::Idle { run: s.args.run, handled: s.handled, ended });
+    }
+}

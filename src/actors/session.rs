@@ -1,0 +1,165 @@
+//! One attempt carried from its order to its report: prepare the bench, let the engine work, keep what it left.
+
+use super::deps::Deps;
+use super::feed::News;
+use super::ops::Place;
+use super::retry::patiently;
+use crate::domain::{ArtifactKind, ArtifactRef, Order, Report, Reported, Step, Usage};
+use crate::ports::engine::{Bench, EngineEvent, Sink, Work, Worked};
+use crate::ports::{PortError, PortResult};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long preparing and committing may be tried again when the store or the disk is away.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The longest line shown to people who watch.
+const LINE_MAX: usize = 2_000;
+
+/// What a session needs.
+pub(super) struct Session {
+    pub deps: Deps,
+    pub place: Place,
+    pub order: Box<Order>,
+}
+
+/// Carries it to its report. Never fails: a failure is a report.
+pub(super) async fn carry(session: Session) -> Reported {
+    let started = Instant::now();
+    let attempt = session.order.attempt;
+    let (report, worked, artifacts) = match work(&session).await {
+        Ok(done) => done,
+        Err(error) => (Report::Failed { why: in_words(&error) }, None, Vec::new()),
+    };
+    let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (usage, name) = worked.unwrap_or((Some(Usage::default()), None));
+    let usage = usage.map(|u| Usage { wall_ms, ..u });
+    Reported { attempt, report, usage, session: name, artifacts }
+}
+
+fn in_words(error: &PortError) -> String {
+    match error {
+        PortError::Permanent { what, fix } => format!("{what}. {fix}"),
+        other => other.to_string(),
+    }
+}
+
+type Carried = (Report, Option<(Option<Usage>, Option<String>)>, Vec<ArtifactRef>);
+
+async fn work(s: &Session) -> PortResult<Carried> {
+    let (deps, order, place) = (&s.deps, &s.order, &s.place);
+    let engine = deps.engines.get(&order.engine).map_err(|what| PortError::permanent(what, "choose another engine"))?;
+    let bench = bench(s).await?;
+    crate::fault!("before-engine");
+    let limit = Duration::from_millis(order.caps.wall_ms);
+    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s))).await {
+        Ok(worked) => worked,
+        Err(_) => {
+            let why = format!("it ran out of its time ({} s)", limit.as_secs());
+            clear(s, &bench).await;
+            return Ok((Report::Failed { why }, Some((None, None)), Vec::new()));
+        }
+    };
+    crate::fault!("after-engine");
+    let Worked { result, usage, session, files } = worked?;
+    let mut artifacts = Vec::new();
+    for (kind, name, bytes) in &files {
+        artifacts.push(keep(s, *kind, name, bytes).await?);
+    }
+    let report = match result {
+        Work::Notes(notes) => Report::Explored { notes },
+        Work::Tasks(tasks) => Report::Planned { tasks },
+        Work::Edited { summary } => {
+            let Some(task) = &order.task else {
+                return Err(PortError::permanent("an edit was reported for no task", "report this as a defect"));
+            };
+            let branch = crate::domain::run::task_branch(&place.branch, task.id);
+            let message = message(s, &summary);
+            let commit = patiently(PATIENCE, || {
+                deps.workspaces.commit(&place.repo, order.run, task.id, &branch, &order.head, &message)
+            })
+            .await?;
+            crate::fault!("after-task-commit");
+            if !commit.patch.is_empty() {
+                let name = format!("{}-{}.patch", task.id, order.attempt);
+                artifacts.push(keep(s, ArtifactKind::Patch, &name, &commit.patch).await?);
+            }
+            Report::Developed { head: commit.head, diff: commit.diff, summary }
+        }
+        Work::Judged { verdict, findings, summary } => {
+            Report::Reviewed { head: order.head.clone(), verdict, findings, summary }
+        }
+        Work::Asked(question) => Report::Asked { question },
+        Work::Failed(why) => Report::Failed { why },
+    };
+    clear(s, &bench).await;
+    Ok((report, Some((usage, session)), artifacts))
+}
+
+/// The bench: a worktree to edit for a dev, one to read for the others.
+async fn bench(s: &Session) -> PortResult<Bench> {
+    let (deps, order, place) = (&s.deps, &s.order, &s.place);
+    let name = order.attempt.to_string();
+    let (cache, scratch) = deps.workspaces.side_dirs(order.run, &name);
+    let dir = match &order.task {
+        Some(task) => {
+            patiently(PATIENCE, || deps.workspaces.task_dir(&place.repo, order.run, task.id, &order.head)).await?
+        }
+        None => patiently(PATIENCE, || deps.workspaces.read_dir(&place.repo, order.run, &name, &order.head)).await?,
+    };
+    let patch = match order.step {
+        Step::Review => {
+            let (_, patch) = deps.workspaces.diff(&place.repo, &order.base, &order.head).await?;
+            String::from_utf8_lossy(&patch).into_owned()
+        }
+        _ => String::new(),
+    };
+    for made in [&cache, &scratch] {
+        tokio::fs::create_dir_all(made)
+            .await
+            .map_err(|e| PortError::transient(format!("cannot make the folder {}: {e}", made.display())))?;
+    }
+    Ok(Bench { dir, cache, scratch, patch })
+}
+
+/// Gives back what only this attempt needed. What stays behind is removed with the run.
+async fn clear(s: &Session, bench: &Bench) {
+    if let Err(error) = tokio::fs::remove_dir_all(&bench.scratch).await {
+        tracing::debug!(%error, "scratch folder stays until the run is released");
+    }
+    if s.order.task.is_none() {
+        let name = s.order.attempt.to_string();
+        if let Err(error) = s.deps.workspaces.drop_dir(&s.place.repo, s.order.run, &name).await {
+            tracing::debug!(%error, "worktree stays until the run is released");
+        }
+    }
+}
+
+async fn keep(s: &Session, kind: ArtifactKind, name: &str, bytes: &[u8]) -> PortResult<ArtifactRef> {
+    patiently(PATIENCE, || s.deps.store.put_artifact(s.order.run, kind, name, bytes)).await
+}
+
+fn sink(s: &Session) -> Sink {
+    let (feed, run, attempt) = (s.deps.feed.clone(), s.order.run, s.order.attempt);
+    Arc::new(move |event| {
+        let (EngineEvent::Said(text) | EngineEvent::Did(text)) = event;
+        let text = text.chars().take(LINE_MAX).collect();
+        feed.tell(News::Said { run, attempt, text });
+    })
+}
+
+/// The commit's message: the task for people, trailers for machines.
+fn message(s: &Session, summary: &str) -> String {
+    let title = s.order.task.as_ref().map_or_else(|| s.order.step.name().to_owned(), |t| t.spec.title.clone());
+    let line = |text: &str| text.chars().filter(|c| !c.is_control()).take(72).collect::<String>();
+    let body: String = summary.chars().filter(|c| !c.is_control() || *c == '\n').take(4_000).collect();
+    let task = s.order.task.as_ref().map_or_else(String::new, |t| t.id.to_string());
+    // A summary can't forge trailers: every line of it is indented.
+    let body: String = body.lines().map(|l| format!("  {l}\n")).collect();
+    format!(
+        "{}\n\n{body}\nSkep-Run: {}\nSkep-Task: {task}\nSkep-Attempt: {}\n",
+        line(&title),
+        s.order.run,
+        s.order.attempt
+    )
+}

@@ -1,0 +1,130 @@
+//! Sweeper: the periodic look that finds what nobody told us: leases due, queued runs, runs left behind, news on the forge.
+
+use super::deps::Deps;
+use super::message::{RootMsg, SweeperMsg};
+use super::role::AbortOnDrop;
+use crate::domain::{Event, RunId};
+use crate::ports::{PortResult, Repo};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Waiting runs looked at in one sweep.
+const LOOKS: u64 = 1_000;
+/// Looks at the forge at the same time.
+const AT_ONCE: usize = 4;
+
+/// The actor.
+pub struct Sweeper;
+
+/// Its state.
+pub struct State {
+    deps: Deps,
+    root: ActorRef<RootMsg>,
+    turns: Arc<Semaphore>,
+    /// The sweep under way; a new one waits for it.
+    sweep: Option<tokio::task::JoinHandle<()>>,
+    _ticks: Vec<AbortOnDrop>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(sweep) = &self.sweep {
+            sweep.abort();
+        }
+    }
+}
+
+impl Actor for Sweeper {
+    type Msg = SweeperMsg;
+    type State = State;
+    type Arguments = (Deps, ActorRef<RootMsg>);
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<SweeperMsg>,
+        (deps, root): (Deps, ActorRef<RootMsg>),
+    ) -> Result<State, ActorProcessingErr> {
+        let ticks = vec![
+            every(deps.tuning.sweep, me.clone(), || SweeperMsg::Tick),
+            every(deps.tuning.lease / 3, me, || SweeperMsg::Renew),
+        ];
+        Ok(State { deps, root, turns: Arc::new(Semaphore::new(AT_ONCE)), sweep: None, _ticks: ticks })
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<SweeperMsg>,
+        message: SweeperMsg,
+        s: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SweeperMsg::Renew => s.root.cast(RootMsg::Renew)?,
+            SweeperMsg::Look { run } => {
+                let (deps, root, turns) = (s.deps.clone(), s.root.clone(), s.turns.clone());
+                tokio::spawn(async move { look(&deps, &root, &turns, run).await });
+            }
+            SweeperMsg::Tick => {
+                s.root.cast(RootMsg::Admit)?;
+                if s.sweep.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    let (deps, root, turns) = (s.deps.clone(), s.root.clone(), s.turns.clone());
+                    s.sweep = Some(tokio::spawn(async move {
+                        if let Err(error) = sweep(&deps, &root, &turns).await {
+                            tracing::warn!(%error, "the sweep did not see everything; it looks again");
+                        }
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn every(
+    period: std::time::Duration,
+    me: ActorRef<SweeperMsg>,
+    message: impl Fn() -> SweeperMsg + Send + 'static,
+) -> AbortOnDrop {
+    let task = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            if me.cast(message()).is_err() {
+                return;
+            }
+        }
+    });
+    AbortOnDrop(task.abort_handle())
+}
+
+async fn sweep(deps: &Deps, root: &ActorRef<RootMsg>, turns: &Semaphore) -> PortResult<()> {
+    for run in deps.store.unfinished(&deps.owner).await? {
+        // The root knows whether it carries it already.
+        let _stopping = root.cast(RootMsg::Wake { run });
+    }
+    let waiting = deps.store.waiting(LOOKS).await?;
+    futures::future::join_all(waiting.into_iter().map(|run| look(deps, root, turns, run))).await;
+    Ok(())
+}
+
+/// Looks at one run's change, and tells the run only what it does not know: a look that finds nothing writes nothing.
+async fn look(deps: &Deps, root: &ActorRef<RootMsg>, turns: &Semaphore, run: RunId) {
+    let Ok(_turn) = turns.acquire().await else { return };
+    let known = match deps.store.load(run).await {
+        Ok(Some(known)) => known,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(%run, %error, "a waiting run could not be read"),
+    };
+    let Some(change) = known.change.as_ref().map(|c| c.number) else { return };
+    let repo = Repo { project: known.project.clone(), origin: known.settings.origin.clone() };
+    match deps.forge.observe(&repo, change).await {
+        Ok(observation) if known.is_news(&observation) => {
+            let event = Box::new(Event::Observed { observation });
+            let _stopping = root.cast(RootMsg::Seen { run, event });
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%run, %error, "the forge could not be looked at"),
+    }
+}

@@ -1,0 +1,84 @@
+//! The changes' files: `<data>/forge/<project>/<n>.json`, each written whole.
+
+use super::LocalForge;
+use crate::adapters::git::durable::{blocking, read_text, write_whole};
+use crate::domain::{ChangeNumber, Principal, Sha};
+use crate::ports::{Change, PortError, PortResult, Repo};
+use serde::{Deserialize, Serialize};
+
+/// The longest text kept.
+const TEXT_MAX: usize = 64 * 1024;
+/// The most changes of a project.
+const CHANGES_MAX: usize = 100_000;
+
+/// A change, and what only the forge needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    #[serde(flatten)]
+    pub change: Change,
+    /// Written before the base branch is pushed: says who landed it if the process dies in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing: Option<Intent>,
+}
+
+/// Who is about to land what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Intent {
+    pub head: Sha,
+    pub by: Principal,
+}
+
+/// A text cut to the cap, at a character's edge.
+pub(super) fn capped(text: &str) -> String {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+impl LocalForge {
+    /// The numbers of a project's changes, ascending.
+    pub(super) async fn numbers(&self, repo: &Repo) -> PortResult<Vec<ChangeNumber>> {
+        let folder = self.folder(repo);
+        blocking(move || {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(e) => return Err(PortError::transient(format!("cannot list {}: {e}", folder.display()))),
+            };
+            let number = |e: std::fs::DirEntry| e.file_name().to_str()?.strip_suffix(".json")?.parse().ok();
+            let mut numbers: Vec<_> =
+                entries.flatten().filter_map(number).take(CHANGES_MAX).map(ChangeNumber).collect();
+            numbers.sort_unstable();
+            Ok(numbers)
+        })
+        .await
+    }
+
+    pub(super) async fn load(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Entry> {
+        let path = self.folder(repo).join(format!("{number}.json"));
+        let project = repo.project.clone();
+        blocking(move || {
+            let Some(text) = read_text(&path)? else {
+                return Err(PortError::permanent(
+                    format!("project {project} has no change {number}"),
+                    format!("`skep change list {project}` shows those there are"),
+                ));
+            };
+            serde_json::from_str(&text).map_err(|e| {
+                PortError::permanent(
+                    format!("{} is damaged: {e}", path.display()),
+                    "repair that file, or restore it from a backup",
+                )
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn save(&self, repo: &Repo, entry: &Entry) -> PortResult<()> {
+        let path = self.folder(repo).join(format!("{}.json", entry.change.number));
+        let bytes = serde_json::to_vec_pretty(entry).map_err(|e| PortError::permanent(e.to_string(), "report this"))?;
+        blocking(move || write_whole(&path, &bytes)).await
+    }
+}

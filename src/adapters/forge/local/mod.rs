@@ -1,0 +1,216 @@
+//! The local forge: changes as files, code in the origin itself, so that a person's own push is always seen.
+
+mod book;
+mod land;
+mod look;
+mod person;
+
+use crate::adapters::git::{Git, Held, Locks, Mirrors, check_branch, check_sha};
+use crate::domain::{At, ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState};
+use crate::ports::forge::{ChangeText, Landing, Status};
+use crate::ports::{Change, Clock, Comment, Forge, PortError, PortResult, Repo};
+use async_trait::async_trait;
+use book::{Entry, capped};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most comments, and reviews, on a change.
+const COMMENTS_MAX: usize = 1_000;
+/// The most commits with statuses on a change, and the most statuses of a commit.
+const STATUSES_MAX: usize = 100;
+/// How long another's turn is waited for.
+const TURN: Duration = Duration::from_secs(120);
+
+/// The local forge.
+pub struct LocalForge {
+    data: PathBuf,
+    mirrors: Arc<Mirrors>,
+    clock: Arc<dyn Clock>,
+    locks: Locks,
+}
+
+impl std::fmt::Debug for LocalForge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalForge").field("data", &self.data).finish_non_exhaustive()
+    }
+}
+
+impl LocalForge {
+    /// A forge with its changes under `<data>/forge`, on mirrors shared with the workspaces.
+    pub fn new(data: PathBuf, mirrors: Arc<Mirrors>, clock: Arc<dyn Clock>) -> Self {
+        Self { data, mirrors, clock, locks: Locks::default() }
+    }
+
+    fn git(&self) -> &Git {
+        self.mirrors.git()
+    }
+
+    fn now(&self) -> At {
+        self.clock.now()
+    }
+
+    fn folder(&self, repo: &Repo) -> PathBuf {
+        self.data.join("forge").join(repo.project.as_str())
+    }
+
+    /// One writer per project, in all processes.
+    async fn turn(&self, repo: &Repo) -> PortResult<Held> {
+        self.locks.hold(&self.folder(repo).join(".lock"), TURN).await
+    }
+
+    /// Changes one change's file under the lock; the work says whether it changed anything.
+    async fn edit<T>(
+        &self,
+        repo: &Repo,
+        number: ChangeNumber,
+        work: impl FnOnce(&mut Entry) -> PortResult<(T, bool)>,
+    ) -> PortResult<T> {
+        let _held = self.turn(repo).await?;
+        let mut entry = self.load(repo, number).await?;
+        let (given, changed) = work(&mut entry)?;
+        if changed {
+            self.save(repo, &entry).await?;
+        }
+        Ok(given)
+    }
+}
+
+/// How a person sees a change.
+fn reference(repo: &Repo, number: ChangeNumber) -> ChangeRef {
+    ChangeRef { number, url: format!("skep change show {} {number}", repo.project) }
+}
+
+/// Adds a comment.
+fn push_comment(change: &mut Change, by: Principal, at: At, text: &str, marker: Option<&str>) -> PortResult<()> {
+    if change.comments.len() >= COMMENTS_MAX {
+        return Err(PortError::permanent(
+            format!("change {} has {COMMENTS_MAX} comments already", change.number),
+            "go on elsewhere, or close it and order the goal anew",
+        ));
+    }
+    let id = change.comments.iter().map(|c| c.id).max().unwrap_or(0) + 1;
+    change.comments.push(Comment { id, by, at, text: capped(text), marker: marker.map(capped) });
+    Ok(())
+}
+
+/// Sets a status; the oldest commits' make room, never the present head's.
+fn put_status(change: &mut Change, sha: &Sha, context: &str, status: Status) -> PortResult<()> {
+    check_sha(sha)?;
+    if change.statuses.len() >= STATUSES_MAX && !change.statuses.contains_key(sha) {
+        let head = change.head.clone();
+        if let Some(other) = change.statuses.keys().find(|k| **k != head).cloned() {
+            change.statuses.remove(&other);
+        }
+    }
+    let of_commit = change.statuses.entry(sha.clone()).or_default();
+    let context: String = context.chars().filter(|c| !c.is_control()).take(200).collect();
+    if context.is_empty() || (of_commit.len() >= STATUSES_MAX && !of_commit.contains_key(&context)) {
+        return Err(PortError::permanent(
+            format!("status {context:?} cannot be added to {}", sha.short()),
+            format!("give it a name, and at most {STATUSES_MAX} to a commit"),
+        ));
+    }
+    of_commit.insert(context, status);
+    Ok(())
+}
+
+#[async_trait]
+impl Forge for LocalForge {
+    async fn ensure_change(&self, repo: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef> {
+        check_branch(text.branch)?;
+        check_branch(text.base_branch)?;
+        check_sha(text.head)?;
+        let _held = self.turn(repo).await?;
+        let numbers = self.numbers(repo).await?;
+        for number in numbers.iter().rev() {
+            let mut entry = self.load(repo, *number).await?;
+            if entry.change.branch != text.branch {
+                continue;
+            }
+            // One per branch: what a person closed or merged stays so, and is seen when it is looked at.
+            if entry.change.state == ChangeState::Open {
+                let before = entry.change.clone();
+                let change = &mut entry.change;
+                change.title = capped(text.title);
+                change.body = capped(text.body);
+                change.head = text.head.clone();
+                change.base_branch = text.base_branch.to_owned();
+                change.draft = text.draft;
+                if *change != before {
+                    self.save(repo, &entry).await?;
+                }
+            }
+            return Ok(reference(repo, *number));
+        }
+        let number = ChangeNumber(numbers.last().map_or(1, |n| n.0.saturating_add(1)));
+        let change = Change {
+            number,
+            title: capped(text.title),
+            body: capped(text.body),
+            branch: text.branch.to_owned(),
+            head: text.head.clone(),
+            base_branch: text.base_branch.to_owned(),
+            draft: text.draft,
+            state: ChangeState::Open,
+            by: Principal::skep(),
+            opened_at: self.now(),
+            comments: Vec::new(),
+            reviews: Vec::new(),
+            statuses: Default::default(),
+        };
+        self.save(repo, &Entry { change, landing: None }).await?;
+        Ok(reference(repo, number))
+    }
+
+    async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        let at = self.now();
+        self.edit(repo, change, |entry| {
+            let there = entry.change.comments.iter().any(|c| c.marker.as_deref() == Some(capped(marker).as_str()));
+            if !there {
+                push_comment(&mut entry.change, Principal::skep(), at, text, Some(marker))?;
+            }
+            Ok(((), !there))
+        })
+        .await
+    }
+
+    async fn set_status(
+        &self,
+        repo: &Repo,
+        change: ChangeNumber,
+        sha: &Sha,
+        context: &str,
+        state: StatusState,
+        text: &str,
+    ) -> PortResult<()> {
+        let status = Status { state, text: capped(text), by: Principal::skep() };
+        self.edit(repo, change, |entry| {
+            let before = entry.change.clone();
+            put_status(&mut entry.change, sha, context, status)?;
+            Ok(((), entry.change != before))
+        })
+        .await
+    }
+
+    async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation> {
+        self.observe_change(repo, change).await
+    }
+
+    async fn land(&self, repo: &Repo, change: ChangeNumber, head: &Sha, base: &Sha) -> PortResult<Landing> {
+        check_sha(head)?;
+        check_sha(base)?;
+        self.land_as(repo, change, head, base, &Principal::skep()).await
+    }
+
+    async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()> {
+        self.edit(repo, change, |entry| {
+            let open = entry.change.state == ChangeState::Open;
+            if open {
+                entry.change.state = ChangeState::Closed { by: Principal::skep() };
+            }
+            Ok(((), open))
+        })
+        .await
+    }
+}

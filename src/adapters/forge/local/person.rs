@@ -1,0 +1,144 @@
+//! The local forge's pages, for people: everything here is done in a person's name.
+
+use super::book::capped;
+use super::{COMMENTS_MAX, LocalForge, push_comment, put_status};
+use crate::domain::{ChangeNumber, ChangeState, Principal, Sha, StatusState};
+use crate::ports::forge::{Landing, Review, Status};
+use crate::ports::{Change, Person, PortError, PortResult, Repo};
+use async_trait::async_trait;
+
+/// The most changes listed.
+const LIST_MAX: usize = 200;
+
+fn check_person(by: &Principal) -> PortResult<()> {
+    if by.is_person() && !by.as_str().is_empty() && by.as_str().len() <= 200 {
+        Ok(())
+    } else {
+        Err(PortError::permanent(format!("{by} is no person"), "log in as a person"))
+    }
+}
+
+fn check_open(change: &Change) -> PortResult<()> {
+    match &change.state {
+        ChangeState::Open => Ok(()),
+        ChangeState::Closed { by } => {
+            Err(PortError::permanent(format!("change {} was closed by {by}", change.number), "order the goal anew"))
+        }
+        ChangeState::Merged { sha, by } => Err(PortError::permanent(
+            format!("change {} was merged by {by} at {}", change.number, sha.short()),
+            "nothing is left to do on it",
+        )),
+    }
+}
+
+impl LocalForge {
+    /// The change with its branch's present head, and merged if it is on the base branch.
+    async fn present(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change> {
+        self.observe_change(repo, number).await.map(drop)?;
+        let mut change = self.load(repo, number).await?.change;
+        if change.state == ChangeState::Open
+            && let Some(head) = self.branches(repo, &change).await?.head
+        {
+            change.head = head;
+        }
+        Ok(change)
+    }
+}
+
+#[async_trait]
+impl Person for LocalForge {
+    async fn changes(&self, repo: &Repo) -> PortResult<Vec<Change>> {
+        let mut changes = Vec::new();
+        for number in self.numbers(repo).await?.into_iter().rev().take(LIST_MAX) {
+            changes.push(self.load(repo, number).await?.change);
+        }
+        Ok(changes)
+    }
+
+    async fn change(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change> {
+        self.present(repo, number).await
+    }
+
+    async fn review(
+        &self,
+        repo: &Repo,
+        number: ChangeNumber,
+        by: &Principal,
+        approved: bool,
+        text: &str,
+    ) -> PortResult<Change> {
+        check_person(by)?;
+        let head = self.present(repo, number).await?.head;
+        let review = Review { by: by.clone(), at: self.now(), head, approved, text: capped(text) };
+        self.edit(repo, number, |entry| {
+            check_open(&entry.change)?;
+            if entry.change.reviews.len() >= COMMENTS_MAX {
+                return Err(PortError::permanent(
+                    format!("change {number} has {COMMENTS_MAX} reviews already"),
+                    "merge it, or close it and order the goal anew",
+                ));
+            }
+            entry.change.reviews.push(review);
+            Ok((entry.change.clone(), true))
+        })
+        .await
+    }
+
+    async fn say(&self, repo: &Repo, number: ChangeNumber, by: &Principal, text: &str) -> PortResult<Change> {
+        check_person(by)?;
+        let at = self.now();
+        self.edit(repo, number, |entry| {
+            push_comment(&mut entry.change, by.clone(), at, text, None)?;
+            Ok((entry.change.clone(), true))
+        })
+        .await
+    }
+
+    async fn merge(&self, repo: &Repo, number: ChangeNumber, by: &Principal) -> PortResult<Change> {
+        check_person(by)?;
+        let change = self.present(repo, number).await?;
+        if let ChangeState::Merged { .. } = change.state {
+            return Ok(change);
+        }
+        check_open(&change)?;
+        let base = self.branches(repo, &change).await?.base;
+        match self.land_as(repo, number, &change.head, &base, by).await? {
+            Landing::Landed(_) => Ok(self.load(repo, number).await?.change),
+            Landing::Stale(why) => Err(PortError::permanent(
+                format!("change {number} cannot be merged as it is: {why}"),
+                "let the run rebase it (it does so by itself), look at it again, then merge",
+            )),
+        }
+    }
+
+    async fn close_by(&self, repo: &Repo, number: ChangeNumber, by: &Principal) -> PortResult<Change> {
+        check_person(by)?;
+        self.edit(repo, number, |entry| {
+            let open = entry.change.state == ChangeState::Open;
+            if open {
+                entry.change.state = ChangeState::Closed { by: by.clone() };
+            }
+            Ok((entry.change.clone(), open))
+        })
+        .await
+    }
+
+    async fn report_status(
+        &self,
+        repo: &Repo,
+        number: ChangeNumber,
+        by: &Principal,
+        sha: &Sha,
+        context: &str,
+        state: StatusState,
+        text: &str,
+    ) -> PortResult<Change> {
+        check_person(by)?;
+        let status = Status { state, text: capped(text), by: by.clone() };
+        self.edit(repo, number, |entry| {
+            put_status(&mut entry.change, sha, context, status)?;
+            Ok((entry.change.clone(), true))
+        })
+        .await
+    }
+}

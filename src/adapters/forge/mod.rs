@@ -1,0 +1,3 @@
+//! Forges: where people and code are.
+
+pub mod local;

@@ -1,0 +1,162 @@
+//! Commits as bytes, so that the same content always gives the same id; and the forms of ids and branch names.
+
+use super::Git;
+use crate::domain::Sha;
+use crate::ports::{PortError, PortResult};
+use std::path::Path;
+
+/// The longest commit message written.
+const MESSAGE_MAX: usize = 64 * 1024;
+
+/// What of a commit is needed to make it again elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitParts {
+    /// Its tree.
+    pub tree: Sha,
+    /// Its parents.
+    pub parents: Vec<Sha>,
+    /// Its author line after `author `, byte for byte.
+    pub author: Vec<u8>,
+    /// Its committer's seconds since the epoch.
+    pub committed_at: i64,
+    /// Its `encoding` header.
+    pub encoding: Option<Vec<u8>>,
+    /// Its message.
+    pub message: Vec<u8>,
+}
+
+impl CommitParts {
+    /// Reads a commit object.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.windows(2).position(|w| w == b"\n\n")?;
+        let (mut tree, mut author, mut committed_at, mut encoding) = (None, None, 0, None);
+        let mut parents = Vec::new();
+        for line in bytes[..end].split(|b| *b == b'\n') {
+            let Some(space) = line.iter().position(|b| *b == b' ') else { continue };
+            let (key, value) = (&line[..space], &line[space + 1..]);
+            let sha = || String::from_utf8(value.to_vec()).ok().map(Sha);
+            match key {
+                b"tree" => tree = sha(),
+                b"parent" => parents.extend(sha()),
+                b"author" => author = Some(value.to_vec()),
+                b"committer" => committed_at = seconds(value).unwrap_or(0),
+                b"encoding" => encoding = Some(value.to_vec()),
+                _ => {}
+            }
+        }
+        Some(Self { tree: tree?, parents, author: author?, committed_at, encoding, message: bytes[end + 2..].to_vec() })
+    }
+}
+
+/// The seconds in `Name <address> seconds zone`.
+fn seconds(signature: &[u8]) -> Option<i64> {
+    let after = signature.iter().rposition(|b| *b == b'>')?;
+    std::str::from_utf8(&signature[after + 1..]).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// Writes a commit and gives its id. Skep is its committer, at a time made from its parent's: no clock, so that doing
+/// it twice gives one commit. Without an author given, Skep is that too.
+///
+/// # Errors
+/// When git cannot write it.
+pub async fn write_commit(
+    git: &Git,
+    mirror: &Path,
+    tree: &Sha,
+    parent: (&Sha, i64),
+    author: Option<(&[u8], Option<&[u8]>)>,
+    message: &[u8],
+) -> PortResult<Sha> {
+    let me = format!("{} {} +0000", git.me().line(), parent.1.saturating_add(1).max(0));
+    let mut bytes = format!("tree {tree}\nparent {}\nauthor ", parent.0).into_bytes();
+    let (by, encoding) = author.unwrap_or((me.as_bytes(), None));
+    bytes.extend_from_slice(by);
+    bytes.extend_from_slice(format!("\ncommitter {me}\n").as_bytes());
+    if let Some(encoding) = encoding {
+        bytes.extend_from_slice(b"encoding ");
+        bytes.extend_from_slice(encoding);
+        bytes.push(b'\n');
+    }
+    bytes.push(b'\n');
+    let kept = &message[..message.len().min(MESSAGE_MAX)];
+    bytes.extend(kept.iter().filter(|b| **b != 0));
+    if author.is_none() && !bytes.ends_with(b"\n") {
+        bytes.push(b'\n');
+    }
+    let said = git
+        .call(mirror)
+        .args(["hash-object", "-t", "commit", "-w", "--stdin"])
+        .stdin(bytes)
+        .line("write a commit")
+        .await?;
+    check_sha(&Sha(said.clone()))?;
+    Ok(Sha(said))
+}
+
+/// Checks that this is a full commit id.
+///
+/// # Errors
+/// Permanent when it is not.
+pub fn check_sha(sha: &Sha) -> PortResult<()> {
+    let text = sha.as_str();
+    let good = text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if good {
+        Ok(())
+    } else {
+        let text: String = text.chars().take(80).collect();
+        Err(PortError::permanent(format!("{text:?} is not a full SHA-1 commit id"), "give 40 lower-case hex digits"))
+    }
+}
+
+/// Checks a branch's name, by the rules of `git check-ref-format` and a few of ours.
+///
+/// # Errors
+/// Permanent when it is not usable.
+pub fn check_branch(name: &str) -> PortResult<()> {
+    let part_ok = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let good = (1..=200).contains(&name.len())
+        && !name.starts_with('-')
+        && !name.ends_with('.')
+        && name != "@"
+        && name != "HEAD"
+        && !name.contains("..")
+        && !name.contains("@{")
+        && !name.chars().any(|c| c.is_control() || " ~^:?*[\\".contains(c))
+        && name.split('/').all(part_ok);
+    if good {
+        Ok(())
+    } else {
+        let name: String = name.chars().take(200).collect();
+        Err(PortError::permanent(
+            format!("{name:?} is not a usable branch name"),
+            "use letters, digits, '-', '_', '.' and '/'",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CommitParts, check_branch};
+
+    #[test]
+    fn a_commit_is_read_back() {
+        let raw = b"tree 1\nparent 2\nparent 3\nauthor A > B <a> 5 +0100\ncommitter C <c> 77 -0230\nencoding x\ngpgsig a\n b\n\nhi\n\nyou";
+        let parts = CommitParts::read(raw).unwrap();
+        assert_eq!(parts.parents.len(), 2);
+        assert_eq!(parts.author, b"A > B <a> 5 +0100");
+        assert_eq!((parts.committed_at, parts.message.as_slice()), (77, &b"hi\n\nyou"[..]));
+    }
+
+    #[test]
+    fn branch_names() {
+        for good in ["main", "skep/a-1", "skep/a-1-task/3", "release/1.0", "ümlaut"] {
+            assert!(check_branch(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "", "-x", "a..b", "a b", "a/", "/a", "a//b", ".a", "a/.b", "a.lock", "a.", "@", "a@{b", "a\nb", "a:b",
+            "HEAD",
+        ] {
+            assert!(check_branch(bad).is_err(), "{bad}");
+        }
+    }
+}

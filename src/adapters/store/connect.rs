@@ -1,0 +1,177 @@
+//! Opens the store: a URL becomes pools whose every commit is on the disk, or a clear refusal.
+
+use super::error::from_sqlx;
+use super::{Losses, SeaStore, schema};
+use crate::ports::{PortError, PortResult};
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{ConnectOptions, Connection, Row, query};
+use sea_orm::{DatabaseConnection, QueryResult};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const POSTGRES_CONNECTIONS: u32 = 8;
+const SQLITE_READERS: u32 = 4;
+const STATEMENTS_CACHED: usize = 200;
+/// A locked SQLite file is waited for this long; the same for a free connection.
+const BUSY: Duration = Duration::from_secs(5);
+/// A Postgres connection that was not used for this long is asked whether it still lives.
+const STALE: Duration = Duration::from_secs(5);
+/// A larger SQLite file is not read through at each start: that would take longer than the start may.
+const QUICK_CHECK_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Opens the store at `url` and refuses one whose schema is not this program's.
+pub async fn connect(url: &str) -> PortResult<SeaStore> {
+    let store = open(url).await?;
+    schema::require_current(&store).await?;
+    Ok(store)
+}
+
+/// Opens the store at `url`, whatever its schema.
+pub(super) async fn open(url: &str) -> PortResult<SeaStore> {
+    match url.split_once(':').map_or(url, |(scheme, _)| scheme) {
+        "sqlite" => open_sqlite(url).await,
+        "postgres" | "postgresql" => open_postgres(url).await,
+        other => Err(PortError::permanent(
+            format!("the store's URL begins with {other:?}, which is no database Skep knows"),
+            "use sqlite:///absolute/path/skep.db or postgres://user@host/database",
+        )),
+    }
+}
+
+/// Path and whether only to read, of `sqlite:///path` or `sqlite:///path?mode=ro`.
+fn sqlite_path(url: &str) -> PortResult<(PathBuf, bool)> {
+    let wrong = |why: &str| {
+        PortError::permanent(format!("the store's URL {url:?} {why}"), "use sqlite:///absolute/path/skep.db")
+    };
+    let rest = url.strip_prefix("sqlite:").unwrap_or(url);
+    let (path, query) = rest.split_once('?').map_or((rest, ""), |(p, q)| (p, q));
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if !path.starts_with('/') || path.ends_with('/') {
+        return Err(wrong("has no absolute path of a file"));
+    }
+    match query {
+        "" => Ok((path.into(), false)),
+        "mode=ro" => Ok((path.into(), true)),
+        _ => Err(wrong("has a parameter other than mode=ro")),
+    }
+}
+
+async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
+    let (path, read_only) = sqlite_path(url)?;
+    let place = format!("the store {}", path.display());
+    if !read_only {
+        create_private(&path, &place)?;
+    }
+    let base = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .statement_cache_capacity(STATEMENTS_CACHED)
+        .disable_statement_logging();
+    // FULL, not NORMAL: with NORMAL a power cut can take back commits that were already acknowledged.
+    let writer = if read_only {
+        base.clone().read_only(true)
+    } else {
+        base.clone()
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("journal_size_limit", "67108864")
+    };
+    let pool = |size: u32| {
+        SqlitePoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(BUSY * 2)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+    };
+    let refuse = |e| from_sqlx(&place, &e, false);
+    let write = pool(1).connect_with(writer).await.map_err(refuse)?;
+    if path.metadata().map_or(0, |m| m.len()) <= QUICK_CHECK_BYTES_MAX {
+        let found: String =
+            query("PRAGMA quick_check(1)").fetch_one(&write).await.and_then(|row| row.try_get(0)).map_err(refuse)?;
+        if found != "ok" {
+            return Err(PortError::permanent(
+                format!("{place} is damaged: {found}"),
+                "stop Skep and restore the store from a backup",
+            ));
+        }
+    }
+    let read = pool(SQLITE_READERS).connect_lazy_with(base.read_only(true));
+    Ok(SeaStore { read: read.into(), write: write.into(), place, losses: Losses::new() })
+}
+
+/// Makes an empty file only its owner may read, before SQLite would make one everybody may. Its WAL takes the same rights.
+fn create_private(path: &Path, place: &str) -> PortResult<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(PortError::permanent(
+            format!("{place} cannot be made: {e}"),
+            "make its folder exist and be writable for the user Skep runs as",
+        )),
+    }
+}
+
+async fn open_postgres(url: &str) -> PortResult<SeaStore> {
+    let options: PgConnectOptions = url.parse().map_err(|e| from_sqlx("the store", &e, false))?;
+    let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |s| s.display().to_string());
+    let place = format!("the store {} on {host}:{}", options.get_database().unwrap_or("?"), options.get_port());
+    let options = options
+        .application_name("skep")
+        .statement_cache_capacity(STATEMENTS_CACHED)
+        .options([
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+        ])
+        .disable_statement_logging();
+    let losses = Losses::new();
+    let known_losses = losses.clone();
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(BUSY * 2)
+        // A question before each use would double the round trips of a commit.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            let doubtful = meta.idle_for >= STALE || known_losses.suspects(meta.idle_for);
+            Box::pin(async move { Ok(!doubtful || connection.ping().await.is_ok()) })
+        })
+        .connect_with(options)
+        .await
+        .map_err(|e| from_sqlx(&place, &e, false))?;
+    let db: DatabaseConnection = pool.into();
+    let store = SeaStore { read: db.clone(), write: db, place, losses };
+    require_durable(&store).await?;
+    Ok(store)
+}
+
+/// Refuses a server that acknowledges what it has not written, and one that does not keep text as UTF-8.
+async fn require_durable(store: &SeaStore) -> PortResult<()> {
+    let sql = "SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit, \
+               current_setting('server_encoding') AS server_encoding";
+    let rows = store.read(sql, []).await?;
+    let setting =
+        |row: &QueryResult, name: &str| -> PortResult<String> { row.try_get("", name).map_err(|e| store.reading(&e)) };
+    for row in &rows {
+        for name in ["fsync", "synchronous_commit"] {
+            if setting(row, name)? == "off" {
+                return Err(PortError::permanent(
+                    format!("{} runs with {name}=off: a crash would lose acknowledged work", store.place),
+                    format!("set {name}=on in postgresql.conf (or for the database and user) and reload the server"),
+                ));
+            }
+        }
+        let encoding = setting(row, "server_encoding")?;
+        if encoding != "UTF8" {
+            return Err(PortError::permanent(
+                format!("{} keeps text as {encoding}, not as UTF8", store.place),
+                "create the database anew with ENCODING 'UTF8' TEMPLATE template0",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The difference between two trees, read from the mirror: no worktree, so no attribute of the change can hide a line of it.
+
+use super::{GitWorkspaces, TEXT_MAX};
+use crate::adapters::git::TREE;
+use crate::domain::{DiffStat, FileChange, FileKind, Sha};
+use crate::ports::{PortResult, Repo};
+
+/// One entry of a diff, as git tells it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The mode before; `000000` = not there.
+    pub old_mode: String,
+    /// The mode after.
+    pub new_mode: String,
+    /// The path.
+    pub path: String,
+}
+
+impl GitWorkspaces {
+    pub(super) async fn diff_of(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {
+        let (stat, _) = self.stat_of(repo, from, to).await?;
+        Ok((stat, self.patch_of(repo, from, to).await?))
+    }
+
+    /// The patch, capped.
+    pub(super) async fn patch_of(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<Vec<u8>> {
+        if from == to {
+            return Ok(Vec::new());
+        }
+        let show =
+            ["diff-tree", "-r", "-p", "--no-ext-diff", "--no-textconv", "--no-renames", "--ignore-submodules=none"];
+        let call =
+            self.mirrors.call(repo).limit(TREE).args(show).args(["--end-of-options", from.as_str(), to.as_str()]);
+        call.head("show the patch", TEXT_MAX).await
+    }
+
+    /// Size and paths.
+    pub(super) async fn stat_of(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<Entry>)> {
+        if from == to {
+            return Ok((DiffStat::default(), Vec::new()));
+        }
+        let count = ["diff-tree", "-r", "-z", "--raw", "--numstat", "--no-ext-diff", "--no-textconv", "--no-renames"];
+        let call = self.mirrors.call(repo).limit(TREE).args(count).arg("--ignore-submodules=none");
+        let said = call.args(["--end-of-options", from.as_str(), to.as_str()]).must("compare two trees").await?;
+        Ok(read(&said))
+    }
+}
+
+/// Reads `--raw --numstat -z`: first `:modes…\0path\0` for each file, then `added\tremoved\tpath\0` for each.
+fn read(said: &[u8]) -> (DiffStat, Vec<Entry>) {
+    let mut stat = DiffStat::default();
+    let mut entries = Vec::new();
+    let mut fields = said.split(|b| *b == 0).filter(|f| !f.is_empty()).map(String::from_utf8_lossy);
+    while let Some(field) = fields.next() {
+        if let Some(raw) = field.strip_prefix(':') {
+            let mut parts = raw.split(' ');
+            let (old_mode, new_mode) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let path = fields.next().unwrap_or_default().into_owned();
+            let kind = match parts.nth(2).unwrap_or_default() {
+                "A" => FileKind::Added,
+                "D" => FileKind::Deleted,
+                _ => FileKind::Modified,
+            };
+            stat.files_total += 1;
+            if stat.files.len() < DiffStat::FILES_MAX {
+                stat.files.push(FileChange { path: path.clone(), kind, added: 0, removed: 0, binary: false });
+            }
+            entries.push(Entry { old_mode: old_mode.to_owned(), new_mode: new_mode.to_owned(), path });
+            continue;
+        }
+        let mut parts = field.splitn(3, '\t');
+        let (added, removed) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let path = parts.next().unwrap_or_default();
+        let (plus, minus) = (added.parse().unwrap_or(0_u64), removed.parse().unwrap_or(0_u64));
+        stat.added = stat.added.saturating_add(plus);
+        stat.removed = stat.removed.saturating_add(minus);
+        // Both lists are in git's path order: a search by path is only needed within what is listed.
+        if let Ok(at) = stat.files.binary_search_by(|f| f.path.as_str().cmp(path)) {
+            let file = &mut stat.files[at];
+            (file.added, file.removed, file.binary) = (plus, minus, added == "-");
+        } else if let Some(file) = stat.files.iter_mut().find(|f| f.path == path) {
+            (file.added, file.removed, file.binary) = (plus, minus, added == "-");
+        }
+    }
+    (stat, entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn raw_and_numbers_are_joined() {
+        let (stat, entries) = read(
+            b":000000 100644 0 1 A\0a\nb\0:100644 000000 1 0 D\0c\0:100644 160000 1 2 T\0d\0\
+              3\t0\ta\nb\0-\t-\tc\x001\t1\td\0",
+        );
+        assert_eq!(stat.summary(), "3 files, +4 -1");
+        assert_eq!(stat.files[0].path, "a\nb");
+        assert!(stat.files[1].binary);
+        assert_eq!(entries[2].new_mode, "160000");
+    }
+}

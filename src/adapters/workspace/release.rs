@@ -1,0 +1,62 @@
+//! The end of a run: its folders go, its commits stay reachable.
+
+use super::GitWorkspaces;
+use crate::adapters::git::check_sha;
+use crate::adapters::git::durable::{blocking, remove_any};
+use crate::domain::{RunId, Sha};
+use crate::ports::{PortResult, Repo};
+
+impl GitWorkspaces {
+    pub(super) async fn release_run(&self, repo: &Repo, run: RunId, branch: &str) -> PortResult<()> {
+        if self.mirror(repo).join("HEAD").is_file() {
+            self.keep_tasks(repo, run).await;
+            self.keep_branches(repo, run, branch).await?;
+        }
+        let run = run.to_string();
+        let folders = ["work", "side", "sealed"].map(|part| self.data.join(part).join(&run));
+        blocking(move || {
+            // The markers first: what a kill leaves behind must not look whole.
+            let [work, side, sealed] = &folders;
+            [sealed, work, side].into_iter().try_for_each(|dir| remove_any(dir))
+        })
+        .await
+    }
+
+    /// What the tasks' worktrees hold beyond their commits.
+    async fn keep_tasks(&self, repo: &Repo, run: RunId) {
+        let sealed = self.data.join("sealed").join(run.to_string());
+        let Ok(entries) = std::fs::read_dir(sealed) else { return };
+        let is_task =
+            |name: &str| name.strip_prefix('t').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).filter(|n| is_task(n));
+        for name in names.take(1_000) {
+            let _unchanged = self.keep_wip(repo, run, &name, &self.place(run, &name)).await;
+        }
+    }
+
+    /// Moves the run's branches out of the way; those that hold unlanded commits to `refs/skep/wip/<run>/…`.
+    async fn keep_branches(&self, repo: &Repo, run: RunId, branch: &str) -> PortResult<()> {
+        let list = self.mirrors.call(repo).args(["for-each-ref", "--format=%(objectname) %(refname)"]);
+        let list = list.arg(format!("refs/heads/{branch}")).arg(format!("refs/heads/{branch}-task"));
+        let list = list.line("list the run's branches").await?;
+        let mut script = String::new();
+        for (sha, name) in list.lines().filter_map(|l| l.split_once(' ')) {
+            let sha = Sha(sha.to_owned());
+            let Some(short) = name.strip_prefix("refs/heads/").filter(|_| check_sha(&sha).is_ok()) else { continue };
+            // On any branch of the origin except the run's own: landed, or somebody else's to keep.
+            let unlanded = self.mirrors.call(repo).args(["rev-list", "--max-count=1", sha.as_str(), "--not"]);
+            let unlanded =
+                unlanded.arg(format!("--exclude=refs/remotes/origin/{branch}*")).arg("--glob=refs/remotes/origin/*");
+            if !unlanded.line("look for unlanded commits").await?.is_empty() {
+                let keep = short.replace('/', "-");
+                script.push_str(&format!("update refs/skep/wip/{run}/{keep} {sha}\n"));
+            }
+            script.push_str(&format!("delete {name} {sha}\n"));
+        }
+        if script.is_empty() {
+            return Ok(());
+        }
+        let call = self.mirrors.call(repo).args(["update-ref", "--no-deref", "--stdin"]).stdin(script);
+        call.must("put the run's branches away").await.map(drop)
+    }
+}

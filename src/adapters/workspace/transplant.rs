@@ -1,0 +1,105 @@
+//! Commits put onto another one: a cherry-pick of each, without a worktree and without a clock.
+
+use super::{GitWorkspaces, set_ref};
+use crate::adapters::git::{CommitParts, TREE, check_sha, parts, tail_text, write_commit};
+use crate::domain::Sha;
+use crate::ports::{Moved, PortError, PortResult, Repo};
+use std::path::Path;
+
+/// The most commits moved at once.
+const COMMITS_MAX: usize = 1_000;
+/// The most conflicting paths told.
+const PATHS_MAX: usize = 200;
+
+/// What became of one commit.
+enum Picked {
+    Tree(Sha),
+    Conflict(Vec<String>),
+}
+
+impl GitWorkspaces {
+    pub(super) async fn move_commits(
+        &self,
+        repo: &Repo,
+        from: &Sha,
+        head: &Sha,
+        onto: &Sha,
+        branch: &str,
+    ) -> PortResult<Moved> {
+        let mirror = self.mirror(repo);
+        let mut at = onto.clone();
+        if from == onto {
+            at = head.clone();
+        } else {
+            for sha in self.commits_between(repo, from, head).await? {
+                let commit = parts(&mirror, &sha).await?;
+                // It stands there already: its id stays.
+                if commit.parents == [at.clone()] {
+                    at = sha;
+                    continue;
+                }
+                let target = parts(&mirror, &at).await?;
+                match self.pick(&mirror, &sha, &commit, &target).await? {
+                    Picked::Conflict(paths) => return Ok(Moved::Conflict(paths)),
+                    // Nothing of it is left to do there.
+                    Picked::Tree(tree) if tree == target.tree => {}
+                    Picked::Tree(tree) => {
+                        let author = (commit.author.as_slice(), commit.encoding.as_deref());
+                        let parent = (&at, target.committed_at);
+                        at = write_commit(self.git(), &mirror, &tree, parent, Some(author), &commit.message).await?;
+                    }
+                }
+            }
+        }
+        set_ref(self.git(), &mirror, &format!("refs/heads/{branch}"), &at).await?;
+        Ok(Moved::Clean(at))
+    }
+
+    async fn commits_between(&self, repo: &Repo, from: &Sha, head: &Sha) -> PortResult<Vec<Sha>> {
+        let most = format!("--max-count={}", COMMITS_MAX + 1);
+        let call =
+            self.mirrors.call(repo).args(["rev-list", "--reverse", "--topo-order", "--no-merges", most.as_str()]);
+        let call = call.args(["--end-of-options", head.as_str()]).arg(format!("^{from}"));
+        let said = call.must("list the commits to move").await?;
+        let said = String::from_utf8_lossy(&said);
+        let shas: Vec<Sha> = said.lines().map(Sha::from).collect();
+        if shas.len() > COMMITS_MAX {
+            return Err(PortError::permanent(
+                format!("over {COMMITS_MAX} commits would have to be moved"),
+                "rebase the branch by hand",
+            ));
+        }
+        Ok(shas)
+    }
+
+    /// Merges what `commit` did to its parent into `target`.
+    async fn pick(&self, mirror: &Path, sha: &Sha, commit: &CommitParts, target: &CommitParts) -> PortResult<Picked> {
+        let Some(parent) = commit.parents.first() else {
+            return Err(PortError::permanent(
+                format!("commit {} has no parent, so it cannot be moved", sha.short()),
+                "start the branch from the base branch",
+            ));
+        };
+        // A commit with the target's tree on the picked commit's parent: their merge base is that parent, which makes the merge
+        // a cherry-pick. (`--merge-base` says it directly, but only since git 2.40.)
+        let stand_in = write_commit(self.git(), mirror, &target.tree, (parent, 0), None, b"stand-in\n").await?;
+        let call = self.git().call(mirror).limit(TREE).args(["merge-tree", "--write-tree", "-z", "--name-only"]);
+        let call = call.args(["--no-messages", "--end-of-options", stand_in.as_str(), sha.as_str()]);
+        let done = call.run("merge two trees").await?;
+        let mut fields = done.stdout.split(|b| *b == 0).map(String::from_utf8_lossy);
+        let tree = Sha(fields.next().unwrap_or_default().trim().to_owned());
+        match done.code {
+            Some(0) => check_sha(&tree).map(|()| Picked::Tree(tree)),
+            Some(1) if check_sha(&tree).is_ok() => {
+                let mut paths: Vec<String> = fields.filter(|p| !p.is_empty()).map(|p| p.into_owned()).collect();
+                paths.dedup();
+                paths.truncate(PATHS_MAX);
+                Ok(Picked::Conflict(paths))
+            }
+            _ => Err(PortError::permanent(
+                format!("cannot merge {}: {}", sha.short(), tail_text(&done.stderr)),
+                "see git's message; rebase the branch by hand",
+            )),
+        }
+    }
+}

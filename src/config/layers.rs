@@ -1,0 +1,254 @@
+//! The layers a configuration is made of: the reference, the file, its profile, the environment; merged by figment.
+
+use super::problem::{Problem, printable};
+use figment::value::{Dict, Empty, Map, Num, Tag, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::Path;
+
+/// The largest configuration file read, in bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Variables that begin with `SKEP_` and are no configuration keys: read elsewhere, or told to engines and checks.
+const OTHER_VARIABLES: [&str; 16] = [
+    "SKEP_CONFIG",
+    "SKEP_DATA_DIR",
+    "SKEP_PROFILE",
+    "SKEP_TOKEN",
+    "SKEP_TOKEN_FILE",
+    "SKEP_URL",
+    "SKEP_RUN",
+    "SKEP_TASK",
+    "SKEP_ATTEMPT",
+    "SKEP_STEP",
+    "SKEP_ROLE",
+    "SKEP_GOAL",
+    "SKEP_ORDER",
+    "SKEP_REPORT",
+    "SKEP_NOTES",
+    "SKEP_WORKSPACE",
+];
+
+/// `SKEP_TEST_…` belongs to the tests; Kubernetes sets the other two for every pod beside a service named `skep`.
+const OTHER_PREFIXES: [&str; 3] = ["SKEP_TEST_", "SKEP_SERVICE_", "SKEP_PORT"];
+
+/// One layer: values from one source.
+pub(super) struct Layer {
+    /// The source, as a person is told it.
+    pub source: String,
+    /// Whether all values are texts (the environment), so that numbers and lists are read out of them.
+    pub texts: bool,
+    /// Whether it takes part in the result; a profile that was not chosen is checked and left out.
+    pub merged: bool,
+    /// The values.
+    pub values: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.source.clone())
+    }
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+/// Merges the layers, later over earlier, each value keeping its source.
+pub(super) fn merged(layers: &[Layer]) -> (Figment, Dict) {
+    let figment = layers.iter().filter(|l| l.merged).fold(Figment::new(), |all, layer| all.merge(layer));
+    let mut data = figment.data().unwrap_or_default();
+    (figment, data.remove(&Profile::Default).unwrap_or_default())
+}
+
+/// The value at a dotted key.
+pub(super) fn find<'v>(values: &'v Dict, key: &str) -> Option<&'v Value> {
+    match key.split_once('.') {
+        None => values.get(key),
+        Some((head, rest)) => match values.get(head)? {
+            Value::Dict(_, inner) => find(inner, rest),
+            _ => None,
+        },
+    }
+}
+
+/// Reads a file's text. `Ok(None)`: it is not there and nobody asked for it.
+pub(super) fn read_file(path: &Path, asked: bool) -> Result<Option<String>, Problem> {
+    let name = printable(&path.display().to_string());
+    let problem = |why: &str, fix: &str| {
+        Err(Problem {
+            at: name.clone(),
+            source: "configuration file".into(),
+            found: String::new(),
+            why: why.into(),
+            fix: fix.into(),
+        })
+    };
+    // Look before opening: opening a pipe would wait for ever.
+    match std::fs::metadata(path) {
+        Ok(m) if m.is_dir() => return problem("is a directory", "name the file itself"),
+        Ok(m) if !m.is_file() => return problem("is not a regular file", "name a regular file"),
+        Ok(m) if m.len() > FILE_MAX => return problem("is larger than 1 MiB", "name a configuration file"),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !asked => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return problem("does not exist", "correct --config or SKEP_CONFIG, or make the file");
+        }
+        Err(e) => return problem(&format!("can't be read: {}", e.kind()), "let this user read it"),
+    }
+    let mut bytes = Vec::new();
+    match std::fs::File::open(path).and_then(|f| f.take(FILE_MAX).read_to_end(&mut bytes)) {
+        Ok(_) => {}
+        Err(e) => return problem(&format!("can't be read: {}", e.kind()), "let this user read it"),
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(_) => problem("is not UTF-8 text", "save it as UTF-8"),
+    }
+}
+
+/// The layers of one file: its own keys, and its profiles, of which `profile` is merged.
+pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &mut Vec<Problem>) -> Vec<Layer> {
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(e) => {
+            // Not the error's own display: that quotes the line, and the line may hold a secret.
+            let e: toml::de::Error = e;
+            let line = e.span().map(|s| text[..s.start.min(text.len())].lines().count().max(1));
+            problems.push(Problem {
+                at: name.to_owned(),
+                source: line.map_or("configuration file".into(), |l| format!("line {l}")),
+                found: String::new(),
+                why: "is not valid TOML".into(),
+                fix:
+                    "mend that line: keys are written `name = value`, texts in quotes, tables as [name], nothing twice"
+                        .into(),
+            });
+            return Vec::new();
+        }
+    };
+    let mut values = dict(table);
+    let profiles = values.remove("profile");
+    let source = format!("file {name}");
+    let mut layers = vec![Layer { source: source.clone(), texts: false, merged: true, values }];
+    let mut names = Vec::new();
+    match profiles {
+        None => {}
+        Some(Value::Dict(_, tables)) => {
+            for (id, value) in tables {
+                let shown = printable(&id);
+                match value {
+                    Value::Dict(_, values) => {
+                        let merged = profile == Some(id.as_str());
+                        let source = format!("profile {shown} of {source}");
+                        layers.push(Layer { source, texts: false, merged, values });
+                    }
+                    other => problems.push(not_a_table(&format!("profile.{shown}"), &source, &other)),
+                }
+                names.push(id);
+            }
+        }
+        Some(other) => problems.push(not_a_table("profile", &source, &other)),
+    }
+    if let Some(wanted) = profile
+        && !names.iter().any(|n| n == wanted)
+    {
+        problems.push(no_profile(wanted, &source, &names));
+    }
+    layers
+}
+
+/// A profile was asked for that does not exist.
+pub(super) fn no_profile(wanted: &str, source: &str, names: &[String]) -> Problem {
+    let known = names.iter().map(|n| printable(n)).collect::<Vec<_>>().join(", ");
+    Problem {
+        at: format!("profile.{}", printable(wanted)),
+        source: "environment variable SKEP_PROFILE".into(),
+        found: String::new(),
+        why: format!("there is no such profile in {source}"),
+        fix: if known.is_empty() {
+            "add the table, or unset SKEP_PROFILE".into()
+        } else {
+            format!("use one of: {known}")
+        },
+    }
+}
+
+/// The layers of the environment, one a variable; names that are no keys are left for the reader to refuse.
+pub(super) fn of_env(env: &[(OsString, OsString)], problems: &mut Vec<Problem>) -> (Vec<Layer>, Vec<String>) {
+    let (mut layers, mut odd) = (Vec::new(), Vec::new());
+    for (name, value) in env {
+        let lossy = name.to_string_lossy();
+        let Some(rest) = lossy.strip_prefix("SKEP_") else { continue };
+        if OTHER_VARIABLES.contains(&lossy.as_ref()) || OTHER_PREFIXES.iter().any(|p| lossy.starts_with(p)) {
+            continue;
+        }
+        let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
+        if path.len() < 2 || path.iter().any(String::is_empty) {
+            odd.push(lossy.into_owned());
+            continue;
+        }
+        let source = format!("environment variable {}", printable(&lossy));
+        let Some(text) = value.to_str() else {
+            problems.push(Problem {
+                at: printable(&path.join(".")),
+                source,
+                found: "bytes".into(),
+                why: "is not UTF-8 text".into(),
+                fix: "set it to UTF-8 text".into(),
+            });
+            continue;
+        };
+        let leaf = Value::String(Tag::Default, text.to_owned());
+        let nested =
+            path.iter().rev().fold(leaf, |inner, part| Value::Dict(Tag::Default, Dict::from([(part.clone(), inner)])));
+        if let Value::Dict(_, values) = nested {
+            layers.push(Layer { source, texts: true, merged: true, values });
+        }
+    }
+    layers.sort_by(|a, b| a.source.cmp(&b.source));
+    odd.sort();
+    (layers, odd)
+}
+
+/// A table was needed and something else found.
+pub(super) fn not_a_table(at: &str, source: &str, found: &Value) -> Problem {
+    Problem {
+        at: at.to_owned(),
+        source: source.to_owned(),
+        found: kind(found).to_owned(),
+        why: "this is a table of keys, not a value".into(),
+        fix: format!("write [{at}] and its keys below"),
+    }
+}
+
+/// The kind of a value, as a person is told it.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_, s) if s.is_empty() => "empty text",
+        Value::String(..) | Value::Char(..) => "text",
+        Value::Bool(..) => "true or false",
+        Value::Num(_, Num::F32(_) | Num::F64(_)) => "number with a point",
+        Value::Num(..) => "whole number",
+        Value::Empty(..) => "nothing",
+        Value::Dict(..) => "table",
+        Value::Array(..) => "list",
+    }
+}
+
+fn dict(table: toml::Table) -> Dict {
+    table.into_iter().map(|(key, value)| (key, convert(value))).collect()
+}
+
+fn convert(value: toml::Value) -> Value {
+    match value {
+        toml::Value::String(s) => Value::String(Tag::Default, s),
+        toml::Value::Integer(n) => Value::Num(Tag::Default, Num::I64(n)),
+        toml::Value::Float(n) => Value::Num(Tag::Default, Num::F64(n)),
+        toml::Value::Boolean(b) => Value::Bool(Tag::Default, b),
+        // No key takes a date: it is no text, no number, nothing.
+        toml::Value::Datetime(_) => Value::Empty(Tag::Default, Empty::Unit),
+        toml::Value::Array(items) => Value::Array(Tag::Default, items.into_iter().map(convert).collect()),
+        toml::Value::Table(table) => Value::Dict(Tag::Default, dict(table)),
+    }
+}

@@ -1,0 +1,383 @@
+//! The keys: which there are, what each takes, and what must hold between them.
+
+use super::layers::read_file;
+use super::problem::Problem;
+use super::reader::Reader;
+use super::sections::{Config, Database, LogFormat, Secret};
+use super::units::Unreadable;
+use crate::domain::{EngineSpec, Role, StepLimits};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// The engine kinds this program knows.
+pub(super) const ENGINE_KINDS: [&str; 3] = ["command", "direct", "script"];
+
+type Parsed<T> = Result<T, Unreadable>;
+
+fn wrong<T>(why: impl Into<String>, fix: impl Into<String>) -> Parsed<T> {
+    Err(Unreadable { why: why.into(), fix: fix.into() })
+}
+
+/// Reads every key into `c`. `env` looks an environment variable up, for the `*_env` keys.
+pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
+    server(r, c);
+    store(r, c, env);
+    let runs = &mut c.runs;
+    r.number("runs.max_live_runs", &mut runs.max_live_runs, 1..=1_000);
+    r.number("runs.max_reserved_slots", &mut runs.max_reserved_slots, 0..=1_000);
+    r.duration("runs.sweep_interval", &mut runs.sweep_interval, "1s", "1day");
+    r.duration("runs.lease_ttl", &mut runs.lease_ttl, "3s", "1h");
+    r.duration("runs.retry_wait", &mut runs.retry_wait, "0s", "1h");
+    r.duration("runs.retry_wait_max", &mut runs.retry_wait_max, "0s", "1day");
+    r.duration("runs.stop_timeout", &mut runs.stop_timeout, "0s", "10m");
+    if runs.retry_wait > runs.retry_wait_max {
+        r.refuse("runs.retry_wait_max", "it is shorter than runs.retry_wait", "make it at least as long");
+    }
+    policy(r, c);
+    engines(r, c);
+    let line = |what: &'static str| {
+        move |s: &str| match s.trim() {
+            "" => wrong("it is empty", format!("write {what}")),
+            t if t.contains(|c: char| c.is_control() || c == '<' || c == '>') => {
+                wrong("git allows no <, > or control characters in it", format!("write {what}"))
+            }
+            t => Ok(t.to_owned()),
+        }
+    };
+    r.checked("git.author_name", &mut c.git.author_name, line("a name such as \"Skep\""));
+    r.checked("git.author_email", &mut c.git.author_email, |s| {
+        let email = line("an address such as \"skep@example.org\"")(s)?;
+        match email.contains('@') && !email.contains(char::is_whitespace) {
+            true => Ok(email),
+            false => wrong("this is not an e-mail address", "write an address such as \"skep@example.org\""),
+        }
+    });
+    r.checked("git.branch_prefix", &mut c.git.branch_prefix, branch_prefix);
+    r.seconds("checks.limit", &mut c.checks.limit_secs, "1s", "1day");
+    r.size("checks.output_limit", &mut c.checks.output_limit);
+    telemetry(r, c, env);
+}
+
+fn server(r: &mut Reader, c: &mut Config) {
+    let s = &mut c.server;
+    r.checked("server.listen", &mut s.listen, |t| {
+        t.parse::<SocketAddr>().or_else(|_| {
+            wrong("this is not an address with a port", "write one such as \"127.0.0.1:7377\" or \"[::1]:7377\"")
+        })
+    });
+    r.list("server.allowed_hosts", &mut s.allowed_hosts, |h| {
+        let good = !h.is_empty() && h.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
+        if good { Ok(()) } else { wrong("one entry is not a host name", "write names such as \"skep.example.org\"") }
+    });
+    r.checked("server.trusted_proxy", &mut s.trusted_proxy, |t| match t {
+        "" => Ok(None),
+        t => t
+            .parse::<IpAddr>()
+            .map(Some)
+            .or_else(|_| wrong("this is not an IP address", "write the proxy's address, such as \"10.0.0.5\"")),
+    });
+    r.checked("server.token_file", &mut s.token_file, path);
+    r.size("server.body_limit", &mut s.body_limit);
+    r.duration("server.request_timeout", &mut s.request_timeout, "1s", "1h");
+    r.number("server.max_streams", &mut s.max_streams, 1..=10_000);
+    if !s.listen.ip().is_loopback() && s.trusted_proxy.is_none() {
+        r.refuse(
+            "server.listen",
+            "it is reachable from other machines, and nothing in front of it speaks TLS",
+            "listen on 127.0.0.1, or name the TLS-terminating proxy in server.trusted_proxy",
+        );
+    }
+}
+
+fn path(text: &str) -> Parsed<Option<PathBuf>> {
+    match text {
+        "" => Ok(None),
+        t if t.starts_with('/') && !t.contains('\0') => Ok(Some(PathBuf::from(t))),
+        _ => wrong("this is not an absolute path", "write the whole path, starting with /"),
+    }
+}
+
+fn variable_name(text: &str) -> Parsed<String> {
+    let good =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit());
+    match good {
+        true => Ok(text.to_owned()),
+        false => wrong("this is not a variable's name", "write the name only, such as \"DATABASE_URL\""),
+    }
+}
+
+/// The content of a `*_file` or `*_env` secret, if either is set and readable.
+fn secret(
+    r: &mut Reader,
+    file_key: &'static str,
+    env_key: &'static str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<(&'static str, String)> {
+    let (mut file, mut name) = (None, String::new());
+    r.checked(file_key, &mut file, path);
+    r.checked(env_key, &mut name, variable_name);
+    if file.is_some() && !name.is_empty() {
+        r.refuse(env_key, format!("{file_key} is set as well"), "keep one of them");
+        return None;
+    }
+    if let Some(file) = file {
+        let text = match read_file(&file, true) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(Problem { why, .. }) => {
+                r.refuse(file_key, format!("the file it names {why}"), "name a file this user can read");
+                return None;
+            }
+        };
+        if writable_by_others(&file) {
+            r.refuse(file_key, "other users can write the file it names", "run chmod 600 on that file");
+            return None;
+        }
+        return Some((file_key, text));
+    }
+    if !name.is_empty() {
+        match env(&name) {
+            Some(text) if !text.trim().is_empty() => return Some((env_key, text)),
+            _ => r.refuse(env_key, "the variable it names is not set", "set that variable, or name another"),
+        }
+    }
+    None
+}
+
+fn writable_by_others(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o022 != 0)
+}
+
+fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
+    let mut url = String::new();
+    r.checked("store.url", &mut url, |t| match has_password(t) {
+        true => wrong(
+            "the URL holds a password",
+            "put the whole URL in a file only this user can read, and name that file in store.url_file",
+        ),
+        false => database_url(t),
+    });
+    let from = secret(r, "store.url_file", "store.url_env", env);
+    if !url.is_empty() {
+        if let Some((key, _)) = &from {
+            r.refuse(key, "store.url is set as well", "keep one of them");
+        }
+        c.store.database = Database::Url(Secret::new(url));
+    } else if let Some((key, text)) = from {
+        match database_url(text.trim()) {
+            Ok(url) if !url.is_empty() => c.store.database = Database::Url(Secret::new(url)),
+            Ok(_) => r.refuse(key, "what it names is empty", "write the database URL there"),
+            Err(e) => r.refuse(key, format!("what it names holds no database URL: {}", e.why), e.fix),
+        }
+    }
+    r.number("store.max_connections", &mut c.store.max_connections, 1..=200);
+    r.duration("store.connect_timeout", &mut c.store.connect_timeout, "1s", "10m");
+    r.duration("store.statement_timeout", &mut c.store.statement_timeout, "1s", "1h");
+}
+
+fn database_url(text: &str) -> Parsed<String> {
+    let rest = |scheme: &str| text.strip_prefix(scheme);
+    match () {
+        () if text.is_empty() => Ok(String::new()),
+        () if text.contains(char::is_control) => wrong("it holds control characters", "write one line"),
+        () if rest("sqlite:").is_some_and(|p| p.contains("memory")) => {
+            wrong("a database in memory keeps nothing", "name a file, such as \"sqlite:/var/lib/skep/skep.db\"")
+        }
+        () if rest("sqlite:").is_some_and(|p| p.starts_with('/')) => Ok(text.to_owned()),
+        () if rest("sqlite:").is_some() => {
+            wrong("the path is not absolute", "write the whole path, such as \"sqlite:/var/lib/skep/skep.db\"")
+        }
+        () if rest("postgres://").or(rest("postgresql://")).is_some_and(|r| !r.is_empty()) => Ok(text.to_owned()),
+        () => {
+            wrong("only SQLite and Postgres are supported", "write \"sqlite:/path\" or \"postgres://user@host/name\"")
+        }
+    }
+}
+
+/// Whether a URL carries a password, as userinfo or as a parameter.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // A password may hold an unescaped slash: look for "user:…@" in the whole rest, too.
+    let userinfo = authority.rsplit_once('@').or_else(|| rest.rsplit_once('@')).map(|(user, _)| user);
+    userinfo.is_some_and(|u| u.contains(':')) || rest.to_ascii_lowercase().contains("password=")
+}
+
+fn policy(r: &mut Reader, c: &mut Config) {
+    let p = &mut c.policy;
+    r.number("policy.width", &mut p.width, 1..=64);
+    r.number("policy.max_tasks", &mut p.max_tasks, 1..=500);
+    r.number("policy.max_losses", &mut p.max_losses, 1..=100);
+    r.flag("policy.explore", &mut p.explore);
+    r.flag("policy.approve_plan", &mut p.approve_plan);
+    r.flag("policy.approve_merge", &mut p.approve_merge);
+    r.flag("policy.self_approval", &mut p.self_approval);
+    let glob = |pattern: &str| match crate::domain::policy::glob(pattern) {
+        Ok(_) if !pattern.is_empty() => Ok(()),
+        _ => wrong("one entry is not a usable path pattern", "write patterns such as \"docs/**\" or \"**/*.lock\""),
+    };
+    r.list("policy.protected", &mut p.protected, glob);
+    r.list("policy.forbidden", &mut p.forbidden, glob);
+    r.list("policy.allowed", &mut p.allowed, glob);
+    r.list("policy.required_statuses", &mut p.required_statuses, |s| match s.trim().is_empty() {
+        true => wrong("one entry is empty", "write the contexts' names, such as \"ci/test\""),
+        false => Ok(()),
+    });
+    r.number("policy.max_deleted", &mut p.max_deleted, 0..=1_000_000);
+    r.number("policy.max_files", &mut p.max_files, 1..=1_000_000);
+    r.number("policy.max_lines", &mut p.max_lines, 1..=100_000_000);
+
+    r.count("limits.tokens", &mut p.limits.tokens);
+    r.money("limits.cost", &mut p.limits.cost_micros);
+    r.seconds("limits.wall", &mut p.limits.wall_secs, "1s", "30days");
+    r.number("limits.rounds", &mut p.limits.rounds, 0..=100);
+    r.number("limits.attempts", &mut p.limits.attempts, 1..=10_000);
+
+    type Keys = [&'static str; 4];
+    let mut step = |[tries, wall, tokens, cost]: Keys, s: &mut StepLimits| {
+        r.number(tries, &mut s.tries, 1..=100);
+        r.seconds(wall, &mut s.wall_secs, "1s", "1day");
+        r.count(tokens, &mut s.tokens);
+        r.money(cost, &mut s.cost_micros);
+    };
+    macro_rules! step {
+        ($name:ident) => {
+            step(
+                [
+                    concat!("steps.", stringify!($name), ".tries"),
+                    concat!("steps.", stringify!($name), ".wall"),
+                    concat!("steps.", stringify!($name), ".tokens"),
+                    concat!("steps.", stringify!($name), ".cost"),
+                ],
+                &mut p.steps.$name,
+            )
+        };
+    }
+    step!(explore);
+    step!(plan);
+    step!(develop);
+    step!(review);
+    step!(ops);
+}
+
+fn engines(r: &mut Reader, c: &mut Config) {
+    let roles = [
+        ("engines.manager", Role::Manager),
+        ("engines.scout", Role::Scout),
+        ("engines.dev", Role::Dev),
+        ("engines.reviewer", Role::Reviewer),
+    ];
+    for (key, role) in roles {
+        let mut spec = c.engines.0.remove(&role);
+        r.checked(key, &mut spec, |t| engine(t, role));
+        if let Some(spec) = spec {
+            c.engines.0.insert(role, spec);
+        }
+    }
+}
+
+/// Reads an engine for a role: `KIND` or `KIND:ARG`; "" = none.
+pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let spec = EngineSpec::parse(text);
+    let kinds = ENGINE_KINDS.join(", ");
+    if !ENGINE_KINDS.contains(&spec.kind.as_str()) {
+        let near = ENGINE_KINDS.iter().find(|k| strsim::damerau_levenshtein(k, &spec.kind) <= 2);
+        return match near {
+            Some(k) => wrong("there is no such engine", format!("did you mean \"{k}\"? Kinds are: {kinds}")),
+            None => wrong("there is no such engine", format!("use one of the kinds {kinds}, written KIND or KIND:ARG")),
+        };
+    }
+    match (spec.kind.as_str(), spec.arg.is_empty(), role) {
+        ("direct", _, Role::Dev | Role::Scout) => {
+            wrong("\"direct\" plans and reviews, but can't edit or explore", "use \"command: <command line>\"")
+        }
+        ("direct", false, _) => wrong("\"direct\" takes no argument", "write \"direct\""),
+        ("command", true, _) => wrong("\"command\" needs a command line", "write \"command: <command line>\""),
+        ("script", true, _) => wrong("\"script\" needs a file", "write \"script: /path/to/script.toml\""),
+        _ => Ok(Some(spec)),
+    }
+}
+
+fn branch_prefix(text: &str) -> Parsed<String> {
+    let good = (1..=40).contains(&text.len())
+        && text.split('/').all(|part| {
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && !part.ends_with('.')
+                && !part.ends_with(".lock")
+                && !part.contains("..")
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        });
+    match good {
+        true => Ok(text.to_owned()),
+        false => wrong(
+            "this can't start a branch name",
+            "use 1 to 40 letters, digits, '-', '_', '.' and '/', starting with a letter or digit, such as \"skep\"",
+        ),
+    }
+}
+
+fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
+    let t = &mut c.telemetry;
+    r.checked("telemetry.otlp_endpoint", &mut t.otlp_endpoint, |url| {
+        let fix = "write the collector's address, such as \"http://127.0.0.1:4318\"";
+        let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+        match rest {
+            _ if url.is_empty() => Ok(None),
+            None => wrong("this is not an http or https URL", fix),
+            Some(rest) if rest.split('/').next().is_some_and(|a| a.contains('@')) => wrong(
+                "the URL holds a user or password",
+                "put an authorization header in a file and name it in telemetry.otlp_headers_file",
+            ),
+            Some(rest) if rest.starts_with(['/', ':', '?', '#']) || rest.is_empty() => {
+                wrong("the host is missing", fix)
+            }
+            Some(rest) if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c)) => {
+                wrong("it holds characters a base URL can't have", fix)
+            }
+            Some(_) if url.trim_end_matches('/').ends_with("/v1/traces") => {
+                wrong("/v1/traces is added by itself", "leave it out")
+            }
+            Some(_) => Ok(Some(url.trim_end_matches('/').to_owned())),
+        }
+    });
+    if let Some((key, text)) = secret(r, "telemetry.otlp_headers_file", "telemetry.otlp_headers_env", env) {
+        match headers(&text) {
+            Some(headers) => t.otlp_headers = headers,
+            None => r.refuse(key, "what it names holds a line that is no header", "write one \"name: value\" a line"),
+        }
+    }
+    r.duration("telemetry.flush_timeout", &mut t.flush_timeout, "0s", "1m");
+    r.checked("telemetry.log_format", &mut t.log_format, |f| match f {
+        "auto" => Ok(LogFormat::Auto),
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => wrong("there is no such format", "write \"auto\", \"text\" or \"json\""),
+    });
+    r.checked("telemetry.log_level", &mut t.log_level, |l| {
+        let levels = ["error", "warn", "info", "debug", "trace", "off"];
+        // A bare word that is no level would silently be taken for a module's name.
+        let slip = l.split(',').map(str::trim).any(|d| !d.contains('=') && !levels.contains(&d));
+        let good = !slip && tracing_subscriber::EnvFilter::builder().parse(l).is_ok();
+        match good {
+            true => Ok(l.to_owned()),
+            false => wrong("this is not a level", "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or directives such as \"info,skep=debug\""),
+        }
+    });
+}
+
+fn headers(text: &str) -> Option<Vec<(String, Secret)>> {
+    text.lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let name = name.trim().to_ascii_lowercase();
+            let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            let clean = value.trim().bytes().all(|b| (0x20..0x7f).contains(&b));
+            (good && clean).then(|| (name, Secret::new(value.trim())))
+        })
+        .collect()
+}

@@ -1,0 +1,143 @@
+//! Amounts with units: durations, sizes and money, read from text. Bare numbers are refused: nobody can tell what they count.
+
+use std::time::Duration;
+
+/// Why a text is not an amount, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What is wrong.
+    pub why: String,
+    /// What to write instead.
+    pub fix: String,
+}
+
+fn unreadable<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, Unreadable> {
+    Err(Unreadable { why: why.into(), fix: fix.into() })
+}
+
+fn is_bare(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+/// Reads "30s", "20m", "1h 30m", "500ms", "2days".
+pub fn duration(text: &str) -> Result<Duration, Unreadable> {
+    let text = text.trim();
+    if text.is_empty() {
+        return unreadable("a duration is needed", "write one such as \"30s\", \"20m\" or \"4h\"");
+    }
+    if is_bare(text) {
+        return unreadable(
+            "a duration needs a unit",
+            format!("write \"{text}s\" for seconds or \"{text}m\" for minutes"),
+        );
+    }
+    match humantime::parse_duration(text) {
+        Ok(d) if d.as_secs() > 366 * 86_400 => {
+            unreadable("this is longer than a year", "write a shorter duration such as \"4h\"")
+        }
+        Ok(d) => Ok(d),
+        Err(_) => {
+            unreadable("this is not a duration", "write a number and a unit: ms, s, m, h or days, such as \"30s\"")
+        }
+    }
+}
+
+/// Reads "10 MB", "512 KiB", "4096 B" as bytes.
+pub fn size(text: &str) -> Result<u64, Unreadable> {
+    let text = text.trim();
+    if is_bare(text) {
+        return unreadable("a size needs a unit", format!("write \"{text} MB\", or \"{text} B\" for bytes"));
+    }
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(at);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1u64 << 30,
+        _ => {
+            return unreadable(
+                "this is not a size",
+                "write a whole number and a unit: B, KB, MB, GB, KiB, MiB or GiB, such as \"10 MB\"",
+            );
+        }
+    };
+    match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
+        Some(n) if n > 0 => Ok(n),
+        Some(_) => unreadable("a size of nothing lets nothing through", "write a size such as \"10 MB\""),
+        None => unreadable("this is not a size", "write a whole number and a unit, such as \"10 MB\""),
+    }
+}
+
+/// Reads "5.00 USD" as micro-USD.
+pub fn money(text: &str) -> Result<u64, Unreadable> {
+    let text = text.trim();
+    if is_bare(text) {
+        return unreadable("money needs a currency", format!("write \"{text} USD\""));
+    }
+    let example = "write an amount and USD, such as \"5.00 USD\"";
+    if text.starts_with('$') {
+        return unreadable("the currency is written behind the amount, as USD", example);
+    }
+    if text.starts_with('-') {
+        return unreadable("an amount can't be negative", example);
+    }
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (amount, unit) = text.split_at(at);
+    match unit.trim() {
+        "USD" => {}
+        u if u.len() == 3 && u.bytes().all(|b| b.is_ascii_uppercase()) => {
+            return unreadable("only USD is counted", "convert the amount and write it as USD, such as \"5.00 USD\"");
+        }
+        _ => return unreadable("this is not an amount of money", example),
+    }
+    let (whole, part) = amount.trim().split_once('.').unwrap_or((amount, ""));
+    if part.len() > 6 {
+        return unreadable("amounts are counted to a millionth", "write at most six digits after the point");
+    }
+    let micros = format!("{part:0<6}").parse::<u64>().ok();
+    let sum = whole.parse::<u64>().ok().and_then(|w| w.checked_mul(1_000_000)).zip(micros);
+    match sum.and_then(|(w, m)| w.checked_add(m)) {
+        Some(n) => Ok(n),
+        None => unreadable("this is not an amount of money", example),
+    }
+}
+
+/// Writes micro-USD as "5.00 USD".
+pub fn money_text(micros: u64) -> String {
+    let (whole, part) = (micros / 1_000_000, micros % 1_000_000);
+    let part = format!("{part:06}");
+    let kept = part.trim_end_matches('0').len().max(2);
+    format!("{whole}.{} USD", &part[..kept])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_with_their_units() {
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(size("10 MB"), Ok(10_000_000));
+        assert_eq!(size("4KiB"), Ok(4096));
+        assert_eq!(money("5.00 USD"), Ok(5_000_000));
+        assert_eq!(money("0.000001 USD"), Ok(1));
+        for micros in [0, 1, 10_000, 5_000_000, 1_234_567] {
+            assert_eq!(money(&money_text(micros)), Ok(micros));
+        }
+    }
+
+    #[test]
+    fn bare_numbers_are_refused_with_the_fix() {
+        assert!(duration("30").is_err_and(|e| e.fix.contains("\"30s\"")));
+        assert!(size("30").is_err_and(|e| e.fix.contains("\"30 MB\"")));
+        assert!(money("5").is_err_and(|e| e.fix.contains("\"5 USD\"")));
+        for bad in ["5 EUR", "$5", "-1 USD", "1.1234567 USD", "USD", "99999999999999999999 USD", ". USD"] {
+            assert!(money(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What people say: answers to blocks, more budget.
+
+use super::done::give_up;
+use super::draft::{Draft, cap};
+use crate::domain::block::{Answer, Block, BlockKind, Subject};
+use crate::domain::budget::Raise;
+use crate::domain::change::UnblockComment;
+use crate::domain::gate;
+use crate::domain::id::{BlockId, Principal, TaskId};
+use crate::domain::order::{Note, Step};
+use crate::domain::refusal::Refusal;
+use crate::domain::run::{Facts, Phase};
+use crate::domain::task::{Origin, Stage};
+
+/// A person answered a block.
+pub(super) fn answered(d: &mut Draft, block: Option<BlockId>, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+    if !by.is_person() {
+        return Err(not_allowed(by, "answer", "only people lift blocks"));
+    }
+    let found = match block {
+        Some(id) => d.run.block(id),
+        None => d.run.blocks.first(),
+    };
+    let Some(block) = found.cloned() else {
+        let named = block.map_or_else(|| "at all".to_owned(), |b| b.to_string());
+        return Err(Refusal::NoBlock { block: named });
+    };
+    lift(d, &block, answer, by)?;
+    d.run.blocks.retain(|b| b.id != block.id);
+    Ok(())
+}
+
+/// A comment `UNBLOCK #b…` on the change. One that does not fit is not an error: it is only text.
+pub(super) fn by_comment(d: &mut Draft, comment: &UnblockComment) {
+    let text = comment.text.trim();
+    let Some(block) = d.run.block(comment.block).cloned() else { return };
+    let answer = match &block.kind {
+        // Approval of a merge is given by approving the head, not by a comment that may be about an older one.
+        BlockKind::Approval(_) => return,
+        _ if text.is_empty() => Answer::Yes,
+        _ => Answer::Text { text: text.to_owned() },
+    };
+    if comment.by.is_person() && lift(d, &block, &answer, &comment.by).is_ok() {
+        d.run.blocks.retain(|b| b.id != block.id);
+    }
+}
+
+/// A person gave more budget.
+pub(super) fn raised(d: &mut Draft, raise: &Raise, by: &Principal) -> Result<(), Refusal> {
+    if !by.is_person() {
+        return Err(not_allowed(by, "raise the budget", "only people give budget"));
+    }
+    if *raise == Raise::default() {
+        return Err(Refusal::Invalid { what: "nothing was given; name at least one amount above zero".to_owned() });
+    }
+    d.run.limits = d.run.limits.raised(raise);
+    // What is still short asks again.
+    d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Budget { .. }));
+    if raise.rounds > 0 {
+        d.run.blocks.retain(|b| b.kind != BlockKind::Rounds);
+    }
+    Ok(())
+}
+
+fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+    match &block.kind {
+        BlockKind::Approval(subject) => approval(d, subject, answer, by),
+        BlockKind::Tries { step, task } => tries(d, *step, *task, answer, by),
+        BlockKind::Question { step, task } => question(d, *step, *task, answer),
+        BlockKind::Rounds => rounds(d, answer, by),
+        BlockKind::Budget { what } => match answer {
+            Answer::More { raise } => raised(d, raise, by),
+            Answer::No { why } => Ok(give_up(d, by, why)),
+            _ => not_an_answer(&format!(
+                "the run is out of {what}: say how much more (`skep unblock --more …`), or --no"
+            )),
+        },
+        BlockKind::NothingChanged => match answer {
+            Answer::Yes => Ok(fresh_task(d, "try the goal once more")),
+            Answer::Text { text } => Ok(fresh_task(d, text)),
+            Answer::No { why } => Ok(give_up(d, by, why)),
+            _ => not_an_answer("nothing changed: answer with a hint, yes to try again, or no to end the run"),
+        },
+        BlockKind::Act { .. } => match answer {
+            Answer::Yes | Answer::Text { .. } => Ok(()),
+            Answer::No { why } => Ok(give_up(d, by, why)),
+            _ => not_an_answer("answer yes when it is mended, or no to end the run"),
+        },
+        BlockKind::ChangeClosed => match answer {
+            Answer::Yes | Answer::Text { .. } => {
+                d.run.change = None;
+                d.run.facts = Facts { pushed: false, observed: None, shown: None, ..d.run.facts.clone() };
+                d.run.phase = d.run.phase.min(Phase::Reviewing);
+                Ok(())
+            }
+            Answer::No { why } => Ok(give_up(d, by, why)),
+            _ => not_an_answer("answer yes to open a new change, or no to end the run"),
+        },
+        BlockKind::ForeignPush { head } => match answer {
+            Answer::Yes | Answer::Text { .. } => {
+                d.run.overwrite = Some(head.clone());
+                d.run.facts.pushed = false;
+                d.run.facts.observed = None;
+                Ok(())
+            }
+            Answer::No { why } => Ok(give_up(d, by, why)),
+            _ => not_an_answer("answer yes to put the run's own head back, or no to end the run"),
+        },
+    }
+}
+
+fn approval(d: &mut Draft, subject: &Subject, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+    if let Answer::Yes = answer
+        && !gate::may_approve(&d.run, by)
+    {
+        return Err(not_allowed(by, "approve this run", "who asked for it may not approve it (policy self_approval)"));
+    }
+    match (subject, answer) {
+        (Subject::Plan { .. }, Answer::Yes) => d.run.plan.approved = true,
+        (Subject::Plan { .. }, Answer::No { why }) => {
+            d.run.plan.revision = 0;
+            d.run.tasks.clear();
+            d.run.notes.push(Note::new("person", why));
+            d.more_tries(Step::Plan, None);
+        }
+        (Subject::Diff { task, concerns, .. }, Answer::Yes) => {
+            if let Some(t) = d.run.task_mut(*task) {
+                t.accepted.extend(concerns.iter().cloned());
+            }
+        }
+        (Subject::Diff { task, .. }, Answer::No { why }) => {
+            d.more_tries(Step::Develop, Some(*task));
+            if let Some(t) = d.run.task_mut(*task) {
+                t.again("person", why);
+            }
+        }
+        (Subject::Diff { task, .. }, Answer::Skip) => drop_task(d, *task)?,
+        (Subject::Merge { .. }, Answer::Yes) => {
+            d.run.facts.approved_by = Some(by.clone());
+            // The world may have moved while the question was open: look once more before landing.
+            d.run.facts.observed = None;
+        }
+        (Subject::Merge { .. }, Answer::No { why }) if why.trim().is_empty() => {
+            give_up(d, by, "the merge was declined")
+        }
+        (Subject::Merge { .. }, Answer::No { why }) => {
+            let title = format!("{by} declined the merge and said what should be different");
+            d.add_task(Origin::Person, &title, why);
+        }
+        _ => return not_an_answer("this waits for a yes or a no"),
+    }
+    Ok(())
+}
+
+fn tries(d: &mut Draft, step: Step, task: Option<TaskId>, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+    match answer {
+        Answer::Yes => {}
+        Answer::Text { text } => note(d, step, task, text),
+        Answer::More { raise } => raised(d, raise, by)?,
+        Answer::Skip => {
+            return match task {
+                Some(task) => drop_task(d, task),
+                None => not_an_answer("only a task can be skipped; answer yes, with a hint, or no to end the run"),
+            };
+        }
+        Answer::No { why } => {
+            give_up(d, by, why);
+            return Ok(());
+        }
+    }
+    d.more_tries(step, task);
+    Ok(())
+}
+
+fn question(d: &mut Draft, step: Step, task: Option<TaskId>, answer: &Answer) -> Result<(), Refusal> {
+    match answer {
+        Answer::Text { text } => note(d, step, task, text),
+        Answer::Yes => note(d, step, task, "yes"),
+        Answer::No { why } => note(d, step, task, &format!("no. {why}")),
+        Answer::Skip => return task.map_or_else(|| not_an_answer("only a task can be skipped"), |t| drop_task(d, t)),
+        Answer::More { .. } => return not_an_answer("this is a question: answer it with a text"),
+    }
+    Ok(())
+}
+
+fn rounds(d: &mut Draft, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+    let fresh = Raise { rounds: d.run.settings.policy.limits.rounds.max(1), ..Raise::default() };
+    match answer {
+        Answer::Yes => raised(d, &fresh, by),
+        Answer::Text { text } => {
+            d.run.notes.push(Note::new("answer", text));
+            raised(d, &fresh, by)
+        }
+        Answer::More { raise } if raise.rounds > 0 => raised(d, raise, by),
+        Answer::No { why } => Ok(give_up(d, by, why)),
+        _ => not_an_answer("the rounds are used up: answer yes for as many again, with a hint, or no to end the run"),
+    }
+}
+
+fn note(d: &mut Draft, step: Step, task: Option<TaskId>, text: &str) {
+    match task.filter(|_| step == Step::Develop).and_then(|t| d.run.task_mut(t)) {
+        Some(task) => task.note("answer", text),
+        None => d.run.notes.push(Note::new("answer", text)),
+    }
+}
+
+fn fresh_task(d: &mut Draft, hint: &str) {
+    d.add_task(Origin::Person, "The goal, once more: the first work changed nothing", hint);
+}
+
+fn drop_task(d: &mut Draft, task: TaskId) -> Result<(), Refusal> {
+    match d.run.task_mut(task) {
+        Some(t) if !t.over() => {
+            t.stage = Stage::Dropped;
+            Ok(())
+        }
+        _ => not_an_answer(&format!("task {task} is over already")),
+    }
+}
+
+fn not_an_answer(why: &str) -> Result<(), Refusal> {
+    Err(Refusal::NotAnAnswer { why: cap(why, 512) })
+}
+
+fn not_allowed(who: &Principal, what: &str, why: &str) -> Refusal {
+    Refusal::NotAllowed { who: who.to_string(), what: what.to_owned(), why: why.to_owned() }
+}

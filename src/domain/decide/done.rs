@@ -1,0 +1,191 @@
+//! How an effect's end is taken, and what a look at the forge means.
+
+use super::draft::Draft;
+use super::land;
+use crate::domain::block::BlockKind;
+use crate::domain::change::{ChangeState, Observation};
+use crate::domain::check::{self, Scope};
+use crate::domain::effect::{Done, Failure, Tag};
+use crate::domain::id::EffectKey;
+use crate::domain::refusal::Refusal;
+use crate::domain::run::{Phase, Stopping};
+use crate::domain::task::{Origin, Stage};
+
+/// An effect ended.
+pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Refusal> {
+    let Some(tag) = d.run.pending.get(key).cloned() else {
+        return Err(Refusal::Repeated { what: format!("the end of effect {key}") });
+    };
+    if let Tag::Start(attempt) = tag {
+        // A start ends with its attempt's report, never by itself.
+        return Err(Refusal::OutOfPlace {
+            what: format!("the end of the start of {attempt}"),
+            phase: "live".to_owned(),
+        });
+    }
+    d.finish(key);
+    match (&tag, done) {
+        (_, Done::Failed { failure }) => failed(d, &tag, failure),
+        (Tag::Check(scope, sha), Done::Checked { results, wall_ms }) => {
+            d.run.ledger.spent.wall_ms = d.run.ledger.spent.wall_ms.saturating_add(*wall_ms);
+            checked(d, *scope, sha, results);
+        }
+        (Tag::Integrate(task, _), Done::Moved { head, diff }) => {
+            if let Some(t) = d.run.task_mut(*task) {
+                t.stage = Stage::Integrated;
+            }
+            d.set_head(head.clone(), diff.clone());
+        }
+        (Tag::Integrate(task, _), Done::Conflict { paths }) => {
+            let why = format!("the work conflicts with what other tasks put on the branch: {}", paths.join(", "));
+            if let Some(t) = d.run.task_mut(*task) {
+                t.again("conflict", &why);
+            }
+        }
+        (Tag::Rebase(onto), Done::Moved { head, diff }) => {
+            d.run.base = onto.clone();
+            d.set_head(head.clone(), diff.clone());
+        }
+        (Tag::Rebase(onto), Done::Conflict { paths }) => rebase_conflict(d, onto, paths),
+        (Tag::Push(sha), Done::Ok) => {
+            d.run.pushed = Some(sha.clone());
+            d.run.overwrite = None;
+            if *sha == d.run.head {
+                d.run.facts.pushed = true;
+            }
+        }
+        (Tag::EnsureChange(head, draft), Done::Ensured { change }) => {
+            d.run.change = Some(change.clone());
+            if *head == d.run.head {
+                d.run.facts.shown = Some(*draft);
+            }
+        }
+        (Tag::Observe, Done::Observed { observation }) => observed(d, observation),
+        (Tag::Land(_), Done::Landed { sha }) => land::delivered(d, sha),
+        (Tag::Land(_), Done::Stale { .. }) => {
+            // What was found is looked at again: `landing` goes back to the gates when no landing is pending.
+            d.run.facts.observed = None;
+        }
+        (Tag::Comment | Tag::SetStatus | Tag::Close | Tag::Release | Tag::Stop, Done::Ok) => {}
+        _ => {
+            let what = format!("the effect {} ended in a way that is not its own", tag.name());
+            let fix = "report this as a defect; unblock to try again".to_owned();
+            failed(d, &tag, &Failure { what, fix });
+        }
+    }
+    Ok(())
+}
+
+/// An act on the world does not succeed: a person is asked, and the act is ordered again after the answer because what it was for
+/// is still missing.
+fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
+    if matches!(tag, Tag::Land(_)) && d.run.phase == Phase::Landing {
+        d.run.facts.observed = None;
+        d.run.phase = Phase::Gating;
+    }
+    let closing = d.run.phase >= Phase::Reporting;
+    if closing && !matches!(tag, Tag::Comment | Tag::Close | Tag::Release) {
+        // Work that was cut short because the run is over.
+        return;
+    }
+    if (d.run.stopping.is_some() && *tag != Tag::Release) || matches!(tag, Tag::SetStatus) {
+        // Telling people is worth trying, not worth keeping a run from ending.
+        return;
+    }
+    match tag {
+        Tag::Release => d.run.closing.released = false,
+        Tag::Comment | Tag::Close if d.run.phase == Phase::Reporting => d.run.closing.told = false,
+        _ => {}
+    }
+    let why = format!("{}\nWhat to do: {}", failure.what, failure.fix);
+    let block = BlockKind::Act { act: tag.name().to_owned() };
+    if matches!(tag, Tag::Comment) {
+        // Saying why on the change would fail the same way; the block alone tells it.
+        d.block_quietly(block, &why);
+    } else {
+        d.block(block, &why);
+    }
+}
+
+fn checked(d: &mut Draft, scope: Scope, sha: &crate::domain::Sha, results: &[check::CheckResult]) {
+    match scope {
+        Scope::Head => {
+            if *sha == d.run.head {
+                d.run.facts.results = Some(results.to_vec());
+            }
+        }
+        Scope::Task(id) => {
+            let Some(task) = d.run.task_mut(id) else { return };
+            if task.stage != Stage::Checking || task.head.as_ref() != Some(sha) {
+                return;
+            }
+            task.results = results.to_vec();
+            if check::all_green(results) {
+                task.stage = Stage::Integrating;
+            } else {
+                task.again("checks", &check::failures(results));
+            }
+        }
+    }
+}
+
+/// The base moved under the change and the two do not fit: the work is done again on the new base.
+fn rebase_conflict(d: &mut Draft, onto: &crate::domain::Sha, paths: &[String]) {
+    let title = format!("{} moved and the change does not fit it any more", d.run.settings.base_branch);
+    let old = d.run.head.clone();
+    let text = format!(
+        "Do the goal again on top of {}. The earlier work is commit {old}; it conflicts in: {}",
+        onto.short(),
+        paths.join(", ")
+    );
+    if d.rework(Origin::Conflict, &title, &text) {
+        d.run.base = onto.clone();
+        let base = onto.clone();
+        d.set_head(base, Default::default());
+    }
+}
+
+/// What was seen on the forge. The truth is there: a person may have merged, closed, approved or pushed.
+pub(super) fn observed(d: &mut Draft, seen: &Observation) {
+    match &seen.state {
+        ChangeState::Merged { sha, .. } => {
+            if d.run.phase < Phase::Reporting {
+                land::delivered(d, sha);
+            }
+            return;
+        }
+        ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Reporting => {
+            if by.is_person() {
+                d.run.facts.observed = Some(seen.clone());
+                let why = format!("{by} closed the change");
+                d.block(BlockKind::ChangeClosed, &why);
+            }
+            return;
+        }
+        _ => {}
+    }
+    d.run.blocks.retain(|b| b.kind != BlockKind::ChangeClosed);
+    for comment in &seen.unblocks {
+        if d.run.comments_seen.insert(comment.comment) {
+            super::answer::by_comment(d, comment);
+        }
+    }
+    if d.run.phase != Phase::Gating {
+        return;
+    }
+    // An approval rests on a head and a base; if either moved, the question is another one.
+    let same = seen.head == d.run.head && seen.base == d.run.base;
+    d.run.facts.observed = Some(seen.clone());
+    if !same || crate::domain::gate::approver(&d.run).is_some() {
+        let by = d.run.facts.approved_by.clone();
+        d.forget_approval();
+        if same {
+            d.run.facts.approved_by = by;
+        }
+    }
+}
+
+/// A person said no to the whole: the run ends undelivered.
+pub(super) fn give_up(d: &mut Draft, by: &crate::domain::Principal, why: &str) {
+    d.stop(Stopping { by: by.clone(), why: super::draft::cap(why, 1024), failed: true });
+}

@@ -1,0 +1,138 @@
+//! Gating, Landing, Reporting, and the wish to stop: the end of a run.
+//!
+//! Invariant: `Land` is ordered in one place only, in the very decision that found every gate open.
+
+use super::draft::Draft;
+use super::review::show;
+use crate::domain::block::{BlockKind, Subject};
+use crate::domain::describe;
+use crate::domain::effect::{Effect, Tag};
+use crate::domain::gate::{self, Gate};
+use crate::domain::run::{Outcome, Phase};
+use crate::domain::task::Origin;
+
+/// Waits until everything that must be true before landing is true of exactly this head.
+pub(super) fn gating(d: &mut Draft) {
+    let Some(change) = d.run.change.as_ref().map(|c| c.number) else {
+        d.run.phase = Phase::Reviewing;
+        return;
+    };
+    // A head that is not proven goes back to be proven: nothing is carried over from another head.
+    if !d.run.facts.pushed
+        || [gate::diff(&d.run), gate::checks(&d.run), gate::review(&d.run)].iter().any(|g| !g.is_open())
+    {
+        d.run.phase = Phase::Reviewing;
+        return;
+    }
+    if d.run.facts.shown != Some(false) {
+        return show(d, false);
+    }
+    let Some(seen) = d.run.facts.observed.clone() else {
+        return d.ensure(Effect::Observe { change });
+    };
+    if !gate::head(&d.run).is_open() {
+        let why = format!(
+            "the branch {} on the forge is at {}, but what was proven is {}",
+            d.run.settings.branch, seen.head, d.run.head
+        );
+        return d.block(BlockKind::ForeignPush { head: seen.head }, &why);
+    }
+    if !gate::base(&d.run).is_open() {
+        let effect = Effect::Rebase { from: d.run.base.clone(), head: d.run.head.clone(), onto: seen.base };
+        return d.ensure(effect);
+    }
+    match gate::statuses(&d.run) {
+        Gate::Open => {}
+        Gate::Wait(_) => return,
+        Gate::Shut(why) => {
+            d.rework(Origin::Status, "A required status is red", &why);
+            return;
+        }
+    }
+    if let Gate::Wait(_) | Gate::Shut(_) = gate::approval(&d.run) {
+        let subject = Subject::Merge { head: d.run.head.clone(), base: d.run.base.clone() };
+        let why = describe::merge_request(&d.run);
+        return d.block(BlockKind::Approval(subject), &why);
+    }
+    if gate::all(&d.run).iter().all(|(_, g)| g.is_open()) {
+        d.run.phase = Phase::Landing;
+        let effect = Effect::Land { change, head: d.run.head.clone(), base: d.run.base.clone() };
+        d.order(effect);
+    }
+}
+
+/// The landing was ordered; only its end moves the run on.
+pub(super) fn landing(d: &mut Draft) {
+    if !d.run.pending.values().any(|t| matches!(t, Tag::Land(_))) {
+        d.run.facts.observed = None;
+        d.run.phase = Phase::Gating;
+    }
+}
+
+/// Tells the result once, then gives the workspace back, then ends.
+pub(super) fn reporting(d: &mut Draft) {
+    if !d.run.closing.told {
+        d.run.closing.told = true;
+        if let Some(change) = d.run.change.as_ref().map(|c| c.number) {
+            let text = describe::result(&d.run);
+            d.order(Effect::Comment { change, text });
+            if !matches!(d.run.outcome, Some(Outcome::Delivered { .. })) {
+                d.order(Effect::Close { change });
+            }
+        }
+    }
+    if at_work(d) {
+        // A person merged while Skep was still at it.
+        return d.ensure(Effect::Stop);
+    }
+    if !d.run.pending.is_empty() {
+        return;
+    }
+    if !d.run.closing.released {
+        d.run.closing.released = true;
+        return d.order(Effect::Release);
+    }
+    d.run.phase = Phase::Ended;
+}
+
+/// Carries out the wish to stop: ends what is going on, waits for it, then reports.
+pub(super) fn wind_down(d: &mut Draft) {
+    let Some(stopping) = d.run.stopping.clone() else { return };
+    if d.run.phase == Phase::Queued {
+        d.run.outcome = Some(outcome_of(&stopping));
+        d.run.phase = Phase::Ended;
+        return;
+    }
+    // Point of no return: whether it landed has to be known first.
+    if d.run.pending.values().any(|t| matches!(t, Tag::Land(_))) {
+        return;
+    }
+    if at_work(d) {
+        return d.ensure(Effect::Stop);
+    }
+    if d.run.pending.is_empty() {
+        d.run.outcome = Some(outcome_of(&stopping));
+        d.run.phase = Phase::Reporting;
+    }
+}
+
+/// Whether something goes on that can be stopped.
+fn at_work(d: &Draft) -> bool {
+    d.run.pending.values().any(|t| matches!(t, Tag::Start(_) | Tag::Check(..)))
+}
+
+fn outcome_of(stopping: &crate::domain::run::Stopping) -> Outcome {
+    let why = if stopping.why.is_empty() {
+        format!("by {}", stopping.by)
+    } else {
+        format!("by {}: {}", stopping.by, stopping.why)
+    };
+    if stopping.failed { Outcome::Failed { why } } else { Outcome::Cancelled { why } }
+}
+
+/// It is on the base branch, by Skep or by a person: always accepted, even when stopping.
+pub(super) fn delivered(d: &mut Draft, sha: &crate::domain::Sha) {
+    d.run.outcome = Some(Outcome::Delivered { sha: sha.clone() });
+    d.run.blocks.clear();
+    d.run.phase = Phase::Reporting;
+}

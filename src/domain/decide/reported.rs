@@ -1,0 +1,231 @@
+//! How an attempt's end is taken: settled first, then believed only as far as it can be.
+
+use super::draft::{Draft, cap};
+use super::plan;
+use crate::domain::attempt::{Attempt, Ended, Ending};
+use crate::domain::block::{BlockKind, Subject};
+use crate::domain::budget::Usage;
+use crate::domain::gate;
+use crate::domain::id::AttemptId;
+use crate::domain::order::{Note, Step};
+use crate::domain::plan as plans;
+use crate::domain::refusal::Refusal;
+use crate::domain::report::{Finding, Report, Reported, Verdict};
+use crate::domain::run::{Phase, Review};
+use crate::domain::task::Stage;
+
+/// An attempt reported.
+pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal> {
+    let id = reported.attempt;
+    let Some(attempt) = d.run.attempt(id).filter(|a| a.live()).cloned() else {
+        return Err(Refusal::Repeated { what: format!("the report of attempt {id}") });
+    };
+    d.finish_start(id);
+    let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
+    // A run that is stopping or over takes nothing in any more; the attempt is settled all the same.
+    let taken = if over { Ok("the run was stopping".to_owned()) } else { take(d, &attempt, reported) };
+    let charged = d.run.ledger.settle(id, Some(reported.usage.unwrap_or_else(|| worst(d, &attempt))));
+    let (ending, why) = match taken {
+        Ok(said) => (ending_of(&reported.report), said),
+        Err(why) => (Ending::Failed, why),
+    };
+    let ended = Ended {
+        at: d.at,
+        ending,
+        why: cap(&why, 4096),
+        charged,
+        session: reported.session.clone().map(|s| cap(&s, 256)),
+        artifacts: reported.artifacts.clone(),
+    };
+    finish(d, &attempt, ended);
+    Ok(())
+}
+
+/// What is charged when nobody knows what was used: all that was set aside. Time is known to have passed only since the start.
+fn worst(d: &Draft, attempt: &Attempt) -> Usage {
+    let passed = u64::try_from(d.at.0.saturating_sub(attempt.started_at.0)).unwrap_or(0);
+    Usage { wall_ms: attempt.reserved.wall_ms.min(passed), ..attempt.reserved }
+}
+
+/// The process that carried these attempts is gone: each is charged in full and does not count as a try, but a step that keeps
+/// losing its process is not started for ever.
+pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refusal> {
+    let live: Vec<Attempt> = d.run.live_attempts().filter(|a| attempts.contains(&a.id)).cloned().collect();
+    if live.is_empty() {
+        return Err(Refusal::Repeated { what: "the loss of these attempts".to_owned() });
+    }
+    for attempt in live {
+        d.finish_start(attempt.id);
+        let charged = d.run.ledger.settle(attempt.id, Some(worst(d, &attempt)));
+        let why = "lost with its process".to_owned();
+        let ended = Ended { at: d.at, ending: Ending::Lost, why, charged, session: None, artifacts: Vec::new() };
+        finish(d, &attempt, ended);
+        match attempt.task.and_then(|t| d.run.task_mut(t)) {
+            Some(task) => {
+                task.stage = Stage::Ready;
+                task.tries = task.tries.saturating_sub(1);
+                task.losses += 1;
+            }
+            None => {
+                let tries = d.run.tries.entry(attempt.step).or_default();
+                tries.used = tries.used.saturating_sub(1);
+                tries.losses += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
+    if ended.ending != Ending::Lost {
+        match attempt.task.and_then(|t| d.run.task_mut(t)) {
+            Some(task) => task.losses = 0,
+            None => d.run.tries.entry(attempt.step).or_default().losses = 0,
+        }
+    }
+    if let Some(a) = d.run.attempts.iter_mut().find(|a| a.id == attempt.id) {
+        a.ended = Some(ended);
+    }
+}
+
+fn ending_of(report: &Report) -> Ending {
+    match report {
+        Report::Asked { .. } => Ending::Asked,
+        Report::Failed { .. } => Ending::Failed,
+        Report::Lost { .. } => Ending::Lost,
+        Report::Stopped => Ending::Stopped,
+        _ => Ending::Succeeded,
+    }
+}
+
+/// Takes the report in. `Ok(said)` = believed; `Err(why)` = it does not count, and the next try is told why.
+fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
+    match (&reported.report, attempt.step) {
+        (Report::Stopped, _) => {
+            back_to_start(d, attempt);
+            Ok("stopped".to_owned())
+        }
+        (Report::Failed { why }, _) => {
+            again(d, attempt, "attempt", why);
+            Ok(why.clone())
+        }
+        (Report::Lost { why }, _) => {
+            again(d, attempt, "attempt", &format!("the attempt was lost: {why}"));
+            Ok(why.clone())
+        }
+        (Report::Asked { question }, _) => asked(d, attempt, question),
+        (Report::Explored { notes }, Step::Explore) => {
+            d.run.notes.push(Note::new("scout", notes));
+            Ok("explored".to_owned())
+        }
+        (Report::Planned { tasks }, Step::Plan) => match plans::refuse(tasks, &d.run.settings.policy) {
+            None => {
+                plan::take(d, tasks);
+                Ok(format!("{} task{}", tasks.len(), if tasks.len() == 1 { "" } else { "s" }))
+            }
+            Some(why) => {
+                again(d, attempt, "refused", &why);
+                Err(why)
+            }
+        },
+        (Report::Developed { .. }, Step::Develop) => developed(d, attempt, &reported.report),
+        (Report::Reviewed { .. }, Step::Review) => reviewed(d, attempt, reported),
+        (_, step) => {
+            let why = format!("the report does not belong to the step {}", step.name());
+            again(d, attempt, "attempt", &why);
+            Err(why)
+        }
+    }
+}
+
+fn back_to_start(d: &mut Draft, attempt: &Attempt) {
+    if let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t)) {
+        task.stage = Stage::Ready;
+    }
+}
+
+/// The step goes to its next try, told why.
+fn again(d: &mut Draft, attempt: &Attempt, from: &str, why: &str) {
+    match attempt.task.and_then(|t| d.run.task_mut(t)) {
+        Some(task) => task.again(from, why),
+        None if attempt.step == Step::Plan => {
+            d.run.notes.retain(|n| n.from != "refused");
+            d.run.notes.push(Note::new("refused", why));
+        }
+        None => {}
+    }
+}
+
+fn asked(d: &mut Draft, attempt: &Attempt, question: &str) -> Result<String, String> {
+    let asked = d.run.attempts.iter().filter(|a| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Asked)).count();
+    if asked >= d.run.settings.policy.max_questions as usize {
+        let why = format!("it asked again after {asked} questions, the policy's most: {}", cap(question, 1024));
+        again(d, attempt, "attempt", &why);
+        return Err(why);
+    }
+    // A question is not a failure: the try is given back, and the answer starts a new attempt.
+    match attempt.task.and_then(|t| d.run.task_mut(t)) {
+        Some(task) => {
+            task.stage = Stage::Ready;
+            task.tries = task.tries.saturating_sub(1);
+        }
+        None => {
+            let tries = d.run.tries.entry(attempt.step).or_default();
+            tries.used = tries.used.saturating_sub(1);
+        }
+    }
+    d.block(BlockKind::Question { step: attempt.step, task: attempt.task }, question);
+    Ok(question.to_owned())
+}
+
+fn developed(d: &mut Draft, attempt: &Attempt, report: &Report) -> Result<String, String> {
+    let Report::Developed { head, diff, summary } = report else { return Err("no work was reported".to_owned()) };
+    let policy = d.run.settings.policy.clone();
+    let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t)) else {
+        return Err("the attempt belongs to no task".to_owned());
+    };
+    if diff.is_empty() || task.base.as_ref() == Some(head) {
+        let why = "nothing changed: the worktree is the same as the commit the attempt started from";
+        task.again("attempt", why);
+        return Err(why.to_owned());
+    }
+    if let Some(path) = policy.forbids(diff, &task.spec.paths) {
+        let why = format!("it changed {path}, which this task must not touch");
+        task.again("attempt", &why);
+        return Err(why);
+    }
+    task.head = Some(head.clone());
+    task.diff = diff.clone();
+    task.stage = Stage::Checking;
+    task.results.clear();
+    let concerns: Vec<_> = policy.concerns(diff).into_iter().filter(|c| !task.accepted.contains(c)).collect();
+    if !concerns.is_empty() {
+        let words: Vec<String> = concerns.iter().map(|c| c.words()).collect();
+        let why = format!("the work on {} ({}) needs your eyes: {}", task.id, task.spec.title, words.join("; "));
+        let subject = Subject::Diff { task: task.id, head: head.clone(), concerns };
+        d.block(BlockKind::Approval(subject), &why);
+    }
+    Ok(summary.clone())
+}
+
+fn reviewed(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
+    let Report::Reviewed { head, verdict, findings, summary } = &reported.report else {
+        return Err("no verdict was reported".to_owned());
+    };
+    if *head != d.run.head {
+        return Err(format!("it judged {}, the head is {}", head.short(), d.run.head.short()));
+    }
+    if reported.session.as_ref().is_some_and(|s| gate::is_author_session(&d.run, s)) {
+        return Err("the reviewer's session is one that wrote the change".to_owned());
+    }
+    if *verdict == Verdict::Rework && findings.is_empty() && summary.trim().is_empty() {
+        return Err("it wants rework and does not say what".to_owned());
+    }
+    let findings: Vec<Finding> = findings
+        .iter()
+        .take(Finding::MOST)
+        .map(|f| Finding { path: cap(&f.path, 512), line: f.line, text: cap(&f.text, 2048) })
+        .collect();
+    d.run.facts.review = Some(Review { attempt: attempt.id, verdict: *verdict, summary: cap(summary, 2048), findings });
+    Ok(summary.clone())
+}

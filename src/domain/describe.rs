@@ -1,0 +1,189 @@
+//! A run in words for people: the change's text, comments, questions.
+//!
+//! Invariant: text from outside is fenced or quoted; it can't close its fence, mention people or make links of its own.
+
+use super::change::FileKind;
+use super::report::Verdict;
+use super::run::{Outcome, Review, Run};
+use super::status;
+use super::task::Stage;
+
+/// Text from outside as a code block whose fence it can't close.
+pub fn fenced(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    let clean: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    format!("{fence}text\n{}\n{fence}\n", clean.trim_end())
+}
+
+/// One line of text from outside as a code span.
+pub fn inline(text: &str) -> String {
+    let clean: String = text.chars().filter(|c| !c.is_control() && *c != '`').collect();
+    format!("`{}`", clean.trim())
+}
+
+/// The plan as a list.
+pub fn plan(run: &Run) -> String {
+    let mut text = format!("plan, revision {}:\n", run.plan.revision);
+    for task in &run.tasks {
+        let needs =
+            if task.spec.needs.is_empty() { String::new() } else { format!(" (after {})", task.spec.needs.join(", ")) };
+        text.push_str(&format!("{} {}: {}{needs}\n", task.id, task.spec.name, task.spec.title));
+    }
+    text
+}
+
+/// A reviewer's findings as plain text for the next attempt.
+pub fn findings(review: &Review) -> String {
+    let mut text = format!("{}\n", review.summary);
+    for f in &review.findings {
+        let place = match (f.path.is_empty(), f.line) {
+            (true, _) => String::new(),
+            (false, 0) => format!("{}: ", f.path),
+            (false, line) => format!("{}:{line}: ", f.path),
+        };
+        text.push_str(&format!("- {place}{}\n", f.text));
+    }
+    text
+}
+
+/// The comment that tells a reviewer's verdict.
+pub fn review_comment(run: &Run, review: &Review) -> String {
+    let word = match review.verdict {
+        Verdict::Approve => "approves",
+        Verdict::Rework => "wants rework",
+    };
+    format!(
+        "The reviewer (attempt {}) {word} at {}. Round {} of {}.\n\n{}",
+        review.attempt,
+        run.head.short(),
+        run.rounds,
+        run.limits.rounds,
+        fenced(&findings(review))
+    )
+}
+
+/// What was spent on what, for a question about more of it.
+pub fn spending(run: &Run, what: &str) -> String {
+    let spent = run.ledger.spent;
+    let mut text = format!(
+        "the run is out of {what}: spent {} s of {} s, {} tokens, {} micro-USD in {} attempts\n",
+        spent.wall_ms / 1000,
+        run.limits.wall_secs,
+        spent.tokens,
+        spent.cost_micros,
+        run.attempts.len()
+    );
+    for a in run.attempts.iter().rev().take(10) {
+        if let Some(e) = &a.ended {
+            text.push_str(&format!(
+                "{} {}: {} s, {} tokens, {} micro-USD\n",
+                a.id,
+                a.step.name(),
+                e.charged.wall_ms / 1000,
+                e.charged.tokens,
+                e.charged.cost_micros
+            ));
+        }
+    }
+    text
+}
+
+/// What a person approves when approving the merge.
+pub fn merge_request(run: &Run) -> String {
+    let mut text =
+        format!("{} onto {} at {}: {}\n", run.head, run.settings.base_branch, run.base.short(), run.diff.summary());
+    for f in run.diff.files.iter().take(40) {
+        let mark = match f.kind {
+            FileKind::Added => 'A',
+            FileKind::Modified => 'M',
+            FileKind::Deleted => 'D',
+        };
+        text.push_str(&format!("{mark} {} (+{} -{})\n", f.path, f.added, f.removed));
+    }
+    if run.diff.files_total > 40 {
+        text.push_str(&format!("… and {} more\n", run.diff.files_total - 40));
+    }
+    for r in run.facts.results.iter().flatten() {
+        let tests = r.tests.map_or_else(String::new, |t| format!(", {} tests", t.run));
+        text.push_str(&format!(
+            "check {}: {} ({} ms{tests})\n",
+            r.name,
+            if r.green { "green" } else { "red" },
+            r.duration_ms
+        ));
+    }
+    if let Some(review) = &run.facts.review {
+        text.push_str(&format!("review: {}\n", review.summary));
+    }
+    for concern in run.concerns() {
+        text.push_str(&format!("look closely: {}\n", concern.words()));
+    }
+    text
+}
+
+/// The text of the change: goals, plan, artifacts, how to unblock, metadata.
+pub fn change_body(run: &Run) -> String {
+    let mut text = String::from("## Goal\n");
+    text.push_str(&fenced(&run.goal.text));
+    text.push_str(&format!("\nAsked by {}.\n\n## Plan\n", inline(run.goal.asked_by.as_str())));
+    for task in &run.tasks {
+        let mark = if task.stage == Stage::Integrated { 'x' } else { ' ' };
+        text.push_str(&format!(
+            "- [{mark}] {} {} — {}, {} tries\n",
+            task.id,
+            inline(&task.spec.title),
+            status::of_task(run, task).word(),
+            task.tries
+        ));
+    }
+    text.push_str(&format!(
+        "\n## Artifacts\n- branch: {}\n- head: {}\n- base: {} at {}\n- diff: {}\n",
+        inline(&run.settings.branch),
+        run.head,
+        inline(&run.settings.base_branch),
+        run.base,
+        run.diff.summary()
+    ));
+    for r in run.facts.results.iter().flatten() {
+        text.push_str(&format!("- check {}: {}\n", inline(&r.name), if r.green { "green" } else { "red" }));
+    }
+    let id = run.id.short();
+    text.push_str(&format!(
+        "\n## How to unblock\n- see what it waits for: `skep show {id}`\n- approve the merge: `skep approve {id}`, or approve \
+         this change at its head\n- answer a question: `skep unblock {id} --answer \"…\"`, or comment `UNBLOCK #<block>` here\n\
+         - stop it: `skep cancel {id}`\n"
+    ));
+    text.push_str(&format!(
+        "\n## Metadata\n- run: `{}`\n- project: `{}`\n- round: {} of {}\n- attempts: {}\n- spent: {} s, {} tokens, {} micro-USD\n",
+        run.id,
+        run.project,
+        run.rounds,
+        run.limits.rounds,
+        run.attempts.len(),
+        run.ledger.spent.wall_ms / 1000,
+        run.ledger.spent.tokens,
+        run.ledger.spent.cost_micros
+    ));
+    text
+}
+
+/// The last word on the change.
+pub fn result(run: &Run) -> String {
+    let spent = run.ledger.spent;
+    let end = match &run.outcome {
+        Some(Outcome::Delivered { sha }) => format!("Delivered: {sha} is on {}.", inline(&run.settings.base_branch)),
+        Some(Outcome::Cancelled { why }) => format!("Cancelled {}.", inline(why)),
+        Some(Outcome::Failed { why }) => format!("Not delivered, {}.", inline(why)),
+        None => "Not over.".to_owned(),
+    };
+    format!(
+        "{end}\n\n{} tasks, {} attempts, {} rounds of rework; {} s, {} tokens, {} micro-USD.\n",
+        run.tasks.len(),
+        run.attempts.len(),
+        run.rounds,
+        spent.wall_ms / 1000,
+        spent.tokens,
+        spent.cost_micros
+    )
+}

@@ -1,0 +1,277 @@
+//! What REST shows: the same shapes are read back by the command line. Status words are M4's.
+
+use crate::domain::escalation::{self, Escalation};
+use crate::domain::gate::Gate;
+use crate::domain::status;
+use crate::domain::{
+    At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy, Raise, Role, Run, Usage,
+    gate,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A run in full.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunView {
+    /// Its id, 32 hex digits.
+    pub id: String,
+    /// Its short id, accepted everywhere.
+    pub short: String,
+    /// Its project.
+    pub project: String,
+    /// What was asked.
+    pub goal: Goal,
+    /// Its status word (M4).
+    pub status: String,
+    /// Its phase.
+    pub phase: String,
+    /// Events so far; also the ETag.
+    pub seq: u64,
+    /// When it was opened.
+    pub opened_at: At,
+    /// Who paused it.
+    pub paused_by: Option<String>,
+    /// The plan's revision; 0 = none yet.
+    pub plan_revision: u32,
+    /// Its tasks in plan order (M4's steps).
+    pub tasks: Vec<TaskView>,
+    /// Every attempt.
+    pub attempts: Vec<Attempt>,
+    /// Every gate before landing.
+    pub gates: Vec<GateView>,
+    /// What it waits for from people.
+    pub escalations: Vec<Escalation>,
+    /// Spent, set aside and allowed.
+    pub budget: BudgetView,
+    /// Rounds of rework so far.
+    pub rounds: u32,
+    /// The branch it lands on.
+    pub base_branch: String,
+    /// The base it sits on.
+    pub base: String,
+    /// Its own branch.
+    pub branch: String,
+    /// The head of its branch.
+    pub head: String,
+    /// From base to head.
+    pub diff: DiffStat,
+    /// The repository.
+    pub repo: String,
+    /// Its checks.
+    pub checks: Vec<CheckSpec>,
+    /// What the checks found at the head.
+    pub results: Vec<CheckResult>,
+    /// The change's number, once it is open.
+    pub change: Option<u64>,
+    /// Where to look at the change.
+    pub change_url: Option<String>,
+    /// Engines by role.
+    pub engines: BTreeMap<Role, EngineSpec>,
+    /// Acts under way, by name.
+    pub doing: Vec<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// The trace it belongs to (W3C trace id, 32 hex digits).
+    pub trace_id: Option<String>,
+}
+
+/// A task of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskView {
+    /// `t1`.
+    pub id: String,
+    /// Its name in the plan.
+    pub name: String,
+    /// One line.
+    pub title: String,
+    /// What is to be done.
+    pub text: String,
+    /// Names of the tasks it needs.
+    pub needs: Vec<String>,
+    /// Why there is such a task (`plan`, `review`, …).
+    pub origin: String,
+    /// Its status word (M4).
+    pub status: String,
+    /// Its stage.
+    pub stage: String,
+    /// Tries used.
+    pub tries: u32,
+    /// Tries allowed.
+    pub tries_allowed: u32,
+    /// Its commit.
+    pub head: Option<String>,
+    /// Its diff.
+    pub diff: DiffStat,
+    /// What the checks found last.
+    pub results: Vec<CheckResult>,
+}
+
+/// A gate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GateView {
+    /// Its name.
+    pub name: String,
+    /// Whether the way is free.
+    #[serde(flatten)]
+    pub gate: Gate,
+}
+
+/// Money, tokens, time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BudgetView {
+    /// Settled.
+    pub spent: Usage,
+    /// Set aside for live attempts.
+    pub reserved: Usage,
+    /// Allowed.
+    pub limits: Limits,
+}
+
+impl RunView {
+    /// The view of a run.
+    pub fn of(run: &Run) -> RunView {
+        let reserved = run.ledger.reserved.values().fold(Usage::default(), |sum, r| sum.plus(*r));
+        RunView {
+            id: run.id.to_string(),
+            short: run.id.short(),
+            project: run.project.to_string(),
+            goal: run.goal.clone(),
+            status: status::of_run(run).word().to_owned(),
+            phase: run.phase.name().to_owned(),
+            seq: run.seq,
+            opened_at: run.opened_at,
+            paused_by: run.paused.as_ref().map(ToString::to_string),
+            plan_revision: run.plan.revision,
+            tasks: run.tasks.iter().map(|t| TaskView::of(run, t)).collect(),
+            attempts: run.attempts.clone(),
+            gates: gate::all(run).into_iter().map(|(name, gate)| GateView { name: name.to_owned(), gate }).collect(),
+            escalations: run.blocks.iter().map(|b| escalation::of(run, b)).collect(),
+            budget: BudgetView { spent: run.ledger.spent, reserved, limits: run.limits },
+            rounds: run.rounds,
+            base_branch: run.settings.base_branch.clone(),
+            base: run.base.to_string(),
+            branch: run.settings.branch.clone(),
+            head: run.head.to_string(),
+            diff: run.diff.clone(),
+            repo: run.settings.origin.clone(),
+            checks: run.settings.checks.clone(),
+            results: run.facts.results.clone().unwrap_or_default(),
+            change: run.change.as_ref().map(|c| c.number.0),
+            change_url: run.change.as_ref().map(|c| c.url.clone()),
+            engines: run.settings.engines.clone(),
+            doing: run.pending.values().map(|t| t.name().to_owned()).collect(),
+            outcome: run.outcome.clone(),
+            trace_id: run.traceparent.as_ref().and_then(|t| t.split('-').nth(1).map(str::to_owned)),
+        }
+    }
+}
+
+impl TaskView {
+    fn of(run: &Run, task: &crate::domain::Task) -> TaskView {
+        TaskView {
+            id: task.id.to_string(),
+            name: task.spec.name.clone(),
+            title: task.spec.title.clone(),
+            text: task.spec.text.clone(),
+            needs: task.spec.needs.clone(),
+            origin: task.origin.name().to_owned(),
+            status: status::of_task(run, task).word().to_owned(),
+            stage: task.stage.name().to_owned(),
+            tries: task.tries,
+            tries_allowed: task.tries_allowed,
+            head: task.head.as_ref().map(ToString::to_string),
+            diff: task.diff.clone(),
+            results: task.results.clone(),
+        }
+    }
+}
+
+/// A request for a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewRun {
+    /// A project by name; or else `repo`.
+    pub project: Option<String>,
+    /// A repository (absolute path or URL): becomes a project the first time.
+    pub repo: Option<String>,
+    /// What should be different when the run is done.
+    pub goal: String,
+    /// The branch to land on.
+    pub base: Option<String>,
+    /// Engines by role, `KIND[:ARG]`, over the project's.
+    pub engines: BTreeMap<Role, String>,
+    /// Check commands, instead of the project's.
+    pub checks: Vec<String>,
+    /// Whether an open run of the same project and goal is carried on instead of a second one opened.
+    pub carry_on: bool,
+}
+
+/// A project to add.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewProject {
+    /// Its name; made from the repository's when left out.
+    pub name: Option<String>,
+    /// The repository.
+    pub repo: String,
+    /// The branch changes land on; the repository's default when left out.
+    pub base: Option<String>,
+    /// Check commands; detected when left out.
+    pub checks: Vec<String>,
+    /// Engines by role, `KIND[:ARG]`.
+    pub engines: BTreeMap<Role, String>,
+    /// Its policy; the configured one when left out.
+    pub policy: Option<Policy>,
+    /// Whether a project of that name is replaced.
+    pub replace: bool,
+}
+
+/// What a person says to a run. `block` names the block answered (`b1`); the oldest open one when left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Say {
+    /// Which block.
+    pub block: Option<String>,
+    /// For `approve`: declined instead of approved. For `unblock`: the run ends undelivered.
+    pub no: bool,
+    /// For `unblock`: this task is given up.
+    pub skip: bool,
+    /// The answer, the hint, or the reason.
+    pub text: Option<String>,
+    /// More budget.
+    pub more: Option<Raise>,
+}
+
+/// An RFC 9457 problem.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// A URI for the kind of problem: `urn:skep:problem:<code>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, to what, why.
+    pub detail: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fix: String,
+    /// The stable code.
+    pub code: String,
+}
+
+/// What the service tells about itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok` or what is wrong.
+    pub status: String,
+    /// The program's version.
+    pub version: String,
+    /// Runs alive now.
+    pub live: u64,
+    /// Whether the store answers.
+    pub store: bool,
+    /// The level of isolation of commands.
+    pub sandbox: String,
+}

@@ -1,0 +1,159 @@
+//! Logs and traces: where they go, and that what goes there is clean and leaves in time.
+//!
+//! Invariant: nothing is sent anywhere unless `telemetry.otlp_endpoint` is set.
+
+mod clean;
+mod lines;
+mod trace_context;
+
+pub use clean::{escape, is_unsafe_to_print, redact};
+pub use trace_context::{NotATraceparent, TraceContext};
+
+use crate::config::{LogFormat, Telemetry};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
+use std::io::IsTerminal;
+use std::time::Duration;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// Another subscriber is in place.
+    #[error("logging is already set up in this process")]
+    Twice,
+    /// The exporter could not be made.
+    #[error("traces can't be sent to telemetry.otlp_endpoint: {0}")]
+    Exporter(String),
+}
+
+/// Keeps the exporter alive; dropping it sends what is left, waiting no longer than `telemetry.flush_timeout`.
+#[must_use = "dropping it at once ends the export of traces"]
+#[derive(Debug)]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+    limit: Duration,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = self.provider.take() {
+            // Nothing is lost but traces, and there is nobody left to tell.
+            let _ = provider.shutdown_with_timeout(self.limit);
+        }
+    }
+}
+
+/// Installs the cryptography that TLS uses. Must run before any HTTP client is made.
+pub fn install_crypto() {
+    // Fails only when one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Sets logging and tracing up for this process. Log lines go to stderr; stdout belongs to results.
+pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
+    let provider = match &settings.otlp_endpoint {
+        None => None,
+        Some(endpoint) => Some(provider(otlp(endpoint, settings)?)),
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let json = match settings.log_format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal,
+    };
+    let logs = logs(&settings.log_level, json, terminal && std::env::var_os("NO_COLOR").is_none(), std::io::stderr);
+    let traces = provider.as_ref().map(traces);
+    let all = tracing_subscriber::registry().with(traces).with(logs);
+    tracing::subscriber::set_global_default(all).map_err(|_| TelemetryError::Twice)?;
+    Ok(Guard { provider, limit: settings.flush_timeout })
+}
+
+/// The layer that writes log lines. Public for tests.
+pub fn logs<S, W>(level: &str, json: bool, colour: bool, writer: W) -> impl Layer<S> + use<S, W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // Statement logs and connection chatter are asked for by name or not at all; what is written later wins.
+    let quiet = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,\
+                 rustls=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn,ractor=warn";
+    let filter = match level {
+        "off" | "error" => EnvFilter::new(level),
+        _ => EnvFilter::new(format!("{quiet},{level}")),
+    };
+    tracing_subscriber::fmt::layer()
+        .fmt_fields(lines::SpanFields)
+        .event_format(lines::Lines { json })
+        .with_ansi(colour)
+        .with_writer(writer)
+        .with_filter(filter)
+}
+
+/// The layer that turns spans into traces. Public for tests.
+///
+/// ractor holds one span open per actor for the actor's whole life; exported, it would be one endless trace that
+/// swallows everything, so it is left out, and so is the chatter of the exporter's own HTTP client.
+pub fn traces<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let wanted = Targets::new().with_default(LevelFilter::INFO).with_targets(
+        ["ractor", "opentelemetry", "opentelemetry_sdk", "opentelemetry-otlp", "hyper", "hyper_util", "h2", "reqwest"]
+            .map(|target| (target, LevelFilter::OFF)),
+    );
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("skep"))
+        // Source places and threads on every span cost more than they tell.
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(wanted)
+}
+
+/// A provider that hands spans to `exporter` in batches. Public for tests.
+pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
+    let resource = Resource::builder_empty()
+        .with_service_name("skep")
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build()
+}
+
+/// The OTLP exporter over HTTP: no redirects (headers may hold a token), no proxy (a collector is near).
+pub fn otlp(endpoint: &str, settings: &Telemetry) -> Result<opentelemetry_otlp::SpanExporter, TelemetryError> {
+    install_crypto();
+    let limit = settings.flush_timeout.max(Duration::from_secs(1));
+    let build = move || {
+        reqwest::blocking::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(limit)
+            .timeout(limit)
+            .build()
+    };
+    // A blocking client makes a runtime of its own, which panics inside another one: make it on a thread.
+    let client = std::thread::spawn(build)
+        .join()
+        .map_err(|_| TelemetryError::Exporter("the HTTP client could not be made".into()))?
+        .map_err(|e| TelemetryError::Exporter(e.to_string()))?;
+    let headers = settings.otlp_headers.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect();
+    opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .with_timeout(limit)
+        .with_headers(headers)
+        .build()
+        .map_err(|e| TelemetryError::Exporter(redact(&e.to_string()).into_owned()))
+}

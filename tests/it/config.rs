@@ -1,0 +1,334 @@
+//! Configuration: the reference is true and complete, and bad input is refused with its key and its fix.
+
+use proptest::prelude::*;
+use skep::config::{self, Config, Database, Problems, REFERENCE, Sources};
+use skep::domain::Role;
+use std::ffi::OsString;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+fn sources(dir: &Path, file: &str, env: &[(&str, &str)]) -> Sources {
+    std::fs::write(dir.join("skep.toml"), file).unwrap();
+    let profile = env.iter().find(|(k, _)| *k == "SKEP_PROFILE").map(|(_, v)| (*v).to_owned());
+    let env = env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect();
+    Sources { data_dir: dir.to_owned(), file: None, profile, env }
+}
+
+fn load(file: &str, env: &[(&str, &str)]) -> Result<config::Loaded, Problems> {
+    let dir = tempfile::tempdir().unwrap();
+    config::load(&sources(dir.path(), file, env))
+}
+
+#[test]
+fn the_reference_is_exactly_the_default() {
+    let empty = tempfile::tempdir().unwrap();
+    let of_nothing = Sources { data_dir: empty.path().to_owned(), ..Sources::default() };
+    assert_eq!(config::load(&of_nothing).unwrap().config, Config::default());
+    // The reference, handed in as a person's own file, is accepted and changes nothing.
+    assert_eq!(load(REFERENCE, &[]).unwrap().config, Config::default());
+}
+
+#[test]
+fn every_key_of_the_reference_has_a_comment_and_is_explained() {
+    let mut table = String::new();
+    let mut keys = Vec::new();
+    let mut before = "";
+    for line in REFERENCE.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            table = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            if !key.starts_with('#') && !key.starts_with(' ') {
+                assert!(before.starts_with("# ") && before.len() > 8, "{table}.{key} has no comment");
+                keys.push(format!("{table}.{key}"));
+            }
+        }
+        before = line;
+    }
+    let loaded = load("", &[]).unwrap();
+    let mut explained: Vec<String> = loaded.explain().iter().map(|e| e.key.to_owned()).collect();
+    explained.sort();
+    keys.sort();
+    assert_eq!(explained, keys);
+    assert!(keys.len() > 60, "{}", keys.len());
+    assert!(loaded.explain().iter().all(|e| e.source == "default"));
+}
+
+#[test]
+fn later_layers_win_and_every_value_knows_its_source() {
+    let file = "[runs]\nmax_live_runs = 3\nlease_ttl = \"1m\"\n[limits]\ncost = \"5.00 USD\"\n\
+                [profile.night.runs]\nmax_live_runs = 20\n[engines]\ndev = \"command: ./fix it\"";
+    let env = [
+        ("SKEP_PROFILE", "night"),
+        ("SKEP_RUNS__LEASE_TTL", "45s"),
+        ("SKEP_POLICY__EXPLORE", "true"),
+        ("SKEP_POLICY__ALLOWED", "src/**, docs/**"),
+        ("SKEP_LIMITS__TOKENS", "200000"),
+        ("SKEP_TEST_DATABASE_URL", "left alone"),
+        ("SKEP_PORT_7377_TCP", "left alone"),
+    ];
+    let loaded = load(file, &env).unwrap();
+    let c = &loaded.config;
+    assert_eq!((c.runs.max_live_runs, c.runs.lease_ttl.as_secs()), (20, 45));
+    assert_eq!((c.policy.limits.cost_micros, c.policy.limits.tokens), (Some(5_000_000), Some(200_000)));
+    assert_eq!((c.policy.explore, c.policy.allowed.len()), (true, 2));
+    assert_eq!(c.engines.0[&Role::Dev].arg, "./fix it");
+    let source = |key| loaded.explain().iter().find(|e| e.key == key).unwrap().source.clone();
+    assert!(source("runs.max_live_runs").starts_with("profile night of file /"), "{}", source("runs.max_live_runs"));
+    assert_eq!(source("runs.lease_ttl"), "environment variable SKEP_RUNS__LEASE_TTL");
+    assert!(source("limits.cost").starts_with("file /"));
+    assert_eq!(source("limits.rounds"), "default");
+}
+
+/// A file, variables, the key that must be named, and a part of the fix that must be told.
+type Bad = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
+const BAD: &[Bad] = &[
+    ("[runs]\nmax_live_run = 3", &[], "runs.max_live_run", "did you mean runs.max_live_runs?"),
+    ("max_live_runs = 3", &[], "max_live_runs", "did you mean runs.max_live_runs?"),
+    ("[run]\nmax_live_runs = 3", &[], "run", "runs."),
+    ("[runs]\nLease-TTL = \"30s\"", &[], "runs.Lease-TTL", "did you mean runs.lease_ttl?"),
+    ("[zzzzqqqq]\nxxxxx = 3", &[], "zzzzqqqq", "config/default.toml lists every key"),
+    ("[store]\npassword = \"hunter2\"", &[], "store.password", "*_file"),
+    ("[runs]\nlease_ttl = 30", &[], "runs.lease_ttl", "write \"30s\""),
+    ("[runs]\nlease_ttl = \"30\"", &[], "runs.lease_ttl", "write \"30s\""),
+    ("[runs]\nlease_ttl = 1.5", &[], "runs.lease_ttl", "write \"1.5s\""),
+    ("[runs]\nlease_ttl = \"30 parsecs\"", &[], "runs.lease_ttl", "a number and a unit"),
+    ("[runs]\nlease_ttl = \"\"", &[], "runs.lease_ttl", "such as \"30s\""),
+    ("[runs]\nlease_ttl = \"1ms\"", &[], "runs.lease_ttl", "from \"3s\" to \"1h\""),
+    ("[runs]\nlease_ttl = \"-5s\"", &[], "runs.lease_ttl", "a number and a unit"),
+    ("[runs]\nlease_ttl = \"900years\"", &[], "runs.lease_ttl", "a shorter duration"),
+    ("[runs]\nlease_ttl = true", &[], "runs.lease_ttl", "such as \"30s\""),
+    ("[runs]\nlease_ttl = 2026-01-01", &[], "runs.lease_ttl", "such as \"30s\""),
+    ("[runs]\nlease_ttl = nan", &[], "runs.lease_ttl", "number and a unit"),
+    ("[runs]\nretry_wait = \"10m\"", &[], "runs.retry_wait_max", "at least as long"),
+    ("[runs]\nmax_live_runs = 0", &[], "runs.max_live_runs", "from 1 to 1000"),
+    ("[runs]\nmax_live_runs = -1", &[], "runs.max_live_runs", "from 1 to 1000"),
+    ("[runs]\nmax_live_runs = 99999999999", &[], "runs.max_live_runs", "from 1 to 1000"),
+    ("[runs]\nmax_live_runs = 1.5", &[], "runs.max_live_runs", "a whole number"),
+    ("[runs]\nmax_live_runs = \"10\"", &[], "runs.max_live_runs", "without quotes"),
+    ("[runs]\nmax_live_runs = [10]", &[], "runs.max_live_runs", "a whole number"),
+    ("[runs.max_live_runs]\nx = 1", &[], "runs.max_live_runs", "a whole number"),
+    ("runs = 5", &[], "runs", "write [runs]"),
+    ("[limits]\ncost = 5", &[], "limits.cost", "write \"5 USD\""),
+    ("[limits]\ncost = \"5\"", &[], "limits.cost", "write \"5 USD\""),
+    ("[limits]\ncost = \"5 EUR\"", &[], "limits.cost", "as USD"),
+    ("[limits]\ncost = \"$5\"", &[], "limits.cost", "\"5.00 USD\""),
+    ("[limits]\ncost = \"-5 USD\"", &[], "limits.cost", "\"5.00 USD\""),
+    ("[limits]\ntokens = \"many\"", &[], "limits.tokens", "or \"unlimited\""),
+    ("[limits]\ntokens = 0", &[], "limits.tokens", "from 1"),
+    ("[limits]\nwall = \"1500ms\"", &[], "limits.wall", "\"30s\""),
+    ("[steps.develop]\ntries = 0", &[], "steps.develop.tries", "from 1 to 100"),
+    ("[steps.develp]\ntries = 1", &[], "steps.develp", "config/default.toml lists every key"),
+    ("[steps.plan]\nwall = 120", &[], "steps.plan.wall", "write \"120s\""),
+    ("[checks]\noutput_limit = 10", &[], "checks.output_limit", "write \"10 MB\""),
+    ("[checks]\noutput_limit = \"10 apples\"", &[], "checks.output_limit", "such as \"10 MB\""),
+    ("[policy]\nexplore = \"yes\"", &[], "policy.explore", "true or false"),
+    ("[policy]\nprotected = \"a/**\"", &[], "policy.protected", "a list of texts"),
+    ("[policy]\nprotected = [1]", &[], "policy.protected", "a list of texts"),
+    ("[policy]\nforbidden = [\"a[\"]", &[], "policy.forbidden", "\"docs/**\""),
+    ("[server]\nlisten = \"localhost\"", &[], "server.listen", "\"127.0.0.1:7377\""),
+    ("[server]\nlisten = 7377", &[], "server.listen", "in quotes"),
+    ("[server]\nlisten = \"0.0.0.0:7377\"", &[], "server.listen", "server.trusted_proxy"),
+    ("[server]\ntrusted_proxy = \"nginx\"", &[], "server.trusted_proxy", "\"10.0.0.5\""),
+    ("[server]\ntoken_file = \"~/token\"", &[], "server.token_file", "starting with /"),
+    ("[server]\nallowed_hosts = [\"http://a\"]", &[], "server.allowed_hosts", "\"skep.example.org\""),
+    ("[store]\nurl = \"postgres://skep:hunter2@db/skep\"", &[], "store.url", "store.url_file"),
+    ("[store]\nurl = \"postgres://db/skep?password=hunter2\"", &[], "store.url", "store.url_file"),
+    ("[store]\nurl = \"mysql://db/skep\"", &[], "store.url", "\"postgres://user@host/name\""),
+    ("[store]\nurl = \"sqlite::memory:\"", &[], "store.url", "name a file"),
+    ("[store]\nurl = \"sqlite:skep.db\"", &[], "store.url", "the whole path"),
+    ("[store]\nurl_file = \"/nowhere/at/all\"", &[], "store.url_file", "this user can read"),
+    ("[store]\nurl_file = \"/dev/null\"", &[], "store.url_file", "this user can read"),
+    ("[store]\nurl_env = \"NOT_SET_HERE\"", &[], "store.url_env", "set that variable"),
+    ("[store]\nurl_env = \"postgres://a\"", &[], "store.url_env", "the name only"),
+    ("[store]\nurl_env = \"U\"", &[("U", "mysql://hunter2")], "store.url_env", "\"sqlite:/path\""),
+    ("[store]\nurl_env = \"U\"\nurl = \"sqlite:/a\"", &[("U", "sqlite:/b")], "store.url_env", "keep one"),
+    ("[engines]\ndev = \"comand: x\"", &[], "engines.dev", "did you mean \"command\"?"),
+    ("[engines]\ndev = \"direct\"", &[], "engines.dev", "\"command: <command line>\""),
+    ("[engines]\ndev = \"command\"", &[], "engines.dev", "\"command: <command line>\""),
+    ("[engines]\nreviewer = \"direct: x\"", &[], "engines.reviewer", "write \"direct\""),
+    ("[git]\nauthor_name = \"a <b>\"", &[], "git.author_name", "\"Skep\""),
+    ("[git]\nauthor_email = \"skep\"", &[], "git.author_email", "\"skep@example.org\""),
+    ("[git]\nbranch_prefix = \"-x\"", &[], "git.branch_prefix", "such as \"skep\""),
+    ("[git]\nbranch_prefix = \"a..b\"", &[], "git.branch_prefix", "such as \"skep\""),
+    ("[telemetry]\notlp_endpoint = \"localhost:4318\"", &[], "telemetry.otlp_endpoint", "\"http://127.0.0.1:4318\""),
+    ("[telemetry]\notlp_endpoint = \"http://u:p@h\"", &[], "telemetry.otlp_endpoint", "otlp_headers_file"),
+    ("[telemetry]\notlp_endpoint = \"http://h/v1/traces\"", &[], "telemetry.otlp_endpoint", "leave it out"),
+    ("[telemetry]\notlp_headers_env = \"H\"", &[("H", "hunter2")], "telemetry.otlp_headers_env", "\"name: value\""),
+    ("[telemetry]\nlog_format = \"xml\"", &[], "telemetry.log_format", "\"json\""),
+    ("[telemetry]\nlog_level = \"verbose\"", &[], "telemetry.log_level", "\"debug\""),
+    ("[telemetry]\nlog_level = \"skep=loud\"", &[], "telemetry.log_level", "\"debug\""),
+    ("profile = 1", &[], "profile", "write [profile]"),
+    ("[profile]\nnight = 1", &[], "profile.night", "write [profile.night]"),
+    ("[profile.night.runs]\nlease_ttl = 30", &[], "runs.lease_ttl", "write \"30s\""),
+    ("[profile.day]", &[("SKEP_PROFILE", "night")], "profile.night", "use one of: day"),
+    ("", &[("SKEP_PROFILE", "night")], "profile.night", "add the table"),
+    ("", &[("SKEP_RUNS__LEASE_TTL", "30")], "runs.lease_ttl", "write \"30s\""),
+    ("", &[("SKEP_RUNS__MAX_LIVE_RUNS", "ten")], "runs.max_live_runs", "a whole number"),
+    ("", &[("SKEP_RUNS__MAX_LIVE_RUN", "10")], "runs.max_live_run", "did you mean SKEP_RUNS__MAX_LIVE_RUNS?"),
+    ("", &[("SKEP_RUNS_LEASE_TTL", "30s")], "SKEP_RUNS_LEASE_TTL", "use SKEP_RUNS__LEASE_TTL"),
+    ("", &[("SKEP_RUNS__", "30s")], "SKEP_RUNS__", "SKEP_<TABLE>__<KEY>"),
+    ("", &[("SKEP_RUNS", "30s")], "SKEP_RUNS", "SKEP_<TABLE>__<KEY>"),
+    ("[runs", &[], "skep.toml", "mend that line"),
+    ("[runs]\nlease_ttl = hunter2", &[], "skep.toml", "mend that line"),
+    ("[runs]\nlease_ttl = \"3s\"\nlease_ttl = \"4s\"", &[], "skep.toml", "nothing twice"),
+];
+
+#[test]
+fn every_bad_configuration_gets_one_clear_error() {
+    for (file, env, key, fix) in BAD {
+        let problems = load(file, env).expect_err(file).0;
+        assert_eq!(problems.len(), 1, "{file:?} {env:?}: {problems:?}");
+        let p = &problems[0];
+        assert!(p.at == *key || p.at.ends_with(&format!("/{key}")), "{file:?} {env:?}: {p}");
+        assert!(p.fix.contains(fix), "{file:?} {env:?}: {p}");
+        assert!(!p.why.is_empty() && !p.source.is_empty(), "{p:?}");
+        assert!(!p.to_string().contains("hunter2") && !p.to_string().contains('\n'), "{p}");
+    }
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    let file = "[runs]\nlease_ttl = 30\nmax_live_runs = 0\nnope_nope = 1\n[limits]\ncost = 5";
+    let told = load(file, &[("SKEP_CHECKS__LIMIT", "9")]).unwrap_err().to_string();
+    assert!(told.starts_with("the configuration has 5 problems:"), "{told}");
+    for key in ["runs.lease_ttl", "runs.max_live_runs", "runs.nope_nope", "limits.cost", "checks.limit"] {
+        assert!(told.contains(key), "{key} in {told}");
+    }
+    assert!(told.contains("(environment variable SKEP_CHECKS__LIMIT, text): a duration needs a unit"), "{told}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("latin"), [0x61, 0xff, 0xfe]).unwrap();
+    std::fs::write(at("huge"), vec![b'#'; 2 << 20]).unwrap();
+    symlink(at("loop"), at("loop")).unwrap();
+    for (name, why) in [
+        ("missing", "does not exist"),
+        ("", "is a directory"),
+        ("latin", "is not UTF-8"),
+        ("huge", "larger than 1 MiB"),
+        ("loop", "can't be read"),
+    ] {
+        let sources = Sources { data_dir: dir.path().into(), file: Some(at(name)), ..Sources::default() };
+        let told = config::load(&sources).unwrap_err();
+        assert!(told.0.len() == 1 && told.0[0].why.contains(why), "{name}: {told}");
+    }
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_and_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("url");
+    std::fs::write(&file, "postgres://skep:hunter2@db/skep\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let text = format!("[store]\nurl_file = {:?}\n[engines]\ndev = \"command: x https://u:hunter2@h\"", file);
+    let loaded = load(&text, &[]).unwrap();
+    let Database::Url(url) = &loaded.config.store.database else { panic!("no URL") };
+    assert_eq!(url.expose(), "postgres://skep:hunter2@db/skep");
+    assert!(!format!("{:?}", loaded.explain()).contains("hunter2"));
+    assert!(!format!("{:?}", loaded.config.store).contains("hunter2"));
+
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let told = load(&text, &[]).unwrap_err();
+    assert!(told.0[0].fix.contains("chmod 600"), "{told}");
+}
+
+#[test]
+fn the_default_database_lies_in_the_data_directory() {
+    let url = Database::InDataDir.url(Path::new("/a b/100%?/x"));
+    assert_eq!(url.expose(), "sqlite:/a b/100%25%3F/x/skep.db?mode=rwc");
+}
+
+#[test]
+fn the_data_directory_is_made_private_and_bad_ones_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = dir.path().join("a/b");
+    config::prepare_data_dir(&new).unwrap();
+    assert_eq!(std::fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(std::fs::read_dir(&new).unwrap().count(), 0, "the probe is gone");
+    config::prepare_data_dir(&new).unwrap();
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = |path: &Path| config::prepare_data_dir(path).unwrap_err().to_string();
+    assert!(refused(&file).contains("is not a directory"));
+    assert!(refused(&file.join("below")).contains("not a directory"));
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(refused(&new).contains("chmod 700"));
+    assert!(refused(Path::new("/proc/skep")).contains("data directory"));
+    assert!(config::network_file_system(dir.path()).is_none());
+
+    let home = |xdg: Option<&str>, home: Option<&str>| {
+        config::default_data_dir(xdg.map(OsString::from), home.map(OsString::from))
+    };
+    assert_eq!(home(Some("/x"), Some("/h")).unwrap(), Path::new("/x/skep"));
+    assert_eq!(home(Some("relative"), Some("/h")).unwrap(), Path::new("/h/.local/share/skep"));
+    assert!(home(None, None).unwrap_err().fix.contains("--data-dir"));
+}
+
+#[test]
+fn reading_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources = Sources { data_dir: dir.path().join("not/there"), ..Sources::default() };
+    config::load(&sources).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// Cuts, doubles and replaces pieces of the reference: near-valid files find more than noise.
+fn mutated() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("\"30s\"".to_owned()),
+        Just("-1".to_owned()),
+        Just("1e308".to_owned()),
+        Just("[".to_owned()),
+        Just("{a = 1}".to_owned()),
+        Just("\u{202e}\u{1b}[2J".to_owned()),
+        Just("99999999999999999999s".to_owned()),
+        "[a-z_.\\[\\]=\" \\n0-9]{0,12}",
+        any::<String>(),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), piece), 1..4).prop_map(|edits| {
+        let mut lines: Vec<String> = REFERENCE.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect();
+        for (at, how, piece) in edits {
+            let n = at.index(lines.len());
+            match how.index(5) {
+                0 => {
+                    lines.remove(n);
+                }
+                1 => lines.insert(n, piece),
+                2 => {
+                    let key = lines[n].split(" = ").next().unwrap_or_default().to_owned();
+                    lines[n] = format!("{key} = {piece}");
+                }
+                3 => lines[n] = lines[n].replacen('_', &piece, 1),
+                _ => {
+                    let cut = lines[n].char_indices().map(|(i, _)| i).nth(how.index(8)).unwrap_or(0);
+                    lines[n].insert_str(cut, &piece);
+                }
+            }
+        }
+        lines.join("\n")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(
+        std::env::var("SKEP_TEST_CONFIG_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000)
+    ))]
+
+    #[test]
+    fn no_mutated_configuration_panics_or_hides_its_key(file in mutated(), name in "[A-Z_]{0,20}", value in any::<String>()) {
+        let name = format!("SKEP_{name}");
+        let dir = tempfile::tempdir().unwrap();
+        if let Err(Problems(problems)) = config::load(&sources(dir.path(), &file, &[(&name, &value)])) {
+            prop_assert!(!problems.is_empty());
+            for p in problems {
+                prop_assert!(!p.at.is_empty() && !p.why.is_empty() && !p.fix.is_empty(), "{:?}", p);
+                prop_assert!(!p.to_string().contains(|c: char| c.is_control()), "{:?}", p);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the tests share: throw-away databases and runs to put into them.
+
+pub mod postgres;
+pub mod runs;
+pub mod stores;

@@ -1,0 +1,106 @@
+//! Runs and transitions made by hand, so that the store is tested without the rules of the product.
+
+use skep::domain::run::{Facts, SNAPSHOT_VERSION};
+use skep::domain::{
+    At, ChangeNumber, Effect, EffectKey, Event, Goal, GoalSource, Ledger, Limits, Opened, Outcome, Phase, Plan, Policy,
+    Principal, ProjectName, Run, RunId, Settings, Sha,
+};
+use skep::ports::store::{Lease, Owner, Transition};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub fn project(name: &str) -> ProjectName {
+    ProjectName::new(name).expect("a project's name")
+}
+
+pub fn owner(name: &str) -> Owner {
+    Owner(name.to_owned())
+}
+
+/// A lease nobody has given: what a run is opened with.
+pub fn no_lease(run: RunId) -> Lease {
+    Lease { run, owner: owner("intake"), epoch: 0 }
+}
+
+/// A run as it is at its opening.
+pub fn run() -> Run {
+    Run {
+        version: SNAPSHOT_VERSION,
+        id: RunId(uuid::Uuid::now_v7()),
+        project: project("demo"),
+        goal: Goal {
+            text: "Add a greeting\n\nSay hello.".to_owned(),
+            source: GoalSource::Manual,
+            asked_by: Principal::from("local:ann"),
+        },
+        settings: Settings {
+            policy: Policy::default(),
+            engines: BTreeMap::new(),
+            checks: Vec::new(),
+            base_branch: "main".to_owned(),
+            branch: "skep/greeting".to_owned(),
+            preapproved: false,
+        },
+        opened_at: At(1_000),
+        traceparent: None,
+        seq: 1,
+        phase: Phase::Queued,
+        paused: None,
+        stopping: None,
+        blocks: Vec::new(),
+        limits: Limits::default(),
+        ledger: Ledger::default(),
+        plan: Plan::default(),
+        tasks: Vec::new(),
+        attempts: Vec::new(),
+        tries: BTreeMap::new(),
+        rounds: 0,
+        last_block: 0,
+        notes: Vec::new(),
+        base: Sha::from("1111111111111111111111111111111111111111"),
+        head: Sha::from("1111111111111111111111111111111111111111"),
+        diff: Default::default(),
+        change: None,
+        facts: Facts::default(),
+        comments_seen: BTreeSet::new(),
+        pending: BTreeMap::new(),
+        outcome: None,
+    }
+}
+
+/// The opening of a run.
+pub fn opening(run: &Run, lease: Lease) -> Transition {
+    let opened = Opened {
+        id: run.id,
+        project: run.project.clone(),
+        goal: run.goal.clone(),
+        settings: run.settings.clone(),
+        base: run.base.clone(),
+        traceparent: None,
+    };
+    let event = Event::Opened(Box::new(opened));
+    Transition { lease, at: run.opened_at, event, run: Box::new(run.clone()), effects: vec![], finished: vec![] }
+}
+
+/// The next transition of a run: moves `run` on to `phase` and writes `pushes` new effects.
+pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, pushes: usize) -> Transition {
+    run.seq += 1;
+    run.phase = phase;
+    if phase == Phase::Ended {
+        run.outcome = Some(Outcome::Delivered { sha: run.head.clone() });
+    }
+    let effects: Vec<(EffectKey, Effect)> = (1..=pushes)
+        .map(|n| (EffectKey(format!("{}.{n}", run.seq)), Effect::Observe { change: ChangeNumber(n as u64) }))
+        .collect();
+    for (key, effect) in &effects {
+        run.pending.insert(key.clone(), effect.tag());
+    }
+    let event = if run.seq == 2 { Event::Admitted } else { Event::Paused { by: Principal::from("local:ann") } };
+    let at = At(1_000 + run.seq as i64);
+    Transition { lease: lease.clone(), at, event, run: Box::new(run.clone()), effects, finished: vec![] }
+}
+
+/// The next transition of a run, which finishes all its effects.
+pub fn finishing(run: &mut Run, lease: &Lease, phase: Phase) -> Transition {
+    let finished = std::mem::take(&mut run.pending).into_keys().collect();
+    Transition { finished, ..moving(run, lease, phase, 0) }
+}

@@ -1,0 +1,90 @@
+//! A store on each database for one test, with a back door that damages it.
+
+use super::postgres;
+use super::runs::{no_lease, opening, owner};
+use skep::adapters::store::{SeaStore, connect, migrate};
+use skep::domain::{Run, RunId};
+use skep::ports::store::{Lease, Store, Transition};
+use skep::ports::{PortError, PortResult};
+use std::future::Future;
+use std::sync::Arc;
+
+/// A store under test.
+pub struct Bench {
+    /// The port.
+    pub store: Arc<dyn Store>,
+    /// The adapter itself, for what is not in the port.
+    pub sea: SeaStore,
+    /// Where it is.
+    pub url: String,
+}
+
+/// Runs `test` on a fresh SQLite store.
+pub async fn on_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("sqlite://{}/skep.db", folder.path().display());
+    test(bench(url).await).await;
+}
+
+/// Runs `test` on a fresh Postgres store.
+pub async fn on_postgres<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
+    let url = postgres::database().await;
+    test(bench(url.clone()).await).await;
+    postgres::drop_database(&url).await;
+}
+
+async fn bench(url: String) -> Bench {
+    migrate(&url).await.expect("the schema");
+    let sea = connect(&url).await.expect("the store");
+    Bench { store: Arc::new(sea.clone()), sea, url }
+}
+
+impl Bench {
+    /// Whether it is on SQLite.
+    pub fn sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+
+    /// Runs a statement past the store.
+    pub async fn damage(&self, sql: &str) {
+        use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, query, sqlite::SqliteConnectOptions};
+        if !self.sqlite() {
+            return postgres::execute(&self.url, sql).await;
+        }
+        let options: SqliteConnectOptions = self.url.parse().expect("a SQLite URL");
+        let mut connection = options.connect().await.expect("a connection");
+        query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        connection.close().await.expect("closing the connection");
+    }
+
+    /// Commits one transition.
+    pub async fn commit(&self, transition: Transition) -> PortResult<()> {
+        let mut answers = self.store.commit(vec![transition]).await;
+        assert_eq!(answers.len(), 1);
+        answers.remove(0)
+    }
+
+    /// Opens a run that nobody has.
+    pub async fn open(&self, run: &Run) {
+        self.commit(opening(run, no_lease(run.id))).await.expect("opening a run");
+    }
+
+    /// Takes the lease on a run for `name`.
+    pub async fn take(&self, run: RunId, name: &str) -> Lease {
+        self.store.take(run, &owner(name), 60).await.expect("taking a run").expect("a free run").lease
+    }
+}
+
+/// The text and the fix of an error that stays until somebody changes something.
+pub fn permanent<T>(answer: PortResult<T>) -> (String, String) {
+    match answer {
+        Err(PortError::Permanent { what, fix }) => (what, fix),
+        Err(e) => panic!("{e} is not permanent"),
+        Ok(_) => panic!("it was no error"),
+    }
+}
+
+/// Whether the answer is that the lease is another's.
+pub fn fenced<T>(answer: &PortResult<T>) -> bool {
+    matches!(answer, Err(PortError::Fenced { .. }))
+}
