@@ -27,6 +27,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         run: RunId::try_from("0192f0c1aaaa7bbb8ccc0123456789ab".to_owned()).unwrap(),
         attempt: AttemptId(3),
         try_number: 1,
+        round: 1,
         step,
         engine: EngineSpec::parse("test"),
         goal: "Make it\nright".to_owned(),
@@ -394,6 +395,10 @@ async fn script_plays_the_turn_that_fits_the_order_and_nothing_else_counts() {
         verdict = "approve"
         [[turn]]
         step = "review"
+        round = 2
+        verdict = "approve"
+        [[turn]]
+        step = "review"
         verdict = "rework"
         findings = [{ path = "a", line = 3, text = "unsafe" }]
         "#,
@@ -425,6 +430,9 @@ async fn script_plays_the_turn_that_fits_the_order_and_nothing_else_counts() {
     place.patch = "+unsafe {".to_owned();
     let again = work(&spec, &review, &place).await.unwrap().result;
     assert!(matches!(again, Work::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].line == 3));
+    let later = Order { round: 2, ..review.clone() };
+    let later = work(&spec, &later, &place).await.unwrap().result;
+    assert!(matches!(later, Work::Judged { verdict: Verdict::Approve, .. }));
     assert!(
         failed(work(&spec, &order(Step::Plan, None), &place).await.unwrap().result)
             .contains("no turn for the plan step")

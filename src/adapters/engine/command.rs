@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `SKEP_STEP` | `explore`, `plan`, `develop` or `review` |
 //! | `SKEP_GOAL`, `SKEP_TASK`, `SKEP_TASK_TEXT` | the goal; the task's name and text (`develop`) |
-//! | `SKEP_RUN`, `SKEP_ATTEMPT`, `SKEP_TRY`, `SKEP_HEAD`, `SKEP_BASE` | which attempt this is, on what |
+//! | `SKEP_RUN`, `SKEP_ATTEMPT`, `SKEP_TRY`, `SKEP_ROUND`, `SKEP_HEAD`, `SKEP_BASE` | which attempt this is, on what |
 //! | `SKEP_ORDER_FILE` | the whole order as JSON |
 //! | `SKEP_NOTES_FILE` | what it is told besides, as text: red checks, findings, answers |
 //! | `SKEP_PATCH_FILE` | the patch to judge (`review`) |
@@ -128,6 +128,7 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
         ("SKEP_RUN", order.run.to_string()),
         ("SKEP_ATTEMPT", order.attempt.to_string()),
         ("SKEP_TRY", order.try_number.to_string()),
+        ("SKEP_ROUND", order.round.to_string()),
         ("SKEP_HEAD", clean(order.head.as_str())),
         ("SKEP_BASE", clean(order.base.as_str())),
         ("SKEP_GOAL", clean(&order.goal)),
