@@ -6,6 +6,7 @@ mod demo;
 mod detect;
 mod engines_contract;
 mod factory;
+mod hostile_bytes;
 mod sandbox;
 mod store_contract;
 mod support;
