@@ -1,1 +1,6 @@
 //! The one integration-test binary.
+
+mod forge_contract;
+mod git_world;
+mod hostile_git;
+mod workspace_contract;

@@ -116,8 +116,7 @@ impl Origin {
     /// How git is started on the reading side. A person named this path, so whose it is does not matter; its hooks do.
     pub(super) fn upload_pack(&self) -> Option<OsString> {
         matches!(self, Self::Local(_)).then(|| {
-            "--upload-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.alternateRefsCommand= \
-             -c uploadpack.packObjectsHook= upload-pack"
+            "--upload-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.alternateRefsCommand= upload-pack"
                 .into()
         })
     }
