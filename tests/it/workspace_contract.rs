@@ -153,7 +153,12 @@ async fn a_worktree_is_committed_as_it_is() {
     assert!(String::from_utf8_lossy(&done.patch).contains("+TWO"));
     assert!(!String::from_utf8_lossy(&done.patch).contains("do not read"));
     let modes = w.in_mirror(&["ls-tree", "-r", done.head.as_str()]);
-    assert!(modes.contains("120000") && modes.contains("100755") && !modes.contains("secret\n") && !modes.contains("target"));
+    assert!(
+        modes.contains("120000")
+            && modes.contains("100755")
+            && !modes.contains("secret\n")
+            && !modes.contains("target")
+    );
     let log = w.in_mirror(&["log", "-1", "--format=%an <%ae>|%cn|%s|%P", done.head.as_str()]);
     assert_eq!(log, format!("Skep <skep@localhost>|Skep|Do it|{base}"));
     assert_eq!(w.in_mirror(&["rev-parse", &w.task_branch(T1)]), done.head.as_str());
@@ -168,6 +173,22 @@ async fn nothing_changed_is_the_starting_point() {
     write(&dir, "target/x", "ignored");
     let done = w.commit(T1, &base).await.unwrap();
     assert_eq!((done.head, done.diff.is_empty(), done.patch.len()), (base, true, 0));
+}
+
+#[tokio::test]
+async fn an_edit_of_the_same_length_and_time_is_seen() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    let path = dir.join("README.md");
+    let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+    write(&dir, "README.md", "# A THING\n");
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+    // The index is a second older than a copy of it would be.
+    let index = w.data().join("sealed").join(w.run.to_string()).join("t1/index");
+    let file = std::fs::File::options().write(true).open(index).unwrap();
+    file.set_modified(before).unwrap();
+    assert_eq!(w.commit(T1, &base).await.unwrap().diff.summary(), "1 file, +1 -1");
 }
 
 #[tokio::test]
@@ -364,7 +385,10 @@ async fn commits_are_moved_the_same_way_each_time() {
     // A person's strange author line goes along byte for byte.
     write(&w.origin(), "p", "p");
     git(&w.origin(), &["add", "-A"]);
-    git(&w.origin(), &["commit", "-qm", "Theirs", "--author", "Zoë \"Z\" <z@x>", "--date", "2001-01-01T00:00:00 +0530"]);
+    git(
+        &w.origin(),
+        &["commit", "-qm", "Theirs", "--author", "Zoë \"Z\" <z@x>", "--date", "2001-01-01T00:00:00 +0530"],
+    );
     let theirs = w.base().await;
     let moved = clean(onto(base.clone(), theirs.clone(), one.clone()).await);
     let author = |sha: &Sha| w.in_mirror(&["log", "-1", "--format=%an|%ae|%ad|%B", sha.as_str()]);

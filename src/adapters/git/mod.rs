@@ -77,7 +77,7 @@ impl Git {
         Call {
             git: self,
             git_dir: None,
-            global: Vec::new(),
+            global: vec!["--literal-pathspecs".into()],
             args: Vec::new(),
             env: seal::environment(&self.program, &self.me),
             dir: PathBuf::from("/"),
@@ -149,6 +149,12 @@ impl Call<'_> {
         self.global.extend(origin.options());
         self.env.extend(origin.environment());
         self.limit = NET;
+        self
+    }
+    /// For the verbs that refuse literal pathspecs; their paths must start with `./` then.
+    #[must_use]
+    pub fn without_literal_paths(mut self) -> Self {
+        self.global.retain(|option| option != "--literal-pathspecs");
         self
     }
     /// What it reads.
