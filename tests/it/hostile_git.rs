@@ -102,7 +102,8 @@ async fn an_agents_own_git_configures_nothing() {
     git(w.tmp.path(), &["init", "-q", "elsewhere"]);
     write(&elsewhere, ".git/config", evil_config(&trap));
     // Its own config and hooks; a gitfile; a link; worktree config; an index full of skip-worktree.
-    let plants: Vec<Box<dyn Fn(&Path)>> = vec![
+    type Plant<'p> = Box<dyn Fn(&Path) + 'p>;
+    let plants: Vec<Plant> = vec![
         Box::new(|dir| {
             write(dir, ".git/config", evil_config(&trap));
             write(dir, ".git/more", format!("[core]\n\tfsmonitor = {trap}\n"));

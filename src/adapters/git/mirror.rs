@@ -49,7 +49,7 @@ impl Mirrors {
     }
 
     /// A call on a project's mirror.
-    pub fn call(&self, repo: &Repo) -> Call<'_> {
+    pub fn call(&self, repo: &Repo) -> Call {
         self.git.call(&self.dir(&repo.project))
     }
 
