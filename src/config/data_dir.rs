@@ -79,7 +79,9 @@ fn refused(path: &Path, what: &str, e: &std::io::Error) -> Result<(), Problem> {
     let (why, fix) = match e.kind() {
         ErrorKind::ReadOnlyFilesystem => ("the file system is read-only", "name a writable directory with --data-dir"),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ("the disk is full", "free some space, then try again"),
-        ErrorKind::PermissionDenied => ("permission denied", "let this user write there, or name another with --data-dir"),
+        ErrorKind::PermissionDenied => {
+            ("permission denied", "let this user write there, or name another with --data-dir")
+        }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
             ("a part of its path is not a directory", "name a directory with --data-dir")
         }

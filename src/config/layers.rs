@@ -120,8 +120,9 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
                 source: line.map_or("configuration file".into(), |l| format!("line {l}")),
                 found: String::new(),
                 why: "is not valid TOML".into(),
-                fix: "mend that line: keys are written `name = value`, texts in quotes, tables as [name], nothing twice"
-                    .into(),
+                fix:
+                    "mend that line: keys are written `name = value`, texts in quotes, tables as [name], nothing twice"
+                        .into(),
             });
             return Vec::new();
         }
@@ -199,9 +200,8 @@ pub(super) fn of_env(env: &[(OsString, OsString)], problems: &mut Vec<Problem>) 
             continue;
         };
         let leaf = Value::String(Tag::Default, text.to_owned());
-        let nested = path.iter().rev().fold(leaf, |inner, part| {
-            Value::Dict(Tag::Default, Dict::from([(part.clone(), inner)]))
-        });
+        let nested =
+            path.iter().rev().fold(leaf, |inner, part| Value::Dict(Tag::Default, Dict::from([(part.clone(), inner)])));
         if let Value::Dict(_, values) = nested {
             layers.push(Layer { source, texts: true, merged: true, values });
         }

@@ -71,9 +71,10 @@ fn server(r: &mut Reader, c: &mut Config) {
     });
     r.checked("server.trusted_proxy", &mut s.trusted_proxy, |t| match t {
         "" => Ok(None),
-        t => t.parse::<IpAddr>().map(Some).or_else(|_| {
-            wrong("this is not an IP address", "write the proxy's address, such as \"10.0.0.5\"")
-        }),
+        t => t
+            .parse::<IpAddr>()
+            .map(Some)
+            .or_else(|_| wrong("this is not an IP address", "write the proxy's address, such as \"10.0.0.5\"")),
     });
     r.checked("server.token_file", &mut s.token_file, path);
     r.size("server.body_limit", &mut s.body_limit);
@@ -97,7 +98,8 @@ fn path(text: &str) -> Parsed<Option<PathBuf>> {
 }
 
 fn variable_name(text: &str) -> Parsed<String> {
-    let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit());
+    let good =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit());
     match good {
         true => Ok(text.to_owned()),
         false => wrong("this is not a variable's name", "write the name only, such as \"DATABASE_URL\""),
@@ -186,7 +188,9 @@ fn database_url(text: &str) -> Parsed<String> {
             wrong("the path is not absolute", "write the whole path, such as \"sqlite:/var/lib/skep/skep.db\"")
         }
         () if rest("postgres://").or(rest("postgresql://")).is_some_and(|r| !r.is_empty()) => Ok(text.to_owned()),
-        () => wrong("only SQLite and Postgres are supported", "write \"sqlite:/path\" or \"postgres://user@host/name\""),
+        () => {
+            wrong("only SQLite and Postgres are supported", "write \"sqlite:/path\" or \"postgres://user@host/name\"")
+        }
     }
 }
 
@@ -327,7 +331,9 @@ fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String
                 "the URL holds a user or password",
                 "put an authorization header in a file and name it in telemetry.otlp_headers_file",
             ),
-            Some(rest) if rest.starts_with(['/', ':', '?', '#']) || rest.is_empty() => wrong("the host is missing", fix),
+            Some(rest) if rest.starts_with(['/', ':', '?', '#']) || rest.is_empty() => {
+                wrong("the host is missing", fix)
+            }
             Some(rest) if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c)) => {
                 wrong("it holds characters a base URL can't have", fix)
             }

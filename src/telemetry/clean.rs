@@ -65,7 +65,8 @@ fn without_url_passwords(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (head, tail) = rest.split_at(at + 3);
         out.push_str(head);
-        let end = tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '/' | '?' | '#')).unwrap_or(tail.len());
+        let end =
+            tail.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '/' | '?' | '#')).unwrap_or(tail.len());
         let (authority, after) = tail.split_at(end);
         match authority.rsplit_once('@') {
             Some((user, host)) => {

@@ -70,9 +70,7 @@ impl fmt::Display for TraceContext {
 impl FromStr for TraceContext {
     type Err = NotATraceparent;
     fn from_str(text: &str) -> Result<Self, NotATraceparent> {
-        let hex = |s: &str, len| {
-            s.len() == len && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        };
+        let hex = |s: &str, len| s.len() == len && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let mut parts = text.split('-');
         let (Some(version), Some(trace), Some(parent), Some(flags)) =
             (parts.next(), parts.next(), parts.next(), parts.next())
