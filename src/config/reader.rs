@@ -68,24 +68,18 @@ impl Reader {
         self.known.push(key);
         for layer in &self.layers {
             let Some(value) = find(&layer.values, key) else { continue };
-            if let Err(e) = parse(value, layer.texts) {
-                self.bad.insert(key);
-                let source = layer.source.clone();
-                self.problems.push(Problem {
-                    at: key.into(),
-                    source,
-                    found: kind(value).into(),
-                    why: e.why,
-                    fix: e.fix,
-                });
+            match parse(value, layer.texts) {
+                Ok(parsed) if layer.merged => *slot = parsed,
+                Ok(_) => {}
+                Err(e) => {
+                    self.bad.insert(key);
+                    let (source, found) = (layer.source.clone(), kind(value).to_owned());
+                    self.problems.push(Problem { at: key.into(), source, found, why: e.why, fix: e.fix });
+                }
             }
         }
         let Some(value) = find(&self.merged, key) else { return };
         let source = self.source(value);
-        // Only the environment gives texts for everything; reading numbers out of them twice is harmless here.
-        if let Ok(parsed) = parse(value, true) {
-            *slot = parsed;
-        }
         let value = crate::telemetry::redact(&written(value)).into_owned();
         self.entries.push(Entry { key, value, source });
     }
