@@ -286,7 +286,7 @@ fn nearest(path: &str, known: &[&'static str]) -> Option<&'static str> {
         whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(&plain), &last(k)))
     };
     let best = known.iter().map(|k| (like(k), *k)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= 0.6).then_some(best.1)
+    (best.0 >= 0.7).then_some(best.1)
 }
 
 /// A value as the file would have it.

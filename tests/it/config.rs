@@ -36,11 +36,11 @@ fn every_key_of_the_reference_has_a_comment_and_is_explained() {
     for line in REFERENCE.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             table = name.to_owned();
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            if !key.starts_with('#') && !key.starts_with(' ') {
-                assert!(before.starts_with("# ") && before.len() > 8, "{table}.{key} has no comment");
-                keys.push(format!("{table}.{key}"));
-            }
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !key.starts_with(['#', ' '])
+        {
+            assert!(before.starts_with("# ") && before.len() > 8, "{table}.{key} has no comment");
+            keys.push(format!("{table}.{key}"));
         }
         before = line;
     }
