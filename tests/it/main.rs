@@ -12,6 +12,7 @@ mod git_measure;
 mod git_world;
 mod hostile_bytes;
 mod hostile_git;
+mod otel;
 mod sandbox;
 mod store_contract;
 mod support;
