@@ -253,6 +253,17 @@ pub enum Outcome {
 }
 
 impl Run {
+    /// The most notes kept for the next manager; older ones go first.
+    pub const NOTES_MAX: usize = 12;
+
+    /// Adds a note for the next manager.
+    pub(super) fn note(&mut self, from: &str, text: &str) {
+        self.notes.push(Note::new(from, text));
+        if self.notes.len() > Self::NOTES_MAX {
+            self.notes.remove(0);
+        }
+    }
+
     /// The branch of a task.
     pub fn task_branch(&self, task: TaskId) -> String {
         task_branch(&self.settings.branch, task)

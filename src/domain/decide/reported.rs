@@ -6,7 +6,7 @@ use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
-use crate::domain::order::{Note, Step};
+use crate::domain::order::Step;
 use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{Finding, Report, Reported, Verdict};
@@ -108,7 +108,7 @@ fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String,
         }
         (Report::Asked { question }, _) => asked(d, attempt, question),
         (Report::Explored { notes }, Step::Explore) => {
-            d.run.notes.push(Note::new("scout", notes));
+            d.run.note("scout", notes);
             Ok("explored".to_owned())
         }
         (Report::Planned { tasks }, Step::Plan) => match plans::refuse(tasks, &d.run.settings.policy) {
@@ -143,7 +143,7 @@ fn again(d: &mut Draft, attempt: &Attempt, from: &str, why: &str) {
         Some(task) => task.again(from, why),
         None if attempt.step == Step::Plan => {
             d.run.notes.retain(|n| n.from != "refused");
-            d.run.notes.push(Note::new("refused", why));
+            d.run.note("refused", why);
         }
         None => {}
     }
