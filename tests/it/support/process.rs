@@ -140,6 +140,10 @@ impl Process {
 
     /// Nothing goes on: the sweep looks, then people are asked. False = nobody will do anything any more.
     fn idle(&mut self) -> Result<bool, String> {
+        if self.run.phase == Phase::Queued {
+            self.deliver(Event::Admitted)?;
+            return Ok(true);
+        }
         if let Some(change) = self.run.change.as_ref().map(|c| c.number) {
             let seen = self.world.look(change);
             if self.told.as_ref() != Some(&seen) {
