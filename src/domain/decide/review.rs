@@ -2,16 +2,23 @@
 
 use super::draft::Draft;
 use super::work;
+use crate::domain::block::BlockKind;
 use crate::domain::change::StatusState;
 use crate::domain::check::{self, Scope};
 use crate::domain::describe;
 use crate::domain::effect::Effect;
+use crate::domain::gate;
 use crate::domain::order::Step;
 use crate::domain::report::Verdict;
 use crate::domain::run::Phase;
 use crate::domain::task::Origin;
 
 pub(super) fn advance(d: &mut Draft) {
+    if !gate::diff(&d.run).is_open() {
+        // A rebase onto a base that has the same work already leaves nothing to review or to land.
+        let why = "the run's branch is the same as its base";
+        return d.block(BlockKind::NothingChanged, why);
+    }
     let head = d.run.head.clone();
     if !d.run.facts.pushed {
         d.ensure(Effect::Push { sha: head.clone(), over: d.run.overwrite.clone() });
