@@ -7,7 +7,7 @@ use crate::domain::change::StatusState;
 use crate::domain::check::{self, Scope};
 use crate::domain::describe;
 use crate::domain::effect::Effect;
-use crate::domain::gate;
+use crate::domain::gate::{self, Gate};
 use crate::domain::order::Step;
 use crate::domain::report::Verdict;
 use crate::domain::run::Phase;
@@ -40,15 +40,20 @@ pub(super) fn advance(d: &mut Draft) {
     if d.run.facts.shown.is_none() || d.run.change.is_none() {
         return show(d, true);
     }
+    if d.run.facts.review.is_some() && matches!(gate::review(&d.run), Gate::Shut(_)) && approved(d) {
+        // A later attempt wrote under the reviewer's session: the verdict counts no more, another one is needed.
+        d.run.facts.review = None;
+        d.run.facts.statuses.remove("skep/review");
+    }
     let Some(review) = d.run.facts.review.clone() else {
         if !d.run.live_attempts().any(|a| a.step == Step::Review) {
             d.start(Step::Review, None);
         }
         return;
     };
-    let approved = review.verdict == Verdict::Approve;
-    status(d, "skep/review", approved, &review.summary);
-    if approved {
+    let good = approved(d);
+    status(d, "skep/review", good, &review.summary);
+    if good {
         d.run.phase = Phase::Gating;
         return;
     }
@@ -60,6 +65,10 @@ pub(super) fn advance(d: &mut Draft) {
         let change = change.number;
         d.order(Effect::Comment { change, text });
     }
+}
+
+fn approved(d: &Draft) -> bool {
+    d.run.facts.review.as_ref().is_some_and(|r| r.verdict == Verdict::Approve)
 }
 
 /// Opens the change or brings its text up to date.
