@@ -22,7 +22,12 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     d.finish_start(id);
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     // A run that is stopping or over takes nothing in any more; the attempt is settled all the same.
-    let taken = if over { Ok("the run was stopping".to_owned()) } else { take(d, &attempt, reported) };
+    let taken = if over {
+        back_to_start(d, &attempt);
+        Ok("the run was stopping".to_owned())
+    } else {
+        take(d, &attempt, reported)
+    };
     let charged = d.run.ledger.settle(id, reported.usage);
     let (ending, why) = match taken {
         Ok(said) => (ending_of(&reported.report), said),
