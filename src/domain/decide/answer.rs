@@ -83,6 +83,11 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
         },
         BlockKind::Act { .. } => match answer {
             Answer::Yes | Answer::Text { .. } => Ok(()),
+            // The outcome is settled: what cannot be given back is left, and the run ends.
+            Answer::No { .. } if d.run.phase >= Phase::Reporting => {
+                d.run.closing.released = true;
+                Ok(())
+            }
             Answer::No { why } => Ok(give_up(d, by, why)),
             _ => not_an_answer("answer yes when it is mended, or no to end the run"),
         },

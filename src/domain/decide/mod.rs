@@ -153,7 +153,7 @@ fn advance(d: &mut Draft) {
         let before = d.run.phase;
         if d.run.stopping.is_some() && before < Phase::Reporting {
             land::wind_down(d);
-        } else if d.run.stopping.is_some() || !d.held() {
+        } else if !d.held() {
             match before {
                 Phase::Queued | Phase::Ended => {}
                 Phase::Planning => plan::advance(d),
