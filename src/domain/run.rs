@@ -127,6 +127,9 @@ pub struct Run {
 pub struct Closing {
     /// The result was told (and the change closed, where it was not merged).
     pub told: bool,
+    /// What went on was told to stop.
+    #[serde(default)]
+    pub stopped: bool,
     /// The workspace was asked to be given back.
     pub released: bool,
 }

@@ -83,7 +83,7 @@ pub(super) fn reporting(d: &mut Draft) {
     }
     if at_work(d) {
         // A person merged while Skep was still at it.
-        return d.ensure(Effect::Stop);
+        return stop_work(d);
     }
     if !d.run.pending.is_empty() {
         return;
@@ -108,11 +108,19 @@ pub(super) fn wind_down(d: &mut Draft) {
         return;
     }
     if at_work(d) {
-        return d.ensure(Effect::Stop);
+        return stop_work(d);
     }
     if d.run.pending.is_empty() {
         d.run.outcome = Some(outcome_of(&stopping));
         d.run.phase = Phase::Reporting;
+    }
+}
+
+/// Orders the end of what goes on. Once: nothing new starts after it.
+fn stop_work(d: &mut Draft) {
+    if !d.run.closing.stopped {
+        d.run.closing.stopped = true;
+        d.order(Effect::Stop);
     }
 }
 
