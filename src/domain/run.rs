@@ -169,6 +169,14 @@ pub struct Facts {
     /// Statuses already ordered for it.
     #[serde(default)]
     pub statuses: BTreeSet<String>,
+    /// Landings of it that the forge refused as stale, since a person was asked.
+    #[serde(default)]
+    pub stale: u32,
+}
+
+impl Facts {
+    /// Stale landings of one head before a person is asked.
+    pub const STALE_MAX: u32 = 5;
 }
 
 /// A verdict on the current head.

@@ -8,7 +8,7 @@ use crate::domain::check::{self, Scope};
 use crate::domain::effect::{Done, Failure, Tag};
 use crate::domain::id::EffectKey;
 use crate::domain::refusal::Refusal;
-use crate::domain::run::{Phase, Stopping};
+use crate::domain::run::{Facts, Phase, Stopping};
 use crate::domain::task::{Origin, Stage};
 
 /// An effect ended.
@@ -61,9 +61,19 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
         }
         (Tag::Observe, Done::Observed { observation }) => observed(d, observation),
         (Tag::Land(_), Done::Landed { sha }) => land::delivered(d, sha),
-        (Tag::Land(_), Done::Stale { .. }) => {
+        (Tag::Land(_), Done::Stale { why }) => {
             // What was found is looked at again: `landing` goes back to the gates when no landing is pending.
             d.run.facts.observed = None;
+            d.run.facts.stale += 1;
+            if d.run.facts.stale >= Facts::STALE_MAX && d.run.stopping.is_none() && d.run.phase < Phase::Reporting {
+                d.run.facts.stale = 0;
+                let why = format!(
+                    "landing {} was refused {} times, though nothing seen on the forge has moved: {why}",
+                    d.run.head.short(),
+                    Facts::STALE_MAX
+                );
+                d.block(BlockKind::Act { act: tag.name().to_owned() }, &why);
+            }
         }
         (Tag::Comment | Tag::SetStatus | Tag::Close | Tag::Release | Tag::Stop, Done::Ok) => {}
         _ => {
