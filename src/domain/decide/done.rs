@@ -163,22 +163,17 @@ pub(super) fn observed(d: &mut Draft, seen: &Observation) {
             }
             return;
         }
-        ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Reporting => {
-            if by.is_person() {
-                d.run.facts.observed = Some(seen.clone());
-                let why = format!("{by} closed the change");
-                d.block(BlockKind::ChangeClosed, &why);
-            }
-            return;
+        // While landing, the end of the landing tells; then the gates look again. Whoever closed it: a closed change cannot land.
+        ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Landing => {
+            d.run.facts.observed = Some(seen.clone());
+            let why = format!("{by} closed the change");
+            d.block(BlockKind::ChangeClosed, &why);
+            return take_comments(d, seen);
         }
         _ => {}
     }
     d.run.blocks.retain(|b| b.kind != BlockKind::ChangeClosed);
-    for comment in &seen.unblocks {
-        if d.run.comments_seen.insert(comment.comment) {
-            super::answer::by_comment(d, comment);
-        }
-    }
+    take_comments(d, seen);
     if d.run.phase != Phase::Gating {
         return;
     }
@@ -190,6 +185,14 @@ pub(super) fn observed(d: &mut Draft, seen: &Observation) {
         d.forget_approval();
         if same {
             d.run.facts.approved_by = by;
+        }
+    }
+}
+
+fn take_comments(d: &mut Draft, seen: &Observation) {
+    for comment in &seen.unblocks {
+        if d.run.comments_seen.insert(comment.comment) {
+            super::answer::by_comment(d, comment);
         }
     }
 }
