@@ -147,6 +147,10 @@ fn rebase_conflict(d: &mut Draft, onto: &crate::domain::Sha, paths: &[String]) {
         onto.short(),
         paths.join(", ")
     );
+    if d.run.phase >= Phase::Reporting {
+        // It was merged meanwhile: there is nothing to do again.
+        return;
+    }
     if d.rework(Origin::Conflict, &title, &text) {
         d.run.base = onto.clone();
         let base = onto.clone();

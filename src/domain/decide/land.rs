@@ -37,6 +37,10 @@ pub(super) fn gating(d: &mut Draft) {
         );
         return d.block(BlockKind::ForeignPush { head: seen.head }, &why);
     }
+    if d.run.pending.values().any(|t| matches!(t, Tag::Rebase(_))) {
+        // One at a time, and nothing beside it: its end is a new head.
+        return;
+    }
     if !gate::base(&d.run).is_open() {
         let effect = Effect::Rebase { from: d.run.base.clone(), head: d.run.head.clone(), onto: seen.base };
         return d.ensure(effect);
