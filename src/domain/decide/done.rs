@@ -93,18 +93,17 @@ fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
         d.run.phase = Phase::Gating;
     }
     let closing = d.run.phase >= Phase::Reporting;
-    if closing && !matches!(tag, Tag::Comment | Tag::Close | Tag::Release) {
-        // Work that was cut short because the run is over.
+    if closing && *tag != Tag::Release {
+        // Work that was cut short because the run is over; or the result was not told, which is worth trying, not worth keeping a
+        // delivered run open. Telling it again could say it twice: which comment failed is not known.
         return;
     }
     if (d.run.stopping.is_some() && *tag != Tag::Release) || matches!(tag, Tag::SetStatus) {
-        // Telling people is worth trying, not worth keeping a run from ending.
+        // Telling people is worth trying, not worth keeping a run.
         return;
     }
-    match tag {
-        Tag::Release => d.run.closing.released = false,
-        Tag::Comment | Tag::Close if d.run.phase == Phase::Reporting => d.run.closing.told = false,
-        _ => {}
+    if *tag == Tag::Release {
+        d.run.closing.released = false;
     }
     let why = format!("{}\nWhat to do: {}", failure.what, failure.fix);
     let block = BlockKind::Act { act: tag.name().to_owned() };
