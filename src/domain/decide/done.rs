@@ -183,6 +183,8 @@ pub(super) fn observed(d: &mut Draft, seen: &Observation) {
     // An approval rests on a head and a base; if either moved, the question is another one.
     let same = seen.head == d.run.head && seen.base == d.run.base;
     d.run.facts.observed = Some(seen.clone());
+    // A question about another head than the one there now is another question, or none any more.
+    d.run.blocks.retain(|b| !matches!(&b.kind, BlockKind::ForeignPush { head } if *head != seen.head));
     if !same || crate::domain::gate::approver(&d.run).is_some() {
         let by = d.run.facts.approved_by.clone();
         d.forget_approval();
