@@ -28,7 +28,9 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     } else {
         take(d, &attempt, reported)
     };
-    let charged = d.run.ledger.settle(id, reported.usage);
+    // What a dead attempt says of its cost is not worth more than what was set aside.
+    let usage = reported.usage.filter(|_| !matches!(reported.report, Report::Lost { .. }));
+    let charged = d.run.ledger.settle(id, usage);
     let (ending, why) = match taken {
         Ok(said) => (ending_of(&reported.report), said),
         Err(why) => (Ending::Failed, why),
