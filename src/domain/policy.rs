@@ -153,7 +153,9 @@ impl Policy {
         if deleted > self.max_deleted {
             found.push(Concern::Deletes { files: deleted, most: self.max_deleted });
         }
-        if diff.files_total > self.max_files || diff.lines() > self.max_lines {
+        // Files that are not listed were compared with no rule.
+        let unlisted = diff.files_total > diff.files.len() as u64;
+        if unlisted || diff.files_total > self.max_files || diff.lines() > self.max_lines {
             found.push(Concern::Large { files: diff.files_total, lines: diff.lines() });
         }
         found
