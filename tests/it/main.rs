@@ -14,6 +14,7 @@ mod hostile_bytes;
 mod hostile_git;
 mod otel;
 mod sandbox;
+mod simulate;
 mod store_contract;
 mod support;
 mod telemetry;
