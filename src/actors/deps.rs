@@ -30,6 +30,17 @@ pub struct Deps {
     pub defaults: Arc<Defaults>,
     /// Numbers.
     pub tuning: Tuning,
+    /// Which runs this process carries on.
+    pub scope: Scope,
+}
+
+/// Which runs a process carries on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every run of its store: a service.
+    All,
+    /// Only those it is asked for or told something: a command in the foreground must not spend on others' runs.
+    Asked,
 }
 
 /// The numbers that tune the runtime.

@@ -18,6 +18,8 @@ pub enum RootMsg {
     Tell { run: RunId, event: Box<Event>, if_seq: Option<u64>, reply: Reply },
     /// A run has something to do, or may have (start, sweep).
     Wake { run: RunId },
+    /// A run was asked for and is written, or is asked for again.
+    Asked { run: RunId },
     /// The forge may have news about a run: look.
     Look { run: RunId },
     /// The forge has news about a waiting run.

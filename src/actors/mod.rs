@@ -25,7 +25,7 @@ mod run;
 mod session;
 mod sweeper;
 
-pub use deps::{Deps, Tuning};
+pub use deps::{Deps, Scope, Tuning};
 pub use factory::{Factory, Rejected};
 pub use feed::{Feed, News};
 pub use intake::{Ask, Defaults};

@@ -1,7 +1,7 @@
 //! Root: knows which runs are alive and who may start. Its death ends the process.
 
 use super::commits::Commits;
-use super::deps::Deps;
+use super::deps::{Deps, Scope};
 use super::factory::Rejected;
 use super::intake::{self, Ask};
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
@@ -11,7 +11,7 @@ use crate::domain::RunId;
 use crate::domain::slots::Slots;
 use crate::ports::store::Lease;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -37,6 +37,8 @@ pub struct State {
     intakes: Arc<Semaphore>,
     looking: bool,
     look_again: bool,
+    /// The runs carried on; `None` = all.
+    asked: Option<HashSet<RunId>>,
 }
 
 struct Entry {
@@ -64,6 +66,7 @@ impl Actor for Root {
     async fn pre_start(&self, me: ActorRef<RootMsg>, deps: Deps) -> Result<State, ActorProcessingErr> {
         let (commits, _) = Actor::spawn_linked(None, Commits, deps.clone(), me.get_cell()).await?;
         let (sweeper, _) = Actor::spawn_linked(None, Sweeper, (deps.clone(), me.clone()), me.get_cell()).await?;
+        let asked = (deps.scope == Scope::Asked).then(HashSet::new);
         for run in deps.store.unfinished(&deps.owner).await? {
             me.cast(RootMsg::Wake { run })?;
         }
@@ -78,6 +81,7 @@ impl Actor for Root {
             intakes: Arc::new(Semaphore::new(INTAKES)),
             looking: false,
             look_again: false,
+            asked,
         })
     }
 
@@ -85,13 +89,25 @@ impl Actor for Root {
         match message {
             RootMsg::Ask { ask, reply } => take_in(&me, s, *ask, reply),
             RootMsg::Tell { run, event, if_seq, reply } => {
+                if let Some(asked) = &mut s.asked {
+                    asked.insert(run);
+                }
                 let message = RunMsg::Tell { event, if_seq, reply: Some(reply) };
                 deliver(&me, s, run, message).await?;
             }
             RootMsg::Seen { run, event } => {
                 deliver(&me, s, run, RunMsg::Tell { event, if_seq: None, reply: None }).await?;
             }
-            RootMsg::Wake { run } => deliver(&me, s, run, RunMsg::Nudge).await?,
+            RootMsg::Wake { run } if s.asked.as_ref().is_none_or(|asked| asked.contains(&run)) => {
+                deliver(&me, s, run, RunMsg::Nudge).await?;
+            }
+            RootMsg::Wake { .. } => {}
+            RootMsg::Asked { run } => {
+                if let Some(asked) = &mut s.asked {
+                    asked.insert(run);
+                }
+                look_for_queued(&me, s);
+            }
             RootMsg::Look { run } => s.sweeper.cast(SweeperMsg::Look { run })?,
             RootMsg::Taken { lease } => {
                 if let Some(entry) = s.runs.get_mut(&lease.run) {
@@ -162,7 +178,11 @@ async fn open(
     let _turn = intakes.acquire().await.map_err(|_| Rejected::Away("the runtime is stopping".to_owned()))?;
     let opened = match intake::prepare(deps, ask).await? {
         Ok(opened) => opened,
-        Err(open_already) => return Ok(open_already),
+        Err(open_already) => {
+            let run = open_already.id;
+            let _stopping = me.cast(RootMsg::Asked { run }).and_then(|()| me.cast(RootMsg::Wake { run }));
+            return Ok(open_already);
+        }
     };
     let queued = deps.store.queued(u64::from(deps.tuning.max_open_runs) + 1).await.map_err(intake::rejected)?;
     if queued.len() > deps.tuning.max_open_runs as usize {
@@ -179,8 +199,8 @@ async fn open(
         Ok(ractor::rpc::CallResult::Success(Err(error))) => return Err(intake::rejected(error)),
         _ => return Err(Rejected::Away("the runtime is stopping".to_owned())),
     }
-    // Nobody waits for this look; the sweep looks too.
-    let _stopping = me.cast(RootMsg::Admit);
+    // A run that was written is carried on by whoever sees it; this process should see it at once.
+    let _stopping = me.cast(RootMsg::Asked { run: run.id });
     Ok(*run)
 }
 
@@ -249,10 +269,11 @@ fn look_for_queued(me: &ActorRef<RootMsg>, s: &mut State) {
     }
     s.looking = true;
     let (me, store) = (me.clone(), s.deps.store.clone());
+    let limit = if s.asked.is_some() { u64::from(s.deps.tuning.max_open_runs) } else { QUEUE_LOOK };
     tokio::spawn(async move {
         let look = async {
             let waiting = store.counts().await?.waiting;
-            store.queued(QUEUE_LOOK).await.map(|runs| (runs, waiting))
+            store.queued(limit).await.map(|runs| (runs, waiting))
         };
         let (runs, waiting) = look.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "could not look for queued runs; the sweep looks again");
@@ -270,7 +291,7 @@ async fn admit(
 ) -> Result<(), ActorProcessingErr> {
     s.looking = false;
     for run in runs {
-        if s.runs.contains_key(&run) {
+        if s.runs.contains_key(&run) || s.asked.as_ref().is_some_and(|asked| !asked.contains(&run)) {
             continue;
         }
         if !slots(s, waiting).admits() {

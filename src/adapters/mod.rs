@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod checks;
+pub mod clock;
 pub mod demo;
 pub mod engine;
 pub mod forge;

@@ -49,10 +49,18 @@ pub struct Finished {
     pub took: Duration,
 }
 
+/// Stands before output of which only the end was kept.
+pub const CUT: &[u8] = b"[output cut: this is the end of it]\n";
+
 impl Finished {
     /// Whether it ended by itself with exit code 0.
     pub fn ok(&self) -> bool {
         self.code == Some(0) && !self.timed_out
+    }
+
+    /// Standard output for keeping, with [`CUT`] before it when it is only the end.
+    pub fn into_log(self) -> Vec<u8> {
+        if self.truncated { [CUT, &self.stdout].concat() } else { self.stdout }
     }
 }
 

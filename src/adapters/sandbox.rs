@@ -80,42 +80,14 @@ pub struct Sandbox {
 }
 
 /// Host variables that go in as they are: how to find toolchains, certificates and mirrors. None of them is a secret by
-/// its nature; values that are URLs with a password in them stay out.
+/// its nature; values that are URLs with a password in them stay out. RUSTUP_TOOLCHAIN and LD_LIBRARY_PATH are not among
+/// them: under `cargo run` they are Skep's own, and would override what a project asks for.
+#[rustfmt::skip]
 const PASSED: &[&str] = &[
-    "ALL_PROXY",
-    "ANDROID_HOME",
-    "ASDF_DIR",
-    "CC",
-    "CXX",
-    "DOTNET_ROOT",
-    "GOFLAGS",
-    "GONOSUMDB",
-    "GOPRIVATE",
-    "GOPROXY",
-    "GOROOT",
-    "GOSUMDB",
-    "GOTOOLCHAIN",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "JAVA_HOME",
-    "LD_LIBRARY_PATH",
-    "LIBCLANG_PATH",
-    "LOGNAME",
-    "NODE_EXTRA_CA_CERTS",
-    "NO_PROXY",
-    "OPENSSL_DIR",
-    "PIP_INDEX_URL",
-    "PKG_CONFIG_PATH",
-    "RUSTUP_AUTO_INSTALL",
-    "SDKROOT",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "TZ",
-    "USER",
-    "all_proxy",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
+    "ALL_PROXY", "ANDROID_HOME", "ASDF_DIR", "CC", "CXX", "DOTNET_ROOT", "GOFLAGS", "GONOSUMDB", "GOPRIVATE", "GOPROXY",
+    "GOROOT", "GOSUMDB", "GOTOOLCHAIN", "HTTPS_PROXY", "HTTP_PROXY", "JAVA_HOME", "LIBCLANG_PATH", "LOGNAME",
+    "NODE_EXTRA_CA_CERTS", "NO_PROXY", "OPENSSL_DIR", "PIP_INDEX_URL", "PKG_CONFIG_PATH", "RUSTUP_AUTO_INSTALL", "SDKROOT",
+    "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ", "USER", "all_proxy", "http_proxy", "https_proxy", "no_proxy",
     "npm_config_registry",
 ];
 

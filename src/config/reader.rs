@@ -28,6 +28,7 @@ pub(super) struct Reader {
     merged: Dict,
     pub problems: Vec<Problem>,
     pub entries: Vec<Entry>,
+    known: Vec<&'static str>,
     bad: BTreeSet<&'static str>,
 }
 
@@ -59,31 +60,26 @@ fn amount(value: &Value, example: &str) -> Parsed<String> {
 impl Reader {
     pub(super) fn new(layers: Vec<Layer>, problems: Vec<Problem>) -> Self {
         let (figment, merged) = merged(&layers);
-        Reader { layers, figment, merged, problems, entries: Vec::new(), bad: BTreeSet::new() }
+        Reader { layers, figment, merged, problems, entries: Vec::new(), known: Vec::new(), bad: BTreeSet::new() }
     }
 
     /// Reads `key` into `slot`: checked in every layer, so that a bad value is told even when a later layer hides it.
     fn read<T>(&mut self, key: &'static str, slot: &mut T, parse: impl Fn(&Value, bool) -> Parsed<T>) {
+        self.known.push(key);
         for layer in &self.layers {
             let Some(value) = find(&layer.values, key) else { continue };
-            if let Err(e) = parse(value, layer.texts) {
-                self.bad.insert(key);
-                let source = layer.source.clone();
-                self.problems.push(Problem {
-                    at: key.into(),
-                    source,
-                    found: kind(value).into(),
-                    why: e.why,
-                    fix: e.fix,
-                });
+            match parse(value, layer.texts) {
+                Ok(parsed) if layer.merged => *slot = parsed,
+                Ok(_) => {}
+                Err(e) => {
+                    self.bad.insert(key);
+                    let (source, found) = (layer.source.clone(), kind(value).to_owned());
+                    self.problems.push(Problem { at: key.into(), source, found, why: e.why, fix: e.fix });
+                }
             }
         }
         let Some(value) = find(&self.merged, key) else { return };
         let source = self.source(value);
-        // Only the environment gives texts for everything; reading numbers out of them twice is harmless here.
-        if let Ok(parsed) = parse(value, true) {
-            *slot = parsed;
-        }
         let value = crate::telemetry::redact(&written(value)).into_owned();
         self.entries.push(Entry { key, value, source });
     }
@@ -209,7 +205,7 @@ impl Reader {
 
     /// Refuses every key nobody has read, and every variable that names none.
     pub(super) fn refuse_unknown(&mut self, odd_variables: &[String]) {
-        let known: Vec<&'static str> = self.entries.iter().map(|e| e.key).collect();
+        let known = std::mem::take(&mut self.known);
         let mut found = Vec::new();
         for layer in &self.layers {
             walk(&layer.values, "", layer, &known, &mut found);
@@ -247,18 +243,24 @@ fn walk(values: &Dict, prefix: &str, layer: &Layer, known: &[&'static str], foun
                 source: layer.source.clone(),
                 found: kind(other).to_owned(),
                 why: "there is no such key".into(),
-                fix: unknown_fix(&path, layer.texts, known),
+                fix: unknown_fix(&path, matches!(other, Value::Dict(..)), layer.texts, known),
             }),
         }
     }
 }
 
-fn unknown_fix(path: &str, texts: bool, known: &[&'static str]) -> String {
+fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[&'static str]) -> String {
     let last = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
     if ["password", "secret", "token", "api_key", "apikey", "credential"].iter().any(|w| last.contains(w))
         && nearest(path, known).is_none_or(|k| !k.ends_with(&last))
     {
         return "secrets are never written here: use a *_file or *_env key that tells where the secret is".into();
+    }
+    let mut tables: Vec<&'static str> =
+        known.iter().filter_map(|k| k.rsplit_once('.')).map(|(table, _)| table).collect();
+    tables.dedup();
+    if is_table && let Some(k) = nearest(path, &tables) {
+        return format!("did you mean [{k}]?");
     }
     match nearest(path, known) {
         Some(k) if texts => format!("did you mean {}?", variable(k)),
@@ -284,7 +286,7 @@ fn nearest(path: &str, known: &[&'static str]) -> Option<&'static str> {
         whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(&plain), &last(k)))
     };
     let best = known.iter().map(|k| (like(k), *k)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= 0.6).then_some(best.1)
+    (best.0 >= 0.7).then_some(best.1)
 }
 
 /// A value as the file would have it.

@@ -108,7 +108,7 @@ impl Database {
                         c => url.push(c),
                     }
                 }
-                Secret::new(url + "?mode=rwc")
+                Secret::new(url)
             }
         }
     }

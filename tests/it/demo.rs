@@ -1,1 +1,126 @@
-//! soon
+//! The demo's story, each stage really checked: red, wrong fix, right fix, what the reviewer found, rework.
+
+use crate::checks_contract::checks;
+use crate::engines_contract::{Place, engine, order, quiet};
+use skep::adapters::checks::detect::detect;
+use skep::adapters::demo;
+use skep::domain::{CheckSpec, Note, Policy, Step, TaskSpec, Verdict, plan};
+use skep::ports::checks::Checks;
+use skep::ports::engine::Work;
+use std::path::Path;
+use std::process::Command;
+
+fn lay_out(dir: &Path) -> Vec<CheckSpec> {
+    let files = demo::files();
+    for (path, text) in &files {
+        let path = dir.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let names: Vec<String> = files.iter().map(|(p, _)| p.split('/').next().unwrap().to_owned()).collect();
+    detect(&names, |name| files.iter().find(|(p, _)| *p == name).map(|(_, t)| t.clone()))
+}
+
+/// Plays the dev's turn for a task in the place's worktree.
+async fn develop(place: &Place, task: &str, try_number: u32, notes: Vec<Note>) {
+    let mut order = order(Step::Develop, Some(task));
+    (order.try_number, order.notes) = (try_number, notes);
+    let worked = engine("script:demo:tally").work(&order, &place.bench(), quiet()).await.unwrap();
+    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+}
+
+/// The reviewer's verdict on what the worktree has now; the patch stands for it as whole files.
+async fn verdict(place: &mut Place) -> Verdict {
+    place.patch = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
+    let worked = engine("script:demo:tally").work(&order(Step::Review, None), &place.bench(), quiet()).await.unwrap();
+    match worked.result {
+        Work::Judged { verdict, findings, .. } => {
+            assert_eq!(findings.is_empty(), verdict == Verdict::Approve);
+            for f in &findings {
+                let line = place.patch.lines().nth(f.line as usize - 1).unwrap();
+                assert!(line.contains("whole"), "the finding points at {line:?}");
+            }
+            verdict
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn green(place: &Place, cache: &Path, specs: &[CheckSpec]) -> bool {
+    let done = checks().run(&place.tree(), cache, specs).await.unwrap();
+    let result = &done[0].result;
+    // Red for the right reason: a test failed, not the build.
+    assert!(result.green || result.tail.contains("test result: FAILED"), "{result:?}");
+    result.green
+}
+
+#[tokio::test]
+async fn each_stage_of_the_story_is_true() {
+    let cache = tempfile::tempdir().unwrap();
+    let mut place = Place::new();
+    let specs = lay_out(&place.tree());
+    assert_eq!(specs.iter().map(|c| c.command.as_str()).collect::<Vec<_>>(), ["cargo test"]);
+    assert!(!green(&place, cache.path(), &specs).await, "the sample starts with a failing test");
+
+    develop(&place, "fix-reading", 1, vec![]).await;
+    assert!(!green(&place, cache.path(), &specs).await, "the first try breaks another test");
+    develop(&place, "fix-reading", 2, vec![Note::new("checks", "red")]).await;
+    assert!(green(&place, cache.path(), &specs).await, "the second try is right");
+    develop(&place, "keep-it-fixed", 1, vec![]).await;
+    assert!(green(&place, cache.path(), &specs).await);
+
+    // What the reviewer says is so: with the rework's tests and without its fix, the checks are red.
+    assert_eq!(verdict(&mut place).await, Verdict::Rework);
+    let before = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
+    develop(&place, "review-1", 1, vec![Note::new("review", "refunds")]).await;
+    let after = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
+    std::fs::write(place.tree().join("src/lib.rs"), before).unwrap();
+    assert!(!green(&place, cache.path(), &specs).await, "the findings are real");
+    std::fs::write(place.tree().join("src/lib.rs"), after).unwrap();
+    assert!(green(&place, cache.path(), &specs).await);
+    assert_eq!(verdict(&mut place).await, Verdict::Approve);
+}
+
+#[tokio::test]
+async fn the_second_try_is_right_on_a_clean_worktree_too() {
+    let place = Place::new();
+    lay_out(&place.tree());
+    develop(&place, "fix-reading", 2, vec![]).await;
+    let text = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
+    assert!(text.contains("1 => digits * 10"));
+}
+
+#[tokio::test]
+async fn the_plan_is_one_the_domain_accepts() {
+    let place = Place::new();
+    let worked = engine("script:demo:tally").work(&order(Step::Plan, None), &place.bench(), quiet()).await.unwrap();
+    let Work::Tasks(tasks) = worked.result else { panic!() };
+    assert_eq!(plan::refuse(&tasks, &Policy::default()), None);
+    let names: Vec<_> = tasks.iter().map(|t: &TaskSpec| (t.name.as_str(), t.needs.len())).collect();
+    assert_eq!(names, [("fix-reading", 0), ("keep-it-fixed", 1)]);
+}
+
+#[tokio::test]
+async fn the_sample_repository_is_bare_whole_and_always_the_same() {
+    let git = |repo: &Path, args: &[&str]| {
+        let done = Command::new("git").arg("--git-dir").arg(repo).args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sample = demo::write_to(one.path()).await.unwrap();
+    let again = demo::write_to(&two.path().join("deeper")).await.unwrap();
+    assert_eq!((sample.base.as_str(), sample.engine.kind.as_str()), ("main", "script"));
+    assert_eq!(git(&sample.repo, &["rev-parse", "main"]), git(&again.repo, &["rev-parse", "main"]));
+    assert_eq!(git(&sample.repo, &["rev-parse", "--is-bare-repository"]), "true\n");
+    assert_eq!(git(&sample.repo, &["symbolic-ref", "HEAD"]), "refs/heads/main\n");
+    assert_eq!(git(&sample.repo, &["rev-list", "--count", "main"]), "3\n");
+    git(&sample.repo, &["fsck", "--strict"]);
+    for (path, text) in demo::files() {
+        assert_eq!(git(&sample.repo, &["show", &format!("main:{path}")]), text, "{path}");
+    }
+    assert_eq!(std::fs::read_dir(one.path()).unwrap().count(), 1, "nothing else is left there");
+    let said = demo::write_to(one.path()).await.unwrap_err();
+    assert!(said.to_string().contains("there already"));
+    assert!(demo::NOTICE.contains("scripted") && sample.goal.contains("2.5"));
+}

@@ -181,3 +181,22 @@ async fn a_missing_folder_is_said() {
     let said = Sandbox::of_this_process(&[]).run(&job, None).await.unwrap_err().to_string();
     assert!(said.contains("none"), "{said}");
 }
+
+#[tokio::test]
+async fn the_toolchains_of_the_user_are_found() {
+    for tool in ["cargo", "rustc", "python3", "node", "npm", "go", "git", "make"] {
+        let version = if tool == "go" { "version" } else { "--version" };
+        if !std::process::Command::new(tool).arg(version).output().is_ok_and(|o| o.status.success()) {
+            continue;
+        }
+        let (ended, text) = quick(&format!("{tool} {version}")).await;
+        assert!(ended.ok(), "{tool}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_test_that_commits_finds_an_identity_and_no_other_configuration() {
+    let (ended, text) =
+        quick("git init -q x && cd x && git commit -q --allow-empty -m m && git log --format=%an%ae").await;
+    assert!(ended.ok() && text.ends_with("Skepskep@localhost\n"), "{text}");
+}

@@ -1,6 +1,6 @@
 //! Logs are clean and carry their ids; traces join across processes and really leave over HTTP.
 
-use opentelemetry_sdk::trace::InMemorySpanExporter;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use skep::config::Telemetry;
 use skep::telemetry::{self, TraceContext};
 use std::io::{Read, Write};
@@ -81,7 +81,7 @@ fn levels_and_directives_are_kept() {
 }
 
 /// One process's part of a run: `stored` is what it found in the run's row; what it would store comes back.
-fn process(exporter: InMemorySpanExporter, stored: Option<&str>, name: &'static str) -> String {
+fn process(exporter: InMemorySpanExporter, stored: Option<&str>, name: &'static str) -> (String, SdkTracerProvider) {
     let provider = telemetry::provider(exporter);
     let subscriber = tracing_subscriber::registry().with(telemetry::traces(&provider));
     let context = tracing::subscriber::with_default(subscriber, || {
@@ -96,15 +96,16 @@ fn process(exporter: InMemorySpanExporter, stored: Option<&str>, name: &'static 
         context
     });
     provider.force_flush().unwrap();
-    context
+    // The exporter forgets its spans when its provider goes.
+    (context, provider)
 }
 
 #[test]
 fn spans_of_two_processes_join_one_trace() {
     let exporter = InMemorySpanExporter::default();
-    let stored = process(exporter.clone(), None, "run r-1");
-    process(exporter.clone(), Some(&stored), "attempt 1");
-    process(exporter.clone(), Some("not a traceparent"), "alone");
+    let (stored, _one) = process(exporter.clone(), None, "run r-1");
+    let _two = process(exporter.clone(), Some(&stored), "attempt 1");
+    let _three = process(exporter.clone(), Some("not a traceparent"), "alone");
     let spans = exporter.get_finished_spans().unwrap();
     let named = |name: &str| spans.iter().find(|s| s.name == name).unwrap();
     let (run, attempt, alone) = (named("run r-1"), named("attempt 1"), named("alone"));
@@ -138,7 +139,9 @@ fn collector() -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
             if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
                 let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap();
-                break (head.clone(), end + 4 + length.parse::<usize>().unwrap());
+                let length = length.parse::<usize>().unwrap();
+                bytes.drain(..end + 4);
+                break (head.clone(), length);
             }
         };
         while bytes.len() < length {

@@ -6,7 +6,7 @@ pub mod repo_file;
 
 use super::beneath::{Beneath, Why};
 use super::plain;
-use super::process::Finished;
+use super::process::{CUT, Finished};
 use super::sandbox::{Job, Purpose, Sandbox};
 use crate::domain::check::TestCounts;
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec};
@@ -53,11 +53,14 @@ impl CommandChecks {
             scratch: scratch.path(),
             env: &[],
             limit: Duration::from_secs(spec.limit_secs.max(1)),
-            keep: LOG_BYTES_MAX,
+            keep: LOG_BYTES_MAX - CUT.len(),
         };
         let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(dir, &e))?;
-        let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), log(&ended))];
         let (mut why, mut tests) = (complaint(spec, &ended), None);
+        let exit = if ended.timed_out { None } else { ended.code };
+        let duration_ms = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
+        let tail = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
+        let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), ended.into_log())];
         if let Some(path) = &spec.junit {
             match read_report(&tree, path) {
                 Ok((bytes, counts)) => {
@@ -73,10 +76,10 @@ impl CommandChecks {
                 name: spec.name.clone(),
                 kind: spec.kind,
                 green: why.is_none(),
-                exit: if ended.timed_out { None } else { ended.code },
-                duration_ms: u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX),
+                exit,
+                duration_ms,
                 why: why.unwrap_or_default(),
-                tail: plain::tail(&ended.stdout, TAIL_BYTES_MAX),
+                tail,
                 tests,
                 artifacts: Vec::new(),
             },
@@ -189,15 +192,4 @@ fn doubt(kind: CheckKind, counts: TestCounts) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// The output to keep, saying so when it is not all of it.
-fn log(ended: &Finished) -> Vec<u8> {
-    if !ended.truncated {
-        return ended.stdout.clone();
-    }
-    let note = b"[output cut: this is the end of it]\n";
-    let room = LOG_BYTES_MAX - note.len();
-    let from = ended.stdout.len().saturating_sub(room);
-    [note.as_slice(), &ended.stdout[from..]].concat()
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `SKEP_STEP` | `explore`, `plan`, `develop` or `review` |
 //! | `SKEP_GOAL`, `SKEP_TASK`, `SKEP_TASK_TEXT` | the goal; the task's name and text (`develop`) |
-//! | `SKEP_RUN`, `SKEP_ATTEMPT`, `SKEP_TRY`, `SKEP_HEAD`, `SKEP_BASE` | which attempt this is, on what |
+//! | `SKEP_RUN`, `SKEP_ATTEMPT`, `SKEP_TRY`, `SKEP_ROUND`, `SKEP_HEAD`, `SKEP_BASE` | which attempt this is, on what |
 //! | `SKEP_ORDER_FILE` | the whole order as JSON |
 //! | `SKEP_NOTES_FILE` | what it is told besides, as text: red checks, findings, answers |
 //! | `SKEP_PATCH_FILE` | the patch to judge (`review`) |
@@ -15,7 +15,7 @@
 
 use crate::adapters::beneath::{Beneath, Why};
 use crate::adapters::plain;
-use crate::adapters::process::{Finished, OnOutput};
+use crate::adapters::process::{CUT, Finished, OnOutput};
 use crate::adapters::sandbox::{Job, Purpose, Sandbox};
 use crate::domain::{ArtifactKind, Order, Step, Usage};
 use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
@@ -31,6 +31,8 @@ mod report;
 const TRANSCRIPT_BYTES_MAX: usize = 1024 * 1024;
 /// The most of it that goes into a failure or into notes.
 const TAIL_BYTES_MAX: usize = 4 * 1024;
+/// The longest text handed over by environment: four bytes a character at worst.
+const ENV_CHARS_MAX: usize = 32 * 1024 - 64;
 /// The exit code that says "try again later".
 const TEMPFAIL: i32 = 75;
 /// Signs of life passed on per attempt, and the longest of them: people watch, nobody reads a flood.
@@ -73,9 +75,9 @@ impl Engine for CommandEngine {
             scratch: &bench.scratch,
             env: &env,
             limit: Duration::from_millis(order.caps.wall_ms.max(1_000)),
-            keep: TRANSCRIPT_BYTES_MAX,
+            keep: TRANSCRIPT_BYTES_MAX - CUT.len(),
         };
-        let ended = self.sandbox.run(&job, Some(lines(sink))).await.map_err(|e| PortError::transient(e.to_string()))?;
+        let ended = self.sandbox.run(&job, Some(lines(sink))).await.map_err(|e| not_started(&e))?;
         let output = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
         if ended.code == Some(TEMPFAIL) && !ended.timed_out {
             let said = plain::last_line(&output, 300).unwrap_or_default();
@@ -86,8 +88,18 @@ impl Engine for CommandEngine {
         let report = read_report(&bench.scratch);
         let usage = used(order, report.as_ref().ok().and_then(Option::as_ref));
         let result = outcome(order, &ended, &output, report);
-        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), ended.stdout)];
+        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), ended.into_log())];
         Ok(Worked { result, usage: Some(usage), session: None, files })
+    }
+}
+
+fn not_started(e: &std::io::Error) -> PortError {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    match e.kind() {
+        NotFound | NotADirectory | PermissionDenied => {
+            PortError::permanent(e.to_string(), "look whether /bin/sh and the worktree are there and may be used")
+        }
+        _ => PortError::transient(e.to_string()),
     }
 }
 
@@ -101,8 +113,8 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
         Ok(text(path))
     };
     let notes: String = order.notes.iter().map(|n| format!("from {}:\n{}\n\n", n.from, n.text.trim_end())).collect();
-    // No NUL can be in an environment; the files have the exact text.
-    let clean = |s: &str| s.replace('\0', "");
+    // An environment has no NUL and no entry over 128 KiB; the order's file has the exact text.
+    let clean = |s: &str| s.chars().filter(|c| *c != '\0').take(ENV_CHARS_MAX).collect::<String>();
     let (task, task_text) =
         order.task.as_ref().map_or((String::new(), String::new()), |t| (clean(&t.spec.name), clean(&t.spec.text)));
     let report = bench.scratch.join(report::FILE);
@@ -116,6 +128,7 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
         ("SKEP_RUN", order.run.to_string()),
         ("SKEP_ATTEMPT", order.attempt.to_string()),
         ("SKEP_TRY", order.try_number.to_string()),
+        ("SKEP_ROUND", order.round.to_string()),
         ("SKEP_HEAD", clean(order.head.as_str())),
         ("SKEP_BASE", clean(order.base.as_str())),
         ("SKEP_GOAL", clean(&order.goal)),

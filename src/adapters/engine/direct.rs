@@ -70,7 +70,7 @@ fn explore(dir: &Path) -> String {
                 let slash = if e.file_type().is_ok_and(|t| t.is_dir()) { "/" } else { "" };
                 plain::plain(format!("{}{slash}", e.file_name().to_string_lossy()).as_bytes()).replace('\n', "?")
             };
-            entries.flatten().take(10 * NAMES_MAX).map(name).filter(|n| !n.starts_with(".git/")).collect()
+            entries.flatten().take(10 * NAMES_MAX).map(name).filter(|n| n != ".git" && n != ".git/").collect()
         })
         .unwrap_or_default();
     names.sort();
@@ -113,10 +113,11 @@ fn review(order: &Order, bench: &Bench) -> Work {
     }
 
     let mut noted = blobs(order, bench);
+    noted.extend(weaker_tests(order));
     noted.truncate(Finding::MOST);
     let mut summary = format!("All {} check(s) are green; {}.", order.results.len(), order.diff.summary());
     if !noted.is_empty() {
-        summary.push_str(&format!(" {} added file(s) deserve a look.", noted.len()));
+        summary.push_str(&format!(" {} file(s) deserve a look.", noted.len()));
     }
     if !order.concerns.is_empty() {
         summary.push_str(&format!(" For a person to decide: {}.", order.concerns.join("; ")));
@@ -162,6 +163,27 @@ fn conflict_markers(patch: &str) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Tests that went or shrank: they may have been in the way of a green check.
+fn weaker_tests(order: &Order) -> Vec<Finding> {
+    let is_test = |path: &str| {
+        let path = path.to_ascii_lowercase();
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        path.split('/').any(|part| matches!(part, "test" | "tests" | "spec" | "__tests__"))
+            || name.starts_with("test_")
+            || ["_test.", ".test.", ".spec.", "_spec."].into_iter().any(|mark| name.contains(mark))
+    };
+    let tests = order.diff.files.iter().filter(|f| is_test(&f.path));
+    tests
+        .filter_map(|f| match f.kind {
+            FileKind::Deleted => Some(finding(&f.path, 0, "a test file is deleted: is what it proved still proven?")),
+            FileKind::Modified if f.removed > f.added => {
+                Some(finding(&f.path, 0, "more test lines go than come: is what they proved still proven?"))
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// Added files that are binary or large.

@@ -49,7 +49,7 @@ impl Mirrors {
     }
 
     /// A call on a project's mirror.
-    pub fn call(&self, repo: &Repo) -> Call<'_> {
+    pub fn call(&self, repo: &Repo) -> Call {
         self.git.call(&self.dir(&repo.project))
     }
 
@@ -146,15 +146,22 @@ impl Mirrors {
             check_branch(base)?;
         }
         let base = choose_base(&self.look(repo, &[]).await?, base, &origin)?;
-        self.update(repo, &origin).await?;
+        let all = self.update(repo, &origin, "+refs/heads/*:refs/remotes/origin/*").await;
+        if let Err(PortError::Permanent { what, .. }) = all {
+            // Somebody's malformed branch must not make the others unusable.
+            tracing::warn!(repository = %origin.words(), what, "not all branches can be fetched; fetching the base branch only");
+            self.update(repo, &origin, &format!("+refs/heads/{base}:refs/remotes/origin/{base}")).await?;
+        } else {
+            all?;
+        }
         let head = self.call(repo).args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
         let head = head.arg(format!("refs/remotes/origin/{base}^{{commit}}")).line("find the base branch").await;
         let head = head.map_err(|_| PortError::transient(format!("branch {base:?} went away while it was fetched")))?;
         Ok((base, Sha(head)))
     }
 
-    /// Brings all branches over, one process at a time.
-    async fn update(&self, repo: &Repo, origin: &Origin) -> PortResult<()> {
+    /// Brings over what is named, one process at a time.
+    async fn update(&self, repo: &Repo, origin: &Origin, what: &str) -> PortResult<()> {
         let _held = self.lock(&repo.project).await?;
         let fetch = self
             .call(repo)
@@ -164,7 +171,7 @@ impl Mirrors {
             .args(origin.upload_pack())
             .arg("--end-of-options")
             .arg(origin.place())
-            .arg("+refs/heads/*:refs/remotes/origin/*");
+            .arg(what);
         fetch.must(&format!("fetch {}", origin.words())).await.map_err(|e| match e {
             PortError::Unknown { what } => PortError::transient(what),
             other => other,
@@ -181,10 +188,10 @@ impl Mirrors {
             return Ok(true);
         }
         let dir = self.dir(&repo.project);
+        let origin = Origin::parse(&repo.origin)?;
         for sha in [newer, older] {
             if read::parts(&dir, sha).await.is_err() {
-                self.update(repo, &Origin::parse(&repo.origin)?).await?;
-                break;
+                self.update(repo, &origin, sha.as_str()).await?;
             }
         }
         is_ancestor(&dir, older, newer).await

@@ -73,11 +73,11 @@ impl Git {
         &self.me
     }
 
-    fn bare_call(&self) -> Call<'_> {
+    fn bare_call(&self) -> Call {
         Call {
-            git: self,
+            program: self.program.clone(),
             git_dir: None,
-            global: Vec::new(),
+            global: vec!["--literal-pathspecs".into()],
             args: Vec::new(),
             env: seal::environment(&self.program, &self.me),
             dir: PathBuf::from("/"),
@@ -88,7 +88,7 @@ impl Git {
     }
 
     /// A call on a trusted git dir, without a worktree.
-    pub fn call(&self, git_dir: &Path) -> Call<'_> {
+    pub fn call(&self, git_dir: &Path) -> Call {
         let mut call = self.bare_call();
         call.git_dir = Some(git_dir.to_owned());
         call.global.push(joined("--git-dir=", git_dir));
@@ -110,8 +110,8 @@ fn joined(option: &str, value: &Path) -> OsString {
 
 /// One call of git, being put together.
 #[derive(Debug)]
-pub struct Call<'g> {
-    git: &'g Git,
+pub struct Call {
+    program: PathBuf,
     git_dir: Option<PathBuf>,
     global: Vec<OsString>,
     args: Vec<OsString>,
@@ -122,7 +122,7 @@ pub struct Call<'g> {
     keep: usize,
 }
 
-impl Call<'_> {
+impl Call {
     /// One more argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -151,6 +151,12 @@ impl Call<'_> {
         self.limit = NET;
         self
     }
+    /// For the verbs that refuse literal pathspecs; their paths must start with `./` then.
+    #[must_use]
+    pub fn without_literal_paths(mut self) -> Self {
+        self.global.retain(|option| option != "--literal-pathspecs");
+        self
+    }
     /// What it reads.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
@@ -169,7 +175,7 @@ impl Call<'_> {
         args.extend(self.global.iter().cloned());
         args.extend(self.args.iter().cloned());
         Program {
-            name: self.git.program.clone().into(),
+            name: self.program.clone().into(),
             args,
             env: self.env.clone(),
             dir: self.dir.clone(),

@@ -116,8 +116,7 @@ impl Origin {
     /// How git is started on the reading side. A person named this path, so whose it is does not matter; its hooks do.
     pub(super) fn upload_pack(&self) -> Option<OsString> {
         matches!(self, Self::Local(_)).then(|| {
-            "--upload-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.alternateRefsCommand= \
-             -c uploadpack.packObjectsHook= upload-pack"
+            "--upload-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.alternateRefsCommand= upload-pack"
                 .into()
         })
     }
@@ -137,7 +136,9 @@ impl Origin {
 fn shown(text: &str) -> String {
     let short: String = text.chars().take(200).collect();
     match (short.find("://"), short.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme && !short.starts_with("ssh://") => {
+        (Some(scheme), Some(at))
+            if at > scheme && (!short.starts_with("ssh://") || short[scheme + 3..at].contains(':')) =>
+        {
             format!("{:?}", format!("{}://***{}", &short[..scheme], &short[at..]))
         }
         _ => format!("{short:?}"),
@@ -200,9 +201,9 @@ mod tests {
             "http://example.org/a",
             "http://127.0.0.1.example.org/a",
             "https://token@example.org/a",
-            "https://user:word@example.org/a",
+            "https://user:s3cret@example.org/a",
             "ssh://-oProxyCommand=x/a",
-            "ssh://git:word@example.org/a",
+            "ssh://git:s3cret@example.org/a",
             "ssh://-x@example.org/a",
             "git@-oProxyCommand=x:a",
             "git@example.org:-a",
@@ -211,7 +212,7 @@ mod tests {
             "https://",
         ] {
             let said = Origin::parse(bad).expect_err(bad);
-            assert!(!said.fix().is_empty() && !said.to_string().contains("word"), "{bad}: {said}");
+            assert!(!said.fix().is_empty() && !said.to_string().contains("s3cret"), "{bad}: {said}");
         }
     }
 }

@@ -128,7 +128,7 @@ const HARMLESS: &[&str] = &[
 /// The options in front of every verb.
 pub(super) fn options() -> Vec<OsString> {
     let mut args: Vec<OsString> =
-        ["--no-pager", "--no-optional-locks", "--no-replace-objects", "--literal-pathspecs"].map(OsString::from).into();
+        ["--no-pager", "--no-optional-locks", "--no-replace-objects"].map(OsString::from).into();
     for setting in SETTINGS {
         args.push("-c".into());
         args.push(setting.into());

@@ -7,6 +7,8 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{ConnectOptions, Connection, Row, query};
 use sea_orm::{DatabaseConnection, QueryResult};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,9 +52,12 @@ fn sqlite_path(url: &str) -> PortResult<(PathBuf, bool)> {
     if !path.starts_with('/') || path.ends_with('/') {
         return Err(wrong("has no absolute path of a file"));
     }
+    // A path may hold what a URL can't: it comes percent-encoded.
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
+    let path = PathBuf::from(OsString::from_vec(decoded));
     match query {
-        "" => Ok((path.into(), false)),
-        "mode=ro" => Ok((path.into(), true)),
+        "" => Ok((path, false)),
+        "mode=ro" => Ok((path, true)),
         _ => Err(wrong("has a parameter other than mode=ro")),
     }
 }

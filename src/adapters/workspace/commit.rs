@@ -1,7 +1,7 @@
 //! A worktree's content as a commit, built from the trusted index.
 
 use super::diff::Entry;
-use super::place::Place;
+use super::place::{Place, copy_index};
 use super::scan::{Found, scan, sizes};
 use super::{GitWorkspaces, set_ref};
 use crate::adapters::git::durable::{blocking, remove_any, write_whole};
@@ -80,6 +80,7 @@ impl GitWorkspaces {
         let mut stdin = Vec::new();
         // The root itself cannot be ignored, and git would not take the question.
         for path in asked.iter().filter(|p| !p.as_os_str().is_empty()) {
+            stdin.extend_from_slice(b"./");
             stdin.extend_from_slice(path.as_os_str().as_bytes());
             stdin.push(0);
         }
@@ -87,13 +88,14 @@ impl GitWorkspaces {
             return Ok(BTreeSet::new());
         }
         let call = self.mirrors.call(repo).on(&place.dir, &place.index());
-        let done = call.args(["check-ignore", "-z", "--stdin"]).stdin(stdin).run("read the ignore rules").await?;
+        let done = call.without_literal_paths().args(["check-ignore", "-z", "--stdin"]).stdin(stdin);
+        let done = done.run("read the ignore rules").await?;
         // 0 = some, 1 = none; whatever else it says, nothing counts as ignored.
         if !matches!(done.code, Some(0 | 1)) {
             tracing::warn!(said = %tail_text(&done.stderr), "git could not read the ignore rules");
             return Ok(BTreeSet::new());
         }
-        Ok(split(&done.stdout))
+        Ok(split(&done.stdout).into_iter().filter_map(|p| p.strip_prefix("./").ok().map(PathBuf::from)).collect())
     }
 
     /// The tree of what the worktree holds. `checked_out` is what the trusted index stands for.
@@ -111,7 +113,7 @@ impl GitWorkspaces {
             remove_any(&copy)?;
             remove_any(&copy.with_extension("work.lock"))?;
             if reuse {
-                std::fs::copy(&index, &copy)
+                copy_index(&index, &copy)
                     .map_err(|e| PortError::transient(format!("cannot copy {}: {e}", index.display())))?;
             }
             Ok(())

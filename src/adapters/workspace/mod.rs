@@ -14,7 +14,7 @@ mod wip;
 
 pub use scan::is_dot_git;
 
-use crate::adapters::git::durable::{blocking, make_dir, remove_any};
+use crate::adapters::git::durable::make_dir;
 use crate::adapters::git::{self, Git, Locks, Mirrors, TREE, check_branch, check_sha};
 use crate::domain::{DiffStat, RunId, Sha, TaskId};
 use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
@@ -164,10 +164,12 @@ impl Workspaces for GitWorkspaces {
 
     async fn drop_dir(&self, _repo: &Repo, run: RunId, name: &str) -> PortResult<()> {
         let place = self.place(run, &side_name(name)?);
+        // Gone already, with the whole run perhaps: not even a lock file comes back.
+        if !place.dir.exists() && !place.sealed.exists() {
+            return Ok(());
+        }
         let _held = self.lock(&place).await?;
-        place.remove().await?;
-        let lock = place.sealed.with_extension("lock");
-        blocking(move || remove_any(&lock)).await
+        place.remove().await
     }
 
     fn side_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {

@@ -6,7 +6,7 @@ use crate::adapters::git::{TREE, check_sha};
 use crate::domain::Sha;
 use crate::ports::{PortError, PortResult, Repo};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Where a worktree and what Skep knows about it are.
@@ -59,6 +59,14 @@ impl Place {
         })
         .await
     }
+}
+
+/// Copies an index with its time: git takes a file's recorded state for doubtful when the index is not younger than it, and
+/// a younger copy would hide an edit of the same length made right after the checkout.
+pub(super) fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
+    let written = std::fs::metadata(from)?.modified()?;
+    std::fs::copy(from, to)?;
+    std::fs::File::options().write(true).open(to)?.set_modified(written)
 }
 
 /// Counts `<size>\0` entries as they come.
@@ -174,7 +182,7 @@ impl GitWorkspaces {
                 for (name, text) in files {
                     std::fs::write(dot_git.join(name), text)?;
                 }
-                std::fs::copy(&index, dot_git.join("index")).map(drop)
+                copy_index(&index, &dot_git.join("index"))
             };
             write().map_err(|e| PortError::transient(format!("cannot write {}: {e}", dot_git.display())))
         })

@@ -70,6 +70,8 @@ fn answers(url: &str) -> bool {
     std::os::unix::net::UnixStream::connect(Path::new(socket).join(".s.PGSQL.5432")).is_ok()
 }
 
+/// The server outlives this process on purpose, to serve the next one; so it is not waited for.
+#[expect(clippy::zombie_processes)]
 fn start(users: &Path, mutex: &Path, state: &Path) -> String {
     // A session of its own: a Ctrl-C at the tests, or their runner, must not end it half-way.
     let mut child = Command::new("setsid")

@@ -5,6 +5,7 @@
 //! step = "develop"        # explore, plan, develop, review
 //! task = "parser"         # only for this task
 //! try = 1                 # only at this try
+//! round = 2               # only in this round of the run
 //! told = "checks"         # only when it is told something from there (checks, review, conflict, answer, refused, scout)
 //! not_told = "checks"     # only when it is not
 //! patch_has = "text"      # review: only when the patch has this text
@@ -100,6 +101,7 @@ struct When {
     task: Option<String>,
     #[serde(rename = "try")]
     try_number: Option<u32>,
+    round: Option<u32>,
     told: Option<String>,
     not_told: Option<String>,
     patch_has: Option<String>,
@@ -120,6 +122,7 @@ struct RawTurn {
     task: Option<String>,
     #[serde(rename = "try")]
     try_number: Option<u32>,
+    round: Option<u32>,
     told: Option<String>,
     not_told: Option<String>,
     patch_has: Option<String>,
@@ -252,10 +255,10 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
         return Err(format!("its end belongs to the {} step, not to {}", step.name(), raw.step.name()));
     }
     let edits: Result<_, String> = raw.edit.into_iter().map(|e| Ok(Edit { line, change: change(e)? })).collect();
-    let (step, task, try_number) = (raw.step, raw.task, raw.try_number);
+    let (step, task, try_number, round) = (raw.step, raw.task, raw.try_number, raw.round);
     let (told, not_told, patch_has, patch_lacks) = (raw.told, raw.not_told, raw.patch_has, raw.patch_lacks);
     Ok(Turn {
-        when: When { step, task, try_number, told, not_told, patch_has, patch_lacks },
+        when: When { step, task, try_number, round, told, not_told, patch_has, patch_lacks },
         say: raw.say,
         wait_ms: raw.wait_ms,
         tokens: raw.tokens,
@@ -329,6 +332,7 @@ impl Turn {
         w.step == order.step
             && w.task.as_deref().is_none_or(|t| task == Some(t))
             && w.try_number.is_none_or(|n| n == order.try_number)
+            && w.round.is_none_or(|n| n == order.round)
             && w.told.as_ref().is_none_or(is_told)
             && !w.not_told.as_ref().is_some_and(is_told)
             && w.patch_has.as_deref().is_none_or(|text| patch.contains(text))

@@ -61,7 +61,10 @@ impl LocalForge {
         let call = call.arg(format!("--force-with-lease=refs/heads/{branch}:{base}"));
         let call = call.arg("--end-of-options").arg(origin.place()).arg(format!("{head}:refs/heads/{branch}"));
         let doing = format!("land {} on {branch:?}", head.short());
-        let pushed = call.run(&doing).await;
+        // In a task of its own: whoever stops waiting must not leave a person's working copy half updated.
+        let words = doing.clone();
+        let pushed = tokio::spawn(async move { call.run(&words).await }).await;
+        let pushed = pushed.unwrap_or_else(|e| Err(PortError::Unknown { what: format!("cannot {doing}: {e}") }));
         if pushed.as_ref().is_ok_and(|done| done.ok()) {
             return Ok(None);
         }

@@ -1,0 +1,78 @@
+//! The composition root: the only file that names concrete adapters.
+
+use crate::actors::{Defaults, Deps, Factory, Feed, Scope, Tuning};
+use crate::adapters::checks::CommandChecks;
+use crate::adapters::clock::SystemClock;
+use crate::adapters::engine::Registry;
+use crate::adapters::forge::local::LocalForge;
+use crate::adapters::git::{Git, Identity, Mirrors};
+use crate::adapters::sandbox::Sandbox;
+use crate::adapters::store;
+use crate::adapters::workspace::GitWorkspaces;
+use crate::config::Config;
+use crate::ports::store::Owner;
+use crate::ports::{Person, PortResult};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The most runs that may wait for a slot.
+const MAX_OPEN_RUNS: u32 = 10_000;
+
+/// The ports, connected.
+#[derive(Clone)]
+pub struct Ports {
+    /// What the actors are given.
+    pub deps: Deps,
+    /// The local forge's side for people.
+    pub people: Arc<dyn Person>,
+}
+
+/// Connects every port for a data directory.
+///
+/// # Errors
+/// When the database or git cannot be used; the text names the fix.
+pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResult<Ports> {
+    let clock = Arc::new(SystemClock);
+    let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
+    let git = Arc::new(Git::find(me).await?);
+    let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
+    let sandbox = Sandbox::of_this_process(&[]);
+    let url = config.store.database.url(data_dir);
+    for name in store::migrate(url.expose()).await? {
+        tracing::info!(name, "migrated");
+    }
+    let store = store::connect(url.expose()).await?;
+    let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
+    let deps = Deps {
+        store: Arc::new(store),
+        workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
+        checks: Arc::new(CommandChecks::new(sandbox.clone())),
+        engines: Arc::new(Registry::new(sandbox)),
+        forge: forge.clone(),
+        clock,
+        feed: Feed::default(),
+        owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
+        defaults: Arc::new(Defaults {
+            policy: config.policy.clone(),
+            engines: config.engines.0.clone(),
+            branch_prefix: config.git.branch_prefix.clone(),
+        }),
+        tuning: Tuning {
+            max_live_runs: config.runs.max_live_runs,
+            max_reserved_slots: config.runs.max_reserved_slots,
+            lease: config.runs.lease_ttl,
+            sweep: config.runs.sweep_interval,
+            max_open_runs: MAX_OPEN_RUNS,
+        },
+        scope,
+    };
+    Ok(Ports { deps, people: forge })
+}
+
+/// Starts the runtime over the ports.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn start(ports: &Ports) -> anyhow::Result<(Factory, tokio::task::JoinHandle<()>)> {
+    Ok(Factory::start(ports.deps.clone()).await?)
+}

@@ -1,0 +1,118 @@
+//! Opening a store: its schema, its rights, its URL.
+
+use crate::support::runs::{no_lease, opening, owner, run};
+use crate::support::stores::{Bench, permanent};
+use skep::adapters::store::{connect, migrate, status};
+
+super::on_both!(
+    a_newer_schema_is_refused,
+    an_older_schema_is_refused_and_migrated,
+    two_processes_migrate_once,
+    a_read_only_store_says_so
+);
+
+async fn a_newer_schema_is_refused(b: Bench) {
+    b.damage("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_beyond', 0)").await;
+    for answer in [connect(&b.url).await.map(|_| ()), migrate(&b.url).await.map(|_| ())] {
+        let (what, fix) = permanent(answer);
+        assert!(what.contains("m29990101_000001_beyond") && fix.contains("newer Skep"), "{what}: {fix}");
+    }
+    assert_eq!(status(&b.url).await.expect("a status").unknown, ["m29990101_000001_beyond"]);
+}
+
+async fn an_older_schema_is_refused_and_migrated(b: Bench) {
+    let steps = status(&b.url).await.expect("a status");
+    assert!(steps.pending.is_empty() && steps.unknown.is_empty() && !steps.applied.is_empty());
+    assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
+    for table in ["run_artifact", "artifact", "project", "run", "event", "outbox", "seaql_migrations"] {
+        b.damage(&format!("DROP TABLE {table}")).await;
+    }
+    if !b.sqlite() {
+        b.damage("DROP FUNCTION event_append_only").await;
+    }
+    let (what, fix) = permanent(connect(&b.url).await);
+    assert!(what.contains(&steps.applied[0]) && fix.contains("migrate"), "{what}: {fix}");
+    // A store whose table is gone under its feet says the same.
+    assert!(permanent(b.store.counts().await).1.contains("migrate"));
+    assert_eq!(migrate(&b.url).await.expect("the schema"), steps.applied);
+    connect(&b.url).await.expect("the store");
+}
+
+async fn two_processes_migrate_once(b: Bench) {
+    let url = if b.sqlite() { format!("{}2", b.url) } else { crate::support::postgres::database().await };
+    let answers = futures::future::join_all((0..4).map(|_| migrate(&url))).await;
+    let applied: Vec<usize> = answers.into_iter().map(|a| a.expect("the schema").len()).collect();
+    assert_eq!(applied.iter().filter(|n| **n > 0).count(), 1, "{applied:?}");
+    if !b.sqlite() {
+        crate::support::postgres::drop_database(&url).await;
+    }
+}
+
+async fn a_read_only_store_says_so(b: Bench) {
+    b.open(&run()).await;
+    let url = if b.sqlite() {
+        format!("{}?mode=ro", b.url)
+    } else {
+        let name = b.url.split('?').next().and_then(|u| u.rsplit('/').next()).expect("a name").to_owned();
+        b.damage(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+        b.url.clone()
+    };
+    let read_only = connect(&url).await.expect("reading is possible");
+    let store: &dyn skep::ports::Store = &read_only;
+    assert_eq!(store.queued(10).await.expect("a list").len(), 1);
+    let r = run();
+    let (what, fix) = permanent(store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0));
+    assert!(what.contains("cannot be written"), "{what}");
+    assert!(!fix.is_empty());
+    permanent(store.take(r.id, &owner("one"), 60).await);
+}
+
+#[tokio::test]
+async fn a_bad_url_is_refused_with_the_right_form() {
+    let urls =
+        ["", "skep.db", "mysql://localhost/skep", "sqlite:skep.db", "sqlite://", "sqlite:///x/", "sqlite::memory:"];
+    for url in urls.into_iter().chain([
+        "sqlite:///tmp/skep.db?cache=shared",
+        "postgres://[::1/skep",
+        "sqlite:///no/such/folder/skep.db",
+    ]) {
+        let (what, fix) = permanent(connect(url).await);
+        assert!(!what.is_empty() && !fix.is_empty(), "{url:?}: {what}: {fix}");
+    }
+    assert!(permanent(connect("mysql://localhost/skep").await).0.contains("mysql"));
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    crate::support::stores::on_sqlite(async |b| {
+        b.open(&run()).await;
+        let path = b.url.trim_start_matches("sqlite://");
+        for name in [path.to_owned(), format!("{path}-wal"), format!("{path}-shm")] {
+            let mode = std::fs::metadata(&name).expect(&name).permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("skep.db");
+    std::fs::write(&path, "not a database at all, but a text that is long enough to be looked at".repeat(100))
+        .expect("a file");
+    let (what, _) = permanent(connect(&format!("sqlite://{}", path.display())).await);
+    assert!(what.contains("not a Skep store"), "{what}");
+}
+
+#[tokio::test]
+async fn a_postgres_that_forgets_is_refused() {
+    crate::support::stores::on_postgres(async |b| {
+        let name = b.url.split('?').next().and_then(|u| u.rsplit('/').next()).expect("a name").to_owned();
+        b.damage(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
+        let (what, fix) = permanent(connect(&b.url).await);
+        assert!(what.contains("synchronous_commit=off") && fix.contains("synchronous_commit=on"), "{what}: {fix}");
+    })
+    .await;
+}

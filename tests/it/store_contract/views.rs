@@ -1,0 +1,165 @@
+//! What people and the sweep read.
+
+use crate::support::runs::{finishing, moving, owner, project, run};
+use crate::support::stores::{Bench, permanent};
+use skep::adapters::store::ARTIFACT_BYTES_MAX;
+use skep::domain::{
+    ArtifactKind, At, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, Phase, Policy, Project, Run, RunId,
+    Sha,
+};
+use skep::ports::store::{Counts, Found, RunFilter};
+use std::collections::BTreeMap;
+
+super::on_both!(
+    lists_filter_and_page,
+    runs_are_found_by_both_ends,
+    counts_tell_live_from_waiting,
+    artifacts_are_kept_once,
+    projects_are_written_and_replaced
+);
+
+async fn lists_filter_and_page(b: Bench) {
+    let mut runs: Vec<Run> = (0..7).map(|_| run()).collect();
+    runs[3].project = project("other");
+    for r in &mut runs {
+        b.open(r).await;
+    }
+    let lease = b.take(runs[0].id, "one").await;
+    b.commit(moving(&mut runs[0], &lease, Phase::Ended, 0)).await.expect("an end");
+    let lease = b.take(runs[1].id, "one").await;
+    runs[1].blocks.push(Block { id: BlockId(1), kind: BlockKind::Rounds, why: "no more".to_owned(), since: At(5) });
+    b.commit(moving(&mut runs[1], &lease, Phase::Working, 0)).await.expect("a block");
+    let ids: Vec<RunId> = runs.iter().map(|r| r.id).rev().collect();
+
+    let list = async |filter: RunFilter| b.store.list(&filter).await.expect("a list");
+    let all = list(RunFilter { limit: 100, ..RunFilter::default() }).await;
+    assert_eq!(all.iter().map(|r| r.run).collect::<Vec<_>>(), ids);
+    let blocked = &all[5];
+    assert_eq!((blocked.status.as_str(), blocked.phase.as_str(), blocked.seq), ("blocked", "working", 2));
+    assert_eq!(blocked.blocks, ["rounds"]);
+    assert_eq!((blocked.opened_at, blocked.updated_at), (At(1_000), At(1_002)));
+    assert_eq!((all[6].status.as_str(), all[0].status.as_str()), ("completed", "pending"));
+    assert!(blocked.quarantined.is_none());
+
+    let first = list(RunFilter { limit: 3, ..RunFilter::default() }).await;
+    let next = list(RunFilter { limit: 3, before: Some(first[2].run), ..RunFilter::default() }).await;
+    assert_eq!(first.iter().chain(&next).map(|r| r.run).collect::<Vec<_>>(), ids[..6]);
+    let other = list(RunFilter { project: Some(project("other")), limit: 9, ..RunFilter::default() }).await;
+    assert_eq!(other.iter().map(|r| r.run).collect::<Vec<_>>(), [runs[3].id]);
+    let word = list(RunFilter { status: Some("blocked".to_owned()), limit: 9, ..RunFilter::default() }).await;
+    assert_eq!(word.iter().map(|r| r.run).collect::<Vec<_>>(), [runs[1].id]);
+    assert_eq!(list(RunFilter { open_only: true, limit: 9, ..RunFilter::default() }).await.len(), 6);
+    // A limit of none is one, and an absurd one is cut: a list is never the whole table.
+    assert_eq!(list(RunFilter::default()).await.len(), 1);
+    assert_eq!(list(RunFilter { limit: u64::MAX, ..RunFilter::default() }).await.len(), 7);
+}
+
+async fn runs_are_found_by_both_ends(b: Bench) {
+    let id = |text: &str| RunId(uuid::Uuid::try_parse(text).expect("an id"));
+    let ids = [
+        id("0193aaaa00007000800000000000beef"),
+        id("0193aaaa00007000800000000001cafe"),
+        id("0193bbbb00007000800000000002cafe"),
+    ];
+    for id in ids {
+        b.open(&Run { id, ..run() }).await;
+    }
+    let find = async |text: &str| b.store.find(text).await.expect("an answer");
+    assert_eq!(find("0193aaaa00007000800000000000beef").await, Found::One(ids[0]));
+    assert_eq!(find(" 0193AAAA-0000-7000-8000-00000001CAFE ").await, Found::One(ids[1]));
+    assert_eq!(find(" BEEF").await, Found::One(ids[0]));
+    assert_eq!(find("0193bb").await, Found::One(ids[2]));
+    assert_eq!(find(&ids[1].short()).await, Found::One(ids[1]));
+    assert_eq!(find("cafe").await, Found::Several(vec![ids[2], ids[1]]));
+    assert_eq!(find("0193").await, Found::Several(vec![ids[2], ids[1], ids[0]]));
+    for none in ["", "eef", "0000", "xyzw", "'; --", &"0".repeat(33), "g193"] {
+        assert_eq!(find(none).await, Found::None, "{none:?}");
+    }
+}
+
+async fn counts_tell_live_from_waiting(b: Bench) {
+    // Queued, live, waiting without and with a change, over (once with an effect left), quarantined.
+    let mut runs: Vec<Run> = (0..7).map(|_| run()).collect();
+    for r in &runs {
+        b.open(r).await;
+    }
+    let change = ChangeRef { number: ChangeNumber(7), url: "https://forge/7".to_owned() };
+    let shapes = [(1, Phase::Planning, 1), (2, Phase::Working, 0), (3, Phase::Gating, 0), (4, Phase::Ended, 0)];
+    for (n, phase, effects) in shapes.into_iter().chain([(5, Phase::Ended, 1), (6, Phase::Working, 1)]) {
+        let lease = b.take(runs[n].id, "one").await;
+        runs[n].change = (n == 3).then(|| change.clone());
+        b.commit(moving(&mut runs[n], &lease, phase, effects)).await.expect("a transition");
+        b.store.give_back(&lease).await.expect("giving back");
+    }
+    b.store.quarantine(runs[6].id, "bad").await.expect("a quarantine");
+
+    assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 1, waiting: 2 });
+    assert_eq!(b.store.queued(10).await.expect("a list"), [runs[0].id]);
+    assert_eq!(b.store.waiting(10).await.expect("a list"), [runs[3].id]);
+    // What is over but has an effect left is carried on all the same.
+    assert_eq!(b.store.unfinished(&owner("one")).await.expect("a list"), [runs[1].id, runs[5].id]);
+
+    let more: Vec<Run> = (0..3).map(|_| run()).collect();
+    for r in &more {
+        b.open(r).await;
+    }
+    assert_eq!(b.store.queued(2).await.expect("a list"), [runs[0].id, more[0].id]);
+    let lease = b.take(runs[1].id, "one").await;
+    b.commit(finishing(&mut runs[1], &lease, Phase::Working)).await.expect("a transition");
+    assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 0, waiting: 3 });
+}
+
+async fn artifacts_are_kept_once(b: Bench) {
+    let (one, two) = (run(), run());
+    b.open(&one).await;
+    b.open(&two).await;
+    let log = b.store.put_artifact(one.id, ArtifactKind::Log, "test.log", b"all\0 good").await.expect("an artifact");
+    assert_eq!((log.size, log.name.as_str()), (9, "test.log"));
+    assert_eq!(log.digest.as_str().len(), 64);
+    for run in [one.id, two.id] {
+        let again = b.store.put_artifact(run, ArtifactKind::Log, "test.log", b"all\0 good").await.expect("an artifact");
+        assert_eq!(again, log);
+    }
+    let patch = b.store.put_artifact(one.id, ArtifactKind::Patch, "t1.\0patch\n", b"").await.expect("an artifact");
+    assert_eq!((patch.size, patch.name.as_str()), (0, "t1.patch"));
+    assert_eq!(b.store.artifacts(one.id).await.expect("a list"), [log.clone(), patch]);
+    assert_eq!(b.store.artifacts(two.id).await.expect("a list"), std::slice::from_ref(&log));
+    let (found, bytes) = b.store.artifact(two.id, &log.digest).await.expect("an answer").expect("an artifact");
+    assert_eq!((found, bytes.as_slice()), (log.clone(), b"all\0 good".as_slice()));
+    assert!(b.store.artifact(two.id, &Digest::from("00")).await.expect("an answer").is_none());
+
+    // Another run's artifact is not this run's.
+    let review = b.store.put_artifact(one.id, ArtifactKind::Review, "r", b"fine").await.expect("an artifact");
+    assert!(b.store.artifact(two.id, &review.digest).await.expect("an answer").is_none());
+
+    let most = vec![7u8; ARTIFACT_BYTES_MAX];
+    b.store.put_artifact(one.id, ArtifactKind::Log, "most", &most).await.expect("the largest");
+    let more = vec![7u8; ARTIFACT_BYTES_MAX + 1];
+    assert!(permanent(b.store.put_artifact(one.id, ArtifactKind::Log, "more", &more).await).0.contains("16777217"));
+    assert!(permanent(b.store.put_artifact(run().id, ArtifactKind::Log, "l", b"x").await).0.contains("does not exist"));
+}
+
+async fn projects_are_written_and_replaced(b: Bench) {
+    let mut demo = Project {
+        name: project("demo"),
+        repo: "/srv/demo".to_owned(),
+        base: None,
+        branch_prefix: "skep".to_owned(),
+        checks: vec![],
+        engines: BTreeMap::new(),
+        policy: Policy::default(),
+    };
+    assert_eq!(b.store.project(&demo.name).await.expect("an answer"), None);
+    b.store.put_project(&demo, false).await.expect("a new project");
+    let (what, fix) = permanent(b.store.put_project(&demo, false).await);
+    assert!(what.contains("demo already") && fix.contains("another name"));
+    demo.base = Some(Sha::from("main").0);
+    b.store.put_project(&demo, true).await.expect("a replacement");
+    assert_eq!(b.store.project(&demo.name).await.expect("an answer"), Some(demo.clone()));
+    let alpha = Project { name: project("alpha"), ..demo.clone() };
+    b.store.put_project(&alpha, true).await.expect("a project by replacement");
+    assert_eq!(b.store.projects().await.expect("a list"), [alpha.clone(), demo]);
+    b.damage("UPDATE project SET body = '{' WHERE name = 'demo'").await;
+    assert_eq!(b.store.projects().await.expect("the others"), [alpha]);
+    assert!(permanent(b.store.project(&project("demo")).await).0.contains("demo"));
+}

@@ -1,0 +1,472 @@
+//! What every `Workspaces` must do, on real repositories.
+
+use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
+use skep::adapters::workspace::{Caps, GitWorkspaces};
+use skep::domain::{FileKind, Sha, TaskId};
+use skep::ports::{Moved, PortError, PortResult, Repo, Workspaces};
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+const T2: TaskId = TaskId(2);
+
+fn clean(moved: Moved) -> Sha {
+    match moved {
+        Moved::Clean(sha) => sha,
+        Moved::Conflict(paths) => panic!("conflict in {paths:?}"),
+    }
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: PortResult<T>, has: &str) -> String {
+    match result.unwrap_err() {
+        PortError::Permanent { what, fix } => {
+            assert!(what.contains(has) && !fix.is_empty(), "{what:?} / {fix:?}");
+            format!("{what} / {fix}")
+        }
+        other => panic!("not permanent: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn fetch_gives_the_base_and_reads_from_it() {
+    let w = World::new().await;
+    let head = Sha(git(&w.origin(), &["rev-parse", "HEAD"]));
+    // A dirty working copy is a fine origin: only its commits count.
+    write(&w.origin(), "src/a.txt", "dirty");
+    for base in [None, Some("main")] {
+        assert_eq!(w.work.fetch(&w.repo, base).await.unwrap(), ("main".to_owned(), head.clone()));
+    }
+    let read = |path: &'static str| w.work.read_at(&w.repo, &head, path);
+    assert_eq!(read("README.md").await.unwrap().unwrap(), b"# A thing\n");
+    assert!(read("src/a.txt").await.unwrap().unwrap().starts_with(b"one"));
+    for none in ["src", "nope", "src/a.txt/b", "", "../README.md", "/README.md", "a//b"] {
+        assert_eq!(read(none).await.unwrap(), None, "{none}");
+    }
+    assert_eq!(w.work.root_names(&w.repo, &head).await.unwrap(), [".gitignore", "README.md", "src"]);
+
+    // Moves on, also after a rewrite, a renamed branch and a large file.
+    write(&w.origin(), "big.bin", vec![b'x'; 3 << 20]);
+    git(&w.origin(), &["branch", "feature"]);
+    git(&w.origin(), &["branch", "-m", "feature", "feature/deep"]);
+    let next = commit_all(&w.origin(), "Big");
+    assert_eq!(w.base().await, next);
+    assert_eq!(w.work.read_at(&w.repo, &next, "big.bin").await.unwrap().unwrap().len(), 1 << 20);
+    git(&w.origin(), &["branch", "-D", "feature/deep"]);
+    git(&w.origin(), &["branch", "feature"]);
+    git(&w.origin(), &["reset", "-q", "--hard", head.as_str()]);
+    assert_eq!(w.base().await, head);
+}
+
+#[tokio::test]
+async fn fetch_says_what_is_wrong_and_the_fix() {
+    let w = World::bare().await;
+    let at = |origin: String| Repo { project: w.repo.project.clone(), origin };
+    refused(w.work.fetch(&at("/does/not/exist".into()), None).await, "does not exist");
+    refused(w.work.fetch(&w.repo, None).await, "does not appear to be a git repository");
+    git(&w.origin(), &["init", "-q"]);
+    refused(w.work.fetch(&w.repo, None).await, "no commit");
+    write(&w.origin(), "a", "a");
+    commit_all(&w.origin(), "First");
+    for n in 0..7 {
+        git(&w.origin(), &["branch", &format!("b{n}")]);
+    }
+    let said = refused(w.work.fetch(&w.repo, Some("trunk")).await, "no branch \"trunk\"");
+    assert!(said.contains("b0, b1, b2, b3, b4") && !said.contains("b5"), "{said}");
+    refused(w.work.fetch(&w.repo, Some("--upload-pack=x")).await, "not a usable branch name");
+    git(&w.origin(), &["checkout", "-q", "--detach"]);
+    refused(w.work.fetch(&w.repo, None).await, "detached");
+    assert!(w.work.fetch(&w.repo, Some("main")).await.is_ok());
+    for bad in ["ext::sh -c true", "-x", "relative/path", "https://a:b@example.org/x"] {
+        refused(w.work.fetch(&at(bad.into()), None).await, "repository");
+    }
+    // Nobody listens on this port once the listener is gone.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    match w.work.fetch(&at(format!("http://127.0.0.1:{port}/a.git")), None).await.unwrap_err() {
+        PortError::Transient { what, .. } => assert!(what.contains("reach"), "{what}"),
+        PortError::Permanent { what, .. } => assert!(what.contains("http"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn bare_origins_and_blemished_histories_are_fine() {
+    let w = World::new().await;
+    // A commit as old tools wrote them: no space before the date, a nonsense zone.
+    let tree = git(&w.origin(), &["rev-parse", "HEAD^{tree}"]);
+    let raw = format!("tree {tree}\nauthor A <a@x>1 +0000\ncommitter A <a@x> 1 +9999999\n\nOld\n");
+    write(&w.tmp.path().join("x"), "c", raw);
+    let file = w.tmp.path().join("x/c").display().to_string();
+    let sha = git(&w.origin(), &["hash-object", "-t", "commit", "-w", "--literally", &file]);
+    git(&w.origin(), &["update-ref", "refs/heads/old", &sha]);
+    let bare = w.tmp.path().join("bare.git").display().to_string();
+    git(w.tmp.path(), &["clone", "-q", "--bare", "origin", &bare]);
+    let repo = Repo { origin: bare, ..w.repo.clone() };
+    assert_eq!(w.work.fetch(&repo, Some("old")).await.unwrap().1, Sha(sha));
+}
+
+#[tokio::test]
+async fn two_fetches_at_once_both_succeed() {
+    let w = World::new().await;
+    let fetches = (0..4).map(|_| w.work.fetch(&w.repo, None));
+    for done in futures::future::join_all(fetches).await {
+        done.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_worktree_is_committed_as_it_is() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    // The agent's own git works and knows the starting point.
+    assert_eq!(git(&dir, &["status", "--porcelain"]), "");
+    assert_eq!(git(&dir, &["rev-parse", "HEAD"]), base.as_str());
+    git(&dir, &["fsck", "--strict"]);
+
+    let outside = w.tmp.path().join("outside");
+    write(&outside, "secret", "do not read");
+    write(&dir, "src/a.txt", "one\nTWO\nthree\nfour\nfive\nsix\nseven\n");
+    std::fs::remove_file(dir.join("README.md")).unwrap();
+    for name in ["with space", "new\nline", "-dash", "😀/é", "tab\there", "\"quoted\"", "back\\slash"] {
+        write(&dir, name, "x\n");
+    }
+    write(&dir, "bin", [0_u8, 1, 2, 255]);
+    write(&dir, "target/debug/out", "ignored");
+    symlink(outside.join("secret"), dir.join("link")).unwrap();
+    symlink(&outside, dir.join("folder")).unwrap();
+    write(&dir, "run.sh", "#!/bin/sh\n");
+    std::fs::set_permissions(dir.join("run.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // What the agent's own git was told does not matter.
+    git(&dir, &["update-index", "--skip-worktree", "src/a.txt"]);
+    git(&dir, &["-c", "core.safecrlf=false", "add", "-A"]);
+    git(&dir, &["commit", "-qm", "mine"]);
+
+    let done = w.commit(T1, &base).await.unwrap();
+    let again = w.commit(T1, &base).await.unwrap();
+    assert_eq!(done.head, again.head, "the same content must be the same commit");
+    assert_eq!(done.diff.files_total, 13, "{:?}", done.diff);
+    let find = |path: &str| done.diff.files.iter().find(|f| f.path == path).unwrap_or_else(|| panic!("{path}"));
+    assert_eq!((find("src/a.txt").added, find("src/a.txt").removed), (1, 1));
+    assert_eq!(find("README.md").kind, FileKind::Deleted);
+    assert_eq!(find("new\nline").kind, FileKind::Added);
+    assert!(find("bin").binary);
+    assert!(String::from_utf8_lossy(&done.patch).contains("+TWO"));
+    assert!(!String::from_utf8_lossy(&done.patch).contains("do not read"));
+    let modes = w.in_mirror(&["ls-tree", "-r", done.head.as_str()]);
+    assert!(
+        modes.contains("120000")
+            && modes.contains("100755")
+            && !modes.contains("secret\n")
+            && !modes.contains("target")
+    );
+    let log = w.in_mirror(&["log", "-1", "--format=%an <%ae>|%cn|%s|%P", done.head.as_str()]);
+    assert_eq!(log, format!("Skep <skep@localhost>|Skep|Do it|{base}"));
+    assert_eq!(w.in_mirror(&["rev-parse", &w.task_branch(T1)]), done.head.as_str());
+    assert_eq!(w.work.diff(&w.repo, &base, &done.head).await.unwrap(), (done.diff, done.patch));
+}
+
+#[tokio::test]
+async fn nothing_changed_is_the_starting_point() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "target/x", "ignored");
+    let done = w.commit(T1, &base).await.unwrap();
+    assert_eq!((done.head, done.diff.is_empty(), done.patch.len()), (base, true, 0));
+}
+
+#[tokio::test]
+async fn an_edit_of_the_same_length_and_time_is_seen() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    let path = dir.join("README.md");
+    let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+    write(&dir, "README.md", "# A THING\n");
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+    // The index is a second older than a copy of it would be.
+    let index = w.data().join("sealed").join(w.run.to_string()).join("t1/index");
+    let file = std::fs::File::options().write(true).open(index).unwrap();
+    file.set_modified(before).unwrap();
+    assert_eq!(w.commit(T1, &base).await.unwrap().diff.summary(), "1 file, +1 -1");
+}
+
+#[tokio::test]
+async fn what_must_not_be_committed_is_refused() {
+    let w = World::new().await;
+    let base = w.base().await;
+    for (name, has) in [
+        ("sub/.git/config", "repository inside"),
+        ("sub/.GIT/config", "repository inside"),
+        ("sub/git~1", "repository inside"),
+        ("sub/.g\u{200c}it", "repository inside"),
+        (".Git/config", "repository inside"),
+        ("sub/.git", "repository inside"),
+    ] {
+        let dir = w.task(T1, &base).await;
+        write(&dir, name, "[core]\n");
+        refused(w.commit(T1, &base).await, has);
+    }
+    let dir = w.task(T1, &base).await;
+    assert!(!dir.join("sub").exists(), "each attempt starts clean");
+    let fifo = |path: std::path::PathBuf| {
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
+    };
+    fifo(dir.join("pipe"));
+    refused(w.commit(T1, &base).await, "pipe");
+    let dir = w.task(T1, &base).await;
+    std::fs::remove_file(dir.join(".gitignore")).unwrap();
+    fifo(dir.join(".gitignore"));
+    refused(w.commit(T1, &base).await, ".gitignore");
+    // What is ignored is not looked into.
+    let dir = w.task(T1, &base).await;
+    git(&dir, &["init", "-q", "target/dep"]);
+    fifo(dir.join("target/pipe"));
+    write(&dir, "ok", "ok");
+    assert_eq!(w.commit(T1, &base).await.unwrap().diff.files_total, 1);
+}
+
+#[tokio::test]
+async fn caps_hold_at_checkout_and_commit() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let small = Caps { files: 100, bytes: 1 << 20, changed_files: 5, changed_bytes: 1000 };
+    let work = GitWorkspaces::new(w.data(), Arc::clone(&w.mirrors)).with_caps(small);
+    let commit = || work.commit(&w.repo, w.run, T1, "skep/x", &base, "m");
+    let dir = work.task_dir(&w.repo, w.run, T1, &base).await.unwrap();
+    write(&dir, "large", vec![b'x'; 2000]);
+    refused(commit().await, "MiB");
+    let dir = work.task_dir(&w.repo, w.run, T2, &base).await.unwrap();
+    for n in 0..6 {
+        write(&dir, &format!("f{n}"), "x");
+    }
+    refused(work.commit(&w.repo, w.run, T2, "skep/x", &base, "m").await, "6 files changed");
+
+    // A bomb: ten levels of ten names for the same folder, 10^10 files.
+    let blob = git(&w.origin(), &["rev-parse", "HEAD:README.md"]);
+    let mut id = ("100644 blob".to_owned(), blob);
+    for _ in 0..10 {
+        let lines: String = (0..10).map(|n| format!("{} {}\tf{n}\n", id.0, id.1)).collect();
+        write(w.tmp.path(), "tree", lines);
+        let out = std::process::Command::new("git")
+            .arg("mktree")
+            .current_dir(w.origin())
+            .stdin(std::fs::File::open(w.tmp.path().join("tree")).unwrap())
+            .output()
+            .unwrap();
+        id = ("040000 tree".to_owned(), String::from_utf8(out.stdout).unwrap().trim().to_owned());
+    }
+    let bomb = git(&w.origin(), &["commit-tree", "-m", "bomb", &id.1]);
+    git(&w.origin(), &["update-ref", "refs/heads/bomb", &bomb]);
+    let (_, bomb) = w.work.fetch(&w.repo, Some("bomb")).await.unwrap();
+    refused(w.work.check_dir(&w.repo, w.run, "c", &bomb).await, "files");
+}
+
+#[tokio::test]
+async fn work_in_no_commit_is_kept_once() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "half.txt", "half done");
+    git(&dir, &["init", "-q", "nested"]);
+    write(&dir, "target/cache", "built");
+    let kept = || w.in_mirror(&["for-each-ref", "--format=%(refname)", "refs/skep/wip"]);
+    assert_eq!(w.task(T1, &base).await, dir);
+    assert!(!dir.join("half.txt").exists() && !dir.join("nested").exists());
+    let name = format!("refs/skep/wip/{}/t1-1", w.run);
+    assert_eq!(kept(), name);
+    assert_eq!(w.in_mirror(&["show", &format!("{name}:half.txt")]), "half done");
+    write(&dir, "half.txt", "half done");
+    w.task(T1, &base).await;
+    assert_eq!(kept(), name, "the same work is kept once");
+
+    // Committed work is not kept again, and its build output stays for the next attempt.
+    write(&dir, "new.txt", "n");
+    write(&dir, "target/cache", "built");
+    let head = w.commit(T1, &base).await.unwrap().head;
+    w.task(T1, &head).await;
+    assert_eq!(kept(), name);
+    assert!(dir.join("target/cache").exists() && dir.join("new.txt").exists());
+    assert_eq!(git(&dir, &["rev-parse", "HEAD"]), head.as_str());
+    assert_eq!(w.commit(T1, &head).await.unwrap().head, head);
+}
+
+#[tokio::test]
+async fn half_made_things_are_made_again() {
+    let w = World::new().await;
+    // A mirror that was being made.
+    std::fs::create_dir_all(w.data().join("mirrors/a-project.git.half/refs")).unwrap();
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    // Killed during the checkout: no marker.
+    let sealed = w.data().join("sealed").join(w.run.to_string()).join("t1");
+    std::fs::remove_file(sealed.join("ready")).unwrap();
+    std::fs::remove_file(dir.join("README.md")).unwrap();
+    refused(w.commit(T1, &base).await, "half made");
+    w.task(T1, &base).await;
+    assert!(dir.join("README.md").exists());
+    // Killed during the commit: a copy of the index and its lock lie about.
+    write(&sealed, "index.work", "rubbish");
+    write(&sealed, "index.work.lock", "");
+    write(&dir, "new", "n");
+    assert_eq!(w.commit(T1, &base).await.unwrap().diff.files_total, 1);
+    // The worktree itself replaced by a link to elsewhere.
+    let outside = w.tmp.path().join("outside");
+    write(&outside, "precious", "p");
+    std::fs::remove_dir_all(&dir).unwrap();
+    symlink(&outside, &dir).unwrap();
+    refused(w.commit(T1, &base).await, "half made");
+    w.task(T1, &base).await;
+    assert!(outside.join("precious").exists() && dir.join("README.md").exists() && !dir.is_symlink());
+}
+
+#[tokio::test]
+async fn a_killed_gits_lock_is_cleared_when_it_is_old() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "new", "n");
+    let lock = w.mirror().join(format!("refs/heads/{}.lock", w.task_branch(T1)));
+    write(&w.mirror(), &format!("refs/heads/{}.lock", w.task_branch(T1)), "");
+    assert!(matches!(w.commit(T1, &base).await.unwrap_err(), PortError::Transient { .. }));
+    let file = std::fs::File::options().write(true).open(&lock).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(600)).unwrap();
+    w.commit(T1, &base).await.unwrap();
+    assert!(!lock.exists());
+}
+
+#[tokio::test]
+async fn side_worktrees_come_fresh_and_go() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let read = w.work.read_dir(&w.repo, w.run, "a3", &base).await.unwrap();
+    write(&read, "scribble", "x");
+    assert!(!w.work.read_dir(&w.repo, w.run, "a3", &base).await.unwrap().join("scribble").exists());
+    let check = w.work.check_dir(&w.repo, w.run, "c-1", &base).await.unwrap();
+    assert!(check != read && check.join("src/a.txt").exists());
+    for _ in 0..2 {
+        w.work.drop_dir(&w.repo, w.run, "a3").await.unwrap();
+        w.work.drop_dir(&w.repo, w.run, "c-1").await.unwrap();
+    }
+    assert!(!read.exists() && !check.exists());
+    for bad in ["../x", "", ".x", "-x", "a/b"] {
+        refused(w.work.read_dir(&w.repo, w.run, bad, &base).await, "no usable name");
+    }
+    let (cache, scratch) = w.work.side_dirs(w.run, "../../x");
+    assert!(cache.is_dir() && scratch.is_dir() && scratch.starts_with(w.data()));
+}
+
+#[tokio::test]
+async fn commits_are_moved_the_same_way_each_time() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let one = w.task(T1, &base).await;
+    write(&one, "src/a.txt", "ONE\ntwo\nthree\nfour\nfive\nsix\nseven\n");
+    let one = w.commit(T1, &base).await.unwrap().head;
+    let two = w.task(T2, &base).await;
+    write(&two, "src/a.txt", "one\ntwo\nthree\nfour\nfive\nsix\nSEVEN\n");
+    let two = w.commit(T2, &base).await.unwrap().head;
+    let onto = |from: Sha, head: Sha, onto: Sha| {
+        let w = &w;
+        async move { w.work.transplant(&w.repo, &from, &head, &onto, BRANCH).await.unwrap() }
+    };
+    // It fits already: the same commit.
+    assert_eq!(clean(onto(base.clone(), one.clone(), base.clone()).await), one);
+    let moved = clean(onto(base.clone(), two.clone(), one.clone()).await);
+    assert_eq!(moved, clean(onto(base.clone(), two.clone(), one.clone()).await));
+    assert_ne!(moved, two);
+    assert_eq!(w.in_mirror(&["rev-parse", BRANCH]), moved.as_str());
+    let text = w.work.read_at(&w.repo, &moved, "src/a.txt").await.unwrap().unwrap();
+    assert_eq!(text, b"ONE\ntwo\nthree\nfour\nfive\nsix\nSEVEN\n");
+    // What is there already gives nothing new.
+    assert_eq!(clean(onto(base.clone(), two.clone(), moved.clone()).await), moved);
+    assert_eq!(clean(onto(base.clone(), base.clone(), one.clone()).await), one);
+
+    // A person's strange author line goes along byte for byte.
+    write(&w.origin(), "p", "p");
+    git(&w.origin(), &["add", "-A"]);
+    git(&w.origin(), &["commit", "-qm", "Theirs", "--author", "Zoë \"Z\" <z@x>"]);
+    let theirs = w.base().await;
+    let moved = clean(onto(base.clone(), theirs.clone(), one.clone()).await);
+    let author = |sha: &Sha| w.in_mirror(&["log", "-1", "--format=%an|%ae|%ad|%B", sha.as_str()]);
+    assert_eq!(author(&moved), author(&theirs));
+
+    // No fit: the paths, and the branch stays.
+    let dir = w.task(TaskId(3), &base).await;
+    write(&dir, "src/a.txt", "uno\ntwo\nthree\nfour\nfive\nsix\nseven\n");
+    let three = w.commit(TaskId(3), &base).await.unwrap().head;
+    match onto(base.clone(), three, one).await {
+        Moved::Conflict(paths) => assert_eq!(paths, ["src/a.txt"]),
+        Moved::Clean(sha) => panic!("{sha}"),
+    }
+    assert_eq!(w.in_mirror(&["rev-parse", BRANCH]), moved.as_str());
+}
+
+#[tokio::test]
+async fn push_moves_only_what_skep_left_there() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "new", "n");
+    let first = w.commit(T1, &base).await.unwrap().head;
+    let push = |sha: Sha, expected: Option<Sha>| {
+        let w = &w;
+        async move { w.work.push(&w.repo, &sha, BRANCH, expected.as_ref()).await }
+    };
+    let there = || git(&w.origin(), &["rev-parse", BRANCH]);
+    for _ in 0..2 {
+        push(first.clone(), None).await.unwrap();
+        assert_eq!(there(), first.as_str());
+    }
+    write(&dir, "new", "m");
+    let second = w.commit(T1, &base).await.unwrap().head;
+    // Not a descendant: the lease is what counts.
+    push(second.clone(), Some(first.clone())).await.unwrap();
+    assert_eq!(there(), second.as_str());
+    // Somebody else's commit is never overwritten.
+    git(&w.origin(), &["branch", "-f", BRANCH, base.as_str()]);
+    let said = refused(push(first.clone(), Some(second.clone())).await, base.as_str());
+    assert!(said.contains("unblock"), "{said}");
+    refused(push(first.clone(), None).await, base.as_str());
+    // A deleted branch is made again.
+    git(&w.origin(), &["branch", "-D", BRANCH]);
+    push(first.clone(), Some(second)).await.unwrap();
+    assert_eq!(there(), first.as_str());
+    refused(w.work.push(&w.repo, &first, "main", Some(&base)).await, "no prefix");
+    refused(w.work.push(&w.repo, &first, "a/../b", None).await, "usable branch name");
+    git(&w.origin(), &["checkout", "-q", "-b", "rel/one"]);
+    refused(w.work.push(&w.repo, &first, "rel/one", Some(&base)).await, "default branch");
+}
+
+#[tokio::test]
+async fn release_keeps_unlanded_commits_and_removes_the_rest() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "new", "n");
+    let head = w.commit(T1, &base).await.unwrap().head;
+    clean(w.work.transplant(&w.repo, &base, &head, &base, BRANCH).await.unwrap());
+    w.work.push(&w.repo, &head, BRANCH, None).await.unwrap();
+    w.base().await;
+    let dir2 = w.task(T2, &base).await;
+    write(&dir2, "uncommitted", "u");
+    let (cache, _) = w.work.side_dirs(w.run, "a1");
+    for _ in 0..2 {
+        w.work.release(&w.repo, w.run, BRANCH).await.unwrap();
+        assert!(!dir.exists() && !dir2.exists() && !cache.exists());
+        assert_eq!(w.in_mirror(&["for-each-ref", "refs/heads"]), "");
+        let kept = w.in_mirror(&["for-each-ref", "--format=%(refname:lstrip=4)", "refs/skep/wip"]);
+        assert_eq!(kept, "skep-a-thing-1\nskep-a-thing-1-task-1\nt2-1");
+    }
+    // Landed commits need no keeping.
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "new", "n");
+    let head = w.commit(T1, &base).await.unwrap().head;
+    w.work.push(&w.repo, &head, BRANCH, None).await.unwrap();
+    git(&w.origin(), &["merge", "-q", "--ff-only", BRANCH]);
+    w.base().await;
+    w.work.release(&w.repo, w.run, BRANCH).await.unwrap();
+    assert_eq!(w.in_mirror(&["for-each-ref", "refs/skep", "refs/heads"]), "");
+}
