@@ -44,6 +44,9 @@ use utoipa_axum::router::OpenApiRouter;
 /// Event streams open at the same time.
 pub const STREAMS: usize = 64;
 
+/// Makes checks of command lines.
+pub type ChecksFrom = Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>;
+
 /// What REST is given.
 #[derive(Clone)]
 pub struct State {
@@ -64,7 +67,7 @@ pub struct State {
     /// The names this service answers to, without port; IPv6 addresses in brackets.
     pub hosts: Arc<[String]>,
     /// Makes checks of command lines.
-    pub checks_from: Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>,
+    pub checks_from: ChecksFrom,
     /// What new projects are born with.
     pub defaults: Arc<Defaults>,
     /// The level of isolation of commands.
