@@ -49,7 +49,7 @@ impl Call {
             return block_id(text);
         }
         let oldest = self.run.blocks.iter().find(|b| fits(&b.kind));
-        oldest.map(|b| b.id).ok_or_else(|| match self.run.ended() {
+        oldest.map(|b| b.id).ok_or_else(|| match self.run.outcome.is_some() {
             true => Failed::from(Refusal::Ended { outcome: domain::status::of_run(&self.run).word().to_owned() }),
             false => Failed::conflict(
                 "nothing_to_answer",

@@ -152,7 +152,8 @@ pub fn shown(text: &str) -> String {
 pub async fn everywhere(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
-    let done = response.headers().get(CONTENT_TYPE) == Some(&PROBLEM_JSON);
+    // What has a JSON body was worded on purpose: a problem, or a health report.
+    let done = response.headers().get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/"));
     if done || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }

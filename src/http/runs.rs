@@ -2,8 +2,9 @@
 
 use super::problem::{Answer, Failed};
 use super::view::{NewRun, RunView, StepsView};
-use super::{State, find, limits, shapes};
+use super::{State, find, limits, projects, shapes};
 use crate::actors::Ask;
+use crate::domain::status::RunStatus;
 use crate::domain::{EngineSpec, Goal, GoalSource, ProjectName, Role, Run, RunId};
 use crate::ports::store::{JournalRow, RunFilter, RunRow};
 use axum::Json;
@@ -64,8 +65,12 @@ async fn list(Shared(state): Shared<State>, Query(which): Query<Which>) -> Answe
         Some(text) => Some(find::run_id(&state, text).await?),
         None => None,
     };
+    let project = match &which.project {
+        Some(text) => Some(projects::named(&state, text).await?.name),
+        None => None,
+    };
     let filter = RunFilter {
-        project: which.project.as_deref().map(name).transpose()?,
+        project,
         status: which.status.as_deref().map(word).transpose()?,
         open_only: which.open,
         before,
@@ -98,8 +103,12 @@ async fn open(Shared(state): Shared<State>, headers: HeaderMap, Json(new): Json<
     }
     let lines = new.repo.iter().chain(&new.base).chain(new.engines.values());
     bounded(lines)?;
+    let project = match &new.project {
+        Some(text) => Some(projects::named(&state, text).await?.name),
+        None => None,
+    };
     let ask = Ask {
-        project: new.project.as_deref().map(name).transpose()?,
+        project,
         repo: new.repo,
         goal: Goal { text: new.goal, source: GoalSource::Manual, asked_by: state.principal.clone() },
         base: new.base,
@@ -211,13 +220,15 @@ pub(super) fn name(text: &str) -> Answer<ProjectName> {
     ProjectName::new(&cut).map_err(|what| Failed::invalid(what, "GET /api/v1/projects lists those there are"))
 }
 
+/// A status word that a list may have.
 fn word(text: &str) -> Answer<String> {
-    if text.len() <= 32 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+    let known: Result<RunStatus, _> = serde_json::from_value(text.into());
+    if known.is_ok() || text == "quarantined" {
         return Ok(text.to_owned());
     }
     Err(Failed::invalid(
         format!("status: {} is no status word", super::problem::shown(text)),
-        "GET /openapi.json lists the words",
+        "Use pending, planning, planned, running, paused, blocked, failed, cancelled, completed or quarantined",
     ))
 }
 

@@ -180,6 +180,10 @@ async fn projects_and_lists() {
     let rows: Vec<Value> = [page.json(), rest.json()].iter().flat_map(|p| p.as_array().cloned()).flatten().collect();
     let listed: Vec<&str> = rows.iter().filter_map(|r| r["run"].as_str()).collect();
     assert_eq!(listed, opened.iter().rev().map(String::as_str).collect::<Vec<_>>());
+    s.get("/api/v1/runs?project=other").await.is_problem(404, "no_project");
+    s.post("/api/v1/runs", &json!({"project": "other", "goal": "x"})).await.is_problem(404, "no_project");
+    s.get("/api/v1/runs?status=fine").await.is_problem(422, "invalid");
+    assert_eq!(s.get("/api/v1/runs?status=quarantined").await.text, "[]");
     // A prefix all of them share (they were opened in one moment) is no name.
     let several = s.get(&format!("/api/v1/runs/{}", &opened[0][..6])).await;
     several.is_problem(409, "several_runs");

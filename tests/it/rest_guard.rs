@@ -1,5 +1,6 @@
 //! REST keeps its doors: token, Host, Origin, sizes, forms; every refusal is a problem, and the document knows every route.
 
+use crate::support::away::Away;
 use crate::support::rest::{Service, TOKEN, json, request, service};
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -150,6 +151,43 @@ async fn every_error_is_a_problem() {
     s.get("/api/v1/runs?limit=501").await.is_problem(422, "invalid");
     s.get("/api/v1/runs?limit=x").await.is_problem(400, "bad_request");
     s.get("/api/v1/runs?colour=red").await.is_problem(400, "bad_request");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_is_said_and_waited_for() {
+    let mut s = service().await;
+    s.state.store = std::sync::Arc::new(Away);
+    s.router = skep::http::router(s.state.clone());
+    assert_eq!(s.get("/health/live").await.status, 200);
+    s.get("/health/ready").await.is_problem(503, "away");
+    let health = s.get("/health").await;
+    assert_eq!((health.status.as_u16(), &health.json()["store"]), (503, &json!(false)));
+    for (method, path) in operations(&document(&s).await) {
+        if !path.starts_with("/api/") {
+            continue;
+        }
+        let body = match path.as_str() {
+            "/api/v1/runs" => json!({"project": "tally", "goal": "x"}),
+            "/api/v1/projects" => json!({"repo": s.origin}),
+            _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
+            _ if path.ends_with("/comment") => json!({"text": "x"}),
+            _ => json!({}),
+        };
+        let reply = s.send(json(request(method.clone(), &path), &body)).await;
+        reply.is_problem(503, "away");
+        assert_eq!(reply.header("retry-after"), "5", "{method} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_is_a_problem_without_details() {
+    let mut s = service().await;
+    s.state.checks_from = std::sync::Arc::new(|_| panic!("a secret"));
+    s.router = skep::http::router(s.state.clone());
+    let reply = s.post("/api/v1/projects", &json!({"repo": s.origin})).await;
+    reply.is_problem(500, "internal");
+    assert!(!reply.text.contains("secret"));
+    assert_eq!(s.get("/api/v1/projects").await.status, 200, "the service goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

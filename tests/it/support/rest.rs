@@ -132,7 +132,8 @@ impl Service {
     pub async fn until(&self, id: &str, status: &str) -> Value {
         for _ in 0..600 {
             let run = self.get(&format!("/api/v1/runs/{id}")).await.json();
-            if run["status"] == status {
+            // What it says of itself comes a moment before it has nothing more to do.
+            if run["status"] == status && run["doing"] == serde_json::json!([]) {
                 return run;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
