@@ -154,6 +154,9 @@ async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Opt
         // A run that cannot be read is not the one looked for; the list shows it quarantined.
         if let Ok(Some(run)) = deps.store.load(row.run).await
             && run.goal.text == goal
+            // One that is winding down cannot deliver any more.
+            && run.outcome.is_none()
+            && run.stopping.is_none()
         {
             return Ok(Some(run));
         }

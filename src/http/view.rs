@@ -1,17 +1,19 @@
 //! What REST shows: the same shapes are read back by the command line. Status words are M4's.
 
+use super::shapes;
 use crate::domain::escalation::{self, Escalation};
 use crate::domain::gate::Gate;
 use crate::domain::status;
 use crate::domain::{
-    At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy, Raise, Role, Run, Usage,
-    gate,
+    ArtifactKind, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy, Raise,
+    Role, Run, StatusState, Usage, gate,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// A run in full.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RunView {
     /// Its id, 32 hex digits.
     pub id: String,
@@ -20,6 +22,7 @@ pub struct RunView {
     /// Its project.
     pub project: String,
     /// What was asked.
+    #[schema(value_type = shapes::Goal)]
     pub goal: Goal,
     /// Its status word (M4).
     pub status: String,
@@ -28,6 +31,7 @@ pub struct RunView {
     /// Events so far; also the ETag.
     pub seq: u64,
     /// When it was opened.
+    #[schema(value_type = i64)]
     pub opened_at: At,
     /// Who paused it.
     pub paused_by: Option<String>,
@@ -36,10 +40,12 @@ pub struct RunView {
     /// Its tasks in plan order (M4's steps).
     pub tasks: Vec<TaskView>,
     /// Every attempt.
+    #[schema(value_type = Vec<shapes::Attempt>)]
     pub attempts: Vec<Attempt>,
     /// Every gate before landing.
     pub gates: Vec<GateView>,
     /// What it waits for from people.
+    #[schema(value_type = Vec<shapes::Escalation>)]
     pub escalations: Vec<Escalation>,
     /// Spent, set aside and allowed.
     pub budget: BudgetView,
@@ -54,29 +60,34 @@ pub struct RunView {
     /// The head of its branch.
     pub head: String,
     /// From base to head.
+    #[schema(value_type = shapes::DiffStat)]
     pub diff: DiffStat,
     /// The repository.
     pub repo: String,
     /// Its checks.
+    #[schema(value_type = Vec<shapes::CheckSpec>)]
     pub checks: Vec<CheckSpec>,
     /// What the checks found at the head.
+    #[schema(value_type = Vec<shapes::CheckResult>)]
     pub results: Vec<CheckResult>,
     /// The change's number, once it is open.
     pub change: Option<u64>,
     /// Where to look at the change.
     pub change_url: Option<String>,
     /// Engines by role.
+    #[schema(value_type = BTreeMap<String, shapes::EngineSpec>)]
     pub engines: BTreeMap<Role, EngineSpec>,
     /// Acts under way, by name.
     pub doing: Vec<String>,
     /// How it ended.
+    #[schema(value_type = Option<shapes::Object>)]
     pub outcome: Option<Outcome>,
     /// The trace it belongs to (W3C trace id, 32 hex digits).
     pub trace_id: Option<String>,
 }
 
 /// A task of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TaskView {
     /// `t1`.
     pub id: String,
@@ -101,29 +112,35 @@ pub struct TaskView {
     /// Its commit.
     pub head: Option<String>,
     /// Its diff.
+    #[schema(value_type = shapes::DiffStat)]
     pub diff: DiffStat,
     /// What the checks found last.
+    #[schema(value_type = Vec<shapes::CheckResult>)]
     pub results: Vec<CheckResult>,
 }
 
 /// A gate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct GateView {
     /// Its name.
     pub name: String,
     /// Whether the way is free.
+    #[schema(value_type = shapes::GateWord)]
     #[serde(flatten)]
     pub gate: Gate,
 }
 
 /// Money, tokens, time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BudgetView {
     /// Settled.
+    #[schema(value_type = shapes::Usage)]
     pub spent: Usage,
     /// Set aside for live attempts.
+    #[schema(value_type = shapes::Usage)]
     pub reserved: Usage,
     /// Allowed.
+    #[schema(value_type = shapes::Limits)]
     pub limits: Limits,
 }
 
@@ -187,7 +204,9 @@ impl TaskView {
 }
 
 /// A request for a run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"repo": "/srv/git/tally.git", "goal": "Make `tally --json` print valid JSON",
+    "engines": {"dev": "command:./fix.sh"}, "checks": ["cargo test --locked"], "carry_on": true}))]
 #[serde(deny_unknown_fields, default)]
 pub struct NewRun {
     /// A project by name; or else `repo`.
@@ -199,6 +218,7 @@ pub struct NewRun {
     /// The branch to land on.
     pub base: Option<String>,
     /// Engines by role, `KIND[:ARG]`, over the project's.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub engines: BTreeMap<Role, String>,
     /// Check commands, instead of the project's.
     pub checks: Vec<String>,
@@ -207,7 +227,8 @@ pub struct NewRun {
 }
 
 /// A project to add.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "tally", "repo": "/srv/git/tally.git", "checks": ["cargo test --locked"]}))]
 #[serde(deny_unknown_fields, default)]
 pub struct NewProject {
     /// Its name; made from the repository's when left out.
@@ -219,15 +240,18 @@ pub struct NewProject {
     /// Check commands; detected when left out.
     pub checks: Vec<String>,
     /// Engines by role, `KIND[:ARG]`.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub engines: BTreeMap<Role, String>,
     /// Its policy; the configured one when left out.
+    #[schema(value_type = Option<shapes::Object>)]
     pub policy: Option<Policy>,
     /// Whether a project of that name is replaced.
     pub replace: bool,
 }
 
 /// What a person says to a run. `block` names the block answered (`b1`); the oldest open one when left out.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"block": "b1", "text": "use the other parser"}))]
 #[serde(deny_unknown_fields, default)]
 pub struct Say {
     /// Which block.
@@ -239,11 +263,14 @@ pub struct Say {
     /// The answer, the hint, or the reason.
     pub text: Option<String>,
     /// More budget.
+    #[schema(value_type = Option<shapes::Raise>)]
     pub more: Option<Raise>,
 }
 
 /// An RFC 9457 problem.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"type": "urn:skep:problem:no_run", "title": "Not Found", "status": 404,
+    "detail": "there is no run \"1234\"", "fix": "GET /api/v1/runs lists those there are", "code": "no_run"}))]
 pub struct Problem {
     /// A URI for the kind of problem: `urn:skep:problem:<code>`.
     #[serde(rename = "type")]
@@ -262,7 +289,7 @@ pub struct Problem {
 }
 
 /// What the service tells about itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// `ok` or what is wrong.
     pub status: String,
@@ -274,4 +301,62 @@ pub struct Health {
     pub store: bool,
     /// The level of isolation of commands.
     pub sandbox: String,
+    /// For how long it has been running, in seconds.
+    pub uptime_secs: u64,
+}
+
+/// A run's steps, in M4's words.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StepsView {
+    /// The run.
+    pub run: String,
+    /// Its status word.
+    pub status: String,
+    /// Its tasks in plan order.
+    pub steps: Vec<TaskView>,
+}
+
+/// A log, transcript or test report of a run; its bytes are the artifact of that digest.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogView {
+    /// The digest of its bytes.
+    pub digest: String,
+    /// What it is.
+    #[schema(value_type = String, example = "log")]
+    pub kind: ArtifactKind,
+    /// A name for people.
+    pub name: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// The attempt that left it (`a1`); `null` for checks.
+    pub attempt: Option<String>,
+    /// The task it is about (`t1`), where it is known.
+    pub task: Option<String>,
+}
+
+/// What a person says about a change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChangeSay {
+    /// The text.
+    #[schema(example = "Looks right to me")]
+    pub text: String,
+}
+
+/// A status, as a CI reports it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewStatus {
+    /// Its context.
+    #[schema(example = "ci/windows")]
+    pub context: String,
+    /// `pending`, `success` or `failure`.
+    #[schema(value_type = String, example = "success")]
+    pub state: StatusState,
+    /// A line for people.
+    #[serde(default)]
+    pub text: String,
+    /// The commit; the change's present head when left out.
+    #[serde(default)]
+    pub sha: Option<String>,
 }

@@ -1,11 +1,13 @@
 //! What the tests share: throw-away databases, runs to put into them, and a simulated world with its checkers.
 
+pub mod away;
 pub mod birth;
 pub mod checker;
 pub mod engines;
 pub mod people;
 pub mod postgres;
 pub mod process;
+pub mod rest;
 pub mod rng;
 pub mod runs;
 pub mod stores;

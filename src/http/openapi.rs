@@ -1,0 +1,95 @@
+//! The OpenAPI document, made from the handlers themselves.
+
+use super::State;
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use utoipa::Modify;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, ResponseBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// What stands above the handlers.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Skep",
+        description = "Projects, runs, their events and artifacts, and what people say to them.\n\nEvery error is an RFC 9457 \
+            problem with a stable `code` and a `fix`. A run's ETag is the number of its last event: send it as `If-Match` with \
+            an action to act only on what you have seen (412 when the run moved). Actions may be repeated: one that has \
+            happened already gives 200 and the run as it is. A run's id may be shortened to four or more of its first or last \
+            digits. Times are milliseconds since 1970, amounts of money micro-USD.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    security(("token" = [])),
+    components(schemas(super::view::Problem)),
+    modifiers(&Token),
+    tags(
+        (name = "runs", description = "Goals on their way to an outcome"),
+        (name = "actions", description = "What people say to runs"),
+        (name = "projects", description = "Repositories with their rules"),
+        (name = "changes", description = "The person's side of the local forge"),
+        (name = "health", description = "How the service is"),
+    )
+)]
+struct Above;
+
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The token of the data directory, made at the first start; never part of an address"))
+            .build();
+        api.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document without its routes.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut api = Above::openapi();
+    api.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    api
+}
+
+/// Every operation may answer with a problem: said here once, so that no handler can forget it.
+pub fn with_problems(api: &mut utoipa::openapi::OpenApi) {
+    let problem = || {
+        ResponseBuilder::new()
+            .description("A problem; its `code` is stable, its `fix` says what to do")
+            .content("application/problem+json", Content::new(Some(Ref::from_schema_name("Problem"))))
+            .build()
+    };
+    for item in api.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            operation.responses.responses.insert("default".to_owned(), problem().into());
+        }
+    }
+}
+
+/// The finished document, as it is sent.
+#[derive(Clone)]
+pub struct Document(Bytes);
+
+impl Document {
+    /// Of the routes gathered.
+    pub fn of(api: &utoipa::openapi::OpenApi) -> Document {
+        // It is made of strings and lists only, which always serialise; a test reads it.
+        Document(api.to_json().unwrap_or_default().into())
+    }
+}
+
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::default().routes(routes!(openapi))
+}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", tag = "health", security(()), responses(
+    (status = 200, description = "OpenAPI 3.1", body = super::shapes::Object),
+))]
+async fn openapi(axum::Extension(document): axum::Extension<Document>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], document.0)
+}

@@ -1,0 +1,268 @@
+//! REST keeps its doors: token, Host, Origin, sizes, forms; every refusal is a problem, and the document knows every route.
+
+use crate::support::away::Away;
+use crate::support::rest::{Service, TOKEN, json, request, service};
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+use skep::http::OPEN;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+async fn document(s: &Service) -> Value {
+    s.get("/openapi.json").await.json()
+}
+
+fn operations(document: &Value) -> Vec<(Method, String)> {
+    let paths = document["paths"].as_object().expect("paths");
+    let of = |(path, item): (&String, &Value)| {
+        let methods: Vec<String> = item.as_object().expect("an item").keys().cloned().collect();
+        let path = path.replace("{id}", "0123456789abcdef0123456789abcdef").replace("{name}", "tally");
+        let path = path.replace("{n}", "1").replace("{digest}", &"a".repeat(64));
+        methods.into_iter().map(move |m| (m.to_uppercase().parse().expect("a method"), path.clone()))
+    };
+    paths.iter().flat_map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_documented_route_exists_and_needs_the_token() {
+    let s = service().await;
+    let document = document(&s).await;
+    let operations = operations(&document);
+    assert!(operations.len() >= 30, "{operations:?}");
+    for (method, path) in operations {
+        let bare = || Request::builder().method(method.clone()).uri(&path).header("host", "127.0.0.1");
+        let open = OPEN.contains(&path.as_str());
+        let reply = s.send(bare().body(Body::empty()).expect("a request")).await;
+        if open {
+            assert!(reply.status.is_success(), "{method} {path}: {reply:?}");
+        } else {
+            reply.is_problem(401, "no_token");
+            assert!(reply.header("www-authenticate").starts_with("Bearer"));
+        }
+        for wrong in ["", "Bearer", "Bearer ", "Bearer wrong", &format!("Basic {TOKEN}"), &format!("Bearer {TOKEN}x")] {
+            let reply = s.send(bare().header("authorization", wrong).body(Body::empty()).expect("a request")).await;
+            assert_eq!(reply.status == 401, !open, "{method} {path} {wrong:?}");
+        }
+        // With the token it is another error or none, never an unknown route, never a fault of the service.
+        let reply = s.send(json(request(method.clone(), &path), &json!({}))).await;
+        assert!(!reply.status.is_server_error() && reply.status != 405, "{method} {path}: {reply:?}");
+        assert!(!reply.text.contains("no_route"), "{method} {path}: {reply:?}");
+    }
+    s.send(
+        Request::builder().uri("/api/v1/nothing").header("host", "localhost").body(Body::empty()).expect("a request"),
+    )
+    .await
+    .is_problem(401, "no_token");
+}
+
+#[test]
+fn every_route_is_registered_through_its_documentation() {
+    // A route set by hand would work and be missing from the document.
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http")).expect("src/http") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a file");
+        assert!(!text.contains(".route(") && !text.contains(".nest_service("), "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_is_whole() {
+    let s = service().await;
+    let document = document(&s).await;
+    assert!(document["openapi"].as_str().is_some_and(|v| v.starts_with("3.1")), "{document}");
+    assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("an item") {
+            assert!(operation["summary"].as_str().is_some_and(|t| !t.is_empty()), "{method} {path}");
+            assert!(operation["responses"]["default"].is_object(), "{method} {path}");
+            let open = operation["security"] == json!([{}]);
+            assert_eq!(open, OPEN.contains(&path.as_str()), "{method} {path}: {}", operation["security"]);
+        }
+    }
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for part in text.split("\"#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap_or_default();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+    for name in ["NewRun", "NewProject", "Say", "Problem"] {
+        let schema = &document["components"]["schemas"][name];
+        assert!(schema["example"].is_object() || schema["examples"].is_array(), "{name}: {schema}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_hosts_and_origins_are_refused_everywhere() {
+    let s = service().await;
+    for path in ["/health", "/openapi.json", "/api/v1/runs", "/nothing"] {
+        let with = |pairs: &[(&str, &str)]| {
+            let mut builder = Request::builder().uri(path).header("authorization", format!("Bearer {TOKEN}"));
+            for (name, value) in pairs {
+                builder = builder.header(*name, *value);
+            }
+            builder.body(Body::empty()).expect("a request")
+        };
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::2]", "10.0.0.1"] {
+            s.send(with(&[("host", host)])).await.is_problem(421, "host");
+        }
+        s.send(with(&[])).await.is_problem(400, "host");
+        s.send(with(&[("host", "localhost"), ("host", "evil.example")])).await.is_problem(400, "host");
+        for origin in ["http://evil.example", "null", "http://localhost:9999", "file://", "http://localhost:80.evil"] {
+            s.send(with(&[("host", "localhost:80"), ("origin", origin)])).await.is_problem(403, "origin");
+        }
+        s.send(with(&[("host", "localhost"), ("sec-fetch-site", "cross-site")])).await.is_problem(403, "origin");
+        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:7300", "[::1]:7300", "[::1]"] {
+            let origin = format!("http://{host}");
+            let reply = s.send(with(&[("host", host), ("origin", &origin)])).await;
+            assert!(reply.status == 200 || reply.status == 404, "{reply:?}");
+            assert_eq!(reply.header("x-content-type-options"), "nosniff");
+            assert!(reply.header("content-security-policy").contains("default-src 'none'"));
+            assert!(!reply.headers.contains_key("access-control-allow-origin"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_error_is_a_problem() {
+    let s = service().await;
+    s.get("/api/v1/nothing").await.is_problem(404, "no_route");
+    let reply = s.send(request(Method::DELETE, "/api/v1/runs").body(Body::empty()).expect("a request")).await;
+    reply.is_problem(405, "method");
+    assert!(reply.header("allow").contains("POST"), "{reply:?}");
+    let raw = |body: String, kind: &str| {
+        request(Method::POST, "/api/v1/runs").header("content-type", kind).body(Body::from(body)).expect("a request")
+    };
+    s.send(raw("{".to_owned(), "application/json")).await.is_problem(400, "bad_request");
+    s.send(raw("{}".to_owned(), "text/plain")).await.is_problem(415, "media_type");
+    s.send(raw(" ".repeat((1 << 20) + 1), "application/json")).await.is_problem(413, "too_large");
+    let wrong = s.post("/api/v1/runs", &json!({"goal": 5})).await.is_problem(422, "invalid");
+    assert!(wrong["detail"].as_str().is_some_and(|d| d.contains("goal")), "the field is named: {wrong}");
+    let unknown = s.post("/api/v1/runs", &json!({"gaol": "x"})).await.is_problem(422, "invalid");
+    assert!(unknown["detail"].as_str().is_some_and(|d| d.contains("gaol") && d.contains("goal")), "{unknown}");
+    s.post("/api/v1/runs", &json!({"goal": "x"})).await.is_problem(422, "invalid");
+    s.post("/api/v1/runs", &json!({"goal": "x", "repo": "relative/path"})).await.is_problem(422, "invalid");
+    s.post("/api/v1/runs", &json!({"goal": "x", "repo": "/nowhere/at/all"})).await.is_problem(422, "invalid");
+    s.post("/api/v1/runs", &json!({"goal": " ", "repo": s.origin, "checks": ["true"]}))
+        .await
+        .is_problem(422, "invalid");
+    s.post("/api/v1/projects", &json!({"repo": "/nowhere/at/all"})).await.is_problem(422, "invalid");
+    s.post("/api/v1/projects", &json!({"repo": s.origin, "name": "No Good"})).await.is_problem(422, "invalid");
+    s.get("/api/v1/runs?limit=501").await.is_problem(422, "invalid");
+    s.get("/api/v1/runs?limit=x").await.is_problem(400, "bad_request");
+    s.get("/api/v1/runs?colour=red").await.is_problem(400, "bad_request");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_is_said_and_waited_for() {
+    let mut s = service().await;
+    s.state.store = std::sync::Arc::new(Away);
+    s.router = skep::http::router(s.state.clone());
+    assert_eq!(s.get("/health/live").await.status, 200);
+    s.get("/health/ready").await.is_problem(503, "away");
+    let health = s.get("/health").await;
+    assert_eq!((health.status.as_u16(), &health.json()["store"]), (503, &json!(false)));
+    for (method, path) in operations(&document(&s).await) {
+        if !path.starts_with("/api/") {
+            continue;
+        }
+        let body = match path.as_str() {
+            "/api/v1/runs" => json!({"project": "tally", "goal": "x"}),
+            "/api/v1/projects" => json!({"repo": s.origin}),
+            _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
+            _ if path.ends_with("/comment") => json!({"text": "x"}),
+            _ => json!({}),
+        };
+        let reply = s.send(json(request(method.clone(), &path), &body)).await;
+        reply.is_problem(503, "away");
+        assert_eq!(reply.header("retry-after"), "5", "{method} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_is_a_problem_without_details() {
+    let mut s = service().await;
+    s.state.checks_from = std::sync::Arc::new(|_| panic!("a secret"));
+    s.router = skep::http::router(s.state.clone());
+    let reply = s.post("/api/v1/projects", &json!({"repo": s.origin})).await;
+    reply.is_problem(500, "internal");
+    assert!(!reply.text.contains("secret"));
+    assert_eq!(s.get("/api/v1/projects").await.status, 200, "the service goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_ids_are_the_callers_fault() {
+    let s = service().await;
+    let run = s.open_run("make it two").await;
+    let id = run["id"].as_str().expect("an id");
+    let long = "f".repeat(60_000);
+    for bad in
+        ["..%2f..%2fetc", "%00", "%ff%fe", "....", "abc", "%27%20or%201=1--", "%F0%9F%90%9D", "*", "-", long.as_str()]
+    {
+        for path in [
+            format!("/api/v1/runs/{bad}"),
+            format!("/api/v1/runs/{bad}/stream"),
+            format!("/api/v1/runs/{bad}/events"),
+            format!("/api/v1/runs/{bad}/patch"),
+            format!("/api/v1/runs/{id}/artifacts/{bad}"),
+            format!("/api/v1/runs/{id}/patch?task={bad}"),
+            format!("/api/v1/runs?before={bad}"),
+            format!("/api/v1/runs?project={bad}"),
+            format!("/api/v1/runs?status={bad}"),
+            format!("/api/v1/projects/{bad}"),
+            format!("/api/v1/projects/{bad}/changes"),
+            format!("/api/v1/projects/origin/changes/{bad}"),
+        ] {
+            // An address may be too long to be one at all.
+            let Ok(request) = request(Method::GET, &path).body(Body::empty()) else { continue };
+            let reply = s.send(request).await;
+            let shown: String = path.chars().take(80).collect();
+            assert!(
+                reply.status.is_client_error(),
+                "{shown}: {} {}",
+                reply.status,
+                &reply.text[..reply.text.len().min(200)]
+            );
+            assert!(reply.text.len() < 2_000, "{shown}: the answer repeats what was sent");
+            let code = reply.json()["code"].as_str().unwrap_or_default().to_owned();
+            reply.is_problem(reply.status.as_u16(), &code);
+        }
+        let block = json!({ "block": bad });
+        let reply = s.post(&format!("/api/v1/runs/{id}/actions/unblock"), &block).await;
+        assert!(reply.status.is_client_error(), "{reply:?}");
+    }
+    for after in ["18446744073709551615", "9223372036854775807"] {
+        let reply = s.get(&format!("/api/v1/runs/{id}/events?after={after}")).await;
+        assert_eq!((reply.status.as_u16(), reply.text.as_str()), (200, "[]"));
+    }
+    s.get("/api/v1/projects/origin/changes/18446744073709551615").await.is_problem(404, "no_change");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_listener_refuses_what_is_too_long_and_ends_when_told() {
+    let s = service().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let place = listener.local_addr().expect("an address");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stop_at = async { stopped.await.unwrap_or_default() };
+    let served = tokio::spawn(skep::http::serve(listener, s.router.clone(), stop_at));
+    let talk = async |text: String| {
+        let mut stream = tokio::net::TcpStream::connect(place).await.expect("a connection");
+        // The service may answer and hang up before all is sent.
+        let _hung_up = stream.write_all(text.as_bytes()).await;
+        let mut answer = vec![0; 256];
+        let n = stream.read(&mut answer).await.unwrap_or(0);
+        String::from_utf8_lossy(&answer[..n]).into_owned()
+    };
+    let good = talk("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).await;
+    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+    let long = talk(format!("GET /api/v1/runs/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "f".repeat(1 << 20))).await;
+    assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
+    let absolute = talk("GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).await;
+    assert!(absolute.starts_with("HTTP/1.1 421"), "{absolute}");
+    let idle = tokio::net::TcpStream::connect(place).await.expect("a connection");
+    stop.send(()).expect("listening");
+    let ended = tokio::time::timeout(Duration::from_secs(10), served).await.expect("it ends").expect("no panic");
+    ended.expect("no error");
+    drop(idle);
+}

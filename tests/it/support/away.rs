@@ -1,0 +1,79 @@
+//! A store that is away: every call fails in a way that may pass.
+
+use async_trait::async_trait;
+use skep::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId};
+use skep::ports::store::{Counts, Found, JournalRow, Lease, Owner, RunFilter, RunRow, Taken, Transition};
+use skep::ports::{PortError, PortResult, Store};
+
+pub struct Away;
+
+fn away<T>() -> PortResult<T> {
+    Err(PortError::transient("the database does not answer"))
+}
+
+#[async_trait]
+impl Store for Away {
+    async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>> {
+        batch.iter().map(|_| away()).collect()
+    }
+    async fn take(&self, _: RunId, _: &Owner, _: u64) -> PortResult<Option<Taken>> {
+        away()
+    }
+    async fn renew(&self, _: &[Lease], _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn give_back(&self, _: &Lease) -> PortResult<()> {
+        away()
+    }
+    async fn begin(&self, _: &Lease, _: &EffectKey) -> PortResult<u32> {
+        away()
+    }
+    async fn unfinished(&self, _: &Owner) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn queued(&self, _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn waiting(&self, _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn counts(&self) -> PortResult<Counts> {
+        away()
+    }
+    async fn quarantine(&self, _: RunId, _: &str) -> PortResult<()> {
+        away()
+    }
+    async fn load(&self, _: RunId) -> PortResult<Option<Run>> {
+        away()
+    }
+    async fn list(&self, _: &RunFilter) -> PortResult<Vec<RunRow>> {
+        away()
+    }
+    async fn find(&self, _: &str) -> PortResult<Found> {
+        away()
+    }
+    async fn journal(&self, _: RunId, _: u64, _: u64) -> PortResult<Vec<JournalRow>> {
+        away()
+    }
+    async fn put_project(&self, _: &Project, _: bool) -> PortResult<()> {
+        away()
+    }
+    async fn project(&self, _: &ProjectName) -> PortResult<Option<Project>> {
+        away()
+    }
+    async fn projects(&self) -> PortResult<Vec<Project>> {
+        away()
+    }
+    async fn put_artifact(&self, _: RunId, _: ArtifactKind, _: &str, _: &[u8]) -> PortResult<ArtifactRef> {
+        away()
+    }
+    async fn artifact(&self, _: RunId, _: &Digest) -> PortResult<Option<(ArtifactRef, Vec<u8>)>> {
+        away()
+    }
+    async fn artifacts(&self, _: RunId) -> PortResult<Vec<ArtifactRef>> {
+        away()
+    }
+    async fn ping(&self) -> PortResult<()> {
+        away()
+    }
+}

@@ -1,0 +1,147 @@
+//! The REST service over the real ports, in the test's own process: no socket, no second program.
+
+use crate::git_world::git;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::Value;
+use skep::actors::{Factory, Scope};
+use skep::app;
+use skep::config::{Config, Database};
+use skep::domain::{CheckKind, CheckSpec, Principal};
+use skep::http::{LOOPBACK, STREAMS, State, router};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+pub struct Service {
+    _tmp: tempfile::TempDir,
+    pub origin: PathBuf,
+    pub ports: app::Ports,
+    pub factory: Factory,
+    pub state: State,
+    pub router: axum::Router,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().expect("ASCII")
+    }
+    /// Asserts that it is a whole problem of this status and code.
+    pub fn is_problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["type"], format!("urn:skep:problem:{code}"));
+        assert_eq!(problem["status"], status);
+        for field in ["title", "detail", "fix"] {
+            assert!(problem[field].as_str().is_some_and(|t| !t.is_empty()), "{field}: {problem}");
+        }
+        problem
+    }
+}
+
+pub async fn service() -> Service {
+    let tmp = tempfile::tempdir().expect("a folder");
+    let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("origin.git"), tmp.path().join("data"));
+    std::fs::create_dir_all(&seed).expect("seed");
+    std::fs::create_dir_all(&data).expect("data");
+    git(&seed, &["init", "-q", "-b", "main"]);
+    std::fs::write(seed.join("a.txt"), "one\n").expect("a file");
+    git(&seed, &["add", "."]);
+    git(&seed, &["commit", "-qm", "first"]);
+    git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
+    let mut config = Config::default();
+    config.store.database = Database::InDataDir;
+    let ports = app::connect(&config, &data, Scope::All).await.expect("the ports");
+    let (factory, _) = app::start(&ports).await.expect("the factory");
+    let checks_from = |commands: &[String]| -> Vec<CheckSpec> {
+        let spec = |(n, command): (usize, &String)| CheckSpec {
+            name: format!("check-{}", n + 1),
+            kind: CheckKind::Test,
+            command: command.clone(),
+            limit_secs: 60,
+            junit: None,
+        };
+        commands.iter().enumerate().map(spec).collect()
+    };
+    let state = State {
+        factory: factory.clone(),
+        store: ports.deps.store.clone(),
+        people: ports.people.clone(),
+        workspaces: ports.deps.workspaces.clone(),
+        feed: ports.deps.feed.clone(),
+        token: TOKEN.into(),
+        principal: Principal::from("local:tester"),
+        hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
+        checks_from: Arc::new(checks_from),
+        defaults: ports.deps.defaults.clone(),
+        sandbox: "test".into(),
+        started_at: Instant::now(),
+        streams: Arc::new(Semaphore::new(STREAMS)),
+    };
+    let router = router(state.clone());
+    Service { _tmp: tmp, origin, ports, factory, state, router }
+}
+
+/// A request that passes every guard.
+pub fn request(method: Method, path: &str) -> axum::http::request::Builder {
+    let builder = Request::builder().method(method).uri(path).header("host", "localhost:7300");
+    builder.header("authorization", format!("Bearer {TOKEN}"))
+}
+
+impl Service {
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 8 << 20).await.expect("a body");
+        Reply { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&body).into_owned() }
+    }
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(request(Method::GET, path).body(Body::empty()).expect("a request")).await
+    }
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(json(request(Method::POST, path), body)).await
+    }
+    /// A run that appends a line and needs a person's yes for the merge.
+    pub async fn open_run(&self, goal: &str) -> Value {
+        let reply = self.post("/api/v1/runs", &self.new_run(goal)).await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
+        reply.json()
+    }
+    pub fn new_run(&self, goal: &str) -> Value {
+        serde_json::json!({"repo": self.origin, "goal": goal, "engines": {"dev": "command:echo two >> a.txt"},
+            "checks": ["grep -q two a.txt"]})
+    }
+    /// Waits until the run says this of itself.
+    pub async fn until(&self, id: &str, status: &str) -> Value {
+        for _ in 0..600 {
+            let run = self.get(&format!("/api/v1/runs/{id}")).await.json();
+            // What it says of itself comes a moment before it has nothing more to do.
+            if run["status"] == status && run["doing"] == serde_json::json!([]) {
+                return run;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("run {id} never was {status}: {}", self.get(&format!("/api/v1/runs/{id}")).await.text);
+    }
+}
+
+pub fn json(builder: axum::http::request::Builder, body: &Value) -> Request<Body> {
+    builder.header("content-type", "application/json").body(Body::from(body.to_string())).expect("a request")
+}
