@@ -119,6 +119,11 @@ impl Screen {
         }
     }
 
+    /// Exactly one line: a text from outside cannot make it two.
+    pub fn line(&self, style: Style, text: &str) -> Result<(), Stop> {
+        self.styled(style, &super::render::escape(text))
+    }
+
     /// One JSON object on one line; nothing without `--json`.
     pub fn object(&self, value: &impl Serialize) -> Result<(), Stop> {
         if !self.json {
