@@ -19,6 +19,9 @@ pub mod sse;
 pub mod summary;
 pub mod words;
 
+#[cfg(test)]
+mod tests;
+
 use answer::Word;
 use args::{Command, ConfigCommand, Skep};
 use clap::Parser;

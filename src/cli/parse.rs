@@ -220,3 +220,68 @@ fn counted(text: &str, prefix: char) -> Option<u32> {
 pub fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_are_made_absolute_or_refused() {
+        for url in ["https://example.org/a.git", "ssh://git@host/a", "file:///srv/a.git", "git@host:team/a.git"] {
+            assert_eq!(origin(url), Ok(Origin(url.to_owned())));
+        }
+        assert_eq!(origin("/usr/./lib/../bin"), Ok(Origin("/usr/bin".to_owned())));
+        let here = std::env::current_dir().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(origin("."), Ok(Origin(here)));
+        for (bad, why) in [
+            ("", "empty"),
+            ("http://example.org/a", "https"),
+            ("git://example.org/a", "https"),
+            ("https://me:secret@example.org/a", "password"),
+            ("https://", "no repository"),
+            ("/no/such/place", "exists"),
+            ("~/no such", "quotes"),
+            ("-x@host:a/b", "exists"),
+            ("/dev/null", "not a directory"),
+        ] {
+            let said = origin(bad).expect_err(bad);
+            assert!(said.contains(why) && !said.contains("secret"), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn engines_go_to_their_roles() {
+        let read = |texts: &[&str]| by_role(&texts.iter().map(|t| engine(t).unwrap()).collect::<Vec<_>>());
+        let command = "command: X=1 make fix";
+        assert_eq!(read(&[command]), BTreeMap::from([(Role::Dev, command.to_owned())]));
+        let all = read(&["reviewer=direct", "script:demo"]);
+        assert_eq!(all.len(), 4);
+        assert_eq!(all[&Role::Reviewer], "direct");
+        assert_eq!(all[&Role::Dev], "script:demo");
+        for bad in ["", "direct", "dev=direct", "ops=command:x", "boss=direct", "command:", "manager="] {
+            assert!(engine(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_read_with_units() {
+        let all = more("time=1h 30m,cost=\"1.50 USD\",tokens=100_000,rounds=2,attempts=10").unwrap().0;
+        let raise = Raise { tokens: 100_000, cost_micros: 1_500_000, wall_secs: 5_400, rounds: 2, attempts: 10 };
+        assert_eq!(all, raise);
+        for bad in ["", "time=1", "cost=1", "rounds=-1", "beer=2", "time", "rounds=0"] {
+            assert!(more(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn changes_are_named_by_number_or_run() {
+        let numbered = ChangeName::Numbered { project: "a.b".into(), number: 7 };
+        assert_eq!("a.b#7".parse(), Ok(numbered));
+        assert_eq!("3F9A12BC".parse(), Ok(ChangeName::OfRun("3f9a12bc".into())));
+        for bad in ["a#", "#1", "a#0", "a#x", "abc", "xyzw"] {
+            assert!(bad.parse::<ChangeName>().is_err(), "{bad}");
+        }
+        assert_eq!((block("#b2"), attempt("a3"), task("")), (Ok("b2".into()), Ok(3), Ok(String::new())));
+        assert!(block("b0").is_err() && block("2").is_err() && attempt("b1").is_err() && task("t").is_err());
+    }
+}

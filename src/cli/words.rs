@@ -202,3 +202,56 @@ pub fn outcome(outcome: &Outcome) -> String {
         Outcome::Failed { why } => format!("ended undelivered: {}", quote(why)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{At, RunId};
+    use serde_json::{Value, json};
+
+    fn row(name: &str, event: Option<Value>) -> JournalRow {
+        JournalRow { run: RunId(uuid::Uuid::nil()), seq: 1, at: At(0), name: name.into(), epoch: 1, event }
+    }
+
+    #[test]
+    fn rows_become_plain_words() {
+        let reported = |report: Value| json!({ "event": "reported", "attempt": 2, "report": report });
+        let done = |done: Value| json!({ "event": "done", "key": "3.1", "done": done });
+        let check = |green: bool| {
+            json!({ "name": "test", "kind": "test", "green": green, "exit": 1, "duration_ms": 4200, "why": "exit code 1",
+                    "tests": { "run": 9, "failed": if green { 0 } else { 2 }, "skipped": 0 } })
+        };
+        let ann = "local:ann";
+        let table: Vec<(Value, Option<&str>)> = vec![
+            (json!({ "event": "admitted" }), Some("has a slot; work begins")),
+            (reported(json!({ "failed": { "why": "exit 3\nmore" } })), Some("a2 failed: exit 3")),
+            (reported(json!({ "lost": { "why": "killed" } })), Some("a2 is lost: killed")),
+            (reported(json!({ "asked": { "question": "which port?" } })), Some("a2 asks: which port?")),
+            (
+                reported(json!({ "reviewed": { "head": "1", "verdict": "rework", "summary": "no test",
+                                               "findings": [{ "text": "x" }] } })),
+                Some("a2 wants rework (1 finding): no test"),
+            ),
+            (done(json!({ "checked": { "results": [check(true)], "wall_ms": 1 } })), Some("checks: test is green (4.2 s, 9 tests)")),
+            (
+                done(json!({ "checked": { "results": [check(false)], "wall_ms": 1 } })),
+                Some("checks: test is red (4.2 s, 2 of 9 tests): exit code 1"),
+            ),
+            (done(json!("ok")), None),
+            (done(json!({ "landed": { "sha": "3333333333333" } })), Some("landed as 3333333333")),
+            (json!({ "event": "paused", "by": ann }), Some("paused by local:ann")),
+            (json!({ "event": "answered", "block": 1, "answer": "yes", "by": ann }), Some("local:ann says yes to b1")),
+            (json!({ "event": "cancel_requested", "by": ann, "why": "x\u{1b}" }), Some("cancelled by local:ann: x\\u{1b}")),
+            (json!({ "event": "orphaned", "attempts": [1] }), Some("the process that carried a1 is gone; this one goes on")),
+        ];
+        for (event, said) in table {
+            assert_eq!(words(&row("x", Some(event.clone()))).as_deref(), said, "{event}");
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_are_named() {
+        assert_eq!(words(&row("of_a_newer", Some(json!({ "event": "of_a_newer" })))).as_deref(), Some("of a newer"));
+        assert!(words(&row("bad", None)).is_some_and(|w| w.starts_with("bad (this row cannot be read")));
+    }
+}
