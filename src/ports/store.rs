@@ -5,7 +5,7 @@ use crate::domain::{
     ArtifactKind, ArtifactRef, At, Digest, Effect, EffectKey, Event, Project, ProjectName, Run, RunId,
 };
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A process's name for leases: random, new at each start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Taken {
 }
 
 /// A journal row.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JournalRow {
     /// The run.
     pub run: RunId,
@@ -79,7 +79,7 @@ pub struct JournalRow {
 }
 
 /// A row of the run list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRow {
     /// The run.
     pub run: RunId,

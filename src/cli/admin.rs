@@ -1,0 +1,67 @@
+//! Looking after Skep itself: `config check`, `migrate`, `doctor`.
+
+use super::exit::{Exit, Stop, Trouble};
+use super::reach::{Doors, Level, Place};
+use super::render::table;
+use super::screen::{Screen, Style};
+use serde_json::json;
+
+/// `skep config check`.
+pub async fn config_check(doors: &dyn Doors, place: &Place, screen: &Screen) -> Result<Exit, Stop> {
+    let settings = doors.config(place).await?;
+    screen.object(&json!({ "settings": settings }))?;
+    let rows = settings.into_iter().map(|s| vec![s.key, s.value, s.source]).collect();
+    screen.say(&table(&["key", "value", "source"], rows, screen.width))?;
+    screen.styled(Style::Green, "The configuration is good.")?;
+    Ok(Exit::Done)
+}
+
+/// `skep migrate`.
+pub async fn migrate(doors: &dyn Doors, place: &Place, screen: &Screen, status: bool) -> Result<Exit, Stop> {
+    // A service writes with the schema it knows: it must not change under its hands.
+    if !status && let Some(service) = doors.service(place).await? {
+        return Err(Trouble::away(
+            format!("a service runs on this data directory ({}) and uses its store", service.base),
+            "Stop the service, then migrate; it also migrates by itself when it starts",
+        )
+        .into());
+    }
+    let steps = doors.migrate(place, status).await?;
+    screen.object(&json!({ "steps": steps }))?;
+    let open = steps.iter().filter(|s| !s.applied).count();
+    for step in &steps {
+        let (style, word) = if step.applied { (Style::Green, "applied") } else { (Style::Yellow, "to do") };
+        screen.line(style, &format!("  {word:<8} {}", step.name))?;
+    }
+    match open {
+        0 => screen.say("The store's schema is up to date.")?,
+        1 => screen.say("1 step is to do: `skep migrate` does it.")?,
+        n => screen.say(&format!("{n} steps are to do: `skep migrate` does them."))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// `skep doctor`.
+pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen) -> Result<Exit, Stop> {
+    let looked = doors.doctor(place).await?;
+    let bad = looked.iter().filter(|l| l.level == Level::Bad).count();
+    screen.object(&json!({ "good": bad == 0, "looked": looked }))?;
+    for look in &looked {
+        let (style, word) = match look.level {
+            Level::Good => (Style::Green, "good"),
+            Level::Weak => (Style::Yellow, "weak"),
+            Level::Bad => (Style::Red, "bad"),
+        };
+        screen.line(style, &format!("  {word:<5} {:<14} {}", look.what, look.found))?;
+        if !look.fix.is_empty() {
+            screen.line(Style::Plain, &format!("        {:<14} fix: {}", "", look.fix))?;
+        }
+    }
+    if bad == 0 {
+        screen.say("Everything that is needed is there and works.")?;
+        return Ok(Exit::Done);
+    }
+    let s = if bad == 1 { " does" } else { "s do" };
+    screen.styled(Style::Red, &format!("{bad} thing{s} not work."))?;
+    Ok(Exit::Config)
+}

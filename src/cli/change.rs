@@ -1,0 +1,177 @@
+//! The person's side of the local forge: changes, shown and acted on.
+
+use super::args::{ChangeCommand, State};
+use super::client::{Client, encode};
+use super::exit::{Exit, Stop, Trouble};
+use super::parse::ChangeName;
+use super::project;
+use super::render::{moment, table};
+use super::screen::{Screen, Style};
+use super::show;
+use crate::domain::{ChangeState, StatusState};
+use crate::http::view::RunView;
+use crate::ports::forge::Change;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Changes {
+    changes: Vec<Change>,
+}
+
+/// `skep change …`.
+pub async fn change(client: &Client, screen: &Screen, command: ChangeCommand) -> Result<Exit, Stop> {
+    let (name, action, body) = match command {
+        ChangeCommand::List { project } => return list(client, screen, project).await,
+        ChangeCommand::Show { change, patch } => return look(client, screen, &change, patch).await,
+        ChangeCommand::Approve { change, text } => (change, "approve", json!({ "text": text })),
+        ChangeCommand::Decline { change, text } => (change, "decline", json!({ "text": text })),
+        ChangeCommand::Comment { change, text } => (change, "comment", json!({ "text": text })),
+        ChangeCommand::Merge { change } => (change, "merge", json!({ "text": "" })),
+        ChangeCommand::Close { change } => (change, "close", json!({ "text": "" })),
+        ChangeCommand::Status { change, context, state, text, sha } => {
+            let state = match state {
+                State::Pending => "pending",
+                State::Success => "success",
+                State::Failure => "failure",
+            };
+            (change, "status", json!({ "text": text, "sha": sha, "context": context, "state": state }))
+        }
+    };
+    act(client, screen, &name, action, &body).await
+}
+
+/// Whether a command only reads.
+pub fn only_reads(command: &ChangeCommand) -> bool {
+    matches!(command, ChangeCommand::List { .. } | ChangeCommand::Show { .. })
+}
+
+async fn act(client: &Client, screen: &Screen, name: &ChangeName, action: &str, body: &Value) -> Result<Exit, Stop> {
+    let (project, number) = find(client, name).await?;
+    let path = format!("/projects/{}/changes/{number}/{action}", encode(&project));
+    let change: Change = client.post(&path, body, None).await?;
+    let line = format!("{action}: {project}#{number} is {} at {}", state(&change), change.head.short());
+    screen.line(Style::Green, &line)?;
+    screen.object(&change)?;
+    Ok(Exit::Done)
+}
+
+/// The project and number of a change.
+async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), Trouble> {
+    match name {
+        ChangeName::Numbered { project, number } => Ok((project.clone(), *number)),
+        ChangeName::OfRun(run) => {
+            let view: RunView = client.get(&format!("/runs/{}", encode(run))).await?;
+            let Some(number) = view.change else {
+                return Err(Trouble::usage(
+                    format!("run {} has no change yet (it is {})", view.short, view.phase),
+                    format!("`skep show {}` tells how far it is", view.short),
+                ));
+            };
+            Ok((view.project, number))
+        }
+    }
+}
+
+async fn list(client: &Client, screen: &Screen, project: Option<String>) -> Result<Exit, Stop> {
+    let projects = match project {
+        Some(project) => vec![project],
+        None => project::names(client).await?,
+    };
+    let mut rows = Vec::new();
+    let mut listed = Vec::new();
+    for project in projects {
+        let found: Changes = client.get(&format!("/projects/{}/changes", encode(&project))).await?;
+        for change in found.changes {
+            rows.push(vec![
+                format!("{project}#{}", change.number),
+                state(&change),
+                change.branch.clone(),
+                change.base_branch.clone(),
+                moment(change.opened_at),
+                change.title.clone(),
+            ]);
+            listed.push(json!({ "project": project, "change": change }));
+        }
+    }
+    screen.object(&json!({ "changes": listed }))?;
+    if rows.is_empty() {
+        screen.say("There are no changes yet: a run opens one when its checks are green.")?;
+    } else {
+        screen.say(&table(&["change", "state", "branch", "onto", "opened", "title"], rows, screen.width))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) -> Result<Exit, Stop> {
+    let (project, number) = find(client, name).await?;
+    let change: Change = client.get(&format!("/projects/{}/changes/{number}", encode(&project))).await?;
+    let run = run_of(&change);
+    if patch {
+        let Some(run) = run else {
+            return Err(Trouble::usage(
+                format!("branch {} of {project}#{number} is no run's, so its diff is not kept", change.branch),
+                "Look at it with git",
+            )
+            .into());
+        };
+        return show::patch(client, screen, run, None).await;
+    }
+    screen.object(&change)?;
+    screen.line(Style::Bold, &format!("{project}#{number}: {}", change.title))?;
+    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<8} {text}"));
+    line("state", &state(&change))?;
+    line("branch", &format!("{} onto {}", change.branch, change.base_branch))?;
+    line("head", change.head.as_str())?;
+    line("opened", &format!("{} by {}", moment(change.opened_at), change.by))?;
+    if let Some(run) = run {
+        line("diff", &format!("`skep show {run} --patch` prints it"))?;
+    }
+    for (context, status) in change.statuses.get(&change.head).into_iter().flatten() {
+        let (style, word) = match status.state {
+            StatusState::Success => (Style::Green, "green"),
+            StatusState::Failure => (Style::Red, "red"),
+            StatusState::Pending => (Style::Yellow, "pending"),
+        };
+        screen.line(style, &format!("  {:<8} {context}: {word} {}", "status", status.text))?;
+    }
+    quoted(screen, &change.body)?;
+    for review in &change.reviews {
+        let word = if review.approved { "approved" } else { "wants changes" };
+        let stale = if review.head == change.head { "" } else { ", which is not the head any more" };
+        said(screen, &format!("{} {} {word} {}{stale}", moment(review.at), review.by, review.head.short()), &review.text)?;
+    }
+    for comment in &change.comments {
+        said(screen, &format!("{} {}", moment(comment.at), comment.by), &comment.text)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The run a change belongs to, by the name of its branch (`skep/3f9a12bc`).
+fn run_of(change: &Change) -> Option<&str> {
+    let last = change.branch.rsplit('/').next()?;
+    (last.len() == 8 && last.bytes().all(|b| b.is_ascii_hexdigit())).then_some(last)
+}
+
+fn state(change: &Change) -> String {
+    match &change.state {
+        ChangeState::Open if change.draft => "open (draft)".to_owned(),
+        ChangeState::Open => "open".to_owned(),
+        ChangeState::Closed { by } => format!("closed by {by}"),
+        ChangeState::Merged { sha, by } => format!("merged by {by} as {}", sha.short()),
+    }
+}
+
+fn said(screen: &Screen, head: &str, text: &str) -> Result<(), Stop> {
+    screen.say("")?;
+    screen.line(Style::Bold, head)?;
+    quoted(screen, text)
+}
+
+/// Text from outside, marked as such line by line.
+fn quoted(screen: &Screen, text: &str) -> Result<(), Stop> {
+    for line in text.trim_end().lines() {
+        screen.line(Style::Plain, format!("  | {line}").trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,338 @@
+//! Follows a run live until it ends, asks, or the person goes away; gives or asks for approvals on the way.
+
+use super::client::{Client, encode, with_query};
+use super::exit::{Exit, Stop, Trouble};
+use super::screen::{Screen, Style};
+use super::sse::SseEvent;
+use super::summary;
+use super::words;
+use crate::domain::At;
+use crate::domain::escalation::Escalation;
+use crate::http::view::{RunView, Say};
+use crate::ports::store::JournalRow;
+use futures::{FutureExt, StreamExt};
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How often a broken stream is taken up again before the command gives up.
+const RECONNECTS: u32 = 5;
+
+/// How to follow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Approvals are given without asking.
+    pub yes: bool,
+    /// Only what comes after this event is told.
+    pub after: u64,
+}
+
+/// A line an engine wrote.
+#[derive(Debug, Deserialize)]
+struct Said {
+    attempt: serde_json::Value,
+    text: String,
+}
+
+struct Follower<'a> {
+    client: &'a Client,
+    screen: &'a Screen,
+    manner: Manner,
+    path: String,
+    view: RunView,
+    seen: u64,
+    last_at: At,
+    asked: BTreeSet<String>,
+    waited: Option<String>,
+}
+
+/// Follows a run until it ends or waits for a person, and says how it stands. Going away (Ctrl-C) leaves the run as it is.
+pub async fn follow(client: &Client, screen: &Screen, view: RunView, manner: Manner) -> Result<Exit, Stop> {
+    let short = view.short.clone();
+    let mut follower = Follower {
+        client,
+        screen,
+        manner,
+        path: format!("/runs/{}", encode(&view.id)),
+        last_at: view.opened_at,
+        view,
+        seen: manner.after,
+        asked: BTreeSet::new(),
+        waited: None,
+    };
+    tokio::select! {
+        end = follower.run() => match end {
+            // Nobody reads any more. The run did not end, so the code must not say it did.
+            Err(Stop::Closed) => Ok(Exit::Waits),
+            end => end,
+        },
+        () = told_to_go() => {
+            detached(client, screen, &short)?;
+            Ok(Exit::Waits)
+        }
+    }
+}
+
+async fn told_to_go() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_none_can_come) => std::future::pending().await,
+        }
+    };
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! { () = terminated => {}, () = interrupted => {} }
+}
+
+fn detached(client: &Client, screen: &Screen, short: &str) -> Result<(), Stop> {
+    screen.say("")?;
+    if client.is_remote() {
+        screen.say(&format!("You left; the service goes on with run {short}."))?;
+        screen.say(&format!("  skep events {short} --follow   watches it again"))?;
+    } else {
+        screen.say(&format!("You left; run {short} stays as it is, nothing is lost."))?;
+        screen.say(&format!("  skep resume {short}   goes on with it here"))?;
+        screen.say("  skep serve             goes on with every open run")?;
+    }
+    screen.object(&json!({ "left": short, "carried_on": client.is_remote() }))
+}
+
+impl Follower<'_> {
+    async fn run(&mut self) -> Result<Exit, Stop> {
+        let mut failures = 0;
+        for line in words::news(None, &self.view) {
+            self.screen.line(Style::Bold, &line)?;
+        }
+        if let Some(exit) = self.stand().await? {
+            return Ok(exit);
+        }
+        loop {
+            let before = self.seen;
+            let broken = match self.stream().await? {
+                Ok(Some(exit)) => return Ok(exit),
+                Ok(None) => None,
+                Err(trouble) => Some(trouble),
+            };
+            // The stream ended without an end of the run: look, and take it up again.
+            failures = if self.seen > before { 0 } else { failures + 1 };
+            if failures > RECONNECTS {
+                let gone = || Trouble::away("the run's events end too early", "Try again; the run stays as it is");
+                return Err(broken.unwrap_or_else(gone).into());
+            }
+            tokio::time::sleep(Duration::from_millis(200 << failures)).await;
+        }
+    }
+
+    /// Reads one stream to its end. The outer error stops the command, the inner one only this stream.
+    async fn stream(&mut self) -> Result<Result<Option<Exit>, Trouble>, Stop> {
+        let mut events = match self.client.stream(&format!("{}/stream", self.path), self.seen).await {
+            Ok(events) => events,
+            // A wrong name or a quarantined run will not mend itself; a service that is away may come back.
+            Err(trouble) if trouble.exit == Exit::Again => return Ok(Err(trouble)),
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let mut next = events.next().await;
+        while let Some(event) = next {
+            let event = match event {
+                Ok(event) => event,
+                Err(trouble) => return Ok(Err(trouble)),
+            };
+            let moved = self.tell(&event)?;
+            if event.event == "end" {
+                break;
+            }
+            // Several events at once are told together; the look at the run follows the last of them.
+            next = match events.next().now_or_never() {
+                Some(more) => more,
+                None => {
+                    if moved && let Some(exit) = self.look().await? {
+                        return Ok(Ok(Some(exit)));
+                    }
+                    events.next().await
+                }
+            };
+        }
+        Ok(Ok(self.look().await?))
+    }
+
+    /// Tells one event; whether the run moved.
+    fn tell(&mut self, event: &SseEvent) -> Result<bool, Stop> {
+        match event.event.as_str() {
+            "end" => Ok(false),
+            "said" => {
+                if let Ok(said) = serde_json::from_str::<Said>(&event.data) {
+                    let who = attempt_name(&said.attempt);
+                    self.screen.line(Style::Dim, &format!("     {who} | {}", said.text.trim_end()))?;
+                    self.screen.object(&json!({ "said": { "attempt": who, "text": said.text } }))?;
+                }
+                Ok(false)
+            }
+            _ => {
+                let Ok(row) = serde_json::from_str::<JournalRow>(&event.data) else { return Ok(false) };
+                if row.seq <= self.seen {
+                    return Ok(false);
+                }
+                self.seen = row.seq;
+                self.last_at = row.at;
+                if let Some(line) = words::words(&row) {
+                    self.screen.line(Style::Plain, &format!("{} {line}", super::render::time_of_day(row.at)))?;
+                }
+                self.screen.object(&json!({ "event": row }))?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Option<Exit>, Stop> {
+        let now: RunView = self.client.get(&self.path).await?;
+        for line in words::news(Some(&self.view), &now) {
+            self.screen.line(Style::Bold, &line)?;
+        }
+        self.view = now;
+        self.stand().await
+    }
+
+    /// What to do where the run stands now; `Some` when there is nothing more to follow.
+    async fn stand(&mut self) -> Result<Option<Exit>, Stop> {
+        loop {
+            if let Some(outcome) = &self.view.outcome {
+                // The last events (the report, the release) are still to come until the phase says so.
+                if self.view.phase != "ended" {
+                    return Ok(None);
+                }
+                let exit = match outcome {
+                    crate::domain::Outcome::Delivered { .. } => Exit::Done,
+                    _ => Exit::Undelivered,
+                };
+                summary::ended(self.screen, &self.view, self.last_at)?;
+                self.screen.object(&json!({ "run": self.view }))?;
+                return Ok(Some(exit));
+            }
+            if self.manner.yes && self.give_one().await? {
+                continue;
+            }
+            // Other tasks may go on while one waits: the question is put when nothing else moves.
+            if !self.view.doing.is_empty() {
+                return Ok(None);
+            }
+            if let Some(by) = &self.view.paused_by {
+                self.screen.say(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short))?;
+                self.screen.object(&json!({ "run": self.view }))?;
+                return Ok(Some(Exit::Waits));
+            }
+            if self.view.escalations.is_empty() {
+                let waits = words::waits(&self.view);
+                if waits != self.waited
+                    && let Some(line) = &waits
+                {
+                    self.screen.line(Style::Yellow, line)?;
+                }
+                self.waited = waits;
+                return Ok(None);
+            }
+            if self.ask().await? {
+                continue;
+            }
+            for escalation in &self.view.escalations {
+                if !self.asked.contains(&escalation.block.to_string()) {
+                    summary::escalation(self.screen, escalation)?;
+                }
+            }
+            self.screen.object(&json!({ "run": self.view }))?;
+            return Ok(Some(Exit::Waits));
+        }
+    }
+
+    /// Gives the oldest approval that was not given yet. Each block is answered once: one that stays open asks for more
+    /// than a yes of this person.
+    async fn give_one(&mut self) -> Result<bool, Stop> {
+        let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
+        let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
+        self.asked.insert(escalation.block.to_string());
+        summary::escalation(self.screen, &escalation)?;
+        let say = Say { block: Some(escalation.block.to_string()), ..Say::default() };
+        match self.client.post(&format!("{}/actions/approve", self.path), &say, None).await {
+            Ok(view) => self.view = view,
+            // Not this person's to give (policy), or answered meanwhile: the question stays open, which ends in exit 4.
+            Err(trouble) if trouble.exit == Exit::Usage => {
+                self.screen.trouble(&trouble);
+                self.view = self.client.get(&self.path).await?;
+                return Ok(true);
+            }
+            Err(trouble) => return Err(trouble.into()),
+        }
+        self.screen.line(Style::Green, &format!("approval given by you (--yes): {}", escalation.reason))?;
+        Ok(true)
+    }
+
+    /// Asks the person at the terminal for the oldest approval; whether an answer was given.
+    async fn ask(&mut self) -> Result<bool, Stop> {
+        let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
+        let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
+        if !self.screen.can_ask() {
+            return Ok(false);
+        }
+        summary::escalation(self.screen, &escalation)?;
+        self.asked.insert(escalation.block.to_string());
+        let block = Some(escalation.block.to_string());
+        let say = loop {
+            let answer = self.screen.ask("Approve? [y]es, [n]o, [d]iff, or Enter to decide later:").await?;
+            match answer.as_deref().map(str::to_lowercase).as_deref() {
+                Some("y" | "yes") => break Say { block, ..Say::default() },
+                Some("n" | "no") => {
+                    let why = self.screen.ask("What should be different? (empty: just no)").await?;
+                    break Say { block, no: true, text: why.filter(|w| !w.is_empty()), ..Say::default() };
+                }
+                Some("d" | "diff") => {
+                    let task = summary::task_of(&escalation);
+                    let path = with_query(&format!("{}/patch", self.path), &[("task", task)]);
+                    match self.client.bytes(&path).await {
+                        Ok(patch) => self.screen.content(&patch)?,
+                        Err(trouble) => self.screen.trouble(&trouble),
+                    }
+                }
+                Some("") | None => {
+                    self.screen.say(&format!(
+                        "The run waits. `skep approve {} --block {}` answers later.",
+                        self.view.short, escalation.block
+                    ))?;
+                    return Ok(false);
+                }
+                Some(_) => self.screen.say("Please answer y, n or d.")?,
+            }
+        };
+        // What was answered is what was shown: the run must not have moved since.
+        match self.client.post(&format!("{}/actions/approve", self.path), &say, Some(self.view.seq)).await {
+            Ok(view) => self.view = view,
+            Err(trouble) if trouble.problems.iter().any(|p| p.status == 412) => {
+                self.screen.say("The run has moved meanwhile; look again.")?;
+                self.asked.remove(&escalation.block.to_string());
+                self.view = self.client.get(&self.path).await?;
+            }
+            Err(trouble) => return Err(trouble.into()),
+        }
+        Ok(true)
+    }
+}
+
+fn is_approval(escalation: &Escalation) -> bool {
+    escalation.code.starts_with("approve_")
+}
+
+/// `a2`, however the attempt is written.
+pub fn attempt_name(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Number(n) => format!("a{n}"),
+        serde_json::Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => format!("a{text}"),
+        serde_json::Value::String(text) => text.clone(),
+        _ => "?".to_owned(),
+    }
+}

@@ -1,0 +1,158 @@
+//! What can be read of runs as lists: `runs`, `events`, `logs`.
+
+use super::args::RunsArgs;
+use super::client::{Client, encode, with_query};
+use super::exit::{Exit, Stop};
+use super::follow::attempt_name;
+use super::render::{moment, table};
+use super::screen::{Screen, Style};
+use super::words::words;
+use crate::http::view::RunView;
+use crate::ports::store::{JournalRow, RunRow};
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// How many journal rows are asked for at once.
+const PAGE: u64 = 500;
+
+#[derive(Deserialize, Serialize)]
+struct Runs {
+    runs: Vec<RunRow>,
+}
+
+#[derive(Deserialize)]
+struct Rows {
+    events: Vec<JournalRow>,
+}
+
+#[derive(Deserialize)]
+struct Logs {
+    logs: Vec<Log>,
+}
+
+#[derive(Deserialize)]
+struct Log {
+    name: String,
+    kind: String,
+    digest: String,
+    #[serde(default)]
+    attempt: serde_json::Value,
+}
+
+/// `skep runs`.
+pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Exit, Stop> {
+    let path = with_query(
+        "/runs",
+        &[
+            ("project", args.project),
+            ("status", args.status),
+            ("open", args.open.then(|| "true".to_owned())),
+            ("limit", Some(args.limit.to_string())),
+            ("before", args.before),
+        ],
+    );
+    let found: Runs = client.get(&path).await?;
+    screen.object(&found)?;
+    if found.runs.is_empty() {
+        screen.say("There are no such runs. `skep run --repo PATH --goal TEXT` starts one, `skep demo` shows one.")?;
+        return Ok(Exit::Done);
+    }
+    let full = u64::try_from(found.runs.len()).unwrap_or(u64::MAX) >= args.limit;
+    let oldest = found.runs.last().map(|r| r.run.short());
+    let rows = found.runs.into_iter().map(|r| {
+        let waits = r.quarantined.unwrap_or_else(|| r.blocks.join(", "));
+        vec![r.run.short(), r.status, r.project, moment(r.opened_at), waits, r.title]
+    });
+    let header = ["run", "status", "project", "opened", "waits for", "goal"];
+    screen.say(&table(&header, rows.collect(), screen.width))?;
+    if let Some(oldest) = oldest.filter(|_| full) {
+        screen.line(Style::Dim, &format!("There may be more: skep runs --before {oldest}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// `skep events`.
+pub async fn events(client: &Client, screen: &Screen, run: &str, follow: bool, after: u64) -> Result<Exit, Stop> {
+    let path = format!("/runs/{}", encode(run));
+    let mut seen = after;
+    loop {
+        let query = [("after", Some(seen.to_string())), ("limit", Some(PAGE.to_string()))];
+        let page: Rows = client.get(&with_query(&format!("{path}/events"), &query)).await?;
+        let Some(last) = page.events.last().map(|row| row.seq).filter(|last| *last > seen) else { break };
+        for row in &page.events {
+            show(screen, row)?;
+        }
+        seen = last;
+    }
+    if !follow {
+        return Ok(Exit::Done);
+    }
+    let mut events = client.stream(&format!("{path}/stream"), seen).await?;
+    let left = tokio::signal::ctrl_c();
+    tokio::pin!(left);
+    loop {
+        let next = tokio::select! {
+            next = events.next() => next,
+            _ = &mut left => None,
+        };
+        let Some(event) = next else { break };
+        let event = event?;
+        match event.event.as_str() {
+            "end" => break,
+            "said" => {
+                if let Ok(said) = serde_json::from_str::<serde_json::Value>(&event.data) {
+                    let text = said["text"].as_str().unwrap_or_default();
+                    screen.line(Style::Dim, &format!("     {} | {text}", attempt_name(&said["attempt"])))?;
+                }
+            }
+            _ => {
+                if let Ok(row) = serde_json::from_str::<JournalRow>(&event.data)
+                    && row.seq > seen
+                {
+                    seen = row.seq;
+                    show(screen, &row)?;
+                }
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show(screen: &Screen, row: &JournalRow) -> Result<(), Stop> {
+    screen.object(row)?;
+    let line = words(row).unwrap_or_else(|| "an act ended".to_owned());
+    screen.line(Style::Plain, &format!("{:>4}  {}  {:<16}  {line}", row.seq, moment(row.at), row.name))
+}
+
+/// `skep logs`.
+pub async fn logs(client: &Client, screen: &Screen, run: &str, attempt: Option<u32>) -> Result<Exit, Stop> {
+    let path = format!("/runs/{}", encode(run));
+    let mut found: Logs = client.get(&format!("{path}/logs")).await?;
+    if let Some(wanted) = attempt {
+        found.logs.retain(|log| attempt_name(&log.attempt) == format!("a{wanted}"));
+    }
+    if found.logs.is_empty() {
+        let view: RunView = client.get(&path).await?;
+        let of = attempt.map_or_else(String::new, |a| format!(" of a{a}"));
+        screen.say(&format!("Run {} has no logs{of} yet.", view.short))?;
+    }
+    for log in found.logs {
+        let bytes = client.bytes(&format!("{path}/artifacts/{}", encode(&log.digest))).await?;
+        let of = if log.attempt.is_null() { String::new() } else { format!(", {}", attempt_name(&log.attempt)) };
+        if screen.json {
+            screen.object(&json!({
+                "name": log.name, "kind": log.kind, "digest": log.digest, "attempt": log.attempt,
+                "text": String::from_utf8_lossy(&bytes),
+            }))?;
+            continue;
+        }
+        screen.line(Style::Bold, &format!("== {} ({}{of})", log.name, log.kind))?;
+        screen.content(&bytes)?;
+        if !bytes.ends_with(b"\n") {
+            screen.say("")?;
+        }
+    }
+    Ok(Exit::Done)
+}
+

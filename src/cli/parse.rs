@@ -1,0 +1,287 @@
+//! Reads the arguments that have a form of their own: repositories, engines, amounts, names of changes.
+
+use crate::config::units;
+use crate::domain::{Raise, Role};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+/// A repository: an absolute path, or a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(pub String);
+
+/// An engine for a role, or for those it is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineChoice {
+    /// The role named.
+    pub role: Option<Role>,
+    /// `KIND[:ARG]`.
+    pub spec: String,
+}
+
+/// Amounts of budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct More(pub Raise);
+
+/// A change: `PROJECT#NUMBER`, or the run it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeName {
+    /// By project and number.
+    Numbered {
+        /// The project.
+        project: String,
+        /// The number.
+        number: u64,
+    },
+    /// By its run.
+    OfRun(String),
+}
+
+const SCHEMES: [&str; 3] = ["https", "ssh", "file"];
+/// Roles that think; `ops` acts by itself and has no engine.
+const THINKERS: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
+
+/// Reads a repository. A path must be a directory; it becomes absolute, without `.` and `..`.
+pub fn origin(text: &str) -> Result<Origin, String> {
+    if text.is_empty() {
+        return Err("it is empty; give a directory or a URL".to_owned());
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        if !SCHEMES.contains(&scheme) {
+            return Err(format!("a URL must start with {}:// (found {scheme}://)", SCHEMES.join("://, ")));
+        }
+        let host = rest.split('/').next().unwrap_or("");
+        if host.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+            return Err("the URL has a password in it, which would end up in logs; leave it out".to_owned());
+        }
+        if rest.trim_matches('/').is_empty() {
+            return Err("the URL names no repository".to_owned());
+        }
+        return Ok(Origin(text.to_owned()));
+    }
+    let path = std::path::absolute(text).map_err(|e| format!("it cannot be made absolute: {e}"))?;
+    let path = lexical(&path);
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(format!("{} is not a directory; give the repository's directory", path.display())),
+        Err(_) if is_scp_like(text) => return Ok(Origin(text.to_owned())),
+        Err(e) if text.starts_with('~') => {
+            return Err(format!("{}: {e}; `~` is for the shell to expand: leave out the quotes", path.display()));
+        }
+        Err(e) => return Err(format!("{}: {e}; give a directory that exists, or a URL", path.display())),
+    }
+    match path.into_os_string().into_string() {
+        Ok(path) => Ok(Origin(path)),
+        Err(path) => Err(format!("{} is not UTF-8; rename it, or use a link to it", path.display())),
+    }
+}
+
+/// `user@host:path`: git's short form for ssh.
+fn is_scp_like(text: &str) -> bool {
+    let Some((host, path)) = text.split_once(':') else { return false };
+    !path.is_empty() && host.contains('@') && !host.contains('/') && !host.starts_with('-') && !host.starts_with('@')
+}
+
+fn lexical(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// Reads `[ROLE=]KIND[:ARG]`.
+pub fn engine(text: &str) -> Result<EngineChoice, String> {
+    let kind = text.split(':').next().unwrap_or("");
+    let (role, spec) = match kind.split_once('=') {
+        None => (None, text),
+        Some((name, _)) => {
+            let role = THINKERS.into_iter().find(|r| r.name() == name.trim());
+            let names: Vec<&str> = THINKERS.iter().map(|r| r.name()).collect();
+            let role = role.ok_or_else(|| format!("there is no role {name:?}; roles are {}", names.join(", ")))?;
+            (Some(role), text.split_once('=').map_or("", |(_, spec)| spec))
+        }
+    };
+    let choice = EngineChoice { role, spec: spec.trim().to_owned() };
+    for role in choice.roles() {
+        match crate::config::engine(&choice.spec, role) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err("no engine is named; write KIND or KIND:ARG, such as 'command: make fix'".to_owned()),
+            Err(e) => return Err(format!("{}; {}", e.why, e.fix)),
+        }
+    }
+    Ok(choice)
+}
+
+impl EngineChoice {
+    /// The roles it is for: the one named; else the dev, and for a script everybody.
+    pub fn roles(&self) -> Vec<Role> {
+        match self.role {
+            Some(role) => vec![role],
+            None if self.spec.split(':').next().is_some_and(|kind| kind.trim() == "script") => THINKERS.to_vec(),
+            None => vec![Role::Dev],
+        }
+    }
+}
+
+/// Engines by role; those for a role by name win, then the later ones.
+pub fn by_role(choices: &[EngineChoice]) -> BTreeMap<Role, String> {
+    let mut engines = BTreeMap::new();
+    for named in [false, true] {
+        for choice in choices.iter().filter(|c| c.role.is_some() == named) {
+            engines.extend(choice.roles().into_iter().map(|role| (role, choice.spec.clone())));
+        }
+    }
+    engines
+}
+
+/// Reads `time=1h,cost="1.00 USD",tokens=100000,rounds=2,attempts=10`.
+pub fn more(text: &str) -> Result<More, String> {
+    let mut raise = Raise::default();
+    for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let form = "write NAME=AMOUNT with time, cost, tokens, rounds or attempts";
+        let (name, amount) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is no amount; {form}"))?;
+        let amount = amount.trim().trim_matches('"');
+        let with_unit = |e: units::Unreadable| format!("{}: {}; {}", name.trim(), e.why, e.fix);
+        let counted = || {
+            let bare = amount.replace('_', "");
+            bare.parse::<u32>().map_err(|_| format!("{}: {amount:?} is not a whole number", name.trim()))
+        };
+        match name.trim() {
+            "time" => raise.wall_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
+            "cost" => raise.cost_micros = units::money(amount).map_err(with_unit)?,
+            "tokens" => raise.tokens = counted()?.into(),
+            "rounds" => raise.rounds = counted()?,
+            "attempts" => raise.attempts = counted()?,
+            other => return Err(format!("there is no budget of {other:?}; {form}")),
+        }
+    }
+    if raise == Raise::default() {
+        return Err("nothing is given; name at least one amount above zero, such as time=1h".to_owned());
+    }
+    Ok(More(raise))
+}
+
+impl FromStr for ChangeName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.rsplit_once('#') {
+            None => run(text).map(ChangeName::OfRun),
+            Some((project, number)) => match number.parse() {
+                Ok(number) if number > 0 && !project.is_empty() => {
+                    Ok(ChangeName::Numbered { project: project.to_owned(), number })
+                }
+                _ => Err("write PROJECT#NUMBER, such as tool#1, or a run's id".to_owned()),
+            },
+        }
+    }
+}
+
+/// Reads a run's id as far as its form goes.
+pub fn run(text: &str) -> Result<String, String> {
+    let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    if hex && (4..=36).contains(&text.len()) {
+        Ok(text.to_lowercase())
+    } else {
+        Err("a run's id has 4 to 32 digits of 0-9 and a-f; `skep runs` lists them".to_owned())
+    }
+}
+
+/// Reads `t1`; nothing is the whole run.
+pub fn task(text: &str) -> Result<String, String> {
+    match text {
+        "" => Ok(String::new()),
+        _ => counted(text, 't').map(|n| format!("t{n}")).ok_or_else(|| "a task is written t1, t2, …".to_owned()),
+    }
+}
+
+/// Reads `b1`, also as `#b1`.
+pub fn block(text: &str) -> Result<String, String> {
+    let found = counted(text.trim_start_matches('#'), 'b');
+    found.map(|n| format!("b{n}")).ok_or_else(|| "a question is written b1, b2, …".to_owned())
+}
+
+/// Reads `a2`.
+pub fn attempt(text: &str) -> Result<u32, String> {
+    counted(text, 'a').ok_or_else(|| "an attempt is written a1, a2, …".to_owned())
+}
+
+fn counted(text: &str, prefix: char) -> Option<u32> {
+    text.strip_prefix(prefix)?.parse().ok().filter(|n| *n > 0)
+}
+
+/// Reads a text that says something.
+pub fn not_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_are_made_absolute_or_refused() {
+        for url in ["https://example.org/a.git", "ssh://git@host/a", "file:///srv/a.git", "git@host:team/a.git"] {
+            assert_eq!(origin(url), Ok(Origin(url.to_owned())));
+        }
+        assert_eq!(origin("/usr/./lib/../bin"), Ok(Origin("/usr/bin".to_owned())));
+        let here = std::env::current_dir().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(origin("."), Ok(Origin(here)));
+        for (bad, why) in [
+            ("", "empty"),
+            ("http://example.org/a", "https"),
+            ("git://example.org/a", "https"),
+            ("https://me:secret@example.org/a", "password"),
+            ("https://", "no repository"),
+            ("/no/such/place", "exists"),
+            ("~/no such", "quotes"),
+            ("-x@host:a/b", "exists"),
+            ("/dev/null", "not a directory"),
+        ] {
+            let said = origin(bad).expect_err(bad);
+            assert!(said.contains(why) && !said.contains("secret"), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn engines_go_to_their_roles() {
+        let read = |texts: &[&str]| by_role(&texts.iter().map(|t| engine(t).unwrap()).collect::<Vec<_>>());
+        let command = "command: X=1 make fix";
+        assert_eq!(read(&[command]), BTreeMap::from([(Role::Dev, command.to_owned())]));
+        let all = read(&["reviewer=direct", "script:demo"]);
+        assert_eq!(all.len(), 4);
+        assert_eq!(all[&Role::Reviewer], "direct");
+        assert_eq!(all[&Role::Dev], "script:demo");
+        for bad in ["", "direct", "dev=direct", "ops=command:x", "boss=direct", "command:", "manager="] {
+            assert!(engine(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_read_with_units() {
+        let all = more("time=1h 30m,cost=\"1.50 USD\",tokens=100_000,rounds=2,attempts=10").unwrap().0;
+        let raise = Raise { tokens: 100_000, cost_micros: 1_500_000, wall_secs: 5_400, rounds: 2, attempts: 10 };
+        assert_eq!(all, raise);
+        for bad in ["", "time=1", "cost=1", "rounds=-1", "beer=2", "time", "rounds=0"] {
+            assert!(more(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn changes_are_named_by_number_or_run() {
+        let numbered = ChangeName::Numbered { project: "a.b".into(), number: 7 };
+        assert_eq!("a.b#7".parse(), Ok(numbered));
+        assert_eq!("3F9A12BC".parse(), Ok(ChangeName::OfRun("3f9a12bc".into())));
+        for bad in ["a#", "#1", "a#0", "a#x", "abc", "xyzw"] {
+            assert!(bad.parse::<ChangeName>().is_err(), "{bad}");
+        }
+        assert_eq!((block("#b2"), attempt("a3"), task("")), (Ok("b2".into()), Ok(3), Ok(String::new())));
+        assert!(block("b0").is_err() && block("2").is_err() && attempt("b1").is_err() && task("t").is_err());
+    }
+}

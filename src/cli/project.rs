@@ -1,0 +1,93 @@
+//! Projects: repositories with their policy, checks and engines.
+
+use super::args::ProjectCommand;
+use super::client::{Client, encode};
+use super::exit::{Exit, Stop, Trouble};
+use super::parse::by_role;
+use super::render::table;
+use super::screen::{Screen, Style};
+use crate::domain::Project;
+use crate::http::view::NewProject;
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize, Serialize)]
+struct Projects {
+    projects: Vec<Project>,
+}
+
+/// `skep project …`.
+pub async fn project(client: &Client, screen: &Screen, command: ProjectCommand) -> Result<Exit, Stop> {
+    match command {
+        ProjectCommand::Add { repo, name, base, check, engine, replace } => {
+            let wanted = NewProject {
+                name,
+                repo: repo.0,
+                base,
+                checks: check,
+                engines: by_role(&engine),
+                policy: None,
+                replace,
+            };
+            let project: Project = client.post("/projects", &wanted, None).await?;
+            screen.object(&project)?;
+            let name = &project.name;
+            screen.line(Style::Green, &format!("project {name} is there: {}", project.repo))?;
+            screen.say(&format!("  skep run --project {name} --goal \"…\"   starts a run on it"))?;
+        }
+        ProjectCommand::List => {
+            let found: Projects = client.get("/projects").await?;
+            screen.object(&found)?;
+            if found.projects.is_empty() {
+                screen.say("There are no projects yet. `skep project add PATH|URL` makes one, and so does `skep run --repo`.")?;
+                return Ok(Exit::Done);
+            }
+            let rows = found.projects.into_iter().map(|p| {
+                let checks: Vec<String> = p.checks.into_iter().map(|c| c.name).collect();
+                let checks = if checks.is_empty() { "(found in it)".to_owned() } else { checks.join(", ") };
+                vec![p.name.to_string(), p.base.unwrap_or_else(|| "(default)".to_owned()), checks, p.repo]
+            });
+            screen.say(&table(&["project", "base", "checks", "repository"], rows.collect(), screen.width))?;
+        }
+        ProjectCommand::Show { name } => {
+            let project: Project = client.get(&format!("/projects/{}", encode(&name))).await?;
+            screen.object(&project)?;
+            show(screen, &project)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Whether a command only reads.
+pub fn only_reads(command: &ProjectCommand) -> bool {
+    !matches!(command, ProjectCommand::Add { .. })
+}
+
+/// The names of all projects.
+pub async fn names(client: &Client) -> Result<Vec<String>, Trouble> {
+    let found: Projects = client.get("/projects").await?;
+    Ok(found.projects.into_iter().map(|p| p.name.to_string()).collect())
+}
+
+fn show(screen: &Screen, project: &Project) -> Result<(), Stop> {
+    screen.line(Style::Bold, &format!("project {}", project.name))?;
+    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<11} {text}"));
+    line("repository", &project.repo)?;
+    line("base", project.base.as_deref().unwrap_or("the repository's default branch"))?;
+    line("branches", &format!("{}/…", project.branch_prefix))?;
+    if project.checks.is_empty() {
+        line("checks", "those of .skep.toml at the base commit, else found in the repository")?;
+    }
+    for check in &project.checks {
+        line("check", &format!("{}: {} (at most {} s)", check.name, check.command, check.limit_secs))?;
+    }
+    for (role, engine) in &project.engines {
+        let arg = if engine.arg.is_empty() { String::new() } else { format!(": {}", engine.arg) };
+        line("engine", &format!("{} = {}{arg}", role.name(), engine.kind))?;
+    }
+    screen.say("  policy")?;
+    let policy = serde_json::to_value(&project.policy).unwrap_or_default();
+    for (key, value) in policy.as_object().into_iter().flatten() {
+        screen.line(Style::Plain, &format!("    {key} = {value}"))?;
+    }
+    Ok(())
+}

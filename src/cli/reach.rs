@@ -1,0 +1,168 @@
+//! The way to the routes: a running service where there is one, else this process; and the doors the program opens for it.
+//!
+//! Invariant: nothing here names an adapter; the composition root implements [`Doors`].
+
+use super::client::Client;
+use super::exit::Trouble;
+use super::screen::Screen;
+use crate::config::Sources;
+use crate::domain::Role;
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Where a command works, and how much it logs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The data directory and the configuration's sources.
+    pub sources: Sources,
+    /// How often `-v` was given.
+    pub verbose: u8,
+    /// Whether output (and so the log) is JSON.
+    pub json: bool,
+}
+
+/// What a command needs of whoever answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To read.
+    Look,
+    /// To write something that moves no run by itself.
+    Tell,
+    /// To carry runs on.
+    Move,
+}
+
+/// A running service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// `http://127.0.0.1:7117`.
+    pub base: String,
+    /// The token it wants.
+    pub token: String,
+}
+
+/// The routes in this process.
+pub struct House {
+    /// The routes.
+    pub router: axum::Router,
+    /// The token they want.
+    pub token: String,
+    /// Ends it in order: gives leases back, takes `service.json` away.
+    pub close: BoxFuture<'static, ()>,
+}
+
+/// What `demo` works on.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// What people must know before they watch.
+    pub notice: String,
+    /// The sample's repository, an absolute path.
+    pub repo: String,
+    /// The branch it lands on.
+    pub base: String,
+    /// What is asked for.
+    pub goal: String,
+    /// Who plays which role, `KIND:ARG`.
+    pub engines: BTreeMap<Role, String>,
+    /// Its checks; empty = those found in the repository.
+    pub checks: Vec<String>,
+}
+
+/// A key of the configuration with its value and source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setting {
+    /// The dotted key.
+    pub key: String,
+    /// The value, secrets masked.
+    pub value: String,
+    /// Where it comes from.
+    pub source: String,
+}
+
+/// How something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// It is well.
+    Good,
+    /// It works, but look at it.
+    Weak,
+    /// It does not work.
+    Bad,
+}
+
+/// One thing `doctor` looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Looked {
+    /// What (`git`, `sandbox`, `store`).
+    pub what: String,
+    /// How it stands.
+    pub level: Level,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty when there is nothing to do.
+    pub fix: String,
+}
+
+/// A step of the store's schema.
+#[derive(Clone, Debug, Serialize)]
+pub struct SchemaStep {
+    /// Its name.
+    pub name: String,
+    /// Whether it is in the store (after this command).
+    pub applied: bool,
+}
+
+/// What the program does for the command line: implemented by the composition root.
+#[async_trait]
+pub trait Doors: Send + Sync {
+    /// The living owner of the data directory that answers on REST, if there is one.
+    async fn service(&self, place: &Place) -> Result<Option<Service>, Trouble>;
+    /// Owns the data directory and carries its runs on.
+    async fn carry(&self, place: &Place) -> Result<House, Trouble>;
+    /// Owns the data directory and writes, but starts nothing by itself.
+    async fn tell(&self, place: &Place) -> Result<House, Trouble>;
+    /// Reads only.
+    async fn read(&self, place: &Place) -> Result<House, Trouble>;
+    /// Carries all runs on and answers on REST until the process is told to stop. Says on the screen where it listens.
+    async fn serve(&self, place: &Place, listen: Option<&str>, screen: &Screen) -> Result<(), Trouble>;
+    /// Brings the schema up to date, or with `status` only looks.
+    async fn migrate(&self, place: &Place, status: bool) -> Result<Vec<SchemaStep>, Trouble>;
+    /// Looks at everything that is needed.
+    async fn doctor(&self, place: &Place) -> Result<Vec<Looked>, Trouble>;
+    /// Reads the configuration; everything that is wrong with it at once.
+    async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble>;
+    /// Puts the demo's project in place.
+    async fn demo(&self, place: &Place) -> Result<Demo, Trouble>;
+}
+
+/// A client, and what ends with it.
+pub struct Reached {
+    /// The client.
+    pub client: Client,
+    close: Option<BoxFuture<'static, ()>>,
+}
+
+impl Reached {
+    /// Ends what was opened for it.
+    pub async fn close(self) {
+        if let Some(close) = self.close {
+            close.await;
+        }
+    }
+}
+
+/// The one way to a client: a running service first, so that two owners never happen.
+pub async fn reach(doors: &dyn Doors, place: &Place, need: Need) -> Result<Reached, Trouble> {
+    if let Some(service) = doors.service(place).await? {
+        return Ok(Reached { client: Client::remote(&service.base, &service.token)?, close: None });
+    }
+    let house = match need {
+        Need::Look => doors.read(place).await?,
+        Need::Tell => doors.tell(place).await?,
+        Need::Move => doors.carry(place).await?,
+    };
+    Ok(Reached { client: Client::in_process(house.router, house.token), close: Some(house.close) })
+}

@@ -1,0 +1,141 @@
+//! Texts for people: escaping of what comes from outside, tables, times, sizes.
+
+use crate::domain::{At, Usage};
+use crate::telemetry::is_unsafe_to_print;
+use chrono::{Local, TimeZone};
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// Whether a character must be shown as its code.
+fn hidden(c: char) -> bool {
+    // Besides: the Arabic letter mark turns text round, tag characters hide a second text in the first.
+    is_unsafe_to_print(c) || matches!(c, '\u{61c}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// One line of text from outside: whatever could move the cursor, forge a line or hide text is shown as its code.
+pub fn escape(text: &str) -> String {
+    escaped(text, false)
+}
+
+/// Several lines of text from outside; line feeds and tabs stay.
+pub fn escape_lines(text: &str) -> String {
+    escaped(text, true)
+}
+
+fn escaped(text: &str, lines: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' | '\t' if lines => out.push(c),
+            '\r' if lines && chars.peek() == Some(&'\n') => {}
+            c if hidden(c) => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// One line, at most `most` characters, escaped.
+pub fn brief(text: &str, most: usize) -> String {
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("");
+    let cut: String = line.chars().take(most).collect();
+    let more = if line.chars().count() > most { "…" } else { "" };
+    escape(&format!("{}{more}", cut.trim_end()))
+}
+
+/// A table without lines. Cells are escaped; the last column takes what is left of `width`.
+pub fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.iter().map(|h| h.to_uppercase()).collect::<Vec<_>>());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| escape(cell)).collect::<Vec<_>>());
+    }
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table.trim_fmt().lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// A moment, in the time zone of who looks.
+pub fn moment(at: At) -> String {
+    match Local.timestamp_millis_opt(at.0).single() {
+        Some(time) => time.format("%Y-%m-%d %H:%M:%S").to_string(),
+        None => "unknown".to_owned(),
+    }
+}
+
+/// The time of day only.
+pub fn time_of_day(at: At) -> String {
+    match Local.timestamp_millis_opt(at.0).single() {
+        Some(time) => time.format("%H:%M:%S").to_string(),
+        None => "unknown".to_owned(),
+    }
+}
+
+/// A length of time: `340 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`.
+pub fn span(ms: u64) -> String {
+    let secs = ms / 1000;
+    match secs {
+        0 => format!("{ms} ms"),
+        1..=59 => format!("{secs}.{} s", ms % 1000 / 100),
+        60..=3599 => format!("{} min {} s", secs / 60, secs % 60),
+        _ => format!("{} h {} min", secs / 3600, secs % 3600 / 60),
+    }
+}
+
+/// The time between two moments.
+pub fn between(from: At, to: At) -> String {
+    span(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
+}
+
+/// What was used: `3 min 5 s, 1200 tokens, 0.02 USD`; what is zero is left out.
+pub fn usage(usage: Usage) -> String {
+    let mut parts = vec![span(usage.wall_ms)];
+    if usage.tokens > 0 {
+        parts.push(format!("{} tokens", usage.tokens));
+    }
+    if usage.cost_micros > 0 {
+        parts.push(crate::config::units::money_text(usage.cost_micros));
+    }
+    parts.join(", ")
+}
+
+/// `1 task`, `2 tasks`.
+pub fn count(n: u64, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_shown_not_obeyed() {
+        let table = [
+            ("plain ü 🐝", "plain ü 🐝"),
+            ("\x1b[2J\x1b]0;owned\x07", "\\u{1b}[2J\\u{1b}]0;owned\\u{7}"),
+            ("a\rb", "a\\rb"),
+            ("safe\u{202e}txt.exe", "safe\\u{202e}txt.exe"),
+            ("\u{61c}\u{2066}\u{200b}\u{9b}31m", "\\u{61c}\\u{2066}\\u{200b}\\u{9b}31m"),
+            ("x\u{e0041}", "x\\u{e0041}"),
+            ("two\nlines\tand", "two\\nlines\\tand"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(escape(text), shown);
+        }
+        assert_eq!(escape_lines("a\tb\r\nc\rd\n"), "a\tb\nc\\rd\n");
+    }
+
+    #[test]
+    fn spans_and_tables_read_well() {
+        assert_eq!(span(340), "340 ms");
+        assert_eq!(span(4_250), "4.2 s");
+        assert_eq!(span(185_000), "3 min 5 s");
+        assert_eq!(span(7_800_000), "2 h 10 min");
+        assert_eq!(brief("\n  first \x1b line\nsecond", 72), "first \\u{1b} line");
+        assert_eq!(brief("abcdef", 3), "abc…");
+        let text = super::table(&["id", "goal"], vec![vec!["1".into(), "a\nb".into()]], None);
+        assert_eq!(text.lines().map(str::trim_end).collect::<Vec<_>>(), ["ID  GOAL", "1   a\\nb"]);
+    }
+}

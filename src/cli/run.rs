@@ -1,0 +1,125 @@
+//! `run` and `demo`: from a goal to a followed run.
+
+use super::args::{DemoArgs, RunArgs};
+use super::exit::{Exit, Stop, Trouble};
+use super::follow::{Manner, follow};
+use super::parse::by_role;
+use super::reach::{Doors, Need, Place, Reached, reach};
+use super::screen::{Screen, Style};
+use crate::domain::goal::GOAL_BYTES_MAX;
+use crate::http::view::{NewRun, RunView};
+use serde_json::json;
+use std::io::Read;
+use std::path::Path;
+
+/// `skep run`.
+pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArgs) -> Result<Exit, Stop> {
+    let goal = match (args.goal, &args.goal_file) {
+        (Some(goal), _) => goal,
+        (None, Some(file)) => goal_of(file)?,
+        (None, None) => return Err(Trouble::usage("no goal is given", "Give --goal TEXT or --goal-file FILE").into()),
+    };
+    check_goal(&goal)?;
+    let wanted = NewRun {
+        project: args.project,
+        repo: args.repo.map(|origin| origin.0),
+        goal,
+        base: args.base,
+        engines: by_role(&args.engine),
+        checks: args.check,
+        carry_on: !args.new,
+    };
+    // Without a service nobody would carry a detached run on: it is only opened.
+    let need = if args.detach { Need::Tell } else { Need::Move };
+    let reached = reach(doors, place, need).await?;
+    let end = open(&reached, screen, &wanted, args.detach, args.yes).await;
+    reached.close().await;
+    end
+}
+
+async fn open(reached: &Reached, screen: &Screen, wanted: &NewRun, detach: bool, yes: bool) -> Result<Exit, Stop> {
+    let view: RunView = reached.client.post("/runs", wanted, None).await?;
+    let carried_on = view.seq > 1;
+    let word = if carried_on { "goes on (a run with this goal is open; --new opens another)" } else { "is opened" };
+    screen.line(Style::Bold, &format!("run {} {word}: {}", view.short, view.goal.title()))?;
+    if detach {
+        match reached.client.is_remote() {
+            true => screen.say(&format!("The service carries it on. `skep events {} --follow` watches it.", view.short))?,
+            false => screen.say(&format!(
+                "No service runs on this data directory: `skep resume {}` or `skep serve` carries it on.",
+                view.short
+            ))?,
+        }
+        screen.object(&view)?;
+        return Ok(Exit::Done);
+    }
+    // The story so far is in the journal; a run carried on is told from here.
+    let after = if carried_on { view.seq } else { 0 };
+    follow(&reached.client, screen, view, Manner { yes, after }).await
+}
+
+/// `skep demo`.
+pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoArgs) -> Result<Exit, Stop> {
+    let demo = doors.demo(place).await?;
+    screen.line(Style::Yellow, &demo.notice)?;
+    screen.say(&format!("Its repository is {}", super::render::escape(&demo.repo)))?;
+    screen.object(&json!({ "demo": { "notice": demo.notice, "repo": demo.repo } }))?;
+    let repo = demo.repo.clone();
+    let wanted = NewRun {
+        project: None,
+        repo: Some(demo.repo),
+        goal: demo.goal,
+        base: Some(demo.base),
+        engines: demo.engines,
+        checks: demo.checks,
+        carry_on: true,
+    };
+    let reached = reach(doors, place, Need::Move).await?;
+    let end = open(&reached, screen, &wanted, false, args.yes).await;
+    reached.close().await;
+    let exit = end?;
+    if exit == Exit::Done {
+        let quoted = super::summary::quoted;
+        screen.say("")?;
+        screen.say("This was the demo. What it left:")?;
+        screen.say(&format!("  {}   everything Skep keeps", quoted(&place.sources.data_dir.display().to_string())))?;
+        screen.say(&format!("  git -C {} log --stat   the sample's repository with the change", quoted(&repo)))?;
+        screen.say("Now on a repository of yours, with any program that edits files:")?;
+        screen.say("  skep run --repo PATH --goal \"Fix what clippy finds\" \\")?;
+        screen.say("           --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'")?;
+    }
+    Ok(exit)
+}
+
+fn goal_of(file: &Path) -> Result<String, Trouble> {
+    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let unreadable = |e: std::io::Error| {
+        Trouble::usage(format!("the goal cannot be read from {name}: {e}"), "Name a text file that can be read")
+    };
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a goal that is too long without reading all of it.
+    let most = GOAL_BYTES_MAX as u64 + 1;
+    if file == Path::new("-") {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        std::fs::File::open(file).map_err(unreadable)?.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(e) if e.as_bytes().len() > GOAL_BYTES_MAX => Ok("x".repeat(GOAL_BYTES_MAX + 1)),
+        Err(_) => Err(Trouble::usage(format!("the goal in {name} is not UTF-8 text"), "Save it as UTF-8")),
+    }
+}
+
+fn check_goal(goal: &str) -> Result<(), Trouble> {
+    if goal.trim().is_empty() {
+        return Err(Trouble::usage("the goal is empty", "Say what should be different when the run is done"));
+    }
+    if goal.len() > GOAL_BYTES_MAX {
+        return Err(Trouble::usage(
+            format!("the goal is longer than {} KiB", GOAL_BYTES_MAX / 1024),
+            "Say it shorter, and put long texts into a file of the repository",
+        ));
+    }
+    Ok(())
+}

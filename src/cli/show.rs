@@ -1,0 +1,208 @@
+//! `show`: a run in full, or its diff.
+
+use super::client::{Client, encode, with_query};
+use super::exit::{Exit, Stop};
+use super::render::{brief, moment, span, table, usage};
+use super::screen::{Screen, Style};
+use super::summary;
+use super::words;
+use crate::config::units::money_text;
+use crate::domain::gate::Gate;
+use crate::domain::{ArtifactRef, CheckResult};
+use crate::http::view::{BudgetView, RunView};
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Deserialize)]
+struct Artifacts {
+    artifacts: Vec<ArtifactRef>,
+}
+
+/// `skep show`.
+pub async fn show(client: &Client, screen: &Screen, run: &str, patch: Option<String>) -> Result<Exit, Stop> {
+    let path = format!("/runs/{}", encode(run));
+    if let Some(task) = patch {
+        let task = Some(task).filter(|t| !t.is_empty());
+        return self::patch(client, screen, run, task).await;
+    }
+    let view: RunView = client.get(&path).await?;
+    let kept: Artifacts = client.get(&format!("{path}/artifacts")).await?;
+    if screen.json {
+        let mut whole = serde_json::to_value(&view).unwrap_or_default();
+        whole["artifacts"] = json!(kept.artifacts);
+        screen.object(&whole)?;
+        return Ok(Exit::Done);
+    }
+    head(screen, &view)?;
+    tasks(screen, &view)?;
+    attempts(screen, &view)?;
+    gates(screen, &view)?;
+    budget(screen, &view.budget, view.rounds, view.attempts.len())?;
+    artifacts(screen, &kept.artifacts)?;
+    for escalation in &view.escalations {
+        summary::escalation(screen, escalation)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A diff: bytes into a pipe (for `git apply`), escaped on a terminal.
+pub async fn patch(client: &Client, screen: &Screen, run: &str, task: Option<String>) -> Result<Exit, Stop> {
+    let path = with_query(&format!("/runs/{}/patch", encode(run)), &[("task", task.clone())]);
+    let bytes = client.bytes(&path).await?;
+    if screen.json {
+        screen.object(&json!({ "run": run, "task": task, "patch": String::from_utf8_lossy(&bytes) }))?;
+    } else if bytes.is_empty() {
+        screen.say("Nothing changed yet.")?;
+    } else {
+        screen.content(&bytes)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+    screen.line(Style::Bold, &format!("run {}: {}", view.short, view.goal.title()))?;
+    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<9} {text}"));
+    let paused = view.paused_by.as_ref().map(|by| format!(", paused by {by}")).unwrap_or_default();
+    line("status", &format!("{} ({}{paused})", view.status, view.phase))?;
+    if let Some(outcome) = &view.outcome {
+        line("outcome", &words::outcome(outcome))?;
+    }
+    if let Some(waits) = words::waits(view) {
+        line("waits", &waits)?;
+    }
+    line("id", &view.id)?;
+    line("asked", &format!("{} by {}", moment(view.opened_at), view.goal.asked_by))?;
+    line("project", &format!("{} ({})", view.project, view.repo))?;
+    line("branch", &format!("{} onto {} at {}", view.branch, view.base_branch, short(&view.base)))?;
+    if !view.diff.is_empty() {
+        line("diff", &format!("{}; `skep show {} --patch` prints it", view.diff.summary(), view.short))?;
+    }
+    if let Some(number) = view.change {
+        let url = view.change_url.as_deref().unwrap_or_default();
+        line("change", &format!("{}#{number} {url}", view.project))?;
+    }
+    if !view.results.is_empty() {
+        line("checks", &results(&view.results))?;
+    }
+    if !view.doing.is_empty() {
+        line("doing", &view.doing.join(", "))?;
+    }
+    if let Some(trace) = &view.trace_id {
+        line("trace", trace)?;
+    }
+    let text = view.goal.text.trim();
+    if text.lines().count() > 1 {
+        section(screen, "Goal")?;
+        for text in text.lines() {
+            screen.line(Style::Plain, &format!("  | {text}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn tasks(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+    if view.tasks.is_empty() {
+        return Ok(());
+    }
+    section(screen, &format!("Plan, revision {}", view.plan_revision))?;
+    let rows = view.tasks.iter().map(|t| {
+        let diff = if t.diff.is_empty() { String::new() } else { t.diff.summary() };
+        let tries = format!("{}/{}", t.tries, t.tries_allowed);
+        vec![t.id.clone(), t.status.clone(), tries, diff, t.needs.join(", "), brief(&t.title, 100)]
+    });
+    screen.say(&table(&["task", "status", "tries", "diff", "needs", "title"], rows.collect(), screen.width))?;
+    for task in view.tasks.iter().filter(|t| t.results.iter().any(|r| !r.green)) {
+        screen.line(Style::Plain, &format!("  {}: {}", task.id, results(&task.results)))?;
+    }
+    Ok(())
+}
+
+fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+    if view.attempts.is_empty() {
+        return Ok(());
+    }
+    section(screen, "Attempts")?;
+    let rows = view.attempts.iter().map(|a| {
+        let (ending, used, why) = match &a.ended {
+            None => ("live".to_owned(), String::new(), String::new()),
+            Some(e) => (word(&e.ending), usage(e.charged), brief(&e.why, 100)),
+        };
+        let task = a.task.map(|t| t.to_string()).unwrap_or_default();
+        vec![a.id.to_string(), a.step.name().to_owned(), task, a.engine.clone(), ending, used, why]
+    });
+    screen.say(&table(&["attempt", "step", "task", "engine", "ended", "used", "what it said"], rows.collect(), screen.width))
+}
+
+fn gates(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+    section(screen, "Gates before landing")?;
+    for gate in &view.gates {
+        let (style, word, why) = match &gate.gate {
+            Gate::Open => (Style::Green, "open", ""),
+            Gate::Shut(why) => (Style::Red, "shut", why.as_str()),
+            Gate::Wait(why) => (Style::Yellow, "waits", why.as_str()),
+        };
+        screen.line(style, format!("  {:<9} {word:<6} {}", gate.name, brief(why, 120)).trim_end())?;
+    }
+    Ok(())
+}
+
+fn budget(screen: &Screen, budget: &BudgetView, rounds: u32, attempts: usize) -> Result<(), Stop> {
+    section(screen, "Budget: spent, set aside, allowed")?;
+    let (spent, reserved, limits) = (budget.spent, budget.reserved, budget.limits);
+    let unlimited = || "not limited".to_owned();
+    let row = |name: &str, a: String, b: String, c: String| vec![name.to_owned(), a, b, c];
+    let none = String::new;
+    let rows = vec![
+        row("time", span(spent.wall_ms), span(reserved.wall_ms), span(limits.wall_secs.saturating_mul(1000))),
+        row(
+            "cost",
+            money_text(spent.cost_micros),
+            money_text(reserved.cost_micros),
+            limits.cost_micros.map_or_else(unlimited, money_text),
+        ),
+        row(
+            "tokens",
+            spent.tokens.to_string(),
+            reserved.tokens.to_string(),
+            limits.tokens.map_or_else(unlimited, |t| t.to_string()),
+        ),
+        row("rounds", rounds.to_string(), none(), limits.rounds.to_string()),
+        row("attempts", attempts.to_string(), none(), limits.attempts.to_string()),
+    ];
+    screen.say(&table(&["what", "spent", "set aside", "allowed"], rows, screen.width))
+}
+
+fn artifacts(screen: &Screen, artifacts: &[ArtifactRef]) -> Result<(), Stop> {
+    if artifacts.is_empty() {
+        return Ok(());
+    }
+    section(screen, "Artifacts (`skep logs` prints them)")?;
+    let rows = artifacts.iter().map(|a| {
+        let digest = a.digest.as_str().get(..12).unwrap_or(a.digest.as_str()).to_owned();
+        vec![digest, word(&a.kind), a.size.to_string(), a.name.clone()]
+    });
+    screen.say(&table(&["digest", "kind", "bytes", "name"], rows.collect(), screen.width))
+}
+
+fn section(screen: &Screen, title: &str) -> Result<(), Stop> {
+    screen.say("")?;
+    screen.line(Style::Bold, title)
+}
+
+fn results(results: &[CheckResult]) -> String {
+    let each = results.iter().map(|r| {
+        let word = if r.green { "green" } else { "red" };
+        let why = if r.green || r.why.is_empty() { String::new() } else { format!(", {}", brief(&r.why, 100)) };
+        format!("{} {word} ({}{why})", r.name, span(r.duration_ms))
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// The word JSON uses for it.
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn short(sha: &str) -> &str {
+    sha.get(..10).unwrap_or(sha)
+}

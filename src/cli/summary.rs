@@ -1,0 +1,66 @@
+//! The ends of a followed run: what landed and where to look, or the question in full.
+
+use super::exit::Stop;
+use super::render::{between, usage};
+use super::screen::{Screen, Style};
+use super::words;
+use crate::domain::escalation::Escalation;
+use crate::domain::{At, Outcome};
+use crate::http::view::RunView;
+
+/// How a run ended: what landed, where, how long, what to look at next.
+pub fn ended(screen: &Screen, view: &RunView, last: At) -> Result<(), Stop> {
+    let Some(outcome) = &view.outcome else { return Ok(()) };
+    screen.say("")?;
+    let style = if matches!(outcome, Outcome::Delivered { .. }) { Style::Green } else { Style::Red };
+    screen.styled(style, &format!("{}: {}", words::outcome(outcome), view.goal.title()))?;
+    let line = |name: &str, text: &str| screen.say(&format!("  {name:<9} {text}"));
+    if let Outcome::Delivered { sha } = outcome {
+        line("landed", &format!("{} on {} of {}", sha.short(), view.base_branch, view.repo))?;
+        line("changed", &view.diff.summary())?;
+    }
+    if let Some(number) = view.change {
+        line("change", &format!("{}#{number}", view.project))?;
+    }
+    let ended = view.attempts.iter().filter_map(|a| a.ended.as_ref()).map(|e| e.at).max();
+    let last = ended.map_or(last, |at| at.max(last));
+    line("took", &format!("{}, of that at work {}", between(view.opened_at, last), usage(view.budget.spent)))?;
+    line("rounds", &format!("{}; attempts {}", view.rounds, view.attempts.len()))?;
+    screen.say("Look at it:")?;
+    let id = &view.short;
+    screen.say(&format!("  skep show {id} --patch     the diff"))?;
+    screen.say(&format!("  skep show {id}             plan, attempts, gates, what it cost"))?;
+    screen.say(&format!("  skep events {id}           the whole story"))?;
+    match outcome {
+        Outcome::Delivered { sha } if view.repo.starts_with('/') => {
+            screen.say(&format!("  git -C {} show {}", quoted(&view.repo), sha.short()))
+        }
+        Outcome::Delivered { .. } => Ok(()),
+        _ => screen.say(&format!("  skep retry {id}            the same goal once more, as a new run")),
+    }
+}
+
+/// A question in full.
+pub fn escalation(screen: &Screen, escalation: &Escalation) -> Result<(), Stop> {
+    screen.say("")?;
+    let plain = escalation.plain();
+    let (first, rest) = plain.split_once('\n').unwrap_or((&plain, ""));
+    screen.styled(Style::Yellow, first)?;
+    screen.say(rest.trim_end_matches('\n'))
+}
+
+/// The task a question is about: the one whose diff its text tells to look at.
+pub fn task_of(escalation: &Escalation) -> Option<String> {
+    let how = escalation.needs.iter().find_map(|n| n.how.split_once("--patch ").map(|(_, rest)| rest))?;
+    let task: String = how.chars().take_while(char::is_ascii_alphanumeric).collect();
+    super::parse::task(&task).ok().filter(|t| !t.is_empty())
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        return path.to_owned();
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
+}

@@ -1,0 +1,435 @@
+//! The command line from its arguments to its exit code, against routes in memory.
+
+use super::args::{Command, How, Skep};
+use super::exit::{Exit, Trouble};
+use super::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting};
+use super::screen::{Asker, Screen};
+use crate::domain::block::{Block, BlockKind, Subject};
+use crate::domain::{
+    Answer, At, BlockId, ChangeNumber, ChangeRef, EngineSpec, Event, Goal, GoalSource, Opened, Outcome, Phase, Policy,
+    Principal, ProjectName, Role, Run, RunId, Settings, Sha, Step, TaskId, escalation,
+};
+use crate::http::view::{NewRun, RunView, Say};
+use crate::ports::store::JournalRow;
+use async_trait::async_trait;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use clap::{CommandFactory, Parser};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+fn opened() -> Opened {
+    Opened {
+        id: RunId(uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_3f9a_12bc)),
+        project: ProjectName::new("tool").unwrap(),
+        goal: Goal {
+            text: "Fix \x1b[2J it".into(),
+            source: GoalSource::Manual,
+            asked_by: Principal::from("local:ann"),
+        },
+        settings: Settings {
+            policy: Policy::default(),
+            engines: BTreeMap::from([(Role::Dev, EngineSpec::parse("command: true"))]),
+            checks: Vec::new(),
+            origin: "/srv/tool.git".into(),
+            base_branch: "main".into(),
+            branch: "skep/3f9a12bc".into(),
+        },
+        base: Sha::from("1111111111111111111111111111111111111111"),
+        traceparent: None,
+    }
+}
+
+fn a_run() -> Run {
+    let mut run = crate::domain::open(&opened(), At(1_000)).unwrap().run;
+    run.pending.clear();
+    run.change = Some(ChangeRef { number: ChangeNumber(1), url: "skep change show tool#1".into() });
+    run
+}
+
+fn block(n: u32, kind: BlockKind) -> Block {
+    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: At(2_000) }
+}
+
+fn merge(n: u32) -> Block {
+    let head = Sha::from("2222222222222222222222222222222222222222");
+    block(n, BlockKind::Approval(Subject::Merge { head, base: opened().base }))
+}
+
+#[test]
+fn the_definitions_hold_together() {
+    Skep::command().debug_assert();
+}
+
+/// Splits a printed command as a shell does: blanks part, double quotes keep together.
+fn shell(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
+    for c in line.chars() {
+        match c {
+            '"' => (quoted, any) = (!quoted, true),
+            ' ' if !quoted => {
+                if any || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                any = false;
+            }
+            c => word.push(c),
+        }
+    }
+    if any || !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+#[test]
+fn every_command_an_escalation_prints_can_be_typed() {
+    let sha = Sha::from("2222222222222222222222222222222222222222");
+    let budget = |what: &str| BlockKind::Budget { what: what.into() };
+    let diff = Subject::Diff { task: TaskId(1), head: sha.clone(), concerns: vec![] };
+    let kinds = vec![
+        BlockKind::Approval(Subject::Plan { revision: 1 }),
+        BlockKind::Approval(diff),
+        merge(1).kind,
+        BlockKind::Tries { step: Step::Develop, task: Some(TaskId(1)) },
+        BlockKind::Tries { step: Step::Plan, task: None },
+        BlockKind::Rounds,
+        budget("money"),
+        budget("tokens"),
+        budget("attempts"),
+        budget("time"),
+        BlockKind::Question { step: Step::Develop, task: Some(TaskId(1)) },
+        BlockKind::NothingChanged,
+        BlockKind::Act { act: "push".into() },
+        BlockKind::ChangeClosed,
+        BlockKind::ForeignPush { head: sha },
+    ];
+    let mut seen = 0;
+    for kind in kinds {
+        let run = a_run();
+        let question = escalation::of(&run, &block(1, kind));
+        let hints = question.needs.iter().flat_map(|n| n.how.split('`')).filter(|t| t.starts_with("skep "));
+        let flags = question.needs.iter().flat_map(|n| n.how.split([' ', ';']).skip_while(|w| *w != "--more").nth(1));
+        // A flag's amount may hold a blank between quotes; the answers have it whole.
+        assert!(flags.into_iter().all(|f| f.contains('=')));
+        for line in question.answers.iter().map(String::as_str).chain(hints) {
+            let typed = line.split("  (").next().unwrap();
+            let skep = Skep::try_parse_from(shell(typed)).unwrap_or_else(|e| panic!("{typed}: {e}"));
+            seen += 1;
+            match skep.command {
+                Command::Approve { to, block, .. } => assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1"))),
+                Command::Unblock { to, block, how: How { more, .. } } => {
+                    assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")));
+                    assert_eq!(more.is_some(), typed.contains("--more"));
+                }
+                Command::Show { .. } | Command::Change(_) | Command::Logs { .. } => {}
+                other => panic!("{typed} became {other:?}"),
+            }
+        }
+    }
+    assert!(seen > 35, "only {seen} commands were printed");
+}
+
+#[test]
+fn usage_is_read_or_refused() {
+    let good: &[&str] = &[
+        "skep run --repo / --goal x --engine command:true --engine reviewer=direct --check a --check b --yes --new",
+        "skep run --project p --goal-file - --detach --base main --json",
+        "skep --json --data-dir /tmp runs --open --status blocked --limit 5",
+        "skep show abcd --patch",
+        "skep show abcd --patch t1",
+        "skep logs abcd a2",
+        "skep events abcd --follow --after 3",
+        "skep change status p#1 --context ci --state failure",
+        "skep change show 3f9a12bc --patch",
+        "skep retry abcd",
+        "skep raise abcd --more rounds=2",
+        "skep migrate --status",
+        "skep config check",
+    ];
+    for line in good {
+        assert!(Skep::try_parse_from(shell(line)).is_ok(), "{line}");
+    }
+    let bad: &[&str] = &[
+        "skep run --repo / --goal x --goal-file y",
+        "skep run --repo / --project p --goal x",
+        "skep run --goal x",
+        "skep run --repo /",
+        "skep run --repo /no/such/place --goal x",
+        "skep run --repo / --goal x --engine tester=direct",
+        "skep run --repo / --goal x --engine comand:true",
+        "skep unblock abcd --skip --answer x",
+        "skep unblock abcd --more time=1",
+        "skep show zz",
+        "skep show abcd --patch x1",
+        "skep change show p#0",
+        "skep runs --status done",
+        "skep runs --limit 0",
+    ];
+    for line in bad {
+        let error = Skep::try_parse_from(shell(line)).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+/// What the routes hold.
+struct Fake {
+    run: Run,
+    rows: Vec<JournalRow>,
+    /// Blocks put one after the other; the run is delivered when all are answered.
+    blocks: VecDeque<Block>,
+    said: Vec<Say>,
+    away: bool,
+    wanted: Option<NewRun>,
+}
+
+type Shared = Arc<Mutex<Fake>>;
+
+impl Fake {
+    fn new(blocks: Vec<Block>) -> Fake {
+        Fake { run: a_run(), rows: vec![], blocks: blocks.into(), said: vec![], away: false, wanted: None }
+    }
+
+    fn row(&mut self, event: Event) {
+        let seq = self.rows.len() as u64 + 1;
+        self.run.seq = seq;
+        self.rows.push(JournalRow {
+            run: self.run.id,
+            seq,
+            at: At(1_000 * seq as i64),
+            name: event.name().to_owned(),
+            epoch: 1,
+            event: serde_json::to_value(&event).ok(),
+        });
+    }
+
+    fn go_on(&mut self) {
+        match self.blocks.pop_front() {
+            Some(block) => {
+                self.run.phase = Phase::Gating;
+                self.run.blocks = vec![block];
+            }
+            None => {
+                self.run.blocks.clear();
+                self.run.phase = Phase::Ended;
+                self.run.outcome = Some(Outcome::Delivered { sha: Sha::from("3333333333333333333333333333333333333333") });
+            }
+        }
+    }
+}
+
+fn problem(status: u16, code: &str) -> axum::response::Response {
+    let mut problem = Trouble::usage("the store is away", "try again").problems.remove(0);
+    (problem.status, problem.code) = (status, code.to_owned());
+    (StatusCode::from_u16(status).unwrap(), Json(problem)).into_response()
+}
+
+async fn open_run(State(fake): State<Shared>, Json(wanted): Json<NewRun>) -> axum::response::Response {
+    let mut fake = fake.lock().unwrap();
+    if fake.away {
+        return problem(503, "away");
+    }
+    fake.wanted = Some(wanted);
+    fake.row(Event::Opened(Box::new(opened())));
+    fake.run.pending.insert("1.1".into(), crate::domain::Tag::Comment);
+    Json(RunView::of(&fake.run)).into_response()
+}
+
+async fn stream(State(fake): State<Shared>, headers: HeaderMap) -> String {
+    let mut fake = fake.lock().unwrap();
+    let after: u64 = headers.get("last-event-id").map_or(0, |v| v.to_str().unwrap().parse().unwrap());
+    if fake.rows.len() == 1 {
+        fake.row(Event::Admitted);
+        fake.run.pending.clear();
+        fake.go_on();
+    }
+    let mut text = "event: said\ndata: {\"attempt\":1,\"text\":\"hi \\u001b[31m\"}\n\n".to_owned();
+    for row in fake.rows.iter().filter(|r| r.seq > after) {
+        text += &format!("id: {}\nevent: {}\ndata: {}\n\n", row.seq, row.name, serde_json::to_string(row).unwrap());
+    }
+    if fake.run.ended() {
+        text += "event: end\ndata: {}\n\n";
+    }
+    text
+}
+
+async fn act(State(fake): State<Shared>, Path((_, action)): Path<(String, String)>, Json(say): Json<Say>) -> Json<RunView> {
+    let mut fake = fake.lock().unwrap();
+    assert_eq!(action, "approve");
+    let answer = if say.no { Answer::No { why: String::new() } } else { Answer::Yes };
+    fake.said.push(say);
+    fake.row(Event::Answered { block: Some(BlockId(1)), answer, by: Principal::from("local:ann") });
+    fake.go_on();
+    Json(RunView::of(&fake.run))
+}
+
+fn routes(fake: Shared) -> Router {
+    let look = |State(fake): State<Shared>| async move { Json(RunView::of(&fake.lock().unwrap().run)) };
+    Router::new()
+        .route("/api/v1/runs", post(open_run))
+        .route("/api/v1/runs/{id}", get(look))
+        .route("/api/v1/runs/{id}/stream", get(stream))
+        .route("/api/v1/runs/{id}/patch", get(|| async { "+fixed\n" }))
+        .route("/api/v1/runs/{id}/actions/{action}", post(act))
+        .with_state(fake)
+}
+
+struct Memory(Shared);
+
+#[async_trait]
+impl Doors for Memory {
+    async fn service(&self, _: &Place) -> Result<Option<Service>, Trouble> {
+        Ok(None)
+    }
+    async fn carry(&self, _: &Place) -> Result<House, Trouble> {
+        let close = Box::pin(async {});
+        Ok(House { router: routes(self.0.clone()), token: "t".into(), close })
+    }
+    async fn tell(&self, place: &Place) -> Result<House, Trouble> {
+        self.carry(place).await
+    }
+    async fn read(&self, place: &Place) -> Result<House, Trouble> {
+        self.carry(place).await
+    }
+    async fn serve(&self, _: &Place, _: Option<&str>, _: &Screen) -> Result<(), Trouble> {
+        Ok(())
+    }
+    async fn migrate(&self, _: &Place, _: bool) -> Result<Vec<SchemaStep>, Trouble> {
+        Ok(vec![])
+    }
+    async fn doctor(&self, _: &Place) -> Result<Vec<Looked>, Trouble> {
+        Ok(vec![])
+    }
+    async fn config(&self, _: &Place) -> Result<Vec<Setting>, Trouble> {
+        Err(Trouble::config("store.url: no", "mend it"))
+    }
+    async fn demo(&self, _: &Place) -> Result<Demo, Trouble> {
+        Err(Trouble::fault("not here"))
+    }
+}
+
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Types a command; gives its exit code, output and errors.
+async fn type_in(fake: &Shared, line: &str, answers: Option<&[&str]>) -> (Exit, String, String) {
+    let (out, err) = (Paper::default(), Paper::default());
+    let asker = match answers {
+        None => Asker::Nobody,
+        Some(answers) => Asker::Listed(Mutex::new(answers.iter().map(|a| (*a).to_owned()).collect())),
+    };
+    let skep = Skep::try_parse_from(shell(line)).unwrap();
+    let screen = Screen::to(Box::new(out.clone()), Box::new(err.clone()), asker, skep.global.json);
+    let exit = super::run_on(&Memory(fake.clone()), &screen, skep).await;
+    assert!(!out.text().contains('\x1b') && !err.text().contains('\x1b'), "an escape code went through");
+    (exit, out.text(), err.text())
+}
+
+fn fake(blocks: Vec<Block>) -> Shared {
+    Arc::new(Mutex::new(Fake::new(blocks)))
+}
+
+const RUN: &str = "skep --data-dir /tmp run --repo / --goal x --engine script:s.toml";
+
+#[tokio::test(start_paused = true)]
+async fn a_delivered_run_ends_with_zero_and_a_summary() {
+    let fake = fake(vec![]);
+    let (exit, out, err) = type_in(&fake, RUN, None).await;
+    assert_eq!((exit, err.as_str()), (Exit::Done, ""), "{out}");
+    for part in ["is opened: Fix ", "has a slot", "a1 | hi \\u{1b}[31m", "delivered as 3333333333", "git -C /srv/tool.git show"] {
+        assert!(out.contains(part), "{part:?} is missing in:\n{out}");
+    }
+    let wanted = fake.lock().unwrap().wanted.clone().unwrap();
+    assert_eq!((wanted.repo.as_deref(), wanted.carry_on, wanted.engines.len()), (Some("/"), true, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_ends_with_four_and_is_shown_in_full_once() {
+    let fake = fake(vec![merge(1)]);
+    let (exit, out, _) = type_in(&fake, RUN, None).await;
+    assert_eq!(exit, Exit::Waits);
+    assert_eq!(out.matches("Escalation: the merge waits for approval").count(), 1, "{out}");
+    assert!(out.contains("  | \\u{1b}]0;owned\\u{7}") && out.contains("skep approve 3f9a12bc --block b1\n"), "{out}");
+    assert!(fake.lock().unwrap().said.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn yes_gives_each_approval_once_and_goes_on() {
+    let fake = fake(vec![merge(1), merge(2)]);
+    let (exit, out, _) = type_in(&fake, &format!("{RUN} --yes"), None).await;
+    assert_eq!(exit, Exit::Done, "{out}");
+    assert_eq!(out.matches("approval given by you (--yes)").count(), 2);
+    let said: Vec<_> = fake.lock().unwrap().said.iter().map(|s| (s.block.clone(), s.no)).collect();
+    assert_eq!(said, [(Some("b1".into()), false), (Some("b2".into()), false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn yes_answers_no_other_question() {
+    let fake = fake(vec![block(1, BlockKind::Rounds)]);
+    let (exit, out, _) = type_in(&fake, &format!("{RUN} --yes"), None).await;
+    assert_eq!(exit, Exit::Waits);
+    assert!(out.contains("the rounds of rework are used up"), "{out}");
+    assert!(fake.lock().unwrap().said.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_is_asked_and_may_look_first() {
+    let asked = fake(vec![merge(1), merge(2)]);
+    let (exit, out, _) = type_in(&asked, RUN, Some(&["d", "y", "n", "not so"])).await;
+    assert_eq!(exit, Exit::Done, "{out}");
+    assert!(out.contains("+fixed"));
+    let said: Vec<_> = asked.lock().unwrap().said.iter().map(|s| (s.no, s.text.clone())).collect();
+    assert_eq!(said, [(false, None), (true, Some("not so".into()))]);
+
+    let later = fake(vec![merge(1)]);
+    let (exit, out, _) = type_in(&later, RUN, Some(&[""])).await;
+    assert_eq!(exit, Exit::Waits);
+    assert!(out.contains("answers later") && later.lock().unwrap().said.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_away_ends_with_75_and_says_what_to_do() {
+    let fake = fake(vec![]);
+    fake.lock().unwrap().away = true;
+    let (exit, _, err) = type_in(&fake, RUN, None).await;
+    assert_eq!((exit, err.as_str()), (Exit::Again, "error: the store is away\nfix: try again\n"));
+    let (exit, out, err) = type_in(&fake, &RUN.replace("skep", "skep --json"), None).await;
+    let problem: serde_json::Value = serde_json::from_str(&err).unwrap();
+    assert_eq!((exit, out.as_str(), problem["code"].as_str()), (Exit::Again, "", Some("away")));
+    let (exit, _, _) = type_in(&fake, "skep --data-dir /tmp config check", None).await;
+    assert_eq!(exit, Exit::Config);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_followed_run_in_json_is_one_object_a_line() {
+    let fake = fake(vec![merge(1)]);
+    let (exit, out, _) = type_in(&fake, &format!("{RUN} --json"), None).await;
+    assert_eq!(exit, Exit::Waits);
+    let keys: Vec<String> = out
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(l).unwrap())
+        .map(|o| o.keys().next().unwrap().clone())
+        .collect();
+    assert_eq!(keys.last().map(String::as_str), Some("run"));
+    assert!(keys.iter().any(|k| k == "event") && keys.iter().any(|k| k == "said"), "{keys:?}");
+}

@@ -1,0 +1,257 @@
+//! A run's story in plain words: what a journal row says, and what is new between two looks at a run.
+//!
+//! Invariant: pure. Text from outside passes through as it is; the screen escapes it.
+
+use super::render::{brief, count, span, usage};
+use crate::domain::{
+    Answer, ChangeState, CheckResult, Done, Event, Outcome, Report, Reported, StatusState, Verdict,
+};
+use crate::http::view::RunView;
+use crate::ports::store::JournalRow;
+
+/// The most characters of a quoted text in one line.
+const QUOTE: usize = 160;
+
+/// What a row says to a person; `None` for steps of the machine that nobody has to know.
+pub fn words(row: &JournalRow) -> Option<String> {
+    let Some(value) = &row.event else {
+        return Some(format!("{} (this row cannot be read; the others are not touched by it)", row.name));
+    };
+    // Rows of a newer program may hold what this one does not know: the name says enough.
+    let Ok(event) = serde_json::from_value::<Event>(value.clone()) else {
+        return Some(row.name.replace('_', " "));
+    };
+    match event {
+        Event::Opened(o) => Some(format!(
+            "opened for {}: {} (from {} of {})",
+            o.goal.asked_by,
+            o.goal.title(),
+            o.base.short(),
+            o.settings.base_branch
+        )),
+        Event::Admitted => Some("has a slot; work begins".to_owned()),
+        Event::Reported(reported) => Some(report(&reported)),
+        Event::Done { done, .. } => self::done(&done),
+        Event::Observed { observation } => match &observation.state {
+            ChangeState::Merged { sha, by } => Some(format!("the change was merged by {by}: {}", sha.short())),
+            ChangeState::Closed { by } => Some(format!("the change was closed by {by}")),
+            ChangeState::Open => {
+                let red = observation.statuses.iter().filter(|(_, s)| **s == StatusState::Failure);
+                let red: Vec<&str> = red.map(|(context, _)| context.as_str()).collect();
+                Some(match (red.is_empty(), observation.approved_by.first()) {
+                    (false, _) => format!("the forge shows red: {}", red.join(", ")),
+                    (true, Some(by)) => format!("the forge shows the approval of {by}"),
+                    (true, None) => "the forge has news about the change".to_owned(),
+                })
+            }
+        },
+        Event::Answered { block, answer, by } => {
+            let about = block.map_or_else(|| "the oldest question".to_owned(), |b| b.to_string());
+            Some(match answer {
+                Answer::Yes => format!("{by} says yes to {about}"),
+                Answer::No { why } if why.is_empty() => format!("{by} says no to {about}"),
+                Answer::No { why } => format!("{by} says no to {about}: {}", quote(&why)),
+                Answer::Text { text } => format!("{by} answers {about}: {}", quote(&text)),
+                Answer::More { .. } => format!("{by} gives more budget for {about}"),
+                Answer::Skip => format!("{by} skips the task of {about}"),
+            })
+        }
+        Event::Raised { by, .. } => Some(format!("{by} gives more budget")),
+        Event::Paused { by } => Some(format!("paused by {by}")),
+        Event::Resumed { by } => Some(format!("resumed by {by}")),
+        Event::CancelRequested { by, why } if why.is_empty() => Some(format!("cancelled by {by}")),
+        Event::CancelRequested { by, why } => Some(format!("cancelled by {by}: {}", quote(&why))),
+        Event::Orphaned { attempts } if attempts.is_empty() => None,
+        Event::Orphaned { attempts } => {
+            let ids: Vec<String> = attempts.iter().map(ToString::to_string).collect();
+            Some(format!("the process that carried {} is gone; this one goes on", ids.join(", ")))
+        }
+    }
+}
+
+fn report(reported: &Reported) -> String {
+    let id = reported.attempt;
+    let used = reported.usage.map(|u| format!(" ({})", usage(u))).unwrap_or_default();
+    match &reported.report {
+        Report::Explored { .. } => format!("{id} looked around{used}"),
+        Report::Planned { tasks } => {
+            let titles: Vec<String> = tasks.iter().map(|t| brief(&t.title, 60)).collect();
+            format!("{id} planned {}: {}{used}", count(tasks.len() as u64, "task"), titles.join("; "))
+        }
+        Report::Developed { diff, summary, .. } if diff.is_empty() => {
+            format!("{id} changed nothing{}{used}", said(summary))
+        }
+        Report::Developed { diff, summary, .. } => format!("{id} changed {}{}{used}", diff.summary(), said(summary)),
+        Report::Reviewed { verdict: Verdict::Approve, summary, .. } => {
+            format!("{id} approves{}{used}", said(summary))
+        }
+        Report::Reviewed { verdict: Verdict::Rework, summary, findings, .. } => {
+            let many = if findings.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", count(findings.len() as u64, "finding"))
+            };
+            format!("{id} wants rework{many}{}{used}", said(summary))
+        }
+        Report::Asked { question } => format!("{id} asks: {}", quote(question)),
+        Report::Failed { why } => format!("{id} failed: {}{used}", quote(why)),
+        Report::Lost { why } => format!("{id} is lost: {}{used}", quote(why)),
+        Report::Stopped => format!("{id} was stopped{used}"),
+    }
+}
+
+fn done(done: &Done) -> Option<String> {
+    match done {
+        Done::Checked { results, .. } => Some(checks(results)),
+        Done::Moved { head, diff } => Some(format!("the run's branch is at {} ({})", head.short(), diff.summary())),
+        Done::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
+        Done::Ensured { change } => Some(format!("change #{} is up to date: {}", change.number, change.url)),
+        Done::Observed { .. } | Done::Ok => None,
+        Done::Landed { sha } => Some(format!("landed as {}", sha.short())),
+        Done::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
+        Done::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
+    }
+}
+
+fn checks(results: &[CheckResult]) -> String {
+    if results.is_empty() {
+        return "no check ran".to_owned();
+    }
+    let each = results.iter().map(|r| {
+        let tests = r.tests.map(|t| match t.failed {
+            0 => format!(", {}", count(t.run, "test")),
+            failed => format!(", {failed} of {}", count(t.run, "test")),
+        });
+        let word = if r.green { "green" } else { "red" };
+        let why = if r.green || r.why.is_empty() { String::new() } else { format!(": {}", quote(&r.why)) };
+        format!("{} is {word} ({}{}){why}", r.name, span(r.duration_ms), tests.unwrap_or_default())
+    });
+    format!("checks: {}", each.collect::<Vec<_>>().join("; "))
+}
+
+fn said(summary: &str) -> String {
+    if summary.trim().is_empty() { String::new() } else { format!(": {}", quote(summary)) }
+}
+
+fn quote(text: &str) -> String {
+    brief(text, QUOTE)
+}
+
+/// What began between two looks: phases, attempts, tasks added for rework, acts that take long.
+pub fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
+    let mut lines = Vec::new();
+    if before.is_none_or(|b| b.phase != now.phase)
+        && let Some(line) = phase(now)
+    {
+        lines.push(line);
+    }
+    let known = |id: &str| before.is_some_and(|b| b.tasks.iter().any(|t| t.id == id));
+    for task in now.tasks.iter().filter(|t| t.origin != "plan" && !known(&t.id)) {
+        lines.push(format!("{} added after {}: {}", task.id, task.origin, brief(&task.title, QUOTE)));
+    }
+    for attempt in now.attempts.iter().filter(|a| a.live()) {
+        if before.is_some_and(|b| b.attempts.iter().any(|a| a.id == attempt.id)) {
+            continue;
+        }
+        let role = attempt.step.role().name();
+        let task = attempt.task.and_then(|id| now.tasks.iter().find(|t| t.id == id.to_string()));
+        let on = task.map_or(String::new(), |t| {
+            format!(" on {}: {} (try {} of {})", t.id, brief(&t.title, 72), t.tries.max(1), t.tries_allowed)
+        });
+        lines.push(format!("{} begins: {role} ({}){on}", attempt.id, attempt.engine));
+    }
+    let began = |act: &str| now.doing.iter().any(|d| d == act) && !before.is_some_and(|b| b.doing.iter().any(|d| d == act));
+    if began("check") {
+        let names: Vec<&str> = now.checks.iter().map(|c| c.name.as_str()).collect();
+        lines.push(format!("checks run: {}", names.join(", ")));
+    }
+    lines
+}
+
+fn phase(now: &RunView) -> Option<String> {
+    Some(match now.phase.as_str() {
+        "queued" => "queued: waits for a free slot".to_owned(),
+        "planning" => "planning".to_owned(),
+        "working" => {
+            let open = now.tasks.iter().filter(|t| !matches!(t.stage.as_str(), "integrated" | "dropped")).count();
+            format!("working on {}", count(open as u64, "task"))
+        }
+        "reviewing" => "reviewing: the whole branch is pushed, checked and reviewed".to_owned(),
+        "gating" => "gating: everything that must be true before landing".to_owned(),
+        "landing" => format!("landing on {}", now.base_branch),
+        "reporting" => "reporting: the result is told, the workspace given back".to_owned(),
+        _ => return None,
+    })
+}
+
+/// What a run waits for that no person was asked about: the forge, a slot.
+pub fn waits(now: &RunView) -> Option<String> {
+    use crate::domain::gate::Gate;
+    let waiting = now.gates.iter().find_map(|g| match &g.gate {
+        Gate::Wait(why) => Some(why),
+        _ => None,
+    })?;
+    (now.phase == "gating" && now.doing.is_empty()).then(|| format!("waits: {waiting}"))
+}
+
+/// How it ended, in a line.
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Delivered { sha } => format!("delivered as {}", sha.short()),
+        Outcome::Cancelled { why } => format!("cancelled: {}", quote(why)),
+        Outcome::Failed { why } => format!("ended undelivered: {}", quote(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{At, RunId};
+    use serde_json::{Value, json};
+
+    fn row(name: &str, event: Option<Value>) -> JournalRow {
+        JournalRow { run: RunId(uuid::Uuid::nil()), seq: 1, at: At(0), name: name.into(), epoch: 1, event }
+    }
+
+    #[test]
+    fn rows_become_plain_words() {
+        let reported = |report: Value| json!({ "event": "reported", "attempt": 2, "report": report });
+        let done = |done: Value| json!({ "event": "done", "key": "3.1", "done": done });
+        let check = |green: bool| {
+            json!({ "name": "test", "kind": "test", "green": green, "exit": 1, "duration_ms": 4200, "why": "exit code 1",
+                    "tests": { "run": 9, "failed": if green { 0 } else { 2 }, "skipped": 0 } })
+        };
+        let ann = "local:ann";
+        let table: Vec<(Value, Option<&str>)> = vec![
+            (json!({ "event": "admitted" }), Some("has a slot; work begins")),
+            (reported(json!({ "failed": { "why": "exit 3\nmore" } })), Some("a2 failed: exit 3")),
+            (reported(json!({ "lost": { "why": "killed" } })), Some("a2 is lost: killed")),
+            (reported(json!({ "asked": { "question": "which port?" } })), Some("a2 asks: which port?")),
+            (
+                reported(json!({ "reviewed": { "head": "1", "verdict": "rework", "summary": "no test",
+                                               "findings": [{ "text": "x" }] } })),
+                Some("a2 wants rework (1 finding): no test"),
+            ),
+            (done(json!({ "checked": { "results": [check(true)], "wall_ms": 1 } })), Some("checks: test is green (4.2 s, 9 tests)")),
+            (
+                done(json!({ "checked": { "results": [check(false)], "wall_ms": 1 } })),
+                Some("checks: test is red (4.2 s, 2 of 9 tests): exit code 1"),
+            ),
+            (done(json!("ok")), None),
+            (done(json!({ "landed": { "sha": "3333333333333" } })), Some("landed as 3333333333")),
+            (json!({ "event": "paused", "by": ann }), Some("paused by local:ann")),
+            (json!({ "event": "answered", "block": 1, "answer": "yes", "by": ann }), Some("local:ann says yes to b1")),
+            (json!({ "event": "cancel_requested", "by": ann, "why": "x\u{1b}" }), Some("cancelled by local:ann: x\\u{1b}")),
+            (json!({ "event": "orphaned", "attempts": [1] }), Some("the process that carried a1 is gone; this one goes on")),
+        ];
+        for (event, said) in table {
+            assert_eq!(words(&row("x", Some(event.clone()))).as_deref(), said, "{event}");
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_are_named() {
+        assert_eq!(words(&row("of_a_newer", Some(json!({ "event": "of_a_newer" })))).as_deref(), Some("of a newer"));
+        assert!(words(&row("bad", None)).is_some_and(|w| w.starts_with("bad (this row cannot be read")));
+    }
+}
