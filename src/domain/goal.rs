@@ -39,5 +39,8 @@ pub enum GoalSource {
     /// The demo.
     Demo,
     /// An earlier run, tried again.
-    Retry { run: super::RunId },
+    Retry {
+        /// Which.
+        run: super::RunId,
+    },
 }
