@@ -1,3 +1,17 @@
 //! The program: hands the command line to the library.
 
-fn main() {}
+use skep::app::Program;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    skep::telemetry::install_crypto();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot be started: {error}\nfix: look at this user's limits (ulimit -a)");
+            return ExitCode::FAILURE;
+        }
+    };
+    let program = Program::default();
+    runtime.block_on(skep::cli::main(&program))
+}

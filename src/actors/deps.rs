@@ -41,6 +41,8 @@ pub enum Scope {
     All,
     /// Only those it is asked for or told something: a command in the foreground must not spend on others' runs.
     Asked,
+    /// None: what is asked for is written and waits for somebody who carries it on.
+    Nothing,
 }
 
 /// The numbers that tune the runtime.

@@ -51,7 +51,7 @@ pub enum Rejected {
 /// A handle on the running factory.
 #[derive(Clone)]
 pub struct Factory {
-    root: ActorRef<RootMsg>,
+    root: Option<ActorRef<RootMsg>>,
 }
 
 impl Factory {
@@ -59,7 +59,12 @@ impl Factory {
     /// The join handle ends when the root ends, which ends the process.
     pub async fn start(deps: Deps) -> Result<(Factory, JoinHandle<()>), ractor::SpawnErr> {
         let (root, ended) = Actor::spawn(None, Root, deps).await?;
-        Ok((Factory { root }, ended))
+        Ok((Factory { root: Some(root) }, ended))
+    }
+
+    /// A factory where nobody works: for a process that only reads.
+    pub fn closed() -> Factory {
+        Factory { root: None }
     }
 
     /// Asks for a run: looks at the repository, pins the rules, opens it.
@@ -75,12 +80,13 @@ impl Factory {
     /// Hurries the look at a run's change: its forge may have news.
     pub fn look(&self, run: RunId) {
         // A root that is gone ends the process; nobody is left to be told.
-        let _gone = self.root.cast(RootMsg::Look { run });
+        let _gone = self.root.as_ref().map(|root| root.cast(RootMsg::Look { run }));
     }
 
     /// The runs alive now.
     pub async fn live(&self) -> Vec<RunId> {
-        match self.root.call(|reply| RootMsg::Live { reply }, Some(PATIENCE)).await {
+        let Some(root) = &self.root else { return Vec::new() };
+        match root.call(|reply| RootMsg::Live { reply }, Some(PATIENCE)).await {
             Ok(CallResult::Success(runs)) => runs,
             _ => Vec::new(),
         }
@@ -88,15 +94,19 @@ impl Factory {
 
     /// Stops everything at once. Nothing is lost: what was begun is taken up at the next start.
     pub async fn stop(&self) {
+        let Some(root) = &self.root else { return };
         // Stopping twice is fine.
-        let _stopped = self.root.stop_and_wait(Some("stop".to_owned()), Some(Duration::from_secs(10))).await;
+        let _stopped = root.stop_and_wait(Some("stop".to_owned()), Some(Duration::from_secs(10))).await;
     }
 
     async fn call<F>(&self, message: F, patience: Duration) -> Result<Run, Rejected>
     where
         F: FnOnce(super::message::Reply) -> RootMsg,
     {
-        match self.root.call(message, Some(patience)).await {
+        let Some(root) = &self.root else {
+            return Err(Rejected::Away("this process only reads; nothing was changed".to_owned()));
+        };
+        match root.call(message, Some(patience)).await {
             Ok(CallResult::Success(answer)) => answer,
             Ok(CallResult::Timeout) => {
                 Err(Rejected::Away("no answer yet; it may still happen: look before you repeat it".to_owned()))

@@ -50,6 +50,15 @@ struct Entry {
     lease: Option<Lease>,
 }
 
+impl State {
+    /// From now on this run is carried on, if the scope allows it.
+    fn carry(&mut self, run: RunId) {
+        if let (Scope::Asked, Some(asked)) = (self.deps.scope, &mut self.asked) {
+            asked.insert(run);
+        }
+    }
+}
+
 impl Entry {
     fn send(&mut self, message: RunMsg) {
         self.sent += 1;
@@ -66,7 +75,7 @@ impl Actor for Root {
     async fn pre_start(&self, me: ActorRef<RootMsg>, deps: Deps) -> Result<State, ActorProcessingErr> {
         let (commits, _) = Actor::spawn_linked(None, Commits, deps.clone(), me.get_cell()).await?;
         let (sweeper, _) = Actor::spawn_linked(None, Sweeper, (deps.clone(), me.clone()), me.get_cell()).await?;
-        let asked = (deps.scope == Scope::Asked).then(HashSet::new);
+        let asked = (deps.scope != Scope::All).then(HashSet::new);
         for run in deps.store.unfinished(&deps.owner).await? {
             me.cast(RootMsg::Wake { run })?;
         }
@@ -89,9 +98,7 @@ impl Actor for Root {
         match message {
             RootMsg::Ask { ask, reply } => take_in(&me, s, *ask, reply),
             RootMsg::Tell { run, event, if_seq, reply } => {
-                if let Some(asked) = &mut s.asked {
-                    asked.insert(run);
-                }
+                s.carry(run);
                 let message = RunMsg::Tell { event, if_seq, reply: Some(reply) };
                 deliver(&me, s, run, message).await?;
             }
@@ -103,9 +110,7 @@ impl Actor for Root {
             }
             RootMsg::Wake { .. } => {}
             RootMsg::Asked { run } => {
-                if let Some(asked) = &mut s.asked {
-                    asked.insert(run);
-                }
+                s.carry(run);
                 look_for_queued(&me, s);
             }
             RootMsg::Look { run } => s.sweeper.cast(SweeperMsg::Look { run })?,
@@ -208,7 +213,7 @@ async fn open(
 async fn deliver(me: &ActorRef<RootMsg>, s: &mut State, run: RunId, message: RunMsg) -> Result<(), ActorProcessingErr> {
     if !s.runs.contains_key(&run) {
         // What a waiting run does after its answer needs a slot; its own was reserved.
-        let go = slots(s, 0).readmits();
+        let go = s.deps.scope != Scope::Nothing && slots(s, 0).readmits();
         if !go {
             s.returning.push_back(run);
         }
@@ -250,7 +255,7 @@ fn idle(
 }
 
 fn slot_free(me: &ActorRef<RootMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
-    while slots(s, 0).readmits() {
+    while s.deps.scope != Scope::Nothing && slots(s, 0).readmits() {
         let Some(run) = s.returning.pop_front() else { break };
         if let Some(entry) = s.runs.get_mut(&run) {
             entry.go = true;

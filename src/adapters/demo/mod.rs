@@ -27,6 +27,9 @@ const GOAL: &str = "Amounts with one digit after the point are counted wrongly\n
     A customer's invoice has a line `2.5`, and tally adds 2.05. The test \
     `one_digit_after_the_point_means_tens_of_cents` shows it. Please fix it, and make sure it stays fixed.\n";
 
+/// The head of the sample's base branch as it is made.
+const HEAD: &str = "0000000000000000000000000000000000000000";
+
 const SCRIPTS: &[(&str, &str)] = &[("tally", include_str!("tally.toml"))];
 
 /// The names of the embedded scripts.
@@ -125,12 +128,24 @@ pub async fn write_to(dir: &Path) -> PortResult<Sample> {
     git(&bare, &["symbolic-ref".as_ref(), "HEAD".as_ref(), "refs/heads/main".as_ref()], Vec::new()).await?;
     git(&bare, &["fast-import".as_ref(), "--quiet".as_ref()], stream()).await?;
     std::fs::rename(&bare, &repo).map_err(failed)?;
-    Ok(Sample {
+    Ok(sample(repo))
+}
+
+/// The sample in `dir` if it is there and nothing has landed in it yet.
+pub fn untouched(dir: &Path) -> Option<Sample> {
+    let repo = dir.join("tally.git");
+    let found = gix::open_opts(&repo, gix::open::Options::isolated()).ok()?;
+    let head = found.find_reference("refs/heads/main").ok()?.id().to_string();
+    (head == HEAD).then(|| sample(repo))
+}
+
+fn sample(repo: PathBuf) -> Sample {
+    Sample {
         repo,
         base: "main".to_owned(),
         goal: GOAL.to_owned(),
         engine: EngineSpec { kind: "script".to_owned(), arg: "demo:tally".to_owned() },
-    })
+    }
 }
 
 /// The history as git's fast-import reads it: no worktree, no index, nothing of the host's configuration in the commits.

@@ -6,14 +6,22 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::sandbox::Sandbox;
+use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::store;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
+use crate::domain::{CheckKind, CheckSpec};
+use crate::http;
 use crate::ports::store::Owner;
 use crate::ports::{Person, PortResult};
 use std::path::Path;
 use std::sync::Arc;
+
+mod doctor;
+mod doors;
+mod owner;
+
+pub use doors::Program;
 
 /// The most runs that may wait for a slot.
 const MAX_OPEN_RUNS: u32 = 10_000;
@@ -75,4 +83,35 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
 /// When the store cannot be read.
 pub async fn start(ports: &Ports) -> anyhow::Result<(Factory, tokio::task::JoinHandle<()>)> {
     Ok(Factory::start(ports.deps.clone()).await?)
+}
+
+/// The routes over the ports.
+pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> axum::Router {
+    let limit_secs = config.checks.limit_secs;
+    let checks_from = move |lines: &[String]| {
+        let check = |(n, line): (usize, &String)| CheckSpec {
+            name: format!("check-{n}"),
+            kind: CheckKind::Test,
+            command: line.clone(),
+            limit_secs,
+            junit: None,
+        };
+        (1..).zip(lines).map(check).collect()
+    };
+    let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
+    http::router(http::State {
+        factory,
+        store: ports.deps.store.clone(),
+        people: ports.people.clone(),
+        workspaces: ports.deps.workspaces.clone(),
+        feed: ports.deps.feed.clone(),
+        token: token.into(),
+        principal: owner::person(),
+        hosts: hosts.collect(),
+        checks_from: Arc::new(checks_from),
+        defaults: ports.deps.defaults.clone(),
+        sandbox: sandbox::level().into(),
+        started_at: std::time::Instant::now(),
+        streams: Arc::new(tokio::sync::Semaphore::new(http::STREAMS)),
+    })
 }

@@ -1,0 +1,326 @@
+//! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
+
+use super::{Ports, connect, doctor, owner, routes, start};
+use crate::actors::{Factory, Scope};
+use crate::adapters::{demo, sandbox, store};
+use crate::cli::exit::{Exit, Trouble};
+use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting};
+use crate::cli::screen::Screen;
+use crate::config::{self, Config, LogFormat, network_file_system, prepare_data_dir};
+use crate::domain::Role;
+use crate::http;
+use crate::ports::PortError;
+use crate::telemetry;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// How often a command that lingers for others' runs looks whether they rest.
+const LINGER_LOOK: Duration = Duration::from_millis(300);
+/// The most demo projects in one data directory.
+const DEMOS: u32 = 1_000;
+
+/// The program.
+#[derive(Default)]
+pub struct Program {
+    /// Kept until the program ends, so that the last traces are sent.
+    telemetry: Mutex<Option<telemetry::Guard>>,
+}
+
+/// A started process: the routes, and what ends with it.
+struct Started {
+    router: axum::Router,
+    token: String,
+    factory: Factory,
+    ended: Option<tokio::task::JoinHandle<()>>,
+    owned: Option<owner::Owned>,
+}
+
+impl Program {
+    fn config(&self, place: &Place) -> Result<Config, Trouble> {
+        Ok(config::load(&place.sources)?.config)
+    }
+
+    /// Sets logging up: a service logs as configured, a command only what the person asked to see.
+    fn logs(&self, place: &Place, config: &Config, is_service: bool) -> Result<(), Trouble> {
+        let mut settings = config.telemetry.clone();
+        if !is_service {
+            settings.log_level = match place.verbose {
+                0 => "error".to_owned(),
+                1 => "info".to_owned(),
+                _ => "debug".to_owned(),
+            };
+            if !place.json && settings.log_format == LogFormat::Auto {
+                settings.log_format = LogFormat::Text;
+            }
+        } else if place.verbose > 0 {
+            settings.log_level = "debug".to_owned();
+        }
+        match telemetry::init(&settings) {
+            Ok(guard) => {
+                if let Ok(mut kept) = self.telemetry.lock() {
+                    *kept = Some(guard);
+                }
+                Ok(())
+            }
+            Err(telemetry::TelemetryError::Twice) => Ok(()),
+            Err(e) => Err(Trouble::config(e.to_string(), "mend telemetry.otlp_endpoint in the configuration")),
+        }
+    }
+
+    /// Owns the data directory and connects everything; `scope` says which runs go on.
+    async fn own(&self, place: &Place, scope: Scope) -> Result<(Started, Config), Trouble> {
+        let config = self.config(place)?;
+        let data_dir = &place.sources.data_dir;
+        prepare(data_dir, &config)?;
+        self.logs(place, &config, scope == Scope::All)?;
+        let Some(owned) = owner::take(data_dir)? else {
+            return Err(Trouble::away(
+                format!("another process has the data directory {}", data_dir.display()),
+                "try again: the command will then talk to that process",
+            ));
+        };
+        let left = sandbox::sweep();
+        if left > 0 {
+            tracing::warn!(left, "ended commands that an earlier process had left running");
+        }
+        let token = owner::token(data_dir, config.server.token_file.as_deref())?;
+        let ports = connect(&config, data_dir, scope).await.map_err(away)?;
+        let (factory, ended) = start(&ports).await?;
+        let router = routes(&ports, &config, factory.clone(), &token);
+        Ok((Started { router, token, factory, ended: Some(ended), owned: Some(owned) }, config))
+    }
+
+    /// A house that answers others too, on a port of its own.
+    async fn open_house(&self, place: &Place, scope: Scope) -> Result<House, Trouble> {
+        let (mut started, _) = self.own(place, scope).await?;
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.map_err(|e| {
+            Trouble::away(format!("no loopback port can be opened: {e}"), "look at this machine's network settings")
+        })?;
+        let address = listener.local_addr().map_err(anyhow::Error::from)?;
+        if let Some(owned) = &started.owned {
+            owned.put_up_sign(address)?;
+        }
+        let (stop, stopped) = oneshot::channel::<()>();
+        let router = started.router.clone();
+        let server = tokio::spawn(http::serve(listener, router.clone(), async move {
+            // A dropped sender ends it as well.
+            let _ended = stopped.await;
+        }));
+        let interrupted = Arc::new(tokio::sync::Notify::new());
+        let told = interrupted.clone();
+        let listening = tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                told.notify_one();
+            }
+        });
+        let factory = started.factory.clone();
+        let token = started.token.clone();
+        let close = Box::pin(async move {
+            if scope == Scope::Asked {
+                linger(&factory, &interrupted).await;
+            }
+            listening.abort();
+            factory.stop().await;
+            let _ended = stop.send(());
+            if let Err(error) = server.await {
+                tracing::debug!(%error, "the server ended early");
+            }
+            drop(started.owned.take());
+        });
+        Ok(House { router, token, close })
+    }
+}
+
+/// Other commands' runs may be carried by this process: it stays until they rest, or until the person interrupts.
+async fn linger(factory: &Factory, interrupted: &tokio::sync::Notify) {
+    let mut told = false;
+    loop {
+        let live = factory.live().await.len();
+        if live == 0 {
+            return;
+        }
+        if !told {
+            told = true;
+            tracing::info!(live, "runs asked for by other commands go on here");
+        }
+        tokio::select! {
+            () = interrupted.notified() => return,
+            () = tokio::time::sleep(LINGER_LOOK) => {}
+        }
+    }
+}
+
+fn prepare(data_dir: &Path, config: &Config) -> Result<(), Trouble> {
+    config::private_by_default();
+    prepare_data_dir(data_dir).map_err(|p| config::Problems(vec![p]))?;
+    if config.store.database.is_sqlite()
+        && let Some(kind) = network_file_system(data_dir)
+    {
+        return Err(Trouble::config(
+            format!("the data directory {} is on {kind}, where SQLite's locks cannot be trusted", data_dir.display()),
+            "name a data directory on a local disk, or use Postgres (store.url)",
+        ));
+    }
+    Ok(())
+}
+
+fn away(error: PortError) -> Trouble {
+    match error {
+        PortError::Permanent { what, fix } => Trouble::config(what, fix),
+        other => Trouble::away(other.to_string(), "try again in a moment"),
+    }
+}
+
+#[async_trait]
+impl Doors for Program {
+    async fn service(&self, place: &Place) -> Result<Option<Service>, Trouble> {
+        let data_dir = &place.sources.data_dir;
+        if !owner::taken(data_dir) {
+            return Ok(None);
+        }
+        telemetry::install_crypto();
+        let http = reqwest::Client::builder().no_proxy().build().map_err(anyhow::Error::from)?;
+        let Some(sign) = owner::answering(data_dir, &http).await? else { return Ok(None) };
+        let token_file = self.config(place).ok().and_then(|c| c.server.token_file);
+        let token = owner::token(data_dir, token_file.as_deref())?;
+        Ok(Some(Service { base: format!("http://{}", sign.address), token }))
+    }
+
+    async fn carry(&self, place: &Place) -> Result<House, Trouble> {
+        self.open_house(place, Scope::Asked).await
+    }
+
+    async fn tell(&self, place: &Place) -> Result<House, Trouble> {
+        self.open_house(place, Scope::Nothing).await
+    }
+
+    async fn read(&self, place: &Place) -> Result<House, Trouble> {
+        let config = self.config(place)?;
+        prepare(&place.sources.data_dir, &config)?;
+        self.logs(place, &config, false)?;
+        let ports: Ports = connect(&config, &place.sources.data_dir, Scope::Nothing).await.map_err(away)?;
+        // Nobody else can come in: the token never leaves this process.
+        let token = uuid::Uuid::now_v7().simple().to_string();
+        let router = routes(&ports, &config, Factory::closed(), &token);
+        Ok(House { router, token, close: Box::pin(async {}) })
+    }
+
+    async fn serve(&self, place: &Place, listen: Option<&str>, screen: &Screen) -> Result<(), Trouble> {
+        let began = std::time::Instant::now();
+        let wanted = match listen {
+            None => self.config(place)?.server.listen,
+            Some(text) => text.parse().map_err(|_| {
+                Trouble::usage(format!("--listen {text:?} is not an address"), "write it as 127.0.0.1:7377")
+            })?,
+        };
+        let (mut started, config) = self.own(place, Scope::All).await?;
+        if !wanted.ip().is_loopback() && config.server.trusted_proxy.is_none() {
+            return Err(Trouble::config(
+                format!("{wanted} can be reached from other machines, and nothing encrypts it"),
+                "listen on 127.0.0.1, or name the proxy that ends TLS in server.trusted_proxy",
+            ));
+        }
+        let listener = TcpListener::bind(wanted).await.map_err(|e| {
+            Trouble::new(
+                Exit::Config,
+                "listen",
+                format!("cannot listen on {wanted}: {e}"),
+                "choose another with --listen",
+            )
+        })?;
+        let address = listener.local_addr().map_err(anyhow::Error::from)?;
+        if let Some(owned) = &started.owned {
+            owned.put_up_sign(address)?;
+        }
+        doctor::greet(screen, place, &config, address, began.elapsed());
+        let Some(mut root) = started.ended.take() else { return Ok(()) };
+        let mut died = false;
+        let stop = async {
+            tokio::select! {
+                () = told_to_stop() => {}
+                _ended = &mut root => died = true,
+            }
+        };
+        http::serve(listener, started.router.clone(), stop).await.map_err(anyhow::Error::from)?;
+        started.factory.stop().await;
+        drop(started.owned.take());
+        if died {
+            return Err(Trouble::fault("the runtime ended; everything is in the store, start Skep again"));
+        }
+        Ok(())
+    }
+
+    async fn migrate(&self, place: &Place, status: bool) -> Result<Vec<SchemaStep>, Trouble> {
+        let config = self.config(place)?;
+        prepare(&place.sources.data_dir, &config)?;
+        let url = config.store.database.url(&place.sources.data_dir);
+        if !status {
+            store::migrate(url.expose()).await.map_err(away)?;
+        }
+        let found = store::status(url.expose()).await.map_err(away)?;
+        let step = |applied: bool| move |name: String| SchemaStep { name, applied };
+        Ok(found.applied.into_iter().map(step(true)).chain(found.pending.into_iter().map(step(false))).collect())
+    }
+
+    async fn doctor(&self, place: &Place) -> Result<Vec<Looked>, Trouble> {
+        Ok(doctor::look(place).await)
+    }
+
+    async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble> {
+        let loaded = config::load(&place.sources)?;
+        Ok(loaded
+            .explain()
+            .iter()
+            .map(|e| Setting { key: e.key.to_string(), value: e.value.clone(), source: e.source.clone() })
+            .collect())
+    }
+
+    async fn demo(&self, place: &Place) -> Result<Demo, Trouble> {
+        let config = self.config(place)?;
+        prepare(&place.sources.data_dir, &config)?;
+        let root = place.sources.data_dir.join("demo");
+        for n in 1..=DEMOS {
+            let dir = root.join(n.to_string());
+            // A demo that was cut short is gone on with; one that has landed makes room for the next.
+            let sample = match demo::untouched(&dir) {
+                Some(sample) => sample,
+                None if dir.join("tally.git").exists() => continue,
+                None => demo::write_to(&dir).await.map_err(away)?,
+            };
+            let engine = format!("{}:{}", sample.engine.kind, sample.engine.arg);
+            let roles = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
+            return Ok(Demo {
+                notice: demo::NOTICE.to_owned(),
+                repo: sample.repo.to_string_lossy().into_owned(),
+                base: sample.base,
+                goal: sample.goal,
+                engines: roles.into_iter().map(|role| (role, engine.clone())).collect::<BTreeMap<_, _>>(),
+                checks: Vec::new(),
+            });
+        }
+        Err(Trouble::usage(
+            format!("there are {DEMOS} demos in {} already", root.display()),
+            "remove that folder, or name another --data-dir",
+        ))
+    }
+}
+
+/// SIGINT or SIGTERM.
+async fn told_to_stop() {
+    let term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut term) = term else {
+        // Without a handler the default action of the signal ends the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _told = term.recv() => {}
+        _told = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,149 @@
+//! Who owns a data directory: the lock, the token, and where the owner answers.
+
+use crate::cli::exit::{Exit, Trouble};
+use crate::domain::Principal;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The fewest characters of a token: 32 bytes in hex.
+const TOKEN_CHARS: usize = 64;
+/// How long an owner that has just started is waited for until it answers.
+const STARTING: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The right to a data directory, for as long as it lives. The kernel gives it back when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Owned {
+    _lock: File,
+    sign: PathBuf,
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _gone = std::fs::remove_file(&self.sign);
+    }
+}
+
+/// What an owner writes down for those who look for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sign {
+    /// Its process.
+    pub pid: u32,
+    /// Where it answers.
+    pub address: SocketAddr,
+}
+
+fn sign_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("service.json")
+}
+
+fn unusable(path: &Path, e: &std::io::Error) -> Trouble {
+    Trouble::config(
+        format!("{} cannot be used: {e}", path.display()),
+        "make the data directory writable for this user, or name another with --data-dir",
+    )
+}
+
+/// Takes the data directory; `None` = another process has it.
+pub fn take(data_dir: &Path) -> Result<Option<Owned>, Trouble> {
+    let path = data_dir.join("skep.lock");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let lock = lock.map_err(|e| unusable(&path, &e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(Owned { _lock: lock, sign: sign_path(data_dir) })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(unusable(&path, &e)),
+    }
+}
+
+/// Whether another process has the data directory now.
+pub fn taken(data_dir: &Path) -> bool {
+    let Ok(lock) = OpenOptions::new().write(true).open(data_dir.join("skep.lock")) else { return false };
+    matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+impl Owned {
+    /// Writes down where this process answers.
+    pub fn put_up_sign(&self, address: SocketAddr) -> Result<(), Trouble> {
+        let sign = Sign { pid: std::process::id(), address };
+        let text = serde_json::to_vec(&sign).unwrap_or_default();
+        let new = self.sign.with_extension("new");
+        let written = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)
+            .and_then(|mut f| f.write_all(&text))
+            .and_then(|()| std::fs::rename(&new, &self.sign));
+        written.map_err(|e| unusable(&self.sign, &e))
+    }
+}
+
+/// The token of a data directory, made at the first start: 32 random bytes in hex, readable by its user only.
+pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, Trouble> {
+    let path = file.map_or_else(|| data_dir.join("token"), Path::to_owned);
+    let read = std::fs::read_to_string(&path);
+    match read {
+        Ok(text) if text.trim().len() >= TOKEN_CHARS => return Ok(text.trim().to_owned()),
+        Ok(_) => {
+            return Err(Trouble::config(
+                format!("the token in {} is shorter than {TOKEN_CHARS} characters", path.display()),
+                "remove the file: a new token is made at the next start",
+            ));
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && file.is_none() => {}
+        Err(e) => return Err(unusable(&path, &e)),
+    }
+    let mut bytes = [0; TOKEN_CHARS / 2];
+    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| {
+        Trouble::new(Exit::Fault, "random", format!("no random bytes: {e}"), "look whether /dev/urandom is there")
+    })?;
+    let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path);
+    match made.and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all())) {
+        Ok(()) => Ok(text),
+        // Another process made one in the same moment.
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => token(data_dir, Some(&path)),
+        Err(e) => Err(unusable(&path, &e)),
+    }
+}
+
+/// The owner that answers, if the data directory has one. One that has just started is waited for.
+pub async fn answering(data_dir: &Path, http: &reqwest::Client) -> Result<Option<Sign>, Trouble> {
+    let end = tokio::time::Instant::now() + STARTING;
+    while taken(data_dir) {
+        let sign: Option<Sign> =
+            std::fs::read(sign_path(data_dir)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let Some(sign) = sign {
+            let url = format!("http://{}/health/live", sign.address);
+            let answer = http.get(url).timeout(Duration::from_secs(2)).send().await;
+            if answer.is_ok_and(|a| a.status().is_success()) {
+                return Ok(Some(sign));
+            }
+        }
+        if tokio::time::Instant::now() > end {
+            return Err(Trouble::away(
+                format!("another process has the data directory {} and does not answer", data_dir.display()),
+                "wait until it has ended, or look at its log",
+            ));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(None)
+}
+
+/// Who this process's user is.
+pub fn person() -> Principal {
+    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let usable = |name: &String| !name.is_empty() && name.len() <= 64 && name.chars().all(|c| !c.is_control());
+    let login = named.into_iter().find(usable);
+    let login = login.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
+    Principal(format!("local:{login}"))
+}
