@@ -101,7 +101,9 @@ pub enum Command {
         attempt: Option<u32>,
     },
     /// Approve what a run asks approval for, or decline it with --no
-    #[command(after_help = "Examples:\n  skep approve 3f9a12bc\n  skep approve 3f9a12bc --block b1 --no \"keep the old name as an alias\"")]
+    #[command(
+        after_help = "Examples:\n  skep approve 3f9a12bc\n  skep approve 3f9a12bc --block b1 --no \"keep the old name as an alias\""
+    )]
     Approve {
         /// The run, and whether to follow it
         #[command(flatten)]

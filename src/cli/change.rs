@@ -139,7 +139,11 @@ async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) 
     for review in &change.reviews {
         let word = if review.approved { "approved" } else { "wants changes" };
         let stale = if review.head == change.head { "" } else { ", which is not the head any more" };
-        said(screen, &format!("{} {} {word} {}{stale}", moment(review.at), review.by, review.head.short()), &review.text)?;
+        said(
+            screen,
+            &format!("{} {} {word} {}{stale}", moment(review.at), review.by, review.head.short()),
+            &review.text,
+        )?;
     }
     for comment in &change.comments {
         said(screen, &format!("{} {}", moment(comment.at), comment.by), &comment.text)?;

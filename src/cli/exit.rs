@@ -102,7 +102,12 @@ impl Trouble {
     }
     /// A fault in Skep itself.
     pub fn fault(detail: impl Into<String>) -> Trouble {
-        Self::new(Exit::Fault, "fault", detail, "This is a fault in Skep; run it again with -vv and report what it says")
+        Self::new(
+            Exit::Fault,
+            "fault",
+            detail,
+            "This is a fault in Skep; run it again with -vv and report what it says",
+        )
     }
 }
 

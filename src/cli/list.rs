@@ -155,4 +155,3 @@ pub async fn logs(client: &Client, screen: &Screen, run: &str, attempt: Option<u
     }
     Ok(Exit::Done)
 }
-

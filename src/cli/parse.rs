@@ -112,7 +112,9 @@ pub fn engine(text: &str) -> Result<EngineChoice, String> {
     for role in choice.roles() {
         match crate::config::engine(&choice.spec, role) {
             Ok(Some(_)) => {}
-            Ok(None) => return Err("no engine is named; write KIND or KIND:ARG, such as 'command: make fix'".to_owned()),
+            Ok(None) => {
+                return Err("no engine is named; write KIND or KIND:ARG, such as 'command: make fix'".to_owned());
+            }
             Err(e) => return Err(format!("{}; {}", e.why, e.fix)),
         }
     }

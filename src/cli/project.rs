@@ -38,7 +38,9 @@ pub async fn project(client: &Client, screen: &Screen, command: ProjectCommand) 
             let found: Projects = client.get("/projects").await?;
             screen.object(&found)?;
             if found.projects.is_empty() {
-                screen.say("There are no projects yet. `skep project add PATH|URL` makes one, and so does `skep run --repo`.")?;
+                screen.say(
+                    "There are no projects yet. `skep project add PATH|URL` makes one, and so does `skep run --repo`.",
+                )?;
                 return Ok(Exit::Done);
             }
             let rows = found.projects.into_iter().map(|p| {

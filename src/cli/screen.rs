@@ -85,15 +85,7 @@ impl Screen {
 
     /// One that writes elsewhere (tests).
     pub fn to(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>, asker: Asker, json: bool) -> Screen {
-        Screen {
-            json,
-            colour: false,
-            terminal: false,
-            width: None,
-            asker,
-            out: Mutex::new(out),
-            err: Mutex::new(err),
-        }
+        Screen { json, colour: false, terminal: false, width: None, asker, out: Mutex::new(out), err: Mutex::new(err) }
     }
 
     /// Whether somebody can be asked.
@@ -137,7 +129,11 @@ impl Screen {
 
     /// Bytes from outside: as they are into a file or a pipe, escaped on a terminal.
     pub fn content(&self, bytes: &[u8]) -> Result<(), Stop> {
-        if self.terminal { self.write(escape_lines(&String::from_utf8_lossy(bytes)).as_bytes()) } else { self.write(bytes) }
+        if self.terminal {
+            self.write(escape_lines(&String::from_utf8_lossy(bytes)).as_bytes())
+        } else {
+            self.write(bytes)
+        }
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), Stop> {

@@ -130,7 +130,11 @@ fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
         let task = a.task.map(|t| t.to_string()).unwrap_or_default();
         vec![a.id.to_string(), a.step.name().to_owned(), task, a.engine.clone(), ending, used, why]
     });
-    screen.say(&table(&["attempt", "step", "task", "engine", "ended", "used", "what it said"], rows.collect(), screen.width))
+    screen.say(&table(
+        &["attempt", "step", "task", "engine", "ended", "used", "what it said"],
+        rows.collect(),
+        screen.width,
+    ))
 }
 
 fn gates(screen: &Screen, view: &RunView) -> Result<(), Stop> {

@@ -6,8 +6,8 @@ use super::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setti
 use super::screen::{Asker, Screen};
 use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::{
-    Answer, At, BlockId, ChangeNumber, ChangeRef, EngineSpec, Event, Goal, GoalSource, Opened, Outcome, Phase, Policy,
-    Principal, ProjectName, Role, Run, RunId, Settings, Sha, Step, TaskId, escalation,
+    Answer, At, BlockId, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EngineSpec, Event, Goal, GoalSource, Opened,
+    Outcome, Phase, Policy, Principal, ProjectName, Role, Run, RunId, Settings, Sha, Step, TaskId, escalation,
 };
 use crate::http::view::{NewRun, RunView, Say};
 use crate::ports::store::JournalRow;
@@ -33,8 +33,16 @@ fn opened() -> Opened {
         },
         settings: Settings {
             policy: Policy::default(),
-            engines: BTreeMap::from([(Role::Dev, EngineSpec::parse("command: true"))]),
-            checks: Vec::new(),
+            engines: [Role::Manager, Role::Dev, Role::Reviewer]
+                .map(|role| (role, EngineSpec::parse("script: x")))
+                .into(),
+            checks: vec![CheckSpec {
+                name: "test".into(),
+                kind: CheckKind::Test,
+                command: "make test".into(),
+                limit_secs: 60,
+                junit: None,
+            }],
             origin: "/srv/tool.git".into(),
             base_branch: "main".into(),
             branch: "skep/3f9a12bc".into(),
@@ -121,7 +129,9 @@ fn every_command_an_escalation_prints_can_be_typed() {
             let skep = Skep::try_parse_from(shell(typed)).unwrap_or_else(|e| panic!("{typed}: {e}"));
             seen += 1;
             match skep.command {
-                Command::Approve { to, block, .. } => assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1"))),
+                Command::Approve { to, block, .. } => {
+                    assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")))
+                }
                 Command::Unblock { to, block, how: How { more, .. } } => {
                     assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")));
                     assert_eq!(more.is_some(), typed.contains("--more"));
@@ -216,7 +226,8 @@ impl Fake {
             None => {
                 self.run.blocks.clear();
                 self.run.phase = Phase::Ended;
-                self.run.outcome = Some(Outcome::Delivered { sha: Sha::from("3333333333333333333333333333333333333333") });
+                self.run.outcome =
+                    Some(Outcome::Delivered { sha: Sha::from("3333333333333333333333333333333333333333") });
             }
         }
     }
@@ -257,7 +268,11 @@ async fn stream(State(fake): State<Shared>, headers: HeaderMap) -> String {
     text
 }
 
-async fn act(State(fake): State<Shared>, Path((_, action)): Path<(String, String)>, Json(say): Json<Say>) -> Json<RunView> {
+async fn act(
+    State(fake): State<Shared>,
+    Path((_, action)): Path<(String, String)>,
+    Json(say): Json<Say>,
+) -> Json<RunView> {
     let mut fake = fake.lock().unwrap();
     assert_eq!(action, "approve");
     let answer = if say.no { Answer::No { why: String::new() } } else { Answer::Yes };
@@ -356,7 +371,9 @@ async fn a_delivered_run_ends_with_zero_and_a_summary() {
     let fake = fake(vec![]);
     let (exit, out, err) = type_in(&fake, RUN, None).await;
     assert_eq!((exit, err.as_str()), (Exit::Done, ""), "{out}");
-    for part in ["is opened: Fix ", "has a slot", "a1 | hi \\u{1b}[31m", "delivered as 3333333333", "git -C /srv/tool.git show"] {
+    for part in
+        ["is opened: Fix ", "has a slot", "a1 | hi \\u{1b}[31m", "delivered as 3333333333", "git -C /srv/tool.git show"]
+    {
         assert!(out.contains(part), "{part:?} is missing in:\n{out}");
     }
     let wanted = fake.lock().unwrap().wanted.clone().unwrap();

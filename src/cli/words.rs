@@ -3,9 +3,7 @@
 //! Invariant: pure. Text from outside passes through as it is; the screen escapes it.
 
 use super::render::{brief, count, span, usage};
-use crate::domain::{
-    Answer, ChangeState, CheckResult, Done, Event, Outcome, Report, Reported, StatusState, Verdict,
-};
+use crate::domain::{Answer, ChangeState, CheckResult, Done, Event, Outcome, Report, Reported, StatusState, Verdict};
 use crate::http::view::RunView;
 use crate::ports::store::JournalRow;
 
@@ -160,7 +158,8 @@ pub fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         });
         lines.push(format!("{} begins: {role} ({}){on}", attempt.id, attempt.engine));
     }
-    let began = |act: &str| now.doing.iter().any(|d| d == act) && !before.is_some_and(|b| b.doing.iter().any(|d| d == act));
+    let began =
+        |act: &str| now.doing.iter().any(|d| d == act) && !before.is_some_and(|b| b.doing.iter().any(|d| d == act));
     if began("check") {
         let names: Vec<&str> = now.checks.iter().map(|c| c.name.as_str()).collect();
         lines.push(format!("checks run: {}", names.join(", ")));
@@ -232,7 +231,10 @@ mod tests {
                                                "findings": [{ "text": "x" }] } })),
                 Some("a2 wants rework (1 finding): no test"),
             ),
-            (done(json!({ "checked": { "results": [check(true)], "wall_ms": 1 } })), Some("checks: test is green (4.2 s, 9 tests)")),
+            (
+                done(json!({ "checked": { "results": [check(true)], "wall_ms": 1 } })),
+                Some("checks: test is green (4.2 s, 9 tests)"),
+            ),
             (
                 done(json!({ "checked": { "results": [check(false)], "wall_ms": 1 } })),
                 Some("checks: test is red (4.2 s, 2 of 9 tests): exit code 1"),
@@ -241,8 +243,14 @@ mod tests {
             (done(json!({ "landed": { "sha": "3333333333333" } })), Some("landed as 3333333333")),
             (json!({ "event": "paused", "by": ann }), Some("paused by local:ann")),
             (json!({ "event": "answered", "block": 1, "answer": "yes", "by": ann }), Some("local:ann says yes to b1")),
-            (json!({ "event": "cancel_requested", "by": ann, "why": "x\u{1b}" }), Some("cancelled by local:ann: x\\u{1b}")),
-            (json!({ "event": "orphaned", "attempts": [1] }), Some("the process that carried a1 is gone; this one goes on")),
+            (
+                json!({ "event": "cancel_requested", "by": ann, "why": "x\u{1b}" }),
+                Some("cancelled by local:ann: x\\u{1b}"),
+            ),
+            (
+                json!({ "event": "orphaned", "attempts": [1] }),
+                Some("the process that carried a1 is gone; this one goes on"),
+            ),
         ];
         for (event, said) in table {
             assert_eq!(words(&row("x", Some(event.clone()))).as_deref(), said, "{event}");
