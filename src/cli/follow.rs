@@ -121,11 +121,17 @@ impl Follower<'_> {
                 Ok(None) => None,
                 Err(trouble) => Some(trouble),
             };
-            // The stream ended without an end of the run: look, and take it up again.
-            failures = if self.seen > before { 0 } else { failures + 1 };
-            if failures > RECONNECTS {
-                let gone = || Trouble::away("the run's events end too early", "Try again; the run stays as it is");
-                return Err(broken.unwrap_or_else(gone).into());
+            // The stream ended without an end of the run: take it up again. Only a service that is away ends the patience;
+            // a stream that was quiet and cut (a run that waits for its forge) is no failure.
+            failures = match &broken {
+                _ if self.seen > before => 0,
+                Some(_) => failures + 1,
+                None => (failures + 1).min(RECONNECTS - 1),
+            };
+            if let Some(trouble) = broken
+                && failures > RECONNECTS
+            {
+                return Err(trouble.into());
             }
             tokio::time::sleep(Duration::from_millis(200 << failures)).await;
         }

@@ -137,10 +137,20 @@ pub fn by_role(choices: &[EngineChoice]) -> BTreeMap<Role, String> {
     let mut engines = BTreeMap::new();
     for named in [false, true] {
         for choice in choices.iter().filter(|c| c.role.is_some() == named) {
-            engines.extend(choice.roles().into_iter().map(|role| (role, choice.spec.clone())));
+            engines.extend(choice.roles().into_iter().map(|role| (role, whole(&choice.spec))));
         }
     }
     engines
+}
+
+/// A script's path made absolute: whoever plays it may work in another directory. Other engines stay as they are.
+fn whole(spec: &str) -> String {
+    let named =
+        spec.split_once(':').filter(|(kind, _)| kind.trim() == "script").map(|(_, path)| Path::new(path.trim()));
+    match named.filter(|path| path.is_file()).and_then(|path| std::path::absolute(path).ok()) {
+        Some(path) => format!("script: {}", lexical(&path).display()),
+        None => spec.to_owned(),
+    }
 }
 
 /// Reads `time=1h,cost="1.00 USD",tokens=100000,rounds=2,attempts=10`.
@@ -260,6 +270,8 @@ mod tests {
         assert_eq!(all.len(), 4);
         assert_eq!(all[&Role::Reviewer], "direct");
         assert_eq!(all[&Role::Dev], "script:demo");
+        let here = std::path::absolute("Cargo.toml").unwrap();
+        assert_eq!(read(&["dev=script:./Cargo.toml"])[&Role::Dev], format!("script: {}", here.display()));
         for bad in ["", "direct", "dev=direct", "ops=command:x", "boss=direct", "command:", "manager="] {
             assert!(engine(bad).is_err(), "{bad}");
         }

@@ -1,0 +1,175 @@
+//! The command line's arguments: what is read, what is refused, what escalations print.
+
+mod follow;
+
+use super::args::{Command, How, Skep};
+use crate::domain::block::{Block, BlockKind, Subject};
+use crate::domain::{
+    At, BlockId, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EngineSpec, Goal, GoalSource, Opened, Policy,
+    Principal, ProjectName, Role, Run, RunId, Settings, Sha, Step, TaskId, escalation,
+};
+use clap::{CommandFactory, Parser};
+
+fn opened() -> Opened {
+    Opened {
+        id: RunId(uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_3f9a_12bc)),
+        project: ProjectName::new("tool").unwrap(),
+        goal: Goal {
+            text: "Fix \x1b[2J it".into(),
+            source: GoalSource::Manual,
+            asked_by: Principal::from("local:ann"),
+        },
+        settings: Settings {
+            policy: Policy::default(),
+            engines: [Role::Manager, Role::Dev, Role::Reviewer]
+                .map(|role| (role, EngineSpec::parse("script: x")))
+                .into(),
+            checks: vec![CheckSpec {
+                name: "test".into(),
+                kind: CheckKind::Test,
+                command: "make test".into(),
+                limit_secs: 60,
+                junit: None,
+            }],
+            origin: "/srv/tool.git".into(),
+            base_branch: "main".into(),
+            branch: "skep/3f9a12bc".into(),
+        },
+        base: Sha::from("1111111111111111111111111111111111111111"),
+        traceparent: None,
+    }
+}
+
+fn a_run() -> Run {
+    let mut run = crate::domain::open(&opened(), At(1_000)).unwrap().run;
+    run.pending.clear();
+    run.change = Some(ChangeRef { number: ChangeNumber(1), url: "skep change show tool#1".into() });
+    run
+}
+
+fn block(n: u32, kind: BlockKind) -> Block {
+    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: At(2_000) }
+}
+
+fn merge(n: u32) -> Block {
+    let head = Sha::from("2222222222222222222222222222222222222222");
+    block(n, BlockKind::Approval(Subject::Merge { head, base: opened().base }))
+}
+
+#[test]
+fn the_definitions_hold_together() {
+    Skep::command().debug_assert();
+}
+
+/// Splits a printed command as a shell does: blanks part, double quotes keep together.
+fn shell(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
+    for c in line.chars() {
+        match c {
+            '"' => (quoted, any) = (!quoted, true),
+            ' ' if !quoted => {
+                if any || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                any = false;
+            }
+            c => word.push(c),
+        }
+    }
+    if any || !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+#[test]
+fn every_command_an_escalation_prints_can_be_typed() {
+    let sha = Sha::from("2222222222222222222222222222222222222222");
+    let budget = |what: &str| BlockKind::Budget { what: what.into() };
+    let diff = Subject::Diff { task: TaskId(1), head: sha.clone(), concerns: vec![] };
+    let kinds = vec![
+        BlockKind::Approval(Subject::Plan { revision: 1 }),
+        BlockKind::Approval(diff),
+        merge(1).kind,
+        BlockKind::Tries { step: Step::Develop, task: Some(TaskId(1)) },
+        BlockKind::Tries { step: Step::Plan, task: None },
+        BlockKind::Rounds,
+        budget("money"),
+        budget("tokens"),
+        budget("attempts"),
+        budget("time"),
+        BlockKind::Question { step: Step::Develop, task: Some(TaskId(1)) },
+        BlockKind::NothingChanged,
+        BlockKind::Act { act: "push".into() },
+        BlockKind::ChangeClosed,
+        BlockKind::ForeignPush { head: sha },
+    ];
+    let mut seen = 0;
+    for kind in kinds {
+        let run = a_run();
+        let question = escalation::of(&run, &block(1, kind));
+        let hints = question.needs.iter().flat_map(|n| n.how.split('`')).filter(|t| t.starts_with("skep "));
+        let flags = question.needs.iter().flat_map(|n| n.how.split([' ', ';']).skip_while(|w| *w != "--more").nth(1));
+        // A flag's amount may hold a blank between quotes; the answers have it whole.
+        assert!(flags.into_iter().all(|f| f.contains('=')));
+        for line in question.answers.iter().map(String::as_str).chain(hints) {
+            let typed = line.split("  (").next().unwrap();
+            let skep = Skep::try_parse_from(shell(typed)).unwrap_or_else(|e| panic!("{typed}: {e}"));
+            seen += 1;
+            match skep.command {
+                Command::Approve { to, block, .. } => {
+                    assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")))
+                }
+                Command::Unblock { to, block, how: How { more, .. } } => {
+                    assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")));
+                    assert_eq!(more.is_some(), typed.contains("--more"));
+                }
+                Command::Show { .. } | Command::Change(_) | Command::Logs { .. } => {}
+                other => panic!("{typed} became {other:?}"),
+            }
+        }
+    }
+    assert!(seen > 35, "only {seen} commands were printed");
+}
+
+#[test]
+fn usage_is_read_or_refused() {
+    let good: &[&str] = &[
+        "skep run --repo / --goal x --engine command:true --engine reviewer=direct --check a --check b --yes --new",
+        "skep run --project p --goal-file - --detach --base main --json",
+        "skep --json --data-dir /tmp runs --open --status blocked --limit 5",
+        "skep show abcd --patch",
+        "skep show abcd --patch t1",
+        "skep logs abcd a2",
+        "skep events abcd --follow --after 3",
+        "skep change status p#1 --context ci --state failure",
+        "skep change show 3f9a12bc --patch",
+        "skep retry abcd",
+        "skep raise abcd --more rounds=2",
+        "skep migrate --status",
+        "skep config check",
+    ];
+    for line in good {
+        assert!(Skep::try_parse_from(shell(line)).is_ok(), "{line}");
+    }
+    let bad: &[&str] = &[
+        "skep run --repo / --goal x --goal-file y",
+        "skep run --repo / --project p --goal x",
+        "skep run --goal x",
+        "skep run --repo /",
+        "skep run --repo /no/such/place --goal x",
+        "skep run --repo / --goal x --engine tester=direct",
+        "skep run --repo / --goal x --engine comand:true",
+        "skep unblock abcd --skip --answer x",
+        "skep unblock abcd --more time=1",
+        "skep show zz",
+        "skep show abcd --patch x1",
+        "skep change show p#0",
+        "skep runs --status done",
+        "skep runs --limit 0",
+    ];
+    for line in bad {
+        let error = Skep::try_parse_from(shell(line)).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
