@@ -183,8 +183,8 @@ async fn once(deps: &Deps, place: &Place, key: &EffectKey, effect: &Effect) -> P
             ws.push(repo, sha, branch, expected.as_ref()).await?;
             Ok(Done::Ok)
         }
-        Effect::EnsureChange { head, draft, title, body } => {
-            let text = ChangeText { branch, base_branch, head, draft: *draft, title, body };
+        Effect::EnsureChange { after, head, draft, title, body } => {
+            let text = ChangeText { after: *after, branch, base_branch, head, draft: *draft, title, body };
             Ok(Done::Ensured { change: deps.forge.ensure_change(repo, text).await? })
         }
         Effect::Comment { change, text } => {

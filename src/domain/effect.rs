@@ -56,6 +56,9 @@ pub enum Effect {
     },
     /// Open the change, or bring its text up to date.
     EnsureChange {
+        /// The change of this branch that is over: only a later one counts as this run's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<ChangeNumber>,
         /// The commit it shows.
         head: Sha,
         /// Whether it is a draft still.

@@ -20,8 +20,8 @@ pub struct Goal {
 impl Goal {
     /// The first line, cut to 72 characters: a title.
     pub fn title(&self) -> String {
-        let line = self.text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("untitled goal");
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let clean = |l: &str| l.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned();
+        let line = self.text.lines().map(clean).find(|l| !l.is_empty()).unwrap_or_else(|| "untitled goal".to_owned());
         if line.chars().count() <= 72 {
             return line;
         }

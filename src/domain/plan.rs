@@ -30,6 +30,9 @@ pub struct Plan {
     pub approved: bool,
 }
 
+/// The most path patterns of a task.
+pub const PATHS_MAX: usize = 64;
+
 /// Why these tasks are not a usable plan, in words for the manager's next attempt; `None` when they are.
 pub fn refuse(tasks: &[TaskSpec], policy: &Policy) -> Option<String> {
     if tasks.is_empty() {
@@ -48,6 +51,9 @@ pub fn refuse(tasks: &[TaskSpec], policy: &Policy) -> Option<String> {
         }
         if !names.insert(t.name.as_str()) {
             return Some(format!("two tasks are named {:?}", t.name));
+        }
+        if t.paths.len() > PATHS_MAX || t.needs.len() > tasks.len() {
+            return Some(format!("task {:?} has more than {PATHS_MAX} path patterns or more needs than tasks", t.name));
         }
         for pattern in &t.paths {
             if let Err(why) = super::policy::glob(pattern) {

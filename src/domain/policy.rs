@@ -135,17 +135,30 @@ pub fn glob(pattern: &str) -> Result<GlobMatcher, String> {
         .map_err(|e| format!("path pattern {pattern:?} is not usable: {}", e.kind()))
 }
 
-/// Whether `path` matches any pattern. A pattern that does not compile matches everything: a broken rule must not open a door.
+/// Patterns compiled once for all paths of a diff: compiling costs far more than matching.
+struct Patterns(Vec<Option<GlobMatcher>>);
+
+impl Patterns {
+    fn of(patterns: &[String]) -> Self {
+        Self(patterns.iter().map(|p| glob(p).ok()).collect())
+    }
+    /// A pattern that does not compile matches everything: a broken rule must not open a door.
+    fn match_any(&self, path: &str) -> bool {
+        self.0.iter().any(|g| g.as_ref().is_none_or(|g| g.is_match(path)))
+    }
+}
+
+/// Whether `path` matches any pattern. A pattern that does not compile matches everything.
 pub fn matches_any(patterns: &[String], path: &str) -> bool {
-    patterns.iter().any(|p| glob(p).map(|g| g.is_match(path)).unwrap_or(true))
+    Patterns::of(patterns).match_any(path)
 }
 
 impl Policy {
     /// What a person should know about a diff before it goes on; empty = nothing.
     pub fn concerns(&self, diff: &DiffStat) -> Vec<Concern> {
         let mut found = Vec::new();
-        let protected: Vec<String> =
-            diff.paths().filter(|p| matches_any(&self.protected, p)).map(str::to_owned).collect();
+        let patterns = Patterns::of(&self.protected);
+        let protected: Vec<String> = diff.paths().filter(|p| patterns.match_any(p)).map(str::to_owned).collect();
         if !protected.is_empty() {
             found.push(Concern::Protected { paths: protected });
         }
@@ -153,7 +166,9 @@ impl Policy {
         if deleted > self.max_deleted {
             found.push(Concern::Deletes { files: deleted, most: self.max_deleted });
         }
-        if diff.files_total > self.max_files || diff.lines() > self.max_lines {
+        // Files that are not listed were compared with no rule.
+        let unlisted = diff.files_total > diff.files.len() as u64;
+        if unlisted || diff.files_total > self.max_files || diff.lines() > self.max_lines {
             found.push(Concern::Large { files: diff.files_total, lines: diff.lines() });
         }
         found
@@ -161,11 +176,13 @@ impl Policy {
 
     /// The first path of the diff that may not be touched at all, by the policy or by the task's own paths.
     pub fn forbids(&self, diff: &DiffStat, task_paths: &[String]) -> Option<String> {
+        let (forbidden, allowed) = (Patterns::of(&self.forbidden), Patterns::of(&self.allowed));
+        let task = Patterns::of(task_paths);
         diff.paths()
             .find(|p| {
-                matches_any(&self.forbidden, p)
-                    || (!self.allowed.is_empty() && !matches_any(&self.allowed, p))
-                    || (!task_paths.is_empty() && !matches_any(task_paths, p))
+                forbidden.match_any(p)
+                    || (!self.allowed.is_empty() && !allowed.match_any(p))
+                    || (!task_paths.is_empty() && !task.match_any(p))
             })
             .map(str::to_owned)
     }

@@ -105,6 +105,9 @@ pub struct Run {
     /// The change, once it is open.
     #[serde(default)]
     pub change: Option<ChangeRef>,
+    /// A change of this run that a person closed and a person said may be followed by a new one.
+    #[serde(default)]
+    pub closed_change: Option<super::ChangeNumber>,
     /// What is known about `head`. A new head starts with nothing.
     #[serde(default)]
     pub facts: Facts,
@@ -133,6 +136,9 @@ pub struct Run {
 pub struct Closing {
     /// The result was told (and the change closed, where it was not merged).
     pub told: bool,
+    /// What went on was told to stop.
+    #[serde(default)]
+    pub stopped: bool,
     /// The workspace was asked to be given back.
     pub released: bool,
 }
@@ -172,6 +178,14 @@ pub struct Facts {
     /// Statuses already ordered for it.
     #[serde(default)]
     pub statuses: BTreeSet<String>,
+    /// Landings of it that the forge refused as stale, since a person was asked.
+    #[serde(default)]
+    pub stale: u32,
+}
+
+impl Facts {
+    /// Stale landings of one head before a person is asked.
+    pub const STALE_MAX: u32 = 5;
 }
 
 /// A verdict on the current head.
@@ -259,6 +273,17 @@ pub enum Outcome {
 }
 
 impl Run {
+    /// The most notes kept for the next manager; older ones go first.
+    pub const NOTES_MAX: usize = 12;
+
+    /// Adds a note for the next manager.
+    pub(super) fn note(&mut self, from: &str, text: &str) {
+        self.notes.push(Note::new(from, text));
+        if self.notes.len() > Self::NOTES_MAX {
+            self.notes.remove(0);
+        }
+    }
+
     /// The branch of a task.
     pub fn task_branch(&self, task: TaskId) -> String {
         task_branch(&self.settings.branch, task)

@@ -98,6 +98,8 @@ pub enum Landing {
 /// The text of a change to open or bring up to date.
 #[derive(Clone, Debug)]
 pub struct ChangeText<'a> {
+    /// The change of this branch that is over: only a later one counts. `None` = none is.
+    pub after: Option<ChangeNumber>,
     /// The branch it offers.
     pub branch: &'a str,
     /// The branch it goes to.

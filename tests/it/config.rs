@@ -316,7 +316,7 @@ fn mutated() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("SKEP_TEST_CONFIG_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
+        std::env::var("SKEP_TEST_CONFIG_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
     ))]
 
     #[test]

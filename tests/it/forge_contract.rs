@@ -22,7 +22,8 @@ async fn offered(w: &World, task: TaskId, branch: &str, base: &Sha) -> (ChangeNu
 }
 
 async fn ensure(w: &World, branch: &str, head: &Sha) -> ChangeNumber {
-    let text = ChangeText { branch, base_branch: "main", head, draft: true, title: "A thing", body: "Because." };
+    let text =
+        ChangeText { after: None, branch, base_branch: "main", head, draft: true, title: "A thing", body: "Because." };
     w.forge.ensure_change(&w.repo, text).await.unwrap().number
 }
 

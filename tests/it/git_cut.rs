@@ -57,7 +57,15 @@ async fn run(w: &World, cuts: &mut Option<u32>) -> Sha {
     assert!(check.join("f1").exists() && check.join("f2").exists());
     cut(w, cuts, || w.work.drop_dir(&w.repo, w.run, "c")).await;
     cut(w, cuts, || w.work.push(&w.repo, &head, BRANCH, None)).await;
-    let text = || ChangeText { branch: BRANCH, base_branch: "main", head: &head, draft: false, title: "t", body: "b" };
+    let text = || ChangeText {
+        after: None,
+        branch: BRANCH,
+        base_branch: "main",
+        head: &head,
+        draft: false,
+        title: "t",
+        body: "b",
+    };
     let change = cut(w, cuts, || w.forge.ensure_change(&w.repo, text())).await.number;
     assert_eq!(change.0, 1);
     cut(w, cuts, || w.forge.ensure_comment(&w.repo, change, "1.1", "hello")).await;

@@ -174,7 +174,15 @@ async fn a_hostile_origin_runs_nothing() {
     write(&w.origin(), ".git/config", config);
     let base = w.base().await;
     let head = walk_through(&w, &base, |_| ()).await.unwrap();
-    let text = ChangeText { branch: BRANCH, base_branch: "main", head: &head, draft: false, title: "t", body: "b" };
+    let text = ChangeText {
+        after: None,
+        branch: BRANCH,
+        base_branch: "main",
+        head: &head,
+        draft: false,
+        title: "t",
+        body: "b",
+    };
     let n = w.forge.ensure_change(&w.repo, text).await.unwrap().number;
     assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head));
     w.assert_quiet();

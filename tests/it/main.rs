@@ -17,6 +17,7 @@ mod rest;
 mod rest_guard;
 mod rest_stream;
 mod sandbox;
+mod simulate;
 mod store_contract;
 mod support;
 mod telemetry;

@@ -7,7 +7,7 @@ use crate::domain::budget::Raise;
 use crate::domain::change::UnblockComment;
 use crate::domain::gate;
 use crate::domain::id::{BlockId, Principal, TaskId};
-use crate::domain::order::{Note, Step};
+use crate::domain::order::Step;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase};
 use crate::domain::task::{Origin, Stage};
@@ -83,12 +83,17 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
         },
         BlockKind::Act { .. } => match answer {
             Answer::Yes | Answer::Text { .. } => Ok(()),
+            // The outcome is settled: what cannot be given back is left, and the run ends.
+            Answer::No { .. } if d.run.phase >= Phase::Reporting => {
+                d.run.closing.released = true;
+                Ok(())
+            }
             Answer::No { why } => Ok(give_up(d, by, why)),
             _ => not_an_answer("answer yes when it is mended, or no to end the run"),
         },
         BlockKind::ChangeClosed => match answer {
             Answer::Yes | Answer::Text { .. } => {
-                d.run.change = None;
+                d.run.closed_change = d.run.change.take().map(|c| c.number);
                 d.run.facts = Facts { pushed: false, observed: None, shown: None, ..d.run.facts.clone() };
                 d.run.phase = d.run.phase.min(Phase::Reviewing);
                 Ok(())
@@ -120,7 +125,7 @@ fn approval(d: &mut Draft, subject: &Subject, answer: &Answer, by: &Principal) -
         (Subject::Plan { .. }, Answer::No { why }) => {
             d.run.plan.revision = 0;
             d.run.tasks.clear();
-            d.run.notes.push(Note::new("person", why));
+            d.run.note("person", why);
             d.more_tries(Step::Plan, None);
         }
         (Subject::Diff { task, concerns, .. }, Answer::Yes) => {
@@ -188,7 +193,7 @@ fn rounds(d: &mut Draft, answer: &Answer, by: &Principal) -> Result<(), Refusal>
     match answer {
         Answer::Yes => raised(d, &fresh, by),
         Answer::Text { text } => {
-            d.run.notes.push(Note::new("answer", text));
+            d.run.note("answer", text);
             raised(d, &fresh, by)
         }
         Answer::More { raise } if raise.rounds > 0 => raised(d, raise, by),
@@ -200,7 +205,7 @@ fn rounds(d: &mut Draft, answer: &Answer, by: &Principal) -> Result<(), Refusal>
 fn note(d: &mut Draft, step: Step, task: Option<TaskId>, text: &str) {
     match task.filter(|_| step == Step::Develop).and_then(|t| d.run.task_mut(t)) {
         Some(task) => task.note("answer", text),
-        None => d.run.notes.push(Note::new("answer", text)),
+        None => d.run.note("answer", text),
     }
 }
 

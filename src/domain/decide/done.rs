@@ -8,7 +8,7 @@ use crate::domain::check::{self, Scope};
 use crate::domain::effect::{Done, Failure, Tag};
 use crate::domain::id::EffectKey;
 use crate::domain::refusal::Refusal;
-use crate::domain::run::{Phase, Stopping};
+use crate::domain::run::{Facts, Phase, Stopping};
 use crate::domain::task::{Origin, Stage};
 
 /// An effect ended.
@@ -62,9 +62,19 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
         }
         (Tag::Observe, Done::Observed { observation }) => observed(d, observation),
         (Tag::Land(_), Done::Landed { sha }) => land::delivered(d, sha),
-        (Tag::Land(_), Done::Stale { .. }) => {
+        (Tag::Land(_), Done::Stale { why }) => {
             // What was found is looked at again: `landing` goes back to the gates when no landing is pending.
             d.run.facts.observed = None;
+            d.run.facts.stale += 1;
+            if d.run.facts.stale >= Facts::STALE_MAX && d.run.stopping.is_none() && d.run.phase < Phase::Reporting {
+                d.run.facts.stale = 0;
+                let why = format!(
+                    "landing {} was refused {} times, though nothing seen on the forge has moved: {why}",
+                    d.run.head.short(),
+                    Facts::STALE_MAX
+                );
+                d.block(BlockKind::Act { act: tag.name().to_owned() }, &why);
+            }
         }
         (Tag::Comment | Tag::SetStatus | Tag::Close | Tag::Release | Tag::Stop, Done::Ok) => {}
         _ => {
@@ -84,18 +94,17 @@ fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
         d.run.phase = Phase::Gating;
     }
     let closing = d.run.phase >= Phase::Reporting;
-    if closing && !matches!(tag, Tag::Comment | Tag::Close | Tag::Release) {
-        // Work that was cut short because the run is over.
+    if closing && *tag != Tag::Release {
+        // Work that was cut short because the run is over; or the result was not told, which is worth trying, not worth keeping a
+        // delivered run open. Telling it again could say it twice: which comment failed is not known.
         return;
     }
     if (d.run.stopping.is_some() && *tag != Tag::Release) || matches!(tag, Tag::SetStatus) {
-        // Telling people is worth trying, not worth keeping a run from ending.
+        // Telling people is worth trying, not worth keeping a run.
         return;
     }
-    match tag {
-        Tag::Release => d.run.closing.released = false,
-        Tag::Comment | Tag::Close if d.run.phase == Phase::Reporting => d.run.closing.told = false,
-        _ => {}
+    if *tag == Tag::Release {
+        d.run.closing.released = false;
     }
     let why = format!("{}\nWhat to do: {}", failure.what, failure.fix);
     let block = BlockKind::Act { act: tag.name().to_owned() };
@@ -138,6 +147,10 @@ fn rebase_conflict(d: &mut Draft, onto: &crate::domain::Sha, paths: &[String]) {
         onto.short(),
         paths.join(", ")
     );
+    if d.run.phase >= Phase::Reporting {
+        // It was merged meanwhile: there is nothing to do again.
+        return;
+    }
     if d.rework(Origin::Conflict, &title, &text) {
         d.run.base = onto.clone();
         let base = onto.clone();
@@ -154,33 +167,38 @@ pub(super) fn observed(d: &mut Draft, seen: &Observation) {
             }
             return;
         }
-        ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Reporting => {
-            if by.is_person() {
-                d.run.facts.observed = Some(seen.clone());
-                let why = format!("{by} closed the change");
-                d.block(BlockKind::ChangeClosed, &why);
-            }
-            return;
+        // While landing, the end of the landing tells; then the gates look again. Whoever closed it: a closed change cannot land.
+        ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Landing => {
+            d.run.facts.observed = Some(seen.clone());
+            let why = format!("{by} closed the change");
+            d.block(BlockKind::ChangeClosed, &why);
+            return take_comments(d, seen);
         }
         _ => {}
     }
     d.run.blocks.retain(|b| b.kind != BlockKind::ChangeClosed);
-    for comment in &seen.unblocks {
-        if d.run.comments_seen.insert(comment.comment) {
-            super::answer::by_comment(d, comment);
-        }
-    }
+    take_comments(d, seen);
     if d.run.phase != Phase::Gating {
         return;
     }
     // An approval rests on a head and a base; if either moved, the question is another one.
     let same = seen.head == d.run.head && seen.base == d.run.base;
     d.run.facts.observed = Some(seen.clone());
+    // A question about another head than the one there now is another question, or none any more.
+    d.run.blocks.retain(|b| !matches!(&b.kind, BlockKind::ForeignPush { head } if *head != seen.head));
     if !same || crate::domain::gate::approver(&d.run).is_some() {
         let by = d.run.facts.approved_by.clone();
         d.forget_approval();
         if same {
             d.run.facts.approved_by = by;
+        }
+    }
+}
+
+fn take_comments(d: &mut Draft, seen: &Observation) {
+    for comment in &seen.unblocks {
+        if d.run.comments_seen.insert(comment.comment) {
+            super::answer::by_comment(d, comment);
         }
     }
 }

@@ -171,6 +171,8 @@ impl Draft {
         }
         match self.run.ledger.grant(&limits, &self.run.limits) {
             Ok(caps) => self.begin(step, task, caps, used + 1),
+            // Set aside is not spent: what the attempts at work leave over comes back, and then this is asked again.
+            Err(_) if !self.run.ledger.reserved.is_empty() => {}
             Err(what) => self.out_of(what),
         }
     }

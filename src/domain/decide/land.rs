@@ -37,6 +37,10 @@ pub(super) fn gating(d: &mut Draft) {
         );
         return d.block(BlockKind::ForeignPush { head: seen.head }, &why);
     }
+    if d.run.pending.values().any(|t| matches!(t, Tag::Rebase(_))) {
+        // One at a time, and nothing beside it: its end is a new head.
+        return;
+    }
     if !gate::base(&d.run).is_open() {
         let effect = Effect::Rebase { from: d.run.base.clone(), head: d.run.head.clone(), onto: seen.base };
         return d.ensure(effect);
@@ -83,7 +87,7 @@ pub(super) fn reporting(d: &mut Draft) {
     }
     if at_work(d) {
         // A person merged while Skep was still at it.
-        return d.ensure(Effect::Stop);
+        return stop_work(d);
     }
     if !d.run.pending.is_empty() {
         return;
@@ -108,11 +112,19 @@ pub(super) fn wind_down(d: &mut Draft) {
         return;
     }
     if at_work(d) {
-        return d.ensure(Effect::Stop);
+        return stop_work(d);
     }
     if d.run.pending.is_empty() {
         d.run.outcome = Some(outcome_of(&stopping));
         d.run.phase = Phase::Reporting;
+    }
+}
+
+/// Orders the end of what goes on. Once: nothing new starts after it.
+fn stop_work(d: &mut Draft) {
+    if !d.run.closing.stopped {
+        d.run.closing.stopped = true;
+        d.order(Effect::Stop);
     }
 }
 

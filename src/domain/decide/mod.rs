@@ -97,6 +97,7 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         head: opened.base.clone(),
         diff: Default::default(),
         change: None,
+        closed_change: None,
         facts: Default::default(),
         pushed: None,
         overwrite: None,
@@ -154,7 +155,7 @@ fn advance(d: &mut Draft) {
         let before = d.run.phase;
         if d.run.stopping.is_some() && before < Phase::Reporting {
             land::wind_down(d);
-        } else if d.run.stopping.is_some() || !d.held() {
+        } else if !d.held() {
             match before {
                 Phase::Queued | Phase::Ended => {}
                 Phase::Planning => plan::advance(d),

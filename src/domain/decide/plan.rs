@@ -33,8 +33,11 @@ pub(super) fn advance(d: &mut Draft) {
             .iter()
             .filter(|a| a.step == Step::Explore)
             .any(|a| a.ended.as_ref().is_some_and(|e| e.ending != Ending::Lost));
-        // A scout that fails costs its findings, not the run: the manager plans without them.
-        let step = if d.run.settings.policy.explore && !explored { Step::Explore } else { Step::Plan };
+        // A scout that fails or dies costs its findings, not the run: the manager plans without them.
+        let policy = &d.run.settings.policy;
+        let tries = d.run.tries.get(&Step::Explore).copied().unwrap_or_default();
+        let spent = tries.used >= policy.steps.explore.tries || tries.losses >= policy.max_losses;
+        let step = if policy.explore && !explored && !spent { Step::Explore } else { Step::Plan };
         return d.start(step, None);
     }
     if d.run.settings.policy.approve_plan && !d.run.plan.approved {

@@ -7,7 +7,7 @@ use crate::domain::block::{BlockKind, Subject};
 use crate::domain::budget::Usage;
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
-use crate::domain::order::{Note, Step};
+use crate::domain::order::Step;
 use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{Finding, Report, Reported, Verdict};
@@ -23,8 +23,15 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     d.finish_start(id);
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     // A run that is stopping or over takes nothing in any more; the attempt is settled all the same.
-    let taken = if over { Ok("the run was stopping".to_owned()) } else { take(d, &attempt, reported) };
-    let charged = d.run.ledger.settle(id, Some(reported.usage.unwrap_or_else(|| worst(d, &attempt))));
+    let taken = if over {
+        back_to_start(d, &attempt);
+        Ok("the run was stopping".to_owned())
+    } else {
+        take(d, &attempt, reported)
+    };
+    // What a dead attempt says of its cost is not worth more than what was set aside.
+    let usage = reported.usage.filter(|_| !matches!(reported.report, Report::Lost { .. }));
+    let charged = d.run.ledger.settle(id, Some(usage.unwrap_or_else(|| worst(d, &attempt))));
     let (ending, why) = match taken {
         Ok(said) => (ending_of(&reported.report), said),
         Err(why) => (Ending::Failed, why),
@@ -115,7 +122,7 @@ fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String,
         }
         (Report::Asked { question }, _) => asked(d, attempt, question),
         (Report::Explored { notes }, Step::Explore) => {
-            d.run.notes.push(Note::new("scout", notes));
+            d.run.note("scout", notes);
             Ok("explored".to_owned())
         }
         (Report::Planned { tasks }, Step::Plan) => match plans::refuse(tasks, &d.run.settings.policy) {
@@ -150,7 +157,7 @@ fn again(d: &mut Draft, attempt: &Attempt, from: &str, why: &str) {
         Some(task) => task.again(from, why),
         None if attempt.step == Step::Plan => {
             d.run.notes.retain(|n| n.from != "refused");
-            d.run.notes.push(Note::new("refused", why));
+            d.run.note("refused", why);
         }
         None => {}
     }

@@ -2,16 +2,23 @@
 
 use super::draft::Draft;
 use super::work;
+use crate::domain::block::BlockKind;
 use crate::domain::change::StatusState;
 use crate::domain::check::{self, Scope};
 use crate::domain::describe;
 use crate::domain::effect::Effect;
+use crate::domain::gate::{self, Gate};
 use crate::domain::order::Step;
 use crate::domain::report::Verdict;
 use crate::domain::run::Phase;
 use crate::domain::task::Origin;
 
 pub(super) fn advance(d: &mut Draft) {
+    if !gate::diff(&d.run).is_open() {
+        // A rebase onto a base that has the same work already leaves nothing to review or to land.
+        let why = "the run's branch is the same as its base";
+        return d.block(BlockKind::NothingChanged, why);
+    }
     let head = d.run.head.clone();
     if !d.run.facts.pushed {
         d.ensure(Effect::Push {
@@ -36,15 +43,20 @@ pub(super) fn advance(d: &mut Draft) {
     if d.run.facts.shown.is_none() || d.run.change.is_none() {
         return show(d, true);
     }
+    if d.run.facts.review.is_some() && matches!(gate::review(&d.run), Gate::Shut(_)) && approved(d) {
+        // A later attempt wrote under the reviewer's session: the verdict counts no more, another one is needed.
+        d.run.facts.review = None;
+        d.run.facts.statuses.remove("skep/review");
+    }
     let Some(review) = d.run.facts.review.clone() else {
         if !d.run.live_attempts().any(|a| a.step == Step::Review) {
             d.start(Step::Review, None);
         }
         return;
     };
-    let approved = review.verdict == Verdict::Approve;
-    status(d, "skep/review", approved, &review.summary);
-    if approved {
+    let good = approved(d);
+    status(d, "skep/review", good, &review.summary);
+    if good {
         d.run.phase = Phase::Gating;
         return;
     }
@@ -58,9 +70,14 @@ pub(super) fn advance(d: &mut Draft) {
     }
 }
 
+fn approved(d: &Draft) -> bool {
+    d.run.facts.review.as_ref().is_some_and(|r| r.verdict == Verdict::Approve)
+}
+
 /// Opens the change or brings its text up to date.
 pub(super) fn show(d: &mut Draft, draft: bool) {
     let effect = Effect::EnsureChange {
+        after: d.run.closed_change,
         head: d.run.head.clone(),
         draft,
         title: d.run.goal.title(),

@@ -1,7 +1,14 @@
-//! What the tests share: throw-away databases and runs to put into them.
+//! What the tests share: throw-away databases, runs to put into them, and a simulated world with its checkers.
 
 pub mod away;
+pub mod birth;
+pub mod checker;
+pub mod engines;
+pub mod people;
 pub mod postgres;
+pub mod process;
 pub mod rest;
+pub mod rng;
 pub mod runs;
 pub mod stores;
+pub mod world;

@@ -60,6 +60,7 @@ pub fn run() -> Run {
         head: Sha::from("1111111111111111111111111111111111111111"),
         diff: Default::default(),
         change: None,
+        closed_change: None,
         facts: Facts::default(),
         pushed: None,
         overwrite: None,

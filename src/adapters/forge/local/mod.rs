@@ -78,7 +78,7 @@ impl LocalForge {
 
 /// How a person sees a change.
 fn reference(repo: &Repo, number: ChangeNumber) -> ChangeRef {
-    ChangeRef { number, url: format!("skep change show {} {number}", repo.project) }
+    ChangeRef { number, url: format!("skep change show {}#{number}", repo.project) }
 }
 
 /// Adds a comment.
@@ -125,7 +125,7 @@ impl Forge for LocalForge {
         let numbers = self.numbers(repo).await?;
         for number in numbers.iter().rev() {
             let mut entry = self.load(repo, *number).await?;
-            if entry.change.branch != text.branch {
+            if entry.change.branch != text.branch || text.after.is_some_and(|over| *number <= over) {
                 continue;
             }
             // One per branch: what a person closed or merged stays so, and is seen when it is looked at.

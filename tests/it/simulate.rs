@@ -1,0 +1,150 @@
+//! Runs simulated by the thousand: any world, any people, a crash anywhere; what must hold is checked after every decision.
+//!
+//! `SKEP_SIM_SEEDS=1000000` runs that many seeds instead of 10,000; `SKEP_SIM_SEED=17` runs one and prints its story.
+
+use crate::support::birth::{any_policy, opened, roomy_policy};
+use crate::support::process::{Ended, Manner, simulate};
+use crate::support::rng::{Rng, roll};
+use crate::support::world::World;
+use skep::domain::*;
+use std::collections::BTreeMap;
+
+const SPLIT: u64 = 8;
+
+fn seeds() -> u64 {
+    std::env::var("SKEP_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000)
+}
+
+fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
+    let mut rng = Rng(seed);
+    let opened = opened(any_policy(&mut rng));
+    let mut world = World::new(seed, &opened.base);
+    world.lies = rng.chance(50);
+    world.flaky = rng.chance(20);
+    world.one_session = rng.chance(2);
+    world.always_stale = rng.chance(2);
+    if rng.chance(10) {
+        let acts = ["check", "integrate", "rebase", "push", "ensure_change", "comment", "observe", "land", "release"];
+        world.broken.insert(rng.one_of(&acts).to_owned());
+    }
+    let crash_percent = rng.one_of(&[0, 3, 10]);
+    let manner = Manner { helped: seed % 2 == 0, wild: true, crash_percent, crash_after: Vec::new(), checked };
+    simulate(opened, world, rng, manner)
+}
+
+/// A hash of all that happened.
+fn print_of(ended: &Ended) -> u64 {
+    let run = serde_json::to_string(&ended.run).unwrap();
+    let events: Vec<String> = ended.journal.iter().map(|(e, _)| crate::support::process::word(e)).collect();
+    roll(0, &[&run, &events.join("\n")])
+}
+
+/// The journal, taken through `open` and `decide` again.
+fn replayed(ended: &Ended) -> Run {
+    let mut run: Option<Run> = None;
+    for (event, at) in &ended.journal {
+        let json = serde_json::to_string(event).unwrap();
+        let event: Event = serde_json::from_str(&json).expect("an event of the journal can be read again");
+        let decision = match &run {
+            None => open(&ended.opened, *at).unwrap(),
+            Some(run) => decide(run, &event, *at).expect("a journaled event is accepted again"),
+        };
+        run = Some(decision.run);
+    }
+    run.unwrap()
+}
+
+#[derive(Default, Debug)]
+struct Seen(BTreeMap<String, u64>);
+
+impl Seen {
+    fn note(&mut self, ended: &Ended) {
+        let mut add = |what: String| *self.0.entry(what).or_default() += 1;
+        add(match &ended.run.outcome {
+            Some(Outcome::Delivered { .. }) if ended.world.lands.is_empty() => "delivered by a person".to_owned(),
+            Some(Outcome::Delivered { .. }) => "delivered".to_owned(),
+            Some(Outcome::Cancelled { .. }) => "cancelled".to_owned(),
+            Some(Outcome::Failed { .. }) => "failed".to_owned(),
+            None if ended.run.blocks.is_empty() => "waits for a status".to_owned(),
+            None => format!("asks: {}", ended.run.blocks[0].kind.code()),
+        });
+        *self.0.entry("events".to_owned()).or_default() += ended.journal.len() as u64;
+        *self.0.entry("crashes".to_owned()).or_default() += u64::from(ended.crashes);
+        *self.0.entry("refusals".to_owned()).or_default() += u64::from(ended.refused);
+        let size = serde_json::to_vec(&ended.run).unwrap().len() as u64;
+        let largest = self.0.entry("largest snapshot".to_owned()).or_default();
+        *largest = size.max(*largest);
+    }
+}
+
+fn share(part: u64) {
+    let mut seen = Seen::default();
+    let mut broken = Vec::new();
+    let only = std::env::var("SKEP_SIM_SEED").ok().and_then(|n| n.parse::<u64>().ok());
+    for seed in (part..seeds()).step_by(SPLIT as usize).filter(|s| only.is_none_or(|o| o == *s)) {
+        let ended = match wild(seed, true) {
+            Ok(ended) => ended,
+            Err(why) => {
+                broken.push(format!("seed {seed}: {why}"));
+                continue;
+            }
+        };
+        let again = wild(seed, false).unwrap_or_else(|why| panic!("seed {seed}, second time: {why}"));
+        assert_eq!(print_of(&ended), print_of(&again), "seed {seed}: not the same twice");
+        assert_eq!(replayed(&ended), ended.run, "seed {seed}: the journal does not lead to the snapshot");
+        seen.note(&ended);
+    }
+    eprintln!("{seen:#?}");
+    let first_lines: Vec<&str> = broken.iter().filter_map(|b| b.lines().next()).collect();
+    assert!(broken.is_empty(), "{} seeds failed: {first_lines:#?}\nthe first:\n{}", broken.len(), broken[0]);
+    if only.is_none() {
+        // A simulation in which nothing succeeds proves nothing.
+        for outcome in ["delivered", "cancelled", "failed", "delivered by a person", "asks: approve_merge"] {
+            assert!(seen.0.contains_key(outcome), "no run of this share ended as: {outcome}");
+        }
+    }
+}
+
+macro_rules! shares {
+    ($($name:ident $part:literal),*) => { $(#[test] fn $name() { share($part); })* };
+}
+shares!(share_0 0, share_1 1, share_2 2, share_3 3, share_4 4, share_5 5, share_6 6, share_7 7);
+
+fn tame(seed: u64, crash_after: Vec<u64>) -> Ended {
+    let mut rng = Rng(seed);
+    let opened = opened(roomy_policy(&mut rng));
+    let mut world = World::new(seed, &opened.base);
+    world.lies = rng.chance(30);
+    let manner =
+        Manner { helped: true, wild: false, crash_percent: 0, crash_after: crash_after.clone(), checked: true };
+    simulate(opened, world, rng, manner).unwrap_or_else(|why| panic!("seed {seed}, crash after {crash_after:?}: {why}"))
+}
+
+/// What people see of a run that is over.
+fn visible(ended: &Ended) -> (String, String, usize, usize, u32) {
+    let outcome = match &ended.run.outcome {
+        Some(Outcome::Delivered { .. }) => "delivered".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let comments = ended.world.changes.iter().map(|c| c.comments.len()).sum();
+    let tree = ended.world.tree_word(&ended.world.base);
+    (outcome, tree, ended.world.changes.len(), comments, ended.run.rounds)
+}
+
+/// P2: a run that lost its process after any journal row ends like the one that did not.
+#[test]
+fn resumed_runs_end_like_uncrashed_ones() {
+    let (mut rows, mut resumed) = (0, 0);
+    for seed in 0..40 {
+        let whole = tame(seed, Vec::new());
+        rows += whole.journal.len();
+        for row in 1..whole.run.seq {
+            let crashed = tame(seed, vec![row]);
+            resumed += crashed.crashes;
+            assert_eq!(visible(&crashed), visible(&whole), "seed {seed}, crash after row {row}");
+        }
+        let twice = tame(seed, vec![whole.run.seq / 3, whole.run.seq / 2, whole.run.seq - 1]);
+        assert_eq!(visible(&twice), visible(&whole), "seed {seed}, three crashes");
+    }
+    eprintln!("{rows} rows, {resumed} resumed");
+}

@@ -1,0 +1,284 @@
+//! What must hold after every decision, of every run. Told in the run's own terms and in what the journal has shown so far.
+
+use skep::domain::block::Subject;
+use skep::domain::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The largest snapshot of a simulated run. Its tasks, notes and files are small; what is bounded here is growth.
+pub const SNAPSHOT_BYTES_MAX: usize = 256 * 1024;
+const BLOCKS_MAX: usize = 8;
+
+macro_rules! must {
+    ($holds:expr, $($why:tt)+) => { if !$holds { return Err(format!($($why)+)); } };
+}
+
+/// What the journal has shown, kept apart from what the run believes.
+#[derive(Clone, Debug, Default)]
+pub struct Checker {
+    keys: BTreeSet<EffectKey>,
+    /// Heads found green by checks of the whole.
+    green: BTreeSet<Sha>,
+    /// Heads a believed review approved, and by which session.
+    reviewed: BTreeMap<Sha, Option<String>>,
+    /// Sessions that wrote.
+    authors: BTreeSet<String>,
+    /// Who approved landing which head on which base.
+    approvals: BTreeSet<(Sha, Sha, Principal)>,
+    /// The last look taken while the gates were asked.
+    seen: Option<Observation>,
+    lands_ordered: u32,
+    person_tasks: usize,
+}
+
+impl Checker {
+    /// Notes what an accepted event shows, then checks the decision.
+    pub fn check(&mut self, before: Option<&Run>, event: &Event, after: &Decision) -> Result<(), String> {
+        let run = &after.run;
+        must!(run.seq == before.map_or(1, |b| b.seq + 1), "seq {} does not follow", run.seq);
+        if let Some(before) = before {
+            self.learn(before, event, run);
+            self.steps(before, after)?;
+            self.rest(before, event, after)?;
+        }
+        self.outbox(before, after)?;
+        self.attempts(run)?;
+        self.money(before, after)?;
+        self.bounds(run)?;
+        for (_, effect) in &after.effects {
+            if let Effect::Land { head, base, .. } = effect {
+                self.land(run, head, base)?;
+            }
+        }
+        alive(run)
+    }
+
+    fn learn(&mut self, before: &Run, event: &Event, run: &Run) {
+        match event {
+            Event::Done { key, done: Done::Checked { results, .. } } => {
+                if let Some(Tag::Check(Scope::Head, sha)) = before.pending.get(key)
+                    && !results.is_empty()
+                    && results.iter().all(|r| r.green)
+                {
+                    self.green.insert(sha.clone());
+                }
+            }
+            Event::Reported(r) => {
+                let step = before.attempt(r.attempt).map(|a| a.step);
+                if step == Some(Step::Develop) {
+                    self.authors.extend(r.session.clone());
+                }
+                let believed = run.attempt(r.attempt).and_then(|a| a.ended.as_ref());
+                if let Report::Reviewed { head, verdict: Verdict::Approve, .. } = &r.report
+                    && step == Some(Step::Review)
+                    && believed.is_some_and(|e| e.ending == Ending::Succeeded)
+                {
+                    self.reviewed.insert(head.clone(), r.session.clone());
+                }
+            }
+            Event::Answered { block, answer: Answer::Yes, by } => {
+                let block = block.map_or(before.blocks.first(), |id| before.block(id));
+                if let Some(BlockKind::Approval(Subject::Merge { head, base })) = block.map(|b| &b.kind) {
+                    self.approvals.insert((head.clone(), base.clone(), by.clone()));
+                }
+            }
+            _ => {}
+        }
+        let seen = match event {
+            Event::Observed { observation } | Event::Done { done: Done::Observed { observation }, .. } => observation,
+            _ => return,
+        };
+        for by in &seen.approved_by {
+            self.approvals.insert((seen.head.clone(), seen.base.clone(), by.clone()));
+        }
+        self.seen = Some(seen.clone());
+    }
+
+    /// Only the moves of the table.
+    fn steps(&mut self, before: &Run, after: &Decision) -> Result<(), String> {
+        use Phase::*;
+        let (from, to) = (before.phase, after.run.phase);
+        let fine = match (from, to) {
+            (a, b) if a == b => a != Ended,
+            (Queued, Planning | Ended) | (Planning, Working | Reporting) => true,
+            (Working, Reviewing | Gating | Landing | Reporting) => true,
+            (Reviewing, Working | Gating | Landing | Reporting) => true,
+            (Gating, Working | Reviewing | Landing | Reporting) => true,
+            (Landing, Gating | Reviewing | Working | Reporting) => true,
+            (Reporting, Ended) => true,
+            _ => false,
+        };
+        must!(fine, "the phase went from {} to {}", from.name(), to.name());
+        let run = &after.run;
+        must!((to >= Reporting) == run.outcome.is_some(), "an outcome belongs to a run that is over, and only to it");
+        must!(
+            before.outcome.is_none() || before.outcome == run.outcome,
+            "the outcome changed from {:?} to {:?}",
+            before.outcome,
+            run.outcome
+        );
+        if before.phase == Landing && before.pending.values().any(|t| matches!(t, Tag::Land(_))) {
+            let known = !run.pending.values().any(|t| matches!(t, Tag::Land(_)));
+            must!(to == Landing || known || to == Reporting, "left landing without knowing whether it landed");
+            must!(
+                !matches!(run.outcome, Some(Outcome::Cancelled { .. })) || known,
+                "cancelled past the point of no return"
+            );
+        }
+        Ok(())
+    }
+
+    /// A held run starts nothing; a stopping one only ends things.
+    fn rest(&self, before: &Run, event: &Event, after: &Decision) -> Result<(), String> {
+        let held = |r: &Run| r.paused.is_some() || !r.blocks.is_empty();
+        let run = &after.run;
+        for (_, effect) in &after.effects {
+            let name = effect.tag().name();
+            if run.stopping.is_some() && before.stopping.is_some() {
+                let ends =
+                    matches!(effect, Effect::Stop | Effect::Comment { .. } | Effect::Close { .. } | Effect::Release);
+                must!(ends, "{name} was ordered by a run that is stopping");
+            }
+            if held(before) && held(run) && run.blocks.iter().any(|b| before.blocks.contains(b)) | run.paused.is_some()
+            {
+                must!(matches!(effect, Effect::Comment { .. }), "{name} was ordered by a run that is held");
+            }
+        }
+        let by_skep = match event {
+            Event::Answered { by, .. } | Event::Raised { by, .. } => !by.is_person(),
+            _ => false,
+        };
+        must!(!by_skep, "Skep answered its own question");
+        if let Event::Observed { observation } | Event::Done { done: Done::Observed { observation }, .. } = event
+            && observation.state == ChangeState::Open
+            && observation.unblocks.iter().all(|u| !u.by.is_person())
+            && observation.approved_by.iter().all(|p| !p.is_person())
+        {
+            let lifted = before.blocks.iter().filter(|b| !run.blocks.contains(b));
+            for b in lifted {
+                let moved = matches!(
+                    b.kind,
+                    BlockKind::ChangeClosed
+                        | BlockKind::ForeignPush { .. }
+                        | BlockKind::Approval(Subject::Merge { .. })
+                );
+                must!(moved, "block {} ({}) was lifted by text nobody stands for", b.id, b.kind.code());
+            }
+            must!(run.limits == before.limits, "a look at the forge gave budget");
+        }
+        Ok(())
+    }
+
+    fn outbox(&mut self, before: Option<&Run>, after: &Decision) -> Result<(), String> {
+        let mut pending = before.map(|b| b.pending.clone()).unwrap_or_default();
+        for key in &after.finished {
+            must!(pending.remove(key).is_some(), "effect {key} finished without being pending");
+        }
+        for (n, (key, effect)) in after.effects.iter().enumerate() {
+            must!(key.0 == format!("{}.{n}", after.run.seq), "effect key {key} does not name its row");
+            must!(self.keys.insert(key.clone()), "effect key {key} was used before");
+            pending.insert(key.clone(), effect.tag());
+        }
+        must!(pending == after.run.pending, "the pending effects are not those ordered and not finished");
+        let lands = pending.values().filter(|t| matches!(t, Tag::Land(_))).count();
+        must!(lands <= 1, "{lands} landings at once");
+        Ok(())
+    }
+
+    fn attempts(&self, run: &Run) -> Result<(), String> {
+        for (attempt, n) in run.attempts.iter().zip(1..) {
+            must!(attempt.id.0 == n, "attempt {} is number {n}", attempt.id);
+        }
+        let live: Vec<&Attempt> = run.live_attempts().collect();
+        let tasks: BTreeSet<_> = live.iter().map(|a| (a.step, a.task)).collect();
+        must!(tasks.len() == live.len(), "two live attempts at one thing");
+        must!(live.len() <= run.settings.policy.width as usize, "{} live attempts", live.len());
+        let alone = live.iter().any(|a| a.step != Step::Develop);
+        must!(!alone || live.len() == 1, "a {} attempt beside others", live[0].step.name());
+        let starts: BTreeSet<AttemptId> =
+            run.pending.values().filter_map(|t| if let Tag::Start(a) = t { Some(*a) } else { None }).collect();
+        must!(starts == live.iter().map(|a| a.id).collect(), "live attempts are not the pending starts");
+        let set_aside: BTreeMap<AttemptId, Usage> = live.iter().map(|a| (a.id, a.reserved)).collect();
+        must!(set_aside == run.ledger.reserved, "the reservations are not those of the live attempts");
+        for task in &run.tasks {
+            must!(task.tries <= task.tries_allowed, "task {} had {} tries", task.id, task.tries);
+            let working = live.iter().any(|a| a.task == Some(task.id));
+            let developing = task.stage == Stage::Developing;
+            must!(working == developing, "task {} is {:?}, and somebody at it: {working}", task.id, task.stage);
+        }
+        Ok(())
+    }
+
+    fn money(&self, before: Option<&Run>, after: &Decision) -> Result<(), String> {
+        let (run, spent) = (&after.run, after.run.ledger.spent);
+        if let Some(b) = before.map(|b| b.ledger.spent) {
+            let grew = spent.tokens >= b.tokens && spent.cost_micros >= b.cost_micros && spent.wall_ms >= b.wall_ms;
+            must!(grew, "spending went down");
+        }
+        let starts = after.effects.iter().any(|(_, e)| matches!(e, Effect::Start { .. }));
+        if starts {
+            let sum = run.ledger.committed();
+            must!(run.limits.tokens.is_none_or(|l| sum.tokens <= l), "more tokens set aside than there are");
+            must!(run.limits.cost_micros.is_none_or(|l| sum.cost_micros <= l), "more money set aside than there is");
+            must!(sum.wall_ms <= run.limits.wall_secs * 1000, "more time set aside than there is");
+            must!(run.attempts.len() <= run.limits.attempts as usize, "more attempts than the run may have");
+        }
+        Ok(())
+    }
+
+    fn bounds(&mut self, run: &Run) -> Result<(), String> {
+        must!(run.blocks.len() <= BLOCKS_MAX, "{} blocks", run.blocks.len());
+        let kinds = run.blocks.iter().enumerate().all(|(i, b)| run.blocks[..i].iter().all(|o| o.kind != b.kind));
+        must!(kinds, "the same question twice");
+        must!(run.notes.len() <= Run::NOTES_MAX, "{} notes", run.notes.len());
+        must!(run.tasks.iter().all(|t| t.notes.len() <= Task::NOTES_MAX), "too many notes of a task");
+        self.person_tasks =
+            self.person_tasks.max(run.tasks.iter().filter(|t| t.origin == task::Origin::Person).count());
+        let most = run.settings.policy.max_tasks as usize + run.rounds as usize + self.person_tasks;
+        must!(run.tasks.len() <= most, "{} tasks", run.tasks.len());
+        must!(run.rounds <= run.limits.rounds, "{} rounds of {}", run.rounds, run.limits.rounds);
+        if run.seq % 16 == 0 {
+            let size = serde_json::to_vec(run).map_err(|e| e.to_string())?.len();
+            must!(size <= SNAPSHOT_BYTES_MAX, "the snapshot has {size} bytes");
+        }
+        Ok(())
+    }
+
+    /// Everything that must be true of exactly this head and base, told from the journal and not from the gates.
+    fn land(&mut self, run: &Run, head: &Sha, base: &Sha) -> Result<(), String> {
+        self.lands_ordered += 1;
+        must!(run.phase == Phase::Landing && run.stopping.is_none(), "a landing out of place");
+        must!(run.paused.is_none() && run.blocks.is_empty(), "a landing by a held run");
+        must!(*head == run.head && *base == run.base && head != base, "a landing of another head or base");
+        must!(self.green.contains(head), "landing {head}, which no check of the whole found green");
+        let Some(session) = self.reviewed.get(head) else {
+            return Err(format!("landing {head}, never approved by a review"));
+        };
+        let author = session.as_ref().is_some_and(|s| self.authors.contains(s));
+        must!(!author, "landing {head}, reviewed by its author {session:?}");
+        let Some(seen) = &self.seen else { return Err("landing without a look".to_owned()) };
+        must!(seen.state == ChangeState::Open, "landing a change that is not open");
+        must!(seen.head == *head, "landing {head}, the branch was seen at {}", seen.head);
+        must!(seen.base == *base, "landing on {base}, the base was seen at {}", seen.base);
+        for context in &run.settings.policy.required_statuses {
+            must!(seen.statuses.get(context) == Some(&StatusState::Success), "landing without {context} green");
+        }
+        if run.settings.policy.approve_merge || !run.concerns().is_empty() {
+            let may = |p: &Principal| p.is_person() && (run.settings.policy.self_approval || *p != run.goal.asked_by);
+            let given = self.approvals.iter().any(|(h, b, p)| h == head && b == base && may(p));
+            must!(given, "landing {head} on {base} without a person's approval of exactly that");
+        }
+        Ok(())
+    }
+}
+
+/// A run that waits has to wait for somebody or something that can be named.
+fn alive(run: &Run) -> Result<(), String> {
+    let waits_for_status = run.phase == Phase::Gating && matches!(gate::statuses(run), gate::Gate::Wait(_));
+    let excused = run.phase == Phase::Queued || run.ended() || run.paused.is_some() || !run.blocks.is_empty();
+    must!(
+        !run.pending.is_empty() || excused || waits_for_status,
+        "stuck: {} with nothing pending and nobody asked",
+        run.phase.name()
+    );
+    Ok(())
+}

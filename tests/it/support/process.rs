@@ -1,0 +1,341 @@
+//! A simulated process with its store: decides, commits, carries effects out, crashes, comes back.
+//!
+//! Only what was committed outlives a crash: the snapshot, the journal, the outbox. Acts on the world are carried out before
+//! their end is committed, so after a crash they are carried out again; a start that was begun is orphaned instead.
+
+use super::checker::Checker;
+use super::people;
+use super::rng::Rng;
+use super::world::World;
+use skep::domain::*;
+use std::collections::BTreeSet;
+
+/// How a run is simulated.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// People answer what waits; without, nobody ever does.
+    pub helped: bool,
+    /// People and others do things at random moments, events come late, twice or not in order.
+    pub wild: bool,
+    /// A crash out of a hundred steps.
+    pub crash_percent: u64,
+    /// A crash right after these journal rows are committed.
+    pub crash_after: Vec<u64>,
+    /// Check the invariants (off for the second of two equal runs).
+    pub checked: bool,
+}
+
+/// The most events of a run. One that needs more goes round in circles.
+pub const EVENTS_MAX: usize = 3_000;
+/// After this many steps nothing goes wrong any more: the run has to come to an end.
+const CALM_AFTER: u64 = 600;
+
+/// What is left when a run ended or waits for ever.
+pub struct Ended {
+    pub run: Run,
+    pub world: World,
+    pub journal: Vec<(Event, At)>,
+    pub opened: Opened,
+    pub crashes: u32,
+    pub refused: u32,
+}
+
+struct Process {
+    run: Run,
+    world: World,
+    rng: Rng,
+    manner: Manner,
+    checker: Checker,
+    journal: Vec<(Event, At)>,
+    outbox: Vec<(EffectKey, Effect)>,
+    /// Begun in this life.
+    begun: BTreeSet<EffectKey>,
+    /// Starts begun in any life.
+    started: BTreeSet<AttemptId>,
+    /// Ends on their way to the run.
+    inflight: Vec<Event>,
+    /// Ends that were delivered, and some that were lost with a process.
+    old: Vec<Event>,
+    told: Option<Observation>,
+    answered: u64,
+    steps: u64,
+    crashes: u32,
+    refused: u32,
+}
+
+/// Simulates a run to its end, or to where nobody will move it. `Err` = something that must hold did not.
+pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Result<Ended, String> {
+    let first = open(&opened, At(0)).map_err(|r| format!("not opened: {r}"))?;
+    let mut p = Process {
+        run: first.run.clone(),
+        world,
+        rng,
+        manner,
+        checker: Checker::default(),
+        journal: vec![(Event::Opened(Box::new(opened.clone())), At(0))],
+        outbox: Vec::new(),
+        begun: BTreeSet::new(),
+        started: BTreeSet::new(),
+        inflight: Vec::new(),
+        old: Vec::new(),
+        told: None,
+        answered: 0,
+        steps: 0,
+        crashes: 0,
+        refused: 0,
+    };
+    let result = p.checker.check(None, &p.journal[0].0.clone(), &first).and_then(|()| p.live()).and_then(|()| p.over());
+    match result {
+        Ok(()) => {
+            Ok(Ended { run: p.run, world: p.world, journal: p.journal, opened, crashes: p.crashes, refused: p.refused })
+        }
+        Err(why) => Err(format!("{why}\n{}", p.story())),
+    }
+}
+
+impl Process {
+    fn calm(&self) -> bool {
+        self.steps > CALM_AFTER
+    }
+
+    fn live(&mut self) -> Result<(), String> {
+        while !self.run.ended() {
+            self.steps += 1;
+            if self.journal.len() > EVENTS_MAX || self.steps > 8 * EVENTS_MAX as u64 {
+                return Err(format!("no end after {} events and {} steps", self.journal.len(), self.steps));
+            }
+            if self.run.phase == Phase::Queued && !(self.manner.wild && self.rng.chance(30)) {
+                self.deliver(Event::Admitted)?;
+                continue;
+            }
+            if self.manner.wild && !self.calm() && self.rng.chance(25) {
+                self.disturb()?;
+                continue;
+            }
+            if self.manner.crash_percent > 0 && !self.calm() && self.rng.chance(self.manner.crash_percent) {
+                self.crash()?;
+                continue;
+            }
+            let waiting: Vec<usize> =
+                (0..self.outbox.len()).filter(|i| !self.begun.contains(&self.outbox[*i].0)).collect();
+            let deliver = !self.inflight.is_empty() && (waiting.is_empty() || !self.manner.wild || self.rng.chance(50));
+            if deliver {
+                let at = if self.manner.wild { self.rng.below(self.inflight.len() as u64) as usize } else { 0 };
+                let event = self.inflight.remove(at);
+                self.deliver(event)?;
+            } else if !waiting.is_empty() {
+                let at = if self.manner.wild { self.rng.below(waiting.len() as u64) as usize } else { 0 };
+                self.carry_out(waiting[at]);
+            } else if !self.idle()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing goes on: the sweep looks, then people are asked. False = nobody will do anything any more.
+    fn idle(&mut self) -> Result<bool, String> {
+        if self.run.phase == Phase::Queued {
+            self.deliver(Event::Admitted)?;
+            return Ok(true);
+        }
+        if let Some(change) = self.run.change.as_ref().map(|c| c.number) {
+            let seen = self.world.look(change);
+            if self.told.as_ref() != Some(&seen) {
+                self.told = Some(seen.clone());
+                self.deliver(Event::Observed { observation: seen })?;
+                return Ok(true);
+            }
+        }
+        if !self.manner.helped {
+            return Ok(false);
+        }
+        if let Some(event) = people::help(self.world.seed, &mut self.world, &self.run, self.answered) {
+            self.answered += 1;
+            self.deliver(event)?;
+            return Ok(true);
+        }
+        // It waits for a status: CI gets round to it.
+        if let Some(head) = self.world.branch.clone()
+            && self.world.statuses.entry(head).or_default().insert("ci".to_owned(), StatusState::Success)
+                != Some(StatusState::Success)
+        {
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn disturb(&mut self) -> Result<(), String> {
+        match self.rng.below(10) {
+            0..=2 => people::others(&mut self.rng, &mut self.world, &self.run),
+            3 => {
+                let event = people::imposture(&mut self.rng, &self.run);
+                self.refuse(&event)?;
+            }
+            4 if !self.old.is_empty() => {
+                // The same end again, or one of a process that is gone: known, or about an attempt that is over.
+                let at = self.rng.below(self.old.len() as u64) as usize;
+                let event = self.old[at].clone();
+                self.refuse(&event)?;
+            }
+            5 => {
+                if let Some(change) = self.run.change.as_ref().map(|c| c.number) {
+                    // A look taken now and told whenever.
+                    let observation = self.world.look(change);
+                    self.inflight.push(Event::Observed { observation });
+                }
+            }
+            _ if self.manner.helped => {
+                if let Some(event) = people::meddle(&mut self.rng, &mut self.world, &self.run) {
+                    self.deliver(event)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, at: usize) {
+        let (key, effect) = self.outbox[at].clone();
+        self.begun.insert(key.clone());
+        let event = match &effect {
+            Effect::Start { order } => {
+                self.started.insert(order.attempt);
+                Event::Reported(Box::new(self.world.work(order)))
+            }
+            _ => {
+                let odd = self.manner.wild && self.world.lies && !self.calm();
+                let done = if odd && matches!(effect, Effect::Land { .. }) && self.rng.chance(10) {
+                    Done::Stale { why: "asked too early".to_owned() }
+                } else {
+                    self.world.act(&key, &effect)
+                };
+                Event::Done { key, done }
+            }
+        };
+        self.inflight.push(event);
+    }
+
+    /// The process is gone, with every end it had not committed; the next one takes the run up.
+    fn crash(&mut self) -> Result<(), String> {
+        self.crashes += 1;
+        let lost = std::mem::take(&mut self.inflight);
+        self.begun.clear();
+        let json = serde_json::to_string(&self.run).map_err(|e| e.to_string())?;
+        self.run = serde_json::from_str(&json).map_err(|e| format!("the snapshot cannot be read again: {e}"))?;
+        let begun: Vec<AttemptId> =
+            self.run.live_attempts().map(|a| a.id).filter(|a| self.started.contains(a)).collect();
+        if !begun.is_empty() {
+            self.old.extend(lost.into_iter().filter(|e| matches!(e, Event::Reported(_))));
+            self.deliver(Event::Orphaned { attempts: begun })?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, event: &Event) -> Result<(), String> {
+        match decide(&self.run, event, At(self.journal.len() as i64)) {
+            Err(_) => {
+                self.refused += 1;
+                Ok(())
+            }
+            Ok(_) => Err(format!("accepted, though it has to be refused: {}", word(event))),
+        }
+    }
+
+    fn deliver(&mut self, event: Event) -> Result<(), String> {
+        let at = At(self.journal.len() as i64 * 1000);
+        let decision = match decide(&self.run, &event, at) {
+            Ok(decision) => decision,
+            Err(_) => {
+                self.refused += 1;
+                return Ok(());
+            }
+        };
+        self.journal.push((event.clone(), at));
+        if self.manner.checked {
+            self.checker.check(Some(&self.run), &event, &decision)?;
+            for (_, effect) in &decision.effects {
+                if let Effect::Land { head, .. } = effect
+                    && !self.world.is_green(head)
+                {
+                    return Err(format!("landing {head}, which is broken"));
+                }
+            }
+        }
+        self.outbox.retain(|(key, _)| !decision.finished.contains(key));
+        self.outbox.extend(decision.effects);
+        self.run = decision.run;
+        if matches!(event, Event::Done { .. } | Event::Reported(_)) {
+            self.old.push(event);
+        }
+        if self.manner.crash_after.contains(&self.run.seq) {
+            self.crash()?;
+        }
+        Ok(())
+    }
+
+    /// What must hold of the world and the journal when it is over.
+    fn over(&self) -> Result<(), String> {
+        let run = &self.run;
+        let ended = run.ended();
+        if !ended {
+            let status = run.phase == Phase::Gating && matches!(gate::statuses(run), gate::Gate::Wait(_));
+            let asked = !run.blocks.is_empty();
+            if self.manner.helped || !(asked || status || run.paused.is_some()) {
+                return Err(format!("stuck in {} with {} blocks", run.phase.name(), run.blocks.len()));
+            }
+        }
+        if self.world.lands.len() > 1 {
+            return Err(format!("{} landings", self.world.lands.len()));
+        }
+        if ended && !self.world.lands.is_empty() && !matches!(run.outcome, Some(Outcome::Delivered { .. })) {
+            return Err(format!("it landed, and the run says {:?}", run.outcome));
+        }
+        if let Some(Outcome::Delivered { sha }) = &run.outcome
+            && !self.world.base_history.contains(sha)
+        {
+            return Err(format!("delivered {sha}, which is not on the base branch"));
+        }
+        let open = self.world.changes.iter().filter(|c| c.state == ChangeState::Open).count();
+        if open > 1 {
+            return Err(format!("{open} open changes for one run"));
+        }
+        for change in &self.world.changes {
+            let last = change.comments.values().filter(|t| t.contains(" rounds of rework; ")).count();
+            if last > 1 {
+                return Err(format!("the result was told {last} times"));
+            }
+        }
+        Ok(())
+    }
+
+    fn story(&self) -> String {
+        let mut text = format!("policy: {:?}\n", self.run.settings.policy);
+        let mut run: Option<Run> = None;
+        for (event, at) in &self.journal {
+            let decision = match (&run, event) {
+                (None, Event::Opened(opened)) => open(opened, *at),
+                (Some(run), event) => decide(run, event, *at),
+                (None, _) => break,
+            };
+            let Ok(d) = decision else { break };
+            let effects: Vec<String> = d.effects.iter().map(|(k, e)| format!("{k} {}", e.tag().name())).collect();
+            let blocks: Vec<&str> = d.run.blocks.iter().map(|b| b.kind.code()).collect();
+            let phase = d.run.phase.name();
+            text.push_str(&format!("{} {} -> {phase} {blocks:?} {}\n", d.run.seq, word(event), effects.join(", ")));
+            run = Some(d.run);
+        }
+        text
+    }
+}
+
+/// An event in a line.
+pub fn word(event: &Event) -> String {
+    let whole = match event {
+        Event::Opened(_) => "opened".to_owned(),
+        Event::Reported(r) => format!("{} {:?}", r.attempt, r.report),
+        Event::Done { key, done } => format!("{key} {done:?}"),
+        other => format!("{other:?}"),
+    };
+    whole.chars().take(160).collect()
+}
