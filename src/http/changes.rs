@@ -46,19 +46,27 @@ async fn show(Shared(state): Shared<State>, Path((name, n)): Place) -> Answer<Js
 }
 
 /// Approve a change at its present head
-#[utoipa::path(post, path = "/api/v1/projects/{name}/changes/{n}/approve", tag = "changes", request_body = ChangeSay,
+#[utoipa::path(post, path = "/api/v1/projects/{name}/changes/{n}/approve", tag = "changes", request_body = Option<ChangeSay>,
     params(("name" = String, description = "The project"), ("n" = u64, description = "Its number")),
     responses((status = 200, body = shapes::Change, description = "The change after it")))]
-async fn approve(Shared(state): Shared<State>, Path(place): Place, Json(say): Json<ChangeSay>) -> Answer<Json<Change>> {
-    review(&state, place, true, &say).await
+async fn approve(
+    Shared(state): Shared<State>,
+    Path(place): Place,
+    say: Option<Json<ChangeSay>>,
+) -> Answer<Json<Change>> {
+    review(&state, place, true, &say.unwrap_or_default().0.text).await
 }
 
 /// Ask for changes to a change at its present head
-#[utoipa::path(post, path = "/api/v1/projects/{name}/changes/{n}/decline", tag = "changes", request_body = ChangeSay,
+#[utoipa::path(post, path = "/api/v1/projects/{name}/changes/{n}/decline", tag = "changes", request_body = Option<ChangeSay>,
     params(("name" = String, description = "The project"), ("n" = u64, description = "Its number")),
     responses((status = 200, body = shapes::Change, description = "The change after it")))]
-async fn decline(Shared(state): Shared<State>, Path(place): Place, Json(say): Json<ChangeSay>) -> Answer<Json<Change>> {
-    review(&state, place, false, &say).await
+async fn decline(
+    Shared(state): Shared<State>,
+    Path(place): Place,
+    say: Option<Json<ChangeSay>>,
+) -> Answer<Json<Change>> {
+    review(&state, place, false, &say.unwrap_or_default().0.text).await
 }
 
 /// Say something on a change
@@ -125,10 +133,10 @@ async fn status(
     heard(&state, told).await
 }
 
-async fn review(state: &State, (name, n): (String, u64), approved: bool, say: &ChangeSay) -> Answer<Json<Change>> {
-    short(&say.text)?;
+async fn review(state: &State, (name, n): (String, u64), approved: bool, text: &str) -> Answer<Json<Change>> {
+    short(text)?;
     let repo = known(state, &name, n).await?;
-    heard(state, state.people.review(&repo, ChangeNumber(n), &state.principal, approved, &say.text).await).await
+    heard(state, state.people.review(&repo, ChangeNumber(n), &state.principal, approved, text).await).await
 }
 
 /// The change after what was done to it; its run is told to look.

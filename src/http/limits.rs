@@ -1,7 +1,7 @@
 //! How long and how much a request may be, what every answer carries, and its span.
 
 use crate::telemetry::TraceContext;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -96,5 +96,5 @@ pub async fn not_allowed() -> StatusCode {
 /// A handler panicked: the caller learns nothing of the values, the panic hook has told the log.
 pub fn panicked(_: Box<dyn Any + Send + 'static>) -> HttpResponse<Body> {
     tracing::error!("a request handler panicked");
-    (StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()).into_response()
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

@@ -209,6 +209,9 @@ async fn a_person_merges_the_change_and_the_run_hears_of_it() {
     let merged = s.post(&format!("{at}/merge"), &json!({})).await;
     assert_eq!(merged.status, 200, "{merged:?}");
     s.until(id(&run), "completed").await;
+    // A bare POST says nothing more than what it is for.
+    let bare = request(Method::POST, &format!("{at}/approve")).body(Body::empty()).expect("a request");
+    s.send(bare).await.is_problem(409, "not_possible");
     s.post(&format!("{at}/approve"), &json!({"text": "too late"})).await.is_problem(409, "not_possible");
 }
 

@@ -4,7 +4,7 @@ use crate::git_world::git;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
-use skep::actors::{Factory, Scope};
+use skep::actors::Scope;
 use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{CheckKind, CheckSpec, Principal};
@@ -21,7 +21,6 @@ pub struct Service {
     _tmp: tempfile::TempDir,
     pub origin: PathBuf,
     pub ports: app::Ports,
-    pub factory: Factory,
     pub state: State,
     pub router: axum::Router,
 }
@@ -81,7 +80,7 @@ pub async fn service() -> Service {
         commands.iter().enumerate().map(spec).collect()
     };
     let state = State {
-        factory: factory.clone(),
+        factory,
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
         workspaces: ports.deps.workspaces.clone(),
@@ -96,7 +95,7 @@ pub async fn service() -> Service {
         streams: Arc::new(Semaphore::new(STREAMS)),
     };
     let router = router(state.clone());
-    Service { _tmp: tmp, origin, ports, factory, state, router }
+    Service { _tmp: tmp, origin, ports, state, router }
 }
 
 /// A request that passes every guard.
