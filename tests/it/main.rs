@@ -1,4 +1,5 @@
 //! The one integration-test binary.
 
+mod matrix;
 mod simulate;
 mod support;

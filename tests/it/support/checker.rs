@@ -119,7 +119,10 @@ impl Checker {
         if before.phase == Landing && before.pending.values().any(|t| matches!(t, Tag::Land(_))) {
             let known = !run.pending.values().any(|t| matches!(t, Tag::Land(_)));
             must!(to == Landing || known || to == Reporting, "left landing without knowing whether it landed");
-            must!(!matches!(run.outcome, Some(Outcome::Cancelled { .. })) || known, "cancelled past the point of no return");
+            must!(
+                !matches!(run.outcome, Some(Outcome::Cancelled { .. })) || known,
+                "cancelled past the point of no return"
+            );
         }
         Ok(())
     }
@@ -131,10 +134,12 @@ impl Checker {
         for (_, effect) in &after.effects {
             let name = effect.tag().name();
             if run.stopping.is_some() && before.stopping.is_some() {
-                let ends = matches!(effect, Effect::Stop | Effect::Comment { .. } | Effect::Close { .. } | Effect::Release);
+                let ends =
+                    matches!(effect, Effect::Stop | Effect::Comment { .. } | Effect::Close { .. } | Effect::Release);
                 must!(ends, "{name} was ordered by a run that is stopping");
             }
-            if held(before) && held(run) && run.blocks.iter().any(|b| before.blocks.contains(b)) | run.paused.is_some() {
+            if held(before) && held(run) && run.blocks.iter().any(|b| before.blocks.contains(b)) | run.paused.is_some()
+            {
                 must!(matches!(effect, Effect::Comment { .. }), "{name} was ordered by a run that is held");
             }
         }
@@ -226,11 +231,12 @@ impl Checker {
         must!(kinds, "the same question twice");
         must!(run.notes.len() <= Run::NOTES_MAX, "{} notes", run.notes.len());
         must!(run.tasks.iter().all(|t| t.notes.len() <= Task::NOTES_MAX), "too many notes of a task");
-        self.person_tasks = self.person_tasks.max(run.tasks.iter().filter(|t| t.origin == task::Origin::Person).count());
+        self.person_tasks =
+            self.person_tasks.max(run.tasks.iter().filter(|t| t.origin == task::Origin::Person).count());
         let most = run.settings.policy.max_tasks as usize + run.rounds as usize + self.person_tasks;
         must!(run.tasks.len() <= most, "{} tasks", run.tasks.len());
         must!(run.rounds <= run.limits.rounds, "{} rounds of {}", run.rounds, run.limits.rounds);
-        if run.seq % 16 == 0 {
+        if run.seq % 64 == 0 {
             let size = serde_json::to_vec(run).map_err(|e| e.to_string())?.len();
             must!(size <= SNAPSHOT_BYTES_MAX, "the snapshot has {size} bytes");
         }
@@ -244,7 +250,9 @@ impl Checker {
         must!(run.paused.is_none() && run.blocks.is_empty(), "a landing by a held run");
         must!(*head == run.head && *base == run.base && head != base, "a landing of another head or base");
         must!(self.green.contains(head), "landing {head}, which no check of the whole found green");
-        let Some(session) = self.reviewed.get(head) else { return Err(format!("landing {head}, never approved by a review")) };
+        let Some(session) = self.reviewed.get(head) else {
+            return Err(format!("landing {head}, never approved by a review"));
+        };
         let author = session.as_ref().is_some_and(|s| self.authors.contains(s));
         must!(!author, "landing {head}, reviewed by its author {session:?}");
         let Some(seen) = &self.seen else { return Err("landing without a look".to_owned()) };
@@ -255,9 +263,7 @@ impl Checker {
             must!(seen.statuses.get(context) == Some(&StatusState::Success), "landing without {context} green");
         }
         if run.settings.policy.approve_merge || !run.concerns().is_empty() {
-            let may = |p: &Principal| {
-                p.is_person() && (run.settings.policy.self_approval || *p != run.goal.asked_by)
-            };
+            let may = |p: &Principal| p.is_person() && (run.settings.policy.self_approval || *p != run.goal.asked_by);
             let given = self.approvals.iter().any(|(h, b, p)| h == head && b == base && may(p));
             must!(given, "landing {head} on {base} without a person's approval of exactly that");
         }

@@ -6,4 +6,5 @@ pub mod engines;
 pub mod people;
 pub mod process;
 pub mod rng;
+pub mod story;
 pub mod world;

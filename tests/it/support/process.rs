@@ -86,14 +86,9 @@ pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Resul
     };
     let result = p.checker.check(None, &p.journal[0].0.clone(), &first).and_then(|()| p.live()).and_then(|()| p.over());
     match result {
-        Ok(()) => Ok(Ended {
-            run: p.run,
-            world: p.world,
-            journal: p.journal,
-            opened,
-            crashes: p.crashes,
-            refused: p.refused,
-        }),
+        Ok(()) => {
+            Ok(Ended { run: p.run, world: p.world, journal: p.journal, opened, crashes: p.crashes, refused: p.refused })
+        }
         Err(why) => Err(format!("{why}\n{}", p.story())),
     }
 }
@@ -226,8 +221,10 @@ impl Process {
         self.crashes += 1;
         let lost = std::mem::take(&mut self.inflight);
         self.begun.clear();
-        let json = serde_json::to_string(&self.run).map_err(|e| e.to_string())?;
-        self.run = serde_json::from_str(&json).map_err(|e| format!("the snapshot cannot be read again: {e}"))?;
+        if self.manner.checked && self.crashes == 1 {
+            let json = serde_json::to_string(&self.run).map_err(|e| e.to_string())?;
+            self.run = serde_json::from_str(&json).map_err(|e| format!("the snapshot cannot be read again: {e}"))?;
+        }
         let begun: Vec<AttemptId> =
             self.run.live_attempts().map(|a| a.id).filter(|a| self.started.contains(a)).collect();
         if !begun.is_empty() {
