@@ -59,6 +59,7 @@ fn places() -> Vec<(&'static str, Story)> {
         ("working: checking", checking(policy())),
         ("working: integrating", integrating(policy())),
         ("working: dropped, nothing left", one(policy()).report(ask()).answer(Answer::Skip)),
+        ("working: one at work, strict paths", touchy.clone()),
         ("working: task's diff waits for approval", touchy.report(protected)),
         ("working: task asks a question", one(policy()).report(ask())),
         ("working: task out of tries", one(policy()).report(fail()).report(fail())),
