@@ -1,5 +1,6 @@
 //! The one integration-test binary.
 
+mod gates;
 mod matrix;
 mod pieces;
 mod simulate;

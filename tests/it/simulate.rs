@@ -95,7 +95,7 @@ fn share(part: u64) {
     eprintln!("{seen:#?}");
     let first_lines: Vec<&str> = broken.iter().filter_map(|b| b.lines().next()).collect();
     assert!(broken.is_empty(), "{} seeds failed: {first_lines:#?}\nthe first:\n{}", broken.len(), broken[0]);
-    if only.is_none() {
+    if only.is_none() && seeds() >= 10_000 {
         // A simulation in which nothing succeeds proves nothing.
         for outcome in ["delivered", "cancelled", "failed", "delivered by a person", "asks: approve_merge"] {
             assert!(seen.0.contains_key(outcome), "no run of this share ended as: {outcome}");
