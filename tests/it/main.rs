@@ -3,5 +3,6 @@
 mod gates;
 mod matrix;
 mod pieces;
+mod rules;
 mod simulate;
 mod support;

@@ -215,6 +215,10 @@ impl Checker {
             must!(grew, "spending went down");
         }
         let starts = after.effects.iter().any(|(_, e)| matches!(e, Effect::Start { .. }));
+        if after.effects.iter().any(|(_, e)| matches!(e, Effect::Check { .. })) {
+            // Checks set nothing aside: only those running may pass the limit.
+            must!(spent.wall_ms < run.limits.wall_secs * 1000, "a check was ordered with no time left");
+        }
         if starts {
             let sum = run.ledger.committed();
             must!(run.limits.tokens.is_none_or(|l| sum.tokens <= l), "more tokens set aside than there are");
