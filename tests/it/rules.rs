@@ -2,7 +2,7 @@
 
 use crate::support::birth::{asker, bare_policy, other};
 use crate::support::rng::sha;
-use crate::support::story::{Story, developed, diff, quiet, results, spec};
+use crate::support::story::{Story, developed, quiet, results, spec};
 use skep::domain::*;
 
 fn planned(policy: Policy, tasks: Vec<TaskSpec>) -> Story {
@@ -243,15 +243,22 @@ fn a_lost_attempt_is_charged_in_full() {
 }
 
 #[test]
-fn red_results_of_an_older_head_count_for_nothing() {
+fn what_was_ordered_for_an_older_head_says_nothing_about_this_one() {
     let story = planned(bare_policy(), vec![spec("a", &[])]).work().all_well(&["check", "integrate"]);
-    let mut other_head = story.clone();
-    other_head.run.head = sha(&["newer"]);
-    other_head.run.diff = diff(&["src/a"]);
-    let key = story.key("check");
-    let done = Done::Checked { results: results(true), wall_ms: 1 };
-    let decision = decide(&other_head.run, &Event::Done { key, done }, At(0)).unwrap();
-    assert!(decision.run.facts.results.is_none());
+    let shown = story.clone().all_well(&["push", "check"]);
+    let change = ChangeRef { number: ChangeNumber(1), url: String::new() };
+    let ends = [
+        (&story, "check", Done::Checked { results: results(true), wall_ms: 1 }),
+        (&story, "push", Done::Ok),
+        (&shown, "ensure_change", Done::Ensured { change }),
+    ];
+    for (story, act, done) in ends {
+        let mut run = story.run.clone();
+        run.head = sha(&["newer"]);
+        run.facts = run::Facts::default();
+        let after = decide(&run, &Event::Done { key: story.key(act), done }, At(0)).unwrap().run;
+        assert_eq!(after.facts, run::Facts::default(), "{act}");
+    }
 }
 
 #[test]
@@ -289,4 +296,23 @@ fn the_verdict_of_an_author_is_a_failed_review() {
     let story = story.tell(Event::Reported(Box::new(reported)));
     assert!(story.run.facts.review.is_none());
     assert_eq!(story.run.attempt(attempt).unwrap().ended.as_ref().unwrap().ending, Ending::Failed);
+}
+
+#[test]
+fn a_comment_from_before_the_question_does_not_answer_it() {
+    let early = |o: &mut Observation| {
+        let text = String::new();
+        o.unblocks = vec![change::UnblockComment { comment: 5, block: BlockId(2), by: other(), text }];
+    };
+    let story = see(gated(bare_policy()), early);
+    let story = see(story, |o| {
+        early(o);
+        o.head = sha(&["foreign"]);
+    });
+    assert_eq!((asks(&story), story.run.blocks[0].id), (vec!["foreign_push"], BlockId(2)));
+    let story = see(story, |o| {
+        early(o);
+        o.head = sha(&["foreign"]);
+    });
+    assert_eq!(asks(&story), ["foreign_push"], "read once, before there was such a question");
 }

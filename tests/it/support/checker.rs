@@ -201,6 +201,9 @@ impl Checker {
         must!(set_aside == run.ledger.reserved, "the reservations are not those of the live attempts");
         for task in &run.tasks {
             must!(task.tries <= task.tries_allowed, "task {} had {} tries", task.id, task.tries);
+            let over = |need: &String| run.tasks.iter().any(|t| t.spec.name == *need && t.over());
+            let early = !matches!(task.stage, Stage::Waiting | Stage::Dropped) && !task.spec.needs.iter().all(over);
+            must!(!early, "task {} goes on before its needs are over", task.id);
             let working = live.iter().any(|a| a.task == Some(task.id));
             let developing = task.stage == Stage::Developing;
             must!(working == developing, "task {} is {:?}, and somebody at it: {working}", task.id, task.stage);
