@@ -4,7 +4,7 @@
 
 use crate::support::birth::{any_policy, opened, roomy_policy};
 use crate::support::process::{Ended, Manner, simulate};
-use crate::support::rng::{Rng, roll};
+use crate::support::rng::Rng;
 use crate::support::world::World;
 use skep::domain::*;
 use std::collections::BTreeMap;
@@ -28,18 +28,12 @@ fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
         world.broken.insert(rng.one_of(&acts).to_owned());
     }
     let crash_percent = rng.one_of(&[0, 3, 10]);
-    let manner = Manner { helped: seed % 2 == 0, wild: true, crash_percent, crash_after: Vec::new(), checked };
+    let manner =
+        Manner { helped: (seed / SPLIT) % 2 == 0, wild: true, crash_percent, crash_after: Vec::new(), checked };
     simulate(opened, world, rng, manner)
 }
 
-/// A hash of all that happened.
-fn print_of(ended: &Ended) -> u64 {
-    let run = serde_json::to_string(&ended.run).unwrap();
-    let events: Vec<String> = ended.journal.iter().map(|(e, _)| crate::support::process::word(e)).collect();
-    roll(0, &[&run, &events.join("\n")])
-}
-
-/// The journal, taken through `open` and `decide` again.
+/// The journal, written and read as the store does, taken through `open` and `decide` again.
 fn replayed(ended: &Ended) -> Run {
     let mut run: Option<Run> = None;
     for (event, at) in &ended.journal {
@@ -58,7 +52,7 @@ fn replayed(ended: &Ended) -> Run {
 struct Seen(BTreeMap<String, u64>);
 
 impl Seen {
-    fn note(&mut self, ended: &Ended) {
+    fn note(&mut self, ended: &Ended, weighed: bool) {
         let mut add = |what: String| *self.0.entry(what).or_default() += 1;
         add(match &ended.run.outcome {
             Some(Outcome::Delivered { .. }) if ended.world.lands.is_empty() => "delivered by a person".to_owned(),
@@ -71,7 +65,7 @@ impl Seen {
         *self.0.entry("events".to_owned()).or_default() += ended.journal.len() as u64;
         *self.0.entry("crashes".to_owned()).or_default() += u64::from(ended.crashes);
         *self.0.entry("refusals".to_owned()).or_default() += u64::from(ended.refused);
-        let size = serde_json::to_vec(&ended.run).unwrap().len() as u64;
+        let size = if weighed { serde_json::to_vec(&ended.run).unwrap().len() as u64 } else { 0 };
         let largest = self.0.entry("largest snapshot".to_owned()).or_default();
         *largest = size.max(*largest);
     }
@@ -90,14 +84,18 @@ fn share(part: u64) {
             }
         };
         let again = wild(seed, false).unwrap_or_else(|why| panic!("seed {seed}, second time: {why}"));
-        assert_eq!(print_of(&ended), print_of(&again), "seed {seed}: not the same twice");
-        assert_eq!(replayed(&ended), ended.run, "seed {seed}: the journal does not lead to the snapshot");
-        seen.note(&ended);
+        assert!(ended.run == again.run && ended.journal == again.journal, "seed {seed}: not the same twice");
+        // Writing and reading JSON costs more than deciding: a quarter of the seeds shows it.
+        let written = (seed / SPLIT) % 8 < 2;
+        if written {
+            assert_eq!(replayed(&ended), ended.run, "seed {seed}: the journal does not lead to the snapshot");
+        }
+        seen.note(&ended, written);
     }
     eprintln!("{seen:#?}");
     let first_lines: Vec<&str> = broken.iter().filter_map(|b| b.lines().next()).collect();
     assert!(broken.is_empty(), "{} seeds failed: {first_lines:#?}\nthe first:\n{}", broken.len(), broken[0]);
-    if only.is_none() {
+    if only.is_none() && seeds() >= 10_000 {
         // A simulation in which nothing succeeds proves nothing.
         for outcome in ["delivered", "cancelled", "failed", "delivered by a person", "asks: approve_merge"] {
             assert!(seen.0.contains_key(outcome), "no run of this share ended as: {outcome}");

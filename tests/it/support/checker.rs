@@ -201,6 +201,9 @@ impl Checker {
         must!(set_aside == run.ledger.reserved, "the reservations are not those of the live attempts");
         for task in &run.tasks {
             must!(task.tries <= task.tries_allowed, "task {} had {} tries", task.id, task.tries);
+            let over = |need: &String| run.tasks.iter().any(|t| t.spec.name == *need && t.over());
+            let early = !matches!(task.stage, Stage::Waiting | Stage::Dropped) && !task.spec.needs.iter().all(over);
+            must!(!early, "task {} goes on before its needs are over", task.id);
             let working = live.iter().any(|a| a.task == Some(task.id));
             let developing = task.stage == Stage::Developing;
             must!(working == developing, "task {} is {:?}, and somebody at it: {working}", task.id, task.stage);
@@ -215,6 +218,10 @@ impl Checker {
             must!(grew, "spending went down");
         }
         let starts = after.effects.iter().any(|(_, e)| matches!(e, Effect::Start { .. }));
+        if after.effects.iter().any(|(_, e)| matches!(e, Effect::Check { .. })) {
+            // Checks set nothing aside: only those running may pass the limit.
+            must!(spent.wall_ms < run.limits.wall_secs * 1000, "a check was ordered with no time left");
+        }
         if starts {
             let sum = run.ledger.committed();
             must!(run.limits.tokens.is_none_or(|l| sum.tokens <= l), "more tokens set aside than there are");
@@ -236,7 +243,7 @@ impl Checker {
         let most = run.settings.policy.max_tasks as usize + run.rounds as usize + self.person_tasks;
         must!(run.tasks.len() <= most, "{} tasks", run.tasks.len());
         must!(run.rounds <= run.limits.rounds, "{} rounds of {}", run.rounds, run.limits.rounds);
-        if run.seq % 16 == 0 {
+        if run.seq % 64 == 0 {
             let size = serde_json::to_vec(run).map_err(|e| e.to_string())?.len();
             must!(size <= SNAPSHOT_BYTES_MAX, "the snapshot has {size} bytes");
         }

@@ -11,4 +11,5 @@ pub mod rest;
 pub mod rng;
 pub mod runs;
 pub mod stores;
+pub mod story;
 pub mod world;

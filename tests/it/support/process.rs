@@ -221,8 +221,10 @@ impl Process {
         self.crashes += 1;
         let lost = std::mem::take(&mut self.inflight);
         self.begun.clear();
-        let json = serde_json::to_string(&self.run).map_err(|e| e.to_string())?;
-        self.run = serde_json::from_str(&json).map_err(|e| format!("the snapshot cannot be read again: {e}"))?;
+        if self.manner.checked && self.crashes == 1 {
+            let json = serde_json::to_string(&self.run).map_err(|e| e.to_string())?;
+            self.run = serde_json::from_str(&json).map_err(|e| format!("the snapshot cannot be read again: {e}"))?;
+        }
         let begun: Vec<AttemptId> =
             self.run.live_attempts().map(|a| a.id).filter(|a| self.started.contains(a)).collect();
         if !begun.is_empty() {

@@ -1,0 +1,89 @@
+//! Each gate by itself: a run that may land, with one fact taken away, and exactly the gate of that fact is not open.
+//!
+//! The phases ask some of the same questions on the way, so a missing gate would not show in a run. Each holds alone.
+
+use crate::support::birth::{asker, bare_policy, other};
+use crate::support::rng::sha;
+use crate::support::story::{Story, diff, quiet, results, spec};
+use skep::domain::*;
+
+/// A run just before it lands: every gate open.
+fn ready() -> Run {
+    let policy =
+        Policy { required_statuses: vec!["ci".to_owned()], protected: vec!["ci/**".to_owned()], ..bare_policy() };
+    let story = Story::new(policy)
+        .tell(Event::Admitted)
+        .report(Report::Planned { tasks: vec![spec("a", &[])] })
+        .work()
+        .all_well(&["check", "integrate", "push", "check", "ensure_change"])
+        .review(Verdict::Approve)
+        .well("ensure_change");
+    let mut run = story.run;
+    let statuses = [("ci".to_owned(), StatusState::Success)].into();
+    run.facts.observed = Some(Observation { statuses, approved_by: vec![other()], ..quiet(&run) });
+    run
+}
+
+fn shut(change: impl Fn(&mut Run)) -> Vec<&'static str> {
+    let mut run = ready();
+    change(&mut run);
+    gate::all(&run).into_iter().filter(|(_, g)| !g.is_open()).map(|(name, _)| name).collect()
+}
+
+fn seen(run: &mut Run) -> &mut Observation {
+    run.facts.observed.as_mut().unwrap()
+}
+
+#[test]
+fn each_gate_holds_by_itself() {
+    assert_eq!(shut(|_| {}), Vec::<&str>::new(), "the run may land");
+    assert_eq!(shut(|r| r.diff = diff(&[])), ["diff"]);
+    assert_eq!(shut(|r| r.facts.results = None), ["checks"]);
+    assert_eq!(shut(|r| r.facts.results = Some(Vec::new())), ["checks"], "no result proves nothing");
+    assert_eq!(shut(|r| r.facts.results = Some([results(true), results(false)].concat())), ["checks"]);
+    assert_eq!(shut(|r| r.facts.review = None), ["review"]);
+    assert_eq!(shut(|r| r.facts.review.as_mut().unwrap().verdict = Verdict::Rework), ["review"]);
+    assert_eq!(shut(|r| seen(r).state = ChangeState::Closed { by: other() }), ["change"]);
+    assert_eq!(shut(|r| seen(r).state = ChangeState::Merged { sha: sha(&["x"]), by: other() }), ["change"]);
+    assert_eq!(shut(|r| seen(r).base = sha(&["newer"])), ["base"]);
+    assert_eq!(shut(|r| seen(r).statuses.clear()), ["statuses"]);
+    assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Failure)].into()), ["statuses"]);
+    assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Pending)].into()), ["statuses"]);
+    assert_eq!(shut(|r| seen(r).approved_by.clear()), ["approval"]);
+    assert_eq!(shut(|r| r.facts.observed = None), ["change", "head", "base", "statuses", "approval"]);
+    // An approval on the forge counts for the head it was given on.
+    assert_eq!(shut(|r| seen(r).head = sha(&["foreign"])), ["head", "approval"]);
+}
+
+#[test]
+fn a_session_that_wrote_does_not_review() {
+    let same = |r: &mut Run| {
+        for attempt in &mut r.attempts {
+            attempt.ended.as_mut().unwrap().session = Some("same".to_owned());
+        }
+    };
+    assert_eq!(shut(same), ["review"]);
+}
+
+#[test]
+fn approval_is_a_person_s_who_may() {
+    assert_eq!(shut(|r| seen(r).approved_by = vec![Principal::skep()]), ["approval"]);
+    assert_eq!(shut(|r| seen(r).approved_by = vec![asker()]), Vec::<&str>::new());
+    let strict = |r: &mut Run| {
+        r.settings.policy.self_approval = false;
+        seen(r).approved_by = vec![asker()];
+        r.facts.approved_by = Some(asker());
+    };
+    assert_eq!(shut(strict), ["approval"]);
+    // Low risk needs nobody; a protected path does, whatever the policy says about merges.
+    let free = |r: &mut Run| {
+        r.settings.policy.approve_merge = false;
+        seen(r).approved_by.clear();
+    };
+    assert_eq!(shut(free), Vec::<&str>::new());
+    let risky = |r: &mut Run| {
+        free(r);
+        r.diff = diff(&["ci/build"]);
+    };
+    assert_eq!(shut(risky), ["approval"]);
+}

@@ -1,0 +1,264 @@
+//! The table: every phase, stage and question × every event moves or refuses. Pinned as a text a reviewer can read.
+
+use crate::support::birth::{asker, bare_policy, other};
+use crate::support::rng::sha;
+use crate::support::story::{Story, developed, diff, quiet, results, reviewed, spec, unblock};
+use skep::domain::*;
+use std::collections::BTreeSet;
+
+fn failed() -> Done {
+    Done::Failed { failure: Failure { what: "403".to_owned(), fix: "give the right".to_owned() } }
+}
+
+fn no(why: &str) -> Answer {
+    Answer::No { why: why.to_owned() }
+}
+
+/// The ways to each place, by real decisions. The policy of most: one reviewer, approval of the merge.
+fn places() -> Vec<(&'static str, Story)> {
+    let policy = || Policy { self_approval: true, ..bare_policy() };
+    let planning = |p: Policy| Story::new(p).tell(Event::Admitted);
+    let planned = |p: Policy, tasks: Vec<TaskSpec>| planning(p).report(Report::Planned { tasks });
+    let one = |p: Policy| planned(p, vec![spec("a", &[])]);
+    let checking = |p: Policy| one(p).work();
+    let integrating = |p: Policy| checking(p).well("check");
+    let head = |p: Policy| integrating(p).well("integrate");
+    let shown = |p: Policy| head(p).all_well(&["push", "check", "ensure_change"]);
+    let approved = |p: Policy| shown(p).review(Verdict::Approve);
+    let gating = |p: Policy| approved(p).well("ensure_change");
+    let asked = |p: Policy| gating(p).well("observe");
+    let free = || Policy { approve_merge: false, ..policy() };
+    let landing = || gating(free()).well("observe");
+    let with_status = Policy { required_statuses: vec!["ci".to_owned()], ..free() };
+    let strict = Policy { protected: vec!["ci/**".to_owned()], forbidden: vec!["secret/**".to_owned()], ..policy() };
+    let fail = || Report::Failed { why: "gave up".to_owned() };
+    let ask = || Report::Asked { question: "which way?".to_owned() };
+    let cancel = || Event::CancelRequested { by: asker(), why: "enough".to_owned() };
+    let see = |story: Story, change: &dyn Fn(&mut Observation)| {
+        let mut observation = quiet(&story.run);
+        change(&mut observation);
+        story.tell(Event::Observed { observation })
+    };
+    let mut rounds = policy();
+    rounds.limits.rounds = 0;
+    let mut poor = policy();
+    poor.limits.attempts = 1;
+    let touchy = one(strict);
+    let protected = developed(AttemptId(2), &["ci/build"]);
+    let empty = Done::Moved { head: sha(&["root"]), diff: DiffStat::default() };
+    let two = planned(policy(), vec![spec("a", &[]), spec("b", &["a"])]);
+    vec![
+        ("queued", Story::new(policy())),
+        ("planning: scout at work", planning(Policy { explore: true, ..policy() })),
+        ("planning: manager at work", planning(policy())),
+        ("planning: asks a question", planning(policy()).report(ask())),
+        ("planning: out of tries", planning(policy()).report(fail()).report(fail())),
+        ("planning: plan waits for approval", one(Policy { approve_plan: true, ..policy() })),
+        ("working: out of attempts", one(poor)),
+        ("working: one at work, one waiting", two),
+        ("working: checking", checking(policy())),
+        ("working: integrating", integrating(policy())),
+        ("working: dropped, nothing left", one(policy()).report(ask()).answer(Answer::Skip)),
+        ("working: one at work, strict paths", touchy.clone()),
+        ("working: task's diff waits for approval", touchy.report(protected)),
+        ("working: task asks a question", one(policy()).report(ask())),
+        ("working: task out of tries", one(policy()).report(fail()).report(fail())),
+        ("working: nothing changed", integrating(policy()).done("integrate", empty.clone())),
+        ("working: paused", one(policy()).tell(Event::Paused { by: asker() })),
+        ("working: stopping", one(policy()).tell(cancel())),
+        ("reviewing: pushing and checking", head(policy())),
+        ("reviewing: opening the change", head(policy()).all_well(&["push", "check"])),
+        ("reviewing: reviewer at work", shown(policy())),
+        ("reviewing: out of rounds", {
+            let red = Done::Checked { results: results(false), wall_ms: 1 };
+            head(rounds).well("push").done("check", red)
+        }),
+        ("reviewing: push does not succeed", head(policy()).done("push", failed()).well("check")),
+        ("gating: marking ready", approved(policy())),
+        ("gating: looking", gating(policy())),
+        ("gating: waits for a status", gating(with_status).well("observe")),
+        ("gating: merge waits for approval", asked(policy())),
+        ("gating: merge waits for another's approval", asked(Policy { self_approval: false, ..policy() })),
+        ("gating: rebasing", see(asked(policy()), &|o| o.base = sha(&["newer"]))),
+        ("gating: foreign push", see(asked(policy()), &|o| o.head = sha(&["foreign"]))),
+        ("gating: change closed", see(asked(policy()), &|o| o.state = ChangeState::Closed { by: other() })),
+        ("landing", landing()),
+        ("landing: stopping", landing().tell(cancel())),
+        ("landing: does not succeed", landing().done("land", failed())),
+        ("reporting: delivered", landing().well("land")),
+        ("reporting: cancelled", asked(policy()).tell(cancel())),
+        ("reporting: workspace stuck", {
+            landing().well("land").all_well(&["set_status", "set_status", "comment"]).done("release", failed())
+        }),
+        ("ended: delivered", { landing().well("land").all_well(&["set_status", "set_status", "comment", "release"]) }),
+        ("ended: cancelled in the queue", Story::new(policy()).tell(cancel())),
+    ]
+}
+
+/// Every event that could come, by name.
+fn events(run: &Run) -> Vec<(String, Event)> {
+    let mut list: Vec<(String, Event)> = Vec::new();
+    let mut add = |name: &str, event: Event| list.push((name.to_owned(), event));
+    add("opened", Event::Opened(Box::new(crate::support::birth::opened(bare_policy()))));
+    add("admitted", Event::Admitted);
+    let live = run.live_attempts().next().map_or(AttemptId(1), |a| a.id);
+    let cycle = vec![spec("a", &["b"]), spec("b", &["a"])];
+    let reports = [
+        ("explored", Report::Explored { notes: "small".to_owned() }),
+        ("planned", Report::Planned { tasks: vec![spec("a", &[])] }),
+        ("planned(cycle)", Report::Planned { tasks: cycle }),
+        ("developed", developed(live, &["src/a"])),
+        ("developed(nothing)", Report::Developed { head: run.head.clone(), diff: diff(&[]), summary: String::new() }),
+        ("developed(secret)", developed(live, &["secret/key"])),
+        ("reviewed(approve)", reviewed(&run.head, Verdict::Approve)),
+        ("reviewed(other head)", reviewed(&sha(&["else"]), Verdict::Approve)),
+        ("reviewed(rework)", reviewed(&run.head, Verdict::Rework)),
+        ("asked", Report::Asked { question: "how?".to_owned() }),
+        ("failed", Report::Failed { why: "no".to_owned() }),
+        ("lost", Report::Lost { why: "panic".to_owned() }),
+        ("stopped", Report::Stopped),
+    ];
+    for (name, report) in reports {
+        let reported = Reported { attempt: live, report, usage: None, session: None, artifacts: Vec::new() };
+        add(&format!("report {name}"), Event::Reported(Box::new(reported)));
+    }
+    let unknown =
+        Reported { attempt: AttemptId(99), report: Report::Stopped, usage: None, session: None, artifacts: Vec::new() };
+    add("report of a99", Event::Reported(Box::new(unknown)));
+    add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect() });
+    let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };
+    let moved = Done::Moved { head: sha(&["new"]), diff: diff(&["src/a"]) };
+    let dones = [
+        ("green", Done::Checked { results: results(true), wall_ms: 1 }),
+        ("red", Done::Checked { results: results(false), wall_ms: 1 }),
+        ("no result", Done::Checked { results: Vec::new(), wall_ms: 1 }),
+        ("moved", moved),
+        ("conflict", Done::Conflict { paths: vec!["src/a".to_owned()] }),
+        ("ensured", Done::Ensured { change }),
+        ("observed", Done::Observed { observation: quiet(run) }),
+        ("landed", Done::Landed { sha: run.head.clone() }),
+        ("stale", Done::Stale { why: "moved".to_owned() }),
+        ("ok", Done::Ok),
+        ("failed", failed()),
+    ];
+    let mut acts = BTreeSet::new();
+    for (key, tag) in run.pending.iter().filter(|(_, t)| acts.insert(t.name())) {
+        for (name, done) in &dones {
+            add(&format!("{} {name}", tag.name()), Event::Done { key: key.clone(), done: done.clone() });
+        }
+    }
+    add("end of 0.0", Event::Done { key: "0.0".into(), done: Done::Ok });
+    let closed = ChangeState::Closed { by: other() };
+    let merged = ChangeState::Merged { sha: run.head.clone(), by: other() };
+    let sights = [
+        ("quiet", quiet(run)),
+        ("foreign head", Observation { head: sha(&["foreign 2"]), ..quiet(run) }),
+        ("base moved", Observation { base: sha(&["newest"]), ..quiet(run) }),
+        ("closed", Observation { state: closed, ..quiet(run) }),
+        ("closed by skep", Observation { state: ChangeState::Closed { by: Principal::skep() }, ..quiet(run) }),
+        ("merged", Observation { state: merged, ..quiet(run) }),
+        ("approved", Observation { approved_by: vec![other()], ..quiet(run) }),
+        ("approved by the asker", Observation { approved_by: vec![asker()], ..quiet(run) }),
+        ("approved by skep", Observation { approved_by: vec![Principal::skep()], ..quiet(run) }),
+        ("ci green", Observation { statuses: [("ci".to_owned(), StatusState::Success)].into(), ..quiet(run) }),
+        ("ci red", Observation { statuses: [("ci".to_owned(), StatusState::Failure)].into(), ..quiet(run) }),
+        ("UNBLOCK", unblock(run, other())),
+        ("UNBLOCK by skep", unblock(run, Principal::skep())),
+    ];
+    for (name, observation) in sights {
+        add(&format!("seen {name}"), Event::Observed { observation });
+    }
+    let raise = Raise { tokens: 1, cost_micros: 1, wall_secs: 1, rounds: 1, attempts: 1 };
+    let answers = [
+        ("yes", Answer::Yes),
+        ("no", no("differently")),
+        ("no without why", no("")),
+        ("text", Answer::Text { text: "like this".to_owned() }),
+        ("more", Answer::More { raise }),
+        ("more of nothing", Answer::More { raise: Raise::default() }),
+        ("skip", Answer::Skip),
+    ];
+    for (name, answer) in &answers {
+        add(&format!("answer {name}"), Event::Answered { block: None, answer: answer.clone(), by: asker() });
+    }
+    add("answer yes by another", Event::Answered { block: None, answer: Answer::Yes, by: other() });
+    add("answer yes by skep", Event::Answered { block: None, answer: Answer::Yes, by: Principal::skep() });
+    add("answer yes to b99", Event::Answered { block: Some(BlockId(99)), answer: Answer::Yes, by: asker() });
+    add("raised", Event::Raised { raise, by: asker() });
+    add("raised by nothing", Event::Raised { raise: Raise::default(), by: asker() });
+    add("raised by skep", Event::Raised { raise, by: Principal::skep() });
+    add("paused", Event::Paused { by: asker() });
+    add("resumed", Event::Resumed { by: asker() });
+    add("cancel", Event::CancelRequested { by: asker(), why: String::new() });
+    list
+}
+
+/// Where a run is, in a line.
+fn place(run: &Run) -> String {
+    let mut text = run.phase.name().to_owned();
+    if !run.tasks.is_empty() && run.phase < Phase::Reporting {
+        let stages: Vec<String> = run.tasks.iter().map(|t| format!("{:?}", t.stage).to_lowercase()).collect();
+        text.push_str(&format!(" ({})", stages.join(", ")));
+    }
+    for block in &run.blocks {
+        text.push_str(&format!(" ?{}", block.kind.code()));
+    }
+    if run.paused.is_some() {
+        text.push_str(" paused");
+    }
+    if run.stopping.is_some() && run.phase < Phase::Reporting {
+        text.push_str(" stopping");
+    }
+    match &run.outcome {
+        Some(Outcome::Delivered { .. }) => text.push_str(" delivered"),
+        Some(Outcome::Cancelled { .. }) => text.push_str(" cancelled"),
+        Some(Outcome::Failed { .. }) => text.push_str(" failed"),
+        None => {}
+    }
+    text
+}
+
+fn outcome(story: &Story, event: &Event) -> String {
+    let mut story = story.clone();
+    let before = story.run.clone();
+    match story.try_tell(event) {
+        Err(refusal) => {
+            assert_eq!(story.run, before, "a refusal changes nothing");
+            format!("refused: {}", refusal.code())
+        }
+        Ok(decision) => {
+            let acts: Vec<&str> = decision.effects.iter().map(|(_, e)| e.tag().name()).collect();
+            let (from, to) = (place(&before), place(&decision.run));
+            let to = if from == to { "stays".to_owned() } else { to };
+            if acts.is_empty() { to } else { format!("{to} + {}", acts.join(", ")) }
+        }
+    }
+}
+
+#[test]
+fn every_place_and_every_event() {
+    let mut table = String::new();
+    let (mut phases, mut stages, mut questions) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (name, story) in places() {
+        phases.insert(story.run.phase);
+        stages.extend(story.run.tasks.iter().map(|t| t.stage));
+        questions.extend(story.run.blocks.iter().map(|b| b.kind.code()));
+        let pending: Vec<&str> = story.run.pending.values().map(|t| t.name()).collect();
+        table.push_str(&format!("\n## {name}\n{}; pending: {}\n", place(&story.run), pending.join(", ")));
+        let mut lines: Vec<(String, Vec<String>)> = Vec::new();
+        for (name, event) in events(&story.run) {
+            let outcome = outcome(&story, &event);
+            match lines.iter_mut().find(|(o, _)| *o == outcome) {
+                Some((_, names)) => names.push(name),
+                None => lines.push((outcome, vec![name])),
+            }
+        }
+        for (outcome, names) in lines {
+            table.push_str(&format!("  {outcome}\n      <- {}\n", names.join(" | ")));
+        }
+    }
+    assert_eq!(phases.len(), 8, "every phase: {phases:?}");
+    assert_eq!(stages.len(), 7, "every stage: {stages:?}");
+    assert_eq!(questions.len(), 11, "every kind of question: {questions:?}");
+    insta::assert_snapshot!("matrix", table);
+}

@@ -1,0 +1,318 @@
+//! Rules of the run that one short story each shows best: what was once broken, or what no other test would miss.
+
+use crate::support::birth::{asker, bare_policy, other};
+use crate::support::rng::sha;
+use crate::support::story::{Story, developed, quiet, results, spec};
+use skep::domain::*;
+
+fn planned(policy: Policy, tasks: Vec<TaskSpec>) -> Story {
+    Story::new(policy).tell(Event::Admitted).report(Report::Planned { tasks })
+}
+
+/// To the question about the merge, or to the landing where none is asked.
+fn gated(policy: Policy) -> Story {
+    planned(policy, vec![spec("a", &[])])
+        .work()
+        .all_well(&["check", "integrate", "push", "check", "ensure_change"])
+        .review(Verdict::Approve)
+        .all_well(&["ensure_change", "observe"])
+}
+
+fn free() -> Policy {
+    Policy { approve_merge: false, ..bare_policy() }
+}
+
+fn see(story: Story, change: impl Fn(&mut Observation)) -> Story {
+    let mut observation = quiet(&story.run);
+    change(&mut observation);
+    story.tell(Event::Observed { observation })
+}
+
+fn asks(story: &Story) -> Vec<&'static str> {
+    story.run.blocks.iter().map(|b| b.kind.code()).collect()
+}
+
+fn pending(story: &Story, act: &str) -> usize {
+    story.run.pending.values().filter(|t| t.name() == act).count()
+}
+
+fn failed() -> Done {
+    Done::Failed { failure: Failure { what: "403".to_owned(), fix: "mend it".to_owned() } }
+}
+
+fn cancel() -> Event {
+    Event::CancelRequested { by: asker(), why: String::new() }
+}
+
+#[test]
+fn nothing_starts_beside_a_question_asked_in_the_same_decision() {
+    let policy = Policy { width: 2, ..bare_policy() };
+    let story = planned(policy, vec![spec("a", &[]), spec("b", &[]), spec("c", &[])]);
+    let fail = |story: Story| {
+        let attempt = story.run.live_attempts().find(|a| a.task == Some(TaskId(1))).unwrap().id;
+        let report = Report::Failed { why: "no".to_owned() };
+        let reported = Reported { attempt, report, usage: None, session: None, artifacts: Vec::new() };
+        story.tell(Event::Reported(Box::new(reported)))
+    };
+    let story = fail(fail(story));
+    assert_eq!(asks(&story), ["tries"]);
+    assert_eq!(pending(&story, "start"), 1, "b goes on, c does not start");
+}
+
+#[test]
+fn an_approval_does_not_outlive_its_head() {
+    let policy = Policy { required_statuses: vec!["ci".to_owned()], ..bare_policy() };
+    let green = |o: &mut Observation| o.statuses = [("ci".to_owned(), StatusState::Success)].into();
+    let red = |o: &mut Observation| o.statuses = [("ci".to_owned(), StatusState::Failure)].into();
+    let story = see(gated(policy), green).answer(Answer::Yes);
+    let old = story.run.head.clone();
+    // CI turns red while the approved head is looked at once more: rework, a new head.
+    let story = see(story, red)
+        .work()
+        .all_well(&["check", "integrate", "push", "check", "ensure_change"])
+        .review(Verdict::Approve)
+        .well("ensure_change");
+    assert_ne!(story.run.head, old);
+    assert_eq!(asks(&see(story, green)), ["approve_merge"], "the new head was approved by nobody");
+}
+
+#[test]
+fn a_look_at_another_head_voids_the_approval() {
+    let story = gated(bare_policy()).answer(Answer::Yes);
+    let head = story.run.head.clone();
+    let story = see(story, |o| o.head = sha(&["foreign"]));
+    let story = see(story, |o| o.head = head.clone());
+    assert_eq!(asks(&story), ["approve_merge"]);
+}
+
+#[test]
+fn a_rebase_that_leaves_nothing_is_asked_about() {
+    let story = see(gated(free()).done("land", Done::Stale { why: "moved".to_owned() }), |o| o.base = sha(&["newer"]));
+    let gone = Done::Moved { head: sha(&["newer"]), diff: DiffStat::default() };
+    assert_eq!(asks(&story.done("rebase", gone)), ["nothing_changed"]);
+}
+
+#[test]
+fn a_conflict_that_comes_after_the_merge_changes_nothing() {
+    let story = see(gated(bare_policy()), |o| o.base = sha(&["newer"]));
+    let story = see(story, |o| o.state = ChangeState::Merged { sha: sha(&["merged"]), by: other() });
+    let story = story.done("rebase", Done::Conflict { paths: Vec::new() });
+    assert_eq!((story.run.phase, story.run.tasks.len()), (Phase::Reporting, 1));
+}
+
+#[test]
+fn one_rebase_at_a_time() {
+    let story = see(gated(bare_policy()), |o| o.base = sha(&["newer"]));
+    let story = see(story, |o| o.base = sha(&["newest"]));
+    assert_eq!(pending(&story, "rebase"), 1);
+}
+
+#[test]
+fn stop_is_ordered_once() {
+    let story = planned(bare_policy(), vec![spec("a", &[])]).tell(cancel()).well("stop");
+    assert_eq!((pending(&story, "stop"), pending(&story, "start")), (0, 1), "it waits for the report");
+    let story = story.report(Report::Stopped);
+    assert_eq!(story.run.phase, Phase::Reporting);
+}
+
+#[test]
+fn what_ends_while_stopping_is_not_taken_in() {
+    let story = planned(bare_policy(), vec![spec("a", &[]), spec("b", &[])]).tell(cancel()).work();
+    assert_eq!(story.run.tasks[0].stage, Stage::Ready);
+    assert!(story.run.tasks[0].head.is_none());
+}
+
+#[test]
+fn a_cancelled_run_waits_for_its_landing() {
+    let story = gated(free()).tell(cancel());
+    assert_eq!((story.run.phase, pending(&story, "land")), (Phase::Landing, 1));
+    let late = story.clone().well("land");
+    assert!(matches!(late.run.outcome, Some(Outcome::Delivered { .. })), "it landed, whatever was wished");
+    let stale = story.done("land", Done::Stale { why: "moved".to_owned() });
+    let stale = stale.all_well(&["set_status", "set_status"]);
+    assert!(matches!(stale.run.outcome, Some(Outcome::Cancelled { .. })));
+}
+
+#[test]
+fn a_merge_seen_while_stopping_is_a_delivery() {
+    let story = planned(bare_policy(), vec![spec("a", &[])]);
+    let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]).tell(cancel());
+    let story = see(story, |o| o.state = ChangeState::Merged { sha: sha(&["merged"]), by: other() });
+    assert!(matches!(story.run.outcome, Some(Outcome::Delivered { .. })));
+}
+
+#[test]
+fn a_workspace_that_stays_is_asked_about_once_and_a_no_ends_the_run() {
+    let story = planned(bare_policy(), vec![spec("a", &[])]).tell(cancel()).report(Report::Stopped).well("stop");
+    let story = story.done("release", failed());
+    assert_eq!((asks(&story), pending(&story, "release")), (vec!["act"], 0));
+    let again = story.clone().answer(Answer::Yes);
+    assert_eq!(pending(&again, "release"), 1);
+    assert!(story.answer(Answer::No { why: "leave it".to_owned() }).run.ended());
+}
+
+#[test]
+fn stale_landings_are_counted() {
+    let mut story = gated(free());
+    for _ in 0..run::Facts::STALE_MAX {
+        assert!(story.run.blocks.is_empty());
+        story = story.done("land", Done::Stale { why: "a branch rule".to_owned() });
+        if story.run.blocks.is_empty() {
+            story = story.well("observe");
+        }
+    }
+    assert_eq!(asks(&story), ["act"]);
+    assert_eq!(pending(&story.answer(Answer::Yes).well("observe"), "land"), 1);
+}
+
+#[test]
+fn a_closed_change_is_asked_about_whoever_closed_it_and_answered_there() {
+    let closed = |o: &mut Observation| o.state = ChangeState::Closed { by: Principal::skep() };
+    let story = see(gated(bare_policy()), closed);
+    assert!(asks(&story).contains(&"change_closed"));
+    let block = story.run.blocks.iter().find(|b| b.kind == BlockKind::ChangeClosed).unwrap().id;
+    let story = see(story, |o| {
+        closed(o);
+        o.unblocks = vec![change::UnblockComment { comment: 5, block, by: other(), text: String::new() }];
+    });
+    assert!(!asks(&story).contains(&"change_closed"));
+}
+
+#[test]
+fn a_close_while_landing_waits_for_the_landing() {
+    let story = see(gated(free()), |o| o.state = ChangeState::Closed { by: other() });
+    assert_eq!((story.run.phase, asks(&story).len()), (Phase::Landing, 0));
+}
+
+#[test]
+fn what_is_only_set_aside_is_not_asked_for() {
+    let mut policy = Policy { width: 2, ..bare_policy() };
+    policy.limits.tokens = Some(10_000);
+    let manager = Usage { tokens: 100, ..Usage::default() };
+    let story = Story::new(policy).tell(Event::Admitted);
+    let tasks = vec![spec("a", &[]), spec("b", &[])];
+    let report = |attempt: u32, report: Report| {
+        let attempt = AttemptId(attempt);
+        Event::Reported(Box::new(Reported {
+            attempt,
+            report,
+            usage: Some(manager),
+            session: None,
+            artifacts: Vec::new(),
+        }))
+    };
+    let story = story.tell(report(1, Report::Planned { tasks }));
+    assert_eq!((asks(&story).len(), pending(&story, "start")), (0, 1), "b waits for what a leaves over");
+    let story = story.tell(report(2, developed(AttemptId(2), &["src/a"])));
+    assert_eq!(pending(&story, "start"), 1, "now b starts");
+}
+
+#[test]
+fn the_result_is_told_once() {
+    let story = see(gated(bare_policy()), |o| o.state = ChangeState::Merged { sha: sha(&["m"]), by: other() });
+    assert_eq!(pending(&story, "comment"), 2, "the question and the result");
+    let story = story.done("comment", failed());
+    assert_eq!((pending(&story, "comment"), asks(&story).len()), (1, 0));
+}
+
+#[test]
+fn a_question_about_a_head_that_is_gone_is_asked_anew() {
+    let story = see(gated(bare_policy()), |o| o.head = sha(&["foreign 1"]));
+    let story = see(story, |o| o.head = sha(&["foreign 2"]));
+    assert_eq!(story.run.blocks.len(), 1);
+    assert_eq!(story.run.blocks[0].kind, BlockKind::ForeignPush { head: sha(&["foreign 2"]) });
+    assert_eq!(asks(&see(story, |_| ())), ["approve_merge"], "taken back: no question any more");
+}
+
+#[test]
+fn a_dead_scout_costs_its_findings_only() {
+    let story = Story::new(Policy { explore: true, ..bare_policy() }).tell(Event::Admitted);
+    let story = story.report(Report::Lost { why: "panic".to_owned() });
+    assert_eq!(story.run.live_attempts().next().map(|a| a.step), Some(Step::Plan));
+}
+
+#[test]
+fn a_lost_attempt_is_charged_in_full() {
+    let story = Story::new(bare_policy()).tell(Event::Admitted);
+    let report = Report::Lost { why: "panic".to_owned() };
+    let usage = Some(Usage::default());
+    let reported = Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new() };
+    let story = story.tell(Event::Reported(Box::new(reported)));
+    assert_eq!(story.run.ledger.spent, story.run.attempts[0].reserved);
+    assert!(story.run.ledger.spent.wall_ms > 0);
+}
+
+#[test]
+fn what_was_ordered_for_an_older_head_says_nothing_about_this_one() {
+    let story = planned(bare_policy(), vec![spec("a", &[])]).work().all_well(&["check", "integrate"]);
+    let shown = story.clone().all_well(&["push", "check"]);
+    let change = ChangeRef { number: ChangeNumber(1), url: String::new() };
+    let ends = [
+        (&story, "check", Done::Checked { results: results(true), wall_ms: 1 }),
+        (&story, "push", Done::Ok),
+        (&shown, "ensure_change", Done::Ensured { change }),
+    ];
+    for (story, act, done) in ends {
+        let mut run = story.run.clone();
+        run.head = sha(&["newer"]);
+        run.facts = run::Facts::default();
+        let after = decide(&run, &Event::Done { key: story.key(act), done }, At(0)).unwrap().run;
+        assert_eq!(after.facts, run::Facts::default(), "{act}");
+    }
+}
+
+#[test]
+fn a_run_s_notes_are_bounded() {
+    let mut policy = bare_policy();
+    policy.max_questions = 100;
+    let mut story = Story::new(policy).tell(Event::Admitted);
+    for n in 0..40 {
+        story = story.report(Report::Asked { question: format!("question {n}?") });
+        story = story.answer(Answer::Text { text: format!("answer {n}") });
+    }
+    assert_eq!(story.run.notes.len(), Run::NOTES_MAX);
+    assert_eq!(story.run.notes.last().unwrap().text, "answer 39");
+}
+
+#[test]
+fn a_step_that_keeps_losing_its_process_is_not_started_for_ever() {
+    let mut story = planned(bare_policy(), vec![spec("a", &[])]);
+    for _ in 0..bare_policy().max_losses {
+        let attempts = story.run.live_attempts().map(|a| a.id).collect();
+        story = story.tell(Event::Orphaned { attempts });
+    }
+    assert_eq!((asks(&story), story.run.tasks[0].tries), (vec!["tries"], 0));
+    assert_eq!(pending(&story.answer(Answer::Yes), "start"), 1);
+}
+
+#[test]
+fn the_verdict_of_an_author_is_a_failed_review() {
+    let story = planned(bare_policy(), vec![spec("a", &[])]);
+    let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]);
+    let author = story.run.attempts[1].ended.as_ref().unwrap().session.clone();
+    let attempt = story.run.live_attempts().next().unwrap().id;
+    let report = crate::support::story::reviewed(&story.run.head, Verdict::Approve);
+    let reported = Reported { attempt, report, usage: None, session: author, artifacts: Vec::new() };
+    let story = story.tell(Event::Reported(Box::new(reported)));
+    assert!(story.run.facts.review.is_none());
+    assert_eq!(story.run.attempt(attempt).unwrap().ended.as_ref().unwrap().ending, Ending::Failed);
+}
+
+#[test]
+fn a_comment_from_before_the_question_does_not_answer_it() {
+    let early = |o: &mut Observation| {
+        let text = String::new();
+        o.unblocks = vec![change::UnblockComment { comment: 5, block: BlockId(2), by: other(), text }];
+    };
+    let story = see(gated(bare_policy()), early);
+    let story = see(story, |o| {
+        early(o);
+        o.head = sha(&["foreign"]);
+    });
+    assert_eq!((asks(&story), story.run.blocks[0].id), (vec!["foreign_push"], BlockId(2)));
+    let story = see(story, |o| {
+        early(o);
+        o.head = sha(&["foreign"]);
+    });
+    assert_eq!(asks(&story), ["foreign_push"], "read once, before there was such a question");
+}

@@ -1,0 +1,162 @@
+//! A run told step by step through real decisions, for fixtures: each effect can be ended well, or otherwise by hand.
+
+use super::birth::opened;
+use super::checker::Checker;
+use super::rng::sha;
+use skep::domain::change::UnblockComment;
+use skep::domain::*;
+use std::collections::BTreeMap;
+
+/// A run so far.
+#[derive(Clone)]
+pub struct Story {
+    pub run: Run,
+    pub outbox: BTreeMap<EffectKey, Effect>,
+    pub checker: Checker,
+}
+
+pub fn spec(name: &str, needs: &[&str]) -> TaskSpec {
+    TaskSpec {
+        name: name.to_owned(),
+        title: format!("Do {name}"),
+        text: format!("Do {name}, whole"),
+        needs: needs.iter().map(|n| (*n).to_owned()).collect(),
+        paths: Vec::new(),
+    }
+}
+
+pub fn diff(paths: &[&str]) -> DiffStat {
+    let files = paths.iter().map(|p| FileChange {
+        path: (*p).to_owned(),
+        kind: FileKind::Modified,
+        added: 1,
+        removed: 0,
+        binary: false,
+    });
+    DiffStat { files: files.collect(), files_total: paths.len() as u64, added: paths.len() as u64, removed: 0 }
+}
+
+pub fn results(green: bool) -> Vec<CheckResult> {
+    vec![CheckResult {
+        name: "test".to_owned(),
+        kind: CheckKind::Test,
+        green,
+        exit: Some(i32::from(!green)),
+        duration_ms: 1,
+        why: if green { String::new() } else { "exit code 1".to_owned() },
+        tail: String::new(),
+        tests: None,
+        artifacts: Vec::new(),
+    }]
+}
+
+/// A look at the change in which nothing has moved and nobody has said anything.
+pub fn quiet(run: &Run) -> Observation {
+    Observation {
+        state: ChangeState::Open,
+        head: run.head.clone(),
+        base: run.base.clone(),
+        statuses: BTreeMap::new(),
+        approved_by: Vec::new(),
+        unblocks: Vec::new(),
+    }
+}
+
+pub fn unblock(run: &Run, by: Principal) -> Observation {
+    let block = run.blocks.first().map_or(BlockId(1), |b| b.id);
+    let comment = UnblockComment { comment: 77, block, by, text: String::new() };
+    Observation { unblocks: vec![comment], ..quiet(run) }
+}
+
+pub fn developed(order: AttemptId, paths: &[&str]) -> Report {
+    Report::Developed { head: sha(&["work", &order.to_string()]), diff: diff(paths), summary: "did it".to_owned() }
+}
+
+pub fn reviewed(head: &Sha, verdict: Verdict) -> Report {
+    let finding = Finding { path: "src/a".to_owned(), line: 1, text: "unclear".to_owned() };
+    let findings = if verdict == Verdict::Approve { Vec::new() } else { vec![finding] };
+    Report::Reviewed { head: head.clone(), verdict, findings, summary: "read it".to_owned() }
+}
+
+impl Story {
+    pub fn new(policy: Policy) -> Story {
+        let opened = opened(policy);
+        let decision = open(&opened, At(0)).expect("opened");
+        let mut story = Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default() };
+        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision).expect("invariants");
+        story
+    }
+
+    /// Delivers an event; a decision that breaks an invariant is a panic.
+    pub fn try_tell(&mut self, event: &Event) -> Result<Decision, Refusal> {
+        let decision = decide(&self.run, event, At(self.run.seq as i64 * 1000))?;
+        self.checker.check(Some(&self.run), event, &decision).unwrap_or_else(|why| panic!("{event:?}: {why}"));
+        self.outbox.retain(|key, _| !decision.finished.contains(key));
+        self.outbox.extend(decision.effects.iter().cloned());
+        self.run = decision.run.clone();
+        Ok(decision)
+    }
+
+    pub fn tell(mut self, event: Event) -> Story {
+        if let Err(refusal) = self.try_tell(&event) {
+            panic!("{event:?} was refused: {refusal}");
+        }
+        self
+    }
+
+    /// The key of the pending effect of this name.
+    pub fn key(&self, act: &str) -> EffectKey {
+        let found = self.run.pending.iter().find(|(_, t)| t.name() == act);
+        found.unwrap_or_else(|| panic!("{act} is not pending: {:?}", self.run.pending)).0.clone()
+    }
+
+    pub fn done(self, act: &str, done: Done) -> Story {
+        let key = self.key(act);
+        self.tell(Event::Done { key, done })
+    }
+
+    /// The oldest live attempt reports.
+    pub fn report(self, report: Report) -> Story {
+        let attempt = self.run.live_attempts().next().expect("a live attempt").id;
+        let session = Some(format!("s-{}", attempt.0));
+        let reported = Reported { attempt, report, usage: None, session, artifacts: Vec::new() };
+        self.tell(Event::Reported(Box::new(reported)))
+    }
+
+    /// A dev brings good work.
+    pub fn work(self) -> Story {
+        let attempt = self.run.live_attempts().next().expect("a live attempt").id;
+        self.report(developed(attempt, &["src/a"]))
+    }
+
+    pub fn review(self, verdict: Verdict) -> Story {
+        let head = self.run.head.clone();
+        self.report(reviewed(&head, verdict))
+    }
+
+    /// Ends a pending effect well.
+    pub fn well(self, act: &str) -> Story {
+        let seq = self.run.seq.to_string();
+        let done = match act {
+            "check" => Done::Checked { results: results(true), wall_ms: 10 },
+            "integrate" | "rebase" => Done::Moved { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
+            "ensure_change" => {
+                let number = ChangeNumber(1);
+                Done::Ensured { change: ChangeRef { number, url: "skep change show demo#1".to_owned() } }
+            }
+            "observe" => Done::Observed { observation: quiet(&self.run) },
+            "land" => Done::Landed { sha: self.run.head.clone() },
+            _ => Done::Ok,
+        };
+        self.done(act, done)
+    }
+
+    /// Ends what is pending well, name by name.
+    pub fn all_well(self, acts: &[&str]) -> Story {
+        acts.iter().fold(self, |story, act| story.well(act))
+    }
+
+    pub fn answer(self, answer: Answer) -> Story {
+        self.tell(Event::Answered { block: None, answer, by: super::birth::asker() })
+    }
+}
