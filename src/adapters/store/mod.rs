@@ -18,8 +18,8 @@ pub use connect::connect;
 pub use schema::{SchemaStatus, migrate, status};
 
 use crate::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId};
-use crate::ports::{PortError, PortResult};
 use crate::ports::store::{Counts, Found, JournalRow, Lease, Owner, RunFilter, RunRow, Store, Taken, Transition};
+use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// The store.
 #[derive(Clone, Debug)]
 pub struct SeaStore {
-    /// Reads. On Postgres the same pool as `write`.
+    /// Reads.
     read: DatabaseConnection,
     /// Writes. On SQLite a single connection: it has one writer at a time anyway, and waiting in the pool is fair.
     write: DatabaseConnection,
