@@ -17,6 +17,7 @@ use sea_orm::sqlx::{ConnectOptions, PgPool, SqlitePool, query};
 use skep::adapters::store::{SeaStore, connect, migrate};
 use skep::domain::{Phase, Run};
 use skep::ports::store::{Lease, Store, Transition};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 const BATCHES: [usize; 3] = [1, 16, 256];
@@ -67,16 +68,16 @@ async fn measure(name: &str, url: &str) {
     }
 }
 
-/// Transitions per second of `act`, which makes `batch` of them.
-async fn rate(batch: usize, mut act: impl AsyncFnMut()) -> f64 {
+/// Transitions per second of `act`, which makes `batch` of them and tells how long its database work took.
+async fn rate(batch: usize, mut act: impl AsyncFnMut() -> Duration) -> f64 {
     act().await;
     let start = Instant::now();
-    let mut done = 0;
+    let (mut done, mut took) = (0, Duration::ZERO);
     while start.elapsed() < ROUND {
-        act().await;
+        took += act().await;
         done += batch;
     }
-    done as f64 / start.elapsed().as_secs_f64()
+    done as f64 / took.as_secs_f64()
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
@@ -118,25 +119,36 @@ impl Carried {
         ("x".repeat(1030), snapshot)
     }
 
-    async fn commit(&mut self, store: &SeaStore, batch: usize) {
+    /// Only the commit is timed: deciding the transitions is not the store's work.
+    async fn commit(&mut self, store: &SeaStore, batch: usize) -> Duration {
         let transitions = self.next(batch);
-        for answer in store.commit(transitions).await {
+        let start = Instant::now();
+        let answers = store.commit(transitions).await;
+        let took = start.elapsed();
+        for answer in answers {
             answer.expect("a transition");
         }
+        took
     }
 }
 
 const RAW_TABLES: [&str; 3] = [
-    "CREATE TABLE raw_event (n bigint, body text)",
+    "CREATE TABLE raw_event (run bigint, seq bigint, body text, PRIMARY KEY (run, seq))",
     "CREATE TABLE raw_run (id bigint PRIMARY KEY, seq bigint, snapshot text)",
     "INSERT INTO raw_run SELECT n, 0, '' FROM (WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < 255) \
      SELECT n FROM c) AS s",
 ];
-const RAW_INSERT: &str = "INSERT INTO raw_event (n, body) VALUES ($1, $2)";
+const RAW_INSERT: &str = "INSERT INTO raw_event (run, seq, body) VALUES ($1, $2, $3)";
 const RAW_UPDATE: &str = "UPDATE raw_run SET seq = seq + 1, snapshot = $2 WHERE id = $1";
 const RAW_GROUP: &str = "WITH t AS (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) AS t (id, event, snapshot)), \
     moved AS (UPDATE raw_run SET seq = seq + 1, snapshot = t.snapshot FROM t WHERE raw_run.id = t.id) \
-    INSERT INTO raw_event (n, body) SELECT id, event FROM t";
+    INSERT INTO raw_event (run, seq, body) SELECT id, $4, event FROM t";
+
+/// A number never given before: an event's in its raw run.
+fn count() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
 
 impl Raw {
     async fn open(url: &str) -> Raw {
@@ -161,30 +173,42 @@ impl Raw {
         Raw::Postgres(pool)
     }
 
-    async fn insert(&self, event: &str) {
+    async fn insert(&self, event: &str) -> Duration {
+        let start = Instant::now();
         match self {
-            Raw::Sqlite(pool) => query(RAW_INSERT).bind(1i64).bind(event).execute(pool).await.map(|_| ()),
-            Raw::Postgres(pool) => query(RAW_INSERT).bind(1i64).bind(event).execute(pool).await.map(|_| ()),
+            Raw::Sqlite(pool) => {
+                query(RAW_INSERT).bind(-1i64).bind(count()).bind(event).execute(pool).await.map(|_| ())
+            }
+            Raw::Postgres(pool) => {
+                query(RAW_INSERT).bind(-1i64).bind(count()).bind(event).execute(pool).await.map(|_| ())
+            }
         }
         .expect("an insert");
+        start.elapsed()
     }
 
-    async fn group(&self, batch: usize, event: &str, snapshot: &str) {
+    async fn group(&self, batch: usize, event: &str, snapshot: &str) -> Duration {
+        let start = Instant::now();
         let ids = 0..batch as i64;
         match self {
             Raw::Postgres(pool) => {
                 let copies = |text: &str| vec![text.to_owned(); batch];
-                let group = query(RAW_GROUP).bind(ids.collect::<Vec<_>>()).bind(copies(event)).bind(copies(snapshot));
+                let group = query(RAW_GROUP)
+                    .bind(ids.collect::<Vec<_>>())
+                    .bind(copies(event))
+                    .bind(copies(snapshot))
+                    .bind(count());
                 group.execute(pool).await.expect("a group");
             }
             Raw::Sqlite(pool) => {
                 let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
                 for id in ids {
-                    query(RAW_INSERT).bind(id).bind(event).execute(&mut *tx).await.expect("an insert");
+                    query(RAW_INSERT).bind(id).bind(count()).bind(event).execute(&mut *tx).await.expect("an insert");
                     query(RAW_UPDATE).bind(id).bind(snapshot).execute(&mut *tx).await.expect("an update");
                 }
                 tx.commit().await.expect("a commit");
             }
         }
+        start.elapsed()
     }
 }

@@ -13,15 +13,28 @@ use crate::http::view::{RunView, Say};
 #[derive(Debug)]
 pub enum Word {
     /// Yes or no to an approval.
-    Approve { block: Option<String>, no: Option<String> },
+    Approve {
+        /// Which block.
+        block: Option<String>,
+        /// Declined, and why.
+        no: Option<String>,
+    },
     /// An answer to anything else.
-    Unblock { block: Option<String>, how: How },
+    Unblock {
+        /// Which block.
+        block: Option<String>,
+        /// The answer.
+        how: How,
+    },
     /// Hold.
     Pause,
     /// Go on.
     Resume,
     /// End undelivered.
-    Cancel { why: Option<String> },
+    Cancel {
+        /// Why.
+        why: Option<String>,
+    },
     /// Once more, as a new run.
     Retry,
     /// More budget.

@@ -3,16 +3,18 @@
 use super::error::from_sqlx;
 use super::{Losses, SeaStore, schema};
 use crate::ports::{PortError, PortResult};
+use sea_orm::QueryResult;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{ConnectOptions, Connection, Row, query};
-use sea_orm::{DatabaseConnection, QueryResult};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const POSTGRES_CONNECTIONS: u32 = 8;
+const POSTGRES_READERS: u32 = 6;
+/// Few, so that each has the commit's plan at hand: what does not wait for one commit goes into the next one anyway.
+const POSTGRES_WRITERS: u32 = 2;
 const SQLITE_READERS: u32 = 4;
 const STATEMENTS_CACHED: usize = 200;
 /// A locked SQLite file is waited for this long; the same for a free connection.
@@ -135,21 +137,23 @@ async fn open_postgres(url: &str) -> PortResult<SeaStore> {
         ])
         .disable_statement_logging();
     let losses = Losses::new();
-    let known_losses = losses.clone();
-    let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
-        .acquire_timeout(BUSY * 2)
-        // A question before each use would double the round trips of a commit.
-        .test_before_acquire(false)
-        .before_acquire(move |connection, meta| {
-            let doubtful = meta.idle_for >= STALE || known_losses.suspects(meta.idle_for);
-            Box::pin(async move { Ok(!doubtful || connection.ping().await.is_ok()) })
-        })
-        .connect_with(options)
-        .await
-        .map_err(|e| from_sqlx(&place, &e, false))?;
-    let db: DatabaseConnection = pool.into();
-    let store = SeaStore { read: db.clone(), write: db, place, losses };
+    let pool = |size: u32| {
+        let known_losses = losses.clone();
+        PgPoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(BUSY * 2)
+            // A question before each use would double the round trips of a commit.
+            .test_before_acquire(false)
+            .before_acquire(move |connection, meta| {
+                let doubtful = meta.idle_for >= STALE || known_losses.suspects(meta.idle_for);
+                Box::pin(async move { Ok(!doubtful || connection.ping().await.is_ok()) })
+            })
+    };
+    let read = pool(POSTGRES_READERS).connect_lazy_with(options.clone());
+    // Whatever writes finds its rows by key. A plan made while a table was small would go on reading all of it.
+    let options = options.options([("enable_seqscan", "off"), ("jit", "off")]);
+    let write = pool(POSTGRES_WRITERS).connect_with(options).await.map_err(|e| from_sqlx(&place, &e, false))?;
+    let store = SeaStore { read: read.into(), write: write.into(), place, losses };
     require_durable(&store).await?;
     Ok(store)
 }

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// The store.
 #[derive(Clone, Debug)]
 pub struct SeaStore {
-    /// Reads. On Postgres the same pool as `write`.
+    /// Reads.
     read: DatabaseConnection,
     /// Writes. On SQLite a single connection: it has one writer at a time anyway, and waiting in the pool is fair.
     write: DatabaseConnection,

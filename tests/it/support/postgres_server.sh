@@ -28,7 +28,7 @@ $as postgres -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=30
 server=$!
 url="postgres://skep@localhost/postgres?host=$dir"
 tries=0
-until $as pg_isready -q -h "$dir"; do
+until $as pg_isready -q -h "$dir" -U skep; do
     tries=$((tries + 1))
     [ "$tries" -lt 300 ] && kill -0 "$server" 2>/dev/null || fail "postgres: $(tail -n 3 "$dir/log" | tr '\n' ' ')"
     sleep 0.1
