@@ -3,6 +3,8 @@
 //! `raw` = one prepared insert per commit. `floor` = the least a transition needs (an event and its run's row) for a whole
 //! batch in one commit, with the same payloads. Rounds are interleaved and the median counts, since the machine is shared.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run has nobody to tell
+
 #[allow(dead_code)]
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;

@@ -63,55 +63,45 @@ pub(super) fn raised(d: &mut Draft, raise: &Raise, by: &Principal) -> Result<(),
 }
 
 fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
-    match &block.kind {
-        BlockKind::Approval(subject) => approval(d, subject, answer, by),
-        BlockKind::Tries { step, task } => tries(d, *step, *task, answer, by),
-        BlockKind::Question { step, task } => question(d, *step, *task, answer),
-        BlockKind::Rounds => rounds(d, answer, by),
-        BlockKind::Budget { what } => match answer {
-            Answer::More { raise } => raised(d, raise, by),
-            Answer::No { why } => Ok(give_up(d, by, why)),
-            _ => not_an_answer(&format!(
+    match (&block.kind, answer) {
+        (BlockKind::Approval(subject), _) => return approval(d, subject, answer, by),
+        (BlockKind::Question { step, task }, _) => return question(d, *step, *task, answer),
+        // The outcome is settled: what cannot be given back is left, and the run ends.
+        (BlockKind::Act { .. }, Answer::No { .. }) if d.run.phase >= Phase::Reporting => d.run.closing.released = true,
+        (BlockKind::Tries { step, task }, _) => return tries(d, *step, *task, answer, by),
+        (_, Answer::No { why }) => give_up(d, by, why),
+        (BlockKind::Rounds, _) => return rounds(d, answer, by),
+        (BlockKind::Budget { .. }, Answer::More { raise }) => return raised(d, raise, by),
+        (BlockKind::Budget { what }, _) => {
+            return not_an_answer(&format!(
                 "the run is out of {what}: say how much more (`skep unblock --more …`), or --no"
-            )),
-        },
-        BlockKind::NothingChanged => match answer {
-            Answer::Yes => Ok(fresh_task(d, "try the goal once more")),
-            Answer::Text { text } => Ok(fresh_task(d, text)),
-            Answer::No { why } => Ok(give_up(d, by, why)),
-            _ => not_an_answer("nothing changed: answer with a hint, yes to try again, or no to end the run"),
-        },
-        BlockKind::Act { .. } => match answer {
-            Answer::Yes | Answer::Text { .. } => Ok(()),
-            // The outcome is settled: what cannot be given back is left, and the run ends.
-            Answer::No { .. } if d.run.phase >= Phase::Reporting => {
-                d.run.closing.released = true;
-                Ok(())
-            }
-            Answer::No { why } => Ok(give_up(d, by, why)),
-            _ => not_an_answer("answer yes when it is mended, or no to end the run"),
-        },
-        BlockKind::ChangeClosed => match answer {
-            Answer::Yes | Answer::Text { .. } => {
-                d.run.closed_change = d.run.change.take().map(|c| c.number);
-                d.run.facts = Facts { pushed: false, observed: None, shown: None, ..d.run.facts.clone() };
-                d.run.phase = d.run.phase.min(Phase::Reviewing);
-                Ok(())
-            }
-            Answer::No { why } => Ok(give_up(d, by, why)),
-            _ => not_an_answer("answer yes to open a new change, or no to end the run"),
-        },
-        BlockKind::ForeignPush { head } => match answer {
-            Answer::Yes | Answer::Text { .. } => {
-                d.run.overwrite = Some(head.clone());
-                d.run.facts.pushed = false;
-                d.run.facts.observed = None;
-                Ok(())
-            }
-            Answer::No { why } => Ok(give_up(d, by, why)),
-            _ => not_an_answer("answer yes to put the run's own head back, or no to end the run"),
-        },
+            ));
+        }
+        (BlockKind::NothingChanged, Answer::Yes) => fresh_task(d, "try the goal once more"),
+        (BlockKind::NothingChanged, Answer::Text { text }) => fresh_task(d, text),
+        (BlockKind::NothingChanged, _) => {
+            return not_an_answer("nothing changed: answer with a hint, yes to try again, or no to end the run");
+        }
+        (BlockKind::Act { .. }, Answer::Yes | Answer::Text { .. }) => {}
+        (BlockKind::Act { .. }, _) => return not_an_answer("answer yes when it is mended, or no to end the run"),
+        (BlockKind::ChangeClosed, Answer::Yes | Answer::Text { .. }) => {
+            d.run.closed_change = d.run.change.take().map(|c| c.number);
+            d.run.facts = Facts { pushed: false, observed: None, shown: None, ..d.run.facts.clone() };
+            d.run.phase = d.run.phase.min(Phase::Reviewing);
+        }
+        (BlockKind::ChangeClosed, _) => {
+            return not_an_answer("answer yes to open a new change, or no to end the run");
+        }
+        (BlockKind::ForeignPush { head }, Answer::Yes | Answer::Text { .. }) => {
+            d.run.overwrite = Some(head.clone());
+            d.run.facts.pushed = false;
+            d.run.facts.observed = None;
+        }
+        (BlockKind::ForeignPush { .. }, _) => {
+            return not_an_answer("answer yes to put the run's own head back, or no to end the run");
+        }
     }
+    Ok(())
 }
 
 fn approval(d: &mut Draft, subject: &Subject, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
@@ -197,7 +187,6 @@ fn rounds(d: &mut Draft, answer: &Answer, by: &Principal) -> Result<(), Refusal>
             raised(d, &fresh, by)
         }
         Answer::More { raise } if raise.rounds > 0 => raised(d, raise, by),
-        Answer::No { why } => Ok(give_up(d, by, why)),
         _ => not_an_answer("the rounds are used up: answer yes for as many again, with a hint, or no to end the run"),
     }
 }
