@@ -238,8 +238,9 @@ fn a_lost_attempt_is_charged_in_full() {
     let usage = Some(Usage::default());
     let reported = Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new() };
     let story = story.tell(Event::Reported(Box::new(reported)));
-    assert_eq!(story.run.ledger.spent, story.run.attempts[0].reserved);
-    assert!(story.run.ledger.spent.wall_ms > 0);
+    let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
+    assert_eq!((spent.tokens, spent.cost_micros), (reserved.tokens, reserved.cost_micros));
+    assert!(spent.wall_ms > 0 && spent.wall_ms <= reserved.wall_ms, "time is charged as it passed: {spent:?}");
 }
 
 #[test]
