@@ -317,3 +317,12 @@ fn a_comment_from_before_the_question_does_not_answer_it() {
     });
     assert_eq!(asks(&story), ["foreign_push"], "read once, before there was such a question");
 }
+
+#[test]
+fn a_change_closed_and_reopened_during_the_review_still_lands() {
+    let story = planned(free(), vec![spec("a", &[])]);
+    let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]);
+    let story = see(story, |o| o.state = ChangeState::Closed { by: other() });
+    let story = see(story, |_| ()).review(Verdict::Approve).all_well(&["ensure_change", "observe"]);
+    assert_eq!(pending(&story, "land"), 1);
+}

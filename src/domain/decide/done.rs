@@ -169,7 +169,8 @@ pub(super) fn observed(d: &mut Draft, seen: &Observation) {
         }
         // While landing, the end of the landing tells; then the gates look again. Whoever closed it: a closed change cannot land.
         ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Landing => {
-            d.run.facts.observed = Some(seen.clone());
+            // Not kept: when it is open again, or another one is, the gates look for themselves.
+            d.run.facts.observed = None;
             let why = format!("{by} closed the change");
             d.block(BlockKind::ChangeClosed, &why);
             return take_comments(d, seen);

@@ -57,6 +57,8 @@ pub(super) fn advance(d: &mut Draft) {
     let good = approved(d);
     status(d, "skep/review", good, &review.summary);
     if good {
+        // A look taken before is about how things were then.
+        d.run.facts.observed = None;
         d.run.phase = Phase::Gating;
         return;
     }
