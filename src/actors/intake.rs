@@ -83,6 +83,9 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
         })?;
     }
     let id = deps.clock.new_run_id();
+    // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
+    let span = tracing::info_span!("run", run = %id, project = %project.name, base = %base);
+    let span = TraceContext::under(ask.traceparent.as_deref(), span);
     Ok(Ok(Opened {
         id,
         project: project.name,
@@ -96,7 +99,7 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             branch: format!("{}/{}", project.branch_prefix, id.short()),
         },
         base,
-        traceparent: ask.traceparent.or_else(|| Some(TraceContext::new_root().to_string())),
+        traceparent: Some(TraceContext::of(&span).to_string()),
     }))
 }
 

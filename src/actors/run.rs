@@ -223,11 +223,13 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     let span = TraceContext::under(
         held.run.traceparent.as_deref(),
         tracing::info_span!(
-            "transition",
+            "commit",
             run = %held.run.id,
             event = event.name(),
             seq = held.run.seq + 1,
-            phase = tracing::field::Empty
+            project = %held.run.project,
+            phase = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
         ),
     );
     let decision = match decide(&held.run, &event, at) {
@@ -244,8 +246,11 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         finished: decision.finished,
     };
     crate::fault!("before-commit");
-    let written = write(&s.args.commits, transition).instrument(span).await;
+    let written = write(&s.args.commits, transition).instrument(span.clone()).await;
     crate::fault!("after-commit");
+    if written.is_err() {
+        span.record("otel.status_code", "ERROR");
+    }
     match written {
         Ok(()) => {}
         Err(PortError::Fenced { .. }) => {

@@ -28,4 +28,5 @@ mod simulate;
 mod store_contract;
 mod support;
 mod telemetry;
+mod trace_restart;
 mod workspace_contract;

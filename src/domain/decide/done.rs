@@ -124,12 +124,13 @@ fn checked(d: &mut Draft, scope: Scope, sha: &crate::domain::Sha, results: &[che
             }
         }
         Scope::Task(id) => {
+            let green = check::proves(&d.run.settings.checks, results);
             let Some(task) = d.run.task_mut(id) else { return };
             if task.stage != Stage::Checking || task.head.as_ref() != Some(sha) {
                 return;
             }
             task.results = results.to_vec();
-            if check::all_green(results) {
+            if green {
                 task.stage = Stage::Integrating;
             } else {
                 task.again("checks", &check::failures(results));
