@@ -155,7 +155,7 @@ async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessin
         Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
     if !orphans.is_empty() {
         let event = Event::Orphaned { attempts: orphans };
-        apply(me, s, event).await?.ok();
+        note_refusal(apply(me, s, event).await?);
     }
     carry_out(me, s).await
 }
@@ -167,7 +167,7 @@ async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(
         RunMsg::Admit => {
             s.args.go = true;
             // Admitted already (a second look of the queue): nothing to do.
-            apply(me, s, Event::Admitted).await?.ok();
+            note_refusal(apply(me, s, Event::Admitted).await?);
         }
         RunMsg::Tell { event, if_seq, reply } => tell(me, s, *event, if_seq, reply).await?,
         RunMsg::Done { key, done } => {
