@@ -244,6 +244,17 @@ fn a_lost_attempt_is_charged_in_full() {
 }
 
 #[test]
+fn an_absurd_usage_is_charged_as_none_at_all() {
+    let story = Story::new(bare_policy()).tell(Event::Admitted);
+    let report = Report::Failed { why: "no".to_owned() };
+    let usage = Some(Usage { tokens: u64::MAX, cost_micros: u64::MAX, wall_ms: 1 });
+    let reported = Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new() };
+    let story = story.tell(Event::Reported(Box::new(reported)));
+    let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
+    assert_eq!((spent.tokens, spent.cost_micros), (reserved.tokens, reserved.cost_micros));
+}
+
+#[test]
 fn what_was_ordered_for_an_older_head_says_nothing_about_this_one() {
     let story = planned(bare_policy(), vec![spec("a", &[])]).work().all_well(&["check", "integrate"]);
     let shown = story.clone().all_well(&["push", "check"]);
