@@ -149,7 +149,7 @@ async fn project(deps: &Deps, ask: &Ask) -> Result<Project, Rejected> {
 }
 
 async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, Rejected> {
-    let filter = RunFilter { project: Some(project.clone()), open_only: true, limit: 100, ..RunFilter::default() };
+    let filter = RunFilter { project: Some(project.clone()), open_only: true, own_only: true, limit: 100, ..RunFilter::default() };
     for row in deps.store.list(&filter).await.map_err(rejected)? {
         // A run that cannot be read is not the one looked for; the list shows it quarantined.
         if let Ok(Some(run)) = deps.store.load(row.run).await

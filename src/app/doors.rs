@@ -92,6 +92,11 @@ impl Program {
         }
         let token = owner::token(data_dir, config.server.token_file.as_deref())?;
         let ports = connect(&config, data_dir, scope).await.map_err(away)?;
+        // Whoever owned runs of this directory before is dead, or the lock would be its: nobody waits for its leases to end.
+        let freed = ports.deps.store.free_leases().await.map_err(away)?;
+        if freed > 0 {
+            tracing::info!(freed, "runs of an earlier process that was killed go on here");
+        }
         let (factory, ended) = start(&ports).await?;
         let router = routes(&ports, &config, factory.clone(), &token);
         Ok((Started { router, token, factory, ended: Some(ended), owned: Some(owned) }, config))
