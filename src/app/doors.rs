@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 
 /// How often a command that lingers for others' runs looks whether they rest.
 const LINGER_LOOK: Duration = Duration::from_millis(300);
+/// How long git calls that a killed process left behind may take to finish.
+const GIT_PATIENCE: Duration = Duration::from_secs(30);
 /// The most demo projects in one data directory.
 const DEMOS: u32 = 1_000;
 
@@ -86,7 +88,7 @@ impl Program {
                 "try again: the command will then talk to that process",
             ));
         };
-        let left = sandbox::sweep();
+        let left = sandbox::sweep(GIT_PATIENCE).await;
         if left > 0 {
             tracing::warn!(left, "ended commands that an earlier process had left running");
         }

@@ -42,7 +42,8 @@ impl SeaStore {
 
     async fn write_row(&self, tx: &DatabaseTransaction, row: &Row) -> Result<Fate, DbErr> {
         let run = || Value::from(row.run.as_str());
-        let (sql, values) = if row.opens() { (OPEN, [opening(row), vec![self.home()]].concat()) } else { (MOVE, moving(row)) };
+        let (sql, values) =
+            if row.opens() { (OPEN, [opening(row), vec![self.home()]].concat()) } else { (MOVE, moving(row)) };
         if self.run_statement(tx, sql, values).await? == 0 {
             let known = [run(), row.seq.into(), row.epoch.into(), row.event.as_str().into()];
             let statement = Statement::from_sql_and_values(self.backend(), WRITTEN, known);

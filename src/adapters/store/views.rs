@@ -22,8 +22,7 @@ const FIND_SHOWN: u64 = 8;
 const UNFINISHED: &str = "SELECT id FROM run WHERE quarantined IS NULL AND home = $3 \
     AND (owner IS NULL OR owner = $1 OR lease_until <= {now}) \
     AND id IN (SELECT run FROM outbox) ORDER BY id LIMIT $2";
-const QUEUED: &str =
-    "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase = 'queued' AND home = $2 \
+const QUEUED: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase = 'queued' AND home = $2 \
     ORDER BY id LIMIT $1";
 /// Those not written for longest come first, so that a limit starves none that changes.
 const WAITING: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $2 \
