@@ -17,6 +17,7 @@ pub mod screen;
 pub mod show;
 pub mod sse;
 pub mod summary;
+mod unseen;
 pub mod words;
 
 #[cfg(test)]
