@@ -42,7 +42,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
     let unblock = |rest: &str| format!("skep unblock {id} --block {b}{rest}");
     let approve = format!("skep approve {id} --block {b}");
     let decline = format!("skep approve {id} --block {b} --no \"what should be different\"");
-    let give_up = unblock(" --no \"why\"  (ends the run undelivered)");
+    let give_up = unblock(" --no \"why\"   # ends the run undelivered");
     let (reason, needs, answers) = match &block.kind {
         BlockKind::Approval(Subject::Plan { revision }) => (
             "the plan waits for approval".to_owned(),
@@ -55,7 +55,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
                 "Approval (yes or no) of what the task changed",
                 &format!("task {task}, commit {head}; `skep show {id} --patch {task}` prints the diff"),
             )],
-            vec![approve, decline, unblock(" --skip  (goes on without this task)")],
+            vec![approve, decline, unblock(" --skip   # goes on without this task")],
         ),
         BlockKind::Approval(Subject::Merge { head, base }) => (
             "the merge waits for approval".to_owned(),
@@ -81,9 +81,9 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             )],
             {
                 let mut answers =
-                    vec![unblock("  (as many tries again)"), unblock(" --answer \"a hint for the next try\"")];
+                    vec![unblock("   # as many tries again"), unblock(" --answer \"a hint for the next try\"")];
                 if task.is_some() {
-                    answers.push(unblock(" --skip  (goes on without this task)"));
+                    answers.push(unblock(" --skip   # goes on without this task"));
                 }
                 answers.push(give_up);
                 answers
@@ -92,7 +92,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
         BlockKind::Rounds => (
             "the rounds of rework are used up".to_owned(),
             vec![need("A decision whether to go on", "what still fails is below")],
-            vec![unblock("  (as many rounds again)"), unblock(" --answer \"a hint\""), give_up],
+            vec![unblock("   # as many rounds again"), unblock(" --answer \"a hint\""), give_up],
         ),
         BlockKind::Budget { what } => {
             let flag = match what.as_str() {
@@ -121,22 +121,22 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
                 "A hint what should change, or the end of the run",
                 "the goal may be met already, or too vague for the engine",
             )],
-            vec![unblock(" --answer \"a hint\""), unblock("  (tries the goal once more)"), give_up],
+            vec![unblock(" --answer \"a hint\""), unblock("   # tries the goal once more"), give_up],
         ),
         BlockKind::Act { act } => (
             format!("the act {act} does not succeed"),
             vec![need("What keeps it from working, mended", "what happened and what to do is below")],
-            vec![unblock("  (tries it again)"), give_up],
+            vec![unblock("   # tries it again"), give_up],
         ),
         BlockKind::ChangeClosed => (
             "the change was closed".to_owned(),
             vec![need("A decision", "whether a new change is opened for the same branch, or the run ends")],
-            vec![unblock("  (opens a new change)"), give_up],
+            vec![unblock("   # opens a new change"), give_up],
         ),
         BlockKind::ForeignPush { head } => (
             "somebody else pushed to the run's branch".to_owned(),
             vec![need("A decision", &format!("whether {head} on {} may be overwritten", run.settings.branch))],
-            vec![unblock("  (puts the run's own head back)"), give_up],
+            vec![unblock("   # puts the run's own head back"), give_up],
         ),
     };
     Escalation {

@@ -129,7 +129,7 @@ fn misunderstood(line: &str, whole: bool) -> Option<String> {
     if program == "cargo" && words.get(1).is_some_and(|w| w == "run") && words.iter().any(|w| w == "--") {
         let at = words.iter().position(|w| w == "--").unwrap_or(0);
         words = std::iter::once("skep".to_owned()).chain(words.split_off(at + 1)).collect();
-    } else if program != "skep" && !program.ends_with("/skep") {
+    } else if program != "skep" && (program.contains('=') || !program.ends_with("/skep")) {
         return None;
     }
     let error = Skep::try_parse_from(&words).err()?;
