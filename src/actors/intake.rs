@@ -45,12 +45,14 @@ pub struct Ask {
 
 /// Looks at the repository and gives what the run is born with, or an open run with the same goal.
 pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
-    let project = project(deps, &ask).await?;
+    let (project, is_new) = project(deps, &ask).await?;
     if ask.carry_on
+        && !is_new
         && let Some(run) = same_goal(deps, &project.name, &ask.goal.text).await?
     {
         return Ok(Err(run));
     }
+    let as_kept = project.clone();
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
     let wanted = ask.base.as_deref().or(project.base.as_deref());
     let (base_branch, base) = deps.workspaces.fetch(&repo, wanted).await.map_err(rejected)?;
@@ -83,6 +85,10 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             fix: "Choose another with --engine, or in the configuration".to_owned(),
         })?;
     }
+    // Only a repository a run can be opened on becomes a project: a refused request leaves nothing behind.
+    if is_new {
+        keep(deps, &as_kept).await?;
+    }
     let id = deps.clock.new_run_id();
     // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
     let span = tracing::info_span!("run", run = %id, project = %project.name, base = %base);
@@ -112,12 +118,26 @@ pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejecte
     Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished })
 }
 
-async fn project(deps: &Deps, ask: &Ask) -> Result<Project, Rejected> {
+/// Keeps a new project. Whoever named the same repository in the same moment made the same one.
+async fn keep(deps: &Deps, project: &Project) -> Result<(), Rejected> {
+    let Err(error) = deps.store.put_project(project, false).await else { return Ok(()) };
+    match deps.store.project(&project.name).await.map_err(rejected)? {
+        Some(known) if known.repo == project.repo => Ok(()),
+        Some(known) => {
+            Err(Rejected::Away(format!("the name {} was given to {} in this moment", project.name, known.repo)))
+        }
+        None => Err(rejected(error)),
+    }
+}
+
+/// The project asked for, and whether it is not kept yet.
+async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
     if let Some(name) = &ask.project {
-        return deps.store.project(name).await.map_err(rejected)?.ok_or_else(|| Rejected::Invalid {
+        let known = deps.store.project(name).await.map_err(rejected)?.ok_or_else(|| Rejected::Invalid {
             what: format!("there is no project {name}"),
             fix: "`skep project list` shows those there are; `skep project add` makes one".to_owned(),
-        });
+        })?;
+        return Ok((known, false));
     }
     let Some(repo) = &ask.repo else {
         return Err(Rejected::Invalid {
@@ -127,7 +147,7 @@ async fn project(deps: &Deps, ask: &Ask) -> Result<Project, Rejected> {
     };
     let known = deps.store.projects().await.map_err(rejected)?;
     if let Some(project) = known.iter().find(|p| p.repo == *repo) {
-        return Ok(project.clone());
+        return Ok((project.clone(), false));
     }
     let last = repo.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(repo);
     let stem = ProjectName::from_text(last.strip_suffix(".git").unwrap_or(last));
@@ -145,11 +165,7 @@ async fn project(deps: &Deps, ask: &Ask) -> Result<Project, Rejected> {
         engines: BTreeMap::new(),
         policy: deps.defaults.policy.clone(),
     };
-    // Only a repository that can be read becomes a project.
-    let as_repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
-    deps.workspaces.fetch(&as_repo, ask.base.as_deref()).await.map_err(rejected)?;
-    deps.store.put_project(&project, false).await.map_err(rejected)?;
-    Ok(project)
+    Ok((project, true))
 }
 
 async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, Rejected> {

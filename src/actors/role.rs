@@ -26,6 +26,9 @@ pub struct State {
     _session: AbortOnDrop,
 }
 
+/// Why a role actor stops that has reported. Its end is told before its report is read, and is no death.
+pub(super) const REPORTED: &str = "reported";
+
 /// Ends a task when dropped. `post_stop` does not run on a panic, a kill or the parent's end; `Drop` does.
 pub(super) struct AbortOnDrop(pub AbortHandle);
 
@@ -52,7 +55,7 @@ macro_rules! roles {
             async fn handle(&self, me: ActorRef<RoleMsg>, message: RoleMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
                 let RoleMsg::Ended { reported } = message;
                 s.run.cast(RunMsg::Reported { reported })?;
-                me.stop(None);
+                me.stop(Some(REPORTED.to_owned()));
                 Ok(())
             }
         }

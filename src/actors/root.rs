@@ -192,7 +192,7 @@ async fn open(
     let queued = deps.store.queued(u64::from(deps.tuning.max_open_runs) + 1).await.map_err(intake::rejected)?;
     if queued.len() > deps.tuning.max_open_runs as usize {
         return Err(Rejected::Away(format!(
-            "{} runs wait for a slot already, the most allowed; try again later, or raise runs.max_open_runs",
+            "{} runs wait for a slot already, the most allowed; try again when some have ended",
             queued.len()
         )));
     }

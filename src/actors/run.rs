@@ -111,6 +111,9 @@ impl Actor for RunSupervisor {
         if cell.get_id() == held.ops.get_id() {
             return new_hands(&me, s, &why).await;
         }
+        if why == role::REPORTED {
+            return Ok(());
+        }
         // A role actor that ends without a report is a fact for the domain, not something to start again.
         if let Some((attempt, _)) = held.roles.remove(&cell.get_id()) {
             tracing::warn!(run = %held.run.id, %attempt, why, "a role actor died");

@@ -1,4 +1,6 @@
-//! The composition root: the only file that names concrete adapters.
+//! The composition root: connects the ports.
+//!
+//! Invariant: nothing outside this folder names a concrete adapter.
 
 use crate::actors::{Defaults, Deps, Factory, Feed, Scope, Tuning};
 use crate::adapters::checks::CommandChecks;

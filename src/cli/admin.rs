@@ -35,8 +35,8 @@ pub async fn migrate(doors: &dyn Doors, place: &Place, screen: &Screen, status: 
     }
     match open {
         0 => screen.say("The store's schema is up to date.")?,
-        1 => screen.say("1 step is to do: `skep migrate` does it.")?,
-        n => screen.say(&format!("{n} steps are to do: `skep migrate` does them."))?,
+        1 => screen.advise("1 step is to do: `skep migrate` does it.")?,
+        n => screen.advise(&format!("{n} steps are to do: `skep migrate` does them."))?,
     }
     Ok(Exit::Done)
 }

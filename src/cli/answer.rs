@@ -98,7 +98,7 @@ async fn tell(client: &Client, screen: &Screen, to: &To, word: Word, moves: bool
         return follow(client, screen, view, Manner { yes: false, after }).await;
     }
     if moves && view.outcome.is_none() {
-        screen.say(&format!("The service carries it on. `skep events {} --follow` watches it.", view.short))?;
+        screen.advise(&format!("The service carries it on. `skep events {} --follow` watches it.", view.short))?;
     }
     screen.object(&view)?;
     Ok(Exit::Done)

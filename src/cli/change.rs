@@ -11,13 +11,7 @@ use super::show;
 use crate::domain::{ChangeState, StatusState};
 use crate::http::view::RunView;
 use crate::ports::forge::Change;
-use serde::Deserialize;
 use serde_json::{Value, json};
-
-#[derive(Deserialize)]
-struct Changes {
-    changes: Vec<Change>,
-}
 
 /// `skep change …`.
 pub async fn change(client: &Client, screen: &Screen, command: ChangeCommand) -> Result<Exit, Stop> {
@@ -81,8 +75,8 @@ async fn list(client: &Client, screen: &Screen, project: Option<String>) -> Resu
     let mut rows = Vec::new();
     let mut listed = Vec::new();
     for project in projects {
-        let found: Changes = client.get(&format!("/projects/{}/changes", encode(&project))).await?;
-        for change in found.changes {
+        let found: Vec<Change> = client.get(&format!("/projects/{}/changes", encode(&project))).await?;
+        for change in found {
             rows.push(vec![
                 format!("{project}#{}", change.number),
                 state(&change),
@@ -125,7 +119,7 @@ async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) 
     line("head", change.head.as_str())?;
     line("opened", &format!("{} by {}", moment(change.opened_at), change.by))?;
     if let Some(run) = run {
-        line("diff", &format!("`skep show {run} --patch` prints it"))?;
+        line("diff", &screen.whole(&format!("`skep show {run} --patch` prints it")))?;
     }
     for (context, status) in change.statuses.get(&change.head).into_iter().flatten() {
         let (style, word) = match status.state {

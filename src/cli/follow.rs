@@ -5,6 +5,7 @@ use super::exit::{Exit, Stop, Trouble};
 use super::screen::{Screen, Style};
 use super::sse::SseEvent;
 use super::summary;
+use super::tell::Teller;
 use super::words;
 use crate::domain::At;
 use crate::domain::escalation::Escalation;
@@ -18,6 +19,9 @@ use std::time::Duration;
 
 /// How often a broken stream is taken up again before the command gives up.
 const RECONNECTS: u32 = 5;
+
+/// How long a run may be without a slot before that is told: most have one at once.
+const QUEUE_GRACE: Duration = Duration::from_millis(500);
 
 /// How to follow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +47,9 @@ struct Follower<'a> {
     view: RunView,
     seen: u64,
     last_at: At,
+    teller: Teller,
+    /// A look that is ahead of the events told so far.
+    ahead: Option<RunView>,
     asked: BTreeSet<String>,
     waited: Option<String>,
 }
@@ -56,6 +63,8 @@ pub async fn follow(client: &Client, screen: &Screen, view: RunView, manner: Man
         manner,
         path: format!("/runs/{}", encode(&view.id)),
         last_at: view.opened_at,
+        teller: Teller::of(&view),
+        ahead: None,
         view,
         seen: manner.after,
         asked: BTreeSet::new(),
@@ -96,11 +105,11 @@ fn detached(client: &Client, screen: &Screen, short: &str) -> Result<(), Stop> {
     screen.say("")?;
     if client.is_remote() {
         screen.say(&format!("You left; the service goes on with run {short}."))?;
-        screen.say(&format!("  skep events {short} --follow   watches it again"))?;
+        screen.advise(&format!("  skep events {short} --follow   watches it again"))?;
     } else {
         screen.say(&format!("You left; run {short} stays as it is, nothing is lost."))?;
-        screen.say(&format!("  skep resume {short}   goes on with it here"))?;
-        screen.say("  skep serve             goes on with every open run")?;
+        screen.advise(&format!("  skep resume {short}   goes on with it here"))?;
+        screen.advise("  skep serve             goes on with every open run")?;
     }
     screen.object(&json!({ "left": short, "carried_on": client.is_remote() }))
 }
@@ -108,7 +117,7 @@ fn detached(client: &Client, screen: &Screen, short: &str) -> Result<(), Stop> {
 impl Follower<'_> {
     async fn run(&mut self) -> Result<Exit, Stop> {
         let mut failures = 0;
-        for line in words::news(None, &self.view) {
+        for line in self.teller.news(&self.view) {
             self.screen.line(Style::Bold, &line)?;
         }
         if let Some(exit) = self.stand().await? {
@@ -151,7 +160,7 @@ impl Follower<'_> {
                 Ok(event) => event,
                 Err(trouble) => return Ok(Err(trouble)),
             };
-            let moved = self.tell(&event)?;
+            let moved = self.tell(&event).await?;
             if event.event == "end" {
                 break;
             }
@@ -159,6 +168,12 @@ impl Follower<'_> {
             next = match events.next().now_or_never() {
                 Some(more) => more,
                 None => {
+                    if self.view.phase == "queued"
+                        && let Ok(soon) = tokio::time::timeout(QUEUE_GRACE, events.next()).await
+                    {
+                        next = soon;
+                        continue;
+                    }
                     if moved && let Some(exit) = self.look().await? {
                         return Ok(Ok(Some(exit)));
                     }
@@ -166,16 +181,19 @@ impl Follower<'_> {
                 }
             };
         }
+        // No event follows that could catch up with what a look showed.
+        self.seen = self.seen.max(self.ahead.take().map_or(0, |ahead| ahead.seq));
         Ok(Ok(self.look().await?))
     }
 
     /// Tells one event; whether the run moved.
-    fn tell(&mut self, event: &SseEvent) -> Result<bool, Stop> {
+    async fn tell(&mut self, event: &SseEvent) -> Result<bool, Stop> {
         match event.event.as_str() {
             "end" => Ok(false),
             "said" => {
                 if let Ok(said) = serde_json::from_str::<Said>(&event.data) {
                     let who = attempt_name(&said.attempt);
+                    self.begin(&who).await?;
                     self.screen.line(Style::Dim, &format!("     {who} | {}", said.text.trim_end()))?;
                     self.screen.object(&json!({ "said": { "attempt": who, "text": said.text } }))?;
                 }
@@ -188,7 +206,12 @@ impl Follower<'_> {
                 }
                 self.seen = row.seq;
                 self.last_at = row.at;
-                if let Some(line) = words::words(&row) {
+                if let Some(attempt) = Teller::ends(&row) {
+                    self.begin(&attempt).await?;
+                }
+                if !self.teller.repeats(&row)
+                    && let Some(line) = words::words(&row)
+                {
                     self.screen.line(Style::Plain, &format!("{} {line}", super::render::time_of_day(row.at)))?;
                 }
                 self.screen.object(&json!({ "event": row }))?;
@@ -199,11 +222,29 @@ impl Follower<'_> {
 
     async fn look(&mut self) -> Result<Option<Exit>, Stop> {
         let now: RunView = self.client.get(&self.path).await?;
-        for line in words::news(Some(&self.view), &now) {
+        if now.seq > self.seen {
+            // Its events are on their way: what it shows is told after them.
+            self.ahead = Some(now);
+            return Ok(None);
+        }
+        self.ahead = None;
+        for line in self.teller.news(&now) {
             self.screen.line(Style::Bold, &line)?;
         }
         self.view = now;
         self.stand().await
+    }
+
+    /// Tells of an attempt's beginning before anything else is told of it, however short it was.
+    async fn begin(&mut self, attempt: &str) -> Result<(), Stop> {
+        if !self.teller.lacks(attempt) {
+            return Ok(());
+        }
+        let now: RunView = self.client.get(&self.path).await?;
+        for line in self.teller.begins(&now, attempt) {
+            self.screen.line(Style::Bold, &line)?;
+        }
+        Ok(())
     }
 
     /// What to do where the run stands now; `Some` when there is nothing more to follow.
@@ -230,12 +271,14 @@ impl Follower<'_> {
                 return Ok(None);
             }
             if let Some(by) = &self.view.paused_by {
-                self.screen.say(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short))?;
+                self.screen
+                    .advise(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short))?;
                 self.screen.object(&json!({ "run": self.view }))?;
                 return Ok(Some(Exit::Waits));
             }
             if self.view.escalations.is_empty() {
-                let waits = words::waits(&self.view);
+                // A run just opened is not called waiting before its first events were told.
+                let waits = words::waits(&self.view).filter(|_| self.seen >= self.view.seq);
                 if waits != self.waited
                     && let Some(line) = &waits
                 {
@@ -306,7 +349,7 @@ impl Follower<'_> {
                     }
                 }
                 Some("") | None => {
-                    self.screen.say(&format!(
+                    self.screen.advise(&format!(
                         "The run waits. `skep approve {} --block {}` answers later.",
                         self.view.short, escalation.block
                     ))?;

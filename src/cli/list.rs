@@ -10,26 +10,11 @@ use super::words::words;
 use crate::http::view::RunView;
 use crate::ports::store::{JournalRow, RunRow};
 use futures::StreamExt;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 /// How many journal rows are asked for at once.
 const PAGE: u64 = 500;
-
-#[derive(Deserialize, Serialize)]
-struct Runs {
-    runs: Vec<RunRow>,
-}
-
-#[derive(Deserialize)]
-struct Rows {
-    events: Vec<JournalRow>,
-}
-
-#[derive(Deserialize)]
-struct Logs {
-    logs: Vec<Log>,
-}
 
 #[derive(Deserialize)]
 struct Log {
@@ -52,22 +37,23 @@ pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Ex
             ("before", args.before),
         ],
     );
-    let found: Runs = client.get(&path).await?;
-    screen.object(&found)?;
-    if found.runs.is_empty() {
-        screen.say("There are no such runs. `skep run --repo PATH --goal TEXT` starts one, `skep demo` shows one.")?;
+    let found: Vec<RunRow> = client.get(&path).await?;
+    screen.object(&json!({ "runs": found }))?;
+    if found.is_empty() {
+        screen
+            .advise("There are no such runs. `skep run --repo PATH --goal TEXT` starts one, `skep demo` shows one.")?;
         return Ok(Exit::Done);
     }
-    let full = u64::try_from(found.runs.len()).unwrap_or(u64::MAX) >= args.limit;
-    let oldest = found.runs.last().map(|r| r.run.short());
-    let rows = found.runs.into_iter().map(|r| {
+    let full = u64::try_from(found.len()).unwrap_or(u64::MAX) >= args.limit;
+    let oldest = found.last().map(|r| r.run.short());
+    let rows = found.into_iter().map(|r| {
         let waits = r.quarantined.unwrap_or_else(|| r.blocks.join(", "));
         vec![r.run.short(), r.status, r.project, moment(r.opened_at), waits, r.title]
     });
     let header = ["run", "status", "project", "opened", "waits for", "goal"];
     screen.say(&table(&header, rows.collect(), screen.width))?;
     if let Some(oldest) = oldest.filter(|_| full) {
-        screen.line(Style::Dim, &format!("There may be more: skep runs --before {oldest}"))?;
+        screen.line(Style::Dim, &screen.whole(&format!("There may be more: `skep runs --before {oldest}`")))?;
     }
     Ok(Exit::Done)
 }
@@ -78,9 +64,9 @@ pub async fn events(client: &Client, screen: &Screen, run: &str, follow: bool, a
     let mut seen = after;
     loop {
         let query = [("after", Some(seen.to_string())), ("limit", Some(PAGE.to_string()))];
-        let page: Rows = client.get(&with_query(&format!("{path}/events"), &query)).await?;
-        let Some(last) = page.events.last().map(|row| row.seq).filter(|last| *last > seen) else { break };
-        for row in &page.events {
+        let page: Vec<JournalRow> = client.get(&with_query(&format!("{path}/events"), &query)).await?;
+        let Some(last) = page.last().map(|row| row.seq).filter(|last| *last > seen) else { break };
+        for row in &page {
             show(screen, row)?;
         }
         seen = last;
@@ -128,16 +114,16 @@ fn show(screen: &Screen, row: &JournalRow) -> Result<(), Stop> {
 /// `skep logs`.
 pub async fn logs(client: &Client, screen: &Screen, run: &str, attempt: Option<u32>) -> Result<Exit, Stop> {
     let path = format!("/runs/{}", encode(run));
-    let mut found: Logs = client.get(&format!("{path}/logs")).await?;
+    let mut found: Vec<Log> = client.get(&format!("{path}/logs")).await?;
     if let Some(wanted) = attempt {
-        found.logs.retain(|log| attempt_name(&log.attempt) == format!("a{wanted}"));
+        found.retain(|log| attempt_name(&log.attempt) == format!("a{wanted}"));
     }
-    if found.logs.is_empty() {
+    if found.is_empty() {
         let view: RunView = client.get(&path).await?;
         let of = attempt.map_or_else(String::new, |a| format!(" of a{a}"));
         screen.say(&format!("Run {} has no logs{of} yet.", view.short))?;
     }
-    for log in found.logs {
+    for log in found {
         let bytes = client.bytes(&format!("{path}/artifacts/{}", encode(&log.digest))).await?;
         let of = if log.attempt.is_null() { String::new() } else { format!(", {}", attempt_name(&log.attempt)) };
         if screen.json {

@@ -17,6 +17,7 @@ pub mod screen;
 pub mod show;
 pub mod sse;
 pub mod summary;
+pub mod tell;
 mod unseen;
 pub mod words;
 
@@ -42,7 +43,8 @@ pub async fn main(doors: &dyn Doors) -> ExitCode {
         Ok(skep) => skep,
         Err(error) => return misused(&error, json).into(),
     };
-    let screen = Screen::of_process(skep.global.json, skep.global.no_color);
+    let place = hinted_place(&skep.global);
+    let screen = Screen::of_process(skep.global.json, skep.global.no_color).with_place(place);
     run_on(doors, &screen, skep).await.into()
 }
 
@@ -56,6 +58,21 @@ pub async fn run_on(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Exit {
             trouble.exit
         }
     }
+}
+
+/// The options that a command Skep tells to type needs to mean the same place. What comes from the environment stays there.
+fn hinted_place(global: &args::Global) -> String {
+    let mut place = String::new();
+    for (flag, path, name) in
+        [("--data-dir", &global.data_dir, "SKEP_DATA_DIR"), ("--config", &global.config, "SKEP_CONFIG")]
+    {
+        if let Some(path) = path
+            && std::env::var_os(name).is_none_or(|set| set != *path.as_os_str())
+        {
+            place.push_str(&format!(" {flag} {}", summary::quoted(&path.display().to_string())));
+        }
+    }
+    place
 }
 
 fn misused(error: &clap::Error, json: bool) -> Exit {

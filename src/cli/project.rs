@@ -8,12 +8,7 @@ use super::render::table;
 use super::screen::{Screen, Style};
 use crate::domain::Project;
 use crate::http::view::NewProject;
-use serde::{Deserialize, Serialize};
-
-#[derive(Deserialize, Serialize)]
-struct Projects {
-    projects: Vec<Project>,
-}
+use serde_json::json;
 
 /// `skep project …`.
 pub async fn project(client: &Client, screen: &Screen, command: ProjectCommand) -> Result<Exit, Stop> {
@@ -32,18 +27,18 @@ pub async fn project(client: &Client, screen: &Screen, command: ProjectCommand) 
             screen.object(&project)?;
             let name = &project.name;
             screen.line(Style::Green, &format!("project {name} is there: {}", project.repo))?;
-            screen.say(&format!("  skep run --project {name} --goal \"…\"   starts a run on it"))?;
+            screen.advise(&format!("  skep run --project {name} --goal \"…\"   starts a run on it"))?;
         }
         ProjectCommand::List => {
-            let found: Projects = client.get("/projects").await?;
-            screen.object(&found)?;
-            if found.projects.is_empty() {
-                screen.say(
+            let found: Vec<Project> = client.get("/projects").await?;
+            screen.object(&json!({ "projects": found }))?;
+            if found.is_empty() {
+                screen.advise(
                     "There are no projects yet. `skep project add PATH|URL` makes one, and so does `skep run --repo`.",
                 )?;
                 return Ok(Exit::Done);
             }
-            let rows = found.projects.into_iter().map(|p| {
+            let rows = found.into_iter().map(|p| {
                 let checks: Vec<String> = p.checks.into_iter().map(|c| c.name).collect();
                 let checks = if checks.is_empty() { "(found in it)".to_owned() } else { checks.join(", ") };
                 vec![p.name.to_string(), p.base.unwrap_or_else(|| "(default)".to_owned()), checks, p.repo]
@@ -66,8 +61,8 @@ pub fn only_reads(command: &ProjectCommand) -> bool {
 
 /// The names of all projects.
 pub async fn names(client: &Client) -> Result<Vec<String>, Trouble> {
-    let found: Projects = client.get("/projects").await?;
-    Ok(found.projects.into_iter().map(|p| p.name.to_string()).collect())
+    let found: Vec<Project> = client.get("/projects").await?;
+    Ok(found.into_iter().map(|p| p.name.to_string()).collect())
 }
 
 fn show(screen: &Screen, project: &Project) -> Result<(), Stop> {

@@ -63,10 +63,9 @@ async fn open(
     screen.line(Style::Bold, &format!("run {} {word}: {}", view.short, view.goal.title()))?;
     if detach {
         match reached.client.is_remote() {
-            true => {
-                screen.say(&format!("The service carries it on. `skep events {} --follow` watches it.", view.short))?
-            }
-            false => screen.say(&format!(
+            true => screen
+                .advise(&format!("The service carries it on. `skep events {} --follow` watches it.", view.short))?,
+            false => screen.advise(&format!(
                 "No service runs on this data directory: `skep resume {}` or `skep serve` carries it on.",
                 view.short
             ))?,

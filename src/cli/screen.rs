@@ -27,6 +27,7 @@ pub struct Screen {
     /// Columns, when it is known.
     pub width: Option<u16>,
     asker: Asker,
+    place: String,
     out: Mutex<Box<dyn Write + Send>>,
     err: Mutex<Box<dyn Write + Send>>,
 }
@@ -78,6 +79,7 @@ impl Screen {
             terminal,
             width,
             asker: if person { Asker::Terminal } else { Asker::Nobody },
+            place: String::new(),
             out: Mutex::new(Box::new(std::io::stdout())),
             err: Mutex::new(Box::new(std::io::stderr())),
         }
@@ -85,7 +87,40 @@ impl Screen {
 
     /// One that writes elsewhere (tests).
     pub fn to(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>, asker: Asker, json: bool) -> Screen {
-        Screen { json, colour: false, terminal: false, width: None, asker, out: Mutex::new(out), err: Mutex::new(err) }
+        Screen {
+            json,
+            colour: false,
+            terminal: false,
+            width: None,
+            asker,
+            place: String::new(),
+            out: Mutex::new(out),
+            err: Mutex::new(err),
+        }
+    }
+
+    /// With the options (` --data-dir DIR`) that a command told to people needs to mean the same place.
+    pub fn with_place(mut self, place: String) -> Screen {
+        self.place = place;
+        self
+    }
+
+    /// Skep's own words with the commands in them made whole, so that they can be typed as they stand.
+    pub fn whole(&self, text: &str) -> String {
+        if self.place.is_empty() {
+            return text.to_owned();
+        }
+        let whole = format!("skep{} ", self.place);
+        let text = text.replace("`skep ", &format!("`{whole}")).replace("  skep ", &format!("  {whole}"));
+        match text.strip_prefix("skep ") {
+            Some(rest) => format!("{whole}{rest}"),
+            None => text,
+        }
+    }
+
+    /// A line that tells which command comes next; nothing under `--json`.
+    pub fn advise(&self, text: &str) -> Result<(), Stop> {
+        self.say(&self.whole(text))
     }
 
     /// Whether somebody can be asked.
@@ -155,7 +190,11 @@ impl Screen {
                 let what = super::render::escape(&problem.detail);
                 match problem.fix.is_empty() {
                     true => writeln!(err, "{red}error:{off} {what}"),
-                    false => writeln!(err, "{red}error:{off} {what}\nfix: {}", super::render::escape(&problem.fix)),
+                    false => writeln!(
+                        err,
+                        "{red}error:{off} {what}\nfix: {}",
+                        super::render::escape(&self.whole(&problem.fix))
+                    ),
                 }
             };
         }

@@ -10,13 +10,7 @@ use crate::config::units::money_text;
 use crate::domain::gate::Gate;
 use crate::domain::{ArtifactRef, CheckResult};
 use crate::http::view::{BudgetView, RunView};
-use serde::Deserialize;
 use serde_json::json;
-
-#[derive(Deserialize)]
-struct Artifacts {
-    artifacts: Vec<ArtifactRef>,
-}
 
 /// `skep show`.
 pub async fn show(client: &Client, screen: &Screen, run: &str, patch: Option<String>) -> Result<Exit, Stop> {
@@ -26,10 +20,10 @@ pub async fn show(client: &Client, screen: &Screen, run: &str, patch: Option<Str
         return self::patch(client, screen, run, task).await;
     }
     let view: RunView = client.get(&path).await?;
-    let kept: Artifacts = client.get(&format!("{path}/artifacts")).await?;
+    let kept: Vec<ArtifactRef> = client.get(&format!("{path}/artifacts")).await?;
     if screen.json {
         let mut whole = serde_json::to_value(&view).unwrap_or_default();
-        whole["artifacts"] = json!(kept.artifacts);
+        whole["artifacts"] = json!(kept);
         screen.object(&whole)?;
         return Ok(Exit::Done);
     }
@@ -38,7 +32,7 @@ pub async fn show(client: &Client, screen: &Screen, run: &str, patch: Option<Str
     attempts(screen, &view)?;
     gates(screen, &view)?;
     budget(screen, &view.budget, view.rounds, view.attempts.len())?;
-    artifacts(screen, &kept.artifacts)?;
+    artifacts(screen, &kept)?;
     for escalation in &view.escalations {
         summary::escalation(screen, escalation)?;
     }
@@ -75,7 +69,7 @@ fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     line("project", &format!("{} ({})", view.project, view.repo))?;
     line("branch", &format!("{} onto {} at {}", view.branch, view.base_branch, short(&view.base)))?;
     if !view.diff.is_empty() {
-        line("diff", &format!("{}; `skep show {} --patch` prints it", view.diff.summary(), view.short))?;
+        line("diff", &screen.whole(&format!("{}; `skep show {} --patch` prints it", view.diff.summary(), view.short)))?;
     }
     if let Some(number) = view.change {
         let url = view.change_url.as_deref().unwrap_or_default();

@@ -28,22 +28,25 @@ pub fn ended(screen: &Screen, view: &RunView, last: At) -> Result<(), Stop> {
     line("rounds", &format!("{}; attempts {}", view.rounds, view.attempts.len()))?;
     screen.say("Look at it:")?;
     let id = &view.short;
-    screen.say(&format!("  skep show {id} --patch     the diff"))?;
-    screen.say(&format!("  skep show {id}             plan, attempts, gates, what it cost"))?;
-    screen.say(&format!("  skep events {id}           the whole story"))?;
+    screen.advise(&format!("  skep show {id} --patch     the diff"))?;
+    screen.advise(&format!("  skep show {id}             plan, attempts, gates, what it cost"))?;
+    screen.advise(&format!("  skep events {id}           the whole story"))?;
     match outcome {
         Outcome::Delivered { sha } if view.repo.starts_with('/') => {
             screen.say(&format!("  git -C {} show {}", quoted(&view.repo), sha.short()))
         }
         Outcome::Delivered { .. } => Ok(()),
-        _ => screen.say(&format!("  skep retry {id}            the same goal once more, as a new run")),
+        _ => screen.advise(&format!("  skep retry {id}            the same goal once more, as a new run")),
     }
 }
 
 /// A question in full.
 pub fn escalation(screen: &Screen, escalation: &Escalation) -> Result<(), Stop> {
     screen.say("")?;
-    let plain = escalation.plain();
+    let mut whole = escalation.clone();
+    whole.answers.iter_mut().for_each(|answer| *answer = screen.whole(answer));
+    whole.needs.iter_mut().for_each(|need| need.how = screen.whole(&need.how));
+    let plain = whole.plain();
     let (first, rest) = plain.split_once('\n').unwrap_or((&plain, ""));
     screen.styled(Style::Yellow, first)?;
     screen.say(rest.trim_end_matches('\n'))

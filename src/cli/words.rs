@@ -1,4 +1,4 @@
-//! A run's story in plain words: what a journal row says, and what is new between two looks at a run.
+//! A run's story in plain words: what a journal row says, what a run waits for, how it ended.
 //!
 //! Invariant: pure. Text from outside passes through as it is; the screen escapes it.
 
@@ -8,7 +8,7 @@ use crate::http::view::RunView;
 use crate::ports::store::JournalRow;
 
 /// The most characters of a quoted text in one line.
-const QUOTE: usize = 160;
+pub const QUOTE: usize = 160;
 
 /// What a row says to a person; `None` for steps of the machine that nobody has to know.
 pub fn words(row: &JournalRow) -> Option<String> {
@@ -103,7 +103,7 @@ fn done(done: &Done) -> Option<String> {
         Done::Checked { results, .. } => Some(checks(results)),
         Done::Moved { head, diff } => Some(format!("the run's branch is at {} ({})", head.short(), diff.summary())),
         Done::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
-        Done::Ensured { change } => Some(format!("change #{} is up to date: {}", change.number, change.url)),
+        Done::Ensured { change } => Some(format!("change #{} shows it: `{}`", change.number, change.url)),
         Done::Observed { .. } | Done::Ok => None,
         Done::Landed { sha } => Some(format!("landed as {}", sha.short())),
         Done::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
@@ -135,57 +135,12 @@ fn quote(text: &str) -> String {
     brief(text, QUOTE)
 }
 
-/// What began between two looks: phases, attempts, tasks added for rework, acts that take long.
-pub fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
-    let mut lines = Vec::new();
-    if before.is_none_or(|b| b.phase != now.phase)
-        && let Some(line) = phase(now)
-    {
-        lines.push(line);
-    }
-    let known = |id: &str| before.is_some_and(|b| b.tasks.iter().any(|t| t.id == id));
-    for task in now.tasks.iter().filter(|t| t.origin != "plan" && !known(&t.id)) {
-        lines.push(format!("{} added after {}: {}", task.id, task.origin, brief(&task.title, QUOTE)));
-    }
-    for attempt in now.attempts.iter().filter(|a| a.live()) {
-        if before.is_some_and(|b| b.attempts.iter().any(|a| a.id == attempt.id)) {
-            continue;
-        }
-        let role = attempt.step.role().name();
-        let task = attempt.task.and_then(|id| now.tasks.iter().find(|t| t.id == id.to_string()));
-        let on = task.map_or(String::new(), |t| {
-            format!(" on {}: {} (try {} of {})", t.id, brief(&t.title, 72), t.tries.max(1), t.tries_allowed)
-        });
-        lines.push(format!("{} begins: {role} ({}){on}", attempt.id, attempt.engine));
-    }
-    let began =
-        |act: &str| now.doing.iter().any(|d| d == act) && !before.is_some_and(|b| b.doing.iter().any(|d| d == act));
-    if began("check") {
-        let names: Vec<&str> = now.checks.iter().map(|c| c.name.as_str()).collect();
-        lines.push(format!("checks run: {}", names.join(", ")));
-    }
-    lines
-}
-
-fn phase(now: &RunView) -> Option<String> {
-    Some(match now.phase.as_str() {
-        "queued" => "queued: waits for a free slot".to_owned(),
-        "planning" => "planning".to_owned(),
-        "working" => {
-            let open = now.tasks.iter().filter(|t| !matches!(t.stage.as_str(), "integrated" | "dropped")).count();
-            format!("working on {}", count(open as u64, "task"))
-        }
-        "reviewing" => "reviewing: the whole branch is pushed, checked and reviewed".to_owned(),
-        "gating" => "gating: everything that must be true before landing".to_owned(),
-        "landing" => format!("landing on {}", now.base_branch),
-        "reporting" => "reporting: the result is told, the workspace given back".to_owned(),
-        _ => return None,
-    })
-}
-
 /// What a run waits for that no person was asked about: the forge, a slot.
 pub fn waits(now: &RunView) -> Option<String> {
     use crate::domain::gate::Gate;
+    if now.phase == "queued" {
+        return Some("queued: waits for a free slot".to_owned());
+    }
     let waiting = now.gates.iter().find_map(|g| match &g.gate {
         Gate::Wait(why) => Some(why),
         _ => None,

@@ -10,29 +10,33 @@ use std::path::Path;
 /// The largest configuration file read, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Variables that begin with `SKEP_` and are no configuration keys: read elsewhere, or told to engines and checks.
-const OTHER_VARIABLES: [&str; 17] = [
+/// Variables that begin with `SKEP_` and are no configuration keys: read elsewhere, or told to the commands of engines and checks,
+/// within which another Skep may be started (its own tests, for one).
+const OTHER_VARIABLES: [&str; 20] = [
     "SKEP_CONFIG",
-    "SKEP_FAULT",
     "SKEP_DATA_DIR",
     "SKEP_PROFILE",
-    "SKEP_TOKEN",
-    "SKEP_TOKEN_FILE",
-    "SKEP_URL",
-    "SKEP_RUN",
-    "SKEP_TASK",
-    "SKEP_ATTEMPT",
+    "SKEP_FAULT",
+    "SKEP_JOB",
     "SKEP_STEP",
-    "SKEP_ROLE",
+    "SKEP_RUN",
+    "SKEP_ATTEMPT",
+    "SKEP_TRY",
+    "SKEP_ROUND",
+    "SKEP_HEAD",
+    "SKEP_BASE",
     "SKEP_GOAL",
-    "SKEP_ORDER",
-    "SKEP_REPORT",
-    "SKEP_NOTES",
-    "SKEP_WORKSPACE",
+    "SKEP_TASK",
+    "SKEP_TASK_TEXT",
+    "SKEP_SCRATCH",
+    "SKEP_ORDER_FILE",
+    "SKEP_NOTES_FILE",
+    "SKEP_PATCH_FILE",
+    "SKEP_REPORT_FILE",
 ];
 
-/// `SKEP_TEST_…` belongs to the tests; Kubernetes sets the other two for every pod beside a service named `skep`.
-const OTHER_PREFIXES: [&str; 3] = ["SKEP_TEST_", "SKEP_SERVICE_", "SKEP_PORT"];
+/// `SKEP_TEST_…` and `SKEP_SIM_…` belong to the tests; Kubernetes sets the other two for every pod beside a service named `skep`.
+const OTHER_PREFIXES: [&str; 4] = ["SKEP_TEST_", "SKEP_SIM_", "SKEP_SERVICE_", "SKEP_PORT"];
 
 /// One layer: values from one source.
 pub(super) struct Layer {

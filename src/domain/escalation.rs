@@ -31,6 +31,8 @@ pub struct Escalation {
     pub needs: Vec<Need>,
     /// The answers that lift it, as commands.
     pub answers: Vec<String>,
+    /// How the run goes on without a command: by itself, and by which comment.
+    pub resumes: String,
     /// What stays reserved meanwhile.
     pub reserved: String,
 }
@@ -42,7 +44,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
     let unblock = |rest: &str| format!("skep unblock {id} --block {b}{rest}");
     let approve = format!("skep approve {id} --block {b}");
     let decline = format!("skep approve {id} --block {b} --no \"what should be different\"");
-    let give_up = unblock(" --no \"why\"  (ends the run undelivered)");
+    let give_up = unblock(" --no \"why\"  # ends the run undelivered");
     let (reason, needs, answers) = match &block.kind {
         BlockKind::Approval(Subject::Plan { revision }) => (
             "the plan waits for approval".to_owned(),
@@ -55,7 +57,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
                 "Approval (yes or no) of what the task changed",
                 &format!("task {task}, commit {head}; `skep show {id} --patch {task}` prints the diff"),
             )],
-            vec![approve, decline, unblock(" --skip  (goes on without this task)")],
+            vec![approve, decline, unblock(" --skip  # goes on without this task")],
         ),
         BlockKind::Approval(Subject::Merge { head, base }) => (
             "the merge waits for approval".to_owned(),
@@ -81,9 +83,9 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             )],
             {
                 let mut answers =
-                    vec![unblock("  (as many tries again)"), unblock(" --answer \"a hint for the next try\"")];
+                    vec![unblock("  # as many tries again"), unblock(" --answer \"a hint for the next try\"")];
                 if task.is_some() {
-                    answers.push(unblock(" --skip  (goes on without this task)"));
+                    answers.push(unblock(" --skip  # goes on without this task"));
                 }
                 answers.push(give_up);
                 answers
@@ -92,7 +94,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
         BlockKind::Rounds => (
             "the rounds of rework are used up".to_owned(),
             vec![need("A decision whether to go on", "what still fails is below")],
-            vec![unblock("  (as many rounds again)"), unblock(" --answer \"a hint\""), give_up],
+            vec![unblock("  # as many rounds again"), unblock(" --answer \"a hint\""), give_up],
         ),
         BlockKind::Budget { what } => {
             let flag = match what.as_str() {
@@ -105,7 +107,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
                 format!("the budget is used up: {what}"),
                 vec![need(
                     &format!("More {what}, or the end of the run"),
-                    &format!("give it with {flag}; for new runs change [policy.limits] in the configuration"),
+                    &format!("give it with {flag}; for new runs change [limits] in the configuration"),
                 )],
                 vec![unblock(&format!(" {flag}")), give_up],
             )
@@ -121,23 +123,38 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
                 "A hint what should change, or the end of the run",
                 "the goal may be met already, or too vague for the engine",
             )],
-            vec![unblock(" --answer \"a hint\""), unblock("  (tries the goal once more)"), give_up],
+            vec![unblock(" --answer \"a hint\""), unblock("  # tries the goal once more"), give_up],
         ),
         BlockKind::Act { act } => (
-            format!("the act {act} does not succeed"),
-            vec![need("What keeps it from working, mended", "what happened and what to do is below")],
-            vec![unblock("  (tries it again)"), give_up],
+            format!("{} does not succeed", act_in_words(act)),
+            vec![need("What keeps it from working, mended", "what happened, and what to do, is below")],
+            vec![unblock("  # tries it again"), give_up],
         ),
         BlockKind::ChangeClosed => (
             "the change was closed".to_owned(),
             vec![need("A decision", "whether a new change is opened for the same branch, or the run ends")],
-            vec![unblock("  (opens a new change)"), give_up],
+            vec![unblock("  # opens a new change"), give_up],
         ),
         BlockKind::ForeignPush { head } => (
             "somebody else pushed to the run's branch".to_owned(),
             vec![need("A decision", &format!("whether {head} on {} may be overwritten", run.settings.branch))],
-            vec![unblock("  (puts the run's own head back)"), give_up],
+            vec![unblock("  # puts the run's own head back"), give_up],
         ),
+    };
+    let change = run.change.as_ref().map(|c| format!("{}#{}", run.project, c.number));
+    let resumes = match (&block.kind, change) {
+        (BlockKind::Approval(Subject::Merge { .. }), Some(change)) => {
+            format!("The run goes on by itself after one of these, or after `skep change approve {change}`.")
+        }
+        (BlockKind::Approval(_), _) | (_, None) => "The run goes on by itself after one of these.".to_owned(),
+        (BlockKind::Question { .. }, Some(change)) => {
+            format!(
+                "The run goes on by itself after that, or after the comment `UNBLOCK #{b}` with the answer on {change}."
+            )
+        }
+        (_, Some(change)) => {
+            format!("The run goes on by itself after one of these, or after the comment `UNBLOCK #{b}` on {change}.")
+        }
     };
     Escalation {
         block: b,
@@ -147,10 +164,30 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
         why: block.why.clone(),
         needs,
         answers,
+        resumes,
         reserved: format!(
             "The run's workspace, branch {}, sessions and slot stay reserved until then.",
             run.settings.branch
         ),
+    }
+}
+
+/// An act on the world, as a person calls it.
+fn act_in_words(act: &str) -> &str {
+    match act {
+        "start" => "starting an attempt",
+        "check" => "running the checks",
+        "integrate" => "bringing a task's work onto the run's branch",
+        "rebase" => "bringing the run's branch onto the moved base",
+        "push" => "pushing the run's branch",
+        "ensure_change" => "opening the change",
+        "comment" => "commenting on the change",
+        "set_status" => "setting a status on the change",
+        "observe" => "looking at the change",
+        "land" => "landing",
+        "close" => "closing the change",
+        "release" => "giving the workspace back",
+        other => other,
     }
 }
 
@@ -163,7 +200,7 @@ impl Escalation {
     pub fn markdown(&self) -> String {
         let mut text =
             format!("**Escalation: {}**\n\n**Run:** {}\n\n", self.reason, super::describe::inline(&self.run));
-        text.push_str("**What is needed from you:**\n");
+        text.push_str("**What I need from you:**\n");
         for (i, need) in self.needs.iter().enumerate() {
             text.push_str(&format!("{}. {} — {}\n", i + 1, need.what, need.how));
         }
@@ -173,17 +210,13 @@ impl Escalation {
         for answer in &self.answers {
             text.push_str(&format!("- `{answer}`\n"));
         }
-        text.push_str(&format!(
-            "\nThe run goes on by itself after that, or after a comment `UNBLOCK #{}` here (approvals are given by \
-             approving the change itself). {}\n",
-            self.block, self.reserved
-        ));
+        text.push_str(&format!("\n{} {}\n", self.resumes, self.reserved));
         text
     }
 
     /// As plain text, for a terminal. Control characters in quoted text are the printer's to escape.
     pub fn plain(&self) -> String {
-        let mut text = format!("Escalation: {}\nRun: {}\nWhat is needed from you:\n", self.reason, self.run);
+        let mut text = format!("Escalation: {}\nRun: {}\nWhat I need from you:\n", self.reason, self.run);
         for (i, need) in self.needs.iter().enumerate() {
             text.push_str(&format!("  {}) {} -> {}\n", i + 1, need.what, need.how));
         }
@@ -195,8 +228,7 @@ impl Escalation {
         for answer in &self.answers {
             text.push_str(&format!("  {answer}\n"));
         }
-        text.push_str(&self.reserved);
-        text.push('\n');
+        text.push_str(&format!("{}\n{}\n", self.resumes, self.reserved));
         text
     }
 }

@@ -67,7 +67,7 @@ pub struct Policy {
     pub explore: bool,
     /// Whether a person approves the plan.
     pub approve_plan: bool,
-    /// Whether a person approves the merge. Off only together with `auto_merge_low_risk`'s guards.
+    /// Whether a person approves the merge. When off, a diff that raises a concern still asks.
     pub approve_merge: bool,
     /// Whether the person who asked for the run may approve it.
     pub self_approval: bool,
@@ -112,7 +112,7 @@ impl Default for Policy {
                 "**/AGENTS.md",
                 "**/CLAUDE.md",
             ]),
-            // A nested repository or an attribute file can make git run or hide things.
+            // A nested repository or a submodule can make git run or hide things.
             forbidden: list(&["**/.git", "**/.git/**", ".gitmodules"]),
             allowed: Vec::new(),
             required_statuses: Vec::new(),

@@ -32,7 +32,7 @@ pub async fn guard_token(Shared(state): Shared<State>, request: Request, next: N
         StatusCode::UNAUTHORIZED,
         "no_token",
         "a valid bearer token is needed",
-        "Send `Authorization: Bearer <token>`; `skep doctor` says where the token of this data directory is",
+        "Send `Authorization: Bearer <token>`; the token is in the file `token` of the data directory, or where server.token_file says",
     )
     .into_response()
 }

@@ -129,7 +129,7 @@ impl From<Rejected> for Failed {
             ),
             Rejected::Invalid { what, fix } => Failed::invalid(what, fix),
             Rejected::Away(what) => {
-                Failed::new(StatusCode::SERVICE_UNAVAILABLE, "away", what, "Look whether it happened, then try again")
+                Failed::new(StatusCode::SERVICE_UNAVAILABLE, "away", what, "Try again when what is away is there again")
             }
             Rejected::Elsewhere(_) => {
                 Failed::conflict("elsewhere", words, "Talk to the process that carries the run, or wait")

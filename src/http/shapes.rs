@@ -114,6 +114,8 @@ pub struct Escalation {
     needs: Vec<Need>,
     /// The answers that lift it, as commands.
     answers: Vec<String>,
+    /// How the run goes on without a command.
+    resumes: String,
     /// What stays reserved meanwhile.
     reserved: String,
 }

@@ -13,18 +13,32 @@ pub(super) fn start(doing: &str, error: &std::io::Error) -> PortError {
     PortError::transient(format!("cannot {doing}: {error}"))
 }
 
+/// Lines git adds whatever the cause was.
+const APPENDED: &[&str] = &[
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
 /// The end of what a program said, on one line, for people.
 pub fn tail_text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let useful = |l: &&str| !l.is_empty() && !l.starts_with("hint:") && !l.starts_with("warning: Skipping unknown msg");
     let mut lines: Vec<&str> = text.lines().map(str::trim).filter(useful).collect();
+    // What git appends to every failure of a remote says nothing where the cause is told before it.
+    if lines.iter().any(|l| !APPENDED.contains(l)) {
+        lines.retain(|l| !APPENDED.contains(l));
+    }
     lines.drain(..lines.len().saturating_sub(4));
     lines.join("; ").chars().filter(|c| !c.is_control()).take(500).collect()
 }
 
 /// What a person can do, by what git said. The first match counts.
 const PERMANENT: &[(&str, &str)] = &[
-    ("does not appear to be a git repository", "check the repository's path or address"),
+    (
+        "does not appear to be a git repository",
+        "check the path or address; `git init` and a first commit make a folder one",
+    ),
     ("not a git repository", "check the repository's path or address"),
     ("Repository not found", "check the address, and that Skep's credential may read it"),
     ("returned error: 404", "check the address, and that Skep's credential may read it"),

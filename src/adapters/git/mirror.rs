@@ -233,13 +233,13 @@ fn choose_base(seen: &Heads, base: Option<&str>, origin: &Origin) -> PortResult<
         (None, None) if seen.has_head => {
             return Err(PortError::permanent(
                 format!("{at} has no default branch: its HEAD is detached"),
-                format!("name the base branch; there are: {some}"),
+                format!("name the base branch with --base; there are: {some}"),
             ));
         }
         (None, None) => {
             return Err(PortError::permanent(
                 format!("{at} has no default branch: its HEAD names a branch without commits"),
-                format!("name the base branch; there are: {some}"),
+                format!("name the base branch with --base; there are: {some}"),
             ));
         }
     };
@@ -248,7 +248,7 @@ fn choose_base(seen: &Heads, base: Option<&str>, origin: &Origin) -> PortResult<
     } else {
         Err(PortError::permanent(
             format!("{at} has no branch {wanted:?}"),
-            format!("name one that exists; there are: {some}"),
+            format!("name one that exists with --base; there are: {some}"),
         ))
     }
 }

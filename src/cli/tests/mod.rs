@@ -113,7 +113,7 @@ fn every_command_an_escalation_prints_can_be_typed() {
         // A flag's amount may hold a blank between quotes; the answers have it whole.
         assert!(flags.into_iter().all(|f| f.contains('=')));
         for line in question.answers.iter().map(String::as_str).chain(hints) {
-            let typed = line.split("  (").next().unwrap();
+            let typed = line.split("  #").next().unwrap();
             let skep = Skep::try_parse_from(shell(typed)).unwrap_or_else(|e| panic!("{typed}: {e}"));
             seen += 1;
             match skep.command {

@@ -1,0 +1,137 @@
+//! What a follower says of a run, in the order it happened: each thing once, though the looks at the run come late.
+//!
+//! Invariant: pure. A look at the run may be ahead of the events told so far; what it shows waits until they have caught up.
+
+use super::render::{brief, count};
+use super::words::QUOTE;
+
+use crate::domain::{Attempt, Done, Ended, Ending, Event, Report, Step};
+use crate::http::view::RunView;
+use crate::ports::store::JournalRow;
+use std::collections::BTreeSet;
+
+/// What was said already.
+#[derive(Debug, Default)]
+pub struct Teller {
+    phase: String,
+    begun: BTreeSet<String>,
+    tasks: BTreeSet<String>,
+    checking: bool,
+    change: String,
+}
+
+impl Teller {
+    /// A teller who takes a run up where it stands.
+    pub fn of(view: &RunView) -> Teller {
+        let ended = view.attempts.iter().filter(|a| !a.live()).map(|a| a.id.to_string());
+        Teller { begun: ended.collect(), tasks: view.tasks.iter().map(|t| t.id.clone()).collect(), ..Teller::default() }
+    }
+
+    /// Whether nothing is known yet of what began this attempt.
+    pub fn lacks(&self, attempt: &str) -> bool {
+        !self.begun.contains(attempt)
+    }
+
+    /// The attempt a row ends, if it ends one.
+    pub fn ends(row: &JournalRow) -> Option<String> {
+        match event_of(row)? {
+            Event::Reported(reported) if !matches!(reported.report, Report::Stopped) => {
+                Some(reported.attempt.to_string())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a row only says again what was said: a change that was brought up to date once more.
+    pub fn repeats(&mut self, row: &JournalRow) -> bool {
+        match event_of(row) {
+            Some(Event::Done { done: Done::Ensured { change }, .. }) => {
+                std::mem::replace(&mut self.change, change.url.clone()) == change.url
+            }
+            _ => false,
+        }
+    }
+
+    /// What began, in a look that is not ahead of the events: phases, tasks added for rework, attempts, checks.
+    pub fn news(&mut self, now: &RunView) -> Vec<String> {
+        let mut lines = Vec::new();
+        // A run that waits for a slot is told after a while, see the follower: most have one at once.
+        if now.phase != "queued" {
+            lines.extend(self.phase(now, &now.phase));
+        }
+        lines.extend(self.added(now));
+        let live: Vec<String> = now.attempts.iter().filter(|a| a.live()).map(|a| a.id.to_string()).collect();
+        lines.extend(live.iter().flat_map(|id| self.begins(now, id)));
+        let checking = now.doing.iter().any(|d| d == "check");
+        if checking && !self.checking {
+            let names: Vec<&str> = now.checks.iter().map(|c| c.name.as_str()).collect();
+            lines.push(format!("checks run: {}", names.join(", ")));
+        }
+        self.checking = checking;
+        lines
+    }
+
+    /// The beginning of one attempt, with the phase it belongs to.
+    pub fn begins(&mut self, now: &RunView, id: &str) -> Vec<String> {
+        let Some(attempt) = now.attempts.iter().find(|a| a.id.to_string() == id) else { return Vec::new() };
+        if !self.begun.insert(id.to_owned()) {
+            return Vec::new();
+        }
+        let phase = match attempt.step {
+            Step::Explore | Step::Plan => "planning",
+            Step::Develop => "working",
+            Step::Review => "reviewing",
+        };
+        let mut lines: Vec<String> = self.phase(now, phase).into_iter().collect();
+        lines.extend(self.added(now));
+        let role = attempt.step.role().name();
+        let task = attempt.task.and_then(|id| now.tasks.iter().find(|t| t.id == id.to_string()));
+        let on = task.map_or(String::new(), |t| {
+            // The task's own counter may be ahead; only what failed before has used up a try.
+            let failed = |a: &&Attempt| {
+                let used_up = |e: &Ended| matches!(e.ending, Ending::Succeeded | Ending::Failed);
+                a.task == attempt.task && a.id < attempt.id && a.ended.as_ref().is_some_and(used_up)
+            };
+            let nth = u32::try_from(now.attempts.iter().filter(failed).count()).unwrap_or(u32::MAX).saturating_add(1);
+            format!(" on {}: {} (try {nth} of {})", t.id, brief(&t.title, 72), t.tries_allowed.max(nth))
+        });
+        lines.push(format!("{id} begins: {role} ({}){on}", attempt.engine));
+        lines
+    }
+
+    fn phase(&mut self, now: &RunView, phase: &str) -> Option<String> {
+        if std::mem::replace(&mut self.phase, phase.to_owned()) == phase {
+            return None;
+        }
+        Some(match phase {
+            "queued" => "queued: waits for a free slot".to_owned(),
+            "planning" => "planning".to_owned(),
+            "working" => {
+                let open = now.tasks.iter().filter(|t| !matches!(t.stage.as_str(), "integrated" | "dropped")).count();
+                match open {
+                    0 => "working".to_owned(),
+                    open => format!("working on {}", count(open as u64, "task")),
+                }
+            }
+            "reviewing" => "reviewing: the whole branch is pushed, checked and reviewed".to_owned(),
+            "gating" => "gating: everything that must be true before landing".to_owned(),
+            "landing" => format!("landing on {}", now.base_branch),
+            "reporting" => "reporting: the result is told, the workspace given back".to_owned(),
+            _ => return None,
+        })
+    }
+
+    fn added(&mut self, now: &RunView) -> Vec<String> {
+        let mut lines = Vec::new();
+        for task in &now.tasks {
+            if self.tasks.insert(task.id.clone()) && task.origin != "plan" {
+                lines.push(format!("{} added after {}: {}", task.id, task.origin, brief(&task.title, QUOTE)));
+            }
+        }
+        lines
+    }
+}
+
+fn event_of(row: &JournalRow) -> Option<Event> {
+    serde_json::from_value(row.event.clone()?).ok()
+}
