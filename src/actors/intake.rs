@@ -3,7 +3,8 @@
 use super::deps::Deps;
 use super::factory::Rejected;
 use crate::domain::{
-    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Policy, Project, ProjectName, Role, Run, Settings, open,
+    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Outcome, Policy, Project, ProjectName, Role, Run, Settings,
+    open,
 };
 use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
@@ -89,6 +90,9 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
         keep(deps, &as_kept).await?;
     }
     let id = deps.clock.new_run_id();
+    // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
+    let span = tracing::info_span!("run", run = %id, project = %project.name, base = %base);
+    let span = TraceContext::under(ask.traceparent.as_deref(), span);
     Ok(Ok(Opened {
         id,
         project: project.name,
@@ -102,7 +106,7 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             branch: format!("{}/{}", project.branch_prefix, id.short()),
         },
         base,
-        traceparent: ask.traceparent.or_else(|| Some(TraceContext::new_root().to_string())),
+        traceparent: Some(TraceContext::of(&span).to_string()),
     }))
 }
 
@@ -165,13 +169,19 @@ async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
 }
 
 async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, Rejected> {
-    let filter = RunFilter { project: Some(project.clone()), open_only: true, limit: 100, ..RunFilter::default() };
+    let filter = RunFilter {
+        project: Some(project.clone()),
+        open_only: true,
+        own_only: true,
+        limit: 100,
+        ..RunFilter::default()
+    };
     for row in deps.store.list(&filter).await.map_err(rejected)? {
         // A run that cannot be read is not the one looked for; the list shows it quarantined.
         if let Ok(Some(run)) = deps.store.load(row.run).await
             && run.goal.text == goal
-            // One that is winding down cannot deliver any more.
-            && run.outcome.is_none()
+            // One that is winding down cannot deliver any more; one that has delivered may still have its end to tell.
+            && matches!(run.outcome, None | Some(Outcome::Delivered { .. }))
             && run.stopping.is_none()
         {
             return Ok(Some(run));

@@ -30,7 +30,6 @@ pub struct Place {
     pub repo: Repo,
     pub branch: String,
     pub base_branch: String,
-    pub base: Sha,
     /// How long an act may be tried again before a person is asked.
     pub patience: Duration,
     pub traceparent: Option<String>,
@@ -43,7 +42,6 @@ impl Place {
             repo: Repo { project: run.project.clone(), origin: run.settings.origin.clone() },
             branch: run.settings.branch.clone(),
             base_branch: run.settings.base_branch.clone(),
-            base: run.base.clone(),
             patience: Duration::from_secs(run.settings.policy.steps.ops.wall_secs),
             traceparent: run.traceparent.clone(),
         }
@@ -121,16 +119,27 @@ async fn act(
     let tag = effect.tag();
     let span = TraceContext::under(
         place.traceparent.as_deref(),
-        tracing::info_span!("act", run = %place.run, act = tag.name(), %key),
+        tracing::info_span!(
+            "act",
+            otel.name = tag.name(),
+            otel.status_code = tracing::field::Empty,
+            run = %place.run,
+            project = %place.repo.project,
+            act = tag.name(),
+            %key
+        ),
     );
     let carried = AssertUnwindSafe(carry_out(&deps, &lease, &place, &key, &effect, again));
-    let outcome = match carried.catch_unwind().instrument(span).await {
+    let outcome = match carried.catch_unwind().instrument(span.clone()).await {
         Ok(outcome) => outcome,
         Err(panic) => Err(PortError::permanent(
             format!("the act {} panicked: {}", tag.name(), panic_text(panic.as_ref())),
             "report this as a defect; unblock to try again",
         )),
     };
+    if outcome.is_err() {
+        span.record("otel.status_code", "ERROR");
+    }
     let message = match outcome {
         Ok(done) => OpsMsg::Ended { key, done: Box::new(done) },
         Err(PortError::Fenced { .. }) => OpsMsg::Fenced,
@@ -154,7 +163,9 @@ async fn carry_out(
 ) -> PortResult<Done> {
     if again || matches!(effect, Effect::Land { .. }) {
         // Counted before it is carried out; fenced, so a process that lost the run does not act for it.
+        crate::fault!("before-begin");
         let begun = patiently(place.patience, || deps.store.begin(lease, key)).await?;
+        crate::fault!("after-begin");
         if begun > BEGUN_MOST {
             return Err(PortError::permanent(
                 format!("the act was begun {begun} times and never ended"),
@@ -174,7 +185,7 @@ async fn once(deps: &Deps, place: &Place, key: &EffectKey, effect: &Effect) -> P
     let ws = &deps.workspaces;
     match effect {
         Effect::Check { scope, sha, checks } => check(deps, place, *scope, sha, checks).await,
-        Effect::Integrate { from, head, onto, .. } => moved(deps, place, &place.base, from, head, onto).await,
+        Effect::Integrate { from, head, onto, base, .. } => moved(deps, place, base, from, head, onto).await,
         Effect::Rebase { from, head, onto } => {
             ws.fetch(repo, Some(base_branch)).await?;
             moved(deps, place, onto, from, head, onto).await
@@ -236,6 +247,7 @@ async fn check(deps: &Deps, place: &Place, scope: Scope, sha: &Sha, specs: &[Che
     let dir = deps.workspaces.check_dir(&place.repo, place.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.side_dirs(place.run, &name);
     let checked = deps.checks.run(&dir, &cache, specs).await?;
+    crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for one in checked {
         let mut result = one.result;

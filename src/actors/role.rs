@@ -94,11 +94,14 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
         tracing::info_span!(
             "attempt",
             run = %order.run,
+            project = %place.repo.project,
             %attempt,
             role = order.step.role().name(),
             step = order.step.name(),
             engine = %order.engine.kind,
             task = order.task.as_ref().map(|t| t.id.to_string()),
+            outcome = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
         ),
     );
     let session = Session { deps, place, order };
@@ -112,6 +115,12 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
                 session: None,
                 artifacts: Vec::new(),
             });
+            let failed = matches!(reported.report, Report::Failed { .. } | Report::Lost { .. });
+            let here = tracing::Span::current();
+            here.record("outcome", reported.report.name());
+            if failed {
+                here.record("otel.status_code", "ERROR");
+            }
             // An actor that was stopped meanwhile has been reported as stopped.
             let _stopped = me.cast(RoleMsg::Ended { reported: Box::new(reported) });
         }

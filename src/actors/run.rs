@@ -70,6 +70,7 @@ impl Actor for RunSupervisor {
     }
 
     async fn post_stop(&self, _me: ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
+        crate::fault!("before-give-back");
         if let Some(held) = &s.held
             && let Err(error) = s.args.deps.store.give_back(&held.lease).await
         {
@@ -139,6 +140,7 @@ async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessin
             return Ok(());
         }
     };
+    crate::fault!("after-take");
     s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
     let hands = ops::Args { deps: deps.clone(), lease: lease.clone(), place: ops::Place::of(&run), run: me.clone() };
     let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
@@ -158,7 +160,8 @@ async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessin
         Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
     if !orphans.is_empty() {
         let event = Event::Orphaned { attempts: orphans };
-        apply(me, s, event).await?.ok();
+        note_refusal(apply(me, s, event).await?);
+        crate::fault!("after-orphan");
     }
     carry_out(me, s).await
 }
@@ -170,7 +173,7 @@ async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(
         RunMsg::Admit => {
             s.args.go = true;
             // Admitted already (a second look of the queue): nothing to do.
-            apply(me, s, Event::Admitted).await?.ok();
+            note_refusal(apply(me, s, Event::Admitted).await?);
         }
         RunMsg::Tell { event, if_seq, reply } => tell(me, s, *event, if_seq, reply).await?,
         RunMsg::Done { key, done } => {
@@ -226,11 +229,13 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     let span = TraceContext::under(
         held.run.traceparent.as_deref(),
         tracing::info_span!(
-            "transition",
+            "commit",
             run = %held.run.id,
             event = event.name(),
             seq = held.run.seq + 1,
-            phase = tracing::field::Empty
+            project = %held.run.project,
+            phase = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
         ),
     );
     let decision = match decide(&held.run, &event, at) {
@@ -247,8 +252,11 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         finished: decision.finished,
     };
     crate::fault!("before-commit");
-    let written = write(&s.args.commits, transition).instrument(span).await;
+    let written = write(&s.args.commits, transition).instrument(span.clone()).await;
     crate::fault!("after-commit");
+    if written.is_err() {
+        span.record("otel.status_code", "ERROR");
+    }
     match written {
         Ok(()) => {}
         Err(PortError::Fenced { .. }) => {
@@ -294,6 +302,7 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
                 let attempt = args.order.attempt;
                 let (actor, id) = role::start(args, me.get_cell()).await?;
                 held.roles.insert(id, (attempt, actor));
+                crate::fault!("after-start");
             }
             Effect::Stop => stop_work(me, held, key)?,
             effect => {

@@ -39,6 +39,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Whether no single attempt can have used this much (ten billion tokens, ten thousand dollars): a lie or a defect, which is
+    /// worth as much as no word at all.
+    pub fn is_absurd(&self) -> bool {
+        self.tokens > 10_000_000_000 || self.cost_micros > 10_000_000_000
+    }
+
     /// The sum, saturating: a lying engine must not wrap the ledger round.
     pub fn plus(self, o: Usage) -> Usage {
         Usage {

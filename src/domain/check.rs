@@ -82,9 +82,10 @@ pub struct TestCounts {
     pub skipped: u64,
 }
 
-/// Whether the results let the commit through: at least one check ran, and all are green.
-pub fn all_green(results: &[CheckResult]) -> bool {
-    !results.is_empty() && results.iter().all(|r| r.green)
+/// Whether the results let the commit through: every check that was ordered ran, at least one of them, and all are green.
+pub fn proves(ordered: &[CheckSpec], results: &[CheckResult]) -> bool {
+    let ran = |spec: &CheckSpec| results.iter().any(|r| r.name == spec.name);
+    !results.is_empty() && results.iter().all(|r| r.green) && ordered.iter().all(ran)
 }
 
 /// The failures as a text for the next attempt or a person: name, why, end of output.
@@ -93,6 +94,9 @@ pub fn failures(results: &[CheckResult]) -> String {
         return "no check ran, so nothing is proven".to_owned();
     }
     let mut text = String::new();
+    if results.iter().all(|r| r.green) {
+        text.push_str("a check that was ordered did not run\n");
+    }
     for r in results.iter().filter(|r| !r.green) {
         text.push_str(&format!("check {} is red: {}\n{}\n", r.name, r.why, r.tail.trim_end()));
     }

@@ -35,6 +35,8 @@ pub enum Effect {
         head: Sha,
         /// The run's head it goes on.
         onto: Sha,
+        /// The run's base, which the new head's diff is told against.
+        base: Sha,
     },
     /// Move the run's own commits (after `from`) onto a base that moved.
     Rebase {

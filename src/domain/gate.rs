@@ -53,7 +53,7 @@ pub fn diff(run: &Run) -> Gate {
 pub fn checks(run: &Run) -> Gate {
     match &run.facts.results {
         None => Gate::Wait("checks have not run at this head".to_owned()),
-        Some(results) => Gate::open_if(check::all_green(results), || check::failures(results)),
+        Some(results) => Gate::open_if(check::proves(&run.settings.checks, results), || check::failures(results)),
     }
 }
 

@@ -78,6 +78,22 @@ pub enum Report {
     Stopped,
 }
 
+impl Report {
+    /// Its name, for spans.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Report::Explored { .. } => "explored",
+            Report::Planned { .. } => "planned",
+            Report::Developed { .. } => "developed",
+            Report::Reviewed { .. } => "reviewed",
+            Report::Asked { .. } => "asked",
+            Report::Failed { .. } => "failed",
+            Report::Lost { .. } => "lost",
+            Report::Stopped => "stopped",
+        }
+    }
+}
+
 /// A reviewer's verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -116,6 +116,25 @@ impl Task {
     /// The most notes kept for the next attempt; older ones go first.
     pub const NOTES_MAX: usize = 6;
 
+    /// A task nothing has happened to yet.
+    pub fn new(id: TaskId, spec: TaskSpec, origin: Origin, stage: Stage, tries_allowed: u32) -> Task {
+        Task {
+            id,
+            spec,
+            origin,
+            stage,
+            tries: 0,
+            tries_allowed,
+            losses: 0,
+            base: None,
+            head: None,
+            diff: DiffStat::default(),
+            accepted: Vec::new(),
+            notes: Vec::new(),
+            results: Vec::new(),
+        }
+    }
+
     /// Whether nothing more happens to it.
     pub fn over(&self) -> bool {
         matches!(self.stage, Stage::Integrated | Stage::Dropped)

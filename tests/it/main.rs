@@ -1,8 +1,5 @@
 //! The one integration-test binary.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
-#![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
-
 mod checks_contract;
 mod config;
 mod demo;
@@ -17,6 +14,7 @@ mod git_world;
 mod hostile_bytes;
 mod hostile_git;
 mod house;
+mod kill;
 mod matrix;
 mod otel;
 mod pieces;
@@ -29,4 +27,5 @@ mod simulate;
 mod store_contract;
 mod support;
 mod telemetry;
+mod trace_restart;
 mod workspace_contract;

@@ -244,6 +244,17 @@ fn a_lost_attempt_is_charged_in_full() {
 }
 
 #[test]
+fn an_absurd_usage_is_charged_as_none_at_all() {
+    let story = Story::new(bare_policy()).tell(Event::Admitted);
+    let report = Report::Failed { why: "no".to_owned() };
+    let usage = Some(Usage { tokens: u64::MAX, cost_micros: u64::MAX, wall_ms: 1 });
+    let reported = Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new() };
+    let story = story.tell(Event::Reported(Box::new(reported)));
+    let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
+    assert_eq!((spent.tokens, spent.cost_micros), (reserved.tokens, reserved.cost_micros));
+}
+
+#[test]
 fn what_was_ordered_for_an_older_head_says_nothing_about_this_one() {
     let story = planned(bare_policy(), vec![spec("a", &[])]).work().all_well(&["check", "integrate"]);
     let shown = story.clone().all_well(&["push", "check"]);
@@ -316,4 +327,13 @@ fn a_comment_from_before_the_question_does_not_answer_it() {
         o.head = sha(&["foreign"]);
     });
     assert_eq!(asks(&story), ["foreign_push"], "read once, before there was such a question");
+}
+
+#[test]
+fn a_change_closed_and_reopened_during_the_review_still_lands() {
+    let story = planned(free(), vec![spec("a", &[])]);
+    let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]);
+    let story = see(story, |o| o.state = ChangeState::Closed { by: other() });
+    let story = see(story, |_| ()).review(Verdict::Approve).all_well(&["ensure_change", "observe"]);
+    assert_eq!(pending(&story, "land"), 1);
 }

@@ -124,12 +124,13 @@ fn checked(d: &mut Draft, scope: Scope, sha: &crate::domain::Sha, results: &[che
             }
         }
         Scope::Task(id) => {
+            let green = check::proves(&d.run.settings.checks, results);
             let Some(task) = d.run.task_mut(id) else { return };
             if task.stage != Stage::Checking || task.head.as_ref() != Some(sha) {
                 return;
             }
             task.results = results.to_vec();
-            if check::all_green(results) {
+            if green {
                 task.stage = Stage::Integrating;
             } else {
                 task.again("checks", &check::failures(results));
@@ -169,7 +170,8 @@ pub(super) fn observed(d: &mut Draft, seen: &Observation) {
         }
         // While landing, the end of the landing tells; then the gates look again. Whoever closed it: a closed change cannot land.
         ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Landing => {
-            d.run.facts.observed = Some(seen.clone());
+            // Not kept: when it is open again, or another one is, the gates look for themselves.
+            d.run.facts.observed = None;
             let why = format!("{by} closed the change");
             d.block(BlockKind::ChangeClosed, &why);
             return take_comments(d, seen);

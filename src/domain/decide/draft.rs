@@ -265,21 +265,8 @@ impl Draft {
             paths: Vec::new(),
         };
         spec.text = cap(&spec.text, crate::domain::goal::GOAL_BYTES_MAX);
-        let mut task = Task {
-            id,
-            spec,
-            origin,
-            stage: Stage::Ready,
-            tries: 0,
-            tries_allowed: self.limits_of(Step::Develop).tries,
-            losses: 0,
-            base: None,
-            head: None,
-            diff: DiffStat::default(),
-            accepted: Vec::new(),
-            notes: Vec::new(),
-            results: Vec::new(),
-        };
+        let tries = self.limits_of(Step::Develop).tries;
+        let mut task = Task::new(id, spec, origin, Stage::Ready, tries);
         task.note(origin.name(), text);
         self.run.tasks.push(task);
         self.run.plan.revision += 1;

@@ -4,7 +4,6 @@ use super::draft::Draft;
 use super::out_of_place;
 use crate::domain::attempt::Ending;
 use crate::domain::block::{BlockKind, Subject};
-use crate::domain::change::DiffStat;
 use crate::domain::id::TaskId;
 use crate::domain::order::Step;
 use crate::domain::plan::TaskSpec;
@@ -56,21 +55,7 @@ pub(super) fn take(d: &mut Draft, specs: &[TaskSpec]) {
     d.run.tasks = in_order(specs)
         .into_iter()
         .zip(1..)
-        .map(|(spec, n)| Task {
-            id: TaskId(n),
-            spec,
-            origin: Origin::Plan,
-            stage: Stage::Waiting,
-            tries: 0,
-            tries_allowed,
-            losses: 0,
-            base: None,
-            head: None,
-            diff: DiffStat::default(),
-            accepted: Vec::new(),
-            notes: Vec::new(),
-            results: Vec::new(),
-        })
+        .map(|(spec, n)| Task::new(TaskId(n), spec, Origin::Plan, Stage::Waiting, tries_allowed))
         .collect();
 }
 

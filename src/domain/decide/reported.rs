@@ -30,7 +30,8 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
         take(d, &attempt, reported)
     };
     // What a dead attempt says of its cost is not worth more than what was set aside.
-    let usage = reported.usage.filter(|_| !matches!(reported.report, Report::Lost { .. }));
+    let lost = matches!(reported.report, Report::Lost { .. });
+    let usage = reported.usage.filter(|u| !lost && !u.is_absurd());
     let charged = d.run.ledger.settle(id, Some(usage.unwrap_or_else(|| worst(d, &attempt))));
     let (ending, why) = match taken {
         Ok(said) => (ending_of(&reported.report), said),

@@ -29,7 +29,7 @@ pub(super) fn advance(d: &mut Draft) {
     let Some(results) = d.run.facts.results.clone() else {
         return work::check(d, Scope::Head, head);
     };
-    let green = check::all_green(&results);
+    let green = check::proves(&d.run.settings.checks, &results);
     let line = if green { "all checks are green" } else { "a check is red" };
     status(d, "skep/checks", green, line);
     if !green {
@@ -57,6 +57,8 @@ pub(super) fn advance(d: &mut Draft) {
     let good = approved(d);
     status(d, "skep/review", good, &review.summary);
     if good {
+        // A look taken before is about how things were then.
+        d.run.facts.observed = None;
         d.run.phase = Phase::Gating;
         return;
     }

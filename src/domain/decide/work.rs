@@ -34,7 +34,13 @@ fn make_ready(d: &mut Draft) {
 fn integrate_next(d: &mut Draft) {
     let Some(task) = d.run.tasks.iter().find(|t| !t.over()) else { return };
     let (Stage::Integrating, Some(from), Some(head)) = (task.stage, &task.base, &task.head) else { return };
-    let effect = Effect::Integrate { task: task.id, from: from.clone(), head: head.clone(), onto: d.run.head.clone() };
+    let effect = Effect::Integrate {
+        task: task.id,
+        from: from.clone(),
+        head: head.clone(),
+        onto: d.run.head.clone(),
+        base: d.run.base.clone(),
+    };
     if !d.run.pending.values().any(|t| matches!(t, Tag::Integrate(..))) {
         d.order(effect);
     }

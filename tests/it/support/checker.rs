@@ -243,7 +243,7 @@ impl Checker {
         let most = run.settings.policy.max_tasks as usize + run.rounds as usize + self.person_tasks;
         must!(run.tasks.len() <= most, "{} tasks", run.tasks.len());
         must!(run.rounds <= run.limits.rounds, "{} rounds of {}", run.rounds, run.limits.rounds);
-        if run.seq % 64 == 0 {
+        if run.seq.is_multiple_of(64) {
             let size = serde_json::to_vec(run).map_err(|e| e.to_string())?.len();
             must!(size <= SNAPSHOT_BYTES_MAX, "the snapshot has {size} bytes");
         }

@@ -205,7 +205,10 @@ impl Process {
             }
             _ => {
                 let odd = self.manner.wild && self.world.lies && !self.calm();
-                let done = if odd && matches!(effect, Effect::Land { .. }) && self.rng.chance(10) {
+                // Looking first is the port's promise: what landed already is never stale.
+                let unlanded =
+                    |w: &World| matches!(&effect, Effect::Land { head, .. } if !w.base_history.contains(head));
+                let done = if odd && unlanded(&self.world) && self.rng.chance(10) {
                     Done::Stale { why: "asked too early".to_owned() }
                 } else {
                     self.world.act(&key, &effect)

@@ -195,7 +195,7 @@ impl World {
         match effect {
             Effect::Start { .. } => unreachable!("a start is not an act that ends"),
             Effect::Check { scope, sha, .. } => self.check(*scope, sha, key),
-            Effect::Integrate { task, from, head, onto } => {
+            Effect::Integrate { task, from, head, onto, .. } => {
                 let files = self.diff(from, head);
                 let texts: Vec<String> = files.paths().map(|p| self.trees[head][p].clone()).collect();
                 let words = ["conflict", &task.to_string(), &texts.join(",")];

@@ -1,0 +1,207 @@
+//! Ports that touch nothing: every act succeeds at once, every step answers about a kilobyte.
+
+use async_trait::async_trait;
+use skep::actors::{Defaults, Deps, Feed, Scope, Tuning};
+use skep::adapters::clock::SystemClock;
+use skep::domain::{
+    ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
+    FileChange, FileKind, Observation, Order, Policy, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage, Verdict,
+};
+use skep::ports::checks::{Checked, RepoRules};
+use skep::ports::engine::{Bench, Sink, Work, Worked};
+use skep::ports::forge::{ChangeText, Landing};
+use skep::ports::store::Owner;
+use skep::ports::workspace::{Commit, Moved};
+use skep::ports::{Checks, Engine, Engines, Forge, PortResult, Repo, Store, Workspaces};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The world; with `hold`, engines never end.
+#[derive(Clone, Copy)]
+pub struct IdleWorld {
+    pub hold: bool,
+}
+
+/// The actors' ports over an idle world and a real store.
+pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
+    let direct = || EngineSpec { kind: "idle".to_owned(), arg: String::new() };
+    Deps {
+        store,
+        workspaces: Arc::new(world),
+        checks: Arc::new(world),
+        engines: Arc::new(world),
+        forge: Arc::new(IdleForge::default()),
+        clock: Arc::new(SystemClock),
+        feed: Feed::default(),
+        owner: Owner(uuid::Uuid::now_v7().to_string()),
+        defaults: Arc::new(Defaults {
+            policy: Policy::default(),
+            engines: [Role::Manager, Role::Dev, Role::Reviewer].into_iter().map(|r| (r, direct())).collect(),
+            branch_prefix: "skep".to_owned(),
+        }),
+        tuning: Tuning {
+            max_live_runs: 1_000,
+            max_reserved_slots: 900,
+            lease: Duration::from_secs(30),
+            sweep: Duration::from_secs(60),
+            max_open_runs: 10_000,
+        },
+        scope: Scope::All,
+    }
+}
+
+fn sha(n: u8) -> Sha {
+    Sha(format!("{n:02x}").repeat(20))
+}
+
+fn diff() -> DiffStat {
+    let file =
+        FileChange { path: "src/lib.rs".to_owned(), kind: FileKind::Modified, added: 3, removed: 1, binary: false };
+    DiffStat { files: vec![file], files_total: 1, added: 3, removed: 1 }
+}
+
+#[async_trait]
+impl Workspaces for IdleWorld {
+    async fn fetch(&self, _: &Repo, _: Option<&str>) -> PortResult<(String, Sha)> {
+        Ok(("main".to_owned(), sha(1)))
+    }
+    async fn read_at(&self, _: &Repo, _: &Sha, _: &str) -> PortResult<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    async fn root_names(&self, _: &Repo, _: &Sha) -> PortResult<Vec<String>> {
+        Ok(Vec::new())
+    }
+    async fn task_dir(&self, _: &Repo, _: RunId, _: TaskId, _: &Sha) -> PortResult<PathBuf> {
+        Ok(std::env::temp_dir())
+    }
+    async fn read_dir(&self, _: &Repo, _: RunId, _: &str, _: &Sha) -> PortResult<PathBuf> {
+        Ok(std::env::temp_dir())
+    }
+    async fn check_dir(&self, _: &Repo, _: RunId, _: &str, _: &Sha) -> PortResult<PathBuf> {
+        Ok(std::env::temp_dir())
+    }
+    async fn drop_dir(&self, _: &Repo, _: RunId, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+    fn side_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {
+        let dir = std::env::temp_dir().join("skep-bench");
+        (dir.join("cache"), dir.join(format!("{run}-{name}")))
+    }
+    async fn commit(&self, _: &Repo, _: RunId, _: TaskId, _: &str, _: &Sha, _: &str) -> PortResult<Commit> {
+        Ok(Commit { head: sha(2), diff: diff(), patch: Vec::new() })
+    }
+    async fn transplant(&self, _: &Repo, _: &Sha, head: &Sha, _: &Sha, _: &str) -> PortResult<Moved> {
+        Ok(Moved::Clean(head.clone()))
+    }
+    async fn diff(&self, _: &Repo, _: &Sha, _: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {
+        Ok((diff(), Vec::new()))
+    }
+    async fn push(&self, _: &Repo, _: &Sha, _: &str, _: Option<&Sha>) -> PortResult<()> {
+        Ok(())
+    }
+    async fn release(&self, _: &Repo, _: RunId, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Checks for IdleWorld {
+    fn wanted(&self) -> &'static [&'static str] {
+        &[]
+    }
+    fn rules(&self, _: &[String], _: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
+        Ok(RepoRules::default())
+    }
+    async fn run(&self, _: &Path, _: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
+        let result = |spec: &CheckSpec| CheckResult {
+            name: spec.name.clone(),
+            kind: CheckKind::Test,
+            green: true,
+            exit: Some(0),
+            duration_ms: 1,
+            why: String::new(),
+            tail: "ok\n".repeat(300),
+            tests: None,
+            artifacts: Vec::new(),
+        };
+        Ok(specs
+            .iter()
+            .map(|s| Checked { result: result(s), files: Vec::<(ArtifactKind, String, Vec<u8>)>::new() })
+            .collect())
+    }
+}
+
+#[async_trait]
+impl Engine for IdleWorld {
+    async fn work(&self, order: &Order, _: &Bench, _: Sink) -> PortResult<Worked> {
+        if self.hold {
+            std::future::pending::<()>().await;
+        }
+        let text = "What was done, in some words. ".repeat(30);
+        let result = match order.step {
+            Step::Plan => Work::Tasks(vec![TaskSpec {
+                name: "goal".to_owned(),
+                title: "The goal".to_owned(),
+                text,
+                needs: Vec::new(),
+                paths: Vec::new(),
+            }]),
+            Step::Develop => Work::Edited { summary: text },
+            Step::Review => Work::Judged { verdict: Verdict::Approve, findings: Vec::new(), summary: text },
+            Step::Explore => Work::Notes(text),
+        };
+        Ok(Worked { result, usage: Some(Usage::default()), session: None, files: Vec::new() })
+    }
+}
+
+impl Engines for IdleWorld {
+    fn get(&self, _: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
+        Ok(Arc::new(*self))
+    }
+}
+
+/// A forge of numbers: a change for each branch, and what its head is.
+#[derive(Default)]
+struct IdleForge(Mutex<BTreeMap<String, u64>>);
+
+#[async_trait]
+impl Forge for IdleForge {
+    async fn ensure_change(&self, _: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef> {
+        let mut changes = self.0.lock().expect("changes");
+        let next = changes.len() as u64 + 1;
+        let number = *changes.entry(text.branch.to_owned()).or_insert(next);
+        Ok(ChangeRef { number: ChangeNumber(number), url: String::new() })
+    }
+    async fn ensure_comment(&self, _: &Repo, _: ChangeNumber, _: &str, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+    async fn set_status(
+        &self,
+        _: &Repo,
+        _: ChangeNumber,
+        _: &Sha,
+        _: &str,
+        _: skep::domain::StatusState,
+        _: &str,
+    ) -> PortResult<()> {
+        Ok(())
+    }
+    async fn observe(&self, _: &Repo, _: ChangeNumber) -> PortResult<Observation> {
+        Ok(Observation {
+            state: ChangeState::Open,
+            head: sha(2),
+            base: sha(1),
+            statuses: BTreeMap::new(),
+            approved_by: Vec::new(),
+            unblocks: Vec::new(),
+        })
+    }
+    async fn land(&self, _: &Repo, _: ChangeNumber, head: &Sha, _: &Sha) -> PortResult<Landing> {
+        Ok(Landing::Landed(head.clone()))
+    }
+    async fn close(&self, _: &Repo, _: ChangeNumber) -> PortResult<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! What a whole run costs when its steps cost nothing: runs per second, time of one run, memory per live and per parked run.
+//!
+//! The ports that touch the world (git, checks, engines, forge) are replaced by ones that do nothing and return about what a small
+//! run returns; the store, the actors and the domain are the real ones. `commits/s` of the same database, measured in the same
+//! run, is what the figures are to be read against.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run has nobody to tell
+
+#[allow(dead_code)]
+#[path = "../tests/it/support/postgres.rs"]
+mod postgres;
+
+mod idle_world;
+
+use idle_world::{IdleWorld, deps};
+use skep::actors::{Ask, Factory, News};
+use skep::adapters::store;
+use skep::domain::{CheckKind, CheckSpec, Goal, GoalSource, Policy, Principal, Project, ProjectName, Run};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+const AT_ONCE: [(usize, usize); 3] = [(1, 100), (16, 320), (256, 512)];
+const MEMORY_RUNS: usize = 500;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        measure("sqlite", &format!("sqlite://{}/skep.db", folder.path().display())).await;
+        let url = postgres::database().await;
+        measure("postgres", &url).await;
+        postgres::drop_database(&url).await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        memory(&format!("sqlite://{}/skep.db", folder.path().display())).await;
+    });
+}
+
+async fn factory(url: &str, approve: bool, hold: bool) -> (Factory, skep::actors::Deps) {
+    store::migrate(url).await.expect("the schema");
+    let store = Arc::new(store::connect(url).await.expect("the store"));
+    let deps = deps(store, IdleWorld { hold });
+    let policy = Policy { approve_merge: approve, ..Policy::default() };
+    let project = Project {
+        name: ProjectName::new("idle").expect("a name"),
+        repo: "/srv/idle.git".to_owned(),
+        base: None,
+        branch_prefix: "skep".to_owned(),
+        checks: Vec::new(),
+        engines: BTreeMap::new(),
+        policy,
+    };
+    deps.store.put_project(&project, true).await.expect("a project");
+    let (factory, _) = Factory::start(deps.clone()).await.expect("the actors");
+    (factory, deps)
+}
+
+fn ask(n: usize) -> Ask {
+    Ask {
+        project: Some(ProjectName::new("idle").expect("a name")),
+        repo: None,
+        goal: Goal {
+            text: format!("goal {n}\n\n{}", "What should be different. ".repeat(40)),
+            source: GoalSource::Manual,
+            asked_by: Principal::from("local:bench"),
+        },
+        base: None,
+        engines: BTreeMap::new(),
+        checks: vec![CheckSpec {
+            name: "test".to_owned(),
+            kind: CheckKind::Test,
+            command: "true".to_owned(),
+            limit_secs: 60,
+            junit: None,
+        }],
+        carry_on: false,
+        traceparent: None,
+    }
+}
+
+/// Asks for a run and waits until it rests.
+async fn one(factory: &Factory, deps: &skep::actors::Deps, n: usize) -> Duration {
+    let mut news = deps.feed.listen();
+    let began = Instant::now();
+    let run = factory.ask(ask(n)).await.expect("a run");
+    loop {
+        match news.recv().await {
+            Ok(News::Moved { run: moved, .. }) if moved != run.id => continue,
+            _ => {}
+        }
+        let now: Run = deps.store.load(run.id).await.expect("a look").expect("a run");
+        if now.ended() || (now.parked() && !now.blocks.is_empty()) {
+            assert!(now.ended(), "it asks: {:?}", now.blocks);
+            return began.elapsed();
+        }
+    }
+}
+
+async fn measure(name: &str, url: &str) {
+    let (factory, deps) = factory(url, false, false).await;
+    let events = {
+        one(&factory, &deps, 0).await;
+        let rows =
+            deps.store.list(&skep::ports::store::RunFilter { limit: 1, ..Default::default() }).await.expect("list");
+        rows[0].seq
+    };
+    println!("\n{name}: {events} durable transitions a run");
+    println!(
+        "{:>8} {:>10} {:>14} {:>10} {:>10} {:>14}",
+        "at once", "runs/s", "transitions/s", "p50 ms", "p99 ms", "CPU s/1,000"
+    );
+    for (at_once, total) in AT_ONCE {
+        let cpu = cpu_secs();
+        let began = Instant::now();
+        let mut times = Vec::new();
+        let mut set = JoinSet::new();
+        let mut next = 0;
+        while next < total || !set.is_empty() {
+            while next < total && set.len() < at_once {
+                let (factory, deps) = (factory.clone(), deps.clone());
+                set.spawn(async move { one(&factory, &deps, next).await });
+                next += 1;
+            }
+            times.push(set.join_next().await.expect("one").expect("a run ends"));
+        }
+        let took = began.elapsed().as_secs_f64();
+        times.sort();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+        let rate = total as f64 / took;
+        println!(
+            "{at_once:>8} {rate:>10.1} {:>14.0} {:>10.1} {:>10.1} {:>14.2}",
+            rate * events as f64,
+            at(0.5),
+            at(0.99),
+            (cpu_secs() - cpu) / total as f64 * 1000.0
+        );
+    }
+    factory.stop().await;
+}
+
+/// Memory of runs whose engines work without end, and of runs that wait for a person.
+async fn memory(url: &str) {
+    for (what, approve, hold) in [("live", false, true), ("parked", true, false)] {
+        let (factory, deps) = factory(url, approve, hold).await;
+        let before = rss_kib();
+        let mut runs = Vec::new();
+        for n in 0..MEMORY_RUNS {
+            runs.push(factory.ask(ask(n)).await.expect("a run").id);
+        }
+        for run in &runs {
+            loop {
+                let now = deps.store.load(*run).await.expect("a look").expect("a run");
+                let rests = now.parked() && !now.blocks.is_empty();
+                if rests || (hold && now.live_attempts().next().is_some()) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let live = factory.live().await.len();
+        let grown = rss_kib().saturating_sub(before);
+        println!(
+            "\n{MEMORY_RUNS} {what} runs ({live} with an actor): {grown} KiB more, {:.1} KiB a run",
+            grown as f64 / MEMORY_RUNS as f64
+        );
+        factory.stop().await;
+    }
+}
+
+fn cpu_secs() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("stat");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    let ticks: f64 = fields[11].parse::<f64>().expect("user") + fields[12].parse::<f64>().expect("system");
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+fn rss_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("status");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+}
