@@ -183,7 +183,8 @@ fn arrows(page: &Page) -> Vec<String> {
         let top_is_layer = MAY.iter().any(|(l, _)| is_beneath(to, l));
         let allowed = is_beneath(to, layer) || may.iter().any(|m| is_beneath(to, m));
         // Names of an adapter folder's own root (`adapters::Kind`) are arrows, too; anything else is no module of ours.
-        top_is_layer && !allowed && !(is_fault_point(to) && !matches!(*layer, "domain" | "ports"))
+        let only_marks = is_fault_point(to) && !matches!(*layer, "domain" | "ports");
+        top_is_layer && !allowed && !only_marks
     };
     let line = |(line, to): (usize, String)| format!("{}:{line}: {layer} may not use {to}", page.path);
     let own_adapter = |to: &String| {
