@@ -10,6 +10,7 @@
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
 
+#[path = "support/idle_world.rs"]
 mod idle_world;
 
 use idle_world::{IdleWorld, deps};

@@ -21,6 +21,7 @@ use std::time::Duration;
 /// The world; with `hold`, engines never end.
 #[derive(Clone, Copy)]
 pub struct IdleWorld {
+    /// Whether engines never end.
     pub hold: bool,
 }
 
