@@ -1,5 +1,8 @@
 //! The one integration-test binary.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
+#![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
+
 mod checks_contract;
 mod config;
 mod demo;
