@@ -107,7 +107,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
                 format!("the budget is used up: {what}"),
                 vec![need(
                     &format!("More {what}, or the end of the run"),
-                    &format!("give it with {flag}; for new runs change [policy.limits] in the configuration"),
+                    &format!("give it with {flag}; for new runs change [limits] in the configuration"),
                 )],
                 vec![unblock(&format!(" {flag}")), give_up],
             )
