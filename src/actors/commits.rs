@@ -50,7 +50,9 @@ impl Actor for Commits {
             let _flushed = Flushed(me);
             let (transitions, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let moved: Vec<_> = transitions.iter().map(|t| (t.run.id, t.run.seq)).collect();
+            crate::fault!("before-flush");
             let outcomes = deps.store.commit(transitions).await;
+            crate::fault!("after-flush");
             for ((outcome, reply), (run, seq)) in outcomes.into_iter().zip(replies).zip(moved) {
                 if outcome.is_ok() {
                     deps.feed.tell(News::Moved { run, seq });

@@ -3,7 +3,8 @@
 use super::deps::Deps;
 use super::factory::Rejected;
 use crate::domain::{
-    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Policy, Project, ProjectName, Role, Run, Settings, open,
+    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Outcome, Policy, Project, ProjectName, Role, Run, Settings,
+    open,
 };
 use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
@@ -165,13 +166,19 @@ async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
 }
 
 async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, Rejected> {
-    let filter = RunFilter { project: Some(project.clone()), open_only: true, limit: 100, ..RunFilter::default() };
+    let filter = RunFilter {
+        project: Some(project.clone()),
+        open_only: true,
+        own_only: true,
+        limit: 100,
+        ..RunFilter::default()
+    };
     for row in deps.store.list(&filter).await.map_err(rejected)? {
         // A run that cannot be read is not the one looked for; the list shows it quarantined.
         if let Ok(Some(run)) = deps.store.load(row.run).await
             && run.goal.text == goal
-            // One that is winding down cannot deliver any more.
-            && run.outcome.is_none()
+            // One that is winding down cannot deliver any more; one that has delivered may still have its end to tell.
+            && matches!(run.outcome, None | Some(Outcome::Delivered { .. }))
             && run.stopping.is_none()
         {
             return Ok(Some(run));

@@ -154,7 +154,9 @@ async fn carry_out(
 ) -> PortResult<Done> {
     if again || matches!(effect, Effect::Land { .. }) {
         // Counted before it is carried out; fenced, so a process that lost the run does not act for it.
+        crate::fault!("before-begin");
         let begun = patiently(place.patience, || deps.store.begin(lease, key)).await?;
+        crate::fault!("after-begin");
         if begun > BEGUN_MOST {
             return Err(PortError::permanent(
                 format!("the act was begun {begun} times and never ended"),
@@ -236,6 +238,7 @@ async fn check(deps: &Deps, place: &Place, scope: Scope, sha: &Sha, specs: &[Che
     let dir = deps.workspaces.check_dir(&place.repo, place.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.side_dirs(place.run, &name);
     let checked = deps.checks.run(&dir, &cache, specs).await?;
+    crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for one in checked {
         let mut result = one.result;

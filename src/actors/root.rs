@@ -200,11 +200,13 @@ async fn open(
     let transition = intake::opening(deps, opened)?;
     let run = transition.run.clone();
     let write = |reply| CommitsMsg::Commit { transition: Box::new(transition.clone()), reply };
+    crate::fault!("before-open");
     match commits.call(write, None).await {
         Ok(ractor::rpc::CallResult::Success(Ok(()))) => {}
         Ok(ractor::rpc::CallResult::Success(Err(error))) => return Err(intake::rejected(error)),
         _ => return Err(Rejected::Away("the runtime is stopping".to_owned())),
     }
+    crate::fault!("after-open");
     // A run that was written is carried on by whoever sees it; this process should see it at once.
     let _stopping = me.cast(RootMsg::Asked { run: run.id });
     Ok(*run)

@@ -70,6 +70,7 @@ impl Actor for RunSupervisor {
     }
 
     async fn post_stop(&self, _me: ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
+        crate::fault!("before-give-back");
         if let Some(held) = &s.held
             && let Err(error) = s.args.deps.store.give_back(&held.lease).await
         {
@@ -136,6 +137,7 @@ async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessin
             return Ok(());
         }
     };
+    crate::fault!("after-take");
     s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
     let hands = ops::Args { deps: deps.clone(), lease: lease.clone(), place: ops::Place::of(&run), run: me.clone() };
     let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
@@ -156,6 +158,7 @@ async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessin
     if !orphans.is_empty() {
         let event = Event::Orphaned { attempts: orphans };
         apply(me, s, event).await?.ok();
+        crate::fault!("after-orphan");
     }
     carry_out(me, s).await
 }
@@ -291,6 +294,7 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
                 let attempt = args.order.attempt;
                 let (actor, id) = role::start(args, me.get_cell()).await?;
                 held.roles.insert(id, (attempt, actor));
+                crate::fault!("after-start");
             }
             Effect::Stop => stop_work(me, held, key)?,
             effect => {

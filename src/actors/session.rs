@@ -63,6 +63,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
     crate::fault!("after-engine");
     let Worked { result, usage, session, files } = worked?;
     let mut artifacts = Vec::new();
+    crate::fault!("before-keep");
     for (kind, name, bytes) in &files {
         artifacts.push(keep(s, *kind, name, bytes).await?);
     }
@@ -75,6 +76,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
             };
             let branch = crate::domain::run::task_branch(&place.branch, task.id);
             let message = message(s, &summary);
+            crate::fault!("before-task-commit");
             let commit = patiently(PATIENCE, || {
                 deps.workspaces.commit(&place.repo, order.run, task.id, &branch, &order.head, &message)
             })
@@ -93,6 +95,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
         Work::Failed(why) => Report::Failed { why },
     };
     clear(s, &bench).await;
+    crate::fault!("before-report");
     Ok((report, Some((usage, session)), artifacts))
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 mod strays;
 
-pub use strays::sweep;
+pub use strays::{NAME as MARK, mark_git, sweep};
 
 /// The isolation commands get.
 pub fn level() -> &'static str {

@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 
 /// How often a command that lingers for others' runs looks whether they rest.
 const LINGER_LOOK: Duration = Duration::from_millis(300);
+/// How long git calls that a killed process left behind may take to finish.
+const GIT_PATIENCE: Duration = Duration::from_secs(30);
 /// The most demo projects in one data directory.
 const DEMOS: u32 = 1_000;
 
@@ -86,12 +88,17 @@ impl Program {
                 "try again: the command will then talk to that process",
             ));
         };
-        let left = sandbox::sweep();
+        let left = sandbox::sweep(GIT_PATIENCE).await;
         if left > 0 {
             tracing::warn!(left, "ended commands that an earlier process had left running");
         }
         let token = owner::token(data_dir, config.server.token_file.as_deref())?;
         let ports = connect(&config, data_dir, scope).await.map_err(away)?;
+        // Whoever owned runs of this directory before is dead, or the lock would be its: nobody waits for its leases to end.
+        let freed = ports.deps.store.free_leases().await.map_err(away)?;
+        if freed > 0 {
+            tracing::info!(freed, "runs of an earlier process that was killed go on here");
+        }
         let (factory, ended) = start(&ports).await?;
         let router = routes(&ports, &config, factory.clone(), &token);
         Ok((Started { router, token, factory, ended: Some(ended), owned: Some(owned) }, config))

@@ -49,7 +49,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     for name in store::migrate(url.expose()).await? {
         tracing::info!(name, "migrated");
     }
-    let store = store::connect(url.expose()).await?;
+    let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let deps = Deps {
         store: Arc::new(store),

@@ -1,10 +1,11 @@
-//! Who owns a data directory: the lock, the token, and where the owner answers.
+//! Who owns a data directory: the lock, its id, the token, and where the owner answers.
 
 use crate::cli::exit::{Exit, Trouble};
 use crate::domain::Principal;
+use crate::ports::{PortError, PortResult};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -106,13 +107,55 @@ pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, Trouble> {
         Trouble::new(Exit::Fault, "random", format!("no random bytes: {e}"), "look whether /dev/urandom is there")
     })?;
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path);
-    match made.and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all())) {
+    match make_whole(&path, &text) {
         Ok(()) => Ok(text),
         // Another process made one in the same moment.
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => token(data_dir, Some(&path)),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => token(data_dir, Some(&path)),
         Err(e) => Err(unusable(&path, &e)),
     }
+}
+
+/// The id of a data directory, made at the first start: the runs opened in it carry it, and only they are carried on there.
+/// It goes wherever the directory goes.
+pub fn home(data_dir: &Path) -> PortResult<String> {
+    let path = data_dir.join("home");
+    let trouble = |e: std::io::Error| {
+        PortError::permanent(
+            format!("{} cannot be used: {e}", path.display()),
+            "make the data directory writable for this user, or name another with --data-dir",
+        )
+    };
+    let read = || match std::fs::read_to_string(&path) {
+        Ok(text) => match uuid::Uuid::try_parse(text.trim()) {
+            Ok(id) => Ok(Some(id.simple().to_string())),
+            Err(_) => Err(PortError::permanent(
+                format!("{} does not hold the data directory's id", path.display()),
+                "restore that file from a backup; the runs of this data directory name it in the store (run.home)",
+            )),
+        },
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(trouble(e)),
+    };
+    if let Some(id) = read()? {
+        return Ok(id);
+    }
+    let id = uuid::Uuid::now_v7().simple().to_string();
+    match make_whole(&path, &id) {
+        Ok(()) => Ok(id),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => read().map(Option::unwrap_or_default),
+        Err(e) => Err(trouble(e)),
+    }
+}
+
+/// Makes a private file that is not there yet, whole or not at all: a half-written one would lock the user out of it.
+fn make_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    crate::fault!("mid-secret");
+    file.persist_noclobber(path)?;
+    File::open(dir)?.sync_all()
 }
 
 /// The owner that answers, if the data directory has one. One that has just started is waited for.

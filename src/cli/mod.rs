@@ -18,6 +18,7 @@ pub mod show;
 pub mod sse;
 pub mod summary;
 pub mod tell;
+mod unseen;
 pub mod words;
 
 #[cfg(test)]

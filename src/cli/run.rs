@@ -1,11 +1,14 @@
 //! `run` and `demo`: from a goal to a followed run.
 
 use super::args::{DemoArgs, RunArgs};
+use super::client::encode;
 use super::exit::{Exit, Stop, Trouble};
 use super::follow::{Manner, follow};
 use super::parse::by_role;
 use super::reach::{Doors, Need, Place, Reached, reach};
 use super::screen::{Screen, Style};
+use super::unseen::Unseen;
+use crate::domain::Phase;
 use crate::domain::goal::GOAL_BYTES_MAX;
 use crate::http::view::{NewRun, RunView};
 use serde_json::json;
@@ -32,12 +35,28 @@ pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArg
     // Without a service nobody would carry a detached run on: it is only opened.
     let need = if args.detach { Need::Tell } else { Need::Move };
     let reached = reach(doors, place, need).await?;
-    let end = open(&reached, screen, &wanted, args.detach, args.yes).await;
+    let unseen = Unseen::of(&place.sources.data_dir);
+    let end = open(&reached, screen, &wanted, &unseen, args.detach, args.yes).await;
     reached.close().await;
     end
 }
 
-async fn open(reached: &Reached, screen: &Screen, wanted: &NewRun, detach: bool, yes: bool) -> Result<Exit, Stop> {
+async fn open(
+    reached: &Reached,
+    screen: &Screen,
+    wanted: &NewRun,
+    unseen: &Unseen,
+    detach: bool,
+    yes: bool,
+) -> Result<Exit, Stop> {
+    if let Some(view) = ended_unseen(reached, wanted, unseen, detach).await? {
+        let line = format!("run {} ended before anybody saw it: {}", view.short, view.goal.title());
+        screen.line(Style::Bold, &line)?;
+        let (run, after) = (view.id.clone(), view.seq);
+        let end = follow(&reached.client, screen, view, Manner { yes, after }).await?;
+        unseen.remove(&run);
+        return Ok(end);
+    }
     let view: RunView = reached.client.post("/runs", wanted, None).await?;
     let carried_on = view.seq > 1;
     let word = if carried_on { "goes on (a run with this goal is open; --new opens another)" } else { "is opened" };
@@ -56,7 +75,33 @@ async fn open(reached: &Reached, screen: &Screen, wanted: &NewRun, detach: bool,
     }
     // The story so far is in the journal; a run carried on is told from here.
     let after = if carried_on { view.seq } else { 0 };
-    follow(&reached.client, screen, view, Manner { yes, after }).await
+    let run = view.id.clone();
+    unseen.put(&run, wanted);
+    let end = follow(&reached.client, screen, view, Manner { yes, after }).await?;
+    unseen.remove(&run);
+    Ok(end)
+}
+
+/// The run of the same order that ended while the command that followed it was killed.
+async fn ended_unseen(
+    reached: &Reached,
+    wanted: &NewRun,
+    unseen: &Unseen,
+    detach: bool,
+) -> Result<Option<RunView>, Stop> {
+    if detach || !wanted.carry_on {
+        return Ok(None);
+    }
+    let Some(run) = unseen.find(wanted) else { return Ok(None) };
+    match reached.client.get::<RunView>(&format!("/runs/{}", encode(&run))).await {
+        // One that still goes on is carried on by its goal, as every open run is.
+        Ok(view) => Ok(Some(view).filter(|v| v.phase == Phase::Ended.name())),
+        Err(trouble) if trouble.exit == Exit::Again => Err(trouble.into()),
+        Err(_) => {
+            unseen.remove(&run);
+            Ok(None)
+        }
+    }
 }
 
 /// `skep demo`.
@@ -76,7 +121,8 @@ pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoA
         carry_on: true,
     };
     let reached = reach(doors, place, Need::Move).await?;
-    let end = open(&reached, screen, &wanted, false, args.yes).await;
+    let unseen = Unseen::of(&place.sources.data_dir);
+    let end = open(&reached, screen, &wanted, &unseen, false, args.yes).await;
     reached.close().await;
     let exit = end?;
     if exit == Exit::Done {

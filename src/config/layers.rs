@@ -11,8 +11,9 @@ use std::path::Path;
 const FILE_MAX: u64 = 1 << 20;
 
 /// Variables that begin with `SKEP_` and are no configuration keys: read elsewhere, or told to engines and checks.
-const OTHER_VARIABLES: [&str; 16] = [
+const OTHER_VARIABLES: [&str; 17] = [
     "SKEP_CONFIG",
+    "SKEP_FAULT",
     "SKEP_DATA_DIR",
     "SKEP_PROFILE",
     "SKEP_TOKEN",

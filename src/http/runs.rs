@@ -73,6 +73,7 @@ async fn list(Shared(state): Shared<State>, Query(which): Query<Which>) -> Answe
         project,
         status: which.status.as_deref().map(word).transpose()?,
         open_only: which.open,
+        own_only: false,
         before,
         limit,
     };

@@ -113,6 +113,8 @@ pub struct RunFilter {
     pub status: Option<String>,
     /// Only those not over.
     pub open_only: bool,
+    /// Only those this process's data directory is the home of.
+    pub own_only: bool,
     /// Older than this run (for paging).
     pub before: Option<RunId>,
     /// At most this many (1 to 500).
@@ -147,21 +149,24 @@ pub trait Store: Send + Sync {
     /// The same transition again is done, not written twice.
     async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>>;
 
-    /// Takes the lease on a run if it is free or expired, and loads it. `None` = somebody else has it.
+    /// Takes the lease on a run of this data directory if it is free or expired, and loads it. `None` = somebody else has it.
     /// A snapshot that cannot be read quarantines the run and is a permanent error.
     async fn take(&self, run: RunId, owner: &Owner, ttl_secs: u64) -> PortResult<Option<Taken>>;
     /// Lengthens leases; those no longer ours come back.
     async fn renew(&self, leases: &[Lease], ttl_secs: u64) -> PortResult<Vec<RunId>>;
     /// Gives a lease back.
     async fn give_back(&self, lease: &Lease) -> PortResult<()>;
+    /// Frees every lease of this data directory and fences its former owners; returns how many there were. Only for who has
+    /// just locked the data directory: that every former owner is dead is what the lock proves.
+    async fn free_leases(&self) -> PortResult<u64>;
     /// Counts an effect as begun, before it is carried out; returns how often it was begun, this time included. Fenced.
     async fn begin(&self, lease: &Lease, key: &EffectKey) -> PortResult<u32>;
 
-    /// Runs that have effects pending and no valid lease of another: what a starting process carries on. Oldest first.
+    /// Runs of this data directory that have effects pending and no valid lease of another: what a starting process carries on. Oldest first.
     async fn unfinished(&self, owner: &Owner) -> PortResult<Vec<RunId>>;
-    /// Queued runs, oldest first, at most `limit`.
+    /// Queued runs of this data directory, oldest first, at most `limit`.
     async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>>;
-    /// Admitted runs that wait with an open change: what the sweep looks after.
+    /// Admitted runs of this data directory that wait with an open change: what the sweep looks after.
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>>;
     /// How many hold slots.
     async fn counts(&self) -> PortResult<Counts>;

@@ -16,6 +16,7 @@ mod git_measure;
 mod git_world;
 mod hostile_bytes;
 mod hostile_git;
+mod kill;
 mod matrix;
 mod otel;
 mod pieces;

@@ -77,6 +77,7 @@ impl Mirrors {
             self.git.call(&half).args(["config", key, value]).must("set the mirror up").await?;
         }
         let to = dir.clone();
+        crate::fault!("mid-mirror");
         blocking(move || {
             std::fs::rename(&half, &to)
                 .map_err(|e| PortError::transient(format!("cannot put the mirror in place at {}: {e}", to.display())))

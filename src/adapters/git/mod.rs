@@ -20,6 +20,7 @@ pub use read::{is_ancestor, parts, read_blob, reading, root_names, tree_of};
 pub use seal::Identity;
 
 use crate::adapters::process::{self, Finished, OnOutput, Program};
+use crate::adapters::sandbox;
 use crate::ports::{PortError, PortResult};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
@@ -177,7 +178,7 @@ impl Call {
         Program {
             name: self.program.clone().into(),
             args,
-            env: self.env.clone(),
+            env: [self.env.as_slice(), &[(sandbox::MARK.into(), sandbox::mark_git().into())]].concat(),
             dir: self.dir.clone(),
             stdin: self.stdin.clone(),
             limit: self.limit,

@@ -2,22 +2,37 @@
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::io::Read;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The variable that carries the mark.
 pub const NAME: &str = "SKEP_JOB";
 
 /// The most of a process's environment looked at.
 const ENVIRON_MAX: u64 = 1024 * 1024;
+/// How often it is looked whether git has finished.
+const GIT_LOOK: Duration = Duration::from_millis(20);
 /// Looks at the process table before giving up on something that forks faster than it is killed.
 const LOOKS: usize = 16;
+
+/// What the mark of a git call of our own ends with.
+const GIT: &str = ".git";
 
 /// A mark no other command has: `<pid namespace>.<pid>.<its start>.<count>`, so that a later process can tell whose it was.
 pub fn mark() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let pid = std::process::id();
-    let start = started(pid).unwrap_or(0);
-    format!("{}.{pid}.{start}.{}", namespace().unwrap_or(0), COUNT.fetch_add(1, Ordering::Relaxed))
+    static MINE: OnceLock<String> = OnceLock::new();
+    let mine = MINE.get_or_init(|| {
+        let pid = std::process::id();
+        format!("{}.{pid}.{}", namespace().unwrap_or(0), started(pid).unwrap_or(0))
+    });
+    format!("{mine}.{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The mark of a git call of our own.
+pub fn mark_git() -> String {
+    mark() + GIT
 }
 
 /// Ends every process with this mark when dropped.
@@ -31,16 +46,32 @@ impl Drop for Ends {
 
 /// Ends what commands of Skep processes that are gone (killed, crashed) left running; returns how many there were. For the
 /// start of a service.
-pub fn sweep() -> usize {
-    let Some(here) = namespace() else { return 0 };
-    end_all(&|mark| {
-        let mut parts = mark.split('.').map(str::parse::<u64>);
-        let (Some(Ok(space)), Some(Ok(pid)), Some(Ok(start))) = (parts.next(), parts.next(), parts.next()) else {
-            return false;
-        };
-        // Another namespace's numbers mean nothing here.
-        space == here && u32::try_from(pid).is_ok_and(|pid| started(pid) != Some(start))
-    })
+///
+/// Git of our own is let finish for a while first: it may be moving a branch, and a working copy with it. But it must be gone
+/// before anybody works in the same folders again.
+pub async fn sweep(git_patience: Duration) -> usize {
+    let until = tokio::time::Instant::now() + git_patience;
+    while any(&|mark| mark.ends_with(GIT) && left_behind(mark)) && tokio::time::Instant::now() < until {
+        tokio::time::sleep(GIT_LOOK).await;
+    }
+    end_all(&left_behind)
+}
+
+/// Whether a mark is of a Skep process that is gone.
+fn left_behind(mark: &str) -> bool {
+    let Some(here) = namespace() else { return false };
+    let mut parts = mark.split('.').map(str::parse::<u64>);
+    let (Some(Ok(space)), Some(Ok(pid)), Some(Ok(start))) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    // Another namespace's numbers mean nothing here.
+    space == here && u32::try_from(pid).is_ok_and(|pid| started(pid) != Some(start))
+}
+
+/// Whether a process with such a mark is there.
+fn any(ours: &dyn Fn(&str) -> bool) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+    processes.flatten().filter_map(|p| p.file_name().to_str()?.parse().ok()).any(|pid| marked(pid, ours))
 }
 
 /// Kills all processes whose mark is `ours`, until none is left; returns how many were killed.

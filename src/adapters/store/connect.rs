@@ -107,7 +107,7 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
         }
     }
     let read = pool(SQLITE_READERS).connect_lazy_with(base.read_only(true));
-    Ok(SeaStore { read: read.into(), write: write.into(), place, losses: Losses::new() })
+    Ok(SeaStore { read: read.into(), write: write.into(), place, home: "".into(), losses: Losses::new() })
 }
 
 /// Makes an empty file only its owner may read, before SQLite would make one everybody may. Its WAL takes the same rights.
@@ -153,7 +153,7 @@ async fn open_postgres(url: &str) -> PortResult<SeaStore> {
     // Whatever writes finds its rows by key. A plan made while a table was small would go on reading all of it.
     let options = options.options([("enable_seqscan", "off"), ("jit", "off")]);
     let write = pool(POSTGRES_WRITERS).connect_with(options).await.map_err(|e| from_sqlx(&place, &e, false))?;
-    let store = SeaStore { read: read.into(), write: write.into(), place, losses };
+    let store = SeaStore { read: read.into(), write: write.into(), place, home: "".into(), losses };
     require_durable(&store).await?;
     Ok(store)
 }

@@ -25,6 +25,7 @@ pub(super) mod run {
         pub updated_at: i64,
         pub quarantined: Option<String>,
         pub version: i64,
+        pub home: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -22,10 +22,10 @@ WITH t AS (
         opened_at, snapshot, tail)
 ), opened AS (
     INSERT INTO run (id, tail, project, seq, phase, status, ended, change_number, title, blocks, opened_at, updated_at,
-        owner, epoch, lease_until, version, snapshot)
+        owner, epoch, lease_until, version, snapshot, home)
     SELECT run, tail, project, seq, phase, status, ended, change_number, title, blocks, opened_at, at,
         CASE WHEN epoch > 0 THEN owner END, epoch, (extract(epoch from clock_timestamp()) * 1000)::bigint + $19, version,
-        snapshot
+        snapshot, $26
     FROM t WHERE seq = 1
     ON CONFLICT (id) DO NOTHING
     RETURNING id
@@ -63,20 +63,20 @@ impl SeaStore {
     pub(super) async fn write_rows_postgres(&self, rows: &[Row]) -> PortResult<Vec<Fate>> {
         let pool = self.write.get_postgres_connection_pool();
         let mut connection = pool.acquire().await.map_err(|e| self.noted(from_sqlx(&self.place, &e, false)))?;
-        write_waves(&mut connection, rows).await.map_err(|e| self.noted(from_sqlx(&self.place, &e, true)))
+        write_waves(&mut connection, rows, &self.home).await.map_err(|e| self.noted(from_sqlx(&self.place, &e, true)))
     }
 }
 
-async fn write_waves(connection: &mut PgConnection, rows: &[Row]) -> Result<Vec<Fate>, Error> {
+async fn write_waves(connection: &mut PgConnection, rows: &[Row], home: &str) -> Result<Vec<Fate>, Error> {
     let waves = waves_of(rows);
     let mut fates = vec![Fate::Fenced; rows.len()];
     if let [wave] = waves.as_slice() {
-        write_wave(connection, rows, wave, &mut fates).await?;
+        write_wave(connection, rows, wave, home, &mut fates).await?;
         return Ok(fates);
     }
     let mut tx = connection.begin().await?;
     for wave in &waves {
-        write_wave(&mut tx, rows, wave, &mut fates).await?;
+        write_wave(&mut tx, rows, wave, home, &mut fates).await?;
     }
     tx.commit().await?;
     Ok(fates)
@@ -102,10 +102,11 @@ async fn write_wave(
     connection: &mut PgConnection,
     rows: &[Row],
     wave: &[usize],
+    home: &str,
     fates: &mut [Fate],
 ) -> Result<(), Error> {
     let wave_rows: Vec<&Row> = wave.iter().filter_map(|place| rows.get(*place)).collect();
-    let let_in = ids(bound_commit(&wave_rows).fetch_all(&mut *connection).await?)?;
+    let let_in = ids(bound_commit(&wave_rows, home).fetch_all(&mut *connection).await?)?;
     let missing: Vec<&Row> = wave_rows.iter().copied().filter(|row| !let_in.contains(&row.run)).collect();
     // Rare: an acknowledgement was lost and the transition came again, or another process has the run.
     let before = if missing.is_empty() { BTreeSet::new() } else { written_before(connection, &missing).await? };
@@ -140,7 +141,7 @@ fn each<'a, T>(rows: &[&'a Row], take: impl Fn(&'a Row) -> T) -> Vec<T> {
 
 type Bound<'q> = sea_orm::sqlx::query::Query<'q, sea_orm::sqlx::Postgres, sea_orm::sqlx::postgres::PgArguments>;
 
-fn bound_commit<'q>(rows: &[&'q Row]) -> Bound<'q> {
+fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Bound<'q> {
     let effects: Vec<(&str, &(String, i64, String))> =
         rows.iter().flat_map(|r| r.effects.iter().map(|e| (r.run.as_str(), e))).collect();
     let finished: Vec<(&str, &str)> =
@@ -171,4 +172,5 @@ fn bound_commit<'q>(rows: &[&'q Row]) -> Bound<'q> {
         .bind(effects.iter().map(|(_, e)| e.2.as_str()).collect::<Vec<_>>())
         .bind(finished.iter().map(|(run, _)| *run).collect::<Vec<_>>())
         .bind(finished.iter().map(|(_, key)| *key).collect::<Vec<_>>())
+        .bind(home)
 }

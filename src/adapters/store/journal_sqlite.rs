@@ -12,9 +12,9 @@ const MOVE: &str = "UPDATE run SET seq = $5, phase = $6, status = $7, ended = $8
     blocks = $11, updated_at = $12, version = $13, snapshot = $14 \
     WHERE id = $1 AND owner = $2 AND epoch = $3 AND seq = $4";
 const OPEN: &str = "INSERT INTO run (id, tail, project, seq, phase, status, ended, change_number, title, blocks, opened_at, \
-    updated_at, owner, epoch, lease_until, version, snapshot) \
+    updated_at, owner, epoch, lease_until, version, snapshot, home) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-    CAST(unixepoch('subsec') * 1000 AS INTEGER) + $15, $16, $17) ON CONFLICT (id) DO NOTHING";
+    CAST(unixepoch('subsec') * 1000 AS INTEGER) + $15, $16, $17, $18) ON CONFLICT (id) DO NOTHING";
 const JOURNAL: &str = "INSERT INTO event (run, seq, epoch, at, name, body) VALUES ($1, $2, $3, $4, $5, $6)";
 const PUT: &str = "INSERT INTO outbox (run, key, ord, body) VALUES ($1, $2, $3, $4)";
 const FINISH: &str = "DELETE FROM outbox WHERE run = $1 AND key = $2";
@@ -42,7 +42,8 @@ impl SeaStore {
 
     async fn write_row(&self, tx: &DatabaseTransaction, row: &Row) -> Result<Fate, DbErr> {
         let run = || Value::from(row.run.as_str());
-        let (sql, values) = if row.opens() { (OPEN, opening(row)) } else { (MOVE, moving(row)) };
+        let (sql, values) =
+            if row.opens() { (OPEN, [opening(row), vec![self.home()]].concat()) } else { (MOVE, moving(row)) };
         if self.run_statement(tx, sql, values).await? == 0 {
             let known = [run(), row.seq.into(), row.epoch.into(), row.event.as_str().into()];
             let statement = Statement::from_sql_and_values(self.backend(), WRITTEN, known);

@@ -18,7 +18,7 @@ const WHY_MAX: usize = 2_000;
 
 /// Every taking counts the epoch up, also by the same owner: what an earlier self of it still has in flight is fenced.
 const TAKE: &str = "UPDATE run SET owner = $2, lease_until = {now} + $3, epoch = epoch + 1 \
-    WHERE id = $1 AND quarantined IS NULL AND (owner IS NULL OR owner = $2 OR lease_until <= {now}) \
+    WHERE id = $1 AND home = $4 AND quarantined IS NULL AND (owner IS NULL OR owner = $2 OR lease_until <= {now}) \
     RETURNING epoch, version, snapshot";
 /// All leases in one statement, so that none waits for the round trip of another.
 const RENEW_POSTGRES: &str = "UPDATE run SET lease_until = {now} + $1 \
@@ -29,6 +29,9 @@ const RENEW_SQLITE: &str = "UPDATE run SET lease_until = {now} + $1 \
     WHERE run.id = l.run AND run.owner = l.owner AND run.epoch = l.epoch RETURNING id, epoch";
 const WHY_NOT: &str = "SELECT quarantined FROM run WHERE id = $1";
 const GIVE_BACK: &str = "UPDATE run SET owner = NULL, lease_until = 0 WHERE id = $1 AND owner = $2 AND epoch = $3";
+/// Counting the epoch up fences off a former owner that is still writing after all.
+const FREE: &str = "UPDATE run SET owner = NULL, lease_until = 0, epoch = epoch + 1 WHERE home = $1 AND owner IS NOT NULL \
+    RETURNING id";
 /// Counting the epoch up fences off whoever carries the run right now.
 const QUARANTINE: &str =
     "UPDATE run SET quarantined = $2, owner = NULL, lease_until = 0, epoch = epoch + 1 WHERE id = $1 RETURNING id";
@@ -41,7 +44,7 @@ fn millis(ttl_secs: u64) -> i64 {
 impl SeaStore {
     pub(super) async fn take_lease(&self, run: RunId, owner: &Owner, ttl_secs: u64) -> PortResult<Option<Taken>> {
         let id = || Value::from(run.to_string());
-        let rows = self.write(TAKE, [id(), owner.0.as_str().into(), millis(ttl_secs).into()]).await?;
+        let rows = self.write(TAKE, [id(), owner.0.as_str().into(), millis(ttl_secs).into(), self.home()]).await?;
         let Some(row) = rows.first() else { return self.why_not(run).await };
         let epoch = row.try_get("", "epoch").map_err(|e| self.reading(&e))?;
         let lease = Lease { run, owner: owner.clone(), epoch };
@@ -94,6 +97,10 @@ impl SeaStore {
     pub(super) async fn give_lease_back(&self, lease: &Lease) -> PortResult<()> {
         let values = [lease.run.to_string().into(), lease.owner.0.as_str().into(), lease.epoch.into()];
         self.write(GIVE_BACK, values).await.map(|_| ())
+    }
+
+    pub(super) async fn free_all_leases(&self) -> PortResult<u64> {
+        Ok(self.write(FREE, [self.home()]).await?.len() as u64)
     }
 
     pub(super) async fn put_aside(&self, run: RunId, why: &str) -> PortResult<()> {

@@ -1,4 +1,8 @@
 //! The store on SQLite or Postgres: what each part may call, and the port that is made of the parts.
+//!
+//! A run belongs to the data directory it was opened in, its home: its mirror, workspaces and local changes lie there. The
+//! home's id stands in the run's row, and whatever looks for runs to carry on, takes one or counts slots sees those of its own
+//! home only. Several services may so share one database, each with a data directory of its own; lists and journals show all.
 
 mod blobs;
 mod connect;
@@ -35,6 +39,8 @@ pub struct SeaStore {
     write: DatabaseConnection,
     /// Where it is, for error messages; without a password.
     place: String,
+    /// The id of the data directory whose runs may be carried on through this store.
+    home: Arc<str>,
     /// When a connection was last found dead.
     losses: Arc<Losses>,
 }
@@ -64,6 +70,16 @@ impl Losses {
 }
 
 impl SeaStore {
+    /// The same store for the data directory with this id.
+    #[must_use]
+    pub fn at_home(self, home: &str) -> Self {
+        Self { home: home.into(), ..self }
+    }
+
+    fn home(&self) -> Value {
+        Value::from(&*self.home)
+    }
+
     fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
     }
@@ -127,6 +143,9 @@ impl Store for SeaStore {
     }
     async fn give_back(&self, lease: &Lease) -> PortResult<()> {
         self.give_lease_back(lease).await
+    }
+    async fn free_leases(&self) -> PortResult<u64> {
+        self.free_all_leases().await
     }
     async fn begin(&self, lease: &Lease, key: &EffectKey) -> PortResult<u32> {
         self.begin_effect(lease, key).await

@@ -19,18 +19,18 @@ const RUNS_MAX: u64 = 10_000;
 const FIND_DIGITS_MIN: usize = 4;
 const FIND_SHOWN: u64 = 8;
 
-const UNFINISHED: &str = "SELECT id FROM run WHERE quarantined IS NULL \
+const UNFINISHED: &str = "SELECT id FROM run WHERE quarantined IS NULL AND home = $3 \
     AND (owner IS NULL OR owner = $1 OR lease_until <= {now}) \
     AND id IN (SELECT run FROM outbox) ORDER BY id LIMIT $2";
-const QUEUED: &str =
-    "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase = 'queued' ORDER BY id LIMIT $1";
+const QUEUED: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase = 'queued' AND home = $2 \
+    ORDER BY id LIMIT $1";
 /// Those not written for longest come first, so that a limit starves none that changes.
-const WAITING: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' \
+const WAITING: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $2 \
     AND change_number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) \
     ORDER BY updated_at, id LIMIT $1";
 const COUNTS: &str = "SELECT count(*) AS admitted, \
     coalesce(sum(CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) THEN 1 ELSE 0 END), 0) AS live \
-    FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued'";
+    FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $1";
 const LOAD: &str = "SELECT version, snapshot FROM run WHERE id = $1";
 const JOURNAL: &str = "SELECT seq, at, name, epoch, body FROM event WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 /// 'g' follows the last hex digit: a beginning is a range of an index, on the id or on the id backwards.
@@ -75,19 +75,19 @@ impl SeaStore {
     }
 
     pub(super) async fn unfinished_runs(&self, owner: &Owner) -> PortResult<Vec<RunId>> {
-        self.ids(UNFINISHED, vec![owner.0.as_str().into(), bounded(RUNS_MAX, RUNS_MAX).into()]).await
+        self.ids(UNFINISHED, vec![owner.0.as_str().into(), bounded(RUNS_MAX, RUNS_MAX).into(), self.home()]).await
     }
 
     pub(super) async fn queued_runs(&self, limit: u64) -> PortResult<Vec<RunId>> {
-        self.ids(QUEUED, vec![bounded(limit, RUNS_MAX).into()]).await
+        self.ids(QUEUED, vec![bounded(limit, RUNS_MAX).into(), self.home()]).await
     }
 
     pub(super) async fn waiting_runs(&self, limit: u64) -> PortResult<Vec<RunId>> {
-        self.ids(WAITING, vec![bounded(limit, RUNS_MAX).into()]).await
+        self.ids(WAITING, vec![bounded(limit, RUNS_MAX).into(), self.home()]).await
     }
 
     pub(super) async fn count_runs(&self) -> PortResult<Counts> {
-        let rows = self.read(COUNTS, []).await?;
+        let rows = self.read(COUNTS, [self.home()]).await?;
         let Some(row) = rows.first() else { return Ok(Counts::default()) };
         let number = |column: &str| -> PortResult<u32> {
             let n: i64 = row.try_get("", column).map_err(|e| self.reading(&e))?;
@@ -123,6 +123,9 @@ impl SeaStore {
         }
         if filter.open_only {
             find = find.filter(Column::Ended.eq(false));
+        }
+        if filter.own_only {
+            find = find.filter(Column::Home.eq(&*self.home));
         }
         if let Some(before) = filter.before {
             find = find.filter(Column::Id.lt(before.to_string()));

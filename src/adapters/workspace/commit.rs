@@ -40,6 +40,7 @@ impl GitWorkspaces {
         } else {
             write_commit(self.git(), &mirror, &tree, (from, base.committed_at), None, message.as_bytes()).await?
         };
+        crate::fault!("mid-task-commit");
         set_ref(self.git(), &mirror, &format!("refs/heads/{branch}"), &head).await?;
         let (last, said) = (place.last(), format!("{head}\n"));
         blocking(move || write_whole(&last, said.as_bytes())).await?;

@@ -102,6 +102,7 @@ impl GitWorkspaces {
         let tree = self.mirrors.call(repo).on(&place.dir, &place.index()).limit(TREE);
         let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", head.as_str()]);
         tree.must(&format!("check out {}", head.short())).await?;
+        crate::fault!("mid-checkout");
         self.throw_away(repo, place, head).await?;
         let (ready, said) = (place.ready(), format!("{head}\n"));
         blocking(move || write_whole(&ready, said.as_bytes())).await

@@ -37,7 +37,9 @@ impl GitWorkspaces {
         let call =
             self.mirrors.call(repo).with(&origin).args(["push", "--porcelain", "--no-verify", "--no-follow-tags"]);
         let call = call.args(origin.receive_pack()).arg(lease).arg("--end-of-options").arg(origin.place());
+        crate::fault!("before-push");
         let pushed = call.arg(format!("{sha}:refs/heads/{branch}")).must(&format!("push {branch:?}")).await;
+        crate::fault!("after-push");
         let Err(error) = pushed else { return Ok(()) };
         // Whatever git says, what is there now decides.
         let now =

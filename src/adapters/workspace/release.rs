@@ -12,6 +12,7 @@ impl GitWorkspaces {
             self.keep_tasks(repo, run).await;
             self.keep_branches(repo, run, branch).await?;
         }
+        crate::fault!("mid-release");
         let run = run.to_string();
         let folders = ["work", "side", "sealed"].map(|part| self.data.join(part).join(&run));
         blocking(move || {

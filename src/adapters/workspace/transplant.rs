@@ -51,6 +51,7 @@ impl GitWorkspaces {
                 }
             }
         }
+        crate::fault!("mid-transplant");
         set_ref(self.git(), &mirror, &format!("refs/heads/{branch}"), &at).await?;
         Ok(Moved::Clean(at))
     }

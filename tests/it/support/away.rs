@@ -25,6 +25,9 @@ impl Store for Away {
     async fn give_back(&self, _: &Lease) -> PortResult<()> {
         away()
     }
+    async fn free_leases(&self) -> PortResult<u64> {
+        away()
+    }
     async fn begin(&self, _: &Lease, _: &EffectKey) -> PortResult<u32> {
         away()
     }

@@ -42,11 +42,14 @@ impl LocalForge {
         if !self.mirrors.contains(repo, base, head).await? {
             return Ok(Landing::Stale(format!("{} does not descend from {}", head.short(), base.short())));
         }
+        crate::fault!("before-land");
         entry.landing = Some(Intent { head: head.clone(), by: by.clone() });
         self.save(repo, &entry).await?;
+        crate::fault!("mid-land");
         if let Some(stale) = self.push_base(repo, &base_branch, head, base).await? {
             return Ok(stale);
         }
+        crate::fault!("after-land-push");
         entry.change.head = head.clone();
         entry.change.state = ChangeState::Merged { sha: head.clone(), by: by.clone() };
         self.save(repo, &entry).await?;

@@ -159,20 +159,25 @@ impl Forge for LocalForge {
             reviews: Vec::new(),
             statuses: Default::default(),
         };
+        crate::fault!("before-change");
         self.save(repo, &Entry { change, landing: None }).await?;
+        crate::fault!("after-change");
         Ok(reference(repo, number))
     }
 
     async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
         let at = self.now();
-        self.edit(repo, change, |entry| {
+        crate::fault!("before-comment");
+        let told = self.edit(repo, change, |entry| {
             let there = entry.change.comments.iter().any(|c| c.marker.as_deref() == Some(capped(marker).as_str()));
             if !there {
                 push_comment(&mut entry.change, Principal::skep(), at, text, Some(marker))?;
             }
             Ok(((), !there))
-        })
-        .await
+        });
+        told.await?;
+        crate::fault!("after-comment");
+        Ok(())
     }
 
     async fn set_status(

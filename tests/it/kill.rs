@@ -1,0 +1,170 @@
+//! Killed at any moment, the same command again ends as if nothing had happened: on both databases, through the real program.
+//!
+//! `SKEP_TEST_KILL_ALL=1` goes through every passing of every point; otherwise a few of each.
+
+mod blocked;
+mod fence;
+mod random;
+mod roles;
+
+use crate::support::postgres;
+use crate::support::program::Scene;
+use crate::support::sameness::{Left, left};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// One task, wrong at first: its reviewer asks for rework, then approves.
+pub const STORY: &str = r#"
+[[turn]]
+step = "plan"
+tasks = [{ name = "one", title = "Write it", text = "Write b.txt" }]
+
+[[turn]]
+step = "develop"
+task = "one"
+edit = [{ write = "b.txt", content = "two\n" }]
+done = "wrote it"
+
+[[turn]]
+step = "review"
+patch_lacks = "three"
+verdict = "rework"
+findings = [{ path = "b.txt", line = 1, text = "three is missing" }]
+summary = "not whole yet"
+
+[[turn]]
+step = "review"
+verdict = "approve"
+summary = "whole"
+
+[[turn]]
+step = "develop"
+edit = [{ append = "b.txt", content = "three\n" }]
+done = "made it whole"
+"#;
+
+/// Cases at the same time: half of a case is waiting for the disk.
+const AT_ONCE: usize = 3;
+
+fn order(scene: &Scene) -> std::process::Command {
+    scene.order("Write it down", &["--yes"])
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+/// The run that is not killed: what it leaves, and how often it passes each point.
+fn reference(url: Option<String>) -> (Left, BTreeMap<String, u64>) {
+    let scene = Scene::new(STORY, url);
+    let faults = scene.path("faults");
+    let mut command = order(&scene);
+    command.env("SKEP_TEST_FAULTS", &faults);
+    let (code, said) = scene.run(command);
+    assert_eq!(code, Some(0), "{said}");
+    let mut passed = BTreeMap::new();
+    for name in std::fs::read_to_string(faults).expect("the passings").lines() {
+        *passed.entry(name.to_owned()).or_default() += 1;
+    }
+    (block_on(left(&scene)), passed)
+}
+
+/// Killed at these points one after the other, then run to the end.
+fn killed(faults: &[String], url: Option<String>) -> Left {
+    let scene = Scene::new(STORY, url);
+    for fault in faults {
+        let mut command = order(&scene);
+        command.env("SKEP_FAULT", fault);
+        let (code, said) = scene.run(command);
+        // Under other timing a last passing may not come; then it has simply ended.
+        assert!(matches!(code, None | Some(0)), "{faults:?}: {code:?}\n{said}");
+    }
+    let (code, said) = scene.run(order(&scene));
+    assert_eq!(code, Some(0), "after {faults:?}:\n{said}");
+    block_on(left(&scene))
+}
+
+/// Runs all cases, a few at once; every one that differs is told.
+fn all_end_the_same(cases: Vec<Vec<String>>, expected: &Left, postgres: bool) {
+    let (queue, wrong) = (Mutex::new(cases.into_iter()), Mutex::new(Vec::new()));
+    let next = || queue.lock().expect("the queue").next();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = next() {
+                    let url = postgres.then(|| block_on(postgres::database()));
+                    let done = std::panic::catch_unwind(|| killed(&case, url.clone()));
+                    match done {
+                        Ok(found) if found == *expected => {
+                            if let Some(url) = url {
+                                block_on(postgres::drop_database(&url));
+                            }
+                        }
+                        Ok(found) => wrong.lock().expect("the list").push(format!("{case:?}: {found:#?}")),
+                        Err(panic) => {
+                            let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                            wrong.lock().expect("the list").push(format!("{case:?}: {why}"));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("the list");
+    assert!(wrong.is_empty(), "{} cases end differently from {expected:#?}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The passings to kill at: `few` gives those of the normal run.
+fn cases(passed: &BTreeMap<String, u64>, few: impl Fn(u64) -> Vec<u64>) -> Vec<Vec<String>> {
+    let all = std::env::var_os("SKEP_TEST_KILL_ALL").is_some();
+    let mut cases = Vec::new();
+    for (name, times) in passed {
+        let chosen = if all { (1..=*times).collect() } else { few(*times) };
+        cases.extend(chosen.into_iter().map(|n| vec![format!("{name}:{n}")]));
+    }
+    // What only a process that comes after a killed one passes.
+    cases.push(vec!["after-engine:1".to_owned(), "after-orphan".to_owned()]);
+    cases.push(vec!["before-act:3".to_owned(), "after-begin".to_owned()]);
+    cases.push(vec!["after-land-push".to_owned(), "after-take".to_owned(), "before-begin".to_owned()]);
+    cases
+}
+
+#[test]
+fn killed_at_every_point_it_ends_the_same_on_sqlite() {
+    let (expected, passed) = reference(None);
+    let first_and_last = |n: u64| BTreeSet::from([1, n]).into_iter().collect();
+    all_end_the_same(cases(&passed, first_and_last), &expected, false);
+}
+
+#[test]
+fn killed_at_every_point_it_ends_the_same_on_postgres() {
+    let url = block_on(postgres::database());
+    let (expected, passed) = reference(Some(url.clone()));
+    block_on(postgres::drop_database(&url));
+    let in_the_middle = |n: u64| vec![n.div_ceil(2)];
+    all_end_the_same(cases(&passed, in_the_middle), &expected, true);
+}
+
+#[test]
+fn every_point_is_in_the_source_and_on_the_way_of_a_run() {
+    let mut marked = BTreeSet::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let names = text.split("fault!(\"").skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned));
+            marked.extend(names);
+        }
+    }
+    let listed: BTreeSet<String> = skep::fault::POINTS.iter().map(|p| (*p).to_owned()).collect();
+    assert_eq!(marked, listed);
+    let (_, passed) = reference(None);
+    let missed: Vec<&String> = listed.iter().filter(|p| !passed.contains_key(*p)).collect();
+    // Only a process that comes after a killed one finds orphans.
+    assert_eq!(missed, ["after-orphan"]);
+}

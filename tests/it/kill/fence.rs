@@ -1,0 +1,119 @@
+//! Two processes never both own a run: the data directory's lock, the lease's fence behind it, and runs that stay at home.
+
+use super::{STORY, block_on};
+use crate::support::postgres;
+use crate::support::program::{Scene, until};
+use crate::support::sameness::{check_journal, journal, left, only_run, runs};
+use rustix::process::Signal;
+use skep::domain::{Phase, Run};
+use std::time::Duration;
+
+const SLOW: &str = r#"
+[[turn]]
+step = "plan"
+tasks = [{ name = "one", title = "Write it", text = "Write b.txt" }]
+
+[[turn]]
+step = "develop"
+say = ["at work"]
+wait_ms = 1500
+edit = [{ write = "b.txt", content = "two\n" }]
+done = "wrote it"
+
+[[turn]]
+step = "review"
+verdict = "approve"
+summary = "whole"
+"#;
+
+#[test]
+fn a_second_service_on_the_same_data_directory_says_so_and_goes() {
+    let scene = Scene::new(STORY, None);
+    let _first = scene.serve();
+    let (code, said) = scene.run(scene.skep(&["serve"]));
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("another process has the data directory"), "{said}");
+}
+
+/// The lock is lost (a person removes the file) and the owner stands still: another takes its run over and lands it; when the
+/// first one moves again, nothing it still wants to write gets in.
+fn a_stopped_owner_writes_nothing(url: Option<String>) {
+    let scene = Scene::new(SLOW, url).with("SKEP_POLICY__APPROVE_MERGE", "false").with("SKEP_RUNS__LEASE_TTL", "3s");
+    let mut first = scene.serve();
+    assert_eq!(scene.run(scene.order("Write it down", &["--detach"])).0, Some(0));
+    until("the dev is at work", Duration::from_secs(30), || {
+        let at_work = block_on(only_run(&scene)).live_attempts().any(|a| a.task.is_some());
+        at_work.then_some(())
+    });
+    first.signal(Signal::STOP);
+    std::fs::remove_file(scene.data.join("skep.lock")).expect("the lock file");
+    let mut second = scene.serve();
+    let ended =
+        until("the second lands it", Duration::from_secs(60), || Some(block_on(only_run(&scene))).filter(Run::ended));
+    let before = block_on(journal(&scene, &ended)).len();
+    first.signal(Signal::CONT);
+    // It finds out by itself: either a write is fenced, or the next renewal tells it that the lease is another's.
+    until("the first lets go", Duration::from_secs(30), || {
+        let said = first.said();
+        (said.contains("lets go") || said.contains("fenced") || said.contains("may not be written")).then_some(())
+    });
+    assert!(first.ended().is_none(), "a lost run is no reason to end: {}", first.said());
+    let rows = block_on(journal(&scene, &ended));
+    assert_eq!(rows.len(), before, "nothing was written with the old epoch");
+    let epochs: std::collections::BTreeSet<i64> = rows.iter().map(|r| r.epoch).collect();
+    assert!(epochs.len() >= 3, "opened, the first, the second: {epochs:?}");
+    first.kill();
+    second.kill();
+    let left = block_on(left(&scene));
+    assert_eq!((left.commits.as_str(), left.changes), ("2", 1), "exactly one landing");
+}
+
+#[test]
+fn a_stopped_owner_writes_nothing_on_sqlite() {
+    a_stopped_owner_writes_nothing(None);
+}
+
+#[test]
+fn a_stopped_owner_writes_nothing_on_postgres() {
+    let url = block_on(postgres::database());
+    a_stopped_owner_writes_nothing(Some(url.clone()));
+    block_on(postgres::drop_database(&url));
+}
+
+#[test]
+fn services_that_share_a_database_leave_each_others_runs_alone() {
+    let url = block_on(postgres::database());
+    let scene = Scene::new(STORY, Some(url.clone())).with("SKEP_RUNS__SWEEP_INTERVAL", "1s");
+    let scene = scene.with("SKEP_POLICY__APPROVE_MERGE", "false");
+    // Opened at home, where nobody carries it on for now.
+    assert_eq!(scene.run(scene.order("Write it down", &["--detach"])).0, Some(0));
+    let at_home = block_on(only_run(&scene)).id;
+
+    let away = scene.path("away");
+    let other = scene.start(scene.skep_at(&away, &["serve"]));
+    let mut other = scene.serving(other, &away);
+    // The other service is seen to work through its queue: its own run, of the very same goal, ends.
+    let origin = scene.origin.display().to_string();
+    let order = ["run", "--repo", &origin, "--goal", "Write it down", "--engine", "command: echo x > x.txt"];
+    let mut command = scene.skep_at(&away, &order);
+    command.args(["--check", "test -f a.txt"]);
+    let (code, said) = scene.run(command);
+    assert_eq!(code, Some(0), "{said}");
+    let all = block_on(runs(&scene));
+    assert_eq!(all.len(), 2, "an open run of another data directory is not carried on here");
+    let waits = all.iter().find(|r| r.id == at_home).expect("the first run");
+    assert_eq!((waits.phase, waits.seq), (Phase::Queued, 1), "it waits for its own");
+    // Nor is it moved when it is named.
+    let (code, said) = scene.run(scene.skep_at(&away, &["resume", &at_home.to_string()]));
+    assert_ne!(code, Some(0), "{said}");
+    assert_eq!(block_on(journal(&scene, waits)).len(), 1);
+    other.kill();
+
+    let (code, said) = scene.run(scene.order("Write it down", &[]));
+    assert_eq!(code, Some(0), "{said}");
+    for run in block_on(runs(&scene)) {
+        assert!(run.ended());
+        block_on(check_journal(&scene, &run));
+    }
+    block_on(postgres::drop_database(&url));
+}

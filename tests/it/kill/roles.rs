@@ -1,0 +1,110 @@
+//! A role's panic, hang or fatal crash costs its own run an attempt, and no other run notices.
+
+use super::block_on;
+use crate::support::program::{Scene, until};
+use crate::support::sameness::{check_journal, only_run, runs};
+use skep::domain::attempt::Ending;
+use skep::domain::{Outcome, Run};
+use std::time::Duration;
+
+fn story(first: &str) -> String {
+    format!(
+        r#"
+[[turn]]
+step = "plan"
+tasks = [{{ name = "one", title = "Write it", text = "Write b.txt" }}]
+
+[[turn]]
+step = "develop"
+try = 1
+{first}
+
+[[turn]]
+step = "develop"
+edit = [{{ write = "b.txt", content = "two\n" }}]
+done = "wrote it"
+
+[[turn]]
+step = "review"
+verdict = "approve"
+summary = "whole"
+"#
+    )
+}
+
+fn endings(run: &Run) -> Vec<(bool, Ending)> {
+    run.attempts.iter().filter_map(|a| Some((a.task.is_some(), a.ended.as_ref()?.ending))).collect()
+}
+
+#[test]
+fn a_panic_costs_one_attempt_and_no_other_run_notices() {
+    let scene = Scene::new(&story("panic = \"a bug\""), None).with("SKEP_POLICY__APPROVE_MERGE", "false");
+    let service = scene.serve();
+    let other = "command: sleep 0.5; echo x > x.txt";
+    assert_eq!(scene.run(scene.order_by("Other", other, &["--detach"])).0, Some(0));
+    let (code, said) = scene.run(scene.order("Panic", &[]));
+    assert_eq!(code, Some(0), "{said}");
+    let all = until("both end", Duration::from_secs(60), || {
+        Some(block_on(runs(&scene))).filter(|all| all.iter().all(Run::ended))
+    });
+    for run in &all {
+        assert!(matches!(run.outcome, Some(Outcome::Delivered { .. })), "{:?}", run.outcome);
+        block_on(check_journal(&scene, run));
+        let lost = endings(run).iter().filter(|(_, e)| *e == Ending::Lost).count();
+        assert_eq!(lost, usize::from(run.goal.text == "Panic"), "{:?}", endings(run));
+    }
+    drop(service);
+    scene.no_strays();
+}
+
+#[test]
+fn a_hang_ends_at_its_deadline() {
+    let scene = Scene::new(&story("hang = true"), None).with("SKEP_STEPS__DEVELOP__WALL", "1s");
+    let (code, said) = scene.run(scene.order("Hang", &["--yes"]));
+    assert_eq!(code, Some(0), "{said}");
+    let run = block_on(only_run(&scene));
+    assert_eq!(endings(&run)[1..3], [(true, Ending::Failed), (true, Ending::Succeeded)]);
+    block_on(check_journal(&scene, &run));
+}
+
+#[test]
+fn a_run_that_ends_its_process_asks_instead_of_ending_it_for_ever() {
+    let poison = story("exit = 9").replace("try = 1\n", "");
+    let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOSSES", "2");
+    for _ in 0..2 {
+        let (code, said) = scene.run(scene.order("Poison", &["--yes"]));
+        assert_eq!(code, Some(9), "{said}");
+    }
+    let (code, said) = scene.run(scene.order("Poison", &["--yes"]));
+    assert_eq!(code, Some(4), "it asks: {said}");
+    assert!(said.contains("lost 2 times in a row"), "{said}");
+    let run = block_on(only_run(&scene));
+    assert_eq!(run.blocks.len(), 1);
+    assert_eq!(endings(&run).iter().filter(|(_, e)| *e == Ending::Lost).count(), 2);
+    block_on(check_journal(&scene, &run));
+}
+
+#[test]
+fn a_service_carries_other_runs_on_past_a_poisonous_one() {
+    let poison = story("exit = 9").replace("try = 1\n", "");
+    let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOSSES", "2");
+    let scene = scene.with("SKEP_POLICY__APPROVE_MERGE", "false");
+    assert_eq!(scene.run(scene.order("Poison", &["--detach"])).0, Some(0));
+    let good = "command: echo x > x.txt";
+    assert_eq!(scene.run(scene.order_by("Good", good, &["--detach"])).0, Some(0));
+    // As an init system would: started again whenever it ends.
+    let mut lives = 0;
+    let mut service = scene.start(scene.skep(&["serve"]));
+    let all = until("the good run ends and the other asks", Duration::from_secs(60), || {
+        if service.ended().is_some() {
+            lives += 1;
+            service = scene.start(scene.skep(&["serve"]));
+        }
+        let all = block_on(runs(&scene));
+        all.iter().all(|r| r.ended() || !r.blocks.is_empty()).then_some(all)
+    });
+    assert!((1..=2).contains(&lives), "it ended {lives} times");
+    assert!(all.iter().any(|r| r.goal.text == "Good" && r.ended()));
+    assert!(all.iter().any(|r| r.goal.text == "Poison" && r.blocks.len() == 1));
+    assert!(service.ended().is_none(), "it is up");
+}
