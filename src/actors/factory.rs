@@ -77,10 +77,23 @@ impl Factory {
         self.call(|reply| RootMsg::Tell { run, event: Box::new(event), if_seq, reply }, PATIENCE).await
     }
 
-    /// Hurries the look at a run's change: its forge may have news.
-    pub fn look(&self, run: RunId) {
-        // A root that is gone ends the process; nobody is left to be told.
-        let _gone = self.root.as_ref().map(|root| root.cast(RootMsg::Look { run }));
+    /// The factory of a root.
+    pub(super) fn of(root: ActorRef<RootMsg>) -> Factory {
+        Factory { root: Some(root) }
+    }
+
+    /// Looks at a run's change now, and lets the run hear what is new there before it gives the word back.
+    pub async fn look(&self, run: RunId) {
+        let Some(root) = &self.root else { return };
+        // A root that is gone ends the process; what was not seen in time the sweep sees.
+        let _late = root.call(|reply| RootMsg::Look { run, reply }, Some(PATIENCE)).await;
+    }
+
+    /// Carries a run on that was left where it is: its process may be gone, or what it waits for may have come.
+    pub async fn carry_on(&self, run: RunId) {
+        let Some(root) = &self.root else { return };
+        let _stopping = root.cast(RootMsg::Asked { run }).and_then(|()| root.cast(RootMsg::Wake { run }));
+        self.look(run).await;
     }
 
     /// The runs alive now.

@@ -20,8 +20,8 @@ pub enum RootMsg {
     Wake { run: RunId },
     /// A run was asked for and is written, or is asked for again.
     Asked { run: RunId },
-    /// The forge may have news about a run: look.
-    Look { run: RunId },
+    /// The forge may have news about a run: look. The answer comes when what was seen is in the journal.
+    Look { run: RunId, reply: RpcReplyPort<()> },
     /// The forge has news about a waiting run.
     Seen { run: RunId, event: Box<Event> },
     /// A run was taken: its lease.
@@ -86,8 +86,8 @@ pub enum SweeperMsg {
     Tick,
     /// The leases are due.
     Renew,
-    /// Look at one run's change.
-    Look { run: RunId },
+    /// Look at one run's change, for somebody who waits for it.
+    Look { run: RunId, reply: RpcReplyPort<()> },
 }
 
 /// To a role's actor.

@@ -2,7 +2,7 @@
 
 use super::commits::Commits;
 use super::deps::{Deps, Scope};
-use super::factory::Rejected;
+use super::factory::{Factory, Rejected};
 use super::intake::{self, Ask};
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
 use super::run::{Args, FENCED, RunSupervisor};
@@ -113,7 +113,7 @@ impl Actor for Root {
                 s.carry(run);
                 look_for_queued(&me, s);
             }
-            RootMsg::Look { run } => s.sweeper.cast(SweeperMsg::Look { run })?,
+            RootMsg::Look { run, reply } => s.sweeper.cast(SweeperMsg::Look { run, reply })?,
             RootMsg::Taken { lease } => {
                 if let Some(entry) = s.runs.get_mut(&lease.run) {
                     entry.lease = Some(lease);
@@ -185,8 +185,9 @@ async fn open(
         Ok(opened) => opened,
         Err(open_already) => {
             let run = open_already.id;
-            let _stopping = me.cast(RootMsg::Asked { run }).and_then(|()| me.cast(RootMsg::Wake { run }));
-            return Ok(open_already);
+            Factory::of(me.clone()).carry_on(run).await;
+            let now = deps.store.load(run).await.map_err(intake::rejected)?;
+            return Ok(now.unwrap_or(open_already));
         }
     };
     let queued = deps.store.queued(u64::from(deps.tuning.max_open_runs) + 1).await.map_err(intake::rejected)?;

@@ -102,6 +102,7 @@ impl Actor for RunSupervisor {
         event: SupervisionEvent,
         s: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let failed = matches!(event, SupervisionEvent::ActorFailed(..));
         let (cell, why) = match event {
             SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
             SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.unwrap_or_default()),
@@ -116,7 +117,11 @@ impl Actor for RunSupervisor {
         }
         // A role actor that ends without a report is a fact for the domain, not something to start again.
         if let Some((attempt, _)) = held.roles.remove(&cell.get_id()) {
-            tracing::warn!(run = %held.run.id, %attempt, why, "a role actor died");
+            // One that ended in order has reported before: what is told here comes after that and is refused.
+            match failed {
+                true => tracing::warn!(run = %held.run.id, %attempt, why, "a role actor died"),
+                false => tracing::debug!(run = %held.run.id, %attempt, "a role actor ended"),
+            }
             let report = Report::Lost { why: format!("its actor died: {why}") };
             let reported = Reported { attempt, report, usage: None, session: None, artifacts: Vec::new() };
             me.cast(RunMsg::Reported { reported: Box::new(reported) })?;

@@ -55,7 +55,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
     let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s))).await {
         Ok(worked) => worked,
         Err(_) => {
-            let why = format!("it ran out of its time ({} s)", limit.as_secs());
+            let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
             clear(s, &bench).await;
             return Ok((Report::Failed { why }, Some((None, None)), Vec::new()));
         }

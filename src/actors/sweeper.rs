@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 
 /// Waiting runs looked at in one sweep.
 const LOOKS: u64 = 1_000;
+/// How long a run may take to hear what a look found.
+const LOOK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 /// Looks at the forge at the same time.
 const AT_ONCE: usize = 4;
 
@@ -60,9 +62,16 @@ impl Actor for Sweeper {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SweeperMsg::Renew => s.root.cast(RootMsg::Renew)?,
-            SweeperMsg::Look { run } => {
+            SweeperMsg::Look { run, reply } => {
                 let (deps, root, turns) = (s.deps.clone(), s.root.clone(), s.turns.clone());
-                tokio::spawn(async move { look(&deps, &root, &turns, run).await });
+                tokio::spawn(async move {
+                    if let Some(event) = look(&deps, &turns, run).await {
+                        let tell = |reply| RootMsg::Tell { run, event, if_seq: None, reply };
+                        // A run that ended meanwhile refuses; whoever waits looks at the run himself.
+                        let _refused = root.call(tell, Some(LOOK_PATIENCE)).await;
+                    }
+                    let _gave_up = reply.send(());
+                });
             }
             SweeperMsg::Tick => {
                 s.root.cast(RootMsg::Admit)?;
@@ -105,26 +114,33 @@ async fn sweep(deps: &Deps, root: &ActorRef<RootMsg>, turns: &Semaphore) -> Port
         let _stopping = root.cast(RootMsg::Wake { run });
     }
     let waiting = deps.store.waiting(LOOKS).await?;
-    futures::future::join_all(waiting.into_iter().map(|run| look(deps, root, turns, run))).await;
+    futures::future::join_all(waiting.into_iter().map(|run| async move {
+        if let Some(event) = look(deps, turns, run).await {
+            let _stopping = root.cast(RootMsg::Seen { run, event });
+        }
+    }))
+    .await;
     Ok(())
 }
 
-/// Looks at one run's change, and tells the run only what it does not know: a look that finds nothing writes nothing.
-async fn look(deps: &Deps, root: &ActorRef<RootMsg>, turns: &Semaphore, run: RunId) {
-    let Ok(_turn) = turns.acquire().await else { return };
+/// Looks at one run's change, and gives only what the run does not know: a look that finds nothing writes nothing.
+async fn look(deps: &Deps, turns: &Semaphore, run: RunId) -> Option<Box<Event>> {
+    let _turn = turns.acquire().await.ok()?;
     let known = match deps.store.load(run).await {
         Ok(Some(known)) => known,
-        Ok(None) => return,
-        Err(error) => return tracing::warn!(%run, %error, "a waiting run could not be read"),
+        Ok(None) => return None,
+        Err(error) => {
+            tracing::warn!(%run, %error, "a waiting run could not be read");
+            return None;
+        }
     };
-    let Some(change) = known.change.as_ref().map(|c| c.number) else { return };
+    let change = known.change.as_ref().map(|c| c.number)?;
     let repo = Repo { project: known.project.clone(), origin: known.settings.origin.clone() };
     match deps.forge.observe(&repo, change).await {
-        Ok(observation) if known.is_news(&observation) => {
-            let event = Box::new(Event::Observed { observation });
-            let _stopping = root.cast(RootMsg::Seen { run, event });
+        Ok(observation) => known.is_news(&observation).then(|| Box::new(Event::Observed { observation })),
+        Err(error) => {
+            tracing::debug!(%run, %error, "the forge could not be looked at");
+            None
         }
-        Ok(_) => {}
-        Err(error) => tracing::debug!(%run, %error, "the forge could not be looked at"),
     }
 }

@@ -227,6 +227,12 @@ impl Doors for Program {
                 Trouble::usage(format!("--listen {text:?} is not an address"), "write it as 127.0.0.1:7377")
             })?,
         };
+        if let Some(service) = self.service(place).await? {
+            return Err(Trouble::away(
+                format!("{} is served already, at {}", place.sources.data_dir.display(), service.base),
+                "end that process first, or name another --data-dir",
+            ));
+        }
         let (mut started, config) = self.own(place, Scope::All).await?;
         if !wanted.ip().is_loopback() && config.server.trusted_proxy.is_none() {
             return Err(Trouble::config(
@@ -272,6 +278,12 @@ impl Doors for Program {
             store::migrate(url.expose()).await.map_err(away)?;
         }
         let found = store::status(url.expose()).await.map_err(away)?;
+        if !found.unknown.is_empty() {
+            return Err(Trouble::config(
+                format!("the store has schema steps this Skep does not know: {}", found.unknown.join(", ")),
+                "start the newer Skep that made them, or restore the backup taken before it",
+            ));
+        }
         let step = |applied: bool| move |name: String| SchemaStep { name, applied };
         Ok(found.applied.into_iter().map(step(true)).chain(found.pending.into_iter().map(step(false))).collect())
     }

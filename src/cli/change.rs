@@ -46,6 +46,9 @@ async fn act(client: &Client, screen: &Screen, name: &ChangeName, action: &str, 
     let change: Change = client.post(&path, body, None).await?;
     let line = format!("{action}: {project}#{number} is {} at {}", state(&change), change.head.short());
     screen.line(Style::Green, &line)?;
+    if let (false, Some(run)) = (client.is_remote(), run_of(&change)) {
+        screen.advise(&format!("No service runs on this data directory: `skep resume {run}` goes on with its run."))?;
+    }
     screen.object(&change)?;
     Ok(Exit::Done)
 }

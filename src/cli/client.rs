@@ -203,7 +203,11 @@ async fn refused(status: StatusCode, path: &str, mut pieces: Bytes) -> Trouble {
             break;
         }
     }
-    if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
+    if let Ok(mut problem) = serde_json::from_slice::<Problem>(&body) {
+        // REST names its own ways; at the command line they have other names.
+        if let Some(fix) = as_command(&problem.code) {
+            problem.fix = fix.to_owned();
+        }
         return problem.into();
     }
     let problem = Problem {
@@ -215,6 +219,17 @@ async fn refused(status: StatusCode, path: &str, mut pieces: Bytes) -> Trouble {
         code: "http".to_owned(),
     };
     problem.into()
+}
+
+/// What to do about a problem, where REST would name a route.
+fn as_command(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "no_run" => "`skep runs` lists those there are; an id may be shortened to four or more of its digits",
+        "no_project" => "`skep project list` shows those there are; `skep project add` makes one",
+        "no_change" => "`skep change list` shows those there are",
+        "no_block" => "`skep show RUN` tells what the run waits for",
+        _ => return None,
+    })
 }
 
 fn typed<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, Trouble> {

@@ -117,11 +117,14 @@ fn detached(client: &Client, screen: &Screen, short: &str) -> Result<(), Stop> {
 impl Follower<'_> {
     async fn run(&mut self) -> Result<Exit, Stop> {
         let mut failures = 0;
-        for line in self.teller.news(&self.view) {
-            self.screen.line(Style::Bold, &line)?;
-        }
-        if let Some(exit) = self.stand().await? {
-            return Ok(exit);
+        // Where events are still to be told, they come first.
+        if self.seen >= self.view.seq {
+            for line in self.teller.news(&self.view) {
+                self.screen.line(Style::Bold, &line)?;
+            }
+            if let Some(exit) = self.stand().await? {
+                return Ok(exit);
+            }
         }
         loop {
             let before = self.seen;
@@ -277,12 +280,11 @@ impl Follower<'_> {
                 return Ok(Some(Exit::Waits));
             }
             if self.view.escalations.is_empty() {
-                // A run just opened is not called waiting before its first events were told.
-                let waits = words::waits(&self.view).filter(|_| self.seen >= self.view.seq);
+                let waits = words::waits(&self.view);
                 if waits != self.waited
                     && let Some(line) = &waits
                 {
-                    self.screen.line(Style::Yellow, line)?;
+                    self.screen.line(Style::Yellow, &format!("waits: {line}"))?;
                 }
                 self.waited = waits;
                 return Ok(None);

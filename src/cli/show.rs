@@ -73,7 +73,7 @@ fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     }
     if let Some(number) = view.change {
         let url = view.change_url.as_deref().unwrap_or_default();
-        line("change", &format!("{}#{number} {url}", view.project))?;
+        line("change", &screen.whole(&format!("{}#{number}: `{url}`", view.project)))?;
     }
     if !view.results.is_empty() {
         line("checks", &results(&view.results))?;

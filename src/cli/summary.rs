@@ -13,8 +13,16 @@ pub fn ended(screen: &Screen, view: &RunView, last: At) -> Result<(), Stop> {
     let Some(outcome) = &view.outcome else { return Ok(()) };
     screen.say("")?;
     let style = if matches!(outcome, Outcome::Delivered { .. }) { Style::Green } else { Style::Red };
-    screen.styled(style, &format!("{}: {}", words::outcome(outcome), view.goal.title()))?;
-    let line = |name: &str, text: &str| screen.say(&format!("  {name:<9} {text}"));
+    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<9} {text}"));
+    let (how, why) = match outcome {
+        Outcome::Delivered { sha } => (format!("delivered as {}", sha.short()), None),
+        Outcome::Cancelled { why } => ("cancelled".to_owned(), Some(why)),
+        Outcome::Failed { why } => ("ended undelivered".to_owned(), Some(why)),
+    };
+    screen.line(style, &format!("{how}: {}", view.goal.title()))?;
+    if let Some(why) = why {
+        line("why", &words::quote(why))?;
+    }
     if let Outcome::Delivered { sha } = outcome {
         line("landed", &format!("{} on {} of {}", sha.short(), view.base_branch, view.repo))?;
         line("changed", &view.diff.summary())?;
@@ -44,6 +52,7 @@ pub fn ended(screen: &Screen, view: &RunView, last: At) -> Result<(), Stop> {
 pub fn escalation(screen: &Screen, escalation: &Escalation) -> Result<(), Stop> {
     screen.say("")?;
     let mut whole = escalation.clone();
+    whole.resumes = screen.whole(&whole.resumes);
     whole.answers.iter_mut().for_each(|answer| *answer = screen.whole(answer));
     whole.needs.iter_mut().for_each(|need| need.how = screen.whole(&need.how));
     let plain = whole.plain();

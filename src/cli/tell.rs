@@ -3,10 +3,10 @@
 //! Invariant: pure. A look at the run may be ahead of the events told so far; what it shows waits until they have caught up.
 
 use super::render::{brief, count};
-use super::words::QUOTE;
+use super::words::{QUOTE, quote};
 
 use crate::domain::{Attempt, Done, Ended, Ending, Event, Report, Step};
-use crate::http::view::RunView;
+use crate::http::view::{RunView, TaskView};
 use crate::ports::store::JournalRow;
 use std::collections::BTreeSet;
 
@@ -17,6 +17,7 @@ pub struct Teller {
     begun: BTreeSet<String>,
     tasks: BTreeSet<String>,
     checking: bool,
+    failed: BTreeSet<String>,
     change: String,
 }
 
@@ -24,7 +25,12 @@ impl Teller {
     /// A teller who takes a run up where it stands.
     pub fn of(view: &RunView) -> Teller {
         let ended = view.attempts.iter().filter(|a| !a.live()).map(|a| a.id.to_string());
-        Teller { begun: ended.collect(), tasks: view.tasks.iter().map(|t| t.id.clone()).collect(), ..Teller::default() }
+        Teller {
+            begun: ended.clone().collect(),
+            failed: ended.collect(),
+            tasks: view.tasks.iter().map(|t| t.id.clone()).collect(),
+            ..Teller::default()
+        }
     }
 
     /// Whether nothing is known yet of what began this attempt.
@@ -48,6 +54,10 @@ impl Teller {
             Some(Event::Done { done: Done::Ensured { change }, .. }) => {
                 std::mem::replace(&mut self.change, change.url.clone()) == change.url
             }
+            Some(Event::Reported(reported)) if matches!(reported.report, Report::Failed { .. }) => {
+                self.failed.insert(reported.attempt.to_string());
+                false
+            }
             _ => false,
         }
     }
@@ -59,7 +69,7 @@ impl Teller {
         if now.phase != "queued" {
             lines.extend(self.phase(now, &now.phase));
         }
-        lines.extend(self.added(now));
+        lines.extend(self.added(now, |_| true));
         let live: Vec<String> = now.attempts.iter().filter(|a| a.live()).map(|a| a.id.to_string()).collect();
         lines.extend(live.iter().flat_map(|id| self.begins(now, id)));
         let checking = now.doing.iter().any(|d| d == "check");
@@ -83,7 +93,8 @@ impl Teller {
             Step::Review => "reviewing",
         };
         let mut lines: Vec<String> = self.phase(now, phase).into_iter().collect();
-        lines.extend(self.added(now));
+        // Tasks that came after it are told when the events have caught up.
+        lines.extend(self.added(now, |t| attempt.task.is_some_and(|id| id.to_string() == t.id)));
         let role = attempt.step.role().name();
         let task = attempt.task.and_then(|id| now.tasks.iter().find(|t| t.id == id.to_string()));
         let on = task.map_or(String::new(), |t| {
@@ -95,8 +106,18 @@ impl Teller {
             let nth = u32::try_from(now.attempts.iter().filter(failed).count()).unwrap_or(u32::MAX).saturating_add(1);
             format!(" on {}: {} (try {nth} of {})", t.id, brief(&t.title, 72), t.tries_allowed.max(nth))
         });
+        lines.extend(self.refused(now, attempt));
         lines.push(format!("{id} begins: {role} ({}){on}", attempt.engine));
         lines
+    }
+
+    /// Why the attempt before this one was not believed: no event of its own says it.
+    fn refused(&self, now: &RunView, attempt: &Attempt) -> Option<String> {
+        let same = |a: &&Attempt| a.step == attempt.step && a.task == attempt.task && a.id < attempt.id;
+        let before = now.attempts.iter().rfind(same)?;
+        let ended = before.ended.as_ref().filter(|e| e.ending == Ending::Failed && !e.why.is_empty())?;
+        let told = self.failed.contains(&before.id.to_string());
+        (!told).then(|| format!("{} is refused: {}", before.id, quote(&ended.why)))
     }
 
     fn phase(&mut self, now: &RunView, phase: &str) -> Option<String> {
@@ -121,9 +142,9 @@ impl Teller {
         })
     }
 
-    fn added(&mut self, now: &RunView) -> Vec<String> {
+    fn added(&mut self, now: &RunView, wanted: impl Fn(&TaskView) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
-        for task in &now.tasks {
+        for task in now.tasks.iter().filter(|t| wanted(t)) {
             if self.tasks.insert(task.id.clone()) && task.origin != "plan" {
                 lines.push(format!("{} added after {}: {}", task.id, task.origin, brief(&task.title, QUOTE)));
             }

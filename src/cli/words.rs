@@ -131,21 +131,27 @@ fn said(summary: &str) -> String {
     if summary.trim().is_empty() { String::new() } else { format!(": {}", quote(summary)) }
 }
 
-fn quote(text: &str) -> String {
-    brief(text, QUOTE)
+/// The first line that says something; where it only announces what follows, with what follows.
+pub fn quote(text: &str) -> String {
+    match text.trim_start().split_once('\n') {
+        Some((first, rest)) if first.trim_end().ends_with(':') => {
+            brief(&format!("{} {}", first.trim_end(), rest.trim_start()), QUOTE)
+        }
+        _ => brief(text, QUOTE),
+    }
 }
 
 /// What a run waits for that no person was asked about: the forge, a slot.
 pub fn waits(now: &RunView) -> Option<String> {
     use crate::domain::gate::Gate;
     if now.phase == "queued" {
-        return Some("queued: waits for a free slot".to_owned());
+        return Some("a free slot".to_owned());
     }
     let waiting = now.gates.iter().find_map(|g| match &g.gate {
         Gate::Wait(why) => Some(why),
         _ => None,
     })?;
-    (now.phase == "gating" && now.doing.is_empty()).then(|| format!("waits: {waiting}"))
+    (now.phase == "gating" && now.doing.is_empty()).then(|| waiting.to_string())
 }
 
 /// How it ended, in a line.

@@ -90,12 +90,14 @@ pub(super) fn read_file(path: &Path, asked: bool) -> Result<Option<String>, Prob
         })
     };
     // Look before opening: opening a pipe would wait for ever.
+    use std::io::ErrorKind::{NotADirectory, NotFound};
     match std::fs::metadata(path) {
         Ok(m) if m.is_dir() => return problem("is a directory", "name the file itself"),
         Ok(m) if !m.is_file() => return problem("is not a regular file", "name a regular file"),
         Ok(m) if m.len() > FILE_MAX => return problem("is larger than 1 MiB", "name a configuration file"),
         Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !asked => return Ok(None),
+        // What is wrong with the data directory itself is told where it is prepared.
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) && !asked => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return problem("does not exist", "correct --config or SKEP_CONFIG, or make the file");
         }

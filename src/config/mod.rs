@@ -43,6 +43,8 @@ impl Sources {
             Some(dir) => dir,
             None => default_data_dir(var("XDG_DATA_HOME"), var("HOME")).map_err(|p| Problems(vec![p]))?,
         };
+        // Made whole once, here: the store, git and the commands of agents each work in a directory of their own.
+        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         Ok(Self {
             data_dir,
             file: file.map(Path::to_owned).or_else(|| var("SKEP_CONFIG").map(PathBuf::from)),

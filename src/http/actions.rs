@@ -116,14 +116,16 @@ async fn pause(Shared(state): Shared<State>, Path(id): Path<String>, request: Re
     done(told(&state, &call, event)).await
 }
 
-/// Let a paused run go on
+/// Let a run go on: one that was paused, or that was left where it is
 #[utoipa::path(post, path = "/api/v1/runs/{id}/actions/resume", tag = "actions", request_body = Option<Say>,
     params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = RunView, description = "The run after it", headers(("ETag" = String)))))]
 async fn resume(Shared(state): Shared<State>, Path(id): Path<String>, request: Request) -> Result<Response, Response> {
     let call = Call::of(&state, &id, request).await?;
     if call.run.paused.is_none() && !call.run.ended() {
-        return Ok(find::shown(StatusCode::OK, &call.run));
+        state.factory.carry_on(call.run.id).await;
+        let now = find::run(&state, &id).await.map_err(Failed::into_response)?;
+        return Ok(find::shown(StatusCode::OK, &now));
     }
     let event = Event::Resumed { by: state.principal.clone() };
     done(told(&state, &call, event)).await

@@ -145,7 +145,7 @@ async fn heard(state: &State, change: PortResult<Change>) -> Answer<Json<Change>
     // A run's branch ends with its short id. One that is not found (a change of another factory) has nobody to tell.
     let short = change.branch.rsplit('/').next().unwrap_or_default();
     if let Ok(Found::One(run)) = state.store.find(short).await {
-        state.factory.look(run);
+        state.factory.look(run).await;
     }
     Ok(Json(change))
 }

@@ -333,7 +333,7 @@ async fn direct_finds_conflicts_and_points_out_blobs() {
     let (verdict, findings, summary) = judged(&order, &place).await;
     assert_eq!((verdict, findings.len()), (Verdict::Approve, 2));
     assert!(findings[0].text.contains("1100000 bytes") && findings[1].text.contains("binary"), "{findings:?}");
-    assert!(summary.contains("2 file(s) deserve a look"));
+    assert!(summary.contains("Worth a look: 2 files"));
     place.patch = "+++ b/big.txt\n@@ -0,0 +1,5 @@\n+<<<<<<< a\n+1\n+=======\n+2\n+>>>>>>> b\n".to_owned();
     let (verdict, findings, _) = judged(&order, &place).await;
     assert_eq!((verdict, findings[0].line), (Verdict::Rework, 1));

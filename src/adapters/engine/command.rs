@@ -175,6 +175,11 @@ fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<
         Err(why) => return Work::Failed(why),
     };
     if ended.code != Some(0) {
+        let said = if output.trim().is_empty() {
+            "it wrote nothing".to_owned()
+        } else {
+            format!("its last output:\n{output}")
+        };
         // A program that fell over may have reported before; only a report of trouble is believed then.
         if let Some(trouble) = report.and_then(report::Written::trouble) {
             return trouble;
@@ -184,7 +189,7 @@ fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<
             (None, Some(signal)) => format!("by signal {signal}"),
             (None, None) => "in an unknown way".to_owned(),
         };
-        return Work::Failed(format!("the command ended {how}; its last output:\n{output}"));
+        return Work::Failed(format!("the command ended {how}; {said}"));
     }
     if let Some(report) = report {
         return report
@@ -192,9 +197,7 @@ fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<
             .unwrap_or_else(|why| Work::Failed(format!("its report file is not usable: {why}")));
     }
     match order.step {
-        Step::Develop => {
-            Work::Edited { summary: plain::last_line(output, 300).unwrap_or_else(|| "command ended".to_owned()) }
-        }
+        Step::Develop => Work::Edited { summary: plain::last_line(output, 300).unwrap_or_default() },
         Step::Explore => Work::Notes(output.to_owned()),
         Step::Plan | Step::Review => Work::Failed(format!(
             "a command that does the {} step must write {} to $SKEP_REPORT_FILE, and it wrote none",

@@ -115,9 +115,9 @@ fn review(order: &Order, bench: &Bench) -> Work {
     let mut noted = blobs(order, bench);
     noted.extend(weaker_tests(order));
     noted.truncate(Finding::MOST);
-    let mut summary = format!("All {} check(s) are green; {}.", order.results.len(), order.diff.summary());
+    let mut summary = format!("{}; {}.", greens(order.results.len()), order.diff.summary());
     if !noted.is_empty() {
-        summary.push_str(&format!(" {} file(s) deserve a look.", noted.len()));
+        summary.push_str(&format!(" Worth a look: {}.", files(noted.len())));
     }
     if !order.concerns.is_empty() {
         summary.push_str(&format!(" For a person to decide: {}.", order.concerns.join("; ")));
@@ -200,6 +200,17 @@ fn blobs(order: &Order, bench: &Bench) -> Vec<Finding> {
             _ => None,
         })
         .collect()
+}
+
+fn greens(checks: usize) -> String {
+    match checks {
+        1 => "The check is green".to_owned(),
+        n => format!("All {n} checks are green"),
+    }
+}
+
+fn files(n: usize) -> String {
+    if n == 1 { "1 file".to_owned() } else { format!("{n} files") }
 }
 
 #[cfg(test)]
