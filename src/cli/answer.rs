@@ -85,12 +85,7 @@ async fn tell(client: &Client, screen: &Screen, to: &To, word: Word, moves: bool
     let path = format!("/runs/{}", encode(&to.run));
     let action = word.action();
     let before: RunView = client.get(&path).await?;
-    // A run that is not paused has nothing to resume but its process: it is carried on by being followed.
-    let view = if matches!(word, Word::Resume) && before.paused_by.is_none() && before.outcome.is_none() {
-        before.clone()
-    } else {
-        client.post(&format!("{path}/actions/{action}"), &word.say(), None).await?
-    };
+    let view: RunView = client.post(&format!("{path}/actions/{action}"), &word.say(), None).await?;
     screen.line(Style::Bold, &format!("{action}: run {} is {} ({})", view.short, view.status, view.goal.title()))?;
     if moves && (to.follow || !client.is_remote()) {
         // A run started again is a new one, with a story of its own.

@@ -122,11 +122,16 @@ async fn pause(Shared(state): Shared<State>, Path(id): Path<String>, request: Re
     responses((status = 200, body = RunView, description = "The run after it", headers(("ETag" = String)))))]
 async fn resume(Shared(state): Shared<State>, Path(id): Path<String>, request: Request) -> Result<Response, Response> {
     let call = Call::of(&state, &id, request).await?;
-    if call.run.paused.is_none() && !call.run.ended() {
-        return Ok(find::shown(StatusCode::OK, &call.run));
-    }
     let event = Event::Resumed { by: state.principal.clone() };
-    done(told(&state, &call, event)).await
+    if call.run.paused.is_some() || call.run.ended() {
+        return done(told(&state, &call, event)).await;
+    }
+    // Not paused: there is nothing to write, but whoever is told of a run carries it on, after a kill for one.
+    match state.factory.tell(call.run.id, event, call.if_seq).await {
+        Ok(run) => Ok(find::shown(StatusCode::OK, &run)),
+        Err(Rejected::Refused(_)) => Ok(find::shown(StatusCode::OK, &call.run)),
+        Err(other) => Err(Failed::from(other).into_response()),
+    }
 }
 
 /// Cancel
