@@ -41,7 +41,9 @@ pub enum Rejected {
     #[error("{0}")]
     Away(String),
     /// Another process carries this run.
-    #[error("run {0} is carried by another process; talk to that one, or wait until its lease ends")]
+    #[error(
+        "run {0} is carried by another process, or lives in another data directory; talk to the process that carries it"
+    )]
     Elsewhere(RunId),
     /// The run's state cannot be used.
     #[error("{0}")]

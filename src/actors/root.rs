@@ -352,6 +352,7 @@ async fn died(me: &ActorRef<RootMsg>, s: &mut State, cell: &ActorCell, why: &str
     };
     s.runs.remove(&run);
     if why == FENCED {
+        tracing::warn!(%run, "a write was fenced; this process lets go");
         return slot_free(me, s);
     }
     let crashes = s.crashes.entry(run).or_default();

@@ -35,9 +35,10 @@ pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArg
     // Without a service nobody would carry a detached run on: it is only opened.
     let need = if args.detach { Need::Tell } else { Need::Move };
     let reached = reach(doors, place, need).await?;
-    let unseen = Unseen::of(&place.sources.data_dir);
-    let end = open(&reached, screen, &wanted, &unseen, args.detach, args.yes).await;
+    let mut unseen = Unseen::of(&place.sources.data_dir);
+    let end = open(&reached, screen, &wanted, &mut unseen, args.detach, args.yes).await;
     reached.close().await;
+    unseen.settle();
     end
 }
 
@@ -45,7 +46,7 @@ async fn open(
     reached: &Reached,
     screen: &Screen,
     wanted: &NewRun,
-    unseen: &Unseen,
+    unseen: &mut Unseen,
     detach: bool,
     yes: bool,
 ) -> Result<Exit, Stop> {
@@ -54,7 +55,7 @@ async fn open(
         screen.line(Style::Bold, &line)?;
         let (run, after) = (view.id.clone(), view.seq);
         let end = follow(&reached.client, screen, view, Manner { yes, after }).await?;
-        unseen.remove(&run);
+        unseen.told(&run);
         return Ok(end);
     }
     let view: RunView = reached.client.post("/runs", wanted, None).await?;
@@ -78,7 +79,7 @@ async fn open(
     let run = view.id.clone();
     unseen.put(&run, wanted);
     let end = follow(&reached.client, screen, view, Manner { yes, after }).await?;
-    unseen.remove(&run);
+    unseen.told(&run);
     Ok(end)
 }
 
@@ -121,9 +122,10 @@ pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoA
         carry_on: true,
     };
     let reached = reach(doors, place, Need::Move).await?;
-    let unseen = Unseen::of(&place.sources.data_dir);
-    let end = open(&reached, screen, &wanted, &unseen, false, args.yes).await;
+    let mut unseen = Unseen::of(&place.sources.data_dir);
+    let end = open(&reached, screen, &wanted, &mut unseen, false, args.yes).await;
     reached.close().await;
+    unseen.settle();
     let exit = end?;
     if exit == Exit::Done {
         let quoted = super::summary::quoted;

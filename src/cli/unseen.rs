@@ -12,12 +12,14 @@ const MARKS_MAX: usize = 200;
 /// The marks of a data directory.
 pub struct Unseen {
     dir: PathBuf,
+    /// Told by this command; its mark goes when the command is through.
+    told: Option<String>,
 }
 
 impl Unseen {
     /// Those of this data directory.
     pub fn of(data_dir: &std::path::Path) -> Unseen {
-        Unseen { dir: data_dir.join("unseen") }
+        Unseen { dir: data_dir.join("unseen"), told: None }
     }
 
     /// The names of the marks, oldest first: a run's id begins with its time.
@@ -49,6 +51,18 @@ impl Unseen {
     }
 
     /// Its end, or where it stands, was told.
+    pub fn told(&mut self, run: &str) {
+        self.told = Some(run.to_owned());
+    }
+
+    /// The last thing a command does: until then a kill is one that nobody saw the end of.
+    pub fn settle(&mut self) {
+        if let Some(run) = self.told.take() {
+            self.remove(&run);
+        }
+    }
+
+    /// Takes a mark away.
     pub fn remove(&self, run: &str) {
         // Gone already is as good.
         let _gone = std::fs::remove_file(self.dir.join(run));

@@ -57,6 +57,20 @@ fn a_blocked_run_keeps_everything_over_a_kill_and_one_of_two_answers_counts() {
 }
 
 #[test]
+fn a_killed_run_is_resumed_by_its_name() {
+    let scene = Scene::new(STORY, None);
+    let mut command = order(&scene);
+    command.env("SKEP_FAULT", "after-engine:2");
+    assert_eq!(scene.run(command).0, None);
+    let run = block_on(only_run(&scene)).id.to_string();
+    let (code, said) = scene.run(scene.skep(&["resume", &run]));
+    assert_eq!(code, Some(4), "it goes on to its question: {said}");
+    let (code, said) = scene.run(scene.skep(&["approve", &run]));
+    assert_eq!(code, Some(0), "{said}");
+    block_on(left(&scene));
+}
+
+#[test]
 fn attempts_are_counted_on_after_an_unblock_that_follows_a_kill() {
     let scene = Scene::new(STORY, None).with("SKEP_STEPS__DEVELOP__TRIES", "1");
     let broken = "command: exit 3";

@@ -8,24 +8,6 @@ use rustix::process::Signal;
 use skep::domain::{Phase, Run};
 use std::time::Duration;
 
-const SLOW: &str = r#"
-[[turn]]
-step = "plan"
-tasks = [{ name = "one", title = "Write it", text = "Write b.txt" }]
-
-[[turn]]
-step = "develop"
-say = ["at work"]
-wait_ms = 1500
-edit = [{ write = "b.txt", content = "two\n" }]
-done = "wrote it"
-
-[[turn]]
-step = "review"
-verdict = "approve"
-summary = "whole"
-"#;
-
 #[test]
 fn a_second_service_on_the_same_data_directory_says_so_and_goes() {
     let scene = Scene::new(STORY, None);
@@ -38,14 +20,18 @@ fn a_second_service_on_the_same_data_directory_says_so_and_goes() {
 /// The lock is lost (a person removes the file) and the owner stands still: another takes its run over and lands it; when the
 /// first one moves again, nothing it still wants to write gets in.
 fn a_stopped_owner_writes_nothing(url: Option<String>) {
-    let scene = Scene::new(SLOW, url).with("SKEP_POLICY__APPROVE_MERGE", "false").with("SKEP_RUNS__LEASE_TTL", "3s");
+    let scene = Scene::new(STORY, url).with("SKEP_POLICY__APPROVE_MERGE", "false").with("SKEP_RUNS__LEASE_TTL", "3s");
+    let (at_work, go) = (scene.path("at-work"), scene.path("go"));
+    let engine = format!(
+        "command: touch {}; until [ -e {} ]; do sleep 0.05; done; echo two > b.txt",
+        at_work.display(),
+        go.display()
+    );
     let mut first = scene.serve();
-    assert_eq!(scene.run(scene.order("Write it down", &["--detach"])).0, Some(0));
-    until("the dev is at work", Duration::from_secs(30), || {
-        let at_work = block_on(only_run(&scene)).live_attempts().any(|a| a.task.is_some());
-        at_work.then_some(())
-    });
+    assert_eq!(scene.run(scene.order_by("Write it down", &engine, &["--detach"])).0, Some(0));
+    until("the dev is at work", Duration::from_secs(30), || at_work.exists().then_some(()));
     first.signal(Signal::STOP);
+    std::fs::write(&go, "").expect("the go");
     std::fs::remove_file(scene.data.join("skep.lock")).expect("the lock file");
     let mut second = scene.serve();
     let ended =

@@ -104,7 +104,15 @@ fn a_service_carries_other_runs_on_past_a_poisonous_one() {
         all.iter().all(|r| r.ended() || !r.blocks.is_empty()).then_some(all)
     });
     assert!((1..=2).contains(&lives), "it ended {lives} times");
-    assert!(all.iter().any(|r| r.goal.text == "Good" && r.ended()));
     assert!(all.iter().any(|r| r.goal.text == "Poison" && r.blocks.len() == 1));
+    // Nobody knows whose work ended the process, so a run that was at work each time asks as well; it is let go on.
+    let good = all.iter().find(|r| r.goal.text == "Good").expect("the good run").id;
+    if all.iter().any(|r| r.id == good && !r.ended()) {
+        let (code, said) = scene.run(scene.skep(&["unblock", &good.to_string()]));
+        assert!(matches!(code, Some(0 | 4)), "{said}");
+    }
+    until("the good run ends", Duration::from_secs(60), || {
+        block_on(runs(&scene)).iter().any(|r| r.id == good && r.ended()).then_some(())
+    });
     assert!(service.ended().is_none(), "it is up");
 }
