@@ -41,6 +41,24 @@ fn runs_on_one_base_branch_all_land() {
 }
 
 #[test]
+fn commands_side_by_side_share_the_data_directory() {
+    let desk = Desk::new();
+    desk.repo("tool", &[("a.txt", "a\n")]);
+    std::thread::scope(|scope| {
+        let run = |n: usize| {
+            let engine = format!("command: sleep 0.{n}; echo {n} > file-{n}");
+            let goal = format!("Write {n}");
+            desk.does(&["run", "--repo", "tool.git", "--goal", &goal, "--engine", &engine, "--check", "true"])
+        };
+        let runs: Vec<_> = (0..5).map(|n| scope.spawn(move || run(n))).collect();
+        for run in runs {
+            run.join().unwrap().ends(4).says("Escalation: the merge waits for approval");
+        }
+    });
+    assert!(rows(&desk).iter().all(|(_, status)| status == "blocked"));
+}
+
+#[test]
 fn the_one_too_many_waits_and_a_cancel_is_quick() {
     let desk = Desk::new();
     desk.repo("tool", &[("a.txt", "a\n")]);
