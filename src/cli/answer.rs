@@ -3,7 +3,8 @@
 use super::args::{How, To};
 use super::client::{Client, encode};
 use super::exit::{Exit, Stop};
-use super::follow::{Manner, follow};
+use super::follow::Manner;
+use super::keep::keep_following;
 use super::reach::{Doors, Need, Place, reach};
 use super::screen::{Screen, Style};
 use crate::domain::Raise;
@@ -76,12 +77,19 @@ impl Word {
 pub async fn answer(doors: &dyn Doors, place: &Place, screen: &Screen, to: To, word: Word) -> Result<Exit, Stop> {
     let need = if matches!(word, Word::Pause) { Need::Tell } else { Need::Move };
     let reached = reach(doors, place, need).await?;
-    let end = tell(&reached.client, screen, &to, word, need == Need::Move).await;
+    let end = tell((doors, place), &reached.client, screen, &to, word).await;
     reached.close().await;
     end
 }
 
-async fn tell(client: &Client, screen: &Screen, to: &To, word: Word, moves: bool) -> Result<Exit, Stop> {
+async fn tell(
+    (doors, place): (&dyn Doors, &Place),
+    client: &Client,
+    screen: &Screen,
+    to: &To,
+    word: Word,
+) -> Result<Exit, Stop> {
+    let moves = !matches!(word, Word::Pause);
     let path = format!("/runs/{}", encode(&to.run));
     let action = word.action();
     let before: RunView = client.get(&path).await?;
@@ -90,7 +98,7 @@ async fn tell(client: &Client, screen: &Screen, to: &To, word: Word, moves: bool
     if moves && (to.follow || !client.is_remote()) {
         // A run started again is a new one, with a story of its own.
         let after = if view.id == before.id { before.seq } else { 0 };
-        return follow(client, screen, view, Manner { yes: false, after }).await;
+        return keep_following(doors, place, client, screen, view, Manner { yes: false, after }).await;
     }
     if moves && view.outcome.is_none() {
         screen.advise(&format!("The service carries it on. `skep events {} --follow` watches it.", view.short))?;

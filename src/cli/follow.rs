@@ -55,7 +55,13 @@ struct Follower<'a> {
 }
 
 /// Follows a run until it ends or waits for a person, and says how it stands. Going away (Ctrl-C) leaves the run as it is.
-pub async fn follow(client: &Client, screen: &Screen, view: RunView, manner: Manner) -> Result<Exit, Stop> {
+pub async fn follow(
+    client: &Client,
+    screen: &Screen,
+    view: RunView,
+    manner: Manner,
+    seen: &mut u64,
+) -> Result<Exit, Stop> {
     let short = view.short.clone();
     let mut follower = Follower {
         client,
@@ -70,7 +76,7 @@ pub async fn follow(client: &Client, screen: &Screen, view: RunView, manner: Man
         asked: BTreeSet::new(),
         waited: None,
     };
-    tokio::select! {
+    let end = tokio::select! {
         end = follower.run() => match end {
             // Nobody reads any more. The run did not end, so the code must not say it did.
             Err(Stop::Closed) => Ok(Exit::Waits),
@@ -80,7 +86,9 @@ pub async fn follow(client: &Client, screen: &Screen, view: RunView, manner: Man
             detached(client, screen, &short)?;
             Ok(Exit::Waits)
         }
-    }
+    };
+    *seen = follower.seen;
+    end
 }
 
 async fn told_to_go() {

@@ -7,6 +7,7 @@ pub mod change;
 pub mod client;
 pub mod exit;
 pub mod follow;
+pub mod keep;
 pub mod list;
 pub mod parse;
 pub mod project;

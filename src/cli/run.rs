@@ -3,7 +3,8 @@
 use super::args::{DemoArgs, RunArgs};
 use super::client::encode;
 use super::exit::{Exit, Stop, Trouble};
-use super::follow::{Manner, follow};
+use super::follow::Manner;
+use super::keep::keep_following;
 use super::parse::by_role;
 use super::reach::{Doors, Need, Place, Reached, reach};
 use super::screen::{Screen, Style};
@@ -36,25 +37,34 @@ pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArg
     let need = if args.detach { Need::Tell } else { Need::Move };
     let reached = reach(doors, place, need).await?;
     let mut unseen = Unseen::of(&place.sources.data_dir);
-    let end = open(&reached, screen, &wanted, &mut unseen, args.detach, args.yes).await;
+    let here = Here { doors, place, screen, reached: &reached };
+    let end = open(&here, &wanted, &mut unseen, args.detach, args.yes).await;
     reached.close().await;
     unseen.settle();
     end
 }
 
-async fn open(
-    reached: &Reached,
-    screen: &Screen,
-    wanted: &NewRun,
-    unseen: &mut Unseen,
-    detach: bool,
-    yes: bool,
-) -> Result<Exit, Stop> {
+/// Where a run is ordered from, and who is asked for it.
+struct Here<'a> {
+    doors: &'a dyn Doors,
+    place: &'a Place,
+    screen: &'a Screen,
+    reached: &'a Reached,
+}
+
+impl Here<'_> {
+    async fn follow(&self, view: RunView, manner: Manner) -> Result<Exit, Stop> {
+        keep_following(self.doors, self.place, &self.reached.client, self.screen, view, manner).await
+    }
+}
+
+async fn open(here: &Here<'_>, wanted: &NewRun, unseen: &mut Unseen, detach: bool, yes: bool) -> Result<Exit, Stop> {
+    let (screen, reached) = (here.screen, here.reached);
     if let Some(view) = ended_unseen(reached, wanted, unseen, detach).await? {
         let line = format!("run {} ended before anybody saw it: {}", view.short, view.goal.title());
         screen.line(Style::Bold, &line)?;
         let (run, after) = (view.id.clone(), view.seq);
-        let end = follow(&reached.client, screen, view, Manner { yes, after }).await?;
+        let end = here.follow(view, Manner { yes, after }).await?;
         unseen.told(&run);
         return Ok(end);
     }
@@ -78,7 +88,7 @@ async fn open(
     let after = if carried_on { view.seq } else { 0 };
     let run = view.id.clone();
     unseen.put(&run, wanted);
-    let end = follow(&reached.client, screen, view, Manner { yes, after }).await?;
+    let end = here.follow(view, Manner { yes, after }).await?;
     unseen.told(&run);
     Ok(end)
 }
@@ -123,7 +133,8 @@ pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoA
     };
     let reached = reach(doors, place, Need::Move).await?;
     let mut unseen = Unseen::of(&place.sources.data_dir);
-    let end = open(&reached, screen, &wanted, &mut unseen, false, args.yes).await;
+    let here = Here { doors, place, screen, reached: &reached };
+    let end = open(&here, &wanted, &mut unseen, false, args.yes).await;
     reached.close().await;
     unseen.settle();
     let exit = end?;

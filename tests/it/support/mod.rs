@@ -3,6 +3,7 @@
 pub mod away;
 pub mod birth;
 pub mod checker;
+pub mod cli;
 pub mod engines;
 pub mod people;
 pub mod postgres;

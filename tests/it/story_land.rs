@@ -1,0 +1,101 @@
+//! From a goal to a merged change, through the real program: what git, the journal and the lists say is one story.
+
+use crate::support::cli::{Desk, git};
+
+const SED: &str = "command: sed -i s/helo/hello/ greet.py";
+const GREET: &[(&str, &str)] = &[
+    ("greet.py", "def greet():\n    return 'helo'\n"),
+    (
+        "test_greet.py",
+        "import unittest, greet\n\n\nclass T(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual(greet.greet(), 'hello')\n",
+    ),
+];
+const UNITTEST: &str = "python3 -m unittest -q";
+
+#[test]
+fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
+    let desk = Desk::new();
+    let bare = desk.repo("greet", GREET);
+    let asked = desk
+        .does(&["run", "--repo", "greet.git", "--goal", "Say hello", "--engine", SED, "--check", UNITTEST])
+        .ends(4)
+        .says("Escalation: the merge waits for approval\n")
+        .says("What I need from you:\n  1) Approval (yes or no) of the merge -> ");
+    let id = desk.newest();
+    let order = [
+        "opened for",
+        "a1 begins: manager",
+        "a1 planned",
+        "a2 begins: dev",
+        "a2 changed 1 file",
+        "a3 begins: reviewer",
+        "a3 approves",
+        "Escalation:",
+    ];
+    let at: Vec<usize> =
+        order.iter().map(|t| asked.out.find(t).unwrap_or_else(|| panic!("{t}:\n{}", asked.out))).collect();
+    assert!(at.is_sorted(), "{}", asked.out);
+    assert_eq!(git(&bare, &["rev-list", "--count", "main"]), "1\n", "nothing lands before the approval");
+
+    desk.does(&["approve", &id]).ends(0).says("says yes to b1").says("delivered as ");
+    let view = desk.show(&id);
+    let landed = git(&bare, &["rev-parse", "main"]);
+    assert_eq!(view["outcome"]["delivered"]["sha"], landed.trim());
+    assert_eq!(view["status"], "completed");
+    let log = git(&bare, &["log", "-1", "--format=%s%n%b", "main"]);
+    assert!(log.starts_with("Say hello\n") && log.contains(&format!("Skep-Run: {}", view["id"].as_str().unwrap())));
+    let journal = desk.does(&["events", &id, "--json"]).ends(0).out;
+    let rows: Vec<serde_json::Value> = journal.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(rows.iter().zip(1..).all(|(row, seq)| row["seq"] == seq), "gapless");
+    assert!(journal.contains(landed.trim()));
+    // Every list and every JSON answer is one object.
+    for args in [
+        &["runs"][..],
+        &["project", "list"],
+        &["project", "show", "greet"],
+        &["change", "list"],
+        &["change", "show", "greet#1"],
+        &["doctor"],
+        &["config", "check"],
+        &["migrate", "--status"],
+        &["show", &id],
+    ] {
+        desk.does(args).ends(0);
+        let said = desk.does(&[args, &["--json"]].concat()).ends(0);
+        assert!(said.json().is_object(), "{args:?}: {}", said.out);
+    }
+    desk.does(&["logs", &id]).ends(0).says("transcript.log");
+}
+
+#[test]
+fn a_working_copy_moves_along_only_when_it_is_clean() {
+    let desk = Desk::new();
+    desk.repo("greet", GREET);
+    let run = |goal: &str, sed: &str| {
+        desk.does(&["run", "--repo", "greet", "--goal", goal, "--engine", sed, "--check", "true", "--yes"])
+    };
+    run("clean", "command: echo one >> notes").ends(0).says("approval given by you (--yes)");
+    assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "one\n");
+
+    std::fs::write(desk.path("greet/notes"), "mine\n").unwrap();
+    run("dirty", "command: echo two >> notes").ends(4).says("landing does not succeed").says("commit or stash");
+    assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "mine\n", "nothing is lost");
+    git(&desk.path("greet"), &["stash", "-q"]);
+    desk.does(&["unblock", &desk.newest()]).ends(0);
+    assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "one\ntwo\n");
+}
+
+#[test]
+fn odd_names_and_bytes_land_as_they_are() {
+    let desk = Desk::new();
+    let bare = desk.repo("odd", &[("a", "a\n")]);
+    let make = "command: printf '\\000\\001' > bin; : > 'two words'; : > \"$(printf 'new\\nline')\"; : > 🐝; : > ./-dash; \
+                head -c 3000000 /dev/zero > huge";
+    desk.does(&["run", "--repo", "odd.git", "--goal", "Odd names", "--engine", make, "--check", "true", "--yes"])
+        .ends(0);
+    let names = git(&bare, &["ls-tree", "-z", "--name-only", "main"]);
+    let names: Vec<&str> = names.split_terminator('\0').collect();
+    for name in ["-dash", "bin", "huge", "new\nline", "two words", "🐝"] {
+        assert!(names.contains(&name), "{name:?} in {names:?}");
+    }
+}

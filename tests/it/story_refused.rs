@@ -1,0 +1,79 @@
+//! Bad input: one clear error that names the thing and the fix, the right exit code, and nothing half-made.
+
+use crate::support::cli::{Desk, git};
+
+const RUN: &[&str] = &["run", "--goal", "g", "--engine", "command: true", "--repo"];
+
+#[test]
+fn a_repository_that_cannot_be_worked_on_is_refused_and_leaves_nothing() {
+    let desk = Desk::new();
+    desk.repo("plain-checks", &[("a", "a")]);
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    git(desk.dir.path(), &["init", "-q", "-b", "main", "empty"]);
+    desk.repo("loose", &[("a", "a")]);
+    git(&desk.path("loose"), &["checkout", "-q", "--detach"]);
+    let refused = |more: &[&str], code: i32, what: &str, fix: &str| {
+        desk.does(&[RUN, more].concat()).ends(code).one_error(what, fix);
+    };
+    refused(&["nowhere"], 2, "nowhere", "give a directory that exists");
+    refused(&["folder"], 2, "folder", "git init");
+    refused(&["empty"], 2, "has no commit", "make a first commit");
+    refused(&["loose", "--check", "true"], 2, "HEAD is detached", "--base; there are: main");
+    refused(&["loose", "--base", "nope", "--check", "true"], 2, "has no branch \"nope\"", "there are: main");
+    refused(&["plain-checks"], 2, "no checks were found", "--check");
+    refused(&["https://127.0.0.1:1/x.git"], 75, "127.0.0.1", "Try again");
+    refused(&["plain-checks", "--check", "true", "--engine", "script:/no/such.toml"], 2, "no/such", "--engine");
+    assert_eq!(desk.does(&["project", "list", "--json"]).ends(0).json()["projects"], serde_json::json!([]));
+    assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], serde_json::json!([]));
+}
+
+#[test]
+fn a_configuration_or_a_data_directory_that_cannot_be_used_is_named() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("key.toml"), "[runs]\nmax_live_run = 3\n").unwrap();
+    std::fs::write(desk.path("unit.toml"), "[checks]\nlimit = 30\n").unwrap();
+    let refused = |args: &[&str], what: &str, fix: &str| desk.does(args).ends(78).one_error(what, fix);
+    refused(&["runs", "--config", "key.toml"], "runs.max_live_run", "runs.max_live_runs");
+    refused(&["runs", "--config", "unit.toml"], "checks.limit", "\"30s\"");
+    refused(&["runs", "--config", "none.toml"], "none.toml", "make the file");
+    refused(&["runs", "--data-dir", "key.toml"], "key.toml", "--data-dir");
+    refused(&["runs", "--data-dir", "/proc/skep"], "/proc/skep", "--data-dir");
+
+    desk.does(&["runs", "--data-dir", "relative"]).ends(0);
+    std::fs::write(desk.path("relative/skep.db"), "no database at all, only text").unwrap();
+    refused(&["runs", "--data-dir", "relative"], "relative/skep.db", "backup");
+
+    let mut no_git = desk.skep(&["runs"]);
+    no_git.env("PATH", "/nonexistent");
+    crate::support::cli::ended(no_git).ends(78).one_error("git", "install git");
+    let mut no_home = desk.skep(&["runs"]);
+    no_home.env_remove("HOME").env_remove("SKEP_DATA_DIR");
+    crate::support::cli::ended(no_home).ends(78).one_error("home", "--data-dir");
+}
+
+#[test]
+fn names_that_are_unknown_are_told_with_the_command_that_lists_them() {
+    let desk = Desk::new();
+    desk.does(&["show", "abcd1234"]).ends(2).one_error("abcd1234", "`skep runs`");
+    desk.does(&["run", "--project", "nope", "--goal", "g"]).ends(2).one_error("nope", "`skep project list`");
+    desk.does(&["run", "--repo", ".", "--goal", " "]).ends(2).one_error("the goal is empty", "");
+    desk.does(&["run", "--repo", ".", "--goal", "g", "--engine", "foo:bar"]).ends(2).one_error("foo:bar", "command");
+}
+
+#[test]
+fn a_goal_cannot_write_to_the_terminal() {
+    let desk = Desk::new();
+    desk.repo("tool", &[("a.txt", "a\n")]);
+    let goal = "red\u{1b}[31m\u{202e}and\u{7}";
+    let args = ["run", "--repo", "tool.git", "--goal", goal, "--engine", "command: echo x >> a.txt", "--check", "true"];
+    let said = desk.does(&args).ends(4);
+    assert!(!said.out.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{:?}", said.out);
+}
+
+#[test]
+fn a_second_service_is_told_of_the_first() {
+    let desk = Desk::new();
+    let _service = desk.serve();
+    desk.does(&["serve", "--listen", "127.0.0.1:0"]).ends(75).one_error("is served already", "--data-dir");
+    desk.does(&["runs"]).ends(0);
+}
