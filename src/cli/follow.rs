@@ -282,7 +282,7 @@ impl Follower<'_> {
                 if waits != self.waited
                     && let Some(line) = &waits
                 {
-                    self.screen.line(Style::Yellow, line)?;
+                    self.screen.line(Style::Yellow, &format!("waits: {line}"))?;
                 }
                 self.waited = waits;
                 return Ok(None);

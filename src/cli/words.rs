@@ -139,13 +139,13 @@ fn quote(text: &str) -> String {
 pub fn waits(now: &RunView) -> Option<String> {
     use crate::domain::gate::Gate;
     if now.phase == "queued" {
-        return Some("queued: waits for a free slot".to_owned());
+        return Some("for a free slot".to_owned());
     }
     let waiting = now.gates.iter().find_map(|g| match &g.gate {
         Gate::Wait(why) => Some(why),
         _ => None,
     })?;
-    (now.phase == "gating" && now.doing.is_empty()).then(|| format!("waits: {waiting}"))
+    (now.phase == "gating" && now.doing.is_empty()).then(|| waiting.clone())
 }
 
 /// How it ended, in a line.
