@@ -7,7 +7,8 @@
 //! At this level a command runs with the rights of the user Skep runs as: it can read that user's files, reach the network
 //! and signal its processes. Nothing here may be relied on against a hostile command; [`level`] says so to whoever asks.
 //!
-//! What does hold: nothing of Skep's environment gets in but the names below; output, time, file size and open files are
+//! What does hold: nothing of Skep's environment gets in but the names below and, for engines, those of
+//! `engines.pass_env`; output, time, file size and open files are
 //! limited; what a command leaves running is killed, in its process group or, on Linux, by the `SKEP_JOB` it inherited (a
 //! process that both left the group and wiped its environment is not found). Memory and process counts are not limited
 //! here: address-space limits break common runtimes, and process limits count the whole user.
@@ -17,6 +18,7 @@
 use super::process::{self, Finished, OnOutput, Program};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,12 +73,19 @@ pub struct Job<'a> {
 }
 
 /// Starts commands.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sandbox {
     /// What of the host's environment goes in.
     host: BTreeMap<OsString, OsString>,
     /// Whether the real HOME was asked for by name.
     real_home: bool,
+}
+
+/// Names only: a value may be a key.
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.host.keys()).finish()
+    }
 }
 
 /// Host variables that go in as they are: how to find toolchains, certificates and mirrors. None of them is a secret by
@@ -253,5 +262,6 @@ mod tests {
         let names: Vec<_> = sandbox.host.keys().map(|k| k.to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["AGENT_KEY", "NO_PROXY", "PATH"]);
         assert_eq!(sandbox.host[OsStr::new("PATH")], "/bin:/usr/bin");
+        assert_eq!(format!("{sandbox:?}"), r#"{"AGENT_KEY", "NO_PROXY", "PATH"}"#);
     }
 }

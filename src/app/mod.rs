@@ -46,7 +46,10 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
-    let sandbox = Sandbox::of_this_process(&[]);
+    let pass = &config.engines.pass_env;
+    for name in pass.iter().filter(|name| std::env::var_os(name).is_none()) {
+        tracing::warn!(name, "a variable named in engines.pass_env is not set");
+    }
     let url = config.store.database.url(data_dir);
     for name in store::migrate(url.expose()).await? {
         tracing::info!(name, "migrated");
@@ -56,15 +59,15 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let deps = Deps {
         store: Arc::new(store),
         workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
-        checks: Arc::new(CommandChecks::new(sandbox.clone())),
-        engines: Arc::new(Registry::new(sandbox)),
+        checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
+        engines: Arc::new(Registry::new(Sandbox::of_this_process(pass))),
         forge: forge.clone(),
         clock,
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
         defaults: Arc::new(Defaults {
             policy: config.policy.clone(),
-            engines: config.engines.0.clone(),
+            engines: config.engines.roles.clone(),
             branch_prefix: config.git.branch_prefix.clone(),
         }),
         tuning: Tuning {
@@ -114,6 +117,6 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
         defaults: ports.deps.defaults.clone(),
         sandbox: sandbox::level().into(),
         started_at: std::time::Instant::now(),
-        streams: Arc::new(tokio::sync::Semaphore::new(http::STREAMS)),
+        streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
     })
 }

@@ -107,7 +107,8 @@ pub async fn events(client: &Client, screen: &Screen, run: &str, follow: bool, a
 
 fn show(screen: &Screen, row: &JournalRow) -> Result<(), Stop> {
     screen.object(row)?;
-    let line = words(row).unwrap_or_else(|| "an act ended".to_owned());
+    // What has nothing to tell a person is in --json only.
+    let Some(line) = words(row) else { return Ok(()) };
     screen.line(Style::Plain, &format!("{:>4}  {}  {:<16}  {line}", row.seq, moment(row.at), row.name))
 }
 

@@ -27,12 +27,6 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     r.number("runs.max_reserved_slots", &mut runs.max_reserved_slots, 0..=1_000);
     r.duration("runs.sweep_interval", &mut runs.sweep_interval, "1s", "1day");
     r.duration("runs.lease_ttl", &mut runs.lease_ttl, "3s", "1h");
-    r.duration("runs.retry_wait", &mut runs.retry_wait, "0s", "1h");
-    r.duration("runs.retry_wait_max", &mut runs.retry_wait_max, "0s", "1day");
-    r.duration("runs.stop_timeout", &mut runs.stop_timeout, "0s", "10m");
-    if runs.retry_wait > runs.retry_wait_max {
-        r.refuse("runs.retry_wait_max", "it is shorter than runs.retry_wait", "make it at least as long");
-    }
     policy(r, c);
     engines(r, c);
     let line = |what: &'static str| {
@@ -54,7 +48,6 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     });
     r.checked("git.branch_prefix", &mut c.git.branch_prefix, branch_prefix);
     r.seconds("checks.limit", &mut c.checks.limit_secs, "1s", "1day");
-    r.size("checks.output_limit", &mut c.checks.output_limit);
     telemetry(r, c, env);
 }
 
@@ -77,8 +70,6 @@ fn server(r: &mut Reader, c: &mut Config) {
             .or_else(|_| wrong("this is not an IP address", "write the proxy's address, such as \"10.0.0.5\"")),
     });
     r.checked("server.token_file", &mut s.token_file, path);
-    r.size("server.body_limit", &mut s.body_limit);
-    r.duration("server.request_timeout", &mut s.request_timeout, "1s", "1h");
     r.number("server.max_streams", &mut s.max_streams, 1..=10_000);
     if !s.listen.ip().is_loopback() && s.trusted_proxy.is_none() {
         r.refuse(
@@ -170,9 +161,6 @@ fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
             Err(e) => r.refuse(key, format!("what it names holds no database URL: {}", e.why), e.fix),
         }
     }
-    r.number("store.max_connections", &mut c.store.max_connections, 1..=200);
-    r.duration("store.connect_timeout", &mut c.store.connect_timeout, "1s", "10m");
-    r.duration("store.statement_timeout", &mut c.store.statement_timeout, "1s", "1h");
 }
 
 fn database_url(text: &str) -> Parsed<String> {
@@ -208,6 +196,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
     r.number("policy.width", &mut p.width, 1..=64);
     r.number("policy.max_tasks", &mut p.max_tasks, 1..=500);
     r.number("policy.max_losses", &mut p.max_losses, 1..=100);
+    r.number("policy.max_questions", &mut p.max_questions, 0..=1_000);
     r.flag("policy.explore", &mut p.explore);
     r.flag("policy.approve_plan", &mut p.approve_plan);
     r.flag("policy.approve_merge", &mut p.approve_merge);
@@ -263,7 +252,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
     step!(plan);
     step!(develop);
     step!(review);
-    step!(ops);
+    r.seconds("steps.ops.wall", &mut p.steps.ops.wall_secs, "1s", "1day");
 }
 
 fn engines(r: &mut Reader, c: &mut Config) {
@@ -274,12 +263,22 @@ fn engines(r: &mut Reader, c: &mut Config) {
         ("engines.reviewer", Role::Reviewer),
     ];
     for (key, role) in roles {
-        let mut spec = c.engines.0.remove(&role);
+        let mut spec = c.engines.roles.remove(&role);
         r.checked(key, &mut spec, |t| engine(t, role));
         if let Some(spec) = spec {
-            c.engines.0.insert(role, spec);
+            c.engines.roles.insert(role, spec);
         }
     }
+    r.list("engines.pass_env", &mut c.engines.pass_env, |name| {
+        let fix = "write names of environment variables such as \"AGENT_API_KEY\", never their values";
+        let good = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        match good {
+            true if name.starts_with("SKEP_") => wrong("one entry is a variable of Skep's own", fix),
+            true => Ok(()),
+            false => wrong("one entry is not a variable's name (capitals, digits, _)", fix),
+        }
+    });
 }
 
 /// Reads an engine for a role: `KIND` or `KIND:ARG`; "" = none.

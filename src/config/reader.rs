@@ -154,10 +154,6 @@ impl Reader {
         *slot = d.as_secs();
     }
 
-    pub(super) fn size(&mut self, key: &'static str, slot: &mut u64) {
-        self.read(key, slot, |v, _| units::size(&amount(v, "write one such as \"10 MB\"")?));
-    }
-
     /// Money, or "unlimited".
     pub(super) fn money(&mut self, key: &'static str, slot: &mut Option<u64>) {
         self.read(key, slot, |v, _| {

@@ -39,10 +39,6 @@ pub struct Server {
     pub trusted_proxy: Option<IpAddr>,
     /// Where the token is; `None` = in the data directory.
     pub token_file: Option<PathBuf>,
-    /// The most bytes of a request.
-    pub body_limit: u64,
-    /// Time limit of a request.
-    pub request_timeout: Duration,
     /// The most event streams.
     pub max_streams: u32,
 }
@@ -54,8 +50,6 @@ impl Default for Server {
             allowed_hosts: Vec::new(),
             trusted_proxy: None,
             token_file: None,
-            body_limit: 1_000_000,
-            request_timeout: Duration::from_secs(30),
             max_streams: 64,
         }
     }
@@ -122,27 +116,10 @@ impl Database {
 }
 
 /// `[store]`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
     /// Which database.
     pub database: Database,
-    /// The most connections.
-    pub max_connections: u32,
-    /// How long to wait for one.
-    pub connect_timeout: Duration,
-    /// How long one statement may take.
-    pub statement_timeout: Duration,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            database: Database::InDataDir,
-            max_connections: 8,
-            connect_timeout: Duration::from_secs(10),
-            statement_timeout: Duration::from_secs(30),
-        }
-    }
 }
 
 /// `[runs]`
@@ -156,12 +133,6 @@ pub struct Runs {
     pub sweep_interval: Duration,
     /// How long a lease lives.
     pub lease_ttl: Duration,
-    /// Wait before the second try.
-    pub retry_wait: Duration,
-    /// The longest wait between tries.
-    pub retry_wait_max: Duration,
-    /// How long a clean stop waits.
-    pub stop_timeout: Duration,
 }
 
 impl Default for Runs {
@@ -171,21 +142,24 @@ impl Default for Runs {
             max_reserved_slots: 8,
             sweep_interval: Duration::from_secs(30),
             lease_ttl: Duration::from_secs(30),
-            retry_wait: Duration::from_secs(2),
-            retry_wait_max: Duration::from_secs(300),
-            stop_timeout: Duration::from_secs(10),
         }
     }
 }
 
 /// `[engines]`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Engines(pub BTreeMap<Role, EngineSpec>);
+pub struct Engines {
+    /// By role.
+    pub roles: BTreeMap<Role, EngineSpec>,
+    /// Names of environment variables that engine commands may see.
+    pub pass_env: Vec<String>,
+}
 
 impl Default for Engines {
     fn default() -> Self {
         let direct = || EngineSpec { kind: "direct".into(), arg: String::new() };
-        Self(BTreeMap::from([(Role::Manager, direct()), (Role::Reviewer, direct())]))
+        let roles = BTreeMap::from([(Role::Manager, direct()), (Role::Reviewer, direct())]);
+        Self { roles, pass_env: Vec::new() }
     }
 }
 
@@ -211,13 +185,11 @@ impl Default for Git {
 pub struct Checks {
     /// Time limit of one check, in seconds.
     pub limit_secs: u64,
-    /// The most output kept, in bytes.
-    pub output_limit: u64,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { limit_secs: 600, output_limit: 10_000_000 }
+        Self { limit_secs: 600 }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Amounts with units: durations, sizes and money, read from text. Bare numbers are refused: nobody can tell what they count.
+//! Amounts with units: durations and money, read from text. Bare numbers are refused: nobody can tell what they count.
 
 use std::time::Duration;
 
@@ -39,36 +39,6 @@ pub fn duration(text: &str) -> Result<Duration, Unreadable> {
         Err(_) => {
             unreadable("this is not a duration", "write a number and a unit: ms, s, m, h or days, such as \"30s\"")
         }
-    }
-}
-
-/// Reads "10 MB", "512 KiB", "4096 B" as bytes.
-pub fn size(text: &str) -> Result<u64, Unreadable> {
-    let text = text.trim();
-    if is_bare(text) {
-        return unreadable("a size needs a unit", format!("write \"{text} MB\", or \"{text} B\" for bytes"));
-    }
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(at);
-    let unit = match unit.trim().to_ascii_lowercase().as_str() {
-        "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1u64 << 30,
-        _ => {
-            return unreadable(
-                "this is not a size",
-                "write a whole number and a unit: B, KB, MB, GB, KiB, MiB or GiB, such as \"10 MB\"",
-            );
-        }
-    };
-    match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
-        Some(n) if n > 0 => Ok(n),
-        Some(_) => unreadable("a size of nothing lets nothing through", "write a size such as \"10 MB\""),
-        None => unreadable("this is not a size", "write a whole number and a unit, such as \"10 MB\""),
     }
 }
 
@@ -122,8 +92,6 @@ mod tests {
     fn amounts_are_read_with_their_units() {
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(size("10 MB"), Ok(10_000_000));
-        assert_eq!(size("4KiB"), Ok(4096));
         assert_eq!(money("5.00 USD"), Ok(5_000_000));
         assert_eq!(money("0.000001 USD"), Ok(1));
         for micros in [0, 1, 10_000, 5_000_000, 1_234_567] {
@@ -134,7 +102,6 @@ mod tests {
     #[test]
     fn bare_numbers_are_refused_with_the_fix() {
         assert!(duration("30").is_err_and(|e| e.fix.contains("\"30s\"")));
-        assert!(size("30").is_err_and(|e| e.fix.contains("\"30 MB\"")));
         assert!(money("5").is_err_and(|e| e.fix.contains("\"5 USD\"")));
         for bad in ["5 EUR", "$5", "-1 USD", "1.1234567 USD", "USD", "99999999999999999999 USD", ". USD"] {
             assert!(money(bad).is_err(), "{bad}");

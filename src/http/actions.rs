@@ -122,13 +122,19 @@ async fn pause(Shared(state): Shared<State>, Path(id): Path<String>, request: Re
     responses((status = 200, body = RunView, description = "The run after it", headers(("ETag" = String)))))]
 async fn resume(Shared(state): Shared<State>, Path(id): Path<String>, request: Request) -> Result<Response, Response> {
     let call = Call::of(&state, &id, request).await?;
-    if call.run.paused.is_none() && !call.run.ended() {
-        state.factory.carry_on(call.run.id).await;
-        let now = find::run(&state, &id).await.map_err(Failed::into_response)?;
-        return Ok(find::shown(StatusCode::OK, &now));
-    }
     let event = Event::Resumed { by: state.principal.clone() };
-    done(told(&state, &call, event)).await
+    if call.run.paused.is_some() || call.run.ended() {
+        return done(told(&state, &call, event)).await;
+    }
+    // Not paused: there is nothing to write, but a run that is told something is carried on, after a kill for one, and its change
+    // is looked at. Another's run says so.
+    match state.factory.tell(call.run.id, event, call.if_seq).await {
+        Ok(_) | Err(Rejected::Refused(_)) => {}
+        Err(other) => return Err(Failed::from(other).into_response()),
+    }
+    state.factory.carry_on(call.run.id).await;
+    let now = find::run(&state, &id).await.map_err(Failed::into_response)?;
+    Ok(find::shown(StatusCode::OK, &now))
 }
 
 /// Cancel

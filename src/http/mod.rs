@@ -41,9 +41,6 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-/// Event streams open at the same time.
-pub const STREAMS: usize = 64;
-
 /// Makes checks of command lines.
 pub type ChecksFrom = Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>;
 
@@ -74,7 +71,7 @@ pub struct State {
     pub sandbox: Arc<str>,
     /// When the service was started.
     pub started_at: Instant,
-    /// Places for event streams: [`STREAMS`] of them.
+    /// Places for event streams: `server.max_streams` of them.
     pub streams: Arc<Semaphore>,
 }
 

@@ -18,6 +18,9 @@ pub type Answer<T> = Result<T, Failed>;
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// The most of a library's own error text that is passed on.
 const TEXT_MAX: usize = 2048;
+/// What is true of a run that was put aside.
+const QUARANTINED: &str = "The run's row cannot be read; `skep runs` shows the reason, other runs go on. \
+    Restore the store from a backup, or use the program version that wrote it";
 /// Seconds after which what is away may be back.
 const LATER_SECS: &str = "5";
 
@@ -134,9 +137,7 @@ impl From<Rejected> for Failed {
             Rejected::Elsewhere(_) => {
                 Failed::conflict("elsewhere", words, "Talk to the process that carries the run, or wait")
             }
-            Rejected::Quarantined(what) => {
-                Failed::conflict("quarantined", what, "`skep doctor` tells what is wrong with the run's stored state")
-            }
+            Rejected::Quarantined(what) => Failed::conflict("quarantined", what, QUARANTINED),
         }
     }
 }

@@ -74,7 +74,7 @@ async fn stream(
     };
     let run = find::run_id(&state, &id).await?;
     let place = state.streams.clone().try_acquire_owned().map_err(|_| {
-        let detail = format!("{} event streams are open, the most allowed", super::STREAMS);
+        let detail = "as many event streams are open as server.max_streams allows";
         Failed::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "Close one, or read /events instead")
     })?;
     let watch = Watch {

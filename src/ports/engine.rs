@@ -5,7 +5,6 @@ use crate::domain::{ArtifactKind, EngineSpec, Finding, Order, TaskSpec, Usage, V
 use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What an engine is told while it works, besides its order.
 #[derive(Clone, Debug)]
@@ -83,8 +82,4 @@ pub trait Engine: Send + Sync {
 pub trait Engines: Send + Sync {
     /// The engine for a spec, or why there is none (unknown kind, bad argument), with the kinds there are.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
-    /// How long an engine may take beyond its order's deadline before it is taken for lost.
-    fn grace(&self) -> Duration {
-        Duration::from_secs(10)
-    }
 }

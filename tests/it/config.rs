@@ -71,7 +71,7 @@ fn later_layers_win_and_every_value_knows_its_source() {
     assert_eq!((c.runs.max_live_runs, c.runs.lease_ttl.as_secs()), (20, 45));
     assert_eq!((c.policy.limits.cost_micros, c.policy.limits.tokens), (Some(5_000_000), Some(200_000)));
     assert_eq!((c.policy.explore, c.policy.allowed.len()), (true, 2));
-    assert_eq!(c.engines.0[&Role::Dev].arg, "./fix it");
+    assert_eq!(c.engines.roles[&Role::Dev].arg, "./fix it");
     let source = |key| loaded.explain().iter().find(|e| e.key == key).unwrap().source.clone();
     assert!(source("runs.max_live_runs").starts_with("profile night of file /"), "{}", source("runs.max_live_runs"));
     assert_eq!(source("runs.lease_ttl"), "environment variable SKEP_RUNS__LEASE_TTL");
@@ -100,7 +100,8 @@ const BAD: &[Bad] = &[
     ("[runs]\nlease_ttl = true", &[], "runs.lease_ttl", "such as \"30s\""),
     ("[runs]\nlease_ttl = 2026-01-01", &[], "runs.lease_ttl", "such as \"30s\""),
     ("[runs]\nlease_ttl = nan", &[], "runs.lease_ttl", "number and a unit"),
-    ("[runs]\nretry_wait = \"10m\"", &[], "runs.retry_wait_max", "at least as long"),
+    ("[policy]\nmax_losses = 0", &[], "policy.max_losses", "from 1 to 100"),
+    ("[policy]\nmax_questions = -1", &[], "policy.max_questions", "from 0 to 1000"),
     ("[runs]\nmax_live_runs = 0", &[], "runs.max_live_runs", "from 1 to 1000"),
     ("[runs]\nmax_live_runs = -1", &[], "runs.max_live_runs", "from 1 to 1000"),
     ("[runs]\nmax_live_runs = 99999999999", &[], "runs.max_live_runs", "from 1 to 1000"),
@@ -120,8 +121,7 @@ const BAD: &[Bad] = &[
     ("[steps.develop]\ntries = 0", &[], "steps.develop.tries", "from 1 to 100"),
     ("[steps.develp]\ntries = 1", &[], "steps.develp", "did you mean [steps.develop]?"),
     ("[steps.plan]\nwall = 120", &[], "steps.plan.wall", "write \"120s\""),
-    ("[checks]\noutput_limit = 10", &[], "checks.output_limit", "write \"10 MB\""),
-    ("[checks]\noutput_limit = \"10 apples\"", &[], "checks.output_limit", "such as \"10 MB\""),
+    ("[steps.ops]\nwall = 900", &[], "steps.ops.wall", "write \"900s\""),
     ("[policy]\nexplore = \"yes\"", &[], "policy.explore", "true or false"),
     ("[policy]\nprotected = \"a/**\"", &[], "policy.protected", "a list of texts"),
     ("[policy]\nprotected = [1]", &[], "policy.protected", "a list of texts"),
@@ -146,6 +146,13 @@ const BAD: &[Bad] = &[
     ("[engines]\ndev = \"comand: x\"", &[], "engines.dev", "did you mean \"command\"?"),
     ("[engines]\ndev = \"direct\"", &[], "engines.dev", "\"command: <command line>\""),
     ("[engines]\ndev = \"command\"", &[], "engines.dev", "\"command: <command line>\""),
+    ("[engines]\npass_env = \"AGENT_KEY\"", &[], "engines.pass_env", "a list of texts"),
+    ("[engines]\npass_env = [\"AGENT_KEY\", \"AGENT_KEY=hunter2\"]", &[], "engines.pass_env", "never their values"),
+    ("[engines]\npass_env = [\"agent_key\"]", &[], "engines.pass_env", "never their values"),
+    ("[engines]\npass_env = [\"2KEYS\"]", &[], "engines.pass_env", "never their values"),
+    ("[engines]\npass_env = [\"\"]", &[], "engines.pass_env", "never their values"),
+    ("[engines]\npass_env = [\"SKEP_JOB\"]", &[], "engines.pass_env", "never their values"),
+    ("", &[("SKEP_ENGINES__PASS_ENV", "A_KEY, sk-hunter2")], "engines.pass_env", "never their values"),
     ("[engines]\nreviewer = \"direct: x\"", &[], "engines.reviewer", "write \"direct\""),
     ("[git]\nauthor_name = \"a <b>\"", &[], "git.author_name", "\"Skep\""),
     ("[git]\nauthor_email = \"skep\"", &[], "git.author_email", "\"skep@example.org\""),

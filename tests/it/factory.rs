@@ -32,6 +32,10 @@ struct World {
 }
 
 async fn world() -> World {
+    world_with(Config::default()).await
+}
+
+async fn world_with(mut config: Config) -> World {
     let tmp = tempfile::tempdir().expect("temp dir");
     let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("origin.git"), tmp.path().join("data"));
     std::fs::create_dir_all(&seed).expect("seed");
@@ -41,7 +45,6 @@ async fn world() -> World {
     git(&seed, &["add", "."]);
     git(&seed, &["commit", "-qm", "first"]);
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
-    let mut config = Config::default();
     config.store.database = Database::InDataDir;
     let ports = app::connect(&config, &data, Scope::All).await.expect("ports");
     let (factory, _) = app::start(&ports).await.expect("factory");
@@ -117,6 +120,26 @@ async fn a_command_engine_lands_a_change_after_a_persons_yes() {
     assert_eq!(git(&w.origin, &["rev-parse", "main"]), sha.0);
     assert_eq!(git(&w.origin, &["show", "main:a.txt"]), "one\ntwo");
     assert!(!w.data.join("work").join(run.id.to_string()).exists(), "the workspace was given back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_variable_let_in_is_seen_by_engines_and_not_by_checks() {
+    // Any variable of this process that no command gets by itself.
+    let name = "CARGO_MANIFEST_DIR";
+    assert!(std::env::var_os(name).is_some(), "cargo sets it");
+    let (engine, check) = (format!("test -n \"${name}\" && echo two >> a.txt"), format!("test -z \"${name}\""));
+    let mut config = Config::default();
+    let w = world_with(config.clone()).await;
+    let shut = w.factory.ask(w.ask(&engine, &check)).await.expect("opened");
+    let asked = w.rest(shut.id).await;
+    assert!(matches!(asked.blocks[0].kind, BlockKind::Tries { .. }), "no engine gets it unnamed: {:?}", asked.blocks);
+
+    config.engines.pass_env = vec![name.to_owned()];
+    let w = world_with(config).await;
+    let run = w.factory.ask(w.ask(&engine, &check)).await.expect("opened");
+    let asked = w.rest(run.id).await;
+    assert_eq!(asked.phase, Phase::Gating, "{:?}", asked.blocks);
+    assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "the check was green: {:?}", asked.blocks);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,6 +35,16 @@ async fn cut<T, F: Future<Output = PortResult<T>>>(w: &World, cuts: &mut Option<
         age_locks(&w.mirror());
         age_locks(&w.origin().join(".git"));
     }
+    // On a busy machine a git that was killed may still be dying, and its locks are younger than those just aged.
+    for _ in 0..50 {
+        match work().await {
+            Err(PortError::Transient { .. } | PortError::Unknown { .. }) => {
+                age_locks(&w.mirror());
+                age_locks(&w.origin().join(".git"));
+            }
+            ended => return ended.unwrap(),
+        }
+    }
     work().await.unwrap()
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// No git of ours holds a lock file this long: older ones were left by a killed process.
-const STALE: Duration = Duration::from_secs(60);
+const STALE: Duration = Duration::from_secs(20);
 
 /// git could not be started.
 pub(super) fn start(doing: &str, error: &std::io::Error) -> PortError {

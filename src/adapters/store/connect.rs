@@ -6,7 +6,7 @@ use crate::ports::{PortError, PortResult};
 use sea_orm::QueryResult;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{ConnectOptions, Connection, Row, query};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Row, SqlitePool, query};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
             .test_before_acquire(false)
     };
     let refuse = |e| from_sqlx(&place, &e, false);
-    let write = pool(1).connect_with(writer).await.map_err(refuse)?;
+    let write = first_connection(&pool(1), &writer).await.map_err(refuse)?;
     if path.metadata().map_or(0, |m| m.len()) <= QUICK_CHECK_BYTES_MAX {
         let found: String =
             query("PRAGMA quick_check(1)").fetch_one(&write).await.and_then(|row| row.try_get(0)).map_err(refuse)?;
@@ -108,6 +108,20 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
     }
     let read = pool(SQLITE_READERS).connect_lazy_with(base.read_only(true));
     Ok(SeaStore { read: read.into(), write: write.into(), place, home: "".into(), losses: Losses::new() })
+}
+
+/// Opens the writing connection. Going over to the write-ahead log takes the whole file and does not wait for it, so another
+/// process doing the same at that moment is waited for here.
+async fn first_connection(pool: &SqlitePoolOptions, writer: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let end = tokio::time::Instant::now() + BUSY;
+    loop {
+        match pool.clone().connect_with(writer.clone()).await {
+            Err(sqlx::Error::Database(e)) if e.message().contains("locked") && tokio::time::Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Makes an empty file only its owner may read, before SQLite would make one everybody may. Its WAL takes the same rights.

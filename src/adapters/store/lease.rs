@@ -121,6 +121,7 @@ impl SeaStore {
 pub(super) fn aside(run: RunId, why: &str) -> PortError {
     PortError::permanent(
         format!("run {run} is quarantined: {why}"),
-        "repair its cause (or restore a backup, or use the Skep that wrote it), then lift the quarantine",
+        "`skep runs` shows the reason, other runs go on. Restore the store from a backup, or use the \
+         program version that wrote it",
     )
 }

@@ -14,7 +14,7 @@ fn a_second_service_on_the_same_data_directory_says_so_and_goes() {
     let _first = scene.serve();
     let (code, said) = scene.run(scene.skep(&["serve"]));
     assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains("another process has the data directory"), "{said}");
+    assert!(said.contains("is served already") && said.contains("--data-dir"), "{said}");
 }
 
 /// The lock is lost (a person removes the file) and the owner stands still: another takes its run over and lands it; when the

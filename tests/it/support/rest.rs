@@ -8,7 +8,7 @@ use skep::actors::Scope;
 use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{CheckKind, CheckSpec, Principal};
-use skep::http::{LOOPBACK, STREAMS, State, router};
+use skep::http::{LOOPBACK, State, router};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,7 +92,7 @@ pub async fn service() -> Service {
         defaults: ports.deps.defaults.clone(),
         sandbox: "test".into(),
         started_at: Instant::now(),
-        streams: Arc::new(Semaphore::new(STREAMS)),
+        streams: Arc::new(Semaphore::new(config.server.max_streams as usize)),
     };
     let router = router(state.clone());
     Service { _tmp: tmp, origin, ports, state, router }
