@@ -4,7 +4,7 @@ use super::{Ports, connect, doctor, owner, routes, start};
 use crate::actors::{Factory, Scope};
 use crate::adapters::{demo, sandbox, store};
 use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting};
+use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting, TAKEN};
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, LogFormat, network_file_system, prepare_data_dir};
 use crate::domain::Role;
@@ -83,7 +83,9 @@ impl Program {
         prepare(data_dir, &config)?;
         self.logs(place, &config, scope == Scope::All)?;
         let Some(owned) = owner::take(data_dir)? else {
-            return Err(Trouble::away(
+            return Err(Trouble::new(
+                Exit::Again,
+                TAKEN,
                 format!("another process has the data directory {}", data_dir.display()),
                 "try again: the command will then talk to that process",
             ));
