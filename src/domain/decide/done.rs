@@ -172,6 +172,8 @@ pub(super) fn observed(d: &mut Draft, seen: &Observation) {
         ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Landing => {
             // Not kept: when it is open again, or another one is, the gates look for themselves.
             d.run.facts.observed = None;
+            // Nobody can say yes to the merge of a closed change: one question, not two.
+            d.forget_approval();
             let why = format!("{by} closed the change");
             d.block(BlockKind::ChangeClosed, &why);
             return take_comments(d, seen);
