@@ -279,7 +279,7 @@ With --json each line has one key: `event` (a journal row), `said` (an engine's 
 /// The demo.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Give the approvals that are asked for; without it the demo asks at the terminal, or stops at the question
+    /// Give the approvals that are asked for; without it the demo asks, where there is a terminal to ask at
     #[arg(long)]
     pub yes: bool,
 }
