@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(10);
+/// Waiting that people are told of: shorter hiccups are nobody's business.
+const WORTH_TELLING: Duration = Duration::from_secs(3);
 
 /// Repeats a call while it fails in a way that may pass, for at most `patience`. The call must look before it acts: after an unknown
 /// outcome it is simply made again.
@@ -16,6 +18,7 @@ where
 {
     let end = Instant::now() + patience;
     let mut pause = FIRST;
+    let mut told = false;
     loop {
         let error = match call().await {
             Ok(value) => return Ok(value),
@@ -28,6 +31,10 @@ where
         };
         if Instant::now() + wait > end {
             return Err(error);
+        }
+        if wait >= WORTH_TELLING && !told {
+            told = true;
+            tracing::error!("waits and tries again by itself: {error}");
         }
         tracing::debug!(%error, wait_ms = wait.as_millis() as u64, "will try again");
         tokio::time::sleep(wait).await;

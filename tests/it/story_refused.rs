@@ -40,6 +40,10 @@ fn a_configuration_or_a_data_directory_that_cannot_be_used_is_named() {
     refused(&["runs", "--data-dir", "/proc/skep"], "/proc/skep", "--data-dir");
 
     desk.does(&["runs", "--data-dir", "relative"]).ends(0);
+    // Without its write-ahead log, from which SQLite would mend what is broken here.
+    for log in ["relative/skep.db-wal", "relative/skep.db-shm"] {
+        let _none = std::fs::remove_file(desk.path(log));
+    }
     std::fs::write(desk.path("relative/skep.db"), "no database at all, only text").unwrap();
     refused(&["runs", "--data-dir", "relative"], "relative/skep.db", "backup");
 
