@@ -1,5 +1,6 @@
 //! Whole runs through the actors, with the real store, git, checks and forge.
 
+use crate::support::program::git;
 use skep::actors::{Ask, Factory, Scope};
 use skep::app;
 use skep::config::{Config, Database};
@@ -9,19 +10,7 @@ use skep::domain::{
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let out = Command::new("git")
-        .args(["-c", "user.name=A", "-c", "user.email=a@localhost"])
-        .args(args)
-        .current_dir(dir)
-        .output()
-        .expect("git runs");
-    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).trim().to_owned()
-}
 
 struct World {
     _tmp: tempfile::TempDir,

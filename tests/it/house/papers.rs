@@ -7,7 +7,7 @@ use skep::cli::args::Skep;
 use std::collections::BTreeSet;
 
 /// Folders that exist on the machine somebody wrote on, and not on the reader's.
-const MACHINE_PATHS: &[&str] = &["/work/", "/root/", "/home/", "/Users/", "C:\\"];
+const MACHINE_PATHS: &[&str] = &["/root/", "/home/", "/Users/", "C:\\"];
 
 fn papers() -> Vec<Page> {
     let mut all = pages(&["docs", "prompts", "otel", ".github"], ".md");
@@ -333,5 +333,5 @@ fn planted_untruths_are_found() {
         0
     );
 
-    assert_eq!(machine_paths(&page("see /work/x\nfine\nor /home/me\n")).len(), 2);
+    assert_eq!(machine_paths(&page("see /root/x\nfine\nor /home/me\n")).len(), 2);
 }
