@@ -9,7 +9,7 @@ use skep::domain::{
     RunId,
 };
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 struct World {
