@@ -9,4 +9,5 @@ pub mod domain;
 pub mod fault;
 pub mod http;
 pub mod ports;
+pub mod secret;
 pub mod telemetry;

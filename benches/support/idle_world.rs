@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use skep::actors::{Defaults, Deps, Feed, Scope, Tuning};
 use skep::adapters::clock::SystemClock;
+use skep::adapters::prompts::FilePrompts;
 use skep::domain::{
     ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
     FileChange, FileKind, Observation, Order, Policy, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage, Verdict,
@@ -33,6 +34,7 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         workspaces: Arc::new(world),
         checks: Arc::new(world),
         engines: Arc::new(world),
+        prompts: Arc::new(FilePrompts),
         forge: Arc::new(IdleForge::default()),
         clock: Arc::new(SystemClock),
         feed: Feed::default(),
@@ -153,7 +155,7 @@ impl Engine for IdleWorld {
             Step::Review => Work::Judged { verdict: Verdict::Approve, findings: Vec::new(), summary: text },
             Step::Explore => Work::Notes(text),
         };
-        Ok(Worked { result, usage: Some(Usage::default()), session: None, files: Vec::new() })
+        Ok(Worked { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() })
     }
 }
 

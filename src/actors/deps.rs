@@ -3,7 +3,7 @@
 use super::feed::Feed;
 use super::intake::Defaults;
 use crate::ports::store::Owner;
-use crate::ports::{Checks, Clock, Engines, Forge, Store, Workspaces};
+use crate::ports::{Checks, Clock, Engines, Forge, Prompts, Store, Workspaces};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub struct Deps {
     pub checks: Arc<dyn Checks>,
     /// Engines.
     pub engines: Arc<dyn Engines>,
+    /// What engines are told.
+    pub prompts: Arc<dyn Prompts>,
     /// The forge.
     pub forge: Arc<dyn Forge>,
     /// Time.

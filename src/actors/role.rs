@@ -114,6 +114,7 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
                 usage: None,
                 session: None,
                 artifacts: Vec::new(),
+                bill: Vec::new(),
             });
             let failed = matches!(reported.report, Report::Failed { .. } | Report::Lost { .. });
             let here = tracing::Span::current();

@@ -123,7 +123,8 @@ impl Actor for RunSupervisor {
                 false => tracing::debug!(run = %held.run.id, %attempt, "a role actor ended"),
             }
             let report = Report::Lost { why: format!("its actor died: {why}") };
-            let reported = Reported { attempt, report, usage: None, session: None, artifacts: Vec::new() };
+            let reported =
+                Reported { attempt, report, usage: None, session: None, artifacts: Vec::new(), bill: Vec::new() };
             me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
         }
         Ok(())
@@ -323,7 +324,14 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
 fn stop_work(me: &ActorRef<RunMsg>, held: &mut Held, key: EffectKey) -> Result<(), ActorProcessingErr> {
     for (attempt, actor) in std::mem::take(&mut held.roles).into_values() {
         actor.kill();
-        let reported = Reported { attempt, report: Report::Stopped, usage: None, session: None, artifacts: Vec::new() };
+        let reported = Reported {
+            attempt,
+            report: Report::Stopped,
+            usage: None,
+            session: None,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+        };
         me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
     }
     held.ops.cast(OpsMsg::StopChecks)?;

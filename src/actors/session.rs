@@ -4,8 +4,8 @@ use super::deps::Deps;
 use super::feed::News;
 use super::ops::Place;
 use super::retry::patiently;
-use crate::domain::{ArtifactKind, ArtifactRef, Order, Report, Reported, Step, Usage};
-use crate::ports::engine::{Bench, EngineEvent, Sink, Work, Worked};
+use crate::domain::{ArtifactKind, ArtifactRef, ModelUse, Order, Report, Reported, Step, Usage};
+use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +27,16 @@ pub(super) struct Session {
 pub(super) async fn carry(session: Session) -> Reported {
     let started = Instant::now();
     let attempt = session.order.attempt;
-    let (report, worked, artifacts) = match work(&session).await {
-        Ok(done) => done,
-        Err(error) => (Report::Failed { why: in_words(&error) }, None, Vec::new()),
-    };
+    let carried = work(&session).await.unwrap_or_else(|error| Carried {
+        report: Report::Failed { why: in_words(&error) },
+        usage: Some(Usage::default()),
+        bill: Vec::new(),
+        session: None,
+        artifacts: Vec::new(),
+    });
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (usage, name) = worked.unwrap_or((Some(Usage::default()), None));
-    let usage = usage.map(|u| Usage { wall_ms, ..u });
-    Reported { attempt, report, usage, session: name, artifacts }
+    let Carried { report, usage, bill, session, artifacts } = carried;
+    Reported { attempt, report, usage: usage.map(|u| Usage { wall_ms, ..u }), bill, session, artifacts }
 }
 
 fn in_words(error: &PortError) -> String {
@@ -44,12 +46,20 @@ fn in_words(error: &PortError) -> String {
     }
 }
 
-type Carried = (Report, Option<(Option<Usage>, Option<String>)>, Vec<ArtifactRef>);
+/// What came of it: the parts of a [`Reported`], wall time apart.
+struct Carried {
+    report: Report,
+    usage: Option<Usage>,
+    bill: Vec<ModelUse>,
+    session: Option<String>,
+    artifacts: Vec<ArtifactRef>,
+}
 
 async fn work(s: &Session) -> PortResult<Carried> {
     let (deps, order, place) = (&s.deps, &s.order, &s.place);
     let engine = deps.engines.get(&order.engine).map_err(|what| PortError::permanent(what, "choose another engine"))?;
-    let bench = bench(s).await?;
+    let mut artifacts = Vec::new();
+    let bench = bench(s, engine.as_ref(), &mut artifacts).await?;
     crate::fault!("before-engine");
     let limit = Duration::from_millis(order.caps.wall_ms);
     let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s))).await {
@@ -57,12 +67,12 @@ async fn work(s: &Session) -> PortResult<Carried> {
         Err(_) => {
             let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
             clear(s, &bench).await;
-            return Ok((Report::Failed { why }, Some((None, None)), Vec::new()));
+            let report = Report::Failed { why };
+            return Ok(Carried { report, usage: None, bill: Vec::new(), session: None, artifacts });
         }
     };
     crate::fault!("after-engine");
-    let Worked { result, usage, session, files } = worked?;
-    let mut artifacts = Vec::new();
+    let Worked { result, usage, bill, session, files } = worked?;
     crate::fault!("before-keep");
     for (kind, name, bytes) in &files {
         artifacts.push(keep(s, *kind, name, bytes).await?);
@@ -93,14 +103,16 @@ async fn work(s: &Session) -> PortResult<Carried> {
         }
         Work::Asked(question) => Report::Asked { question },
         Work::Failed(why) => Report::Failed { why },
+        Work::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },
     };
     clear(s, &bench).await;
     crate::fault!("before-report");
-    Ok((report, Some((usage, session)), artifacts))
+    Ok(Carried { report, usage, bill, session, artifacts })
 }
 
-/// The bench: a worktree to edit for a dev, one to read for the others.
-async fn bench(s: &Session) -> PortResult<Bench> {
+/// The bench: a worktree to edit for a dev, one to read for the others; and the prompt, for an engine that reads one. The prompt is
+/// kept before the engine starts, so that it is there to be read even when the attempt is lost.
+async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef>) -> PortResult<Bench> {
     let (deps, order, place) = (&s.deps, &s.order, &s.place);
     let name = order.attempt.to_string();
     let (cache, scratch) = deps.workspaces.side_dirs(order.run, &name);
@@ -122,7 +134,17 @@ async fn bench(s: &Session) -> PortResult<Bench> {
             .await
             .map_err(|e| PortError::transient(format!("cannot make the folder {}: {e}", made.display())))?;
     }
-    Ok(Bench { dir, cache, scratch, patch })
+    let prompt = match engine.reads_prompt() {
+        true => {
+            let prompt = deps.prompts.render(&place.repo, order, &patch).await?;
+            let text = format!("{}\n\n{}", prompt.system, prompt.user);
+            let name = format!("prompt-{}-{}.md", order.step.name(), order.attempt);
+            artifacts.push(keep(s, ArtifactKind::Prompt, &name, text.as_bytes()).await?);
+            Some(prompt)
+        }
+        false => None,
+    };
+    Ok(Bench { dir, cache, scratch, patch, project: place.repo.project.clone(), prompt })
 }
 
 /// Gives back what only this attempt needed. What stays behind is removed with the run.
@@ -145,7 +167,7 @@ async fn keep(s: &Session, kind: ArtifactKind, name: &str, bytes: &[u8]) -> Port
 fn sink(s: &Session) -> Sink {
     let (feed, run, attempt) = (s.deps.feed.clone(), s.order.run, s.order.attempt);
     Arc::new(move |event| {
-        let (EngineEvent::Said(text) | EngineEvent::Did(text)) = event;
+        let (EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text)) = event else { return };
         let text = text.chars().take(LINE_MAX).collect();
         feed.tell(News::Said { run, attempt, text });
     })

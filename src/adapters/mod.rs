@@ -9,6 +9,7 @@ pub mod forge;
 pub mod git;
 pub mod plain;
 pub mod process;
+pub mod prompts;
 pub mod sandbox;
 pub mod store;
 pub mod workspace;

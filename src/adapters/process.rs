@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// What to run. Never a shell line: a shell is a program like any other, named by the caller.
 #[derive(Clone, Debug)]
@@ -93,13 +93,95 @@ impl Drop for Group {
     }
 }
 
-/// Runs a program to its end or its limit. Its end ends its process group: what it left running in the group is killed.
-/// Dropping the future kills the group too.
+/// A program that is talked to while it runs. Dropped, its process group is killed.
+pub struct Talk {
+    /// What it reads.
+    pub stdin: ChildStdin,
+    /// What it writes.
+    pub stdout: ChildStdout,
+    /// The rest of it.
+    pub end: TalkEnd,
+}
+
+/// A program that is talked to, apart from its pipes.
+pub struct TalkEnd {
+    group: Group,
+    stderr: std::sync::Arc<Mutex<Kept>>,
+    keep: usize,
+    started: Instant,
+}
+
+impl TalkEnd {
+    /// Waits until it ends by itself. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub async fn wait(&mut self) -> std::io::Result<std::process::ExitStatus> {
+        self.group.child.wait().await
+    }
+
+    /// The last bytes of its standard error so far.
+    pub fn stderr(&self) -> Vec<u8> {
+        let mut kept = self.stderr.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        kept.trim(self.keep);
+        kept.bytes.clone()
+    }
+
+    /// Ends it: it may end by itself within `grace` (its input should be closed already), then it is told to by SIGTERM to its
+    /// group and given `grace` again, then its group is killed.
+    ///
+    /// # Errors
+    /// When it cannot be got rid of.
+    pub async fn end(mut self, grace: Duration) -> std::io::Result<Finished> {
+        let mut status = tokio::time::timeout(grace, self.group.child.wait()).await.ok().transpose()?;
+        if status.is_none() {
+            if let Some(pid) = self.group.pid {
+                // It may have gone just now.
+                let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::TERM);
+            }
+            status = tokio::time::timeout(grace, self.group.child.wait()).await.ok().transpose()?;
+        }
+        let forced = status.is_none();
+        self.group.kill();
+        let status = match status {
+            Some(status) => status,
+            None => tokio::time::timeout(REAP, self.group.child.wait())
+                .await
+                .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "it was killed and is still there"))??,
+        };
+        self.group.pid = None;
+        let stderr = self.stderr();
+        Ok(Finished {
+            code: status.code(),
+            signal: status.signal(),
+            timed_out: forced,
+            stdout: Vec::new(),
+            stderr,
+            truncated: false,
+            took: self.started.elapsed(),
+        })
+    }
+}
+
+/// Starts a program to talk to: `stdin` and `limit` of it are not used, and of standard error the last `keep` bytes are kept.
 ///
 /// # Errors
-/// When it cannot be started (the text names the program), or cannot be got rid of.
-pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Result<Finished> {
-    let started = Instant::now();
+/// When it cannot be started (the text names the program).
+pub fn open(program: &Program) -> std::io::Result<Talk> {
+    let mut group = start(program)?;
+    let taken = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
+    let (Some(stdin), Some(stdout), err) = taken else {
+        return Err(std::io::Error::other("the program was started without its pipes"));
+    };
+    let (stderr, keep) = (std::sync::Arc::new(Mutex::new(Kept::default())), program.keep);
+    let kept = stderr.clone();
+    // Ends when the pipe closes: the group's end closes it.
+    tokio::spawn(async move { gather(err, keep, true, None, &kept).await });
+    Ok(Talk { stdin, stdout, end: TalkEnd { group, stderr, keep, started: Instant::now() } })
+}
+
+/// Starts it in a process group of its own, with pipes.
+fn start(program: &Program) -> std::io::Result<Group> {
     let mut command = Command::new(&program.name);
     command
         .args(&program.args)
@@ -111,13 +193,23 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|e| {
+    let child = command.spawn().map_err(|e| {
         std::io::Error::new(e.kind(), format!("cannot start {:?} in {}: {e}", program.name, program.dir.display()))
     })?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    let stdin = child.stdin.take();
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let mut group = Group { pid, child };
+    Ok(Group { pid, child })
+}
+
+/// Runs a program to its end or its limit. Its end ends its process group: what it left running in the group is killed.
+/// Dropping the future kills the group too.
+///
+/// # Errors
+/// When it cannot be started (the text names the program), or cannot be got rid of.
+pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Result<Finished> {
+    let started = Instant::now();
+    let mut group = start(program)?;
+    let stdin = group.child.stdin.take();
+    let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
 
     // Outside the reading futures, so that giving up on a pipe does not give up what came through it.
     let (kept_out, kept_err) = (Mutex::new(Kept::default()), Mutex::new(Kept::default()));

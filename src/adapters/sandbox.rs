@@ -15,7 +15,7 @@
 //!
 //! Invariant: no other file starts a command that comes from a repository, a project or an agent.
 
-use super::process::{self, Finished, OnOutput, Program};
+use super::process::{self, Finished, OnOutput, Program, Talk};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 mod strays;
 
-pub use strays::{NAME as MARK, mark_git, sweep};
+pub use strays::{Ends as Strays, NAME as MARK, mark_git, sweep};
 
 /// The isolation commands get.
 pub fn level() -> &'static str {
@@ -156,20 +156,34 @@ impl Sandbox {
     /// # Errors
     /// When it cannot be started.
     pub async fn run(&self, job: &Job<'_>, on_output: Option<OnOutput>) -> io::Result<Finished> {
+        let (program, end) = self.program(job)?;
+        // Dropped last, after the group is gone: then only what left the group is still there.
+        let _end = end;
+        process::run(&program, on_output).await
+    }
+
+    /// Starts a command to talk to over its standard input and output (`limit` is the caller's to keep). Nothing of it runs on after
+    /// the end of what this returns.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn open(&self, job: &Job<'_>) -> io::Result<(Talk, Strays)> {
+        let (program, end) = self.program(job)?;
+        Ok((process::open(&program)?, end))
+    }
+
+    fn program(&self, job: &Job<'_>) -> io::Result<(Program, Strays)> {
         let mark = strays::mark();
-        let env = self.environment(job, &mark)?;
         let program = Program {
             name: "/bin/sh".into(),
             args: vec!["-c".into(), PRELUDE.into(), "sh".into(), job.line.into()],
-            env,
+            env: self.environment(job, &mark)?,
             dir: job.dir.to_owned(),
             stdin: Vec::new(),
             limit: job.limit,
             keep: job.keep,
         };
-        // Dropped last, after the group is gone: then only what left the group is still there.
-        let _end = strays::Ends(mark);
-        process::run(&program, on_output).await
+        Ok((program, strays::Ends(mark)))
     }
 
     /// The whole environment of a command, its folders made.

@@ -8,6 +8,7 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
+use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::store;
 use crate::adapters::workspace::GitWorkspaces;
@@ -61,6 +62,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
         checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
         engines: Arc::new(Registry::new(Sandbox::of_this_process(pass))),
+        prompts: Arc::new(FilePrompts),
         forge: forge.clone(),
         clock,
         feed: Feed::default(),

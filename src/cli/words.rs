@@ -93,6 +93,7 @@ fn report(reported: &Reported) -> String {
         }
         Report::Asked { question } => format!("{id} asks: {}", quote(question)),
         Report::Failed { why } => format!("{id} failed: {}{used}", quote(why)),
+        Report::Unavailable { why, .. } => format!("{id} could not start or go on: {}{used}", quote(why)),
         Report::Lost { why } => format!("{id} is lost: {}{used}", quote(why)),
         Report::Stopped => format!("{id} was stopped{used}"),
     }

@@ -3,9 +3,10 @@
 use super::layers::read_file;
 use super::problem::Problem;
 use super::reader::Reader;
-use super::sections::{Config, Database, LogFormat, Secret};
+use super::sections::{Config, Database, LogFormat};
 use super::units::Unreadable;
 use crate::domain::{EngineSpec, Role, StepLimits};
+use crate::secret::Secret;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 

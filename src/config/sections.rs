@@ -1,8 +1,8 @@
 //! The configuration's tables as types, with the same defaults as config/default.toml (a test holds them together).
 
 use crate::domain::{EngineSpec, Policy, Role};
+use crate::secret::Secret;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,27 +52,6 @@ impl Default for Server {
             token_file: None,
             max_streams: 64,
         }
-    }
-}
-
-/// A text that is never shown: neither by `Debug` nor by `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides a text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-    /// The text itself, for the one place that uses it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

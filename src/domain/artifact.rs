@@ -17,6 +17,8 @@ pub enum ArtifactKind {
     TestReport,
     /// A reviewer's findings.
     Review,
+    /// What an engine was told, word for word.
+    Prompt,
 }
 
 /// A reference to stored bytes.

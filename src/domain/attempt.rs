@@ -1,7 +1,7 @@
 //! One try at a step.
 
 use super::artifact::ArtifactRef;
-use super::budget::Usage;
+use super::budget::{ModelUse, Usage};
 use super::id::{At, AttemptId, TaskId};
 use super::order::Step;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct Ended {
     /// What it left.
     #[serde(default)]
     pub artifacts: Vec<ArtifactRef>,
+    /// Which models it used for what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bill: Vec<ModelUse>,
 }
 
 /// How an attempt ended.

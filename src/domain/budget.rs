@@ -36,6 +36,35 @@ pub struct Usage {
     pub cost_micros: u64,
     /// Milliseconds of wall time.
     pub wall_ms: u64,
+    /// Calls of a model. In a reservation: the most there may be, 0 = not limited.
+    #[serde(default)]
+    pub turns: u64,
+}
+
+/// What one model was used for in an attempt, as read from the wire. `input` contains `cached`, `output` contains `reasoning`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUse {
+    /// The model, as `provider/name`.
+    pub model: String,
+    /// Calls answered (or paid for).
+    pub calls: u64,
+    /// Tokens sent.
+    pub input: u64,
+    /// Of these, read from the provider's cache.
+    #[serde(default)]
+    pub cached: u64,
+    /// Of these, written to the provider's cache.
+    #[serde(default)]
+    pub cache_written: u64,
+    /// Tokens received.
+    pub output: u64,
+    /// Of these, spent on reasoning.
+    #[serde(default)]
+    pub reasoning: u64,
+    /// Micro-USD; meaningless unless `priced`.
+    pub cost_micros: u64,
+    /// Whether the price was known. When it was not, the cost is unknown, never zero.
+    pub priced: bool,
 }
 
 impl Usage {
@@ -51,6 +80,7 @@ impl Usage {
             tokens: self.tokens.saturating_add(o.tokens),
             cost_micros: self.cost_micros.saturating_add(o.cost_micros),
             wall_ms: self.wall_ms.saturating_add(o.wall_ms),
+            turns: self.turns.saturating_add(o.turns),
         }
     }
 }
@@ -120,6 +150,7 @@ impl Ledger {
             tokens: cut(limits.tokens, used.tokens, step.tokens, "tokens")?,
             cost_micros: cut(limits.cost_micros, used.cost_micros, step.cost_micros, "money")?,
             wall_ms: step.wall_secs.saturating_mul(1000).min(left_ms),
+            turns: 0,
         })
     }
 

@@ -31,7 +31,7 @@ pub mod task;
 pub use artifact::{ArtifactKind, ArtifactRef};
 pub use attempt::{Attempt, Ended, Ending};
 pub use block::{Answer, Block, BlockKind, Subject};
-pub use budget::{Ledger, Limits, Raise, Usage};
+pub use budget::{Ledger, Limits, ModelUse, Raise, Usage};
 pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
 pub use check::{CheckKind, CheckResult, CheckSpec, Scope};
 pub use decide::{Decision, decide, open};

@@ -1,9 +1,9 @@
 //! The typed message that ends an attempt: exactly one each.
 
 use super::artifact::ArtifactRef;
-use super::budget::Usage;
+use super::budget::{ModelUse, Usage};
 use super::change::DiffStat;
-use super::id::{AttemptId, Sha};
+use super::id::{At, AttemptId, Sha};
 use super::plan::TaskSpec;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct Reported {
     /// What it left.
     #[serde(default)]
     pub artifacts: Vec<ArtifactRef>,
+    /// Which models it used for what.
+    #[serde(default)]
+    pub bill: Vec<ModelUse>,
 }
 
 /// How an attempt ended.
@@ -69,6 +72,15 @@ pub enum Report {
         /// Why.
         why: String,
     },
+    /// The engine cannot be used now: quota, outage, a key or model that does not work. Says nothing about the work, costs no try.
+    Unavailable {
+        /// What happened, to which engine.
+        why: String,
+        /// When it can be used again, where that is known.
+        until: Option<At>,
+        /// What a person has to do first; `None` = waiting helps.
+        fix: Option<String>,
+    },
     /// It is gone: panic, killed process, restart. Charged in full.
     Lost {
         /// What is known.
@@ -88,6 +100,7 @@ impl Report {
             Report::Reviewed { .. } => "reviewed",
             Report::Asked { .. } => "asked",
             Report::Failed { .. } => "failed",
+            Report::Unavailable { .. } => "unavailable",
             Report::Lost { .. } => "lost",
             Report::Stopped => "stopped",
         }

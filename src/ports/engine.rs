@@ -1,7 +1,8 @@
 //! What thinks: an LLM loop, a driven agent, a plain command, a script. One live conversation = one session.
 
 use super::PortResult;
-use crate::domain::{ArtifactKind, EngineSpec, Finding, Order, TaskSpec, Usage, Verdict};
+use super::prompts::Prompt;
+use crate::domain::{ArtifactKind, At, EngineSpec, Finding, ModelUse, Order, ProjectName, TaskSpec, Usage, Verdict};
 use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,10 @@ pub struct Bench {
     pub scratch: PathBuf,
     /// The patch from base to head, for `Review`; empty otherwise. Capped.
     pub patch: String,
+    /// The project, for what is set per project (egress, places).
+    pub project: ProjectName,
+    /// What the engine is told, rendered; `None` for engines that do not ask for one ([`Engine::reads_prompt`]).
+    pub prompt: Option<Prompt>,
 }
 
 /// A sign of life, for people who watch. Lossy by design.
@@ -24,8 +29,12 @@ pub struct Bench {
 pub enum EngineEvent {
     /// A line of output or thought.
     Said(String),
+    /// What it thinks, where it tells.
+    Thought(String),
     /// A tool or command it used.
     Did(String),
+    /// What it has used so far, all calls together.
+    Spent(Usage),
 }
 
 /// Where signs of life go.
@@ -38,6 +47,8 @@ pub struct Worked {
     pub result: Work,
     /// What it used, apart from wall time (measured by the caller); `None` = not known.
     pub usage: Option<Usage>,
+    /// Which models that was.
+    pub bill: Vec<ModelUse>,
     /// Its session's name, where it has one.
     pub session: Option<String>,
     /// What to keep: kind, name, bytes (capped).
@@ -69,11 +80,24 @@ pub enum Work {
     Asked(String),
     /// It failed.
     Failed(String),
+    /// It cannot be used now; says nothing about the work (see [`crate::domain::Report::Unavailable`]).
+    Unavailable {
+        /// What happened, to which engine.
+        why: String,
+        /// When it can be used again, where that is known.
+        until: Option<At>,
+        /// What a person has to do first; `None` = waiting helps.
+        fix: Option<String>,
+    },
 }
 
 /// An engine.
 #[async_trait]
 pub trait Engine: Send + Sync {
+    /// Whether it is told its order in words: a [`Prompt`] is rendered for it and kept as an artifact before it starts.
+    fn reads_prompt(&self) -> bool {
+        false
+    }
     /// Does one order. Dropping the future ends the session and every process it started.
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked>;
 }

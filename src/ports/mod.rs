@@ -7,6 +7,7 @@ pub mod clock;
 pub mod engine;
 pub mod error;
 pub mod forge;
+pub mod prompts;
 pub mod store;
 pub mod workspace;
 
@@ -15,5 +16,6 @@ pub use clock::Clock;
 pub use engine::{Engine, EngineEvent, Engines, Sink, Worked};
 pub use error::{PortError, PortResult};
 pub use forge::{Change, Comment, Forge, Person, Review};
+pub use prompts::{Prompt, Prompts};
 pub use store::Store;
 pub use workspace::{Commit, Moved, Repo, Workspaces};

@@ -39,7 +39,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         results: vec![],
         diff: DiffStat::default(),
         concerns: vec![],
-        caps: Usage { tokens: 0, cost_micros: 0, wall_ms: 30_000 },
+        caps: Usage { tokens: 0, cost_micros: 0, wall_ms: 30_000, turns: 0 },
     }
 }
 
@@ -60,7 +60,14 @@ impl Place {
     }
     pub fn bench(&self) -> Bench {
         let at = |name: &str| self.root.path().join(name);
-        Bench { dir: at("tree"), cache: at("cache"), scratch: at("scratch"), patch: self.patch.clone() }
+        Bench {
+            dir: at("tree"),
+            cache: at("cache"),
+            scratch: at("scratch"),
+            patch: self.patch.clone(),
+            project: skep::domain::ProjectName::try_from("sample".to_owned()).unwrap(),
+            prompt: None,
+        }
     }
 }
 
@@ -214,12 +221,12 @@ async fn an_old_report_does_not_answer_for_a_new_attempt() {
 #[tokio::test]
 async fn command_usage_is_what_it_says_or_what_was_set_aside() {
     let mut develop = order(Step::Develop, Some("t"));
-    develop.caps = Usage { tokens: 900, cost_micros: 50, wall_ms: 30_000 };
+    develop.caps = Usage { tokens: 900, cost_micros: 50, wall_ms: 30_000, turns: 0 };
     let unsaid = work("command: true", &develop, &Place::new()).await.unwrap().usage;
-    assert_eq!(unsaid, Some(Usage { tokens: 900, cost_micros: 50, wall_ms: 0 }));
+    assert_eq!(unsaid, Some(Usage { tokens: 900, cost_micros: 50, wall_ms: 0, turns: 0 }));
     let line = r#"command: echo '{"summary": "x", "usage": {"tokens": 7}}' > "$SKEP_REPORT_FILE""#;
     let said = work(line, &develop, &Place::new()).await.unwrap().usage;
-    assert_eq!(said, Some(Usage { tokens: 7, cost_micros: 0, wall_ms: 0 }));
+    assert_eq!(said, Some(Usage { tokens: 7, cost_micros: 0, wall_ms: 0, turns: 0 }));
 }
 
 #[tokio::test]

@@ -119,11 +119,18 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("stopped", Report::Stopped),
     ];
     for (name, report) in reports {
-        let reported = Reported { attempt: live, report, usage: None, session: None, artifacts: Vec::new() };
+        let reported =
+            Reported { attempt: live, report, usage: None, session: None, artifacts: Vec::new(), bill: Vec::new() };
         add(&format!("report {name}"), Event::Reported(Box::new(reported)));
     }
-    let unknown =
-        Reported { attempt: AttemptId(99), report: Report::Stopped, usage: None, session: None, artifacts: Vec::new() };
+    let unknown = Reported {
+        attempt: AttemptId(99),
+        report: Report::Stopped,
+        usage: None,
+        session: None,
+        artifacts: Vec::new(),
+        bill: Vec::new(),
+    };
     add("report of a99", Event::Reported(Box::new(unknown)));
     add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect() });
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };

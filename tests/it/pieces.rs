@@ -157,7 +157,7 @@ proptest! {
                     prop_assert_eq!(ledger.settle(first, None), all);
                 }
                 _ => {
-                    let lie = Usage { tokens: amount, cost_micros: amount, wall_ms: amount };
+                    let lie = Usage { tokens: amount, cost_micros: amount, wall_ms: amount, turns: 0 };
                     ledger.settle(attempt, Some(lie));
                     prop_assert_eq!(&ledger, &before, "nothing was set aside for {}", attempt);
                 }

@@ -89,7 +89,7 @@ impl Engine for CommandEngine {
         let usage = used(order, report.as_ref().ok().and_then(Option::as_ref));
         let result = outcome(order, &ended, &output, report);
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), ended.into_log())];
-        Ok(Worked { result, usage: Some(usage), session: None, files })
+        Ok(Worked { result, usage: Some(usage), bill: Vec::new(), session: None, files })
     }
 }
 
@@ -160,6 +160,7 @@ fn used(order: &Order, report: Option<&report::Written>) -> Usage {
         tokens: said.map_or(order.caps.tokens, |u| u.tokens),
         cost_micros: said.map_or(order.caps.cost_micros, |u| u.cost_micros),
         wall_ms: 0,
+        turns: 0,
     }
 }
 

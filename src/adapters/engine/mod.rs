@@ -9,6 +9,7 @@ use std::sync::Arc;
 mod command;
 mod direct;
 mod script;
+pub mod settings;
 
 pub use command::CommandEngine;
 pub use direct::DirectEngine;
@@ -50,5 +51,5 @@ impl Engines for Registry {
 
 /// A result without a session or files, by an engine that spends nothing but time.
 fn free(result: Work) -> Worked {
-    Worked { result, usage: Some(Usage::default()), session: None, files: Vec::new() }
+    Worked { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() }
 }

@@ -127,7 +127,8 @@ impl Engine for ScriptEngine {
         }
         Ok(Worked {
             result,
-            usage: Some(Usage { tokens: turn.tokens, cost_micros: turn.cost_micros, wall_ms: 0 }),
+            usage: Some(Usage { tokens: turn.tokens, cost_micros: turn.cost_micros, wall_ms: 0, turns: 0 }),
+            bill: Vec::new(),
             session: Some(format!("script-{}-{}", order.run.short(), order.attempt)),
             files: vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), transcript.into_bytes())],
         })

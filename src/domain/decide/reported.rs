@@ -44,6 +44,7 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
         charged,
         session: reported.session.clone().map(|s| cap(&s, 256)),
         artifacts: reported.artifacts.clone(),
+        bill: reported.bill.clone(),
     };
     finish(d, &attempt, ended);
     Ok(())
@@ -66,7 +67,15 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refu
         d.finish_start(attempt.id);
         let charged = d.run.ledger.settle(attempt.id, Some(worst(d, &attempt)));
         let why = "lost with its process".to_owned();
-        let ended = Ended { at: d.at, ending: Ending::Lost, why, charged, session: None, artifacts: Vec::new() };
+        let ended = Ended {
+            at: d.at,
+            ending: Ending::Lost,
+            why,
+            charged,
+            session: None,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+        };
         finish(d, &attempt, ended);
         match attempt.task.and_then(|t| d.run.task_mut(t)) {
             Some(task) => {
@@ -99,7 +108,7 @@ fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
 fn ending_of(report: &Report) -> Ending {
     match report {
         Report::Asked { .. } => Ending::Asked,
-        Report::Failed { .. } => Ending::Failed,
+        Report::Failed { .. } | Report::Unavailable { .. } => Ending::Failed,
         Report::Lost { .. } => Ending::Lost,
         Report::Stopped => Ending::Stopped,
         _ => Ending::Succeeded,
@@ -114,6 +123,10 @@ fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String,
             Ok("stopped".to_owned())
         }
         (Report::Failed { why }, _) => {
+            again(d, attempt, "attempt", why);
+            Ok(why.clone())
+        }
+        (Report::Unavailable { why, .. }, _) => {
             again(d, attempt, "attempt", why);
             Ok(why.clone())
         }

@@ -8,10 +8,14 @@ const MAY: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "telemetry"]),
     ("lib", &[]),
     ("fault", &[]),
+    ("secret", &[]),
     ("domain", &[]),
     ("ports", &["domain"]),
     // What every adapter may build on: the ports' types and the shared tools.
-    ("adapters", &["domain", "ports", "telemetry", "adapters::beneath", "adapters::plain", "adapters::process"]),
+    (
+        "adapters",
+        &["domain", "ports", "secret", "telemetry", "adapters::beneath", "adapters::plain", "adapters::process"],
+    ),
     ("adapters::beneath", &[]),
     ("adapters::plain", &["telemetry"]),
     ("adapters::process", &[]),
@@ -26,6 +30,8 @@ const MAY: &[(&str, &[&str])] = &[
         &[
             "domain",
             "ports",
+            "secret",
+            "telemetry",
             "adapters::beneath",
             "adapters::plain",
             "adapters::process",
@@ -39,13 +45,13 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::workspace", &["domain", "ports", "telemetry", "adapters::git"]),
     ("adapters::store", &["domain", "ports", "telemetry"]),
     ("actors", &["domain", "ports", "telemetry"]),
-    ("config", &["domain", "telemetry"]),
+    ("config", &["domain", "secret", "telemetry"]),
     ("telemetry", &["config"]),
     ("http", &["actors", "domain", "ports", "telemetry"]),
     // The command line is a client: of REST it knows the shapes, not the handlers.
     ("cli", &["config", "domain", "http::view", "http::shapes", "ports", "telemetry"]),
     // The composition root, the only place that names concrete adapters.
-    ("app", &["actors", "adapters", "cli", "config", "domain", "http", "ports", "telemetry"]),
+    ("app", &["actors", "adapters", "cli", "config", "domain", "http", "ports", "secret", "telemetry"]),
 ];
 
 /// Where a library may be named: it stays replaceable as long as it stays there.

@@ -41,9 +41,10 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
         tokens: if order.caps.tokens == 0 { 50 } else { order.caps.tokens.min(300) },
         cost_micros: order.caps.cost_micros.min(90),
         wall_ms: order.caps.wall_ms.min(40_000),
+        turns: 0,
     };
     let usage = (dice % 13 != 0).then_some(used);
-    Reported { attempt: order.attempt, report, usage, session: Some(session), artifacts: Vec::new() }
+    Reported { attempt: order.attempt, report, usage, session: Some(session), artifacts: Vec::new(), bill: Vec::new() }
 }
 
 fn common(pick: u64, dice: u64) -> Option<Report> {

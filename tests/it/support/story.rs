@@ -119,7 +119,7 @@ impl Story {
     pub fn report(self, report: Report) -> Story {
         let attempt = self.run.live_attempts().next().expect("a live attempt").id;
         let session = Some(format!("s-{}", attempt.0));
-        let reported = Reported { attempt, report, usage: None, session, artifacts: Vec::new() };
+        let reported = Reported { attempt, report, usage: None, session, artifacts: Vec::new(), bill: Vec::new() };
         self.tell(Event::Reported(Box::new(reported)))
     }
 

@@ -1,0 +1,86 @@
+//! What engines with a model are told of the world: providers of models, and agents that are driven.
+
+use crate::secret::Secret;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The wire format a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Anthropic Messages.
+    Anthropic,
+    /// OpenAI Chat Completions, and everything compatible with it.
+    OpenAi,
+    /// OpenAI Responses.
+    OpenAiResponses,
+    /// Gemini `generateContent`.
+    Gemini,
+    /// Ollama's own chat API.
+    Ollama,
+}
+
+/// Where models are served.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its name in the configuration: `llm:NAME/MODEL`.
+    pub name: String,
+    /// What it speaks.
+    pub api: Api,
+    /// Its address, with a slash at the end (`https://api.anthropic.com/v1/`).
+    pub base_url: String,
+    /// The key; `None` for servers without one.
+    pub key: Option<Secret>,
+    /// Where a person puts the key ("environment variable ANTHROPIC_API_KEY"): for questions.
+    pub key_place: String,
+    /// Calls at the same time, all runs together.
+    pub concurrency: u32,
+    /// Calls a minute, all runs together; `None` = not limited.
+    pub per_minute: Option<u32>,
+    /// Silence after which a call is given up.
+    pub silence: Duration,
+    /// Tokens that fit into the model's window, in and out.
+    pub window: u64,
+    /// The most tokens of one answer.
+    pub max_output: u32,
+}
+
+/// How an agent is talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Agent Client Protocol over standard input and output.
+    Acp,
+    /// A command that runs to its end and writes JSON lines.
+    Cli,
+}
+
+/// An agent that is driven: a program of somebody else's.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Its name in the configuration: `acp:NAME` or `cli:NAME`, with `/MODEL` where it takes one.
+    pub name: String,
+    /// How it is talked to.
+    pub protocol: Protocol,
+    /// The program and its arguments; `{prompt_file}`, `{model}`, `{dir}` and `{gate}` are filled in, never through a shell.
+    pub command: Vec<String>,
+    /// The provider its calls go to, through the gate, which holds the key and counts; `None` = it has its own way and key.
+    pub provider: Option<String>,
+    /// Environment it is given; values may hold `{gate}`, `{model}`, `{home}`.
+    pub env: BTreeMap<String, String>,
+    /// Names of environment variables of Skep's that go in: never by argument.
+    pub pass_env: Vec<String>,
+    /// Files written into its home before it starts, by path beneath `{home}`; same blanks.
+    pub files: BTreeMap<String, String>,
+    /// For `Cli`: where in its JSON lines things stand (see [`super`]'s `cli`); empty = plain text.
+    pub output: BTreeMap<String, String>,
+    /// For `Acp`: the session mode to ask for, where it has modes.
+    pub mode: Option<String>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// By name.
+    pub providers: BTreeMap<String, Provider>,
+    /// By name.
+    pub agents: BTreeMap<String, Agent>,
+}
