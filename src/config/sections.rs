@@ -1,5 +1,7 @@
 //! The configuration's tables as types, with the same defaults as config/default.toml (a test holds them together).
 
+use super::models::{Keyed, VaultKey, Walls};
+use crate::adapters::engine::settings::Agent;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
@@ -20,6 +22,22 @@ pub struct Config {
     pub policy: Policy,
     /// The engine of each role; a role that is missing has none.
     pub engines: Engines,
+    /// Where models are served, by name; empty in [`Config::default`], filled by the reference.
+    pub providers: BTreeMap<String, Keyed>,
+    /// Agents that are driven, by name; empty in [`Config::default`], filled by the reference.
+    pub agents: BTreeMap<String, Agent>,
+    /// What all runs together may spend.
+    pub budget: Budget,
+    /// What models cost: a file over the built-in one.
+    pub prices: Option<PathBuf>,
+    /// Prompts of a person's own: a folder over the built-in ones.
+    pub prompts: Option<PathBuf>,
+    /// The key of the vault.
+    pub vault: VaultKey,
+    /// The walls commands run in.
+    pub sandbox: Walls,
+    /// Hosts that commands of runs may reach.
+    pub egress: Vec<String>,
     /// Who Skep is in git.
     pub git: Git,
     /// How checks are run.
@@ -125,11 +143,41 @@ impl Default for Runs {
     }
 }
 
-/// `[engines]`
+/// `[budget]`: what all runs of a project, and all runs of a day (UTC), may spend together; `None` = not limited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens of one project.
+    pub project_tokens: Option<u64>,
+    /// Micro-USD of one project.
+    pub project_cost_micros: Option<u64>,
+    /// Tokens of one day.
+    pub day_tokens: Option<u64>,
+    /// Micro-USD of one day.
+    pub day_cost_micros: Option<u64>,
+    /// Shares of a limit, in percent, at which people are told.
+    pub alerts: Vec<u8>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        let none = None;
+        Self {
+            project_tokens: none,
+            project_cost_micros: none,
+            day_tokens: none,
+            day_cost_micros: none,
+            alerts: vec![50, 80, 100],
+        }
+    }
+}
+
+/// `[role.*]` and `[engines]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engines {
-    /// By role.
+    /// By role, the model appended.
     pub roles: BTreeMap<Role, EngineSpec>,
+    /// What takes over, in order, when a role's engine cannot be used.
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// Names of environment variables that engine commands may see.
     pub pass_env: Vec<String>,
 }
@@ -138,7 +186,7 @@ impl Default for Engines {
     fn default() -> Self {
         let direct = || EngineSpec { kind: "direct".into(), arg: String::new() };
         let roles = BTreeMap::from([(Role::Manager, direct()), (Role::Reviewer, direct())]);
-        Self { roles, pass_env: Vec::new() }
+        Self { roles, fallbacks: BTreeMap::new(), pass_env: Vec::new() }
     }
 }
 

@@ -45,7 +45,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::workspace", &["domain", "ports", "telemetry", "adapters::git"]),
     ("adapters::store", &["domain", "ports", "telemetry"]),
     ("actors", &["domain", "ports", "telemetry"]),
-    ("config", &["domain", "secret", "telemetry"]),
+    // What a provider and an agent are is the engines' to say; the configuration fills it in.
+    ("config", &["adapters::engine::settings", "domain", "secret", "telemetry"]),
     ("telemetry", &["config"]),
     ("http", &["actors", "domain", "ports", "telemetry"]),
     // The command line is a client: of REST it knows the shapes, not the handlers.
