@@ -39,11 +39,12 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         clock: Arc::new(SystemClock),
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),
-        defaults: Arc::new(Defaults {
+        defaults: Defaults {
             policy: Policy::default(),
             engines: [Role::Manager, Role::Dev, Role::Reviewer].into_iter().map(|r| (r, direct())).collect(),
             branch_prefix: "skep".to_owned(),
-        }),
+        }
+        .fixed(),
         tuning: Tuning {
             max_live_runs: 1_000,
             max_reserved_slots: 900,

@@ -10,6 +10,8 @@ use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
 use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What new projects and runs are born with where nobody said otherwise: the configuration's part.
 #[derive(Clone, Debug)]
@@ -20,6 +22,16 @@ pub struct Defaults {
     pub engines: BTreeMap<Role, EngineSpec>,
     /// What run branches start with.
     pub branch_prefix: String,
+}
+
+/// The defaults in force: replaced as a whole when the configuration is read again, for runs opened after that.
+pub type DefaultsNow = watch::Receiver<Arc<Defaults>>;
+
+impl Defaults {
+    /// Defaults that never change.
+    pub fn fixed(self) -> DefaultsNow {
+        watch::channel(Arc::new(self)).1
+    }
 }
 
 /// A request for a run.
@@ -45,7 +57,9 @@ pub struct Ask {
 
 /// Looks at the repository and gives what the run is born with, or an open run with the same goal.
 pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
-    let (project, is_new) = project(deps, &ask).await?;
+    // Looked at once: a run is born with one configuration, never with parts of two.
+    let defaults = deps.defaults.borrow().clone();
+    let (project, is_new) = project(deps, &ask, &defaults).await?;
     if ask.carry_on
         && !is_new
         && let Some(run) = same_goal(deps, &project.name, &ask.goal.text).await?
@@ -76,7 +90,7 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             fix: "Give the command that proves a change with --check, or name it in .skep.toml".to_owned(),
         });
     }
-    let mut engines = deps.defaults.engines.clone();
+    let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(ask.engines);
     for (role, spec) in &engines {
@@ -98,7 +112,7 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
         project: project.name,
         goal: ask.goal,
         settings: Settings {
-            policy: project.policy.tightened(&rules.tightening),
+            policy: project.policy.unwrap_or_else(|| defaults.policy.clone()).tightened(&rules.tightening),
             engines,
             checks,
             origin: project.repo,
@@ -131,7 +145,7 @@ async fn keep(deps: &Deps, project: &Project) -> Result<(), Rejected> {
 }
 
 /// The project asked for, and whether it is not kept yet.
-async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
+async fn project(deps: &Deps, ask: &Ask, defaults: &Defaults) -> Result<(Project, bool), Rejected> {
     if let Some(name) = &ask.project {
         let known = deps.store.project(name).await.map_err(rejected)?.ok_or_else(|| Rejected::Invalid {
             what: format!("there is no project {name}"),
@@ -160,10 +174,10 @@ async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
         name,
         repo: repo.clone(),
         base: None,
-        branch_prefix: deps.defaults.branch_prefix.clone(),
+        branch_prefix: defaults.branch_prefix.clone(),
         checks: Vec::new(),
         engines: BTreeMap::new(),
-        policy: deps.defaults.policy.clone(),
+        policy: None,
     };
     Ok((project, true))
 }

@@ -28,4 +28,4 @@ mod sweeper;
 pub use deps::{Deps, Scope, Tuning};
 pub use factory::{Factory, Rejected};
 pub use feed::{Feed, News};
-pub use intake::{Ask, Defaults};
+pub use intake::{Ask, Defaults, DefaultsNow};

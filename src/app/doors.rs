@@ -1,12 +1,13 @@
 //! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
 
-use super::{Ports, connect, doctor, owner, routes, start};
+use super::live::Live;
+use super::{Ports, connect, doctor, owner, reload, routes, start};
 use crate::actors::{Factory, Scope};
 use crate::adapters::{demo, sandbox, store};
 use crate::cli::exit::{Exit, Trouble};
 use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting, TAKEN};
 use crate::cli::screen::Screen;
-use crate::config::{self, Config, LogFormat, network_file_system, prepare_data_dir};
+use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::domain::Role;
 use crate::http;
 use crate::ports::PortError;
@@ -40,13 +41,18 @@ struct Started {
     router: axum::Router,
     token: String,
     factory: Factory,
+    live: Arc<Live>,
     ended: Option<tokio::task::JoinHandle<()>>,
     owned: Option<owner::Owned>,
 }
 
 impl Program {
     fn config(&self, place: &Place) -> Result<Config, Trouble> {
-        Ok(config::load(&place.sources)?.config)
+        Ok(self.loaded(place)?.config)
+    }
+
+    fn loaded(&self, place: &Place) -> Result<Loaded, Trouble> {
+        Ok(config::load(&place.sources)?)
     }
 
     /// Sets logging up: a service logs as configured, a command only what the person asked to see.
@@ -77,8 +83,9 @@ impl Program {
     }
 
     /// Owns the data directory and connects everything; `scope` says which runs go on.
-    async fn own(&self, place: &Place, scope: Scope) -> Result<(Started, Config), Trouble> {
-        let config = self.config(place)?;
+    async fn own(&self, place: &Place, scope: Scope) -> Result<(Started, Loaded), Trouble> {
+        let loaded = self.loaded(place)?;
+        let config = loaded.config.clone();
         let data_dir = &place.sources.data_dir;
         prepare(data_dir, &config)?;
         self.logs(place, &config, scope == Scope::All)?;
@@ -103,7 +110,8 @@ impl Program {
         }
         let (factory, ended) = start(&ports).await?;
         let router = routes(&ports, &config, factory.clone(), &token);
-        Ok((Started { router, token, factory, ended: Some(ended), owned: Some(owned) }, config))
+        let live = ports.live;
+        Ok((Started { router, token, factory, live, ended: Some(ended), owned: Some(owned) }, loaded))
     }
 
     /// A house that answers others too, on a port of its own.
@@ -223,6 +231,7 @@ impl Doors for Program {
 
     async fn serve(&self, place: &Place, listen: Option<&str>, screen: &Screen) -> Result<(), Trouble> {
         let began = std::time::Instant::now();
+        let signs = reload::Signs::of(&place.sources).map_err(anyhow::Error::from)?;
         let wanted = match listen {
             None => self.config(place)?.server.listen,
             Some(text) => text.parse().map_err(|_| {
@@ -235,7 +244,8 @@ impl Doors for Program {
                 "end that process first, or name another --data-dir",
             ));
         }
-        let (mut started, config) = self.own(place, Scope::All).await?;
+        let (mut started, loaded) = self.own(place, Scope::All).await?;
+        let config = loaded.config.clone();
         if !wanted.ip().is_loopback() && config.server.trusted_proxy.is_none() {
             return Err(Trouble::config(
                 format!("{wanted} can be reached from other machines, and nothing encrypts it"),
@@ -256,10 +266,13 @@ impl Doors for Program {
         }
         doctor::greet(screen, place, &config, address, began.elapsed());
         let Some(mut root) = started.ended.take() else { return Ok(()) };
+        let every = config.runs.sweep_interval;
+        let follow = reload::follow(signs, place.sources.clone(), loaded, started.live.clone(), every);
         let mut died = false;
         let stop = async {
             tokio::select! {
                 () = told_to_stop() => {}
+                never = follow => match never {},
                 _ended = &mut root => died = true,
             }
         };

@@ -2,10 +2,9 @@
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
-use crate::actors::{Defaults, Deps, Factory, Feed, Scope, Tuning};
+use crate::actors::{Deps, Factory, Feed, Scope, Tuning};
 use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
-use crate::adapters::engine::Registry;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
 use crate::adapters::prompts::FilePrompts;
@@ -16,13 +15,16 @@ use crate::config::Config;
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::ports::store::Owner;
-use crate::ports::{Person, PortResult};
+use crate::ports::{Person, PortError, PortResult};
 use std::path::Path;
 use std::sync::Arc;
 
 mod doctor;
 mod doors;
+mod live;
 mod owner;
+mod reload;
+mod settings;
 
 pub use doors::Program;
 
@@ -36,6 +38,8 @@ pub struct Ports {
     pub deps: Deps,
     /// The local forge's side for people.
     pub people: Arc<dyn Person>,
+    /// What follows the configuration.
+    live: Arc<live::Live>,
 }
 
 /// Connects every port for a data directory.
@@ -44,6 +48,7 @@ pub struct Ports {
 /// When the database or git cannot be used; the text names the fix.
 pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResult<Ports> {
     let clock = Arc::new(SystemClock);
+    let live = live::Live::of(config).map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
@@ -61,17 +66,13 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         store: Arc::new(store),
         workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
         checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
-        engines: Arc::new(Registry::new(Sandbox::of_this_process(pass))),
+        engines: live.clone(),
         prompts: Arc::new(FilePrompts),
         forge: forge.clone(),
         clock,
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
-        defaults: Arc::new(Defaults {
-            policy: config.policy.clone(),
-            engines: config.engines.roles.clone(),
-            branch_prefix: config.git.branch_prefix.clone(),
-        }),
+        defaults: live.defaults(),
         tuning: Tuning {
             max_live_runs: config.runs.max_live_runs,
             max_reserved_slots: config.runs.max_reserved_slots,
@@ -81,7 +82,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         },
         scope,
     };
-    Ok(Ports { deps, people: forge })
+    Ok(Ports { deps, people: forge, live })
 }
 
 /// Starts the runtime over the ports.
@@ -94,8 +95,9 @@ pub async fn start(ports: &Ports) -> anyhow::Result<(Factory, tokio::task::JoinH
 
 /// The routes over the ports.
 pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> axum::Router {
-    let limit_secs = config.checks.limit_secs;
+    let live = ports.live.clone();
     let checks_from = move |lines: &[String]| {
+        let limit_secs = live.check_limit_secs();
         let check = |(n, line): (usize, &String)| CheckSpec {
             name: format!("check-{n}"),
             kind: CheckKind::Test,

@@ -30,7 +30,7 @@ pub mod view;
 pub use auth::{LOOPBACK, OPEN};
 pub use serve::serve;
 
-use crate::actors::{Defaults, Factory, Feed};
+use crate::actors::{DefaultsNow, Factory, Feed};
 use crate::domain::{CheckSpec, Principal};
 use crate::ports::{Person, Store, Workspaces};
 use axum::Router;
@@ -66,7 +66,7 @@ pub struct State {
     /// Makes checks of command lines.
     pub checks_from: ChecksFrom,
     /// What new projects are born with.
-    pub defaults: Arc<Defaults>,
+    pub defaults: DefaultsNow,
     /// The level of isolation of commands.
     pub sandbox: Arc<str>,
     /// When the service was started.

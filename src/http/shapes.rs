@@ -277,8 +277,8 @@ pub struct Project {
     checks: Vec<CheckSpec>,
     /// Engines by role.
     engines: BTreeMap<String, EngineSpec>,
-    /// Its policy: the keys of `[policy]` in the configuration.
-    #[schema(value_type = Object)]
+    /// Its own policy: the keys of `[policy]` in the configuration; `null` = the one configured when a run is opened.
+    #[schema(value_type = Option<Object>)]
     policy: (),
 }
 

@@ -21,6 +21,7 @@ mod kill;
 mod matrix;
 mod otel;
 mod pieces;
+mod reload;
 mod rest;
 mod rest_guard;
 mod rest_stream;

@@ -10,7 +10,7 @@ use crate::adapters::engine::settings::{Agent, Api, Protocol, Provider};
 use crate::domain::{EngineSpec, Role};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 /// The engine kinds this program knows.
@@ -273,7 +273,7 @@ fn is_key(text: &str) -> bool {
     (1..=KEY_MAX).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b))
 }
 
-fn key_in(r: &mut Reader, key: &str, file: &PathBuf) -> Option<Secret> {
+fn key_in(r: &mut Reader, key: &str, file: &Path) -> Option<Secret> {
     let text = match read_file(file, true) {
         Ok(text) => Secret::new(text.unwrap_or_default()),
         Err(Problem { why, .. }) => {

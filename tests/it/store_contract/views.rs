@@ -147,7 +147,7 @@ async fn projects_are_written_and_replaced(b: Bench) {
         branch_prefix: "skep".to_owned(),
         checks: vec![],
         engines: BTreeMap::new(),
-        policy: Policy::default(),
+        policy: Some(Policy::default()),
     };
     assert_eq!(b.store.project(&demo.name).await.expect("an answer"), None);
     b.store.put_project(&demo, false).await.expect("a new project");
