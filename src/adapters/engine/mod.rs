@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 mod command;
 mod direct;
+pub mod meter;
+pub mod prices;
 mod script;
 pub mod settings;
 
