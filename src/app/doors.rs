@@ -1,11 +1,11 @@
 //! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
 
 use super::live::Live;
-use super::{Ports, connect, doctor, owner, reload, routes, start};
+use super::{Ports, connect, doctor, owner, probe, reload, routes, settings, start};
 use crate::actors::{Factory, Scope};
 use crate::adapters::{demo, sandbox, store};
 use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting, TAKEN};
+use crate::cli::reach::{Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, TAKEN};
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::domain::Role;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// How often a command that lingers for others' runs looks whether they rest.
 const LINGER_LOOK: Duration = Duration::from_millis(300);
@@ -52,7 +52,9 @@ impl Program {
     }
 
     fn loaded(&self, place: &Place) -> Result<Loaded, Trouble> {
-        Ok(config::load(&place.sources)?)
+        let loaded = config::load(&place.sources)?;
+        settings::check(&loaded.config)?;
+        Ok(loaded)
     }
 
     /// Sets logging up: a service logs as configured, a command only what the person asked to see.
@@ -188,7 +190,7 @@ fn prepare(data_dir: &Path, config: &Config) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn away(error: PortError) -> Trouble {
+pub(super) fn away(error: PortError) -> Trouble {
     match error {
         PortError::Permanent { what, fix } => Trouble::config(what, fix),
         other => Trouble::away(other.to_string(), "try again in a moment"),
@@ -303,12 +305,25 @@ impl Doors for Program {
         Ok(found.applied.into_iter().map(step(true)).chain(found.pending.into_iter().map(step(false))).collect())
     }
 
-    async fn doctor(&self, place: &Place) -> Result<Vec<Looked>, Trouble> {
+    async fn doctor(&self, place: &Place) -> Result<Doctored, Trouble> {
         Ok(doctor::look(place).await)
     }
 
+    async fn engines(&self, place: &Place) -> Result<Vec<EngineRow>, Trouble> {
+        Ok(probe::list(&self.config(place)?))
+    }
+
+    async fn prove(&self, place: &Place, what: &str, said: mpsc::Sender<String>) -> Result<Proof, Trouble> {
+        let config = self.config(place)?;
+        prepare(&place.sources.data_dir, &config)?;
+        self.logs(place, &config, false)?;
+        telemetry::install_crypto();
+        let chosen = probe::chosen(&config, what)?;
+        probe::prove(&config, &place.sources.data_dir, chosen, said).await
+    }
+
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble> {
-        let loaded = config::load(&place.sources)?;
+        let loaded = self.loaded(place)?;
         Ok(loaded
             .explain()
             .iter()

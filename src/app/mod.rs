@@ -23,6 +23,7 @@ mod doctor;
 mod doors;
 mod live;
 mod owner;
+mod probe;
 mod reload;
 mod settings;
 

@@ -2,8 +2,15 @@
 
 use crate::actors::Defaults;
 use crate::adapters::engine::Registry;
+use crate::adapters::engine::prices::Prices;
+use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::Sandbox;
-use crate::config::Config;
+use crate::config::{Config, Problem, Problems};
+use crate::domain::EngineSpec;
+use crate::ports::PortResult;
+
+/// The largest file of prices, in bytes.
+const PRICES_MAX: u64 = 4 << 20;
 
 /// What new runs are born with.
 pub fn defaults(config: &Config) -> Defaults {
@@ -20,4 +27,65 @@ pub fn defaults(config: &Config) -> Defaults {
 /// What can't be used, and what to do.
 pub fn registry(config: &Config) -> Result<Registry, String> {
     Ok(Registry::new(Sandbox::of_this_process(&config.engines.pass_env)))
+}
+
+/// What engines are told.
+///
+/// # Errors
+/// What is wrong with the folder of prompts, and what to do.
+pub fn prompts(_config: &Config) -> PortResult<FilePrompts> {
+    Ok(FilePrompts)
+}
+
+/// What models cost: the built-in prices, a person's over them.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn prices(config: &Config) -> Result<Prices, String> {
+    let embedded = Prices::embedded()?;
+    let Some(path) = &config.prices else { return Ok(embedded) };
+    let text = match std::fs::metadata(path) {
+        Ok(m) if m.len() > PRICES_MAX => Err(format!("{} is larger than 4 MiB", path.display())),
+        Ok(_) => std::fs::read_to_string(path).map_err(|e| format!("{} can't be read: {e}", path.display())),
+        Err(e) => Err(format!("{} can't be read: {e}", path.display())),
+    }?;
+    let own = Prices::load(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok(embedded.overridden_by(own))
+}
+
+/// What can only be told by those who use it: problems that the configuration's own reading does not see.
+///
+/// # Errors
+/// All of them.
+pub fn check(config: &Config) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    if let Err(why) = prices(config) {
+        let fix = "mend the file, or set prices.file to \"\"".to_owned();
+        problems.push(Problem {
+            at: "prices.file".into(),
+            source: "file of prices".into(),
+            found: String::new(),
+            why,
+            fix,
+        });
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+/// An engine as people write it.
+pub fn written(spec: &EngineSpec) -> String {
+    if spec.arg.is_empty() { spec.kind.clone() } else { format!("{}:{}", spec.kind, spec.arg) }
+}
+
+/// The model behind an engine as `provider/name`, as prices know it; `None` = no model that Skep knows of.
+pub fn model_of(config: &Config, spec: &EngineSpec) -> Option<String> {
+    match spec.kind.as_str() {
+        "llm" => Some(spec.arg.clone()),
+        "acp" | "cli" => {
+            let (name, model) = spec.arg.split_once('/').unwrap_or((&spec.arg, "model of its own choice"));
+            let provider = config.agents.get(name)?.provider.as_deref().unwrap_or(name);
+            Some(format!("{provider}/{model}"))
+        }
+        _ => None,
+    }
 }

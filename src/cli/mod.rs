@@ -5,6 +5,7 @@ pub mod answer;
 pub mod args;
 pub mod change;
 pub mod client;
+pub mod engine;
 pub mod exit;
 pub mod follow;
 pub mod keep;
@@ -26,7 +27,7 @@ pub mod words;
 mod tests;
 
 use answer::Word;
-use args::{Command, ConfigCommand, Skep};
+use args::{Command, ConfigCommand, EngineCommand, Skep};
 use clap::Parser;
 use client::Client;
 use exit::{Exit, Stop, Trouble};
@@ -116,7 +117,9 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Raise { to, more } => say(to, Word::Raise(more.0)).await,
         Command::Config(ConfigCommand::Check) => admin::config_check(doors, place, screen).await,
         Command::Migrate { status } => admin::migrate(doors, place, screen, status).await,
-        Command::Doctor => admin::doctor(doors, place, screen).await,
+        Command::Engine(EngineCommand::List) => engine::list(doors, place, screen).await,
+        Command::Engine(EngineCommand::Test { what }) => engine::test(doors, place, screen, &what).await,
+        Command::Doctor { propose } => admin::doctor(doors, place, screen, propose).await,
         other => {
             let need = match &other {
                 Command::Project(command) if !project::only_reads(command) => Need::Tell,

@@ -2,7 +2,7 @@
 
 mod things;
 
-pub use things::{ChangeCommand, ConfigCommand, ProjectCommand, State};
+pub use things::{ChangeCommand, ConfigCommand, EngineCommand, ProjectCommand, State};
 
 use super::exit::EXIT_CODES;
 use super::parse::{self, EngineChoice, More, Origin};
@@ -178,14 +178,21 @@ pub enum Command {
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Engines: what thinks, and whether it can be used here
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Bring the store's schema up to this version
     Migrate {
         /// Only tell what would be done
         #[arg(long)]
         status: bool,
     },
-    /// Look whether everything needed is there and works
-    Doctor,
+    /// Look whether everything needed is there and works, and what could think here
+    Doctor {
+        /// Print only a configuration for the keys, model servers and agents found
+        #[arg(long)]
+        propose: bool,
+    },
 }
 
 const UNBLOCK: &str = "\

@@ -122,3 +122,17 @@ pub enum ConfigCommand {
     /// Check it, and print each value with its source
     Check,
 }
+
+/// Engines.
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// List roles, engine kinds, providers and agents, and why one cannot be used
+    List,
+    /// Let an engine do a small order in a throw-away repository; costs what one short conversation costs
+    #[command(after_help = "Examples:\n  skep engine test dev\n  skep engine test llm:anthropic/claude-haiku-4-5")]
+    Test {
+        /// A role (manager, scout, dev, reviewer), or an engine as KIND[:ARG], which is tested as a dev
+        #[arg(value_name = "ROLE|ENGINE", value_parser = parse::not_empty)]
+        what: String,
+    },
+}
