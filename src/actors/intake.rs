@@ -18,6 +18,8 @@ pub struct Defaults {
     pub policy: Policy,
     /// An engine for each role.
     pub engines: BTreeMap<Role, EngineSpec>,
+    /// What a role falls back on, in order.
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// What run branches start with.
     pub branch_prefix: String,
 }
@@ -79,7 +81,10 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
     let mut engines = deps.defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(ask.engines);
-    for (role, spec) in &engines {
+    let fallbacks = deps.defaults.fallbacks.clone();
+    for (role, spec) in
+        engines.iter().chain(fallbacks.iter().flat_map(|(role, all)| all.iter().map(move |s| (role, s))))
+    {
         deps.engines.get(spec).map_err(|what| Rejected::Invalid {
             what: format!("the engine of the role {} cannot be used: {what}", role.name()),
             fix: "Choose another with --engine, or in the configuration".to_owned(),
@@ -100,6 +105,7 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
         settings: Settings {
             policy: project.policy.tightened(&rules.tightening),
             engines,
+            fallbacks,
             checks,
             origin: project.repo,
             base_branch,
@@ -113,9 +119,9 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
 /// The first transition of a run, which opens it. Nobody owns it yet.
 pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejected> {
     let at = deps.clock.now();
-    let Decision { run, effects, finished } = open(&opened, at)?;
+    let Decision { run, effects, finished, charges } = open(&opened, at)?;
     let lease = Lease { run: run.id, owner: Owner(String::new()), epoch: 0 };
-    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished })
+    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished, charges })
 }
 
 /// Keeps a new project. Whoever named the same repository in the same moment made the same one.

@@ -70,6 +70,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         defaults: Arc::new(Defaults {
             policy: config.policy.clone(),
             engines: config.engines.roles.clone(),
+            fallbacks: Default::default(),
             branch_prefix: config.git.branch_prefix.clone(),
         }),
         tuning: Tuning {
@@ -108,6 +109,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
     http::router(http::State {
         factory,
+        clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
         workspaces: ports.deps.workspaces.clone(),
