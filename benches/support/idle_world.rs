@@ -42,6 +42,7 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         defaults: Defaults {
             policy: Policy::default(),
             engines: [Role::Manager, Role::Dev, Role::Reviewer].into_iter().map(|r| (r, direct())).collect(),
+            fallbacks: BTreeMap::new(),
             branch_prefix: "skep".to_owned(),
         }
         .fixed(),

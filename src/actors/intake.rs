@@ -20,6 +20,8 @@ pub struct Defaults {
     pub policy: Policy,
     /// An engine for each role.
     pub engines: BTreeMap<Role, EngineSpec>,
+    /// What a role falls back on, in order.
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// What run branches start with.
     pub branch_prefix: String,
 }
@@ -93,7 +95,12 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
     let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(ask.engines);
-    for (role, spec) in &engines {
+    // Who names an engine for a role means that one: what takes over belongs to the configured engine.
+    let mut fallbacks = defaults.fallbacks.clone();
+    fallbacks.retain(|role, _| engines.get(role) == defaults.engines.get(role));
+    for (role, spec) in
+        engines.iter().chain(fallbacks.iter().flat_map(|(role, all)| all.iter().map(move |s| (role, s))))
+    {
         deps.engines.get(spec).map_err(|what| Rejected::Invalid {
             what: format!("the engine of the role {} cannot be used: {what}", role.name()),
             fix: "Choose another with --engine, or in the configuration".to_owned(),
@@ -114,6 +121,7 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
         settings: Settings {
             policy: project.policy.unwrap_or_else(|| defaults.policy.clone()).tightened(&rules.tightening),
             engines,
+            fallbacks,
             checks,
             origin: project.repo,
             base_branch,
@@ -127,9 +135,9 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
 /// The first transition of a run, which opens it. Nobody owns it yet.
 pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejected> {
     let at = deps.clock.now();
-    let Decision { run, effects, finished } = open(&opened, at)?;
+    let Decision { run, effects, finished, charges } = open(&opened, at)?;
     let lease = Lease { run: run.id, owner: Owner(String::new()), epoch: 0 };
-    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished })
+    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished, charges })
 }
 
 /// Keeps a new project. Whoever named the same repository in the same moment made the same one.

@@ -7,8 +7,8 @@ use super::intake::{self, Ask};
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
 use super::run::{Args, FENCED, RunSupervisor};
 use super::sweeper::Sweeper;
-use crate::domain::RunId;
 use crate::domain::slots::Slots;
+use crate::domain::{Event, RunId};
 use crate::ports::store::Lease;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -80,6 +80,7 @@ impl Actor for Root {
             me.cast(RootMsg::Wake { run })?;
         }
         me.cast(RootMsg::Admit)?;
+        sweeper.cast(SweeperMsg::Due)?;
         Ok(State {
             deps,
             commits,
@@ -109,6 +110,12 @@ impl Actor for Root {
                 deliver(&me, s, run, RunMsg::Nudge).await?;
             }
             RootMsg::Wake { .. } => {}
+            RootMsg::Due { run } if s.asked.as_ref().is_none_or(|asked| asked.contains(&run)) => {
+                let message = RunMsg::Tell { event: Box::new(Event::Due), if_seq: None, reply: None };
+                deliver(&me, s, run, message).await?;
+            }
+            RootMsg::Due { .. } => {}
+            RootMsg::Alarm { at } => s.sweeper.cast(SweeperMsg::Alarm { at })?,
             RootMsg::Asked { run } => {
                 s.carry(run);
                 look_for_queued(&me, s);

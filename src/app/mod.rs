@@ -111,6 +111,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
     http::router(http::State {
         factory,
+        clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
         workspaces: ports.deps.workspaces.clone(),

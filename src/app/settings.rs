@@ -17,6 +17,7 @@ pub fn defaults(config: &Config) -> Defaults {
     Defaults {
         policy: config.policy.clone(),
         engines: config.engines.roles.clone(),
+        fallbacks: config.engines.fallbacks.clone(),
         branch_prefix: config.git.branch_prefix.clone(),
     }
 }

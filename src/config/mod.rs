@@ -17,7 +17,7 @@ pub use models::{KeyPlace, Keyed, Level, VaultKey, Walls};
 pub use problem::{Problem, Problems};
 pub use read::engine;
 pub use reader::Entry;
-pub use sections::{Budget, Checks, Config, Database, Engines, Git, LogFormat, Runs, Server, Store, Telemetry};
+pub use sections::{Checks, Config, Database, Engines, Git, LogFormat, Runs, Server, Store, Telemetry};
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

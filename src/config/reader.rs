@@ -188,6 +188,13 @@ impl Reader {
         });
     }
 
+    /// Calls of a model, or "unlimited".
+    pub(super) fn turns(&mut self, key: &str, slot: &mut Option<u64>) {
+        let mut n = slot.and_then(|n| u32::try_from(n).ok());
+        self.at_most(key, &mut n, 1..=1_000_000);
+        *slot = n.map(u64::from);
+    }
+
     /// Money, or "unlimited".
     pub(super) fn money(&mut self, key: &str, slot: &mut Option<u64>) {
         self.read(key, slot, |v, _| {

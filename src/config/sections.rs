@@ -18,7 +18,7 @@ pub struct Config {
     pub store: Store,
     /// How many runs, how often, how long.
     pub runs: Runs,
-    /// The policy new projects get: `[policy]`, `[limits]` and `[steps.*]` together.
+    /// The policy new projects get: `[policy]`, `[limits]`, `[steps.*]` and `[budget]` together.
     pub policy: Policy,
     /// The engine of each role; a role that is missing has none.
     pub engines: Engines,
@@ -26,8 +26,6 @@ pub struct Config {
     pub providers: BTreeMap<String, Keyed>,
     /// Agents that are driven, by name; empty in [`Config::default`], filled by the reference.
     pub agents: BTreeMap<String, Agent>,
-    /// What all runs together may spend.
-    pub budget: Budget,
     /// What models cost: a file over the built-in one.
     pub prices: Option<PathBuf>,
     /// Prompts of a person's own: a folder over the built-in ones.
@@ -139,34 +137,6 @@ impl Default for Runs {
             max_reserved_slots: 8,
             sweep_interval: Duration::from_secs(30),
             lease_ttl: Duration::from_secs(30),
-        }
-    }
-}
-
-/// `[budget]`: what all runs of a project, and all runs of a day (UTC), may spend together; `None` = not limited.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Tokens of one project.
-    pub project_tokens: Option<u64>,
-    /// Micro-USD of one project.
-    pub project_cost_micros: Option<u64>,
-    /// Tokens of one day.
-    pub day_tokens: Option<u64>,
-    /// Micro-USD of one day.
-    pub day_cost_micros: Option<u64>,
-    /// Shares of a limit, in percent, at which people are told.
-    pub alerts: Vec<u8>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        let none = None;
-        Self {
-            project_tokens: none,
-            project_cost_micros: none,
-            day_tokens: none,
-            day_cost_micros: none,
-            alerts: vec![50, 80, 100],
         }
     }
 }

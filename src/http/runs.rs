@@ -233,7 +233,8 @@ fn word(text: &str) -> Answer<String> {
     ))
 }
 
-fn rows(limit: Option<u64>) -> Answer<u64> {
+/// How many rows an answer may have.
+pub(super) fn rows(limit: Option<u64>) -> Answer<u64> {
     match limit.unwrap_or(ROWS) {
         limit @ 1..=ROWS_MAX => Ok(limit),
         _ => Err(Failed::invalid(format!("limit: must be 1 to {ROWS_MAX}"), "Page with `before` or `after`")),

@@ -5,8 +5,8 @@ use crate::domain::escalation::{self, Escalation};
 use crate::domain::gate::Gate;
 use crate::domain::status;
 use crate::domain::{
-    ArtifactKind, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy, Raise,
-    Role, Run, StatusState, Usage, gate,
+    Alert, ArtifactKind, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy,
+    Raise, Rest, Role, Run, Share, SharedLimits, StatusState, Usage, gate,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,6 +49,14 @@ pub struct RunView {
     pub escalations: Vec<Escalation>,
     /// Spent, set aside and allowed.
     pub budget: BudgetView,
+    /// Engines that could not be used, by their text (`KIND` or `KIND:ARG`), until they work again.
+    #[schema(value_type = BTreeMap<String, shapes::Rest>)]
+    pub resting: BTreeMap<String, Rest>,
+    /// When it goes on by itself, if it waits for a time.
+    #[schema(value_type = Option<i64>)]
+    pub wake_at: Option<At>,
+    /// What it waits for until then.
+    pub waits: Option<String>,
     /// Rounds of rework so far.
     pub rounds: u32,
     /// The branch it lands on.
@@ -77,6 +85,9 @@ pub struct RunView {
     /// Engines by role.
     #[schema(value_type = BTreeMap<String, shapes::EngineSpec>)]
     pub engines: BTreeMap<Role, EngineSpec>,
+    /// What a role falls back on, in order.
+    #[schema(value_type = BTreeMap<String, Vec<shapes::EngineSpec>>)]
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// Acts under way, by name.
     pub doing: Vec<String>,
     /// How it ended.
@@ -142,6 +153,12 @@ pub struct BudgetView {
     /// Allowed.
     #[schema(value_type = shapes::Limits)]
     pub limits: Limits,
+    /// What it shares with other runs, as it was when the run was opened.
+    #[schema(value_type = shapes::SharedLimits)]
+    pub shared: SharedLimits,
+    /// What people were told of it.
+    #[schema(value_type = Vec<shapes::Alert>)]
+    pub alerts: Vec<Alert>,
 }
 
 impl RunView {
@@ -163,7 +180,16 @@ impl RunView {
             attempts: run.attempts.clone(),
             gates: gate::all(run).into_iter().map(|(name, gate)| GateView { name: name.to_owned(), gate }).collect(),
             escalations: run.blocks.iter().map(|b| escalation::of(run, b)).collect(),
-            budget: BudgetView { spent: run.ledger.spent, reserved, limits: run.limits },
+            budget: BudgetView {
+                spent: run.ledger.spent,
+                reserved,
+                limits: run.limits,
+                shared: run.settings.policy.shared,
+                alerts: run.alerts.clone(),
+            },
+            resting: run.resting.clone(),
+            wake_at: run.wake_at(),
+            waits: run.wait.as_ref().map(|w| w.why.clone()),
             rounds: run.rounds,
             base_branch: run.settings.base_branch.clone(),
             base: run.base.to_string(),
@@ -176,6 +202,7 @@ impl RunView {
             change: run.change.as_ref().map(|c| c.number.0),
             change_url: run.change.as_ref().map(|c| c.url.clone()),
             engines: run.settings.engines.clone(),
+            fallbacks: run.settings.fallbacks.clone(),
             doing: run.pending.values().map(|t| t.name().to_owned()).collect(),
             outcome: run.outcome.clone(),
             trace_id: run.traceparent.as_ref().and_then(|t| t.split('-').nth(1).map(str::to_owned)),
@@ -265,6 +292,32 @@ pub struct Say {
     /// More budget.
     #[schema(value_type = Option<shapes::Raise>)]
     pub more: Option<Raise>,
+}
+
+/// More of a budget that runs share.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"scope": "project", "project": "tally", "cost_micros": 5_000_000}))]
+#[serde(deny_unknown_fields)]
+pub struct RaiseShared {
+    /// `project` or `day` (today, UTC).
+    #[schema(value_type = String, example = "day")]
+    pub scope: Share,
+    /// The project, for `project`.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// More tokens.
+    #[serde(default)]
+    pub tokens: u64,
+    /// More micro-USD.
+    #[serde(default)]
+    pub cost_micros: u64,
+}
+
+/// What giving more did.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Raised {
+    /// The runs that had waited for it and were told to go on.
+    pub resumed: Vec<String>,
 }
 
 /// An RFC 9457 problem.

@@ -175,7 +175,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
     for (name, observation) in sights {
         add(&format!("seen {name}"), Event::Observed { observation });
     }
-    let raise = Raise { tokens: 1, cost_micros: 1, wall_secs: 1, rounds: 1, attempts: 1 };
+    let raise = Raise { tokens: 1, cost_micros: 1, turns: 1, wall_secs: 1, rounds: 1, attempts: 1 };
     let answers = [
         ("yes", Answer::Yes),
         ("no", no("differently")),

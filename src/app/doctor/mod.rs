@@ -113,9 +113,8 @@ fn minds(config: &Config) -> Vec<Looked> {
 /// Whether anything limits what models may cost.
 fn money(config: &Config) -> Looked {
     let thinks = config.engines.roles.values().any(|spec| settings::model_of(config, spec).is_some());
-    let (run, shared) = (&config.policy.limits, &config.budget);
-    let limited = [run.tokens, run.cost_micros, shared.day_tokens, shared.day_cost_micros].iter().any(Option::is_some)
-        || shared.project_tokens.or(shared.project_cost_micros).is_some();
+    let (run, shared) = (&config.policy.limits, &config.policy.shared);
+    let limited = shared.any() || run.tokens.or(run.cost_micros).is_some();
     match (thinks, limited) {
         (true, false) => looked(
             "budget",

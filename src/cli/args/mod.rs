@@ -2,7 +2,7 @@
 
 mod things;
 
-pub use things::{ChangeCommand, ConfigCommand, EngineCommand, ProjectCommand, State};
+pub use things::{BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, ProjectCommand, RaiseArgs, State};
 
 use super::exit::EXIT_CODES;
 use super::parse::{self, EngineChoice, More, Origin};
@@ -169,6 +169,9 @@ pub enum Command {
         #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
         more: More,
     },
+    /// What runs cost, and more of what they may cost
+    #[command(subcommand)]
+    Budget(BudgetCommand),
     /// Projects: repositories with their policy, checks and engines
     #[command(subcommand)]
     Project(ProjectCommand),

@@ -229,16 +229,18 @@ fn policy(r: &mut Reader, c: &mut Config) {
 
     r.count("limits.tokens", &mut p.limits.tokens);
     r.money("limits.cost", &mut p.limits.cost_micros);
+    r.turns("limits.turns", &mut p.limits.turns);
     r.seconds("limits.wall", &mut p.limits.wall_secs, "1s", "30days");
     r.number("limits.rounds", &mut p.limits.rounds, 0..=100);
     r.number("limits.attempts", &mut p.limits.attempts, 1..=10_000);
 
-    type Keys = [&'static str; 4];
-    let mut step = |[tries, wall, tokens, cost]: Keys, s: &mut StepLimits| {
+    type Keys = [&'static str; 5];
+    let mut step = |[tries, wall, tokens, cost, turns]: Keys, s: &mut StepLimits| {
         r.number(tries, &mut s.tries, 1..=100);
         r.seconds(wall, &mut s.wall_secs, "1s", "1day");
         r.count(tokens, &mut s.tokens);
         r.money(cost, &mut s.cost_micros);
+        r.turns(turns, &mut s.turns);
     };
     macro_rules! step {
         ($name:ident) => {
@@ -248,6 +250,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
                     concat!("steps.", stringify!($name), ".wall"),
                     concat!("steps.", stringify!($name), ".tokens"),
                     concat!("steps.", stringify!($name), ".cost"),
+                    concat!("steps.", stringify!($name), ".turns"),
                 ],
                 &mut p.steps.$name,
             )

@@ -3,7 +3,9 @@
 use super::draft::Draft;
 use super::land;
 use crate::domain::block::BlockKind;
+use crate::domain::budget::Share;
 use crate::domain::change::{ChangeState, Observation};
+use crate::domain::charge::Day;
 use crate::domain::check::{self, Scope};
 use crate::domain::effect::{Done, Failure, Tag};
 use crate::domain::id::EffectKey;
@@ -29,6 +31,24 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
         (Tag::Check(scope, sha), Done::Checked { results, wall_ms }) => {
             d.run.ledger.spent.wall_ms = d.run.ledger.spent.wall_ms.saturating_add(*wall_ms);
             checked(d, *scope, sha, results);
+        }
+        (Tag::Reserve(id), Done::Reserved { caps, levels }) => {
+            d.alert_shared(levels);
+            d.capped(*id, *caps);
+            let rests = d.run.attempt(*id).and_then(|a| d.run.resting.get(&a.engine)).is_some_and(|r| r.active(d.at));
+            if d.held() || rests || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
+                // Things changed while the shared budgets were asked: nothing new starts, and what they gave goes back.
+                d.not_started(*id, "the run was held, or the engine not usable any more, before it could begin");
+            } else {
+                d.send(*id);
+            }
+        }
+        (Tag::Reserve(id), Done::Short { share, why }) => {
+            d.not_started(*id, why);
+            if d.run.stopping.is_none() && d.run.phase < Phase::Reporting {
+                let until = (*share == Share::Day).then(|| Day::of(d.at).end());
+                d.block_until(BlockKind::Budget { what: share.budget().to_owned() }, why, until);
+            }
         }
         (Tag::Integrate(task, _), Done::Moved { head, diff }) => {
             if let Some(t) = d.run.task_mut(*task) {
@@ -89,6 +109,9 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
 /// An act on the world does not succeed: a person is asked, and the act is ordered again after the answer because what it was for
 /// is still missing.
 fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
+    if let Tag::Reserve(id) = tag {
+        d.not_started(*id, &failure.what);
+    }
     if matches!(tag, Tag::Land(_)) && d.run.phase == Phase::Landing {
         d.run.facts.observed = None;
         d.run.phase = Phase::Gating;

@@ -81,6 +81,7 @@ pub async fn service() -> Service {
     };
     let state = State {
         factory,
+        clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
         workspaces: ports.deps.workspaces.clone(),

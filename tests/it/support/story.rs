@@ -13,6 +13,8 @@ pub struct Story {
     pub run: Run,
     pub outbox: BTreeMap<EffectKey, Effect>,
     pub checker: Checker,
+    /// Milliseconds waited for by doing nothing.
+    pub waited: i64,
 }
 
 pub fn spec(name: &str, needs: &[&str]) -> TaskSpec {
@@ -82,15 +84,17 @@ impl Story {
     pub fn new(policy: Policy) -> Story {
         let opened = opened(policy);
         let decision = open(&opened, At(0)).expect("opened");
-        let mut story = Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default() };
-        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision).expect("invariants");
+        let mut story =
+            Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default(), waited: 0 };
+        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision, At(0)).expect("invariants");
         story
     }
 
     /// Delivers an event; a decision that breaks an invariant is a panic.
     pub fn try_tell(&mut self, event: &Event) -> Result<Decision, Refusal> {
-        let decision = decide(&self.run, event, At(self.run.seq as i64 * 1000))?;
-        self.checker.check(Some(&self.run), event, &decision).unwrap_or_else(|why| panic!("{event:?}: {why}"));
+        let at = At(self.run.seq as i64 * 1000 + self.waited);
+        let decision = decide(&self.run, event, at)?;
+        self.checker.check(Some(&self.run), event, &decision, at).unwrap_or_else(|why| panic!("{event:?}: {why}"));
         self.outbox.retain(|key, _| !decision.finished.contains(key));
         self.outbox.extend(decision.effects.iter().cloned());
         self.run = decision.run.clone();
@@ -113,6 +117,12 @@ impl Story {
     pub fn done(self, act: &str, done: Done) -> Story {
         let key = self.key(act);
         self.tell(Event::Done { key, done })
+    }
+
+    /// Time passes.
+    pub fn wait(mut self, secs: i64) -> Story {
+        self.waited += secs * 1000;
+        self
     }
 
     /// The oldest live attempt reports.
