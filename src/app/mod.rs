@@ -7,7 +7,6 @@ use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::store;
 use crate::adapters::workspace::GitWorkspaces;
@@ -49,7 +48,6 @@ pub struct Ports {
 /// When the database or git cannot be used; the text names the fix.
 pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResult<Ports> {
     let clock = Arc::new(SystemClock);
-    let live = live::Live::of(config).map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
@@ -63,12 +61,15 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     }
     let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
+    let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
+    let live = live::Live::of(config, workspaces.clone())
+        .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let deps = Deps {
         store: Arc::new(store),
-        workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
+        workspaces,
         checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
         engines: live.clone(),
-        prompts: Arc::new(FilePrompts),
+        prompts: live.clone(),
         forge: forge.clone(),
         clock,
         feed: Feed::default(),

@@ -8,7 +8,7 @@ use crate::cli::exit::{Exit, Trouble};
 use crate::cli::reach::{EngineRow, Proof};
 use crate::config::Config;
 use crate::domain::{
-    AttemptId, DiffStat, EngineSpec, Order, ProjectName, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage,
+    AttemptId, DiffStat, EngineSpec, Order, Policy, ProjectName, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage,
     order::TaskOrder,
 };
 use crate::ports::engine::{Bench, Engine, EngineEvent, Engines, Sink, Work, Worked};
@@ -87,7 +87,7 @@ pub fn list(config: &Config) -> Vec<EngineRow> {
 struct Site {
     repo: Repo,
     run: RunId,
-    workspaces: GitWorkspaces,
+    workspaces: Arc<GitWorkspaces>,
     head: Sha,
 }
 
@@ -148,7 +148,7 @@ async fn site(root: &Path) -> PortResult<Site> {
     let sample = demo::write_to(root).await?;
     let git = Arc::new(Git::find(Identity::default()).await?);
     let mirrors = Arc::new(Mirrors::new(root.to_owned(), git));
-    let workspaces = GitWorkspaces::new(root.to_owned(), mirrors);
+    let workspaces = Arc::new(GitWorkspaces::new(root.to_owned(), mirrors));
     let repo = Repo { project: ProjectName::from_text("probe"), origin: sample.repo.to_string_lossy().into_owned() };
     let (_, head) = workspaces.fetch(&repo, Some(&sample.base)).await?;
     Ok(Site { repo, run: RunId(uuid::Uuid::now_v7()), workspaces, head })
@@ -194,7 +194,11 @@ async fn work(
     }
     let patch = if step == Step::Review { String::from_utf8_lossy(&patch).into_owned() } else { String::new() };
     let prompt = match engine.reads_prompt() {
-        true => Some(settings::prompts(config)?.render(repo, &order, &patch).await?),
+        true => {
+            let prompts = settings::prompts(config, workspaces.clone());
+            let prompts = prompts.map_err(|what| PortError::permanent(what, "mend the folder of prompts"))?;
+            Some(prompts.render(repo, &order, &patch).await?)
+        }
         false => None,
     };
     let bench = Bench { dir, cache, scratch, patch, project: repo.project.clone(), prompt };
@@ -243,6 +247,7 @@ fn order(
         results: Vec::new(),
         diff,
         concerns: Vec::new(),
+        bounds: Policy::default().bounds(),
         caps: CAPS,
     }
 }

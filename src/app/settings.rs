@@ -3,11 +3,12 @@
 use crate::actors::Defaults;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
-use crate::adapters::prompts::FilePrompts;
+use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::Sandbox;
 use crate::config::{Config, Problem, Problems};
 use crate::domain::EngineSpec;
-use crate::ports::PortResult;
+use crate::ports::Workspaces;
+use std::sync::Arc;
 
 /// The largest file of prices, in bytes.
 const PRICES_MAX: u64 = 4 << 20;
@@ -33,9 +34,9 @@ pub fn registry(config: &Config) -> Result<Registry, String> {
 /// What engines are told.
 ///
 /// # Errors
-/// What is wrong with the folder of prompts, and what to do.
-pub fn prompts(_config: &Config) -> PortResult<FilePrompts> {
-    Ok(FilePrompts)
+/// What is wrong with the folder of prompts, and where.
+pub fn prompts(config: &Config, workspaces: Arc<dyn Workspaces>) -> Result<FilePrompts, String> {
+    Ok(FilePrompts::new(Templates::load(config.prompts.as_deref())?, workspaces))
 }
 
 /// What models cost: the built-in prices, a person's over them.
@@ -65,6 +66,16 @@ pub fn check(config: &Config) -> Result<(), Problems> {
         problems.push(Problem {
             at: "prices.file".into(),
             source: "file of prices".into(),
+            found: String::new(),
+            why,
+            fix,
+        });
+    }
+    if let Err(why) = Templates::load(config.prompts.as_deref()) {
+        let fix = "mend the template, or take it out of the folder of prompts.dir".to_owned();
+        problems.push(Problem {
+            at: "prompts.dir".into(),
+            source: "folder of prompts".into(),
             found: String::new(),
             why,
             fix,

@@ -6,6 +6,7 @@ pub mod args;
 pub mod budget;
 pub mod change;
 pub mod client;
+pub mod dry_run;
 pub mod engine;
 pub mod exit;
 pub mod follow;

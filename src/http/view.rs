@@ -1,5 +1,7 @@
 //! What REST shows: the same shapes are read back by the command line. Status words are M4's.
 
+pub mod preview;
+
 use super::shapes;
 use crate::domain::escalation::{self, Escalation};
 use crate::domain::gate::Gate;

@@ -188,6 +188,7 @@ impl Draft {
             results: if review { self.run.facts.results.clone().unwrap_or_default() } else { Vec::new() },
             diff: if review { self.run.diff.clone() } else { DiffStat::default() },
             concerns,
+            bounds: self.run.settings.policy.bounds(),
             caps,
         };
         self.charged.insert(id);
