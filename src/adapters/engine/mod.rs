@@ -6,8 +6,11 @@ use crate::domain::{EngineSpec, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
 use std::sync::Arc;
 
+pub mod answer;
 mod command;
 mod direct;
+pub mod meter;
+pub mod prices;
 mod script;
 pub mod settings;
 
