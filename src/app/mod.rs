@@ -6,6 +6,7 @@ use crate::actors::{Defaults, Deps, Factory, Feed, Scope, Tuning};
 use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
+use crate::adapters::engine::settings::Settings;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
 use crate::adapters::prompts::FilePrompts;
@@ -61,7 +62,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         store: Arc::new(store),
         workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
         checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
-        engines: Arc::new(Registry::new(Sandbox::of_this_process(pass))),
+        engines: Arc::new(Registry::new(Sandbox::of_this_process(pass), Arc::new(Settings::default()))),
         prompts: Arc::new(FilePrompts),
         forge: forge.clone(),
         clock,

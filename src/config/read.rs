@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// The engine kinds this program knows.
-pub(super) const ENGINE_KINDS: [&str; 3] = ["command", "direct", "script"];
+pub(super) const ENGINE_KINDS: [&str; 4] = ["command", "direct", "llm", "script"];
 
 type Parsed<T> = Result<T, Unreadable>;
 
@@ -302,6 +302,10 @@ pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
         }
         ("direct", false, _) => wrong("\"direct\" takes no argument", "write \"direct\""),
         ("command", true, _) => wrong("\"command\" needs a command line", "write \"command: <command line>\""),
+        ("llm", _, _) if !spec.arg.contains('/') => wrong(
+            "\"llm\" needs a provider and a model",
+            "write \"llm:PROVIDER/MODEL\", such as \"llm:anthropic/claude-sonnet-4-5\"",
+        ),
         ("script", true, _) => wrong("\"script\" needs a file", "write \"script: /path/to/script.toml\""),
         _ => Ok(Some(spec)),
     }
