@@ -84,11 +84,13 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // Statement logs and connection chatter are asked for by name or not at all; what is written later wins.
+    // Statement logs and connection chatter are asked for by name or not at all; what is written later wins. genai logs what
+    // providers answer, word for word: what matters of it is in the faults, cleaned.
     let quiet = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,\
-                 rustls=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn,ractor=warn";
+                 rustls=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn,ractor=warn,genai=off";
     let filter = match level {
-        "off" | "error" => EnvFilter::new(level),
+        "off" => EnvFilter::new(level),
+        "error" => EnvFilter::new("genai=off,error"),
         _ => EnvFilter::new(format!("{quiet},{level}")),
     };
     tracing_subscriber::fmt::layer()
@@ -108,8 +110,18 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let wanted = Targets::new().with_default(LevelFilter::INFO).with_targets(
-        ["ractor", "opentelemetry", "opentelemetry_sdk", "opentelemetry-otlp", "hyper", "hyper_util", "h2", "reqwest"]
-            .map(|target| (target, LevelFilter::OFF)),
+        [
+            "ractor",
+            "opentelemetry",
+            "opentelemetry_sdk",
+            "opentelemetry-otlp",
+            "hyper",
+            "hyper_util",
+            "h2",
+            "reqwest",
+            "genai",
+        ]
+        .map(|target| (target, LevelFilter::OFF)),
     );
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("skep"))

@@ -1,14 +1,19 @@
 //! The engines there are. A new one is a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the contract
 //! suite (tests/it/engines_contract.rs).
 
+use super::clock::SystemClock;
+use super::gate::limits::Limits;
 use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
+use prices::Prices;
+use settings::Settings;
 use std::sync::Arc;
 
 pub mod answer;
 mod command;
 mod direct;
+mod llm;
 pub mod meter;
 pub mod prices;
 mod script;
@@ -16,12 +21,14 @@ pub mod settings;
 
 pub use command::CommandEngine;
 pub use direct::DirectEngine;
+pub use llm::LlmEngine;
 pub use script::{ScriptEngine, parse as parse_script};
 
 /// Every kind, and what it is written like: one line for help texts and errors.
 pub const KINDS: &[(&str, &str)] = &[
     ("command", "command:LINE runs a shell line in the worktree (a codemod, a fixer, a headless agent)"),
     ("direct", "direct plans the goal as one task and reviews by checks and diff, without a model"),
+    ("llm", "llm:PROVIDER/MODEL lets a model work by Skep's own tools, as in llm:anthropic/claude-sonnet-4-5"),
     ("script", "script:FILE or script:demo:NAME plays a written script"),
 ];
 
@@ -29,12 +36,26 @@ pub const KINDS: &[(&str, &str)] = &[
 #[derive(Clone, Debug)]
 pub struct Registry {
     sandbox: Sandbox,
+    settings: Arc<Settings>,
+    shared: llm::Shared,
 }
 
 impl Registry {
-    /// Engines whose commands start in `sandbox`.
-    pub fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox }
+    /// Engines whose commands start in `sandbox`, with the providers and agents of `settings`, and the prices this program comes with.
+    pub fn new(sandbox: Sandbox, settings: Arc<Settings>) -> Self {
+        // The embedded prices are tested to load; without them every price is unknown, which is said for each model.
+        let prices = Arc::new(Prices::embedded().unwrap_or_default());
+        Self { sandbox, settings, shared: llm::Shared::new(Limits::new(Arc::new(SystemClock)), prices) }
+    }
+
+    /// The same, with other prices.
+    pub fn with_prices(self, prices: Arc<Prices>) -> Self {
+        Self { shared: self.shared.with_prices(prices), ..self }
+    }
+
+    /// The same, with limits that others of this process keep to, too.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { shared: self.shared.with_limits(limits), ..self }
     }
 }
 
@@ -43,6 +64,7 @@ impl Engines for Registry {
         Ok(match spec.kind.as_str() {
             "command" => Arc::new(CommandEngine::new(&spec.arg, self.sandbox.clone())?),
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
+            "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),
             other => {
                 let kinds: Vec<&str> = KINDS.iter().map(|(_, help)| *help).collect();

@@ -38,6 +38,8 @@ const MAY: &[(&str, &[&str])] = &[
             "adapters::sandbox",
             "adapters::demo",
             "adapters::gate",
+            // A process has one set of limits; where none is handed in, one with the system's clock is made.
+            "adapters::clock",
         ],
     ),
     // The way out: it speaks to the engines' providers, counts on their meters, and is led to by the sandbox.
@@ -87,6 +89,10 @@ const LIVES: &[(&str, &[&str])] = &[
     ("hyper", &["http", "adapters::gate"]),
     ("utoipa", &["http"]),
     ("utoipa_axum", &["http"]),
+    ("genai", &["adapters::engine"]),
+    ("grep_regex", &["adapters::engine"]),
+    ("grep_searcher", &["adapters::engine"]),
+    ("ignore", &["adapters::engine"]),
     ("clap", &["cli"]),
     ("figment", &["config"]),
     ("reqwest", &["cli", "app", "telemetry", "adapters::gate", "adapters::engine"]),
