@@ -12,7 +12,7 @@ async fn run(dir: &Path, line: &str, limit: Duration, keep: usize) -> Finished {
 }
 
 fn job<'a>(dir: &'a Path, line: &'a str, limit: Duration, keep: usize) -> Job<'a> {
-    Job { line, purpose: Purpose::Check, dir, cache: dir, scratch: dir, env: &[], limit, keep }
+    Job { line, purpose: Purpose::Check, dir, cache: dir, scratch: dir, env: &[], limit, keep, gate: None }
 }
 
 async fn quick(line: &str) -> (Finished, String) {

@@ -54,6 +54,7 @@ impl CommandChecks {
             env: &[],
             limit: Duration::from_secs(spec.limit_secs.max(1)),
             keep: LOG_BYTES_MAX - CUT.len(),
+            gate: None,
         };
         let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(dir, &e))?;
         let (mut why, mut tests) = (complaint(spec, &ended), None);

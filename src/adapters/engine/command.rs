@@ -76,6 +76,7 @@ impl Engine for CommandEngine {
             env: &env,
             limit: Duration::from_millis(order.caps.wall_ms.max(1_000)),
             keep: TRANSCRIPT_BYTES_MAX - CUT.len(),
+            gate: None,
         };
         let ended = self.sandbox.run(&job, Some(lines(sink))).await.map_err(|e| not_started(&e))?;
         let output = plain::tail(&ended.stdout, TAIL_BYTES_MAX);

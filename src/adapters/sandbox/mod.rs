@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,6 +71,17 @@ pub struct Job<'a> {
     pub limit: Duration,
     /// How many bytes of its output (both streams, as they came) are kept: the last ones.
     pub keep: usize,
+    /// The one way out it gets, if any. Without it, it reaches no network where the level can hold that.
+    pub gate: Option<&'a GatePlace>,
+}
+
+/// Where Skep's gate listens: the same gate at two places, because a walled command reaches only one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatePlace {
+    /// Its unix socket, for commands without a network of their own.
+    pub socket: PathBuf,
+    /// Its loopback address, for the others.
+    pub tcp: SocketAddr,
 }
 
 /// Starts commands.
@@ -171,6 +183,11 @@ impl Sandbox {
     pub fn open(&self, job: &Job<'_>) -> io::Result<(Talk, Strays)> {
         let (program, end) = self.program(job, "")?;
         Ok((process::open(&program)?, end))
+    }
+
+    /// Where a command finds the gate: `http://<address>:<port>`.
+    pub fn gate_url(&self, gate: &GatePlace) -> String {
+        format!("http://{}", gate.tcp)
     }
 
     fn program(&self, job: &Job<'_>, streams: &str) -> io::Result<(Program, Strays)> {
