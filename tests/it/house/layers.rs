@@ -69,6 +69,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("utoipa_axum", &["http"]),
     ("clap", &["cli"]),
     ("figment", &["config"]),
+    ("agent_client_protocol", &["adapters::engine::acp"]),
     ("reqwest", &["cli", "app", "telemetry"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
