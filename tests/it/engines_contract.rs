@@ -112,7 +112,7 @@ fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
         let said = registry.get(&EngineSpec::parse(spec)).err().unwrap();
         assert!(parts.iter().all(|p| said.contains(p)), "{spec:?} said {said:?}");
     }
-    assert_eq!(KINDS.len(), 3);
+    assert_eq!(KINDS.len(), 5);
 }
 
 // --- command

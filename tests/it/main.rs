@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
+mod acp;
 mod answers;
 mod checks_contract;
 mod config;

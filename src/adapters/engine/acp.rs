@@ -151,11 +151,14 @@ impl AcpEngine {
         let hello = InitializeRequest::new(ProtocolVersion::V1)
             .client_capabilities(ClientCapabilities::new().fs(files))
             .client_info(Implementation::new("skep", env!("CARGO_PKG_VERSION")));
-        let hello = cx.send_request(hello).block_task().await?;
-        if hello.protocol_version != ProtocolVersion::V1 {
-            let why = format!("it speaks version {} of the protocol, Skep version 1", hello.protocol_version);
-            return Err(Broken::Wrong { why, fix: "install a release of the agent that speaks version 1".to_owned() });
-        }
+        // The library refuses any other version by itself.
+        cx.send_request(hello).block_task().await.map_err(|error| match said(&error) {
+            said if said.contains("protocol version") => Broken::Wrong {
+                why: said,
+                fix: "install a release of the agent that speaks version 1 of the protocol".to_owned(),
+            },
+            _ => Broken::from(error),
+        })?;
         let opened = cx.send_request(NewSessionRequest::new(talked.bench.dir.clone())).block_task().await?;
         let session = opened.session_id.clone();
         let shown: String = session.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
@@ -223,9 +226,7 @@ impl AcpEngine {
 
     fn refused(&self, error: &protocol::Error) -> Work {
         let name = &self.driven.agent.name;
-        let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
-        let said = format!("{} {}", error.message, more.unwrap_or_default());
-        let said = plain::tail(said.trim().as_bytes(), 2 * 1024);
+        let said = said(error);
         if error.code == ErrorCode::AUTH_REQUIRED {
             let why = format!("the agent {name} wants a login first: {said}");
             return Work::Unavailable { why, until: None, fix: Some(self.driven.way_in()) };
@@ -304,6 +305,13 @@ impl Engine for AcpEngine {
         let session = known.session.map(|id| format!("acp:{}:{id}", self.driven.agent.name));
         Ok(Worked { result, usage: Some(usage), bill: way.bill(), session, files })
     }
+}
+
+/// An error in words that can be shown.
+fn said(error: &protocol::Error) -> String {
+    let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
+    let said = format!("{} {}", error.message, more.unwrap_or_default());
+    plain::tail(said.trim().as_bytes(), 2 * 1024)
 }
 
 /// Connects and talks; the connection ends with `talk`.

@@ -144,6 +144,7 @@ impl Engine for CliEngine {
         let started = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
         let (Talk { stdin, stdout, mut end }, strays) = started;
         let (heard, read) = (Heard::new(sink.clone()), Mutex::new(Read::default()));
+        heard.turn();
 
         let spent_out = || {
             let read = read.lock().unwrap_or_else(PoisonError::into_inner);

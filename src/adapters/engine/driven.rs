@@ -142,6 +142,10 @@ impl Driven {
         if let Some(word) = agent.command.iter().chain(agent.env.values()).find_map(|t| blank::unknown(t)) {
             return Err(wrong(format!("{{{word}}} stands for nothing; there are: {}", blank::NAMES.join(", "))));
         }
+        if agent.command.iter().any(|t| blank::has(t, "gate")) {
+            // The address holds the attempt's token, and everybody on the machine can read arguments.
+            return Err(wrong("{gate} cannot be an argument; put it into its env or files".to_owned()));
+        }
         if agent.provider.is_none() && texts().any(|t| blank::has(t, "gate")) {
             return Err(wrong("it asks for {gate} and has no provider; set its provider".to_owned()));
         }

@@ -61,7 +61,7 @@ pub struct Agent {
     /// How it is talked to.
     pub protocol: Protocol,
     /// The program and its arguments, never through a shell. Filled in: `{model}`, `{dir}` (the worktree), `{home}` and `{scratch}` (folders
-    /// of the attempt), `{gate}`; and for `Cli` `{prompt_file}` or `{prompt}`: without one of them the prompt comes on standard input.
+    /// of the attempt); and for `Cli` `{prompt_file}` or `{prompt}`: without one of them the prompt comes on standard input.
     pub command: Vec<String>,
     /// The provider its calls go to, through the gate, which holds the key and counts; `None` = it has its own way and key.
     pub provider: Option<String>,

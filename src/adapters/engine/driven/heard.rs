@@ -34,9 +34,9 @@ struct State {
 }
 
 impl Heard {
-    /// Nothing heard yet.
+    /// Nothing heard yet: silence counts from the first turn, or the first sign of life.
     pub fn new(sink: Sink) -> Heard {
-        Heard { sink, state: Mutex::new(State { last: Some(Instant::now()), ..State::default() }) }
+        Heard { sink, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
