@@ -16,6 +16,7 @@ mod gates;
 mod git_cut;
 mod git_measure;
 mod git_world;
+mod headless;
 mod hostile_bytes;
 mod hostile_git;
 mod house;

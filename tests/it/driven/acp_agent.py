@@ -29,8 +29,8 @@ def ask(method, params):
         notes.append(message)
 
 
-def update(what, **more):
-    send({"method": "session/update", "params": {"sessionId": session, "update": {"sessionUpdate": what, **more}}})
+def update(sort, **more):
+    send({"method": "session/update", "params": {"sessionId": session, "update": {"sessionUpdate": sort, **more}}})
 
 
 def say(text):

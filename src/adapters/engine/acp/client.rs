@@ -188,8 +188,8 @@ pub fn transport(
     impl futures::Stream<Item = std::io::Result<String>> + Send + 'static,
 > {
     let out = futures::sink::unfold(stdin, |mut stdin, line: String| async move {
-        stdin.write_all(format!("{line}\n").as_bytes()).await?;
-        stdin.flush().await?;
+        // An agent that is gone is noticed by its output, which says more.
+        let _gone = stdin.write_all(format!("{line}\n").as_bytes()).await;
         Ok::<_, std::io::Error>(stdin)
     });
     let reader = BufReader::with_capacity(64 * 1024, stdout);
