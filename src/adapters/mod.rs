@@ -6,6 +6,7 @@ pub mod clock;
 pub mod demo;
 pub mod engine;
 pub mod forge;
+pub mod gate;
 pub mod git;
 pub mod plain;
 pub mod process;

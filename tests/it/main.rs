@@ -22,6 +22,7 @@ mod hostile_git;
 mod house;
 mod kill;
 mod matrix;
+mod meter;
 mod otel;
 mod pieces;
 mod rest;

@@ -245,8 +245,8 @@ impl Engine for AcpEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, bench).await?;
-        let ready = self.driven.ready(order, bench, way.url(&self.driven.sandbox).as_deref())?;
+        let way = self.ways.open(&self.driven.agent, order)?;
+        let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
         // Dropped last, after its group is gone: then only what left the group is still there.
@@ -291,12 +291,12 @@ impl Engine for AcpEngine {
                 Work::Unavailable { why, until: None, fix: Some(fix) }
             }
         });
-        // An agent that met the end of its budget says so in words of its own; ours are exact.
+        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
         let result = match (way.spent_out(), result) {
             (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => {
                 Work::Failed(Stop::Spent(what).why(&self.driven.agent, order))
             }
-            (_, result) => result,
+            (_, result) => way.explain(result),
         };
         let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let usage = way.usage().unwrap_or_else(|| driven::charged(order, known.tokens, client.cost_micros()));

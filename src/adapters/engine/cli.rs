@@ -4,7 +4,7 @@ use super::driven::heard::Heard;
 use super::driven::wire::{self, Line};
 use super::driven::{self, Driven, Ready, Stop};
 use super::settings::{Protocol, Settings};
-use super::way::{Counted, Ways};
+use super::way::{Way, Ways};
 use crate::adapters::plain;
 use crate::adapters::process::Talk;
 use crate::adapters::sandbox::Sandbox;
@@ -137,8 +137,8 @@ impl Engine for CliEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, bench).await?;
-        let ready = self.driven.ready(order, bench, way.url(&self.driven.sandbox).as_deref())?;
+        let way = self.ways.open(&self.driven.agent, order)?;
+        let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
         let started = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
@@ -196,15 +196,15 @@ impl CliEngine {
         read: &Read,
         stopped: Option<Stop>,
         ended: &crate::adapters::process::Finished,
-        way: &Counted,
+        way: &Way,
     ) -> Work {
-        // An agent that met the end of its budget says so in words of its own; ours are exact.
+        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
         if let Some(stop) = stopped.or_else(|| way.spent_out().filter(|_| ended.code != Some(0)).map(Stop::Spent)) {
             return Work::Failed(stop.why(&self.driven.agent, order));
         }
         if ended.code != Some(0) || read.error.is_some() {
             let said = read.error.clone().unwrap_or_else(|| plain::tail(heard.text().as_bytes(), 2 * 1024));
-            return self.driven.fell(ended, &plain::plain(said.as_bytes()));
+            return way.explain(self.driven.fell(ended, &plain::plain(said.as_bytes())));
         }
         if let Some(answer) = &read.answer {
             heard.turn();

@@ -11,6 +11,7 @@
 
 use super::answer;
 use super::settings::{Agent, Protocol, Settings};
+use super::way::Way;
 use crate::adapters::beneath::Beneath;
 use crate::adapters::plain;
 use crate::adapters::process::{Finished, TalkEnd};
@@ -167,7 +168,7 @@ impl Driven {
     ///
     /// # Errors
     /// `Permanent` when the table or the order cannot be carried out, `Transient` when the disk fails.
-    pub fn ready(&self, order: &Order, bench: &Bench, gate: Option<&str>) -> PortResult<Ready> {
+    pub fn ready(&self, order: &Order, bench: &Bench, way: &Way) -> PortResult<Ready> {
         let wrong = |why: String| {
             let agent = &self.agent.name;
             PortError::permanent(format!("the agent {agent} cannot be started: {why}"), format!("correct agents.{agent}"))
@@ -189,8 +190,8 @@ impl Driven {
         if let Some(model) = &self.model {
             blanks.set("model", model);
         }
-        if let Some(gate) = gate {
-            blanks.set("gate", gate);
+        if let Some(gate) = way.url(&self.sandbox) {
+            blanks.set("gate", gate.expose());
         }
         let asks = |name: &str| self.agent.command.iter().any(|word| blank::has(word, name));
         let by_stdin = !asks("prompt") && !asks("prompt_file");
@@ -200,6 +201,7 @@ impl Driven {
             folder.write(path, text.as_bytes()).map_err(|why| wrong(format!("file {why}")))?;
         }
         let mut env = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
+        env.extend(way.env());
         // What a person gave by name, HOME for the agent's own login among it, goes over what the sandbox makes up.
         if !self.agent.pass_env.iter().any(|name| name == "HOME") {
             env.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));

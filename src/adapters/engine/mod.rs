@@ -1,12 +1,14 @@
 //! The engines there are. A new one is a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the contract
 //! suite (tests/it/engines_contract.rs).
 
+use super::gate::Gate;
 use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
+use prices::Prices;
 use settings::Settings;
 use std::sync::Arc;
-use way::Ways;
+use way::{Out, Ways};
 
 pub mod answer;
 mod acp;
@@ -14,6 +16,8 @@ mod cli;
 mod command;
 mod direct;
 mod driven;
+pub mod meter;
+pub mod prices;
 mod script;
 pub mod settings;
 mod way;
@@ -49,7 +53,13 @@ impl Registry {
 
     /// The same with these providers and agents.
     pub fn with(self, settings: Settings) -> Self {
-        Self { settings: Arc::new(settings), ..self }
+        let settings = Arc::new(settings);
+        Self { ways: Ways { settings: settings.clone(), ..self.ways }, settings, ..self }
+    }
+
+    /// The same with a gate, by which driven agents get to their providers and to `hosts`, counted with `prices`.
+    pub fn through(self, gate: Arc<Gate>, prices: Arc<Prices>, hosts: Vec<String>) -> Self {
+        Self { ways: Ways { out: Some(Out { gate, prices, hosts }), ..self.ways }, ..self }
     }
 }
 

@@ -1,0 +1,219 @@
+//! How often a provider is called: so many at a time, so many a minute, not while it rests. One set for the whole process.
+
+use crate::adapters::engine::settings::Provider;
+use crate::domain::At;
+use crate::ports::Clock;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+/// A rest that is over within this time is waited for; a longer one is told to the caller.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Models whose rest is remembered, by provider.
+const RESTS_MAX: usize = 256;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The limits of all providers, shared by everything that calls one.
+#[derive(Clone)]
+pub struct Limits {
+    clock: Arc<dyn Clock>,
+    all: Arc<Mutex<BTreeMap<String, Arc<Limiter>>>>,
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Limits")
+    }
+}
+
+impl Limits {
+    /// No provider was called yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Limits {
+        Limits { clock, all: Arc::default() }
+    }
+
+    /// The limiter of a provider: the same one for the same name, with the numbers it was first asked for with.
+    pub fn of(&self, provider: &Provider) -> Arc<Limiter> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(Limiter::new(provider, self.clock.clone()));
+        all.entry(provider.name.clone()).or_insert_with(fresh).clone()
+    }
+}
+
+/// The limits of one provider.
+pub struct Limiter {
+    places: Arc<Semaphore>,
+    per_minute: Option<usize>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the calls of the last minute began.
+    begun: VecDeque<Instant>,
+    /// Until when a model rests: limits are by model at most providers.
+    rests: BTreeMap<String, (Instant, At)>,
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("places", &self.places.available_permits()).finish_non_exhaustive()
+    }
+}
+
+/// A place to make one call; held until its answer has ended.
+#[derive(Debug)]
+#[must_use = "the place is free again when this is dropped"]
+pub struct Permit {
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Limiter {
+    fn new(provider: &Provider, clock: Arc<dyn Clock>) -> Limiter {
+        let places = (provider.concurrency.max(1) as usize).min(Semaphore::MAX_PERMITS);
+        Limiter {
+            places: Arc::new(Semaphore::new(places)),
+            per_minute: provider.per_minute.map(|n| n.max(1) as usize),
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Waits for a place to call `model` (its name at the provider).
+    ///
+    /// # Errors
+    /// When the model rests for more than a minute: until when.
+    pub async fn acquire(&self, model: &str) -> Result<Permit, At> {
+        self.rested(model).await?;
+        // Never closed; without a place it would only be less limited.
+        let place = self.places.clone().acquire_owned().await.ok();
+        loop {
+            // It may have been sent to rest by the call before.
+            self.rested(model).await?;
+            match self.begin() {
+                Ok(()) => return Ok(Permit { _place: place }),
+                Err(free) => sleep_until(free).await,
+            }
+        }
+    }
+
+    /// Sends a model to rest: the provider said when it can be asked again. A later moment wins over an earlier one.
+    pub fn rest_until(&self, model: &str, at: At) {
+        let ahead = u64::try_from(at.0.saturating_sub(self.clock.now().0)).unwrap_or(0);
+        let now = Instant::now();
+        let Some(until) = now.checked_add(Duration::from_millis(ahead)) else { return };
+        let mut state = self.lock();
+        state.rests.retain(|_, (until, _)| *until > now);
+        if state.rests.len() < RESTS_MAX || state.rests.contains_key(model) {
+            let rest = state.rests.entry(model.to_owned()).or_insert((until, at));
+            *rest = (*rest).max((until, at));
+        }
+    }
+
+    /// Until when a model rests.
+    pub fn resting(&self, model: &str) -> Option<At> {
+        let now = Instant::now();
+        self.lock().rests.get(model).filter(|(until, _)| *until > now).map(|(_, at)| *at)
+    }
+
+    async fn rested(&self, model: &str) -> Result<(), At> {
+        loop {
+            let rest = self.lock().rests.get(model).copied();
+            match rest {
+                Some((until, at)) if until > Instant::now() + PATIENCE => return Err(at),
+                Some((until, _)) if until > Instant::now() => sleep_until(until).await,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Counts a call that begins now, or says when one may begin.
+    fn begin(&self) -> Result<(), Instant> {
+        let Some(most) = self.per_minute else { return Ok(()) };
+        let now = Instant::now();
+        let mut state = self.lock();
+        while state.begun.front().is_some_and(|began| *began + MINUTE <= now) {
+            state.begun.pop_front();
+        }
+        match state.begun.front() {
+            Some(oldest) if state.begun.len() >= most => Err(*oldest + MINUTE),
+            _ => {
+                state.begun.push_back(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::clock::SystemClock;
+    use crate::adapters::engine::settings::Api;
+    use tokio::time::timeout;
+
+    fn provider(concurrency: u32, per_minute: Option<u32>) -> Provider {
+        Provider {
+            name: "p".to_owned(),
+            api: Api::OpenAi,
+            base_url: "http://127.0.0.1:1/".to_owned(),
+            key: None,
+            key_place: String::new(),
+            concurrency,
+            per_minute,
+            silence: Duration::from_secs(1),
+            window: 1000,
+            max_output: 100,
+        }
+    }
+
+    async fn at_once(limiter: &Limiter, model: &str) -> Option<Result<Permit, At>> {
+        timeout(Duration::from_millis(1), limiter.acquire(model)).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_at_a_time_for_all_who_share_a_name() {
+        let limits = Limits::new(Arc::new(SystemClock));
+        let (a, b) = (limits.of(&provider(2, None)), limits.clone().of(&provider(9, None)));
+        let first = at_once(&a, "m").await.unwrap().unwrap();
+        let _second = at_once(&b, "m").await.unwrap().unwrap();
+        assert!(at_once(&a, "m").await.is_none() && at_once(&b, "m").await.is_none());
+        drop(first);
+        assert!(at_once(&b, "m").await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_a_minute() {
+        let limiter = Limits::new(Arc::new(SystemClock)).of(&provider(100, Some(3)));
+        let began = Instant::now();
+        for _ in 0..7 {
+            let _place = limiter.acquire("m").await.unwrap();
+        }
+        assert_eq!(began.elapsed().as_secs(), 120, "three, three, and one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_rest_is_waited_for_a_long_one_is_told() {
+        let clock = Arc::new(SystemClock);
+        let limiter = Limits::new(clock.clone()).of(&provider(1, None));
+        let began = Instant::now();
+        limiter.rest_until("m", clock.now().plus_secs(20));
+        limiter.rest_until("m", clock.now().plus_secs(2));
+        assert!(at_once(&limiter, "other").await.unwrap().is_ok(), "a model of its own");
+        assert!(limiter.acquire("m").await.is_ok());
+        assert!((19..=20).contains(&began.elapsed().as_secs()));
+        let later = clock.now().plus_secs(3600);
+        limiter.rest_until("m", later);
+        assert_eq!(limiter.acquire("m").await.unwrap_err(), later);
+        assert_eq!(limiter.resting("m"), Some(later));
+        assert_eq!(limiter.resting("other"), None);
+    }
+}

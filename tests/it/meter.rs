@@ -1,0 +1,222 @@
+//! The meter: no interleaving of calls passes a cap, nothing is free by silence, and what is told is what was used.
+
+use proptest::prelude::*;
+use skep::adapters::engine::meter::{Cap, Meter, Refused, Ticket, WireUsage};
+use skep::adapters::engine::prices::Prices;
+use skep::domain::Usage;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// One USD per million in, ten out: a micro-USD and ten a token.
+const PRICES: &str = "version = 'test'\n[[model]]\nmatch = ['p/m']\ninput = 1.0\ncached = 0.1\noutput = 10.0\n";
+
+fn caps(tokens: u64, cost_micros: u64, turns: u64) -> Usage {
+    Usage { tokens, cost_micros, turns, wall_ms: 0 }
+}
+
+fn meter(caps: Usage) -> Arc<Meter> {
+    Meter::new(caps, Arc::new(Prices::load(PRICES).expect("prices")))
+}
+
+fn used(input: u64, output: u64) -> WireUsage {
+    WireUsage { input, output, ..WireUsage::default() }
+}
+
+fn tokens(meter: &Meter) -> u64 {
+    meter.usage().tokens
+}
+
+#[test]
+fn a_call_is_set_aside_then_settled_by_what_was_used() {
+    let meter = meter(caps(0, 0, 0));
+    let watch = meter.watch();
+    let ticket = meter.admit("p/m", 100, 50).expect("no caps");
+    assert_eq!(meter.committed(), caps(150, 100 + 500, 1));
+    assert_eq!(meter.usage(), Usage::default());
+    ticket.settle(WireUsage { input: 80, cached: 40, output: 7, reasoning: 3, ..WireUsage::default() });
+    assert_eq!(meter.usage(), caps(87, 40 + 4 + 70, 1));
+    assert_eq!(meter.committed(), meter.usage());
+    assert_eq!(*watch.borrow(), meter.usage());
+    let bill = meter.bill();
+    assert_eq!(bill.len(), 1);
+    let line = &bill[0];
+    assert_eq!((line.model.as_str(), line.calls, line.input, line.cached), ("p/m", 1, 80, 40));
+    assert_eq!((line.output, line.reasoning, line.cost_micros, line.priced), (7, 3, 114, true));
+}
+
+#[test]
+fn no_usage_and_absurd_usage_count_as_the_worst_case() {
+    let told: [fn(Ticket); 5] = [
+        drop,
+        |t| t.settle(WireUsage::default()),
+        |t| t.settle(used(3001, 0)),
+        |t| t.settle(used(0, u64::MAX)),
+        |t| t.settle(used(u64::MAX, u64::MAX)),
+    ];
+    for end in told {
+        let meter = meter(caps(0, 0, 0));
+        end(meter.admit("p/m", 100, 50).expect("no caps"));
+        assert_eq!(meter.usage(), caps(150, 600, 1));
+        assert_eq!(meter.bill()[0].input, 100);
+    }
+    let meter = meter(caps(0, 0, 0));
+    meter.admit("p/m", 100, 50).expect("no caps").settle(used(3000, 0));
+    assert_eq!(tokens(&meter), 3000, "a wrong estimate is believed, up to twenty times");
+    meter.admit("p/m", u64::MAX, 50).expect("no caps").settle(used(10_000_000_001, 0));
+    assert_eq!(tokens(&meter), u64::MAX, "no call has ten billion tokens");
+}
+
+#[test]
+fn a_call_that_was_never_taken_costs_nothing() {
+    let meter = meter(caps(200, 0, 1));
+    meter.admit("p/m", 100, 50).expect("fits").release();
+    assert_eq!(meter.committed(), Usage::default());
+    assert!(meter.bill().is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_would() {
+    let refused = |caps: Usage, input: u64, output: u32| meter(caps).admit("p/m", input, output).expect_err("too much");
+    let tokens = refused(caps(1000, 0, 0), 100, 2000);
+    assert_eq!((tokens.cap, tokens.fits, tokens.held), (Cap::Tokens, Some(900), false));
+    let cost = refused(caps(0, 5_000, 0), 100, 2000);
+    assert_eq!((cost.cap, cost.fits), (Cap::Cost, Some(490)));
+    assert_eq!(refused(caps(1000, 0, 0), 745, 2000).fits, None, "255 tokens are no answer");
+    assert_eq!(refused(caps(1000, 0, 0), 744, 2000).fits, Some(256));
+    assert_eq!(refused(caps(1000, 0, 0), 1001, 0).fits, None);
+    assert!(meter(caps(1000, 0, 0)).admit("p/m", 900, 100).is_ok(), "exactly the cap");
+    let meter = meter(caps(1000, 0, 1));
+    assert!(meter.admit("p/m", 100, 2000).is_err());
+    assert_eq!(meter.spent_out(), None, "it may ask for less");
+    meter.admit("p/m", 100, 900).expect("as offered").settle(used(100, 10));
+    let turns = meter.admit("p/m", 1, 1).expect_err("a second turn");
+    assert_eq!((turns.cap, turns.fits, meter.spent_out()), (Cap::Turns, None, Some(Cap::Turns)));
+    assert!(turns.to_string().contains("budget of this attempt is used up (turns)"));
+}
+
+#[test]
+fn a_model_without_a_price_is_never_free() {
+    let refused = meter(caps(0, 1_000_000, 0)).admit("p/new", 1, 1).expect_err("money cannot be held");
+    assert_eq!(refused.cap, Cap::Price);
+    assert!(refused.to_string().contains("\"p/new\" has no known price"), "{refused}");
+    let meter = meter(caps(1_000, 1_000_000, 0));
+    meter.admit("p/new", 100, 100).expect("tokens are limited").settle(used(60, 40));
+    let line = &meter.bill()[0];
+    assert_eq!((line.input, line.priced), (60, false));
+    assert_eq!(meter.admit("p/new", 900, 1).expect_err("tokens").cap, Cap::Tokens);
+}
+
+#[test]
+fn made_up_names_do_not_fill_the_bill() {
+    let meter = meter(caps(0, 0, 0));
+    for n in 0..1000 {
+        let name = format!("p/{n}{}", "x".repeat(500));
+        meter.admit(&name, 1, 1).expect("no caps").settle(used(1, 1));
+    }
+    let bill = meter.bill();
+    assert_eq!(bill.len(), 65);
+    assert!(bill.iter().all(|l| l.model.len() <= 128 && !l.priced));
+    assert_eq!(bill.iter().map(|l| l.calls).sum::<u64>(), 1000);
+}
+
+#[tokio::test]
+async fn a_call_waits_for_what_calls_under_way_hold() {
+    let meter = meter(caps(1000, 0, 0));
+    let first = meter.admit("p/m", 0, 900).expect("fits");
+    assert!(meter.admit("p/m", 0, 500).expect_err("held").held);
+    let waits = tokio::spawn({
+        let meter = meter.clone();
+        async move { meter.admit_when_free("p/m", 0, 500).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    first.settle(used(50, 50));
+    let second = timeout(Duration::from_secs(5), waits).await.expect("in time").expect("ends").expect("fits now");
+    second.settle(used(0, 500));
+    let refused = timeout(Duration::from_secs(5), meter.admit_when_free("p/m", 0, 500)).await.expect("at once");
+    assert_eq!(refused.expect_err("nothing is under way").fits, Some(400));
+}
+
+/// Usage as a provider that keeps to `max_tokens` may tell, or none, or nonsense.
+fn end(dice: u64, ticket: Ticket, input: u64) {
+    let output = u64::from(ticket.max_output());
+    match dice % 5 {
+        0 => ticket.settle(used(input, output)),
+        1 => ticket.settle(used(input / 2, output / 3)),
+        2 => ticket.settle(used(u64::MAX, dice)),
+        3 => ticket.release(),
+        _ => drop(ticket),
+    }
+}
+
+#[test]
+fn thirty_two_threads_on_a_nearly_empty_budget_never_pass_it() {
+    for (round, cap) in
+        [caps(10_000, 0, 0), caps(0, 40_000, 0), caps(0, 0, 50), caps(9_000, 50_000, 70)].iter().enumerate()
+    {
+        let meter = meter(*cap);
+        std::thread::scope(|scope| {
+            for thread in 0..32u64 {
+                let meter = meter.clone();
+                scope.spawn(move || {
+                    for n in 0..200u64 {
+                        let dice = (thread * 31 + n) * 2_654_435_761 + round as u64;
+                        let (input, output) = (dice % 300, u32::try_from(dice % 700).expect("small"));
+                        let admitted = meter
+                            .admit("p/m", input, output)
+                            .or_else(|refused: Refused| meter.admit("p/m", input, refused.fits.unwrap_or(0)));
+                        let now = meter.committed();
+                        assert!(cap.tokens == 0 || now.tokens <= cap.tokens, "{now:?} passes {cap:?}");
+                        assert!(cap.cost_micros == 0 || now.cost_micros <= cap.cost_micros, "{now:?} passes {cap:?}");
+                        assert!(cap.turns == 0 || now.turns <= cap.turns, "{now:?} passes {cap:?}");
+                        if let Ok(ticket) = admitted {
+                            end(dice, ticket, input);
+                        }
+                    }
+                });
+            }
+        });
+        let spent = meter.usage();
+        assert_eq!(meter.committed(), spent, "nothing is held when all calls are over");
+        let calls: u64 = meter.bill().iter().map(|l| l.calls).sum();
+        let billed: u64 = meter.bill().iter().map(|l| l.input + l.output).sum();
+        let cost: u64 = meter.bill().iter().map(|l| l.cost_micros).sum();
+        assert_eq!((calls, billed, cost), (spent.turns, spent.tokens, spent.cost_micros), "the bill is the sum");
+        assert!(spent.turns > 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_calls_and_ends_passes_a_cap(
+        tokens in 0u64..5_000, cost in 0u64..20_000, turns in 0u64..30,
+        steps in proptest::collection::vec((0u64..1_000, 0u32..1_000, 0usize..8, 0u64..5), 1..80),
+    ) {
+        let cap = caps(tokens, cost, turns);
+        let meter = meter(cap);
+        let mut open: Vec<(Ticket, u64)> = Vec::new();
+        for (input, output, which, dice) in steps {
+            match meter.admit("p/m", input, output) {
+                Ok(ticket) => open.push((ticket, input)),
+                Err(refused) => {
+                    prop_assert!(refused.held || refused.fits.is_some() || meter.spent_out().is_some());
+                    if let Some(fits) = refused.fits {
+                        prop_assert!(fits < output && fits >= 256);
+                        open.push((meter.admit("p/m", input, fits).expect("what was offered fits"), input));
+                    }
+                }
+            }
+            let now = meter.committed();
+            prop_assert!(tokens == 0 || now.tokens <= tokens);
+            prop_assert!(cost == 0 || now.cost_micros <= cost);
+            prop_assert!(turns == 0 || now.turns <= turns);
+            if which < open.len() {
+                let (ticket, input) = open.swap_remove(which);
+                end(dice, ticket, input);
+            }
+        }
+        open.clear();
+        prop_assert_eq!(meter.committed(), meter.usage());
+    }
+}
