@@ -5,6 +5,7 @@
 use super::settings;
 use crate::actors::{Defaults, DefaultsNow};
 use crate::adapters::engine::Registry;
+use crate::adapters::gate::Gate;
 use crate::adapters::prompts::FilePrompts;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
@@ -22,20 +23,24 @@ pub struct Live {
     engines: RwLock<Arc<Registry>>,
     prompts: RwLock<Arc<FilePrompts>>,
     workspaces: Arc<GitWorkspaces>,
+    gate: Option<Arc<Gate>>,
     check_limit_secs: AtomicU64,
 }
 
 impl Live {
-    /// The parts of a configuration.
+    /// The parts of a configuration. `works`: whether engines are started here.
     ///
     /// # Errors
     /// What can't be used, and what to do.
-    pub fn of(config: &Config, workspaces: Arc<GitWorkspaces>) -> Result<Arc<Live>, String> {
+    pub fn of(config: &Config, workspaces: Arc<GitWorkspaces>, works: bool) -> Result<Arc<Live>, String> {
+        // Loading certificates takes time that a command which starts no engine need not spend.
+        let gate = works.then(settings::gate).transpose()?;
         Ok(Arc::new(Live {
             defaults: watch::channel(Arc::new(settings::defaults(config))).0,
-            engines: RwLock::new(Arc::new(settings::registry(config)?)),
+            engines: RwLock::new(Arc::new(settings::registry(config, gate.clone())?)),
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
             workspaces,
+            gate,
             check_limit_secs: AtomicU64::new(config.checks.limit_secs),
         }))
     }
@@ -45,7 +50,7 @@ impl Live {
     /// # Errors
     /// What can't be used, and what to do; then nothing has changed.
     pub fn take(&self, config: &Config) -> Result<(), String> {
-        let engines = Arc::new(settings::registry(config)?);
+        let engines = Arc::new(settings::registry(config, self.gate.clone())?);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;

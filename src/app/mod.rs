@@ -62,7 +62,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
-    let live = live::Live::of(config, workspaces.clone())
+    let live = live::Live::of(config, workspaces.clone(), scope != Scope::Nothing)
         .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let deps = Deps {
         store: Arc::new(store),

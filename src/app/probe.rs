@@ -98,7 +98,9 @@ pub async fn prove(
     (spec, step): (EngineSpec, Step),
     said: mpsc::Sender<String>,
 ) -> Result<Proof, Trouble> {
-    let registry = settings::registry(config).map_err(|why| Trouble::config(why, "mend it in the configuration"))?;
+    let registry = settings::gate()
+        .and_then(|gate| settings::registry(config, Some(gate)))
+        .map_err(|why| Trouble::config(why, "mend it in the configuration"))?;
     let engine =
         registry.get(&spec).map_err(|why| Trouble::config(why, "`skep engine list` shows what can be used here"))?;
     // Beneath the data directory: commands are walled off from the rest of the machine, not from their own worktree.

@@ -1,11 +1,14 @@
 //! From the configuration to what the parts are given.
 
 use crate::actors::Defaults;
+use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
+use crate::adapters::engine::settings::Settings;
+use crate::adapters::gate::{Gate, Limits};
 use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::Sandbox;
-use crate::config::{Config, Problem, Problems};
+use crate::config::{Config, Keyed, Problem, Problems};
 use crate::domain::EngineSpec;
 use crate::ports::Workspaces;
 use std::sync::Arc;
@@ -27,8 +30,32 @@ pub fn defaults(config: &Config) -> Defaults {
 ///
 /// # Errors
 /// What can't be used, and what to do.
-pub fn registry(config: &Config) -> Result<Registry, String> {
-    Ok(Registry::new(Sandbox::of_this_process(&config.engines.pass_env)))
+pub fn registry(config: &Config, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
+    let prices = Arc::new(prices(config)?);
+    let sandbox = Sandbox::of_this_process(&config.engines.pass_env);
+    let registry = Registry::new(sandbox, Arc::new(engines(config))).with_prices(prices.clone());
+    Ok(match gate {
+        // Calls of Skep's own loop and calls through the gate keep to one set of limits.
+        Some(gate) => registry.with_limits(gate.limits().clone()).through(gate, prices, config.egress.clone()),
+        None => registry,
+    })
+}
+
+/// The providers and agents.
+fn engines(config: &Config) -> Settings {
+    let provider = |(name, keyed): (&String, &Keyed)| (name.clone(), keyed.provider.clone());
+    Settings { providers: config.providers.iter().map(provider).collect(), agents: config.agents.clone() }
+}
+
+/// The way out of this process, which lives as long as it.
+///
+/// # Errors
+/// When no HTTP client can be made.
+pub fn gate() -> Result<Arc<Gate>, String> {
+    crate::telemetry::install_crypto();
+    let clock = Arc::new(SystemClock);
+    let gate = Gate::new(Limits::new(clock.clone()), clock, &std::env::temp_dir());
+    gate.map(Arc::new).map_err(|e| format!("the way out to providers cannot be made: {e}"))
 }
 
 /// What engines are told.

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
+mod acp;
 mod answers;
 mod checks_contract;
 mod config;
@@ -15,6 +16,7 @@ mod gates;
 mod git_cut;
 mod git_measure;
 mod git_world;
+mod headless;
 mod hostile_bytes;
 mod hostile_git;
 mod house;

@@ -333,6 +333,7 @@ fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
         files: BTreeMap::new(),
         output: BTreeMap::new(),
         mode: None,
+        silence: Duration::from_secs(15 * 60),
     };
     r.checked(&at("protocol"), &mut a.protocol, |t| match t {
         "acp" => Ok(Protocol::Acp),
@@ -380,6 +381,7 @@ fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
         }
     });
     r.texts(&at("output"), &mut a.output, |_, text| plain(text));
+    r.duration(&at("silence"), &mut a.silence, "1s", "1day");
     r.checked(&at("mode"), &mut a.mode, |t| Ok((!t.is_empty()).then(|| t.to_owned())));
     a
 }

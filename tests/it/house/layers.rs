@@ -95,6 +95,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("ignore", &["adapters::engine"]),
     ("clap", &["cli"]),
     ("figment", &["config"]),
+    ("agent_client_protocol", &["adapters::engine::acp"]),
     ("reqwest", &["cli", "app", "telemetry", "adapters::gate", "adapters::engine"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
