@@ -116,6 +116,11 @@ impl Reader {
         self.problems.push(Problem { at: key.into(), source, found, why: why.into(), fix: fix.into() });
     }
 
+    /// Whether a problem with `key` was told.
+    pub(super) fn is_bad(&self, key: &str) -> bool {
+        self.bad.contains(key)
+    }
+
     /// A text that passes `check`.
     pub(super) fn checked<T>(&mut self, key: &str, slot: &mut T, check: impl Fn(&str) -> Parsed<T>) {
         self.read(key, slot, |v, _| check(&text(v, "put the value in quotes")?));

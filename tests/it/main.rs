@@ -7,6 +7,7 @@ mod acp;
 mod answers;
 mod checks_contract;
 mod config;
+mod configured;
 mod demo;
 mod detect;
 mod engines_contract;
