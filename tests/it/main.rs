@@ -22,6 +22,7 @@ mod kill;
 mod matrix;
 mod otel;
 mod pieces;
+mod preview;
 mod prompts;
 mod rest;
 mod rest_guard;
