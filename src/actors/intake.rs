@@ -67,6 +67,8 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
     }
     let traceparent = ask.traceparent.clone();
     let mut opened = look(deps, ask, project.clone(), &defaults).await?;
+    // What the machine itself would refuse is refused before anything is kept.
+    open(&opened, deps.clock.now())?;
     // Only a repository a run can be opened on becomes a project: a refused request leaves nothing behind.
     if is_new {
         keep(deps, &project).await?;

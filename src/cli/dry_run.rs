@@ -5,8 +5,7 @@ use super::exit::{Exit, Stop};
 use super::render::{count, span};
 use super::screen::{Screen, Style};
 use crate::config::units::money_text;
-use crate::http::view::NewRun;
-use crate::http::view::preview::{PromptView, RunPreview};
+use crate::http::view::{NewRun, PromptView, RunPreview};
 
 /// Asks for the look ahead and shows it.
 pub async fn dry_run(client: &Client, screen: &Screen, wanted: &NewRun) -> Result<Exit, Stop> {
@@ -33,10 +32,10 @@ fn show(screen: &Screen, preview: &RunPreview) -> Result<(), Stop> {
     }
     section(screen, "Budget")?;
     let limits = &preview.limits;
-    let most = |amount: Option<String>| amount.unwrap_or_else(|| "not limited".to_owned());
-    line("time", &format!("at most {}", span(limits.wall_secs.saturating_mul(1_000))))?;
-    line("tokens", &format!("at most {}", most(limits.tokens.map(|t| t.to_string()))))?;
-    line("cost", &format!("at most {}", most(limits.cost_micros.map(money_text))))?;
+    let most = |amount: Option<String>| amount.map_or_else(|| "not limited".to_owned(), |a| format!("at most {a}"));
+    line("time", &most(Some(span(limits.wall_secs.saturating_mul(1_000)))))?;
+    line("tokens", &most(limits.tokens.map(|t| t.to_string())))?;
+    line("cost", &most(limits.cost_micros.map(money_text)))?;
     line("attempts", &format!("at most {}, {} of rework", limits.attempts, count(limits.rounds.into(), "round")))?;
     match &preview.prompt {
         Some(prompt) => told(screen, preview, prompt),

@@ -1,8 +1,7 @@
 //! Runs: asking for one, listing them, and looking at one.
 
 use super::problem::{Answer, Failed};
-use super::view::preview::RunPreview;
-use super::view::{NewRun, RunView, StepsView};
+use super::view::{NewRun, RunPreview, RunView, StepsView};
 use super::{State, find, limits, projects, shapes};
 use crate::actors::Ask;
 use crate::domain::status::RunStatus;

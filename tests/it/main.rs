@@ -29,6 +29,7 @@ mod matrix;
 mod meter;
 mod otel;
 mod pieces;
+mod preview;
 mod prompts;
 mod reload;
 mod rest;
