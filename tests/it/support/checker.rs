@@ -180,13 +180,12 @@ impl Checker {
             && run.attempt(r.attempt).and_then(|a| a.ended.as_ref()).is_some_and(|e| e.ending == Ending::Unavailable)
         {
             let attempt = before.attempt(r.attempt).ok_or("an unknown attempt reported")?;
-            let least = At(at.0 + 30_000);
-            let until = fix.is_none().then(|| until.filter(|u| *u > at).unwrap_or(least));
+            let said = until.filter(|u| *u > at);
+            let until = fix.is_none().then(|| said.unwrap_or(At(at.0 + 30_000)));
             match self.rests.get_mut(&attempt.engine) {
+                // Two attempts met one trouble: it lasts as long as the longer word.
                 Some(known) if known.is_none_or(|k| k > at) => {
-                    *known = known
-                        .zip(until)
-                        .map(|(a, b)| a.max(b).min(if known.is_some_and(|k| k > at) { b.max(a) } else { b }))
+                    *known = if fix.is_some() { None } else { known.map(|k| said.map_or(k, |s| s.max(k))) };
                 }
                 _ => drop(self.rests.insert(attempt.engine.clone(), until)),
             }
@@ -277,7 +276,11 @@ impl Checker {
             let grew = spent.tokens >= b.tokens && spent.cost_micros >= b.cost_micros && spent.wall_ms >= b.wall_ms;
             must!(grew, "spending went down");
         }
-        let starts = after.effects.iter().any(|(_, e)| matches!(e, Effect::Start { .. }));
+        // With shared budgets the reservation comes first, and the start when they have it: meanwhile checks may have taken time.
+        let shared = run.settings.policy.shared.any();
+        let sets_aside =
+            |e: &Effect| matches!(e, Effect::Reserve { .. }) || (!shared && matches!(e, Effect::Start { .. }));
+        let starts = after.effects.iter().any(|(_, e)| sets_aside(e));
         if after.effects.iter().any(|(_, e)| matches!(e, Effect::Check { .. })) {
             // Checks set nothing aside: only those running may pass the limit.
             must!(spent.wall_ms < run.limits.wall_secs * 1000, "a check was ordered with no time left");
