@@ -148,12 +148,14 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
         day: Day::of(w.ports.deps.clock.now()),
         at: w.ports.deps.clock.now(),
     };
+    // A command that tells its usage; without a word all that was set aside would be charged.
+    let report = r#"echo two >> a.txt; echo '{"summary": "did", "usage": {"tokens": 5}}' > "$SKEP_REPORT_FILE""#;
     // Another run of this database has spent all of it.
     let other = crate::support::runs::run();
     let lease = crate::support::runs::no_lease(other.id);
     let opening = Transition { charges: vec![spent(1_000)], ..crate::support::runs::opening(&other, lease) };
     w.ports.deps.store.commit(vec![opening]).await.remove(0).expect("written");
-    let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
+    let run = w.factory.ask(w.ask(report, "grep -q two a.txt")).await.expect("opened");
     let asked = w.rest(run.id).await;
     assert_eq!(asked.blocks[0].kind, BlockKind::Budget { what: "day budget".to_owned() });
     let why = &asked.blocks[0].why;
@@ -174,7 +176,7 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
     assert_eq!(asked.attempts.iter().filter_map(|a| a.ended.as_ref()).filter(|e| !e.ending.counts()).count(), 1);
     let by_day = SpendingFilter { by: SpendingBy::Day, run: None, project: None, day: None, limit: 9 };
     let sums = w.ports.deps.store.spending(&by_day).await.expect("sums");
-    assert_eq!((sums[0].tokens, sums[0].reserved_tokens), (1_000, 0), "command engines use none");
+    assert_eq!((sums[0].tokens, sums[0].reserved_tokens), (1_005, 0));
 }
 
 async fn world_with(mut config: Config) -> World {

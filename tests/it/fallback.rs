@@ -257,7 +257,7 @@ fn shared_budgets_are_asked_before_anything_is_started() {
 #[test]
 fn a_day_that_is_used_up_is_asked_about_and_ends() {
     let story = Story::new(shared()).tell(Event::Admitted);
-    let short = Done::Short { share: Share::Day, why: "reviewer: 900 tokens".to_owned() };
+    let short = Done::Short { share: Share::Day, why: "reviewer: 900 tokens".to_owned(), set_aside: false };
     let story = story.done("reserve", short);
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["budget"], Some(At(24 * 60 * MINUTE))));
     assert_eq!((story.run.ledger.committed(), story.run.tries[&Step::Plan].used), (Usage::default(), 0));
@@ -271,6 +271,25 @@ fn a_day_that_is_used_up_is_asked_about_and_ends() {
     assert!(decide(&story.run, &more, At(1)).is_err(), "the run's own budget is not what is missing");
     assert_eq!(pending(&story.clone().answer(Answer::Yes), "reserve"), 1);
     assert_eq!(pending(&story.wait(24 * 3600).tell(Event::Due), "reserve"), 1, "the next day it goes on by itself");
+}
+
+#[test]
+fn what_others_only_set_aside_is_waited_for() {
+    let mut story = Story::new(shared()).tell(Event::Admitted);
+    let short = || Done::Short { share: Share::Day, why: "dev: 900 tokens".to_owned(), set_aside: true };
+    for _ in 1..choice::UNAVAILABLE_MOST {
+        story = story.done("reserve", short());
+        assert!(asks(&story).is_empty() && pending(&story, "reserve") == 0);
+        let wait = story.run.wait.clone().expect("a wait");
+        assert!(wait.why.contains("set aside"), "{wait:?}");
+        story = story.wait(1800).tell(Event::Due);
+    }
+    assert_eq!(asks(&story.clone().done("reserve", short())), ["budget"], "then a person is asked");
+    let caps = Usage { tokens: 300, ..Usage::default() };
+    let story = story.done("reserve", Done::Reserved { caps, levels: Vec::new() });
+    assert!(story.run.short.is_none() && pending(&story, "start") == 1);
+    assert_eq!(SharedLimits::cap(0, 20_000_000, true), 5_000_000, "one that may take all takes a quarter");
+    assert_eq!((SharedLimits::cap(0, 900_000, true), SharedLimits::cap(70, 50, false)), (900_000, 50));
 }
 
 #[test]

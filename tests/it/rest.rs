@@ -220,15 +220,17 @@ async fn spending_is_summed_up_and_shared_budgets_are_raised() {
     let s = service().await;
     let mut project = s.ports.deps.defaults.policy.clone();
     project.shared.project_cost_micros = Some(0);
+    let dev =
+        r#"command:echo two >> a.txt; echo '{"summary": "did it", "usage": {"cost_micros": 7}}' > "$SKEP_REPORT_FILE""#;
     let new = json!({"name": "poor", "repo": s.origin, "checks": ["grep -q two a.txt"], "policy": project,
-        "engines": {"dev": "command:echo two >> a.txt"}});
+        "engines": {"dev": dev}});
     assert_eq!(s.post("/api/v1/projects", &new).await.status, 201);
     let run = s.post("/api/v1/runs", &json!({"project": "poor", "goal": "make it two"})).await.json();
     let blocked = s.until(id(&run), "blocked").await;
     assert_eq!(blocked["escalations"][0]["code"], "budget", "{blocked}");
     let at = format!("/api/v1/runs/{}", id(&run));
     let more = json!({"more": {"cost_micros": 5}});
-    s.post(&format!("{at}/actions/unblock"), &more).await.is_problem(409, "not_an_answer");
+    s.post(&format!("{at}/actions/unblock"), &more).await.is_problem(422, "not_an_answer");
     for (bad, code) in [
         (json!({"scope": "project", "cost_micros": 5}), "invalid"),
         (json!({"scope": "day", "project": "poor", "tokens": 5}), "invalid"),

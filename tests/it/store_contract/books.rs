@@ -133,7 +133,8 @@ async fn shared_budgets_are_never_passed(b: Bench) {
                         assert!(caps.tokens > 0 && caps.tokens <= 37 && levels[0].used <= LIMIT, "{caps:?} {levels:?}");
                         given += caps.tokens;
                     }
-                    Room::Short { level } => {
+                    Room::Short { level, set_aside } => {
+                        assert_eq!(set_aside, LIMIT, "none of it is spent yet");
                         assert_eq!((level.share, level.used, level.limit), (Share::Day, LIMIT, LIMIT))
                     }
                 }
@@ -164,7 +165,7 @@ async fn a_raise_makes_room(b: Bench) {
     let shared = SharedLimits { project_cost_micros: Some(0), ..limits(10) };
     let asked = async |attempt| b.store.reserve(&ask(&lease, attempt, 4, shared)).await.expect("an answer");
     let short = |room: Room| match room {
-        Room::Short { level } => (level.share, level.money, level.limit),
+        Room::Short { level, .. } => (level.share, level.money, level.limit),
         room => panic!("{room:?}"),
     };
     assert_eq!(short(asked(1).await), (Share::Project, true, 0));
