@@ -211,7 +211,11 @@ impl Checker {
             let place = all.iter().position(|e| *e == engine);
             let Some(place) = place else { return Err(format!("{engine} is no engine of the {}", role.name())) };
             if matches!(order.step, Step::Develop | Step::Explore) && !run.settings.policy.shared.any() {
-                must!(all[..place].iter().all(|e| resting(e)), "{engine} was started before those that go first");
+                // How long it rests grows with how often; that it said so is what counts here.
+                let backs_off =
+                    |e: &String| self.rests.contains_key(e) && run.resting.get(e).is_some_and(|r| r.active(at));
+                let first = all[..place].iter().all(|e| resting(e) || backs_off(e));
+                must!(first, "{engine} was started before those that go first");
             }
             let (limits, shared, caps) = (&run.limits, &run.settings.policy.shared, &order.caps);
             let tokens = limits.tokens.or(shared.day_tokens).or(shared.project_tokens);
