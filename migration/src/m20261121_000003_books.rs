@@ -30,8 +30,8 @@ CREATE TABLE charge (
     models       text    NOT NULL,
     PRIMARY KEY (run, attempt)
 );
-CREATE INDEX charge_project ON charge (project, tokens, cost_micros);
-CREATE INDEX charge_day ON charge (day, tokens, cost_micros);
+CREATE INDEX charge_project ON charge (project, settled, tokens, cost_micros);
+CREATE INDEX charge_day ON charge (day, settled, tokens, cost_micros);
 CREATE TABLE shared_raise (
     id           {counter},
     share        text   NOT NULL,

@@ -199,7 +199,7 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
             };
             match deps.store.reserve(&ask).await? {
                 Room::Reserved { caps, levels } => Ok(Done::Reserved { caps, levels }),
-                Room::Short { level } => short(deps, place, &level, *at).await,
+                Room::Short { level, set_aside } => short(deps, place, &level, set_aside > 0, *at).await,
             }
         }
         Effect::Check { scope, sha, checks } => check(deps, place, *scope, sha, checks).await,
@@ -245,7 +245,7 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
 }
 
 /// A shared budget has nothing left: tells what it went to, by role and by model.
-async fn short(deps: &Deps, place: &Place, level: &Level, at: At) -> PortResult<Done> {
+async fn short(deps: &Deps, place: &Place, level: &Level, set_aside: bool, at: At) -> PortResult<Done> {
     let mut went_to = Vec::new();
     for by in [SpendingBy::Role, SpendingBy::Model] {
         let filter = SpendingFilter {
@@ -258,7 +258,7 @@ async fn short(deps: &Deps, place: &Place, level: &Level, at: At) -> PortResult<
         let sums = deps.store.spending(&filter).await?;
         went_to.extend(sums.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
     }
-    Ok(Done::Short { share: level.share, why: describe::short(level, &went_to) })
+    Ok(Done::Short { share: level.share, why: describe::short(level, &went_to), set_aside })
 }
 
 /// Moves commits onto another one, and tells how the run's branch then differs from its base.

@@ -44,9 +44,23 @@ pub struct SharedLimits {
 }
 
 impl SharedLimits {
+    /// What is left of a shared limit and given away whole, in tokens and in micro-USD: smaller pieces would be too small to do
+    /// anything with.
+    const WHOLE: (u64, u64) = (200_000, 1_000_000);
+
     /// Whether there is any.
     pub fn any(&self) -> bool {
         *self != SharedLimits::default()
+    }
+
+    /// The cap of an attempt that asks for `asked` (0 = as much as it takes) where `left`, more than 0, is left for all. One that does
+    /// not say how much it takes is given a quarter, so that the others need not wait for it.
+    pub fn cap(asked: u64, left: u64, money: bool) -> u64 {
+        let whole = if money { Self::WHOLE.1 } else { Self::WHOLE.0 };
+        match asked {
+            0 => (left / 4).max(whole).min(left),
+            asked => asked.min(left),
+        }
     }
 }
 

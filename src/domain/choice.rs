@@ -48,13 +48,18 @@ impl Rest {
             return Rest { until: later, why, fix: fix.or_else(|| known.fix.clone()), count: known.count };
         }
         let count = before.map_or(0, |r| r.count).saturating_add(1);
-        let backoff = REST_FIRST_MS.saturating_mul(1 << (count - 1).min(16)).min(REST_LONGEST_MS);
         let until = match fix {
             Some(_) => None,
-            None => believed(until, at).or(Some(At(at.0.saturating_add(backoff)))),
+            None => believed(until, at).or(Some(backoff(count, at))),
         };
         Rest { until, why, fix, count }
     }
+}
+
+/// When to try again after `count` (from 1) times in a row: 30 s at first, 30 minutes at last.
+pub fn backoff(count: u32, at: At) -> At {
+    let wait = REST_FIRST_MS.saturating_mul(1 << count.saturating_sub(1).min(16)).min(REST_LONGEST_MS);
+    At(at.0.saturating_add(wait))
 }
 
 /// A time an engine gave, where it can be one.

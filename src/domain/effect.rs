@@ -234,6 +234,9 @@ pub enum Done {
         share: Share,
         /// What it was spent on, in words.
         why: String,
+        /// Whether some of it is only set aside for attempts at work: what they leave over comes back.
+        #[serde(default)]
+        set_aside: bool,
     },
     /// The work is on the branch; this is its new head.
     Moved {

@@ -93,6 +93,9 @@ pub struct Run {
     /// Attempts in a row, whatever engine, that could not use theirs.
     #[serde(default)]
     pub unavailable: u32,
+    /// The shared budgets had nothing left that was not set aside: until when they are not asked again, and how often in a row.
+    #[serde(default)]
+    pub short: Option<(Wait, u32)>,
     /// What it waits for by itself: a time, and what for.
     #[serde(default)]
     pub wait: Option<Wait>,

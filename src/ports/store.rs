@@ -174,6 +174,8 @@ pub enum Room {
     Short {
         /// Of which.
         level: Level,
+        /// How much of it is only set aside for attempts at work.
+        set_aside: u64,
     },
 }
 

@@ -12,6 +12,7 @@ mod demo;
 mod detect;
 mod engines_contract;
 mod factory;
+mod fallback;
 mod forge_contract;
 mod gates;
 mod git_cut;

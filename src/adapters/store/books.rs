@@ -3,7 +3,7 @@
 //! Invariant: between two processes one of them asks first. What it is given stands in the books before the other is answered.
 
 use super::SeaStore;
-use crate::domain::budget::{Level, Share, Usage};
+use crate::domain::budget::{Level, Share, SharedLimits, Usage};
 use crate::domain::{Charge, Day, ModelUse, describe};
 use crate::ports::store::{Reservation, Room, SharedRaise, Spending, SpendingBy, SpendingFilter};
 use crate::ports::{PortError, PortResult};
@@ -17,9 +17,15 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7377)";
 const MINE: &str = "SELECT 1 AS one FROM run WHERE id = $1 AND owner = $2 AND epoch = $3";
 const KNOWN: &str = "SELECT tokens, cost_micros, turns, wall_ms FROM charge WHERE run = $1 AND attempt = $2";
 const USED_BY_PROJECT: &str = "SELECT CAST(coalesce(sum(tokens), 0) AS bigint) AS tokens, \
-    CAST(coalesce(sum(cost_micros), 0) AS bigint) AS cost_micros FROM charge WHERE project = $1";
+    CAST(coalesce(sum(cost_micros), 0) AS bigint) AS cost_micros, \
+    CAST(coalesce(sum(CASE WHEN settled THEN 0 ELSE tokens END), 0) AS bigint) AS open_tokens, \
+    CAST(coalesce(sum(CASE WHEN settled THEN 0 ELSE cost_micros END), 0) AS bigint) AS open_cost \
+    FROM charge WHERE project = $1";
 const USED_BY_DAY: &str = "SELECT CAST(coalesce(sum(tokens), 0) AS bigint) AS tokens, \
-    CAST(coalesce(sum(cost_micros), 0) AS bigint) AS cost_micros FROM charge WHERE day = $1";
+    CAST(coalesce(sum(cost_micros), 0) AS bigint) AS cost_micros, \
+    CAST(coalesce(sum(CASE WHEN settled THEN 0 ELSE tokens END), 0) AS bigint) AS open_tokens, \
+    CAST(coalesce(sum(CASE WHEN settled THEN 0 ELSE cost_micros END), 0) AS bigint) AS open_cost \
+    FROM charge WHERE day = $1";
 const RAISED: &str = "SELECT CAST(coalesce(sum(tokens), 0) AS bigint) AS tokens, \
     CAST(coalesce(sum(cost_micros), 0) AS bigint) AS cost_micros FROM shared_raise WHERE share = $1 AND key = $2";
 const RAISE: &str = "INSERT INTO shared_raise (share, key, tokens, cost_micros, given_by, at) \
@@ -143,17 +149,19 @@ impl SeaStore {
             };
             let raised = self.rows(tx, RAISED, [share.name().into(), key.into()]).await?;
             let read = |rows: &[QueryResult], column: &str| rows.first().map_or(Ok(0), |row| number(row, column));
-            for (money, limit, column) in [(false, tokens, "tokens"), (true, money, "cost_micros")] {
+            let kinds = [(false, tokens, "tokens", "open_tokens"), (true, money, "cost_micros", "open_cost")];
+            for (money, limit, column, open) in kinds {
                 let Some(limit) = limit else { continue };
                 let limit = limit.saturating_add(read(&raised, column)?);
-                let used = read(&used, column)?;
+                let (set_aside, used) = (read(&used, open)?, read(&used, column)?);
                 let left = limit.saturating_sub(used);
                 if left == 0 {
-                    return Ok(Some(Room::Short { level: Level { share, money, used, limit } }));
+                    // What is spent may be all of it, whatever is set aside besides.
+                    let set_aside = if used.saturating_sub(set_aside) < limit { set_aside } else { 0 };
+                    return Ok(Some(Room::Short { level: Level { share, money, used, limit }, set_aside }));
                 }
                 let cap = if money { &mut caps.cost_micros } else { &mut caps.tokens };
-                // A cap of 0 is none: what is left is the cap then.
-                *cap = if *cap == 0 { left } else { (*cap).min(left) };
+                *cap = SharedLimits::cap(*cap, left, money);
                 levels.push(Level { share, money, used, limit });
             }
         }

@@ -3,9 +3,7 @@
 use super::draft::Draft;
 use super::land;
 use crate::domain::block::BlockKind;
-use crate::domain::budget::Share;
 use crate::domain::change::{ChangeState, Observation};
-use crate::domain::charge::Day;
 use crate::domain::check::{self, Scope};
 use crate::domain::effect::{Done, Failure, Tag};
 use crate::domain::id::EffectKey;
@@ -35,6 +33,7 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
         (Tag::Reserve(id), Done::Reserved { caps, levels }) => {
             d.alert_shared(levels);
             d.capped(*id, *caps);
+            d.run.short = None;
             let rests = d.run.attempt(*id).and_then(|a| d.run.resting.get(&a.engine)).is_some_and(|r| r.active(d.at));
             if d.held() || rests || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
                 // Things changed while the shared budgets were asked: nothing new starts, and what they gave goes back.
@@ -43,13 +42,7 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
                 d.send(*id);
             }
         }
-        (Tag::Reserve(id), Done::Short { share, why }) => {
-            d.not_started(*id, why);
-            if d.run.stopping.is_none() && d.run.phase < Phase::Reporting {
-                let until = (*share == Share::Day).then(|| Day::of(d.at).end());
-                d.block_until(BlockKind::Budget { what: share.budget().to_owned() }, why, until);
-            }
-        }
+        (Tag::Reserve(id), Done::Short { share, why, set_aside }) => d.short(*id, *share, why, *set_aside),
         (Tag::Integrate(task, _), Done::Moved { head, diff }) => {
             if let Some(t) = d.run.task_mut(*task) {
                 t.stage = Stage::Integrated;

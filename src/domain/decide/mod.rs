@@ -98,6 +98,7 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         attempts: Vec::new(),
         resting: Default::default(),
         unavailable: 0,
+        short: None,
         wait: None,
         alerts: Vec::new(),
         tries: Default::default(),

@@ -3,13 +3,15 @@
 use super::draft::{Draft, cap};
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::block::BlockKind;
-use crate::domain::budget::Usage;
+use crate::domain::budget::{Share, Usage};
 use crate::domain::change::DiffStat;
+use crate::domain::charge::Day;
 use crate::domain::choice::{self, Choice, Rest, Wait};
 use crate::domain::describe;
 use crate::domain::effect::Effect;
 use crate::domain::id::{At, AttemptId, TaskId};
 use crate::domain::order::{EngineSpec, Note, Order, Step, TaskOrder};
+use crate::domain::run::Phase;
 use crate::domain::task::Stage;
 
 impl Draft {
@@ -34,6 +36,9 @@ impl Draft {
         if self.run.counted_attempts() >= self.run.limits.attempts as usize {
             let why = format!("the run has used its {} attempts", self.run.limits.attempts);
             return self.block(BlockKind::Budget { what: "attempts".to_owned() }, &why);
+        }
+        if let Some((short, _)) = self.run.short.clone().filter(|(short, _)| short.until > self.at) {
+            return self.wait_for(short);
         }
         let Some(engine) = self.engine(step) else { return };
         match self.run.ledger.grant(&limits, &self.run.limits) {
@@ -80,12 +85,36 @@ impl Draft {
             Choice::Wait(spec, until) => {
                 let rest = self.run.resting.get(&spec.text());
                 let why = format!("{}: {}", spec.named(), rest.map_or("", |r| r.why.as_str()));
-                if self.run.wait.as_ref().is_none_or(|w| until < w.until) {
-                    self.run.wait = Some(Wait { until, why: cap(&why, 500) });
-                }
+                self.wait_for(Wait { until, why: cap(&why, 500) });
                 None
             }
         }
+    }
+
+    /// The run goes on by itself then, or earlier for something else.
+    fn wait_for(&mut self, wait: Wait) {
+        if self.run.wait.as_ref().is_none_or(|w| wait.until < w.until) {
+            self.run.wait = Some(wait);
+        }
+    }
+
+    /// A shared budget has nothing left for an attempt. What is only set aside may come back: it is asked again by and by, and a
+    /// person when that does not help.
+    pub fn short(&mut self, id: AttemptId, share: Share, why: &str, set_aside: bool) {
+        let count = self.run.short.as_ref().map_or(0, |(_, n)| *n) + 1;
+        self.not_started(id, why);
+        // Nothing was set aside: there is no line to settle.
+        self.charged.remove(&id);
+        if self.run.stopping.is_some() || self.run.phase >= Phase::Reporting {
+            return;
+        }
+        if set_aside && count < choice::UNAVAILABLE_MOST {
+            let why = format!("the {}: what is left of it is set aside for attempts at work", share.budget());
+            self.run.short = Some((Wait { until: choice::backoff(count, self.at), why }, count));
+            return;
+        }
+        let until = (share == Share::Day).then(|| Day::of(self.at).end());
+        self.block_until(BlockKind::Budget { what: share.budget().to_owned() }, why, until);
     }
 
     /// Asks a person to see to a role's engines.
@@ -227,6 +256,8 @@ impl Draft {
     /// Turns an attempt's reservation into what was used.
     pub fn settle(&mut self, id: AttemptId, used: Usage) -> Usage {
         self.charged.insert(id);
+        // Something may have come back.
+        self.run.short = None;
         self.run.ledger.settle(id, Some(used))
     }
 

@@ -180,13 +180,12 @@ impl Checker {
             && run.attempt(r.attempt).and_then(|a| a.ended.as_ref()).is_some_and(|e| e.ending == Ending::Unavailable)
         {
             let attempt = before.attempt(r.attempt).ok_or("an unknown attempt reported")?;
-            let least = At(at.0 + 30_000);
-            let until = fix.is_none().then(|| until.filter(|u| *u > at).unwrap_or(least));
+            let said = until.filter(|u| *u > at);
+            let until = fix.is_none().then(|| said.unwrap_or(At(at.0 + 30_000)));
             match self.rests.get_mut(&attempt.engine) {
+                // Two attempts met one trouble: it lasts as long as the longer word.
                 Some(known) if known.is_none_or(|k| k > at) => {
-                    *known = known
-                        .zip(until)
-                        .map(|(a, b)| a.max(b).min(if known.is_some_and(|k| k > at) { b.max(a) } else { b }))
+                    *known = if fix.is_some() { None } else { known.map(|k| said.map_or(k, |s| s.max(k))) };
                 }
                 _ => drop(self.rests.insert(attempt.engine.clone(), until)),
             }
@@ -212,7 +211,11 @@ impl Checker {
             let place = all.iter().position(|e| *e == engine);
             let Some(place) = place else { return Err(format!("{engine} is no engine of the {}", role.name())) };
             if matches!(order.step, Step::Develop | Step::Explore) && !run.settings.policy.shared.any() {
-                must!(all[..place].iter().all(|e| resting(e)), "{engine} was started before those that go first");
+                // How long it rests grows with how often; that it said so is what counts here.
+                let backs_off =
+                    |e: &String| self.rests.contains_key(e) && run.resting.get(e).is_some_and(|r| r.active(at));
+                let first = all[..place].iter().all(|e| resting(e) || backs_off(e));
+                must!(first, "{engine} was started before those that go first");
             }
             let (limits, shared, caps) = (&run.limits, &run.settings.policy.shared, &order.caps);
             let tokens = limits.tokens.or(shared.day_tokens).or(shared.project_tokens);
@@ -277,7 +280,11 @@ impl Checker {
             let grew = spent.tokens >= b.tokens && spent.cost_micros >= b.cost_micros && spent.wall_ms >= b.wall_ms;
             must!(grew, "spending went down");
         }
-        let starts = after.effects.iter().any(|(_, e)| matches!(e, Effect::Start { .. }));
+        // With shared budgets the reservation comes first, and the start when they have it: meanwhile checks may have taken time.
+        let shared = run.settings.policy.shared.any();
+        let sets_aside =
+            |e: &Effect| matches!(e, Effect::Reserve { .. }) || (!shared && matches!(e, Effect::Start { .. }));
+        let starts = after.effects.iter().any(|(_, e)| sets_aside(e));
         if after.effects.iter().any(|(_, e)| matches!(e, Effect::Check { .. })) {
             // Checks set nothing aside: only those running may pass the limit.
             must!(spent.wall_ms < run.limits.wall_secs * 1000, "a check was ordered with no time left");

@@ -55,6 +55,7 @@ pub fn run() -> Run {
         attempts: Vec::new(),
         resting: BTreeMap::new(),
         unavailable: 0,
+        short: None,
         wait: None,
         alerts: Vec::new(),
         tries: BTreeMap::new(),

@@ -82,7 +82,11 @@ pub fn reviewed(head: &Sha, verdict: Verdict) -> Report {
 
 impl Story {
     pub fn new(policy: Policy) -> Story {
-        let opened = opened(policy);
+        Story::of(opened(policy))
+    }
+
+    /// A run with this birth.
+    pub fn of(opened: Opened) -> Story {
         let decision = open(&opened, At(0)).expect("opened");
         let mut story =
             Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default(), waited: 0 };
@@ -117,6 +121,20 @@ impl Story {
     pub fn done(self, act: &str, done: Done) -> Story {
         let key = self.key(act);
         self.tell(Event::Done { key, done })
+    }
+
+    /// The shared budgets have what is asked of them, where they are asked.
+    pub fn reserved(self) -> Story {
+        let asked = self.outbox.values().find_map(|e| match e {
+            Effect::Reserve { caps, .. } => Some(*caps),
+            _ => None,
+        });
+        match asked {
+            Some(caps) => {
+                self.done("reserve", Done::Reserved { caps: Usage { tokens: 500, ..caps }, levels: Vec::new() })
+            }
+            None => self,
+        }
     }
 
     /// Time passes.

@@ -286,10 +286,11 @@ impl World {
             let used = self.others + self.used(share, money, at);
             let left = limit.saturating_sub(used);
             if left == 0 {
-                return Done::Short { share, why: "spent".to_owned() };
+                let set_aside = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
+                return Done::Short { share, why: "spent".to_owned(), set_aside };
             }
             let cap = if money { &mut caps.cost_micros } else { &mut caps.tokens };
-            *cap = if *cap == 0 { left } else { left.min(*cap) };
+            *cap = SharedLimits::cap(*cap, left, money);
             levels.push(Level { share, money, used: used + *cap, limit });
         }
         self.books.insert(attempt, (caps, Day::of(at)));
