@@ -1,0 +1,13 @@
+//! The way out, with a scripted provider and hosts on this machine.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `keys` | no key gets in, nothing of the agent's gets out with it |
+//! | `money` | what is counted, held and refused |
+//! | `faults` | what a provider's no leads to |
+//! | `egress` | which hosts are reached |
+
+mod egress;
+mod faults;
+mod keys;
+mod money;
