@@ -6,8 +6,10 @@
 //! | `money` | what is counted, held and refused |
 //! | `faults` | what a provider's no leads to |
 //! | `egress` | which hosts are reached |
+//! | `measure` | what the gate costs a call |
 
 mod egress;
 mod faults;
 mod keys;
+mod measure;
 mod money;
