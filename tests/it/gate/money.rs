@@ -185,8 +185,9 @@ async fn a_hundred_calls_at_once_keep_to_the_places_and_the_caps() {
     // Two attempts, one nearly without a budget: the limits are the provider's, the caps each one's own.
     let (rich, poor) = (meter(Usage::default()), meter(caps(0, 0, 20)));
     let opened = [open(&gate, vec![limited.clone()], &[], &rich), open(&gate, vec![limited], &[], &poor)];
+    let client = client();
     let calls = (0..100).map(|n| {
-        let request = client()
+        let request = client
             .post(format!("{}/chat/completions", base(&opened[n % 2])))
             .json(&json!({ "model": "m", "max_tokens": 10 }));
         async move { request.send().await.expect("an answer").status().as_u16() }
