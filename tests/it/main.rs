@@ -14,6 +14,7 @@ mod engines_contract;
 mod factory;
 mod fallback;
 mod forge_contract;
+mod gate;
 mod gates;
 mod git_cut;
 mod git_measure;
