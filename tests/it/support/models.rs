@@ -150,20 +150,22 @@ async fn answer(
             }
             response.body(Body::from(body)).unwrap()
         }
-        Reply::Cut => {
-            let whole = say(uri.path(), turn, "I was about to", &[]);
-            stream(whole[..whole.len() / 2].to_owned() + "\n\n")
-        }
+        Reply::Cut => stream(half(&say(uri.path(), turn, "I was about to", &[]))),
         Reply::Garbage => stream("event: message_start\ndata: {nonsense\n\n".to_owned()),
         Reply::Silent => {
-            let whole = say(uri.path(), turn, "I was about to", &[]);
-            let first = whole[..whole.len() / 2].to_owned();
+            let first = half(&say(uri.path(), turn, "I was about to", &[]));
             let body =
                 futures::stream::once(async move { Ok::<_, std::io::Error>(first) }).chain(futures::stream::pending());
             Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(body)).unwrap()
         }
         Reply::Raw(bytes) => stream(bytes),
     }
+}
+
+/// The first whole lines of a stream, about half of it.
+fn half(whole: &str) -> String {
+    let middle = whole.floor_char_boundary(whole.len() * 2 / 3);
+    whole[..whole[..middle].rfind('\n').map_or(0, |at| at + 1)].to_owned() + "\n"
 }
 
 fn say(path: &str, turn: usize, text: &str, calls: &[(String, Value)]) -> String {
@@ -252,7 +254,7 @@ fn openai(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
 fn responses(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
     let mut all = vec![(
         "response.created",
-        json!({"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}}),
+        json!({"type": "response.created", "response": {"id": "r", "model": "m", "status": "in_progress", "output": []}}),
     )];
     let mut output = Vec::new();
     if !text.is_empty() {
@@ -280,7 +282,7 @@ fn responses(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
     }
     let usage = json!({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 40}, "output_tokens": 10,
         "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 110});
-    all.push(("response.completed", json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": output, "usage": usage}})));
+    all.push(("response.completed", json!({"type": "response.completed", "response": {"id": "r", "model": "m", "status": "completed", "output": output, "usage": usage}})));
     events(&all)
 }
 

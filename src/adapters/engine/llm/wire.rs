@@ -303,7 +303,11 @@ fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> ChatReq
                 ToolResponse::new(r.id.clone(), r.text.clone()).with_fn_name(r.tool.clone())
             };
             let results: Vec<ToolResponse> = turn.results.iter().map(result).collect();
-            messages.push(ChatMessage::tool(MessageContent::from_tool_responses(results)));
+            match api {
+                // Of several in one message the library sends the last one only.
+                Api::Ollama => messages.extend(results.into_iter().map(ChatMessage::from)),
+                _ => messages.push(ChatMessage::from(results)),
+            }
         }
         if let Some(told) = &turn.told {
             messages.push(ChatMessage::user(told.clone()));
