@@ -20,6 +20,8 @@ pub struct Config {
     pub policy: Policy,
     /// The engine of each role; a role that is missing has none.
     pub engines: Engines,
+    /// Where the vault's key is.
+    pub secrets: Secrets,
     /// Who Skep is in git.
     pub git: Git,
     /// How checks are run.
@@ -53,6 +55,15 @@ impl Default for Server {
             max_streams: 64,
         }
     }
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// The file of the vault's key.
+    pub key_file: Option<PathBuf>,
+    /// The variable that holds it, and its value.
+    pub key_env: Option<(String, Secret)>,
 }
 
 /// Which database.

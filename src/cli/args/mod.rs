@@ -2,7 +2,7 @@
 
 mod things;
 
-pub use things::{ChangeCommand, ConfigCommand, ProjectCommand, State};
+pub use things::{ChangeCommand, ConfigCommand, ProjectCommand, SecretCommand, State};
 
 use super::exit::EXIT_CODES;
 use super::parse::{self, EngineChoice, More, Origin};
@@ -172,6 +172,9 @@ pub enum Command {
     /// Projects: repositories with their policy, checks and engines
     #[command(subcommand)]
     Project(ProjectCommand),
+    /// Secrets: kept encrypted, given where they are needed, never shown
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Changes (pull requests) on the local forge, as a person sees them
     #[command(subcommand)]
     Change(ChangeCommand),

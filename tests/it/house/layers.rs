@@ -10,7 +10,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("fault", &[]),
     ("secret", &[]),
     ("domain", &[]),
-    ("ports", &["domain"]),
+    ("ports", &["domain", "secret"]),
     // What every adapter may build on: the ports' types and the shared tools.
     (
         "adapters",
@@ -20,7 +20,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::plain", &["telemetry"]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
-    ("adapters::sandbox", &["adapters::process"]),
+    ("adapters::sandbox", &["adapters::process", "secret"]),
     (
         "adapters::checks",
         &["domain", "ports", "adapters::beneath", "adapters::plain", "adapters::process", "adapters::sandbox"],
@@ -42,14 +42,14 @@ const MAY: &[(&str, &[&str])] = &[
     // The sandbox's mark on git's processes lets a later start end those an earlier one left.
     ("adapters::git", &["domain", "ports", "telemetry", "adapters::process", "adapters::sandbox"]),
     ("adapters::forge", &["domain", "ports", "telemetry", "adapters::git"]),
-    ("adapters::workspace", &["domain", "ports", "telemetry", "adapters::git"]),
-    ("adapters::store", &["domain", "ports", "telemetry"]),
-    ("actors", &["domain", "ports", "telemetry"]),
+    ("adapters::workspace", &["domain", "ports", "secret", "telemetry", "adapters::git"]),
+    ("adapters::store", &["domain", "ports", "secret", "telemetry"]),
+    ("actors", &["domain", "ports", "secret", "telemetry"]),
     ("config", &["domain", "secret", "telemetry"]),
-    ("telemetry", &["config"]),
-    ("http", &["actors", "domain", "ports", "telemetry"]),
+    ("telemetry", &["config", "secret"]),
+    ("http", &["actors", "domain", "ports", "secret", "telemetry"]),
     // The command line is a client: of REST it knows the shapes, not the handlers.
-    ("cli", &["config", "domain", "http::view", "http::shapes", "ports", "telemetry"]),
+    ("cli", &["config", "domain", "http::view", "http::shapes", "ports", "secret", "telemetry"]),
     // The composition root, the only place that names concrete adapters.
     ("app", &["actors", "adapters", "cli", "config", "domain", "http", "ports", "secret", "telemetry"]),
 ];
@@ -63,6 +63,8 @@ const LIVES: &[(&str, &[&str])] = &[
     // The demo looks whether its sample is untouched; it needs no mirror and no seal for that.
     ("gix", &["adapters::git", "adapters::demo"]),
     ("quick_xml", &["adapters::checks"]),
+    ("aho_corasick", &["secret"]),
+    ("chacha20poly1305", &["secret"]),
     ("axum", &["http", "app", "cli"]),
     ("hyper", &["http"]),
     ("utoipa", &["http"]),
