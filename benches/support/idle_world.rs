@@ -6,7 +6,8 @@ use skep::adapters::clock::SystemClock;
 use skep::adapters::prompts::FilePrompts;
 use skep::domain::{
     ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
-    FileChange, FileKind, Observation, Order, Policy, Role, RunId, SecretFound, Sha, Step, TaskId, TaskSpec, Usage, Verdict,
+    FileChange, FileKind, Observation, Order, Policy, Role, RunId, SecretFound, Sha, Step, TaskId, TaskSpec, Usage,
+    Verdict,
 };
 use skep::ports::checks::{Checked, RepoRules};
 use skep::ports::engine::{Bench, Sink, Work, Worked};

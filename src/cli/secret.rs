@@ -50,7 +50,10 @@ pub async fn secret(client: &Client, screen: &Screen, command: SecretCommand) ->
             let gone: SecretOf =
                 client.post(&format!("/secrets/{}/remove", encode(&name)), &SecretOf { project }, None).await?;
             screen.object(&json!({ "removed": name, "project": gone.project }))?;
-            screen.line(Style::Green, &format!("{name} is forgotten; where it was used it may still be valid: revoke it there"))?;
+            screen.line(
+                Style::Green,
+                &format!("{name} is forgotten; where it was used it may still be valid: revoke it there"),
+            )?;
         }
         SecretCommand::Rekey { new_key_file } => {
             let file = std::path::absolute(&new_key_file).unwrap_or(new_key_file);
@@ -88,15 +91,20 @@ fn value(screen: &Screen, from_env: Option<&str>, from_file: Option<&Path>) -> R
             if silent.is_some() {
                 screen.say("Type the value (it is not shown), then Enter and Ctrl-D:")?;
             }
-            let unreadable = |e| Trouble::usage(format!("standard input cannot be read: {e}"), "give the value as text");
+            let unreadable =
+                |e| Trouble::usage(format!("standard input cannot be read: {e}"), "give the value as text");
             whole(std::io::stdin().lock()).map_err(unreadable)?
         }
     };
     let value = Secret::new(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)));
     match value.expose().len() {
-        0 => Err(Trouble::usage("the value is empty", "give it on standard input, or with --from-file or --from-env").into()),
+        0 => {
+            Err(Trouble::usage("the value is empty", "give it on standard input, or with --from-file or --from-env")
+                .into())
+        }
         n if n > SECRET_BYTES_MAX => {
-            Err(Trouble::usage(format!("the value has more than {SECRET_BYTES_MAX} bytes"), "keep something smaller").into())
+            Err(Trouble::usage(format!("the value has more than {SECRET_BYTES_MAX} bytes"), "keep something smaller")
+                .into())
         }
         _ => Ok(value),
     }

@@ -257,7 +257,10 @@ mod tests {
         for (text, want) in [
             ("postgres://skep:hunter2@db/skep", "postgres://skep:[redacted:url-password]@db/skep"),
             ("https://ghp_abcdefgh12345678@github.com/a/b x", "https://[redacted:url-password]@github.com/a/b x"),
-            ("curl -H 'Authorization: Bearer abcdefghijkl' now", "curl -H 'Authorization: Bearer [redacted:bearer]' now"),
+            (
+                "curl -H 'Authorization: Bearer abcdefghijkl' now",
+                "curl -H 'Authorization: Bearer [redacted:bearer]' now",
+            ),
             ("key sk-ant-0123456789", "key [redacted:api-key]"),
             ("db?user=a&password=pw1&x=2", "db?user=a&password=[redacted:password]&x=2"),
             ("task-1 of http://host/path@1", "task-1 of http://host/path@1"),

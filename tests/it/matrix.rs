@@ -10,6 +10,11 @@ fn failed() -> Done {
     Done::Failed { failure: Failure { what: "403".to_owned(), fix: "give the right".to_owned() } }
 }
 
+fn held() -> Done {
+    let found = SecretFound { place: "src/a:1".to_owned(), what: "the secret A".to_owned(), mark: "m1".to_owned() };
+    Done::Held { found: vec![found] }
+}
+
 fn no(why: &str) -> Answer {
     Answer::No { why: why.to_owned() }
 }
@@ -74,6 +79,7 @@ fn places() -> Vec<(&'static str, Story)> {
             head(rounds).well("push").done("check", red)
         }),
         ("reviewing: push does not succeed", head(policy()).done("push", failed()).well("check")),
+        ("reviewing: push holds a secret", head(policy()).done("push", held()).well("check")),
         ("gating: marking ready", approved(policy())),
         ("gating: looking", gating(policy())),
         ("gating: waits for a status", gating(with_status).well("observe")),
@@ -146,6 +152,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("landed", Done::Landed { sha: run.head.clone() }),
         ("stale", Done::Stale { why: "moved".to_owned() }),
         ("ok", Done::Ok),
+        ("held", held()),
         ("failed", failed()),
     ];
     let mut acts = BTreeSet::new();
@@ -266,6 +273,6 @@ fn every_place_and_every_event() {
     }
     assert_eq!(phases.len(), 8, "every phase: {phases:?}");
     assert_eq!(stages.len(), 7, "every stage: {stages:?}");
-    assert_eq!(questions.len(), 11, "every kind of question: {questions:?}");
+    assert_eq!(questions.len(), 12, "every kind of question: {questions:?}");
     insta::assert_snapshot!("matrix", table);
 }

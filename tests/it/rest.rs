@@ -223,6 +223,7 @@ async fn the_document_tells_the_fields_that_are_sent() {
     let document = s.get("/openapi.json").await.json();
     let at = format!("/api/v1/runs/{}", id(&run));
     let first = async |path: &str| s.get(path).await.json()[0].clone();
+    let kept = s.post("/api/v1/secrets", &json!({"name": "A", "value": "kept for its shape"})).await;
     for (schema, value) in [
         ("RunView", blocked.clone()),
         ("Goal", blocked["goal"].clone()),
@@ -243,6 +244,7 @@ async fn the_document_tells_the_fields_that_are_sent() {
         ("LogView", first(&format!("{at}/logs")).await),
         ("Project", first("/api/v1/projects").await),
         ("Change", first("/api/v1/projects/origin/changes").await),
+        ("SecretRow", kept.json()["secret"].clone()),
         ("Health", s.get("/health").await.json()),
     ] {
         let told = &document["components"]["schemas"][schema];

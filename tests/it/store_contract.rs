@@ -18,4 +18,5 @@ mod damage;
 mod journal;
 mod lease;
 mod opening;
+mod vault;
 mod views;

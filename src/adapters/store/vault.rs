@@ -127,14 +127,7 @@ impl SeaVault {
 
     fn values(scope: &str, name: &str, version: u64, sealed: Sealed) -> [sea_orm::Value; 6] {
         let version = i64::try_from(version).unwrap_or(i64::MAX);
-        [
-            scope.into(),
-            name.into(),
-            version.into(),
-            sealed.key_id.into(),
-            sealed.nonce.into(),
-            sealed.ciphertext.into(),
-        ]
+        [scope.into(), name.into(), version.into(), sealed.key_id.into(), sealed.nonce.into(), sealed.ciphertext.into()]
     }
 }
 

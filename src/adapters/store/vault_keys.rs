@@ -136,9 +136,8 @@ const HOW_WRITTEN: &str = "write 64 hex digits (`openssl rand -hex 32`) or base6
 pub(super) fn read(path: &Path) -> PortResult<Key> {
     let mut file = File::open(path).map_err(|e| unusable(path, &e))?;
     let meta = file.metadata().map_err(|e| unusable(path, &e))?;
-    let refuse = |why: &str, fix: &str| {
-        Err(PortError::permanent(format!("the vault's key file {} {why}", path.display()), fix))
-    };
+    let refuse =
+        |why: &str, fix: &str| Err(PortError::permanent(format!("the vault's key file {} {why}", path.display()), fix));
     if !meta.is_file() {
         return refuse("is no file", "name the file that holds the key");
     }

@@ -41,7 +41,9 @@ pub enum ProjectCommand {
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
     /// Keep a secret, over an older value; read from standard input unless told otherwise
-    #[command(after_help = "Examples:\n  skep secret set FORGE_TOKEN < token.txt\n  skep secret set DB_PASSWORD --project tally --from-env PGPASSWORD")]
+    #[command(
+        after_help = "Examples:\n  skep secret set FORGE_TOKEN < token.txt\n  skep secret set DB_PASSWORD --project tally --from-env PGPASSWORD"
+    )]
     Set {
         /// Its name
         name: String,
@@ -66,7 +68,9 @@ pub enum SecretCommand {
         project: Option<String>,
     },
     /// Seal every secret with a new key
-    #[command(after_help = "Example:\n  (umask 077; openssl rand -hex 32 > new.key) && skep secret rekey --new-key-file new.key")]
+    #[command(
+        after_help = "Example:\n  (umask 077; openssl rand -hex 32 > new.key) && skep secret rekey --new-key-file new.key"
+    )]
     Rekey {
         /// The file with the new key: 64 hex digits or base64 of 32 bytes, mode 0600
         #[arg(long, value_name = "FILE")]

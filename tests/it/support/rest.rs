@@ -83,6 +83,7 @@ pub async fn service() -> Service {
         factory,
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
+        vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
         feed: ports.deps.feed.clone(),
         token: TOKEN.into(),
