@@ -119,11 +119,14 @@ pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, Trouble> {
 /// It goes wherever the directory goes.
 pub fn home(data_dir: &Path) -> PortResult<String> {
     let path = data_dir.join("home");
-    let trouble = |e: std::io::Error| {
-        PortError::permanent(
+    let trouble = |e: std::io::Error| match e.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            PortError::transient(format!("{} cannot be written: the disk is full; free some space", path.display()))
+        }
+        _ => PortError::permanent(
             format!("{} cannot be used: {e}", path.display()),
             "make the data directory writable for this user, or name another with --data-dir",
-        )
+        ),
     };
     let read = || match std::fs::read_to_string(&path) {
         Ok(text) => match uuid::Uuid::try_parse(text.trim()) {

@@ -29,6 +29,8 @@ pub struct Usage {
     cost_micros: u64,
     /// Milliseconds of wall time.
     wall_ms: u64,
+    /// Calls of a model. In a reservation: the most there may be, 0 = not limited.
+    turns: u64,
 }
 
 /// Limits of a run.

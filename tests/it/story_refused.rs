@@ -56,6 +56,54 @@ fn a_configuration_or_a_data_directory_that_cannot_be_used_is_named() {
 }
 
 #[test]
+fn a_full_or_read_only_disk_is_named_and_nothing_is_lost() {
+    let desk = Desk::new();
+    let held = desk.path("held");
+    std::fs::create_dir(&held).unwrap();
+    // A file system of a given size, or one that can't be written, for one command: no rights are needed for that.
+    let on = |place: &[&str], args: &[&str]| {
+        let inner = desk.skep(args);
+        let mut command = std::process::Command::new("bwrap");
+        command.args(["--dev-bind", "/", "/"]).args(place).arg("--").arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(desk.dir.path()).stdin(std::process::Stdio::null());
+        crate::support::cli::ended(command)
+    };
+    let held = held.to_str().unwrap();
+    let full = |kib: u64| {
+        let bytes = (kib * 1024).to_string();
+        on(&["--perms", "0700", "--size", &bytes, "--tmpfs", held], &["runs", "--data-dir", held])
+    };
+    full(16).ends(78).one_error("the disk is full", "free some space");
+    // Where it runs out is the schema's size: somewhere in between it does, each time told, and at last it fits.
+    let codes: Vec<i32> = [48, 64, 96, 128, 160, 20_000]
+        .map(|kib| {
+            let said = full(kib);
+            if said.code != 0 {
+                said.one_error("the disk is full", "free some space");
+            }
+            said.code
+        })
+        .into();
+    assert!(codes.contains(&75) && codes.ends_with(&[0]), "{codes:?}");
+    assert!(codes.iter().all(|c| [0, 75, 78].contains(c)), "{codes:?}");
+
+    desk.repo("sample", &[("a", "a")]);
+    let run =
+        ["run", "--goal", "g", "--engine", "command: false", "--check", "true", "--repo", "sample", "--data-dir", held];
+    desk.does(&run).ends(4);
+    let before = desk.does(&["runs", "--json", "--data-dir", held]).ends(0).json();
+    on(&["--ro-bind", held, held], &["runs", "--data-dir", held]).ends(78).one_error(held, "--data-dir");
+    on(&["--ro-bind", held, held], &run).ends(78).one_error(held, "--data-dir");
+    assert_eq!(desk.does(&["runs", "--json", "--data-dir", held]).ends(0).json(), before);
+}
+
+#[test]
 fn names_that_are_unknown_are_told_with_the_command_that_lists_them() {
     let desk = Desk::new();
     desk.does(&["show", "abcd1234"]).ends(2).one_error("abcd1234", "`skep runs`");

@@ -83,7 +83,7 @@ fn sqlite(place: &str, code: u32, text: &str, wrote: bool) -> PortError {
             format!("{place} is damaged or not a Skep store: {text}"),
             "restore the store from a backup, or give the path of a Skep store",
         ),
-        13 => PortError::transient(format!("{place}: the disk is full: {text}")),
+        13 => PortError::transient(format!("{place}: the disk is full; free some space ({text})")),
         14 => PortError::permanent(
             format!("{place} cannot be opened: {text}"),
             "make its folder exist and be writable for the user Skep runs as",
@@ -102,7 +102,7 @@ fn postgres(place: &str, code: &str, text: &str, wrote: bool) -> PortError {
         "42P01" | "42703" => behind(place, text),
         "42501" => PortError::permanent(format!("{place} denies a right: {text}"), "grant it to the user in the URL"),
         "3D000" => PortError::permanent(format!("{place} does not exist: {text}"), "create it: createdb <name>"),
-        "53100" => PortError::transient(format!("{place}: the disk is full: {text}")),
+        "53100" => PortError::transient(format!("{place}: its server's disk is full; free some space there ({text})")),
         "57014" => PortError::transient(format!("{place} took too long: {text}")),
         // The server cannot say "not written" when it is cut off at the very end.
         "57P01" | "57P02" | "57P03" => lost(place, text, wrote),
