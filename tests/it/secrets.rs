@@ -31,7 +31,7 @@ case "$SKEP_TRY" in
 2) echo bad > state.txt ;;
 *) echo good > state.txt ;;
 esac
-echo "did it with $v"
+printf '{"summary": "did it with %s"}' "$v" > "$SKEP_REPORT_FILE"
 "#;
 
 /// A desk whose engines are given the canary, and know of it by `AGENT_KEY` alone.
@@ -50,9 +50,11 @@ fn with_key(mut command: Command) -> Command {
     command
 }
 
-fn run(desk: &Desk, check: &str) -> Command {
+fn run(desk: &Desk, check: Option<&str>) -> Command {
     let engine = format!("command: sh {}", desk.path("engine.sh").display());
-    with_key(desk.skep(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", &engine, "--check", check]))
+    let mut args = vec!["run", "--repo", "tool.git", "--goal", "Do it", "--engine", &engine];
+    args.extend(check.into_iter().flat_map(|check| ["--check", check]));
+    with_key(desk.skep(&args))
 }
 
 /// Every object of a repository, as text.
@@ -66,8 +68,18 @@ fn objects(repo: &Path) -> Vec<u8> {
 #[test]
 fn a_run_that_says_all_it_knows_tells_nothing() {
     let desk = desk(TELLTALE);
-    desk.repo("tool", &[("a.txt", "hello\n")]);
-    std::fs::write(desk.path("leak.txt"), format!("the check knows it: {PASSED}\n")).unwrap();
+    // The check knows it, too: it prints it, and puts it into its report.
+    std::fs::write(desk.path("leak.txt"), format!("name='{PASSED}'")).unwrap();
+    let leak = desk.path("leak.txt").display().to_string();
+    let rules = format!(
+        r#"[[check]]
+name = "unit"
+kind = "test"
+junit = "report.xml"
+command = '''cat {leak}; echo "<testsuite><testcase $(cat {leak})/></testsuite>" > report.xml; grep good state.txt'''
+"#
+    );
+    desk.repo("tool", &[("a.txt", "hello\n"), (".skep.toml", &rules)]);
 
     // The service logs everything there is.
     let log = std::fs::File::create(desk.path("service.log")).unwrap();
@@ -86,8 +98,7 @@ fn a_run_that_says_all_it_knows_tells_nothing() {
     };
     does(with_key(desk.skep(&["secret", "set", "DEPLOY_KEY", "--from-env", "KEPT"])), 0);
     does(desk.skep(&["secret", "list"]), 0);
-    let check = format!("cat {}; grep good state.txt", desk.path("leak.txt").display());
-    let mut following = run(&desk, &check);
+    let mut following = run(&desk, None);
     following.arg("--yes");
     let out = does(following, 0);
     assert!(out.contains("[redacted:AGENT_KEY]") && out.contains("a2 failed") && out.contains("is red"), "{out}");
@@ -137,7 +148,7 @@ fn a_push_with_a_live_value_waits_and_the_work_is_done_again_without_it() {
          *) printf '%s' \"$AGENT_KEY\" | base64 -w0 > a.txt; echo >> a.txt ;; esac",
     );
     desk.repo("tool", &[("a.txt", "hello\n")]);
-    let said = ended(run(&desk, "true")).ends(4);
+    let said = ended(run(&desk, Some("true"))).ends(4);
     assert!(said.out.contains("what would be pushed holds a secret"), "{}", said.out);
     assert!(said.out.contains("the secret AGENT_KEY at a.txt:1 in commit"), "{}", said.out);
     let id = desk.newest();
@@ -161,7 +172,7 @@ fn what_looks_like_a_secret_waits_and_a_persons_yes_lets_exactly_that_pass() {
     let token = format!("ghp_{}", "A1b2C3d4E5f6G7h8I9".repeat(2));
     let desk = desk(&format!("mkdir -p src; printf 'line\\ntoken = \"{token}\"\\n' > src/fixture.txt"));
     desk.repo("tool", &[("a.txt", "hello\n")]);
-    let said = ended(run(&desk, "true")).ends(4);
+    let said = ended(run(&desk, Some("true"))).ends(4);
     assert!(said.out.contains("(github-token) at src/fixture.txt:2 in commit"), "{}", said.out);
     assert!(!said.out.contains(&token));
     let id = desk.newest();

@@ -182,7 +182,7 @@ async fn writers_at_the_same_time_lose_nothing(b: Bench) {
         let vault = vault.clone();
         tokio::spawn(async move {
             let text = format!("the value of writer {n}");
-            vault.set(&name("SAME"), None, &value(&text)).await.expect("a secret").0;
+            vault.set(&name("SAME"), None, &value(&text)).await.expect("a secret");
             text
         })
     });
