@@ -1,19 +1,20 @@
 //! The values that are live in this process, by name: what every writer is searched for.
 //!
-//! The search structure holds the values in plain memory, as the process itself does; it is made anew when the register changes,
-//! and read by everybody as one shared snapshot.
+//! The search structure holds the values in plain memory, as the process itself does. It is made anew at the first use after the
+//! register changed, and read by everybody as one shared snapshot.
 
 use super::Secret;
 use super::encode::{self, FORM_BYTES_MIN};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 /// The fewest bytes of a value that is looked for: shorter ones stand in innocent texts.
 pub const VALUE_BYTES_MIN: usize = FORM_BYTES_MIN;
 
-/// Up to this many bytes of forms the search may be made the fastest way.
-const DFA_BYTES_MAX: usize = 16 * 1024;
+/// Up to this many bytes of forms (a dozen tokens) the search is made the fastest way; it then takes some megabytes.
+const DFA_BYTES_MAX: usize = 32 * 1024;
 
 /// One live value.
 struct Entry {
@@ -25,6 +26,9 @@ struct Entry {
 
 static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 static NOW: LazyLock<RwLock<Arc<Patterns>>> = LazyLock::new(RwLock::default);
+/// Whether the entries changed since `NOW` was made of them. Set and taken back under the entries' lock, and taken back only after
+/// `NOW` is there: who sees it unset sees every value registered before.
+static CHANGED: AtomicBool = AtomicBool::new(false);
 
 /// What is searched for: every form of every live value.
 #[derive(Debug, Default)]
@@ -57,9 +61,9 @@ impl Patterns {
         let longest = forms.keys().map(Vec::len).max().unwrap_or(0);
         // The faster kind takes a hundred times the room and the time to make; key files have many long forms.
         let total: usize = forms.keys().map(Vec::len).sum();
-        let kind = (total > DFA_BYTES_MAX).then_some(AhoCorasickKind::ContiguousNFA);
-        let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).kind(kind).clone();
-        let finder = builder.build(forms.keys())?;
+        let kind = if total > DFA_BYTES_MAX { AhoCorasickKind::ContiguousNFA } else { AhoCorasickKind::DFA };
+        let mut builder = AhoCorasick::builder();
+        let finder = builder.match_kind(MatchKind::LeftmostLongest).kind(Some(kind)).build(forms.keys())?;
         Ok(Patterns { finder: Some(finder), forms: forms.into_iter().collect(), longest })
     }
 
@@ -91,6 +95,9 @@ impl Patterns {
 
 /// What is searched for now.
 pub(super) fn now() -> Arc<Patterns> {
+    if CHANGED.load(Ordering::Acquire) {
+        catch_up();
+    }
     NOW.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
@@ -116,7 +123,7 @@ impl Drop for Live {
         let before = entries.len();
         entries.retain(|e| e.held > 0);
         if entries.len() < before {
-            publish(&entries);
+            CHANGED.store(true, Ordering::Release);
         }
     }
 }
@@ -135,19 +142,27 @@ pub fn register(name: &str, value: &Secret) -> Live {
         Some(entry) => entry.held += 1,
         None => {
             entries.push(Entry { name: name.clone(), value: value.clone(), held: 1 });
-            publish(&entries);
+            CHANGED.store(true, Ordering::Release);
         }
     }
     Live(Some((name, value.clone())))
 }
 
-/// Under the lock on the entries, so that an older state never replaces a newer one.
-fn publish(entries: &[Entry]) {
-    match Patterns::of(entries) {
-        Ok(patterns) => *NOW.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(patterns),
+fn catch_up() {
+    let entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+    if !CHANGED.load(Ordering::Acquire) {
+        return;
+    }
+    let made = Patterns::of(&entries);
+    let failed = made.as_ref().err().map(ToString::to_string);
+    if let Ok(patterns) = made {
+        *NOW.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(patterns);
+    }
+    CHANGED.store(false, Ordering::Release);
+    // Let go first: what is logged is searched, too.
+    drop(entries);
+    if let Some(error) = failed {
         // Only with gigabytes of values; what was searched for still is.
-        Err(error) => {
-            tracing::error!(%error, "the register of secrets is too large; the newest one is not searched for")
-        }
+        tracing::error!(error, "the register of secrets is too large; the newest ones are not searched for");
     }
 }
