@@ -6,7 +6,8 @@ use skep::adapters::clock::SystemClock;
 use skep::adapters::prompts::{FilePrompts, Templates};
 use skep::domain::{
     ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
-    FileChange, FileKind, Observation, Order, Policy, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage, Verdict,
+    FileChange, FileKind, Observation, Order, Policy, Role, RunId, SecretFound, Sha, Step, TaskId, TaskSpec, Usage,
+    Verdict,
 };
 use skep::ports::checks::{Checked, RepoRules};
 use skep::ports::engine::{Bench, Sink, Work, Worked};
@@ -102,6 +103,9 @@ impl Workspaces for IdleWorld {
     }
     async fn diff(&self, _: &Repo, _: &Sha, _: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {
         Ok((diff(), Vec::new()))
+    }
+    async fn scan_outgoing(&self, _: &Repo, _: &Sha) -> PortResult<Vec<SecretFound>> {
+        Ok(Vec::new())
     }
     async fn push(&self, _: &Repo, _: &Sha, _: &str, _: Option<&Sha>) -> PortResult<()> {
         Ok(())

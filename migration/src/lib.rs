@@ -7,6 +7,7 @@ pub use sea_orm_migration::prelude::*;
 mod m20261121_000001_first;
 mod m20261121_000002_home;
 mod m20261121_000003_books;
+mod m20261121_000004_vault;
 
 /// All steps, in order.
 pub struct Migrator;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_first::Migration),
             Box::new(m20261121_000002_home::Migration),
             Box::new(m20261121_000003_books::Migration),
+            Box::new(m20261121_000004_vault::Migration),
         ]
     }
 }

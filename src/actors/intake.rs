@@ -8,6 +8,7 @@ use crate::domain::{
 };
 use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
+use crate::secret::redact;
 use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,7 +59,9 @@ pub struct Ask {
 }
 
 /// Looks at the repository and gives what the run is born with, or an open run with the same goal.
-pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
+pub(super) async fn prepare(deps: &Deps, mut ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
+    // As every event's texts are cleaned before it is decided upon; here already, so that the same goal is found again.
+    ask.goal.text = redact(&ask.goal.text).into_owned();
     // Looked at once: a run is born with one configuration, never with parts of two.
     let defaults = deps.defaults.borrow().clone();
     let (project, is_new) = project(deps, &ask, &defaults).await?;

@@ -11,6 +11,7 @@ use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::store::{Lease, Reservation, Room, SpendingBy, SpendingFilter};
 use crate::ports::workspace::Moved;
 use crate::ports::{PortError, PortResult, Repo};
+use crate::secret::redact;
 use crate::telemetry::TraceContext;
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -208,21 +209,28 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
             ws.fetch(repo, Some(base_branch)).await?;
             moved(deps, place, onto, from, head, onto).await
         }
-        Effect::Push { sha, expected } => {
+        Effect::Push { sha, expected, passes } => {
+            let mut found = ws.scan_outgoing(repo, sha).await?;
+            found.retain(|f| !passes.contains(&f.mark));
+            if !found.is_empty() {
+                return Ok(Done::Held { found });
+            }
             ws.push(repo, sha, branch, expected.as_ref()).await?;
             Ok(Done::Ok)
         }
         Effect::EnsureChange { after, head, draft, title, body } => {
+            // What became live since these texts were made is not in the journal's cleaning.
+            let (title, body) = (&*redact(title), &*redact(body));
             let text = ChangeText { after: *after, branch, base_branch, head, draft: *draft, title, body };
             Ok(Done::Ensured { change: deps.forge.ensure_change(repo, text).await? })
         }
         Effect::Comment { change, text } => {
             let marker = format!("skep:{}:{key}", place.run);
-            deps.forge.ensure_comment(repo, *change, &marker, text).await?;
+            deps.forge.ensure_comment(repo, *change, &marker, &redact(text)).await?;
             Ok(Done::Ok)
         }
         Effect::SetStatus { change, sha, context, state, text } => {
-            deps.forge.set_status(repo, *change, sha, context, *state, text).await?;
+            deps.forge.set_status(repo, *change, sha, context, *state, &redact(text)).await?;
             Ok(Done::Ok)
         }
         Effect::Observe { change } => Ok(Done::Observed { observation: deps.forge.observe(repo, *change).await? }),

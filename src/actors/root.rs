@@ -11,6 +11,7 @@ use super::sweeper::Sweeper;
 use crate::domain::slots::Slots;
 use crate::domain::{Event, RunId};
 use crate::ports::store::Lease;
+use crate::secret::redact;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -379,7 +380,7 @@ async fn died(me: &ActorRef<RootMsg>, s: &mut State, cell: &ActorCell, why: &str
     tracing::error!(%run, crashes = *crashes, why, "a run's supervisor died");
     if *crashes >= CRASHES_MOST {
         let reason = format!("its supervisor died {crashes} times, the last time: {why}");
-        if let Err(error) = s.deps.store.quarantine(run, &reason).await {
+        if let Err(error) = s.deps.store.quarantine(run, &redact(&reason)).await {
             tracing::error!(%run, %error, "could not put the run aside");
         }
     } else {

@@ -11,9 +11,11 @@ use super::role;
 use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Refusal, Report, Reported, Run, RunId, decide};
 use crate::ports::store::{Lease, Taken, Transition};
 use crate::ports::{PortError, PortResult};
+use crate::secret::redact;
 use crate::telemetry::TraceContext;
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 use tracing::Instrument;
@@ -231,6 +233,7 @@ async fn tell(
 /// One event: decide, write, remember. The outer error ends the actor (the lease or the store is gone).
 async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Result<(), Refusal>, ActorProcessingErr> {
     let Some(held) = &mut s.held else { return Ok(Ok(())) };
+    let event = cleaned(event);
     let at = s.args.deps.clock.now();
     let span = TraceContext::under(
         held.run.traceparent.as_deref(),
@@ -290,6 +293,16 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     held.run = decision.run;
     held.waiting.extend(decision.effects.into_iter().map(|(key, effect)| (key, effect, false)));
     Ok(Ok(()))
+}
+
+/// The event without secrets. What a run holds, orders and tells is made of its events: what is not in them is nowhere.
+fn cleaned(mut event: Event) -> Event {
+    event.clean_texts(&mut |text| {
+        if let Cow::Owned(clean) = redact(text) {
+            *text = clean;
+        }
+    });
+    event
 }
 
 /// Writes a transition, however long the store is away: until then nothing else may happen to this run.

@@ -6,7 +6,8 @@ use super::ops::Place;
 use super::retry::patiently;
 use crate::domain::{ArtifactKind, ArtifactRef, ModelUse, Order, Report, Reported, Step, Usage};
 use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
-use crate::ports::{PortError, PortResult};
+use crate::ports::{PortError, PortResult, Prompt};
+use crate::secret::redact;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -127,7 +128,7 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
     let patch = match order.step {
         Step::Review => {
             let (_, patch) = deps.workspaces.diff(&place.repo, &order.base, &order.head).await?;
-            String::from_utf8_lossy(&patch).into_owned()
+            redact(&String::from_utf8_lossy(&patch)).into_owned()
         }
         _ => String::new(),
     };
@@ -138,7 +139,7 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
     }
     let prompt = match engine.reads_prompt() {
         true => {
-            let prompt = deps.prompts.render(&place.repo, order, &patch).await?;
+            let prompt = without_secrets(order, deps.prompts.render(&place.repo, order, &patch).await?);
             let text = format!("{}\n\n{}", prompt.system, prompt.user);
             let name = format!("prompt-{}-{}.md", order.step.name(), order.attempt);
             artifacts.push(keep(s, ArtifactKind::Prompt, &name, text.as_bytes()).await?);
@@ -147,6 +148,15 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
         false => None,
     };
     Ok(Bench { dir, cache, scratch, patch, project: place.repo.project.clone(), prompt })
+}
+
+/// What an engine is told goes to whoever runs its model: no secret is in it, wherever in the repository it was read.
+fn without_secrets(order: &Order, prompt: Prompt) -> Prompt {
+    let (system, user) = (redact(&prompt.system).into_owned(), redact(&prompt.user).into_owned());
+    if system != prompt.system || user != prompt.user {
+        tracing::warn!(run = %order.run, attempt = %order.attempt, "secrets were taken out of a prompt");
+    }
+    Prompt { system, user, version: prompt.version }
 }
 
 /// Gives back what only this attempt needed. What stays behind is removed with the run.
@@ -194,7 +204,8 @@ fn sink(s: &Session, spent: &Spent) -> Sink {
             EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text) => text,
             EngineEvent::Spent(usage) => return spent.note(usage),
         };
-        let text = text.chars().take(LINE_MAX).collect();
+        // Cut afterwards: half a secret would not be known for one.
+        let text = redact(&text).chars().take(LINE_MAX).collect();
         feed.tell(News::Said { run, attempt, text });
     })
 }
@@ -203,6 +214,7 @@ fn sink(s: &Session, spent: &Spent) -> Sink {
 fn message(s: &Session, summary: &str) -> String {
     let title = s.order.task.as_ref().map_or_else(|| s.order.step.name().to_owned(), |t| t.spec.title.clone());
     let line = |text: &str| text.chars().filter(|c| !c.is_control()).take(72).collect::<String>();
+    let (title, summary) = (redact(&title), redact(summary));
     let body: String = summary.chars().filter(|c| !c.is_control() || *c == '\n').take(4_000).collect();
     let task = s.order.task.as_ref().map_or_else(String::new, |t| t.id.to_string());
     // A summary can't forge trailers: every line of it is indented.

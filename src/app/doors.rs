@@ -11,6 +11,7 @@ use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepar
 use crate::domain::Role;
 use crate::http;
 use crate::ports::PortError;
+use crate::secret::{Secret, register};
 use crate::telemetry;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -104,6 +105,7 @@ impl Program {
             tracing::warn!(left, "ended commands that an earlier process had left running");
         }
         let token = owner::token(data_dir, config.server.token_file.as_deref())?;
+        register("token", &Secret::new(token.clone())).keep();
         let ports = connect(&config, data_dir, scope).await.map_err(away)?;
         // Whoever owned runs of this directory before is dead, or the lock would be its: nobody waits for its leases to end.
         let freed = ports.deps.store.free_leases().await.map_err(away)?;
@@ -209,6 +211,7 @@ impl Doors for Program {
         let Some(sign) = owner::answering(data_dir, &http).await? else { return Ok(None) };
         let token_file = self.config(place).ok().and_then(|c| c.server.token_file);
         let token = owner::token(data_dir, token_file.as_deref())?;
+        register("token", &Secret::new(token.clone())).keep();
         Ok(Some(Service { base: format!("http://{}", sign.address), token }))
     }
 

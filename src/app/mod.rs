@@ -8,18 +8,19 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
 use crate::adapters::sandbox::{self, Sandbox};
-use crate::adapters::store;
+use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::ports::store::Owner;
-use crate::ports::{Person, PortError, PortResult};
+use crate::ports::{Person, PortError, PortResult, Vault};
 use std::path::Path;
 use std::sync::Arc;
 
 mod doctor;
 mod doors;
+mod known;
 mod live;
 mod owner;
 mod probe;
@@ -38,6 +39,8 @@ pub struct Ports {
     pub deps: Deps,
     /// The local forge's side for people.
     pub people: Arc<dyn Person>,
+    /// The secrets people gave.
+    pub vault: Arc<dyn Vault>,
     /// What follows the configuration.
     live: Arc<live::Live>,
 }
@@ -51,6 +54,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
+    known::register_all(config);
     let pass = &config.engines.pass_env;
     for name in pass.iter().filter(|name| std::env::var_os(name).is_none()) {
         tracing::warn!(name, "a variable named in engines.pass_env is not set");
@@ -60,6 +64,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         tracing::info!(name, "migrated");
     }
     let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
+    let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
     let live = live::Live::of(config, workspaces.clone(), scope != Scope::Nothing)
@@ -84,7 +89,15 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         },
         scope,
     };
-    Ok(Ports { deps, people: forge, live })
+    Ok(Ports { deps, people: forge, vault, live })
+}
+
+fn key_source(config: &Config) -> KeySource {
+    match (&config.secrets.key_file, &config.secrets.key_env) {
+        (Some(file), _) => KeySource::File(file.clone()),
+        (None, Some((name, value))) => KeySource::Env(name.clone(), value.clone()),
+        (None, None) => KeySource::DataDir,
+    }
 }
 
 /// Starts the runtime over the ports.
@@ -115,6 +128,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
         clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
+        vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
         feed: ports.deps.feed.clone(),
         token: token.into(),

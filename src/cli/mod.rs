@@ -18,6 +18,7 @@ pub mod reach;
 pub mod render;
 pub mod run;
 pub mod screen;
+pub mod secret;
 pub mod show;
 pub mod sse;
 pub mod summary;
@@ -127,6 +128,7 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
             let need = match &other {
                 Command::Project(command) if !project::only_reads(command) => Need::Tell,
                 Command::Change(command) if !change::only_reads(command) => Need::Tell,
+                Command::Secret(command) if !secret::only_reads(command) => Need::Tell,
                 _ => Need::Look,
             };
             let reached = reach(doors, place, need).await?;
@@ -149,6 +151,7 @@ async fn simple(client: &Client, screen: &Screen, command: Command) -> Result<Ex
             budget::show(client, screen, &by, &[("project", project), ("run", run), ("day", day)]).await
         }
         Command::Change(command) => change::change(client, screen, command).await,
+        Command::Secret(command) => secret::secret(client, screen, command).await,
         other => Err(Trouble::fault(format!("{other:?} has no way")).into()),
     }
 }

@@ -109,6 +109,10 @@ fn done(done: &Done) -> Option<String> {
         Done::Observed { .. } | Done::Reserved { .. } | Done::Ok => None,
         Done::Short { share, .. } => Some(format!("the {} is used up", share.budget())),
         Done::Landed { sha } => Some(format!("landed as {}", sha.short())),
+        Done::Held { found } => {
+            let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.place))).collect();
+            Some(format!("nothing was pushed: {}", each.join("; ")))
+        }
         Done::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
         Done::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
     }

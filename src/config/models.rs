@@ -1,7 +1,6 @@
 //! Providers with the place of their key, the vault's key, the walls of commands: types of the tables that are named or secret.
 
 use crate::adapters::engine::settings::Provider;
-use crate::secret::Secret;
 use std::path::PathBuf;
 
 /// Where a provider's key is.
@@ -37,15 +36,6 @@ impl Keyed {
             _ => None,
         }
     }
-}
-
-/// The key of the vault; without either it is made in the data directory at first use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VaultKey {
-    /// The file that holds it.
-    pub file: Option<PathBuf>,
-    /// The content of the variable that holds it.
-    pub value: Option<Secret>,
 }
 
 /// How strong the walls are.

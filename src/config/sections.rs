@@ -1,6 +1,6 @@
 //! The configuration's tables as types, with the same defaults as config/default.toml (a test holds them together).
 
-use super::models::{Keyed, VaultKey, Walls};
+use super::models::{Keyed, Walls};
 use crate::adapters::engine::settings::Agent;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::secret::Secret;
@@ -30,8 +30,8 @@ pub struct Config {
     pub prices: Option<PathBuf>,
     /// Prompts of a person's own: a folder over the built-in ones.
     pub prompts: Option<PathBuf>,
-    /// The key of the vault.
-    pub vault: VaultKey,
+    /// Where the vault's key is.
+    pub secrets: Secrets,
     /// The walls commands run in.
     pub sandbox: Walls,
     /// Hosts that commands of runs may reach.
@@ -69,6 +69,15 @@ impl Default for Server {
             max_streams: 64,
         }
     }
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// The file of the vault's key.
+    pub key_file: Option<PathBuf>,
+    /// The variable that holds it, and its value.
+    pub key_env: Option<(String, Secret)>,
 }
 
 /// Which database.

@@ -70,6 +70,11 @@ pub enum BlockKind {
         /// The head found there.
         head: Sha,
     },
+    /// What would be pushed holds a secret, or what looks like one.
+    SecretFound {
+        /// Which ones (see [`super::SecretFound`]).
+        marks: Vec<String>,
+    },
 }
 
 /// What is to be approved.
@@ -140,6 +145,7 @@ impl BlockKind {
             BlockKind::Act { .. } => "act",
             BlockKind::ChangeClosed => "change_closed",
             BlockKind::ForeignPush { .. } => "foreign_push",
+            BlockKind::SecretFound { .. } => "secret_found",
         }
     }
     /// The task it is about, if it is about one.

@@ -6,6 +6,7 @@ use super::check::{CheckResult, CheckSpec, Scope};
 use super::id::{At, AttemptId, ChangeNumber, Sha, TaskId};
 use super::order::{Order, Role};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Everything a run may ask of the world. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the
 /// others with [`super::Event::Done`].
@@ -71,6 +72,9 @@ pub enum Effect {
         /// branch is new.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expected: Option<Sha>,
+        /// What looked like a secret and a person let pass, by [`SecretFound::mark`].
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        passes: BTreeSet<String>,
     },
     /// Open the change, or bring its text up to date.
     EnsureChange {
@@ -270,6 +274,11 @@ pub enum Done {
         /// What was found, in words.
         why: String,
     },
+    /// A push was held back: what would go out holds a secret, or what looks like one.
+    Held {
+        /// Where, and of which kind.
+        found: Vec<SecretFound>,
+    },
     /// It is done; there is nothing to tell.
     Ok,
     /// It could not be done.
@@ -286,4 +295,15 @@ pub struct Failure {
     pub what: String,
     /// What a person can do about it.
     pub fix: String,
+}
+
+/// A secret in what would go out. Never the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretFound {
+    /// Where: file, line and commit.
+    pub place: String,
+    /// Which secret, or what it looks like.
+    pub what: String,
+    /// Names exactly this one, for a person to let it pass.
+    pub mark: String,
 }

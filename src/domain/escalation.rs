@@ -165,6 +165,18 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             vec![need("A decision", &format!("whether {head} on {} may be overwritten", run.settings.branch))],
             vec![unblock("  # puts the run's own head back"), give_up],
         ),
+        BlockKind::SecretFound { .. } => (
+            "what would be pushed holds a secret".to_owned(),
+            vec![need(
+                "A decision whether it may be published",
+                "where it stands is below; a real secret that was ever in the repository should be changed, too",
+            )],
+            vec![
+                unblock("  # it is no secret: lets exactly this pass, in this run"),
+                unblock(" --answer \"a hint\"  # does the work again without it"),
+                give_up,
+            ],
+        ),
     };
     let change = run.change.as_ref().map(|c| format!("{}#{}", run.project, c.number));
     let mut resumes = match (&block.kind, change) {

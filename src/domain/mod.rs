@@ -29,6 +29,7 @@ pub mod run;
 pub mod slots;
 pub mod status;
 pub mod task;
+pub mod texts;
 
 pub use artifact::{ArtifactKind, ArtifactRef};
 pub use attempt::{Attempt, Ended, Ending};
@@ -39,7 +40,7 @@ pub use charge::{Charge, Day};
 pub use check::{CheckKind, CheckResult, CheckSpec, Scope};
 pub use choice::{Choice, Rest, Wait};
 pub use decide::{Decision, decide, open};
-pub use effect::{Done, Effect, Failure, Tag};
+pub use effect::{Done, Effect, Failure, SecretFound, Tag};
 pub use event::{Event, Opened};
 pub use goal::{Goal, GoalSource};
 pub use id::{At, AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, RunId, Sha, TaskId};

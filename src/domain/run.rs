@@ -136,6 +136,9 @@ pub struct Run {
     /// A foreign head on the run's branch that a person said may be overwritten.
     #[serde(default)]
     pub overwrite: Option<Sha>,
+    /// What looked like a secret and a person let pass, by its mark.
+    #[serde(default)]
+    pub passes: BTreeSet<String>,
     /// What the last phase has ordered already.
     #[serde(default)]
     pub closing: Closing,

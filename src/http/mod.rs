@@ -7,7 +7,7 @@
 //! | `limits` | how long, how much; the span and the headers of every answer |
 //! | `problem` | every error as an RFC 9457 problem |
 //! | `find` | a run by its shortened id, ETags |
-//! | `runs` `artifacts` `actions` `budget` `projects` `changes` `stream` `health` | the routes |
+//! | `runs` `artifacts` `actions` `budget` `projects` `secrets` `changes` `stream` `health` | the routes |
 //! | `openapi` `shapes` `view` | what is documented, and the shapes of it |
 //! | `serve` | the listener |
 
@@ -23,6 +23,7 @@ mod openapi;
 mod problem;
 mod projects;
 mod runs;
+mod secrets;
 mod serve;
 pub mod shapes;
 mod stream;
@@ -33,7 +34,7 @@ pub use serve::serve;
 
 use crate::actors::{DefaultsNow, Factory, Feed};
 use crate::domain::{CheckSpec, Principal};
-use crate::ports::{Clock, Person, Store, Workspaces};
+use crate::ports::{Clock, Person, Store, Vault, Workspaces};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct State {
     pub store: Arc<dyn Store>,
     /// The person's side of the local forge.
     pub people: Arc<dyn Person>,
+    /// The secrets people gave: written here, never shown.
+    pub vault: Arc<dyn Vault>,
     /// Git, to look at a new project's repository and at diffs.
     pub workspaces: Arc<dyn Workspaces>,
     /// News for event streams.
@@ -84,6 +87,7 @@ pub fn router(state: State) -> Router {
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(projects::routes())
+        .merge(secrets::routes())
         .merge(changes::routes())
         .merge(runs::routes())
         .merge(artifacts::routes())

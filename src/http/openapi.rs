@@ -31,6 +31,7 @@ use utoipa_axum::routes;
         (name = "actions", description = "What people say to runs"),
         (name = "budget", description = "What was spent, and budgets that runs share"),
         (name = "projects", description = "Repositories with their rules"),
+        (name = "secrets", description = "What people give Skep to keep: written and used, never shown"),
         (name = "changes", description = "The person's side of the local forge"),
         (name = "health", description = "How the service is"),
     )

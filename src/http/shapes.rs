@@ -407,3 +407,34 @@ pub struct GateWord {
 #[derive(ToSchema)]
 #[schema(value_type = Object)]
 pub struct Object(());
+
+/// A secret, without its value.
+#[derive(ToSchema)]
+pub struct SecretRow {
+    /// Its name.
+    #[schema(example = "FORGE_TOKEN")]
+    name: String,
+    /// The project it is for; `null` = for all.
+    project: Option<String>,
+    /// Counts up with each value.
+    version: u64,
+    /// Which key it is sealed with.
+    key_id: String,
+    /// When the first value was kept.
+    created_at: i64,
+    /// When this value was kept.
+    updated_at: i64,
+    /// When it was last used.
+    last_used_at: Option<i64>,
+}
+
+/// Every secret sealed with a new key.
+#[derive(ToSchema)]
+pub struct Rekeyed {
+    /// How many.
+    secrets: u64,
+    /// The new key's id.
+    key_id: String,
+    /// What a person has to do now; empty = nothing.
+    next: String,
+}

@@ -9,6 +9,7 @@ use crate::domain::{
     Alert, ArtifactKind, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy,
     Raise, Rest, Role, Run, Share, SharedLimits, StatusState, Usage, gate,
 };
+use crate::ports::SecretRow;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -347,6 +348,46 @@ pub struct NewProject {
     pub policy: Option<Policy>,
     /// Whether a project of that name is replaced.
     pub replace: bool,
+}
+
+/// A secret to keep. Not `Debug`: its value must not be printed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "FORGE_TOKEN", "project": "tally", "value": "…"}))]
+#[serde(deny_unknown_fields)]
+pub struct NewSecret {
+    /// Its name: a letter, then letters, digits, `_`, `-` and `.`.
+    pub name: String,
+    /// The project it is for; for all when left out.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Its value, at most 64 KiB.
+    pub value: String,
+}
+
+/// A secret that is kept.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct KeptSecret {
+    /// What is shown of it.
+    #[schema(value_type = shapes::SecretRow)]
+    pub secret: SecretRow,
+    /// What people should know about where the key is.
+    pub notice: Option<String>,
+}
+
+/// Whose secret.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretOf {
+    /// The project it is for; for all when left out.
+    pub project: Option<String>,
+}
+
+/// The key everything is to be sealed with.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// Its file, an absolute path on the service's machine, readable by its user only.
+    pub file: String,
 }
 
 /// What a person says to a run. `block` names the block answered (`b1`); the oldest open one when left out.

@@ -4,9 +4,11 @@
 
 mod clean;
 mod lines;
+mod spans;
 mod trace_context;
 
-pub use clean::{escape, is_unsafe_to_print, redact};
+pub use crate::secret::redact_all as redact;
+pub use clean::{escape, is_unsafe_to_print};
 pub use trace_context::{NotATraceparent, TraceContext};
 
 use crate::config::{LogFormat, Telemetry};
@@ -61,6 +63,8 @@ pub fn install_crypto() {
 
 /// Sets logging and tracing up for this process. Log lines go to stderr; stdout belongs to results.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
+    // The default prints a panic's text as it is.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{}", redact(&panic.to_string()))));
     let provider = match &settings.otlp_endpoint {
         None => None,
         Some(endpoint) => Some(provider(otlp(endpoint, settings)?)),
@@ -139,7 +143,7 @@ pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
         .with_service_name("skep")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build()
+    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans::Clean(exporter)).build()
 }
 
 /// The OTLP exporter over HTTP: no redirects (headers may hold a token), no proxy (a collector is near).

@@ -39,6 +39,7 @@ mod rest_guard;
 mod rest_stream;
 mod rules;
 mod sandbox;
+mod secrets;
 mod simulate;
 mod store_contract;
 mod story_ask;

@@ -15,6 +15,11 @@ fn away(until: Option<At>, fix: bool) -> Report {
     Report::Unavailable { why: "429".to_owned(), until, fix }
 }
 
+fn held() -> Done {
+    let found = SecretFound { place: "src/a:1".to_owned(), what: "the secret A".to_owned(), mark: "m1".to_owned() };
+    Done::Held { found: vec![found] }
+}
+
 fn no(why: &str) -> Answer {
     Answer::No { why: why.to_owned() }
 }
@@ -85,6 +90,7 @@ fn places() -> Vec<(&'static str, Story)> {
             head(rounds).well("push").done("check", red)
         }),
         ("reviewing: push does not succeed", head(policy()).done("push", failed()).well("check")),
+        ("reviewing: push holds a secret", head(policy()).done("push", held()).well("check")),
         ("gating: marking ready", approved(policy())),
         ("gating: looking", gating(policy())),
         ("gating: waits for a status", gating(with_status).well("observe")),
@@ -164,6 +170,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("landed", Done::Landed { sha: run.head.clone() }),
         ("stale", Done::Stale { why: "moved".to_owned() }),
         ("ok", Done::Ok),
+        ("held", held()),
         ("failed", failed()),
     ];
     let mut acts = BTreeSet::new();

@@ -218,7 +218,7 @@ async fn a_person_merges_the_change_and_the_run_hears_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spending_is_summed_up_and_shared_budgets_are_raised() {
     let s = service().await;
-    let mut project = s.ports.deps.defaults.policy.clone();
+    let mut project = s.ports.deps.defaults.borrow().policy.clone();
     project.shared.project_cost_micros = Some(0);
     let dev =
         r#"command:echo two >> a.txt; echo '{"summary": "did it", "usage": {"cost_micros": 7}}' > "$SKEP_REPORT_FILE""#;
@@ -283,6 +283,7 @@ async fn the_document_tells_the_fields_that_are_sent() {
     let document = s.get("/openapi.json").await.json();
     let at = format!("/api/v1/runs/{}", id(&run));
     let first = async |path: &str| s.get(path).await.json()[0].clone();
+    let kept = s.post("/api/v1/secrets", &json!({"name": "A", "value": "kept for its shape"})).await;
     for (schema, value) in [
         ("RunView", blocked.clone()),
         ("Goal", blocked["goal"].clone()),
@@ -306,6 +307,7 @@ async fn the_document_tells_the_fields_that_are_sent() {
         ("LogView", first(&format!("{at}/logs")).await),
         ("Project", first("/api/v1/projects").await),
         ("Change", first("/api/v1/projects/origin/changes").await),
+        ("SecretRow", kept.json()["secret"].clone()),
         ("Health", s.get("/health").await.json()),
     ] {
         let told = &document["components"]["schemas"][schema];

@@ -162,6 +162,7 @@ async fn every_error_is_a_problem() {
 async fn a_store_that_is_away_is_said_and_waited_for() {
     let mut s = service().await;
     s.state.store = std::sync::Arc::new(Away);
+    s.state.vault = std::sync::Arc::new(Away);
     s.router = skep::http::router(s.state.clone());
     assert_eq!(s.get("/health/live").await.status, 200);
     s.get("/health/ready").await.is_problem(503, "away");
@@ -175,7 +176,8 @@ async fn a_store_that_is_away_is_said_and_waited_for() {
             "/api/v1/runs" | "/api/v1/runs/preview" => json!({"project": "tally", "goal": "x"}),
             "/api/v1/projects" => json!({"repo": s.origin}),
             "/api/v1/budget/raise" => json!({"scope": "day", "tokens": 1}),
-            "/api/v1/runs/preview" => json!({"project": "tally", "goal": "x"}),
+            "/api/v1/secrets" => json!({"name": "A", "value": "x"}),
+            "/api/v1/secrets/rekey" => json!({"file": "/new.key"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ if path.ends_with("/comment") => json!({"text": "x"}),
             _ => json!({}),

@@ -19,4 +19,5 @@ mod damage;
 mod journal;
 mod lease;
 mod opening;
+mod vault;
 mod views;

@@ -16,11 +16,15 @@ mod lease;
 mod outbox;
 mod projects;
 mod schema;
+mod vault;
+mod vault_keys;
 mod views;
 
 pub use blobs::ARTIFACT_BYTES_MAX;
 pub use connect::connect;
 pub use schema::{SchemaStatus, migrate, status};
+pub use vault::SeaVault;
+pub use vault_keys::KeySource;
 
 use crate::domain::{ArtifactKind, ArtifactRef, At, Digest, EffectKey, Project, ProjectName, Run, RunId};
 use crate::ports::store::{

@@ -2,7 +2,9 @@
 
 mod things;
 
-pub use things::{BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, ProjectCommand, RaiseArgs, State};
+pub use things::{
+    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, ProjectCommand, RaiseArgs, SecretCommand, State,
+};
 
 use super::exit::EXIT_CODES;
 use super::parse::{self, EngineChoice, More, Origin};
@@ -175,6 +177,9 @@ pub enum Command {
     /// Projects: repositories with their policy, checks and engines
     #[command(subcommand)]
     Project(ProjectCommand),
+    /// Secrets: kept encrypted, given where they are needed, never shown
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Changes (pull requests) on the local forge, as a person sees them
     #[command(subcommand)]
     Change(ChangeCommand),

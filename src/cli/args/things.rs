@@ -1,7 +1,8 @@
-//! The commands about projects, changes and the configuration.
+//! The commands about projects, secrets, changes and the configuration.
 
 use crate::cli::parse::{self, ChangeName, EngineChoice, Origin};
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Projects.
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,47 @@ pub enum ProjectCommand {
     Show {
         /// Its name
         name: String,
+    },
+}
+
+/// Secrets.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Keep a secret, over an older value; read from standard input unless told otherwise
+    #[command(
+        after_help = "Examples:\n  skep secret set FORGE_TOKEN < token.txt\n  skep secret set DB_PASSWORD --project tally --from-env PGPASSWORD"
+    )]
+    Set {
+        /// Its name
+        name: String,
+        /// Only for this project
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+        /// Take the value of this environment variable
+        #[arg(long, value_name = "VAR", conflicts_with = "from_file")]
+        from_env: Option<String>,
+        /// Take the content of this file
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+    },
+    /// List the names of secrets
+    List,
+    /// Forget a secret
+    Remove {
+        /// Its name
+        name: String,
+        /// The one of this project
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+    },
+    /// Seal every secret with a new key
+    #[command(
+        after_help = "Example:\n  (umask 077; openssl rand -hex 32 > new.key) && skep secret rekey --new-key-file new.key"
+    )]
+    Rekey {
+        /// The file with the new key: 64 hex digits or base64 of 32 bytes, mode 0600
+        #[arg(long, value_name = "FILE")]
+        new_key_file: PathBuf,
     },
 }
 

@@ -104,6 +104,7 @@ fn every_command_an_escalation_prints_can_be_typed() {
         BlockKind::Act { act: "push".into() },
         BlockKind::ChangeClosed,
         BlockKind::ForeignPush { head: sha },
+        BlockKind::SecretFound { marks: vec!["m1".into()] },
     ];
     let mut seen = 0;
     for kind in kinds {
@@ -147,6 +148,8 @@ fn usage_is_read_or_refused() {
         "skep change show 3f9a12bc --patch",
         "skep retry abcd",
         "skep raise abcd --more rounds=2",
+        "skep secret set A --project p --from-env B",
+        "skep secret rekey --new-key-file new.key",
         "skep migrate --status",
         "skep config check",
     ];
@@ -168,6 +171,8 @@ fn usage_is_read_or_refused() {
         "skep change show p#0",
         "skep runs --status done",
         "skep runs --limit 0",
+        "skep secret set A value-on-the-command-line",
+        "skep secret set A --from-env B --from-file c",
     ];
     for line in bad {
         let error = Skep::try_parse_from(shell(line)).expect_err(line);

@@ -11,7 +11,7 @@ use super::reader::Reader;
 use super::sections::{Config, Database, LogFormat};
 use super::units::Unreadable;
 use crate::domain::StepLimits;
-use crate::secret::Secret;
+use crate::secret::{Key, Secret};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -33,7 +33,8 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     policy(r, c);
     r.moved(&engines::MOVED);
     engines::read(r, c, env);
-    walls::read(r, c, env);
+    walls::read(r, c);
+    secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {
             "" => wrong("it is empty", format!("write {what}")),
@@ -165,6 +166,27 @@ fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
             Ok(_) => r.refuse(key, "what it names is empty", "write the database URL there"),
             Err(e) => r.refuse(key, format!("what it names holds no database URL: {}", e.why), e.fix),
         }
+    }
+}
+
+fn secrets(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
+    let mut name = String::new();
+    r.checked("secrets.key_file", &mut c.secrets.key_file, path);
+    r.checked("secrets.key_env", &mut name, variable_name);
+    if name.is_empty() {
+        return;
+    }
+    if c.secrets.key_file.is_some() {
+        return r.refuse("secrets.key_env", "secrets.key_file is set as well", "keep one of them");
+    }
+    match env(&name) {
+        Some(text) if Key::parse(&text).is_some() => c.secrets.key_env = Some((name, Secret::new(text))),
+        Some(_) => r.refuse(
+            "secrets.key_env",
+            "the variable it names holds no key",
+            "write 64 hex digits or base64 of 32 bytes there",
+        ),
+        None => r.refuse("secrets.key_env", "the variable it names is not set", "set that variable, or name another"),
     }
 }
 

@@ -1,16 +1,15 @@
-//! The keys of what holds runs in: budgets shared by runs, the sandbox, the way out, the vault; and files over built-in ones.
+//! The keys of what holds runs in: budgets shared by runs, the sandbox, the way out; and files over built-in ones.
 
 use super::super::models::{Level, Walls};
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
-use super::{Parsed, path, variable_name, wrong};
-use crate::secret::Secret;
+use super::{Parsed, path, wrong};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// Reads `[budget]`, `[prices]`, `[prompts]`, `[secrets]`, `[sandbox]` and `[egress]`.
-pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
+/// Reads `[budget]`, `[prices]`, `[prompts]`, `[sandbox]` and `[egress]`.
+pub(super) fn read(r: &mut Reader, c: &mut Config) {
     let b = &mut c.policy.shared;
     r.count("budget.project_tokens", &mut b.project_tokens);
     r.money("budget.project_cost", &mut b.project_cost_micros);
@@ -21,7 +20,6 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     there(r, "prices.file", c.prices.as_deref(), Path::is_file, "name a file of prices this user can read");
     r.checked("prompts.dir", &mut c.prompts, path);
     there(r, "prompts.dir", c.prompts.as_deref(), Path::is_dir, "name a folder this user can read");
-    vault(r, c, env);
     sandbox(r, &mut c.sandbox);
     r.list("egress.hosts", &mut c.egress, host);
 }
@@ -29,31 +27,6 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
 fn there(r: &mut Reader, key: &str, path: Option<&Path>, is: impl Fn(&Path) -> bool, fix: &str) {
     if path.is_some_and(|p| !is(p)) {
         r.refuse(key, "what it names is not there", fix);
-    }
-}
-
-fn vault(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
-    let (mut file, mut name) = (None, String::new());
-    r.checked("secrets.key_file", &mut file, path);
-    r.checked("secrets.key_env", &mut name, variable_name);
-    if file.is_some() && !name.is_empty() {
-        r.refuse("secrets.key_env", "secrets.key_file is set as well", "keep one of them");
-    }
-    there(
-        r,
-        "secrets.key_file",
-        file.as_deref(),
-        Path::is_file,
-        "make it with 32 random bytes, readable by this user only",
-    );
-    c.vault.file = file;
-    if !name.is_empty() {
-        match env(&name).filter(|text| !text.trim().is_empty()) {
-            Some(text) => c.vault.value = Some(Secret::new(text.trim())),
-            None => {
-                r.refuse("secrets.key_env", "the variable it names is not set", "set that variable, or name another")
-            }
-        }
     }
 }
 

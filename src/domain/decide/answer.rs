@@ -108,6 +108,12 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
             d.run.facts.pushed = false;
             d.run.facts.observed = None;
         }
+        (BlockKind::SecretFound { marks }, Answer::Yes) => d.run.passes.extend(marks.iter().cloned()),
+        (BlockKind::SecretFound { .. }, Answer::Text { text }) => without_it(d, &block.why, text),
+        (BlockKind::SecretFound { .. }, Answer::Skip) => without_it(d, &block.why, ""),
+        (BlockKind::SecretFound { .. }, _) => {
+            return not_an_answer("answer yes if it is no secret, with a hint to have it done without it, or no");
+        }
         (BlockKind::ForeignPush { .. }, _) => {
             return not_an_answer("answer yes to put the run's own head back, or no to end the run");
         }
@@ -211,6 +217,16 @@ fn note(d: &mut Draft, step: Step, task: Option<TaskId>, text: &str) {
 
 fn fresh_task(d: &mut Draft, hint: &str) {
     d.add_task(Origin::Person, "The goal, once more: the first work changed nothing", hint);
+}
+
+/// The work is done again without what was found. Not by one more commit: the earlier ones hold it, and would be pushed with it.
+fn without_it(d: &mut Draft, found: &str, hint: &str) {
+    let old = d.run.head.clone();
+    let title = "The goal, once more: the first work holds a secret and must not be published";
+    let text = format!("{found}\nDo the goal without it. The earlier work is commit {old}.\n{hint}");
+    d.add_task(Origin::Person, title, &text);
+    let base = d.run.base.clone();
+    d.set_head(base, Default::default());
 }
 
 fn drop_task(d: &mut Draft, task: TaskId) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use super::land;
 use crate::domain::block::BlockKind;
 use crate::domain::change::{ChangeState, Observation};
 use crate::domain::check::{self, Scope};
-use crate::domain::effect::{Done, Failure, Tag};
+use crate::domain::effect::{Done, Failure, SecretFound, Tag};
 use crate::domain::id::EffectKey;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase, Stopping};
@@ -67,6 +67,7 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
                 d.run.facts.pushed = true;
             }
         }
+        (Tag::Push(_), Done::Held { found }) => held(d, found),
         (Tag::EnsureChange(head, draft), Done::Ensured { change }) => {
             d.run.change = Some(change.clone());
             if *head == d.run.head {
@@ -130,6 +131,19 @@ fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
     } else {
         d.block(block, &why);
     }
+}
+
+/// A push was held back: a person says whether what was found may go out. One that is not wanted any more asks nobody.
+fn held(d: &mut Draft, found: &[SecretFound]) {
+    if d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
+        return;
+    }
+    let mut why = "nothing was pushed, because what would go out holds:\n".to_owned();
+    for SecretFound { place, what, .. } in found {
+        why.push_str(&format!("- {what} at {place}\n"));
+    }
+    let marks = found.iter().map(|f| f.mark.clone()).collect();
+    d.block(BlockKind::SecretFound { marks }, &why);
 }
 
 fn checked(d: &mut Draft, scope: Scope, sha: &crate::domain::Sha, results: &[check::CheckResult]) {

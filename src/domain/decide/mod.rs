@@ -113,6 +113,7 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         facts: Default::default(),
         pushed: None,
         overwrite: None,
+        passes: Default::default(),
         closing: Default::default(),
         comments_seen: Default::default(),
         pending: Default::default(),

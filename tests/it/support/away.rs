@@ -6,7 +6,10 @@ use skep::ports::store::{
     Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
     SpendingFilter, Taken, Transition,
 };
-use skep::ports::{PortError, PortResult, Store};
+use skep::ports::vault::Rekeyed;
+use skep::ports::{PortError, PortResult, SecretName, SecretRow, Store, Vault};
+use skep::secret::Secret;
+use std::path::Path;
 
 pub struct Away;
 
@@ -92,6 +95,30 @@ impl Store for Away {
         away()
     }
     async fn ping(&self) -> PortResult<()> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Vault for Away {
+    async fn set(
+        &self,
+        _: &SecretName,
+        _: Option<&ProjectName>,
+        _: &Secret,
+    ) -> PortResult<(SecretRow, Option<String>)> {
+        away()
+    }
+    async fn open(&self, _: &SecretName, _: Option<&ProjectName>) -> PortResult<Secret> {
+        away()
+    }
+    async fn list(&self) -> PortResult<Vec<SecretRow>> {
+        away()
+    }
+    async fn remove(&self, _: &SecretName, _: Option<&ProjectName>) -> PortResult<bool> {
+        away()
+    }
+    async fn rekey(&self, _: &Path) -> PortResult<Rekeyed> {
         away()
     }
 }

@@ -15,6 +15,7 @@ pub mod rest;
 pub mod rng;
 pub mod runs;
 pub mod sameness;
+pub mod search;
 pub mod stores;
 pub mod story;
 pub mod world;

@@ -92,6 +92,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
         clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
+        vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
         feed: ports.deps.feed.clone(),
         token: TOKEN.into(),

@@ -70,6 +70,7 @@ pub fn run() -> Run {
         facts: Facts::default(),
         pushed: None,
         overwrite: None,
+        passes: Default::default(),
         closing: Default::default(),
         comments_seen: BTreeSet::new(),
         pending: BTreeMap::new(),

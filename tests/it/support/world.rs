@@ -229,7 +229,12 @@ impl World {
                 }
                 self.moved(from, head, onto, true)
             }
-            Effect::Push { sha, expected } => {
+            Effect::Push { sha, expected, passes } => {
+                let mark = format!("m-{}", sha.short());
+                if roll(self.seed, &["secret", sha.as_str()]) % 16 == 0 && !passes.contains(&mark) {
+                    let found = SecretFound { place: "src/a:1".to_owned(), what: "a secret".to_owned(), mark };
+                    return Done::Held { found: vec![found] };
+                }
                 let foreign = self.branch.as_ref().filter(|b| !self.pushed.contains(b));
                 if foreign.is_some() && foreign != expected.as_ref() {
                     let failure = Failure { what: "a foreign head".to_owned(), fix: "look at it".to_owned() };
