@@ -46,13 +46,39 @@ pub struct Ask {
 /// Looks at the repository and gives what the run is born with, or an open run with the same goal.
 pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
     let (project, is_new) = project(deps, &ask).await?;
-    if ask.carry_on
-        && !is_new
-        && let Some(run) = same_goal(deps, &project.name, &ask.goal.text).await?
-    {
+    if let Some(run) = open_already(deps, &ask, &project, is_new).await? {
         return Ok(Err(run));
     }
-    let as_kept = project.clone();
+    let traceparent = ask.traceparent.clone();
+    let mut opened = look(deps, ask, project.clone()).await?;
+    // What the machine itself would refuse is refused before anything is kept.
+    open(&opened, deps.clock.now())?;
+    // Only a repository a run can be opened on becomes a project: a refused request leaves nothing behind.
+    if is_new {
+        keep(deps, &project).await?;
+    }
+    // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
+    let span = tracing::info_span!("run", run = %opened.id, project = %opened.project, base = %opened.base);
+    let span = TraceContext::under(traceparent.as_deref(), span);
+    opened.traceparent = Some(TraceContext::of(&span).to_string());
+    Ok(Ok(opened))
+}
+
+/// The open run that would be carried on instead of a new one.
+pub(super) async fn open_already(
+    deps: &Deps,
+    ask: &Ask,
+    project: &Project,
+    is_new: bool,
+) -> Result<Option<Run>, Rejected> {
+    match ask.carry_on && !is_new {
+        true => same_goal(deps, &project.name, &ask.goal.text).await,
+        false => Ok(None),
+    }
+}
+
+/// What a run of this project is born with. Nothing is written but the mirror's fetch.
+pub(super) async fn look(deps: &Deps, ask: Ask, project: Project) -> Result<Opened, Rejected> {
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
     let wanted = ask.base.as_deref().or(project.base.as_deref());
     let (base_branch, base) = deps.workspaces.fetch(&repo, wanted).await.map_err(rejected)?;
@@ -85,15 +111,8 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             fix: "Choose another with --engine, or in the configuration".to_owned(),
         })?;
     }
-    // Only a repository a run can be opened on becomes a project: a refused request leaves nothing behind.
-    if is_new {
-        keep(deps, &as_kept).await?;
-    }
     let id = deps.clock.new_run_id();
-    // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
-    let span = tracing::info_span!("run", run = %id, project = %project.name, base = %base);
-    let span = TraceContext::under(ask.traceparent.as_deref(), span);
-    Ok(Ok(Opened {
+    Ok(Opened {
         id,
         project: project.name,
         goal: ask.goal,
@@ -106,8 +125,8 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             branch: format!("{}/{}", project.branch_prefix, id.short()),
         },
         base,
-        traceparent: Some(TraceContext::of(&span).to_string()),
-    }))
+        traceparent: None,
+    })
 }
 
 /// The first transition of a run, which opens it. Nobody owns it yet.
@@ -131,7 +150,7 @@ async fn keep(deps: &Deps, project: &Project) -> Result<(), Rejected> {
 }
 
 /// The project asked for, and whether it is not kept yet.
-async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
+pub(super) async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
     if let Some(name) = &ask.project {
         let known = deps.store.project(name).await.map_err(rejected)?.ok_or_else(|| Rejected::Invalid {
             what: format!("there is no project {name}"),

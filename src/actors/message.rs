@@ -2,6 +2,7 @@
 
 use super::factory::Rejected;
 use super::intake::Ask;
+use super::preview::Preview;
 use crate::domain::{Done, Effect, EffectKey, Event, Reported, Run, RunId};
 use crate::ports::PortResult;
 use crate::ports::store::{Lease, Transition};
@@ -14,6 +15,8 @@ pub type Reply = RpcReplyPort<Result<Run, Rejected>>;
 pub enum RootMsg {
     /// Somebody asks for a run.
     Ask { ask: Box<Ask>, reply: Reply },
+    /// Somebody asks what a run would begin with.
+    Preview { ask: Box<Ask>, reply: RpcReplyPort<Result<Preview, Rejected>> },
     /// Somebody tells a run something. `if_seq`: only if the run is still at this event.
     Tell { run: RunId, event: Box<Event>, if_seq: Option<u64>, reply: Reply },
     /// A run has something to do, or may have (start, sweep).

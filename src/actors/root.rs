@@ -5,6 +5,7 @@ use super::deps::{Deps, Scope};
 use super::factory::{Factory, Rejected};
 use super::intake::{self, Ask};
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
+use super::preview;
 use super::run::{Args, FENCED, RunSupervisor};
 use super::sweeper::Sweeper;
 use crate::domain::RunId;
@@ -97,6 +98,17 @@ impl Actor for Root {
     async fn handle(&self, me: ActorRef<RootMsg>, message: RootMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             RootMsg::Ask { ask, reply } => take_in(&me, s, *ask, reply),
+            RootMsg::Preview { ask, reply } => {
+                let (deps, intakes) = (s.deps.clone(), s.intakes.clone());
+                tokio::spawn(async move {
+                    let answer = match intakes.acquire().await {
+                        Ok(_turn) => preview::look_ahead(&deps, *ask).await,
+                        Err(_) => Err(Rejected::Away("the runtime is stopping".to_owned())),
+                    };
+                    // A caller that gave up needs no answer.
+                    let _gave_up = reply.send(answer);
+                });
+            }
             RootMsg::Tell { run, event, if_seq, reply } => {
                 s.carry(run);
                 let message = RunMsg::Tell { event, if_seq, reply: Some(reply) };

@@ -8,7 +8,7 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::prompts::FilePrompts;
+use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::store;
 use crate::adapters::workspace::GitWorkspaces;
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::ports::store::Owner;
-use crate::ports::{Person, PortResult};
+use crate::ports::{Person, PortError, PortResult};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +43,8 @@ pub struct Ports {
 /// # Errors
 /// When the database or git cannot be used; the text names the fix.
 pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResult<Ports> {
+    let templates = Templates::load(None)
+        .map_err(|what| PortError::permanent(what, "mend the template, or take it out of the folder of prompts"))?;
     let clock = Arc::new(SystemClock);
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
@@ -57,12 +59,13 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     }
     let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
+    let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
     let deps = Deps {
         store: Arc::new(store),
-        workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
+        workspaces: workspaces.clone(),
         checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
         engines: Arc::new(Registry::new(Sandbox::of_this_process(pass))),
-        prompts: Arc::new(FilePrompts),
+        prompts: Arc::new(FilePrompts::new(templates, workspaces)),
         forge: forge.clone(),
         clock,
         feed: Feed::default(),

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod args;
 pub mod change;
 pub mod client;
+pub mod dry_run;
 pub mod exit;
 pub mod follow;
 pub mod keep;

@@ -152,8 +152,25 @@ pub struct Order {
     /// For `Review`: the policy's concerns about that diff, in words.
     #[serde(default)]
     pub concerns: Vec<String>,
+    /// What the policy lets it do, for its information: enforced afterwards, whatever it does.
+    #[serde(default)]
+    pub bounds: Bounds,
     /// What was set aside: its caps. `wall_ms` is its deadline.
     pub caps: Usage,
+}
+
+/// The part of the policy that whoever plans or edits should know beforehand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bounds {
+    /// The most tasks a plan may have; 0 = not told.
+    pub max_tasks: u32,
+    /// Path patterns that may be changed; empty = all.
+    pub allowed: Vec<String>,
+    /// Path patterns that must not be changed.
+    pub forbidden: Vec<String>,
+    /// Path patterns whose change a person has to approve.
+    pub protected: Vec<String>,
 }
 
 /// The task of a `Develop` order.

@@ -2,6 +2,7 @@
 
 use super::budget::Limits;
 use super::change::{Concern, DiffStat, FileKind};
+use super::order::Bounds;
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
@@ -185,6 +186,16 @@ impl Policy {
                     || (!task_paths.is_empty() && !task.match_any(p))
             })
             .map(str::to_owned)
+    }
+
+    /// What an attempt is told of it beforehand.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            max_tasks: self.max_tasks,
+            allowed: self.allowed.clone(),
+            forbidden: self.forbidden.clone(),
+            protected: self.protected.clone(),
+        }
     }
 
     /// This policy made stricter by `other` (a repository's own `.skep.toml`): it can tighten, never loosen.

@@ -2,7 +2,7 @@
 
 use skep::adapters::engine::{KINDS, Registry};
 use skep::adapters::sandbox::Sandbox;
-use skep::domain::order::TaskOrder;
+use skep::domain::order::{Bounds, TaskOrder};
 use skep::domain::report::Finding;
 use skep::domain::{
     AttemptId, CheckKind, CheckResult, DiffStat, EngineSpec, FileChange, FileKind, Note, Order, RunId, Step, TaskId,
@@ -39,6 +39,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         results: vec![],
         diff: DiffStat::default(),
         concerns: vec![],
+        bounds: Bounds::default(),
         caps: Usage { tokens: 0, cost_micros: 0, wall_ms: 30_000, turns: 0 },
     }
 }
@@ -178,7 +179,8 @@ async fn command_reports_by_file() {
     assert!(matches!(tasks, Work::Tasks(t) if t.len() == 1 && t[0].text == "A"));
     let review = order(Step::Review, None);
     let json = r#"{"verdict": "rework", "summary": "no", "findings": [{"path": "x", "line": 2, "text": "wrong"}]}"#;
-    let judged = result(&say(json), &review).await;
+    assert!(failed(result(&say(json), &review).await).contains("neither in the diff"));
+    let judged = result(&format!("{}\ntouch x", say(json)), &review).await;
     assert!(matches!(judged, Work::Judged { verdict: Verdict::Rework, findings, .. } if findings.len() == 1));
     let explore = order(Step::Explore, None);
     assert!(matches!(result(&say(r#"{"notes": "n"}"#), &explore).await, Work::Notes(n) if n == "n"));
@@ -213,7 +215,7 @@ async fn command_reports_are_read_strictly() {
 async fn an_old_report_does_not_answer_for_a_new_attempt() {
     let place = Place::new();
     let plan = order(Step::Plan, None);
-    let first = r#"command: echo '{"tasks": []}' > "$SKEP_REPORT_FILE""#;
+    let first = r#"command: echo '{"tasks": [{"name": "a", "title": "A"}]}' > "$SKEP_REPORT_FILE""#;
     assert!(matches!(work(first, &plan, &place).await.unwrap().result, Work::Tasks(_)));
     failed(work("command: true", &plan, &place).await.unwrap().result);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
+mod answers;
 mod checks_contract;
 mod config;
 mod demo;
@@ -23,6 +24,8 @@ mod matrix;
 mod meter;
 mod otel;
 mod pieces;
+mod preview;
+mod prompts;
 mod rest;
 mod rest_guard;
 mod rest_stream;

@@ -167,7 +167,7 @@ async fn a_store_that_is_away_is_said_and_waited_for() {
             continue;
         }
         let body = match path.as_str() {
-            "/api/v1/runs" => json!({"project": "tally", "goal": "x"}),
+            "/api/v1/runs" | "/api/v1/runs/preview" => json!({"project": "tally", "goal": "x"}),
             "/api/v1/projects" => json!({"repo": s.origin}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ if path.ends_with("/comment") => json!({"text": "x"}),

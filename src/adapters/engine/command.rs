@@ -8,11 +8,12 @@
 //! | `SKEP_ORDER_FILE` | the whole order as JSON |
 //! | `SKEP_NOTES_FILE` | what it is told besides, as text: red checks, findings, answers |
 //! | `SKEP_PATCH_FILE` | the patch to judge (`review`) |
-//! | `SKEP_REPORT_FILE` | where it may write its report (see [`report`]); needed for `plan` and `review` |
+//! | `SKEP_REPORT_FILE` | where it may write its report (see [`answer`](super::answer)); needed for `plan` and `review` |
 //! | `SKEP_SCRATCH` | a folder for its own files, removed afterwards |
 //!
 //! Exit code 0: done. 75 (EX_TEMPFAIL): the same may work later, no try is lost. Any other: failed, with the end of its output.
 
+use super::answer::{self, Answer};
 use crate::adapters::beneath::{Beneath, Why};
 use crate::adapters::plain;
 use crate::adapters::process::{CUT, Finished, OnOutput};
@@ -25,8 +26,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-mod report;
-
+/// The report's name in the scratch folder.
+const REPORT: &str = "report.json";
 /// The most of its output that is kept.
 const TRANSCRIPT_BYTES_MAX: usize = 1024 * 1024;
 /// The most of it that goes into a failure or into notes.
@@ -88,7 +89,7 @@ impl Engine for CommandEngine {
         }
         let report = read_report(&bench.scratch);
         let usage = used(order, report.as_ref().ok().and_then(Option::as_ref));
-        let result = outcome(order, &ended, &output, report);
+        let result = outcome(order, bench, &ended, &output, report);
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), ended.into_log())];
         Ok(Worked { result, usage: Some(usage), bill: Vec::new(), session: None, files })
     }
@@ -118,7 +119,7 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
     let clean = |s: &str| s.chars().filter(|c| *c != '\0').take(ENV_CHARS_MAX).collect::<String>();
     let (task, task_text) =
         order.task.as_ref().map_or((String::new(), String::new()), |t| (clean(&t.spec.name), clean(&t.spec.text)));
-    let report = bench.scratch.join(report::FILE);
+    let report = bench.scratch.join(REPORT);
     // An earlier attempt's report must not answer for this one.
     match std::fs::remove_file(&report) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
@@ -144,18 +145,18 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
 }
 
 /// Its report, if it wrote one.
-fn read_report(scratch: &Path) -> Result<Option<report::Written>, String> {
+fn read_report(scratch: &Path) -> Result<Option<Answer>, String> {
     let folder = Beneath::open(scratch).map_err(|e| format!("the scratch folder is gone: {e}"))?;
-    match folder.read(report::FILE, report::BYTES_MAX) {
+    match folder.read(REPORT, answer::BYTES_MAX as u64) {
         Err(Why::Missing(_)) => Ok(None),
         Err(why) => Err(format!("its report file is not usable: {why}")),
-        Ok(bytes) => report::parse(&bytes).map(Some).map_err(|why| format!("its report file is not usable: {why}")),
+        Ok(bytes) => answer::parse(&bytes).map(Some).map_err(|why| format!("its report file is not usable: {why}")),
     }
 }
 
 /// What it spent besides time. A command that does not say is taken to have spent what was set aside, where a limit was
 /// set at all: an agent with an account of its own must not be free.
-fn used(order: &Order, report: Option<&report::Written>) -> Usage {
+fn used(order: &Order, report: Option<&Answer>) -> Usage {
     let said = report.and_then(|r| r.usage);
     Usage {
         tokens: said.map_or(order.caps.tokens, |u| u.tokens),
@@ -165,7 +166,13 @@ fn used(order: &Order, report: Option<&report::Written>) -> Usage {
     }
 }
 
-fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<report::Written>, String>) -> Work {
+fn outcome(
+    order: &Order,
+    bench: &Bench,
+    ended: &Finished,
+    output: &str,
+    report: Result<Option<Answer>, String>,
+) -> Work {
     if ended.timed_out {
         let secs = order.caps.wall_ms / 1000;
         return Work::Failed(format!(
@@ -183,7 +190,7 @@ fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<
             format!("its last output:\n{output}")
         };
         // A program that fell over may have reported before; only a report of trouble is believed then.
-        if let Some(trouble) = report.and_then(report::Written::trouble) {
+        if let Some(trouble) = report.and_then(Answer::trouble) {
             return trouble;
         }
         let how = match (ended.code, ended.signal) {
@@ -195,7 +202,7 @@ fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<
     }
     if let Some(report) = report {
         return report
-            .work(order.step)
+            .work(order, bench)
             .unwrap_or_else(|why| Work::Failed(format!("its report file is not usable: {why}")));
     }
     match order.step {
@@ -204,7 +211,7 @@ fn outcome(order: &Order, ended: &Finished, output: &str, report: Result<Option<
         Step::Plan | Step::Review => Work::Failed(format!(
             "a command that does the {} step must write {} to $SKEP_REPORT_FILE, and it wrote none",
             order.step.name(),
-            report::expected(order.step),
+            answer::expected(order.step),
         )),
     }
 }

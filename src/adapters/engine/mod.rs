@@ -6,6 +6,7 @@ use crate::domain::{EngineSpec, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
 use std::sync::Arc;
 
+pub mod answer;
 mod command;
 mod direct;
 pub mod meter;

@@ -262,6 +262,9 @@ pub struct RunArgs {
     /// Only open the run; a service carries it on
     #[arg(long)]
     pub detach: bool,
+    /// Only show what the run would begin with: engines, checks, budget, the manager's prompt. Nothing is opened or spent
+    #[arg(long, conflicts_with_all = ["yes", "detach"])]
+    pub dry_run: bool,
     /// Open a new run even if one with the same goal is open (otherwise that one is carried on)
     #[arg(long)]
     pub new: bool,

@@ -237,6 +237,7 @@ impl Draft {
             results: if review { self.run.facts.results.clone().unwrap_or_default() } else { Vec::new() },
             diff: if review { self.run.diff.clone() } else { DiffStat::default() },
             concerns,
+            bounds: self.run.settings.policy.bounds(),
             caps,
         };
         self.run.ledger.reserve(id, caps);

@@ -59,6 +59,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::git", &["domain", "ports", "telemetry", "adapters::process", "adapters::sandbox"]),
     ("adapters::forge", &["domain", "ports", "telemetry", "adapters::git"]),
     ("adapters::workspace", &["domain", "ports", "telemetry", "adapters::git"]),
+    // Prompts say how to answer: the schema of what is read.
+    ("adapters::prompts", &["domain", "ports", "adapters::engine::answer"]),
     ("adapters::store", &["domain", "ports", "telemetry"]),
     ("actors", &["domain", "ports", "telemetry"]),
     ("config", &["domain", "secret", "telemetry"]),
@@ -78,6 +80,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("migration", &["adapters::store"]),
     // The demo looks whether its sample is untouched; it needs no mirror and no seal for that.
     ("gix", &["adapters::git", "adapters::demo"]),
+    ("minijinja", &["adapters::prompts"]),
     ("quick_xml", &["adapters::checks"]),
     ("axum", &["http", "app", "cli", "adapters::gate"]),
     ("hyper", &["http", "adapters::gate"]),

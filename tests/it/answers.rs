@@ -1,0 +1,227 @@
+//! Structured answers: what is taken, what is refused and in which words, and that the schema says the same.
+
+use crate::engines_contract::{Place, order};
+use serde_json::{Value, json};
+use skep::adapters::engine::answer::{self, last_json_block};
+use skep::domain::order::Bounds;
+use skep::domain::{FileChange, FileKind, Order, Step, Verdict};
+use skep::ports::engine::Work;
+
+const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
+
+fn read(order: &Order, place: &Place, value: &Value) -> Result<Work, String> {
+    answer::from_value(value.clone())?.work(order, &place.bench())
+}
+
+fn example(step: Step) -> Value {
+    match step {
+        Step::Explore => json!({"notes": "add is in src/lib.rs:3"}),
+        Step::Plan => json!({"tasks": [
+            {"name": "a", "title": "A", "text": "Do a", "needs": [], "paths": ["src/**"]},
+            {"name": "b", "title": "B", "text": "Do b", "needs": ["a"], "paths": []},
+        ]}),
+        Step::Develop => json!({"summary": "did it"}),
+        Step::Review => {
+            json!({"verdict": "rework", "summary": "no", "findings": [{"path": "seen.rs", "line": 3, "text": "x"}]})
+        }
+    }
+}
+
+fn reviewed() -> Order {
+    let mut review = order(Step::Review, None);
+    review.diff.files =
+        vec![FileChange { path: "seen.rs".to_owned(), kind: FileKind::Deleted, added: 0, removed: 1, binary: false }];
+    review.diff.files_total = 1;
+    review
+}
+
+fn an_order(step: Step) -> Order {
+    if step == Step::Review { reviewed() } else { order(step, None) }
+}
+
+#[test]
+fn every_step_takes_its_own_answer_a_question_and_a_failure_and_no_other() {
+    let place = Place::new();
+    for step in STEPS {
+        let order = an_order(step);
+        for other in STEPS {
+            assert_eq!(read(&order, &place, &example(other)).is_ok(), step == other, "{step:?} was given {other:?}'s");
+        }
+        assert!(matches!(read(&order, &place, &json!({"question": "Which?"})), Ok(Work::Asked(q)) if q == "Which?"));
+        assert!(matches!(read(&order, &place, &json!({"failed": "no disk"})), Ok(Work::Failed(_))));
+        for bad in [json!({}), json!([]), json!("x"), json!({"question": " "}), json!({"question": "a", "failed": "b"})]
+        {
+            assert!(read(&order, &place, &bad).is_err(), "{step:?} took {bad}");
+        }
+        let mut granted = example(step);
+        granted["approved"] = json!(true);
+        assert!(read(&order, &place, &granted).unwrap_err().contains("unknown field `approved`"));
+    }
+}
+
+#[test]
+fn plans_make_sense() {
+    let place = Place::new();
+    let mut order = order(Step::Plan, None);
+    order.bounds = Bounds { max_tasks: 2, ..Bounds::default() };
+    let task = |name: &str, needs: &[&str]| json!({"name": name, "title": "T", "text": "t", "needs": needs});
+    let with = |key: &str, value: Value| {
+        let mut t = task("a", &[]);
+        t[key] = value;
+        vec![t]
+    };
+    for (tasks, part) in [
+        (vec![], "no task"),
+        (vec![task("a", &[]), task("b", &[]), task("c", &[])], "allows 2"),
+        (vec![task("a", &[]), task("a", &[])], "two tasks are named"),
+        (vec![task("a", &["z"])], "not in the plan"),
+        (vec![task("a", &["b"]), task("b", &["a"])], "waits for itself"),
+        (with("paths", json!(["src/{a"])), "not usable"),
+        (with("title", json!(" ")), "no title"),
+        (with("name", json!("a\u{1b}[2J")), "control character"),
+        (with("grants", json!(["merge"])), "unknown field `grants`"),
+        (with("text", json!("x".repeat(70_000))), "over 64 KiB"),
+    ] {
+        let why = read(&order, &place, &json!({ "tasks": tasks })).unwrap_err();
+        assert!(why.contains(part), "{tasks:?} said {why:?}");
+    }
+}
+
+#[test]
+fn findings_are_on_files_there_are() {
+    let (place, order) = (Place::new(), reviewed());
+    std::fs::create_dir(place.tree().join("src")).unwrap();
+    std::fs::write(place.tree().join("src/a.rs"), "a\n").unwrap();
+    std::fs::write(place.root.path().join("outside"), "a\n").unwrap();
+    let on = |path: &str| json!({"verdict": "rework", "findings": [{"path": path, "line": 1, "text": "x"}]});
+    for path in ["", "seen.rs", "src/a.rs"] {
+        assert!(read(&order, &place, &on(path)).is_ok(), "{path:?} was refused");
+    }
+    for path in ["gone.rs", "../outside", "/etc/passwd", "a/src/a.rs", "src/./a.rs", "x\u{0}"] {
+        let why = read(&order, &place, &on(path)).unwrap_err();
+        assert!(why.contains("neither in the diff"), "{path:?} said {why:?}");
+    }
+    for (bad, part) in [
+        (json!({"verdict": "rework"}), "at least one finding"),
+        (json!({"verdict": "rework", "summary": " \n"}), "at least one finding"),
+        (json!({"verdict": "approve", "findings": [{"path": "seen.rs", "text": " "}]}), "no text"),
+        (json!({"verdict": "approve", "findings": [{"path": "seen.rs", "line": -1, "text": "x"}]}), "-1"),
+        (json!({"verdict": "approve", "findings": vec![json!({"text": "x"}); 51]}), "at most 50"),
+        (json!({"verdict": "merge"}), "unknown variant"),
+    ] {
+        let why = read(&order, &place, &bad).unwrap_err();
+        assert!(why.contains(part), "{bad} said {why:?}");
+    }
+    let summary_is_enough = json!({"verdict": "rework", "summary": "the goal is not met: nothing adds"});
+    assert!(matches!(read(&order, &place, &summary_is_enough), Ok(Work::Judged { verdict: Verdict::Rework, .. })));
+}
+
+/// What of `value` the schema does not allow; the few words of JSON Schema that are used.
+fn breaks(schema: &Value, value: &Value) -> Option<String> {
+    let kind = schema["type"].as_str()?;
+    let fits = match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64(),
+        other => return Some(format!("the schema says {other}")),
+    };
+    if !fits {
+        return Some(format!("{value} is no {kind}"));
+    }
+    if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(value)) {
+        return Some(format!("{value} is none of {words:?}"));
+    }
+    let items = value.as_array().into_iter().flatten();
+    let missing = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let missing = missing.filter(|k| value.get(k).is_none()).map(|k| format!("{k} is missing")).next();
+    let fields = value.as_object().into_iter().flatten();
+    missing.or_else(|| items.filter_map(|v| breaks(&schema["items"], v)).next()).or_else(|| {
+        fields
+            .map(|(k, v)| match schema["properties"].get(k) {
+                None => Some(format!("{k} is unknown")),
+                Some(inner) => breaks(inner, v),
+            })
+            .find_map(|broken| broken)
+    })
+}
+
+#[test]
+fn the_schema_says_what_the_types_take() {
+    let place = Place::new();
+    for step in STEPS {
+        let (schema, order) = (answer::schema(step), an_order(step));
+        let mut samples =
+            vec![json!({"question": "q"}), json!({"failed": "f"}), json!({"other": 1}), json!({"question": 1})];
+        samples.extend(STEPS.map(example));
+        // Every field left out, added to or made another type, at the top and one level down.
+        let good = example(step);
+        for key in good.as_object().unwrap().keys() {
+            let mut other = good.clone();
+            other[key] = json!(7);
+            samples.push(other);
+            if let Some(inner) = good[key].as_array().and_then(|a| a[0].as_object()) {
+                for field in inner.keys() {
+                    let mut other = good.clone();
+                    other[key][0][field] = json!({});
+                    samples.push(other);
+                }
+                let mut other = good.clone();
+                other[key][0]["grant"] = json!("all");
+                samples.push(other);
+            }
+        }
+        for sample in samples {
+            let (by_schema, by_types) = (breaks(&schema, &sample), read(&order, &place, &sample));
+            // That it is one whole form is what a schema without `oneOf` cannot say.
+            let is_no_form = by_types.as_ref().is_err_and(|why| why.contains("step needs"));
+            let agree = if by_types.is_ok() { by_schema.is_none() } else { by_schema.is_some() || is_no_form };
+            assert!(agree, "{step:?} {sample}: {by_schema:?} / {by_types:?}");
+        }
+        assert_eq!(schema["additionalProperties"], json!(false));
+    }
+}
+
+#[test]
+fn the_last_block_is_found_in_words() {
+    let fence = "```";
+    for (text, found) in [
+        (format!("Done.\n{fence}json\n{{\"a\": 1}}\n{fence}\n"), Some("{\"a\": 1}")),
+        (
+            format!("{fence}json\n{{\"a\": 1}}\n{fence}\nno:\n{fence}json\n{{\"a\": 2}}\n{fence}\nBye"),
+            Some("{\"a\": 2}"),
+        ),
+        (format!("{fence}\n{{\"a\": 1}}\n{fence}"), Some("{\"a\": 1}")),
+        (format!("{fence}JSON\r\n{{\"a\": 1}}\r\n{fence}\r\n"), Some("{\"a\": 1}")),
+        // Ticks in a string are on no line of their own.
+        (format!("{fence}json\n{{\"a\": \"{fence}rust\"}}\n{fence}"), Some("{\"a\": \"```rust\"}")),
+        (format!("{fence}{fence}json\n{{\"a\":\n{fence}\n1}}\n{fence}{fence}"), Some("{\"a\":\n```\n1}")),
+        // Another language's block is none, and an answer after it is.
+        (format!("{fence}rust\n{{ 1 }}\n{fence}\n"), None),
+        (format!("{fence}rust\nfn main() {{}}\n{fence}\n{{\"a\": 3}}"), Some("{\"a\": 3}")),
+        (format!("cut off\n{fence}json\n{{\"a\": 1"), Some("{\"a\": 1")),
+        ("{\n  \"a\": 1\n}\n".to_owned(), Some("{\n  \"a\": 1\n}")),
+        (format!("{fence}json\n[1]\n{fence}"), None),
+        ("nothing".to_owned(), None),
+        (String::new(), None),
+        (format!("{fence}{fence}{fence}"), None),
+    ] {
+        assert_eq!(last_json_block(&text), found, "{text}");
+    }
+    assert!(answer::from_words("I did it").unwrap_err().contains("no fenced ```json block"));
+    let cut_off = answer::from_words(&format!("{fence}json\n{{\"a\": 1")).unwrap_err();
+    assert!(cut_off.contains("not usable"), "{cut_off}");
+    let told = answer::correction(Step::Plan, "x".repeat(5_000).as_str());
+    assert!(told.len() < 2_500 && told.contains("\"tasks\""));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_without_harm(text in "[`{}\\n a\"json~é:]{0,80}") {
+        if let Some(block) = last_json_block(&text) {
+            let opens = block.as_bytes()[0] == b'\x7b';
+            proptest::prop_assert!(opens && text.contains(block));
+        }
+        let _refused = answer::from_words(&text);
+    }
+}
