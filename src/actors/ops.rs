@@ -4,9 +4,11 @@ use super::deps::Deps;
 use super::message::{OpsMsg, RunMsg};
 use super::retry::patiently;
 use super::role::{AbortOnDrop, panic_text};
-use crate::domain::{CheckSpec, Done, Effect, EffectKey, Failure, Run, RunId, Scope, Sha};
+use crate::domain::{
+    At, CheckSpec, Day, Done, Effect, EffectKey, Failure, Level, Run, RunId, Scope, Sha, Share, describe,
+};
 use crate::ports::forge::{ChangeText, Landing};
-use crate::ports::store::Lease;
+use crate::ports::store::{Lease, Reservation, Room, SpendingBy, SpendingFilter};
 use crate::ports::workspace::Moved;
 use crate::ports::{PortError, PortResult, Repo};
 use crate::telemetry::TraceContext;
@@ -174,16 +176,32 @@ async fn carry_out(
         }
     }
     crate::fault!("before-act");
-    let done = patiently(place.patience, || once(deps, place, key, effect)).await?;
+    let done = patiently(place.patience, || once(deps, lease, place, key, effect)).await?;
     crate::fault!("after-act");
     Ok(done)
 }
 
 /// One try at an act.
-async fn once(deps: &Deps, place: &Place, key: &EffectKey, effect: &Effect) -> PortResult<Done> {
+async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect: &Effect) -> PortResult<Done> {
     let Place { repo, branch, base_branch, .. } = place;
     let ws = &deps.workspaces;
     match effect {
+        Effect::Reserve { attempt, role, engine, caps, shared, at } => {
+            let ask = Reservation {
+                lease: lease.clone(),
+                attempt: *attempt,
+                project: repo.project.clone(),
+                role: *role,
+                engine: engine.clone(),
+                caps: *caps,
+                shared: *shared,
+                at: *at,
+            };
+            match deps.store.reserve(&ask).await? {
+                Room::Reserved { caps, levels } => Ok(Done::Reserved { caps, levels }),
+                Room::Short { level, set_aside } => short(deps, place, &level, set_aside > 0, *at).await,
+            }
+        }
         Effect::Check { scope, sha, checks } => check(deps, place, *scope, sha, checks).await,
         Effect::Integrate { from, head, onto, base, .. } => moved(deps, place, base, from, head, onto).await,
         Effect::Rebase { from, head, onto } => {
@@ -224,6 +242,23 @@ async fn once(deps: &Deps, place: &Place, key: &EffectKey, effect: &Effect) -> P
             Err(PortError::permanent("this act is not for a run's hands", "report this as a defect"))
         }
     }
+}
+
+/// A shared budget has nothing left: tells what it went to, by role and by model.
+async fn short(deps: &Deps, place: &Place, level: &Level, set_aside: bool, at: At) -> PortResult<Done> {
+    let mut went_to = Vec::new();
+    for by in [SpendingBy::Role, SpendingBy::Model] {
+        let filter = SpendingFilter {
+            by,
+            run: None,
+            project: (level.share == Share::Project).then(|| place.repo.project.clone()),
+            day: (level.share == Share::Day).then(|| Day::of(at)),
+            limit: 20,
+        };
+        let sums = deps.store.spending(&filter).await?;
+        went_to.extend(sums.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
+    }
+    Ok(Done::Short { share: level.share, why: describe::short(level, &went_to), set_aside })
 }
 
 /// Moves commits onto another one, and tells how the run's branch then differs from its base.

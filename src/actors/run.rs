@@ -256,6 +256,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         run: Box::new(decision.run.clone()),
         effects: decision.effects.clone(),
         finished: decision.finished,
+        charges: decision.charges,
     };
     crate::fault!("before-commit");
     let written = write(&s.args.commits, transition).instrument(span.clone()).await;
@@ -273,6 +274,18 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     }
     if held.run.phase != decision.run.phase {
         tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = decision.run.phase.name(), "phase");
+    }
+    for alert in decision.run.alerts.iter().filter(|a| !held.run.alerts.contains(a)) {
+        tracing::warn!(run = %held.run.id, budget = alert.what, percent = alert.share, "a share of a budget is used");
+    }
+    match decision.run.wake_at() {
+        Some(at) if held.run.wake_at() != Some(at) => {
+            if let Some(wait) = &decision.run.wait {
+                tracing::info!(run = %held.run.id, until = wait.until.0, why = wait.why, "waits by itself");
+            }
+            s.args.root.cast(RootMsg::Alarm { at })?;
+        }
+        _ => {}
     }
     held.run = decision.run;
     held.waiting.extend(decision.effects.into_iter().map(|(key, effect)| (key, effect, false)));

@@ -7,7 +7,7 @@ use super::retry::patiently;
 use crate::domain::{ArtifactKind, ArtifactRef, ModelUse, Order, Report, Reported, Step, Usage};
 use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -62,13 +62,15 @@ async fn work(s: &Session) -> PortResult<Carried> {
     let bench = bench(s, engine.as_ref(), &mut artifacts).await?;
     crate::fault!("before-engine");
     let limit = Duration::from_millis(order.caps.wall_ms);
-    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s))).await {
+    let spent = Spent::default();
+    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s, &spent))).await {
         Ok(worked) => worked,
         Err(_) => {
             let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
             clear(s, &bench).await;
             let report = Report::Failed { why };
-            return Ok(Carried { report, usage: None, bill: Vec::new(), session: None, artifacts });
+            let usage = spent.known(&order.caps);
+            return Ok(Carried { report, usage, bill: Vec::new(), session: None, artifacts });
         }
     };
     crate::fault!("after-engine");
@@ -164,10 +166,34 @@ async fn keep(s: &Session, kind: ArtifactKind, name: &str, bytes: &[u8]) -> Port
     patiently(PATIENCE, || s.deps.store.put_artifact(s.order.run, kind, name, bytes)).await
 }
 
-fn sink(s: &Session) -> Sink {
+/// The last an engine told of what it has used: all that is known when its time runs out.
+#[derive(Clone, Default)]
+struct Spent(Arc<Mutex<Option<Usage>>>);
+
+impl Spent {
+    fn note(&self, usage: Usage) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// `None` = nothing was told. Tokens that cost nothing, where money is limited, may have no known price: what was set aside is
+    /// charged for them.
+    fn known(&self, caps: &Usage) -> Option<Usage> {
+        let mut usage = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        if usage.cost_micros == 0 && usage.tokens > 0 {
+            usage.cost_micros = caps.cost_micros;
+        }
+        Some(usage)
+    }
+}
+
+fn sink(s: &Session, spent: &Spent) -> Sink {
     let (feed, run, attempt) = (s.deps.feed.clone(), s.order.run, s.order.attempt);
+    let spent = spent.clone();
     Arc::new(move |event| {
-        let (EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text)) = event else { return };
+        let text = match event {
+            EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text) => text,
+            EngineEvent::Spent(usage) => return spent.note(usage),
+        };
         let text = text.chars().take(LINE_MAX).collect();
         feed.tell(News::Said { run, attempt, text });
     })

@@ -2,14 +2,11 @@
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
-use crate::actors::{Defaults, Deps, Factory, Feed, Scope, Tuning};
+use crate::actors::{Deps, Factory, Feed, Scope, Tuning};
 use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
-use crate::adapters::engine::Registry;
-use crate::adapters::engine::settings::Settings;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::store;
 use crate::adapters::workspace::GitWorkspaces;
@@ -17,13 +14,17 @@ use crate::config::Config;
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::ports::store::Owner;
-use crate::ports::{Person, PortResult};
+use crate::ports::{Person, PortError, PortResult};
 use std::path::Path;
 use std::sync::Arc;
 
 mod doctor;
 mod doors;
+mod live;
 mod owner;
+mod probe;
+mod reload;
+mod settings;
 
 pub use doors::Program;
 
@@ -37,6 +38,8 @@ pub struct Ports {
     pub deps: Deps,
     /// The local forge's side for people.
     pub people: Arc<dyn Person>,
+    /// What follows the configuration.
+    live: Arc<live::Live>,
 }
 
 /// Connects every port for a data directory.
@@ -58,21 +61,20 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     }
     let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
+    let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
+    let live = live::Live::of(config, workspaces.clone(), scope != Scope::Nothing)
+        .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let deps = Deps {
         store: Arc::new(store),
-        workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
+        workspaces,
         checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
-        engines: Arc::new(Registry::new(Sandbox::of_this_process(pass), Arc::new(Settings::default()))),
-        prompts: Arc::new(FilePrompts),
+        engines: live.clone(),
+        prompts: live.clone(),
         forge: forge.clone(),
         clock,
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
-        defaults: Arc::new(Defaults {
-            policy: config.policy.clone(),
-            engines: config.engines.roles.clone(),
-            branch_prefix: config.git.branch_prefix.clone(),
-        }),
+        defaults: live.defaults(),
         tuning: Tuning {
             max_live_runs: config.runs.max_live_runs,
             max_reserved_slots: config.runs.max_reserved_slots,
@@ -82,7 +84,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         },
         scope,
     };
-    Ok(Ports { deps, people: forge })
+    Ok(Ports { deps, people: forge, live })
 }
 
 /// Starts the runtime over the ports.
@@ -95,8 +97,9 @@ pub async fn start(ports: &Ports) -> anyhow::Result<(Factory, tokio::task::JoinH
 
 /// The routes over the ports.
 pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> axum::Router {
-    let limit_secs = config.checks.limit_secs;
+    let live = ports.live.clone();
     let checks_from = move |lines: &[String]| {
+        let limit_secs = live.check_limit_secs();
         let check = |(n, line): (usize, &String)| CheckSpec {
             name: format!("check-{n}"),
             kind: CheckKind::Test,
@@ -109,6 +112,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
     http::router(http::State {
         factory,
+        clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
         workspaces: ports.deps.workspaces.clone(),

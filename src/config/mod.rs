@@ -4,6 +4,7 @@
 
 mod data_dir;
 mod layers;
+mod models;
 mod problem;
 mod read;
 mod reader;
@@ -12,6 +13,7 @@ pub mod units;
 
 pub use crate::secret::Secret;
 pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir, private_by_default};
+pub use models::{KeyPlace, Keyed, Level, VaultKey, Walls};
 pub use problem::{Problem, Problems};
 pub use read::engine;
 pub use reader::Entry;

@@ -3,7 +3,7 @@
 use super::budget::Raise;
 use super::change::Concern;
 use super::id::{At, BlockId, Sha, TaskId};
-use super::order::Step;
+use super::order::{Role, Step};
 use serde::{Deserialize, Serialize};
 
 /// An open block of a run.
@@ -17,6 +17,9 @@ pub struct Block {
     pub why: String,
     /// Since when.
     pub since: At,
+    /// When it lifts by itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<At>,
 }
 
 /// The kinds of block.
@@ -38,6 +41,13 @@ pub enum BlockKind {
     Budget {
         /// Which.
         what: String,
+    },
+    /// No engine of a role can be used.
+    Engine {
+        /// The role.
+        role: Role,
+        /// The engine a person should see to, `KIND` or `KIND:ARG`.
+        engine: String,
     },
     /// An attempt asked.
     Question {
@@ -124,6 +134,7 @@ impl BlockKind {
             BlockKind::Tries { .. } => "tries",
             BlockKind::Rounds => "rounds",
             BlockKind::Budget { .. } => "budget",
+            BlockKind::Engine { .. } => "engine",
             BlockKind::Question { .. } => "question",
             BlockKind::NothingChanged => "nothing_changed",
             BlockKind::Act { .. } => "act",

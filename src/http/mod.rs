@@ -7,13 +7,14 @@
 //! | `limits` | how long, how much; the span and the headers of every answer |
 //! | `problem` | every error as an RFC 9457 problem |
 //! | `find` | a run by its shortened id, ETags |
-//! | `runs` `artifacts` `actions` `projects` `changes` `stream` `health` | the routes |
+//! | `runs` `artifacts` `actions` `budget` `projects` `changes` `stream` `health` | the routes |
 //! | `openapi` `shapes` `view` | what is documented, and the shapes of it |
 //! | `serve` | the listener |
 
 mod actions;
 mod artifacts;
 mod auth;
+mod budget;
 mod changes;
 mod find;
 mod health;
@@ -30,9 +31,9 @@ pub mod view;
 pub use auth::{LOOPBACK, OPEN};
 pub use serve::serve;
 
-use crate::actors::{Defaults, Factory, Feed};
+use crate::actors::{DefaultsNow, Factory, Feed};
 use crate::domain::{CheckSpec, Principal};
-use crate::ports::{Person, Store, Workspaces};
+use crate::ports::{Clock, Person, Store, Workspaces};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use std::sync::Arc;
@@ -49,7 +50,9 @@ pub type ChecksFrom = Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>;
 pub struct State {
     /// The runtime.
     pub factory: Factory,
-    /// The truth, to read; and to write projects.
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The truth, to read; and to write projects and shared budgets.
     pub store: Arc<dyn Store>,
     /// The person's side of the local forge.
     pub people: Arc<dyn Person>,
@@ -66,7 +69,7 @@ pub struct State {
     /// Makes checks of command lines.
     pub checks_from: ChecksFrom,
     /// What new projects are born with.
-    pub defaults: Arc<Defaults>,
+    pub defaults: DefaultsNow,
     /// The level of isolation of commands.
     pub sandbox: Arc<str>,
     /// When the service was started.
@@ -85,6 +88,7 @@ pub fn router(state: State) -> Router {
         .merge(runs::routes())
         .merge(artifacts::routes())
         .merge(actions::routes())
+        .merge(budget::routes())
         .merge(stream::routes())
         .split_for_parts();
     openapi::with_problems(&mut document);

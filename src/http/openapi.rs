@@ -29,6 +29,7 @@ use utoipa_axum::routes;
     tags(
         (name = "runs", description = "Goals on their way to an outcome"),
         (name = "actions", description = "What people say to runs"),
+        (name = "budget", description = "What was spent, and budgets that runs share"),
         (name = "projects", description = "Repositories with their rules"),
         (name = "changes", description = "The person's side of the local forge"),
         (name = "health", description = "How the service is"),

@@ -114,7 +114,7 @@ fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
         let said = registry.get(&EngineSpec::parse(spec)).err().unwrap();
         assert!(parts.iter().all(|p| said.contains(p)), "{spec:?} said {said:?}");
     }
-    assert_eq!(KINDS.len(), 4);
+    assert_eq!(KINDS.len(), 6);
 }
 
 // --- command

@@ -3,18 +3,23 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
+mod acp;
 mod answers;
 mod checks_contract;
 mod config;
+mod configured;
 mod demo;
 mod detect;
 mod engines_contract;
 mod factory;
+mod fallback;
 mod forge_contract;
+mod gate;
 mod gates;
 mod git_cut;
 mod git_measure;
 mod git_world;
+mod headless;
 mod hostile_bytes;
 mod hostile_git;
 mod house;
@@ -28,6 +33,9 @@ mod matrix;
 mod meter;
 mod otel;
 mod pieces;
+mod preview;
+mod prompts;
+mod reload;
 mod rest;
 mod rest_guard;
 mod rest_stream;

@@ -2,6 +2,7 @@
 //! suite (tests/it/engines_contract.rs).
 
 use super::clock::SystemClock;
+use super::gate::Gate;
 use super::gate::limits::Limits;
 use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Usage};
@@ -9,16 +10,23 @@ use crate::ports::engine::{Engine, Engines, Work, Worked};
 use prices::Prices;
 use settings::Settings;
 use std::sync::Arc;
+use way::{Out, Ways};
 
+mod acp;
 pub mod answer;
+mod cli;
 mod command;
 mod direct;
+mod driven;
 mod llm;
 pub mod meter;
 pub mod prices;
 mod script;
 pub mod settings;
+mod way;
 
+pub use acp::AcpEngine;
+pub use cli::CliEngine;
 pub use command::CommandEngine;
 pub use direct::DirectEngine;
 pub use llm::LlmEngine;
@@ -26,6 +34,8 @@ pub use script::{ScriptEngine, parse as parse_script};
 
 /// Every kind, and what it is written like: one line for help texts and errors.
 pub const KINDS: &[(&str, &str)] = &[
+    ("acp", "acp:AGENT or acp:AGENT/MODEL drives an agent that speaks the Agent Client Protocol"),
+    ("cli", "cli:AGENT or cli:AGENT/MODEL drives a headless agent by its command line"),
     ("command", "command:LINE runs a shell line in the worktree (a codemod, a fixer, a headless agent)"),
     ("direct", "direct plans the goal as one task and reviews by checks and diff, without a model"),
     ("llm", "llm:PROVIDER/MODEL lets a model work by Skep's own tools, as in llm:anthropic/claude-sonnet-4-5"),
@@ -38,6 +48,7 @@ pub struct Registry {
     sandbox: Sandbox,
     settings: Arc<Settings>,
     shared: llm::Shared,
+    ways: Ways,
 }
 
 impl Registry {
@@ -45,7 +56,8 @@ impl Registry {
     pub fn new(sandbox: Sandbox, settings: Arc<Settings>) -> Self {
         // The embedded prices are tested to load; without them every price is unknown, which is said for each model.
         let prices = Arc::new(Prices::embedded().unwrap_or_default());
-        Self { sandbox, settings, shared: llm::Shared::new(Limits::new(Arc::new(SystemClock)), prices) }
+        let shared = llm::Shared::new(Limits::new(Arc::new(SystemClock)), prices);
+        Self { sandbox, ways: Ways { settings: settings.clone(), out: None }, settings, shared }
     }
 
     /// The same, with other prices.
@@ -57,11 +69,18 @@ impl Registry {
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { shared: self.shared.with_limits(limits), ..self }
     }
+
+    /// The same with a gate, by which driven agents get to their providers and to `hosts`, counted with `prices`.
+    pub fn through(self, gate: Arc<Gate>, prices: Arc<Prices>, hosts: Vec<String>) -> Self {
+        Self { ways: Ways { out: Some(Out { gate, prices, hosts }), ..self.ways }, ..self }
+    }
 }
 
 impl Engines for Registry {
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         Ok(match spec.kind.as_str() {
+            "acp" => Arc::new(AcpEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
+            "cli" => Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
             "command" => Arc::new(CommandEngine::new(&spec.arg, self.sandbox.clone())?),
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
             "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),

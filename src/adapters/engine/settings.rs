@@ -20,7 +20,7 @@ pub enum Api {
 }
 
 /// Where models are served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// Its name in the configuration: `llm:NAME/MODEL`.
     pub name: String,
@@ -54,26 +54,30 @@ pub enum Protocol {
 }
 
 /// An agent that is driven: a program of somebody else's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Agent {
     /// Its name in the configuration: `acp:NAME` or `cli:NAME`, with `/MODEL` where it takes one.
     pub name: String,
     /// How it is talked to.
     pub protocol: Protocol,
-    /// The program and its arguments; `{prompt_file}`, `{model}`, `{dir}` and `{gate}` are filled in, never through a shell.
+    /// The program and its arguments, never through a shell. Filled in: `{model}`, `{dir}` (the worktree), `{home}` and `{scratch}` (folders
+    /// of the attempt); and for `Cli` `{prompt_file}` or `{prompt}`: without one of them the prompt comes on standard input.
     pub command: Vec<String>,
     /// The provider its calls go to, through the gate, which holds the key and counts; `None` = it has its own way and key.
     pub provider: Option<String>,
-    /// Environment it is given; values may hold `{gate}`, `{model}`, `{home}`.
+    /// Environment it is given; values may hold `{gate}`, `{model}`, `{dir}`, `{home}`, `{scratch}`.
     pub env: BTreeMap<String, String>,
     /// Names of environment variables of Skep's that go in: never by argument.
     pub pass_env: Vec<String>,
     /// Files written into its home before it starts, by path beneath `{home}`; same blanks.
     pub files: BTreeMap<String, String>,
-    /// For `Cli`: where in its JSON lines things stand (see [`super`]'s `cli`); empty = plain text.
+    /// For `Cli`: where in its JSON things stand (docs/engines.md has the keys); empty = plain text. For both: `wait` and `fix`, words in
+    /// an error, joined by `|`, that mean it cannot be used now: waiting helps, or a person has to do something first.
     pub output: BTreeMap<String, String>,
     /// For `Acp`: the session mode to ask for, where it has modes.
     pub mode: Option<String>,
+    /// How long it may give no sign of life. Long: the commands and tests it runs say nothing either.
+    pub silence: Duration,
 }
 
 /// All of it.

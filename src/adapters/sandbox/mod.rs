@@ -66,7 +66,7 @@ pub struct Job<'a> {
     /// Where its temporary files go; the caller removes it.
     pub scratch: &'a Path,
     /// More environment, over everything else.
-    pub env: &'a [(&'static str, String)],
+    pub env: &'a [(&'a str, String)],
     /// How long it may take.
     pub limit: Duration,
     /// How many bytes of its output (both streams, as they came) are kept: the last ones.
@@ -128,9 +128,10 @@ const TOOLCHAINS: &[(&str, &str)] = &[
 ];
 
 /// The limits go on in a shell of our own before the command's: safe code has no other place between fork and exec. A hard
-/// limit that is lower already stays. Files: 4 GiB in blocks of 512 bytes. Both streams become one, in the order written.
-const PRELUDE: &str =
-    "ulimit -c 0; ulimit -f 8388608 2>/dev/null; ulimit -n 4096 2>/dev/null; exec /bin/sh -c \"$1\" 2>&1";
+/// limit that is lower already stays. Files: 4 GiB in blocks of 512 bytes.
+const PRELUDE: &str = "ulimit -c 0; ulimit -f 8388608 2>/dev/null; ulimit -n 4096 2>/dev/null; exec /bin/sh -c \"$1\"";
+/// Both streams become one, in the order written: what people read. Not for a program that is talked to.
+const ONE_STREAM: &str = " 2>&1";
 
 impl Sandbox {
     /// A sandbox that lets toolchains of this process's user be found. `pass` names more variables that go in (a headless
@@ -168,7 +169,7 @@ impl Sandbox {
     /// # Errors
     /// When it cannot be started.
     pub async fn run(&self, job: &Job<'_>, on_output: Option<OnOutput>) -> io::Result<Finished> {
-        let (program, end) = self.program(job)?;
+        let (program, end) = self.program(job, ONE_STREAM)?;
         // Dropped last, after the group is gone: then only what left the group is still there.
         let _end = end;
         process::run(&program, on_output).await
@@ -180,7 +181,7 @@ impl Sandbox {
     /// # Errors
     /// When it cannot be started.
     pub fn open(&self, job: &Job<'_>) -> io::Result<(Talk, Strays)> {
-        let (program, end) = self.program(job)?;
+        let (program, end) = self.program(job, "")?;
         Ok((process::open(&program)?, end))
     }
 
@@ -189,11 +190,11 @@ impl Sandbox {
         format!("http://{}", gate.tcp)
     }
 
-    fn program(&self, job: &Job<'_>) -> io::Result<(Program, Strays)> {
+    fn program(&self, job: &Job<'_>, streams: &str) -> io::Result<(Program, Strays)> {
         let mark = strays::mark();
         let program = Program {
             name: "/bin/sh".into(),
-            args: vec!["-c".into(), PRELUDE.into(), "sh".into(), job.line.into()],
+            args: vec!["-c".into(), format!("{PRELUDE}{streams}").into(), "sh".into(), job.line.into()],
             env: self.environment(job, &mark)?,
             dir: job.dir.to_owned(),
             stdin: Vec::new(),

@@ -20,6 +20,7 @@ fn opened() -> Opened {
             asked_by: Principal::from("local:ann"),
         },
         settings: Settings {
+            fallbacks: Default::default(),
             policy: Policy::default(),
             engines: [Role::Manager, Role::Dev, Role::Reviewer]
                 .map(|role| (role, EngineSpec::parse("script: x")))
@@ -48,7 +49,7 @@ fn a_run() -> Run {
 }
 
 fn block(n: u32, kind: BlockKind) -> Block {
-    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: At(2_000) }
+    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: At(2_000), until: None }
 }
 
 fn merge(n: u32) -> Block {

@@ -30,6 +30,19 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
             d.run.ledger.spent.wall_ms = d.run.ledger.spent.wall_ms.saturating_add(*wall_ms);
             checked(d, *scope, sha, results);
         }
+        (Tag::Reserve(id), Done::Reserved { caps, levels }) => {
+            d.alert_shared(levels);
+            d.capped(*id, *caps);
+            d.run.short = None;
+            let rests = d.run.attempt(*id).and_then(|a| d.run.resting.get(&a.engine)).is_some_and(|r| r.active(d.at));
+            if d.held() || rests || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
+                // Things changed while the shared budgets were asked: nothing new starts, and what they gave goes back.
+                d.not_started(*id, "the run was held, or the engine not usable any more, before it could begin");
+            } else {
+                d.send(*id);
+            }
+        }
+        (Tag::Reserve(id), Done::Short { share, why, set_aside }) => d.short(*id, *share, why, *set_aside),
         (Tag::Integrate(task, _), Done::Moved { head, diff }) => {
             if let Some(t) = d.run.task_mut(*task) {
                 t.stage = Stage::Integrated;
@@ -89,6 +102,9 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
 /// An act on the world does not succeed: a person is asked, and the act is ordered again after the answer because what it was for
 /// is still missing.
 fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
+    if let Tag::Reserve(id) = tag {
+        d.not_started(*id, &failure.what);
+    }
     if matches!(tag, Tag::Land(_)) && d.run.phase == Phase::Landing {
         d.run.facts.observed = None;
         d.run.phase = Phase::Gating;

@@ -61,9 +61,12 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::git", &["domain", "ports", "telemetry", "adapters::process", "adapters::sandbox"]),
     ("adapters::forge", &["domain", "ports", "telemetry", "adapters::git"]),
     ("adapters::workspace", &["domain", "ports", "telemetry", "adapters::git"]),
+    // Prompts say how to answer: the schema of what is read.
+    ("adapters::prompts", &["domain", "ports", "adapters::engine::answer"]),
     ("adapters::store", &["domain", "ports", "telemetry"]),
     ("actors", &["domain", "ports", "telemetry"]),
-    ("config", &["domain", "secret", "telemetry"]),
+    // What a provider and an agent are is the engines' to say; the configuration fills it in.
+    ("config", &["adapters::engine::settings", "domain", "secret", "telemetry"]),
     ("telemetry", &["config"]),
     ("http", &["actors", "domain", "ports", "telemetry"]),
     // The command line is a client: of REST it knows the shapes, not the handlers.
@@ -80,6 +83,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("migration", &["adapters::store"]),
     // The demo looks whether its sample is untouched; it needs no mirror and no seal for that.
     ("gix", &["adapters::git", "adapters::demo"]),
+    ("minijinja", &["adapters::prompts"]),
     ("quick_xml", &["adapters::checks"]),
     ("axum", &["http", "app", "cli", "adapters::gate"]),
     ("hyper", &["http", "adapters::gate"]),
@@ -91,6 +95,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("ignore", &["adapters::engine"]),
     ("clap", &["cli"]),
     ("figment", &["config"]),
+    ("agent_client_protocol", &["adapters::engine::acp"]),
     ("reqwest", &["cli", "app", "telemetry", "adapters::gate", "adapters::engine"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),

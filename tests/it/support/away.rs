@@ -1,8 +1,11 @@
 //! A store that is away: every call fails in a way that may pass.
 
 use async_trait::async_trait;
-use skep::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId};
-use skep::ports::store::{Counts, Found, JournalRow, Lease, Owner, RunFilter, RunRow, Taken, Transition};
+use skep::domain::{ArtifactKind, ArtifactRef, At, Digest, EffectKey, Project, ProjectName, Run, RunId};
+use skep::ports::store::{
+    Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
+    SpendingFilter, Taken, Transition,
+};
 use skep::ports::{PortError, PortResult, Store};
 
 pub struct Away;
@@ -38,6 +41,18 @@ impl Store for Away {
         away()
     }
     async fn waiting(&self, _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn due(&self, _: At, _: u64) -> PortResult<Vec<(RunId, At)>> {
+        away()
+    }
+    async fn reserve(&self, _: &Reservation) -> PortResult<Room> {
+        away()
+    }
+    async fn raise_shared(&self, _: &SharedRaise) -> PortResult<()> {
+        away()
+    }
+    async fn spending(&self, _: &SpendingFilter) -> PortResult<Vec<Spending>> {
         away()
     }
     async fn counts(&self) -> PortResult<Counts> {

@@ -1,0 +1,349 @@
+//! An agent that speaks the Agent Client Protocol: one session over standard input and output, one prompt, its answer mended at most twice.
+//!
+//! | the agent | gets |
+//! |---|---|
+//! | asks for permission | what its step may do inside its workspace, once (see [`permit`]) |
+//! | reads or writes files by the client | its worktree, capped, no links (see [`files`]) |
+//! | asks for a terminal, or anything else | "no such method": it runs its commands itself, inside the sandbox |
+//! | says nothing, goes on for too long, spends too much | `session/cancel`, then the end |
+//!
+//! Its end: its input is closed, then SIGTERM, then SIGKILL, each to all it started.
+
+use super::answer;
+use super::driven::heard::Heard;
+use super::driven::{self, Driven, GRACE, Ready, Stop};
+use super::settings::{Protocol, Settings};
+use super::way::Ways;
+use crate::adapters::plain;
+use crate::adapters::process::Talk;
+use crate::adapters::sandbox::Sandbox;
+use crate::domain::{ArtifactKind, Order, Usage};
+use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::ports::{PortError, PortResult};
+use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::ConnectionTo;
+use agent_client_protocol::v1::schema::{
+    CancelNotification, ClientCapabilities, ContentBlock, FileSystemCapabilities, Implementation, InitializeRequest,
+    NewSessionRequest, NewSessionResponse, PromptRequest, PromptResponse, ReadTextFileRequest,
+    RequestPermissionRequest, SessionId, SessionNotification, SetSessionModeRequest, StopReason, TextContent,
+    WriteTextFileRequest,
+};
+use agent_client_protocol::{self as protocol, Agent, ErrorCode, on_receive_notification, on_receive_request};
+use async_trait::async_trait;
+use client::Client;
+use files::Files;
+use permit::Rooms;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+mod client;
+mod files;
+mod permit;
+
+/// How long it may take to begin: to start, and to open a session.
+const START: Duration = Duration::from_secs(120);
+/// How long its pipes may stay open after it is gone.
+const DRAIN: Duration = Duration::from_secs(1);
+/// How often an answer that cannot be used is asked for again.
+const MENDS: usize = 2;
+
+/// The engine.
+#[derive(Clone, Debug)]
+pub struct AcpEngine {
+    driven: Driven,
+    ways: Ways,
+}
+
+/// Why a conversation ended without a result.
+enum Broken {
+    /// We stopped it.
+    Stopped(Stop),
+    /// It is gone.
+    Gone,
+    /// It answered with an error.
+    Refused(protocol::Error),
+    /// It cannot be talked to as configured.
+    Wrong { why: String, fix: String },
+}
+
+impl From<protocol::Error> for Broken {
+    fn from(error: protocol::Error) -> Broken {
+        if protocol::is_incoming_transport_closed(&error) { Broken::Gone } else { Broken::Refused(error) }
+    }
+}
+
+/// What is known of the session, whatever becomes of the conversation.
+#[derive(Default)]
+struct Known {
+    session: Option<String>,
+    tokens: Option<u64>,
+}
+
+/// One conversation's surroundings.
+struct Talked<'a> {
+    order: &'a Order,
+    bench: &'a Bench,
+    client: &'a Client,
+    known: &'a Mutex<Known>,
+}
+
+type Watch<'a, 'w> = &'a mut Pin<&'w mut (dyn Future<Output = Stop> + Send)>;
+
+impl AcpEngine {
+    /// The agent `arg` (`AGENT` or `AGENT/MODEL`) names.
+    ///
+    /// # Errors
+    /// When there is none, or its table is wrong.
+    pub fn new(arg: &str, settings: &Settings, sandbox: Sandbox, ways: Ways) -> Result<Self, String> {
+        Ok(Self { driven: Driven::find(arg, Protocol::Acp, settings, sandbox)?, ways })
+    }
+
+    async fn converse(
+        &self,
+        cx: &ConnectionTo<Agent>,
+        ready: &Ready,
+        talked: &Talked<'_>,
+        watch: Watch<'_, '_>,
+    ) -> Result<Work, Broken> {
+        let began = tokio::time::timeout(START, async {
+            tokio::select! {
+                began = self.begin(cx, talked) => began,
+                stop = &mut *watch => Err(Broken::Stopped(stop)),
+            }
+        });
+        let session = began.await.unwrap_or_else(|_| {
+            let why = format!("it opened no session within {} s", START.as_secs());
+            Err(Broken::Wrong { why, fix: self.driven.way_in() })
+        })?;
+        let mut told = ready.prompt.clone();
+        let mut mended = 0;
+        loop {
+            talked.client.heard.turn();
+            let turn = self.prompt(cx, &session, told, watch).await?;
+            if let Some(usage) = &turn.usage {
+                // Agents disagree whether it is the turn's, the session's or the last call's: the largest is the nearest.
+                let mut known = talked.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.tokens = known.tokens.max(Some(usage.total_tokens));
+            }
+            if let Some(work) = self.cut_short(turn.stop_reason, talked.client) {
+                return Ok(work);
+            }
+            match driven::answer(talked.order, talked.bench, &talked.client.heard) {
+                Ok(work) => return Ok(work),
+                Err(why) if mended < MENDS => {
+                    mended += 1;
+                    talked.client.heard.note(&format!("its answer could not be used: {why}"));
+                    told = answer::correction(talked.order.step, &why);
+                }
+                Err(why) => {
+                    let agent = &self.driven.agent.name;
+                    return Ok(Work::Failed(format!("the answer of the agent {agent} cannot be used: {why}")));
+                }
+            }
+        }
+    }
+
+    /// Opens the session.
+    async fn begin(&self, cx: &ConnectionTo<Agent>, talked: &Talked<'_>) -> Result<SessionId, Broken> {
+        let writes = talked.order.step == crate::domain::Step::Develop;
+        let files = FileSystemCapabilities::new().read_text_file(true).write_text_file(writes);
+        let hello = InitializeRequest::new(ProtocolVersion::V1)
+            .client_capabilities(ClientCapabilities::new().fs(files))
+            .client_info(Implementation::new("skep", env!("CARGO_PKG_VERSION")));
+        // The library refuses any other version by itself.
+        cx.send_request(hello).block_task().await.map_err(|error| match said(&error) {
+            said if said.contains("protocol version") => Broken::Wrong {
+                why: said,
+                fix: "install a release of the agent that speaks version 1 of the protocol".to_owned(),
+            },
+            _ => Broken::from(error),
+        })?;
+        let opened = cx.send_request(NewSessionRequest::new(talked.bench.dir.clone())).block_task().await?;
+        let session = opened.session_id.clone();
+        let shown: String = session.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
+        talked.known.lock().unwrap_or_else(PoisonError::into_inner).session = Some(shown);
+        if let Some(mode) = &self.driven.agent.mode {
+            self.offers(&opened, mode)?;
+            cx.send_request(SetSessionModeRequest::new(session.clone(), mode.clone())).block_task().await?;
+        }
+        Ok(session)
+    }
+
+    /// That the agent has the mode asked for.
+    fn offers(&self, opened: &NewSessionResponse, mode: &str) -> Result<(), Broken> {
+        let modes: Vec<String> =
+            opened.modes.iter().flat_map(|m| &m.available_modes).take(32).map(|m| m.id.to_string()).collect();
+        if modes.iter().any(|m| m == mode) {
+            return Ok(());
+        }
+        let key = format!("agents.{}.mode", self.driven.agent.name);
+        let fix = match modes.is_empty() {
+            true => format!("leave {key} out"),
+            false => format!("set {key} to one of: {}", plain::plain(modes.join(", ").as_bytes())),
+        };
+        Err(Broken::Wrong { why: format!("it has no mode {mode:?}"), fix })
+    }
+
+    /// One turn. When it has to be stopped it is told so and may end it in good order.
+    async fn prompt(
+        &self,
+        cx: &ConnectionTo<Agent>,
+        session: &SessionId,
+        text: String,
+        watch: Watch<'_, '_>,
+    ) -> Result<PromptResponse, Broken> {
+        let request = PromptRequest::new(session.clone(), vec![ContentBlock::Text(TextContent::new(text))]);
+        let turn = cx.send_request(request).block_task();
+        tokio::pin!(turn);
+        tokio::select! {
+            done = &mut turn => Ok(done?),
+            stop = watch => {
+                if cx.send_notification(CancelNotification::new(session.clone())).is_ok() {
+                    let _ended = tokio::time::timeout(GRACE, &mut turn).await;
+                }
+                Err(Broken::Stopped(stop))
+            }
+        }
+    }
+
+    /// What a turn that did not come to its own end comes to; `None` = it did.
+    fn cut_short(&self, reason: StopReason, client: &Client) -> Option<Work> {
+        let agent = &self.driven.agent.name;
+        let refusals = client.refusals();
+        let how = match reason {
+            StopReason::EndTurn => return None,
+            StopReason::MaxTokens => "its answer reached the largest size its model may give".to_owned(),
+            StopReason::MaxTurnRequests => "it reached its own limit of model calls for one turn".to_owned(),
+            StopReason::Refusal => "its model refused to go on".to_owned(),
+            // Nobody cancelled: some agents end so when a permission is refused.
+            StopReason::Cancelled if refusals.is_empty() => "it cancelled its turn by itself".to_owned(),
+            StopReason::Cancelled => format!("it gave up when it was refused: {refusals}"),
+            other => format!("it ended its turn for the reason {other:?}"),
+        };
+        Some(Work::Failed(format!("the agent {agent} did not finish: {how}")))
+    }
+
+    fn refused(&self, error: &protocol::Error) -> Work {
+        let name = &self.driven.agent.name;
+        let said = said(error);
+        if error.code == ErrorCode::AUTH_REQUIRED {
+            let why = format!("the agent {name} wants a login first: {said}");
+            return Work::Unavailable { why, until: None, fix: Some(self.driven.way_in()) };
+        }
+        self.driven
+            .unavailable(&said)
+            .unwrap_or_else(|| Work::Failed(format!("the agent {name} answered with an error: {said}")))
+    }
+}
+
+#[async_trait]
+impl Engine for AcpEngine {
+    fn reads_prompt(&self) -> bool {
+        true
+    }
+
+    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
+        let deadline = Driven::deadline(order);
+        let way = self.ways.open(&self.driven.agent, order)?;
+        let ready = self.driven.ready(order, bench, &way)?;
+        let env = ready.env();
+        let job = ready.job(bench, &env, way.place());
+        // Dropped last, after its group is gone: then only what left the group is still there.
+        let (talk, strays) = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
+        let Talk { stdin, stdout, mut end } = talk;
+        let heard = Arc::new(Heard::new(sink.clone()));
+        let rooms = Rooms::new(&bench.dir, &[&bench.scratch]);
+        let client = Client::new(heard.clone(), Files { dir: bench.dir.clone(), rooms, step: order.step });
+        let known = Mutex::new(Known::default());
+
+        let broken = {
+            let talked = Talked { order, bench, client: &client, known: &known };
+            let spent_out = || way.spent_out().or_else(|| driven::over(order, None, client.cost_micros()));
+            let watch = self.driven.watch(&heard, deadline, spent_out);
+            tokio::pin!(watch);
+            let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
+            let transport = client::transport(stdin, stdout, heard.clone());
+            let conversation = connect(transport, client.clone(), async |cx: ConnectionTo<Agent>| {
+                Ok(self.converse(&cx, &ready, &talked, &mut watch).await)
+            });
+            tokio::pin!(conversation);
+            let done = tokio::select! {
+                done = &mut conversation => Some(done),
+                _ended = end.wait() => tokio::time::timeout(DRAIN, &mut conversation).await.ok(),
+            };
+            match done {
+                Some(Ok(done)) => done,
+                Some(Err(error)) => Err(Broken::from(error)),
+                None => Err(Broken::Gone),
+            }
+        };
+        // Its input is closed now.
+        let ended = driven::end(end, &heard).await;
+        drop(strays);
+
+        let result = broken.unwrap_or_else(|broken| match broken {
+            Broken::Stopped(stop) => Work::Failed(stop.why(&self.driven.agent, order)),
+            Broken::Gone => self.driven.fell(&ended, ""),
+            Broken::Refused(error) => self.refused(&error),
+            Broken::Wrong { why, fix } => {
+                let why = format!("the agent {} cannot be used: {why}", self.driven.agent.name);
+                Work::Unavailable { why, until: None, fix: Some(fix) }
+            }
+        });
+        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
+        let result = match (way.spent_out(), result) {
+            (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => {
+                Work::Failed(Stop::Spent(what).why(&self.driven.agent, order))
+            }
+            (_, result) => way.explain(result),
+        };
+        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let usage = way.usage().unwrap_or_else(|| driven::charged(order, known.tokens, client.cost_micros()));
+        sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
+        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
+        let session = known.session.map(|id| format!("acp:{}:{id}", self.driven.agent.name));
+        Ok(Worked { result, usage: Some(usage), bill: way.bill(), session, files })
+    }
+}
+
+/// An error in words that can be shown.
+fn said(error: &protocol::Error) -> String {
+    let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
+    let said = format!("{} {}", error.message, more.unwrap_or_default());
+    plain::tail(said.trim().as_bytes(), 2 * 1024)
+}
+
+/// Connects and talks; the connection ends with `talk`.
+async fn connect<T>(
+    transport: impl protocol::ConnectTo<protocol::Client> + 'static,
+    client: Client,
+    talk: impl AsyncFnOnce(ConnectionTo<Agent>) -> Result<T, protocol::Error>,
+) -> Result<T, protocol::Error> {
+    let (updates, permits, reads, writes) = (client.clone(), client.clone(), client.clone(), client);
+    protocol::Client
+        .v1()
+        .on_receive_notification(
+            async move |told: SessionNotification, _cx| {
+                updates.update(told.update);
+                Ok(())
+            },
+            on_receive_notification!(),
+        )
+        .on_receive_request(
+            async move |ask: RequestPermissionRequest, responder, _cx| responder.respond(permits.permit(&ask)),
+            on_receive_request!(),
+        )
+        .on_receive_request(
+            async move |ask: ReadTextFileRequest, responder, _cx| responder.respond_with_result(reads.read(ask).await),
+            on_receive_request!(),
+        )
+        .on_receive_request(
+            async move |ask: WriteTextFileRequest, responder, _cx| {
+                responder.respond_with_result(writes.write(ask).await)
+            },
+            on_receive_request!(),
+        )
+        .connect_with(transport, talk)
+        .await
+}

@@ -1,0 +1,218 @@
+//! A headless agent: one command that is told its order, works, and ends; what it writes is read by a table (see [`table`]).
+
+use super::driven::heard::Heard;
+use super::driven::wire::{self, Line};
+use super::driven::{self, Driven, Ready, Stop};
+use super::settings::{Protocol, Settings};
+use super::way::{Way, Ways};
+use crate::adapters::plain;
+use crate::adapters::process::Talk;
+use crate::adapters::sandbox::Sandbox;
+use crate::domain::{ArtifactKind, Order, Usage};
+use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::ports::{PortError, PortResult};
+use async_trait::async_trait;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use table::{Format, Table};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::process::{ChildStdin, ChildStdout};
+
+mod table;
+
+/// The longest line and the largest document read; a longer one is dropped.
+const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long its output may stay open after it is gone: something it started holds it.
+const DRAIN: Duration = Duration::from_secs(1);
+/// How long it may still run after it closed its output.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// The engine.
+#[derive(Clone, Debug)]
+pub struct CliEngine {
+    driven: Driven,
+    table: Table,
+    ways: Ways,
+}
+
+/// What was read of its output.
+#[derive(Default)]
+struct Read {
+    answer: Option<String>,
+    session: Option<String>,
+    error: Option<String>,
+    tokens: Option<f64>,
+    cost_usd: Option<f64>,
+}
+
+impl CliEngine {
+    /// The agent `arg` (`AGENT` or `AGENT/MODEL`) names.
+    ///
+    /// # Errors
+    /// When there is none, or its table is wrong.
+    pub fn new(arg: &str, settings: &Settings, sandbox: Sandbox, ways: Ways) -> Result<Self, String> {
+        let driven = Driven::find(arg, Protocol::Cli, settings, sandbox)?;
+        let table = Table::read(&driven.agent.output).map_err(|why| format!("agents.{}.{why}", driven.agent.name))?;
+        Ok(Self { driven, table, ways })
+    }
+
+    async fn converse(&self, ready: &Ready, talk: (ChildStdin, ChildStdout), heard: &Heard, read: &Mutex<Read>) {
+        let (mut stdin, stdout) = talk;
+        let tell = async move {
+            if ready.by_stdin {
+                // An agent that does not read its input closes the pipe: that is its business.
+                let _closed = stdin.write_all(ready.prompt.as_bytes()).await;
+            }
+        };
+        let mut reader = BufReader::with_capacity(64 * 1024, stdout);
+        let listen = async {
+            let mut document = Vec::new();
+            while let Ok(Some(line)) = wire::next(&mut reader, LINE_BYTES_MAX).await {
+                heard.alive();
+                match (line, self.table.format) {
+                    (Line::TooLong, _) => heard.note("a line of its output was too long and was dropped"),
+                    (Line::Whole(line), Format::Text) => heard.words(&format!("{}\n", plain::plain(&line))),
+                    (Line::Whole(line), Format::Json) => {
+                        if document.len() + line.len() < LINE_BYTES_MAX {
+                            document.extend_from_slice(&line);
+                            document.push(b'\n');
+                        }
+                    }
+                    (Line::Whole(line), Format::Lines) => self.take(&line, heard, read),
+                }
+            }
+            if self.table.format == Format::Json {
+                self.take(&document, heard, read);
+            }
+        };
+        tokio::join!(tell, listen);
+    }
+
+    /// Takes one JSON value's text apart.
+    fn take(&self, text: &[u8], heard: &Heard, read: &Mutex<Read>) {
+        let value = match serde_json::from_slice(text) {
+            Ok(value) => value,
+            // Warnings and banners between the lines are normal.
+            Err(_) => return heard.note(&plain::tail(text, 400)),
+        };
+        for thought in self.table.texts("thought", &value) {
+            heard.thoughts(&format!("{thought}\n"));
+        }
+        for said in self.table.texts("said", &value) {
+            heard.words(&format!("{said}\n"));
+        }
+        for did in self.table.texts("did", &value) {
+            heard.did(&did);
+        }
+        let last = |key| self.table.texts(key, &value).pop();
+        let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = &mut *read;
+        for (slot, key) in [(&mut read.answer, "answer"), (&mut read.error, "error")] {
+            *slot = last(key).or(slot.take());
+        }
+        read.session =
+            last("session").map(|s| s.chars().filter(|c| !c.is_control()).take(200).collect()).or(read.session.take());
+        let add = |slot: &mut Option<f64>, more: Option<f64>| {
+            *slot = more.map(|m| m + slot.unwrap_or(0.0)).or(*slot);
+        };
+        add(&mut read.tokens, self.table.sum("tokens", &value));
+        add(&mut read.cost_usd, self.table.sum("cost_usd", &value));
+    }
+}
+
+impl Read {
+    fn tokens(&self) -> Option<u64> {
+        // Anything a float cannot count is absurd, and saturates.
+        self.tokens.map(|t| t.ceil() as u64)
+    }
+    fn cost_micros(&self) -> Option<u64> {
+        self.cost_usd.map(|usd| driven::micros(usd).unwrap_or(u64::MAX))
+    }
+}
+
+#[async_trait]
+impl Engine for CliEngine {
+    fn reads_prompt(&self) -> bool {
+        true
+    }
+
+    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
+        let deadline = Driven::deadline(order);
+        let way = self.ways.open(&self.driven.agent, order)?;
+        let ready = self.driven.ready(order, bench, &way)?;
+        let env = ready.env();
+        let job = ready.job(bench, &env, way.place());
+        let started = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
+        let (Talk { stdin, stdout, mut end }, strays) = started;
+        let (heard, read) = (Heard::new(sink.clone()), Mutex::new(Read::default()));
+        heard.turn();
+
+        let spent_out = || {
+            let read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            way.spent_out().or_else(|| driven::over(order, read.tokens(), read.cost_micros()))
+        };
+        let stopped = {
+            let converse = self.converse(&ready, (stdin, stdout), &heard, &read);
+            let watch = self.driven.watch(&heard, deadline, spent_out);
+            tokio::pin!(converse, watch);
+            tokio::select! {
+                () = &mut converse => {
+                    // Its output is closed; it should be gone in a moment.
+                    tokio::select! {
+                        _ended = end.wait() => None,
+                        () = tokio::time::sleep(LINGER) => None,
+                        stop = &mut watch => Some(stop),
+                    }
+                }
+                _ended = end.wait() => {
+                    let _held = tokio::time::timeout(DRAIN, &mut converse).await;
+                    None
+                }
+                stop = &mut watch => Some(stop),
+            }
+        };
+        let ended = driven::end(end, &heard).await;
+        drop(strays);
+
+        let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let result = self.outcome(order, bench, &heard, &read, stopped, &ended, &way);
+        let usage = match way.usage() {
+            Some(usage) => usage,
+            None => driven::charged(order, read.tokens(), read.cost_micros()),
+        };
+        sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
+        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
+        let session = read.session.map(|id| format!("cli:{}:{id}", self.driven.agent.name));
+        Ok(Worked { result, usage: Some(usage), bill: way.bill(), session, files })
+    }
+}
+
+impl CliEngine {
+    #[allow(clippy::too_many_arguments)] // the whole end of an attempt, looked at once
+    fn outcome(
+        &self,
+        order: &Order,
+        bench: &Bench,
+        heard: &Heard,
+        read: &Read,
+        stopped: Option<Stop>,
+        ended: &crate::adapters::process::Finished,
+        way: &Way,
+    ) -> Work {
+        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
+        if let Some(stop) = stopped.or_else(|| way.spent_out().filter(|_| ended.code != Some(0)).map(Stop::Spent)) {
+            return Work::Failed(stop.why(&self.driven.agent, order));
+        }
+        if ended.code != Some(0) || read.error.is_some() {
+            let said = read.error.clone().unwrap_or_else(|| plain::tail(heard.text().as_bytes(), 2 * 1024));
+            return way.explain(self.driven.fell(ended, &plain::plain(said.as_bytes())));
+        }
+        if let Some(answer) = &read.answer {
+            heard.turn();
+            heard.words(answer);
+        }
+        driven::answer(order, bench, heard).unwrap_or_else(|why| {
+            Work::Failed(format!("the answer of the agent {} cannot be used: {why}", self.driven.agent.name))
+        })
+    }
+}

@@ -1,0 +1,429 @@
+//! What every driven agent needs: its job, its home, its way out, its patience, and how its words become a result.
+//!
+//! | it gets | how |
+//! |---|---|
+//! | the prompt | by the protocol, on standard input, or by `{prompt_file}`, `{prompt}` |
+//! | a home | a folder of the attempt's own with the files of its table in it; the real one only when `pass_env` names HOME |
+//! | environment | the sandbox's, the table's, and Skep's variables named in `pass_env`; nothing secret by argument |
+//! | models | with a provider: the gate's address, which holds the key and counts; else whatever the agent has itself |
+//!
+//! Invariant: what it did is read from the worktree; its words only answer, and only in the form its step asks for.
+
+use super::answer;
+use super::settings::{Agent, Protocol, Settings};
+use super::way::Way;
+use crate::adapters::beneath::Beneath;
+use crate::adapters::plain;
+use crate::adapters::process::{Finished, TalkEnd};
+use crate::adapters::sandbox::{GatePlace, Job, Purpose, Sandbox};
+use crate::domain::{Order, Step, Usage};
+use crate::ports::engine::{Bench, Work};
+use crate::ports::{PortError, PortResult};
+use blank::Blanks;
+use heard::Heard;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub mod blank;
+pub mod heard;
+pub mod wire;
+
+/// How long an agent may take to end by itself once its input is closed, and again once it is told to.
+pub const GRACE: Duration = Duration::from_secs(3);
+/// What is kept of its standard error.
+const STDERR_BYTES_MAX: usize = 16 * 1024;
+/// The most of its output that goes into a failure.
+const TAIL_BYTES_MAX: usize = 2 * 1024;
+/// The most of its last message that is its summary.
+const SUMMARY_CHARS_MAX: usize = 1_000;
+/// A command line longer than this is not taken by the system as one.
+const LINE_BYTES_MAX: usize = 120 * 1024;
+/// How often it is looked whether time or budget is up.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Words in an error that mean: waiting helps.
+const WAIT: &str = "rate limit|rate_limit|ratelimit|429|overloaded|quota exceeded|insufficient_quota|usage limit|too many requests|503|529|\
+                    service unavailable|econnrefused|fetch failed|connection error|stream disconnected";
+/// Words in an error that mean: a person has to do something first.
+const FIX: &str = "invalid api key|invalid_api_key|incorrect api key|unauthorized|401|authentication|not logged in|please log in|\
+                   login required|credit balance|payment required|402|model not found|model_not_found|unknown model";
+
+/// An agent, with the model it was asked for.
+#[derive(Clone, Debug)]
+pub struct Driven {
+    /// Its table.
+    pub agent: Agent,
+    /// Where its commands start.
+    pub sandbox: Sandbox,
+    model: Option<String>,
+    wait: Vec<String>,
+    fix: Vec<String>,
+}
+
+/// An agent ready to be started for one attempt.
+pub struct Ready {
+    /// What it is told.
+    pub prompt: String,
+    /// Whether it is told on standard input (headless agents only).
+    pub by_stdin: bool,
+    line: String,
+    env: Vec<(String, String)>,
+}
+
+/// Why an agent that was still at work was stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Its time is nearly up.
+    Time,
+    /// It said nothing for too long.
+    Silence,
+    /// It spent what it was given.
+    Spent(String),
+}
+
+impl Stop {
+    /// As a failure.
+    pub fn why(&self, agent: &Agent, order: &Order) -> String {
+        match self {
+            Stop::Time => format!(
+                "the agent {} was still at work when its {} s were nearly over, and was stopped",
+                agent.name,
+                order.caps.wall_ms / 1000
+            ),
+            Stop::Silence => format!(
+                "the agent {} gave no sign of life for {} s and was stopped",
+                agent.name,
+                agent.silence.as_secs_f32().ceil()
+            ),
+            Stop::Spent(what) => {
+                format!("the agent {} was stopped: the attempt's budget of {what} is used up", agent.name)
+            }
+        }
+    }
+}
+
+impl Driven {
+    /// The agent that `arg` (`AGENT` or `AGENT/MODEL`) names.
+    ///
+    /// # Errors
+    /// When there is none of that name and protocol, or its table and the model do not fit.
+    pub fn find(arg: &str, protocol: Protocol, settings: &Settings, sandbox: Sandbox) -> Result<Driven, String> {
+        let (name, model) = arg.split_once('/').map_or((arg, None), |(name, model)| (name, Some(model)));
+        let kind = match protocol {
+            Protocol::Acp => "acp",
+            Protocol::Cli => "cli",
+        };
+        let known = || {
+            let names: Vec<_> =
+                settings.agents.values().filter(|a| a.protocol == protocol).map(|a| a.name.as_str()).collect();
+            if names.is_empty() { "none is configured".to_owned() } else { format!("there are: {}", names.join(", ")) }
+        };
+        if name.is_empty() {
+            return Err(format!("engine {kind} needs an agent; write {kind}:AGENT or {kind}:AGENT/MODEL; {}", known()));
+        }
+        let found = settings.agents.get(name).filter(|a| a.protocol == protocol);
+        let agent = found.ok_or_else(|| format!("there is no agent {name:?} for {kind}; {}", known()))?.clone();
+        let wrong = |why: String| format!("the agent {name} cannot be used: {why}");
+        if let Some(model) = model {
+            // It goes into files of any format: only what is plain in all of them.
+            let fits = |c: char| c.is_ascii_alphanumeric() || "._:/@+-".contains(c);
+            if model.is_empty() || model.len() > 128 || !model.chars().all(fits) {
+                return Err(wrong("a model's name has 1 to 128 letters, digits and . _ : / @ + -".to_owned()));
+            }
+        }
+        let texts = || agent.command.iter().chain(agent.env.values()).chain(agent.files.values());
+        let takes = texts().any(|t| blank::has(t, "model"));
+        match (takes, model) {
+            (true, None) => return Err(wrong(format!("it needs a model; write {kind}:{name}/MODEL"))),
+            (false, Some(_)) => {
+                return Err(wrong(format!(
+                    "it takes no model; write {kind}:{name}, or put {{model}} into its command, env or files"
+                )));
+            }
+            _ => {}
+        }
+        if let Some(word) = agent.command.iter().chain(agent.env.values()).find_map(|t| blank::unknown(t)) {
+            return Err(wrong(format!("{{{word}}} stands for nothing; there are: {}", blank::NAMES.join(", "))));
+        }
+        if agent.command.iter().any(|t| blank::has(t, "gate")) {
+            // The address holds the attempt's token, and everybody on the machine can read arguments.
+            return Err(wrong("{gate} cannot be an argument; put it into its env or files".to_owned()));
+        }
+        if agent.provider.is_none() && texts().any(|t| blank::has(t, "gate")) {
+            return Err(wrong("it asks for {gate} and has no provider; set its provider".to_owned()));
+        }
+        if let Some(provider) = agent.provider.as_ref().filter(|p| !settings.providers.contains_key(*p)) {
+            return Err(wrong(format!("its provider {provider:?} is not configured")));
+        }
+        if let Some(path) = agent.files.keys().find_map(|p| crate::adapters::beneath::check(p).err()) {
+            return Err(wrong(format!("its file {path}")));
+        }
+        let patterns = |key: &str, given: &str| {
+            let text = agent.output.get(key).map_or(given, String::as_str);
+            text.split('|').map(|p| p.trim().to_lowercase()).filter(|p| !p.is_empty()).collect::<Vec<_>>()
+        };
+        let (wait, fix) = (patterns("wait", WAIT), patterns("fix", FIX));
+        Ok(Driven { agent, sandbox, model: model.map(str::to_owned), wait, fix })
+    }
+
+    /// Makes the agent's home and puts its job together.
+    ///
+    /// # Errors
+    /// `Permanent` when the table or the order cannot be carried out, `Transient` when the disk fails.
+    pub fn ready(&self, order: &Order, bench: &Bench, way: &Way) -> PortResult<Ready> {
+        let wrong = |why: String| {
+            let agent = &self.agent.name;
+            PortError::permanent(
+                format!("the agent {agent} cannot be started: {why}"),
+                format!("correct agents.{agent}"),
+            )
+        };
+        let disk = |e: std::io::Error| PortError::transient(format!("the agent's home cannot be made: {e}"));
+        let told = bench.prompt.as_ref().ok_or_else(|| wrong("no prompt was rendered for it".to_owned()))?;
+        let prompt = format!("{}\n\n{}", told.system.trim_end(), told.user);
+        let home = bench.scratch.join("home");
+        match std::fs::remove_dir_all(&home) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk(e)),
+            _ => {}
+        }
+        std::fs::create_dir_all(&home).map_err(disk)?;
+
+        let mut blanks = Blanks::default();
+        for (name, path) in [("dir", &bench.dir), ("home", &home), ("scratch", &bench.scratch)] {
+            blanks.set(name, plain_path(path).map_err(wrong)?);
+        }
+        if let Some(model) = &self.model {
+            blanks.set("model", model);
+        }
+        if let Some(gate) = way.url(&self.sandbox) {
+            blanks.set("gate", gate.expose());
+        }
+        let asks = |name: &str| self.agent.command.iter().any(|word| blank::has(word, name));
+        let by_stdin = !asks("prompt") && !asks("prompt_file");
+        let folder = Beneath::open(&home).map_err(disk)?;
+        for (path, text) in &self.agent.files {
+            let text = blanks.fill(text).map_err(|why| wrong(format!("file {path}: {why}")))?;
+            folder.write(path, text.as_bytes()).map_err(|why| wrong(format!("file {why}")))?;
+        }
+        let mut env = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
+        env.extend(way.env());
+        // What a person gave by name, HOME for the agent's own login among it, goes over what the sandbox makes up.
+        if !self.agent.pass_env.iter().any(|name| name == "HOME") {
+            env.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));
+            std::fs::write(home.join(".gitconfig"), "[user]\n\tname = Skep\n\temail = skep@localhost\n")
+                .map_err(disk)?;
+        }
+        for name in &self.agent.pass_env {
+            match std::env::var(name) {
+                Ok(value) => env.push((name.clone(), value)),
+                Err(std::env::VarError::NotPresent) => {}
+                Err(_) => return Err(wrong(format!("the environment variable {name} is not text"))),
+            }
+        }
+        for (name, value) in &self.agent.env {
+            let value = blanks.fill(value).map_err(|why| wrong(format!("env {name}: {why}")))?;
+            env.push((name.clone(), value));
+        }
+        if asks("prompt_file") {
+            std::fs::write(bench.scratch.join("prompt.md"), &prompt).map_err(disk)?;
+            blanks.set("prompt_file", plain_path(&bench.scratch.join("prompt.md")).map_err(wrong)?);
+        }
+        blanks.set("prompt", &prompt);
+        let words: Result<Vec<_>, _> = self.agent.command.iter().map(|word| blanks.fill(word)).collect();
+        let line = words.and_then(|words| blank::line(&words)).map_err(wrong)?;
+        if line.len() > LINE_BYTES_MAX {
+            return Err(wrong(format!(
+                "its command line has {} bytes and may have {LINE_BYTES_MAX}; give the prompt by {{prompt_file}} or on standard input",
+                line.len()
+            )));
+        }
+        Ok(Ready { prompt, by_stdin, line, env })
+    }
+
+    /// When an attempt has to be over: a little before its order's deadline, so that it is stopped in good order and what it spent is known.
+    pub fn deadline(order: &Order) -> Instant {
+        let whole = order.caps.wall_ms.max(1_000);
+        Instant::now() + Duration::from_millis(whole - (whole / 10).min(15_000))
+    }
+
+    /// Returns when the agent has to be stopped, with why.
+    pub async fn watch(&self, heard: &Heard, deadline: Instant, spent_out: impl Fn() -> Option<String>) -> Stop {
+        loop {
+            if Instant::now() >= deadline {
+                return Stop::Time;
+            }
+            if heard.silent_for() >= self.agent.silence {
+                return Stop::Silence;
+            }
+            if let Some(what) = spent_out() {
+                return Stop::Spent(what);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// What an error's text means for the engine; `None` = nothing, it is about the work.
+    pub fn unavailable(&self, said: &str) -> Option<Work> {
+        let low = said.to_lowercase();
+        let hit = |patterns: &[String]| patterns.iter().any(|p| contains_word(&low, p));
+        let agent = &self.agent.name;
+        let why = format!("the agent {agent} cannot be used now: {}", tail(said));
+        if hit(&self.fix) {
+            return Some(Work::Unavailable { why, until: None, fix: Some(self.way_in()) });
+        }
+        hit(&self.wait).then_some(Work::Unavailable { why, until: None, fix: None })
+    }
+
+    /// What to do when the agent has no way to its models.
+    pub fn way_in(&self) -> String {
+        let name = &self.agent.name;
+        match &self.agent.provider {
+            Some(provider) => format!("look at the key, address and model of providers.{provider}"),
+            None => format!(
+                "give the agent {name} its key or login (agents.{name}.pass_env), or a provider (agents.{name}.provider)"
+            ),
+        }
+    }
+
+    /// What an agent that ended too early, or with an error, comes to. `said` = what it gave as the reason, if it did.
+    pub fn fell(&self, ended: &Finished, said: &str) -> Work {
+        let name = &self.agent.name;
+        let stderr = tail(&plain::plain(&ended.stderr));
+        if matches!(ended.code, Some(126 | 127)) {
+            let program = self.agent.command.first().map_or("", String::as_str);
+            return Work::Unavailable {
+                why: format!("the agent {name} cannot be started: {stderr}"),
+                until: None,
+                fix: Some(format!(
+                    "install {program:?} where commands find it (see sandbox), or correct agents.{name}.command"
+                )),
+            };
+        }
+        let how = match (ended.code, ended.signal) {
+            (Some(code), _) => format!("with exit code {code}"),
+            (None, Some(signal)) => format!("by signal {signal}"),
+            (None, None) => "in an unknown way".to_owned(),
+        };
+        let said = [said.trim(), stderr.trim()].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
+        if let Some(work) = self.unavailable(&said) {
+            return work;
+        }
+        let last = if said.is_empty() { "it gave no reason".to_owned() } else { format!("it said:\n{said}") };
+        Work::Failed(format!("the agent {name} ended {how}; {last}"))
+    }
+}
+
+impl Ready {
+    /// The agent's environment.
+    pub fn env(&self) -> Vec<(&str, String)> {
+        self.env.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
+    }
+
+    /// The agent's job in the sandbox.
+    pub fn job<'a>(&'a self, bench: &'a Bench, env: &'a [(&'a str, String)], gate: Option<&'a GatePlace>) -> Job<'a> {
+        Job {
+            line: &self.line,
+            purpose: Purpose::Agent,
+            dir: &bench.dir,
+            cache: &bench.cache,
+            scratch: &bench.scratch,
+            env,
+            // Kept here, by [`Driven::watch`].
+            limit: Duration::MAX,
+            keep: STDERR_BYTES_MAX,
+            gate,
+        }
+    }
+}
+
+/// Ends an agent whose input is closed; what cannot be told of its end is told as it is.
+pub async fn end(end: TalkEnd, heard: &Heard) -> Finished {
+    let stderr = end.stderr();
+    let ended = end.end(GRACE).await.unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "a driven agent could not be ended");
+        let took = Duration::ZERO;
+        Finished { code: None, signal: None, timed_out: true, stdout: vec![], stderr, truncated: false, took }
+    });
+    let last = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
+    if !last.trim().is_empty() {
+        heard.note(&format!("its standard error ended with:\n{last}"));
+    }
+    ended
+}
+
+/// The result in an agent's words.
+///
+/// # Errors
+/// What is wrong with them, in words for the agent.
+pub fn answer(order: &Order, bench: &Bench, heard: &Heard) -> Result<Work, String> {
+    let text = heard.text();
+    match (order.step, answer::from_words(&text).and_then(|answer| answer.work(order, bench))) {
+        (_, Ok(work)) => Ok(work),
+        // The worktree is the truth: words that are no answer are a summary.
+        (Step::Develop, Err(_)) => Ok(Work::Edited { summary: summary(&heard.message()) }),
+        // Notes are words; that they are not in a block is no loss.
+        (Step::Explore, Err(_)) if answer::last_json_block(&text).is_none() && !text.trim().is_empty() => {
+            Ok(Work::Notes(plain::tail(text.as_bytes(), 32 * 1024)))
+        }
+        (_, Err(why)) => Err(why),
+    }
+}
+
+/// Money in US dollars as micro-USD; `None` for what is no amount.
+pub fn micros(usd: f64) -> Option<u64> {
+    let micros = (usd * 1_000_000.0).ceil();
+    // Within what a float counts exactly; anything larger is absurd anyway.
+    (micros.is_finite() && (0.0..=9.0e15).contains(&micros)).then_some(micros as u64)
+}
+
+/// What is charged for an agent that was not metered: its own figures where they are there and sane, else what was set aside.
+pub fn charged(order: &Order, tokens: Option<u64>, cost_micros: Option<u64>) -> Usage {
+    let said = Usage { tokens: tokens.unwrap_or(0), cost_micros: cost_micros.unwrap_or(0), wall_ms: 0, turns: 0 };
+    let (tokens, cost_micros) = if said.is_absurd() { (None, None) } else { (tokens, cost_micros) };
+    Usage {
+        tokens: tokens.unwrap_or(order.caps.tokens),
+        cost_micros: cost_micros.unwrap_or(order.caps.cost_micros),
+        wall_ms: 0,
+        turns: order.caps.turns,
+    }
+}
+
+/// What an agent says it has spent against what it was given.
+pub fn over(order: &Order, tokens: Option<u64>, cost_micros: Option<u64>) -> Option<String> {
+    let above = |used: Option<u64>, cap: u64| cap > 0 && used.is_some_and(|u| u > cap);
+    if above(cost_micros, order.caps.cost_micros) {
+        return Some("money".to_owned());
+    }
+    above(tokens, order.caps.tokens).then(|| "tokens".to_owned())
+}
+
+/// The first lines of a message.
+fn summary(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().map(str::trim_end).skip_while(|l| l.is_empty()).take(6).collect();
+    lines.join("\n").trim().chars().take(SUMMARY_CHARS_MAX).collect()
+}
+
+fn tail(text: &str) -> String {
+    plain::tail(text.as_bytes(), TAIL_BYTES_MAX)
+}
+
+/// A path as text that is plain in files of any format.
+fn plain_path(path: &PathBuf) -> Result<String, String> {
+    let text = path.to_str().filter(|t| !t.chars().any(|c| c.is_control() || "\"'\\".contains(c)));
+    text.map(str::to_owned)
+        .ok_or_else(|| format!("the path {path:?} has quotes, backslashes or control characters in it"))
+}
+
+/// Whether `text` has `word` in it; a number counts only as a status: whole, and named as one just before.
+fn contains_word(text: &str, word: &str) -> bool {
+    if !word.bytes().all(|b| b.is_ascii_digit()) {
+        return text.contains(word);
+    }
+    text.match_indices(word).any(|(at, _)| {
+        let around = [text[..at].chars().next_back(), text[at + word.len()..].chars().next()];
+        let before: String = text[..at].chars().rev().take(16).collect::<Vec<_>>().into_iter().rev().collect();
+        !around.into_iter().flatten().any(|c| c.is_alphanumeric() || c == '.')
+            && ["error", "status", "http", "code"].iter().any(|name| before.contains(name))
+    })
+}

@@ -1,0 +1,349 @@
+//! Agents driven over ACP: a scripted one that does what real ones were seen to do, and worse.
+
+use crate::engines_contract::{Place, order, quiet};
+use skep::adapters::engine::Registry;
+use skep::adapters::engine::settings::{Agent, Protocol, Settings};
+use skep::adapters::sandbox::Sandbox;
+use skep::domain::{EngineSpec, Order, Step, Usage, Verdict};
+use skep::ports::engine::{Bench, EngineEvent, Engines, Sink, Work, Worked};
+use skep::ports::prompts::Prompt;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A table for the scripted agent.
+fn agent(part: &str) -> Agent {
+    Agent {
+        name: "fake".to_owned(),
+        protocol: Protocol::Acp,
+        command: ["python3", "{home}/agent.py", part].map(str::to_owned).to_vec(),
+        provider: None,
+        env: BTreeMap::new(),
+        pass_env: vec![],
+        files: [("agent.py".to_owned(), include_str!("driven/acp_agent.py").to_owned())].into(),
+        output: BTreeMap::new(),
+        mode: None,
+        silence: Duration::from_secs(60),
+    }
+}
+
+/// The engines with one agent.
+pub fn engines(agent: Agent) -> Registry {
+    let agents = [(agent.name.clone(), agent)].into();
+    Registry::new(Sandbox::of_this_process(&[]), std::sync::Arc::new(Settings { agents, ..Settings::default() }))
+}
+
+/// A bench with a prompt.
+pub fn bench(place: &Place) -> Bench {
+    let prompt = Prompt { system: "You are a dev.".to_owned(), user: "Fix add.".to_owned(), version: "v".into() };
+    Bench { prompt: Some(prompt), ..place.bench() }
+}
+
+async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> Worked {
+    let engine = engines(agent).get(&EngineSpec::parse("acp:fake")).unwrap();
+    assert!(engine.reads_prompt());
+    engine.work(order, &bench(place), sink).await.unwrap()
+}
+
+async fn play(part: &str, step: Step, place: &Place) -> Worked {
+    drive(agent(part), &order(step, None), place, quiet()).await
+}
+
+async fn result(part: &str, step: Step) -> Work {
+    play(part, step, &Place::new()).await.result
+}
+
+fn failed(work: Work) -> String {
+    match work {
+        Work::Failed(why) => why,
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+fn json(place: &Place, name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(place.tree().join(name)).unwrap()).unwrap()
+}
+
+fn transcript(worked: &Worked) -> String {
+    String::from_utf8(worked.files[0].2.clone()).unwrap()
+}
+
+/// Whether the processes whose numbers are in `file` are gone (or zombies nobody reaped yet).
+pub async fn all_gone(file: &Path) -> bool {
+    let pids = std::fs::read_to_string(file).unwrap();
+    let alive = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.is_ok_and(|text| !text.rsplit_once(')').unwrap().1.starts_with(" Z"))
+    };
+    let until = Instant::now() + Duration::from_secs(10);
+    while pids.split_whitespace().any(alive) {
+        if Instant::now() > until {
+            return false;
+        }
+        tokio::task::yield_now().await;
+    }
+    true
+}
+
+#[tokio::test]
+async fn an_edit_arrives_and_everything_is_told() {
+    let place = Place::new();
+    std::fs::write(place.tree().join("calc.py"), "a - b\n").unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let kept = heard.clone();
+    let sink: Sink = Arc::new(move |event| kept.lock().unwrap().push(format!("{event:?}")));
+    let mut order = order(Step::Develop, Some("t"));
+    order.caps = Usage { tokens: 9_000, cost_micros: 90_000, wall_ms: 30_000, turns: 0 };
+    let worked = drive(agent("edit"), &order, &place, sink).await;
+
+    assert!(
+        matches!(&worked.result, Work::Edited { summary } if summary == "Fixed add();\nthe tests pass."),
+        "{:?}",
+        worked.result
+    );
+    assert_eq!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap(), "a + b\n");
+    assert_eq!(json(&place, "prompt.json"), "You are a dev.\n\nFix add.");
+    assert_eq!(json(&place, "permission.json")["outcome"]["optionId"], "proceed_once");
+    assert_eq!(worked.session.as_deref(), Some("acp:fake:s-1"));
+    // Its own figures, for want of counted ones.
+    assert_eq!(worked.usage, Some(Usage { tokens: 1350, cost_micros: 5_000, wall_ms: 0, turns: 0 }));
+    let heard = heard.lock().unwrap();
+    for told in ["Said(\"I fix it.\")", "Thought(\"let me see\")", "Did(\"Edit calc.py\")", "Did(\"make test\")"] {
+        assert!(heard.iter().any(|h| h == told), "{told} is not in {heard:?}");
+    }
+    assert!(transcript(&worked).contains("> plan: 0 of 1 done; test"), "{}", transcript(&worked));
+}
+
+#[tokio::test]
+async fn nothing_outside_the_workspace_is_read_written_or_permitted() {
+    let place = Place::new();
+    std::fs::write(place.root.path().join("outside"), "canary").unwrap();
+    let worked = play("grabs", Step::Develop, &place).await;
+    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    let got = json(&place, "got.json");
+    for (what, answer) in got.as_object().unwrap() {
+        match what.split_once(' ').map_or(what.as_str(), |(kind, _)| kind) {
+            "read" | "write" => assert!(answer.get("error").is_some(), "{what}: {answer}"),
+            "permit" if what == "permit nothing" => {
+                assert_eq!(answer["result"]["outcome"]["outcome"], "cancelled", "{what}");
+            }
+            "permit" => assert_eq!(answer["result"]["outcome"]["optionId"], "n", "{what}: {answer}"),
+            _ => assert_eq!(answer["error"]["code"], -32601, "{what}: {answer}"),
+        }
+    }
+    assert!(!got.to_string().contains("canary") && !got.to_string().contains("root:"), "{got}");
+    assert!(!Path::new("/tmp/skep-test-escape").exists() && !place.root.path().join("escape").exists());
+    assert!(!place.tree().join("new").exists());
+    assert_eq!(json(&place, "lines.json")["result"]["content"], "2\n3\n");
+    assert!(transcript(&worked).contains("# refused: /etc/passwd is outside the workspace"));
+}
+
+#[tokio::test]
+async fn a_step_that_only_reads_gets_no_file_written() {
+    let place = Place::new();
+    let worked = play("writes", Step::Review, &place).await;
+    assert!(matches!(worked.result, Work::Judged { verdict: Verdict::Approve, .. }), "{:?}", worked.result);
+    assert!(json(&place, "got.json")["error"]["data"].as_str().unwrap().contains("review step"));
+    assert!(!place.tree().join("new").exists());
+}
+
+#[tokio::test]
+async fn noise_is_no_message_and_ends_nothing() {
+    let worked = play("noise", Step::Develop, &Place::new()).await;
+    assert!(matches!(&worked.result, Work::Edited { summary } if summary == "still here red"), "{:?}", worked.result);
+    let kept = transcript(&worked);
+    assert!(
+        kept.contains("# Warning: a banner") && kept.contains("> failed: a tool") && !kept.contains('\x1b'),
+        "{kept}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_used_is_mended_in_the_same_session() {
+    let place = Place::new();
+    let mended = play("mends", Step::Plan, &place).await.result;
+    assert!(matches!(&mended, Work::Tasks(tasks) if tasks.len() == 1), "{mended:?}");
+    let told = |turn: usize| json(&place, &format!("told-{turn}.json")).as_str().unwrap().to_owned();
+    assert!(told(1).contains("json block") && told(1).contains("\"tasks\""), "{}", told(1));
+    assert!(told(2).contains("could not be used"), "{}", told(2));
+
+    let why = failed(result("never mends", Step::Review).await);
+    assert!(why.contains("unknown variant `merge`") && why.contains("fake"), "{why}");
+    assert!(matches!(result("notes", Step::Explore).await, Work::Notes(notes) if notes == "add is in calc.py:2"));
+    assert!(matches!(result("asks", Step::Develop).await, Work::Asked(question) if question == "Which port?"));
+    assert!(matches!(result("asks", Step::Review).await, Work::Asked(_)));
+}
+
+#[tokio::test]
+async fn a_turn_that_did_not_come_to_its_end_is_a_failure() {
+    for (reason, part) in [
+        ("max_tokens", "largest size"),
+        ("max_turn_requests", "limit of model calls"),
+        ("refusal", "refused to go on"),
+        ("cancelled", "by itself"),
+    ] {
+        let why = failed(result(&format!("stop {reason}"), Step::Develop).await);
+        assert!(why.contains(part) && why.contains("fake"), "{reason}: {why}");
+    }
+    let why = failed(result("gives up", Step::Develop).await);
+    assert!(why.contains("/etc/shadow is outside the workspace"), "{why}");
+}
+
+#[tokio::test]
+async fn a_crash_is_told_with_its_last_words() {
+    let why = failed(result("crash Traceback: \x1b[31mboom", Step::Develop).await);
+    assert!(why.contains("exit code 3") && why.contains("Traceback: boom"), "{why}");
+    for said in ["crash Error: 429 Too Many Requests", "error rate limit reached, try later", "error API status 529"] {
+        let work = result(said, Step::Develop).await;
+        assert!(matches!(&work, Work::Unavailable { fix: None, .. }), "{said}: {work:?}");
+    }
+    for said in ["crash Invalid API key", "error status 401", "login"] {
+        let work = result(said, Step::Develop).await;
+        let Work::Unavailable { why, fix: Some(fix), .. } = &work else { panic!("{said}: {work:?}") };
+        assert!(why.contains("fake") && fix.contains("agents.fake.pass_env"), "{why} {fix}");
+    }
+    let why = failed(result("error it took 429 ms for 401 tests", Step::Develop).await);
+    assert!(why.contains("answered with an error"), "{why}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_or_talked_to_names_what_to_do() {
+    let place = Place::new();
+    let develop = order(Step::Develop, Some("t"));
+    let fix = async |agent: Agent| match drive(agent, &develop, &place, quiet()).await.result {
+        Work::Unavailable { why, fix: Some(fix), until: None } => format!("{why}; {fix}"),
+        other => panic!("{other:?}"),
+    };
+    let missing = Agent { command: vec!["no-such-agent".to_owned()], ..agent("edit") };
+    let said = fix(missing).await;
+    assert!(said.contains("not found") && said.contains("agents.fake.command"), "{said}");
+    let said = fix(Agent { mode: Some("yolo".to_owned()), ..agent("notes") }).await;
+    assert!(said.contains("no mode \"yolo\"") && said.contains("ask, auto"), "{said}");
+    assert!(fix(agent("version")).await.contains("speaks version 1"));
+    let moded = Agent { mode: Some("auto".to_owned()), ..agent("notes") };
+    drive(moded, &develop, &place, quiet()).await;
+    assert_eq!(json(&place, "mode.json"), "auto");
+}
+
+#[tokio::test]
+async fn silence_is_cancelled_and_nothing_of_the_tree_is_left() {
+    let place = Place::new();
+    let silent = Agent { silence: Duration::from_secs(2), ..agent("silent") };
+    let worked = drive(silent, &order(Step::Develop, Some("t")), &place, quiet()).await;
+    let why = failed(worked.result);
+    assert!(why.contains("no sign of life for 2 s"), "{why}");
+    assert_eq!(json(&place, "cancelled.json"), true);
+    assert!(all_gone(&place.tree().join("pids")).await);
+}
+
+#[tokio::test]
+async fn an_agent_that_ignores_everything_is_killed_with_all_it_started() {
+    let place = Place::new();
+    let stubborn = Agent { silence: Duration::from_secs(2), ..agent("stubborn") };
+    let began = Instant::now();
+    let why = failed(drive(stubborn, &order(Step::Develop, Some("t")), &place, quiet()).await.result);
+    assert!(why.contains("no sign of life"), "{why}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(all_gone(&place.tree().join("pids")).await);
+}
+
+#[tokio::test]
+async fn dropping_the_work_ends_the_whole_tree() {
+    let place = Place::new();
+    let engine = engines(agent("busy")).get(&EngineSpec::parse("acp:fake")).unwrap();
+    let (develop, bench) = (order(Step::Develop, Some("t")), bench(&place));
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let sink: Sink = Arc::new(move |event| {
+        if let EngineEvent::Said(_) = event {
+            let _late = heard.send(());
+        }
+    });
+    tokio::select! {
+        worked = engine.work(&develop, &bench, sink) => panic!("{worked:?}"),
+        _said = hears.recv() => {}
+    }
+    assert!(all_gone(&place.tree().join("pids")).await);
+}
+
+#[tokio::test]
+async fn time_and_money_stop_it() {
+    let place = Place::new();
+    let mut develop = order(Step::Develop, Some("t"));
+    develop.caps.wall_ms = 3_000;
+    let why = failed(drive(agent("busy"), &develop, &place, quiet()).await.result);
+    assert!(why.contains("still at work") && why.contains("3 s"), "{why}");
+    assert!(all_gone(&place.tree().join("pids")).await);
+
+    develop.caps = Usage { tokens: 700, cost_micros: 50_000, wall_ms: 30_000, turns: 0 };
+    let worked = drive(agent("spends"), &develop, &Place::new(), quiet()).await;
+    let usage = worked.usage.unwrap();
+    assert!(failed(worked.result).contains("budget of money"));
+    assert!(usage.cost_micros > 50_000 && usage.tokens == 700, "{usage:?}");
+}
+
+#[tokio::test]
+async fn absurd_figures_are_worth_the_reservation() {
+    let mut develop = order(Step::Develop, Some("t"));
+    develop.caps = Usage { tokens: 700, cost_micros: 50, wall_ms: 30_000, turns: 7 };
+    let worked = drive(agent("lies"), &develop, &Place::new(), quiet()).await;
+    assert_eq!(worked.usage, Some(Usage { tokens: 700, cost_micros: 50, wall_ms: 0, turns: 7 }));
+}
+
+#[tokio::test]
+async fn a_giant_message_ends_the_session() {
+    let why = failed(result("giant", Step::Develop).await);
+    assert!(why.contains("more than 16777216 bytes"), "{why}");
+}
+
+#[tokio::test]
+async fn its_table_is_filled_in_and_no_secret_goes_by_argument() {
+    let place = Place::new();
+    let base = agent("looks");
+    let mut table = Agent {
+        command: [base.command, vec!["--model={model}".to_owned(), "{dir}".to_owned(), "it's $HOME".to_owned()]]
+            .concat(),
+        env: [("GIVEN".to_owned(), "{model} in {home}".to_owned())].into(),
+        // One that every test runs with stands for a key.
+        pass_env: vec!["SKEP_TEST_NOT_SET".to_owned(), "CARGO_MANIFEST_DIR".to_owned()],
+        ..base
+    };
+    table.files.insert(".agent/config.json".to_owned(), r#"{"model": "{model}", "more": {}}"#.to_owned());
+    let engine = engines(table).get(&EngineSpec::parse("acp:fake/maker/model-1.5")).unwrap();
+    engine.work(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
+    let looks = json(&place, "looks.json");
+    let home = place.bench().scratch.join("home");
+    assert_eq!(looks["env"]["HOME"], home.to_str().unwrap());
+    assert_eq!(looks["env"]["GIVEN"], format!("maker/model-1.5 in {}", home.display()));
+    assert_eq!(looks["files"][".agent/config.json"], r#"{"model": "maker/model-1.5", "more": {}}"#);
+    assert_eq!(looks["args"], serde_json::json!(["--model=maker/model-1.5", place.tree(), "it's $HOME"]));
+    let given = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    assert_eq!(looks["env"]["CARGO_MANIFEST_DIR"], given);
+    assert!(!looks["argv"].as_str().unwrap().contains(&given), "a passed variable is in an argument");
+}
+
+#[test]
+fn tables_that_cannot_work_are_refused_before_anything_starts() {
+    let get = |agent: Agent, spec: &str| engines(agent).get(&EngineSpec::parse(spec)).err().unwrap();
+    let with = |change: &dyn Fn(&mut Agent)| {
+        let mut agent = agent("edit");
+        change(&mut agent);
+        agent
+    };
+    for (agent, spec, part) in [
+        (agent("edit"), "acp:", "acp:AGENT"),
+        (agent("edit"), "acp:none", "there are: fake"),
+        (agent("edit"), "cli:fake", "none is configured"),
+        (agent("edit"), "acp:fake/m", "takes no model"),
+        (with(&|a| a.command.push("{model}".to_owned())), "acp:fake", "needs a model"),
+        (with(&|a| a.command.push("{model}".to_owned())), "acp:fake/a\"b", "letters, digits"),
+        (with(&|a| a.command.push("{modle}".to_owned())), "acp:fake", "{modle} stands for nothing"),
+        (with(&|a| a.command.push("{gate}".to_owned())), "acp:fake", "cannot be an argument"),
+        (with(&|a| drop(a.env.insert("URL".to_owned(), "{gate}/v1".to_owned()))), "acp:fake", "no provider"),
+        (with(&|a| a.provider = Some("none".to_owned())), "acp:fake", "\"none\" is not configured"),
+        (with(&|a| drop(a.files.insert("../x".to_owned(), String::new()))), "acp:fake", "leads outside"),
+    ] {
+        let said = get(agent, spec);
+        assert!(said.contains(part), "{spec}: {said}");
+    }
+}

@@ -1,0 +1,208 @@
+"""An agent for tests that speaks ACP over stdio and plays one part, named by its first argument."""
+import json, os, signal, subprocess, sys, time
+
+part, ids, notes = sys.argv[1], 0, []
+cwd = session = None
+
+
+def send(message):
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def read():
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(0)
+    return json.loads(line)
+
+
+def ask(method, params):
+    """Asks the client and waits for its answer; what else comes meanwhile is kept."""
+    global ids
+    ids += 1
+    send({"id": ids, "method": method, "params": {"sessionId": session, **params}})
+    while True:
+        message = read()
+        if message.get("id") == ids and "method" not in message:
+            return message
+        notes.append(message)
+
+
+def update(sort, **more):
+    send({"method": "session/update", "params": {"sessionId": session, "update": {"sessionUpdate": sort, **more}}})
+
+
+def say(text):
+    update("agent_message_chunk", content={"type": "text", "text": text})
+
+
+def permission(call, options):
+    return ask("session/request_permission", {"toolCall": {"toolCallId": "c1", **call}, "options": options})
+
+
+def option(name, kind):
+    return {"optionId": name, "name": "Yes, always!", "kind": kind}
+
+
+def keep(name, value):
+    with open(os.path.join(cwd, name), "w") as f:
+        json.dump(value, f)
+
+
+def orphan():
+    """A child that left the process group and ignores SIGTERM."""
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    return child.pid
+
+
+def play(prompt, turn):
+    """One turn: its stop reason, or the whole result."""
+    if part == "edit":
+        keep("prompt.json", prompt)
+        update("agent_thought_chunk", content={"type": "text", "text": "let me see"})
+        say("I fix ")
+        say("it.\n")
+        update("tool_call", toolCallId="c1", title="Edit calc.py", kind="edit", status="pending")
+        edit = {"kind": "edit", "locations": [{"path": cwd + "/calc.py"}]}
+        always_first = [option("always", "allow_always"), option("proceed_once", "allow_once"), option("no", "reject_once")]
+        keep("permission.json", permission(edit, always_first)["result"])
+        old = ask("fs/read_text_file", {"path": cwd + "/calc.py"})["result"]["content"]
+        ask("fs/write_text_file", {"path": cwd + "/calc.py", "content": old.replace("-", "+")})
+        update("tool_call_update", toolCallId="c1", status="completed")
+        update("tool_call", toolCallId="c2", title="make test", kind="execute", status="in_progress")  # never ends
+        update("usage_update", used=10, size=100, cost={"amount": 0.005, "currency": "USD"})
+        update("plan", entries=[{"content": "test", "priority": "high", "status": "in_progress"}])
+        say("Fixed add();\nthe tests pass.")
+        return {"stopReason": "end_turn", "usage": {"totalTokens": 1350, "inputTokens": 1300, "outputTokens": 50}}
+    if part == "grabs":
+        os.symlink("/etc/passwd", cwd + "/link")
+        os.mkfifo(cwd + "/pipe")
+        open(cwd + "/large", "wb").write(b"x" * 5_000_000)
+        open(cwd + "/binary", "wb").write(b"\xff\xfe")
+        os.makedirs(cwd + "/sub")
+        os.symlink("/tmp", cwd + "/sub/way")
+        got = {}
+        for path in ["/etc/passwd", cwd + "/../outside", cwd + "/link", cwd + "/pipe", cwd + "/large", cwd + "/binary", cwd, ""]:
+            got["read " + path] = ask("fs/read_text_file", {"path": path})
+        for path in ["/tmp/skep-test-escape", cwd + "/../escape", cwd + "/link", cwd + "/sub/way/skep-test-escape"]:
+            got["write " + path] = ask("fs/write_text_file", {"path": path, "content": "x"})
+        got["write too much"] = ask("fs/write_text_file", {"path": cwd + "/new", "content": "x" * 5_000_000})
+        for call in [{"locations": [{"path": "/etc/passwd"}]}, {"rawInput": {"file_path": cwd + "/../x"}}]:
+            got["permit " + json.dumps(call)] = permission(call, [option("y", "allow_once"), option("n", "reject_once")])
+        got["permit for always"] = permission({}, [option("y", "allow_always"), option("n", "reject_once")])
+        got["permit nothing"] = permission({"locations": [{"path": "/"}]}, [option("y", "allow_once")])
+        got["terminal"] = ask("terminal/create", {"command": "id"})
+        got["unheard of"] = ask("craft/drainMidTurnQueue", {})
+        keep("got.json", got)
+        open(cwd + "/lines", "w").write("1\n2\n3\n4\n")
+        keep("lines.json", ask("fs/read_text_file", {"path": cwd + "/lines", "line": 2, "limit": 2}))
+        return "end_turn"
+    if part == "writes":
+        keep("got.json", ask("fs/write_text_file", {"path": cwd + "/new", "content": "x"}))
+        say('```json\n{"verdict": "approve", "findings": [], "summary": "fine"}\n```')
+        return "end_turn"
+    if part == "noise":
+        print("Warning: a banner on standard output", flush=True)
+        print("[1, 2]\n{not json}\n" + "x" * 100_000, flush=True)
+        sys.stdout.buffer.write(b'{"\xff": 1}\n')
+        sys.stdout.flush()
+        update("something_new", what=1)
+        send({"method": "_auth/status_update", "params": {"a": 1}})
+        send({"method": "session/update", "params": {"nonsense": True}})
+        send({"id": 999, "result": {"for": "nobody"}})
+        update("tool_call_update", toolCallId="never announced", status="failed")
+        say("still here \x1b[31mred\x1b[0m")
+        return "end_turn"
+    if part == "mends":
+        keep(f"told-{turn}.json", prompt)
+        say(["no block", '```json\n{"tasks": []}\n```', '```json\n{"tasks": [{"name": "a", "title": "A", "text": "Do"}]}\n```'][turn])
+        return "end_turn"
+    if part == "never mends":
+        say('```json\n{"verdict": "merge"}\n```')
+        return "end_turn"
+    if part == "notes":
+        say("add is in calc.py:2")
+        return "end_turn"
+    if part == "asks":
+        say('```json\n{"question": "Which port?"}\n```')
+        return "end_turn"
+    if part.startswith("stop "):
+        return part[5:]
+    if part == "gives up":
+        permission({"locations": [{"path": "/etc/shadow"}]}, [option("y", "allow_once"), option("n", "reject_once")])
+        return "cancelled"
+    if part.startswith("crash "):
+        print(part[6:], file=sys.stderr, flush=True)
+        os._exit(3)
+    if part.startswith("error "):
+        return {"error": {"code": -32603, "message": "Internal error", "data": {"details": part[6:]}}}
+    if part == "silent":
+        open(cwd + "/pids", "w").write(f"{os.getpid()} {orphan()}")
+        while True:
+            message = read()
+            if message.get("method") == "session/cancel":
+                keep("cancelled.json", True)
+                return "cancelled"
+    if part == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open(cwd + "/pids", "w").write(f"{os.getpid()} {orphan()}")
+        while True:
+            time.sleep(100)
+    if part == "busy":
+        open(cwd + "/pids", "w").write(f"{os.getpid()} {orphan()}")
+        while True:
+            say("working\n")
+            time.sleep(0.05)
+    if part == "spends":
+        cost = 0.0
+        while True:
+            cost += 0.01
+            update("usage_update", used=1, size=2, cost={"amount": cost, "currency": "USD"})
+            time.sleep(0.05)
+    if part == "lies":
+        update("usage_update", used=1, size=2, cost={"amount": -1e300, "currency": "USD"})
+        return {"stopReason": "end_turn", "usage": {"totalTokens": 2**63, "inputTokens": 1, "outputTokens": 1}}
+    if part == "giant":
+        sys.stdout.write('{"a": "')
+        for _ in range(20):
+            sys.stdout.write("x" * 1_000_000)
+        sys.stdout.write('"}\n')
+        sys.stdout.flush()
+        time.sleep(100)
+    if part == "looks":
+        env = {name: os.environ.get(name) for name in ["HOME", "GIVEN", "CARGO_MANIFEST_DIR"]}
+        argv = open("/proc/self/cmdline").read()
+        files = {f: open(os.path.join(os.environ["HOME"], f)).read() for f in [".agent/config.json"]}
+        keep("looks.json", {"env": env, "argv": argv, "files": files, "args": sys.argv[2:]})
+        return "end_turn"
+    raise SystemExit("no such part: " + part)
+
+
+turns = 0
+while True:
+    message = notes.pop(0) if notes else read()
+    method, answer = message.get("method"), None
+    if method == "initialize":
+        version = 2 if part == "version" else 1
+        answer = {"protocolVersion": version, "agentCapabilities": {"loadSession": True}, "authMethods": []}
+    elif method == "session/new":
+        cwd, session = message["params"]["cwd"], "s\x07-1"
+        if part == "login":
+            send({"id": message["id"], "error": {"code": -32000, "message": "Authentication required"}})
+            continue
+        modes = [{"id": "ask", "name": "Ask"}, {"id": "auto", "name": "Auto"}]
+        answer = {"sessionId": session, "modes": {"currentModeId": "ask", "availableModes": modes}}
+    elif method == "session/set_mode":
+        keep("mode.json", message["params"]["modeId"])
+        answer = {}
+    elif method == "session/prompt":
+        text = "".join(block["text"] for block in message["params"]["prompt"])
+        result = play(text, turns)
+        turns += 1
+        if isinstance(result, dict) and "error" in result:
+            send({"id": message["id"], **result})
+            continue
+        answer = {"stopReason": result} if isinstance(result, str) else result
+    if "id" in message and method:
+        send({"id": message["id"], "result": answer})

@@ -1,0 +1,253 @@
+//! Headless agents: the documented tables read what real agents write; what a command line can do wrong ends in the right thing.
+
+use crate::acp::{all_gone, bench, engines};
+use crate::engines_contract::{Place, order, quiet};
+use serde::Deserialize;
+use skep::adapters::engine::settings::{Agent, Protocol};
+use skep::domain::{EngineSpec, Order, Step, Usage};
+use skep::ports::engine::{EngineEvent, Engines, Sink, Work, Worked};
+use skep::ports::prompts::Prompt;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A table as it stands in the documents.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    protocol: String,
+    command: Vec<String>,
+    provider: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    #[serde(default)]
+    output: BTreeMap<String, String>,
+}
+
+/// The documented agents, by name.
+pub fn documented() -> BTreeMap<String, Agent> {
+    #[derive(Deserialize)]
+    struct Page {
+        agents: BTreeMap<String, Written>,
+    }
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md")).unwrap();
+    let blocks = text.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap());
+    let agents = blocks.flat_map(|block| toml::from_str::<Page>(block).unwrap().agents);
+    let agent = |(name, w): (String, Written)| {
+        let protocol = if w.protocol == "acp" { Protocol::Acp } else { Protocol::Cli };
+        let provider = (!w.provider.is_empty()).then_some(w.provider);
+        let Written { command, env, files, output, .. } = w;
+        let (pass_env, mode, silence) = (vec![], None, Duration::from_secs(60));
+        (name.clone(), Agent { name, protocol, command, provider, env, pass_env, files, output, mode, silence })
+    };
+    agents.map(agent).collect()
+}
+
+/// The scripted agent with the output of a documented one.
+fn playing(part: &str, output: &str) -> Agent {
+    let output = if output.is_empty() { BTreeMap::new() } else { documented()[output].output.clone() };
+    Agent {
+        name: "fake".to_owned(),
+        protocol: Protocol::Cli,
+        command: ["python3", "{home}/agent.py", part].map(str::to_owned).to_vec(),
+        provider: None,
+        env: BTreeMap::new(),
+        pass_env: vec![],
+        files: [("agent.py".to_owned(), include_str!("driven/cli_agent.py").to_owned())].into(),
+        output,
+        mode: None,
+        silence: Duration::from_secs(60),
+    }
+}
+
+async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> Worked {
+    std::fs::write(place.tree().join("calc.py"), "a - b\n").unwrap();
+    let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
+    engine.work(order, &bench(place), sink).await.unwrap()
+}
+
+async fn result(agent: Agent, step: Step) -> Work {
+    drive(agent, &order(step, None), &Place::new(), quiet()).await.result
+}
+
+fn failed(work: Work) -> String {
+    match work {
+        Work::Failed(why) => why,
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+fn capped() -> Order {
+    let mut order = order(Step::Develop, Some("t"));
+    order.caps = Usage { tokens: 90_000, cost_micros: 900_000, wall_ms: 30_000, turns: 0 };
+    order
+}
+
+#[tokio::test]
+async fn documented_tables_read_what_real_agents_write() {
+    for (part, table, session, tokens, cost_micros) in [
+        ("claude", "claude_cli", "6ff", 4_820, 16_800),
+        ("codex", "codex_cli", "01a1", 4_800, 900_000),
+        ("opencode", "opencode_cli", "ses_1", 2_200, 3_000),
+        ("gemini", "gemini_cli", "865c", 9_600, 900_000),
+    ] {
+        let place = Place::new();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let kept = heard.clone();
+        let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));
+        let worked = drive(playing(part, table), &capped(), &place, sink).await;
+        let Work::Edited { summary } = &worked.result else { panic!("{part}: {:?}", worked.result) };
+        assert_eq!(summary, "Fixed add().", "{part}");
+        assert_eq!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap(), "a + b\n");
+        assert_eq!(worked.session.as_deref(), Some(format!("cli:fake:{session}").as_str()));
+        assert_eq!(worked.usage, Some(Usage { tokens, cost_micros, wall_ms: 0, turns: 0 }), "{part}");
+        let heard = heard.lock().unwrap();
+        if part != "gemini" {
+            assert!(heard.iter().any(|h| h.starts_with("Said(\"Step 1")), "{part}: {heard:?}");
+            assert!(heard.iter().any(|h| h.starts_with("Did(")), "{part}: {heard:?}");
+        }
+        if part == "claude" {
+            let told = std::fs::read_to_string(place.tree().join("prompt")).unwrap();
+            assert_eq!(told, "You are a dev.\n\nFix add.");
+        }
+    }
+    let busy = result(playing("claude fails", "claude_cli"), Step::Develop).await;
+    assert!(matches!(&busy, Work::Unavailable { fix: None, why, .. } if why.contains("529")), "{busy:?}");
+    let login = result(playing("codex fails", "codex_cli"), Step::Develop).await;
+    assert!(matches!(&login, Work::Unavailable { fix: Some(_), why, .. } if why.contains("401")), "{login:?}");
+}
+
+#[tokio::test]
+async fn plain_text_is_words_and_an_answer_may_stand_in_it() {
+    let Work::Edited { summary } = result(playing("text", ""), Step::Develop).await else { panic!() };
+    assert_eq!(summary, "Applied edit to calc.py\nDone.");
+    assert!(matches!(result(playing("plan", ""), Step::Plan).await, Work::Tasks(tasks) if tasks.len() == 1));
+    let why = failed(result(playing("text", ""), Step::Plan).await);
+    assert!(why.contains("json block"), "{why}");
+    // Without figures it costs what was set aside.
+    let worked = drive(playing("text", ""), &capped(), &Place::new(), quiet()).await;
+    assert_eq!(worked.usage, Some(Usage { wall_ms: 0, ..capped().caps }));
+}
+
+#[tokio::test]
+async fn the_prompt_comes_by_input_argument_or_file_and_never_through_a_shell() {
+    for (blank, part) in [("{prompt}", "argument"), ("{prompt_file}", "file")] {
+        let place = Place::new();
+        let mut agent = playing(part, "");
+        agent.command.push(blank.to_owned());
+        let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
+        let user = "$(touch hacked) `touch hacked` '; touch hacked; ' \"{dir}\"".to_owned();
+        let prompt = Prompt { system: "S".to_owned(), user: user.clone(), version: "v".into() };
+        let bench = skep::ports::engine::Bench { prompt: Some(prompt), ..place.bench() };
+        engine.work(&capped(), &bench, quiet()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(place.tree().join("got")).unwrap(), format!("S\n\n{user}|"), "{part}");
+        assert!(!place.tree().join("hacked").exists());
+    }
+    let mut agent = playing("argument", "");
+    agent.command.push("{prompt}".to_owned());
+    let place = Place::new();
+    let prompt = Prompt { system: String::new(), user: "x".repeat(200_000), version: "v".into() };
+    let bench = skep::ports::engine::Bench { prompt: Some(prompt), ..place.bench() };
+    let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
+    let why = engine.work(&capped(), &bench, quiet()).await.unwrap_err().to_string();
+    assert!(why.contains("{prompt_file}"), "{why}");
+}
+
+#[tokio::test]
+async fn exit_codes_and_reasons() {
+    let exit = |code: &str| {
+        let mut agent = playing("exit", "");
+        agent.command.push(code.to_owned());
+        agent
+    };
+    let why = failed(result(exit("3"), Step::Develop).await);
+    assert!(why.contains("exit code 3") && why.contains("oh no"), "{why}");
+    let own = |key: &str| {
+        let mut agent = exit("3");
+        agent.output.insert(key.to_owned(), "oh yes | OH NO".to_owned());
+        agent
+    };
+    assert!(matches!(result(own("wait"), Step::Develop).await, Work::Unavailable { fix: None, .. }));
+    assert!(matches!(result(own("fix"), Step::Develop).await, Work::Unavailable { fix: Some(_), .. }));
+    let missing = Agent { command: vec!["/no/such agent".to_owned()], ..playing("text", "") };
+    let work = result(missing, Step::Develop).await;
+    assert!(matches!(&work, Work::Unavailable { fix: Some(fix), .. } if fix.contains("no/such agent")), "{work:?}");
+}
+
+#[tokio::test]
+async fn floods_deafness_and_daemons_end_well() {
+    let worked = drive(playing("flood", "opencode_cli"), &capped(), &Place::new(), quiet()).await;
+    assert!(matches!(&worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(worked.files[0].2.len() <= 1024 * 1024 + 100);
+    assert!(matches!(result(playing("deaf", ""), Step::Develop).await, Work::Edited { .. }));
+
+    let place = Place::new();
+    let began = std::time::Instant::now();
+    let worked = drive(playing("daemon", ""), &capped(), &place, quiet()).await;
+    assert!(matches!(&worked.result, Work::Edited { summary } if summary == "left something behind"));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(all_gone(&place.tree().join("pids")).await);
+}
+
+#[tokio::test]
+async fn silence_time_and_a_dropped_future_end_the_whole_tree() {
+    let place = Place::new();
+    let silent = Agent { silence: Duration::from_secs(2), ..playing("silent", "") };
+    assert!(failed(drive(silent, &capped(), &place, quiet()).await.result).contains("no sign of life"));
+    assert!(all_gone(&place.tree().join("pids")).await);
+
+    let mut short = capped();
+    short.caps.wall_ms = 3_000;
+    assert!(failed(drive(playing("busy", ""), &short, &place, quiet()).await.result).contains("still at work"));
+    assert!(all_gone(&place.tree().join("pids")).await);
+
+    std::fs::remove_file(place.tree().join("pids")).unwrap();
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let sink: Sink = Arc::new(move |event| drop(heard.send(event)));
+    let order = capped();
+    tokio::select! {
+        worked = drive(playing("busy", ""), &order, &place, sink) => panic!("{worked:?}"),
+        _said = hears.recv() => {}
+    }
+    assert!(all_gone(&place.tree().join("pids")).await);
+}
+
+#[test]
+fn every_documented_table_can_be_used() {
+    use skep::adapters::engine::settings::{Api, Provider};
+    let provider = |name: &str, api| Provider {
+        name: name.to_owned(),
+        api,
+        base_url: "http://127.0.0.1:1/v1/".to_owned(),
+        key: None,
+        key_place: String::new(),
+        concurrency: 1,
+        per_minute: None,
+        silence: Duration::from_secs(1),
+        window: 1,
+        max_output: 1,
+    };
+    let apis = [
+        ("anthropic", Api::Anthropic),
+        ("openai", Api::OpenAi),
+        ("openai_responses", Api::OpenAiResponses),
+        ("gemini", Api::Gemini),
+    ];
+    let agents = documented();
+    assert!(agents.len() >= 10);
+    let settings = skep::adapters::engine::settings::Settings {
+        providers: apis.map(|(name, api)| (name.to_owned(), provider(name, api))).into(),
+        agents: agents.clone(),
+    };
+    let registry = {
+        let sandbox = skep::adapters::sandbox::Sandbox::of_this_process(&[]);
+        skep::adapters::engine::Registry::new(sandbox, std::sync::Arc::new(settings))
+    };
+    for agent in agents.values() {
+        let kind = if agent.protocol == Protocol::Acp { "acp" } else { "cli" };
+        let spec = EngineSpec::parse(&format!("{kind}:{}/model", agent.name));
+        assert!(registry.get(&spec).is_ok(), "{}: {:?}", agent.name, registry.get(&spec).err());
+    }
+}
