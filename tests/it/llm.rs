@@ -158,13 +158,11 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
         // The key is where it belongs and nowhere else; the model is exactly the one that was named.
         let headers = format!("{:?}", seen[0].headers);
         assert!(headers.contains(KEY), "{api:?} {headers}");
-        let named = seen[0].path.contains("some-model-high") || seen[0].body["model"] == "some-model-high";
-        assert!(
-            named || api == Api::Gemini || api == Api::Anthropic,
-            "{api:?} {} {}",
-            seen[0].path,
-            seen[0].body["model"]
-        );
+        let named = seen[0].path.contains("/some-model-high:") || seen[0].body["model"] == "some-model-high";
+        assert!(named, "{api:?} {} {}", seen[0].path, seen[0].body["model"]);
+        for effort in ["thinking", "reasoning", "effort"] {
+            assert!(!first.contains(effort), "{api:?} {effort} {first}");
+        }
 
         // What is charged is what the wire told.
         let usage = worked.usage.unwrap();

@@ -4,11 +4,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri};
+use axum::serve::ListenerExt;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use skep::adapters::engine::settings::{Api, Provider, Settings};
 use skep::secret::Secret;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -65,12 +67,14 @@ struct Script {
     replies: VecDeque<Reply>,
     seen: Vec<Request>,
     ids: usize,
+    forgets: bool,
 }
 
 /// The running server; it ends with this.
 pub struct Models {
     script: Arc<Mutex<Script>>,
     base: String,
+    connections: Arc<AtomicUsize>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -85,14 +89,36 @@ impl Models {
         let script = Arc::new(Mutex::new(Script { replies: replies.into_iter().collect(), ..Script::default() }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
+        let listener = listener.tap_io(move |tcp| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            // Else an answer waits for the acknowledgement of its head.
+            tcp.set_nodelay(true).unwrap();
+        });
         let app = Router::new().fallback(answer).with_state(script.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Models { script, base, serving }
+        Models { script, base, connections, serving }
+    }
+
+    /// Keeps nothing of what is sent from here on: for measurements.
+    pub fn forget(&self) {
+        self.script.lock().unwrap().forgets = true;
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// What was sent so far.
     pub fn seen(&self) -> Vec<Request> {
         self.script.lock().unwrap().seen.clone()
+    }
+
+    /// Its address, with a slash at the end.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     pub fn provider(&self, api: Api) -> Provider {
@@ -133,8 +159,10 @@ async fn answer(
 ) -> Response<Body> {
     let (reply, turn) = {
         let mut script = script.lock().unwrap();
-        let body = serde_json::from_slice(&body).unwrap_or_default();
-        script.seen.push(Request { path: uri.path().to_owned(), headers, body });
+        let body = if script.forgets { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
+        if !script.forgets {
+            script.seen.push(Request { path: uri.path().to_owned(), headers, body });
+        }
         script.ids += 1;
         (script.replies.pop_front().unwrap_or_else(|| status(418)), script.ids)
     };

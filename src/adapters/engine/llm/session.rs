@@ -252,9 +252,11 @@ impl<'a> Session<'a> {
                     ticket.release();
                     return self.resting(format!("{} rests", model_name(self.wire)), Some(until));
                 }
+                // It never asked: that says nothing about the work.
                 Err(_) => {
                     ticket.release();
-                    return self.out_of_time();
+                    let name = &self.wire.provider().name;
+                    return self.resting(format!("provider {name} had no place free until the time was up"), None);
                 }
             };
             let asked = Asked {

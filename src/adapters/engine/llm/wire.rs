@@ -189,8 +189,17 @@ impl Wire {
             .with_capture_usage(true)
             .with_capture_content(true)
             .with_capture_tool_calls(true);
+        // The library takes `-high` and the like off a model's name and asks for that effort, unless it is given one: an effort that
+        // asks for nothing leaves the name as it is.
+        let looks_like_effort = ReasoningEffort::from_model_name(&self.model).0.is_some();
+        let exactly = |options: ChatOptions| match looks_like_effort {
+            true => options.with_reasoning_effort(ReasoningEffort::Zero),
+            false => options,
+        };
         match self.provider.api {
-            // The library takes `-high` and the like off a name unless an effort is given; this one sends none, and the name as it is.
+            Api::Anthropic => exactly(options).with_capture_reasoning_content(true),
+            // Capturing would ask for thoughts, which models without them refuse; their signatures come anyway.
+            Api::Gemini => exactly(options),
             Api::OpenAi => {
                 options.with_capture_reasoning_content(true).with_reasoning_effort(ReasoningEffort::Budget(0))
             }
@@ -199,7 +208,6 @@ impl Wire {
                 let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|p| self.model.starts_with(p));
                 options.with_capture_reasoning_content(reasons).with_reasoning_effort(ReasoningEffort::Budget(0))
             }
-            Api::Anthropic | Api::Gemini => options.with_capture_reasoning_content(true),
             Api::Ollama => match &self.provider.key {
                 Some(key) => options.with_extra_headers(Headers::from((
                     "Authorization".to_owned(),
