@@ -25,6 +25,7 @@ mod matrix;
 mod meter;
 mod otel;
 mod pieces;
+mod real_agents;
 mod rest;
 mod rest_guard;
 mod rest_stream;
