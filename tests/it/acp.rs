@@ -153,7 +153,10 @@ async fn noise_is_no_message_and_ends_nothing() {
     let worked = play("noise", Step::Develop, &Place::new()).await;
     assert!(matches!(&worked.result, Work::Edited { summary } if summary == "still here red"), "{:?}", worked.result);
     let kept = transcript(&worked);
-    assert!(kept.contains("# Warning: a banner") && kept.contains("> failed: a tool") && !kept.contains('\x1b'), "{kept}");
+    assert!(
+        kept.contains("# Warning: a banner") && kept.contains("> failed: a tool") && !kept.contains('\x1b'),
+        "{kept}"
+    );
 }
 
 #[tokio::test]
@@ -298,7 +301,8 @@ async fn its_table_is_filled_in_and_no_secret_goes_by_argument() {
     let place = Place::new();
     let base = agent("looks");
     let mut table = Agent {
-        command: [base.command, vec!["--model={model}".to_owned(), "{dir}".to_owned(), "it's $HOME".to_owned()]].concat(),
+        command: [base.command, vec!["--model={model}".to_owned(), "{dir}".to_owned(), "it's $HOME".to_owned()]]
+            .concat(),
         env: [("GIVEN".to_owned(), "{model} in {home}".to_owned())].into(),
         // One that every test runs with stands for a key.
         pass_env: vec!["SKEP_TEST_NOT_SET".to_owned(), "CARGO_MANIFEST_DIR".to_owned()],

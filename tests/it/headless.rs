@@ -229,14 +229,20 @@ fn every_documented_table_can_be_used() {
         window: 1,
         max_output: 1,
     };
-    let apis = [("anthropic", Api::Anthropic), ("openai", Api::OpenAi), ("openai_responses", Api::OpenAiResponses), ("gemini", Api::Gemini)];
+    let apis = [
+        ("anthropic", Api::Anthropic),
+        ("openai", Api::OpenAi),
+        ("openai_responses", Api::OpenAiResponses),
+        ("gemini", Api::Gemini),
+    ];
     let agents = documented();
     assert!(agents.len() >= 10);
     let settings = skep::adapters::engine::settings::Settings {
         providers: apis.map(|(name, api)| (name.to_owned(), provider(name, api))).into(),
         agents: agents.clone(),
     };
-    let registry = skep::adapters::engine::Registry::new(skep::adapters::sandbox::Sandbox::of_this_process(&[])).with(settings);
+    let registry =
+        skep::adapters::engine::Registry::new(skep::adapters::sandbox::Sandbox::of_this_process(&[])).with(settings);
     for agent in agents.values() {
         let kind = if agent.protocol == Protocol::Acp { "acp" } else { "cli" };
         let spec = EngineSpec::parse(&format!("{kind}:{}/model", agent.name));

@@ -24,7 +24,11 @@ use std::time::Duration;
 /// The agents' folder, when they were asked for.
 fn asked() -> Option<PathBuf> {
     let dir = PathBuf::from(std::env::var_os("SKEP_TEST_AGENTS")?);
-    assert!(dir.join("bin/node").exists(), "SKEP_TEST_AGENTS is {}, which holds no agents: run scripts/agents", dir.display());
+    assert!(
+        dir.join("bin/node").exists(),
+        "SKEP_TEST_AGENTS is {}, which holds no agents: run scripts/agents",
+        dir.display()
+    );
     Some(dir)
 }
 
@@ -86,8 +90,7 @@ fn registry(agents: &Path, model: &Model) -> Registry {
         provider("openai_responses", Api::OpenAiResponses, "/v1/"),
         provider("gemini", Api::Gemini, "/v1beta/"),
     ];
-    let settings =
-        Settings { providers: providers.map(|p| (p.name.clone(), p)).into(), agents: documented() };
+    let settings = Settings { providers: providers.map(|p| (p.name.clone(), p)).into(), agents: documented() };
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", agents.join("bin").display());
     let sandbox = Sandbox::new(&BTreeMap::from([("PATH".into(), path.into())]), &[]);
     let gate = Gate::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();

@@ -16,7 +16,7 @@ use crate::adapters::beneath::Beneath;
 use crate::adapters::plain;
 use crate::adapters::process::{Finished, TalkEnd};
 use crate::adapters::sandbox::{GatePlace, Job, Purpose, Sandbox};
-use crate::domain::{Order, Step, Usage};
+use crate::domain::{Order, Step};
 use crate::ports::engine::{Bench, Work};
 use crate::ports::{PortError, PortResult};
 use blank::Blanks;
@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub mod blank;
+pub mod figures;
 pub mod heard;
 pub mod wire;
 
@@ -96,7 +97,9 @@ impl Stop {
                 agent.name,
                 agent.silence.as_secs_f32().ceil()
             ),
-            Stop::Spent(what) => format!("the agent {} was stopped: the attempt's budget of {what} is used up", agent.name),
+            Stop::Spent(what) => {
+                format!("the agent {} was stopped: the attempt's budget of {what} is used up", agent.name)
+            }
         }
     }
 }
@@ -113,7 +116,8 @@ impl Driven {
             Protocol::Cli => "cli",
         };
         let known = || {
-            let names: Vec<_> = settings.agents.values().filter(|a| a.protocol == protocol).map(|a| a.name.as_str()).collect();
+            let names: Vec<_> =
+                settings.agents.values().filter(|a| a.protocol == protocol).map(|a| a.name.as_str()).collect();
             if names.is_empty() { "none is configured".to_owned() } else { format!("there are: {}", names.join(", ")) }
         };
         if name.is_empty() {
@@ -171,7 +175,10 @@ impl Driven {
     pub fn ready(&self, order: &Order, bench: &Bench, way: &Way) -> PortResult<Ready> {
         let wrong = |why: String| {
             let agent = &self.agent.name;
-            PortError::permanent(format!("the agent {agent} cannot be started: {why}"), format!("correct agents.{agent}"))
+            PortError::permanent(
+                format!("the agent {agent} cannot be started: {why}"),
+                format!("correct agents.{agent}"),
+            )
         };
         let disk = |e: std::io::Error| PortError::transient(format!("the agent's home cannot be made: {e}"));
         let told = bench.prompt.as_ref().ok_or_else(|| wrong("no prompt was rendered for it".to_owned()))?;
@@ -205,7 +212,8 @@ impl Driven {
         // What a person gave by name, HOME for the agent's own login among it, goes over what the sandbox makes up.
         if !self.agent.pass_env.iter().any(|name| name == "HOME") {
             env.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));
-            std::fs::write(home.join(".gitconfig"), "[user]\n\tname = Skep\n\temail = skep@localhost\n").map_err(disk)?;
+            std::fs::write(home.join(".gitconfig"), "[user]\n\tname = Skep\n\temail = skep@localhost\n")
+                .map_err(disk)?;
         }
         for name in &self.agent.pass_env {
             match std::env::var(name) {
@@ -273,7 +281,9 @@ impl Driven {
         let name = &self.agent.name;
         match &self.agent.provider {
             Some(provider) => format!("look at the key, address and model of providers.{provider}"),
-            None => format!("give the agent {name} its key or login (agents.{name}.pass_env), or a provider (agents.{name}.provider)"),
+            None => format!(
+                "give the agent {name} its key or login (agents.{name}.pass_env), or a provider (agents.{name}.provider)"
+            ),
         }
     }
 
@@ -286,7 +296,9 @@ impl Driven {
             return Work::Unavailable {
                 why: format!("the agent {name} cannot be started: {stderr}"),
                 until: None,
-                fix: Some(format!("install {program:?} where commands find it (see sandbox), or correct agents.{name}.command")),
+                fix: Some(format!(
+                    "install {program:?} where commands find it (see sandbox), or correct agents.{name}.command"
+                )),
             };
         }
         let how = match (ended.code, ended.signal) {
@@ -359,34 +371,6 @@ pub fn answer(order: &Order, bench: &Bench, heard: &Heard) -> Result<Work, Strin
     }
 }
 
-/// Money in US dollars as micro-USD; `None` for what is no amount.
-pub fn micros(usd: f64) -> Option<u64> {
-    let micros = (usd * 1_000_000.0).ceil();
-    // Within what a float counts exactly; anything larger is absurd anyway.
-    (micros.is_finite() && (0.0..=9.0e15).contains(&micros)).then_some(micros as u64)
-}
-
-/// What is charged for an agent that was not metered: its own figures where they are there and sane, else what was set aside.
-pub fn charged(order: &Order, tokens: Option<u64>, cost_micros: Option<u64>) -> Usage {
-    let said = Usage { tokens: tokens.unwrap_or(0), cost_micros: cost_micros.unwrap_or(0), wall_ms: 0, turns: 0 };
-    let (tokens, cost_micros) = if said.is_absurd() { (None, None) } else { (tokens, cost_micros) };
-    Usage {
-        tokens: tokens.unwrap_or(order.caps.tokens),
-        cost_micros: cost_micros.unwrap_or(order.caps.cost_micros),
-        wall_ms: 0,
-        turns: order.caps.turns,
-    }
-}
-
-/// What an agent says it has spent against what it was given.
-pub fn over(order: &Order, tokens: Option<u64>, cost_micros: Option<u64>) -> Option<String> {
-    let above = |used: Option<u64>, cap: u64| cap > 0 && used.is_some_and(|u| u > cap);
-    if above(cost_micros, order.caps.cost_micros) {
-        return Some("money".to_owned());
-    }
-    above(tokens, order.caps.tokens).then(|| "tokens".to_owned())
-}
-
 /// The first lines of a message.
 fn summary(message: &str) -> String {
     let lines: Vec<&str> = message.lines().map(str::trim_end).skip_while(|l| l.is_empty()).take(6).collect();
@@ -400,7 +384,8 @@ fn tail(text: &str) -> String {
 /// A path as text that is plain in files of any format.
 fn plain_path(path: &PathBuf) -> Result<String, String> {
     let text = path.to_str().filter(|t| !t.chars().any(|c| c.is_control() || "\"'\\".contains(c)));
-    text.map(str::to_owned).ok_or_else(|| format!("the path {path:?} has quotes, backslashes or control characters in it"))
+    text.map(str::to_owned)
+        .ok_or_else(|| format!("the path {path:?} has quotes, backslashes or control characters in it"))
 }
 
 /// Whether `text` has `word` in it; a number counts only as a status: whole, and named as one just before.

@@ -10,8 +10,8 @@ use settings::Settings;
 use std::sync::Arc;
 use way::{Out, Ways};
 
-pub mod answer;
 mod acp;
+pub mod answer;
 mod cli;
 mod command;
 mod direct;

@@ -1,6 +1,6 @@
 //! The client's side of one conversation: what the agent tells and asks, and how it is answered.
 
-use super::super::driven;
+use super::super::driven::figures;
 use super::super::driven::heard::Heard;
 use super::super::driven::wire::{self, Line};
 use super::files::Files;
@@ -63,7 +63,8 @@ impl Client {
             SessionUpdate::AgentMessageChunk(chunk) => self.heard.words(&words(chunk)),
             SessionUpdate::AgentThoughtChunk(chunk) => self.heard.thoughts(&words(chunk)),
             SessionUpdate::ToolCall(call) => {
-                let fields = ToolCallUpdateFields::new().title(call.title).status(call.status).raw_input(call.raw_input);
+                let fields =
+                    ToolCallUpdateFields::new().title(call.title).status(call.status).raw_input(call.raw_input);
                 self.tool(&call.tool_call_id.to_string(), &fields);
             }
             SessionUpdate::ToolCallUpdate(call) => self.tool(&call.tool_call_id.to_string(), &call.fields),
@@ -73,7 +74,7 @@ impl Client {
                 // Another currency, or credits, is no figure of ours.
                 let cost = usage.cost.filter(|c| c.currency.eq_ignore_ascii_case("usd"));
                 if let Some(cost) = cost {
-                    self.state().cost_micros = Some(driven::micros(cost.amount).unwrap_or(u64::MAX));
+                    self.state().cost_micros = Some(figures::micros(cost.amount).unwrap_or(u64::MAX));
                 }
             }
             _ => self.heard.alive(),
@@ -109,7 +110,8 @@ impl Client {
 
     fn plan(&self, plan: &Plan) {
         let done = plan.entries.iter().filter(|e| e.status == PlanEntryStatus::Completed).count();
-        let now = plan.entries.iter().find(|e| e.status == PlanEntryStatus::InProgress).map_or("", |e| e.content.as_str());
+        let now =
+            plan.entries.iter().find(|e| e.status == PlanEntryStatus::InProgress).map_or("", |e| e.content.as_str());
         self.heard.did(&format!("plan: {done} of {} done; {now}", plan.entries.len()));
     }
 

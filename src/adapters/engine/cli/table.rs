@@ -103,7 +103,11 @@ impl Table {
             let holds = place.when.iter().all(|(at, text)| {
                 let mut here = Vec::new();
                 walk(value, at, &mut here);
-                here.into_iter().any(|v| v.as_str().map_or_else(|| v.to_string() == *text, |s| s == text))
+                here.into_iter().any(|v| match v {
+                    Value::String(string) => string == text,
+                    // false, 5: as they are written.
+                    other => other.to_string() == text.as_str(),
+                })
             });
             if holds {
                 walk(value, &place.at, &mut found);
@@ -145,7 +149,8 @@ fn place(text: &str) -> Result<Place, String> {
 }
 
 fn pointer(text: &str) -> Result<Vec<String>, String> {
-    let names = text.strip_prefix('/').ok_or_else(|| format!("{text:?} is no pointer; it begins with /, as /result/text"))?;
+    let names =
+        text.strip_prefix('/').ok_or_else(|| format!("{text:?} is no pointer; it begins with /, as /result/text"))?;
     Ok(names.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect())
 }
 
@@ -171,7 +176,8 @@ mod tests {
         assert!(said(json!({"type": "message", "part": {"kind": "tool", "text": "a"}})).is_empty());
         assert_eq!(said(json!({"type": "note", "text": 5})), ["5"]);
         assert!(said(json!([1, "type", null])).is_empty());
-        let value = json!({"stats": {"m/1": {"in": 3, "out": "4"}, "m/2": {"in": 5, "out": -1}}, "ok": false, "why": {"a": 1}});
+        let value =
+            json!({"stats": {"m/1": {"in": 3, "out": "4"}, "m/2": {"in": 5, "out": -1}}, "ok": false, "why": {"a": 1}});
         assert_eq!(table.sum("tokens", &value), Some(12.0));
         assert_eq!(table.sum("cost_usd", &value), None);
         assert_eq!(table.texts("error", &value), [r#"{"a":1}"#]);

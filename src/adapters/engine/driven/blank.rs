@@ -105,6 +105,11 @@ mod tests {
         let out = std::process::Command::new("/bin/sh").arg("-c").arg(line(&words).unwrap()).output().unwrap();
         let said = String::from_utf8(out.stdout).unwrap();
         assert_eq!(said, words[2..].iter().map(|w| format!("{w}\n")).collect::<String>());
-        assert!(line(&[]).is_err() && line(&["-x".to_owned()]).is_err() && line(&[String::new()]).is_err() && line(&["a\0".to_owned()]).is_err());
+        assert!(
+            line(&[]).is_err()
+                && line(&["-x".to_owned()]).is_err()
+                && line(&[String::new()]).is_err()
+                && line(&["a\0".to_owned()]).is_err()
+        );
     }
 }
