@@ -12,6 +12,7 @@ mod detect;
 mod engines_contract;
 mod factory;
 mod forge_contract;
+mod gate;
 mod gates;
 mod git_cut;
 mod git_measure;

@@ -189,19 +189,19 @@ async fn an_agent_dropped_in_the_middle_of_a_call_is_gone() {
     let engine = registry(&agents, &model).get(&EngineSpec::parse("acp:opencode/a-coder")).unwrap();
     let (mut order, bench) = (order(Step::Develop, Some("t")), bench(&place, "SLOW"));
     order.caps.wall_ms = 180_000;
+    // Looked at while the agent is at work: a branch's body runs when the other future is dropped already.
     let waits = async {
         while !place.root.path().join("counts.slow").exists() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        working(&place)
     };
-    tokio::select! {
+    let pids = tokio::select! {
         worked = engine.work(&order, &bench, quiet()) => panic!("{worked:?}"),
-        () = waits => {
-            let pids = working(&place);
-            assert!(!pids.is_empty());
-            std::fs::write(place.tree().join("pids"), pids.join(" ")).unwrap();
-        }
-    }
+        pids = waits => pids,
+    };
+    assert!(!pids.is_empty());
+    std::fs::write(place.tree().join("pids"), pids.join(" ")).unwrap();
     assert!(all_gone(&place.tree().join("pids")).await);
     assert_eq!(working(&place), Vec::<String>::new());
 }

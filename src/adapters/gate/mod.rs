@@ -44,6 +44,10 @@ pub use pass::{Fault, Pass};
 const SOCKET_PATH_MAX: usize = 99;
 /// How long a connection to a provider may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
+/// How the sockets' folders begin.
+const FOLDER: &str = "skep-gate-";
+/// A younger socket may be one that is just being opened.
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// Opens ways out. One for the whole process.
 pub struct Gate {
@@ -78,6 +82,7 @@ impl Gate {
             near: client().no_proxy().build().map_err(io::Error::other)?,
             room: Arc::new(Semaphore::new(provider::ROOM)),
         };
+        sweep(folder);
         Ok(Gate { commons: Arc::new(commons), folder: folder.to_owned() })
     }
 
@@ -109,7 +114,7 @@ impl Gate {
         let open = pass::Open::new(self.commons.clone(), pass, token)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let open = Arc::new(open);
-        let folder = tempfile::Builder::new().prefix("skep-").rand_bytes(20).tempdir_in(&self.folder)?;
+        let folder = tempfile::Builder::new().prefix(FOLDER).rand_bytes(20).tempdir_in(&self.folder)?;
         // The name is the secret: whoever was not told it cannot find the socket, whoever was can use it under any uid.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711))?;
         let socket = folder.path().join("s");
@@ -128,6 +133,24 @@ impl Gate {
         door::serve(open.clone(), unix, TcpListener::from_std(tcp)?);
         let closes = open.closed.clone().drop_guard();
         Ok(Opened { place, open, _closes: closes, _folder: folder })
+    }
+}
+
+/// Removes the sockets of processes that were killed: nobody listens at them any more. What is not ours cannot be removed.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let old =
+            entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STALE_AFTER));
+        if !old || !entry.file_name().to_string_lossy().starts_with(FOLDER) {
+            continue;
+        }
+        let socket = path.join("s");
+        let refused = std::os::unix::net::UnixStream::connect(&socket)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if refused && std::fs::remove_file(&socket).and_then(|()| std::fs::remove_dir(&path)).is_err() {
+            tracing::debug!(?path, "a socket left behind could not be removed");
+        }
     }
 }
 

@@ -72,6 +72,21 @@ pub async fn serve(open: &Arc<Open>, request: Request, path: &str) -> Response {
     }
 }
 
+/// A ticket of a call that was not sent yet: given up before, it costs nothing.
+struct Waiting(Option<Ticket>);
+
+impl Waiting {
+    fn go(mut self) -> Option<Ticket> {
+        self.0.take()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.take().map(Ticket::release).unwrap_or_default();
+    }
+}
+
 /// Why a call was not made, or has no answer.
 struct No {
     status: StatusCode,
@@ -110,12 +125,16 @@ async fn call(open: &Arc<Open>, provider: &Provider, request: Request, rest: &st
         );
     }
     let model = asked.as_ref().map_or(String::new(), |(_, a)| a.model.clone());
+    // First the budget, then the provider's place: an attempt that waits for its own calls keeps no place from others.
+    let waiting = match &mut asked {
+        None => Waiting(None),
+        Some((wire, asked)) => {
+            Waiting(Some(admit(open, provider, asked).await.map_err(|why| No { wire: Some(*wire), ..why })?))
+        }
+    };
     let limiter = open.commons.limits.of(provider);
     let permit = limiter.acquire(&model).await.map_err(|until| rests(open, provider, &model, until))?;
-    let ticket = match &mut asked {
-        None => None,
-        Some((wire, asked)) => Some(admit(open, provider, asked).await.map_err(|why| No { wire: Some(*wire), ..why })?),
-    };
+    let ticket = waiting.go();
     let bytes = match asked {
         None => raw,
         Some((_, asked)) => Bytes::from(asked.into_body().map_err(|why| no(StatusCode::BAD_REQUEST, why))?),

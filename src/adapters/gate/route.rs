@@ -35,11 +35,14 @@ pub fn route(provider: &Provider, method: &Method, rest: &str, query: Option<&st
         return Err("its path leads up or nowhere");
     }
     let base = provider.base_url.trim_end_matches('/');
-    let versioned = base.rsplit('/').next().is_some_and(is_version);
-    if versioned && is_version(parts[0]) {
+    let folders = base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let versioned = folders.rsplit('/').next().is_some_and(is_version);
+    let named = parts.first().is_some_and(|part| is_version(part));
+    if versioned && named {
         parts.remove(0);
     }
-    let skipped = usize::from(parts.first().is_some_and(|p| is_version(p)));
+    // An address without a version leaves it to the caller to name one.
+    let skipped = usize::from(named && !versioned);
     let endpoint = parts.get(skipped..).unwrap_or_default();
     let paid = endpoint_of(provider.api, method, endpoint).ok_or(
         "only models are called through here: messages, completions, responses, generateContent, counting, the list of models",
@@ -103,5 +106,44 @@ pub fn wire_of(api: Api) -> Wire {
         Api::OpenAiResponses => Wire::Responses,
         Api::Gemini => Wire::Gemini,
         Api::Ollama => Wire::Ollama,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn url(api: Api, base: &str, rest: &str, query: Option<&str>) -> Option<String> {
+        let provider = Provider {
+            name: "p".to_owned(),
+            api,
+            base_url: base.to_owned(),
+            key: None,
+            key_place: String::new(),
+            concurrency: 1,
+            per_minute: None,
+            silence: Duration::from_secs(1),
+            window: 1,
+            max_output: 1,
+        };
+        route(&provider, &Method::POST, rest, query).ok().map(|r| r.url)
+    }
+
+    #[test]
+    fn the_version_stands_once_wherever_it_is_named() {
+        for (base, rest, expected) in [
+            ("https://a/v1/", "messages", "https://a/v1/messages"),
+            ("https://a/v1", "v1/messages", "https://a/v1/messages"),
+            ("https://a/", "v1/messages", "https://a/v1/messages"),
+            ("https://v1.a", "messages/", "https://v1.a/messages"),
+            ("https://a/openai/v1/", "v1/messages", "https://a/openai/v1/messages"),
+        ] {
+            assert_eq!(url(Api::Anthropic, base, rest, None).as_deref(), Some(expected), "{base} {rest}");
+        }
+        assert_eq!(url(Api::Anthropic, "https://a/v1/", "v1/v1/messages", None), None);
+        let gemini =
+            url(Api::Gemini, "https://g/v1beta/", "v1alpha/models/m%3AgenerateContent", Some("key=k&alt=sse&x=1"));
+        assert_eq!(gemini.as_deref(), Some("https://g/v1beta/models/m:generateContent?alt=sse"));
     }
 }

@@ -116,10 +116,11 @@ impl Reader {
             let text = line.strip_suffix(b"\r").unwrap_or(&line);
             let json = text.strip_prefix(b"data:").unwrap_or(text).trim_ascii_start();
             // Most lines are words of the answer: only those that may tell something are parsed.
-            if json.first() == Some(&b'{') && self.may_tell(json) {
-                if let Ok(json) = serde_json::from_slice::<Value>(json) {
-                    self.seen.take(self.wire, &json);
-                }
+            if json.first() == Some(&b'{')
+                && self.may_tell(json)
+                && let Ok(json) = serde_json::from_slice::<Value>(json)
+            {
+                self.seen.take(self.wire, &json);
             }
         }
         // The room is used again for the next line.

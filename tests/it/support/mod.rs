@@ -9,6 +9,7 @@ pub mod people;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod provider;
 pub mod rest;
 pub mod rng;
 pub mod runs;

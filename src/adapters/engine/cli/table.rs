@@ -106,7 +106,10 @@ impl Table {
                 here.into_iter().any(|v| match v {
                     Value::String(string) => string == text,
                     // false, 5: as they are written.
-                    other => other.to_string() == text.as_str(),
+                    other => {
+                        let written = other.to_string();
+                        written == *text
+                    }
                 })
             });
             if holds {

@@ -1,0 +1,167 @@
+//! A provider of models that is scripted, on this machine: what it was asked is kept, what it answers is given.
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use skep::adapters::clock::SystemClock;
+use skep::adapters::engine::meter::Meter;
+use skep::adapters::engine::prices::Prices;
+use skep::adapters::engine::settings::{Api, Provider};
+use skep::adapters::gate::{Gate, Limits, Opened, Pass};
+use skep::domain::Usage;
+use skep::secret::Secret;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The key no agent may see.
+pub const KEY: &str = "sk-test-0123456789abcdef";
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    pub method: String,
+    pub uri: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Arrived {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+}
+
+type Answers = Arc<dyn Fn(Arrived) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// The server; gone with this value.
+pub struct Scripted {
+    pub at: SocketAddr,
+    asked: Arc<Mutex<Vec<Arrived>>>,
+    /// The most calls there were at the same time.
+    pub peak: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Clone)]
+struct Script {
+    answers: Answers,
+    asked: Arc<Mutex<Vec<Arrived>>>,
+    now: Arc<AtomicUsize>,
+    peak: Arc<AtomicUsize>,
+}
+
+async fn serve(State(script): State<Script>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("a body");
+    let arrived =
+        Arrived { method: parts.method.to_string(), uri: parts.uri.to_string(), headers: parts.headers, body };
+    script.asked.lock().expect("sound").push(arrived.clone());
+    let now = script.now.fetch_add(1, Ordering::SeqCst) + 1;
+    script.peak.fetch_max(now, Ordering::SeqCst);
+    let response = (script.answers)(arrived).await;
+    script.now.fetch_sub(1, Ordering::SeqCst);
+    response
+}
+
+impl Scripted {
+    /// Answers each request as told.
+    pub async fn start(answers: impl Fn(Arrived) -> BoxFuture<'static, Response> + Send + Sync + 'static) -> Scripted {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let at = listener.local_addr().expect("an address");
+        let (asked, peak) = (Arc::default(), Arc::default());
+        let script = Script {
+            answers: Arc::new(answers),
+            asked: Arc::clone(&asked),
+            now: Arc::default(),
+            peak: Arc::clone(&peak),
+        };
+        let router = Router::new().fallback(serve).with_state(script);
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
+        Scripted { at, asked, peak, task }
+    }
+
+    /// Answers everything with one text.
+    pub async fn always(status: u16, kind: &'static str, text: impl Into<String>) -> Scripted {
+        let text: String = text.into();
+        Scripted::start(move |_| {
+            let text = text.clone();
+            Box::pin(async move { answer(status, kind, text) })
+        })
+        .await
+    }
+
+    pub fn asked(&self) -> Vec<Arrived> {
+        self.asked.lock().expect("sound").clone()
+    }
+}
+
+pub fn answer(status: u16, kind: &str, body: impl Into<Body>) -> Response {
+    Response::builder()
+        .status(StatusCode::from_u16(status).expect("a status"))
+        .header("content-type", kind)
+        .body(body.into())
+        .expect("a response")
+}
+
+/// A provider at an address, named `p`.
+pub fn provider(api: Api, at: SocketAddr) -> Provider {
+    let version = match api {
+        Api::Gemini => "v1beta/",
+        Api::Ollama => "",
+        _ => "v1/",
+    };
+    Provider {
+        name: "p".to_owned(),
+        api,
+        base_url: format!("http://{at}/{version}"),
+        key: Some(Secret::new(KEY)),
+        key_place: "environment variable P_KEY".to_owned(),
+        concurrency: 64,
+        per_minute: None,
+        silence: Duration::from_secs(10),
+        window: 100_000,
+        max_output: 1_000,
+    }
+}
+
+/// One micro-USD a token in, ten out, for `p/m`.
+pub fn meter(caps: Usage) -> Arc<Meter> {
+    let prices = "version = 'test'\n[[model]]\nmatch = ['p/m*']\ninput = 1.0\noutput = 10.0\n";
+    Meter::new(caps, Arc::new(Prices::load(prices).expect("prices")))
+}
+
+pub fn gate() -> Gate {
+    skep::telemetry::install_crypto();
+    let clock = Arc::new(SystemClock);
+    Gate::new(Limits::new(clock.clone()), clock, Path::new("/tmp")).expect("a gate")
+}
+
+/// A pass to these providers and hosts.
+pub fn open(gate: &Gate, providers: Vec<Provider>, hosts: &[&str], meter: &Arc<Meter>) -> Opened {
+    let hosts = hosts.iter().map(|h| (*h).to_owned()).collect();
+    gate.open(Pass { providers, hosts, meter: meter.clone(), label: "test".to_owned() }).expect("an open gate")
+}
+
+/// Where an agent finds provider `p` at the loopback port.
+pub fn base(opened: &Opened) -> String {
+    format!("http://{}{}/llm/p", opened.place.tcp, opened.prefix().expose())
+}
+
+/// A client without ideas of its own.
+pub fn client() -> reqwest::Client {
+    skep::telemetry::install_crypto();
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+}
