@@ -174,6 +174,7 @@ impl Beneath {
         let put = || -> std::io::Result<()> {
             let fd = rustix::fs::openat(&folder, &temporary, flags, Mode::from_raw_mode(0o600))?;
             let mut file = File::from(fd);
+            like_its_folder(&folder, &file)?;
             file.write_all(bytes)?;
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as RawMode))?;
             rustix::fs::renameat(&folder, &temporary, &folder, name)?;
@@ -221,23 +222,40 @@ impl Beneath {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut at = self.root.as_fd().try_clone_to_owned().map_err(|e| refused(path, e.to_string()))?;
         for part in folders.split('/').filter(|p| !p.is_empty()) {
+            let mut made = false;
             if make {
                 match rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
+                    Ok(()) => made = true,
+                    Err(Errno::EXIST) => {}
                     Err(e) => {
                         return Err(refused(path, format!("needs the folder {part:?}, which cannot be made: {e}")));
                     }
                 }
             }
-            at = rustix::fs::openat(&at, part, flags, Mode::empty()).map_err(|e| match e {
+            let next = rustix::fs::openat(&at, part, flags, Mode::empty()).map_err(|e| match e {
                 Errno::LOOP | Errno::NOTDIR => {
                     refused(path, format!("goes through {part:?}, which is a link or not a folder"))
                 }
                 e => opening(path, e),
             })?;
+            if made {
+                like_its_folder(&at, &next).map_err(|e| refused(path, format!("needs the folder {part:?}: {e}")))?;
+            }
+            at = next;
         }
         Ok(at)
     }
+}
+
+/// Gives what was made to the owner of the folder it is in. Started as root, Skep lets commands work as another user in folders of that
+/// user's: what it makes for them there must be theirs.
+fn like_its_folder(folder: impl AsFd, made: impl AsFd) -> std::io::Result<()> {
+    let (folder, mine) = (rustix::fs::fstat(folder)?, rustix::fs::fstat(&made)?);
+    if folder.st_uid != mine.st_uid && rustix::process::geteuid().is_root() {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(folder.st_uid), rustix::fs::Gid::from_raw(folder.st_gid));
+        rustix::fs::fchown(&made, Some(uid), Some(gid))?;
+    }
+    Ok(())
 }
 
 fn opening(path: &str, e: Errno) -> Why {
@@ -336,5 +354,18 @@ mod tests {
         assert_eq!(beneath.read("a/b/run.sh", 3).unwrap(), b"two");
         assert!(beneath.read("a/b/run.sh", 2).is_err());
         assert_eq!(std::fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_made_belongs_to_the_folder_s_owner() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let root = rustix::process::geteuid().is_root();
+        let owner = if root { 65534 } else { rustix::process::geteuid().as_raw() };
+        std::os::unix::fs::chown(dir.path(), Some(owner), None).unwrap();
+        Beneath::open(dir.path()).unwrap().write("new/folder/file", b"x").unwrap();
+        for made in ["new", "new/folder", "new/folder/file"] {
+            assert_eq!(std::fs::metadata(dir.path().join(made)).unwrap().uid(), owner, "{made}");
+        }
     }
 }

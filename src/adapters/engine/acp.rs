@@ -10,6 +10,7 @@
 //! Its end: its input is closed, then SIGTERM, then SIGKILL, each to all it started.
 
 use super::answer;
+use super::driven::figures;
 use super::driven::heard::Heard;
 use super::driven::{self, Driven, GRACE, Ready, Stop};
 use super::settings::{Protocol, Settings};
@@ -259,7 +260,7 @@ impl Engine for AcpEngine {
 
         let broken = {
             let talked = Talked { order, bench, client: &client, known: &known };
-            let spent_out = || way.spent_out().or_else(|| driven::over(order, None, client.cost_micros()));
+            let spent_out = || way.spent_out().or_else(|| figures::over(order, None, client.cost_micros()));
             let watch = self.driven.watch(&heard, deadline, spent_out);
             tokio::pin!(watch);
             let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
@@ -299,7 +300,7 @@ impl Engine for AcpEngine {
             (_, result) => way.explain(result),
         };
         let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let usage = way.usage().unwrap_or_else(|| driven::charged(order, known.tokens, client.cost_micros()));
+        let usage = way.usage().unwrap_or_else(|| figures::charged(order, known.tokens, client.cost_micros()));
         sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
         let session = known.session.map(|id| format!("acp:{}:{id}", self.driven.agent.name));

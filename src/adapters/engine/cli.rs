@@ -1,5 +1,6 @@
 //! A headless agent: one command that is told its order, works, and ends; what it writes is read by a table (see [`table`]).
 
+use super::driven::figures;
 use super::driven::heard::Heard;
 use super::driven::wire::{self, Line};
 use super::driven::{self, Driven, Ready, Stop};
@@ -126,7 +127,7 @@ impl Read {
         self.tokens.map(|t| t.ceil() as u64)
     }
     fn cost_micros(&self) -> Option<u64> {
-        self.cost_usd.map(|usd| driven::micros(usd).unwrap_or(u64::MAX))
+        self.cost_usd.map(|usd| figures::micros(usd).unwrap_or(u64::MAX))
     }
 }
 
@@ -149,7 +150,7 @@ impl Engine for CliEngine {
 
         let spent_out = || {
             let read = read.lock().unwrap_or_else(PoisonError::into_inner);
-            way.spent_out().or_else(|| driven::over(order, read.tokens(), read.cost_micros()))
+            way.spent_out().or_else(|| figures::over(order, read.tokens(), read.cost_micros()))
         };
         let stopped = {
             let converse = self.converse(&ready, (stdin, stdout), &heard, &read);
@@ -178,7 +179,7 @@ impl Engine for CliEngine {
         let result = self.outcome(order, bench, &heard, &read, stopped, &ended, &way);
         let usage = match way.usage() {
             Some(usage) => usage,
-            None => driven::charged(order, read.tokens(), read.cost_micros()),
+            None => figures::charged(order, read.tokens(), read.cost_micros()),
         };
         sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];

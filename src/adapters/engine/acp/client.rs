@@ -1,6 +1,6 @@
 //! The client's side of one conversation: what the agent tells and asks, and how it is answered.
 
-use super::super::driven;
+use super::super::driven::figures;
 use super::super::driven::heard::Heard;
 use super::super::driven::wire::{self, Line};
 use super::files::Files;
@@ -74,7 +74,7 @@ impl Client {
                 // Another currency, or credits, is no figure of ours.
                 let cost = usage.cost.filter(|c| c.currency.eq_ignore_ascii_case("usd"));
                 if let Some(cost) = cost {
-                    self.state().cost_micros = Some(driven::micros(cost.amount).unwrap_or(u64::MAX));
+                    self.state().cost_micros = Some(figures::micros(cost.amount).unwrap_or(u64::MAX));
                 }
             }
             _ => self.heard.alive(),

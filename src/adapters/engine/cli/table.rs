@@ -103,7 +103,14 @@ impl Table {
             let holds = place.when.iter().all(|(at, text)| {
                 let mut here = Vec::new();
                 walk(value, at, &mut here);
-                here.into_iter().any(|v| v.as_str().map_or_else(|| v.to_string() == *text, |s| s == text))
+                here.into_iter().any(|v| match v {
+                    Value::String(string) => string == text,
+                    // false, 5: as they are written.
+                    other => {
+                        let written = other.to_string();
+                        written == *text
+                    }
+                })
             });
             if holds {
                 walk(value, &place.at, &mut found);
