@@ -9,7 +9,11 @@ use skep::adapters::engine::settings::Api;
 fn desk(models: &Models, more: &str) -> Desk {
     let desk = Desk::new();
     std::fs::create_dir(desk.path("data")).unwrap();
-    std::fs::write(desk.path("prices.toml"), "version = \"2030-01-01\"\n[[model]]\nmatch = [\"acme/*\"]\ninput = 1.0\noutput = 10.0\n").unwrap();
+    std::fs::write(
+        desk.path("prices.toml"),
+        "version = \"2030-01-01\"\n[[model]]\nmatch = [\"acme/*\"]\ninput = 1.0\noutput = 10.0\n",
+    )
+    .unwrap();
     let base = models.provider(Api::OpenAi).base_url;
     let prices = desk.path("prices.toml");
     let text = format!(
@@ -138,10 +142,15 @@ async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/", listener.local_addr().unwrap());
     let tags = || async { axum::Json(json!({"models": [{"name": "qwen3:8b"}]})) };
-    let served = tokio::spawn(axum::serve(listener, axum::Router::new().route("/api/tags", axum::routing::get(tags))).into_future());
+    let served = tokio::spawn(
+        axum::serve(listener, axum::Router::new().route("/api/tags", axum::routing::get(tags))).into_future(),
+    );
     let doctor = |args: &[&str]| {
         let mut command = desk.skep(args);
-        command.env("PATH", &path).env("SKEP_PROVIDERS__OLLAMA__BASE_URL", &base).env("ANTHROPIC_API_KEY", "sk-hunter2-4711");
+        command
+            .env("PATH", &path)
+            .env("SKEP_PROVIDERS__OLLAMA__BASE_URL", &base)
+            .env("ANTHROPIC_API_KEY", "sk-hunter2-4711");
         for name in ["OPENAI_API_KEY", "GEMINI_API_KEY"] {
             command.env_remove(name);
         }

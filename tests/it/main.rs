@@ -33,6 +33,7 @@ mod otel;
 mod pieces;
 mod preview;
 mod prompts;
+mod real_agents;
 mod reload;
 mod rest;
 mod rest_guard;

@@ -103,7 +103,9 @@ impl Table {
             let holds = place.when.iter().all(|(at, text)| {
                 let mut here = Vec::new();
                 walk(value, at, &mut here);
-                here.into_iter().any(|v| v.as_str().map_or_else(|| v.to_string() == *text, |s| s == text))
+                here.into_iter().any(|v| {
+                    v.as_str().map_or_else(|| serde_json::to_string(v).is_ok_and(|shown| shown == *text), |s| s == text)
+                })
             });
             if holds {
                 walk(value, &place.at, &mut found);

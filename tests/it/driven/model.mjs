@@ -1,0 +1,61 @@
+// A scripted model for real agents: plays read, edit, test, done in the tools of whichever agent asks, and counts what it served.
+//   node model.mjs NODE_MODULES PORT COUNT_FILE
+// A prompt with `FIX dir=/abs/path` plays; its step is the number of tool results after it, so nothing is kept between calls.
+// With `SLOW` in it the second call never ends.
+import fs from "node:fs";
+import { createRequire } from "node:module";
+const [modules, port, counts] = process.argv.slice(2);
+const { LLMock } = createRequire(modules + "/x.js")("@copilotkit/aimock");
+
+const shell = { read: "cat calc.py", edit: "sed -i 's/a - b/a + b/' calc.py", test: "python3 -m unittest -q" };
+const replace = (path, old, now) => (dir) => ({ [path]: dir + "/calc.py", [old]: "return a - b", [now]: "return a + b" });
+// By a tool's name that gives the agent away: how it reads, edits, tests.
+const agents = {
+  exec_command: (step) => ["exec_command", { cmd: shell[step] }],
+  shell_command: (step) => ["shell_command", { command: shell[step] }],
+  shell: (step) => ["shell", { command: ["bash", "-lc", shell[step]] }],
+  Bash: (step, dir) => ({
+    read: ["Read", { file_path: dir + "/calc.py" }],
+    edit: ["Edit", replace("file_path", "old_string", "new_string")(dir)],
+    test: ["Bash", { command: shell.test, description: "run tests" }],
+  })[step],
+  run_shell_command: (step, dir) => ({
+    read: ["read_file", { file_path: dir + "/calc.py" }],
+    edit: ["replace", { ...replace("file_path", "old_string", "new_string")(dir), instruction: "mend the sign" }],
+    test: ["run_shell_command", { command: shell.test, description: "run tests" }],
+  })[step],
+  todowrite: (step, dir) => ({
+    read: ["read", { filePath: dir + "/calc.py" }],
+    edit: ["edit", replace("filePath", "oldString", "newString")(dir)],
+    test: ["bash", { command: shell.test, description: "run tests" }],
+  })[step],
+};
+const text = (m) => (typeof m.content === "string" ? m.content : (m.content || []).map((p) => p.text || "").join("\n"));
+
+async function answer(request) {
+  const messages = request.messages || [];
+  const tools = (request.tools || []).map((t) => t.function?.name || t.name);
+  const asked = messages.findLastIndex((m) => m.role === "user" && /FIX dir=/.test(text(m)));
+  const done = messages.slice(asked + 1).filter((m) => m.role === "tool").length;
+  const [input, output] = [1000 + 100 * done, 50];
+  fs.appendFileSync(counts, JSON.stringify({ input, output, model: request.model }) + "\n");
+  const usage = { prompt_tokens: input, completion_tokens: output, input_tokens: input, output_tokens: output,
+    promptTokenCount: input, candidatesTokenCount: output, totalTokenCount: input + output };
+  const agent = asked >= 0 && Object.keys(agents).find((name) => tools.includes(name));
+  if (!agent) return { content: "ok", usage };
+  if (done === 1 && /SLOW/.test(text(messages[asked]))) {
+    fs.writeFileSync(counts + ".slow", "");
+    await new Promise(() => {});
+  }
+  const step = ["read", "edit", "test"][done];
+  if (!step) return { content: "Fixed add(); the tests pass.", usage };
+  const dir = /FIX dir=([^\s<"']+)/.exec(text(messages[asked]))[1];
+  const [name, args] = agents[agent](step, dir);
+  const call = { id: "call_" + done + "_" + Math.random().toString(36).slice(2, 8), name, arguments: JSON.stringify(args) };
+  return { content: "Now: " + step + ".", toolCalls: [call], usage };
+}
+
+const server = new LLMock({ port: +port, host: "127.0.0.1", logLevel: "error" });
+server.addFixture({ match: { predicate: () => true }, response: answer });
+await server.start();
+console.log("ready");

@@ -1,0 +1,207 @@
+//! Real coding agents, driven with the documented tables through the gate on a scripted model. Only where `SKEP_TEST_AGENTS` names the
+//! folder `scripts/agents` made; then everything must be there.
+
+use crate::acp::all_gone;
+use crate::engines_contract::{Place, order, quiet};
+use crate::headless::documented;
+use skep::adapters::clock::SystemClock;
+use skep::adapters::engine::Registry;
+use skep::adapters::engine::prices::Prices;
+use skep::adapters::engine::settings::{Api, Protocol, Provider, Settings};
+use skep::adapters::gate::{Gate, Limits};
+use skep::adapters::sandbox::Sandbox;
+use skep::domain::{EngineSpec, Step, Usage};
+use skep::ports::engine::{Bench, Engines, Work};
+use skep::ports::prompts::Prompt;
+use skep::secret::Secret;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The agents' folder, when they were asked for.
+fn asked() -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os("SKEP_TEST_AGENTS")?);
+    assert!(
+        dir.join("bin/node").exists(),
+        "SKEP_TEST_AGENTS is {}, which holds no agents: run scripts/agents",
+        dir.display()
+    );
+    Some(dir)
+}
+
+/// A scripted model on a port of its own.
+struct Model {
+    child: Child,
+    url: String,
+    counts: PathBuf,
+}
+
+impl Model {
+    fn start(agents: &Path, place: &Place) -> Model {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let counts = place.root.path().join("counts");
+        std::fs::write(&counts, "").unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/driven/model.mjs");
+        let mut node = Command::new(agents.join("bin/node"));
+        node.arg(script).arg(agents).arg(port.to_string()).arg(&counts).stdout(Stdio::piped());
+        let mut child = node.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "ready");
+        Model { child, url: format!("http://127.0.0.1:{port}"), counts }
+    }
+
+    /// Tokens and calls it served.
+    fn served(&self) -> (u64, u64) {
+        let text = std::fs::read_to_string(&self.counts).unwrap();
+        let calls: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let tokens = |c: &serde_json::Value| c["input"].as_u64().unwrap() + c["output"].as_u64().unwrap();
+        (calls.iter().map(tokens).sum(), calls.len() as u64)
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn registry(agents: &Path, model: &Model) -> Registry {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let provider = |name: &str, api, path: &str| Provider {
+        name: name.to_owned(),
+        api,
+        base_url: format!("{}{path}", model.url),
+        key: Some(Secret::new("canary-of-a-key-7731")),
+        key_place: "a test".to_owned(),
+        concurrency: 4,
+        per_minute: None,
+        silence: Duration::from_secs(60),
+        window: 200_000,
+        max_output: 16_000,
+    };
+    let providers = [
+        provider("anthropic", Api::Anthropic, "/v1/"),
+        provider("openai", Api::OpenAi, "/v1/"),
+        provider("openai_responses", Api::OpenAiResponses, "/v1/"),
+        provider("gemini", Api::Gemini, "/v1beta/"),
+    ];
+    let settings = Settings { providers: providers.map(|p| (p.name.clone(), p)).into(), agents: documented() };
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", agents.join("bin").display());
+    let sandbox = Sandbox::new(&BTreeMap::from([("PATH".into(), path.into())]), &[]);
+    let gate = Gate::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
+    Registry::new(sandbox, Arc::new(settings)).through(Arc::new(gate), Arc::new(Prices::embedded().unwrap()), vec![])
+}
+
+fn bench(place: &Place, more: &str) -> Bench {
+    let tree = place.tree();
+    std::fs::write(tree.join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
+    let test = "import unittest\nfrom calc import add\n\nclass T(unittest.TestCase):\n    def test_add(self):\n        self.assertEqual(add(2, 3), 5)\n";
+    std::fs::write(tree.join("test_calc.py"), test).unwrap();
+    let init = Command::new("git").args(["init", "-q"]).current_dir(&tree).status().unwrap();
+    assert!(init.success());
+    let user = format!("FIX dir={} {more}", tree.display());
+    Bench { prompt: Some(Prompt { system: "You are a dev.".to_owned(), user, version: "v".into() }), ..place.bench() }
+}
+
+/// Drives one agent to its end (opencode gives models of some names other tools than the script has): the edit is there, and what the gate counted is what the model served.
+async fn drives(name: &str, model_name: &str) {
+    let Some(agents) = asked() else { return };
+    let place = Place::new();
+    let model = Model::start(&agents, &place);
+    let kind = if documented()[name].protocol == Protocol::Acp { "acp" } else { "cli" };
+    let engine = registry(&agents, &model).get(&EngineSpec::parse(&format!("{kind}:{name}/{model_name}"))).unwrap();
+    let mut develop = order(Step::Develop, Some("t"));
+    develop.caps = Usage { tokens: 2_000_000, cost_micros: 0, wall_ms: 180_000, turns: 40 };
+    let worked = engine.work(&develop, &bench(&place, ""), quiet()).await.unwrap();
+    let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
+    let Work::Edited { summary } = &worked.result else { panic!("{name}: {:?}\n{transcript}", worked.result) };
+    assert!(summary.contains("Fixed add()"), "{name}: {summary}");
+    let calc = std::fs::read_to_string(place.tree().join("calc.py")).unwrap();
+    assert!(calc.contains("a + b"), "{name}: {calc}\n{transcript}");
+    let usage = worked.usage.unwrap();
+    assert_eq!((usage.tokens, usage.turns), model.served(), "{name}: counted against served; {:?}", worked.bill);
+    assert!(worked.session.is_some_and(|s| s.starts_with(&format!("{kind}:{name}:"))), "{name}");
+    assert!(!transcript.contains("canary-of-a-key-7731"));
+    eprintln!("{name}: {usage:?}");
+}
+
+#[tokio::test]
+async fn claude_over_acp() {
+    drives("claude", "claude-sonnet-4-5").await;
+}
+
+#[tokio::test]
+async fn claude_headless() {
+    drives("claude_cli", "claude-sonnet-4-5").await;
+}
+
+#[tokio::test]
+async fn codex_over_acp() {
+    drives("codex", "gpt-5").await;
+}
+
+#[tokio::test]
+async fn codex_headless() {
+    drives("codex_cli", "gpt-5").await;
+}
+
+#[tokio::test]
+async fn opencode_over_acp() {
+    drives("opencode", "a-coder").await;
+}
+
+#[tokio::test]
+async fn opencode_headless() {
+    drives("opencode_cli", "a-coder").await;
+}
+
+#[tokio::test]
+async fn gemini_over_acp() {
+    drives("gemini", "gemini-2.5-pro").await;
+}
+
+#[tokio::test]
+async fn gemini_headless() {
+    drives("gemini_cli", "gemini-2.5-pro").await;
+}
+
+/// The processes that work in `place`.
+fn working(place: &Place) -> Vec<String> {
+    let root = place.root.path().to_string_lossy().into_owned();
+    let of = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let environ = std::fs::read(entry.path().join("environ")).ok()?;
+        (name.parse::<u32>().is_ok() && String::from_utf8_lossy(&environ).contains(&root)).then_some(name)
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(of).collect()
+}
+
+#[tokio::test]
+async fn an_agent_dropped_in_the_middle_of_a_call_is_gone() {
+    let Some(agents) = asked() else { return };
+    let place = Place::new();
+    let model = Model::start(&agents, &place);
+    let engine = registry(&agents, &model).get(&EngineSpec::parse("acp:opencode/a-coder")).unwrap();
+    let (mut order, bench) = (order(Step::Develop, Some("t")), bench(&place, "SLOW"));
+    order.caps.wall_ms = 180_000;
+    let waits = async {
+        while !place.root.path().join("counts.slow").exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        worked = engine.work(&order, &bench, quiet()) => panic!("{worked:?}"),
+        () = waits => {
+            let pids = working(&place);
+            assert!(!pids.is_empty());
+            std::fs::write(place.tree().join("pids"), pids.join(" ")).unwrap();
+        }
+    }
+    assert!(all_gone(&place.tree().join("pids")).await);
+    assert_eq!(working(&place), Vec::<String>::new());
+}
