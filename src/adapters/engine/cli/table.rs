@@ -103,13 +103,8 @@ impl Table {
             let holds = place.when.iter().all(|(at, text)| {
                 let mut here = Vec::new();
                 walk(value, at, &mut here);
-                here.into_iter().any(|v| match v {
-                    Value::String(string) => string == text,
-                    // false, 5: as they are written.
-                    other => {
-                        let written = other.to_string();
-                        written == *text
-                    }
+                here.into_iter().any(|v| {
+                    v.as_str().map_or_else(|| serde_json::to_string(v).is_ok_and(|shown| shown == *text), |s| s == text)
                 })
             });
             if holds {
