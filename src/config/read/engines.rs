@@ -98,7 +98,8 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
     }
     let fallbacks: Vec<EngineSpec> = texts.iter().map(|t| EngineSpec::parse(t)).collect();
     // A model that can't be read is told already: the engine is not looked at without it.
-    let whole = spec.iter().filter(|_| !r.is_bad(&model_key));
+    let told = r.is_bad(&model_key);
+    let whole = spec.iter().filter(|_| !told);
     let all = whole.map(|s| (&engine_key, s)).chain(fallbacks.iter().map(|s| (&fallback_key, s)));
     for (key, spec) in all {
         if let Err(e) = known(c, spec) {
