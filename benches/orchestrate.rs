@@ -50,7 +50,7 @@ async fn factory(url: &str, approve: bool, hold: bool) -> (Factory, skep::actors
         branch_prefix: "skep".to_owned(),
         checks: Vec::new(),
         engines: BTreeMap::new(),
-        policy,
+        policy: Some(policy),
     };
     deps.store.put_project(&project, true).await.expect("a project");
     let (factory, _) = Factory::start(deps.clone()).await.expect("the actors");

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use skep::actors::{Defaults, Deps, Feed, Scope, Tuning};
 use skep::adapters::clock::SystemClock;
-use skep::adapters::prompts::FilePrompts;
+use skep::adapters::prompts::{FilePrompts, Templates};
 use skep::domain::{
     ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
-    FileChange, FileKind, Observation, Order, Policy, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage, Verdict,
+    FileChange, FileKind, Observation, Order, Policy, Role, RunId, SecretFound, Sha, Step, TaskId, TaskSpec, Usage,
+    Verdict,
 };
 use skep::ports::checks::{Checked, RepoRules};
 use skep::ports::engine::{Bench, Sink, Work, Worked};
@@ -34,16 +35,18 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         workspaces: Arc::new(world),
         checks: Arc::new(world),
         engines: Arc::new(world),
-        prompts: Arc::new(FilePrompts),
+        prompts: Arc::new(FilePrompts::new(Templates::load(None).expect("the built-in templates"), Arc::new(world))),
         forge: Arc::new(IdleForge::default()),
         clock: Arc::new(SystemClock),
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),
-        defaults: Arc::new(Defaults {
+        defaults: Defaults {
             policy: Policy::default(),
             engines: [Role::Manager, Role::Dev, Role::Reviewer].into_iter().map(|r| (r, direct())).collect(),
+            fallbacks: BTreeMap::new(),
             branch_prefix: "skep".to_owned(),
-        }),
+        }
+        .fixed(),
         tuning: Tuning {
             max_live_runs: 1_000,
             max_reserved_slots: 900,
@@ -100,6 +103,9 @@ impl Workspaces for IdleWorld {
     }
     async fn diff(&self, _: &Repo, _: &Sha, _: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {
         Ok((diff(), Vec::new()))
+    }
+    async fn scan_outgoing(&self, _: &Repo, _: &Sha) -> PortResult<Vec<SecretFound>> {
+        Ok(Vec::new())
     }
     async fn push(&self, _: &Repo, _: &Sha, _: &str, _: Option<&Sha>) -> PortResult<()> {
         Ok(())

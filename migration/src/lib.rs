@@ -6,6 +6,8 @@ pub use sea_orm_migration::prelude::*;
 
 mod m20261121_000001_first;
 mod m20261121_000002_home;
+mod m20261121_000003_books;
+mod m20261121_000004_vault;
 
 /// All steps, in order.
 pub struct Migrator;
@@ -13,6 +15,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_first::Migration), Box::new(m20261121_000002_home::Migration)]
+        vec![
+            Box::new(m20261121_000001_first::Migration),
+            Box::new(m20261121_000002_home::Migration),
+            Box::new(m20261121_000003_books::Migration),
+            Box::new(m20261121_000004_vault::Migration),
+        ]
     }
 }

@@ -1,7 +1,7 @@
 //! What every actor is given: the ports, and the numbers that tune the runtime.
 
 use super::feed::Feed;
-use super::intake::Defaults;
+use super::intake::DefaultsNow;
 use crate::ports::store::Owner;
 use crate::ports::{Checks, Clock, Engines, Forge, Prompts, Store, Workspaces};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Deps {
     /// This process, for leases.
     pub owner: Owner,
     /// What new runs are born with where nobody said otherwise.
-    pub defaults: Arc<Defaults>,
+    pub defaults: DefaultsNow,
     /// Numbers.
     pub tuning: Tuning,
     /// Which runs this process carries on.

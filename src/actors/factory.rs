@@ -3,10 +3,11 @@
 use super::deps::Deps;
 use super::intake::Ask;
 use super::message::RootMsg;
+use super::preview::Preview;
 use super::root::Root;
 use crate::domain::{Event, Refusal, Run, RunId};
 use ractor::rpc::CallResult;
-use ractor::{Actor, ActorRef};
+use ractor::{Actor, ActorRef, RpcReplyPort};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -74,6 +75,11 @@ impl Factory {
         self.call(|reply| RootMsg::Ask { ask: Box::new(ask), reply }, INTAKE_PATIENCE).await
     }
 
+    /// Looks ahead: what a run asked for like this would begin with. Nothing is opened.
+    pub async fn preview(&self, ask: Ask) -> Result<Preview, Rejected> {
+        self.call(|reply| RootMsg::Preview { ask: Box::new(ask), reply }, INTAKE_PATIENCE).await
+    }
+
     /// Tells a run something; `if_seq` = only if it is still at that event.
     pub async fn tell(&self, run: RunId, event: Event, if_seq: Option<u64>) -> Result<Run, Rejected> {
         self.call(|reply| RootMsg::Tell { run, event: Box::new(event), if_seq, reply }, PATIENCE).await
@@ -114,9 +120,10 @@ impl Factory {
         let _stopped = root.stop_and_wait(Some("stop".to_owned()), Some(Duration::from_secs(10))).await;
     }
 
-    async fn call<F>(&self, message: F, patience: Duration) -> Result<Run, Rejected>
+    async fn call<F, T>(&self, message: F, patience: Duration) -> Result<T, Rejected>
     where
-        F: FnOnce(super::message::Reply) -> RootMsg,
+        F: FnOnce(RpcReplyPort<Result<T, Rejected>>) -> RootMsg,
+        T: Send + 'static,
     {
         let Some(root) = &self.root else {
             return Err(Rejected::Away("this process only reads; nothing was changed".to_owned()));

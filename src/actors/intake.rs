@@ -8,8 +8,11 @@ use crate::domain::{
 };
 use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
+use crate::secret::redact;
 use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What new projects and runs are born with where nobody said otherwise: the configuration's part.
 #[derive(Clone, Debug)]
@@ -18,8 +21,20 @@ pub struct Defaults {
     pub policy: Policy,
     /// An engine for each role.
     pub engines: BTreeMap<Role, EngineSpec>,
+    /// What a role falls back on, in order.
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// What run branches start with.
     pub branch_prefix: String,
+}
+
+/// The defaults in force: replaced as a whole when the configuration is read again, for runs opened after that.
+pub type DefaultsNow = watch::Receiver<Arc<Defaults>>;
+
+impl Defaults {
+    /// Defaults that never change.
+    pub fn fixed(self) -> DefaultsNow {
+        watch::channel(Arc::new(self)).1
+    }
 }
 
 /// A request for a run.
@@ -44,15 +59,45 @@ pub struct Ask {
 }
 
 /// Looks at the repository and gives what the run is born with, or an open run with the same goal.
-pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
-    let (project, is_new) = project(deps, &ask).await?;
-    if ask.carry_on
-        && !is_new
-        && let Some(run) = same_goal(deps, &project.name, &ask.goal.text).await?
-    {
+pub(super) async fn prepare(deps: &Deps, mut ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
+    // As every event's texts are cleaned before it is decided upon; here already, so that the same goal is found again.
+    ask.goal.text = redact(&ask.goal.text).into_owned();
+    // Looked at once: a run is born with one configuration, never with parts of two.
+    let defaults = deps.defaults.borrow().clone();
+    let (project, is_new) = project(deps, &ask, &defaults).await?;
+    if let Some(run) = open_already(deps, &ask, &project, is_new).await? {
         return Ok(Err(run));
     }
-    let as_kept = project.clone();
+    let traceparent = ask.traceparent.clone();
+    let mut opened = look(deps, ask, project.clone(), &defaults).await?;
+    // What the machine itself would refuse is refused before anything is kept.
+    open(&opened, deps.clock.now())?;
+    // Only a repository a run can be opened on becomes a project: a refused request leaves nothing behind.
+    if is_new {
+        keep(deps, &project).await?;
+    }
+    // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
+    let span = tracing::info_span!("run", run = %opened.id, project = %opened.project, base = %opened.base);
+    let span = TraceContext::under(traceparent.as_deref(), span);
+    opened.traceparent = Some(TraceContext::of(&span).to_string());
+    Ok(Ok(opened))
+}
+
+/// The open run that would be carried on instead of a new one.
+pub(super) async fn open_already(
+    deps: &Deps,
+    ask: &Ask,
+    project: &Project,
+    is_new: bool,
+) -> Result<Option<Run>, Rejected> {
+    match ask.carry_on && !is_new {
+        true => same_goal(deps, &project.name, &ask.goal.text).await,
+        false => Ok(None),
+    }
+}
+
+/// What a run of this project is born with. Nothing is written but the mirror's fetch.
+pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Defaults) -> Result<Opened, Rejected> {
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
     let wanted = ask.base.as_deref().or(project.base.as_deref());
     let (base_branch, base) = deps.workspaces.fetch(&repo, wanted).await.map_err(rejected)?;
@@ -76,46 +121,45 @@ pub(super) async fn prepare(deps: &Deps, ask: Ask) -> Result<Result<Opened, Run>
             fix: "Give the command that proves a change with --check, or name it in .skep.toml".to_owned(),
         });
     }
-    let mut engines = deps.defaults.engines.clone();
+    let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(ask.engines);
-    for (role, spec) in &engines {
+    // Who names an engine for a role means that one: what takes over belongs to the configured engine.
+    let mut fallbacks = defaults.fallbacks.clone();
+    fallbacks.retain(|role, _| engines.get(role) == defaults.engines.get(role));
+    for (role, spec) in
+        engines.iter().chain(fallbacks.iter().flat_map(|(role, all)| all.iter().map(move |s| (role, s))))
+    {
         deps.engines.get(spec).map_err(|what| Rejected::Invalid {
             what: format!("the engine of the role {} cannot be used: {what}", role.name()),
             fix: "Choose another with --engine, or in the configuration".to_owned(),
         })?;
     }
-    // Only a repository a run can be opened on becomes a project: a refused request leaves nothing behind.
-    if is_new {
-        keep(deps, &as_kept).await?;
-    }
     let id = deps.clock.new_run_id();
-    // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
-    let span = tracing::info_span!("run", run = %id, project = %project.name, base = %base);
-    let span = TraceContext::under(ask.traceparent.as_deref(), span);
-    Ok(Ok(Opened {
+    Ok(Opened {
         id,
         project: project.name,
         goal: ask.goal,
         settings: Settings {
-            policy: project.policy.tightened(&rules.tightening),
+            policy: project.policy.unwrap_or_else(|| defaults.policy.clone()).tightened(&rules.tightening),
             engines,
+            fallbacks,
             checks,
             origin: project.repo,
             base_branch,
             branch: format!("{}/{}", project.branch_prefix, id.short()),
         },
         base,
-        traceparent: Some(TraceContext::of(&span).to_string()),
-    }))
+        traceparent: None,
+    })
 }
 
 /// The first transition of a run, which opens it. Nobody owns it yet.
 pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejected> {
     let at = deps.clock.now();
-    let Decision { run, effects, finished } = open(&opened, at)?;
+    let Decision { run, effects, finished, charges } = open(&opened, at)?;
     let lease = Lease { run: run.id, owner: Owner(String::new()), epoch: 0 };
-    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished })
+    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished, charges })
 }
 
 /// Keeps a new project. Whoever named the same repository in the same moment made the same one.
@@ -131,7 +175,7 @@ async fn keep(deps: &Deps, project: &Project) -> Result<(), Rejected> {
 }
 
 /// The project asked for, and whether it is not kept yet.
-async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
+pub(super) async fn project(deps: &Deps, ask: &Ask, defaults: &Defaults) -> Result<(Project, bool), Rejected> {
     if let Some(name) = &ask.project {
         let known = deps.store.project(name).await.map_err(rejected)?.ok_or_else(|| Rejected::Invalid {
             what: format!("there is no project {name}"),
@@ -160,10 +204,10 @@ async fn project(deps: &Deps, ask: &Ask) -> Result<(Project, bool), Rejected> {
         name,
         repo: repo.clone(),
         base: None,
-        branch_prefix: deps.defaults.branch_prefix.clone(),
+        branch_prefix: defaults.branch_prefix.clone(),
         checks: Vec::new(),
         engines: BTreeMap::new(),
-        policy: deps.defaults.policy.clone(),
+        policy: None,
     };
     Ok((project, true))
 }

@@ -2,7 +2,8 @@
 
 use super::factory::Rejected;
 use super::intake::Ask;
-use crate::domain::{Done, Effect, EffectKey, Event, Reported, Run, RunId};
+use super::preview::Preview;
+use crate::domain::{At, Done, Effect, EffectKey, Event, Reported, Run, RunId};
 use crate::ports::PortResult;
 use crate::ports::store::{Lease, Transition};
 use ractor::RpcReplyPort;
@@ -14,10 +15,16 @@ pub type Reply = RpcReplyPort<Result<Run, Rejected>>;
 pub enum RootMsg {
     /// Somebody asks for a run.
     Ask { ask: Box<Ask>, reply: Reply },
+    /// Somebody asks what a run would begin with.
+    Preview { ask: Box<Ask>, reply: RpcReplyPort<Result<Preview, Rejected>> },
     /// Somebody tells a run something. `if_seq`: only if the run is still at this event.
     Tell { run: RunId, event: Box<Event>, if_seq: Option<u64>, reply: Reply },
     /// A run has something to do, or may have (start, sweep).
     Wake { run: RunId },
+    /// A run wants to be woken at this time.
+    Alarm { at: At },
+    /// The time has come that a run waits for.
+    Due { run: RunId },
     /// A run was asked for and is written, or is asked for again.
     Asked { run: RunId },
     /// The forge may have news about a run: look. The answer comes when what was seen is in the journal.
@@ -86,6 +93,10 @@ pub enum SweeperMsg {
     Tick,
     /// The leases are due.
     Renew,
+    /// Look for due runs at this time.
+    Alarm { at: At },
+    /// Look for due runs.
+    Due,
     /// Look at one run's change, for somebody who waits for it.
     Look { run: RunId, reply: RpcReplyPort<()> },
 }

@@ -4,11 +4,14 @@ use super::deps::Deps;
 use super::message::{OpsMsg, RunMsg};
 use super::retry::patiently;
 use super::role::{AbortOnDrop, panic_text};
-use crate::domain::{CheckSpec, Done, Effect, EffectKey, Failure, Run, RunId, Scope, Sha};
+use crate::domain::{
+    At, CheckSpec, Day, Done, Effect, EffectKey, Failure, Level, Run, RunId, Scope, Sha, Share, describe,
+};
 use crate::ports::forge::{ChangeText, Landing};
-use crate::ports::store::Lease;
+use crate::ports::store::{Lease, Reservation, Room, SpendingBy, SpendingFilter};
 use crate::ports::workspace::Moved;
 use crate::ports::{PortError, PortResult, Repo};
+use crate::secret::redact;
 use crate::telemetry::TraceContext;
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -174,37 +177,60 @@ async fn carry_out(
         }
     }
     crate::fault!("before-act");
-    let done = patiently(place.patience, || once(deps, place, key, effect)).await?;
+    let done = patiently(place.patience, || once(deps, lease, place, key, effect)).await?;
     crate::fault!("after-act");
     Ok(done)
 }
 
 /// One try at an act.
-async fn once(deps: &Deps, place: &Place, key: &EffectKey, effect: &Effect) -> PortResult<Done> {
+async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect: &Effect) -> PortResult<Done> {
     let Place { repo, branch, base_branch, .. } = place;
     let ws = &deps.workspaces;
     match effect {
+        Effect::Reserve { attempt, role, engine, caps, shared, at } => {
+            let ask = Reservation {
+                lease: lease.clone(),
+                attempt: *attempt,
+                project: repo.project.clone(),
+                role: *role,
+                engine: engine.clone(),
+                caps: *caps,
+                shared: *shared,
+                at: *at,
+            };
+            match deps.store.reserve(&ask).await? {
+                Room::Reserved { caps, levels } => Ok(Done::Reserved { caps, levels }),
+                Room::Short { level, set_aside } => short(deps, place, &level, set_aside > 0, *at).await,
+            }
+        }
         Effect::Check { scope, sha, checks } => check(deps, place, *scope, sha, checks).await,
         Effect::Integrate { from, head, onto, base, .. } => moved(deps, place, base, from, head, onto).await,
         Effect::Rebase { from, head, onto } => {
             ws.fetch(repo, Some(base_branch)).await?;
             moved(deps, place, onto, from, head, onto).await
         }
-        Effect::Push { sha, expected } => {
+        Effect::Push { sha, expected, passes } => {
+            let mut found = ws.scan_outgoing(repo, sha).await?;
+            found.retain(|f| !passes.contains(&f.mark));
+            if !found.is_empty() {
+                return Ok(Done::Held { found });
+            }
             ws.push(repo, sha, branch, expected.as_ref()).await?;
             Ok(Done::Ok)
         }
         Effect::EnsureChange { after, head, draft, title, body } => {
+            // What became live since these texts were made is not in the journal's cleaning.
+            let (title, body) = (&*redact(title), &*redact(body));
             let text = ChangeText { after: *after, branch, base_branch, head, draft: *draft, title, body };
             Ok(Done::Ensured { change: deps.forge.ensure_change(repo, text).await? })
         }
         Effect::Comment { change, text } => {
             let marker = format!("skep:{}:{key}", place.run);
-            deps.forge.ensure_comment(repo, *change, &marker, text).await?;
+            deps.forge.ensure_comment(repo, *change, &marker, &redact(text)).await?;
             Ok(Done::Ok)
         }
         Effect::SetStatus { change, sha, context, state, text } => {
-            deps.forge.set_status(repo, *change, sha, context, *state, text).await?;
+            deps.forge.set_status(repo, *change, sha, context, *state, &redact(text)).await?;
             Ok(Done::Ok)
         }
         Effect::Observe { change } => Ok(Done::Observed { observation: deps.forge.observe(repo, *change).await? }),
@@ -224,6 +250,23 @@ async fn once(deps: &Deps, place: &Place, key: &EffectKey, effect: &Effect) -> P
             Err(PortError::permanent("this act is not for a run's hands", "report this as a defect"))
         }
     }
+}
+
+/// A shared budget has nothing left: tells what it went to, by role and by model.
+async fn short(deps: &Deps, place: &Place, level: &Level, set_aside: bool, at: At) -> PortResult<Done> {
+    let mut went_to = Vec::new();
+    for by in [SpendingBy::Role, SpendingBy::Model] {
+        let filter = SpendingFilter {
+            by,
+            run: None,
+            project: (level.share == Share::Project).then(|| place.repo.project.clone()),
+            day: (level.share == Share::Day).then(|| Day::of(at)),
+            limit: 20,
+        };
+        let sums = deps.store.spending(&filter).await?;
+        went_to.extend(sums.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
+    }
+    Ok(Done::Short { share: level.share, why: describe::short(level, &went_to), set_aside })
 }
 
 /// Moves commits onto another one, and tells how the run's branch then differs from its base.

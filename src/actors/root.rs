@@ -5,11 +5,13 @@ use super::deps::{Deps, Scope};
 use super::factory::{Factory, Rejected};
 use super::intake::{self, Ask};
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
+use super::preview;
 use super::run::{Args, FENCED, RunSupervisor};
 use super::sweeper::Sweeper;
-use crate::domain::RunId;
 use crate::domain::slots::Slots;
+use crate::domain::{Event, RunId};
 use crate::ports::store::Lease;
+use crate::secret::redact;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -80,6 +82,7 @@ impl Actor for Root {
             me.cast(RootMsg::Wake { run })?;
         }
         me.cast(RootMsg::Admit)?;
+        sweeper.cast(SweeperMsg::Due)?;
         Ok(State {
             deps,
             commits,
@@ -97,6 +100,17 @@ impl Actor for Root {
     async fn handle(&self, me: ActorRef<RootMsg>, message: RootMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             RootMsg::Ask { ask, reply } => take_in(&me, s, *ask, reply),
+            RootMsg::Preview { ask, reply } => {
+                let (deps, intakes) = (s.deps.clone(), s.intakes.clone());
+                tokio::spawn(async move {
+                    let answer = match intakes.acquire().await {
+                        Ok(_turn) => preview::look_ahead(&deps, *ask).await,
+                        Err(_) => Err(Rejected::Away("the runtime is stopping".to_owned())),
+                    };
+                    // A caller that gave up needs no answer.
+                    let _gave_up = reply.send(answer);
+                });
+            }
             RootMsg::Tell { run, event, if_seq, reply } => {
                 s.carry(run);
                 let message = RunMsg::Tell { event, if_seq, reply: Some(reply) };
@@ -109,6 +123,12 @@ impl Actor for Root {
                 deliver(&me, s, run, RunMsg::Nudge).await?;
             }
             RootMsg::Wake { .. } => {}
+            RootMsg::Due { run } if s.asked.as_ref().is_none_or(|asked| asked.contains(&run)) => {
+                let message = RunMsg::Tell { event: Box::new(Event::Due), if_seq: None, reply: None };
+                deliver(&me, s, run, message).await?;
+            }
+            RootMsg::Due { .. } => {}
+            RootMsg::Alarm { at } => s.sweeper.cast(SweeperMsg::Alarm { at })?,
             RootMsg::Asked { run } => {
                 s.carry(run);
                 look_for_queued(&me, s);
@@ -360,7 +380,7 @@ async fn died(me: &ActorRef<RootMsg>, s: &mut State, cell: &ActorCell, why: &str
     tracing::error!(%run, crashes = *crashes, why, "a run's supervisor died");
     if *crashes >= CRASHES_MOST {
         let reason = format!("its supervisor died {crashes} times, the last time: {why}");
-        if let Err(error) = s.deps.store.quarantine(run, &reason).await {
+        if let Err(error) = s.deps.store.quarantine(run, &redact(&reason)).await {
             tracing::error!(%run, %error, "could not put the run aside");
         }
     } else {

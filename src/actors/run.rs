@@ -11,9 +11,11 @@ use super::role;
 use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Refusal, Report, Reported, Run, RunId, decide};
 use crate::ports::store::{Lease, Taken, Transition};
 use crate::ports::{PortError, PortResult};
+use crate::secret::redact;
 use crate::telemetry::TraceContext;
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 use tracing::Instrument;
@@ -231,6 +233,7 @@ async fn tell(
 /// One event: decide, write, remember. The outer error ends the actor (the lease or the store is gone).
 async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Result<(), Refusal>, ActorProcessingErr> {
     let Some(held) = &mut s.held else { return Ok(Ok(())) };
+    let event = cleaned(event);
     let at = s.args.deps.clock.now();
     let span = TraceContext::under(
         held.run.traceparent.as_deref(),
@@ -256,6 +259,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         run: Box::new(decision.run.clone()),
         effects: decision.effects.clone(),
         finished: decision.finished,
+        charges: decision.charges,
     };
     crate::fault!("before-commit");
     let written = write(&s.args.commits, transition).instrument(span.clone()).await;
@@ -274,9 +278,31 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     if held.run.phase != decision.run.phase {
         tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = decision.run.phase.name(), "phase");
     }
+    for alert in decision.run.alerts.iter().filter(|a| !held.run.alerts.contains(a)) {
+        tracing::warn!(run = %held.run.id, budget = alert.what, percent = alert.share, "a share of a budget is used");
+    }
+    match decision.run.wake_at() {
+        Some(at) if held.run.wake_at() != Some(at) => {
+            if let Some(wait) = &decision.run.wait {
+                tracing::info!(run = %held.run.id, until = wait.until.0, why = wait.why, "waits by itself");
+            }
+            s.args.root.cast(RootMsg::Alarm { at })?;
+        }
+        _ => {}
+    }
     held.run = decision.run;
     held.waiting.extend(decision.effects.into_iter().map(|(key, effect)| (key, effect, false)));
     Ok(Ok(()))
+}
+
+/// The event without secrets. What a run holds, orders and tells is made of its events: what is not in them is nowhere.
+fn cleaned(mut event: Event) -> Event {
+    event.clean_texts(&mut |text| {
+        if let Cow::Owned(clean) = redact(text) {
+            *text = clean;
+        }
+    });
+    event
 }
 
 /// Writes a transition, however long the store is away: until then nothing else may happen to this run.

@@ -6,8 +6,9 @@ use super::ops::Place;
 use super::retry::patiently;
 use crate::domain::{ArtifactKind, ArtifactRef, ModelUse, Order, Report, Reported, Step, Usage};
 use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
-use crate::ports::{PortError, PortResult};
-use std::sync::Arc;
+use crate::ports::{PortError, PortResult, Prompt};
+use crate::secret::redact;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -62,13 +63,15 @@ async fn work(s: &Session) -> PortResult<Carried> {
     let bench = bench(s, engine.as_ref(), &mut artifacts).await?;
     crate::fault!("before-engine");
     let limit = Duration::from_millis(order.caps.wall_ms);
-    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s))).await {
+    let spent = Spent::default();
+    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s, &spent))).await {
         Ok(worked) => worked,
         Err(_) => {
             let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
             clear(s, &bench).await;
             let report = Report::Failed { why };
-            return Ok(Carried { report, usage: None, bill: Vec::new(), session: None, artifacts });
+            let usage = spent.known(&order.caps);
+            return Ok(Carried { report, usage, bill: Vec::new(), session: None, artifacts });
         }
     };
     crate::fault!("after-engine");
@@ -125,7 +128,7 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
     let patch = match order.step {
         Step::Review => {
             let (_, patch) = deps.workspaces.diff(&place.repo, &order.base, &order.head).await?;
-            String::from_utf8_lossy(&patch).into_owned()
+            redact(&String::from_utf8_lossy(&patch)).into_owned()
         }
         _ => String::new(),
     };
@@ -136,7 +139,7 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
     }
     let prompt = match engine.reads_prompt() {
         true => {
-            let prompt = deps.prompts.render(&place.repo, order, &patch).await?;
+            let prompt = without_secrets(order, deps.prompts.render(&place.repo, order, &patch).await?);
             let text = format!("{}\n\n{}", prompt.system, prompt.user);
             let name = format!("prompt-{}-{}.md", order.step.name(), order.attempt);
             artifacts.push(keep(s, ArtifactKind::Prompt, &name, text.as_bytes()).await?);
@@ -145,6 +148,15 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
         false => None,
     };
     Ok(Bench { dir, cache, scratch, patch, project: place.repo.project.clone(), prompt })
+}
+
+/// What an engine is told goes to whoever runs its model: no secret is in it, wherever in the repository it was read.
+fn without_secrets(order: &Order, prompt: Prompt) -> Prompt {
+    let (system, user) = (redact(&prompt.system).into_owned(), redact(&prompt.user).into_owned());
+    if system != prompt.system || user != prompt.user {
+        tracing::warn!(run = %order.run, attempt = %order.attempt, "secrets were taken out of a prompt");
+    }
+    Prompt { system, user, version: prompt.version }
 }
 
 /// Gives back what only this attempt needed. What stays behind is removed with the run.
@@ -164,11 +176,36 @@ async fn keep(s: &Session, kind: ArtifactKind, name: &str, bytes: &[u8]) -> Port
     patiently(PATIENCE, || s.deps.store.put_artifact(s.order.run, kind, name, bytes)).await
 }
 
-fn sink(s: &Session) -> Sink {
+/// The last an engine told of what it has used: all that is known when its time runs out.
+#[derive(Clone, Default)]
+struct Spent(Arc<Mutex<Option<Usage>>>);
+
+impl Spent {
+    fn note(&self, usage: Usage) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// `None` = nothing was told. Tokens that cost nothing, where money is limited, may have no known price: what was set aside is
+    /// charged for them.
+    fn known(&self, caps: &Usage) -> Option<Usage> {
+        let mut usage = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        if usage.cost_micros == 0 && usage.tokens > 0 {
+            usage.cost_micros = caps.cost_micros;
+        }
+        Some(usage)
+    }
+}
+
+fn sink(s: &Session, spent: &Spent) -> Sink {
     let (feed, run, attempt) = (s.deps.feed.clone(), s.order.run, s.order.attempt);
+    let spent = spent.clone();
     Arc::new(move |event| {
-        let (EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text)) = event else { return };
-        let text = text.chars().take(LINE_MAX).collect();
+        let text = match event {
+            EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text) => text,
+            EngineEvent::Spent(usage) => return spent.note(usage),
+        };
+        // Cut afterwards: half a secret would not be known for one.
+        let text = redact(&text).chars().take(LINE_MAX).collect();
         feed.tell(News::Said { run, attempt, text });
     })
 }
@@ -177,6 +214,7 @@ fn sink(s: &Session) -> Sink {
 fn message(s: &Session, summary: &str) -> String {
     let title = s.order.task.as_ref().map_or_else(|| s.order.step.name().to_owned(), |t| t.spec.title.clone());
     let line = |text: &str| text.chars().filter(|c| !c.is_control()).take(72).collect::<String>();
+    let (title, summary) = (redact(&title), redact(summary));
     let body: String = summary.chars().filter(|c| !c.is_control() || *c == '\n').take(4_000).collect();
     let task = s.order.task.as_ref().map_or_else(String::new, |t| t.id.to_string());
     // A summary can't forge trailers: every line of it is indented.

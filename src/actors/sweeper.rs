@@ -3,7 +3,7 @@
 use super::deps::Deps;
 use super::message::{RootMsg, SweeperMsg};
 use super::role::AbortOnDrop;
-use crate::domain::{Event, RunId};
+use crate::domain::{At, Event, RunId};
 use crate::ports::{PortResult, Repo};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 const LOOKS: u64 = 1_000;
 /// How long a run may take to hear what a look found.
 const LOOK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+/// The shortest wait for a due run, in milliseconds.
+const ALARM_LEAST_MS: u64 = 50;
 /// Looks at the forge at the same time.
 const AT_ONCE: usize = 4;
 
@@ -26,6 +28,8 @@ pub struct State {
     turns: Arc<Semaphore>,
     /// The sweep under way; a new one waits for it.
     sweep: Option<tokio::task::JoinHandle<()>>,
+    /// When to look for due runs next, where that is before the next sweep.
+    alarm: Option<(At, AbortOnDrop)>,
     _ticks: Vec<AbortOnDrop>,
 }
 
@@ -51,17 +55,37 @@ impl Actor for Sweeper {
             every(deps.tuning.sweep, me.clone(), || SweeperMsg::Tick),
             every(deps.tuning.lease / 3, me, || SweeperMsg::Renew),
         ];
-        Ok(State { deps, root, turns: Arc::new(Semaphore::new(AT_ONCE)), sweep: None, _ticks: ticks })
+        Ok(State { deps, root, turns: Arc::new(Semaphore::new(AT_ONCE)), sweep: None, alarm: None, _ticks: ticks })
     }
 
     async fn handle(
         &self,
-        _me: ActorRef<SweeperMsg>,
+        me: ActorRef<SweeperMsg>,
         message: SweeperMsg,
         s: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SweeperMsg::Renew => s.root.cast(RootMsg::Renew)?,
+            SweeperMsg::Alarm { at } if s.alarm.as_ref().is_none_or(|(known, _)| at < *known) => {
+                let wait = u64::try_from(at.0.saturating_sub(s.deps.clock.now().0)).unwrap_or(0);
+                let task = tokio::spawn(async move {
+                    // At least a little, so that a clock that runs behind the store's is no busy loop.
+                    tokio::time::sleep(std::time::Duration::from_millis(wait.max(ALARM_LEAST_MS))).await;
+                    // When the actor is gone the process is ending.
+                    let _stopping = me.cast(SweeperMsg::Due);
+                });
+                s.alarm = Some((at, AbortOnDrop(task.abort_handle())));
+            }
+            SweeperMsg::Alarm { .. } => {}
+            SweeperMsg::Due => {
+                s.alarm = None;
+                let (deps, root) = (s.deps.clone(), s.root.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = due(&deps, &root, &me).await {
+                        tracing::warn!(%error, "due runs could not be looked for; the sweep looks again");
+                    }
+                });
+            }
             SweeperMsg::Look { run, reply } => {
                 let (deps, root, turns) = (s.deps.clone(), s.root.clone(), s.turns.clone());
                 tokio::spawn(async move {
@@ -75,6 +99,7 @@ impl Actor for Sweeper {
             }
             SweeperMsg::Tick => {
                 s.root.cast(RootMsg::Admit)?;
+                me.cast(SweeperMsg::Due)?;
                 if s.sweep.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                     let (deps, root, turns) = (s.deps.clone(), s.root.clone(), s.turns.clone());
                     s.sweep = Some(tokio::spawn(async move {
@@ -120,6 +145,21 @@ async fn sweep(deps: &Deps, root: &ActorRef<RootMsg>, turns: &Semaphore) -> Port
         }
     }))
     .await;
+    Ok(())
+}
+
+/// Wakes the runs that are due, and sets the alarm for the next one where that is before the next sweep.
+async fn due(deps: &Deps, root: &ActorRef<RootMsg>, me: &ActorRef<SweeperMsg>) -> PortResult<()> {
+    let now = deps.clock.now();
+    let sweep = i64::try_from(deps.tuning.sweep.as_millis()).unwrap_or(i64::MAX);
+    for (run, at) in deps.store.due(At(now.0.saturating_add(sweep)), LOOKS).await? {
+        // When the actors are gone the process is ending.
+        if at > now {
+            let _stopping = me.cast(SweeperMsg::Alarm { at });
+            break;
+        }
+        let _stopping = root.cast(RootMsg::Due { run });
+    }
     Ok(())
 }
 

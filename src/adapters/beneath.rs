@@ -34,6 +34,30 @@ pub enum Why {
     },
 }
 
+/// What a name in a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link, which is never followed.
+    Link,
+    /// A pipe, a socket, a device.
+    Other,
+}
+
+/// A name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name alone.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its size in bytes (files).
+    pub size: u64,
+}
+
 fn refused(path: &str, what: impl Into<String>) -> Why {
     Why::Refused { path: path.to_owned(), what: what.into() }
 }
@@ -95,6 +119,42 @@ impl Beneath {
         meta.map(|m| m.len()).map_err(|e| refused(path, format!("cannot be looked at: {e}")))
     }
 
+    /// What is in a folder ("" = the open folder itself), in name order, and whether that is all of it: no more than `most` names are
+    /// read. Names that are not UTF-8 or have a control character in them are left out: no path can be written for them.
+    ///
+    /// # Errors
+    /// When it is missing, not a folder, or behind a link.
+    pub fn entries(&self, path: &str, most: usize) -> Result<(Vec<Entry>, bool), Why> {
+        if !path.is_empty() {
+            check(path)?;
+        }
+        let at = self.descend(path, path, false)?;
+        let mut found = Vec::new();
+        let unreadable = |e: Errno| refused(path, format!("cannot be listed: {e}"));
+        for entry in rustix::fs::Dir::read_from(&at).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name == "." || name == ".." || name.chars().any(char::is_control) {
+                continue;
+            }
+            if found.len() == most {
+                found.sort_by(|a: &Entry, b: &Entry| a.name.cmp(&b.name));
+                return Ok((found, false));
+            }
+            // It may be gone by now.
+            let Ok(stat) = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let kind = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Kind::File,
+                FileType::Directory => Kind::Folder,
+                FileType::Symlink => Kind::Link,
+                _ => Kind::Other,
+            };
+            found.push(Entry { name: name.to_owned(), kind, size: u64::try_from(stat.st_size).unwrap_or(0) });
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((found, true))
+    }
+
     /// Writes a whole file, folders included, in one step: readers see the old or the new one.
     ///
     /// # Errors
@@ -154,6 +214,11 @@ impl Beneath {
     fn folder<'p>(&self, path: &'p str, make: bool) -> Result<(OwnedFd, &'p str), Why> {
         check(path)?;
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Ok((self.descend(path, folders, make)?, name))
+    }
+
+    /// Opens the folder `folders` beneath, name by name.
+    fn descend(&self, path: &str, folders: &str, make: bool) -> Result<OwnedFd, Why> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut at = self.root.as_fd().try_clone_to_owned().map_err(|e| refused(path, e.to_string()))?;
         for part in folders.split('/').filter(|p| !p.is_empty()) {
@@ -178,7 +243,7 @@ impl Beneath {
             }
             at = next;
         }
-        Ok((at, name))
+        Ok(at)
     }
 }
 
@@ -250,6 +315,31 @@ mod tests {
         beneath.remove("link").unwrap();
         assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "canary");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_are_listed_in_order_and_never_through_links() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let beneath = Beneath::open(dir.path()).unwrap();
+        beneath.write("b/one", b"123").unwrap();
+        beneath.write("a", b"").unwrap();
+        symlink(outside.path(), dir.path().join("way")).unwrap();
+        let names = |path: &str, most| {
+            let (entries, whole) = beneath.entries(path, most).unwrap();
+            (entries.into_iter().map(|e| (e.name, e.kind, e.size)).collect::<Vec<_>>(), whole)
+        };
+        let (found, whole) = names("", 10);
+        assert_eq!(
+            found.iter().map(|e| (e.0.as_str(), e.1)).collect::<Vec<_>>(),
+            [("a", Kind::File), ("b", Kind::Folder), ("way", Kind::Link)]
+        );
+        assert!(whole && !names("", 2).1);
+        assert_eq!(names("b", 10).0, [("one".to_owned(), Kind::File, 3)]);
+        for path in ["way", "a", "..", "/", "b/.."] {
+            assert!(matches!(beneath.entries(path, 10), Err(Why::Refused { .. })), "{path}");
+        }
+        assert!(matches!(beneath.entries("none", 10), Err(Why::Missing(_))));
     }
 
     #[test]

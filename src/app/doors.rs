@@ -1,15 +1,17 @@
 //! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
 
-use super::{Ports, connect, doctor, owner, routes, start};
+use super::live::Live;
+use super::{Ports, connect, doctor, owner, probe, reload, routes, settings, start};
 use crate::actors::{Factory, Scope};
 use crate::adapters::{demo, sandbox, store};
 use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting, TAKEN};
+use crate::cli::reach::{Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, TAKEN};
 use crate::cli::screen::Screen;
-use crate::config::{self, Config, LogFormat, network_file_system, prepare_data_dir};
+use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::domain::Role;
 use crate::http;
 use crate::ports::PortError;
+use crate::secret::{Secret, register};
 use crate::telemetry;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// How often a command that lingers for others' runs looks whether they rest.
 const LINGER_LOOK: Duration = Duration::from_millis(300);
@@ -40,13 +42,20 @@ struct Started {
     router: axum::Router,
     token: String,
     factory: Factory,
+    live: Arc<Live>,
     ended: Option<tokio::task::JoinHandle<()>>,
     owned: Option<owner::Owned>,
 }
 
 impl Program {
     fn config(&self, place: &Place) -> Result<Config, Trouble> {
-        Ok(config::load(&place.sources)?.config)
+        Ok(self.loaded(place)?.config)
+    }
+
+    fn loaded(&self, place: &Place) -> Result<Loaded, Trouble> {
+        let loaded = config::load(&place.sources)?;
+        settings::check(&loaded.config)?;
+        Ok(loaded)
     }
 
     /// Sets logging up: a service logs as configured, a command only what the person asked to see.
@@ -77,8 +86,9 @@ impl Program {
     }
 
     /// Owns the data directory and connects everything; `scope` says which runs go on.
-    async fn own(&self, place: &Place, scope: Scope) -> Result<(Started, Config), Trouble> {
-        let config = self.config(place)?;
+    async fn own(&self, place: &Place, scope: Scope) -> Result<(Started, Loaded), Trouble> {
+        let loaded = self.loaded(place)?;
+        let config = loaded.config.clone();
         let data_dir = &place.sources.data_dir;
         prepare(data_dir, &config)?;
         self.logs(place, &config, scope == Scope::All)?;
@@ -95,6 +105,7 @@ impl Program {
             tracing::warn!(left, "ended commands that an earlier process had left running");
         }
         let token = owner::token(data_dir, config.server.token_file.as_deref())?;
+        register("token", &Secret::new(token.clone())).keep();
         let ports = connect(&config, data_dir, scope).await.map_err(away)?;
         // Whoever owned runs of this directory before is dead, or the lock would be its: nobody waits for its leases to end.
         let freed = ports.deps.store.free_leases().await.map_err(away)?;
@@ -103,7 +114,8 @@ impl Program {
         }
         let (factory, ended) = start(&ports).await?;
         let router = routes(&ports, &config, factory.clone(), &token);
-        Ok((Started { router, token, factory, ended: Some(ended), owned: Some(owned) }, config))
+        let live = ports.live;
+        Ok((Started { router, token, factory, live, ended: Some(ended), owned: Some(owned) }, loaded))
     }
 
     /// A house that answers others too, on a port of its own.
@@ -180,7 +192,7 @@ fn prepare(data_dir: &Path, config: &Config) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn away(error: PortError) -> Trouble {
+pub(super) fn away(error: PortError) -> Trouble {
     match error {
         PortError::Permanent { what, fix } => Trouble::config(what, fix),
         other => Trouble::away(other.to_string(), "try again in a moment"),
@@ -199,6 +211,7 @@ impl Doors for Program {
         let Some(sign) = owner::answering(data_dir, &http).await? else { return Ok(None) };
         let token_file = self.config(place).ok().and_then(|c| c.server.token_file);
         let token = owner::token(data_dir, token_file.as_deref())?;
+        register("token", &Secret::new(token.clone())).keep();
         Ok(Some(Service { base: format!("http://{}", sign.address), token }))
     }
 
@@ -223,6 +236,7 @@ impl Doors for Program {
 
     async fn serve(&self, place: &Place, listen: Option<&str>, screen: &Screen) -> Result<(), Trouble> {
         let began = std::time::Instant::now();
+        let signs = reload::Signs::of(&place.sources).map_err(anyhow::Error::from)?;
         let wanted = match listen {
             None => self.config(place)?.server.listen,
             Some(text) => text.parse().map_err(|_| {
@@ -235,7 +249,8 @@ impl Doors for Program {
                 "end that process first, or name another --data-dir",
             ));
         }
-        let (mut started, config) = self.own(place, Scope::All).await?;
+        let (mut started, loaded) = self.own(place, Scope::All).await?;
+        let config = loaded.config.clone();
         if !wanted.ip().is_loopback() && config.server.trusted_proxy.is_none() {
             return Err(Trouble::config(
                 format!("{wanted} can be reached from other machines, and nothing encrypts it"),
@@ -256,10 +271,13 @@ impl Doors for Program {
         }
         doctor::greet(screen, place, &config, address, began.elapsed());
         let Some(mut root) = started.ended.take() else { return Ok(()) };
+        let every = config.runs.sweep_interval;
+        let follow = reload::follow(signs, place.sources.clone(), loaded, started.live.clone(), every);
         let mut died = false;
         let stop = async {
             tokio::select! {
                 () = told_to_stop() => {}
+                never = follow => match never {},
                 _ended = &mut root => died = true,
             }
         };
@@ -290,12 +308,25 @@ impl Doors for Program {
         Ok(found.applied.into_iter().map(step(true)).chain(found.pending.into_iter().map(step(false))).collect())
     }
 
-    async fn doctor(&self, place: &Place) -> Result<Vec<Looked>, Trouble> {
+    async fn doctor(&self, place: &Place) -> Result<Doctored, Trouble> {
         Ok(doctor::look(place).await)
     }
 
+    async fn engines(&self, place: &Place) -> Result<Vec<EngineRow>, Trouble> {
+        Ok(probe::list(&self.config(place)?))
+    }
+
+    async fn prove(&self, place: &Place, what: &str, said: mpsc::Sender<String>) -> Result<Proof, Trouble> {
+        let config = self.config(place)?;
+        prepare(&place.sources.data_dir, &config)?;
+        self.logs(place, &config, false)?;
+        telemetry::install_crypto();
+        let chosen = probe::chosen(&config, what)?;
+        probe::prove(&config, &place.sources.data_dir, chosen, said).await
+    }
+
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble> {
-        let loaded = config::load(&place.sources)?;
+        let loaded = self.loaded(place)?;
         Ok(loaded
             .explain()
             .iter()

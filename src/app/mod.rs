@@ -2,27 +2,30 @@
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
-use crate::actors::{Defaults, Deps, Factory, Feed, Scope, Tuning};
+use crate::actors::{Deps, Factory, Feed, Scope, Tuning};
 use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
-use crate::adapters::engine::Registry;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::{self, Sandbox};
-use crate::adapters::store;
+use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::ports::store::Owner;
-use crate::ports::{Person, PortResult};
+use crate::ports::{Person, PortError, PortResult, Vault};
 use std::path::Path;
 use std::sync::Arc;
 
 mod doctor;
 mod doors;
+mod known;
+mod live;
 mod owner;
+mod probe;
+mod reload;
+mod settings;
 
 pub use doors::Program;
 
@@ -36,6 +39,10 @@ pub struct Ports {
     pub deps: Deps,
     /// The local forge's side for people.
     pub people: Arc<dyn Person>,
+    /// The secrets people gave.
+    pub vault: Arc<dyn Vault>,
+    /// What follows the configuration.
+    live: Arc<live::Live>,
 }
 
 /// Connects every port for a data directory.
@@ -47,6 +54,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
+    known::register_all(config);
     let pass = &config.engines.pass_env;
     for name in pass.iter().filter(|name| std::env::var_os(name).is_none()) {
         tracing::warn!(name, "a variable named in engines.pass_env is not set");
@@ -56,22 +64,22 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         tracing::info!(name, "migrated");
     }
     let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
+    let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
+    let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
+    let live = live::Live::of(config, workspaces.clone(), scope != Scope::Nothing)
+        .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let deps = Deps {
         store: Arc::new(store),
-        workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
+        workspaces,
         checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
-        engines: Arc::new(Registry::new(Sandbox::of_this_process(pass))),
-        prompts: Arc::new(FilePrompts),
+        engines: live.clone(),
+        prompts: live.clone(),
         forge: forge.clone(),
         clock,
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
-        defaults: Arc::new(Defaults {
-            policy: config.policy.clone(),
-            engines: config.engines.roles.clone(),
-            branch_prefix: config.git.branch_prefix.clone(),
-        }),
+        defaults: live.defaults(),
         tuning: Tuning {
             max_live_runs: config.runs.max_live_runs,
             max_reserved_slots: config.runs.max_reserved_slots,
@@ -81,7 +89,15 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         },
         scope,
     };
-    Ok(Ports { deps, people: forge })
+    Ok(Ports { deps, people: forge, vault, live })
+}
+
+fn key_source(config: &Config) -> KeySource {
+    match (&config.secrets.key_file, &config.secrets.key_env) {
+        (Some(file), _) => KeySource::File(file.clone()),
+        (None, Some((name, value))) => KeySource::Env(name.clone(), value.clone()),
+        (None, None) => KeySource::DataDir,
+    }
 }
 
 /// Starts the runtime over the ports.
@@ -94,8 +110,9 @@ pub async fn start(ports: &Ports) -> anyhow::Result<(Factory, tokio::task::JoinH
 
 /// The routes over the ports.
 pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> axum::Router {
-    let limit_secs = config.checks.limit_secs;
+    let live = ports.live.clone();
     let checks_from = move |lines: &[String]| {
+        let limit_secs = live.check_limit_secs();
         let check = |(n, line): (usize, &String)| CheckSpec {
             name: format!("check-{n}"),
             kind: CheckKind::Test,
@@ -108,8 +125,10 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
     http::router(http::State {
         factory,
+        clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
+        vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
         feed: ports.deps.feed.clone(),
         token: token.into(),

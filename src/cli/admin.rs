@@ -1,7 +1,7 @@
 //! Looking after Skep itself: `config check`, `migrate`, `doctor`.
 
 use super::exit::{Exit, Stop, Trouble};
-use super::reach::{Doors, Level, Place};
+use super::reach::{Doctored, Doors, Level, Place};
 use super::render::table;
 use super::screen::{Screen, Style};
 use serde_json::json;
@@ -42,10 +42,19 @@ pub async fn migrate(doors: &dyn Doors, place: &Place, screen: &Screen, status: 
 }
 
 /// `skep doctor`.
-pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen) -> Result<Exit, Stop> {
-    let looked = doors.doctor(place).await?;
+pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen, propose: bool) -> Result<Exit, Stop> {
+    let Doctored { looked, proposal } = doors.doctor(place).await?;
     let bad = looked.iter().filter(|l| l.level == Level::Bad).count();
-    screen.object(&json!({ "good": bad == 0, "looked": looked }))?;
+    screen.object(&json!({ "good": bad == 0, "looked": looked, "proposal": proposal }))?;
+    if propose {
+        // Only the block, so that it can be written into a file.
+        if proposal.is_empty() {
+            let found = looked.iter().find(|l| l.level == Level::Bad).map_or("", |l| l.found.as_str());
+            return Err(Trouble::config(found, "mend that first: what to propose is read from it").into());
+        }
+        screen.say(proposal.trim_end())?;
+        return Ok(Exit::Done);
+    }
     for look in &looked {
         let (style, word) = match look.level {
             Level::Good => (Style::Green, "good"),
@@ -56,6 +65,9 @@ pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen) -> Result
         if !look.fix.is_empty() {
             screen.line(Style::Plain, &format!("        {:<14} fix: {}", "", look.fix))?;
         }
+    }
+    if proposal.contains("[role.") {
+        screen.advise("`skep doctor --propose` prints a configuration for what was found.")?;
     }
     if bad == 0 {
         screen.say("Everything that is needed is there and works.")?;

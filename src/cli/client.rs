@@ -226,6 +226,7 @@ fn as_command(code: &str) -> Option<&'static str> {
     Some(match code {
         "no_run" => "`skep runs` lists those there are; an id may be shortened to four or more of its digits",
         "no_project" => "`skep project list` shows those there are; `skep project add` makes one",
+        "no_secret" => "`skep secret list` shows those there are",
         "no_change" => "`skep change list` shows those there are",
         "no_block" => "`skep show RUN` tells what the run waits for",
         _ => return None,

@@ -4,7 +4,7 @@ use super::args::RunsArgs;
 use super::client::{Client, encode, with_query};
 use super::exit::{Exit, Stop};
 use super::follow::attempt_name;
-use super::render::{moment, table};
+use super::render::{brief, moment, table, time_of_day};
 use super::screen::{Screen, Style};
 use super::words::words;
 use crate::http::view::RunView;
@@ -47,7 +47,15 @@ pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Ex
     let full = u64::try_from(found.len()).unwrap_or(u64::MAX) >= args.limit;
     let oldest = found.last().map(|r| r.run.short());
     let rows = found.into_iter().map(|r| {
-        let waits = r.quarantined.unwrap_or_else(|| r.blocks.join(", "));
+        let by_itself = match (r.wake_at, &r.waits) {
+            (Some(at), Some(why)) => format!("until {}, for {}", time_of_day(at), brief(why, 80)),
+            _ => String::new(),
+        };
+        let waits = match (r.quarantined, r.blocks.is_empty()) {
+            (Some(why), _) => why,
+            (None, true) => by_itself,
+            (None, false) => r.blocks.join(", "),
+        };
         vec![r.run.short(), r.status, r.project, moment(r.opened_at), waits, r.title]
     });
     let header = ["run", "status", "project", "opened", "waits for", "goal"];

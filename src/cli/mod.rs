@@ -3,8 +3,11 @@
 pub mod admin;
 pub mod answer;
 pub mod args;
+pub mod budget;
 pub mod change;
 pub mod client;
+pub mod dry_run;
+pub mod engine;
 pub mod exit;
 pub mod follow;
 pub mod keep;
@@ -15,6 +18,7 @@ pub mod reach;
 pub mod render;
 pub mod run;
 pub mod screen;
+pub mod secret;
 pub mod show;
 pub mod sse;
 pub mod summary;
@@ -26,7 +30,7 @@ pub mod words;
 mod tests;
 
 use answer::Word;
-use args::{Command, ConfigCommand, Skep};
+use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, Skep};
 use clap::Parser;
 use client::Client;
 use exit::{Exit, Stop, Trouble};
@@ -116,11 +120,15 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Raise { to, more } => say(to, Word::Raise(more.0)).await,
         Command::Config(ConfigCommand::Check) => admin::config_check(doors, place, screen).await,
         Command::Migrate { status } => admin::migrate(doors, place, screen, status).await,
-        Command::Doctor => admin::doctor(doors, place, screen).await,
+        Command::Budget(BudgetCommand::Raise(args)) => budget::raise(doors, place, screen, args).await,
+        Command::Engine(EngineCommand::List) => engine::list(doors, place, screen).await,
+        Command::Engine(EngineCommand::Test { what }) => engine::test(doors, place, screen, &what).await,
+        Command::Doctor { propose } => admin::doctor(doors, place, screen, propose).await,
         other => {
             let need = match &other {
                 Command::Project(command) if !project::only_reads(command) => Need::Tell,
                 Command::Change(command) if !change::only_reads(command) => Need::Tell,
+                Command::Secret(command) if !secret::only_reads(command) => Need::Tell,
                 _ => Need::Look,
             };
             let reached = reach(doors, place, need).await?;
@@ -139,7 +147,11 @@ async fn simple(client: &Client, screen: &Screen, command: Command) -> Result<Ex
         Command::Events { run, follow, after } => list::events(client, screen, &run, follow, after).await,
         Command::Logs { run, attempt } => list::logs(client, screen, &run, attempt).await,
         Command::Project(command) => project::project(client, screen, command).await,
+        Command::Budget(BudgetCommand::Show { by, project, run, day }) => {
+            budget::show(client, screen, &by, &[("project", project), ("run", run), ("day", day)]).await
+        }
         Command::Change(command) => change::change(client, screen, command).await,
+        Command::Secret(command) => secret::secret(client, screen, command).await,
         other => Err(Trouble::fault(format!("{other:?} has no way")).into()),
     }
 }

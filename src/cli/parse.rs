@@ -157,7 +157,7 @@ fn whole(spec: &str) -> String {
 pub fn more(text: &str) -> Result<More, String> {
     let mut raise = Raise::default();
     for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let form = "write NAME=AMOUNT with time, cost, tokens, rounds or attempts";
+        let form = "write NAME=AMOUNT with time, cost, tokens, turns, rounds or attempts";
         let (name, amount) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is no amount; {form}"))?;
         let amount = amount.trim().trim_matches('"');
         let with_unit = |e: units::Unreadable| format!("{}: {}; {}", name.trim(), e.why, e.fix);
@@ -169,6 +169,7 @@ pub fn more(text: &str) -> Result<More, String> {
             "time" => raise.wall_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
             "cost" => raise.cost_micros = units::money(amount).map_err(with_unit)?,
             "tokens" => raise.tokens = counted()?.into(),
+            "turns" => raise.turns = counted()?.into(),
             "rounds" => raise.rounds = counted()?,
             "attempts" => raise.attempts = counted()?,
             other => return Err(format!("there is no budget of {other:?}; {form}")),
@@ -228,6 +229,15 @@ fn counted(text: &str, prefix: char) -> Option<u32> {
     text.strip_prefix(prefix)?.parse().ok().filter(|n| *n > 0)
 }
 
+/// Reads money as micro-USD, above zero.
+pub fn money(text: &str) -> Result<u64, String> {
+    match units::money(text) {
+        Ok(0) => Err("it is nothing; write an amount above zero, such as \"5 USD\"".to_owned()),
+        Ok(micros) => Ok(micros),
+        Err(e) => Err(format!("{}; {}", e.why, e.fix)),
+    }
+}
+
 /// Reads a text that says something.
 pub fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
@@ -280,7 +290,8 @@ mod tests {
     #[test]
     fn amounts_are_read_with_units() {
         let all = more("time=1h 30m,cost=\"1.50 USD\",tokens=100_000,rounds=2,attempts=10").unwrap().0;
-        let raise = Raise { tokens: 100_000, cost_micros: 1_500_000, wall_secs: 5_400, rounds: 2, attempts: 10 };
+        let raise =
+            Raise { tokens: 100_000, cost_micros: 1_500_000, wall_secs: 5_400, rounds: 2, attempts: 10, turns: 0 };
         assert_eq!(all, raise);
         for bad in ["", "time=1", "cost=1", "rounds=-1", "beer=2", "time", "rounds=0"] {
             assert!(more(bad).is_err(), "{bad}");

@@ -81,8 +81,11 @@ fn show(screen: &Screen, project: &Project) -> Result<(), Stop> {
         let arg = if engine.arg.is_empty() { String::new() } else { format!(": {}", engine.arg) };
         line("engine", &format!("{} = {}{arg}", role.name(), engine.kind))?;
     }
+    let Some(policy) = &project.policy else {
+        return line("policy", "the one configured when a run is opened");
+    };
     screen.say("  policy")?;
-    let policy = serde_json::to_value(&project.policy).unwrap_or_default();
+    let policy = serde_json::to_value(policy).unwrap_or_default();
     for (key, value) in policy.as_object().into_iter().flatten() {
         screen.line(Style::Plain, &format!("    {key} = {value}"))?;
     }

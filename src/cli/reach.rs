@@ -3,14 +3,15 @@
 //! Invariant: nothing here names an adapter; the composition root implements [`Doors`].
 
 use super::client::Client;
-use super::exit::Trouble;
+use super::exit::{Exit, Trouble};
 use super::screen::Screen;
 use crate::config::Sources;
-use crate::domain::Role;
+use crate::domain::{ModelUse, Role, Usage};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use tokio::sync::mpsc;
 
 /// The code of a data directory that another process took in this moment.
 pub const TAKEN: &str = "taken_now";
@@ -111,6 +112,52 @@ pub struct Looked {
     pub fix: String,
 }
 
+/// What `doctor` found.
+#[derive(Clone, Debug)]
+pub struct Doctored {
+    /// Everything that was looked at.
+    pub looked: Vec<Looked>,
+    /// A configuration for what is there; empty when the present one can't be read.
+    pub proposal: String,
+}
+
+/// A role, an engine kind, a provider or an agent, and whether it can be used here.
+#[derive(Clone, Debug, Serialize)]
+pub struct EngineRow {
+    /// `role`, `kind`, `provider` or `agent`.
+    pub what: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it can be used on this machine now.
+    pub usable: bool,
+    /// What it is, or why it can't be used.
+    pub found: String,
+}
+
+/// How the test of an engine went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proof {
+    /// The engine, as it is written.
+    pub engine: String,
+    /// What it was asked to do.
+    pub step: String,
+    /// Whether it did.
+    pub worked: bool,
+    /// What it did, or what is wrong.
+    pub what: String,
+    /// What to do; empty when there is nothing to do.
+    pub fix: String,
+    /// How long it took, in milliseconds.
+    pub wall_ms: u64,
+    /// What it used; `None` = not known.
+    pub usage: Option<Usage>,
+    /// Of which models.
+    pub bill: Vec<ModelUse>,
+    /// How the command ends.
+    #[serde(skip)]
+    pub exit: Exit,
+}
+
 /// A step of the store's schema.
 #[derive(Clone, Debug, Serialize)]
 pub struct SchemaStep {
@@ -136,7 +183,11 @@ pub trait Doors: Send + Sync {
     /// Brings the schema up to date, or with `status` only looks.
     async fn migrate(&self, place: &Place, status: bool) -> Result<Vec<SchemaStep>, Trouble>;
     /// Looks at everything that is needed.
-    async fn doctor(&self, place: &Place) -> Result<Vec<Looked>, Trouble>;
+    async fn doctor(&self, place: &Place) -> Result<Doctored, Trouble>;
+    /// Every role, engine kind, provider and agent.
+    async fn engines(&self, place: &Place) -> Result<Vec<EngineRow>, Trouble>;
+    /// Lets an engine (or the one of a role) do a small order in a throw-away repository. What it says goes to `said`.
+    async fn prove(&self, place: &Place, what: &str, said: mpsc::Sender<String>) -> Result<Proof, Trouble>;
     /// Reads the configuration; everything that is wrong with it at once.
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble>;
     /// Puts the demo's project in place.

@@ -98,6 +98,9 @@ pub fn usage(usage: Usage) -> String {
     if usage.cost_micros > 0 {
         parts.push(crate::config::units::money_text(usage.cost_micros));
     }
+    if usage.turns > 0 {
+        parts.push(count(usage.turns, "model call"));
+    }
     parts.join(", ")
 }
 

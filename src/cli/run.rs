@@ -33,6 +33,12 @@ pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArg
         checks: args.check,
         carry_on: !args.new,
     };
+    if args.dry_run {
+        let reached = reach(doors, place, Need::Tell).await?;
+        let end = super::dry_run::dry_run(&reached.client, screen, &wanted).await;
+        reached.close().await;
+        return end;
+    }
     // Without a service nobody would carry a detached run on: it is only opened.
     let need = if args.detach { Need::Tell } else { Need::Move };
     let reached = reach(doors, place, need).await?;

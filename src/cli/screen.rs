@@ -2,6 +2,8 @@
 
 use super::exit::{Stop, Trouble};
 use super::render::escape_lines;
+use crate::http::view::Problem;
+use crate::secret::redact_all;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -182,6 +184,8 @@ impl Screen {
     pub fn trouble(&self, trouble: &Trouble) {
         let mut err = self.err.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for problem in &trouble.problems {
+            let clean = |text: &str| redact_all(text).into_owned();
+            let problem = &Problem { detail: clean(&problem.detail), fix: clean(&problem.fix), ..problem.clone() };
             // There is nowhere left to tell about an error of the error output.
             let _unheard = if self.json {
                 serde_json::to_writer(&mut *err, problem).map_err(std::io::Error::from).and_then(|()| writeln!(err))

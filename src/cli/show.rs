@@ -8,7 +8,7 @@ use super::summary;
 use super::words;
 use crate::config::units::money_text;
 use crate::domain::gate::Gate;
-use crate::domain::{ArtifactRef, CheckResult};
+use crate::domain::{ArtifactRef, CheckResult, EngineSpec};
 use crate::http::view::{BudgetView, RunView};
 use serde_json::json;
 
@@ -31,7 +31,8 @@ pub async fn show(client: &Client, screen: &Screen, run: &str, patch: Option<Str
     tasks(screen, &view)?;
     attempts(screen, &view)?;
     gates(screen, &view)?;
-    budget(screen, &view.budget, view.rounds, view.attempts.len())?;
+    let counted = view.attempts.iter().filter(|a| a.ended.as_ref().is_none_or(|e| e.ending.counts())).count();
+    budget(screen, &view.budget, view.rounds, counted)?;
     artifacts(screen, &kept)?;
     for escalation in &view.escalations {
         summary::escalation(screen, escalation)?;
@@ -78,6 +79,10 @@ fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     if !view.results.is_empty() {
         line("checks", &results(&view.results))?;
     }
+    for (engine, rest) in &view.resting {
+        let until = rest.until.map_or("a person has seen to it".to_owned(), moment);
+        line("rests", &format!("{} until {until}: {}", EngineSpec::parse(engine).named(), brief(&rest.why, 120)))?;
+    }
     if !view.doing.is_empty() {
         line("doing", &view.doing.join(", "))?;
     }
@@ -122,7 +127,7 @@ fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
             Some(e) => (word(&e.ending), usage(e.charged), brief(&e.why, 100)),
         };
         let task = a.task.map(|t| t.to_string()).unwrap_or_default();
-        vec![a.id.to_string(), a.step.name().to_owned(), task, a.engine.clone(), ending, used, why]
+        vec![a.id.to_string(), a.step.name().to_owned(), task, EngineSpec::parse(&a.engine).named(), ending, used, why]
     });
     screen.say(&table(
         &["attempt", "step", "task", "engine", "ended", "used", "what it said"],
@@ -164,10 +169,23 @@ fn budget(screen: &Screen, budget: &BudgetView, rounds: u32, attempts: usize) ->
             reserved.tokens.to_string(),
             limits.tokens.map_or_else(unlimited, |t| t.to_string()),
         ),
+        row(
+            "turns",
+            spent.turns.to_string(),
+            reserved.turns.to_string(),
+            limits.turns.map_or_else(unlimited, |t| t.to_string()),
+        ),
         row("rounds", rounds.to_string(), none(), limits.rounds.to_string()),
         row("attempts", attempts.to_string(), none(), limits.attempts.to_string()),
     ];
-    screen.say(&table(&["what", "spent", "set aside", "allowed"], rows, screen.width))
+    screen.say(&table(&["what", "spent", "set aside", "allowed"], rows, screen.width))?;
+    for alert in &budget.alerts {
+        screen.line(
+            Style::Yellow,
+            &format!("  {} % of the {} was used at {}", alert.share, alert.what, moment(alert.at)),
+        )?;
+    }
+    Ok(())
 }
 
 fn artifacts(screen: &Screen, artifacts: &[ArtifactRef]) -> Result<(), Stop> {

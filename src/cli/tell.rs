@@ -5,7 +5,7 @@
 use super::render::{brief, count};
 use super::words::{QUOTE, quote};
 
-use crate::domain::{Attempt, Done, Ended, Ending, Event, Report, Step};
+use crate::domain::{Attempt, Done, Ended, Ending, EngineSpec, Event, Report, Step};
 use crate::http::view::{RunView, TaskView};
 use crate::ports::store::JournalRow;
 use std::collections::BTreeSet;
@@ -107,7 +107,7 @@ impl Teller {
             format!(" on {}: {} (try {nth} of {})", t.id, brief(&t.title, 72), t.tries_allowed.max(nth))
         });
         lines.extend(self.refused(now, attempt));
-        lines.push(format!("{id} begins: {role} ({}){on}", attempt.engine));
+        lines.push(format!("{id} begins: {role} ({}){on}", EngineSpec::parse(&attempt.engine).named()));
         lines
     }
 

@@ -54,6 +54,7 @@ pub fn words(row: &JournalRow) -> Option<String> {
                 Answer::Skip => format!("{by} skips the task of {about}"),
             })
         }
+        Event::Due => Some("the time it waited for has come".to_owned()),
         Event::Raised { by, .. } => Some(format!("{by} gives more budget")),
         Event::Paused { by } => Some(format!("paused by {by}")),
         Event::Resumed { by } => Some(format!("resumed by {by}")),
@@ -105,8 +106,13 @@ fn done(done: &Done) -> Option<String> {
         Done::Moved { head, diff } => Some(format!("the run's branch is at {} ({})", head.short(), diff.summary())),
         Done::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
         Done::Ensured { change } => Some(format!("change #{} shows it: `{}`", change.number, change.url)),
-        Done::Observed { .. } | Done::Ok => None,
+        Done::Observed { .. } | Done::Reserved { .. } | Done::Ok => None,
+        Done::Short { share, .. } => Some(format!("the {} is used up", share.budget())),
         Done::Landed { sha } => Some(format!("landed as {}", sha.short())),
+        Done::Held { found } => {
+            let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.place))).collect();
+            Some(format!("nothing was pushed: {}", each.join("; ")))
+        }
         Done::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
         Done::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
     }
@@ -147,6 +153,9 @@ pub fn waits(now: &RunView) -> Option<String> {
     use crate::domain::gate::Gate;
     if now.phase == "queued" {
         return Some("a free slot".to_owned());
+    }
+    if let (Some(at), Some(why)) = (now.wake_at, &now.waits) {
+        return Some(format!("until {}, for {}", super::render::time_of_day(at), quote(why)));
     }
     let waiting = now.gates.iter().find_map(|g| match &g.gate {
         Gate::Wait(why) => Some(why),

@@ -4,6 +4,7 @@
 
 mod data_dir;
 mod layers;
+mod models;
 mod problem;
 mod read;
 mod reader;
@@ -12,10 +13,11 @@ pub mod units;
 
 pub use crate::secret::Secret;
 pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir, private_by_default};
+pub use models::{KeyPlace, Keyed, Level, Walls};
 pub use problem::{Problem, Problems};
 pub use read::engine;
 pub use reader::Entry;
-pub use sections::{Checks, Config, Database, Engines, Git, LogFormat, Runs, Server, Store, Telemetry};
+pub use sections::{Checks, Config, Database, Engines, Git, LogFormat, Runs, Secrets, Server, Store, Telemetry};
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use super::problem::{Problem, printable};
 use super::units::{self, Unreadable};
 use figment::Figment;
 use figment::value::{Dict, Num, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The dotted key.
-    pub key: &'static str,
+    pub key: String,
     /// The value as it is written in the file; secrets masked.
     pub value: String,
     /// Its source.
@@ -22,14 +22,25 @@ pub struct Entry {
 
 type Parsed<T> = Result<T, Unreadable>;
 
+/// The most named tables of one kind, and entries of one of them.
+const NAMES: usize = 100;
+
+/// Whether a table may be named so: names stand in engine specs, in variables and in paths of the gate.
+fn is_name(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
 pub(super) struct Reader {
     layers: Vec<Layer>,
     figment: Figment,
     merged: Dict,
     pub problems: Vec<Problem>,
     pub entries: Vec<Entry>,
-    known: Vec<&'static str>,
-    bad: BTreeSet<&'static str>,
+    known: Vec<String>,
+    moved: &'static [(&'static str, &'static str)],
+    bad: BTreeSet<String>,
 }
 
 fn wrong<T>(why: impl Into<String>, fix: impl Into<String>) -> Parsed<T> {
@@ -60,19 +71,25 @@ fn amount(value: &Value, example: &str) -> Parsed<String> {
 impl Reader {
     pub(super) fn new(layers: Vec<Layer>, problems: Vec<Problem>) -> Self {
         let (figment, merged) = merged(&layers);
-        Reader { layers, figment, merged, problems, entries: Vec::new(), known: Vec::new(), bad: BTreeSet::new() }
+        let (known, moved, bad) = (Vec::new(), &[][..], BTreeSet::new());
+        Reader { layers, figment, merged, problems, entries: Vec::new(), known, moved, bad }
+    }
+
+    /// Keys of earlier releases, and where each is now.
+    pub(super) fn moved(&mut self, moved: &'static [(&'static str, &'static str)]) {
+        self.moved = moved;
     }
 
     /// Reads `key` into `slot`: checked in every layer, so that a bad value is told even when a later layer hides it.
-    fn read<T>(&mut self, key: &'static str, slot: &mut T, parse: impl Fn(&Value, bool) -> Parsed<T>) {
-        self.known.push(key);
+    fn read<T>(&mut self, key: &str, slot: &mut T, parse: impl Fn(&Value, bool) -> Parsed<T>) {
+        self.known.push(key.to_owned());
         for layer in &self.layers {
             let Some(value) = find(&layer.values, key) else { continue };
             match parse(value, layer.texts) {
                 Ok(parsed) if layer.merged => *slot = parsed,
                 Ok(_) => {}
                 Err(e) => {
-                    self.bad.insert(key);
+                    self.bad.insert(key.to_owned());
                     let (source, found) = (layer.source.clone(), kind(value).to_owned());
                     self.problems.push(Problem { at: key.into(), source, found, why: e.why, fix: e.fix });
                 }
@@ -81,7 +98,7 @@ impl Reader {
         let Some(value) = find(&self.merged, key) else { return };
         let source = self.source(value);
         let value = crate::telemetry::redact(&written(value)).into_owned();
-        self.entries.push(Entry { key, value, source });
+        self.entries.push(Entry { key: key.to_owned(), value, source });
     }
 
     fn source(&self, value: &Value) -> String {
@@ -89,8 +106,8 @@ impl Reader {
     }
 
     /// A problem with the value in force at `key` that was seen only later; not told when the key already has one.
-    pub(super) fn refuse(&mut self, key: &'static str, why: impl Into<String>, fix: impl Into<String>) {
-        if !self.bad.insert(key) {
+    pub(super) fn refuse(&mut self, key: &str, why: impl Into<String>, fix: impl Into<String>) {
+        if !self.bad.insert(key.to_owned()) {
             return;
         }
         let value = find(&self.merged, key);
@@ -99,12 +116,17 @@ impl Reader {
         self.problems.push(Problem { at: key.into(), source, found, why: why.into(), fix: fix.into() });
     }
 
+    /// Whether a problem with `key` was told.
+    pub(super) fn is_bad(&self, key: &str) -> bool {
+        self.bad.contains(key)
+    }
+
     /// A text that passes `check`.
-    pub(super) fn checked<T>(&mut self, key: &'static str, slot: &mut T, check: impl Fn(&str) -> Parsed<T>) {
+    pub(super) fn checked<T>(&mut self, key: &str, slot: &mut T, check: impl Fn(&str) -> Parsed<T>) {
         self.read(key, slot, |v, _| check(&text(v, "put the value in quotes")?));
     }
 
-    pub(super) fn flag(&mut self, key: &'static str, slot: &mut bool) {
+    pub(super) fn flag(&mut self, key: &str, slot: &mut bool) {
         self.read(key, slot, |v, texts| match v {
             Value::Bool(_, b) => Ok(*b),
             Value::String(_, s) if texts && s == "true" => Ok(true),
@@ -113,7 +135,7 @@ impl Reader {
         });
     }
 
-    pub(super) fn number<T>(&mut self, key: &'static str, slot: &mut T, range: RangeInclusive<u64>)
+    pub(super) fn number<T>(&mut self, key: &str, slot: &mut T, range: RangeInclusive<u64>)
     where
         T: TryFrom<u64>,
     {
@@ -132,7 +154,7 @@ impl Reader {
         });
     }
 
-    pub(super) fn duration(&mut self, key: &'static str, slot: &mut Duration, least: &str, most: &str) {
+    pub(super) fn duration(&mut self, key: &str, slot: &mut Duration, least: &str, most: &str) {
         let bounds = units::duration(least).ok().zip(units::duration(most).ok());
         self.read(key, slot, |v, _| {
             let d = units::duration(&amount(v, "write one such as \"30s\", \"20m\" or \"4h\"")?)?;
@@ -145,7 +167,7 @@ impl Reader {
         });
     }
 
-    pub(super) fn seconds(&mut self, key: &'static str, slot: &mut u64, least: &str, most: &str) {
+    pub(super) fn seconds(&mut self, key: &str, slot: &mut u64, least: &str, most: &str) {
         let mut d = Duration::from_secs(*slot);
         self.duration(key, &mut d, least, most);
         if d.subsec_nanos() != 0 {
@@ -154,8 +176,32 @@ impl Reader {
         *slot = d.as_secs();
     }
 
+    /// A whole number in a range, or "unlimited".
+    pub(super) fn at_most(&mut self, key: &str, slot: &mut Option<u32>, range: RangeInclusive<u32>) {
+        self.read(key, slot, |v, texts| {
+            let fix = format!("write a whole number from {} to {}, or \"unlimited\"", range.start(), range.end());
+            let n = match v {
+                Value::String(_, s) if s == "unlimited" => return Ok(None),
+                Value::Num(_, n) => n.to_i128().filter(|_| !matches!(n, Num::F32(_) | Num::F64(_))),
+                Value::String(_, s) if texts => s.trim().parse().ok(),
+                _ => None,
+            };
+            match n.and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n)) {
+                Some(n) => Ok(Some(n)),
+                None => wrong("a whole number is needed", fix),
+            }
+        });
+    }
+
+    /// Calls of a model, or "unlimited".
+    pub(super) fn turns(&mut self, key: &str, slot: &mut Option<u64>) {
+        let mut n = slot.and_then(|n| u32::try_from(n).ok());
+        self.at_most(key, &mut n, 1..=1_000_000);
+        *slot = n.map(u64::from);
+    }
+
     /// Money, or "unlimited".
-    pub(super) fn money(&mut self, key: &'static str, slot: &mut Option<u64>) {
+    pub(super) fn money(&mut self, key: &str, slot: &mut Option<u64>) {
         self.read(key, slot, |v, _| {
             let text = amount(v, "write an amount such as \"5.00 USD\", or \"unlimited\"")?;
             if text == "unlimited" { Ok(None) } else { units::money(&text).map(Some) }
@@ -163,7 +209,7 @@ impl Reader {
     }
 
     /// A count, or "unlimited".
-    pub(super) fn count(&mut self, key: &'static str, slot: &mut Option<u64>) {
+    pub(super) fn count(&mut self, key: &str, slot: &mut Option<u64>) {
         self.read(key, slot, |v, texts| {
             let n = match v {
                 Value::String(_, s) if s == "unlimited" => return Ok(None),
@@ -181,8 +227,39 @@ impl Reader {
         });
     }
 
+    /// Percentages, ascending; in the environment separated by commas.
+    pub(super) fn shares(&mut self, key: &str, slot: &mut Vec<u8>) {
+        self.read(key, slot, |v, texts| {
+            let fix = "write percentages in ascending order, such as [50, 80, 100]; [] = none";
+            let share = |n: Option<i128>| match n.and_then(|n| u8::try_from(n).ok()).filter(|n| (1..=100).contains(n)) {
+                Some(n) => Ok(n),
+                None => wrong("one entry is no whole number from 1 to 100", fix),
+            };
+            let shares: Vec<u8> = match v {
+                Value::Array(_, items) => items
+                    .iter()
+                    .map(|i| match i {
+                        Value::Num(_, n) if !matches!(n, Num::F32(_) | Num::F64(_)) => share(n.to_i128()),
+                        _ => share(None),
+                    })
+                    .collect::<Parsed<_>>()?,
+                Value::String(_, s) if texts => s
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|s| !s.is_empty())
+                    .map(|s| share(s.parse().ok()))
+                    .collect::<Parsed<_>>()?,
+                _ => return wrong("a list of percentages is needed", fix),
+            };
+            match shares.is_sorted_by(|a, b| a < b) && shares.len() <= 10 {
+                true => Ok(shares),
+                false => wrong("the shares do not ascend, or are more than ten", fix),
+            }
+        });
+    }
+
     /// A list of texts, each passing `check`; in the environment separated by commas.
-    pub(super) fn list(&mut self, key: &'static str, slot: &mut Vec<String>, check: impl Fn(&str) -> Parsed<()>) {
+    pub(super) fn list(&mut self, key: &str, slot: &mut Vec<String>, check: impl Fn(&str) -> Parsed<()>) {
         self.read(key, slot, |v, texts| {
             let items: Vec<String> = match v {
                 Value::Array(_, items) => {
@@ -199,16 +276,106 @@ impl Reader {
         });
     }
 
+    /// The names of the tables within `table`, in any layer; what is no table, or has no usable name, is refused.
+    pub(super) fn names(&mut self, table: &str) -> Vec<String> {
+        let (mut names, mut problems) = (BTreeSet::new(), Vec::new());
+        for layer in &self.layers {
+            let Some(Value::Dict(_, inner)) = find(&layer.values, table) else { continue };
+            for (name, value) in inner {
+                let path = printable(&format!("{table}.{name}"));
+                let told = match value {
+                    Value::Dict(..) if is_name(name) && names.len() < NAMES => {
+                        names.insert(name.clone());
+                        continue;
+                    }
+                    Value::Dict(..) if is_name(name) => Problem {
+                        at: path.clone(),
+                        source: layer.source.clone(),
+                        found: "table".into(),
+                        why: format!("there are more than {NAMES} tables in [{table}]"),
+                        fix: "remove those that are not used".into(),
+                    },
+                    Value::Dict(..) => Problem {
+                        at: path.clone(),
+                        source: layer.source.clone(),
+                        found: "table".into(),
+                        why: "this can't be a name".into(),
+                        fix: "use 1 to 40 of a-z, 0-9, _ and -, starting with a letter".into(),
+                    },
+                    other => not_a_table(&path, &layer.source, other),
+                };
+                problems.push(told);
+                self.known.push(format!("{table}.{name}"));
+            }
+        }
+        self.problems.append(&mut problems);
+        names.into_iter().collect()
+    }
+
+    /// A table of texts with names of its own, merged over the layers. Names keep their case, so the environment can't set one.
+    pub(super) fn texts(
+        &mut self,
+        key: &str,
+        slot: &mut BTreeMap<String, String>,
+        check: impl Fn(&str, &str) -> Parsed<()>,
+    ) {
+        self.known.push(key.to_owned());
+        let mut problems = Vec::new();
+        for layer in &self.layers {
+            let Some(value) = find(&layer.values, key) else { continue };
+            let fix = format!("write [{key}] and lines of the form name = \"text\" below");
+            let read = match value {
+                _ if layer.texts => {
+                    wrong("a variable can't set this table: names in it keep their case", "set it in the file")
+                }
+                Value::Dict(_, inner) if inner.len() > NAMES => wrong("it has too many entries", "leave some out"),
+                Value::Dict(_, inner) => inner
+                    .iter()
+                    .map(|(name, value)| {
+                        let text = text(value, &fix)?;
+                        check(name, &text)?;
+                        Ok((name.clone(), text))
+                    })
+                    .collect::<Parsed<BTreeMap<String, String>>>(),
+                _ => wrong("a table of texts is needed", fix),
+            };
+            match read {
+                Ok(read) if layer.merged => slot.extend(read),
+                Ok(_) => {}
+                Err(e) => problems.push(Problem {
+                    at: key.to_owned(),
+                    source: layer.source.clone(),
+                    found: kind(value).to_owned(),
+                    why: e.why,
+                    fix: e.fix,
+                }),
+            }
+        }
+        if !problems.is_empty() {
+            self.bad.insert(key.to_owned());
+            self.problems.append(&mut problems);
+        }
+        let Some(Value::Dict(_, merged)) = find(&self.merged, key) else { return };
+        for (name, value) in merged {
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            let name = if plain { name.clone() } else { format!("\"{}\"", crate::telemetry::escape(name)) };
+            let shown = crate::telemetry::redact(&written(value)).into_owned();
+            let source = self.source(value);
+            self.entries.push(Entry { key: format!("{key}.{name}"), value: shown, source });
+        }
+    }
+
     /// Refuses every key nobody has read, and every variable that names none.
     pub(super) fn refuse_unknown(&mut self, odd_variables: &[String]) {
         let known = std::mem::take(&mut self.known);
         let mut found = Vec::new();
         for layer in &self.layers {
-            walk(&layer.values, "", layer, &known, &mut found);
+            walk(&layer.values, "", layer, (&known, self.moved), &mut found);
         }
         for name in odd_variables {
             let key = name.trim_start_matches("SKEP_").to_ascii_lowercase();
-            let near = known.iter().find(|k| k.replace('.', "_") == key).copied().or_else(|| nearest(&key, &known));
+            let whole = known.iter().find(|k| k.replace('.', "_") == key);
+            let near = whole.map(String::as_str).or_else(|| nearest(&key, &known));
             found.push(Problem {
                 at: printable(name),
                 source: "environment".into(),
@@ -224,36 +391,59 @@ impl Reader {
     }
 }
 
-fn walk(values: &Dict, prefix: &str, layer: &Layer, known: &[&'static str], found: &mut Vec<Problem>) {
+fn walk(
+    values: &Dict,
+    prefix: &str,
+    layer: &Layer,
+    keys: (&[String], &[(&'static str, &'static str)]),
+    found: &mut Vec<Problem>,
+) {
+    let (known, moved) = keys;
     for (name, value) in values {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        if known.contains(&path.as_str()) {
+        if known.contains(&path) {
             continue;
         }
         let is_table = known.iter().any(|k| k.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')));
-        match value {
-            Value::Dict(_, inner) if is_table => walk(inner, &path, layer, known, found),
-            other if is_table => found.push(not_a_table(&path, &layer.source, other)),
-            other => found.push(Problem {
-                at: printable(&path),
-                source: layer.source.clone(),
-                found: kind(other).to_owned(),
-                why: "there is no such key".into(),
-                fix: unknown_fix(&path, matches!(other, Value::Dict(..)), layer.texts, known),
-            }),
-        }
+        let new = moved.iter().find(|(old, _)| *old == path).map(|(_, new)| *new);
+        let (why, fix) = match (value, new) {
+            (Value::Dict(_, inner), None) if is_table => {
+                walk(inner, &path, layer, keys, found);
+                continue;
+            }
+            (other, None) if is_table => {
+                found.push(not_a_table(&path, &layer.source, other));
+                continue;
+            }
+            (_, Some(new)) => {
+                let new = if layer.texts { variable(new) } else { new.to_owned() };
+                ("this key has moved", format!("write {new} instead"))
+            }
+            (other, None) => {
+                let is_table = matches!(other, Value::Dict(..));
+                ("there is no such key", unknown_fix(&path, is_table, layer.texts, known))
+            }
+        };
+        found.push(Problem {
+            at: printable(&path),
+            source: layer.source.clone(),
+            found: kind(value).to_owned(),
+            why: why.to_owned(),
+            fix,
+        });
     }
 }
 
-fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[&'static str]) -> String {
+fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[String]) -> String {
     let last = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
-    if ["password", "secret", "token", "api_key", "apikey", "credential"].iter().any(|w| last.contains(w))
+    let words = ["password", "secret", "token", "api_key", "apikey", "credential"];
+    if (last == "key" || words.iter().any(|w| last.contains(w)))
         && nearest(path, known).is_none_or(|k| !k.ends_with(&last))
     {
         return "secrets are never written here: use a *_file or *_env key that tells where the secret is".into();
     }
-    let mut tables: Vec<&'static str> =
-        known.iter().filter_map(|k| k.rsplit_once('.')).map(|(table, _)| table).collect();
+    let mut tables: Vec<String> =
+        known.iter().filter_map(|k| k.rsplit_once('.')).map(|(table, _)| table.to_owned()).collect();
     tables.dedup();
     if is_table && let Some(k) = nearest(path, &tables) {
         return format!("did you mean [{k}]?");
@@ -270,7 +460,7 @@ fn variable(key: &str) -> String {
 }
 
 /// The known key that looks most like `path`, if any does: by its whole path, or by its last part in another table.
-fn nearest(path: &str, known: &[&'static str]) -> Option<&'static str> {
+fn nearest<'k>(path: &str, known: &'k [String]) -> Option<&'k str> {
     // Long texts are nobody's slip, and the distance is quadratic.
     if path.len() > 100 {
         return None;
@@ -281,7 +471,7 @@ fn nearest(path: &str, known: &[&'static str]) -> Option<&'static str> {
         let whole = strsim::normalized_damerau_levenshtein(&plain, k);
         whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(&plain), &last(k)))
     };
-    let best = known.iter().map(|k| (like(k), *k)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let best = known.iter().map(|k| (like(k), k.as_str())).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.7).then_some(best.1)
 }
 

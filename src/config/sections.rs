@@ -1,5 +1,7 @@
 //! The configuration's tables as types, with the same defaults as config/default.toml (a test holds them together).
 
+use super::models::{Keyed, Walls};
+use crate::adapters::engine::settings::Agent;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
@@ -16,10 +18,24 @@ pub struct Config {
     pub store: Store,
     /// How many runs, how often, how long.
     pub runs: Runs,
-    /// The policy new projects get: `[policy]`, `[limits]` and `[steps.*]` together.
+    /// The policy new projects get: `[policy]`, `[limits]`, `[steps.*]` and `[budget]` together.
     pub policy: Policy,
     /// The engine of each role; a role that is missing has none.
     pub engines: Engines,
+    /// Where models are served, by name; empty in [`Config::default`], filled by the reference.
+    pub providers: BTreeMap<String, Keyed>,
+    /// Agents that are driven, by name; empty in [`Config::default`], filled by the reference.
+    pub agents: BTreeMap<String, Agent>,
+    /// What models cost: a file over the built-in one.
+    pub prices: Option<PathBuf>,
+    /// Prompts of a person's own: a folder over the built-in ones.
+    pub prompts: Option<PathBuf>,
+    /// Where the vault's key is.
+    pub secrets: Secrets,
+    /// The walls commands run in.
+    pub sandbox: Walls,
+    /// Hosts that commands of runs may reach.
+    pub egress: Vec<String>,
     /// Who Skep is in git.
     pub git: Git,
     /// How checks are run.
@@ -53,6 +69,15 @@ impl Default for Server {
             max_streams: 64,
         }
     }
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// The file of the vault's key.
+    pub key_file: Option<PathBuf>,
+    /// The variable that holds it, and its value.
+    pub key_env: Option<(String, Secret)>,
 }
 
 /// Which database.
@@ -125,11 +150,13 @@ impl Default for Runs {
     }
 }
 
-/// `[engines]`
+/// `[role.*]` and `[engines]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engines {
-    /// By role.
+    /// By role, the model appended.
     pub roles: BTreeMap<Role, EngineSpec>,
+    /// What takes over, in order, when a role's engine cannot be used.
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// Names of environment variables that engine commands may see.
     pub pass_env: Vec<String>,
 }
@@ -138,7 +165,7 @@ impl Default for Engines {
     fn default() -> Self {
         let direct = || EngineSpec { kind: "direct".into(), arg: String::new() };
         let roles = BTreeMap::from([(Role::Manager, direct()), (Role::Reviewer, direct())]);
-        Self { roles, pass_env: Vec::new() }
+        Self { roles, fallbacks: BTreeMap::new(), pass_env: Vec::new() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Amounts with units: durations and money, read from text. Bare numbers are refused: nobody can tell what they count.
+//! Amounts with units: durations, money and sizes, read from text. Bare numbers are refused: nobody can tell what they count.
 
 use std::time::Duration;
 
@@ -76,6 +76,28 @@ pub fn money(text: &str) -> Result<u64, Unreadable> {
     }
 }
 
+/// Reads "512MiB", "4GiB", "2 TiB" as bytes.
+pub fn size(text: &str) -> Result<u64, Unreadable> {
+    let example = "write a number and a unit: KiB, MiB, GiB or TiB, such as \"4GiB\"";
+    let text = text.trim();
+    if is_bare(text) {
+        return unreadable("a size needs a unit", format!("write \"{text}MiB\" or \"{text}GiB\""));
+    }
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(at);
+    let shift = match unit.trim() {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return unreadable("this is not a size", example),
+    };
+    match count.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).filter(|n| *n <= 1 << 50) {
+        Some(n) if n > 0 => Ok(n),
+        _ => unreadable("the size is out of range", example),
+    }
+}
+
 /// Writes micro-USD as "5.00 USD".
 pub fn money_text(micros: u64) -> String {
     let (whole, part) = (micros / 1_000_000, micros % 1_000_000);
@@ -94,6 +116,7 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(money("5.00 USD"), Ok(5_000_000));
         assert_eq!(money("0.000001 USD"), Ok(1));
+        assert_eq!((size("4GiB"), size("1 KiB")), (Ok(4 << 30), Ok(1024)));
         for micros in [0, 1, 10_000, 5_000_000, 1_234_567] {
             assert_eq!(money(&money_text(micros)), Ok(micros));
         }
@@ -102,6 +125,10 @@ mod tests {
     #[test]
     fn bare_numbers_are_refused_with_the_fix() {
         assert!(duration("30").is_err_and(|e| e.fix.contains("\"30s\"")));
+        assert!(size("5").is_err_and(|e| e.fix.contains("\"5MiB\"")));
+        for bad in ["", "GiB", "4GB", "0MiB", "-1MiB", "99999999999TiB", "1.5GiB"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
         assert!(money("5").is_err_and(|e| e.fix.contains("\"5 USD\"")));
         for bad in ["5 EUR", "$5", "-1 USD", "1.1234567 USD", "USD", "99999999999999999999 USD", ". USD"] {
             assert!(money(bad).is_err(), "{bad}");

@@ -16,7 +16,7 @@ pub struct Attempt {
     /// The task, for `Develop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
-    /// The engine's kind.
+    /// The engine, `KIND` or `KIND:ARG`.
     pub engine: String,
     /// When it was ordered.
     pub started_at: At,
@@ -63,6 +63,17 @@ pub enum Ending {
     Lost,
     /// It was told to stop.
     Stopped,
+    /// Its engine could not be used. Says nothing about the work.
+    Unavailable,
+    /// It was never started: a shared budget did not have what it needs, or the run was held before it could begin.
+    NotStarted,
+}
+
+impl Ending {
+    /// Whether such an attempt counts as one of the run's.
+    pub fn counts(self) -> bool {
+        !matches!(self, Ending::Unavailable | Ending::NotStarted)
+    }
 }
 
 impl Attempt {

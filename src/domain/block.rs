@@ -3,7 +3,7 @@
 use super::budget::Raise;
 use super::change::Concern;
 use super::id::{At, BlockId, Sha, TaskId};
-use super::order::Step;
+use super::order::{Role, Step};
 use serde::{Deserialize, Serialize};
 
 /// An open block of a run.
@@ -17,6 +17,9 @@ pub struct Block {
     pub why: String,
     /// Since when.
     pub since: At,
+    /// When it lifts by itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<At>,
 }
 
 /// The kinds of block.
@@ -39,6 +42,13 @@ pub enum BlockKind {
         /// Which.
         what: String,
     },
+    /// No engine of a role can be used.
+    Engine {
+        /// The role.
+        role: Role,
+        /// The engine a person should see to, `KIND` or `KIND:ARG`.
+        engine: String,
+    },
     /// An attempt asked.
     Question {
         /// The step that asked.
@@ -59,6 +69,11 @@ pub enum BlockKind {
     ForeignPush {
         /// The head found there.
         head: Sha,
+    },
+    /// What would be pushed holds a secret, or what looks like one.
+    SecretFound {
+        /// Which ones (see [`super::SecretFound`]).
+        marks: Vec<String>,
     },
 }
 
@@ -124,11 +139,13 @@ impl BlockKind {
             BlockKind::Tries { .. } => "tries",
             BlockKind::Rounds => "rounds",
             BlockKind::Budget { .. } => "budget",
+            BlockKind::Engine { .. } => "engine",
             BlockKind::Question { .. } => "question",
             BlockKind::NothingChanged => "nothing_changed",
             BlockKind::Act { .. } => "act",
             BlockKind::ChangeClosed => "change_closed",
             BlockKind::ForeignPush { .. } => "foreign_push",
+            BlockKind::SecretFound { .. } => "secret_found",
         }
     }
     /// The task it is about, if it is about one.

@@ -13,6 +13,8 @@ pub struct Limits {
     pub tokens: Option<u64>,
     /// Cost in micro-USD; `None` = not limited.
     pub cost_micros: Option<u64>,
+    /// Calls of models; `None` = not limited.
+    pub turns: Option<u64>,
     /// Wall time of attempts and checks added up, in seconds. Waiting for people costs nothing.
     pub wall_secs: u64,
     /// Rounds of rework before a person is asked.
@@ -23,7 +25,73 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { tokens: None, cost_micros: None, wall_secs: 4 * 3600, rounds: 3, attempts: 64 }
+        Self { tokens: None, cost_micros: None, turns: None, wall_secs: 4 * 3600, rounds: 3, attempts: 64 }
+    }
+}
+
+/// Limits that runs share: of their project over its whole life, and of a UTC day over all projects. `None` = not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SharedLimits {
+    /// Tokens of all the project's runs.
+    pub project_tokens: Option<u64>,
+    /// Cost of all the project's runs, in micro-USD.
+    pub project_cost_micros: Option<u64>,
+    /// Tokens of all runs of a day.
+    pub day_tokens: Option<u64>,
+    /// Cost of all runs of a day, in micro-USD.
+    pub day_cost_micros: Option<u64>,
+}
+
+impl SharedLimits {
+    /// What is left of a shared limit and given away whole, in tokens and in micro-USD: smaller pieces would be too small to do
+    /// anything with.
+    const WHOLE: (u64, u64) = (200_000, 1_000_000);
+
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        *self != SharedLimits::default()
+    }
+
+    /// The cap of an attempt that asks for `asked` (0 = as much as it takes) where `left`, more than 0, is left for all. One that does
+    /// not say how much it takes is given a quarter, so that the others need not wait for it.
+    pub fn cap(asked: u64, left: u64, money: bool) -> u64 {
+        let whole = if money { Self::WHOLE.1 } else { Self::WHOLE.0 };
+        match asked {
+            0 => (left / 4).max(whole).min(left),
+            asked => asked.min(left),
+        }
+    }
+}
+
+/// Who shares a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// All runs of a project, for ever.
+    Project,
+    /// All runs of a UTC day.
+    Day,
+}
+
+impl Share {
+    /// Its name in requests, rows and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Share::Project => "project",
+            Share::Day => "day",
+        }
+    }
+    /// What a run is out of when this is used up.
+    pub fn budget(self) -> &'static str {
+        match self {
+            Share::Project => "project budget",
+            Share::Day => "day budget",
+        }
+    }
+    /// The share with that budget's name.
+    pub fn of_budget(what: &str) -> Option<Share> {
+        [Share::Project, Share::Day].into_iter().find(|s| s.budget() == what)
     }
 }
 
@@ -67,11 +135,59 @@ pub struct ModelUse {
     pub priced: bool,
 }
 
+impl ModelUse {
+    /// The most models an attempt's bill keeps.
+    pub const MOST: usize = 16;
+    /// More of anything on a bill's line is a lie.
+    const AMOUNT_MAX: u64 = 10_000_000_000;
+
+    /// A bill as it is kept: bounded in length, texts and amounts. What a line too many used is in the usage all the same.
+    pub fn bounded(bill: &[ModelUse]) -> Vec<ModelUse> {
+        let amount = |n: u64| n.min(Self::AMOUNT_MAX);
+        let name = |text: &str| text.chars().filter(|c| !c.is_control()).take(120).collect::<String>();
+        let one = |m: &ModelUse| ModelUse {
+            model: name(&m.model),
+            calls: amount(m.calls),
+            input: amount(m.input),
+            cached: amount(m.cached),
+            cache_written: amount(m.cache_written),
+            output: amount(m.output),
+            reasoning: amount(m.reasoning),
+            cost_micros: if m.priced { amount(m.cost_micros) } else { 0 },
+            priced: m.priced,
+        };
+        bill.iter().take(Self::MOST).map(one).collect()
+    }
+}
+
 impl Usage {
+    /// What a bill adds up to, time apart. A line without a price adds nothing to the cost.
+    pub fn billed(bill: &[ModelUse]) -> Usage {
+        bill.iter().fold(Usage::default(), |sum, m| {
+            sum.plus(Usage {
+                tokens: m.input.saturating_add(m.output),
+                cost_micros: if m.priced { m.cost_micros } else { 0 },
+                wall_ms: 0,
+                turns: m.calls,
+            })
+        })
+    }
+
+    /// The larger of each.
+    pub fn max(self, o: Usage) -> Usage {
+        Usage {
+            tokens: self.tokens.max(o.tokens),
+            cost_micros: self.cost_micros.max(o.cost_micros),
+            wall_ms: self.wall_ms.max(o.wall_ms),
+            turns: self.turns.max(o.turns),
+        }
+    }
+
     /// Whether no single attempt can have used this much (ten billion tokens, ten thousand dollars): a lie or a defect, which is
     /// worth as much as no word at all.
     pub fn is_absurd(&self) -> bool {
-        self.tokens > 10_000_000_000 || self.cost_micros > 10_000_000_000
+        let most = ModelUse::AMOUNT_MAX;
+        self.tokens > most || self.cost_micros > most || self.turns > most
     }
 
     /// The sum, saturating: a lying engine must not wrap the ledger round.
@@ -93,6 +209,8 @@ pub struct Raise {
     pub tokens: u64,
     /// More micro-USD.
     pub cost_micros: u64,
+    /// More calls of models.
+    pub turns: u64,
     /// More seconds of wall time.
     pub wall_secs: u64,
     /// More rounds.
@@ -107,11 +225,48 @@ impl Limits {
         Limits {
             tokens: self.tokens.map(|t| t.saturating_add(r.tokens)),
             cost_micros: self.cost_micros.map(|c| c.saturating_add(r.cost_micros)),
+            turns: self.turns.map(|t| t.saturating_add(r.turns)),
             wall_secs: self.wall_secs.saturating_add(r.wall_secs),
             rounds: self.rounds.saturating_add(r.rounds),
             attempts: self.attempts.saturating_add(r.attempts),
         }
     }
+}
+
+/// Something people were told of a budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Of which (`tokens`, `money`, `turns`, `wall time`, `day budget: money`, …).
+    pub what: String,
+    /// The share that was reached, in percent.
+    pub share: u8,
+    /// When.
+    pub at: super::id::At,
+}
+
+impl Alert {
+    /// The most shares of a policy that are told.
+    const SHARES_MOST: usize = 8;
+
+    /// The highest of the policy's shares that `used` has reached of `limit`.
+    pub fn reached(shares: &[u8], used: u64, limit: u64) -> Option<u8> {
+        let percent = u128::from(used) * 100;
+        let told = shares.iter().take(Self::SHARES_MOST).filter(|s| **s > 0);
+        told.copied().filter(|s| limit > 0 && percent >= u128::from(limit) * u128::from(*s)).max()
+    }
+}
+
+/// How full a shared budget is, after a reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// Who shares it.
+    pub share: Share,
+    /// Whether of its money; else of its tokens.
+    pub money: bool,
+    /// Spent and set aside by all.
+    pub used: u64,
+    /// Allowed.
+    pub limit: u64,
 }
 
 /// What a run has spent and set aside.
@@ -132,7 +287,8 @@ impl Ledger {
     /// The worst case an attempt at `step` may cost within `limits`, or what ran out.
     ///
     /// The grant is the step's own limit cut to what is left, so that the attempt's order carries a cap that keeps the
-    /// run inside its limit.
+    /// run inside its limit. In a grant 0 means "not limited", so what is limited is never granted as 0: a limited amount that is
+    /// used up refuses, and a step's own limit of 0 is granted as the least there is.
     pub fn grant(&self, step: &StepLimits, limits: &Limits) -> Result<Usage, &'static str> {
         let used = self.committed();
         let left_ms = (limits.wall_secs.saturating_mul(1000)).saturating_sub(used.wall_ms);
@@ -140,18 +296,30 @@ impl Ledger {
             return Err("wall time");
         }
         let cut = |limit: Option<u64>, used: u64, step: Option<u64>, what| match limit {
-            None => Ok(step.unwrap_or(0)),
+            None => Ok(step.map_or(0, |s| s.max(1))),
             Some(limit) => match limit.saturating_sub(used) {
                 0 => Err(what),
-                left => Ok(step.unwrap_or(left).min(left)),
+                left => Ok(step.unwrap_or(left).clamp(1, left)),
             },
         };
         Ok(Usage {
             tokens: cut(limits.tokens, used.tokens, step.tokens, "tokens")?,
             cost_micros: cut(limits.cost_micros, used.cost_micros, step.cost_micros, "money")?,
             wall_ms: step.wall_secs.saturating_mul(1000).min(left_ms),
-            turns: 0,
+            turns: cut(limits.turns, used.turns, step.turns, "turns")?,
         })
+    }
+
+    /// What is spent of each limited thing, and its limit.
+    pub fn levels(&self, limits: &Limits) -> Vec<(&'static str, u64, u64)> {
+        let wall = ("wall time", self.spent.wall_ms, Some(limits.wall_secs.saturating_mul(1000)));
+        let all = [
+            ("tokens", self.spent.tokens, limits.tokens),
+            ("money", self.spent.cost_micros, limits.cost_micros),
+            ("turns", self.spent.turns, limits.turns),
+            wall,
+        ];
+        all.into_iter().filter_map(|(what, used, limit)| Some((what, used, limit?))).collect()
     }
 
     /// Sets `amount` aside for an attempt.

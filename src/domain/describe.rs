@@ -2,11 +2,17 @@
 //!
 //! Invariant: text from outside is fenced or quoted; it can't close its fence, mention people or make links of its own.
 
+use super::budget::{Level, Usage};
 use super::change::FileKind;
+use super::charge::Day;
+use super::choice;
+use super::id::At;
+use super::order::{EngineSpec, Step};
 use super::report::Verdict;
 use super::run::{Outcome, Review, Run};
 use super::status;
 use super::task::Stage;
+use std::collections::BTreeMap;
 
 /// Text from outside as a code block whose fence it can't close.
 pub fn fenced(text: &str) -> String {
@@ -64,28 +70,112 @@ pub fn review_comment(run: &Run, review: &Review) -> String {
     )
 }
 
+/// A moment in UTC, to the minute: `2026-11-21 14:05 UTC`.
+pub fn utc(at: At) -> String {
+    let (day, minute) = (at.0.div_euclid(86_400_000), at.0.rem_euclid(86_400_000) / 60_000);
+    format!("{} {:02}:{:02} UTC", date(Day(day)), minute / 60, minute % 60)
+}
+
+/// A day of the calendar: `2026-11-21`.
+pub fn date(day: Day) -> String {
+    // Counted in years that begin in March, so that the leap day is the last one; 719468 days before 1970 began such a year 0.
+    let days = day.0.clamp(-719_468, 2_932_896) + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day_of_month = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    format!("{:04}-{month:02}-{day_of_month:02}", year + era * 400 + i64::from(month <= 2))
+}
+
+/// That a shared budget is used up, and what it went to: sums by name, of tokens and micro-USD.
+pub fn short(level: &Level, went_to: &[(String, u64, u64)]) -> String {
+    let of = if level.money { "micro-USD" } else { "tokens" };
+    let mut text = format!(
+        "the {} is used up: {} of {} {of} are spent or set aside\n",
+        level.share.budget(),
+        level.used,
+        level.limit
+    );
+    for (name, tokens, cost_micros) in went_to.iter().take(40) {
+        text.push_str(&format!("{name}: {tokens} tokens, {cost_micros} micro-USD\n"));
+    }
+    text
+}
+
+/// What keeps the engines of a step's role from being used, and what to do about each.
+pub fn resting(run: &Run, step: Step) -> String {
+    let mut text = String::new();
+    for spec in choice::order(run, step) {
+        let Some(rest) = run.resting.get(&spec.text()) else { continue };
+        text.push_str(&format!("{}: {}\n", spec.named(), rest.why));
+        match (&rest.fix, rest.until) {
+            (Some(fix), _) => text.push_str(&format!("What to do: {fix}\n")),
+            (None, Some(until)) => text.push_str(&format!("It is tried again at {}.\n", utc(until))),
+            (None, None) => {}
+        }
+    }
+    text
+}
+
+/// That a share of the run's budget is used.
+pub fn alert(run: &Run, what: &str, share: u8) -> String {
+    let spent = run.ledger.spent;
+    format!(
+        "{share} % of this run's {what} is used: {} s, {} tokens, {} micro-USD in {} model calls so far. More can be given with \
+         `skep raise {} …`.\n",
+        spent.wall_ms / 1000,
+        spent.tokens,
+        spent.cost_micros,
+        spent.turns,
+        run.id.short()
+    )
+}
+
 /// What was spent on what, for a question about more of it.
 pub fn spending(run: &Run, what: &str) -> String {
     let spent = run.ledger.spent;
     let mut text = format!(
-        "the run is out of {what}: spent {} s of {} s, {} tokens, {} micro-USD in {} attempts\n",
+        "the run is out of {what}: spent {} s of {} s, {} tokens, {} micro-USD, {} model calls in {} attempts\n",
         spent.wall_ms / 1000,
         run.limits.wall_secs,
         spent.tokens,
         spent.cost_micros,
-        run.attempts.len()
+        spent.turns,
+        run.counted_attempts()
     );
+    text.push_str(&by_role_and_model(run));
     for a in run.attempts.iter().rev().take(10) {
         if let Some(e) = &a.ended {
             text.push_str(&format!(
-                "{} {}: {} s, {} tokens, {} micro-USD\n",
+                "{} {} ({}): {} s, {} tokens, {} micro-USD\n",
                 a.id,
                 a.step.name(),
+                EngineSpec::parse(&a.engine).named(),
                 e.charged.wall_ms / 1000,
                 e.charged.tokens,
                 e.charged.cost_micros
             ));
         }
+    }
+    text
+}
+
+fn by_role_and_model(run: &Run) -> String {
+    let mut roles: BTreeMap<&str, Usage> = BTreeMap::new();
+    let mut models: BTreeMap<&str, Usage> = BTreeMap::new();
+    for (attempt, ended) in run.attempts.iter().filter_map(|a| Some((a, a.ended.as_ref()?))) {
+        let role = roles.entry(attempt.step.role().name()).or_default();
+        *role = role.plus(ended.charged);
+        for line in &ended.bill {
+            let model = models.entry(&line.model).or_default();
+            *model = model.plus(Usage::billed(std::slice::from_ref(line)));
+        }
+    }
+    let mut text = String::new();
+    for (name, used) in roles.iter().chain(models.iter().take(20)) {
+        text.push_str(&format!("{name}: {} tokens, {} micro-USD\n", used.tokens, used.cost_micros));
     }
     text
 }

@@ -1,10 +1,12 @@
 //! The acts on the world: decided, journaled, then done, known by their keys. And how each ends.
 
+use super::budget::{Level, Share, SharedLimits, Usage};
 use super::change::{ChangeRef, Observation, StatusState};
 use super::check::{CheckResult, CheckSpec, Scope};
-use super::id::{AttemptId, ChangeNumber, Sha, TaskId};
-use super::order::Order;
+use super::id::{At, AttemptId, ChangeNumber, Sha, TaskId};
+use super::order::{Order, Role};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Everything a run may ask of the world. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the
 /// others with [`super::Event::Done`].
@@ -15,6 +17,21 @@ pub enum Effect {
     Start {
         /// The order.
         order: Box<Order>,
+    },
+    /// Set an attempt's worst case aside in the budgets its run shares with others.
+    Reserve {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Who is to do it.
+        role: Role,
+        /// The engine, as people call it.
+        engine: String,
+        /// The worst case; 0 = not limited.
+        caps: Usage,
+        /// The limits shared.
+        shared: SharedLimits,
+        /// When it was ordered: the day it is charged to.
+        at: At,
     },
     /// Run the checks on a commit in a fresh checkout.
     Check {
@@ -55,6 +72,9 @@ pub enum Effect {
         /// branch is new.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expected: Option<Sha>,
+        /// What looked like a secret and a person let pass, by [`SecretFound::mark`].
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        passes: BTreeSet<String>,
     },
     /// Open the change, or bring its text up to date.
     EnsureChange {
@@ -121,6 +141,8 @@ pub enum Effect {
 pub enum Tag {
     /// `Start`.
     Start(AttemptId),
+    /// `Reserve`.
+    Reserve(AttemptId),
     /// `Check`.
     Check(Scope, Sha),
     /// `Integrate`.
@@ -152,6 +174,7 @@ impl Effect {
     pub fn tag(&self) -> Tag {
         match self {
             Effect::Start { order } => Tag::Start(order.attempt),
+            Effect::Reserve { attempt, .. } => Tag::Reserve(*attempt),
             Effect::Check { scope, sha, .. } => Tag::Check(*scope, sha.clone()),
             Effect::Integrate { task, onto, .. } => Tag::Integrate(*task, onto.clone()),
             Effect::Rebase { onto, .. } => Tag::Rebase(onto.clone()),
@@ -173,6 +196,7 @@ impl Tag {
     pub fn name(&self) -> &'static str {
         match self {
             Tag::Start(_) => "start",
+            Tag::Reserve(_) => "reserve",
             Tag::Check(..) => "check",
             Tag::Integrate(..) => "integrate",
             Tag::Rebase(_) => "rebase",
@@ -199,6 +223,24 @@ pub enum Done {
         results: Vec<CheckResult>,
         /// How long they took together, in milliseconds.
         wall_ms: u64,
+    },
+    /// It is set aside.
+    Reserved {
+        /// The caps, cut to what the shared budgets have left.
+        caps: Usage,
+        /// How full those budgets are now.
+        #[serde(default)]
+        levels: Vec<Level>,
+    },
+    /// A shared budget has nothing left; nothing was set aside.
+    Short {
+        /// Which.
+        share: Share,
+        /// What it was spent on, in words.
+        why: String,
+        /// Whether some of it is only set aside for attempts at work: what they leave over comes back.
+        #[serde(default)]
+        set_aside: bool,
     },
     /// The work is on the branch; this is its new head.
     Moved {
@@ -232,6 +274,11 @@ pub enum Done {
         /// What was found, in words.
         why: String,
     },
+    /// A push was held back: what would go out holds a secret, or what looks like one.
+    Held {
+        /// Where, and of which kind.
+        found: Vec<SecretFound>,
+    },
     /// It is done; there is nothing to tell.
     Ok,
     /// It could not be done.
@@ -248,4 +295,15 @@ pub struct Failure {
     pub what: String,
     /// What a person can do about it.
     pub fix: String,
+}
+
+/// A secret in what would go out. Never the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretFound {
+    /// Where: file, line and commit.
+    pub place: String,
+    /// Which secret, or what it looks like.
+    pub what: String,
+    /// Names exactly this one, for a person to let it pass.
+    pub mark: String,
 }

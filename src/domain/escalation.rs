@@ -2,6 +2,8 @@
 //! and how to answer. Worded by Skep; text from outside is quoted and marked.
 
 use super::block::{Block, BlockKind, Subject};
+use super::budget::Share;
+use super::order::EngineSpec;
 use super::run::Run;
 use serde::{Deserialize, Serialize};
 
@@ -96,11 +98,34 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             vec![need("A decision whether to go on", "what still fails is below")],
             vec![unblock("  # as many rounds again"), unblock(" --answer \"a hint\""), give_up],
         ),
+        BlockKind::Budget { what } if Share::of_budget(what).is_some() => {
+            let raise = match Share::of_budget(what) {
+                Some(Share::Project) => format!("skep budget raise --project {} --cost \"5.00 USD\"", run.project),
+                _ => "skep budget raise --day --cost \"5.00 USD\"".to_owned(),
+            };
+            (
+                format!("the {what} is used up"),
+                vec![need(
+                    &format!("More {what}, or the end of the run"),
+                    &format!("it is shared with other runs; what it went to is below; {raise}"),
+                )],
+                vec![raise, unblock("  # asks it again"), give_up],
+            )
+        }
+        BlockKind::Engine { role, engine } => (
+            format!("no engine of the {} can be used: {}", role.name(), EngineSpec::parse(engine).named()),
+            vec![need(
+                "What keeps it from working, mended",
+                "what happened, and what to do, is below; new runs can be given another engine or fall-backs",
+            )],
+            vec![unblock("  # tries it again"), give_up],
+        ),
         BlockKind::Budget { what } => {
             let flag = match what.as_str() {
                 "money" => "--more cost=\"1.00 USD\"",
                 "tokens" => "--more tokens=100000",
                 "attempts" => "--more attempts=10",
+                "turns" => "--more turns=100",
                 _ => "--more time=1h",
             };
             (
@@ -140,9 +165,21 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             vec![need("A decision", &format!("whether {head} on {} may be overwritten", run.settings.branch))],
             vec![unblock("  # puts the run's own head back"), give_up],
         ),
+        BlockKind::SecretFound { .. } => (
+            "what would be pushed holds a secret".to_owned(),
+            vec![need(
+                "A decision whether it may be published",
+                "where it stands is below; a real secret that was ever in the repository should be changed, too",
+            )],
+            vec![
+                unblock("  # it is no secret: lets exactly this pass, in this run"),
+                unblock(" --answer \"a hint\"  # does the work again without it"),
+                give_up,
+            ],
+        ),
     };
     let change = run.change.as_ref().map(|c| format!("{}#{}", run.project, c.number));
-    let resumes = match (&block.kind, change) {
+    let mut resumes = match (&block.kind, change) {
         (BlockKind::Approval(Subject::Merge { .. }), Some(change)) => {
             format!("The run goes on by itself after one of these, or after `skep change approve {change}`.")
         }
@@ -156,6 +193,9 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             format!("The run goes on by itself after one of these, or after the comment `UNBLOCK #{b}` on {change}.")
         }
     };
+    if let Some(until) = block.until {
+        resumes.push_str(&format!(" Without an answer it goes on by itself at {}.", super::describe::utc(until)));
+    }
     Escalation {
         block: b,
         code: block.kind.code().to_owned(),
@@ -176,6 +216,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
 fn act_in_words(act: &str) -> &str {
     match act {
         "start" => "starting an attempt",
+        "reserve" => "setting an attempt's cost aside in the shared budgets",
         "check" => "running the checks",
         "integrate" => "bringing a task's work onto the run's branch",
         "rebase" => "bringing the run's branch onto the moved base",

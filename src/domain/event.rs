@@ -65,6 +65,8 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// The time has come that the run waits for.
+    Due,
     /// The process that carried these attempts is gone.
     Orphaned {
         /// The attempts begun and not reported.
@@ -104,6 +106,7 @@ impl Event {
             Event::Paused { .. } => "paused",
             Event::Resumed { .. } => "resumed",
             Event::CancelRequested { .. } => "cancel_requested",
+            Event::Due => "due",
             Event::Orphaned { .. } => "orphaned",
         }
     }

@@ -87,6 +87,19 @@ impl EngineSpec {
         let (kind, arg) = text.split_once(':').unwrap_or((text, ""));
         EngineSpec { kind: kind.trim().to_owned(), arg: arg.trim().to_owned() }
     }
+
+    /// As it is written: `KIND` or `KIND:ARG`.
+    pub fn text(&self) -> String {
+        if self.arg.is_empty() { self.kind.clone() } else { format!("{}:{}", self.kind, self.arg) }
+    }
+
+    /// What people call it: with its model or agent where the kind names one, without a command line or a path.
+    pub fn named(&self) -> String {
+        match self.kind.as_str() {
+            "llm" | "acp" | "cli" => self.text(),
+            _ => self.kind.clone(),
+        }
+    }
 }
 
 /// Something an attempt is told besides its task: why the last one failed, an answer, findings. Data, not instructions.

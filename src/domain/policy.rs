@@ -1,6 +1,6 @@
 //! The rules a run is born with, pinned. A change of configuration touches new runs only.
 
-use super::budget::Limits;
+use super::budget::{Limits, SharedLimits};
 use super::change::{Concern, DiffStat, FileKind};
 use super::order::Bounds;
 use globset::{GlobBuilder, GlobMatcher};
@@ -20,6 +20,9 @@ pub struct StepLimits {
     /// Cost of one attempt in micro-USD; `None` = the run's limit alone.
     #[serde(default)]
     pub cost_micros: Option<u64>,
+    /// Calls of a model in one attempt; `None` = the run's limit alone. Time and turns are what stops a cheap model in a loop.
+    #[serde(default)]
+    pub turns: Option<u64>,
 }
 
 /// The limits of every step (mission M2).
@@ -38,13 +41,19 @@ pub struct StepTable {
     pub ops: StepLimits,
 }
 
-const fn step(tries: u32, minutes: u64) -> StepLimits {
-    StepLimits { tries, wall_secs: minutes * 60, tokens: None, cost_micros: None }
+const fn step(tries: u32, minutes: u64, turns: Option<u64>) -> StepLimits {
+    StepLimits { tries, wall_secs: minutes * 60, tokens: None, cost_micros: None, turns }
 }
 
 impl Default for StepTable {
     fn default() -> Self {
-        Self { explore: step(1, 2), plan: step(2, 2), develop: step(2, 20), review: step(2, 15), ops: step(2, 15) }
+        Self {
+            explore: step(1, 2, Some(60)),
+            plan: step(2, 2, Some(60)),
+            develop: step(2, 20, Some(200)),
+            review: step(2, 15, Some(80)),
+            ops: step(2, 15, None),
+        }
     }
 }
 
@@ -56,6 +65,10 @@ pub struct Policy {
     pub steps: StepTable,
     /// Limits of the whole run.
     pub limits: Limits,
+    /// Limits it shares with other runs.
+    pub shared: SharedLimits,
+    /// Shares of a limit, in percent, at which people are told once; empty = never.
+    pub alerts: Vec<u8>,
     /// Tasks worked on at the same time.
     pub width: u32,
     /// The most tasks a plan may have.
@@ -94,6 +107,8 @@ impl Default for Policy {
         Self {
             steps: StepTable::default(),
             limits: Limits::default(),
+            shared: SharedLimits::default(),
+            alerts: vec![50, 80, 100],
             width: 2,
             max_tasks: 20,
             max_losses: 3,

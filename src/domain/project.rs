@@ -82,6 +82,7 @@ pub struct Project {
     pub checks: Vec<CheckSpec>,
     /// Engines by role, over the configured defaults.
     pub engines: BTreeMap<Role, EngineSpec>,
-    /// Its policy.
-    pub policy: Policy,
+    /// Its own policy; `None` = the one configured when a run is opened.
+    #[serde(default)]
+    pub policy: Option<Policy>,
 }

@@ -2,9 +2,10 @@
 
 use super::attempt::Attempt;
 use super::block::Block;
-use super::budget::{Ledger, Limits};
+use super::budget::{Alert, Ledger, Limits};
 use super::change::{ChangeRef, Concern, DiffStat, Observation};
 use super::check::{CheckResult, CheckSpec};
+use super::choice::{Rest, Wait};
 use super::effect::Tag;
 use super::goal::Goal;
 use super::id::{At, AttemptId, BlockId, EffectKey, Principal, RunId, Sha, TaskId};
@@ -27,6 +28,9 @@ pub struct Settings {
     pub policy: Policy,
     /// An engine for each role that thinks.
     pub engines: BTreeMap<Role, EngineSpec>,
+    /// Engines a role falls back on while its own rests, in order.
+    #[serde(default)]
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// The checks, in order of running.
     pub checks: Vec<CheckSpec>,
     /// The repository: an absolute path or a URL.
@@ -83,6 +87,21 @@ pub struct Run {
     /// Every attempt.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    /// Engines that could not be used, by their text. Kept after their rest, to know how often, until they work again.
+    #[serde(default)]
+    pub resting: BTreeMap<String, Rest>,
+    /// Attempts in a row, whatever engine, that could not use theirs.
+    #[serde(default)]
+    pub unavailable: u32,
+    /// The shared budgets had nothing left that was not set aside: until when they are not asked again, and how often in a row.
+    #[serde(default)]
+    pub short: Option<(Wait, u32)>,
+    /// What it waits for by itself: a time, and what for.
+    #[serde(default)]
+    pub wait: Option<Wait>,
+    /// What people were told of its budgets.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
     /// Counted tries of steps that have no task.
     #[serde(default)]
     pub tries: BTreeMap<Step, Tries>,
@@ -117,6 +136,9 @@ pub struct Run {
     /// A foreign head on the run's branch that a person said may be overwritten.
     #[serde(default)]
     pub overwrite: Option<Sha>,
+    /// What looked like a secret and a person let pass, by its mark.
+    #[serde(default)]
+    pub passes: BTreeSet<String>,
     /// What the last phase has ordered already.
     #[serde(default)]
     pub closing: Closing,
@@ -299,6 +321,15 @@ impl Run {
     /// An attempt by id.
     pub fn attempt(&self, id: AttemptId) -> Option<&Attempt> {
         self.attempts.iter().find(|a| a.id == id)
+    }
+    /// Attempts that count against the run's limit: those whose engine could not be used did nothing.
+    pub fn counted_attempts(&self) -> usize {
+        self.attempts.iter().filter(|a| a.ended.as_ref().is_none_or(|e| e.ending.counts())).count()
+    }
+    /// When it wants to be woken, if at all: what it waits for has come then, or a question lifts itself.
+    pub fn wake_at(&self) -> Option<At> {
+        let waits = self.wait.as_ref().map(|w| w.until);
+        self.blocks.iter().filter_map(|b| b.until).chain(waits).min()
     }
     /// Attempts still going.
     pub fn live_attempts(&self) -> impl Iterator<Item = &Attempt> {

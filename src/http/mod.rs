@@ -7,13 +7,14 @@
 //! | `limits` | how long, how much; the span and the headers of every answer |
 //! | `problem` | every error as an RFC 9457 problem |
 //! | `find` | a run by its shortened id, ETags |
-//! | `runs` `artifacts` `actions` `projects` `changes` `stream` `health` | the routes |
+//! | `runs` `artifacts` `actions` `budget` `projects` `secrets` `changes` `stream` `health` | the routes |
 //! | `openapi` `shapes` `view` | what is documented, and the shapes of it |
 //! | `serve` | the listener |
 
 mod actions;
 mod artifacts;
 mod auth;
+mod budget;
 mod changes;
 mod find;
 mod health;
@@ -22,6 +23,7 @@ mod openapi;
 mod problem;
 mod projects;
 mod runs;
+mod secrets;
 mod serve;
 pub mod shapes;
 mod stream;
@@ -30,9 +32,9 @@ pub mod view;
 pub use auth::{LOOPBACK, OPEN};
 pub use serve::serve;
 
-use crate::actors::{Defaults, Factory, Feed};
+use crate::actors::{DefaultsNow, Factory, Feed};
 use crate::domain::{CheckSpec, Principal};
-use crate::ports::{Person, Store, Workspaces};
+use crate::ports::{Clock, Person, Store, Vault, Workspaces};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use std::sync::Arc;
@@ -49,10 +51,14 @@ pub type ChecksFrom = Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>;
 pub struct State {
     /// The runtime.
     pub factory: Factory,
-    /// The truth, to read; and to write projects.
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The truth, to read; and to write projects and shared budgets.
     pub store: Arc<dyn Store>,
     /// The person's side of the local forge.
     pub people: Arc<dyn Person>,
+    /// The secrets people gave: written here, never shown.
+    pub vault: Arc<dyn Vault>,
     /// Git, to look at a new project's repository and at diffs.
     pub workspaces: Arc<dyn Workspaces>,
     /// News for event streams.
@@ -66,7 +72,7 @@ pub struct State {
     /// Makes checks of command lines.
     pub checks_from: ChecksFrom,
     /// What new projects are born with.
-    pub defaults: Arc<Defaults>,
+    pub defaults: DefaultsNow,
     /// The level of isolation of commands.
     pub sandbox: Arc<str>,
     /// When the service was started.
@@ -81,10 +87,12 @@ pub fn router(state: State) -> Router {
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(projects::routes())
+        .merge(secrets::routes())
         .merge(changes::routes())
         .merge(runs::routes())
         .merge(artifacts::routes())
         .merge(actions::routes())
+        .merge(budget::routes())
         .merge(stream::routes())
         .split_for_parts();
     openapi::with_problems(&mut document);

@@ -29,7 +29,9 @@ use utoipa_axum::routes;
     tags(
         (name = "runs", description = "Goals on their way to an outcome"),
         (name = "actions", description = "What people say to runs"),
+        (name = "budget", description = "What was spent, and budgets that runs share"),
         (name = "projects", description = "Repositories with their rules"),
+        (name = "secrets", description = "What people give Skep to keep: written and used, never shown"),
         (name = "changes", description = "The person's side of the local forge"),
         (name = "health", description = "How the service is"),
     )

@@ -4,6 +4,7 @@ use super::view::Problem;
 use crate::actors::Rejected;
 use crate::domain::{Refusal, RunId};
 use crate::ports::PortError;
+use crate::secret::redact_all;
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -35,8 +36,8 @@ impl Failed {
             kind: format!("urn:skep:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Problem").to_owned(),
             status: status.as_u16(),
-            detail: detail.into(),
-            fix: fix.into(),
+            detail: redact_all(&detail.into()).into_owned(),
+            fix: redact_all(&fix.into()).into_owned(),
             code: code.to_owned(),
         }))
     }

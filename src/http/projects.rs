@@ -40,10 +40,10 @@ async fn add(Shared(state): Shared<State>, Json(new): Json<NewProject>) -> Answe
         name,
         repo: new.repo,
         base: new.base,
-        branch_prefix: state.defaults.branch_prefix.clone(),
+        branch_prefix: state.defaults.borrow().branch_prefix.clone(),
         checks: runs::checks(&state, &new.checks)?,
         engines: runs::engines(&new.engines),
-        policy: new.policy.unwrap_or_else(|| state.defaults.policy.clone()),
+        policy: new.policy,
     };
     let taken = || {
         let detail = format!("there is a project {} already", project.name);

@@ -1,7 +1,7 @@
 //! Runs: asking for one, listing them, and looking at one.
 
 use super::problem::{Answer, Failed};
-use super::view::{NewRun, RunView, StepsView};
+use super::view::{NewRun, RunPreview, RunView, StepsView};
 use super::{State, find, limits, projects, shapes};
 use crate::actors::Ask;
 use crate::domain::status::RunStatus;
@@ -28,6 +28,7 @@ const LINE_MAX: usize = 4096;
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::default()
         .routes(routes!(list, open))
+        .routes(routes!(preview))
         .routes(routes!(show))
         .routes(routes!(steps))
         .routes(routes!(events))
@@ -99,27 +100,46 @@ async fn list(Shared(state): Shared<State>, Query(which): Query<Which>) -> Answe
             headers(("Location" = String, description = "The run"), ("ETag" = String))),
     ))]
 async fn open(Shared(state): Shared<State>, headers: HeaderMap, Json(new): Json<NewRun>) -> Answer<Response> {
+    let run = state.factory.ask(asked(&state, &headers, new).await?).await?;
+    Ok(opened(&run))
+}
+
+/// Look ahead
+///
+/// What a run asked for like this would begin with: engines, checks, limits, and the prompt its manager would be told. Nothing is
+/// opened, written or spent; only the project's mirror is fetched.
+#[utoipa::path(post, path = "/api/v1/runs/preview", tag = "runs", request_body = NewRun,
+    responses((status = 200, body = RunPreview, description = "What it would begin with")))]
+async fn preview(
+    Shared(state): Shared<State>,
+    headers: HeaderMap,
+    Json(new): Json<NewRun>,
+) -> Answer<Json<RunPreview>> {
+    let preview = state.factory.preview(asked(&state, &headers, new).await?).await?;
+    Ok(Json(RunPreview::of(preview)))
+}
+
+/// What was asked for, taken apart.
+async fn asked(state: &State, headers: &HeaderMap, new: NewRun) -> Answer<Ask> {
     if new.project.is_none() == new.repo.is_none() {
         return Err(Failed::invalid("name either `project` or `repo`", "Send exactly one of them"));
     }
     let lines = new.repo.iter().chain(&new.base).chain(new.engines.values());
     bounded(lines)?;
     let project = match &new.project {
-        Some(text) => Some(projects::named(&state, text).await?.name),
+        Some(text) => Some(projects::named(state, text).await?.name),
         None => None,
     };
-    let ask = Ask {
+    Ok(Ask {
         project,
         repo: new.repo,
         goal: Goal { text: new.goal, source: GoalSource::Manual, asked_by: state.principal.clone() },
         base: new.base,
         engines: engines(&new.engines),
-        checks: checks(&state, &new.checks)?,
+        checks: checks(state, &new.checks)?,
         carry_on: new.carry_on || headers.contains_key("idempotency-key"),
-        traceparent: limits::traceparent(&headers).map(str::to_owned),
-    };
-    let run = state.factory.ask(ask).await?;
-    Ok(opened(&run))
+        traceparent: limits::traceparent(headers).map(str::to_owned),
+    })
 }
 
 /// A run
@@ -233,7 +253,8 @@ fn word(text: &str) -> Answer<String> {
     ))
 }
 
-fn rows(limit: Option<u64>) -> Answer<u64> {
+/// How many rows an answer may have.
+pub(super) fn rows(limit: Option<u64>) -> Answer<u64> {
     match limit.unwrap_or(ROWS) {
         limit @ 1..=ROWS_MAX => Ok(limit),
         _ => Err(Failed::invalid(format!("limit: must be 1 to {ROWS_MAX}"), "Page with `before` or `after`")),

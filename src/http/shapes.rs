@@ -40,6 +40,8 @@ pub struct Limits {
     tokens: Option<u64>,
     /// Cost in micro-USD; `null` = not limited.
     cost_micros: Option<u64>,
+    /// Calls of models; `null` = not limited.
+    turns: Option<u64>,
     /// Wall time of attempts and checks, in seconds.
     wall_secs: u64,
     /// Rounds of rework before a person is asked.
@@ -57,6 +59,9 @@ pub struct Raise {
     /// More micro-USD.
     #[schema(default = 0)]
     cost_micros: u64,
+    /// More calls of models.
+    #[schema(default = 0)]
+    turns: u64,
     /// More seconds of wall time.
     #[schema(default = 0)]
     wall_secs: u64,
@@ -66,6 +71,70 @@ pub struct Raise {
     /// More attempts.
     #[schema(default = 0)]
     attempts: u32,
+}
+
+/// Limits that runs share; `null` = not limited.
+#[derive(ToSchema)]
+pub struct SharedLimits {
+    /// Tokens of all the project's runs.
+    project_tokens: Option<u64>,
+    /// Cost of all the project's runs, in micro-USD.
+    project_cost_micros: Option<u64>,
+    /// Tokens of all runs of a UTC day.
+    day_tokens: Option<u64>,
+    /// Cost of all runs of a UTC day, in micro-USD.
+    day_cost_micros: Option<u64>,
+}
+
+/// Something people were told of a budget.
+#[derive(ToSchema)]
+pub struct Alert {
+    /// Of which.
+    #[schema(example = "money")]
+    what: String,
+    /// The share that was reached, in percent.
+    share: u8,
+    /// When, in milliseconds since 1970.
+    at: i64,
+}
+
+/// An engine that could not be used.
+#[derive(ToSchema)]
+pub struct Rest {
+    /// When it is tried again; absent = when a person has answered.
+    #[schema(required = false)]
+    until: Option<i64>,
+    /// What happened.
+    why: String,
+    /// What a person has to do first.
+    #[schema(required = false)]
+    fix: Option<String>,
+    /// How often in a row.
+    count: u32,
+}
+
+/// What attempts cost, summed up; checks are not in it.
+#[derive(ToSchema)]
+pub struct Spending {
+    /// The project, role, model, day (`2026-11-21`) or run.
+    #[schema(example = "reviewer")]
+    key: String,
+    /// Tokens used.
+    tokens: u64,
+    /// Micro-USD.
+    cost_micros: u64,
+    /// Calls of models.
+    turns: u64,
+    /// Milliseconds; not known by model.
+    wall_ms: u64,
+    /// Tokens set aside for attempts at work.
+    reserved_tokens: u64,
+    /// Micro-USD set aside for attempts at work.
+    reserved_cost_micros: u64,
+    /// Attempts.
+    attempts: u64,
+    /// By model: attempts for which its price was not known; their cost is not in `cost_micros`.
+    unpriced: u64,
 }
 
 /// A try at a step.
@@ -78,13 +147,13 @@ pub struct Attempt {
     /// The task's number, for `develop`.
     #[schema(required = false)]
     task: Option<u32>,
-    /// The engine's kind.
+    /// The engine, `KIND` or `KIND:ARG`.
     engine: String,
     /// When it was ordered, in milliseconds since 1970.
     started_at: i64,
     /// What was set aside for it.
     reserved: Usage,
-    /// How it ended; absent while it goes on.
+    /// How it ended, what was charged and which models that was (`bill`); absent while it goes on.
     #[schema(required = false, value_type = Object)]
     ended: (),
 }
@@ -233,6 +302,12 @@ pub struct RunRow {
     seq: u64,
     /// Open blocks, as their codes.
     blocks: Vec<String>,
+    /// When it goes on by itself, if it waits for a time.
+    #[schema(required = false)]
+    wake_at: Option<i64>,
+    /// What it waits for until then.
+    #[schema(required = false)]
+    waits: Option<String>,
     /// When it was opened, in milliseconds since 1970.
     opened_at: i64,
     /// When it was last written.
@@ -279,8 +354,8 @@ pub struct Project {
     checks: Vec<CheckSpec>,
     /// Engines by role.
     engines: BTreeMap<String, EngineSpec>,
-    /// Its policy: the keys of `[policy]` in the configuration.
-    #[schema(value_type = Object)]
+    /// Its own policy: the keys of `[policy]` in the configuration; `null` = the one configured when a run is opened.
+    #[schema(value_type = Option<Object>)]
     policy: (),
 }
 
@@ -332,3 +407,34 @@ pub struct GateWord {
 #[derive(ToSchema)]
 #[schema(value_type = Object)]
 pub struct Object(());
+
+/// A secret, without its value.
+#[derive(ToSchema)]
+pub struct SecretRow {
+    /// Its name.
+    #[schema(example = "FORGE_TOKEN")]
+    name: String,
+    /// The project it is for; `null` = for all.
+    project: Option<String>,
+    /// Counts up with each value.
+    version: u64,
+    /// Which key it is sealed with.
+    key_id: String,
+    /// When the first value was kept.
+    created_at: i64,
+    /// When this value was kept.
+    updated_at: i64,
+    /// When it was last used.
+    last_used_at: Option<i64>,
+}
+
+/// Every secret sealed with a new key.
+#[derive(ToSchema)]
+pub struct Rekeyed {
+    /// How many.
+    secrets: u64,
+    /// The new key's id.
+    key_id: String,
+    /// What a person has to do now; empty = nothing.
+    next: String,
+}

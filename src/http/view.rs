@@ -1,13 +1,15 @@
 //! What REST shows: the same shapes are read back by the command line. Status words are M4's.
 
 use super::shapes;
+use crate::actors::preview::{Preview, tokens};
 use crate::domain::escalation::{self, Escalation};
 use crate::domain::gate::Gate;
 use crate::domain::status;
 use crate::domain::{
-    ArtifactKind, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy, Raise,
-    Role, Run, StatusState, Usage, gate,
+    Alert, ArtifactKind, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Policy,
+    Raise, Rest, Role, Run, Share, SharedLimits, StatusState, Usage, gate,
 };
+use crate::ports::SecretRow;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -49,6 +51,14 @@ pub struct RunView {
     pub escalations: Vec<Escalation>,
     /// Spent, set aside and allowed.
     pub budget: BudgetView,
+    /// Engines that could not be used, by their text (`KIND` or `KIND:ARG`), until they work again.
+    #[schema(value_type = BTreeMap<String, shapes::Rest>)]
+    pub resting: BTreeMap<String, Rest>,
+    /// When it goes on by itself, if it waits for a time.
+    #[schema(value_type = Option<i64>)]
+    pub wake_at: Option<At>,
+    /// What it waits for until then.
+    pub waits: Option<String>,
     /// Rounds of rework so far.
     pub rounds: u32,
     /// The branch it lands on.
@@ -77,6 +87,9 @@ pub struct RunView {
     /// Engines by role.
     #[schema(value_type = BTreeMap<String, shapes::EngineSpec>)]
     pub engines: BTreeMap<Role, EngineSpec>,
+    /// What a role falls back on, in order.
+    #[schema(value_type = BTreeMap<String, Vec<shapes::EngineSpec>>)]
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// Acts under way, by name.
     pub doing: Vec<String>,
     /// How it ended.
@@ -142,6 +155,12 @@ pub struct BudgetView {
     /// Allowed.
     #[schema(value_type = shapes::Limits)]
     pub limits: Limits,
+    /// What it shares with other runs, as it was when the run was opened.
+    #[schema(value_type = shapes::SharedLimits)]
+    pub shared: SharedLimits,
+    /// What people were told of it.
+    #[schema(value_type = Vec<shapes::Alert>)]
+    pub alerts: Vec<Alert>,
 }
 
 impl RunView {
@@ -163,7 +182,16 @@ impl RunView {
             attempts: run.attempts.clone(),
             gates: gate::all(run).into_iter().map(|(name, gate)| GateView { name: name.to_owned(), gate }).collect(),
             escalations: run.blocks.iter().map(|b| escalation::of(run, b)).collect(),
-            budget: BudgetView { spent: run.ledger.spent, reserved, limits: run.limits },
+            budget: BudgetView {
+                spent: run.ledger.spent,
+                reserved,
+                limits: run.limits,
+                shared: run.settings.policy.shared,
+                alerts: run.alerts.clone(),
+            },
+            resting: run.resting.clone(),
+            wake_at: run.wake_at(),
+            waits: run.wait.as_ref().map(|w| w.why.clone()),
             rounds: run.rounds,
             base_branch: run.settings.base_branch.clone(),
             base: run.base.to_string(),
@@ -176,6 +204,7 @@ impl RunView {
             change: run.change.as_ref().map(|c| c.number.0),
             change_url: run.change.as_ref().map(|c| c.url.clone()),
             engines: run.settings.engines.clone(),
+            fallbacks: run.settings.fallbacks.clone(),
             doing: run.pending.values().map(|t| t.name().to_owned()).collect(),
             outcome: run.outcome.clone(),
             trace_id: run.traceparent.as_ref().and_then(|t| t.split('-').nth(1).map(str::to_owned)),
@@ -226,6 +255,78 @@ pub struct NewRun {
     pub carry_on: bool,
 }
 
+/// What a run would begin with. Nothing was opened or spent.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RunPreview {
+    /// Its project; made when the run is opened, if there is none yet.
+    pub project: String,
+    /// The repository.
+    pub repo: String,
+    /// The branch it would land on.
+    pub base_branch: String,
+    /// The commit it would begin at.
+    pub base: String,
+    /// The open run of the same goal that would be carried on instead.
+    pub carries_on: Option<String>,
+    /// Whether a scout looks first; its notes are added to the manager's prompt.
+    pub explores: bool,
+    /// Engines by role.
+    #[schema(value_type = BTreeMap<String, shapes::EngineSpec>)]
+    pub engines: BTreeMap<Role, EngineSpec>,
+    /// The checks that would prove the change.
+    #[schema(value_type = Vec<shapes::CheckSpec>)]
+    pub checks: Vec<CheckSpec>,
+    /// The limits of the whole run: the most it may cost.
+    #[schema(value_type = shapes::Limits)]
+    pub limits: Limits,
+    /// What would be set aside for the manager's first attempt; 0 = not limited.
+    #[schema(value_type = shapes::Usage)]
+    pub first_attempt: Usage,
+    /// What the manager would be told; `null` = its engine reads no prompt.
+    pub prompt: Option<PromptView>,
+}
+
+/// A rendered prompt and what sending it once comes to.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PromptView {
+    /// Who it is and what always holds.
+    pub system: String,
+    /// The order.
+    pub user: String,
+    /// The digest of its templates.
+    pub version: String,
+    /// About how many tokens both are: a quarter of their bytes.
+    pub tokens: u64,
+    /// What sending them once costs, in micro-USD; `null` = no price is known for the model.
+    pub cost_micros: Option<u64>,
+}
+
+impl RunPreview {
+    /// The view of a look ahead.
+    pub fn of(preview: Preview) -> RunPreview {
+        let Preview { opened, carried_on, order, prompt, prompt_cost_micros } = preview;
+        RunPreview {
+            project: opened.project.to_string(),
+            repo: opened.settings.origin,
+            base_branch: opened.settings.base_branch,
+            base: opened.base.to_string(),
+            carries_on: carried_on.map(|run| run.to_string()),
+            explores: opened.settings.policy.explore,
+            engines: opened.settings.engines,
+            checks: opened.settings.checks,
+            limits: opened.settings.policy.limits,
+            first_attempt: order.caps,
+            prompt: prompt.map(|p| PromptView {
+                tokens: tokens(p.system.len() + p.user.len()),
+                cost_micros: prompt_cost_micros,
+                version: p.version.0,
+                system: p.system,
+                user: p.user,
+            }),
+        }
+    }
+}
+
 /// A project to add.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"name": "tally", "repo": "/srv/git/tally.git", "checks": ["cargo test --locked"]}))]
@@ -249,6 +350,46 @@ pub struct NewProject {
     pub replace: bool,
 }
 
+/// A secret to keep. Not `Debug`: its value must not be printed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"name": "FORGE_TOKEN", "project": "tally", "value": "…"}))]
+#[serde(deny_unknown_fields)]
+pub struct NewSecret {
+    /// Its name: a letter, then letters, digits, `_`, `-` and `.`.
+    pub name: String,
+    /// The project it is for; for all when left out.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Its value, at most 64 KiB.
+    pub value: String,
+}
+
+/// A secret that is kept.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct KeptSecret {
+    /// What is shown of it.
+    #[schema(value_type = shapes::SecretRow)]
+    pub secret: SecretRow,
+    /// What people should know about where the key is.
+    pub notice: Option<String>,
+}
+
+/// Whose secret.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretOf {
+    /// The project it is for; for all when left out.
+    pub project: Option<String>,
+}
+
+/// The key everything is to be sealed with.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// Its file, an absolute path on the service's machine, readable by its user only.
+    pub file: String,
+}
+
 /// What a person says to a run. `block` names the block answered (`b1`); the oldest open one when left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"block": "b1", "text": "use the other parser"}))]
@@ -265,6 +406,32 @@ pub struct Say {
     /// More budget.
     #[schema(value_type = Option<shapes::Raise>)]
     pub more: Option<Raise>,
+}
+
+/// More of a budget that runs share.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"scope": "project", "project": "tally", "cost_micros": 5_000_000}))]
+#[serde(deny_unknown_fields)]
+pub struct RaiseShared {
+    /// `project` or `day` (today, UTC).
+    #[schema(value_type = String, example = "day")]
+    pub scope: Share,
+    /// The project, for `project`.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// More tokens.
+    #[serde(default)]
+    pub tokens: u64,
+    /// More micro-USD.
+    #[serde(default)]
+    pub cost_micros: u64,
+}
+
+/// What giving more did.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Raised {
+    /// The runs that had waited for it and were told to go on.
+    pub resumed: Vec<String>,
 }
 
 /// An RFC 9457 problem.

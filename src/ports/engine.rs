@@ -106,4 +106,8 @@ pub trait Engine: Send + Sync {
 pub trait Engines: Send + Sync {
     /// The engine for a spec, or why there is none (unknown kind, bad argument), with the kinds there are.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
+    /// What sending `tokens` tokens once costs with a spec's model, in micro-USD; `None` = no price is known, or it has no model.
+    fn input_cost(&self, _spec: &EngineSpec, _tokens: u64) -> Option<u64> {
+        None
+    }
 }

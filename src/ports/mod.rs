@@ -9,6 +9,7 @@ pub mod error;
 pub mod forge;
 pub mod prompts;
 pub mod store;
+pub mod vault;
 pub mod workspace;
 
 pub use checks::{Checks, RepoRules};
@@ -18,4 +19,5 @@ pub use error::{PortError, PortResult};
 pub use forge::{Change, Comment, Forge, Person, Review};
 pub use prompts::{Prompt, Prompts};
 pub use store::Store;
+pub use vault::{SecretName, SecretRow, Vault};
 pub use workspace::{Commit, Moved, Repo, Workspaces};

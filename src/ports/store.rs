@@ -2,7 +2,8 @@
 
 use super::PortResult;
 use crate::domain::{
-    ArtifactKind, ArtifactRef, At, Digest, Effect, EffectKey, Event, Project, ProjectName, Run, RunId,
+    ArtifactKind, ArtifactRef, At, AttemptId, Charge, Day, Digest, Effect, EffectKey, Event, Level, Principal, Project,
+    ProjectName, Role, Run, RunId, Share, SharedLimits, Usage,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub struct Transition {
     pub effects: Vec<(EffectKey, Effect)>,
     /// Outbox rows that are done with.
     pub finished: Vec<EffectKey>,
+    /// Lines of the books, written anew.
+    pub charges: Vec<Charge>,
 }
 
 /// An effect not known done.
@@ -95,6 +98,12 @@ pub struct RunRow {
     pub seq: u64,
     /// Open blocks, as their codes.
     pub blocks: Vec<String>,
+    /// When it goes on by itself, if it waits for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<At>,
+    /// What it waits for until then, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// When it was opened.
     pub opened_at: At,
     /// When it was last written.
@@ -128,6 +137,122 @@ pub struct Counts {
     pub live: u32,
     /// Admitted, not over, nothing pending: they wait for a person or the forge.
     pub waiting: u32,
+}
+
+/// An attempt's worst case, to be set aside in the budgets its run shares with others.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    /// The right to spend for the run.
+    pub lease: Lease,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The run's project.
+    pub project: ProjectName,
+    /// Who is to do it.
+    pub role: Role,
+    /// The engine, as people call it.
+    pub engine: String,
+    /// The worst case; 0 = not limited.
+    pub caps: Usage,
+    /// The limits shared; those raised since are added to them.
+    pub shared: SharedLimits,
+    /// When the attempt was ordered: the day it is charged to.
+    pub at: At,
+}
+
+/// What the shared budgets have for an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It is set aside.
+    Reserved {
+        /// The caps, cut to what is left; never 0 where there is a limit.
+        caps: Usage,
+        /// How full the budgets are with it.
+        levels: Vec<Level>,
+    },
+    /// Nothing is left, nothing was set aside.
+    Short {
+        /// Of which.
+        level: Level,
+        /// How much of it is only set aside for attempts at work.
+        set_aside: u64,
+    },
+}
+
+/// More of a shared budget, given by a person.
+#[derive(Clone, Debug)]
+pub struct SharedRaise {
+    /// Of which.
+    pub share: Share,
+    /// The project's name, or the day's number.
+    pub key: String,
+    /// More tokens.
+    pub tokens: u64,
+    /// More micro-USD.
+    pub cost_micros: u64,
+    /// Who.
+    pub by: Principal,
+    /// When.
+    pub at: At,
+}
+
+/// What spending is summed up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpendingBy {
+    /// Projects, the dearest first.
+    Project,
+    /// Roles, the dearest first.
+    Role,
+    /// Models, the dearest first; what no model was named for stands under its engine.
+    Model,
+    /// UTC days, the newest first.
+    Day,
+    /// Runs, the newest first.
+    Run,
+}
+
+/// Which spending.
+#[derive(Clone, Debug)]
+pub struct SpendingFilter {
+    /// Summed up by.
+    pub by: SpendingBy,
+    /// Only of this run.
+    pub run: Option<RunId>,
+    /// Only of this project.
+    pub project: Option<ProjectName>,
+    /// Only of this day.
+    pub day: Option<Day>,
+    /// At most this many rows (1 to [`Spending::ROWS_MAX`]).
+    pub limit: u64,
+}
+
+/// What attempts cost, summed up. Checks are not in it: they take time only, which their run's budget shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spending {
+    /// The project, role, model, day (`2026-11-21`) or run.
+    pub key: String,
+    /// Tokens used.
+    pub tokens: u64,
+    /// Micro-USD.
+    pub cost_micros: u64,
+    /// Calls of models.
+    pub turns: u64,
+    /// Milliseconds; not known by model.
+    pub wall_ms: u64,
+    /// Tokens set aside for attempts at work.
+    pub reserved_tokens: u64,
+    /// Micro-USD set aside for attempts at work.
+    pub reserved_cost_micros: u64,
+    /// Attempts.
+    pub attempts: u64,
+    /// By model: attempts for which its price was not known. Their cost is not in `cost_micros`.
+    pub unpriced: u64,
+}
+
+impl Spending {
+    /// The most rows of one answer.
+    pub const ROWS_MAX: u64 = 500;
 }
 
 /// A run by its short or whole id.
@@ -168,6 +293,15 @@ pub trait Store: Send + Sync {
     async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>>;
     /// Admitted runs of this data directory that wait with an open change: what the sweep looks after.
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>>;
+    /// Runs of this data directory that want to be woken before `until`, and when; the earliest first, at most `limit`.
+    async fn due(&self, until: At, limit: u64) -> PortResult<Vec<(RunId, At)>>;
+    /// Sets an attempt's worst case aside in the shared budgets, or says that they have nothing left. One asks at a time, whatever
+    /// process it is in; the same attempt again is given what it was given. Fenced.
+    async fn reserve(&self, ask: &Reservation) -> PortResult<Room>;
+    /// Gives a shared budget more.
+    async fn raise_shared(&self, raise: &SharedRaise) -> PortResult<()>;
+    /// What attempts cost, summed up.
+    async fn spending(&self, filter: &SpendingFilter) -> PortResult<Vec<Spending>>;
     /// How many hold slots.
     async fn counts(&self) -> PortResult<Counts>;
     /// Puts a run aside with the reason; nothing carries it on until a person acts.

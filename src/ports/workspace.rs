@@ -3,7 +3,7 @@
 //! Every call is idempotent: it looks whether its work is done already before it does it.
 
 use super::PortResult;
-use crate::domain::{DiffStat, ProjectName, RunId, Sha, TaskId};
+use crate::domain::{DiffStat, ProjectName, RunId, SecretFound, Sha, TaskId};
 use async_trait::async_trait;
 use std::path::PathBuf;
 
@@ -82,6 +82,10 @@ pub trait Workspaces: Send + Sync {
 
     /// The diff from `from` to `to`: its size and paths, and the patch capped at 1 MiB.
     async fn diff(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)>;
+
+    /// Searches everything a push of `sha` would send that the origin's branches do not have: live values anywhere, forms of secrets
+    /// in added lines. Commit by commit: what a later commit takes out again would still be sent.
+    async fn scan_outgoing(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<SecretFound>>;
 
     /// Makes `branch` on the origin point at `sha`. Only a branch with the run's prefix may be given; a foreign head there is refused.
     async fn push(&self, repo: &Repo, sha: &Sha, branch: &str, expected: Option<&Sha>) -> PortResult<()>;

@@ -4,9 +4,11 @@
 
 mod clean;
 mod lines;
+mod spans;
 mod trace_context;
 
-pub use clean::{escape, is_unsafe_to_print, redact};
+pub use crate::secret::redact_all as redact;
+pub use clean::{escape, is_unsafe_to_print};
 pub use trace_context::{NotATraceparent, TraceContext};
 
 use crate::config::{LogFormat, Telemetry};
@@ -61,6 +63,8 @@ pub fn install_crypto() {
 
 /// Sets logging and tracing up for this process. Log lines go to stderr; stdout belongs to results.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
+    // The default prints a panic's text as it is.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{}", redact(&panic.to_string()))));
     let provider = match &settings.otlp_endpoint {
         None => None,
         Some(endpoint) => Some(provider(otlp(endpoint, settings)?)),
@@ -84,11 +88,13 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // Statement logs and connection chatter are asked for by name or not at all; what is written later wins.
+    // Statement logs and connection chatter are asked for by name or not at all; what is written later wins. genai logs what
+    // providers answer, word for word: what matters of it is in the faults, cleaned.
     let quiet = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,\
-                 rustls=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn,ractor=warn";
+                 rustls=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn,ractor=warn,genai=off";
     let filter = match level {
-        "off" | "error" => EnvFilter::new(level),
+        "off" => EnvFilter::new(level),
+        "error" => EnvFilter::new("genai=off,error"),
         _ => EnvFilter::new(format!("{quiet},{level}")),
     };
     tracing_subscriber::fmt::layer()
@@ -108,8 +114,18 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let wanted = Targets::new().with_default(LevelFilter::INFO).with_targets(
-        ["ractor", "opentelemetry", "opentelemetry_sdk", "opentelemetry-otlp", "hyper", "hyper_util", "h2", "reqwest"]
-            .map(|target| (target, LevelFilter::OFF)),
+        [
+            "ractor",
+            "opentelemetry",
+            "opentelemetry_sdk",
+            "opentelemetry-otlp",
+            "hyper",
+            "hyper_util",
+            "h2",
+            "reqwest",
+            "genai",
+        ]
+        .map(|target| (target, LevelFilter::OFF)),
     );
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("skep"))
@@ -127,7 +143,7 @@ pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
         .with_service_name("skep")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build()
+    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans::Clean(exporter)).build()
 }
 
 /// The OTLP exporter over HTTP: no redirects (headers may hold a token), no proxy (a collector is near).

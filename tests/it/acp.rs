@@ -31,7 +31,7 @@ fn agent(part: &str) -> Agent {
 /// The engines with one agent.
 pub fn engines(agent: Agent) -> Registry {
     let agents = [(agent.name.clone(), agent)].into();
-    Registry::new(Sandbox::of_this_process(&[])).with(Settings { agents, ..Settings::default() })
+    Registry::new(Sandbox::of_this_process(&[]), std::sync::Arc::new(Settings { agents, ..Settings::default() }))
 }
 
 /// A bench with a prompt.

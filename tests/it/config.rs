@@ -23,9 +23,12 @@ fn load(file: &str, env: &[(&str, &str)]) -> Result<config::Loaded, Problems> {
 fn the_reference_is_exactly_the_default() {
     let empty = tempfile::tempdir().unwrap();
     let of_nothing = Sources { data_dir: empty.path().to_owned(), ..Sources::default() };
-    assert_eq!(config::load(&of_nothing).unwrap().config, Config::default());
+    let loaded = config::load(&of_nothing).unwrap().config;
+    // Tables with names of their own stand in the reference alone.
+    let named = Config { providers: loaded.providers.clone(), agents: loaded.agents.clone(), ..Config::default() };
+    assert_eq!(loaded, named);
     // The reference, handed in as a person's own file, is accepted and changes nothing.
-    assert_eq!(load(REFERENCE, &[]).unwrap().config, Config::default());
+    assert_eq!(load(REFERENCE, &[]).unwrap().config, loaded);
 }
 
 #[test]
@@ -33,19 +36,32 @@ fn every_key_of_the_reference_has_a_comment_and_is_explained() {
     let mut table = String::new();
     let mut keys = Vec::new();
     let mut before = "";
+    let mut told = std::collections::BTreeSet::new();
+    let mut within_a_text = false;
     for line in REFERENCE.lines() {
+        let was_within = within_a_text;
+        within_a_text ^= line.matches("\"\"\"").count() % 2 == 1;
+        if was_within {
+            continue;
+        }
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             table = name.to_owned();
         } else if let Some((key, _)) = line.split_once(" = ")
             && !key.starts_with(['#', ' '])
         {
-            assert!(before.starts_with("# ") && before.len() > 8, "{table}.{key} has no comment");
+            // The first of the tables with names explains the keys for all.
+            let (kind, rest) = table.split_once('.').unwrap_or((&table, ""));
+            let inner = rest.split_once('.').map_or("", |(_, inner)| inner);
+            let named = matches!(kind, "providers" | "agents");
+            let told_above = named && (!told.insert(format!("{kind}.{key}")) || !inner.is_empty());
+            let commented = before.starts_with("# ") && before.len() > 8;
+            assert!(commented || told_above, "{table}.{key} has no comment");
             keys.push(format!("{table}.{key}"));
         }
         before = line;
     }
     let loaded = load("", &[]).unwrap();
-    let mut explained: Vec<String> = loaded.explain().iter().map(|e| e.key.to_owned()).collect();
+    let mut explained: Vec<String> = loaded.explain().iter().map(|e| e.key.clone()).collect();
     explained.sort();
     keys.sort();
     assert_eq!(explained, keys);
@@ -56,7 +72,7 @@ fn every_key_of_the_reference_has_a_comment_and_is_explained() {
 #[test]
 fn later_layers_win_and_every_value_knows_its_source() {
     let file = "[runs]\nmax_live_runs = 3\nlease_ttl = \"1m\"\n[limits]\ncost = \"5.00 USD\"\n\
-                [profile.night.runs]\nmax_live_runs = 20\n[engines]\ndev = \"command: ./fix it\"";
+                [profile.night.runs]\nmax_live_runs = 20\n[role.dev]\nengine = \"command: ./fix it\"";
     let env = [
         ("SKEP_PROFILE", "night"),
         ("SKEP_RUNS__LEASE_TTL", "45s"),
@@ -117,6 +133,9 @@ const BAD: &[Bad] = &[
     ("[limits]\ncost = \"-5 USD\"", &[], "limits.cost", "\"5.00 USD\""),
     ("[limits]\ntokens = \"many\"", &[], "limits.tokens", "or \"unlimited\""),
     ("[limits]\ntokens = 0", &[], "limits.tokens", "from 1"),
+    ("[limits]\nturns = 0", &[], "limits.turns", "\"unlimited\""),
+    ("[steps.develop]\nturns = \"many\"", &[], "steps.develop.turns", "\"unlimited\""),
+    ("[agents.claude]\nsilence = 5", &[], "agents.claude.silence", "write \"5s\""),
     ("[limits]\nwall = \"1500ms\"", &[], "limits.wall", "\"30s\""),
     ("[steps.develop]\ntries = 0", &[], "steps.develop.tries", "from 1 to 100"),
     ("[steps.develp]\ntries = 1", &[], "steps.develp", "did you mean [steps.develop]?"),
@@ -143,9 +162,9 @@ const BAD: &[Bad] = &[
     ("[store]\nurl_env = \"postgres://a\"", &[], "store.url_env", "the name only"),
     ("[store]\nurl_env = \"U\"", &[("U", "mysql://hunter2")], "store.url_env", "\"sqlite:/path\""),
     ("[store]\nurl_env = \"U\"\nurl = \"sqlite:/a\"", &[("U", "sqlite:/b")], "store.url_env", "keep one"),
-    ("[engines]\ndev = \"comand: x\"", &[], "engines.dev", "did you mean \"command\"?"),
-    ("[engines]\ndev = \"direct\"", &[], "engines.dev", "\"command: <command line>\""),
-    ("[engines]\ndev = \"command\"", &[], "engines.dev", "\"command: <command line>\""),
+    ("[role.dev]\nengine = \"comand: x\"", &[], "role.dev.engine", "did you mean \"command\"?"),
+    ("[role.dev]\nengine = \"direct\"", &[], "role.dev.engine", "\"command: <command line>\""),
+    ("[role.dev]\nengine = \"command\"", &[], "role.dev.engine", "\"command: <command line>\""),
     ("[engines]\npass_env = \"AGENT_KEY\"", &[], "engines.pass_env", "a list of texts"),
     ("[engines]\npass_env = [\"AGENT_KEY\", \"AGENT_KEY=hunter2\"]", &[], "engines.pass_env", "never their values"),
     ("[engines]\npass_env = [\"agent_key\"]", &[], "engines.pass_env", "never their values"),
@@ -153,7 +172,84 @@ const BAD: &[Bad] = &[
     ("[engines]\npass_env = [\"\"]", &[], "engines.pass_env", "never their values"),
     ("[engines]\npass_env = [\"SKEP_JOB\"]", &[], "engines.pass_env", "never their values"),
     ("", &[("SKEP_ENGINES__PASS_ENV", "A_KEY, sk-hunter2")], "engines.pass_env", "never their values"),
-    ("[engines]\nreviewer = \"direct: x\"", &[], "engines.reviewer", "write \"direct\""),
+    ("[role.reviewer]\nengine = \"direct: x\"", &[], "role.reviewer.engine", "write \"direct\""),
+    ("[engines]\ndev = \"command: x\"", &[], "engines.dev", "write role.dev.engine"),
+    ("", &[("SKEP_ENGINES__REVIEWER", "direct")], "engines.reviewer", "write SKEP_ROLE__REVIEWER__ENGINE"),
+    ("[role.devs]\nengine = \"x\"", &[], "role.devs", "did you mean [role.dev]?"),
+    ("[role.dev]\nmodel = \"m\"", &[], "role.dev.model", "name the engine"),
+    ("[role.dev]\nengine = \"command: x\"\nmodel = \"m\"", &[], "role.dev.model", "llm, acp or cli"),
+    ("[role.dev]\nengine = \"llm:ollama/a\"\nmodel = \"m\"", &[], "role.dev.model", "keep one"),
+    ("[role.dev]\nengine = \"llm:ollama\"\nmodel = \"m n\"", &[], "role.dev.model", "without spaces"),
+    ("[role.dev]\nengine = \"llm:ollama\"", &[], "role.dev.engine", "role.dev.model"),
+    ("[role.dev]\nengine = \"llm\"", &[], "role.dev.engine", "llm:PROVIDER/MODEL"),
+    ("[role.dev]\nengine = \"llm:antropic/x\"", &[], "role.dev.engine", "[providers.antropic]"),
+    ("[role.dev]\nengine = \"llm:anthropic/x\"", &[], "role.dev.engine", "providers.anthropic.key_env"),
+    ("[role.dev]\nfallback = [\"llm:anthropic/x\"]", &[], "role.dev.fallback", "providers.anthropic.key_env"),
+    ("[role.dev]\nfallback = [\"\"]", &[], "role.dev.fallback", "\"llm:openai/"),
+    ("[role.dev]\nfallback = [\"direct\"]", &[], "role.dev.fallback", "command line"),
+    ("[role.dev]\nengine = \"acp\"", &[], "role.dev.engine", "acp:AGENT"),
+    ("[role.dev]\nengine = \"acp:nobody\"", &[], "role.dev.engine", "[agents.nobody]"),
+    ("[role.dev]\nengine = \"cli:claude\"", &[], "role.dev.engine", "acp:claude"),
+    ("[role.dev]\nengine = \"acp:claude\"", &[], "role.dev.engine", "providers.anthropic.key_env"),
+    ("[providers.mine]\napi = \"openai\"", &[], "providers.mine.base_url", "8000/v1/"),
+    ("[providers.mine]\nbase_url = \"host:80\"", &[], "providers.mine.base_url", "https://api.example.org/v1/"),
+    ("[providers.mine]\nbase_url = \"http://u:hunter2@h/\"", &[], "providers.mine.base_url", "key_env"),
+    ("[providers.mine]\nbase_url = \"http://h/?key=hunter2\"", &[], "providers.mine.base_url", "https://api"),
+    ("[providers.openai]\nbase_ulr = \"http://h\"", &[], "providers.openai.base_ulr", "providers.openai.base_url?"),
+    ("[providers.openai]\nkey = \"hunter2\"", &[], "providers.openai.key", "*_file"),
+    ("[providers.openai]\napi_key = \"hunter2\"", &[], "providers.openai.api_key", "*_file"),
+    ("[providers.openai]\napi = \"soap\"", &[], "providers.openai.api", "\"anthropic\""),
+    ("[providers.openai]\nkey_env = \"sk-hunter2\"", &[], "providers.openai.key_env", "the name only"),
+    ("[providers.openai]\nkey_file = \"/nowhere/at/all\"", &[], "providers.openai.key_file", "this user can read"),
+    ("[providers.openai]\nkey_secret = \"a key!\"", &[], "providers.openai.key_secret", "never its value"),
+    ("[providers.openai]\nconcurrency = 0", &[], "providers.openai.concurrency", "from 1 to 1000"),
+    ("[providers.openai]\nper_minute = 0", &[], "providers.openai.per_minute", "\"unlimited\""),
+    ("[providers.openai]\nsilence = 5", &[], "providers.openai.silence", "write \"5s\""),
+    ("[providers.openai]\nwindow = 1000", &[], "providers.openai.max_output", "less than the window"),
+    ("[providers.Mine]\nbase_url = \"http://h\"", &[], "providers.Mine", "a-z"),
+    ("[providers.\"a.b\"]\nbase_url = \"http://h\"", &[], "providers.a.b", "a-z"),
+    ("[providers]\nopenai = \"x\"", &[], "providers.openai", "write [providers.openai]"),
+    ("providers = 1", &[], "providers", "write [providers]"),
+    ("[provider.mine]\nbase_url = \"http://h\"", &[], "provider", "did you mean [providers"),
+    (
+        "",
+        &[("SKEP_PROVIDERS__OPENAI__BASE_ULR", "http://h")],
+        "providers.openai.base_ulr",
+        "SKEP_PROVIDERS__OPENAI__BASE_URL",
+    ),
+    ("[agents.mine]\nprotocol = \"cli\"", &[], "agents.mine.command", "the program and its arguments"),
+    ("[agents.mine]\ncommand = \"x y\"", &[], "agents.mine.command", "a list of texts"),
+    ("[agents.mine]\ncommand = [\"x\"]\nprotocol = \"http\"", &[], "agents.mine.protocol", "\"acp\""),
+    ("[agents.mine]\ncommand = [\"x\"]\nprovider = \"no\"", &[], "agents.mine.provider", "add its table"),
+    ("[agents.mine]\ncommand = [\"x\"]\nenv = {\"A B\" = \"x\"}", &[], "agents.mine.env", "letters, digits"),
+    ("[agents.mine]\ncommand = [\"x\"]\nenv = [\"A\"]", &[], "agents.mine.env", "[agents.mine.env]"),
+    ("[agents.mine]\ncommand = [\"x\"]\nenv = {A = 1}", &[], "agents.mine.env", "[agents.mine.env]"),
+    ("[agents.mine]\ncommand = [\"x\"]\nfiles = {\"../x\" = \"\"}", &[], "agents.mine.files", ".codex/config.toml"),
+    ("[agents.mine]\ncommand = [\"x\"]\npass_env = [\"A=hunter2\"]", &[], "agents.mine.pass_env", "never their values"),
+    ("", &[("SKEP_AGENTS__CLAUDE__ENV__A", "x")], "agents.claude.env", "in the file"),
+    ("[budget]\nday_cost = 5", &[], "budget.day_cost", "write \"5 USD\""),
+    ("[budget]\nday_tokens = 0", &[], "budget.day_tokens", "from 1"),
+    ("[budget]\nalerts = [80, 50]", &[], "budget.alerts", "ascending"),
+    ("[budget]\nalerts = [0]", &[], "budget.alerts", "ascending"),
+    ("[budget]\nalerts = 50", &[], "budget.alerts", "[50, 80, 100]"),
+    ("", &[("SKEP_BUDGET__ALERTS", "50, many")], "budget.alerts", "[50, 80, 100]"),
+    ("[prices]\nfile = \"/nowhere\"", &[], "prices.file", "this user can read"),
+    ("[prompts]\ndir = \"/nowhere\"", &[], "prompts.dir", "this user can read"),
+    ("[secrets]\nkey_file = \"/nowhere\"", &[], "secrets.key_file", "32 random bytes"),
+    ("[secrets]\nkey_env = \"NOT_SET_HERE\"", &[], "secrets.key_env", "set that variable"),
+    ("[sandbox]\nlevel = \"loose\"", &[], "sandbox.level", "\"landlock\""),
+    ("[sandbox]\nlevel = \"none\"", &[], "sandbox.level", "accept_no_isolation"),
+    ("[sandbox]\nuser = \"0:0\"", &[], "sandbox.user", "\"65534:65534\""),
+    ("[sandbox]\nuser = \"nobody\"", &[], "sandbox.user", "\"65534:65534\""),
+    ("[sandbox]\nmemory = \"4GB\"", &[], "sandbox.memory", "\"4GiB\""),
+    ("[sandbox]\nfile_size = \"1KiB\"", &[], "sandbox.file_size", "1MiB"),
+    ("[sandbox]\nfile_size = \"unlimited\"", &[], "sandbox.file_size", "\"4GiB\""),
+    ("[sandbox]\nprocesses = 1", &[], "sandbox.processes", "from 16"),
+    ("[sandbox]\ntoolchains = [\"opt\"]", &[], "sandbox.toolchains", "starting with /"),
+    ("[egress]\nhosts = [\"https://pypi.org\"]", &[], "egress.hosts", "\"pypi.org\""),
+    ("[egress]\nhosts = [\"*.*\"]", &[], "egress.hosts", "\"pypi.org\""),
+    ("[egress]\nhosts = [\"*\"]", &[], "egress.hosts", "\"pypi.org\""),
+    ("[egress]\nhosts = [\"pypi.org:0\"]", &[], "egress.hosts", "\"pypi.org\""),
     ("[git]\nauthor_name = \"a <b>\"", &[], "git.author_name", "\"Skep\""),
     ("[git]\nauthor_email = \"skep\"", &[], "git.author_email", "\"skep@example.org\""),
     ("[git]\nbranch_prefix = \"-x\"", &[], "git.branch_prefix", "such as \"skep\""),
@@ -195,6 +291,73 @@ fn every_bad_configuration_gets_one_clear_error() {
 }
 
 #[test]
+fn tables_with_names_of_their_own_are_layered_like_all_others() {
+    let file = "[role.dev]\nengine = \"llm:here\"\nmodel = \"qwen/qwen3:8b\"\nfallback = [\"llm:anthropic/x\", \"acp:claude\"]\n\
+                [providers.here]\nbase_url = \"http://127.0.0.1:8080/v1\"\nwindow = 64000\n\
+                [providers.anthropic]\nper_minute = 50\n\
+                [agents.claude.env]\nEXTRA = \"{model}\"\n[agents.claude.files]\n\".a/b.c\" = \"x\"\n\
+                [profile.night.providers.here]\nconcurrency = 2";
+    let env = [
+        ("SKEP_PROFILE", "night"),
+        ("SKEP_PROVIDERS__ANTHROPIC__BASE_URL", "http://127.0.0.1:4010/v1"),
+        ("ANTHROPIC_API_KEY", "sk-hunter2"),
+    ];
+    let loaded = load(file, &env).unwrap();
+    let c = &loaded.config;
+    let text = |spec: &skep::domain::EngineSpec| format!("{}:{}", spec.kind, spec.arg);
+    assert_eq!(text(&c.engines.roles[&Role::Dev]), "llm:here/qwen/qwen3:8b");
+    let fallbacks: Vec<String> = c.engines.fallbacks[&Role::Dev].iter().map(text).collect();
+    assert_eq!(fallbacks, ["llm:anthropic/x", "acp:claude"]);
+    let here = &c.providers["here"];
+    assert_eq!((here.provider.base_url.as_str(), here.provider.concurrency), ("http://127.0.0.1:8080/v1/", 2));
+    assert!(here.provider.key.is_none() && here.missing().is_none());
+    let anthropic = &c.providers["anthropic"].provider;
+    assert_eq!((anthropic.base_url.as_str(), anthropic.per_minute), ("http://127.0.0.1:4010/v1/", Some(50)));
+    assert_eq!(anthropic.key.as_ref().unwrap().expose(), "sk-hunter2");
+    assert!(anthropic.key_place.contains("ANTHROPIC_API_KEY"), "{}", anthropic.key_place);
+    let claude = &c.agents["claude"];
+    assert_eq!((claude.env["EXTRA"].as_str(), claude.files[".a/b.c"].as_str()), ("{model}", "x"));
+    assert!(claude.env.contains_key("ANTHROPIC_BASE_URL"), "what is built in stays: {:?}", claude.env);
+    let source =
+        |key: &str| loaded.explain().iter().find(|e| e.key == key).unwrap_or_else(|| panic!("{key}")).source.clone();
+    assert_eq!(source("providers.anthropic.base_url"), "environment variable SKEP_PROVIDERS__ANTHROPIC__BASE_URL");
+    assert!(source("providers.here.concurrency").starts_with("profile night"));
+    assert!(source("agents.claude.env.EXTRA").starts_with("file /"));
+    assert_eq!(source("agents.claude.env.ANTHROPIC_BASE_URL"), "default");
+    assert!(source("agents.claude.files.\".a/b.c\"").starts_with("file /"));
+    assert!(!format!("{:?}{:?}", loaded.explain(), c).contains("hunter2"));
+}
+
+#[test]
+fn a_key_is_taken_from_the_place_a_person_named_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    let put = |text: &str, mode| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let env = [("OPENAI_API_KEY", "sk-of-the-variable")];
+    let text = format!("[providers.openai]\nkey_file = {file:?}");
+    put("sk-of-the-file\n", 0o600);
+    let key = |c: &Config| c.providers["openai"].provider.key.clone().map(|k| k.expose().to_owned());
+    assert_eq!(key(&load(&text, &env).unwrap().config).as_deref(), Some("sk-of-the-file"));
+    let vault = load("[providers.openai]\nkey_secret = \"openai\"", &env).unwrap().config;
+    assert_eq!((key(&vault), vault.providers["openai"].missing()), (None, None));
+    // A key that would break a header, and a file others could exchange.
+    for (content, mode, fix) in
+        [("sk-a\r\nx-evil: hunter2", 0o600, "only the key"), ("", 0o600, "only the key"), ("sk-a", 0o622, "chmod 600")]
+    {
+        put(content, mode);
+        let told = load(&text, &env).unwrap_err();
+        assert!(told.0.len() == 1 && told.0[0].fix.contains(fix), "{content:?}: {told}");
+        assert!(!told.to_string().contains("hunter2"));
+    }
+    // In a variable it is as good as none.
+    let odd = load("[role.dev]\nengine = \"llm:openai/m\"", &[("OPENAI_API_KEY", "sk a")]).unwrap_err();
+    assert_eq!(odd.0[0].at, "role.dev.engine");
+}
+
+#[test]
 fn all_errors_are_told_at_once() {
     let file = "[runs]\nlease_ttl = 30\nmax_live_runs = 0\nnope_nope = 1\n[limits]\ncost = 5";
     let told = load(file, &[("SKEP_CHECKS__LIMIT", "9")]).unwrap_err().to_string();
@@ -231,7 +394,7 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
     let file = dir.path().join("url");
     std::fs::write(&file, "postgres://skep:hunter2@db/skep\n").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let text = format!("[store]\nurl_file = {:?}\n[engines]\ndev = \"command: x https://u:hunter2@h\"", file);
+    let text = format!("[store]\nurl_file = {:?}\n[role.dev]\nengine = \"command: x https://u:hunter2@h\"", file);
     let loaded = load(&text, &[]).unwrap();
     let Database::Url(url) = &loaded.config.store.database else { panic!("no URL") };
     assert_eq!(url.expose(), "postgres://skep:hunter2@db/skep");

@@ -73,7 +73,7 @@ impl Place {
 }
 
 pub fn engine(spec: &str) -> Arc<dyn Engine> {
-    Registry::new(Sandbox::of_this_process(&[])).get(&EngineSpec::parse(spec)).unwrap()
+    Registry::new(Sandbox::of_this_process(&[]), Arc::default()).get(&EngineSpec::parse(spec)).unwrap()
 }
 
 pub fn quiet() -> Sink {
@@ -99,9 +99,11 @@ fn failed(work: Work) -> String {
 
 #[test]
 fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
-    let registry = Registry::new(Sandbox::of_this_process(&[]));
+    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::default());
     for (spec, parts) in [
-        ("llm", vec!["\"llm\"", "command:LINE", "direct", "script:FILE"]),
+        ("lm", vec!["\"lm\"", "command:LINE", "direct", "llm:PROVIDER/MODEL", "script:FILE"]),
+        ("llm", vec!["llm:PROVIDER/MODEL"]),
+        ("llm:nobody/m", vec!["\"nobody\"", "configured are: none", "[providers.nobody]"]),
         ("", vec!["\"\""]),
         ("command", vec!["command:<shell line>"]),
         ("direct:x", vec!["no argument"]),
@@ -112,7 +114,7 @@ fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
         let said = registry.get(&EngineSpec::parse(spec)).err().unwrap();
         assert!(parts.iter().all(|p| said.contains(p)), "{spec:?} said {said:?}");
     }
-    assert_eq!(KINDS.len(), 5);
+    assert_eq!(KINDS.len(), 6);
 }
 
 // --- command
@@ -472,7 +474,8 @@ async fn script_edits_never_leave_the_worktree() {
     let only: Vec<_> = std::fs::read_dir(&outside).unwrap().collect();
     assert_eq!((only.len(), std::fs::read_to_string(outside.join("file")).unwrap().as_str()), (1, "kept"));
     let spec = script(&place, "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{ delete = \"../outside/file\" }]");
-    let said = Registry::new(Sandbox::of_this_process(&[])).get(&EngineSpec::parse(&spec)).err().unwrap();
+    let said =
+        Registry::new(Sandbox::of_this_process(&[]), Arc::default()).get(&EngineSpec::parse(&spec)).err().unwrap();
     assert!(said.contains("leads outside") && said.contains("line 1"), "{said}");
 }
 
@@ -509,7 +512,7 @@ async fn a_script_that_is_a_link_or_too_large_is_refused() {
     std::fs::write(&large, vec![b'#'; 1_100_000]).unwrap();
     let get = |path: &Path| {
         let spec = EngineSpec { kind: "script".to_owned(), arg: path.display().to_string() };
-        Registry::new(Sandbox::of_this_process(&[])).get(&spec).err().unwrap()
+        Registry::new(Sandbox::of_this_process(&[]), Arc::default()).get(&spec).err().unwrap()
     };
     assert!(get(&link).contains("symbolic link"));
     assert!(get(&large).contains("at most"));

@@ -1,15 +1,20 @@
 //! Whole runs through the actors, with the real store, git, checks and forge.
 
 use crate::support::program::git;
+use async_trait::async_trait;
 use skep::actors::{Ask, Factory, Scope};
 use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{
-    Answer, BlockKind, CheckKind, CheckSpec, EngineSpec, Event, Goal, GoalSource, Outcome, Phase, Principal, Role, Run,
-    RunId,
+    Answer, At, AttemptId, BlockKind, Charge, CheckKind, CheckSpec, Day, Ending, EngineSpec, Event, Goal, GoalSource,
+    Order, Outcome, Phase, Principal, Role, Run, RunId, Share, Usage,
 };
+use skep::ports::engine::{Bench, EngineEvent, Sink, Work, Worked};
+use skep::ports::store::{RunFilter, SharedRaise, SpendingBy, SpendingFilter, Transition};
+use skep::ports::{Engine, Engines, PortResult};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 struct World {
@@ -22,6 +27,156 @@ struct World {
 
 async fn world() -> World {
     world_with(Config::default()).await
+}
+
+/// Engines that cannot be used at first, and say what they like; afterwards the real ones.
+struct Away {
+    engines: Arc<dyn Engines>,
+    says: Mutex<Vec<Work>>,
+}
+
+struct Says(Work);
+
+#[async_trait]
+impl Engine for Says {
+    async fn work(&self, _: &Order, _: &Bench, sink: Sink) -> PortResult<Worked> {
+        if let Work::Notes(_) = &self.0 {
+            sink(EngineEvent::Spent(Usage { tokens: 40, cost_micros: 7, wall_ms: 0, turns: 3 }));
+            std::future::pending::<()>().await;
+        }
+        Ok(Worked { result: self.0.clone(), usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
+    }
+}
+
+impl Engines for Away {
+    fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
+        let real = self.engines.get(spec)?;
+        if spec.kind != "command" {
+            return Ok(real);
+        }
+        Ok(match self.says.lock().expect("no panic").pop() {
+            Some(says) => Arc::new(Says(says)),
+            None => real,
+        })
+    }
+}
+
+/// A world whose dev's engine first says these things, the last one first. The first is asked for at intake.
+async fn away(config: Config, mut says: Vec<Work>) -> World {
+    let mut w = world_with(config).await;
+    w.factory.stop().await;
+    says.push(Work::Failed("asked for at intake".to_owned()));
+    let engines = w.ports.deps.engines.clone();
+    w.ports.deps.engines = Arc::new(Away { engines, says: Mutex::new(says) });
+    w.factory = app::start(&w.ports).await.expect("factory").0;
+    w
+}
+
+fn unavailable(until: Option<At>, fix: Option<&str>) -> Work {
+    Work::Unavailable { why: "429 too many requests".to_owned(), until, fix: fix.map(str::to_owned) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_waits_for_its_engine_without_an_actor_and_is_woken_in_time() {
+    let soon = |secs: i64| At(chrono::Utc::now().timestamp_millis() + secs * 1000);
+    let until = soon(3);
+    let w = away(Config::default(), vec![unavailable(Some(until), None)]).await;
+    let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
+    let waiting = loop {
+        let now = w.ports.deps.store.load(run.id).await.expect("load").expect("there");
+        if now.wait.is_some() {
+            break now;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((waiting.wake_at(), waiting.blocks.len(), waiting.tasks[0].tries), (Some(until), 0, 0));
+    let filter = RunFilter { limit: 1, ..RunFilter::default() };
+    let row = &w.ports.deps.store.list(&filter).await.expect("a list")[0];
+    assert_eq!((row.wake_at, row.status.as_str()), (Some(until), "running"));
+    assert!(row.waits.as_ref().is_some_and(|why| why.contains("429")), "{row:?}");
+    while !w.factory.live().await.is_empty() {
+        assert!(soon(0) < until, "no actor is kept while it waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The sweep looks every 30 s; it is woken before that.
+    let asked = w.rest(run.id).await;
+    assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
+    assert!(soon(0).0 - until.0 < 15_000, "woken late");
+    assert_eq!(asked.attempts[1].ended.as_ref().map(|e| e.ending), Some(Ending::Unavailable));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_waits_is_found_again_after_a_restart() {
+    let until = At(chrono::Utc::now().timestamp_millis() + 2_000);
+    let mut w = away(Config::default(), vec![unavailable(Some(until), None)]).await;
+    let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
+    while w.ports.deps.store.load(run.id).await.expect("load").expect("there").wait.is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    w.factory.stop().await;
+    w.factory = app::start(&w.ports).await.expect("factory").0;
+    let asked = w.rest(run.id).await;
+    assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_out_of_time_is_charged_what_its_engine_last_told() {
+    let mut config = Config::default();
+    config.policy.steps.develop.wall_secs = 1;
+    config.policy.steps.develop.tries = 1;
+    config.policy.limits.tokens = Some(5_000);
+    let w = away(config, vec![Work::Notes("never told".to_owned())]).await;
+    let run = w.factory.ask(w.ask("true", "true")).await.expect("opened");
+    let asked = w.rest(run.id).await;
+    let ended = asked.attempts[1].ended.as_ref().expect("ended");
+    assert!(ended.why.contains("ran out of its time"), "{}", ended.why);
+    assert_eq!((ended.charged.tokens, ended.charged.cost_micros, ended.charged.turns), (40, 7, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_share_a_day_ask_when_it_is_used_up() {
+    let mut config = Config::default();
+    config.policy.shared.day_tokens = Some(1_000);
+    let w = world_with(config).await;
+    let spent = |tokens| Charge {
+        attempt: AttemptId(90),
+        role: Role::Reviewer,
+        engine: "llm:a/b".to_owned(),
+        amount: Usage { tokens, ..Usage::default() },
+        settled: true,
+        models: Vec::new(),
+        day: Day::of(w.ports.deps.clock.now()),
+        at: w.ports.deps.clock.now(),
+    };
+    // A command that tells its usage; without a word all that was set aside would be charged.
+    let report = r#"echo two >> a.txt; echo '{"summary": "did", "usage": {"tokens": 5}}' > "$SKEP_REPORT_FILE""#;
+    // Another run of this database has spent all of it.
+    let other = crate::support::runs::run();
+    let lease = crate::support::runs::no_lease(other.id);
+    let opening = Transition { charges: vec![spent(1_000)], ..crate::support::runs::opening(&other, lease) };
+    w.ports.deps.store.commit(vec![opening]).await.remove(0).expect("written");
+    let run = w.factory.ask(w.ask(report, "grep -q two a.txt")).await.expect("opened");
+    let asked = w.rest(run.id).await;
+    assert_eq!(asked.blocks[0].kind, BlockKind::Budget { what: "day budget".to_owned() });
+    let why = &asked.blocks[0].why;
+    assert!(why.contains("1000 of 1000 tokens") && why.contains("reviewer: 1000") && why.contains("llm:a/b"), "{why}");
+    assert_eq!(asked.wake_at(), Some(Day::of(w.ports.deps.clock.now()).end()));
+    let raise = SharedRaise {
+        share: Share::Day,
+        key: Day::of(w.ports.deps.clock.now()).0.to_string(),
+        tokens: 500,
+        cost_micros: 0,
+        by: me(),
+        at: w.ports.deps.clock.now(),
+    };
+    w.ports.deps.store.raise_shared(&raise).await.expect("a raise");
+    w.answer(run.id, Answer::Yes).await;
+    let asked = w.rest(run.id).await;
+    assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
+    assert_eq!(asked.attempts.iter().filter_map(|a| a.ended.as_ref()).filter(|e| !e.ending.counts()).count(), 1);
+    let by_day = SpendingFilter { by: SpendingBy::Day, run: None, project: None, day: None, limit: 9 };
+    let sums = w.ports.deps.store.spending(&by_day).await.expect("sums");
+    assert_eq!((sums[0].tokens, sums[0].reserved_tokens), (1_005, 0));
 }
 
 async fn world_with(mut config: Config) -> World {

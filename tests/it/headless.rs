@@ -241,8 +241,10 @@ fn every_documented_table_can_be_used() {
         providers: apis.map(|(name, api)| (name.to_owned(), provider(name, api))).into(),
         agents: agents.clone(),
     };
-    let registry =
-        skep::adapters::engine::Registry::new(skep::adapters::sandbox::Sandbox::of_this_process(&[])).with(settings);
+    let registry = {
+        let sandbox = skep::adapters::sandbox::Sandbox::of_this_process(&[]);
+        skep::adapters::engine::Registry::new(sandbox, std::sync::Arc::new(settings))
+    };
     for agent in agents.values() {
         let kind = if agent.protocol == Protocol::Acp { "acp" } else { "cli" };
         let spec = EngineSpec::parse(&format!("{kind}:{}/model", agent.name));

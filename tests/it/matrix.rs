@@ -10,6 +10,16 @@ fn failed() -> Done {
     Done::Failed { failure: Failure { what: "403".to_owned(), fix: "give the right".to_owned() } }
 }
 
+fn away(until: Option<At>, fix: bool) -> Report {
+    let fix = fix.then(|| "put a key".to_owned());
+    Report::Unavailable { why: "429".to_owned(), until, fix }
+}
+
+fn held() -> Done {
+    let found = SecretFound { place: "src/a:1".to_owned(), what: "the secret A".to_owned(), mark: "m1".to_owned() };
+    Done::Held { found: vec![found] }
+}
+
 fn no(why: &str) -> Answer {
     Answer::No { why: why.to_owned() }
 }
@@ -18,7 +28,7 @@ fn no(why: &str) -> Answer {
 fn places() -> Vec<(&'static str, Story)> {
     let policy = || Policy { self_approval: true, ..bare_policy() };
     let planning = |p: Policy| Story::new(p).tell(Event::Admitted);
-    let planned = |p: Policy, tasks: Vec<TaskSpec>| planning(p).report(Report::Planned { tasks });
+    let planned = |p: Policy, tasks: Vec<TaskSpec>| planning(p).reserved().report(Report::Planned { tasks });
     let one = |p: Policy| planned(p, vec![spec("a", &[])]);
     let checking = |p: Policy| one(p).work();
     let integrating = |p: Policy| checking(p).well("check");
@@ -34,6 +44,8 @@ fn places() -> Vec<(&'static str, Story)> {
     let fail = || Report::Failed { why: "gave up".to_owned() };
     let ask = || Report::Asked { question: "which way?".to_owned() };
     let cancel = || Event::CancelRequested { by: asker(), why: "enough".to_owned() };
+    let shared = || Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..policy() };
+    let short = Done::Short { share: Share::Day, why: "all of it was spent".to_owned(), set_aside: false };
     let see = |story: Story, change: &dyn Fn(&mut Observation)| {
         let mut observation = quiet(&story.run);
         change(&mut observation);
@@ -55,6 +67,10 @@ fn places() -> Vec<(&'static str, Story)> {
         ("planning: out of tries", planning(policy()).report(fail()).report(fail())),
         ("planning: plan waits for approval", one(Policy { approve_plan: true, ..policy() })),
         ("working: out of attempts", one(poor)),
+        ("working: waits for its engine", one(policy()).report(away(Some(At(90_000)), false))),
+        ("working: no engine can be used", one(policy()).report(away(None, true))),
+        ("working: waits for the shared budgets", one(shared())),
+        ("working: the day's budget is used up", one(shared()).done("reserve", short.clone())),
         ("working: one at work, one waiting", two),
         ("working: checking", checking(policy())),
         ("working: integrating", integrating(policy())),
@@ -74,6 +90,7 @@ fn places() -> Vec<(&'static str, Story)> {
             head(rounds).well("push").done("check", red)
         }),
         ("reviewing: push does not succeed", head(policy()).done("push", failed()).well("check")),
+        ("reviewing: push holds a secret", head(policy()).done("push", held()).well("check")),
         ("gating: marking ready", approved(policy())),
         ("gating: looking", gating(policy())),
         ("gating: waits for a status", gating(with_status).well("observe")),
@@ -115,6 +132,9 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("reviewed(rework)", reviewed(&run.head, Verdict::Rework)),
         ("asked", Report::Asked { question: "how?".to_owned() }),
         ("failed", Report::Failed { why: "no".to_owned() }),
+        ("unavailable(for a while)", away(Some(At(900_000)), false)),
+        ("unavailable(for days)", away(Some(At(300_000_000)), false)),
+        ("unavailable(fix)", away(None, true)),
         ("lost", Report::Lost { why: "panic".to_owned() }),
         ("stopped", Report::Stopped),
     ];
@@ -132,6 +152,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         bill: Vec::new(),
     };
     add("report of a99", Event::Reported(Box::new(unknown)));
+    add("due", Event::Due);
     add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect() });
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };
     let moved = Done::Moved { head: sha(&["new"]), diff: diff(&["src/a"]) };
@@ -139,6 +160,9 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("green", Done::Checked { results: results(true), wall_ms: 1 }),
         ("red", Done::Checked { results: results(false), wall_ms: 1 }),
         ("no result", Done::Checked { results: Vec::new(), wall_ms: 1 }),
+        ("reserved", Done::Reserved { caps: Usage { tokens: 9, ..Usage::default() }, levels: Vec::new() }),
+        ("short", Done::Short { share: Share::Project, why: "spent".to_owned(), set_aside: false }),
+        ("short(set aside)", Done::Short { share: Share::Day, why: "spent".to_owned(), set_aside: true }),
         ("moved", moved),
         ("conflict", Done::Conflict { paths: vec!["src/a".to_owned()] }),
         ("ensured", Done::Ensured { change }),
@@ -146,6 +170,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("landed", Done::Landed { sha: run.head.clone() }),
         ("stale", Done::Stale { why: "moved".to_owned() }),
         ("ok", Done::Ok),
+        ("held", held()),
         ("failed", failed()),
     ];
     let mut acts = BTreeSet::new();
@@ -175,7 +200,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
     for (name, observation) in sights {
         add(&format!("seen {name}"), Event::Observed { observation });
     }
-    let raise = Raise { tokens: 1, cost_micros: 1, wall_secs: 1, rounds: 1, attempts: 1 };
+    let raise = Raise { tokens: 1, cost_micros: 1, turns: 1, wall_secs: 1, rounds: 1, attempts: 1 };
     let answers = [
         ("yes", Answer::Yes),
         ("no", no("differently")),
@@ -209,6 +234,9 @@ fn place(run: &Run) -> String {
     }
     for block in &run.blocks {
         text.push_str(&format!(" ?{}", block.kind.code()));
+    }
+    if run.wait.is_some() {
+        text.push_str(" waits");
     }
     if run.paused.is_some() {
         text.push_str(" paused");
@@ -266,6 +294,6 @@ fn every_place_and_every_event() {
     }
     assert_eq!(phases.len(), 8, "every phase: {phases:?}");
     assert_eq!(stages.len(), 7, "every stage: {stages:?}");
-    assert_eq!(questions.len(), 11, "every kind of question: {questions:?}");
+    assert_eq!(questions.len(), 12, "every kind of question: {questions:?}");
     insta::assert_snapshot!("matrix", table);
 }

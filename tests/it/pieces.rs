@@ -139,7 +139,7 @@ proptest! {
         tokens in prop::option::of(0..5_000_u64), wall_secs in 0..900_u64, step in prop::option::of(0..2_000_u64),
     ) {
         let limits = Limits { tokens, cost_micros: tokens, wall_secs, ..Limits::default() };
-        let at_most = StepLimits { tries: 1, wall_secs: 60, tokens: step, cost_micros: None };
+        let at_most = StepLimits { tries: 1, wall_secs: 60, tokens: step, cost_micros: None, turns: None };
         let mut ledger = Ledger::default();
         for (n, (attempt, amount, act)) in acts.into_iter().enumerate() {
             let (before, attempt) = (ledger.clone(), AttemptId(attempt));

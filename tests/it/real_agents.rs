@@ -94,7 +94,7 @@ fn registry(agents: &Path, model: &Model) -> Registry {
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", agents.join("bin").display());
     let sandbox = Sandbox::new(&BTreeMap::from([("PATH".into(), path.into())]), &[]);
     let gate = Gate::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
-    Registry::new(sandbox).with(settings).through(Arc::new(gate), Arc::new(Prices::embedded().unwrap()), vec![])
+    Registry::new(sandbox, Arc::new(settings)).through(Arc::new(gate), Arc::new(Prices::embedded().unwrap()), vec![])
 }
 
 fn bench(place: &Place, more: &str) -> Bench {

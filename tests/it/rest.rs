@@ -216,6 +216,66 @@ async fn a_person_merges_the_change_and_the_run_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spending_is_summed_up_and_shared_budgets_are_raised() {
+    let s = service().await;
+    let mut project = s.ports.deps.defaults.borrow().policy.clone();
+    project.shared.project_cost_micros = Some(0);
+    let dev =
+        r#"command:echo two >> a.txt; echo '{"summary": "did it", "usage": {"cost_micros": 7}}' > "$SKEP_REPORT_FILE""#;
+    let new = json!({"name": "poor", "repo": s.origin, "checks": ["grep -q two a.txt"], "policy": project,
+        "engines": {"dev": dev}});
+    assert_eq!(s.post("/api/v1/projects", &new).await.status, 201);
+    let run = s.post("/api/v1/runs", &json!({"project": "poor", "goal": "make it two"})).await.json();
+    let blocked = s.until(id(&run), "blocked").await;
+    assert_eq!(blocked["escalations"][0]["code"], "budget", "{blocked}");
+    let at = format!("/api/v1/runs/{}", id(&run));
+    let more = json!({"more": {"cost_micros": 5}});
+    s.post(&format!("{at}/actions/unblock"), &more).await.is_problem(422, "not_an_answer");
+    for (bad, code) in [
+        (json!({"scope": "project", "cost_micros": 5}), "invalid"),
+        (json!({"scope": "day", "project": "poor", "tokens": 5}), "invalid"),
+        (json!({"scope": "project", "project": "poor"}), "invalid"),
+        (json!({"scope": "day", "tokens": u64::MAX}), "invalid"),
+    ] {
+        s.post("/api/v1/budget/raise", &bad).await.is_problem(422, code);
+    }
+    s.post("/api/v1/budget/raise", &json!({"scope": "project", "project": "nobody", "tokens": 1}))
+        .await
+        .is_problem(404, "no_project");
+    let day = s.post("/api/v1/budget/raise", &json!({"scope": "day", "tokens": 5})).await;
+    assert_eq!((day.status.as_u16(), day.json()["resumed"].clone()), (200, json!([])));
+    let raise = json!({"scope": "project", "project": "poor", "cost_micros": 5_000});
+    let raised = s.post("/api/v1/budget/raise", &raise).await.json();
+    assert_eq!(raised["resumed"], json!([run["id"]]), "the run that waited for it goes on");
+    let asked = async {
+        while s.get(&at).await.json()["escalations"][0]["code"] != "approve_merge" {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("it goes on");
+    let sums = async |query: &str| s.get(&format!("/api/v1/spending?{query}")).await.json();
+    let keys = |rows: &Value| -> Vec<String> {
+        let all = rows.as_array().expect("rows").iter();
+        let mut keys: Vec<String> = all.filter_map(|r| r["key"].as_str().map(str::to_owned)).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&sums("by=role").await), ["dev", "manager", "reviewer"]);
+    assert_eq!(keys(&sums("by=model&day=today").await), ["command", "direct"]);
+    assert_eq!(keys(&sums("by=project").await), ["poor"]);
+    assert_eq!(keys(&sums(&format!("by=run&project=poor&run={}", id(&run))).await), [id(&run)]);
+    assert_eq!(sums("by=day").await[0]["attempts"], 3, "what was not started is no line");
+    assert_eq!(sums("by=role&day=2001-01-01").await, json!([]));
+    for bad in ["by=role&day=yesterday", "by=role&limit=0"] {
+        s.get(&format!("/api/v1/spending?{bad}")).await.is_problem(422, "invalid");
+    }
+    assert_eq!(s.get("/api/v1/spending?by=moon").await.status, 400);
+    let view = s.get(&at).await.json();
+    assert_eq!(view["budget"]["shared"]["project_cost_micros"], 0);
+    assert_eq!(view["budget"]["spent"]["turns"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_tells_the_fields_that_are_sent() {
     let s = service().await;
     let run = s.open_run("make it two").await;
@@ -223,6 +283,7 @@ async fn the_document_tells_the_fields_that_are_sent() {
     let document = s.get("/openapi.json").await.json();
     let at = format!("/api/v1/runs/{}", id(&run));
     let first = async |path: &str| s.get(path).await.json()[0].clone();
+    let kept = s.post("/api/v1/secrets", &json!({"name": "A", "value": "kept for its shape"})).await;
     for (schema, value) in [
         ("RunView", blocked.clone()),
         ("Goal", blocked["goal"].clone()),
@@ -231,6 +292,9 @@ async fn the_document_tells_the_fields_that_are_sent() {
         ("Need", blocked["escalations"][0]["needs"][0].clone()),
         ("Limits", blocked["budget"]["limits"].clone()),
         ("Usage", blocked["budget"]["spent"].clone()),
+        ("BudgetView", blocked["budget"].clone()),
+        ("SharedLimits", blocked["budget"]["shared"].clone()),
+        ("Spending", first("/api/v1/spending?by=role").await),
         ("DiffStat", blocked["diff"].clone()),
         ("FileChange", blocked["diff"]["files"][0].clone()),
         ("CheckSpec", blocked["checks"][0].clone()),
@@ -243,6 +307,7 @@ async fn the_document_tells_the_fields_that_are_sent() {
         ("LogView", first(&format!("{at}/logs")).await),
         ("Project", first("/api/v1/projects").await),
         ("Change", first("/api/v1/projects/origin/changes").await),
+        ("SecretRow", kept.json()["secret"].clone()),
         ("Health", s.get("/health").await.json()),
     ] {
         let told = &document["components"]["schemas"][schema];

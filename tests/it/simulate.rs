@@ -2,7 +2,7 @@
 //!
 //! `SKEP_SIM_SEEDS=1000000` runs that many seeds instead of 10,000; `SKEP_SIM_SEED=17` runs one and prints its story.
 
-use crate::support::birth::{any_policy, opened, roomy_policy};
+use crate::support::birth::{any_policy, opened, roomy_policy, with_fallbacks};
 use crate::support::process::{Ended, Manner, simulate};
 use crate::support::rng::Rng;
 use crate::support::world::World;
@@ -17,14 +17,30 @@ fn seeds() -> u64 {
 
 fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
     let mut rng = Rng(seed);
-    let opened = opened(any_policy(&mut rng));
+    let mut opened = opened(any_policy(&mut rng));
+    if rng.chance(60) {
+        with_fallbacks(&mut opened, &mut rng);
+    }
     let mut world = World::new(seed, &opened.base);
+    world.outages = rng.chance(50);
+    world.others = rng.below(400);
     world.lies = rng.chance(50);
     world.flaky = rng.chance(20);
     world.one_session = rng.chance(2);
     world.always_stale = rng.chance(2);
     if rng.chance(10) {
-        let acts = ["check", "integrate", "rebase", "push", "ensure_change", "comment", "observe", "land", "release"];
+        let acts = [
+            "check",
+            "integrate",
+            "rebase",
+            "push",
+            "ensure_change",
+            "comment",
+            "observe",
+            "land",
+            "release",
+            "reserve",
+        ];
         world.broken.insert(rng.one_of(&acts).to_owned());
     }
     let crash_percent = rng.one_of(&[0, 3, 10]);
@@ -62,6 +78,15 @@ impl Seen {
             None if ended.run.blocks.is_empty() => "waits for a status".to_owned(),
             None => format!("asks: {}", ended.run.blocks[0].kind.code()),
         });
+        let endings = ended.run.attempts.iter().filter_map(|a| a.ended.as_ref()).map(|e| e.ending);
+        let (mut unavailable, mut not_started) = (0, 0);
+        for ending in endings {
+            unavailable += u64::from(ending == Ending::Unavailable);
+            not_started += u64::from(ending == Ending::NotStarted);
+        }
+        for (what, n) in [("unavailable", unavailable), ("not started", not_started), ("due", ended.due)] {
+            *self.0.entry(what.to_owned()).or_default() += n;
+        }
         *self.0.entry("events".to_owned()).or_default() += ended.journal.len() as u64;
         *self.0.entry("crashes".to_owned()).or_default() += u64::from(ended.crashes);
         *self.0.entry("refusals".to_owned()).or_default() += u64::from(ended.refused);
@@ -97,8 +122,18 @@ fn share(part: u64) {
     assert!(broken.is_empty(), "{} seeds failed: {first_lines:#?}\nthe first:\n{}", broken.len(), broken[0]);
     if only.is_none() && seeds() >= 10_000 {
         // A simulation in which nothing succeeds proves nothing.
-        for outcome in ["delivered", "cancelled", "failed", "delivered by a person", "asks: approve_merge"] {
-            assert!(seen.0.contains_key(outcome), "no run of this share ended as: {outcome}");
+        for outcome in [
+            "delivered",
+            "cancelled",
+            "failed",
+            "delivered by a person",
+            "asks: approve_merge",
+            "asks: engine",
+            "due",
+            "unavailable",
+            "not started",
+        ] {
+            assert!(seen.0.get(outcome).is_some_and(|n| *n > 0), "nothing of this share was: {outcome}");
         }
     }
 }

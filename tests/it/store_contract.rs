@@ -13,9 +13,11 @@ macro_rules! on_both {
 }
 use on_both;
 
+mod books;
 mod crash;
 mod damage;
 mod journal;
 mod lease;
 mod opening;
+mod vault;
 mod views;

@@ -188,3 +188,26 @@ fn a_dead_collector_does_not_hold_the_stop_up() {
     let _ = provider.shutdown_with_timeout(settings.flush_timeout);
     assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
 }
+
+#[test]
+fn live_secrets_are_in_no_line_and_in_no_span() {
+    let value = "correct-horse-battery-staple";
+    let _live = skep::secret::register("PASS", &skep::secret::Secret::new(value));
+    let act = || {
+        let span = info_span!("step", run = value, otel.status_code = "ERROR", otel.status_description = value);
+        let _in = span.enter();
+        info!(error = %format!("no {value}"), "said Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5LXN0YXBsZQ==");
+    };
+    for json in [true, false] {
+        let text = logged(json, "info", act);
+        assert!(!text.contains("horse") && !text.contains("Y29y") && text.contains("[redacted:PASS]"), "{text}");
+    }
+    let exporter = InMemorySpanExporter::default();
+    let provider = telemetry::provider(exporter.clone());
+    let subscriber = tracing_subscriber::registry().with(telemetry::traces(&provider));
+    tracing::subscriber::with_default(subscriber, act);
+    provider.force_flush().unwrap();
+    let spans = format!("{:?}", exporter.get_finished_spans().unwrap());
+    assert!(!spans.contains("horse") && !spans.contains("Y29y"), "{spans}");
+    assert!(spans.matches("[redacted:PASS]").count() >= 3, "{spans}");
+}

@@ -1,7 +1,9 @@
 //! The engines there are. A new one is a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the contract
 //! suite (tests/it/engines_contract.rs).
 
+use super::clock::SystemClock;
 use super::gate::Gate;
+use super::gate::limits::Limits;
 use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
@@ -16,6 +18,7 @@ mod cli;
 mod command;
 mod direct;
 mod driven;
+mod llm;
 pub mod meter;
 pub mod prices;
 mod script;
@@ -26,6 +29,7 @@ pub use acp::AcpEngine;
 pub use cli::CliEngine;
 pub use command::CommandEngine;
 pub use direct::DirectEngine;
+pub use llm::LlmEngine;
 pub use script::{ScriptEngine, parse as parse_script};
 
 /// Every kind, and what it is written like: one line for help texts and errors.
@@ -34,6 +38,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("cli", "cli:AGENT or cli:AGENT/MODEL drives a headless agent by its command line"),
     ("command", "command:LINE runs a shell line in the worktree (a codemod, a fixer, a headless agent)"),
     ("direct", "direct plans the goal as one task and reviews by checks and diff, without a model"),
+    ("llm", "llm:PROVIDER/MODEL lets a model work by Skep's own tools, as in llm:anthropic/claude-sonnet-4-5"),
     ("script", "script:FILE or script:demo:NAME plays a written script"),
 ];
 
@@ -42,19 +47,27 @@ pub const KINDS: &[(&str, &str)] = &[
 pub struct Registry {
     sandbox: Sandbox,
     settings: Arc<Settings>,
+    shared: llm::Shared,
     ways: Ways,
 }
 
 impl Registry {
-    /// Engines whose commands start in `sandbox`, without providers and agents.
-    pub fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox, settings: Arc::default(), ways: Ways::default() }
+    /// Engines whose commands start in `sandbox`, with the providers and agents of `settings`, and the prices this program comes with.
+    pub fn new(sandbox: Sandbox, settings: Arc<Settings>) -> Self {
+        // The embedded prices are tested to load; without them every price is unknown, which is said for each model.
+        let prices = Arc::new(Prices::embedded().unwrap_or_default());
+        let shared = llm::Shared::new(Limits::new(Arc::new(SystemClock)), prices);
+        Self { sandbox, ways: Ways { settings: settings.clone(), out: None }, settings, shared }
     }
 
-    /// The same with these providers and agents.
-    pub fn with(self, settings: Settings) -> Self {
-        let settings = Arc::new(settings);
-        Self { ways: Ways { settings: settings.clone(), ..self.ways }, settings, ..self }
+    /// The same, with other prices.
+    pub fn with_prices(self, prices: Arc<Prices>) -> Self {
+        Self { shared: self.shared.with_prices(prices), ..self }
+    }
+
+    /// The same, with limits that others of this process keep to, too.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { shared: self.shared.with_limits(limits), ..self }
     }
 
     /// The same with a gate, by which driven agents get to their providers and to `hosts`, counted with `prices`.
@@ -70,6 +83,7 @@ impl Engines for Registry {
             "cli" => Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
             "command" => Arc::new(CommandEngine::new(&spec.arg, self.sandbox.clone())?),
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
+            "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),
             other => {
                 let kinds: Vec<&str> = KINDS.iter().map(|(_, help)| *help).collect();

@@ -20,7 +20,7 @@ pub enum Api {
 }
 
 /// Where models are served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// Its name in the configuration: `llm:NAME/MODEL`.
     pub name: String,
@@ -54,7 +54,7 @@ pub enum Protocol {
 }
 
 /// An agent that is driven: a program of somebody else's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Agent {
     /// Its name in the configuration: `acp:NAME` or `cli:NAME`, with `/MODEL` where it takes one.
     pub name: String,

@@ -16,12 +16,14 @@
 //! Invariant: no other file starts a command that comes from a repository, a project or an agent.
 
 use super::process::{self, Finished, OnOutput, Program, Talk};
+use crate::secret::{Redactor, redact_end, redact_live};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 mod strays;
@@ -172,7 +174,14 @@ impl Sandbox {
         let (program, end) = self.program(job, ONE_STREAM)?;
         // Dropped last, after the group is gone: then only what left the group is still there.
         let _end = end;
-        process::run(&program, on_output).await
+        let (on_output, rest) = on_output.map(redacting).unzip();
+        let mut ended = process::run(&program, on_output).await?;
+        rest.into_iter().for_each(|rest: Rest| rest());
+        // Here, before anybody shortens it: of a value that is cut in two nobody could tell.
+        let clean = if ended.truncated { redact_end } else { redact_live };
+        ended.stdout = clean(&ended.stdout).into_owned();
+        ended.stderr = clean(&ended.stderr).into_owned();
+        Ok(ended)
     }
 
     /// Starts a command to talk to over its standard input and output (`limit` is the caller's to keep). Nothing of it runs on after
@@ -252,6 +261,26 @@ impl Sandbox {
         }
         Ok(env.into_iter().collect())
     }
+}
+
+/// Gives on what was held back.
+type Rest = Box<dyn FnOnce() + Send>;
+
+/// Live values taken out of output as it comes, whatever its chunks; the second part is called at its end.
+fn redacting(tell: OnOutput) -> (OnOutput, Rest) {
+    let streams = Arc::new(Mutex::new([Redactor::default(), Redactor::default()]));
+    let (of_end, tell_end) = (Arc::clone(&streams), Arc::clone(&tell));
+    let as_it_comes = move |is_err: bool, chunk: &[u8]| {
+        let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
+        tell(is_err, &streams[usize::from(is_err)].push(chunk));
+    };
+    let at_end = move || {
+        let streams = std::mem::take(&mut *of_end.lock().unwrap_or_else(PoisonError::into_inner));
+        for (is_err, stream) in [false, true].into_iter().zip(streams) {
+            tell_end(is_err, &stream.finish());
+        }
+    };
+    (Arc::new(as_it_comes), Box::new(at_end))
 }
 
 /// Whether a value looks like a URL with a user or password in it.

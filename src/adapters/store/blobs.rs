@@ -5,6 +5,7 @@ use super::entity::artifact;
 use super::views::text_of;
 use crate::domain::{ArtifactKind, ArtifactRef, Digest, RunId};
 use crate::ports::{PortError, PortResult};
+use crate::secret::{redact, redact_bytes};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, EntityTrait, QueryResult};
 use sha2::{Digest as _, Sha256};
@@ -31,6 +32,8 @@ impl SeaStore {
         name: &str,
         bytes: &[u8],
     ) -> PortResult<ArtifactRef> {
+        // The one place through which artifacts are kept: no secret gets into one.
+        let (bytes, name) = (&*redact_bytes(bytes), redact(name));
         let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
         if bytes.len() > ARTIFACT_BYTES_MAX {
             return Err(PortError::permanent(

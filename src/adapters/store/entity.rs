@@ -26,6 +26,8 @@ pub(super) mod run {
         pub quarantined: Option<String>,
         pub version: i64,
         pub home: String,
+        pub wake_at: Option<i64>,
+        pub waits: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

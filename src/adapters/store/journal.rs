@@ -4,6 +4,7 @@
 //! through.
 
 use super::SeaStore;
+use super::books::{models, signed};
 use super::error::again;
 use crate::domain::run::SNAPSHOT_VERSION;
 use crate::domain::{Event, status};
@@ -42,6 +43,27 @@ pub(super) struct Row {
     /// New outbox rows: key, order, effect.
     pub effects: Vec<(String, i64, String)>,
     pub finished: Vec<String>,
+    pub wake_at: Option<i64>,
+    pub waits: Option<String>,
+    pub charges: Vec<Line>,
+}
+
+/// A line of the books as it is written; the names are the columns'.
+#[derive(serde::Serialize)]
+pub(super) struct Line {
+    pub run: String,
+    pub attempt: i64,
+    pub project: String,
+    pub role: &'static str,
+    pub engine: String,
+    pub tokens: i64,
+    pub cost_micros: i64,
+    pub turns: i64,
+    pub wall_ms: i64,
+    pub settled: bool,
+    pub day: i64,
+    pub at: i64,
+    pub models: String,
 }
 
 impl Row {
@@ -165,6 +187,24 @@ fn row_of(t: &Transition) -> PortResult<Row> {
         let ord = seq.saturating_mul(ORD_STEP).saturating_add(place);
         effects.push((key.0.clone(), ord, json("effect", serde_json::to_string(effect))?));
     }
+    let mut charges = Vec::with_capacity(t.charges.len());
+    for c in &t.charges {
+        charges.push(Line {
+            run: run.id.to_string(),
+            attempt: i64::from(c.attempt.0),
+            project: run.project.as_str().to_owned(),
+            role: c.role.name(),
+            engine: c.engine.clone(),
+            tokens: signed(c.amount.tokens),
+            cost_micros: signed(c.amount.cost_micros),
+            turns: signed(c.amount.turns),
+            wall_ms: signed(c.amount.wall_ms),
+            settled: c.settled,
+            day: c.day.0,
+            at: c.at.0,
+            models: json("list of models", models(c))?,
+        });
+    }
     let codes: Vec<&str> = run.blocks.iter().map(|b| b.kind.code()).collect();
     Ok(Row {
         run: run.id.to_string(),
@@ -186,5 +226,8 @@ fn row_of(t: &Transition) -> PortResult<Row> {
         snapshot: json("snapshot", serde_json::to_string(run))?,
         effects,
         finished: t.finished.iter().map(|key| key.0.clone()).collect(),
+        wake_at: run.wake_at().filter(|_| !run.ended()).map(|at| at.0),
+        waits: run.wait.as_ref().map(|w| w.why.clone()),
+        charges,
     })
 }

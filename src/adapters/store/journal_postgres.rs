@@ -2,7 +2,7 @@
 
 use super::SeaStore;
 use super::error::from_sqlx;
-use super::journal::{FIRST_LEASE_SECS, Fate, Row};
+use super::journal::{FIRST_LEASE_SECS, Fate, Line, Row};
 use crate::ports::PortResult;
 use sea_orm::sqlx::postgres::{PgConnection, PgRow};
 use sea_orm::sqlx::{Connection, Error, Row as _, query};
@@ -17,9 +17,9 @@ const COMMIT: &str = r#"
 WITH t AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::boolean[], $12::bigint[], $13::text[], $14::text[], $15::bigint[], $16::bigint[],
-        $17::text[], $18::text[])
+        $17::text[], $18::text[], $27::bigint[], $28::text[])
     AS t (run, owner, epoch, seq, at, name, event, project, phase, status, ended, change_number, title, blocks, version,
-        opened_at, snapshot, tail)
+        opened_at, snapshot, tail, wake_at, waits)
 ), opened AS (
     INSERT INTO run (id, tail, project, seq, phase, status, ended, change_number, title, blocks, opened_at, updated_at,
         owner, epoch, lease_until, version, snapshot, home)
@@ -31,7 +31,8 @@ WITH t AS (
     RETURNING id
 ), moved AS (
     UPDATE run SET seq = t.seq, phase = t.phase, status = t.status, ended = t.ended, change_number = t.change_number,
-        title = t.title, blocks = t.blocks, updated_at = t.at, version = t.version, snapshot = t.snapshot
+        title = t.title, blocks = t.blocks, updated_at = t.at, version = t.version, snapshot = t.snapshot,
+        wake_at = t.wake_at, waits = t.waits
     FROM t
     WHERE run.id = t.run AND t.seq > 1 AND run.owner = t.owner AND run.epoch = t.epoch AND run.seq = t.seq - 1
     RETURNING run.id
@@ -49,6 +50,14 @@ WITH t AS (
     DELETE FROM outbox
     USING unnest($24::text[], $25::text[]) AS f (run, key), let_in
     WHERE outbox.run = f.run AND outbox.key = f.key AND let_in.id = f.run
+), charged AS (
+    INSERT INTO charge (run, attempt, project, role, engine, tokens, cost_micros, turns, wall_ms, settled, day, at, models)
+    SELECT c.* FROM json_to_recordset($29::json) AS c (run text, attempt bigint, project text, role text, engine text,
+        tokens bigint, cost_micros bigint, turns bigint, wall_ms bigint, settled boolean, day bigint, at bigint, models text)
+    JOIN let_in ON let_in.id = c.run
+    ON CONFLICT (run, attempt) DO UPDATE SET tokens = excluded.tokens, cost_micros = excluded.cost_micros,
+        turns = excluded.turns, wall_ms = excluded.wall_ms, settled = excluded.settled, at = excluded.at,
+        models = excluded.models
 )
 SELECT id FROM let_in
 "#;
@@ -144,6 +153,9 @@ type Bound<'q> = sea_orm::sqlx::query::Query<'q, sea_orm::sqlx::Postgres, sea_or
 fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Bound<'q> {
     let effects: Vec<(&str, &(String, i64, String))> =
         rows.iter().flat_map(|r| r.effects.iter().map(|e| (r.run.as_str(), e))).collect();
+    let lines: Vec<&Line> = rows.iter().flat_map(|r| &r.charges).collect();
+    // Texts and numbers: they are JSON always.
+    let lines = serde_json::to_string(&lines).unwrap_or_else(|_| "[]".to_owned());
     let finished: Vec<(&str, &str)> =
         rows.iter().flat_map(|r| r.finished.iter().map(|key| (r.run.as_str(), key.as_str()))).collect();
     query(COMMIT)
@@ -173,4 +185,7 @@ fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Bound<'q> {
         .bind(finished.iter().map(|(run, _)| *run).collect::<Vec<_>>())
         .bind(finished.iter().map(|(_, key)| *key).collect::<Vec<_>>())
         .bind(home)
+        .bind(each(rows, |r| r.wake_at))
+        .bind(each(rows, |r| r.waits.as_deref()))
+        .bind(lines)
 }

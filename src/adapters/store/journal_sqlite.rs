@@ -1,7 +1,8 @@
 //! Group commit on SQLite: one immediate transaction, a handful of prepared statements per transition.
 
 use super::SeaStore;
-use super::journal::{FIRST_LEASE_SECS, Fate, Row};
+use super::books::CHARGE;
+use super::journal::{FIRST_LEASE_SECS, Fate, Line, Row};
 use crate::ports::PortResult;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
@@ -9,7 +10,7 @@ use sea_orm::{
 };
 
 const MOVE: &str = "UPDATE run SET seq = $5, phase = $6, status = $7, ended = $8, change_number = $9, title = $10, \
-    blocks = $11, updated_at = $12, version = $13, snapshot = $14 \
+    blocks = $11, updated_at = $12, version = $13, snapshot = $14, wake_at = $15, waits = $16 \
     WHERE id = $1 AND owner = $2 AND epoch = $3 AND seq = $4";
 const OPEN: &str = "INSERT INTO run (id, tail, project, seq, phase, status, ended, change_number, title, blocks, opened_at, \
     updated_at, owner, epoch, lease_until, version, snapshot, home) \
@@ -59,6 +60,9 @@ impl SeaStore {
         for key in &row.finished {
             self.run_statement(tx, FINISH, vec![run(), key.as_str().into()]).await?;
         }
+        for line in &row.charges {
+            self.run_statement(tx, CHARGE, charging(line)).await?;
+        }
         Ok(Fate::Written)
     }
 
@@ -84,6 +88,26 @@ fn moving(row: &Row) -> Vec<Value> {
         row.at.into(),
         row.version.into(),
         row.snapshot.as_str().into(),
+        row.wake_at.into(),
+        row.waits.as_deref().into(),
+    ]
+}
+
+fn charging(line: &Line) -> Vec<Value> {
+    vec![
+        line.run.as_str().into(),
+        line.attempt.into(),
+        line.project.as_str().into(),
+        line.role.into(),
+        line.engine.as_str().into(),
+        line.tokens.into(),
+        line.cost_micros.into(),
+        line.turns.into(),
+        line.wall_ms.into(),
+        line.settled.into(),
+        line.day.into(),
+        line.at.into(),
+        line.models.as_str().into(),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! home only. Several services may so share one database, each with a data directory of its own; lists and journals show all.
 
 mod blobs;
+mod books;
 mod connect;
 mod entity;
 mod error;
@@ -15,14 +16,21 @@ mod lease;
 mod outbox;
 mod projects;
 mod schema;
+mod vault;
+mod vault_keys;
 mod views;
 
 pub use blobs::ARTIFACT_BYTES_MAX;
 pub use connect::connect;
 pub use schema::{SchemaStatus, migrate, status};
+pub use vault::SeaVault;
+pub use vault_keys::KeySource;
 
-use crate::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId};
-use crate::ports::store::{Counts, Found, JournalRow, Lease, Owner, RunFilter, RunRow, Store, Taken, Transition};
+use crate::domain::{ArtifactKind, ArtifactRef, At, Digest, EffectKey, Project, ProjectName, Run, RunId};
+use crate::ports::store::{
+    Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
+    SpendingFilter, Store, Taken, Transition,
+};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value};
@@ -158,6 +166,18 @@ impl Store for SeaStore {
     }
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>> {
         self.waiting_runs(limit).await
+    }
+    async fn due(&self, until: At, limit: u64) -> PortResult<Vec<(RunId, At)>> {
+        self.due_runs(until, limit).await
+    }
+    async fn reserve(&self, ask: &Reservation) -> PortResult<Room> {
+        self.reserve_shared(ask).await
+    }
+    async fn raise_shared(&self, raise: &SharedRaise) -> PortResult<()> {
+        self.give_more(raise).await
+    }
+    async fn spending(&self, filter: &SpendingFilter) -> PortResult<Vec<Spending>> {
+        self.sum_spending(filter).await
     }
     async fn counts(&self) -> PortResult<Counts> {
         self.count_runs().await

@@ -28,6 +28,8 @@ const QUEUED: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL
 const WAITING: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $2 \
     AND change_number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) \
     ORDER BY updated_at, id LIMIT $1";
+const DUE: &str = "SELECT id, wake_at FROM run WHERE wake_at <= $1 AND NOT ended AND quarantined IS NULL AND home = $3 \
+    ORDER BY wake_at, id LIMIT $2";
 const COUNTS: &str = "SELECT count(*) AS admitted, \
     coalesce(sum(CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) THEN 1 ELSE 0 END), 0) AS live \
     FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $1";
@@ -84,6 +86,16 @@ impl SeaStore {
 
     pub(super) async fn waiting_runs(&self, limit: u64) -> PortResult<Vec<RunId>> {
         self.ids(WAITING, vec![bounded(limit, RUNS_MAX).into(), self.home()]).await
+    }
+
+    pub(super) async fn due_runs(&self, until: At, limit: u64) -> PortResult<Vec<(RunId, At)>> {
+        let rows = self.read(DUE, [until.0.into(), bounded(limit, RUNS_MAX).into(), self.home()]).await?;
+        let good = |row: &QueryResult| {
+            let at = row.try_get("", "wake_at").ok().map(At)?;
+            let id = id_of(row).inspect_err(|why| tracing::warn!("{}: a run's id cannot be read: {why}", self.place));
+            Some((id.ok()?, at))
+        };
+        Ok(rows.iter().filter_map(good).collect())
     }
 
     pub(super) async fn count_runs(&self) -> PortResult<Counts> {
@@ -173,6 +185,8 @@ impl SeaStore {
             phase,
             seq: u64::try_from(seq).unwrap_or(0),
             blocks,
+            wake_at: row.try_get::<Option<i64>>("", "wake_at").unwrap_or_default().map(At),
+            waits: row.try_get("", "waits").unwrap_or_default(),
             opened_at: At(opened_at),
             updated_at: At(updated_at),
             quarantined: bad,

@@ -5,6 +5,7 @@
 
 mod commit;
 mod diff;
+mod outgoing;
 mod place;
 mod push;
 mod release;
@@ -16,7 +17,7 @@ pub use scan::is_dot_git;
 
 use crate::adapters::git::durable::make_dir;
 use crate::adapters::git::{self, Git, Locks, Mirrors, TREE, check_branch, check_sha};
-use crate::domain::{DiffStat, RunId, Sha, TaskId};
+use crate::domain::{DiffStat, RunId, SecretFound, Sha, TaskId};
 use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
 use async_trait::async_trait;
 use place::Place;
@@ -213,6 +214,11 @@ impl Workspaces for GitWorkspaces {
         check_sha(from)?;
         check_sha(to)?;
         self.diff_of(repo, from, to).await
+    }
+
+    async fn scan_outgoing(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<SecretFound>> {
+        check_sha(sha)?;
+        self.search_outgoing(repo, sha).await
     }
 
     async fn push(&self, repo: &Repo, sha: &Sha, branch: &str, expected: Option<&Sha>) -> PortResult<()> {

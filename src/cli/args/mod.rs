@@ -2,7 +2,9 @@
 
 mod things;
 
-pub use things::{ChangeCommand, ConfigCommand, ProjectCommand, State};
+pub use things::{
+    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, ProjectCommand, RaiseArgs, SecretCommand, State,
+};
 
 use super::exit::EXIT_CODES;
 use super::parse::{self, EngineChoice, More, Origin};
@@ -169,23 +171,36 @@ pub enum Command {
         #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
         more: More,
     },
+    /// What runs cost, and more of what they may cost
+    #[command(subcommand)]
+    Budget(BudgetCommand),
     /// Projects: repositories with their policy, checks and engines
     #[command(subcommand)]
     Project(ProjectCommand),
+    /// Secrets: kept encrypted, given where they are needed, never shown
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Changes (pull requests) on the local forge, as a person sees them
     #[command(subcommand)]
     Change(ChangeCommand),
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Engines: what thinks, and whether it can be used here
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Bring the store's schema up to this version
     Migrate {
         /// Only tell what would be done
         #[arg(long)]
         status: bool,
     },
-    /// Look whether everything needed is there and works
-    Doctor,
+    /// Look whether everything needed is there and works, and what could think here
+    Doctor {
+        /// Print only a configuration for the keys, model servers and agents found
+        #[arg(long)]
+        propose: bool,
+    },
 }
 
 const UNBLOCK: &str = "\
@@ -262,6 +277,9 @@ pub struct RunArgs {
     /// Only open the run; a service carries it on
     #[arg(long)]
     pub detach: bool,
+    /// Only show what the run would begin with: engines, checks, budget, the manager's prompt. Nothing is opened or spent
+    #[arg(long, conflicts_with_all = ["yes", "detach"])]
+    pub dry_run: bool,
     /// Open a new run even if one with the same goal is open (otherwise that one is carried on)
     #[arg(long)]
     pub new: bool,

@@ -1,7 +1,8 @@
-//! The commands about projects, changes and the configuration.
+//! The commands about projects, secrets, changes and the configuration.
 
 use crate::cli::parse::{self, ChangeName, EngineChoice, Origin};
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Projects.
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,47 @@ pub enum ProjectCommand {
     Show {
         /// Its name
         name: String,
+    },
+}
+
+/// Secrets.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Keep a secret, over an older value; read from standard input unless told otherwise
+    #[command(
+        after_help = "Examples:\n  skep secret set FORGE_TOKEN < token.txt\n  skep secret set DB_PASSWORD --project tally --from-env PGPASSWORD"
+    )]
+    Set {
+        /// Its name
+        name: String,
+        /// Only for this project
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+        /// Take the value of this environment variable
+        #[arg(long, value_name = "VAR", conflicts_with = "from_file")]
+        from_env: Option<String>,
+        /// Take the content of this file
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+    },
+    /// List the names of secrets
+    List,
+    /// Forget a secret
+    Remove {
+        /// Its name
+        name: String,
+        /// The one of this project
+        #[arg(long, value_name = "NAME")]
+        project: Option<String>,
+    },
+    /// Seal every secret with a new key
+    #[command(
+        after_help = "Example:\n  (umask 077; openssl rand -hex 32 > new.key) && skep secret rekey --new-key-file new.key"
+    )]
+    Rekey {
+        /// The file with the new key: 64 hex digits or base64 of 32 bytes, mode 0600
+        #[arg(long, value_name = "FILE")]
+        new_key_file: PathBuf,
     },
 }
 
@@ -121,4 +163,63 @@ pub enum State {
 pub enum ConfigCommand {
     /// Check it, and print each value with its source
     Check,
+}
+
+/// Budgets.
+#[derive(Debug, Subcommand)]
+pub enum BudgetCommand {
+    /// Show what was spent and what is set aside
+    Show {
+        /// Summed up by this
+        #[arg(long, value_name = "WHAT", default_value = "project", value_parser = ["project", "role", "model", "day", "run"])]
+        by: String,
+        /// Only this project's
+        #[arg(long, value_name = "NAME", value_parser = parse::not_empty)]
+        project: Option<String>,
+        /// Only this run's
+        #[arg(long, value_name = "RUN", value_parser = parse::run)]
+        run: Option<String>,
+        /// Only of this UTC day (2026-11-21, or today)
+        #[arg(long, value_name = "DAY", value_parser = parse::not_empty)]
+        day: Option<String>,
+    },
+    /// Give a run, a project or this day more; runs that waited for it go on
+    #[command(
+        after_help = "Examples:\n  skep budget raise 3f9a12bc --cost 5USD\n  skep budget raise --project tool --cost \"50 USD\"\n  skep budget raise --day --tokens 2000000"
+    )]
+    Raise(RaiseArgs),
+}
+
+/// Whose budget, and how much more.
+#[derive(Debug, Args)]
+pub struct RaiseArgs {
+    /// A run's
+    #[arg(value_parser = parse::run, group = "whose", required_unless_present_any = ["project", "day"])]
+    pub run: Option<String>,
+    /// What all runs of a project share
+    #[arg(long, value_name = "NAME", group = "whose", value_parser = parse::not_empty)]
+    pub project: Option<String>,
+    /// What all runs of this UTC day share
+    #[arg(long, group = "whose")]
+    pub day: bool,
+    /// This much more money ("5 USD")
+    #[arg(long, value_name = "AMOUNT", value_parser = parse::money, required_unless_present = "tokens")]
+    pub cost: Option<u64>,
+    /// This many more tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    pub tokens: Option<u64>,
+}
+
+/// Engines.
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// List roles, engine kinds, providers and agents, and why one cannot be used
+    List,
+    /// Let an engine do a small order in a throw-away repository; costs what one short conversation costs
+    #[command(after_help = "Examples:\n  skep engine test dev\n  skep engine test llm:anthropic/claude-haiku-4-5")]
+    Test {
+        /// A role (manager, scout, dev, reviewer), or an engine as KIND[:ARG], which is tested as a dev
+        #[arg(value_name = "ROLE|ENGINE", value_parser = parse::not_empty)]
+        what: String,
+    },
 }

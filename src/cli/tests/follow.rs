@@ -3,7 +3,7 @@
 use super::{a_run, block, merge, opened, shell};
 use crate::cli::args::Skep;
 use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting};
+use crate::cli::reach::{Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting};
 use crate::cli::run_on;
 use crate::cli::screen::{Asker, Screen};
 use crate::domain::block::{Block, BlockKind};
@@ -151,8 +151,14 @@ impl Doors for Memory {
     async fn migrate(&self, _: &Place, _: bool) -> Result<Vec<SchemaStep>, Trouble> {
         Ok(vec![])
     }
-    async fn doctor(&self, _: &Place) -> Result<Vec<Looked>, Trouble> {
-        Ok(vec![])
+    async fn doctor(&self, _: &Place) -> Result<Doctored, Trouble> {
+        Ok(Doctored { looked: vec![], proposal: String::new() })
+    }
+    async fn engines(&self, _: &Place) -> Result<Vec<EngineRow>, Trouble> {
+        unreachable!()
+    }
+    async fn prove(&self, _: &Place, _: &str, _: tokio::sync::mpsc::Sender<String>) -> Result<Proof, Trouble> {
+        unreachable!()
     }
     async fn config(&self, _: &Place) -> Result<Vec<Setting>, Trouble> {
         Err(Trouble::config("store.url: no", "mend it"))

@@ -20,6 +20,7 @@ fn opened() -> Opened {
             asked_by: Principal::from("local:ann"),
         },
         settings: Settings {
+            fallbacks: Default::default(),
             policy: Policy::default(),
             engines: [Role::Manager, Role::Dev, Role::Reviewer]
                 .map(|role| (role, EngineSpec::parse("script: x")))
@@ -48,7 +49,7 @@ fn a_run() -> Run {
 }
 
 fn block(n: u32, kind: BlockKind) -> Block {
-    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: At(2_000) }
+    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: At(2_000), until: None }
 }
 
 fn merge(n: u32) -> Block {
@@ -103,6 +104,7 @@ fn every_command_an_escalation_prints_can_be_typed() {
         BlockKind::Act { act: "push".into() },
         BlockKind::ChangeClosed,
         BlockKind::ForeignPush { head: sha },
+        BlockKind::SecretFound { marks: vec!["m1".into()] },
     ];
     let mut seen = 0;
     for kind in kinds {
@@ -146,6 +148,8 @@ fn usage_is_read_or_refused() {
         "skep change show 3f9a12bc --patch",
         "skep retry abcd",
         "skep raise abcd --more rounds=2",
+        "skep secret set A --project p --from-env B",
+        "skep secret rekey --new-key-file new.key",
         "skep migrate --status",
         "skep config check",
     ];
@@ -167,6 +171,8 @@ fn usage_is_read_or_refused() {
         "skep change show p#0",
         "skep runs --status done",
         "skep runs --limit 0",
+        "skep secret set A value-on-the-command-line",
+        "skep secret set A --from-env B --from-file c",
     ];
     for line in bad {
         let error = Skep::try_parse_from(shell(line)).expect_err(line);

@@ -3,7 +3,7 @@
 use super::done::give_up;
 use super::draft::{Draft, cap};
 use crate::domain::block::{Answer, Block, BlockKind, Subject};
-use crate::domain::budget::Raise;
+use crate::domain::budget::{Raise, Share};
 use crate::domain::change::UnblockComment;
 use crate::domain::gate;
 use crate::domain::id::{BlockId, Principal, TaskId};
@@ -54,6 +54,7 @@ pub(super) fn raised(d: &mut Draft, raise: &Raise, by: &Principal) -> Result<(),
         return Err(Refusal::Invalid { what: "nothing was given; name at least one amount above zero".to_owned() });
     }
     d.run.limits = d.run.limits.raised(raise);
+    d.forget_alerts();
     // What is still short asks again.
     d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Budget { .. }));
     if raise.rounds > 0 {
@@ -71,6 +72,16 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
         (BlockKind::Tries { step, task }, _) => return tries(d, *step, *task, answer, by),
         (_, Answer::No { why }) => give_up(d, by, why),
         (BlockKind::Rounds, _) => return rounds(d, answer, by),
+        (BlockKind::Budget { what }, Answer::Yes | Answer::Text { .. }) if Share::of_budget(what).is_some() => {}
+        (BlockKind::Budget { what }, Answer::More { .. }) if Share::of_budget(what).is_some() => {
+            return not_an_answer(&format!(
+                "the {what} is shared with other runs: raise it for all of them (`skep budget raise`), then answer yes"
+            ));
+        }
+        (BlockKind::Engine { .. }, Answer::Yes | Answer::Text { .. }) => d.rested(),
+        (BlockKind::Engine { .. }, _) => {
+            return not_an_answer("answer yes when the engine can be used again, or no to end the run");
+        }
         (BlockKind::Budget { .. }, Answer::More { raise }) => return raised(d, raise, by),
         (BlockKind::Budget { what }, _) => {
             return not_an_answer(&format!(
@@ -96,6 +107,12 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
             d.run.overwrite = Some(head.clone());
             d.run.facts.pushed = false;
             d.run.facts.observed = None;
+        }
+        (BlockKind::SecretFound { marks }, Answer::Yes) => d.run.passes.extend(marks.iter().cloned()),
+        (BlockKind::SecretFound { .. }, Answer::Text { text }) => without_it(d, &block.why, text),
+        (BlockKind::SecretFound { .. }, Answer::Skip) => without_it(d, &block.why, ""),
+        (BlockKind::SecretFound { .. }, _) => {
+            return not_an_answer("answer yes if it is no secret, with a hint to have it done without it, or no");
         }
         (BlockKind::ForeignPush { .. }, _) => {
             return not_an_answer("answer yes to put the run's own head back, or no to end the run");
@@ -200,6 +217,16 @@ fn note(d: &mut Draft, step: Step, task: Option<TaskId>, text: &str) {
 
 fn fresh_task(d: &mut Draft, hint: &str) {
     d.add_task(Origin::Person, "The goal, once more: the first work changed nothing", hint);
+}
+
+/// The work is done again without what was found. Not by one more commit: the earlier ones hold it, and would be pushed with it.
+fn without_it(d: &mut Draft, found: &str, hint: &str) {
+    let old = d.run.head.clone();
+    let title = "The goal, once more: the first work holds a secret and must not be published";
+    let text = format!("{found}\nDo the goal without it. The earlier work is commit {old}.\n{hint}");
+    d.add_task(Origin::Person, title, &text);
+    let base = d.run.base.clone();
+    d.set_head(base, Default::default());
 }
 
 fn drop_task(d: &mut Draft, task: TaskId) -> Result<(), Refusal> {

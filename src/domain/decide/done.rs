@@ -5,7 +5,7 @@ use super::land;
 use crate::domain::block::BlockKind;
 use crate::domain::change::{ChangeState, Observation};
 use crate::domain::check::{self, Scope};
-use crate::domain::effect::{Done, Failure, Tag};
+use crate::domain::effect::{Done, Failure, SecretFound, Tag};
 use crate::domain::id::EffectKey;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase, Stopping};
@@ -30,6 +30,19 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
             d.run.ledger.spent.wall_ms = d.run.ledger.spent.wall_ms.saturating_add(*wall_ms);
             checked(d, *scope, sha, results);
         }
+        (Tag::Reserve(id), Done::Reserved { caps, levels }) => {
+            d.alert_shared(levels);
+            d.capped(*id, *caps);
+            d.run.short = None;
+            let rests = d.run.attempt(*id).and_then(|a| d.run.resting.get(&a.engine)).is_some_and(|r| r.active(d.at));
+            if d.held() || rests || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
+                // Things changed while the shared budgets were asked: nothing new starts, and what they gave goes back.
+                d.not_started(*id, "the run was held, or the engine not usable any more, before it could begin");
+            } else {
+                d.send(*id);
+            }
+        }
+        (Tag::Reserve(id), Done::Short { share, why, set_aside }) => d.short(*id, *share, why, *set_aside),
         (Tag::Integrate(task, _), Done::Moved { head, diff }) => {
             if let Some(t) = d.run.task_mut(*task) {
                 t.stage = Stage::Integrated;
@@ -54,6 +67,7 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
                 d.run.facts.pushed = true;
             }
         }
+        (Tag::Push(_), Done::Held { found }) => held(d, found),
         (Tag::EnsureChange(head, draft), Done::Ensured { change }) => {
             d.run.change = Some(change.clone());
             if *head == d.run.head {
@@ -89,6 +103,9 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
 /// An act on the world does not succeed: a person is asked, and the act is ordered again after the answer because what it was for
 /// is still missing.
 fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
+    if let Tag::Reserve(id) = tag {
+        d.not_started(*id, &failure.what);
+    }
     if matches!(tag, Tag::Land(_)) && d.run.phase == Phase::Landing {
         d.run.facts.observed = None;
         d.run.phase = Phase::Gating;
@@ -114,6 +131,19 @@ fn failed(d: &mut Draft, tag: &Tag, failure: &Failure) {
     } else {
         d.block(block, &why);
     }
+}
+
+/// A push was held back: a person says whether what was found may go out. One that is not wanted any more asks nobody.
+fn held(d: &mut Draft, found: &[SecretFound]) {
+    if d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
+        return;
+    }
+    let mut why = "nothing was pushed, because what would go out holds:\n".to_owned();
+    for SecretFound { place, what, .. } in found {
+        why.push_str(&format!("- {what} at {place}\n"));
+    }
+    let marks = found.iter().map(|f| f.mark.clone()).collect();
+    d.block(BlockKind::SecretFound { marks }, &why);
 }
 
 fn checked(d: &mut Draft, scope: Scope, sha: &crate::domain::Sha, results: &[check::CheckResult]) {

@@ -10,11 +10,14 @@
 //! | `reported` | how an attempt's end is taken |
 //! | `done` | how an effect's end is taken |
 //! | `answer` | what people say |
+//! | `start` | an attempt: its engine, its reservation, its order |
+//! | `alert` | telling that a share of a budget is used |
 //! | `draft` | the run being changed, with the effects gathered so far |
 //!
 //! After the match on the event, one [`advance`] starts whatever may start now: it asks what is missing for the goal of the
 //! phase and orders it unless it is pending. A webhook, a timer, an answer and a restart so take one path.
 
+mod alert;
 mod answer;
 mod done;
 mod draft;
@@ -22,8 +25,10 @@ mod land;
 mod plan;
 mod reported;
 mod review;
+mod start;
 mod work;
 
+use super::charge::Charge;
 use super::effect::Effect;
 use super::event::{Event, Opened};
 use super::id::{At, EffectKey, Principal};
@@ -42,6 +47,8 @@ pub struct Decision {
     pub effects: Vec<(EffectKey, Effect)>,
     /// Effects that are done with.
     pub finished: Vec<EffectKey>,
+    /// Lines of the books that are new or other now.
+    pub charges: Vec<Charge>,
 }
 
 /// Opens a run: checks what it is born with and gives its first state, waiting for a slot.
@@ -89,6 +96,11 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         plan: Default::default(),
         tasks: Vec::new(),
         attempts: Vec::new(),
+        resting: Default::default(),
+        unavailable: 0,
+        short: None,
+        wait: None,
+        alerts: Vec::new(),
         tries: Default::default(),
         rounds: 0,
         last_block: 0,
@@ -101,12 +113,13 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         facts: Default::default(),
         pushed: None,
         overwrite: None,
+        passes: Default::default(),
         closing: Default::default(),
         comments_seen: Default::default(),
         pending: Default::default(),
         outcome: None,
     };
-    Ok(Decision { run, effects: Vec::new(), finished: Vec::new() })
+    Ok(Decision { run, effects: Vec::new(), finished: Vec::new(), charges: Vec::new() })
 }
 
 /// Decides what follows from an event. Pure: the same input gives the same decision, for ever.
@@ -114,7 +127,7 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
     if run.ended() {
         let outcome = super::status::of_run(run).word().to_owned();
         return Err(match event {
-            Event::Done { .. } | Event::Reported(_) | Event::Observed { .. } | Event::Orphaned { .. } => {
+            Event::Done { .. } | Event::Reported(_) | Event::Observed { .. } | Event::Orphaned { .. } | Event::Due => {
                 Refusal::Repeated { what: event.name().to_owned() }
             }
             _ => Refusal::Ended { outcome },
@@ -126,6 +139,12 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
         Event::Admitted => plan::admitted(&mut d)?,
         Event::Reported(reported) => reported::reported(&mut d, reported)?,
         Event::Orphaned { attempts } => reported::orphaned(&mut d, attempts)?,
+        Event::Due => {
+            // `Draft::new` has lifted what lifts by itself, and `advance` looks for engines again.
+            if run.wake_at().is_none_or(|due| due > at) {
+                return Err(Refusal::Repeated { what: "the time that has come".to_owned() });
+            }
+        }
         Event::Done { key, done } => done::done(&mut d, key, done)?,
         Event::Observed { observation } => {
             if d.run.change.is_none() {
@@ -144,6 +163,7 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
             d.stop(Stopping { by: by.clone(), why: draft::cap(why, 1024), failed: false });
         }
     }
+    d.alert();
     advance(&mut d);
     Ok(d.decision())
 }

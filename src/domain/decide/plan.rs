@@ -4,6 +4,7 @@ use super::draft::Draft;
 use super::out_of_place;
 use crate::domain::attempt::Ending;
 use crate::domain::block::{BlockKind, Subject};
+use crate::domain::choice::{self, Choice};
 use crate::domain::id::TaskId;
 use crate::domain::order::Step;
 use crate::domain::plan::TaskSpec;
@@ -31,12 +32,16 @@ pub(super) fn advance(d: &mut Draft) {
             .attempts
             .iter()
             .filter(|a| a.step == Step::Explore)
-            .any(|a| a.ended.as_ref().is_some_and(|e| e.ending != Ending::Lost));
+            .any(|a| a.ended.as_ref().is_some_and(|e| e.ending.counts() && e.ending != Ending::Lost));
         // A scout that fails or dies costs its findings, not the run: the manager plans without them.
         let policy = &d.run.settings.policy;
         let tries = d.run.tries.get(&Step::Explore).copied().unwrap_or_default();
         let spent = tries.used >= policy.steps.explore.tries || tries.losses >= policy.max_losses;
-        let step = if policy.explore && !explored && !spent { Step::Explore } else { Step::Plan };
+        // Nor is it waited for when its engine rests.
+        let step = match policy.explore && !explored && !spent {
+            true if matches!(choice::choose(&d.run, Step::Explore, d.at), Choice::Engine(_)) => Step::Explore,
+            _ => Step::Plan,
+        };
         return d.start(step, None);
     }
     if d.run.settings.policy.approve_plan && !d.run.plan.approved {

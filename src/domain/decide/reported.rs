@@ -4,7 +4,8 @@ use super::draft::{Draft, cap};
 use super::plan;
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::block::{BlockKind, Subject};
-use crate::domain::budget::Usage;
+use crate::domain::budget::{ModelUse, Usage};
+use crate::domain::effect::Tag;
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
 use crate::domain::order::Step;
@@ -17,7 +18,8 @@ use crate::domain::task::Stage;
 /// An attempt reported.
 pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal> {
     let id = reported.attempt;
-    let Some(attempt) = d.run.attempt(id).filter(|a| a.live()).cloned() else {
+    let begun = d.run.is_pending(&Tag::Start(id));
+    let Some(attempt) = d.run.attempt(id).filter(|a| a.live() && begun).cloned() else {
         return Err(Refusal::Repeated { what: format!("the report of attempt {id}") });
     };
     d.finish_start(id);
@@ -31,23 +33,52 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     };
     // What a dead attempt says of its cost is not worth more than what was set aside.
     let lost = matches!(reported.report, Report::Lost { .. });
-    let usage = reported.usage.filter(|u| !lost && !u.is_absurd());
-    let charged = d.run.ledger.settle(id, Some(usage.unwrap_or_else(|| worst(d, &attempt))));
-    let (ending, why) = match taken {
-        Ok(said) => (ending_of(&reported.report), said),
-        Err(why) => (Ending::Failed, why),
+    let bill = ModelUse::bounded(&reported.bill);
+    let usage = reported.usage.filter(|_| !lost);
+    let (used, note) = used(&attempt, usage, &bill, worst(d, &attempt));
+    let charged = d.settle(id, used);
+    let (ending, mut why) = match taken {
+        Ok(said) => (ending_of(&reported.report), cap(&said, 4096)),
+        Err(why) => (Ending::Failed, cap(&why, 4096)),
     };
+    why.push_str(&note);
+    match ending {
+        Ending::Succeeded | Ending::Asked => {
+            d.run.unavailable = 0;
+            d.worked(&attempt);
+        }
+        Ending::Failed => d.worked(&attempt),
+        _ => {}
+    }
     let ended = Ended {
         at: d.at,
         ending,
-        why: cap(&why, 4096),
+        why,
         charged,
         session: reported.session.clone().map(|s| cap(&s, 256)),
         artifacts: reported.artifacts.clone(),
-        bill: reported.bill.clone(),
+        bill,
     };
     finish(d, &attempt, ended);
     Ok(())
+}
+
+/// What an attempt is charged, and what is to be said of it: what it reported, but never less than its bill adds up to; all that was
+/// set aside when it said nothing, or what nobody can have used. A cost that is not known is charged as what was set aside for it,
+/// never as nothing.
+fn used(attempt: &Attempt, usage: Option<Usage>, bill: &[ModelUse], worst: Usage) -> (Usage, String) {
+    let billed = Usage::billed(bill);
+    let Some(mut used) = usage.map(|u| u.max(billed)).filter(|u| !u.is_absurd()) else {
+        return (if billed.is_absurd() { worst } else { worst.max(billed) }, String::new());
+    };
+    let Some(unknown) = bill.iter().find(|m| !m.priced) else { return (used, String::new()) };
+    let set_aside = attempt.reserved.cost_micros;
+    used.cost_micros = used.cost_micros.max(set_aside);
+    let what = match set_aside {
+        0 => "its tokens are counted, its cost is not",
+        _ => "what was set aside is charged",
+    };
+    (used, format!(" (the price of {} is not known: {what})", unknown.model))
 }
 
 /// What is charged when nobody knows what was used: all that was set aside. Time is known to have passed only since the start.
@@ -59,13 +90,15 @@ fn worst(d: &Draft, attempt: &Attempt) -> Usage {
 /// The process that carried these attempts is gone: each is charged in full and does not count as a try, but a step that keeps
 /// losing its process is not started for ever.
 pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refusal> {
-    let live: Vec<Attempt> = d.run.live_attempts().filter(|a| attempts.contains(&a.id)).cloned().collect();
+    // One that waits for its reservation was not begun: that act is carried out again.
+    let begun = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&Tag::Start(a.id));
+    let live: Vec<Attempt> = d.run.live_attempts().filter(begun).cloned().collect();
     if live.is_empty() {
         return Err(Refusal::Repeated { what: "the loss of these attempts".to_owned() });
     }
     for attempt in live {
         d.finish_start(attempt.id);
-        let charged = d.run.ledger.settle(attempt.id, Some(worst(d, &attempt)));
+        let charged = d.settle(attempt.id, worst(d, &attempt));
         let why = "lost with its process".to_owned();
         let ended = Ended {
             at: d.at,
@@ -77,24 +110,17 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refu
             bill: Vec::new(),
         };
         finish(d, &attempt, ended);
+        d.try_back(&attempt);
         match attempt.task.and_then(|t| d.run.task_mut(t)) {
-            Some(task) => {
-                task.stage = Stage::Ready;
-                task.tries = task.tries.saturating_sub(1);
-                task.losses += 1;
-            }
-            None => {
-                let tries = d.run.tries.entry(attempt.step).or_default();
-                tries.used = tries.used.saturating_sub(1);
-                tries.losses += 1;
-            }
+            Some(task) => task.losses += 1,
+            None => d.run.tries.entry(attempt.step).or_default().losses += 1,
         }
     }
     Ok(())
 }
 
 fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
-    if ended.ending != Ending::Lost {
+    if ended.ending != Ending::Lost && ended.ending.counts() {
         match attempt.task.and_then(|t| d.run.task_mut(t)) {
             Some(task) => task.losses = 0,
             None => d.run.tries.entry(attempt.step).or_default().losses = 0,
@@ -108,7 +134,8 @@ fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
 fn ending_of(report: &Report) -> Ending {
     match report {
         Report::Asked { .. } => Ending::Asked,
-        Report::Failed { .. } | Report::Unavailable { .. } => Ending::Failed,
+        Report::Failed { .. } => Ending::Failed,
+        Report::Unavailable { .. } => Ending::Unavailable,
         Report::Lost { .. } => Ending::Lost,
         Report::Stopped => Ending::Stopped,
         _ => Ending::Succeeded,
@@ -126,9 +153,10 @@ fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String,
             again(d, attempt, "attempt", why);
             Ok(why.clone())
         }
-        (Report::Unavailable { why, .. }, _) => {
-            again(d, attempt, "attempt", why);
-            Ok(why.clone())
+        (Report::Unavailable { why, until, fix }, _) => {
+            d.rest(attempt, why, *until, fix.as_deref());
+            d.try_back(attempt);
+            Ok(cap(why, 512))
         }
         (Report::Lost { why }, _) => {
             again(d, attempt, "attempt", &format!("the attempt was lost: {why}"));
@@ -185,16 +213,7 @@ fn asked(d: &mut Draft, attempt: &Attempt, question: &str) -> Result<String, Str
         return Err(why);
     }
     // A question is not a failure: the try is given back, and the answer starts a new attempt.
-    match attempt.task.and_then(|t| d.run.task_mut(t)) {
-        Some(task) => {
-            task.stage = Stage::Ready;
-            task.tries = task.tries.saturating_sub(1);
-        }
-        None => {
-            let tries = d.run.tries.entry(attempt.step).or_default();
-            tries.used = tries.used.saturating_sub(1);
-        }
-    }
+    d.try_back(attempt);
     d.block(BlockKind::Question { step: attempt.step, task: attempt.task }, question);
     Ok(question.to_owned())
 }

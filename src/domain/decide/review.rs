@@ -24,6 +24,7 @@ pub(super) fn advance(d: &mut Draft) {
         d.ensure(Effect::Push {
             sha: head.clone(),
             expected: d.run.overwrite.clone().or_else(|| d.run.pushed.clone()),
+            passes: d.run.passes.clone(),
         });
     }
     let Some(results) = d.run.facts.results.clone() else {

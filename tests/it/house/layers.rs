@@ -10,7 +10,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("fault", &[]),
     ("secret", &[]),
     ("domain", &[]),
-    ("ports", &["domain"]),
+    ("ports", &["domain", "secret"]),
     // What every adapter may build on: the ports' types and the shared tools.
     (
         "adapters",
@@ -20,7 +20,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::plain", &["telemetry"]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
-    ("adapters::sandbox", &["adapters::process"]),
+    ("adapters::sandbox", &["adapters::process", "secret"]),
     (
         "adapters::checks",
         &["domain", "ports", "adapters::beneath", "adapters::plain", "adapters::process", "adapters::sandbox"],
@@ -38,6 +38,8 @@ const MAY: &[(&str, &[&str])] = &[
             "adapters::sandbox",
             "adapters::demo",
             "adapters::gate",
+            // A process has one set of limits; where none is handed in, one with the system's clock is made.
+            "adapters::clock",
         ],
     ),
     // The way out: it speaks to the engines' providers, counts on their meters, and is led to by the sandbox.
@@ -58,14 +60,17 @@ const MAY: &[(&str, &[&str])] = &[
     // The sandbox's mark on git's processes lets a later start end those an earlier one left.
     ("adapters::git", &["domain", "ports", "telemetry", "adapters::process", "adapters::sandbox"]),
     ("adapters::forge", &["domain", "ports", "telemetry", "adapters::git"]),
-    ("adapters::workspace", &["domain", "ports", "telemetry", "adapters::git"]),
-    ("adapters::store", &["domain", "ports", "telemetry"]),
-    ("actors", &["domain", "ports", "telemetry"]),
-    ("config", &["domain", "secret", "telemetry"]),
-    ("telemetry", &["config"]),
-    ("http", &["actors", "domain", "ports", "telemetry"]),
+    ("adapters::workspace", &["domain", "ports", "secret", "telemetry", "adapters::git"]),
+    // Prompts say how to answer: the schema of what is read.
+    ("adapters::prompts", &["domain", "ports", "adapters::engine::answer"]),
+    ("adapters::store", &["domain", "ports", "secret", "telemetry"]),
+    ("actors", &["domain", "ports", "secret", "telemetry"]),
+    // What a provider and an agent are is the engines' to say; the configuration fills it in.
+    ("config", &["adapters::engine::settings", "domain", "secret", "telemetry"]),
+    ("telemetry", &["config", "secret"]),
+    ("http", &["actors", "domain", "ports", "secret", "telemetry"]),
     // The command line is a client: of REST it knows the shapes, not the handlers.
-    ("cli", &["config", "domain", "http::view", "http::shapes", "ports", "telemetry"]),
+    ("cli", &["config", "domain", "http::view", "http::shapes", "ports", "secret", "telemetry"]),
     // The composition root, the only place that names concrete adapters.
     ("app", &["actors", "adapters", "cli", "config", "domain", "http", "ports", "secret", "telemetry"]),
 ];
@@ -78,11 +83,18 @@ const LIVES: &[(&str, &[&str])] = &[
     ("migration", &["adapters::store"]),
     // The demo looks whether its sample is untouched; it needs no mirror and no seal for that.
     ("gix", &["adapters::git", "adapters::demo"]),
+    ("minijinja", &["adapters::prompts"]),
     ("quick_xml", &["adapters::checks"]),
+    ("aho_corasick", &["secret"]),
+    ("chacha20poly1305", &["secret"]),
     ("axum", &["http", "app", "cli", "adapters::gate"]),
     ("hyper", &["http", "adapters::gate"]),
     ("utoipa", &["http"]),
     ("utoipa_axum", &["http"]),
+    ("genai", &["adapters::engine"]),
+    ("grep_regex", &["adapters::engine"]),
+    ("grep_searcher", &["adapters::engine"]),
+    ("ignore", &["adapters::engine"]),
     ("clap", &["cli"]),
     ("figment", &["config"]),
     ("agent_client_protocol", &["adapters::engine::acp"]),

@@ -24,7 +24,18 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
     let steps = status(&b.url).await.expect("a status");
     assert!(steps.pending.is_empty() && steps.unknown.is_empty() && !steps.applied.is_empty());
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
-    for table in ["run_artifact", "artifact", "project", "run", "event", "outbox", "seaql_migrations"] {
+    for table in [
+        "secret",
+        "charge",
+        "shared_raise",
+        "run_artifact",
+        "artifact",
+        "project",
+        "run",
+        "event",
+        "outbox",
+        "seaql_migrations",
+    ] {
         b.damage(&format!("DROP TABLE {table}")).await;
     }
     if !b.sqlite() {

@@ -27,7 +27,13 @@ async fn lists_filter_and_page(b: Bench) {
     let lease = b.take(runs[0].id, "one").await;
     b.commit(moving(&mut runs[0], &lease, Phase::Ended, 0)).await.expect("an end");
     let lease = b.take(runs[1].id, "one").await;
-    runs[1].blocks.push(Block { id: BlockId(1), kind: BlockKind::Rounds, why: "no more".to_owned(), since: At(5) });
+    runs[1].blocks.push(Block {
+        id: BlockId(1),
+        kind: BlockKind::Rounds,
+        why: "no more".to_owned(),
+        since: At(5),
+        until: None,
+    });
     b.commit(moving(&mut runs[1], &lease, Phase::Working, 0)).await.expect("a block");
     let ids: Vec<RunId> = runs.iter().map(|r| r.id).rev().collect();
 
@@ -147,7 +153,7 @@ async fn projects_are_written_and_replaced(b: Bench) {
         branch_prefix: "skep".to_owned(),
         checks: vec![],
         engines: BTreeMap::new(),
-        policy: Policy::default(),
+        policy: Some(Policy::default()),
     };
     assert_eq!(b.store.project(&demo.name).await.expect("an answer"), None);
     b.store.put_project(&demo, false).await.expect("a new project");

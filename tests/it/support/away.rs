@@ -1,9 +1,15 @@
 //! A store that is away: every call fails in a way that may pass.
 
 use async_trait::async_trait;
-use skep::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId};
-use skep::ports::store::{Counts, Found, JournalRow, Lease, Owner, RunFilter, RunRow, Taken, Transition};
-use skep::ports::{PortError, PortResult, Store};
+use skep::domain::{ArtifactKind, ArtifactRef, At, Digest, EffectKey, Project, ProjectName, Run, RunId};
+use skep::ports::store::{
+    Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
+    SpendingFilter, Taken, Transition,
+};
+use skep::ports::vault::Rekeyed;
+use skep::ports::{PortError, PortResult, SecretName, SecretRow, Store, Vault};
+use skep::secret::Secret;
+use std::path::Path;
 
 pub struct Away;
 
@@ -38,6 +44,18 @@ impl Store for Away {
         away()
     }
     async fn waiting(&self, _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn due(&self, _: At, _: u64) -> PortResult<Vec<(RunId, At)>> {
+        away()
+    }
+    async fn reserve(&self, _: &Reservation) -> PortResult<Room> {
+        away()
+    }
+    async fn raise_shared(&self, _: &SharedRaise) -> PortResult<()> {
+        away()
+    }
+    async fn spending(&self, _: &SpendingFilter) -> PortResult<Vec<Spending>> {
         away()
     }
     async fn counts(&self) -> PortResult<Counts> {
@@ -77,6 +95,30 @@ impl Store for Away {
         away()
     }
     async fn ping(&self) -> PortResult<()> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Vault for Away {
+    async fn set(
+        &self,
+        _: &SecretName,
+        _: Option<&ProjectName>,
+        _: &Secret,
+    ) -> PortResult<(SecretRow, Option<String>)> {
+        away()
+    }
+    async fn open(&self, _: &SecretName, _: Option<&ProjectName>) -> PortResult<Secret> {
+        away()
+    }
+    async fn list(&self) -> PortResult<Vec<SecretRow>> {
+        away()
+    }
+    async fn remove(&self, _: &SecretName, _: Option<&ProjectName>) -> PortResult<bool> {
+        away()
+    }
+    async fn rekey(&self, _: &Path) -> PortResult<Rekeyed> {
         away()
     }
 }

@@ -38,6 +38,7 @@ pub fn opened(policy: Policy) -> Opened {
         project: ProjectName::from_text("demo"),
         goal: Goal { text: "Make it say hello".to_owned(), source: GoalSource::Manual, asked_by: asker() },
         settings: Settings {
+            fallbacks: BTreeMap::new(),
             origin: "/srv/demo.git".to_owned(),
             policy,
             engines: roles.into_iter().map(|r| (r, engine("script"))).collect::<BTreeMap<_, _>>(),
@@ -85,15 +86,38 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
         p.steps.develop.tokens = Some(900);
         p.steps.review.tokens = Some(400);
     }
+    if rng.chance(15) {
+        p.limits.turns = Some(5 + rng.below(60));
+    }
+    if rng.chance(20) {
+        p.shared.day_tokens = Some(500 + rng.below(6_000));
+    }
+    if rng.chance(10) {
+        p.shared.project_cost_micros = Some(100 + rng.below(2_000));
+        p.shared.project_tokens = Some(1_000 + rng.below(20_000));
+    }
     if rng.chance(20) {
         p.limits.wall_secs = 300 + rng.below(4_000);
     }
     p
 }
 
+/// Engines with fall-backs, some of one model family.
+pub fn with_fallbacks(opened: &mut Opened, rng: &mut Rng) {
+    let llm = |arg: &str| EngineSpec { kind: "llm".to_owned(), arg: arg.to_owned() };
+    let all = [llm("anthropic/claude-9"), llm("openai/gpt-9"), llm("local/qwen-9"), llm("openrouter/claude-8")];
+    for role in [Role::Manager, Role::Dev, Role::Reviewer, Role::Scout] {
+        let from = rng.below(4) as usize;
+        opened.settings.engines.insert(role, all[from].clone());
+        let more = (0..rng.below(3) as usize).map(|n| all[(from + n + 1) % 4].clone()).collect();
+        opened.settings.fallbacks.insert(role, more);
+    }
+}
+
 /// A policy nothing of which runs out, for runs that are compared with each other.
 pub fn roomy_policy(rng: &mut Rng) -> Policy {
     let mut p = any_policy(rng);
+    p.shared = SharedLimits::default();
     p.limits = Limits { wall_secs: 1_000_000, attempts: 10_000, rounds: 2, ..Limits::default() };
     p
 }

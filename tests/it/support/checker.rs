@@ -26,19 +26,23 @@ pub struct Checker {
     approvals: BTreeSet<(Sha, Sha, Principal)>,
     /// The last look taken while the gates were asked.
     seen: Option<Observation>,
+    /// Engines that said they cannot be used: until when at least, `None` = until a person has answered.
+    rests: BTreeMap<String, Option<At>>,
     lands_ordered: u32,
     person_tasks: usize,
 }
 
 impl Checker {
     /// Notes what an accepted event shows, then checks the decision.
-    pub fn check(&mut self, before: Option<&Run>, event: &Event, after: &Decision) -> Result<(), String> {
+    pub fn check(&mut self, before: Option<&Run>, event: &Event, after: &Decision, at: At) -> Result<(), String> {
         let run = &after.run;
         must!(run.seq == before.map_or(1, |b| b.seq + 1), "seq {} does not follow", run.seq);
         if let Some(before) = before {
             self.learn(before, event, run);
             self.steps(before, after)?;
-            self.rest(before, event, after)?;
+            self.rest(before, event, after, at)?;
+            self.engines(before, event, after, at)?;
+            alerts(before, event, run)?;
         }
         self.outbox(before, after)?;
         self.attempts(run)?;
@@ -128,7 +132,7 @@ impl Checker {
     }
 
     /// A held run starts nothing; a stopping one only ends things.
-    fn rest(&self, before: &Run, event: &Event, after: &Decision) -> Result<(), String> {
+    fn rest(&self, before: &Run, event: &Event, after: &Decision, at: At) -> Result<(), String> {
         let held = |r: &Run| r.paused.is_some() || !r.blocks.is_empty();
         let run = &after.run;
         for (_, effect) in &after.effects {
@@ -153,7 +157,7 @@ impl Checker {
             && observation.unblocks.iter().all(|u| !u.by.is_person())
             && observation.approved_by.iter().all(|p| !p.is_person())
         {
-            let lifted = before.blocks.iter().filter(|b| !run.blocks.contains(b));
+            let lifted = before.blocks.iter().filter(|b| !run.blocks.contains(b) && b.until.is_none_or(|u| u > at));
             for b in lifted {
                 let moved = matches!(
                     b.kind,
@@ -164,6 +168,62 @@ impl Checker {
                 must!(moved, "block {} ({}) was lifted by text nobody stands for", b.id, b.kind.code());
             }
             must!(run.limits == before.limits, "a look at the forge gave budget");
+        }
+        Ok(())
+    }
+
+    /// Nobody starts an engine that said it cannot be used; a role's own engine goes before its fall-backs; no try is used up.
+    fn engines(&mut self, before: &Run, event: &Event, after: &Decision, at: At) -> Result<(), String> {
+        let run = &after.run;
+        if let Event::Reported(r) = event
+            && let Report::Unavailable { until, fix, .. } = &r.report
+            && run.attempt(r.attempt).and_then(|a| a.ended.as_ref()).is_some_and(|e| e.ending == Ending::Unavailable)
+        {
+            let attempt = before.attempt(r.attempt).ok_or("an unknown attempt reported")?;
+            let said = until.filter(|u| *u > at);
+            let until = fix.is_none().then(|| said.unwrap_or(At(at.0 + 30_000)));
+            match self.rests.get_mut(&attempt.engine) {
+                // Two attempts met one trouble: it lasts as long as the longer word.
+                Some(known) if known.is_none_or(|k| k > at) => {
+                    *known = if fix.is_some() { None } else { known.map(|k| said.map_or(k, |s| s.max(k))) };
+                }
+                _ => drop(self.rests.insert(attempt.engine.clone(), until)),
+            }
+            let tries = |r: &Run| match attempt.task.and_then(|t| r.task(t)) {
+                Some(task) => task.tries,
+                None => r.tries.get(&attempt.step).map_or(0, |t| t.used),
+            };
+            must!(tries(run) <= tries(before), "an engine that could not be used cost a try");
+        }
+        let asked = |r: &Run| r.blocks.iter().any(|b| matches!(b.kind, BlockKind::Engine { .. }));
+        if asked(before) && !asked(run) && run.resting.is_empty() {
+            self.rests.clear();
+        }
+        let resting = |engine: &str| self.rests.get(engine).is_some_and(|until| until.is_none_or(|u| u > at));
+        for (_, effect) in &after.effects {
+            let Effect::Start { order } = effect else { continue };
+            let engine = order.engine.text();
+            must!(!resting(&engine), "{engine} was started while it rests");
+            let role = order.step.role();
+            let own = run.settings.engines.get(&role).into_iter();
+            let all: Vec<String> =
+                own.chain(run.settings.fallbacks.get(&role).into_iter().flatten()).map(|s| s.text()).collect();
+            let place = all.iter().position(|e| *e == engine);
+            let Some(place) = place else { return Err(format!("{engine} is no engine of the {}", role.name())) };
+            if matches!(order.step, Step::Develop | Step::Explore) && !run.settings.policy.shared.any() {
+                // How long it rests grows with how often; that it said so is what counts here.
+                let backs_off =
+                    |e: &String| self.rests.contains_key(e) && run.resting.get(e).is_some_and(|r| r.active(at));
+                let first = all[..place].iter().all(|e| resting(e) || backs_off(e));
+                must!(first, "{engine} was started before those that go first");
+            }
+            let (limits, shared, caps) = (&run.limits, &run.settings.policy.shared, &order.caps);
+            let tokens = limits.tokens.or(shared.day_tokens).or(shared.project_tokens);
+            must!(tokens.is_none() || caps.tokens > 0, "a limit on tokens became no cap");
+            let money = limits.cost_micros.or(shared.day_cost_micros).or(shared.project_cost_micros);
+            must!(money.is_none() || caps.cost_micros > 0, "a limit on money became no cap");
+            must!(limits.turns.is_none() || caps.turns > 0, "a limit on turns became no cap");
+            must!(caps.wall_ms > 0, "an attempt without time");
         }
         Ok(())
     }
@@ -194,8 +254,11 @@ impl Checker {
         must!(live.len() <= run.settings.policy.width as usize, "{} live attempts", live.len());
         let alone = live.iter().any(|a| a.step != Step::Develop);
         must!(!alone || live.len() == 1, "a {} attempt beside others", live[0].step.name());
-        let starts: BTreeSet<AttemptId> =
-            run.pending.values().filter_map(|t| if let Tag::Start(a) = t { Some(*a) } else { None }).collect();
+        let starts: BTreeSet<AttemptId> = run
+            .pending
+            .values()
+            .filter_map(|t| if let Tag::Start(a) | Tag::Reserve(a) = t { Some(*a) } else { None })
+            .collect();
         must!(starts == live.iter().map(|a| a.id).collect(), "live attempts are not the pending starts");
         let set_aside: BTreeMap<AttemptId, Usage> = live.iter().map(|a| (a.id, a.reserved)).collect();
         must!(set_aside == run.ledger.reserved, "the reservations are not those of the live attempts");
@@ -217,7 +280,11 @@ impl Checker {
             let grew = spent.tokens >= b.tokens && spent.cost_micros >= b.cost_micros && spent.wall_ms >= b.wall_ms;
             must!(grew, "spending went down");
         }
-        let starts = after.effects.iter().any(|(_, e)| matches!(e, Effect::Start { .. }));
+        // With shared budgets the reservation comes first, and the start when they have it: meanwhile checks may have taken time.
+        let shared = run.settings.policy.shared.any();
+        let sets_aside =
+            |e: &Effect| matches!(e, Effect::Reserve { .. }) || (!shared && matches!(e, Effect::Start { .. }));
+        let starts = after.effects.iter().any(|(_, e)| sets_aside(e));
         if after.effects.iter().any(|(_, e)| matches!(e, Effect::Check { .. })) {
             // Checks set nothing aside: only those running may pass the limit.
             must!(spent.wall_ms < run.limits.wall_secs * 1000, "a check was ordered with no time left");
@@ -227,7 +294,8 @@ impl Checker {
             must!(run.limits.tokens.is_none_or(|l| sum.tokens <= l), "more tokens set aside than there are");
             must!(run.limits.cost_micros.is_none_or(|l| sum.cost_micros <= l), "more money set aside than there is");
             must!(sum.wall_ms <= run.limits.wall_secs * 1000, "more time set aside than there is");
-            must!(run.attempts.len() <= run.limits.attempts as usize, "more attempts than the run may have");
+            must!(run.limits.turns.is_none_or(|l| sum.turns <= l), "more turns set aside than there are");
+            must!(run.counted_attempts() <= run.limits.attempts as usize, "more attempts than the run may have");
         }
         Ok(())
     }
@@ -242,6 +310,11 @@ impl Checker {
             self.person_tasks.max(run.tasks.iter().filter(|t| t.origin == task::Origin::Person).count());
         let most = run.settings.policy.max_tasks as usize + run.rounds as usize + self.person_tasks;
         must!(run.tasks.len() <= most, "{} tasks", run.tasks.len());
+        must!(
+            run.unavailable <= choice::UNAVAILABLE_MOST + run.settings.policy.width,
+            "it never asks about its engines"
+        );
+        must!(run.alerts.len() <= 40, "{} alerts", run.alerts.len());
         must!(run.rounds <= run.limits.rounds, "{} rounds of {}", run.rounds, run.limits.rounds);
         if run.seq.is_multiple_of(64) {
             let size = serde_json::to_vec(run).map_err(|e| e.to_string())?.len();
@@ -278,10 +351,34 @@ impl Checker {
     }
 }
 
+/// What people are told of a budget they are told once, and it is true.
+fn alerts(before: &Run, event: &Event, run: &Run) -> Result<(), String> {
+    let raised = run.limits != before.limits;
+    for (n, alert) in run.alerts.iter().enumerate() {
+        let again = run.alerts[..n].iter().any(|a| a.what == alert.what && a.share >= alert.share);
+        must!(!again, "{} % of {} was told again", alert.share, alert.what);
+        if before.alerts.contains(alert) {
+            continue;
+        }
+        let level = run.ledger.levels(&run.limits).into_iter().find(|(what, ..)| *what == alert.what);
+        match level {
+            Some((what, used, limit)) => {
+                must!(used * 100 >= limit * u64::from(alert.share), "{} % of {what} is not used", alert.share)
+            }
+            None => must!(matches!(event, Event::Done { .. }), "{} was told of by {}", alert.what, event.name()),
+        }
+    }
+    let gone = before.alerts.iter().any(|a| !run.alerts.contains(a) && !a.what.starts_with("day"));
+    must!(!gone || raised, "an alert was forgotten");
+    Ok(())
+}
+
 /// A run that waits has to wait for somebody or something that can be named.
 fn alive(run: &Run) -> Result<(), String> {
     let waits_for_status = run.phase == Phase::Gating && matches!(gate::statuses(run), gate::Gate::Wait(_));
-    let excused = run.phase == Phase::Queued || run.ended() || run.paused.is_some() || !run.blocks.is_empty();
+    let waits = run.wake_at().is_some();
+    must!(run.wait.is_none() || run.blocks.is_empty(), "a held run waits for nothing by itself");
+    let excused = run.phase == Phase::Queued || run.ended() || run.paused.is_some() || !run.blocks.is_empty() || waits;
     must!(
         !run.pending.is_empty() || excused || waits_for_status,
         "stuck: {} with nothing pending and nobody asked",

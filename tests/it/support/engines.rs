@@ -26,7 +26,8 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
     let dice = roll(world.seed, &words);
     // The further a step goes on, the likelier it succeeds: chance must not be the reason why a run does not end.
     let pick = (dice % 100).saturating_sub(u64::from(order.try_number.saturating_sub(3)) * 20);
-    let report = common(pick, dice).unwrap_or_else(|| match order.step {
+    let outage = world.outage(order);
+    let report = outage.or_else(|| common(pick, dice)).unwrap_or_else(|| match order.step {
         Step::Explore => Report::Explored { notes: "it is a small program".to_owned() },
         Step::Plan => Report::Planned { tasks: plan(world.lies, dice) },
         Step::Develop => develop(world, order, dice),
@@ -41,10 +42,30 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
         tokens: if order.caps.tokens == 0 { 50 } else { order.caps.tokens.min(300) },
         cost_micros: order.caps.cost_micros.min(90),
         wall_ms: order.caps.wall_ms.min(40_000),
-        turns: 0,
+        turns: order.caps.turns.min(4),
     };
     let usage = (dice % 13 != 0).then_some(used);
-    Reported { attempt: order.attempt, report, usage, session: Some(session), artifacts: Vec::new(), bill: Vec::new() }
+    let bill = bill(world, order, &mut dice.clone());
+    Reported { attempt: order.attempt, report, usage, session: Some(session), artifacts: Vec::new(), bill }
+}
+
+/// Which models it says it used: mostly none, at times one without a price, a lie, or more than it was allowed in its last call.
+fn bill(world: &World, order: &Order, dice: &mut u64) -> Vec<ModelUse> {
+    let line = |model: &str, input: u64, cost_micros: u64, priced: bool| ModelUse {
+        model: model.to_owned(),
+        calls: 1,
+        input,
+        cost_micros,
+        priced,
+        ..ModelUse::default()
+    };
+    match *dice / 13 % 12 {
+        0 => vec![line("a/good", 20, 5, true), line("a/cheap", 10, 1, true)],
+        1 => vec![line("a/new", 20, 0, false)],
+        2 if world.lies => vec![line("a/lie\0", u64::MAX, u64::MAX, true); 40],
+        3 if world.outages && order.caps.tokens > 0 => vec![line("a/over", order.caps.tokens + 100, 1, true)],
+        _ => Vec::new(),
+    }
 }
 
 fn common(pick: u64, dice: u64) -> Option<Report> {

@@ -96,7 +96,9 @@ fn any_answer(rng: &mut Rng) -> Answer {
         7 | 8 => Answer::Text { text: "use the parser".to_owned() },
         9 => Answer::More { raise: Raise { rounds: 1, ..Raise::default() } },
         10 => Answer::Skip,
-        _ => Answer::More { raise: Raise { tokens: 4_000, attempts: 5, cost_micros: 500, wall_secs: 600, rounds: 0 } },
+        _ => Answer::More {
+            raise: Raise { tokens: 4_000, attempts: 5, cost_micros: 500, turns: 50, wall_secs: 600, rounds: 0 },
+        },
     }
 }
 
@@ -109,7 +111,7 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
     let tired = answered > 25;
     let block = run.blocks.first()?;
     let dice = roll(seed, &["help", block.kind.code(), &answered.to_string()]) % 10;
-    let raise = Raise { tokens: 9_000, cost_micros: 3_000, wall_secs: 7_200, rounds: 2, attempts: 12 };
+    let raise = Raise { tokens: 9_000, cost_micros: 3_000, turns: 200, wall_secs: 7_200, rounds: 2, attempts: 12 };
     let no = Answer::No { why: if dice < 5 { "differently, please".to_owned() } else { String::new() } };
     let answer = match &block.kind {
         BlockKind::Approval(Subject::Merge { .. }) if tired => Answer::Yes,
@@ -128,6 +130,14 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
             if tired { no } else { Answer::Yes }
         }
         _ if tired => no,
+        BlockKind::Engine { .. } => {
+            world.down.clear();
+            Answer::Yes
+        }
+        BlockKind::Budget { what } if Share::of_budget(what).is_some() => {
+            world.raised += 20_000;
+            Answer::Yes
+        }
         BlockKind::Budget { .. } => Answer::More { raise },
         _ => Answer::Yes,
     };

@@ -38,6 +38,8 @@ pub struct Ended {
     pub opened: Opened,
     pub crashes: u32,
     pub refused: u32,
+    /// How often the run was woken because its time had come.
+    pub due: u64,
 }
 
 struct Process {
@@ -61,6 +63,9 @@ struct Process {
     steps: u64,
     crashes: u32,
     refused: u32,
+    due: u64,
+    /// Milliseconds waited for by doing nothing.
+    waited: i64,
 }
 
 /// Simulates a run to its end, or to where nobody will move it. `Err` = something that must hold did not.
@@ -83,11 +88,15 @@ pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Resul
         steps: 0,
         crashes: 0,
         refused: 0,
+        due: 0,
+        waited: 0,
     };
-    let result = p.checker.check(None, &p.journal[0].0.clone(), &first).and_then(|()| p.live()).and_then(|()| p.over());
+    let result =
+        p.checker.check(None, &p.journal[0].0.clone(), &first, At(0)).and_then(|()| p.live()).and_then(|()| p.over());
     match result {
         Ok(()) => {
-            Ok(Ended { run: p.run, world: p.world, journal: p.journal, opened, crashes: p.crashes, refused: p.refused })
+            let Process { run, world, journal, crashes, refused, due, .. } = p;
+            Ok(Ended { run, world, journal, opened, crashes, refused, due })
         }
         Err(why) => Err(format!("{why}\n{}", p.story())),
     }
@@ -147,6 +156,12 @@ impl Process {
                 return Ok(true);
             }
         }
+        if let Some(due) = self.run.wake_at().filter(|_| self.run.blocks.is_empty() || self.rng.chance(50)) {
+            self.waited += due.0.saturating_sub(self.now().0).max(0);
+            self.due += 1;
+            self.deliver(Event::Due)?;
+            return Ok(true);
+        }
         if !self.manner.helped {
             return Ok(false);
         }
@@ -165,8 +180,13 @@ impl Process {
         Ok(false)
     }
 
+    fn now(&self) -> At {
+        At(self.journal.len() as i64 * 1000 + self.waited)
+    }
+
     fn disturb(&mut self) -> Result<(), String> {
-        match self.rng.below(10) {
+        match self.rng.below(11) {
+            10 => self.refuse(&Event::Due)?,
             0..=2 => people::others(&mut self.rng, &mut self.world, &self.run),
             3 => {
                 let event = people::imposture(&mut self.rng, &self.run);
@@ -248,7 +268,8 @@ impl Process {
     }
 
     fn deliver(&mut self, event: Event) -> Result<(), String> {
-        let at = At(self.journal.len() as i64 * 1000);
+        let at = self.now();
+        self.world.now = at;
         let decision = match decide(&self.run, &event, at) {
             Ok(decision) => decision,
             Err(_) => {
@@ -258,7 +279,8 @@ impl Process {
         };
         self.journal.push((event.clone(), at));
         if self.manner.checked {
-            self.checker.check(Some(&self.run), &event, &decision)?;
+            self.checker.check(Some(&self.run), &event, &decision, at)?;
+            self.shared(&decision)?;
             for (_, effect) in &decision.effects {
                 if let Effect::Land { head, .. } = effect
                     && !self.world.is_green(head)
@@ -266,6 +288,9 @@ impl Process {
                     return Err(format!("landing {head}, which is broken"));
                 }
             }
+        }
+        for charge in &decision.charges {
+            self.world.books.insert(charge.attempt, (charge.amount, charge.day));
         }
         self.outbox.retain(|(key, _)| !decision.finished.contains(key));
         self.outbox.extend(decision.effects);
@@ -275,6 +300,34 @@ impl Process {
         }
         if self.manner.crash_after.contains(&self.run.seq) {
             self.crash()?;
+        }
+        Ok(())
+    }
+
+    /// What is set aside is what the shared books have, and the books keep to their limits but for calls in flight.
+    fn shared(&self, decision: &Decision) -> Result<(), String> {
+        let run = &decision.run;
+        if !run.settings.policy.shared.any() {
+            return Ok(());
+        }
+        for (_, effect) in &decision.effects {
+            let Effect::Start { order } = effect else { continue };
+            let known = self.world.books.get(&order.attempt).map(|(caps, _)| *caps);
+            if known != Some(order.caps) {
+                return Err(format!(
+                    "{} started with {:?}, the shared books have {known:?}",
+                    order.attempt, order.caps
+                ));
+            }
+        }
+        for id in run.attempts.iter().filter(|a| !a.live()).map(|a| a.id) {
+            let told = decision.charges.iter().any(|c| c.attempt == id && c.settled);
+            let (charged, kept) = (run.attempt(id).and_then(|a| a.ended.as_ref()), self.world.books.get(&id));
+            if let (Some(ended), Some((kept, _)), false) = (charged, kept, told)
+                && ended.charged != *kept
+            {
+                return Err(format!("{id} was charged {:?}, the books say {kept:?}", ended.charged));
+            }
         }
         Ok(())
     }

@@ -56,6 +56,11 @@ impl Reply {
 }
 
 pub async fn service() -> Service {
+    service_with(None).await
+}
+
+/// A service with engines of the test's own.
+pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Service {
     let tmp = tempfile::tempdir().expect("a folder");
     let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("origin.git"), tmp.path().join("data"));
     std::fs::create_dir_all(&seed).expect("seed");
@@ -67,7 +72,10 @@ pub async fn service() -> Service {
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
     let mut config = Config::default();
     config.store.database = Database::InDataDir;
-    let ports = app::connect(&config, &data, Scope::All).await.expect("the ports");
+    let mut ports = app::connect(&config, &data, Scope::All).await.expect("the ports");
+    if let Some(engines) = engines {
+        ports.deps.engines = engines;
+    }
     let (factory, _) = app::start(&ports).await.expect("the factory");
     let checks_from = |commands: &[String]| -> Vec<CheckSpec> {
         let spec = |(n, command): (usize, &String)| CheckSpec {
@@ -81,8 +89,10 @@ pub async fn service() -> Service {
     };
     let state = State {
         factory,
+        clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
+        vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
         feed: ports.deps.feed.clone(),
         token: TOKEN.into(),

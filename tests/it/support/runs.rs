@@ -33,6 +33,7 @@ pub fn run() -> Run {
             asked_by: Principal::from("local:ann"),
         },
         settings: Settings {
+            fallbacks: BTreeMap::new(),
             policy: Policy::default(),
             engines: BTreeMap::new(),
             checks: Vec::new(),
@@ -52,6 +53,11 @@ pub fn run() -> Run {
         plan: Plan::default(),
         tasks: Vec::new(),
         attempts: Vec::new(),
+        resting: BTreeMap::new(),
+        unavailable: 0,
+        short: None,
+        wait: None,
+        alerts: Vec::new(),
         tries: BTreeMap::new(),
         rounds: 0,
         last_block: 0,
@@ -64,6 +70,7 @@ pub fn run() -> Run {
         facts: Facts::default(),
         pushed: None,
         overwrite: None,
+        passes: Default::default(),
         closing: Default::default(),
         comments_seen: BTreeSet::new(),
         pending: BTreeMap::new(),
@@ -82,7 +89,15 @@ pub fn opening(run: &Run, lease: Lease) -> Transition {
         traceparent: None,
     };
     let event = Event::Opened(Box::new(opened));
-    Transition { lease, at: run.opened_at, event, run: Box::new(run.clone()), effects: vec![], finished: vec![] }
+    Transition {
+        lease,
+        at: run.opened_at,
+        event,
+        run: Box::new(run.clone()),
+        effects: vec![],
+        finished: vec![],
+        charges: vec![],
+    }
 }
 
 /// The next transition of a run: moves `run` on to `phase` and writes `pushes` new effects.
@@ -100,7 +115,15 @@ pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, pushes: usize) -> Tran
     }
     let event = if run.seq == 2 { Event::Admitted } else { Event::Paused { by: Principal::from("local:ann") } };
     let at = At(1_000 + run.seq as i64);
-    Transition { lease: lease.clone(), at, event, run: Box::new(run.clone()), effects, finished: vec![] }
+    Transition {
+        lease: lease.clone(),
+        at,
+        event,
+        run: Box::new(run.clone()),
+        effects,
+        finished: vec![],
+        charges: vec![],
+    }
 }
 
 /// The next transition of a run, which finishes all its effects.

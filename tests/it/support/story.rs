@@ -13,6 +13,8 @@ pub struct Story {
     pub run: Run,
     pub outbox: BTreeMap<EffectKey, Effect>,
     pub checker: Checker,
+    /// Milliseconds waited for by doing nothing.
+    pub waited: i64,
 }
 
 pub fn spec(name: &str, needs: &[&str]) -> TaskSpec {
@@ -80,17 +82,23 @@ pub fn reviewed(head: &Sha, verdict: Verdict) -> Report {
 
 impl Story {
     pub fn new(policy: Policy) -> Story {
-        let opened = opened(policy);
+        Story::of(opened(policy))
+    }
+
+    /// A run with this birth.
+    pub fn of(opened: Opened) -> Story {
         let decision = open(&opened, At(0)).expect("opened");
-        let mut story = Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default() };
-        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision).expect("invariants");
+        let mut story =
+            Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default(), waited: 0 };
+        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision, At(0)).expect("invariants");
         story
     }
 
     /// Delivers an event; a decision that breaks an invariant is a panic.
     pub fn try_tell(&mut self, event: &Event) -> Result<Decision, Refusal> {
-        let decision = decide(&self.run, event, At(self.run.seq as i64 * 1000))?;
-        self.checker.check(Some(&self.run), event, &decision).unwrap_or_else(|why| panic!("{event:?}: {why}"));
+        let at = At(self.run.seq as i64 * 1000 + self.waited);
+        let decision = decide(&self.run, event, at)?;
+        self.checker.check(Some(&self.run), event, &decision, at).unwrap_or_else(|why| panic!("{event:?}: {why}"));
         self.outbox.retain(|key, _| !decision.finished.contains(key));
         self.outbox.extend(decision.effects.iter().cloned());
         self.run = decision.run.clone();
@@ -113,6 +121,26 @@ impl Story {
     pub fn done(self, act: &str, done: Done) -> Story {
         let key = self.key(act);
         self.tell(Event::Done { key, done })
+    }
+
+    /// The shared budgets have what is asked of them, where they are asked.
+    pub fn reserved(self) -> Story {
+        let asked = self.outbox.values().find_map(|e| match e {
+            Effect::Reserve { caps, .. } => Some(*caps),
+            _ => None,
+        });
+        match asked {
+            Some(caps) => {
+                self.done("reserve", Done::Reserved { caps: Usage { tokens: 500, ..caps }, levels: Vec::new() })
+            }
+            None => self,
+        }
+    }
+
+    /// Time passes.
+    pub fn wait(mut self, secs: i64) -> Story {
+        self.waited += secs * 1000;
+        self
     }
 
     /// The oldest live attempt reports.

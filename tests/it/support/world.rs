@@ -31,6 +31,18 @@ pub struct World {
     pub one_session: bool,
     /// Whether checks are red at times without a reason.
     pub flaky: bool,
+    /// Whether engines are unavailable at times.
+    pub outages: bool,
+    /// Engines that cannot be used until a person mends them.
+    pub down: BTreeSet<String>,
+    /// What time it is.
+    pub now: At,
+    /// The shared books: what each attempt set aside or used, and on which day.
+    pub books: BTreeMap<AttemptId, (Usage, Day)>,
+    /// What others spend of the shared budgets every day.
+    pub others: u64,
+    /// What people gave the shared budgets.
+    pub raised: u64,
     /// Whether landing is refused as stale for ever, for no visible reason.
     pub always_stale: bool,
     trees: BTreeMap<Sha, Tree>,
@@ -59,6 +71,12 @@ impl World {
             lies: false,
             one_session: false,
             flaky: false,
+            outages: false,
+            down: BTreeSet::new(),
+            now: At(0),
+            books: BTreeMap::new(),
+            others: 0,
+            raised: 0,
             always_stale: false,
             trees: BTreeMap::from([(root.clone(), Tree::new())]),
             sits_on: BTreeMap::from([(root.clone(), root.clone())]),
@@ -194,6 +212,7 @@ impl World {
         }
         match effect {
             Effect::Start { .. } => unreachable!("a start is not an act that ends"),
+            Effect::Reserve { attempt, caps, shared, at, .. } => self.reserve(*attempt, *caps, shared, *at),
             Effect::Check { scope, sha, .. } => self.check(*scope, sha, key),
             Effect::Integrate { task, from, head, onto, .. } => {
                 let files = self.diff(from, head);
@@ -210,7 +229,12 @@ impl World {
                 }
                 self.moved(from, head, onto, true)
             }
-            Effect::Push { sha, expected } => {
+            Effect::Push { sha, expected, passes } => {
+                let mark = format!("m-{}", sha.short());
+                if roll(self.seed, &["secret", sha.as_str()]) % 16 == 0 && !passes.contains(&mark) {
+                    let found = SecretFound { place: "src/a:1".to_owned(), what: "a secret".to_owned(), mark };
+                    return Done::Held { found: vec![found] };
+                }
                 let foreign = self.branch.as_ref().filter(|b| !self.pushed.contains(b));
                 if foreign.is_some() && foreign != expected.as_ref() {
                     let failure = Failure { what: "a foreign head".to_owned(), fix: "look at it".to_owned() };
@@ -248,6 +272,66 @@ impl World {
                 Done::Ok
             }
         }
+    }
+
+    /// The shared budgets, as the store keeps them: the same attempt again is given what it was given.
+    fn reserve(&mut self, attempt: AttemptId, caps: Usage, shared: &SharedLimits, at: At) -> Done {
+        if let Some((caps, _)) = self.books.get(&attempt) {
+            return Done::Reserved { caps: *caps, levels: Vec::new() };
+        }
+        let (mut caps, mut levels) = (caps, Vec::new());
+        let limits = [
+            (Share::Project, false, shared.project_tokens),
+            (Share::Project, true, shared.project_cost_micros),
+            (Share::Day, false, shared.day_tokens),
+            (Share::Day, true, shared.day_cost_micros),
+        ];
+        for (share, money, limit) in limits {
+            let Some(limit) = limit.map(|l| l + self.raised) else { continue };
+            let used = self.others + self.used(share, money, at);
+            let left = limit.saturating_sub(used);
+            if left == 0 {
+                let set_aside = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
+                return Done::Short { share, why: "spent".to_owned(), set_aside };
+            }
+            let cap = if money { &mut caps.cost_micros } else { &mut caps.tokens };
+            *cap = SharedLimits::cap(*cap, left, money);
+            levels.push(Level { share, money, used: used + *cap, limit });
+        }
+        self.books.insert(attempt, (caps, Day::of(at)));
+        Done::Reserved { caps, levels }
+    }
+
+    /// What the run's attempts have of a shared budget.
+    pub fn used(&self, share: Share, money: bool, at: At) -> u64 {
+        let today = |day: &Day| share == Share::Project || *day == Day::of(at);
+        let amounts = self.books.values().filter(|(_, day)| today(day)).map(|(u, _)| u);
+        amounts.map(|u| if money { u.cost_micros } else { u.tokens }).sum()
+    }
+
+    /// Whether the order's engine can be used.
+    pub fn outage(&mut self, order: &Order) -> Option<Report> {
+        if !self.outages {
+            return None;
+        }
+        let engine = order.engine.text();
+        let dice = roll(self.seed, &["outage", &engine, &order.attempt.to_string()]);
+        let known = self.down.contains(&engine);
+        if !known && dice % 100 >= 14 {
+            return None;
+        }
+        let (until, fix) = match (dice >> 8) % 4 {
+            _ if known => (None, true),
+            0 => (None, true),
+            1 => (Some(At(self.now.0 + ((dice >> 16) % 90_000_000) as i64)), false),
+            2 => (Some(At(self.now.0 - 5)), false),
+            _ => (None, false),
+        };
+        if fix {
+            self.down.insert(engine.clone());
+        }
+        let fix = fix.then(|| "put the key where it belongs".to_owned());
+        Some(Report::Unavailable { why: format!("{engine} does not answer"), until, fix })
     }
 
     /// What an attempt reports.

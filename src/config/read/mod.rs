@@ -1,17 +1,19 @@
 //! The keys: which there are, what each takes, and what must hold between them.
 
+mod engines;
+mod walls;
+
+pub use engines::engine;
+
 use super::layers::read_file;
 use super::problem::Problem;
 use super::reader::Reader;
 use super::sections::{Config, Database, LogFormat};
 use super::units::Unreadable;
-use crate::domain::{EngineSpec, Role, StepLimits};
-use crate::secret::Secret;
+use crate::domain::StepLimits;
+use crate::secret::{Key, Secret};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-
-/// The engine kinds this program knows.
-pub(super) const ENGINE_KINDS: [&str; 3] = ["command", "direct", "script"];
 
 type Parsed<T> = Result<T, Unreadable>;
 
@@ -29,7 +31,10 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     r.duration("runs.sweep_interval", &mut runs.sweep_interval, "1s", "1day");
     r.duration("runs.lease_ttl", &mut runs.lease_ttl, "3s", "1h");
     policy(r, c);
-    engines(r, c);
+    r.moved(&engines::MOVED);
+    engines::read(r, c, env);
+    walls::read(r, c);
+    secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {
             "" => wrong("it is empty", format!("write {what}")),
@@ -164,6 +169,27 @@ fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     }
 }
 
+fn secrets(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
+    let mut name = String::new();
+    r.checked("secrets.key_file", &mut c.secrets.key_file, path);
+    r.checked("secrets.key_env", &mut name, variable_name);
+    if name.is_empty() {
+        return;
+    }
+    if c.secrets.key_file.is_some() {
+        return r.refuse("secrets.key_env", "secrets.key_file is set as well", "keep one of them");
+    }
+    match env(&name) {
+        Some(text) if Key::parse(&text).is_some() => c.secrets.key_env = Some((name, Secret::new(text))),
+        Some(_) => r.refuse(
+            "secrets.key_env",
+            "the variable it names holds no key",
+            "write 64 hex digits or base64 of 32 bytes there",
+        ),
+        None => r.refuse("secrets.key_env", "the variable it names is not set", "set that variable, or name another"),
+    }
+}
+
 fn database_url(text: &str) -> Parsed<String> {
     let rest = |scheme: &str| text.strip_prefix(scheme);
     match () {
@@ -225,16 +251,18 @@ fn policy(r: &mut Reader, c: &mut Config) {
 
     r.count("limits.tokens", &mut p.limits.tokens);
     r.money("limits.cost", &mut p.limits.cost_micros);
+    r.turns("limits.turns", &mut p.limits.turns);
     r.seconds("limits.wall", &mut p.limits.wall_secs, "1s", "30days");
     r.number("limits.rounds", &mut p.limits.rounds, 0..=100);
     r.number("limits.attempts", &mut p.limits.attempts, 1..=10_000);
 
-    type Keys = [&'static str; 4];
-    let mut step = |[tries, wall, tokens, cost]: Keys, s: &mut StepLimits| {
+    type Keys = [&'static str; 5];
+    let mut step = |[tries, wall, tokens, cost, turns]: Keys, s: &mut StepLimits| {
         r.number(tries, &mut s.tries, 1..=100);
         r.seconds(wall, &mut s.wall_secs, "1s", "1day");
         r.count(tokens, &mut s.tokens);
         r.money(cost, &mut s.cost_micros);
+        r.turns(turns, &mut s.turns);
     };
     macro_rules! step {
         ($name:ident) => {
@@ -244,6 +272,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
                     concat!("steps.", stringify!($name), ".wall"),
                     concat!("steps.", stringify!($name), ".tokens"),
                     concat!("steps.", stringify!($name), ".cost"),
+                    concat!("steps.", stringify!($name), ".turns"),
                 ],
                 &mut p.steps.$name,
             )
@@ -254,57 +283,6 @@ fn policy(r: &mut Reader, c: &mut Config) {
     step!(develop);
     step!(review);
     r.seconds("steps.ops.wall", &mut p.steps.ops.wall_secs, "1s", "1day");
-}
-
-fn engines(r: &mut Reader, c: &mut Config) {
-    let roles = [
-        ("engines.manager", Role::Manager),
-        ("engines.scout", Role::Scout),
-        ("engines.dev", Role::Dev),
-        ("engines.reviewer", Role::Reviewer),
-    ];
-    for (key, role) in roles {
-        let mut spec = c.engines.roles.remove(&role);
-        r.checked(key, &mut spec, |t| engine(t, role));
-        if let Some(spec) = spec {
-            c.engines.roles.insert(role, spec);
-        }
-    }
-    r.list("engines.pass_env", &mut c.engines.pass_env, |name| {
-        let fix = "write names of environment variables such as \"AGENT_API_KEY\", never their values";
-        let good = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-        match good {
-            true if name.starts_with("SKEP_") => wrong("one entry is a variable of Skep's own", fix),
-            true => Ok(()),
-            false => wrong("one entry is not a variable's name (capitals, digits, _)", fix),
-        }
-    });
-}
-
-/// Reads an engine for a role: `KIND` or `KIND:ARG`; "" = none.
-pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    let spec = EngineSpec::parse(text);
-    let kinds = ENGINE_KINDS.join(", ");
-    if !ENGINE_KINDS.contains(&spec.kind.as_str()) {
-        let near = ENGINE_KINDS.iter().find(|k| strsim::damerau_levenshtein(k, &spec.kind) <= 2);
-        return match near {
-            Some(k) => wrong("there is no such engine", format!("did you mean \"{k}\"? Kinds are: {kinds}")),
-            None => wrong("there is no such engine", format!("use one of the kinds {kinds}, written KIND or KIND:ARG")),
-        };
-    }
-    match (spec.kind.as_str(), spec.arg.is_empty(), role) {
-        ("direct", _, Role::Dev | Role::Scout) => {
-            wrong("\"direct\" plans and reviews, but can't edit or explore", "use \"command: <command line>\"")
-        }
-        ("direct", false, _) => wrong("\"direct\" takes no argument", "write \"direct\""),
-        ("command", true, _) => wrong("\"command\" needs a command line", "write \"command: <command line>\""),
-        ("script", true, _) => wrong("\"script\" needs a file", "write \"script: /path/to/script.toml\""),
-        _ => Ok(Some(spec)),
-    }
 }
 
 fn branch_prefix(text: &str) -> Parsed<String> {

@@ -1,0 +1,286 @@
+//! What went wrong at a provider, told by what to do next: try again, wait, ask a person, send less.
+
+use crate::adapters::engine::settings::Provider;
+use crate::adapters::gate::quota;
+use crate::adapters::plain;
+use crate::domain::At;
+use crate::telemetry::redact;
+use genai::Error;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+/// The most characters of a provider's own words that are passed on.
+const WORDS_MAX: usize = 300;
+
+/// A fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What to do about it.
+    pub kind: Kind,
+    /// What happened, to which model, in the provider's words where there are some.
+    pub why: String,
+    /// Whether an answer had begun: then it is paid for.
+    pub began: bool,
+}
+
+/// What to do about a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The next try may work.
+    Passing,
+    /// Not now; until when, where that was said.
+    Resting(Option<At>),
+    /// A person has to do this first.
+    Needs(String),
+    /// The conversation is too long for the model.
+    TooLong,
+}
+
+/// Who was asked for what: the words of faults.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The provider.
+    pub provider: &'a Provider,
+    /// The model, as the provider names it.
+    pub model: &'a str,
+    /// The role it does the work of.
+    pub role: &'static str,
+    /// Now.
+    pub now: At,
+}
+
+impl Asked<'_> {
+    /// A fault of a call whose error is not the provider's word but the connection's.
+    pub fn passing(&self, what: &str, began: bool) -> Fault {
+        Fault { kind: Kind::Passing, why: format!("{}: {}", self.name(), self.clean(what)), began }
+    }
+
+    fn name(&self) -> String {
+        format!("model {} at provider {}", plain::plain(self.model.as_bytes()), self.provider.name)
+    }
+
+    /// A provider's words, short, and without the key it may echo.
+    fn clean(&self, text: &str) -> String {
+        let text = match self.provider.key.as_ref().map(|k| k.expose()).filter(|k| !k.is_empty()) {
+            Some(key) => text.replace(key, "***"),
+            None => text.to_owned(),
+        };
+        let text = redact(&plain::plain(text.as_bytes()).replace('\n', " ")).into_owned();
+        text.chars().take(WORDS_MAX).collect()
+    }
+
+    /// The fault behind a library error.
+    pub fn fault(&self, error: &Error, began: bool) -> Fault {
+        match error {
+            Error::HttpError { status, body, headers, .. } => self.status(status.as_u16(), headers, body, began),
+            Error::ChatResponse { body, .. } => {
+                self.status(told_status(body), &HeaderMap::new(), &body.to_string(), began)
+            }
+            Error::WebStream { error, cause, .. } => {
+                if let Some(inner) = error.downcast_ref::<Error>() {
+                    return self.fault(inner, began);
+                }
+                let what = match error.downcast_ref::<reqwest::Error>() {
+                    Some(e) if e.is_connect() => "it cannot be reached".to_owned(),
+                    Some(e) if e.is_timeout() => "it did not answer in time".to_owned(),
+                    Some(_) => "the connection broke off".to_owned(),
+                    None => self.clean(cause),
+                };
+                let source = error.downcast_ref::<reqwest::Error>().and_then(root).unwrap_or_default();
+                self.passing(format!("{what} {source}").trim_end(), began)
+            }
+            Error::StreamParse { serde_error, .. } => {
+                self.passing(&format!("its answer is not readable: {serde_error}"), began)
+            }
+            // These may carry what was sent: not in an error text.
+            Error::ChatResponseGeneration { .. } | Error::JsonValueExt(_) | Error::SerdeJson(_) => {
+                self.passing("its answer is not readable", began)
+            }
+            other => {
+                let fix = format!("look at providers.{} in the configuration", self.provider.name);
+                Fault {
+                    kind: Kind::Needs(fix),
+                    why: format!("{}: {}", self.name(), self.clean(&other.to_string())),
+                    began,
+                }
+            }
+        }
+    }
+
+    fn status(&self, status: u16, headers: &HeaderMap, body: &str, began: bool) -> Fault {
+        let said = self.clean(&words(body));
+        let (provider, role) = (self.provider.name.as_str(), self.role);
+        let model = plain::plain(self.model.as_bytes());
+        let lower = body.chars().take(16 * 1024).collect::<String>().to_lowercase();
+        let has = |patterns: &[&str]| patterns.iter().any(|p| lower.contains(p));
+        let too_long = has(&[
+            "context_length_exceeded",
+            "maximum context length",
+            "prompt is too long",
+            "context window",
+            "input token count",
+            "too many tokens",
+            "input is too long",
+            "request_too_large",
+        ]);
+        let no_model = has(&["model_not_found", "model not found", "no such model", "unknown model", "invalid model"])
+            || (lower.contains("model")
+                && has(&["does not exist", "not found", "is not supported", "not a valid model"]));
+        let kind = match status {
+            _ if quota::is_out_of_credit(status, body.as_bytes()) => Kind::Needs(format!(
+                "pay for or raise the limit of the account behind the key in {}",
+                self.provider.key_place
+            )),
+            401 | 403 => Kind::Needs(format!("put a working key into {}", self.provider.key_place)),
+            413 => Kind::TooLong,
+            400 | 422 if too_long => Kind::TooLong,
+            404 => Kind::Needs(self.other_model(&model)),
+            400 | 422 if no_model => Kind::Needs(self.other_model(&model)),
+            429 => Kind::Resting(quota::reset(status, headers, body.as_bytes(), self.now)),
+            408 | 425 | 500..=599 => match quota::reset(status, headers, body.as_bytes(), self.now) {
+                Some(at) => Kind::Resting(Some(at)),
+                None => Kind::Passing,
+            },
+            300..=399 => {
+                Kind::Needs(format!("correct providers.{provider}.base_url: its address sends callers elsewhere"))
+            }
+            _ => Kind::Needs(format!(
+                "look at what it answered; set providers.{provider} right, or role.{role}.model to a model that takes such requests"
+            )),
+        };
+        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        Fault { kind, why: format!("{} answered {status}{said}", self.name()), began }
+    }
+
+    fn other_model(&self, model: &str) -> String {
+        let (provider, role) = (&self.provider.name, self.role);
+        format!(
+            "model {model} is not served by {provider} at {}: set role.{role}.model to one that is, or correct providers.{provider}.base_url",
+            redact(&self.provider.base_url)
+        )
+    }
+}
+
+/// The message in an error body, or its beginning.
+fn words(body: &str) -> String {
+    let json: Value = serde_json::from_str(body).unwrap_or_default();
+    let json = json.get(0).unwrap_or(&json);
+    let found = ["/error/message", "/message", "/error", "/detail"].iter().find_map(|p| json.pointer(p)?.as_str());
+    found.map_or_else(|| body.trim().to_owned(), str::to_owned)
+}
+
+/// The status an error within a stream would have had.
+fn told_status(body: &Value) -> u16 {
+    let error = body.get("error").unwrap_or(body);
+    let code = ["code", "status_code", "status"].iter().find_map(|k| error.get(k)?.as_u64());
+    if let Some(code) = code.and_then(|c| u16::try_from(c).ok()).filter(|c| (400..600).contains(c)) {
+        return code;
+    }
+    let kind = ["type", "code", "status"].iter().find_map(|k| error.get(k)?.as_str()).unwrap_or_default();
+    match kind {
+        "rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED" => 429,
+        "authentication_error" | "UNAUTHENTICATED" => 401,
+        "permission_error" | "PERMISSION_DENIED" => 403,
+        "not_found_error" | "NOT_FOUND" => 404,
+        "invalid_request_error" | "INVALID_ARGUMENT" | "context_length_exceeded" => 400,
+        "request_too_large" => 413,
+        "overloaded_error" => 529,
+        _ => 500,
+    }
+}
+
+/// The innermost cause of a connection error, without the address, which may hold a login.
+fn root(error: &reqwest::Error) -> Option<String> {
+    let mut source = std::error::Error::source(error)?;
+    while let Some(inner) = source.source() {
+        source = inner;
+    }
+    Some(format!("({source})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::engine::settings::Api;
+    use crate::secret::Secret;
+    use std::time::Duration;
+
+    fn provider() -> Provider {
+        Provider {
+            name: "acme".to_owned(),
+            api: Api::OpenAi,
+            base_url: "https://user:hunter2@models.example/v1/".to_owned(),
+            key: Some(Secret::new("sk-canary-0123456789")),
+            key_place: "environment variable ACME_KEY".to_owned(),
+            concurrency: 1,
+            per_minute: None,
+            silence: Duration::from_secs(1),
+            window: 1000,
+            max_output: 100,
+        }
+    }
+
+    fn of(status: u16, headers: &[(&'static str, &str)], body: &str) -> Fault {
+        let provider = provider();
+        let asked = Asked { provider: &provider, model: "m1", role: "dev", now: At(1_000_000) };
+        let headers = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
+        asked.status(status, &headers, body, false)
+    }
+
+    fn needs(fault: &Fault) -> &str {
+        match &fault.kind {
+            Kind::Needs(fix) => fix,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_status_ends_in_the_right_thing() {
+        assert_eq!(needs(&of(401, &[], "")), "put a working key into environment variable ACME_KEY");
+        assert_eq!(needs(&of(403, &[], "{}")), "put a working key into environment variable ACME_KEY");
+        assert!(needs(&of(404, &[], "nope")).starts_with("model m1 is not served by acme"));
+        assert!(
+            needs(&of(400, &[], r#"{"error":{"message":"The model `m1` does not exist"}}"#)).contains("role.dev.model")
+        );
+        assert!(needs(&of(402, &[], "")).starts_with("pay"));
+        assert!(needs(&of(400, &[], r#"{"error":{"message":"Your credit balance is too low"}}"#)).starts_with("pay"));
+        assert!(needs(&of(422, &[], "bad")).contains("look at what it answered"));
+        assert!(needs(&of(302, &[], "")).contains("base_url"));
+        assert_eq!(of(413, &[], "").kind, Kind::TooLong);
+        let long =
+            r#"{"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 8192"}}"#;
+        assert_eq!(of(400, &[], long).kind, Kind::TooLong);
+        assert_eq!(of(429, &[], "").kind, Kind::Resting(None));
+        assert_eq!(of(429, &[("retry-after", "60")], "").kind, Kind::Resting(Some(At(1_060_000))));
+        for status in [500, 502, 503, 529] {
+            assert_eq!(of(status, &[], "").kind, Kind::Passing, "{status}");
+        }
+        assert_eq!(of(503, &[("retry-after", "5")], "").kind, Kind::Resting(Some(At(1_005_000))));
+    }
+
+    #[test]
+    fn what_a_provider_says_is_short_clean_and_without_keys() {
+        let body =
+            format!(r#"{{"error":{{"message":"bad key sk-canary-0123456789 \u001b[31m{}"}}}}"#, "x".repeat(5_000));
+        let fault = of(401, &[], &body);
+        assert!(
+            !fault.why.contains("canary") && !fault.why.contains('\u{1b}') && fault.why.len() < 500,
+            "{}",
+            fault.why
+        );
+        assert!(!format!("{:?}", of(404, &[], "")).contains("hunter2"));
+    }
+
+    #[test]
+    fn errors_within_a_stream_are_told_apart() {
+        for (body, status) in [
+            (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, 529),
+            (r#"{"error":{"type":"rate_limit_error"}}"#, 429),
+            (r#"{"message":"x","code":"rate_limit_exceeded"}"#, 429),
+            (r#"{"code":502,"message":"x"}"#, 502),
+            (r#"{"message":"who knows"}"#, 500),
+        ] {
+            assert_eq!(told_status(&serde_json::from_str(body).unwrap()), status, "{body}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Skep's own agent loop over any model: it reads, searches, edits and runs by the tools it is given, and ends with a checked result.
+//!
+//! | part | duty |
+//! |---|---|
+//! | `session` | the loop: ask, act, tell; when to stop |
+//! | `wire`, `fault` | one call of a model; what went wrong, by what to do next |
+//! | `history`, `context` | the conversation; keeping it inside the model's window |
+//! | `guard` | models that go in circles |
+//! | `tools` | what a model can do |
+//! | `voice`, `transcript` | what people see while it works, and what is kept |
+//!
+//! Invariant: nothing a model says is believed because it says it; its result is checked like any other engine's.
+
+use super::meter::Meter;
+use super::prices::Prices;
+use super::settings::Settings;
+use crate::adapters::beneath::Beneath;
+use crate::adapters::gate::limits::{Limiter, Limits};
+use crate::adapters::sandbox::Sandbox;
+use crate::domain::{ArtifactKind, Order};
+use crate::ports::engine::{Bench, Engine, Sink, Worked};
+use crate::ports::{PortError, PortResult};
+use async_trait::async_trait;
+use std::sync::{Arc, OnceLock};
+
+mod context;
+mod fault;
+mod guard;
+mod history;
+mod session;
+mod tools;
+mod transcript;
+mod voice;
+mod wire;
+
+use session::{Parts, Session};
+use tools::{Place, Tools};
+use voice::Voice;
+use wire::{Clients, Wire};
+
+/// What all sessions of a process share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    limits: Limits,
+    prices: Arc<Prices>,
+    clients: Arc<OnceLock<Result<Clients, String>>>,
+}
+
+impl Shared {
+    /// Sessions that keep to `limits` and cost by `prices`.
+    pub fn new(limits: Limits, prices: Arc<Prices>) -> Shared {
+        Shared { limits, prices, clients: Arc::default() }
+    }
+
+    /// The same, with other prices.
+    pub fn with_prices(self, prices: Arc<Prices>) -> Shared {
+        Shared { prices, ..self }
+    }
+
+    /// The same, with other limits.
+    pub fn with_limits(self, limits: Limits) -> Shared {
+        Shared { limits, ..self }
+    }
+}
+
+/// The engine for one model.
+#[derive(Debug)]
+pub struct LlmEngine {
+    wire: Wire,
+    limiter: Arc<Limiter>,
+    prices: Arc<Prices>,
+    sandbox: Sandbox,
+}
+
+impl LlmEngine {
+    /// The engine for `PROVIDER/MODEL`.
+    ///
+    /// # Errors
+    /// When there is no such provider, with those there are, or the model's name cannot be one.
+    pub fn new(arg: &str, settings: &Settings, shared: &Shared, sandbox: Sandbox) -> Result<Self, String> {
+        let named = arg.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty());
+        let Some((name, model)) = named else {
+            return Err(format!("engine llm needs a provider and a model, not {arg:?}; write llm:PROVIDER/MODEL"));
+        };
+        let Some(provider) = settings.providers.get(name) else {
+            let known: Vec<&str> = settings.providers.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(format!(
+                "there is no provider {name:?}; configured are: {known}. Add [providers.{name}], or name one of these"
+            ));
+        };
+        let clients = shared.clients.get_or_init(Clients::new).as_ref().map_err(Clone::clone)?;
+        Ok(Self {
+            wire: Wire::new(clients, provider.clone(), model)?,
+            limiter: shared.limits.of(provider),
+            prices: shared.prices.clone(),
+            sandbox,
+        })
+    }
+}
+
+#[async_trait]
+impl Engine for LlmEngine {
+    fn reads_prompt(&self) -> bool {
+        true
+    }
+
+    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
+        let Some(prompt) = &bench.prompt else {
+            return Err(PortError::permanent(
+                "no prompt was rendered for an engine that reads one",
+                "report this as a defect",
+            ));
+        };
+        let unopened = |e: std::io::Error| {
+            PortError::transient(format!("the worktree {} cannot be opened: {e}", bench.dir.display()))
+        };
+        let tree = Arc::new(Beneath::open(&bench.dir).map_err(unopened)?);
+        let place = Place { dir: bench.dir.clone(), cache: bench.cache.clone(), scratch: bench.scratch.clone() };
+        let meter = Meter::new(order.caps, self.prices.clone());
+        let session = Session::new(Parts {
+            wire: &self.wire,
+            limiter: self.limiter.clone(),
+            meter: meter.clone(),
+            order,
+            bench,
+            prompt,
+            tools: Tools::new(tree, order.step, self.sandbox.clone(), place),
+            voice: Voice::new(sink),
+        });
+        let (result, transcript) = session.carry().await;
+        let name = format!("llm:{}:{}-{}", session::model_name(&self.wire), order.run.short(), order.attempt);
+        let files = vec![(ArtifactKind::Transcript, "transcript.jsonl".to_owned(), transcript)];
+        Ok(Worked { result, usage: Some(meter.usage()), bill: meter.bill(), session: Some(name), files })
+    }
+}

@@ -1,0 +1,277 @@
+//! The template files: built in, replaced file by file from a folder, checked whole before any is used.
+//!
+//! | file | is |
+//! |---|---|
+//! | `<role>/system.md` | who it is and what holds always; told nothing of the order |
+//! | `<role>/<step>.md` | the order |
+//! | `shared/<name>.md` | what those include |
+//!
+//! `FOLDER/<file>` replaces a built-in one, `FOLDER/projects/<project>/<file>` does for one project.
+
+use super::outside::{data, print};
+use super::told::{self, Instruction, PROMPT_BYTES_MAX};
+use crate::domain::{Digest, Order, Step};
+use crate::ports::Prompt;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+mod sample;
+
+/// The steps that have a prompt.
+pub(super) const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
+
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/prompts/", $name)))),*]
+    };
+}
+
+/// The templates of this build, by name.
+pub const BUILT_IN: &[(&str, &str)] = built_in![
+    "dev/develop.md",
+    "dev/system.md",
+    "manager/plan.md",
+    "manager/system.md",
+    "reviewer/review.md",
+    "reviewer/system.md",
+    "scout/explore.md",
+    "scout/system.md",
+    "shared/answer.md",
+    "shared/data.md",
+    "shared/notes.md",
+    "shared/repository.md",
+];
+
+/// The largest template read, in bytes, and the most of them in one folder.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+const FILES_MOST: usize = 256;
+const PROJECTS_MOST: usize = 1_000;
+/// Steps of work one rendering may take: thousands of times what these templates need.
+const FUEL: u64 = 1_000_000;
+
+/// Every template, for every project.
+#[derive(Debug)]
+pub struct Templates {
+    all: Set,
+    /// By the project's name.
+    projects: BTreeMap<String, Set>,
+}
+
+/// One complete set of templates.
+#[derive(Debug)]
+struct Set {
+    env: Environment<'static>,
+    files: BTreeMap<String, File>,
+}
+
+#[derive(Clone, Debug)]
+struct File {
+    text: String,
+    /// Where it came from; `None` = built in.
+    path: Option<PathBuf>,
+}
+
+/// One template file as it is used, for people.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its name (`manager/plan.md`).
+    pub name: String,
+    /// Where it came from; `None` = built in.
+    pub path: Option<PathBuf>,
+    /// The digest of its bytes, in hex.
+    pub digest: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl Templates {
+    /// Loads the built-in templates and those of `dir`, compiles all and renders each with a sample order.
+    ///
+    /// # Errors
+    /// What is wrong with which file, with its line: a template that cannot be used is never passed over.
+    pub fn load(dir: Option<&Path>) -> Result<Templates, String> {
+        let own = |(name, text): &(&str, &str)| ((*name).to_owned(), File { text: (*text).to_owned(), path: None });
+        let built_in: BTreeMap<String, File> = BUILT_IN.iter().map(own).collect();
+        let Some(dir) = dir else { return Ok(Templates { all: Set::new(built_in)?, projects: BTreeMap::new() }) };
+        let mut files = built_in;
+        files.extend(read_set(dir, true)?);
+        let mut projects = BTreeMap::new();
+        let folder = dir.join("projects");
+        for project in if folder.is_dir() { names(&folder, PROJECTS_MOST)? } else { Vec::new() } {
+            let mut own = files.clone();
+            own.extend(read_set(&folder.join(&project), false)?);
+            projects.insert(project, Set::new(own)?);
+        }
+        Ok(Templates { all: Set::new(files)?, projects })
+    }
+
+    fn set(&self, project: &str) -> &Set {
+        self.projects.get(project).unwrap_or(&self.all)
+    }
+
+    /// Renders an order's prompt for a project.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub(super) fn render(
+        &self,
+        project: &str,
+        order: &Order,
+        patch: &str,
+        instructions: &[Instruction],
+    ) -> Result<Prompt, String> {
+        self.set(project).render(order, patch, instructions)
+    }
+
+    /// The files of a project's set, in order of their names.
+    pub fn list(&self, project: &str) -> Vec<Listed> {
+        let listed = |(name, file): (&String, &File)| Listed {
+            name: name.clone(),
+            path: file.path.clone(),
+            digest: hex(&Sha256::digest(file.text.as_bytes())),
+            text: file.text.clone(),
+        };
+        self.set(project).files.iter().map(listed).collect()
+    }
+}
+
+impl Set {
+    fn new(files: BTreeMap<String, File>) -> Result<Set, String> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_auto_escape_callback(|_| AutoEscape::None);
+        env.set_formatter(print);
+        env.set_fuel(Some(FUEL));
+        env.set_recursion_limit(32);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        env.set_syntax(syntax.map_err(|e| format!("the syntax of prompt templates is not usable: {e}"))?);
+        env.add_filter("data", data);
+        let mut set = Set { env, files };
+        for (name, file) in &set.files {
+            let added = set.env.add_template_owned(name.clone(), file.text.clone());
+            added.map_err(|e| set.in_words(&e))?;
+        }
+        for order in sample::orders() {
+            set.render(&order, sample::PATCH, &sample::instructions())?;
+        }
+        Ok(set)
+    }
+
+    fn render(&self, order: &Order, patch: &str, instructions: &[Instruction]) -> Result<Prompt, String> {
+        let role = order.step.role().name();
+        let render = |name: String, context| {
+            let template = self.env.get_template(&name).map_err(|e| self.in_words(&e))?;
+            template.render(context).map_err(|e| self.in_words(&e))
+        };
+        let system = render(format!("{role}/system.md"), told::role(order))?;
+        let user = render(format!("{role}/{}.md", order.step.name()), told::step(order, patch, instructions))?;
+        let size = system.len() + user.len();
+        if size > PROMPT_BYTES_MAX {
+            return Err(format!(
+                "the prompt of {role}/{} has {size} bytes, at most {PROMPT_BYTES_MAX} are sent; shorten its templates",
+                order.step.name()
+            ));
+        }
+        Ok(Prompt { system, user, version: self.version(order.step) })
+    }
+
+    /// The digest of the files that may go into a step's prompt: its role's two and the shared ones.
+    fn version(&self, step: Step) -> Digest {
+        let role = step.role().name();
+        let (system, order) = (format!("{role}/system.md"), format!("{role}/{}.md", step.name()));
+        let mut digest = Sha256::new();
+        for (name, file) in &self.files {
+            if name.starts_with("shared/") || *name == system || *name == order {
+                for part in [name.as_bytes(), file.text.as_bytes()] {
+                    digest.update((part.len() as u64).to_le_bytes());
+                    digest.update(part);
+                }
+            }
+        }
+        Digest(hex(&digest.finalize()))
+    }
+
+    /// A template's error: file, line, and what is wrong down to the first cause.
+    fn in_words(&self, error: &minijinja::Error) -> String {
+        let mut at = error;
+        // An error in an included file is wrapped in one of the file that includes it.
+        while let Some(inner) = std::error::Error::source(at).and_then(|s| s.downcast_ref::<minijinja::Error>()) {
+            at = inner;
+        }
+        let name = at.name().or_else(|| error.name()).unwrap_or("?");
+        let file = match self.files.get(name).and_then(|f| f.path.as_ref()) {
+            Some(path) => path.display().to_string(),
+            None => format!("built-in {name}"),
+        };
+        let line = at.line().or_else(|| error.line()).map(|l| format!(", line {l}")).unwrap_or_default();
+        let detail = at.detail().map(|d| format!(": {d}")).unwrap_or_default();
+        format!("prompt template {file}{line}: {}{detail}", at.kind())
+    }
+}
+
+/// The templates in a folder that replace others, by name.
+fn read_set(dir: &Path, projects_allowed: bool) -> Result<BTreeMap<String, File>, String> {
+    let mut found = BTreeMap::new();
+    for folder in names(dir, FILES_MOST)? {
+        let path = dir.join(&folder);
+        if path.is_file() && folder == "README.md" || projects_allowed && folder == "projects" && path.is_dir() {
+            continue;
+        }
+        if !path.is_dir() {
+            return Err(format!("{} is no prompt template: they stand in a folder for their role", path.display()));
+        }
+        for file in names(&path, FILES_MOST)? {
+            let (name, path) = (format!("{folder}/{file}"), path.join(&file));
+            let known = BUILT_IN.iter().any(|(n, _)| *n == name) || folder == "shared" && file.ends_with(".md");
+            if !known {
+                let replaceable: Vec<&str> = BUILT_IN.iter().map(|(n, _)| *n).collect();
+                return Err(format!(
+                    "{} replaces no prompt template; those are {}, and any shared/*.md",
+                    path.display(),
+                    replaceable.join(", ")
+                ));
+            }
+            let text = read(&path).map_err(|why| format!("prompt template {}: {why}", path.display()))?;
+            found.insert(name, File { text, path: Some(path) });
+        }
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let meta = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?;
+    if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
+        return Err(format!("must be a file of at most {FILE_BYTES_MAX} bytes"));
+    }
+    std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
+}
+
+/// The names in a folder, in order.
+fn names(dir: &Path, most: usize) -> Result<Vec<String>, String> {
+    let unreadable = |e: std::io::Error| format!("the folder of prompts {} cannot be read: {e}", dir.display());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        if names.len() == most {
+            return Err(format!("the folder of prompts {} has more than {most} entries", dir.display()));
+        }
+        if !name.starts_with('.') && !name.ends_with('~') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    text
+}

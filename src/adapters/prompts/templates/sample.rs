@@ -1,0 +1,87 @@
+//! Orders every template is tried with before it is used: one with everything in it, one with nothing, for each step.
+
+use super::super::told::Instruction;
+use super::STEPS;
+use crate::domain::check::TestCounts;
+use crate::domain::order::{Bounds, TaskOrder};
+use crate::domain::{
+    AttemptId, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec, FileChange, FileKind, Note, Order, RunId, Step,
+    TaskId, TaskSpec, Usage,
+};
+
+/// A patch that suits the full order.
+pub(super) const PATCH: &str = "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -1 +1 @@\n-one\n+two\n";
+
+/// What its repository says of itself.
+pub(super) fn instructions() -> Vec<Instruction> {
+    vec![Instruction { path: "AGENTS.md", text: "Run the tests.".to_owned() }]
+}
+
+/// The orders.
+pub(super) fn orders() -> Vec<Order> {
+    STEPS.iter().flat_map(|step| [empty(*step), full(*step)]).collect()
+}
+
+fn empty(step: Step) -> Order {
+    Order {
+        run: RunId(uuid::Uuid::nil()),
+        attempt: AttemptId(1),
+        try_number: 1,
+        round: 1,
+        step,
+        engine: EngineSpec { kind: "sample".to_owned(), arg: String::new() },
+        goal: "Make it right".to_owned(),
+        task: (step == Step::Develop).then(|| task(Vec::new())),
+        head: "a".repeat(40).as_str().into(),
+        base: "b".repeat(40).as_str().into(),
+        notes: Vec::new(),
+        checks: Vec::new(),
+        results: Vec::new(),
+        diff: DiffStat::default(),
+        concerns: Vec::new(),
+        bounds: Bounds::default(),
+        caps: Usage::default(),
+    }
+}
+
+fn full(step: Step) -> Order {
+    let words = |word: &str| vec![word.to_owned()];
+    let result = |name: &str, green| CheckResult {
+        name: name.to_owned(),
+        kind: CheckKind::Test,
+        green,
+        exit: Some(i32::from(!green)),
+        duration_ms: 10,
+        why: "it failed".to_owned(),
+        tail: "assertion failed".to_owned(),
+        tests: Some(TestCounts { run: 3, failed: 1, skipped: 0 }),
+        artifacts: Vec::new(),
+    };
+    let command = "cargo test".to_owned();
+    let file =
+        FileChange { path: "src/a.rs".to_owned(), kind: FileKind::Modified, added: 1, removed: 1, binary: false };
+    Order {
+        try_number: 2,
+        round: 2,
+        task: (step == Step::Develop).then(|| task(words("src/**"))),
+        notes: ["checks", "review", "answer", "scout"].map(|from| Note::new(from, "a note")).to_vec(),
+        checks: vec![CheckSpec {
+            name: "test".to_owned(),
+            kind: CheckKind::Test,
+            command,
+            limit_secs: 60,
+            junit: None,
+        }],
+        results: vec![result("lint", true), result("test", false)],
+        diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1 },
+        concerns: words("it is large"),
+        bounds: Bounds { max_tasks: 5, allowed: words("**"), forbidden: words("**/.git"), protected: words("ci/**") },
+        caps: Usage { tokens: 1_000, cost_micros: 1_000, wall_ms: 60_000, turns: 10 },
+        ..empty(step)
+    }
+}
+
+fn task(paths: Vec<String>) -> TaskOrder {
+    let (name, title, text) = ("parser".to_owned(), "Write the parser".to_owned(), "All of it".to_owned());
+    TaskOrder { id: TaskId(1), spec: TaskSpec { name, title, text, needs: Vec::new(), paths } }
+}

@@ -1,0 +1,241 @@
+//! The vault's rows: sealed before they are written, opened after they are read.
+//!
+//! A row is bound to its name, scope and version: put in another's place, or changed, it does not open. What does not open is one
+//! secret's matter.
+
+use super::SeaStore;
+use super::vault_keys::{KeySource, VaultKeys, no_random, read};
+use crate::domain::{At, ProjectName};
+use crate::ports::vault::{Rekeyed, SECRET_BYTES_MAX, SecretName, SecretRow, Vault};
+use crate::ports::{PortError, PortResult};
+use crate::secret::{Sealed, Secret, register};
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, QueryResult, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use std::path::Path;
+use tokio::sync::RwLock;
+
+/// The most secrets of one store.
+const SECRETS_MAX: i64 = 1_000;
+/// How often a value is written again when others write the same name at the same time.
+const TURNS: u32 = 100;
+
+const COLUMNS: &str = "scope, name, version, key_id, nonce, ciphertext, created_at, updated_at, last_used_at";
+const ONE: &str = "WHERE scope = $1 AND name = $2";
+/// The project's own sorts after the one for all.
+const NEAREST: &str = "WHERE name = $1 AND scope IN ('', $2) ORDER BY scope DESC LIMIT 1";
+const COUNT: &str = "SELECT count(*) AS n FROM secret";
+const ADD: &str = "INSERT INTO secret (scope, name, version, key_id, nonce, ciphertext, created_at, updated_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, {now}, {now}) ON CONFLICT (scope, name) DO NOTHING RETURNING version";
+const RAISE: &str = "UPDATE secret SET version = $3, key_id = $4, nonce = $5, ciphertext = $6, updated_at = {now} \
+    WHERE scope = $1 AND name = $2 AND version = $3 - 1 RETURNING version";
+const RESEAL: &str = "UPDATE secret SET key_id = $4, nonce = $5, ciphertext = $6 \
+    WHERE scope = $1 AND name = $2 AND version = $3 RETURNING version";
+const USED: &str = "UPDATE secret SET last_used_at = {now} WHERE scope = $1 AND name = $2 RETURNING version";
+const REMOVE: &str = "DELETE FROM secret WHERE scope = $1 AND name = $2 RETURNING version";
+
+/// The vault in a store.
+#[derive(Debug)]
+pub struct SeaVault {
+    store: SeaStore,
+    keys: VaultKeys,
+    /// Values are sealed under a shared right, everything is sealed anew under the sole one: no value under an old key comes after.
+    turn: RwLock<()>,
+}
+
+impl SeaStore {
+    /// The vault of this store.
+    pub fn vault(&self, source: KeySource, data_dir: &Path) -> SeaVault {
+        SeaVault { store: self.clone(), keys: VaultKeys::new(source, data_dir), turn: RwLock::default() }
+    }
+}
+
+/// A row with what is sealed in it.
+struct Row {
+    row: SecretRow,
+    sealed: Sealed,
+}
+
+impl Row {
+    fn scope(&self) -> &str {
+        self.row.project.as_deref().unwrap_or_default()
+    }
+}
+
+/// What a ciphertext is bound to.
+fn place(scope: &str, name: &str, version: u64) -> Vec<u8> {
+    format!("skep secret\0{}:{scope}\0{}:{name}\0{version}", scope.len(), name.len()).into_bytes()
+}
+
+fn scope_of(project: Option<&ProjectName>) -> &str {
+    project.map_or("", ProjectName::as_str)
+}
+
+fn in_words(scope: &str, name: &str) -> String {
+    if scope.is_empty() { format!("the secret {name}") } else { format!("the secret {name} of project {scope}") }
+}
+
+impl SeaVault {
+    async fn rows(&self, clause: &str, values: Vec<sea_orm::Value>) -> PortResult<Vec<Row>> {
+        let sql = format!("SELECT {COLUMNS} FROM secret {clause}");
+        let rows = self.store.read(&sql, values).await?;
+        rows.iter().map(|row| self.row_of(row)).collect()
+    }
+
+    fn row_of(&self, row: &QueryResult) -> PortResult<Row> {
+        let fail = |e: sea_orm::DbErr| self.store.reading(&e);
+        let number = |name: &str| row.try_get::<i64>("", name).map_err(fail);
+        let scope: String = row.try_get("", "scope").map_err(fail)?;
+        let key_id: String = row.try_get("", "key_id").map_err(fail)?;
+        Ok(Row {
+            row: SecretRow {
+                name: row.try_get("", "name").map_err(fail)?,
+                project: (!scope.is_empty()).then_some(scope),
+                version: u64::try_from(number("version")?).unwrap_or(0),
+                key_id: key_id.clone(),
+                created_at: At(number("created_at")?),
+                updated_at: At(number("updated_at")?),
+                last_used_at: row.try_get::<Option<i64>>("", "last_used_at").map_err(fail)?.map(At),
+            },
+            sealed: Sealed {
+                key_id,
+                nonce: row.try_get("", "nonce").map_err(fail)?,
+                ciphertext: row.try_get("", "ciphertext").map_err(fail)?,
+            },
+        })
+    }
+
+    fn unseal(&self, found: &Row) -> PortResult<Secret> {
+        let (scope, name) = (found.scope(), found.row.name.as_str());
+        let Some(key) = self.keys.by_id(&found.sealed.key_id)? else {
+            return Err(PortError::permanent(
+                format!(
+                    "{} is sealed with the key {}, and this Skep has the key {}",
+                    in_words(scope, name),
+                    found.sealed.key_id,
+                    self.keys.current(false)?.id()
+                ),
+                "give the key it was sealed with (secrets.key_file, secrets.key_env), or set the secret anew",
+            ));
+        };
+        key.open(&place(scope, name, found.row.version), &found.sealed).map_err(|e| {
+            PortError::permanent(
+                format!("{} cannot be opened: {e}", in_words(scope, name)),
+                format!("set it anew with `skep secret set {name}`, or restore the store from a backup; other secrets are not touched"),
+            )
+        })
+    }
+
+    fn values(scope: &str, name: &str, version: u64, sealed: Sealed) -> [sea_orm::Value; 6] {
+        let version = i64::try_from(version).unwrap_or(i64::MAX);
+        [scope.into(), name.into(), version.into(), sealed.key_id.into(), sealed.nonce.into(), sealed.ciphertext.into()]
+    }
+}
+
+#[async_trait]
+impl Vault for SeaVault {
+    async fn set(
+        &self,
+        name: &SecretName,
+        project: Option<&ProjectName>,
+        value: &Secret,
+    ) -> PortResult<(SecretRow, Option<String>)> {
+        let size = value.expose().len();
+        if size == 0 || size > SECRET_BYTES_MAX {
+            return Err(PortError::permanent(
+                format!("the value of {name} has {size} bytes"),
+                format!("give one of 1 to {SECRET_BYTES_MAX} bytes"),
+            ));
+        }
+        register(name.as_str(), value).keep();
+        let _turn = self.turn.read().await;
+        let key = self.keys.current(true)?;
+        let (scope, name) = (scope_of(project), name.as_str());
+        for _ in 0..TURNS {
+            let known = self.rows(ONE, vec![scope.into(), name.into()]).await?;
+            let version = known.first().map_or(1, |row| row.row.version + 1);
+            if known.is_empty() {
+                let counted = self.store.read(COUNT, []).await?;
+                let count: i64 = match counted.first() {
+                    Some(row) => row.try_get("", "n").map_err(|e| self.store.reading(&e))?,
+                    None => 0,
+                };
+                if count >= SECRETS_MAX {
+                    return Err(PortError::permanent(
+                        format!("there are {count} secrets already"),
+                        "remove some with `skep secret remove`",
+                    ));
+                }
+            }
+            let sealed = key.seal(&place(scope, name, version), value.expose()).map_err(no_random)?;
+            let sql = if known.is_empty() { ADD } else { RAISE };
+            // Nothing comes back where somebody else wrote meanwhile: look again.
+            if self.store.write(sql, Self::values(scope, name, version, sealed)).await?.is_empty() {
+                continue;
+            }
+            let row = self.rows(ONE, vec![scope.into(), name.into()]).await?.pop();
+            let row = row.ok_or_else(|| PortError::transient(format!("{name} was removed in this moment")))?;
+            return Ok((row.row, self.keys.notice()));
+        }
+        Err(PortError::transient(format!("{} is written by others all the time", in_words(scope, name))))
+    }
+
+    async fn open(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<Secret> {
+        let scope = scope_of(project);
+        let found = self.rows(NEAREST, vec![name.as_str().into(), scope.into()]).await?.pop();
+        let Some(found) = found else {
+            let whose = project.map_or_else(String::new, |p| format!(", neither for project {p} nor for all"));
+            return Err(PortError::permanent(
+                format!("there is no secret {name}{whose}"),
+                format!("give it with `skep secret set {name}`"),
+            ));
+        };
+        let value = self.unseal(&found)?;
+        register(name.as_str(), &value).keep();
+        if let Err(error) = self.store.write(USED, [found.scope().into(), name.as_str().into()]).await {
+            tracing::debug!(%name, %error, "when a secret was last used could not be written");
+        }
+        Ok(value)
+    }
+
+    async fn list(&self) -> PortResult<Vec<SecretRow>> {
+        let rows = self.rows("ORDER BY name, scope LIMIT 10000", Vec::new()).await?;
+        Ok(rows.into_iter().map(|row| row.row).collect())
+    }
+
+    async fn remove(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<bool> {
+        let gone = self.store.write(REMOVE, [scope_of(project).into(), name.as_str().into()]).await?;
+        Ok(!gone.is_empty())
+    }
+
+    async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed> {
+        let new = read(new_key_file)?;
+        let _turn = self.turn.write().await;
+        // The right to write first, then the look: on SQLite nobody writes between the two.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let fail = |e| self.store.writing(&e);
+        let tx = self.store.write.begin_with_options(options).await.map_err(fail)?;
+        let sql = format!("SELECT {COLUMNS} FROM secret ORDER BY scope, name");
+        let rows = tx.query_all_raw(self.store.statement(&sql, [])).await.map_err(fail)?;
+        self.keys.announce(&new)?;
+        let mut secrets = 0;
+        for row in &rows {
+            let row = self.row_of(row)?;
+            let (scope, name, version) = (row.scope(), row.row.name.as_str(), row.row.version);
+            // One that cannot be opened stops it: under the new key it would be lost for good.
+            let value = self.unseal(&row)?;
+            let sealed = new.seal(&place(scope, name, version), value.expose()).map_err(no_random)?;
+            let statement = self.store.statement(RESEAL, Self::values(scope, name, version, sealed));
+            if tx.query_all_raw(statement).await.map_err(fail)?.is_empty() {
+                return Err(PortError::transient(format!("{} was written meanwhile", in_words(scope, name))));
+            }
+            secrets += 1;
+        }
+        tx.commit().await.map_err(fail)?;
+        let key_id = new.id();
+        let next = self.keys.adopt(new, new_key_file)?;
+        Ok(Rekeyed { secrets, key_id, next })
+    }
+}

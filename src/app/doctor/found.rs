@@ -1,0 +1,108 @@
+//! What of the configured providers and agents can be used on this machine. Looks only when a person asks.
+
+use crate::adapters::engine::settings::Api;
+use crate::config::{Config, KeyPlace};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a model server on this machine may take to answer.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// The largest list of models read, in bytes.
+const LIST_MAX: usize = 1 << 20;
+/// The most models of one server that are named.
+const MODELS: usize = 20;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Providers whose key is there, by name.
+    pub keyed: Vec<String>,
+    /// Model servers on this machine that answer, with their models.
+    pub servers: Vec<(String, Vec<String>)>,
+    /// Agents whose program is installed, by name.
+    pub agents: Vec<String>,
+}
+
+impl Found {
+    /// Looks.
+    pub async fn on_this_machine(config: &Config) -> Found {
+        let keyed = config.providers.iter().filter(|(_, k)| k.place != KeyPlace::Nowhere && k.missing().is_none());
+        let keyed = keyed.map(|(name, _)| name.clone()).collect();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let agents = config.agents.iter().filter(|(_, a)| a.command.first().is_some_and(|p| is_program(p, &path)));
+        let agents = agents.map(|(name, _)| name.clone()).collect();
+        crate::telemetry::install_crypto();
+        let Ok(http) = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build() else {
+            return Found { keyed, agents, servers: Vec::new() };
+        };
+        let local = config.providers.iter().filter(|(_, k)| is_loopback(&k.provider.base_url));
+        let asked = local.map(|(name, k)| {
+            let (http, api, base) = (http.clone(), k.provider.api, k.provider.base_url.clone());
+            async move { Some((name.clone(), models(&http, api, &base).await?)) }
+        });
+        let servers = futures::future::join_all(asked).await.into_iter().flatten().collect();
+        Found { keyed, servers, agents }
+    }
+}
+
+/// Whether a program is there: a path as it is, a name on PATH.
+pub fn is_program(name: &str, path: &std::ffi::OsStr) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    match name.contains('/') {
+        true => runs(Path::new(name)),
+        false => std::env::split_paths(path).any(|dir| dir.is_absolute() && runs(&dir.join(name))),
+    }
+}
+
+/// Whether a server is on this machine.
+pub fn is_loopback(base_url: &str) -> bool {
+    let host = reqwest::Url::parse(base_url).ok().and_then(|u| u.host_str().map(str::to_owned)).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|a| a.is_loopback())
+}
+
+/// The models a server has; `None` = it does not answer, or with something else.
+async fn models(http: &reqwest::Client, api: Api, base: &str) -> Option<Vec<String>> {
+    let (path, list, name) = match api {
+        Api::Ollama => ("api/tags", "models", "name"),
+        _ => ("models", "data", "id"),
+    };
+    let mut answer = http.get(format!("{base}{path}")).send().await.ok().filter(|a| a.status().is_success())?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > LIST_MAX {
+            return None;
+        }
+    }
+    let value: Value = serde_json::from_slice(&bytes).ok()?;
+    let plain = |s: &&str| (1..=200).contains(&s.len()) && !s.contains(|c: char| c.is_whitespace() || c.is_control());
+    let names = value.get(list)?.as_array()?.iter().filter_map(|m| m.get(name)?.as_str()).filter(plain);
+    Some(names.take(MODELS).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_servers_of_this_machine_are_asked() {
+        for local in ["http://127.0.0.1:11434/", "http://localhost:1/v1/", "http://[::1]:8000/"] {
+            assert!(is_loopback(local), "{local}");
+        }
+        for other in ["https://api.anthropic.com/v1/", "http://127.0.0.1.example.org/", "http://10.0.0.1/", "x", ""] {
+            assert!(!is_loopback(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn programs_are_found_on_the_path_only() {
+        let path = std::ffi::OsStr::new("relative:/usr/bin:/bin");
+        assert!(is_program("sh", path) && is_program("/bin/sh", path));
+        assert!(
+            !is_program("no-such-program-anywhere", path) && !is_program("/etc/passwd", path) && !is_program("", path)
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! From the configuration to what the parts are given.
+
+use crate::actors::Defaults;
+use crate::adapters::clock::SystemClock;
+use crate::adapters::engine::Registry;
+use crate::adapters::engine::prices::Prices;
+use crate::adapters::engine::settings::Settings;
+use crate::adapters::gate::{Gate, Limits};
+use crate::adapters::prompts::{FilePrompts, Templates};
+use crate::adapters::sandbox::Sandbox;
+use crate::config::{Config, Keyed, Problem, Problems};
+use crate::domain::EngineSpec;
+use crate::ports::Workspaces;
+use std::sync::Arc;
+
+/// The largest file of prices, in bytes.
+const PRICES_MAX: u64 = 4 << 20;
+
+/// What new runs are born with.
+pub fn defaults(config: &Config) -> Defaults {
+    Defaults {
+        policy: config.policy.clone(),
+        engines: config.engines.roles.clone(),
+        fallbacks: config.engines.fallbacks.clone(),
+        branch_prefix: config.git.branch_prefix.clone(),
+    }
+}
+
+/// The engines.
+///
+/// # Errors
+/// What can't be used, and what to do.
+pub fn registry(config: &Config, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
+    let prices = Arc::new(prices(config)?);
+    let sandbox = Sandbox::of_this_process(&config.engines.pass_env);
+    let registry = Registry::new(sandbox, Arc::new(engines(config))).with_prices(prices.clone());
+    Ok(match gate {
+        // Calls of Skep's own loop and calls through the gate keep to one set of limits.
+        Some(gate) => registry.with_limits(gate.limits().clone()).through(gate, prices, config.egress.clone()),
+        None => registry,
+    })
+}
+
+/// The providers and agents.
+fn engines(config: &Config) -> Settings {
+    let provider = |(name, keyed): (&String, &Keyed)| (name.clone(), keyed.provider.clone());
+    Settings { providers: config.providers.iter().map(provider).collect(), agents: config.agents.clone() }
+}
+
+/// The way out of this process, which lives as long as it.
+///
+/// # Errors
+/// When no HTTP client can be made.
+pub fn gate() -> Result<Arc<Gate>, String> {
+    crate::telemetry::install_crypto();
+    let clock = Arc::new(SystemClock);
+    let gate = Gate::new(Limits::new(clock.clone()), clock, &std::env::temp_dir());
+    gate.map(Arc::new).map_err(|e| format!("the way out to providers cannot be made: {e}"))
+}
+
+/// What engines are told.
+///
+/// # Errors
+/// What is wrong with the folder of prompts, and where.
+pub fn prompts(config: &Config, workspaces: Arc<dyn Workspaces>) -> Result<FilePrompts, String> {
+    Ok(FilePrompts::new(Templates::load(config.prompts.as_deref())?, workspaces))
+}
+
+/// What models cost: the built-in prices, a person's over them.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn prices(config: &Config) -> Result<Prices, String> {
+    let embedded = Prices::embedded()?;
+    let Some(path) = &config.prices else { return Ok(embedded) };
+    let text = match std::fs::metadata(path) {
+        Ok(m) if m.len() > PRICES_MAX => Err(format!("{} is larger than 4 MiB", path.display())),
+        Ok(_) => std::fs::read_to_string(path).map_err(|e| format!("{} can't be read: {e}", path.display())),
+        Err(e) => Err(format!("{} can't be read: {e}", path.display())),
+    }?;
+    let own = Prices::load(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok(embedded.overridden_by(own))
+}
+
+/// What can only be told by those who use it: problems that the configuration's own reading does not see.
+///
+/// # Errors
+/// All of them.
+pub fn check(config: &Config) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    if let Err(why) = prices(config) {
+        let fix = "mend the file, or set prices.file to \"\"".to_owned();
+        problems.push(Problem {
+            at: "prices.file".into(),
+            source: "file of prices".into(),
+            found: String::new(),
+            why,
+            fix,
+        });
+    }
+    if let Err(why) = Templates::load(config.prompts.as_deref()) {
+        let fix = "mend the template, or take it out of the folder of prompts.dir".to_owned();
+        problems.push(Problem {
+            at: "prompts.dir".into(),
+            source: "folder of prompts".into(),
+            found: String::new(),
+            why,
+            fix,
+        });
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+/// An engine as people write it.
+pub fn written(spec: &EngineSpec) -> String {
+    if spec.arg.is_empty() { spec.kind.clone() } else { format!("{}:{}", spec.kind, spec.arg) }
+}
+
+/// The model behind an engine as `provider/name`, as prices know it; `None` = no model that Skep knows of.
+pub fn model_of(config: &Config, spec: &EngineSpec) -> Option<String> {
+    match spec.kind.as_str() {
+        "llm" => Some(spec.arg.clone()),
+        "acp" | "cli" => {
+            let (name, model) = spec.arg.split_once('/').unwrap_or((&spec.arg, "model of its own choice"));
+            let provider = config.agents.get(name)?.provider.as_deref().unwrap_or(name);
+            Some(format!("{provider}/{model}"))
+        }
+        _ => None,
+    }
+}

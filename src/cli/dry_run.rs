@@ -1,0 +1,74 @@
+//! `run --dry-run`: what a run would begin with, without opening it.
+
+use super::client::Client;
+use super::exit::{Exit, Stop};
+use super::render::{count, span};
+use super::screen::{Screen, Style};
+use crate::config::units::money_text;
+use crate::http::view::{NewRun, PromptView, RunPreview};
+
+/// Asks for the look ahead and shows it.
+pub async fn dry_run(client: &Client, screen: &Screen, wanted: &NewRun) -> Result<Exit, Stop> {
+    let preview: RunPreview = client.post("/runs/preview", wanted, None).await?;
+    screen.object(&preview)?;
+    show(screen, &preview)?;
+    Ok(Exit::Done)
+}
+
+fn show(screen: &Screen, preview: &RunPreview) -> Result<(), Stop> {
+    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<9} {text}"));
+    screen.line(Style::Bold, "dry run: nothing is opened, nothing is spent")?;
+    line("project", &format!("{} ({})", preview.project, preview.repo))?;
+    line("base", &format!("{} at {}", preview.base_branch, preview.base.get(..8).unwrap_or(&preview.base)))?;
+    if let Some(run) = &preview.carries_on {
+        line("run", &format!("{run} is open with this goal and would go on; --new opens another"))?;
+    }
+    for (role, engine) in &preview.engines {
+        let arg = if engine.arg.is_empty() { String::new() } else { format!(":{}", engine.arg) };
+        line(role.name(), &format!("{}{arg}", engine.kind))?;
+    }
+    for check in &preview.checks {
+        line("check", &format!("{}: {}", check.name, check.command))?;
+    }
+    section(screen, "Budget")?;
+    let limits = &preview.limits;
+    let most = |amount: Option<String>| amount.map_or_else(|| "not limited".to_owned(), |a| format!("at most {a}"));
+    line("time", &most(Some(span(limits.wall_secs.saturating_mul(1_000)))))?;
+    line("tokens", &most(limits.tokens.map(|t| t.to_string())))?;
+    line("cost", &most(limits.cost_micros.map(money_text)))?;
+    line("attempts", &format!("at most {}, {} of rework", limits.attempts, count(limits.rounds.into(), "round")))?;
+    match &preview.prompt {
+        Some(prompt) => told(screen, preview, prompt),
+        None => {
+            section(screen, "The manager's prompt")?;
+            let kind = preview.engines.get(&crate::domain::Role::Manager).map_or("", |e| e.kind.as_str());
+            screen.line(Style::Plain, &format!("  none: the engine {kind} is given its order, no words"))
+        }
+    }
+}
+
+fn told(screen: &Screen, preview: &RunPreview, prompt: &PromptView) -> Result<(), Stop> {
+    let cost = match prompt.cost_micros {
+        Some(micros) => format!("about {}", money_text(micros)),
+        None => "no price is known for its model".to_owned(),
+    };
+    let text = format!("about {} tokens to send once ({cost})", prompt.tokens);
+    screen.line(Style::Plain, &format!("  {:<9} {text}", "prompt"))?;
+    section(screen, "The manager's prompt")?;
+    if preview.explores {
+        screen.line(Style::Plain, "  A scout looks first; its notes will be added.")?;
+    }
+    screen.line(Style::Plain, &format!("  version {}", prompt.version.get(..12).unwrap_or(&prompt.version)))?;
+    for (name, text) in [("system", &prompt.system), ("user", &prompt.user)] {
+        screen.line(Style::Bold, &format!("--- {name}"))?;
+        for text in text.lines() {
+            screen.line(Style::Plain, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn section(screen: &Screen, title: &str) -> Result<(), Stop> {
+    screen.say("")?;
+    screen.line(Style::Bold, title)
+}

@@ -1,0 +1,138 @@
+//! Secrets: kept, listed by name, forgotten, sealed with a new key.
+//!
+//! Invariant: a value is read from standard input, a file or a variable; never from the command line, which others can see.
+
+use super::args::SecretCommand;
+use super::client::{Client, encode};
+use super::exit::{Exit, Stop, Trouble};
+use super::render::table;
+use super::screen::{Screen, Style};
+use crate::http::view::{KeptSecret, NewKey, NewSecret, SecretOf};
+use crate::ports::vault::{Rekeyed, SECRET_BYTES_MAX, SecretRow};
+use crate::secret::{Secret, register};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use serde_json::json;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+/// `skep secret …`.
+pub async fn secret(client: &Client, screen: &Screen, command: SecretCommand) -> Result<Exit, Stop> {
+    match command {
+        SecretCommand::Set { name, project, from_env, from_file } => {
+            let value = value(screen, from_env.as_deref(), from_file.as_deref())?;
+            // Should an error of this process hold it.
+            register(&name, &value).keep();
+            let new = NewSecret { name, project, value: value.expose().to_owned() };
+            let kept: KeptSecret = client.post("/secrets", &new, None).await?;
+            screen.object(&kept)?;
+            let row = &kept.secret;
+            let whose = row.project.as_ref().map_or_else(|| "all projects".to_owned(), |p| format!("project {p}"));
+            screen.line(Style::Green, &format!("{} is kept for {whose} (value {})", row.name, row.version))?;
+            if let Some(notice) = &kept.notice {
+                screen.advise(&format!("note: {notice}"))?;
+            }
+        }
+        SecretCommand::List => {
+            let found: Vec<SecretRow> = client.get("/secrets").await?;
+            screen.object(&json!({ "secrets": found }))?;
+            if found.is_empty() {
+                screen.advise("There are no secrets yet. `skep secret set NAME` keeps one.")?;
+                return Ok(Exit::Done);
+            }
+            let rows = found.into_iter().map(|s| {
+                let project = s.project.unwrap_or_else(|| "(all)".to_owned());
+                let used = if s.last_used_at.is_some() { "yes" } else { "never" };
+                vec![s.name, project, s.version.to_string(), s.key_id, used.to_owned()]
+            });
+            screen.say(&table(&["secret", "project", "value", "key", "used"], rows.collect(), screen.width))?;
+        }
+        SecretCommand::Remove { name, project } => {
+            let gone: SecretOf =
+                client.post(&format!("/secrets/{}/remove", encode(&name)), &SecretOf { project }, None).await?;
+            screen.object(&json!({ "removed": name, "project": gone.project }))?;
+            screen.line(
+                Style::Green,
+                &format!("{name} is forgotten; where it was used it may still be valid: revoke it there"),
+            )?;
+        }
+        SecretCommand::Rekey { new_key_file } => {
+            let file = std::path::absolute(&new_key_file).unwrap_or(new_key_file);
+            let file = file.to_string_lossy().into_owned();
+            let done: Rekeyed = client.post("/secrets/rekey", &NewKey { file }, None).await?;
+            screen.object(&done)?;
+            screen.line(Style::Green, &format!("{} secrets are sealed with the key {}", done.secrets, done.key_id))?;
+            if !done.next.is_empty() {
+                screen.line(Style::Bold, &format!("next: {}", done.next))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Whether a command only reads.
+pub fn only_reads(command: &SecretCommand) -> bool {
+    matches!(command, SecretCommand::List)
+}
+
+/// The value, without the line end that files and terminals put after it.
+fn value(screen: &Screen, from_env: Option<&str>, from_file: Option<&Path>) -> Result<Secret, Stop> {
+    let text = match (from_env, from_file) {
+        (Some(name), _) => std::env::var(name).map_err(|_| {
+            Trouble::usage(format!("the variable {name} is not set, or is no text"), "set it, or use standard input")
+        })?,
+        (None, Some(path)) => {
+            let unreadable = |e: std::io::Error| {
+                Trouble::usage(format!("{} cannot be read: {e}", path.display()), "name a file this user can read")
+            };
+            whole(std::fs::File::open(path).map_err(unreadable)?).map_err(unreadable)?
+        }
+        (None, None) => {
+            let silent = std::io::stdin().is_terminal().then(Silence::begin).flatten();
+            if silent.is_some() {
+                screen.say("Type the value (it is not shown), then Enter and Ctrl-D:")?;
+            }
+            let unreadable =
+                |e| Trouble::usage(format!("standard input cannot be read: {e}"), "give the value as text");
+            whole(std::io::stdin().lock()).map_err(unreadable)?
+        }
+    };
+    let value = Secret::new(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)));
+    match value.expose().len() {
+        0 => {
+            Err(Trouble::usage("the value is empty", "give it on standard input, or with --from-file or --from-env")
+                .into())
+        }
+        n if n > SECRET_BYTES_MAX => {
+            Err(Trouble::usage(format!("the value has more than {SECRET_BYTES_MAX} bytes"), "keep something smaller")
+                .into())
+        }
+        _ => Ok(value),
+    }
+}
+
+fn whole(from: impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    // A little more than is allowed, so that too much is seen.
+    from.take(SECRET_BYTES_MAX as u64 + 3).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A terminal that does not show what is typed; as it was when dropped.
+struct Silence(Termios);
+
+impl Silence {
+    fn begin() -> Option<Silence> {
+        let before = tcgetattr(std::io::stdin()).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &silent).ok()?;
+        Some(Silence(before))
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        // The shell sets it right, too.
+        let _unset = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}

@@ -1,0 +1,389 @@
+//! The keys of what thinks: roles, providers of models, agents that are driven.
+
+use super::super::layers::read_file;
+use super::super::models::{KeyPlace, Keyed};
+use super::super::problem::{Problem, printable};
+use super::super::reader::Reader;
+use super::super::sections::Config;
+use super::{Parsed, path, variable_name, writable_by_others, wrong};
+use crate::adapters::engine::settings::{Agent, Api, Protocol, Provider};
+use crate::domain::{EngineSpec, Role};
+use crate::secret::Secret;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// The engine kinds this program knows.
+const ENGINE_KINDS: [&str; 6] = ["acp", "cli", "command", "direct", "llm", "script"];
+/// Roles that think.
+const THINKERS: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
+/// The most fall-backs of one role.
+const FALLBACKS: usize = 8;
+/// The largest key, in bytes.
+const KEY_MAX: usize = 16 * 1024;
+
+/// Keys that had another place before.
+pub(super) const MOVED: [(&str, &str); 4] = [
+    ("engines.manager", "role.manager.engine"),
+    ("engines.scout", "role.scout.engine"),
+    ("engines.dev", "role.dev.engine"),
+    ("engines.reviewer", "role.reviewer.engine"),
+];
+
+/// Reads `[role.*]`, `[engines]`, `[providers.*]` and `[agents.*]`.
+pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
+    for name in r.names("providers") {
+        let read = provider(r, &name, env);
+        c.providers.insert(name, read);
+    }
+    for name in r.names("agents") {
+        let read = agent(r, &name, c);
+        c.agents.insert(name, read);
+    }
+    for role in THINKERS {
+        self::role(r, c, role);
+    }
+    pass_env(r, "engines.pass_env", &mut c.engines.pass_env);
+}
+
+fn pass_env(r: &mut Reader, key: &str, slot: &mut Vec<String>) {
+    r.list(key, slot, |name| {
+        let fix = "write names of environment variables such as \"AGENT_API_KEY\", never their values";
+        let good = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        match good {
+            true if name.starts_with("SKEP_") => wrong("one entry is a variable of Skep's own", fix),
+            true => Ok(()),
+            false => wrong("one entry is not a variable's name (capitals, digits, _)", fix),
+        }
+    });
+}
+
+/// One role: its engine with the model appended, and what takes over.
+fn role(r: &mut Reader, c: &mut Config, role: Role) {
+    let at = |key: &str| format!("role.{}.{key}", role.name());
+    let (engine_key, model_key, fallback_key) = (at("engine"), at("model"), at("fallback"));
+    let mut spec = c.engines.roles.remove(&role);
+    r.checked(&engine_key, &mut spec, |t| engine(t, role));
+    let mut model = String::new();
+    r.checked(&model_key, &mut model, |t| {
+        match t.len() <= 200 && !t.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            true => Ok(t.to_owned()),
+            false => wrong("this can't be a model's name", "write the name the provider gives it, without spaces"),
+        }
+    });
+    if !model.is_empty() {
+        match &mut spec {
+            Some(spec) if !takes_model(&spec.kind) => {
+                let why = format!("the engine kind {} takes no model", spec.kind);
+                r.refuse(&model_key, why, "leave it \"\", or choose an engine of kind llm, acp or cli");
+            }
+            Some(spec) if spec.arg.contains('/') => {
+                let fix = "keep one of them";
+                r.refuse(&model_key, format!("{engine_key} names a model as well"), fix);
+            }
+            Some(spec) => spec.arg = format!("{}/{model}", spec.arg),
+            None => {
+                r.refuse(&model_key, format!("{engine_key} is not set"), "name the engine, such as \"llm:anthropic\"")
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    r.list(&fallback_key, &mut texts, |t| match engine(t, role)? {
+        Some(_) => Ok(()),
+        None => wrong("one entry is empty", "write engines such as \"llm:openai/gpt-5\""),
+    });
+    if texts.len() > FALLBACKS {
+        r.refuse(&fallback_key, format!("there are more than {FALLBACKS}"), "leave some out");
+    }
+    let fallbacks: Vec<EngineSpec> = texts.iter().map(|t| EngineSpec::parse(t)).collect();
+    // A model that can't be read is told already: the engine is not looked at without it.
+    let whole = spec.iter().filter(|_| !r.is_bad(&model_key));
+    let all: Vec<_> = whole.map(|s| (&engine_key, s)).chain(fallbacks.iter().map(|s| (&fallback_key, s))).collect();
+    for (key, spec) in all {
+        if let Err(e) = known(c, spec) {
+            r.refuse(key, e.why, e.fix);
+        }
+    }
+    if let Some(spec) = spec {
+        c.engines.roles.insert(role, spec);
+    }
+    if !fallbacks.is_empty() {
+        c.engines.fallbacks.insert(role, fallbacks);
+    }
+}
+
+fn takes_model(kind: &str) -> bool {
+    matches!(kind, "llm" | "acp" | "cli")
+}
+
+/// Whether what a spec names is configured and can be used on this machine.
+fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
+    let name = spec.arg.split('/').next().unwrap_or_default();
+    let shown = printable(name);
+    let usable = |name: &str| match c.providers.get(name) {
+        None => {
+            let names = c.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            wrong(
+                format!("there is no provider {}", printable(name)),
+                format!("use one of {names}, or add the table [providers.{}]", printable(name)),
+            )
+        }
+        Some(keyed) => match keyed.missing() {
+            Some(why) => wrong(
+                format!("the provider {name} has no key: {why}"),
+                format!(
+                    "set it before Skep starts, or say where the key is: providers.{name}.key_env, key_file or key_secret"
+                ),
+            ),
+            None => Ok(()),
+        },
+    };
+    match spec.kind.as_str() {
+        "llm" if spec.arg.split_once('/').is_none_or(|(_, model)| model.is_empty()) => wrong(
+            format!("no model of {shown} is named"),
+            "write \"llm:PROVIDER/MODEL\", or name it in the role's model key (role.dev.model)",
+        ),
+        "llm" => usable(name),
+        kind @ ("acp" | "cli") => match c.agents.get(name) {
+            None => {
+                let of_kind = |a: &&Agent| (a.protocol == Protocol::Acp) == (kind == "acp");
+                let names: Vec<&str> = c.agents.values().filter(of_kind).map(|a| a.name.as_str()).collect();
+                wrong(
+                    format!("there is no agent {shown}"),
+                    format!("use one of {}, or add the table [agents.{shown}]", names.join(", ")),
+                )
+            }
+            Some(agent) if (agent.protocol == Protocol::Acp) != (kind == "acp") => {
+                let other = if kind == "acp" { "cli" } else { "acp" };
+                wrong(
+                    format!("the agent {shown} does not speak {kind}"),
+                    format!("write \"{other}:{}\"", printable(&spec.arg)),
+                )
+            }
+            Some(agent) => agent.provider.as_deref().map_or(Ok(()), usable),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Reads an engine for a role: `KIND` or `KIND:ARG`; "" = none. Looks at the form only: which providers and agents there are, the
+/// configuration knows.
+pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let spec = EngineSpec::parse(text);
+    let kinds = ENGINE_KINDS.join(", ");
+    if !ENGINE_KINDS.contains(&spec.kind.as_str()) {
+        let near = ENGINE_KINDS.iter().find(|k| k.len() > 3 && strsim::damerau_levenshtein(k, &spec.kind) <= 2);
+        return match near {
+            Some(k) => wrong("there is no such engine", format!("did you mean \"{k}\"? Kinds are: {kinds}")),
+            None => wrong("there is no such engine", format!("use one of the kinds {kinds}, written KIND or KIND:ARG")),
+        };
+    }
+    let named = !spec.arg.split('/').next().unwrap_or_default().is_empty();
+    match (spec.kind.as_str(), spec.arg.is_empty(), role) {
+        ("direct", _, Role::Dev | Role::Scout) => {
+            wrong("\"direct\" plans and reviews, but can't edit or explore", "use \"command: <command line>\"")
+        }
+        ("direct", false, _) => wrong("\"direct\" takes no argument", "write \"direct\""),
+        ("command", true, _) => wrong("\"command\" needs a command line", "write \"command: <command line>\""),
+        ("script", true, _) => wrong("\"script\" needs a file", "write \"script: /path/to/script.toml\""),
+        ("llm", _, _) if !named => {
+            wrong("\"llm\" needs a provider", "write \"llm:PROVIDER/MODEL\", such as \"llm:anthropic/…\"")
+        }
+        ("acp" | "cli", _, _) if !named => wrong(
+            format!("\"{}\" needs an agent", spec.kind),
+            format!("write \"{}:AGENT\", such as \"{}:codex\"", spec.kind, spec.kind),
+        ),
+        _ => Ok(Some(spec)),
+    }
+}
+
+fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) -> Keyed {
+    let at = |key: &str| format!("providers.{name}.{key}");
+    let mut p = Provider {
+        name: name.to_owned(),
+        api: Api::OpenAi,
+        base_url: String::new(),
+        key: None,
+        key_place: String::new(),
+        concurrency: 8,
+        per_minute: None,
+        silence: Duration::from_secs(120),
+        window: 128_000,
+        max_output: 16_384,
+    };
+    r.checked(&at("api"), &mut p.api, |t| match t {
+        "anthropic" => Ok(Api::Anthropic),
+        "openai" => Ok(Api::OpenAi),
+        "openai-responses" => Ok(Api::OpenAiResponses),
+        "gemini" => Ok(Api::Gemini),
+        "ollama" => Ok(Api::Ollama),
+        _ => wrong(
+            "there is no such API",
+            "write \"anthropic\", \"openai\" (and everything compatible), \"openai-responses\", \"gemini\" or \"ollama\"",
+        ),
+    });
+    r.checked(&at("base_url"), &mut p.base_url, base_url);
+    if p.base_url.is_empty() {
+        r.refuse(&at("base_url"), "a provider needs its address", "write one such as \"http://127.0.0.1:8000/v1/\"");
+    }
+    let (mut var, mut file, mut secret) = (String::new(), None, String::new());
+    r.checked(&at("key_env"), &mut var, variable_name);
+    r.checked(&at("key_file"), &mut file, path);
+    r.checked(&at("key_secret"), &mut secret, secret_name);
+    if file.is_some() && !secret.is_empty() {
+        r.refuse(&at("key_secret"), format!("{} is set as well", at("key_file")), "keep one of them");
+    }
+    r.number(&at("concurrency"), &mut p.concurrency, 1..=1_000);
+    r.at_most(&at("per_minute"), &mut p.per_minute, 1..=1_000_000);
+    r.duration(&at("silence"), &mut p.silence, "1s", "1h");
+    r.number(&at("window"), &mut p.window, 1_000..=100_000_000);
+    r.number(&at("max_output"), &mut p.max_output, 256..=10_000_000);
+    if u64::from(p.max_output) >= p.window {
+        r.refuse(&at("max_output"), "one answer would not fit into the window", "write less than the window");
+    }
+    // What a person put in the file goes before the variable that is built in.
+    let place = match (file, secret, var) {
+        (Some(file), _, _) => {
+            let found = key_in(r, &at("key_file"), &file);
+            p.key = found;
+            p.key_place = format!("the file {} ({})", printable(&file.display().to_string()), at("key_file"));
+            KeyPlace::File(file)
+        }
+        (None, secret, _) if !secret.is_empty() => {
+            p.key_place = format!("the secret {secret} of the vault (`skep secret set {secret}`)");
+            KeyPlace::Vault(secret)
+        }
+        (None, _, var) if !var.is_empty() => {
+            p.key = env(&var).as_deref().map(str::trim).filter(|k| is_key(k)).map(Secret::new);
+            p.key_place = format!("the environment variable {var} ({})", at("key_env"));
+            KeyPlace::Env(var)
+        }
+        _ => {
+            p.key_place = format!("none is configured ({})", at("key_env"));
+            KeyPlace::Nowhere
+        }
+    };
+    Keyed { provider: p, place }
+}
+
+/// A key is one line that can stand in a header.
+fn is_key(text: &str) -> bool {
+    (1..=KEY_MAX).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b))
+}
+
+fn key_in(r: &mut Reader, key: &str, file: &Path) -> Option<Secret> {
+    let text = match read_file(file, true) {
+        Ok(text) => Secret::new(text.unwrap_or_default()),
+        Err(Problem { why, .. }) => {
+            r.refuse(key, format!("the file it names {why}"), "name a file this user can read");
+            return None;
+        }
+    };
+    if writable_by_others(file) {
+        r.refuse(key, "other users can write the file it names", "run chmod 600 on that file");
+        return None;
+    }
+    let found = text.expose().trim();
+    if !is_key(found) {
+        r.refuse(key, "the file it names does not hold one key on one line", "write only the key into that file");
+        return None;
+    }
+    Some(Secret::new(found))
+}
+
+fn secret_name(text: &str) -> Parsed<String> {
+    let good = text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    match good {
+        true => Ok(text.to_owned()),
+        false => wrong("this is not a secret's name", "write the name it has in the vault, never its value"),
+    }
+}
+
+fn base_url(text: &str) -> Parsed<String> {
+    let fix = "write the address the API's paths begin at, such as \"https://api.example.org/v1/\"";
+    let Some(rest) = text.strip_prefix("https://").or(text.strip_prefix("http://")) else {
+        return if text.is_empty() { Ok(String::new()) } else { wrong("this is not an http or https URL", fix) };
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    match () {
+        () if host.contains('@') => {
+            wrong("the URL holds a user or password", "put the key where key_env, key_file or key_secret tell")
+        }
+        () if host.is_empty() || host.starts_with(':') => wrong("the host is missing", fix),
+        () if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#\\".contains(c))
+            || text.len() > 500 =>
+        {
+            wrong("it holds characters a base URL can't have", fix)
+        }
+        () => Ok(format!("{}/", text.trim_end_matches('/'))),
+    }
+}
+
+fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
+    let at = |key: &str| format!("agents.{name}.{key}");
+    let mut a = Agent {
+        name: name.to_owned(),
+        protocol: Protocol::Acp,
+        command: Vec::new(),
+        provider: None,
+        env: BTreeMap::new(),
+        pass_env: Vec::new(),
+        files: BTreeMap::new(),
+        output: BTreeMap::new(),
+        mode: None,
+        silence: Duration::from_secs(15 * 60),
+    };
+    r.checked(&at("protocol"), &mut a.protocol, |t| match t {
+        "acp" => Ok(Protocol::Acp),
+        "cli" => Ok(Protocol::Cli),
+        _ => wrong(
+            "there is no such protocol",
+            "write \"acp\" (Agent Client Protocol) or \"cli\" (a command to its end)",
+        ),
+    });
+    let plain = |t: &str| match t.len() <= 10_000 && !t.contains('\0') {
+        true => Ok(()),
+        false => wrong("one entry is too long or holds a zero byte", "shorten it"),
+    };
+    r.list(&at("command"), &mut a.command, |t| match t.is_empty() {
+        true => wrong("one entry is empty", "write the program and its arguments, such as [\"codex\", \"exec\"]"),
+        false => plain(t),
+    });
+    if a.command.is_empty() {
+        r.refuse(
+            &at("command"),
+            "an agent needs its command",
+            "write the program and its arguments, such as [\"codex\", \"exec\"]",
+        );
+    }
+    r.checked(&at("provider"), &mut a.provider, |t| Ok((!t.is_empty()).then(|| t.to_owned())));
+    if let Some(provider) = &a.provider
+        && !c.providers.contains_key(provider)
+    {
+        let names = c.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        r.refuse(&at("provider"), "there is no such provider", format!("use one of {names}, or add its table"));
+    }
+    pass_env(r, &at("pass_env"), &mut a.pass_env);
+    r.texts(&at("env"), &mut a.env, |name, value| {
+        let good = !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if good { plain(value) } else { wrong("one name is no variable's name", "use letters, digits and _") }
+    });
+    r.texts(&at("files"), &mut a.files, |path, text| {
+        let beneath = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if beneath {
+            plain(text)
+        } else {
+            wrong("one path leaves the agent's home", "write paths such as \".codex/config.toml\"")
+        }
+    });
+    r.texts(&at("output"), &mut a.output, |_, text| plain(text));
+    r.duration(&at("silence"), &mut a.silence, "1s", "1day");
+    r.checked(&at("mode"), &mut a.mode, |t| Ok((!t.is_empty()).then(|| t.to_owned())));
+    a
+}

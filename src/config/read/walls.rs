@@ -1,0 +1,105 @@
+//! The keys of what holds runs in: budgets shared by runs, the sandbox, the way out; and files over built-in ones.
+
+use super::super::models::{Level, Walls};
+use super::super::reader::Reader;
+use super::super::sections::Config;
+use super::super::units;
+use super::{Parsed, path, wrong};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Reads `[budget]`, `[prices]`, `[prompts]`, `[sandbox]` and `[egress]`.
+pub(super) fn read(r: &mut Reader, c: &mut Config) {
+    let b = &mut c.policy.shared;
+    r.count("budget.project_tokens", &mut b.project_tokens);
+    r.money("budget.project_cost", &mut b.project_cost_micros);
+    r.count("budget.day_tokens", &mut b.day_tokens);
+    r.money("budget.day_cost", &mut b.day_cost_micros);
+    r.shares("budget.alerts", &mut c.policy.alerts);
+    r.checked("prices.file", &mut c.prices, path);
+    there(r, "prices.file", c.prices.as_deref(), Path::is_file, "name a file of prices this user can read");
+    r.checked("prompts.dir", &mut c.prompts, path);
+    there(r, "prompts.dir", c.prompts.as_deref(), Path::is_dir, "name a folder this user can read");
+    sandbox(r, &mut c.sandbox);
+    r.list("egress.hosts", &mut c.egress, host);
+}
+
+fn there(r: &mut Reader, key: &str, path: Option<&Path>, is: impl Fn(&Path) -> bool, fix: &str) {
+    if path.is_some_and(|p| !is(p)) {
+        r.refuse(key, "what it names is not there", fix);
+    }
+}
+
+fn sandbox(r: &mut Reader, w: &mut Walls) {
+    r.checked("sandbox.level", &mut w.level, |t| match t {
+        "strict" => Ok(Level::Strict),
+        "landlock" => Ok(Level::Landlock),
+        "none" => Ok(Level::None),
+        _ => wrong("there is no such level", "write \"strict\", \"landlock\" or \"none\""),
+    });
+    r.flag("sandbox.accept_no_isolation", &mut w.accept_no_isolation);
+    if w.level == Level::None && !w.accept_no_isolation {
+        r.refuse(
+            "sandbox.level",
+            "without walls a command can read this user's files, use the network and end its processes",
+            "choose \"strict\" or \"landlock\", or accept it with sandbox.accept_no_isolation = true",
+        );
+    }
+    r.checked("sandbox.user", &mut w.user, |t| {
+        let ids = || t.split_once(':').and_then(|(u, g)| Some((u.parse::<u32>().ok()?, g.parse::<u32>().ok()?)));
+        match ids() {
+            _ if t.is_empty() => Ok(None),
+            Some((u, g)) if u != 0 && g != 0 => Ok(Some((u, g))),
+            _ => wrong("this is no unprivileged user", "write UID:GID as numbers above 0, such as \"65534:65534\""),
+        }
+    });
+    let mut memory = Some(0);
+    size(r, "sandbox.memory", &mut memory, true);
+    w.memory = memory.filter(|n| *n > 0);
+    r.number("sandbox.processes", &mut w.processes, 16..=1_000_000);
+    let (mut file, mut all) = (Some(w.file_size), Some(w.workspace_size));
+    size(r, "sandbox.file_size", &mut file, false);
+    size(r, "sandbox.workspace_size", &mut all, false);
+    w.file_size = file.unwrap_or(w.file_size);
+    w.workspace_size = all.unwrap_or(w.workspace_size);
+    let mut folders = Vec::new();
+    r.list("sandbox.toolchains", &mut folders, |t| match path(t)? {
+        Some(p) if p != Path::new("/") => Ok(()),
+        _ => wrong("one entry is no folder of its own", "write whole paths such as \"/opt/toolchains\""),
+    });
+    w.toolchains = folders.into_iter().map(PathBuf::from).collect();
+}
+
+/// A size of at least 1 MiB, or "unlimited" where that may be.
+fn size(r: &mut Reader, key: &str, slot: &mut Option<u64>, may_be_unlimited: bool) {
+    r.checked(key, slot, |t| match t {
+        "unlimited" if may_be_unlimited => Ok(None),
+        t => match units::size(t)? {
+            n if n < 1 << 20 => wrong("this is too small for any command", "write at least \"1MiB\""),
+            n => Ok(Some(n)),
+        },
+    });
+}
+
+/// A host commands may reach: `pypi.org`, `*.crates.io`, either with `:PORT`.
+fn host(text: &str) -> Parsed<()> {
+    let fix = "write names such as \"pypi.org\", \"*.crates.io\" or \"proxy.example.org:8443\"";
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') => (name, Some(port)),
+        _ => (text, None),
+    };
+    if port.is_some_and(|p| p.parse::<u16>().is_err() || p == "0") {
+        return wrong("the port of one entry is no port", fix);
+    }
+    if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    let label = |l: &str| {
+        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !l.starts_with('-')
+    };
+    let plain = name.strip_prefix("*.").unwrap_or(name);
+    match plain.len() <= 253 && plain.split('.').all(label) && (plain == name || plain.contains('.')) {
+        true => Ok(()),
+        false => wrong("one entry is no host's name", fix),
+    }
+}

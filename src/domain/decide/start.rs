@@ -1,0 +1,277 @@
+//! Starting an attempt: tries, engine and budget; its reservation, its order; and what undoes them.
+
+use super::draft::{Draft, cap};
+use crate::domain::attempt::{Attempt, Ended, Ending};
+use crate::domain::block::BlockKind;
+use crate::domain::budget::{Share, Usage};
+use crate::domain::change::DiffStat;
+use crate::domain::charge::Day;
+use crate::domain::choice::{self, Choice, Rest, Wait};
+use crate::domain::describe;
+use crate::domain::effect::Effect;
+use crate::domain::id::{At, AttemptId, TaskId};
+use crate::domain::order::{EngineSpec, Note, Order, Step, TaskOrder};
+use crate::domain::run::Phase;
+use crate::domain::task::Stage;
+
+impl Draft {
+    /// Starts an attempt, if tries, attempts and the budget allow; else puts the question.
+    pub fn start(&mut self, step: Step, task: Option<TaskId>) {
+        let limits = self.limits_of(step);
+        let (used, allowed, losses) = match task.and_then(|t| self.run.task(t)) {
+            Some(t) => (t.tries, t.tries_allowed, t.losses),
+            None => {
+                let tries = self.run.tries.get(&step).copied().unwrap_or_default();
+                (tries.used, limits.tries + tries.extra, tries.losses)
+            }
+        };
+        if losses >= self.run.settings.policy.max_losses {
+            let why = format!("the {} step was lost {losses} times in a row with its process", step.name());
+            return self.block(BlockKind::Tries { step, task }, &why);
+        }
+        if used >= allowed {
+            let why = self.last_failure(step, task);
+            return self.block(BlockKind::Tries { step, task }, &why);
+        }
+        if self.run.counted_attempts() >= self.run.limits.attempts as usize {
+            let why = format!("the run has used its {} attempts", self.run.limits.attempts);
+            return self.block(BlockKind::Budget { what: "attempts".to_owned() }, &why);
+        }
+        if let Some((short, _)) = self.run.short.clone().filter(|(short, _)| short.until > self.at) {
+            return self.wait_for(short);
+        }
+        let Some(engine) = self.engine(step) else { return };
+        match self.run.ledger.grant(&limits, &self.run.limits) {
+            Ok(caps) => self.begin(step, task, &engine, caps),
+            // Set aside is not spent: what the attempts at work leave over comes back, and then this is asked again.
+            Err(_) if !self.run.ledger.reserved.is_empty() => {}
+            Err(what) => self.out_of(what),
+        }
+    }
+
+    /// Puts the question for more of `what`.
+    pub fn out_of(&mut self, what: &str) {
+        let why = describe::spending(&self.run, what);
+        self.block(BlockKind::Budget { what: what.to_owned() }, &why);
+    }
+
+    fn last_failure(&self, step: Step, task: Option<TaskId>) -> String {
+        let noted = task.and_then(|t| self.run.task(t)).and_then(|t| t.notes.last()).map(|n| n.text.clone());
+        let said = || {
+            let last = self.run.attempts.iter().rev().find(|a| a.step == step && a.task == task);
+            last.and_then(|a| a.ended.as_ref()).map(|e| e.why.clone())
+        };
+        noted.or_else(said).unwrap_or_else(|| "every try was used".to_owned())
+    }
+
+    /// The engine that may be used now; `None` = the run waits for one, or a person was asked.
+    fn engine(&mut self, step: Step) -> Option<EngineSpec> {
+        let role = step.role();
+        match choice::choose(&self.run, step, self.at) {
+            Choice::None => {
+                // `open` has checked this; a snapshot that lost it is a person's matter, not a panic.
+                let why = format!("no engine is set for the role {}", role.name());
+                self.block(BlockKind::Act { act: "start".to_owned() }, &why);
+                None
+            }
+            Choice::Ask(spec) => self.no_engine(step, &spec, None),
+            Choice::Engine(spec) | Choice::Wait(spec, _) if self.run.unavailable >= choice::UNAVAILABLE_MOST => {
+                self.no_engine(step, &spec, None)
+            }
+            Choice::Engine(spec) => Some(spec),
+            Choice::Wait(spec, until) if until.0.saturating_sub(self.at.0) > choice::WAIT_ASKED_MS => {
+                self.no_engine(step, &spec, Some(until))
+            }
+            Choice::Wait(spec, until) => {
+                let rest = self.run.resting.get(&spec.text());
+                let why = format!("{}: {}", spec.named(), rest.map_or("", |r| r.why.as_str()));
+                self.wait_for(Wait { until, why: cap(&why, 500) });
+                None
+            }
+        }
+    }
+
+    /// The run goes on by itself then, or earlier for something else.
+    fn wait_for(&mut self, wait: Wait) {
+        if self.run.wait.as_ref().is_none_or(|w| wait.until < w.until) {
+            self.run.wait = Some(wait);
+        }
+    }
+
+    /// A shared budget has nothing left for an attempt. What is only set aside may come back: it is asked again by and by, and a
+    /// person when that does not help.
+    pub fn short(&mut self, id: AttemptId, share: Share, why: &str, set_aside: bool) {
+        let count = self.run.short.as_ref().map_or(0, |(_, n)| *n) + 1;
+        self.not_started(id, why);
+        // Nothing was set aside: there is no line to settle.
+        self.charged.remove(&id);
+        if self.run.stopping.is_some() || self.run.phase >= Phase::Reporting {
+            return;
+        }
+        if set_aside && count < choice::UNAVAILABLE_MOST {
+            let why = format!("the {}: what is left of it is set aside for attempts at work", share.budget());
+            self.run.short = Some((Wait { until: choice::backoff(count, self.at), why }, count));
+            return;
+        }
+        let until = (share == Share::Day).then(|| Day::of(self.at).end());
+        self.block_until(BlockKind::Budget { what: share.budget().to_owned() }, why, until);
+    }
+
+    /// Asks a person to see to a role's engines.
+    fn no_engine(&mut self, step: Step, spec: &EngineSpec, until: Option<At>) -> Option<EngineSpec> {
+        let mut why = describe::resting(&self.run, step);
+        if self.run.unavailable >= choice::UNAVAILABLE_MOST {
+            why.push_str(&format!("{} attempts in a row found no engine they could use\n", self.run.unavailable));
+        }
+        self.block_until(BlockKind::Engine { role: step.role(), engine: spec.text() }, &why, until);
+        None
+    }
+
+    /// The attempt's engine cannot be used: it rests.
+    pub fn rest(&mut self, attempt: &Attempt, why: &str, until: Option<At>, fix: Option<&str>) {
+        self.run.unavailable = self.run.unavailable.saturating_add(1);
+        let before = self.run.resting.get(&attempt.engine);
+        let rest = Rest::after(before, cap(why, 1024), until, fix.map(|f| cap(f, 1024)), self.at);
+        self.run.resting.insert(attempt.engine.clone(), rest);
+    }
+
+    /// The attempt's engine did something: it is not counted as unusable any more.
+    pub fn worked(&mut self, attempt: &Attempt) {
+        if self.run.resting.get(&attempt.engine).is_some_and(|r| !r.active(self.at)) {
+            self.run.resting.remove(&attempt.engine);
+        }
+    }
+
+    /// Every engine may be tried again: a person has seen to them.
+    pub fn rested(&mut self) {
+        self.run.resting.clear();
+        self.run.unavailable = 0;
+    }
+
+    /// Makes the attempt and sets its worst case aside; starts it, at once or when the shared budgets have it.
+    fn begin(&mut self, step: Step, task: Option<TaskId>, engine: &EngineSpec, caps: Usage) {
+        let id = AttemptId(self.run.attempts.len() as u32 + 1);
+        match task.and_then(|t| self.run.task_mut(t)) {
+            Some(t) => {
+                t.stage = Stage::Developing;
+                t.tries += 1;
+                t.head = None;
+            }
+            None => self.run.tries.entry(step).or_default().used += 1,
+        }
+        self.run.ledger.reserve(id, caps);
+        let engine_text = engine.text();
+        self.run.attempts.push(Attempt {
+            id,
+            step,
+            task,
+            engine: engine_text,
+            started_at: self.at,
+            reserved: caps,
+            ended: None,
+        });
+        let shared = self.run.settings.policy.shared;
+        if !shared.any() {
+            return self.send(id);
+        }
+        let (role, engine) = (step.role(), engine.named());
+        self.order(Effect::Reserve { attempt: id, role, engine, caps, shared, at: self.at });
+    }
+
+    /// Orders the start of an attempt whose reservation stands.
+    pub fn send(&mut self, id: AttemptId) {
+        let Some(attempt) = self.run.attempt(id).cloned() else { return };
+        let (step, caps) = (attempt.step, attempt.reserved);
+        let head = self.run.head.clone();
+        let task = attempt.task.and_then(|t| self.run.task_mut(t)).map(|t| {
+            t.base = Some(head.clone());
+            (TaskOrder { id: t.id, spec: t.spec.clone() }, t.notes.clone(), t.tries)
+        });
+        let (task, notes, try_number) = match task {
+            Some((order, notes, tries)) => {
+                // Why a plan was refused is the manager's alone; answers and findings are everybody's.
+                let shared = self.run.notes.iter().filter(|n| n.from != "refused").cloned();
+                (Some(order), shared.chain(notes).collect(), tries)
+            }
+            None => {
+                let mine = |n: &&Note| step == Step::Plan || n.from != "refused";
+                let notes = self.run.notes.iter().filter(mine).cloned().collect();
+                (None, notes, self.run.tries.get(&step).map_or(1, |t| t.used))
+            }
+        };
+        let review = step == Step::Review;
+        let concerns = if review { self.run.concerns().iter().map(|c| c.words()).collect() } else { Vec::new() };
+        let order = Order {
+            run: self.run.id,
+            attempt: id,
+            try_number,
+            round: self.run.rounds + 1,
+            step,
+            engine: EngineSpec::parse(&attempt.engine),
+            goal: self.run.goal.text.clone(),
+            task,
+            head,
+            base: self.run.base.clone(),
+            notes,
+            checks: self.run.settings.checks.clone(),
+            results: if review { self.run.facts.results.clone().unwrap_or_default() } else { Vec::new() },
+            diff: if review { self.run.diff.clone() } else { DiffStat::default() },
+            concerns,
+            bounds: self.run.settings.policy.bounds(),
+            caps,
+        };
+        self.charged.insert(id);
+        self.order(Effect::Start { order: Box::new(order) });
+    }
+
+    /// Sets the shared budgets' caps for an attempt. They never loosen its own.
+    pub fn capped(&mut self, id: AttemptId, caps: Usage) {
+        let Some(attempt) = self.run.attempts.iter_mut().find(|a| a.id == id && a.live()) else { return };
+        let cut = |own: u64, given: u64| if own == 0 { given } else { own.min(given.max(1)) };
+        attempt.reserved.tokens = cut(attempt.reserved.tokens, caps.tokens);
+        attempt.reserved.cost_micros = cut(attempt.reserved.cost_micros, caps.cost_micros);
+        let reserved = attempt.reserved;
+        self.run.ledger.reserve(id, reserved);
+    }
+
+    /// Ends an attempt that was never started: nothing was used, and its try is given back.
+    pub fn not_started(&mut self, id: AttemptId, why: &str) {
+        let Some(attempt) = self.run.attempt(id).filter(|a| a.live()).cloned() else { return };
+        let charged = self.settle(id, Usage::default());
+        let ended = Ended {
+            at: self.at,
+            ending: Ending::NotStarted,
+            why: cap(why, 512),
+            charged,
+            session: None,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+        };
+        if let Some(a) = self.run.attempts.iter_mut().find(|a| a.id == id) {
+            a.ended = Some(ended);
+        }
+        self.try_back(&attempt);
+    }
+
+    /// Turns an attempt's reservation into what was used.
+    pub fn settle(&mut self, id: AttemptId, used: Usage) -> Usage {
+        self.charged.insert(id);
+        // Something may have come back.
+        self.run.short = None;
+        self.run.ledger.settle(id, Some(used))
+    }
+
+    /// An attempt's try does not count: its step is where it was before.
+    pub fn try_back(&mut self, attempt: &Attempt) {
+        match attempt.task.and_then(|t| self.run.task_mut(t)) {
+            Some(task) => {
+                task.stage = Stage::Ready;
+                task.tries = task.tries.saturating_sub(1);
+            }
+            None => {
+                let tries = self.run.tries.entry(attempt.step).or_default();
+                tries.used = tries.used.saturating_sub(1);
+            }
+        }
+    }
+}

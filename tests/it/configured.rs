@@ -1,0 +1,176 @@
+//! What is configured is what works: providers, roles, prices and budgets through the real program, to a landed change.
+
+use crate::support::cli::{Desk, Said, ended};
+use crate::support::models::{KEY, Models, call};
+use serde_json::{Value, json};
+use skep::adapters::engine::settings::Api;
+
+/// A desk whose `acme` is the scripted server, and whose roles all think with it.
+fn desk(models: &Models, more: &str) -> Desk {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("data")).unwrap();
+    std::fs::write(
+        desk.path("prices.toml"),
+        "version = \"2030-01-01\"\n[[model]]\nmatch = [\"acme/*\"]\ninput = 1.0\noutput = 10.0\n",
+    )
+    .unwrap();
+    let base = models.provider(Api::OpenAi).base_url;
+    let prices = desk.path("prices.toml");
+    let text = format!(
+        "[providers.acme]\napi = \"openai\"\nbase_url = \"{base}\"\nkey_env = \"ACME_KEY\"\n\
+         [role.manager]\nengine = \"llm:acme\"\nmodel = \"strong\"\n[role.dev]\nengine = \"llm:acme/cheap\"\n\
+         [role.reviewer]\nengine = \"llm:acme/strong\"\n[prices]\nfile = {prices:?}\n{more}"
+    );
+    std::fs::write(desk.path("data/skep.toml"), text).unwrap();
+    desk
+}
+
+/// A command with the key in its environment.
+fn does(desk: &Desk, args: &[&str]) -> Said {
+    let mut command = desk.skep(args);
+    command.env("ACME_KEY", KEY);
+    // The scripted server runs in this very test: its threads must go on meanwhile.
+    tokio::task::block_in_place(|| ended(command))
+}
+
+fn plan() -> Value {
+    json!({"tasks": [{"name": "say", "title": "Say b", "text": "a.txt must say b", "needs": [], "paths": []}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_model_carries_a_run_to_a_landed_change_and_is_charged_by_the_price_file() {
+    let models = Models::play([
+        call("done", plan()),
+        call("edit", json!({"path": "a.txt", "edits": [{"old": "a", "new": "b"}]})),
+        call("done", json!({"summary": "a.txt says b"})),
+        call("done", json!({"verdict": "approve", "summary": "right", "findings": []})),
+    ])
+    .await;
+    let desk = desk(&models, "[limits]\ncost = \"5 USD\"\ntokens = 1000000\n[budget]\nday_cost = \"9 USD\"\n");
+    let repo = desk.repo("tool", &[("a.txt", "a\n")]);
+    let run = ["run", "--repo", "tool.git", "--goal", "a.txt says b", "--check", "grep b a.txt", "--yes"];
+    does(&desk, &run).ends(0);
+    let landed = crate::support::cli::git(&repo, &["show", "main:a.txt"]);
+    assert_eq!(landed.trim(), "b");
+
+    // Which model did what, as the server saw it.
+    let seen = models.seen();
+    let named: Vec<&str> = seen.iter().map(|r| r.body["model"].as_str().unwrap()).collect();
+    assert_eq!(named, ["strong", "cheap", "cheap", "strong"]);
+    assert!(seen.iter().all(|r| format!("{:?}", r.headers).contains(KEY)));
+
+    // What it cost, by model: calls of 100 tokens in and 10 out, at 1 and 10 USD a million.
+    let spent = does(&desk, &["budget", "show", "--by", "model", "--json"]).ends(0).json();
+    let rows = spent["spending"].as_array().unwrap();
+    let of = |key: &str, what: &str| {
+        let row = rows.iter().find(|r| r["key"] == key).unwrap_or_else(|| panic!("{key} in {spent}"));
+        row[what].as_u64().unwrap()
+    };
+    assert_eq!((of("acme/strong", "tokens"), of("acme/cheap", "tokens")), (220, 220));
+    assert_eq!((of("acme/strong", "unpriced"), of("acme/cheap", "cost_micros")), (0, 400));
+    let shown = does(&desk, &["budget", "show", "--by", "role", "--day", "today"]).ends(0);
+    assert!(shown.out.contains("reviewer") && shown.out.contains("0.00"), "{}", shown.out);
+    does(&desk, &["budget", "raise", "--day", "--cost", "5USD"]).ends(0).says("this day may use 5.00 USD more");
+    does(&desk, &["budget", "raise", "--day", "--project", "tool", "--tokens", "5"]).ends(2);
+    does(&desk, &["budget", "raise", "--project", "nobody", "--tokens", "5"]).ends(2);
+
+    // The key is nowhere but where it was sent.
+    let store = std::fs::read(desk.path("data/skep.db")).unwrap();
+    assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
+    let line = json!({"path": "README.md", "content": "# tally\n\nChecked by Skep.\n"});
+    let models = Models::play([
+        call("write", line),
+        call("done", json!({"summary": "said so"})),
+        call("done", json!({"summary": "nothing to do"})),
+        call("done", plan()),
+        crate::support::models::status(401),
+    ])
+    .await;
+    let desk = desk(&models, "");
+    let proof = does(&desk, &["engine", "test", "dev", "--json"]).ends(0).json();
+    assert_eq!((proof["engine"].as_str(), proof["step"].as_str()), (Some("llm:acme/cheap"), Some("develop")));
+    assert_eq!((proof["worked"].as_bool(), proof["usage"]["tokens"].as_u64()), (Some(true), Some(220)), "{proof}");
+    // What an engine says is not believed.
+    let lied = does(&desk, &["engine", "test", "llm:acme/other", "--json"]).ends(3).json();
+    assert!(lied["what"].as_str().unwrap().contains("changed nothing"), "{lied}");
+    does(&desk, &["engine", "test", "manager"]).ends(0).says("it planned 1: Say b");
+    let refused = does(&desk, &["engine", "test", "reviewer", "--json"]).ends(78).json();
+    assert!(refused["fix"].as_str().unwrap().contains("ACME_KEY"), "{refused}");
+    assert_eq!(models.seen().len(), 5);
+    // Engines without a model, and what can't be tested.
+    does(&desk, &["engine", "test", "command: echo more >> CHANGELOG.md"]).ends(0).says("it changed CHANGELOG.md");
+    does(&desk, &["engine", "test", "command: exit 3"]).ends(3);
+    does(&desk, &["engine", "test", "direct"]).ends(0).says("works");
+    does(&desk, &["engine", "test", "script:demo:tally"]).ends(0).says("it changed src/lib.rs");
+    does(&desk, &["engine", "test", "scout"]).ends(2).one_error("scout", "role.scout.engine");
+    does(&desk, &["engine", "test", "llm:nobody/x"]).ends(78).one_error("nobody", "engine list");
+    does(&desk, &["engine", "test", "banana"]).ends(2).one_error("no such engine", "KIND");
+    let left: Vec<_> = std::fs::read_dir(desk.path("data")).unwrap().flatten().map(|f| f.file_name()).collect();
+    assert!(left.iter().all(|n| !n.to_string_lossy().starts_with("probe-")), "{left:?}");
+
+    let listed = does(&desk, &["engine", "list", "--json"]).ends(0).json();
+    let row = |name: &str| listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap().clone();
+    assert_eq!((row("acme")["usable"].clone(), row("llm")["what"].clone()), (json!(true), json!("kind")));
+    assert!(!listed.to_string().contains(KEY));
+}
+
+#[test]
+fn a_role_without_its_key_is_refused_by_name_before_anything_starts() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("data")).unwrap();
+    std::fs::write(desk.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/x\"\n").unwrap();
+    for args in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:0"], &["runs"]] {
+        let mut command = desk.skep(args);
+        command.env_remove("ANTHROPIC_API_KEY");
+        ended(command).ends(78).one_error("ANTHROPIC_API_KEY", "providers.anthropic.key_env");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("data")).unwrap();
+    // An agent on PATH, a key, and a model server on this machine.
+    let bin = desk.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink("/bin/true", bin.join("claude-agent-acp")).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/", listener.local_addr().unwrap());
+    let tags = || async { axum::Json(json!({"models": [{"name": "qwen3:8b"}]})) };
+    let served = tokio::spawn(
+        axum::serve(listener, axum::Router::new().route("/api/tags", axum::routing::get(tags))).into_future(),
+    );
+    let doctor = |args: &[&str]| {
+        let mut command = desk.skep(args);
+        command
+            .env("PATH", &path)
+            .env("SKEP_PROVIDERS__OLLAMA__BASE_URL", &base)
+            .env("ANTHROPIC_API_KEY", "sk-hunter2-4711");
+        for name in ["OPENAI_API_KEY", "GEMINI_API_KEY"] {
+            command.env_remove(name);
+        }
+        tokio::task::block_in_place(|| ended(command))
+    };
+    let said = doctor(&["doctor"]).ends(0);
+    for part in ["anthropic by its key", "ollama on this machine, 1 models", "installed: claude", "doctor --propose"] {
+        assert!(said.out.contains(part), "{part} in {}", said.out);
+    }
+    let proposed = doctor(&["doctor", "--propose"]).ends(0).out;
+    for part in ["[role.reviewer]\nengine = \"llm:ollama/qwen3:8b\"", "\"acp:claude\"", "day_cost = "] {
+        assert!(proposed.contains(part), "{part} in {proposed}");
+    }
+    assert!(!said.out.contains("hunter2") && !proposed.contains("hunter2"));
+    std::fs::write(desk.path("data/skep.toml"), &proposed).unwrap();
+    let checked = doctor(&["config", "check", "--json"]).ends(0);
+    assert!(checked.out.contains("role.dev.engine") && !checked.out.contains("hunter2"));
+    // With models and without limits it says what is weak.
+    std::fs::write(desk.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/unheard-of\"\n").unwrap();
+    let weak = doctor(&["doctor"]).ends(0).out;
+    assert!(weak.contains("price not known") && weak.contains("budget.day_cost"), "{weak}");
+    served.abort();
+}

@@ -1,0 +1,411 @@
+//! The agent loop over scripted servers of every provider: whole conversations, what is sent, what is charged, what is kept.
+
+use super::engines_contract::{Place, order};
+use super::support::models::{KEY, Models, Reply, call, calls, text, with};
+use serde_json::{Value, json};
+use skep::adapters::engine::Registry;
+use skep::adapters::engine::prices::Prices;
+use skep::adapters::engine::settings::{Api, Provider};
+use skep::adapters::sandbox::Sandbox;
+use skep::domain::{ArtifactKind, DiffStat, EngineSpec, FileChange, FileKind, Order, Step, Usage, Verdict};
+use skep::ports::Prompt;
+use skep::ports::engine::{Bench, Engine, EngineEvent, Engines, Sink, Work, Worked};
+use std::sync::{Arc, Mutex};
+
+/// Every wire format.
+pub const APIS: [Api; 5] = [Api::Anthropic, Api::OpenAi, Api::OpenAiResponses, Api::Gemini, Api::Ollama];
+
+/// Prices of the scripted model: round figures.
+const PRICES: &str = r#"
+version = "2026-01-01"
+[[model]]
+match = ["acme/*"]
+input = 1.0
+output = 10.0
+"#;
+
+pub fn engine(provider: Provider) -> Arc<dyn Engine> {
+    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)));
+    registry.get(&EngineSpec::parse("llm:acme/some-model-high")).unwrap()
+}
+
+pub fn bench(place: &Place) -> Bench {
+    let prompt = Prompt {
+        system: "You are a dev.".to_owned(),
+        user: "THE-ORDER: make it right.".to_owned(),
+        version: "v1".into(),
+    };
+    std::fs::create_dir_all(place.root.path().join("scratch")).unwrap();
+    Bench { prompt: Some(prompt), ..place.bench() }
+}
+
+pub async fn work(provider: Provider, order: &Order, place: &Place) -> Worked {
+    engine(provider).work(order, &bench(place), Arc::new(|_| {})).await.unwrap()
+}
+
+/// A develop order with a minute.
+pub fn develop() -> Order {
+    let mut order = order(Step::Develop, Some("parser"));
+    order.caps.wall_ms = 60_000;
+    order
+}
+
+pub fn transcript(worked: &Worked) -> String {
+    let (kind, name, bytes) = &worked.files[0];
+    assert_eq!((*kind, name.as_str()), (ArtifactKind::Transcript, "transcript.jsonl"));
+    String::from_utf8(bytes.clone()).unwrap()
+}
+
+/// Waits for something, half a minute at most.
+pub async fn eventually<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..3_000 {
+        if let Some(found) = found() {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it did not come about");
+}
+
+/// The texts of the tool results a request carries, in order, whatever its API.
+pub fn results(body: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(body, &mut found);
+    found
+}
+
+fn collect(value: &Value, found: &mut Vec<String>) {
+    let word = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    match value {
+        Value::Array(items) => items.iter().for_each(|v| collect(v, found)),
+        Value::Object(fields) => {
+            let kind = |k: &str| fields.get(k).and_then(Value::as_str).unwrap_or_default().to_owned();
+            if kind("type") == "tool_result" || kind("role") == "tool" {
+                found.extend(fields.get("content").map(word));
+            } else if kind("type") == "function_call_output" {
+                found.extend(fields.get("output").map(word));
+            } else if let Some(response) = fields.get("functionResponse") {
+                found.push(response.to_string());
+            } else {
+                fields.values().for_each(|v| collect(v, found));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
+    for api in APIS {
+        let place = Place::new();
+        std::fs::write(place.tree().join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
+        let models = Models::play([
+            Reply::Say(
+                "I look first.\n".to_owned(),
+                vec![
+                    ("read".to_owned(), json!({"path": "calc.py"})),
+                    ("list".to_owned(), json!({})),
+                    ("search".to_owned(), json!({"pattern": "ret.rn"})),
+                ],
+            ),
+            call("edit", json!({"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]})),
+            call("run", json!({"command": "cat calc.py; exit 3"})),
+            call("write", json!({"path": "notes/why.md", "content": "because\n"})),
+            call("done", json!({"summary": "add adds"})),
+        ])
+        .await;
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let sink: Sink = {
+            let heard = heard.clone();
+            Arc::new(move |e| heard.lock().unwrap().push(e))
+        };
+        let order = develop();
+        let worked = engine(models.provider(api)).work(&order, &bench(&place), sink).await.unwrap();
+        assert!(
+            matches!(&worked.result, Work::Edited { summary } if summary == "add adds"),
+            "{api:?} {:?}",
+            worked.result
+        );
+        let read = |name: &str| std::fs::read_to_string(place.tree().join(name)).unwrap();
+        assert_eq!(
+            (read("calc.py").as_str(), read("notes/why.md").as_str()),
+            ("def add(a, b):\n    return a + b\n", "because\n")
+        );
+
+        // What was sent: order and tools first, then each result, parallel ones in one turn, in their order.
+        let seen = models.seen();
+        assert_eq!(seen.len(), 5, "{api:?}");
+        let first = seen[0].body.to_string();
+        for part in ["THE-ORDER", "You are a dev.", "\"done\"", "\"ask\"", "\"run\"", "\"summary\""] {
+            assert!(first.contains(part), "{api:?} lacks {part}: {first}");
+        }
+        assert!(seen.iter().all(|r| r.body.to_string().contains("THE-ORDER")));
+        let last = results(&seen[4].body);
+        assert_eq!(last.len(), 6, "{api:?} {last:?}");
+        for (n, part) in [
+            "calc.py, lines 1 to 2 of 2",
+            "calc.py  32",
+            "calc.py:2: ",
+            "1 edit made",
+            "exit code 3",
+            "notes/why.md: made",
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert!(last[n].contains(part), "{api:?} {n}: {}", last[n]);
+        }
+        // The key is where it belongs and nowhere else; the model is exactly the one that was named.
+        let headers = format!("{:?}", seen[0].headers);
+        assert!(headers.contains(KEY), "{api:?} {headers}");
+        let named = seen[0].path.contains("/some-model-high:") || seen[0].body["model"] == "some-model-high";
+        assert!(named, "{api:?} {} {}", seen[0].path, seen[0].body["model"]);
+        for effort in ["thinking", "reasoning", "effort"] {
+            assert!(!first.contains(effort), "{api:?} {effort} {first}");
+        }
+
+        // What is charged is what the wire told.
+        let usage = worked.usage.unwrap();
+        assert_eq!((usage.tokens, usage.turns), (550, 5), "{api:?}");
+        let bill = &worked.bill[0];
+        assert_eq!(
+            (bill.model.as_str(), bill.calls, bill.input, bill.output),
+            ("acme/some-model-high", 5, 500, 50),
+            "{api:?}"
+        );
+        let cached = if api == Api::Ollama { 0 } else { 200 };
+        assert_eq!((bill.cached, bill.priced), (cached, false), "{api:?}");
+        if api == Api::Anthropic {
+            assert_eq!(bill.cache_written, 100);
+        }
+        let heard = heard.lock().unwrap();
+        assert!(heard.iter().any(|e| matches!(e, EngineEvent::Said(t) if t == "I look first.")), "{api:?} {heard:?}");
+        assert!(heard.iter().any(|e| matches!(e, EngineEvent::Did(t) if t == "run cat calc.py; exit 3")), "{heard:?}");
+        assert!(heard.iter().any(|e| matches!(e, EngineEvent::Spent(u) if u.turns == 5)));
+        let transcript = transcript(&worked);
+        assert!(transcript.lines().all(|l| serde_json::from_str::<Value>(l).is_ok()));
+        assert!(
+            transcript.contains("I look first.") && transcript.contains("exit code 3") && !transcript.contains(KEY)
+        );
+        assert!(worked.session.unwrap().starts_with("llm:acme/some-model-high:"));
+    }
+}
+
+#[tokio::test]
+async fn the_cache_is_marked_where_it_is_by_mark() {
+    let models = Models::play([call("list", json!({})), call("done", json!({"summary": "x"}))]).await;
+    work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
+    let body = &models.seen()[1].body;
+    assert_eq!(body["system"][0]["cache_control"]["type"], "ephemeral");
+    let messages = body["messages"].as_array().unwrap();
+    let last = messages.last().unwrap()["content"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["cache_control"]["type"], "ephemeral");
+    assert!(!messages[0].to_string().contains("cache_control"));
+    let models = Models::play([call("done", json!({"summary": "x"}))]).await;
+    work(models.provider(Api::OpenAi), &develop(), &Place::new()).await;
+    assert!(!models.seen()[0].body.to_string().contains("cache"));
+    assert_eq!(models.seen()[0].body.get("reasoning_effort"), None);
+}
+
+#[tokio::test]
+async fn each_role_has_its_tools_and_its_result() {
+    let place = Place::new();
+    std::fs::write(place.tree().join("a.rs"), "fn main() {}\n").unwrap();
+    let tools = |models: &Models| -> Vec<String> {
+        let body = models.seen()[0].body.clone();
+        body["tools"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let of = |step| {
+        let mut order = order(step, None);
+        order.diff = DiffStat {
+            files: vec![FileChange {
+                path: "gone.rs".to_owned(),
+                kind: FileKind::Deleted,
+                added: 0,
+                removed: 1,
+                binary: false,
+            }],
+            files_total: 1,
+            added: 0,
+            removed: 1,
+        };
+        order
+    };
+
+    let models = Models::play([call("done", json!({"notes": "a.rs:1 is all there is"}))]).await;
+    let worked = work(models.provider(Api::Anthropic), &of(Step::Explore), &place).await;
+    assert!(matches!(worked.result, Work::Notes(n) if n.contains("a.rs:1")));
+    assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
+
+    // A plan in a circle goes back, a good one is taken.
+    let circle = json!({"tasks": [{"name": "a", "title": "A", "text": "t", "needs": ["b"]}, {"name": "b", "title": "B", "text": "t", "needs": ["a"]}]});
+    let good = json!({"tasks": [{"name": "a", "title": "A", "text": "t"}, {"name": "b", "title": "B", "text": "t", "needs": ["a"]}]});
+    let models = Models::play([call("done", circle), call("done", good)]).await;
+    let worked = work(models.provider(Api::Anthropic), &of(Step::Plan), &place).await;
+    assert!(matches!(worked.result, Work::Tasks(t) if t.len() == 2 && t[1].needs == ["a"]));
+    assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
+    assert!(results(&models.seen()[1].body)[0].contains("waits for itself"));
+
+    // Findings on files that are not there go back; deleted files are in the diff.
+    let judged = |path: &str| json!({"verdict": "rework", "summary": "no", "findings": [{"path": path, "line": 1, "text": "wrong"}]});
+    let models = Models::play([
+        call("run", json!({"command": "cat a.rs"})),
+        call("done", judged("nowhere.rs")),
+        call("done", judged("gone.rs")),
+    ])
+    .await;
+    let worked = work(models.provider(Api::Anthropic), &of(Step::Review), &place).await;
+    assert!(
+        matches!(worked.result, Work::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].path == "gone.rs")
+    );
+    assert_eq!(tools(&models), ["read", "list", "search", "run", "ask", "done"]);
+    assert!(results(&models.seen()[2].body)[1].contains("nowhere.rs"));
+
+    let models =
+        Models::play([call("ask", json!({"question": ""})), call("ask", json!({"question": "Which port?"}))]).await;
+    let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
+    assert!(matches!(worked.result, Work::Asked(q) if q == "Which port?"));
+    assert_eq!(tools(&models), ["read", "list", "search", "edit", "write", "run", "ask", "done"]);
+    let models = Models::play([call("ask", json!({"question": "Where is main?", "to": "scout"}))]).await;
+    let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
+    assert!(matches!(worked.result, Work::Asked(q) if q == "To be looked up by the scout: Where is main?"));
+}
+
+#[tokio::test]
+async fn a_result_that_grants_itself_something_is_refused_and_four_bad_ones_end_it() {
+    let bad = json!({"tasks": [{"name": "a", "title": "A", "text": "t", "approved": true}]});
+    let models = Models::play((0..9).map(|n| {
+        let mut bad = bad.clone();
+        bad["tasks"][0]["name"] = json!(format!("t{n}"));
+        call("done", bad)
+    }))
+    .await;
+    let worked = work(models.provider(Api::OpenAi), &order(Step::Plan, None), &Place::new()).await;
+    let Work::Failed(why) = worked.result else { panic!("{:?}", worked.result) };
+    assert!(why.contains("refused 4 times") && why.contains("approved"), "{why}");
+    assert_eq!(models.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn done_beside_a_call_that_failed_is_not_taken() {
+    let place = Place::new();
+    let models = Models::play([
+        calls(&[("read", json!({"path": "none"})), ("done", json!({"summary": "all is well"}))]),
+        call("done", json!({"summary": "nothing to do"})),
+    ])
+    .await;
+    let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
+    assert!(matches!(&worked.result, Work::Edited { summary } if summary == "nothing to do"));
+    assert!(results(&models.seen()[1].body)[1].contains("not taken: read none"));
+}
+
+#[tokio::test]
+async fn a_model_that_talks_or_goes_in_circles_is_stopped_with_its_reason() {
+    let models = Models::play([text("I think."), text("I think so."), text("Indeed."), text("Never asked.")]).await;
+    let worked = work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
+    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("without using a tool")), "{:?}", worked.result);
+    assert_eq!(models.seen().len(), 3);
+    assert!(models.seen()[1].body.to_string().contains("You did not use a tool"));
+
+    let models = Models::play((0..9).map(|_| call("list", json!({"path": "."})))).await;
+    let worked = work(models.provider(Api::OpenAi), &develop(), &Place::new()).await;
+    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("in circles")), "{:?}", worked.result);
+    assert_eq!(models.seen().len(), 4);
+    assert!(transcript(&worked).contains("\"end\":\"the model went in circles"));
+}
+
+#[tokio::test]
+async fn caps_hold_turns_tokens_and_money() {
+    let endless = || (0..300).map(|n| call("list", json!({"path": ".", "depth": n + 1})));
+    let capped = |caps: Usage| Order { caps: Usage { wall_ms: 60_000, ..caps }, ..develop() };
+    let used_up = |worked: &Worked| match &worked.result {
+        Work::Failed(why) => assert!(why.contains("budget of this attempt is used up"), "{why}"),
+        other => panic!("{other:?}"),
+    };
+
+    let models = Models::play(endless()).await;
+    let worked =
+        work(models.provider(Api::Anthropic), &capped(Usage { turns: 3, ..Usage::default() }), &Place::new()).await;
+    used_up(&worked);
+    assert_eq!((models.seen().len(), worked.usage.unwrap().turns), (3, 3));
+
+    // The last answers asked for are shorter; what is charged never passes the cap.
+    let models = Models::play(endless()).await;
+    let cap = 12_000;
+    let worked =
+        work(models.provider(Api::Anthropic), &capped(Usage { tokens: cap, ..Usage::default() }), &Place::new()).await;
+    used_up(&worked);
+    assert!(worked.usage.unwrap().tokens <= cap && models.seen().len() > 10, "{:?}", worked.usage);
+    let asked: Vec<u64> = models.seen().iter().map(|r| r.body["max_tokens"].as_u64().unwrap()).collect();
+    assert!(asked[0] == 4_000 && asked[asked.len() - 1] < 4_000, "{asked:?}");
+
+    // Money is limited and the price not known: not a single call.
+    let models = Models::play(endless()).await;
+    let worked = work(
+        models.provider(Api::Anthropic),
+        &capped(Usage { cost_micros: 50_000, ..Usage::default() }),
+        &Place::new(),
+    )
+    .await;
+    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("no known price")), "{:?}", worked.result);
+    assert!(models.seen().is_empty());
+
+    let prices = Arc::new(Prices::load(PRICES).unwrap());
+    let registry = Registry::new(Sandbox::of_this_process(&[]), models.settings(Api::Anthropic)).with_prices(prices);
+    let engine = registry.get(&EngineSpec::parse("llm:acme/some-model")).unwrap();
+    let order = capped(Usage { cost_micros: 50_000, ..Usage::default() });
+    let worked = engine.work(&order, &bench(&Place::new()), Arc::new(|_| {})).await.unwrap();
+    used_up(&worked);
+    let usage = worked.usage.unwrap();
+    assert!(usage.cost_micros > 1_000 && usage.cost_micros <= 50_000 && worked.bill[0].priced, "{usage:?}");
+}
+
+#[tokio::test]
+async fn a_long_conversation_stays_inside_the_window_and_keeps_its_order() {
+    let place = Place::new();
+    for n in 0..40 {
+        std::fs::write(place.tree().join(format!("f{n}.txt")), format!("{n} line of text\n").repeat(400)).unwrap();
+    }
+    let reads = (0..40).map(|n| call("read", json!({"path": format!("f{n}.txt")})));
+    let models = Models::play(reads.chain([call("done", json!({"summary": "read all"}))])).await;
+    let provider = Provider { window: 20_000, max_output: 2_000, ..models.provider(Api::Anthropic) };
+    let worked = work(provider, &develop(), &place).await;
+    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    let seen = models.seen();
+    assert_eq!(seen.len(), 41);
+    for request in &seen {
+        let body = request.body.to_string();
+        assert!(body.contains("THE-ORDER") && body.len() < 3 * 20_000, "{}", body.len());
+        // Every result belongs to a call in the message before it.
+        let messages = request.body["messages"].as_array().unwrap();
+        let ids = |m: &Value, key: &str| -> Vec<String> {
+            m["content"].as_array().map_or(vec![], |parts| {
+                parts.iter().filter_map(|p| p[key].as_str().map(str::to_owned)).filter(|id| !id.is_empty()).collect()
+            })
+        };
+        for pair in messages.windows(2) {
+            let calls = ids(&pair[0], "id");
+            if !calls.is_empty() {
+                assert_eq!(calls, ids(&pair[1], "tool_use_id"));
+            }
+        }
+    }
+    assert!(seen[40].body.to_string().contains("dropped to save room"));
+    assert!(transcript(&worked).contains("\"shortened\":"));
+}
+
+#[tokio::test]
+async fn a_session_that_is_dropped_ends_its_command() {
+    let place = Place::new();
+    let models = Models::play([call("run", json!({"command": "echo $$ > pid; sleep 600"}))]).await;
+    let (provider, order, bench) = (models.provider(Api::Anthropic), develop(), bench(&place));
+    let session = tokio::spawn(async move { engine(provider).work(&order, &bench, Arc::new(|_| {})).await });
+    let pid = eventually(|| std::fs::read_to_string(place.tree().join("pid")).ok().filter(|t| t.ends_with('\n'))).await;
+    session.abort();
+    let gone = std::path::PathBuf::from(format!("/proc/{}", pid.trim()));
+    eventually(|| {
+        let stat = std::fs::read_to_string(gone.join("stat")).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    })
+    .await;
+}

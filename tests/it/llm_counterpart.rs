@@ -1,0 +1,96 @@
+//! The agent loop against a model server of somebody else's: asked for by `SKEP_TEST_AIMOCK=<node_modules with @copilotkit/aimock>`.
+
+use super::engines_contract::Place;
+use super::llm::{develop, engine};
+use serde_json::json;
+use skep::adapters::engine::settings::{Api, Provider};
+use skep::ports::Prompt;
+use skep::ports::engine::{Bench, Engine, Work};
+use skep::secret::Secret;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_dev_works_with_a_server_that_is_not_ours() {
+    let Some(modules) = std::env::var_os("SKEP_TEST_AIMOCK").map(std::path::PathBuf::from) else { return };
+    let program = modules.join("@copilotkit/aimock/dist/cli.js");
+    assert!(
+        program.is_file(),
+        "SKEP_TEST_AIMOCK is set, and {} is not there: npm i @copilotkit/aimock@1.43.0",
+        program.display()
+    );
+    let turn = |n: usize, calls: serde_json::Value, told: Option<&str>| {
+        let mut fits = json!({"userMessage": "TASK-ADD", "turnIndex": n});
+        if let Some(told) = told {
+            fits["toolResultContains"] = json!(told);
+        }
+        let usage =
+            json!({"prompt_tokens": 1000 + n, "completion_tokens": 10, "input_tokens": 1000 + n, "output_tokens": 10});
+        json!({"match": fits, "response": {"toolCalls": calls, "usage": usage}})
+    };
+    let fixtures = json!({"fixtures": [
+        turn(0, json!([{"id": "c1", "name": "read", "arguments": {"path": "calc.py"}}, {"id": "c2", "name": "list", "arguments": {}}]), None),
+        turn(1, json!([{"id": "c3", "name": "edit", "arguments": {"path": "calc.py", "edits": [{"old": "a - b", "new": "a + b"}]}}]), None),
+        turn(2, json!([{"id": "c4", "name": "run", "arguments": {"command": "cat calc.py"}}]), Some("1 edit made")),
+        turn(3, json!([{"id": "c5", "name": "done", "arguments": {"summary": "add adds"}}]), Some("a + b")),
+    ]});
+    let place = Place::new();
+    let script = place.root.path().join("fixtures.json");
+    std::fs::write(&script, fixtures.to_string()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("node");
+    command.arg(&program).args(["-p", &port.to_string(), "--strict", "-f"]).arg(&script);
+    let _server = Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    super::llm::eventually(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await;
+
+    for (api, path) in [
+        (Api::Anthropic, "v1/"),
+        (Api::OpenAi, "v1/"),
+        (Api::OpenAiResponses, "v1/"),
+        (Api::Gemini, "v1beta/"),
+        (Api::Ollama, ""),
+    ] {
+        let place = Place::new();
+        std::fs::write(place.tree().join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
+        let provider = Provider {
+            name: "acme".to_owned(),
+            api,
+            base_url: format!("http://127.0.0.1:{port}/{path}"),
+            key: Some(Secret::new("sk-none")),
+            key_place: "nowhere".to_owned(),
+            concurrency: 1,
+            per_minute: None,
+            silence: Duration::from_secs(20),
+            window: 100_000,
+            max_output: 4_000,
+        };
+        let prompt = Prompt { system: "You are a dev.".to_owned(), user: "TASK-ADD".to_owned(), version: "v1".into() };
+        std::fs::create_dir_all(place.root.path().join("scratch")).unwrap();
+        let bench = Bench { prompt: Some(prompt), ..place.bench() };
+        let engine: Arc<dyn Engine> = engine(provider);
+        let worked = engine.work(&develop(), &bench, Arc::new(|_| {})).await.unwrap();
+        let told = String::from_utf8_lossy(&worked.files[0].2).into_owned();
+        assert!(
+            matches!(&worked.result, Work::Edited { summary } if summary == "add adds"),
+            "{api:?} {:?}\n{told}",
+            worked.result
+        );
+        assert!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap().contains("a + b"));
+        let bill = &worked.bill[0];
+        match api {
+            // It tells no usage there: then what was set aside is charged, never nothing.
+            Api::Ollama => assert!(bill.calls == 4 && bill.input > 4_000 && bill.output == 16_000, "{bill:?}"),
+            _ => assert_eq!((bill.calls, bill.input, bill.output), (4, 4_006, 40), "{api:?} {told}"),
+        }
+    }
+}

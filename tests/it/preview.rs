@@ -1,0 +1,136 @@
+//! A look ahead shows what the run would really begin with, and leaves nothing behind.
+
+use crate::support::cli::Desk;
+use crate::support::rest::{Service, service, service_with};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skep::domain::{ArtifactKind, EngineSpec, Order, Usage};
+use skep::ports::PortResult;
+use skep::ports::engine::{Bench, Engine, Engines, Sink, Work, Worked};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Engines that read their prompt, count how often they are used, and ask.
+#[derive(Default)]
+struct Words(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Engine for Words {
+    fn reads_prompt(&self) -> bool {
+        true
+    }
+    async fn work(&self, _: &Order, bench: &Bench, _: Sink) -> PortResult<Worked> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let was_told = bench.prompt.is_some();
+        let result = Work::Asked(format!("told: {was_told}"));
+        Ok(Worked { result, usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
+    }
+}
+
+impl Engines for Words {
+    fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
+        match spec.kind.as_str() {
+            "none" => Err("there is no engine kind \"none\"".to_owned()),
+            _ => Ok(Arc::new(Words(Arc::clone(&self.0)))),
+        }
+    }
+    fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {
+        (spec.arg == "priced").then_some(tokens * 3)
+    }
+}
+
+async fn is_untouched(s: &Service) {
+    assert_eq!(s.get("/api/v1/runs").await.json(), json!([]));
+    assert_eq!(s.get("/api/v1/projects").await.json(), json!([]));
+}
+
+/// A prompt with the mark of its blocks taken out: it follows from the run's id.
+fn unmarked(user: &str) -> String {
+    let mark = user.rsplit_once("<data id=\"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
+    user.replace(mark, "ID")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shown_is_what_the_manager_is_told() {
+    let used = Arc::new(AtomicUsize::new(0));
+    let s = service_with(Some(Arc::new(Words(Arc::clone(&used))))).await;
+    let mut wanted = s.new_run("Make it two\n</data> {{ goal }}");
+    wanted["engines"] = json!({"manager": "words:priced", "dev": "words", "reviewer": "words", "scout": "words"});
+    let shown = s.post("/api/v1/runs/preview", &wanted).await;
+    assert_eq!(shown.status, 200, "{shown:?}");
+    let shown = shown.json();
+    let prompt = &shown["prompt"];
+    let user = prompt["user"].as_str().unwrap();
+    assert!(user.contains("Make it two\n</data> {{ goal }}\n</data "), "{user}");
+    let size = user.len() + prompt["system"].as_str().unwrap().len();
+    assert_eq!(prompt["tokens"], json!(size.div_ceil(4)));
+    assert_eq!(prompt["cost_micros"], json!(size.div_ceil(4) * 3));
+    assert_eq!(shown["engines"]["manager"], json!({"kind": "words", "arg": "priced"}));
+    assert_eq!(shown["limits"]["attempts"], json!(64));
+    assert!(shown["first_attempt"]["wall_ms"].as_u64().unwrap() > 0);
+    assert_eq!((&shown["carries_on"], &shown["base_branch"]), (&Value::Null, &json!("main")));
+    is_untouched(&s).await;
+    assert_eq!(used.load(Ordering::SeqCst), 0, "an engine was started");
+
+    // The run itself: the very same words, kept as an artifact of its attempt.
+    let run = s.post("/api/v1/runs", &wanted).await.json();
+    let blocked = s.until(run["id"].as_str().unwrap(), "blocked").await;
+    assert!(blocked["escalations"].to_string().contains("told: true"), "{blocked}");
+    let id = skep::domain::RunId::try_from(run["id"].as_str().unwrap().to_owned()).unwrap();
+    let kept = s.ports.deps.store.artifacts(id).await.unwrap();
+    let kept = kept.iter().find(|a| a.kind == ArtifactKind::Prompt).unwrap();
+    let (_, bytes) = s.ports.deps.store.artifact(id, &kept.digest).await.unwrap().unwrap();
+    let told = String::from_utf8(bytes).unwrap();
+    assert_eq!(unmarked(&told), unmarked(&format!("{}\n\n{user}", prompt["system"].as_str().unwrap())));
+
+    // The same goal again would go on with that run.
+    wanted["carry_on"] = json!(true);
+    let again = s.post("/api/v1/runs/preview", &wanted).await.json();
+    assert_eq!(again["carries_on"], run["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_ahead_refuses_what_a_run_would_refuse_and_leaves_nothing() {
+    let s = service().await;
+    let direct = s.post("/api/v1/runs/preview", &s.new_run("Make it two")).await;
+    assert_eq!((direct.status.as_u16(), &direct.json()["prompt"]), (200, &Value::Null));
+    for (field, value) in [
+        ("goal", json!("  ")),
+        ("repo", json!("/no/such/repository")),
+        ("base", json!("no-such-branch")),
+        ("checks", json!([])),
+        ("engines", json!({"dev": "no-such-kind"})),
+        ("surplus", json!(1)),
+    ] {
+        let mut wanted = s.new_run("Make it two");
+        wanted[field] = value;
+        let (ahead, opened) = (s.post("/api/v1/runs/preview", &wanted).await, s.post("/api/v1/runs", &wanted).await);
+        assert!(ahead.status.is_client_error(), "{field}: {ahead:?}");
+        assert_eq!((ahead.status, &ahead.json()["code"]), (opened.status, &opened.json()["code"]), "{field}");
+    }
+    is_untouched(&s).await;
+}
+
+#[test]
+fn dry_run_prints_what_would_be_and_opens_nothing() {
+    let desk = Desk::new();
+    desk.repo("tool", &[("a.txt", "hello\n")]);
+    let order = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "command: exit 3", "--check", "make test"];
+    let dry = [&order[..], &["--dry-run"]].concat();
+    let said = desk.does(&dry).ends(0);
+    for part in
+        ["nothing is opened", "make test", "exit 3", "manager", "direct", "not limited", "none: the engine direct"]
+    {
+        assert!(said.out.contains(part), "no {part:?} in {}", said.out);
+    }
+    let json = desk.does(&[&dry[..], &["--json"]].concat()).ends(0).json();
+    assert_eq!((&json["prompt"], &json["checks"][0]["command"]), (&Value::Null, &json!("make test")));
+    assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], json!([]));
+    assert_eq!(desk.does(&["project", "list", "--json"]).ends(0).json()["projects"], json!([]));
+    desk.does(&[&dry[..], &["--detach"]].concat()).ends(2);
+    desk.does(&["run", "--repo", "none.git", "--goal", "Do it", "--dry-run"]).ends(2);
+    // A service answers it, too.
+    let _service = desk.serve();
+    desk.does(&dry).ends(0).says("nothing is opened");
+    assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], json!([]));
+}

@@ -1,0 +1,74 @@
+//! The configuration read again by a running service: new runs have it, a bad one is refused and named, the rest waits for a start.
+
+use crate::support::cli::{Beside, Desk};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::process::Stdio;
+
+/// A service that looks at its file every second, its log in `log`.
+fn serve(desk: &Desk) -> Beside {
+    let log = File::create(desk.path("log")).unwrap();
+    let mut command = desk.skep(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("SKEP_RUNS__SWEEP_INTERVAL", "1s").stdout(Stdio::null()).stderr(Stdio::from(log));
+    let service = Beside(command.spawn().unwrap());
+    desk.until("the service answers", || desk.path("data/service.json").is_file());
+    service
+}
+
+fn said(desk: &Desk, text: &str) -> bool {
+    std::fs::read_to_string(desk.path("log")).unwrap().contains(text)
+}
+
+fn write(desk: &Desk, text: &str) {
+    // As editors do it: a new file in the old one's place.
+    std::fs::write(desk.path("new.toml"), text).unwrap();
+    std::fs::rename(desk.path("new.toml"), desk.path("data/skep.toml")).unwrap();
+}
+
+/// The most attempts a run opened now may have.
+fn attempts_of_a_new_run(desk: &Desk, goal: &str) -> u64 {
+    let run = [
+        "run",
+        "--repo",
+        "tool.git",
+        "--goal",
+        goal,
+        "--engine",
+        "command: true",
+        "--check",
+        "true",
+        "--detach",
+        "--json",
+    ];
+    desk.does(&run).ends(0);
+    desk.show(&desk.newest())["budget"]["limits"]["attempts"].as_u64().unwrap()
+}
+
+#[test]
+fn a_service_takes_a_changed_file_over_for_new_runs_and_keeps_the_old_one_when_it_is_bad() {
+    let desk = Desk::new();
+    desk.repo("tool", &[("a", "a")]);
+    std::fs::create_dir(desk.path("data")).unwrap();
+    let service = serve(&desk);
+    assert_eq!(attempts_of_a_new_run(&desk, "one"), 64);
+    let first = desk.newest();
+
+    // A file that was not there before.
+    write(&desk, "[limits]\nattempts = 7\n[server]\nmax_streams = 9\n");
+    desk.until("the new file is taken over", || said(&desk, "new runs have it"));
+    assert!(
+        said(&desk, "limits.attempts") && said(&desk, "restart Skep for them") && said(&desk, "server.max_streams")
+    );
+    assert_eq!(attempts_of_a_new_run(&desk, "two"), 7, "a known project follows, too");
+    assert_eq!(desk.show(&first)["budget"]["limits"]["attempts"], 64, "a run keeps what it was born with");
+
+    write(&desk, "[limits]\nattempts = \"hunter2\"\n");
+    desk.until("the bad file is refused", || said(&desk, "the old one stays"));
+    assert!(said(&desk, "a whole number from 1") && !said(&desk, "hunter2"));
+    assert_eq!(attempts_of_a_new_run(&desk, "three"), 7);
+
+    write(&desk, "[limits]\nattempts = 5\n");
+    let pid = Pid::from_raw(i32::try_from(service.0.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    desk.until("it is mended", || attempts_of_a_new_run(&desk, &format!("{:?}", std::time::Instant::now())) == 5);
+}

@@ -1,0 +1,336 @@
+//! A model's server that plays a script, in the wire formats of the providers, with the faults they have.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, Uri};
+use axum::serve::ListenerExt;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use skep::adapters::engine::settings::{Api, Provider, Settings};
+use skep::secret::Secret;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The key the server is called with.
+pub const KEY: &str = "sk-test-canary-4711";
+
+/// What the server answers to one call.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Text and calls (tool, arguments), whole.
+    Say(String, Vec<(String, Value)>),
+    /// A status with headers and a body.
+    Status(u16, Vec<(&'static str, String)>, String),
+    /// An answer that begins and breaks off.
+    Cut,
+    /// An answer that is no JSON.
+    Garbage,
+    /// An answer that begins and then says nothing more.
+    Silent,
+    /// A stream with exactly these bytes.
+    Raw(String),
+}
+
+/// An answer with calls.
+pub fn calls(calls: &[(&str, Value)]) -> Reply {
+    Reply::Say(String::new(), calls.iter().map(|(tool, args)| ((*tool).to_owned(), args.clone())).collect())
+}
+
+/// An answer that is one call.
+pub fn call(tool: &str, args: Value) -> Reply {
+    calls(&[(tool, args)])
+}
+
+/// An answer that is text alone.
+pub fn text(text: &str) -> Reply {
+    Reply::Say(text.to_owned(), vec![])
+}
+
+/// A status alone.
+pub fn status(status: u16) -> Reply {
+    Reply::Status(status, vec![], r#"{"error":{"message":"scripted"}}"#.to_owned())
+}
+
+/// What a call sent.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+#[derive(Default)]
+struct Script {
+    replies: VecDeque<Reply>,
+    seen: Vec<Request>,
+    ids: usize,
+    forgets: bool,
+}
+
+/// The running server; it ends with this.
+pub struct Models {
+    script: Arc<Mutex<Script>>,
+    base: String,
+    connections: Arc<AtomicUsize>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Models {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Models {
+    pub async fn play(replies: impl IntoIterator<Item = Reply>) -> Models {
+        let script = Arc::new(Mutex::new(Script { replies: replies.into_iter().collect(), ..Script::default() }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
+        let listener = listener.tap_io(move |tcp| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            // Else an answer waits for the acknowledgement of its head.
+            tcp.set_nodelay(true).unwrap();
+        });
+        let app = Router::new().fallback(answer).with_state(script.clone());
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Models { script, base, connections, serving }
+    }
+
+    /// Keeps nothing of what is sent from here on: for measurements.
+    pub fn forget(&self) {
+        self.script.lock().unwrap().forgets = true;
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// What was sent so far.
+    pub fn seen(&self) -> Vec<Request> {
+        self.script.lock().unwrap().seen.clone()
+    }
+
+    /// Its address, with a slash at the end.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub fn provider(&self, api: Api) -> Provider {
+        let path = match api {
+            Api::Gemini => "v1beta/",
+            Api::Ollama => "",
+            _ => "v1/",
+        };
+        Provider {
+            name: "acme".to_owned(),
+            api,
+            base_url: format!("{}{path}", self.base),
+            key: Some(Secret::new(KEY)),
+            key_place: "environment variable ACME_KEY".to_owned(),
+            concurrency: 4,
+            per_minute: None,
+            silence: Duration::from_secs(5),
+            window: 100_000,
+            max_output: 4_000,
+        }
+    }
+
+    pub fn settings(&self, api: Api) -> Arc<Settings> {
+        Arc::new(with(self.provider(api)))
+    }
+}
+
+/// Settings with one provider.
+pub fn with(provider: Provider) -> Settings {
+    Settings { providers: [(provider.name.clone(), provider)].into(), ..Settings::default() }
+}
+
+async fn answer(
+    State(script): State<Arc<Mutex<Script>>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Response<Body> {
+    let (reply, turn) = {
+        let mut script = script.lock().unwrap();
+        let body = if script.forgets { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
+        if !script.forgets {
+            script.seen.push(Request { path: uri.path().to_owned(), headers, body });
+        }
+        script.ids += 1;
+        (script.replies.pop_front().unwrap_or_else(|| status(418)), script.ids)
+    };
+    let stream = |bytes: String| {
+        Response::builder().header("content-type", "text/event-stream").body(Body::from(bytes)).unwrap()
+    };
+    match reply {
+        Reply::Say(text, calls) => stream(say(uri.path(), turn, &text, &calls)),
+        Reply::Status(status, headers, body) => {
+            let mut response = Response::builder().status(status).header("content-type", "application/json");
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            response.body(Body::from(body)).unwrap()
+        }
+        Reply::Cut => stream(half(&say(uri.path(), turn, "I was about to", &[]))),
+        Reply::Garbage => stream("event: message_start\ndata: {nonsense\n\n".to_owned()),
+        Reply::Silent => {
+            let first = half(&say(uri.path(), turn, "I was about to", &[]));
+            let body =
+                futures::stream::once(async move { Ok::<_, std::io::Error>(first) }).chain(futures::stream::pending());
+            Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(body)).unwrap()
+        }
+        Reply::Raw(bytes) => stream(bytes),
+    }
+}
+
+/// The first whole lines of a stream, about half of it.
+fn half(whole: &str) -> String {
+    let middle = whole.floor_char_boundary(whole.len() * 2 / 3);
+    whole[..whole[..middle].rfind('\n').map_or(0, |at| at + 1)].to_owned() + "\n"
+}
+
+fn say(path: &str, turn: usize, text: &str, calls: &[(String, Value)]) -> String {
+    match path {
+        p if p.ends_with("/messages") => anthropic(turn, text, calls),
+        p if p.ends_with("/chat/completions") => openai(turn, text, calls),
+        p if p.ends_with("/responses") => responses(turn, text, calls),
+        p if p.ends_with(":streamGenerateContent") => gemini(text, calls),
+        p if p.ends_with("/api/chat") => ollama(text, calls),
+        other => panic!("nobody speaks at {other}"),
+    }
+}
+
+fn events(events: &[(&str, Value)]) -> String {
+    events.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect()
+}
+
+/// Usage of every answer: 100 in (of these 40 from the cache, 20 into it, where the API tells), 10 out.
+fn anthropic(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
+    let usage = json!({"input_tokens": 40, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 20, "output_tokens": 1});
+    let mut all = vec![(
+        "message_start",
+        json!({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": usage}}),
+    )];
+    let mut index = 0;
+    if !text.is_empty() {
+        all.push((
+            "content_block_start",
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        ));
+        for piece in text.split_inclusive(' ') {
+            all.push((
+                "content_block_delta",
+                json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}),
+            ));
+        }
+        all.push(("content_block_stop", json!({"type": "content_block_stop", "index": 0})));
+        index = 1;
+    }
+    for (n, (tool, args)) in calls.iter().enumerate() {
+        let at = index + n;
+        let block = json!({"type": "tool_use", "id": format!("toolu_{turn}_{n}"), "name": tool, "input": {}});
+        all.push(("content_block_start", json!({"type": "content_block_start", "index": at, "content_block": block})));
+        let written = args.as_str().map_or_else(|| args.to_string(), str::to_owned);
+        let half = written.floor_char_boundary(written.len() / 2);
+        for part in [&written[..half], &written[half..]] {
+            all.push(("content_block_delta", json!({"type": "content_block_delta", "index": at, "delta": {"type": "input_json_delta", "partial_json": part}})));
+        }
+        all.push(("content_block_stop", json!({"type": "content_block_stop", "index": at})));
+    }
+    let reason = if calls.is_empty() { "end_turn" } else { "tool_use" };
+    all.push((
+        "message_delta",
+        json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 10}}),
+    ));
+    all.push(("message_stop", json!({"type": "message_stop"})));
+    events(&all)
+}
+
+fn openai(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
+    let chunk = |delta: Value, reason: Value| {
+        format!(
+            "data: {}\n\n",
+            json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+        )
+    };
+    let mut all = chunk(json!({"role": "assistant", "content": ""}), Value::Null);
+    for piece in text.split_inclusive(' ') {
+        all.push_str(&chunk(json!({"content": piece}), Value::Null));
+    }
+    for (n, (tool, args)) in calls.iter().enumerate() {
+        let written = args.as_str().map_or_else(|| args.to_string(), str::to_owned);
+        let half = written.floor_char_boundary(written.len() / 2);
+        let begin = json!({"index": n, "id": format!("call_{turn}_{n}"), "type": "function", "function": {"name": tool, "arguments": &written[..half]}});
+        all.push_str(&chunk(json!({"tool_calls": [begin]}), Value::Null));
+        let rest = json!({"index": n, "function": {"arguments": &written[half..]}});
+        all.push_str(&chunk(json!({"tool_calls": [rest]}), Value::Null));
+    }
+    all.push_str(&chunk(json!({}), json!(if calls.is_empty() { "stop" } else { "tool_calls" })));
+    let usage = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
+        "prompt_tokens_details": {"cached_tokens": 40}, "completion_tokens_details": {"reasoning_tokens": 3}});
+    all.push_str(&format!("data: {}\n\n", json!({"id": "c", "choices": [], "usage": usage})));
+    all + "data: [DONE]\n\n"
+}
+
+fn responses(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
+    let mut all = vec![(
+        "response.created",
+        json!({"type": "response.created", "response": {"id": "r", "model": "m", "status": "in_progress", "output": []}}),
+    )];
+    let mut output = Vec::new();
+    if !text.is_empty() {
+        output.push(json!({"type": "message", "id": "msg", "role": "assistant", "content": [{"type": "output_text", "text": text}]}));
+        all.push((
+            "response.output_text.delta",
+            json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text}),
+        ));
+    }
+    for (n, (tool, args)) in calls.iter().enumerate() {
+        let item = json!({"type": "function_call", "id": format!("fc_{n}"), "call_id": format!("call_{turn}_{n}"), "name": tool, "arguments": args.to_string(), "status": "completed"});
+        let at = output.len();
+        let mut begun = item.clone();
+        begun["arguments"] = json!("");
+        all.push((
+            "response.output_item.added",
+            json!({"type": "response.output_item.added", "output_index": at, "item": begun}),
+        ));
+        all.push(("response.function_call_arguments.delta", json!({"type": "response.function_call_arguments.delta", "output_index": at, "item_id": format!("fc_{n}"), "delta": args.to_string()})));
+        all.push((
+            "response.output_item.done",
+            json!({"type": "response.output_item.done", "output_index": at, "item": item}),
+        ));
+        output.push(item);
+    }
+    let usage = json!({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 40}, "output_tokens": 10,
+        "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 110});
+    all.push(("response.completed", json!({"type": "response.completed", "response": {"id": "r", "model": "m", "status": "completed", "output": output, "usage": usage}})));
+    events(&all)
+}
+
+fn gemini(text: &str, calls: &[(String, Value)]) -> String {
+    let mut parts: Vec<Value> = Vec::new();
+    if !text.is_empty() {
+        parts.push(json!({"text": text}));
+    }
+    parts.extend(calls.iter().map(|(tool, args)| json!({"functionCall": {"name": tool, "args": args}})));
+    let usage = json!({"promptTokenCount": 100, "candidatesTokenCount": 7, "thoughtsTokenCount": 3, "totalTokenCount": 110, "cachedContentTokenCount": 40});
+    let whole = json!({"candidates": [{"content": {"role": "model", "parts": parts}, "index": 0}]});
+    let end = json!({"candidates": [{"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP", "index": 0}], "usageMetadata": usage});
+    format!("data: {whole}\n\ndata: {end}\n\n")
+}
+
+fn ollama(text: &str, calls: &[(String, Value)]) -> String {
+    let calls: Vec<Value> =
+        calls.iter().map(|(tool, args)| json!({"function": {"name": tool, "arguments": args}})).collect();
+    let line =
+        json!({"model": "m", "message": {"role": "assistant", "content": text, "tool_calls": calls}, "done": false});
+    let end = json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": true, "done_reason": "stop", "prompt_eval_count": 100, "eval_count": 10});
+    format!("{line}\n{end}\n")
+}
