@@ -85,7 +85,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("gix", &["adapters::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts"]),
     ("quick_xml", &["adapters::checks"]),
-    ("aho_corasick", &["secret"]),
+    ("aho_corasick", &["secret", "adapters::gate"]),
     ("chacha20poly1305", &["secret"]),
     ("axum", &["http", "app", "cli", "adapters::gate"]),
     ("hyper", &["http", "adapters::gate"]),
