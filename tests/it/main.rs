@@ -35,6 +35,7 @@ mod otel;
 mod pieces;
 mod preview;
 mod prompts;
+mod proof_ledger;
 mod real_agents;
 mod reload;
 mod rest;

@@ -5,6 +5,7 @@ pub mod birth;
 pub mod checker;
 pub mod cli;
 pub mod engines;
+pub mod floor;
 pub mod models;
 pub mod people;
 pub mod postgres;

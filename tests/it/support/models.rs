@@ -62,10 +62,44 @@ pub struct Request {
     pub body: Value,
 }
 
+impl Request {
+    /// The model it is for.
+    pub fn model(&self) -> &str {
+        self.body["model"].as_str().unwrap_or_default()
+    }
+
+    /// How many answers the conversation has already.
+    pub fn turn(&self) -> usize {
+        let messages = self.body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        messages.iter().filter(|m| m["role"] == "assistant").count()
+    }
+}
+
+/// What the server says one whole answer took. `input` contains `cached` and `written` (into the cache; one API tells).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    pub model: String,
+    pub input: u64,
+    pub cached: u64,
+    pub written: u64,
+    pub output: u64,
+}
+
+impl Served {
+    fn of(request: &Request, call: u64) -> Served {
+        let written = if request.path.ends_with("/messages") { 20 } else { 0 };
+        Served { model: request.model().to_owned(), input: 100 + call, cached: 40, written, output: 10 + call % 3 }
+    }
+}
+
+type Mind = dyn Fn(&Request) -> Reply + Send + Sync;
+
 #[derive(Default)]
 struct Script {
     replies: VecDeque<Reply>,
+    mind: Option<Arc<Mind>>,
     seen: Vec<Request>,
+    served: Vec<Served>,
     ids: usize,
     forgets: bool,
 }
@@ -86,7 +120,16 @@ impl Drop for Models {
 
 impl Models {
     pub async fn play(replies: impl IntoIterator<Item = Reply>) -> Models {
-        let script = Arc::new(Mutex::new(Script { replies: replies.into_iter().collect(), ..Script::default() }));
+        Models::serve(Script { replies: replies.into_iter().collect(), ..Script::default() }).await
+    }
+
+    /// A server that answers by what it is asked, each answer with another usage.
+    pub async fn think(mind: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Models {
+        Models::serve(Script { mind: Some(Arc::new(mind)), ..Script::default() }).await
+    }
+
+    async fn serve(script: Script) -> Models {
+        let script = Arc::new(Mutex::new(script));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/", listener.local_addr().unwrap());
         let connections = Arc::new(AtomicUsize::new(0));
@@ -114,6 +157,11 @@ impl Models {
     /// What was sent so far.
     pub fn seen(&self) -> Vec<Request> {
         self.script.lock().unwrap().seen.clone()
+    }
+
+    /// What whole answers took, by its own count.
+    pub fn served(&self) -> Vec<Served> {
+        self.script.lock().unwrap().served.clone()
     }
 
     /// Its address, with a slash at the end.
@@ -157,20 +205,30 @@ async fn answer(
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Response<Body> {
-    let (reply, turn) = {
+    let (reply, turn, usage) = {
         let mut script = script.lock().unwrap();
         let body = if script.forgets { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
-        if !script.forgets {
-            script.seen.push(Request { path: uri.path().to_owned(), headers, body });
-        }
+        let request = Request { path: uri.path().to_owned(), headers, body };
+        let reply = match &script.mind {
+            Some(mind) => mind(&request),
+            None => script.replies.pop_front().unwrap_or_else(|| status(418)),
+        };
         script.ids += 1;
-        (script.replies.pop_front().unwrap_or_else(|| status(418)), script.ids)
+        let call = if script.mind.is_some() { script.ids as u64 } else { 0 };
+        let usage = Served::of(&request, call);
+        if matches!(reply, Reply::Say(..)) && !script.forgets {
+            script.served.push(usage.clone());
+        }
+        if !script.forgets {
+            script.seen.push(request);
+        }
+        (reply, script.ids, usage)
     };
     let stream = |bytes: String| {
         Response::builder().header("content-type", "text/event-stream").body(Body::from(bytes)).unwrap()
     };
     match reply {
-        Reply::Say(text, calls) => stream(say(uri.path(), turn, &text, &calls)),
+        Reply::Say(text, calls) => stream(say(uri.path(), turn, &usage, &text, &calls)),
         Reply::Status(status, headers, body) => {
             let mut response = Response::builder().status(status).header("content-type", "application/json");
             for (name, value) in headers {
@@ -178,10 +236,10 @@ async fn answer(
             }
             response.body(Body::from(body)).unwrap()
         }
-        Reply::Cut => stream(half(&say(uri.path(), turn, "I was about to", &[]))),
+        Reply::Cut => stream(half(&say(uri.path(), turn, &usage, "I was about to", &[]))),
         Reply::Garbage => stream("event: message_start\ndata: {nonsense\n\n".to_owned()),
         Reply::Silent => {
-            let first = half(&say(uri.path(), turn, "I was about to", &[]));
+            let first = half(&say(uri.path(), turn, &usage, "I was about to", &[]));
             let body =
                 futures::stream::once(async move { Ok::<_, std::io::Error>(first) }).chain(futures::stream::pending());
             Response::builder().header("content-type", "text/event-stream").body(Body::from_stream(body)).unwrap()
@@ -196,13 +254,13 @@ fn half(whole: &str) -> String {
     whole[..whole[..middle].rfind('\n').map_or(0, |at| at + 1)].to_owned() + "\n"
 }
 
-fn say(path: &str, turn: usize, text: &str, calls: &[(String, Value)]) -> String {
+fn say(path: &str, turn: usize, used: &Served, text: &str, calls: &[(String, Value)]) -> String {
     match path {
-        p if p.ends_with("/messages") => anthropic(turn, text, calls),
-        p if p.ends_with("/chat/completions") => openai(turn, text, calls),
-        p if p.ends_with("/responses") => responses(turn, text, calls),
-        p if p.ends_with(":streamGenerateContent") => gemini(text, calls),
-        p if p.ends_with("/api/chat") => ollama(text, calls),
+        p if p.ends_with("/messages") => anthropic(turn, used, text, calls),
+        p if p.ends_with("/chat/completions") => openai(turn, used, text, calls),
+        p if p.ends_with("/responses") => responses(turn, used, text, calls),
+        p if p.ends_with(":streamGenerateContent") => gemini(used, text, calls),
+        p if p.ends_with("/api/chat") => ollama(used, text, calls),
         other => panic!("nobody speaks at {other}"),
     }
 }
@@ -211,9 +269,10 @@ fn events(events: &[(&str, Value)]) -> String {
     events.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect()
 }
 
-/// Usage of every answer: 100 in (of these 40 from the cache, 20 into it, where the API tells), 10 out.
-fn anthropic(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
-    let usage = json!({"input_tokens": 40, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 20, "output_tokens": 1});
+/// Usage of every scripted answer: 100 in (of these 40 from the cache, 20 into it, where the API tells), 10 out.
+fn anthropic(turn: usize, used: &Served, text: &str, calls: &[(String, Value)]) -> String {
+    let usage = json!({"input_tokens": used.input - used.cached - used.written, "cache_read_input_tokens": used.cached,
+        "cache_creation_input_tokens": used.written, "output_tokens": 1});
     let mut all = vec![(
         "message_start",
         json!({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": usage}}),
@@ -247,13 +306,13 @@ fn anthropic(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
     let reason = if calls.is_empty() { "end_turn" } else { "tool_use" };
     all.push((
         "message_delta",
-        json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 10}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": used.output}}),
     ));
     all.push(("message_stop", json!({"type": "message_stop"})));
     events(&all)
 }
 
-fn openai(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
+fn openai(turn: usize, used: &Served, text: &str, calls: &[(String, Value)]) -> String {
     let chunk = |delta: Value, reason: Value| {
         format!(
             "data: {}\n\n",
@@ -273,13 +332,13 @@ fn openai(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
         all.push_str(&chunk(json!({"tool_calls": [rest]}), Value::Null));
     }
     all.push_str(&chunk(json!({}), json!(if calls.is_empty() { "stop" } else { "tool_calls" })));
-    let usage = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
-        "prompt_tokens_details": {"cached_tokens": 40}, "completion_tokens_details": {"reasoning_tokens": 3}});
+    let usage = json!({"prompt_tokens": used.input, "completion_tokens": used.output, "total_tokens": used.input + used.output,
+        "prompt_tokens_details": {"cached_tokens": used.cached}, "completion_tokens_details": {"reasoning_tokens": 3}});
     all.push_str(&format!("data: {}\n\n", json!({"id": "c", "choices": [], "usage": usage})));
     all + "data: [DONE]\n\n"
 }
 
-fn responses(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
+fn responses(turn: usize, used: &Served, text: &str, calls: &[(String, Value)]) -> String {
     let mut all = vec![(
         "response.created",
         json!({"type": "response.created", "response": {"id": "r", "model": "m", "status": "in_progress", "output": []}}),
@@ -308,29 +367,30 @@ fn responses(turn: usize, text: &str, calls: &[(String, Value)]) -> String {
         ));
         output.push(item);
     }
-    let usage = json!({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 40}, "output_tokens": 10,
-        "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 110});
+    let usage = json!({"input_tokens": used.input, "input_tokens_details": {"cached_tokens": used.cached}, "output_tokens": used.output,
+        "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": used.input + used.output});
     all.push(("response.completed", json!({"type": "response.completed", "response": {"id": "r", "model": "m", "status": "completed", "output": output, "usage": usage}})));
     events(&all)
 }
 
-fn gemini(text: &str, calls: &[(String, Value)]) -> String {
+fn gemini(used: &Served, text: &str, calls: &[(String, Value)]) -> String {
     let mut parts: Vec<Value> = Vec::new();
     if !text.is_empty() {
         parts.push(json!({"text": text}));
     }
     parts.extend(calls.iter().map(|(tool, args)| json!({"functionCall": {"name": tool, "args": args}})));
-    let usage = json!({"promptTokenCount": 100, "candidatesTokenCount": 7, "thoughtsTokenCount": 3, "totalTokenCount": 110, "cachedContentTokenCount": 40});
+    let usage = json!({"promptTokenCount": used.input, "candidatesTokenCount": used.output - 3, "thoughtsTokenCount": 3,
+        "totalTokenCount": used.input + used.output, "cachedContentTokenCount": used.cached});
     let whole = json!({"candidates": [{"content": {"role": "model", "parts": parts}, "index": 0}]});
     let end = json!({"candidates": [{"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP", "index": 0}], "usageMetadata": usage});
     format!("data: {whole}\n\ndata: {end}\n\n")
 }
 
-fn ollama(text: &str, calls: &[(String, Value)]) -> String {
+fn ollama(used: &Served, text: &str, calls: &[(String, Value)]) -> String {
     let calls: Vec<Value> =
         calls.iter().map(|(tool, args)| json!({"function": {"name": tool, "arguments": args}})).collect();
     let line =
         json!({"model": "m", "message": {"role": "assistant", "content": text, "tool_calls": calls}, "done": false});
-    let end = json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": true, "done_reason": "stop", "prompt_eval_count": 100, "eval_count": 10});
+    let end = json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": true, "done_reason": "stop", "prompt_eval_count": used.input, "eval_count": used.output});
     format!("{line}\n{end}\n")
 }

@@ -1,0 +1,81 @@
+//! To a landed change, with books that equal the server's own count to the token and the micro-USD, over every kind of engine.
+
+use crate::support::floor::{Floor, ROLES, RUN, priced, usual};
+use crate::support::models::{KEY, Models, Served};
+use serde_json::{Value, json};
+use skep::adapters::engine::settings::Api;
+
+/// Carries the usual story home and compares all books with the server's count.
+async fn story(api: Api, roles: &str, turns: usize) {
+    let floor = Floor::new(Models::think(usual).await, api, roles);
+    floor.does(RUN).ends(0);
+    assert_eq!(floor.landed(), "b");
+    let served = floor.models.served();
+    assert_eq!(served.len(), turns, "{served:?}");
+    assert!(served.iter().all(|s| s.cached > 0) && served[0] != served[1], "each answer has a usage of its own");
+
+    let run = floor.show();
+    let (tokens, micros) = priced(&served);
+    let is = |found: &Value| {
+        let of = |key: &str| found[key].as_u64();
+        (of("tokens"), of("cost_micros"), of("turns"))
+    };
+    let all = (Some(tokens), Some(micros), Some(turns as u64));
+    assert_eq!(is(&run["budget"]["spent"]), all);
+    assert_eq!(is(&run["budget"]["reserved"]), (Some(0), Some(0), Some(0)));
+
+    let _service = floor.serve();
+    let day = chrono::Utc::now().format("%Y-%m-%d").to_string();
+    let whole = [("run", run["id"].as_str().unwrap().to_owned()), ("project", "tool".to_owned()), ("day", day)];
+    for (by, key) in whole {
+        let rows = floor.get(&format!("/api/v1/spending?by={by}")).await;
+        assert_eq!((rows.as_array().unwrap().len(), &rows[0]["key"]), (1, &json!(key)), "{rows}");
+        assert_eq!(is(&rows[0]), all, "by {by}");
+    }
+    for (role, model) in [("manager", "strong"), ("dev", "cheap"), ("reviewer", "judge")] {
+        let mine: Vec<&Served> = served.iter().filter(|s| s.model == model).collect();
+        let (tokens, micros) = priced(mine.iter().copied());
+        for (by, key) in [("role", role.to_owned()), ("model", format!("acme/{model}"))] {
+            let rows = floor.get(&format!("/api/v1/spending?by={by}")).await;
+            let row = rows.as_array().unwrap().iter().find(|r| r["key"] == key.as_str());
+            let row = row.unwrap_or_else(|| panic!("no {key} in {rows}"));
+            assert_eq!(is(row), (Some(tokens), Some(micros), Some(mine.len() as u64)), "{key}");
+        }
+    }
+    // The key went to the provider and nowhere else.
+    assert!(floor.models.seen().iter().all(|r| format!("{:?}", r.headers).contains(KEY)));
+    let store = std::fs::read(floor.desk.path("data/skep.db")).unwrap();
+    assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_over_anthropic_messages() {
+    story(Api::Anthropic, ROLES, 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_over_chat_completions() {
+    story(Api::OpenAi, ROLES, 6).await;
+}
+
+/// A dev that is driven, and reaches the same server through the gate.
+fn driven(way: &str) -> String {
+    let roles = ROLES.replace("llm:acme/cheap", &format!("{way}:robot/cheap"));
+    let source = include_str!("driven/thinking_agent.py");
+    format!(
+        "{roles}[agents.robot]\nprotocol = \"{way}\"\ncommand = [\"python3\", \"{{home}}/agent.py\", \"{way}\", \"{{model}}\"]\n\
+         provider = \"acme\"\n[agents.robot.env]\nBASE_URL = \"{{gate}}/llm/acme/v1\"\n\
+         [agents.robot.files]\n\"agent.py\" = {}\n",
+        toml::Value::String(source.to_owned())
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_over_acp() {
+    story(Api::OpenAi, &driven("acp"), 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_headless_agent() {
+    story(Api::OpenAi, &driven("cli"), 6).await;
+}
