@@ -35,6 +35,8 @@ mod otel;
 mod pieces;
 mod preview;
 mod prompts;
+mod proof_faults;
+mod proof_kill;
 mod proof_ledger;
 mod real_agents;
 mod reload;

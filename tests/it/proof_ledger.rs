@@ -1,6 +1,6 @@
 //! To a landed change, with books that equal the server's own count to the token and the micro-USD, over every kind of engine.
 
-use crate::support::floor::{Floor, ROLES, RUN, priced, usual};
+use crate::support::floor::{Floor, ROLES, RUN, driven, priced, usual};
 use crate::support::models::{KEY, Models, Served};
 use serde_json::{Value, json};
 use skep::adapters::engine::settings::Api;
@@ -56,18 +56,6 @@ async fn models_over_anthropic_messages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn models_over_chat_completions() {
     story(Api::OpenAi, ROLES, 6).await;
-}
-
-/// A dev that is driven, and reaches the same server through the gate.
-fn driven(way: &str) -> String {
-    let roles = ROLES.replace("llm:acme/cheap", &format!("{way}:robot/cheap"));
-    let source = include_str!("driven/thinking_agent.py");
-    format!(
-        "{roles}[agents.robot]\nprotocol = \"{way}\"\ncommand = [\"python3\", \"{{home}}/agent.py\", \"{way}\", \"{{model}}\"]\n\
-         provider = \"acme\"\n[agents.robot.env]\nBASE_URL = \"{{gate}}/llm/acme/v1\"\n\
-         [agents.robot.files]\n\"agent.py\" = {}\n",
-        toml::Value::String(source.to_owned())
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

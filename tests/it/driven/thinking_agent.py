@@ -1,5 +1,5 @@
 """An agent for tests, over ACP ("acp") or headless ("cli"): it thinks with a model at BASE_URL, Chat Completions, and does what that calls for."""
-import json, os, sys, urllib.request
+import json, os, subprocess, sys, time, urllib.request
 
 way, model = sys.argv[1], sys.argv[2]
 base = os.environ["BASE_URL"]
@@ -24,6 +24,23 @@ def ask_model(messages):
     return text, [calls[n] for n in sorted(calls)]
 
 
+def hang(folder, permission):
+    """Leaves a child that is in no group of ours, then works for ever; with a permission asked for once there is a file `go`."""
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    with open(os.path.join(folder, "pids.new"), "w") as f:
+        f.write(str(os.getpid()) + " " + str(child.pid))
+    os.rename(os.path.join(folder, "pids.new"), os.path.join(folder, "pids"))
+    while permission and not os.path.exists(os.path.join(folder, "go")):
+        time.sleep(0.01)
+    if permission:
+        options = [dict(optionId="yes", name="Yes", kind="allow_once"), dict(optionId="no", name="No", kind="reject_once")]
+        params = dict(sessionId="s-1", toolCall=dict(toolCallId="c1"), options=options)
+        send(dict(id=1, method="session/request_permission", params=params))
+        open(os.path.join(folder, "asked"), "w").close()
+    while True:
+        time.sleep(100)
+
+
 def work(prompt, folder, say):
     messages = [{"role": "user", "content": prompt}]
     while True:
@@ -36,6 +53,8 @@ def work(prompt, folder, say):
         messages.append({"role": "assistant", "content": text, "tool_calls": asked})
         for call in calls:
             args = json.loads(call["args"])
+            if call["name"] == "hang":
+                hang(folder, args["permission"])
             path = os.path.join(folder, args.get("path", "."))
             if call["name"] == "edit":
                 new = open(path).read()

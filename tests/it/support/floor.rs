@@ -183,3 +183,14 @@ pub fn usual(request: &Request) -> Reply {
         (_, turn) => edits(turn),
     }
 }
+
+/// The roles, with a dev that is driven ("acp" or "cli") and reaches the same server through the gate.
+pub fn driven(way: &str) -> String {
+    let roles = ROLES.replace("llm:acme/cheap", &format!("{way}:robot/cheap"));
+    let source = toml::Value::String(include_str!("../driven/thinking_agent.py").to_owned());
+    format!(
+        "{roles}[agents.robot]\nprotocol = \"{way}\"\ncommand = [\"python3\", \"{{home}}/agent.py\", \"{way}\", \"{{model}}\"]\n\
+         provider = \"acme\"\n[agents.robot.env]\nBASE_URL = \"{{gate}}/llm/acme/v1\"\n\
+         [agents.robot.files]\n\"agent.py\" = {source}\n"
+    )
+}

@@ -19,7 +19,7 @@ pub struct Fault {
     pub kind: Kind,
     /// What happened, to which model, in the provider's words where there are some.
     pub why: String,
-    /// Whether an answer had begun: then it is paid for.
+    /// Whether an answer had begun, or may have: then it is paid for.
     pub began: bool,
 }
 
@@ -87,14 +87,17 @@ impl Asked<'_> {
                     None => self.clean(cause),
                 };
                 let source = error.downcast_ref::<reqwest::Error>().and_then(root).unwrap_or_default();
-                self.passing(format!("{what} {source}").trim_end(), began)
+                // Only where nobody was reached it is known that nothing was asked.
+                let reached = error.downcast_ref::<reqwest::Error>().is_some_and(|e| !e.is_connect());
+                self.passing(format!("{what} {source}").trim_end(), began || reached)
             }
+            // Something that was to be an answer came.
             Error::StreamParse { serde_error, .. } => {
-                self.passing(&format!("its answer is not readable: {serde_error}"), began)
+                self.passing(&format!("its answer is not readable: {serde_error}"), true)
             }
             // These may carry what was sent: not in an error text.
             Error::ChatResponseGeneration { .. } | Error::JsonValueExt(_) | Error::SerdeJson(_) => {
-                self.passing("its answer is not readable", began)
+                self.passing("its answer is not readable", true)
             }
             other => {
                 let fix = format!("look at providers.{} in the configuration", self.provider.name);

@@ -1,0 +1,187 @@
+//! Faults of providers in the middle of whole runs: each ends in a wait, a fall-back, another try, or a question a person can act on.
+
+use crate::support::floor::{Floor, ROLES, RUN, usual};
+use crate::support::models::{KEY, Models, Reply, Request, status};
+use serde_json::Value;
+use skep::adapters::engine::settings::Api;
+use std::sync::Mutex;
+
+/// No question about the merge: what is asked here is about engines.
+const NO_MERGE_QUESTION: &str = "[policy]\napprove_merge = false\n";
+
+/// The usual story, but a model's next calls go wrong first.
+fn with_faults(faults: Vec<(&'static str, Reply)>) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
+    let faults = Mutex::new(faults);
+    move |request| {
+        let mut faults = faults.lock().unwrap();
+        match faults.iter().position(|(model, _)| *model == request.model()) {
+            Some(at) => faults.remove(at).1,
+            None => usual(request),
+        }
+    }
+}
+
+fn refused(header: &'static str, value: &str) -> Reply {
+    Reply::Status(429, vec![(header, value.to_owned())], r#"{"error":{"message":"slow down"}}"#.to_owned())
+}
+
+/// How the attempts ended, oldest first: step, engine, ending.
+fn ends(run: &Value) -> Vec<String> {
+    let attempts = run["attempts"].as_array().unwrap().iter();
+    let text = |v: &Value| v.as_str().unwrap_or("-").to_owned();
+    attempts.map(|a| format!("{} {} {}", text(&a["step"]), text(&a["engine"]), text(&a["ended"]["ending"]))).collect()
+}
+
+#[track_caller]
+fn question<'a>(run: &'a Value, code: &str) -> &'a str {
+    let asked = run["escalations"].as_array().unwrap();
+    assert_eq!((asked.len(), asked[0]["code"].as_str()), (1, Some(code)), "{asked:?}");
+    asked[0]["why"].as_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_is_asked_for_by_its_place_and_the_run_goes_on_with_the_right_one() {
+    let checks_key = |request: &Request| match format!("{:?}", request.headers).contains(KEY) {
+        true => usual(request),
+        false => status(401),
+    };
+    for serves in [false, true] {
+        let floor = Floor::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+        floor.put_key("sk-old-and-revoked-0815");
+        let _service = serves.then(|| floor.serve());
+        floor.does(RUN).ends(4).says("put a working key into");
+        let run = floor.show();
+        let (why, place) = (question(&run, "engine"), floor.desk.path("key"));
+        assert!(why.contains("acme/strong") && why.contains("401"), "{why}");
+        assert!(why.contains("put a working key into") && why.contains(place.to_str().unwrap()), "{why}");
+        assert!(!run.to_string().contains("0815"));
+        assert_eq!(run["budget"]["spent"]["tokens"], 0, "a refused call costs nothing");
+
+        floor.put_key(KEY);
+        let id = run["short"].as_str().unwrap();
+        floor.does(&["unblock", id, "--follow"]).ends(0);
+        assert_eq!(floor.landed(), "b");
+        assert_eq!(
+            ends(&floor.show()),
+            [
+                "plan llm:acme/strong unavailable",
+                "plan llm:acme/strong succeeded",
+                "develop llm:acme/cheap succeeded",
+                "review llm:acme/judge succeeded"
+            ]
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_model_is_named_with_the_setting_that_chose_it() {
+    let missing = r#"{"error":{"message":"The model `cheap` does not exist","code":"model_not_found"}}"#;
+    let faults = vec![("cheap", Reply::Status(404, vec![], missing.to_owned()))];
+    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+    floor.does(RUN).ends(4);
+    let run = floor.show();
+    let why = question(&run, "engine");
+    for part in ["cheap is not served by acme", "role.dev.model", "providers.acme.base_url"] {
+        assert!(why.contains(part), "{part} in {why}");
+    }
+    // The server has it now.
+    floor.does(&["unblock", run["short"].as_str().unwrap(), "--follow"]).ends(0);
+    assert_eq!(floor.landed(), "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_is_waited_for_without_a_try_and_shown_meanwhile() {
+    let faults = vec![("cheap", refused("retry-after", "5"))];
+    // Its time would be up before the quota is back, so the run is parked instead.
+    let more = format!("{ROLES}{NO_MERGE_QUESTION}[steps.develop]\nwall = \"4s\"\ntries = 1\n");
+    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::Anthropic, &more);
+    let _service = floor.serve();
+    floor.does(&[RUN, &["--detach"]].concat()).ends(0);
+    floor.until("it waits", || floor.desk.show(&floor.desk.newest())["wake_at"].is_i64());
+    let listed = floor.does(&["runs"]).ends(0).out;
+    assert!(listed.contains("until ") && listed.contains("answered 429"), "{listed}");
+    let waiting = floor.show();
+    assert_eq!((&waiting["escalations"], &waiting["doing"]), (&serde_json::json!([]), &serde_json::json!([])));
+    let (calls, began) = (floor.models.seen().len(), std::time::Instant::now());
+    floor.until("it goes on by itself", || floor.desk.show(&floor.desk.newest())["outcome"].is_object());
+    assert!(began.elapsed().as_millis() > 1_500, "it waited for the reset");
+    assert!(floor.models.seen().len() > calls);
+    let run = floor.show();
+    assert_eq!(floor.landed(), "b");
+    assert_eq!((&run["tasks"][0]["tries"], &run["resting"]), (&1.into(), &serde_json::json!({})), "{run}");
+    assert_eq!(ends(&run)[1..3], ["develop llm:acme/cheap unavailable", "develop llm:acme/cheap succeeded"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_quota_is_waited_for_within_the_attempt() {
+    let faults = vec![("cheap", refused("retry-after", "1")), ("cheap", refused("x-ratelimit-reset-requests", "900ms"))];
+    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
+    floor.does(RUN).ends(0);
+    assert!(ends(&floor.show()).iter().all(|e| e.ends_with("succeeded")));
+}
+
+/// A story where the dev's own model fails until it is given up, and the reviewer's fails once.
+async fn falls_back(what: &'static str, fault: Reply, times: usize) {
+    let mut faults = vec![("cheap", fault.clone()); times];
+    if times > 1 {
+        faults.push(("judge", fault.clone()));
+    }
+    let began = matches!(fault, Reply::Cut | Reply::Garbage | Reply::Silent);
+    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, "");
+    let text = std::fs::read_to_string(floor.desk.path("data/skep.toml")).unwrap();
+    let text = text.replace("[prices]", "silence = \"1s\"\nmax_output = 300\n[prices]");
+    let roles = ROLES.replace("acme/cheap\"\n", "acme/cheap\"\nfallback = [\"llm:spare/second\"]\n");
+    floor.configure(&format!("{text}{roles}{}", floor.provider("spare", Api::OpenAi, "")));
+    floor.does(RUN).ends(0);
+    assert_eq!(floor.landed(), "b", "{what}");
+    let run = floor.show();
+    assert_eq!(
+        ends(&run),
+        [
+            "plan llm:acme/strong succeeded",
+            "develop llm:acme/cheap unavailable",
+            "develop llm:spare/second succeeded",
+            "review llm:acme/judge succeeded"
+        ],
+        "{what}"
+    );
+    assert_eq!(run["tasks"][0]["tries"], 1, "{what}: it cost no try");
+    let asked = floor.models.seen().iter().filter(|r| r.model() == "cheap").count();
+    assert_eq!(asked, times, "{what}");
+    // What an answer that broke off took nobody knows: it counts as its worst case. What was refused costs nothing.
+    let (tokens, _) = crate::support::floor::priced(&floor.models.served());
+    let spent = run["budget"]["spent"]["tokens"].as_u64().unwrap();
+    assert_eq!(spent > tokens, began, "{what}: {spent} of {tokens}");
+    let shown = &run["resting"]["llm:acme/cheap"];
+    assert!(shown["until"].is_i64() && shown["why"].as_str().unwrap().contains("acme"), "{what}: {shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_pass_falls_back_and_what_passes_is_tried_again() {
+    let stories = [
+        ("429 without a reset", status(429), 1),
+        ("500", status(500), 4),
+        ("529", status(529), 4),
+        ("cut", Reply::Cut, 4),
+        ("garbage", Reply::Garbage, 4),
+        ("silence", Reply::Silent, 4),
+    ];
+    let all = stories.map(|(what, fault, times)| tokio::spawn(falls_back(what, fault, times)));
+    for one in futures::future::join_all(all).await {
+        one.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_fall_back_it_waits_by_itself_and_nobody_is_asked() {
+    let faults = vec![("strong", status(429))];
+    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
+    let _service = floor.serve();
+    floor.does(&[RUN, &["--detach"]].concat()).ends(0);
+    floor.until("it waits", || floor.desk.show(&floor.desk.newest())["wake_at"].is_i64());
+    let run = floor.show();
+    let ahead = run["wake_at"].as_i64().unwrap() - chrono::Utc::now().timestamp_millis();
+    assert!((20_000..=60_000).contains(&ahead), "{ahead}");
+    assert_eq!(run["escalations"], serde_json::json!([]));
+    assert!(run["waits"].as_str().unwrap().contains("acme/strong"), "{}", run["waits"]);
+}

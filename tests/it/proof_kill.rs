@@ -1,0 +1,112 @@
+//! `kill -9` while a model or an agent is at work: the attempt is lost, charged what was set aside, once; nothing of it is left.
+
+use crate::support::cli::Beside;
+use crate::support::floor::{Floor, ROLES, RUN, driven, usual};
+use crate::support::models::{Models, Reply, Request, call};
+use serde_json::{Value, json};
+use skep::adapters::engine::settings::Api;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the dev's attempt sets aside.
+const SET_ASIDE: &str = "[steps.develop]\ntokens = 60000\ncost = \"0.50 USD\"\nturns = 20\n";
+
+/// The usual story, but the dev's second call is answered with `first` the first time.
+fn interrupted(first: Reply) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
+    let done = AtomicBool::new(false);
+    move |request| match request.model() == "cheap" && request.turn() == 1 && !done.swap(true, Ordering::Relaxed) {
+        true => first.clone(),
+        false => usual(request),
+    }
+}
+
+/// A file of this name in a worktree.
+fn in_work(floor: &Floor, name: &str) -> Option<PathBuf> {
+    let runs = std::fs::read_dir(floor.desk.path("data/work")).ok()?.flatten();
+    let trees = runs.flat_map(|run| std::fs::read_dir(run.path()).into_iter().flatten().flatten());
+    trees.map(|tree| tree.path().join(name)).find(|file| file.exists())
+}
+
+fn signal(process: &Beside, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(process.0.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+fn alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|text| !text.rsplit_once(')').unwrap().1.starts_with(" Z"))
+}
+
+/// Kills the command at the moment `is_there`, runs it again, and looks at what is left.
+async fn killed(api: Api, roles: &str, first: Reply, is_there: impl Fn(&Floor, &Beside) -> bool) {
+    let models = Models::think(interrupted(first)).await;
+    let floor = Floor::new(models, api, &format!("{roles}{SET_ASIDE}"));
+    let mut run = floor.beside(RUN);
+    floor.until("the moment", || is_there(&floor, &run));
+    let pids = in_work(&floor, "pids").map(|file| std::fs::read_to_string(file).unwrap()).unwrap_or_default();
+    run.0.kill().unwrap();
+    run.0.wait().unwrap();
+
+    floor.does(RUN).ends(0);
+    assert_eq!(floor.landed(), "b");
+    let files = crate::support::cli::git(&floor.desk.path("tool.git"), &["ls-tree", "--name-only", "main"]);
+    assert_eq!(files.trim(), "a.txt");
+    let run = floor.show();
+    let attempts = run["attempts"].as_array().unwrap();
+    let ending = |a: &Value| a["ended"]["ending"].as_str().unwrap().to_owned();
+    let lost: Vec<&Value> = attempts.iter().filter(|a| ending(a) == "lost").collect();
+    assert_eq!((lost.len(), attempts.len()), (1, 4), "{attempts:?}");
+    assert_eq!(run["tasks"][0]["tries"], 1, "a loss is no try");
+    // In full and once: what was set aside, in the run's books and in those that runs share.
+    let amount = |of: &Value| ["tokens", "cost_micros", "turns"].map(|key| of[key].as_u64().unwrap());
+    assert_eq!(amount(&lost[0]["ended"]["charged"]), [60_000, 500_000, 20]);
+    let sum = attempts.iter().map(|a| amount(&a["ended"]["charged"])).fold([0; 3], |s, a| [s[0] + a[0], s[1] + a[1], s[2] + a[2]]);
+    assert_eq!((amount(&run["budget"]["spent"]), amount(&run["budget"]["reserved"])), (sum, [0; 3]));
+    let books = floor.does(&["budget", "show", "--by", "run", "--json"]).ends(0).json();
+    assert_eq!((amount(&books["spending"][0]), &books["spending"][0]["reserved_tokens"]), (sum, &json!(0)), "{books}");
+
+    for pid in pids.split_whitespace() {
+        assert!(!alive(pid), "{pid} is still there");
+    }
+    floor.until("nothing is left running", || floor.strays().is_empty());
+}
+
+/// Whether the dev's second call has been sent.
+fn is_asked(floor: &Floor, _: &Beside) -> bool {
+    floor.models.seen().iter().any(|r| r.model() == "cheap" && r.turn() == 1)
+}
+
+/// Whether what was called for has said who it is.
+fn is_at_work(floor: &Floor, _: &Beside) -> bool {
+    in_work(floor, "pids").is_some_and(|file| std::fs::read_to_string(file).unwrap().ends_with(|c: char| c.is_ascii_digit()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_streaming_answer() {
+    killed(Api::Anthropic, ROLES, Reply::Silent, is_asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_call_of_a_tool() {
+    let sleeps = "setsid sleep 1000 & printf \"$$ $!\" > pids.new; mv pids.new pids; exec sleep 1000";
+    killed(Api::OpenAi, ROLES, call("run", json!({"command": sleeps})), is_at_work).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_permission_request() {
+    // It stands still while it is asked, so that the answer cannot have been given.
+    let asked = |floor: &Floor, process: &Beside| {
+        if !is_at_work(floor, process) {
+            return false;
+        }
+        signal(process, rustix::process::Signal::STOP);
+        std::fs::write(in_work(floor, "pids").unwrap().with_file_name("go"), "").unwrap();
+        in_work(floor, "asked").is_some()
+    };
+    killed(Api::OpenAi, &driven("acp"), call("hang", json!({"permission": true})), asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_the_work_of_a_headless_agent() {
+    killed(Api::OpenAi, &driven("cli"), call("hang", json!({"permission": false})), is_at_work).await;
+}
