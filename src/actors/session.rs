@@ -58,6 +58,7 @@ struct Carried {
 
 async fn work(s: &Session) -> PortResult<Carried> {
     let (deps, order, place) = (&s.deps, &s.order, &s.place);
+    deps.engines.refresh().await;
     let engine = deps.engines.get(&order.engine).map_err(|what| PortError::permanent(what, "choose another engine"))?;
     let mut artifacts = Vec::new();
     let bench = bench(s, engine.as_ref(), &mut artifacts).await?;

@@ -22,6 +22,11 @@ pub(super) fn register_all(config: &Config) {
     if let Some((name, value)) = &config.secrets.key_env {
         keep_long(name, value.expose());
     }
+    for (name, keyed) in &config.providers {
+        if let Some(key) = &keyed.provider.key {
+            keep_long(&format!("key of {name}"), key.expose());
+        }
+    }
     for name in &config.engines.pass_env {
         let Some(value) = std::env::var_os(name).and_then(|v| v.into_string().ok()) else { continue };
         let is_plain = value.starts_with('/') || value.chars().all(|c| c.is_ascii_digit() || c == '.');

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a run that is open keeps what it was born with; a new configuration is taken over whole or not at all.
 
-use super::settings;
+use super::{keys, settings};
 use crate::actors::{Defaults, DefaultsNow};
 use crate::adapters::engine::Registry;
 use crate::adapters::gate::Gate;
@@ -11,7 +11,7 @@ use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::domain::{EngineSpec, Order};
 use crate::ports::engine::{Engine, Engines};
-use crate::ports::{PortResult, Prompt, Prompts, Repo};
+use crate::ports::{PortResult, Prompt, Prompts, Repo, Vault};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,6 +24,8 @@ pub struct Live {
     prompts: RwLock<Arc<FilePrompts>>,
     workspaces: Arc<GitWorkspaces>,
     gate: Option<Arc<Gate>>,
+    config: RwLock<Arc<Config>>,
+    vault: Arc<dyn Vault>,
     check_limit_secs: AtomicU64,
 }
 
@@ -32,7 +34,12 @@ impl Live {
     ///
     /// # Errors
     /// What can't be used, and what to do.
-    pub fn of(config: &Config, workspaces: Arc<GitWorkspaces>, works: bool) -> Result<Arc<Live>, String> {
+    pub fn of(
+        config: &Config,
+        workspaces: Arc<GitWorkspaces>,
+        vault: Arc<dyn Vault>,
+        works: bool,
+    ) -> Result<Arc<Live>, String> {
         // Loading certificates takes time that a command which starts no engine need not spend.
         let gate = works.then(settings::gate).transpose()?;
         Ok(Arc::new(Live {
@@ -41,6 +48,8 @@ impl Live {
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
             workspaces,
             gate,
+            config: RwLock::new(Arc::new(config.clone())),
+            vault,
             check_limit_secs: AtomicU64::new(config.checks.limit_secs),
         }))
     }
@@ -55,6 +64,7 @@ impl Live {
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;
         *self.prompts.write().unwrap_or_else(PoisonError::into_inner) = prompts;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.clone());
         self.check_limit_secs.store(config.checks.limit_secs, Ordering::Relaxed);
         self.defaults.send_replace(Arc::new(settings::defaults(config)));
         Ok(())
@@ -63,6 +73,10 @@ impl Live {
     /// What new runs are born with.
     pub fn defaults(&self) -> DefaultsNow {
         self.defaults.subscribe()
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn registry(&self) -> Arc<Registry> {
@@ -75,7 +89,19 @@ impl Live {
     }
 }
 
+#[async_trait]
 impl Engines for Live {
+    async fn refresh(&self) {
+        let config = self.config();
+        let Some(next) = keys::renewed(&config, self.vault.as_ref()).await else { return };
+        // Another configuration came meanwhile: its keys are looked at before the next attempt.
+        if Arc::ptr_eq(&config, &self.config())
+            && let Err(why) = self.take(&next)
+        {
+            tracing::error!(why, "the providers' new keys can't be used");
+        }
+    }
+
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         self.registry().get(spec)
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod doctor;
 mod doors;
+mod keys;
 mod known;
 mod live;
 mod owner;
@@ -67,7 +68,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
-    let live = live::Live::of(config, workspaces.clone(), scope != Scope::Nothing)
+    let live = live::Live::of(config, workspaces.clone(), vault.clone(), scope != Scope::Nothing)
         .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let deps = Deps {
         store: Arc::new(store),

@@ -1,5 +1,6 @@
 //! Reads the configuration again while a service runs: when its file changes, and on SIGHUP.
 
+use super::known;
 use super::live::Live;
 use crate::config::{self, Entry, Loaded, Sources};
 use std::convert::Infallible;
@@ -72,6 +73,7 @@ fn again(sources: &Sources, before: &Loaded, live: &Live) -> Option<Loaded> {
             return None;
         }
     };
+    known::register_all(&next.config);
     if let Err(why) = live.take(&next.config) {
         tracing::error!(why, "the configuration was read again and is not taken over: the old one stays");
         return None;

@@ -103,7 +103,10 @@ pub trait Engine: Send + Sync {
 }
 
 /// The engines there are.
+#[async_trait]
 pub trait Engines: Send + Sync {
+    /// Looks at what people may have changed for them, such as keys. Called before each attempt.
+    async fn refresh(&self) {}
     /// The engine for a spec, or why there is none (unknown kind, bad argument), with the kinds there are.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
     /// What sending `tokens` tokens once costs with a spec's model, in micro-USD; `None` = no price is known, or it has no model.

@@ -1,8 +1,8 @@
 //! Faults of providers in the middle of whole runs: each ends in a wait, a fall-back, another try, or a question a person can act on.
 
 use crate::support::floor::{Floor, ROLES, RUN, usual};
-use crate::support::models::{KEY, Models, Reply, Request, status};
-use serde_json::Value;
+use crate::support::models::{KEY, Models, Reply, Request, call, status};
+use serde_json::{Value, json};
 use skep::adapters::engine::settings::Api;
 use std::sync::Mutex;
 
@@ -70,6 +70,45 @@ async fn a_refused_key_is_asked_for_by_its_place_and_the_run_goes_on_with_the_ri
                 "review llm:acme/judge succeeded"
             ]
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_the_vault_is_asked_for_used_and_never_written() {
+    let checks_key = |request: &Request| match format!("{:?}", request.headers).contains(KEY) {
+        true => usual(request),
+        false => status(401),
+    };
+    let floor = Floor::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+    let text = std::fs::read_to_string(floor.desk.path("data/skep.toml")).unwrap();
+    let named = text.lines().map(|l| if l.starts_with("key_file") { "key_secret = \"acme\"" } else { l });
+    floor.configure(&named.collect::<Vec<_>>().join("\n"));
+    let _service = floor.serve();
+    floor.does(RUN).ends(4).says("skep secret set acme");
+    let key = floor.desk.path("key");
+    floor.does(&["secret", "set", "acme", "--from-file", key.to_str().unwrap()]).ends(0);
+    floor.does(&["unblock", floor.show()["short"].as_str().unwrap(), "--follow"]).ends(0);
+    assert_eq!(floor.landed(), "b");
+    let store = std::fs::read(floor.desk.path("data/skep.db")).unwrap();
+    assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation() {
+    // The dev reads the key's file by a command: a weak sandbox lets it. What it prints is redacted all the same.
+    let finds = |request: &Request| match (request.model(), request.turn()) {
+        ("cheap", 0) => call("run", json!({"command": "cat \"$(dirname \"$PWD\")\"/../../../key; true"})),
+        ("cheap", 1) => call("run", json!({"command": format!("echo {KEY}; echo {KEY} | base64")})),
+        ("cheap", turn) => crate::support::floor::edits(turn - 1),
+        _ => usual(request),
+    };
+    let floor = Floor::new(Models::think(finds).await, Api::Anthropic, ROLES);
+    floor.does(RUN).ends(0);
+    let told = floor.models.seen().iter().filter(|r| r.body["messages"].to_string().contains("redacted:key of acme")).count();
+    assert!(told > 0);
+    for file in ["data/skep.db", "data/skep.db-wal"] {
+        let bytes = std::fs::read(floor.desk.path(file)).unwrap_or_default();
+        assert!(!bytes.windows(KEY.len()).any(|w| w == KEY.as_bytes()), "{file}");
     }
 }
 

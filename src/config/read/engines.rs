@@ -249,8 +249,10 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
     // What a person put in the file goes before the variable that is built in.
     let place = match (file, secret, var) {
         (Some(file), _, _) => {
-            let found = key_in(r, &at("key_file"), &file);
-            p.key = found;
+            match key_in(&file) {
+                Ok(key) => p.key = Some(key),
+                Err((why, fix)) => r.refuse(&at("key_file"), format!("the file it names {why}"), fix),
+            }
             p.key_place = format!("the file {} ({})", printable(&file.display().to_string()), at("key_file"));
             KeyPlace::File(file)
         }
@@ -276,24 +278,23 @@ fn is_key(text: &str) -> bool {
     (1..=KEY_MAX).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b))
 }
 
-fn key_in(r: &mut Reader, key: &str, file: &Path) -> Option<Secret> {
+/// The key in a file.
+///
+/// # Errors
+/// What is wrong with the file, and what to do.
+pub fn key_in(file: &Path) -> Result<Secret, (String, &'static str)> {
     let text = match read_file(file, true) {
         Ok(text) => Secret::new(text.unwrap_or_default()),
-        Err(Problem { why, .. }) => {
-            r.refuse(key, format!("the file it names {why}"), "name a file this user can read");
-            return None;
-        }
+        Err(Problem { why, .. }) => return Err((why, "name a file this user can read")),
     };
     if writable_by_others(file) {
-        r.refuse(key, "other users can write the file it names", "run chmod 600 on that file");
-        return None;
+        return Err(("can be written by other users".to_owned(), "run chmod 600 on that file"));
     }
     let found = text.expose().trim();
     if !is_key(found) {
-        r.refuse(key, "the file it names does not hold one key on one line", "write only the key into that file");
-        return None;
+        return Err(("does not hold one key on one line".to_owned(), "write only the key into that file"));
     }
-    Some(Secret::new(found))
+    Ok(Secret::new(found))
 }
 
 fn secret_name(text: &str) -> Parsed<String> {

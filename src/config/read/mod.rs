@@ -3,7 +3,7 @@
 mod engines;
 mod walls;
 
-pub use engines::engine;
+pub use engines::{engine, key_in};
 
 use super::layers::read_file;
 use super::problem::Problem;

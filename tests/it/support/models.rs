@@ -86,9 +86,10 @@ pub struct Served {
 }
 
 impl Served {
-    fn of(request: &Request, call: u64) -> Served {
+    fn of(request: &Request, large: bool, call: u64) -> Served {
         let written = if request.path.ends_with("/messages") { 20 } else { 0 };
-        Served { model: request.model().to_owned(), input: 100 + call, cached: 40, written, output: 10 + call % 3 }
+        let (input, output) = if large { (2_500, 250) } else { (100, 10) };
+        Served { model: request.model().to_owned(), input: input + call, cached: 40, written, output: output + call % 3 }
     }
 }
 
@@ -102,6 +103,7 @@ struct Script {
     served: Vec<Served>,
     ids: usize,
     forgets: bool,
+    large: bool,
 }
 
 /// The running server; it ends with this.
@@ -147,6 +149,12 @@ impl Models {
     /// Keeps nothing of what is sent from here on: for measurements.
     pub fn forget(&self) {
         self.script.lock().unwrap().forgets = true;
+    }
+
+    /// Answers take about as much as what is asked for lets expect, from here on.
+    pub fn large(self) -> Models {
+        self.script.lock().unwrap().large = true;
+        self
     }
 
     /// How many connections were made.
@@ -215,7 +223,7 @@ async fn answer(
         };
         script.ids += 1;
         let call = if script.mind.is_some() { script.ids as u64 } else { 0 };
-        let usage = Served::of(&request, call);
+        let usage = Served::of(&request, script.large, call);
         if matches!(reply, Reply::Say(..)) && !script.forgets {
             script.served.push(usage.clone());
         }

@@ -49,6 +49,8 @@ pub struct Session<'a> {
     deadline: Instant,
     turn: u64,
     refused: u32,
+    /// Why its last result was refused.
+    refusal: Option<String>,
     ids: HashSet<String>,
     /// Tokens the conversation may take; less after the provider found it too long.
     room: u64,
@@ -91,6 +93,7 @@ impl<'a> Session<'a> {
             guard: Guard::default(),
             turn: 0,
             refused: 0,
+            refusal: None,
             ids: HashSet::new(),
             wire,
             limiter,
@@ -136,7 +139,11 @@ impl<'a> Session<'a> {
         self.transcript.said(self.turn, &text, &calls, usage, began.elapsed().as_millis());
         let verdict = self.guard.look(&calls);
         if let Verdict::Stop(why) = verdict {
-            return failed(why);
+            // A result sent again as it was goes in circles, too: what was wrong with it is what a person needs.
+            return failed(match self.refusal.take().filter(|_| calls.iter().any(|c| c.tool == tools::DONE)) {
+                Some(refusal) => format!("{why}; its result was refused because {refusal}"),
+                None => why,
+            });
         }
         let mut turn = Turn { text, calls, kept, ..Turn::default() };
         for n in 0..turn.calls.len() {
@@ -206,7 +213,9 @@ impl<'a> Session<'a> {
                         self.refused
                     ));
                 }
-                Ok(answer::correction(self.order.step, &why))
+                let told = answer::correction(self.order.step, &why);
+                self.refusal = Some(why);
+                Ok(told)
             }
         }
     }
