@@ -107,6 +107,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
         }
         Work::Asked(question) => Report::Asked { question },
         Work::Failed(why) => Report::Failed { why },
+        Work::SpentOut { what, why } => Report::SpentOut { what, why },
         Work::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },
     };
     clear(s, &bench).await;

@@ -278,6 +278,7 @@ fn judge(proof: &mut Proof, did: Did, thinks: bool) {
             (false, format!("it asked instead: {question}"), "choose a model that decides small things itself")
         }
         Work::Failed(why) => (false, why, "look at what it said"),
+        Work::SpentOut { why, .. } => (false, why, "choose a model that needs fewer calls for a small thing"),
         Work::Unavailable { why, until, fix } => {
             proof.exit = if fix.is_some() { Exit::Config } else { Exit::Again };
             let at = until.and_then(|t| chrono::DateTime::from_timestamp_millis(t.0));

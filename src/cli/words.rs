@@ -93,7 +93,7 @@ fn report(reported: &Reported) -> String {
             format!("{id} wants rework{many}{}{used}", said(summary))
         }
         Report::Asked { question } => format!("{id} asks: {}", quote(question)),
-        Report::Failed { why } => format!("{id} failed: {}{used}", quote(why)),
+        Report::Failed { why } | Report::SpentOut { why, .. } => format!("{id} failed: {}{used}", quote(why)),
         Report::Unavailable { why, .. } => format!("{id} could not start or go on: {}{used}", quote(why)),
         Report::Lost { why } => format!("{id} is lost: {}{used}", quote(why)),
         Report::Stopped => format!("{id} was stopped{used}"),

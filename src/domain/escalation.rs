@@ -86,10 +86,6 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             {
                 let mut answers =
                     vec![unblock("  # as many tries again"), unblock(" --answer \"a hint for the next try\"")];
-                // What was left may have been too little for a single call.
-                answers.extend(nearly_used_up(run).map(|what| {
-                    unblock(&format!(" {}  # as many tries again, with more {what}: it is nearly used up", more(what)))
-                }));
                 if task.is_some() {
                     answers.push(unblock(" --skip  # goes on without this task"));
                 }
@@ -125,7 +121,13 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             vec![unblock("  # tries it again"), give_up],
         ),
         BlockKind::Budget { what } => {
-            let flag = more(what);
+            let flag = match what.as_str() {
+                "money" => "--more cost=\"1.00 USD\"",
+                "tokens" => "--more tokens=100000",
+                "attempts" => "--more attempts=10",
+                "turns" => "--more turns=100",
+                _ => "--more time=1h",
+            };
             (
                 format!("the budget is used up: {what}"),
                 vec![need(
@@ -208,23 +210,6 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             run.settings.branch
         ),
     }
-}
-
-/// How more of a budget is given.
-fn more(what: &str) -> &'static str {
-    match what {
-        "money" => "--more cost=\"1.00 USD\"",
-        "tokens" => "--more tokens=100000",
-        "attempts" => "--more attempts=10",
-        "turns" => "--more turns=100",
-        _ => "--more time=1h",
-    }
-}
-
-/// Of what less than a fifth is left.
-fn nearly_used_up(run: &Run) -> Option<&'static str> {
-    let levels = run.ledger.levels(&run.limits);
-    levels.into_iter().find(|(_, used, limit)| limit.saturating_sub(*used) < limit / 5).map(|(what, ..)| what)
 }
 
 /// An act on the world, as a person calls it.

@@ -72,6 +72,14 @@ pub enum Report {
         /// Why.
         why: String,
     },
+    /// What was set aside for it did not suffice for its next call. Where that was cut short by what is left of a budget, more of it is
+    /// asked for and no try counts; where it was the step's own limit, it failed.
+    SpentOut {
+        /// Of what: `tokens`, `money`, `turns`.
+        what: String,
+        /// In words.
+        why: String,
+    },
     /// The engine cannot be used now: quota, outage, a key or model that does not work. Says nothing about the work, costs no try.
     Unavailable {
         /// What happened, to which engine.
@@ -100,6 +108,7 @@ impl Report {
             Report::Reviewed { .. } => "reviewed",
             Report::Asked { .. } => "asked",
             Report::Failed { .. } => "failed",
+            Report::SpentOut { .. } => "spent_out",
             Report::Unavailable { .. } => "unavailable",
             Report::Lost { .. } => "lost",
             Report::Stopped => "stopped",

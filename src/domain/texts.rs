@@ -45,6 +45,7 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
     match &mut reported.report {
         Report::Explored { notes: text } | Report::Asked { question: text } => clean(text),
         Report::Failed { why } | Report::Lost { why } => clean(why),
+        Report::SpentOut { what, why } => [what, why].into_iter().for_each(clean),
         Report::Unavailable { why, until: _, fix } => {
             clean(why);
             fix.iter_mut().for_each(clean);

@@ -80,6 +80,13 @@ pub enum Work {
     Asked(String),
     /// It failed.
     Failed(String),
+    /// What it was given did not suffice for its next call.
+    SpentOut {
+        /// Of what: `tokens`, `money`, `turns`.
+        what: String,
+        /// In words.
+        why: String,
+    },
     /// It cannot be used now; says nothing about the work (see [`crate::domain::Report::Unavailable`]).
     Unavailable {
         /// What happened, to which engine.

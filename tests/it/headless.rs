@@ -74,7 +74,7 @@ async fn result(agent: Agent, step: Step) -> Work {
 
 fn failed(work: Work) -> String {
     match work {
-        Work::Failed(why) => why,
+        Work::Failed(why) | Work::SpentOut { why, .. } => why,
         other => panic!("expected a failure, got {other:?}"),
     }
 }

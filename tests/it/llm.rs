@@ -319,7 +319,7 @@ async fn caps_hold_turns_tokens_and_money() {
     let endless = || (0..300).map(|n| call("list", json!({"path": ".", "depth": n + 1})));
     let capped = |caps: Usage| Order { caps: Usage { wall_ms: 60_000, ..caps }, ..develop() };
     let used_up = |worked: &Worked| match &worked.result {
-        Work::Failed(why) => assert!(why.contains("budget of this attempt is used up"), "{why}"),
+        Work::SpentOut { why, .. } => assert!(why.contains("budget of this attempt is used up"), "{why}"),
         other => panic!("{other:?}"),
     };
 

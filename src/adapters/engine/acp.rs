@@ -284,7 +284,7 @@ impl Engine for AcpEngine {
         drop(strays);
 
         let result = broken.unwrap_or_else(|broken| match broken {
-            Broken::Stopped(stop) => Work::Failed(stop.why(&self.driven.agent, order)),
+            Broken::Stopped(stop) => stop.work(&self.driven.agent, order),
             Broken::Gone => self.driven.fell(&ended, ""),
             Broken::Refused(error) => self.refused(&error),
             Broken::Wrong { why, fix } => {
@@ -295,7 +295,7 @@ impl Engine for AcpEngine {
         // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
         let result = match (way.spent_out(), result) {
             (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => {
-                Work::Failed(Stop::Spent(what).why(&self.driven.agent, order))
+                Stop::Spent(what).work(&self.driven.agent, order)
             }
             (_, result) => way.explain(result),
         };

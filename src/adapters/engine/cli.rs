@@ -202,7 +202,7 @@ impl CliEngine {
     ) -> Work {
         // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
         if let Some(stop) = stopped.or_else(|| way.spent_out().filter(|_| ended.code != Some(0)).map(Stop::Spent)) {
-            return Work::Failed(stop.why(&self.driven.agent, order));
+            return stop.work(&self.driven.agent, order);
         }
         if ended.code != Some(0) || read.error.is_some() {
             let said = read.error.clone().unwrap_or_else(|| plain::tail(heard.text().as_bytes(), 2 * 1024));

@@ -84,7 +84,16 @@ pub enum Stop {
 }
 
 impl Stop {
-    /// As a failure.
+    /// As the end of the attempt.
+    pub fn work(self, agent: &Agent, order: &Order) -> Work {
+        let why = self.why(agent, order);
+        match self {
+            Stop::Spent(what) => Work::SpentOut { what, why },
+            Stop::Time | Stop::Silence => Work::Failed(why),
+        }
+    }
+
+    /// In words.
     pub fn why(&self, agent: &Agent, order: &Order) -> String {
         match self {
             Stop::Time => format!(

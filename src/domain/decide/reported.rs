@@ -25,9 +25,16 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     d.finish_start(id);
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     // A run that is stopping or over takes nothing in any more; the attempt is settled all the same.
+    let short = match &reported.report {
+        Report::SpentOut { what, why } if !over => d.cut_short_of(&attempt, what).map(|budget| (budget, why)),
+        _ => None,
+    };
     let taken = if over {
         back_to_start(d, &attempt);
         Ok("the run was stopping".to_owned())
+    } else if let Some((_, why)) = short {
+        d.try_back(&attempt);
+        Ok(why.clone())
     } else {
         take(d, &attempt, reported)
     };
@@ -60,6 +67,9 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
         bill,
     };
     finish(d, &attempt, ended);
+    if let Some((budget, _)) = short {
+        d.out_of(budget);
+    }
     Ok(())
 }
 
@@ -134,7 +144,7 @@ fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
 fn ending_of(report: &Report) -> Ending {
     match report {
         Report::Asked { .. } => Ending::Asked,
-        Report::Failed { .. } => Ending::Failed,
+        Report::Failed { .. } | Report::SpentOut { .. } => Ending::Failed,
         Report::Unavailable { .. } => Ending::Unavailable,
         Report::Lost { .. } => Ending::Lost,
         Report::Stopped => Ending::Stopped,
@@ -149,7 +159,7 @@ fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String,
             back_to_start(d, attempt);
             Ok("stopped".to_owned())
         }
-        (Report::Failed { why }, _) => {
+        (Report::Failed { why } | Report::SpentOut { why, .. }, _) => {
             again(d, attempt, "attempt", why);
             Ok(why.clone())
         }

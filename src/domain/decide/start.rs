@@ -49,10 +49,46 @@ impl Draft {
         }
     }
 
-    /// Puts the question for more of `what`.
+    /// Puts the question for more of `what`. The day's budget is there again the next day.
     pub fn out_of(&mut self, what: &str) {
         let why = describe::spending(&self.run, what);
-        self.block(BlockKind::Budget { what: what.to_owned() }, &why);
+        let until = (Share::of_budget(what) == Some(Share::Day)).then(|| Day::of(self.at).end());
+        self.block_until(BlockKind::Budget { what: what.to_owned() }, &why, until);
+    }
+
+    /// Which budget an attempt ran out of `what` by: what was left of it was set aside for it, less than its step allows. `None` = it is
+    /// the step's own limit. To be asked while its reservation stands.
+    pub fn cut_short_of(&self, attempt: &Attempt, what: &str) -> Option<&'static str> {
+        let step = self.limits_of(attempt.step);
+        let (run, shared) = (&self.run.limits, self.run.settings.policy.shared);
+        let used = self.run.ledger.committed();
+        let given = attempt.reserved;
+        let (what, given, used, step, run, project, day) = match what {
+            "tokens" => {
+                let (project, day) = (shared.project_tokens, shared.day_tokens);
+                ("tokens", given.tokens, used.tokens, step.tokens, run.tokens, project, day)
+            }
+            "money" => {
+                let (project, day) = (shared.project_cost_micros, shared.day_cost_micros);
+                ("money", given.cost_micros, used.cost_micros, step.cost_micros, run.cost_micros, project, day)
+            }
+            "turns" => ("turns", given.turns, used.turns, step.turns, run.turns, None, None),
+            _ => return None,
+        };
+        if given == 0 || step == Some(given) {
+            return None;
+        }
+        // Its own reservation is in what is used.
+        if run.is_some_and(|limit| given >= limit.saturating_sub(used.saturating_sub(given))) {
+            return Some(what);
+        }
+        // Of the two that are shared the fuller one, as far as was told.
+        let told = |share: Share| {
+            let of_it = self.run.alerts.iter().filter(|a| a.what == format!("{}: {what}", share.budget()));
+            of_it.map(|a| a.share).max()
+        };
+        let limited = [(Share::Project, project), (Share::Day, day)].into_iter().filter(|(_, limit)| limit.is_some());
+        limited.map(|(share, _)| share).max_by_key(|share| told(*share)).map(Share::budget)
     }
 
     fn last_failure(&self, step: Step, task: Option<TaskId>) -> String {

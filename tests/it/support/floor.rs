@@ -68,12 +68,6 @@ impl Floor {
         std::fs::write(self.desk.path("data/skep.toml"), text).unwrap();
     }
 
-    /// Adds to the configuration.
-    pub fn adds(&self, text: &str) {
-        let path = self.desk.path("data/skep.toml");
-        let before = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(path, format!("{before}{text}")).unwrap();
-    }
 
     /// Runs a command to its end. The scripted server runs in this very test: its threads go on meanwhile.
     #[track_caller]

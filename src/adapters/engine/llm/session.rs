@@ -9,7 +9,7 @@ use super::transcript::Transcript;
 use super::voice::Voice;
 use super::wire::{Answer, Wire};
 use crate::adapters::engine::answer;
-use crate::adapters::engine::meter::{Meter, Ticket};
+use crate::adapters::engine::meter::{Cap, Meter, Ticket};
 use crate::adapters::gate::limits::Limiter;
 use crate::domain::{At, Order};
 use crate::ports::engine::{Bench, EngineEvent, Work};
@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
             }
         };
         let how = match &work {
-            Work::Failed(why) | Work::Unavailable { why, .. } => why.clone(),
+            Work::Failed(why) | Work::SpentOut { why, .. } | Work::Unavailable { why, .. } => why.clone(),
             Work::Asked(question) => format!("asked: {question}"),
             Work::Notes(_) | Work::Tasks(_) | Work::Edited { .. } | Work::Judged { .. } => "done".to_owned(),
         };
@@ -366,7 +366,10 @@ impl<'a> Session<'a> {
             Some(fits) => self.meter.admit(&name, input, fits),
             None => Err(refused),
         });
-        admitted.or_else(|refused| failed(refused.to_string()))
+        admitted.map_err(|refused| {
+            let (what, why) = (refused.cap.to_string(), refused.to_string());
+            Box::new(if refused.cap == Cap::Price { Work::Failed(why) } else { Work::SpentOut { what, why } })
+        })
     }
 
     /// Calls get ids that every API takes, each its own.
