@@ -10,7 +10,7 @@ use crate::adapters::git::{Git, Identity, Mirrors};
 use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
-use crate::config::Config;
+use crate::config::{Config, KeyPlace};
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::ports::store::Owner;
@@ -26,6 +26,7 @@ mod owner;
 mod probe;
 mod reload;
 mod settings;
+mod told;
 
 pub use doors::Program;
 
@@ -54,7 +55,6 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
-    known::register_all(config);
     let pass = &config.engines.pass_env;
     for name in pass.iter().filter(|name| std::env::var_os(name).is_none()) {
         tracing::warn!(name, "a variable named in engines.pass_env is not set");
@@ -67,7 +67,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
-    let live = live::Live::of(config, workspaces.clone(), scope != Scope::Nothing)
+    let live = live::Live::of(config, workspaces.clone(), vault.clone(), scope != Scope::Nothing)
+        .await
         .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let deps = Deps {
         store: Arc::new(store),
@@ -89,7 +90,18 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         },
         scope,
     };
-    Ok(Ports { deps, people: forge, vault, live })
+    Ok(Ports { deps, people: forge, vault: live.vault(), live })
+}
+
+/// The providers' keys that are in the vault. The store is touched only when one is.
+async fn keys_of_vault(config: &Config, data_dir: &Path) -> PortResult<settings::Keys> {
+    if !config.providers.values().any(|keyed| matches!(keyed.place, KeyPlace::Vault(_))) {
+        return Ok(settings::Keys::new());
+    }
+    let url = config.store.database.url(data_dir);
+    store::migrate(url.expose()).await?;
+    let vault = store::connect(url.expose()).await?.vault(key_source(config), data_dir);
+    Ok(settings::keys(config, &vault).await)
 }
 
 fn key_source(config: &Config) -> KeySource {

@@ -98,8 +98,9 @@ pub async fn prove(
     (spec, step): (EngineSpec, Step),
     said: mpsc::Sender<String>,
 ) -> Result<Proof, Trouble> {
+    let keys = super::keys_of_vault(config, data_dir).await.map_err(super::doors::away)?;
     let registry = settings::gate()
-        .and_then(|gate| settings::registry(config, Some(gate)))
+        .and_then(|gate| settings::registry(config, &keys, Some(gate)))
         .map_err(|why| Trouble::config(why, "mend it in the configuration"))?;
     let engine =
         registry.get(&spec).map_err(|why| Trouble::config(why, "`skep engine list` shows what can be used here"))?;
