@@ -218,7 +218,7 @@ async fn a_person_merges_the_change_and_the_run_hears_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spending_is_summed_up_and_shared_budgets_are_raised() {
     let s = service().await;
-    let mut project = s.ports.deps.defaults.policy.clone();
+    let mut project = s.ports.deps.defaults.borrow().policy.clone();
     project.shared.project_cost_micros = Some(0);
     let dev =
         r#"command:echo two >> a.txt; echo '{"summary": "did it", "usage": {"cost_micros": 7}}' > "$SKEP_REPORT_FILE""#;

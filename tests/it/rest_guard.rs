@@ -175,7 +175,6 @@ async fn a_store_that_is_away_is_said_and_waited_for() {
             "/api/v1/runs" | "/api/v1/runs/preview" => json!({"project": "tally", "goal": "x"}),
             "/api/v1/projects" => json!({"repo": s.origin}),
             "/api/v1/budget/raise" => json!({"scope": "day", "tokens": 1}),
-            "/api/v1/runs/preview" => json!({"project": "tally", "goal": "x"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ if path.ends_with("/comment") => json!({"text": "x"}),
             _ => json!({}),
