@@ -1,10 +1,11 @@
 //! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
 
-use super::{Ports, connect, doctor, owner, routes, start};
+use super::{Ports, connect, doctor, owner, routes, start, walls};
 use crate::actors::{Factory, Scope};
 use crate::adapters::{demo, sandbox, store};
+use crate::cli::args::Isolation;
 use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting, TAKEN};
+use crate::cli::reach::{Demo, Doors, House, Looked, Place, SchemaStep, Service, Setting, TAKEN, WallsTested};
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, LogFormat, network_file_system, prepare_data_dir};
 use crate::domain::Role;
@@ -292,6 +293,10 @@ impl Doors for Program {
 
     async fn doctor(&self, place: &Place) -> Result<Vec<Looked>, Trouble> {
         Ok(doctor::look(place).await)
+    }
+
+    async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble> {
+        walls::test(&self.config(place)?, place, level).await
     }
 
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble> {

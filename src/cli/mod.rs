@@ -26,7 +26,7 @@ pub mod words;
 mod tests;
 
 use answer::Word;
-use args::{Command, ConfigCommand, Skep};
+use args::{Command, ConfigCommand, SandboxCommand, Skep};
 use clap::Parser;
 use client::Client;
 use exit::{Exit, Stop, Trouble};
@@ -117,6 +117,7 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Config(ConfigCommand::Check) => admin::config_check(doors, place, screen).await,
         Command::Migrate { status } => admin::migrate(doors, place, screen, status).await,
         Command::Doctor => admin::doctor(doors, place, screen).await,
+        Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, place, screen, level).await,
         other => {
             let need = match &other {
                 Command::Project(command) if !project::only_reads(command) => Need::Tell,

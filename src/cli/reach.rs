@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here names an adapter; the composition root implements [`Doors`].
 
+use super::args::Isolation;
 use super::client::Client;
 use super::exit::Trouble;
 use super::screen::Screen;
@@ -111,6 +112,30 @@ pub struct Looked {
     pub fix: String,
 }
 
+/// What was found of the walls around commands.
+#[derive(Clone, Debug, Serialize)]
+pub struct WallsTested {
+    /// The level that was tested.
+    pub level: String,
+    /// Whether everything it promises was held back.
+    pub holds: bool,
+    /// Each action that was tried.
+    pub tried: Vec<WallTried>,
+}
+
+/// One hostile action.
+#[derive(Clone, Debug, Serialize)]
+pub struct WallTried {
+    /// What was tried.
+    pub action: String,
+    /// Whether the level promises to hold it back.
+    pub promised: bool,
+    /// Whether it was held back.
+    pub held: bool,
+    /// What was seen.
+    pub found: String,
+}
+
 /// A step of the store's schema.
 #[derive(Clone, Debug, Serialize)]
 pub struct SchemaStep {
@@ -137,6 +162,8 @@ pub trait Doors: Send + Sync {
     async fn migrate(&self, place: &Place, status: bool) -> Result<Vec<SchemaStep>, Trouble>;
     /// Looks at everything that is needed.
     async fn doctor(&self, place: &Place) -> Result<Vec<Looked>, Trouble>;
+    /// Tries hostile actions behind the walls around commands, at the configured level or another.
+    async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble>;
     /// Reads the configuration; everything that is wrong with it at once.
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble>;
     /// Puts the demo's project in place.

@@ -2,7 +2,7 @@
 
 mod things;
 
-pub use things::{ChangeCommand, ConfigCommand, ProjectCommand, State};
+pub use things::{ChangeCommand, ConfigCommand, Isolation, ProjectCommand, SandboxCommand, State};
 
 use super::exit::EXIT_CODES;
 use super::parse::{self, EngineChoice, More, Origin};
@@ -186,6 +186,9 @@ pub enum Command {
     },
     /// Look whether everything needed is there and works
     Doctor,
+    /// The walls around commands
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
 }
 
 const UNBLOCK: &str = "\

@@ -122,3 +122,23 @@ pub enum ConfigCommand {
     /// Check it, and print each value with its source
     Check,
 }
+
+/// The walls around commands.
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Try hostile actions behind the walls, and show what was held back
+    Test {
+        /// The level to test; the configured one when left out
+        #[arg(long)]
+        level: Option<Isolation>,
+    },
+}
+
+/// A level of isolation that can be tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// Bubblewrap, a system call filter, Landlock
+    Strict,
+    /// Landlock and a system call filter
+    Landlock,
+}
