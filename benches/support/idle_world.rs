@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use skep::actors::{Defaults, Deps, Feed, Scope, Tuning};
 use skep::adapters::clock::SystemClock;
 use skep::adapters::prompts::FilePrompts;
+use skep::adapters::sandbox::Sandbox;
 use skep::domain::{
     ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
     FileChange, FileKind, Observation, Order, Policy, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage, Verdict,
@@ -36,6 +37,7 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         engines: Arc::new(world),
         prompts: Arc::new(FilePrompts),
         forge: Arc::new(IdleForge::default()),
+        isolation: Arc::new(Sandbox::of_this_process(&[])),
         clock: Arc::new(SystemClock),
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),

@@ -40,11 +40,11 @@ pub struct Ports {
     pub people: Arc<dyn Person>,
 }
 
-/// Connects every port for a data directory.
+/// Connects every port for a data directory; commands start in `sandbox`.
 ///
 /// # Errors
 /// When the database or git cannot be used; the text names the fix.
-pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResult<Ports> {
+pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &Sandbox) -> PortResult<Ports> {
     let clock = Arc::new(SystemClock);
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
@@ -62,10 +62,11 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let deps = Deps {
         store: Arc::new(store),
         workspaces: Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors)),
-        checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
-        engines: Arc::new(Registry::new(Sandbox::of_this_process(pass))),
+        checks: Arc::new(CommandChecks::new(sandbox.clone())),
+        engines: Arc::new(Registry::new(sandbox.passing(pass))),
         prompts: Arc::new(FilePrompts),
         forge: forge.clone(),
+        isolation: Arc::new(sandbox.clone()),
         clock,
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
@@ -119,7 +120,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
         hosts: hosts.collect(),
         checks_from: Arc::new(checks_from),
         defaults: ports.deps.defaults.clone(),
-        sandbox: "none".into(),
+        sandbox: ports.deps.isolation.clone(),
         started_at: std::time::Instant::now(),
         streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
     })

@@ -86,6 +86,7 @@ pub async fn sandbox_test(
         screen.styled(Style::Green, &format!("The level {} holds.", tested.level))?;
         return Ok(Exit::Done);
     }
-    screen.styled(Style::Red, &format!("The level {} does not hold: no command is started behind it.", tested.level))?;
+    screen
+        .styled(Style::Red, &format!("The level {} does not hold: no command is started behind it.", tested.level))?;
     Ok(Exit::Config)
 }

@@ -98,7 +98,9 @@ fn misused(error: &clap::Error, json: bool) -> Exit {
 async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit, Stop> {
     let global = skep.global;
     let sources = crate::config::Sources::of_process(global.data_dir.as_deref(), global.config.as_deref());
-    let place = &Place { sources: sources.map_err(Trouble::from)?, verbose: global.verbose, json: global.json };
+    let is_demo = matches!(skep.command, Command::Demo(_));
+    let place =
+        &Place { sources: sources.map_err(Trouble::from)?, verbose: global.verbose, json: global.json, is_demo };
     let say = |to, word| answer::answer(doors, place, screen, to, word);
     match skep.command {
         Command::Run(args) => run::run(doors, place, screen, args).await,

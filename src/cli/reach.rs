@@ -27,6 +27,8 @@ pub struct Place {
     pub verbose: u8,
     /// Whether output (and so the log) is JSON.
     pub json: bool,
+    /// Whether only Skep's own sample is worked on.
+    pub is_demo: bool,
 }
 
 /// What a command needs of whoever answers it.

@@ -1,7 +1,7 @@
 //! What any `Engine` promises, and what each of the first three adds.
 
+use crate::support::walls;
 use skep::adapters::engine::{KINDS, Registry};
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::order::TaskOrder;
 use skep::domain::report::Finding;
 use skep::domain::{
@@ -72,7 +72,7 @@ impl Place {
 }
 
 pub fn engine(spec: &str) -> Arc<dyn Engine> {
-    Registry::new(Sandbox::of_this_process(&[])).get(&EngineSpec::parse(spec)).unwrap()
+    Registry::new(walls::sandbox()).get(&EngineSpec::parse(spec)).unwrap()
 }
 
 pub fn quiet() -> Sink {
@@ -98,7 +98,7 @@ fn failed(work: Work) -> String {
 
 #[test]
 fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
-    let registry = Registry::new(Sandbox::of_this_process(&[]));
+    let registry = Registry::new(walls::sandbox());
     for (spec, parts) in [
         ("llm", vec!["\"llm\"", "command:LINE", "direct", "script:FILE"]),
         ("", vec!["\"\""]),
@@ -470,7 +470,7 @@ async fn script_edits_never_leave_the_worktree() {
     let only: Vec<_> = std::fs::read_dir(&outside).unwrap().collect();
     assert_eq!((only.len(), std::fs::read_to_string(outside.join("file")).unwrap().as_str()), (1, "kept"));
     let spec = script(&place, "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{ delete = \"../outside/file\" }]");
-    let said = Registry::new(Sandbox::of_this_process(&[])).get(&EngineSpec::parse(&spec)).err().unwrap();
+    let said = Registry::new(walls::sandbox()).get(&EngineSpec::parse(&spec)).err().unwrap();
     assert!(said.contains("leads outside") && said.contains("line 1"), "{said}");
 }
 
@@ -507,7 +507,7 @@ async fn a_script_that_is_a_link_or_too_large_is_refused() {
     std::fs::write(&large, vec![b'#'; 1_100_000]).unwrap();
     let get = |path: &Path| {
         let spec = EngineSpec { kind: "script".to_owned(), arg: path.display().to_string() };
-        Registry::new(Sandbox::of_this_process(&[])).get(&spec).err().unwrap()
+        Registry::new(walls::sandbox()).get(&spec).err().unwrap()
     };
     assert!(get(&link).contains("symbolic link"));
     assert!(get(&large).contains("at most"));

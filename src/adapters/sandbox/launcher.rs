@@ -93,7 +93,8 @@ fn above(view: &[Seen], writable: &[&PathBuf]) -> Vec<PathBuf> {
     let mounted: Vec<&Path> = mounted.chain(writable.iter().copied()).map(PathBuf::as_path).collect();
     let mut above: Vec<PathBuf> = Vec::new();
     for path in mounted.iter().copied().chain([Path::new("/etc/passwd"), Path::new(HELPER)]) {
-        above.extend(path.ancestors().skip(1).filter(|p| !mounted.iter().any(|m| p.starts_with(m))).map(Path::to_owned));
+        above
+            .extend(path.ancestors().skip(1).filter(|p| !mounted.iter().any(|m| p.starts_with(m))).map(Path::to_owned));
     }
     above.retain(|p| !["/", "/tmp", "/dev", "/dev/shm", "/proc"].iter().any(|made| p == Path::new(made)));
     above.sort();
@@ -112,7 +113,10 @@ pub fn meaning(said: &str) -> &'static str {
     } else if said.contains("proc on /newroot/proc") || said.contains("mount proc") {
         "this container hides parts of /proc, and a new one can't be mounted: start the container with `--security-opt \
          systempaths=unconfined`"
-    } else if ["namespace", "Operation not permitted", "uid map", "Permission denied", "capabilit"].iter().any(|w| said.contains(w)) {
+    } else if ["namespace", "Operation not permitted", "uid map", "Permission denied", "capabilit"]
+        .iter()
+        .any(|w| said.contains(w))
+    {
         NAMESPACES
     } else if said.contains("Can't find source path") {
         "a folder that is to be seen is not there, or this user may not read the folders above it"
@@ -150,7 +154,8 @@ mod tests {
     fn as_root_no_user_namespace_is_made_and_no_capability_kept_but_to_give_root_up() {
         let args = launch(true);
         assert!(!args.iter().any(|a| a.contains("user")), "{args:?}");
-        let kept: Vec<_> = args.iter().zip(args.iter().skip(1)).filter(|(a, _)| *a == "--cap-add").map(|(_, c)| c).collect();
+        let kept: Vec<_> =
+            args.iter().zip(args.iter().skip(1)).filter(|(a, _)| *a == "--cap-add").map(|(_, c)| c).collect();
         assert_eq!(kept, ["CAP_SETUID", "CAP_SETGID"]);
     }
 

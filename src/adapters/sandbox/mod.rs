@@ -21,6 +21,8 @@
 
 use super::beneath::{Beneath, Why};
 use super::process::{self, Finished, OnOutput, Program, Talk};
+use crate::ports::Isolation;
+use futures::future::BoxFuture;
 use inside::{Sockets, Walls};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -28,7 +30,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 mod environment;
@@ -108,6 +110,18 @@ pub struct Sandbox {
     view: Arc<[view::Seen]>,
     /// Who commands run as, when Skep is root.
     user: Option<(u32, u32)>,
+    /// Why nothing is started, while that is so.
+    broken: Arc<RwLock<Option<Refused>>>,
+}
+
+impl Isolation for Sandbox {
+    fn level(&self) -> &'static str {
+        self.level.name()
+    }
+    fn broken(&self) -> Option<(String, String)> {
+        let broken = self.broken.read().unwrap_or_else(PoisonError::into_inner);
+        broken.as_ref().map(|refused| (refused.what.clone(), refused.fix.clone()))
+    }
 }
 
 /// Names only: a value may be a key.
@@ -138,7 +152,28 @@ impl Sandbox {
             launcher: PathBuf::new(),
             view: Arc::new([]),
             user: None,
+            broken: Arc::default(),
         }
+    }
+
+    /// A sandbox that starts nothing: for processes that only read, and do not ask whether there are walls.
+    pub fn closed() -> Sandbox {
+        let sandbox = Sandbox::new(&BTreeMap::new(), &[]);
+        sandbox
+            .refuse(Some(Refused { what: "this process starts no commands".into(), fix: "use `skep serve`".into() }));
+        sandbox
+    }
+
+    /// The same walls (and the same [`Sandbox::refuse`]) with more of this process's variables going in.
+    pub fn passing(&self, pass: &[String]) -> Sandbox {
+        let mut more = self.clone();
+        more.host = environment::Host::of(&std::env::vars_os().collect(), pass);
+        more
+    }
+
+    /// From now on nothing is started, or again.
+    pub fn refuse(&self, why: Option<Refused>) {
+        *self.broken.write().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// The level a policy wants, over this process's environment. `helper` is the `skep` program that is run within the walls; `None` =
@@ -176,7 +211,7 @@ impl Sandbox {
     }
 
     /// The level of this sandbox.
-    pub fn level(&self) -> Level {
+    pub fn wall(&self) -> Level {
         self.level
     }
 
@@ -186,14 +221,14 @@ impl Sandbox {
     /// When it cannot be started.
     pub async fn run(&self, job: &Job<'_>, on_output: Option<OnOutput>) -> io::Result<Finished> {
         let (program, end) = self.program(job, true)?;
-        // Dropped last, after the group is gone: then only what left the group is still there.
-        let _end = end;
-        let (folders, limits) = (self.writable(job), self.policy.limits);
-        let ended = process::run_until(&program, on_output, |pid| watch::over(pid, folders, limits)).await?;
+        let ended = process::run_until(&program, on_output, self.guard(job, &end)).await?;
+        // Only now, when the group is gone: what left the group is still there. So it is on an early return, too.
+        drop(end);
         if self.level != Level::None
             && let Some(said) = inside::complaint(ended.code, &ended.stderr)
         {
-            let meaning = if said.starts_with("bwrap: ") { launcher::meaning(&said) } else { "see `skep sandbox test`" };
+            let meaning =
+                if said.starts_with("bwrap: ") { launcher::meaning(&said) } else { "see `skep sandbox test`" };
             return Err(io::Error::other(format!("the sandbox could not be made: {said}: {meaning}")));
         }
         Ok(ended)
@@ -207,9 +242,22 @@ impl Sandbox {
     pub fn open(&self, job: &Job<'_>) -> io::Result<(Talk, Strays)> {
         let (program, end) = self.program(job, false)?;
         let mut talk = process::open(&program)?;
-        let (folders, limits) = (self.writable(job), self.policy.limits);
-        talk.end.stop_when(|pid| watch::over(pid, folders, limits));
+        talk.end.stop_when(self.guard(job, &end));
         Ok((talk, end))
+    }
+
+    /// What goes on beside a command, from its number on: it ends when the command has passed a limit, with the words for it.
+    fn guard(&self, job: &Job<'_>, end: &Strays) -> impl FnOnce(u32) -> BoxFuture<'static, String> {
+        let (folders, limits) = (self.writable(job), self.policy.limits);
+        let init = (self.level == Level::Strict).then(|| end.init());
+        move |pid| {
+            Box::pin(async move {
+                if let Some(init) = init {
+                    strays::find_init(pid, &init).await;
+                }
+                watch::over(pid, folders, limits).await
+            })
+        }
     }
 
     /// Where a command finds the gate: `http://<address>:<port>`.
@@ -226,8 +274,12 @@ impl Sandbox {
 
     /// A program for `argv` behind the walls.
     fn launch(&self, job: &Job<'_>, merge: bool, argv: Vec<OsString>) -> io::Result<(Program, Strays)> {
+        if let Some((what, fix)) = self.broken() {
+            return Err(io::Error::other(format!("{what}; {fix}")));
+        }
         let mark = strays::mark();
-        make_folders(job, self.host.real_home).map_err(|why| io::Error::other(format!("the command's folders: {why}")))?;
+        make_folders(job, self.host.real_home)
+            .map_err(|why| io::Error::other(format!("the command's folders: {why}")))?;
         let gate = job.gate.map(|gate| self.gate_url(gate));
         let env = self.host.environment(job, self.level, gate.as_deref(), (strays::NAME, &mark));
         let mut program = Program {
@@ -239,7 +291,7 @@ impl Sandbox {
             limit: job.limit,
             keep: job.keep,
         };
-        let end = strays::Ends(mark);
+        let end = Strays::new(mark);
         if self.level == Level::None {
             program.name = "/bin/sh".into();
             let prelude = if merge { format!("{PRELUDE} 2>&1") } else { PRELUDE.to_owned() };
@@ -298,9 +350,8 @@ impl Sandbox {
 
     /// Makes up who is who, and gives the job's folders to the user it runs as when that is not Skep's own.
     fn hand_over(&self, job: &Job<'_>) -> io::Result<()> {
-        let (uid, gid) = self.user.unwrap_or_else(|| {
-            (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
-        });
+        let (uid, gid) =
+            self.user.unwrap_or_else(|| (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
         let cache = Beneath::open(job.cache)?;
         let home = job.cache.join(job.purpose.folder()).join("home");
         let passwd = format!("root:x:0:0:root:/:/bin/sh\nskep:x:{uid}:{gid}:skep:{}:/bin/sh\n", plain_path(&home));
@@ -321,7 +372,11 @@ impl Sandbox {
         // A cache is large; in it only Skep's own few files are not the user's already.
         let cache = job.cache.join(job.purpose.folder());
         let owner = rustix::fs::stat(&cache)?.st_uid;
-        if owner == user.0 { given(&home)? } else { given(&cache)? }
+        if owner == user.0 {
+            given(&home)?
+        } else {
+            given(&cache)?
+        }
         if let Some(gate) = job.gate {
             let (uid, gid) = (rustix::fs::Uid::from_raw(user.0), rustix::fs::Gid::from_raw(user.1));
             rustix::fs::chown(&gate.socket, Some(uid), Some(gid))?;

@@ -49,7 +49,7 @@ impl Row {
 /// # Errors
 /// When the walls could not be made, or the test not be run: then no level holds.
 pub async fn run(sandbox: &Sandbox, place: &Path) -> Result<Vec<Row>, Refused> {
-    let level = sandbox.level();
+    let level = sandbox.wall();
     if level == Level::None {
         return Ok(Vec::new());
     }
@@ -68,7 +68,7 @@ pub async fn run(sandbox: &Sandbox, place: &Path) -> Result<Vec<Row>, Refused> {
 pub async fn proven(policy: &Policy, pass: &[String], place: &Path) -> Result<Sandbox, Refused> {
     let sandbox = Sandbox::walled(policy, pass, None)?;
     let rows = run(&sandbox, place).await?;
-    verdict(sandbox.level(), &rows)?;
+    verdict(sandbox.wall(), &rows)?;
     Ok(sandbox)
 }
 
@@ -90,6 +90,12 @@ fn refused(level: Level, why: &str) -> Refused {
     let fix = match level {
         Level::Strict if why.contains("bwrap: ") => format!("{}; {weaker}", launcher::meaning(why)),
         Level::Strict => format!("`skep sandbox test` shows every action; {weaker}"),
+        Level::Landlock if why.contains("cannot start") && why.contains("Permission denied") => {
+            "at this level a command keeps to the host's folders, and the unprivileged user that Skep, started as root, runs it as can't get \
+             into them: start Skep as a user of its own (in a container: `user:`), or let others pass through the folders above the data \
+             directory (`chmod o+x`)"
+                .into()
+        }
         Level::Landlock if why.contains("landlock") || why.contains("ncompatible") => {
             "Linux 6.12 or later with Landlock is needed (`lsm=` on the kernel's command line must name it; a container's filter must let \
              its calls through); or use level strict"
@@ -155,14 +161,16 @@ async fn attack(sandbox: &Sandbox, place: &Path) -> io::Result<Vec<Tried>> {
     };
     let tried = {
         let mut tested = sandbox.clone();
+        // It is also what finds out that a broken wall holds again.
+        tested.broken = Arc::default();
         tested.policy = Arc::new(Policy { limits: LIMITS, ..(*sandbox.policy).clone() });
-        let helper = match sandbox.level() {
+        let helper = match sandbox.wall() {
             Level::Strict => launcher::HELPER.into(),
             _ => sandbox.helper.clone().into_os_string(),
         };
         let (program, end) = tested.launch(&job, false, vec![helper, inside::PROBE.into()])?;
-        let _end = end;
-        let ended = process::run(&program, None).await?;
+        let ended = process::run_until(&program, None, tested.guard(&job, &end)).await?;
+        drop(end);
         serde_json::from_slice::<Vec<Tried>>(&ended.stdout).map_err(|e| {
             let said = crate::adapters::plain::tail(&ended.stderr, 500);
             let how = if ended.timed_out { "was not done in time".to_owned() } else { e.to_string() };
@@ -183,7 +191,8 @@ async fn attack(sandbox: &Sandbox, place: &Path) -> io::Result<Vec<Tried>> {
         .into_iter()
         .map(|t| match arrived.iter().find(|(action, _)| *action == t.action) {
             Some((_, true)) => Tried { held: false, found: "it did".into(), ..t },
-            Some((_, false)) => Tried { held: true, found: if t.action == STRAY { "none left".into() } else { t.found }, ..t },
+            Some((_, false)) if t.held && t.action != STRAY => t,
+            Some((_, false)) => Tried { held: true, found: "nothing of it arrived".into(), ..t },
             None => t,
         })
         .collect())
@@ -197,7 +206,8 @@ fn is_running(text: &str) -> bool {
         let Ok(line) = std::fs::read(process.path().join("cmdline")) else { continue };
         if String::from_utf8_lossy(&line).contains(text) {
             running = true;
-            let pid = process.file_name().to_str().and_then(|n| n.parse().ok()).and_then(rustix::process::Pid::from_raw);
+            let pid =
+                process.file_name().to_str().and_then(|n| n.parse().ok()).and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid {
                 let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }

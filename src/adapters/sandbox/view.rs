@@ -158,7 +158,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         for name in ["JAVA_HOME", "GOROOT", "PYENV_ROOT"] {
             for path in [home.path(), home.path().parent().unwrap(), Path::new("/"), Path::new("/usr/../etc")] {
-                let seen = of(&Host::of(&[(name.into(), path.into()), ("HOME".into(), home.path().into())].into(), &[]), &[]);
+                let seen =
+                    of(&Host::of(&[(name.into(), path.into()), ("HOME".into(), home.path().into())].into(), &[]), &[]);
                 assert!(!seen.contains(&Seen::Path(path.to_owned())), "{name}={}", path.display());
             }
         }

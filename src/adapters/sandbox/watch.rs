@@ -20,7 +20,8 @@ pub async fn over(pid: u32, folders: Vec<PathBuf>, limits: Limits) -> String {
         // The walk is plain file work, so it is done on a thread for such work.
         let look = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let why = memory(pid, limits.memory).or_else(|| look_at_disk.then(|| disk(&folders, limits.workspace)).flatten());
+            let why =
+                memory(pid, limits.memory).or_else(|| look_at_disk.then(|| disk(&folders, limits.workspace)).flatten());
             (why, began.elapsed())
         });
         let Ok((why, took)) = look.await else { continue };

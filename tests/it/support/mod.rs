@@ -15,4 +15,5 @@ pub mod runs;
 pub mod sameness;
 pub mod stores;
 pub mod story;
+pub mod walls;
 pub mod world;

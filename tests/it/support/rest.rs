@@ -67,7 +67,7 @@ pub async fn service() -> Service {
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
     let mut config = Config::default();
     config.store.database = Database::InDataDir;
-    let ports = app::connect(&config, &data, Scope::All).await.expect("the ports");
+    let ports = app::connect(&config, &data, Scope::All, &super::walls::sandbox()).await.expect("the ports");
     let (factory, _) = app::start(&ports).await.expect("the factory");
     let checks_from = |commands: &[String]| -> Vec<CheckSpec> {
         let spec = |(n, command): (usize, &String)| CheckSpec {
@@ -90,7 +90,7 @@ pub async fn service() -> Service {
         hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
         checks_from: Arc::new(checks_from),
         defaults: ports.deps.defaults.clone(),
-        sandbox: "test".into(),
+        sandbox: ports.deps.isolation.clone(),
         started_at: Instant::now(),
         streams: Arc::new(Semaphore::new(config.server.max_streams as usize)),
     };

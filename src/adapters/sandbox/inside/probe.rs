@@ -79,7 +79,10 @@ fn all(canaries: &Canaries) -> Vec<Tried> {
     add("read another's environment", environments());
     add("signal Skep", signal(canaries));
     for (action, held) in [
-        ("connect to a TCP port of this machine", open_is(TcpStream::connect_timeout(&canaries.tcp, Duration::from_secs(1)))),
+        (
+            "connect to a TCP port of this machine",
+            open_is(TcpStream::connect_timeout(&canaries.tcp, Duration::from_secs(1))),
+        ),
         ("send a datagram to this machine", datagram(canaries.udp)),
         ("connect to a unix socket", open_is(UnixStream::connect(&canaries.socket))),
         ("connect to an abstract socket", abstract_socket(&canaries.name)),
@@ -97,13 +100,19 @@ fn all(canaries: &Canaries) -> Vec<Tried> {
         add(action, call(*number, *args));
     }
     add("become root", open_errno(raw(libc::SYS_setuid, [0; 5])));
-    add("gain rights by running a program", match rustix::thread::no_new_privs() {
-        Ok(true) => (true, "no new privileges".into()),
-        Ok(false) => (false, "a set-user-id program would work".into()),
-        Err(e) => (false, e.to_string()),
-    });
+    add(
+        "gain rights by running a program",
+        match rustix::thread::no_new_privs() {
+            Ok(true) => (true, "no new privileges".into()),
+            Ok(false) => (false, "a set-user-id program would work".into()),
+            Err(e) => (false, e.to_string()),
+        },
+    );
     add("open a device", devices());
-    add("make a device", open_errno(raw(libc::SYS_mknodat, [libc::AT_FDCWD.into(), c"dev".as_ptr() as _, 0o20666, 0x0101, 0])));
+    add(
+        "make a device",
+        open_errno(raw(libc::SYS_mknodat, [libc::AT_FDCWD.into(), c"dev".as_ptr() as _, 0o20666, 0x0101, 0])),
+    );
     add("write a file without end", file_size(canaries.file));
     add("take memory without end", memory(canaries.memory));
     add("leave a process running", stray(&canaries.stray));
@@ -222,7 +231,8 @@ fn abstract_socket(name: &str) -> (bool, String) {
 }
 
 fn devices() -> (bool, String) {
-    const DEVICES: &[&str] = &["/dev/mem", "/dev/kmsg", "/dev/kvm", "/dev/sda", "/dev/vda", "/dev/nvme0n1", "/dev/fuse", "/dev/net/tun"];
+    const DEVICES: &[&str] =
+        &["/dev/mem", "/dev/kmsg", "/dev/kvm", "/dev/sda", "/dev/vda", "/dev/nvme0n1", "/dev/fuse", "/dev/net/tun"];
     let open = DEVICES.iter().find(|path| std::fs::File::open(path).is_ok());
     open.map_or((true, "none can be opened".into()), |path| (false, (*path).to_owned()))
 }
