@@ -8,6 +8,7 @@ use crate::actors::{Defaults, DefaultsNow};
 use crate::adapters::engine::Registry;
 use crate::adapters::gate::Gate;
 use crate::adapters::prompts::FilePrompts;
+use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::domain::{EngineSpec, Order};
@@ -26,6 +27,7 @@ pub struct Live {
     workspaces: Arc<GitWorkspaces>,
     vault: Arc<dyn Vault>,
     secrets: Arc<Notify>,
+    sandbox: Sandbox,
     gate: Option<Arc<Gate>>,
     check_limit_secs: AtomicU64,
 }
@@ -39,6 +41,7 @@ impl Live {
         config: &Config,
         workspaces: Arc<GitWorkspaces>,
         vault: Arc<dyn Vault>,
+        sandbox: &Sandbox,
         works: bool,
     ) -> Result<Arc<Live>, String> {
         known::register_all(config);
@@ -47,11 +50,12 @@ impl Live {
         let gate = works.then(settings::gate).transpose()?;
         Ok(Arc::new(Live {
             defaults: watch::channel(Arc::new(settings::defaults(config))).0,
-            engines: RwLock::new(Arc::new(settings::registry(config, &keys, gate.clone())?)),
+            engines: RwLock::new(Arc::new(settings::registry(config, &keys, sandbox, gate.clone())?)),
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
             workspaces,
             vault,
             secrets: Arc::default(),
+            sandbox: sandbox.clone(),
             gate,
             check_limit_secs: AtomicU64::new(config.checks.limit_secs),
         }))
@@ -64,7 +68,7 @@ impl Live {
     pub async fn take(&self, config: &Config) -> Result<(), String> {
         known::register_all(config);
         let keys = settings::keys(config, self.vault.as_ref()).await;
-        let engines = Arc::new(settings::registry(config, &keys, self.gate.clone())?);
+        let engines = Arc::new(settings::registry(config, &keys, &self.sandbox, self.gate.clone())?);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;

@@ -32,10 +32,10 @@ pub fn defaults(config: &Config) -> Defaults {
 ///
 /// # Errors
 /// What can't be used, and what to do.
-pub fn registry(config: &Config, keys: &Keys, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
+pub fn registry(config: &Config, keys: &Keys, sandbox: &Sandbox, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(engines(config, keys)))
-        .passing(Sandbox::of_this_process(&config.engines.pass_env))
+    let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)))
+        .passing(sandbox.passing(&config.engines.pass_env))
         .with_prices(prices.clone());
     Ok(match gate {
         // Calls of Skep's own loop and calls through the gate keep to one set of limits.

@@ -1,14 +1,14 @@
 //! What any `Checks` promises, run on the one there is.
 
+use crate::support::walls;
 use skep::adapters::checks::CommandChecks;
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::check::TestCounts;
 use skep::domain::{ArtifactKind, CheckKind, CheckSpec};
 use skep::ports::checks::{Checked, Checks};
 use std::path::Path;
 
 pub fn checks() -> CommandChecks {
-    CommandChecks::new(Sandbox::of_this_process(&[]))
+    CommandChecks::new(walls::sandbox())
 }
 
 fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
