@@ -85,7 +85,7 @@ fn programs(sockets: Sockets) -> Result<[BpfProgram; 2], seccompiler::BackendErr
     );
     // Pushing characters into a terminal's input.
     let push = |request: u64| SeccompRule::new(vec![is(1, request)?]);
-    rules.insert(libc::SYS_ioctl, vec![push(libc::TIOCSTI as u64)?, push(libc::TIOCLINUX as u64)?]);
+    rules.insert(libc::SYS_ioctl, vec![push(libc::TIOCSTI)?, push(libc::TIOCLINUX)?]);
     let families = |allowed: &[libc::c_int]| -> Result<SeccompRule, seccompiler::BackendError> {
         SeccompRule::new(allowed.iter().map(|f| is_not(0, *f as u64)).collect::<Result<_, _>>()?)
     };
