@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_launch_as_a_user_is_pinned() {
-        insta::assert_snapshot!(launch(false).join(" "), @"");
+        insta::assert_snapshot!(launch(false).join(" "), @"--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try --die-with-parent --new-session --hostname skep --cap-drop ALL --unshare-user --disable-userns --proc /proc --dev /dev --perms 1777 --size 268435456 --tmpfs /tmp --perms 1777 --size 268435456 --tmpfs /dev/shm --perms 0755 --dir /etc --perms 0755 --dir /run --perms 0755 --dir /run/skep --ro-bind-try /usr /usr --symlink usr/bin /bin --ro-bind /c/who/passwd /etc/passwd --ro-bind /c/who/group /etc/group --ro-bind /x/skep /run/skep/skep --bind /d/gate.sock /run/skep/gate.sock --bind /w /w --bind /w/b/in /w/b/in --chdir / -- /run/skep/skep sandbox-helper");
     }
 
     #[test]

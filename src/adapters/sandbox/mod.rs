@@ -136,6 +136,9 @@ impl fmt::Debug for Sandbox {
 /// in blocks of 512 bytes.
 const PRELUDE: &str = "ulimit -c 0; ulimit -f 8388608 2>/dev/null; ulimit -n 4096 2>/dev/null; exec /bin/sh -c \"$1\"";
 
+/// What the launcher adds to the number of the signal that ended a command, as shells do.
+const ENDED_BY: i32 = 128;
+
 impl Sandbox {
     /// Level `none`, which lets toolchains of this process's user be found. `pass` names more variables that go in (a headless
     /// agent's key, or `HOME` for its login): a person's choice, from the configuration.
@@ -237,6 +240,11 @@ impl Sandbox {
             let meaning =
                 if said.starts_with("bwrap: ") { launcher::meaning(&said) } else { "see `skep sandbox test`" };
             return Err(io::Error::other(format!("the sandbox could not be made: {said}: {meaning}")));
+        }
+        if self.level == Level::Strict
+            && let Some(signal @ 1..=64) = ended.code.map(|code| code - ENDED_BY)
+        {
+            (ended.code, ended.signal) = (None, Some(signal));
         }
         Ok(ended)
     }
