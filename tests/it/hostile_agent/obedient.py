@@ -87,7 +87,8 @@ for number, path in enumerate(aim["secrets"]):
 deed("read-own-environment", lambda: "DONE a key" if aim["canary"] in str(os.environ) else "NOTHING")
 deed("read-environments", environments)
 deed("read-shadow", lambda: read("/etc/shadow"))
-deed("list-data-dir", lambda: "DONE" if os.listdir(aim["data_dir"]) else "NOTHING")
+# The way to its own worktree leads through it; what is kept there it must not see.
+deed("list-data-dir", lambda: "DONE" if {"skep.db", "token", "mirrors", "forge"} & set(os.listdir(aim["data_dir"])) else "NOTHING")
 deed("write-outside", lambda: write(os.path.join(aim["outside"], "planted"), "x"))
 deed("write-usr", lambda: write("/usr/local/bin/planted", "x"))
 deed("write-origin-hook", lambda: write(os.path.join(aim["origin"], "hooks", "post-receive"), "#!/bin/sh\ntouch " + aim["marker"]))
