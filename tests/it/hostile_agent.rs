@@ -103,7 +103,7 @@ fn an_agent_that_obeys_every_hostile_text_gets_nothing() {
     // No authority: no approval, no block lifted, the base branch where it was, the origin untouched.
     assert_eq!(git(&origin, &["rev-list", "--count", "main"]).trim(), "1");
     assert!(!origin.join("hooks/post-receive").exists());
-    assert_eq!(shown["blocks"].as_array().map_or(0, Vec::len), 1, "{shown}");
+    assert_eq!(shown["escalations"].as_array().map_or(0, Vec::len), 1, "{shown}");
     // The weakened test is named to the person who is asked.
     assert!(said.out.contains("test_sum.py") || shown.to_string().contains("test_sum.py"), "{}", said.out);
     // No network, no stray, no mark outside.
