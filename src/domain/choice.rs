@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 /// The shortest and the longest rest of an engine that did not say when it can be used again, in milliseconds.
 const REST_FIRST_MS: i64 = 30_000;
 const REST_LONGEST_MS: i64 = 30 * 60_000;
+/// The shortest wait for what others have set aside.
+const SOON_FIRST_MS: i64 = 2_000;
 /// No engine's word is taken for a rest longer than this.
 const REST_BELIEVED_MS: i64 = 30 * 24 * 3_600_000;
 /// A wait longer than this is told to a person as a question, too.
@@ -59,6 +61,13 @@ impl Rest {
 /// When to try again after `count` (from 1) times in a row: 30 s at first, 30 minutes at last.
 pub fn backoff(count: u32, at: At) -> At {
     let wait = REST_FIRST_MS.saturating_mul(1 << count.saturating_sub(1).min(16)).min(REST_LONGEST_MS);
+    At(at.0.saturating_add(wait))
+}
+
+/// When to ask again, after `count` (from 1) times in a row, for what others have only set aside: 2 s at first, as attempts may end at any
+/// moment; 30 minutes at last.
+pub fn soon(count: u32, at: At) -> At {
+    let wait = SOON_FIRST_MS.saturating_mul(1 << count.saturating_sub(1).min(16)).min(REST_LONGEST_MS);
     At(at.0.saturating_add(wait))
 }
 

@@ -294,6 +294,6 @@ fn every_place_and_every_event() {
     }
     assert_eq!(phases.len(), 8, "every phase: {phases:?}");
     assert_eq!(stages.len(), 7, "every stage: {stages:?}");
-    assert_eq!(questions.len(), 12, "every kind of question: {questions:?}");
+    assert_eq!(questions.len(), 13, "every kind of question: {questions:?}");
     insta::assert_snapshot!("matrix", table);
 }

@@ -104,7 +104,8 @@ async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation(
     };
     let floor = Floor::new(Models::think(finds).await, Api::Anthropic, ROLES);
     floor.does(RUN).ends(0);
-    let told = floor.models.seen().iter().filter(|r| r.body["messages"].to_string().contains("redacted:key of acme")).count();
+    let told =
+        floor.models.seen().iter().filter(|r| r.body["messages"].to_string().contains("redacted:key of acme")).count();
     assert!(told > 0);
     for file in ["data/skep.db", "data/skep.db-wal"] {
         let bytes = std::fs::read(floor.desk.path(file)).unwrap_or_default();
@@ -116,7 +117,8 @@ async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation(
 async fn a_wrong_model_is_named_with_the_setting_that_chose_it() {
     let missing = r#"{"error":{"message":"The model `cheap` does not exist","code":"model_not_found"}}"#;
     let faults = vec![("cheap", Reply::Status(404, vec![], missing.to_owned()))];
-    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+    let floor =
+        Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
     floor.does(RUN).ends(4);
     let run = floor.show();
     let why = question(&run, "engine");
@@ -153,7 +155,8 @@ async fn a_quota_is_waited_for_without_a_try_and_shown_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_quota_is_waited_for_within_the_attempt() {
-    let faults = vec![("cheap", refused("retry-after", "1")), ("cheap", refused("x-ratelimit-reset-requests", "900ms"))];
+    let faults =
+        vec![("cheap", refused("retry-after", "1")), ("cheap", refused("x-ratelimit-reset-requests", "900ms"))];
     let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
     floor.does(RUN).ends(0);
     assert!(ends(&floor.show()).iter().all(|e| e.ends_with("succeeded")));

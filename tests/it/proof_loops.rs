@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 use skep::adapters::engine::settings::Api;
 
 /// A story in which `model` always answers this, to the question it ends in.
-async fn asked(model: &'static str, more: &str, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Floor, Value) {
+async fn asked(
+    model: &'static str,
+    more: &str,
+    answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+) -> (Floor, Value) {
     let mind = move |request: &Request| if request.model() == model { answer(request) } else { usual(request) };
     let floor = Floor::new(Models::think(mind).await, Api::OpenAi, &format!("{ROLES}{more}"));
     floor.does(RUN).ends(4);
@@ -64,7 +68,8 @@ async fn a_slow_one_is_stopped_by_its_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_for_a_plan_is_refused_with_its_reason_each_time() {
     let circle = |_: &Request| {
-        let task = |name: &str, needs: &str| json!({"name": name, "title": "T", "text": "Do", "needs": [needs], "paths": []});
+        let task =
+            |name: &str, needs: &str| json!({"name": name, "title": "T", "text": "Do", "needs": [needs], "paths": []});
         call("done", json!({"tasks": [task("a", "b"), task("b", "a")]}))
     };
     let (floor, run) = asked("strong", "[steps.plan]\ntries = 1\n", circle).await;
@@ -74,10 +79,13 @@ async fn nonsense_for_a_plan_is_refused_with_its_reason_each_time() {
     assert!(last.contains("waits for itself"), "{last}");
 
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", |_| call("done", json!({"tasks": "all of it"}))).await;
-    question(&run, "tries", &["went in circles", "its result was refused because", "tasks"]);
+    question(&run, "tries", &["went in circles", "its result was refused because", "expected a sequence"]);
     // A plan that grants itself what policy forbids.
     let grants = |_: &Request| {
-        call("done", json!({"tasks": [{"name": "a", "title": "T", "text": "Do", "needs": [], "paths": ["../../etc/**"]}]}))
+        call(
+            "done",
+            json!({"tasks": [{"name": "a", "title": "T", "text": "Do", "needs": [], "paths": ["../../etc/**"]}]}),
+        )
     };
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", grants).await;
     question(&run, "tries", &["refused"]);
@@ -130,7 +138,9 @@ fn dawdles(request: &Request) -> Reply {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_of_a_limit_are_told_once_each_and_its_end_is_a_question_with_an_answer_that_works() {
-    let more = format!("{ROLES}[policy]\napprove_merge = false\n[limits]\nturns = 12\n[steps.develop]\nturns = 4\ntries = 9\n");
+    let more = format!(
+        "{ROLES}[policy]\napprove_merge = false\n[limits]\nturns = 12\n[steps.develop]\nturns = 4\ntries = 9\n"
+    );
     let floor = Floor::new(Models::think(dawdles).await, Api::OpenAi, &more);
     let _service = floor.serve();
     floor.does(RUN).ends(4);

@@ -146,7 +146,7 @@ impl Draft {
         }
         if set_aside && count < choice::UNAVAILABLE_MOST {
             let why = format!("the {}: what is left of it is set aside for attempts at work", share.budget());
-            self.run.short = Some((Wait { until: choice::backoff(count, self.at), why }, count));
+            self.run.short = Some((Wait { until: choice::soon(count, self.at), why }, count));
             return;
         }
         let until = (share == Share::Day).then(|| Day::of(self.at).end());

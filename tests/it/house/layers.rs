@@ -20,7 +20,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::plain", &["telemetry"]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
-    ("adapters::sandbox", &["adapters::process", "secret"]),
+    ("adapters::sandbox", &["ports", "secret", "adapters::beneath", "adapters::plain", "adapters::process"]),
     (
         "adapters::checks",
         &["domain", "ports", "adapters::beneath", "adapters::plain", "adapters::process", "adapters::sandbox"],

@@ -68,7 +68,6 @@ impl Floor {
         std::fs::write(self.desk.path("data/skep.toml"), text).unwrap();
     }
 
-
     /// Runs a command to its end. The scripted server runs in this very test: its threads go on meanwhile.
     #[track_caller]
     pub fn does(&self, args: &[&str]) -> Said {
@@ -151,7 +150,10 @@ pub fn priced<'a>(served: impl IntoIterator<Item = &'a Served>) -> (u64, u64) {
 
 /// A plan of one task.
 pub fn plan() -> Reply {
-    call("done", json!({"tasks": [{"name": "say", "title": "Say b", "text": "a.txt must say b", "needs": [], "paths": []}]}))
+    call(
+        "done",
+        json!({"tasks": [{"name": "say", "title": "Say b", "text": "a.txt must say b", "needs": [], "paths": []}]}),
+    )
 }
 
 /// A yes of the reviewer.

@@ -19,4 +19,5 @@ pub mod sameness;
 pub mod search;
 pub mod stores;
 pub mod story;
+pub mod walls;
 pub mod world;

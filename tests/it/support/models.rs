@@ -89,7 +89,13 @@ impl Served {
     fn of(request: &Request, large: bool, call: u64) -> Served {
         let written = if request.path.ends_with("/messages") { 20 } else { 0 };
         let (input, output) = if large { (2_500, 250) } else { (100, 10) };
-        Served { model: request.model().to_owned(), input: input + call, cached: 40, written, output: output + call % 3 }
+        Served {
+            model: request.model().to_owned(),
+            input: input + call,
+            cached: 40,
+            written,
+            output: output + call % 3,
+        }
     }
 }
 
