@@ -293,6 +293,37 @@ fn what_others_only_set_aside_is_waited_for() {
 }
 
 #[test]
+fn too_little_left_is_asked_for_and_the_steps_own_limit_is_a_failure() {
+    let spent_out =
+        |what: &str| Report::SpentOut { what: what.to_owned(), why: "the next call does not fit".to_owned() };
+    // Of the day's budget less is left than the attempt may use.
+    let started = |tokens: u64| {
+        let story = Story::new(shared()).tell(Event::Admitted);
+        let caps = Usage { tokens, ..Usage::default() };
+        story.done("reserve", Done::Reserved { caps, levels: Vec::new() })
+    };
+    let story = started(300).report(spent_out("tokens"));
+    assert_eq!((asks(&story), story.run.tries[&Step::Plan].used), (vec!["budget"], 0));
+    assert!(matches!(&story.run.blocks[0].kind, BlockKind::Budget { what } if what == "day budget"));
+    assert!(story.run.blocks[0].until.is_some(), "the next day has its own");
+    // What nobody limits cannot have been cut short.
+    let story = started(300).report(spent_out("turns"));
+    assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0);
+    // The run's own: all that was left was set aside.
+    let policy = |step: Option<u64>| {
+        let mut policy = bare_policy();
+        policy.limits.tokens = Some(500);
+        policy.steps.plan.tokens = step;
+        policy
+    };
+    let story = Story::new(policy(None)).tell(Event::Admitted).report(spent_out("tokens"));
+    assert!(matches!(&story.run.blocks[0].kind, BlockKind::Budget { what } if what == "tokens"));
+    assert_eq!(story.run.tries[&Step::Plan].used, 0);
+    let story = Story::new(policy(Some(200))).tell(Event::Admitted).report(spent_out("tokens"));
+    assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0, "its step's limit: a failed try");
+}
+
+#[test]
 fn what_is_reserved_for_a_run_that_was_held_meanwhile_goes_back() {
     let story = Story::new(shared()).tell(Event::Admitted).tell(Event::Paused { by: asker() });
     let key = story.key("reserve");

@@ -80,7 +80,7 @@ async fn nonsense_for_a_plan_is_refused_with_its_reason_each_time() {
 
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", |_| call("done", json!({"tasks": "all of it"}))).await;
     question(&run, "tries", &["went in circles", "its result was refused because", "expected a sequence"]);
-    // A plan that grants itself what policy forbids.
+    // What a plan allows itself only narrows: beyond the worktree there is nothing.
     let grants = |_: &Request| {
         call(
             "done",
@@ -88,7 +88,7 @@ async fn nonsense_for_a_plan_is_refused_with_its_reason_each_time() {
         )
     };
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", grants).await;
-    question(&run, "tries", &["refused"]);
+    question(&run, "tries", &["which this task must not touch"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

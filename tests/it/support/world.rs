@@ -309,7 +309,7 @@ impl World {
         amounts.map(|u| if money { u.cost_micros } else { u.tokens }).sum()
     }
 
-    /// Whether the order's engine can be used.
+    /// Whether the order's engine can be used, and has enough to go on.
     pub fn outage(&mut self, order: &Order) -> Option<Report> {
         if !self.outages {
             return None;
@@ -317,6 +317,10 @@ impl World {
         let engine = order.engine.text();
         let dice = roll(self.seed, &["outage", &engine, &order.attempt.to_string()]);
         let known = self.down.contains(&engine);
+        if !known && (dice >> 40) % 100 < 6 {
+            let what = ["tokens", "money", "turns", "anything"][((dice >> 48) % 4) as usize].to_owned();
+            return Some(Report::SpentOut { what, why: "its next call did not fit".to_owned() });
+        }
         if !known && dice % 100 >= 14 {
             return None;
         }
