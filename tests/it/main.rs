@@ -53,4 +53,5 @@ mod story_refused;
 mod support;
 mod telemetry;
 mod trace_restart;
+mod walls;
 mod workspace_contract;
