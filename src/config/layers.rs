@@ -12,7 +12,7 @@ const FILE_MAX: u64 = 1 << 20;
 
 /// Variables that begin with `SKEP_` and are no configuration keys: read elsewhere, or told to the commands of engines and checks,
 /// within which another Skep may be started (its own tests, for one).
-const OTHER_VARIABLES: [&str; 20] = [
+const OTHER_VARIABLES: [&str; 21] = [
     "SKEP_CONFIG",
     "SKEP_DATA_DIR",
     "SKEP_PROFILE",
@@ -31,6 +31,7 @@ const OTHER_VARIABLES: [&str; 20] = [
     "SKEP_SCRATCH",
     "SKEP_ORDER_FILE",
     "SKEP_NOTES_FILE",
+    "SKEP_QUESTION",
     "SKEP_PATCH_FILE",
     "SKEP_REPORT_FILE",
 ];
