@@ -4,6 +4,10 @@ use skep::app::Program;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Behind the walls of a sandbox the program is another, much smaller one.
+    if let Some(code) = skep::app::behind_walls(std::env::args_os()) {
+        return code;
+    }
     skep::telemetry::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use skep::actors::{Defaults, Deps, Feed, Scope, Tuning};
 use skep::adapters::clock::SystemClock;
 use skep::adapters::prompts::{FilePrompts, Templates};
+use skep::adapters::sandbox::Sandbox;
 use skep::domain::{
     ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
     FileChange, FileKind, Observation, Order, Policy, Role, RunId, SecretFound, Sha, Step, TaskId, TaskSpec, Usage,
@@ -37,6 +38,7 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         engines: Arc::new(world),
         prompts: Arc::new(FilePrompts::new(Templates::load(None).expect("the built-in templates"), Arc::new(world))),
         forge: Arc::new(IdleForge::default()),
+        isolation: Arc::new(Sandbox::of_this_process(&[])),
         clock: Arc::new(SystemClock),
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),

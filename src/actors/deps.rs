@@ -3,7 +3,7 @@
 use super::feed::Feed;
 use super::intake::DefaultsNow;
 use crate::ports::store::Owner;
-use crate::ports::{Checks, Clock, Engines, Forge, Prompts, Store, Workspaces};
+use crate::ports::{Checks, Clock, Engines, Forge, Isolation, Prompts, Store, Workspaces};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Deps {
     pub prompts: Arc<dyn Prompts>,
     /// The forge.
     pub forge: Arc<dyn Forge>,
+    /// Whether commands may be started: without that nothing new is claimed.
+    pub isolation: Arc<dyn Isolation>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// News for people who watch.

@@ -291,6 +291,10 @@ fn slot_free(me: &ActorRef<RootMsg>, s: &mut State) -> Result<(), ActorProcessin
 
 /// Asks the store for queued runs, one look at a time.
 fn look_for_queued(me: &ActorRef<RootMsg>, s: &mut State) {
+    if s.deps.isolation.broken().is_some() {
+        // Whoever found that has said so; the sweep asks again.
+        return;
+    }
     if s.looking {
         s.look_again = true;
         return;

@@ -198,6 +198,15 @@ impl Beneath {
         })
     }
 
+    /// Makes a folder, and those above it, where they are missing.
+    ///
+    /// # Errors
+    /// When a part of the path is a link or not a folder.
+    pub fn make_dir(&self, path: &str) -> Result<(), Why> {
+        // Making the folder of a file in it makes the folder.
+        self.folder(&format!("{path}/x"), true).map(drop)
+    }
+
     fn regular(&self, path: &str) -> Result<File, Why> {
         let (folder, name) = self.folder(path, false)?;
         // Not blocking: opening a FIFO must not wait for its other end.

@@ -22,7 +22,7 @@ pub struct Program {
     pub env: Vec<(OsString, OsString)>,
     /// Its working folder.
     pub dir: PathBuf,
-    /// What it reads from standard input.
+    /// What it reads from standard input, or first from it when it is talked to.
     pub stdin: Vec<u8>,
     /// How long it may take.
     pub limit: Duration,
@@ -39,6 +39,8 @@ pub struct Finished {
     pub signal: Option<i32>,
     /// Whether it was killed because its time was up.
     pub timed_out: bool,
+    /// Why it was stopped, if another limit than time stopped it.
+    pub stopped: Option<String>,
     /// The last `keep` bytes of standard output.
     pub stdout: Vec<u8>,
     /// The last `keep` bytes of standard error.
@@ -55,7 +57,7 @@ pub const CUT: &[u8] = b"[output cut: this is the end of it]\n";
 impl Finished {
     /// Whether it ended by itself with exit code 0.
     pub fn ok(&self) -> bool {
-        self.code == Some(0) && !self.timed_out
+        self.code == Some(0) && !self.timed_out && self.stopped.is_none()
     }
 
     /// Standard output for keeping, with [`CUT`] before it when it is only the end.
@@ -67,6 +69,8 @@ impl Finished {
 /// Called with each chunk of output as it comes: `true` = standard error.
 pub type OnOutput = std::sync::Arc<dyn Fn(bool, &[u8]) + Send + Sync>;
 
+/// What a pipe holds at least, as made.
+const PIPE: usize = 32 * 1024;
 /// How long the pipes may stay open after the program itself is gone. Only a process that left the group can hold them.
 const DRAIN: Duration = Duration::from_secs(1);
 /// How long a killed program may take to be gone (a hung network file system can hold it in the kernel).
@@ -109,9 +113,33 @@ pub struct TalkEnd {
     stderr: std::sync::Arc<Mutex<Kept>>,
     keep: usize,
     started: Instant,
+    stopped: std::sync::Arc<Mutex<Option<String>>>,
+    guard: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for TalkEnd {
+    fn drop(&mut self) {
+        if let Some(guard) = &self.guard {
+            guard.abort();
+        }
+    }
 }
 
 impl TalkEnd {
+    /// Kills it when what `over` gives for its number ends, and keeps the words of that for [`Finished::stopped`].
+    pub fn stop_when<F: Future<Output = String> + Send + 'static>(&mut self, over: impl FnOnce(u32) -> F) {
+        let Some(pid) = self.group.pid else { return };
+        // By handle: the number may be another's by then.
+        let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+        let (over, stopped) = (over(pid.as_raw_nonzero().get().unsigned_abs()), self.stopped.clone());
+        self.guard = Some(tokio::spawn(async move {
+            let why = over.await;
+            *stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
+            // It may have gone just now.
+            let _gone = rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL);
+        }));
+    }
+
     /// Waits until it ends by itself. Cancel-safe.
     ///
     /// # Errors
@@ -151,10 +179,12 @@ impl TalkEnd {
         };
         self.group.pid = None;
         let stderr = self.stderr();
+        let stopped = self.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         Ok(Finished {
             code: status.code(),
             signal: status.signal(),
             timed_out: forced,
+            stopped,
             stdout: Vec::new(),
             stderr,
             truncated: false,
@@ -163,21 +193,36 @@ impl TalkEnd {
     }
 }
 
-/// Starts a program to talk to: `stdin` and `limit` of it are not used, and of standard error the last `keep` bytes are kept.
+/// Starts a program to talk to: `limit` of it is not used, `stdin` is written before this returns, and of standard error the last `keep`
+/// bytes are kept.
 ///
 /// # Errors
-/// When it cannot be started (the text names the program).
+/// When it cannot be started (the text names the program), or `stdin` is more than a pipe holds (1 MiB for most users).
 pub fn open(program: &Program) -> std::io::Result<Talk> {
     let mut group = start(program)?;
     let taken = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
     let (Some(stdin), Some(stdout), err) = taken else {
         return Err(std::io::Error::other("the program was started without its pipes"));
     };
+    write_first(&stdin, &program.stdin)?;
     let (stderr, keep) = (std::sync::Arc::new(Mutex::new(Kept::default())), program.keep);
     let kept = stderr.clone();
     // Ends when the pipe closes: the group's end closes it.
     tokio::spawn(async move { gather(err, keep, true, None, &kept).await });
-    Ok(Talk { stdin, stdout, end: TalkEnd { group, stderr, keep, started: Instant::now() } })
+    let stopped = std::sync::Arc::default();
+    Ok(Talk { stdin, stdout, end: TalkEnd { group, stderr, keep, started: Instant::now(), stopped, guard: None } })
+}
+
+/// Writes into a fresh pipe, made large enough that nobody needs to read meanwhile.
+fn write_first(pipe: &ChildStdin, mut bytes: &[u8]) -> std::io::Result<()> {
+    if bytes.len() > PIPE {
+        rustix::pipe::fcntl_setpipe_size(pipe, bytes.len())?;
+    }
+    while !bytes.is_empty() {
+        let written = rustix::io::write(pipe, bytes)?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
 }
 
 /// Starts it in a process group of its own, with pipes.
@@ -206,6 +251,18 @@ fn start(program: &Program) -> std::io::Result<Group> {
 /// # Errors
 /// When it cannot be started (the text names the program), or cannot be got rid of.
 pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Result<Finished> {
+    run_until(program, on_output, |_| std::future::pending()).await
+}
+
+/// The same, and it is also killed when what `over` gives for its number ends: with the words for [`Finished::stopped`].
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_until<F: Future<Output = String>>(
+    program: &Program,
+    on_output: Option<OnOutput>,
+    over: impl FnOnce(u32) -> F,
+) -> std::io::Result<Finished> {
     let started = Instant::now();
     let mut group = start(program)?;
     let stdin = group.child.stdin.take();
@@ -231,12 +288,15 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
     tokio::pin!(deadline);
 
     // The leader's end counts, not the pipes': a program may close its output and run on, or leave a child holding them.
-    let (mut status, mut closed, mut timed_out) = (None, false, false);
-    while status.is_none() && !timed_out {
+    let over = over(group.child.id().unwrap_or(0));
+    tokio::pin!(over);
+    let (mut status, mut closed, mut timed_out, mut stopped) = (None, false, false, None);
+    while status.is_none() && !timed_out && stopped.is_none() {
         tokio::select! {
             ended = group.child.wait() => status = Some(ended?),
             () = &mut pipes, if !closed => closed = true,
             () = &mut deadline => timed_out = true,
+            why = &mut over => stopped = Some(why),
         }
     }
     group.kill();
@@ -260,6 +320,7 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
         code: status.code(),
         signal: status.signal(),
         timed_out,
+        stopped,
         stdout,
         stderr,
         truncated: cut_out || cut_err,

@@ -1,16 +1,20 @@
 //! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
 
 use super::live::Live;
-use super::{Ports, connect, doctor, owner, probe, reload, routes, settings, start};
+use super::{Ports, connect, doctor, owner, probe, reload, routes, settings, start, walls};
 use crate::actors::{Factory, Scope};
-use crate::adapters::{demo, sandbox, store};
+use crate::adapters::sandbox::{self, Sandbox};
+use crate::adapters::{demo, store};
+use crate::cli::args::Isolation;
 use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, TAKEN};
+use crate::cli::reach::{
+    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, TAKEN, WallsTested,
+};
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::domain::Role;
 use crate::http;
-use crate::ports::PortError;
+use crate::ports::{Isolation as _, PortError};
 use crate::secret::{Secret, register};
 use crate::telemetry;
 use async_trait::async_trait;
@@ -45,6 +49,18 @@ struct Started {
     live: Arc<Live>,
     ended: Option<tokio::task::JoinHandle<()>>,
     owned: Option<owner::Owned>,
+    /// The level of isolation reached.
+    level: &'static str,
+    _watch: Option<Watch>,
+}
+
+/// Ends the watch over the walls with the service.
+struct Watch(tokio::task::AbortHandle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Program {
@@ -106,7 +122,10 @@ impl Program {
         }
         let token = owner::token(data_dir, config.server.token_file.as_deref())?;
         register("token", &Secret::new(token.clone())).keep();
-        let ports = connect(&config, data_dir, scope).await.map_err(away)?;
+        let sandbox = walls::raise(&config, place, scope).await?;
+        let ports = connect(&config, data_dir, scope, &sandbox).await.map_err(away)?;
+        let level = sandbox.level();
+        let watch = (scope == Scope::All).then(|| Watch(walls::keep_watch(sandbox, data_dir.clone())));
         // Whoever owned runs of this directory before is dead, or the lock would be its: nobody waits for its leases to end.
         let freed = ports.deps.store.free_leases().await.map_err(away)?;
         if freed > 0 {
@@ -115,7 +134,9 @@ impl Program {
         let (factory, ended) = start(&ports).await?;
         let router = routes(&ports, &config, factory.clone(), &token);
         let live = ports.live;
-        Ok((Started { router, token, factory, live, ended: Some(ended), owned: Some(owned) }, loaded))
+        let started =
+            Started { router, token, factory, live, ended: Some(ended), owned: Some(owned), level, _watch: watch };
+        Ok((started, loaded))
     }
 
     /// A house that answers others too, on a port of its own.
@@ -125,7 +146,9 @@ impl Program {
             Trouble::away(format!("no loopback port can be opened: {e}"), "look at this machine's network settings")
         })?;
         let address = listener.local_addr().map_err(anyhow::Error::from)?;
-        if let Some(owned) = &started.owned {
+        // Without walls there is room for the demo alone: nobody else may find the way in.
+        let is_open = !(place.is_demo && started.level == "none");
+        if let Some(owned) = started.owned.as_ref().filter(|_| is_open) {
             owned.put_up_sign(address)?;
         }
         let (stop, stopped) = oneshot::channel::<()>();
@@ -227,7 +250,8 @@ impl Doors for Program {
         let config = self.config(place)?;
         prepare(&place.sources.data_dir, &config)?;
         self.logs(place, &config, false)?;
-        let ports: Ports = connect(&config, &place.sources.data_dir, Scope::Nothing).await.map_err(away)?;
+        let ports: Ports =
+            connect(&config, &place.sources.data_dir, Scope::Nothing, &Sandbox::closed()).await.map_err(away)?;
         // Nobody else can come in: the token never leaves this process.
         let token = uuid::Uuid::now_v7().simple().to_string();
         let router = routes(&ports, &config, Factory::closed(), &token);
@@ -269,7 +293,7 @@ impl Doors for Program {
         if let Some(owned) = &started.owned {
             owned.put_up_sign(address)?;
         }
-        doctor::greet(screen, place, &config, address, began.elapsed());
+        doctor::greet(screen, place, &config, address, began.elapsed(), started.level);
         let Some(mut root) = started.ended.take() else { return Ok(()) };
         let every = config.runs.sweep_interval;
         let follow = reload::follow(signs, place.sources.clone(), loaded, started.live.clone(), every);
@@ -322,7 +346,12 @@ impl Doors for Program {
         self.logs(place, &config, false)?;
         telemetry::install_crypto();
         let chosen = probe::chosen(&config, what)?;
-        probe::prove(&config, &place.sources.data_dir, chosen, said).await
+        let sandbox = walls::raise(&config, place, Scope::Asked).await?;
+        probe::prove(&config, &place.sources.data_dir, &sandbox, chosen, said).await
+    }
+
+    async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble> {
+        walls::test(&self.config(place)?, place, level).await
     }
 
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble> {

@@ -22,7 +22,12 @@ pub(super) fn register_all(config: &Config) {
     if let Some((name, value)) = &config.secrets.key_env {
         keep_long(name, value.expose());
     }
-    for name in &config.engines.pass_env {
+    for (provider, keyed) in &config.providers {
+        if let Some(key) = &keyed.provider.key {
+            keep_long(&format!("key of {provider}"), key.expose());
+        }
+    }
+    for name in config.agents.values().flat_map(|a| &a.pass_env).chain(&config.engines.pass_env) {
         let Some(value) = std::env::var_os(name).and_then(|v| v.into_string().ok()) else { continue };
         let is_plain = value.starts_with('/') || value.chars().all(|c| c.is_ascii_digit() || c == '.');
         if !is_plain {

@@ -2,20 +2,22 @@
 //!
 //! Invariant: a run that is open keeps what it was born with; a new configuration is taken over whole or not at all.
 
-use super::settings;
+use super::told::Told;
+use super::{known, settings};
 use crate::actors::{Defaults, DefaultsNow};
 use crate::adapters::engine::Registry;
 use crate::adapters::gate::Gate;
 use crate::adapters::prompts::FilePrompts;
+use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::domain::{EngineSpec, Order};
 use crate::ports::engine::{Engine, Engines};
-use crate::ports::{PortResult, Prompt, Prompts, Repo};
+use crate::ports::{PortResult, Prompt, Prompts, Repo, Vault};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The parts in force.
 pub struct Live {
@@ -23,6 +25,9 @@ pub struct Live {
     engines: RwLock<Arc<Registry>>,
     prompts: RwLock<Arc<FilePrompts>>,
     workspaces: Arc<GitWorkspaces>,
+    vault: Arc<dyn Vault>,
+    secrets: Arc<Notify>,
+    sandbox: Sandbox,
     gate: Option<Arc<Gate>>,
     check_limit_secs: AtomicU64,
 }
@@ -32,14 +37,25 @@ impl Live {
     ///
     /// # Errors
     /// What can't be used, and what to do.
-    pub fn of(config: &Config, workspaces: Arc<GitWorkspaces>, works: bool) -> Result<Arc<Live>, String> {
+    pub async fn of(
+        config: &Config,
+        workspaces: Arc<GitWorkspaces>,
+        vault: Arc<dyn Vault>,
+        sandbox: &Sandbox,
+        works: bool,
+    ) -> Result<Arc<Live>, String> {
+        known::register_all(config);
+        let keys = settings::keys(config, vault.as_ref()).await;
         // Loading certificates takes time that a command which starts no engine need not spend.
         let gate = works.then(settings::gate).transpose()?;
         Ok(Arc::new(Live {
             defaults: watch::channel(Arc::new(settings::defaults(config))).0,
-            engines: RwLock::new(Arc::new(settings::registry(config, gate.clone())?)),
+            engines: RwLock::new(Arc::new(settings::registry(config, &keys, sandbox, gate.clone())?)),
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
             workspaces,
+            vault,
+            secrets: Arc::default(),
+            sandbox: sandbox.clone(),
             gate,
             check_limit_secs: AtomicU64::new(config.checks.limit_secs),
         }))
@@ -49,8 +65,10 @@ impl Live {
     ///
     /// # Errors
     /// What can't be used, and what to do; then nothing has changed.
-    pub fn take(&self, config: &Config) -> Result<(), String> {
-        let engines = Arc::new(settings::registry(config, self.gate.clone())?);
+    pub async fn take(&self, config: &Config) -> Result<(), String> {
+        known::register_all(config);
+        let keys = settings::keys(config, self.vault.as_ref()).await;
+        let engines = Arc::new(settings::registry(config, &keys, &self.sandbox, self.gate.clone())?);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;
@@ -58,6 +76,16 @@ impl Live {
         self.check_limit_secs.store(config.checks.limit_secs, Ordering::Relaxed);
         self.defaults.send_replace(Arc::new(settings::defaults(config)));
         Ok(())
+    }
+
+    /// The vault for people: what they put there is used at once.
+    pub fn vault(&self) -> Arc<dyn Vault> {
+        Arc::new(Told { vault: self.vault.clone(), changed: self.secrets.clone() })
+    }
+
+    /// Comes back when somebody has put something into the vault or taken it out.
+    pub async fn secrets_changed(&self) {
+        self.secrets.notified().await;
     }
 
     /// What new runs are born with.

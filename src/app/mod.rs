@@ -7,10 +7,10 @@ use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::sandbox::{self, Sandbox};
+use crate::adapters::sandbox::Sandbox;
 use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
-use crate::config::Config;
+use crate::config::{Config, KeyPlace};
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::ports::store::Owner;
@@ -26,7 +26,10 @@ mod owner;
 mod probe;
 mod reload;
 mod settings;
+mod told;
+mod walls;
 
+pub use crate::adapters::sandbox::inside::entered as behind_walls;
 pub use doors::Program;
 
 /// The most runs that may wait for a slot.
@@ -45,16 +48,15 @@ pub struct Ports {
     live: Arc<live::Live>,
 }
 
-/// Connects every port for a data directory.
+/// Connects every port for a data directory; commands start in `sandbox`.
 ///
 /// # Errors
 /// When the database or git cannot be used; the text names the fix.
-pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResult<Ports> {
+pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &Sandbox) -> PortResult<Ports> {
     let clock = Arc::new(SystemClock);
     let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(me).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
-    known::register_all(config);
     let pass = &config.engines.pass_env;
     for name in pass.iter().filter(|name| std::env::var_os(name).is_none()) {
         tracing::warn!(name, "a variable named in engines.pass_env is not set");
@@ -67,15 +69,17 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
     let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
-    let live = live::Live::of(config, workspaces.clone(), scope != Scope::Nothing)
+    let live = live::Live::of(config, workspaces.clone(), vault.clone(), sandbox, scope != Scope::Nothing)
+        .await
         .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     let deps = Deps {
         store: Arc::new(store),
         workspaces,
-        checks: Arc::new(CommandChecks::new(Sandbox::of_this_process(&[]))),
+        checks: Arc::new(CommandChecks::new(sandbox.clone())),
         engines: live.clone(),
         prompts: live.clone(),
         forge: forge.clone(),
+        isolation: Arc::new(sandbox.clone()),
         clock,
         feed: Feed::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
@@ -89,7 +93,18 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope) -> PortResu
         },
         scope,
     };
-    Ok(Ports { deps, people: forge, vault, live })
+    Ok(Ports { deps, people: forge, vault: live.vault(), live })
+}
+
+/// The providers' keys that are in the vault. The store is touched only when one is.
+async fn keys_of_vault(config: &Config, data_dir: &Path) -> PortResult<settings::Keys> {
+    if !config.providers.values().any(|keyed| matches!(keyed.place, KeyPlace::Vault(_))) {
+        return Ok(settings::Keys::new());
+    }
+    let url = config.store.database.url(data_dir);
+    store::migrate(url.expose()).await?;
+    let vault = store::connect(url.expose()).await?.vault(key_source(config), data_dir);
+    Ok(settings::keys(config, &vault).await)
 }
 
 fn key_source(config: &Config) -> KeySource {
@@ -136,7 +151,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
         hosts: hosts.collect(),
         checks_from: Arc::new(checks_from),
         defaults: ports.deps.defaults.clone(),
-        sandbox: sandbox::level().into(),
+        sandbox: ports.deps.isolation.clone(),
         started_at: std::time::Instant::now(),
         streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
     })

@@ -2,6 +2,7 @@
 
 use super::settings;
 use crate::adapters::git::{Git, Identity, Mirrors};
+use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::adapters::{demo, engine::KINDS};
 use crate::cli::exit::{Exit, Trouble};
@@ -95,11 +96,13 @@ struct Site {
 pub async fn prove(
     config: &Config,
     data_dir: &Path,
+    sandbox: &Sandbox,
     (spec, step): (EngineSpec, Step),
     said: mpsc::Sender<String>,
 ) -> Result<Proof, Trouble> {
+    let keys = super::keys_of_vault(config, data_dir).await.map_err(super::doors::away)?;
     let registry = settings::gate()
-        .and_then(|gate| settings::registry(config, Some(gate)))
+        .and_then(|gate| settings::registry(config, &keys, sandbox, Some(gate)))
         .map_err(|why| Trouble::config(why, "mend it in the configuration"))?;
     let engine =
         registry.get(&spec).map_err(|why| Trouble::config(why, "`skep engine list` shows what can be used here"))?;

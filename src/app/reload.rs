@@ -1,7 +1,7 @@
 //! Reads the configuration again while a service runs: when its file changes, and on SIGHUP.
 
 use super::live::Live;
-use crate::config::{self, Entry, Loaded, Sources};
+use crate::config::{self, Config, Entry, KeyPlace, Loaded, Sources};
 use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,15 @@ pub struct Signs {
     hangup: Signal,
 }
 
+/// The files a configuration is made of: itself, and those it names that are read with it.
+fn looks(path: &Path, config: &Config) -> Vec<Look> {
+    let keys = config.providers.values().filter_map(|keyed| match &keyed.place {
+        KeyPlace::File(file) => Some(file.as_path()),
+        _ => None,
+    });
+    std::iter::once(path).chain(keys).chain(config.prices.as_deref()).map(look).collect()
+}
+
 impl Signs {
     /// Looks and listens from now on. To be made before the configuration is read: nothing that changes after that is missed.
     ///
@@ -39,30 +48,33 @@ impl Signs {
     }
 }
 
-/// Follows the configuration until dropped. `loaded` is what is in force; `every` how often the file is looked at.
+/// Follows the configuration until dropped. `loaded` is what is in force; `every` how often the files are looked at.
 pub async fn follow(signs: Signs, sources: Sources, loaded: Loaded, live: Arc<Live>, every: Duration) -> Infallible {
-    let (Signs { path, mut seen, mut hangup }, mut in_force) = (signs, loaded);
+    let (Signs { path, seen: first, mut hangup }, mut in_force) = (signs, loaded);
+    let mut seen = looks(&path, &in_force.config);
+    seen[0] = first;
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _heard = hangup.recv() => {}
+            () = live.secrets_changed() => {}
             _tick = ticks.tick() => {
-                let now = look(&path);
+                let now = looks(&path, &in_force.config);
                 if now == seen {
                     continue;
                 }
             }
         }
-        seen = look(&path);
-        if let Some(next) = again(&sources, &in_force, &live) {
+        seen = looks(&path, &in_force.config);
+        if let Some(next) = again(&sources, &in_force, &live).await {
             in_force = next;
         }
     }
 }
 
 /// Reads it once more; `None` = the old one stays.
-fn again(sources: &Sources, before: &Loaded, live: &Live) -> Option<Loaded> {
+async fn again(sources: &Sources, before: &Loaded, live: &Live) -> Option<Loaded> {
     let next = match config::load(sources) {
         Ok(next) => next,
         Err(problems) => {
@@ -72,7 +84,7 @@ fn again(sources: &Sources, before: &Loaded, live: &Live) -> Option<Loaded> {
             return None;
         }
     };
-    if let Err(why) = live.take(&next.config) {
+    if let Err(why) = live.take(&next.config).await {
         tracing::error!(why, "the configuration was read again and is not taken over: the old one stays");
         return None;
     }

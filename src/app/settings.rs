@@ -4,13 +4,15 @@ use crate::actors::Defaults;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
-use crate::adapters::engine::settings::Settings;
+use crate::adapters::engine::settings::{Provider, Settings};
 use crate::adapters::gate::{Gate, Limits};
 use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::Sandbox;
-use crate::config::{Config, Keyed, Problem, Problems};
+use crate::config::{Config, KeyPlace, Keyed, Problem, Problems};
 use crate::domain::EngineSpec;
-use crate::ports::Workspaces;
+use crate::ports::{SecretName, Vault, Workspaces};
+use crate::secret::Secret;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The largest file of prices, in bytes.
@@ -30,10 +32,11 @@ pub fn defaults(config: &Config) -> Defaults {
 ///
 /// # Errors
 /// What can't be used, and what to do.
-pub fn registry(config: &Config, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
+pub fn registry(config: &Config, keys: &Keys, sandbox: &Sandbox, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
-    let sandbox = Sandbox::of_this_process(&config.engines.pass_env);
-    let registry = Registry::new(sandbox, Arc::new(engines(config))).with_prices(prices.clone());
+    let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)))
+        .passing(sandbox.passing(&config.engines.pass_env))
+        .with_prices(prices.clone());
     Ok(match gate {
         // Calls of Skep's own loop and calls through the gate keep to one set of limits.
         Some(gate) => registry.with_limits(gate.limits().clone()).through(gate, prices, config.egress.clone()),
@@ -41,9 +44,34 @@ pub fn registry(config: &Config, gate: Option<Arc<Gate>>) -> Result<Registry, St
     })
 }
 
+/// Keys of providers that are kept in the vault, by provider.
+pub type Keys = BTreeMap<String, Secret>;
+
+/// Opens them. One that is not there, or cannot be opened now, is left out: its provider says so when it is used.
+pub async fn keys(config: &Config, vault: &dyn Vault) -> Keys {
+    let mut keys = Keys::new();
+    for (provider, keyed) in &config.providers {
+        let KeyPlace::Vault(name) = &keyed.place else { continue };
+        let opened = match SecretName::new(name) {
+            Ok(name) => vault.open(&name, None).await.map_err(|e| e.to_string()),
+            Err(why) => Err(why),
+        };
+        match opened {
+            Ok(key) => {
+                keys.insert(provider.clone(), key);
+            }
+            Err(why) => tracing::warn!(provider, why, "the provider's key is not in the vault"),
+        }
+    }
+    keys
+}
+
 /// The providers and agents.
-fn engines(config: &Config) -> Settings {
-    let provider = |(name, keyed): (&String, &Keyed)| (name.clone(), keyed.provider.clone());
+fn engines(config: &Config, keys: &Keys) -> Settings {
+    let provider = |(name, keyed): (&String, &Keyed)| {
+        let key = keys.get(name).or(keyed.provider.key.as_ref()).cloned();
+        (name.clone(), Provider { key, ..keyed.provider.clone() })
+    };
     Settings { providers: config.providers.iter().map(provider).collect(), agents: config.agents.clone() }
 }
 

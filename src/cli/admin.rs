@@ -1,5 +1,6 @@
 //! Looking after Skep itself: `config check`, `migrate`, `doctor`.
 
+use super::args::Isolation;
 use super::exit::{Exit, Stop, Trouble};
 use super::reach::{Doctored, Doors, Level, Place};
 use super::render::table;
@@ -75,5 +76,29 @@ pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen, propose: 
     }
     let s = if bad == 1 { " does" } else { "s do" };
     screen.styled(Style::Red, &format!("{bad} thing{s} not work."))?;
+    Ok(Exit::Config)
+}
+
+/// `skep sandbox test`.
+pub async fn sandbox_test(
+    doors: &dyn Doors,
+    place: &Place,
+    screen: &Screen,
+    level: Option<Isolation>,
+) -> Result<Exit, Stop> {
+    let tested = doors.test_walls(place, level).await?;
+    screen.object(&json!(tested))?;
+    let rows = tested.tried.iter().map(|t| {
+        let expected = if t.promised { "held" } else { "may be open" };
+        let came = if t.held { "held" } else { "OPEN" };
+        vec![t.action.clone(), expected.to_owned(), came.to_owned(), t.found.clone()]
+    });
+    screen.say(&table(&["a command tries to", "expected", "is", "seen"], rows.collect(), screen.width))?;
+    if tested.holds {
+        screen.styled(Style::Green, &format!("The level {} holds.", tested.level))?;
+        return Ok(Exit::Done);
+    }
+    screen
+        .styled(Style::Red, &format!("The level {} does not hold: no command is started behind it.", tested.level))?;
     Ok(Exit::Config)
 }

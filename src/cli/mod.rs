@@ -30,7 +30,7 @@ pub mod words;
 mod tests;
 
 use answer::Word;
-use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, Skep};
+use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, SandboxCommand, Skep};
 use clap::Parser;
 use client::Client;
 use exit::{Exit, Stop, Trouble};
@@ -102,7 +102,9 @@ fn misused(error: &clap::Error, json: bool) -> Exit {
 async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit, Stop> {
     let global = skep.global;
     let sources = crate::config::Sources::of_process(global.data_dir.as_deref(), global.config.as_deref());
-    let place = &Place { sources: sources.map_err(Trouble::from)?, verbose: global.verbose, json: global.json };
+    let is_demo = matches!(skep.command, Command::Demo(_));
+    let place =
+        &Place { sources: sources.map_err(Trouble::from)?, verbose: global.verbose, json: global.json, is_demo };
     let say = |to, word| answer::answer(doors, place, screen, to, word);
     match skep.command {
         Command::Run(args) => run::run(doors, place, screen, args).await,
@@ -124,6 +126,7 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Engine(EngineCommand::List) => engine::list(doors, place, screen).await,
         Command::Engine(EngineCommand::Test { what }) => engine::test(doors, place, screen, &what).await,
         Command::Doctor { propose } => admin::doctor(doors, place, screen, propose).await,
+        Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, place, screen, level).await,
         other => {
             let need = match &other {
                 Command::Project(command) if !project::only_reads(command) => Need::Tell,

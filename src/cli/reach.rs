@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here names an adapter; the composition root implements [`Doors`].
 
+use super::args::Isolation;
 use super::client::Client;
 use super::exit::{Exit, Trouble};
 use super::screen::Screen;
@@ -27,6 +28,8 @@ pub struct Place {
     pub verbose: u8,
     /// Whether output (and so the log) is JSON.
     pub json: bool,
+    /// Whether only Skep's own sample is worked on.
+    pub is_demo: bool,
 }
 
 /// What a command needs of whoever answers it.
@@ -158,6 +161,30 @@ pub struct Proof {
     pub exit: Exit,
 }
 
+/// What was found of the walls around commands.
+#[derive(Clone, Debug, Serialize)]
+pub struct WallsTested {
+    /// The level that was tested.
+    pub level: String,
+    /// Whether everything it promises was held back.
+    pub holds: bool,
+    /// Each action that was tried.
+    pub tried: Vec<WallTried>,
+}
+
+/// One hostile action.
+#[derive(Clone, Debug, Serialize)]
+pub struct WallTried {
+    /// What was tried.
+    pub action: String,
+    /// Whether the level promises to hold it back.
+    pub promised: bool,
+    /// Whether it was held back.
+    pub held: bool,
+    /// What was seen.
+    pub found: String,
+}
+
 /// A step of the store's schema.
 #[derive(Clone, Debug, Serialize)]
 pub struct SchemaStep {
@@ -188,6 +215,8 @@ pub trait Doors: Send + Sync {
     async fn engines(&self, place: &Place) -> Result<Vec<EngineRow>, Trouble>;
     /// Lets an engine (or the one of a role) do a small order in a throw-away repository. What it says goes to `said`.
     async fn prove(&self, place: &Place, what: &str, said: mpsc::Sender<String>) -> Result<Proof, Trouble>;
+    /// Tries hostile actions behind the walls around commands, at the configured level or another.
+    async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble>;
     /// Reads the configuration; everything that is wrong with it at once.
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble>;
     /// Puts the demo's project in place.

@@ -12,12 +12,13 @@ const FILE_MAX: u64 = 1 << 20;
 
 /// Variables that begin with `SKEP_` and are no configuration keys: read elsewhere, or told to the commands of engines and checks,
 /// within which another Skep may be started (its own tests, for one).
-const OTHER_VARIABLES: [&str; 21] = [
+const OTHER_VARIABLES: &[&str] = &[
     "SKEP_CONFIG",
     "SKEP_DATA_DIR",
     "SKEP_PROFILE",
     "SKEP_FAULT",
     "SKEP_JOB",
+    "SKEP_CANARIES",
     "SKEP_STEP",
     "SKEP_RUN",
     "SKEP_ATTEMPT",

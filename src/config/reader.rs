@@ -443,7 +443,7 @@ fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[String]) -> Str
         return "secrets are never written here: use a *_file or *_env key that tells where the secret is".into();
     }
     let mut tables: Vec<String> =
-        known.iter().filter_map(|k| k.rsplit_once('.')).map(|(table, _)| table.to_owned()).collect();
+        known.iter().flat_map(|k| k.match_indices('.').map(|(at, _)| k[..at].to_owned())).collect();
     tables.dedup();
     if is_table && let Some(k) = nearest(path, &tables) {
         return format!("did you mean [{k}]?");

@@ -28,6 +28,7 @@ async fn health(Shared(state): Shared<State>) -> Response {
     let status = match (store, &live) {
         (false, _) => "the store does not answer",
         (true, Err(_)) => "the runtime does not answer",
+        (true, Ok(_)) if state.sandbox.broken().is_some() => "the sandbox does not hold",
         (true, Ok(_)) => "ok",
     };
     let health = Health {
@@ -35,7 +36,7 @@ async fn health(Shared(state): Shared<State>) -> Response {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         live: live.map_or(0, |runs| runs.len() as u64),
         store,
-        sandbox: state.sandbox.to_string(),
+        sandbox: state.sandbox.level().to_owned(),
         uptime_secs: state.started_at.elapsed().as_secs(),
     };
     let code = if health.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -55,10 +56,13 @@ async fn live() -> &'static str {
 /// Whether the service is ready for work
 #[utoipa::path(get, path = "/health/ready", tag = "health", security(()), responses(
     (status = 200, description = "It is", body = String, content_type = "text/plain"),
-    (status = 503, description = "The store did not answer within two seconds", body = super::view::Problem,
+    (status = 503, description = "The store did not answer within two seconds, or the sandbox does not hold", body = super::view::Problem,
         content_type = "application/problem+json"),
 ))]
 async fn ready(Shared(state): Shared<State>) -> super::problem::Answer<&'static str> {
+    if let Some((what, fix)) = state.sandbox.broken() {
+        return Err(super::problem::Failed::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox", &what, &fix));
+    }
     if store_answers(&state).await {
         return Ok("ok\n");
     }

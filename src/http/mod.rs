@@ -34,7 +34,7 @@ pub use serve::serve;
 
 use crate::actors::{DefaultsNow, Factory, Feed};
 use crate::domain::{CheckSpec, Principal};
-use crate::ports::{Clock, Person, Store, Vault, Workspaces};
+use crate::ports::{Clock, Isolation, Person, Store, Vault, Workspaces};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use std::sync::Arc;
@@ -73,8 +73,8 @@ pub struct State {
     pub checks_from: ChecksFrom,
     /// What new projects are born with.
     pub defaults: DefaultsNow,
-    /// The level of isolation of commands.
-    pub sandbox: Arc<str>,
+    /// The walls around commands.
+    pub sandbox: Arc<dyn Isolation>,
     /// When the service was started.
     pub started_at: Instant,
     /// Places for event streams: `server.max_streams` of them.

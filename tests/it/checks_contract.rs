@@ -1,14 +1,14 @@
 //! What any `Checks` promises, run on the one there is.
 
+use crate::support::walls;
 use skep::adapters::checks::CommandChecks;
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::check::TestCounts;
 use skep::domain::{ArtifactKind, CheckKind, CheckSpec};
 use skep::ports::checks::{Checked, Checks};
 use std::path::Path;
 
 pub fn checks() -> CommandChecks {
-    CommandChecks::new(Sandbox::of_this_process(&[]))
+    CommandChecks::new(walls::sandbox())
 }
 
 fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
@@ -171,7 +171,9 @@ async fn the_scratch_is_removed_and_caches_stay() {
     let line = r#"echo x > "$TMPDIR/left"; mkdir -p "$CARGO_TARGET_DIR"; echo y > "$CARGO_TARGET_DIR/kept""#;
     let done = checks().run(dir.path(), cache.path(), &[spec("t", CheckKind::Test, line)]).await.unwrap();
     assert!(done[0].result.green, "{:?}", done[0].result);
-    let names: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names, ["check"]);
+    let mut names: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    // Beside the caches the made-up list of users that commands see.
+    assert_eq!(names, ["check", "who"]);
     assert!(cache.path().join("check/cargo-target/kept").exists());
 }

@@ -1,7 +1,7 @@
 //! What any `Engine` promises, and what each of the first three adds.
 
+use crate::support::walls;
 use skep::adapters::engine::{KINDS, Registry};
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::order::{Bounds, TaskOrder};
 use skep::domain::report::Finding;
 use skep::domain::{
@@ -74,7 +74,7 @@ impl Place {
 }
 
 pub fn engine(spec: &str) -> Arc<dyn Engine> {
-    Registry::new(Sandbox::of_this_process(&[]), Arc::default()).get(&EngineSpec::parse(spec)).unwrap()
+    Registry::new(walls::sandbox(), Arc::default()).get(&EngineSpec::parse(spec)).unwrap()
 }
 
 pub fn quiet() -> Sink {
@@ -100,7 +100,7 @@ fn failed(work: Work) -> String {
 
 #[test]
 fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::default());
+    let registry = Registry::new(walls::sandbox(), Arc::default());
     for (spec, parts) in [
         ("lm", vec!["\"lm\"", "command:LINE", "direct", "llm:PROVIDER/MODEL", "script:FILE"]),
         ("llm", vec!["llm:PROVIDER/MODEL"]),
@@ -475,8 +475,7 @@ async fn script_edits_never_leave_the_worktree() {
     let only: Vec<_> = std::fs::read_dir(&outside).unwrap().collect();
     assert_eq!((only.len(), std::fs::read_to_string(outside.join("file")).unwrap().as_str()), (1, "kept"));
     let spec = script(&place, "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{ delete = \"../outside/file\" }]");
-    let said =
-        Registry::new(Sandbox::of_this_process(&[]), Arc::default()).get(&EngineSpec::parse(&spec)).err().unwrap();
+    let said = Registry::new(walls::sandbox(), Arc::default()).get(&EngineSpec::parse(&spec)).err().unwrap();
     assert!(said.contains("leads outside") && said.contains("line 1"), "{said}");
 }
 
@@ -513,7 +512,7 @@ async fn a_script_that_is_a_link_or_too_large_is_refused() {
     std::fs::write(&large, vec![b'#'; 1_100_000]).unwrap();
     let get = |path: &Path| {
         let spec = EngineSpec { kind: "script".to_owned(), arg: path.display().to_string() };
-        Registry::new(Sandbox::of_this_process(&[]), Arc::default()).get(&spec).err().unwrap()
+        Registry::new(walls::sandbox(), Arc::default()).get(&spec).err().unwrap()
     };
     assert!(get(&link).contains("symbolic link"));
     assert!(get(&large).contains("at most"));

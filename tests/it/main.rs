@@ -20,6 +20,7 @@ mod git_cut;
 mod git_measure;
 mod git_world;
 mod headless;
+mod hostile_agent;
 mod hostile_bytes;
 mod hostile_git;
 mod house;

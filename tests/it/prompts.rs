@@ -39,7 +39,9 @@ impl World {
         git(&origin, &["commit", "-qm", "first", "--allow-empty"]);
         let mut config = Config::default();
         config.store.database = Database::InDataDir;
-        let ports = app::connect(&config, &data, skep::actors::Scope::Nothing).await.unwrap();
+        let ports = app::connect(&config, &data, skep::actors::Scope::Nothing, &crate::support::walls::sandbox())
+            .await
+            .unwrap();
         let project = skep::domain::ProjectName::try_from("sample".to_owned()).unwrap();
         let repo = Repo { project, origin: origin.to_string_lossy().into_owned() };
         let (_, base) = ports.deps.workspaces.fetch(&repo, None).await.unwrap();

@@ -38,11 +38,6 @@ async fn gone(file: &Path) -> bool {
     .is_ok()
 }
 
-#[test]
-fn the_level_is_said_plainly() {
-    assert_eq!(sandbox::level(), "none");
-}
-
 #[tokio::test]
 async fn a_canary_of_the_host_is_not_in_the_environment() {
     let host: BTreeMap<_, _> =

@@ -39,9 +39,14 @@ fn desk(engine: &str) -> Desk {
     let desk = Desk::new();
     std::fs::create_dir_all(desk.path("data")).unwrap();
     std::fs::set_permissions(desk.path("data"), std::fs::Permissions::from_mode(0o700)).unwrap();
-    let config = "[engines]\npass_env = [\"AGENT_KEY\"]\n[steps.develop]\ntries = 4\n";
+    let tools = desk.path("tools");
+    let config = format!(
+        "[engines]\npass_env = [\"AGENT_KEY\"]\n[steps.develop]\ntries = 4\n[sandbox]\ntoolchains = [\"{}\"]\n",
+        tools.display()
+    );
     std::fs::write(desk.path("data/skep.toml"), config).unwrap();
-    std::fs::write(desk.path("engine.sh"), engine).unwrap();
+    std::fs::create_dir(&tools).unwrap();
+    std::fs::write(tools.join("engine.sh"), engine).unwrap();
     desk
 }
 
@@ -51,7 +56,7 @@ fn with_key(mut command: Command) -> Command {
 }
 
 fn run(desk: &Desk, check: Option<&str>) -> Command {
-    let engine = format!("command: sh {}", desk.path("engine.sh").display());
+    let engine = format!("command: sh {}", desk.path("tools/engine.sh").display());
     let mut args = vec!["run", "--repo", "tool.git", "--goal", "Do it", "--engine", &engine];
     args.extend(check.into_iter().flat_map(|check| ["--check", check]));
     with_key(desk.skep(&args))
@@ -69,8 +74,8 @@ fn objects(repo: &Path) -> Vec<u8> {
 fn a_run_that_says_all_it_knows_tells_nothing() {
     let desk = desk(TELLTALE);
     // The check knows it, too: it prints it, and puts it into its report.
-    std::fs::write(desk.path("leak.txt"), format!("name='{PASSED}'")).unwrap();
-    let leak = desk.path("leak.txt").display().to_string();
+    std::fs::write(desk.path("tools/leak.txt"), format!("name='{PASSED}'")).unwrap();
+    let leak = desk.path("tools/leak.txt").display().to_string();
     let rules = format!(
         r#"[[check]]
 name = "unit"

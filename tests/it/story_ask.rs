@@ -154,8 +154,9 @@ fn a_question_to_the_scout_needs_no_person() {
     desk.does(&[&run[..], &["--engine", scout]].concat())
         .ends(4)
         .says("asks the scout: Which port?")
+        .says("a3 begins: scout (command) on the question of a2")
         .says("a4 begins: dev (script) on t1: Ask (try 1 of 2)")
         .says("Escalation: the merge waits");
     // Without one the same question is a person's.
-    desk.does(&run).ends(4).says("  | Which port?").says("the dev asks");
+    desk.does(&[&run[..], &["--new"]].concat()).ends(4).says("  | Which port?").says("the dev step asks");
 }

@@ -158,6 +158,9 @@ fn not_run(place: &Path, e: &std::io::Error) -> PortError {
 
 /// What is wrong with how the command ended.
 fn complaint(spec: &CheckSpec, ended: &Finished) -> Option<String> {
+    if let Some(why) = &ended.stopped {
+        return Some(format!("it was killed: {why}"));
+    }
     match (ended.timed_out, ended.code) {
         (true, _) => {
             Some(format!("it was still running after its limit of {} s and was killed", spec.limit_secs.max(1)))

@@ -181,6 +181,9 @@ fn outcome(
             "the command was still running after {secs} s and was ended; its last output:\n{output}"
         ));
     }
+    if let Some(why) = &ended.stopped {
+        return Work::Failed(format!("the command was killed: {why}; its last output:\n{output}"));
+    }
     let report = match report {
         Ok(report) => report,
         Err(why) => return Work::Failed(why),

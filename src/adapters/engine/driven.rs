@@ -344,7 +344,16 @@ pub async fn end(end: TalkEnd, heard: &Heard) -> Finished {
     let ended = end.end(GRACE).await.unwrap_or_else(|e| {
         tracing::warn!(error = %e, "a driven agent could not be ended");
         let took = Duration::ZERO;
-        Finished { code: None, signal: None, timed_out: true, stdout: vec![], stderr, truncated: false, took }
+        Finished {
+            code: None,
+            signal: None,
+            timed_out: true,
+            stdout: vec![],
+            stderr,
+            truncated: false,
+            stopped: None,
+            took,
+        }
     });
     let last = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
     if !last.trim().is_empty() {

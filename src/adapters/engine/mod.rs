@@ -7,7 +7,7 @@ use super::gate::limits::Limits;
 use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
-use prices::Prices;
+use prices::{Prices, WireUsage};
 use settings::Settings;
 use std::sync::Arc;
 use way::{Out, Ways};
@@ -46,6 +46,8 @@ pub const KINDS: &[(&str, &str)] = &[
 #[derive(Clone, Debug)]
 pub struct Registry {
     sandbox: Sandbox,
+    /// Where lines of `command:` engines start: they alone see what `engines.pass_env` names.
+    passing: Sandbox,
     settings: Arc<Settings>,
     shared: llm::Shared,
     ways: Ways,
@@ -57,7 +59,18 @@ impl Registry {
         // The embedded prices are tested to load; without them every price is unknown, which is said for each model.
         let prices = Arc::new(Prices::embedded().unwrap_or_default());
         let shared = llm::Shared::new(Limits::new(Arc::new(SystemClock)), prices);
-        Self { sandbox, ways: Ways { settings: settings.clone(), out: None }, settings, shared }
+        Self {
+            passing: sandbox.clone(),
+            sandbox,
+            ways: Ways { settings: settings.clone(), out: None },
+            settings,
+            shared,
+        }
+    }
+
+    /// The same, with another sandbox for the lines of `command:` engines: one that lets in what people chose.
+    pub fn passing(self, passing: Sandbox) -> Self {
+        Self { passing, ..self }
     }
 
     /// The same, with other prices.
@@ -81,7 +94,7 @@ impl Engines for Registry {
         Ok(match spec.kind.as_str() {
             "acp" => Arc::new(AcpEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
             "cli" => Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
-            "command" => Arc::new(CommandEngine::new(&spec.arg, self.sandbox.clone())?),
+            "command" => Arc::new(CommandEngine::new(&spec.arg, self.passing.clone())?),
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
             "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),
@@ -90,6 +103,17 @@ impl Engines for Registry {
                 return Err(format!("there is no engine kind {other:?}; the kinds are: {}", kinds.join("; ")));
             }
         })
+    }
+
+    fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {
+        let (name, model) = spec.arg.split_once('/')?;
+        let provider = match spec.kind.as_str() {
+            "llm" => Some(name),
+            "acp" | "cli" => self.settings.agents.get(name)?.provider.as_deref(),
+            _ => None,
+        }?;
+        let price = self.shared.prices().of(&format!("{provider}/{model}"))?;
+        Some(price.of(&WireUsage { input: tokens, ..WireUsage::default() }))
     }
 }
 

@@ -1,39 +1,51 @@
-//! The one place through which every command of an agent or a check is started.
+//! The one place through which every command of an agent or a check is started, and the walls around it.
 //!
-//! | level | what it holds back |
+//! | level | how | what it holds back |
+//! |---|---|---|
+//! | `strict` | bubblewrap, then [`inside`]: system call filter, Landlock, limits | other files, processes, networks, the kernel's riskier calls |
+//! | `landlock` | [`inside`] alone | other files' content, networks, signals; not the names and owners of files |
+//! | `none` | a shell | nothing but mistakes: limits, an emptied environment, a private HOME, and the end of the whole tree |
+//!
+//! | file | duty |
 //! |---|---|
-//! | `none` (this one) | nothing but mistakes: limits, an emptied environment, a private HOME, and the end of the whole tree |
+//! | `policy` | what a person decided |
+//! | `environment`, `view`, `launcher` | what a command gets of the host: variables, files, mounts |
+//! | `inside` | the part of Skep that closes the last walls behind itself and becomes the command |
+//! | `tree`, `watch`, `strays` | its folders, its size, its end |
+//! | `test` | hostile actions behind the walls: whether the level holds |
 //!
-//! At this level a command runs with the rights of the user Skep runs as: it can read that user's files, reach the network
-//! and signal its processes. Nothing here may be relied on against a hostile command; [`level`] says so to whoever asks.
-//!
-//! What does hold: nothing of Skep's environment gets in but the names below and, for engines, those of
-//! `engines.pass_env`; output, time, file size and open files are
-//! limited; what a command leaves running is killed, in its process group or, on Linux, by the `SKEP_JOB` it inherited (a
-//! process that both left the group and wiped its environment is not found). Memory and process counts are not limited
-//! here: address-space limits break common runtimes, and process limits count the whole user.
+//! At every level nothing of Skep's environment gets in but the names listed, and those in `engines.pass_env` for engines; output and
+//! time are limited; what a command leaves running is killed, in its process group or by the `SKEP_JOB` it inherited.
 //!
 //! Invariant: no other file starts a command that comes from a repository, a project or an agent.
 
+use super::beneath::{Beneath, Why};
 use super::process::{self, Finished, OnOutput, Program, Talk};
+use crate::ports::Isolation;
 use crate::secret::{Redactor, redact_end, redact_live};
+use futures::future::BoxFuture;
+use inside::{Sockets, Walls};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+mod environment;
+pub mod inside;
+mod launcher;
+mod policy;
 mod strays;
+pub mod test;
+mod tree;
+mod view;
+mod watch;
 
+pub use policy::{Level, Limits, Policy, Refused, UNPRIVILEGED};
 pub use strays::{Ends as Strays, NAME as MARK, mark_git, sweep};
-
-/// The isolation commands get.
-pub fn level() -> &'static str {
-    "none"
-}
 
 /// What a command is run for. Each purpose has caches of its own, so that an agent never writes what a check builds on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +73,7 @@ pub struct Job<'a> {
     pub line: &'a str,
     /// Why it is run.
     pub purpose: Purpose,
-    /// Its working folder.
+    /// Its working folder, a whole worktree: behind walls it can write here, in its cache and its scratch folder, and nowhere else.
     pub dir: &'a Path,
     /// Where its caches are kept.
     pub cache: &'a Path,
@@ -89,54 +101,46 @@ pub struct GatePlace {
 /// Starts commands.
 #[derive(Clone)]
 pub struct Sandbox {
-    /// What of the host's environment goes in.
-    host: BTreeMap<OsString, OsString>,
-    /// Whether the real HOME was asked for by name.
-    real_home: bool,
+    host: environment::Host,
+    policy: Arc<Policy>,
+    level: Level,
+    /// Skep's own program, to be run within the walls.
+    helper: PathBuf,
+    /// Bubblewrap.
+    launcher: PathBuf,
+    view: Arc<[view::Seen]>,
+    /// Who commands run as, when Skep is root.
+    user: Option<(u32, u32)>,
+    /// Why nothing is started, while that is so.
+    broken: Arc<RwLock<Option<Refused>>>,
+}
+
+impl Isolation for Sandbox {
+    fn level(&self) -> &'static str {
+        self.level.name()
+    }
+    fn broken(&self) -> Option<(String, String)> {
+        let broken = self.broken.read().unwrap_or_else(PoisonError::into_inner);
+        broken.as_ref().map(|refused| (refused.what.clone(), refused.fix.clone()))
+    }
 }
 
 /// Names only: a value may be a key.
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.host.keys()).finish()
+        self.host.fmt(f)
     }
 }
 
-/// Host variables that go in as they are: how to find toolchains, certificates and mirrors. None of them is a secret by
-/// its nature; values that are URLs with a password in them stay out. RUSTUP_TOOLCHAIN and LD_LIBRARY_PATH are not among
-/// them: under `cargo run` they are Skep's own, and would override what a project asks for.
-#[rustfmt::skip]
-const PASSED: &[&str] = &[
-    "ALL_PROXY", "ANDROID_HOME", "ASDF_DIR", "CC", "CXX", "DOTNET_ROOT", "GOFLAGS", "GONOSUMDB", "GOPRIVATE", "GOPROXY",
-    "GOROOT", "GOSUMDB", "GOTOOLCHAIN", "HTTPS_PROXY", "HTTP_PROXY", "JAVA_HOME", "LIBCLANG_PATH", "LOGNAME",
-    "NODE_EXTRA_CA_CERTS", "NO_PROXY", "OPENSSL_DIR", "PIP_INDEX_URL", "PKG_CONFIG_PATH", "RUSTUP_AUTO_INSTALL", "SDKROOT",
-    "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ", "USER", "all_proxy", "http_proxy", "https_proxy", "no_proxy",
-    "npm_config_registry",
-];
-
-/// Where toolchains keep themselves: the variable, and its default beneath the real home. They go in by name because HOME
-/// does not: HOME also leads to keys, logins and shell history.
-const TOOLCHAINS: &[(&str, &str)] = &[
-    ("CARGO_HOME", ".cargo"),
-    ("RUSTUP_HOME", ".rustup"),
-    ("GOPATH", "go"),
-    ("PYENV_ROOT", ".pyenv"),
-    ("PYTHONUSERBASE", ".local"),
-    ("NVM_DIR", ".nvm"),
-    ("VOLTA_HOME", ".volta"),
-    ("RBENV_ROOT", ".rbenv"),
-    ("ASDF_DATA_DIR", ".asdf"),
-    ("MISE_DATA_DIR", ".local/share/mise"),
-];
-
-/// The limits go on in a shell of our own before the command's: safe code has no other place between fork and exec. A hard
-/// limit that is lower already stays. Files: 4 GiB in blocks of 512 bytes.
+/// Limits go on in a shell of our own before the command's where no walls are wanted. A hard limit that is lower already stays. Files:
+/// in blocks of 512 bytes.
 const PRELUDE: &str = "ulimit -c 0; ulimit -f 8388608 2>/dev/null; ulimit -n 4096 2>/dev/null; exec /bin/sh -c \"$1\"";
-/// Both streams become one, in the order written: what people read. Not for a program that is talked to.
-const ONE_STREAM: &str = " 2>&1";
+
+/// What the launcher adds to the number of the signal that ended a command, as shells do.
+const ENDED_BY: i32 = 128;
 
 impl Sandbox {
-    /// A sandbox that lets toolchains of this process's user be found. `pass` names more variables that go in (a headless
+    /// Level `none`, which lets toolchains of this process's user be found. `pass` names more variables that go in (a headless
     /// agent's key, or `HOME` for its login): a person's choice, from the configuration.
     pub fn of_this_process(pass: &[String]) -> Sandbox {
         Sandbox::new(&std::env::vars_os().collect(), pass)
@@ -144,26 +148,75 @@ impl Sandbox {
 
     /// The same from a given environment.
     pub fn new(from: &BTreeMap<OsString, OsString>, pass: &[String]) -> Sandbox {
-        let mut host = BTreeMap::new();
-        for name in PASSED {
-            if let Some(value) = from.get(OsStr::new(name)).filter(|v| !holds_login(v)) {
-                host.insert(name.into(), value.clone());
-            }
+        Sandbox {
+            host: environment::Host::of(from, pass),
+            policy: Arc::new(Policy { level: Level::None, accept_no_isolation: true, ..Policy::default() }),
+            level: Level::None,
+            helper: PathBuf::new(),
+            launcher: PathBuf::new(),
+            view: Arc::new([]),
+            user: None,
+            broken: Arc::default(),
         }
-        let home = from.get(OsStr::new("HOME")).map(PathBuf::from);
-        for (name, beneath) in TOOLCHAINS {
-            let default = || home.as_ref().map(|h| h.join(beneath)).filter(|p| p.is_dir()).map(PathBuf::into_os_string);
-            if let Some(value) = from.get(OsStr::new(name)).cloned().or_else(default) {
-                host.insert(name.into(), value);
-            }
+    }
+
+    /// A sandbox that starts nothing: for processes that only read, and do not ask whether there are walls.
+    pub fn closed() -> Sandbox {
+        let sandbox = Sandbox::new(&BTreeMap::new(), &[]);
+        sandbox
+            .refuse(Some(Refused { what: "this process starts no commands".into(), fix: "use `skep serve`".into() }));
+        sandbox
+    }
+
+    /// The same walls (and the same [`Sandbox::refuse`]) with more of this process's variables going in.
+    pub fn passing(&self, pass: &[String]) -> Sandbox {
+        let mut more = self.clone();
+        more.host = environment::Host::of(&std::env::vars_os().collect(), pass);
+        more
+    }
+
+    /// From now on nothing is started, or again.
+    pub fn refuse(&self, why: Option<Refused>) {
+        *self.broken.write().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// The level a policy wants, over this process's environment. `helper` is the `skep` program that is run within the walls; `None` =
+    /// this process's own. Whether the level holds here is another question: [`test::run`] answers it.
+    ///
+    /// # Errors
+    /// When the level needs something that is not installed, or is not accepted.
+    pub fn walled(policy: &Policy, pass: &[String], helper: Option<&Path>) -> Result<Sandbox, Refused> {
+        Sandbox::new(&std::env::vars_os().collect(), pass).with(policy, helper)
+    }
+
+    /// This sandbox with the walls a policy wants; see [`Sandbox::walled`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with(mut self, policy: &Policy, helper: Option<&Path>) -> Result<Sandbox, Refused> {
+        self.policy = Arc::new(policy.clone());
+        self.level = policy.level;
+        if policy.level == Level::None {
+            return if policy.accept_no_isolation { Ok(self) } else { Err(not_accepted()) };
         }
-        for name in pass {
-            if let Some(value) = from.get(OsStr::new(name)) {
-                host.insert(name.into(), value.clone());
-            }
+        self.helper = match helper {
+            Some(path) => path.to_owned(),
+            None => std::env::current_exe().ok().filter(|p| p.is_file()).ok_or_else(replaced)?,
+        };
+        if policy.level == Level::Strict {
+            let path = self.host.vars.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+            self.launcher = launcher::find(&path).ok_or_else(no_launcher)?;
         }
-        host.insert("PATH".into(), absolute_only(from.get(OsStr::new("PATH"))));
-        Sandbox { real_home: host.contains_key(OsStr::new("HOME")), host }
+        self.view = view::of(&self.host, &policy.readable).into();
+        if rustix::process::geteuid().is_root() {
+            self.user = Some(policy.user.unwrap_or(UNPRIVILEGED));
+        }
+        Ok(self)
+    }
+
+    /// The level of this sandbox.
+    pub fn wall(&self) -> Level {
+        self.level
     }
 
     /// Runs a command to its end or its limit; nothing of it runs on afterwards. Dropping the future ends it too.
@@ -171,95 +224,179 @@ impl Sandbox {
     /// # Errors
     /// When it cannot be started.
     pub async fn run(&self, job: &Job<'_>, on_output: Option<OnOutput>) -> io::Result<Finished> {
-        let (program, end) = self.program(job, ONE_STREAM)?;
-        // Dropped last, after the group is gone: then only what left the group is still there.
-        let _end = end;
+        let (program, end) = self.program(job, true)?;
         let (on_output, rest) = on_output.map(redacting).unzip();
-        let mut ended = process::run(&program, on_output).await?;
+        let mut ended = process::run_until(&program, on_output, self.guard(job, &end)).await?;
+        // Only now, when the group is gone: what left the group is still there. So it is on an early return, too.
+        drop(end);
         rest.into_iter().for_each(|rest: Rest| rest());
         // Here, before anybody shortens it: of a value that is cut in two nobody could tell.
         let clean = if ended.truncated { redact_end } else { redact_live };
         ended.stdout = clean(&ended.stdout).into_owned();
         ended.stderr = clean(&ended.stderr).into_owned();
+        if self.level != Level::None
+            && let Some(said) = inside::complaint(ended.code, &ended.stderr)
+        {
+            let meaning =
+                if said.starts_with("bwrap: ") { launcher::meaning(&said) } else { "see `skep sandbox test`" };
+            return Err(io::Error::other(format!("the sandbox could not be made: {said}: {meaning}")));
+        }
+        if self.level == Level::Strict
+            && let Some(signal @ 1..=64) = ended.code.map(|code| code - ENDED_BY)
+        {
+            (ended.code, ended.signal) = (None, Some(signal));
+        }
         Ok(ended)
     }
 
     /// Starts a command to talk to over its standard input and output (`limit` is the caller's to keep). Nothing of it runs on after
-    /// the end of what this returns.
+    /// the end of what this returns. Its standard error is kept apart.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn open(&self, job: &Job<'_>) -> io::Result<(Talk, Strays)> {
-        let (program, end) = self.program(job, "")?;
-        Ok((process::open(&program)?, end))
+        let (program, end) = self.program(job, false)?;
+        let mut talk = process::open(&program)?;
+        talk.end.stop_when(self.guard(job, &end));
+        Ok((talk, end))
+    }
+
+    /// What goes on beside a command, from its number on: it ends when the command has passed a limit, with the words for it.
+    fn guard(&self, job: &Job<'_>, end: &Strays) -> impl FnOnce(u32) -> BoxFuture<'static, String> {
+        let (folders, limits) = (self.writable(job), self.policy.limits);
+        let init = (self.level == Level::Strict).then(|| end.init());
+        move |pid| {
+            Box::pin(async move {
+                if let Some(init) = init {
+                    strays::find_init(pid, &init).await;
+                }
+                watch::over(pid, folders, limits).await
+            })
+        }
     }
 
     /// Where a command finds the gate: `http://<address>:<port>`.
     pub fn gate_url(&self, gate: &GatePlace) -> String {
-        format!("http://{}", gate.tcp)
+        match self.level {
+            Level::Strict => format!("http://127.0.0.1:{}", inside::relay::PORT),
+            Level::Landlock | Level::None => format!("http://{}", gate.tcp),
+        }
     }
 
-    fn program(&self, job: &Job<'_>, streams: &str) -> io::Result<(Program, Strays)> {
+    fn program(&self, job: &Job<'_>, merge: bool) -> io::Result<(Program, Strays)> {
+        self.launch(job, merge, vec!["/bin/sh".into(), "-c".into(), job.line.into()])
+    }
+
+    /// A program for `argv` behind the walls.
+    fn launch(&self, job: &Job<'_>, merge: bool, argv: Vec<OsString>) -> io::Result<(Program, Strays)> {
+        if let Some((what, fix)) = self.broken() {
+            return Err(io::Error::other(format!("{what}; {fix}")));
+        }
         let mark = strays::mark();
-        let program = Program {
-            name: "/bin/sh".into(),
-            args: vec!["-c".into(), format!("{PRELUDE}{streams}").into(), "sh".into(), job.line.into()],
-            env: self.environment(job, &mark)?,
+        make_folders(job, self.host.real_home)
+            .map_err(|why| io::Error::other(format!("the command's folders: {why}")))?;
+        let gate = job.gate.map(|gate| self.gate_url(gate));
+        let env = self.host.environment(job, self.level, gate.as_deref(), (strays::NAME, &mark));
+        let mut program = Program {
+            name: OsString::new(),
+            args: Vec::new(),
+            env: vec![(strays::NAME.into(), (&mark).into())],
             dir: job.dir.to_owned(),
             stdin: Vec::new(),
             limit: job.limit,
             keep: job.keep,
         };
-        Ok((program, strays::Ends(mark)))
+        let end = Strays::new(mark);
+        if self.level == Level::None {
+            program.name = "/bin/sh".into();
+            let prelude = if merge { format!("{PRELUDE} 2>&1") } else { PRELUDE.to_owned() };
+            program.args = [vec!["-c".into(), prelude.into(), "sh".into()], argv[2..].to_vec()].concat();
+            program.env = env;
+            return Ok((program, end));
+        }
+        self.hand_over(job)?;
+        let writable = self.writable(job);
+        let is_strict = self.level == Level::Strict;
+        let own = |paths: &[&str]| paths.iter().map(OsString::from).collect::<Vec<_>>();
+        let folders = writable.iter().map(|p| p.clone().into_os_string());
+        let walls = Walls {
+            level: self.level,
+            argv,
+            env,
+            dir: job.dir.into(),
+            merge,
+            user: self.user,
+            limits: self.policy.limits,
+            readable: if is_strict { own(&["/"]) } else { view::paths(&self.view, &self.helper) },
+            writable: folders.chain(own(if is_strict { &["/tmp", "/dev"] } else { &[] })).collect(),
+            sockets: match (is_strict, job.gate) {
+                (true, _) => Sockets::Own,
+                (false, Some(_)) => Sockets::Tcp,
+                (false, None) => Sockets::None,
+            },
+            port: job.gate.filter(|_| !is_strict).map(|gate| gate.tcp.port()),
+            relay: is_strict && job.gate.is_some(),
+        };
+        program.stdin = inside::frame(&walls)?;
+        if is_strict {
+            let who = job.cache.join(WHO);
+            program.name = (&self.launcher).into();
+            program.args = launcher::args(&launcher::Launch {
+                view: &self.view,
+                who: (&who.join("passwd"), &who.join("group")),
+                helper: &self.helper,
+                writable: &writable,
+                gate: job.gate.map(|gate| gate.socket.as_path()),
+                is_root: self.user.is_some(),
+                limits: self.policy.limits,
+            });
+        } else {
+            program.name = (&self.helper).into();
+            program.args = vec![inside::HELPER.into()];
+        }
+        Ok((program, end))
     }
 
-    /// The whole environment of a command, its folders made.
-    fn environment(&self, job: &Job<'_>, mark: &str) -> io::Result<Vec<(OsString, OsString)>> {
-        let cache = job.cache.join(job.purpose.folder());
-        let (home, tmp) = (cache.join("home"), job.scratch.join("tmp"));
-        std::fs::create_dir_all(&home)?;
-        std::fs::create_dir_all(&tmp)?;
-        let mut env = self.host.clone();
-        let mut set = |name: &str, value: OsString| env.insert(name.into(), value);
-        if !self.real_home {
-            // Tests that commit need somebody to be.
-            let identity = home.join(".gitconfig");
-            if !identity.exists() {
-                std::fs::write(identity, "[user]\n\tname = Skep\n\temail = skep@localhost\n")?;
+    /// What a job may write.
+    fn writable(&self, job: &Job<'_>) -> Vec<PathBuf> {
+        let own = [job.dir.to_owned(), job.cache.join(job.purpose.folder()), job.scratch.to_owned()];
+        own.into_iter().chain(self.policy.writable.iter().filter(|p| p.exists()).cloned()).collect()
+    }
+
+    /// Makes up who is who, and gives the job's folders to the user it runs as when that is not Skep's own.
+    fn hand_over(&self, job: &Job<'_>) -> io::Result<()> {
+        let (uid, gid) =
+            self.user.unwrap_or_else(|| (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
+        let cache = Beneath::open(job.cache)?;
+        let home = job.cache.join(job.purpose.folder()).join("home");
+        let passwd = format!("root:x:0:0:root:/:/bin/sh\nskep:x:{uid}:{gid}:skep:{}:/bin/sh\n", plain_path(&home));
+        for (name, text) in [("passwd", passwd), ("group", format!("root:x:0:\nskep:x:{gid}:\n"))] {
+            let path = format!("{WHO}/{name}");
+            if cache.read(&path, 4096).ok().as_deref() != Some(text.as_bytes()) {
+                cache.write(&path, text.as_bytes()).map_err(io::Error::other)?;
             }
-            set("HOME", home.into());
         }
-        set("TMPDIR", tmp.into());
-        for (name, folder) in [
-            ("CARGO_TARGET_DIR", "cargo-target"),
-            ("GOCACHE", "go-build"),
-            ("GRADLE_USER_HOME", "gradle"),
-            ("PIP_CACHE_DIR", "pip"),
-            ("PYTHONPYCACHEPREFIX", "pycache"),
-            ("npm_config_cache", "npm"),
-        ] {
-            set(name, cache.join(folder).into());
+        let Some(user) = self.user else { return Ok(()) };
+        let given = |path: &Path| {
+            tree::give(path, user).map_err(|e| {
+                io::Error::new(e.kind(), format!("{} cannot be given to user {}: {e}", path.display(), user.0))
+            })
+        };
+        given(job.dir)?;
+        given(job.scratch)?;
+        // A cache is large; in it only Skep's own few files are not the user's already.
+        let cache = job.cache.join(job.purpose.folder());
+        let owner = rustix::fs::stat(&cache)?.st_uid;
+        if owner == user.0 {
+            given(&home)?
+        } else {
+            given(&cache)?
         }
-        for (name, value) in [
-            ("CARGO_TERM_COLOR", "never"),
-            ("CI", "true"),
-            ("GIT_TERMINAL_PROMPT", "0"),
-            ("LANG", "C.UTF-8"),
-            ("NO_COLOR", "1"),
-            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-            ("PYTHONDONTWRITEBYTECODE", "1"),
-            ("SHELL", "/bin/sh"),
-            ("SKEP", "1"),
-            ("TERM", "dumb"),
-            ("npm_config_update_notifier", "false"),
-        ] {
-            set(name, value.into());
+        if let Some(gate) = job.gate {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(user.0), rustix::fs::Gid::from_raw(user.1));
+            rustix::fs::chown(&gate.socket, Some(uid), Some(gid))?;
         }
-        set(strays::NAME, mark.into());
-        for (name, value) in job.env {
-            set(name, value.into());
-        }
-        Ok(env.into_iter().collect())
+        Ok(())
     }
 }
 
@@ -283,46 +420,51 @@ fn redacting(tell: OnOutput) -> (OnOutput, Rest) {
     (Arc::new(as_it_comes), Box::new(at_end))
 }
 
-/// Whether a value looks like a URL with a user or password in it.
-fn holds_login(value: &OsStr) -> bool {
-    let text = value.to_string_lossy();
-    text.contains("://") && text.contains('@')
+/// The folder of made-up users, in the cache.
+const WHO: &str = "who";
+
+/// A path for a line of `/etc/passwd`, which has no way to write a colon or an end of line.
+fn plain_path(path: &Path) -> String {
+    let text = path.to_string_lossy().into_owned();
+    if text.contains([':', '\n']) { "/".to_owned() } else { text }
 }
 
-/// PATH without its relative parts: in a checkout they would let the repository choose what `git` or `cargo` is.
-fn absolute_only(path: Option<&OsString>) -> OsString {
-    let parts =
-        path.map(|p| std::env::split_paths(p).filter(|p| p.is_absolute()).collect::<Vec<_>>()).unwrap_or_default();
-    match std::env::join_paths(parts) {
-        Ok(joined) if !joined.is_empty() => joined,
-        _ => "/usr/local/bin:/usr/bin:/bin".into(),
+/// The folders every command expects. They are made beneath what commands can write to: no link of theirs is followed.
+fn make_folders(job: &Job<'_>, real_home: bool) -> Result<(), Why> {
+    let refused = |path: &Path, e: io::Error| Why::Refused { path: path.display().to_string(), what: e.to_string() };
+    for root in [job.cache, job.scratch] {
+        std::fs::create_dir_all(root).map_err(|e| refused(root, e))?;
+    }
+    let cache = Beneath::open(job.cache).map_err(|e| refused(job.cache, e))?;
+    let home = format!("{}/home", job.purpose.folder());
+    cache.make_dir(&home)?;
+    let identity = format!("{home}/.gitconfig");
+    if !real_home && matches!(cache.size(&identity), Err(Why::Missing(_))) {
+        // Tests that commit need somebody to be.
+        cache.write(&identity, b"[user]\n\tname = Skep\n\temail = skep@localhost\n")?;
+    }
+    Beneath::open(job.scratch).map_err(|e| refused(job.scratch, e))?.make_dir("tmp")
+}
+
+fn not_accepted() -> Refused {
+    Refused {
+        what: "the sandbox is switched off (level none), and nobody accepted that: commands would run with all rights of Skep's user".into(),
+        fix: "set the level to strict, or accept it by sandbox.accept_no_isolation = true".into(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn host(vars: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
-        vars.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect()
+fn no_launcher() -> Refused {
+    Refused {
+        what: "bubblewrap is not installed, and commands of agents and checks need it to be walled in (level strict)".into(),
+        fix: "install it: `apt-get install bubblewrap` (0.8 or later; the package has this name everywhere). The weaker level needs no package: \
+              sandbox.level = \"landlock\" (kernel 6.12 or later; commands then see names and owners of all files)"
+            .into(),
     }
+}
 
-    #[test]
-    fn only_named_variables_go_in_and_no_logins() {
-        let sandbox = Sandbox::new(
-            &host(&[
-                ("PATH", "/bin:.::relative:/usr/bin"),
-                ("GITHUB_TOKEN", "canary"),
-                ("HOME", "/nonexistent"),
-                ("HTTPS_PROXY", "http://me:canary@proxy:1"),
-                ("NO_PROXY", "localhost"),
-                ("AGENT_KEY", "given"),
-            ]),
-            &["AGENT_KEY".to_owned()],
-        );
-        let names: Vec<_> = sandbox.host.keys().map(|k| k.to_string_lossy().into_owned()).collect();
-        assert_eq!(names, ["AGENT_KEY", "NO_PROXY", "PATH"]);
-        assert_eq!(sandbox.host[OsStr::new("PATH")], "/bin:/usr/bin");
-        assert_eq!(format!("{sandbox:?}"), r#"{"AGENT_KEY", "NO_PROXY", "PATH"}"#);
+fn replaced() -> Refused {
+    Refused {
+        what: "Skep's own program file was replaced or removed while it runs, and commands are started by it".into(),
+        fix: "start Skep again".into(),
     }
 }

@@ -1,9 +1,11 @@
 //! Finding and ending processes that left their command's process group, by the mark they inherited.
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::io::Read;
-use std::sync::OnceLock;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The variable that carries the mark.
@@ -13,6 +15,10 @@ pub const NAME: &str = "SKEP_JOB";
 const ENVIRON_MAX: u64 = 1024 * 1024;
 /// How often it is looked whether git has finished.
 const GIT_LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked whether the launcher has made its namespace.
+const INIT_LOOK: Duration = Duration::from_millis(1);
+/// How long a killed namespace may take to be gone.
+const GONE: Duration = Duration::from_secs(5);
 /// Looks at the process table before giving up on something that forks faster than it is killed.
 const LOOKS: usize = 16;
 
@@ -35,12 +41,54 @@ pub fn mark_git() -> String {
     mark() + GIT
 }
 
-/// Ends every process with this mark when dropped.
-pub struct Ends(pub String);
+/// The first process of a command's own process namespace, once it is known. Its end is the end of all in there.
+pub type Init = Arc<OnceLock<OwnedFd>>;
+
+/// Ends every process of a command when dropped, and returns when they are gone.
+pub struct Ends {
+    mark: String,
+    init: Init,
+}
+
+impl Ends {
+    /// For the command with this mark.
+    pub fn new(mark: String) -> Ends {
+        Ends { mark, init: Init::default() }
+    }
+
+    /// Where its namespace's first process is to be put.
+    pub fn init(&self) -> Init {
+        self.init.clone()
+    }
+}
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        end_all(&|mark| mark == self.0);
+        if let Some(init) = self.init.get() {
+            // The launcher tells of the command's end before its namespace is torn down.
+            let _gone = rustix::process::pidfd_send_signal(init, Signal::KILL);
+            let mut ended = [PollFd::new(init, PollFlags::IN)];
+            let patience = Timespec { tv_sec: GONE.as_secs().cast_signed(), tv_nsec: 0 };
+            let _late = rustix::event::poll(&mut ended, Some(&patience));
+        }
+        end_all(&|mark| mark == self.mark);
+    }
+}
+
+/// Waits until the launcher with this number has made its namespace, and remembers the first process there.
+pub async fn find_init(launcher: u32, init: &Init) {
+    let path = format!("/proc/{launcher}/task/{launcher}/children");
+    // It ends with the launcher; whoever waits gives up when that has ended.
+    while let Ok(children) = std::fs::read_to_string(&path) {
+        let first = children.split_ascii_whitespace().next().and_then(|n| n.parse().ok()).and_then(Pid::from_raw);
+        if let Some(pid) = first {
+            if let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                // Nobody else puts one in.
+                let _ours = init.set(handle);
+            }
+            return;
+        }
+        tokio::time::sleep(INIT_LOOK).await;
     }
 }
 

@@ -3,17 +3,20 @@
 mod found;
 mod propose;
 
-use super::{owner, settings};
+use super::{owner, settings, walls};
 use crate::adapters::git::{Git, Identity};
-use crate::adapters::{sandbox, store};
+use crate::adapters::sandbox::test;
+use crate::adapters::store;
 use crate::cli::reach::{Doctored, Level, Looked, Place};
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, prepare_data_dir};
+use crate::ports::Isolation as _;
 use found::Found;
 pub use found::is_program;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 fn looked(what: &str, level: Level, found: impl Into<String>, fix: impl Into<String>) -> Looked {
@@ -67,7 +70,7 @@ pub async fn look(place: &Place) -> Doctored {
         true => looked("service", Level::Good, "a process owns the data directory", ""),
         false => looked("service", Level::Good, "none is running: commands carry their own runs", ""),
     });
-    all.push(isolation());
+    all.push(isolation(config.as_ref(), data_dir).await);
     let Some(config) = config else { return Doctored { looked: all, proposal: String::new() } };
     let found = Found::on_this_machine(&config).await;
     all.extend(minds(&config));
@@ -159,15 +162,20 @@ fn token(place: &Place) -> Looked {
     }
 }
 
-fn isolation() -> Looked {
-    match sandbox::level() {
-        "none" => looked(
+/// Tries the walls, as a start would.
+async fn isolation(config: Option<&Config>, data_dir: &Path) -> Looked {
+    let policy = config.map(walls::policy).unwrap_or_default();
+    match test::proven(&policy, &[], data_dir).await {
+        Ok(sandbox) if sandbox.level() == "none" => looked(
             "sandbox",
             Level::Weak,
             "none: commands of agents and checks run with the rights of this user",
             "run Skep as a user of its own, and only on repositories you trust",
         ),
-        level => looked("sandbox", Level::Good, level, ""),
+        Ok(sandbox) => {
+            looked("sandbox", Level::Good, format!("{}: every hostile action was held", sandbox.level()), "")
+        }
+        Err(refused) => looked("sandbox", Level::Bad, refused.what, refused.fix),
     }
 }
 
@@ -193,12 +201,12 @@ fn thinking(config: &Config) -> String {
 }
 
 /// One screen at a service's start: what it is, where it listens, what is weak.
-pub fn greet(screen: &Screen, place: &Place, config: &Config, address: SocketAddr, took: Duration) {
+pub fn greet(screen: &Screen, place: &Place, config: &Config, address: SocketAddr, took: Duration, level: &str) {
     let data_dir = place.sources.data_dir.display().to_string();
     if place.json {
         let ready = serde_json::json!({
             "ready": true, "address": address.to_string(), "data_dir": data_dir, "ready_ms": took.as_millis() as u64,
-            "max_live_runs": config.runs.max_live_runs, "sandbox": sandbox::level(),
+            "max_live_runs": config.runs.max_live_runs, "sandbox": level,
             "engines": engines(config), "prices": settings::prices(config).map_or(String::new(), |p| p.version().to_owned()),
         });
         // Nobody may be reading; the service goes on.
@@ -207,7 +215,7 @@ pub fn greet(screen: &Screen, place: &Place, config: &Config, address: SocketAdd
     }
     let lines = format!(
         "Skep {} is ready after {} ms\n  answers on     http://{address}/api/v1  (token in {data_dir}/token)\n  data           \
-         {data_dir}\n  runs at once   {}\n  merges         {}\n  sandbox        {}: commands run with this user's rights\n{}",
+         {data_dir}\n  runs at once   {}\n  merges         {}\n  sandbox        {}: {}\n{}",
         env!("CARGO_PKG_VERSION"),
         took.as_millis(),
         config.runs.max_live_runs,
@@ -216,7 +224,8 @@ pub fn greet(screen: &Screen, place: &Place, config: &Config, address: SocketAdd
         } else {
             "without asking, where the policy allows"
         },
-        sandbox::level(),
+        level,
+        if level == "none" { "commands run with this user's rights" } else { "commands are walled in" },
         thinking(config),
     );
     // Nobody may be reading; the service goes on.

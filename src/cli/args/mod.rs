@@ -3,7 +3,8 @@
 mod things;
 
 pub use things::{
-    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, ProjectCommand, RaiseArgs, SecretCommand, State,
+    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, ProjectCommand, RaiseArgs, SandboxCommand,
+    SecretCommand, State,
 };
 
 use super::exit::EXIT_CODES;
@@ -201,6 +202,9 @@ pub enum Command {
         #[arg(long)]
         propose: bool,
     },
+    /// The walls around commands
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
 }
 
 const UNBLOCK: &str = "\

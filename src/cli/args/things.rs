@@ -223,3 +223,23 @@ pub enum EngineCommand {
         what: String,
     },
 }
+
+/// The walls around commands.
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Try hostile actions behind the walls, and show what was held back
+    Test {
+        /// The level to test; the configured one when left out
+        #[arg(long)]
+        level: Option<Isolation>,
+    },
+}
+
+/// A level of isolation that can be tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// Bubblewrap, a system call filter, Landlock
+    Strict,
+    /// Landlock and a system call filter
+    Landlock,
+}

@@ -1,9 +1,11 @@
 //! Runs followed from the typed command to the exit code, against routes in memory.
 
 use super::{a_run, block, merge, opened, shell};
-use crate::cli::args::Skep;
+use crate::cli::args::{Isolation, Skep};
 use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting};
+use crate::cli::reach::{
+    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, WallsTested,
+};
 use crate::cli::run_on;
 use crate::cli::screen::{Asker, Screen};
 use crate::domain::block::{Block, BlockKind};
@@ -153,6 +155,9 @@ impl Doors for Memory {
     }
     async fn doctor(&self, _: &Place) -> Result<Doctored, Trouble> {
         Ok(Doctored { looked: vec![], proposal: String::new() })
+    }
+    async fn test_walls(&self, _: &Place, _: Option<Isolation>) -> Result<WallsTested, Trouble> {
+        Ok(WallsTested { level: "strict".to_owned(), holds: true, tried: vec![] })
     }
     async fn engines(&self, _: &Place) -> Result<Vec<EngineRow>, Trouble> {
         unreachable!()

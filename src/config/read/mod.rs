@@ -173,6 +173,13 @@ fn secrets(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>)
     let mut name = String::new();
     r.checked("secrets.key_file", &mut c.secrets.key_file, path);
     r.checked("secrets.key_env", &mut name, variable_name);
+    if c.secrets.key_file.as_deref().is_some_and(|file| !file.is_file()) {
+        r.refuse(
+            "secrets.key_file",
+            "what it names is not there",
+            "make it with 32 random bytes as 64 hex digits, chmod 600",
+        );
+    }
     if name.is_empty() {
         return;
     }

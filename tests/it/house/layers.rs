@@ -20,7 +20,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::plain", &["telemetry"]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
-    ("adapters::sandbox", &["adapters::process", "secret"]),
+    ("adapters::sandbox", &["ports", "secret", "adapters::beneath", "adapters::plain", "adapters::process"]),
     (
         "adapters::checks",
         &["domain", "ports", "adapters::beneath", "adapters::plain", "adapters::process", "adapters::sandbox"],
@@ -85,7 +85,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("gix", &["adapters::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts"]),
     ("quick_xml", &["adapters::checks"]),
-    ("aho_corasick", &["secret"]),
+    ("aho_corasick", &["secret", "adapters::gate"]),
     ("chacha20poly1305", &["secret"]),
     ("axum", &["http", "app", "cli", "adapters::gate"]),
     ("hyper", &["http", "adapters::gate"]),

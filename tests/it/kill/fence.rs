@@ -21,15 +21,18 @@ fn a_second_service_on_the_same_data_directory_says_so_and_goes() {
 /// first one moves again, nothing it still wants to write gets in.
 fn a_stopped_owner_writes_nothing(url: Option<String>) {
     let scene = Scene::new(STORY, url).with("SKEP_POLICY__APPROVE_MERGE", "false").with("SKEP_RUNS__LEASE_TTL", "3s");
-    let (at_work, go) = (scene.path("at-work"), scene.path("go"));
+    // Behind its walls the dev sees this folder, and writes nowhere but in its worktree.
+    let signs = scene.path("signs");
+    std::fs::create_dir(&signs).expect("a folder");
+    let scene = scene.with("SKEP_SANDBOX__TOOLCHAINS", &signs.display().to_string());
+    let go = signs.join("go");
     let engine = format!(
-        "command: touch {}; until [ -e {} ]; do sleep 0.05; done; echo two > b.txt",
-        at_work.display(),
+        "command: touch at-work; until [ -e {} ]; do sleep 0.05; done; rm at-work; echo two > b.txt",
         go.display()
     );
     let mut first = scene.serve();
     assert_eq!(scene.run(scene.order_by("Write it down", &engine, &["--detach"])).0, Some(0));
-    until("the dev is at work", Duration::from_secs(30), || at_work.exists().then_some(()));
+    until("the dev is at work", Duration::from_secs(30), || below(&scene.data.join("work"), "at-work").then_some(()));
     first.signal(Signal::STOP);
     std::fs::write(&go, "").expect("the go");
     std::fs::remove_file(scene.data.join("skep.lock")).expect("the lock file");
@@ -52,6 +55,12 @@ fn a_stopped_owner_writes_nothing(url: Option<String>) {
     second.kill();
     let left = block_on(left(&scene));
     assert_eq!((left.commits.as_str(), left.changes), ("2", 1), "exactly one landing");
+}
+
+/// Whether a file of this name is in one of the worktrees.
+fn below(work: &std::path::Path, name: &str) -> bool {
+    let folders = |dir: &std::path::Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    folders(work).flat_map(|run| folders(&run).collect::<Vec<_>>()).any(|tree| tree.join(name).exists())
 }
 
 #[test]

@@ -18,4 +18,5 @@ pub mod sameness;
 pub mod search;
 pub mod stores;
 pub mod story;
+pub mod walls;
 pub mod world;

@@ -72,7 +72,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
     let mut config = Config::default();
     config.store.database = Database::InDataDir;
-    let mut ports = app::connect(&config, &data, Scope::All).await.expect("the ports");
+    let mut ports = app::connect(&config, &data, Scope::All, &super::walls::sandbox()).await.expect("the ports");
     if let Some(engines) = engines {
         ports.deps.engines = engines;
     }
@@ -100,7 +100,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
         hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
         checks_from: Arc::new(checks_from),
         defaults: ports.deps.defaults.clone(),
-        sandbox: "test".into(),
+        sandbox: ports.deps.isolation.clone(),
         started_at: Instant::now(),
         streams: Arc::new(Semaphore::new(config.server.max_streams as usize)),
     };

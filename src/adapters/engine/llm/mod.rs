@@ -52,6 +52,11 @@ impl Shared {
         Shared { limits, prices, clients: Arc::default() }
     }
 
+    /// What models cost.
+    pub fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
     /// The same, with other prices.
     pub fn with_prices(self, prices: Arc<Prices>) -> Shared {
         Shared { prices, ..self }

@@ -1,0 +1,66 @@
+//! Landlock: which files may be read and written, for kernels that have it.
+
+use super::Walls;
+use crate::adapters::sandbox::Level;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope,
+};
+use std::io;
+use std::path::Path;
+
+/// What the `landlock` level needs: signals and abstract sockets stay inside since this one.
+const NEEDED: ABI = ABI::V6;
+
+/// Devices every program may write.
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom"];
+
+/// Puts the rules on this thread and what it starts, for good. At `strict` they stand behind the mounts and hold as much as this kernel
+/// knows; at `landlock` they are the wall, and all of them must hold.
+///
+/// # Errors
+/// When a needed rule can't be had.
+pub fn apply(walls: &Walls) -> io::Result<()> {
+    restrict(walls).map_err(|e| io::Error::other(format!("landlock: {e}")))
+}
+
+fn restrict(walls: &Walls) -> Result<(), Box<dyn std::error::Error>> {
+    let is_the_wall = walls.level == Level::Landlock;
+    let compat = if is_the_wall { CompatLevel::HardRequirement } else { CompatLevel::BestEffort };
+    let all = AccessFs::from_all(NEEDED);
+    let read = AccessFs::from_read(NEEDED);
+    let mut rules = Ruleset::default()
+        .set_compatibility(compat)
+        .handle_access(all)?
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)?;
+    if is_the_wall {
+        rules = rules.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?;
+    }
+    let mut rules = rules.create()?;
+    for path in &walls.readable {
+        rules = add(rules, Path::new(path), read)?;
+    }
+    for path in &walls.writable {
+        rules = add(rules, Path::new(path), all)?;
+    }
+    for path in DEVICES {
+        rules = add(rules, Path::new(path), AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev)?;
+    }
+    if let (true, Some(port)) = (is_the_wall, walls.port) {
+        rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+    }
+    rules.restrict_self()?;
+    Ok(())
+}
+
+/// What is not there needs no rule.
+fn add(
+    rules: landlock::RulesetCreated,
+    path: &Path,
+    access: landlock::BitFlags<AccessFs>,
+) -> Result<landlock::RulesetCreated, Box<dyn std::error::Error>> {
+    let Ok(meta) = std::fs::metadata(path) else { return Ok(rules) };
+    let access = if meta.is_dir() { access } else { access & AccessFs::from_file(NEEDED) };
+    let Ok(fd) = PathFd::new(path) else { return Ok(rules) };
+    Ok(rules.add_rule(PathBeneath::new(fd, access))?)
+}

@@ -1,0 +1,120 @@
+//! Folders a command can write to, walked by Skep: no link is followed, and no race leads outside.
+
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// How deep folders are walked; what lies deeper was made by a command, not by Skep.
+const DEPTH_MAX: usize = 256;
+
+/// Gives a folder and all in it to a user; what is the user's already is left alone.
+///
+/// # Errors
+/// When something in it cannot be given away.
+pub fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let root = open(rustix::fs::CWD, path)?;
+    if rustix::fs::fstat(&root)?.st_uid != uid.as_raw() {
+        rustix::fs::fchown(&root, Some(uid), Some(gid))?;
+    }
+    walk(root, &mut |folder, name, stat| {
+        if stat.st_uid != uid.as_raw() {
+            match rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+                // Somebody else is at work in there.
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// How many bytes of disk a folder takes; stops counting once it is over `most`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn size(path: &Path, most: u64) -> io::Result<u64> {
+    let (mut bytes, over) = (0u64, || io::Error::other("over"));
+    let walked = walk(open(rustix::fs::CWD, path)?, &mut |_, _, stat| {
+        // Blocks, not length: a hole takes no room. Names take some, too.
+        bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * 512 + 256);
+        if bytes > most { Err(over()) } else { Ok(()) }
+    });
+    match walked {
+        Err(e) if bytes <= most => Err(e),
+        _ => Ok(bytes),
+    }
+}
+
+fn open(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+type Each<'f> = &'f mut dyn FnMut(BorrowedFd<'_>, &std::ffi::CStr, &Stat) -> io::Result<()>;
+
+fn walk(root: OwnedFd, each: Each<'_>) -> io::Result<()> {
+    // One open folder for each step down, and the names not looked into yet.
+    let mut below = Vec::new();
+    let first = list(&root, each)?;
+    below.push((root, first));
+    while let Some((folder, names)) = below.last_mut() {
+        let Some(name) = names.pop() else {
+            below.pop();
+            continue;
+        };
+        // Gone meanwhile, or no folder any more.
+        let Ok(inner) = open(folder.as_fd(), &name) else { continue };
+        if below.len() < DEPTH_MAX {
+            let names = list(&inner, each)?;
+            below.push((inner, names));
+        }
+    }
+    Ok(())
+}
+
+/// Tells each entry, and gives the names of the folders.
+fn list(folder: &OwnedFd, each: Each<'_>) -> io::Result<Vec<CString>> {
+    let mut folders = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(stat) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        each(folder.as_fd(), name, &stat)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            folders.push(name.to_owned());
+        }
+    }
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn what_a_link_leads_to_is_neither_counted_nor_given_away() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(outside.path().join("large"), vec![1; 1 << 20]).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::fs::write(dir.path().join("a/b/file"), vec![1; 8192]).unwrap();
+        symlink(outside.path(), dir.path().join("a/way")).unwrap();
+        symlink(outside.path().join("large"), dir.path().join("large")).unwrap();
+        let bytes = size(dir.path(), u64::MAX).unwrap();
+        assert!((8192..100_000).contains(&bytes), "{bytes}");
+        assert!(size(dir.path(), 100).unwrap() > 100);
+        if rustix::process::geteuid().is_root() {
+            give(dir.path(), (12_345, 12_345)).unwrap();
+            assert_eq!(std::fs::metadata(dir.path().join("a/b/file")).unwrap().uid(), 12_345);
+            assert_eq!(std::fs::symlink_metadata(dir.path().join("large")).unwrap().uid(), 12_345);
+            assert_eq!(std::fs::metadata(outside.path().join("large")).unwrap().uid(), 0);
+            assert_eq!(std::fs::metadata(outside.path()).unwrap().uid(), 0);
+        }
+    }
+}
