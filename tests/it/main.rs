@@ -43,6 +43,7 @@ mod rest_guard;
 mod rest_stream;
 mod rules;
 mod sandbox;
+mod scouted;
 mod secrets;
 mod simulate;
 mod store_contract;
