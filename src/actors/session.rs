@@ -105,7 +105,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
         Work::Judged { verdict, findings, summary } => {
             Report::Reviewed { head: order.head.clone(), verdict, findings, summary }
         }
-        Work::Asked(question) => Report::Asked { question },
+        Work::Asked { question, to } => Report::Asked { question, to },
         Work::Failed(why) => Report::Failed { why },
         Work::SpentOut { what, why } => Report::SpentOut { what, why },
         Work::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },

@@ -244,6 +244,7 @@ fn order(
         step,
         engine: spec.clone(),
         goal: format!("{goal}\n\n{text}"),
+        question: None,
         task: (step == Step::Develop).then_some(TaskOrder { id: task, spec: spec_of_task }),
         head: head.clone(),
         base: base.clone(),
@@ -277,7 +278,7 @@ fn judge(proof: &mut Proof, did: Did, thinks: bool) {
             (!tasks.is_empty(), format!("it planned {}: {}", tasks.len(), titles.join("; ")), "")
         }
         Work::Judged { verdict, summary, .. } => (true, format!("it judged {verdict:?}: {summary}").to_lowercase(), ""),
-        Work::Asked(question) => {
+        Work::Asked { question, .. } => {
             (false, format!("it asked instead: {question}"), "choose a model that decides small things itself")
         }
         Work::Failed(why) => (false, why, "look at what it said"),

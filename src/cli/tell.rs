@@ -87,7 +87,8 @@ impl Teller {
         if !self.begun.insert(id.to_owned()) {
             return Vec::new();
         }
-        let phase = match attempt.step {
+        let asker = attempt.answers.and_then(|by| now.attempts.iter().find(|a| a.id == by));
+        let phase = match asker.map_or(attempt.step, |a| a.step) {
             Step::Explore | Step::Plan => "planning",
             Step::Develop => "working",
             Step::Review => "reviewing",
@@ -97,7 +98,8 @@ impl Teller {
         lines.extend(self.added(now, |t| attempt.task.is_some_and(|id| id.to_string() == t.id)));
         let role = attempt.step.role().name();
         let task = attempt.task.and_then(|id| now.tasks.iter().find(|t| t.id == id.to_string()));
-        let on = task.map_or(String::new(), |t| {
+        let question = asker.map_or(String::new(), |a| format!(" on the question of {}", a.id));
+        let on = task.map_or(question, |t| {
             // The task's own counter may be ahead; only what failed before has used up a try.
             let failed = |a: &&Attempt| {
                 let used_up = |e: &Ended| matches!(e.ending, Ending::Succeeded | Ending::Failed);
@@ -113,7 +115,9 @@ impl Teller {
 
     /// Why the attempt before this one was not believed: no event of its own says it.
     fn refused(&self, now: &RunView, attempt: &Attempt) -> Option<String> {
-        let same = |a: &&Attempt| a.step == attempt.step && a.task == attempt.task && a.id < attempt.id;
+        let same = |a: &&Attempt| {
+            (a.step, a.task, a.answers) == (attempt.step, attempt.task, attempt.answers) && a.id < attempt.id
+        };
         let before = now.attempts.iter().rfind(same)?;
         let ended = before.ended.as_ref().filter(|e| e.ending == Ending::Failed && !e.why.is_empty())?;
         let told = self.failed.contains(&before.id.to_string());

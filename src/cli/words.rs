@@ -3,7 +3,9 @@
 //! Invariant: pure. Text from outside passes through as it is; the screen escapes it.
 
 use super::render::{brief, count, span, usage};
-use crate::domain::{Answer, ChangeState, CheckResult, Done, Event, Outcome, Report, Reported, StatusState, Verdict};
+use crate::domain::{
+    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Outcome, Report, Reported, StatusState, Verdict,
+};
 use crate::http::view::RunView;
 use crate::ports::store::JournalRow;
 
@@ -92,7 +94,8 @@ fn report(reported: &Reported) -> String {
             };
             format!("{id} wants rework{many}{}{used}", said(summary))
         }
-        Report::Asked { question } => format!("{id} asks: {}", quote(question)),
+        Report::Asked { question, to: AskedTo::Person } => format!("{id} asks: {}", quote(question)),
+        Report::Asked { question, to: AskedTo::Scout } => format!("{id} asks the scout: {}", quote(question)),
         Report::Failed { why } | Report::SpentOut { why, .. } => format!("{id} failed: {}{used}", quote(why)),
         Report::Unavailable { why, .. } => format!("{id} could not start or go on: {}{used}", quote(why)),
         Report::Lost { why } => format!("{id} is lost: {}{used}", quote(why)),

@@ -32,6 +32,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "SKEP_SCRATCH",
     "SKEP_ORDER_FILE",
     "SKEP_NOTES_FILE",
+    "SKEP_QUESTION",
     "SKEP_PATCH_FILE",
     "SKEP_REPORT_FILE",
 ];

@@ -16,6 +16,9 @@ pub struct Attempt {
     /// The task, for `Develop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
+    /// The attempt whose question it looks into, for an `Explore` that somebody asked for. It has no tries of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AttemptId>,
     /// The engine, `KIND` or `KIND:ARG`.
     pub engine: String,
     /// When it was ordered.

@@ -93,6 +93,13 @@ pub enum Concern {
         /// The policy's most.
         most: u64,
     },
+    /// It deletes tests, or takes more out of them than it puts in.
+    Tests {
+        /// Which files.
+        paths: Vec<String>,
+        /// Lines that went, less those that came, in these files.
+        lines: u64,
+    },
     /// It is large.
     Large {
         /// Files changed.
@@ -108,6 +115,9 @@ impl Concern {
         match self {
             Concern::Protected { paths } => format!("it touches protected paths: {}", paths.join(", ")),
             Concern::Deletes { files, most } => format!("it deletes {files} files (the policy lets {most} pass)"),
+            Concern::Tests { paths, lines } => {
+                format!("it takes tests away ({lines} lines fewer, files it deletes included): {}", paths.join(", "))
+            }
             Concern::Large { files, lines } => format!("it is large: {files} files, {lines} lines"),
         }
     }

@@ -109,6 +109,9 @@ pub struct Note {
     pub from: String,
     /// What it says, at most [`Note::TEXT_MAX`] bytes.
     pub text: String,
+    /// The one step that is told it; `None` = everyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Step>,
 }
 
 impl Note {
@@ -121,7 +124,7 @@ impl Note {
         while !text.is_char_boundary(start) {
             start += 1;
         }
-        Note { from: from.to_owned(), text: text[start..].to_owned() }
+        Note { from: from.to_owned(), text: text[start..].to_owned(), only: None }
     }
 }
 
@@ -143,6 +146,9 @@ pub struct Order {
     pub engine: EngineSpec,
     /// The goal's text.
     pub goal: String,
+    /// For `Explore`: what somebody wants to know; `None` = a look around before the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
     /// The task, for `Develop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskOrder>,

@@ -1,7 +1,7 @@
 //! The rules a run is born with, pinned. A change of configuration touches new runs only.
 
 use super::budget::{Limits, SharedLimits};
-use super::change::{Concern, DiffStat, FileKind};
+use super::change::{Concern, DiffStat, FileChange, FileKind};
 use super::order::Bounds;
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,8 @@ pub struct Policy {
     pub self_approval: bool,
     /// Path patterns whose change needs a person's approval of its own.
     pub protected: Vec<String>,
+    /// Path patterns of tests: what deletes them, or takes more out of one than it puts in, needs a person.
+    pub tests: Vec<String>,
     /// Path patterns that must not be changed at all.
     pub forbidden: Vec<String>,
     /// Path patterns that may be changed; empty = all.
@@ -127,6 +129,18 @@ impl Default for Policy {
                 "**/CODEOWNERS",
                 "**/AGENTS.md",
                 "**/CLAUDE.md",
+            ]),
+            // Whoever writes the code must not make the proof of it weaker unseen.
+            tests: list(&[
+                "**/tests/**",
+                "**/test/**",
+                "**/__tests__/**",
+                "spec/**",
+                "**/*_test.*",
+                "**/test_*",
+                "**/*.test.*",
+                "**/*.spec.*",
+                "**/*_spec.*",
             ]),
             // A nested repository or a submodule can make git run or hide things.
             forbidden: list(&["**/.git", "**/.git/**", ".gitmodules"]),
@@ -182,6 +196,18 @@ impl Policy {
         if deleted > self.max_deleted {
             found.push(Concern::Deletes { files: deleted, most: self.max_deleted });
         }
+        // A binary file has no lines: only that it went can be told.
+        let weaker = |f: &&FileChange| f.kind == FileKind::Deleted || f.removed > f.added;
+        let weaker: Vec<&FileChange> = diff.files.iter().filter(weaker).collect();
+        if !weaker.is_empty() {
+            let patterns = Patterns::of(&self.tests);
+            let tests: Vec<&FileChange> = weaker.into_iter().filter(|f| patterns.match_any(&f.path)).collect();
+            // The lines are told, so that a yes to some of them is no yes to more.
+            let lines = tests.iter().map(|f| f.removed.saturating_sub(f.added)).fold(0, u64::saturating_add);
+            if !tests.is_empty() {
+                found.push(Concern::Tests { paths: tests.iter().map(|f| f.path.clone()).collect(), lines });
+            }
+        }
         // Files that are not listed were compared with no rule.
         let unlisted = diff.files_total > diff.files.len() as u64;
         if unlisted || diff.files_total > self.max_files || diff.lines() > self.max_lines {
@@ -216,6 +242,7 @@ impl Policy {
     /// This policy made stricter by `other` (a repository's own `.skep.toml`): it can tighten, never loosen.
     pub fn tightened(mut self, other: &Tightening) -> Policy {
         self.protected.extend(other.protected.iter().cloned());
+        self.tests.extend(other.tests.iter().cloned());
         self.forbidden.extend(other.forbidden.iter().cloned());
         self.approve_plan |= other.approve_plan;
         self.approve_merge |= other.approve_merge;
@@ -234,6 +261,8 @@ impl Policy {
 pub struct Tightening {
     /// More protected paths.
     pub protected: Vec<String>,
+    /// More paths of tests.
+    pub tests: Vec<String>,
     /// More forbidden paths.
     pub forbidden: Vec<String>,
     /// More required statuses.

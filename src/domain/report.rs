@@ -66,6 +66,9 @@ pub enum Report {
     Asked {
         /// What it needs to know.
         question: String,
+        /// Who should answer.
+        #[serde(default)]
+        to: AskedTo,
     },
     /// It failed: a fact about the work or the engine.
     Failed {
@@ -114,6 +117,17 @@ impl Report {
             Report::Stopped => "stopped",
         }
     }
+}
+
+/// Whom an attempt asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskedTo {
+    /// A person: something has to be decided.
+    #[default]
+    Person,
+    /// The scout: something has to be looked up. A person, where there is no scout or it finds nothing.
+    Scout,
 }
 
 /// A reviewer's verdict.

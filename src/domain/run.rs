@@ -9,6 +9,7 @@ use super::choice::{Rest, Wait};
 use super::effect::Tag;
 use super::goal::Goal;
 use super::id::{At, AttemptId, BlockId, EffectKey, Principal, RunId, Sha, TaskId};
+use super::inquiry::Inquiry;
 use super::order::{EngineSpec, Note, Role, Step};
 use super::plan::Plan;
 use super::policy::Policy;
@@ -87,6 +88,9 @@ pub struct Run {
     /// Every attempt.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    /// Questions the scout looks into.
+    #[serde(default)]
+    pub inquiries: Vec<Inquiry>,
     /// Engines that could not be used, by their text. Kept after their rest, to know how often, until they work again.
     #[serde(default)]
     pub resting: BTreeMap<String, Rest>,
@@ -298,9 +302,16 @@ impl Run {
     /// The most notes kept for the next manager; older ones go first.
     pub const NOTES_MAX: usize = 12;
 
-    /// Adds a note for the next manager.
+    /// Adds a note for whoever comes next.
     pub(super) fn note(&mut self, from: &str, text: &str) {
-        self.notes.push(Note::new(from, text));
+        self.keep(Note::new(from, text));
+    }
+    /// Adds a note for whoever does this step next.
+    pub(super) fn note_for(&mut self, step: Step, from: &str, text: &str) {
+        self.keep(Note { only: Some(step), ..Note::new(from, text) });
+    }
+    fn keep(&mut self, note: Note) {
+        self.notes.push(note);
         if self.notes.len() > Self::NOTES_MAX {
             self.notes.remove(0);
         }
@@ -330,6 +341,10 @@ impl Run {
     pub fn wake_at(&self) -> Option<At> {
         let waits = self.wait.as_ref().map(|w| w.until);
         self.blocks.iter().filter_map(|b| b.until).chain(waits).min()
+    }
+    /// The open question to the scout of a step, or of a task's.
+    pub fn inquiry(&self, step: Step, task: Option<TaskId>) -> Option<&Inquiry> {
+        self.inquiries.iter().find(|i| i.step == step && i.task == task)
     }
     /// Attempts still going.
     pub fn live_attempts(&self) -> impl Iterator<Item = &Attempt> {

@@ -43,7 +43,7 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
     artifacts(&mut reported.artifacts, clean);
     reported.bill.iter_mut().for_each(|used| clean(&mut used.model));
     match &mut reported.report {
-        Report::Explored { notes: text } | Report::Asked { question: text } => clean(text),
+        Report::Explored { notes: text } | Report::Asked { question: text, to: _ } => clean(text),
         Report::Failed { why } | Report::Lost { why } => clean(why),
         Report::SpentOut { what, why } => [what, why].into_iter().for_each(clean),
         Report::Unavailable { why, until: _, fix } => {

@@ -2,7 +2,9 @@
 
 use super::PortResult;
 use super::prompts::Prompt;
-use crate::domain::{ArtifactKind, At, EngineSpec, Finding, ModelUse, Order, ProjectName, TaskSpec, Usage, Verdict};
+use crate::domain::{
+    ArtifactKind, AskedTo, At, EngineSpec, Finding, ModelUse, Order, ProjectName, TaskSpec, Usage, Verdict,
+};
 use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,7 +79,12 @@ pub enum Work {
         summary: String,
     },
     /// It needs an answer first.
-    Asked(String),
+    Asked {
+        /// What it needs to know.
+        question: String,
+        /// Who should answer.
+        to: AskedTo,
+    },
     /// It failed.
     Failed(String),
     /// What it was given did not suffice for its next call.

@@ -171,8 +171,8 @@ async fn an_answer_that_cannot_be_used_is_mended_in_the_same_session() {
     let why = failed(result("never mends", Step::Review).await);
     assert!(why.contains("unknown variant `merge`") && why.contains("fake"), "{why}");
     assert!(matches!(result("notes", Step::Explore).await, Work::Notes(notes) if notes == "add is in calc.py:2"));
-    assert!(matches!(result("asks", Step::Develop).await, Work::Asked(question) if question == "Which port?"));
-    assert!(matches!(result("asks", Step::Review).await, Work::Asked(_)));
+    assert!(matches!(result("asks", Step::Develop).await, Work::Asked { question, .. } if question == "Which port?"));
+    assert!(matches!(result("asks", Step::Review).await, Work::Asked { .. }));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::engines_contract::{Place, order};
 use serde_json::{Value, json};
 use skep::adapters::engine::answer::{self, last_json_block};
 use skep::domain::order::Bounds;
-use skep::domain::{FileChange, FileKind, Order, Step, Verdict};
+use skep::domain::{AskedTo, FileChange, FileKind, Order, Step, Verdict};
 use skep::ports::engine::Work;
 
 const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
@@ -47,7 +47,9 @@ fn every_step_takes_its_own_answer_a_question_and_a_failure_and_no_other() {
         for other in STEPS {
             assert_eq!(read(&order, &place, &example(other)).is_ok(), step == other, "{step:?} was given {other:?}'s");
         }
-        assert!(matches!(read(&order, &place, &json!({"question": "Which?"})), Ok(Work::Asked(q)) if q == "Which?"));
+        assert!(
+            matches!(read(&order, &place, &json!({"question": "Which?"})), Ok(Work::Asked { question: q, to: AskedTo::Person }) if q == "Which?")
+        );
         assert!(matches!(read(&order, &place, &json!({"failed": "no disk"})), Ok(Work::Failed(_))));
         for bad in [json!({}), json!([]), json!("x"), json!({"question": " "}), json!({"question": "a", "failed": "b"})]
         {

@@ -5,8 +5,8 @@ use skep::adapters::engine::{KINDS, Registry};
 use skep::domain::order::{Bounds, TaskOrder};
 use skep::domain::report::Finding;
 use skep::domain::{
-    AttemptId, CheckKind, CheckResult, DiffStat, EngineSpec, FileChange, FileKind, Note, Order, RunId, Step, TaskId,
-    TaskSpec, Usage, Verdict,
+    AskedTo, AttemptId, CheckKind, CheckResult, DiffStat, EngineSpec, FileChange, FileKind, Note, Order, RunId, Step,
+    TaskId, TaskSpec, Usage, Verdict,
 };
 use skep::ports::engine::{Bench, Engine, EngineEvent, Engines, Sink, Work, Worked};
 use skep::ports::{PortError, PortResult};
@@ -31,6 +31,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         step,
         engine: EngineSpec::parse("test"),
         goal: "Make it\nright".to_owned(),
+        question: None,
         task: task.map(|name| TaskOrder { id: TaskId(1), spec: spec(name) }),
         head: "a".repeat(40).as_str().into(),
         base: "b".repeat(40).as_str().into(),
@@ -170,9 +171,9 @@ async fn command_reports_by_file() {
     let done = result(&say(r#"{"summary": "by report"}"#), &develop).await;
     assert!(matches!(done, Work::Edited { summary } if summary == "by report"));
     let asked = result(&say(r#"{"question": "Which port?"}"#), &develop).await;
-    assert!(matches!(asked, Work::Asked(q) if q == "Which port?"));
+    assert!(matches!(asked, Work::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
     let asked = result(&(say(r#"{"question": "Which?"}"#) + "\nexit 1"), &develop).await;
-    assert!(matches!(asked, Work::Asked(_)));
+    assert!(matches!(asked, Work::Asked { .. }));
     let fell = result(&(say(r#"{"summary": "fine"}"#) + "\nexit 1"), &develop).await;
     assert!(failed(fell).contains("exit code 1"));
 
@@ -484,7 +485,7 @@ async fn script_can_fail_ask_panic_and_hang() {
     let develop = order(Step::Develop, Some("t"));
     let turn = |end: &str| script(&place, &format!("[[turn]]\nstep = \"develop\"\n{end}"));
     assert_eq!(failed(work(&turn("fail = \"no\""), &develop, &place).await.unwrap().result), "no");
-    assert!(matches!(work(&turn("question = \"why?\""), &develop, &place).await.unwrap().result, Work::Asked(_)));
+    assert!(matches!(work(&turn("question = \"why?\""), &develop, &place).await.unwrap().result, Work::Asked { .. }));
     let (bench, spec) = (place.bench(), turn("panic = \"boom\""));
     let order = develop.clone();
     let died = tokio::spawn(async move { engine(&spec).work(&order, &bench, quiet()).await.map(|_| ()) }).await;

@@ -24,6 +24,7 @@ struct Written {
     files: BTreeMap<String, String>,
     #[serde(default)]
     output: BTreeMap<String, String>,
+    mode: Option<String>,
 }
 
 /// The documented agents, by name.
@@ -38,11 +39,27 @@ pub fn documented() -> BTreeMap<String, Agent> {
     let agent = |(name, w): (String, Written)| {
         let protocol = if w.protocol == "acp" { Protocol::Acp } else { Protocol::Cli };
         let provider = (!w.provider.is_empty()).then_some(w.provider);
-        let Written { command, env, files, output, .. } = w;
-        let (pass_env, mode, silence) = (vec![], None, Duration::from_secs(60));
+        let Written { command, env, files, output, mode, .. } = w;
+        let (pass_env, silence) = (vec![], Duration::from_secs(60));
         (name.clone(), Agent { name, protocol, command, provider, env, pass_env, files, output, mode, silence })
     };
     agents.map(agent).collect()
+}
+
+#[test]
+fn what_is_documented_is_what_is_built_in() {
+    let empty = tempfile::tempdir().unwrap();
+    let sources = skep::config::Sources { data_dir: empty.path().into(), ..Default::default() };
+    let built_in = skep::config::load(&sources).unwrap().config.agents;
+    for (name, told) in documented() {
+        let there = &built_in[&name];
+        assert_eq!(
+            (&told.command, &told.provider, &told.env, &told.files, &told.output, &told.mode, told.protocol),
+            (&there.command, &there.provider, &there.env, &there.files, &there.output, &there.mode, there.protocol),
+            "{name}"
+        );
+    }
+    assert!(documented().len() >= 8);
 }
 
 /// The scripted agent with the output of a documented one.

@@ -7,7 +7,7 @@ use skep::adapters::engine::Registry;
 use skep::adapters::engine::prices::Prices;
 use skep::adapters::engine::settings::{Api, Provider};
 use skep::adapters::sandbox::Sandbox;
-use skep::domain::{ArtifactKind, DiffStat, EngineSpec, FileChange, FileKind, Order, Step, Usage, Verdict};
+use skep::domain::{ArtifactKind, AskedTo, DiffStat, EngineSpec, FileChange, FileKind, Order, Step, Usage, Verdict};
 use skep::ports::Prompt;
 use skep::ports::engine::{Bench, Engine, EngineEvent, Engines, Sink, Work, Worked};
 use std::sync::{Arc, Mutex};
@@ -264,11 +264,11 @@ async fn each_role_has_its_tools_and_its_result() {
     let models =
         Models::play([call("ask", json!({"question": ""})), call("ask", json!({"question": "Which port?"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(worked.result, Work::Asked(q) if q == "Which port?"));
+    assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
     assert_eq!(tools(&models), ["read", "list", "search", "edit", "write", "run", "ask", "done"]);
     let models = Models::play([call("ask", json!({"question": "Where is main?", "to": "scout"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(worked.result, Work::Asked(q) if q == "To be looked up by the scout: Where is main?"));
+    assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Scout } if q == "Where is main?"));
 }
 
 #[tokio::test]

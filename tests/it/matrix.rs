@@ -42,7 +42,8 @@ fn places() -> Vec<(&'static str, Story)> {
     let with_status = Policy { required_statuses: vec!["ci".to_owned()], ..free() };
     let strict = Policy { protected: vec!["ci/**".to_owned()], forbidden: vec!["secret/**".to_owned()], ..policy() };
     let fail = || Report::Failed { why: "gave up".to_owned() };
-    let ask = || Report::Asked { question: "which way?".to_owned() };
+    let ask = || Report::Asked { question: "which way?".to_owned(), to: AskedTo::Person };
+    let ask_scout = || Report::Asked { question: "where is it?".to_owned(), to: AskedTo::Scout };
     let cancel = || Event::CancelRequested { by: asker(), why: "enough".to_owned() };
     let shared = || Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..policy() };
     let short = Done::Short { share: Share::Day, why: "all of it was spent".to_owned(), set_aside: false };
@@ -64,6 +65,7 @@ fn places() -> Vec<(&'static str, Story)> {
         ("planning: scout at work", planning(Policy { explore: true, ..policy() })),
         ("planning: manager at work", planning(policy())),
         ("planning: asks a question", planning(policy()).report(ask())),
+        ("planning: the scout looks into a question", planning(policy()).report(ask_scout())),
         ("planning: out of tries", planning(policy()).report(fail()).report(fail())),
         ("planning: plan waits for approval", one(Policy { approve_plan: true, ..policy() })),
         ("working: out of attempts", one(poor)),
@@ -78,6 +80,8 @@ fn places() -> Vec<(&'static str, Story)> {
         ("working: one at work, strict paths", touchy.clone()),
         ("working: task's diff waits for approval", touchy.report(protected)),
         ("working: task asks a question", one(policy()).report(ask())),
+        ("working: the scout looks into a task's question", one(policy()).report(ask_scout())),
+        ("working: the scout's budgets are asked", one(shared()).reserved().report(ask_scout())),
         ("working: task out of tries", one(policy()).report(fail()).report(fail())),
         ("working: nothing changed", integrating(policy()).done("integrate", empty.clone())),
         ("working: paused", one(policy()).tell(Event::Paused { by: asker() })),
@@ -85,6 +89,7 @@ fn places() -> Vec<(&'static str, Story)> {
         ("reviewing: pushing and checking", head(policy())),
         ("reviewing: opening the change", head(policy()).all_well(&["push", "check"])),
         ("reviewing: reviewer at work", shown(policy())),
+        ("reviewing: the scout looks into a question", shown(policy()).report(ask_scout())),
         ("reviewing: out of rounds", {
             let red = Done::Checked { results: results(false), wall_ms: 1 };
             head(rounds).well("push").done("check", red)
@@ -130,7 +135,8 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("reviewed(approve)", reviewed(&run.head, Verdict::Approve)),
         ("reviewed(other head)", reviewed(&sha(&["else"]), Verdict::Approve)),
         ("reviewed(rework)", reviewed(&run.head, Verdict::Rework)),
-        ("asked", Report::Asked { question: "how?".to_owned() }),
+        ("asked", Report::Asked { question: "how?".to_owned(), to: AskedTo::Person }),
+        ("asked(the scout)", Report::Asked { question: "where?".to_owned(), to: AskedTo::Scout }),
         ("failed", Report::Failed { why: "no".to_owned() }),
         ("unavailable(for a while)", away(Some(At(900_000)), false)),
         ("unavailable(for days)", away(Some(At(300_000_000)), false)),

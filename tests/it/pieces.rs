@@ -33,35 +33,38 @@ fn any_pattern() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    fn any_diff()(files in prop::collection::vec((any_path(), 0..3_u8, 0..40_u64), 0..8), unlisted in 0..3_u64) -> DiffStat {
-        let files: Vec<FileChange> = files.into_iter().map(|(path, kind, added)| FileChange {
+    fn any_diff()(files in prop::collection::vec((any_path(), 0..3_u8, 0..40_u64, 0..40_u64), 0..8), unlisted in 0..3_u64) -> DiffStat {
+        let files: Vec<FileChange> = files.into_iter().map(|(path, kind, added, removed)| FileChange {
             path,
             kind: [FileKind::Added, FileKind::Modified, FileKind::Deleted][kind as usize],
             added,
-            removed: 0,
+            removed,
             binary: false,
         }).collect();
         let added = files.iter().map(|f| f.added).sum();
-        DiffStat { files_total: files.len() as u64 + unlisted, added, removed: 0, files }
+        let removed = files.iter().map(|f| f.removed).sum();
+        DiffStat { files_total: files.len() as u64 + unlisted, added, removed, files }
     }
 }
 
 prop_compose! {
     fn any_policy()(
         protected in prop::collection::vec(any_pattern(), 0..3),
+        tests in prop::collection::vec(any_pattern(), 0..2),
         forbidden in prop::collection::vec(any_pattern(), 0..3),
         allowed in prop::collection::vec(any_pattern(), 0..2),
         max_deleted in 0..4_u64,
         max_files in 0..6_u64,
         max_lines in 0..90_u64,
     ) -> Policy {
-        Policy { protected, forbidden, allowed, max_deleted, max_files, max_lines, ..bare_policy() }
+        Policy { protected, tests, forbidden, allowed, max_deleted, max_files, max_lines, ..bare_policy() }
     }
 }
 
 prop_compose! {
     fn any_tightening()(
         protected in prop::collection::vec(any_pattern(), 0..2),
+        tests in prop::collection::vec(any_pattern(), 0..2),
         forbidden in prop::collection::vec(any_pattern(), 0..2),
         approve_plan in any::<bool>(),
         approve_merge in any::<bool>(),
@@ -70,7 +73,7 @@ prop_compose! {
         max_lines in prop::option::of(0..200_u64),
     ) -> Tightening {
         let required_statuses = vec!["ci".to_owned()];
-        Tightening { protected, forbidden, required_statuses, approve_plan, approve_merge, max_deleted, max_files, max_lines }
+        Tightening { protected, tests, forbidden, required_statuses, approve_plan, approve_merge, max_deleted, max_files, max_lines }
     }
 }
 
@@ -78,6 +81,7 @@ fn kinds(policy: &Policy, diff: &DiffStat) -> BTreeSet<&'static str> {
     let kind = |c: &Concern| match c {
         Concern::Protected { .. } => "protected",
         Concern::Deletes { .. } => "deletes",
+        Concern::Tests { .. } => "tests",
         Concern::Large { .. } => "large",
     };
     policy.concerns(diff).iter().map(kind).collect()
@@ -213,4 +217,39 @@ fn a_need_named_a_thousand_times_is_refused() {
     let mut wide = spec("a".to_owned(), Vec::new());
     wide.paths = vec!["x".to_owned(); 65];
     assert!(refuse(&[wide], &Policy::default()).is_some());
+}
+
+#[test]
+fn tests_that_go_are_a_concern_and_tests_that_come_are_none() {
+    let changed = |path: &str, kind, added, removed| {
+        let file = FileChange { path: path.to_owned(), kind, added, removed, binary: false };
+        let diff = DiffStat { files: vec![file], files_total: 1, added, removed };
+        let concerns = Policy::default().concerns(&diff);
+        assert!(concerns.len() < 2, "{concerns:?}");
+        concerns.into_iter().next()
+    };
+    let usual = [
+        "tests/it/parser.rs",
+        "crates/a/tests/parser.rs",
+        "src/test/java/ParserTest.java",
+        "web/__tests__/parser.js",
+        "web/src/parser.test.ts",
+        "web/src/parser.spec.ts",
+        "spec/parser_spec.rb",
+        "app/spec/parser_spec.rb",
+        "pkg/parser_test.go",
+        "test_parser.py",
+        "pkg/test_parser.py",
+    ];
+    for path in usual {
+        let weaker = |lines| Some(Concern::Tests { paths: vec![path.to_owned()], lines });
+        assert_eq!(changed(path, FileKind::Deleted, 0, 9), weaker(9), "{path} deleted");
+        assert_eq!(changed(path, FileKind::Deleted, 0, 0), weaker(0), "{path} deleted, binary or empty");
+        assert_eq!(changed(path, FileKind::Modified, 2, 3), weaker(1), "{path} shorter");
+        assert_eq!(changed(path, FileKind::Modified, 3, 3), None, "{path} as long");
+        assert_eq!(changed(path, FileKind::Added, 30, 0), None, "{path} new");
+    }
+    for path in ["src/parser.rs", "src/latest/a.rs", "docs/testing.md", "contest/a.py"] {
+        assert_eq!(changed(path, FileKind::Deleted, 0, 9), None, "{path} is no test");
+    }
 }

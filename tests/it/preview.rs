@@ -4,7 +4,7 @@ use crate::support::cli::Desk;
 use crate::support::rest::{Service, service, service_with};
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use skep::domain::{ArtifactKind, EngineSpec, Order, Usage};
+use skep::domain::{ArtifactKind, AskedTo, EngineSpec, Order, Usage};
 use skep::ports::PortResult;
 use skep::ports::engine::{Bench, Engine, Engines, Sink, Work, Worked};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Engine for Words {
     async fn work(&self, _: &Order, bench: &Bench, _: Sink) -> PortResult<Worked> {
         self.0.fetch_add(1, Ordering::SeqCst);
         let was_told = bench.prompt.is_some();
-        let result = Work::Asked(format!("told: {was_told}"));
+        let result = Work::Asked { question: format!("told: {was_told}"), to: AskedTo::Person };
         Ok(Worked { result, usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
     }
 }

@@ -9,7 +9,7 @@ use skep::adapters::engine::Registry;
 use skep::adapters::engine::prices::Prices;
 use skep::adapters::engine::settings::{Api, Protocol, Provider, Settings};
 use skep::adapters::gate::{Gate, Limits};
-use skep::adapters::sandbox::Sandbox;
+use skep::adapters::sandbox::{Policy, Sandbox};
 use skep::domain::{EngineSpec, Step, Usage};
 use skep::ports::engine::{Bench, Engines, Work};
 use skep::ports::prompts::Prompt;
@@ -92,7 +92,11 @@ fn registry(agents: &Path, model: &Model) -> Registry {
     ];
     let settings = Settings { providers: providers.map(|p| (p.name.clone(), p)).into(), agents: documented() };
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", agents.join("bin").display());
-    let sandbox = Sandbox::new(&BTreeMap::from([("PATH".into(), path.into())]), &[]);
+    // Behind the walls, as in a run: of this machine the agents see their own folder.
+    let policy = Policy { readable: vec![agents.canonicalize().unwrap()], ..Policy::default() };
+    let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
+    let host = BTreeMap::from([("PATH".into(), path.into())]);
+    let sandbox = Sandbox::new(&host, &[]).with(&policy, Some(helper)).unwrap();
     let gate = Gate::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
     Registry::new(sandbox, Arc::new(settings)).through(Arc::new(gate), Arc::new(Prices::embedded().unwrap()), vec![])
 }

@@ -283,7 +283,7 @@ fn a_run_s_notes_are_bounded() {
     policy.max_questions = 100;
     let mut story = Story::new(policy).tell(Event::Admitted);
     for n in 0..40 {
-        story = story.report(Report::Asked { question: format!("question {n}?") });
+        story = story.report(Report::Asked { question: format!("question {n}?"), to: AskedTo::Person });
         story = story.answer(Answer::Text { text: format!("answer {n}") });
     }
     assert_eq!(story.run.notes.len(), Run::NOTES_MAX);

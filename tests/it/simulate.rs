@@ -21,6 +21,9 @@ fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
     if rng.chance(60) {
         with_fallbacks(&mut opened, &mut rng);
     }
+    if !opened.settings.policy.explore && rng.chance(15) {
+        opened.settings.engines.remove(&Role::Scout);
+    }
     let mut world = World::new(seed, &opened.base);
     world.outages = rng.chance(50);
     world.others = rng.below(400);
@@ -84,6 +87,9 @@ impl Seen {
             unavailable += u64::from(ending == Ending::Unavailable);
             not_started += u64::from(ending == Ending::NotStarted);
         }
+        let scouts = ended.run.attempts.iter().filter(|a| a.answers.is_some());
+        let scouts = scouts.filter(|a| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Succeeded)).count() as u64;
+        *self.0.entry("asked the scout".to_owned()).or_default() += scouts;
         for (what, n) in [("unavailable", unavailable), ("not started", not_started), ("due", ended.due)] {
             *self.0.entry(what.to_owned()).or_default() += n;
         }
@@ -132,6 +138,7 @@ fn share(part: u64) {
             "due",
             "unavailable",
             "not started",
+            "asked the scout",
         ] {
             assert!(seen.0.get(outcome).is_some_and(|n| *n > 0), "nothing of this share was: {outcome}");
         }

@@ -126,3 +126,37 @@ fn what_people_do_to_the_change_is_heard_without_a_service() {
     desk.does(&["unblock", &id, "--block", "b2"]).ends(4);
     desk.does(&["approve", &id]).ends(0);
 }
+
+#[test]
+fn work_that_takes_tests_away_asks_before_it_goes_on() {
+    let desk = Desk::new();
+    desk.repo("tool", &[("tests/a_test.py", "one\ntwo\nthree\n")]);
+    let engine = "command: echo one > tests/a_test.py; echo more > tests/b_test.py";
+    desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", "true"])
+        .ends(4)
+        .says("it takes tests away (2 lines fewer, files it deletes included): tests/a_test.py")
+        .says("a task's work needs approval before it goes on");
+    let id = desk.newest();
+    desk.does(&["approve", &id]).ends(4).says("Escalation: the merge waits for approval");
+    desk.does(&["approve", &id]).ends(0);
+}
+
+#[test]
+fn a_question_to_the_scout_needs_no_person() {
+    let script = "[[turn]]\nstep = \"develop\"\ntold = \"scout\"\n\
+                  edit = [{ append = \"a.txt\", content = \"5433\\n\" }]\ndone = \"as told\"\n\
+                  [[turn]]\nstep = \"develop\"\nquestion = \"Which port?\"\nto = \"scout\"\n";
+    let desk = Desk::new();
+    desk.repo("tool", &[("a.txt", "hello\n"), ("port.txt", "5433\n")]);
+    std::fs::write(desk.path("s.toml"), script).unwrap();
+    let scout = "scout=command: test \"$SKEP_QUESTION\" = 'Which port?' && echo \"it is $(cat port.txt)\"";
+    let run = ["run", "--repo", "tool.git", "--goal", "Ask", "--engine", "dev=script:s.toml", "--check", "true"];
+    desk.does(&[&run[..], &["--engine", scout]].concat())
+        .ends(4)
+        .says("asks the scout: Which port?")
+        .says("a3 begins: scout (command) on the question of a2")
+        .says("a4 begins: dev (script) on t1: Ask (try 1 of 2)")
+        .says("Escalation: the merge waits");
+    // Without one the same question is a person's.
+    desk.does(&[&run[..], &["--new"]].concat()).ends(4).says("  | Which port?").says("the dev step asks");
+}

@@ -146,7 +146,9 @@ fn duration(value: &toml::Value) -> Result<u64, String> {
 }
 
 fn tightening(at: &str, policy: Tightening) -> Result<Tightening, String> {
-    for (key, patterns) in [("protected", &policy.protected), ("forbidden", &policy.forbidden)] {
+    for (key, patterns) in
+        [("protected", &policy.protected), ("tests", &policy.tests), ("forbidden", &policy.forbidden)]
+    {
         if patterns.len() > LIST_MAX {
             return Err(format!("{at}: {key}: has {} patterns; at most {LIST_MAX} are allowed", patterns.len()));
         }

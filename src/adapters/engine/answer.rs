@@ -6,14 +6,14 @@
 //! | `plan` | `{"tasks": [{"name", "title", "text", "needs", "paths"}]}` |
 //! | `develop` | `{"summary": "…"}` |
 //! | `review` | `{"verdict": "approve" \| "rework", "findings": [{"path", "line", "text"}], "summary": "…"}` |
-//! | any | `{"question": "…"}` or `{"failed": "…"}` |
+//! | any | `{"question": "…"}`, perhaps with `"to": "scout"`, or `{"failed": "…"}` |
 //!
 //! A command's report may add `"usage": {"tokens": 0, "cost_micros": 0}`; what others use is measured, not asked.
 //! An answer that is refused is refused in words its author can mend it by.
 
 use crate::adapters::beneath::{self, Beneath, Why};
 use crate::domain::policy::Policy;
-use crate::domain::{Finding, Order, Step, TaskSpec, Verdict, plan};
+use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict, plan};
 use crate::ports::engine::{Bench, Work};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ pub struct Answer {
     verdict: Option<Verdict>,
     findings: Option<Vec<WrittenFinding>>,
     question: Option<String>,
+    to: Option<AskedTo>,
     failed: Option<String>,
     /// What a command says it spent.
     pub usage: Option<WrittenUsage>,
@@ -199,7 +200,11 @@ pub fn schema(step: Step) -> Value {
             },
         }),
     };
-    properties["question"] = text("Instead of all else: what a person has to answer before you can go on");
+    properties["question"] = text("Instead of all else: what has to be answered before you can go on");
+    if step != Step::Explore {
+        properties["to"] = json!({ "type": "string", "enum": ["person", "scout"],
+            "description": "Beside a question. person (default): it has to be decided; scout: it has to be looked up here" });
+    }
     properties["failed"] = text("Instead of all else: why this cannot be done");
     object(properties, &[])
 }
@@ -208,7 +213,10 @@ impl Answer {
     /// The question or the failure in it.
     pub fn trouble(self) -> Option<Work> {
         match (self.question, self.failed) {
-            (Some(question), _) => Some(Work::Asked(cut(&question, TEXT_BYTES_MAX))),
+            (Some(question), _) => {
+                let question = cut(&question, TEXT_BYTES_MAX);
+                Some(Work::Asked { question, to: self.to.unwrap_or_default() })
+            }
             (None, Some(why)) => Some(Work::Failed(cut(&why, TEXT_BYTES_MAX))),
             (None, None) => None,
         }
@@ -221,13 +229,18 @@ impl Answer {
     /// What is wrong with it, for its author.
     pub fn work(self, order: &Order, bench: &Bench) -> Result<Work, String> {
         let step = order.step;
-        let Answer { notes, tasks, summary, verdict, findings, question, failed, usage: _ } = self;
+        let Answer { notes, tasks, summary, verdict, findings, question, to, failed, usage: _ } = self;
         let text = |what: &str, text: String| match text.trim().is_empty() {
             true => Err(format!("its {what} is empty")),
             false => Ok(cut(&text, TEXT_BYTES_MAX)),
         };
+        if to.is_some() && question.is_none() {
+            return Err("`to` belongs to a question".to_owned());
+        }
         match (step, notes, tasks, summary, verdict, findings, question, failed) {
-            (_, None, None, None, None, None, Some(question), None) => Ok(Work::Asked(text("question", question)?)),
+            (_, None, None, None, None, None, Some(question), None) => {
+                Ok(Work::Asked { question: text("question", question)?, to: to.unwrap_or_default() })
+            }
             (_, None, None, None, None, None, None, Some(why)) => Ok(Work::Failed(text("failed", why)?)),
             (Step::Explore, Some(notes), None, None, None, None, None, None) => Ok(Work::Notes(text("notes", notes)?)),
             (Step::Plan, None, Some(tasks), None, None, None, None, None) => planned(tasks, order).map(Work::Tasks),

@@ -6,6 +6,7 @@
 //! | `SKEP_GOAL`, `SKEP_TASK`, `SKEP_TASK_TEXT` | the goal; the task's name and text (`develop`) |
 //! | `SKEP_RUN`, `SKEP_ATTEMPT`, `SKEP_TRY`, `SKEP_ROUND`, `SKEP_HEAD`, `SKEP_BASE` | which attempt this is, on what |
 //! | `SKEP_ORDER_FILE` | the whole order as JSON |
+//! | `SKEP_QUESTION` | what somebody wants to know (`explore`, asked by an attempt); else empty |
 //! | `SKEP_NOTES_FILE` | what it is told besides, as text: red checks, findings, answers |
 //! | `SKEP_PATCH_FILE` | the patch to judge (`review`) |
 //! | `SKEP_REPORT_FILE` | where it may write its report (see [`answer`](super::answer)); needed for `plan` and `review` |
@@ -134,6 +135,7 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
         ("SKEP_HEAD", clean(order.head.as_str())),
         ("SKEP_BASE", clean(order.base.as_str())),
         ("SKEP_GOAL", clean(&order.goal)),
+        ("SKEP_QUESTION", clean(order.question.as_deref().unwrap_or_default())),
         ("SKEP_TASK", task),
         ("SKEP_TASK_TEXT", task_text),
         ("SKEP_SCRATCH", text(bench.scratch.clone())),

@@ -74,6 +74,7 @@ pub(super) fn role(order: &Order) -> Value {
 pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> Value {
     let mut room = Room { left: PROMPT_BYTES_MAX - OWN_BYTES, texts: Vec::new() };
     let goal = room.take(&order.goal, GOAL_BYTES);
+    let question = room.take(order.question.as_deref().unwrap_or_default(), GOAL_BYTES);
     let task = order.task.as_ref().map(|task| {
         context! {
             name => room.take(&task.spec.name, NOTE_BYTES),
@@ -118,7 +119,7 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
     context! {
         try_number => order.try_number,
         round => order.round,
-        boundary, goal, task, notes, results, failures, concerns, checks, bounds, diff, patch, instructions, caps,
+        boundary, goal, question, task, notes, results, failures, concerns, checks, bounds, diff, patch, instructions, caps,
         ..role(order)
     }
 }

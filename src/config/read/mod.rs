@@ -246,6 +246,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
         }
     };
     r.list("policy.protected", &mut p.protected, glob);
+    r.list("policy.tests", &mut p.tests, glob);
     r.list("policy.forbidden", &mut p.forbidden, glob);
     r.list("policy.allowed", &mut p.allowed, glob);
     r.list("policy.required_statuses", &mut p.required_statuses, |s| match s.trim().is_empty() {

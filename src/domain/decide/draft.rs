@@ -120,6 +120,7 @@ impl Draft {
     pub fn stop(&mut self, stopping: Stopping) {
         self.run.blocks.clear();
         self.run.paused = None;
+        self.run.inquiries.clear();
         self.run.stopping = Some(stopping);
     }
 
@@ -130,6 +131,7 @@ impl Draft {
         self.forget_approval();
         self.run.facts = Facts::default();
         self.run.tries.remove(&Step::Review);
+        self.run.inquiries.retain(|i| i.step != Step::Review);
     }
 
     /// Voids the approval asked for or given: it was for another head or base.

@@ -12,6 +12,7 @@
 //! | `answer` | what people say |
 //! | `start` | an attempt: its engine, its reservation, its order |
 //! | `alert` | telling that a share of a budget is used |
+//! | `inquire` | a question to the scout, until it is answered or goes to a person |
 //! | `draft` | the run being changed, with the effects gathered so far |
 //!
 //! After the match on the event, one [`advance`] starts whatever may start now: it asks what is missing for the goal of the
@@ -21,6 +22,7 @@ mod alert;
 mod answer;
 mod done;
 mod draft;
+mod inquire;
 mod land;
 mod plan;
 mod reported;
@@ -72,7 +74,7 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         return invalid(format!("no engine is set for the role {}", step.role().name()));
     }
     let p = &settings.policy;
-    for pattern in p.protected.iter().chain(&p.forbidden).chain(&p.allowed) {
+    for pattern in p.protected.iter().chain(&p.tests).chain(&p.forbidden).chain(&p.allowed) {
         policy::glob(pattern).map_err(|what| Refusal::Invalid { what })?;
     }
     if p.width == 0 || p.max_tasks == 0 || p.max_losses == 0 {
@@ -96,6 +98,7 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         plan: Default::default(),
         tasks: Vec::new(),
         attempts: Vec::new(),
+        inquiries: Vec::new(),
         resting: Default::default(),
         unavailable: 0,
         short: None,

@@ -31,7 +31,7 @@ pub(super) fn advance(d: &mut Draft) {
             .run
             .attempts
             .iter()
-            .filter(|a| a.step == Step::Explore)
+            .filter(|a| a.step == Step::Explore && a.answers.is_none())
             .any(|a| a.ended.as_ref().is_some_and(|e| e.ending.counts() && e.ending != Ending::Lost));
         // A scout that fails or dies costs its findings, not the run: the manager plans without them.
         let policy = &d.run.settings.policy;

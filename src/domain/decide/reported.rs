@@ -11,7 +11,7 @@ use crate::domain::id::AttemptId;
 use crate::domain::order::Step;
 use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
-use crate::domain::report::{Finding, Report, Reported, Verdict};
+use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
 use crate::domain::task::Stage;
 
@@ -121,16 +121,17 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refu
         };
         finish(d, &attempt, ended);
         d.try_back(&attempt);
-        match attempt.task.and_then(|t| d.run.task_mut(t)) {
-            Some(task) => task.losses += 1,
-            None => d.run.tries.entry(attempt.step).or_default().losses += 1,
+        match (attempt.answers, attempt.task.and_then(|t| d.run.task_mut(t))) {
+            (Some(by), _) => d.scout_lost(by),
+            (None, Some(task)) => task.losses += 1,
+            (None, None) => d.run.tries.entry(attempt.step).or_default().losses += 1,
         }
     }
     Ok(())
 }
 
 fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
-    if ended.ending != Ending::Lost && ended.ending.counts() {
+    if ended.ending != Ending::Lost && ended.ending.counts() && attempt.answers.is_none() {
         match attempt.task.and_then(|t| d.run.task_mut(t)) {
             Some(task) => task.losses = 0,
             None => d.run.tries.entry(attempt.step).or_default().losses = 0,
@@ -154,6 +155,9 @@ fn ending_of(report: &Report) -> Ending {
 
 /// Takes the report in. `Ok(said)` = believed; `Err(why)` = it does not count, and the next try is told why.
 fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
+    if let Some(by) = attempt.answers {
+        return d.looked_into(attempt, by, &reported.report);
+    }
     match (&reported.report, attempt.step) {
         (Report::Stopped, _) => {
             back_to_start(d, attempt);
@@ -172,7 +176,7 @@ fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String,
             again(d, attempt, "attempt", &format!("the attempt was lost: {why}"));
             Ok(why.clone())
         }
-        (Report::Asked { question }, _) => asked(d, attempt, question),
+        (Report::Asked { question, to }, _) => asked(d, attempt, question, *to),
         (Report::Explored { notes }, Step::Explore) => {
             d.run.note("scout", notes);
             Ok("explored".to_owned())
@@ -209,13 +213,13 @@ fn again(d: &mut Draft, attempt: &Attempt, from: &str, why: &str) {
         Some(task) => task.again(from, why),
         None if attempt.step == Step::Plan => {
             d.run.notes.retain(|n| n.from != "refused");
-            d.run.note("refused", why);
+            d.run.note_for(Step::Plan, "refused", why);
         }
         None => {}
     }
 }
 
-fn asked(d: &mut Draft, attempt: &Attempt, question: &str) -> Result<String, String> {
+fn asked(d: &mut Draft, attempt: &Attempt, question: &str, to: AskedTo) -> Result<String, String> {
     let asked = d.run.attempts.iter().filter(|a| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Asked)).count();
     if asked >= d.run.settings.policy.max_questions as usize {
         let why = format!("it asked again after {asked} questions, the policy's most: {}", cap(question, 1024));
@@ -224,7 +228,9 @@ fn asked(d: &mut Draft, attempt: &Attempt, question: &str) -> Result<String, Str
     }
     // A question is not a failure: the try is given back, and the answer starts a new attempt.
     d.try_back(attempt);
-    d.block(BlockKind::Question { step: attempt.step, task: attempt.task }, question);
+    if to == AskedTo::Person || !d.inquire(attempt, question) {
+        d.block(BlockKind::Question { step: attempt.step, task: attempt.task }, question);
+    }
     Ok(question.to_owned())
 }
 

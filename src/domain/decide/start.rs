@@ -10,13 +10,18 @@ use crate::domain::choice::{self, Choice, Rest, Wait};
 use crate::domain::describe;
 use crate::domain::effect::Effect;
 use crate::domain::id::{At, AttemptId, TaskId};
-use crate::domain::order::{EngineSpec, Note, Order, Step, TaskOrder};
+use crate::domain::order::{EngineSpec, Order, Step, TaskOrder};
 use crate::domain::run::Phase;
 use crate::domain::task::Stage;
 
 impl Draft {
     /// Starts an attempt, if tries, attempts and the budget allow; else puts the question.
+    ///
+    /// A step with an open question to the scout is not started: the scout is.
     pub fn start(&mut self, step: Step, task: Option<TaskId>) {
+        if let Some(inquiry) = self.run.inquiry(step, task).cloned() {
+            return self.look_into(&inquiry);
+        }
         let limits = self.limits_of(step);
         let (used, allowed, losses) = match task.and_then(|t| self.run.task(t)) {
             Some(t) => (t.tries, t.tries_allowed, t.losses),
@@ -33,20 +38,45 @@ impl Draft {
             let why = self.last_failure(step, task);
             return self.block(BlockKind::Tries { step, task }, &why);
         }
-        if self.run.counted_attempts() >= self.run.limits.attempts as usize {
-            let why = format!("the run has used its {} attempts", self.run.limits.attempts);
-            return self.block(BlockKind::Budget { what: "attempts".to_owned() }, &why);
-        }
-        if let Some((short, _)) = self.run.short.clone().filter(|(short, _)| short.until > self.at) {
-            return self.wait_for(short);
+        if !self.may_start() {
+            return;
         }
         let Some(engine) = self.engine(step) else { return };
-        match self.run.ledger.grant(&limits, &self.run.limits) {
-            Ok(caps) => self.begin(step, task, &engine, caps),
+        let Some(caps) = self.granted(step) else { return };
+        match task.and_then(|t| self.run.task_mut(t)) {
+            Some(t) => {
+                t.stage = Stage::Developing;
+                t.tries += 1;
+                t.head = None;
+            }
+            None => self.run.tries.entry(step).or_default().used += 1,
+        }
+        self.begin(step, task, None, &engine, caps);
+    }
+
+    /// Whether another attempt may start, of whatever step; else the question is put, or the run waits.
+    pub(super) fn may_start(&mut self) -> bool {
+        if self.run.counted_attempts() >= self.run.limits.attempts as usize {
+            let why = format!("the run has used its {} attempts", self.run.limits.attempts);
+            self.block(BlockKind::Budget { what: "attempts".to_owned() }, &why);
+            return false;
+        }
+        match self.run.short.clone().filter(|(short, _)| short.until > self.at) {
+            Some((short, _)) => self.wait_for(short),
+            None => return true,
+        }
+        false
+    }
+
+    /// What can be set aside for an attempt; `None` = nothing now, and where waiting does not help a person was asked.
+    pub(super) fn granted(&mut self, step: Step) -> Option<Usage> {
+        match self.run.ledger.grant(&self.limits_of(step), &self.run.limits) {
+            Ok(caps) => return Some(caps),
             // Set aside is not spent: what the attempts at work leave over comes back, and then this is asked again.
             Err(_) if !self.run.ledger.reserved.is_empty() => {}
             Err(what) => self.out_of(what),
         }
+        None
     }
 
     /// Puts the question for more of `what`. The day's budget is there again the next day.
@@ -185,22 +215,22 @@ impl Draft {
     }
 
     /// Makes the attempt and sets its worst case aside; starts it, at once or when the shared budgets have it.
-    fn begin(&mut self, step: Step, task: Option<TaskId>, engine: &EngineSpec, caps: Usage) {
+    pub(super) fn begin(
+        &mut self,
+        step: Step,
+        task: Option<TaskId>,
+        answers: Option<AttemptId>,
+        engine: &EngineSpec,
+        caps: Usage,
+    ) {
         let id = AttemptId(self.run.attempts.len() as u32 + 1);
-        match task.and_then(|t| self.run.task_mut(t)) {
-            Some(t) => {
-                t.stage = Stage::Developing;
-                t.tries += 1;
-                t.head = None;
-            }
-            None => self.run.tries.entry(step).or_default().used += 1,
-        }
         self.run.ledger.reserve(id, caps);
         let engine_text = engine.text();
         self.run.attempts.push(Attempt {
             id,
             step,
             task,
+            answers,
             engine: engine_text,
             started_at: self.at,
             reserved: caps,
@@ -223,17 +253,14 @@ impl Draft {
             t.base = Some(head.clone());
             (TaskOrder { id: t.id, spec: t.spec.clone() }, t.notes.clone(), t.tries)
         });
-        let (task, notes, try_number) = match task {
-            Some((order, notes, tries)) => {
-                // Why a plan was refused is the manager's alone; answers and findings are everybody's.
-                let shared = self.run.notes.iter().filter(|n| n.from != "refused").cloned();
-                (Some(order), shared.chain(notes).collect(), tries)
-            }
-            None => {
-                let mine = |n: &&Note| step == Step::Plan || n.from != "refused";
-                let notes = self.run.notes.iter().filter(mine).cloned().collect();
-                (None, notes, self.run.tries.get(&step).map_or(1, |t| t.used))
-            }
+        // What was told to one step is told to no other (why a plan was refused, what a scout was asked); the rest is everybody's.
+        let shared = self.run.notes.iter().filter(|n| n.only.is_none_or(|only| only == step)).cloned();
+        let inquiry = attempt.answers.and_then(|by| self.run.inquiries.iter().find(|i| i.by == by));
+        let question = inquiry.map(|i| i.question.clone());
+        let (task, notes, try_number) = match (task, inquiry) {
+            (Some((order, notes, tries)), _) => (Some(order), shared.chain(notes).collect(), tries),
+            (None, Some(inquiry)) => (None, shared.chain(self.background(inquiry)).collect(), 1),
+            (None, None) => (None, shared.collect(), self.run.tries.get(&step).map_or(1, |t| t.used)),
         };
         let review = step == Step::Review;
         let concerns = if review { self.run.concerns().iter().map(|c| c.words()).collect() } else { Vec::new() };
@@ -245,6 +272,7 @@ impl Draft {
             step,
             engine: EngineSpec::parse(&attempt.engine),
             goal: self.run.goal.text.clone(),
+            question,
             task,
             head,
             base: self.run.base.clone(),
@@ -299,6 +327,9 @@ impl Draft {
 
     /// An attempt's try does not count: its step is where it was before.
     pub fn try_back(&mut self, attempt: &Attempt) {
+        if attempt.answers.is_some() {
+            return;
+        }
         match attempt.task.and_then(|t| self.run.task_mut(t)) {
             Some(task) => {
                 task.stage = Stage::Ready;

@@ -78,8 +78,8 @@ pub(super) fn check(d: &mut Draft, scope: Scope, sha: crate::domain::Sha) {
 fn start_ready(d: &mut Draft) {
     let ready: Vec<TaskId> = d.run.tasks.iter().filter(|t| t.stage == Stage::Ready).map(|t| t.id).collect();
     for id in ready {
-        let developing = d.run.tasks.iter().filter(|t| t.stage == Stage::Developing).count();
-        if developing >= d.run.settings.policy.width as usize || d.held() {
+        // Devs, and scouts that look something up for one.
+        if d.run.live_attempts().count() >= d.run.settings.policy.width as usize || d.held() {
             return;
         }
         d.start(Step::Develop, Some(id));

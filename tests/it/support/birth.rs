@@ -20,7 +20,7 @@ pub fn engine(kind: &str) -> EngineSpec {
 
 /// A policy without patterns: they cost the most time and matter to few seeds.
 pub fn bare_policy() -> Policy {
-    Policy { protected: Vec::new(), forbidden: Vec::new(), ..Policy::default() }
+    Policy { protected: Vec::new(), tests: Vec::new(), forbidden: Vec::new(), ..Policy::default() }
 }
 
 /// A birth with this policy.
@@ -67,6 +67,9 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
     if rng.chance(8) {
         p.protected.push("ci/**".to_owned());
         p.forbidden.push("secret/**".to_owned());
+    }
+    if rng.chance(30) {
+        p.tests.push("gen/**".to_owned());
     }
     if rng.chance(20) {
         p.max_files = 2;

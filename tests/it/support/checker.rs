@@ -28,6 +28,10 @@ pub struct Checker {
     seen: Option<Observation>,
     /// Engines that said they cannot be used: until when at least, `None` = until a person has answered.
     rests: BTreeMap<String, Option<At>>,
+    /// Questions to the scout that are open, by who asked.
+    asked: BTreeMap<(Step, Option<TaskId>), String>,
+    /// What a scout found for whoever asked, until that one starts again.
+    found: BTreeMap<(Step, Option<TaskId>), String>,
     lands_ordered: u32,
     person_tasks: usize,
 }
@@ -42,6 +46,7 @@ impl Checker {
             self.steps(before, after)?;
             self.rest(before, event, after, at)?;
             self.engines(before, event, after, at)?;
+            self.scouts(before, event, after)?;
             alerts(before, event, run)?;
         }
         self.outbox(before, after)?;
@@ -228,6 +233,72 @@ impl Checker {
         Ok(())
     }
 
+    /// A question to the scout is looked into before its asker starts again, told to exactly that one, or put to a person.
+    fn scouts(&mut self, before: &Run, event: &Event, after: &Decision) -> Result<(), String> {
+        let run = &after.run;
+        if let Event::Reported(r) = event
+            && let Some(attempt) = before.attempt(r.attempt)
+            && run.attempt(r.attempt).and_then(|a| a.ended.as_ref()).is_some_and(|e| e.ending.counts())
+            && run.stopping.is_none()
+        {
+            let who = (attempt.step, attempt.task);
+            match (&r.report, attempt.answers.and_then(|by| before.attempt(by))) {
+                (Report::Asked { question, to: AskedTo::Scout }, None)
+                    if run.attempt(r.attempt).and_then(|a| a.ended.as_ref()).map(|e| e.ending)
+                        == Some(Ending::Asked)
+                        && attempt.step != Step::Explore
+                        && run.settings.engines.contains_key(&Role::Scout) =>
+                {
+                    self.asked.insert(who, question.clone());
+                }
+                (Report::Explored { notes }, Some(asker)) if !notes.trim().is_empty() => {
+                    let who = (asker.step, asker.task);
+                    if self.asked.remove(&who).is_some() {
+                        self.found.insert(who, notes.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+        let to_people = |b: &Block| match b.kind {
+            BlockKind::Question { step, task } => Some((step, task)),
+            _ => None,
+        };
+        for who in run.blocks.iter().filter_map(to_people) {
+            must!(run.inquiry(who.0, who.1).is_none(), "a question to the scout and to people");
+            self.asked.remove(&who);
+        }
+        if before.head != run.head {
+            // What the reviewer of another head wanted to know is nobody's question any more.
+            self.asked.retain(|(step, _), _| *step != Step::Review);
+            self.found.retain(|(step, _), _| *step != Step::Review);
+        }
+        for (_, effect) in &after.effects {
+            let Effect::Start { order } = effect else { continue };
+            let who = (order.step, order.task.as_ref().map(|t| t.id));
+            if let Some(question) = &order.question {
+                let open = self.asked.values().any(|q| q.starts_with(question.as_str()));
+                must!(open && order.step == Step::Explore, "a scout looks into {question:?}, which nobody asks");
+                continue;
+            }
+            must!(!self.asked.contains_key(&who), "{who:?} starts while the scout looks into its question");
+            if let Some(notes) = self.found.remove(&who) {
+                must!(
+                    order
+                        .notes
+                        .iter()
+                        .any(|n| n.from == "scout" && n.text.contains(&notes[..notes.floor_char_boundary(500)])),
+                    "{who:?} is not told"
+                );
+            }
+            let strangers =
+                order.notes.iter().any(|n| n.text.starts_with("Asked: ") && n.only.is_some_and(|s| s != order.step));
+            must!(!strangers, "what one step asked is told to another");
+        }
+        must!(run.inquiries.len() <= run.tasks.len() + 2, "{} questions to the scout", run.inquiries.len());
+        Ok(())
+    }
+
     fn outbox(&mut self, before: Option<&Run>, after: &Decision) -> Result<(), String> {
         let mut pending = before.map(|b| b.pending.clone()).unwrap_or_default();
         for key in &after.finished {
@@ -249,10 +320,11 @@ impl Checker {
             must!(attempt.id.0 == n, "attempt {} is number {n}", attempt.id);
         }
         let live: Vec<&Attempt> = run.live_attempts().collect();
-        let tasks: BTreeSet<_> = live.iter().map(|a| (a.step, a.task)).collect();
+        let tasks: BTreeSet<_> = live.iter().map(|a| (a.step, a.task, a.answers)).collect();
         must!(tasks.len() == live.len(), "two live attempts at one thing");
         must!(live.len() <= run.settings.policy.width as usize, "{} live attempts", live.len());
-        let alone = live.iter().any(|a| a.step != Step::Develop);
+        let asker = |a: &Attempt| a.answers.and_then(|by| run.attempt(by)).map_or(a.step, |by| by.step);
+        let alone = live.iter().any(|a| asker(a) != Step::Develop);
         must!(!alone || live.len() == 1, "a {} attempt beside others", live[0].step.name());
         let starts: BTreeSet<AttemptId> = run
             .pending

@@ -28,7 +28,10 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
     let pick = (dice % 100).saturating_sub(u64::from(order.try_number.saturating_sub(3)) * 20);
     let outage = world.outage(order);
     let report = outage.or_else(|| common(pick, dice)).unwrap_or_else(|| match order.step {
-        Step::Explore => Report::Explored { notes: "it is a small program".to_owned() },
+        Step::Explore => {
+            let about = order.question.as_deref().unwrap_or("a small program");
+            Report::Explored { notes: format!("what there is to know: {about}") }
+        }
         Step::Plan => Report::Planned { tasks: plan(world.lies, dice) },
         Step::Develop => develop(world, order, dice),
         Step::Review => review(order, world.lies, dice, pick),
@@ -71,7 +74,10 @@ fn bill(world: &World, order: &Order, dice: &mut u64) -> Vec<ModelUse> {
 fn common(pick: u64, dice: u64) -> Option<Report> {
     match pick {
         93..=95 => Some(Report::Failed { why: "the engine gave up".to_owned() }),
-        96 => Some(Report::Asked { question: format!("which way, {}?", dice % 3) }),
+        96 => {
+            let to = if dice / 3 % 2 == 0 { AskedTo::Person } else { AskedTo::Scout };
+            Some(Report::Asked { question: format!("which way, {}?", dice % 3), to })
+        }
         97 => Some(Report::Lost { why: "panicked".to_owned() }),
         98 => Some(Report::Explored { notes: "not what was asked".to_owned() }),
         99 => Some(Report::Stopped),
@@ -109,7 +115,7 @@ fn develop(world: &mut World, order: &Order, dice: u64) -> Report {
         5 if world.lies => files.push(("secret/key".to_owned(), "x".to_owned())),
         6 | 7 => files.push(("ci/build".to_owned(), format!("v{}", order.try_number))),
         8 => files.clear(),
-        9 => files.extend((0..4).map(|n| (format!("gen/{name}{n}"), "g".to_owned()))),
+        9 => files.extend((0..4).map(|n| (format!("gen/{n}"), name.to_owned()))),
         // It says it changed something and brings back the commit it started from.
         10 if world.lies => {
             let diff = DiffStat { files_total: 1, added: 1, ..DiffStat::default() };

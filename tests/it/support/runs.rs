@@ -52,6 +52,7 @@ pub fn run() -> Run {
         ledger: Ledger::default(),
         plan: Plan::default(),
         tasks: Vec::new(),
+        inquiries: Vec::new(),
         attempts: Vec::new(),
         resting: BTreeMap::new(),
         unavailable: 0,

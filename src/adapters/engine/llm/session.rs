@@ -11,7 +11,7 @@ use super::wire::{Answer, Wire};
 use crate::adapters::engine::answer;
 use crate::adapters::engine::meter::{Cap, Meter, Ticket};
 use crate::adapters::gate::limits::Limiter;
-use crate::domain::{At, Order};
+use crate::domain::{AskedTo, At, Order};
 use crate::ports::engine::{Bench, EngineEvent, Work};
 use crate::ports::prompts::Prompt;
 use serde::Deserialize;
@@ -120,7 +120,7 @@ impl<'a> Session<'a> {
         };
         let how = match &work {
             Work::Failed(why) | Work::SpentOut { why, .. } | Work::Unavailable { why, .. } => why.clone(),
-            Work::Asked(question) => format!("asked: {question}"),
+            Work::Asked { question, .. } => format!("asked: {question}"),
             Work::Notes(_) | Work::Tasks(_) | Work::Edited { .. } | Work::Judged { .. } => "done".to_owned(),
         };
         (work, self.transcript.end(&how))
@@ -226,23 +226,13 @@ impl<'a> Session<'a> {
         struct Args {
             question: String,
             #[serde(default)]
-            to: To,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum To {
-            #[default]
-            Person,
-            Scout,
+            to: AskedTo,
         }
         match tools::args::<Args>(call) {
             Ok(Args { question, .. }) if question.trim().is_empty() => Ok("error: the question is empty".to_owned()),
             Ok(Args { question, to }) => {
                 let question = tools::middle_cut(question.trim(), 16 * 1024);
-                Err(Box::new(Work::Asked(match to {
-                    To::Person => question,
-                    To::Scout => format!("To be looked up by the scout: {question}"),
-                })))
+                Err(Box::new(Work::Asked { question, to }))
             }
             Err(why) => Ok(format!("error: {}", call.broken.as_ref().unwrap_or(&why))),
         }

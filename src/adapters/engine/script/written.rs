@@ -20,10 +20,11 @@
 //! ]
 //! done = "summary"        # exactly one of: done; tasks; verdict (with findings, summary); notes; question; fail; panic;
 //!                         # hang = true; exit = 1
+//! to = "scout"            # beside a question
 //! ```
 
 use crate::adapters::beneath;
-use crate::domain::{Finding, Order, Step, TaskSpec, Verdict};
+use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict};
 use crate::ports::engine::Work;
 use serde::Deserialize;
 
@@ -144,6 +145,7 @@ struct RawTurn {
     summary: Option<String>,
     notes: Option<String>,
     question: Option<String>,
+    to: Option<AskedTo>,
     fail: Option<String>,
     panic: Option<String>,
     hang: Option<bool>,
@@ -224,6 +226,9 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
     if raw.verdict.is_none() && (raw.findings.is_some() || raw.summary.is_some()) {
         return Err("findings and summary belong to a verdict".to_owned());
     }
+    if raw.to.is_some() && raw.question.is_none() {
+        return Err("to belongs to a question".to_owned());
+    }
     let findings = raw.findings.unwrap_or_default();
     let finding = |f: RawFinding| Finding { path: f.path, line: f.line, text: f.text };
     let task = |t: RawTask| TaskSpec { name: t.name, title: t.title, text: t.text, needs: t.needs, paths: t.paths };
@@ -238,7 +243,7 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
             )
         }),
         raw.notes.map(|text| (Some(Step::Explore), Act::Work(Work::Notes(text)))),
-        raw.question.map(|text| (None, Act::Work(Work::Asked(text)))),
+        raw.question.map(|question| (None, Act::Work(Work::Asked { question, to: raw.to.unwrap_or_default() }))),
         raw.fail.map(|text| (None, Act::Work(Work::Failed(text)))),
         raw.panic.map(|text| (None, Act::Panic(text))),
         raw.hang.filter(|h| *h).map(|_| (None, Act::Hang)),

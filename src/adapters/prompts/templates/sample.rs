@@ -31,6 +31,7 @@ fn empty(step: Step) -> Order {
         step,
         engine: EngineSpec { kind: "sample".to_owned(), arg: String::new() },
         goal: "Make it right".to_owned(),
+        question: None,
         task: (step == Step::Develop).then(|| task(Vec::new())),
         head: "a".repeat(40).as_str().into(),
         base: "b".repeat(40).as_str().into(),
@@ -63,6 +64,7 @@ fn full(step: Step) -> Order {
     Order {
         try_number: 2,
         round: 2,
+        question: (step == Step::Explore).then(|| "Where is the parser?".to_owned()),
         task: (step == Step::Develop).then(|| task(words("src/**"))),
         notes: ["checks", "review", "answer", "scout"].map(|from| Note::new(from, "a note")).to_vec(),
         checks: vec![CheckSpec {

@@ -237,10 +237,17 @@ fn devices() -> (bool, String) {
     open.map_or((true, "none can be opened".into()), |path| (false, (*path).to_owned()))
 }
 
+/// A shell that finds the system's own tools, whatever the PATH of commands is.
+fn shell() -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    shell
+}
+
 fn file_size(limit: u64) -> (bool, String) {
     // By another process: it is killed by a signal at the limit.
     let line = format!("head -c {} /dev/zero > large", limit.saturating_mul(2));
-    let _ended = Command::new("/bin/sh").args(["-c", &line]).stderr(Stdio::null()).status();
+    let _ended = shell().args(["-c", &line]).stderr(Stdio::null()).status();
     match std::fs::metadata("large").map(|m| m.len()) {
         Ok(bytes) => (bytes > 0 && bytes <= limit, format!("{bytes} bytes written, {limit} allowed")),
         Err(e) => (false, format!("not tried: {e}")),
@@ -258,7 +265,7 @@ fn memory(limit: u64) -> (bool, String) {
 
 /// Leaves the group and the environment behind; whether it runs on is seen from outside.
 fn stray(argument: &str) -> (bool, String) {
-    let mut command = Command::new("/bin/sh");
+    let mut command = shell();
     command.args(["-c", "setsid env -i /bin/sh -c 'sleep 600; : '\"$1\" & read _ < /dev/null; exit 0", "sh", argument]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.status() {

@@ -1,0 +1,37 @@
+//! What starting a command behind walls costs over starting it bare.
+#![allow(missing_docs, clippy::expect_used)]
+
+use divan::Bencher;
+use skep::adapters::sandbox::{Job, Level, Policy, Purpose, Sandbox};
+use std::path::Path;
+use std::time::Duration;
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = ["none", "strict"], sample_count = 100)]
+fn start_and_end(bencher: Bencher<'_, '_>, level: &str) {
+    let level = Level::named(level).expect("a level");
+    let policy = Policy { level, accept_no_isolation: level == Level::None, ..Policy::default() };
+    let sandbox = Sandbox::walled(&policy, &[], Some(Path::new(env!("CARGO_BIN_EXE_skep")))).expect("the walls");
+    let root = tempfile::tempdir().expect("a folder");
+    let (dir, cache, scratch) = (root.path().join("work"), root.path().join("cache"), root.path().join("scratch"));
+    std::fs::create_dir(&dir).expect("a folder");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let job = Job {
+        line: ":",
+        purpose: Purpose::Check,
+        dir: &dir,
+        cache: &cache,
+        scratch: &scratch,
+        env: &[],
+        limit: Duration::from_secs(30),
+        keep: 1024,
+        gate: None,
+    };
+    bencher.bench_local(|| {
+        let ended = runtime.block_on(sandbox.run(&job, None)).expect("it starts");
+        assert!(ended.ok(), "{ended:?}");
+    });
+}
