@@ -59,5 +59,6 @@ mod story_refused;
 mod support;
 mod telemetry;
 mod trace_restart;
+mod walled_commands;
 mod walls;
 mod workspace_contract;
