@@ -39,6 +39,7 @@ async fn cut<T, F: Future<Output = PortResult<T>>>(w: &World, cuts: &mut Option<
     for _ in 0..50 {
         match work().await {
             Err(PortError::Transient { .. } | PortError::Unknown { .. }) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 age_locks(&w.mirror());
                 age_locks(&w.origin().join(".git"));
             }
