@@ -5,7 +5,7 @@ use crate::adapters::sandbox::{Level, Limits, Policy, Refused, Sandbox, test};
 use crate::cli::args::Isolation;
 use crate::cli::exit::Trouble;
 use crate::cli::reach::{Place, WallTried, WallsTested};
-use crate::config::{self, Config, prepare_data_dir};
+use crate::config::{Config, prepare_data_dir};
 use crate::ports::Isolation as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,11 +30,7 @@ pub fn policy(config: &Config) -> Policy {
         ..Limits::default()
     };
     Policy {
-        level: match walls.level {
-            config::Level::Strict => Level::Strict,
-            config::Level::Landlock => Level::Landlock,
-            config::Level::None => Level::None,
-        },
+        level: walls.level,
         accept_no_isolation: walls.accept_no_isolation,
         user: walls.user,
         limits,

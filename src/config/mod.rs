@@ -13,7 +13,7 @@ pub mod units;
 
 pub use crate::secret::Secret;
 pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir, private_by_default};
-pub use models::{KeyPlace, Keyed, Level, Walls};
+pub use models::{KeyPlace, Keyed, Walls};
 pub use problem::{Problem, Problems};
 pub use read::{engine, key_in};
 pub use reader::Entry;

@@ -1,6 +1,7 @@
 //! Providers with the place of their key, the vault's key, the walls of commands: types of the tables that are named or secret.
 
 use crate::adapters::engine::settings::Provider;
+use crate::adapters::sandbox::Level;
 use std::path::PathBuf;
 
 /// Where a provider's key is.
@@ -34,29 +35,6 @@ impl Keyed {
                 Some(format!("the file {} holds no key", super::problem::printable(&path.display().to_string())))
             }
             _ => None,
-        }
-    }
-}
-
-/// How strong the walls are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Level {
-    /// Namespaces, system call filter, file rules, limits.
-    #[default]
-    Strict,
-    /// System call filter, file rules, limits.
-    Landlock,
-    /// Only limits.
-    None,
-}
-
-impl Level {
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Level::Strict => "strict",
-            Level::Landlock => "landlock",
-            Level::None => "none",
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The keys of what holds runs in: budgets shared by runs, the sandbox, the way out; and files over built-in ones.
 
-use super::super::models::{Level, Walls};
+use super::super::models::Walls;
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
 use super::{Parsed, path, wrong};
+use crate::adapters::sandbox::Level;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 

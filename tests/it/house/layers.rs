@@ -66,7 +66,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::store", &["domain", "ports", "secret", "telemetry"]),
     ("actors", &["domain", "ports", "secret", "telemetry"]),
     // What a provider and an agent are is the engines' to say; the configuration fills it in.
-    ("config", &["adapters::engine::settings", "domain", "secret", "telemetry"]),
+    ("config", &["adapters::engine::settings", "adapters::sandbox::Level", "domain", "secret", "telemetry"]),
     ("telemetry", &["config", "secret"]),
     ("http", &["actors", "domain", "ports", "secret", "telemetry"]),
     // The command line is a client: of REST it knows the shapes, not the handlers.
