@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 pub struct Grants {
     /// Hosts they may reach through the gate: `pypi.org`, `*.crates.io`, either with `:PORT`.
     pub hosts: Vec<String>,
+    /// The place its checks run at; `None` = Skep's own machine.
+    pub place: Option<String>,
+    /// More places that single checks of it may name.
+    pub places: Vec<String>,
 }
 
 /// The grants of every project.

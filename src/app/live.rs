@@ -5,7 +5,7 @@
 use super::told::Told;
 use super::{keys, known, settings};
 use crate::actors::{Defaults, DefaultsNow};
-use crate::adapters::checks::CommandChecks;
+use crate::adapters::checks::{CommandChecks, Grounds};
 use crate::adapters::engine::Registry;
 use crate::adapters::gate::Gate;
 use crate::adapters::prompts::FilePrompts;
@@ -29,6 +29,7 @@ pub struct Live {
     engines: RwLock<Arc<Registry>>,
     prompts: RwLock<Arc<FilePrompts>>,
     checks: RwLock<Arc<CommandChecks>>,
+    grounds: Grounds,
     workspaces: Arc<GitWorkspaces>,
     vault: Arc<dyn Vault>,
     secrets: Arc<Notify>,
@@ -49,6 +50,7 @@ impl Live {
         vault: Arc<dyn Vault>,
         sandbox: &Sandbox,
         works: bool,
+        grounds: Grounds,
     ) -> Result<Arc<Live>, String> {
         known::register_all(config);
         let keys = settings::keys(config, vault.as_ref()).await;
@@ -58,7 +60,8 @@ impl Live {
             defaults: watch::channel(Arc::new(settings::defaults(config))).0,
             engines: RwLock::new(Arc::new(settings::registry(config, &keys, sandbox, gate.clone())?)),
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
-            checks: RwLock::new(Arc::new(settings::checks(sandbox))),
+            checks: RwLock::new(Arc::new(settings::checks(config, sandbox, &grounds))),
+            grounds,
             workspaces,
             vault,
             secrets: Arc::default(),
@@ -78,7 +81,7 @@ impl Live {
         let keys = settings::keys(config, self.vault.as_ref()).await;
         let engines = Arc::new(settings::registry(config, &keys, &self.sandbox, self.gate.clone())?);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
-        let checks = Arc::new(settings::checks(&self.sandbox));
+        let checks = Arc::new(settings::checks(config, &self.sandbox, &self.grounds));
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;
         *self.prompts.write().unwrap_or_else(PoisonError::into_inner) = prompts;
@@ -114,6 +117,11 @@ impl Live {
 
     fn commands(&self) -> Arc<CommandChecks> {
         self.checks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Removes what an earlier process left at places.
+    pub async fn sweep_places(&self) {
+        self.commands().sweep().await;
     }
 
     /// Time limit of a check that names none, in seconds.
@@ -160,6 +168,10 @@ impl Checks for Live {
 
     fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
         self.commands().rules(names, files)
+    }
+
+    fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
+        self.commands().placed(project, checks)
     }
 
     async fn run(

@@ -1,7 +1,7 @@
 //! From the configuration to what the parts are given.
 
 use crate::actors::Defaults;
-use crate::adapters::checks::CommandChecks;
+use crate::adapters::checks::{CommandChecks, Grounds};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
@@ -48,8 +48,9 @@ pub fn registry(config: &Config, keys: &Keys, sandbox: &Sandbox, gate: Option<Ar
 }
 
 /// What runs checks.
-pub fn checks(sandbox: &Sandbox) -> CommandChecks {
-    CommandChecks::new(sandbox.clone())
+pub fn checks(config: &Config, sandbox: &Sandbox, grounds: &Grounds) -> CommandChecks {
+    let checks = CommandChecks::new(sandbox.clone());
+    checks.with_places(config.places.clone(), config.granted.clone(), grounds.clone())
 }
 
 /// Keys of providers that are kept in the vault, by provider.

@@ -13,6 +13,7 @@ pub mod follow;
 pub mod keep;
 pub mod list;
 pub mod parse;
+pub mod place;
 pub mod project;
 pub mod reach;
 pub mod render;
@@ -30,7 +31,7 @@ pub mod words;
 mod tests;
 
 use answer::Word;
-use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, SandboxCommand, Skep};
+use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, PlaceCommand, SandboxCommand, Skep};
 use clap::Parser;
 use client::Client;
 use exit::{Exit, Stop, Trouble};
@@ -126,6 +127,8 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Engine(EngineCommand::List) => engine::list(doors, place, screen).await,
         Command::Engine(EngineCommand::Test { what }) => engine::test(doors, place, screen, &what).await,
         Command::Doctor { propose } => admin::doctor(doors, place, screen, propose).await,
+        Command::Place(PlaceCommand::List) => place::list(doors, place, screen).await,
+        Command::Place(PlaceCommand::Test { name }) => place::test(doors, place, screen, &name).await,
         Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, place, screen, level).await,
         other => {
             let need = match &other {

@@ -32,6 +32,16 @@ pub struct CheckSpec {
     /// Where it writes JUnit XML, relative to the checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub junit: Option<String>,
+    /// The place it runs at, by its name in the configuration; `None` = behind the walls of Skep's own machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+impl CheckSpec {
+    /// Where it runs, in words after its name: ` at box`, or nothing.
+    pub fn at_place(&self) -> String {
+        self.place.as_ref().map_or_else(String::new, |place| format!(" at {place}"))
+    }
 }
 
 /// Which commit is checked, and why.

@@ -34,6 +34,7 @@ mod matrix;
 mod meter;
 mod otel;
 mod pieces;
+mod places;
 mod preview;
 mod prompts;
 mod proof_budget;

@@ -19,6 +19,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::beneath", &[]),
     ("adapters::plain", &["telemetry"]),
     ("adapters::grants", &["domain"]),
+    ("adapters::places", &[]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
     ("adapters::sandbox", &["ports", "secret", "adapters::beneath", "adapters::plain", "adapters::process"]),
@@ -26,8 +27,10 @@ const MAY: &[(&str, &[&str])] = &[
         "adapters::checks",
         &[
             "adapters::grants",
+            "adapters::places",
             "domain",
             "ports",
+            "secret",
             "adapters::beneath",
             "adapters::plain",
             "adapters::process",
@@ -81,6 +84,7 @@ const MAY: &[(&str, &[&str])] = &[
         &[
             "adapters::engine::settings",
             "adapters::grants",
+            "adapters::places",
             "adapters::sandbox::Level",
             "domain",
             "secret",
@@ -105,6 +109,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("gix", &["adapters::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts"]),
     ("quick_xml", &["adapters::checks"]),
+    ("tar", &["adapters::checks"]),
     ("aho_corasick", &["secret", "adapters::gate"]),
     ("chacha20poly1305", &["secret"]),
     ("axum", &["http", "app", "cli", "adapters::gate"]),
