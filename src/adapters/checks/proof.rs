@@ -75,8 +75,12 @@ pub async fn prove(name: &str, place: &Place, scratch: &Path) -> PortResult<Vec<
     let all = Grants { place: Some(name.to_owned()), ..Grants::default() };
     let granted = Granted { all, ..Granted::default() };
     let checks = CommandChecks::new(Sandbox::closed());
-    let checks = checks.with_places(BTreeMap::from([(name.to_owned(), place.clone())]), granted, own());
-    let done = checks.run(&project, &dir, &cache, &specs).await?;
+    let grounds = own();
+    let checks = checks.with_places(BTreeMap::from([(name.to_owned(), place.clone())]), granted, grounds.clone());
+    let done = checks.run(&project, &dir, &cache, &specs).await;
+    // Here and now: no later process has this house.
+    let swept = place::remote(name, place).sweep(grounds.house(), &[]).await;
+    let done = done?;
     let [tree, red, report, limit, leave, left] = done.as_slice() else {
         return Err(PortError::permanent("not every check came back", "report this as a defect"));
     };
@@ -100,6 +104,11 @@ pub async fn prove(name: &str, place: &Place, scratch: &Path) -> PortResult<Vec<
         ),
         promise("a check over its limit is ended", limit.exit.is_none() && limit.why.contains("limit"), limit),
         promise("what a check leaves running is ended", leave.result.green && left.result.green, &left.result),
+        Promise {
+            what: "everything of Skep's is removed afterwards",
+            kept: swept.is_ok(),
+            found: swept.err().map_or_else(|| "removed".to_owned(), |e| e.to_string()),
+        },
     ])
 }
 

@@ -88,12 +88,16 @@ impl Client {
                 call.place, self.program
             ))
         })?;
-        // Here, before anybody shortens it: of a value that is cut in two nobody could tell.
-        let clean = if ended.truncated { redact_end } else { redact_live };
-        if !call.raw {
-            ended.stdout = clean(&ended.stdout).into_owned();
+        // Here, before anybody shortens it: of a value that is cut in two nobody could tell. Which stream was cut its length tells.
+        let clean = |bytes: &[u8]| match ended.truncated && bytes.len() >= call.keep {
+            true => redact_end(bytes).into_owned(),
+            false => redact_live(bytes).into_owned(),
+        };
+        let (out, err) = (if call.raw { None } else { Some(clean(&ended.stdout)) }, clean(&ended.stderr));
+        if let Some(out) = out {
+            ended.stdout = out;
         }
-        ended.stderr = clean(&ended.stderr).into_owned();
+        ended.stderr = err;
         Ok(ended)
     }
 

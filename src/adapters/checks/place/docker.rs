@@ -33,6 +33,8 @@ const REPORT_CODE: i32 = 125;
 
 /// What is run in a container: `$1` is where the report goes (relative, checked, perhaps empty), `$2` the check's command.
 const SCRIPT: &str = r#"
+ulimit -c 0
+ulimit -n 4096 2>/dev/null
 exec 3<&0
 (while IFS= read -r _; do :; done; kill -9 -1) <&3 >/dev/null 2>&1 3<&- &
 exec 2>&1 </dev/null 3<&-
@@ -159,7 +161,7 @@ impl Engine {
         args.extend([
             "--interactive", "--init", "--log-driver", "none", "--network", &at.network, "--cap-drop", "ALL",
             "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp:rw,exec,nosuid,nodev,size=256m,mode=1777",
-            "--memory", &memory, "--memory-swap", &memory, "--cpus", &cpus, "--pids-limit", &pids, "--ulimit", "core=0",
+            "--memory", &memory, "--memory-swap", &memory, "--cpus", &cpus, "--pids-limit", &pids,
             "--user", &user, "--workdir", "/skep/tree", "--volume", &volume, "--entrypoint", "/bin/sh",
         ].map(str::to_owned));
         for (name, value) in ENVIRONMENT {
