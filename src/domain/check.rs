@@ -112,3 +112,19 @@ pub fn failures(results: &[CheckResult]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_of_earlier_snapshots_run_on_skep_s_own_machine() {
+        let old = r#"{"name":"unit","kind":"test","command":"true","limit_secs":60}"#;
+        let spec: CheckSpec = serde_json::from_str(old).unwrap();
+        assert_eq!((spec.place.as_deref(), spec.at_place().as_str()), (None, ""));
+        assert_eq!(serde_json::to_string(&spec).unwrap(), old);
+        let there = CheckSpec { place: Some("box".to_owned()), ..spec };
+        assert_eq!(there.at_place(), " at box");
+        assert_eq!(serde_json::from_str::<CheckSpec>(&serde_json::to_string(&there).unwrap()).unwrap(), there);
+    }
+}

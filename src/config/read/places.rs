@@ -19,12 +19,12 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
             _ => wrong("there is no such kind of place", "write \"ssh\" or \"docker\""),
         });
         let place = match kind.as_str() {
-            "ssh" => Place::Ssh(ssh(r, &at)),
-            "docker" => Place::Docker(docker(r, &at)),
+            "ssh" => Place::Ssh(ssh(r, &at, true)),
+            "docker" => Place::Docker(docker(r, &at, true)),
             _ => {
                 r.refuse(&at("kind"), "a place needs its kind", "write kind = \"ssh\" or kind = \"docker\"");
-                // Their keys are told of once the kind is known.
-                (ssh(r, &at), docker(r, &at));
+                // Which keys it needs is told once the kind is known.
+                let (_ssh, _docker) = (ssh(r, &at, false), docker(r, &at, false));
                 continue;
             }
         };
@@ -49,7 +49,7 @@ fn needed(r: &mut Reader, key: &str, is_there: bool, what: &str, fix: &str) {
     }
 }
 
-fn ssh(r: &mut Reader, at: At<'_>) -> Ssh {
+fn ssh(r: &mut Reader, at: At<'_>, all: bool) -> Ssh {
     let mut s = Ssh {
         host: String::new(),
         port: 22,
@@ -60,11 +60,11 @@ fn ssh(r: &mut Reader, at: At<'_>) -> Ssh {
     };
     let host = "write its name or address, such as \"ci.example.org\"";
     r.checked(&at("host"), &mut s.host, |t| word(t, ".-:_", host));
-    needed(r, &at("host"), !s.host.is_empty(), "its host", host);
+    needed(r, &at("host"), !all || !s.host.is_empty(), "its host", host);
     r.number(&at("port"), &mut s.port, 1..=65_535);
     let user = "write the name of a user on that host that is for this alone, such as \"skep\"";
     r.checked(&at("user"), &mut s.user, |t| word(t, "._-", user));
-    needed(r, &at("user"), !s.user.is_empty(), "the user there", user);
+    needed(r, &at("user"), !all || !s.user.is_empty(), "the user there", user);
     // ssh reads %, ~ and quotes in paths as more than themselves.
     let file = |t: &str| match t.starts_with('/') {
         true => word(t, "/._-+@, ", "write the whole path, without quotes, % and ~").map(PathBuf::from),
@@ -75,7 +75,7 @@ fn ssh(r: &mut Reader, at: At<'_>) -> Ssh {
         ("known_hosts", &mut s.known_hosts, "the file of its host keys: no other key is accepted"),
     ] {
         r.checked(&at(key), slot, file);
-        needed(r, &at(key), !slot.as_os_str().is_empty(), what, "write the whole path of that file");
+        needed(r, &at(key), !all || !slot.as_os_str().is_empty(), what, "write the whole path of that file");
     }
     r.checked(&at("dir"), &mut s.dir, |t| {
         let fix = "write a folder such as \".skep\" (in the user's home) or \"/var/lib/skep\"";
@@ -87,7 +87,7 @@ fn ssh(r: &mut Reader, at: At<'_>) -> Ssh {
     s
 }
 
-fn docker(r: &mut Reader, at: At<'_>) -> Docker {
+fn docker(r: &mut Reader, at: At<'_>, all: bool) -> Docker {
     let mut d = Docker {
         image: String::new(),
         docker_host: String::new(),
@@ -100,7 +100,7 @@ fn docker(r: &mut Reader, at: At<'_>) -> Docker {
     };
     let image = "write an image's name, best with its digest: \"NAME@sha256:…\"";
     r.checked(&at("image"), &mut d.image, |t| word(t, "._-/:@", image));
-    needed(r, &at("image"), !d.image.is_empty(), "its image", image);
+    needed(r, &at("image"), !all || !d.image.is_empty(), "its image", image);
     r.checked(&at("docker_host"), &mut d.docker_host, |t| {
         let fix = "write \"unix:///path/of/the.sock\" or \"tcp://127.0.0.1:PORT\"; for an engine on another machine use kind = \"ssh\"";
         let loopback = |rest: &str| rest.starts_with("127.0.0.1:") || rest.starts_with("[::1]:");

@@ -14,6 +14,8 @@ import threading
 
 home = os.environ["DOCKER_HOST"].removeprefix("unix://") + ".d"
 odd = set(os.environ) - {"PATH", "HOME", "LC_ALL", "DOCKER_HOST", "DOCKER_CONFIG", "SKEP_JOB", "PWD", "SHLVL", "_", "LC_CTYPE"}
+# A python that is chosen by a shim has its shim's variables.
+odd = {name for name in odd if "PYENV" not in name}
 assert not odd, f"docker was given {odd}"
 WITH_VALUE = {"--pull", "--name", "--label", "--log-driver", "--network", "--cap-drop", "--security-opt", "--tmpfs", "--memory",
               "--memory-swap", "--cpus", "--pids-limit", "--user", "--workdir", "--volume", "--entrypoint", "--env", "--runtime"}
@@ -89,13 +91,15 @@ def create(args):
 
 def start(name):
     box = load(name)
-    wall = ["bwrap", "--unshare-pid", "--unshare-net", "--new-session", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
+    # Its first process ends with the command, and then everything does.
+    init = ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- & exec 3<&- </dev/null; wait $!', "init"]
+    wall = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--new-session", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
             "--bind", path("volumes", box["volume"]), "/skep", "--chdir", "/skep/tree", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin"]
     for folder in ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"]:
         wall += ["--ro-bind-try", folder, folder]
     for pair in box["env"]:
         wall += ["--setenv", *pair.split("=", 1)]
-    run = subprocess.Popen(wall + ["--"] + box["argv"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    run = subprocess.Popen(wall + ["--"] + init + box["argv"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            start_new_session=True)
     box.update(status="running", pid=run.pid)
     save(box)

@@ -44,14 +44,15 @@ fn a_repository_chooses_only_among_places_a_person_allowed_and_the_run_lands() {
 
     configure(&desk, &sshd, "[project.tool.checks]\nplaces = [\"box\"]");
     desk.does(&["place", "list"]).ends(0).says("(tool)");
-    desk.does(&[&words(&args)[..], &["--dry-run"]].concat()).ends(0).says("unit at box: ");
+    let look: Vec<&str> = words(&args).into_iter().filter(|w| *w != "--yes").chain(["--dry-run"]).collect();
+    desk.does(&look).ends(0).says("unit at box: ");
     desk.does(&words(&args)).ends(0);
     assert_eq!(git(&repo, &["show", "main:a.txt"]).trim(), "b");
     let shown = desk.show(&desk.newest());
     assert_eq!(shown["results"][0]["tests"], json!({"run": 2, "failed": 0, "skipped": 0}), "{shown}");
     assert_eq!((&shown["checks"][0]["place"], &shown["checks"][1]["place"]), (&json!("box"), &json!(null)));
     desk.does(&["show", &desk.newest()]).ends(0).says("unit at box green");
-    let change = desk.does(&["change", "show", "tool", "1"]).ends(0);
+    let change = desk.does(&["change", "show", "tool#1"]).ends(0);
     assert!(change.out.contains("check `unit` at box: green"), "{}", change.out);
     assert!(sshd.sessions().is_empty());
     desk.does(&["doctor"]).says("place box");
@@ -59,7 +60,7 @@ fn a_repository_chooses_only_among_places_a_person_allowed_and_the_run_lands() {
     // What was allowed when the run began and is not any more is a question, not a check.
     let args = run("echo bb > a.txt; sleep 2", &["--new"]);
     let mut going = desk.skep(&words(&args)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    desk.until("the run is there", || desk.newest() != shown["id"].as_str().unwrap()[28..]);
+    desk.until("the run is there", || desk.newest() != shown["id"].as_str().unwrap()[24..]);
     going.kill().unwrap();
     let _ended = going.wait();
     configure(&desk, &sshd, "");

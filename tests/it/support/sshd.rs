@@ -34,18 +34,19 @@ impl Sshd {
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         std::fs::copy(path("user.pub"), path("authorized")).unwrap();
-        // A port that was free a moment ago may be another's: then the next one.
-        for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let server = Self::serve(dir.path(), port, "host", more);
-            let sshd = Sshd { dir, server, port };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Self::serve(dir.path(), port, "host", more);
+        let mut sshd = Sshd { dir, server, port };
+        // A port that was free a moment ago may be another's.
+        for _ in 0..5 {
             if sshd.listens() {
                 sshd.know("host.pub");
                 return sshd;
             }
-            panic!("sshd does not start: {}", std::fs::read_to_string(sshd.path("log")).unwrap_or_default());
+            sshd.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            sshd.server = Self::serve(sshd.dir.path(), sshd.port, "host", more);
         }
-        unreachable!("no port is free")
+        panic!("sshd does not start: {}", std::fs::read_to_string(sshd.path("log")).unwrap_or_default());
     }
 
     fn serve(dir: &Path, port: u16, key: &str, more: &str) -> Child {
@@ -64,9 +65,9 @@ impl Sshd {
         command.spawn().unwrap()
     }
 
-    fn listens(&self) -> bool {
+    fn listens(&mut self) -> bool {
         let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
+        while Instant::now() < end && matches!(self.server.try_wait(), Ok(None)) {
             if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return true;
             }
@@ -175,13 +176,13 @@ fn descendants(of: u32) -> Vec<u32> {
     children.flat_map(|pid| [descendants(pid), vec![pid]].concat()).collect()
 }
 
-/// The processes that have this text in their command line.
+/// The processes whose command line begins so.
 pub fn running(text: &str) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = all.filter_map(|p| p.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        *pid != std::process::id() && String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
+        *pid != std::process::id() && String::from_utf8_lossy(&line).replace('\0', " ").starts_with(text)
     })
     .collect()
 }

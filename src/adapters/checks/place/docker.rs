@@ -247,7 +247,7 @@ impl Remote for Engine {
         if !ended.ok() {
             return Err(self.trouble(&ended));
         }
-        self.gone(&["rm", "--force", &hand]).await?;
+        self.gone(&["rm", "--force", "--volumes", &hand]).await?;
         Ok(Box::new(Room { engine: self, guest, count: 0 }))
     }
 }
