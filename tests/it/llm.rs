@@ -265,7 +265,7 @@ async fn each_role_has_its_tools_and_its_result() {
         Models::play([call("ask", json!({"question": ""})), call("ask", json!({"question": "Which port?"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
     assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
-    assert_eq!(tools(&models), ["read", "list", "search", "edit", "write", "run", "ask", "done"]);
+    assert_eq!(tools(&models), ["read", "list", "search", "edit", "patch", "write", "run", "ask", "done"]);
     let models = Models::play([call("ask", json!({"question": "Where is main?", "to": "scout"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
     assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Scout } if q == "Where is main?"));

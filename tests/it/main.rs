@@ -29,6 +29,7 @@ mod llm;
 mod llm_counterpart;
 mod llm_faults;
 mod llm_measure;
+mod llm_patch;
 mod llm_tools;
 mod matrix;
 mod meter;

@@ -181,7 +181,7 @@ mod tests {
             what: format!("run test {i}"),
             text: "line of output ü\n".repeat(size / 16),
             ok,
-            changed: (i == 0).then(|| format!("src/{n}.rs")),
+            changed: if i == 0 { vec![format!("src/{n}.rs")] } else { vec![] },
         };
         Turn {
             text: "é".repeat(text / 2),

@@ -31,8 +31,8 @@ pub struct Outcome {
     pub text: String,
     /// Whether it did what was asked.
     pub ok: bool,
-    /// The file it changed.
-    pub changed: Option<String>,
+    /// The files it changed.
+    pub changed: Vec<String>,
 }
 
 /// One turn: what the model said, and what it was told then.
@@ -87,9 +87,8 @@ impl Digest {
     /// Takes a turn in.
     pub fn take(&mut self, turn: &Turn) {
         for outcome in &turn.results {
-            if let Some(path) = outcome.changed.as_ref().filter(|_| self.changed.len() < CHANGED_MAX) {
-                self.changed.insert(super::tools::middle_cut(path, STEP_BYTES_MAX));
-            }
+            let room = CHANGED_MAX.saturating_sub(self.changed.len());
+            self.changed.extend(outcome.changed.iter().take(room).map(|p| super::tools::middle_cut(p, STEP_BYTES_MAX)));
             if outcome.tool == super::tools::RUN {
                 if !outcome.ok {
                     let end = super::tools::middle_cut(&outcome.text, RED_BYTES_MAX);

@@ -190,7 +190,7 @@ impl<'a> Session<'a> {
             what: tools::what(call),
             text: tools::middle_cut(&told, tools::RESULT_BYTES_MAX),
             ok: false,
-            changed: None,
+            changed: Vec::new(),
         })
     }
 
