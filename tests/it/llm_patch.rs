@@ -105,9 +105,14 @@ async fn a_patch_of_which_one_part_does_not_fit_changes_nothing() {
     }
     assert!(files(&tree) == before, "something was changed");
     // Found only when it is carried out (a folder cannot be made where the patch has just put a file): all is taken back.
-    let late = format!("{good}*** Update File: z\n*** Move to: y\n*** Add File: n\n+x\n*** Add File: n/inner\n+x\n*** End Patch\n");
+    let late = format!(
+        "{good}*** Update File: z\n*** Move to: y\n*** Add File: n\n+x\n*** Add File: n/inner\n+x\n*** End Patch\n"
+    );
     let said = told(&place, &[late]).await.remove(0);
-    assert!(said.contains("\"n/inner\"") && said.contains("nothing was changed") && !said.contains("taken back"), "{said}");
+    assert!(
+        said.contains("\"n/inner\"") && said.contains("nothing was changed") && !said.contains("taken back"),
+        "{said}"
+    );
     assert!(files(&tree) == before, "what was done before the failure stays");
 }
 
