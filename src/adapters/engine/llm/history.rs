@@ -75,8 +75,9 @@ pub struct Digest {
 const STEPS_MAX: usize = 60;
 const STEP_BYTES_MAX: usize = 160;
 const CHANGED_MAX: usize = 60;
-/// Failed commands kept, and bytes of the output of each.
-const RED_MAX: usize = 3;
+/// Failed commands kept, those whose output is shown, and bytes of it.
+const RED_MAX: usize = 8;
+const RED_SHOWN: usize = 3;
 pub const RED_BYTES_MAX: usize = 1_500;
 
 impl Digest {
@@ -123,7 +124,11 @@ impl Digest {
             let changed: Vec<&str> = self.changed.iter().map(String::as_str).collect();
             text.push_str(&format!("Files you changed: {}\n", changed.join(", ")));
         }
-        for (what, end) in &self.red {
+        let (named, shown) = self.red.split_at(self.red.len().saturating_sub(RED_SHOWN));
+        for (what, _) in named {
+            text.push_str(&format!("Failed when it last ran then: {}\n", what.replace('\n', " ")));
+        }
+        for (what, end) in shown {
             text.push_str(&format!("Failed when it last ran then: {}\n{end}\n", what.replace('\n', " ")));
         }
         text
