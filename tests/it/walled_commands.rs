@@ -114,6 +114,37 @@ async fn a_link_left_where_skep_writes_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_command_at_its_limit_of_processes_takes_nothing_from_another() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let dir = tempfile::tempdir().expect("a folder");
+    let sandbox = limited(Limits { processes: 24, ..Limits::default() });
+    // As many as it is given, all of them alive until somebody says something.
+    let fork = "import os,sys\nn=0\nr,w=os.pipe()\nwhile n<90:\n try: p=os.fork()\n except OSError: break\n if p==0: os.close(w); os.read(r,1); \
+                os._exit(0)\n n+=1\nprint(n,flush=True)\nsys.stdin.read(1)";
+    let line = format!("printf '{}' > f.py; exec /usr/bin/python3 f.py", fork.replace('\n', "\\n"));
+    let (full, cache, scratch) = (dir.path().join("full"), dir.path().join("cache"), dir.path().join("scratch"));
+    std::fs::create_dir(&full).expect("a folder");
+    let job = Job {
+        line: &line,
+        purpose: Purpose::Check,
+        dir: &full,
+        cache: &cache,
+        scratch: &scratch,
+        env: &[],
+        limit: Duration::from_secs(60),
+        keep: 1024,
+        gate: None,
+    };
+    let (mut talk, _strays) = sandbox.open(&job).expect("it is started");
+    let mut first = String::new();
+    BufReader::new(&mut talk.stdout).read_line(&mut first).await.expect("it writes");
+    let second = run(&sandbox, dir.path(), &format!("({line}) < /dev/null"), None).await;
+    let counts = [first, text(&second)].map(|t| t.trim().parse::<u32>().unwrap_or_else(|e| panic!("{t:?}: {e}")));
+    assert!(counts.iter().all(|n| (18..24).contains(n)), "{counts:?}");
+    talk.stdin.write_all(b"x").await.expect("the first is still there");
+}
+
+#[tokio::test]
 async fn a_program_is_talked_to_behind_the_walls_from_its_first_byte() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let dir = tempfile::tempdir().expect("a folder");
