@@ -79,12 +79,28 @@ async fn memory_of_all_its_processes_together_is_limited() {
 }
 
 #[tokio::test]
+async fn memory_that_is_in_no_process_is_limited() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let sandbox = limited(Limits { memory: 64 << 20, ..Limits::default() });
+    for fill in
+        ["head -c 100000000 /dev/zero > /dev/shm/x", "i=0; while [ $i -lt 80000 ]; do : > /tmp/$i; i=$((i+1)); done"]
+    {
+        let ended = run(&sandbox, dir.path(), &format!("{fill}; sleep 60"), None).await;
+        assert!(ended.stopped.as_deref().is_some_and(|why| why.contains("memory")), "{fill}: {ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn disk_is_limited_over_all_its_folders() {
     let dir = tempfile::tempdir().expect("a folder");
     let sandbox = limited(Limits { workspace: 8 << 20, ..Limits::default() });
     let fill = "for n in 1 2 3 4 5 6; do head -c 2000000 /dev/zero > $n; head -c 2000000 /dev/zero > $TMPDIR/$n; done; sleep 60";
     let ended = run(&sandbox, dir.path(), fill, None).await;
     assert!(ended.stopped.as_deref().is_some_and(|why| why.contains("disk")), "{ended:?}");
+    let bury =
+        "i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done; head -c 10000000 /dev/zero > x; sleep 60";
+    let ended = run(&sandbox, &dir.path().join("deep"), bury, None).await;
+    assert!(ended.stopped.as_deref().is_some_and(|why| why.contains("deep")), "{ended:?}");
 }
 
 #[tokio::test]

@@ -102,6 +102,7 @@ pub fn entered(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
 fn become_the_command() -> io::Result<()> {
     let walls = read_frame()?;
     let said = |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"));
+    keep_to_itself().map_err(said("open files"))?;
     let way_out = if walls.relay { Some(listen().map_err(said("the gate's port"))?) } else { None };
     let rules = land::rules(&walls)?;
     if let Some(user) = walls.user {
@@ -128,6 +129,13 @@ fn become_the_command() -> io::Result<()> {
     }
     let e = command.exec();
     Err(io::Error::new(e.kind(), format!("cannot start {program:?} in {:?}: {e}", walls.dir)))
+}
+
+/// Whatever Skep itself was started with and left open ends here; the command gets its three streams.
+fn keep_to_itself() -> io::Result<()> {
+    #[allow(unsafe_code)] // it marks descriptors, to be closed when another program begins
+    let ended = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if ended == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Reads exactly the frame: what follows is the command's.
