@@ -11,10 +11,11 @@ use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
-use crate::domain::{EngineSpec, Order};
+use crate::domain::{EngineSpec, Metered, Order};
 use crate::ports::engine::{Engine, Engines};
 use crate::ports::{PortResult, Prompt, Prompts, Repo, Vault};
 use async_trait::async_trait;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
@@ -125,6 +126,10 @@ impl Engines for Live {
 
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         self.registry().get(spec)
+    }
+
+    fn metered(&self, file: &Path) -> Option<Metered> {
+        self.registry().metered(file)
     }
 
     fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {

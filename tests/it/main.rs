@@ -4,6 +4,8 @@
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
 mod acp;
+mod acp_again;
+mod acp_terminals;
 mod answers;
 mod checks_contract;
 mod config;

@@ -11,6 +11,7 @@ use crate::domain::{ModelUse, Order, Usage};
 use crate::ports::engine::Work;
 use crate::ports::{PortError, PortResult};
 use crate::secret::Secret;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Opens ways.
@@ -46,11 +47,11 @@ struct Open {
 }
 
 impl Ways {
-    /// The way of one attempt: to the agent's provider, and to the hosts that are allowed.
+    /// The way of one attempt: to the agent's provider, and to the hosts that are allowed. What is counted on it is kept in `file`.
     ///
     /// # Errors
     /// `Permanent` when there is no way to its provider, `Transient` when it cannot be opened now.
-    pub fn open(&self, agent: &Agent, order: &Order) -> PortResult<Way> {
+    pub fn open(&self, agent: &Agent, order: &Order, file: &Path) -> PortResult<Way> {
         let provider = agent.provider.as_ref().and_then(|name| self.settings.providers.get(name));
         let Some(out) = &self.out else {
             return match &agent.provider {
@@ -61,7 +62,11 @@ impl Ways {
                 )),
             };
         };
-        let meter = Meter::new(order.caps, out.prices.clone());
+        let meter = match provider {
+            Some(_) => Meter::kept(order.caps, out.prices.clone(), file, order.resume.is_some())
+                .map_err(|why| PortError::transient(format!("the agent {} cannot go on: {why}", agent.name)))?,
+            None => Meter::new(order.caps, out.prices.clone()),
+        };
         let pass = Pass {
             providers: provider.cloned().into_iter().collect(),
             hosts: out.hosts.clone(),
