@@ -43,6 +43,7 @@ mod proof_faults;
 mod proof_kill;
 mod proof_ledger;
 mod proof_loops;
+mod real_again;
 mod real_agents;
 mod reload;
 mod rest;
