@@ -2,6 +2,9 @@
 
 use crate::acp::{agent, all_gone, drive, engines, json};
 use crate::engines_contract::{Place, order, quiet};
+use crate::support::walls;
+use skep::adapters::engine::Registry;
+use skep::adapters::engine::settings::Settings;
 use skep::domain::{EngineSpec, Step};
 use skep::ports::engine::{EngineEvent, Engines, Sink, Work};
 use std::sync::{Arc, Mutex};
@@ -57,6 +60,24 @@ async fn commands_run_as_they_are_asked_for_and_only_inside() {
     let did = did.lock().unwrap();
     assert!(did.iter().any(|d| d == "$ sh -c echo out; echo err >&2; exit 3"), "{did:?}");
     assert!(did.iter().any(|d| d.starts_with("$ printf %s|")), "{did:?}");
+}
+
+#[tokio::test]
+async fn behind_the_walls_it_is_the_same() {
+    let place = Place::new();
+    let agent = agent("commands");
+    let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
+    let engine = Registry::new(walls::sandbox(), Arc::new(settings)).get(&EngineSpec::parse("acp:fake")).unwrap();
+    engine.work(&order(Step::Review, None), &crate::acp::bench(&place), quiet()).await.unwrap();
+    let got = json(&place, "got.json");
+    assert_eq!(
+        (&got["both streams"]["said"]["output"], &got["both streams"]["exit"]["exitCode"]),
+        (&"out\nerr\n".into(), &3.into())
+    );
+    assert_eq!(got["words"]["said"]["output"], "$HOME|a b|`id`|'|");
+    assert!(got["folder"]["said"]["output"].as_str().unwrap().ends_with("/sub dir\n"), "{}", got["folder"]);
+    assert_eq!(got["waited"]["result"]["signal"], "SIGKILL");
+    assert_eq!(got["killed"]["output"], "begun\n");
 }
 
 #[tokio::test]
