@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A table for the scripted agent.
-fn agent(part: &str) -> Agent {
+pub fn agent(part: &str) -> Agent {
     Agent {
         name: "fake".to_owned(),
         protocol: Protocol::Acp,
@@ -40,7 +40,7 @@ pub fn bench(place: &Place) -> Bench {
     Bench { prompt: Some(prompt), ..place.bench() }
 }
 
-async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> Worked {
+pub async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> Worked {
     let engine = engines(agent).get(&EngineSpec::parse("acp:fake")).unwrap();
     assert!(engine.reads_prompt());
     engine.work(order, &bench(place), sink).await.unwrap()
@@ -61,7 +61,7 @@ fn failed(work: Work) -> String {
     }
 }
 
-fn json(place: &Place, name: &str) -> serde_json::Value {
+pub fn json(place: &Place, name: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(place.tree().join(name)).unwrap()).unwrap()
 }
 

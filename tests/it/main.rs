@@ -4,6 +4,8 @@
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
 mod acp;
+mod acp_again;
+mod acp_terminals;
 mod answers;
 mod checks_contract;
 mod config;
@@ -44,6 +46,7 @@ mod proof_faults;
 mod proof_kill;
 mod proof_ledger;
 mod proof_loops;
+mod real_again;
 mod real_agents;
 mod reload;
 mod rest;

@@ -182,7 +182,7 @@ impl Driven {
         Ok(Driven { agent, sandbox, model: model.map(str::to_owned), effort, wait, fix })
     }
 
-    /// Makes the agent's home and puts its job together.
+    /// Makes the agent's home, or finds it as it was left, and puts its job together.
     ///
     /// # Errors
     /// `Permanent` when the table or the order cannot be carried out, `Transient` when the disk fails.
@@ -198,11 +198,21 @@ impl Driven {
         let told = bench.prompt.as_ref().ok_or_else(|| wrong("no prompt was rendered for it".to_owned()))?;
         let prompt = format!("{}\n\n{}", told.system.trim_end(), told.user);
         let home = bench.scratch.join("home");
-        match std::fs::remove_dir_all(&home) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk(e)),
-            _ => {}
+        if order.resume.is_none() {
+            match std::fs::remove_dir_all(&home) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk(e)),
+                _ => {}
+            }
+            std::fs::create_dir_all(&bench.scratch).map_err(disk)?;
         }
-        std::fs::create_dir_all(&home).map_err(disk)?;
+        // An agent that was here before may have left anything: no link of its is followed.
+        let scratch = Beneath::open(&bench.scratch).map_err(disk)?;
+        if order.resume.is_some() && scratch.entries("home", 1).is_err() {
+            return Err(PortError::transient("the agent's home is not there any more"));
+        }
+        let write =
+            |path: &str, text: &str| scratch.write(path, text.as_bytes()).map_err(|why| wrong(format!("file {why}")));
+        scratch.make_dir("home").map_err(|why| wrong(why.to_string()))?;
 
         let mut blanks = Blanks::default();
         for (name, path) in [("dir", &bench.dir), ("home", &home), ("scratch", &bench.scratch)] {
@@ -221,19 +231,17 @@ impl Driven {
         }
         let asks = |name: &str| self.agent.command.iter().any(|word| blank::has(word, name));
         let by_stdin = !asks("prompt") && !asks("prompt_file");
-        let folder = Beneath::open(&home).map_err(disk)?;
         for (path, text) in &self.agent.files {
             let text: String = text.split_inclusive('\n').filter(|line| said(line)).collect();
             let text = blanks.fill(&text).map_err(|why| wrong(format!("file {path}: {why}")))?;
-            folder.write(path, text.as_bytes()).map_err(|why| wrong(format!("file {why}")))?;
+            write(&format!("home/{path}"), &text)?;
         }
         let mut env = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
         env.extend(way.env());
         // What a person gave by name, HOME for the agent's own login among it, goes over what the sandbox makes up.
         if !self.agent.pass_env.iter().any(|name| name == "HOME") {
             env.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));
-            std::fs::write(home.join(".gitconfig"), "[user]\n\tname = Skep\n\temail = skep@localhost\n")
-                .map_err(disk)?;
+            write("home/.gitconfig", "[user]\n\tname = Skep\n\temail = skep@localhost\n")?;
         }
         for name in &self.agent.pass_env {
             match std::env::var(name) {
@@ -247,7 +255,7 @@ impl Driven {
             env.push((name.clone(), value));
         }
         if asks("prompt_file") {
-            std::fs::write(bench.scratch.join("prompt.md"), &prompt).map_err(disk)?;
+            write("prompt.md", &prompt)?;
             blanks.set("prompt_file", plain_path(&bench.scratch.join("prompt.md")).map_err(wrong)?);
         }
         blanks.set("prompt", &prompt);

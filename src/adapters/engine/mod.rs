@@ -6,10 +6,11 @@ use super::gate::Gate;
 use super::gate::limits::Limits;
 use super::grants::Granted;
 use super::sandbox::Sandbox;
-use crate::domain::{EngineSpec, Usage};
+use crate::domain::{EngineSpec, Metered, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
 use prices::{Prices, WireUsage};
 use settings::{Effort, Settings};
+use std::path::Path;
 use std::sync::Arc;
 use way::{Out, Ways};
 
@@ -19,6 +20,7 @@ mod cli;
 mod command;
 mod direct;
 mod driven;
+mod kept;
 mod llm;
 pub mod meter;
 pub mod prices;
@@ -107,6 +109,10 @@ impl Engines for Registry {
                 return Err(format!("there is no engine kind {other:?}; the kinds are: {}", kinds.join("; ")));
             }
         })
+    }
+
+    fn metered(&self, file: &Path) -> Option<Metered> {
+        kept::read(file)
     }
 
     fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {

@@ -123,7 +123,8 @@ impl Engine for LlmEngine {
         };
         let tree = Arc::new(Beneath::open(&bench.dir).map_err(unopened)?);
         let place = Place { dir: bench.dir.clone(), cache: bench.cache.clone(), scratch: bench.scratch.clone() };
-        let meter = Meter::new(order.caps, self.prices.clone());
+        // Its conversation is in this process alone: it is never taken up again.
+        let meter = Meter::kept(order.caps, self.prices.clone(), &bench.meter, false).map_err(PortError::transient)?;
         let session = Session::new(Parts {
             wire: &self.wire,
             limiter: self.limiter.clone(),

@@ -115,7 +115,8 @@ impl<'a> Session<'a> {
             }
         };
         let how = match &work {
-            Work::Failed(why) | Work::SpentOut { why, .. } | Work::Unavailable { why, .. } => why.clone(),
+            Work::Failed(why) | Work::NotResumed(why) => why.clone(),
+            Work::SpentOut { why, .. } | Work::Unavailable { why, .. } => why.clone(),
             Work::Asked { question, .. } => format!("asked: {question}"),
             Work::Notes(_) | Work::Tasks(_) | Work::Edited { .. } | Work::Judged { .. } => "done".to_owned(),
         };
