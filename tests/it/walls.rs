@@ -1,4 +1,4 @@
-//! The walls as people meet them: tried by a command, refused where they don't hold, and gone with Skep when it is killed.
+//! The walls as people meet them: tried by a command, refused where they don't hold, and gone with Skep when it is killed; control groups.
 
 use crate::support::cli::{Desk, ended};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

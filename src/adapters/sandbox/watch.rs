@@ -91,7 +91,7 @@ fn kept(pid: u32) -> u64 {
         let blocks = s.f_blocks.saturating_sub(s.f_bfree).saturating_mul(s.f_frsize);
         Some(blocks.saturating_add(s.f_files.saturating_sub(s.f_ffree).saturating_mul(INODE)))
     };
-    ["/tmp", "/dev/shm"].iter().filter_map(|place| taken(place)).fold(0, u64::saturating_add)
+    ["/tmp", "/dev/shm"].iter().filter_map(taken).fold(0, u64::saturating_add)
 }
 
 /// Bytes of memory of all processes beneath one, and of what they keep in memory file systems. Pages that are shared count for each.
