@@ -237,6 +237,23 @@ fn shared() -> Policy {
     Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..bare_policy() }
 }
 
+fn of(share: Share, money: bool) -> SharedBudget {
+    SharedBudget { share, money, over: 0 }
+}
+
+/// A shared budget after a reservation.
+fn level(share: Share, used: u64, told: Option<u8>) -> Level {
+    Level { share, money: false, used, limit: 1_000, told }
+}
+
+fn shared_asked(story: &Story) -> Vec<Vec<(Share, bool)>> {
+    let kinds = story.run.blocks.iter().filter_map(|b| match &b.kind {
+        BlockKind::Shared { of } => Some(of.iter().map(|b| (b.share, b.money)).collect()),
+        _ => None,
+    });
+    kinds.collect()
+}
+
 fn pending(story: &Story, act: &str) -> usize {
     story.run.pending.values().filter(|t| t.name() == act).count()
 }
@@ -257,7 +274,8 @@ fn shared_budgets_are_asked_before_anything_is_started() {
 #[test]
 fn a_day_that_is_used_up_is_asked_about_and_ends() {
     let story = Story::new(shared()).tell(Event::Admitted);
-    let short = Done::Short { share: Share::Day, why: "reviewer: 900 tokens".to_owned(), set_aside: false };
+    let short =
+        Done::Short { of: vec![of(Share::Day, false)], why: "reviewer: 900 tokens".to_owned(), set_aside: false };
     let story = story.done("reserve", short);
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["budget"], Some(At(24 * 60 * MINUTE))));
     assert_eq!((story.run.ledger.committed(), story.run.tries[&Step::Plan].used), (Usage::default(), 0));
@@ -276,7 +294,7 @@ fn a_day_that_is_used_up_is_asked_about_and_ends() {
 #[test]
 fn what_others_only_set_aside_is_waited_for() {
     let mut story = Story::new(shared()).tell(Event::Admitted);
-    let short = || Done::Short { share: Share::Day, why: "dev: 900 tokens".to_owned(), set_aside: true };
+    let short = || Done::Short { of: vec![of(Share::Day, false)], why: "dev: 900 tokens".to_owned(), set_aside: true };
     for _ in 1..choice::UNAVAILABLE_MOST {
         story = story.done("reserve", short());
         assert!(asks(&story).is_empty() && pending(&story, "reserve") == 0);
@@ -297,17 +315,26 @@ fn too_little_left_is_asked_for_and_the_steps_own_limit_is_a_failure() {
     let spent_out =
         |what: &str| Report::SpentOut { what: what.to_owned(), why: "the next call does not fit".to_owned() };
     // Of the day's budget less is left than the attempt may use.
-    let started = |tokens: u64| {
+    let started = |levels: &[Level]| {
         let story = Story::new(shared()).tell(Event::Admitted);
-        let caps = Usage { tokens, ..Usage::default() };
-        story.done("reserve", Done::Reserved { caps, levels: Vec::new() })
+        let caps = Usage { tokens: 300, ..Usage::default() };
+        story.done("reserve", Done::Reserved { caps, levels: levels.to_vec() })
     };
-    let story = started(300).report(spent_out("tokens"));
+    // Of two budgets the one that had no more is asked for.
+    let tight = [level(Share::Project, 999, None), level(Share::Day, 1_000, None)];
+    let story = started(&tight).report(spent_out("tokens"));
     assert_eq!((asks(&story), story.run.tries[&Step::Plan].used), (vec!["budget"], 0));
-    assert!(matches!(&story.run.blocks[0].kind, BlockKind::Budget { what } if what == "day budget"));
+    assert_eq!(shared_asked(&story), [[(Share::Day, false)]]);
     assert!(story.run.blocks[0].until.is_some(), "the next day has its own");
+    let both = [level(Share::Project, 1_000, None), level(Share::Day, 1_000, None)];
+    let story = started(&both).report(spent_out("tokens"));
+    assert_eq!(shared_asked(&story), [[(Share::Project, false), (Share::Day, false)]]);
+    assert!(story.run.blocks[0].until.is_none(), "no day brings the project's back");
+    // One that was given a part of plenty used up its part.
+    let story = started(&[level(Share::Day, 500, None)]).report(spent_out("tokens"));
+    assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0);
     // What nobody limits cannot have been cut short.
-    let story = started(300).report(spent_out("turns"));
+    let story = started(&tight).report(spent_out("turns"));
     assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0);
     // The run's own: all that was left was set aside.
     let policy = |step: Option<u64>| {
@@ -333,4 +360,55 @@ fn what_is_reserved_for_a_run_that_was_held_meanwhile_goes_back() {
     assert!(charge.settled && charge.amount == Usage::default(), "{charge:?}");
     let story = story.done("reserve", done).tell(Event::Resumed { by: asker() });
     assert_eq!((pending(&story, "reserve"), story.run.attempts.len()), (1, 2));
+}
+
+#[test]
+fn a_share_of_a_shared_budget_is_told_by_the_run_whose_reservation_reached_it() {
+    let reserved = |levels: Vec<Level>| Done::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels };
+    let told = |s: &Story| s.run.alerts.iter().map(|a| (a.what.clone(), a.share)).collect::<Vec<_>>();
+    let story = Story::new(shared()).tell(Event::Admitted);
+    let story =
+        story.done("reserve", reserved(vec![level(Share::Day, 600, Some(50)), level(Share::Project, 900, None)]));
+    assert_eq!(told(&story), [("day budget: tokens".to_owned(), 50)], "another run has told of the project's");
+    assert!(!story.outbox.values().any(|e| matches!(e, Effect::Comment { .. })), "there is no change yet");
+    let story = story.report(Report::Planned { tasks: vec![crate::support::story::spec("a", &[])] });
+    let story = story.reserved().work().well("check").well("integrate").all_well(&["push", "check", "ensure_change"]);
+    let story = story.done("reserve", reserved(vec![level(Share::Day, 850, Some(80))]));
+    assert_eq!(told(&story), [("day budget: tokens".to_owned(), 50), ("day budget: tokens".to_owned(), 80)]);
+    let said: Vec<&String> = story
+        .outbox
+        .values()
+        .filter_map(|e| match e {
+            Effect::Comment { text, .. } => Some(text),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(said[..], [text] if text.contains("80 % of the budget of this UTC day")
+        && text.contains("850 of 1000 tokens") && text.contains("skep budget raise --day")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_is_short_is_asked_for_in_one_question_whose_commands_bring_it_above_what_is_used() {
+    let story = Story::new(shared()).tell(Event::Admitted);
+    let why = || "reviewer: 900 tokens".to_owned();
+    let of_two =
+        vec![SharedBudget { over: 7_200_000, ..of(Share::Day, true) }, of(Share::Day, false), of(Share::Project, true)];
+    let short = Done::Short { of: of_two, why: why(), set_aside: false };
+    let story = story.done("reserve", short);
+    let question = escalation::of(&story.run, &story.run.blocks[0]);
+    assert_eq!(question.reason, "the project budget and the day budget are used up");
+    assert_eq!(
+        question.answers[..2],
+        [
+            "skep budget raise --project demo --cost \"5.00 USD\"",
+            "skep budget raise --day --tokens 1000000 --cost \"10.00 USD\""
+        ]
+    );
+    // Answered, it is asked again: what is still short is a question of its own.
+    let again = story.answer(Answer::Yes);
+    let short = Done::Short { of: vec![of(Share::Day, false)], why: why(), set_aside: false };
+    assert_eq!(shared_asked(&again.done("reserve", short)), [[(Share::Day, false)]]);
 }

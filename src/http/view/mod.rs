@@ -1,8 +1,10 @@
 //! What REST shows: the same shapes are read back by the command line. Status words are M4's.
 
 mod asked;
+mod inquiry;
 
 pub use asked::{ChangeSay, NewKey, NewProject, NewRun, NewSecret, NewStatus, RaiseShared, Say};
+pub use inquiry::InquiryView;
 
 use super::shapes;
 use crate::actors::preview::{Preview, tokens};
@@ -47,6 +49,8 @@ pub struct RunView {
     /// Every attempt.
     #[schema(value_type = Vec<shapes::Attempt>)]
     pub attempts: Vec<Attempt>,
+    /// Questions to the scout, in the order they were asked.
+    pub inquiries: Vec<InquiryView>,
     /// Every gate before landing.
     pub gates: Vec<GateView>,
     /// What it waits for from people.
@@ -183,6 +187,7 @@ impl RunView {
             plan_revision: run.plan.revision,
             tasks: run.tasks.iter().map(|t| TaskView::of(run, t)).collect(),
             attempts: run.attempts.clone(),
+            inquiries: InquiryView::all(run),
             gates: gate::all(run).into_iter().map(|(name, gate)| GateView { name: name.to_owned(), gate }).collect(),
             escalations: run.blocks.iter().map(|b| escalation::of(run, b)).collect(),
             budget: BudgetView {
