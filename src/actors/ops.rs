@@ -272,7 +272,7 @@ async fn short(deps: &Deps, place: &Place, levels: &[Level], set_aside: bool, at
         }
         went_to.push((share, sums));
     }
-    Ok(Done::Short { of, why: describe::short(levels, &went_to), set_aside })
+    Ok(Done::Short { of, why: describe::short(levels, &went_to), levels: levels.to_vec(), set_aside })
 }
 
 /// Moves commits onto another one, and tells how the run's branch then differs from its base.

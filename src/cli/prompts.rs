@@ -23,12 +23,19 @@ pub async fn prompts(doors: &dyn Doors, place: &Place, screen: &Screen, command:
 
 fn list(screen: &Screen, steps: &[StepPrompt]) -> Result<Exit, Stop> {
     screen.object(&json!({ "prompts": steps }))?;
-    let rows = steps.iter().flat_map(|s| {
-        s.files.iter().map(|f| {
-            vec![s.step.clone(), s.role.clone(), short(&s.version), f.name.clone(), short(&f.digest), place(f)]
-        })
-    });
-    screen.say(&table(&["step", "role", "version", "template", "digest", "from"], rows.collect(), screen.width))?;
+    let is_shared = |f: &&PromptFile| f.name.starts_with("shared/");
+    let row = |step: &str, role: &str, version: &str, f: &PromptFile| {
+        vec![step.to_owned(), role.to_owned(), short(version), f.name.clone(), short(&f.digest), place(f)]
+    };
+    let own = |s: &StepPrompt| {
+        let files = s.files.iter().filter(|f| !is_shared(f));
+        files.map(|f| row(&s.step, &s.role, &s.version, f)).collect::<Vec<_>>()
+    };
+    // Every step may include them.
+    let shared = steps.iter().take(1).flat_map(|s| s.files.iter().filter(is_shared));
+    let mut rows: Vec<Vec<String>> = steps.iter().flat_map(own).collect();
+    rows.extend(shared.map(|f| row("every", "every", "", f)));
+    screen.say(&table(&["step", "role", "version", "template", "digest", "from"], rows, screen.width))?;
     Ok(Exit::Done)
 }
 

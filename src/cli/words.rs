@@ -4,7 +4,7 @@
 
 use super::render::{brief, count, span, usage};
 use crate::domain::{
-    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Outcome, Report, Reported, StatusState, Verdict, shared,
+    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Level, Outcome, Report, Reported, StatusState, Verdict, shared,
 };
 use crate::http::view::RunView;
 use crate::ports::store::JournalRow;
@@ -109,13 +109,14 @@ fn done(done: &Done) -> Option<String> {
         Done::Moved { head, diff } => Some(format!("the run's branch is at {} ({})", head.short(), diff.summary())),
         Done::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
         Done::Ensured { change } => Some(format!("change #{} shows it: `{}`", change.number, change.url)),
-        Done::Reserved { levels, .. } => {
-            let told = levels.iter().filter_map(|l| Some(format!("{} % of the {} is used", l.told?, l.name())));
-            Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
-        }
+        Done::Reserved { levels, .. } => Some(told(levels).join(", ")).filter(|told| !told.is_empty()),
         Done::Observed { .. } | Done::Ok => None,
-        Done::Short { of, set_aside: false, .. } => Some(format!("used up: {}", shared::names(of))),
-        Done::Short { of, .. } => Some(format!("set aside for others: {}", shared::names(of))),
+        Done::Short { of, levels, set_aside, .. } => {
+            let how = if *set_aside { "what is left is set aside for others" } else { "used up" };
+            let mut lines = told(levels);
+            lines.push(format!("{how}: {}", shared::names(of)));
+            Some(lines.join(", "))
+        }
         Done::Landed { sha } => Some(format!("landed as {}", sha.short())),
         Done::Held { found } => {
             let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.place))).collect();
@@ -124,6 +125,11 @@ fn done(done: &Done) -> Option<String> {
         Done::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
         Done::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
     }
+}
+
+/// What people are told of shared budgets.
+fn told(levels: &[Level]) -> Vec<String> {
+    levels.iter().filter_map(|l| Some(format!("{} % of the {} is spent", l.told?, l.name()))).collect()
 }
 
 fn checks(results: &[CheckResult]) -> String {
@@ -225,7 +231,7 @@ mod tests {
                     { "share": "day", "money": true, "used": 9, "limit": 10, "told": 80 },
                     { "share": "project", "money": false, "used": 9, "limit": 10 } ] } }),
                 ),
-                Some("80 % of the day budget: money is used"),
+                Some("80 % of the day budget: money is spent"),
             ),
             (
                 done(

@@ -93,7 +93,9 @@ pub fn date(day: Day) -> String {
 /// How full the shared budgets are, and what those used up went to: for each share sums by name, of tokens and micro-USD.
 pub fn short(levels: &[Level], went_to: &[(Share, Vec<(String, u64, u64)>)]) -> String {
     let mut text = String::new();
-    for level in levels {
+    let mut sorted: Vec<&Level> = levels.iter().collect();
+    sorted.sort_by_key(|level| level.used_up().is_none());
+    for level in sorted {
         let is = if level.used_up().is_some() { "is used up" } else { "is not used up" };
         text.push_str(&format!("the {} {is}: {}\n", level.share.budget(), filling(level)));
     }
@@ -108,7 +110,8 @@ pub fn short(levels: &[Level], went_to: &[(Share, Vec<(String, u64, u64)>)]) -> 
 
 fn filling(level: &Level) -> String {
     let of = if level.money { "micro-USD" } else { "tokens" };
-    format!("{} of {} {of} are spent or set aside", level.used, level.limit)
+    let aside = if level.set_aside > 0 { format!(", {} set aside", level.set_aside) } else { String::new() };
+    format!("of {} {of} {} are spent{aside}", level.limit, level.spent())
 }
 
 /// That a share of a budget is used that this run has in common with others.
@@ -118,7 +121,7 @@ pub fn alert_shared(run: &Run, level: &Level, share: u8) -> String {
         Share::Day => ("this UTC day".to_owned(), "--day".to_owned()),
     };
     format!(
-        "{share} % of the budget of {whose} is used by all its runs together: {}. More can be given with `skep budget raise {raise} \
+        "{share} % of the budget of {whose} is spent by all its runs together: {}. More can be given with `skep budget raise {raise} \
          …`.\n",
         filling(level)
     )

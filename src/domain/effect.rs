@@ -245,6 +245,9 @@ pub enum Done {
         of: Vec<SharedBudget>,
         /// What it was spent on, in words.
         why: String,
+        /// How full all those asked are.
+        #[serde(default)]
+        levels: Vec<Level>,
         /// Whether some of each is only set aside for attempts at work: what they leave over comes back.
         #[serde(default)]
         set_aside: bool,

@@ -104,14 +104,21 @@ pub struct Level {
     pub money: bool,
     /// Spent and set aside by all.
     pub used: u64,
+    /// Of that, set aside for attempts at work.
+    #[serde(default)]
+    pub set_aside: u64,
     /// Allowed.
     pub limit: u64,
-    /// The share of it, in percent, that this reservation is the first of all to have reached: people are told.
+    /// The share of it, in percent, that is spent and that this asker is the first of all to find: people are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<u8>,
 }
 
 impl Level {
+    /// What is spent.
+    pub fn spent(&self) -> u64 {
+        self.used.saturating_sub(self.set_aside)
+    }
     /// The budget, where nothing is left of it.
     pub fn used_up(&self) -> Option<SharedBudget> {
         let over = self.used.checked_sub(self.limit)?;

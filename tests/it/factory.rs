@@ -164,7 +164,7 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
     );
     let why = &asked.blocks[0].why;
     assert!(
-        why.contains("1000 of 1000 tokens") && why.contains("reviewer: 1000") && why.contains("a/b: 1000"),
+        why.contains("of 1000 tokens 1000 are spent") && why.contains("reviewer: 1000") && why.contains("a/b: 1000"),
         "{why}"
     );
     assert_eq!(asked.wake_at(), Some(Day::of(w.ports.deps.clock.now()).end()));

@@ -243,7 +243,7 @@ fn of(share: Share, money: bool) -> SharedBudget {
 
 /// A shared budget after a reservation.
 fn level(share: Share, used: u64, told: Option<u8>) -> Level {
-    Level { share, money: false, used, limit: 1_000, told }
+    Level { share, money: false, used, set_aside: 0, limit: 1_000, told }
 }
 
 fn shared_asked(story: &Story) -> Vec<Vec<(Share, bool)>> {
@@ -275,7 +275,7 @@ fn shared_budgets_are_asked_before_anything_is_started() {
 fn a_day_that_is_used_up_is_asked_about_and_ends() {
     let story = Story::new(shared()).tell(Event::Admitted);
     let short =
-        Done::Short { of: vec![of(Share::Day, false)], why: "reviewer: 900 tokens".to_owned(), set_aside: false };
+        Done::Short { of: vec![of(Share::Day, false)], why: "reviewer: 900 tokens".to_owned(), levels: Vec::new(), set_aside: false };
     let story = story.done("reserve", short);
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["budget"], Some(At(24 * 60 * MINUTE))));
     assert_eq!((story.run.ledger.committed(), story.run.tries[&Step::Plan].used), (Usage::default(), 0));
@@ -294,7 +294,7 @@ fn a_day_that_is_used_up_is_asked_about_and_ends() {
 #[test]
 fn what_others_only_set_aside_is_waited_for() {
     let mut story = Story::new(shared()).tell(Event::Admitted);
-    let short = || Done::Short { of: vec![of(Share::Day, false)], why: "dev: 900 tokens".to_owned(), set_aside: true };
+    let short = || Done::Short { of: vec![of(Share::Day, false)], why: "dev: 900 tokens".to_owned(), levels: Vec::new(), set_aside: true };
     for _ in 1..choice::UNAVAILABLE_MOST {
         story = story.done("reserve", short());
         assert!(asks(&story).is_empty() && pending(&story, "reserve") == 0);
@@ -385,7 +385,7 @@ fn a_share_of_a_shared_budget_is_told_by_the_run_whose_reservation_reached_it() 
         .collect();
     assert!(
         matches!(said[..], [text] if text.contains("80 % of the budget of this UTC day")
-        && text.contains("850 of 1000 tokens") && text.contains("skep budget raise --day")),
+        && text.contains("of 1000 tokens 850 are spent") && text.contains("skep budget raise --day")),
         "{said:?}"
     );
 }
@@ -396,7 +396,7 @@ fn what_is_short_is_asked_for_in_one_question_whose_commands_bring_it_above_what
     let why = || "reviewer: 900 tokens".to_owned();
     let of_two =
         vec![SharedBudget { over: 7_200_000, ..of(Share::Day, true) }, of(Share::Day, false), of(Share::Project, true)];
-    let short = Done::Short { of: of_two, why: why(), set_aside: false };
+    let short = Done::Short { of: of_two, why: why(), levels: Vec::new(), set_aside: false };
     let story = story.done("reserve", short);
     let question = escalation::of(&story.run, &story.run.blocks[0]);
     assert_eq!(question.reason, "the project budget and the day budget are used up");
@@ -409,6 +409,6 @@ fn what_is_short_is_asked_for_in_one_question_whose_commands_bring_it_above_what
     );
     // Answered, it is asked again: what is still short is a question of its own.
     let again = story.answer(Answer::Yes);
-    let short = Done::Short { of: vec![of(Share::Day, false)], why: why(), set_aside: false };
+    let short = Done::Short { of: vec![of(Share::Day, false)], why: why(), levels: Vec::new(), set_aside: false };
     assert_eq!(shared_asked(&again.done("reserve", short)), [[(Share::Day, false)]]);
 }

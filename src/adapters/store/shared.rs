@@ -139,25 +139,27 @@ impl SeaStore {
                 let cap = if budget.money { &mut caps.cost_micros } else { &mut caps.tokens };
                 *cap = SharedLimits::cap(*cap, left, budget.money);
             }
-            levels.push((Level { share: budget.share, money: budget.money, used, limit, told: None }, budget));
+            levels.push((Level { share: budget.share, money: budget.money, used, set_aside, limit, told: None }, budget));
+        }
+        let told = self.rows(tx, TOLD_BY, [run(), i64::from(ask.attempt.0).into()]).await?;
+        for (level, budget) in &mut levels {
+            // Asked again after a crash, it has the same to tell.
+            level.told = match told_of(&told, level)? {
+                Some(share) => Some(share),
+                None => self.first_to_tell(tx, ask, level, budget).await?,
+            };
         }
         if let Some(set_aside) = least {
             let levels = levels.into_iter().map(|(level, _)| level).collect();
             return Ok(Some(Room::Short { levels, set_aside }));
         }
-        if known.is_some() {
-            let told = self.rows(tx, TOLD_BY, [run(), i64::from(ask.attempt.0).into()]).await?;
+        if known.is_none() {
             for (level, _) in &mut levels {
-                level.told = told_of(&told, level)?;
-            }
-        } else {
-            for (level, _) in &mut levels {
-                level.used = level.used.saturating_add(if level.money { caps.cost_micros } else { caps.tokens });
+                let cap = if level.money { caps.cost_micros } else { caps.tokens };
+                level.used = level.used.saturating_add(cap);
+                level.set_aside = level.set_aside.saturating_add(cap);
             }
             self.set_aside(tx, ask, caps).await?;
-            for (level, budget) in &mut levels {
-                level.told = self.first_to_tell(tx, ask, level, budget).await?;
-            }
         }
         Ok(Some(Room::Reserved { caps, levels: levels.into_iter().map(|(level, _)| level).collect() }))
     }
@@ -178,7 +180,7 @@ impl SeaStore {
         self.act(tx, CHARGE, line.values()).await
     }
 
-    /// The share that a budget has reached, if nobody was told of it before.
+    /// The share of a budget that is spent, if nobody was told of it before. What is only set aside may come back: it is no news.
     async fn first_to_tell(
         &self,
         tx: &DatabaseTransaction,
@@ -186,7 +188,7 @@ impl SeaStore {
         level: &Level,
         budget: &Budget,
     ) -> Result<Option<u8>, DbErr> {
-        let Some(share) = Alert::reached(&ask.alerts, level.used, level.limit) else { return Ok(None) };
+        let Some(share) = Alert::reached(&ask.alerts, level.spent(), level.limit) else { return Ok(None) };
         for row in self.rows(tx, TOLD, budget.values()).await? {
             if number(&row, "percent")? >= u64::from(share) {
                 return Ok(None);
@@ -244,13 +246,13 @@ impl SeaStore {
         for (money, more) in [(false, raise.tokens), (true, raise.cost_micros)] {
             let budget = Budget { share: raise.share, key: raise.key.clone(), money };
             let told = if more == 0 { Vec::new() } else { self.rows(tx, TOLD, budget.values()).await? };
-            let (used, _) = if told.is_empty() { (0, 0) } else { self.used(tx, &budget).await? };
+            let (used, aside) = if told.is_empty() { (0, 0) } else { self.used(tx, &budget).await? };
             for row in told {
                 let (percent, limit) = (number(&row, "percent")?, number(&row, "of_limit")?.saturating_add(more));
                 let share = u8::try_from(percent).unwrap_or(u8::MAX);
                 let mut values = budget.values();
                 values.push(signed(percent).into());
-                if Alert::reached(&[share], used, limit).is_none() {
+                if Alert::reached(&[share], used.saturating_sub(aside), limit).is_none() {
                     self.act(tx, UNTELL, values).await?;
                 } else {
                     values.push(signed(limit).into());

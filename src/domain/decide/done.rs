@@ -42,7 +42,10 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
                 d.send(*id);
             }
         }
-        (Tag::Reserve(id), Done::Short { of, why, set_aside }) => d.short(*id, of, why, *set_aside),
+        (Tag::Reserve(id), Done::Short { of, why, levels, set_aside }) => {
+            d.alert_shared(levels);
+            d.short(*id, of, why, *set_aside);
+        }
         (Tag::Integrate(task, _), Done::Moved { head, diff }) => {
             if let Some(t) = d.run.task_mut(*task) {
                 t.stage = Stage::Integrated;

@@ -132,29 +132,43 @@ async fn all_that_is_short_is_named(b: Bench) {
 async fn what_people_are_told_they_are_told_once(b: Bench) {
     let (_, one) = opened(&b, "demo").await;
     let (_, two) = opened(&b, "demo").await;
+    let (mut spender, lease) = opened(&b, "demo").await;
     let second = skep::adapters::store::connect(&b.url).await.expect("the store, opened again");
-    let told = async |lease: &Lease, attempt, tokens| {
-        let answer = skep::ports::Store::reserve(&second, &ask(lease, attempt, tokens, limits(1_000))).await;
-        let Room::Reserved { levels, .. } = answer.expect("an answer") else { panic!("short") };
-        (levels[0].used, levels[0].told)
+    let mut line = 0;
+    let mut spend = async |tokens| {
+        line += 1;
+        let charges = vec![charge(line, Role::Dev, tokens, true, &[])];
+        let spent = Transition { charges, ..moving(&mut spender, &lease, Phase::Working, 0) };
+        b.commit(spent).await.expect("a transition");
     };
-    assert_eq!(told(&one, 1, 400).await, (400, None));
-    assert_eq!(told(&two, 1, 100).await, (500, Some(50)));
-    assert_eq!(told(&one, 2, 100).await, (600, None), "another run was told");
-    assert_eq!(told(&two, 1, 100).await, (600, Some(50)), "asked again after a crash, it tells what it had to tell");
-    assert_eq!(told(&one, 3, 300).await, (900, Some(80)));
+    let told = async |lease: &Lease, attempt| {
+        let answer = skep::ports::Store::reserve(&second, &ask(lease, attempt, 10, limits(1_000))).await;
+        let (Room::Reserved { levels, .. } | Room::Short { levels, .. }) = answer.expect("an answer");
+        (levels[0].spent(), levels[0].told)
+    };
+    spend(490).await;
+    assert_eq!(told(&one, 1).await, (490, None), "what is set aside may come back");
+    spend(10).await;
+    assert_eq!(told(&two, 1).await, (500, Some(50)));
+    assert_eq!(told(&one, 2).await, (500, None), "another run was told");
+    assert_eq!(told(&two, 1).await, (500, Some(50)), "asked again after a crash, it tells what it had to tell");
+    spend(400).await;
+    assert_eq!(told(&one, 3).await, (900, Some(80)));
+    spend(100).await;
+    assert_eq!(told(&two, 2).await, (1_000, Some(100)), "that nothing is left is told by who gets nothing");
+    assert_eq!(told(&two, 2).await, (1_000, Some(100)), "to it again, after a crash");
     let (by, at) = (Principal::from("local:ann"), At(3));
-    let more =
-        |tokens| SharedRaise { share: Share::Day, key: "20000".to_owned(), tokens, cost_micros: 5, by: by.clone(), at };
-    b.store.raise_shared(&more(500)).await.expect("a raise");
-    assert_eq!(told(&two, 2, 100).await, (1_000, None), "50 % of 1500 was reached before the raise");
-    assert_eq!(told(&two, 3, 250).await, (1_250, Some(80)), "80 % was not");
-    let of_project = SharedLimits { project_tokens: Some(1_300), ..SharedLimits::default() };
+    let more = SharedRaise { share: Share::Day, key: "20000".to_owned(), tokens: 500, cost_micros: 5, by, at };
+    b.store.raise_shared(&more).await.expect("a raise");
+    assert_eq!(told(&two, 3).await, (1_000, None), "50 % of 1500 was passed before the raise");
+    spend(250).await;
+    assert_eq!(told(&two, 4).await, (1_250, Some(80)), "80 % was not");
+    let of_project = SharedLimits { project_tokens: Some(1_500), ..SharedLimits::default() };
     let other = b.store.reserve(&ask(&one, 9, 10, of_project)).await.expect("an answer");
     assert!(matches!(&other, Room::Reserved { levels, .. } if levels[0].told == Some(80)), "{other:?}");
     let tomorrow = Reservation { at: At(20_001 * 86_400_000), ..ask(&one, 10, 600, limits(1_000)) };
     let next = b.store.reserve(&tomorrow).await.expect("an answer");
-    assert!(matches!(&next, Room::Reserved { levels, .. } if levels[0].told == Some(50)), "another day has its own");
+    assert!(matches!(&next, Room::Reserved { levels, .. } if levels[0].told.is_none()), "another day has its own");
 }
 
 async fn what_a_run_put_aside_had_set_aside_is_spent(b: Bench) {

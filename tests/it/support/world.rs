@@ -299,17 +299,18 @@ impl World {
             let left = limit.saturating_sub(used);
             let cap = if money { &mut caps.cost_micros } else { &mut caps.tokens };
             *cap = if left == 0 { *cap } else { SharedLimits::cap(*cap, left, money) };
-            levels.push(Level { share, money, used, limit, told: None });
+            levels.push(Level { share, money, used, set_aside: 0, limit, told: None });
         }
         let of: Vec<SharedBudget> = levels.iter().filter_map(Level::used_up).collect();
         if !of.is_empty() {
             let set_aside = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
-            return Done::Short { of, why: "spent".to_owned(), set_aside };
+            return Done::Short { of, why: "spent".to_owned(), levels, set_aside };
         }
         for level in &mut levels {
-            level.used += if level.money { caps.cost_micros } else { caps.tokens };
+            let cap = if level.money { caps.cost_micros } else { caps.tokens };
+            (level.used, level.set_aside) = (level.used + cap, level.set_aside + cap);
             let day = if level.share == Share::Day { Day::of(at).0 } else { 0 };
-            let reached = Alert::reached(alerts, level.used, level.limit);
+            let reached = Alert::reached(alerts, level.spent(), level.limit);
             // Of another limit it is told anew.
             let known = |share: &u8| {
                 let of_it = |t: &&(Level, i64)| t.1 == day && t.0.name() == level.name() && t.0.limit == level.limit;
