@@ -7,8 +7,8 @@ use skep::adapters::prompts::{FilePrompts, Templates};
 use skep::adapters::sandbox::Sandbox;
 use skep::domain::{
     ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
-    FileChange, FileKind, Observation, Order, Policy, Role, RunId, SecretFound, Sha, Step, TaskId, TaskSpec, Usage,
-    Verdict,
+    FileChange, FileKind, Observation, Order, Policy, ProjectName, Role, RunId, SecretFound, Sha, Step, TaskId,
+    TaskSpec, Usage, Verdict,
 };
 use skep::ports::checks::{Checked, RepoRules};
 use skep::ports::engine::{Bench, Sink, Work, Worked};
@@ -125,7 +125,7 @@ impl Checks for IdleWorld {
     fn rules(&self, _: &[String], _: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
         Ok(RepoRules::default())
     }
-    async fn run(&self, _: &Path, _: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
+    async fn run(&self, _: &ProjectName, _: &Path, _: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
         let result = |spec: &CheckSpec| CheckResult {
             name: spec.name.clone(),
             kind: CheckKind::Test,

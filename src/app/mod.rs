@@ -3,7 +3,6 @@
 //! Invariant: nothing outside this folder names a concrete adapter.
 
 use crate::actors::{Deps, Factory, Feed, Scope, Tuning};
-use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
@@ -77,7 +76,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     let deps = Deps {
         store: Arc::new(store),
         workspaces,
-        checks: Arc::new(CommandChecks::new(sandbox.clone())),
+        checks: live.clone(),
         engines: live.clone(),
         prompts: live.clone(),
         forge: forge.clone(),

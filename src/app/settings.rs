@@ -1,6 +1,7 @@
 //! From the configuration to what the parts are given.
 
 use crate::actors::Defaults;
+use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
@@ -39,9 +40,16 @@ pub fn registry(config: &Config, keys: &Keys, sandbox: &Sandbox, gate: Option<Ar
         .with_prices(prices.clone());
     Ok(match gate {
         // Calls of Skep's own loop and calls through the gate keep to one set of limits.
-        Some(gate) => registry.with_limits(gate.limits().clone()).through(gate, prices, config.egress.clone()),
+        Some(gate) => {
+            registry.with_limits(gate.limits().clone()).through(gate, prices, Arc::new(config.granted.clone()))
+        }
         None => registry,
     })
+}
+
+/// What runs checks.
+pub fn checks(sandbox: &Sandbox) -> CommandChecks {
+    CommandChecks::new(sandbox.clone())
 }
 
 /// Keys of providers that are kept in the vault, by provider.

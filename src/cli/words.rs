@@ -4,7 +4,8 @@
 
 use super::render::{brief, count, span, usage};
 use crate::domain::{
-    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Level, Outcome, Report, Reported, StatusState, Verdict, shared,
+    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Level, Outcome, Report, Reported, StatusState, Verdict,
+    shared,
 };
 use crate::http::view::RunView;
 use crate::ports::store::JournalRow;

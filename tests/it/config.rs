@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use skep::config::{self, Config, Database, Problems, REFERENCE, Sources};
-use skep::domain::Role;
+use skep::domain::{ProjectName, Role};
 use std::ffi::OsString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -250,6 +250,9 @@ const BAD: &[Bad] = &[
     ("[egress]\nhosts = [\"*.*\"]", &[], "egress.hosts", "\"pypi.org\""),
     ("[egress]\nhosts = [\"*\"]", &[], "egress.hosts", "\"pypi.org\""),
     ("[egress]\nhosts = [\"pypi.org:0\"]", &[], "egress.hosts", "\"pypi.org\""),
+    ("[project.tally.egress]\nhosts = [\"*\"]", &[], "project.tally.egress.hosts", "\"pypi.org\""),
+    ("[project.tally.egress]\nhost = []", &[], "project.tally.egress.host", "project.tally.egress.hosts?"),
+    ("[project.Tally]\n", &[], "project.Tally", "starting with a letter"),
     ("[git]\nauthor_name = \"a <b>\"", &[], "git.author_name", "\"Skep\""),
     ("[git]\nauthor_email = \"skep\"", &[], "git.author_email", "\"skep@example.org\""),
     ("[git]\nbranch_prefix = \"-x\"", &[], "git.branch_prefix", "such as \"skep\""),
@@ -501,4 +504,13 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_project_s_table_goes_over_what_all_are_given() {
+    let text = "[egress]\nhosts = [\"a.example\"]\n[project.tally.egress]\nhosts = [\"b.example\"]\n[project.plain]\n";
+    let given = load(text, &[]).unwrap().config.granted;
+    let hosts = |name: &str| given.of(&ProjectName::new(name).unwrap()).hosts.join(" ");
+    assert_eq!((hosts("tally"), hosts("plain")), ("b.example".to_owned(), "a.example".to_owned()));
+    assert_eq!(hosts("other"), "a.example");
 }

@@ -274,8 +274,12 @@ fn shared_budgets_are_asked_before_anything_is_started() {
 #[test]
 fn a_day_that_is_used_up_is_asked_about_and_ends() {
     let story = Story::new(shared()).tell(Event::Admitted);
-    let short =
-        Done::Short { of: vec![of(Share::Day, false)], why: "reviewer: 900 tokens".to_owned(), levels: Vec::new(), set_aside: false };
+    let short = Done::Short {
+        of: vec![of(Share::Day, false)],
+        why: "reviewer: 900 tokens".to_owned(),
+        levels: Vec::new(),
+        set_aside: false,
+    };
     let story = story.done("reserve", short);
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["budget"], Some(At(24 * 60 * MINUTE))));
     assert_eq!((story.run.ledger.committed(), story.run.tries[&Step::Plan].used), (Usage::default(), 0));
@@ -294,7 +298,12 @@ fn a_day_that_is_used_up_is_asked_about_and_ends() {
 #[test]
 fn what_others_only_set_aside_is_waited_for() {
     let mut story = Story::new(shared()).tell(Event::Admitted);
-    let short = || Done::Short { of: vec![of(Share::Day, false)], why: "dev: 900 tokens".to_owned(), levels: Vec::new(), set_aside: true };
+    let short = || Done::Short {
+        of: vec![of(Share::Day, false)],
+        why: "dev: 900 tokens".to_owned(),
+        levels: Vec::new(),
+        set_aside: true,
+    };
     for _ in 1..choice::UNAVAILABLE_MOST {
         story = story.done("reserve", short());
         assert!(asks(&story).is_empty() && pending(&story, "reserve") == 0);

@@ -98,7 +98,11 @@ fn registry(agents: &Path, model: &Model) -> Registry {
     let host = BTreeMap::from([("PATH".into(), path.into())]);
     let sandbox = Sandbox::new(&host, &[]).with(&policy, Some(helper)).unwrap();
     let gate = Gate::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
-    Registry::new(sandbox, Arc::new(settings)).through(Arc::new(gate), Arc::new(Prices::embedded().unwrap()), vec![])
+    Registry::new(sandbox, Arc::new(settings)).through(
+        Arc::new(gate),
+        Arc::new(Prices::embedded().unwrap()),
+        Arc::default(),
+    )
 }
 
 fn bench(place: &Place, more: &str) -> Bench {

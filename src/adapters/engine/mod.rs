@@ -4,6 +4,7 @@
 use super::clock::SystemClock;
 use super::gate::Gate;
 use super::gate::limits::Limits;
+use super::grants::Granted;
 use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
@@ -83,9 +84,9 @@ impl Registry {
         Self { shared: self.shared.with_limits(limits), ..self }
     }
 
-    /// The same with a gate, by which driven agents get to their providers and to `hosts`, counted with `prices`.
-    pub fn through(self, gate: Arc<Gate>, prices: Arc<Prices>, hosts: Vec<String>) -> Self {
-        Self { ways: Ways { out: Some(Out { gate, prices, hosts }), ..self.ways }, ..self }
+    /// The same with a gate, by which driven agents get to their providers and to what their project is granted, counted with `prices`.
+    pub fn through(self, gate: Arc<Gate>, prices: Arc<Prices>, granted: Arc<Granted>) -> Self {
+        Self { ways: Ways { out: Some(Out { gate, prices, granted }), ..self.ways }, ..self }
     }
 }
 

@@ -139,7 +139,8 @@ impl SeaStore {
                 let cap = if budget.money { &mut caps.cost_micros } else { &mut caps.tokens };
                 *cap = SharedLimits::cap(*cap, left, budget.money);
             }
-            levels.push((Level { share: budget.share, money: budget.money, used, set_aside, limit, told: None }, budget));
+            levels
+                .push((Level { share: budget.share, money: budget.money, used, set_aside, limit, told: None }, budget));
         }
         let told = self.rows(tx, TOLD_BY, [run(), i64::from(ask.attempt.0).into()]).await?;
         for (level, budget) in &mut levels {
