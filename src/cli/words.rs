@@ -5,7 +5,7 @@
 use super::render::{brief, count, span, usage};
 use crate::domain::{
     Answer, AskedTo, ChangeState, CheckResult, Done, Event, Level, Outcome, Report, Reported, StatusState, Verdict,
-    shared,
+    shared_budget,
 };
 use crate::http::view::RunView;
 use crate::ports::store::JournalRow;
@@ -115,7 +115,7 @@ fn done(done: &Done) -> Option<String> {
         Done::Short { of, levels, set_aside, .. } => {
             let how = if *set_aside { "what is left is set aside for others" } else { "used up" };
             let mut lines = told(levels);
-            lines.push(format!("{how}: {}", shared::names(of)));
+            lines.push(format!("{how}: {}", shared_budget::names(of)));
             Some(lines.join(", "))
         }
         Done::Landed { sha } => Some(format!("landed as {}", sha.short())),

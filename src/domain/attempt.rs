@@ -4,7 +4,7 @@ use super::artifact::ArtifactRef;
 use super::budget::{ModelUse, Usage};
 use super::id::{At, AttemptId, TaskId};
 use super::order::Step;
-use super::shared::SharedBudget;
+use super::shared_budget::SharedBudget;
 use serde::{Deserialize, Serialize};
 
 /// An attempt: numbered, never reused, with one reservation.

@@ -4,7 +4,7 @@ use super::budget::Raise;
 use super::change::Concern;
 use super::id::{At, BlockId, Sha, TaskId};
 use super::order::{Role, Step};
-use super::shared::SharedBudget;
+use super::shared_budget::SharedBudget;
 use serde::{Deserialize, Serialize};
 
 /// An open block of a run.

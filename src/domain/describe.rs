@@ -10,7 +10,7 @@ use super::id::At;
 use super::order::{EngineSpec, Step};
 use super::report::Verdict;
 use super::run::{Outcome, Review, Run};
-use super::shared::{Level, Share};
+use super::shared_budget::{Level, Share};
 use super::status;
 use super::task::Stage;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use super::change::{ChangeRef, Observation, StatusState};
 use super::check::{CheckResult, CheckSpec, Scope};
 use super::id::{At, AttemptId, ChangeNumber, Sha, TaskId};
 use super::order::{Order, Role};
-use super::shared::{Level, SharedBudget, SharedLimits};
+use super::shared_budget::{Level, SharedBudget, SharedLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 

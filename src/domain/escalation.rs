@@ -4,7 +4,7 @@
 use super::block::{Block, BlockKind, Subject};
 use super::order::EngineSpec;
 use super::run::Run;
-use super::shared::{self, Share, SharedBudget};
+use super::shared_budget::{self, Share, SharedBudget};
 use serde::{Deserialize, Serialize};
 
 /// One thing a person is asked for.
@@ -100,7 +100,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
         ),
         BlockKind::Shared { of } => {
             let raises = raises(run, of);
-            let (names, are) = (shared::names(of), if raises.len() > 1 { "are" } else { "is" });
+            let (names, are) = (shared_budget::names(of), if raises.len() > 1 { "are" } else { "is" });
             let what = names.replace("the ", "");
             (
                 format!("{names} {are} used up"),

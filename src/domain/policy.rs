@@ -3,7 +3,7 @@
 use super::budget::Limits;
 use super::change::{Concern, DiffStat, FileChange, FileKind};
 use super::order::Bounds;
-use super::shared::SharedLimits;
+use super::shared_budget::SharedLimits;
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 

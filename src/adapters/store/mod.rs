@@ -16,7 +16,7 @@ mod lease;
 mod outbox;
 mod projects;
 mod schema;
-mod shared;
+mod shared_budgets;
 mod vault;
 mod vault_keys;
 mod views;

@@ -6,7 +6,7 @@ use crate::domain::charge::Day;
 use crate::domain::describe;
 use crate::domain::effect::Effect;
 use crate::domain::run::Phase;
-use crate::domain::shared::{Level, Share};
+use crate::domain::shared_budget::{Level, Share};
 
 impl Draft {
     /// Tells people, once each, that a share of a limit is used: in the run, and on the change where there is one.

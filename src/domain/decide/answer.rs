@@ -10,7 +10,7 @@ use crate::domain::id::{BlockId, Principal, TaskId};
 use crate::domain::order::Step;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase};
-use crate::domain::shared;
+use crate::domain::shared_budget;
 use crate::domain::task::{Origin, Stage};
 
 /// A person answered a block.
@@ -77,7 +77,7 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
         (BlockKind::Shared { of }, _) => {
             return not_an_answer(&format!(
                 "{} is shared with other runs: raise it for all of them (`skep budget raise`), then answer yes",
-                shared::names(of)
+                shared_budget::names(of)
             ));
         }
         (BlockKind::Engine { .. }, Answer::Yes | Answer::Text { .. }) => d.rested(),

@@ -15,7 +15,7 @@ use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
-use crate::domain::shared;
+use crate::domain::shared_budget;
 use crate::domain::task::Stage;
 
 /// An attempt reported.
@@ -73,7 +73,7 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     match short {
         Some((Scarce::Own(what), _)) => d.out_of(what),
         Some((Scarce::Shared(of), _)) => {
-            let why = describe::spending(&d.run, &shared::names(&of));
+            let why = describe::spending(&d.run, &shared_budget::names(&of));
             d.out_of_shared(&of, &why);
         }
         None => {}

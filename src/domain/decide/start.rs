@@ -12,7 +12,7 @@ use crate::domain::effect::Effect;
 use crate::domain::id::{At, AttemptId, TaskId};
 use crate::domain::order::{EngineSpec, Order, Step, TaskOrder};
 use crate::domain::run::Phase;
-use crate::domain::shared::{self, Level, Share, SharedBudget};
+use crate::domain::shared_budget::{self, Level, Share, SharedBudget};
 use crate::domain::task::Stage;
 
 /// A budget that an attempt had too little of.
@@ -190,7 +190,7 @@ impl Draft {
             return;
         }
         if set_aside && count < choice::UNAVAILABLE_MOST {
-            let why = format!("{}: what is left is set aside for attempts at work", shared::names(of));
+            let why = format!("{}: what is left is set aside for attempts at work", shared_budget::names(of));
             self.run.short = Some((Wait { until: choice::soon(count, self.at), why }, count));
             return;
         }

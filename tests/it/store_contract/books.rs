@@ -88,7 +88,9 @@ async fn a_fenced_transition_leaves_no_line(b: Bench) {
     let late = Transition { charges, ..moving(&mut r, &old, Phase::Working, 0) };
     assert!(fenced(&b.commit(late).await));
     assert!(sums(&b, by(SpendingBy::Role)).await.is_empty());
-    assert!(fenced(&b.store.reserve(&super::shared::ask(&old, 1, 10, super::shared::limits(1_000))).await));
+    assert!(fenced(
+        &b.store.reserve(&super::shared_budgets::ask(&old, 1, 10, super::shared_budgets::limits(1_000))).await
+    ));
 }
 
 async fn every_way_to_sum_up_gives_the_same(b: Bench) {
