@@ -34,9 +34,9 @@ pub mod task;
 pub mod texts;
 
 pub use artifact::{ArtifactKind, ArtifactRef};
-pub use attempt::{Attempt, Ended, Ending};
+pub use attempt::{Attempt, Ended, Ending, Resumable};
 pub use block::{Answer, Block, BlockKind, Subject};
-pub use budget::{Alert, Ledger, Limits, ModelUse, Raise, Usage};
+pub use budget::{Alert, Ledger, Limits, Metered, ModelUse, Raise, Usage};
 pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
 pub use charge::{Charge, Day, Part};
 pub use check::{CheckKind, CheckResult, CheckSpec, Scope};

@@ -174,6 +174,10 @@ pub struct Attempt {
     /// Shared budgets that had no more to give it than that.
     #[schema(required = false)]
     cut_by: Vec<SharedBudget>,
+    /// The engine's conversation that can be taken up again after a restart (`session`), how often it was (`times`), and how many
+    /// milliseconds of its time had passed then (`before_ms`); absent where there is none.
+    #[schema(required = false, value_type = Object)]
+    resumable: (),
     /// How it ended, what was charged and which models that was (`bill`); absent while it goes on.
     #[schema(required = false, value_type = Object)]
     ended: (),

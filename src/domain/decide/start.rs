@@ -250,6 +250,7 @@ impl Draft {
             round: self.run.rounds,
             reserved: caps,
             cut_by: Vec::new(),
+            resumable: None,
             ended: None,
         });
         let shared = self.run.settings.policy.shared;
@@ -300,6 +301,7 @@ impl Draft {
             concerns,
             bounds: self.run.settings.policy.bounds(),
             caps,
+            resume: None,
         };
         self.charged.insert(id);
         self.order(Effect::Start { order: Box::new(order) });
