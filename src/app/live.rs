@@ -78,6 +78,9 @@ impl Live {
         let keys = settings::keys(config, self.vault.as_ref()).await;
         let engines = Arc::new(settings::registry(config, &keys, &self.sandbox, self.gate.clone())?);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
+        if let Some(gate) = &self.gate {
+            config.providers.values().for_each(|keyed| gate.limits().adopt(&keyed.provider));
+        }
         let checks = Arc::new(settings::checks(&self.sandbox));
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;

@@ -24,6 +24,7 @@ mod known;
 mod live;
 mod owner;
 mod probe;
+mod prompts;
 mod reload;
 mod settings;
 mod told;

@@ -4,6 +4,7 @@ use super::artifact::ArtifactRef;
 use super::budget::{ModelUse, Usage};
 use super::id::{At, AttemptId, TaskId};
 use super::order::Step;
+use super::shared_budget::SharedBudget;
 use serde::{Deserialize, Serialize};
 
 /// An attempt: numbered, never reused, with one reservation.
@@ -23,8 +24,14 @@ pub struct Attempt {
     pub engine: String,
     /// When it was ordered.
     pub started_at: At,
+    /// Rounds of rework before it.
+    #[serde(default)]
+    pub round: u32,
     /// What was set aside for it.
     pub reserved: Usage,
+    /// Shared budgets that had no more to give it than that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut_by: Vec<SharedBudget>,
     /// The conversation of its engine that outlives this process, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumable: Option<Resumable>,

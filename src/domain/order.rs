@@ -103,6 +103,15 @@ impl EngineSpec {
     }
 }
 
+impl EngineSpec {
+    /// The model it names: `provider/model`, or `agent/model` of a driven agent, which says nothing of the provider.
+    pub fn model(&self) -> Option<&str> {
+        let named = |(first, model): (&str, &str)| !first.is_empty() && !model.is_empty();
+        let names = matches!(self.kind.as_str(), "llm" | "acp" | "cli") && self.arg.split_once('/').is_some_and(named);
+        names.then_some(self.arg.as_str())
+    }
+}
+
 /// Something an attempt is told besides its task: why the last one failed, an answer, findings. Data, not instructions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {

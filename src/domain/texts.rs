@@ -85,7 +85,7 @@ fn done(done: &mut Done, clean: Clean<'_>) {
         Done::Moved { head: _, diff } => paths(diff, clean),
         Done::Conflict { paths } => paths.iter_mut().for_each(clean),
         Done::Observed { observation } => observed(observation, clean),
-        Done::Stale { why } | Done::Short { share: _, why, set_aside: _ } => clean(why),
+        Done::Stale { why } | Done::Short { of: _, why, levels: _, set_aside: _ } => clean(why),
         Done::Held { found } => {
             for one in found {
                 clean(&mut one.place);

@@ -56,6 +56,7 @@ mod rules;
 mod sandbox;
 mod scouted;
 mod secrets;
+mod shared_budgets;
 mod simulate;
 mod store_contract;
 mod story_ask;

@@ -6,6 +6,10 @@ use crate::support::story::{Story, developed, diff, quiet, results, reviewed, sp
 use skep::domain::*;
 use std::collections::BTreeSet;
 
+fn budget(share: Share) -> SharedBudget {
+    SharedBudget { share, money: false, over: 0 }
+}
+
 fn failed() -> Done {
     Done::Failed { failure: Failure { what: "403".to_owned(), fix: "give the right".to_owned() } }
 }
@@ -46,7 +50,12 @@ fn places() -> Vec<(&'static str, Story)> {
     let ask_scout = || Report::Asked { question: "where is it?".to_owned(), to: AskedTo::Scout };
     let cancel = || Event::CancelRequested { by: asker(), why: "enough".to_owned() };
     let shared = || Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..policy() };
-    let short = Done::Short { share: Share::Day, why: "all of it was spent".to_owned(), set_aside: false };
+    let short = Done::Short {
+        of: vec![budget(Share::Day)],
+        why: "all of it was spent".to_owned(),
+        levels: Vec::new(),
+        set_aside: false,
+    };
     let see = |story: Story, change: &dyn Fn(&mut Observation)| {
         let mut observation = quiet(&story.run);
         change(&mut observation);
@@ -176,8 +185,19 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("red", Done::Checked { results: results(false), wall_ms: 1 }),
         ("no result", Done::Checked { results: Vec::new(), wall_ms: 1 }),
         ("reserved", Done::Reserved { caps: Usage { tokens: 9, ..Usage::default() }, levels: Vec::new() }),
-        ("short", Done::Short { share: Share::Project, why: "spent".to_owned(), set_aside: false }),
-        ("short(set aside)", Done::Short { share: Share::Day, why: "spent".to_owned(), set_aside: true }),
+        (
+            "short",
+            Done::Short {
+                of: vec![budget(Share::Project)],
+                why: "spent".to_owned(),
+                levels: Vec::new(),
+                set_aside: false,
+            },
+        ),
+        (
+            "short(set aside)",
+            Done::Short { of: vec![budget(Share::Day)], why: "spent".to_owned(), levels: Vec::new(), set_aside: true },
+        ),
         ("moved", moved),
         ("conflict", Done::Conflict { paths: vec!["src/a".to_owned()] }),
         ("ensured", Done::Ensured { change }),

@@ -2,9 +2,11 @@
 
 use super::draft::{Draft, cap};
 use super::plan;
+use super::start::Scarce;
 use crate::domain::attempt::{Attempt, Ended, Ending, Resumable};
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::budget::{Metered, ModelUse, Usage};
+use crate::domain::describe;
 use crate::domain::effect::Tag;
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
@@ -13,6 +15,7 @@ use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
+use crate::domain::shared_budget;
 use crate::domain::task::Stage;
 
 /// An attempt reported.
@@ -32,9 +35,9 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     let taken = if over {
         back_to_start(d, &attempt);
         Ok("the run was stopping".to_owned())
-    } else if let Some((_, why)) = short {
+    } else if let Some((_, why)) = &short {
         d.try_back(&attempt);
-        Ok(why.clone())
+        Ok((*why).clone())
     } else {
         take(d, &attempt, reported)
     };
@@ -71,8 +74,13 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
         bill,
     };
     finish(d, &attempt, ended);
-    if let Some((budget, _)) = short {
-        d.out_of(budget);
+    match short {
+        Some((Scarce::Own(what), _)) => d.out_of(what),
+        Some((Scarce::Shared(of), _)) => {
+            let why = describe::spending(&d.run, &shared_budget::names(&of));
+            d.out_of_shared(&of, &why);
+        }
+        None => {}
     }
     Ok(())
 }
