@@ -5,7 +5,7 @@ use crate::cli::args::{Isolation, Skep};
 use crate::cli::exit::{Exit, Trouble};
 use crate::cli::reach::{
     Demo, Doctored, Doors, EngineRow, House, Place, PlaceRow, PlaceTested, Proof, SchemaStep, Service, Setting,
-    WallsTested,
+    StepPrompt, WallsTested,
 };
 use crate::cli::run_on;
 use crate::cli::screen::{Asker, Screen};
@@ -158,7 +158,7 @@ impl Doors for Memory {
         Ok(Doctored { looked: vec![], proposal: String::new() })
     }
     async fn test_walls(&self, _: &Place, _: Option<Isolation>) -> Result<WallsTested, Trouble> {
-        Ok(WallsTested { level: "strict".to_owned(), holds: true, tried: vec![] })
+        Ok(WallsTested { level: "strict".to_owned(), holds: true, bounds: String::new(), tried: vec![] })
     }
     async fn engines(&self, _: &Place) -> Result<Vec<EngineRow>, Trouble> {
         unreachable!()
@@ -170,6 +170,9 @@ impl Doors for Memory {
         unreachable!()
     }
     async fn prove_place(&self, _: &Place, _: &str) -> Result<PlaceTested, Trouble> {
+        unreachable!()
+    }
+    async fn prompts(&self, _: &Place, _: Option<&str>) -> Result<Vec<StepPrompt>, Trouble> {
         unreachable!()
     }
     async fn config(&self, _: &Place) -> Result<Vec<Setting>, Trouble> {
