@@ -90,7 +90,7 @@ async fn promises(checks: &CommandChecks) {
         report("lies", &suite(failed), "out/r.xml"),
         report("old", "true", "out/old.xml"),
         report("gone", "rm -f out/r.xml", "out/r.xml"),
-        report("linked", "ln -s /etc/hostname out/l.xml", "out/l.xml"),
+        report("linked", "ln -s /etc/passwd out/l.xml", "out/l.xml"),
         report("piped", "mkfifo out/p.xml", "out/p.xml"),
         report("behind", "true", "way/r.xml"),
         report("huge", "head -c 9000000 /dev/zero > out/h.xml", "out/h.xml"),
