@@ -59,6 +59,7 @@ mod story_refused;
 mod support;
 mod telemetry;
 mod trace_restart;
+mod walled_agents;
 mod walled_commands;
 mod walls;
 mod workspace_contract;

@@ -12,14 +12,14 @@
 use super::answer;
 use super::driven::figures;
 use super::driven::heard::Heard;
-use super::driven::{self, Driven, GRACE, Ready, Stop};
+use super::driven::{self, Driven, GRACE, Own, Ready, Stop};
 use super::settings::{Protocol, Settings};
 use super::way::Ways;
 use crate::adapters::plain;
 use crate::adapters::process::Talk;
 use crate::adapters::sandbox::Sandbox;
-use crate::domain::{ArtifactKind, Order, Usage};
-use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::domain::Order;
+use crate::ports::engine::{Bench, Engine, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult};
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
@@ -253,7 +253,7 @@ impl Engine for AcpEngine {
         // Dropped last, after its group is gone: then only what left the group is still there.
         let (talk, strays) = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
         let Talk { stdin, stdout, mut end } = talk;
-        let heard = Arc::new(Heard::new(sink.clone()));
+        let heard = Arc::new(Heard::new(sink));
         let rooms = Rooms::new(&bench.dir, &[&bench.scratch]);
         let client = Client::new(heard.clone(), Files { dir: bench.dir.clone(), rooms, step: order.step });
         let known = Mutex::new(Known::default());
@@ -261,7 +261,7 @@ impl Engine for AcpEngine {
         let broken = {
             let talked = Talked { order, bench, client: &client, known: &known };
             let spent_out = || way.spent_out().or_else(|| figures::over(order, None, client.cost_micros()));
-            let watch = self.driven.watch(&heard, deadline, spent_out);
+            let watch = self.driven.watch(&heard, deadline, &way, spent_out);
             tokio::pin!(watch);
             let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
             let transport = client::transport(stdin, stdout, heard.clone());
@@ -292,19 +292,9 @@ impl Engine for AcpEngine {
                 Work::Unavailable { why, until: None, fix: Some(fix) }
             }
         });
-        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
-        let result = match (way.spent_out(), result) {
-            (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => {
-                Stop::Spent(what).work(&self.driven.agent, order)
-            }
-            (_, result) => way.explain(result),
-        };
         let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let usage = way.usage().unwrap_or_else(|| figures::charged(order, known.tokens, client.cost_micros()));
-        sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
-        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
-        let session = known.session.map(|id| format!("acp:{}:{id}", self.driven.agent.name));
-        Ok(Worked { result, usage: Some(usage), bill: way.bill(), session, files })
+        let own = Own { session: known.session, figures: (known.tokens, client.cost_micros()) };
+        Ok(self.driven.worked(order, &way, &heard, own, result))
     }
 }
 
@@ -312,7 +302,7 @@ impl Engine for AcpEngine {
 fn said(error: &protocol::Error) -> String {
     let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
     let said = format!("{} {}", error.message, more.unwrap_or_default());
-    plain::tail(said.trim().as_bytes(), 2 * 1024)
+    driven::tail(said.trim().as_bytes(), driven::TAIL_BYTES_MAX)
 }
 
 /// Connects and talks; the connection ends with `talk`.

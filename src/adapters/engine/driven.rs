@@ -16,9 +16,10 @@ use crate::adapters::beneath::Beneath;
 use crate::adapters::plain;
 use crate::adapters::process::{Finished, TalkEnd};
 use crate::adapters::sandbox::{GatePlace, Job, Purpose, Sandbox};
-use crate::domain::{Order, Step};
-use crate::ports::engine::{Bench, Work};
+use crate::domain::{ArtifactKind, Order, Step, Usage};
+use crate::ports::engine::{Bench, Work, Worked};
 use crate::ports::{PortError, PortResult};
+use crate::secret::{redact_bytes, redact_end, redact_live};
 use blank::Blanks;
 use heard::Heard;
 use std::path::PathBuf;
@@ -35,11 +36,13 @@ pub const GRACE: Duration = Duration::from_secs(3);
 /// What is kept of its standard error.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
 /// The most of its output that goes into a failure.
-const TAIL_BYTES_MAX: usize = 2 * 1024;
+pub const TAIL_BYTES_MAX: usize = 2 * 1024;
 /// The most of its last message that is its summary.
 const SUMMARY_CHARS_MAX: usize = 1_000;
 /// A command line longer than this is not taken by the system as one.
 const LINE_BYTES_MAX: usize = 120 * 1024;
+/// How long an agent whose provider refuses it for long may go on trying.
+const STUCK: Duration = Duration::from_secs(30);
 /// How often it is looked whether time or budget is up.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -72,6 +75,15 @@ pub struct Ready {
     env: Vec<(String, String)>,
 }
 
+/// What an agent says of itself.
+#[derive(Default)]
+pub struct Own {
+    /// Its session's name.
+    pub session: Option<String>,
+    /// Tokens it has used, and what they cost in micro-USD.
+    pub figures: (Option<u64>, Option<u64>),
+}
+
 /// Why an agent that was still at work was stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -81,6 +93,8 @@ pub enum Stop {
     Silence,
     /// It spent what it was given.
     Spent(String),
+    /// Its provider refuses it, and will for long.
+    Refused,
 }
 
 impl Stop {
@@ -89,7 +103,7 @@ impl Stop {
         let why = self.why(agent, order);
         match self {
             Stop::Spent(what) => Work::SpentOut { what, why },
-            Stop::Time | Stop::Silence => Work::Failed(why),
+            Stop::Time | Stop::Silence | Stop::Refused => Work::Failed(why),
         }
     }
 
@@ -106,6 +120,7 @@ impl Stop {
                 agent.name,
                 agent.silence.as_secs_f32().ceil()
             ),
+            Stop::Refused => format!("the agent {} was stopped: its provider refuses it for now", agent.name),
             Stop::Spent(what) => {
                 format!("the agent {} was stopped: the attempt's budget of {what} is used up", agent.name)
             }
@@ -120,10 +135,7 @@ impl Driven {
     /// When there is none of that name and protocol, or its table and the model do not fit.
     pub fn find(arg: &str, protocol: Protocol, settings: &Settings, sandbox: Sandbox) -> Result<Driven, String> {
         let (name, model) = arg.split_once('/').map_or((arg, None), |(name, model)| (name, Some(model)));
-        let kind = match protocol {
-            Protocol::Acp => "acp",
-            Protocol::Cli => "cli",
-        };
+        let kind = kind(protocol);
         let known = || {
             let names: Vec<_> =
                 settings.agents.values().filter(|a| a.protocol == protocol).map(|a| a.name.as_str()).collect();
@@ -258,8 +270,19 @@ impl Driven {
     }
 
     /// Returns when the agent has to be stopped, with why.
-    pub async fn watch(&self, heard: &Heard, deadline: Instant, spent_out: impl Fn() -> Option<String>) -> Stop {
+    pub async fn watch(
+        &self,
+        heard: &Heard,
+        deadline: Instant,
+        way: &Way,
+        spent_out: impl Fn() -> Option<String>,
+    ) -> Stop {
+        let mut stuck_since = None;
         loop {
+            stuck_since = way.is_stuck(self.model.as_deref()).then(|| stuck_since.unwrap_or_else(Instant::now));
+            if stuck_since.is_some_and(|since| since.elapsed() >= STUCK) {
+                return Stop::Refused;
+            }
             if Instant::now() >= deadline {
                 return Stop::Time;
             }
@@ -278,11 +301,27 @@ impl Driven {
         let low = said.to_lowercase();
         let hit = |patterns: &[String]| patterns.iter().any(|p| contains_word(&low, p));
         let agent = &self.agent.name;
-        let why = format!("the agent {agent} cannot be used now: {}", tail(said));
+        let why = format!("the agent {agent} cannot be used now: {}", tail(said.as_bytes(), TAIL_BYTES_MAX));
         if hit(&self.fix) {
             return Some(Work::Unavailable { why, until: None, fix: Some(self.way_in()) });
         }
         hit(&self.wait).then_some(Work::Unavailable { why, until: None, fix: None })
+    }
+
+    /// The end of an attempt: what it is charged, which is what was counted on its way and only without that what it says itself, and
+    /// what is kept of it.
+    pub fn worked(&self, order: &Order, way: &Way, heard: &Heard, own: Own, result: Work) -> Worked {
+        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
+        let result = match (way.spent_out(), result) {
+            (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => Stop::Spent(what).work(&self.agent, order),
+            (_, result) => way.explain(self.model.as_deref(), result),
+        };
+        let (tokens, cost_micros) = own.figures;
+        let usage = way.usage().unwrap_or_else(|| figures::charged(order, tokens, cost_micros));
+        heard.spent(Usage { wall_ms: 0, ..usage });
+        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
+        let session = own.session.map(|id| format!("{}:{}:{id}", kind(self.agent.protocol), self.agent.name));
+        Worked { result, usage: Some(usage), bill: way.bill(), session, files }
     }
 
     /// What to do when the agent has no way to its models.
@@ -299,7 +338,7 @@ impl Driven {
     /// What an agent that ended too early, or with an error, comes to. `said` = what it gave as the reason, if it did.
     pub fn fell(&self, ended: &Finished, said: &str) -> Work {
         let name = &self.agent.name;
-        let stderr = tail(&plain::plain(&ended.stderr));
+        let stderr = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
         if matches!(ended.code, Some(126 | 127)) {
             let program = self.agent.command.first().map_or("", String::as_str);
             return Work::Unavailable {
@@ -315,6 +354,7 @@ impl Driven {
             (None, Some(signal)) => format!("by signal {signal}"),
             (None, None) => "in an unknown way".to_owned(),
         };
+        let said = tail(said.as_bytes(), TAIL_BYTES_MAX);
         let said = [said.trim(), stderr.trim()].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
         if let Some(work) = self.unavailable(&said) {
             return work;
@@ -347,23 +387,25 @@ impl Ready {
     }
 }
 
+/// How an engine of this protocol begins.
+fn kind(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Acp => "acp",
+        Protocol::Cli => "cli",
+    }
+}
+
 /// Ends an agent whose input is closed; what cannot be told of its end is told as it is.
 pub async fn end(end: TalkEnd, heard: &Heard) -> Finished {
-    let stderr = end.stderr();
-    let ended = end.end(GRACE).await.unwrap_or_else(|e| {
+    let (stderr, truncated) = end.stderr();
+    let mut ended = end.end(GRACE).await.unwrap_or_else(|e| {
         tracing::warn!(error = %e, "a driven agent could not be ended");
         let took = Duration::ZERO;
-        Finished {
-            code: None,
-            signal: None,
-            timed_out: true,
-            stdout: vec![],
-            stderr,
-            truncated: false,
-            stopped: None,
-            took,
-        }
+        Finished { code: None, signal: None, timed_out: true, stdout: vec![], stderr, truncated, stopped: None, took }
     });
+    // Here, before anybody shortens it: of a value that is cut in two nobody could tell.
+    let clean = if ended.truncated { redact_end } else { redact_live };
+    ended.stderr = clean(&ended.stderr).into_owned();
     let last = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
     if !last.trim().is_empty() {
         heard.note(&format!("its standard error ended with:\n{last}"));
@@ -395,8 +437,9 @@ fn summary(message: &str) -> String {
     lines.join("\n").trim().chars().take(SUMMARY_CHARS_MAX).collect()
 }
 
-fn tail(text: &str) -> String {
-    plain::tail(text.as_bytes(), TAIL_BYTES_MAX)
+/// The end of what an agent wrote, at most `most` bytes, as it can be shown.
+pub fn tail(text: &[u8], most: usize) -> String {
+    plain::tail(&redact_bytes(text), most)
 }
 
 /// A path as text that is plain in files of any format.

@@ -1,8 +1,8 @@
 //! The client's side of one conversation: what the agent tells and asks, and how it is answered.
 
-use super::super::driven::figures;
 use super::super::driven::heard::Heard;
 use super::super::driven::wire::{self, Line};
+use super::super::driven::{self, figures};
 use super::files::Files;
 use super::permit;
 use agent_client_protocol::v1::schema::{
@@ -22,6 +22,9 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const CALLS_MAX: usize = 1_000;
 /// The most refusals remembered.
 const REFUSALS_MAX: usize = 8;
+
+/// The most kept of a line that is no message.
+const NOTE_BYTES_MAX: usize = 400;
 
 /// What the conversation's handlers share.
 #[derive(Clone)]
@@ -204,7 +207,7 @@ pub fn transport(
                     Err(_) => continue,
                 },
                 Ok(Some(Line::Whole(line))) => {
-                    heard.note(&crate::adapters::plain::tail(&line, 400));
+                    heard.note(&driven::tail(&line, NOTE_BYTES_MAX));
                     continue;
                 }
                 Ok(Some(Line::TooLong)) => {
