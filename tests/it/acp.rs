@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A table for the scripted agent.
-fn agent(part: &str) -> Agent {
+pub fn agent(part: &str) -> Agent {
     Agent {
         name: "fake".to_owned(),
         protocol: Protocol::Acp,
@@ -288,6 +288,17 @@ async fn absurd_figures_are_worth_the_reservation() {
     develop.caps = Usage { tokens: 700, cost_micros: 50, wall_ms: 30_000, turns: 7 };
     let worked = drive(agent("lies"), &develop, &Place::new(), quiet()).await;
     assert_eq!(worked.usage, Some(Usage { tokens: 700, cost_micros: 50, wall_ms: 0, turns: 7 }));
+}
+
+#[tokio::test]
+async fn an_agent_that_takes_no_answers_is_not_listened_to() {
+    let place = Place::new();
+    let deaf = Agent { silence: Duration::from_secs(3), ..agent("deaf") };
+    let why = failed(drive(deaf, &order(Step::Develop, Some("t")), &place, quiet()).await.result);
+    assert!(why.contains("no sign of life"), "{why}");
+    // What its pipe and a few answers hold; else each of a hundred thousand would stand here with its two megabytes.
+    let asked = json(&place, "asked.json").as_u64().unwrap();
+    assert!(asked < 5_000, "{asked}");
 }
 
 #[tokio::test]

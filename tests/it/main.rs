@@ -4,6 +4,7 @@
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
 mod acp;
+mod acp_measure;
 mod answers;
 mod checks_contract;
 mod config;

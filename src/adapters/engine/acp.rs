@@ -37,15 +37,19 @@ use permit::Rooms;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 mod client;
 mod files;
 mod permit;
+mod pipes;
 
 /// How long it may take to begin: to start, and to open a session.
 const START: Duration = Duration::from_secs(120);
 /// How long its pipes may stay open after it is gone.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long calls of a model that it still makes when it has answered may take.
+const LAST_CALLS: Duration = Duration::from_secs(10);
 /// How often an answer that cannot be used is asked for again.
 const MENDS: usize = 2;
 
@@ -264,20 +268,31 @@ impl Engine for AcpEngine {
             let watch = self.driven.watch(&heard, deadline, &way, spent_out);
             tokio::pin!(watch);
             let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
-            let transport = client::transport(stdin, stdout, heard.clone());
+            let transport = pipes::open(stdin, stdout, heard.clone());
+            let (came_to, over) = (Mutex::new(None), Notify::new());
             let conversation = connect(transport, client.clone(), async |cx: ConnectionTo<Agent>| {
-                Ok(self.converse(&cx, &ready, &talked, &mut watch).await)
+                let done = self.converse(&cx, &ready, &talked, &mut watch).await;
+                if done.is_ok() {
+                    // Some still give the session a title.
+                    way.at_rest(LAST_CALLS).await;
+                }
+                *came_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+                over.notify_one();
+                Ok(())
             });
             tokio::pin!(conversation);
-            let done = tokio::select! {
-                done = &mut conversation => Some(done),
-                _ended = end.wait() => tokio::time::timeout(DRAIN, &mut conversation).await.ok(),
+            // The connection ends once all it was told is written: an agent that reads no more is not waited for.
+            let deaf = async {
+                over.notified().await;
+                tokio::time::sleep(DRAIN).await;
             };
-            match done {
-                Some(Ok(done)) => done,
-                Some(Err(error)) => Err(Broken::from(error)),
-                None => Err(Broken::Gone),
-            }
+            let ended = tokio::select! {
+                ended = &mut conversation => ended.err(),
+                _ended = end.wait() => tokio::time::timeout(DRAIN, &mut conversation).await.ok().and_then(Result::err),
+                () = deaf => None,
+            };
+            let came_to = came_to.lock().unwrap_or_else(PoisonError::into_inner).take();
+            came_to.unwrap_or_else(|| Err(ended.map_or(Broken::Gone, Broken::from)))
         };
         // Its input is closed now.
         let ended = driven::end(end, &heard).await;
@@ -294,7 +309,7 @@ impl Engine for AcpEngine {
         });
         let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let own = Own { session: known.session, figures: (known.tokens, client.cost_micros()) };
-        Ok(self.driven.worked(order, &way, &heard, own, result))
+        Ok(self.driven.worked(order, &way, &heard, own, result).await)
     }
 }
 

@@ -179,7 +179,7 @@ impl Engine for CliEngine {
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = self.outcome(order, bench, &heard, &read, stopped, &ended);
         let own = Own { figures: (read.tokens(), read.cost_micros()), session: read.session };
-        Ok(self.driven.worked(order, &way, &heard, own, result))
+        Ok(self.driven.worked(order, &way, &heard, own, result).await)
     }
 }
 

@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub mod blank;
+mod failure;
 pub mod figures;
 pub mod heard;
 pub mod wire;
@@ -43,15 +44,10 @@ const SUMMARY_CHARS_MAX: usize = 1_000;
 const LINE_BYTES_MAX: usize = 120 * 1024;
 /// How long an agent whose provider refuses it for long may go on trying.
 const STUCK: Duration = Duration::from_secs(30);
+/// How long it may take until a call of an agent that is gone is known to be cut off.
+const CUT_OFF: Duration = Duration::from_secs(2);
 /// How often it is looked whether time or budget is up.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// Words in an error that mean: waiting helps.
-const WAIT: &str = "rate limit|rate_limit|ratelimit|429|overloaded|quota exceeded|insufficient_quota|usage limit|too many requests|503|529|\
-                    service unavailable|econnrefused|fetch failed|connection error|stream disconnected";
-/// Words in an error that mean: a person has to do something first.
-const FIX: &str = "invalid api key|invalid_api_key|incorrect api key|unauthorized|401|authentication|not logged in|please log in|\
-                   login required|credit balance|payment required|402|model not found|model_not_found|unknown model";
 
 /// An agent, with the model it was asked for.
 #[derive(Clone, Debug)]
@@ -185,7 +181,7 @@ impl Driven {
             let text = agent.output.get(key).map_or(given, String::as_str);
             text.split('|').map(|p| p.trim().to_lowercase()).filter(|p| !p.is_empty()).collect::<Vec<_>>()
         };
-        let (wait, fix) = (patterns("wait", WAIT), patterns("fix", FIX));
+        let (wait, fix) = (patterns("wait", failure::WAIT), patterns("fix", failure::FIX));
         Ok(Driven { agent, sandbox, model: model.map(str::to_owned), wait, fix })
     }
 
@@ -296,21 +292,11 @@ impl Driven {
         }
     }
 
-    /// What an error's text means for the engine; `None` = nothing, it is about the work.
-    pub fn unavailable(&self, said: &str) -> Option<Work> {
-        let low = said.to_lowercase();
-        let hit = |patterns: &[String]| patterns.iter().any(|p| contains_word(&low, p));
-        let agent = &self.agent.name;
-        let why = format!("the agent {agent} cannot be used now: {}", tail(said.as_bytes(), TAIL_BYTES_MAX));
-        if hit(&self.fix) {
-            return Some(Work::Unavailable { why, until: None, fix: Some(self.way_in()) });
-        }
-        hit(&self.wait).then_some(Work::Unavailable { why, until: None, fix: None })
-    }
-
     /// The end of an attempt: what it is charged, which is what was counted on its way and only without that what it says itself, and
     /// what is kept of it.
-    pub fn worked(&self, order: &Order, way: &Way, heard: &Heard, own: Own, result: Work) -> Worked {
+    pub async fn worked(&self, order: &Order, way: &Way, heard: &Heard, own: Own, result: Work) -> Worked {
+        // It is gone: what it left under way ends now.
+        way.at_rest(CUT_OFF).await;
         // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
         let result = match (way.spent_out(), result) {
             (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => Stop::Spent(what).work(&self.agent, order),
@@ -322,45 +308,6 @@ impl Driven {
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
         let session = own.session.map(|id| format!("{}:{}:{id}", kind(self.agent.protocol), self.agent.name));
         Worked { result, usage: Some(usage), bill: way.bill(), session, files }
-    }
-
-    /// What to do when the agent has no way to its models.
-    pub fn way_in(&self) -> String {
-        let name = &self.agent.name;
-        match &self.agent.provider {
-            Some(provider) => format!("look at the key, address and model of providers.{provider}"),
-            None => format!(
-                "give the agent {name} its key or login (agents.{name}.pass_env), or a provider (agents.{name}.provider)"
-            ),
-        }
-    }
-
-    /// What an agent that ended too early, or with an error, comes to. `said` = what it gave as the reason, if it did.
-    pub fn fell(&self, ended: &Finished, said: &str) -> Work {
-        let name = &self.agent.name;
-        let stderr = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
-        if matches!(ended.code, Some(126 | 127)) {
-            let program = self.agent.command.first().map_or("", String::as_str);
-            return Work::Unavailable {
-                why: format!("the agent {name} cannot be started: {stderr}"),
-                until: None,
-                fix: Some(format!(
-                    "install {program:?} where commands find it (see sandbox), or correct agents.{name}.command"
-                )),
-            };
-        }
-        let how = match (ended.code, ended.signal) {
-            (Some(code), _) => format!("with exit code {code}"),
-            (None, Some(signal)) => format!("by signal {signal}"),
-            (None, None) => "in an unknown way".to_owned(),
-        };
-        let said = tail(said.as_bytes(), TAIL_BYTES_MAX);
-        let said = [said.trim(), stderr.trim()].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
-        if let Some(work) = self.unavailable(&said) {
-            return work;
-        }
-        let last = if said.is_empty() { "it gave no reason".to_owned() } else { format!("it said:\n{said}") };
-        Work::Failed(format!("the agent {name} ended {how}; {last}"))
     }
 }
 
@@ -447,17 +394,4 @@ fn plain_path(path: &PathBuf) -> Result<String, String> {
     let text = path.to_str().filter(|t| !t.chars().any(|c| c.is_control() || "\"'\\".contains(c)));
     text.map(str::to_owned)
         .ok_or_else(|| format!("the path {path:?} has quotes, backslashes or control characters in it"))
-}
-
-/// Whether `text` has `word` in it; a number counts only as a status: whole, and named as one just before.
-fn contains_word(text: &str, word: &str) -> bool {
-    if !word.bytes().all(|b| b.is_ascii_digit()) {
-        return text.contains(word);
-    }
-    text.match_indices(word).any(|(at, _)| {
-        let around = [text[..at].chars().next_back(), text[at + word.len()..].chars().next()];
-        let before: String = text[..at].chars().rev().take(16).collect::<Vec<_>>().into_iter().rev().collect();
-        !around.into_iter().flatten().any(|c| c.is_alphanumeric() || c == '.')
-            && ["error", "status", "http", "code"].iter().any(|name| before.contains(name))
-    })
 }

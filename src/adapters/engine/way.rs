@@ -12,6 +12,7 @@ use crate::ports::engine::Work;
 use crate::ports::{PortError, PortResult};
 use crate::secret::Secret;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A time to rest that an agent may wait through by itself.
 const REST_MS: i64 = 5 * 60 * 1000;
@@ -105,6 +106,13 @@ impl Way {
 
     fn counted(&self) -> Option<&Open> {
         self.0.as_ref().filter(|open| open.counted)
+    }
+
+    /// Waits until no call is under way, at most so long. A call that is cut off is charged in full.
+    pub async fn at_rest(&self, most: Duration) {
+        if let Some(open) = self.counted() {
+            let _still = tokio::time::timeout(most, open.meter.at_rest()).await;
+        }
     }
 
     /// What ran out, if something did.

@@ -102,6 +102,25 @@ def play(prompt, turn):
         keep("got.json", ask("fs/write_text_file", {"path": cwd + "/new", "content": "x"}))
         say('```json\n{"verdict": "approve", "findings": [], "summary": "fine"}\n```')
         return "end_turn"
+    if part == "deaf":
+        # Asks and asks, and never takes an answer.
+        open(cwd + "/large", "w").write("x" * 2_000_000)
+        for n in range(100_000):
+            send({"id": n, "method": "fs/read_text_file", "params": {"sessionId": session, "path": cwd + "/large"}})
+            if n % 100 == 0:
+                keep("asked.json", n)
+        return "end_turn"
+    if part.startswith("holds "):
+        for n in range(int(part[6:])):
+            say(f"line {n} of about a hundred characters, as an agent that tells of what it does would say it now.\n")
+        update("tool_call", toolCallId="c1", title="holding", status="pending")
+        while read().get("method") != "session/cancel":
+            pass
+        return "cancelled"
+    if part.startswith("floods "):
+        for n in range(int(part[7:])):
+            say(f"line {n} of about a hundred characters, as an agent that tells of what it does would say it now.\n")
+        return "end_turn"
     if part == "leaks":
         value = os.environ["LEAK"]
         half = len(value) // 2

@@ -121,7 +121,7 @@ elif part == "leak":
     print("y" * 6_390 + sys.argv[2] + "y" * 4_000)
     sys.exit(3)
 elif part == "exit":
-    print("oh no", file=sys.stderr)
+    print(sys.argv[3] if len(sys.argv) > 3 else "oh no", file=sys.stderr)
     sys.exit(int(sys.argv[2]))
 else:
     raise SystemExit("no such part: " + part)
