@@ -289,7 +289,7 @@ async fn check(deps: &Deps, place: &Place, scope: Scope, sha: &Sha, specs: &[Che
     let started = tokio::time::Instant::now();
     let dir = deps.workspaces.check_dir(&place.repo, place.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.side_dirs(place.run, &name);
-    let checked = deps.checks.run(&dir, &cache, specs).await?;
+    let checked = deps.checks.run(&place.repo.project, &dir, &cache, specs).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for one in checked {

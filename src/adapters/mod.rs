@@ -8,6 +8,7 @@ pub mod engine;
 pub mod forge;
 pub mod gate;
 pub mod git;
+pub mod grants;
 pub mod plain;
 pub mod process;
 pub mod prompts;

@@ -1,20 +1,24 @@
-//! What follows the configuration while the process runs: what new runs are born with, engines, prompts.
+//! What follows the configuration while the process runs: what new runs are born with, engines, prompts, checks.
 //!
 //! Invariant: a run that is open keeps what it was born with; a new configuration is taken over whole or not at all.
 
 use super::told::Told;
 use super::{keys, known, settings};
 use crate::actors::{Defaults, DefaultsNow};
+use crate::adapters::checks::CommandChecks;
 use crate::adapters::engine::Registry;
 use crate::adapters::gate::Gate;
 use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
-use crate::domain::{EngineSpec, Order};
+use crate::domain::{CheckSpec, EngineSpec, Metered, Order, ProjectName};
+use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::engine::{Engine, Engines};
 use crate::ports::{PortResult, Prompt, Prompts, Repo, Vault};
 use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
@@ -24,6 +28,7 @@ pub struct Live {
     defaults: watch::Sender<Arc<Defaults>>,
     engines: RwLock<Arc<Registry>>,
     prompts: RwLock<Arc<FilePrompts>>,
+    checks: RwLock<Arc<CommandChecks>>,
     workspaces: Arc<GitWorkspaces>,
     vault: Arc<dyn Vault>,
     secrets: Arc<Notify>,
@@ -53,6 +58,7 @@ impl Live {
             defaults: watch::channel(Arc::new(settings::defaults(config))).0,
             engines: RwLock::new(Arc::new(settings::registry(config, &keys, sandbox, gate.clone())?)),
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
+            checks: RwLock::new(Arc::new(settings::checks(sandbox))),
             workspaces,
             vault,
             secrets: Arc::default(),
@@ -72,9 +78,11 @@ impl Live {
         let keys = settings::keys(config, self.vault.as_ref()).await;
         let engines = Arc::new(settings::registry(config, &keys, &self.sandbox, self.gate.clone())?);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
+        let checks = Arc::new(settings::checks(&self.sandbox));
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;
         *self.prompts.write().unwrap_or_else(PoisonError::into_inner) = prompts;
+        *self.checks.write().unwrap_or_else(PoisonError::into_inner) = checks;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.clone());
         self.check_limit_secs.store(config.checks.limit_secs, Ordering::Relaxed);
         self.defaults.send_replace(Arc::new(settings::defaults(config)));
@@ -104,6 +112,10 @@ impl Live {
         self.engines.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn commands(&self) -> Arc<CommandChecks> {
+        self.checks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Time limit of a check that names none, in seconds.
     pub fn check_limit_secs(&self) -> u64 {
         self.check_limit_secs.load(Ordering::Relaxed)
@@ -127,6 +139,10 @@ impl Engines for Live {
         self.registry().get(spec)
     }
 
+    fn metered(&self, file: &Path) -> Option<Metered> {
+        self.registry().metered(file)
+    }
+
     fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {
         self.registry().input_cost(spec, tokens)
     }
@@ -137,5 +153,26 @@ impl Prompts for Live {
     async fn render(&self, repo: &Repo, order: &Order, patch: &str) -> PortResult<Prompt> {
         let prompts = self.prompts.read().unwrap_or_else(PoisonError::into_inner).clone();
         prompts.render(repo, order, patch).await
+    }
+}
+
+#[async_trait]
+impl Checks for Live {
+    fn wanted(&self) -> &'static [&'static str] {
+        self.commands().wanted()
+    }
+
+    fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
+        self.commands().rules(names, files)
+    }
+
+    async fn run(
+        &self,
+        project: &ProjectName,
+        dir: &Path,
+        cache: &Path,
+        specs: &[CheckSpec],
+    ) -> PortResult<Vec<Checked>> {
+        self.commands().run(project, dir, cache, specs).await
     }
 }

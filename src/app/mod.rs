@@ -2,8 +2,7 @@
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
-use crate::actors::{Deps, Factory, Feed, Scope, Tuning};
-use crate::adapters::checks::CommandChecks;
+use crate::actors::{Deps, Factory, Feed, Scope, Seats, Tuning};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
@@ -76,13 +75,14 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     let deps = Deps {
         store: Arc::new(store),
         workspaces,
-        checks: Arc::new(CommandChecks::new(sandbox.clone())),
+        checks: live.clone(),
         engines: live.clone(),
         prompts: live.clone(),
         forge: forge.clone(),
         isolation: Arc::new(sandbox.clone()),
         clock,
         feed: Feed::default(),
+        seats: Seats::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
         defaults: live.defaults(),
         tuning: Tuning {

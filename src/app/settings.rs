@@ -1,10 +1,11 @@
 //! From the configuration to what the parts are given.
 
 use crate::actors::Defaults;
+use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
-use crate::adapters::engine::settings::{Provider, Settings};
+use crate::adapters::engine::settings::{Effort, Provider, Settings};
 use crate::adapters::gate::{Gate, Limits};
 use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::Sandbox;
@@ -39,9 +40,16 @@ pub fn registry(config: &Config, keys: &Keys, sandbox: &Sandbox, gate: Option<Ar
         .with_prices(prices.clone());
     Ok(match gate {
         // Calls of Skep's own loop and calls through the gate keep to one set of limits.
-        Some(gate) => registry.with_limits(gate.limits().clone()).through(gate, prices, config.egress.clone()),
+        Some(gate) => {
+            registry.with_limits(gate.limits().clone()).through(gate, prices, Arc::new(config.granted.clone()))
+        }
         None => registry,
     })
+}
+
+/// What runs checks.
+pub fn checks(sandbox: &Sandbox) -> CommandChecks {
+    CommandChecks::new(sandbox.clone())
 }
 
 /// Keys of providers that are kept in the vault, by provider.
@@ -146,10 +154,11 @@ pub fn written(spec: &EngineSpec) -> String {
 
 /// The model behind an engine as `provider/name`, as prices know it; `None` = no model that Skep knows of.
 pub fn model_of(config: &Config, spec: &EngineSpec) -> Option<String> {
+    let arg = Effort::split(&spec.arg).map_or(spec.arg.as_str(), |(arg, _)| arg);
     match spec.kind.as_str() {
-        "llm" => Some(spec.arg.clone()),
+        "llm" => Some(arg.to_owned()),
         "acp" | "cli" => {
-            let (name, model) = spec.arg.split_once('/').unwrap_or((&spec.arg, "model of its own choice"));
+            let (name, model) = arg.split_once('/').unwrap_or((arg, "model of its own choice"));
             let provider = config.agents.get(name)?.provider.as_deref().unwrap_or(name);
             Some(format!("{provider}/{model}"))
         }

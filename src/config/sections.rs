@@ -2,6 +2,7 @@
 
 use super::models::{Keyed, Walls};
 use crate::adapters::engine::settings::Agent;
+use crate::adapters::grants::Granted;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
@@ -34,8 +35,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// The walls commands run in.
     pub sandbox: Walls,
-    /// Hosts that commands of runs may reach.
-    pub egress: Vec<String>,
+    /// What commands of runs are given, by project: `[egress]` and `[project.*]`.
+    pub granted: Granted,
     /// Who Skep is in git.
     pub git: Git,
     /// How checks are run.

@@ -1,7 +1,7 @@
 //! Running a project's checks on a checkout.
 
 use super::PortResult;
-use crate::domain::{ArtifactKind, CheckResult, CheckSpec, Tightening};
+use crate::domain::{ArtifactKind, CheckResult, CheckSpec, ProjectName, Tightening};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +33,13 @@ pub trait Checks: Send + Sync {
     /// The error names the file, the place and the fix.
     fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String>;
 
-    /// Runs `specs` in order in the checkout at `dir`, with `cache` as a writable folder kept between checks of one run.
+    /// Runs `specs` of a project in order in the checkout at `dir`, with `cache` as a writable folder kept between checks of one run.
     /// A red setup check stops the rest: they are reported red, not run. Dropping the future ends the commands.
-    async fn run(&self, dir: &Path, cache: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>>;
+    async fn run(
+        &self,
+        project: &ProjectName,
+        dir: &Path,
+        cache: &Path,
+        specs: &[CheckSpec],
+    ) -> PortResult<Vec<Checked>>;
 }

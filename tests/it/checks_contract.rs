@@ -3,12 +3,17 @@
 use crate::support::walls;
 use skep::adapters::checks::CommandChecks;
 use skep::domain::check::TestCounts;
-use skep::domain::{ArtifactKind, CheckKind, CheckSpec};
+use skep::domain::{ArtifactKind, CheckKind, CheckSpec, ProjectName};
 use skep::ports::checks::{Checked, Checks};
 use std::path::Path;
 
 pub fn checks() -> CommandChecks {
     CommandChecks::new(walls::sandbox())
+}
+
+/// The project checks are run for here.
+pub fn project() -> ProjectName {
+    ProjectName::new("calc").unwrap()
 }
 
 fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
@@ -17,7 +22,7 @@ fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
 
 async fn run(dir: &Path, specs: &[CheckSpec]) -> Vec<Checked> {
     let cache = tempfile::tempdir().unwrap();
-    checks().run(dir, cache.path(), specs).await.unwrap()
+    checks().run(&project(), dir, cache.path(), specs).await.unwrap()
 }
 
 async fn one(command: &str) -> Checked {
@@ -161,7 +166,8 @@ X"#;
 #[tokio::test]
 async fn a_missing_checkout_is_an_error_not_a_red_check() {
     let cache = tempfile::tempdir().unwrap();
-    let wrong = checks().run(&cache.path().join("none"), cache.path(), &[spec("t", CheckKind::Test, "true")]).await;
+    let wrong =
+        checks().run(&project(), &cache.path().join("none"), cache.path(), &[spec("t", CheckKind::Test, "true")]).await;
     assert!(wrong.unwrap_err().to_string().contains("none"));
 }
 
@@ -169,7 +175,7 @@ async fn a_missing_checkout_is_an_error_not_a_red_check() {
 async fn the_scratch_is_removed_and_caches_stay() {
     let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let line = r#"echo x > "$TMPDIR/left"; mkdir -p "$CARGO_TARGET_DIR"; echo y > "$CARGO_TARGET_DIR/kept""#;
-    let done = checks().run(dir.path(), cache.path(), &[spec("t", CheckKind::Test, line)]).await.unwrap();
+    let done = checks().run(&project(), dir.path(), cache.path(), &[spec("t", CheckKind::Test, line)]).await.unwrap();
     assert!(done[0].result.green, "{:?}", done[0].result);
     let mut names: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();

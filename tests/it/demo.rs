@@ -1,6 +1,6 @@
 //! The demo's story, each stage really checked: red, wrong fix, right fix, what the reviewer found, rework.
 
-use crate::checks_contract::checks;
+use crate::checks_contract::{checks, project};
 use crate::engines_contract::{Place, engine, order, quiet};
 use skep::adapters::checks::detect::detect;
 use skep::adapters::demo;
@@ -47,7 +47,7 @@ async fn verdict(place: &mut Place) -> Verdict {
 }
 
 async fn green(place: &Place, cache: &Path, specs: &[CheckSpec]) -> bool {
-    let done = checks().run(&place.tree(), cache, specs).await.unwrap();
+    let done = checks().run(&project(), &place.tree(), cache, specs).await.unwrap();
     let result = &done[0].result;
     // Red for the right reason: a test failed, not the build.
     assert!(result.green || result.tail.contains("test result: FAILED"), "{result:?}");

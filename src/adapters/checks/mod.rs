@@ -9,7 +9,7 @@ use super::plain;
 use super::process::{CUT, Finished};
 use super::sandbox::{Job, Purpose, Sandbox};
 use crate::domain::check::TestCounts;
-use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec};
+use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -108,7 +108,13 @@ impl Checks for CommandChecks {
         Ok(RepoRules { checks, tightening: file.policy })
     }
 
-    async fn run(&self, dir: &Path, cache: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
+    async fn run(
+        &self,
+        _project: &ProjectName,
+        dir: &Path,
+        cache: &Path,
+        specs: &[CheckSpec],
+    ) -> PortResult<Vec<Checked>> {
         let mut done: Vec<Checked> = Vec::with_capacity(specs.len());
         let mut stopped: Option<&str> = None;
         for spec in specs {

@@ -4,7 +4,7 @@ use super::answer::{denied, error};
 use super::mask::Mask;
 use super::pass::{Fault, Open, unless_silent};
 use super::quota;
-use super::request::Asked;
+use super::request::{Asked, Judged};
 use super::route::{Route, route, wire_of};
 use super::wire::{Reader, Wire};
 use crate::adapters::engine::meter::{Cap, Refused, Ticket};
@@ -114,11 +114,19 @@ async fn call(open: &Arc<Open>, provider: &Provider, request: Request, rest: &st
     let mut asked = match &route.paid {
         None => None,
         Some((wire, model)) => {
-            let read = Asked::read(*wire, raw.to_vec(), model.as_deref(), provider);
+            let read = Asked::read(*wire, &raw, model.as_deref(), provider);
             Some((*wire, read.map_err(|why| No { wire: Some(*wire), ..no(StatusCode::BAD_REQUEST, why) })?))
         }
     };
-    for field in asked.iter().flat_map(|(_, a)| &a.left_out) {
+    // Counting is free, and reads the same bodies.
+    let free = match &asked {
+        None if !raw.is_empty() => {
+            Some(Judged::read(wire_of(provider.api), &raw).map_err(|why| no(StatusCode::BAD_REQUEST, why))?)
+        }
+        _ => None,
+    };
+    let paid = asked.as_ref().map(|(_, a)| &a.left_out);
+    for field in paid.or(free.as_ref().map(|f| &f.left_out)).into_iter().flatten() {
         open.deny(
             &format!("{}: {field:?} in a request", provider.name),
             "the provider would reach out or charge more; left out",
@@ -135,9 +143,10 @@ async fn call(open: &Arc<Open>, provider: &Provider, request: Request, rest: &st
     let limiter = open.commons.limits.of(provider);
     let permit = limiter.acquire(&model).await.map_err(|until| rests(open, provider, &model, until))?;
     let ticket = waiting.go();
-    let bytes = match asked {
-        None => raw,
-        Some((_, asked)) => Bytes::from(asked.into_body().map_err(|why| no(StatusCode::BAD_REQUEST, why))?),
+    let body = asked.map(|(_, asked)| asked.into_body()).or(free.map(|free| free.body));
+    let bytes = match body.map(|body| serde_json::to_vec(&body)).transpose() {
+        Ok(bytes) => Bytes::from(bytes.unwrap_or_default()),
+        Err(why) => return Err(no(StatusCode::BAD_REQUEST, format!("the body cannot be written: {why}"))),
     };
     let sent = send(open, provider, &route, parts.method, &parts.headers, bytes).await;
     drop(room);

@@ -27,10 +27,44 @@ const LEFT_OUT: &[&str] = &[
     "web_search_options",
     "webhook",
 ];
+/// Where Gemini's limits stand, as it may be spelled.
+const GEMINI_CONFIG: [&str; 2] = ["generationConfig", "generation_config"];
 /// Kinds of tools that are run by whoever asks, not by the provider.
 const OWN_TOOLS: &[&str] = &["function", "custom", "local_shell", "apply_patch"];
 /// The same at Anthropic, as the part before the date.
 const OWN_TOOLS_ANTHROPIC: &[&str] = &["bash_", "text_editor_", "memory_", "computer_"];
+
+/// A body that has the provider reach nowhere.
+#[derive(Debug)]
+pub struct Judged {
+    /// What is sent: never the bytes that came, which may name a field twice.
+    pub body: Map<String, Value>,
+    /// What was left out, for the log.
+    pub left_out: Vec<String>,
+}
+
+impl Judged {
+    /// Reads a request's body, and leaves out what a provider would do outside.
+    ///
+    /// # Errors
+    /// Why it cannot be let through.
+    pub fn read(wire: Wire, raw: &[u8]) -> Result<Judged, String> {
+        let json: Value = serde_json::from_slice(raw).map_err(|e| format!("the body is no JSON: {e}"))?;
+        let Value::Object(mut body) = json else { return Err("the body is no JSON object".to_owned()) };
+        if body.values().any(|value| reaches_out(value, DEPTH_MAX)) {
+            return Err("it names an address for the provider to fetch; send the content itself".to_owned());
+        }
+        let mut left_out = Vec::new();
+        for field in LEFT_OUT {
+            if body.get(*field).is_some_and(|v| !v.is_null()) {
+                body.shift_remove(*field);
+                left_out.push((*field).to_owned());
+            }
+        }
+        own_tools_only(wire, &mut body, &mut left_out);
+        Ok(Judged { body, left_out })
+    }
+}
 
 /// A request for an answer, as it will go out.
 #[derive(Debug)]
@@ -46,8 +80,6 @@ pub struct Asked {
     wire: Wire,
     choices: u32,
     body: Map<String, Value>,
-    /// The bytes as they came, while nothing was changed.
-    raw: Option<Vec<u8>>,
 }
 
 impl Asked {
@@ -55,30 +87,22 @@ impl Asked {
     ///
     /// # Errors
     /// Why it cannot be let through.
-    pub fn read(wire: Wire, raw: Vec<u8>, path_model: Option<&str>, provider: &Provider) -> Result<Asked, String> {
-        let json: Value = serde_json::from_slice(&raw).map_err(|e| format!("the body is no JSON: {e}"))?;
-        let Value::Object(mut body) = json else { return Err("the body is no JSON object".to_owned()) };
+    pub fn read(wire: Wire, raw: &[u8], path_model: Option<&str>, provider: &Provider) -> Result<Asked, String> {
+        let Judged { mut body, left_out } = Judged::read(wire, raw)?;
         let model = path_model.or(body.get("model").and_then(Value::as_str)).unwrap_or_default().to_owned();
         if model.is_empty() || model.len() > MODEL_MAX || !model.chars().all(|c| c.is_ascii_graphic()) {
             return Err(format!("`model` is missing or no name (up to {MODEL_MAX} letters, digits and signs)"));
         }
-        if body.values().any(|value| reaches_out(value, DEPTH_MAX)) {
-            return Err("it names an address for the provider to fetch; send the content itself".to_owned());
-        }
-        let mut left_out = Vec::new();
-        for field in LEFT_OUT {
-            if body.get(*field).is_some_and(|v| !v.is_null()) {
-                body.shift_remove(*field);
-                left_out.push((*field).to_owned());
-            }
-        }
-        own_tools_only(wire, &mut body, &mut left_out);
-        let mut changed = !left_out.is_empty();
         if wire == Wire::Chat && body.get("stream") == Some(&Value::Bool(true)) {
-            changed |= ask_for_usage(&mut body);
+            ask_for_usage(&mut body);
         }
         let choices = choices(wire, &body)?;
-        let each = longest(wire, &body).unwrap_or(u64::from(provider.max_output));
+        let named = limits(wire, &body);
+        // -1, 1e9, "many": what a provider makes of them is not known.
+        let odd = named.iter().any(|limit| limit.as_u64().is_none());
+        // The largest of those it names: a server may obey any of them.
+        let each = named.iter().filter_map(|limit| limit.as_u64()).max();
+        let each = each.unwrap_or(u64::from(provider.max_output));
         let max_output = u32::try_from(each.saturating_mul(choices)).unwrap_or(u32::MAX);
         // A token is three to four bytes of text or code; counted in JSON, with its escapes, three bytes are fewer than it
         // takes. No more than the window fits in any case. Where the provider adds what it kept, all of the window may.
@@ -86,9 +110,12 @@ impl Asked {
         let remembers = wire != Wire::Chat && kept.iter().any(|k| body.get(*k).is_some_and(|v| !v.is_null()));
         let sent = (raw.len() as u64).div_ceil(3);
         let input = if remembers { provider.window.max(sent) } else { sent.min(provider.window.max(1)) };
-        let raw = (!changed).then_some(raw);
         let choices = u32::try_from(choices).unwrap_or(1);
-        Ok(Asked { model, input, max_output, left_out, wire, choices, body, raw })
+        let mut asked = Asked { model, input, max_output, left_out, wire, choices, body };
+        if odd && !asked.cut(max_output, false) {
+            return Err("its longest answer is no whole number above 0".to_owned());
+        }
+        Ok(asked)
     }
 
     /// Asks for a shorter answer, of `most` tokens in all. `openai` = it goes to OpenAI itself. False where it cannot be cut: a part
@@ -108,6 +135,14 @@ impl Asked {
             Wire::Gemini => (Some("generationConfig"), "maxOutputTokens"),
             Wire::Ollama => (Some("options"), "num_predict"),
         };
+        if self.wire == Wire::Gemini {
+            // It takes either spelling of either name: the other ones must not say more.
+            for folder in GEMINI_CONFIG {
+                if let Some(config) = self.body.get_mut(folder).and_then(Value::as_object_mut) {
+                    config.retain(|name, _| !matches!(name.as_str(), "maxOutputTokens" | "max_output_tokens"));
+                }
+            }
+        }
         let place = match folder {
             None => Some(&mut self.body),
             Some(folder) => self.body.entry(folder).or_insert_with(|| Value::Object(Map::new())).as_object_mut(),
@@ -123,43 +158,47 @@ impl Asked {
             }
         }
         self.max_output = u32::try_from(each).unwrap_or(u32::MAX).saturating_mul(self.choices);
-        self.raw = None;
         true
     }
 
-    /// The body to send: the very bytes that came, unless something had to be changed.
-    pub fn into_body(self) -> Result<Vec<u8>, String> {
-        match self.raw {
-            Some(raw) => Ok(raw),
-            None => serde_json::to_vec(&self.body).map_err(|e| format!("the body cannot be written: {e}")),
-        }
+    /// The body to send.
+    pub fn into_body(self) -> Map<String, Value> {
+        self.body
     }
 }
 
-/// The largest of the limits it names: a server may obey any of them.
-fn longest(wire: Wire, body: &Map<String, Value>) -> Option<u64> {
+/// The longest answers it names.
+fn limits(wire: Wire, body: &Map<String, Value>) -> Vec<&Value> {
     let places: &[&[&str]] = match wire {
         Wire::Anthropic => &[&["max_tokens"]],
         Wire::Chat => &[&["max_tokens"], &["max_completion_tokens"]],
         Wire::Responses => &[&["max_output_tokens"]],
-        Wire::Gemini => &[&["generationConfig", "maxOutputTokens"], &["generation_config", "max_output_tokens"]],
+        Wire::Gemini => &[
+            &["generationConfig", "maxOutputTokens"],
+            &["generationConfig", "max_output_tokens"],
+            &["generation_config", "maxOutputTokens"],
+            &["generation_config", "max_output_tokens"],
+        ],
         Wire::Ollama => &[&["options", "num_predict"]],
     };
     let at = |path: &&[&str]| {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(body.get(*first)?, |value, key| value.get(*key))?.as_u64()
+        rest.iter().try_fold(body.get(*first)?, |value, key| value.get(*key)).filter(|limit| !limit.is_null())
     };
-    places.iter().filter_map(at).max()
+    places.iter().filter_map(at).collect()
 }
 
 fn choices(wire: Wire, body: &Map<String, Value>) -> Result<u64, String> {
-    let config = |key: &str| body.get("generationConfig").and_then(|c| c.get(key));
-    let asked = match wire {
-        Wire::Chat => [body.get("n"), body.get("best_of")],
-        Wire::Gemini => [config("candidateCount"), None],
-        _ => [None, None],
+    let config = |key: &'static str| GEMINI_CONFIG.into_iter().filter_map(move |folder| body.get(folder)?.get(key));
+    let asked: Vec<&Value> = match wire {
+        Wire::Chat => body.get("n").into_iter().chain(body.get("best_of")).collect(),
+        Wire::Gemini => config("candidateCount").chain(config("candidate_count")).collect(),
+        _ => Vec::new(),
     };
-    let most = asked.into_iter().flatten().filter_map(Value::as_u64).max().unwrap_or(1).max(1);
+    let mut most = 1;
+    for number in asked.into_iter().filter(|number| !number.is_null()) {
+        most = most.max(number.as_u64().ok_or("how many answers it asks for is no whole number above 0")?);
+    }
     if most > CHOICES_MAX {
         Err(format!("it asks for {most} answers at once; {CHOICES_MAX} at most"))
     } else {
@@ -167,15 +206,13 @@ fn choices(wire: Wire, body: &Map<String, Value>) -> Result<u64, String> {
     }
 }
 
-/// Has a streamed answer tell its usage at the end; whether that was a change.
-fn ask_for_usage(body: &mut Map<String, Value>) -> bool {
+/// Has a streamed answer tell its usage at the end.
+fn ask_for_usage(body: &mut Map<String, Value>) {
     let options = body.entry("stream_options").or_insert_with(|| Value::Object(Map::new()));
     if !options.is_object() {
         *options = Value::Object(Map::new());
     }
-    let before = options.get("include_usage") == Some(&Value::Bool(true));
     options["include_usage"] = Value::Bool(true);
-    !before
 }
 
 fn own_tools_only(wire: Wire, body: &mut Map<String, Value>, left_out: &mut Vec<String>) {

@@ -1,6 +1,7 @@
 //! The keys: which there are, what each takes, and what must hold between them.
 
 mod engines;
+mod projects;
 mod walls;
 
 pub use engines::{engine, key_in};
@@ -34,6 +35,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     r.moved(&engines::MOVED);
     engines::read(r, c, env);
     walls::read(r, c);
+    projects::read(r, c);
     secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {

@@ -1,15 +1,14 @@
-//! The keys of what holds runs in: budgets shared by runs, the sandbox, the way out; and files over built-in ones.
+//! The keys of what holds runs in: budgets shared by runs, the sandbox; and files over built-in ones.
 
 use super::super::models::Walls;
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
-use super::{Parsed, path, wrong};
+use super::{path, wrong};
 use crate::adapters::sandbox::Level;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// Reads `[budget]`, `[prices]`, `[prompts]`, `[sandbox]` and `[egress]`.
+/// Reads `[budget]`, `[prices]`, `[prompts]` and `[sandbox]`.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
     let b = &mut c.policy.shared;
     r.count("budget.project_tokens", &mut b.project_tokens);
@@ -22,7 +21,6 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
     r.checked("prompts.dir", &mut c.prompts, path);
     there(r, "prompts.dir", c.prompts.as_deref(), Path::is_dir, "name a folder this user can read");
     sandbox(r, &mut c.sandbox);
-    r.list("egress.hosts", &mut c.egress, host);
 }
 
 fn there(r: &mut Reader, key: &str, path: Option<&Path>, is: impl Fn(&Path) -> bool, fix: &str) {
@@ -80,27 +78,4 @@ fn size(r: &mut Reader, key: &str, slot: &mut Option<u64>, may_be_unlimited: boo
             n => Ok(Some(n)),
         },
     });
-}
-
-/// A host commands may reach: `pypi.org`, `*.crates.io`, either with `:PORT`.
-fn host(text: &str) -> Parsed<()> {
-    let fix = "write names such as \"pypi.org\", \"*.crates.io\" or \"proxy.example.org:8443\"";
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') => (name, Some(port)),
-        _ => (text, None),
-    };
-    if port.is_some_and(|p| p.parse::<u16>().is_err() || p == "0") {
-        return wrong("the port of one entry is no port", fix);
-    }
-    if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        return Ok(());
-    }
-    let label = |l: &str| {
-        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !l.starts_with('-')
-    };
-    let plain = name.strip_prefix("*.").unwrap_or(name);
-    match plain.len() <= 253 && plain.split('.').all(label) && (plain == name || plain.contains('.')) {
-        true => Ok(()),
-        false => wrong("one entry is no host's name", fix),
-    }
 }

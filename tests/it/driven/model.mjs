@@ -1,7 +1,8 @@
 // A scripted model for real agents: plays read, edit, test, done in the tools of whichever agent asks, and counts what it served.
 //   node model.mjs NODE_MODULES PORT COUNT_FILE
 // A prompt with `FIX dir=/abs/path` plays; its step is the number of tool results after it, so nothing is kept between calls.
-// With `SLOW` in it the second call never ends; with `FAULT=401` (or another of the faults below) every call is refused.
+// With `SLOW` in it the second call never ends, once. With `dir=HERE` it is the working directory the agent tells of.
+// With `FAULT=401` (or another of the faults below) every call is refused.
 import fs from "node:fs";
 import { createRequire } from "node:module";
 const [modules, port, counts] = process.argv.slice(2);
@@ -72,13 +73,14 @@ async function answer(request) {
   const edited = messages.slice(asked + 1).some((m) => m.role === "assistant" && text(m).includes(block));
   if (worded) return { content: edited ? "Fixed add(); the tests pass." : "Fixed add(): the sign was wrong.\n\n" + block, usage };
   if (!agent) return { content: "ok", usage };
-  if (done === 1 && /SLOW/.test(text(messages[asked]))) {
+  if (done === 1 && /SLOW/.test(text(messages[asked])) && !fs.existsSync(counts + ".slow")) {
     fs.writeFileSync(counts + ".slow", "");
     await new Promise(() => {});
   }
   const step = ["read", "edit", "test", ...(agent === "bash" ? ["end"] : [])][done];
   if (!step) return { content: "Fixed add(); the tests pass.", usage };
-  const dir = /FIX dir=([^\s<"']+)/.exec(text(messages[asked]))[1];
+  const told = /FIX dir=([^\s<"']+)/.exec(text(messages[asked]))[1];
+  const dir = told !== "HERE" ? told : /working directory: *`?([^\s<"'`]+)/i.exec(messages.map(text).join("\n"))?.[1];
   const [name, args] = agents[agent](step, dir);
   const call = { id: "call_" + done + "_" + Math.random().toString(36).slice(2, 8), name, arguments: JSON.stringify(args) };
   return { content: "Now: " + step + ".", toolCalls: [call], usage };

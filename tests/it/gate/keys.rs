@@ -262,10 +262,17 @@ async fn what_the_provider_would_do_outside_is_left_out() {
         (Api::OpenAiResponses, "responses", json!({ "type": "input_file", "file_url": "https://evil/?secret" })),
         (Api::Gemini, "models/m:generateContent", json!({ "fileData": { "fileUri": "https://evil/?secret" } })),
     ] {
-        let body = json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": [part] }] });
+        let body =
+            json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": [part.clone()] }] });
         let (status, said, ..) = ask(api, path, body).await;
         assert_eq!(status, 400, "{said}");
         assert!(said.contains("address for the provider to fetch"), "{said}");
+        // Counting tokens is free, and would fetch as well.
+        if api == Api::Anthropic {
+            let body = json!({ "model": "m", "messages": [{ "role": "user", "content": [part] }] });
+            let (status, said, ..) = ask(api, "messages/count_tokens", body).await;
+            assert!(status == 400 && said.contains("address for the provider to fetch"), "{said}");
+        }
     }
     assert_eq!(server.asked().len(), count);
     // Words are words: what a tool was given may hold an address; content within the request is content.
@@ -274,6 +281,19 @@ async fn what_the_provider_would_do_outside_is_left_out() {
         { "type": "image", "source": { "type": "base64", "data": "AAAA" } }, { "type": "text", "text": "https://x" } ] }] });
     let (status, _, sent, denials) = ask(Api::Anthropic, "messages", words.clone()).await;
     assert_eq!((status, sent, denials), (200, Some(words), 0));
+}
+
+/// Of two fields of one name the gate reads one, a provider perhaps the other: only what was read goes out.
+#[tokio::test]
+async fn a_field_that_is_named_twice_goes_out_once() {
+    let server = Scripted::always(200, "application/json", "{}").await;
+    let (gate, meter) = (gate(), meter(Usage::default()));
+    let opened = open(&gate, vec![provider(Api::OpenAiResponses, server.at)], &[], &meter);
+    let body = r#"{"model":"m","tools":[{"type":"web_search"}],"max_output_tokens":99999,"tools":[],"max_output_tokens":9,"input":"x"}"#;
+    let sent = client().post(format!("{}/responses", base(&opened))).body(body).send().await.expect("an answer");
+    assert_eq!(sent.status(), 200);
+    let out = String::from_utf8_lossy(&server.asked()[0].body).into_owned();
+    assert!(!out.contains("web_search") && !out.contains("99999") && out.contains("\"max_output_tokens\":9"), "{out}");
 }
 
 #[tokio::test]

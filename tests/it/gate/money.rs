@@ -199,3 +199,37 @@ async fn a_hundred_calls_at_once_keep_to_the_places_and_the_caps() {
     assert_eq!((rich.usage(), poor.usage()), (caps(1000, 50 * 110, 50), caps(400, 20 * 110, 20)));
     assert_eq!((rich.committed(), poor.committed()), (rich.usage(), poor.usage()));
 }
+
+/// What a provider makes of such a limit is not known: it is asked for what is counted, or not at all.
+#[tokio::test]
+async fn a_limit_that_is_no_number_is_not_passed_on() {
+    let server = Scripted::always(200, JSON, "{}").await;
+    let (gate, meter) = (gate(), meter(Usage::default()));
+    for (api, path, body, place) in [
+        (Api::Ollama, "api/chat", json!({ "options": { "num_predict": -1 } }), "/options/num_predict"),
+        (Api::OpenAi, "chat/completions", json!({ "max_tokens": 1e9 }), "/max_tokens"),
+        (Api::OpenAi, "chat/completions", json!({ "max_completion_tokens": "all" }), "/max_completion_tokens"),
+        (
+            Api::Gemini,
+            "v1beta/models/m:generateContent",
+            json!({ "generation_config": { "maxOutputTokens": 1e9, "max_output_tokens": -1 } }),
+            "/generationConfig/maxOutputTokens",
+        ),
+    ] {
+        let most = provider(api, server.at).max_output;
+        let opened = open(&gate, vec![provider(api, server.at)], &[], &meter);
+        let mut asked = body.clone();
+        asked["model"] = json!("m");
+        client().post(format!("{}/{path}", base(&opened))).json(&asked).send().await.expect("an answer");
+        let sent = server.asked().last().expect("sent").json();
+        assert_eq!(sent.pointer(place), Some(&json!(most)), "{api:?}: {sent}");
+        assert!(sent.get("generation_config").is_none_or(|c| c == &json!({})), "{sent}");
+    }
+    let count = server.asked().len();
+    for body in [json!({ "model": "m", "n": 1e3 }), json!({ "model": "m", "n": "17" })] {
+        let opened = open(&gate, vec![provider(Api::OpenAi, server.at)], &[], &meter);
+        let said = client().post(format!("{}/chat/completions", base(&opened))).json(&body).send().await;
+        assert_eq!(said.expect("an answer").status(), 400, "{body}");
+    }
+    assert_eq!(server.asked().len(), count);
+}

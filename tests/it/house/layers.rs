@@ -18,12 +18,21 @@ const MAY: &[(&str, &[&str])] = &[
     ),
     ("adapters::beneath", &[]),
     ("adapters::plain", &["telemetry"]),
+    ("adapters::grants", &["domain"]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
     ("adapters::sandbox", &["ports", "secret", "adapters::beneath", "adapters::plain", "adapters::process"]),
     (
         "adapters::checks",
-        &["domain", "ports", "adapters::beneath", "adapters::plain", "adapters::process", "adapters::sandbox"],
+        &[
+            "adapters::grants",
+            "domain",
+            "ports",
+            "adapters::beneath",
+            "adapters::plain",
+            "adapters::process",
+            "adapters::sandbox",
+        ],
     ),
     (
         "adapters::engine",
@@ -36,6 +45,7 @@ const MAY: &[(&str, &[&str])] = &[
             "adapters::plain",
             "adapters::process",
             "adapters::sandbox",
+            "adapters::grants",
             "adapters::demo",
             "adapters::gate",
             // A process has one set of limits; where none is handed in, one with the system's clock is made.
@@ -66,7 +76,17 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::store", &["domain", "ports", "secret", "telemetry"]),
     ("actors", &["domain", "ports", "secret", "telemetry"]),
     // What a provider and an agent are is the engines' to say; the configuration fills it in.
-    ("config", &["adapters::engine::settings", "adapters::sandbox::Level", "domain", "secret", "telemetry"]),
+    (
+        "config",
+        &[
+            "adapters::engine::settings",
+            "adapters::grants",
+            "adapters::sandbox::Level",
+            "domain",
+            "secret",
+            "telemetry",
+        ],
+    ),
     ("telemetry", &["config", "secret"]),
     ("http", &["actors", "domain", "ports", "secret", "telemetry"]),
     // The command line is a client: of REST it knows the shapes, not the handlers.

@@ -1,0 +1,27 @@
+//! What the commands of a project are given beyond their walls: decided by a person, in the configuration, never by a repository.
+
+use crate::domain::ProjectName;
+use std::collections::BTreeMap;
+
+/// What one project's commands are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Hosts they may reach through the gate: `pypi.org`, `*.crates.io`, either with `:PORT`.
+    pub hosts: Vec<String>,
+}
+
+/// The grants of every project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// What a project is given that has no grants of its own.
+    pub all: Grants,
+    /// Projects with grants of their own: whole ones, what they leave out taken over from `all`.
+    pub projects: BTreeMap<ProjectName, Grants>,
+}
+
+impl Granted {
+    /// What a project is given.
+    pub fn of(&self, project: &ProjectName) -> &Grants {
+        self.projects.get(project).unwrap_or(&self.all)
+    }
+}
