@@ -5,6 +5,7 @@
 
 mod acp;
 mod acp_again;
+mod acp_measure;
 mod acp_terminals;
 mod answers;
 mod checks_contract;
@@ -66,6 +67,7 @@ mod story_refused;
 mod support;
 mod telemetry;
 mod trace_restart;
+mod walled_agents;
 mod walled_commands;
 mod walls;
 mod workspace_contract;

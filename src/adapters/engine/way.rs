@@ -5,7 +5,7 @@
 use super::meter::Meter;
 use super::prices::Prices;
 use super::settings::{Agent, Settings};
-use crate::adapters::gate::{Gate, Opened, Pass};
+use crate::adapters::gate::{Fault, Gate, Opened, Pass};
 use crate::adapters::grants::Granted;
 use crate::adapters::sandbox::{GatePlace, Sandbox};
 use crate::domain::{ModelUse, Order, Usage};
@@ -13,6 +13,10 @@ use crate::ports::engine::{Bench, Work};
 use crate::ports::{PortError, PortResult};
 use crate::secret::Secret;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A time to rest that an agent may wait through by itself.
+const REST_MS: i64 = 5 * 60 * 1000;
 
 /// Opens ways.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +113,13 @@ impl Way {
         self.0.as_ref().filter(|open| open.counted)
     }
 
+    /// Waits until no call is under way, at most so long. A call that is cut off is charged in full.
+    pub async fn at_rest(&self, most: Duration) {
+        if let Some(open) = self.counted() {
+            let _still = tokio::time::timeout(most, open.meter.at_rest()).await;
+        }
+    }
+
     /// What ran out, if something did.
     pub fn spent_out(&self) -> Option<String> {
         self.counted()?.meter.spent_out().map(|cap| cap.to_string())
@@ -124,15 +135,33 @@ impl Way {
         self.counted().map(|open| open.meter.bill()).unwrap_or_default()
     }
 
-    /// A failure seen from the gate: when the last call of a model got no answer, that is why, and not the work.
-    pub fn explain(&self, result: Work) -> Work {
+    /// A result seen from the gate: when the last call of a model got no answer, that is why the work failed, and not the work. Some
+    /// agents end then as if all were well: what they did is not believed to be whole when it was their own model, or none ever answered.
+    pub fn explain(&self, model: Option<&str>, result: Work) -> Work {
         let fault = self.counted().and_then(|open| open.opened.fault());
         match (result, fault) {
-            (Work::Failed(_) | Work::Unavailable { .. }, Some(fault)) => {
-                let why = format!("the provider {}: {}", fault.provider, fault.why);
-                Work::Unavailable { why, until: fault.until, fix: fault.fix }
-            }
+            (Work::Failed(_) | Work::Unavailable { .. }, Some(fault)) => unavailable(fault),
+            (Work::Edited { .. } | Work::Notes(_), Some(fault)) if self.is_its_own(&fault, model) => unavailable(fault),
             (result, _) => result,
         }
     }
+
+    /// Whether it has no model to work with for long: its own was refused last, and a person has to do something first or its time to
+    /// rest is long.
+    pub fn is_stuck(&self, model: Option<&str>) -> bool {
+        let fault = self.counted().and_then(|open| open.opened.fault());
+        fault.is_some_and(|fault| {
+            let long = fault.until.is_some_and(|until| until.0.saturating_sub(fault.at.0) > REST_MS);
+            (long || fault.fix.is_some()) && self.is_its_own(&fault, model)
+        })
+    }
+
+    fn is_its_own(&self, fault: &Fault, model: Option<&str>) -> bool {
+        model == Some(fault.model.as_str()) || self.usage().is_some_and(|used| used.turns == 0)
+    }
+}
+
+fn unavailable(fault: Fault) -> Work {
+    let why = format!("the provider {}: {}", fault.provider, fault.why);
+    Work::Unavailable { why, until: fault.until, fix: fault.fix }
 }

@@ -10,7 +10,7 @@
 
 use crate::adapters::sandbox::GatePlace;
 use crate::ports::Clock;
-use crate::secret::Secret;
+use crate::secret::{Live, Secret, register};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -111,6 +111,7 @@ impl Gate {
     /// When a host's pattern is none, or the socket or the port cannot be opened.
     pub fn open(&self, pass: Pass) -> io::Result<Opened> {
         let token = token()?;
+        let live = register("gate-pass", &token);
         let open = pass::Open::new(self.commons.clone(), pass, token)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let open = Arc::new(open);
@@ -132,7 +133,7 @@ impl Gate {
         let place = GatePlace { socket, tcp: tcp.local_addr()? };
         door::serve(open.clone(), unix, TcpListener::from_std(tcp)?);
         let closes = open.closed.clone().drop_guard();
-        Ok(Opened { place, open, _closes: closes, _folder: folder })
+        Ok(Opened { place, open, _live: live, _closes: closes, _folder: folder })
     }
 }
 
@@ -173,6 +174,8 @@ pub struct Opened {
     /// Where it is.
     pub place: GatePlace,
     open: Arc<pass::Open>,
+    // Agents tell of addresses they called, with the token in them.
+    _live: Live,
     _closes: DropGuard,
     _folder: TempDir,
 }

@@ -288,6 +288,11 @@ impl Sandbox {
         let (program, end) = self.program(job, false)?;
         let mut talk = process::open(&program)?;
         talk.end.stop_when(self.guard(job, &end));
+        if self.level == Level::Strict {
+            // Of its group only the launcher is outside; told to end, that takes the command along at once.
+            let init = end.init();
+            talk.end.tell_by(Box::new(move || strays::tell_to_end(&init)));
+        }
         Ok((talk, end))
     }
 
