@@ -115,6 +115,7 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
                 session: None,
                 artifacts: Vec::new(),
                 bill: Vec::new(),
+                given: Vec::new(),
             });
             let failed = matches!(reported.report, Report::Failed { .. } | Report::Lost { .. });
             let here = tracing::Span::current();

@@ -125,8 +125,15 @@ impl Actor for RunSupervisor {
                 false => tracing::debug!(run = %held.run.id, %attempt, "a role actor ended"),
             }
             let report = Report::Lost { why: format!("its actor died: {why}") };
-            let reported =
-                Reported { attempt, report, usage: None, session: None, artifacts: Vec::new(), bill: Vec::new() };
+            let reported = Reported {
+                attempt,
+                report,
+                usage: None,
+                session: None,
+                artifacts: Vec::new(),
+                bill: Vec::new(),
+                given: Vec::new(),
+            };
             me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
         }
         Ok(())
@@ -357,6 +364,7 @@ fn stop_work(me: &ActorRef<RunMsg>, held: &mut Held, key: EffectKey) -> Result<(
             session: None,
             artifacts: Vec::new(),
             bill: Vec::new(),
+            given: Vec::new(),
         };
         me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
     }

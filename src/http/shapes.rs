@@ -259,6 +259,9 @@ pub struct CheckResult {
     tests: (),
     /// Its output and report.
     artifacts: Vec<ArtifactRef>,
+    /// The secrets of the vault it was given, by name.
+    #[schema(required = false)]
+    given: Vec<String>,
 }
 
 /// A reference to stored bytes.

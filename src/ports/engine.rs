@@ -37,6 +37,8 @@ pub enum EngineEvent {
     Did(String),
     /// What it has used so far, all calls together.
     Spent(Usage),
+    /// The secrets of the vault it is given, by name.
+    Given(Vec<String>),
 }
 
 /// Where signs of life go.

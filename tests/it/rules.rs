@@ -51,8 +51,15 @@ fn nothing_starts_beside_a_question_asked_in_the_same_decision() {
     let fail = |story: Story| {
         let attempt = story.run.live_attempts().find(|a| a.task == Some(TaskId(1))).unwrap().id;
         let report = Report::Failed { why: "no".to_owned() };
-        let reported =
-            Reported { attempt, report, usage: None, session: None, artifacts: Vec::new(), bill: Vec::new() };
+        let reported = Reported {
+            attempt,
+            report,
+            usage: None,
+            session: None,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+            given: Vec::new(),
+        };
         story.tell(Event::Reported(Box::new(reported)))
     };
     let story = fail(fail(story));
@@ -201,6 +208,7 @@ fn what_is_only_set_aside_is_not_asked_for() {
             session: None,
             artifacts: Vec::new(),
             bill: Vec::new(),
+            given: Vec::new(),
         }))
     };
     let story = story.tell(report(1, Report::Planned { tasks }));
@@ -238,8 +246,15 @@ fn a_lost_attempt_is_charged_in_full() {
     let story = Story::new(bare_policy()).tell(Event::Admitted);
     let report = Report::Lost { why: "panic".to_owned() };
     let usage = Some(Usage::default());
-    let reported =
-        Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new(), bill: Vec::new() };
+    let reported = Reported {
+        attempt: AttemptId(1),
+        report,
+        usage,
+        session: None,
+        artifacts: Vec::new(),
+        bill: Vec::new(),
+        given: Vec::new(),
+    };
     let story = story.tell(Event::Reported(Box::new(reported)));
     let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
     assert_eq!((spent.tokens, spent.cost_micros), (reserved.tokens, reserved.cost_micros));
@@ -251,8 +266,15 @@ fn an_absurd_usage_is_charged_as_none_at_all() {
     let story = Story::new(bare_policy()).tell(Event::Admitted);
     let report = Report::Failed { why: "no".to_owned() };
     let usage = Some(Usage { tokens: u64::MAX, cost_micros: u64::MAX, wall_ms: 1, turns: 0 });
-    let reported =
-        Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new(), bill: Vec::new() };
+    let reported = Reported {
+        attempt: AttemptId(1),
+        report,
+        usage,
+        session: None,
+        artifacts: Vec::new(),
+        bill: Vec::new(),
+        given: Vec::new(),
+    };
     let story = story.tell(Event::Reported(Box::new(reported)));
     let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
     assert_eq!((spent.tokens, spent.cost_micros), (reserved.tokens, reserved.cost_micros));
@@ -308,7 +330,15 @@ fn the_verdict_of_an_author_is_a_failed_review() {
     let author = story.run.attempts[1].ended.as_ref().unwrap().session.clone();
     let attempt = story.run.live_attempts().next().unwrap().id;
     let report = crate::support::story::reviewed(&story.run.head, Verdict::Approve);
-    let reported = Reported { attempt, report, usage: None, session: author, artifacts: Vec::new(), bill: Vec::new() };
+    let reported = Reported {
+        attempt,
+        report,
+        usage: None,
+        session: author,
+        artifacts: Vec::new(),
+        bill: Vec::new(),
+        given: Vec::new(),
+    };
     let story = story.tell(Event::Reported(Box::new(reported)));
     assert!(story.run.facts.review.is_none());
     assert_eq!(story.run.attempt(attempt).unwrap().ended.as_ref().unwrap().ending, Ending::Failed);

@@ -5,7 +5,7 @@ use super::driven::heard::Heard;
 use super::driven::wire::{self, Line};
 use super::driven::{self, Driven, Ready, Stop};
 use super::settings::{Protocol, Settings};
-use super::way::{Way, Ways};
+use super::way::{self, Way, Ways};
 use crate::adapters::plain;
 use crate::adapters::process::Talk;
 use crate::adapters::sandbox::Sandbox;
@@ -139,7 +139,10 @@ impl Engine for CliEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, &bench.project)?;
+        let way = match self.ways.open(&self.driven.agent, &self.driven.sandbox, order, bench, &sink).await {
+            Ok(way) => way,
+            Err(error) => return Ok(way::not_given(error)),
+        };
         let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
@@ -174,6 +177,9 @@ impl Engine for CliEngine {
         };
         let ended = driven::end(end, &heard).await;
         drop(strays);
+        if let Some(refused) = way.refused() {
+            heard.note(&format!("Skep: {refused}"));
+        }
 
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = self.outcome(order, bench, &heard, &read, stopped, &ended, &way);

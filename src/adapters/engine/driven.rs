@@ -217,7 +217,7 @@ impl Driven {
             folder.write(path, text.as_bytes()).map_err(|why| wrong(format!("file {why}")))?;
         }
         let mut env = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
-        env.extend(way.env());
+        env.extend(way.env().into_iter().map(|(name, value)| (name.to_owned(), value)));
         // What a person gave by name, HOME for the agent's own login among it, goes over what the sandbox makes up.
         if !self.agent.pass_env.iter().any(|name| name == "HOME") {
             env.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));

@@ -65,6 +65,7 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
         session: reported.session.clone().map(|s| cap(&s, 256)),
         artifacts: reported.artifacts.clone(),
         bill,
+        given: reported.given.clone(),
     };
     finish(d, &attempt, ended);
     if let Some((budget, _)) = short {
@@ -118,6 +119,7 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refu
             session: None,
             artifacts: Vec::new(),
             bill: Vec::new(),
+            given: Vec::new(),
         };
         finish(d, &attempt, ended);
         d.try_back(&attempt);
