@@ -8,7 +8,7 @@ use super::{Job, Level, tree};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// The folder of all homes, within the cache of the command's purpose.
@@ -36,13 +36,17 @@ const HOMES: &[Home] = &[
             ("config", 0),
             ("registry/index", DEEP),
             ("registry/cache", DEEP),
-            ("registry/src", 2),
+            (UNPACKED, 2),
             ("git/db", DEEP),
             ("git/checkouts", 2),
         ],
     },
     Home { variable: "PYTHONUSERBASE", folder: "python", parts: &[("bin", 1), ("lib", 3)] },
 ];
+
+/// Packages as they were unpacked, with the modes their makers gave their files: another user may not be let to read all of them. They
+/// are then unpacked anew from what was fetched.
+const UNPACKED: &str = "registry/src";
 
 /// Where Go keeps what it fetched, as a part of GOPATH. Its packages lie at any depth, so they are not linked: the host's downloads are
 /// offered to it as the first proxy.
@@ -104,8 +108,9 @@ pub fn make(
         for (part, depth) in home.parts {
             let from = root.join(part);
             // Only what a command sees: a configuration with a login in it is not among that.
-            if is_seen(&from, view) {
-                link(&from, &own.join(part), *depth, &mut left)?;
+            let is_fit = user.is_none() || *part != UNPACKED;
+            if is_fit && is_seen(&from, view) {
+                link(&from, &own.join(part), (*depth, user.is_some()), &mut left)?;
             }
         }
     }
@@ -130,13 +135,18 @@ fn is_seen(path: &Path, view: &[Seen]) -> bool {
     view.iter().any(|seen| matches!(seen, Seen::Path(shown) if path.starts_with(shown)))
 }
 
-/// Makes `to` what `from` is: down to `depth` folders are real, everything else is a link. What is not there or cannot be read is left out.
-fn link(from: &Path, to: &Path, depth: usize, left: &mut usize) -> io::Result<()> {
+/// Makes `to` what `from` is: down to `depth` folders are real, everything else is a link. What is not there or cannot be read is left
+/// out, and what only its owner can read when somebody `else_reads`.
+fn link(from: &Path, to: &Path, (depth, else_reads): (usize, bool), left: &mut usize) -> io::Result<()> {
     if *left == 0 {
         return Ok(());
     }
-    let Ok(kind) = std::fs::symlink_metadata(from).map(|m| m.file_type()) else { return Ok(()) };
-    if !kind.is_dir() || depth == 0 {
+    let Ok(found) = std::fs::metadata(from) else { return Ok(()) };
+    if else_reads && found.mode() & 0o004 == 0 {
+        return Ok(());
+    }
+    let is_link = std::fs::symlink_metadata(from).is_ok_and(|m| m.is_symlink());
+    if !found.is_dir() || is_link || depth == 0 {
         *left -= 1;
         if let Some(above) = to.parent() {
             std::fs::create_dir_all(above)?;
@@ -145,7 +155,7 @@ fn link(from: &Path, to: &Path, depth: usize, left: &mut usize) -> io::Result<()
     }
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
-        link(&entry.path(), &to.join(entry.file_name()), depth - 1, left)?;
+        link(&entry.path(), &to.join(entry.file_name()), (depth - 1, else_reads), left)?;
     }
     Ok(())
 }
@@ -161,15 +171,19 @@ mod tests {
         std::fs::create_dir_all(from.join("crates/one-1.0/src")).unwrap();
         std::fs::write(from.join("crates/one-1.0/src/lib.rs"), "x").unwrap();
         std::fs::write(from.join("list"), "x").unwrap();
-        link(&from, &to, 2, &mut 10).unwrap();
+        link(&from, &to, (2, false), &mut 10).unwrap();
         let is_link = |path: &str| std::fs::symlink_metadata(to.join(path)).unwrap().is_symlink();
         assert_eq!((is_link("crates"), is_link("crates/one-1.0"), is_link("list")), (false, true, true));
         assert_eq!(std::fs::read_to_string(to.join("crates/one-1.0/src/lib.rs")).unwrap(), "x");
         let few = dir.path().join("few");
-        link(&from, &few, 2, &mut 1).unwrap();
+        link(&from, &few, (2, false), &mut 1).unwrap();
         let made = ["crates/one-1.0", "list"].iter().filter(|p| few.join(p).exists()).count();
         assert_eq!(made, 1, "no more links than there may be");
-        link(&dir.path().join("nothing"), &dir.path().join("none"), 2, &mut 1).unwrap();
+        link(&dir.path().join("nothing"), &dir.path().join("none"), (2, false), &mut 1).unwrap();
         assert!(!dir.path().join("none").exists());
+        std::fs::set_permissions(from.join("list"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        let others = dir.path().join("others");
+        link(&from, &others, (2, true), &mut 10).unwrap();
+        assert!(!others.join("list").exists() && others.join("crates/one-1.0").exists());
     }
 }
