@@ -49,7 +49,7 @@ fn a_host_is_reached_by_the_project_it_is_granted_to_and_by_no_other() {
     let said =
         run("other.git", "command: echo b > a.txt", &check.replace("grep 'hello from the host' got.txt && ", ""));
     let refused = format!(
-        "it wanted to reach {} (an address, and not on the list), which egress.hosts of project other does not list",
+        "it wanted to reach {} (on the list, but not with this port), which egress.hosts of project other does not allow",
         site.host()
     );
     assert!(said.ends(4).out.contains(&refused), "the check says what it was refused");
@@ -93,7 +93,7 @@ async fn a_model_s_command_reaches_what_its_project_may_and_is_told_what_not() {
     });
     let told = models.seen().last().unwrap().body["messages"].to_string();
     assert!(told.contains(HELLO) && !told.contains("canary"), "{told}");
-    let refused = format!("it wanted to reach {} (an address, and not on the list)", elsewhere.host());
+    let refused = format!("it wanted to reach {} (on the list, but not with this port)", elsewhere.host());
     assert!(told.contains(&refused) && told.contains("<>"), "{told}");
     assert_eq!((site.asked().len(), elsewhere.asked().len()), (1, 0));
 }

@@ -247,7 +247,7 @@ impl Given {
             _ => {}
         }
         let (named, project) = (named.join(", "), &self.project);
-        Some(format!("it wanted to reach {named}, which egress.hosts of project {project} does not list"))
+        Some(format!("it wanted to reach {named}, which egress.hosts of project {project} does not allow"))
     }
 
     /// What kept a command from a network it seems to have looked for, as far as its output tells.

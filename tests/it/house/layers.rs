@@ -29,6 +29,7 @@ const MAY: &[(&str, &[&str])] = &[
             "adapters::engine::meter",
             "adapters::engine::settings",
             "adapters::gate",
+            "adapters::grants",
             "adapters::plain",
             "adapters::sandbox",
         ],
