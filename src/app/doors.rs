@@ -337,7 +337,7 @@ impl Doors for Program {
     }
 
     async fn engines(&self, place: &Place) -> Result<Vec<EngineRow>, Trouble> {
-        Ok(probe::list(&self.config(place)?))
+        Ok(probe::list(&self.config(place)?).await)
     }
 
     async fn prove(&self, place: &Place, what: &str, said: mpsc::Sender<String>) -> Result<Proof, Trouble> {

@@ -116,6 +116,15 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
     let row = |name: &str| listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap().clone();
     assert_eq!((row("acme")["usable"].clone(), row("llm")["what"].clone()), (json!(true), json!("kind")));
     assert!(!listed.to_string().contains(KEY));
+    // A server of this machine that is switched off is not there to be used.
+    let mut command = desk.skep(&["engine", "list", "--json"]);
+    command.env("ACME_KEY", KEY).env("SKEP_PROVIDERS__VLLM__BASE_URL", "http://127.0.0.1:9/v1/");
+    let listed = ended(command).ends(0).json();
+    let vllm = listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == "vllm").unwrap().clone();
+    assert_eq!(
+        (vllm["usable"].clone(), vllm["found"].clone()),
+        (json!(false), json!("nothing listens at http://127.0.0.1:9/v1/"))
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::cli::screen::Screen;
 use crate::config::{self, Config, prepare_data_dir};
 use crate::ports::Isolation as _;
 use found::Found;
-pub use found::is_program;
+pub use found::{is_program, listens};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
