@@ -133,7 +133,13 @@ fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
         &["attempt", "step", "task", "engine", "ended", "used", "what it said"],
         rows.collect(),
         screen.width,
-    ))
+    ))?;
+    for (id, ended) in view.attempts.iter().filter_map(|a| Some((a.id, a.ended.as_ref()?))) {
+        if !ended.given.is_empty() {
+            screen.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.given.join(", ")))?;
+        }
+    }
+    Ok(())
 }
 
 fn gates(screen: &Screen, view: &RunView) -> Result<(), Stop> {

@@ -153,7 +153,7 @@ pub struct Attempt {
     started_at: i64,
     /// What was set aside for it.
     reserved: Usage,
-    /// How it ended, what was charged and which models that was (`bill`); absent while it goes on.
+    /// How it ended, what was charged, which models that was (`bill`), which secrets it was `given`; absent while it goes on.
     #[schema(required = false, value_type = Object)]
     ended: (),
 }

@@ -30,7 +30,7 @@ fn desk(config: &str) -> Desk {
 fn a_host_is_reached_by_the_project_it_is_granted_to_and_by_no_other() {
     let (site, elsewhere) = (Site::new(), Site::new());
     let desk = desk(&format!(
-        "[project.tool.egress]\nhosts = [{:?}]\n[project.other.egress]\nhosts = [{:?}]\n",
+        "[steps.develop]\ntries = 1\n[project.tool.egress]\nhosts = [{:?}]\n[project.other.egress]\nhosts = [{:?}]\n",
         site.host(),
         elsewhere.host()
     ));

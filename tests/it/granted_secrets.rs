@@ -73,6 +73,7 @@ fn a_check_and_an_engine_get_what_is_theirs_and_it_is_named_and_never_shown() {
         assert!(events.contains("\"given\":[\"DB_PASSWORD\"]") && !events.contains("\"given\":[\"DB_PASSWORD\",\""));
     }
     let told = String::from_utf8_lossy(&said);
+    assert!(told.contains("was given the secrets DEPLOY_KEY"), "{told}");
     for name in ["DEPLOY_KEY", "DB_PASSWORD"] {
         assert!(told.contains(&format!("{name} is [redacted:{name}]")), "{told}");
         assert!(used(name).is_number(), "{name} was used");

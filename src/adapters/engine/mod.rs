@@ -89,7 +89,8 @@ impl Registry {
     /// The same with a gate, by which commands get to what their project is granted, and driven agents to their providers, counted with
     /// `prices`.
     pub fn through(self, gate: Arc<Gate>, prices: Arc<Prices>, granted: Arc<Granted>) -> Self {
-        Self { ways: Ways { prices, ..self.ways }, ..self }.giving(Giver::new(granted).through(gate))
+        let giver = self.ways.giver.clone().granting(granted).through(gate);
+        Self { ways: Ways { prices, ..self.ways }, ..self }.giving(giver)
     }
 
     /// The same with a vault, whose secrets `command:` engines and driven agents are given as their project is granted.

@@ -200,7 +200,8 @@ fn open(
     meter: Arc<Meter>,
 ) -> PortResult<Opened> {
     let label = asker.label;
-    let pass = Pass { providers, hosts: hosts.to_vec(), meter, label: label.to_owned() };
+    let whose = format!("{label}, project {}", asker.project);
+    let pass = Pass { providers, hosts: hosts.to_vec(), meter, label: whose };
     gate.open(pass).map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidInput => PortError::permanent(
             format!("the way out of {label} cannot be opened: {e}"),

@@ -187,7 +187,9 @@ impl Vault for SeaVault {
             return Err(PortError::permanent(
                 format!("there is no secret {name}{whose}"),
                 match project {
-                    Some(project) => format!("give it with `skep secret set {name} --project {project}`"),
+                    Some(project) => format!(
+                        "give it with `skep secret set {name} --project {project}`, or for all projects without --project"
+                    ),
                     None => format!("give it with `skep secret set {name}`"),
                 },
             ));
