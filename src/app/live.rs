@@ -12,7 +12,7 @@ use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
-use crate::domain::{CheckSpec, EngineSpec, Order, ProjectName};
+use crate::domain::{CheckSpec, EngineSpec, Metered, Order, ProjectName};
 use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::engine::{Engine, Engines};
 use crate::ports::{PortResult, Prompt, Prompts, Repo, Vault};
@@ -145,6 +145,10 @@ impl Engines for Live {
 
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         self.registry().get(spec)
+    }
+
+    fn metered(&self, file: &Path) -> Option<Metered> {
+        self.registry().metered(file)
     }
 
     fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {

@@ -215,7 +215,8 @@ async fn work(
         }
         false => None,
     };
-    let bench = Bench { dir, cache, scratch, patch, project: repo.project.clone(), prompt };
+    let meter = workspaces.meter_file(*run, order.attempt);
+    let bench = Bench { dir, cache, scratch, patch, meter, project: repo.project.clone(), prompt };
     let sink: Sink = Arc::new(move |event| {
         let (EngineEvent::Said(text) | EngineEvent::Did(text)) = event else { return };
         // Whoever reads too slowly misses some.
@@ -264,6 +265,7 @@ fn order(
         concerns: Vec::new(),
         bounds: Policy::default().bounds(),
         caps: CAPS,
+        resume: None,
     }
 }
 
@@ -290,7 +292,7 @@ fn judge(proof: &mut Proof, did: Did, thinks: bool) {
         Work::Asked { question, .. } => {
             (false, format!("it asked instead: {question}"), "choose a model that decides small things itself")
         }
-        Work::Failed(why) => (false, why, "look at what it said"),
+        Work::Failed(why) | Work::NotResumed(why) => (false, why, "look at what it said"),
         Work::SpentOut { why, .. } => (false, why, "choose a model that needs fewer calls for a small thing"),
         Work::Unavailable { why, until, fix } => {
             proof.exit = if fix.is_some() { Exit::Config } else { Exit::Again };

@@ -62,8 +62,11 @@ pub fn words(row: &JournalRow) -> Option<String> {
         Event::Resumed { by } => Some(format!("resumed by {by}")),
         Event::CancelRequested { by, why } if why.is_empty() => Some(format!("cancelled by {by}")),
         Event::CancelRequested { by, why } => Some(format!("cancelled by {by}: {}", quote(&why))),
-        Event::Orphaned { attempts } if attempts.is_empty() => None,
-        Event::Orphaned { attempts } => {
+        Event::SessionOpened { attempt, .. } => {
+            Some(format!("{attempt} can be taken up again should this process end"))
+        }
+        Event::Orphaned { attempts, .. } if attempts.is_empty() => None,
+        Event::Orphaned { attempts, .. } => {
             let ids: Vec<String> = attempts.iter().map(ToString::to_string).collect();
             Some(format!("the process that carried {} is gone; this one goes on", ids.join(", ")))
         }
@@ -99,6 +102,7 @@ fn report(reported: &Reported) -> String {
         Report::Failed { why } | Report::SpentOut { why, .. } => format!("{id} failed: {}{used}", quote(why)),
         Report::Unavailable { why, .. } => format!("{id} could not start or go on: {}{used}", quote(why)),
         Report::Lost { why } => format!("{id} is lost: {}{used}", quote(why)),
+        Report::NotResumed { why } => format!("{id} is lost, it could not be taken up again: {}{used}", quote(why)),
         Report::Stopped => format!("{id} was stopped{used}"),
     }
 }

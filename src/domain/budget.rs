@@ -135,6 +135,17 @@ pub struct ModelUse {
     pub priced: bool,
 }
 
+/// What was counted of an attempt's calls as they were made: kept apart from the attempt, which may not live to tell it. Calls that were under
+/// way are in it at their worst.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metered {
+    /// Everything, time apart.
+    pub used: Usage,
+    /// By model.
+    #[serde(default)]
+    pub bill: Vec<ModelUse>,
+}
+
 impl ModelUse {
     /// The most models an attempt's bill keeps.
     pub const MOST: usize = 16;

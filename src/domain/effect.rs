@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
-    /// Start an attempt. Begun twice = lost: it is never carried out again.
+    /// Start an attempt. It costs money, so it is carried out again only where its conversation can be taken up ([`super::Resumable`]).
     Start {
         /// The order.
         order: Box<Order>,

@@ -33,9 +33,9 @@ pub mod task;
 pub mod texts;
 
 pub use artifact::{ArtifactKind, ArtifactRef};
-pub use attempt::{Attempt, Ended, Ending};
+pub use attempt::{Attempt, Ended, Ending, Resumable};
 pub use block::{Answer, Block, BlockKind, Subject};
-pub use budget::{Alert, Ledger, Level, Limits, ModelUse, Raise, Share, SharedLimits, Usage};
+pub use budget::{Alert, Ledger, Level, Limits, Metered, ModelUse, Raise, Share, SharedLimits, Usage};
 pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
 pub use charge::{Charge, Day};
 pub use check::{CheckKind, CheckResult, CheckSpec, Scope};

@@ -1,5 +1,6 @@
 //! The typed message that starts an attempt: complete, nothing left to choose.
 
+use super::attempt::Resumable;
 use super::budget::Usage;
 use super::change::DiffStat;
 use super::check::{CheckResult, CheckSpec};
@@ -176,6 +177,18 @@ pub struct Order {
     pub bounds: Bounds,
     /// What was set aside: its caps. `wall_ms` is its deadline.
     pub caps: Usage,
+    /// The engine's conversation to take up again: the process that began it is gone, its worktree and folders are as they were left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+}
+
+impl Order {
+    /// The same order for an attempt that is taken up again: with what is left of its time.
+    pub fn again(mut self, resumable: &Resumable) -> Order {
+        self.caps.wall_ms = self.caps.wall_ms.saturating_sub(resumable.before_ms);
+        self.resume = Some(resumable.session.clone());
+        self
+    }
 }
 
 /// The part of the policy that whoever plans or edits should know beforehand.

@@ -153,6 +153,10 @@ pub struct Attempt {
     started_at: i64,
     /// What was set aside for it.
     reserved: Usage,
+    /// The engine's conversation that can be taken up again after a restart (`session`), how often it was (`times`), and how many
+    /// milliseconds of its time had passed then (`before_ms`); absent where there is none.
+    #[schema(required = false, value_type = Object)]
+    resumable: (),
     /// How it ended, what was charged, which models that was (`bill`), which secrets it was `given`; absent while it goes on.
     #[schema(required = false, value_type = Object)]
     ended: (),

@@ -4,6 +4,8 @@
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
 mod acp;
+mod acp_again;
+mod acp_terminals;
 mod answers;
 mod checks_contract;
 mod config;
@@ -29,9 +31,12 @@ mod house;
 mod kill;
 mod llm;
 mod llm_counterpart;
+mod llm_effort;
 mod llm_faults;
 mod llm_measure;
+mod llm_patch;
 mod llm_tools;
+mod llm_window;
 mod matrix;
 mod meter;
 mod otel;
@@ -43,6 +48,7 @@ mod proof_faults;
 mod proof_kill;
 mod proof_ledger;
 mod proof_loops;
+mod real_again;
 mod real_agents;
 mod reload;
 mod rest;

@@ -74,6 +74,11 @@ fn places() -> Vec<(&'static str, Story)> {
         ("working: waits for the shared budgets", one(shared())),
         ("working: the day's budget is used up", one(shared()).done("reserve", short.clone())),
         ("working: one at work, one waiting", two),
+        ("working: one at work that can be taken up again", {
+            let story = one(policy());
+            let attempt = story.run.live_attempts().next().unwrap().id;
+            story.tell(Event::SessionOpened { attempt, session: "s-1".to_owned() })
+        }),
         ("working: checking", checking(policy())),
         ("working: integrating", integrating(policy())),
         ("working: dropped, nothing left", one(policy()).report(ask()).answer(Answer::Skip)),
@@ -142,6 +147,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("unavailable(for days)", away(Some(At(300_000_000)), false)),
         ("unavailable(fix)", away(None, true)),
         ("lost", Report::Lost { why: "panic".to_owned() }),
+        ("not resumed", Report::NotResumed { why: "no such session".to_owned() }),
         ("stopped", Report::Stopped),
     ];
     for (name, report) in reports {
@@ -167,7 +173,10 @@ fn events(run: &Run) -> Vec<(String, Event)> {
     };
     add("report of a99", Event::Reported(Box::new(unknown)));
     add("due", Event::Due);
-    add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect() });
+    add("session opened", Event::SessionOpened { attempt: live, session: "s-9".to_owned() });
+    add("session opened by a99", Event::SessionOpened { attempt: AttemptId(99), session: "s".to_owned() });
+    add("session without a name", Event::SessionOpened { attempt: live, session: String::new() });
+    add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect(), metered: Vec::new() });
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };
     let moved = Done::Moved { head: sha(&["new"]), diff: diff(&["src/a"]) };
     let dones = [

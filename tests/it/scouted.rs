@@ -166,7 +166,7 @@ fn a_scout_lost_with_its_process_is_started_again_but_not_for_ever() {
     for _ in 0..bare_policy().max_losses {
         assert_eq!(newest(&story).question.as_deref(), Some("Where?"));
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
-        story = story.tell(Event::Orphaned { attempts });
+        story = story.tell(Event::Orphaned { attempts, metered: Vec::new() });
     }
     asked_a_person(&story, &["Where?", "lost 3 times"]);
     assert!(!story.run.tries.contains_key(&Step::Explore), "the look before the plan has its own tries");

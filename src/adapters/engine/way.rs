@@ -35,8 +35,8 @@ pub struct Way {
 }
 
 impl Ways {
-    /// The way of one attempt: to the agent's provider, and to the hosts its project may reach. `sink` is told the names of the secrets
-    /// it is given.
+    /// The way of one attempt: to the agent's provider, and to the hosts its project may reach. What is counted on it is kept in the
+    /// bench's file; `sink` is told the names of the secrets it is given.
     ///
     /// # Errors
     /// `Permanent` when there is no way to its provider or a secret is missing, `Transient` when it cannot be opened now.
@@ -55,7 +55,12 @@ impl Ways {
                 format!("leave agents.{}.provider out", agent.name),
             ));
         }
-        let (meter, counted) = (Meter::new(order.caps, self.prices.clone()), provider.is_some());
+        let counted = provider.is_some();
+        let meter = match counted {
+            true => Meter::kept(order.caps, self.prices.clone(), &bench.meter, order.resume.is_some())
+                .map_err(|why| PortError::transient(format!("the agent {} cannot go on: {why}", agent.name)))?,
+            false => Meter::new(order.caps, self.prices.clone()),
+        };
         let label = format!("the agent {} ({} {})", agent.name, order.run, order.attempt);
         let asker = Asker { project: &bench.project, to: To::Engine, level: sandbox.wall(), label: &label };
         let given = self.giver.give_agent(asker, provider, meter.clone()).await?;
@@ -93,8 +98,8 @@ impl Way {
     }
 
     /// Environment that goes with it: the secrets. Where the gate is, the sandbox tells.
-    pub fn env(&self) -> Vec<(&str, String)> {
-        self.given.env()
+    pub fn env(&self) -> Vec<(String, String)> {
+        self.given.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// What the gate refused, in words for people; `None` = nothing.

@@ -234,6 +234,7 @@ impl Draft {
             engine: engine_text,
             started_at: self.at,
             reserved: caps,
+            resumable: None,
             ended: None,
         });
         let shared = self.run.settings.policy.shared;
@@ -283,6 +284,7 @@ impl Draft {
             concerns,
             bounds: self.run.settings.policy.bounds(),
             caps,
+            resume: None,
         };
         self.charged.insert(id);
         self.order(Effect::Start { order: Box::new(order) });

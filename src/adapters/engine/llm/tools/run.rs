@@ -69,5 +69,5 @@ pub(super) async fn run(sandbox: &Sandbox, place: &Place, args: Args, left: Dura
     let output = if output.is_empty() { "(no output)" } else { &output };
     let refused =
         given.refused().map_or_else(String::new, |why| format!("\nSkep: {why}; only a person can change that"));
-    Ok(Did { text: format!("{how}{cut}\n{output}{refused}"), changed: None, ok })
+    Ok(Did { text: format!("{how}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
 }
