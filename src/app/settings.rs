@@ -7,6 +7,7 @@ use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
 use crate::adapters::engine::settings::{Effort, Provider, Settings};
 use crate::adapters::gate::{Gate, Limits};
+use crate::adapters::grants::give::Giver;
 use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::Sandbox;
 use crate::config::{Config, KeyPlace, Keyed, Problem, Problems};
@@ -33,23 +34,37 @@ pub fn defaults(config: &Config) -> Defaults {
 ///
 /// # Errors
 /// What can't be used, and what to do.
-pub fn registry(config: &Config, keys: &Keys, sandbox: &Sandbox, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
+pub fn registry(
+    config: &Config,
+    keys: &Keys,
+    sandbox: &Sandbox,
+    gate: Option<Arc<Gate>>,
+    vault: Option<Arc<dyn Vault>>,
+) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
     let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)))
         .passing(sandbox.passing(&config.engines.pass_env))
         .with_prices(prices.clone());
-    Ok(match gate {
+    let registry = match gate {
         // Calls of Skep's own loop and calls through the gate keep to one set of limits.
         Some(gate) => {
             registry.with_limits(gate.limits().clone()).through(gate, prices, Arc::new(config.granted.clone()))
         }
         None => registry,
+    };
+    Ok(match vault {
+        Some(vault) => registry.opening(vault),
+        None => registry,
     })
 }
 
 /// What runs checks.
-pub fn checks(sandbox: &Sandbox) -> CommandChecks {
-    CommandChecks::new(sandbox.clone())
+pub fn checks(config: &Config, sandbox: &Sandbox, gate: Option<Arc<Gate>>, vault: Arc<dyn Vault>) -> CommandChecks {
+    let giver = Giver::new(Arc::new(config.granted.clone())).opening(vault);
+    CommandChecks::new(sandbox.clone()).giving(match gate {
+        Some(gate) => giver.through(gate),
+        None => giver,
+    })
 }
 
 /// Keys of providers that are kept in the vault, by provider.

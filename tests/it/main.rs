@@ -22,6 +22,8 @@ mod gates;
 mod git_cut;
 mod git_measure;
 mod git_world;
+mod granted;
+mod granted_secrets;
 mod headless;
 mod hostile_agent;
 mod hostile_bytes;

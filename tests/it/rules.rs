@@ -51,8 +51,15 @@ fn nothing_starts_beside_a_question_asked_in_the_same_decision() {
     let fail = |story: Story| {
         let attempt = story.run.live_attempts().find(|a| a.task == Some(TaskId(1))).unwrap().id;
         let report = Report::Failed { why: "no".to_owned() };
-        let reported =
-            Reported { attempt, report, usage: None, session: None, artifacts: Vec::new(), bill: Vec::new() };
+        let reported = Reported {
+            attempt,
+            report,
+            usage: None,
+            session: None,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+            given: Vec::new(),
+        };
         story.tell(Event::Reported(Box::new(reported)))
     };
     let story = fail(fail(story));
@@ -201,6 +208,7 @@ fn what_is_only_set_aside_is_not_asked_for() {
             session: None,
             artifacts: Vec::new(),
             bill: Vec::new(),
+            given: Vec::new(),
         }))
     };
     let story = story.tell(report(1, Report::Planned { tasks }));
@@ -239,8 +247,15 @@ fn a_lost_attempt_is_charged_in_full_unless_somebody_counted() {
     for usage in [None, Some(counted)] {
         let story = Story::new(bare_policy()).tell(Event::Admitted);
         let report = Report::Lost { why: "panic".to_owned() };
-        let reported =
-            Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new(), bill: Vec::new() };
+        let reported = Reported {
+            attempt: AttemptId(1),
+            report,
+            usage,
+            session: None,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+            given: Vec::new(),
+        };
         let story = story.tell(Event::Reported(Box::new(reported)));
         let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
         let due = usage.unwrap_or(reserved);
@@ -291,7 +306,8 @@ fn an_attempt_that_can_be_taken_up_again_survives_its_process_a_few_times() {
     let before_ms = story.run.attempt(attempt).unwrap().resumable.as_ref().unwrap().before_ms;
     let usage = Some(Usage { tokens: 5, cost_micros: 4, wall_ms: 1_000, turns: 3 });
     let report = developed(attempt, &["src/a"]);
-    let reported = Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill: Vec::new() };
+    let reported =
+        Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill: Vec::new(), given: Vec::new() };
     let done = story.tell(Event::Reported(Box::new(reported)));
     let charged = done.run.attempt(attempt).unwrap().ended.as_ref().unwrap().charged;
     assert_eq!(charged, Usage { tokens: 5, cost_micros: 4, wall_ms: 1_000 + before_ms, turns: 3 });
@@ -314,7 +330,8 @@ fn a_conversation_that_is_not_taken_up_costs_no_try_and_counts_as_a_loss() {
     let story = orphan(story, attempt, None);
     let report = Report::NotResumed { why: "no such session".to_owned() };
     let usage = Some(Usage { tokens: 5, cost_micros: 4, wall_ms: 0, turns: 3 });
-    let reported = Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill: Vec::new() };
+    let reported =
+        Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill: Vec::new(), given: Vec::new() };
     let story = story.tell(Event::Reported(Box::new(reported)));
     let ended = story.run.attempt(attempt).unwrap().ended.clone().unwrap();
     assert_eq!((ended.ending, ended.charged.tokens, ended.why.as_str()), (Ending::Lost, 5, "no such session"));
@@ -359,8 +376,15 @@ fn an_absurd_usage_is_charged_as_none_at_all() {
     let story = Story::new(bare_policy()).tell(Event::Admitted);
     let report = Report::Failed { why: "no".to_owned() };
     let usage = Some(Usage { tokens: u64::MAX, cost_micros: u64::MAX, wall_ms: 1, turns: 0 });
-    let reported =
-        Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new(), bill: Vec::new() };
+    let reported = Reported {
+        attempt: AttemptId(1),
+        report,
+        usage,
+        session: None,
+        artifacts: Vec::new(),
+        bill: Vec::new(),
+        given: Vec::new(),
+    };
     let story = story.tell(Event::Reported(Box::new(reported)));
     let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
     assert_eq!((spent.tokens, spent.cost_micros), (reserved.tokens, reserved.cost_micros));
@@ -416,7 +440,15 @@ fn the_verdict_of_an_author_is_a_failed_review() {
     let author = story.run.attempts[1].ended.as_ref().unwrap().session.clone();
     let attempt = story.run.live_attempts().next().unwrap().id;
     let report = crate::support::story::reviewed(&story.run.head, Verdict::Approve);
-    let reported = Reported { attempt, report, usage: None, session: author, artifacts: Vec::new(), bill: Vec::new() };
+    let reported = Reported {
+        attempt,
+        report,
+        usage: None,
+        session: author,
+        artifacts: Vec::new(),
+        bill: Vec::new(),
+        given: Vec::new(),
+    };
     let story = story.tell(Event::Reported(Box::new(reported)));
     assert!(story.run.facts.review.is_none());
     assert_eq!(story.run.attempt(attempt).unwrap().ended.as_ref().unwrap().ending, Ending::Failed);

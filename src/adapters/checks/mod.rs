@@ -5,6 +5,7 @@ pub mod junit;
 pub mod repo_file;
 
 use super::beneath::{Beneath, Why};
+use super::grants::give::{Asker, Giver, To};
 use super::plain;
 use super::process::{CUT, Finished};
 use super::sandbox::{Job, Purpose, Sandbox};
@@ -26,15 +27,21 @@ const TAIL_BYTES_MAX: usize = 4 * 1024;
 #[derive(Clone, Debug)]
 pub struct CommandChecks {
     sandbox: Sandbox,
+    giver: Giver,
 }
 
 impl CommandChecks {
     /// Checks that run in `sandbox`.
     pub fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox }
+        Self { sandbox, giver: Giver::default() }
     }
 
-    async fn one(&self, dir: &Path, cache: &Path, spec: &CheckSpec) -> PortResult<Checked> {
+    /// The same, with what each project is granted.
+    pub fn giving(self, giver: Giver) -> Self {
+        Self { giver, ..self }
+    }
+
+    async fn one(&self, project: &ProjectName, dir: &Path, cache: &Path, spec: &CheckSpec) -> PortResult<Checked> {
         let tree = Beneath::open(dir).map_err(|e| not_run(dir, &e))?;
         if let Some(path) = &spec.junit {
             // A report that came with the commit must not pass for this run's.
@@ -45,23 +52,33 @@ impl CommandChecks {
         }
         std::fs::create_dir_all(cache).map_err(|e| not_run(cache, &e))?;
         let scratch = tempfile::tempdir_in(cache).map_err(|e| not_run(cache, &e))?;
+        let label = format!("the check {}", spec.name);
+        let given =
+            self.giver.give(Asker { project, to: To::Check, level: self.sandbox.wall(), label: &label }).await?;
+        let env = given.env();
         let job = Job {
             line: &spec.command,
             purpose: Purpose::Check,
             dir,
             cache,
             scratch: scratch.path(),
-            env: &[],
+            env: &env,
             limit: Duration::from_secs(spec.limit_secs.max(1)),
             keep: LOG_BYTES_MAX - CUT.len(),
-            gate: None,
+            gate: given.place(),
         };
         let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(dir, &e))?;
         let (mut why, mut tests) = (complaint(spec, &ended), None);
         let exit = if ended.timed_out { None } else { ended.code };
         let duration_ms = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
         let tail = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
-        let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), ended.into_log())];
+        let mut log = ended.into_log();
+        let refused = given.refused().or_else(|| given.kept_in(&tail).filter(|_| why.is_some()));
+        if let Some(refused) = refused {
+            log.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
+            why = why.map(|why| format!("{why}; {refused}"));
+        }
+        let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), log)];
         if let Some(path) = &spec.junit {
             match read_report(&tree, path) {
                 Ok((bytes, counts)) => {
@@ -83,6 +100,7 @@ impl CommandChecks {
                 tail,
                 tests,
                 artifacts: Vec::new(),
+                given: given.names(),
             },
             files,
         })
@@ -110,7 +128,7 @@ impl Checks for CommandChecks {
 
     async fn run(
         &self,
-        _project: &ProjectName,
+        project: &ProjectName,
         dir: &Path,
         cache: &Path,
         specs: &[CheckSpec],
@@ -120,7 +138,7 @@ impl Checks for CommandChecks {
         for spec in specs {
             let checked = match stopped {
                 Some(setup) => red(spec, format!("not run, because the setup check {setup} is red")),
-                None => self.one(dir, cache, spec).await?,
+                None => self.one(project, dir, cache, spec).await?,
             };
             if spec.kind == CheckKind::Setup && !checked.result.green && stopped.is_none() {
                 stopped = Some(&spec.name);
@@ -143,6 +161,7 @@ fn red(spec: &CheckSpec, why: String) -> Checked {
         tail: String::new(),
         tests: None,
         artifacts: Vec::new(),
+        given: Vec::new(),
     };
     Checked { result, files: Vec::new() }
 }

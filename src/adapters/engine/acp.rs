@@ -17,7 +17,7 @@ use super::driven::figures;
 use super::driven::heard::Heard;
 use super::driven::{self, Driven, GRACE, Own, Ready, Stop};
 use super::settings::{Protocol, Settings};
-use super::way::Ways;
+use super::way::{self, Ways};
 use crate::adapters::process::Talk;
 use crate::adapters::sandbox::Sandbox;
 use crate::domain::Order;
@@ -220,7 +220,12 @@ impl Engine for AcpEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, bench)?;
+        let way = match self.ways.open(&self.driven.agent, &self.driven.sandbox, order, bench, &sink).await {
+            Ok(way) => way,
+            // What it used before is charged where it cannot go on.
+            Err(error) if order.resume.is_some() => return Err(error),
+            Err(error) => return Ok(way::not_given(error)),
+        };
         let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
@@ -280,6 +285,9 @@ impl Engine for AcpEngine {
         terminals.end().await;
         let ended = driven::end(end, &heard).await;
         drop(strays);
+        if let Some(refused) = way.refused() {
+            heard.note(&format!("Skep: {refused}"));
+        }
 
         let result = broken.unwrap_or_else(|broken| match broken {
             Broken::Stopped(stop) => stop.work(&self.driven.agent, order),

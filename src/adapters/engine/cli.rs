@@ -5,7 +5,7 @@ use super::driven::heard::Heard;
 use super::driven::wire::{self, Line};
 use super::driven::{self, Driven, Own, Ready, Stop};
 use super::settings::{Protocol, Settings};
-use super::way::Ways;
+use super::way::{self, Ways};
 use crate::adapters::plain;
 use crate::adapters::process::Talk;
 use crate::adapters::sandbox::Sandbox;
@@ -140,7 +140,10 @@ impl Engine for CliEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, bench)?;
+        let way = match self.ways.open(&self.driven.agent, &self.driven.sandbox, order, bench, &sink).await {
+            Ok(way) => way,
+            Err(error) => return Ok(way::not_given(error)),
+        };
         let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
@@ -175,6 +178,9 @@ impl Engine for CliEngine {
         };
         let ended = driven::end(end, &heard).await;
         drop(strays);
+        if let Some(refused) = way.refused() {
+            heard.note(&format!("Skep: {refused}"));
+        }
 
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = self.outcome(order, bench, &heard, &read, stopped, &ended);

@@ -130,7 +130,8 @@ impl Gate {
         std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666))?;
         let tcp = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         tcp.set_nonblocking(true)?;
-        let place = GatePlace { socket, tcp: tcp.local_addr()? };
+        let login = Secret::new(format!("skep:{}", open.token.expose()));
+        let place = GatePlace { socket, tcp: tcp.local_addr()?, login };
         door::serve(open.clone(), unix, TcpListener::from_std(tcp)?);
         let closes = open.closed.clone().drop_guard();
         Ok(Opened { place, open, _live: live, _closes: closes, _folder: folder })
@@ -189,7 +190,7 @@ impl Opened {
 
     /// The loopback port as a proxy's address, with its token: `http://skep:TOKEN@ADDRESS`.
     pub fn proxy(&self) -> Secret {
-        Secret::new(format!("http://skep:{}@{}", self.open.token.expose(), self.place.tcp))
+        Secret::new(format!("http://{}@{}", self.place.login.expose(), self.place.tcp))
     }
 
     /// What kept the last call of a model from its answer; `None` when it got one.

@@ -36,6 +36,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     engines::read(r, c, env);
     walls::read(r, c);
     projects::read(r, c);
+    projects::check(r, c);
     secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {

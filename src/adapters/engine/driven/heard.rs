@@ -241,7 +241,7 @@ mod tests {
                 EngineEvent::Said(line) => line,
                 EngineEvent::Thought(line) => format!("~{line}"),
                 EngineEvent::Did(line) => format!(">{line}"),
-                EngineEvent::Spent(_) | EngineEvent::Session(_) => unreachable!(),
+                EngineEvent::Spent(_) | EngineEvent::Session(_) | EngineEvent::Given(_) => unreachable!(),
             });
         });
         (Heard::new(sink), told)
