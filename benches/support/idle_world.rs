@@ -1,14 +1,14 @@
 //! Ports that touch nothing: every act succeeds at once, every step answers about a kilobyte.
 
 use async_trait::async_trait;
-use skep::actors::{Defaults, Deps, Feed, Scope, Tuning};
+use skep::actors::{Defaults, Deps, Feed, Scope, Seats, Tuning};
 use skep::adapters::clock::SystemClock;
 use skep::adapters::prompts::{FilePrompts, Templates};
 use skep::adapters::sandbox::Sandbox;
 use skep::domain::{
-    ArtifactKind, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec,
-    FileChange, FileKind, Observation, Order, Policy, ProjectName, Role, RunId, SecretFound, Sha, Step, TaskId,
-    TaskSpec, Usage, Verdict,
+    ArtifactKind, AttemptId, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat,
+    EngineSpec, FileChange, FileKind, Observation, Order, Policy, ProjectName, Role, RunId, SecretFound, Sha, Step,
+    TaskId, TaskSpec, Usage, Verdict,
 };
 use skep::ports::checks::{Checked, RepoRules};
 use skep::ports::engine::{Bench, Sink, Work, Worked};
@@ -41,6 +41,7 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         isolation: Arc::new(Sandbox::of_this_process(&[])),
         clock: Arc::new(SystemClock),
         feed: Feed::default(),
+        seats: Seats::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),
         defaults: Defaults {
             policy: Policy::default(),
@@ -92,6 +93,12 @@ impl Workspaces for IdleWorld {
     }
     async fn drop_dir(&self, _: &Repo, _: RunId, _: &str) -> PortResult<()> {
         Ok(())
+    }
+    async fn left_dir(&self, _: RunId, _: Option<TaskId>, _: &str, _: &Sha) -> PortResult<Option<PathBuf>> {
+        Ok(None)
+    }
+    fn meter_file(&self, run: RunId, attempt: AttemptId) -> PathBuf {
+        std::env::temp_dir().join(format!("{run}-{attempt}.meter"))
     }
     fn side_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {
         let dir = std::env::temp_dir().join("skep-bench");

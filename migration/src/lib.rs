@@ -8,6 +8,7 @@ mod m20261121_000001_first;
 mod m20261121_000002_home;
 mod m20261121_000003_books;
 mod m20261121_000004_vault;
+mod m20261121_000005_shared_alerts;
 
 /// All steps, in order.
 pub struct Migrator;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_home::Migration),
             Box::new(m20261121_000003_books::Migration),
             Box::new(m20261121_000004_vault::Migration),
+            Box::new(m20261121_000005_shared_alerts::Migration),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 use super::feed::Feed;
 use super::intake::DefaultsNow;
+use super::seats::Seats;
 use crate::ports::store::Owner;
 use crate::ports::{Checks, Clock, Engines, Forge, Isolation, Prompts, Store, Workspaces};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// News for people who watch.
     pub feed: Feed,
+    /// Which attempts have a session now.
+    pub seats: Seats,
     /// This process, for leases.
     pub owner: Owner,
     /// What new runs are born with where nobody said otherwise.

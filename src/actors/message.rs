@@ -3,7 +3,7 @@
 use super::factory::Rejected;
 use super::intake::Ask;
 use super::preview::Preview;
-use crate::domain::{At, Done, Effect, EffectKey, Event, Reported, Run, RunId};
+use crate::domain::{At, AttemptId, Done, Effect, EffectKey, Event, Reported, Run, RunId};
 use crate::ports::PortResult;
 use crate::ports::store::{Lease, Transition};
 use ractor::RpcReplyPort;
@@ -61,6 +61,8 @@ pub enum RunMsg {
     Nudge,
     /// An effect ended.
     Done { key: EffectKey, done: Box<Done> },
+    /// An attempt's conversation can be taken up again should this process end.
+    SessionOpened { attempt: AttemptId, session: String },
     /// An attempt ended.
     Reported { reported: Box<Reported> },
     /// The lease is another's.

@@ -23,6 +23,7 @@ mod retry;
 mod role;
 mod root;
 mod run;
+mod seats;
 mod session;
 mod sweeper;
 
@@ -31,3 +32,4 @@ pub use factory::{Factory, Rejected};
 pub use feed::{Feed, News};
 pub use intake::{Ask, Defaults, DefaultsNow};
 pub use preview::Preview;
+pub use seats::Seats;

@@ -5,7 +5,7 @@ use super::message::{OpsMsg, RunMsg};
 use super::retry::patiently;
 use super::role::{AbortOnDrop, panic_text};
 use crate::domain::{
-    At, CheckSpec, Day, Done, Effect, EffectKey, Failure, Level, Run, RunId, Scope, Sha, Share, describe,
+    At, CheckSpec, Day, Done, Effect, EffectKey, Failure, Level, Run, RunId, Scope, Sha, Share, SharedBudget, describe,
 };
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::store::{Lease, Reservation, Room, SpendingBy, SpendingFilter};
@@ -187,7 +187,7 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
     let Place { repo, branch, base_branch, .. } = place;
     let ws = &deps.workspaces;
     match effect {
-        Effect::Reserve { attempt, role, engine, caps, shared, at } => {
+        Effect::Reserve { attempt, role, engine, caps, shared, alerts, round, at } => {
             let ask = Reservation {
                 lease: lease.clone(),
                 attempt: *attempt,
@@ -196,11 +196,13 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
                 engine: engine.clone(),
                 caps: *caps,
                 shared: *shared,
+                alerts: alerts.clone(),
+                round: *round,
                 at: *at,
             };
             match deps.store.reserve(&ask).await? {
                 Room::Reserved { caps, levels } => Ok(Done::Reserved { caps, levels }),
-                Room::Short { level, set_aside } => short(deps, place, &level, set_aside > 0, *at).await,
+                Room::Short { levels, set_aside } => short(deps, place, &levels, set_aside > 0, *at).await,
             }
         }
         Effect::Check { scope, sha, checks } => check(deps, place, *scope, sha, checks).await,
@@ -252,21 +254,25 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
     }
 }
 
-/// A shared budget has nothing left: tells what it went to, by role and by model.
-async fn short(deps: &Deps, place: &Place, level: &Level, set_aside: bool, at: At) -> PortResult<Done> {
+/// Shared budgets have nothing left: tells what each went to, by role and by model.
+async fn short(deps: &Deps, place: &Place, levels: &[Level], set_aside: bool, at: At) -> PortResult<Done> {
+    let of: Vec<SharedBudget> = levels.iter().filter_map(Level::used_up).collect();
     let mut went_to = Vec::new();
-    for by in [SpendingBy::Role, SpendingBy::Model] {
-        let filter = SpendingFilter {
-            by,
-            run: None,
-            project: (level.share == Share::Project).then(|| place.repo.project.clone()),
-            day: (level.share == Share::Day).then(|| Day::of(at)),
-            limit: 20,
-        };
-        let sums = deps.store.spending(&filter).await?;
-        went_to.extend(sums.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
+    for share in [Share::Project, Share::Day].into_iter().filter(|share| of.iter().any(|b| b.share == *share)) {
+        let mut sums = Vec::new();
+        for by in [SpendingBy::Role, SpendingBy::Model] {
+            let filter = SpendingFilter {
+                by,
+                run: None,
+                project: (share == Share::Project).then(|| place.repo.project.clone()),
+                day: (share == Share::Day).then(|| Day::of(at)),
+                limit: 20,
+            };
+            sums.extend(deps.store.spending(&filter).await?.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
+        }
+        went_to.push((share, sums));
     }
-    Ok(Done::Short { share: level.share, why: describe::short(level, &went_to), set_aside })
+    Ok(Done::Short { of, why: describe::short(levels, &went_to), levels: levels.to_vec(), set_aside })
 }
 
 /// Moves commits onto another one, and tells how the run's branch then differs from its base.

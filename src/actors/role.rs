@@ -4,7 +4,7 @@ use super::deps::Deps;
 use super::message::{RoleMsg, RunMsg};
 use super::ops::Place;
 use super::session::{self, Session};
-use crate::domain::{Order, Report, Reported, Role};
+use crate::domain::{Order, Report, Role};
 use crate::telemetry::TraceContext;
 use futures::FutureExt;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
@@ -104,17 +104,14 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
             otel.status_code = tracing::field::Empty,
         ),
     );
-    let session = Session { deps, place, order };
+    let (counts, id) = (deps.clone(), order.run);
+    let session = Session { deps, place, run: run.clone(), order };
     let task = tokio::spawn(
         async move {
             let carried = AssertUnwindSafe(session::carry(session)).catch_unwind().await;
-            let reported = carried.unwrap_or_else(|panic| Reported {
-                attempt,
-                report: Report::Lost { why: format!("it panicked: {}", panic_text(panic.as_ref())) },
-                usage: None,
-                session: None,
-                artifacts: Vec::new(),
-                bill: Vec::new(),
+            let reported = carried.unwrap_or_else(|panic| {
+                let why = format!("it panicked: {}", panic_text(panic.as_ref()));
+                session::silent(&counts, id, attempt, Report::Lost { why })
             });
             let failed = matches!(reported.report, Report::Failed { .. } | Report::Lost { .. });
             let here = tracing::Span::current();

@@ -8,8 +8,9 @@ use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
 use super::ops::{self, Ops};
 use super::retry::patiently;
 use super::role;
-use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Refusal, Report, Reported, Run, RunId, decide};
-use crate::ports::store::{Lease, Taken, Transition};
+use super::session;
+use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Order, Refusal, Report, Run, RunId, decide};
+use crate::ports::store::{Lease, Pending, Taken, Transition};
 use crate::ports::{PortError, PortResult};
 use crate::secret::redact;
 use crate::telemetry::TraceContext;
@@ -125,8 +126,7 @@ impl Actor for RunSupervisor {
                 false => tracing::debug!(run = %held.run.id, %attempt, "a role actor ended"),
             }
             let report = Report::Lost { why: format!("its actor died: {why}") };
-            let reported =
-                Reported { attempt, report, usage: None, session: None, artifacts: Vec::new(), bill: Vec::new() };
+            let reported = session::silent(&s.args.deps, s.args.run, attempt, report);
             me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
         }
         Ok(())
@@ -152,26 +152,44 @@ async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessin
     s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
     let hands = ops::Args { deps: deps.clone(), lease: lease.clone(), place: ops::Place::of(&run), run: me.clone() };
     let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
-    let orphans: Vec<AttemptId> = pending
-        .iter()
-        .filter_map(|p| match &p.effect {
-            Effect::Start { order } => Some(order.attempt),
-            _ => None,
-        })
-        .collect();
-    let waiting = pending
-        .into_iter()
-        .filter(|p| !matches!(p.effect, Effect::Start { .. }))
-        .map(|p| (p.key, p.effect, true))
-        .collect();
+    let (mut begun, mut waiting) = (Vec::new(), Vec::new());
+    for Pending { key, effect, .. } in pending {
+        match effect {
+            Effect::Start { order } => begun.push((key, order)),
+            effect => waiting.push((key, effect, true)),
+        }
+    }
     s.held =
         Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
-    if !orphans.is_empty() {
-        let event = Event::Orphaned { attempts: orphans };
-        note_refusal(apply(me, s, event).await?);
+    if !begun.is_empty() {
+        orphaned(me, s, begun).await?;
         crate::fault!("after-orphan");
     }
     carry_out(me, s).await
+}
+
+/// Tells that the process of these attempts is gone. Those that the run did not give up are taken up again.
+async fn orphaned(
+    me: &ActorRef<RunMsg>,
+    s: &mut State,
+    begun: Vec<(EffectKey, Box<Order>)>,
+) -> Result<(), ActorProcessingErr> {
+    let seq = s.held.as_ref().map(|held| held.run.seq);
+    let attempts: Vec<AttemptId> = begun.iter().map(|(_, order)| order.attempt).collect();
+    let counted = |id: &AttemptId| Some((*id, session::metered(&s.args.deps, s.args.run, *id)?));
+    let metered = attempts.iter().filter_map(counted).collect();
+    note_refusal(apply(me, s, Event::Orphaned { attempts, metered }).await?);
+    // What could not be written is not so.
+    let Some(held) = s.held.as_mut().filter(|held| Some(held.run.seq) != seq) else { return Ok(()) };
+    for (key, order) in begun {
+        let resumable = held.run.attempt(order.attempt).and_then(|a| a.resumable.as_ref());
+        if let Some(resumable) = resumable.filter(|_| held.run.pending.contains_key(&key)) {
+            tracing::info!(run = %held.run.id, attempt = %order.attempt, times = resumable.times, "an attempt is taken up again");
+            let order = Box::new(order.again(resumable));
+            held.waiting.push((key, Effect::Start { order }, true));
+        }
+    }
+    Ok(())
 }
 
 async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(), ActorProcessingErr> {
@@ -189,6 +207,9 @@ async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(
                 held.acting.remove(&key);
             }
             note_refusal(apply(me, s, Event::Done { key, done: *done }).await?);
+        }
+        RunMsg::SessionOpened { attempt, session } => {
+            note_refusal(apply(me, s, Event::SessionOpened { attempt, session }).await?);
         }
         RunMsg::Reported { reported } => {
             if let Some(held) = &mut s.held {
@@ -336,7 +357,7 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
                 held.roles.insert(id, (attempt, actor));
                 crate::fault!("after-start");
             }
-            Effect::Stop => stop_work(me, held, key)?,
+            Effect::Stop => stop_work(me, &s.args.deps, held, key)?,
             effect => {
                 held.acting.insert(key.clone(), effect.clone());
                 held.ops.cast(OpsMsg::Act { key, effect: Box::new(effect), again })?;
@@ -347,17 +368,10 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
 }
 
 /// Ends every session and check; each still ends with its own event.
-fn stop_work(me: &ActorRef<RunMsg>, held: &mut Held, key: EffectKey) -> Result<(), ActorProcessingErr> {
+fn stop_work(me: &ActorRef<RunMsg>, deps: &Deps, held: &mut Held, key: EffectKey) -> Result<(), ActorProcessingErr> {
     for (attempt, actor) in std::mem::take(&mut held.roles).into_values() {
         actor.kill();
-        let reported = Reported {
-            attempt,
-            report: Report::Stopped,
-            usage: None,
-            session: None,
-            artifacts: Vec::new(),
-            bill: Vec::new(),
-        };
+        let reported = session::silent(deps, held.run.id, attempt, Report::Stopped);
         me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
     }
     held.ops.cast(OpsMsg::StopChecks)?;

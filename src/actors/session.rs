@@ -1,13 +1,19 @@
 //! One attempt carried from its order to its report: prepare the bench, let the engine work, keep what it left.
+//!
+//! One that is taken up again finds its bench as it was left, or is lost.
 
 use super::deps::Deps;
 use super::feed::News;
+use super::message::RunMsg;
 use super::ops::Place;
 use super::retry::patiently;
-use crate::domain::{ArtifactKind, ArtifactRef, ModelUse, Order, Report, Reported, Step, Usage};
+use crate::domain::{
+    ArtifactKind, ArtifactRef, AttemptId, Metered, ModelUse, Order, Report, Reported, RunId, Step, Usage,
+};
 use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult, Prompt};
 use crate::secret::redact;
+use ractor::ActorRef;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,19 +27,24 @@ const LINE_MAX: usize = 2_000;
 pub(super) struct Session {
     pub deps: Deps,
     pub place: Place,
+    pub run: ActorRef<RunMsg>,
     pub order: Box<Order>,
 }
 
 /// Carries it to its report. Never fails: a failure is a report.
 pub(super) async fn carry(session: Session) -> Reported {
     let started = Instant::now();
-    let attempt = session.order.attempt;
-    let carried = work(&session).await.unwrap_or_else(|error| Carried {
-        report: Report::Failed { why: in_words(&error) },
-        usage: Some(Usage::default()),
-        bill: Vec::new(),
-        session: None,
-        artifacts: Vec::new(),
+    let (run, attempt) = (session.order.run, session.order.attempt);
+    // Before everything else, so that it is free only when the engine's last process is gone.
+    let _seat = session.deps.seats.take(run, attempt).await;
+    let carried = work(&session).await.unwrap_or_else(|error| {
+        let why = in_words(&error);
+        let (report, (usage, bill)) = match session.order.resume {
+            None => (Report::Failed { why }, (Some(Usage::default()), Vec::new())),
+            // Of what it had used before only its count is known.
+            Some(_) => (Report::NotResumed { why }, known(&session.deps, run, attempt)),
+        };
+        Carried { report, usage, bill, session: None, artifacts: Vec::new() }
     });
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let Carried { report, usage, bill, session, artifacts } = carried;
@@ -45,6 +56,25 @@ fn in_words(error: &PortError) -> String {
         PortError::Permanent { what, fix } => format!("{what}. {fix}"),
         other => other.to_string(),
     }
+}
+
+/// What an attempt that cannot tell itself has used, and on which models; `None` = nobody counted.
+fn known(deps: &Deps, run: RunId, attempt: AttemptId) -> (Option<Usage>, Vec<ModelUse>) {
+    match metered(deps, run, attempt) {
+        Some(Metered { used, bill }) => (Some(used), bill),
+        None => (None, Vec::new()),
+    }
+}
+
+/// The report of an attempt that cannot make one.
+pub(super) fn silent(deps: &Deps, run: RunId, attempt: AttemptId, report: Report) -> Reported {
+    let (usage, bill) = known(deps, run, attempt);
+    Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill }
+}
+
+/// What was counted of an attempt so far.
+pub(super) fn metered(deps: &Deps, run: RunId, attempt: AttemptId) -> Option<Metered> {
+    deps.engines.metered(&deps.workspaces.meter_file(run, attempt))
 }
 
 /// What came of it: the parts of a [`Reported`], wall time apart.
@@ -71,8 +101,9 @@ async fn work(s: &Session) -> PortResult<Carried> {
             let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
             clear(s, &bench).await;
             let report = Report::Failed { why };
-            let usage = spent.known(&order.caps);
-            return Ok(Carried { report, usage, bill: Vec::new(), session: None, artifacts });
+            let (usage, bill) = known(deps, order.run, order.attempt);
+            let usage = usage.or_else(|| spent.known(&order.caps));
+            return Ok(Carried { report, usage, bill, session: None, artifacts });
         }
     };
     crate::fault!("after-engine");
@@ -108,6 +139,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
         Work::Asked { question, to } => Report::Asked { question, to },
         Work::Failed(why) => Report::Failed { why },
         Work::SpentOut { what, why } => Report::SpentOut { what, why },
+        Work::NotResumed(why) => Report::NotResumed { why },
         Work::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },
     };
     clear(s, &bench).await;
@@ -121,11 +153,18 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
     let (deps, order, place) = (&s.deps, &s.order, &s.place);
     let name = order.attempt.to_string();
     let (cache, scratch) = deps.workspaces.side_dirs(order.run, &name);
-    let dir = match &order.task {
-        Some(task) => {
+    let dir = match (&order.task, &order.resume) {
+        (task, Some(_)) => {
+            let task = task.as_ref().map(|t| t.id);
+            let left = patiently(PATIENCE, || deps.workspaces.left_dir(order.run, task, &name, &order.head)).await?;
+            left.ok_or_else(|| PortError::transient("its worktree is not there any more as it was left"))?
+        }
+        (Some(task), None) => {
             patiently(PATIENCE, || deps.workspaces.task_dir(&place.repo, order.run, task.id, &order.head)).await?
         }
-        None => patiently(PATIENCE, || deps.workspaces.read_dir(&place.repo, order.run, &name, &order.head)).await?,
+        (None, None) => {
+            patiently(PATIENCE, || deps.workspaces.read_dir(&place.repo, order.run, &name, &order.head)).await?
+        }
     };
     let patch = match order.step {
         Step::Review => {
@@ -149,7 +188,8 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
         }
         false => None,
     };
-    Ok(Bench { dir, cache, scratch, patch, project: place.repo.project.clone(), prompt })
+    let meter = deps.workspaces.meter_file(order.run, order.attempt);
+    Ok(Bench { dir, cache, scratch, patch, meter, project: place.repo.project.clone(), prompt })
 }
 
 /// What an engine is told goes to whoever runs its model: no secret is in it, wherever in the repository it was read.
@@ -200,11 +240,16 @@ impl Spent {
 
 fn sink(s: &Session, spent: &Spent) -> Sink {
     let (feed, run, attempt) = (s.deps.feed.clone(), s.order.run, s.order.attempt);
-    let spent = spent.clone();
+    let (spent, supervisor) = (spent.clone(), s.run.clone());
     Arc::new(move |event| {
         let text = match event {
             EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text) => text,
             EngineEvent::Spent(usage) => return spent.note(usage),
+            EngineEvent::Session(session) => {
+                // A supervisor that is gone has no use for it.
+                let _gone = supervisor.cast(RunMsg::SessionOpened { attempt, session });
+                return;
+            }
         };
         // Cut afterwards: half a secret would not be known for one.
         let text = redact(&text).chars().take(LINE_MAX).collect();

@@ -1,14 +1,14 @@
 //! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
 
 use super::live::Live;
-use super::{Ports, connect, doctor, owner, probe, reload, routes, settings, start, walls};
+use super::{Ports, connect, doctor, owner, probe, prompts, reload, routes, settings, start, walls};
 use crate::actors::{Factory, Scope};
 use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::{demo, store};
 use crate::cli::args::Isolation;
 use crate::cli::exit::{Exit, Trouble};
 use crate::cli::reach::{
-    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, TAKEN, WallsTested,
+    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, StepPrompt, TAKEN, WallsTested,
 };
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
@@ -337,7 +337,7 @@ impl Doors for Program {
     }
 
     async fn engines(&self, place: &Place) -> Result<Vec<EngineRow>, Trouble> {
-        Ok(probe::list(&self.config(place)?))
+        Ok(probe::list(&self.config(place)?).await)
     }
 
     async fn prove(&self, place: &Place, what: &str, said: mpsc::Sender<String>) -> Result<Proof, Trouble> {
@@ -348,6 +348,10 @@ impl Doors for Program {
         let chosen = probe::chosen(&config, what)?;
         let sandbox = walls::raise(&config, place, Scope::Asked).await?;
         probe::prove(&config, &place.sources.data_dir, &sandbox, chosen, said).await
+    }
+
+    async fn prompts(&self, place: &Place, project: Option<&str>) -> Result<Vec<StepPrompt>, Trouble> {
+        prompts::in_force(&self.config(place)?, project)
     }
 
     async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble> {

@@ -12,7 +12,7 @@ use crate::adapters::prompts::FilePrompts;
 use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
-use crate::domain::{CheckSpec, EngineSpec, Order, ProjectName};
+use crate::domain::{CheckSpec, EngineSpec, Metered, Order, ProjectName};
 use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::engine::{Engine, Engines};
 use crate::ports::{PortResult, Prompt, Prompts, Repo, Vault};
@@ -78,6 +78,9 @@ impl Live {
         let keys = settings::keys(config, self.vault.as_ref()).await;
         let engines = Arc::new(settings::registry(config, &keys, &self.sandbox, self.gate.clone())?);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
+        if let Some(gate) = &self.gate {
+            config.providers.values().for_each(|keyed| gate.limits().adopt(&keyed.provider));
+        }
         let checks = Arc::new(settings::checks(&self.sandbox));
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;
@@ -137,6 +140,10 @@ impl Engines for Live {
 
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         self.registry().get(spec)
+    }
+
+    fn metered(&self, file: &Path) -> Option<Metered> {
+        self.registry().metered(file)
     }
 
     fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {

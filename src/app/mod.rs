@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
-use crate::actors::{Deps, Factory, Feed, Scope, Tuning};
+use crate::actors::{Deps, Factory, Feed, Scope, Seats, Tuning};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
@@ -24,6 +24,7 @@ mod known;
 mod live;
 mod owner;
 mod probe;
+mod prompts;
 mod reload;
 mod settings;
 mod told;
@@ -82,6 +83,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         isolation: Arc::new(sandbox.clone()),
         clock,
         feed: Feed::default(),
+        seats: Seats::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
         defaults: live.defaults(),
         tuning: Tuning {

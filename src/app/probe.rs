@@ -51,7 +51,7 @@ pub fn chosen(config: &Config, what: &str) -> Result<(EngineSpec, Step), Trouble
 }
 
 /// Every kind, provider and agent, and whether it can be used here.
-pub fn list(config: &Config) -> Vec<EngineRow> {
+pub async fn list(config: &Config) -> Vec<EngineRow> {
     let row = |what: &str, name: &str, usable: bool, found: String| EngineRow {
         what: what.to_owned(),
         name: name.to_owned(),
@@ -64,10 +64,15 @@ pub fn list(config: &Config) -> Vec<EngineRow> {
         row("role", role.name(), true, format!("{}{next}", settings::written(spec)))
     });
     let kinds = KINDS.iter().map(|(kind, help)| row("kind", kind, true, (*help).to_owned()));
-    let providers = config.providers.iter().map(|(name, keyed)| match keyed.missing() {
-        Some(why) => row("provider", name, false, why),
-        None => row("provider", name, true, keyed.provider.base_url.clone()),
+    let asked = config.providers.iter().map(async |(name, keyed)| {
+        let at = &keyed.provider.base_url;
+        match keyed.missing() {
+            Some(why) => row("provider", name, false, why),
+            None if super::doctor::listens(at).await => row("provider", name, true, at.clone()),
+            None => row("provider", name, false, format!("nothing listens at {at}")),
+        }
     });
+    let providers = futures::future::join_all(asked).await;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let agents = config.agents.iter().map(|(name, agent)| {
         let program = agent.command.first().map_or("", String::as_str);
@@ -206,7 +211,8 @@ async fn work(
         }
         false => None,
     };
-    let bench = Bench { dir, cache, scratch, patch, project: repo.project.clone(), prompt };
+    let meter = workspaces.meter_file(*run, order.attempt);
+    let bench = Bench { dir, cache, scratch, patch, meter, project: repo.project.clone(), prompt };
     let sink: Sink = Arc::new(move |event| {
         let (EngineEvent::Said(text) | EngineEvent::Did(text)) = event else { return };
         // Whoever reads too slowly misses some.
@@ -255,6 +261,7 @@ fn order(
         concerns: Vec::new(),
         bounds: Policy::default().bounds(),
         caps: CAPS,
+        resume: None,
     }
 }
 
@@ -281,7 +288,7 @@ fn judge(proof: &mut Proof, did: Did, thinks: bool) {
         Work::Asked { question, .. } => {
             (false, format!("it asked instead: {question}"), "choose a model that decides small things itself")
         }
-        Work::Failed(why) => (false, why, "look at what it said"),
+        Work::Failed(why) | Work::NotResumed(why) => (false, why, "look at what it said"),
         Work::SpentOut { why, .. } => (false, why, "choose a model that needs fewer calls for a small thing"),
         Work::Unavailable { why, until, fix } => {
             proof.exit = if fix.is_some() { Exit::Config } else { Exit::Again };

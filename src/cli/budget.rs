@@ -5,7 +5,7 @@ use super::args::{RaiseArgs, To};
 use super::client::{Client, encode};
 use super::exit::{Exit, Stop};
 use super::reach::{Doors, Need, Place, reach};
-use super::render::table;
+use super::render::{span, table};
 use super::screen::{Screen, Style};
 use crate::config::units::money_text;
 use crate::domain::{Raise, Share};
@@ -31,19 +31,20 @@ pub async fn show(client: &Client, screen: &Screen, by: &str, only: &[(&str, Opt
     let cells = rows.into_iter().map(|r| {
         let cost = match r.unpriced {
             0 => money_text(r.cost_micros),
-            n => format!("{} + {n} of unknown price", money_text(r.cost_micros)),
+            n => format!("{} ({n} of unknown price)", money_text(r.cost_micros)),
         };
         let aside = match (r.reserved_tokens, r.reserved_cost_micros) {
             (0, 0) => String::new(),
             (tokens, micros) => format!("{tokens} tokens, {}", money_text(micros)),
         };
-        vec![r.key, cost, r.tokens.to_string(), r.turns.to_string(), r.attempts.to_string(), aside]
+        let (attempts, rounds) = (r.attempts.to_string(), r.rounds.to_string());
+        vec![r.key, cost, r.tokens.to_string(), span(r.wall_ms), r.turns.to_string(), rounds, attempts, aside]
     });
-    let names = [by, "cost", "tokens", "turns", "attempts", "set aside"];
+    let names = [by, "cost", "tokens", "time", "turns", "rounds", "attempts", "set aside"];
     screen.say(&table(&names, cells.collect(), screen.width))?;
     if unknown > 0 {
         screen
-            .advise("Put the prices that are not known into the file prices.file names: `skep doctor` tells which.")?;
+            .advise("Where a price is not known, what was set aside was charged. Put the prices that are not known into the file prices.file names: `skep doctor` tells which.")?;
     }
     Ok(Exit::Done)
 }

@@ -14,6 +14,7 @@ pub mod keep;
 pub mod list;
 pub mod parse;
 pub mod project;
+pub mod prompts;
 pub mod reach;
 pub mod render;
 pub mod run;
@@ -125,6 +126,7 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Budget(BudgetCommand::Raise(args)) => budget::raise(doors, place, screen, args).await,
         Command::Engine(EngineCommand::List) => engine::list(doors, place, screen).await,
         Command::Engine(EngineCommand::Test { what }) => engine::test(doors, place, screen, &what).await,
+        Command::Prompts(command) => prompts::prompts(doors, place, screen, command).await,
         Command::Doctor { propose } => admin::doctor(doors, place, screen, propose).await,
         Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, place, screen, level).await,
         other => {

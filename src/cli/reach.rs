@@ -161,6 +161,35 @@ pub struct Proof {
     pub exit: Exit,
 }
 
+/// The templates in force for a step's prompt.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepPrompt {
+    /// The step.
+    pub step: String,
+    /// Who does it.
+    pub role: String,
+    /// The digest of all its files: what attempts' prompts are known by.
+    pub version: String,
+    /// Its role's two, and the shared ones they may include.
+    pub files: Vec<PromptFile>,
+}
+
+/// A prompt template as it is used.
+#[derive(Clone, Debug, Serialize)]
+pub struct PromptFile {
+    /// Its name (`manager/plan.md`).
+    pub name: String,
+    /// `built in`, `folder` or `project`.
+    pub from: String,
+    /// The file it was read from; `null` = built in.
+    pub path: Option<String>,
+    /// The digest of its bytes, in hex.
+    pub digest: String,
+    /// Its text.
+    #[serde(skip)]
+    pub text: String,
+}
+
 /// What was found of the walls around commands.
 #[derive(Clone, Debug, Serialize)]
 pub struct WallsTested {
@@ -168,6 +197,8 @@ pub struct WallsTested {
     pub level: String,
     /// Whether everything it promises was held back.
     pub holds: bool,
+    /// What binds memory and processes of a command here.
+    pub bounds: String,
     /// Each action that was tried.
     pub tried: Vec<WallTried>,
 }
@@ -215,6 +246,8 @@ pub trait Doors: Send + Sync {
     async fn engines(&self, place: &Place) -> Result<Vec<EngineRow>, Trouble>;
     /// Lets an engine (or the one of a role) do a small order in a throw-away repository. What it says goes to `said`.
     async fn prove(&self, place: &Place, what: &str, said: mpsc::Sender<String>) -> Result<Proof, Trouble>;
+    /// The prompt templates in force, for a project or for those without their own.
+    async fn prompts(&self, place: &Place, project: Option<&str>) -> Result<Vec<StepPrompt>, Trouble>;
     /// Tries hostile actions behind the walls around commands, at the configured level or another.
     async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble>;
     /// Reads the configuration; everything that is wrong with it at once.

@@ -30,6 +30,7 @@ pub async fn show(client: &Client, screen: &Screen, run: &str, patch: Option<Str
     head(screen, &view)?;
     tasks(screen, &view)?;
     attempts(screen, &view)?;
+    inquiries(screen, &view)?;
     gates(screen, &view)?;
     let counted = view.attempts.iter().filter(|a| a.ended.as_ref().is_none_or(|e| e.ending.counts())).count();
     budget(screen, &view.budget, view.rounds, counted)?;
@@ -123,14 +124,32 @@ fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     section(screen, "Attempts")?;
     let rows = view.attempts.iter().map(|a| {
         let (ending, used, why) = match &a.ended {
-            None => ("live".to_owned(), String::new(), String::new()),
+            None => ("live".to_owned(), format!("set aside: {}", usage(a.reserved)), String::new()),
             Some(e) => (word(&e.ending), usage(e.charged), brief(&e.why, 100)),
         };
         let task = a.task.map(|t| t.to_string()).unwrap_or_default();
-        vec![a.id.to_string(), a.step.name().to_owned(), task, EngineSpec::parse(&a.engine).named(), ending, used, why]
+        let (engine, round) = (EngineSpec::parse(&a.engine).named(), a.round.to_string());
+        vec![a.id.to_string(), a.step.name().to_owned(), task, round, engine, ending, used, why]
     });
     screen.say(&table(
-        &["attempt", "step", "task", "engine", "ended", "used", "what it said"],
+        &["attempt", "step", "task", "round", "engine", "ended", "used", "what it said"],
+        rows.collect(),
+        screen.width,
+    ))
+}
+
+fn inquiries(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+    if view.inquiries.is_empty() {
+        return Ok(());
+    }
+    section(screen, "Questions to the scout")?;
+    let rows = view.inquiries.iter().map(|i| {
+        let asker = i.task.as_ref().map_or_else(|| i.asked_by.clone(), |task| format!("{} ({task})", i.asked_by));
+        let back = i.came_back.as_deref().map(|text| brief(text, 160)).unwrap_or_default();
+        vec![asker, brief(&i.question, 160), i.scouts.join(", "), i.state.clone(), back]
+    });
+    screen.say(&table(
+        &["asked by", "question", "looked into by", "is", "what came back"],
         rows.collect(),
         screen.width,
     ))

@@ -4,7 +4,8 @@
 
 use super::render::{brief, count, span, usage};
 use crate::domain::{
-    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Outcome, Report, Reported, StatusState, Verdict,
+    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Level, Outcome, Report, Reported, StatusState, Verdict,
+    shared_budget,
 };
 use crate::http::view::RunView;
 use crate::ports::store::JournalRow;
@@ -62,8 +63,11 @@ pub fn words(row: &JournalRow) -> Option<String> {
         Event::Resumed { by } => Some(format!("resumed by {by}")),
         Event::CancelRequested { by, why } if why.is_empty() => Some(format!("cancelled by {by}")),
         Event::CancelRequested { by, why } => Some(format!("cancelled by {by}: {}", quote(&why))),
-        Event::Orphaned { attempts } if attempts.is_empty() => None,
-        Event::Orphaned { attempts } => {
+        Event::SessionOpened { attempt, .. } => {
+            Some(format!("{attempt} can be taken up again should this process end"))
+        }
+        Event::Orphaned { attempts, .. } if attempts.is_empty() => None,
+        Event::Orphaned { attempts, .. } => {
             let ids: Vec<String> = attempts.iter().map(ToString::to_string).collect();
             Some(format!("the process that carried {} is gone; this one goes on", ids.join(", ")))
         }
@@ -99,6 +103,7 @@ fn report(reported: &Reported) -> String {
         Report::Failed { why } | Report::SpentOut { why, .. } => format!("{id} failed: {}{used}", quote(why)),
         Report::Unavailable { why, .. } => format!("{id} could not start or go on: {}{used}", quote(why)),
         Report::Lost { why } => format!("{id} is lost: {}{used}", quote(why)),
+        Report::NotResumed { why } => format!("{id} is lost, it could not be taken up again: {}{used}", quote(why)),
         Report::Stopped => format!("{id} was stopped{used}"),
     }
 }
@@ -109,8 +114,14 @@ fn done(done: &Done) -> Option<String> {
         Done::Moved { head, diff } => Some(format!("the run's branch is at {} ({})", head.short(), diff.summary())),
         Done::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
         Done::Ensured { change } => Some(format!("change #{} shows it: `{}`", change.number, change.url)),
-        Done::Observed { .. } | Done::Reserved { .. } | Done::Ok => None,
-        Done::Short { share, .. } => Some(format!("the {} is used up", share.budget())),
+        Done::Reserved { levels, .. } => Some(told(levels).join(", ")).filter(|told| !told.is_empty()),
+        Done::Observed { .. } | Done::Ok => None,
+        Done::Short { of, levels, set_aside, .. } => {
+            let how = if *set_aside { "what is left is set aside for others" } else { "used up" };
+            let mut lines = told(levels);
+            lines.push(format!("{how}: {}", shared_budget::names(of)));
+            Some(lines.join(", "))
+        }
         Done::Landed { sha } => Some(format!("landed as {}", sha.short())),
         Done::Held { found } => {
             let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.place))).collect();
@@ -119,6 +130,11 @@ fn done(done: &Done) -> Option<String> {
         Done::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
         Done::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
     }
+}
+
+/// What people are told of shared budgets.
+fn told(levels: &[Level]) -> Vec<String> {
+    levels.iter().filter_map(|l| Some(format!("{} % of the {} is spent", l.told?, l.name()))).collect()
 }
 
 fn checks(results: &[CheckResult]) -> String {
@@ -214,6 +230,20 @@ mod tests {
                 Some("checks: test is red (4.2 s, 2 of 9 tests): exit code 1"),
             ),
             (done(json!("ok")), None),
+            (
+                done(
+                    json!({ "reserved": { "caps": {"tokens": 1, "cost_micros": 0, "wall_ms": 1, "turns": 0}, "levels": [
+                    { "share": "day", "money": true, "used": 9, "limit": 10, "told": 80 },
+                    { "share": "project", "money": false, "used": 9, "limit": 10 } ] } }),
+                ),
+                Some("80 % of the day budget: money is spent"),
+            ),
+            (
+                done(
+                    json!({ "short": { "why": "x", "of": [{ "share": "project", "money": true }, { "share": "day", "money": true }] } }),
+                ),
+                Some("used up: the project budget and the day budget"),
+            ),
             (done(json!({ "landed": { "sha": "3333333333333" } })), Some("landed as 3333333333")),
             (json!({ "event": "paused", "by": ann }), Some("paused by local:ann")),
             (json!({ "event": "answered", "block": 1, "answer": "yes", "by": ann }), Some("local:ann says yes to b1")),

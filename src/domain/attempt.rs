@@ -4,6 +4,7 @@ use super::artifact::ArtifactRef;
 use super::budget::{ModelUse, Usage};
 use super::id::{At, AttemptId, TaskId};
 use super::order::Step;
+use super::shared_budget::SharedBudget;
 use serde::{Deserialize, Serialize};
 
 /// An attempt: numbered, never reused, with one reservation.
@@ -23,11 +24,42 @@ pub struct Attempt {
     pub engine: String,
     /// When it was ordered.
     pub started_at: At,
+    /// Rounds of rework before it.
+    #[serde(default)]
+    pub round: u32,
     /// What was set aside for it.
     pub reserved: Usage,
+    /// Shared budgets that had no more to give it than that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut_by: Vec<SharedBudget>,
+    /// The conversation of its engine that outlives this process, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumable: Option<Resumable>,
     /// How it ended; `None` = live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+}
+
+/// A conversation that can be taken up again after its process is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumable {
+    /// Its name with the engine.
+    pub session: String,
+    /// How often it was taken up again.
+    #[serde(default)]
+    pub times: u32,
+    /// Milliseconds of the attempt's time that had passed when it was taken up the last time.
+    #[serde(default)]
+    pub before_ms: u64,
+}
+
+impl Resumable {
+    /// How often an attempt is taken up again at most: what ends its process each time must not do so for ever.
+    pub const TIMES_MAX: u32 = 3;
+    /// With less time left than this an attempt is not taken up again, in milliseconds.
+    pub const LEFT_MS_MIN: u64 = 5_000;
+    /// The most bytes of a session's name.
+    pub const SESSION_BYTES_MAX: usize = 200;
 }
 
 /// The end of an attempt.
@@ -83,5 +115,10 @@ impl Attempt {
     /// Whether it is still going.
     pub fn live(&self) -> bool {
         self.ended.is_none()
+    }
+
+    /// Milliseconds since it was ordered, but never more than were set aside: all that is known of the time a process used that is gone.
+    pub fn passed_ms(&self, at: At) -> u64 {
+        u64::try_from(at.0.saturating_sub(self.started_at.0)).unwrap_or(0).min(self.reserved.wall_ms)
     }
 }

@@ -4,6 +4,7 @@ use super::budget::Raise;
 use super::change::Concern;
 use super::id::{At, BlockId, Sha, TaskId};
 use super::order::{Role, Step};
+use super::shared_budget::SharedBudget;
 use serde::{Deserialize, Serialize};
 
 /// An open block of a run.
@@ -41,6 +42,11 @@ pub enum BlockKind {
     Budget {
         /// Which.
         what: String,
+    },
+    /// Budgets that runs share have nothing left.
+    Shared {
+        /// Which.
+        of: Vec<SharedBudget>,
     },
     /// No engine of a role can be used.
     Engine {
@@ -138,7 +144,7 @@ impl BlockKind {
             BlockKind::Approval(Subject::Merge { .. }) => "approve_merge",
             BlockKind::Tries { .. } => "tries",
             BlockKind::Rounds => "rounds",
-            BlockKind::Budget { .. } => "budget",
+            BlockKind::Budget { .. } | BlockKind::Shared { .. } => "budget",
             BlockKind::Engine { .. } => "engine",
             BlockKind::Question { .. } => "question",
             BlockKind::NothingChanged => "nothing_changed",

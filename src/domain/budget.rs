@@ -29,72 +29,6 @@ impl Default for Limits {
     }
 }
 
-/// Limits that runs share: of their project over its whole life, and of a UTC day over all projects. `None` = not limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SharedLimits {
-    /// Tokens of all the project's runs.
-    pub project_tokens: Option<u64>,
-    /// Cost of all the project's runs, in micro-USD.
-    pub project_cost_micros: Option<u64>,
-    /// Tokens of all runs of a day.
-    pub day_tokens: Option<u64>,
-    /// Cost of all runs of a day, in micro-USD.
-    pub day_cost_micros: Option<u64>,
-}
-
-impl SharedLimits {
-    /// What is left of a shared limit and given away whole, in tokens and in micro-USD: smaller pieces would be too small to do
-    /// anything with.
-    const WHOLE: (u64, u64) = (200_000, 1_000_000);
-
-    /// Whether there is any.
-    pub fn any(&self) -> bool {
-        *self != SharedLimits::default()
-    }
-
-    /// The cap of an attempt that asks for `asked` (0 = as much as it takes) where `left`, more than 0, is left for all. One that does
-    /// not say how much it takes is given a quarter, so that the others need not wait for it.
-    pub fn cap(asked: u64, left: u64, money: bool) -> u64 {
-        let whole = if money { Self::WHOLE.1 } else { Self::WHOLE.0 };
-        match asked {
-            0 => (left / 4).max(whole).min(left),
-            asked => asked.min(left),
-        }
-    }
-}
-
-/// Who shares a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Share {
-    /// All runs of a project, for ever.
-    Project,
-    /// All runs of a UTC day.
-    Day,
-}
-
-impl Share {
-    /// Its name in requests, rows and commands.
-    pub fn name(self) -> &'static str {
-        match self {
-            Share::Project => "project",
-            Share::Day => "day",
-        }
-    }
-    /// What a run is out of when this is used up.
-    pub fn budget(self) -> &'static str {
-        match self {
-            Share::Project => "project budget",
-            Share::Day => "day budget",
-        }
-    }
-    /// The share with that budget's name.
-    pub fn of_budget(what: &str) -> Option<Share> {
-        [Share::Project, Share::Day].into_iter().find(|s| s.budget() == what)
-    }
-}
-
 /// An amount used or set aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -135,6 +69,17 @@ pub struct ModelUse {
     pub priced: bool,
 }
 
+/// What was counted of an attempt's calls as they were made: kept apart from the attempt, which may not live to tell it. Calls that were under
+/// way are in it at their worst.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metered {
+    /// Everything, time apart.
+    pub used: Usage,
+    /// By model.
+    #[serde(default)]
+    pub bill: Vec<ModelUse>,
+}
+
 impl ModelUse {
     /// The most models an attempt's bill keeps.
     pub const MOST: usize = 16;
@@ -170,6 +115,16 @@ impl Usage {
                 wall_ms: 0,
                 turns: m.calls,
             })
+        })
+    }
+
+    /// What is left of it without `o`; `None` where `o` has more of anything.
+    pub fn less(self, o: Usage) -> Option<Usage> {
+        Some(Usage {
+            tokens: self.tokens.checked_sub(o.tokens)?,
+            cost_micros: self.cost_micros.checked_sub(o.cost_micros)?,
+            wall_ms: self.wall_ms.checked_sub(o.wall_ms)?,
+            turns: self.turns.checked_sub(o.turns)?,
         })
     }
 
@@ -254,19 +209,6 @@ impl Alert {
         let told = shares.iter().take(Self::SHARES_MOST).filter(|s| **s > 0);
         told.copied().filter(|s| limit > 0 && percent >= u128::from(limit) * u128::from(*s)).max()
     }
-}
-
-/// How full a shared budget is, after a reservation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Level {
-    /// Who shares it.
-    pub share: Share,
-    /// Whether of its money; else of its tokens.
-    pub money: bool,
-    /// Spent and set aside by all.
-    pub used: u64,
-    /// Allowed.
-    pub limit: u64,
 }
 
 /// What a run has spent and set aside.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: text from outside is fenced or quoted; it can't close its fence, mention people or make links of its own.
 
-use super::budget::{Level, Usage};
+use super::budget::Usage;
 use super::change::FileKind;
 use super::charge::Day;
 use super::choice;
@@ -10,6 +10,7 @@ use super::id::At;
 use super::order::{EngineSpec, Step};
 use super::report::Verdict;
 use super::run::{Outcome, Review, Run};
+use super::shared_budget::{Level, Share};
 use super::status;
 use super::task::Stage;
 use std::collections::BTreeMap;
@@ -89,19 +90,41 @@ pub fn date(day: Day) -> String {
     format!("{:04}-{month:02}-{day_of_month:02}", year + era * 400 + i64::from(month <= 2))
 }
 
-/// That a shared budget is used up, and what it went to: sums by name, of tokens and micro-USD.
-pub fn short(level: &Level, went_to: &[(String, u64, u64)]) -> String {
-    let of = if level.money { "micro-USD" } else { "tokens" };
-    let mut text = format!(
-        "the {} is used up: {} of {} {of} are spent or set aside\n",
-        level.share.budget(),
-        level.used,
-        level.limit
-    );
-    for (name, tokens, cost_micros) in went_to.iter().take(40) {
-        text.push_str(&format!("{name}: {tokens} tokens, {cost_micros} micro-USD\n"));
+/// How full the shared budgets are, and what those used up went to: for each share sums by name, of tokens and micro-USD.
+pub fn short(levels: &[Level], went_to: &[(Share, Vec<(String, u64, u64)>)]) -> String {
+    let mut text = String::new();
+    let mut sorted: Vec<&Level> = levels.iter().collect();
+    sorted.sort_by_key(|level| level.used_up().is_none());
+    for level in sorted {
+        let is = if level.used_up().is_some() { "is used up" } else { "is not used up" };
+        text.push_str(&format!("the {} {is}: {}\n", level.share.budget(), filling(level)));
+    }
+    for (share, sums) in went_to {
+        text.push_str(&format!("what the {} went to:\n", share.budget()));
+        for (name, tokens, cost_micros) in sums.iter().take(40) {
+            text.push_str(&format!("{name}: {tokens} tokens, {cost_micros} micro-USD\n"));
+        }
     }
     text
+}
+
+fn filling(level: &Level) -> String {
+    let of = if level.money { "micro-USD" } else { "tokens" };
+    let aside = if level.set_aside > 0 { format!(", {} set aside", level.set_aside) } else { String::new() };
+    format!("of {} {of} {} are spent{aside}", level.limit, level.spent())
+}
+
+/// That a share of a budget is used that this run has in common with others.
+pub fn alert_shared(run: &Run, level: &Level, share: u8) -> String {
+    let (whose, raise) = match level.share {
+        Share::Project => (format!("the project {}", run.project), format!("--project {}", run.project)),
+        Share::Day => ("this UTC day".to_owned(), "--day".to_owned()),
+    };
+    format!(
+        "{share} % of the budget of {whose} is spent by all its runs together: {}. More can be given with `skep budget raise {raise} \
+         …`.\n",
+        filling(level)
+    )
 }
 
 /// What keeps the engines of a step's role from being used, and what to do about each.

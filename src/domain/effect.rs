@@ -1,10 +1,11 @@
 //! The acts on the world: decided, journaled, then done, known by their keys. And how each ends.
 
-use super::budget::{Level, Share, SharedLimits, Usage};
+use super::budget::Usage;
 use super::change::{ChangeRef, Observation, StatusState};
 use super::check::{CheckResult, CheckSpec, Scope};
 use super::id::{At, AttemptId, ChangeNumber, Sha, TaskId};
 use super::order::{Order, Role};
+use super::shared_budget::{Level, SharedBudget, SharedLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
-    /// Start an attempt. Begun twice = lost: it is never carried out again.
+    /// Start an attempt. It costs money, so it is carried out again only where its conversation can be taken up ([`super::Resumable`]).
     Start {
         /// The order.
         order: Box<Order>,
@@ -30,6 +31,12 @@ pub enum Effect {
         caps: Usage,
         /// The limits shared.
         shared: SharedLimits,
+        /// The shares of them, in percent, that people are told of.
+        #[serde(default)]
+        alerts: Vec<u8>,
+        /// Rounds of rework before it.
+        #[serde(default)]
+        round: u32,
         /// When it was ordered: the day it is charged to.
         at: At,
     },
@@ -232,13 +239,16 @@ pub enum Done {
         #[serde(default)]
         levels: Vec<Level>,
     },
-    /// A shared budget has nothing left; nothing was set aside.
+    /// Shared budgets have nothing left; nothing was set aside.
     Short {
-        /// Which.
-        share: Share,
+        /// Which; all of them.
+        of: Vec<SharedBudget>,
         /// What it was spent on, in words.
         why: String,
-        /// Whether some of it is only set aside for attempts at work: what they leave over comes back.
+        /// How full all those asked are.
+        #[serde(default)]
+        levels: Vec<Level>,
+        /// Whether some of each is only set aside for attempts at work: what they leave over comes back.
         #[serde(default)]
         set_aside: bool,
     },

@@ -2,9 +2,9 @@
 //! and how to answer. Worded by Skep; text from outside is quoted and marked.
 
 use super::block::{Block, BlockKind, Subject};
-use super::budget::Share;
 use super::order::EngineSpec;
 use super::run::Run;
+use super::shared_budget::{self, Share, SharedBudget};
 use serde::{Deserialize, Serialize};
 
 /// One thing a person is asked for.
@@ -98,18 +98,17 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             vec![need("A decision whether to go on", "what still fails is below")],
             vec![unblock("  # as many rounds again"), unblock(" --answer \"a hint\""), give_up],
         ),
-        BlockKind::Budget { what } if Share::of_budget(what).is_some() => {
-            let raise = match Share::of_budget(what) {
-                Some(Share::Project) => format!("skep budget raise --project {} --cost \"5.00 USD\"", run.project),
-                _ => "skep budget raise --day --cost \"5.00 USD\"".to_owned(),
-            };
+        BlockKind::Shared { of } => {
+            let raises = raises(run, of);
+            let (names, are) = (shared_budget::names(of), if raises.len() > 1 { "are" } else { "is" });
+            let what = names.replace("the ", "");
             (
-                format!("the {what} is used up"),
+                format!("{names} {are} used up"),
                 vec![need(
                     &format!("More {what}, or the end of the run"),
-                    &format!("it is shared with other runs; what it went to is below; {raise}"),
+                    &format!("shared with other runs; what it went to is below; {}", raises.join(" and ")),
                 )],
-                vec![raise, unblock("  # asks it again"), give_up],
+                raises.into_iter().chain([unblock("  # asks again"), give_up]).collect(),
             )
         }
         BlockKind::Engine { role, engine } => (
@@ -210,6 +209,26 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
             run.settings.branch
         ),
     }
+}
+
+/// A command for each share: what is short of it, raised above what is used.
+fn raises(run: &Run, of: &[SharedBudget]) -> Vec<String> {
+    let raise = |share: Share| {
+        let mut command = match share {
+            Share::Project => format!("skep budget raise --project {}", run.project),
+            Share::Day => "skep budget raise --day".to_owned(),
+        };
+        let plain = command.len();
+        for budget in of.iter().filter(|b| b.share == share) {
+            let amount = budget.suggested();
+            command.push_str(&match budget.money {
+                true => format!(" --cost \"{}.00 USD\"", amount / 1_000_000),
+                false => format!(" --tokens {amount}"),
+            });
+        }
+        (command.len() > plain).then_some(command)
+    };
+    [Share::Project, Share::Day].into_iter().filter_map(raise).collect()
 }
 
 /// An act on the world, as a person calls it.

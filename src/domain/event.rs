@@ -1,7 +1,7 @@
 //! The facts of the journal. What comes in, comes in as one of these.
 
 use super::block::Answer;
-use super::budget::Raise;
+use super::budget::{Metered, Raise};
 use super::effect::Done;
 use super::goal::Goal;
 use super::id::{AttemptId, BlockId, EffectKey, Principal, RunId, Sha};
@@ -67,10 +67,20 @@ pub enum Event {
     },
     /// The time has come that the run waits for.
     Due,
+    /// An attempt's engine has opened a conversation that can be taken up again should this process end.
+    SessionOpened {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The conversation's name with the engine.
+        session: String,
+    },
     /// The process that carried these attempts is gone.
     Orphaned {
         /// The attempts begun and not reported.
         attempts: Vec<AttemptId>,
+        /// What was counted of them while they ran, where something was.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        metered: Vec<(AttemptId, Metered)>,
     },
 }
 
@@ -107,6 +117,7 @@ impl Event {
             Event::Resumed { .. } => "resumed",
             Event::CancelRequested { .. } => "cancel_requested",
             Event::Due => "due",
+            Event::SessionOpened { .. } => "session_opened",
             Event::Orphaned { .. } => "orphaned",
         }
     }

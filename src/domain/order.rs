@@ -1,5 +1,6 @@
 //! The typed message that starts an attempt: complete, nothing left to choose.
 
+use super::attempt::Resumable;
 use super::budget::Usage;
 use super::change::DiffStat;
 use super::check::{CheckResult, CheckSpec};
@@ -102,6 +103,15 @@ impl EngineSpec {
     }
 }
 
+impl EngineSpec {
+    /// The model it names: `provider/model`, or `agent/model` of a driven agent, which says nothing of the provider.
+    pub fn model(&self) -> Option<&str> {
+        let named = |(first, model): (&str, &str)| !first.is_empty() && !model.is_empty();
+        let names = matches!(self.kind.as_str(), "llm" | "acp" | "cli") && self.arg.split_once('/').is_some_and(named);
+        names.then_some(self.arg.as_str())
+    }
+}
+
 /// Something an attempt is told besides its task: why the last one failed, an answer, findings. Data, not instructions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
@@ -176,6 +186,18 @@ pub struct Order {
     pub bounds: Bounds,
     /// What was set aside: its caps. `wall_ms` is its deadline.
     pub caps: Usage,
+    /// The engine's conversation to take up again: the process that began it is gone, its worktree and folders are as they were left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+}
+
+impl Order {
+    /// The same order for an attempt that is taken up again: with what is left of its time.
+    pub fn again(mut self, resumable: &Resumable) -> Order {
+        self.caps.wall_ms = self.caps.wall_ms.saturating_sub(resumable.before_ms);
+        self.resume = Some(resumable.session.clone());
+        self
+    }
 }
 
 /// The part of the policy that whoever plans or edits should know beforehand.

@@ -1,8 +1,9 @@
 //! The rules a run is born with, pinned. A change of configuration touches new runs only.
 
-use super::budget::{Limits, SharedLimits};
+use super::budget::Limits;
 use super::change::{Concern, DiffStat, FileChange, FileKind};
 use super::order::Bounds;
+use super::shared_budget::SharedLimits;
 use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -92,9 +92,14 @@ pub enum Report {
         /// What a person has to do first; `None` = waiting helps.
         fix: Option<String>,
     },
-    /// It is gone: panic, killed process, restart. Charged in full.
+    /// It is gone: a panic, a dead actor. Charged what was counted of it, else in full.
     Lost {
         /// What is known.
+        why: String,
+    },
+    /// It was to be taken up again after its process was gone, and could not be. It is lost with that process.
+    NotResumed {
+        /// Why.
         why: String,
     },
     /// It was told to stop.
@@ -114,6 +119,7 @@ impl Report {
             Report::SpentOut { .. } => "spent_out",
             Report::Unavailable { .. } => "unavailable",
             Report::Lost { .. } => "lost",
+            Report::NotResumed { .. } => "not_resumed",
             Report::Stopped => "stopped",
         }
     }

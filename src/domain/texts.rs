@@ -28,12 +28,11 @@ impl Event {
                 Answer::Yes | Answer::More { .. } | Answer::Skip => {}
             },
             Event::CancelRequested { by: _, why } => clean(why),
-            Event::Admitted
-            | Event::Due
-            | Event::Raised { .. }
-            | Event::Paused { .. }
-            | Event::Resumed { .. }
-            | Event::Orphaned { .. } => {}
+            Event::SessionOpened { attempt: _, session } => clean(session),
+            Event::Orphaned { attempts: _, metered } => {
+                metered.iter_mut().flat_map(|(_, m)| &mut m.bill).for_each(|used| clean(&mut used.model));
+            }
+            Event::Admitted | Event::Due | Event::Raised { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
         }
     }
 }
@@ -44,7 +43,7 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
     reported.bill.iter_mut().for_each(|used| clean(&mut used.model));
     match &mut reported.report {
         Report::Explored { notes: text } | Report::Asked { question: text, to: _ } => clean(text),
-        Report::Failed { why } | Report::Lost { why } => clean(why),
+        Report::Failed { why } | Report::Lost { why } | Report::NotResumed { why } => clean(why),
         Report::SpentOut { what, why } => [what, why].into_iter().for_each(clean),
         Report::Unavailable { why, until: _, fix } => {
             clean(why);
@@ -86,7 +85,7 @@ fn done(done: &mut Done, clean: Clean<'_>) {
         Done::Moved { head: _, diff } => paths(diff, clean),
         Done::Conflict { paths } => paths.iter_mut().for_each(clean),
         Done::Observed { observation } => observed(observation, clean),
-        Done::Stale { why } | Done::Short { share: _, why, set_aside: _ } => clean(why),
+        Done::Stale { why } | Done::Short { of: _, why, levels: _, set_aside: _ } => clean(why),
         Done::Held { found } => {
             for one in found {
                 clean(&mut one.place);

@@ -114,7 +114,11 @@ async fn raise(Shared(state): Shared<State>, Json(more): Json<RaiseShared>) -> A
             Ok(None) | Err(PortError::Permanent { .. }) => continue,
             Err(other) => return Err(other.into()),
         };
-        let waits = |kind: &BlockKind| matches!(kind, BlockKind::Budget { what } if what == scope.budget());
+        let given = |money: bool| if money { cost_micros > 0 } else { tokens > 0 };
+        let waits = |kind: &BlockKind| match kind {
+            BlockKind::Shared { of } => of.iter().any(|b| b.share == scope && given(b.money)),
+            _ => false,
+        };
         let Some(block) = run.blocks.iter().find(|b| waits(&b.kind)).map(|b| b.id) else { continue };
         let event = Event::Answered { block: Some(block), answer: Said::Yes, by: state.principal.clone() };
         match state.factory.tell(run.id, event, None).await {

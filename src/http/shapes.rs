@@ -113,6 +113,17 @@ pub struct Rest {
     count: u32,
 }
 
+/// A shared budget that keeps a run from going on.
+#[derive(ToSchema)]
+pub struct SharedBudget {
+    /// `project` or `day`.
+    share: String,
+    /// Whether it is its money; else its tokens.
+    money: bool,
+    /// By how much it is passed already.
+    over: u64,
+}
+
 /// What attempts cost, summed up; checks are not in it.
 #[derive(ToSchema)]
 pub struct Spending {
@@ -125,7 +136,7 @@ pub struct Spending {
     cost_micros: u64,
     /// Calls of models.
     turns: u64,
-    /// Milliseconds; not known by model.
+    /// Milliseconds. By model: of the attempts whose engine named it, or that began with it.
     wall_ms: u64,
     /// Tokens set aside for attempts at work.
     reserved_tokens: u64,
@@ -133,7 +144,9 @@ pub struct Spending {
     reserved_cost_micros: u64,
     /// Attempts.
     attempts: u64,
-    /// By model: attempts for which its price was not known; their cost is not in `cost_micros`.
+    /// Rounds of rework they took part in.
+    rounds: u64,
+    /// By model: attempts for which its price was not known; what was set aside was charged for them.
     unpriced: u64,
 }
 
@@ -147,12 +160,24 @@ pub struct Attempt {
     /// The task's number, for `develop`.
     #[schema(required = false)]
     task: Option<u32>,
+    /// The attempt whose question it looks into, for a scout that was asked.
+    #[schema(required = false)]
+    answers: Option<u32>,
     /// The engine, `KIND` or `KIND:ARG`.
     engine: String,
     /// When it was ordered, in milliseconds since 1970.
     started_at: i64,
+    /// Rounds of rework before it.
+    round: u32,
     /// What was set aside for it.
     reserved: Usage,
+    /// Shared budgets that had no more to give it than that.
+    #[schema(required = false)]
+    cut_by: Vec<SharedBudget>,
+    /// The engine's conversation that can be taken up again after a restart (`session`), how often it was (`times`), and how many
+    /// milliseconds of its time had passed then (`before_ms`); absent where there is none.
+    #[schema(required = false, value_type = Object)]
+    resumable: (),
     /// How it ended, what was charged and which models that was (`bill`); absent while it goes on.
     #[schema(required = false, value_type = Object)]
     ended: (),

@@ -3,10 +3,10 @@
 use super::PortResult;
 use super::prompts::Prompt;
 use crate::domain::{
-    ArtifactKind, AskedTo, At, EngineSpec, Finding, ModelUse, Order, ProjectName, TaskSpec, Usage, Verdict,
+    ArtifactKind, AskedTo, At, EngineSpec, Finding, Metered, ModelUse, Order, ProjectName, TaskSpec, Usage, Verdict,
 };
 use async_trait::async_trait;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What an engine is told while it works, besides its order.
@@ -20,6 +20,8 @@ pub struct Bench {
     pub scratch: PathBuf,
     /// The patch from base to head, for `Review`; empty otherwise. Capped.
     pub patch: String,
+    /// A file outside every sandbox that an engine which counts writes its count to, before each call and after it.
+    pub meter: PathBuf,
     /// The project, for what is set per project (egress, places).
     pub project: ProjectName,
     /// What the engine is told, rendered; `None` for engines that do not ask for one ([`Engine::reads_prompt`]).
@@ -37,6 +39,8 @@ pub enum EngineEvent {
     Did(String),
     /// What it has used so far, all calls together.
     Spent(Usage),
+    /// The name of its conversation, which it can take up again in another process ([`Order::resume`]).
+    Session(String),
 }
 
 /// Where signs of life go.
@@ -94,6 +98,8 @@ pub enum Work {
         /// In words.
         why: String,
     },
+    /// The conversation of [`Order::resume`] could not be taken up, so nothing was done.
+    NotResumed(String),
     /// It cannot be used now; says nothing about the work (see [`crate::domain::Report::Unavailable`]).
     Unavailable {
         /// What happened, to which engine.
@@ -123,6 +129,10 @@ pub trait Engines: Send + Sync {
     async fn refresh(&self) {}
     /// The engine for a spec, or why there is none (unknown kind, bad argument), with the kinds there are.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
+    /// What was counted in a file ([`Bench::meter`]) of an attempt that cannot tell itself; `None` = nothing was, or it cannot be read.
+    fn metered(&self, _file: &Path) -> Option<Metered> {
+        None
+    }
     /// What sending `tokens` tokens once costs with a spec's model, in micro-USD; `None` = no price is known, or it has no model.
     fn input_cost(&self, _spec: &EngineSpec, _tokens: u64) -> Option<u64> {
         None

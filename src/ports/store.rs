@@ -156,6 +156,10 @@ pub struct Reservation {
     pub caps: Usage,
     /// The limits shared; those raised since are added to them.
     pub shared: SharedLimits,
+    /// The shares of them, in percent, that people are told of.
+    pub alerts: Vec<u8>,
+    /// Rounds of rework before the attempt.
+    pub round: u32,
     /// When the attempt was ordered: the day it is charged to.
     pub at: At,
 }
@@ -170,11 +174,11 @@ pub enum Room {
         /// How full the budgets are with it.
         levels: Vec<Level>,
     },
-    /// Nothing is left, nothing was set aside.
+    /// Nothing is left of at least one, nothing was set aside.
     Short {
-        /// Of which.
-        level: Level,
-        /// How much of it is only set aside for attempts at work.
+        /// How full all of them are.
+        levels: Vec<Level>,
+        /// How much is only set aside for attempts at work, of that one of those used up where it is least.
         set_aside: u64,
     },
 }
@@ -204,7 +208,8 @@ pub enum SpendingBy {
     Project,
     /// Roles, the dearest first.
     Role,
-    /// Models, the dearest first; what no model was named for stands under its engine.
+    /// Models, the dearest first; what no model was named for stands under its engine, what is set aside for a model that is not named
+    /// under [`crate::domain::Part::NOT_KNOWN`].
     Model,
     /// UTC days, the newest first.
     Day,
@@ -238,7 +243,7 @@ pub struct Spending {
     pub cost_micros: u64,
     /// Calls of models.
     pub turns: u64,
-    /// Milliseconds; not known by model.
+    /// Milliseconds. By model: of the attempts whose engine named it, or that began with it.
     pub wall_ms: u64,
     /// Tokens set aside for attempts at work.
     pub reserved_tokens: u64,
@@ -246,7 +251,10 @@ pub struct Spending {
     pub reserved_cost_micros: u64,
     /// Attempts.
     pub attempts: u64,
-    /// By model: attempts for which its price was not known. Their cost is not in `cost_micros`.
+    /// Rounds of rework they took part in.
+    #[serde(default)]
+    pub rounds: u64,
+    /// By model: attempts for which its price was not known. What was set aside was charged for them.
     pub unpriced: u64,
 }
 
@@ -304,7 +312,8 @@ pub trait Store: Send + Sync {
     async fn spending(&self, filter: &SpendingFilter) -> PortResult<Vec<Spending>>;
     /// How many hold slots.
     async fn counts(&self) -> PortResult<Counts>;
-    /// Puts a run aside with the reason; nothing carries it on until a person acts.
+    /// Puts a run aside with the reason; nothing carries it on until a person acts. What is set aside for its attempts is charged: nobody
+    /// knows what they have used of it.
     async fn quarantine(&self, run: RunId, why: &str) -> PortResult<()>;
 
     /// A run's state, without taking it. A snapshot that cannot be read is a permanent error for this run only.

@@ -3,7 +3,7 @@
 //! Every call is idempotent: it looks whether its work is done already before it does it.
 
 use super::PortResult;
-use crate::domain::{DiffStat, ProjectName, RunId, SecretFound, Sha, TaskId};
+use crate::domain::{AttemptId, DiffStat, ProjectName, RunId, SecretFound, Sha, TaskId};
 use async_trait::async_trait;
 use std::path::PathBuf;
 
@@ -52,6 +52,10 @@ pub trait Workspaces: Send + Sync {
     /// The worktree of a task, clean at `head`. Work of an earlier attempt that is not in a commit is kept under a WIP ref first.
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf>;
 
+    /// The worktree that `task_dir` (with a task) or `read_dir` (by its name) gave at `head`, with whatever was done in it since; `None` = it
+    /// is not there, not whole, or was brought to another commit.
+    async fn left_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>>;
+
     /// A worktree to read at `head`, for a role that must not edit (`name` tells them apart).
     async fn read_dir(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf>;
 
@@ -63,6 +67,9 @@ pub trait Workspaces: Send + Sync {
 
     /// The run's cache folder and a scratch folder for an attempt, both outside every worktree.
     fn side_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf);
+
+    /// The file for what an attempt's engine has counted: where no sandbox leads, and removed with the run.
+    fn meter_file(&self, run: RunId, attempt: AttemptId) -> PathBuf;
 
     /// Commits what the task's worktree holds on top of `from`, under the task's branch. Nothing changed = `from` itself.
     /// Refuses (permanent) what must never be committed: nested repositories in any spelling, device files, over-large trees.

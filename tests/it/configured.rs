@@ -116,6 +116,15 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
     let row = |name: &str| listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap().clone();
     assert_eq!((row("acme")["usable"].clone(), row("llm")["what"].clone()), (json!(true), json!("kind")));
     assert!(!listed.to_string().contains(KEY));
+    // A server of this machine that is switched off is not there to be used.
+    let mut command = desk.skep(&["engine", "list", "--json"]);
+    command.env("ACME_KEY", KEY).env("SKEP_PROVIDERS__VLLM__BASE_URL", "http://127.0.0.1:9/v1/");
+    let listed = ended(command).ends(0).json();
+    let vllm = listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == "vllm").unwrap().clone();
+    assert_eq!(
+        (vllm["usable"].clone(), vllm["found"].clone()),
+        (json!(false), json!("nothing listens at http://127.0.0.1:9/v1/"))
+    );
 }
 
 #[test]
@@ -173,4 +182,49 @@ async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
     let weak = doctor(&["doctor"]).ends(0).out;
     assert!(weak.contains("price not known") && weak.contains("budget.day_cost"), "{weak}");
     served.abort();
+}
+
+#[test]
+fn the_prompts_in_force_are_listed_with_where_they_come_from_and_printed() {
+    let desk = Desk::new();
+    let folder = desk.path("prompts");
+    for (file, text) in
+        [("manager/plan.md", "PLAN {{ goal | data(\"goal\") }}"), ("projects/tool/dev/system.md", "TOOL \u{1b}[2J")]
+    {
+        let path = folder.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    std::fs::create_dir(desk.path("data")).unwrap();
+    let listed = |desk: &Desk, more: &[&str]| {
+        let args = [&["prompts", "list", "--json"], more].concat();
+        desk.does(&args).ends(0).json()["prompts"].clone()
+    };
+    let file = |steps: &Value, step: usize, name: &str| {
+        let files = steps[step]["files"].as_array().unwrap();
+        files.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("no {name} in {steps}")).clone()
+    };
+    let built_in = listed(&desk, &[]);
+    let named: Vec<_> = built_in.as_array().unwrap().iter().map(|s| (s["step"].clone(), s["role"].clone())).collect();
+    let wanted = [("explore", "scout"), ("plan", "manager"), ("develop", "dev"), ("review", "reviewer")];
+    assert_eq!(named, wanted.map(|(step, role)| (json!(step), json!(role))));
+    assert_eq!(file(&built_in, 1, "manager/plan.md")["from"], "built in");
+
+    std::fs::write(desk.path("data/skep.toml"), format!("[prompts]\ndir = {folder:?}\n")).unwrap();
+    let own = listed(&desk, &[]);
+    let plan = file(&own, 1, "manager/plan.md");
+    assert_eq!((&plan["from"], plan["path"].as_str()), (&json!("folder"), folder.join("manager/plan.md").to_str()));
+    assert!(own[1]["version"] != built_in[1]["version"] && own[2]["version"] == built_in[2]["version"]);
+    let of_tool = listed(&desk, &["--project", "tool"]);
+    assert_eq!(file(&of_tool, 2, "dev/system.md")["from"], "project");
+    assert!(of_tool[2]["version"] != own[2]["version"] && of_tool[1] == own[1]);
+    desk.does(&["prompts", "list"]).ends(0).says("folder: ").says("built in");
+
+    desk.does(&["prompts", "show", "plan"]).ends(0).says("PLAN {{ goal").says("==> shared/data.md (built in");
+    let dev = desk.does(&["prompts", "show", "dev", "--project", "tool", "--json"]).ends(0).json();
+    assert_eq!(dev["prompt"]["texts"]["dev/system.md"], "TOOL \u{1b}[2J");
+    assert_eq!(dev["prompt"]["version"], of_tool[2]["version"]);
+    desk.does(&["prompts", "show", "nobody"]).ends(2);
+    std::fs::write(folder.join("manager/plan.md"), "{{ nothing }}").unwrap();
+    desk.does(&["prompts", "list"]).ends(78).one_error("manager/plan.md, line 1", "take it out");
 }

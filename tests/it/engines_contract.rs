@@ -42,6 +42,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         concerns: vec![],
         bounds: Bounds::default(),
         caps: Usage { tokens: 0, cost_micros: 0, wall_ms: 30_000, turns: 0 },
+        resume: None,
     }
 }
 
@@ -67,6 +68,7 @@ impl Place {
             cache: at("cache"),
             scratch: at("scratch"),
             patch: self.patch.clone(),
+            meter: at("meter"),
             project: skep::domain::ProjectName::try_from("sample".to_owned()).unwrap(),
             prompt: None,
         }

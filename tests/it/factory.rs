@@ -7,7 +7,7 @@ use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{
     Answer, At, AttemptId, BlockKind, Charge, CheckKind, CheckSpec, Day, Ending, EngineSpec, Event, Goal, GoalSource,
-    Order, Outcome, Phase, Principal, Role, Run, RunId, Share, Usage,
+    Order, Outcome, Phase, Principal, Role, Run, RunId, Share, SharedBudget, Usage,
 };
 use skep::ports::engine::{Bench, EngineEvent, Sink, Work, Worked};
 use skep::ports::store::{RunFilter, SharedRaise, SpendingBy, SpendingFilter, Transition};
@@ -142,6 +142,7 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
         attempt: AttemptId(90),
         role: Role::Reviewer,
         engine: "llm:a/b".to_owned(),
+        round: 0,
         amount: Usage { tokens, ..Usage::default() },
         settled: true,
         models: Vec::new(),
@@ -157,9 +158,15 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
     w.ports.deps.store.commit(vec![opening]).await.remove(0).expect("written");
     let run = w.factory.ask(w.ask(report, "grep -q two a.txt")).await.expect("opened");
     let asked = w.rest(run.id).await;
-    assert_eq!(asked.blocks[0].kind, BlockKind::Budget { what: "day budget".to_owned() });
+    assert_eq!(
+        asked.blocks[0].kind,
+        BlockKind::Shared { of: vec![SharedBudget { share: Share::Day, money: false, over: 0 }] }
+    );
     let why = &asked.blocks[0].why;
-    assert!(why.contains("1000 of 1000 tokens") && why.contains("reviewer: 1000") && why.contains("llm:a/b"), "{why}");
+    assert!(
+        why.contains("of 1000 tokens 1000 are spent") && why.contains("reviewer: 1000") && why.contains("a/b: 1000"),
+        "{why}"
+    );
     assert_eq!(asked.wake_at(), Some(Day::of(w.ports.deps.clock.now()).end()));
     let raise = SharedRaise {
         share: Share::Day,

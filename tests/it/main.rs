@@ -4,6 +4,8 @@
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
 mod acp;
+mod acp_again;
+mod acp_terminals;
 mod answers;
 mod checks_contract;
 mod config;
@@ -27,9 +29,12 @@ mod house;
 mod kill;
 mod llm;
 mod llm_counterpart;
+mod llm_effort;
 mod llm_faults;
 mod llm_measure;
+mod llm_patch;
 mod llm_tools;
+mod llm_window;
 mod matrix;
 mod meter;
 mod otel;
@@ -41,6 +46,7 @@ mod proof_faults;
 mod proof_kill;
 mod proof_ledger;
 mod proof_loops;
+mod real_again;
 mod real_agents;
 mod reload;
 mod rest;
@@ -50,6 +56,7 @@ mod rules;
 mod sandbox;
 mod scouted;
 mod secrets;
+mod shared_budgets;
 mod simulate;
 mod store_contract;
 mod story_ask;

@@ -6,6 +6,10 @@ use crate::support::story::{Story, developed, diff, quiet, results, reviewed, sp
 use skep::domain::*;
 use std::collections::BTreeSet;
 
+fn budget(share: Share) -> SharedBudget {
+    SharedBudget { share, money: false, over: 0 }
+}
+
 fn failed() -> Done {
     Done::Failed { failure: Failure { what: "403".to_owned(), fix: "give the right".to_owned() } }
 }
@@ -46,7 +50,12 @@ fn places() -> Vec<(&'static str, Story)> {
     let ask_scout = || Report::Asked { question: "where is it?".to_owned(), to: AskedTo::Scout };
     let cancel = || Event::CancelRequested { by: asker(), why: "enough".to_owned() };
     let shared = || Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..policy() };
-    let short = Done::Short { share: Share::Day, why: "all of it was spent".to_owned(), set_aside: false };
+    let short = Done::Short {
+        of: vec![budget(Share::Day)],
+        why: "all of it was spent".to_owned(),
+        levels: Vec::new(),
+        set_aside: false,
+    };
     let see = |story: Story, change: &dyn Fn(&mut Observation)| {
         let mut observation = quiet(&story.run);
         change(&mut observation);
@@ -74,6 +83,11 @@ fn places() -> Vec<(&'static str, Story)> {
         ("working: waits for the shared budgets", one(shared())),
         ("working: the day's budget is used up", one(shared()).done("reserve", short.clone())),
         ("working: one at work, one waiting", two),
+        ("working: one at work that can be taken up again", {
+            let story = one(policy());
+            let attempt = story.run.live_attempts().next().unwrap().id;
+            story.tell(Event::SessionOpened { attempt, session: "s-1".to_owned() })
+        }),
         ("working: checking", checking(policy())),
         ("working: integrating", integrating(policy())),
         ("working: dropped, nothing left", one(policy()).report(ask()).answer(Answer::Skip)),
@@ -142,6 +156,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("unavailable(for days)", away(Some(At(300_000_000)), false)),
         ("unavailable(fix)", away(None, true)),
         ("lost", Report::Lost { why: "panic".to_owned() }),
+        ("not resumed", Report::NotResumed { why: "no such session".to_owned() }),
         ("stopped", Report::Stopped),
     ];
     for (name, report) in reports {
@@ -159,7 +174,10 @@ fn events(run: &Run) -> Vec<(String, Event)> {
     };
     add("report of a99", Event::Reported(Box::new(unknown)));
     add("due", Event::Due);
-    add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect() });
+    add("session opened", Event::SessionOpened { attempt: live, session: "s-9".to_owned() });
+    add("session opened by a99", Event::SessionOpened { attempt: AttemptId(99), session: "s".to_owned() });
+    add("session without a name", Event::SessionOpened { attempt: live, session: String::new() });
+    add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect(), metered: Vec::new() });
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };
     let moved = Done::Moved { head: sha(&["new"]), diff: diff(&["src/a"]) };
     let dones = [
@@ -167,8 +185,19 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("red", Done::Checked { results: results(false), wall_ms: 1 }),
         ("no result", Done::Checked { results: Vec::new(), wall_ms: 1 }),
         ("reserved", Done::Reserved { caps: Usage { tokens: 9, ..Usage::default() }, levels: Vec::new() }),
-        ("short", Done::Short { share: Share::Project, why: "spent".to_owned(), set_aside: false }),
-        ("short(set aside)", Done::Short { share: Share::Day, why: "spent".to_owned(), set_aside: true }),
+        (
+            "short",
+            Done::Short {
+                of: vec![budget(Share::Project)],
+                why: "spent".to_owned(),
+                levels: Vec::new(),
+                set_aside: false,
+            },
+        ),
+        (
+            "short(set aside)",
+            Done::Short { of: vec![budget(Share::Day)], why: "spent".to_owned(), levels: Vec::new(), set_aside: true },
+        ),
         ("moved", moved),
         ("conflict", Done::Conflict { paths: vec!["src/a".to_owned()] }),
         ("ensured", Done::Ensured { change }),

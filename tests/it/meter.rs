@@ -1,9 +1,14 @@
 //! The meter: no interleaving of calls passes a cap, nothing is free by silence, and what is told is what was used.
 
 use proptest::prelude::*;
+use serde_json::json;
+use skep::adapters::engine::Registry;
 use skep::adapters::engine::meter::{Cap, Meter, Refused, Ticket, WireUsage};
 use skep::adapters::engine::prices::Prices;
-use skep::domain::Usage;
+use skep::adapters::sandbox::Sandbox;
+use skep::domain::{Metered, Usage};
+use skep::ports::engine::Engines;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -222,4 +227,72 @@ proptest! {
         open.clear();
         prop_assert_eq!(meter.committed(), meter.usage());
     }
+}
+
+fn kept(caps: Usage, file: &Path, again: bool) -> Result<Arc<Meter>, String> {
+    Meter::kept(caps, Arc::new(Prices::load(PRICES).expect("prices")), file, again)
+}
+
+fn written(file: &Path) -> Option<Metered> {
+    Registry::new(Sandbox::closed(), Arc::default()).metered(file)
+}
+
+#[test]
+fn what_is_kept_is_never_behind_what_was_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run").join("a1.meter");
+    assert_eq!(written(&file), None);
+    let meter = kept(caps(1_000, 0, 5), &file, false).unwrap();
+    assert_eq!(written(&file), Some(Metered::default()), "nothing yet, and that is known");
+    let first = meter.admit("p/m", 100, 50).expect("fits");
+    let second = meter.admit("x/unpriced", 10, 10).expect("fits");
+    let both = written(&file).unwrap();
+    assert_eq!(both.used, meter.committed(), "calls under way at their worst");
+    assert_eq!(Usage::billed(&both.bill), both.used);
+    assert!(both.bill.iter().any(|line| !line.priced));
+    first.settle(used(80, 7));
+    second.release();
+    let settled = written(&file).unwrap();
+    assert_eq!((settled.used, &settled.bill), (meter.usage(), &meter.bill()));
+    drop(meter.admit("p/m", 100, 50).expect("fits"));
+    assert_eq!(written(&file).unwrap().used, meter.usage());
+}
+
+#[test]
+fn a_second_life_goes_on_with_the_count_and_under_the_caps_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("meter");
+    let first = kept(caps(300, 0, 0), &file, false).unwrap();
+    first.admit("p/m", 100, 50).expect("fits").settle(used(80, 20));
+    let lost = first.admit("p/m", 100, 50).expect("fits");
+    // Its process is killed: nothing is settled any more.
+    std::mem::forget(lost);
+    let second = kept(caps(300, 0, 0), &file, true).unwrap();
+    assert_eq!((second.usage(), second.usage().turns), (caps(250, 80 + 200 + 100 + 500, 2), 2));
+    assert_eq!(second.admit("p/m", 40, 50).unwrap_err().cap, Cap::Tokens);
+    second.admit("p/m", 20, 20).expect("fits").settle(used(20, 5));
+    assert_eq!(second.bill()[0].calls, 3, "one line for both lives");
+    assert_eq!(Usage::billed(&second.bill()), second.usage());
+    // A fresh attempt is no second life.
+    assert_eq!(kept(caps(300, 0, 0), &file, false).unwrap().usage(), Usage::default());
+}
+
+#[test]
+fn a_damaged_count_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("meter");
+    let absurd = json!({"used": {"tokens": u64::MAX, "cost_micros": 0, "wall_ms": 0}, "bill": []}).to_string();
+    let long = json!({"used": {"tokens": 1, "cost_micros": 0, "wall_ms": 0}, "x": "y".repeat(300 * 1024)}).to_string();
+    for bytes in ["", "{", "[1]", "\u{0}", r#"{"used": {"tokens": -1}}"#, &absurd, &long] {
+        std::fs::write(&file, bytes).unwrap();
+        assert_eq!(written(&file), None, "{bytes:.40}");
+        assert!(kept(caps(0, 0, 0), &file, true).is_err());
+    }
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(written(&file), None);
+    // Nobody can write there: the work goes on, and nothing is known.
+    let meter = kept(caps(0, 0, 0), &file, false).unwrap();
+    meter.admit("p/m", 1, 1).expect("no caps").settle(used(1, 1));
+    assert_eq!((meter.usage().turns, written(&file)), (1, None));
 }

@@ -90,6 +90,7 @@ impl World {
                 protected: words(&[".skep.toml"]),
             },
             caps: Usage { tokens: 0, cost_micros: 0, wall_ms: 20 * 60_000, turns: 40 },
+            resume: None,
         }
     }
 

@@ -1,7 +1,8 @@
-//! `kill -9` while a model or an agent is at work: the attempt is lost, charged what was set aside, once; nothing of it is left.
+//! `kill -9` while a model or an agent is at work: the attempt is lost, or taken up again where the agent can; it is charged what was counted,
+//! once; nothing of it is left.
 
 use crate::support::cli::Beside;
-use crate::support::floor::{Floor, ROLES, RUN, driven, usual};
+use crate::support::floor::{Floor, ROLES, RUN, driven, priced, resuming, usual};
 use crate::support::models::{Models, Reply, Request, call};
 use serde_json::{Value, json};
 use skep::adapters::engine::settings::Api;
@@ -32,8 +33,18 @@ fn signal(process: &Beside, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
+/// What becomes of the attempt.
+enum Fate {
+    /// It is lost, with all its calls answered.
+    Lost,
+    /// It is lost in the middle of its second call.
+    LostInCall,
+    /// It is taken up again.
+    TakenUp,
+}
+
 /// Kills the command at the moment `is_there`, runs it again, and looks at what is left.
-async fn killed(api: Api, roles: &str, first: Reply, is_there: impl Fn(&Floor, &Beside) -> bool) {
+async fn killed(api: Api, roles: &str, first: Reply, fate: Fate, is_there: impl Fn(&Floor, &Beside) -> bool) {
     let models = Models::think(interrupted(first)).await;
     let floor = Floor::new(models, api, &format!("{roles}{SET_ASIDE}"));
     let mut run = floor.beside(RUN);
@@ -43,20 +54,42 @@ async fn killed(api: Api, roles: &str, first: Reply, is_there: impl Fn(&Floor, &
     assert_eq!(works, has_left, "what it started is there: {:?}", floor.strays());
     run.0.kill().unwrap();
     run.0.wait().unwrap();
+    let served: Vec<_> = floor.models.served().into_iter().filter(|s| s.model == "cheap").collect();
 
     floor.does(RUN).ends(0);
     assert_eq!(floor.landed(), "b");
     let files = crate::support::cli::git(&floor.desk.path("tool.git"), &["ls-tree", "--name-only", "main"]);
-    assert_eq!(files.trim(), "a.txt");
+    // A new attempt begins with a clean worktree; one that goes on finds its own as it was left.
+    let is_kept = matches!(fate, Fate::TakenUp);
+    assert_eq!(files.trim(), if is_kept { "a.txt\npids" } else { "a.txt" });
     let run = floor.show();
     let attempts = run["attempts"].as_array().unwrap();
     let ending = |a: &Value| a["ended"]["ending"].as_str().unwrap().to_owned();
     let lost: Vec<&Value> = attempts.iter().filter(|a| ending(a) == "lost").collect();
-    assert_eq!((lost.len(), attempts.len()), (1, 4), "{attempts:?}");
     assert_eq!(run["tasks"][0]["tries"], 1, "a loss is no try");
-    // In full and once: what was set aside, in the run's books and in those that runs share.
+    // What was counted, and once: in the run's books and in those that runs share.
     let amount = |of: &Value| ["tokens", "cost_micros", "turns"].map(|key| of[key].as_u64().unwrap());
-    assert_eq!(amount(&lost[0]["ended"]["charged"]), [60_000, 500_000, 20]);
+    let (tokens, micros) = priced(&served);
+    match fate {
+        Fate::TakenUp => {
+            assert_eq!((lost.len(), attempts.len()), (0, 3), "{attempts:?}");
+            assert_eq!(attempts[1]["resumable"]["times"], 1, "{}", attempts[1]);
+            let all: Vec<_> = floor.models.served().into_iter().filter(|s| s.model == "cheap").collect();
+            let (tokens, micros) = priced(&all);
+            assert_eq!(amount(&attempts[1]["ended"]["charged"]), [tokens, micros, all.len() as u64], "both lives");
+            assert!(all.len() > served.len(), "it thought on");
+        }
+        Fate::Lost => {
+            assert_eq!((lost.len(), attempts.len()), (1, 4), "{attempts:?}");
+            assert_eq!(amount(&lost[0]["ended"]["charged"]), [tokens, micros, 2], "{served:?}");
+        }
+        Fate::LostInCall => {
+            assert_eq!((lost.len(), attempts.len()), (1, 4), "{attempts:?}");
+            let [t, m, turns] = amount(&lost[0]["ended"]["charged"]);
+            assert_eq!((turns, served.len()), (2, 1), "the call under way is one of them");
+            assert!(t > tokens && m > micros && t < 60_000 && m < 500_000, "at its worst: {t}, {m}");
+        }
+    }
     let sum = attempts
         .iter()
         .map(|a| amount(&a["ended"]["charged"]))
@@ -81,13 +114,13 @@ fn is_at_work(floor: &Floor, _: &Beside) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_a_streaming_answer() {
-    killed(Api::Anthropic, ROLES, Reply::Silent, is_asked).await;
+    killed(Api::Anthropic, ROLES, Reply::Silent, Fate::LostInCall, is_asked).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_a_call_of_a_tool() {
     let sleeps = "setsid sleep 1000 & printf \"$$ $!\" > pids.new; mv pids.new pids; exec sleep 1000";
-    killed(Api::OpenAi, ROLES, call("run", json!({"command": sleeps})), is_at_work).await;
+    killed(Api::OpenAi, ROLES, call("run", json!({"command": sleeps})), Fate::Lost, is_at_work).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,10 +134,16 @@ async fn during_a_permission_request() {
         std::fs::write(in_work(floor, "pids").unwrap().with_file_name("go"), "").unwrap();
         in_work(floor, "asked").is_some()
     };
-    killed(Api::OpenAi, &driven("acp"), call("hang", json!({"permission": true})), asked).await;
+    killed(Api::OpenAi, &driven("acp"), call("hang", json!({"permission": true})), Fate::Lost, asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_the_work_of_an_agent_that_takes_its_conversation_up_again() {
+    let hang = call("hang", json!({"permission": false}));
+    killed(Api::OpenAi, &resuming(), hang, Fate::TakenUp, is_at_work).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_the_work_of_a_headless_agent() {
-    killed(Api::OpenAi, &driven("cli"), call("hang", json!({"permission": false})), is_at_work).await;
+    killed(Api::OpenAi, &driven("cli"), call("hang", json!({"permission": false})), Fate::Lost, is_at_work).await;
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The agents' folder, when they were asked for.
-fn asked() -> Option<PathBuf> {
+pub fn asked() -> Option<PathBuf> {
     let dir = PathBuf::from(std::env::var_os("SKEP_TEST_AGENTS")?);
     assert!(
         dir.join("bin/node").exists(),
@@ -33,14 +33,14 @@ fn asked() -> Option<PathBuf> {
 }
 
 /// A scripted model on a port of its own.
-struct Model {
+pub struct Model {
     child: Child,
-    url: String,
+    pub url: String,
     counts: PathBuf,
 }
 
 impl Model {
-    fn start(agents: &Path, place: &Place) -> Model {
+    pub fn start(agents: &Path, place: &Place) -> Model {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let counts = place.root.path().join("counts");
         std::fs::write(&counts, "").unwrap();
@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// Tokens and calls it served.
-    fn served(&self) -> (u64, u64) {
+    pub fn served(&self) -> (u64, u64) {
         let text = std::fs::read_to_string(&self.counts).unwrap();
         let calls: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         let tokens = |c: &serde_json::Value| c["input"].as_u64().unwrap() + c["output"].as_u64().unwrap();
@@ -70,7 +70,7 @@ impl Drop for Model {
     }
 }
 
-fn registry(agents: &Path, model: &Model) -> Registry {
+pub fn registry(agents: &Path, model: &Model) -> Registry {
     rustls::crypto::ring::default_provider().install_default().ok();
     let provider = |name: &str, api, path: &str| Provider {
         name: name.to_owned(),
@@ -105,7 +105,7 @@ fn registry(agents: &Path, model: &Model) -> Registry {
     )
 }
 
-fn bench(place: &Place, more: &str) -> Bench {
+pub fn bench(place: &Place, more: &str) -> Bench {
     let tree = place.tree();
     std::fs::write(tree.join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
     let test = "import unittest\nfrom calc import add\n\nclass T(unittest.TestCase):\n    def test_add(self):\n        self.assertEqual(add(2, 3), 5)\n";
@@ -179,7 +179,7 @@ async fn gemini_headless() {
 }
 
 /// The processes that work in `place`.
-fn working(place: &Place) -> Vec<String> {
+pub fn working(place: &Place) -> Vec<String> {
     let root = place.root.path().to_string_lossy().into_owned();
     let of = |entry: std::fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;

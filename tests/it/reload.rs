@@ -1,7 +1,10 @@
 //! The configuration read again by a running service: new runs have it, a bad one is refused and named, the rest waits for a start.
 
 use crate::support::cli::{Beside, Desk};
+use crate::support::floor::{Floor, RUN, edits};
+use crate::support::models::Models;
 use rustix::process::{Pid, Signal, kill_process};
+use skep::adapters::engine::settings::Api;
 use std::fs::File;
 use std::process::Stdio;
 
@@ -71,4 +74,29 @@ fn a_service_takes_a_changed_file_over_for_new_runs_and_keeps_the_old_one_when_i
     let pid = Pid::from_raw(i32::try_from(service.0.id()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     desk.until("it is mended", || attempts_of_a_new_run(&desk, &format!("{:?}", std::time::Instant::now())) == 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_called_as_often_as_its_limits_say_now() {
+    let more =
+        "[role.dev]\nengine = \"llm:acme/cheap\"\n[policy]\napprove_merge = false\n[runs]\nsweep_interval = \"1s\"\n";
+    let floor = Floor::new(Models::think(|request| edits(request.turn())).await, Api::OpenAi, more);
+    let text = std::fs::read_to_string(floor.desk.path("data/skep.toml")).unwrap();
+    floor.configure(&text.replace("[prices]", "per_minute = 1\n[prices]"));
+    let run = |repo: &str| {
+        let mut run: Vec<&str> = RUN.iter().copied().filter(|word| *word != "--yes").collect();
+        run[2] = repo;
+        run.push("--detach");
+        floor.does(&run).ends(0);
+    };
+    let _service = floor.serve();
+    run("tool.git");
+    floor.until("the one call of this minute", || floor.models.seen().len() == 1);
+    write(&floor.desk, &text);
+    floor.until("the new file is taken over", || said(&floor.desk, "new runs have it"));
+    tokio::task::block_in_place(|| floor.desk.repo("other", &[("a.txt", "a\n")]));
+    run("other.git");
+    // By the old numbers its three calls would take more than two minutes.
+    floor
+        .until("a change lands", || floor.runs().iter().any(|r| r["project"] == "other" && r["status"] == "completed"));
 }

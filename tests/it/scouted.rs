@@ -48,6 +48,8 @@ fn asked_a_person(story: &Story, wanted: &[&str]) {
 fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
     let story = planned(opened(Policy { width: 2, ..bare_policy() }), &["a", "b"]);
     let story = story.report(to_scout("Where is main?"));
+    let open = &skep::http::view::RunView::of(&story.run).inquiries[0];
+    assert_eq!((open.state.as_str(), open.question.as_str(), &open.came_back), ("open", "Where is main?", &None));
     let order = newest(&story);
     assert_eq!(
         (order.step, order.question.as_deref(), order.task.is_none()),
@@ -78,6 +80,11 @@ fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
     assert!(told(&story.run.tasks[1].notes).is_empty() && story.run.notes.is_empty(), "nobody else is told");
     assert_eq!((story.run.tasks[0].tries, story.run.tries.get(&Step::Explore)), (1, None));
     assert!(story.run.inquiries.is_empty());
+    let shown = &skep::http::view::RunView::of(&story.run).inquiries[..];
+    let [one] = shown else { panic!("{shown:?}") };
+    assert_eq!((one.asked_by.as_str(), one.task.as_deref(), one.state.as_str()), ("a2", Some("t1"), "answered"));
+    assert_eq!((one.question.as_str(), one.came_back.as_deref()), ("Where is main?", Some("src/main.rs:1")));
+    assert_eq!(one.scouts, [scout.id.to_string()]);
 }
 
 #[test]
@@ -165,7 +172,7 @@ fn a_scout_lost_with_its_process_is_started_again_but_not_for_ever() {
     for _ in 0..bare_policy().max_losses {
         assert_eq!(newest(&story).question.as_deref(), Some("Where?"));
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
-        story = story.tell(Event::Orphaned { attempts });
+        story = story.tell(Event::Orphaned { attempts, metered: Vec::new() });
     }
     asked_a_person(&story, &["Where?", "lost 3 times"]);
     assert!(!story.run.tries.contains_key(&Step::Explore), "the look before the plan has its own tries");

@@ -90,7 +90,13 @@ impl Seen {
         let scouts = ended.run.attempts.iter().filter(|a| a.answers.is_some());
         let scouts = scouts.filter(|a| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Succeeded)).count() as u64;
         *self.0.entry("asked the scout".to_owned()).or_default() += scouts;
-        for (what, n) in [("unavailable", unavailable), ("not started", not_started), ("due", ended.due)] {
+        for (what, n) in [
+            ("unavailable", unavailable),
+            ("not started", not_started),
+            ("due", ended.due),
+            ("resumed", ended.resumed),
+            ("not resumed", ended.unresumed),
+        ] {
             *self.0.entry(what.to_owned()).or_default() += n;
         }
         *self.0.entry("events".to_owned()).or_default() += ended.journal.len() as u64;
@@ -138,6 +144,8 @@ fn share(part: u64) {
             "due",
             "unavailable",
             "not started",
+            "resumed",
+            "not resumed",
             "asked the scout",
         ] {
             assert!(seen.0.get(outcome).is_some_and(|n| *n > 0), "nothing of this share was: {outcome}");

@@ -19,5 +19,6 @@ mod damage;
 mod journal;
 mod lease;
 mod opening;
+mod shared_budgets;
 mod vault;
 mod views;

@@ -2,7 +2,7 @@
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use skep::adapters::workspace::{Caps, GitWorkspaces};
-use skep::domain::{FileKind, Sha, TaskId};
+use skep::domain::{AttemptId, FileKind, Sha, TaskId};
 use skep::ports::{Moved, PortError, PortResult, Repo, Workspaces};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -224,6 +224,31 @@ async fn what_must_not_be_committed_is_refused() {
     fifo(dir.join("target/pipe"));
     write(&dir, "ok", "ok");
     assert_eq!(w.commit(T1, &base).await.unwrap().diff.files_total, 1);
+}
+
+#[tokio::test]
+async fn a_worktree_is_found_again_as_it_was_left() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let left =
+        async |task: Option<TaskId>, name: &str, head: &Sha| w.work.left_dir(w.run, task, name, head).await.unwrap();
+    assert_eq!(left(Some(T1), "a1", &base).await, None, "nothing was made yet");
+    let dir = w.task(T1, &base).await;
+    write(&dir, "half", "done");
+    assert_eq!(left(Some(T1), "a1", &base).await.as_deref(), Some(dir.as_path()));
+    assert_eq!(std::fs::read_to_string(dir.join("half")).unwrap(), "done");
+    assert_eq!(left(Some(T1), "a1", &"a".repeat(40).as_str().into()).await, None, "it stands for another commit");
+    let read = w.work.read_dir(&w.repo, w.run, "a2", &base).await.unwrap();
+    assert_eq!(left(None, "a2", &base).await, Some(read.clone()));
+    std::fs::remove_dir_all(&read).unwrap();
+    assert_eq!(left(None, "a2", &base).await, None, "half of it is gone");
+    assert!(w.work.left_dir(w.run, None, "../../x", &base).await.is_err());
+    // What an attempt has used is where no agent leads, and goes with the run.
+    let meter = w.work.meter_file(w.run, AttemptId(1));
+    assert!(meter.starts_with(w.data().join("sealed")) && !meter.starts_with(&dir));
+    write(meter.parent().unwrap(), meter.file_name().unwrap().to_str().unwrap(), "{}");
+    w.work.release(&w.repo, w.run, BRANCH).await.unwrap();
+    assert!(!meter.exists());
 }
 
 #[tokio::test]

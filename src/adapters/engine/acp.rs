@@ -1,10 +1,13 @@
 //! An agent that speaks the Agent Client Protocol: one session over standard input and output, one prompt, its answer mended at most twice.
 //!
+//! A session that the agent can take up again outlives this process: its name is told, and an order that names it goes on there.
+//!
 //! | the agent | gets |
 //! |---|---|
 //! | asks for permission | what its step may do inside its workspace, once (see [`permit`]) |
 //! | reads or writes files by the client | its worktree, capped, no links (see [`files`]) |
-//! | asks for a terminal, or anything else | "no such method": it runs its commands itself, inside the sandbox |
+//! | asks for a terminal | a command in a sandbox of its own (see [`terminal`]) |
+//! | asks for anything else | "no such method" |
 //! | says nothing, goes on for too long, spends too much | `session/cancel`, then the end |
 //!
 //! Its end: its input is closed, then SIGTERM, then SIGKILL, each to all it started.
@@ -21,15 +24,11 @@ use crate::adapters::sandbox::Sandbox;
 use crate::domain::{ArtifactKind, Order, Usage};
 use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult};
-use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
-    CancelNotification, ClientCapabilities, ContentBlock, FileSystemCapabilities, Implementation, InitializeRequest,
-    NewSessionRequest, NewSessionResponse, PromptRequest, PromptResponse, ReadTextFileRequest,
-    RequestPermissionRequest, SessionId, SessionNotification, SetSessionModeRequest, StopReason, TextContent,
-    WriteTextFileRequest,
+    CancelNotification, ContentBlock, PromptRequest, PromptResponse, SessionId, StopReason, TextContent,
 };
-use agent_client_protocol::{self as protocol, Agent, ErrorCode, on_receive_notification, on_receive_request};
+use agent_client_protocol::{self as protocol, Agent, ErrorCode};
 use async_trait::async_trait;
 use client::Client;
 use files::Files;
@@ -37,10 +36,14 @@ use permit::Rooms;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use terminal::{Room, Terminals};
 
+mod begin;
 mod client;
+mod connection;
 mod files;
 mod permit;
+mod terminal;
 
 /// How long it may take to begin: to start, and to open a session.
 const START: Duration = Duration::from_secs(120);
@@ -48,6 +51,11 @@ const START: Duration = Duration::from_secs(120);
 const DRAIN: Duration = Duration::from_secs(1);
 /// How often an answer that cannot be used is asked for again.
 const MENDS: usize = 2;
+
+/// What an agent is told that is taken up again, before its order.
+const AGAIN: &str = "Your process was ended in the middle of your work on the order below, and has been started again. The worktree and this \
+                     conversation are as they were left; a command or an edit that was under way then may be half done, so look before you \
+                     go on. Do not start over what is done. The order was and is:\n\n";
 
 /// The engine.
 #[derive(Clone, Debug)]
@@ -86,6 +94,7 @@ struct Talked<'a> {
     order: &'a Order,
     bench: &'a Bench,
     client: &'a Client,
+    sink: &'a Sink,
     known: &'a Mutex<Known>,
 }
 
@@ -117,7 +126,10 @@ impl AcpEngine {
             let why = format!("it opened no session within {} s", START.as_secs());
             Err(Broken::Wrong { why, fix: self.driven.way_in() })
         })?;
-        let mut told = ready.prompt.clone();
+        let mut told = match &talked.order.resume {
+            Some(_) => format!("{AGAIN}{}", ready.prompt),
+            None => ready.prompt.clone(),
+        };
         let mut mended = 0;
         loop {
             talked.client.heard.turn();
@@ -143,47 +155,6 @@ impl AcpEngine {
                 }
             }
         }
-    }
-
-    /// Opens the session.
-    async fn begin(&self, cx: &ConnectionTo<Agent>, talked: &Talked<'_>) -> Result<SessionId, Broken> {
-        let writes = talked.order.step == crate::domain::Step::Develop;
-        let files = FileSystemCapabilities::new().read_text_file(true).write_text_file(writes);
-        let hello = InitializeRequest::new(ProtocolVersion::V1)
-            .client_capabilities(ClientCapabilities::new().fs(files))
-            .client_info(Implementation::new("skep", env!("CARGO_PKG_VERSION")));
-        // The library refuses any other version by itself.
-        cx.send_request(hello).block_task().await.map_err(|error| match said(&error) {
-            said if said.contains("protocol version") => Broken::Wrong {
-                why: said,
-                fix: "install a release of the agent that speaks version 1 of the protocol".to_owned(),
-            },
-            _ => Broken::from(error),
-        })?;
-        let opened = cx.send_request(NewSessionRequest::new(talked.bench.dir.clone())).block_task().await?;
-        let session = opened.session_id.clone();
-        let shown: String = session.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
-        talked.known.lock().unwrap_or_else(PoisonError::into_inner).session = Some(shown);
-        if let Some(mode) = &self.driven.agent.mode {
-            self.offers(&opened, mode)?;
-            cx.send_request(SetSessionModeRequest::new(session.clone(), mode.clone())).block_task().await?;
-        }
-        Ok(session)
-    }
-
-    /// That the agent has the mode asked for.
-    fn offers(&self, opened: &NewSessionResponse, mode: &str) -> Result<(), Broken> {
-        let modes: Vec<String> =
-            opened.modes.iter().flat_map(|m| &m.available_modes).take(32).map(|m| m.id.to_string()).collect();
-        if modes.iter().any(|m| m == mode) {
-            return Ok(());
-        }
-        let key = format!("agents.{}.mode", self.driven.agent.name);
-        let fix = match modes.is_empty() {
-            true => format!("leave {key} out"),
-            false => format!("set {key} to one of: {}", plain::plain(modes.join(", ").as_bytes())),
-        };
-        Err(Broken::Wrong { why: format!("it has no mode {mode:?}"), fix })
     }
 
     /// One turn. When it has to be stopped it is told so and may end it in good order.
@@ -246,7 +217,7 @@ impl Engine for AcpEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, &bench.project)?;
+        let way = self.ways.open(&self.driven.agent, order, bench)?;
         let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
@@ -255,17 +226,29 @@ impl Engine for AcpEngine {
         let Talk { stdin, stdout, mut end } = talk;
         let heard = Arc::new(Heard::new(sink.clone()));
         let rooms = Rooms::new(&bench.dir, &[&bench.scratch]);
-        let client = Client::new(heard.clone(), Files { dir: bench.dir.clone(), rooms, step: order.step });
+        let room = Room {
+            sandbox: self.driven.sandbox.clone(),
+            dir: bench.dir.clone(),
+            cache: bench.cache.clone(),
+            scratch: bench.scratch.clone(),
+            gate: way.place().cloned(),
+            env: way.env(),
+            rooms: rooms.clone(),
+            deadline,
+        };
+        let terminals = Terminals::new(room, heard.clone());
+        let files = Files { dir: bench.dir.clone(), rooms, step: order.step };
+        let client = Client::new(heard.clone(), files, terminals.clone());
         let known = Mutex::new(Known::default());
 
         let broken = {
-            let talked = Talked { order, bench, client: &client, known: &known };
+            let talked = Talked { order, bench, client: &client, sink: &sink, known: &known };
             let spent_out = || way.spent_out().or_else(|| figures::over(order, None, client.cost_micros()));
             let watch = self.driven.watch(&heard, deadline, spent_out);
             tokio::pin!(watch);
             let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
             let transport = client::transport(stdin, stdout, heard.clone());
-            let conversation = connect(transport, client.clone(), async |cx: ConnectionTo<Agent>| {
+            let conversation = connection::connect(transport, client.clone(), async |cx: ConnectionTo<Agent>| {
                 Ok(self.converse(&cx, &ready, &talked, &mut watch).await)
             });
             tokio::pin!(conversation);
@@ -280,6 +263,7 @@ impl Engine for AcpEngine {
             }
         };
         // Its input is closed now.
+        terminals.end().await;
         let ended = driven::end(end, &heard).await;
         drop(strays);
 
@@ -292,6 +276,13 @@ impl Engine for AcpEngine {
                 Work::Unavailable { why, until: None, fix: Some(fix) }
             }
         });
+        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let result = match result {
+            Work::Failed(why) | Work::Unavailable { why, .. } if order.resume.is_some() && known.session.is_none() => {
+                Work::NotResumed(why)
+            }
+            result => result,
+        };
         // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
         let result = match (way.spent_out(), result) {
             (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => {
@@ -299,8 +290,11 @@ impl Engine for AcpEngine {
             }
             (_, result) => way.explain(result),
         };
-        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let usage = way.usage().unwrap_or_else(|| figures::charged(order, known.tokens, client.cost_micros()));
+        let usage = way.usage().unwrap_or_else(|| {
+            let said = figures::charged(order, known.tokens, client.cost_micros());
+            // What it used before it was taken up again, it may not say.
+            if order.resume.is_some() { said.max(order.caps) } else { said }
+        });
         sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
         let session = known.session.map(|id| format!("acp:{}:{id}", self.driven.agent.name));
@@ -313,38 +307,4 @@ fn said(error: &protocol::Error) -> String {
     let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
     let said = format!("{} {}", error.message, more.unwrap_or_default());
     plain::tail(said.trim().as_bytes(), 2 * 1024)
-}
-
-/// Connects and talks; the connection ends with `talk`.
-async fn connect<T>(
-    transport: impl protocol::ConnectTo<protocol::Client> + 'static,
-    client: Client,
-    talk: impl AsyncFnOnce(ConnectionTo<Agent>) -> Result<T, protocol::Error>,
-) -> Result<T, protocol::Error> {
-    let (updates, permits, reads, writes) = (client.clone(), client.clone(), client.clone(), client);
-    protocol::Client
-        .v1()
-        .on_receive_notification(
-            async move |told: SessionNotification, _cx| {
-                updates.update(told.update);
-                Ok(())
-            },
-            on_receive_notification!(),
-        )
-        .on_receive_request(
-            async move |ask: RequestPermissionRequest, responder, _cx| responder.respond(permits.permit(&ask)),
-            on_receive_request!(),
-        )
-        .on_receive_request(
-            async move |ask: ReadTextFileRequest, responder, _cx| responder.respond_with_result(reads.read(ask).await),
-            on_receive_request!(),
-        )
-        .on_receive_request(
-            async move |ask: WriteTextFileRequest, responder, _cx| {
-                responder.respond_with_result(writes.write(ask).await)
-            },
-            on_receive_request!(),
-        )
-        .connect_with(transport, talk)
-        .await
 }

@@ -139,7 +139,7 @@ impl Engine for CliEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, &bench.project)?;
+        let way = self.ways.open(&self.driven.agent, order, bench)?;
         let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());

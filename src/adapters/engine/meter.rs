@@ -1,12 +1,17 @@
 //! The meter of one attempt: the worst case of a call is set aside before it is made, and settled by what the wire told.
 //!
+//! Where it is kept in a file it is written there before a call is let go and after it is settled: what an attempt has used is known
+//! though its process be killed. A call under way counts there as its worst case.
+//!
 //! Invariant: what is spent and set aside together never passes a cap at the moment a call is admitted.
 
+use super::kept::{self, Kept};
 pub use super::prices::WireUsage;
 use super::prices::{Price, Prices};
-use crate::domain::{ModelUse, Usage};
+use crate::domain::{Metered, ModelUse, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -80,6 +85,7 @@ pub struct Meter {
     prices: Arc<Prices>,
     state: Mutex<State>,
     settled: watch::Sender<Usage>,
+    kept: Option<Kept>,
 }
 
 #[derive(Debug, Default)]
@@ -87,14 +93,47 @@ struct State {
     spent: Usage,
     held: Usage,
     bill: BTreeMap<String, ModelUse>,
+    /// Calls under way, at their worst.
+    open: BTreeMap<u64, Call>,
+    calls: u64,
     unpriced: BTreeSet<String>,
     spent_out: Option<Cap>,
+}
+
+/// What one call adds to a bill.
+#[derive(Clone, Debug)]
+struct Call {
+    model: String,
+    priced: bool,
+    wire: WireUsage,
+    cost_micros: u64,
 }
 
 impl Meter {
     /// A meter that holds calls to `caps` (0 = not limited; wall time is not its business).
     pub fn new(caps: Usage, prices: Arc<Prices>) -> Arc<Meter> {
-        Arc::new(Meter { caps, prices, state: Mutex::default(), settled: watch::Sender::new(Usage::default()) })
+        Meter::of(caps, prices, State::default(), None)
+    }
+
+    /// The same, kept in `file`. `again`: it goes on from what the file says, which is what an earlier process counted.
+    ///
+    /// # Errors
+    /// When it is to go on and the file cannot be read.
+    pub fn kept(caps: Usage, prices: Arc<Prices>, file: &Path, again: bool) -> Result<Arc<Meter>, String> {
+        let mut state = State::default();
+        if again {
+            let before = kept::read(file).ok_or("what it had used before is not known any more")?;
+            state.spent = before.used;
+            state.bill = before.bill.into_iter().take(MODELS_MAX).map(|line| (line.model.clone(), line)).collect();
+        }
+        let kept = Kept::new(file);
+        kept.write(&state.metered());
+        Ok(Meter::of(caps, prices, state, Some(kept)))
+    }
+
+    fn of(caps: Usage, prices: Arc<Prices>, state: State, kept: Option<Kept>) -> Arc<Meter> {
+        let settled = watch::Sender::new(state.spent);
+        Arc::new(Meter { caps, prices, state: Mutex::new(state), settled, kept })
     }
 
     /// Sets the worst case of a call of `model` (`provider/name`) aside: `input` tokens sent, as estimated, and an answer of up to
@@ -137,8 +176,14 @@ impl Meter {
             return Err(Refused { cap, fits, held, model });
         }
         state.held = state.held.plus(wanted);
-        drop(state);
-        Ok(Ticket { meter: self.clone(), model, price, reserved: wanted, input, max_output, open: true })
+        state.calls += 1;
+        let number = state.calls;
+        let ticket =
+            Ticket { meter: self.clone(), number, model, price, reserved: wanted, input, max_output, open: true };
+        let (wire, cost_micros) = ticket.worst();
+        state.open.insert(number, ticket.call(wire, cost_micros));
+        self.keep(&state);
+        Ok(ticket)
     }
 
     /// [`Meter::admit`], but waits while calls under way hold what this one needs.
@@ -209,6 +254,13 @@ impl Meter {
         }
     }
 
+    /// Writes it down, so that the file is never behind what was let go.
+    fn keep(&self, state: &State) {
+        if let Some(kept) = &self.kept {
+            kept.write(&state.metered());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each critical section leaves the amounts consistent: a panic elsewhere must not stop the counting.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -221,30 +273,46 @@ impl Meter {
         held.tokens = held.tokens.saturating_sub(ticket.reserved.tokens);
         held.cost_micros = held.cost_micros.saturating_sub(ticket.reserved.cost_micros);
         held.turns = held.turns.saturating_sub(ticket.reserved.turns);
+        state.open.remove(&ticket.number);
         if let Some((wire, cost_micros)) = used {
             let tokens = wire.input.saturating_add(wire.output);
             state.spent = state.spent.plus(Usage { tokens, cost_micros, wall_ms: 0, turns: 1 });
-            let known = state.bill.contains_key(&ticket.model) || state.bill.len() < MODELS_MAX;
-            let name = if known { ticket.model.as_str() } else { "other/models" };
-            let fresh = || ModelUse { model: name.to_owned(), priced: true, ..ModelUse::default() };
-            let line = state.bill.entry(name.to_owned()).or_insert_with(fresh);
-            for (sum, more) in [
-                (&mut line.calls, 1),
-                (&mut line.input, wire.input),
-                (&mut line.cached, wire.cached),
-                (&mut line.cache_written, wire.cache_written),
-                (&mut line.output, wire.output),
-                (&mut line.reasoning, wire.reasoning),
-                (&mut line.cost_micros, cost_micros),
-            ] {
-                *sum = sum.saturating_add(more);
-            }
-            line.priced &= ticket.price.is_some();
+            add(&mut state.bill, &ticket.call(wire, cost_micros));
         }
+        self.keep(&state);
         let spent = state.spent;
         drop(state);
         self.settled.send_replace(spent);
     }
+}
+
+impl State {
+    /// All of it, as if every call under way came to its worst.
+    fn metered(&self) -> Metered {
+        let mut bill = self.bill.clone();
+        self.open.values().for_each(|call| add(&mut bill, call));
+        Metered { used: self.spent.plus(self.held), bill: bill.into_values().collect() }
+    }
+}
+
+/// Puts a call on a bill.
+fn add(bill: &mut BTreeMap<String, ModelUse>, call: &Call) {
+    let known = bill.contains_key(&call.model) || bill.len() < MODELS_MAX;
+    let name = if known { call.model.as_str() } else { "other/models" };
+    let fresh = || ModelUse { model: name.to_owned(), priced: true, ..ModelUse::default() };
+    let line = bill.entry(name.to_owned()).or_insert_with(fresh);
+    for (sum, more) in [
+        (&mut line.calls, 1),
+        (&mut line.input, call.wire.input),
+        (&mut line.cached, call.wire.cached),
+        (&mut line.cache_written, call.wire.cache_written),
+        (&mut line.output, call.wire.output),
+        (&mut line.reasoning, call.wire.reasoning),
+        (&mut line.cost_micros, call.cost_micros),
+    ] {
+        *sum = sum.saturating_add(more);
+    }
+    line.priced &= call.priced;
 }
 
 /// The largest number up to `most` for which `fits` holds, where it holds for all smaller ones, too.
@@ -265,6 +333,7 @@ fn largest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
 #[must_use = "a dropped ticket is charged in full"]
 pub struct Ticket {
     meter: Arc<Meter>,
+    number: u64,
     model: String,
     price: Option<Price>,
     reserved: Usage,
@@ -293,6 +362,10 @@ impl Ticket {
     /// The longest answer this call was let through with.
     pub fn max_output(&self) -> u32 {
         self.max_output
+    }
+
+    fn call(&self, wire: WireUsage, cost_micros: u64) -> Call {
+        Call { model: self.model.clone(), priced: self.price.is_some(), wire, cost_micros }
     }
 
     fn priced(&self, wire: WireUsage) -> (WireUsage, u64) {

@@ -8,8 +8,8 @@ use super::settings::{Agent, Settings};
 use crate::adapters::gate::{Gate, Opened, Pass};
 use crate::adapters::grants::Granted;
 use crate::adapters::sandbox::{GatePlace, Sandbox};
-use crate::domain::{ModelUse, Order, ProjectName, Usage};
-use crate::ports::engine::Work;
+use crate::domain::{ModelUse, Order, Usage};
+use crate::ports::engine::{Bench, Work};
 use crate::ports::{PortError, PortResult};
 use crate::secret::Secret;
 use std::sync::Arc;
@@ -47,11 +47,11 @@ struct Open {
 }
 
 impl Ways {
-    /// The way of one attempt: to the agent's provider, and to the hosts its project may reach.
+    /// The way of one attempt: to the agent's provider, and to the hosts its project may reach. What is counted on it is kept in the bench's file.
     ///
     /// # Errors
     /// `Permanent` when there is no way to its provider, `Transient` when it cannot be opened now.
-    pub fn open(&self, agent: &Agent, order: &Order, project: &ProjectName) -> PortResult<Way> {
+    pub fn open(&self, agent: &Agent, order: &Order, bench: &Bench) -> PortResult<Way> {
         let provider = agent.provider.as_ref().and_then(|name| self.settings.providers.get(name));
         let Some(out) = &self.out else {
             return match &agent.provider {
@@ -62,10 +62,14 @@ impl Ways {
                 )),
             };
         };
-        let meter = Meter::new(order.caps, out.prices.clone());
+        let meter = match provider {
+            Some(_) => Meter::kept(order.caps, out.prices.clone(), &bench.meter, order.resume.is_some())
+                .map_err(|why| PortError::transient(format!("the agent {} cannot go on: {why}", agent.name)))?,
+            None => Meter::new(order.caps, out.prices.clone()),
+        };
         let pass = Pass {
             providers: provider.cloned().into_iter().collect(),
-            hosts: out.granted.of(project).hosts.clone(),
+            hosts: out.granted.of(&bench.project).hosts.clone(),
             meter: meter.clone(),
             label: format!("{} {} {}", order.run, order.attempt, agent.name),
         };

@@ -35,7 +35,13 @@ impl Limits {
         Limits { clock, all: Arc::default() }
     }
 
-    /// The limiter of a provider: the same one for the same name, with the numbers it was first asked for with.
+    /// Takes the numbers of a provider over, for calls from now on; answers under way keep their places.
+    pub fn adopt(&self, provider: &Provider) {
+        self.of(provider).adopt(provider);
+    }
+
+    /// The limiter of a provider: the same one for the same name, whoever asks. Its numbers are those last adopted, so that an attempt
+    /// that began with an older configuration does not bring that one's back.
     pub fn of(&self, provider: &Provider) -> Arc<Limiter> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Arc::new(Limiter::new(provider, self.clock.clone()));
@@ -46,13 +52,17 @@ impl Limits {
 /// The limits of one provider.
 pub struct Limiter {
     places: Arc<Semaphore>,
-    per_minute: Option<usize>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Calls at a time.
+    concurrency: usize,
+    /// Places that are to go, once the answers under way in them have ended.
+    owed: usize,
+    per_minute: Option<usize>,
     /// When the calls of the last minute began.
     begun: VecDeque<Instant>,
     /// Until when a model rests: limits are by model at most providers.
@@ -69,25 +79,50 @@ impl fmt::Debug for Limiter {
 #[derive(Debug)]
 #[must_use = "the place is free again when this is dropped"]
 pub struct Permit {
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
+    limiter: Arc<Limiter>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.limiter.lock();
+        if state.owed > 0
+            && let Some(place) = self.place.take()
+        {
+            state.owed -= 1;
+            place.forget();
+        }
+    }
 }
 
 impl Limiter {
     fn new(provider: &Provider, clock: Arc<dyn Clock>) -> Limiter {
-        let places = (provider.concurrency.max(1) as usize).min(Semaphore::MAX_PERMITS);
-        Limiter {
-            places: Arc::new(Semaphore::new(places)),
-            per_minute: provider.per_minute.map(|n| n.max(1) as usize),
-            clock,
-            state: Mutex::default(),
+        let limiter = Limiter { places: Arc::new(Semaphore::new(0)), clock, state: Mutex::default() };
+        limiter.adopt(provider);
+        limiter
+    }
+
+    fn adopt(&self, provider: &Provider) {
+        let wanted = (provider.concurrency.max(1) as usize).min(Semaphore::MAX_PERMITS);
+        let mut state = self.lock();
+        state.per_minute = provider.per_minute.map(|n| n.max(1) as usize);
+        if let Some(more) = wanted.checked_sub(state.concurrency) {
+            // A place that is taken and was to go stays instead.
+            let kept = more.min(state.owed);
+            state.owed -= kept;
+            self.places.add_permits(more - kept);
+        } else {
+            let fewer = state.concurrency - wanted;
+            state.owed += fewer - self.places.forget_permits(fewer);
         }
+        state.concurrency = wanted;
     }
 
     /// Waits for a place to call `model` (its name at the provider).
     ///
     /// # Errors
     /// When the model rests for more than a minute: until when.
-    pub async fn acquire(&self, model: &str) -> Result<Permit, At> {
+    pub async fn acquire(self: &Arc<Self>, model: &str) -> Result<Permit, At> {
         self.rested(model).await?;
         // Never closed; without a place it would only be less limited.
         let place = self.places.clone().acquire_owned().await.ok();
@@ -95,7 +130,7 @@ impl Limiter {
             // It may have been sent to rest by the call before.
             self.rested(model).await?;
             match self.begin() {
-                Ok(()) => return Ok(Permit { _place: place }),
+                Ok(()) => return Ok(Permit { place, limiter: self.clone() }),
                 Err(free) => sleep_until(free).await,
             }
         }
@@ -133,9 +168,9 @@ impl Limiter {
 
     /// Counts a call that begins now, or says when one may begin.
     fn begin(&self) -> Result<(), Instant> {
-        let Some(most) = self.per_minute else { return Ok(()) };
         let now = Instant::now();
         let mut state = self.lock();
+        let Some(most) = state.per_minute else { return Ok(()) };
         while state.begun.front().is_some_and(|began| *began + MINUTE <= now) {
             state.begun.pop_front();
         }
@@ -175,7 +210,7 @@ mod tests {
         }
     }
 
-    async fn at_once(limiter: &Limiter, model: &str) -> Option<Result<Permit, At>> {
+    async fn at_once(limiter: &Arc<Limiter>, model: &str) -> Option<Result<Permit, At>> {
         timeout(Duration::from_millis(1), limiter.acquire(model)).await.ok()
     }
 
@@ -188,6 +223,36 @@ mod tests {
         assert!(at_once(&a, "m").await.is_none() && at_once(&b, "m").await.is_none());
         drop(first);
         assert!(at_once(&b, "m").await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_numbers_hold_for_calls_from_then_on() {
+        let limits = Limits::new(Arc::new(SystemClock));
+        let limiter = limits.of(&provider(3, None));
+        let mut under_way = Vec::new();
+        for _ in 0..3 {
+            under_way.push(at_once(&limiter, "m").await.unwrap().unwrap());
+        }
+        limits.adopt(&provider(1, Some(1)));
+        limits.of(&provider(3, None));
+        for _ in 0..2 {
+            under_way.pop();
+            assert!(at_once(&limiter, "m").await.is_none(), "two answers more than places are under way, then one is");
+        }
+        under_way.pop();
+        let last = at_once(&limiter, "m").await.unwrap().unwrap();
+        assert!(at_once(&limiter, "m").await.is_none());
+        drop(last);
+        assert!(at_once(&limiter, "m").await.is_none(), "one a minute");
+        // Wider again while a place that is to go is taken still.
+        limits.adopt(&provider(2, None));
+        let two = [at_once(&limiter, "m").await.unwrap().unwrap(), at_once(&limiter, "m").await.unwrap().unwrap()];
+        limits.adopt(&provider(1, None));
+        limits.adopt(&provider(2, None));
+        assert!(at_once(&limiter, "m").await.is_none());
+        drop(two);
+        let _two = [at_once(&limiter, "m").await.unwrap().unwrap(), at_once(&limiter, "m").await.unwrap().unwrap()];
+        assert!(at_once(&limiter, "m").await.is_none(), "no place was made from nothing");
     }
 
     #[tokio::test(start_paused = true)]

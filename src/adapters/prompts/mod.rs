@@ -10,7 +10,7 @@ mod outside;
 mod templates;
 mod told;
 
-pub use templates::{BUILT_IN, Listed, Templates};
+pub use templates::{BUILT_IN, Listed, STEPS, Templates};
 
 use crate::domain::{Order, Sha};
 use crate::ports::{PortError, PortResult, Prompt, Prompts, Repo, Workspaces};

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 mod sample;
 
 /// The steps that have a prompt.
-pub(super) const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
+pub const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
 
 macro_rules! built_in {
     ($($name:literal),* $(,)?) => {
@@ -127,15 +127,16 @@ impl Templates {
         self.set(project).render(order, patch, instructions)
     }
 
-    /// The files of a project's set, in order of their names.
-    pub fn list(&self, project: &str) -> Vec<Listed> {
+    /// What may go into a step's prompt for a project (`None`: for those without their own): its version, and its files by name.
+    pub fn list(&self, project: Option<&str>, step: Step) -> (Digest, Vec<Listed>) {
+        let set = project.map_or(&self.all, |project| self.set(project));
         let listed = |(name, file): (&String, &File)| Listed {
             name: name.clone(),
             path: file.path.clone(),
             digest: hex(&Sha256::digest(file.text.as_bytes())),
             text: file.text.clone(),
         };
-        self.set(project).files.iter().map(listed).collect()
+        (set.version(step), set.files_of(step).map(listed).collect())
     }
 }
 
@@ -179,17 +180,20 @@ impl Set {
         Ok(Prompt { system, user, version: self.version(order.step) })
     }
 
-    /// The digest of the files that may go into a step's prompt: its role's two and the shared ones.
-    fn version(&self, step: Step) -> Digest {
+    /// The files that may go into a step's prompt: its role's two and the shared ones.
+    fn files_of(&self, step: Step) -> impl Iterator<Item = (&String, &File)> {
         let role = step.role().name();
         let (system, order) = (format!("{role}/system.md"), format!("{role}/{}.md", step.name()));
+        self.files.iter().filter(move |(name, _)| name.starts_with("shared/") || **name == system || **name == order)
+    }
+
+    /// The digest of those files.
+    fn version(&self, step: Step) -> Digest {
         let mut digest = Sha256::new();
-        for (name, file) in &self.files {
-            if name.starts_with("shared/") || *name == system || *name == order {
-                for part in [name.as_bytes(), file.text.as_bytes()] {
-                    digest.update((part.len() as u64).to_le_bytes());
-                    digest.update(part);
-                }
+        for (name, file) in self.files_of(step) {
+            for part in [name.as_bytes(), file.text.as_bytes()] {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part);
             }
         }
         Digest(hex(&digest.finalize()))

@@ -4,7 +4,7 @@
 //! through.
 
 use super::SeaStore;
-use super::books::{models, signed};
+use super::books::Line;
 use super::error::again;
 use crate::domain::run::SNAPSHOT_VERSION;
 use crate::domain::{Event, status};
@@ -46,24 +46,6 @@ pub(super) struct Row {
     pub wake_at: Option<i64>,
     pub waits: Option<String>,
     pub charges: Vec<Line>,
-}
-
-/// A line of the books as it is written; the names are the columns'.
-#[derive(serde::Serialize)]
-pub(super) struct Line {
-    pub run: String,
-    pub attempt: i64,
-    pub project: String,
-    pub role: &'static str,
-    pub engine: String,
-    pub tokens: i64,
-    pub cost_micros: i64,
-    pub turns: i64,
-    pub wall_ms: i64,
-    pub settled: bool,
-    pub day: i64,
-    pub at: i64,
-    pub models: String,
 }
 
 impl Row {
@@ -189,21 +171,9 @@ fn row_of(t: &Transition) -> PortResult<Row> {
     }
     let mut charges = Vec::with_capacity(t.charges.len());
     for c in &t.charges {
-        charges.push(Line {
-            run: run.id.to_string(),
-            attempt: i64::from(c.attempt.0),
-            project: run.project.as_str().to_owned(),
-            role: c.role.name(),
-            engine: c.engine.clone(),
-            tokens: signed(c.amount.tokens),
-            cost_micros: signed(c.amount.cost_micros),
-            turns: signed(c.amount.turns),
-            wall_ms: signed(c.amount.wall_ms),
-            settled: c.settled,
-            day: c.day.0,
-            at: c.at.0,
-            models: json("list of models", models(c))?,
-        });
+        let line =
+            Line::of(run.id, &run.project, c).map_err(|e| wrong(format!("its list of models is no JSON: {e}")))?;
+        charges.push(line);
     }
     let codes: Vec<&str> = run.blocks.iter().map(|b| b.kind.code()).collect();
     Ok(Row {

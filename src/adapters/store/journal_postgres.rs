@@ -1,8 +1,9 @@
 //! Group commit on Postgres: the whole batch is one statement, thus one round trip and one commit.
 
 use super::SeaStore;
+use super::books::Line;
 use super::error::from_sqlx;
-use super::journal::{FIRST_LEASE_SECS, Fate, Line, Row};
+use super::journal::{FIRST_LEASE_SECS, Fate, Row};
 use crate::ports::PortResult;
 use sea_orm::sqlx::postgres::{PgConnection, PgRow};
 use sea_orm::sqlx::{Connection, Error, Row as _, query};
@@ -51,9 +52,11 @@ WITH t AS (
     USING unnest($24::text[], $25::text[]) AS f (run, key), let_in
     WHERE outbox.run = f.run AND outbox.key = f.key AND let_in.id = f.run
 ), charged AS (
-    INSERT INTO charge (run, attempt, project, role, engine, tokens, cost_micros, turns, wall_ms, settled, day, at, models)
+    INSERT INTO charge (run, attempt, project, role, engine, tokens, cost_micros, turns, wall_ms, settled, day, at, models,
+        round)
     SELECT c.* FROM json_to_recordset($29::json) AS c (run text, attempt bigint, project text, role text, engine text,
-        tokens bigint, cost_micros bigint, turns bigint, wall_ms bigint, settled boolean, day bigint, at bigint, models text)
+        tokens bigint, cost_micros bigint, turns bigint, wall_ms bigint, settled boolean, day bigint, at bigint, models text,
+        round bigint)
     JOIN let_in ON let_in.id = c.run
     ON CONFLICT (run, attempt) DO UPDATE SET tokens = excluded.tokens, cost_micros = excluded.cost_micros,
         turns = excluded.turns, wall_ms = excluded.wall_ms, settled = excluded.settled, at = excluded.at,

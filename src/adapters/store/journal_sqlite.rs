@@ -2,7 +2,7 @@
 
 use super::SeaStore;
 use super::books::CHARGE;
-use super::journal::{FIRST_LEASE_SECS, Fate, Line, Row};
+use super::journal::{FIRST_LEASE_SECS, Fate, Row};
 use crate::ports::PortResult;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
@@ -61,7 +61,7 @@ impl SeaStore {
             self.run_statement(tx, FINISH, vec![run(), key.as_str().into()]).await?;
         }
         for line in &row.charges {
-            self.run_statement(tx, CHARGE, charging(line)).await?;
+            self.run_statement(tx, CHARGE, line.values()).await?;
         }
         Ok(Fate::Written)
     }
@@ -90,24 +90,6 @@ fn moving(row: &Row) -> Vec<Value> {
         row.snapshot.as_str().into(),
         row.wake_at.into(),
         row.waits.as_deref().into(),
-    ]
-}
-
-fn charging(line: &Line) -> Vec<Value> {
-    vec![
-        line.run.as_str().into(),
-        line.attempt.into(),
-        line.project.as_str().into(),
-        line.role.into(),
-        line.engine.as_str().into(),
-        line.tokens.into(),
-        line.cost_micros.into(),
-        line.turns.into(),
-        line.wall_ms.into(),
-        line.settled.into(),
-        line.day.into(),
-        line.at.into(),
-        line.models.as_str().into(),
     ]
 }
 

@@ -33,8 +33,8 @@ const GIVE_BACK: &str = "UPDATE run SET owner = NULL, lease_until = 0 WHERE id =
 const FREE: &str = "UPDATE run SET owner = NULL, lease_until = 0, epoch = epoch + 1 WHERE home = $1 AND owner IS NOT NULL \
     RETURNING id";
 /// Counting the epoch up fences off whoever carries the run right now.
-const QUARANTINE: &str =
-    "UPDATE run SET quarantined = $2, owner = NULL, lease_until = 0, epoch = epoch + 1 WHERE id = $1 RETURNING id";
+const QUARANTINE: &str = "UPDATE run SET quarantined = $2, owner = NULL, lease_until = 0, epoch = epoch + 1 WHERE id = $1 \
+    RETURNING id, {now} AS now";
 const LIFT: &str = "UPDATE run SET quarantined = NULL WHERE id = $1 AND quarantined IS NOT NULL RETURNING id";
 
 fn millis(ttl_secs: u64) -> i64 {
@@ -105,7 +105,16 @@ impl SeaStore {
 
     pub(super) async fn put_aside(&self, run: RunId, why: &str) -> PortResult<()> {
         let why: String = why.chars().filter(|c| *c != '\0').take(WHY_MAX).collect();
-        if self.write(QUARANTINE, [run.to_string().into(), why.into()]).await?.is_empty() {
+        let tx = self.alone().await?;
+        let aside = async {
+            let rows = self.rows(&tx, QUARANTINE, [run.to_string().into(), why.into()]).await?;
+            if let Some(row) = rows.first() {
+                self.charge_open(&tx, run, row.try_get("", "now")?).await?;
+            }
+            Ok(!rows.is_empty())
+        };
+        let aside = aside.await;
+        if !self.end(tx, aside).await? {
             return Err(PortError::permanent(format!("there is no run {run}"), "list the runs to find the right one"));
         }
         Ok(())

@@ -16,6 +16,7 @@ mod lease;
 mod outbox;
 mod projects;
 mod schema;
+mod shared_budgets;
 mod vault;
 mod vault_keys;
 mod views;

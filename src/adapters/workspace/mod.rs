@@ -17,7 +17,7 @@ pub use scan::is_dot_git;
 
 use crate::adapters::git::durable::make_dir;
 use crate::adapters::git::{self, Git, Locks, Mirrors, TREE, check_branch, check_sha};
-use crate::domain::{DiffStat, RunId, SecretFound, Sha, TaskId};
+use crate::domain::{AttemptId, DiffStat, RunId, SecretFound, Sha, TaskId};
 use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
 use async_trait::async_trait;
 use place::Place;
@@ -155,6 +155,15 @@ impl Workspaces for GitWorkspaces {
         Ok(place.dir)
     }
 
+    async fn left_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>> {
+        let place = match task {
+            Some(task) => self.place(run, &task_name(task)),
+            None => self.place(run, &side_name(name)?),
+        };
+        let _held = self.lock(&place).await?;
+        Ok((place.head().await?.as_ref() == Some(head)).then_some(place.dir))
+    }
+
     async fn read_dir(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf> {
         self.fresh(repo, run, name, head).await
     }
@@ -184,6 +193,10 @@ impl Workspaces for GitWorkspaces {
             }
         }
         dirs
+    }
+
+    fn meter_file(&self, run: RunId, attempt: AttemptId) -> PathBuf {
+        self.data.join("sealed").join(run.to_string()).join(format!("{attempt}.meter"))
     }
 
     async fn commit(

@@ -63,6 +63,16 @@ pub fn is_loopback(base_url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|a| a.is_loopback())
 }
 
+/// Whether a server on this machine is there; one elsewhere is taken to be.
+pub async fn listens(base_url: &str) -> bool {
+    let url = reqwest::Url::parse(base_url).ok().filter(|_| is_loopback(base_url));
+    let Some((host, port)) = url.and_then(|u| Some((u.host_str()?.to_owned(), u.port_or_known_default()?))) else {
+        return true;
+    };
+    let there = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port));
+    matches!(tokio::time::timeout(PATIENCE, there).await, Ok(Ok(_)))
+}
+
 /// The models a server has; `None` = it does not answer, or with something else.
 async fn models(http: &reqwest::Client, api: Api, base: &str) -> Option<Vec<String>> {
     let (path, list, name) = match api {

@@ -3,8 +3,8 @@
 mod things;
 
 pub use things::{
-    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, ProjectCommand, RaiseArgs, SandboxCommand,
-    SecretCommand, State,
+    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, ProjectCommand, PromptsCommand, RaiseArgs,
+    SandboxCommand, SecretCommand, State,
 };
 
 use super::exit::EXIT_CODES;
@@ -190,6 +190,9 @@ pub enum Command {
     /// Engines: what thinks, and whether it can be used here
     #[command(subcommand)]
     Engine(EngineCommand),
+    /// Prompts: what engines that read words are told
+    #[command(subcommand)]
+    Prompts(PromptsCommand),
     /// Bring the store's schema up to this version
     Migrate {
         /// Only tell what would be done

@@ -224,6 +224,26 @@ pub enum EngineCommand {
     },
 }
 
+/// Prompts.
+#[derive(Debug, Subcommand)]
+pub enum PromptsCommand {
+    /// List the templates in force for each step, where each comes from, and the version they make
+    List {
+        /// As they are for this project
+        #[arg(long, value_name = "NAME", value_parser = parse::not_empty)]
+        project: Option<String>,
+    },
+    /// Print the templates of a step, or of the role that does it
+    Show {
+        /// The step or role
+        #[arg(value_name = "STEP|ROLE", value_parser = ["explore", "plan", "develop", "review", "scout", "manager", "dev", "reviewer"])]
+        what: String,
+        /// As they are for this project
+        #[arg(long, value_name = "NAME", value_parser = parse::not_empty)]
+        project: Option<String>,
+    },
+}
+
 /// The walls around commands.
 #[derive(Debug, Subcommand)]
 pub enum SandboxCommand {

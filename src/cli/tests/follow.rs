@@ -4,7 +4,7 @@ use super::{a_run, block, merge, opened, shell};
 use crate::cli::args::{Isolation, Skep};
 use crate::cli::exit::{Exit, Trouble};
 use crate::cli::reach::{
-    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, WallsTested,
+    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, StepPrompt, WallsTested,
 };
 use crate::cli::run_on;
 use crate::cli::screen::{Asker, Screen};
@@ -157,12 +157,15 @@ impl Doors for Memory {
         Ok(Doctored { looked: vec![], proposal: String::new() })
     }
     async fn test_walls(&self, _: &Place, _: Option<Isolation>) -> Result<WallsTested, Trouble> {
-        Ok(WallsTested { level: "strict".to_owned(), holds: true, tried: vec![] })
+        Ok(WallsTested { level: "strict".to_owned(), holds: true, bounds: String::new(), tried: vec![] })
     }
     async fn engines(&self, _: &Place) -> Result<Vec<EngineRow>, Trouble> {
         unreachable!()
     }
     async fn prove(&self, _: &Place, _: &str, _: tokio::sync::mpsc::Sender<String>) -> Result<Proof, Trouble> {
+        unreachable!()
+    }
+    async fn prompts(&self, _: &Place, _: Option<&str>) -> Result<Vec<StepPrompt>, Trouble> {
         unreachable!()
     }
     async fn config(&self, _: &Place) -> Result<Vec<Setting>, Trouble> {

@@ -2,11 +2,11 @@
 
 mod follow;
 
-use super::args::{Command, How, Skep};
+use super::args::{BudgetCommand, Command, How, Skep};
 use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::{
     At, BlockId, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EngineSpec, Goal, GoalSource, Opened, Policy,
-    Principal, ProjectName, Role, Run, RunId, Settings, Sha, Step, TaskId, escalation,
+    Principal, ProjectName, Role, Run, RunId, Settings, Sha, Share, SharedBudget, Step, TaskId, escalation,
 };
 use clap::{CommandFactory, Parser};
 
@@ -87,6 +87,8 @@ fn shell(line: &str) -> Vec<String> {
 fn every_command_an_escalation_prints_can_be_typed() {
     let sha = Sha::from("2222222222222222222222222222222222222222");
     let budget = |what: &str| BlockKind::Budget { what: what.into() };
+    let shared =
+        |money| [Share::Project, Share::Day].map(|share| SharedBudget { share, money, over: 6_000_000 }).to_vec();
     let diff = Subject::Diff { task: TaskId(1), head: sha.clone(), concerns: vec![] };
     let kinds = vec![
         BlockKind::Approval(Subject::Plan { revision: 1 }),
@@ -99,6 +101,9 @@ fn every_command_an_escalation_prints_can_be_typed() {
         budget("tokens"),
         budget("attempts"),
         budget("time"),
+        budget("turns"),
+        BlockKind::Shared { of: shared(false) },
+        BlockKind::Shared { of: shared(true) },
         BlockKind::Question { step: Step::Develop, task: Some(TaskId(1)) },
         BlockKind::NothingChanged,
         BlockKind::Act { act: "push".into() },
@@ -127,6 +132,10 @@ fn every_command_an_escalation_prints_can_be_typed() {
                     assert_eq!(more.is_some(), typed.contains("--more"));
                 }
                 Command::Show { .. } | Command::Change(_) | Command::Logs { .. } => {}
+                Command::Budget(BudgetCommand::Raise(more)) => {
+                    assert!(more.day != more.project.is_some() && more.run.is_none());
+                    assert!(more.cost.or(more.tokens).is_some_and(|n| n > 6_000_000), "{typed}");
+                }
                 other => panic!("{typed} became {other:?}"),
             }
         }

@@ -1,33 +1,42 @@
 //! Telling people that a share of a budget is used: once each, where they look anyway. Never a question.
 
 use super::draft::Draft;
-use crate::domain::budget::{Alert, Level, Share};
+use crate::domain::budget::Alert;
 use crate::domain::charge::Day;
 use crate::domain::describe;
 use crate::domain::effect::Effect;
 use crate::domain::run::Phase;
+use crate::domain::shared_budget::{Level, Share};
 
 impl Draft {
     /// Tells people, once each, that a share of a limit is used: in the run, and on the change where there is one.
     pub fn alert(&mut self) {
         for (what, used, limit) in self.run.ledger.levels(&self.run.limits) {
-            let told = self.tell(what, used, limit);
-            let over = self.run.stopping.is_some() || self.run.phase >= Phase::Reporting;
-            if let (Some(share), Some(change)) = (told, self.run.change.as_ref().filter(|_| !over)) {
-                let (change, text) = (change.number, describe::alert(&self.run, what, share));
-                self.order(Effect::Comment { change, text });
+            if let Some(share) = self.tell(what, used, limit) {
+                self.say_alert(&describe::alert(&self.run, what, share));
             }
         }
     }
 
-    /// Remembers how full a shared budget is, where that is worth telling.
+    fn say_alert(&mut self, text: &str) {
+        let over = self.run.stopping.is_some() || self.run.phase >= Phase::Reporting;
+        if let Some(change) = self.run.change.as_ref().filter(|_| !over) {
+            let change = change.number;
+            self.order(Effect::Comment { change, text: text.to_owned() });
+        }
+    }
+
+    /// Tells people of the shared budgets what the store has found nobody was told before, whatever run: it is this run's to tell.
     pub fn alert_shared(&mut self, levels: &[Level]) {
         let today = Day::of(self.at);
         let of_today = |a: &Alert| !a.what.starts_with(Share::Day.budget()) || Day::of(a.at) == today;
         self.run.alerts.retain(of_today);
-        for level in levels.iter().take(8) {
-            let of = if level.money { "money" } else { "tokens" };
-            self.tell(&format!("{}: {of}", level.share.budget()), level.used, level.limit);
+        for (level, share) in levels.iter().take(8).filter_map(|l| Some((l, l.told?))) {
+            let what = level.name();
+            // Told before, of a limit that was raised since.
+            self.run.alerts.retain(|a| a.what != what || a.share < share);
+            self.run.alerts.push(Alert { what, share, at: self.at });
+            self.say_alert(&describe::alert_shared(&self.run, level, share));
         }
     }
 

@@ -3,13 +3,14 @@
 use super::done::give_up;
 use super::draft::{Draft, cap};
 use crate::domain::block::{Answer, Block, BlockKind, Subject};
-use crate::domain::budget::{Raise, Share};
+use crate::domain::budget::Raise;
 use crate::domain::change::UnblockComment;
 use crate::domain::gate;
 use crate::domain::id::{BlockId, Principal, TaskId};
 use crate::domain::order::Step;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase};
+use crate::domain::shared_budget;
 use crate::domain::task::{Origin, Stage};
 
 /// A person answered a block.
@@ -72,10 +73,11 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
         (BlockKind::Tries { step, task }, _) => return tries(d, *step, *task, answer, by),
         (_, Answer::No { why }) => give_up(d, by, why),
         (BlockKind::Rounds, _) => return rounds(d, answer, by),
-        (BlockKind::Budget { what }, Answer::Yes | Answer::Text { .. }) if Share::of_budget(what).is_some() => {}
-        (BlockKind::Budget { what }, Answer::More { .. }) if Share::of_budget(what).is_some() => {
+        (BlockKind::Shared { .. }, Answer::Yes | Answer::Text { .. }) => {}
+        (BlockKind::Shared { of }, _) => {
             return not_an_answer(&format!(
-                "the {what} is shared with other runs: raise it for all of them (`skep budget raise`), then answer yes"
+                "{} is shared with other runs: raise it for all of them (`skep budget raise`), then answer yes",
+                shared_budget::names(of)
             ));
         }
         (BlockKind::Engine { .. }, Answer::Yes | Answer::Text { .. }) => d.rested(),

@@ -32,7 +32,7 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
         }
         (Tag::Reserve(id), Done::Reserved { caps, levels }) => {
             d.alert_shared(levels);
-            d.capped(*id, *caps);
+            d.capped(*id, *caps, levels);
             d.run.short = None;
             let rests = d.run.attempt(*id).and_then(|a| d.run.resting.get(&a.engine)).is_some_and(|r| r.active(d.at));
             if d.held() || rests || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
@@ -42,7 +42,10 @@ pub(super) fn done(d: &mut Draft, key: &EffectKey, done: &Done) -> Result<(), Re
                 d.send(*id);
             }
         }
-        (Tag::Reserve(id), Done::Short { share, why, set_aside }) => d.short(*id, *share, why, *set_aside),
+        (Tag::Reserve(id), Done::Short { of, why, levels, set_aside }) => {
+            d.alert_shared(levels);
+            d.short(*id, of, why, *set_aside);
+        }
         (Tag::Integrate(task, _), Done::Moved { head, diff }) => {
             if let Some(t) = d.run.task_mut(*task) {
                 t.stage = Stage::Integrated;

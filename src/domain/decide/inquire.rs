@@ -58,7 +58,7 @@ impl Draft {
         let why = match report {
             Report::Explored { notes } if !notes.trim().is_empty() => {
                 self.found(by, notes);
-                return Ok(format!("looked into the question of {by}"));
+                return Ok(notes.clone());
             }
             Report::Unavailable { why, until, fix } => {
                 // Still open: a fall-back takes over, or it is passed on.

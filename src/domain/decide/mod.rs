@@ -130,9 +130,12 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
     if run.ended() {
         let outcome = super::status::of_run(run).word().to_owned();
         return Err(match event {
-            Event::Done { .. } | Event::Reported(_) | Event::Observed { .. } | Event::Orphaned { .. } | Event::Due => {
-                Refusal::Repeated { what: event.name().to_owned() }
-            }
+            Event::Done { .. }
+            | Event::Reported(_)
+            | Event::Observed { .. }
+            | Event::SessionOpened { .. }
+            | Event::Orphaned { .. }
+            | Event::Due => Refusal::Repeated { what: event.name().to_owned() },
             _ => Refusal::Ended { outcome },
         });
     }
@@ -141,7 +144,8 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
         Event::Opened(_) => return Err(Refusal::Repeated { what: "opened".to_owned() }),
         Event::Admitted => plan::admitted(&mut d)?,
         Event::Reported(reported) => reported::reported(&mut d, reported)?,
-        Event::Orphaned { attempts } => reported::orphaned(&mut d, attempts)?,
+        Event::SessionOpened { attempt, session } => reported::session_opened(&mut d, *attempt, session)?,
+        Event::Orphaned { attempts, metered } => reported::orphaned(&mut d, attempts, metered)?,
         Event::Due => {
             // `Draft::new` has lifted what lifts by itself, and `advance` looks for engines again.
             if run.wake_at().is_none_or(|due| due > at) {

@@ -2,9 +2,11 @@
 
 use super::draft::{Draft, cap};
 use super::plan;
-use crate::domain::attempt::{Attempt, Ended, Ending};
+use super::start::Scarce;
+use crate::domain::attempt::{Attempt, Ended, Ending, Resumable};
 use crate::domain::block::{BlockKind, Subject};
-use crate::domain::budget::{ModelUse, Usage};
+use crate::domain::budget::{Metered, ModelUse, Usage};
+use crate::domain::describe;
 use crate::domain::effect::Tag;
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
@@ -13,6 +15,7 @@ use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
+use crate::domain::shared_budget;
 use crate::domain::task::Stage;
 
 /// An attempt reported.
@@ -32,17 +35,21 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
     let taken = if over {
         back_to_start(d, &attempt);
         Ok("the run was stopping".to_owned())
-    } else if let Some((_, why)) = short {
+    } else if let Some((_, why)) = &short {
         d.try_back(&attempt);
-        Ok(why.clone())
+        Ok((*why).clone())
     } else {
         take(d, &attempt, reported)
     };
-    // What a dead attempt says of its cost is not worth more than what was set aside.
-    let lost = matches!(reported.report, Report::Lost { .. });
     let bill = ModelUse::bounded(&reported.bill);
-    let usage = reported.usage.filter(|_| !lost);
-    let (used, note) = used(&attempt, usage, &bill, worst(d, &attempt));
+    let worst = worst(d, &attempt);
+    let wall_ms = |told: u64| match reported.report {
+        // It was not there to tell.
+        Report::Lost { .. } | Report::Stopped => worst.wall_ms,
+        _ => told.saturating_add(attempt.resumable.as_ref().map_or(0, |r| r.before_ms)),
+    };
+    let usage = reported.usage.map(|u| Usage { wall_ms: wall_ms(u.wall_ms), ..u });
+    let (used, note) = used(&attempt, usage, &bill, worst);
     let charged = d.settle(id, used);
     let (ending, mut why) = match taken {
         Ok(said) => (ending_of(&reported.report), cap(&said, 4096)),
@@ -67,8 +74,13 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
         bill,
     };
     finish(d, &attempt, ended);
-    if let Some((budget, _)) = short {
-        d.out_of(budget);
+    match short {
+        Some((Scarce::Own(what), _)) => d.out_of(what),
+        Some((Scarce::Shared(of), _)) => {
+            let why = describe::spending(&d.run, &shared_budget::names(&of));
+            d.out_of_shared(&of, &why);
+        }
+        None => {}
     }
     Ok(())
 }
@@ -93,13 +105,41 @@ fn used(attempt: &Attempt, usage: Option<Usage>, bill: &[ModelUse], worst: Usage
 
 /// What is charged when nobody knows what was used: all that was set aside. Time is known to have passed only since the start.
 fn worst(d: &Draft, attempt: &Attempt) -> Usage {
-    let passed = u64::try_from(d.at.0.saturating_sub(attempt.started_at.0)).unwrap_or(0);
-    Usage { wall_ms: attempt.reserved.wall_ms.min(passed), ..attempt.reserved }
+    Usage { wall_ms: attempt.passed_ms(d.at), ..attempt.reserved }
 }
 
-/// The process that carried these attempts is gone: each is charged in full and does not count as a try, but a step that keeps
-/// losing its process is not started for ever.
-pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refusal> {
+/// An attempt's conversation can be taken up again from now on.
+pub(super) fn session_opened(d: &mut Draft, id: AttemptId, session: &str) -> Result<(), Refusal> {
+    if session.is_empty() || session.len() > Resumable::SESSION_BYTES_MAX {
+        return Err(Refusal::Invalid {
+            what: format!("a session's name has 1 to {} bytes", Resumable::SESSION_BYTES_MAX),
+        });
+    }
+    let repeated = || Refusal::Repeated { what: format!("the session of attempt {id}") };
+    let begun = d.run.is_pending(&Tag::Start(id));
+    let attempt = d.run.attempts.iter_mut().find(|a| a.id == id && a.live() && begun).ok_or_else(repeated)?;
+    match &mut attempt.resumable {
+        Some(known) if known.session == session => return Err(repeated()),
+        Some(known) => known.session = session.to_owned(),
+        None => attempt.resumable = Some(Resumable { session: session.to_owned(), times: 0, before_ms: 0 }),
+    }
+    Ok(())
+}
+
+/// The conversation of an attempt whose process is gone, if it is to be taken up again: the run still wants the attempt, it has time left,
+/// and it did not lose its process each time before.
+fn taken_up(d: &Draft, attempt: &Attempt) -> Option<Resumable> {
+    let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
+    let known = attempt.resumable.as_ref().filter(|r| !over && r.times < Resumable::TIMES_MAX)?;
+    let before_ms = attempt.passed_ms(d.at);
+    let is_worth_it = attempt.reserved.wall_ms.saturating_sub(before_ms) >= Resumable::LEFT_MS_MIN;
+    is_worth_it.then(|| Resumable { session: known.session.clone(), times: known.times + 1, before_ms })
+}
+
+/// The process that carried these attempts is gone. Those whose conversation can be taken up again go on: their start stays pending. Each
+/// of the others is charged what was counted of it, else in full, and does not count as a try, but a step that keeps losing its process
+/// is not started for ever.
+pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId], metered: &[(AttemptId, Metered)]) -> Result<(), Refusal> {
     // One that waits for its reservation was not begun: that act is carried out again.
     let begun = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&Tag::Start(a.id));
     let live: Vec<Attempt> = d.run.live_attempts().filter(begun).cloned().collect();
@@ -107,27 +147,40 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId]) -> Result<(), Refu
         return Err(Refusal::Repeated { what: "the loss of these attempts".to_owned() });
     }
     for attempt in live {
+        if let Some(again) = taken_up(d, &attempt) {
+            d.run.attempts.iter_mut().filter(|a| a.id == attempt.id).for_each(|a| a.resumable = Some(again.clone()));
+            continue;
+        }
         d.finish_start(attempt.id);
-        let charged = d.settle(attempt.id, worst(d, &attempt));
-        let why = "lost with its process".to_owned();
+        let worst = worst(d, &attempt);
+        let counted = metered.iter().find(|(id, _)| *id == attempt.id).map(|(_, counted)| counted);
+        let bill = counted.map(|c| ModelUse::bounded(&c.bill)).unwrap_or_default();
+        let usage = counted.map(|c| Usage { wall_ms: worst.wall_ms, ..c.used });
+        let (used, note) = used(&attempt, usage, &bill, worst);
+        let charged = d.settle(attempt.id, used);
         let ended = Ended {
             at: d.at,
             ending: Ending::Lost,
-            why,
+            why: format!("lost with its process{note}"),
             charged,
             session: None,
             artifacts: Vec::new(),
-            bill: Vec::new(),
+            bill,
         };
         finish(d, &attempt, ended);
-        d.try_back(&attempt);
-        match (attempt.answers, attempt.task.and_then(|t| d.run.task_mut(t))) {
-            (Some(by), _) => d.scout_lost(by),
-            (None, Some(task)) => task.losses += 1,
-            (None, None) => d.run.tries.entry(attempt.step).or_default().losses += 1,
-        }
+        lose(d, &attempt);
     }
     Ok(())
+}
+
+/// A loss is no try, but counted.
+fn lose(d: &mut Draft, attempt: &Attempt) {
+    d.try_back(attempt);
+    match (attempt.answers, attempt.task.and_then(|t| d.run.task_mut(t))) {
+        (Some(by), _) => d.scout_lost(by),
+        (None, Some(task)) => task.losses += 1,
+        (None, None) => d.run.tries.entry(attempt.step).or_default().losses += 1,
+    }
 }
 
 fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
@@ -147,7 +200,7 @@ fn ending_of(report: &Report) -> Ending {
         Report::Asked { .. } => Ending::Asked,
         Report::Failed { .. } | Report::SpentOut { .. } => Ending::Failed,
         Report::Unavailable { .. } => Ending::Unavailable,
-        Report::Lost { .. } => Ending::Lost,
+        Report::Lost { .. } | Report::NotResumed { .. } => Ending::Lost,
         Report::Stopped => Ending::Stopped,
         _ => Ending::Succeeded,
     }
@@ -155,6 +208,10 @@ fn ending_of(report: &Report) -> Ending {
 
 /// Takes the report in. `Ok(said)` = believed; `Err(why)` = it does not count, and the next try is told why.
 fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
+    if let Report::NotResumed { why } = &reported.report {
+        lose(d, attempt);
+        return Ok(cap(why, 1024));
+    }
     if let Some(by) = attempt.answers {
         return d.looked_into(attempt, by, &reported.report);
     }

@@ -3,7 +3,7 @@
 use super::draft::{Draft, cap};
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::block::BlockKind;
-use crate::domain::budget::{Share, Usage};
+use crate::domain::budget::Usage;
 use crate::domain::change::DiffStat;
 use crate::domain::charge::Day;
 use crate::domain::choice::{self, Choice, Rest, Wait};
@@ -12,7 +12,16 @@ use crate::domain::effect::Effect;
 use crate::domain::id::{At, AttemptId, TaskId};
 use crate::domain::order::{EngineSpec, Order, Step, TaskOrder};
 use crate::domain::run::Phase;
+use crate::domain::shared_budget::{self, Level, Share, SharedBudget};
 use crate::domain::task::Stage;
+
+/// A budget that an attempt had too little of.
+pub(super) enum Scarce {
+    /// The run's own, of this.
+    Own(&'static str),
+    /// Budgets it shares.
+    Shared(Vec<SharedBudget>),
+}
 
 impl Draft {
     /// Starts an attempt, if tries, attempts and the budget allow; else puts the question.
@@ -79,30 +88,41 @@ impl Draft {
         None
     }
 
-    /// Puts the question for more of `what`. The day's budget is there again the next day.
+    /// Puts the question for more of the run's own `what`.
     pub fn out_of(&mut self, what: &str) {
         let why = describe::spending(&self.run, what);
-        let until = (Share::of_budget(what) == Some(Share::Day)).then(|| Day::of(self.at).end());
-        self.block_until(BlockKind::Budget { what: what.to_owned() }, &why, until);
+        self.block(BlockKind::Budget { what: what.to_owned() }, &why);
+    }
+
+    /// Puts the question for more of shared budgets: one question, whichever of the run's attempts are short of which. The day's budget
+    /// is there again the next day.
+    pub fn out_of_shared(&mut self, of: &[SharedBudget], why: &str) {
+        let mut all = of.to_vec();
+        for block in &self.run.blocks {
+            if let BlockKind::Shared { of: asked } = &block.kind {
+                if all.iter().all(|b| asked.iter().any(|a| a.same(b))) {
+                    return;
+                }
+                all.extend(asked.iter().filter(|a| !of.iter().any(|b| b.same(a))));
+            }
+        }
+        all.sort();
+        self.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Shared { .. }));
+        let until = all.iter().all(|b| b.share == Share::Day).then(|| Day::of(self.at).end());
+        self.block_until(BlockKind::Shared { of: all }, why, until);
     }
 
     /// Which budget an attempt ran out of `what` by: what was left of it was set aside for it, less than its step allows. `None` = it is
     /// the step's own limit. To be asked while its reservation stands.
-    pub fn cut_short_of(&self, attempt: &Attempt, what: &str) -> Option<&'static str> {
+    pub fn cut_short_of(&self, attempt: &Attempt, what: &str) -> Option<Scarce> {
         let step = self.limits_of(attempt.step);
-        let (run, shared) = (&self.run.limits, self.run.settings.policy.shared);
+        let run = &self.run.limits;
         let used = self.run.ledger.committed();
         let given = attempt.reserved;
-        let (what, given, used, step, run, project, day) = match what {
-            "tokens" => {
-                let (project, day) = (shared.project_tokens, shared.day_tokens);
-                ("tokens", given.tokens, used.tokens, step.tokens, run.tokens, project, day)
-            }
-            "money" => {
-                let (project, day) = (shared.project_cost_micros, shared.day_cost_micros);
-                ("money", given.cost_micros, used.cost_micros, step.cost_micros, run.cost_micros, project, day)
-            }
-            "turns" => ("turns", given.turns, used.turns, step.turns, run.turns, None, None),
+        let (what, given, used, step, run, money) = match what {
+            "tokens" => ("tokens", given.tokens, used.tokens, step.tokens, run.tokens, Some(false)),
+            "money" => ("money", given.cost_micros, used.cost_micros, step.cost_micros, run.cost_micros, Some(true)),
+            "turns" => ("turns", given.turns, used.turns, step.turns, run.turns, None),
             _ => return None,
         };
         if given == 0 || step == Some(given) {
@@ -110,15 +130,10 @@ impl Draft {
         }
         // Its own reservation is in what is used.
         if run.is_some_and(|limit| given >= limit.saturating_sub(used.saturating_sub(given))) {
-            return Some(what);
+            return Some(Scarce::Own(what));
         }
-        // Of the two that are shared the fuller one, as far as was told.
-        let told = |share: Share| {
-            let of_it = self.run.alerts.iter().filter(|a| a.what == format!("{}: {what}", share.budget()));
-            of_it.map(|a| a.share).max()
-        };
-        let limited = [(Share::Project, project), (Share::Day, day)].into_iter().filter(|(_, limit)| limit.is_some());
-        limited.map(|(share, _)| share).max_by_key(|share| told(*share)).map(Share::budget)
+        let cut: Vec<SharedBudget> = attempt.cut_by.iter().filter(|b| Some(b.money) == money).copied().collect();
+        (!cut.is_empty()).then_some(Scarce::Shared(cut))
     }
 
     fn last_failure(&self, step: Step, task: Option<TaskId>) -> String {
@@ -164,9 +179,9 @@ impl Draft {
         }
     }
 
-    /// A shared budget has nothing left for an attempt. What is only set aside may come back: it is asked again by and by, and a
+    /// Shared budgets have nothing left for an attempt. What is only set aside may come back: they are asked again by and by, and a
     /// person when that does not help.
-    pub fn short(&mut self, id: AttemptId, share: Share, why: &str, set_aside: bool) {
+    pub fn short(&mut self, id: AttemptId, of: &[SharedBudget], why: &str, set_aside: bool) {
         let count = self.run.short.as_ref().map_or(0, |(_, n)| *n) + 1;
         self.not_started(id, why);
         // Nothing was set aside: there is no line to settle.
@@ -175,12 +190,11 @@ impl Draft {
             return;
         }
         if set_aside && count < choice::UNAVAILABLE_MOST {
-            let why = format!("the {}: what is left of it is set aside for attempts at work", share.budget());
+            let why = format!("{}: what is left is set aside for attempts at work", shared_budget::names(of));
             self.run.short = Some((Wait { until: choice::soon(count, self.at), why }, count));
             return;
         }
-        let until = (share == Share::Day).then(|| Day::of(self.at).end());
-        self.block_until(BlockKind::Budget { what: share.budget().to_owned() }, why, until);
+        self.out_of_shared(of, why);
     }
 
     /// Asks a person to see to a role's engines.
@@ -233,7 +247,10 @@ impl Draft {
             answers,
             engine: engine_text,
             started_at: self.at,
+            round: self.run.rounds,
             reserved: caps,
+            cut_by: Vec::new(),
+            resumable: None,
             ended: None,
         });
         let shared = self.run.settings.policy.shared;
@@ -241,7 +258,8 @@ impl Draft {
             return self.send(id);
         }
         let (role, engine) = (step.role(), engine.named());
-        self.order(Effect::Reserve { attempt: id, role, engine, caps, shared, at: self.at });
+        let (alerts, round) = (self.run.settings.policy.alerts.clone(), self.run.rounds);
+        self.order(Effect::Reserve { attempt: id, role, engine, caps, shared, alerts, round, at: self.at });
     }
 
     /// Orders the start of an attempt whose reservation stands.
@@ -283,17 +301,19 @@ impl Draft {
             concerns,
             bounds: self.run.settings.policy.bounds(),
             caps,
+            resume: None,
         };
         self.charged.insert(id);
         self.order(Effect::Start { order: Box::new(order) });
     }
 
     /// Sets the shared budgets' caps for an attempt. They never loosen its own.
-    pub fn capped(&mut self, id: AttemptId, caps: Usage) {
+    pub fn capped(&mut self, id: AttemptId, caps: Usage, levels: &[Level]) {
         let Some(attempt) = self.run.attempts.iter_mut().find(|a| a.id == id && a.live()) else { return };
         let cut = |own: u64, given: u64| if own == 0 { given } else { own.min(given.max(1)) };
         attempt.reserved.tokens = cut(attempt.reserved.tokens, caps.tokens);
         attempt.reserved.cost_micros = cut(attempt.reserved.cost_micros, caps.cost_micros);
+        attempt.cut_by = levels.iter().take(8).filter_map(Level::used_up).collect();
         let reserved = attempt.reserved;
         self.run.ledger.reserve(id, reserved);
     }

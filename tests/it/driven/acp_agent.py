@@ -3,6 +3,7 @@ import json, os, signal, subprocess, sys, time
 
 part, ids, notes = sys.argv[1], 0, []
 cwd = session = None
+loaded = False
 
 
 def send(message):
@@ -50,6 +51,65 @@ def keep(name, value):
         json.dump(value, f)
 
 
+def command(line, **more):
+    """Runs a shell line in a terminal to its end: what it said, and how it ended."""
+    made = ask("terminal/create", {"command": "sh", "args": ["-c", line], **more})
+    if "error" in made:
+        return made
+    terminal = made["result"]
+    exit = ask("terminal/wait_for_exit", terminal)["result"]
+    said = ask("terminal/output", terminal)["result"]
+    ask("terminal/release", terminal)
+    return {"exit": exit, "said": said}
+
+
+def commands():
+    os.makedirs(cwd + "/sub dir")
+    os.symlink("/etc", cwd + "/way")
+    variable = lambda name, value: {"env": [{"name": name, "value": value}]}
+    got = {
+        "both streams": command("echo out; echo err >&2; exit 3"),
+        "words": ask("terminal/create", {"command": "printf", "args": ["%s|", "$HOME", "a b", "`id`", "'"]}),
+        "folder": command("pwd", cwd=cwd + "/sub dir"),
+        "variable": command("echo $GIVEN $SKEP_CANARY", **variable("GIVEN", "x y")),
+        "home": command("echo $HOME"),
+        "limit": command("printf 0123456789", outputByteLimit=4),
+        "flood": command("yes | head -c 30000000"),
+        "no program": ask("terminal/create", {"command": "no-such-program"}),
+        "outside": command("pwd", cwd="/etc"),
+        "by a link": command("pwd", cwd=cwd + "/way"),
+        "above": command("pwd", cwd=cwd + "/../.."),
+        "Skep's name": command("true", **variable("SKEP_JOB", "1")),
+        "no name": command("true", **variable("A=B", "1")),
+        "NUL": ask("terminal/create", {"command": "a\0b"}),
+        "nothing": ask("terminal/create", {"command": ""}),
+        "unknown": ask("terminal/output", {"terminalId": "terminal-99"}),
+    }
+    for name in ["words", "no program"]:
+        terminal = got[name]["result"]
+        got[name] = {"exit": ask("terminal/wait_for_exit", terminal)["result"], "said": ask("terminal/output", terminal)["result"]}
+        got["released"] = ask("terminal/release", terminal)
+        got["after it"] = ask("terminal/output", terminal)
+    got["flood"]["said"]["output"] = len(got["flood"]["said"]["output"])
+    # While its end is waited for, the client still answers.
+    line = "echo begun; setsid sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; exec sleep 1000"
+    long = ask("terminal/create", {"command": "sh", "args": ["-c", line]})["result"]
+    while not os.path.exists(cwd + "/pids"):
+        time.sleep(0.02)
+    send({"id": 7000, "method": "terminal/wait_for_exit", "params": {"sessionId": session, **long}})
+    while "begun" not in ask("terminal/output", long)["result"]["output"]:
+        time.sleep(0.02)
+    got["alive"] = ask("terminal/output", long)["result"]
+    got["kill"] = ask("terminal/kill", long)
+    waited = [m for m in notes if m.get("id") == 7000]
+    while not waited:
+        waited = [m for m in [read()] if m.get("id") == 7000]
+    notes[:] = [m for m in notes if m.get("id") != 7000]
+    got["waited"] = waited[0]
+    got["killed"] = ask("terminal/output", long)["result"]
+    return got
+
+
 def orphan():
     """A child that left the process group and ignores SIGTERM."""
     child = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
@@ -92,11 +152,31 @@ def play(prompt, turn):
             got["permit " + json.dumps(call)] = permission(call, [option("y", "allow_once"), option("n", "reject_once")])
         got["permit for always"] = permission({}, [option("y", "allow_always"), option("n", "reject_once")])
         got["permit nothing"] = permission({"locations": [{"path": "/"}]}, [option("y", "allow_once")])
-        got["terminal"] = ask("terminal/create", {"command": "id"})
         got["unheard of"] = ask("craft/drainMidTurnQueue", {})
         keep("got.json", got)
         open(cwd + "/lines", "w").write("1\n2\n3\n4\n")
         keep("lines.json", ask("fs/read_text_file", {"path": cwd + "/lines", "line": 2, "limit": 2}))
+        return "end_turn"
+    if part.startswith("resumes"):
+        if not loaded:
+            open(cwd + "/half", "w").write("half of it")
+            open(cwd + "/pids", "w").write(f"{os.getpid()} {orphan()}")
+            say("working\n")
+            while True:
+                time.sleep(100)
+        keep("told.json", prompt)
+        say("Finished the other half.")
+        return {"stopReason": "end_turn", "usage": {"totalTokens": 100, "inputTokens": 90, "outputTokens": 10}}
+    if part == "commands":
+        keep("got.json", commands())
+        return "end_turn"
+    if part == "leaves commands":
+        for n in range(17):
+            line = f"sleep 1000 & echo $$ $! >> pids; wait"
+            got = ask("terminal/create", {"command": "sh", "args": ["-c", line]})
+        keep("got.json", got)
+        while len(open(cwd + "/pids").read().split()) < 32:
+            time.sleep(0.02)
         return "end_turn"
     if part == "writes":
         keep("got.json", ask("fs/write_text_file", {"path": cwd + "/new", "content": "x"}))
@@ -171,7 +251,7 @@ def play(prompt, turn):
         sys.stdout.flush()
         time.sleep(100)
     if part == "looks":
-        env = {name: os.environ.get(name) for name in ["HOME", "GIVEN", "CARGO_MANIFEST_DIR"]}
+        env = {name: os.environ.get(name) for name in ["HOME", "GIVEN", "HARD", "CARGO_MANIFEST_DIR"]}
         argv = open("/proc/self/cmdline").read()
         files = {f: open(os.path.join(os.environ["HOME"], f)).read() for f in [".agent/config.json"]}
         keep("looks.json", {"env": env, "argv": argv, "files": files, "args": sys.argv[2:]})
@@ -185,9 +265,27 @@ while True:
     method, answer = message.get("method"), None
     if method == "initialize":
         version = 2 if part == "version" else 1
-        answer = {"protocolVersion": version, "agentCapabilities": {"loadSession": True}, "authMethods": []}
+        can = {"loadSession": True} if part != "resumes quietly" else {"sessionCapabilities": {"resume": {}}}
+        answer = {"protocolVersion": version, "agentCapabilities": can, "authMethods": []}
+    elif method in ["session/load", "session/resume"]:
+        cwd, session, loaded = message["params"]["cwd"], message["params"]["sessionId"], True
+        known = os.path.join(os.environ["HOME"], "session-" + session)
+        if part == "resumes never":
+            time.sleep(100)
+        if part == "resumes and crashes":
+            os._exit(4)
+        if part == "resumes not" or not os.path.exists(known) or (method == "session/load") != ("quietly" not in part):
+            send({"id": message["id"], "error": {"code": -32603, "message": "Invalid session identifier"}})
+            continue
+        if method == "session/load":
+            # Its past is told again first: no answer to anything.
+            say('```json\n{"question": "of the past?"}\n```')
+        answer = {}
     elif method == "session/new":
         cwd, session = message["params"]["cwd"], "s\x07-1"
+        if part.startswith("resumes"):
+            session = "s-1"
+            open(os.path.join(os.environ["HOME"], "session-s-1"), "w").close()
         if part == "login":
             send({"id": message["id"], "error": {"code": -32000, "message": "Authentication required"}})
             continue

@@ -1,7 +1,7 @@
 // A scripted model for real agents: plays read, edit, test, done in the tools of whichever agent asks, and counts what it served.
 //   node model.mjs NODE_MODULES PORT COUNT_FILE
 // A prompt with `FIX dir=/abs/path` plays; its step is the number of tool results after it, so nothing is kept between calls.
-// With `SLOW` in it the second call never ends.
+// With `SLOW` in it the second call never ends, once. With `dir=HERE` it is the working directory the agent tells of.
 import fs from "node:fs";
 import { createRequire } from "node:module";
 const [modules, port, counts] = process.argv.slice(2);
@@ -43,13 +43,14 @@ async function answer(request) {
     promptTokenCount: input, candidatesTokenCount: output, totalTokenCount: input + output };
   const agent = asked >= 0 && Object.keys(agents).find((name) => tools.includes(name));
   if (!agent) return { content: "ok", usage };
-  if (done === 1 && /SLOW/.test(text(messages[asked]))) {
+  if (done === 1 && /SLOW/.test(text(messages[asked])) && !fs.existsSync(counts + ".slow")) {
     fs.writeFileSync(counts + ".slow", "");
     await new Promise(() => {});
   }
   const step = ["read", "edit", "test"][done];
   if (!step) return { content: "Fixed add(); the tests pass.", usage };
-  const dir = /FIX dir=([^\s<"']+)/.exec(text(messages[asked]))[1];
+  const told = /FIX dir=([^\s<"']+)/.exec(text(messages[asked]))[1];
+  const dir = told !== "HERE" ? told : /working directory: *`?([^\s<"'`]+)/i.exec(messages.map(text).join("\n"))?.[1];
   const [name, args] = agents[agent](step, dir);
   const call = { id: "call_" + done + "_" + Math.random().toString(36).slice(2, 8), name, arguments: JSON.stringify(args) };
   return { content: "Now: " + step + ".", toolCalls: [call], usage };

@@ -3,6 +3,8 @@ import json, os, subprocess, sys, time, urllib.request
 
 way, model = sys.argv[1], sys.argv[2]
 base = os.environ["BASE_URL"]
+# With "resumes" as its third word it keeps its conversation at home, and takes it up again.
+resumes, kept = "resumes" in sys.argv[3:], os.path.join(os.environ["HOME"], "conversation.json")
 
 
 def ask_model(messages):
@@ -41,9 +43,13 @@ def hang(folder, permission):
         time.sleep(100)
 
 
-def work(prompt, folder, say):
-    messages = [{"role": "user", "content": prompt}]
+def work(prompt, folder, say, messages):
+    messages.append({"role": "user", "content": prompt})
     while True:
+        if resumes:
+            with open(kept + ".new", "w") as f:
+                json.dump(messages, f)
+            os.rename(kept + ".new", kept)
         text, calls = ask_model(messages)
         done = [c for c in calls if c["name"] == "done"]
         if done or not calls:
@@ -70,21 +76,23 @@ def send(message):
 
 
 if way == "cli":
-    work(sys.stdin.read(), os.getcwd(), print)
+    work(sys.stdin.read(), os.getcwd(), print, [])
     sys.exit(0)
-folder = ""
+folder, messages = "", []
 for line in sys.stdin:
     message = json.loads(line)
     method, answer = message.get("method"), {}
     if method == "initialize":
-        answer = {"protocolVersion": 1, "agentCapabilities": {}, "authMethods": []}
+        answer = {"protocolVersion": 1, "agentCapabilities": {"loadSession": resumes}, "authMethods": []}
     elif method == "session/new":
         folder = message["params"]["cwd"]
         answer = {"sessionId": "s-1"}
+    elif method == "session/load":
+        folder, messages = message["params"]["cwd"], json.load(open(kept))
     elif method == "session/prompt":
         chunk = lambda text: {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
         tell = lambda text: send({"method": "session/update", "params": {"sessionId": "s-1", "update": chunk(text)}})
-        work("".join(block["text"] for block in message["params"]["prompt"]), folder, tell)
+        work("".join(block["text"] for block in message["params"]["prompt"]), folder, tell, messages)
         # Figures of its own that are wrong: they must not count.
         answer = {"stopReason": "end_turn", "usage": {"totalTokens": 7, "inputTokens": 4, "outputTokens": 3}}
     if "id" in message and method:

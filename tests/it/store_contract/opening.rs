@@ -28,6 +28,7 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
         "secret",
         "charge",
         "shared_raise",
+        "shared_alert",
         "run_artifact",
         "artifact",
         "project",

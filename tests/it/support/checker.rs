@@ -47,6 +47,7 @@ impl Checker {
             self.rest(before, event, after, at)?;
             self.engines(before, event, after, at)?;
             self.scouts(before, event, after)?;
+            orphans(before, event, after, at)?;
             alerts(before, event, run)?;
         }
         self.outbox(before, after)?;
@@ -423,6 +424,40 @@ impl Checker {
     }
 }
 
+/// An attempt that loses its process goes on as it is, a few times at most, or is lost: charged once, what was counted of it or all of it.
+fn orphans(before: &Run, event: &Event, after: &Decision, at: At) -> Result<(), String> {
+    let most = after.run.attempts.iter().filter_map(|a| a.resumable.as_ref()).map(|r| r.times).max().unwrap_or(0);
+    must!(most <= Resumable::TIMES_MAX, "an attempt was taken up {most} times");
+    let Event::Orphaned { attempts, metered } = event else { return Ok(()) };
+    let spent = |run: &Run| run.ledger.spent;
+    let mut charged = Usage::default();
+    for id in attempts.iter().filter(|id| before.is_pending(&Tag::Start(**id))) {
+        let (Some(was), Some(is)) = (before.attempt(*id), after.run.attempt(*id)) else { continue };
+        let Some(ended) = &is.ended else {
+            let (was, is) = (was.resumable.as_ref(), is.resumable.as_ref());
+            let counted = matches!((was, is), (Some(w), Some(i)) if i.times == w.times + 1 && i.session == w.session);
+            must!(counted, "{id} goes on, and it was not counted: {was:?}, {is:?}");
+            must!(before.stopping.is_none() && after.run.is_pending(&Tag::Start(*id)), "{id} goes on in vain");
+            must!(!after.effects.iter().any(|(_, e)| e.tag() == Tag::Start(*id)), "{id} is started twice");
+            continue;
+        };
+        must!(ended.ending == Ending::Lost, "{id} lost its process and is {:?}", ended.ending);
+        let counted = metered.iter().find(|(m, _)| m == id).map(|(_, m)| m.used);
+        let mut all = counted.filter(|u| !u.is_absurd()).unwrap_or(was.reserved);
+        if ended.bill.iter().any(|line| !line.priced) {
+            all.cost_micros = all.cost_micros.max(was.reserved.cost_micros);
+        }
+        must!(
+            ended.charged == Usage { wall_ms: was.passed_ms(at), ..all },
+            "{id} was charged {:?} and not {all:?}",
+            ended.charged
+        );
+        charged = charged.plus(ended.charged);
+    }
+    must!(spent(&after.run) == spent(before).plus(charged), "the loss was not charged exactly once");
+    Ok(())
+}
+
 /// What people are told of a budget they are told once, and it is true.
 fn alerts(before: &Run, event: &Event, run: &Run) -> Result<(), String> {
     let raised = run.limits != before.limits;
@@ -440,7 +475,11 @@ fn alerts(before: &Run, event: &Event, run: &Run) -> Result<(), String> {
             None => must!(matches!(event, Event::Done { .. }), "{} was told of by {}", alert.what, event.name()),
         }
     }
-    let gone = before.alerts.iter().any(|a| !run.alerts.contains(a) && !a.what.starts_with("day"));
+    // What was told of a shared budget is told anew of a raised limit.
+    let anew =
+        |a: &Alert| run.alerts.iter().any(|b| a.what.contains("budget: ") && b.what == a.what && b.share <= a.share);
+    let kept = |a: &Alert| run.alerts.contains(a) || a.what.starts_with("day") || anew(a);
+    let gone = before.alerts.iter().any(|a| !kept(a));
     must!(!gone || raised, "an alert was forgotten");
     Ok(())
 }

@@ -180,6 +180,11 @@ pub fn usual(request: &Request) -> Reply {
     }
 }
 
+/// The roles, with a dev that is driven over ACP and takes its conversation up again after its process is gone.
+pub fn resuming() -> String {
+    driven("acp").replace("\"{model}\"]", "\"{model}\", \"resumes\"]")
+}
+
 /// The roles, with a dev that is driven ("acp" or "cli") and reaches the same server through the gate.
 pub fn driven(way: &str) -> String {
     let roles = ROLES.replace("llm:acme/cheap", &format!("{way}:robot/cheap"));

@@ -134,7 +134,7 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
             world.down.clear();
             Answer::Yes
         }
-        BlockKind::Budget { what } if Share::of_budget(what).is_some() => {
+        BlockKind::Shared { .. } => {
             world.raised += 20_000;
             Answer::Yes
         }

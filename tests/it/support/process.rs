@@ -1,11 +1,12 @@
 //! A simulated process with its store: decides, commits, carries effects out, crashes, comes back.
 //!
 //! Only what was committed outlives a crash: the snapshot, the journal, the outbox. Acts on the world are carried out before
-//! their end is committed, so after a crash they are carried out again; a start that was begun is orphaned instead.
+//! their end is committed, so after a crash they are carried out again; a start that was begun is orphaned instead, and carried out
+//! again only where the run says so.
 
 use super::checker::Checker;
 use super::people;
-use super::rng::Rng;
+use super::rng::{Rng, roll};
 use super::world::World;
 use skep::domain::*;
 use std::collections::BTreeSet;
@@ -40,6 +41,9 @@ pub struct Ended {
     pub refused: u32,
     /// How often the run was woken because its time had come.
     pub due: u64,
+    /// Attempts taken up again, and those for which that did not work.
+    pub resumed: u64,
+    pub unresumed: u64,
 }
 
 struct Process {
@@ -64,6 +68,8 @@ struct Process {
     crashes: u32,
     refused: u32,
     due: u64,
+    resumed: u64,
+    unresumed: u64,
     /// Milliseconds waited for by doing nothing.
     waited: i64,
 }
@@ -89,14 +95,16 @@ pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Resul
         crashes: 0,
         refused: 0,
         due: 0,
+        resumed: 0,
+        unresumed: 0,
         waited: 0,
     };
     let result =
         p.checker.check(None, &p.journal[0].0.clone(), &first, At(0)).and_then(|()| p.live()).and_then(|()| p.over());
     match result {
         Ok(()) => {
-            let Process { run, world, journal, crashes, refused, due, .. } = p;
-            Ok(Ended { run, world, journal, opened, crashes, refused, due })
+            let Process { run, world, journal, crashes, refused, due, resumed, unresumed, .. } = p;
+            Ok(Ended { run, world, journal, opened, crashes, refused, due, resumed, unresumed })
         }
         Err(why) => Err(format!("{why}\n{}", p.story())),
     }
@@ -220,8 +228,29 @@ impl Process {
         self.begun.insert(key.clone());
         let event = match &effect {
             Effect::Start { order } => {
-                self.started.insert(order.attempt);
-                Event::Reported(Box::new(self.world.work(order)))
+                let again = self.run.attempt(order.attempt).and_then(|a| a.resumable.clone()).filter(|r| r.times > 0);
+                let is_again = !self.started.insert(order.attempt);
+                assert_eq!(
+                    is_again,
+                    again.is_some(),
+                    "{} is begun again, or not, against the run's word",
+                    order.attempt
+                );
+                let order = again.iter().fold((**order).clone(), |order, again| order.again(again));
+                // The same of each attempt, whatever else happens.
+                let dice = roll(self.world.seed, &["session", &order.attempt.to_string()]);
+                if dice % 3 > 0 && !is_again {
+                    let session = format!("conversation-{}", order.attempt);
+                    self.inflight.push(Event::SessionOpened { attempt: order.attempt, session });
+                }
+                let mut reported = self.world.work(&order);
+                if is_again && dice % 5 == 0 {
+                    self.unresumed += 1;
+                    reported.report = Report::NotResumed { why: "it knows no such session".to_owned() };
+                } else if is_again {
+                    self.resumed += 1;
+                }
+                Event::Reported(Box::new(reported))
             }
             _ => {
                 let odd = self.manner.wild && self.world.lies && !self.calm();
@@ -251,8 +280,13 @@ impl Process {
         let begun: Vec<AttemptId> =
             self.run.live_attempts().map(|a| a.id).filter(|a| self.started.contains(a)).collect();
         if !begun.is_empty() {
-            self.old.extend(lost.into_iter().filter(|e| matches!(e, Event::Reported(_))));
-            self.deliver(Event::Orphaned { attempts: begun })?;
+            let counted = Metered { used: Usage { tokens: 7, cost_micros: 3, wall_ms: 0, turns: 1 }, bill: Vec::new() };
+            let metered = begun.iter().filter(|a| a.0 % 2 == 0).map(|a| (*a, counted.clone())).collect();
+            self.deliver(Event::Orphaned { attempts: begun, metered })?;
+            // Only what goes on can still be told.
+            let is_over =
+                |e: &Event| matches!(e, Event::Reported(r) if self.run.attempt(r.attempt).is_some_and(|a| !a.live()));
+            self.old.extend(lost.into_iter().filter(is_over));
         }
         Ok(())
     }

@@ -43,6 +43,8 @@ pub struct World {
     pub others: u64,
     /// What people gave the shared budgets.
     pub raised: u64,
+    /// What was told of the shared budgets, and on which day where a day has its own.
+    told: Vec<(Level, i64)>,
     /// Whether landing is refused as stale for ever, for no visible reason.
     pub always_stale: bool,
     trees: BTreeMap<Sha, Tree>,
@@ -77,6 +79,7 @@ impl World {
             books: BTreeMap::new(),
             others: 0,
             raised: 0,
+            told: Vec::new(),
             always_stale: false,
             trees: BTreeMap::from([(root.clone(), Tree::new())]),
             sits_on: BTreeMap::from([(root.clone(), root.clone())]),
@@ -214,7 +217,9 @@ impl World {
         }
         match effect {
             Effect::Start { .. } => unreachable!("a start is not an act that ends"),
-            Effect::Reserve { attempt, caps, shared, at, .. } => self.reserve(*attempt, *caps, shared, *at),
+            Effect::Reserve { attempt, caps, shared, alerts, at, .. } => {
+                self.reserve(*attempt, *caps, shared, alerts, *at)
+            }
             Effect::Check { scope, sha, .. } => self.check(*scope, sha, key),
             Effect::Integrate { task, from, head, onto, .. } => {
                 let files = self.diff(from, head);
@@ -277,7 +282,7 @@ impl World {
     }
 
     /// The shared budgets, as the store keeps them: the same attempt again is given what it was given.
-    fn reserve(&mut self, attempt: AttemptId, caps: Usage, shared: &SharedLimits, at: At) -> Done {
+    fn reserve(&mut self, attempt: AttemptId, caps: Usage, shared: &SharedLimits, alerts: &[u8], at: At) -> Done {
         if let Some((caps, _)) = self.books.get(&attempt) {
             return Done::Reserved { caps: *caps, levels: Vec::new() };
         }
@@ -292,13 +297,29 @@ impl World {
             let Some(limit) = limit.map(|l| l + self.raised) else { continue };
             let used = self.others + self.used(share, money, at);
             let left = limit.saturating_sub(used);
-            if left == 0 {
-                let set_aside = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
-                return Done::Short { share, why: "spent".to_owned(), set_aside };
-            }
             let cap = if money { &mut caps.cost_micros } else { &mut caps.tokens };
-            *cap = SharedLimits::cap(*cap, left, money);
-            levels.push(Level { share, money, used: used + *cap, limit });
+            *cap = if left == 0 { *cap } else { SharedLimits::cap(*cap, left, money) };
+            levels.push(Level { share, money, used, set_aside: 0, limit, told: None });
+        }
+        let of: Vec<SharedBudget> = levels.iter().filter_map(Level::used_up).collect();
+        if !of.is_empty() {
+            let set_aside = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
+            return Done::Short { of, why: "spent".to_owned(), levels, set_aside };
+        }
+        for level in &mut levels {
+            let cap = if level.money { caps.cost_micros } else { caps.tokens };
+            (level.used, level.set_aside) = (level.used + cap, level.set_aside + cap);
+            let day = if level.share == Share::Day { Day::of(at).0 } else { 0 };
+            let reached = Alert::reached(alerts, level.spent(), level.limit);
+            // Of another limit it is told anew.
+            let known = |share: &u8| {
+                let of_it = |t: &&(Level, i64)| t.1 == day && t.0.name() == level.name() && t.0.limit == level.limit;
+                self.told.iter().filter(of_it).any(|t| t.0.told >= Some(*share))
+            };
+            level.told = reached.filter(|share| !known(share));
+            if level.told.is_some() {
+                self.told.push((level.clone(), day));
+            }
         }
         self.books.insert(attempt, (caps, Day::of(at)));
         Done::Reserved { caps, levels }

@@ -5,6 +5,7 @@ use super::super::driven::heard::Heard;
 use super::super::driven::wire::{self, Line};
 use super::files::Files;
 use super::permit;
+use super::terminal::Terminals;
 use agent_client_protocol::v1::schema::{
     ContentBlock, ContentChunk, Plan, PlanEntryStatus, ReadTextFileRequest, ReadTextFileResponse,
     RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse, SelectedPermissionOutcome,
@@ -28,6 +29,7 @@ const REFUSALS_MAX: usize = 8;
 pub struct Client {
     pub heard: Arc<Heard>,
     pub files: Files,
+    pub terminals: Terminals,
     state: Arc<Mutex<State>>,
 }
 
@@ -39,8 +41,8 @@ struct State {
 }
 
 impl Client {
-    pub fn new(heard: Arc<Heard>, files: Files) -> Client {
-        Client { heard, files, state: Arc::default() }
+    pub fn new(heard: Arc<Heard>, files: Files, terminals: Terminals) -> Client {
+        Client { heard, files, terminals, state: Arc::default() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -165,10 +167,13 @@ impl Client {
 
     fn served<T>(&self, done: Result<Result<T, String>, tokio::task::JoinError>) -> Result<T, Error> {
         let done = done.unwrap_or_else(|_| Err("the file could not be served".to_owned()));
-        done.map_err(|why| {
-            self.refuse(&why);
-            Error::invalid_params().data(why)
-        })
+        done.map_err(|why| self.denied(why))
+    }
+
+    /// An answer for the agent that says no.
+    pub fn denied(&self, why: String) -> Error {
+        self.refuse(&why);
+        Error::invalid_params().data(why)
     }
 }
 

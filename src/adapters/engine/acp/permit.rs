@@ -36,10 +36,15 @@ impl Rooms {
 
     /// A path as one beneath the worktree; `None` = it leads elsewhere, or is the worktree itself.
     pub fn beneath(&self, path: &Path) -> Option<String> {
+        self.within(path).filter(|inner| !inner.is_empty())
+    }
+
+    /// A path as one beneath the worktree, "" for the worktree itself; `None` = it leads elsewhere.
+    pub fn within(&self, path: &Path) -> Option<String> {
         let path = level(&self.dir.join(path));
         let tree = [Some(self.dir.clone()), self.dir.canonicalize().ok()];
         let inner = tree.iter().flatten().find_map(|dir| path.strip_prefix(dir).ok())?;
-        inner.to_str().filter(|inner| !inner.is_empty()).map(str::to_owned)
+        inner.to_str().map(str::to_owned)
     }
 }
 

@@ -5,7 +5,7 @@
 pub struct Blanks(Vec<(&'static str, String)>);
 
 /// Every blank there is.
-pub const NAMES: &[&str] = &["model", "dir", "gate", "home", "scratch", "prompt", "prompt_file"];
+pub const NAMES: &[&str] = &["model", "effort", "dir", "gate", "home", "scratch", "prompt", "prompt_file"];
 
 impl Blanks {
     /// Sets what a blank stands for.
@@ -78,8 +78,12 @@ pub fn line(words: &[String]) -> Result<String, String> {
     if words.iter().any(|w| w.contains('\0')) {
         return Err("its command has a NUL character in it".to_owned());
     }
-    let quoted = words.iter().map(|w| format!("'{}'", w.replace('\'', "'\\''")));
-    Ok(std::iter::once("exec".to_owned()).chain(quoted).collect::<Vec<_>>().join(" "))
+    Ok(std::iter::once("exec".to_owned()).chain(words.iter().map(|w| quoted(w))).collect::<Vec<_>>().join(" "))
+}
+
+/// A word as `/bin/sh` takes it: as it is, whatever it holds.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -192,7 +192,7 @@ mod tests {
                 EngineEvent::Said(line) => line,
                 EngineEvent::Thought(line) => format!("~{line}"),
                 EngineEvent::Did(line) => format!(">{line}"),
-                EngineEvent::Spent(_) => "spent".to_owned(),
+                EngineEvent::Spent(_) | EngineEvent::Session(_) => unreachable!(),
             });
         });
         (Heard::new(sink), told)

@@ -42,6 +42,7 @@ fn empty(step: Step) -> Order {
         concerns: Vec::new(),
         bounds: Bounds::default(),
         caps: Usage::default(),
+        resume: None,
     }
 }
 

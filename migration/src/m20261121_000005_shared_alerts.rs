@@ -1,0 +1,38 @@
+//! What people were told of shared budgets, and the round each attempt belongs to.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+/// `shared_alert`: which share of which budget was told, of which limit, by the reservation of which attempt. Written with that
+/// reservation: once, whatever run or process is next.
+const TABLES: &str = r#"
+ALTER TABLE charge ADD COLUMN round bigint NOT NULL DEFAULT 0;
+CREATE TABLE shared_alert (
+    share        text    NOT NULL,
+    key          {id}    NOT NULL,
+    money        boolean NOT NULL,
+    percent      bigint  NOT NULL,
+    of_limit     bigint  NOT NULL,
+    run          {id}    NOT NULL,
+    attempt      bigint  NOT NULL,
+    at           bigint  NOT NULL,
+    PRIMARY KEY (share, key, money, percent)
+);
+CREATE INDEX shared_alert_attempt ON shared_alert (run, attempt);
+"#;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let postgres = manager.get_database_backend() == DbBackend::Postgres;
+        let tables = TABLES.replace("{id}", if postgres { r#"text COLLATE "C""# } else { "text" });
+        manager.get_connection().execute_unprepared(&tables).await.map(drop)
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
