@@ -94,6 +94,7 @@ fn ask(n: usize) -> Ask {
             command: "true".to_owned(),
             limit_secs: 60,
             junit: None,
+            place: None,
         }],
         carry_on: false,
         traceparent: None,

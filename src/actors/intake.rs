@@ -121,6 +121,7 @@ pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Def
             fix: "Give the command that proves a change with --check, or name it in .skep.toml".to_owned(),
         });
     }
+    let checks = deps.checks.placed(&project.name, checks).map_err(|(what, fix)| Rejected::Invalid { what, fix })?;
     let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(ask.engines);

@@ -14,6 +14,10 @@ pub struct Grants {
     pub check_secrets: Vec<String>,
     /// Secrets of the vault that `command:` engines and driven agents are given at work on it, in the same way.
     pub engine_secrets: Vec<String>,
+    /// The place its checks run at; `None` = Skep's own machine.
+    pub place: Option<String>,
+    /// More places that single checks of it may name.
+    pub places: Vec<String>,
 }
 
 /// The grants of every project.

@@ -9,6 +9,7 @@ pub mod forge;
 pub mod gate;
 pub mod git;
 pub mod grants;
+pub mod places;
 pub mod plain;
 pub mod process;
 pub mod prompts;

@@ -66,6 +66,17 @@ impl Finished {
     }
 }
 
+/// What a program reads from standard input.
+#[derive(Debug)]
+pub enum Input {
+    /// [`Program::stdin`], then its end.
+    Given,
+    /// [`Program::stdin`]; its end comes only with the end of this process, or of the run: whoever reads it knows by that.
+    Kept,
+    /// [`Program::stdin`], then a file's content, then its end.
+    Then(std::fs::File),
+}
+
 /// Called with each chunk of output as it comes: `true` = standard error.
 pub type OnOutput = std::sync::Arc<dyn Fn(bool, &[u8]) + Send + Sync>;
 
@@ -268,12 +279,29 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
     run_until(program, on_output, |_| std::future::pending()).await
 }
 
+/// The same with another input.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_fed(program: &Program, input: Input) -> std::io::Result<Finished> {
+    run_all(program, input, None, |_| std::future::pending()).await
+}
+
 /// The same, and it is also killed when what `over` gives for its number ends: with the words for [`Finished::stopped`].
 ///
 /// # Errors
 /// As for [`run`].
 pub async fn run_until<F: Future<Output = String>>(
     program: &Program,
+    on_output: Option<OnOutput>,
+    over: impl FnOnce(u32) -> F,
+) -> std::io::Result<Finished> {
+    run_all(program, Input::Given, on_output, over).await
+}
+
+async fn run_all<F: Future<Output = String>>(
+    program: &Program,
+    input: Input,
     on_output: Option<OnOutput>,
     over: impl FnOnce(u32) -> F,
 ) -> std::io::Result<Finished> {
@@ -284,10 +312,19 @@ pub async fn run_until<F: Future<Output = String>>(
 
     // Outside the reading futures, so that giving up on a pipe does not give up what came through it.
     let (kept_out, kept_err) = (Mutex::new(Kept::default()), Mutex::new(Kept::default()));
+    // Held to the end of this function, which is the end of the program.
+    let held: Mutex<Option<ChildStdin>> = Mutex::new(None);
     let feed = async {
         if let Some(mut pipe) = stdin {
             // A program that does not read its input closes the pipe: that is its business.
             let _closed = pipe.write_all(&program.stdin).await;
+            match input {
+                Input::Given => {}
+                Input::Then(file) => {
+                    let _closed = tokio::io::copy(&mut tokio::fs::File::from_std(file), &mut pipe).await;
+                }
+                Input::Kept => *held.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(pipe),
+            }
         }
     };
     let (limit, pipes) = (program.limit, async {

@@ -1,14 +1,15 @@
 //! What the program does for the command line: owns the data directory, carries runs on, answers on REST.
 
 use super::live::Live;
-use super::{Ports, connect, doctor, owner, probe, prompts, reload, routes, settings, start, walls};
+use super::{Ports, connect, doctor, owner, places, probe, prompts, reload, routes, settings, start, walls};
 use crate::actors::{Factory, Scope};
 use crate::adapters::sandbox::{self, Sandbox};
 use crate::adapters::{demo, store};
 use crate::cli::args::Isolation;
 use crate::cli::exit::{Exit, Trouble};
 use crate::cli::reach::{
-    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, StepPrompt, TAKEN, WallsTested,
+    Demo, Doctored, Doors, EngineRow, House, Place, PlaceRow, PlaceTested, Proof, SchemaStep, Service, Setting,
+    StepPrompt, TAKEN, WallsTested,
 };
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
@@ -356,6 +357,17 @@ impl Doors for Program {
 
     async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble> {
         walls::test(&self.config(place)?, place, level).await
+    }
+
+    async fn places(&self, place: &Place) -> Result<Vec<PlaceRow>, Trouble> {
+        Ok(places::list(&self.config(place)?))
+    }
+
+    async fn prove_place(&self, place: &Place, name: &str) -> Result<PlaceTested, Trouble> {
+        let config = self.config(place)?;
+        prepare(&place.sources.data_dir, &config)?;
+        self.logs(place, &config, false)?;
+        places::prove(&config, &place.sources.data_dir, name).await
     }
 
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble> {

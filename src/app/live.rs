@@ -5,7 +5,7 @@
 use super::told::Told;
 use super::{keys, known, settings};
 use crate::actors::{Defaults, DefaultsNow};
-use crate::adapters::checks::CommandChecks;
+use crate::adapters::checks::{CommandChecks, Grounds};
 use crate::adapters::engine::Registry;
 use crate::adapters::gate::Gate;
 use crate::adapters::prompts::FilePrompts;
@@ -29,6 +29,7 @@ pub struct Live {
     engines: RwLock<Arc<Registry>>,
     prompts: RwLock<Arc<FilePrompts>>,
     checks: RwLock<Arc<CommandChecks>>,
+    grounds: Grounds,
     workspaces: Arc<GitWorkspaces>,
     vault: Arc<dyn Vault>,
     secrets: Arc<Notify>,
@@ -49,6 +50,7 @@ impl Live {
         vault: Arc<dyn Vault>,
         sandbox: &Sandbox,
         works: bool,
+        grounds: Grounds,
     ) -> Result<Arc<Live>, String> {
         known::register_all(config);
         let keys = settings::keys(config, vault.as_ref()).await;
@@ -64,7 +66,8 @@ impl Live {
                 Some(vault.clone()),
             )?)),
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
-            checks: RwLock::new(Arc::new(settings::checks(config, sandbox, gate.clone(), vault.clone()))),
+            checks: RwLock::new(Arc::new(settings::checks(config, sandbox, gate.clone(), vault.clone(), &grounds))),
+            grounds,
             workspaces,
             vault,
             secrets: Arc::default(),
@@ -89,7 +92,7 @@ impl Live {
         if let Some(gate) = &gate {
             config.providers.values().for_each(|keyed| gate.limits().adopt(&keyed.provider));
         }
-        let checks = Arc::new(settings::checks(config, &self.sandbox, gate, vault));
+        let checks = Arc::new(settings::checks(config, &self.sandbox, gate, vault, &self.grounds));
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;
         *self.prompts.write().unwrap_or_else(PoisonError::into_inner) = prompts;
@@ -125,6 +128,11 @@ impl Live {
 
     fn commands(&self) -> Arc<CommandChecks> {
         self.checks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Removes what an earlier process left at places.
+    pub async fn sweep_places(&self) {
+        self.commands().sweep().await;
     }
 
     /// Time limit of a check that names none, in seconds.
@@ -175,6 +183,10 @@ impl Checks for Live {
 
     fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
         self.commands().rules(names, files)
+    }
+
+    fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
+        self.commands().placed(project, checks)
     }
 
     async fn run(

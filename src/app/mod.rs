@@ -3,6 +3,7 @@
 //! Invariant: nothing outside this folder names a concrete adapter.
 
 use crate::actors::{Deps, Factory, Feed, Scope, Seats, Tuning};
+use crate::adapters::checks::Grounds;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::git::{Git, Identity, Mirrors};
@@ -23,6 +24,7 @@ mod keys;
 mod known;
 mod live;
 mod owner;
+mod places;
 mod probe;
 mod prompts;
 mod reload;
@@ -66,13 +68,20 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     for name in store::migrate(url.expose()).await? {
         tracing::info!(name, "migrated");
     }
-    let store = store::connect(url.expose()).await?.at_home(&owner::home(data_dir)?);
+    let home = owner::home(data_dir)?;
+    let store = store::connect(url.expose()).await?.at_home(&home);
     let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
-    let live = live::Live::of(config, workspaces.clone(), vault.clone(), sandbox, scope != Scope::Nothing)
+    let (works, grounds) = (scope != Scope::Nothing, Grounds::new(&home));
+    let live = live::Live::of(config, workspaces.clone(), vault.clone(), sandbox, works, grounds)
         .await
         .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
+    if works {
+        let live = live.clone();
+        // Nobody waits for an engine that may be away.
+        tokio::spawn(async move { live.sweep_places().await });
+    }
     let deps = Deps {
         store: Arc::new(store),
         workspaces,
@@ -136,6 +145,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
             command: line.clone(),
             limit_secs,
             junit: None,
+            place: None,
         };
         (1..).zip(lines).map(check).collect()
     };

@@ -1,7 +1,7 @@
 //! From the configuration to what the parts are given.
 
 use crate::actors::Defaults;
-use crate::adapters::checks::CommandChecks;
+use crate::adapters::checks::{CommandChecks, Grounds};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
@@ -59,12 +59,19 @@ pub fn registry(
 }
 
 /// What runs checks.
-pub fn checks(config: &Config, sandbox: &Sandbox, gate: Option<Arc<Gate>>, vault: Arc<dyn Vault>) -> CommandChecks {
-    let giver = Giver::new(Arc::new(config.granted.clone())).opening(vault);
-    CommandChecks::new(sandbox.clone()).giving(match gate {
+pub fn checks(
+    config: &Config,
+    sandbox: &Sandbox,
+    gate: Option<Arc<Gate>>,
+    vault: Arc<dyn Vault>,
+    grounds: &Grounds,
+) -> CommandChecks {
+    let giver = Giver::default().opening(vault);
+    let checks = CommandChecks::new(sandbox.clone()).giving(match gate {
         Some(gate) => giver.through(gate),
         None => giver,
-    })
+    });
+    checks.with_places(config.places.clone(), config.granted.clone(), grounds.clone())
 }
 
 /// Keys of providers that are kept in the vault, by provider.

@@ -13,6 +13,7 @@ pub mod follow;
 pub mod keep;
 pub mod list;
 pub mod parse;
+pub mod place;
 pub mod project;
 pub mod prompts;
 pub mod reach;
@@ -31,7 +32,7 @@ pub mod words;
 mod tests;
 
 use answer::Word;
-use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, SandboxCommand, Skep};
+use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, PlaceCommand, SandboxCommand, Skep};
 use clap::Parser;
 use client::Client;
 use exit::{Exit, Stop, Trouble};
@@ -128,6 +129,8 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Engine(EngineCommand::Test { what }) => engine::test(doors, place, screen, &what).await,
         Command::Prompts(command) => prompts::prompts(doors, place, screen, command).await,
         Command::Doctor { propose } => admin::doctor(doors, place, screen, propose).await,
+        Command::Place(PlaceCommand::List) => place::list(doors, place, screen).await,
+        Command::Place(PlaceCommand::Test { name }) => place::test(doors, place, screen, &name).await,
         Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, place, screen, level).await,
         other => {
             let need = match &other {

@@ -75,7 +75,10 @@ fn show(screen: &Screen, project: &Project) -> Result<(), Stop> {
         line("checks", "those of .skep.toml at the base commit, else found in the repository")?;
     }
     for check in &project.checks {
-        line("check", &format!("{}: {} (at most {} s)", check.name, check.command, check.limit_secs))?;
+        line(
+            "check",
+            &format!("{}{}: {} (at most {} s)", check.name, check.at_place(), check.command, check.limit_secs),
+        )?;
     }
     for (role, engine) in &project.engines {
         let arg = if engine.arg.is_empty() { String::new() } else { format!(": {}", engine.arg) };

@@ -216,6 +216,43 @@ pub struct WallTried {
     pub found: String,
 }
 
+/// A place for checks, as it is configured.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlaceRow {
+    /// Its name.
+    pub name: String,
+    /// `local`, `ssh` or `docker`.
+    pub kind: String,
+    /// Where that is.
+    pub found: String,
+    /// Whose checks run there: `all`, or names of projects; in brackets those whose single checks may name it.
+    pub used_by: Vec<String>,
+}
+
+/// How the test of a place went.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlaceTested {
+    /// Its name.
+    pub name: String,
+    /// Whether all it promises was kept.
+    pub holds: bool,
+    /// Each promise.
+    pub tried: Vec<PromiseTried>,
+    /// How long it took, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// One promise of a place.
+#[derive(Clone, Debug, Serialize)]
+pub struct PromiseTried {
+    /// What is promised.
+    pub what: String,
+    /// Whether it was kept.
+    pub kept: bool,
+    /// What was seen.
+    pub found: String,
+}
+
 /// A step of the store's schema.
 #[derive(Clone, Debug, Serialize)]
 pub struct SchemaStep {
@@ -250,6 +287,10 @@ pub trait Doors: Send + Sync {
     async fn prompts(&self, place: &Place, project: Option<&str>) -> Result<Vec<StepPrompt>, Trouble>;
     /// Tries hostile actions behind the walls around commands, at the configured level or another.
     async fn test_walls(&self, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble>;
+    /// Every place where checks may run.
+    async fn places(&self, place: &Place) -> Result<Vec<PlaceRow>, Trouble>;
+    /// Has small checks run at one of them.
+    async fn prove_place(&self, place: &Place, name: &str) -> Result<PlaceTested, Trouble>;
     /// Reads the configuration; everything that is wrong with it at once.
     async fn config(&self, place: &Place) -> Result<Vec<Setting>, Trouble>;
     /// Puts the demo's project in place.

@@ -8,7 +8,7 @@ use super::summary;
 use super::words;
 use crate::config::units::money_text;
 use crate::domain::gate::Gate;
-use crate::domain::{ArtifactRef, CheckResult, EngineSpec};
+use crate::domain::{ArtifactRef, CheckResult, CheckSpec, EngineSpec};
 use crate::http::view::{BudgetView, RunView};
 use serde_json::json;
 
@@ -78,7 +78,7 @@ fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
         line("change", &screen.whole(&format!("{}#{number}: `{url}`", view.project)))?;
     }
     if !view.results.is_empty() {
-        line("checks", &results(&view.results))?;
+        line("checks", &results(&view.results, &view.checks))?;
     }
     for (engine, rest) in &view.resting {
         let until = rest.until.map_or("a person has seen to it".to_owned(), moment);
@@ -112,7 +112,7 @@ fn tasks(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     });
     screen.say(&table(&["task", "status", "tries", "diff", "needs", "title"], rows.collect(), screen.width))?;
     for task in view.tasks.iter().filter(|t| t.results.iter().any(|r| !r.green)) {
-        screen.line(Style::Plain, &format!("  {}: {}", task.id, results(&task.results)))?;
+        screen.line(Style::Plain, &format!("  {}: {}", task.id, results(&task.results, &view.checks)))?;
     }
     Ok(())
 }
@@ -230,11 +230,12 @@ fn section(screen: &Screen, title: &str) -> Result<(), Stop> {
     screen.line(Style::Bold, title)
 }
 
-fn results(results: &[CheckResult]) -> String {
+fn results(results: &[CheckResult], checks: &[CheckSpec]) -> String {
     let each = results.iter().map(|r| {
+        let place = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, CheckSpec::at_place);
         let word = if r.green { "green" } else { "red" };
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(", {}", brief(&r.why, 100)) };
-        format!("{} {word} ({}{why})", r.name, span(r.duration_ms))
+        format!("{}{place} {word} ({}{why})", r.name, span(r.duration_ms))
     });
     each.collect::<Vec<_>>().join("; ")
 }

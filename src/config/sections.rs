@@ -3,6 +3,7 @@
 use super::models::{Keyed, Walls};
 use crate::adapters::engine::settings::Agent;
 use crate::adapters::grants::Granted;
+use crate::adapters::places::Place;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
@@ -35,7 +36,9 @@ pub struct Config {
     pub secrets: Secrets,
     /// The walls commands run in.
     pub sandbox: Walls,
-    /// What commands of runs are given, by project: `[egress]` and `[project.*]`.
+    /// Where checks may run besides this machine, by name: `[places.*]`.
+    pub places: BTreeMap<String, Place>,
+    /// What commands of runs are given, by project: `[egress]`, a part of `[checks]`, and `[project.*]`.
     pub granted: Granted,
     /// Who Skep is in git.
     pub git: Git,

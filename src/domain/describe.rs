@@ -5,6 +5,7 @@
 use super::budget::Usage;
 use super::change::FileKind;
 use super::charge::Day;
+use super::check::CheckSpec;
 use super::choice;
 use super::id::At;
 use super::order::{EngineSpec, Step};
@@ -230,8 +231,9 @@ pub fn merge_request(run: &Run) -> String {
     for r in run.facts.results.iter().flatten() {
         let tests = r.tests.map_or_else(String::new, |t| format!(", {} tests", t.run));
         text.push_str(&format!(
-            "check {}: {} ({} ms{tests})\n",
+            "check {}{}: {} ({} ms{tests})\n",
             r.name,
+            at_place(run, &r.name),
             if r.green { "green" } else { "red" },
             r.duration_ms
         ));
@@ -269,7 +271,8 @@ pub fn change_body(run: &Run) -> String {
         run.diff.summary()
     ));
     for r in run.facts.results.iter().flatten() {
-        text.push_str(&format!("- check {}: {}\n", inline(&r.name), if r.green { "green" } else { "red" }));
+        let (place, word) = (at_place(run, &r.name), if r.green { "green" } else { "red" });
+        text.push_str(&format!("- check {}{place}: {word}\n", inline(&r.name)));
     }
     let id = run.id.short();
     text.push_str(&format!(
@@ -289,6 +292,11 @@ pub fn change_body(run: &Run) -> String {
         run.ledger.spent.cost_micros
     ));
     text
+}
+
+/// Where a check runs that does not run on Skep's own machine: who approves must know what was relied on.
+fn at_place(run: &Run, check: &str) -> String {
+    run.settings.checks.iter().find(|c| c.name == check).map_or_else(String::new, CheckSpec::at_place)
 }
 
 /// The last word on the change.

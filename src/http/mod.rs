@@ -22,6 +22,7 @@ mod limits;
 mod openapi;
 mod problem;
 mod projects;
+mod results;
 mod runs;
 mod secrets;
 mod serve;
@@ -87,6 +88,7 @@ pub fn router(state: State) -> Router {
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(projects::routes())
+        .merge(results::routes())
         .merge(secrets::routes())
         .merge(changes::routes())
         .merge(runs::routes())

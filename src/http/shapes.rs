@@ -260,6 +260,9 @@ pub struct CheckSpec {
     /// Where it writes JUnit XML.
     #[schema(required = false)]
     junit: Option<String>,
+    /// The place it runs at, besides Skep's own machine.
+    #[schema(required = false, example = "box")]
+    place: Option<String>,
 }
 
 /// What a check found.

@@ -33,8 +33,13 @@ pub trait Checks: Send + Sync {
     /// The error names the file, the place and the fix.
     fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String>;
 
+    /// The checks of a new run, each with the place it runs at: the one it names, if a person lets the project use it, else the
+    /// project's. The error is what is wrong and what to do.
+    fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)>;
+
     /// Runs `specs` of a project in order in the checkout at `dir`, with `cache` as a writable folder kept between checks of one run.
-    /// A red setup check stops the rest: they are reported red, not run. Dropping the future ends the commands.
+    /// A red setup check stops the rest: they are reported red, not run. Dropping the future ends the commands. What goes wrong with
+    /// the place of a check is an error, never a red check.
     async fn run(
         &self,
         project: &ProjectName,

@@ -98,8 +98,31 @@ fn later_layers_win_and_every_value_knows_its_source() {
 /// A file, variables, the key that must be named, and a part of the fix that must be told.
 type Bad = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
 
+const SSH_LEAPS: &str = "[places.box]\nkind = \"ssh\"\nhost = \"-oProxyCommand=x\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"";
+const SSH_HOME: &str = "[places.box]\nkind = \"ssh\"\nhost = \"h\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"~/.ssh/known_hosts\"";
+const SSH_UP: &str = "[places.box]\nkind = \"ssh\"\nhost = \"h\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"\ndir = \"../x\"";
+
 const BAD: &[Bad] = &[
     ("[runs]\nmax_live_run = 3", &[], "runs.max_live_run", "did you mean runs.max_live_runs?"),
+    ("[places.box]\nhost = \"h\"", &[], "places.box.kind", "write kind = "),
+    ("[places.box]\nkind = \"telnet\"", &[], "places.box.kind", "\"docker\""),
+    ("[places.local]\nkind = \"docker\"\nimage = \"a\"", &[], "places.local.kind", "another name"),
+    ("[places.box]\nkind = \"docker\"", &[], "places.box.image", "NAME@sha256"),
+    ("[places.box]\nkind = \"docker\"\nimage = \"--privileged\"", &[], "places.box.image", "NAME@sha256"),
+    ("[places.box]\nkind = \"docker\"\nimage = \"a\"\nnetwork = \"host\"", &[], "places.box.network", "\"none\""),
+    ("[places.box]\nkind = \"docker\"\nimage = \"a\"\nhost = \"x\"", &[], "places.box.host", ""),
+    (
+        "[places.box]\nkind = \"docker\"\nimage = \"a\"\ndocker_host = \"tcp://10.0.0.1:2375\"",
+        &[],
+        "places.box.docker_host",
+        "kind = \"ssh\"",
+    ),
+    ("[places.box]\nkind = \"docker\"\nimage = \"a\"\nuser = \"root\"", &[], "places.box.user", "65534:65534"),
+    (SSH_LEAPS, &[], "places.box.host", "ci.example.org"),
+    (SSH_HOME, &[], "places.box.known_hosts", "starting with /"),
+    (SSH_UP, &[], "places.box.dir", ".skep"),
+    ("[checks]\nplace = \"box\"", &[], "checks.place", "[places.NAME]"),
+    ("[project.a.checks]\nplaces = [\"box\"]", &[], "project.a.checks.places", "[places.NAME]"),
     ("max_live_runs = 3", &[], "max_live_runs", "did you mean runs.max_live_runs?"),
     ("[run]\nmax_live_runs = 3", &[], "run", "did you mean [runs]?"),
     ("[runs]\nLease-TTL = \"30s\"", &[], "runs.Lease-TTL", "did you mean runs.lease_ttl?"),

@@ -217,6 +217,7 @@ impl World {
                 command: check.to_owned(),
                 limit_secs: 60,
                 junit: None,
+                place: None,
             }],
             carry_on: false,
             traceparent: None,

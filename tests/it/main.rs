@@ -42,6 +42,7 @@ mod matrix;
 mod meter;
 mod otel;
 mod pieces;
+mod places;
 mod preview;
 mod prompts;
 mod proof_budget;

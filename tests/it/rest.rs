@@ -283,6 +283,10 @@ async fn the_document_tells_the_fields_that_are_sent() {
     let document = s.get("/openapi.json").await.json();
     let at = format!("/api/v1/runs/{}", id(&run));
     let first = async |path: &str| s.get(path).await.json()[0].clone();
+    let tests = s.get("/api/v1/projects/origin/tests/latest").await.json();
+    assert_eq!((&tests["run"], &tests["results"], &tests["scope"]), (&run["id"], &blocked["results"], &json!("head")));
+    assert_eq!((&tests["green"], &tests["sha"]), (&json!(true), &blocked["head"]));
+    s.get("/api/v1/projects/none/tests/latest").await.is_problem(404, "no_project");
     let kept = s.post("/api/v1/secrets", &json!({"name": "A", "value": "kept for its shape"})).await;
     for (schema, value) in [
         ("RunView", blocked.clone()),
@@ -306,6 +310,7 @@ async fn the_document_tells_the_fields_that_are_sent() {
         ("ArtifactRef", first(&format!("{at}/artifacts")).await),
         ("LogView", first(&format!("{at}/logs")).await),
         ("Project", first("/api/v1/projects").await),
+        ("TestsView", s.get("/api/v1/projects/origin/tests/latest").await.json()),
         ("Change", first("/api/v1/projects/origin/changes").await),
         ("SecretRow", kept.json()["secret"].clone()),
         ("Health", s.get("/health").await.json()),

@@ -57,7 +57,14 @@ pub fn detect(names: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<Ch
 }
 
 fn check(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
-    CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), limit_secs: LIMIT_SECS, junit: None }
+    CheckSpec {
+        name: name.to_owned(),
+        kind,
+        command: command.to_owned(),
+        limit_secs: LIMIT_SECS,
+        junit: None,
+        place: None,
+    }
 }
 
 fn npm(has: &dyn Fn(&str) -> bool, package: Option<String>) -> Vec<CheckSpec> {

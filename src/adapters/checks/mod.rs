@@ -2,85 +2,139 @@
 
 pub mod detect;
 pub mod junit;
+mod place;
+pub mod proof;
 pub mod repo_file;
+mod verdict;
 
-use super::beneath::{Beneath, Why};
-use super::grants::give::{Asker, Giver, To};
+use super::grants::Granted;
+use super::grants::Grants;
+use super::grants::give::{Asker, Given, Giver, To};
+use super::places::{LOCAL, Place};
 use super::plain;
-use super::process::{CUT, Finished};
-use super::sandbox::{Job, Purpose, Sandbox};
-use crate::domain::check::TestCounts;
+use super::process::CUT;
+use super::sandbox::Sandbox;
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
+pub use place::Grounds;
+use place::{Here, Site, Unwritten};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use verdict::{complaint, doubt, red};
 
 /// The most of a check's output that is kept.
 const LOG_BYTES_MAX: usize = 1024 * 1024;
+/// The same without the words that stand before the rest of a cut one.
+const LOG_KEPT: usize = LOG_BYTES_MAX - CUT.len();
 /// The most of it that goes into the result.
 const TAIL_BYTES_MAX: usize = 4 * 1024;
 
-/// Checks as commands in a sandbox.
+/// Checks as commands: in a sandbox, or at the places a person configured.
 #[derive(Clone, Debug)]
 pub struct CommandChecks {
     sandbox: Sandbox,
     giver: Giver,
+    places: Arc<BTreeMap<String, Place>>,
+    grounds: Grounds,
 }
 
 impl CommandChecks {
-    /// Checks that run in `sandbox`.
+    /// Checks that run in `sandbox` and nowhere else.
     pub fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox, giver: Giver::default() }
+        Self { sandbox, giver: Giver::default(), places: Arc::default(), grounds: Grounds::new("test-none") }
     }
 
-    /// The same, with what each project is granted.
+    /// The same, with what each project is given.
+    #[must_use]
     pub fn giving(self, giver: Giver) -> Self {
         Self { giver, ..self }
     }
 
-    async fn one(&self, project: &ProjectName, dir: &Path, cache: &Path, spec: &CheckSpec) -> PortResult<Checked> {
-        let tree = Beneath::open(dir).map_err(|e| not_run(dir, &e))?;
-        if let Some(path) = &spec.junit {
-            // A report that came with the commit must not pass for this run's.
-            match tree.remove(path) {
-                Ok(()) | Err(Why::Missing(_)) => {}
-                Err(why) => return Ok(red(spec, format!("its report's place is not usable: {why}"))),
+    /// The same with places, and what projects may use of them. `grounds` outlives a change of the configuration.
+    #[must_use]
+    pub fn with_places(mut self, places: BTreeMap<String, Place>, granted: Granted, grounds: Grounds) -> Self {
+        (self.places, self.giver, self.grounds) = (Arc::new(places), self.giver.granting(Arc::new(granted)), grounds);
+        self
+    }
+
+    /// Ends and removes what an earlier process left in Docker engines; for the start of a service. Hosts are swept when they are
+    /// used: there a command ends with its connection.
+    pub async fn sweep(&self) {
+        for (name, place) in self.places.iter().filter(|(_, place)| matches!(place, Place::Docker(_))) {
+            let remote = place::remote(name, place);
+            if let Err(error) = self.grounds.of(&key(name, place)).sweep(remote.as_ref()).await {
+                tracing::debug!(%error, "what an earlier process left at a place is swept before it is used");
             }
         }
-        std::fs::create_dir_all(cache).map_err(|e| not_run(cache, &e))?;
-        let scratch = tempfile::tempdir_in(cache).map_err(|e| not_run(cache, &e))?;
+    }
+
+    /// The checkout where a check is to run, if a person lets this project use that place.
+    async fn site(
+        &self,
+        project: &ProjectName,
+        at: Option<&str>,
+        dir: &Path,
+        cache: &Path,
+    ) -> PortResult<Box<dyn Site>> {
+        let Some(name) = at else { return Ok(Box::new(Here::new(&self.sandbox, dir, cache)?)) };
+        allowed(self.giver.grants(project), project, name).map_err(|(what, fix)| PortError::permanent(what, fix))?;
+        let place = self.places.get(name).ok_or_else(|| {
+            let (what, fix) = unknown(&self.places, name);
+            PortError::permanent(what, fix)
+        })?;
+        place::settle(place::remote(name, place), &self.grounds, &key(name, place), dir, cache).await
+    }
+
+    async fn one(&self, project: &ProjectName, site: &mut dyn Site, spec: &CheckSpec) -> PortResult<Checked> {
+        if spec.command.contains('\0') {
+            let what = format!("the check {} cannot run: its command has a NUL character", spec.name);
+            return Err(PortError::permanent(what, "take the NUL character out of the check's command"));
+        }
+        if let Some(Err(why)) = spec.junit.as_deref().map(super::beneath::check) {
+            return Ok(red(spec, format!("its report's place is not usable: {why}")));
+        }
         let label = format!("the check {}", spec.name);
-        let given =
-            self.giver.give(Asker { project, to: To::Check, level: self.sandbox.wall(), label: &label }).await?;
-        let env = given.env();
-        let job = Job {
-            line: &spec.command,
-            purpose: Purpose::Check,
-            dir,
-            cache,
-            scratch: scratch.path(),
-            env: &env,
-            limit: Duration::from_secs(spec.limit_secs.max(1)),
-            keep: LOG_BYTES_MAX - CUT.len(),
-            gate: given.place(),
+        let asker = Asker { project, to: To::Check, level: self.sandbox.wall(), label: &label };
+        let given = match spec.place {
+            None => self.giver.give(asker).await?,
+            // Whoever has another machine has what is given to commands there.
+            Some(_) => Given::nothing(&asker),
         };
-        let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(dir, &e))?;
+        let ended = match site.run(spec, &given).await? {
+            Ok(ended) => ended,
+            Err(why) => return Ok(red(spec, format!("its report's place {why}"))),
+        };
         let (mut why, mut tests) = (complaint(spec, &ended), None);
         let exit = if ended.timed_out { None } else { ended.code };
         let duration_ms = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
         let tail = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
         let mut log = ended.into_log();
-        let refused = given.refused().or_else(|| given.kept_in(&tail).filter(|_| why.is_some()));
-        if let Some(refused) = refused {
-            log.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
-            why = why.map(|why| format!("{why}; {refused}"));
+        let kept = match &spec.place {
+            None => given.refused().or_else(|| given.kept_in(&tail).filter(|_| why.is_some())),
+            Some(place) => {
+                let names = self.giver.grants(project).check_secrets.join(", ");
+                let missed = why.is_some() && !names.is_empty();
+                missed.then(|| format!("the project's secrets ({names}) are not given to checks at the place {place}"))
+            }
+        };
+        if let Some(kept) = kept {
+            log.extend_from_slice(format!("\nSkep: {kept}\n").as_bytes());
+            why = why.map(|why| format!("{why}; {kept}"));
         }
         let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), log)];
         if let Some(path) = &spec.junit {
-            match read_report(&tree, path) {
+            let counted = match site.report(path, junit::BYTES_MAX).await? {
+                Ok(bytes) => match junit::count(&bytes) {
+                    Ok(counts) => Ok((bytes, counts)),
+                    Err(why) => Err(format!("its report {path:?} {why}")),
+                },
+                Err(Unwritten::Missing) => Err(format!("it did not write its report {path:?}")),
+                Err(Unwritten::Refused(why)) => Err(format!("its report {why}")),
+            };
+            match counted {
                 Ok((bytes, counts)) => {
                     files.push((ArtifactKind::TestReport, format!("{}.junit.xml", spec.name), bytes));
                     tests = Some(counts);
@@ -126,6 +180,27 @@ impl Checks for CommandChecks {
         Ok(RepoRules { checks, tightening: file.policy })
     }
 
+    fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
+        let grants = self.giver.grants(project);
+        let mut placed = Vec::with_capacity(checks.len());
+        for mut check in checks {
+            if let Some(name) = &check.place {
+                allowed(grants, project, name)
+                    .map_err(|(what, fix)| (format!("the check {} can't be run: {what}", check.name), fix))?;
+            } else {
+                check.place.clone_from(&grants.place);
+            }
+            if check.place.as_deref() == Some(LOCAL) {
+                check.place = None;
+            }
+            if let Some(name) = check.place.as_ref().filter(|name| !self.places.contains_key(*name)) {
+                return Err(unknown(&self.places, name));
+            }
+            placed.push(check);
+        }
+        Ok(placed)
+    }
+
     async fn run(
         &self,
         project: &ProjectName,
@@ -135,90 +210,56 @@ impl Checks for CommandChecks {
     ) -> PortResult<Vec<Checked>> {
         let mut done: Vec<Checked> = Vec::with_capacity(specs.len());
         let mut stopped: Option<&str> = None;
+        // One checkout at each place, for all checks that run there. Dropped by an error, they are ended as well.
+        let mut sites: BTreeMap<Option<&str>, Box<dyn Site>> = BTreeMap::new();
         for spec in specs {
             let checked = match stopped {
                 Some(setup) => red(spec, format!("not run, because the setup check {setup} is red")),
-                None => self.one(project, dir, cache, spec).await?,
+                None => {
+                    let at = spec.place.as_deref();
+                    let site = match sites.entry(at) {
+                        std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+                        std::collections::btree_map::Entry::Vacant(none) => {
+                            none.insert(self.site(project, at, dir, cache).await?)
+                        }
+                    };
+                    self.one(project, site.as_mut(), spec).await?
+                }
             };
             if spec.kind == CheckKind::Setup && !checked.result.green && stopped.is_none() {
                 stopped = Some(&spec.name);
             }
             done.push(checked);
         }
+        for site in sites.into_values() {
+            site.leave().await;
+        }
         Ok(done)
     }
 }
 
-/// A check that is red without having run.
-fn red(spec: &CheckSpec, why: String) -> Checked {
-    let result = CheckResult {
-        name: spec.name.clone(),
-        kind: spec.kind,
-        green: false,
-        exit: None,
-        duration_ms: 0,
-        why,
-        tail: String::new(),
-        tests: None,
-        artifacts: Vec::new(),
-        given: Vec::new(),
-    };
-    Checked { result, files: Vec::new() }
+/// What tells one place from another, however it was configured before.
+fn key(name: &str, place: &Place) -> String {
+    format!("{name} {place:?}")
 }
 
-fn not_run(place: &Path, e: &std::io::Error) -> PortError {
-    use std::io::ErrorKind;
-    let what = format!("checks cannot run at {}: {e}", place.display());
-    match e.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            PortError::permanent(what, "look whether the folder was removed")
-        }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            PortError::permanent(what, "let the user Skep runs as write there")
-        }
-        ErrorKind::InvalidInput => PortError::permanent(what, "take the NUL character out of the check's command"),
-        _ => PortError::transient(what),
+/// Whether a person lets a project use a place.
+fn allowed(grants: &Grants, project: &ProjectName, name: &str) -> Result<(), (String, String)> {
+    let default = grants.place.as_deref().unwrap_or(LOCAL);
+    if name == default || grants.places.iter().any(|place| place == name) {
+        return Ok(());
     }
+    Err((
+        format!("nobody allowed the project {project} to use the place {name}"),
+        format!(
+            "allow it with places = [\"{name}\"] in [project.{project}.checks], or take the place out of the check"
+        ),
+    ))
 }
 
-/// What is wrong with how the command ended.
-fn complaint(spec: &CheckSpec, ended: &Finished) -> Option<String> {
-    if let Some(why) = &ended.stopped {
-        return Some(format!("it was killed: {why}"));
-    }
-    match (ended.timed_out, ended.code) {
-        (true, _) => {
-            Some(format!("it was still running after its limit of {} s and was killed", spec.limit_secs.max(1)))
-        }
-        (_, Some(0)) => None,
-        (_, Some(127)) => Some("it ended with exit code 127: a command was not found".to_owned()),
-        (_, Some(code)) => Some(format!("it ended with exit code {code}")),
-        (_, None) => {
-            let signal = ended.signal.map_or_else(String::new, |s| format!(" {s}"));
-            Some(format!("it was killed by signal{signal}"))
-        }
-    }
-}
-
-fn read_report(tree: &Beneath, path: &str) -> Result<(Vec<u8>, TestCounts), String> {
-    let bytes = tree.read(path, junit::BYTES_MAX).map_err(|why| match why {
-        Why::Missing(path) => format!("it did not write its report {path:?}"),
-        why => format!("its report is not usable: {why}"),
-    })?;
-    let counts = junit::count(&bytes).map_err(|why| format!("its report {path:?} {why}"))?;
-    Ok((bytes, counts))
-}
-
-/// What is wrong with a report of a command that ended well. Tests that prove nothing are not green.
-fn doubt(kind: CheckKind, counts: TestCounts) -> Option<String> {
-    match counts {
-        TestCounts { failed: 1.., run, .. } => {
-            Some(format!("it ended with exit code 0, but its report shows {} of {run} tests failed", counts.failed))
-        }
-        TestCounts { run: 0, .. } if kind == CheckKind::Test => Some("its report shows that no test ran".to_owned()),
-        TestCounts { run, skipped, .. } if kind == CheckKind::Test && run == skipped => {
-            Some(format!("its report shows that all {run} tests were skipped"))
-        }
-        _ => None,
-    }
+fn unknown(places: &BTreeMap<String, Place>, name: &str) -> (String, String) {
+    let names: Vec<&str> = places.keys().map(String::as_str).collect();
+    let there =
+        if names.is_empty() { "none is configured".to_owned() } else { format!("there are {}", names.join(", ")) };
+    (format!("there is no place {name}: {there}"), format!("add the table [places.{name}], or name another place"))
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: takes text, never a path. The caller reads it at the base commit; a change cannot bring its own rules along.
 
-use crate::adapters::beneath;
+use crate::adapters::{beneath, places};
 use crate::domain::policy::{Tightening, glob};
 use crate::domain::{CheckKind, CheckSpec};
 use serde::Deserialize;
@@ -52,6 +52,8 @@ struct RawCheck {
     limit: Option<toml::Spanned<toml::Value>>,
     #[serde(default)]
     junit: Option<String>,
+    #[serde(default)]
+    place: Option<String>,
 }
 
 /// Reads the file's text.
@@ -113,6 +115,12 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
             raw.name
         ));
     }
+    if let Some(name) = raw.place.as_deref().filter(|name| !places::is_name(name)) {
+        return Err(format!(
+            "{at}: place of {:?}: {name:?} can't be a place's name; write the name of a place of Skep's configuration, or leave it out",
+            raw.name
+        ));
+    }
     let limit_secs = match raw.limit {
         None => LIMIT_SECS,
         Some(limit) => {
@@ -126,6 +134,7 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
         command: raw.command,
         limit_secs,
         junit: raw.junit,
+        place: raw.place,
     })
 }
 
@@ -253,6 +262,7 @@ mod tests {
             ("[[check]]\nname = \"../a\"\ncommand = \"x\"", "name: \"../a\" is not usable"),
             ("[[check]]\nname = \"a\"\ncommand = \" \"", "command of \"a\""),
             ("[[check]]\nname = \"a\"\ncommand = \"x\"\njunit = \"../r.xml\"", "leads outside"),
+            ("[[check]]\nname = \"a\"\ncommand = \"x\"\nplace = \"-oProxyCommand=x\"", "can't be a place's name"),
             ("[[check]]\nname = \"a\"\ncommand = \"x\"\nkind = \"tests\"", "did you mean \"test\"?"),
             (
                 "[[check]]\nname=\"a\"\ncommand=\"x\"\n[[check]]\nname=\"a\"\ncommand=\"x\"",

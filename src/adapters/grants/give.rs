@@ -2,7 +2,7 @@
 //!
 //! Invariant: no provider of models is reached by what [`Giver::give`] opens, and a secret is opened for one command at a time.
 
-use super::Granted;
+use super::{Granted, Grants};
 use crate::adapters::engine::meter::Meter;
 use crate::adapters::engine::settings::Provider;
 use crate::adapters::gate::{Gate, Opened, Pass};
@@ -98,6 +98,11 @@ impl Giver {
     /// The same, with other grants.
     pub fn granting(self, granted: Arc<Granted>) -> Giver {
         Giver { granted, ..self }
+    }
+
+    /// What a project is granted.
+    pub fn grants(&self, project: &ProjectName) -> &Grants {
+        self.granted.of(project)
     }
 
     /// Whether anything can be let out at all.
@@ -214,6 +219,11 @@ fn open(
 impl Given {
     fn new(asker: &Asker<'_>, out: Option<Opened>, secrets: Vec<(String, Secret)>) -> Given {
         Given { project: asker.project.clone(), level: asker.level, out, secrets }
+    }
+
+    /// Nothing at all: what a command gets that runs elsewhere.
+    pub fn nothing(asker: &Asker<'_>) -> Given {
+        Given::new(asker, None, Vec::new())
     }
 
     /// Where its way out is: for the command's job.

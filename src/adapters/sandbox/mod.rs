@@ -51,7 +51,7 @@ mod watch;
 pub use cgroup::Groups;
 pub use environment::is_kept;
 pub use policy::{Level, Limits, Policy, Refused, UNPRIVILEGED};
-pub use strays::{Ends as Strays, NAME as MARK, mark_git, sweep};
+pub use strays::{Ends as Strays, NAME as MARK, mark, mark_git, sweep};
 
 /// What a command is run for. Each purpose has caches of its own, so that an agent never writes what a check builds on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -75,6 +75,7 @@ pub async fn look(place: &Place) -> Doctored {
     all.extend(minds(&config));
     all.push(money(&config));
     all.push(keys(&config, &found));
+    all.extend(super::places::looked(&config).await);
     all.push(match found.agents.is_empty() {
         true => looked("agents", Level::Good, "none of those that are configured is installed", ""),
         false => looked("agents", Level::Good, format!("installed: {}", found.agents.join(", ")), ""),

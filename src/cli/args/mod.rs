@@ -3,8 +3,8 @@
 mod things;
 
 pub use things::{
-    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, ProjectCommand, PromptsCommand, RaiseArgs,
-    SandboxCommand, SecretCommand, State,
+    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, PlaceCommand, ProjectCommand,
+    PromptsCommand, RaiseArgs, SandboxCommand, SecretCommand, State,
 };
 
 use super::exit::EXIT_CODES;
@@ -208,6 +208,9 @@ pub enum Command {
     /// The walls around commands
     #[command(subcommand)]
     Sandbox(SandboxCommand),
+    /// Places besides this machine where checks run: hosts over SSH, containers
+    #[command(subcommand)]
+    Place(PlaceCommand),
 }
 
 const UNBLOCK: &str = "\

@@ -224,6 +224,20 @@ pub enum EngineCommand {
     },
 }
 
+/// Places for checks.
+#[derive(Debug, Subcommand)]
+pub enum PlaceCommand {
+    /// List the places of the configuration, and which projects' checks run there
+    List,
+    /// Have small checks run at a place, and show what held
+    #[command(after_help = "Example:\n  skep place test box")]
+    Test {
+        /// A place of the configuration: the name of its table [places.NAME]
+        #[arg(value_name = "NAME", value_parser = parse::not_empty)]
+        name: String,
+    },
+}
+
 /// Prompts.
 #[derive(Debug, Subcommand)]
 pub enum PromptsCommand {

@@ -4,7 +4,8 @@ use super::{a_run, block, merge, opened, shell};
 use crate::cli::args::{Isolation, Skep};
 use crate::cli::exit::{Exit, Trouble};
 use crate::cli::reach::{
-    Demo, Doctored, Doors, EngineRow, House, Place, Proof, SchemaStep, Service, Setting, StepPrompt, WallsTested,
+    Demo, Doctored, Doors, EngineRow, House, Place, PlaceRow, PlaceTested, Proof, SchemaStep, Service, Setting,
+    StepPrompt, WallsTested,
 };
 use crate::cli::run_on;
 use crate::cli::screen::{Asker, Screen};
@@ -163,6 +164,12 @@ impl Doors for Memory {
         unreachable!()
     }
     async fn prove(&self, _: &Place, _: &str, _: tokio::sync::mpsc::Sender<String>) -> Result<Proof, Trouble> {
+        unreachable!()
+    }
+    async fn places(&self, _: &Place) -> Result<Vec<PlaceRow>, Trouble> {
+        unreachable!()
+    }
+    async fn prove_place(&self, _: &Place, _: &str) -> Result<PlaceTested, Trouble> {
         unreachable!()
     }
     async fn prompts(&self, _: &Place, _: Option<&str>) -> Result<Vec<StepPrompt>, Trouble> {

@@ -31,6 +31,7 @@ fn opened() -> Opened {
                 command: "make test".into(),
                 limit_secs: 60,
                 junit: None,
+                place: None,
             }],
             origin: "/srv/tool.git".into(),
             base_branch: "main".into(),

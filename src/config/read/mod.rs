@@ -1,6 +1,7 @@
 //! The keys: which there are, what each takes, and what must hold between them.
 
 mod engines;
+mod places;
 mod projects;
 mod walls;
 
@@ -35,6 +36,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     r.moved(&engines::MOVED);
     engines::read(r, c, env);
     walls::read(r, c);
+    places::read(r, c);
     projects::read(r, c);
     projects::check(r, c);
     secrets(r, c, env);

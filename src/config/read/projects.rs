@@ -4,6 +4,7 @@ use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::{Parsed, wrong};
 use crate::adapters::grants::Grants;
+use crate::adapters::places::LOCAL;
 use crate::adapters::sandbox::is_kept;
 use crate::domain::ProjectName;
 use std::net::IpAddr;
@@ -15,10 +16,11 @@ const SECRETS_MAX: usize = 50;
 
 /// Reads what all projects are given, then each `[project.NAME]`: the same keys over it.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
-    grants(r, "", &mut c.granted.all);
+    let there: Vec<String> = c.places.keys().cloned().collect();
+    grants(r, "", &mut c.granted.all, &there);
     for name in r.names("project") {
         let mut own = c.granted.all.clone();
-        grants(r, &format!("project.{name}."), &mut own);
+        grants(r, &format!("project.{name}."), &mut own, &there);
         match ProjectName::new(&name) {
             Ok(project) => drop(c.granted.projects.insert(project, own)),
             Err(why) => {
@@ -28,10 +30,19 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
     }
 }
 
-fn grants(r: &mut Reader, at: &str, g: &mut Grants) {
+fn grants(r: &mut Reader, at: &str, g: &mut Grants, there: &[String]) {
     r.list(&format!("{at}egress.hosts"), &mut g.hosts, host);
     secrets(r, &format!("{at}checks.secrets"), &mut g.check_secrets);
     secrets(r, &format!("{at}engines.secrets"), &mut g.engine_secrets);
+    let place = |name: &str| match name == LOCAL || there.iter().any(|place| place == name) {
+        true => Ok(()),
+        false => wrong("there is no such place", "add its table [places.NAME], or write \"local\""),
+    };
+    r.checked(&format!("{at}checks.place"), &mut g.place, |name| {
+        place(name)?;
+        Ok((name != LOCAL).then(|| name.to_owned()))
+    });
+    r.list(&format!("{at}checks.places"), &mut g.places, place);
 }
 
 /// What must hold between these keys and others.

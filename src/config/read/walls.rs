@@ -56,17 +56,21 @@ fn sandbox(r: &mut Reader, w: &mut Walls) {
     size(r, "sandbox.memory", &mut memory, true);
     w.memory = memory.filter(|n| *n > 0);
     r.number("sandbox.processes", &mut w.processes, 16..=1_000_000);
-    let (mut file, mut all) = (Some(w.file_size), Some(w.workspace_size));
-    size(r, "sandbox.file_size", &mut file, false);
-    size(r, "sandbox.workspace_size", &mut all, false);
-    w.file_size = file.unwrap_or(w.file_size);
-    w.workspace_size = all.unwrap_or(w.workspace_size);
+    bytes(r, "sandbox.file_size", &mut w.file_size);
+    bytes(r, "sandbox.workspace_size", &mut w.workspace_size);
     let mut folders = Vec::new();
     r.list("sandbox.toolchains", &mut folders, |t| match path(t)? {
         Some(p) if p != Path::new("/") => Ok(()),
         _ => wrong("one entry is no folder of its own", "write whole paths such as \"/opt/toolchains\""),
     });
     w.toolchains = folders.into_iter().map(PathBuf::from).collect();
+}
+
+/// A size of at least 1 MiB.
+pub(super) fn bytes(r: &mut Reader, key: &str, slot: &mut u64) {
+    let mut read = Some(*slot);
+    size(r, key, &mut read, false);
+    *slot = read.unwrap_or(*slot);
 }
 
 /// A size of at least 1 MiB, or "unlimited" where that may be.

@@ -315,6 +315,25 @@ pub struct StepsView {
     pub steps: Vec<TaskView>,
 }
 
+/// What checks found last in a project's newest run that was checked.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TestsView {
+    /// The run.
+    pub run: String,
+    /// What was checked: `head` of the run's branch, or a task (`t1`).
+    #[schema(example = "head")]
+    pub scope: String,
+    /// The commit.
+    pub sha: String,
+    /// Whether every check of the run ran and is green.
+    pub green: bool,
+    /// Checks that run at another place than Skep's own machine, and where.
+    pub places: BTreeMap<String, String>,
+    /// What each found.
+    #[schema(value_type = Vec<shapes::CheckResult>)]
+    pub results: Vec<CheckResult>,
+}
+
 /// A log, transcript or test report of a run; its bytes are the artifact of that digest.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LogView {

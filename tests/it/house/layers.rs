@@ -34,6 +34,7 @@ const MAY: &[(&str, &[&str])] = &[
             "adapters::sandbox",
         ],
     ),
+    ("adapters::places", &[]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
     ("adapters::sandbox", &["ports", "secret", "adapters::beneath", "adapters::plain", "adapters::process"]),
@@ -41,8 +42,10 @@ const MAY: &[(&str, &[&str])] = &[
         "adapters::checks",
         &[
             "adapters::grants",
+            "adapters::places",
             "domain",
             "ports",
+            "secret",
             "adapters::beneath",
             "adapters::plain",
             "adapters::process",
@@ -96,6 +99,7 @@ const MAY: &[(&str, &[&str])] = &[
         &[
             "adapters::engine::settings",
             "adapters::grants",
+            "adapters::places",
             "adapters::sandbox::Level",
             "adapters::sandbox::is_kept",
             "domain",
@@ -121,6 +125,7 @@ const LIVES: &[(&str, &[&str])] = &[
     ("gix", &["adapters::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts"]),
     ("quick_xml", &["adapters::checks"]),
+    ("tar", &["adapters::checks"]),
     ("aho_corasick", &["secret", "adapters::gate"]),
     ("chacha20poly1305", &["secret"]),
     ("axum", &["http", "app", "cli", "adapters::gate"]),

@@ -32,6 +32,7 @@ pub fn opened(policy: Policy) -> Opened {
         command: "make test".to_owned(),
         limit_secs: 60,
         junit: None,
+        place: None,
     };
     Opened {
         id: RunId(uuid::Uuid::from_u128(7)),

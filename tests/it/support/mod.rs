@@ -18,6 +18,7 @@ pub mod runs;
 pub mod sameness;
 pub mod search;
 pub mod site;
+pub mod sshd;
 pub mod stores;
 pub mod story;
 pub mod walls;

@@ -84,6 +84,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
             command: command.clone(),
             limit_secs: 60,
             junit: None,
+            place: None,
         };
         commands.iter().enumerate().map(spec).collect()
     };

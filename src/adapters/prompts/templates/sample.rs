@@ -75,6 +75,7 @@ fn full(step: Step) -> Order {
             command,
             limit_secs: 60,
             junit: None,
+            place: None,
         }],
         results: vec![result("lint", true), result("test", false)],
         diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1 },
