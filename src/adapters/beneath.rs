@@ -186,6 +186,22 @@ impl Beneath {
         })
     }
 
+    /// Renames a regular file, folders of the new name included; its mode goes with it.
+    ///
+    /// # Errors
+    /// When it is missing or not a regular file, something has the new name, or a part of a path is a link or not a folder.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), Why> {
+        self.regular(from)?;
+        let (old, new) = (self.folder(from, false)?, self.folder(to, true)?);
+        match rustix::fs::statat(&new.0, new.1, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(refused(to, format!("cannot be looked at: {e}"))),
+            Ok(_) => return Err(refused(to, "exists already")),
+        }
+        rustix::fs::renameat(&old.0, old.1, &new.0, new.1)
+            .map_err(|e| refused(from, format!("cannot be renamed to {to:?}: {e}")))
+    }
+
     /// Removes a file or a link (never what the link points to).
     ///
     /// # Errors

@@ -111,6 +111,7 @@ pub struct Talk {
 pub struct TalkEnd {
     group: Group,
     stderr: std::sync::Arc<Mutex<Kept>>,
+    gathering: tokio::task::JoinHandle<()>,
     keep: usize,
     started: Instant,
     stopped: std::sync::Arc<Mutex<Option<String>>>,
@@ -178,6 +179,8 @@ impl TalkEnd {
                 .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "it was killed and is still there"))??,
         };
         self.group.pid = None;
+        // Its last words may be in the pipe still; who left the group may hold that open.
+        let _all = tokio::time::timeout(DRAIN, &mut self.gathering).await;
         let stderr = self.stderr();
         let stopped = self.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         Ok(Finished {
@@ -208,9 +211,13 @@ pub fn open(program: &Program) -> std::io::Result<Talk> {
     let (stderr, keep) = (std::sync::Arc::new(Mutex::new(Kept::default())), program.keep);
     let kept = stderr.clone();
     // Ends when the pipe closes: the group's end closes it.
-    tokio::spawn(async move { gather(err, keep, true, None, &kept).await });
+    let gathering = tokio::spawn(async move { gather(err, keep, true, None, &kept).await });
     let stopped = std::sync::Arc::default();
-    Ok(Talk { stdin, stdout, end: TalkEnd { group, stderr, keep, started: Instant::now(), stopped, guard: None } })
+    Ok(Talk {
+        stdin,
+        stdout,
+        end: TalkEnd { group, stderr, gathering, keep, started: Instant::now(), stopped, guard: None },
+    })
 }
 
 /// Writes into a fresh pipe, made large enough that nobody needs to read meanwhile.

@@ -5,7 +5,7 @@ use crate::adapters::checks::CommandChecks;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
-use crate::adapters::engine::settings::{Provider, Settings};
+use crate::adapters::engine::settings::{Effort, Provider, Settings};
 use crate::adapters::gate::{Gate, Limits};
 use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::Sandbox;
@@ -154,10 +154,11 @@ pub fn written(spec: &EngineSpec) -> String {
 
 /// The model behind an engine as `provider/name`, as prices know it; `None` = no model that Skep knows of.
 pub fn model_of(config: &Config, spec: &EngineSpec) -> Option<String> {
+    let arg = Effort::split(&spec.arg).map_or(spec.arg.as_str(), |(arg, _)| arg);
     match spec.kind.as_str() {
-        "llm" => Some(spec.arg.clone()),
+        "llm" => Some(arg.to_owned()),
         "acp" | "cli" => {
-            let (name, model) = spec.arg.split_once('/').unwrap_or((&spec.arg, "model of its own choice"));
+            let (name, model) = arg.split_once('/').unwrap_or((arg, "model of its own choice"));
             let provider = config.agents.get(name)?.provider.as_deref().unwrap_or(name);
             Some(format!("{provider}/{model}"))
         }

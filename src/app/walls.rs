@@ -1,13 +1,13 @@
 //! The walls around commands: which are wanted, whether they hold, and that nothing new is claimed when they don't.
 
 use crate::actors::Scope;
-use crate::adapters::sandbox::{Level, Limits, Policy, Refused, Sandbox, test};
+use crate::adapters::sandbox::{Groups, Level, Limits, Policy, Refused, Sandbox, test};
 use crate::cli::args::Isolation;
 use crate::cli::exit::Trouble;
 use crate::cli::reach::{Place, WallTried, WallsTested};
 use crate::config::{Config, prepare_data_dir};
 use crate::ports::Isolation as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
@@ -19,8 +19,8 @@ const MEND: Duration = Duration::from_secs(60);
 const DEMO_WITHOUT: &str =
     "the demo runs without a sandbox: its commands are those of Skep's own sample; `skep run` will refuse here";
 
-/// What the configuration says about isolation.
-pub fn policy(config: &Config) -> Policy {
+/// What the configuration says about isolation, for commands in this data directory.
+pub fn policy(config: &Config, data_dir: &Path) -> Policy {
     let walls = &config.sandbox;
     let limits = Limits {
         memory: walls.memory.unwrap_or(0),
@@ -35,7 +35,7 @@ pub fn policy(config: &Config) -> Policy {
         user: walls.user,
         limits,
         readable: walls.toolchains.clone(),
-        ..Policy::default()
+        data_dir: Some(data_dir.to_owned()),
     }
 }
 
@@ -49,14 +49,25 @@ pub async fn raise(config: &Config, place: &Place, scope: Scope) -> Result<Sandb
     if scope == Scope::Nothing {
         return Ok(Sandbox::closed());
     }
-    match test::proven(&policy(config), &[], &place.sources.data_dir).await {
-        Ok(sandbox) => Ok(sandbox),
+    match proven(&policy(config, &place.sources.data_dir), &place.sources.data_dir).await {
+        Ok(sandbox) => {
+            tracing::debug!(bounds = sandbox.bounds(), "the sandbox holds");
+            Ok(sandbox)
+        }
         Err(refused) if place.is_demo => {
             tracing::error!(why = refused.what, fix = refused.fix, "{DEMO_WITHOUT}");
             Ok(Sandbox::of_this_process(&[]))
         }
         Err(refused) => Err(trouble(refused)),
     }
+}
+
+/// The sandbox a policy wants, with what control groups there are, proven here and now.
+///
+/// # Errors
+/// When its level does not hold.
+pub async fn proven(policy: &Policy, data_dir: &Path) -> Result<Sandbox, Refused> {
+    test::proven(Sandbox::walled(policy, &[], None)?.grouped(Groups::given()), data_dir).await
 }
 
 /// Tests the walls again and again while the process lives; while they do not hold, nothing is started.
@@ -84,22 +95,22 @@ pub fn keep_watch(sandbox: Sandbox, data_dir: PathBuf) -> AbortHandle {
 /// # Errors
 /// When the walls cannot even be made.
 pub async fn test(config: &Config, place: &Place, level: Option<Isolation>) -> Result<WallsTested, Trouble> {
-    let mut policy = policy(config);
+    let data_dir = &place.sources.data_dir;
+    let mut policy = policy(config, data_dir);
     match level {
         Some(Isolation::Strict) => policy.level = Level::Strict,
         Some(Isolation::Landlock) => policy.level = Level::Landlock,
         None => {}
     }
-    let data_dir = &place.sources.data_dir;
     prepare_data_dir(data_dir).map_err(|p| crate::config::Problems(vec![p]))?;
-    let sandbox = Sandbox::walled(&policy, &[], None).map_err(trouble)?;
+    let sandbox = Sandbox::walled(&policy, &[], None).map_err(trouble)?.grouped(Groups::given());
     let rows = test::run(&sandbox, data_dir).await.map_err(trouble)?;
     let holds = test::verdict(sandbox.wall(), &rows).is_ok();
     let tried = rows
         .into_iter()
         .map(|r| WallTried { action: r.action, promised: r.promised, held: r.held, found: r.found })
         .collect();
-    Ok(WallsTested { level: sandbox.wall().name().to_owned(), holds, tried })
+    Ok(WallsTested { level: sandbox.wall().name().to_owned(), holds, bounds: sandbox.bounds(), tried })
 }
 
 /// A level that does not hold, as the end of a command.

@@ -94,6 +94,7 @@ pub async fn sandbox_test(
         vec![t.action.clone(), expected.to_owned(), came.to_owned(), t.found.clone()]
     });
     screen.say(&table(&["a command tries to", "expected", "is", "seen"], rows.collect(), screen.width))?;
+    screen.say(&tested.bounds)?;
     if tested.holds {
         screen.styled(Style::Green, &format!("The level {} holds.", tested.level))?;
         return Ok(Exit::Done);

@@ -168,6 +168,8 @@ pub struct WallsTested {
     pub level: String,
     /// Whether everything it promises was held back.
     pub holds: bool,
+    /// What binds memory and processes of a command here.
+    pub bounds: String,
     /// Each action that was tried.
     pub tried: Vec<WallTried>,
 }

@@ -301,21 +301,41 @@ async fn its_table_is_filled_in_and_no_secret_goes_by_argument() {
     let place = Place::new();
     let base = agent("looks");
     let mut table = Agent {
-        command: [base.command, vec!["--model={model}".to_owned(), "{dir}".to_owned(), "it's $HOME".to_owned()]]
-            .concat(),
+        command: [
+            base.command,
+            ["--model={model}", "--effort={effort}", "{dir}", "it's $HOME"].map(str::to_owned).to_vec(),
+        ]
+        .concat(),
         env: [("GIVEN".to_owned(), "{model} in {home}".to_owned())].into(),
         // One that every test runs with stands for a key.
         pass_env: vec!["SKEP_TEST_NOT_SET".to_owned(), "CARGO_MANIFEST_DIR".to_owned()],
         ..base
     };
-    table.files.insert(".agent/config.json".to_owned(), r#"{"model": "{model}", "more": {}}"#.to_owned());
+    table.files.insert(
+        ".agent/config.json".to_owned(),
+        "{\"model\": \"{model}\",\n \"effort\": \"{effort}\",\n \"more\": {}}".to_owned(),
+    );
+    let table = Agent {
+        env: [table.env, [("HARD".to_owned(), "{effort}".to_owned())].into()].into_iter().flatten().collect(),
+        ..table
+    };
+    // With an effort each of its places says it; without one these places are not there.
+    let hard = engines(table.clone()).get(&EngineSpec::parse("acp:fake/maker/model-1.5#high")).unwrap();
+    hard.work(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
+    let looks = json(&place, "looks.json");
+    assert_eq!(
+        looks["files"][".agent/config.json"],
+        "{\"model\": \"maker/model-1.5\",\n \"effort\": \"high\",\n \"more\": {}}"
+    );
+    assert_eq!((&looks["env"]["HARD"], &looks["args"][1]), (&"high".into(), &"--effort=high".into()));
     let engine = engines(table).get(&EngineSpec::parse("acp:fake/maker/model-1.5")).unwrap();
     engine.work(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
     let looks = json(&place, "looks.json");
     let home = place.bench().scratch.join("home");
     assert_eq!(looks["env"]["HOME"], home.to_str().unwrap());
     assert_eq!(looks["env"]["GIVEN"], format!("maker/model-1.5 in {}", home.display()));
-    assert_eq!(looks["files"][".agent/config.json"], r#"{"model": "maker/model-1.5", "more": {}}"#);
+    assert_eq!(looks["files"][".agent/config.json"], "{\"model\": \"maker/model-1.5\",\n \"more\": {}}");
+    assert!(looks["env"]["HARD"].is_null());
     assert_eq!(looks["args"], serde_json::json!(["--model=maker/model-1.5", place.tree(), "it's $HOME"]));
     let given = std::env::var("CARGO_MANIFEST_DIR").unwrap();
     assert_eq!(looks["env"]["CARGO_MANIFEST_DIR"], given);
@@ -335,6 +355,8 @@ fn tables_that_cannot_work_are_refused_before_anything_starts() {
         (agent("edit"), "acp:none", "there are: fake"),
         (agent("edit"), "cli:fake", "none is configured"),
         (agent("edit"), "acp:fake/m", "takes no model"),
+        (agent("edit"), "acp:fake#low", "takes no effort"),
+        (agent("edit"), "acp:fake#lwo", "is no effort"),
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake", "needs a model"),
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake/a\"b", "letters, digits"),
         (with(&|a| a.command.push("{modle}".to_owned())), "acp:fake", "{modle} stands for nothing"),

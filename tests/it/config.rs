@@ -181,6 +181,17 @@ const BAD: &[Bad] = &[
     ("[role.dev]\nengine = \"llm:ollama/a\"\nmodel = \"m\"", &[], "role.dev.model", "keep one"),
     ("[role.dev]\nengine = \"llm:ollama\"\nmodel = \"m n\"", &[], "role.dev.model", "without spaces"),
     ("[role.dev]\nengine = \"llm:ollama\"", &[], "role.dev.engine", "role.dev.model"),
+    ("[role.dev]\nengine = \"llm:ollama/a\"\neffort = \"hihg\"", &[], "role.dev.effort", "\"medium\" or \"high\""),
+    ("[role.dev]\nengine = \"llm:ollama/a#hihg\"", &[], "role.dev.engine", "leave the # out"),
+    ("[role.dev]\nengine = \"llm:ollama/a#low\"\neffort = \"high\"", &[], "role.dev.effort", "keep one"),
+    ("[role.dev]\nengine = \"command: x\"\neffort = \"high\"", &[], "role.dev.effort", "llm, acp or cli"),
+    ("[role.dev]\neffort = \"high\"", &[], "role.dev.effort", "name the engine"),
+    (
+        "[agents.x]\ncommand = [\"x\"]\n[role.dev]\nengine = \"acp:x\"\neffort = \"high\"",
+        &[],
+        "role.dev.engine",
+        "{effort}",
+    ),
     ("[role.dev]\nengine = \"llm\"", &[], "role.dev.engine", "llm:PROVIDER/MODEL"),
     ("[role.dev]\nengine = \"llm:antropic/x\"", &[], "role.dev.engine", "[providers.antropic]"),
     ("[role.dev]\nengine = \"llm:anthropic/x\"", &[], "role.dev.engine", "providers.anthropic.key_env"),
@@ -295,7 +306,7 @@ fn every_bad_configuration_gets_one_clear_error() {
 
 #[test]
 fn tables_with_names_of_their_own_are_layered_like_all_others() {
-    let file = "[role.dev]\nengine = \"llm:here\"\nmodel = \"qwen/qwen3:8b\"\nfallback = [\"llm:anthropic/x\", \"acp:claude\"]\n\
+    let file = "[role.dev]\nengine = \"llm:here\"\nmodel = \"qwen/qwen3:8b\"\neffort = \"high\"\nfallback = [\"llm:anthropic/x\", \"acp:claude\"]\n\
                 [providers.here]\nbase_url = \"http://127.0.0.1:8080/v1\"\nwindow = 64000\n\
                 [providers.anthropic]\nper_minute = 50\n\
                 [agents.claude.env]\nEXTRA = \"{model}\"\n[agents.claude.files]\n\".a/b.c\" = \"x\"\n\
@@ -308,9 +319,9 @@ fn tables_with_names_of_their_own_are_layered_like_all_others() {
     let loaded = load(file, &env).unwrap();
     let c = &loaded.config;
     let text = |spec: &skep::domain::EngineSpec| format!("{}:{}", spec.kind, spec.arg);
-    assert_eq!(text(&c.engines.roles[&Role::Dev]), "llm:here/qwen/qwen3:8b");
+    assert_eq!(text(&c.engines.roles[&Role::Dev]), "llm:here/qwen/qwen3:8b#high");
     let fallbacks: Vec<String> = c.engines.fallbacks[&Role::Dev].iter().map(text).collect();
-    assert_eq!(fallbacks, ["llm:anthropic/x", "acp:claude"]);
+    assert_eq!(fallbacks, ["llm:anthropic/x#high", "acp:claude"]);
     let here = &c.providers["here"];
     assert_eq!((here.provider.base_url.as_str(), here.provider.concurrency), ("http://127.0.0.1:8080/v1/", 2));
     assert!(here.provider.key.is_none() && here.missing().is_none());

@@ -175,6 +175,9 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
         );
         let cached = if api == Api::Ollama { 0 } else { 200 };
         assert_eq!((bill.cached, bill.priced), (cached, false), "{api:?}");
+        // Thoughts are told by three of them; they are a part of the output, not besides it.
+        let told = matches!(api, Api::OpenAi | Api::OpenAiResponses | Api::Gemini);
+        assert_eq!(bill.reasoning, if told { 15 } else { 0 }, "{api:?}");
         if api == Api::Anthropic {
             assert_eq!(bill.cache_written, 100);
         }
@@ -189,22 +192,6 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
         );
         assert!(worked.session.unwrap().starts_with("llm:acme/some-model-high:"));
     }
-}
-
-#[tokio::test]
-async fn the_cache_is_marked_where_it_is_by_mark() {
-    let models = Models::play([call("list", json!({})), call("done", json!({"summary": "x"}))]).await;
-    work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
-    let body = &models.seen()[1].body;
-    assert_eq!(body["system"][0]["cache_control"]["type"], "ephemeral");
-    let messages = body["messages"].as_array().unwrap();
-    let last = messages.last().unwrap()["content"].as_array().unwrap().last().unwrap();
-    assert_eq!(last["cache_control"]["type"], "ephemeral");
-    assert!(!messages[0].to_string().contains("cache_control"));
-    let models = Models::play([call("done", json!({"summary": "x"}))]).await;
-    work(models.provider(Api::OpenAi), &develop(), &Place::new()).await;
-    assert!(!models.seen()[0].body.to_string().contains("cache"));
-    assert_eq!(models.seen()[0].body.get("reasoning_effort"), None);
 }
 
 #[tokio::test]
@@ -265,7 +252,7 @@ async fn each_role_has_its_tools_and_its_result() {
         Models::play([call("ask", json!({"question": ""})), call("ask", json!({"question": "Which port?"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
     assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
-    assert_eq!(tools(&models), ["read", "list", "search", "edit", "write", "run", "ask", "done"]);
+    assert_eq!(tools(&models), ["read", "list", "search", "edit", "patch", "write", "run", "ask", "done"]);
     let models = Models::play([call("ask", json!({"question": "Where is main?", "to": "scout"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
     assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Scout } if q == "Where is main?"));
@@ -358,40 +345,6 @@ async fn caps_hold_turns_tokens_and_money() {
     used_up(&worked);
     let usage = worked.usage.unwrap();
     assert!(usage.cost_micros > 1_000 && usage.cost_micros <= 50_000 && worked.bill[0].priced, "{usage:?}");
-}
-
-#[tokio::test]
-async fn a_long_conversation_stays_inside_the_window_and_keeps_its_order() {
-    let place = Place::new();
-    for n in 0..40 {
-        std::fs::write(place.tree().join(format!("f{n}.txt")), format!("{n} line of text\n").repeat(400)).unwrap();
-    }
-    let reads = (0..40).map(|n| call("read", json!({"path": format!("f{n}.txt")})));
-    let models = Models::play(reads.chain([call("done", json!({"summary": "read all"}))])).await;
-    let provider = Provider { window: 20_000, max_output: 2_000, ..models.provider(Api::Anthropic) };
-    let worked = work(provider, &develop(), &place).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
-    let seen = models.seen();
-    assert_eq!(seen.len(), 41);
-    for request in &seen {
-        let body = request.body.to_string();
-        assert!(body.contains("THE-ORDER") && body.len() < 3 * 20_000, "{}", body.len());
-        // Every result belongs to a call in the message before it.
-        let messages = request.body["messages"].as_array().unwrap();
-        let ids = |m: &Value, key: &str| -> Vec<String> {
-            m["content"].as_array().map_or(vec![], |parts| {
-                parts.iter().filter_map(|p| p[key].as_str().map(str::to_owned)).filter(|id| !id.is_empty()).collect()
-            })
-        };
-        for pair in messages.windows(2) {
-            let calls = ids(&pair[0], "id");
-            if !calls.is_empty() {
-                assert_eq!(calls, ids(&pair[1], "tool_use_id"));
-            }
-        }
-    }
-    assert!(seen[40].body.to_string().contains("dropped to save room"));
-    assert!(transcript(&worked).contains("\"shortened\":"));
 }
 
 #[tokio::test]

@@ -79,12 +79,28 @@ async fn memory_of_all_its_processes_together_is_limited() {
 }
 
 #[tokio::test]
+async fn memory_that_is_in_no_process_is_limited() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let sandbox = limited(Limits { memory: 64 << 20, ..Limits::default() });
+    for fill in
+        ["head -c 100000000 /dev/zero > /dev/shm/x", "i=0; while [ $i -lt 80000 ]; do : > /tmp/$i; i=$((i+1)); done"]
+    {
+        let ended = run(&sandbox, dir.path(), &format!("{fill}; sleep 60"), None).await;
+        assert!(ended.stopped.as_deref().is_some_and(|why| why.contains("memory")), "{fill}: {ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn disk_is_limited_over_all_its_folders() {
     let dir = tempfile::tempdir().expect("a folder");
     let sandbox = limited(Limits { workspace: 8 << 20, ..Limits::default() });
     let fill = "for n in 1 2 3 4 5 6; do head -c 2000000 /dev/zero > $n; head -c 2000000 /dev/zero > $TMPDIR/$n; done; sleep 60";
     let ended = run(&sandbox, dir.path(), fill, None).await;
     assert!(ended.stopped.as_deref().is_some_and(|why| why.contains("disk")), "{ended:?}");
+    let bury =
+        "i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done; head -c 10000000 /dev/zero > x; sleep 60";
+    let ended = run(&sandbox, &dir.path().join("deep"), bury, None).await;
+    assert!(ended.stopped.as_deref().is_some_and(|why| why.contains("deep")), "{ended:?}");
 }
 
 #[tokio::test]
@@ -111,6 +127,37 @@ async fn a_link_left_where_skep_writes_is_not_followed() {
     let said = sandbox.run(&again, None).await.expect_err("it is refused").to_string();
     assert!(said.contains("link"), "{said}");
     assert_eq!(std::fs::read_dir(outside.path()).expect("a folder").count(), 0);
+}
+
+#[tokio::test]
+async fn a_command_at_its_limit_of_processes_takes_nothing_from_another() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let dir = tempfile::tempdir().expect("a folder");
+    let sandbox = limited(Limits { processes: 24, ..Limits::default() });
+    // As many as it is given, all of them alive until somebody says something.
+    let fork = "import os,sys\nn=0\nr,w=os.pipe()\nwhile n<90:\n try: p=os.fork()\n except OSError: break\n if p==0: os.close(w); os.read(r,1); \
+                os._exit(0)\n n+=1\nprint(n,flush=True)\nsys.stdin.read(1)";
+    let line = format!("printf '{}' > f.py; exec /usr/bin/python3 f.py", fork.replace('\n', "\\n"));
+    let (full, cache, scratch) = (dir.path().join("full"), dir.path().join("cache"), dir.path().join("scratch"));
+    std::fs::create_dir(&full).expect("a folder");
+    let job = Job {
+        line: &line,
+        purpose: Purpose::Check,
+        dir: &full,
+        cache: &cache,
+        scratch: &scratch,
+        env: &[],
+        limit: Duration::from_secs(60),
+        keep: 1024,
+        gate: None,
+    };
+    let (mut talk, _strays) = sandbox.open(&job).expect("it is started");
+    let mut first = String::new();
+    BufReader::new(&mut talk.stdout).read_line(&mut first).await.expect("it writes");
+    let second = run(&sandbox, dir.path(), &format!("({line}) < /dev/null"), None).await;
+    let counts = [first, text(&second)].map(|t| t.trim().parse::<u32>().unwrap_or_else(|e| panic!("{t:?}: {e}")));
+    assert!(counts.iter().all(|n| (18..24).contains(n)), "{counts:?}");
+    talk.stdin.write_all(b"x").await.expect("the first is still there");
 }
 
 #[tokio::test]

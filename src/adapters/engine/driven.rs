@@ -10,7 +10,7 @@
 //! Invariant: what it did is read from the worktree; its words only answer, and only in the form its step asks for.
 
 use super::answer;
-use super::settings::{Agent, Protocol, Settings};
+use super::settings::{Agent, Effort, Protocol, Settings};
 use super::way::Way;
 use crate::adapters::beneath::Beneath;
 use crate::adapters::plain;
@@ -58,6 +58,7 @@ pub struct Driven {
     /// Where its commands start.
     pub sandbox: Sandbox,
     model: Option<String>,
+    effort: Option<Effort>,
     wait: Vec<String>,
     fix: Vec<String>,
 }
@@ -119,6 +120,7 @@ impl Driven {
     /// # Errors
     /// When there is none of that name and protocol, or its table and the model do not fit.
     pub fn find(arg: &str, protocol: Protocol, settings: &Settings, sandbox: Sandbox) -> Result<Driven, String> {
+        let (arg, effort) = Effort::split(arg)?;
         let (name, model) = arg.split_once('/').map_or((arg, None), |(name, model)| (name, Some(model)));
         let kind = match protocol {
             Protocol::Acp => "acp",
@@ -141,6 +143,9 @@ impl Driven {
             if model.is_empty() || model.len() > 128 || !model.chars().all(fits) {
                 return Err(wrong("a model's name has 1 to 128 letters, digits and . _ : / @ + -".to_owned()));
             }
+        }
+        if effort.is_some() && !agent.takes_effort() {
+            return Err(wrong("it takes no effort; put {effort} into its command, env or files".to_owned()));
         }
         let texts = || agent.command.iter().chain(agent.env.values()).chain(agent.files.values());
         let takes = texts().any(|t| blank::has(t, "model"));
@@ -174,7 +179,7 @@ impl Driven {
             text.split('|').map(|p| p.trim().to_lowercase()).filter(|p| !p.is_empty()).collect::<Vec<_>>()
         };
         let (wait, fix) = (patterns("wait", WAIT), patterns("fix", FIX));
-        Ok(Driven { agent, sandbox, model: model.map(str::to_owned), wait, fix })
+        Ok(Driven { agent, sandbox, model: model.map(str::to_owned), effort, wait, fix })
     }
 
     /// Makes the agent's home, or finds it as it was left, and puts its job together.
@@ -216,13 +221,19 @@ impl Driven {
         if let Some(model) = &self.model {
             blanks.set("model", model);
         }
+        if let Some(effort) = self.effort {
+            blanks.set("effort", effort.name());
+        }
+        // What is about an effort nobody asked for is left out (a word, a variable, a line of a file): the agent has its own.
+        let said = |text: &str| self.effort.is_some() || !blank::has(text, "effort");
         if let Some(gate) = way.url(&self.sandbox) {
             blanks.set("gate", gate.expose());
         }
         let asks = |name: &str| self.agent.command.iter().any(|word| blank::has(word, name));
         let by_stdin = !asks("prompt") && !asks("prompt_file");
         for (path, text) in &self.agent.files {
-            let text = blanks.fill(text).map_err(|why| wrong(format!("file {path}: {why}")))?;
+            let text: String = text.split_inclusive('\n').filter(|line| said(line)).collect();
+            let text = blanks.fill(&text).map_err(|why| wrong(format!("file {path}: {why}")))?;
             write(&format!("home/{path}"), &text)?;
         }
         let mut env = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
@@ -239,7 +250,7 @@ impl Driven {
                 Err(_) => return Err(wrong(format!("the environment variable {name} is not text"))),
             }
         }
-        for (name, value) in &self.agent.env {
+        for (name, value) in self.agent.env.iter().filter(|(_, value)| said(value)) {
             let value = blanks.fill(value).map_err(|why| wrong(format!("env {name}: {why}")))?;
             env.push((name.clone(), value));
         }
@@ -248,7 +259,8 @@ impl Driven {
             blanks.set("prompt_file", plain_path(&bench.scratch.join("prompt.md")).map_err(wrong)?);
         }
         blanks.set("prompt", &prompt);
-        let words: Result<Vec<_>, _> = self.agent.command.iter().map(|word| blanks.fill(word)).collect();
+        let words = self.agent.command.iter().filter(|word| said(word)).map(|word| blanks.fill(word));
+        let words: Result<Vec<_>, _> = words.collect();
         let line = words.and_then(|words| blank::line(&words)).map_err(wrong)?;
         if line.len() > LINE_BYTES_MAX {
             return Err(wrong(format!(

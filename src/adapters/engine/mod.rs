@@ -9,7 +9,7 @@ use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Metered, Usage};
 use crate::ports::engine::{Engine, Engines, Work, Worked};
 use prices::{Prices, WireUsage};
-use settings::Settings;
+use settings::{Effort, Settings};
 use std::path::Path;
 use std::sync::Arc;
 use way::{Out, Ways};
@@ -41,7 +41,10 @@ pub const KINDS: &[(&str, &str)] = &[
     ("cli", "cli:AGENT or cli:AGENT/MODEL drives a headless agent by its command line"),
     ("command", "command:LINE runs a shell line in the worktree (a codemod, a fixer, a headless agent)"),
     ("direct", "direct plans the goal as one task and reviews by checks and diff, without a model"),
-    ("llm", "llm:PROVIDER/MODEL lets a model work by Skep's own tools, as in llm:anthropic/claude-sonnet-4-5"),
+    (
+        "llm",
+        "llm:PROVIDER/MODEL or llm:PROVIDER/MODEL#EFFORT lets a model work by Skep's own tools, as in llm:anthropic/claude-sonnet-4-5#high",
+    ),
     ("script", "script:FILE or script:demo:NAME plays a written script"),
 ];
 
@@ -113,7 +116,7 @@ impl Engines for Registry {
     }
 
     fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {
-        let (name, model) = spec.arg.split_once('/')?;
+        let (name, model) = Effort::split(&spec.arg).ok()?.0.split_once('/')?;
         let provider = match spec.kind.as_str() {
             "llm" => Some(name),
             "acp" | "cli" => self.settings.agents.get(name)?.provider.as_deref(),

@@ -19,6 +19,40 @@ pub enum Api {
     Ollama,
 }
 
+/// How hard a model is to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// A little.
+    Low,
+    /// Middling.
+    Medium,
+    /// Much.
+    High,
+}
+
+impl Effort {
+    /// Its word, in configuration and at providers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+        }
+    }
+
+    /// Takes the effort off an engine's argument: `PROVIDER/MODEL#EFFORT`, `AGENT/MODEL#EFFORT`. `None` = the model's own.
+    ///
+    /// # Errors
+    /// When what stands after `#` is none.
+    pub fn split(arg: &str) -> Result<(&str, Option<Effort>), String> {
+        let Some((arg, word)) = arg.rsplit_once('#') else { return Ok((arg, None)) };
+        match [Effort::Low, Effort::Medium, Effort::High].into_iter().find(|e| e.name() == word) {
+            Some(effort) => Ok((arg, Some(effort))),
+            None => Err(format!("{word:?} is no effort; write low, medium or high after the #")),
+        }
+    }
+}
+
 /// Where models are served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
@@ -60,12 +94,12 @@ pub struct Agent {
     pub name: String,
     /// How it is talked to.
     pub protocol: Protocol,
-    /// The program and its arguments, never through a shell. Filled in: `{model}`, `{dir}` (the worktree), `{home}` and `{scratch}` (folders
-    /// of the attempt); and for `Cli` `{prompt_file}` or `{prompt}`: without one of them the prompt comes on standard input.
+    /// The program and its arguments, never through a shell. Filled in: `{model}`, `{effort}`, `{dir}` (the worktree), `{home}` and
+    /// `{scratch}` (folders of the attempt); and for `Cli` `{prompt_file}` or `{prompt}`: without one of them the prompt comes on standard input.
     pub command: Vec<String>,
     /// The provider its calls go to, through the gate, which holds the key and counts; `None` = it has its own way and key.
     pub provider: Option<String>,
-    /// Environment it is given; values may hold `{gate}`, `{model}`, `{dir}`, `{home}`, `{scratch}`.
+    /// Environment it is given; values may hold `{gate}`, `{model}`, `{effort}`, `{dir}`, `{home}`, `{scratch}`.
     pub env: BTreeMap<String, String>,
     /// Names of environment variables of Skep's that go in: never by argument.
     pub pass_env: Vec<String>,
@@ -78,6 +112,13 @@ pub struct Agent {
     pub mode: Option<String>,
     /// How long it may give no sign of life. Long: the commands and tests it runs say nothing either.
     pub silence: Duration,
+}
+
+impl Agent {
+    /// Whether it can be told how hard to think: its table has the blank for it.
+    pub fn takes_effort(&self) -> bool {
+        self.command.iter().chain(self.env.values()).chain(self.files.values()).any(|text| text.contains("{effort}"))
+    }
 }
 
 /// All of it.

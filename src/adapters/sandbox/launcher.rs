@@ -24,7 +24,7 @@ pub struct Launch<'a> {
     pub writable: &'a [PathBuf],
     /// The gate's socket.
     pub gate: Option<&'a Path>,
-    /// Whether Skep runs as root: then the launcher keeps the one right to give root up.
+    /// Whether Skep runs as root: then the launcher keeps the rights it takes to give root up.
     pub is_root: bool,
     /// Sizes of the memory file systems.
     pub limits: Limits,
@@ -44,8 +44,8 @@ pub fn args(launch: &Launch<'_>) -> Vec<OsString> {
     add(&text(&["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]));
     add(&text(&["--die-with-parent", "--new-session", "--hostname", "skep", "--cap-drop", "ALL"]));
     if launch.is_root {
-        // The processes are another user's afterwards, so that limits bind; a user namespace would only rename root.
-        add(&text(&["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]));
+        // The helper makes the user namespace when it gives root up: made here, it would only rename root, whom limits do not bind.
+        add(&text(&["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SYS_ADMIN"]));
     } else {
         add(&text(&["--unshare-user", "--disable-userns"]));
     }
@@ -151,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn as_root_no_user_namespace_is_made_and_no_capability_kept_but_to_give_root_up() {
+    fn as_root_no_right_is_kept_but_to_give_root_up() {
         let args = launch(true);
         assert!(!args.iter().any(|a| a.contains("user")), "{args:?}");
         let kept: Vec<_> =
             args.iter().zip(args.iter().skip(1)).filter(|(a, _)| *a == "--cap-add").map(|(_, c)| c).collect();
-        assert_eq!(kept, ["CAP_SETUID", "CAP_SETGID"]);
+        assert_eq!(kept, ["CAP_SETUID", "CAP_SETGID", "CAP_SYS_ADMIN"]);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! | `policy` | what a person decided |
 //! | `environment`, `view`, `launcher` | what a command gets of the host: variables, files, mounts |
 //! | `inside` | the part of Skep that closes the last walls behind itself and becomes the command |
-//! | `tree`, `watch`, `strays` | its folders, its size, its end |
+//! | `folders`, `tree` | its folders: made, given to its user, walked |
+//! | `cgroup`, `watch`, `strays` | its memory and size, its end |
 //! | `test` | hostile actions behind the walls: whether the level holds |
 //!
 //! At every level nothing of Skep's environment gets in but the names listed, and those in `engines.pass_env` for engines; output and
@@ -19,7 +20,6 @@
 //!
 //! Invariant: no other file starts a command that comes from a repository, a project or an agent.
 
-use super::beneath::{Beneath, Why};
 use super::process::{self, Finished, OnOutput, Program, Talk};
 use crate::ports::Isolation;
 use crate::secret::{Redactor, redact_end, redact_live};
@@ -34,7 +34,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+mod cgroup;
 mod environment;
+mod folders;
 pub mod inside;
 mod launcher;
 mod policy;
@@ -44,6 +46,7 @@ mod tree;
 mod view;
 mod watch;
 
+pub use cgroup::Groups;
 pub use policy::{Level, Limits, Policy, Refused, UNPRIVILEGED};
 pub use strays::{Ends as Strays, NAME as MARK, mark_git, sweep};
 
@@ -111,6 +114,8 @@ pub struct Sandbox {
     view: Arc<[view::Seen]>,
     /// Who commands run as, when Skep is root.
     user: Option<(u32, u32)>,
+    /// The control groups commands get, or why they get none.
+    groups: Result<Arc<Groups>, Arc<str>>,
     /// Why nothing is started, while that is so.
     broken: Arc<RwLock<Option<Refused>>>,
 }
@@ -156,6 +161,7 @@ impl Sandbox {
             launcher: PathBuf::new(),
             view: Arc::new([]),
             user: None,
+            groups: Err("not asked for".into()),
             broken: Arc::default(),
         }
     }
@@ -214,6 +220,26 @@ impl Sandbox {
         Ok(self)
     }
 
+    /// The same walls with these control groups, or without, for this reason.
+    pub fn grouped(mut self, groups: Result<Groups, String>) -> Sandbox {
+        self.groups = groups.map(Arc::new).map_err(Into::into);
+        self
+    }
+
+    /// What binds the memory and the processes of a command here, in words for people.
+    pub fn bounds(&self) -> String {
+        let counted = self.groups.as_ref().map(|groups| groups.counted()).unwrap_or_default();
+        let (of_group, by_group) = (
+            |is: bool| if is { "control group, " } else { "" },
+            match &self.groups {
+                Ok(groups) => format!("control groups: in {}", groups.root().display()),
+                Err(why) => format!("no control groups: {why}"),
+            },
+        );
+        let (memory, processes) = (of_group(counted.memory), of_group(counted.processes));
+        format!("memory: {memory}watcher; processes: {processes}limit of the kernel for a user; {by_group}")
+    }
+
     /// The level of this sandbox.
     pub fn wall(&self) -> Level {
         self.level
@@ -227,6 +253,10 @@ impl Sandbox {
         let (program, end) = self.program(job, true)?;
         let (on_output, rest) = on_output.map(redacting).unzip();
         let mut ended = process::run_until(&program, on_output, self.guard(job, &end)).await?;
+        if end.ran_out_of_memory() && !ended.ok() {
+            let most = self.policy.limits.memory >> 20;
+            ended.stopped = Some(format!("its processes used all of the {most} MiB of memory that are allowed"));
+        }
         // Only now, when the group is gone: what left the group is still there. So it is on an early return, too.
         drop(end);
         rest.into_iter().for_each(|rest: Rest| rest());
@@ -263,7 +293,7 @@ impl Sandbox {
 
     /// What goes on beside a command, from its number on: it ends when the command has passed a limit, with the words for it.
     fn guard(&self, job: &Job<'_>, end: &Strays) -> impl FnOnce(u32) -> BoxFuture<'static, String> {
-        let (folders, limits) = (self.writable(job), self.policy.limits);
+        let (folders, limits) = (folders::writable(job), self.policy.limits);
         let init = (self.level == Level::Strict).then(|| end.init());
         move |pid| {
             Box::pin(async move {
@@ -293,7 +323,7 @@ impl Sandbox {
             return Err(io::Error::other(format!("{what}; {fix}")));
         }
         let mark = strays::mark();
-        make_folders(job, self.host.real_home)
+        folders::make(job, self.host.real_home)
             .map_err(|why| io::Error::other(format!("the command's folders: {why}")))?;
         let gate = job.gate.map(|gate| self.gate_url(gate));
         let env = self.host.environment(job, self.level, gate.as_deref(), (strays::NAME, &mark));
@@ -306,16 +336,32 @@ impl Sandbox {
             limit: job.limit,
             keep: job.keep,
         };
-        let end = Strays::new(mark);
+        let leaf = self.groups.as_ref().ok().and_then(|groups| {
+            let made = groups.leaf(&mark, &self.policy.limits);
+            // The other limits hold without.
+            made.inspect_err(|error| tracing::warn!(%error, "a command gets no control group")).ok()
+        });
+        let held = |program: &mut Program| {
+            if let Some(leaf) = &leaf {
+                let inner = (std::mem::take(&mut program.name), std::mem::take(&mut program.args));
+                (program.name, program.args) = leaf.holding(inner.0, inner.1);
+            }
+        };
         if self.level == Level::None {
             program.name = "/bin/sh".into();
             let prelude = if merge { format!("{PRELUDE} 2>&1") } else { PRELUDE.to_owned() };
             program.args = [vec!["-c".into(), prelude.into(), "sh".into()], argv[2..].to_vec()].concat();
             program.env = env;
-            return Ok((program, end));
+            held(&mut program);
+            return Ok((program, Strays::new(mark, leaf)));
         }
-        self.hand_over(job)?;
-        let writable = self.writable(job);
+        let (home, way) = (job.cache.join(job.purpose.folder()).join("home"), self.policy.data_dir.as_deref());
+        folders::make_up_who(job.cache, &home, self.user)?;
+        if let Some(user) = self.user {
+            // At `strict` the mounts lead there, whatever lies above.
+            folders::hand_over(job, user, way.filter(|_| self.level == Level::Landlock))?;
+        }
+        let writable = folders::writable(job);
         let is_strict = self.level == Level::Strict;
         let own = |paths: &[&str]| paths.iter().map(OsString::from).collect::<Vec<_>>();
         let folders = writable.iter().map(|p| p.clone().into_os_string());
@@ -339,7 +385,7 @@ impl Sandbox {
         };
         program.stdin = inside::frame(&walls)?;
         if is_strict {
-            let who = job.cache.join(WHO);
+            let who = job.cache.join(folders::WHO);
             program.name = (&self.launcher).into();
             program.args = launcher::args(&launcher::Launch {
                 view: &self.view,
@@ -354,49 +400,8 @@ impl Sandbox {
             program.name = (&self.helper).into();
             program.args = vec![inside::HELPER.into()];
         }
-        Ok((program, end))
-    }
-
-    /// What a job may write.
-    fn writable(&self, job: &Job<'_>) -> Vec<PathBuf> {
-        let own = [job.dir.to_owned(), job.cache.join(job.purpose.folder()), job.scratch.to_owned()];
-        own.into_iter().chain(self.policy.writable.iter().filter(|p| p.exists()).cloned()).collect()
-    }
-
-    /// Makes up who is who, and gives the job's folders to the user it runs as when that is not Skep's own.
-    fn hand_over(&self, job: &Job<'_>) -> io::Result<()> {
-        let (uid, gid) =
-            self.user.unwrap_or_else(|| (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
-        let cache = Beneath::open(job.cache)?;
-        let home = job.cache.join(job.purpose.folder()).join("home");
-        let passwd = format!("root:x:0:0:root:/:/bin/sh\nskep:x:{uid}:{gid}:skep:{}:/bin/sh\n", plain_path(&home));
-        for (name, text) in [("passwd", passwd), ("group", format!("root:x:0:\nskep:x:{gid}:\n"))] {
-            let path = format!("{WHO}/{name}");
-            if cache.read(&path, 4096).ok().as_deref() != Some(text.as_bytes()) {
-                cache.write(&path, text.as_bytes()).map_err(io::Error::other)?;
-            }
-        }
-        let Some(user) = self.user else { return Ok(()) };
-        let given = |path: &Path| {
-            tree::give(path, user).map_err(|e| {
-                io::Error::new(e.kind(), format!("{} cannot be given to user {}: {e}", path.display(), user.0))
-            })
-        };
-        given(job.dir)?;
-        given(job.scratch)?;
-        // A cache is large; in it only Skep's own few files are not the user's already.
-        let cache = job.cache.join(job.purpose.folder());
-        let owner = rustix::fs::stat(&cache)?.st_uid;
-        if owner == user.0 {
-            given(&home)?
-        } else {
-            given(&cache)?
-        }
-        if let Some(gate) = job.gate {
-            let (uid, gid) = (rustix::fs::Uid::from_raw(user.0), rustix::fs::Gid::from_raw(user.1));
-            rustix::fs::chown(&gate.socket, Some(uid), Some(gid))?;
-        }
-        Ok(())
+        held(&mut program);
+        Ok((program, Strays::new(mark, leaf)))
     }
 }
 
@@ -418,32 +423,6 @@ fn redacting(tell: OnOutput) -> (OnOutput, Rest) {
         }
     };
     (Arc::new(as_it_comes), Box::new(at_end))
-}
-
-/// The folder of made-up users, in the cache.
-const WHO: &str = "who";
-
-/// A path for a line of `/etc/passwd`, which has no way to write a colon or an end of line.
-fn plain_path(path: &Path) -> String {
-    let text = path.to_string_lossy().into_owned();
-    if text.contains([':', '\n']) { "/".to_owned() } else { text }
-}
-
-/// The folders every command expects. They are made beneath what commands can write to: no link of theirs is followed.
-fn make_folders(job: &Job<'_>, real_home: bool) -> Result<(), Why> {
-    let refused = |path: &Path, e: io::Error| Why::Refused { path: path.display().to_string(), what: e.to_string() };
-    for root in [job.cache, job.scratch] {
-        std::fs::create_dir_all(root).map_err(|e| refused(root, e))?;
-    }
-    let cache = Beneath::open(job.cache).map_err(|e| refused(job.cache, e))?;
-    let home = format!("{}/home", job.purpose.folder());
-    cache.make_dir(&home)?;
-    let identity = format!("{home}/.gitconfig");
-    if !real_home && matches!(cache.size(&identity), Err(Why::Missing(_))) {
-        // Tests that commit need somebody to be.
-        cache.write(&identity, b"[user]\n\tname = Skep\n\temail = skep@localhost\n")?;
-    }
-    Beneath::open(job.scratch).map_err(|e| refused(job.scratch, e))?.make_dir("tmp")
 }
 
 fn not_accepted() -> Refused {

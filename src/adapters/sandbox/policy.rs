@@ -35,10 +35,11 @@ impl Level {
 /// What one command may use. 0 = not limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes of memory: of its private data for each process, and resident for all of a command's processes together.
+    /// Bytes of memory: of its private data for each process, and resident for all of a command's processes together, with what they
+    /// keep in memory file systems.
     pub memory: u64,
-    /// Processes and threads. At `strict` counted for each command, except when Skep runs as root: then, and at `landlock`, for all
-    /// processes of the user commands run as.
+    /// Processes and threads: of each command at `strict` (Linux 5.14 or later) and where it has a control group; else of all processes
+    /// of the user commands run as.
     pub processes: u64,
     /// Bytes of one file it writes.
     pub file: u64,
@@ -70,8 +71,9 @@ pub struct Policy {
     pub limits: Limits,
     /// More paths commands may read (toolchains outside the usual places).
     pub readable: Vec<PathBuf>,
-    /// More paths commands may write (an agent's login folder).
-    pub writable: Vec<PathBuf>,
+    /// Skep's data directory, where the folders of commands are: at `landlock`, as root, the folders in it that lead to a command's
+    /// are opened for its group to pass through.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// The user and group number taken when nobody named one: from the range that no distribution gives to anybody.

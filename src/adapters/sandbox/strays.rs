@@ -1,5 +1,6 @@
 //! Finding and ending processes that left their command's process group, by the mark they inherited.
 
+use super::cgroup::Leaf;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::io::Read;
@@ -48,12 +49,19 @@ pub type Init = Arc<OnceLock<OwnedFd>>;
 pub struct Ends {
     mark: String,
     init: Init,
+    /// Removed after all is ended.
+    leaf: Option<Leaf>,
 }
 
 impl Ends {
-    /// For the command with this mark.
-    pub fn new(mark: String) -> Ends {
-        Ends { mark, init: Init::default() }
+    /// For the command with this mark, in this control group if it has one.
+    pub fn new(mark: String, leaf: Option<Leaf>) -> Ends {
+        Ends { mark, init: Init::default(), leaf }
+    }
+
+    /// Whether the kernel ended it because the memory of its control group was used up.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.leaf.as_ref().is_some_and(Leaf::ran_out_of_memory)
     }
 
     /// Where its namespace's first process is to be put.
@@ -64,6 +72,10 @@ impl Ends {
 
 impl Drop for Ends {
     fn drop(&mut self) {
+        if let Some(leaf) = &self.leaf {
+            // At once, so that nothing of it can fork away from what follows.
+            leaf.kill();
+        }
         if let Some(init) = self.init.get() {
             // The launcher tells of the command's end before its namespace is torn down.
             let _gone = rustix::process::pidfd_send_signal(init, Signal::KILL);
@@ -106,7 +118,7 @@ pub async fn sweep(git_patience: Duration) -> usize {
 }
 
 /// Whether a mark is of a Skep process that is gone.
-fn left_behind(mark: &str) -> bool {
+pub fn left_behind(mark: &str) -> bool {
     let Some(here) = namespace() else { return false };
     let mut parts = mark.split('.').map(str::parse::<u64>);
     let (Some(Ok(space)), Some(Ok(pid)), Some(Ok(start))) = (parts.next(), parts.next(), parts.next()) else {

@@ -24,7 +24,7 @@ const LIMITS: Limits =
 const OF_ITS_OWN: u32 = 65_100;
 
 /// What the weaker level is known to leave open.
-const OPEN_AT_LANDLOCK: &[&str] = &["look at a file outside", STRAY];
+const OPEN_AT_LANDLOCK: &[&str] = &["look at a file outside", "change the mode of a file outside", STRAY];
 const STRAY: &str = "leave a process running";
 
 /// One action, what should come of it, and what came.
@@ -64,12 +64,11 @@ pub async fn run(sandbox: &Sandbox, place: &Path) -> Result<Vec<Row>, Refused> {
         .collect())
 }
 
-/// The sandbox a policy wants, proven here and now.
+/// A sandbox, proven here and now.
 ///
 /// # Errors
 /// When its level does not hold: what does not, and what to do.
-pub async fn proven(policy: &Policy, pass: &[String], place: &Path) -> Result<Sandbox, Refused> {
-    let sandbox = Sandbox::walled(policy, pass, None)?;
+pub async fn proven(sandbox: Sandbox, place: &Path) -> Result<Sandbox, Refused> {
     let rows = run(&sandbox, place).await?;
     verdict(sandbox.wall(), &rows)?;
     Ok(sandbox)
@@ -93,12 +92,8 @@ fn refused(level: Level, why: &str) -> Refused {
     let fix = match level {
         Level::Strict if why.contains("bwrap: ") => format!("{}; {weaker}", launcher::meaning(why)),
         Level::Strict => format!("`skep sandbox test` shows every action; {weaker}"),
-        Level::Landlock if why.contains("cannot start") && why.contains("Permission denied") => {
-            "at this level a command keeps to the host's folders, and the unprivileged user that Skep, started as root, runs it as can't get \
-             into them: start Skep as a user of its own (in a container: `user:`), or let others pass through the folders above the data \
-             directory (`chmod o+x`)"
-                .into()
-        }
+        // It names the folder and what to do itself.
+        Level::Landlock if why.contains("above the data directory") => "or start Skep as a user of its own".into(),
         Level::Landlock if why.contains("landlock") || why.contains("ncompatible") => {
             "Linux 6.12 or later with Landlock is needed (`lsm=` on the kernel's command line must name it; a container's filter must let \
              its calls through); or use level strict"
@@ -167,11 +162,12 @@ async fn attack(sandbox: &Sandbox, place: &Path) -> io::Result<Vec<Tried>> {
         // It is also what finds out that a broken wall holds again.
         tested.broken = Arc::default();
         // The kernel counts processes by user: those of others must not use up the room, nor be counted as ours.
-        tested.user = sandbox.user.map(|_| OF_ITS_OWN + std::process::id() % 400).map(|id| (id, id));
+        tested.user = sandbox.user.map(|(_, gid)| (OF_ITS_OWN + std::process::id() % 400, gid));
         tested.policy = Arc::new(Policy { limits: LIMITS, ..(*sandbox.policy).clone() });
         let helper = match sandbox.wall() {
             Level::Strict => launcher::HELPER.into(),
-            _ => sandbox.helper.clone().into_os_string(),
+            // Not by its path: folders of that may be closed to the user commands run as.
+            _ => "/proc/self/exe".into(),
         };
         let (program, end) = tested.launch(&job, false, vec![helper, inside::PROBE.into()])?;
         let ended = process::run_until(&program, None, tested.guard(&job, &end)).await?;

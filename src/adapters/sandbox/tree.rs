@@ -8,6 +8,8 @@ use std::path::Path;
 
 /// How deep folders are walked; what lies deeper was made by a command, not by Skep.
 const DEPTH_MAX: usize = 256;
+/// What a name takes besides its content, an inode with it, of which a disk has a number, too.
+const NAME: u64 = 4096;
 
 /// Gives a folder and all in it to a user; what is the user's already is left alone.
 ///
@@ -19,7 +21,7 @@ pub fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
     if rustix::fs::fstat(&root)?.st_uid != uid.as_raw() {
         rustix::fs::fchown(&root, Some(uid), Some(gid))?;
     }
-    walk(root, &mut |folder, name, stat| {
+    walk(root, false, &mut |folder, name, stat| {
         if stat.st_uid != uid.as_raw() {
             match rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
                 // Somebody else is at work in there.
@@ -34,12 +36,12 @@ pub fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
 /// How many bytes of disk a folder takes; stops counting once it is over `most`.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When it cannot be read, or is too deep to be counted (`QuotaExceeded`).
 pub fn size(path: &Path, most: u64) -> io::Result<u64> {
     let (mut bytes, over) = (0u64, || io::Error::other("over"));
-    let walked = walk(open(rustix::fs::CWD, path)?, &mut |_, _, stat| {
-        // Blocks, not length: a hole takes no room. Names take some, too.
-        bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * 512 + 256);
+    let walked = walk(open(rustix::fs::CWD, path)?, true, &mut |_, _, stat| {
+        // Blocks, not length: a hole takes no room.
+        bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * 512 + NAME);
         if bytes > most { Err(over()) } else { Ok(()) }
     });
     match walked {
@@ -55,7 +57,7 @@ fn open(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Result<
 
 type Each<'f> = &'f mut dyn FnMut(BorrowedFd<'_>, &std::ffi::CStr, &Stat) -> io::Result<()>;
 
-fn walk(root: OwnedFd, each: Each<'_>) -> io::Result<()> {
+fn walk(root: OwnedFd, whole: bool, each: Each<'_>) -> io::Result<()> {
     // One open folder for each step down, and the names not looked into yet.
     let mut below = Vec::new();
     let first = list(&root, each)?;
@@ -70,6 +72,8 @@ fn walk(root: OwnedFd, each: Each<'_>) -> io::Result<()> {
         if below.len() < DEPTH_MAX {
             let names = list(&inner, each)?;
             below.push((inner, names));
+        } else if whole {
+            return Err(io::ErrorKind::QuotaExceeded.into());
         }
     }
     Ok(())
@@ -109,6 +113,9 @@ mod tests {
         let bytes = size(dir.path(), u64::MAX).unwrap();
         assert!((8192..100_000).contains(&bytes), "{bytes}");
         assert!(size(dir.path(), 100).unwrap() > 100);
+        let deep = dir.path().join("d/".repeat(DEPTH_MAX + 1));
+        std::fs::create_dir_all(&deep).unwrap();
+        assert_eq!(size(dir.path(), u64::MAX).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
         if rustix::process::geteuid().is_root() {
             give(dir.path(), (12_345, 12_345)).unwrap();
             assert_eq!(std::fs::metadata(dir.path().join("a/b/file")).unwrap().uid(), 12_345);

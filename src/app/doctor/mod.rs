@@ -5,7 +5,6 @@ mod propose;
 
 use super::{owner, settings, walls};
 use crate::adapters::git::{Git, Identity};
-use crate::adapters::sandbox::test;
 use crate::adapters::store;
 use crate::cli::reach::{Doctored, Level, Looked, Place};
 use crate::cli::screen::Screen;
@@ -164,8 +163,8 @@ fn token(place: &Place) -> Looked {
 
 /// Tries the walls, as a start would.
 async fn isolation(config: Option<&Config>, data_dir: &Path) -> Looked {
-    let policy = config.map(walls::policy).unwrap_or_default();
-    match test::proven(&policy, &[], data_dir).await {
+    let policy = config.map(|config| walls::policy(config, data_dir)).unwrap_or_default();
+    match walls::proven(&policy, data_dir).await {
         Ok(sandbox) if sandbox.level() == "none" => looked(
             "sandbox",
             Level::Weak,
@@ -173,7 +172,8 @@ async fn isolation(config: Option<&Config>, data_dir: &Path) -> Looked {
             "run Skep as a user of its own, and only on repositories you trust",
         ),
         Ok(sandbox) => {
-            looked("sandbox", Level::Good, format!("{}: every hostile action was held", sandbox.level()), "")
+            let held = format!("{}: every hostile action was held; {}", sandbox.level(), sandbox.bounds());
+            looked("sandbox", Level::Good, held, "")
         }
         Err(refused) => looked("sandbox", Level::Bad, refused.what, refused.fix),
     }

@@ -157,7 +157,7 @@ impl Doors for Memory {
         Ok(Doctored { looked: vec![], proposal: String::new() })
     }
     async fn test_walls(&self, _: &Place, _: Option<Isolation>) -> Result<WallsTested, Trouble> {
-        Ok(WallsTested { level: "strict".to_owned(), holds: true, tried: vec![] })
+        Ok(WallsTested { level: "strict".to_owned(), holds: true, bounds: String::new(), tried: vec![] })
     }
     async fn engines(&self, _: &Place) -> Result<Vec<EngineRow>, Trouble> {
         unreachable!()

@@ -6,7 +6,7 @@ use super::super::problem::{Problem, printable};
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::{Parsed, path, variable_name, writable_by_others, wrong};
-use crate::adapters::engine::settings::{Agent, Api, Protocol, Provider};
+use crate::adapters::engine::settings::{Agent, Api, Effort, Protocol, Provider};
 use crate::domain::{EngineSpec, Role};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
@@ -82,7 +82,10 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
                 let fix = "keep one of them";
                 r.refuse(&model_key, format!("{engine_key} names a model as well"), fix);
             }
-            Some(spec) => spec.arg = format!("{}/{model}", spec.arg),
+            Some(spec) => {
+                let (name, effort) = spec.arg.split_once('#').map_or((spec.arg.as_str(), None), |(n, e)| (n, Some(e)));
+                spec.arg = format!("{name}/{model}{}", effort.map(|e| format!("#{e}")).unwrap_or_default());
+            }
             None => {
                 r.refuse(&model_key, format!("{engine_key} is not set"), "name the engine, such as \"llm:anthropic\"")
             }
@@ -96,7 +99,8 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
     if texts.len() > FALLBACKS {
         r.refuse(&fallback_key, format!("there are more than {FALLBACKS}"), "leave some out");
     }
-    let fallbacks: Vec<EngineSpec> = texts.iter().map(|t| EngineSpec::parse(t)).collect();
+    let mut fallbacks: Vec<EngineSpec> = texts.iter().map(|t| EngineSpec::parse(t)).collect();
+    effort(r, c, role, &mut spec, &mut fallbacks);
     // A model that can't be read is told already: the engine is not looked at without it.
     let told = r.is_bad(&model_key);
     let whole = spec.iter().filter(|_| !told);
@@ -114,13 +118,54 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
     }
 }
 
+/// How hard the role's models are to think: it goes into the engine as it is written, and so into the run and each attempt. What takes
+/// over thinks as hard, where it can be told and says nothing else itself.
+fn effort(r: &mut Reader, c: &Config, role: Role, spec: &mut Option<EngineSpec>, fallbacks: &mut [EngineSpec]) {
+    let key = format!("role.{}.effort", role.name());
+    let mut word = String::new();
+    r.checked(&key, &mut word, |t| match Effort::split(&format!("#{t}")) {
+        Err(_) if !t.is_empty() => {
+            wrong("there is no such effort", "write \"low\", \"medium\" or \"high\"; \"\" leaves it to the model")
+        }
+        _ => Ok(t.to_owned()),
+    });
+    if word.is_empty() || r.is_bad(&key) {
+        return;
+    }
+    let takes = |spec: &EngineSpec| match spec.kind.as_str() {
+        "llm" => true,
+        "acp" | "cli" => c.agents.get(agent_name(&spec.arg)).is_some_and(Agent::takes_effort),
+        _ => false,
+    };
+    match spec {
+        None => r.refuse(&key, "the role has no engine", "name the engine, such as \"llm:anthropic\""),
+        Some(spec) if !takes_model(&spec.kind) => {
+            let why = format!("the engine kind {} takes no effort", spec.kind);
+            r.refuse(&key, why, "leave it \"\", or choose an engine of kind llm, acp or cli");
+        }
+        Some(spec) if spec.arg.contains('#') => {
+            r.refuse(&key, format!("role.{}.engine names an effort as well", role.name()), "keep one of them");
+        }
+        // Whether an agent takes it is looked at with the rest of its engine.
+        Some(spec) => spec.arg = format!("{}#{word}", spec.arg),
+    }
+    for spec in fallbacks.iter_mut().filter(|s| !s.arg.contains('#') && takes(s)) {
+        spec.arg = format!("{}#{word}", spec.arg);
+    }
+}
+
+/// The provider or agent an argument names.
+fn agent_name(arg: &str) -> &str {
+    arg.split(['/', '#']).next().unwrap_or_default()
+}
+
 fn takes_model(kind: &str) -> bool {
     matches!(kind, "llm" | "acp" | "cli")
 }
 
 /// Whether what a spec names is configured and can be used on this machine.
 fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
-    let name = spec.arg.split('/').next().unwrap_or_default();
+    let name = agent_name(&spec.arg);
     let shown = printable(name);
     let usable = |name: &str| match c.providers.get(name) {
         None => {
@@ -141,7 +186,7 @@ fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
         },
     };
     match spec.kind.as_str() {
-        "llm" if spec.arg.split_once('/').is_none_or(|(_, model)| model.is_empty()) => wrong(
+        "llm" if spec.arg.split_once('/').is_none_or(|(_, model)| agent_name(model).is_empty()) => wrong(
             format!("no model of {shown} is named"),
             "write \"llm:PROVIDER/MODEL\", or name it in the role's model key (role.dev.model)",
         ),
@@ -162,6 +207,10 @@ fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
                     format!("write \"{other}:{}\"", printable(&spec.arg)),
                 )
             }
+            Some(agent) if spec.arg.contains('#') && !agent.takes_effort() => wrong(
+                format!("the agent {shown} takes no effort"),
+                format!("leave it out, or put {{effort}} into agents.{shown}.command, env or files"),
+            ),
             Some(agent) => agent.provider.as_deref().map_or(Ok(()), usable),
         },
         _ => Ok(()),
@@ -183,7 +232,12 @@ pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
             None => wrong("there is no such engine", format!("use one of the kinds {kinds}, written KIND or KIND:ARG")),
         };
     }
-    let named = !spec.arg.split('/').next().unwrap_or_default().is_empty();
+    if takes_model(&spec.kind)
+        && let Err(why) = Effort::split(&spec.arg)
+    {
+        return wrong(printable(&why), "write such as \"llm:PROVIDER/MODEL#high\", or leave the # out");
+    }
+    let named = !agent_name(&spec.arg).is_empty();
     match (spec.kind.as_str(), spec.arg.is_empty(), role) {
         ("direct", _, Role::Dev | Role::Scout) => {
             wrong("\"direct\" plans and reviews, but can't edit or explore", "use \"command: <command line>\"")

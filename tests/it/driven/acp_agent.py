@@ -251,7 +251,7 @@ def play(prompt, turn):
         sys.stdout.flush()
         time.sleep(100)
     if part == "looks":
-        env = {name: os.environ.get(name) for name in ["HOME", "GIVEN", "CARGO_MANIFEST_DIR"]}
+        env = {name: os.environ.get(name) for name in ["HOME", "GIVEN", "HARD", "CARGO_MANIFEST_DIR"]}
         argv = open("/proc/self/cmdline").read()
         files = {f: open(os.path.join(os.environ["HOME"], f)).read() for f in [".agent/config.json"]}
         keep("looks.json", {"env": env, "argv": argv, "files": files, "args": sys.argv[2:]})

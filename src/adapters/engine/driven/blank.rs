@@ -5,7 +5,7 @@
 pub struct Blanks(Vec<(&'static str, String)>);
 
 /// Every blank there is.
-pub const NAMES: &[&str] = &["model", "dir", "gate", "home", "scratch", "prompt", "prompt_file"];
+pub const NAMES: &[&str] = &["model", "effort", "dir", "gate", "home", "scratch", "prompt", "prompt_file"];
 
 impl Blanks {
     /// Sets what a blank stands for.

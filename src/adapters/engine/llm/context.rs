@@ -11,6 +11,7 @@
 
 use super::history::{Call, History, RED_BYTES_MAX, Turn};
 use super::tools::{RUN, middle_cut};
+use genai::chat::ContentPart;
 use serde_json::Value;
 
 /// Turns at the end that stay whole as long as that fits.
@@ -84,12 +85,18 @@ pub fn fit(history: &mut History, room: u64) -> Result<(), TooLarge> {
     sizes.drop_oldest(history, room, WHOLE);
     let mut most = 16 * 1024;
     while sizes.tokens() > room && most >= WORTH {
-        for turn in &mut history.turns {
+        let last = history.turns.len().saturating_sub(1);
+        for (n, turn) in history.turns.iter_mut().enumerate() {
             for result in &mut turn.results {
                 result.text = middle_cut(&result.text, most);
             }
             turn.told = turn.told.take().map(|t| middle_cut(&t, most));
+            // Calls whose results are about to be looked at are refused without the thoughts that led to them.
+            let kept = if n == last { std::mem::take(&mut turn.kept) } else { Vec::new() };
             thin(turn, most);
+            if n == last {
+                turn.kept = kept;
+            }
         }
         sizes.turns = history.turns.iter().map(bytes).collect();
         most /= 2;
@@ -136,12 +143,17 @@ fn stub_results(turn: &mut Turn) {
     }
 }
 
-/// Shortens what the model itself said. Thoughts go whole: a signed thought must not be changed.
+/// Shortens what the model itself said. Signed thoughts go whole: they must not be changed. Others are shortened: some servers refuse calls
+/// without any. What a call is signed with stays as long as the call: some refuse it without.
 fn thin(turn: &mut Turn, most: usize) {
-    turn.kept.clear();
+    turn.kept.retain(ContentPart::is_reasoning_content);
+    for part in &mut turn.kept {
+        if let ContentPart::ReasoningContent(thought) = part {
+            *thought = middle_cut(thought, most);
+        }
+    }
     turn.text = middle_cut(&turn.text, most);
     for call in &mut turn.calls {
-        call.signed = None;
         shorten(&mut call.args, most);
     }
 }
@@ -173,7 +185,7 @@ mod tests {
             tool: RUN.to_owned(),
             args: serde_json::json!({ "command": "ü".repeat(args / 2) }),
             broken: None,
-            signed: None,
+            signed: Some(vec![format!("signature {n} {i}")]),
         };
         let outcome = |i: usize, size: usize| Outcome {
             id: format!("c{n}-{i}"),
@@ -181,15 +193,27 @@ mod tests {
             what: format!("run test {i}"),
             text: "line of output ü\n".repeat(size / 16),
             ok,
-            changed: (i == 0).then(|| format!("src/{n}.rs")),
+            changed: if i == 0 { vec![format!("src/{n}.rs")] } else { vec![] },
         };
         Turn {
             text: "é".repeat(text / 2),
             calls: sizes.iter().enumerate().map(|(i, (args, _))| call(i, *args)).collect(),
-            kept: vec![],
+            kept: vec![ContentPart::ThoughtSignature(format!("thought {n}"))],
             results: sizes.iter().enumerate().map(|(i, (_, size))| outcome(i, *size)).collect(),
             told: sizes.is_empty().then(|| "use a tool".to_owned()),
         }
+    }
+
+    /// The commands that failed when they last ran, with the turn of that.
+    fn failing(history: &History) -> Vec<(String, usize)> {
+        let mut last: Vec<(String, usize, bool)> = Vec::new();
+        for (n, turn) in history.turns.iter().enumerate() {
+            for result in &turn.results {
+                last.retain(|(what, ..)| *what != result.what);
+                last.push((result.what.clone(), n, result.ok));
+            }
+        }
+        last.into_iter().filter(|(.., ok)| !ok).map(|(what, n, _)| (what, n)).collect()
     }
 
     proptest! {
@@ -205,6 +229,8 @@ mod tests {
             let mut history = History::new(order.clone());
             history.turns = turns.iter().enumerate().map(|(n, (sizes, text, ok))| turn(n, sizes, *text, *ok)).collect();
             let before = history.turns.len();
+            let ends = |h: &History| h.turns.last().map(|t| (t.kept.len(), t.calls.iter().map(|c| c.signed.clone()).collect::<Vec<_>>()));
+            let (end, failing) = (ends(&history), failing(&history));
             let last = history.turns.last().map(|t| t.calls.len());
             let fitted_before = estimate(&history) <= room;
             prop_assert_eq!(fit(&mut history, room), Ok(()));
@@ -213,6 +239,14 @@ mod tests {
             prop_assert!(!fitted_before || history.turns.len() == before);
             // The last turn is never dropped here: there is room for it, shortened.
             prop_assert_eq!(history.turns.last().map(|t| t.calls.len()), last);
+            // What the last turn is signed with is there, whole; and what fails can be read, in its turn or in the opening.
+            prop_assert_eq!(ends(&history), end);
+            for (what, turn) in failing {
+                let of = |r: &Outcome| r.what == what && r.id.starts_with(&format!("c{turn}-"));
+                let results = || history.turns.iter().flat_map(|t| &t.results);
+                let in_turn = results().any(|r| of(r) && !r.text.starts_with("[result of"));
+                prop_assert!(in_turn || history.opening().contains(&format!("then: {what}\n")), "{}", what);
+            }
             for turn in &history.turns {
                 let calls: Vec<&String> = turn.calls.iter().map(|c| &c.id).collect();
                 let results: Vec<&String> = turn.results.iter().map(|r| &r.id).collect();
@@ -248,7 +282,7 @@ mod tests {
         failing.turns = vec![turn(0, &[(10, 60_000)], 0, false), turn(1, &[(10, 60_000)], 0, false)];
         failing.turns.extend((2..7).map(|n| turn(n, &[], 9_000, true)));
         fit(&mut failing, 6_000).unwrap();
-        assert!(failing.opening().contains("Still failing when it last ran: run test 0"), "{}", failing.opening());
+        assert!(failing.opening().contains("Failed when it last ran then: run test 0"), "{}", failing.opening());
     }
 
     #[test]

@@ -69,6 +69,18 @@ impl Asked<'_> {
         text.chars().take(WORDS_MAX).collect()
     }
 
+    /// The fault behind an error of the connection.
+    pub fn connection(&self, error: &reqwest::Error, began: bool) -> Fault {
+        let what = match () {
+            () if error.is_connect() => "it cannot be reached",
+            () if error.is_timeout() => "it did not answer in time",
+            () => "the connection broke off",
+        };
+        // Only where nobody was reached it is known that nothing was asked.
+        let source = root(error).unwrap_or_default();
+        self.passing(format!("{what} {source}").trim_end(), began || !error.is_connect())
+    }
+
     /// The fault behind a library error.
     pub fn fault(&self, error: &Error, began: bool) -> Fault {
         match error {
@@ -80,16 +92,10 @@ impl Asked<'_> {
                 if let Some(inner) = error.downcast_ref::<Error>() {
                     return self.fault(inner, began);
                 }
-                let what = match error.downcast_ref::<reqwest::Error>() {
-                    Some(e) if e.is_connect() => "it cannot be reached".to_owned(),
-                    Some(e) if e.is_timeout() => "it did not answer in time".to_owned(),
-                    Some(_) => "the connection broke off".to_owned(),
-                    None => self.clean(cause),
-                };
-                let source = error.downcast_ref::<reqwest::Error>().and_then(root).unwrap_or_default();
-                // Only where nobody was reached it is known that nothing was asked.
-                let reached = error.downcast_ref::<reqwest::Error>().is_some_and(|e| !e.is_connect());
-                self.passing(format!("{what} {source}").trim_end(), began || reached)
+                match error.downcast_ref::<reqwest::Error>() {
+                    Some(e) => self.connection(e, began),
+                    None => self.passing(cause, began),
+                }
             }
             // Something that was to be an answer came.
             Error::StreamParse { serde_error, .. } => {
@@ -110,7 +116,8 @@ impl Asked<'_> {
         }
     }
 
-    fn status(&self, status: u16, headers: &HeaderMap, body: &str, began: bool) -> Fault {
+    /// The fault behind a status, the one it came with or the one an error within a stream stands for.
+    pub fn status(&self, status: u16, headers: &HeaderMap, body: &str, began: bool) -> Fault {
         let said = self.clean(&words(body));
         let (provider, role) = (self.provider.name.as_str(), self.role);
         let model = plain::plain(self.model.as_bytes());
@@ -119,6 +126,10 @@ impl Asked<'_> {
         let too_long = has(&[
             "context_length_exceeded",
             "maximum context length",
+            "max context length",
+            "exceeds the context length",
+            "available context size",
+            "prompt too long",
             "prompt is too long",
             "context window",
             "input token count",
@@ -173,7 +184,7 @@ fn words(body: &str) -> String {
 }
 
 /// The status an error within a stream would have had.
-fn told_status(body: &Value) -> u16 {
+pub fn told_status(body: &Value) -> u16 {
     let error = body.get("error").unwrap_or(body);
     let code = ["code", "status_code", "status"].iter().find_map(|k| error.get(k)?.as_u64());
     if let Some(code) = code.and_then(|c| u16::try_from(c).ok()).filter(|c| (400..600).contains(c)) {

@@ -31,8 +31,8 @@ pub struct Outcome {
     pub text: String,
     /// Whether it did what was asked.
     pub ok: bool,
-    /// The file it changed.
-    pub changed: Option<String>,
+    /// The files it changed.
+    pub changed: Vec<String>,
 }
 
 /// One turn: what the model said, and what it was told then.
@@ -67,15 +67,17 @@ pub struct Digest {
     changed: std::collections::BTreeSet<String>,
     steps: std::collections::VecDeque<String>,
     unlisted: usize,
-    /// The end of the last command's output that failed, until one like it succeeds.
-    red: Option<(String, String)>,
+    /// The ends of what commands said that failed when they last ran, newest last.
+    red: Vec<(String, String)>,
 }
 
 /// Lines of the digest, the longest of them, and changed files named.
 const STEPS_MAX: usize = 60;
 const STEP_BYTES_MAX: usize = 160;
 const CHANGED_MAX: usize = 60;
-/// Bytes kept of a failed command's output.
+/// Failed commands kept, those whose output is shown, and bytes of it.
+const RED_MAX: usize = 8;
+const RED_SHOWN: usize = 3;
 pub const RED_BYTES_MAX: usize = 1_500;
 
 impl Digest {
@@ -87,15 +89,14 @@ impl Digest {
     /// Takes a turn in.
     pub fn take(&mut self, turn: &Turn) {
         for outcome in &turn.results {
-            if let Some(path) = outcome.changed.as_ref().filter(|_| self.changed.len() < CHANGED_MAX) {
-                self.changed.insert(super::tools::middle_cut(path, STEP_BYTES_MAX));
-            }
+            let room = CHANGED_MAX.saturating_sub(self.changed.len());
+            self.changed.extend(outcome.changed.iter().take(room).map(|p| super::tools::middle_cut(p, STEP_BYTES_MAX)));
             if outcome.tool == super::tools::RUN {
+                self.red.retain(|(what, _)| *what != outcome.what);
                 if !outcome.ok {
                     let end = super::tools::middle_cut(&outcome.text, RED_BYTES_MAX);
-                    self.red = Some((outcome.what.clone(), end));
-                } else if self.red.as_ref().is_some_and(|(what, _)| *what == outcome.what) {
-                    self.red = None;
+                    self.red.push((outcome.what.clone(), end));
+                    self.red.drain(..self.red.len().saturating_sub(RED_MAX));
                 }
             }
             let how = if outcome.ok { "" } else { " (failed)" };
@@ -123,8 +124,12 @@ impl Digest {
             let changed: Vec<&str> = self.changed.iter().map(String::as_str).collect();
             text.push_str(&format!("Files you changed: {}\n", changed.join(", ")));
         }
-        if let Some((what, end)) = &self.red {
-            text.push_str(&format!("Still failing when it last ran: {}\n{end}\n", what.replace('\n', " ")));
+        let (named, shown) = self.red.split_at(self.red.len().saturating_sub(RED_SHOWN));
+        for (what, _) in named {
+            text.push_str(&format!("Failed when it last ran then: {}\n", what.replace('\n', " ")));
+        }
+        for (what, end) in shown {
+            text.push_str(&format!("Failed when it last ran then: {}\n{end}\n", what.replace('\n', " ")));
         }
         text
     }

@@ -13,7 +13,7 @@
 
 use super::meter::Meter;
 use super::prices::Prices;
-use super::settings::Settings;
+use super::settings::{Effort, Settings};
 use crate::adapters::beneath::Beneath;
 use crate::adapters::gate::limits::{Limiter, Limits};
 use crate::adapters::sandbox::Sandbox;
@@ -78,11 +78,12 @@ pub struct LlmEngine {
 }
 
 impl LlmEngine {
-    /// The engine for `PROVIDER/MODEL`.
+    /// The engine for `PROVIDER/MODEL` or `PROVIDER/MODEL#EFFORT`.
     ///
     /// # Errors
-    /// When there is no such provider, with those there are, or the model's name cannot be one.
+    /// When there is no such provider, with those there are, or the model's name or the effort cannot be one.
     pub fn new(arg: &str, settings: &Settings, shared: &Shared, sandbox: Sandbox) -> Result<Self, String> {
+        let (arg, effort) = Effort::split(arg)?;
         let named = arg.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty());
         let Some((name, model)) = named else {
             return Err(format!("engine llm needs a provider and a model, not {arg:?}; write llm:PROVIDER/MODEL"));
@@ -96,7 +97,7 @@ impl LlmEngine {
         };
         let clients = shared.clients.get_or_init(Clients::new).as_ref().map_err(Clone::clone)?;
         Ok(Self {
-            wire: Wire::new(clients, provider.clone(), model)?,
+            wire: Wire::new(clients, provider.clone(), model, effort)?,
             limiter: shared.limits.of(provider),
             prices: shared.prices.clone(),
             sandbox,

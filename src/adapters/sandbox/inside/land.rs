@@ -4,7 +4,7 @@ use super::Walls;
 use crate::adapters::sandbox::Level;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, Scope,
+    RulesetCreated, RulesetCreatedAttr, Scope,
 };
 use std::io;
 use std::path::Path;
@@ -15,16 +15,34 @@ const NEEDED: ABI = ABI::V6;
 /// Devices every program may write.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom"];
 
-/// Puts the rules on this thread and what it starts, for good. At `strict` they stand behind the mounts and hold as much as this kernel
-/// knows; at `landlock` they are the wall, and all of them must hold.
+/// Rules that do not bind yet; the files they are about are open.
+pub struct Rules(RulesetCreated);
+
+/// The rules, made with the rights of the moment. At `strict` they stand behind the mounts and hold as much as this kernel knows; at
+/// `landlock` they are the wall, and all of them must hold.
 ///
 /// # Errors
 /// When a needed rule can't be had.
-pub fn apply(walls: &Walls) -> io::Result<()> {
-    restrict(walls).map_err(|e| io::Error::other(format!("landlock: {e}")))
+pub fn rules(walls: &Walls) -> io::Result<Rules> {
+    made(walls).map(Rules).map_err(said)
 }
 
-fn restrict(walls: &Walls) -> Result<(), Box<dyn std::error::Error>> {
+impl Rules {
+    /// Puts them on this thread and what it starts, for good.
+    ///
+    /// # Errors
+    /// When the kernel does not take them.
+    pub fn bind(self) -> io::Result<()> {
+        self.0.restrict_self().map_err(said)?;
+        Ok(())
+    }
+}
+
+fn said(e: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("landlock: {e}"))
+}
+
+fn made(walls: &Walls) -> Result<RulesetCreated, Box<dyn std::error::Error>> {
     let is_the_wall = walls.level == Level::Landlock;
     let compat = if is_the_wall { CompatLevel::HardRequirement } else { CompatLevel::BestEffort };
     let all = AccessFs::from_all(NEEDED);
@@ -49,16 +67,15 @@ fn restrict(walls: &Walls) -> Result<(), Box<dyn std::error::Error>> {
     if let (true, Some(port)) = (is_the_wall, walls.port) {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
-    rules.restrict_self()?;
-    Ok(())
+    Ok(rules)
 }
 
 /// What is not there needs no rule.
 fn add(
-    rules: landlock::RulesetCreated,
+    rules: RulesetCreated,
     path: &Path,
     access: landlock::BitFlags<AccessFs>,
-) -> Result<landlock::RulesetCreated, Box<dyn std::error::Error>> {
+) -> Result<RulesetCreated, Box<dyn std::error::Error>> {
     let Ok(meta) = std::fs::metadata(path) else { return Ok(rules) };
     let access = if meta.is_dir() { access } else { access & AccessFs::from_file(NEEDED) };
     let Ok(fd) = PathFd::new(path) else { return Ok(rules) };

@@ -18,6 +18,7 @@ mod filter;
 mod land;
 pub(super) mod probe;
 pub(super) mod relay;
+mod user;
 
 pub use filter::Sockets;
 
@@ -101,22 +102,27 @@ pub fn entered(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
 fn become_the_command() -> io::Result<()> {
     let walls = read_frame()?;
     let said = |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"));
+    keep_to_itself().map_err(said("open files"))?;
+    let way_out = if walls.relay { Some(listen().map_err(said("the gate's port"))?) } else { None };
+    let rules = land::rules(&walls)?;
+    if let Some(user) = walls.user {
+        user::give_up_root(user, walls.level == Level::Strict).map_err(said("giving root up"))?;
+    }
     if walls.level == Level::Landlock {
-        // At `strict` the launcher does it for the whole namespace.
+        // At `strict` the launcher does it for the whole namespace. A change of user takes it back, so only now.
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     }
     limit(&walls.limits).map_err(said("limits"))?;
-    let way_out = if walls.relay { Some(listen().map_err(said("the gate's port"))?) } else { None };
     rustix::thread::set_no_new_privs(true)?;
-    land::apply(&walls)?;
+    rules.bind()?;
     filter::apply(walls.sockets).map_err(said("system call filter"))?;
     if let Some(listener) = way_out {
-        let mut relay = as_user(Command::new("/proc/self/exe"), walls.user);
+        let mut relay = Command::new("/proc/self/exe");
         relay.arg(RELAY).env_clear().current_dir("/").stdin(Stdio::from(listener));
         relay.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(said("the relay to the gate"))?;
     }
     let (program, args) = walls.argv.split_first().ok_or_else(|| io::Error::other("there is no command"))?;
-    let mut command = as_user(Command::new(program), walls.user);
+    let mut command = Command::new(program);
     command.args(args).env_clear().envs(walls.env).current_dir(&walls.dir);
     if walls.merge {
         command.stderr(io::stdout().as_fd().try_clone_to_owned()?);
@@ -125,12 +131,11 @@ fn become_the_command() -> io::Result<()> {
     Err(io::Error::new(e.kind(), format!("cannot start {program:?} in {:?}: {e}", walls.dir)))
 }
 
-fn as_user(mut command: Command, user: Option<(u32, u32)>) -> Command {
-    if let Some((uid, gid)) = user {
-        // Giving the user up also empties the list of further groups.
-        command.uid(uid).gid(gid);
-    }
-    command
+/// Whatever Skep itself was started with and left open ends here; the command gets its three streams.
+fn keep_to_itself() -> io::Result<()> {
+    #[allow(unsafe_code)] // it marks descriptors, to be closed when another program begins
+    let ended = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if ended == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Reads exactly the frame: what follows is the command's.

@@ -74,6 +74,7 @@ fn all(canaries: &Canaries) -> Vec<Tried> {
     add("look at a file outside", open_is(std::fs::metadata(&canaries.secret)));
     add("write a file outside", open_is(std::fs::write(canaries.folder.join("written"), "x")));
     add("read outside by a link", by_link(&canaries.secret));
+    add("change the mode of a file outside", open_is(std::fs::set_permissions(&canaries.secret, mode(0o640))));
     add("write to /usr", open_is(std::fs::write("/usr/skep-probe", "x")));
     add("see other processes", others());
     add("read another's environment", environments());
@@ -108,6 +109,7 @@ fn all(canaries: &Canaries) -> Vec<Tried> {
             Err(e) => (false, e.to_string()),
         },
     );
+    add("use a file somebody left open", left_open());
     add("open a device", devices());
     add(
         "make a device",
@@ -137,6 +139,9 @@ const CALLS: &[Call] = &[
     ("make a namespace with a process", libc::SYS_clone, [NEVER, 0, 0, 0, 0]),
     ("make a namespace with a process, the new way", libc::SYS_clone3, [0; 5]),
     ("enter a namespace", libc::SYS_setns, [-1, 0, 0, 0, 0]),
+    ("mount, the newest way", 467, [0; 5]),
+    ("keep memory in no process", libc::SYS_memfd_create, [0; 5]),
+    ("leave much shared memory behind", libc::SYS_shmget, [0, -1, 0, 0, 0]),
     ("use the kernel's keys", libc::SYS_keyctl, [0, -3, 0, 0, 0]),
     ("add a key", libc::SYS_add_key, [0; 5]),
     ("use io_uring", libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]),
@@ -174,6 +179,16 @@ fn words(errno: i32) -> String {
 
 fn open_is<T>(ended: io::Result<T>) -> (bool, String) {
     ended.map_or_else(|e| (true, e.to_string()), |_| (false, "done".into()))
+}
+
+fn mode(bits: u32) -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(bits)
+}
+
+/// Descriptors besides the three streams.
+fn left_open() -> (bool, String) {
+    let open = (3..1024).filter(|fd| raw(libc::SYS_fcntl, [*fd, libc::F_GETFD.into(), 0, 0, 0]).is_ok()).count();
+    (open == 0, format!("{open} open"))
 }
 
 fn by_link(secret: &Path) -> (bool, String) {

@@ -76,7 +76,7 @@ pub(super) fn edit(tree: &Beneath, args: &Args) -> Result<Did, String> {
     }
     put(tree, path, &after)?;
     let s = if args.edits.len() == 1 { "" } else { "s" };
-    Ok(Did { text: format!("{path}: {} edit{s} made", args.edits.len()), changed: Some(path.to_owned()), ok: true })
+    Ok(Did { text: format!("{path}: {} edit{s} made", args.edits.len()), changed: vec![path.to_owned()], ok: true })
 }
 
 pub(super) fn write(tree: &Beneath, args: &Whole) -> Result<Did, String> {
@@ -98,7 +98,7 @@ pub(super) fn write(tree: &Beneath, args: &Whole) -> Result<Did, String> {
     let how = if before.is_some() { "written anew" } else { "made" };
     Ok(Did {
         text: format!("{path}: {how}, {} lines", content.lines().count()),
-        changed: Some(path.to_owned()),
+        changed: vec![path.to_owned()],
         ok: true,
     })
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod edit;
 mod list;
+mod patch;
 mod read;
 mod run;
 mod search;
@@ -43,13 +44,13 @@ pub struct Spec {
 /// What a tool did.
 struct Did {
     text: String,
-    changed: Option<String>,
+    changed: Vec<String>,
     ok: bool,
 }
 
 impl Did {
     fn told(text: String) -> Did {
-        Did { text, changed: None, ok: true }
+        Did { text, changed: Vec::new(), ok: true }
     }
 }
 
@@ -82,7 +83,7 @@ impl Tools {
     pub fn specs(&self, answer: Value) -> Vec<Spec> {
         let mut specs = vec![read::spec(), list::spec(), search::spec()];
         if self.may_edit() {
-            specs.extend([edit::spec(), edit::write_spec()]);
+            specs.extend([edit::spec(), patch::spec(), edit::write_spec()]);
         }
         if self.may_run() {
             specs.push(run::spec());
@@ -117,7 +118,7 @@ impl Tools {
         };
         let (text, ok, changed) = match did {
             Ok(did) => (did.text, did.ok, did.changed),
-            Err(why) => (format!("error: {why}"), false, None),
+            Err(why) => (format!("error: {why}"), false, Vec::new()),
         };
         Outcome {
             id: call.id.clone(),
@@ -146,6 +147,10 @@ impl Tools {
             "edit" if self.may_edit() => {
                 let args = args(call)?;
                 self.blocking(move |tree| edit::edit(tree, &args)).await
+            }
+            "patch" if self.may_edit() => {
+                let args = args(call)?;
+                self.blocking(move |tree| patch::patch(tree, &args)).await
             }
             "write" if self.may_edit() => {
                 let args = args(call)?;
@@ -178,6 +183,7 @@ pub fn what(call: &Call) -> String {
     let of = match call.tool.as_str() {
         "read" | "edit" | "write" | "list" => word("path").to_owned(),
         "search" => format!("{:?} {}", word("pattern"), word("path")),
+        "patch" => patch::files(word("patch")),
         RUN => word("command").to_owned(),
         ASK => word("question").to_owned(),
         _ => String::new(),

@@ -65,5 +65,5 @@ pub(super) async fn run(sandbox: &Sandbox, place: &Place, args: Args, left: Dura
     let cut = if ended.truncated { ", only the end of its output was kept" } else { "" };
     let output = middle_cut(plain::plain(&ended.stdout).trim_end(), SHOWN_BYTES_MAX);
     let output = if output.is_empty() { "(no output)" } else { &output };
-    Ok(Did { text: format!("{how}{cut}\n{output}"), changed: None, ok })
+    Ok(Did { text: format!("{how}{cut}\n{output}"), changed: Vec::new(), ok })
 }
