@@ -68,6 +68,7 @@ mod story_land;
 mod story_many;
 mod story_refused;
 mod support;
+mod taken_up;
 mod telemetry;
 mod trace_restart;
 mod walled_agents;
