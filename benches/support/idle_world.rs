@@ -146,6 +146,7 @@ impl Checks for IdleWorld {
             tail: "ok\n".repeat(300),
             tests: None,
             artifacts: Vec::new(),
+            given: Vec::new(),
         };
         Ok(specs
             .iter()

@@ -270,7 +270,7 @@ async fn short(deps: &Deps, place: &Place, levels: &[Level], set_aside: bool, at
             };
             sums.extend(deps.store.spending(&filter).await?.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
         }
-        went_to.push((share, sums));
+        went_to.push(describe::WentTo { share, sums });
     }
     Ok(Done::Short { of, why: describe::short(levels, &went_to), levels: levels.to_vec(), set_aside })
 }

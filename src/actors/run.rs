@@ -9,8 +9,8 @@ use super::ops::{self, Ops};
 use super::retry::patiently;
 use super::role;
 use super::session;
-use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Order, Refusal, Report, Run, RunId, decide};
-use crate::ports::store::{Lease, Pending, Taken, Transition};
+use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Refusal, Report, Run, RunId, decide};
+use crate::ports::store::{Lease, Transition};
 use crate::ports::{PortError, PortResult};
 use crate::secret::redact;
 use crate::telemetry::TraceContext;
@@ -20,6 +20,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 use tracing::Instrument;
+
+mod load;
 
 /// Deaths of a run's hands before its supervisor dies too.
 const HANDS_MOST: u32 = 3;
@@ -88,7 +90,7 @@ impl Actor for RunSupervisor {
             s.handled += 1;
         }
         if let RunMsg::Load = message {
-            load(&me, s).await?;
+            load::load(&me, s).await?;
         } else if s.held.is_none() {
             // It could not be taken; whoever asks is told why and the actor goes.
             turn_away(s, message);
@@ -131,65 +133,6 @@ impl Actor for RunSupervisor {
         }
         Ok(())
     }
-}
-
-async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
-    let deps = s.args.deps.clone();
-    let secs = deps.tuning.lease.as_secs();
-    let taken = patiently(Duration::from_secs(60), || deps.store.take(s.args.run, &deps.owner, secs)).await;
-    let Taken { lease, run, pending } = match taken {
-        Ok(Some(taken)) => taken,
-        Ok(None) => {
-            tracing::debug!(run = %s.args.run, "another process carries this run");
-            return Ok(());
-        }
-        Err(error) => {
-            tracing::error!(run = %s.args.run, %error, "the run could not be taken");
-            return Ok(());
-        }
-    };
-    crate::fault!("after-take");
-    s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
-    let hands = ops::Args { deps: deps.clone(), lease: lease.clone(), place: ops::Place::of(&run), run: me.clone() };
-    let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
-    let (mut begun, mut waiting) = (Vec::new(), Vec::new());
-    for Pending { key, effect, .. } in pending {
-        match effect {
-            Effect::Start { order } => begun.push((key, order)),
-            effect => waiting.push((key, effect, true)),
-        }
-    }
-    s.held =
-        Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
-    if !begun.is_empty() {
-        orphaned(me, s, begun).await?;
-        crate::fault!("after-orphan");
-    }
-    carry_out(me, s).await
-}
-
-/// Tells that the process of these attempts is gone. Those that the run did not give up are taken up again.
-async fn orphaned(
-    me: &ActorRef<RunMsg>,
-    s: &mut State,
-    begun: Vec<(EffectKey, Box<Order>)>,
-) -> Result<(), ActorProcessingErr> {
-    let seq = s.held.as_ref().map(|held| held.run.seq);
-    let attempts: Vec<AttemptId> = begun.iter().map(|(_, order)| order.attempt).collect();
-    let counted = |id: &AttemptId| Some((*id, session::metered(&s.args.deps, s.args.run, *id)?));
-    let metered = attempts.iter().filter_map(counted).collect();
-    note_refusal(apply(me, s, Event::Orphaned { attempts, metered }).await?);
-    // What could not be written is not so.
-    let Some(held) = s.held.as_mut().filter(|held| Some(held.run.seq) != seq) else { return Ok(()) };
-    for (key, order) in begun {
-        let resumable = held.run.attempt(order.attempt).and_then(|a| a.resumable.as_ref());
-        if let Some(resumable) = resumable.filter(|_| held.run.pending.contains_key(&key)) {
-            tracing::info!(run = %held.run.id, attempt = %order.attempt, times = resumable.times, "an attempt is taken up again");
-            let order = Box::new(order.again(resumable));
-            held.waiting.push((key, Effect::Start { order }, true));
-        }
-    }
-    Ok(())
 }
 
 async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(), ActorProcessingErr> {

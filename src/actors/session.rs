@@ -44,11 +44,11 @@ pub(super) async fn carry(session: Session) -> Reported {
             // Of what it had used before only its count is known.
             Some(_) => (Report::NotResumed { why }, known(&session.deps, run, attempt)),
         };
-        Carried { report, usage, bill, session: None, artifacts: Vec::new() }
+        Carried { report, usage, bill, session: None, artifacts: Vec::new(), given: Vec::new() }
     });
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let Carried { report, usage, bill, session, artifacts } = carried;
-    Reported { attempt, report, usage: usage.map(|u| Usage { wall_ms, ..u }), bill, session, artifacts }
+    let Carried { report, usage, bill, session, artifacts, given } = carried;
+    Reported { attempt, report, usage: usage.map(|u| Usage { wall_ms, ..u }), bill, session, artifacts, given }
 }
 
 fn in_words(error: &PortError) -> String {
@@ -69,7 +69,7 @@ fn known(deps: &Deps, run: RunId, attempt: AttemptId) -> (Option<Usage>, Vec<Mod
 /// The report of an attempt that cannot make one.
 pub(super) fn silent(deps: &Deps, run: RunId, attempt: AttemptId, report: Report) -> Reported {
     let (usage, bill) = known(deps, run, attempt);
-    Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill }
+    Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill, given: Vec::new() }
 }
 
 /// What was counted of an attempt so far.
@@ -84,6 +84,7 @@ struct Carried {
     bill: Vec<ModelUse>,
     session: Option<String>,
     artifacts: Vec<ArtifactRef>,
+    given: Vec<String>,
 }
 
 async fn work(s: &Session) -> PortResult<Carried> {
@@ -94,8 +95,8 @@ async fn work(s: &Session) -> PortResult<Carried> {
     let bench = bench(s, engine.as_ref(), &mut artifacts).await?;
     crate::fault!("before-engine");
     let limit = Duration::from_millis(order.caps.wall_ms);
-    let spent = Spent::default();
-    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s, &spent))).await {
+    let (spent, given) = (Spent::default(), Named::default());
+    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s, &spent, &given))).await {
         Ok(worked) => worked,
         Err(_) => {
             let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
@@ -103,7 +104,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
             let report = Report::Failed { why };
             let (usage, bill) = known(deps, order.run, order.attempt);
             let usage = usage.or_else(|| spent.known(&order.caps));
-            return Ok(Carried { report, usage, bill, session: None, artifacts });
+            return Ok(Carried { report, usage, bill, session: None, artifacts, given: given.names() });
         }
     };
     crate::fault!("after-engine");
@@ -144,7 +145,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
     };
     clear(s, &bench).await;
     crate::fault!("before-report");
-    Ok(Carried { report, usage, bill, session, artifacts })
+    Ok(Carried { report, usage, bill, session, artifacts, given: given.names() })
 }
 
 /// The bench: a worktree to edit for a dev, one to read for the others; and the prompt, for an engine that reads one. The prompt is
@@ -238,13 +239,28 @@ impl Spent {
     }
 }
 
-fn sink(s: &Session, spent: &Spent) -> Sink {
+/// The names of the secrets an engine told it was given.
+#[derive(Clone, Default)]
+struct Named(Arc<Mutex<Vec<String>>>);
+
+impl Named {
+    fn note(&self, names: Vec<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn sink(s: &Session, spent: &Spent, given: &Named) -> Sink {
     let (feed, run, attempt) = (s.deps.feed.clone(), s.order.run, s.order.attempt);
-    let (spent, supervisor) = (spent.clone(), s.run.clone());
+    let (spent, given, supervisor) = (spent.clone(), given.clone(), s.run.clone());
     Arc::new(move |event| {
         let text = match event {
             EngineEvent::Said(text) | EngineEvent::Thought(text) | EngineEvent::Did(text) => text,
             EngineEvent::Spent(usage) => return spent.note(usage),
+            EngineEvent::Given(names) => return given.note(names),
             EngineEvent::Session(session) => {
                 // A supervisor that is gone has no use for it.
                 let _gone = supervisor.cast(RunMsg::SessionOpened { attempt, session });

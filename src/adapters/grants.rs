@@ -3,11 +3,17 @@
 use crate::domain::ProjectName;
 use std::collections::BTreeMap;
 
+pub mod give;
+
 /// What one project's commands are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Hosts they may reach through the gate: `pypi.org`, `*.crates.io`, either with `:PORT`.
     pub hosts: Vec<String>,
+    /// Secrets of the vault that its checks are given, as variables of the same name.
+    pub check_secrets: Vec<String>,
+    /// Secrets of the vault that `command:` engines and driven agents are given at work on it, in the same way.
+    pub engine_secrets: Vec<String>,
     /// The place its checks run at; `None` = Skep's own machine.
     pub place: Option<String>,
     /// More places that single checks of it may name.

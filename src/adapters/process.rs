@@ -127,7 +127,11 @@ pub struct TalkEnd {
     started: Instant,
     stopped: std::sync::Arc<Mutex<Option<String>>>,
     guard: Option<tokio::task::JoinHandle<()>>,
+    tell: Option<Tell>,
 }
+
+/// Tells a program to end in good order; `false` = there was nobody to tell.
+pub type Tell = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl Drop for TalkEnd {
     fn drop(&mut self) {
@@ -152,6 +156,11 @@ impl TalkEnd {
         }));
     }
 
+    /// How it is told to end, where its group is only what stands around it.
+    pub fn tell_by(&mut self, tell: Tell) {
+        self.tell = Some(tell);
+    }
+
     /// Waits until it ends by itself. Cancel-safe.
     ///
     /// # Errors
@@ -160,22 +169,23 @@ impl TalkEnd {
         self.group.child.wait().await
     }
 
-    /// The last bytes of its standard error so far.
-    pub fn stderr(&self) -> Vec<u8> {
+    /// The last bytes of its standard error so far, and whether there was more before them.
+    pub fn stderr(&self) -> (Vec<u8>, bool) {
         let mut kept = self.stderr.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         kept.trim(self.keep);
-        kept.bytes.clone()
+        (kept.bytes.clone(), kept.cut)
     }
 
-    /// Ends it: it may end by itself within `grace` (its input should be closed already), then it is told to by SIGTERM to its
-    /// group and given `grace` again, then its group is killed.
+    /// Ends it: it may end by itself within `grace` (its input should be closed already), then it is told to (see [`TalkEnd::tell_by`]; else
+    /// by SIGTERM to its group) and given `grace` again, then its group is killed.
     ///
     /// # Errors
     /// When it cannot be got rid of.
     pub async fn end(mut self, grace: Duration) -> std::io::Result<Finished> {
         let mut status = tokio::time::timeout(grace, self.group.child.wait()).await.ok().transpose()?;
         if status.is_none() {
-            if let Some(pid) = self.group.pid {
+            let told = self.tell.as_ref().is_some_and(|tell| tell());
+            if let Some(pid) = self.group.pid.filter(|_| !told) {
                 // It may have gone just now.
                 let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::TERM);
             }
@@ -192,7 +202,7 @@ impl TalkEnd {
         self.group.pid = None;
         // Its last words may be in the pipe still; who left the group may hold that open.
         let _all = tokio::time::timeout(DRAIN, &mut self.gathering).await;
-        let stderr = self.stderr();
+        let (stderr, truncated) = self.stderr();
         let stopped = self.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         Ok(Finished {
             code: status.code(),
@@ -201,7 +211,7 @@ impl TalkEnd {
             stopped,
             stdout: Vec::new(),
             stderr,
-            truncated: false,
+            truncated,
             took: self.started.elapsed(),
         })
     }
@@ -224,11 +234,8 @@ pub fn open(program: &Program) -> std::io::Result<Talk> {
     // Ends when the pipe closes: the group's end closes it.
     let gathering = tokio::spawn(async move { gather(err, keep, true, None, &kept).await });
     let stopped = std::sync::Arc::default();
-    Ok(Talk {
-        stdin,
-        stdout,
-        end: TalkEnd { group, stderr, gathering, keep, started: Instant::now(), stopped, guard: None },
-    })
+    let end = TalkEnd { group, stderr, gathering, keep, started: Instant::now(), stopped, guard: None, tell: None };
+    Ok(Talk { stdin, stdout, end })
 }
 
 /// Writes into a fresh pipe, made large enough that nobody needs to read meanwhile.

@@ -58,9 +58,15 @@ impl Live {
         let gate = works.then(settings::gate).transpose()?;
         Ok(Arc::new(Live {
             defaults: watch::channel(Arc::new(settings::defaults(config))).0,
-            engines: RwLock::new(Arc::new(settings::registry(config, &keys, sandbox, gate.clone())?)),
+            engines: RwLock::new(Arc::new(settings::registry(
+                config,
+                &keys,
+                sandbox,
+                gate.clone(),
+                Some(vault.clone()),
+            )?)),
             prompts: RwLock::new(Arc::new(settings::prompts(config, workspaces.clone())?)),
-            checks: RwLock::new(Arc::new(settings::checks(config, sandbox, &grounds))),
+            checks: RwLock::new(Arc::new(settings::checks(config, sandbox, gate.clone(), vault.clone(), &grounds))),
             grounds,
             workspaces,
             vault,
@@ -79,12 +85,14 @@ impl Live {
     pub async fn take(&self, config: &Config) -> Result<(), String> {
         known::register_all(config);
         let keys = settings::keys(config, self.vault.as_ref()).await;
-        let engines = Arc::new(settings::registry(config, &keys, &self.sandbox, self.gate.clone())?);
+        let (gate, vault) = (self.gate.clone(), self.vault.clone());
+        let registry = settings::registry(config, &keys, &self.sandbox, gate.clone(), Some(vault.clone()))?;
+        let engines = Arc::new(registry);
         let prompts = Arc::new(settings::prompts(config, self.workspaces.clone())?);
-        if let Some(gate) = &self.gate {
+        if let Some(gate) = &gate {
             config.providers.values().for_each(|keyed| gate.limits().adopt(&keyed.provider));
         }
-        let checks = Arc::new(settings::checks(config, &self.sandbox, &self.grounds));
+        let checks = Arc::new(settings::checks(config, &self.sandbox, gate, vault, &self.grounds));
         // A poisoned lock held a whole part all the same: they are only ever exchanged.
         *self.engines.write().unwrap_or_else(PoisonError::into_inner) = engines;
         *self.prompts.write().unwrap_or_else(PoisonError::into_inner) = prompts;

@@ -107,15 +107,15 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     Ok(Ports { deps, people: forge, vault: live.vault(), live })
 }
 
-/// The providers' keys that are in the vault. The store is touched only when one is.
-async fn keys_of_vault(config: &Config, data_dir: &Path) -> PortResult<settings::Keys> {
-    if !config.providers.values().any(|keyed| matches!(keyed.place, KeyPlace::Vault(_))) {
-        return Ok(settings::Keys::new());
+/// The vault, for a process without ports. The store is touched only when something of it is wanted.
+async fn vault_of(config: &Config, data_dir: &Path) -> PortResult<Option<Arc<dyn Vault>>> {
+    let keyed = config.providers.values().any(|keyed| matches!(keyed.place, KeyPlace::Vault(_)));
+    if !keyed && config.granted.all.engine_secrets.is_empty() {
+        return Ok(None);
     }
     let url = config.store.database.url(data_dir);
     store::migrate(url.expose()).await?;
-    let vault = store::connect(url.expose()).await?.vault(key_source(config), data_dir);
-    Ok(settings::keys(config, &vault).await)
+    Ok(Some(Arc::new(store::connect(url.expose()).await?.vault(key_source(config), data_dir))))
 }
 
 fn key_source(config: &Config) -> KeySource {

@@ -105,9 +105,13 @@ pub async fn prove(
     (spec, step): (EngineSpec, Step),
     said: mpsc::Sender<String>,
 ) -> Result<Proof, Trouble> {
-    let keys = super::keys_of_vault(config, data_dir).await.map_err(super::doors::away)?;
+    let vault = super::vault_of(config, data_dir).await.map_err(super::doors::away)?;
+    let keys = match &vault {
+        Some(vault) => settings::keys(config, vault.as_ref()).await,
+        None => settings::Keys::new(),
+    };
     let registry = settings::gate()
-        .and_then(|gate| settings::registry(config, &keys, sandbox, Some(gate)))
+        .and_then(|gate| settings::registry(config, &keys, sandbox, Some(gate), vault))
         .map_err(|why| Trouble::config(why, "mend it in the configuration"))?;
     let engine =
         registry.get(&spec).map_err(|why| Trouble::config(why, "`skep engine list` shows what can be used here"))?;

@@ -7,6 +7,7 @@ use crate::adapters::engine::Registry;
 use crate::adapters::engine::prices::Prices;
 use crate::adapters::engine::settings::{Effort, Provider, Settings};
 use crate::adapters::gate::{Gate, Limits};
+use crate::adapters::grants::give::Giver;
 use crate::adapters::prompts::{FilePrompts, Templates};
 use crate::adapters::sandbox::Sandbox;
 use crate::config::{Config, KeyPlace, Keyed, Problem, Problems};
@@ -33,23 +34,43 @@ pub fn defaults(config: &Config) -> Defaults {
 ///
 /// # Errors
 /// What can't be used, and what to do.
-pub fn registry(config: &Config, keys: &Keys, sandbox: &Sandbox, gate: Option<Arc<Gate>>) -> Result<Registry, String> {
+pub fn registry(
+    config: &Config,
+    keys: &Keys,
+    sandbox: &Sandbox,
+    gate: Option<Arc<Gate>>,
+    vault: Option<Arc<dyn Vault>>,
+) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
     let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)))
         .passing(sandbox.passing(&config.engines.pass_env))
         .with_prices(prices.clone());
-    Ok(match gate {
+    let registry = match gate {
         // Calls of Skep's own loop and calls through the gate keep to one set of limits.
         Some(gate) => {
             registry.with_limits(gate.limits().clone()).through(gate, prices, Arc::new(config.granted.clone()))
         }
         None => registry,
+    };
+    Ok(match vault {
+        Some(vault) => registry.opening(vault),
+        None => registry,
     })
 }
 
 /// What runs checks.
-pub fn checks(config: &Config, sandbox: &Sandbox, grounds: &Grounds) -> CommandChecks {
-    let checks = CommandChecks::new(sandbox.clone());
+pub fn checks(
+    config: &Config,
+    sandbox: &Sandbox,
+    gate: Option<Arc<Gate>>,
+    vault: Arc<dyn Vault>,
+    grounds: &Grounds,
+) -> CommandChecks {
+    let giver = Giver::default().opening(vault);
+    let checks = CommandChecks::new(sandbox.clone()).giving(match gate {
+        Some(gate) => giver.through(gate),
+        None => giver,
+    });
     checks.with_places(config.places.clone(), config.granted.clone(), grounds.clone())
 }
 

@@ -152,7 +152,13 @@ fn inquiries(screen: &Screen, view: &RunView) -> Result<(), Stop> {
         &["asked by", "question", "looked into by", "is", "what came back"],
         rows.collect(),
         screen.width,
-    ))
+    ))?;
+    for (id, ended) in view.attempts.iter().filter_map(|a| Some((a.id, a.ended.as_ref()?))) {
+        if !ended.given.is_empty() {
+            screen.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.given.join(", ")))?;
+        }
+    }
+    Ok(())
 }
 
 fn gates(screen: &Screen, view: &RunView) -> Result<(), Stop> {

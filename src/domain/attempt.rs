@@ -82,6 +82,9 @@ pub struct Ended {
     /// Which models it used for what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bill: Vec<ModelUse>,
+    /// The secrets of the vault it was given, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
 }
 
 /// How an attempt ended.

@@ -79,6 +79,9 @@ pub struct CheckResult {
     /// Its output and report, kept whole (capped).
     #[serde(default)]
     pub artifacts: Vec<ArtifactRef>,
+    /// The secrets of the vault it was given, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
 }
 
 /// Counts from a JUnit report.

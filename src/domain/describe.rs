@@ -91,8 +91,17 @@ pub fn date(day: Day) -> String {
     format!("{:04}-{month:02}-{day_of_month:02}", year + era * 400 + i64::from(month <= 2))
 }
 
-/// How full the shared budgets are, and what those used up went to: for each share sums by name, of tokens and micro-USD.
-pub fn short(levels: &[Level], went_to: &[(Share, Vec<(String, u64, u64)>)]) -> String {
+/// What a shared budget went to.
+#[derive(Clone, Debug)]
+pub struct WentTo {
+    /// Which budget.
+    pub share: Share,
+    /// By role or model: its name, tokens, micro-USD.
+    pub sums: Vec<(String, u64, u64)>,
+}
+
+/// How full the shared budgets are, and what those used up went to.
+pub fn short(levels: &[Level], went_to: &[WentTo]) -> String {
     let mut text = String::new();
     let mut sorted: Vec<&Level> = levels.iter().collect();
     sorted.sort_by_key(|level| level.used_up().is_none());
@@ -100,7 +109,7 @@ pub fn short(levels: &[Level], went_to: &[(Share, Vec<(String, u64, u64)>)]) -> 
         let is = if level.used_up().is_some() { "is used up" } else { "is not used up" };
         text.push_str(&format!("the {} {is}: {}\n", level.share.budget(), filling(level)));
     }
-    for (share, sums) in went_to {
+    for WentTo { share, sums } in went_to {
         text.push_str(&format!("what the {} went to:\n", share.budget()));
         for (name, tokens, cost_micros) in sums.iter().take(40) {
             text.push_str(&format!("{name}: {tokens} tokens, {cost_micros} micro-USD\n"));

@@ -121,11 +121,11 @@ pub fn statuses(run: &Run) -> Gate {
 
 /// A person approved exactly this head on exactly this base, where the policy or a concern asks for it.
 pub fn approval(run: &Run) -> Gate {
-    let concerns = run.concerns();
-    if !run.settings.policy.approve_merge && concerns.is_empty() {
-        return Gate::Open;
+    let asked = || run.settings.policy.approve_merge || !run.concerns().is_empty();
+    match approver(run).is_none() && asked() {
+        true => Gate::Wait("a person has to approve the merge".to_owned()),
+        false => Gate::Open,
     }
-    if approver(run).is_some() { Gate::Open } else { Gate::Wait("a person has to approve the merge".to_owned()) }
 }
 
 /// Who approved this head, if anybody who may.

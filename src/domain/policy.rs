@@ -4,8 +4,10 @@ use super::budget::Limits;
 use super::change::{Concern, DiffStat, FileChange, FileKind};
 use super::order::Bounds;
 use super::shared_budget::SharedLimits;
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Limits of one attempt at a step, and how many attempts it gets before a person is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,34 +156,49 @@ impl Default for Policy {
     }
 }
 
-/// Compiles one path pattern: `*` stays within a folder, `**` crosses folders.
-pub fn glob(pattern: &str) -> Result<GlobMatcher, String> {
+/// Reads one path pattern: `*` stays within a folder, `**` crosses folders.
+pub fn glob(pattern: &str) -> Result<Glob, String> {
     if pattern.len() > 256 {
         return Err(format!("path pattern of {} bytes is longer than 256", pattern.len()));
     }
     GlobBuilder::new(pattern)
         .literal_separator(true)
         .build()
-        .map(|g| g.compile_matcher())
         .map_err(|e| format!("path pattern {pattern:?} is not usable: {}", e.kind()))
 }
 
-/// Patterns compiled once for all paths of a diff: compiling costs far more than matching.
-struct Patterns(Vec<Option<GlobMatcher>>);
+/// The most patterns kept compiled. Each takes some ten kilobytes.
+const COMPILED_MAX: usize = 256;
+
+/// What patterns compile to; `None` = to nothing. Runs have the same few patterns, and compiling one costs as much as matching it
+/// against thousands of paths.
+static COMPILED: Mutex<BTreeMap<String, Option<Arc<GlobMatcher>>>> = Mutex::new(BTreeMap::new());
+
+fn compiled(pattern: &str) -> Option<Arc<GlobMatcher>> {
+    let known = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(matcher) = known().get(pattern) {
+        return matcher.clone();
+    }
+    let matcher = glob(pattern).ok().map(|glob| Arc::new(glob.compile_matcher()));
+    let mut known = known();
+    if known.len() >= COMPILED_MAX {
+        known.clear();
+    }
+    known.insert(pattern.to_owned(), matcher.clone());
+    matcher
+}
+
+/// The patterns of a list.
+struct Patterns(Vec<Option<Arc<GlobMatcher>>>);
 
 impl Patterns {
     fn of(patterns: &[String]) -> Self {
-        Self(patterns.iter().map(|p| glob(p).ok()).collect())
+        Self(patterns.iter().map(|p| compiled(p)).collect())
     }
     /// A pattern that does not compile matches everything: a broken rule must not open a door.
     fn match_any(&self, path: &str) -> bool {
         self.0.iter().any(|g| g.as_ref().is_none_or(|g| g.is_match(path)))
     }
-}
-
-/// Whether `path` matches any pattern. A pattern that does not compile matches everything.
-pub fn matches_any(patterns: &[String], path: &str) -> bool {
-    Patterns::of(patterns).match_any(path)
 }
 
 impl Policy {
@@ -278,4 +295,21 @@ pub struct Tightening {
     pub max_files: Option<u64>,
     /// A lower limit on changed lines.
     pub max_lines: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_patterns_stay_compiled_and_each_matches_as_before() {
+        for n in 0..COMPILED_MAX * 3 {
+            let patterns = Patterns::of(&[format!("folder-{n}/*"), format!("**/{n}.rs")]);
+            assert!(patterns.match_any(&format!("folder-{n}/a")) && patterns.match_any(&format!("a/b/{n}.rs")));
+            assert!(!patterns.match_any(&format!("folder-{n}/a/b")));
+            assert!(COMPILED.lock().unwrap().len() <= COMPILED_MAX);
+        }
+        assert!(Patterns::of(&["[".to_owned()]).match_any("any"), "a broken rule must not open a door");
+        assert!(Patterns::of(&["[".to_owned()]).match_any("any"), "nor when it is known");
+    }
 }

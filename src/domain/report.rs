@@ -26,6 +26,9 @@ pub struct Reported {
     /// Which models it used for what.
     #[serde(default)]
     pub bill: Vec<ModelUse>,
+    /// The secrets of the vault it was given, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
 }
 
 /// How an attempt ended.

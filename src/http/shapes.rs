@@ -178,7 +178,7 @@ pub struct Attempt {
     /// milliseconds of its time had passed then (`before_ms`); absent where there is none.
     #[schema(required = false, value_type = Object)]
     resumable: (),
-    /// How it ended, what was charged and which models that was (`bill`); absent while it goes on.
+    /// How it ended, what was charged, which models that was (`bill`), which secrets it was `given`; absent while it goes on.
     #[schema(required = false, value_type = Object)]
     ended: (),
 }
@@ -287,6 +287,9 @@ pub struct CheckResult {
     tests: (),
     /// Its output and report.
     artifacts: Vec<ArtifactRef>,
+    /// The secrets of the vault it was given, by name.
+    #[schema(required = false)]
+    given: Vec<String>,
 }
 
 /// A reference to stored bytes.

@@ -39,6 +39,8 @@ pub enum EngineEvent {
     Did(String),
     /// What it has used so far, all calls together.
     Spent(Usage),
+    /// The secrets of the vault it is given, by name.
+    Given(Vec<String>),
     /// The name of its conversation, which it can take up again in another process ([`Order::resume`]).
     Session(String),
 }

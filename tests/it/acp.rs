@@ -291,6 +291,17 @@ async fn absurd_figures_are_worth_the_reservation() {
 }
 
 #[tokio::test]
+async fn an_agent_that_takes_no_answers_is_not_listened_to() {
+    let place = Place::new();
+    let deaf = Agent { silence: Duration::from_secs(3), ..agent("deaf") };
+    let why = failed(drive(deaf, &order(Step::Develop, Some("t")), &place, quiet()).await.result);
+    assert!(why.contains("no sign of life"), "{why}");
+    // What its pipe and a few answers hold; else each of a hundred thousand would stand here with its two megabytes.
+    let asked = json(&place, "asked.json").as_u64().unwrap();
+    assert!(asked < 5_000, "{asked}");
+}
+
+#[tokio::test]
 async fn a_giant_message_ends_the_session() {
     let why = failed(result("giant", Step::Develop).await);
     assert!(why.contains("more than 16777216 bytes"), "{why}");

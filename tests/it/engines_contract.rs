@@ -270,6 +270,7 @@ fn result_of(name: &str, green: bool) -> CheckResult {
         tail: String::new(),
         tests: None,
         artifacts: vec![],
+        given: Vec::new(),
     }
 }
 

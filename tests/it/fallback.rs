@@ -160,7 +160,15 @@ fn line(model: &str, input: u64, cost_micros: u64, priced: bool) -> ModelUse {
 fn billed(policy: Policy, usage: Option<Usage>, bill: Vec<ModelUse>) -> (Attempt, Story) {
     let story = Story::new(policy).tell(Event::Admitted);
     let report = Report::Planned { tasks: vec![spec("a", &[])] };
-    let reported = Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: Vec::new(), bill };
+    let reported = Reported {
+        attempt: AttemptId(1),
+        report,
+        usage,
+        session: None,
+        artifacts: Vec::new(),
+        bill,
+        given: Vec::new(),
+    };
     let story = story.tell(Event::Reported(Box::new(reported)));
     (story.run.attempts[0].clone(), story)
 }
@@ -202,7 +210,15 @@ fn turns_are_granted_cut_and_refused_like_tokens() {
     assert_eq!(story.run.attempts[0].reserved.turns, 60, "the step's own limit");
     let usage = Some(Usage { turns: 60, wall_ms: 1, ..Usage::default() });
     let report = Report::Planned { tasks: vec![spec("a", &[])] };
-    let plan = Reported { attempt: AttemptId(1), report, usage, session: None, artifacts: vec![], bill: vec![] };
+    let plan = Reported {
+        attempt: AttemptId(1),
+        report,
+        usage,
+        session: None,
+        artifacts: vec![],
+        bill: vec![],
+        given: Vec::new(),
+    };
     let story = story.tell(Event::Reported(Box::new(plan)));
     assert_eq!(story.run.attempts[1].reserved.turns, 10, "what is left");
     let story = story.report(Report::Failed { why: "no".to_owned() });

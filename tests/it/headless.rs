@@ -188,6 +188,18 @@ async fn exit_codes_and_reasons() {
     };
     assert!(matches!(result(own("wait"), Step::Develop).await, Work::Unavailable { fix: None, .. }));
     assert!(matches!(result(own("fix"), Step::Develop).await, Work::Unavailable { fix: Some(_), .. }));
+    // The last words of real agents on a Node of an older release, and of ones that nobody logged in.
+    for (said, part) in [
+        ("SyntaxError: Invalid regular expression flags\nNode.js v18.20.8", "a release that it supports"),
+        ("ModuleNotFoundError: No module named 'litellm'", "install the agent again"),
+        ("No API key found for the selected model.\nUse /login to log into a provider", "agents.fake.pass_env"),
+        ("Please set an Auth method in your settings.json", "agents.fake.pass_env"),
+    ] {
+        let mut agent = exit("1");
+        agent.command.push(said.to_owned());
+        let work = result(agent, Step::Develop).await;
+        assert!(matches!(&work, Work::Unavailable { fix: Some(fix), .. } if fix.contains(part)), "{said}: {work:?}");
+    }
     let missing = Agent { command: vec!["/no/such agent".to_owned()], ..playing("text", "") };
     let work = result(missing, Step::Develop).await;
     assert!(matches!(&work, Work::Unavailable { fix: Some(fix), .. } if fix.contains("no/such agent")), "{work:?}");

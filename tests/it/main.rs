@@ -5,6 +5,7 @@
 
 mod acp;
 mod acp_again;
+mod acp_measure;
 mod acp_terminals;
 mod answers;
 mod checks_contract;
@@ -21,6 +22,8 @@ mod gates;
 mod git_cut;
 mod git_measure;
 mod git_world;
+mod granted;
+mod granted_secrets;
 mod headless;
 mod hostile_agent;
 mod hostile_bytes;
@@ -65,8 +68,10 @@ mod story_land;
 mod story_many;
 mod story_refused;
 mod support;
+mod taken_up;
 mod telemetry;
 mod trace_restart;
+mod walled_agents;
 mod walled_commands;
 mod walls;
 mod workspace_contract;

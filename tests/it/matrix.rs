@@ -160,8 +160,15 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("stopped", Report::Stopped),
     ];
     for (name, report) in reports {
-        let reported =
-            Reported { attempt: live, report, usage: None, session: None, artifacts: Vec::new(), bill: Vec::new() };
+        let reported = Reported {
+            attempt: live,
+            report,
+            usage: None,
+            session: None,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+            given: Vec::new(),
+        };
         add(&format!("report {name}"), Event::Reported(Box::new(reported)));
     }
     let unknown = Reported {
@@ -171,6 +178,7 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         session: None,
         artifacts: Vec::new(),
         bill: Vec::new(),
+        given: Vec::new(),
     };
     add("report of a99", Event::Reported(Box::new(unknown)));
     add("due", Event::Due);

@@ -127,6 +127,7 @@ fn result(green: bool) -> CheckResult {
         tail: "assertion failed".to_owned(),
         tests: None,
         artifacts: vec![],
+        given: Vec::new(),
     }
 }
 

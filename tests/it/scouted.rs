@@ -71,6 +71,7 @@ fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
         session: None,
         artifacts: vec![],
         bill: vec![],
+        given: Vec::new(),
     };
     let story = story.tell(Event::Reported(Box::new(end)));
     let order = newest(&story);

@@ -3,6 +3,7 @@
 use crate::support::walls;
 use skep::adapters::process::Finished;
 use skep::adapters::sandbox::{GatePlace, Job, Limits, Policy, Purpose, Sandbox};
+use skep::secret::Secret;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -42,7 +43,8 @@ async fn the_gate_is_the_one_way_out() {
     let socket = dir.path().join("gate.sock");
     let gate = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let place = GatePlace { socket, tcp: tcp.local_addr().expect("an address") };
+    let login = Secret::new("skep:token");
+    let place = GatePlace { socket, tcp: tcp.local_addr().expect("an address"), login };
     let answering = std::thread::spawn(move || {
         let (mut client, _) = gate.accept().expect("a connection");
         let mut asked = [0; 5];

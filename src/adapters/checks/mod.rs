@@ -7,7 +7,9 @@ pub mod proof;
 pub mod repo_file;
 mod verdict;
 
-use super::grants::{Granted, Grants};
+use super::grants::Granted;
+use super::grants::Grants;
+use super::grants::give::{Asker, Given, Giver, To};
 use super::places::{LOCAL, Place};
 use super::plain;
 use super::process::CUT;
@@ -34,21 +36,27 @@ const TAIL_BYTES_MAX: usize = 4 * 1024;
 #[derive(Clone, Debug)]
 pub struct CommandChecks {
     sandbox: Sandbox,
+    giver: Giver,
     places: Arc<BTreeMap<String, Place>>,
-    granted: Arc<Granted>,
     grounds: Grounds,
 }
 
 impl CommandChecks {
     /// Checks that run in `sandbox` and nowhere else.
     pub fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox, places: Arc::default(), granted: Arc::default(), grounds: Grounds::new("test-none") }
+        Self { sandbox, giver: Giver::default(), places: Arc::default(), grounds: Grounds::new("test-none") }
+    }
+
+    /// The same, with what each project is given.
+    #[must_use]
+    pub fn giving(self, giver: Giver) -> Self {
+        Self { giver, ..self }
     }
 
     /// The same with places, and what projects may use of them. `grounds` outlives a change of the configuration.
     #[must_use]
     pub fn with_places(mut self, places: BTreeMap<String, Place>, granted: Granted, grounds: Grounds) -> Self {
-        (self.places, self.granted, self.grounds) = (Arc::new(places), Arc::new(granted), grounds);
+        (self.places, self.giver, self.grounds) = (Arc::new(places), self.giver.granting(Arc::new(granted)), grounds);
         self
     }
 
@@ -72,7 +80,7 @@ impl CommandChecks {
         cache: &Path,
     ) -> PortResult<Box<dyn Site>> {
         let Some(name) = at else { return Ok(Box::new(Here::new(&self.sandbox, dir, cache)?)) };
-        allowed(self.granted.of(project), project, name).map_err(|(what, fix)| PortError::permanent(what, fix))?;
+        allowed(self.giver.grants(project), project, name).map_err(|(what, fix)| PortError::permanent(what, fix))?;
         let place = self.places.get(name).ok_or_else(|| {
             let (what, fix) = unknown(&self.places, name);
             PortError::permanent(what, fix)
@@ -80,7 +88,7 @@ impl CommandChecks {
         place::settle(place::remote(name, place), &self.grounds, &key(name, place), dir, cache).await
     }
 
-    async fn one(&self, site: &mut dyn Site, spec: &CheckSpec) -> PortResult<Checked> {
+    async fn one(&self, project: &ProjectName, site: &mut dyn Site, spec: &CheckSpec) -> PortResult<Checked> {
         if spec.command.contains('\0') {
             let what = format!("the check {} cannot run: its command has a NUL character", spec.name);
             return Err(PortError::permanent(what, "take the NUL character out of the check's command"));
@@ -88,7 +96,14 @@ impl CommandChecks {
         if let Some(Err(why)) = spec.junit.as_deref().map(super::beneath::check) {
             return Ok(red(spec, format!("its report's place is not usable: {why}")));
         }
-        let ended = match site.run(spec).await? {
+        let label = format!("the check {}", spec.name);
+        let asker = Asker { project, to: To::Check, level: self.sandbox.wall(), label: &label };
+        let given = match spec.place {
+            None => self.giver.give(asker).await?,
+            // Whoever has another machine has what is given to commands there.
+            Some(_) => Given::nothing(&asker),
+        };
+        let ended = match site.run(spec, &given).await? {
             Ok(ended) => ended,
             Err(why) => return Ok(red(spec, format!("its report's place {why}"))),
         };
@@ -96,7 +111,20 @@ impl CommandChecks {
         let exit = if ended.timed_out { None } else { ended.code };
         let duration_ms = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
         let tail = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
-        let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), ended.into_log())];
+        let mut log = ended.into_log();
+        let kept = match &spec.place {
+            None => given.refused().or_else(|| given.kept_in(&tail).filter(|_| why.is_some())),
+            Some(place) => {
+                let names = self.giver.grants(project).check_secrets.join(", ");
+                let missed = why.is_some() && !names.is_empty();
+                missed.then(|| format!("the project's secrets ({names}) are not given to checks at the place {place}"))
+            }
+        };
+        if let Some(kept) = kept {
+            log.extend_from_slice(format!("\nSkep: {kept}\n").as_bytes());
+            why = why.map(|why| format!("{why}; {kept}"));
+        }
+        let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), log)];
         if let Some(path) = &spec.junit {
             let counted = match site.report(path, junit::BYTES_MAX).await? {
                 Ok(bytes) => match junit::count(&bytes) {
@@ -126,6 +154,7 @@ impl CommandChecks {
                 tail,
                 tests,
                 artifacts: Vec::new(),
+                given: given.names(),
             },
             files,
         })
@@ -152,7 +181,7 @@ impl Checks for CommandChecks {
     }
 
     fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
-        let grants = self.granted.of(project);
+        let grants = self.giver.grants(project);
         let mut placed = Vec::with_capacity(checks.len());
         for mut check in checks {
             if let Some(name) = &check.place {
@@ -194,7 +223,7 @@ impl Checks for CommandChecks {
                             none.insert(self.site(project, at, dir, cache).await?)
                         }
                     };
-                    self.one(site.as_mut(), spec).await?
+                    self.one(project, site.as_mut(), spec).await?
                 }
             };
             if spec.kind == CheckKind::Setup && !checked.result.green && stopped.is_none() {

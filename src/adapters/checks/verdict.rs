@@ -17,6 +17,7 @@ pub fn red(spec: &CheckSpec, why: String) -> Checked {
         tail: String::new(),
         tests: None,
         artifacts: Vec::new(),
+        given: Vec::new(),
     };
     Checked { result, files: Vec::new() }
 }

@@ -15,14 +15,13 @@
 use super::answer;
 use super::driven::figures;
 use super::driven::heard::Heard;
-use super::driven::{self, Driven, GRACE, Ready, Stop};
+use super::driven::{self, Driven, GRACE, Own, Ready, Stop};
 use super::settings::{Protocol, Settings};
-use super::way::Ways;
-use crate::adapters::plain;
+use super::way::{self, Ways};
 use crate::adapters::process::Talk;
 use crate::adapters::sandbox::Sandbox;
-use crate::domain::{ArtifactKind, Order, Usage};
-use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::domain::Order;
+use crate::ports::engine::{Bench, Engine, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult};
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
@@ -37,18 +36,22 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use terminal::{Room, Terminals};
+use tokio::sync::Notify;
 
 mod begin;
 mod client;
 mod connection;
 mod files;
 mod permit;
+mod pipes;
 mod terminal;
 
 /// How long it may take to begin: to start, and to open a session.
 const START: Duration = Duration::from_secs(120);
 /// How long its pipes may stay open after it is gone.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long calls of a model that it still makes when it has answered may take.
+const LAST_CALLS: Duration = Duration::from_secs(10);
 /// How often an answer that cannot be used is asked for again.
 const MENDS: usize = 2;
 
@@ -217,7 +220,12 @@ impl Engine for AcpEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, bench)?;
+        let way = match self.ways.open(&self.driven.agent, &self.driven.sandbox, order, bench, &sink).await {
+            Ok(way) => way,
+            // What it used before is charged where it cannot go on.
+            Err(error) if order.resume.is_some() => return Err(error),
+            Err(error) => return Ok(way::not_given(error)),
+        };
         let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
@@ -244,28 +252,42 @@ impl Engine for AcpEngine {
         let broken = {
             let talked = Talked { order, bench, client: &client, sink: &sink, known: &known };
             let spent_out = || way.spent_out().or_else(|| figures::over(order, None, client.cost_micros()));
-            let watch = self.driven.watch(&heard, deadline, spent_out);
+            let watch = self.driven.watch(&heard, deadline, &way, spent_out);
             tokio::pin!(watch);
             let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
-            let transport = client::transport(stdin, stdout, heard.clone());
+            let transport = pipes::open(stdin, stdout, heard.clone());
+            let (came_to, over) = (Mutex::new(None), Notify::new());
             let conversation = connection::connect(transport, client.clone(), async |cx: ConnectionTo<Agent>| {
-                Ok(self.converse(&cx, &ready, &talked, &mut watch).await)
+                let done = self.converse(&cx, &ready, &talked, &mut watch).await;
+                if done.is_ok() {
+                    // Some still give the session a title.
+                    way.at_rest(LAST_CALLS).await;
+                }
+                *came_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+                over.notify_one();
+                Ok(())
             });
             tokio::pin!(conversation);
-            let done = tokio::select! {
-                done = &mut conversation => Some(done),
-                _ended = end.wait() => tokio::time::timeout(DRAIN, &mut conversation).await.ok(),
+            // The connection ends once all it was told is written: an agent that reads no more is not waited for.
+            let deaf = async {
+                over.notified().await;
+                tokio::time::sleep(DRAIN).await;
             };
-            match done {
-                Some(Ok(done)) => done,
-                Some(Err(error)) => Err(Broken::from(error)),
-                None => Err(Broken::Gone),
-            }
+            let ended = tokio::select! {
+                ended = &mut conversation => ended.err(),
+                _ended = end.wait() => tokio::time::timeout(DRAIN, &mut conversation).await.ok().and_then(Result::err),
+                () = deaf => None,
+            };
+            let came_to = came_to.lock().unwrap_or_else(PoisonError::into_inner).take();
+            came_to.unwrap_or_else(|| Err(ended.map_or(Broken::Gone, Broken::from)))
         };
         // Its input is closed now.
         terminals.end().await;
         let ended = driven::end(end, &heard).await;
         drop(strays);
+        if let Some(refused) = way.refused() {
+            heard.note(&format!("Skep: {refused}"));
+        }
 
         let result = broken.unwrap_or_else(|broken| match broken {
             Broken::Stopped(stop) => stop.work(&self.driven.agent, order),
@@ -283,22 +305,8 @@ impl Engine for AcpEngine {
             }
             result => result,
         };
-        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
-        let result = match (way.spent_out(), result) {
-            (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => {
-                Stop::Spent(what).work(&self.driven.agent, order)
-            }
-            (_, result) => way.explain(result),
-        };
-        let usage = way.usage().unwrap_or_else(|| {
-            let said = figures::charged(order, known.tokens, client.cost_micros());
-            // What it used before it was taken up again, it may not say.
-            if order.resume.is_some() { said.max(order.caps) } else { said }
-        });
-        sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
-        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
-        let session = known.session.map(|id| format!("acp:{}:{id}", self.driven.agent.name));
-        Ok(Worked { result, usage: Some(usage), bill: way.bill(), session, files })
+        let own = Own { session: known.session, figures: (known.tokens, client.cost_micros()) };
+        Ok(self.driven.worked(order, &way, &heard, own, result).await)
     }
 }
 
@@ -306,5 +314,5 @@ impl Engine for AcpEngine {
 fn said(error: &protocol::Error) -> String {
     let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
     let said = format!("{} {}", error.message, more.unwrap_or_default());
-    plain::tail(said.trim().as_bytes(), 2 * 1024)
+    driven::tail(said.trim().as_bytes(), driven::TAIL_BYTES_MAX)
 }

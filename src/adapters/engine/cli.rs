@@ -3,14 +3,14 @@
 use super::driven::figures;
 use super::driven::heard::Heard;
 use super::driven::wire::{self, Line};
-use super::driven::{self, Driven, Ready, Stop};
+use super::driven::{self, Driven, Own, Ready, Stop};
 use super::settings::{Protocol, Settings};
-use super::way::{Way, Ways};
+use super::way::{self, Ways};
 use crate::adapters::plain;
 use crate::adapters::process::Talk;
 use crate::adapters::sandbox::Sandbox;
-use crate::domain::{ArtifactKind, Order, Usage};
-use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::domain::Order;
+use crate::ports::engine::{Bench, Engine, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use std::sync::{Mutex, PoisonError};
@@ -72,6 +72,7 @@ impl CliEngine {
                 heard.alive();
                 match (line, self.table.format) {
                     (Line::TooLong, _) => heard.note("a line of its output was too long and was dropped"),
+                    (Line::Whole(line), Format::Text) if line.trim_ascii().is_empty() => heard.paragraph(),
                     (Line::Whole(line), Format::Text) => heard.words(&format!("{}\n", plain::plain(&line))),
                     (Line::Whole(line), Format::Json) => {
                         if document.len() + line.len() < LINE_BYTES_MAX {
@@ -94,7 +95,7 @@ impl CliEngine {
         let value = match serde_json::from_slice(text) {
             Ok(value) => value,
             // Warnings and banners between the lines are normal.
-            Err(_) => return heard.note(&plain::tail(text, 400)),
+            Err(_) => return heard.note(&driven::tail(text, 400)),
         };
         for thought in self.table.texts("thought", &value) {
             heard.thoughts(&format!("{thought}\n"));
@@ -139,13 +140,16 @@ impl Engine for CliEngine {
 
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
         let deadline = Driven::deadline(order);
-        let way = self.ways.open(&self.driven.agent, order, bench)?;
+        let way = match self.ways.open(&self.driven.agent, &self.driven.sandbox, order, bench, &sink).await {
+            Ok(way) => way,
+            Err(error) => return Ok(way::not_given(error)),
+        };
         let ready = self.driven.ready(order, bench, &way)?;
         let env = ready.env();
         let job = ready.job(bench, &env, way.place());
         let started = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
         let (Talk { stdin, stdout, mut end }, strays) = started;
-        let (heard, read) = (Heard::new(sink.clone()), Mutex::new(Read::default()));
+        let (heard, read) = (Heard::new(sink), Mutex::new(Read::default()));
         heard.turn();
 
         let spent_out = || {
@@ -154,7 +158,7 @@ impl Engine for CliEngine {
         };
         let stopped = {
             let converse = self.converse(&ready, (stdin, stdout), &heard, &read);
-            let watch = self.driven.watch(&heard, deadline, spent_out);
+            let watch = self.driven.watch(&heard, deadline, &way, spent_out);
             tokio::pin!(converse, watch);
             tokio::select! {
                 () = &mut converse => {
@@ -174,22 +178,18 @@ impl Engine for CliEngine {
         };
         let ended = driven::end(end, &heard).await;
         drop(strays);
+        if let Some(refused) = way.refused() {
+            heard.note(&format!("Skep: {refused}"));
+        }
 
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let result = self.outcome(order, bench, &heard, &read, stopped, &ended, &way);
-        let usage = match way.usage() {
-            Some(usage) => usage,
-            None => figures::charged(order, read.tokens(), read.cost_micros()),
-        };
-        sink(EngineEvent::Spent(Usage { wall_ms: 0, ..usage }));
-        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
-        let session = read.session.map(|id| format!("cli:{}:{id}", self.driven.agent.name));
-        Ok(Worked { result, usage: Some(usage), bill: way.bill(), session, files })
+        let result = self.outcome(order, bench, &heard, &read, stopped, &ended);
+        let own = Own { figures: (read.tokens(), read.cost_micros()), session: read.session };
+        Ok(self.driven.worked(order, &way, &heard, own, result).await)
     }
 }
 
 impl CliEngine {
-    #[allow(clippy::too_many_arguments)] // the whole end of an attempt, looked at once
     fn outcome(
         &self,
         order: &Order,
@@ -198,15 +198,13 @@ impl CliEngine {
         read: &Read,
         stopped: Option<Stop>,
         ended: &crate::adapters::process::Finished,
-        way: &Way,
     ) -> Work {
-        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
-        if let Some(stop) = stopped.or_else(|| way.spent_out().filter(|_| ended.code != Some(0)).map(Stop::Spent)) {
+        if let Some(stop) = stopped {
             return stop.work(&self.driven.agent, order);
         }
         if ended.code != Some(0) || read.error.is_some() {
-            let said = read.error.clone().unwrap_or_else(|| plain::tail(heard.text().as_bytes(), 2 * 1024));
-            return way.explain(self.driven.fell(ended, &plain::plain(said.as_bytes())));
+            let said = read.error.clone().unwrap_or_else(|| heard.text());
+            return self.driven.fell(ended, &said);
         }
         if let Some(answer) = &read.answer {
             heard.turn();

@@ -15,7 +15,9 @@
 //! Exit code 0: done. 75 (EX_TEMPFAIL): the same may work later, no try is lost. Any other: failed, with the end of its output.
 
 use super::answer::{self, Answer};
+use super::way;
 use crate::adapters::beneath::{Beneath, Why};
+use crate::adapters::grants::give::{Asker, Giver, To};
 use crate::adapters::plain;
 use crate::adapters::process::{CUT, Finished, OnOutput};
 use crate::adapters::sandbox::{Job, Purpose, Sandbox};
@@ -46,6 +48,7 @@ const SAID_CHARS_MAX: usize = 400;
 pub struct CommandEngine {
     line: String,
     sandbox: Sandbox,
+    giver: Giver,
 }
 
 impl CommandEngine {
@@ -58,16 +61,30 @@ impl CommandEngine {
         if line.is_empty() || line.contains('\0') {
             return Err("engine command needs a shell line; write command:<shell line>".to_owned());
         }
-        Ok(Self { line: line.to_owned(), sandbox })
+        Ok(Self { line: line.to_owned(), sandbox, giver: Giver::default() })
+    }
+
+    /// The same, with what its project is granted.
+    pub fn giving(self, giver: Giver) -> Self {
+        Self { giver, ..self }
     }
 }
 
 #[async_trait]
 impl Engine for CommandEngine {
     async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
-        let env = hand_over(order, bench).map_err(|e| {
+        let label = format!("the engine's command ({} {})", order.run, order.attempt);
+        let asker = Asker { project: &bench.project, to: To::Engine, level: self.sandbox.wall(), label: &label };
+        let given = match self.giver.give(asker).await {
+            Ok(given) => given,
+            Err(error) => return Ok(way::not_given(error)),
+        };
+        way::tell(&given, &sink);
+        let orders = hand_over(order, bench).map_err(|e| {
             PortError::transient(format!("the order cannot be written to {}: {e}", bench.scratch.display()))
         })?;
+        // What Skep says of the order stands over everything else.
+        let env = [given.env(), orders].concat();
         sink(EngineEvent::Did(format!("$ {}", self.line)));
         let job = Job {
             line: &self.line,
@@ -78,7 +95,7 @@ impl Engine for CommandEngine {
             env: &env,
             limit: Duration::from_millis(order.caps.wall_ms.max(1_000)),
             keep: TRANSCRIPT_BYTES_MAX - CUT.len(),
-            gate: None,
+            gate: given.place(),
         };
         let ended = self.sandbox.run(&job, Some(lines(sink))).await.map_err(|e| not_started(&e))?;
         let output = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
@@ -90,8 +107,15 @@ impl Engine for CommandEngine {
         }
         let report = read_report(&bench.scratch);
         let usage = used(order, report.as_ref().ok().and_then(Option::as_ref));
-        let result = outcome(order, bench, &ended, &output, report);
-        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), ended.into_log())];
+        let mut result = outcome(order, bench, &ended, &output, report);
+        let mut transcript = ended.into_log();
+        if let Some(refused) = given.refused() {
+            transcript.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
+            if let Work::Failed(why) = &mut result {
+                why.push_str(&format!("\n{refused}"));
+            }
+        }
+        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), transcript)];
         Ok(Worked { result, usage: Some(usage), bill: Vec::new(), session: None, files })
     }
 }

@@ -16,9 +16,10 @@ use crate::adapters::beneath::Beneath;
 use crate::adapters::plain;
 use crate::adapters::process::{Finished, TalkEnd};
 use crate::adapters::sandbox::{GatePlace, Job, Purpose, Sandbox};
-use crate::domain::{Order, Step};
-use crate::ports::engine::{Bench, Work};
+use crate::domain::{ArtifactKind, Order, Step, Usage};
+use crate::ports::engine::{Bench, Work, Worked};
 use crate::ports::{PortError, PortResult};
+use crate::secret::{redact_bytes, redact_end, redact_live};
 use blank::Blanks;
 use heard::Heard;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub mod blank;
+mod failure;
 pub mod figures;
 pub mod heard;
 pub mod wire;
@@ -35,20 +37,17 @@ pub const GRACE: Duration = Duration::from_secs(3);
 /// What is kept of its standard error.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
 /// The most of its output that goes into a failure.
-const TAIL_BYTES_MAX: usize = 2 * 1024;
+pub const TAIL_BYTES_MAX: usize = 2 * 1024;
 /// The most of its last message that is its summary.
 const SUMMARY_CHARS_MAX: usize = 1_000;
 /// A command line longer than this is not taken by the system as one.
 const LINE_BYTES_MAX: usize = 120 * 1024;
+/// How long an agent whose provider refuses it for long may go on trying.
+const STUCK: Duration = Duration::from_secs(30);
+/// How long it may take until a call of an agent that is gone is known to be cut off.
+const CUT_OFF: Duration = Duration::from_secs(2);
 /// How often it is looked whether time or budget is up.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// Words in an error that mean: waiting helps.
-const WAIT: &str = "rate limit|rate_limit|ratelimit|429|overloaded|quota exceeded|insufficient_quota|usage limit|too many requests|503|529|\
-                    service unavailable|econnrefused|fetch failed|connection error|stream disconnected";
-/// Words in an error that mean: a person has to do something first.
-const FIX: &str = "invalid api key|invalid_api_key|incorrect api key|unauthorized|401|authentication|not logged in|please log in|\
-                   login required|credit balance|payment required|402|model not found|model_not_found|unknown model";
 
 /// An agent, with the model it was asked for.
 #[derive(Clone, Debug)]
@@ -73,6 +72,15 @@ pub struct Ready {
     env: Vec<(String, String)>,
 }
 
+/// What an agent says of itself.
+#[derive(Default)]
+pub struct Own {
+    /// Its session's name.
+    pub session: Option<String>,
+    /// Tokens it has used, and what they cost in micro-USD.
+    pub figures: (Option<u64>, Option<u64>),
+}
+
 /// Why an agent that was still at work was stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -82,6 +90,8 @@ pub enum Stop {
     Silence,
     /// It spent what it was given.
     Spent(String),
+    /// Its provider refuses it, and will for long.
+    Refused,
 }
 
 impl Stop {
@@ -90,7 +100,7 @@ impl Stop {
         let why = self.why(agent, order);
         match self {
             Stop::Spent(what) => Work::SpentOut { what, why },
-            Stop::Time | Stop::Silence => Work::Failed(why),
+            Stop::Time | Stop::Silence | Stop::Refused => Work::Failed(why),
         }
     }
 
@@ -107,6 +117,7 @@ impl Stop {
                 agent.name,
                 agent.silence.as_secs_f32().ceil()
             ),
+            Stop::Refused => format!("the agent {} was stopped: its provider refuses it for now", agent.name),
             Stop::Spent(what) => {
                 format!("the agent {} was stopped: the attempt's budget of {what} is used up", agent.name)
             }
@@ -122,10 +133,7 @@ impl Driven {
     pub fn find(arg: &str, protocol: Protocol, settings: &Settings, sandbox: Sandbox) -> Result<Driven, String> {
         let (arg, effort) = Effort::split(arg)?;
         let (name, model) = arg.split_once('/').map_or((arg, None), |(name, model)| (name, Some(model)));
-        let kind = match protocol {
-            Protocol::Acp => "acp",
-            Protocol::Cli => "cli",
-        };
+        let kind = kind(protocol);
         let known = || {
             let names: Vec<_> =
                 settings.agents.values().filter(|a| a.protocol == protocol).map(|a| a.name.as_str()).collect();
@@ -178,7 +186,7 @@ impl Driven {
             let text = agent.output.get(key).map_or(given, String::as_str);
             text.split('|').map(|p| p.trim().to_lowercase()).filter(|p| !p.is_empty()).collect::<Vec<_>>()
         };
-        let (wait, fix) = (patterns("wait", WAIT), patterns("fix", FIX));
+        let (wait, fix) = (patterns("wait", failure::WAIT), patterns("fix", failure::FIX));
         Ok(Driven { agent, sandbox, model: model.map(str::to_owned), effort, wait, fix })
     }
 
@@ -278,8 +286,19 @@ impl Driven {
     }
 
     /// Returns when the agent has to be stopped, with why.
-    pub async fn watch(&self, heard: &Heard, deadline: Instant, spent_out: impl Fn() -> Option<String>) -> Stop {
+    pub async fn watch(
+        &self,
+        heard: &Heard,
+        deadline: Instant,
+        way: &Way,
+        spent_out: impl Fn() -> Option<String>,
+    ) -> Stop {
+        let mut stuck_since = None;
         loop {
+            stuck_since = way.is_stuck(self.model.as_deref()).then(|| stuck_since.unwrap_or_else(Instant::now));
+            if stuck_since.is_some_and(|since| since.elapsed() >= STUCK) {
+                return Stop::Refused;
+            }
             if Instant::now() >= deadline {
                 return Stop::Time;
             }
@@ -293,54 +312,26 @@ impl Driven {
         }
     }
 
-    /// What an error's text means for the engine; `None` = nothing, it is about the work.
-    pub fn unavailable(&self, said: &str) -> Option<Work> {
-        let low = said.to_lowercase();
-        let hit = |patterns: &[String]| patterns.iter().any(|p| contains_word(&low, p));
-        let agent = &self.agent.name;
-        let why = format!("the agent {agent} cannot be used now: {}", tail(said));
-        if hit(&self.fix) {
-            return Some(Work::Unavailable { why, until: None, fix: Some(self.way_in()) });
-        }
-        hit(&self.wait).then_some(Work::Unavailable { why, until: None, fix: None })
-    }
-
-    /// What to do when the agent has no way to its models.
-    pub fn way_in(&self) -> String {
-        let name = &self.agent.name;
-        match &self.agent.provider {
-            Some(provider) => format!("look at the key, address and model of providers.{provider}"),
-            None => format!(
-                "give the agent {name} its key or login (agents.{name}.pass_env), or a provider (agents.{name}.provider)"
-            ),
-        }
-    }
-
-    /// What an agent that ended too early, or with an error, comes to. `said` = what it gave as the reason, if it did.
-    pub fn fell(&self, ended: &Finished, said: &str) -> Work {
-        let name = &self.agent.name;
-        let stderr = tail(&plain::plain(&ended.stderr));
-        if matches!(ended.code, Some(126 | 127)) {
-            let program = self.agent.command.first().map_or("", String::as_str);
-            return Work::Unavailable {
-                why: format!("the agent {name} cannot be started: {stderr}"),
-                until: None,
-                fix: Some(format!(
-                    "install {program:?} where commands find it (see sandbox), or correct agents.{name}.command"
-                )),
-            };
-        }
-        let how = match (ended.code, ended.signal) {
-            (Some(code), _) => format!("with exit code {code}"),
-            (None, Some(signal)) => format!("by signal {signal}"),
-            (None, None) => "in an unknown way".to_owned(),
+    /// The end of an attempt: what it is charged, which is what was counted on its way and only without that what it says itself, and
+    /// what is kept of it.
+    pub async fn worked(&self, order: &Order, way: &Way, heard: &Heard, own: Own, result: Work) -> Worked {
+        // It is gone: what it left under way ends now.
+        way.at_rest(CUT_OFF).await;
+        // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
+        let result = match (way.spent_out(), result) {
+            (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => Stop::Spent(what).work(&self.agent, order),
+            (_, result) => way.explain(self.model.as_deref(), result),
         };
-        let said = [said.trim(), stderr.trim()].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
-        if let Some(work) = self.unavailable(&said) {
-            return work;
-        }
-        let last = if said.is_empty() { "it gave no reason".to_owned() } else { format!("it said:\n{said}") };
-        Work::Failed(format!("the agent {name} ended {how}; {last}"))
+        let (tokens, cost_micros) = own.figures;
+        let usage = way.usage().unwrap_or_else(|| {
+            let said = figures::charged(order, tokens, cost_micros);
+            // What it used before it was taken up again, it may not say.
+            if order.resume.is_some() { said.max(order.caps) } else { said }
+        });
+        heard.spent(Usage { wall_ms: 0, ..usage });
+        let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
+        let session = own.session.map(|id| format!("{}:{}:{id}", kind(self.agent.protocol), self.agent.name));
+        Worked { result, usage: Some(usage), bill: way.bill(), session, files }
     }
 }
 
@@ -367,23 +358,25 @@ impl Ready {
     }
 }
 
+/// How an engine of this protocol begins.
+fn kind(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Acp => "acp",
+        Protocol::Cli => "cli",
+    }
+}
+
 /// Ends an agent whose input is closed; what cannot be told of its end is told as it is.
 pub async fn end(end: TalkEnd, heard: &Heard) -> Finished {
-    let stderr = end.stderr();
-    let ended = end.end(GRACE).await.unwrap_or_else(|e| {
+    let (stderr, truncated) = end.stderr();
+    let mut ended = end.end(GRACE).await.unwrap_or_else(|e| {
         tracing::warn!(error = %e, "a driven agent could not be ended");
         let took = Duration::ZERO;
-        Finished {
-            code: None,
-            signal: None,
-            timed_out: true,
-            stdout: vec![],
-            stderr,
-            truncated: false,
-            stopped: None,
-            took,
-        }
+        Finished { code: None, signal: None, timed_out: true, stdout: vec![], stderr, truncated, stopped: None, took }
     });
+    // Here, before anybody shortens it: of a value that is cut in two nobody could tell.
+    let clean = if ended.truncated { redact_end } else { redact_live };
+    ended.stderr = clean(&ended.stderr).into_owned();
     let last = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
     if !last.trim().is_empty() {
         heard.note(&format!("its standard error ended with:\n{last}"));
@@ -415,8 +408,9 @@ fn summary(message: &str) -> String {
     lines.join("\n").trim().chars().take(SUMMARY_CHARS_MAX).collect()
 }
 
-fn tail(text: &str) -> String {
-    plain::tail(text.as_bytes(), TAIL_BYTES_MAX)
+/// The end of what an agent wrote, at most `most` bytes, as it can be shown.
+pub fn tail(text: &[u8], most: usize) -> String {
+    plain::tail(&redact_bytes(text), most)
 }
 
 /// A path as text that is plain in files of any format.
@@ -424,17 +418,4 @@ fn plain_path(path: &PathBuf) -> Result<String, String> {
     let text = path.to_str().filter(|t| !t.chars().any(|c| c.is_control() || "\"'\\".contains(c)));
     text.map(str::to_owned)
         .ok_or_else(|| format!("the path {path:?} has quotes, backslashes or control characters in it"))
-}
-
-/// Whether `text` has `word` in it; a number counts only as a status: whole, and named as one just before.
-fn contains_word(text: &str, word: &str) -> bool {
-    if !word.bytes().all(|b| b.is_ascii_digit()) {
-        return text.contains(word);
-    }
-    text.match_indices(word).any(|(at, _)| {
-        let around = [text[..at].chars().next_back(), text[at + word.len()..].chars().next()];
-        let before: String = text[..at].chars().rev().take(16).collect::<Vec<_>>().into_iter().rev().collect();
-        !around.into_iter().flatten().any(|c| c.is_alphanumeric() || c == '.')
-            && ["error", "status", "http", "code"].iter().any(|name| before.contains(name))
-    })
 }

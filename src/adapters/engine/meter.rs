@@ -234,6 +234,12 @@ impl Meter {
         self.settled.subscribe()
     }
 
+    /// Waits until no call is under way.
+    pub async fn at_rest(&self) {
+        let mut settled = self.settled.subscribe();
+        while self.lock().held.turns > 0 && settled.changed().await.is_ok() {}
+    }
+
     /// Settled and set aside together.
     pub fn committed(&self) -> Usage {
         let state = self.lock();

@@ -5,14 +5,16 @@ use super::clock::SystemClock;
 use super::gate::Gate;
 use super::gate::limits::Limits;
 use super::grants::Granted;
+use super::grants::give::Giver;
 use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Metered, Usage};
+use crate::ports::Vault;
 use crate::ports::engine::{Engine, Engines, Work, Worked};
 use prices::{Prices, WireUsage};
 use settings::{Effort, Settings};
 use std::path::Path;
 use std::sync::Arc;
-use way::{Out, Ways};
+use way::Ways;
 
 mod acp;
 pub mod answer;
@@ -68,7 +70,7 @@ impl Registry {
         Self {
             passing: sandbox.clone(),
             sandbox,
-            ways: Ways { settings: settings.clone(), out: None },
+            ways: Ways { settings: settings.clone(), ..Ways::default() },
             settings,
             shared,
         }
@@ -89,9 +91,21 @@ impl Registry {
         Self { shared: self.shared.with_limits(limits), ..self }
     }
 
-    /// The same with a gate, by which driven agents get to their providers and to what their project is granted, counted with `prices`.
+    /// The same with a gate, by which commands get to what their project is granted, and driven agents to their providers, counted with
+    /// `prices`.
     pub fn through(self, gate: Arc<Gate>, prices: Arc<Prices>, granted: Arc<Granted>) -> Self {
-        Self { ways: Ways { out: Some(Out { gate, prices, granted }), ..self.ways }, ..self }
+        let giver = self.ways.giver.clone().granting(granted).through(gate);
+        Self { ways: Ways { prices, ..self.ways }, ..self }.giving(giver)
+    }
+
+    /// The same with a vault, whose secrets `command:` engines and driven agents are given as their project is granted.
+    pub fn opening(self, vault: Arc<dyn Vault>) -> Self {
+        let giver = self.ways.giver.clone().opening(vault);
+        self.giving(giver)
+    }
+
+    fn giving(self, giver: Giver) -> Self {
+        Self { ways: Ways { giver: giver.clone(), ..self.ways }, shared: self.shared.with_giver(giver), ..self }
     }
 }
 
@@ -100,7 +114,7 @@ impl Engines for Registry {
         Ok(match spec.kind.as_str() {
             "acp" => Arc::new(AcpEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
             "cli" => Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
-            "command" => Arc::new(CommandEngine::new(&spec.arg, self.passing.clone())?),
+            "command" => Arc::new(CommandEngine::new(&spec.arg, self.passing.clone())?.giving(self.ways.giver.clone())),
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
             "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),

@@ -5,134 +5,167 @@
 use super::meter::Meter;
 use super::prices::Prices;
 use super::settings::{Agent, Settings};
-use crate::adapters::gate::{Gate, Opened, Pass};
-use crate::adapters::grants::Granted;
+use crate::adapters::gate::{Fault, Opened};
+use crate::adapters::grants::give::{Asker, Given, Giver, To};
 use crate::adapters::sandbox::{GatePlace, Sandbox};
 use crate::domain::{ModelUse, Order, Usage};
-use crate::ports::engine::{Bench, Work};
+use crate::ports::engine::{Bench, EngineEvent, Sink, Work, Worked};
 use crate::ports::{PortError, PortResult};
 use crate::secret::Secret;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A time to rest that an agent may wait through by itself.
+const REST_MS: i64 = 5 * 60 * 1000;
 
 /// Opens ways.
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
     /// The providers.
     pub settings: Arc<Settings>,
-    /// The way out, where there is one.
-    pub out: Option<Out>,
-}
-
-/// The way out of this process.
-#[derive(Clone, Debug)]
-pub struct Out {
-    /// Where ways are opened.
-    pub gate: Arc<Gate>,
+    /// What agents are given, by project.
+    pub giver: Giver,
     /// What models cost.
     pub prices: Arc<Prices>,
-    /// Which hosts the agents of a project may reach besides their providers.
-    pub granted: Arc<Granted>,
 }
 
-/// One attempt's way. Closed when dropped.
+/// One attempt's way, and the secrets that go with it. Closed when dropped.
 #[derive(Debug)]
-pub struct Way(Option<Open>);
-
-#[derive(Debug)]
-struct Open {
-    opened: Opened,
+pub struct Way {
+    given: Given,
     meter: Arc<Meter>,
     /// Whether it leads to a provider: only then something is counted.
     counted: bool,
 }
 
 impl Ways {
-    /// The way of one attempt: to the agent's provider, and to the hosts its project may reach. What is counted on it is kept in the bench's file.
+    /// The way of one attempt: to the agent's provider, and to the hosts its project may reach. What is counted on it is kept in the
+    /// bench's file; `sink` is told the names of the secrets it is given.
     ///
     /// # Errors
-    /// `Permanent` when there is no way to its provider, `Transient` when it cannot be opened now.
-    pub fn open(&self, agent: &Agent, order: &Order, bench: &Bench) -> PortResult<Way> {
-        let provider = agent.provider.as_ref().and_then(|name| self.settings.providers.get(name));
-        let Some(out) = &self.out else {
-            return match &agent.provider {
-                None => Ok(Way(None)),
-                Some(name) => Err(PortError::permanent(
-                    format!("the agent {} cannot get to its provider {name}: this process has no gate", agent.name),
-                    format!("leave agents.{}.provider out", agent.name),
-                )),
-            };
-        };
-        let meter = match provider {
-            Some(_) => Meter::kept(order.caps, out.prices.clone(), &bench.meter, order.resume.is_some())
+    /// `Permanent` when there is no way to its provider or a secret is missing, `Transient` when it cannot be opened now.
+    pub async fn open(
+        &self,
+        agent: &Agent,
+        sandbox: &Sandbox,
+        order: &Order,
+        bench: &Bench,
+        sink: &Sink,
+    ) -> PortResult<Way> {
+        let provider = agent.provider.as_ref().and_then(|name| self.settings.providers.get(name)).cloned();
+        if let (Some(name), false) = (&agent.provider, self.giver.has_gate()) {
+            return Err(PortError::permanent(
+                format!("the agent {} cannot get to its provider {name}: this process has no gate", agent.name),
+                format!("leave agents.{}.provider out", agent.name),
+            ));
+        }
+        let counted = provider.is_some();
+        let meter = match counted {
+            true => Meter::kept(order.caps, self.prices.clone(), &bench.meter, order.resume.is_some())
                 .map_err(|why| PortError::transient(format!("the agent {} cannot go on: {why}", agent.name)))?,
-            None => Meter::new(order.caps, out.prices.clone()),
+            false => Meter::new(order.caps, self.prices.clone()),
         };
-        let pass = Pass {
-            providers: provider.cloned().into_iter().collect(),
-            hosts: out.granted.of(&bench.project).hosts.clone(),
-            meter: meter.clone(),
-            label: format!("{} {} {}", order.run, order.attempt, agent.name),
-        };
-        let opened = out.gate.open(pass).map_err(|e| match e.kind() {
-            std::io::ErrorKind::InvalidInput => PortError::permanent(
-                format!("the way out of the agent {} cannot be opened: {e}", agent.name),
-                "correct egress.hosts or the temporary folder",
-            ),
-            _ => PortError::transient(format!("the way out of the agent {} cannot be opened: {e}", agent.name)),
-        })?;
-        Ok(Way(Some(Open { opened, meter, counted: provider.is_some() })))
+        let label = format!("the agent {} ({} {})", agent.name, order.run, order.attempt);
+        let asker = Asker { project: &bench.project, to: To::Engine, level: sandbox.wall(), label: &label };
+        let given = self.giver.give_agent(asker, provider, meter.clone()).await?;
+        tell(&given, sink);
+        Ok(Way { given, meter, counted })
     }
+}
+
+/// Tells which secrets were given, for the record of the attempt.
+pub fn tell(given: &Given, sink: &Sink) {
+    let names = given.names();
+    if !names.is_empty() {
+        sink(EngineEvent::Given(names));
+    }
+}
+
+/// An engine that is not started, because what it is to be given cannot be: that says nothing about the work.
+pub fn not_given(error: PortError) -> Worked {
+    let fix = matches!(error, PortError::Permanent { .. }).then(|| error.fix().to_owned());
+    let result = Work::Unavailable { why: error.to_string(), until: None, fix };
+    Worked { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() }
 }
 
 impl Way {
     /// Where the gate is; `None` = there is none, and the agent has what network its level leaves it.
     pub fn place(&self) -> Option<&GatePlace> {
-        self.0.as_ref().map(|open| &open.opened.place)
+        self.given.place()
     }
 
     /// The gate's address as the agent sees it, with the attempt's token: for its environment and its home, never for an argument or a log.
     /// `None` when it leads to no provider.
     pub fn url(&self, sandbox: &Sandbox) -> Option<Secret> {
-        let open = self.counted()?;
-        Some(Secret::new(format!("{}{}", sandbox.gate_url(&open.opened.place), open.opened.prefix().expose())))
+        let out = self.counted()?;
+        Some(Secret::new(format!("{}{}", sandbox.gate_url(&out.place), out.prefix().expose())))
     }
 
-    /// Environment that goes with it: the gate's own address must not be asked for through a proxy.
+    /// Environment that goes with it: the secrets. Where the gate is, the sandbox tells.
     pub fn env(&self) -> Vec<(String, String)> {
-        match &self.0 {
-            None => Vec::new(),
-            Some(_) => ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "127.0.0.1,localhost".to_owned())).into(),
-        }
+        self.given.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    fn counted(&self) -> Option<&Open> {
-        self.0.as_ref().filter(|open| open.counted)
+    /// What the gate refused, in words for people; `None` = nothing.
+    pub fn refused(&self) -> Option<String> {
+        self.given.refused()
+    }
+
+    /// The way, where it leads to a provider.
+    fn counted(&self) -> Option<&Opened> {
+        self.given.out.as_ref().filter(|_| self.counted)
+    }
+
+    /// Waits until no call is under way, at most so long. A call that is cut off is charged in full.
+    pub async fn at_rest(&self, most: Duration) {
+        if self.counted {
+            let _still = tokio::time::timeout(most, self.meter.at_rest()).await;
+        }
     }
 
     /// What ran out, if something did.
     pub fn spent_out(&self) -> Option<String> {
-        self.counted()?.meter.spent_out().map(|cap| cap.to_string())
+        self.counted()?;
+        self.meter.spent_out().map(|cap| cap.to_string())
     }
 
     /// What was used, as counted; `None` = nothing was counted.
     pub fn usage(&self) -> Option<Usage> {
-        self.counted().map(|open| open.meter.usage())
+        self.counted().map(|_| self.meter.usage())
     }
 
     /// By model.
     pub fn bill(&self) -> Vec<ModelUse> {
-        self.counted().map(|open| open.meter.bill()).unwrap_or_default()
+        self.counted().map(|_| self.meter.bill()).unwrap_or_default()
     }
 
-    /// A failure seen from the gate: when the last call of a model got no answer, that is why, and not the work.
-    pub fn explain(&self, result: Work) -> Work {
-        let fault = self.counted().and_then(|open| open.opened.fault());
+    /// A result seen from the gate: when the last call of a model got no answer, that is why the work failed, and not the work. Some
+    /// agents end then as if all were well: what they did is not believed to be whole when it was their own model, or none ever answered.
+    pub fn explain(&self, model: Option<&str>, result: Work) -> Work {
+        let fault = self.counted().and_then(Opened::fault);
         match (result, fault) {
-            (Work::Failed(_) | Work::Unavailable { .. }, Some(fault)) => {
-                let why = format!("the provider {}: {}", fault.provider, fault.why);
-                Work::Unavailable { why, until: fault.until, fix: fault.fix }
-            }
+            (Work::Failed(_) | Work::Unavailable { .. }, Some(fault)) => unavailable(fault),
+            (Work::Edited { .. } | Work::Notes(_), Some(fault)) if self.is_its_own(&fault, model) => unavailable(fault),
             (result, _) => result,
         }
     }
+
+    /// Whether it has no model to work with for long: its own was refused last, and a person has to do something first or its time to
+    /// rest is long.
+    pub fn is_stuck(&self, model: Option<&str>) -> bool {
+        let fault = self.counted().and_then(Opened::fault);
+        fault.is_some_and(|fault| {
+            let long = fault.until.is_some_and(|until| until.0.saturating_sub(fault.at.0) > REST_MS);
+            (long || fault.fix.is_some()) && self.is_its_own(&fault, model)
+        })
+    }
+
+    fn is_its_own(&self, fault: &Fault, model: Option<&str>) -> bool {
+        model == Some(fault.model.as_str()) || self.usage().is_some_and(|used| used.turns == 0)
+    }
+}
+
+fn unavailable(fault: Fault) -> Work {
+    let why = format!("the provider {}: {}", fault.provider, fault.why);
+    Work::Unavailable { why, until: fault.until, fix: fault.fix }
 }

@@ -10,7 +10,7 @@
 
 use crate::adapters::sandbox::GatePlace;
 use crate::ports::Clock;
-use crate::secret::Secret;
+use crate::secret::{Live, Secret, register};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -111,6 +111,7 @@ impl Gate {
     /// When a host's pattern is none, or the socket or the port cannot be opened.
     pub fn open(&self, pass: Pass) -> io::Result<Opened> {
         let token = token()?;
+        let live = register("gate-pass", &token);
         let open = pass::Open::new(self.commons.clone(), pass, token)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let open = Arc::new(open);
@@ -129,10 +130,11 @@ impl Gate {
         std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666))?;
         let tcp = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         tcp.set_nonblocking(true)?;
-        let place = GatePlace { socket, tcp: tcp.local_addr()? };
+        let login = Secret::new(format!("skep:{}", open.token.expose()));
+        let place = GatePlace { socket, tcp: tcp.local_addr()?, login };
         door::serve(open.clone(), unix, TcpListener::from_std(tcp)?);
         let closes = open.closed.clone().drop_guard();
-        Ok(Opened { place, open, _closes: closes, _folder: folder })
+        Ok(Opened { place, open, _live: live, _closes: closes, _folder: folder })
     }
 }
 
@@ -173,6 +175,8 @@ pub struct Opened {
     /// Where it is.
     pub place: GatePlace,
     open: Arc<pass::Open>,
+    // Agents tell of addresses they called, with the token in them.
+    _live: Live,
     _closes: DropGuard,
     _folder: TempDir,
 }
@@ -186,7 +190,7 @@ impl Opened {
 
     /// The loopback port as a proxy's address, with its token: `http://skep:TOKEN@ADDRESS`.
     pub fn proxy(&self) -> Secret {
-        Secret::new(format!("http://skep:{}@{}", self.open.token.expose(), self.place.tcp))
+        Secret::new(format!("http://{}@{}", self.place.login.expose(), self.place.tcp))
     }
 
     /// What kept the last call of a model from its answer; `None` when it got one.

@@ -42,6 +42,10 @@ pub struct Pass {
 pub struct Fault {
     /// The provider.
     pub provider: String,
+    /// The model that was asked; "" = none was.
+    pub model: String,
+    /// When that was.
+    pub at: At,
     /// What it answered; `None` = nothing, or nothing in time.
     pub status: Option<u16>,
     /// What happened, in plain words without a key.

@@ -155,9 +155,11 @@ async fn call(open: &Arc<Open>, provider: &Provider, request: Request, rest: &st
         Err(Unsent::Unreached(why)) => {
             // It never got there.
             ticket.map(Ticket::release).unwrap_or_default();
-            return Err(unanswered(open, provider, StatusCode::BAD_GATEWAY, why));
+            return Err(unanswered(open, provider, &model, StatusCode::BAD_GATEWAY, why));
         }
-        Err(Unsent::Unanswered(why)) => return Err(unanswered(open, provider, StatusCode::GATEWAY_TIMEOUT, why)),
+        Err(Unsent::Unanswered(why)) => {
+            return Err(unanswered(open, provider, &model, StatusCode::GATEWAY_TIMEOUT, why));
+        }
         Err(Unsent::Unfit(why)) => {
             ticket.map(Ticket::release).unwrap_or_default();
             return Err(no(StatusCode::BAD_GATEWAY, why));
@@ -288,19 +290,21 @@ fn causes(error: &dyn std::error::Error) -> String {
     plain(text.as_bytes()).chars().take(WORDS_MAX).collect()
 }
 
-fn unanswered(open: &Open, provider: &Provider, status: StatusCode, why: String) -> No {
+fn fault(open: &Open, provider: &Provider, model: &str, status: Option<u16>, why: &str) -> Fault {
+    let (provider, model, why) = (provider.name.clone(), model.to_owned(), why.to_owned());
+    Fault { provider, model, at: open.commons.clock.now(), status, why, until: None, fix: None }
+}
+
+fn unanswered(open: &Open, provider: &Provider, model: &str, status: StatusCode, why: String) -> No {
     let why = format!("provider {:?} gave no answer: {why}", provider.name);
-    let fault = Fault { provider: provider.name.clone(), status: None, why: why.clone(), until: None, fix: None };
-    open.note(Some(fault));
+    open.note(Some(fault(open, provider, model, None, &why)));
     no(status, why)
 }
 
 fn rests(open: &Open, provider: &Provider, model: &str, until: At) -> No {
     let secs = u64::try_from(until.0.saturating_sub(open.commons.clock.now().0)).unwrap_or(0).div_ceil(1000);
     let why = format!("provider {:?} rests for {secs} s for model {model:?}: it said so", provider.name);
-    let fault =
-        Fault { provider: provider.name.clone(), status: Some(429), why: why.clone(), until: Some(until), fix: None };
-    open.note(Some(fault));
+    open.note(Some(Fault { until: Some(until), ..fault(open, provider, model, Some(429), &why) }));
     No { retry_secs: Some(secs), ..no(StatusCode::TOO_MANY_REQUESTS, why) }
 }
 
@@ -348,8 +352,7 @@ async fn refused_there(
     // What the agent asked wrongly says nothing about the provider.
     let its_own = matches!(code, 400 | 413 | 422) && fix.is_none();
     if !its_own {
-        let fault = Fault { provider: provider.name.clone(), status: Some(code), why: why.clone(), until, fix };
-        open.note(Some(fault));
+        open.note(Some(Fault { until, fix, ..fault(open, provider, model, Some(code), &why) }));
     }
     let status = if status.is_redirection() { StatusCode::BAD_GATEWAY } else { status };
     let wait = until.map(|at| u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0).div_ceil(1000));

@@ -1,6 +1,7 @@
 //! What of the host's environment commands get, and the rest of theirs.
 
-use super::{Job, Level};
+use super::{Job, Level, homes};
+use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -11,16 +12,61 @@ use std::path::PathBuf;
 /// them: under `cargo run` they are Skep's own, and would override what a project asks for.
 #[rustfmt::skip]
 const PASSED: &[&str] = &[
-    "ALL_PROXY", "ANDROID_HOME", "ASDF_DIR", "CC", "CXX", "DOTNET_ROOT", "GOFLAGS", "GONOSUMDB", "GOPRIVATE", "GOPROXY",
-    "GOROOT", "GOSUMDB", "GOTOOLCHAIN", "HTTPS_PROXY", "HTTP_PROXY", "JAVA_HOME", "LIBCLANG_PATH", "LOGNAME",
-    "NODE_EXTRA_CA_CERTS", "NO_PROXY", "OPENSSL_DIR", "PIP_INDEX_URL", "PKG_CONFIG_PATH", "RUSTUP_AUTO_INSTALL", "SDKROOT",
-    "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ", "USER", "all_proxy", "http_proxy", "https_proxy", "no_proxy",
-    "npm_config_registry",
+    "ALL_PROXY", "ANDROID_HOME", "ASDF_DIR", "CARGO_HTTP_CAINFO", "CC", "CURL_CA_BUNDLE", "CXX", "DOTNET_ROOT", "GOFLAGS",
+    "GONOSUMDB", "GOPRIVATE", "GOPROXY", "GOROOT", "GOSUMDB", "GOTOOLCHAIN", "HTTPS_PROXY", "HTTP_PROXY", "JAVA_HOME",
+    "LIBCLANG_PATH", "LOGNAME", "NODE_EXTRA_CA_CERTS", "NO_PROXY", "OPENSSL_DIR", "PIP_CERT", "PIP_INDEX_URL",
+    "PKG_CONFIG_PATH", "REQUESTS_CA_BUNDLE", "RUSTUP_AUTO_INSTALL", "SDKROOT", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ", "USER",
+    "all_proxy", "http_proxy", "https_proxy", "no_proxy", "npm_config_cafile", "npm_config_registry",
 ];
 
 /// The host's ways out. Behind walls they lead nowhere, and the gate takes their place.
 const PROXIES: &[&str] =
     &["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "http_proxy", "https_proxy", "no_proxy"];
+
+/// Caches of toolchains, each a folder within the command's own.
+const CACHES: &[(&str, &str)] = &[
+    ("CARGO_TARGET_DIR", "cargo-target"),
+    ("GOCACHE", "go-build"),
+    ("GRADLE_USER_HOME", "gradle"),
+    ("PIP_CACHE_DIR", "pip"),
+    ("PYTHONPYCACHEPREFIX", "pycache"),
+    ("npm_config_cache", "npm"),
+];
+
+/// The same for every command.
+const FIXED: &[(&str, &str)] = &[
+    ("CARGO_TERM_COLOR", "never"),
+    ("CI", "true"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("LANG", "C.UTF-8"),
+    ("NO_COLOR", "1"),
+    ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+    ("PYTHONDONTWRITEBYTECODE", "1"),
+    ("SHELL", "/bin/sh"),
+    ("SKEP", "1"),
+    ("TERM", "dumb"),
+    ("npm_config_update_notifier", "false"),
+];
+
+/// Variables that decide what a shell, the loader or a language's runtime runs: by their whole names, and by their beginnings.
+#[rustfmt::skip]
+const DECIDING: &[&str] = &[
+    "BASH_ENV", "CLASSPATH", "EDITOR", "ENV", "HOME", "HOSTNAME", "IFS", "JAVA_TOOL_OPTIONS", "NODE_OPTIONS", "NODE_PATH", "OLDPWD",
+    "PAGER", "PATH", "PERL5LIB", "PERL5OPT", "PROMPT_COMMAND", "PS1", "PS2", "PS4", "PWD", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP",
+    "RUBYLIB", "RUBYOPT", "RUSTC", "RUSTC_WRAPPER", "RUSTFLAGS", "SHELLOPTS", "BASHOPTS", "TMPDIR", "VISUAL", "_JAVA_OPTIONS",
+];
+const DECIDING_BEGINNINGS: &[&str] = &["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "SKEP"];
+
+/// Of what is passed on: where packages come from, which may well be an address with a login in it.
+const MIRRORS: &[&str] = &["GOPROXY", "PIP_INDEX_URL", "npm_config_registry"];
+
+/// Whether a variable is one that a secret must not take the place of: Skep sets it, or it decides what programs run.
+pub fn is_kept(name: &str) -> bool {
+    let set = PASSED.iter().filter(|name| !MIRRORS.contains(name)).chain(PROXIES).copied();
+    let set = set.chain(TOOLCHAINS.iter().map(|t| t.variable)).chain(CACHES.iter().chain(FIXED).map(|(name, _)| *name));
+    set.chain(DECIDING.iter().copied()).any(|kept| kept.eq_ignore_ascii_case(name))
+        || DECIDING_BEGINNINGS.iter().any(|b| name.get(..b.len()).is_some_and(|n| n.eq_ignore_ascii_case(b)))
+}
 
 /// A toolchain: the variable that says where it is, the default beneath the real home, and which parts of it commands may see
 /// (none named: all).
@@ -94,12 +140,12 @@ impl Host {
         Host { real_home: vars.contains_key(OsStr::new("HOME")), vars, home }
     }
 
-    /// The whole environment of a command. `gate` is where it finds its way out.
+    /// The whole environment of a command. `proxy` is where it finds its way out, if it has one.
     pub fn environment(
         &self,
         job: &Job<'_>,
         level: Level,
-        gate: Option<&str>,
+        proxy: Option<&Secret>,
         mark: (&str, &str),
     ) -> Vec<(OsString, OsString)> {
         let cache = job.cache.join(job.purpose.folder());
@@ -112,35 +158,19 @@ impl Host {
             set("HOME", cache.join("home").into());
         }
         set("TMPDIR", job.scratch.join("tmp").into());
-        for (name, folder) in [
-            ("CARGO_TARGET_DIR", "cargo-target"),
-            ("GOCACHE", "go-build"),
-            ("GRADLE_USER_HOME", "gradle"),
-            ("PIP_CACHE_DIR", "pip"),
-            ("PYTHONPYCACHEPREFIX", "pycache"),
-            ("npm_config_cache", "npm"),
-        ] {
+        for (name, folder) in CACHES {
             set(name, cache.join(folder).into());
         }
-        for (name, value) in [
-            ("CARGO_TERM_COLOR", "never"),
-            ("CI", "true"),
-            ("GIT_TERMINAL_PROMPT", "0"),
-            ("LANG", "C.UTF-8"),
-            ("NO_COLOR", "1"),
-            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-            ("PYTHONDONTWRITEBYTECODE", "1"),
-            ("SHELL", "/bin/sh"),
-            ("SKEP", "1"),
-            ("TERM", "dumb"),
-            ("npm_config_update_notifier", "false"),
-        ] {
+        for (name, value) in FIXED {
             set(name, value.into());
         }
-        if let Some(url) = gate {
+        for (name, value) in homes::environment(job, level, &self.vars) {
+            set(name, value);
+        }
+        if let Some(url) = proxy {
             for name in PROXIES {
                 let is_exception = name.eq_ignore_ascii_case("no_proxy");
-                set(name, if is_exception { "localhost,127.0.0.1,::1" } else { url }.into());
+                set(name, if is_exception { "localhost,127.0.0.1,::1" } else { url.expose() }.into());
             }
         }
         set(mark.0, mark.1.into());

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `policy` | what a person decided |
 //! | `environment`, `view`, `launcher` | what a command gets of the host: variables, files, mounts |
+//! | `homes` | where a command that may fetch puts what it fetches |
 //! | `inside` | the part of Skep that closes the last walls behind itself and becomes the command |
 //! | `folders`, `tree` | its folders: made, given to its user, walked |
 //! | `cgroup`, `watch`, `strays` | its memory and size, its end |
@@ -22,7 +23,7 @@
 
 use super::process::{self, Finished, OnOutput, Program, Talk};
 use crate::ports::Isolation;
-use crate::secret::{Redactor, redact_end, redact_live};
+use crate::secret::{Redactor, Secret, redact_end, redact_live};
 use futures::future::BoxFuture;
 use inside::{Sockets, Walls};
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ use std::time::Duration;
 mod cgroup;
 mod environment;
 mod folders;
+mod homes;
 pub mod inside;
 mod launcher;
 mod policy;
@@ -47,6 +49,7 @@ mod view;
 mod watch;
 
 pub use cgroup::Groups;
+pub use environment::is_kept;
 pub use policy::{Level, Limits, Policy, Refused, UNPRIVILEGED};
 pub use strays::{Ends as Strays, NAME as MARK, mark, mark_git, sweep};
 
@@ -99,6 +102,8 @@ pub struct GatePlace {
     pub socket: PathBuf,
     /// Its loopback address, for the others.
     pub tcp: SocketAddr,
+    /// What the loopback address asks a proxy's client for, `USER:PASSWORD`; who has the socket is not asked.
+    pub login: Secret,
 }
 
 /// Starts commands.
@@ -288,6 +293,11 @@ impl Sandbox {
         let (program, end) = self.program(job, false)?;
         let mut talk = process::open(&program)?;
         talk.end.stop_when(self.guard(job, &end));
+        if self.level == Level::Strict {
+            // Of its group only the launcher is outside; told to end, that takes the command along at once.
+            let init = end.init();
+            talk.end.tell_by(Box::new(move || strays::tell_to_end(&init)));
+        }
         Ok((talk, end))
     }
 
@@ -313,6 +323,14 @@ impl Sandbox {
         }
     }
 
+    /// The same as a proxy's address, for the command's environment: with the login, where it is asked for.
+    fn proxy_url(&self, gate: &GatePlace) -> Secret {
+        match self.level {
+            Level::Strict => Secret::new(self.gate_url(gate)),
+            Level::Landlock | Level::None => Secret::new(format!("http://{}@{}", gate.login.expose(), gate.tcp)),
+        }
+    }
+
     fn program(&self, job: &Job<'_>, merge: bool) -> io::Result<(Program, Strays)> {
         self.launch(job, merge, vec!["/bin/sh".into(), "-c".into(), job.line.into()])
     }
@@ -325,8 +343,8 @@ impl Sandbox {
         let mark = strays::mark();
         folders::make(job, self.host.real_home)
             .map_err(|why| io::Error::other(format!("the command's folders: {why}")))?;
-        let gate = job.gate.map(|gate| self.gate_url(gate));
-        let env = self.host.environment(job, self.level, gate.as_deref(), (strays::NAME, &mark));
+        let proxy = job.gate.map(|gate| self.proxy_url(gate));
+        let env = self.host.environment(job, self.level, proxy.as_ref(), (strays::NAME, &mark));
         let mut program = Program {
             name: OsString::new(),
             args: Vec::new(),
@@ -361,6 +379,8 @@ impl Sandbox {
             // At `strict` the mounts lead there, whatever lies above.
             folders::hand_over(job, user, way.filter(|_| self.level == Level::Landlock))?;
         }
+        homes::make(job, self.level, &self.host.vars, &self.view, self.user)
+            .map_err(|e| io::Error::new(e.kind(), format!("the homes of toolchains: {e}")))?;
         let writable = folders::writable(job);
         let is_strict = self.level == Level::Strict;
         let own = |paths: &[&str]| paths.iter().map(OsString::from).collect::<Vec<_>>();

@@ -43,7 +43,19 @@ pub fn mark_git() -> String {
 }
 
 /// The first process of a command's own process namespace, once it is known. Its end is the end of all in there.
-pub type Init = Arc<OnceLock<OwnedFd>>;
+pub type Init = Arc<OnceLock<First>>;
+
+/// A namespace's first process: its number here, and its handle, which no other process can come to have.
+pub struct First(Pid, OwnedFd);
+
+impl First {
+    /// Whether it ends within `patience`.
+    fn ends(&self, patience: Duration) -> bool {
+        let mut ended = [PollFd::new(&self.1, PollFlags::IN)];
+        let patience = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: 0 };
+        rustix::event::poll(&mut ended, Some(&patience)).is_ok_and(|ready| ready > 0)
+    }
+}
 
 /// Ends every process of a command when dropped, and returns when they are gone.
 pub struct Ends {
@@ -78,10 +90,8 @@ impl Drop for Ends {
         }
         if let Some(init) = self.init.get() {
             // The launcher tells of the command's end before its namespace is torn down.
-            let _gone = rustix::process::pidfd_send_signal(init, Signal::KILL);
-            let mut ended = [PollFd::new(init, PollFlags::IN)];
-            let patience = Timespec { tv_sec: GONE.as_secs().cast_signed(), tv_nsec: 0 };
-            let _late = rustix::event::poll(&mut ended, Some(&patience));
+            let _gone = rustix::process::pidfd_send_signal(&init.1, Signal::KILL);
+            let _late = init.ends(GONE);
         }
         end_all(&|mark| mark == self.mark);
     }
@@ -89,19 +99,41 @@ impl Drop for Ends {
 
 /// Waits until the launcher with this number has made its namespace, and remembers the first process there.
 pub async fn find_init(launcher: u32, init: &Init) {
-    let path = format!("/proc/{launcher}/task/{launcher}/children");
     // It ends with the launcher; whoever waits gives up when that has ended.
-    while let Ok(children) = std::fs::read_to_string(&path) {
-        let first = children.split_ascii_whitespace().next().and_then(|n| n.parse().ok()).and_then(Pid::from_raw);
-        if let Some(pid) = first {
+    while let Some(children) = children(launcher) {
+        if let Some(pid) = children.first().copied() {
             if let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
                 // Nobody else puts one in.
-                let _ours = init.set(handle);
+                let _ours = init.set(First(pid, handle));
             }
             return;
         }
         tokio::time::sleep(INIT_LOOK).await;
     }
+}
+
+/// Tells a command in a namespace of its own to end: SIGTERM to what its first process has started or taken up, not to that one itself,
+/// whose end would leave nobody the time. `false` = nobody was told.
+pub fn tell_to_end(init: &Init) -> bool {
+    let Some(first) = init.get() else { return false };
+    let there = || children(first.0.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
+    let open = |pid: Pid| Some((pid, rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?));
+    let opened: Vec<_> = there().into_iter().filter_map(open).collect();
+    // By handles of what is still there: a number may have become another's in between.
+    let still = there();
+    if first.ends(Duration::ZERO) {
+        return false;
+    }
+    let told = |(pid, handle): &(Pid, OwnedFd)| {
+        still.contains(pid) && rustix::process::pidfd_send_signal(handle, Signal::TERM).is_ok()
+    };
+    opened.iter().filter(|one| told(one)).count() > 0
+}
+
+/// The processes started by a process with one thread; `None` = it is gone.
+fn children(pid: u32) -> Option<Vec<Pid>> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    Some(children.split_ascii_whitespace().filter_map(|n| Pid::from_raw(n.parse().ok()?)).collect())
 }
 
 /// Ends what commands of Skep processes that are gone (killed, crashed) left running; returns how many there were. For the

@@ -23,8 +23,9 @@ const PROC: &[&str] = &["/proc/cpuinfo", "/proc/filesystems", "/proc/loadavg", "
 /// Variables of the host that name a path a toolchain needs.
 #[rustfmt::skip]
 const NAMED: &[&str] = &[
-    "ANDROID_HOME", "ASDF_DIR", "DOTNET_ROOT", "GOROOT", "JAVA_HOME", "LIBCLANG_PATH", "NODE_EXTRA_CA_CERTS", "OPENSSL_DIR",
-    "SDKROOT", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "ANDROID_HOME", "ASDF_DIR", "CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "DOTNET_ROOT", "GOROOT", "JAVA_HOME", "LIBCLANG_PATH",
+    "NODE_EXTRA_CA_CERTS", "OPENSSL_DIR", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SDKROOT", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "npm_config_cafile",
 ];
 
 /// The largest configuration of a toolchain that is looked through for logins.

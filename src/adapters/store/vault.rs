@@ -186,7 +186,12 @@ impl Vault for SeaVault {
             let whose = project.map_or_else(String::new, |p| format!(", neither for project {p} nor for all"));
             return Err(PortError::permanent(
                 format!("there is no secret {name}{whose}"),
-                format!("give it with `skep secret set {name}`"),
+                match project {
+                    Some(project) => format!(
+                        "give it with `skep secret set {name} --project {project}`, or for all projects without --project"
+                    ),
+                    None => format!("give it with `skep secret set {name}`"),
+                },
             ));
         };
         let value = self.unseal(&found)?;

@@ -38,6 +38,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     walls::read(r, c);
     places::read(r, c);
     projects::read(r, c);
+    projects::check(r, c);
     secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {

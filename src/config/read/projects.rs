@@ -5,8 +5,14 @@ use super::super::sections::Config;
 use super::{Parsed, wrong};
 use crate::adapters::grants::Grants;
 use crate::adapters::places::LOCAL;
+use crate::adapters::sandbox::is_kept;
 use crate::domain::ProjectName;
 use std::net::IpAddr;
+
+/// The longest name of a secret, as the vault has it.
+const SECRET_NAME_MAX: usize = 64;
+/// The most secrets of one list.
+const SECRETS_MAX: usize = 50;
 
 /// Reads what all projects are given, then each `[project.NAME]`: the same keys over it.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
@@ -26,6 +32,8 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
 
 fn grants(r: &mut Reader, at: &str, g: &mut Grants, there: &[String]) {
     r.list(&format!("{at}egress.hosts"), &mut g.hosts, host);
+    secrets(r, &format!("{at}checks.secrets"), &mut g.check_secrets);
+    secrets(r, &format!("{at}engines.secrets"), &mut g.engine_secrets);
     let place = |name: &str| match name == LOCAL || there.iter().any(|place| place == name) {
         true => Ok(()),
         false => wrong("there is no such place", "add its table [places.NAME], or write \"local\""),
@@ -35,6 +43,42 @@ fn grants(r: &mut Reader, at: &str, g: &mut Grants, there: &[String]) {
         Ok((name != LOCAL).then(|| name.to_owned()))
     });
     r.list(&format!("{at}checks.places"), &mut g.places, place);
+}
+
+/// What must hold between these keys and others.
+pub(super) fn check(r: &mut Reader, c: &Config) {
+    let own = c.granted.projects.iter().map(|(name, g)| (format!("project.{name}.engines.secrets"), g));
+    for (key, grants) in std::iter::once(("engines.secrets".to_owned(), &c.granted.all)).chain(own) {
+        if grants.engine_secrets.iter().any(|name| c.engines.pass_env.contains(name)) {
+            r.refuse(&key, "engines.pass_env names one of them as well", "keep one of them");
+        }
+    }
+}
+
+fn secrets(r: &mut Reader, key: &str, slot: &mut Vec<String>) {
+    r.list(key, slot, secret);
+    if slot.len() > SECRETS_MAX {
+        r.refuse(key, format!("there are more than {SECRETS_MAX}"), "leave some out");
+    }
+    let twice = (1..slot.len()).any(|n| slot[..n].contains(&slot[n]));
+    if twice {
+        r.refuse(key, "one name stands there twice", "keep one of them");
+    }
+}
+
+/// The name of a secret that is a variable's, too, and changes nothing else for a command than that it is there.
+fn secret(name: &str) -> Parsed<()> {
+    let fix = "write names of the vault that are names of variables, such as \"DB_PASSWORD\"; `skep secret set` takes any such name";
+    let is_variable = name.len() <= SECRET_NAME_MAX
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match is_variable {
+        true if is_kept(name) => {
+            wrong("one entry is a variable that Skep sets, or that decides what programs run", fix)
+        }
+        true => Ok(()),
+        false => wrong("one entry is no variable's name (a letter, then letters, digits and _)", fix),
+    }
 }
 
 /// A host commands may reach: `pypi.org`, `*.crates.io`, either with `:PORT`.

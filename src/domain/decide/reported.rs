@@ -72,6 +72,7 @@ pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal
         session: reported.session.clone().map(|s| cap(&s, 256)),
         artifacts: reported.artifacts.clone(),
         bill,
+        given: reported.given.clone(),
     };
     finish(d, &attempt, ended);
     match short {
@@ -166,6 +167,7 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId], metered: &[(Attemp
             session: None,
             artifacts: Vec::new(),
             bill,
+            given: Vec::new(),
         };
         finish(d, &attempt, ended);
         lose(d, &attempt);

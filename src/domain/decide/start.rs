@@ -330,6 +330,7 @@ impl Draft {
             session: None,
             artifacts: Vec::new(),
             bill: Vec::new(),
+            given: Vec::new(),
         };
         if let Some(a) = self.run.attempts.iter_mut().find(|a| a.id == id) {
             a.ended = Some(ended);

@@ -182,6 +182,39 @@ def play(prompt, turn):
         keep("got.json", ask("fs/write_text_file", {"path": cwd + "/new", "content": "x"}))
         say('```json\n{"verdict": "approve", "findings": [], "summary": "fine"}\n```')
         return "end_turn"
+    if part == "deaf":
+        # Asks and asks, and never takes an answer.
+        open(cwd + "/large", "w").write("x" * 2_000_000)
+        for n in range(100_000):
+            send({"id": n, "method": "fs/read_text_file", "params": {"sessionId": session, "path": cwd + "/large"}})
+            if n % 100 == 0:
+                keep("asked.json", n)
+        return "end_turn"
+    if part.startswith("holds "):
+        for n in range(int(part[6:])):
+            say(f"line {n} of about a hundred characters, as an agent that tells of what it does would say it now.\n")
+        update("tool_call", toolCallId="c1", title="holding", status="pending")
+        while read().get("method") != "session/cancel":
+            pass
+        return "cancelled"
+    if part.startswith("floods "):
+        for n in range(int(part[7:])):
+            say(f"line {n} of about a hundred characters, as an agent that tells of what it does would say it now.\n")
+        return "end_turn"
+    if part == "leaks":
+        value = os.environ["LEAK"]
+        half = len(value) // 2
+        say("It is " + value[:half])
+        say(value[half:] + ".\n")
+        # Longer than what is kept of a line without an end.
+        say("z" * 6_390 + value[:half])
+        say(value[half:] + "z" * 300)
+        update("agent_thought_chunk", content={"type": "text", "text": value[:half]})
+        update("agent_thought_chunk", content={"type": "text", "text": value[half:]})
+        update("tool_call", toolCallId="c1", title="t" * 390 + value, status="pending")
+        print("banner " * 55 + value, flush=True)
+        print("e" * 20_000 + value, file=sys.stderr, flush=True)
+        return {"error": {"code": -32603, "message": "Internal error", "data": value + "d" * 2_040}}
     if part == "noise":
         print("Warning: a banner on standard output", flush=True)
         print("[1, 2]\n{not json}\n" + "x" * 100_000, flush=True)

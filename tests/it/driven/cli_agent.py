@@ -1,5 +1,5 @@
 """A headless agent for tests: plays one part, named by its first argument. Lines of real agents, shortened."""
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 
 part = sys.argv[1]
 
@@ -95,8 +95,33 @@ elif part == "busy":
     while True:
         print("working", flush=True)
         time.sleep(0.05)
+elif part == "trap":
+    # Told to end, it puts its things in order first, which takes a moment.
+    def tidy(*_):
+        time.sleep(0.5)
+        open("tidy", "w").write("done")
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, tidy)
+    orphan()
+    while True:
+        time.sleep(1000)
+elif part == "ignore":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    orphan()
+    while True:
+        time.sleep(1000)
+elif part == "leak":
+    half = len(sys.argv[2]) // 2
+    for piece in [sys.argv[2][:half], sys.argv[2][half:] + "\n", "x" * 390 + sys.argv[2] + "\n"]:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        time.sleep(0.1)
+    print("x" * 20_000 + sys.argv[2], file=sys.stderr)
+    print("y" * 6_390 + sys.argv[2] + "y" * 4_000)
+    sys.exit(3)
 elif part == "exit":
-    print("oh no", file=sys.stderr)
+    print(sys.argv[3] if len(sys.argv) > 3 else "oh no", file=sys.stderr)
     sys.exit(int(sys.argv[2]))
 else:
     raise SystemExit("no such part: " + part)

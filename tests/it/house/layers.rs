@@ -19,6 +19,21 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::beneath", &[]),
     ("adapters::plain", &["telemetry"]),
     ("adapters::grants", &["domain"]),
+    // What is given: a way through the gate, and secrets.
+    (
+        "adapters::grants::give",
+        &[
+            "domain",
+            "ports",
+            "secret",
+            "adapters::engine::meter",
+            "adapters::engine::settings",
+            "adapters::gate",
+            "adapters::grants",
+            "adapters::plain",
+            "adapters::sandbox",
+        ],
+    ),
     ("adapters::places", &[]),
     ("adapters::process", &[]),
     // Commands are started in one place; git is spoken to in one place.
@@ -86,6 +101,7 @@ const MAY: &[(&str, &[&str])] = &[
             "adapters::grants",
             "adapters::places",
             "adapters::sandbox::Level",
+            "adapters::sandbox::is_kept",
             "domain",
             "secret",
             "telemetry",

@@ -49,7 +49,15 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
     };
     let usage = (dice % 13 != 0).then_some(used);
     let bill = bill(world, order, &mut dice.clone());
-    Reported { attempt: order.attempt, report, usage, session: Some(session), artifacts: Vec::new(), bill }
+    Reported {
+        attempt: order.attempt,
+        report,
+        usage,
+        session: Some(session),
+        artifacts: Vec::new(),
+        bill,
+        given: Vec::new(),
+    }
 }
 
 /// Which models it says it used: mostly none, at times one without a price, a lie, or more than it was allowed in its last call.

@@ -17,6 +17,7 @@ pub mod rng;
 pub mod runs;
 pub mod sameness;
 pub mod search;
+pub mod site;
 pub mod sshd;
 pub mod stores;
 pub mod story;

@@ -49,6 +49,7 @@ pub fn results(green: bool) -> Vec<CheckResult> {
         tail: String::new(),
         tests: None,
         artifacts: Vec::new(),
+        given: Vec::new(),
     }]
 }
 
@@ -147,7 +148,15 @@ impl Story {
     pub fn report(self, report: Report) -> Story {
         let attempt = self.run.live_attempts().next().expect("a live attempt").id;
         let session = Some(format!("s-{}", attempt.0));
-        let reported = Reported { attempt, report, usage: None, session, artifacts: Vec::new(), bill: Vec::new() };
+        let reported = Reported {
+            attempt,
+            report,
+            usage: None,
+            session,
+            artifacts: Vec::new(),
+            bill: Vec::new(),
+            given: Vec::new(),
+        };
         self.tell(Event::Reported(Box::new(reported)))
     }
 

@@ -391,6 +391,7 @@ impl World {
             tail: if green { String::new() } else { "assertion failed".to_owned() },
             tests: None,
             artifacts: Vec::new(),
+            given: Vec::new(),
         };
         Done::Checked { results: vec![result], wall_ms: 7_000 }
     }

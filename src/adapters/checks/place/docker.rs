@@ -4,6 +4,7 @@
 //! A container ends with its check, and with it all it has left running. It reads from the program that started it: when that is
 //! gone, the container ends itself.
 
+use super::super::super::grants::give::Given;
 use super::super::super::places::Docker;
 use super::super::super::process::{Finished, Input};
 use super::super::LOG_KEPT;
@@ -279,7 +280,7 @@ impl Room {
 
 #[async_trait]
 impl Site for Room {
-    async fn run(&mut self, spec: &CheckSpec) -> PortResult<Result<Finished, String>> {
+    async fn run(&mut self, spec: &CheckSpec, _given: &Given) -> PortResult<Result<Finished, String>> {
         let engine = self.engine.clone();
         if self.count > 0 {
             engine.gone(&["rm", "--force", "--volumes", &self.latest()]).await?;

@@ -1,6 +1,7 @@
 //! Skep's own machine: the checkout as it lies there, commands in the sandbox.
 
 use super::super::super::beneath::{Beneath, Why};
+use super::super::super::grants::give::Given;
 use super::super::super::process::Finished;
 use super::super::super::sandbox::{Job, Purpose, Sandbox};
 use super::super::LOG_KEPT;
@@ -29,7 +30,7 @@ impl Here {
 
 #[async_trait]
 impl Site for Here {
-    async fn run(&mut self, spec: &CheckSpec) -> PortResult<Result<Finished, String>> {
+    async fn run(&mut self, spec: &CheckSpec, given: &Given) -> PortResult<Result<Finished, String>> {
         if let Some(path) = &spec.junit {
             // A report that came with the commit must not pass for this run's.
             match self.tree.remove(path) {
@@ -39,16 +40,17 @@ impl Site for Here {
         }
         std::fs::create_dir_all(&self.cache).map_err(|e| not_run(&self.cache, &e))?;
         let scratch = tempfile::tempdir_in(&self.cache).map_err(|e| not_run(&self.cache, &e))?;
+        let env = given.env();
         let job = Job {
             line: &spec.command,
             purpose: Purpose::Check,
             dir: &self.dir,
             cache: &self.cache,
             scratch: scratch.path(),
-            env: &[],
+            env: &env,
             limit: Duration::from_secs(spec.limit_secs.max(1)),
             keep: LOG_KEPT,
-            gate: None,
+            gate: given.place(),
         };
         let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(&self.dir, &e))?;
         Ok(Ok(ended))

@@ -20,6 +20,7 @@ mod ssh;
 pub use ground::Grounds;
 pub(super) use here::Here;
 
+use super::super::grants::give::Given;
 use super::super::places::Place;
 use super::super::process::Finished;
 use crate::domain::CheckSpec;
@@ -33,8 +34,8 @@ use std::sync::Arc;
 #[async_trait]
 pub(super) trait Site: Send {
     /// Runs a check's command to its end or limit, its report's place empty before. The inner error says why that place is not
-    /// usable, in words that finish the sentence "its report's place …".
-    async fn run(&mut self, spec: &CheckSpec) -> PortResult<Result<Finished, String>>;
+    /// usable, in words that finish the sentence "its report's place …". What is `given` stays on Skep's own machine.
+    async fn run(&mut self, spec: &CheckSpec, given: &Given) -> PortResult<Result<Finished, String>>;
     /// The report it wrote, at most `most` bytes; the inner error finishes the sentence "its report …" or is [`Unwritten`].
     async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, Unwritten>>;
     /// Ends and removes all of it, and waits for that.

@@ -3,6 +3,7 @@
 //!
 //! A check goes on there only as long as its connection: the script sees the end of its input and ends all of it.
 
+use super::super::super::grants::give::Given;
 use super::super::super::places::Ssh;
 use super::super::super::process::{Finished, Input};
 use super::super::LOG_KEPT;
@@ -195,7 +196,7 @@ struct Room {
 
 #[async_trait]
 impl Site for Room {
-    async fn run(&mut self, spec: &CheckSpec) -> PortResult<Result<Finished, String>> {
+    async fn run(&mut self, spec: &CheckSpec, _given: &Given) -> PortResult<Result<Finished, String>> {
         let limit = spec.limit_secs.max(1);
         let (secs, line) = (limit.to_string(), BASE64_STANDARD.encode(&spec.command));
         let head = self.host.head("run", self.guest.house(), &self.guest.id);

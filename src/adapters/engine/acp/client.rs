@@ -2,23 +2,18 @@
 
 use super::super::driven::figures;
 use super::super::driven::heard::Heard;
-use super::super::driven::wire::{self, Line};
 use super::files::Files;
 use super::permit;
 use super::terminal::Terminals;
+use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::{
     ContentBlock, ContentChunk, Plan, PlanEntryStatus, ReadTextFileRequest, ReadTextFileResponse,
     RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse, SelectedPermissionOutcome,
     SessionUpdate, ToolCallStatus, ToolCallUpdateFields, WriteTextFileRequest, WriteTextFileResponse,
 };
-use agent_client_protocol::{Error, Lines};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::process::{ChildStdin, ChildStdout};
 
-/// The longest message read.
-const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most tool calls whose titles are remembered.
 const CALLS_MAX: usize = 1_000;
 /// The most refusals remembered.
@@ -183,43 +178,4 @@ fn words(chunk: ContentChunk) -> String {
         // Pictures and the like are no words.
         _ => String::new(),
     }
-}
-
-/// The connection's two pipes as bounded lines. What is no message (a banner, a warning) goes into the transcript, not into the protocol.
-pub fn transport(
-    stdin: ChildStdin,
-    stdout: ChildStdout,
-    heard: Arc<Heard>,
-) -> Lines<
-    impl futures::Sink<String, Error = std::io::Error> + Send + 'static,
-    impl futures::Stream<Item = std::io::Result<String>> + Send + 'static,
-> {
-    let out = futures::sink::unfold(stdin, |mut stdin, line: String| async move {
-        // An agent that is gone is noticed by its output, which says more.
-        let _gone = stdin.write_all(format!("{line}\n").as_bytes()).await;
-        Ok::<_, std::io::Error>(stdin)
-    });
-    let reader = BufReader::with_capacity(64 * 1024, stdout);
-    let lines = futures::stream::unfold((reader, heard), |(mut reader, heard)| async move {
-        loop {
-            let item = match wire::next(&mut reader, LINE_BYTES_MAX).await {
-                Ok(None) => return None,
-                Ok(Some(Line::Whole(line))) if line.starts_with(b"{") => match String::from_utf8(line) {
-                    Ok(line) => Ok(line),
-                    Err(_) => continue,
-                },
-                Ok(Some(Line::Whole(line))) => {
-                    heard.note(&crate::adapters::plain::tail(&line, 400));
-                    continue;
-                }
-                Ok(Some(Line::TooLong)) => {
-                    let what = format!("a message of the agent has more than {LINE_BYTES_MAX} bytes");
-                    Err(std::io::Error::new(std::io::ErrorKind::InvalidData, what))
-                }
-                Err(e) => Err(e),
-            };
-            return Some((item, (reader, heard)));
-        }
-    });
-    Lines::new(out, Box::pin(lines))
 }

@@ -1,7 +1,12 @@
 //! What a driven agent said and did: passed on to who watches, kept as a transcript, read for its answer. All of it bounded.
+//!
+//! Invariant: live values are taken out before anything is cut, and where words come in pieces, across them: nobody later could tell
+//! half a value for one.
 
 use crate::adapters::plain;
+use crate::domain::Usage;
 use crate::ports::engine::{EngineEvent, Sink};
+use crate::secret::{Redactor, redact};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::{Duration, Instant};
 
@@ -24,13 +29,33 @@ struct State {
     transcript: String,
     cut: bool,
     told: usize,
-    /// The beginnings of lines that have no end yet: words, thoughts.
-    words: String,
-    thoughts: String,
+    words: Voice,
+    thoughts: Voice,
     /// The turn's words, and where its last message begins in them.
     text: String,
     message: usize,
+    broken: bool,
     last: Option<Instant>,
+}
+
+/// Text that comes in pieces.
+#[derive(Default)]
+struct Voice {
+    redactor: Redactor,
+    /// The beginning of a line that has no end yet.
+    line: String,
+}
+
+impl Voice {
+    /// Takes a piece; gives what is known to hold no part of a live value.
+    fn hear(&mut self, piece: &str) -> String {
+        String::from_utf8_lossy(&self.redactor.push(plain::plain(piece.as_bytes()).as_bytes())).into_owned()
+    }
+
+    /// Nothing comes for now: gives what was held back.
+    fn pause(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.redactor).finish()).into_owned()
+    }
 }
 
 impl Heard {
@@ -54,23 +79,30 @@ impl Heard {
     }
 
     /// Words, as they come: lines are put together from them.
-    pub fn words(&self, chunk: &str) {
-        let chunk = plain::plain(chunk.as_bytes());
+    pub fn words(&self, piece: &str) {
         let mut state = self.state();
         state.last = Some(Instant::now());
-        state.text.push_str(&chunk);
-        state.bound_text();
-        let lines = whole_lines(&mut state.words, &chunk);
-        self.tell(&mut state, "", lines, EngineEvent::Said);
+        let clean = state.words.hear(piece);
+        self.said(&mut state, &clean);
     }
 
     /// Thoughts, as they come.
-    pub fn thoughts(&self, chunk: &str) {
-        let chunk = plain::plain(chunk.as_bytes());
+    pub fn thoughts(&self, piece: &str) {
         let mut state = self.state();
         state.last = Some(Instant::now());
-        let lines = whole_lines(&mut state.thoughts, &chunk);
+        let clean = state.thoughts.hear(piece);
+        let lines = whole_lines(&mut state.thoughts.line, &clean);
         self.tell(&mut state, "~ ", lines, EngineEvent::Thought);
+    }
+
+    fn said(&self, state: &mut State, clean: &str) {
+        if std::mem::take(&mut state.broken) {
+            state.message = state.text.len();
+        }
+        state.text.push_str(clean);
+        state.bound_text();
+        let lines = whole_lines(&mut state.words.line, clean);
+        self.tell(state, "", lines, EngineEvent::Said);
     }
 
     /// A tool it used, a command it ran. What it says next is another message.
@@ -83,12 +115,23 @@ impl Heard {
         state.message = state.text.len();
     }
 
+    /// What it has used by now.
+    pub fn spent(&self, usage: Usage) {
+        (self.sink)(EngineEvent::Spent(usage));
+    }
+
+    /// An empty line in plain text: what it says next is another message.
+    pub fn paragraph(&self) {
+        let mut state = self.state();
+        state.broken = true;
+    }
+
     /// Something of ours for the transcript.
     pub fn note(&self, what: &str) {
         let what = plain::plain(what.as_bytes());
         let mut state = self.state();
         self.flush(&mut state);
-        state.write("# ", &what);
+        state.write("# ", &redact(&what));
     }
 
     /// A new turn begins: the words of the last one are no answer to it.
@@ -96,18 +139,21 @@ impl Heard {
         let mut state = self.state();
         self.flush(&mut state);
         state.text.clear();
-        state.message = 0;
+        (state.message, state.broken) = (0, false);
         state.last = Some(Instant::now());
     }
 
     /// The turn's words (their end, when there are very many).
     pub fn text(&self) -> String {
-        self.state().text.clone()
+        let mut state = self.state();
+        self.flush(&mut state);
+        state.text.clone()
     }
 
     /// The turn's last message: what it said after the last thing it did.
     pub fn message(&self) -> String {
-        let state = self.state();
+        let mut state = self.state();
+        self.flush(&mut state);
         state.text.get(state.message..).unwrap_or(&state.text).to_owned()
     }
 
@@ -120,13 +166,16 @@ impl Heard {
 
     /// Ends the lines that have no end yet.
     fn flush(&self, state: &mut State) {
-        let (words, thoughts) = (std::mem::take(&mut state.words), std::mem::take(&mut state.thoughts));
+        let rest = state.words.pause();
+        self.said(state, &rest);
+        let words = std::mem::take(&mut state.words.line);
         self.tell(state, "", vec![words], EngineEvent::Said);
+        let thoughts = std::mem::take(&mut state.thoughts.line) + &state.thoughts.pause();
         self.tell(state, "~ ", vec![thoughts], EngineEvent::Thought);
     }
 
     fn tell(&self, state: &mut State, mark: &str, lines: Vec<String>, event: fn(String) -> EngineEvent) {
-        for line in lines.into_iter().filter(|l| !l.trim().is_empty()) {
+        for line in lines.iter().map(|l| redact(l)).filter(|l| !l.trim().is_empty()) {
             state.write(mark, &line);
             state.told += 1;
             match state.told.cmp(&TOLD_MAX) {
@@ -192,7 +241,7 @@ mod tests {
                 EngineEvent::Said(line) => line,
                 EngineEvent::Thought(line) => format!("~{line}"),
                 EngineEvent::Did(line) => format!(">{line}"),
-                EngineEvent::Spent(_) | EngineEvent::Session(_) => unreachable!(),
+                EngineEvent::Spent(_) | EngineEvent::Session(_) | EngineEvent::Given(_) => unreachable!(),
             });
         });
         (Heard::new(sink), told)

@@ -16,6 +16,7 @@ use super::prices::Prices;
 use super::settings::{Effort, Settings};
 use crate::adapters::beneath::Beneath;
 use crate::adapters::gate::limits::{Limiter, Limits};
+use crate::adapters::grants::give::Giver;
 use crate::adapters::sandbox::Sandbox;
 use crate::domain::{ArtifactKind, Order};
 use crate::ports::engine::{Bench, Engine, Sink, Worked};
@@ -44,12 +45,13 @@ pub struct Shared {
     limits: Limits,
     prices: Arc<Prices>,
     clients: Arc<OnceLock<Result<Clients, String>>>,
+    giver: Giver,
 }
 
 impl Shared {
     /// Sessions that keep to `limits` and cost by `prices`.
     pub fn new(limits: Limits, prices: Arc<Prices>) -> Shared {
-        Shared { limits, prices, clients: Arc::default() }
+        Shared { limits, prices, clients: Arc::default(), giver: Giver::default() }
     }
 
     /// What models cost.
@@ -60,6 +62,11 @@ impl Shared {
     /// The same, with other prices.
     pub fn with_prices(self, prices: Arc<Prices>) -> Shared {
         Shared { prices, ..self }
+    }
+
+    /// The same, with what the lines that models run are given.
+    pub fn with_giver(self, giver: Giver) -> Shared {
+        Shared { giver, ..self }
     }
 
     /// The same, with other limits.
@@ -75,6 +82,7 @@ pub struct LlmEngine {
     limiter: Arc<Limiter>,
     prices: Arc<Prices>,
     sandbox: Sandbox,
+    giver: Giver,
 }
 
 impl LlmEngine {
@@ -101,6 +109,7 @@ impl LlmEngine {
             limiter: shared.limits.of(provider),
             prices: shared.prices.clone(),
             sandbox,
+            giver: shared.giver.clone(),
         })
     }
 }
@@ -122,7 +131,13 @@ impl Engine for LlmEngine {
             PortError::transient(format!("the worktree {} cannot be opened: {e}", bench.dir.display()))
         };
         let tree = Arc::new(Beneath::open(&bench.dir).map_err(unopened)?);
-        let place = Place { dir: bench.dir.clone(), cache: bench.cache.clone(), scratch: bench.scratch.clone() };
+        let place = Place {
+            dir: bench.dir.clone(),
+            cache: bench.cache.clone(),
+            scratch: bench.scratch.clone(),
+            project: bench.project.clone(),
+            giver: self.giver.clone(),
+        };
         // Its conversation is in this process alone: it is never taken up again.
         let meter = Meter::kept(order.caps, self.prices.clone(), &bench.meter, false).map_err(PortError::transient)?;
         let session = Session::new(Parts {

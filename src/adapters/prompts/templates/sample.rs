@@ -58,6 +58,7 @@ fn full(step: Step) -> Order {
         tail: "assertion failed".to_owned(),
         tests: Some(TestCounts { run: 3, failed: 1, skipped: 0 }),
         artifacts: Vec::new(),
+        given: Vec::new(),
     };
     let command = "cargo test".to_owned();
     let file =

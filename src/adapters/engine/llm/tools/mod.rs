@@ -2,8 +2,9 @@
 
 use super::history::{Call, Outcome};
 use crate::adapters::beneath::Beneath;
+use crate::adapters::grants::give::Giver;
 use crate::adapters::sandbox::Sandbox;
-use crate::domain::Step;
+use crate::domain::{ProjectName, Step};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -71,6 +72,10 @@ pub struct Place {
     pub cache: PathBuf,
     /// Scratch.
     pub scratch: PathBuf,
+    /// Whose commands they are.
+    pub project: ProjectName,
+    /// What they are given.
+    pub giver: Giver,
 }
 
 impl Tools {

@@ -1,6 +1,7 @@
 //! `run`: a shell line in the worktree, through the sandbox.
 
 use super::{Did, Place, Spec, middle_cut, object};
+use crate::adapters::grants::give::{Asker, To};
 use crate::adapters::plain;
 use crate::adapters::sandbox::{Job, Purpose, Sandbox};
 use serde::Deserialize;
@@ -43,6 +44,8 @@ pub(super) async fn run(sandbox: &Sandbox, place: &Place, args: Args, left: Dura
         return Err(format!("the command must have 1 to {LINE_BYTES_MAX} bytes and no NUL"));
     }
     let limit = Duration::from_secs(args.seconds.unwrap_or(SECONDS).clamp(1, SECONDS_MAX)).min(left);
+    let asker = Asker { project: &place.project, to: To::Model, level: sandbox.wall(), label: "a model's command" };
+    let given = place.giver.give(asker).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let job = Job {
         line,
         purpose: Purpose::Agent,
@@ -52,8 +55,7 @@ pub(super) async fn run(sandbox: &Sandbox, place: &Place, args: Args, left: Dura
         env: &[],
         limit,
         keep: KEEP,
-        // No way out: what a model runs needs no network here.
-        gate: None,
+        gate: given.place(),
     };
     let ended = sandbox.run(&job, None).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let ok = ended.ok();
@@ -65,5 +67,7 @@ pub(super) async fn run(sandbox: &Sandbox, place: &Place, args: Args, left: Dura
     let cut = if ended.truncated { ", only the end of its output was kept" } else { "" };
     let output = middle_cut(plain::plain(&ended.stdout).trim_end(), SHOWN_BYTES_MAX);
     let output = if output.is_empty() { "(no output)" } else { &output };
-    Ok(Did { text: format!("{how}{cut}\n{output}"), changed: Vec::new(), ok })
+    let refused =
+        given.refused().map_or_else(String::new, |why| format!("\nSkep: {why}; only a person can change that"));
+    Ok(Did { text: format!("{how}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
 }

@@ -68,7 +68,7 @@ pub(super) fn search(tree: &Beneath, args: &Args) -> Result<String, String> {
         .dfa_size_limit(REGEX_BYTES_MAX)
         .build(&args.pattern)
         .map_err(|e| format!("the pattern is not usable: {e}; literal = true takes it as plain text"))?;
-    let only = args.glob.as_deref().map(glob).transpose()?;
+    let only = args.glob.as_deref().map(glob).transpose()?.map(|g| g.compile_matcher());
     let root = folder(args.path.as_deref())?;
     let mut searcher = SearcherBuilder::new()
         .line_number(true)

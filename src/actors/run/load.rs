@@ -1,0 +1,72 @@
+//! A run taken up: its lease, its snapshot, its outbox, and the attempts whose process is gone.
+
+use super::super::message::{RootMsg, RunMsg};
+use super::super::ops::{self, Ops};
+use super::super::retry::patiently;
+use super::super::session;
+use super::{Held, State, apply, carry_out, note_refusal};
+use crate::domain::{AttemptId, Effect, EffectKey, Event, Order};
+use crate::ports::store::{Pending, Taken};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Takes the lease, loads the run, and says what became of the attempts of an earlier process.
+pub(super) async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
+    let deps = s.args.deps.clone();
+    let secs = deps.tuning.lease.as_secs();
+    let taken = patiently(Duration::from_secs(60), || deps.store.take(s.args.run, &deps.owner, secs)).await;
+    let Taken { lease, run, pending } = match taken {
+        Ok(Some(taken)) => taken,
+        Ok(None) => {
+            tracing::debug!(run = %s.args.run, "another process carries this run");
+            return Ok(());
+        }
+        Err(error) => {
+            tracing::error!(run = %s.args.run, %error, "the run could not be taken");
+            return Ok(());
+        }
+    };
+    crate::fault!("after-take");
+    s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
+    let hands = ops::Args { deps: deps.clone(), lease: lease.clone(), place: ops::Place::of(&run), run: me.clone() };
+    let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
+    let (mut begun, mut waiting) = (Vec::new(), Vec::new());
+    for Pending { key, effect, .. } in pending {
+        match effect {
+            Effect::Start { order } => begun.push((key, order)),
+            effect => waiting.push((key, effect, true)),
+        }
+    }
+    s.held =
+        Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
+    if !begun.is_empty() {
+        orphaned(me, s, begun).await?;
+        crate::fault!("after-orphan");
+    }
+    carry_out(me, s).await
+}
+
+/// Tells that the process of these attempts is gone. Those that the run did not give up are taken up again.
+async fn orphaned(
+    me: &ActorRef<RunMsg>,
+    s: &mut State,
+    begun: Vec<(EffectKey, Box<Order>)>,
+) -> Result<(), ActorProcessingErr> {
+    let seq = s.held.as_ref().map(|held| held.run.seq);
+    let attempts: Vec<AttemptId> = begun.iter().map(|(_, order)| order.attempt).collect();
+    let counted = |id: &AttemptId| Some((*id, session::metered(&s.args.deps, s.args.run, *id)?));
+    let metered = attempts.iter().filter_map(counted).collect();
+    note_refusal(apply(me, s, Event::Orphaned { attempts, metered }).await?);
+    // What could not be written is not so.
+    let Some(held) = s.held.as_mut().filter(|held| Some(held.run.seq) != seq) else { return Ok(()) };
+    for (key, order) in begun {
+        let resumable = held.run.attempt(order.attempt).and_then(|a| a.resumable.as_ref());
+        if let Some(resumable) = resumable.filter(|_| held.run.pending.contains_key(&key)) {
+            tracing::info!(run = %held.run.id, attempt = %order.attempt, times = resumable.times, "an attempt is taken up again");
+            let order = Box::new(order.again(resumable));
+            held.waiting.push((key, Effect::Start { order }, true));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! What a person grants a project is what its commands get, and no other project's: hosts through the gate, and what is fetched there.
+
+use crate::support::cli::{Beside, Desk, ended};
+use crate::support::models::{Models, call};
+use crate::support::site::{HELLO, Site};
+use crate::support::walls;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use skep::adapters::clock::SystemClock;
+use skep::adapters::engine::meter::Meter;
+use skep::adapters::engine::settings::Api;
+use skep::adapters::gate::{Gate, Limits, Pass};
+use skep::adapters::sandbox::{GatePlace, Job, Level, Policy, Purpose, Sandbox};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A desk with a configuration.
+fn desk(config: &str) -> Desk {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("data")).unwrap();
+    std::fs::write(desk.path("data/skep.toml"), config).unwrap();
+    desk
+}
+
+#[test]
+fn a_host_is_reached_by_the_project_it_is_granted_to_and_by_no_other() {
+    let (site, elsewhere) = (Site::new(), Site::new());
+    let desk = desk(&format!(
+        "[steps.develop]\ntries = 1\n[project.tool.egress]\nhosts = [{:?}]\n[project.other.egress]\nhosts = [{:?}]\n",
+        site.host(),
+        elsewhere.host()
+    ));
+    let fetch = format!("{} > got.txt", site.fetch());
+    let engine = format!("command: {fetch}");
+    let check = format!("grep '{HELLO}' got.txt && {fetch} && grep '{HELLO}' got.txt");
+    let run = |repo: &str, engine: &str, check: &str| {
+        desk.does(&["run", "--repo", repo, "--goal", "Fetch it", "--engine", engine, "--check", check, "--yes"])
+    };
+    desk.repo("tool", &[("a.txt", "a\n")]);
+    run("tool.git", &engine, &check).ends(0);
+    assert!(site.asked().len() >= 2, "by the engine and by the check: {:?}", site.asked());
+
+    let asked = site.asked().len();
+    desk.repo("other", &[("a.txt", "a\n")]);
+    let said =
+        run("other.git", "command: echo b > a.txt", &check.replace("grep 'hello from the host' got.txt && ", ""));
+    let refused = format!(
+        "it wanted to reach {} (on the list, but not with this port), which egress.hosts of project other does not allow",
+        site.host()
+    );
+    assert!(said.ends(4).out.contains(&refused), "the check says what it was refused");
+    let said = run("other.git", &engine, "true");
+    assert!(said.ends(4).out.contains(&refused), "and so does the engine");
+    let logs = desk.does(&["logs", &desk.newest()]).ends(0).out;
+    assert!(logs.contains(&format!("Skep: {refused}")), "{logs}");
+
+    // Nothing is granted, nothing is there.
+    desk.repo("third", &[("a.txt", "a\n")]);
+    let lost = "test -z \"$HTTPS_PROXY\" && /usr/bin/python3 -c 'import urllib.request as u; u.urlopen(\"http://nowhere.example/\")'";
+    let said = run("third.git", "command: echo b > a.txt", lost);
+    let out = said.ends(4).out;
+    assert!(out.contains("egress.hosts of project third lists no host"), "{out}");
+    assert_eq!((site.asked().len(), elsewhere.asked().len()), (asked, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_s_command_reaches_what_its_project_may_and_is_told_what_not() {
+    let (site, elsewhere) = (Site::new(), Site::new());
+    let models = Models::play([
+        call("run", json!({"command": site.fetch()})),
+        call("run", json!({"command": format!("{} 2>&1; echo \"<$DEPLOY_KEY>\"", elsewhere.fetch())})),
+        call("write", json!({"path": "a.txt", "content": "b\n"})),
+        call("done", json!({"summary": "did it"})),
+    ])
+    .await;
+    let base = models.provider(Api::OpenAi).base_url;
+    let desk = desk(&format!(
+        "[providers.acme]\napi = \"openai\"\nbase_url = \"{base}\"\n[egress]\nhosts = [{:?}]\n\
+         [engines]\nsecrets = [\"DEPLOY_KEY\"]\n",
+        site.host()
+    ));
+    desk.repo("tool", &[("a.txt", "a\n")]);
+    let run = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "llm:acme/m", "--check", "true", "--yes"];
+    tokio::task::block_in_place(|| {
+        let mut set = desk.skep(&["secret", "set", "DEPLOY_KEY", "--from-env", "KEPT"]);
+        set.env("KEPT", "a-canary-no-model-may-read");
+        ended(set).ends(0);
+        desk.does(&run).ends(0)
+    });
+    let told = models.seen().last().unwrap().body["messages"].to_string();
+    assert!(told.contains(HELLO) && !told.contains("canary"), "{told}");
+    let refused = format!("it wanted to reach {} (on the list, but not with this port)", elsewhere.host());
+    assert!(told.contains(&refused) && told.contains("<>"), "{told}");
+    assert_eq!((site.asked().len(), elsewhere.asked().len()), (1, 0));
+}
+
+#[test]
+fn a_service_takes_a_changed_grant_over() {
+    let site = Site::new();
+    let desk = desk("[policy]\napprove_merge = false\n");
+    desk.repo("tool", &[("a.txt", "a\n")]);
+    let mut serve = desk.skep(&["serve", "--listen", "127.0.0.1:0"]);
+    let log = File::create(desk.path("log")).unwrap();
+    serve.env("SKEP_RUNS__SWEEP_INTERVAL", "1s").stdout(Stdio::null()).stderr(log);
+    let _service = Beside(serve.spawn().unwrap());
+    desk.until("the service answers", || desk.path("data/service.json").is_file());
+    let check = site.fetch();
+    let run =
+        ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "command: echo b > a.txt", "--check", &check];
+    desk.does(&run).ends(4);
+    assert_eq!(site.asked().len(), 0);
+    std::fs::write(
+        desk.path("data/skep.toml"),
+        format!("[policy]\napprove_merge = false\n[project.tool.egress]\nhosts = [{:?}]\n", site.host()),
+    )
+    .unwrap();
+    desk.until("the file is taken over", || {
+        std::fs::read_to_string(desk.path("log")).unwrap().contains("project.tool.egress.hosts")
+    });
+    // The run that waits has it, too: what commands are given is not what a run is born with.
+    desk.does(&["unblock", &desk.newest(), "--follow"]).ends(0);
+    assert!(!site.asked().is_empty());
+}
+
+/// A way out to a site, opened as the product does.
+fn gate(dir: &Path, site: &Site) -> skep::adapters::gate::Opened {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let clock = Arc::new(SystemClock);
+    let gate = Gate::new(Limits::new(clock.clone()), clock, dir).unwrap();
+    let meter = Meter::new(Default::default(), Arc::default());
+    gate.open(Pass { providers: vec![], hosts: vec![site.host()], meter, label: "a test".to_owned() }).unwrap()
+}
+
+async fn runs(sandbox: &Sandbox, dir: &Path, line: &str, gate: Option<&GatePlace>) -> (bool, String) {
+    let (cache, scratch) = (dir.join("cache"), dir.join("scratch"));
+    let (dir, limit) = (&dir.join("work"), Duration::from_secs(120));
+    let (purpose, keep) = (Purpose::Check, 64 * 1024);
+    let job = Job { line, purpose, dir, cache: &cache, scratch: &scratch, env: &[], limit, keep, gate };
+    let ended = sandbox.run(&job, None).await.unwrap();
+    (ended.ok(), String::from_utf8_lossy(&ended.stdout).into_owned())
+}
+
+/// A registry with one package, `oned` 1.0.0.
+fn registry(dir: &Path) -> Site {
+    let package = dir.join("oned-1.0.0");
+    std::fs::create_dir_all(package.join("src")).unwrap();
+    std::fs::write(package.join("src/lib.rs"), "pub fn one() -> u8 { 1 }\n").unwrap();
+    let manifest = "[package]\nname = \"oned\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
+    std::fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    let packed = Command::new("tar").args(["czf", "oned.crate", "oned-1.0.0"]).current_dir(dir).status().unwrap();
+    assert!(packed.success());
+    let bytes = std::fs::read(dir.join("oned.crate")).unwrap();
+    let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    Site::with(|address| {
+        let config = format!("{{\"dl\": \"http://{address}/dl\"}}");
+        let line = json!({"name": "oned", "vers": "1.0.0", "deps": [], "cksum": sum, "features": {}, "yanked": false});
+        BTreeMap::from([
+            ("/index/config.json".to_owned(), config.into_bytes()),
+            ("/index/on/ed/oned".to_owned(), line.to_string().into_bytes()),
+            ("/dl/oned/1.0.0/download".to_owned(), bytes),
+        ])
+    })
+}
+
+#[tokio::test]
+async fn a_package_the_host_does_not_have_is_fetched_and_what_it_has_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path().join("work");
+    std::fs::create_dir_all(work.join("src")).unwrap();
+    std::fs::create_dir_all(work.join(".cargo")).unwrap();
+    let site = registry(dir.path());
+    let files = [
+        ("Cargo.toml", "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\noned = { version = \"1\", registry = \"near\" }\n".to_owned()),
+        ("src/lib.rs", "#[test]\nfn one() { assert_eq!(oned::one(), 1) }\n".to_owned()),
+        (".cargo/config.toml", format!("[registries.near]\nindex = \"sparse+http://{}/index/\"\n", site.host())),
+    ];
+    for (path, text) in files {
+        std::fs::write(work.join(path), text).unwrap();
+    }
+    // A host with a package of its own, which nobody may change.
+    let home = dir.path().join("cargo-home");
+    let kept = home.join("registry/cache/near/kept-1.0.0.crate");
+    std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    std::fs::write(&kept, "as it was").unwrap();
+    let mut host: BTreeMap<_, _> = std::env::vars_os().collect();
+    host.insert("CARGO_HOME".into(), home.clone().into());
+    let line = "env -u NO_PROXY -u no_proxy cargo test 2>&1; status=$?; cat $CARGO_HOME/registry/cache/near/kept-1.0.0.crate; \
+                (echo changed > $CARGO_HOME/registry/cache/near/kept-1.0.0.crate) 2>&1; exit $status";
+    for level in [Level::Strict, Level::Landlock] {
+        if level == Level::Landlock && rustix::process::geteuid().is_root() {
+            continue;
+        }
+        let policy = Policy { level, ..Policy::default() };
+        let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
+        let sandbox =
+            Sandbox::new(&host, &[]).with(&policy, Some(helper)).expect("bubblewrap; scripts/test installs it");
+        let opened = gate(dir.path(), &site);
+        let (ok, said) = runs(&sandbox, dir.path(), line, Some(&opened.place)).await;
+        assert!(ok && said.contains("1 passed") && said.contains("as it was"), "{said}");
+        assert_eq!(opened.denials(), []);
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "as it was");
+        // Once fetched it is there for the next command of the run, which asks nobody.
+        let asked = site.asked().len();
+        let (ok, said) = runs(&sandbox, dir.path(), "cargo test --offline 2>&1", Some(&opened.place)).await;
+        assert!(ok && site.asked().len() == asked, "{said}");
+        assert!(!home.join("registry/src").exists(), "nothing was put into the host's");
+        std::fs::remove_dir_all(dir.path().join("cache")).unwrap();
+    }
+    // Without a way out the host's own are used, and nothing of it is made.
+    let (_, said) = runs(&walls::sandbox(), dir.path(), "echo <$GOMODCACHE>; ls $HOME/..", None).await;
+    assert!(!said.contains("toolchains"), "{said}");
+}
+
+#[tokio::test]
+async fn a_weaker_level_finds_the_gate_with_its_login_and_nobody_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("work")).unwrap();
+    let site = Site::new();
+    let policy = Policy { level: Level::None, accept_no_isolation: true, ..Policy::default() };
+    let opened = gate(dir.path(), &site);
+    let (ok, said) = runs(&walls::with(&policy), dir.path(), &site.fetch(), Some(&opened.place)).await;
+    assert!(ok && said.contains(HELLO), "{said}");
+    let bare = format!("HTTP_PROXY=http://{0} http_proxy=http://{0} {1}", opened.place.tcp, site.fetch());
+    let (ok, said) = runs(&walls::with(&policy), dir.path(), &bare, Some(&opened.place)).await;
+    assert!(!ok && said.contains("407"), "{said}");
+}

@@ -1,0 +1,132 @@
+//! Secrets of the vault are given to the commands of the project they are granted to, named in the record, and nowhere else.
+
+use crate::support::cli::{Beside, Desk, Said, ended};
+use crate::support::search::Search;
+use sha2::{Digest, Sha256};
+use std::process::Stdio;
+
+const PASSWORD: &str = "cHeCk-7f2d90b1ce55-canary-of-a-check";
+const DEPLOY: &str = "dEpLoY-51aa03ef9d77-canary-of-an-engine";
+
+/// A desk whose vault has both, for `tool` alone.
+fn desk(config: &str) -> Desk {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("data")).unwrap();
+    std::fs::write(desk.path("data/skep.toml"), config).unwrap();
+    desk.repo("tool", &[("a.txt", "a\n")]);
+    desk.does(&["project", "add", "tool.git"]).ends(0);
+    desk
+}
+
+fn set(desk: &Desk, name: &str, project: &str, value: &str) -> Said {
+    let mut command = desk.skep(&["secret", "set", name, "--project", project, "--from-env", "VALUE"]);
+    command.env("VALUE", value);
+    ended(command)
+}
+
+fn run(desk: &Desk, engine: &str, check: &str) -> Said {
+    desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", check, "--yes"])
+}
+
+/// A shell line that holds when a variable has a value, without the value in it; and says the value.
+fn has(name: &str, value: &str) -> String {
+    let sum: String = Sha256::digest(value.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    format!("echo \"{name} is ${name}\"; printf %s \"${name}\" | sha256sum | grep -q {sum}")
+}
+
+const GRANTED: &str = "[project.tool.checks]\nsecrets = [\"DB_PASSWORD\"]\n[project.tool.engines]\nsecrets = [\"DEPLOY_KEY\"]\n\
+    [agents.mine]\nprotocol = \"cli\"\ncommand = [\"sh\", \"{home}/do.sh\"]\n[agents.mine.files]\n\"do.sh\" = \"\"\"\n";
+
+#[test]
+fn a_check_and_an_engine_get_what_is_theirs_and_it_is_named_and_never_shown() {
+    let engine = format!("test -z \"$DB_PASSWORD\" && {} && echo b > a.txt", has("DEPLOY_KEY", DEPLOY));
+    let check = format!("test -z \"$DEPLOY_KEY\" && {}", has("DB_PASSWORD", PASSWORD));
+    let desk = desk(&format!("{GRANTED}{}\n\"\"\"\n", engine.replace('\\', "\\\\").replace("echo b", "echo c")));
+    set(&desk, "DB_PASSWORD", "tool", PASSWORD).ends(0);
+    set(&desk, "DEPLOY_KEY", "tool", DEPLOY).ends(0);
+    let used = |name: &str| {
+        let list = desk.does(&["secret", "list", "--json"]).ends(0).json();
+        let rows = list["secrets"].as_array().unwrap().clone();
+        rows.iter().find(|r| r["name"] == name).unwrap()["last_used_at"].clone()
+    };
+    assert!(used("DB_PASSWORD").is_null() && used("DEPLOY_KEY").is_null());
+
+    let log = std::fs::File::create(desk.path("log")).unwrap();
+    let mut serve = desk.skep(&["serve", "--listen", "127.0.0.1:0"]);
+    serve.env("SKEP_TELEMETRY__LOG_LEVEL", "trace").stdout(Stdio::null()).stderr(log);
+    let service = Beside(serve.spawn().unwrap());
+    desk.until("the service answers", || desk.path("data/service.json").is_file());
+    let mut said = Vec::new();
+    // A command, then a driven agent.
+    for engine in [format!("command: {engine}"), "cli:mine".to_owned()] {
+        let done = run(&desk, &engine, &check).ends(0);
+        said.extend_from_slice(done.out.as_bytes());
+        let id = desk.newest();
+        for args in [&["show", &id, "--json"][..], &["events", &id, "--json"], &["logs", &id], &["show", &id]] {
+            said.extend_from_slice(desk.does(args).ends(0).out.as_bytes());
+        }
+        let shown = desk.show(&id);
+        let attempts = shown["attempts"].as_array().unwrap();
+        let dev = attempts.iter().find(|a| a["step"] == "develop").unwrap();
+        assert_eq!(dev["ended"]["given"][0], "DEPLOY_KEY", "{dev}");
+        let events = desk.does(&["events", &id, "--json"]).ends(0).out;
+        assert!(events.contains("\"given\":[\"DB_PASSWORD\"]") && !events.contains("\"given\":[\"DB_PASSWORD\",\""));
+    }
+    let told = String::from_utf8_lossy(&said);
+    assert!(told.contains("was given the secrets DEPLOY_KEY"), "{told}");
+    for name in ["DEPLOY_KEY", "DB_PASSWORD"] {
+        assert!(told.contains(&format!("{name} is [redacted:{name}]")), "{told}");
+        assert!(used(name).is_number(), "{name} was used");
+    }
+    drop(service);
+    let log = std::fs::read(desk.path("log")).unwrap();
+    assert!(String::from_utf8_lossy(&log).contains("secrets of the vault are given"));
+    let search = Search::of(&[PASSWORD, DEPLOY]);
+    let mut found = search.find("what was printed", &said);
+    found.extend(search.find("the log", &log));
+    found.extend(search.find_below(&desk.path("data"), &|_| false));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_missing_is_asked_for_by_name_and_the_command_does_not_run_without_it() {
+    let desk = desk("[checks]\nsecrets = [\"DB_PASSWORD\"]\n[engines]\nsecrets = [\"DEPLOY_KEY\"]\n");
+    let check = has("DB_PASSWORD", PASSWORD);
+    let said = run(&desk, "command: echo b > a.txt", &check).ends(4);
+    assert!(said.out.contains("there is no secret DEPLOY_KEY, neither for project tool nor for all"), "{}", said.out);
+    assert!(said.out.contains("skep secret set DEPLOY_KEY --project tool"), "{}", said.out);
+    let id = desk.newest();
+    assert_eq!(desk.show(&id)["escalations"][0]["code"], "engine");
+    // Another project's is not one's own.
+    desk.repo("other", &[("a.txt", "a\n")]);
+    desk.does(&["project", "add", "other.git"]).ends(0);
+    set(&desk, "DEPLOY_KEY", "other", DEPLOY).ends(0);
+    desk.does(&["unblock", &id, "--follow"]).ends(4).says("there is no secret DEPLOY_KEY");
+    set(&desk, "DEPLOY_KEY", "tool", DEPLOY).ends(0);
+    let said = desk.does(&["unblock", &id, "--follow"]).ends(4);
+    assert!(said.out.contains("the check check-1 is not started: there is no secret DB_PASSWORD"), "{}", said.out);
+    assert!(said.out.contains("skep secret set DB_PASSWORD --project tool"), "{}", said.out);
+    assert_eq!(desk.show(&id)["escalations"][0]["code"], "act");
+    // One that could not be kept out of what is written is not given.
+    set(&desk, "DB_PASSWORD", "tool", "short").ends(0);
+    desk.does(&["unblock", &id, "--follow"]).ends(4).says("has fewer than 8 bytes");
+    set(&desk, "DB_PASSWORD", "tool", PASSWORD).ends(0);
+    desk.does(&["unblock", &id, "--follow"]).ends(4).says("the merge waits for approval");
+    let attempts = desk.show(&id)["attempts"].clone();
+    let tries: Vec<_> = attempts.as_array().unwrap().iter().filter(|a| a["step"] == "develop").collect();
+    assert_eq!(tries.iter().filter(|a| a["ended"]["ending"] == "unavailable").count(), tries.len() - 1, "{attempts}");
+}
+
+#[test]
+fn without_walls_no_secret_is_given() {
+    let desk = desk(
+        "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n[project.tool.checks]\nsecrets = [\"DB_PASSWORD\"]\n",
+    );
+    set(&desk, "DB_PASSWORD", "tool", PASSWORD).ends(0);
+    let said = run(&desk, "command: echo b > a.txt", "touch ran; true").ends(4);
+    assert!(
+        said.out.contains("the secret DB_PASSWORD is not given to a run, because the sandbox level is none"),
+        "{}",
+        said.out
+    );
+}

@@ -1,0 +1,99 @@
+//! Driven agents behind the walls: how they are told to end, and that no live value comes out of them, however it is cut.
+
+use crate::acp::bench;
+use crate::engines_contract::{Place, order};
+use crate::support::walls;
+use skep::adapters::engine::Registry;
+use skep::adapters::engine::settings::{Agent, Protocol, Settings};
+use skep::domain::{EngineSpec, Step, Usage};
+use skep::ports::engine::{EngineEvent, Engines, Sink, Work, Worked};
+use skep::secret::{Secret, register};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+fn agent(protocol: Protocol, words: &[&str]) -> Agent {
+    let text = match protocol {
+        Protocol::Acp => include_str!("driven/acp_agent.py"),
+        Protocol::Cli => include_str!("driven/cli_agent.py"),
+    };
+    let command = ["/usr/bin/python3", "{home}/agent.py"].into_iter().chain(words.iter().copied());
+    Agent {
+        name: "fake".to_owned(),
+        protocol,
+        command: command.map(str::to_owned).collect(),
+        provider: None,
+        env: BTreeMap::new(),
+        pass_env: vec![],
+        files: [("agent.py".to_owned(), text.to_owned())].into(),
+        output: BTreeMap::new(),
+        mode: None,
+        silence: Duration::from_secs(60),
+    }
+}
+
+/// Drives it at `strict`; gives all that was told meanwhile, too.
+async fn drive(agent: Agent, place: &Place) -> (Worked, Vec<String>) {
+    let spec = if agent.protocol == Protocol::Acp { "acp:fake" } else { "cli:fake" };
+    let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
+    let engine = Registry::new(walls::sandbox(), Arc::new(settings)).get(&EngineSpec::parse(spec)).unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let kept = heard.clone();
+    let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));
+    let mut order = order(Step::Develop, Some("t"));
+    order.caps = Usage { tokens: 0, cost_micros: 0, wall_ms: 60_000, turns: 0 };
+    let worked = engine.work(&order, &bench(place), sink).await.unwrap();
+    let heard = heard.lock().unwrap().clone();
+    (worked, heard)
+}
+
+#[tokio::test]
+async fn an_agent_that_is_stopped_may_put_its_things_in_order_first() {
+    for (part, tidied) in [("trap", true), ("ignore", false)] {
+        let place = Place::new();
+        let silent = Agent { silence: Duration::from_secs(2), ..agent(Protocol::Cli, &[part]) };
+        let began = Instant::now();
+        let (worked, _) = drive(silent, &place).await;
+        assert!(matches!(&worked.result, Work::Failed(why) if why.contains("no sign of life")), "{:?}", worked.result);
+        assert_eq!(place.tree().join("tidy").exists(), tidied, "{part}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{part}: {:?}", began.elapsed());
+        assert!(gone(&place).await, "{part}");
+    }
+}
+
+/// Whether no process is left that works in the place. Numbers of processes mean nothing here: they were told within the walls.
+async fn gone(place: &Place) -> bool {
+    let root = place.root.path().to_string_lossy().into_owned();
+    let until = Instant::now() + Duration::from_secs(10);
+    let works = |entry: std::fs::DirEntry| {
+        std::fs::read(entry.path().join("environ")).is_ok_and(|e| String::from_utf8_lossy(&e).contains(&root))
+    };
+    while std::fs::read_dir("/proc").unwrap().flatten().any(works) {
+        if Instant::now() > until {
+            return false;
+        }
+        tokio::task::yield_now().await;
+    }
+    true
+}
+
+#[tokio::test]
+async fn a_live_value_in_pieces_or_at_a_cut_is_nowhere() {
+    let value = "tangerine-5512-of-nobody-else";
+    let _live = register("TANGERINE", &Secret::new(value));
+    for protocol in [Protocol::Acp, Protocol::Cli] {
+        let place = Place::new();
+        let words = if protocol == Protocol::Acp { vec!["leaks"] } else { vec!["leak", value] };
+        let mut leaky = agent(protocol, &words);
+        leaky.env.insert("LEAK".to_owned(), value.to_owned());
+        let (worked, heard) = drive(leaky, &place).await;
+        assert!(matches!(worked.result, Work::Failed(_)), "{:?}", worked.result);
+        let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
+        let all = format!("{:?}\n{}\n{transcript}", worked.result, heard.join("\n"));
+        assert!(all.matches("[redacted:TANGERINE]").count() >= 4, "{all}");
+        // Nor a half of it, nor what a cut left.
+        for part in ["tangerine", "nobody", "5512", "of-n"] {
+            assert!(!all.contains(part), "{part} is in {all}");
+        }
+    }
+}
