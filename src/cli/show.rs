@@ -135,7 +135,13 @@ fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
         &["attempt", "step", "task", "round", "engine", "ended", "used", "what it said"],
         rows.collect(),
         screen.width,
-    ))
+    ))?;
+    for (id, ended) in view.attempts.iter().filter_map(|a| Some((a.id, a.ended.as_ref()?))) {
+        if !ended.given.is_empty() {
+            screen.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.given.join(", ")))?;
+        }
+    }
+    Ok(())
 }
 
 fn inquiries(screen: &Screen, view: &RunView) -> Result<(), Stop> {
@@ -152,13 +158,7 @@ fn inquiries(screen: &Screen, view: &RunView) -> Result<(), Stop> {
         &["asked by", "question", "looked into by", "is", "what came back"],
         rows.collect(),
         screen.width,
-    ))?;
-    for (id, ended) in view.attempts.iter().filter_map(|a| Some((a.id, a.ended.as_ref()?))) {
-        if !ended.given.is_empty() {
-            screen.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.given.join(", ")))?;
-        }
-    }
-    Ok(())
+    ))
 }
 
 fn gates(screen: &Screen, view: &RunView) -> Result<(), Stop> {

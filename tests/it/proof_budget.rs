@@ -144,7 +144,8 @@ async fn processes_that_share_a_database_share_its_day() {
     told.sort();
     let unique = told.len();
     told.dedup();
-    assert!(unique == told.len() && told.iter().any(|(_, share)| *share == Some(50)), "{told:?}");
+    // More may be spent between two looks than the way from one share to the next.
+    assert!(unique == told.len() && told.iter().any(|(_, share)| *share >= Some(50)), "{told:?}");
     drop((others, service));
     postgres::drop_database(&url).await;
 }
