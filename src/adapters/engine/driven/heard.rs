@@ -126,12 +126,11 @@ impl Heard {
         state.broken = true;
     }
 
-    /// Something of ours for the transcript.
+    /// Something of ours for the transcript. It may come in the middle of the agent's words, and ends none of them: what is held back of
+    /// a value waits for its rest.
     pub fn note(&self, what: &str) {
         let what = plain::plain(what.as_bytes());
-        let mut state = self.state();
-        self.flush(&mut state);
-        state.write("# ", &redact(&what));
+        self.state().write("# ", &redact(&what));
     }
 
     /// A new turn begins: the words of the last one are no answer to it.
