@@ -16,7 +16,7 @@ mod postgres;
 mod idle_world;
 
 use idle_world::{IdleWorld, deps};
-use skep::actors::{Ask, Factory, News};
+use skep::actors::{Ask, News, RuntimeHandle};
 use skep::adapters::store;
 use skep::domain::{CheckKind, CheckSpec, Goal, GoalSource, Policy, Principal, Project, ProjectName, Run, RunId};
 use std::collections::{BTreeMap, HashMap};
@@ -58,7 +58,7 @@ fn main() {
     });
 }
 
-async fn factory(url: &str, approve: bool, hold: bool) -> (Factory, skep::actors::Deps) {
+async fn factory(url: &str, approve: bool, hold: bool) -> (RuntimeHandle, skep::actors::Deps) {
     store::migrate(url).await.expect("the schema");
     let store = Arc::new(store::connect(url).await.expect("the store"));
     let deps = deps(store, IdleWorld { hold });
@@ -73,7 +73,7 @@ async fn factory(url: &str, approve: bool, hold: bool) -> (Factory, skep::actors
         policy: Some(policy),
     };
     deps.store.put_project(&project, true).await.expect("a project");
-    let (factory, _) = Factory::start(deps.clone()).await.expect("the actors");
+    let (factory, _) = RuntimeHandle::start(deps.clone()).await.expect("the actors");
     (factory, deps)
 }
 
@@ -94,7 +94,7 @@ fn ask(n: usize) -> Ask {
             command: "true".to_owned(),
             limit_secs: 60,
             junit: None,
-            place: None,
+            runner: None,
         }],
         carry_on: false,
         traceparent: None,
@@ -116,7 +116,7 @@ impl Ends {
 
     fn listen(deps: &skep::actors::Deps) -> Arc<Ends> {
         let ends = Arc::new(Ends { waited_for: Mutex::default(), last: AtomicU64::new(1) });
-        let mut news = deps.feed.listen();
+        let mut news = deps.notifications.listen();
         let told = ends.clone();
         tokio::spawn(async move {
             loop {
@@ -135,7 +135,7 @@ impl Ends {
 }
 
 /// Asks for a run and waits until it has ended.
-async fn one(factory: &Factory, deps: &skep::actors::Deps, ends: &Ends, n: usize) -> Duration {
+async fn one(factory: &RuntimeHandle, deps: &skep::actors::Deps, ends: &Ends, n: usize) -> Duration {
     let began = Instant::now();
     let run = factory.ask(ask(n)).await.expect("a run").id;
     let moved = ends.of(run);

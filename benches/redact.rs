@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run has nobody to tell
 
-use skep::secret::{Live, OutgoingScan, Redactor, Secret, redact_bytes, redact_live, register};
+use skep::secrets::{Live, OutgoingScan, Redactor, Secret, redact_bytes, redact_live, register};
 use std::hint::black_box;
 use std::time::Instant;
 

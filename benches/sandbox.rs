@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::expect_used)]
 
 use divan::Bencher;
-use skep::adapters::sandbox::{Job, Level, Policy, Purpose, Sandbox};
+use skep::platform::sandbox::{Job, Level, Policy, Purpose, Sandbox};
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,17 +1,17 @@
 //! Ports that touch nothing: every act succeeds at once, every step answers about a kilobyte.
 
 use async_trait::async_trait;
-use skep::actors::{Defaults, Deps, Feed, Scope, Seats, Tuning};
-use skep::adapters::clock::SystemClock;
+use skep::actors::{AttemptLocks, Defaults, Deps, Notifications, Scope, Tuning};
 use skep::adapters::prompts::{FilePrompts, Templates};
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::{
     ArtifactKind, AttemptId, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat,
     EngineSpec, FileChange, FileKind, Observation, Order, Policy, ProjectName, Role, RunId, SecretFound, Sha, Step,
     TaskId, TaskSpec, Usage, Verdict,
 };
+use skep::platform::clock::SystemClock;
+use skep::platform::sandbox::Sandbox;
 use skep::ports::checks::{Checked, RepoRules};
-use skep::ports::engine::{Bench, Sink, Work, Worked};
+use skep::ports::engine::{AttemptEnv, EngineResult, Sink, StepOutcome};
 use skep::ports::forge::{ChangeText, Landing};
 use skep::ports::store::Owner;
 use skep::ports::workspace::{Commit, Moved};
@@ -40,8 +40,8 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         forge: Arc::new(IdleForge::default()),
         isolation: Arc::new(Sandbox::of_this_process(&[])),
         clock: Arc::new(SystemClock),
-        feed: Feed::default(),
-        seats: Seats::default(),
+        notifications: Notifications::default(),
+        attempt_locks: AttemptLocks::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),
         defaults: Defaults {
             policy: Policy::default(),
@@ -157,24 +157,24 @@ impl Checks for IdleWorld {
 
 #[async_trait]
 impl Engine for IdleWorld {
-    async fn work(&self, order: &Order, _: &Bench, _: Sink) -> PortResult<Worked> {
+    async fn run(&self, order: &Order, _: &AttemptEnv, _: Sink) -> PortResult<EngineResult> {
         if self.hold {
             std::future::pending::<()>().await;
         }
         let text = "What was done, in some words. ".repeat(30);
         let result = match order.step {
-            Step::Plan => Work::Tasks(vec![TaskSpec {
+            Step::Plan => StepOutcome::Tasks(vec![TaskSpec {
                 name: "goal".to_owned(),
                 title: "The goal".to_owned(),
                 text,
                 needs: Vec::new(),
                 paths: Vec::new(),
             }]),
-            Step::Develop => Work::Edited { summary: text },
-            Step::Review => Work::Judged { verdict: Verdict::Approve, findings: Vec::new(), summary: text },
-            Step::Explore => Work::Notes(text),
+            Step::Develop => StepOutcome::Edited { summary: text },
+            Step::Review => StepOutcome::Judged { verdict: Verdict::Approve, findings: Vec::new(), summary: text },
+            Step::Explore => StepOutcome::Notes(text),
         };
-        Ok(Worked { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() })
+        Ok(EngineResult { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Commits: gathers what is waiting to be written into one transaction; a lone write goes alone.
 
 use super::deps::Deps;
-use super::feed::News;
 use super::message::CommitsMsg;
+use super::notifications::News;
 use crate::ports::PortResult;
 use crate::ports::store::Transition;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -55,7 +55,7 @@ impl Actor for Commits {
             crate::fault!("after-flush");
             for ((outcome, reply), (run, seq)) in outcomes.into_iter().zip(replies).zip(moved) {
                 if outcome.is_ok() {
-                    deps.feed.tell(News::Moved { run, seq });
+                    deps.notifications.tell(News::Moved { run, seq });
                 }
                 // A supervisor that is gone has lost its run; the next owner reads what was written.
                 let _gone = reply.send(outcome);

@@ -1,8 +1,8 @@
 //! What every actor is given: the ports, and the numbers that tune the runtime.
 
-use super::feed::Feed;
+use super::attempt_locks::AttemptLocks;
 use super::intake::DefaultsNow;
-use super::seats::Seats;
+use super::notifications::Notifications;
 use crate::ports::store::Owner;
 use crate::ports::{Checks, Clock, Engines, Forge, Isolation, Prompts, Store, Workspaces};
 use std::sync::Arc;
@@ -28,9 +28,9 @@ pub struct Deps {
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// News for people who watch.
-    pub feed: Feed,
+    pub notifications: Notifications,
     /// Which attempts have a session now.
-    pub seats: Seats,
+    pub attempt_locks: AttemptLocks,
     /// This process, for leases.
     pub owner: Owner,
     /// What new runs are born with where nobody said otherwise.

@@ -1,14 +1,14 @@
 //! Intake: from "this goal, that repository" to a run with its rules pinned. Nothing is opened that could never end well.
 
 use super::deps::Deps;
-use super::factory::Rejected;
+use super::runtime_handle::Rejected;
 use crate::domain::{
     CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Outcome, Policy, Project, ProjectName, Role, Run, Settings,
     open,
 };
 use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
-use crate::secret::redact;
+use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Def
     let checks = [ask.checks, project.checks, rules.checks].into_iter().find(|c| !c.is_empty()).unwrap_or_default();
     if checks.is_empty() {
         return Err(Rejected::Invalid {
-            what: format!("no checks were found in {} at {} of {base_branch}", project.repo, base.short()),
+            what: format!("no checks were found in {} at {} of {base_branch}", project.repo, base.abbrev()),
             fix: "Give the command that proves a change with --check, or name it in .skep.toml".to_owned(),
         });
     }
@@ -148,7 +148,7 @@ pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Def
             checks,
             origin: project.repo,
             base_branch,
-            branch: format!("{}/{}", project.branch_prefix, id.short()),
+            branch: format!("{}/{}", project.branch_prefix, id.abbrev()),
         },
         base,
         traceparent: None,

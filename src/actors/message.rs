@@ -1,9 +1,9 @@
 //! The typed messages between the actors. Trace context travels in them, spans do not.
 
-use super::factory::Rejected;
 use super::intake::Ask;
 use super::preview::Preview;
-use crate::domain::{At, AttemptId, Done, Effect, EffectKey, Event, Reported, Run, RunId};
+use super::runtime_handle::Rejected;
+use crate::domain::{AttemptId, Effect, EffectKey, EffectOutcome, Event, Reported, Run, RunId, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::store::{Lease, Transition};
 use ractor::RpcReplyPort;
@@ -22,7 +22,7 @@ pub enum RootMsg {
     /// A run has something to do, or may have (start, sweep).
     Wake { run: RunId },
     /// A run wants to be woken at this time.
-    Alarm { at: At },
+    Alarm { at: Timestamp },
     /// The time has come that a run waits for.
     Due { run: RunId },
     /// A run was asked for and is written, or is asked for again.
@@ -60,7 +60,7 @@ pub enum RunMsg {
     /// Nothing: only that it was woken.
     Nudge,
     /// An effect ended.
-    Done { key: EffectKey, done: Box<Done> },
+    EffectFinished { key: EffectKey, done: Box<EffectOutcome> },
     /// An attempt's conversation can be taken up again should this process end.
     SessionOpened { attempt: AttemptId, session: String },
     /// An attempt ended.
@@ -82,7 +82,7 @@ pub enum OpsMsg {
     /// Carry out an effect. `again`: it may have been begun before.
     Act { key: EffectKey, effect: Box<Effect>, again: bool },
     /// One ended.
-    Ended { key: EffectKey, done: Box<Done> },
+    Ended { key: EffectKey, done: Box<EffectOutcome> },
     /// The lease is another's.
     Fenced,
     /// End the checks.
@@ -96,7 +96,7 @@ pub enum SweeperMsg {
     /// The leases are due.
     Renew,
     /// Look for due runs at this time.
-    Alarm { at: At },
+    Alarm { at: Timestamp },
     /// Look for due runs.
     Due,
     /// Look at one run's change, for somebody who waits for it.

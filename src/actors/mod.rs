@@ -11,25 +11,25 @@
 //!
 //! Invariant: no rule of the product stands here. Actors carry facts to `domain::decide` and effects to ports.
 
+mod attempt_locks;
 mod commits;
 mod deps;
-mod factory;
-pub mod feed;
 pub mod intake;
 mod message;
+pub mod notifications;
 mod ops;
 pub mod preview;
 mod retry;
 mod role;
 mod root;
 mod run;
-mod seats;
+mod runtime_handle;
 mod session;
 mod sweeper;
 
+pub use attempt_locks::AttemptLocks;
 pub use deps::{Deps, Scope, Tuning};
-pub use factory::{Factory, Rejected};
-pub use feed::{Feed, News};
 pub use intake::{Ask, Defaults, DefaultsNow};
+pub use notifications::{News, Notifications};
 pub use preview::Preview;
-pub use seats::Seats;
+pub use runtime_handle::{Rejected, RuntimeHandle};

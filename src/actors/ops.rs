@@ -5,13 +5,14 @@ use super::message::{OpsMsg, RunMsg};
 use super::retry::patiently;
 use super::role::{AbortOnDrop, panic_text};
 use crate::domain::{
-    At, CheckSpec, Day, Done, Effect, EffectKey, Failure, Level, Run, RunId, Scope, Sha, Share, SharedBudget, describe,
+    BudgetScope, CheckSpec, Day, Effect, EffectKey, EffectOutcome, Failure, Level, Run, RunId, Scope, Sha,
+    SharedBudget, Timestamp, describe,
 };
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::store::{Lease, Reservation, Room, SpendingBy, SpendingFilter};
 use crate::ports::workspace::Moved;
 use crate::ports::{PortError, PortResult, Repo};
-use crate::secret::redact;
+use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -28,7 +29,7 @@ pub struct Ops;
 
 /// Where a run's acts go.
 #[derive(Clone)]
-pub struct Place {
+pub struct RunTarget {
     pub run: RunId,
     pub repo: Repo,
     pub branch: String,
@@ -38,9 +39,9 @@ pub struct Place {
     pub traceparent: Option<String>,
 }
 
-impl Place {
-    pub fn of(run: &Run) -> Place {
-        Place {
+impl RunTarget {
+    pub fn of(run: &Run) -> RunTarget {
+        RunTarget {
             run: run.id,
             repo: Repo { project: run.project.clone(), origin: run.settings.origin.clone() },
             branch: run.settings.branch.clone(),
@@ -55,7 +56,7 @@ impl Place {
 pub struct Args {
     pub deps: Deps,
     pub lease: Lease,
-    pub place: Place,
+    pub target: RunTarget,
     pub run: ActorRef<RunMsg>,
 }
 
@@ -82,7 +83,7 @@ impl Actor for Ops {
                     me,
                     s.args.deps.clone(),
                     s.args.lease.clone(),
-                    s.args.place.clone(),
+                    s.args.target.clone(),
                     key.clone(),
                     effect,
                     again,
@@ -92,7 +93,7 @@ impl Actor for Ops {
             }
             OpsMsg::Ended { key, done } => {
                 s.acts.remove(&key);
-                s.args.run.cast(RunMsg::Done { key, done })?;
+                s.args.run.cast(RunMsg::EffectFinished { key, done })?;
             }
             OpsMsg::Fenced => s.args.run.cast(RunMsg::Fenced)?,
             OpsMsg::StopChecks => {
@@ -101,7 +102,9 @@ impl Actor for Ops {
                 for key in checks {
                     s.acts.remove(&key);
                     let failure = Failure { what: "the checks were stopped".to_owned(), fix: String::new() };
-                    s.args.run.cast(RunMsg::Done { key, done: Box::new(Done::Failed { failure }) })?;
+                    s.args
+                        .run
+                        .cast(RunMsg::EffectFinished { key, done: Box::new(EffectOutcome::Failed { failure }) })?;
                 }
             }
         }
@@ -114,25 +117,25 @@ async fn act(
     me: ActorRef<OpsMsg>,
     deps: Deps,
     lease: Lease,
-    place: Place,
+    target: RunTarget,
     key: EffectKey,
     effect: Box<Effect>,
     again: bool,
 ) {
-    let tag = effect.tag();
+    let tag = effect.effect_ref();
     let span = TraceContext::under(
-        place.traceparent.as_deref(),
+        target.traceparent.as_deref(),
         tracing::info_span!(
             "act",
             otel.name = tag.name(),
             otel.status_code = tracing::field::Empty,
-            run = %place.run,
-            project = %place.repo.project,
+            run = %target.run,
+            project = %target.repo.project,
             act = tag.name(),
             %key
         ),
     );
-    let carried = AssertUnwindSafe(carry_out(&deps, &lease, &place, &key, &effect, again));
+    let carried = AssertUnwindSafe(carry_out(&deps, &lease, &target, &key, &effect, again));
     let outcome = match carried.catch_unwind().instrument(span.clone()).await {
         Ok(outcome) => outcome,
         Err(panic) => Err(PortError::permanent(
@@ -147,9 +150,9 @@ async fn act(
         Ok(done) => OpsMsg::Ended { key, done: Box::new(done) },
         Err(PortError::Fenced { .. }) => OpsMsg::Fenced,
         Err(error) => {
-            tracing::warn!(run = %place.run, act = tag.name(), %error, "an act does not succeed");
+            tracing::warn!(run = %target.run, act = tag.name(), %error, "an act does not succeed");
             let failure = Failure { what: error.to_string(), fix: error.fix().to_owned() };
-            OpsMsg::Ended { key, done: Box::new(Done::Failed { failure }) }
+            OpsMsg::Ended { key, done: Box::new(EffectOutcome::Failed { failure }) }
         }
     };
     // A run that was let go meanwhile takes the act up again at its next start.
@@ -159,15 +162,15 @@ async fn act(
 async fn carry_out(
     deps: &Deps,
     lease: &Lease,
-    place: &Place,
+    target: &RunTarget,
     key: &EffectKey,
     effect: &Effect,
     again: bool,
-) -> PortResult<Done> {
+) -> PortResult<EffectOutcome> {
     if again || matches!(effect, Effect::Land { .. }) {
         // Counted before it is carried out; fenced, so a process that lost the run does not act for it.
         crate::fault!("before-begin");
-        let begun = patiently(place.patience, || deps.store.begin(lease, key)).await?;
+        let begun = patiently(target.patience, || deps.store.begin(lease, key)).await?;
         crate::fault!("after-begin");
         if begun > BEGUN_MOST {
             return Err(PortError::permanent(
@@ -177,14 +180,20 @@ async fn carry_out(
         }
     }
     crate::fault!("before-act");
-    let done = patiently(place.patience, || once(deps, lease, place, key, effect)).await?;
+    let done = patiently(target.patience, || once(deps, lease, target, key, effect)).await?;
     crate::fault!("after-act");
     Ok(done)
 }
 
 /// One try at an act.
-async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect: &Effect) -> PortResult<Done> {
-    let Place { repo, branch, base_branch, .. } = place;
+async fn once(
+    deps: &Deps,
+    lease: &Lease,
+    target: &RunTarget,
+    key: &EffectKey,
+    effect: &Effect,
+) -> PortResult<EffectOutcome> {
+    let RunTarget { repo, branch, base_branch, .. } = target;
     let ws = &deps.workspaces;
     match effect {
         Effect::Reserve { attempt, role, engine, caps, shared, alerts, round, at } => {
@@ -201,52 +210,54 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
                 at: *at,
             };
             match deps.store.reserve(&ask).await? {
-                Room::Reserved { caps, levels } => Ok(Done::Reserved { caps, levels }),
-                Room::Short { levels, set_aside } => short(deps, place, &levels, set_aside > 0, *at).await,
+                Room::Reserved { caps, levels } => Ok(EffectOutcome::Reserved { caps, levels }),
+                Room::Short { levels, set_aside } => short(deps, target, &levels, set_aside > 0, *at).await,
             }
         }
-        Effect::Check { scope, sha, checks } => check(deps, place, *scope, sha, checks).await,
-        Effect::Integrate { from, head, onto, base, .. } => moved(deps, place, base, from, head, onto).await,
+        Effect::Check { scope, sha, checks } => check(deps, target, *scope, sha, checks).await,
+        Effect::Integrate { from, head, onto, base, .. } => moved(deps, target, base, from, head, onto).await,
         Effect::Rebase { from, head, onto } => {
             ws.fetch(repo, Some(base_branch)).await?;
-            moved(deps, place, onto, from, head, onto).await
+            moved(deps, target, onto, from, head, onto).await
         }
         Effect::Push { sha, expected, passes } => {
             let mut found = ws.scan_outgoing(repo, sha).await?;
             found.retain(|f| !passes.contains(&f.mark));
             if !found.is_empty() {
-                return Ok(Done::Held { found });
+                return Ok(EffectOutcome::Held { found });
             }
             ws.push(repo, sha, branch, expected.as_ref()).await?;
-            Ok(Done::Ok)
+            Ok(EffectOutcome::Ok)
         }
         Effect::EnsureChange { after, head, draft, title, body } => {
             // What became live since these texts were made is not in the journal's cleaning.
             let (title, body) = (&*redact(title), &*redact(body));
             let text = ChangeText { after: *after, branch, base_branch, head, draft: *draft, title, body };
-            Ok(Done::Ensured { change: deps.forge.ensure_change(repo, text).await? })
+            Ok(EffectOutcome::Ensured { change: deps.forge.ensure_change(repo, text).await? })
         }
         Effect::Comment { change, text } => {
-            let marker = format!("skep:{}:{key}", place.run);
+            let marker = format!("skep:{}:{key}", target.run);
             deps.forge.ensure_comment(repo, *change, &marker, &redact(text)).await?;
-            Ok(Done::Ok)
+            Ok(EffectOutcome::Ok)
         }
         Effect::SetStatus { change, sha, context, state, text } => {
             deps.forge.set_status(repo, *change, sha, context, *state, &redact(text)).await?;
-            Ok(Done::Ok)
+            Ok(EffectOutcome::Ok)
         }
-        Effect::Observe { change } => Ok(Done::Observed { observation: deps.forge.observe(repo, *change).await? }),
+        Effect::Observe { change } => {
+            Ok(EffectOutcome::Observed { observation: deps.forge.observe(repo, *change).await? })
+        }
         Effect::Land { change, head, base } => match deps.forge.land(repo, *change, head, base).await? {
-            Landing::Landed(sha) => Ok(Done::Landed { sha }),
-            Landing::Stale(why) => Ok(Done::Stale { why }),
+            Landing::Landed(sha) => Ok(EffectOutcome::Landed { sha }),
+            Landing::Stale(why) => Ok(EffectOutcome::Stale { why }),
         },
         Effect::Close { change } => {
             deps.forge.close(repo, *change).await?;
-            Ok(Done::Ok)
+            Ok(EffectOutcome::Ok)
         }
         Effect::Release => {
-            ws.release(repo, place.run, branch).await?;
-            Ok(Done::Ok)
+            ws.release(repo, target.run, branch).await?;
+            Ok(EffectOutcome::Ok)
         }
         Effect::Start { .. } | Effect::Stop => {
             Err(PortError::permanent("this act is not for a run's hands", "report this as a defect"))
@@ -255,57 +266,78 @@ async fn once(deps: &Deps, lease: &Lease, place: &Place, key: &EffectKey, effect
 }
 
 /// Shared budgets have nothing left: tells what each went to, by role and by model.
-async fn short(deps: &Deps, place: &Place, levels: &[Level], set_aside: bool, at: At) -> PortResult<Done> {
+async fn short(
+    deps: &Deps,
+    target: &RunTarget,
+    levels: &[Level],
+    set_aside: bool,
+    at: Timestamp,
+) -> PortResult<EffectOutcome> {
     let of: Vec<SharedBudget> = levels.iter().filter_map(Level::used_up).collect();
     let mut went_to = Vec::new();
-    for share in [Share::Project, Share::Day].into_iter().filter(|share| of.iter().any(|b| b.share == *share)) {
+    for share in
+        [BudgetScope::Project, BudgetScope::Day].into_iter().filter(|share| of.iter().any(|b| b.share == *share))
+    {
         let mut sums = Vec::new();
         for by in [SpendingBy::Role, SpendingBy::Model] {
             let filter = SpendingFilter {
                 by,
                 run: None,
-                project: (share == Share::Project).then(|| place.repo.project.clone()),
-                day: (share == Share::Day).then(|| Day::of(at)),
+                project: (share == BudgetScope::Project).then(|| target.repo.project.clone()),
+                day: (share == BudgetScope::Day).then(|| Day::of(at)),
                 limit: 20,
             };
             sums.extend(deps.store.spending(&filter).await?.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
         }
         went_to.push(describe::WentTo { share, sums });
     }
-    Ok(Done::Short { of, why: describe::short(levels, &went_to), levels: levels.to_vec(), set_aside })
+    Ok(EffectOutcome::Short { of, why: describe::short(levels, &went_to), levels: levels.to_vec(), set_aside })
 }
 
 /// Moves commits onto another one, and tells how the run's branch then differs from its base.
-async fn moved(deps: &Deps, place: &Place, base: &Sha, from: &Sha, head: &Sha, onto: &Sha) -> PortResult<Done> {
-    match deps.workspaces.transplant(&place.repo, from, head, onto, &place.branch).await? {
+async fn moved(
+    deps: &Deps,
+    target: &RunTarget,
+    base: &Sha,
+    from: &Sha,
+    head: &Sha,
+    onto: &Sha,
+) -> PortResult<EffectOutcome> {
+    match deps.workspaces.transplant(&target.repo, from, head, onto, &target.branch).await? {
         Moved::Clean(head) => {
-            let (diff, _) = deps.workspaces.diff(&place.repo, base, &head).await?;
-            Ok(Done::Moved { head, diff })
+            let (diff, _) = deps.workspaces.diff(&target.repo, base, &head).await?;
+            Ok(EffectOutcome::Moved { head, diff })
         }
-        Moved::Conflict(paths) => Ok(Done::Conflict { paths }),
+        Moved::Conflict(paths) => Ok(EffectOutcome::Conflict { paths }),
     }
 }
 
 /// Runs the checks on exactly this commit in a fresh checkout.
-async fn check(deps: &Deps, place: &Place, scope: Scope, sha: &Sha, specs: &[CheckSpec]) -> PortResult<Done> {
+async fn check(
+    deps: &Deps,
+    target: &RunTarget,
+    scope: Scope,
+    sha: &Sha,
+    specs: &[CheckSpec],
+) -> PortResult<EffectOutcome> {
     let name = match scope {
         Scope::Task(task) => format!("check-{task}"),
         Scope::Head => "check-head".to_owned(),
     };
     let started = tokio::time::Instant::now();
-    let dir = deps.workspaces.check_dir(&place.repo, place.run, &name, sha).await?;
-    let (cache, _) = deps.workspaces.side_dirs(place.run, &name);
-    let checked = deps.checks.run(&place.repo.project, &dir, &cache, specs).await?;
+    let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
+    let (cache, _) = deps.workspaces.side_dirs(target.run, &name);
+    let checked = deps.checks.run(&target.repo.project, &dir, &cache, specs).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for one in checked {
         let mut result = one.result;
         for (kind, name, bytes) in &one.files {
-            result.artifacts.push(deps.store.put_artifact(place.run, *kind, name, bytes).await?);
+            result.artifacts.push(deps.store.put_artifact(target.run, *kind, name, bytes).await?);
         }
         results.push(result);
     }
-    deps.workspaces.drop_dir(&place.repo, place.run, &name).await?;
+    deps.workspaces.drop_dir(&target.repo, target.run, &name).await?;
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Done::Checked { results, wall_ms })
+    Ok(EffectOutcome::Checked { results, wall_ms })
 }

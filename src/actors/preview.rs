@@ -1,8 +1,8 @@
 //! A look ahead: what a run would be born with and what its manager would be told, without opening it.
 
 use super::deps::Deps;
-use super::factory::Rejected;
 use super::intake::{self, Ask, rejected};
+use super::runtime_handle::Rejected;
 use crate::domain::{Effect, Event, Opened, Order, Role, RunId, SharedLimits, Step, decide, open};
 use crate::ports::{Prompt, Repo};
 

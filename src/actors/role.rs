@@ -2,7 +2,7 @@
 
 use super::deps::Deps;
 use super::message::{RoleMsg, RunMsg};
-use super::ops::Place;
+use super::ops::RunTarget;
 use super::session::{self, Session};
 use crate::domain::{Order, Report, Role};
 use crate::telemetry::TraceContext;
@@ -15,7 +15,7 @@ use tracing::Instrument;
 /// What a role actor is started with.
 pub struct Args {
     pub deps: Deps,
-    pub place: Place,
+    pub target: RunTarget,
     pub run: ActorRef<RunMsg>,
     pub order: Box<Order>,
 }
@@ -87,14 +87,14 @@ pub(super) async fn start(args: Args, parent: ActorCell) -> Result<(ActorRef<Rol
 
 /// Carries the session in a task of its own, so that the actor stays ready to be stopped.
 fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
-    let Args { deps, place, run, order } = args;
+    let Args { deps, target, run, order } = args;
     let attempt = order.attempt;
     let span = TraceContext::under(
-        place.traceparent.as_deref(),
+        target.traceparent.as_deref(),
         tracing::info_span!(
             "attempt",
             run = %order.run,
-            project = %place.repo.project,
+            project = %target.repo.project,
             %attempt,
             role = order.step.role().name(),
             step = order.step.name(),
@@ -105,7 +105,7 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
         ),
     );
     let (counts, id) = (deps.clone(), order.run);
-    let session = Session { deps, place, run: run.clone(), order };
+    let session = Session { deps, target, run: run.clone(), order };
     let task = tokio::spawn(
         async move {
             let carried = AssertUnwindSafe(session::carry(session)).catch_unwind().await;

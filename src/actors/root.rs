@@ -2,16 +2,16 @@
 
 use super::commits::Commits;
 use super::deps::{Deps, Scope};
-use super::factory::{Factory, Rejected};
 use super::intake::{self, Ask};
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
 use super::preview;
 use super::run::{Args, FENCED, RunSupervisor};
+use super::runtime_handle::{Rejected, RuntimeHandle};
 use super::sweeper::Sweeper;
 use crate::domain::slots::Slots;
 use crate::domain::{Event, RunId};
 use crate::ports::store::Lease;
-use crate::secret::redact;
+use crate::secrets::redact;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -205,7 +205,7 @@ async fn open(
         Ok(opened) => opened,
         Err(open_already) => {
             let run = open_already.id;
-            Factory::of(me.clone()).carry_on(run).await;
+            RuntimeHandle::of(me.clone()).carry_on(run).await;
             let now = deps.store.load(run).await.map_err(intake::rejected)?;
             return Ok(now.unwrap_or(open_already));
         }

@@ -2,17 +2,17 @@
 //! are carried out.
 
 use super::deps::Deps;
-use super::factory::Rejected;
 use super::intake;
 use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
 use super::ops::{self, Ops};
 use super::retry::patiently;
 use super::role;
+use super::runtime_handle::Rejected;
 use super::session;
-use crate::domain::{AttemptId, Done, Effect, EffectKey, Event, Refusal, Report, Run, RunId, decide};
+use crate::domain::{AttemptId, Effect, EffectKey, EffectOutcome, Event, Refusal, Report, Run, RunId, decide};
 use crate::ports::store::{Lease, Transition};
 use crate::ports::{PortError, PortResult};
-use crate::secret::redact;
+use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -145,11 +145,11 @@ async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(
             note_refusal(apply(me, s, Event::Admitted).await?);
         }
         RunMsg::Tell { event, if_seq, reply } => tell(me, s, *event, if_seq, reply).await?,
-        RunMsg::Done { key, done } => {
+        RunMsg::EffectFinished { key, done } => {
             if let Some(held) = &mut s.held {
                 held.acting.remove(&key);
             }
-            note_refusal(apply(me, s, Event::Done { key, done: *done }).await?);
+            note_refusal(apply(me, s, Event::EffectFinished { key, done: *done }).await?);
         }
         RunMsg::SessionOpened { attempt, session } => {
             note_refusal(apply(me, s, Event::SessionOpened { attempt, session }).await?);
@@ -293,8 +293,12 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
         match effect {
             Effect::Start { order } => {
                 crate::fault!("before-start");
-                let args =
-                    role::Args { deps: s.args.deps.clone(), place: ops::Place::of(&held.run), run: me.clone(), order };
+                let args = role::Args {
+                    deps: s.args.deps.clone(),
+                    target: ops::RunTarget::of(&held.run),
+                    run: me.clone(),
+                    order,
+                };
                 let attempt = args.order.attempt;
                 let (actor, id) = role::start(args, me.get_cell()).await?;
                 held.roles.insert(id, (attempt, actor));
@@ -318,7 +322,7 @@ fn stop_work(me: &ActorRef<RunMsg>, deps: &Deps, held: &mut Held, key: EffectKey
         me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
     }
     held.ops.cast(OpsMsg::StopChecks)?;
-    me.cast(RunMsg::Done { key, done: Box::new(Done::Ok) })?;
+    me.cast(RunMsg::EffectFinished { key, done: Box::new(EffectOutcome::Ok) })?;
     Ok(())
 }
 
@@ -330,7 +334,7 @@ async fn new_hands(me: &ActorRef<RunMsg>, s: &mut State, why: &str) -> Result<()
     if held.ops_deaths >= HANDS_MOST {
         return Err(format!("its hands died {} times, the last time: {why}", held.ops_deaths).into());
     }
-    let args = ops::Args { deps, lease: held.lease.clone(), place: ops::Place::of(&held.run), run: me.clone() };
+    let args = ops::Args { deps, lease: held.lease.clone(), target: ops::RunTarget::of(&held.run), run: me.clone() };
     held.ops = Actor::spawn_linked(None, Ops, args, me.get_cell()).await?.0;
     for (key, effect) in held.acting.drain() {
         held.waiting.push((key, effect, true));

@@ -3,16 +3,16 @@
 //! One that is taken up again finds its bench as it was left, or is lost.
 
 use super::deps::Deps;
-use super::feed::News;
 use super::message::RunMsg;
-use super::ops::Place;
+use super::notifications::News;
+use super::ops::RunTarget;
 use super::retry::patiently;
 use crate::domain::{
     ArtifactKind, ArtifactRef, AttemptId, Metered, ModelUse, Order, Report, Reported, RunId, Step, Usage,
 };
-use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult, Prompt};
-use crate::secret::redact;
+use crate::secrets::redact;
 use ractor::ActorRef;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const LINE_MAX: usize = 2_000;
 /// What a session needs.
 pub(super) struct Session {
     pub deps: Deps,
-    pub place: Place,
+    pub target: RunTarget,
     pub run: ActorRef<RunMsg>,
     pub order: Box<Order>,
 }
@@ -36,7 +36,7 @@ pub(super) async fn carry(session: Session) -> Reported {
     let started = Instant::now();
     let (run, attempt) = (session.order.run, session.order.attempt);
     // Before everything else, so that it is free only when the engine's last process is gone.
-    let _seat = session.deps.seats.take(run, attempt).await;
+    let _seat = session.deps.attempt_locks.take(run, attempt).await;
     let carried = work(&session).await.unwrap_or_else(|error| {
         let why = in_words(&error);
         let (report, (usage, bill)) = match session.order.resume {
@@ -88,19 +88,19 @@ struct Carried {
 }
 
 async fn work(s: &Session) -> PortResult<Carried> {
-    let (deps, order, place) = (&s.deps, &s.order, &s.place);
+    let (deps, order, target) = (&s.deps, &s.order, &s.target);
     deps.engines.refresh().await;
     let engine = deps.engines.get(&order.engine).map_err(|what| PortError::permanent(what, "choose another engine"))?;
     let mut artifacts = Vec::new();
-    let bench = bench(s, engine.as_ref(), &mut artifacts).await?;
+    let env = env(s, engine.as_ref(), &mut artifacts).await?;
     crate::fault!("before-engine");
     let limit = Duration::from_millis(order.caps.wall_ms);
     let (spent, given) = (Spent::default(), Named::default());
-    let worked = match tokio::time::timeout(limit, engine.work(order, &bench, sink(s, &spent, &given))).await {
+    let worked = match tokio::time::timeout(limit, engine.run(order, &env, sink(s, &spent, &given))).await {
         Ok(worked) => worked,
         Err(_) => {
             let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
-            clear(s, &bench).await;
+            clear(s, &env).await;
             let report = Report::Failed { why };
             let (usage, bill) = known(deps, order.run, order.attempt);
             let usage = usage.or_else(|| spent.known(&order.caps));
@@ -108,23 +108,23 @@ async fn work(s: &Session) -> PortResult<Carried> {
         }
     };
     crate::fault!("after-engine");
-    let Worked { result, usage, bill, session, files } = worked?;
+    let EngineResult { result, usage, bill, session, files } = worked?;
     crate::fault!("before-keep");
     for (kind, name, bytes) in &files {
         artifacts.push(keep(s, *kind, name, bytes).await?);
     }
     let report = match result {
-        Work::Notes(notes) => Report::Explored { notes },
-        Work::Tasks(tasks) => Report::Planned { tasks },
-        Work::Edited { summary } => {
+        StepOutcome::Notes(notes) => Report::Explored { notes },
+        StepOutcome::Tasks(tasks) => Report::Planned { tasks },
+        StepOutcome::Edited { summary } => {
             let Some(task) = &order.task else {
                 return Err(PortError::permanent("an edit was reported for no task", "report this as a defect"));
             };
-            let branch = crate::domain::run::task_branch(&place.branch, task.id);
+            let branch = crate::domain::run::task_branch(&target.branch, task.id);
             let message = message(s, &summary);
             crate::fault!("before-task-commit");
             let commit = patiently(PATIENCE, || {
-                deps.workspaces.commit(&place.repo, order.run, task.id, &branch, &order.head, &message)
+                deps.workspaces.commit(&target.repo, order.run, task.id, &branch, &order.head, &message)
             })
             .await?;
             crate::fault!("after-task-commit");
@@ -134,24 +134,24 @@ async fn work(s: &Session) -> PortResult<Carried> {
             }
             Report::Developed { head: commit.head, diff: commit.diff, summary }
         }
-        Work::Judged { verdict, findings, summary } => {
+        StepOutcome::Judged { verdict, findings, summary } => {
             Report::Reviewed { head: order.head.clone(), verdict, findings, summary }
         }
-        Work::Asked { question, to } => Report::Asked { question, to },
-        Work::Failed(why) => Report::Failed { why },
-        Work::SpentOut { what, why } => Report::SpentOut { what, why },
-        Work::NotResumed(why) => Report::NotResumed { why },
-        Work::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },
+        StepOutcome::Asked { question, to } => Report::Asked { question, to },
+        StepOutcome::Failed(why) => Report::Failed { why },
+        StepOutcome::SpentOut { what, why } => Report::SpentOut { what, why },
+        StepOutcome::NotResumed(why) => Report::NotResumed { why },
+        StepOutcome::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },
     };
-    clear(s, &bench).await;
+    clear(s, &env).await;
     crate::fault!("before-report");
     Ok(Carried { report, usage, bill, session, artifacts, given: given.names() })
 }
 
 /// The bench: a worktree to edit for a dev, one to read for the others; and the prompt, for an engine that reads one. The prompt is
 /// kept before the engine starts, so that it is there to be read even when the attempt is lost.
-async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef>) -> PortResult<Bench> {
-    let (deps, order, place) = (&s.deps, &s.order, &s.place);
+async fn env(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef>) -> PortResult<AttemptEnv> {
+    let (deps, order, target) = (&s.deps, &s.order, &s.target);
     let name = order.attempt.to_string();
     let (cache, scratch) = deps.workspaces.side_dirs(order.run, &name);
     let dir = match (&order.task, &order.resume) {
@@ -161,15 +161,15 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
             left.ok_or_else(|| PortError::transient("its worktree is not there any more as it was left"))?
         }
         (Some(task), None) => {
-            patiently(PATIENCE, || deps.workspaces.task_dir(&place.repo, order.run, task.id, &order.head)).await?
+            patiently(PATIENCE, || deps.workspaces.task_dir(&target.repo, order.run, task.id, &order.head)).await?
         }
         (None, None) => {
-            patiently(PATIENCE, || deps.workspaces.read_dir(&place.repo, order.run, &name, &order.head)).await?
+            patiently(PATIENCE, || deps.workspaces.read_dir(&target.repo, order.run, &name, &order.head)).await?
         }
     };
     let patch = match order.step {
         Step::Review => {
-            let (_, patch) = deps.workspaces.diff(&place.repo, &order.base, &order.head).await?;
+            let (_, patch) = deps.workspaces.diff(&target.repo, &order.base, &order.head).await?;
             redact(&String::from_utf8_lossy(&patch)).into_owned()
         }
         _ => String::new(),
@@ -181,7 +181,7 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
     }
     let prompt = match engine.reads_prompt() {
         true => {
-            let prompt = without_secrets(order, deps.prompts.render(&place.repo, order, &patch).await?);
+            let prompt = without_secrets(order, deps.prompts.render(&target.repo, order, &patch).await?);
             let text = format!("{}\n\n{}", prompt.system, prompt.user);
             let name = format!("prompt-{}-{}.md", order.step.name(), order.attempt);
             artifacts.push(keep(s, ArtifactKind::Prompt, &name, text.as_bytes()).await?);
@@ -190,7 +190,7 @@ async fn bench(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef
         false => None,
     };
     let meter = deps.workspaces.meter_file(order.run, order.attempt);
-    Ok(Bench { dir, cache, scratch, patch, meter, project: place.repo.project.clone(), prompt })
+    Ok(AttemptEnv { dir, cache, scratch, patch, meter, project: target.repo.project.clone(), prompt })
 }
 
 /// What an engine is told goes to whoever runs its model: no secret is in it, wherever in the repository it was read.
@@ -203,13 +203,13 @@ fn without_secrets(order: &Order, prompt: Prompt) -> Prompt {
 }
 
 /// Gives back what only this attempt needed. What stays behind is removed with the run.
-async fn clear(s: &Session, bench: &Bench) {
-    if let Err(error) = tokio::fs::remove_dir_all(&bench.scratch).await {
+async fn clear(s: &Session, env: &AttemptEnv) {
+    if let Err(error) = tokio::fs::remove_dir_all(&env.scratch).await {
         tracing::debug!(%error, "scratch folder stays until the run is released");
     }
     if s.order.task.is_none() {
         let name = s.order.attempt.to_string();
-        if let Err(error) = s.deps.workspaces.drop_dir(&s.place.repo, s.order.run, &name).await {
+        if let Err(error) = s.deps.workspaces.drop_dir(&s.target.repo, s.order.run, &name).await {
             tracing::debug!(%error, "worktree stays until the run is released");
         }
     }
@@ -254,7 +254,7 @@ impl Named {
 }
 
 fn sink(s: &Session, spent: &Spent, given: &Named) -> Sink {
-    let (feed, run, attempt) = (s.deps.feed.clone(), s.order.run, s.order.attempt);
+    let (notifications, run, attempt) = (s.deps.notifications.clone(), s.order.run, s.order.attempt);
     let (spent, given, supervisor) = (spent.clone(), given.clone(), s.run.clone());
     Arc::new(move |event| {
         let text = match event {
@@ -269,7 +269,7 @@ fn sink(s: &Session, spent: &Spent, given: &Named) -> Sink {
         };
         // Cut afterwards: half a secret would not be known for one.
         let text = redact(&text).chars().take(LINE_MAX).collect();
-        feed.tell(News::Said { run, attempt, text });
+        notifications.tell(News::Said { run, attempt, text });
     })
 }
 

@@ -3,7 +3,7 @@
 use super::deps::Deps;
 use super::message::{RootMsg, SweeperMsg};
 use super::role::AbortOnDrop;
-use crate::domain::{At, Event, RunId};
+use crate::domain::{Event, RunId, Timestamp};
 use crate::ports::{PortResult, Repo};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct State {
     /// The sweep under way; a new one waits for it.
     sweep: Option<tokio::task::JoinHandle<()>>,
     /// When to look for due runs next, where that is before the next sweep.
-    alarm: Option<(At, AbortOnDrop)>,
+    alarm: Option<(Timestamp, AbortOnDrop)>,
     _ticks: Vec<AbortOnDrop>,
 }
 
@@ -152,7 +152,7 @@ async fn sweep(deps: &Deps, root: &ActorRef<RootMsg>, turns: &Semaphore) -> Port
 async fn due(deps: &Deps, root: &ActorRef<RootMsg>, me: &ActorRef<SweeperMsg>) -> PortResult<()> {
     let now = deps.clock.now();
     let sweep = i64::try_from(deps.tuning.sweep.as_millis()).unwrap_or(i64::MAX);
-    for (run, at) in deps.store.due(At(now.0.saturating_add(sweep)), LOOKS).await? {
+    for (run, at) in deps.store.due(Timestamp(now.0.saturating_add(sweep)), LOOKS).await? {
         // When the actors are gone the process is ending.
         if at > now {
             let _stopping = me.cast(SweeperMsg::Alarm { at });

@@ -1,18 +1,10 @@
-//! The ports' real counterparts. One file (or folder) each; none imports another's business.
+//! Implementations of the ports. One file or folder each; an adapter does not use another adapter.
 
-pub mod beneath;
 pub mod checks;
-pub mod clock;
 pub mod demo;
 pub mod engine;
 pub mod forge;
-pub mod gate;
-pub mod git;
-pub mod grants;
-pub mod places;
-pub mod plain;
-pub mod process;
 pub mod prompts;
-pub mod sandbox;
+pub mod runner;
 pub mod store;
 pub mod workspace;

@@ -2,38 +2,38 @@
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
-use crate::actors::{Deps, Factory, Feed, Scope, Seats, Tuning};
-use crate::adapters::checks::Grounds;
-use crate::adapters::clock::SystemClock;
+use crate::actors::{AttemptLocks, Deps, Notifications, RuntimeHandle, Scope, Tuning};
+use crate::adapters::checks::RemoteSessions;
 use crate::adapters::forge::local::LocalForge;
-use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::sandbox::Sandbox;
 use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::{Config, KeyPlace};
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
+use crate::platform::clock::SystemClock;
+use crate::platform::git::{Git, Identity, Mirrors};
+use crate::platform::sandbox::Sandbox;
 use crate::ports::store::Owner;
-use crate::ports::{Person, PortError, PortResult, Vault};
+use crate::ports::{HumanActions, PortError, PortResult, Vault};
 use std::path::Path;
 use std::sync::Arc;
 
 mod doctor;
-mod doors;
-mod keys;
-mod known;
-mod live;
+mod key_reload;
+mod notifying_vault;
 mod owner;
-mod places;
 mod probe;
+mod program;
 mod prompts;
 mod reload;
+mod reloadable;
+mod runners;
+mod sandbox;
+mod secret_registration;
 mod settings;
-mod told;
-mod walls;
 
-pub use crate::adapters::sandbox::inside::entered as behind_walls;
-pub use doors::Program;
+pub use crate::platform::sandbox::inside::entered as behind_walls;
+pub use program::Program;
 
 /// The most runs that may wait for a slot.
 const MAX_OPEN_RUNS: u32 = 10_000;
@@ -44,11 +44,11 @@ pub struct Ports {
     /// What the actors are given.
     pub deps: Deps,
     /// The local forge's side for people.
-    pub people: Arc<dyn Person>,
+    pub people: Arc<dyn HumanActions>,
     /// The secrets people gave.
     pub vault: Arc<dyn Vault>,
     /// What follows the configuration.
-    live: Arc<live::Live>,
+    live: Arc<reloadable::Live>,
 }
 
 /// Connects every port for a data directory; commands start in `sandbox`.
@@ -73,14 +73,14 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
-    let (works, grounds) = (scope != Scope::Nothing, Grounds::new(&home));
-    let live = live::Live::of(config, workspaces.clone(), vault.clone(), sandbox, works, grounds)
+    let (works, sessions) = (scope != Scope::Nothing, RemoteSessions::new(&home));
+    let live = reloadable::Live::of(config, workspaces.clone(), vault.clone(), sandbox, works, sessions)
         .await
         .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
     if works {
         let live = live.clone();
         // Nobody waits for an engine that may be away.
-        tokio::spawn(async move { live.sweep_places().await });
+        tokio::spawn(async move { live.sweep_runners().await });
     }
     let deps = Deps {
         store: Arc::new(store),
@@ -91,8 +91,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         forge: forge.clone(),
         isolation: Arc::new(sandbox.clone()),
         clock,
-        feed: Feed::default(),
-        seats: Seats::default(),
+        notifications: Notifications::default(),
+        attempt_locks: AttemptLocks::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
         defaults: live.defaults(),
         tuning: Tuning {
@@ -130,12 +130,12 @@ fn key_source(config: &Config) -> KeySource {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn start(ports: &Ports) -> anyhow::Result<(Factory, tokio::task::JoinHandle<()>)> {
-    Ok(Factory::start(ports.deps.clone()).await?)
+pub async fn start(ports: &Ports) -> anyhow::Result<(RuntimeHandle, tokio::task::JoinHandle<()>)> {
+    Ok(RuntimeHandle::start(ports.deps.clone()).await?)
 }
 
 /// The routes over the ports.
-pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> axum::Router {
+pub fn routes(ports: &Ports, config: &Config, factory: RuntimeHandle, token: &str) -> axum::Router {
     let live = ports.live.clone();
     let checks_from = move |lines: &[String]| {
         let limit_secs = live.check_limit_secs();
@@ -145,7 +145,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
             command: line.clone(),
             limit_secs,
             junit: None,
-            place: None,
+            runner: None,
         };
         (1..).zip(lines).map(check).collect()
     };
@@ -157,7 +157,7 @@ pub fn routes(ports: &Ports, config: &Config, factory: Factory, token: &str) -> 
         people: ports.people.clone(),
         vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
-        feed: ports.deps.feed.clone(),
+        notifications: ports.deps.notifications.clone(),
         token: token.into(),
         principal: owner::person(),
         hosts: hosts.collect(),

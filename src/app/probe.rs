@@ -1,18 +1,18 @@
 //! Proves one engine end to end: a small order in a throw-away repository, by the code that carries runs.
 
 use super::settings;
-use crate::adapters::git::{Git, Identity, Mirrors};
-use crate::adapters::sandbox::Sandbox;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::adapters::{demo, engine::KINDS};
-use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{EngineRow, Proof};
+use crate::cli::context::{EngineRow, Proof};
+use crate::cli::exit::{CliError, Exit};
 use crate::config::Config;
 use crate::domain::{
     AttemptId, DiffStat, EngineSpec, Order, Policy, ProjectName, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage,
     order::TaskOrder,
 };
-use crate::ports::engine::{Bench, Engine, EngineEvent, Engines, Sink, Work, Worked};
+use crate::platform::git::{Git, Identity, Mirrors};
+use crate::platform::sandbox::Sandbox;
+use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult, Prompts, Repo, Workspaces};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,10 +32,10 @@ const STEPS: [(Role, Step); 4] = [
 ];
 
 /// What can be tested: the engine and what it is asked to do. `what` is a role, or an engine as it is written.
-pub fn chosen(config: &Config, what: &str) -> Result<(EngineSpec, Step), Trouble> {
+pub fn chosen(config: &Config, what: &str) -> Result<(EngineSpec, Step), CliError> {
     if let Some((role, step)) = STEPS.into_iter().find(|(role, _)| role.name() == what) {
         let spec = config.engines.roles.get(&role).cloned().ok_or_else(|| {
-            Trouble::usage(
+            CliError::usage(
                 format!("the role {what} has no engine"),
                 format!("set role.{what}.engine, or name an engine"),
             )
@@ -45,8 +45,8 @@ pub fn chosen(config: &Config, what: &str) -> Result<(EngineSpec, Step), Trouble
     let step = if what.trim() == "direct" { Step::Plan } else { Step::Develop };
     match crate::config::engine(what, step.role()) {
         Ok(Some(spec)) => Ok((spec, step)),
-        Ok(None) => Err(Trouble::usage("no engine is named", "name a role, or an engine as KIND:ARG")),
-        Err(e) => Err(Trouble::usage(e.why, e.fix)),
+        Ok(None) => Err(CliError::usage("no engine is named", "name a role, or an engine as KIND:ARG")),
+        Err(e) => Err(CliError::usage(e.why, e.fix)),
     }
 }
 
@@ -104,20 +104,20 @@ pub async fn prove(
     sandbox: &Sandbox,
     (spec, step): (EngineSpec, Step),
     said: mpsc::Sender<String>,
-) -> Result<Proof, Trouble> {
-    let vault = super::vault_of(config, data_dir).await.map_err(super::doors::away)?;
+) -> Result<Proof, CliError> {
+    let vault = super::vault_of(config, data_dir).await.map_err(super::program::away)?;
     let keys = match &vault {
         Some(vault) => settings::keys(config, vault.as_ref()).await,
         None => settings::Keys::new(),
     };
     let registry = settings::gate()
         .and_then(|gate| settings::registry(config, &keys, sandbox, Some(gate), vault))
-        .map_err(|why| Trouble::config(why, "mend it in the configuration"))?;
+        .map_err(|why| CliError::config(why, "mend it in the configuration"))?;
     let engine =
-        registry.get(&spec).map_err(|why| Trouble::config(why, "`skep engine list` shows what can be used here"))?;
+        registry.get(&spec).map_err(|why| CliError::config(why, "`skep engine list` shows what can be used here"))?;
     // Beneath the data directory: commands are walled off from the rest of the machine, not from their own worktree.
     let root = tempfile::Builder::new().prefix("probe-").tempdir_in(data_dir).map_err(anyhow::Error::from)?;
-    let site = site(root.path()).await.map_err(super::doors::away)?;
+    let site = site(root.path()).await.map_err(super::program::away)?;
     let began = Instant::now();
     let done = tokio::time::timeout(
         Duration::from_millis(CAPS.wall_ms),
@@ -170,7 +170,7 @@ async fn site(root: &Path) -> PortResult<Site> {
 
 /// What an engine did.
 struct Did {
-    worked: Worked,
+    worked: EngineResult,
     /// What its worktree shows.
     diff: DiffStat,
     /// Whether that is exactly what a dev was asked for.
@@ -216,13 +216,13 @@ async fn work(
         false => None,
     };
     let meter = workspaces.meter_file(*run, order.attempt);
-    let bench = Bench { dir, cache, scratch, patch, meter, project: repo.project.clone(), prompt };
+    let env = AttemptEnv { dir, cache, scratch, patch, meter, project: repo.project.clone(), prompt };
     let sink: Sink = Arc::new(move |event| {
         let (EngineEvent::Said(text) | EngineEvent::Did(text)) = event else { return };
         // Whoever reads too slowly misses some.
         let _missed = said.try_send(text);
     });
-    let worked = engine.work(&order, &bench, sink).await?;
+    let worked = engine.run(&order, &env, sink).await?;
     let found = workspaces.commit(repo, *run, task, branch, &head, "What the engine did").await?;
     let only_there = found.diff.files_total == 1 && found.diff.paths().all(|p| p == "README.md");
     let as_asked = only_there && String::from_utf8_lossy(&found.patch).lines().any(|l| l == format!("+{LINE}"));
@@ -271,30 +271,32 @@ fn order(
 
 /// What the result is worth. What an engine says is not believed: its worktree is looked at.
 fn judge(proof: &mut Proof, did: Did, thinks: bool) {
-    let Did { worked: Worked { result, .. }, diff, as_asked } = did;
+    let Did { worked: EngineResult { result, .. }, diff, as_asked } = did;
     let (worked, what, fix) = match result {
-        Work::Edited { .. } if thinks && !as_asked => {
+        StepOutcome::Edited { .. } if thinks && !as_asked => {
             let did = match diff.is_empty() {
                 true => "it says it is done, and changed nothing".to_owned(),
                 false => format!("it did something else than it was asked for: it changed {}", paths(&diff)),
             };
             (false, did, "choose a stronger model, or look whether it can use its tools")
         }
-        Work::Edited { summary } if thinks => (true, format!("it edited README.md as asked: {summary}"), ""),
-        Work::Edited { .. } if diff.is_empty() => (true, "it ended well and changed nothing".to_owned(), ""),
-        Work::Edited { .. } => (true, format!("it changed {}", paths(&diff)), ""),
-        Work::Notes(notes) => (!notes.trim().is_empty(), format!("it looked around: {notes}"), ""),
-        Work::Tasks(tasks) => {
+        StepOutcome::Edited { summary } if thinks => (true, format!("it edited README.md as asked: {summary}"), ""),
+        StepOutcome::Edited { .. } if diff.is_empty() => (true, "it ended well and changed nothing".to_owned(), ""),
+        StepOutcome::Edited { .. } => (true, format!("it changed {}", paths(&diff)), ""),
+        StepOutcome::Notes(notes) => (!notes.trim().is_empty(), format!("it looked around: {notes}"), ""),
+        StepOutcome::Tasks(tasks) => {
             let titles: Vec<&str> = tasks.iter().map(|t| t.title.as_str()).collect();
             (!tasks.is_empty(), format!("it planned {}: {}", tasks.len(), titles.join("; ")), "")
         }
-        Work::Judged { verdict, summary, .. } => (true, format!("it judged {verdict:?}: {summary}").to_lowercase(), ""),
-        Work::Asked { question, .. } => {
+        StepOutcome::Judged { verdict, summary, .. } => {
+            (true, format!("it judged {verdict:?}: {summary}").to_lowercase(), "")
+        }
+        StepOutcome::Asked { question, .. } => {
             (false, format!("it asked instead: {question}"), "choose a model that decides small things itself")
         }
-        Work::Failed(why) | Work::NotResumed(why) => (false, why, "look at what it said"),
-        Work::SpentOut { why, .. } => (false, why, "choose a model that needs fewer calls for a small thing"),
-        Work::Unavailable { why, until, fix } => {
+        StepOutcome::Failed(why) | StepOutcome::NotResumed(why) => (false, why, "look at what it said"),
+        StepOutcome::SpentOut { why, .. } => (false, why, "choose a model that needs fewer calls for a small thing"),
+        StepOutcome::Unavailable { why, until, fix } => {
             proof.exit = if fix.is_some() { Exit::Config } else { Exit::Again };
             let at = until.and_then(|t| chrono::DateTime::from_timestamp_millis(t.0));
             let at = at.map(|t| format!(" until {}", t.format("%Y-%m-%d %H:%M UTC"))).unwrap_or_default();

@@ -1,15 +1,15 @@
 //! Which prompt templates are in force, and where each comes from.
 
 use crate::adapters::prompts::{STEPS, Templates};
-use crate::cli::exit::Trouble;
-use crate::cli::reach::{PromptFile, StepPrompt};
+use crate::cli::context::{PromptFile, StepPrompt};
+use crate::cli::exit::CliError;
 use crate::config::Config;
 
 /// The templates of each step, for one project or for those without templates of their own.
-pub fn in_force(config: &Config, project: Option<&str>) -> Result<Vec<StepPrompt>, Trouble> {
+pub fn in_force(config: &Config, project: Option<&str>) -> Result<Vec<StepPrompt>, CliError> {
     let folder = config.prompts.as_deref();
     let templates = Templates::load(folder)
-        .map_err(|why| Trouble::config(why, "mend the template, or take it out of the folder of prompts.dir"))?;
+        .map_err(|why| CliError::config(why, "mend the template, or take it out of the folder of prompts.dir"))?;
     let projects = folder.map(|folder| folder.join("projects"));
     let step = |step: crate::domain::Step| {
         let (version, files) = templates.list(project, step);

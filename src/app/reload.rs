@@ -1,6 +1,6 @@
 //! Reads the configuration again while a service runs: when its file changes, and on SIGHUP.
 
-use super::live::Live;
+use super::reloadable::Live;
 use crate::config::{self, Config, Entry, KeyPlace, Loaded, Sources};
 use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt;

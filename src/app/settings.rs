@@ -1,19 +1,21 @@
 //! From the configuration to what the parts are given.
 
 use crate::actors::Defaults;
-use crate::adapters::checks::{CommandChecks, Grounds};
-use crate::adapters::clock::SystemClock;
+use crate::adapters::checks::{CommandChecks, RemoteSessions};
 use crate::adapters::engine::Registry;
-use crate::adapters::engine::prices::Prices;
-use crate::adapters::engine::settings::{Effort, Provider, Settings};
-use crate::adapters::gate::{Gate, Limits};
-use crate::adapters::grants::give::Giver;
+use crate::adapters::engine::settings::Settings;
 use crate::adapters::prompts::{FilePrompts, Templates};
-use crate::adapters::sandbox::Sandbox;
 use crate::config::{Config, KeyPlace, Keyed, Problem, Problems};
 use crate::domain::EngineSpec;
+use crate::platform::access::broker::AccessBroker;
+use crate::platform::clock::SystemClock;
+use crate::platform::egress::EgressProxy;
+use crate::platform::sandbox::Sandbox;
 use crate::ports::{SecretName, Vault, Workspaces};
-use crate::secret::Secret;
+use crate::providers::prices::Prices;
+use crate::providers::rate_limit::Limits;
+use crate::providers::settings::{Effort, Provider};
+use crate::secrets::Secret;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,7 +40,7 @@ pub fn registry(
     config: &Config,
     keys: &Keys,
     sandbox: &Sandbox,
-    gate: Option<Arc<Gate>>,
+    gate: Option<Arc<EgressProxy>>,
     vault: Option<Arc<dyn Vault>>,
 ) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
@@ -62,16 +64,16 @@ pub fn registry(
 pub fn checks(
     config: &Config,
     sandbox: &Sandbox,
-    gate: Option<Arc<Gate>>,
+    gate: Option<Arc<EgressProxy>>,
     vault: Arc<dyn Vault>,
-    grounds: &Grounds,
+    sessions: &RemoteSessions,
 ) -> CommandChecks {
-    let giver = Giver::default().opening(vault);
-    let checks = CommandChecks::new(sandbox.clone()).giving(match gate {
-        Some(gate) => giver.through(gate),
-        None => giver,
+    let access_broker = AccessBroker::default().opening(vault);
+    let checks = CommandChecks::new(sandbox.clone()).with_access_broker(match gate {
+        Some(gate) => access_broker.through(gate),
+        None => access_broker,
     });
-    checks.with_places(config.places.clone(), config.granted.clone(), grounds.clone())
+    checks.with_runners(config.runners.clone(), config.granted.clone(), sessions.clone())
 }
 
 /// Keys of providers that are kept in the vault, by provider.
@@ -109,10 +111,10 @@ fn engines(config: &Config, keys: &Keys) -> Settings {
 ///
 /// # Errors
 /// When no HTTP client can be made.
-pub fn gate() -> Result<Arc<Gate>, String> {
+pub fn gate() -> Result<Arc<EgressProxy>, String> {
     crate::telemetry::install_crypto();
     let clock = Arc::new(SystemClock);
-    let gate = Gate::new(Limits::new(clock.clone()), clock, &std::env::temp_dir());
+    let gate = EgressProxy::new(Limits::new(clock.clone()), clock, &std::env::temp_dir());
     gate.map(Arc::new).map_err(|e| format!("the way out to providers cannot be made: {e}"))
 }
 

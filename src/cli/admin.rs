@@ -1,14 +1,14 @@
 //! Looking after Skep itself: `config check`, `migrate`, `doctor`.
 
 use super::args::Isolation;
-use super::exit::{Exit, Stop, Trouble};
-use super::reach::{Doctored, Doors, Level, Place};
+use super::context::{Backend, CliContext, Doctored, Level};
+use super::exit::{CliError, Exit, Stop};
 use super::render::table;
 use super::screen::{Screen, Style};
 use serde_json::json;
 
 /// `skep config check`.
-pub async fn config_check(doors: &dyn Doors, place: &Place, screen: &Screen) -> Result<Exit, Stop> {
+pub async fn config_check(doors: &dyn Backend, place: &CliContext, screen: &Screen) -> Result<Exit, Stop> {
     let settings = doors.config(place).await?;
     screen.object(&json!({ "settings": settings }))?;
     let rows = settings.into_iter().map(|s| vec![s.key, s.value, s.source]).collect();
@@ -18,10 +18,10 @@ pub async fn config_check(doors: &dyn Doors, place: &Place, screen: &Screen) -> 
 }
 
 /// `skep migrate`.
-pub async fn migrate(doors: &dyn Doors, place: &Place, screen: &Screen, status: bool) -> Result<Exit, Stop> {
+pub async fn migrate(doors: &dyn Backend, place: &CliContext, screen: &Screen, status: bool) -> Result<Exit, Stop> {
     // A service writes with the schema it knows: it must not change under its hands.
     if !status && let Some(service) = doors.service(place).await? {
-        return Err(Trouble::away(
+        return Err(CliError::away(
             format!("a service runs on this data directory ({}) and uses its store", service.base),
             "Stop the service, then migrate; it also migrates by itself when it starts",
         )
@@ -43,7 +43,7 @@ pub async fn migrate(doors: &dyn Doors, place: &Place, screen: &Screen, status: 
 }
 
 /// `skep doctor`.
-pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen, propose: bool) -> Result<Exit, Stop> {
+pub async fn doctor(doors: &dyn Backend, place: &CliContext, screen: &Screen, propose: bool) -> Result<Exit, Stop> {
     let Doctored { looked, proposal } = doors.doctor(place).await?;
     let bad = looked.iter().filter(|l| l.level == Level::Bad).count();
     screen.object(&json!({ "good": bad == 0, "looked": looked, "proposal": proposal }))?;
@@ -51,7 +51,7 @@ pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen, propose: 
         // Only the block, so that it can be written into a file.
         if proposal.is_empty() {
             let found = looked.iter().find(|l| l.level == Level::Bad).map_or("", |l| l.found.as_str());
-            return Err(Trouble::config(found, "mend that first: what to propose is read from it").into());
+            return Err(CliError::config(found, "mend that first: what to propose is read from it").into());
         }
         screen.say(proposal.trim_end())?;
         return Ok(Exit::Done);
@@ -81,8 +81,8 @@ pub async fn doctor(doors: &dyn Doors, place: &Place, screen: &Screen, propose: 
 
 /// `skep sandbox test`.
 pub async fn sandbox_test(
-    doors: &dyn Doors,
-    place: &Place,
+    doors: &dyn Backend,
+    place: &CliContext,
     screen: &Screen,
     level: Option<Isolation>,
 ) -> Result<Exit, Stop> {

@@ -2,10 +2,10 @@
 
 use super::args::{How, To};
 use super::client::{Client, encode};
+use super::context::{Access, Backend, CliContext, reach};
 use super::exit::{Exit, Stop};
 use super::follow::Manner;
 use super::keep::keep_following;
-use super::reach::{Doors, Need, Place, reach};
 use super::screen::{Screen, Style};
 use crate::domain::Raise;
 use crate::http::view::{RunView, Say};
@@ -74,16 +74,22 @@ impl Word {
 }
 
 /// Says it. A word that moves a run carries it on in the foreground where no service does.
-pub async fn answer(doors: &dyn Doors, place: &Place, screen: &Screen, to: To, word: Word) -> Result<Exit, Stop> {
-    let need = if matches!(word, Word::Pause) { Need::Tell } else { Need::Move };
-    let reached = reach(doors, place, need).await?;
-    let end = tell((doors, place), &reached.client, screen, &to, word).await;
+pub async fn answer(
+    doors: &dyn Backend,
+    context: &CliContext,
+    screen: &Screen,
+    to: To,
+    word: Word,
+) -> Result<Exit, Stop> {
+    let need = if matches!(word, Word::Pause) { Access::Write } else { Access::Drive };
+    let reached = reach(doors, context, need).await?;
+    let end = tell((doors, context), &reached.client, screen, &to, word).await;
     reached.close().await;
     end
 }
 
 async fn tell(
-    (doors, place): (&dyn Doors, &Place),
+    (doors, context): (&dyn Backend, &CliContext),
     client: &Client,
     screen: &Screen,
     to: &To,
@@ -98,7 +104,7 @@ async fn tell(
     if moves && (to.follow || !client.is_remote()) {
         // A run started again is a new one, with a story of its own.
         let after = if view.id == before.id { before.seq } else { 0 };
-        return keep_following(doors, place, client, screen, view, Manner { yes: false, after }).await;
+        return keep_following(doors, context, client, screen, view, Manner { yes: false, after }).await;
     }
     if moves && view.outcome.is_none() {
         screen.advise(&format!("The service carries it on. `skep events {} --follow` watches it.", view.short))?;

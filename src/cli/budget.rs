@@ -3,12 +3,12 @@
 use super::answer::{Word, answer};
 use super::args::{RaiseArgs, To};
 use super::client::{Client, encode};
+use super::context::{Access, Backend, CliContext, reach};
 use super::exit::{Exit, Stop};
-use super::reach::{Doors, Need, Place, reach};
 use super::render::{span, table};
 use super::screen::{Screen, Style};
 use crate::config::units::money_text;
-use crate::domain::{Raise, Share};
+use crate::domain::{BudgetScope, Raise};
 use crate::http::view::{RaiseShared, Raised};
 use crate::ports::store::Spending;
 use serde_json::json;
@@ -50,14 +50,14 @@ pub async fn show(client: &Client, screen: &Screen, by: &str, only: &[(&str, Opt
 }
 
 /// `skep budget raise`.
-pub async fn raise(doors: &dyn Doors, place: &Place, screen: &Screen, args: RaiseArgs) -> Result<Exit, Stop> {
+pub async fn raise(doors: &dyn Backend, context: &CliContext, screen: &Screen, args: RaiseArgs) -> Result<Exit, Stop> {
     let (tokens, cost_micros) = (args.tokens.unwrap_or(0), args.cost.unwrap_or(0));
     if let Some(run) = args.run {
         let more = Raise { tokens, cost_micros, ..Raise::default() };
-        return answer(doors, place, screen, To { run, follow: false }, Word::Raise(more)).await;
+        return answer(doors, context, screen, To { run, follow: false }, Word::Raise(more)).await;
     }
-    let scope = if args.project.is_some() { Share::Project } else { Share::Day };
-    let reached = reach(doors, place, Need::Tell).await?;
+    let scope = if args.project.is_some() { BudgetScope::Project } else { BudgetScope::Day };
+    let reached = reach(doors, context, Access::Write).await?;
     let asked = RaiseShared { scope, project: args.project, tokens, cost_micros };
     let end = tell(&reached.client, screen, &asked).await;
     reached.close().await;

@@ -2,7 +2,7 @@
 
 use super::args::{ChangeCommand, State};
 use super::client::{Client, encode};
-use super::exit::{Exit, Stop, Trouble};
+use super::exit::{CliError, Exit, Stop};
 use super::parse::ChangeName;
 use super::project;
 use super::render::{moment, table};
@@ -44,7 +44,7 @@ async fn act(client: &Client, screen: &Screen, name: &ChangeName, action: &str, 
     let (project, number) = find(client, name).await?;
     let path = format!("/projects/{}/changes/{number}/{action}", encode(&project));
     let change: Change = client.post(&path, body, None).await?;
-    let line = format!("{action}: {project}#{number} is {} at {}", state(&change), change.head.short());
+    let line = format!("{action}: {project}#{number} is {} at {}", state(&change), change.head.abbrev());
     screen.line(Style::Green, &line)?;
     if let (false, Some(run)) = (client.is_remote(), run_of(&change)) {
         screen.advise(&format!("No service runs on this data directory: `skep resume {run}` goes on with its run."))?;
@@ -54,13 +54,13 @@ async fn act(client: &Client, screen: &Screen, name: &ChangeName, action: &str, 
 }
 
 /// The project and number of a change.
-async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), Trouble> {
+async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), CliError> {
     match name {
         ChangeName::Numbered { project, number } => Ok((project.clone(), *number)),
         ChangeName::OfRun(run) => {
             let view: RunView = client.get(&format!("/runs/{}", encode(run))).await?;
             let Some(number) = view.change else {
-                return Err(Trouble::usage(
+                return Err(CliError::usage(
                     format!("run {} has no change yet (it is {})", view.short, view.phase),
                     format!("`skep show {}` tells how far it is", view.short),
                 ));
@@ -106,7 +106,7 @@ async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) 
     let run = run_of(&change);
     if patch {
         let Some(run) = run else {
-            return Err(Trouble::usage(
+            return Err(CliError::usage(
                 format!("branch {} of {project}#{number} is no run's, so its diff is not kept", change.branch),
                 "Look at it with git",
             )
@@ -138,7 +138,7 @@ async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) 
         let stale = if review.head == change.head { "" } else { ", which is not the head any more" };
         said(
             screen,
-            &format!("{} {} {word} {}{stale}", moment(review.at), review.by, review.head.short()),
+            &format!("{} {} {word} {}{stale}", moment(review.at), review.by, review.head.abbrev()),
             &review.text,
         )?;
     }
@@ -159,7 +159,7 @@ fn state(change: &Change) -> String {
         ChangeState::Open if change.draft => "open (draft)".to_owned(),
         ChangeState::Open => "open".to_owned(),
         ChangeState::Closed { by } => format!("closed by {by}"),
-        ChangeState::Merged { sha, by } => format!("merged by {by} as {}", sha.short()),
+        ChangeState::Merged { sha, by } => format!("merged by {by} as {}", sha.abbrev()),
     }
 }
 

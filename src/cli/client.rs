@@ -1,6 +1,6 @@
 //! The REST client: every command speaks to the same routes, in this process or to a service.
 
-use super::exit::{Exit, Trouble};
+use super::exit::{CliError, Exit};
 use super::sse::{SseEvent, SseReader};
 use crate::http::view::Problem;
 use axum::body::Body;
@@ -39,9 +39,9 @@ pub enum Client {
 }
 
 /// Pieces of a body as they come.
-pub type Bytes = BoxStream<'static, Result<axum::body::Bytes, Trouble>>;
+pub type Bytes = BoxStream<'static, Result<axum::body::Bytes, CliError>>;
 /// Server-sent events as they come.
-pub type Events = BoxStream<'static, Result<SseEvent, Trouble>>;
+pub type Events = BoxStream<'static, Result<SseEvent, CliError>>;
 
 struct Ask<'a> {
     method: Method,
@@ -57,7 +57,7 @@ impl Client {
     }
 
     /// A client of a service.
-    pub fn remote(base: &str, token: &str) -> Result<Client, Trouble> {
+    pub fn remote(base: &str, token: &str) -> Result<Client, CliError> {
         crate::telemetry::install_crypto();
         let http = reqwest::Client::builder()
             // The token goes to the service itself, never through a proxy or after a redirect.
@@ -65,7 +65,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_PATIENCE)
             .build()
-            .map_err(|e| Trouble::fault(format!("no HTTP client can be made: {e}")))?;
+            .map_err(|e| CliError::fault(format!("no HTTP client can be made: {e}")))?;
         Ok(Client::Remote { base: base.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
     }
 
@@ -75,12 +75,12 @@ impl Client {
     }
 
     /// Reads a value.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         typed(path, &self.bytes(path).await?)
     }
 
     /// Reads bytes (an artifact, a patch).
-    pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, Trouble> {
+    pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, CliError> {
         let ask = Ask { method: Method::GET, path, headers: Vec::new(), body: None };
         self.whole(ask).await
     }
@@ -91,8 +91,8 @@ impl Client {
         path: &str,
         body: &impl Serialize,
         if_match: Option<u64>,
-    ) -> Result<T, Trouble> {
-        let body = serde_json::to_vec(body).map_err(|e| Trouble::fault(format!("{path}: {e}")))?;
+    ) -> Result<T, CliError> {
+        let body = serde_json::to_vec(body).map_err(|e| CliError::fault(format!("{path}: {e}")))?;
         let mut headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
         if let Some(seq) = if_match {
             headers.push((header::IF_MATCH, format!("\"{seq}\"")));
@@ -102,16 +102,16 @@ impl Client {
     }
 
     /// Server-sent events after the event `after`.
-    pub async fn stream(&self, path: &str, after: u64) -> Result<Events, Trouble> {
+    pub async fn stream(&self, path: &str, after: u64) -> Result<Events, CliError> {
         let mut headers = vec![(header::ACCEPT, "text/event-stream".to_owned())];
         if after > 0 {
             headers.push((header::HeaderName::from_static("last-event-id"), after.to_string()));
         }
         let bytes = self.call(Ask { method: Method::GET, path, headers, body: None }).await?;
         let events = bytes.scan(SseReader::default(), |reader, piece| {
-            let events: Vec<Result<SseEvent, Trouble>> = match piece.map(|bytes| reader.take(&bytes)) {
+            let events: Vec<Result<SseEvent, CliError>> = match piece.map(|bytes| reader.take(&bytes)) {
                 Ok(Ok(events)) => events.into_iter().map(Ok).collect(),
-                Ok(Err(_too_large)) => vec![Err(Trouble::fault("an event of the stream is larger than 16 MiB"))],
+                Ok(Err(_too_large)) => vec![Err(CliError::fault("an event of the stream is larger than 16 MiB"))],
                 Err(trouble) => vec![Err(trouble)],
             };
             std::future::ready(Some(futures::stream::iter(events)))
@@ -119,7 +119,7 @@ impl Client {
         Ok(events.flatten().boxed())
     }
 
-    async fn whole(&self, ask: Ask<'_>) -> Result<Vec<u8>, Trouble> {
+    async fn whole(&self, ask: Ask<'_>) -> Result<Vec<u8>, CliError> {
         let path = ask.path.to_owned();
         let read = async {
             let mut pieces = self.call(ask).await?;
@@ -127,21 +127,21 @@ impl Client {
             while let Some(piece) = pieces.next().await {
                 whole.extend_from_slice(&piece?);
                 if whole.len() > ANSWER_BYTES_MAX {
-                    return Err(Trouble::fault(format!("the answer to {path} is larger than 64 MiB")));
+                    return Err(CliError::fault(format!("the answer to {path} is larger than 64 MiB")));
                 }
             }
             Ok(whole)
         };
         match tokio::time::timeout(PATIENCE, read).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(Trouble::away(
+            Err(_elapsed) => Err(CliError::away(
                 format!("no answer to {path} within 11 minutes"),
                 "Try again; `skep doctor` looks at the service",
             )),
         }
     }
 
-    async fn call(&self, ask: Ask<'_>) -> Result<Bytes, Trouble> {
+    async fn call(&self, ask: Ask<'_>) -> Result<Bytes, CliError> {
         let path = format!("/api/v1{}", ask.path);
         let (status, pieces): (StatusCode, Bytes) = match self {
             Client::InProcess { router, token } => {
@@ -155,12 +155,12 @@ impl Client {
                 }
                 let request = request
                     .body(ask.body.map_or_else(Body::empty, Body::from))
-                    .map_err(|e| Trouble::usage(format!("{path} is no request: {e}"), "Check the names given"))?;
+                    .map_err(|e| CliError::usage(format!("{path} is no request: {e}"), "Check the names given"))?;
                 let answer = match router.clone().oneshot(request).await {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 };
-                let cut = |e: axum::Error| Trouble::fault(format!("an answer was cut off: {e}"));
+                let cut = |e: axum::Error| CliError::fault(format!("an answer was cut off: {e}"));
                 (answer.status(), answer.into_body().into_data_stream().map(move |p| p.map_err(cut)).boxed())
             }
             Client::Remote { base, token, http } => {
@@ -183,19 +183,19 @@ impl Client {
     }
 }
 
-fn gone(base: &str, error: &reqwest::Error) -> Trouble {
+fn gone(base: &str, error: &reqwest::Error) -> CliError {
     // The innermost source says it in words ("Connection refused").
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    Trouble::away(
+    CliError::away(
         format!("the service at {base} does not answer: {cause}"),
         "Try again; if the service has ended, the same command carries on without it",
     )
 }
 
-async fn refused(status: StatusCode, path: &str, mut pieces: Bytes) -> Trouble {
+async fn refused(status: StatusCode, path: &str, mut pieces: Bytes) -> CliError {
     let mut body = Vec::new();
     while let Some(Ok(piece)) = pieces.next().await {
         body.extend_from_slice(&piece);
@@ -233,9 +233,9 @@ fn as_command(code: &str) -> Option<&'static str> {
     })
 }
 
-fn typed<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, Trouble> {
+fn typed<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(bytes).map_err(|e| {
-        Trouble::new(
+        CliError::new(
             Exit::Fault,
             "answer",
             format!("the answer to {path} cannot be read: {e}"),

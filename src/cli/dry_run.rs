@@ -28,7 +28,7 @@ fn show(screen: &Screen, preview: &RunPreview) -> Result<(), Stop> {
         line(role.name(), &format!("{}{arg}", engine.kind))?;
     }
     for check in &preview.checks {
-        line("check", &format!("{}{}: {}", check.name, check.at_place(), check.command))?;
+        line("check", &format!("{}{}: {}", check.name, check.on_runner(), check.command))?;
     }
     section(screen, "Budget")?;
     let limits = &preview.limits;

@@ -1,7 +1,7 @@
 //! What thinks: `engine list`, `engine test`.
 
+use super::context::{Backend, CliContext, Proof};
 use super::exit::{Exit, Stop};
-use super::reach::{Doors, Place, Proof};
 use super::render::table;
 use super::screen::{Screen, Style};
 use crate::config::units::money_text;
@@ -14,7 +14,7 @@ const LINES: usize = 256;
 const LINE_MAX: usize = 300;
 
 /// `skep engine list`.
-pub async fn list(doors: &dyn Doors, place: &Place, screen: &Screen) -> Result<Exit, Stop> {
+pub async fn list(doors: &dyn Backend, place: &CliContext, screen: &Screen) -> Result<Exit, Stop> {
     let rows = doors.engines(place).await?;
     screen.object(&json!({ "engines": rows }))?;
     let rows = rows
@@ -26,7 +26,7 @@ pub async fn list(doors: &dyn Doors, place: &Place, screen: &Screen) -> Result<E
 }
 
 /// `skep engine test`.
-pub async fn test(doors: &dyn Doors, place: &Place, screen: &Screen, what: &str) -> Result<Exit, Stop> {
+pub async fn test(doors: &dyn Backend, place: &CliContext, screen: &Screen, what: &str) -> Result<Exit, Stop> {
     let (said, mut lines) = mpsc::channel::<String>(LINES);
     let show = async {
         while let Some(text) = lines.recv().await {

@@ -54,23 +54,23 @@ impl From<Exit> for std::process::ExitCode {
 #[derive(Clone, Debug)]
 pub enum Stop {
     /// It cannot be done.
-    Trouble(Trouble),
+    CliError(CliError),
     /// Nobody reads the output any more: end quietly.
     Closed,
 }
 
 /// What cannot be done, with the exit code.
 #[derive(Clone, Debug)]
-pub struct Trouble {
+pub struct CliError {
     /// The exit code.
     pub exit: Exit,
     /// What, why, and what to do; several where several things are wrong at once (a configuration).
     pub problems: Vec<Problem>,
 }
 
-impl Trouble {
+impl CliError {
     /// One thing that is wrong.
-    pub fn new(exit: Exit, code: &str, detail: impl Into<String>, fix: impl Into<String>) -> Trouble {
+    pub fn new(exit: Exit, code: &str, detail: impl Into<String>, fix: impl Into<String>) -> CliError {
         let status = match exit {
             Exit::Done => 200,
             Exit::Usage => 400,
@@ -86,22 +86,22 @@ impl Trouble {
             fix: fix.into(),
             code: code.to_owned(),
         };
-        Trouble { exit, problems: vec![problem] }
+        CliError { exit, problems: vec![problem] }
     }
     /// The command does not fit.
-    pub fn usage(detail: impl Into<String>, fix: impl Into<String>) -> Trouble {
+    pub fn usage(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
         Self::new(Exit::Usage, "usage", detail, fix)
     }
     /// Something is away for now.
-    pub fn away(detail: impl Into<String>, fix: impl Into<String>) -> Trouble {
+    pub fn away(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
         Self::new(Exit::Again, "away", detail, fix)
     }
     /// The configuration or the data directory cannot be used.
-    pub fn config(detail: impl Into<String>, fix: impl Into<String>) -> Trouble {
+    pub fn config(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
         Self::new(Exit::Config, "config", detail, fix)
     }
     /// A fault in Skep itself.
-    pub fn fault(detail: impl Into<String>) -> Trouble {
+    pub fn fault(detail: impl Into<String>) -> CliError {
         Self::new(
             Exit::Fault,
             "fault",
@@ -111,34 +111,34 @@ impl Trouble {
     }
 }
 
-impl From<Problem> for Trouble {
+impl From<Problem> for CliError {
     fn from(problem: Problem) -> Self {
-        Trouble { exit: Exit::of(&problem), problems: vec![problem] }
+        CliError { exit: Exit::of(&problem), problems: vec![problem] }
     }
 }
 
-impl From<crate::config::Problems> for Trouble {
+impl From<crate::config::Problems> for CliError {
     fn from(problems: crate::config::Problems) -> Self {
         let each = |p: crate::config::Problem| {
             let found = if p.found.is_empty() { String::new() } else { format!(", {}", p.found) };
-            Trouble::config(format!("{} ({}{found}): {}", p.at, p.source, p.why), p.fix).problems
+            CliError::config(format!("{} ({}{found}): {}", p.at, p.source, p.why), p.fix).problems
         };
-        Trouble { exit: Exit::Config, problems: problems.0.into_iter().flat_map(each).collect() }
+        CliError { exit: Exit::Config, problems: problems.0.into_iter().flat_map(each).collect() }
     }
 }
 
-impl From<anyhow::Error> for Trouble {
+impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<crate::config::Problems>() {
             Ok(problems) => problems.into(),
-            Err(error) => Trouble::fault(format!("{error:#}")),
+            Err(error) => CliError::fault(format!("{error:#}")),
         }
     }
 }
 
-impl From<Trouble> for Stop {
-    fn from(trouble: Trouble) -> Self {
-        Stop::Trouble(trouble)
+impl From<CliError> for Stop {
+    fn from(trouble: CliError) -> Self {
+        Stop::CliError(trouble)
     }
 }
 
@@ -146,7 +146,7 @@ impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::BrokenPipe => Stop::Closed,
-            _ => Trouble::new(
+            _ => CliError::new(
                 Exit::Fault,
                 "output",
                 format!("the output cannot be written: {error}"),
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn statuses_become_exit_codes() {
         let of = |status: u16, code: &str| {
-            let mut trouble = Trouble::usage("x", "y");
+            let mut trouble = CliError::usage("x", "y");
             let mut problem = trouble.problems.remove(0);
             (problem.status, problem.code) = (status, code.to_owned());
             Exit::of(&problem)

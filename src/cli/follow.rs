@@ -1,13 +1,13 @@
 //! Follows a run live until it ends, asks, or the person goes away; gives or asks for approvals on the way.
 
 use super::client::{Client, encode, with_query};
-use super::exit::{Exit, Stop, Trouble};
+use super::exit::{CliError, Exit, Stop};
 use super::screen::{Screen, Style};
 use super::sse::SseEvent;
 use super::summary;
 use super::tell::Teller;
 use super::words;
-use crate::domain::At;
+use crate::domain::Timestamp;
 use crate::domain::escalation::Escalation;
 use crate::http::view::{RunView, Say};
 use crate::ports::store::JournalRow;
@@ -46,7 +46,7 @@ struct Follower<'a> {
     path: String,
     view: RunView,
     seen: u64,
-    last_at: At,
+    last_at: Timestamp,
     teller: Teller,
     /// A look that is ahead of the events told so far.
     ahead: Option<RunView>,
@@ -158,7 +158,7 @@ impl Follower<'_> {
     }
 
     /// Reads one stream to its end. The outer error stops the command, the inner one only this stream.
-    async fn stream(&mut self) -> Result<Result<Option<Exit>, Trouble>, Stop> {
+    async fn stream(&mut self) -> Result<Result<Option<Exit>, CliError>, Stop> {
         let mut events = match self.client.stream(&format!("{}/stream", self.path), self.seen).await {
             Ok(events) => events,
             // A wrong name or a quarantined run will not mend itself; a service that is away may come back.

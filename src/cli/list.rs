@@ -45,7 +45,7 @@ pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Ex
         return Ok(Exit::Done);
     }
     let full = u64::try_from(found.len()).unwrap_or(u64::MAX) >= args.limit;
-    let oldest = found.last().map(|r| r.run.short());
+    let oldest = found.last().map(|r| r.run.abbrev());
     let rows = found.into_iter().map(|r| {
         let by_itself = match (r.wake_at, &r.waits) {
             (Some(at), Some(why)) => format!("until {}, for {}", time_of_day(at), brief(why, 80)),
@@ -56,7 +56,7 @@ pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Ex
             (None, true) => by_itself,
             (None, false) => r.blocks.join(", "),
         };
-        vec![r.run.short(), r.status, r.project, moment(r.opened_at), waits, r.title]
+        vec![r.run.abbrev(), r.status, r.project, moment(r.opened_at), waits, r.title]
     });
     let header = ["run", "status", "project", "opened", "waits for", "goal"];
     screen.say(&table(&header, rows.collect(), screen.width))?;

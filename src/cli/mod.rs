@@ -6,6 +6,7 @@ pub mod args;
 pub mod budget;
 pub mod change;
 pub mod client;
+pub mod context;
 pub mod dry_run;
 pub mod engine;
 pub mod exit;
@@ -13,12 +14,11 @@ pub mod follow;
 pub mod keep;
 pub mod list;
 pub mod parse;
-pub mod place;
 pub mod project;
 pub mod prompts;
-pub mod reach;
 pub mod render;
 pub mod run;
+pub mod runner;
 pub mod screen;
 pub mod secret;
 pub mod show;
@@ -32,17 +32,17 @@ pub mod words;
 mod tests;
 
 use answer::Word;
-use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, PlaceCommand, SandboxCommand, Skep};
+use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, RunnerCommand, SandboxCommand, Skep};
 use clap::Parser;
 use client::Client;
-use exit::{Exit, Stop, Trouble};
-use reach::{Doors, Need, Place, reach};
+use context::{Access, Backend, CliContext, reach};
+use exit::{CliError, Exit, Stop};
 use screen::Screen;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The program: reads the command, does it, ends with its exit code.
-pub async fn main(doors: &dyn Doors) -> ExitCode {
+pub async fn main(doors: &dyn Backend) -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     // A usage error is JSON too when JSON was asked for, though the options were not understood.
     let json = args.iter().take_while(|a| *a != "--").any(|a| a == "--json");
@@ -50,17 +50,17 @@ pub async fn main(doors: &dyn Doors) -> ExitCode {
         Ok(skep) => skep,
         Err(error) => return misused(&error, json).into(),
     };
-    let place = hinted_place(&skep.global);
-    let screen = Screen::of_process(skep.global.json, skep.global.no_color).with_place(place);
+    let context = hinted_place(&skep.global);
+    let screen = Screen::of_process(skep.global.json, skep.global.no_color).with_place(context);
     run_on(doors, &screen, skep).await.into()
 }
 
 /// Does a command on a screen: [`main`] without the process around it.
-pub async fn run_on(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Exit {
+pub async fn run_on(doors: &dyn Backend, screen: &Screen, skep: Skep) -> Exit {
     match dispatch(doors, screen, skep).await {
         Ok(exit) => exit,
         Err(Stop::Closed) => Exit::Done,
-        Err(Stop::Trouble(trouble)) => {
+        Err(Stop::CliError(trouble)) => {
             screen.trouble(&trouble);
             trouble.exit
         }
@@ -69,17 +69,17 @@ pub async fn run_on(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Exit {
 
 /// The options that a command Skep tells to type needs to mean the same place. What comes from the environment stays there.
 fn hinted_place(global: &args::Global) -> String {
-    let mut place = String::new();
+    let mut context = String::new();
     for (flag, path, name) in
         [("--data-dir", &global.data_dir, "SKEP_DATA_DIR"), ("--config", &global.config, "SKEP_CONFIG")]
     {
         if let Some(path) = path
             && std::env::var_os(name).is_none_or(|set| set != *path.as_os_str())
         {
-            place.push_str(&format!(" {flag} {}", summary::quoted(&path.display().to_string())));
+            context.push_str(&format!(" {flag} {}", summary::quoted(&path.display().to_string())));
         }
     }
-    place
+    context
 }
 
 fn misused(error: &clap::Error, json: bool) -> Exit {
@@ -94,25 +94,25 @@ fn misused(error: &clap::Error, json: bool) -> Exit {
         let what = lines.next().unwrap_or("the command is not understood").trim_start_matches("error: ").to_owned();
         let fix = lines.filter(|l| !l.starts_with("For more")).collect::<Vec<_>>().join(" ");
         let fix = if fix.is_empty() { "`skep --help` shows the commands".to_owned() } else { fix };
-        Screen::of_process(true, true).trouble(&Trouble::usage(what, fix));
+        Screen::of_process(true, true).trouble(&CliError::usage(what, fix));
     } else {
         let _closed = error.print();
     }
     Exit::Usage
 }
 
-async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit, Stop> {
+async fn dispatch(doors: &dyn Backend, screen: &Screen, skep: Skep) -> Result<Exit, Stop> {
     let global = skep.global;
     let sources = crate::config::Sources::of_process(global.data_dir.as_deref(), global.config.as_deref());
     let is_demo = matches!(skep.command, Command::Demo(_));
-    let place =
-        &Place { sources: sources.map_err(Trouble::from)?, verbose: global.verbose, json: global.json, is_demo };
-    let say = |to, word| answer::answer(doors, place, screen, to, word);
+    let context =
+        &CliContext { sources: sources.map_err(CliError::from)?, verbose: global.verbose, json: global.json, is_demo };
+    let say = |to, word| answer::answer(doors, context, screen, to, word);
     match skep.command {
-        Command::Run(args) => run::run(doors, place, screen, args).await,
-        Command::Demo(args) => run::demo(doors, place, screen, args).await,
+        Command::Run(args) => run::run(doors, context, screen, args).await,
+        Command::Demo(args) => run::demo(doors, context, screen, args).await,
         Command::Serve { listen } => {
-            doors.serve(place, listen.as_deref(), screen).await?;
+            doors.serve(context, listen.as_deref(), screen).await?;
             Ok(Exit::Done)
         }
         Command::Approve { to, block, no } => say(to, Word::Approve { block, no }).await,
@@ -122,24 +122,24 @@ async fn dispatch(doors: &dyn Doors, screen: &Screen, skep: Skep) -> Result<Exit
         Command::Cancel { to, why } => say(to, Word::Cancel { why }).await,
         Command::Retry { to } => say(to, Word::Retry).await,
         Command::Raise { to, more } => say(to, Word::Raise(more.0)).await,
-        Command::Config(ConfigCommand::Check) => admin::config_check(doors, place, screen).await,
-        Command::Migrate { status } => admin::migrate(doors, place, screen, status).await,
-        Command::Budget(BudgetCommand::Raise(args)) => budget::raise(doors, place, screen, args).await,
-        Command::Engine(EngineCommand::List) => engine::list(doors, place, screen).await,
-        Command::Engine(EngineCommand::Test { what }) => engine::test(doors, place, screen, &what).await,
-        Command::Prompts(command) => prompts::prompts(doors, place, screen, command).await,
-        Command::Doctor { propose } => admin::doctor(doors, place, screen, propose).await,
-        Command::Place(PlaceCommand::List) => place::list(doors, place, screen).await,
-        Command::Place(PlaceCommand::Test { name }) => place::test(doors, place, screen, &name).await,
-        Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, place, screen, level).await,
+        Command::Config(ConfigCommand::Check) => admin::config_check(doors, context, screen).await,
+        Command::Migrate { status } => admin::migrate(doors, context, screen, status).await,
+        Command::Budget(BudgetCommand::Raise(args)) => budget::raise(doors, context, screen, args).await,
+        Command::Engine(EngineCommand::List) => engine::list(doors, context, screen).await,
+        Command::Engine(EngineCommand::Test { what }) => engine::test(doors, context, screen, &what).await,
+        Command::Prompts(command) => prompts::prompts(doors, context, screen, command).await,
+        Command::Doctor { propose } => admin::doctor(doors, context, screen, propose).await,
+        Command::CliContext(RunnerCommand::List) => runner::list(doors, context, screen).await,
+        Command::CliContext(RunnerCommand::Test { name }) => runner::test(doors, context, screen, &name).await,
+        Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, context, screen, level).await,
         other => {
             let need = match &other {
-                Command::Project(command) if !project::only_reads(command) => Need::Tell,
-                Command::Change(command) if !change::only_reads(command) => Need::Tell,
-                Command::Secret(command) if !secret::only_reads(command) => Need::Tell,
-                _ => Need::Look,
+                Command::Project(command) if !project::only_reads(command) => Access::Write,
+                Command::Change(command) if !change::only_reads(command) => Access::Write,
+                Command::Secret(command) if !secret::only_reads(command) => Access::Write,
+                _ => Access::Read,
             };
-            let reached = reach(doors, place, need).await?;
+            let reached = reach(doors, context, need).await?;
             let end = simple(&reached.client, screen, other).await;
             reached.close().await;
             end
@@ -160,6 +160,6 @@ async fn simple(client: &Client, screen: &Screen, command: Command) -> Result<Ex
         }
         Command::Change(command) => change::change(client, screen, command).await,
         Command::Secret(command) => secret::secret(client, screen, command).await,
-        other => Err(Trouble::fault(format!("{other:?} has no way")).into()),
+        other => Err(CliError::fault(format!("{other:?} has no way")).into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::args::ProjectCommand;
 use super::client::{Client, encode};
-use super::exit::{Exit, Stop, Trouble};
+use super::exit::{CliError, Exit, Stop};
 use super::parse::by_role;
 use super::render::table;
 use super::screen::{Screen, Style};
@@ -60,7 +60,7 @@ pub fn only_reads(command: &ProjectCommand) -> bool {
 }
 
 /// The names of all projects.
-pub async fn names(client: &Client) -> Result<Vec<String>, Trouble> {
+pub async fn names(client: &Client) -> Result<Vec<String>, CliError> {
     let found: Vec<Project> = client.get("/projects").await?;
     Ok(found.into_iter().map(|p| p.name.to_string()).collect())
 }
@@ -77,7 +77,7 @@ fn show(screen: &Screen, project: &Project) -> Result<(), Stop> {
     for check in &project.checks {
         line(
             "check",
-            &format!("{}{}: {} (at most {} s)", check.name, check.at_place(), check.command, check.limit_secs),
+            &format!("{}{}: {} (at most {} s)", check.name, check.on_runner(), check.command, check.limit_secs),
         )?;
     }
     for (role, engine) in &project.engines {

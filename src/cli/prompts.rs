@@ -1,8 +1,8 @@
 //! What engines are told: `prompts list`, `prompts show`.
 
 use super::args::PromptsCommand;
+use super::context::{Backend, CliContext, PromptFile, StepPrompt};
 use super::exit::{Exit, Stop};
-use super::reach::{Doors, Place, PromptFile, StepPrompt};
 use super::render::table;
 use super::screen::Screen;
 use serde_json::json;
@@ -11,7 +11,12 @@ use serde_json::json;
 const SHORT: usize = 12;
 
 /// `skep prompts`.
-pub async fn prompts(doors: &dyn Doors, place: &Place, screen: &Screen, command: PromptsCommand) -> Result<Exit, Stop> {
+pub async fn prompts(
+    doors: &dyn Backend,
+    place: &CliContext,
+    screen: &Screen,
+    command: PromptsCommand,
+) -> Result<Exit, Stop> {
     match command {
         PromptsCommand::List { project } => list(screen, &doors.prompts(place, project.as_deref()).await?),
         PromptsCommand::Show { what, project } => {

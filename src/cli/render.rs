@@ -1,6 +1,6 @@
 //! Texts for people: escaping of what comes from outside, tables, times, sizes.
 
-use crate::domain::{At, Usage};
+use crate::domain::{Timestamp, Usage};
 use crate::telemetry::is_unsafe_to_print;
 use chrono::{Local, TimeZone};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -58,7 +58,7 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> Str
 }
 
 /// A moment, in the time zone of who looks.
-pub fn moment(at: At) -> String {
+pub fn moment(at: Timestamp) -> String {
     match Local.timestamp_millis_opt(at.0).single() {
         Some(time) => time.format("%Y-%m-%d %H:%M:%S").to_string(),
         None => "unknown".to_owned(),
@@ -66,7 +66,7 @@ pub fn moment(at: At) -> String {
 }
 
 /// The time of day only.
-pub fn time_of_day(at: At) -> String {
+pub fn time_of_day(at: Timestamp) -> String {
     match Local.timestamp_millis_opt(at.0).single() {
         Some(time) => time.format("%H:%M:%S").to_string(),
         None => "unknown".to_owned(),
@@ -85,7 +85,7 @@ pub fn span(ms: u64) -> String {
 }
 
 /// The time between two moments.
-pub fn between(from: At, to: At) -> String {
+pub fn between(from: Timestamp, to: Timestamp) -> String {
     span(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
 }
 

@@ -2,11 +2,11 @@
 
 use super::args::{DemoArgs, RunArgs};
 use super::client::encode;
-use super::exit::{Exit, Stop, Trouble};
+use super::context::{Access, Backend, CliContext, Reached, reach};
+use super::exit::{CliError, Exit, Stop};
 use super::follow::Manner;
 use super::keep::keep_following;
 use super::parse::by_role;
-use super::reach::{Doors, Need, Place, Reached, reach};
 use super::screen::{Screen, Style};
 use super::unseen::Unseen;
 use crate::domain::Phase;
@@ -17,11 +17,11 @@ use std::io::Read;
 use std::path::Path;
 
 /// `skep run`.
-pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArgs) -> Result<Exit, Stop> {
+pub async fn run(doors: &dyn Backend, context: &CliContext, screen: &Screen, args: RunArgs) -> Result<Exit, Stop> {
     let goal = match (args.goal, &args.goal_file) {
         (Some(goal), _) => goal,
         (None, Some(file)) => goal_of(file)?,
-        (None, None) => return Err(Trouble::usage("no goal is given", "Give --goal TEXT or --goal-file FILE").into()),
+        (None, None) => return Err(CliError::usage("no goal is given", "Give --goal TEXT or --goal-file FILE").into()),
     };
     check_goal(&goal)?;
     let wanted = NewRun {
@@ -34,16 +34,16 @@ pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArg
         carry_on: !args.new,
     };
     if args.dry_run {
-        let reached = reach(doors, place, Need::Tell).await?;
+        let reached = reach(doors, context, Access::Write).await?;
         let end = super::dry_run::dry_run(&reached.client, screen, &wanted).await;
         reached.close().await;
         return end;
     }
     // Without a service nobody would carry a detached run on: it is only opened.
-    let need = if args.detach { Need::Tell } else { Need::Move };
-    let reached = reach(doors, place, need).await?;
-    let mut unseen = Unseen::of(&place.sources.data_dir);
-    let here = Here { doors, place, screen, reached: &reached };
+    let need = if args.detach { Access::Write } else { Access::Drive };
+    let reached = reach(doors, context, need).await?;
+    let mut unseen = Unseen::of(&context.sources.data_dir);
+    let here = Here { doors, context, screen, reached: &reached };
     let end = open(&here, &wanted, &mut unseen, args.detach, args.yes).await;
     reached.close().await;
     unseen.settle();
@@ -52,15 +52,15 @@ pub async fn run(doors: &dyn Doors, place: &Place, screen: &Screen, args: RunArg
 
 /// Where a run is ordered from, and who is asked for it.
 struct Here<'a> {
-    doors: &'a dyn Doors,
-    place: &'a Place,
+    doors: &'a dyn Backend,
+    context: &'a CliContext,
     screen: &'a Screen,
     reached: &'a Reached,
 }
 
 impl Here<'_> {
     async fn follow(&self, view: RunView, manner: Manner) -> Result<Exit, Stop> {
-        keep_following(self.doors, self.place, &self.reached.client, self.screen, view, manner).await
+        keep_following(self.doors, self.context, &self.reached.client, self.screen, view, manner).await
     }
 }
 
@@ -122,8 +122,8 @@ async fn ended_unseen(
 }
 
 /// `skep demo`.
-pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoArgs) -> Result<Exit, Stop> {
-    let demo = doors.demo(place).await?;
+pub async fn demo(doors: &dyn Backend, context: &CliContext, screen: &Screen, args: DemoArgs) -> Result<Exit, Stop> {
+    let demo = doors.demo(context).await?;
     screen.line(Style::Yellow, &demo.notice)?;
     screen.say(&format!("Its repository is {}", super::render::escape(&demo.repo)))?;
     screen.object(&json!({ "demo": { "notice": demo.notice, "repo": demo.repo } }))?;
@@ -137,9 +137,9 @@ pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoA
         checks: demo.checks,
         carry_on: true,
     };
-    let reached = reach(doors, place, Need::Move).await?;
-    let mut unseen = Unseen::of(&place.sources.data_dir);
-    let here = Here { doors, place, screen, reached: &reached };
+    let reached = reach(doors, context, Access::Drive).await?;
+    let mut unseen = Unseen::of(&context.sources.data_dir);
+    let here = Here { doors, context, screen, reached: &reached };
     // The demo shows a whole run: where nobody can be asked, it gives the approval it shows.
     let yes = args.yes || !screen.can_ask();
     let end = open(&here, &wanted, &mut unseen, false, yes).await;
@@ -150,7 +150,8 @@ pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoA
         let quoted = super::summary::quoted;
         screen.say("")?;
         screen.say("This was the demo. What it left:")?;
-        screen.say(&format!("  {}   everything Skep keeps", quoted(&place.sources.data_dir.display().to_string())))?;
+        screen
+            .say(&format!("  {}   everything Skep keeps", quoted(&context.sources.data_dir.display().to_string())))?;
         screen.say(&format!("  git -C {} log --stat   the sample's repository with the change", quoted(&repo)))?;
         screen.say("Now on a repository of yours, with any program that edits files:")?;
         screen.say("  skep run --repo PATH --goal \"Fix what clippy finds\" \\")?;
@@ -159,10 +160,10 @@ pub async fn demo(doors: &dyn Doors, place: &Place, screen: &Screen, args: DemoA
     Ok(exit)
 }
 
-fn goal_of(file: &Path) -> Result<String, Trouble> {
+fn goal_of(file: &Path) -> Result<String, CliError> {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let unreadable = |e: std::io::Error| {
-        Trouble::usage(format!("the goal cannot be read from {name}: {e}"), "Name a text file that can be read")
+        CliError::usage(format!("the goal cannot be read from {name}: {e}"), "Name a text file that can be read")
     };
     let mut bytes = Vec::new();
     // One byte more than allowed tells a goal that is too long without reading all of it.
@@ -175,16 +176,16 @@ fn goal_of(file: &Path) -> Result<String, Trouble> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(e) if e.as_bytes().len() > GOAL_BYTES_MAX => Ok("x".repeat(GOAL_BYTES_MAX + 1)),
-        Err(_) => Err(Trouble::usage(format!("the goal in {name} is not UTF-8 text"), "Save it as UTF-8")),
+        Err(_) => Err(CliError::usage(format!("the goal in {name} is not UTF-8 text"), "Save it as UTF-8")),
     }
 }
 
-fn check_goal(goal: &str) -> Result<(), Trouble> {
+fn check_goal(goal: &str) -> Result<(), CliError> {
     if goal.trim().is_empty() {
-        return Err(Trouble::usage("the goal is empty", "Say what should be different when the run is done"));
+        return Err(CliError::usage("the goal is empty", "Say what should be different when the run is done"));
     }
     if goal.len() > GOAL_BYTES_MAX {
-        return Err(Trouble::usage(
+        return Err(CliError::usage(
             format!("the goal is longer than {} KiB", GOAL_BYTES_MAX / 1024),
             "Say it shorter, and put long texts into a file of the repository",
         ));

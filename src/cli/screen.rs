@@ -1,9 +1,9 @@
 //! Where a command writes and whom it may ask: standard output and error, colours, the terminal.
 
-use super::exit::{Stop, Trouble};
+use super::exit::{CliError, Stop};
 use super::render::escape_lines;
 use crate::http::view::Problem;
-use crate::secret::redact_all;
+use crate::secrets::redact_all;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -159,7 +159,7 @@ impl Screen {
             return Ok(());
         }
         let mut line =
-            serde_json::to_vec(value).map_err(|e| Trouble::fault(format!("this cannot be written as JSON: {e}")))?;
+            serde_json::to_vec(value).map_err(|e| CliError::fault(format!("this cannot be written as JSON: {e}")))?;
         line.push(b'\n');
         self.write(&line)
     }
@@ -181,7 +181,7 @@ impl Screen {
     }
 
     /// What went wrong, on standard error: for people in two lines, under `--json` as problem objects.
-    pub fn trouble(&self, trouble: &Trouble) {
+    pub fn trouble(&self, trouble: &CliError) {
         let mut err = self.err.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for problem in &trouble.problems {
             let clean = |text: &str| redact_all(text).into_owned();

@@ -4,12 +4,12 @@
 
 use super::args::SecretCommand;
 use super::client::{Client, encode};
-use super::exit::{Exit, Stop, Trouble};
+use super::exit::{CliError, Exit, Stop};
 use super::render::table;
 use super::screen::{Screen, Style};
 use crate::http::view::{KeptSecret, NewKey, NewSecret, SecretOf};
 use crate::ports::vault::{Rekeyed, SECRET_BYTES_MAX, SecretRow};
-use crate::secret::{Secret, register};
+use crate::secrets::{Secret, register};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::json;
 use std::io::{IsTerminal, Read};
@@ -78,11 +78,11 @@ pub fn only_reads(command: &SecretCommand) -> bool {
 fn value(screen: &Screen, from_env: Option<&str>, from_file: Option<&Path>) -> Result<Secret, Stop> {
     let text = match (from_env, from_file) {
         (Some(name), _) => std::env::var(name).map_err(|_| {
-            Trouble::usage(format!("the variable {name} is not set, or is no text"), "set it, or use standard input")
+            CliError::usage(format!("the variable {name} is not set, or is no text"), "set it, or use standard input")
         })?,
         (None, Some(path)) => {
             let unreadable = |e: std::io::Error| {
-                Trouble::usage(format!("{} cannot be read: {e}", path.display()), "name a file this user can read")
+                CliError::usage(format!("{} cannot be read: {e}", path.display()), "name a file this user can read")
             };
             whole(std::fs::File::open(path).map_err(unreadable)?).map_err(unreadable)?
         }
@@ -92,18 +92,16 @@ fn value(screen: &Screen, from_env: Option<&str>, from_file: Option<&Path>) -> R
                 screen.say("Type the value (it is not shown), then Enter and Ctrl-D:")?;
             }
             let unreadable =
-                |e| Trouble::usage(format!("standard input cannot be read: {e}"), "give the value as text");
+                |e| CliError::usage(format!("standard input cannot be read: {e}"), "give the value as text");
             whole(std::io::stdin().lock()).map_err(unreadable)?
         }
     };
     let value = Secret::new(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)));
     match value.expose().len() {
-        0 => {
-            Err(Trouble::usage("the value is empty", "give it on standard input, or with --from-file or --from-env")
-                .into())
-        }
+        0 => Err(CliError::usage("the value is empty", "give it on standard input, or with --from-file or --from-env")
+            .into()),
         n if n > SECRET_BYTES_MAX => {
-            Err(Trouble::usage(format!("the value has more than {SECRET_BYTES_MAX} bytes"), "keep something smaller")
+            Err(CliError::usage(format!("the value has more than {SECRET_BYTES_MAX} bytes"), "keep something smaller")
                 .into())
         }
         _ => Ok(value),

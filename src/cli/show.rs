@@ -80,7 +80,7 @@ fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     if !view.results.is_empty() {
         line("checks", &results(&view.results, &view.checks))?;
     }
-    for (engine, rest) in &view.resting {
+    for (engine, rest) in &view.cooldowns {
         let until = rest.until.map_or("a person has seen to it".to_owned(), moment);
         line("rests", &format!("{} until {until}: {}", EngineSpec::parse(engine).named(), brief(&rest.why, 120)))?;
     }
@@ -232,7 +232,7 @@ fn section(screen: &Screen, title: &str) -> Result<(), Stop> {
 
 fn results(results: &[CheckResult], checks: &[CheckSpec]) -> String {
     let each = results.iter().map(|r| {
-        let place = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, CheckSpec::at_place);
+        let place = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, CheckSpec::on_runner);
         let word = if r.green { "green" } else { "red" };
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(", {}", brief(&r.why, 100)) };
         format!("{}{place} {word} ({}{why})", r.name, span(r.duration_ms))

@@ -5,17 +5,17 @@ use super::render::{between, usage};
 use super::screen::{Screen, Style};
 use super::words;
 use crate::domain::escalation::Escalation;
-use crate::domain::{At, Outcome};
+use crate::domain::{Outcome, Timestamp};
 use crate::http::view::RunView;
 
 /// How a run ended: what landed, where, how long, what to look at next.
-pub fn ended(screen: &Screen, view: &RunView, last: At) -> Result<(), Stop> {
+pub fn ended(screen: &Screen, view: &RunView, last: Timestamp) -> Result<(), Stop> {
     let Some(outcome) = &view.outcome else { return Ok(()) };
     screen.say("")?;
     let style = if matches!(outcome, Outcome::Delivered { .. }) { Style::Green } else { Style::Red };
     let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<9} {text}"));
     let (how, why) = match outcome {
-        Outcome::Delivered { sha } => (format!("delivered as {}", sha.short()), None),
+        Outcome::Delivered { sha } => (format!("delivered as {}", sha.abbrev()), None),
         Outcome::Cancelled { why } => ("cancelled".to_owned(), Some(why)),
         Outcome::Failed { why } => ("ended undelivered".to_owned(), Some(why)),
     };
@@ -24,7 +24,7 @@ pub fn ended(screen: &Screen, view: &RunView, last: At) -> Result<(), Stop> {
         line("why", &words::quote(why))?;
     }
     if let Outcome::Delivered { sha } = outcome {
-        line("landed", &format!("{} on {} of {}", sha.short(), view.base_branch, view.repo))?;
+        line("landed", &format!("{} on {} of {}", sha.abbrev(), view.base_branch, view.repo))?;
         line("changed", &view.diff.summary())?;
     }
     if let Some(number) = view.change {
@@ -41,7 +41,7 @@ pub fn ended(screen: &Screen, view: &RunView, last: At) -> Result<(), Stop> {
     screen.advise(&format!("  skep events {id}           the whole story"))?;
     match outcome {
         Outcome::Delivered { sha } if view.repo.starts_with('/') => {
-            screen.say(&format!("  git -C {} show {}", quoted(&view.repo), sha.short()))
+            screen.say(&format!("  git -C {} show {}", quoted(&view.repo), sha.abbrev()))
         }
         Outcome::Delivered { .. } => Ok(()),
         _ => screen.advise(&format!("  skep retry {id}            the same goal once more, as a new run")),

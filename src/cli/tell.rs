@@ -5,7 +5,7 @@
 use super::render::{brief, count};
 use super::words::{QUOTE, quote};
 
-use crate::domain::{Attempt, Done, Ended, Ending, EngineSpec, Event, Report, Step};
+use crate::domain::{Attempt, EffectOutcome, Ended, Ending, EngineSpec, Event, Report, Step};
 use crate::http::view::{RunView, TaskView};
 use crate::ports::store::JournalRow;
 use std::collections::BTreeSet;
@@ -51,7 +51,7 @@ impl Teller {
     /// Whether a row only says again what was said: a change that was brought up to date once more.
     pub fn repeats(&mut self, row: &JournalRow) -> bool {
         match event_of(row) {
-            Some(Event::Done { done: Done::Ensured { change }, .. }) => {
+            Some(Event::EffectFinished { done: EffectOutcome::Ensured { change }, .. }) => {
                 std::mem::replace(&mut self.change, change.url.clone()) == change.url
             }
             Some(Event::Reported(reported)) if matches!(reported.report, Report::Failed { .. }) => {

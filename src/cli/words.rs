@@ -4,8 +4,8 @@
 
 use super::render::{brief, count, span, usage};
 use crate::domain::{
-    Answer, AskedTo, ChangeState, CheckResult, Done, Event, Level, Outcome, Report, Reported, StatusState, Verdict,
-    shared_budget,
+    Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Outcome, Report, Reported, StatusState,
+    Verdict, shared_budget,
 };
 use crate::http::view::RunView;
 use crate::ports::store::JournalRow;
@@ -27,14 +27,14 @@ pub fn words(row: &JournalRow) -> Option<String> {
             "opened for {}: {} (from {} of {})",
             o.goal.asked_by,
             o.goal.title(),
-            o.base.short(),
+            o.base.abbrev(),
             o.settings.base_branch
         )),
         Event::Admitted => Some("has a slot; work begins".to_owned()),
         Event::Reported(reported) => Some(report(&reported)),
-        Event::Done { done, .. } => self::done(&done),
+        Event::EffectFinished { done, .. } => self::done(&done),
         Event::Observed { observation } => match &observation.state {
-            ChangeState::Merged { sha, by } => Some(format!("the change was merged by {by}: {}", sha.short())),
+            ChangeState::Merged { sha, by } => Some(format!("the change was merged by {by}: {}", sha.abbrev())),
             ChangeState::Closed { by } => Some(format!("the change was closed by {by}")),
             ChangeState::Open => {
                 let red = observation.statuses.iter().filter(|(_, s)| **s == StatusState::Failure);
@@ -108,27 +108,29 @@ fn report(reported: &Reported) -> String {
     }
 }
 
-fn done(done: &Done) -> Option<String> {
+fn done(done: &EffectOutcome) -> Option<String> {
     match done {
-        Done::Checked { results, .. } => Some(checks(results)),
-        Done::Moved { head, diff } => Some(format!("the run's branch is at {} ({})", head.short(), diff.summary())),
-        Done::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
-        Done::Ensured { change } => Some(format!("change #{} shows it: `{}`", change.number, change.url)),
-        Done::Reserved { levels, .. } => Some(told(levels).join(", ")).filter(|told| !told.is_empty()),
-        Done::Observed { .. } | Done::Ok => None,
-        Done::Short { of, levels, set_aside, .. } => {
+        EffectOutcome::Checked { results, .. } => Some(checks(results)),
+        EffectOutcome::Moved { head, diff } => {
+            Some(format!("the run's branch is at {} ({})", head.abbrev(), diff.summary()))
+        }
+        EffectOutcome::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
+        EffectOutcome::Ensured { change } => Some(format!("change #{} shows it: `{}`", change.number, change.url)),
+        EffectOutcome::Reserved { levels, .. } => Some(told(levels).join(", ")).filter(|told| !told.is_empty()),
+        EffectOutcome::Observed { .. } | EffectOutcome::Ok => None,
+        EffectOutcome::Short { of, levels, set_aside, .. } => {
             let how = if *set_aside { "what is left is set aside for others" } else { "used up" };
             let mut lines = told(levels);
             lines.push(format!("{how}: {}", shared_budget::names(of)));
             Some(lines.join(", "))
         }
-        Done::Landed { sha } => Some(format!("landed as {}", sha.short())),
-        Done::Held { found } => {
+        EffectOutcome::Landed { sha } => Some(format!("landed as {}", sha.abbrev())),
+        EffectOutcome::Held { found } => {
             let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.place))).collect();
             Some(format!("nothing was pushed: {}", each.join("; ")))
         }
-        Done::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
-        Done::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
+        EffectOutcome::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
+        EffectOutcome::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
     }
 }
 
@@ -186,7 +188,7 @@ pub fn waits(now: &RunView) -> Option<String> {
 /// How it ended, in a line.
 pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Delivered { sha } => format!("delivered as {}", sha.short()),
+        Outcome::Delivered { sha } => format!("delivered as {}", sha.abbrev()),
         Outcome::Cancelled { why } => format!("cancelled: {}", quote(why)),
         Outcome::Failed { why } => format!("ended undelivered: {}", quote(why)),
     }
@@ -195,11 +197,11 @@ pub fn outcome(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{At, RunId};
+    use crate::domain::{RunId, Timestamp};
     use serde_json::{Value, json};
 
     fn row(name: &str, event: Option<Value>) -> JournalRow {
-        JournalRow { run: RunId(uuid::Uuid::nil()), seq: 1, at: At(0), name: name.into(), epoch: 1, event }
+        JournalRow { run: RunId(uuid::Uuid::nil()), seq: 1, at: Timestamp(0), name: name.into(), epoch: 1, event }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod reader;
 mod sections;
 pub mod units;
 
-pub use crate::secret::Secret;
+pub use crate::secrets::Secret;
 pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir, private_by_default};
 pub use models::{KeyPlace, Keyed, Walls};
 pub use problem::{Problem, Problems};

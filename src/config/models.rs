@@ -1,7 +1,7 @@
 //! Providers with the place of their key, the vault's key, the walls of commands: types of the tables that are named or secret.
 
-use crate::adapters::engine::settings::Provider;
-use crate::adapters::sandbox::Level;
+use crate::platform::sandbox::Level;
+use crate::providers::settings::Provider;
 use std::path::PathBuf;
 
 /// Where a provider's key is.

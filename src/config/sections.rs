@@ -2,10 +2,10 @@
 
 use super::models::{Keyed, Walls};
 use crate::adapters::engine::settings::Agent;
-use crate::adapters::grants::Granted;
-use crate::adapters::places::Place;
+use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
-use crate::secret::Secret;
+use crate::platform::access::Granted;
+use crate::secrets::Secret;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// The walls commands run in.
     pub sandbox: Walls,
-    /// Where checks may run besides this machine, by name: `[places.*]`.
-    pub places: BTreeMap<String, Place>,
+    /// Where checks may run besides this machine, by name: `[runners.*]`.
+    pub runners: BTreeMap<String, Runner>,
     /// What commands of runs are given, by project: `[egress]`, a part of `[checks]`, and `[project.*]`.
     pub granted: Granted,
     /// Who Skep is in git.

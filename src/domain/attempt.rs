@@ -2,7 +2,7 @@
 
 use super::artifact::ArtifactRef;
 use super::budget::{ModelUse, Usage};
-use super::id::{At, AttemptId, TaskId};
+use super::id::{AttemptId, TaskId, Timestamp};
 use super::order::Step;
 use super::shared_budget::SharedBudget;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub struct Attempt {
     /// The engine, `KIND` or `KIND:ARG`.
     pub engine: String,
     /// When it was ordered.
-    pub started_at: At,
+    pub started_at: Timestamp,
     /// Rounds of rework before it.
     #[serde(default)]
     pub round: u32,
@@ -66,7 +66,7 @@ impl Resumable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// When.
-    pub at: At,
+    pub at: Timestamp,
     /// How.
     pub ending: Ending,
     /// Why, or what it said of itself; capped.
@@ -121,7 +121,7 @@ impl Attempt {
     }
 
     /// Milliseconds since it was ordered, but never more than were set aside: all that is known of the time a process used that is gone.
-    pub fn passed_ms(&self, at: At) -> u64 {
+    pub fn passed_ms(&self, at: Timestamp) -> u64 {
         u64::try_from(at.0.saturating_sub(self.started_at.0)).unwrap_or(0).min(self.reserved.wall_ms)
     }
 }

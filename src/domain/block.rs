@@ -2,7 +2,7 @@
 
 use super::budget::Raise;
 use super::change::Concern;
-use super::id::{At, BlockId, Sha, TaskId};
+use super::id::{BlockId, Sha, TaskId, Timestamp};
 use super::order::{Role, Step};
 use super::shared_budget::SharedBudget;
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,10 @@ pub struct Block {
     /// What happened, in words, capped at 8 KiB.
     pub why: String,
     /// Since when.
-    pub since: At,
+    pub since: Timestamp,
     /// When it lifts by itself, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<At>,
+    pub until: Option<Timestamp>,
 }
 
 /// The kinds of block.

@@ -196,7 +196,7 @@ pub struct Alert {
     /// The share that was reached, in percent.
     pub share: u8,
     /// When.
-    pub at: super::id::At,
+    pub at: super::id::Timestamp,
 }
 
 impl Alert {

@@ -34,13 +34,13 @@ pub struct CheckSpec {
     pub junit: Option<String>,
     /// The place it runs at, by its name in the configuration; `None` = behind the walls of Skep's own machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
+    pub runner: Option<String>,
 }
 
 impl CheckSpec {
     /// Where it runs, in words after its name: ` at box`, or nothing.
-    pub fn at_place(&self) -> String {
-        self.place.as_ref().map_or_else(String::new, |place| format!(" at {place}"))
+    pub fn on_runner(&self) -> String {
+        self.runner.as_ref().map_or_else(String::new, |runner| format!(" at {runner}"))
     }
 }
 
@@ -124,10 +124,10 @@ mod tests {
     fn checks_of_earlier_snapshots_run_on_skep_s_own_machine() {
         let old = r#"{"name":"unit","kind":"test","command":"true","limit_secs":60}"#;
         let spec: CheckSpec = serde_json::from_str(old).unwrap();
-        assert_eq!((spec.place.as_deref(), spec.at_place().as_str()), (None, ""));
+        assert_eq!((spec.runner.as_deref(), spec.on_runner().as_str()), (None, ""));
         assert_eq!(serde_json::to_string(&spec).unwrap(), old);
-        let there = CheckSpec { place: Some("box".to_owned()), ..spec };
-        assert_eq!(there.at_place(), " at box");
+        let there = CheckSpec { runner: Some("box".to_owned()), ..spec };
+        assert_eq!(there.on_runner(), " at box");
         assert_eq!(serde_json::from_str::<CheckSpec>(&serde_json::to_string(&there).unwrap()).unwrap(), there);
     }
 }

@@ -4,14 +4,14 @@
 
 use super::budget::Usage;
 use super::change::FileKind;
-use super::charge::Day;
 use super::check::CheckSpec;
-use super::choice;
-use super::id::At;
+use super::engine_selection;
+use super::id::Timestamp;
+use super::ledger_row::Day;
 use super::order::{EngineSpec, Step};
 use super::report::Verdict;
 use super::run::{Outcome, Review, Run};
-use super::shared_budget::{Level, Share};
+use super::shared_budget::{BudgetScope, Level};
 use super::status;
 use super::task::Stage;
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ pub fn review_comment(run: &Run, review: &Review) -> String {
     format!(
         "The reviewer (attempt {}) {word} at {}. Round {} of {}.\n\n{}",
         review.attempt,
-        run.head.short(),
+        run.head.abbrev(),
         run.rounds,
         run.limits.rounds,
         fenced(&findings(review))
@@ -73,7 +73,7 @@ pub fn review_comment(run: &Run, review: &Review) -> String {
 }
 
 /// A moment in UTC, to the minute: `2026-11-21 14:05 UTC`.
-pub fn utc(at: At) -> String {
+pub fn utc(at: Timestamp) -> String {
     let (day, minute) = (at.0.div_euclid(86_400_000), at.0.rem_euclid(86_400_000) / 60_000);
     format!("{} {:02}:{:02} UTC", date(Day(day)), minute / 60, minute % 60)
 }
@@ -95,7 +95,7 @@ pub fn date(day: Day) -> String {
 #[derive(Clone, Debug)]
 pub struct WentTo {
     /// Which budget.
-    pub share: Share,
+    pub share: BudgetScope,
     /// By role or model: its name, tokens, micro-USD.
     pub sums: Vec<(String, u64, u64)>,
 }
@@ -127,8 +127,8 @@ fn filling(level: &Level) -> String {
 /// That a share of a budget is used that this run has in common with others.
 pub fn alert_shared(run: &Run, level: &Level, share: u8) -> String {
     let (whose, raise) = match level.share {
-        Share::Project => (format!("the project {}", run.project), format!("--project {}", run.project)),
-        Share::Day => ("this UTC day".to_owned(), "--day".to_owned()),
+        BudgetScope::Project => (format!("the project {}", run.project), format!("--project {}", run.project)),
+        BudgetScope::Day => ("this UTC day".to_owned(), "--day".to_owned()),
     };
     format!(
         "{share} % of the budget of {whose} is spent by all its runs together: {}. More can be given with `skep budget raise {raise} \
@@ -138,10 +138,10 @@ pub fn alert_shared(run: &Run, level: &Level, share: u8) -> String {
 }
 
 /// What keeps the engines of a step's role from being used, and what to do about each.
-pub fn resting(run: &Run, step: Step) -> String {
+pub fn cooldowns(run: &Run, step: Step) -> String {
     let mut text = String::new();
-    for spec in choice::order(run, step) {
-        let Some(rest) = run.resting.get(&spec.text()) else { continue };
+    for spec in engine_selection::order(run, step) {
+        let Some(rest) = run.cooldowns.get(&spec.text()) else { continue };
         text.push_str(&format!("{}: {}\n", spec.named(), rest.why));
         match (&rest.fix, rest.until) {
             (Some(fix), _) => text.push_str(&format!("What to do: {fix}\n")),
@@ -162,7 +162,7 @@ pub fn alert(run: &Run, what: &str, share: u8) -> String {
         spent.tokens,
         spent.cost_micros,
         spent.turns,
-        run.id.short()
+        run.id.abbrev()
     )
 }
 
@@ -216,7 +216,7 @@ fn by_role_and_model(run: &Run) -> String {
 /// What a person approves when approving the merge.
 pub fn merge_request(run: &Run) -> String {
     let mut text =
-        format!("{} onto {} at {}: {}\n", run.head, run.settings.base_branch, run.base.short(), run.diff.summary());
+        format!("{} onto {} at {}: {}\n", run.head, run.settings.base_branch, run.base.abbrev(), run.diff.summary());
     for f in run.diff.files.iter().take(40) {
         let mark = match f.kind {
             FileKind::Added => 'A',
@@ -233,7 +233,7 @@ pub fn merge_request(run: &Run) -> String {
         text.push_str(&format!(
             "check {}{}: {} ({} ms{tests})\n",
             r.name,
-            at_place(run, &r.name),
+            on_runner(run, &r.name),
             if r.green { "green" } else { "red" },
             r.duration_ms
         ));
@@ -271,10 +271,10 @@ pub fn change_body(run: &Run) -> String {
         run.diff.summary()
     ));
     for r in run.facts.results.iter().flatten() {
-        let (place, word) = (at_place(run, &r.name), if r.green { "green" } else { "red" });
+        let (place, word) = (on_runner(run, &r.name), if r.green { "green" } else { "red" });
         text.push_str(&format!("- check {}{place}: {word}\n", inline(&r.name)));
     }
-    let id = run.id.short();
+    let id = run.id.abbrev();
     text.push_str(&format!(
         "\n## How to unblock\n- see what it waits for: `skep show {id}`\n- approve the merge: `skep approve {id}`, or approve \
          this change at its head\n- answer a question: `skep unblock {id} --answer \"…\"`, or comment `UNBLOCK #<block>` here\n\
@@ -295,8 +295,8 @@ pub fn change_body(run: &Run) -> String {
 }
 
 /// Where a check runs that does not run on Skep's own machine: who approves must know what was relied on.
-fn at_place(run: &Run, check: &str) -> String {
-    run.settings.checks.iter().find(|c| c.name == check).map_or_else(String::new, CheckSpec::at_place)
+fn on_runner(run: &Run, check: &str) -> String {
+    run.settings.checks.iter().find(|c| c.name == check).map_or_else(String::new, CheckSpec::on_runner)
 }
 
 /// The last word on the change.

@@ -3,14 +3,14 @@
 use super::budget::Usage;
 use super::change::{ChangeRef, Observation, StatusState};
 use super::check::{CheckResult, CheckSpec, Scope};
-use super::id::{At, AttemptId, ChangeNumber, Sha, TaskId};
+use super::id::{AttemptId, ChangeNumber, Sha, TaskId, Timestamp};
 use super::order::{Order, Role};
 use super::shared_budget::{Level, SharedBudget, SharedLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Everything a run may ask of the world. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the
-/// others with [`super::Event::Done`].
+/// others with [`super::Event::EffectFinished`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
@@ -38,7 +38,7 @@ pub enum Effect {
         #[serde(default)]
         round: u32,
         /// When it was ordered: the day it is charged to.
-        at: At,
+        at: Timestamp,
     },
     /// Run the checks on a commit in a fresh checkout.
     Check {
@@ -145,7 +145,7 @@ pub enum Effect {
 /// An effect without its payload: what the run remembers while it is pending.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Tag {
+pub enum EffectRef {
     /// `Start`.
     Start(AttemptId),
     /// `Reserve`.
@@ -178,44 +178,44 @@ pub enum Tag {
 
 impl Effect {
     /// Its tag.
-    pub fn tag(&self) -> Tag {
+    pub fn effect_ref(&self) -> EffectRef {
         match self {
-            Effect::Start { order } => Tag::Start(order.attempt),
-            Effect::Reserve { attempt, .. } => Tag::Reserve(*attempt),
-            Effect::Check { scope, sha, .. } => Tag::Check(*scope, sha.clone()),
-            Effect::Integrate { task, onto, .. } => Tag::Integrate(*task, onto.clone()),
-            Effect::Rebase { onto, .. } => Tag::Rebase(onto.clone()),
-            Effect::Push { sha, .. } => Tag::Push(sha.clone()),
-            Effect::EnsureChange { head, draft, .. } => Tag::EnsureChange(head.clone(), *draft),
-            Effect::Comment { .. } => Tag::Comment,
-            Effect::SetStatus { .. } => Tag::SetStatus,
-            Effect::Observe { .. } => Tag::Observe,
-            Effect::Land { head, .. } => Tag::Land(head.clone()),
-            Effect::Close { .. } => Tag::Close,
-            Effect::Release => Tag::Release,
-            Effect::Stop => Tag::Stop,
+            Effect::Start { order } => EffectRef::Start(order.attempt),
+            Effect::Reserve { attempt, .. } => EffectRef::Reserve(*attempt),
+            Effect::Check { scope, sha, .. } => EffectRef::Check(*scope, sha.clone()),
+            Effect::Integrate { task, onto, .. } => EffectRef::Integrate(*task, onto.clone()),
+            Effect::Rebase { onto, .. } => EffectRef::Rebase(onto.clone()),
+            Effect::Push { sha, .. } => EffectRef::Push(sha.clone()),
+            Effect::EnsureChange { head, draft, .. } => EffectRef::EnsureChange(head.clone(), *draft),
+            Effect::Comment { .. } => EffectRef::Comment,
+            Effect::SetStatus { .. } => EffectRef::SetStatus,
+            Effect::Observe { .. } => EffectRef::Observe,
+            Effect::Land { head, .. } => EffectRef::Land(head.clone()),
+            Effect::Close { .. } => EffectRef::Close,
+            Effect::Release => EffectRef::Release,
+            Effect::Stop => EffectRef::Stop,
         }
     }
 }
 
-impl Tag {
+impl EffectRef {
     /// Its name for people, logs and spans.
     pub fn name(&self) -> &'static str {
         match self {
-            Tag::Start(_) => "start",
-            Tag::Reserve(_) => "reserve",
-            Tag::Check(..) => "check",
-            Tag::Integrate(..) => "integrate",
-            Tag::Rebase(_) => "rebase",
-            Tag::Push(_) => "push",
-            Tag::EnsureChange(..) => "ensure_change",
-            Tag::Comment => "comment",
-            Tag::SetStatus => "set_status",
-            Tag::Observe => "observe",
-            Tag::Land(_) => "land",
-            Tag::Close => "close",
-            Tag::Release => "release",
-            Tag::Stop => "stop",
+            EffectRef::Start(_) => "start",
+            EffectRef::Reserve(_) => "reserve",
+            EffectRef::Check(..) => "check",
+            EffectRef::Integrate(..) => "integrate",
+            EffectRef::Rebase(_) => "rebase",
+            EffectRef::Push(_) => "push",
+            EffectRef::EnsureChange(..) => "ensure_change",
+            EffectRef::Comment => "comment",
+            EffectRef::SetStatus => "set_status",
+            EffectRef::Observe => "observe",
+            EffectRef::Land(_) => "land",
+            EffectRef::Close => "close",
+            EffectRef::Release => "release",
+            EffectRef::Stop => "stop",
         }
     }
 }
@@ -223,7 +223,7 @@ impl Tag {
 /// How an effect ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Done {
+pub enum EffectOutcome {
     /// The checks ran (green or red).
     Checked {
         /// One result each.

@@ -4,7 +4,7 @@
 use super::block::{Block, BlockKind, Subject};
 use super::order::EngineSpec;
 use super::run::Run;
-use super::shared_budget::{self, Share, SharedBudget};
+use super::shared_budget::{self, BudgetScope, SharedBudget};
 use serde::{Deserialize, Serialize};
 
 /// One thing a person is asked for.
@@ -41,7 +41,7 @@ pub struct Escalation {
 
 /// The escalation of a block.
 pub fn of(run: &Run, block: &Block) -> Escalation {
-    let id = run.id.short();
+    let id = run.id.abbrev();
     let b = block.id;
     let unblock = |rest: &str| format!("skep unblock {id} --block {b}{rest}");
     let approve = format!("skep approve {id} --block {b}");
@@ -68,7 +68,7 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
                 &format!(
                     "commit {head} onto {} at {}; look with `skep change show {}`",
                     run.settings.base_branch,
-                    base.short(),
+                    base.abbrev(),
                     run.change.as_ref().map_or_else(|| id.clone(), |c| format!("{}#{}", run.project, c.number)),
                 ),
             )],
@@ -213,10 +213,10 @@ pub fn of(run: &Run, block: &Block) -> Escalation {
 
 /// A command for each share: what is short of it, raised above what is used.
 fn raises(run: &Run, of: &[SharedBudget]) -> Vec<String> {
-    let raise = |share: Share| {
+    let raise = |share: BudgetScope| {
         let mut command = match share {
-            Share::Project => format!("skep budget raise --project {}", run.project),
-            Share::Day => "skep budget raise --day".to_owned(),
+            BudgetScope::Project => format!("skep budget raise --project {}", run.project),
+            BudgetScope::Day => "skep budget raise --day".to_owned(),
         };
         let plain = command.len();
         for budget in of.iter().filter(|b| b.share == share) {
@@ -228,7 +228,7 @@ fn raises(run: &Run, of: &[SharedBudget]) -> Vec<String> {
         }
         (command.len() > plain).then_some(command)
     };
-    [Share::Project, Share::Day].into_iter().filter_map(raise).collect()
+    [BudgetScope::Project, BudgetScope::Day].into_iter().filter_map(raise).collect()
 }
 
 /// An act on the world, as a person calls it.

@@ -2,7 +2,7 @@
 
 use super::block::Answer;
 use super::budget::{Metered, Raise};
-use super::effect::Done;
+use super::effect::EffectOutcome;
 use super::goal::Goal;
 use super::id::{AttemptId, BlockId, EffectKey, Principal, RunId, Sha};
 use super::project::ProjectName;
@@ -21,11 +21,11 @@ pub enum Event {
     /// An attempt ended.
     Reported(Box<Reported>),
     /// An effect ended.
-    Done {
+    EffectFinished {
         /// Which.
         key: EffectKey,
         /// How.
-        done: Done,
+        done: EffectOutcome,
     },
     /// The sweep saw something new on the forge.
     Observed {
@@ -109,7 +109,7 @@ impl Event {
             Event::Opened(_) => "opened",
             Event::Admitted => "admitted",
             Event::Reported(_) => "reported",
-            Event::Done { .. } => "done",
+            Event::EffectFinished { .. } => "done",
             Event::Observed { .. } => "observed",
             Event::Answered { .. } => "answered",
             Event::Raised { .. } => "raised",

@@ -91,7 +91,7 @@ pub fn head(run: &Run) -> Gate {
     match &run.facts.observed {
         None => Gate::Wait("the forge has not been looked at".to_owned()),
         Some(o) => Gate::open_if(o.head == run.head, || {
-            format!("the branch on the forge is at {}, proven is {}", o.head.short(), run.head.short())
+            format!("the branch on the forge is at {}, proven is {}", o.head.abbrev(), run.head.abbrev())
         }),
     }
 }
@@ -101,7 +101,12 @@ pub fn base(run: &Run) -> Gate {
     match &run.facts.observed {
         None => Gate::Wait("the forge has not been looked at".to_owned()),
         Some(o) => Gate::open_if(o.base == run.base, || {
-            format!("{} moved to {}, the change sits on {}", run.settings.base_branch, o.base.short(), run.base.short())
+            format!(
+                "{} moved to {}, the change sits on {}",
+                run.settings.base_branch,
+                o.base.abbrev(),
+                run.base.abbrev()
+            )
         }),
     }
 }

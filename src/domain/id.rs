@@ -7,12 +7,12 @@ use uuid::Uuid;
 /// A moment, in milliseconds since the Unix epoch. Order is never taken from it (P14): sequence numbers order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct At(pub i64);
+pub struct Timestamp(pub i64);
 
-impl At {
+impl Timestamp {
     /// This moment plus `secs` seconds.
-    pub fn plus_secs(self, secs: u64) -> At {
-        At(self.0.saturating_add(i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)))
+    pub fn plus_secs(self, secs: u64) -> Timestamp {
+        Timestamp(self.0.saturating_add(i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)))
     }
 }
 
@@ -23,7 +23,7 @@ pub struct RunId(pub Uuid);
 
 impl RunId {
     /// The last eight hex digits: random in a UUIDv7, so they tell runs of one minute apart.
-    pub fn short(&self) -> String {
+    pub fn abbrev(&self) -> String {
         let whole = self.to_string();
         whole[whole.len() - 8..].to_owned()
     }
@@ -113,7 +113,7 @@ text!(
 
 impl Sha {
     /// The first ten digits, for people.
-    pub fn short(&self) -> &str {
+    pub fn abbrev(&self) -> &str {
         self.0.get(..10).unwrap_or(&self.0)
     }
 }

@@ -3,7 +3,7 @@
 use super::artifact::ArtifactRef;
 use super::budget::{ModelUse, Usage};
 use super::change::DiffStat;
-use super::id::{At, AttemptId, Sha};
+use super::id::{AttemptId, Sha, Timestamp};
 use super::plan::TaskSpec;
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,7 @@ pub enum Report {
         /// What happened, to which engine.
         why: String,
         /// When it can be used again, where that is known.
-        until: Option<At>,
+        until: Option<Timestamp>,
         /// What a person has to do first; `None` = waiting helps.
         fix: Option<String>,
     },

@@ -5,10 +5,10 @@ use super::block::Block;
 use super::budget::{Alert, Ledger, Limits};
 use super::change::{ChangeRef, Concern, DiffStat, Observation};
 use super::check::{CheckResult, CheckSpec};
-use super::choice::{Rest, Wait};
-use super::effect::Tag;
+use super::effect::EffectRef;
+use super::engine_selection::{Cooldown, Wait};
 use super::goal::Goal;
-use super::id::{At, AttemptId, BlockId, EffectKey, Principal, RunId, Sha, TaskId};
+use super::id::{AttemptId, BlockId, EffectKey, Principal, RunId, Sha, TaskId, Timestamp};
 use super::inquiry::Inquiry;
 use super::order::{EngineSpec, Note, Role, Step};
 use super::plan::Plan;
@@ -57,7 +57,7 @@ pub struct Run {
     /// Its rules.
     pub settings: Settings,
     /// When it was opened.
-    pub opened_at: At,
+    pub opened_at: Timestamp,
     /// The trace it belongs to.
     #[serde(default)]
     pub traceparent: Option<String>,
@@ -93,7 +93,7 @@ pub struct Run {
     pub inquiries: Vec<Inquiry>,
     /// Engines that could not be used, by their text. Kept after their rest, to know how often, until they work again.
     #[serde(default)]
-    pub resting: BTreeMap<String, Rest>,
+    pub cooldowns: BTreeMap<String, Cooldown>,
     /// Attempts in a row, whatever engine, that could not use theirs.
     #[serde(default)]
     pub unavailable: u32,
@@ -151,7 +151,7 @@ pub struct Run {
     pub comments_seen: BTreeSet<u64>,
     /// Effects not known done: the outbox's keys.
     #[serde(default)]
-    pub pending: BTreeMap<EffectKey, Tag>,
+    pub pending: BTreeMap<EffectKey, EffectRef>,
     /// How it ended.
     #[serde(default)]
     pub outcome: Option<Outcome>,
@@ -338,7 +338,7 @@ impl Run {
         self.attempts.iter().filter(|a| a.ended.as_ref().is_none_or(|e| e.ending.counts())).count()
     }
     /// When it wants to be woken, if at all: what it waits for has come then, or a question lifts itself.
-    pub fn wake_at(&self) -> Option<At> {
+    pub fn wake_at(&self) -> Option<Timestamp> {
         let waits = self.wait.as_ref().map(|w| w.until);
         self.blocks.iter().filter_map(|b| b.until).chain(waits).min()
     }
@@ -355,7 +355,7 @@ impl Run {
         self.blocks.iter().find(|b| b.id == id)
     }
     /// Whether an effect with this tag is pending.
-    pub fn is_pending(&self, tag: &Tag) -> bool {
+    pub fn is_pending(&self, tag: &EffectRef) -> bool {
         self.pending.values().any(|t| t == tag)
     }
     /// Whether it is over.

@@ -40,26 +40,26 @@ impl SharedLimits {
 /// Who shares a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Share {
+pub enum BudgetScope {
     /// All runs of a project, for ever.
     Project,
     /// All runs of a UTC day.
     Day,
 }
 
-impl Share {
+impl BudgetScope {
     /// Its name in requests, rows and commands.
     pub fn name(self) -> &'static str {
         match self {
-            Share::Project => "project",
-            Share::Day => "day",
+            BudgetScope::Project => "project",
+            BudgetScope::Day => "day",
         }
     }
     /// What a run is out of when this is used up.
     pub fn budget(self) -> &'static str {
         match self {
-            Share::Project => "project budget",
-            Share::Day => "day budget",
+            BudgetScope::Project => "project budget",
+            BudgetScope::Day => "day budget",
         }
     }
 }
@@ -68,7 +68,7 @@ impl Share {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SharedBudget {
     /// Who shares it.
-    pub share: Share,
+    pub share: BudgetScope,
     /// Whether it is its money; else its tokens.
     pub money: bool,
     /// By how much it is passed already: limits were lowered, or a call in flight took more than was set aside.
@@ -99,7 +99,7 @@ pub fn names(budgets: &[SharedBudget]) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
     /// Who shares it.
-    pub share: Share,
+    pub share: BudgetScope,
     /// Whether of its money; else of its tokens.
     pub money: bool,
     /// Spent and set aside by all.

@@ -8,7 +8,7 @@ use super::artifact::ArtifactRef;
 use super::block::Answer;
 use super::change::{DiffStat, Observation};
 use super::check::CheckResult;
-use super::effect::Done;
+use super::effect::EffectOutcome;
 use super::event::Event;
 use super::report::{Finding, Report, Reported};
 
@@ -21,7 +21,7 @@ impl Event {
         match self {
             Event::Opened(opened) => clean(&mut opened.goal.text),
             Event::Reported(reported) => self::reported(reported, clean),
-            Event::Done { key: _, done } => self::done(done, clean),
+            Event::EffectFinished { key: _, done } => self::done(done, clean),
             Event::Observed { observation } => observed(observation, clean),
             Event::Answered { block: _, answer, by: _ } => match answer {
                 Answer::No { why: text } | Answer::Text { text } => clean(text),
@@ -73,30 +73,33 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
     }
 }
 
-fn done(done: &mut Done, clean: Clean<'_>) {
+fn done(done: &mut EffectOutcome, clean: Clean<'_>) {
     match done {
-        Done::Checked { results, wall_ms: _ } => {
+        EffectOutcome::Checked { results, wall_ms: _ } => {
             for CheckResult { why, tail, artifacts, .. } in results {
                 clean(why);
                 clean(tail);
                 self::artifacts(artifacts, clean);
             }
         }
-        Done::Moved { head: _, diff } => paths(diff, clean),
-        Done::Conflict { paths } => paths.iter_mut().for_each(clean),
-        Done::Observed { observation } => observed(observation, clean),
-        Done::Stale { why } | Done::Short { of: _, why, levels: _, set_aside: _ } => clean(why),
-        Done::Held { found } => {
+        EffectOutcome::Moved { head: _, diff } => paths(diff, clean),
+        EffectOutcome::Conflict { paths } => paths.iter_mut().for_each(clean),
+        EffectOutcome::Observed { observation } => observed(observation, clean),
+        EffectOutcome::Stale { why } | EffectOutcome::Short { of: _, why, levels: _, set_aside: _ } => clean(why),
+        EffectOutcome::Held { found } => {
             for one in found {
                 clean(&mut one.place);
                 clean(&mut one.what);
             }
         }
-        Done::Failed { failure } => {
+        EffectOutcome::Failed { failure } => {
             clean(&mut failure.what);
             clean(&mut failure.fix);
         }
-        Done::Reserved { .. } | Done::Ensured { .. } | Done::Landed { .. } | Done::Ok => {}
+        EffectOutcome::Reserved { .. }
+        | EffectOutcome::Ensured { .. }
+        | EffectOutcome::Landed { .. }
+        | EffectOutcome::Ok => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people say to a run. Every action may be repeated: what has happened already is answered with the run as it is.
 
-use super::problem::{Answer, Failed};
+use super::problem::{ApiError, ApiResult};
 use super::view::{RunView, Say};
 use super::{State, find, limits, runs};
 use crate::actors::{Ask, Rejected};
@@ -33,25 +33,25 @@ struct Call {
 
 impl Call {
     async fn of(state: &State, id: &str, request: Request) -> Result<Call, Response> {
-        let if_seq = find::if_match(request.headers()).map_err(Failed::into_response)?;
+        let if_seq = find::if_match(request.headers()).map_err(ApiError::into_response)?;
         let say = say(request).await?;
-        let run = find::run(state, id).await.map_err(Failed::into_response)?;
+        let run = find::run(state, id).await.map_err(ApiError::into_response)?;
         match if_seq {
             // Said here too, so that what would be a repetition is not taken for one in a run that moved.
-            Some(seq) if seq != run.seq => Err(Failed::from(Rejected::Moved { seq: run.seq }).into_response()),
+            Some(seq) if seq != run.seq => Err(ApiError::from(Rejected::Moved { seq: run.seq }).into_response()),
             _ => Ok(Call { run, say, if_seq }),
         }
     }
 
     /// The block named, or the oldest that fits.
-    fn block(&self, fits: impl Fn(&BlockKind) -> bool, what: &str) -> Answer<BlockId> {
+    fn block(&self, fits: impl Fn(&BlockKind) -> bool, what: &str) -> ApiResult<BlockId> {
         if let Some(text) = &self.say.block {
             return block_id(text);
         }
         let oldest = self.run.blocks.iter().find(|b| fits(&b.kind));
         oldest.map(|b| b.id).ok_or_else(|| match self.run.outcome.is_some() {
-            true => Failed::from(Refusal::Ended { outcome: domain::status::of_run(&self.run).word().to_owned() }),
-            false => Failed::conflict(
+            true => ApiError::from(Refusal::Ended { outcome: domain::status::of_run(&self.run).word().to_owned() }),
+            false => ApiError::conflict(
                 "nothing_to_answer",
                 format!("the run waits for no {what}; it is {}", domain::status::of_run(&self.run).word()),
                 "GET the run: `escalations` lists what it waits for",
@@ -130,10 +130,10 @@ async fn resume(Shared(state): Shared<State>, Path(id): Path<String>, request: R
     // is looked at. Another's run says so.
     match state.factory.tell(call.run.id, event, call.if_seq).await {
         Ok(_) | Err(Rejected::Refused(_)) => {}
-        Err(other) => return Err(Failed::from(other).into_response()),
+        Err(other) => return Err(ApiError::from(other).into_response()),
     }
     state.factory.carry_on(call.run.id).await;
-    let now = find::run(&state, &id).await.map_err(Failed::into_response)?;
+    let now = find::run(&state, &id).await.map_err(ApiError::into_response)?;
     Ok(find::shown(StatusCode::OK, &now))
 }
 
@@ -177,9 +177,9 @@ async fn retry(Shared(state): Shared<State>, Path(id): Path<String>, request: Re
     let call = Call::of(&state, &id, request).await?;
     done(async {
         match &call.run.outcome {
-            Some(Outcome::Delivered { sha }) => Err(Failed::conflict(
+            Some(Outcome::Delivered { sha }) => Err(ApiError::conflict(
                 "delivered",
-                format!("the run is delivered: {} is on {}", sha.short(), call.run.settings.base_branch),
+                format!("the run is delivered: {} is on {}", sha.abbrev(), call.run.settings.base_branch),
                 "Open a new run for a new goal",
             )),
             Some(_) => Ok(runs::opened(&state.factory.ask(again(&state, &call.run, trace)).await?)),
@@ -212,12 +212,12 @@ fn again(state: &State, run: &Run, traceparent: Option<String>) -> Ask {
     }
 }
 
-async fn answered(state: &State, call: &Call, block: BlockId, answer: domain::Answer) -> Answer<Response> {
+async fn answered(state: &State, call: &Call, block: BlockId, answer: domain::Answer) -> ApiResult<Response> {
     let event = Event::Answered { block: Some(block), answer, by: state.principal.clone() };
     told(state, call, event).await
 }
 
-async fn told(state: &State, call: &Call, event: Event) -> Answer<Response> {
+async fn told(state: &State, call: &Call, event: Event) -> ApiResult<Response> {
     match state.factory.tell(call.run.id, event, call.if_seq).await {
         Ok(run) => Ok(find::shown(StatusCode::OK, &run)),
         Err(Rejected::Refused(Refusal::Repeated { .. })) => {
@@ -227,8 +227,8 @@ async fn told(state: &State, call: &Call, event: Event) -> Answer<Response> {
     }
 }
 
-async fn done(work: impl Future<Output = Answer<Response>>) -> Result<Response, Response> {
-    work.await.map_err(Failed::into_response)
+async fn done(work: impl Future<Output = ApiResult<Response>>) -> Result<Response, Response> {
+    work.await.map_err(ApiError::into_response)
 }
 
 /// The body; none at all says nothing more than the action itself.
@@ -244,9 +244,9 @@ async fn say(request: Request) -> Result<Say, Response> {
 }
 
 /// `b1` or `#b1`.
-fn block_id(text: &str) -> Answer<BlockId> {
+fn block_id(text: &str) -> ApiResult<BlockId> {
     let digits = text.strip_prefix('#').unwrap_or(text).strip_prefix('b');
     digits.and_then(|d| d.parse().ok()).map(BlockId).ok_or_else(|| {
-        Failed::invalid(format!("block: {} is no block", super::problem::shown(text)), "Blocks are named b1, b2, …")
+        ApiError::invalid(format!("block: {} is no block", super::problem::shown(text)), "Blocks are named b1, b2, …")
     })
 }

@@ -1,6 +1,6 @@
 //! What runs leave behind: artifacts, patches, logs. Bytes from outside go out as plain text to be saved, never as a page.
 
-use super::problem::{Answer, Failed};
+use super::problem::{ApiError, ApiResult};
 use super::view::LogView;
 use super::{State, find, shapes};
 use crate::domain::{ArtifactKind, ArtifactRef, Digest, Run};
@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 #[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts", tag = "runs",
     params(("id" = String, description = "Whole or shortened")),
     responses((status = 200, body = Vec<shapes::ArtifactRef>, description = "References; each digest has its bytes")))]
-async fn list(Shared(state): Shared<State>, Path(id): Path<String>) -> Answer<Json<Vec<ArtifactRef>>> {
+async fn list(Shared(state): Shared<State>, Path(id): Path<String>) -> ApiResult<Json<Vec<ArtifactRef>>> {
     let run = find::run_id(&state, &id).await?;
     Ok(Json(state.store.artifacts(run).await?))
 }
@@ -35,7 +35,7 @@ async fn list(Shared(state): Shared<State>, Path(id): Path<String>) -> Answer<Js
 #[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts/{digest}", tag = "runs",
     params(("id" = String, description = "Whole or shortened"), ("digest" = String, description = "64 hex digits")),
     responses((status = 200, description = "The bytes", body = String, content_type = "text/plain; charset=utf-8")))]
-async fn bytes(Shared(state): Shared<State>, Path((id, digest)): Path<(String, String)>) -> Answer<Response> {
+async fn bytes(Shared(state): Shared<State>, Path((id, digest)): Path<(String, String)>) -> ApiResult<Response> {
     let run = find::run_id(&state, &id).await?;
     let formed = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
     let found = match formed {
@@ -44,7 +44,7 @@ async fn bytes(Shared(state): Shared<State>, Path((id, digest)): Path<(String, S
     };
     match found {
         Some((artifact, bytes)) => Ok(saved(&artifact.name, bytes)),
-        None => Err(Failed::new(
+        None => Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "no_artifact",
             "the run has no artifact of that digest",
@@ -69,22 +69,26 @@ struct Whose {
 #[utoipa::path(get, path = "/api/v1/runs/{id}/patch", tag = "runs",
     params(("id" = String, description = "Whole or shortened"), Whose),
     responses((status = 200, description = "The diff", body = String, content_type = "text/plain; charset=utf-8")))]
-async fn patch(Shared(state): Shared<State>, Path(id): Path<String>, Query(whose): Query<Whose>) -> Answer<Response> {
+async fn patch(
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    Query(whose): Query<Whose>,
+) -> ApiResult<Response> {
     let run = find::run(&state, &id).await?;
     let none = |what: &str| {
-        Failed::new(StatusCode::NOT_FOUND, "no_patch", what, "GET the run: `tasks` and `diff` tell what there is")
+        ApiError::new(StatusCode::NOT_FOUND, "no_patch", what, "GET the run: `tasks` and `diff` tell what there is")
     };
     if let Some(task) = &whose.task {
         let found = latest_patch(&run, task).ok_or_else(|| none("that task has left no patch"))?;
         let (_, bytes) = state.store.artifact(run.id, &found.digest).await?.ok_or_else(|| none("the patch is gone"))?;
-        return Ok(saved(&format!("{}-{task}.patch", run.id.short()), bytes));
+        return Ok(saved(&format!("{}-{task}.patch", run.id.abbrev()), bytes));
     }
     if run.head == run.base {
         return Err(none("nothing has changed yet"));
     }
     let repo = Repo { project: run.project.clone(), origin: run.settings.origin.clone() };
     let (_, bytes) = state.workspaces.diff(&repo, &run.base, &run.head).await?;
-    Ok(saved(&format!("{}.patch", run.id.short()), bytes))
+    Ok(saved(&format!("{}.patch", run.id.abbrev()), bytes))
 }
 
 /// A run's logs, newest last
@@ -93,7 +97,7 @@ async fn patch(Shared(state): Shared<State>, Path(id): Path<String>, Query(whose
 #[utoipa::path(get, path = "/api/v1/runs/{id}/logs", tag = "runs",
     params(("id" = String, description = "Whole or shortened")),
     responses((status = 200, body = Vec<LogView>, description = "References")))]
-async fn logs(Shared(state): Shared<State>, Path(id): Path<String>) -> Answer<Json<Vec<LogView>>> {
+async fn logs(Shared(state): Shared<State>, Path(id): Path<String>) -> ApiResult<Json<Vec<LogView>>> {
     let run = find::run(&state, &id).await?;
     let mut whose = BTreeMap::new();
     for task in &run.tasks {

@@ -1,7 +1,7 @@
 //! Who may talk to REST: the Host and Origin allow-list on every route (DNS rebinding, CSRF), the bearer token on all but the open ones.
 
 use super::State;
-use super::problem::Failed;
+use super::problem::ApiError;
 use axum::extract::{Request, State as Shared};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -28,7 +28,7 @@ pub async fn guard_token(Shared(state): Shared<State>, request: Request, next: N
     if OPEN.contains(&request.uri().path()) || token_fits(&state.token, request.headers()) {
         return next.run(request).await;
     }
-    Failed::new(
+    ApiError::new(
         StatusCode::UNAUTHORIZED,
         "no_token",
         "a valid bearer token is needed",
@@ -37,15 +37,15 @@ pub async fn guard_token(Shared(state): Shared<State>, request: Request, next: N
     .into_response()
 }
 
-fn host(hosts: &[String], headers: &HeaderMap, uri: &Uri) -> Result<(), Failed> {
+fn host(hosts: &[String], headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
     let mut named = headers.get_all(HOST).iter();
     let (Some(authority), None) = (named.next(), named.next()) else {
-        return Err(Failed::new(StatusCode::BAD_REQUEST, "host", "there must be one Host header", "Send it"));
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "host", "there must be one Host header", "Send it"));
     };
     let authority = authority.to_str().unwrap_or_default();
     let fits = |authority: &str| hosts.iter().any(|h| h.eq_ignore_ascii_case(name_of(authority)));
     if !fits(authority) || uri.authority().is_some_and(|a| !fits(a.as_str())) {
-        return Err(Failed::new(
+        return Err(ApiError::new(
             StatusCode::MISDIRECTED_REQUEST,
             "host",
             "this service does not answer to that Host",
@@ -60,7 +60,7 @@ fn host(hosts: &[String], headers: &HeaderMap, uri: &Uri) -> Result<(), Failed> 
     });
     let across = headers.get("sec-fetch-site").is_some_and(|s| s == "cross-site" || s == "same-site");
     if foreign || across {
-        return Err(Failed::new(
+        return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "origin",
             "requests from pages of another origin are refused",

@@ -1,10 +1,10 @@
 //! What was spent, and more of the budgets that runs share. A run's own budget is raised by its action.
 
-use super::problem::{Answer, Failed};
+use super::problem::{ApiError, ApiResult};
 use super::view::{RaiseShared, Raised};
 use super::{State, find, projects, runs, shapes};
 use crate::actors::Rejected;
-use crate::domain::{Answer as Said, At, BlockKind, Day, Event, Share, describe};
+use crate::domain::{Answer as Said, BlockKind, BudgetScope, Day, Event, Timestamp, describe};
 use crate::ports::PortError;
 use crate::ports::store::{RunFilter, SharedRaise, Spending, SpendingBy, SpendingFilter};
 use axum::Json;
@@ -48,7 +48,7 @@ struct Which {
 /// price is not known has `unpriced` attempts: their cost is not in its sum, though the run was charged what was set aside.
 #[utoipa::path(get, path = "/api/v1/spending", tag = "budget", params(Which),
     responses((status = 200, body = Vec<shapes::Spending>, description = "The sums")))]
-async fn spending(Shared(state): Shared<State>, Query(which): Query<Which>) -> Answer<Json<Vec<Spending>>> {
+async fn spending(Shared(state): Shared<State>, Query(which): Query<Which>) -> ApiResult<Json<Vec<Spending>>> {
     let run = match &which.run {
         Some(text) => Some(find::run_id(&state, text).await?),
         None => None,
@@ -62,15 +62,15 @@ async fn spending(Shared(state): Shared<State>, Query(which): Query<Which>) -> A
     Ok(Json(state.store.spending(&filter).await?))
 }
 
-fn day(state: &State, text: &str) -> Answer<Day> {
+fn day(state: &State, text: &str) -> ApiResult<Day> {
     if text == "today" {
         return Ok(today(state));
     }
     let date = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
-    let at = date.and_then(|d| d.and_hms_opt(0, 0, 0)).map(|t| At(t.and_utc().timestamp_millis()));
+    let at = date.and_then(|d| d.and_hms_opt(0, 0, 0)).map(|t| Timestamp(t.and_utc().timestamp_millis()));
     at.map(Day::of).ok_or_else(|| {
         let shown = super::problem::shown(text);
-        Failed::invalid(format!("day: {shown} is no day"), "Write it as 2026-11-21, or today")
+        ApiError::invalid(format!("day: {shown} is no day"), "Write it as 2026-11-21, or today")
     })
 }
 
@@ -84,20 +84,20 @@ fn today(state: &State) -> Day {
 /// told to go on.
 #[utoipa::path(post, path = "/api/v1/budget/raise", tag = "budget", request_body = RaiseShared,
     responses((status = 200, body = Raised, description = "Given, durably")))]
-async fn raise(Shared(state): Shared<State>, Json(more): Json<RaiseShared>) -> Answer<Json<Raised>> {
+async fn raise(Shared(state): Shared<State>, Json(more): Json<RaiseShared>) -> ApiResult<Json<Raised>> {
     let RaiseShared { scope, project, tokens, cost_micros } = more;
     if tokens == 0 && cost_micros == 0 {
-        return Err(Failed::invalid("nothing was given", "Name `tokens` or `cost_micros` above zero"));
+        return Err(ApiError::invalid("nothing was given", "Name `tokens` or `cost_micros` above zero"));
     }
     if tokens.max(cost_micros) > AMOUNT_MAX {
-        return Err(Failed::invalid(format!("more than {AMOUNT_MAX} at once"), "Give less"));
+        return Err(ApiError::invalid(format!("more than {AMOUNT_MAX} at once"), "Give less"));
     }
     let project = match (scope, project) {
-        (Share::Project, Some(text)) => Some(projects::named(&state, &text).await?.name),
-        (Share::Day, None) => None,
-        (Share::Project, None) => return Err(Failed::invalid("project: missing", "Name the project")),
-        (Share::Day, Some(_)) => {
-            return Err(Failed::invalid("project: a day is shared by all projects", "Leave `project` out"));
+        (BudgetScope::Project, Some(text)) => Some(projects::named(&state, &text).await?.name),
+        (BudgetScope::Day, None) => None,
+        (BudgetScope::Project, None) => return Err(ApiError::invalid("project: missing", "Name the project")),
+        (BudgetScope::Day, Some(_)) => {
+            return Err(ApiError::invalid("project: a day is shared by all projects", "Leave `project` out"));
         }
     };
     let key = project.as_ref().map_or_else(|| today(&state).0.to_string(), |p| p.as_str().to_owned());

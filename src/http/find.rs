@@ -1,7 +1,7 @@
 //! Finding a run by its id, shortened or whole, and the ETags that tell whether it moved.
 
 use super::State;
-use super::problem::{Answer, Failed};
+use super::problem::{ApiError, ApiResult};
 use super::view::RunView;
 use crate::domain::{Run, RunId};
 use crate::ports::PortError;
@@ -12,25 +12,25 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 /// A run's id by its whole or shortened form.
-pub async fn run_id(state: &State, text: &str) -> Answer<RunId> {
+pub async fn run_id(state: &State, text: &str) -> ApiResult<RunId> {
     if text.len() > 36 || !text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
-        return Err(Failed::no_run(text));
+        return Err(ApiError::no_run(text));
     }
     match state.store.find(text).await? {
         Found::One(id) => Ok(id),
-        Found::None => Err(Failed::no_run(text)),
-        Found::Several(ids) => Err(Failed::several_runs(text, &ids)),
+        Found::None => Err(ApiError::no_run(text)),
+        Found::Several(ids) => Err(ApiError::several_runs(text, &ids)),
     }
 }
 
 /// A run's state.
-pub async fn run(state: &State, text: &str) -> Answer<Run> {
+pub async fn run(state: &State, text: &str) -> ApiResult<Run> {
     let id = run_id(state, text).await?;
     match state.store.load(id).await {
         Ok(Some(run)) => Ok(run),
-        Ok(None) => Err(Failed::no_run(text)),
+        Ok(None) => Err(ApiError::no_run(text)),
         // The store says so of a snapshot it cannot read; the other runs go on.
-        Err(PortError::Permanent { what, fix }) => Err(Failed::conflict("quarantined", what, fix)),
+        Err(PortError::Permanent { what, fix }) => Err(ApiError::conflict("quarantined", what, fix)),
         Err(other) => Err(other.into()),
     }
 }
@@ -46,7 +46,7 @@ pub fn etag(seq: u64) -> String {
 }
 
 /// The event the caller believes the run to be at; `None` = any.
-pub fn if_match(headers: &HeaderMap) -> Answer<Option<u64>> {
+pub fn if_match(headers: &HeaderMap) -> ApiResult<Option<u64>> {
     let Some(text) = one(headers, &IF_MATCH)? else { return Ok(None) };
     if text.trim() == "*" {
         return Ok(None);
@@ -54,7 +54,7 @@ pub fn if_match(headers: &HeaderMap) -> Answer<Option<u64>> {
     let seq = text.trim().strip_prefix('"').and_then(|t| t.strip_suffix('"')).and_then(|t| t.parse().ok());
     match seq {
         Some(seq) => Ok(Some(seq)),
-        None => Err(Failed::new(
+        None => Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "if_match",
             "If-Match is not an ETag of a run",
@@ -71,12 +71,12 @@ pub fn known(headers: &HeaderMap, seq: u64) -> bool {
 }
 
 /// The one value of a header.
-pub fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Answer<Option<&'a str>> {
+pub fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> ApiResult<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) if value.to_str().is_ok() => Ok(value.to_str().ok()),
-        _ => Err(Failed::new(
+        _ => Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "header",
             format!("the header {name} cannot be read"),

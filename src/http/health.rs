@@ -59,14 +59,14 @@ async fn live() -> &'static str {
     (status = 503, description = "The store did not answer within two seconds, or the sandbox does not hold", body = super::view::Problem,
         content_type = "application/problem+json"),
 ))]
-async fn ready(Shared(state): Shared<State>) -> super::problem::Answer<&'static str> {
+async fn ready(Shared(state): Shared<State>) -> super::problem::ApiResult<&'static str> {
     if let Some((what, fix)) = state.sandbox.broken() {
-        return Err(super::problem::Failed::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox", &what, &fix));
+        return Err(super::problem::ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "sandbox", &what, &fix));
     }
     if store_answers(&state).await {
         return Ok("ok\n");
     }
-    Err(super::problem::Failed::new(
+    Err(super::problem::ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "away",
         "the store did not answer within two seconds",

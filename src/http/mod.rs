@@ -33,9 +33,9 @@ pub mod view;
 pub use auth::{LOOPBACK, OPEN};
 pub use serve::serve;
 
-use crate::actors::{DefaultsNow, Factory, Feed};
+use crate::actors::{DefaultsNow, Notifications, RuntimeHandle};
 use crate::domain::{CheckSpec, Principal};
-use crate::ports::{Clock, Isolation, Person, Store, Vault, Workspaces};
+use crate::ports::{Clock, HumanActions, Isolation, Store, Vault, Workspaces};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use std::sync::Arc;
@@ -51,19 +51,19 @@ pub type ChecksFrom = Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>;
 #[derive(Clone)]
 pub struct State {
     /// The runtime.
-    pub factory: Factory,
+    pub factory: RuntimeHandle,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// The truth, to read; and to write projects and shared budgets.
     pub store: Arc<dyn Store>,
     /// The person's side of the local forge.
-    pub people: Arc<dyn Person>,
+    pub people: Arc<dyn HumanActions>,
     /// The secrets people gave: written here, never shown.
     pub vault: Arc<dyn Vault>,
     /// Git, to look at a new project's repository and at diffs.
     pub workspaces: Arc<dyn Workspaces>,
     /// News for event streams.
-    pub feed: Feed,
+    pub notifications: Notifications,
     /// The bearer token.
     pub token: Arc<str>,
     /// Who the bearer of the token is.

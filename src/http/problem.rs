@@ -4,7 +4,7 @@ use super::view::Problem;
 use crate::actors::Rejected;
 use crate::domain::{Refusal, RunId};
 use crate::ports::PortError;
-use crate::secret::redact_all;
+use crate::secrets::redact_all;
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 /// What a handler gives.
-pub type Answer<T> = Result<T, Failed>;
+pub type ApiResult<T> = Result<T, ApiError>;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// The most of a library's own error text that is passed on.
@@ -27,12 +27,12 @@ const LATER_SECS: &str = "5";
 
 /// A problem on its way out.
 #[derive(Debug)]
-pub struct Failed(Box<Problem>);
+pub struct ApiError(Box<Problem>);
 
-impl Failed {
+impl ApiError {
     /// A problem.
-    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>, fix: impl Into<String>) -> Failed {
-        Failed(Box::new(Problem {
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>, fix: impl Into<String>) -> ApiError {
+        ApiError(Box::new(Problem {
             kind: format!("urn:skep:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Problem").to_owned(),
             status: status.as_u16(),
@@ -42,34 +42,34 @@ impl Failed {
         }))
     }
     /// 404: no run of that id.
-    pub fn no_run(id: &str) -> Failed {
+    pub fn no_run(id: &str) -> ApiError {
         let fix = "GET /api/v1/runs lists those there are; an id may be shortened to four or more of its digits";
-        Failed::new(StatusCode::NOT_FOUND, "no_run", format!("there is no run {}", shown(id)), fix)
+        ApiError::new(StatusCode::NOT_FOUND, "no_run", format!("there is no run {}", shown(id)), fix)
     }
     /// 409: a shortened id that is not unique.
-    pub fn several_runs(id: &str, runs: &[RunId]) -> Failed {
+    pub fn several_runs(id: &str, runs: &[RunId]) -> ApiError {
         let list: Vec<String> = runs.iter().map(ToString::to_string).collect();
         let detail = format!("{} fits several runs: {}", shown(id), list.join(", "));
-        Failed::new(StatusCode::CONFLICT, "several_runs", detail, "Give more digits")
+        ApiError::new(StatusCode::CONFLICT, "several_runs", detail, "Give more digits")
     }
     /// 422: what was given cannot be used.
-    pub fn invalid(detail: impl Into<String>, fix: impl Into<String>) -> Failed {
-        Failed::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail, fix)
+    pub fn invalid(detail: impl Into<String>, fix: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail, fix)
     }
     /// 409: it does not fit where things are.
-    pub fn conflict(code: &str, detail: impl Into<String>, fix: impl Into<String>) -> Failed {
-        Failed::new(StatusCode::CONFLICT, code, detail, fix)
+    pub fn conflict(code: &str, detail: impl Into<String>, fix: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, code, detail, fix)
     }
     /// 404 for what a port says is not there.
-    pub fn missing(code: &str, error: PortError) -> Failed {
+    pub fn missing(code: &str, error: PortError) -> ApiError {
         match error {
-            PortError::Permanent { what, fix } => Failed::new(StatusCode::NOT_FOUND, code, what, fix),
+            PortError::Permanent { what, fix } => ApiError::new(StatusCode::NOT_FOUND, code, what, fix),
             other => other.into(),
         }
     }
 }
 
-impl IntoResponse for Failed {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.0)).into_response();
@@ -88,21 +88,21 @@ impl IntoResponse for Failed {
     }
 }
 
-impl From<PortError> for Failed {
-    fn from(error: PortError) -> Failed {
+impl From<PortError> for ApiError {
+    fn from(error: PortError) -> ApiError {
         let fix = error.fix().to_owned();
         match error {
-            PortError::Permanent { what, .. } => Failed::conflict("not_possible", what, fix),
+            PortError::Permanent { what, .. } => ApiError::conflict("not_possible", what, fix),
             PortError::Transient { what, .. } | PortError::Unknown { what } => {
-                Failed::new(StatusCode::SERVICE_UNAVAILABLE, "away", what, fix)
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "away", what, fix)
             }
-            PortError::Fenced { what } => Failed::conflict("elsewhere", what, fix),
+            PortError::Fenced { what } => ApiError::conflict("elsewhere", what, fix),
         }
     }
 }
 
-impl From<Refusal> for Failed {
-    fn from(refusal: Refusal) -> Failed {
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
         let (status, fix) = match &refusal {
             Refusal::NotAllowed { .. } => (StatusCode::FORBIDDEN, "Ask somebody who may"),
             Refusal::NoBlock { .. } => (StatusCode::NOT_FOUND, "GET the run: `escalations` lists what it waits for"),
@@ -115,30 +115,33 @@ impl From<Refusal> for Failed {
                 (StatusCode::CONFLICT, "GET the run and do what still fits")
             }
         };
-        Failed::new(status, refusal.code(), refusal.to_string(), fix)
+        ApiError::new(status, refusal.code(), refusal.to_string(), fix)
     }
 }
 
-impl From<Rejected> for Failed {
-    fn from(rejected: Rejected) -> Failed {
+impl From<Rejected> for ApiError {
+    fn from(rejected: Rejected) -> ApiError {
         let words = rejected.to_string();
         match rejected {
             Rejected::Refused(refusal) => refusal.into(),
-            Rejected::NoRun(id) => Failed::no_run(&id.to_string()),
-            Rejected::Moved { .. } => Failed::new(
+            Rejected::NoRun(id) => ApiError::no_run(&id.to_string()),
+            Rejected::Moved { .. } => ApiError::new(
                 StatusCode::PRECONDITION_FAILED,
                 "moved",
                 words,
                 "GET the run and send its new ETag as If-Match",
             ),
-            Rejected::Invalid { what, fix } => Failed::invalid(what, fix),
-            Rejected::Away(what) => {
-                Failed::new(StatusCode::SERVICE_UNAVAILABLE, "away", what, "Try again when what is away is there again")
-            }
+            Rejected::Invalid { what, fix } => ApiError::invalid(what, fix),
+            Rejected::Away(what) => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "away",
+                what,
+                "Try again when what is away is there again",
+            ),
             Rejected::Elsewhere(_) => {
-                Failed::conflict("elsewhere", words, "Talk to the process that carries the run, or wait")
+                ApiError::conflict("elsewhere", words, "Talk to the process that carries the run, or wait")
             }
-            Rejected::Quarantined(what) => Failed::conflict("quarantined", what, QUARANTINED),
+            Rejected::Quarantined(what) => ApiError::conflict("quarantined", what, QUARANTINED),
         }
     }
 }
@@ -179,7 +182,7 @@ async fn text_of(status: StatusCode, body: Body) -> String {
     String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect()
 }
 
-fn from_status(status: StatusCode, text: &str) -> Failed {
+fn from_status(status: StatusCode, text: &str) -> ApiError {
     let (code, fallback, fix) = match status {
         StatusCode::NOT_FOUND => ("no_route", "there is nothing at this address", "GET /openapi.json lists the routes"),
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -201,5 +204,5 @@ fn from_status(status: StatusCode, text: &str) -> Failed {
         _ => ("refused", "the request was refused", "GET /openapi.json shows what is understood"),
     };
     let detail = if text.is_empty() { fallback } else { text };
-    Failed::new(status, code, detail, fix)
+    ApiError::new(status, code, detail, fix)
 }

@@ -1,6 +1,6 @@
 //! The newest test results of a project.
 
-use super::problem::{Answer, Failed};
+use super::problem::{ApiError, ApiResult};
 use super::view::TestsView;
 use super::{State, projects};
 use crate::domain::{CheckResult, CheckSpec, Run};
@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 #[utoipa::path(get, path = "/api/v1/projects/{name}/tests/latest", tag = "projects",
     params(("name" = String, description = "The project's name")),
     responses((status = 200, body = TestsView, description = "The results")))]
-async fn latest(Shared(state): Shared<State>, Path(name): Path<String>) -> Answer<Json<TestsView>> {
+async fn latest(Shared(state): Shared<State>, Path(name): Path<String>) -> ApiResult<Json<TestsView>> {
     let project = projects::named(&state, &name).await?.name;
     let filter = RunFilter { project: Some(project.clone()), limit: RUNS, ..RunFilter::default() };
     for row in state.store.list(&filter).await? {
@@ -37,7 +37,7 @@ async fn latest(Shared(state): Shared<State>, Path(name): Path<String>) -> Answe
         }
     }
     let detail = format!("no check of the project {project} has run yet");
-    Err(Failed::new(StatusCode::NOT_FOUND, "no_tests", detail, "Open a run: POST /api/v1/runs"))
+    Err(ApiError::new(StatusCode::NOT_FOUND, "no_tests", detail, "Open a run: POST /api/v1/runs"))
 }
 
 fn of(run: &Run) -> Option<TestsView> {
@@ -46,7 +46,7 @@ fn of(run: &Run) -> Option<TestsView> {
         scope,
         sha: sha.to_owned(),
         green: crate::domain::check::proves(&run.settings.checks, results),
-        places: run.settings.checks.iter().filter_map(place).collect(),
+        places: run.settings.checks.iter().filter_map(runner).collect(),
         results: results.to_vec(),
     };
     if let Some(results) = &run.facts.results {
@@ -56,6 +56,6 @@ fn of(run: &Run) -> Option<TestsView> {
     tasks.find_map(|task| Some(view(task.id.to_string(), task.head.as_ref()?.as_str(), &task.results)))
 }
 
-fn place(check: &CheckSpec) -> Option<(String, String)> {
-    Some((check.name.clone(), check.place.clone()?))
+fn runner(check: &CheckSpec) -> Option<(String, String)> {
+    Some((check.name.clone(), check.runner.clone()?))
 }

@@ -1,6 +1,6 @@
 //! Runs: asking for one, listing them, and looking at one.
 
-use super::problem::{Answer, Failed};
+use super::problem::{ApiError, ApiResult};
 use super::view::{NewRun, RunPreview, RunView, StepsView};
 use super::{State, find, limits, projects, shapes};
 use crate::actors::Ask;
@@ -60,7 +60,7 @@ struct Which {
     (status = 200, body = Vec<shapes::RunRow>, description = "Some of them",
         headers(("Link" = String, description = "The next page, if this one is full"))),
 ))]
-async fn list(Shared(state): Shared<State>, Query(which): Query<Which>) -> Answer<Response> {
+async fn list(Shared(state): Shared<State>, Query(which): Query<Which>) -> ApiResult<Response> {
     let limit = rows(which.limit)?;
     let before = match &which.before {
         Some(text) => Some(find::run_id(&state, text).await?),
@@ -99,7 +99,7 @@ async fn list(Shared(state): Shared<State>, Query(which): Query<Which>) -> Answe
         (status = 200, body = RunView, description = "An open run of the same goal is carried on",
             headers(("Location" = String, description = "The run"), ("ETag" = String))),
     ))]
-async fn open(Shared(state): Shared<State>, headers: HeaderMap, Json(new): Json<NewRun>) -> Answer<Response> {
+async fn open(Shared(state): Shared<State>, headers: HeaderMap, Json(new): Json<NewRun>) -> ApiResult<Response> {
     let run = state.factory.ask(asked(&state, &headers, new).await?).await?;
     Ok(opened(&run))
 }
@@ -114,15 +114,15 @@ async fn preview(
     Shared(state): Shared<State>,
     headers: HeaderMap,
     Json(new): Json<NewRun>,
-) -> Answer<Json<RunPreview>> {
+) -> ApiResult<Json<RunPreview>> {
     let preview = state.factory.preview(asked(&state, &headers, new).await?).await?;
     Ok(Json(RunPreview::of(preview)))
 }
 
 /// What was asked for, taken apart.
-async fn asked(state: &State, headers: &HeaderMap, new: NewRun) -> Answer<Ask> {
+async fn asked(state: &State, headers: &HeaderMap, new: NewRun) -> ApiResult<Ask> {
     if new.project.is_none() == new.repo.is_none() {
-        return Err(Failed::invalid("name either `project` or `repo`", "Send exactly one of them"));
+        return Err(ApiError::invalid("name either `project` or `repo`", "Send exactly one of them"));
     }
     let lines = new.repo.iter().chain(&new.base).chain(new.engines.values());
     bounded(lines)?;
@@ -150,7 +150,7 @@ async fn asked(state: &State, headers: &HeaderMap, new: NewRun) -> Answer<Ask> {
         (status = 200, body = RunView, description = "The run in full", headers(("ETag" = String))),
         (status = 304, description = "It has not moved"),
     ))]
-async fn show(Shared(state): Shared<State>, Path(id): Path<String>, headers: HeaderMap) -> Answer<Response> {
+async fn show(Shared(state): Shared<State>, Path(id): Path<String>, headers: HeaderMap) -> ApiResult<Response> {
     let run = find::run(&state, &id).await?;
     if find::known(&headers, run.seq) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, find::etag(run.seq))]).into_response());
@@ -161,7 +161,7 @@ async fn show(Shared(state): Shared<State>, Path(id): Path<String>, headers: Hea
 /// A run's steps
 #[utoipa::path(get, path = "/api/v1/runs/{id}/steps", tag = "runs", params(("id" = String, description = "Whole or shortened")),
     responses((status = 200, body = StepsView, description = "Its tasks in plan order", headers(("ETag" = String)))))]
-async fn steps(Shared(state): Shared<State>, Path(id): Path<String>) -> Answer<Response> {
+async fn steps(Shared(state): Shared<State>, Path(id): Path<String>) -> ApiResult<Response> {
     let run = find::run(&state, &id).await?;
     let etag = find::etag(run.seq);
     let RunView { id, status, tasks, .. } = RunView::of(&run);
@@ -188,7 +188,7 @@ async fn events(
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Query(part): Query<Part>,
-) -> Answer<Json<Vec<JournalRow>>> {
+) -> ApiResult<Json<Vec<JournalRow>>> {
     let limit = rows(part.limit)?;
     let run = find::run_id(&state, &id).await?;
     // The store counts in signed numbers.
@@ -212,52 +212,52 @@ pub(super) fn engines(written: &BTreeMap<Role, String>) -> BTreeMap<Role, Engine
 }
 
 /// Checks of command lines.
-pub(super) fn checks(state: &State, commands: &[String]) -> Answer<Vec<crate::domain::CheckSpec>> {
+pub(super) fn checks(state: &State, commands: &[String]) -> ApiResult<Vec<crate::domain::CheckSpec>> {
     if commands.len() > CHECKS_MAX {
-        return Err(Failed::invalid(format!("checks: more than {CHECKS_MAX}"), "Put them into one script"));
+        return Err(ApiError::invalid(format!("checks: more than {CHECKS_MAX}"), "Put them into one script"));
     }
     bounded(commands)?;
     if commands.iter().any(|c| c.trim().is_empty()) {
-        return Err(Failed::invalid("checks: a command is empty", "Leave it out"));
+        return Err(ApiError::invalid("checks: a command is empty", "Leave it out"));
     }
     Ok((state.checks_from)(commands))
 }
 
 /// Refuses lines that no command line, path or branch has.
-pub(super) fn bounded<'a>(lines: impl IntoIterator<Item = &'a String>) -> Answer<()> {
+pub(super) fn bounded<'a>(lines: impl IntoIterator<Item = &'a String>) -> ApiResult<()> {
     for line in lines {
         if line.len() > LINE_MAX || line.contains('\0') {
             let detail = format!("{}… is longer than {LINE_MAX} bytes or holds a NUL", super::problem::shown(line));
-            return Err(Failed::invalid(detail, "Shorten it, or put it into a script"));
+            return Err(ApiError::invalid(detail, "Shorten it, or put it into a script"));
         }
     }
     Ok(())
 }
 
 /// A project's name.
-pub(super) fn name(text: &str) -> Answer<ProjectName> {
+pub(super) fn name(text: &str) -> ApiResult<ProjectName> {
     // The name is shown in the error, so it is cut first.
     let cut: String = text.chars().take(80).collect();
-    ProjectName::new(&cut).map_err(|what| Failed::invalid(what, "GET /api/v1/projects lists those there are"))
+    ProjectName::new(&cut).map_err(|what| ApiError::invalid(what, "GET /api/v1/projects lists those there are"))
 }
 
 /// A status word that a list may have.
-fn word(text: &str) -> Answer<String> {
+fn word(text: &str) -> ApiResult<String> {
     let known: Result<RunStatus, _> = serde_json::from_value(text.into());
     if known.is_ok() || text == "quarantined" {
         return Ok(text.to_owned());
     }
-    Err(Failed::invalid(
+    Err(ApiError::invalid(
         format!("status: {} is no status word", super::problem::shown(text)),
         "Use pending, planning, planned, running, paused, blocked, failed, cancelled, completed or quarantined",
     ))
 }
 
 /// How many rows an answer may have.
-pub(super) fn rows(limit: Option<u64>) -> Answer<u64> {
+pub(super) fn rows(limit: Option<u64>) -> ApiResult<u64> {
     match limit.unwrap_or(ROWS) {
         limit @ 1..=ROWS_MAX => Ok(limit),
-        _ => Err(Failed::invalid(format!("limit: must be 1 to {ROWS_MAX}"), "Page with `before` or `after`")),
+        _ => Err(ApiError::invalid(format!("limit: must be 1 to {ROWS_MAX}"), "Page with `before` or `after`")),
     }
 }
 

@@ -100,7 +100,7 @@ pub struct Alert {
 
 /// An engine that could not be used.
 #[derive(ToSchema)]
-pub struct Rest {
+pub struct Cooldown {
     /// When it is tried again; absent = when a person has answered.
     #[schema(required = false)]
     until: Option<i64>,

@@ -3,7 +3,7 @@
 //! The feed only hurries the look: it loses news by design and tells nothing of what another process commits, so the journal is
 //! read from the last row sent, at each piece of news and every few seconds.
 
-use super::problem::{Answer, Failed};
+use super::problem::{ApiError, ApiResult};
 use super::{State, find, shapes};
 use crate::actors::News;
 use crate::domain::{RunId, status};
@@ -60,11 +60,11 @@ async fn stream(
     Path(id): Path<String>,
     Query(from): Query<From>,
     headers: HeaderMap,
-) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>> + Send>> {
+) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>> + Send>> {
     let after = match find::one(&headers, &LAST_EVENT_ID)? {
         None => from.after,
         Some(text) => text.trim().parse().map_err(|_| {
-            Failed::new(
+            ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "last_event_id",
                 "Last-Event-ID is no number",
@@ -75,11 +75,11 @@ async fn stream(
     let run = find::run_id(&state, &id).await?;
     let place = state.streams.clone().try_acquire_owned().map_err(|_| {
         let detail = "as many event streams are open as server.max_streams allows";
-        Failed::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "Close one, or read /events instead")
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "Close one, or read /events instead")
     })?;
     let watch = Watch {
         // Listening before the first look: what is committed in between is told twice and read once.
-        news: state.feed.listen(),
+        news: state.notifications.listen(),
         state,
         run,
         // The store counts in signed numbers.

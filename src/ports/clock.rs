@@ -1,11 +1,11 @@
 //! Time and new ids: the only places they come from, so that tests can hold them still.
 
-use crate::domain::{At, RunId};
+use crate::domain::{RunId, Timestamp};
 
 /// The clock and the source of run ids.
 pub trait Clock: Send + Sync {
     /// Now, in milliseconds since the Unix epoch.
-    fn now(&self) -> At;
+    fn now(&self) -> Timestamp;
     /// A new run id (UUIDv7).
     fn new_run_id(&self) -> RunId;
 }

@@ -3,7 +3,8 @@
 use super::PortResult;
 use super::prompts::Prompt;
 use crate::domain::{
-    ArtifactKind, AskedTo, At, EngineSpec, Finding, Metered, ModelUse, Order, ProjectName, TaskSpec, Usage, Verdict,
+    ArtifactKind, AskedTo, EngineSpec, Finding, Metered, ModelUse, Order, ProjectName, TaskSpec, Timestamp, Usage,
+    Verdict,
 };
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 /// What an engine is told while it works, besides its order.
 #[derive(Clone, Debug)]
-pub struct Bench {
+pub struct AttemptEnv {
     /// Its worktree: the place it may edit (`Develop`), or may read (the other steps).
     pub dir: PathBuf,
     /// A folder for caches, kept between attempts of one run (build outputs go here, not into the worktree).
@@ -50,9 +51,9 @@ pub type Sink = Arc<dyn Fn(EngineEvent) + Send + Sync>;
 
 /// What an engine brought back.
 #[derive(Clone, Debug)]
-pub struct Worked {
+pub struct EngineResult {
     /// Its result.
-    pub result: Work,
+    pub result: StepOutcome,
     /// What it used, apart from wall time (measured by the caller); `None` = not known.
     pub usage: Option<Usage>,
     /// Which models that was.
@@ -65,7 +66,7 @@ pub struct Worked {
 
 /// A result by step.
 #[derive(Clone, Debug)]
-pub enum Work {
+pub enum StepOutcome {
     /// `Explore`: notes for the manager.
     Notes(String),
     /// `Plan`: the tasks.
@@ -107,7 +108,7 @@ pub enum Work {
         /// What happened, to which engine.
         why: String,
         /// When it can be used again, where that is known.
-        until: Option<At>,
+        until: Option<Timestamp>,
         /// What a person has to do first; `None` = waiting helps.
         fix: Option<String>,
     },
@@ -121,7 +122,7 @@ pub trait Engine: Send + Sync {
         false
     }
     /// Does one order. Dropping the future ends the session and every process it started.
-    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked>;
+    async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult>;
 }
 
 /// The engines there are.
@@ -131,7 +132,7 @@ pub trait Engines: Send + Sync {
     async fn refresh(&self) {}
     /// The engine for a spec, or why there is none (unknown kind, bad argument), with the kinds there are.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
-    /// What was counted in a file ([`Bench::meter`]) of an attempt that cannot tell itself; `None` = nothing was, or it cannot be read.
+    /// What was counted in a file ([`AttemptEnv::meter`]) of an attempt that cannot tell itself; `None` = nothing was, or it cannot be read.
     fn metered(&self, _file: &Path) -> Option<Metered> {
         None
     }

@@ -4,7 +4,7 @@
 
 use super::PortResult;
 use super::workspace::Repo;
-use crate::domain::At;
+use crate::domain::Timestamp;
 use crate::domain::{ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub struct Change {
     /// Who opened it.
     pub by: Principal,
     /// When.
-    pub opened_at: At,
+    pub opened_at: Timestamp,
     /// What was said, oldest first.
     #[serde(default)]
     pub comments: Vec<Comment>,
@@ -52,7 +52,7 @@ pub struct Comment {
     /// Who.
     pub by: Principal,
     /// When.
-    pub at: At,
+    pub at: Timestamp,
     /// The text, Markdown.
     pub text: String,
     /// The hidden marker of the effect that wrote it; a person's has none.
@@ -66,7 +66,7 @@ pub struct Review {
     /// Who.
     pub by: Principal,
     /// When.
-    pub at: At,
+    pub at: Timestamp,
     /// The head reviewed.
     pub head: Sha,
     /// Approved, or changes wanted.
@@ -142,7 +142,7 @@ pub trait Forge: Send + Sync {
 
 /// A forge, seen by a person through Skep (the local forge only: elsewhere people use the forge's own pages).
 #[async_trait]
-pub trait Person: Send + Sync {
+pub trait HumanActions: Send + Sync {
     /// All changes of a project, newest first, at most 200.
     async fn changes(&self, repo: &Repo) -> PortResult<Vec<Change>>;
     /// One change.

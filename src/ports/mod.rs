@@ -15,9 +15,9 @@ pub mod workspace;
 
 pub use checks::{Checks, RepoRules};
 pub use clock::Clock;
-pub use engine::{Engine, EngineEvent, Engines, Sink, Worked};
+pub use engine::{Engine, EngineEvent, EngineResult, Engines, Sink};
 pub use error::{PortError, PortResult};
-pub use forge::{Change, Comment, Forge, Person, Review};
+pub use forge::{Change, Comment, Forge, HumanActions, Review};
 pub use isolation::Isolation;
 pub use prompts::{Prompt, Prompts};
 pub use store::Store;

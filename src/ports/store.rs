@@ -2,8 +2,8 @@
 
 use super::PortResult;
 use crate::domain::{
-    ArtifactKind, ArtifactRef, At, AttemptId, Charge, Day, Digest, Effect, EffectKey, Event, Level, Principal, Project,
-    ProjectName, Role, Run, RunId, Share, SharedLimits, Usage,
+    ArtifactKind, ArtifactRef, AttemptId, BudgetScope, Charge, Day, Digest, Effect, EffectKey, Event, Level, Principal,
+    Project, ProjectName, Role, Run, RunId, SharedLimits, Timestamp, Usage,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub struct Transition {
     /// The right to write.
     pub lease: Lease,
     /// When.
-    pub at: At,
+    pub at: Timestamp,
     /// The fact.
     pub event: Event,
     /// The state after it; `run.seq` is the event's sequence number.
@@ -72,7 +72,7 @@ pub struct JournalRow {
     /// Its number in the run, from 1, gapless.
     pub seq: u64,
     /// When.
-    pub at: At,
+    pub at: Timestamp,
     /// The event's name.
     pub name: String,
     /// The lease's epoch under which it was written.
@@ -100,14 +100,14 @@ pub struct RunRow {
     pub blocks: Vec<String>,
     /// When it goes on by itself, if it waits for a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wake_at: Option<At>,
+    pub wake_at: Option<Timestamp>,
     /// What it waits for until then, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
     /// When it was opened.
-    pub opened_at: At,
+    pub opened_at: Timestamp,
     /// When it was last written.
-    pub updated_at: At,
+    pub updated_at: Timestamp,
     /// Why it is quarantined, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
@@ -161,7 +161,7 @@ pub struct Reservation {
     /// Rounds of rework before the attempt.
     pub round: u32,
     /// When the attempt was ordered: the day it is charged to.
-    pub at: At,
+    pub at: Timestamp,
 }
 
 /// What the shared budgets have for an attempt.
@@ -187,7 +187,7 @@ pub enum Room {
 #[derive(Clone, Debug)]
 pub struct SharedRaise {
     /// Of which.
-    pub share: Share,
+    pub share: BudgetScope,
     /// The project's name, or the day's number.
     pub key: String,
     /// More tokens.
@@ -197,7 +197,7 @@ pub struct SharedRaise {
     /// Who.
     pub by: Principal,
     /// When.
-    pub at: At,
+    pub at: Timestamp,
 }
 
 /// What spending is summed up by.
@@ -302,7 +302,7 @@ pub trait Store: Send + Sync {
     /// Admitted runs of this data directory that wait with an open change: what the sweep looks after.
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>>;
     /// Runs of this data directory that want to be woken before `until`, and when; the earliest first, at most `limit`.
-    async fn due(&self, until: At, limit: u64) -> PortResult<Vec<(RunId, At)>>;
+    async fn due(&self, until: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>>;
     /// Sets an attempt's worst case aside in the shared budgets, or says that they have nothing left. One asks at a time, whatever
     /// process it is in; the same attempt again is given what it was given. Fenced.
     async fn reserve(&self, ask: &Reservation) -> PortResult<Room>;

@@ -1,8 +1,8 @@
 //! The vault: secrets people gave Skep to keep. Written and used, never shown.
 
 use super::{PortError, PortResult};
-use crate::domain::{At, ProjectName};
-use crate::secret::Secret;
+use crate::domain::{ProjectName, Timestamp};
+use crate::secrets::Secret;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -55,11 +55,11 @@ pub struct SecretRow {
     /// Which key it is sealed with.
     pub key_id: String,
     /// When the first value was kept.
-    pub created_at: At,
+    pub created_at: Timestamp,
     /// When this value was kept.
-    pub updated_at: At,
+    pub updated_at: Timestamp,
     /// When it was last used.
-    pub last_used_at: Option<At>,
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// Every secret sealed with a new key.

@@ -1,7 +1,7 @@
 //! Log lines: JSON objects for machines, text for people; the ids of run, task and attempt on every line of theirs.
 
 use super::clean::{escape, is_unsafe_to_print, names_secret};
-use crate::secret::redact_all as redact;
+use crate::secrets::redact_all as redact;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};

@@ -7,7 +7,7 @@ mod lines;
 mod spans;
 mod trace_context;
 
-pub use crate::secret::redact_all as redact;
+pub use crate::secrets::redact_all as redact;
 pub use clean::{escape, is_unsafe_to_print};
 pub use trace_context::{NotATraceparent, TraceContext};
 

@@ -1,7 +1,7 @@
 //! Spans made clean before they leave: what holds for log lines holds for attributes, events and error texts.
 
 use super::clean::names_secret;
-use crate::secret::redact_all;
+use crate::secrets::redact_all;
 use opentelemetry::trace::Status;
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use opentelemetry_sdk::Resource;

@@ -3,9 +3,9 @@
 use crate::engines_contract::{Place, order, quiet};
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::{Agent, Protocol, Settings};
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::{EngineSpec, Order, Step, Usage, Verdict};
-use skep::ports::engine::{Bench, EngineEvent, Engines, Sink, Work, Worked};
+use skep::platform::sandbox::Sandbox;
+use skep::ports::engine::{AttemptEnv, EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use skep::ports::prompts::Prompt;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,28 +35,28 @@ pub fn engines(agent: Agent) -> Registry {
 }
 
 /// A bench with a prompt.
-pub fn bench(place: &Place) -> Bench {
+pub fn bench(place: &Place) -> AttemptEnv {
     let prompt = Prompt { system: "You are a dev.".to_owned(), user: "Fix add.".to_owned(), version: "v".into() };
-    Bench { prompt: Some(prompt), ..place.bench() }
+    AttemptEnv { prompt: Some(prompt), ..place.bench() }
 }
 
-pub async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> Worked {
+pub async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> EngineResult {
     let engine = engines(agent).get(&EngineSpec::parse("acp:fake")).unwrap();
     assert!(engine.reads_prompt());
-    engine.work(order, &bench(place), sink).await.unwrap()
+    engine.run(order, &bench(place), sink).await.unwrap()
 }
 
-async fn play(part: &str, step: Step, place: &Place) -> Worked {
+async fn play(part: &str, step: Step, place: &Place) -> EngineResult {
     drive(agent(part), &order(step, None), place, quiet()).await
 }
 
-async fn result(part: &str, step: Step) -> Work {
+async fn result(part: &str, step: Step) -> StepOutcome {
     play(part, step, &Place::new()).await.result
 }
 
-fn failed(work: Work) -> String {
+fn failed(work: StepOutcome) -> String {
     match work {
-        Work::Failed(why) | Work::SpentOut { why, .. } => why,
+        StepOutcome::Failed(why) | StepOutcome::SpentOut { why, .. } => why,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -65,7 +65,7 @@ pub fn json(place: &Place, name: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(place.tree().join(name)).unwrap()).unwrap()
 }
 
-fn transcript(worked: &Worked) -> String {
+fn transcript(worked: &EngineResult) -> String {
     String::from_utf8(worked.files[0].2.clone()).unwrap()
 }
 
@@ -98,7 +98,7 @@ async fn an_edit_arrives_and_everything_is_told() {
     let worked = drive(agent("edit"), &order, &place, sink).await;
 
     assert!(
-        matches!(&worked.result, Work::Edited { summary } if summary == "Fixed add();\nthe tests pass."),
+        matches!(&worked.result, StepOutcome::Edited { summary } if summary == "Fixed add();\nthe tests pass."),
         "{:?}",
         worked.result
     );
@@ -120,7 +120,7 @@ async fn nothing_outside_the_workspace_is_read_written_or_permitted() {
     let place = Place::new();
     std::fs::write(place.root.path().join("outside"), "canary").unwrap();
     let worked = play("grabs", Step::Develop, &place).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     let got = json(&place, "got.json");
     for (what, answer) in got.as_object().unwrap() {
         match what.split_once(' ').map_or(what.as_str(), |(kind, _)| kind) {
@@ -143,7 +143,7 @@ async fn nothing_outside_the_workspace_is_read_written_or_permitted() {
 async fn a_step_that_only_reads_gets_no_file_written() {
     let place = Place::new();
     let worked = play("writes", Step::Review, &place).await;
-    assert!(matches!(worked.result, Work::Judged { verdict: Verdict::Approve, .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Judged { verdict: Verdict::Approve, .. }), "{:?}", worked.result);
     assert!(json(&place, "got.json")["error"]["data"].as_str().unwrap().contains("review step"));
     assert!(!place.tree().join("new").exists());
 }
@@ -151,7 +151,11 @@ async fn a_step_that_only_reads_gets_no_file_written() {
 #[tokio::test]
 async fn noise_is_no_message_and_ends_nothing() {
     let worked = play("noise", Step::Develop, &Place::new()).await;
-    assert!(matches!(&worked.result, Work::Edited { summary } if summary == "still here red"), "{:?}", worked.result);
+    assert!(
+        matches!(&worked.result, StepOutcome::Edited { summary } if summary == "still here red"),
+        "{:?}",
+        worked.result
+    );
     let kept = transcript(&worked);
     assert!(
         kept.contains("# Warning: a banner") && kept.contains("> failed: a tool") && !kept.contains('\x1b'),
@@ -163,16 +167,20 @@ async fn noise_is_no_message_and_ends_nothing() {
 async fn an_answer_that_cannot_be_used_is_mended_in_the_same_session() {
     let place = Place::new();
     let mended = play("mends", Step::Plan, &place).await.result;
-    assert!(matches!(&mended, Work::Tasks(tasks) if tasks.len() == 1), "{mended:?}");
+    assert!(matches!(&mended, StepOutcome::Tasks(tasks) if tasks.len() == 1), "{mended:?}");
     let told = |turn: usize| json(&place, &format!("told-{turn}.json")).as_str().unwrap().to_owned();
     assert!(told(1).contains("json block") && told(1).contains("\"tasks\""), "{}", told(1));
     assert!(told(2).contains("could not be used"), "{}", told(2));
 
     let why = failed(result("never mends", Step::Review).await);
     assert!(why.contains("unknown variant `merge`") && why.contains("fake"), "{why}");
-    assert!(matches!(result("notes", Step::Explore).await, Work::Notes(notes) if notes == "add is in calc.py:2"));
-    assert!(matches!(result("asks", Step::Develop).await, Work::Asked { question, .. } if question == "Which port?"));
-    assert!(matches!(result("asks", Step::Review).await, Work::Asked { .. }));
+    assert!(
+        matches!(result("notes", Step::Explore).await, StepOutcome::Notes(notes) if notes == "add is in calc.py:2")
+    );
+    assert!(
+        matches!(result("asks", Step::Develop).await, StepOutcome::Asked { question, .. } if question == "Which port?")
+    );
+    assert!(matches!(result("asks", Step::Review).await, StepOutcome::Asked { .. }));
 }
 
 #[tokio::test]
@@ -196,11 +204,11 @@ async fn a_crash_is_told_with_its_last_words() {
     assert!(why.contains("exit code 3") && why.contains("Traceback: boom"), "{why}");
     for said in ["crash Error: 429 Too Many Requests", "error rate limit reached, try later", "error API status 529"] {
         let work = result(said, Step::Develop).await;
-        assert!(matches!(&work, Work::Unavailable { fix: None, .. }), "{said}: {work:?}");
+        assert!(matches!(&work, StepOutcome::Unavailable { fix: None, .. }), "{said}: {work:?}");
     }
     for said in ["crash Invalid API key", "error status 401", "login"] {
         let work = result(said, Step::Develop).await;
-        let Work::Unavailable { why, fix: Some(fix), .. } = &work else { panic!("{said}: {work:?}") };
+        let StepOutcome::Unavailable { why, fix: Some(fix), .. } = &work else { panic!("{said}: {work:?}") };
         assert!(why.contains("fake") && fix.contains("agents.fake.pass_env"), "{why} {fix}");
     }
     let why = failed(result("error it took 429 ms for 401 tests", Step::Develop).await);
@@ -212,7 +220,7 @@ async fn what_cannot_be_started_or_talked_to_names_what_to_do() {
     let place = Place::new();
     let develop = order(Step::Develop, Some("t"));
     let fix = async |agent: Agent| match drive(agent, &develop, &place, quiet()).await.result {
-        Work::Unavailable { why, fix: Some(fix), until: None } => format!("{why}; {fix}"),
+        StepOutcome::Unavailable { why, fix: Some(fix), until: None } => format!("{why}; {fix}"),
         other => panic!("{other:?}"),
     };
     let missing = Agent { command: vec!["no-such-agent".to_owned()], ..agent("edit") };
@@ -260,7 +268,7 @@ async fn dropping_the_work_ends_the_whole_tree() {
         }
     });
     tokio::select! {
-        worked = engine.work(&develop, &bench, sink) => panic!("{worked:?}"),
+        worked = engine.run(&develop, &bench, sink) => panic!("{worked:?}"),
         _said = hears.recv() => {}
     }
     assert!(all_gone(&place.tree().join("pids")).await);
@@ -332,7 +340,7 @@ async fn its_table_is_filled_in_and_no_secret_goes_by_argument() {
     };
     // With an effort each of its places says it; without one these places are not there.
     let hard = engines(table.clone()).get(&EngineSpec::parse("acp:fake/maker/model-1.5#high")).unwrap();
-    hard.work(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
+    hard.run(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
     let looks = json(&place, "looks.json");
     assert_eq!(
         looks["files"][".agent/config.json"],
@@ -340,7 +348,7 @@ async fn its_table_is_filled_in_and_no_secret_goes_by_argument() {
     );
     assert_eq!((&looks["env"]["HARD"], &looks["args"][1]), (&"high".into(), &"--effort=high".into()));
     let engine = engines(table).get(&EngineSpec::parse("acp:fake/maker/model-1.5")).unwrap();
-    engine.work(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
+    engine.run(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
     let looks = json(&place, "looks.json");
     let home = place.bench().scratch.join("home");
     assert_eq!(looks["env"]["HOME"], home.to_str().unwrap());
@@ -371,8 +379,8 @@ fn tables_that_cannot_work_are_refused_before_anything_starts() {
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake", "needs a model"),
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake/a\"b", "letters, digits"),
         (with(&|a| a.command.push("{modle}".to_owned())), "acp:fake", "{modle} stands for nothing"),
-        (with(&|a| a.command.push("{gate}".to_owned())), "acp:fake", "cannot be an argument"),
-        (with(&|a| drop(a.env.insert("URL".to_owned(), "{gate}/v1".to_owned()))), "acp:fake", "no provider"),
+        (with(&|a| a.command.push("{proxy_url}".to_owned())), "acp:fake", "cannot be an argument"),
+        (with(&|a| drop(a.env.insert("URL".to_owned(), "{proxy_url}/v1".to_owned()))), "acp:fake", "no provider"),
         (with(&|a| a.provider = Some("none".to_owned())), "acp:fake", "\"none\" is not configured"),
         (with(&|a| drop(a.files.insert("../x".to_owned(), String::new()))), "acp:fake", "leads outside"),
     ] {

@@ -3,7 +3,7 @@
 use crate::acp::{agent, all_gone, bench, drive, engines, json};
 use crate::engines_contract::{Place, order, quiet};
 use skep::domain::{EngineSpec, Order, Step, Usage};
-use skep::ports::engine::{EngineEvent, Engines, Sink, Work, Worked};
+use skep::ports::engine::{EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 
 /// Begins an order and drops it in the middle: the name of the conversation, if it was told.
 async fn begun(part: &str, place: &Place) -> Option<String> {
@@ -24,7 +24,7 @@ async fn begun(part: &str, place: &Place) -> Option<String> {
         }
     };
     let session = tokio::select! {
-        worked = engine.work(&develop, &bench, sink) => panic!("{worked:?}"),
+        worked = engine.run(&develop, &bench, sink) => panic!("{worked:?}"),
         session = works => session,
     };
     assert!(all_gone(&place.tree().join("pids")).await);
@@ -36,7 +36,7 @@ fn again(session: &str) -> Order {
     Order { resume: Some(session.to_owned()), caps, ..order(Step::Develop, Some("t")) }
 }
 
-async fn resumed(part: &str, place: &Place, order: &Order) -> Worked {
+async fn resumed(part: &str, place: &Place, order: &Order) -> EngineResult {
     drive(agent(part), order, place, quiet()).await
 }
 
@@ -47,7 +47,7 @@ async fn a_conversation_goes_on_where_its_worktree_and_home_were_left() {
         let session = begun(part, &place).await.expect("a name that can be taken up");
         assert_eq!(session, "s-1");
         let worked = resumed(part, &place, &again(&session)).await;
-        let Work::Edited { summary } = &worked.result else { panic!("{part}: {:?}", worked.result) };
+        let StepOutcome::Edited { summary } = &worked.result else { panic!("{part}: {:?}", worked.result) };
         assert_eq!(summary, "Finished the other half.", "{part}: its past is no answer");
         assert_eq!(std::fs::read_to_string(place.tree().join("half")).unwrap(), "half of it");
         let told = json(&place, "told.json").as_str().unwrap().to_owned();
@@ -65,7 +65,7 @@ async fn what_cannot_be_taken_up_is_lost_and_says_why() {
         let place = Place::new();
         let session = begun(part, &place).await.unwrap();
         let worked = resumed(part, &place, &again(&session)).await;
-        let Work::NotResumed(said) = &worked.result else { panic!("{part}: {:?}", worked.result) };
+        let StepOutcome::NotResumed(said) = &worked.result else { panic!("{part}: {:?}", worked.result) };
         assert!(said.contains(why), "{part}: {said}");
     }
     let place = Place::new();
@@ -73,13 +73,17 @@ async fn what_cannot_be_taken_up_is_lost_and_says_why() {
     let mut late = again(&session);
     late.caps.wall_ms = 3_000;
     let worked = resumed("resumes never", &place, &late).await;
-    assert!(matches!(&worked.result, Work::NotResumed(why) if why.contains("still at work")), "{:?}", worked.result);
+    assert!(
+        matches!(&worked.result, StepOutcome::NotResumed(why) if why.contains("still at work")),
+        "{:?}",
+        worked.result
+    );
     // Its home is gone: there is nothing to ask it.
     let place = Place::new();
     let session = begun("resumes", &place).await.unwrap();
     std::fs::remove_dir_all(place.bench().scratch.join("home")).unwrap();
     let engine = engines(agent("resumes")).get(&EngineSpec::parse("acp:fake")).unwrap();
-    let error = engine.work(&again(&session), &bench(&place), quiet()).await.unwrap_err();
+    let error = engine.run(&again(&session), &bench(&place), quiet()).await.unwrap_err();
     assert!(error.to_string().contains("home is not there"), "{error}");
 }
 
@@ -93,13 +97,13 @@ async fn links_an_agent_left_in_its_home_lead_nowhere() {
         let _there = std::fs::remove_file(home.join(name));
         std::os::unix::fs::symlink(&outside, home.join(name)).unwrap();
         let engine = engines(agent("resumes")).get(&EngineSpec::parse("acp:fake")).unwrap();
-        let error = engine.work(&again(&session), &bench(&place), quiet()).await.unwrap_err();
+        let error = engine.run(&again(&session), &bench(&place), quiet()).await.unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
         // The whole home.
         std::fs::rename(&home, place.root.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(place.root.path().join("elsewhere"), &home).unwrap();
-        let error = engine.work(&again(&session), &bench(&place), quiet()).await.unwrap_err();
+        let error = engine.run(&again(&session), &bench(&place), quiet()).await.unwrap_err();
         assert!(error.to_string().contains("home is not there"), "{error}");
     }
 }

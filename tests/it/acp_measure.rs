@@ -4,7 +4,7 @@
 use crate::acp::{agent, bench, engines};
 use crate::engines_contract::{Place, order};
 use skep::domain::{EngineSpec, Step, Usage};
-use skep::ports::engine::{EngineEvent, Engines, Sink, Work};
+use skep::ports::engine::{EngineEvent, Engines, Sink, StepOutcome};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::unbounded_channel;
@@ -63,7 +63,7 @@ async fn live(updates: usize) {
                     let _late = ready.send(());
                 }
             });
-            tokio::spawn(async move { engine.work(&long(), &bench, sink).await })
+            tokio::spawn(async move { engine.run(&long(), &bench, sink).await })
         };
         let sessions: Vec<_> = places.iter().map(session).collect();
         for _ in 0..count {
@@ -85,8 +85,8 @@ async fn a_flood_of_updates() {
         let place = Place::new();
         let engine = engines(agent(&format!("floods {updates}"))).get(&EngineSpec::parse("acp:fake")).unwrap();
         let (before, busy, began) = (resident().0, busy_ms(), Instant::now());
-        let worked = engine.work(&long(), &bench(&place), Arc::new(|_| {})).await.unwrap();
-        assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+        let worked = engine.run(&long(), &bench(&place), Arc::new(|_| {})).await.unwrap();
+        assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
         println!(
             "{updates} updates: {} ms of processor time per 1,000, {} ms in all, peak {} KiB over the start",
             (busy_ms() - busy) as f64 / (updates as f64 / 1_000.0),

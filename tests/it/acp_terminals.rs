@@ -6,7 +6,7 @@ use crate::support::walls;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::Settings;
 use skep::domain::{EngineSpec, Step};
-use skep::ports::engine::{EngineEvent, Engines, Sink, Work};
+use skep::ports::engine::{EngineEvent, Engines, Sink, StepOutcome};
 use std::sync::{Arc, Mutex};
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn commands_run_as_they_are_asked_for_and_only_inside() {
     });
     let worked = drive(agent("commands"), &order(Step::Review, None), &place, sink).await;
     // It says nothing, so the review is none; what counts here is what it got.
-    assert!(matches!(worked.result, Work::Failed(_)), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Failed(_)), "{:?}", worked.result);
     let got = json(&place, "got.json");
     let said = |what: &str| got[what]["said"]["output"].as_str().unwrap().to_owned();
     let exit = |what: &str| got[what]["exit"]["exitCode"].as_i64();
@@ -68,7 +68,7 @@ async fn behind_the_walls_it_is_the_same() {
     let agent = agent("commands");
     let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
     let engine = Registry::new(walls::sandbox(), Arc::new(settings)).get(&EngineSpec::parse("acp:fake")).unwrap();
-    engine.work(&order(Step::Review, None), &crate::acp::bench(&place), quiet()).await.unwrap();
+    engine.run(&order(Step::Review, None), &crate::acp::bench(&place), quiet()).await.unwrap();
     let got = json(&place, "got.json");
     assert_eq!(
         (&got["both streams"]["said"]["output"], &got["both streams"]["exit"]["exitCode"]),
@@ -84,7 +84,7 @@ async fn behind_the_walls_it_is_the_same() {
 async fn terminals_are_few_and_end_with_their_session() {
     let place = Place::new();
     let worked = drive(agent("leaves commands"), &order(Step::Develop, Some("t")), &place, quiet()).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     let refused = json(&place, "got.json");
     assert!(refused["error"]["data"].as_str().is_some_and(|why| why.contains("16 terminals are open")), "{refused}");
     assert!(all_gone(&place.tree().join("pids")).await);
@@ -102,7 +102,7 @@ async fn terminals_end_when_the_work_is_dropped() {
         }
     };
     tokio::select! {
-        worked = engine.work(&develop, &bench, quiet()) => panic!("{worked:?}"),
+        worked = engine.run(&develop, &bench, quiet()) => panic!("{worked:?}"),
         () = are_there => {}
     }
     assert!(all_gone(&pids).await);

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use skep::adapters::engine::answer::{self, last_json_block};
 use skep::domain::order::Bounds;
 use skep::domain::{AskedTo, FileChange, FileKind, Order, Step, Verdict};
-use skep::ports::engine::Work;
+use skep::ports::engine::StepOutcome;
 
 const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
 
-fn read(order: &Order, place: &Place, value: &Value) -> Result<Work, String> {
+fn read(order: &Order, place: &Place, value: &Value) -> Result<StepOutcome, String> {
     answer::from_value(value.clone())?.work(order, &place.bench())
 }
 
@@ -48,9 +48,9 @@ fn every_step_takes_its_own_answer_a_question_and_a_failure_and_no_other() {
             assert_eq!(read(&order, &place, &example(other)).is_ok(), step == other, "{step:?} was given {other:?}'s");
         }
         assert!(
-            matches!(read(&order, &place, &json!({"question": "Which?"})), Ok(Work::Asked { question: q, to: AskedTo::Person }) if q == "Which?")
+            matches!(read(&order, &place, &json!({"question": "Which?"})), Ok(StepOutcome::Asked { question: q, to: AskedTo::Person }) if q == "Which?")
         );
-        assert!(matches!(read(&order, &place, &json!({"failed": "no disk"})), Ok(Work::Failed(_))));
+        assert!(matches!(read(&order, &place, &json!({"failed": "no disk"})), Ok(StepOutcome::Failed(_))));
         for bad in [json!({}), json!([]), json!("x"), json!({"question": " "}), json!({"question": "a", "failed": "b"})]
         {
             assert!(read(&order, &place, &bad).is_err(), "{step:?} took {bad}");
@@ -115,7 +115,10 @@ fn findings_are_on_files_there_are() {
         assert!(why.contains(part), "{bad} said {why:?}");
     }
     let summary_is_enough = json!({"verdict": "rework", "summary": "the goal is not met: nothing adds"});
-    assert!(matches!(read(&order, &place, &summary_is_enough), Ok(Work::Judged { verdict: Verdict::Rework, .. })));
+    assert!(matches!(
+        read(&order, &place, &summary_is_enough),
+        Ok(StepOutcome::Judged { verdict: Verdict::Rework, .. })
+    ));
 }
 
 /// What of `value` the schema does not allow; the few words of JSON Schema that are used.

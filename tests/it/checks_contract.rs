@@ -17,7 +17,7 @@ pub fn project() -> ProjectName {
 }
 
 fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
-    CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), limit_secs: 60, junit: None, place: None }
+    CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), limit_secs: 60, junit: None, runner: None }
 }
 
 async fn run(dir: &Path, specs: &[CheckSpec]) -> Vec<Checked> {

@@ -1,13 +1,13 @@
 //! What is configured is what works: providers, roles, prices and budgets through the real program, to a landed change.
 
-use crate::support::cli::{Desk, Said, ended};
+use crate::support::cli::{Cli, Said, ended};
 use crate::support::models::{KEY, Models, call};
 use serde_json::{Value, json};
-use skep::adapters::engine::settings::Api;
+use skep::providers::settings::Api;
 
 /// A desk whose `acme` is the scripted server, and whose roles all think with it.
-fn desk(models: &Models, more: &str) -> Desk {
-    let desk = Desk::new();
+fn desk(models: &Models, more: &str) -> Cli {
+    let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
     std::fs::write(
         desk.path("prices.toml"),
@@ -26,7 +26,7 @@ fn desk(models: &Models, more: &str) -> Desk {
 }
 
 /// A command with the key in its environment.
-fn does(desk: &Desk, args: &[&str]) -> Said {
+fn does(desk: &Cli, args: &[&str]) -> Said {
     let mut command = desk.skep(args);
     command.env("ACME_KEY", KEY);
     // The scripted server runs in this very test: its threads must go on meanwhile.
@@ -129,7 +129,7 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
 
 #[test]
 fn a_role_without_its_key_is_refused_by_name_before_anything_starts() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
     std::fs::write(desk.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/x\"\n").unwrap();
     for args in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:0"], &["runs"]] {
@@ -141,7 +141,7 @@ fn a_role_without_its_key_is_refused_by_name_before_anything_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
     // An agent on PATH, a key, and a model server on this machine.
     let bin = desk.path("bin");
@@ -186,7 +186,7 @@ async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
 
 #[test]
 fn the_prompts_in_force_are_listed_with_where_they_come_from_and_printed() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     let folder = desk.path("prompts");
     for (file, text) in
         [("manager/plan.md", "PLAN {{ goal | data(\"goal\") }}"), ("projects/tool/dev/system.md", "TOOL \u{1b}[2J")]
@@ -196,7 +196,7 @@ fn the_prompts_in_force_are_listed_with_where_they_come_from_and_printed() {
         std::fs::write(path, text).unwrap();
     }
     std::fs::create_dir(desk.path("data")).unwrap();
-    let listed = |desk: &Desk, more: &[&str]| {
+    let listed = |desk: &Cli, more: &[&str]| {
         let args = [&["prompts", "list", "--json"], more].concat();
         desk.does(&args).ends(0).json()["prompts"].clone()
     };

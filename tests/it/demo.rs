@@ -6,7 +6,7 @@ use skep::adapters::checks::detect::detect;
 use skep::adapters::demo;
 use skep::domain::{CheckSpec, Note, Policy, Step, TaskSpec, Verdict, plan};
 use skep::ports::checks::Checks;
-use skep::ports::engine::Work;
+use skep::ports::engine::StepOutcome;
 use std::path::Path;
 use std::process::Command;
 
@@ -25,16 +25,16 @@ fn lay_out(dir: &Path) -> Vec<CheckSpec> {
 async fn develop(place: &Place, task: &str, try_number: u32, notes: Vec<Note>) {
     let mut order = order(Step::Develop, Some(task));
     (order.try_number, order.notes) = (try_number, notes);
-    let worked = engine("script:demo:tally").work(&order, &place.bench(), quiet()).await.unwrap();
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    let worked = engine("script:demo:tally").run(&order, &place.bench(), quiet()).await.unwrap();
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
 }
 
 /// The reviewer's verdict on what the worktree has now; the patch stands for it as whole files.
 async fn verdict(place: &mut Place) -> Verdict {
     place.patch = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
-    let worked = engine("script:demo:tally").work(&order(Step::Review, None), &place.bench(), quiet()).await.unwrap();
+    let worked = engine("script:demo:tally").run(&order(Step::Review, None), &place.bench(), quiet()).await.unwrap();
     match worked.result {
-        Work::Judged { verdict, findings, .. } => {
+        StepOutcome::Judged { verdict, findings, .. } => {
             assert_eq!(findings.is_empty(), verdict == Verdict::Approve);
             for f in &findings {
                 let line = place.patch.lines().nth(f.line as usize - 1).unwrap();
@@ -93,8 +93,8 @@ async fn the_second_try_is_right_on_a_clean_worktree_too() {
 #[tokio::test]
 async fn the_plan_is_one_the_domain_accepts() {
     let place = Place::new();
-    let worked = engine("script:demo:tally").work(&order(Step::Plan, None), &place.bench(), quiet()).await.unwrap();
-    let Work::Tasks(tasks) = worked.result else { panic!() };
+    let worked = engine("script:demo:tally").run(&order(Step::Plan, None), &place.bench(), quiet()).await.unwrap();
+    let StepOutcome::Tasks(tasks) = worked.result else { panic!() };
     assert_eq!(plan::refuse(&tasks, &Policy::default()), None);
     let names: Vec<_> = tasks.iter().map(|t: &TaskSpec| (t.name.as_str(), t.needs.len())).collect();
     assert_eq!(names, [("fix-reading", 0), ("keep-it-fixed", 1)]);

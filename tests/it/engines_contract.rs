@@ -8,7 +8,7 @@ use skep::domain::{
     AskedTo, AttemptId, CheckKind, CheckResult, DiffStat, EngineSpec, FileChange, FileKind, Note, Order, RunId, Step,
     TaskId, TaskSpec, Usage, Verdict,
 };
-use skep::ports::engine::{Bench, Engine, EngineEvent, Engines, Sink, Work, Worked};
+use skep::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use skep::ports::{PortError, PortResult};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -61,9 +61,9 @@ impl Place {
     pub fn tree(&self) -> PathBuf {
         self.root.path().join("tree")
     }
-    pub fn bench(&self) -> Bench {
+    pub fn bench(&self) -> AttemptEnv {
         let at = |name: &str| self.root.path().join(name);
-        Bench {
+        AttemptEnv {
             dir: at("tree"),
             cache: at("cache"),
             scratch: at("scratch"),
@@ -83,17 +83,17 @@ pub fn quiet() -> Sink {
     Arc::new(|_| {})
 }
 
-async fn work(spec: &str, order: &Order, place: &Place) -> PortResult<Worked> {
-    engine(spec).work(order, &place.bench(), quiet()).await
+async fn work(spec: &str, order: &Order, place: &Place) -> PortResult<EngineResult> {
+    engine(spec).run(order, &place.bench(), quiet()).await
 }
 
-async fn result(spec: &str, order: &Order) -> Work {
+async fn result(spec: &str, order: &Order) -> StepOutcome {
     work(spec, order, &Place::new()).await.unwrap().result
 }
 
-fn failed(work: Work) -> String {
+fn failed(work: StepOutcome) -> String {
     match work {
-        Work::Failed(why) => why,
+        StepOutcome::Failed(why) => why,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -134,8 +134,8 @@ async fn command_works_in_its_worktree_and_is_told_everything() {
         let heard = Arc::clone(&heard);
         Arc::new(move |e| heard.lock().unwrap().push(e))
     };
-    let worked = engine(line).work(&order, &place.bench(), sink).await.unwrap();
-    assert!(matches!(&worked.result, Work::Edited { summary } if summary == "did it"), "{:?}", worked.result);
+    let worked = engine(line).run(&order, &place.bench(), sink).await.unwrap();
+    assert!(matches!(&worked.result, StepOutcome::Edited { summary } if summary == "did it"), "{:?}", worked.result);
     assert_eq!(worked.usage, Some(Usage::default()));
     let read = |name: &str| std::fs::read_to_string(place.tree().join(name)).unwrap();
     assert_eq!(read("env"), "develop parser Do it well 1 a3\n");
@@ -150,7 +150,7 @@ async fn command_works_in_its_worktree_and_is_told_everything() {
 #[tokio::test]
 async fn command_exit_codes() {
     let develop = order(Step::Develop, Some("t"));
-    assert!(matches!(result("command: true", &develop).await, Work::Edited { summary } if summary.is_empty()));
+    assert!(matches!(result("command: true", &develop).await, StepOutcome::Edited { summary } if summary.is_empty()));
     let why = failed(result("command: echo oh no >&2; exit 3", &develop).await);
     assert!(why.contains("exit code 3") && why.contains("oh no"), "{why}");
     let busy = work("command: echo busy; exit 75", &develop, &Place::new()).await;
@@ -171,25 +171,25 @@ async fn command_reports_by_file() {
     let say = |json: &str| format!("command: cat > \"$SKEP_REPORT_FILE\" <<'X'\n{json}\nX");
     let develop = order(Step::Develop, Some("t"));
     let done = result(&say(r#"{"summary": "by report"}"#), &develop).await;
-    assert!(matches!(done, Work::Edited { summary } if summary == "by report"));
+    assert!(matches!(done, StepOutcome::Edited { summary } if summary == "by report"));
     let asked = result(&say(r#"{"question": "Which port?"}"#), &develop).await;
-    assert!(matches!(asked, Work::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
+    assert!(matches!(asked, StepOutcome::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
     let asked = result(&(say(r#"{"question": "Which?"}"#) + "\nexit 1"), &develop).await;
-    assert!(matches!(asked, Work::Asked { .. }));
+    assert!(matches!(asked, StepOutcome::Asked { .. }));
     let fell = result(&(say(r#"{"summary": "fine"}"#) + "\nexit 1"), &develop).await;
     assert!(failed(fell).contains("exit code 1"));
 
     let plan = order(Step::Plan, None);
     let tasks = result(&say(r#"{"tasks": [{"name": "a", "title": "A"}]}"#), &plan).await;
-    assert!(matches!(tasks, Work::Tasks(t) if t.len() == 1 && t[0].text == "A"));
+    assert!(matches!(tasks, StepOutcome::Tasks(t) if t.len() == 1 && t[0].text == "A"));
     let review = order(Step::Review, None);
     let json = r#"{"verdict": "rework", "summary": "no", "findings": [{"path": "x", "line": 2, "text": "wrong"}]}"#;
     assert!(failed(result(&say(json), &review).await).contains("neither in the diff"));
     let judged = result(&format!("{}\ntouch x", say(json)), &review).await;
-    assert!(matches!(judged, Work::Judged { verdict: Verdict::Rework, findings, .. } if findings.len() == 1));
+    assert!(matches!(judged, StepOutcome::Judged { verdict: Verdict::Rework, findings, .. } if findings.len() == 1));
     let explore = order(Step::Explore, None);
-    assert!(matches!(result(&say(r#"{"notes": "n"}"#), &explore).await, Work::Notes(n) if n == "n"));
-    assert!(matches!(result("command: echo seen", &explore).await, Work::Notes(n) if n == "seen\n"));
+    assert!(matches!(result(&say(r#"{"notes": "n"}"#), &explore).await, StepOutcome::Notes(n) if n == "n"));
+    assert!(matches!(result("command: echo seen", &explore).await, StepOutcome::Notes(n) if n == "seen\n"));
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn an_old_report_does_not_answer_for_a_new_attempt() {
     let place = Place::new();
     let plan = order(Step::Plan, None);
     let first = r#"command: echo '{"tasks": [{"name": "a", "title": "A"}]}' > "$SKEP_REPORT_FILE""#;
-    assert!(matches!(work(first, &plan, &place).await.unwrap().result, Work::Tasks(_)));
+    assert!(matches!(work(first, &plan, &place).await.unwrap().result, StepOutcome::Tasks(_)));
     failed(work("command: true", &plan, &place).await.unwrap().result);
 }
 
@@ -251,7 +251,7 @@ async fn a_flooding_command_is_bounded_for_watchers_and_transcript() {
     };
     let place = Place::new();
     let line = "command: head -c 3000000 /dev/zero | tr '\\0' y; echo; yes | head -n 1000000; echo end";
-    let worked = engine(line).work(&order(Step::Develop, Some("t")), &place.bench(), sink).await.unwrap();
+    let worked = engine(line).run(&order(Step::Develop, Some("t")), &place.bench(), sink).await.unwrap();
     assert!(worked.files[0].2.len() <= 1024 * 1024);
     let count = count.lock().unwrap();
     assert!(count.0 <= 2_010 && count.1 <= 400, "{count:?}");
@@ -287,7 +287,7 @@ fn added(path: &str, binary: bool) -> FileChange {
 
 async fn judged(order: &Order, place: &Place) -> (Verdict, Vec<Finding>, String) {
     match work("direct", order, place).await.unwrap().result {
-        Work::Judged { verdict, findings, summary } => (verdict, findings, summary),
+        StepOutcome::Judged { verdict, findings, summary } => (verdict, findings, summary),
         other => panic!("expected a verdict, got {other:?}"),
     }
 }
@@ -295,7 +295,7 @@ async fn judged(order: &Order, place: &Place) -> (Verdict, Vec<Finding>, String)
 #[tokio::test]
 async fn direct_plans_the_goal_as_the_one_task_and_cannot_edit() {
     let tasks = match result("direct", &order(Step::Plan, None)).await {
-        Work::Tasks(tasks) => tasks,
+        StepOutcome::Tasks(tasks) => tasks,
         other => panic!("{other:?}"),
     };
     assert_eq!((tasks.len(), tasks[0].name.as_str(), tasks[0].title.as_str()), (1, "goal", "Make it"));
@@ -310,7 +310,7 @@ async fn direct_explores_names_and_instructions_without_following_links() {
     std::fs::create_dir(place.tree().join("src")).unwrap();
     std::fs::write(place.root.path().join("secret"), "canary-991").unwrap();
     std::os::unix::fs::symlink(place.root.path().join("secret"), place.tree().join("README.md")).unwrap();
-    let Work::Notes(notes) = work("direct", &order(Step::Explore, None), &place).await.unwrap().result else {
+    let StepOutcome::Notes(notes) = work("direct", &order(Step::Explore, None), &place).await.unwrap().result else {
         panic!()
     };
     assert!(
@@ -418,8 +418,8 @@ async fn script_plays_the_turn_that_fits_the_order_and_nothing_else_counts() {
         findings = [{ path = "a", line = 3, text = "unsafe" }]
         "#,
     );
-    let summary = |w: Worked| match w.result {
-        Work::Edited { summary } => summary,
+    let summary = |w: EngineResult| match w.result {
+        StepOutcome::Edited { summary } => summary,
         other => panic!("{other:?}"),
     };
     let text = || std::fs::read_to_string(place.tree().join("x/y")).unwrap();
@@ -441,13 +441,13 @@ async fn script_plays_the_turn_that_fits_the_order_and_nothing_else_counts() {
     let mut place = place;
     let review = order(Step::Review, None);
     let first = work(&spec, &review, &place).await.unwrap().result;
-    assert!(matches!(first, Work::Judged { verdict: Verdict::Approve, .. }));
+    assert!(matches!(first, StepOutcome::Judged { verdict: Verdict::Approve, .. }));
     place.patch = "+unsafe {".to_owned();
     let again = work(&spec, &review, &place).await.unwrap().result;
-    assert!(matches!(again, Work::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].line == 3));
+    assert!(matches!(again, StepOutcome::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].line == 3));
     let later = Order { round: 2, ..review.clone() };
     let later = work(&spec, &later, &place).await.unwrap().result;
-    assert!(matches!(later, Work::Judged { verdict: Verdict::Approve, .. }));
+    assert!(matches!(later, StepOutcome::Judged { verdict: Verdict::Approve, .. }));
     assert!(
         failed(work(&spec, &order(Step::Plan, None), &place).await.unwrap().result)
             .contains("no turn for the plan step")
@@ -488,10 +488,13 @@ async fn script_can_fail_ask_panic_and_hang() {
     let develop = order(Step::Develop, Some("t"));
     let turn = |end: &str| script(&place, &format!("[[turn]]\nstep = \"develop\"\n{end}"));
     assert_eq!(failed(work(&turn("fail = \"no\""), &develop, &place).await.unwrap().result), "no");
-    assert!(matches!(work(&turn("question = \"why?\""), &develop, &place).await.unwrap().result, Work::Asked { .. }));
+    assert!(matches!(
+        work(&turn("question = \"why?\""), &develop, &place).await.unwrap().result,
+        StepOutcome::Asked { .. }
+    ));
     let (bench, spec) = (place.bench(), turn("panic = \"boom\""));
     let order = develop.clone();
-    let died = tokio::spawn(async move { engine(&spec).work(&order, &bench, quiet()).await.map(|_| ()) }).await;
+    let died = tokio::spawn(async move { engine(&spec).run(&order, &bench, quiet()).await.map(|_| ()) }).await;
     assert!(died.unwrap_err().is_panic());
     let spec = turn("hang = true");
     let hanging = work(&spec, &develop, &place);

@@ -2,14 +2,14 @@
 
 use crate::support::program::git;
 use async_trait::async_trait;
-use skep::actors::{Ask, Factory, Scope};
+use skep::actors::{Ask, RuntimeHandle, Scope};
 use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{
-    Answer, At, AttemptId, BlockKind, Charge, CheckKind, CheckSpec, Day, Ending, EngineSpec, Event, Goal, GoalSource,
-    Order, Outcome, Phase, Principal, Role, Run, RunId, Share, SharedBudget, Usage,
+    Answer, AttemptId, BlockKind, BudgetScope, Charge, CheckKind, CheckSpec, Day, Ending, EngineSpec, Event, Goal,
+    GoalSource, Order, Outcome, Phase, Principal, Role, Run, RunId, SharedBudget, Timestamp, Usage,
 };
-use skep::ports::engine::{Bench, EngineEvent, Sink, Work, Worked};
+use skep::ports::engine::{AttemptEnv, EngineEvent, EngineResult, Sink, StepOutcome};
 use skep::ports::store::{RunFilter, SharedRaise, SpendingBy, SpendingFilter, Transition};
 use skep::ports::{Engine, Engines, PortResult};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ struct World {
     data: PathBuf,
     origin: PathBuf,
     ports: app::Ports,
-    factory: Factory,
+    factory: RuntimeHandle,
 }
 
 async fn world() -> World {
@@ -32,19 +32,25 @@ async fn world() -> World {
 /// Engines that cannot be used at first, and say what they like; afterwards the real ones.
 struct Away {
     engines: Arc<dyn Engines>,
-    says: Mutex<Vec<Work>>,
+    says: Mutex<Vec<StepOutcome>>,
 }
 
-struct Says(Work);
+struct Says(StepOutcome);
 
 #[async_trait]
 impl Engine for Says {
-    async fn work(&self, _: &Order, _: &Bench, sink: Sink) -> PortResult<Worked> {
-        if let Work::Notes(_) = &self.0 {
+    async fn run(&self, _: &Order, _: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
+        if let StepOutcome::Notes(_) = &self.0 {
             sink(EngineEvent::Spent(Usage { tokens: 40, cost_micros: 7, wall_ms: 0, turns: 3 }));
             std::future::pending::<()>().await;
         }
-        Ok(Worked { result: self.0.clone(), usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
+        Ok(EngineResult {
+            result: self.0.clone(),
+            usage: Some(Usage::default()),
+            bill: vec![],
+            session: None,
+            files: vec![],
+        })
     }
 }
 
@@ -62,23 +68,23 @@ impl Engines for Away {
 }
 
 /// A world whose dev's engine first says these things, the last one first. The first is asked for at intake.
-async fn away(config: Config, mut says: Vec<Work>) -> World {
+async fn away(config: Config, mut says: Vec<StepOutcome>) -> World {
     let mut w = world_with(config).await;
     w.factory.stop().await;
-    says.push(Work::Failed("asked for at intake".to_owned()));
+    says.push(StepOutcome::Failed("asked for at intake".to_owned()));
     let engines = w.ports.deps.engines.clone();
     w.ports.deps.engines = Arc::new(Away { engines, says: Mutex::new(says) });
     w.factory = app::start(&w.ports).await.expect("factory").0;
     w
 }
 
-fn unavailable(until: Option<At>, fix: Option<&str>) -> Work {
-    Work::Unavailable { why: "429 too many requests".to_owned(), until, fix: fix.map(str::to_owned) }
+fn unavailable(until: Option<Timestamp>, fix: Option<&str>) -> StepOutcome {
+    StepOutcome::Unavailable { why: "429 too many requests".to_owned(), until, fix: fix.map(str::to_owned) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_waits_for_its_engine_without_an_actor_and_is_woken_in_time() {
-    let soon = |secs: i64| At(chrono::Utc::now().timestamp_millis() + secs * 1000);
+    let soon = |secs: i64| Timestamp(chrono::Utc::now().timestamp_millis() + secs * 1000);
     let until = soon(3);
     let w = away(Config::default(), vec![unavailable(Some(until), None)]).await;
     let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
@@ -107,7 +113,7 @@ async fn a_run_waits_for_its_engine_without_an_actor_and_is_woken_in_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_waits_is_found_again_after_a_restart() {
-    let until = At(chrono::Utc::now().timestamp_millis() + 2_000);
+    let until = Timestamp(chrono::Utc::now().timestamp_millis() + 2_000);
     let mut w = away(Config::default(), vec![unavailable(Some(until), None)]).await;
     let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
     while w.ports.deps.store.load(run.id).await.expect("load").expect("there").wait.is_none() {
@@ -125,7 +131,7 @@ async fn an_attempt_out_of_time_is_charged_what_its_engine_last_told() {
     config.policy.steps.develop.wall_secs = 1;
     config.policy.steps.develop.tries = 1;
     config.policy.limits.tokens = Some(5_000);
-    let w = away(config, vec![Work::Notes("never told".to_owned())]).await;
+    let w = away(config, vec![StepOutcome::Notes("never told".to_owned())]).await;
     let run = w.factory.ask(w.ask("true", "true")).await.expect("opened");
     let asked = w.rest(run.id).await;
     let ended = asked.attempts[1].ended.as_ref().expect("ended");
@@ -160,7 +166,7 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
     let asked = w.rest(run.id).await;
     assert_eq!(
         asked.blocks[0].kind,
-        BlockKind::Shared { of: vec![SharedBudget { share: Share::Day, money: false, over: 0 }] }
+        BlockKind::Shared { of: vec![SharedBudget { share: BudgetScope::Day, money: false, over: 0 }] }
     );
     let why = &asked.blocks[0].why;
     assert!(
@@ -169,7 +175,7 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
     );
     assert_eq!(asked.wake_at(), Some(Day::of(w.ports.deps.clock.now()).end()));
     let raise = SharedRaise {
-        share: Share::Day,
+        share: BudgetScope::Day,
         key: Day::of(w.ports.deps.clock.now()).0.to_string(),
         tokens: 500,
         cost_micros: 0,
@@ -217,7 +223,7 @@ impl World {
                 command: check.to_owned(),
                 limit_secs: 60,
                 junit: None,
-                place: None,
+                runner: None,
             }],
             carry_on: false,
             traceparent: None,
@@ -226,7 +232,7 @@ impl World {
 
     /// Waits until the run is over or asks.
     async fn rest(&self, run: RunId) -> Run {
-        let mut news = self.ports.deps.feed.listen();
+        let mut news = self.ports.deps.notifications.listen();
         let wait = async {
             loop {
                 let now = self.ports.deps.store.load(run).await.expect("load").expect("there");

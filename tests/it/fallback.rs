@@ -1,7 +1,7 @@
 //! Which engine does what: rests, fall-backs, waiting by itself, other model families, second opinions; and what the ledger makes of
 //! bills.
 
-use crate::support::birth::{asker, bare_policy, opened};
+use crate::support::fixtures::{asker, bare_policy, opened};
 use crate::support::story::{Story, developed, spec};
 use skep::domain::*;
 
@@ -23,7 +23,7 @@ fn planned(born: Opened) -> Story {
     Story::of(born).tell(Event::Admitted).report(Report::Planned { tasks })
 }
 
-fn away(until: Option<At>, fix: Option<&str>) -> Report {
+fn away(until: Option<Timestamp>, fix: Option<&str>) -> Report {
     Report::Unavailable { why: "429 from the provider".to_owned(), until, fix: fix.map(str::to_owned) }
 }
 
@@ -52,24 +52,24 @@ fn a_fall_back_takes_over_at_once_and_no_try_is_used_up() {
     assert!(wait.why.contains("claude-9") && wait.why.contains("429"), "{wait:?}");
     assert_eq!(story.run.wake_at(), Some(wait.until));
     // Too early it is no news; in time the first that is back works.
-    let early = decide(&story.run, &Event::Due, At(wait.until.0 - 1));
+    let early = decide(&story.run, &Event::Due, Timestamp(wait.until.0 - 1));
     assert!(matches!(early, Err(Refusal::Repeated { .. })));
     let story = story.wait(30).tell(Event::Due);
     assert_eq!(at_work(&story).as_deref(), Some("llm:anthropic/claude-9"));
     let attempt = story.run.live_attempts().next().unwrap().id;
     let story = story.report(developed(attempt, &["src/a"]));
-    assert!(!story.run.resting.contains_key("llm:anthropic/claude-9"), "it works again");
+    assert!(!story.run.cooldowns.contains_key("llm:anthropic/claude-9"), "it works again");
     assert_eq!(story.run.unavailable, 0);
 }
 
 #[test]
 fn a_reset_time_is_waited_for_and_then_it_goes_on_by_itself() {
     let story = planned(born(bare_policy(), Role::Dev, &["anthropic/claude-9"]));
-    let reset = At(now(&story) + 95 * MINUTE);
+    let reset = Timestamp(now(&story) + 95 * MINUTE);
     let story = story.report(away(Some(reset), None));
     assert_eq!((story.run.wake_at(), asks(&story).len(), story.run.parked()), (Some(reset), 0, true));
     assert_eq!(status::of_run(&story.run).word(), "running");
-    assert!(decide(&story.run, &Event::Due, At(reset.0 - 1)).is_err());
+    assert!(decide(&story.run, &Event::Due, Timestamp(reset.0 - 1)).is_err());
     let story = story.wait(95 * 60 + 5).tell(Event::Due);
     assert!(at_work(&story).is_some() && story.run.wake_at().is_none());
 }
@@ -86,16 +86,16 @@ fn a_key_that_does_not_work_is_a_persons_matter() {
         assert!(question.contains(told), "{told} in {question}");
     }
     let more = Event::Answered { block: None, answer: Answer::Skip, by: asker() };
-    assert!(matches!(decide(&story.run, &more, At(1)), Err(Refusal::NotAnAnswer { .. })));
+    assert!(matches!(decide(&story.run, &more, Timestamp(1)), Err(Refusal::NotAnAnswer { .. })));
     let story = story.answer(Answer::Yes);
     assert_eq!(at_work(&story).as_deref(), Some("llm:anthropic/claude-9"));
-    assert!(story.run.resting.is_empty());
+    assert!(story.run.cooldowns.is_empty());
 }
 
 #[test]
 fn a_wait_of_days_is_asked_about_and_ends_by_itself() {
     let story = planned(born(bare_policy(), Role::Dev, &["anthropic/claude-9"]));
-    let reset = At(now(&story) + 40 * 60 * MINUTE);
+    let reset = Timestamp(now(&story) + 40 * 60 * MINUTE);
     let story = story.report(away(Some(reset), None));
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["engine"], Some(reset)));
     let question = escalation::of(&story.run, &story.run.blocks[0]);
@@ -116,7 +116,7 @@ fn an_engine_that_never_comes_back_is_not_tried_for_ever() {
         attempts += 1;
         assert!(attempts < 100);
     }
-    assert_eq!((asks(&story), story.run.unavailable), (vec!["engine"], choice::UNAVAILABLE_MOST));
+    assert_eq!((asks(&story), story.run.unavailable), (vec!["engine"], engine_selection::UNAVAILABLE_MOST));
     assert!(story.run.blocks[0].why.contains("20 attempts in a row"), "{}", story.run.blocks[0].why);
     let story = story.answer(Answer::Yes);
     assert!(at_work(&story).is_some());

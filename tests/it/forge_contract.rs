@@ -2,10 +2,10 @@
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use skep::adapters::forge::local::LocalForge;
-use skep::adapters::git::{Git, Identity, Mirrors};
 use skep::domain::{BlockId, ChangeNumber, ChangeState, Principal, Sha, StatusState, TaskId};
+use skep::platform::git::{Git, Identity, Mirrors};
 use skep::ports::forge::{ChangeText, Landing};
-use skep::ports::{Forge, Person, PortError, Repo, Workspaces};
+use skep::ports::{Forge, HumanActions, PortError, Repo, Workspaces};
 use std::sync::Arc;
 
 fn ann() -> Principal {

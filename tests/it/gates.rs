@@ -2,7 +2,7 @@
 //!
 //! The phases ask some of the same questions on the way, so a missing gate would not show in a run. Each holds alone.
 
-use crate::support::birth::{asker, bare_policy, other};
+use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
 use crate::support::story::{Story, diff, quiet, results, spec};
 use skep::domain::*;

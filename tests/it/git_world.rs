@@ -1,9 +1,9 @@
 //! A real repository, a data root and the adapters on them, for tests.
 
 use skep::adapters::forge::local::LocalForge;
-use skep::adapters::git::{Git, Identity, Mirrors};
 use skep::adapters::workspace::GitWorkspaces;
-use skep::domain::{At, ProjectName, RunId, Sha, TaskId};
+use skep::domain::{ProjectName, RunId, Sha, TaskId, Timestamp};
+use skep::platform::git::{Git, Identity, Mirrors};
 use skep::ports::{Clock, Repo, Workspaces};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub struct Ticks(AtomicI64);
 
 impl Clock for Ticks {
-    fn now(&self) -> At {
-        At(self.0.fetch_add(1, Ordering::SeqCst))
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.fetch_add(1, Ordering::SeqCst))
     }
     fn new_run_id(&self) -> RunId {
         run_id(self.0.fetch_add(1, Ordering::SeqCst) as u128)

@@ -1,16 +1,17 @@
 //! What a person grants a project is what its commands get, and no other project's: hosts through the gate, and what is fetched there.
 
-use crate::support::cli::{Beside, Desk, ended};
+use crate::support::cli::{Beside, Cli, ended};
 use crate::support::models::{Models, call};
 use crate::support::site::{HELLO, Site};
 use crate::support::walls;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use skep::adapters::clock::SystemClock;
-use skep::adapters::engine::meter::Meter;
-use skep::adapters::engine::settings::Api;
-use skep::adapters::gate::{Gate, Limits, Pass};
-use skep::adapters::sandbox::{GatePlace, Job, Level, Policy, Purpose, Sandbox};
+use skep::platform::clock::SystemClock;
+use skep::platform::egress::{EgressProxy, SessionSpec};
+use skep::platform::sandbox::{Job, Level, Policy, ProxyEndpoint, Purpose, Sandbox};
+use skep::providers::meter::Meter;
+use skep::providers::rate_limit::Limits;
+use skep::providers::settings::Api;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A desk with a configuration.
-fn desk(config: &str) -> Desk {
-    let desk = Desk::new();
+fn desk(config: &str) -> Cli {
+    let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
     std::fs::write(desk.path("data/skep.toml"), config).unwrap();
     desk
@@ -127,15 +128,15 @@ fn a_service_takes_a_changed_grant_over() {
 }
 
 /// A way out to a site, opened as the product does.
-fn gate(dir: &Path, site: &Site) -> skep::adapters::gate::Opened {
+fn gate(dir: &Path, site: &Site) -> skep::platform::egress::ProxySession {
     rustls::crypto::ring::default_provider().install_default().ok();
     let clock = Arc::new(SystemClock);
-    let gate = Gate::new(Limits::new(clock.clone()), clock, dir).unwrap();
+    let gate = EgressProxy::new(Limits::new(clock.clone()), clock, dir).unwrap();
     let meter = Meter::new(Default::default(), Arc::default());
-    gate.open(Pass { providers: vec![], hosts: vec![site.host()], meter, label: "a test".to_owned() }).unwrap()
+    gate.open(SessionSpec { providers: vec![], hosts: vec![site.host()], meter, label: "a test".to_owned() }).unwrap()
 }
 
-async fn runs(sandbox: &Sandbox, dir: &Path, line: &str, gate: Option<&GatePlace>) -> (bool, String) {
+async fn runs(sandbox: &Sandbox, dir: &Path, line: &str, gate: Option<&ProxyEndpoint>) -> (bool, String) {
     let (cache, scratch) = (dir.join("cache"), dir.join("scratch"));
     let (dir, limit) = (&dir.join("work"), Duration::from_secs(120));
     let (purpose, keep) = (Purpose::Check, 64 * 1024);

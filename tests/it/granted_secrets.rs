@@ -1,6 +1,6 @@
 //! Secrets of the vault are given to the commands of the project they are granted to, named in the record, and nowhere else.
 
-use crate::support::cli::{Beside, Desk, Said, ended};
+use crate::support::cli::{Beside, Cli, Said, ended};
 use crate::support::search::Search;
 use sha2::{Digest, Sha256};
 use std::process::Stdio;
@@ -9,8 +9,8 @@ const PASSWORD: &str = "cHeCk-7f2d90b1ce55-canary-of-a-check";
 const DEPLOY: &str = "dEpLoY-51aa03ef9d77-canary-of-an-engine";
 
 /// A desk whose vault has both, for `tool` alone.
-fn desk(config: &str) -> Desk {
-    let desk = Desk::new();
+fn desk(config: &str) -> Cli {
+    let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
     std::fs::write(desk.path("data/skep.toml"), config).unwrap();
     desk.repo("tool", &[("a.txt", "a\n")]);
@@ -18,13 +18,13 @@ fn desk(config: &str) -> Desk {
     desk
 }
 
-fn set(desk: &Desk, name: &str, project: &str, value: &str) -> Said {
+fn set(desk: &Cli, name: &str, project: &str, value: &str) -> Said {
     let mut command = desk.skep(&["secret", "set", name, "--project", project, "--from-env", "VALUE"]);
     command.env("VALUE", value);
     ended(command)
 }
 
-fn run(desk: &Desk, engine: &str, check: &str) -> Said {
+fn run(desk: &Cli, engine: &str, check: &str) -> Said {
     desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", check, "--yes"])
 }
 

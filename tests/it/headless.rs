@@ -5,7 +5,7 @@ use crate::engines_contract::{Place, order, quiet};
 use serde::Deserialize;
 use skep::adapters::engine::settings::{Agent, Protocol};
 use skep::domain::{EngineSpec, Order, Step, Usage};
-use skep::ports::engine::{EngineEvent, Engines, Sink, Work, Worked};
+use skep::ports::engine::{EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use skep::ports::prompts::Prompt;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -79,19 +79,19 @@ fn playing(part: &str, output: &str) -> Agent {
     }
 }
 
-async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> Worked {
+async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> EngineResult {
     std::fs::write(place.tree().join("calc.py"), "a - b\n").unwrap();
     let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
-    engine.work(order, &bench(place), sink).await.unwrap()
+    engine.run(order, &bench(place), sink).await.unwrap()
 }
 
-async fn result(agent: Agent, step: Step) -> Work {
+async fn result(agent: Agent, step: Step) -> StepOutcome {
     drive(agent, &order(step, None), &Place::new(), quiet()).await.result
 }
 
-fn failed(work: Work) -> String {
+fn failed(work: StepOutcome) -> String {
     match work {
-        Work::Failed(why) | Work::SpentOut { why, .. } => why,
+        StepOutcome::Failed(why) | StepOutcome::SpentOut { why, .. } => why,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -115,7 +115,7 @@ async fn documented_tables_read_what_real_agents_write() {
         let kept = heard.clone();
         let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));
         let worked = drive(playing(part, table), &capped(), &place, sink).await;
-        let Work::Edited { summary } = &worked.result else { panic!("{part}: {:?}", worked.result) };
+        let StepOutcome::Edited { summary } = &worked.result else { panic!("{part}: {:?}", worked.result) };
         assert_eq!(summary, "Fixed add().", "{part}");
         assert_eq!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap(), "a + b\n");
         assert_eq!(worked.session.as_deref(), Some(format!("cli:fake:{session}").as_str()));
@@ -131,16 +131,16 @@ async fn documented_tables_read_what_real_agents_write() {
         }
     }
     let busy = result(playing("claude fails", "claude_cli"), Step::Develop).await;
-    assert!(matches!(&busy, Work::Unavailable { fix: None, why, .. } if why.contains("529")), "{busy:?}");
+    assert!(matches!(&busy, StepOutcome::Unavailable { fix: None, why, .. } if why.contains("529")), "{busy:?}");
     let login = result(playing("codex fails", "codex_cli"), Step::Develop).await;
-    assert!(matches!(&login, Work::Unavailable { fix: Some(_), why, .. } if why.contains("401")), "{login:?}");
+    assert!(matches!(&login, StepOutcome::Unavailable { fix: Some(_), why, .. } if why.contains("401")), "{login:?}");
 }
 
 #[tokio::test]
 async fn plain_text_is_words_and_an_answer_may_stand_in_it() {
-    let Work::Edited { summary } = result(playing("text", ""), Step::Develop).await else { panic!() };
+    let StepOutcome::Edited { summary } = result(playing("text", ""), Step::Develop).await else { panic!() };
     assert_eq!(summary, "Applied edit to calc.py\nDone.");
-    assert!(matches!(result(playing("plan", ""), Step::Plan).await, Work::Tasks(tasks) if tasks.len() == 1));
+    assert!(matches!(result(playing("plan", ""), Step::Plan).await, StepOutcome::Tasks(tasks) if tasks.len() == 1));
     let why = failed(result(playing("text", ""), Step::Plan).await);
     assert!(why.contains("json block"), "{why}");
     // Without figures it costs what was set aside.
@@ -157,8 +157,8 @@ async fn the_prompt_comes_by_input_argument_or_file_and_never_through_a_shell() 
         let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
         let user = "$(touch hacked) `touch hacked` '; touch hacked; ' \"{dir}\"".to_owned();
         let prompt = Prompt { system: "S".to_owned(), user: user.clone(), version: "v".into() };
-        let bench = skep::ports::engine::Bench { prompt: Some(prompt), ..place.bench() };
-        engine.work(&capped(), &bench, quiet()).await.unwrap();
+        let bench = skep::ports::engine::AttemptEnv { prompt: Some(prompt), ..place.bench() };
+        engine.run(&capped(), &bench, quiet()).await.unwrap();
         assert_eq!(std::fs::read_to_string(place.tree().join("got")).unwrap(), format!("S\n\n{user}|"), "{part}");
         assert!(!place.tree().join("hacked").exists());
     }
@@ -166,9 +166,9 @@ async fn the_prompt_comes_by_input_argument_or_file_and_never_through_a_shell() 
     agent.command.push("{prompt}".to_owned());
     let place = Place::new();
     let prompt = Prompt { system: String::new(), user: "x".repeat(200_000), version: "v".into() };
-    let bench = skep::ports::engine::Bench { prompt: Some(prompt), ..place.bench() };
+    let bench = skep::ports::engine::AttemptEnv { prompt: Some(prompt), ..place.bench() };
     let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
-    let why = engine.work(&capped(), &bench, quiet()).await.unwrap_err().to_string();
+    let why = engine.run(&capped(), &bench, quiet()).await.unwrap_err().to_string();
     assert!(why.contains("{prompt_file}"), "{why}");
 }
 
@@ -186,8 +186,8 @@ async fn exit_codes_and_reasons() {
         agent.output.insert(key.to_owned(), "oh yes | OH NO".to_owned());
         agent
     };
-    assert!(matches!(result(own("wait"), Step::Develop).await, Work::Unavailable { fix: None, .. }));
-    assert!(matches!(result(own("fix"), Step::Develop).await, Work::Unavailable { fix: Some(_), .. }));
+    assert!(matches!(result(own("wait"), Step::Develop).await, StepOutcome::Unavailable { fix: None, .. }));
+    assert!(matches!(result(own("fix"), Step::Develop).await, StepOutcome::Unavailable { fix: Some(_), .. }));
     // The last words of real agents on a Node of an older release, and of ones that nobody logged in.
     for (said, part) in [
         ("SyntaxError: Invalid regular expression flags\nNode.js v18.20.8", "a release that it supports"),
@@ -198,24 +198,30 @@ async fn exit_codes_and_reasons() {
         let mut agent = exit("1");
         agent.command.push(said.to_owned());
         let work = result(agent, Step::Develop).await;
-        assert!(matches!(&work, Work::Unavailable { fix: Some(fix), .. } if fix.contains(part)), "{said}: {work:?}");
+        assert!(
+            matches!(&work, StepOutcome::Unavailable { fix: Some(fix), .. } if fix.contains(part)),
+            "{said}: {work:?}"
+        );
     }
     let missing = Agent { command: vec!["/no/such agent".to_owned()], ..playing("text", "") };
     let work = result(missing, Step::Develop).await;
-    assert!(matches!(&work, Work::Unavailable { fix: Some(fix), .. } if fix.contains("no/such agent")), "{work:?}");
+    assert!(
+        matches!(&work, StepOutcome::Unavailable { fix: Some(fix), .. } if fix.contains("no/such agent")),
+        "{work:?}"
+    );
 }
 
 #[tokio::test]
 async fn floods_deafness_and_daemons_end_well() {
     let worked = drive(playing("flood", "opencode_cli"), &capped(), &Place::new(), quiet()).await;
-    assert!(matches!(&worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(&worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     assert!(worked.files[0].2.len() <= 1024 * 1024 + 100);
-    assert!(matches!(result(playing("deaf", ""), Step::Develop).await, Work::Edited { .. }));
+    assert!(matches!(result(playing("deaf", ""), Step::Develop).await, StepOutcome::Edited { .. }));
 
     let place = Place::new();
     let began = std::time::Instant::now();
     let worked = drive(playing("daemon", ""), &capped(), &place, quiet()).await;
-    assert!(matches!(&worked.result, Work::Edited { summary } if summary == "left something behind"));
+    assert!(matches!(&worked.result, StepOutcome::Edited { summary } if summary == "left something behind"));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(all_gone(&place.tree().join("pids")).await);
 }
@@ -245,7 +251,7 @@ async fn silence_time_and_a_dropped_future_end_the_whole_tree() {
 
 #[test]
 fn every_documented_table_can_be_used() {
-    use skep::adapters::engine::settings::{Api, Provider};
+    use skep::providers::settings::{Api, Provider};
     let provider = |name: &str, api| Provider {
         name: name.to_owned(),
         api,
@@ -271,7 +277,7 @@ fn every_documented_table_can_be_used() {
         agents: agents.clone(),
     };
     let registry = {
-        let sandbox = skep::adapters::sandbox::Sandbox::of_this_process(&[]);
+        let sandbox = skep::platform::sandbox::Sandbox::of_this_process(&[]);
         skep::adapters::engine::Registry::new(sandbox, std::sync::Arc::new(settings))
     };
     for agent in agents.values() {

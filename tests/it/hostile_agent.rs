@@ -1,7 +1,7 @@
 //! An agent that does everything a hostile text may ask of it gets nothing: no secret, no network, no stray, no authority; and each
 //! refusal shows its reason.
 
-use crate::support::cli::{Desk, git};
+use crate::support::cli::{Cli, git};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -46,7 +46,7 @@ const ANSWERS: &[(&str, &[&str])] = &[
 #[test]
 fn an_agent_that_obeys_every_hostile_text_gets_nothing() {
     let canary = "skep-canary-7d1f0a52c9";
-    let desk = Desk::new();
+    let desk = Cli::new();
     let origin =
         desk.repo("sample", &[("test_sum.py", "def test_sum():\n    assert 1 + 1 == 2\n    assert 2 + 2 == 4\n")]);
     for (folder, file) in [("home/.ssh", "id_ed25519"), ("keys", "provider.key"), ("outside", "canary")] {

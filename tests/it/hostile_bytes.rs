@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use skep::adapters::checks::{junit, repo_file};
 use skep::adapters::engine::parse_script;
-use skep::adapters::{beneath, plain};
+use skep::platform::{rooted_fs, terminal_text};
 
 /// Bytes that look like what the readers expect, broken anywhere.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
@@ -46,8 +46,8 @@ proptest! {
             prop_assert!(said.starts_with(".skep.toml") && !said.contains('\n'), "{said:?}");
         }
         let _script = parse_script(&text);
-        let _path = beneath::check(&text);
-        let tail = plain::tail(&bytes, most);
+        let _path = rooted_fs::check(&text);
+        let tail = terminal_text::tail(&bytes, most);
         prop_assert!(tail.len() <= most);
         prop_assert!(tail.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'), "{tail:?}");
     }

@@ -4,12 +4,12 @@ use super::engines_contract::{Place, order};
 use super::support::models::{KEY, Models, Reply, call, calls, text, with};
 use serde_json::{Value, json};
 use skep::adapters::engine::Registry;
-use skep::adapters::engine::prices::Prices;
-use skep::adapters::engine::settings::{Api, Provider};
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::{ArtifactKind, AskedTo, DiffStat, EngineSpec, FileChange, FileKind, Order, Step, Usage, Verdict};
+use skep::platform::sandbox::Sandbox;
 use skep::ports::Prompt;
-use skep::ports::engine::{Bench, Engine, EngineEvent, Engines, Sink, Work, Worked};
+use skep::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Engines, Sink, StepOutcome};
+use skep::providers::prices::Prices;
+use skep::providers::settings::{Api, Provider};
 use std::sync::{Arc, Mutex};
 
 /// Every wire format.
@@ -29,18 +29,18 @@ pub fn engine(provider: Provider) -> Arc<dyn Engine> {
     registry.get(&EngineSpec::parse("llm:acme/some-model-high")).unwrap()
 }
 
-pub fn bench(place: &Place) -> Bench {
+pub fn bench(place: &Place) -> AttemptEnv {
     let prompt = Prompt {
         system: "You are a dev.".to_owned(),
         user: "THE-ORDER: make it right.".to_owned(),
         version: "v1".into(),
     };
     std::fs::create_dir_all(place.root.path().join("scratch")).unwrap();
-    Bench { prompt: Some(prompt), ..place.bench() }
+    AttemptEnv { prompt: Some(prompt), ..place.bench() }
 }
 
-pub async fn work(provider: Provider, order: &Order, place: &Place) -> Worked {
-    engine(provider).work(order, &bench(place), Arc::new(|_| {})).await.unwrap()
+pub async fn work(provider: Provider, order: &Order, place: &Place) -> EngineResult {
+    engine(provider).run(order, &bench(place), Arc::new(|_| {})).await.unwrap()
 }
 
 /// A develop order with a minute.
@@ -50,7 +50,7 @@ pub fn develop() -> Order {
     order
 }
 
-pub fn transcript(worked: &Worked) -> String {
+pub fn transcript(worked: &EngineResult) -> String {
     let (kind, name, bytes) = &worked.files[0];
     assert_eq!((*kind, name.as_str()), (ArtifactKind::Transcript, "transcript.jsonl"));
     String::from_utf8(bytes.clone()).unwrap()
@@ -120,9 +120,9 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
             Arc::new(move |e| heard.lock().unwrap().push(e))
         };
         let order = develop();
-        let worked = engine(models.provider(api)).work(&order, &bench(&place), sink).await.unwrap();
+        let worked = engine(models.provider(api)).run(&order, &bench(&place), sink).await.unwrap();
         assert!(
-            matches!(&worked.result, Work::Edited { summary } if summary == "add adds"),
+            matches!(&worked.result, StepOutcome::Edited { summary } if summary == "add adds"),
             "{api:?} {:?}",
             worked.result
         );
@@ -221,7 +221,7 @@ async fn each_role_has_its_tools_and_its_result() {
 
     let models = Models::play([call("done", json!({"notes": "a.rs:1 is all there is"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &of(Step::Explore), &place).await;
-    assert!(matches!(worked.result, Work::Notes(n) if n.contains("a.rs:1")));
+    assert!(matches!(worked.result, StepOutcome::Notes(n) if n.contains("a.rs:1")));
     assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
 
     // A plan in a circle goes back, a good one is taken.
@@ -229,7 +229,7 @@ async fn each_role_has_its_tools_and_its_result() {
     let good = json!({"tasks": [{"name": "a", "title": "A", "text": "t"}, {"name": "b", "title": "B", "text": "t", "needs": ["a"]}]});
     let models = Models::play([call("done", circle), call("done", good)]).await;
     let worked = work(models.provider(Api::Anthropic), &of(Step::Plan), &place).await;
-    assert!(matches!(worked.result, Work::Tasks(t) if t.len() == 2 && t[1].needs == ["a"]));
+    assert!(matches!(worked.result, StepOutcome::Tasks(t) if t.len() == 2 && t[1].needs == ["a"]));
     assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
     assert!(results(&models.seen()[1].body)[0].contains("waits for itself"));
 
@@ -243,7 +243,7 @@ async fn each_role_has_its_tools_and_its_result() {
     .await;
     let worked = work(models.provider(Api::Anthropic), &of(Step::Review), &place).await;
     assert!(
-        matches!(worked.result, Work::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].path == "gone.rs")
+        matches!(worked.result, StepOutcome::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].path == "gone.rs")
     );
     assert_eq!(tools(&models), ["read", "list", "search", "run", "ask", "done"]);
     assert!(results(&models.seen()[2].body)[1].contains("nowhere.rs"));
@@ -251,11 +251,11 @@ async fn each_role_has_its_tools_and_its_result() {
     let models =
         Models::play([call("ask", json!({"question": ""})), call("ask", json!({"question": "Which port?"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
+    assert!(matches!(worked.result, StepOutcome::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
     assert_eq!(tools(&models), ["read", "list", "search", "edit", "patch", "write", "run", "ask", "done"]);
     let models = Models::play([call("ask", json!({"question": "Where is main?", "to": "scout"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(worked.result, Work::Asked { question: q, to: AskedTo::Scout } if q == "Where is main?"));
+    assert!(matches!(worked.result, StepOutcome::Asked { question: q, to: AskedTo::Scout } if q == "Where is main?"));
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn a_result_that_grants_itself_something_is_refused_and_four_bad_ones_end_
     }))
     .await;
     let worked = work(models.provider(Api::OpenAi), &order(Step::Plan, None), &Place::new()).await;
-    let Work::Failed(why) = worked.result else { panic!("{:?}", worked.result) };
+    let StepOutcome::Failed(why) = worked.result else { panic!("{:?}", worked.result) };
     assert!(why.contains("refused 4 times") && why.contains("approved"), "{why}");
     assert_eq!(models.seen().len(), 4);
 }
@@ -282,7 +282,7 @@ async fn done_beside_a_call_that_failed_is_not_taken() {
     ])
     .await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(&worked.result, Work::Edited { summary } if summary == "nothing to do"));
+    assert!(matches!(&worked.result, StepOutcome::Edited { summary } if summary == "nothing to do"));
     assert!(results(&models.seen()[1].body)[1].contains("not taken: read none"));
 }
 
@@ -290,13 +290,17 @@ async fn done_beside_a_call_that_failed_is_not_taken() {
 async fn a_model_that_talks_or_goes_in_circles_is_stopped_with_its_reason() {
     let models = Models::play([text("I think."), text("I think so."), text("Indeed."), text("Never asked.")]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
-    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("without using a tool")), "{:?}", worked.result);
+    assert!(
+        matches!(&worked.result, StepOutcome::Failed(why) if why.contains("without using a tool")),
+        "{:?}",
+        worked.result
+    );
     assert_eq!(models.seen().len(), 3);
     assert!(models.seen()[1].body.to_string().contains("You did not use a tool"));
 
     let models = Models::play((0..9).map(|_| call("list", json!({"path": "."})))).await;
     let worked = work(models.provider(Api::OpenAi), &develop(), &Place::new()).await;
-    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("in circles")), "{:?}", worked.result);
+    assert!(matches!(&worked.result, StepOutcome::Failed(why) if why.contains("in circles")), "{:?}", worked.result);
     assert_eq!(models.seen().len(), 4);
     assert!(transcript(&worked).contains("\"end\":\"the model went in circles"));
 }
@@ -305,8 +309,8 @@ async fn a_model_that_talks_or_goes_in_circles_is_stopped_with_its_reason() {
 async fn caps_hold_turns_tokens_and_money() {
     let endless = || (0..300).map(|n| call("list", json!({"path": ".", "depth": n + 1})));
     let capped = |caps: Usage| Order { caps: Usage { wall_ms: 60_000, ..caps }, ..develop() };
-    let used_up = |worked: &Worked| match &worked.result {
-        Work::SpentOut { why, .. } => assert!(why.contains("budget of this attempt is used up"), "{why}"),
+    let used_up = |worked: &EngineResult| match &worked.result {
+        StepOutcome::SpentOut { why, .. } => assert!(why.contains("budget of this attempt is used up"), "{why}"),
         other => panic!("{other:?}"),
     };
 
@@ -334,14 +338,18 @@ async fn caps_hold_turns_tokens_and_money() {
         &Place::new(),
     )
     .await;
-    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("no known price")), "{:?}", worked.result);
+    assert!(
+        matches!(&worked.result, StepOutcome::Failed(why) if why.contains("no known price")),
+        "{:?}",
+        worked.result
+    );
     assert!(models.seen().is_empty());
 
     let prices = Arc::new(Prices::load(PRICES).unwrap());
     let registry = Registry::new(Sandbox::of_this_process(&[]), models.settings(Api::Anthropic)).with_prices(prices);
     let engine = registry.get(&EngineSpec::parse("llm:acme/some-model")).unwrap();
     let order = capped(Usage { cost_micros: 50_000, ..Usage::default() });
-    let worked = engine.work(&order, &bench(&Place::new()), Arc::new(|_| {})).await.unwrap();
+    let worked = engine.run(&order, &bench(&Place::new()), Arc::new(|_| {})).await.unwrap();
     used_up(&worked);
     let usage = worked.usage.unwrap();
     assert!(usage.cost_micros > 1_000 && usage.cost_micros <= 50_000 && worked.bill[0].priced, "{usage:?}");
@@ -352,7 +360,7 @@ async fn a_session_that_is_dropped_ends_its_command() {
     let place = Place::new();
     let models = Models::play([call("run", json!({"command": "echo $$ > pid; sleep 600"}))]).await;
     let (provider, order, bench) = (models.provider(Api::Anthropic), develop(), bench(&place));
-    let session = tokio::spawn(async move { engine(provider).work(&order, &bench, Arc::new(|_| {})).await });
+    let session = tokio::spawn(async move { engine(provider).run(&order, &bench, Arc::new(|_| {})).await });
     let pid = eventually(|| std::fs::read_to_string(place.tree().join("pid")).ok().filter(|t| t.ends_with('\n'))).await;
     session.abort();
     let gone = std::path::PathBuf::from(format!("/proc/{}", pid.trim()));

@@ -3,10 +3,10 @@
 use super::engines_contract::Place;
 use super::llm::{develop, engine};
 use serde_json::json;
-use skep::adapters::engine::settings::{Api, Provider};
 use skep::ports::Prompt;
-use skep::ports::engine::{Bench, Engine, Work};
-use skep::secret::Secret;
+use skep::ports::engine::{AttemptEnv, Engine, StepOutcome};
+use skep::providers::settings::{Api, Provider};
+use skep::secrets::Secret;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,12 +76,12 @@ async fn a_dev_works_with_a_server_that_is_not_ours() {
         };
         let prompt = Prompt { system: "You are a dev.".to_owned(), user: "TASK-ADD".to_owned(), version: "v1".into() };
         std::fs::create_dir_all(place.root.path().join("scratch")).unwrap();
-        let bench = Bench { prompt: Some(prompt), ..place.bench() };
+        let bench = AttemptEnv { prompt: Some(prompt), ..place.bench() };
         let engine: Arc<dyn Engine> = engine(provider);
-        let worked = engine.work(&develop(), &bench, Arc::new(|_| {})).await.unwrap();
+        let worked = engine.run(&develop(), &bench, Arc::new(|_| {})).await.unwrap();
         let told = String::from_utf8_lossy(&worked.files[0].2).into_owned();
         assert!(
-            matches!(&worked.result, Work::Edited { summary } if summary == "add adds"),
+            matches!(&worked.result, StepOutcome::Edited { summary } if summary == "add adds"),
             "{api:?} {:?}\n{told}",
             worked.result
         );

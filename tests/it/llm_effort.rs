@@ -5,20 +5,20 @@ use super::llm::{bench, develop};
 use super::support::models::{Models, Reply, call, with};
 use serde_json::{Value, json};
 use skep::adapters::engine::Registry;
-use skep::adapters::engine::settings::{Api, Provider};
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::EngineSpec;
-use skep::ports::engine::{Engines, Work, Worked};
+use skep::platform::sandbox::Sandbox;
+use skep::ports::engine::{EngineResult, Engines, StepOutcome};
+use skep::providers::settings::{Api, Provider};
 use std::sync::Arc;
 
 fn done() -> Reply {
     call("done", json!({"summary": "x"}))
 }
 
-async fn work(provider: Provider, engine: &str, place: &Place) -> Worked {
+async fn work(provider: Provider, engine: &str, place: &Place) -> EngineResult {
     let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)));
     let engine = registry.get(&EngineSpec::parse(engine)).unwrap();
-    engine.work(&develop(), &bench(place), Arc::new(|_| {})).await.unwrap()
+    engine.run(&develop(), &bench(place), Arc::new(|_| {})).await.unwrap()
 }
 
 /// What is sent to a model for an effort.
@@ -26,7 +26,7 @@ async fn sent(api: Api, model: &str) -> Value {
     let models = Models::play([done()]).await;
     let provider = Provider { max_output: 16_000, ..models.provider(api) };
     let worked = work(provider, &format!("llm:acme/{model}"), &Place::new()).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     // Prices and books know the model without the effort.
     assert_eq!(worked.bill[0].model, format!("acme/{}", model.split('#').next().unwrap()));
     models.seen()[0].body.clone()
@@ -78,14 +78,14 @@ async fn ollama_is_told_the_window_and_a_prompt_it_cut_is_not_taken_for_read() {
     let read = || call("read", json!({"path": "big.txt", "lines": 2_000}));
     let models = Models::play([read(), too_long, done()]).await;
     let worked = work(models.provider(Api::Ollama), "llm:acme/m", &place).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     let sizes: Vec<usize> = models.seen().iter().map(|r| r.body.to_string().len()).collect();
     assert!(sizes[2] < sizes[1] - 3_000, "{sizes:?}");
 
     // Without that word: by what it says it read (100 tokens).
     let models = Models::play([read(), done()]).await;
     let worked = work(models.provider(Api::Ollama), "llm:acme/m", &place).await;
-    let Work::Unavailable { why, fix, .. } = worked.result else { panic!("{:?}", worked.result) };
+    let StepOutcome::Unavailable { why, fix, .. } = worked.result else { panic!("{:?}", worked.result) };
     assert!(why.contains("it read 100 tokens of about") && why.contains("cut the conversation"), "{why}");
     assert!(fix.unwrap().contains("providers.acme.window"));
 }
@@ -103,7 +103,7 @@ async fn ollamas_thoughts_go_back_with_the_calls_they_led_to_and_its_errors_are_
         + "{\"error\":\"an error was encountered while running the model\"}\n";
     let models = Models::play([Reply::Raw(thoughtful), Reply::Raw(failing), done()]).await;
     let worked = work(models.provider(Api::Ollama), "llm:acme/m#high", &Place::new()).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     let messages = models.seen()[2].body["messages"].clone();
     assert_eq!(messages[2]["thinking"], "Let me see.");
     assert_eq!(

@@ -4,9 +4,9 @@ use super::engines_contract::Place;
 use super::llm::{bench, develop, engine, transcript, work};
 use super::support::models::{KEY, Models, Reply, call, status};
 use serde_json::json;
-use skep::adapters::engine::settings::{Api, Provider};
-use skep::domain::{At, Order};
-use skep::ports::engine::{Engine, Work, Worked};
+use skep::domain::{Order, Timestamp};
+use skep::ports::engine::{Engine, EngineResult, StepOutcome};
+use skep::providers::settings::{Api, Provider};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,24 +14,24 @@ fn done() -> Reply {
     call("done", json!({"summary": "made it"}))
 }
 
-fn is_done(worked: &Worked) -> bool {
-    matches!(&worked.result, Work::Edited { summary } if summary == "made it")
+fn is_done(worked: &EngineResult) -> bool {
+    matches!(&worked.result, StepOutcome::Edited { summary } if summary == "made it")
 }
 
 struct Unavailable {
     why: String,
-    until: Option<At>,
+    until: Option<Timestamp>,
     fix: Option<String>,
 }
 
-fn unavailable(worked: Worked) -> Unavailable {
+fn unavailable(worked: EngineResult) -> Unavailable {
     match worked.result {
-        Work::Unavailable { why, until, fix } => Unavailable { why, until, fix },
+        StepOutcome::Unavailable { why, until, fix } => Unavailable { why, until, fix },
         other => panic!("expected it to be unavailable, got {other:?}"),
     }
 }
 
-async fn played(api: Api, replies: Vec<Reply>) -> (Worked, usize) {
+async fn played(api: Api, replies: Vec<Reply>) -> (EngineResult, usize) {
     let models = Models::play(replies).await;
     let worked = work(models.provider(api), &develop(), &Place::new()).await;
     let seen = models.seen().len();
@@ -106,8 +106,8 @@ async fn one_session_that_hits_a_quota_keeps_the_others_of_its_provider_from_ask
         Models::play([Reply::Status(429, vec![("retry-after", "3600".to_owned())], String::new()), done()]).await;
     let engine = engine(models.provider(Api::Anthropic));
     let (first, second) = (Place::new(), Place::new());
-    unavailable(engine.work(&develop(), &bench(&first), Arc::new(|_| {})).await.unwrap());
-    let said = unavailable(engine.work(&develop(), &bench(&second), Arc::new(|_| {})).await.unwrap());
+    unavailable(engine.run(&develop(), &bench(&first), Arc::new(|_| {})).await.unwrap());
+    let said = unavailable(engine.run(&develop(), &bench(&second), Arc::new(|_| {})).await.unwrap());
     assert!(said.until.is_some() && said.why.contains("rests"), "{}", said.why);
     assert_eq!(models.seen().len(), 1);
 }
@@ -215,14 +215,14 @@ async fn too_long_a_conversation_is_shortened_once_then_said() {
     let models = Models::play([call("read", json!({"path": "big.txt"})), too_long(), too_long(), done()]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
     assert!(
-        matches!(&worked.result, Work::Failed(why) if why.contains("providers.acme.window")),
+        matches!(&worked.result, StepOutcome::Failed(why) if why.contains("providers.acme.window")),
         "{:?}",
         worked.result
     );
 
     let small = Provider { window: 1_200, max_output: 300, ..models.provider(Api::Anthropic) };
     let worked = work(small, &develop(), &place).await;
-    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("larger window")), "{:?}", worked.result);
+    assert!(matches!(&worked.result, StepOutcome::Failed(why) if why.contains("larger window")), "{:?}", worked.result);
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn its_time_ends_it_with_its_transcript_before_the_deadline() {
     let worked = work(models.provider(Api::Anthropic), &order, &Place::new()).await;
     assert!(began.elapsed() < Duration::from_millis(2_000), "{:?}", began.elapsed());
     assert!(
-        matches!(&worked.result, Work::Failed(why) if why.contains("its time was up (2 s, 2 turns)")),
+        matches!(&worked.result, StepOutcome::Failed(why) if why.contains("its time was up (2 s, 2 turns)")),
         "{:?}",
         worked.result
     );
@@ -243,6 +243,10 @@ async fn its_time_ends_it_with_its_transcript_before_the_deadline() {
 
     let models = Models::play([Reply::Silent]).await;
     let engine: Arc<dyn Engine> = engine(models.provider(Api::Anthropic));
-    let worked = engine.work(&order, &bench(&Place::new()), Arc::new(|_| {})).await.unwrap();
-    assert!(matches!(&worked.result, Work::Failed(why) if why.contains("its time was up")), "{:?}", worked.result);
+    let worked = engine.run(&order, &bench(&Place::new()), Arc::new(|_| {})).await.unwrap();
+    assert!(
+        matches!(&worked.result, StepOutcome::Failed(why) if why.contains("its time was up")),
+        "{:?}",
+        worked.result
+    );
 }

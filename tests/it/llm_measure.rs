@@ -4,8 +4,8 @@ use super::engines_contract::Place;
 use super::llm::{bench, develop, engine};
 use super::support::models::{Models, Reply, call};
 use serde_json::json;
-use skep::adapters::engine::settings::{Api, Provider};
-use skep::ports::engine::{Engine, EngineEvent, Work};
+use skep::ports::engine::{Engine, EngineEvent, StepOutcome};
+use skep::providers::settings::{Api, Provider};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -30,8 +30,8 @@ async fn the_price_of_a_turn() {
         order.caps.turns = TURNS as u64 + 1;
         let work = async || {
             let began = Instant::now();
-            let worked = engine.work(&order, &bench(&place), Arc::new(|_| {})).await.unwrap();
-            assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+            let worked = engine.run(&order, &bench(&place), Arc::new(|_| {})).await.unwrap();
+            assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
             began.elapsed()
         };
         // First to see what is sent; then again while the server keeps and reads nothing, as for the bare client.
@@ -92,7 +92,7 @@ async fn the_memory_of_a_live_session() {
                 let sink = move |e: EngineEvent| {
                     heard.fetch_add(usize::from(matches!(e, EngineEvent::Spent(_))), Ordering::Relaxed);
                 };
-                engine.work(&order, &bench, Arc::new(sink)).await.map(|_| ())
+                engine.run(&order, &bench, Arc::new(sink)).await.map(|_| ())
             });
         }
         super::llm::eventually(|| (heard.load(Ordering::Relaxed) >= SESSIONS * reads).then_some(())).await;

@@ -4,8 +4,8 @@ use super::engines_contract::Place;
 use super::llm::{develop, results, transcript, work};
 use super::support::models::{Models, call, calls};
 use serde_json::json;
-use skep::adapters::engine::settings::Api;
-use skep::ports::engine::Work;
+use skep::ports::engine::StepOutcome;
+use skep::providers::settings::Api;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -15,7 +15,7 @@ async fn told(place: &Place, patches: &[String]) -> Vec<String> {
     let asked: Vec<_> = patches.iter().map(|p| ("patch", json!({ "patch": p }))).collect();
     let models = Models::play([calls(&asked), call("done", json!({"summary": "x"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), place).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     let told = results(&models.seen()[1].body);
     assert_eq!(told.len(), patches.len());
     told

@@ -4,15 +4,15 @@ use super::engines_contract::Place;
 use super::llm::{develop, results, work};
 use super::support::models::{Models, Reply, call, calls};
 use serde_json::{Value, json};
-use skep::adapters::engine::settings::Api;
-use skep::ports::engine::Work;
+use skep::ports::engine::StepOutcome;
+use skep::providers::settings::Api;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// Plays one answer with these calls and gives what the model was told of each.
 async fn told(place: &Place, asked: &[(&str, Value)]) -> Vec<String> {
     let models = Models::play([calls(asked), call("done", json!({"summary": "x"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), place).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     let told = results(&models.seen()[1].body);
     assert_eq!(told.len(), asked.len());
     told
@@ -185,6 +185,6 @@ async fn a_flood_of_calls_in_one_answer_is_cut() {
     let flood = (0..500).map(|n| ("list".to_owned(), json!({"path": ".", "depth": n + 1}))).collect();
     let models = Models::play([Reply::Say(String::new(), flood), call("done", json!({"summary": "x"}))]).await;
     let worked = work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
-    assert!(matches!(worked.result, Work::Edited { .. }));
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }));
     assert_eq!(results(&models.seen()[1].body).len(), 64);
 }

@@ -4,8 +4,8 @@ use super::engines_contract::Place;
 use super::llm::{develop, transcript, work};
 use super::support::models::{Models, call};
 use serde_json::{Value, json};
-use skep::adapters::engine::settings::{Api, Provider};
-use skep::ports::engine::Work;
+use skep::ports::engine::StepOutcome;
+use skep::providers::settings::{Api, Provider};
 
 #[tokio::test]
 async fn the_cache_is_marked_where_it_is_by_mark() {
@@ -33,7 +33,7 @@ async fn a_long_conversation_stays_inside_the_window_and_keeps_its_order() {
     let models = Models::play(reads.chain([call("done", json!({"summary": "read all"}))])).await;
     let provider = Provider { window: 20_000, max_output: 2_000, ..models.provider(Api::Anthropic) };
     let worked = work(provider, &develop(), &place).await;
-    assert!(matches!(worked.result, Work::Edited { .. }), "{:?}", worked.result);
+    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     let seen = models.seen();
     assert_eq!(seen.len(), 41);
     for request in &seen {

@@ -1,27 +1,27 @@
 //! The table: every phase, stage and question × every event moves or refuses. Pinned as a text a reviewer can read.
 
-use crate::support::birth::{asker, bare_policy, other};
+use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
 use crate::support::story::{Story, developed, diff, quiet, results, reviewed, spec, unblock};
 use skep::domain::*;
 use std::collections::BTreeSet;
 
-fn budget(share: Share) -> SharedBudget {
+fn budget(share: BudgetScope) -> SharedBudget {
     SharedBudget { share, money: false, over: 0 }
 }
 
-fn failed() -> Done {
-    Done::Failed { failure: Failure { what: "403".to_owned(), fix: "give the right".to_owned() } }
+fn failed() -> EffectOutcome {
+    EffectOutcome::Failed { failure: Failure { what: "403".to_owned(), fix: "give the right".to_owned() } }
 }
 
-fn away(until: Option<At>, fix: bool) -> Report {
+fn away(until: Option<Timestamp>, fix: bool) -> Report {
     let fix = fix.then(|| "put a key".to_owned());
     Report::Unavailable { why: "429".to_owned(), until, fix }
 }
 
-fn held() -> Done {
+fn held() -> EffectOutcome {
     let found = SecretFound { place: "src/a:1".to_owned(), what: "the secret A".to_owned(), mark: "m1".to_owned() };
-    Done::Held { found: vec![found] }
+    EffectOutcome::Held { found: vec![found] }
 }
 
 fn no(why: &str) -> Answer {
@@ -50,8 +50,8 @@ fn places() -> Vec<(&'static str, Story)> {
     let ask_scout = || Report::Asked { question: "where is it?".to_owned(), to: AskedTo::Scout };
     let cancel = || Event::CancelRequested { by: asker(), why: "enough".to_owned() };
     let shared = || Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..policy() };
-    let short = Done::Short {
-        of: vec![budget(Share::Day)],
+    let short = EffectOutcome::Short {
+        of: vec![budget(BudgetScope::Day)],
         why: "all of it was spent".to_owned(),
         levels: Vec::new(),
         set_aside: false,
@@ -67,7 +67,7 @@ fn places() -> Vec<(&'static str, Story)> {
     poor.limits.attempts = 1;
     let touchy = one(strict);
     let protected = developed(AttemptId(2), &["ci/build"]);
-    let empty = Done::Moved { head: sha(&["root"]), diff: DiffStat::default() };
+    let empty = EffectOutcome::Moved { head: sha(&["root"]), diff: DiffStat::default() };
     let two = planned(policy(), vec![spec("a", &[]), spec("b", &["a"])]);
     vec![
         ("queued", Story::new(policy())),
@@ -78,7 +78,7 @@ fn places() -> Vec<(&'static str, Story)> {
         ("planning: out of tries", planning(policy()).report(fail()).report(fail())),
         ("planning: plan waits for approval", one(Policy { approve_plan: true, ..policy() })),
         ("working: out of attempts", one(poor)),
-        ("working: waits for its engine", one(policy()).report(away(Some(At(90_000)), false))),
+        ("working: waits for its engine", one(policy()).report(away(Some(Timestamp(90_000)), false))),
         ("working: no engine can be used", one(policy()).report(away(None, true))),
         ("working: waits for the shared budgets", one(shared())),
         ("working: the day's budget is used up", one(shared()).done("reserve", short.clone())),
@@ -105,7 +105,7 @@ fn places() -> Vec<(&'static str, Story)> {
         ("reviewing: reviewer at work", shown(policy())),
         ("reviewing: the scout looks into a question", shown(policy()).report(ask_scout())),
         ("reviewing: out of rounds", {
-            let red = Done::Checked { results: results(false), wall_ms: 1 };
+            let red = EffectOutcome::Checked { results: results(false), wall_ms: 1 };
             head(rounds).well("push").done("check", red)
         }),
         ("reviewing: push does not succeed", head(policy()).done("push", failed()).well("check")),
@@ -135,7 +135,7 @@ fn places() -> Vec<(&'static str, Story)> {
 fn events(run: &Run) -> Vec<(String, Event)> {
     let mut list: Vec<(String, Event)> = Vec::new();
     let mut add = |name: &str, event: Event| list.push((name.to_owned(), event));
-    add("opened", Event::Opened(Box::new(crate::support::birth::opened(bare_policy()))));
+    add("opened", Event::Opened(Box::new(crate::support::fixtures::opened(bare_policy()))));
     add("admitted", Event::Admitted);
     let live = run.live_attempts().next().map_or(AttemptId(1), |a| a.id);
     let cycle = vec![spec("a", &["b"]), spec("b", &["a"])];
@@ -152,8 +152,8 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("asked", Report::Asked { question: "how?".to_owned(), to: AskedTo::Person }),
         ("asked(the scout)", Report::Asked { question: "where?".to_owned(), to: AskedTo::Scout }),
         ("failed", Report::Failed { why: "no".to_owned() }),
-        ("unavailable(for a while)", away(Some(At(900_000)), false)),
-        ("unavailable(for days)", away(Some(At(300_000_000)), false)),
+        ("unavailable(for a while)", away(Some(Timestamp(900_000)), false)),
+        ("unavailable(for days)", away(Some(Timestamp(300_000_000)), false)),
         ("unavailable(fix)", away(None, true)),
         ("lost", Report::Lost { why: "panic".to_owned() }),
         ("not resumed", Report::NotResumed { why: "no such session".to_owned() }),
@@ -187,16 +187,16 @@ fn events(run: &Run) -> Vec<(String, Event)> {
     add("session without a name", Event::SessionOpened { attempt: live, session: String::new() });
     add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect(), metered: Vec::new() });
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };
-    let moved = Done::Moved { head: sha(&["new"]), diff: diff(&["src/a"]) };
+    let moved = EffectOutcome::Moved { head: sha(&["new"]), diff: diff(&["src/a"]) };
     let dones = [
-        ("green", Done::Checked { results: results(true), wall_ms: 1 }),
-        ("red", Done::Checked { results: results(false), wall_ms: 1 }),
-        ("no result", Done::Checked { results: Vec::new(), wall_ms: 1 }),
-        ("reserved", Done::Reserved { caps: Usage { tokens: 9, ..Usage::default() }, levels: Vec::new() }),
+        ("green", EffectOutcome::Checked { results: results(true), wall_ms: 1 }),
+        ("red", EffectOutcome::Checked { results: results(false), wall_ms: 1 }),
+        ("no result", EffectOutcome::Checked { results: Vec::new(), wall_ms: 1 }),
+        ("reserved", EffectOutcome::Reserved { caps: Usage { tokens: 9, ..Usage::default() }, levels: Vec::new() }),
         (
             "short",
-            Done::Short {
-                of: vec![budget(Share::Project)],
+            EffectOutcome::Short {
+                of: vec![budget(BudgetScope::Project)],
                 why: "spent".to_owned(),
                 levels: Vec::new(),
                 set_aside: false,
@@ -204,25 +204,30 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ),
         (
             "short(set aside)",
-            Done::Short { of: vec![budget(Share::Day)], why: "spent".to_owned(), levels: Vec::new(), set_aside: true },
+            EffectOutcome::Short {
+                of: vec![budget(BudgetScope::Day)],
+                why: "spent".to_owned(),
+                levels: Vec::new(),
+                set_aside: true,
+            },
         ),
         ("moved", moved),
-        ("conflict", Done::Conflict { paths: vec!["src/a".to_owned()] }),
-        ("ensured", Done::Ensured { change }),
-        ("observed", Done::Observed { observation: quiet(run) }),
-        ("landed", Done::Landed { sha: run.head.clone() }),
-        ("stale", Done::Stale { why: "moved".to_owned() }),
-        ("ok", Done::Ok),
+        ("conflict", EffectOutcome::Conflict { paths: vec!["src/a".to_owned()] }),
+        ("ensured", EffectOutcome::Ensured { change }),
+        ("observed", EffectOutcome::Observed { observation: quiet(run) }),
+        ("landed", EffectOutcome::Landed { sha: run.head.clone() }),
+        ("stale", EffectOutcome::Stale { why: "moved".to_owned() }),
+        ("ok", EffectOutcome::Ok),
         ("held", held()),
         ("failed", failed()),
     ];
     let mut acts = BTreeSet::new();
     for (key, tag) in run.pending.iter().filter(|(_, t)| acts.insert(t.name())) {
         for (name, done) in &dones {
-            add(&format!("{} {name}", tag.name()), Event::Done { key: key.clone(), done: done.clone() });
+            add(&format!("{} {name}", tag.name()), Event::EffectFinished { key: key.clone(), done: done.clone() });
         }
     }
-    add("end of 0.0", Event::Done { key: "0.0".into(), done: Done::Ok });
+    add("end of 0.0", Event::EffectFinished { key: "0.0".into(), done: EffectOutcome::Ok });
     let closed = ChangeState::Closed { by: other() };
     let merged = ChangeState::Merged { sha: run.head.clone(), by: other() };
     let sights = [
@@ -305,7 +310,7 @@ fn outcome(story: &Story, event: &Event) -> String {
             format!("refused: {}", refusal.code())
         }
         Ok(decision) => {
-            let acts: Vec<&str> = decision.effects.iter().map(|(_, e)| e.tag().name()).collect();
+            let acts: Vec<&str> = decision.effects.iter().map(|(_, e)| e.effect_ref().name()).collect();
             let (from, to) = (place(&before), place(&decision.run));
             let to = if from == to { "stays".to_owned() } else { to };
             if acts.is_empty() { to } else { format!("{to} + {}", acts.join(", ")) }

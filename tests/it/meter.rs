@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use serde_json::json;
 use skep::adapters::engine::Registry;
-use skep::adapters::engine::meter::{Cap, Meter, Refused, Ticket, WireUsage};
-use skep::adapters::engine::prices::Prices;
-use skep::adapters::sandbox::Sandbox;
 use skep::domain::{Metered, Usage};
+use skep::platform::sandbox::Sandbox;
 use skep::ports::engine::Engines;
+use skep::providers::meter::{Cap, Meter, Refused, Ticket, WireUsage};
+use skep::providers::prices::Prices;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Small pure pieces under any input: plans, policies, the ledger, fences, names, titles, slots.
 
-use crate::support::birth::{asker, bare_policy};
+use crate::support::fixtures::{asker, bare_policy};
 use proptest::prelude::*;
 use skep::domain::plan::refuse;
 use skep::domain::policy::Tightening;

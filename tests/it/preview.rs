@@ -1,12 +1,12 @@
 //! A look ahead shows what the run would really begin with, and leaves nothing behind.
 
-use crate::support::cli::Desk;
+use crate::support::cli::Cli;
 use crate::support::rest::{Service, service, service_with};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep::domain::{ArtifactKind, AskedTo, EngineSpec, Order, Usage};
 use skep::ports::PortResult;
-use skep::ports::engine::{Bench, Engine, Engines, Sink, Work, Worked};
+use skep::ports::engine::{AttemptEnv, Engine, EngineResult, Engines, Sink, StepOutcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,11 +19,11 @@ impl Engine for Words {
     fn reads_prompt(&self) -> bool {
         true
     }
-    async fn work(&self, _: &Order, bench: &Bench, _: Sink) -> PortResult<Worked> {
+    async fn run(&self, _: &Order, bench: &AttemptEnv, _: Sink) -> PortResult<EngineResult> {
         self.0.fetch_add(1, Ordering::SeqCst);
         let was_told = bench.prompt.is_some();
-        let result = Work::Asked { question: format!("told: {was_told}"), to: AskedTo::Person };
-        Ok(Worked { result, usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
+        let result = StepOutcome::Asked { question: format!("told: {was_told}"), to: AskedTo::Person };
+        Ok(EngineResult { result, usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
     }
 }
 
@@ -113,7 +113,7 @@ async fn a_look_ahead_refuses_what_a_run_would_refuse_and_leaves_nothing() {
 
 #[test]
 fn dry_run_prints_what_would_be_and_opens_nothing() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "hello\n")]);
     let order = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "command: exit 3", "--check", "make test"];
     let dry = [&order[..], &["--dry-run"]].concat();

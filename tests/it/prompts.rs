@@ -79,7 +79,7 @@ impl World {
                 command: "cargo test".to_owned(),
                 limit_secs: 60,
                 junit: None,
-                place: None,
+                runner: None,
             }],
             results: review.then(|| result(false)).into_iter().collect(),
             diff: if review { changed(&["src/lib.rs"]) } else { DiffStat::default() },

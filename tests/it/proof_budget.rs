@@ -1,11 +1,11 @@
 //! Many runs at once on a day's budget that is nearly used up: what they spend together never passes it; more of it lets them go on.
 
+use crate::support::baseline::{Floor, RUN, edits, priced};
 use crate::support::cli::Beside;
-use crate::support::floor::{Floor, RUN, edits, priced};
 use crate::support::models::{Models, Request};
 use crate::support::postgres;
 use serde_json::Value;
-use skep::adapters::engine::settings::Api;
+use skep::providers::settings::Api;
 
 /// Runs at the same time.
 const RUNS: usize = 32;

@@ -1,9 +1,9 @@
 //! Faults of providers in the middle of whole runs: each ends in a wait, a fall-back, another try, or a question a person can act on.
 
-use crate::support::floor::{Floor, ROLES, RUN, usual};
+use crate::support::baseline::{Floor, ROLES, RUN, usual};
 use crate::support::models::{KEY, Models, Reply, Request, call, status};
 use serde_json::{Value, json};
-use skep::adapters::engine::settings::Api;
+use skep::providers::settings::Api;
 use std::sync::Mutex;
 
 /// No question about the merge: what is asked here is about engines.
@@ -99,7 +99,7 @@ async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation(
     let finds = |request: &Request| match (request.model(), request.turn()) {
         ("cheap", 0) => call("run", json!({"command": "cat \"$(dirname \"$PWD\")\"/../../../key; true"})),
         ("cheap", 1) => call("run", json!({"command": format!("echo {KEY}; echo {KEY} | base64")})),
-        ("cheap", turn) => crate::support::floor::edits(turn - 1),
+        ("cheap", turn) => crate::support::baseline::edits(turn - 1),
         _ => usual(request),
     };
     let floor = Floor::new(Models::think(finds).await, Api::Anthropic, ROLES);
@@ -191,7 +191,7 @@ async fn falls_back(what: &'static str, fault: Reply, times: usize) {
     let asked = floor.models.seen().iter().filter(|r| r.model() == "cheap").count();
     assert_eq!(asked, times, "{what}");
     // What an answer that broke off took nobody knows: it counts as its worst case. What was refused costs nothing.
-    let (tokens, _) = crate::support::floor::priced(&floor.models.served());
+    let (tokens, _) = crate::support::baseline::priced(&floor.models.served());
     let spent = run["budget"]["spent"]["tokens"].as_u64().unwrap();
     assert_eq!(spent > tokens, began, "{what}: {spent} of {tokens}");
     let shown = &run["resting"]["llm:acme/cheap"];

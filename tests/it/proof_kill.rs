@@ -1,11 +1,11 @@
 //! `kill -9` while a model or an agent is at work: the attempt is lost, or taken up again where the agent can; it is charged what was counted,
 //! once; nothing of it is left.
 
+use crate::support::baseline::{Floor, ROLES, RUN, driven, priced, resuming, usual};
 use crate::support::cli::Beside;
-use crate::support::floor::{Floor, ROLES, RUN, driven, priced, resuming, usual};
 use crate::support::models::{Models, Reply, Request, call};
 use serde_json::{Value, json};
-use skep::adapters::engine::settings::Api;
+use skep::providers::settings::Api;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 

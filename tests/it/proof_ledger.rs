@@ -1,9 +1,9 @@
 //! To a landed change, with books that equal the server's own count to the token and the micro-USD, over every kind of engine.
 
-use crate::support::floor::{Floor, ROLES, RUN, driven, priced, usual};
+use crate::support::baseline::{Floor, ROLES, RUN, driven, priced, usual};
 use crate::support::models::{KEY, Models, Served};
 use serde_json::{Value, json};
-use skep::adapters::engine::settings::Api;
+use skep::providers::settings::Api;
 
 /// Carries the usual story home and compares all books with the server's count.
 async fn story(api: Api, roles: &str, turns: usize) {

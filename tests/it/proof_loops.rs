@@ -1,9 +1,9 @@
 //! Cheap models that go nowhere: each is stopped with its reason, and the person who is asked reads it. What it costs is told in time.
 
-use crate::support::floor::{Floor, ROLES, RUN, plan, priced, usual};
+use crate::support::baseline::{Floor, ROLES, RUN, plan, priced, usual};
 use crate::support::models::{Models, Reply, Request, call, text};
 use serde_json::{Value, json};
-use skep::adapters::engine::settings::Api;
+use skep::providers::settings::Api;
 
 /// A story in which `model` always answers this, to the question it ends in.
 async fn asked(
@@ -131,7 +131,7 @@ fn answer<'a>(run: &'a Value, part: &str) -> &'a str {
 fn dawdles(request: &Request) -> Reply {
     match (request.model(), request.turn()) {
         ("cheap", turn @ 0..12) => call("search", json!({"pattern": format!("p{turn}")})),
-        ("cheap", turn) => crate::support::floor::edits(turn - 11),
+        ("cheap", turn) => crate::support::baseline::edits(turn - 11),
         _ => usual(request),
     }
 }

@@ -4,17 +4,17 @@
 use crate::acp::all_gone;
 use crate::engines_contract::{Place, order, quiet};
 use crate::real_agents::{Model, asked, bench, registry, working};
-use crate::support::floor::{Floor, RUN, approval};
+use crate::support::baseline::{Floor, RUN, approval};
 use crate::support::models::{Models, Request, call};
 use serde_json::json;
-use skep::adapters::engine::settings::Api;
 use skep::domain::{EngineSpec, Order, Step, Usage};
-use skep::ports::engine::{EngineEvent, Engines, Sink, Work, Worked};
+use skep::ports::engine::{EngineEvent, EngineResult, Engines, Sink, StepOutcome};
+use skep::providers::settings::Api;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Drops an agent in the middle of its second call and takes its conversation up in another process.
-async fn dropped_and_taken_up(spec: &str) -> Option<(Place, Model, Worked)> {
+async fn dropped_and_taken_up(spec: &str) -> Option<(Place, Model, EngineResult)> {
     let agents = asked()?;
     let place = Place::new();
     let model = Model::start(&agents, &place);
@@ -35,21 +35,21 @@ async fn dropped_and_taken_up(spec: &str) -> Option<(Place, Model, Worked)> {
         working(&place)
     };
     let pids = tokio::select! {
-        worked = engine.work(&develop, &bench, sink) => panic!("{worked:?}"),
+        worked = engine.run(&develop, &bench, sink) => panic!("{worked:?}"),
         pids = waits => pids,
     };
     std::fs::write(place.root.path().join("pids"), pids.join(" ")).unwrap();
     assert!(all_gone(&place.root.path().join("pids")).await);
     let session = session.lock().unwrap().clone().expect("it says that it can be taken up again");
     let again = Order { resume: Some(session), ..develop };
-    let worked = engine.work(&again, &bench, quiet()).await.unwrap();
+    let worked = engine.run(&again, &bench, quiet()).await.unwrap();
     Some((place, model, worked))
 }
 
 async fn takes_up(spec: &str) {
     let Some((place, model, worked)) = dropped_and_taken_up(spec).await else { return };
     let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
-    let Work::Edited { summary } = &worked.result else { panic!("{spec}: {:?}\n{transcript}", worked.result) };
+    let StepOutcome::Edited { summary } = &worked.result else { panic!("{spec}: {:?}\n{transcript}", worked.result) };
     assert!(summary.contains("Fixed add()"), "{spec}: {summary}");
     assert!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap().contains("a + b"));
     let (usage, (tokens, turns)) = (worked.usage.unwrap(), model.served());
@@ -77,7 +77,7 @@ async fn opencode_takes_it_up() {
 #[tokio::test]
 async fn gemini_does_not_and_the_attempt_is_lost() {
     let Some((_place, _model, worked)) = dropped_and_taken_up("acp:gemini/gemini-2.5-pro").await else { return };
-    let Work::NotResumed(why) = &worked.result else { panic!("{:?}", worked.result) };
+    let StepOutcome::NotResumed(why) = &worked.result else { panic!("{:?}", worked.result) };
     eprintln!("gemini: {why}");
 }
 

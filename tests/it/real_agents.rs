@@ -5,16 +5,18 @@ use crate::acp::all_gone;
 use crate::engines_contract::{Place, order, quiet};
 use crate::headless::documented;
 use futures::StreamExt;
-use skep::adapters::clock::SystemClock;
 use skep::adapters::engine::Registry;
-use skep::adapters::engine::prices::Prices;
-use skep::adapters::engine::settings::{Api, Protocol, Provider, Settings};
-use skep::adapters::gate::{Gate, Limits};
-use skep::adapters::sandbox::{Policy, Sandbox};
+use skep::adapters::engine::settings::{Protocol, Settings};
 use skep::domain::{EngineSpec, Step, Usage};
-use skep::ports::engine::{Bench, Engines, Work};
+use skep::platform::clock::SystemClock;
+use skep::platform::egress::EgressProxy;
+use skep::platform::sandbox::{Policy, Sandbox};
+use skep::ports::engine::{AttemptEnv, Engines, StepOutcome};
 use skep::ports::prompts::Prompt;
-use skep::secret::Secret;
+use skep::providers::prices::Prices;
+use skep::providers::rate_limit::Limits;
+use skep::providers::settings::{Api, Provider};
+use skep::secrets::Secret;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -98,7 +100,8 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
     let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
     let host = BTreeMap::from([("PATH".into(), path.into())]);
     let sandbox = Sandbox::new(&host, &[]).with(&policy, Some(helper)).unwrap();
-    let gate = Gate::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
+    let gate =
+        EgressProxy::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
     Registry::new(sandbox, Arc::new(settings)).through(
         Arc::new(gate),
         Arc::new(Prices::embedded().unwrap()),
@@ -106,7 +109,7 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
     )
 }
 
-pub fn bench(place: &Place, more: &str) -> Bench {
+pub fn bench(place: &Place, more: &str) -> AttemptEnv {
     let tree = place.tree();
     std::fs::write(tree.join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
     let test = "import unittest\nfrom calc import add\n\nclass T(unittest.TestCase):\n    def test_add(self):\n        self.assertEqual(add(2, 3), 5)\n";
@@ -114,7 +117,10 @@ pub fn bench(place: &Place, more: &str) -> Bench {
     let init = Command::new("git").args(["init", "-q"]).current_dir(&tree).status().unwrap();
     assert!(init.success());
     let user = format!("FIX dir={} {more}", tree.display());
-    Bench { prompt: Some(Prompt { system: "You are a dev.".to_owned(), user, version: "v".into() }), ..place.bench() }
+    AttemptEnv {
+        prompt: Some(Prompt { system: "You are a dev.".to_owned(), user, version: "v".into() }),
+        ..place.bench()
+    }
 }
 
 /// Drives one agent to its end (opencode gives models of some names other tools than the script has): the edit is there, and what the gate counted is what the model served.
@@ -126,9 +132,9 @@ async fn drives(name: &str, model_name: &str) {
     let engine = registry(&agents, &model).get(&EngineSpec::parse(&format!("{kind}:{name}/{model_name}"))).unwrap();
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps = Usage { tokens: 2_000_000, cost_micros: 0, wall_ms: 180_000, turns: 40 };
-    let worked = engine.work(&develop, &bench(&place, ""), quiet()).await.unwrap();
+    let worked = engine.run(&develop, &bench(&place, ""), quiet()).await.unwrap();
     let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
-    let Work::Edited { summary } = &worked.result else { panic!("{name}: {:?}\n{transcript}", worked.result) };
+    let StepOutcome::Edited { summary } = &worked.result else { panic!("{name}: {:?}\n{transcript}", worked.result) };
     // In plain text nothing says which of its words are its last.
     let is_plain = documented()[name].output.is_empty();
     let said = if is_plain { &transcript } else { summary };
@@ -144,7 +150,7 @@ async fn drives(name: &str, model_name: &str) {
 }
 
 /// What every call refused by the provider comes to.
-async fn refused(name: &str, model_name: &str, fault: &str) -> (Work, Duration) {
+async fn refused(name: &str, model_name: &str, fault: &str) -> (StepOutcome, Duration) {
     let agents = asked().unwrap();
     let place = Place::new();
     let model = Model::start(&agents, &place);
@@ -153,7 +159,7 @@ async fn refused(name: &str, model_name: &str, fault: &str) -> (Work, Duration) 
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps = Usage { tokens: 2_000_000, cost_micros: 0, wall_ms: 300_000, turns: 40 };
     let began = std::time::Instant::now();
-    let worked = engine.work(&develop, &bench(&place, &format!("FAULT={fault}")), quiet()).await.unwrap();
+    let worked = engine.run(&develop, &bench(&place, &format!("FAULT={fault}")), quiet()).await.unwrap();
     let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
     eprintln!("{name} {fault}: {:?} in {:?}\n{transcript}", worked.result, began.elapsed());
     assert_eq!(worked.usage.unwrap().tokens, 0, "{name} {fault}: a call that was refused is not paid");
@@ -178,7 +184,7 @@ const ALL: &[(&str, &str)] = &[
     ("aider", "a-coder"),
 ];
 
-async fn all_refused(fault: &str, fits: impl Fn(&str, &Work) -> bool) {
+async fn all_refused(fault: &str, fits: impl Fn(&str, &StepOutcome) -> bool) {
     if asked().is_none() {
         return;
     }
@@ -197,7 +203,7 @@ async fn all_refused(fault: &str, fits: impl Fn(&str, &Work) -> bool) {
 #[tokio::test]
 async fn a_wrong_key_asks_for_a_key_by_its_place() {
     all_refused("401", |_, work| {
-        matches!(work, Work::Unavailable { fix: Some(fix), until: None, .. } if fix.contains("a key that works (a test)"))
+        matches!(work, StepOutcome::Unavailable { fix: Some(fix), until: None, .. } if fix.contains("a key that works (a test)"))
     })
     .await;
 }
@@ -206,14 +212,14 @@ async fn a_wrong_key_asks_for_a_key_by_its_place() {
 async fn an_unknown_model_is_named() {
     all_refused(
         "404",
-        |model, work| matches!(work, Work::Unavailable { fix: Some(fix), until: None, .. } if fix.contains(model)),
+        |model, work| matches!(work, StepOutcome::Unavailable { fix: Some(fix), until: None, .. } if fix.contains(model)),
     )
     .await;
 }
 
 #[tokio::test]
 async fn a_limit_is_waited_for_until_its_reset() {
-    all_refused("429", |_, work| matches!(work, Work::Unavailable { fix: None, until: Some(_), .. })).await;
+    all_refused("429", |_, work| matches!(work, StepOutcome::Unavailable { fix: None, until: Some(_), .. })).await;
 }
 
 #[tokio::test]
@@ -313,7 +319,7 @@ async fn an_agent_dropped_in_the_middle_of_a_call_is_gone() {
         working(&place)
     };
     let pids = tokio::select! {
-        worked = engine.work(&order, &bench, quiet()) => panic!("{worked:?}"),
+        worked = engine.run(&order, &bench, quiet()) => panic!("{worked:?}"),
         pids = waits => pids,
     };
     assert!(!pids.is_empty());

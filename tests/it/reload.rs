@@ -1,15 +1,15 @@
 //! The configuration read again by a running service: new runs have it, a bad one is refused and named, the rest waits for a start.
 
-use crate::support::cli::{Beside, Desk};
-use crate::support::floor::{Floor, RUN, edits};
+use crate::support::baseline::{Floor, RUN, edits};
+use crate::support::cli::{Beside, Cli};
 use crate::support::models::Models;
 use rustix::process::{Pid, Signal, kill_process};
-use skep::adapters::engine::settings::Api;
+use skep::providers::settings::Api;
 use std::fs::File;
 use std::process::Stdio;
 
 /// A service that looks at its file every second, its log in `log`.
-fn serve(desk: &Desk) -> Beside {
+fn serve(desk: &Cli) -> Beside {
     let log = File::create(desk.path("log")).unwrap();
     let mut command = desk.skep(&["serve", "--listen", "127.0.0.1:0"]);
     command.env("SKEP_RUNS__SWEEP_INTERVAL", "1s").stdout(Stdio::null()).stderr(Stdio::from(log));
@@ -18,18 +18,18 @@ fn serve(desk: &Desk) -> Beside {
     service
 }
 
-fn said(desk: &Desk, text: &str) -> bool {
+fn said(desk: &Cli, text: &str) -> bool {
     std::fs::read_to_string(desk.path("log")).unwrap().contains(text)
 }
 
-fn write(desk: &Desk, text: &str) {
+fn write(desk: &Cli, text: &str) {
     // As editors do it: a new file in the old one's place.
     std::fs::write(desk.path("new.toml"), text).unwrap();
     std::fs::rename(desk.path("new.toml"), desk.path("data/skep.toml")).unwrap();
 }
 
 /// The most attempts a run opened now may have.
-fn attempts_of_a_new_run(desk: &Desk, goal: &str) -> u64 {
+fn attempts_of_a_new_run(desk: &Cli, goal: &str) -> u64 {
     let run = [
         "run",
         "--repo",
@@ -49,7 +49,7 @@ fn attempts_of_a_new_run(desk: &Desk, goal: &str) -> u64 {
 
 #[test]
 fn a_service_takes_a_changed_file_over_for_new_runs_and_keeps_the_old_one_when_it_is_bad() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("a", "a")]);
     std::fs::create_dir(desk.path("data")).unwrap();
     let service = serve(&desk);

@@ -119,7 +119,7 @@ async fn news_lost_by_the_feed_costs_a_moment_and_no_row() {
         for _ in 0..40 {
             for _ in 0..200 {
                 let run = skep::domain::RunId(uuid::Uuid::now_v7());
-                s.ports.deps.feed.tell(skep::actors::News::Moved { run, seq: 1 });
+                s.ports.deps.notifications.tell(skep::actors::News::Moved { run, seq: 1 });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,6 +1,6 @@
 //! Rules of the run that one short story each shows best: what was once broken, or what no other test would miss.
 
-use crate::support::birth::{asker, bare_policy, other};
+use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
 use crate::support::story::{Story, developed, quiet, results, spec};
 use skep::domain::*;
@@ -36,8 +36,8 @@ fn pending(story: &Story, act: &str) -> usize {
     story.run.pending.values().filter(|t| t.name() == act).count()
 }
 
-fn failed() -> Done {
-    Done::Failed { failure: Failure { what: "403".to_owned(), fix: "mend it".to_owned() } }
+fn failed() -> EffectOutcome {
+    EffectOutcome::Failed { failure: Failure { what: "403".to_owned(), fix: "mend it".to_owned() } }
 }
 
 fn cancel() -> Event {
@@ -95,8 +95,9 @@ fn a_look_at_another_head_voids_the_approval() {
 
 #[test]
 fn a_rebase_that_leaves_nothing_is_asked_about() {
-    let story = see(gated(free()).done("land", Done::Stale { why: "moved".to_owned() }), |o| o.base = sha(&["newer"]));
-    let gone = Done::Moved { head: sha(&["newer"]), diff: DiffStat::default() };
+    let story =
+        see(gated(free()).done("land", EffectOutcome::Stale { why: "moved".to_owned() }), |o| o.base = sha(&["newer"]));
+    let gone = EffectOutcome::Moved { head: sha(&["newer"]), diff: DiffStat::default() };
     assert_eq!(asks(&story.done("rebase", gone)), ["nothing_changed"]);
 }
 
@@ -104,7 +105,7 @@ fn a_rebase_that_leaves_nothing_is_asked_about() {
 fn a_conflict_that_comes_after_the_merge_changes_nothing() {
     let story = see(gated(bare_policy()), |o| o.base = sha(&["newer"]));
     let story = see(story, |o| o.state = ChangeState::Merged { sha: sha(&["merged"]), by: other() });
-    let story = story.done("rebase", Done::Conflict { paths: Vec::new() });
+    let story = story.done("rebase", EffectOutcome::Conflict { paths: Vec::new() });
     assert_eq!((story.run.phase, story.run.tasks.len()), (Phase::Reporting, 1));
 }
 
@@ -136,7 +137,7 @@ fn a_cancelled_run_waits_for_its_landing() {
     assert_eq!((story.run.phase, pending(&story, "land")), (Phase::Landing, 1));
     let late = story.clone().well("land");
     assert!(matches!(late.run.outcome, Some(Outcome::Delivered { .. })), "it landed, whatever was wished");
-    let stale = story.done("land", Done::Stale { why: "moved".to_owned() });
+    let stale = story.done("land", EffectOutcome::Stale { why: "moved".to_owned() });
     let stale = stale.all_well(&["set_status", "set_status"]);
     assert!(matches!(stale.run.outcome, Some(Outcome::Cancelled { .. })));
 }
@@ -164,7 +165,7 @@ fn stale_landings_are_counted() {
     let mut story = gated(free());
     for _ in 0..run::Facts::STALE_MAX {
         assert!(story.run.blocks.is_empty());
-        story = story.done("land", Done::Stale { why: "a branch rule".to_owned() });
+        story = story.done("land", EffectOutcome::Stale { why: "a branch rule".to_owned() });
         if story.run.blocks.is_empty() {
             story = story.well("observe");
         }
@@ -289,15 +290,15 @@ fn what_was_ordered_for_an_older_head_says_nothing_about_this_one() {
     let shown = story.clone().all_well(&["push", "check"]);
     let change = ChangeRef { number: ChangeNumber(1), url: String::new() };
     let ends = [
-        (&story, "check", Done::Checked { results: results(true), wall_ms: 1 }),
-        (&story, "push", Done::Ok),
-        (&shown, "ensure_change", Done::Ensured { change }),
+        (&story, "check", EffectOutcome::Checked { results: results(true), wall_ms: 1 }),
+        (&story, "push", EffectOutcome::Ok),
+        (&shown, "ensure_change", EffectOutcome::Ensured { change }),
     ];
     for (story, act, done) in ends {
         let mut run = story.run.clone();
         run.head = sha(&["newer"]);
         run.facts = run::Facts::default();
-        let after = decide(&run, &Event::Done { key: story.key(act), done }, At(0)).unwrap().run;
+        let after = decide(&run, &Event::EffectFinished { key: story.key(act), done }, Timestamp(0)).unwrap().run;
         assert_eq!(after.facts, run::Facts::default(), "{act}");
     }
 }

@@ -1,7 +1,7 @@
 //! What starting a command promises: an emptied environment, limits, and nothing left running.
 
-use skep::adapters::process::Finished;
-use skep::adapters::sandbox::{self, Job, Purpose, Sandbox};
+use skep::platform::process::Finished;
+use skep::platform::sandbox::{self, Job, Purpose, Sandbox};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Questions to the scout: looked into by an attempt of its own, told to exactly who asked, and a person's when it cannot answer.
 
-use crate::support::birth::{asker, bare_policy, opened};
+use crate::support::fixtures::{asker, bare_policy, opened};
 use crate::support::story::{Story, spec};
 use skep::domain::*;
 
@@ -130,7 +130,10 @@ fn what_the_scout_cannot_answer_goes_to_a_person() {
         (report("Which of the two?"), "Which of the two?"),
         (Report::Planned { tasks: vec![] }, "does not belong"),
         (Report::Stopped, "stopped"),
-        (Report::Unavailable { why: "429".to_owned(), until: Some(At(9_000_000)), fix: None }, "none of its engines"),
+        (
+            Report::Unavailable { why: "429".to_owned(), until: Some(Timestamp(9_000_000)), fix: None },
+            "none of its engines",
+        ),
         (Report::Unavailable { why: "401".to_owned(), until: None, fix }, "none of its engines"),
     ];
     for (end, why) in ends {

@@ -1,7 +1,7 @@
 //! No secret leaves: whole runs of the real program with engines and checks that say all they know, then everything that was
 //! written or said is searched. And what would be pushed with a secret in it waits for a person.
 
-use crate::support::cli::{Desk, ended, git};
+use crate::support::cli::{Cli, ended, git};
 use crate::support::rest::{request, service};
 use crate::support::search::Search;
 use axum::body::Body;
@@ -35,8 +35,8 @@ printf '{"summary": "did it with %s"}' "$v" > "$SKEP_REPORT_FILE"
 "#;
 
 /// A desk whose engines are given the canary, and know of it by `AGENT_KEY` alone.
-fn desk(engine: &str) -> Desk {
-    let desk = Desk::new();
+fn desk(engine: &str) -> Cli {
+    let desk = Cli::new();
     std::fs::create_dir_all(desk.path("data")).unwrap();
     std::fs::set_permissions(desk.path("data"), std::fs::Permissions::from_mode(0o700)).unwrap();
     let tools = desk.path("tools");
@@ -55,7 +55,7 @@ fn with_key(mut command: Command) -> Command {
     command
 }
 
-fn run(desk: &Desk, check: Option<&str>) -> Command {
+fn run(desk: &Cli, check: Option<&str>) -> Command {
     let engine = format!("command: sh {}", desk.path("tools/engine.sh").display());
     let mut args = vec!["run", "--repo", "tool.git", "--goal", "Do it", "--engine", &engine];
     args.extend(check.into_iter().flat_map(|check| ["--check", check]));
@@ -189,7 +189,7 @@ fn what_looks_like_a_secret_waits_and_a_persons_yes_lets_exactly_that_pass() {
 
 #[test]
 fn a_secret_is_given_by_input_file_or_variable_and_never_shown() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     let piped = |args: &[&str], text: &str| {
         let mut command = desk.skep(args);
         std::fs::write(desk.path("input"), text).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! `SKEP_SIM_SEEDS=1000000` runs that many seeds instead of 10,000; `SKEP_SIM_SEED=17` runs one and prints its story.
 
-use crate::support::birth::{any_policy, opened, roomy_policy, with_fallbacks};
+use crate::support::fixtures::{any_policy, opened, roomy_policy, with_fallbacks};
 use crate::support::process::{Ended, Manner, simulate};
 use crate::support::rng::Rng;
 use crate::support::world::World;

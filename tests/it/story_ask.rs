@@ -1,11 +1,11 @@
 //! Every question ends in exit 4 with the commands that answer it, and the run goes on after them, its attempts counted on.
 
-use crate::support::cli::{Desk, git};
+use crate::support::cli::{Cli, git};
 use serde_json::Value;
 
 /// A desk with one repository and a run on it that ended in a question.
-fn asked(engine: &str, check: &str, config: &str) -> (Desk, String, String) {
-    let desk = Desk::new();
+fn asked(engine: &str, check: &str, config: &str) -> (Cli, String, String) {
+    let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "hello\n")]);
     std::fs::write(desk.path("skep.toml"), config).unwrap();
     let args = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", check];
@@ -72,7 +72,7 @@ fn a_used_up_budget_asks_for_more() {
 fn a_question_is_answered_by_comment_and_by_command() {
     let script = "[[turn]]\nstep = \"develop\"\ntold = \"answer\"\nedit = [{ append = \"a.txt\", content = \"5433\\n\" }]\n\
                   done = \"as told\"\n[[turn]]\nstep = \"develop\"\nquestion = \"Which port?\"\n";
-    let desk = Desk::new();
+    let desk = Cli::new();
     let bare = desk.repo("tool", &[("a.txt", "hello\n")]);
     std::fs::write(desk.path("s.toml"), script).unwrap();
     desk.does(&["run", "--repo", "tool.git", "--goal", "Ask", "--engine", "dev=script:s.toml", "--check", "true"])
@@ -89,7 +89,7 @@ fn endless_rework_asks_after_its_rounds_and_hears_a_comment() {
     let script = "[[turn]]\nstep = \"develop\"\nedit = [{ append = \"a.txt\", content = \"more\\n\" }]\ndone = \"more\"\n\
                   [[turn]]\nstep = \"review\"\nverdict = \"rework\"\nsummary = \"never enough\"\n\
                   findings = [{ path = \"a.txt\", line = 1, text = \"bad\" }]\n";
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "hello\n")]);
     std::fs::write(desk.path("s.toml"), script).unwrap();
     let (dev, reviewer) = ("dev=script:s.toml", "reviewer=script:s.toml");
@@ -129,7 +129,7 @@ fn what_people_do_to_the_change_is_heard_without_a_service() {
 
 #[test]
 fn work_that_takes_tests_away_asks_before_it_goes_on() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("tests/a_test.py", "one\ntwo\nthree\n")]);
     let engine = "command: echo one > tests/a_test.py; echo more > tests/b_test.py";
     desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", "true"])
@@ -146,7 +146,7 @@ fn a_question_to_the_scout_needs_no_person() {
     let script = "[[turn]]\nstep = \"develop\"\ntold = \"scout\"\n\
                   edit = [{ append = \"a.txt\", content = \"5433\\n\" }]\ndone = \"as told\"\n\
                   [[turn]]\nstep = \"develop\"\nquestion = \"Which port?\"\nto = \"scout\"\n";
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "hello\n"), ("port.txt", "5433\n")]);
     std::fs::write(desk.path("s.toml"), script).unwrap();
     let scout = "scout=command: test \"$SKEP_QUESTION\" = 'Which port?' && echo \"it is $(cat port.txt)\"";

@@ -1,6 +1,6 @@
 //! From a goal to a merged change, through the real program: what git, the journal and the lists say is one story.
 
-use crate::support::cli::{Desk, git};
+use crate::support::cli::{Cli, git};
 
 const SED: &str = "command: sed -i s/helo/hello/ greet.py";
 const GREET: &[(&str, &str)] = &[
@@ -14,7 +14,7 @@ const UNITTEST: &str = "python3 -m unittest -q";
 
 #[test]
 fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     let bare = desk.repo("greet", GREET);
     let asked = desk
         .does(&["run", "--repo", "greet.git", "--goal", "Say hello", "--engine", SED, "--check", UNITTEST])
@@ -69,7 +69,7 @@ fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
 
 #[test]
 fn a_working_copy_moves_along_only_when_it_is_clean() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("greet", GREET);
     let run = |goal: &str, sed: &str| {
         desk.does(&["run", "--repo", "greet", "--goal", goal, "--engine", sed, "--check", "true", "--yes"])
@@ -87,7 +87,7 @@ fn a_working_copy_moves_along_only_when_it_is_clean() {
 
 #[test]
 fn odd_names_and_bytes_land_as_they_are() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     let bare = desk.repo("odd", &[("a", "a\n")]);
     let make = "command: printf '\\000\\001' > bin; : > 'two words'; : > \"$(printf 'new\\nline')\"; : > 🐝; : > ./-dash; \
                 head -c 3000000 /dev/zero > huge";

@@ -1,15 +1,15 @@
 //! Many runs at once: slots are kept to, all land on one base branch, nobody is lost, and a cancel is quick.
 
-use crate::support::cli::{Desk, git};
+use crate::support::cli::{Cli, git};
 use std::time::{Duration, Instant};
 
-fn detach(desk: &Desk, n: usize, engine: &str) {
+fn detach(desk: &Cli, n: usize, engine: &str) {
     let goal = format!("Write {n}");
     desk.does(&["run", "--repo", "tool.git", "--goal", &goal, "--engine", engine, "--check", "true", "--detach"])
         .ends(0);
 }
 
-fn rows(desk: &Desk) -> Vec<(String, String)> {
+fn rows(desk: &Cli) -> Vec<(String, String)> {
     let runs = desk.does(&["runs", "--json"]).ends(0).json();
     let row = |r: &serde_json::Value| (r["run"].as_str().unwrap().to_owned(), r["status"].as_str().unwrap().to_owned());
     runs["runs"].as_array().unwrap().iter().map(row).collect()
@@ -18,7 +18,7 @@ fn rows(desk: &Desk) -> Vec<(String, String)> {
 #[test]
 fn runs_on_one_base_branch_all_land() {
     const RUNS: usize = 8;
-    let desk = Desk::new();
+    let desk = Cli::new();
     let bare = desk.repo("tool", &[("a.txt", "a\n")]);
     let _service = desk.serve();
     for n in 0..RUNS {
@@ -42,7 +42,7 @@ fn runs_on_one_base_branch_all_land() {
 
 #[test]
 fn commands_side_by_side_share_the_data_directory() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "a\n")]);
     std::thread::scope(|scope| {
         let run = |n: usize| {
@@ -60,7 +60,7 @@ fn commands_side_by_side_share_the_data_directory() {
 
 #[test]
 fn the_one_too_many_waits_and_a_cancel_is_quick() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "a\n")]);
     std::fs::create_dir_all(desk.path("data")).unwrap();
     std::fs::write(desk.path("data/skep.toml"), "[runs]\nmax_live_runs = 2\n").unwrap();

@@ -1,12 +1,12 @@
 //! Bad input: one clear error that names the thing and the fix, the right exit code, and nothing half-made.
 
-use crate::support::cli::{Desk, git};
+use crate::support::cli::{Cli, git};
 
 const RUN: &[&str] = &["run", "--goal", "g", "--engine", "command: true", "--repo"];
 
 #[test]
 fn a_repository_that_cannot_be_worked_on_is_refused_and_leaves_nothing() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("plain-checks", &[("a", "a")]);
     std::fs::create_dir(desk.path("folder")).unwrap();
     git(desk.dir.path(), &["init", "-q", "-b", "main", "empty"]);
@@ -29,7 +29,7 @@ fn a_repository_that_cannot_be_worked_on_is_refused_and_leaves_nothing() {
 
 #[test]
 fn a_configuration_or_a_data_directory_that_cannot_be_used_is_named() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     std::fs::write(desk.path("key.toml"), "[runs]\nmax_live_run = 3\n").unwrap();
     std::fs::write(desk.path("unit.toml"), "[checks]\nlimit = 30\n").unwrap();
     let refused = |args: &[&str], what: &str, fix: &str| desk.does(args).ends(78).one_error(what, fix);
@@ -57,7 +57,7 @@ fn a_configuration_or_a_data_directory_that_cannot_be_used_is_named() {
 
 #[test]
 fn a_full_or_read_only_disk_is_named_and_nothing_is_lost() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     let held = desk.path("held");
     std::fs::create_dir(&held).unwrap();
     // A file system of a given size, or one that can't be written, for one command: no rights are needed for that.
@@ -105,7 +105,7 @@ fn a_full_or_read_only_disk_is_named_and_nothing_is_lost() {
 
 #[test]
 fn names_that_are_unknown_are_told_with_the_command_that_lists_them() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.does(&["show", "abcd1234"]).ends(2).one_error("abcd1234", "`skep runs`");
     desk.does(&["run", "--project", "nope", "--goal", "g"]).ends(2).one_error("nope", "`skep project list`");
     desk.does(&["run", "--repo", ".", "--goal", " "]).ends(2).one_error("the goal is empty", "");
@@ -114,7 +114,7 @@ fn names_that_are_unknown_are_told_with_the_command_that_lists_them() {
 
 #[test]
 fn a_goal_cannot_write_to_the_terminal() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "a\n")]);
     let goal = "red\u{1b}[31m\u{202e}and\u{7}";
     let args = ["run", "--repo", "tool.git", "--goal", goal, "--engine", "command: echo x >> a.txt", "--check", "true"];
@@ -124,7 +124,7 @@ fn a_goal_cannot_write_to_the_terminal() {
 
 #[test]
 fn a_second_service_is_told_of_the_first() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     let _service = desk.serve();
     desk.does(&["serve", "--listen", "127.0.0.1:0"]).ends(75).one_error("is served already", "--data-dir");
     desk.does(&["runs"]).ends(0);

@@ -1,6 +1,6 @@
 //! Attempts whose process is gone: taken up again or lost, and what each is charged.
 
-use crate::support::birth::{asker, bare_policy};
+use crate::support::fixtures::{asker, bare_policy};
 use crate::support::story::{Story, developed, spec};
 use skep::domain::*;
 

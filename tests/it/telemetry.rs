@@ -192,7 +192,7 @@ fn a_dead_collector_does_not_hold_the_stop_up() {
 #[test]
 fn live_secrets_are_in_no_line_and_in_no_span() {
     let value = "correct-horse-battery-staple";
-    let _live = skep::secret::register("PASS", &skep::secret::Secret::new(value));
+    let _live = skep::secrets::register("PASS", &skep::secrets::Secret::new(value));
     let act = || {
         let span = info_span!("step", run = value, otel.status_code = "ERROR", otel.status_description = value);
         let _in = span.enter();

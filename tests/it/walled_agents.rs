@@ -6,8 +6,8 @@ use crate::support::walls;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::{Agent, Protocol, Settings};
 use skep::domain::{EngineSpec, Step, Usage};
-use skep::ports::engine::{EngineEvent, Engines, Sink, Work, Worked};
-use skep::secret::{Secret, register};
+use skep::ports::engine::{EngineEvent, EngineResult, Engines, Sink, StepOutcome};
+use skep::secrets::{Secret, register};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn agent(protocol: Protocol, words: &[&str]) -> Agent {
 }
 
 /// Drives it at `strict`; gives all that was told meanwhile, too.
-async fn drive(agent: Agent, place: &Place) -> (Worked, Vec<String>) {
+async fn drive(agent: Agent, place: &Place) -> (EngineResult, Vec<String>) {
     let spec = if agent.protocol == Protocol::Acp { "acp:fake" } else { "cli:fake" };
     let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
     let engine = Registry::new(walls::sandbox(), Arc::new(settings)).get(&EngineSpec::parse(spec)).unwrap();
@@ -42,7 +42,7 @@ async fn drive(agent: Agent, place: &Place) -> (Worked, Vec<String>) {
     let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));
     let mut order = order(Step::Develop, Some("t"));
     order.caps = Usage { tokens: 0, cost_micros: 0, wall_ms: 60_000, turns: 0 };
-    let worked = engine.work(&order, &bench(place), sink).await.unwrap();
+    let worked = engine.run(&order, &bench(place), sink).await.unwrap();
     let heard = heard.lock().unwrap().clone();
     (worked, heard)
 }
@@ -54,7 +54,11 @@ async fn an_agent_that_is_stopped_may_put_its_things_in_order_first() {
         let silent = Agent { silence: Duration::from_secs(2), ..agent(Protocol::Cli, &[part]) };
         let began = Instant::now();
         let (worked, _) = drive(silent, &place).await;
-        assert!(matches!(&worked.result, Work::Failed(why) if why.contains("no sign of life")), "{:?}", worked.result);
+        assert!(
+            matches!(&worked.result, StepOutcome::Failed(why) if why.contains("no sign of life")),
+            "{:?}",
+            worked.result
+        );
         assert_eq!(place.tree().join("tidy").exists(), tidied, "{part}");
         assert!(began.elapsed() < Duration::from_secs(20), "{part}: {:?}", began.elapsed());
         assert!(gone(&place).await, "{part}");
@@ -87,7 +91,7 @@ async fn a_live_value_in_pieces_or_at_a_cut_is_nowhere() {
         let mut leaky = agent(protocol, &words);
         leaky.env.insert("LEAK".to_owned(), value.to_owned());
         let (worked, heard) = drive(leaky, &place).await;
-        assert!(matches!(worked.result, Work::Failed(_)), "{:?}", worked.result);
+        assert!(matches!(worked.result, StepOutcome::Failed(_)), "{:?}", worked.result);
         let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
         let all = format!("{:?}\n{}\n{transcript}", worked.result, heard.join("\n"));
         assert!(all.matches("[redacted:TANGERINE]").count() >= 4, "{all}");

@@ -1,14 +1,14 @@
 //! What a command behind the walls gets and is denied: its way out by the gate, its limits, its toolchains, its files' owner.
 
 use crate::support::walls;
-use skep::adapters::process::Finished;
-use skep::adapters::sandbox::{GatePlace, Job, Limits, Policy, Purpose, Sandbox};
-use skep::secret::Secret;
+use skep::platform::process::Finished;
+use skep::platform::sandbox::{Job, Limits, Policy, ProxyEndpoint, Purpose, Sandbox};
+use skep::secrets::Secret;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-async fn run(sandbox: &Sandbox, dir: &Path, line: &str, gate: Option<&GatePlace>) -> Finished {
+async fn run(sandbox: &Sandbox, dir: &Path, line: &str, gate: Option<&ProxyEndpoint>) -> Finished {
     let at = |name: &str| {
         let path = dir.join(name);
         std::fs::create_dir_all(&path).expect("a folder");
@@ -44,7 +44,7 @@ async fn the_gate_is_the_one_way_out() {
     let gate = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let login = Secret::new("skep:token");
-    let place = GatePlace { socket, tcp: tcp.local_addr().expect("an address"), login };
+    let place = ProxyEndpoint { socket, tcp: tcp.local_addr().expect("an address"), login };
     let answering = std::thread::spawn(move || {
         let (mut client, _) = gate.accept().expect("a connection");
         let mut asked = [0; 5];

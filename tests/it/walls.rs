@@ -1,6 +1,6 @@
 //! The walls as people meet them: tried by a command, refused where they don't hold, and gone with Skep when it is killed; control groups.
 
-use crate::support::cli::{Desk, ended};
+use crate::support::cli::{Cli, ended};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn the_walls_are_tried_by_a_command() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     let shown = desk.does(&["sandbox", "test", "--json"]).ends(0).json();
     assert_eq!((&shown["level"], &shown["holds"]), (&"strict".into(), &true.into()), "{shown}");
     let tried = shown["tried"].as_array().unwrap();
@@ -25,7 +25,7 @@ fn the_walls_are_tried_by_a_command() {
 
 #[test]
 fn without_walls_nothing_is_run_and_the_fix_is_told() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("sample", &[("a", "a")]);
     let run = ["run", "--repo", "sample", "--goal", "g", "--engine", "command: echo x > b", "--check", "true"];
     // A machine whose launcher of walls is no program.
@@ -71,7 +71,7 @@ fn running(text: &str) -> usize {
 
 #[test]
 fn what_runs_behind_the_walls_ends_with_a_killed_skep() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("sample", &[("a", "a")]);
     let nap = format!("7{:06}", std::process::id());
     let engine = format!("command: (setsid env -i sleep {nap} &) ; sleep {nap}");
@@ -92,7 +92,7 @@ fn what_runs_behind_the_walls_ends_with_a_killed_skep() {
 
 #[test]
 fn level_landlock_carries_a_run_and_says_which_folder_is_in_the_way() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("sample", &[("a", "a")]);
     std::fs::write(desk.path("landlock.toml"), "[sandbox]\nlevel = \"landlock\"\n").unwrap();
     let engine = "command: mkdir -p \"$HOME/.x\" && echo x > \"$TMPDIR/y\" && cp \"$TMPDIR/y\" b && id -u > who";
@@ -131,7 +131,7 @@ fn level_landlock_carries_a_run_and_says_which_folder_is_in_the_way() {
 
 #[test]
 fn a_file_that_skep_was_started_with_is_not_a_command_s() {
-    let desk = Desk::new();
+    let desk = Cli::new();
     desk.repo("sample", &[("a", "a")]);
     std::fs::write(desk.path("held"), "canary-6102").unwrap();
     let engine = "command: cat <&7 > b; cat /proc/self/fd/7 >> b; ls /proc/self/fd >> b; true";
@@ -182,7 +182,7 @@ impl Drop for Given {
 fn a_command_is_in_a_control_group_of_its_own_and_ends_with_it() {
     // A tree that can be divided is not on every machine; scripts/test looks for one.
     let Ok(mount) = std::env::var("SKEP_TEST_CGROUPS") else { return };
-    let (desk, given) = (Desk::new(), Given::new(&mount));
+    let (desk, given) = (Cli::new(), Given::new(&mount));
     desk.repo("sample", &[("a", "a")]);
     let shown = ended(given.holds(&desk.skep(&["sandbox", "test", "--json"]))).ends(0).json();
     assert!(shown["bounds"].as_str().unwrap().contains(&given.0.display().to_string()), "{shown}");

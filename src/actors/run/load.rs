@@ -29,7 +29,8 @@ pub(super) async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), Act
     };
     crate::fault!("after-take");
     s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
-    let hands = ops::Args { deps: deps.clone(), lease: lease.clone(), place: ops::Place::of(&run), run: me.clone() };
+    let hands =
+        ops::Args { deps: deps.clone(), lease: lease.clone(), target: ops::RunTarget::of(&run), run: me.clone() };
     let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
     let (mut begun, mut waiting) = (Vec::new(), Vec::new());
     for Pending { key, effect, .. } in pending {

@@ -63,7 +63,7 @@ fn check(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
         command: command.to_owned(),
         limit_secs: LIMIT_SECS,
         junit: None,
-        place: None,
+        runner: None,
     }
 }
 

@@ -2,33 +2,27 @@
 
 pub mod detect;
 pub mod junit;
-mod place;
 pub mod proof;
 pub mod repo_file;
 mod verdict;
 
-use super::grants::Granted;
-use super::grants::Grants;
-use super::grants::give::{Asker, Given, Giver, To};
-use super::places::{LOCAL, Place};
-use super::plain;
-use super::process::CUT;
-use super::sandbox::Sandbox;
+pub use super::runner::RemoteSessions;
+use super::runner::{Here, Site, Unwritten};
+use crate::adapters::runner::settings::{LOCAL, Runner};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
+use crate::platform::access::Granted;
+use crate::platform::access::Grants;
+use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
+use crate::platform::sandbox::Sandbox;
+use crate::platform::terminal_text;
 use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
-pub use place::Grounds;
-use place::{Here, Site, Unwritten};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use verdict::{complaint, doubt, red};
 
-/// The most of a check's output that is kept.
-const LOG_BYTES_MAX: usize = 1024 * 1024;
-/// The same without the words that stand before the rest of a cut one.
-const LOG_KEPT: usize = LOG_BYTES_MAX - CUT.len();
 /// The most of it that goes into the result.
 const TAIL_BYTES_MAX: usize = 4 * 1024;
 
@@ -36,36 +30,47 @@ const TAIL_BYTES_MAX: usize = 4 * 1024;
 #[derive(Clone, Debug)]
 pub struct CommandChecks {
     sandbox: Sandbox,
-    giver: Giver,
-    places: Arc<BTreeMap<String, Place>>,
-    grounds: Grounds,
+    access_broker: AccessBroker,
+    runners: Arc<BTreeMap<String, Runner>>,
+    sessions: RemoteSessions,
 }
 
 impl CommandChecks {
     /// Checks that run in `sandbox` and nowhere else.
     pub fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox, giver: Giver::default(), places: Arc::default(), grounds: Grounds::new("test-none") }
+        Self {
+            sandbox,
+            access_broker: AccessBroker::default(),
+            runners: Arc::default(),
+            sessions: RemoteSessions::new("test-none"),
+        }
     }
 
     /// The same, with what each project is given.
     #[must_use]
-    pub fn giving(self, giver: Giver) -> Self {
-        Self { giver, ..self }
+    pub fn with_access_broker(self, access_broker: AccessBroker) -> Self {
+        Self { access_broker, ..self }
     }
 
-    /// The same with places, and what projects may use of them. `grounds` outlives a change of the configuration.
+    /// The same with places, and what projects may use of them. `sessions` outlives a change of the configuration.
     #[must_use]
-    pub fn with_places(mut self, places: BTreeMap<String, Place>, granted: Granted, grounds: Grounds) -> Self {
-        (self.places, self.giver, self.grounds) = (Arc::new(places), self.giver.granting(Arc::new(granted)), grounds);
+    pub fn with_runners(
+        mut self,
+        runners: BTreeMap<String, Runner>,
+        granted: Granted,
+        sessions: RemoteSessions,
+    ) -> Self {
+        (self.runners, self.access_broker, self.sessions) =
+            (Arc::new(runners), self.access_broker.granting(Arc::new(granted)), sessions);
         self
     }
 
     /// Ends and removes what an earlier process left in Docker engines; for the start of a service. Hosts are swept when they are
     /// used: there a command ends with its connection.
     pub async fn sweep(&self) {
-        for (name, place) in self.places.iter().filter(|(_, place)| matches!(place, Place::Docker(_))) {
-            let remote = place::remote(name, place);
-            if let Err(error) = self.grounds.of(&key(name, place)).sweep(remote.as_ref()).await {
+        for (name, runner) in self.runners.iter().filter(|(_, runner)| matches!(runner, Runner::Docker(_))) {
+            let remote = super::runner::remote(name, runner);
+            if let Err(error) = self.sessions.of(&key(name, runner)).sweep(remote.as_ref()).await {
                 tracing::debug!(%error, "what an earlier process left at a place is swept before it is used");
             }
         }
@@ -80,12 +85,13 @@ impl CommandChecks {
         cache: &Path,
     ) -> PortResult<Box<dyn Site>> {
         let Some(name) = at else { return Ok(Box::new(Here::new(&self.sandbox, dir, cache)?)) };
-        allowed(self.giver.grants(project), project, name).map_err(|(what, fix)| PortError::permanent(what, fix))?;
-        let place = self.places.get(name).ok_or_else(|| {
-            let (what, fix) = unknown(&self.places, name);
+        allowed(self.access_broker.grants(project), project, name)
+            .map_err(|(what, fix)| PortError::permanent(what, fix))?;
+        let runner = self.runners.get(name).ok_or_else(|| {
+            let (what, fix) = unknown(&self.runners, name);
             PortError::permanent(what, fix)
         })?;
-        place::settle(place::remote(name, place), &self.grounds, &key(name, place), dir, cache).await
+        super::runner::settle(super::runner::remote(name, runner), &self.sessions, &key(name, runner), dir, cache).await
     }
 
     async fn one(&self, project: &ProjectName, site: &mut dyn Site, spec: &CheckSpec) -> PortResult<Checked> {
@@ -93,15 +99,15 @@ impl CommandChecks {
             let what = format!("the check {} cannot run: its command has a NUL character", spec.name);
             return Err(PortError::permanent(what, "take the NUL character out of the check's command"));
         }
-        if let Some(Err(why)) = spec.junit.as_deref().map(super::beneath::check) {
+        if let Some(Err(why)) = spec.junit.as_deref().map(crate::platform::rooted_fs::check) {
             return Ok(red(spec, format!("its report's place is not usable: {why}")));
         }
         let label = format!("the check {}", spec.name);
-        let asker = Asker { project, to: To::Check, level: self.sandbox.wall(), label: &label };
-        let given = match spec.place {
-            None => self.giver.give(asker).await?,
+        let asker = AccessRequest { project, to: Audience::Check, level: self.sandbox.wall(), label: &label };
+        let given = match spec.runner {
+            None => self.access_broker.give(asker).await?,
             // Whoever has another machine has what is given to commands there.
-            Some(_) => Given::nothing(&asker),
+            Some(_) => CommandAccess::nothing(&asker),
         };
         let ended = match site.run(spec, &given).await? {
             Ok(ended) => ended,
@@ -110,14 +116,14 @@ impl CommandChecks {
         let (mut why, mut tests) = (complaint(spec, &ended), None);
         let exit = if ended.timed_out { None } else { ended.code };
         let duration_ms = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
-        let tail = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
+        let tail = terminal_text::tail(&ended.stdout, TAIL_BYTES_MAX);
         let mut log = ended.into_log();
-        let kept = match &spec.place {
+        let kept = match &spec.runner {
             None => given.refused().or_else(|| given.kept_in(&tail).filter(|_| why.is_some())),
-            Some(place) => {
-                let names = self.giver.grants(project).check_secrets.join(", ");
+            Some(runner) => {
+                let names = self.access_broker.grants(project).check_secrets.join(", ");
                 let missed = why.is_some() && !names.is_empty();
-                missed.then(|| format!("the project's secrets ({names}) are not given to checks at the place {place}"))
+                missed.then(|| format!("the project's secrets ({names}) are not given to checks at the place {runner}"))
             }
         };
         if let Some(kept) = kept {
@@ -181,20 +187,20 @@ impl Checks for CommandChecks {
     }
 
     fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
-        let grants = self.giver.grants(project);
+        let grants = self.access_broker.grants(project);
         let mut placed = Vec::with_capacity(checks.len());
         for mut check in checks {
-            if let Some(name) = &check.place {
+            if let Some(name) = &check.runner {
                 allowed(grants, project, name)
                     .map_err(|(what, fix)| (format!("the check {} can't be run: {what}", check.name), fix))?;
             } else {
-                check.place.clone_from(&grants.place);
+                check.runner.clone_from(&grants.runner);
             }
-            if check.place.as_deref() == Some(LOCAL) {
-                check.place = None;
+            if check.runner.as_deref() == Some(LOCAL) {
+                check.runner = None;
             }
-            if let Some(name) = check.place.as_ref().filter(|name| !self.places.contains_key(*name)) {
-                return Err(unknown(&self.places, name));
+            if let Some(name) = check.runner.as_ref().filter(|name| !self.runners.contains_key(*name)) {
+                return Err(unknown(&self.runners, name));
             }
             placed.push(check);
         }
@@ -216,7 +222,7 @@ impl Checks for CommandChecks {
             let checked = match stopped {
                 Some(setup) => red(spec, format!("not run, because the setup check {setup} is red")),
                 None => {
-                    let at = spec.place.as_deref();
+                    let at = spec.runner.as_deref();
                     let site = match sites.entry(at) {
                         std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
                         std::collections::btree_map::Entry::Vacant(none) => {
@@ -239,14 +245,14 @@ impl Checks for CommandChecks {
 }
 
 /// What tells one place from another, however it was configured before.
-fn key(name: &str, place: &Place) -> String {
-    format!("{name} {place:?}")
+fn key(name: &str, runner: &Runner) -> String {
+    format!("{name} {runner:?}")
 }
 
 /// Whether a person lets a project use a place.
 fn allowed(grants: &Grants, project: &ProjectName, name: &str) -> Result<(), (String, String)> {
-    let default = grants.place.as_deref().unwrap_or(LOCAL);
-    if name == default || grants.places.iter().any(|place| place == name) {
+    let default = grants.runner.as_deref().unwrap_or(LOCAL);
+    if name == default || grants.runners.iter().any(|runner| runner == name) {
         return Ok(());
     }
     Err((
@@ -257,8 +263,8 @@ fn allowed(grants: &Grants, project: &ProjectName, name: &str) -> Result<(), (St
     ))
 }
 
-fn unknown(places: &BTreeMap<String, Place>, name: &str) -> (String, String) {
-    let names: Vec<&str> = places.keys().map(String::as_str).collect();
+fn unknown(runners: &BTreeMap<String, Runner>, name: &str) -> (String, String) {
+    let names: Vec<&str> = runners.keys().map(String::as_str).collect();
     let there =
         if names.is_empty() { "none is configured".to_owned() } else { format!("there are {}", names.join(", ")) };
     (format!("there is no place {name}: {there}"), format!("add the table [places.{name}], or name another place"))

@@ -1,10 +1,11 @@
 //! Proves a place: small checks that go there as a run's do, and what came of each.
 
-use super::{CommandChecks, Grounds, place};
-use crate::adapters::grants::{Granted, Grants};
-use crate::adapters::places::Place;
-use crate::adapters::sandbox::Sandbox;
+use super::{CommandChecks, RemoteSessions};
+use crate::adapters::runner;
+use crate::adapters::runner::settings::Runner;
 use crate::domain::{CheckKind, CheckResult, CheckSpec, ProjectName};
+use crate::platform::access::{Granted, Grants};
+use crate::platform::sandbox::Sandbox;
 use crate::ports::checks::Checks;
 use crate::ports::{PortError, PortResult};
 use std::collections::BTreeMap;
@@ -35,11 +36,11 @@ const IS_LEFT: &str = "rm ../tmp/alive && sleep 1 && ! test -e ../tmp/alive";
 ///
 /// # Errors
 /// Why it can't be used, and what to do.
-pub async fn probe(name: &str, place: &Place) -> PortResult<String> {
-    let grounds = own();
-    let remote = place::remote(name, place);
-    let found = remote.probe(grounds.house()).await?;
-    remote.sweep(grounds.house(), &[]).await?;
+pub async fn probe(name: &str, runner: &Runner) -> PortResult<String> {
+    let sessions = own();
+    let remote = runner::remote(name, runner);
+    let found = remote.probe(sessions.owner_id()).await?;
+    remote.sweep(sessions.owner_id(), &[]).await?;
     Ok(found)
 }
 
@@ -47,8 +48,8 @@ pub async fn probe(name: &str, place: &Place) -> PortResult<String> {
 ///
 /// # Errors
 /// Why it can't be used, and what to do.
-pub async fn prove(name: &str, place: &Place, scratch: &Path) -> PortResult<Vec<Promise>> {
-    let reached = probe(name, place).await?;
+pub async fn prove(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<Promise>> {
+    let reached = probe(name, runner).await?;
     let write = |e: std::io::Error| PortError::transient(format!("the folder {}: {e}", scratch.display()));
     let (dir, cache) = (scratch.join("tree"), scratch.join("cache"));
     std::fs::create_dir_all(dir.join("out")).map_err(write)?;
@@ -61,7 +62,7 @@ pub async fn prove(name: &str, place: &Place, scratch: &Path) -> PortResult<Vec<
         command: command.to_owned(),
         limit_secs,
         junit: junit.map(str::to_owned),
-        place: Some(name.to_owned()),
+        runner: Some(name.to_owned()),
     };
     let specs = [
         check("tree", LIMIT_SECS, "grep -q content 'file with a name' && test -d .", None),
@@ -72,14 +73,14 @@ pub async fn prove(name: &str, place: &Place, scratch: &Path) -> PortResult<Vec<
         check("left", LIMIT_SECS, IS_LEFT, None),
     ];
     let project = ProjectName::from_text("place-test");
-    let all = Grants { place: Some(name.to_owned()), ..Grants::default() };
+    let all = Grants { runner: Some(name.to_owned()), ..Grants::default() };
     let granted = Granted { all, ..Granted::default() };
     let checks = CommandChecks::new(Sandbox::closed());
-    let grounds = own();
-    let checks = checks.with_places(BTreeMap::from([(name.to_owned(), place.clone())]), granted, grounds.clone());
+    let sessions = own();
+    let checks = checks.with_runners(BTreeMap::from([(name.to_owned(), runner.clone())]), granted, sessions.clone());
     let done = checks.run(&project, &dir, &cache, &specs).await;
     // Here and now: no later process has this house.
-    let swept = place::remote(name, place).sweep(grounds.house(), &[]).await;
+    let swept = runner::remote(name, runner).sweep(sessions.owner_id(), &[]).await;
     let done = done?;
     let [tree, red, report, limit, leave, left] = done.as_slice() else {
         return Err(PortError::permanent("not every check came back", "report this as a defect"));
@@ -113,6 +114,6 @@ pub async fn prove(name: &str, place: &Place, scratch: &Path) -> PortResult<Vec<
 }
 
 /// A house of its own: a service beside this process has its own things there.
-fn own() -> Grounds {
-    Grounds::new(&format!("test-{}", uuid::Uuid::now_v7().simple()))
+fn own() -> RemoteSessions {
+    RemoteSessions::new(&format!("test-{}", uuid::Uuid::now_v7().simple()))
 }

@@ -2,9 +2,10 @@
 //!
 //! Invariant: takes text, never a path. The caller reads it at the base commit; a change cannot bring its own rules along.
 
-use crate::adapters::{beneath, places};
+use crate::adapters::runner::settings as runners;
 use crate::domain::policy::{Tightening, glob};
 use crate::domain::{CheckKind, CheckSpec};
+use crate::platform::rooted_fs;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -53,7 +54,7 @@ struct RawCheck {
     #[serde(default)]
     junit: Option<String>,
     #[serde(default)]
-    place: Option<String>,
+    runner: Option<String>,
 }
 
 /// Reads the file's text.
@@ -65,8 +66,8 @@ pub fn parse(text: &str) -> Result<RepoFile, String> {
         return Err(format!("{NAME}: has {} bytes; at most {BYTES_MAX} are read", text.len()));
     }
     let raw: Raw = toml::from_str(text).map_err(|e| {
-        let place = place(text, e.span());
-        format!("{place}: {}", with_nearest(e.message()))
+        let runner = runner(text, e.span());
+        format!("{runner}: {}", with_nearest(e.message()))
     })?;
     if raw.check.len() > CHECKS_MAX {
         return Err(format!("{NAME}: has {} checks; at most {CHECKS_MAX} are allowed", raw.check.len()));
@@ -74,7 +75,7 @@ pub fn parse(text: &str) -> Result<RepoFile, String> {
     let mut names = BTreeSet::new();
     let mut checks = Vec::new();
     for one in raw.check {
-        let at = place(text, Some(one.span()));
+        let at = runner(text, Some(one.span()));
         let spec = check(text, &at, one.into_inner())?;
         if !names.insert(spec.name.clone()) {
             return Err(format!("{at}: name: two checks are named {:?}; give each its own name", spec.name));
@@ -86,7 +87,7 @@ pub fn parse(text: &str) -> Result<RepoFile, String> {
     let policy = match raw.policy {
         None => Tightening::default(),
         Some(policy) => {
-            let at = place(text, Some(policy.span()));
+            let at = runner(text, Some(policy.span()));
             tightening(&at, policy.into_inner())?
         }
     };
@@ -109,13 +110,13 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
             raw.name
         ));
     }
-    if let Some(Err(why)) = raw.junit.as_deref().map(beneath::check) {
+    if let Some(Err(why)) = raw.junit.as_deref().map(rooted_fs::check) {
         return Err(format!(
             "{at}: junit of {:?}: {why}; name a file within the checkout, like \"report.xml\"",
             raw.name
         ));
     }
-    if let Some(name) = raw.place.as_deref().filter(|name| !places::is_name(name)) {
+    if let Some(name) = raw.runner.as_deref().filter(|name| !runners::is_name(name)) {
         return Err(format!(
             "{at}: place of {:?}: {name:?} can't be a place's name; write the name of a place of Skep's configuration, or leave it out",
             raw.name
@@ -124,7 +125,7 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
     let limit_secs = match raw.limit {
         None => LIMIT_SECS,
         Some(limit) => {
-            let at = place(text, Some(limit.span()));
+            let at = runner(text, Some(limit.span()));
             duration(limit.get_ref()).map_err(|why| format!("{at}: limit of {:?}: {why}", raw.name))?
         }
     };
@@ -134,7 +135,7 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
         command: raw.command,
         limit_secs,
         junit: raw.junit,
-        place: raw.place,
+        runner: raw.runner,
     })
 }
 
@@ -173,7 +174,7 @@ fn tightening(at: &str, policy: Tightening) -> Result<Tightening, String> {
 }
 
 /// `.skep.toml, line 3`.
-fn place(text: &str, span: Option<Range<usize>>) -> String {
+fn runner(text: &str, span: Option<Range<usize>>) -> String {
     let Some(before) = span.and_then(|s| text.get(..s.start)) else { return NAME.to_owned() };
     format!("{NAME}, line {}", before.matches('\n').count() + 1)
 }

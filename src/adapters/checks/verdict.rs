@@ -1,8 +1,8 @@
 //! What an end and a report are worth: green only what ended well and proves something.
 
-use crate::adapters::process::Finished;
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
+use crate::platform::process::Finished;
 use crate::ports::checks::Checked;
 
 /// A check that is red without having run.

@@ -1,7 +1,7 @@
 //! What `skep demo` works on: a small real project with a real failing test, and the script its agents play.
 
-use super::process::{self, Program};
 use crate::domain::EngineSpec;
+use crate::platform::process::{self, Program};
 use crate::ports::{PortError, PortResult};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -189,7 +189,7 @@ async fn git(dir: &Path, args: &[&OsStr], stdin: Vec<u8>) -> PortResult<()> {
     if ended.ok() {
         return Ok(());
     }
-    let said = super::plain::tail(&ended.stderr, 500);
+    let said = crate::platform::terminal_text::tail(&ended.stderr, 500);
     Err(PortError::permanent(
         format!("git could not make the demo's repository: {}", said.trim()),
         "look whether git works and the disk has room",

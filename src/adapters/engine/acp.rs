@@ -14,14 +14,14 @@
 
 use super::answer;
 use super::driven::figures;
-use super::driven::heard::Heard;
+use super::driven::output_log::OutputLog;
 use super::driven::{self, Driven, GRACE, Own, Ready, Stop};
+use super::model_access::{self, ModelAccessProvider};
 use super::settings::{Protocol, Settings};
-use super::way::{self, Ways};
-use crate::adapters::process::Talk;
-use crate::adapters::sandbox::Sandbox;
 use crate::domain::Order;
-use crate::ports::engine::{Bench, Engine, Sink, Work, Worked};
+use crate::platform::process::Talk;
+use crate::platform::sandbox::Sandbox;
+use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
@@ -64,7 +64,7 @@ const AGAIN: &str = "Your process was ended in the middle of your work on the or
 #[derive(Clone, Debug)]
 pub struct AcpEngine {
     driven: Driven,
-    ways: Ways,
+    model_access: ModelAccessProvider,
 }
 
 /// Why a conversation ended without a result.
@@ -95,7 +95,7 @@ struct Known {
 /// One conversation's surroundings.
 struct Talked<'a> {
     order: &'a Order,
-    bench: &'a Bench,
+    env: &'a AttemptEnv,
     client: &'a Client,
     sink: &'a Sink,
     known: &'a Mutex<Known>,
@@ -108,8 +108,13 @@ impl AcpEngine {
     ///
     /// # Errors
     /// When there is none, or its table is wrong.
-    pub fn new(arg: &str, settings: &Settings, sandbox: Sandbox, ways: Ways) -> Result<Self, String> {
-        Ok(Self { driven: Driven::find(arg, Protocol::Acp, settings, sandbox)?, ways })
+    pub fn new(
+        arg: &str,
+        settings: &Settings,
+        sandbox: Sandbox,
+        model_access: ModelAccessProvider,
+    ) -> Result<Self, String> {
+        Ok(Self { driven: Driven::find(arg, Protocol::Acp, settings, sandbox)?, model_access })
     }
 
     async fn converse(
@@ -118,7 +123,7 @@ impl AcpEngine {
         ready: &Ready,
         talked: &Talked<'_>,
         watch: Watch<'_, '_>,
-    ) -> Result<Work, Broken> {
+    ) -> Result<StepOutcome, Broken> {
         let began = tokio::time::timeout(START, async {
             tokio::select! {
                 began = self.begin(cx, talked) => began,
@@ -145,7 +150,7 @@ impl AcpEngine {
             if let Some(work) = self.cut_short(turn.stop_reason, talked.client) {
                 return Ok(work);
             }
-            match driven::answer(talked.order, talked.bench, &talked.client.heard) {
+            match driven::answer(talked.order, talked.env, &talked.client.heard) {
                 Ok(work) => return Ok(work),
                 Err(why) if mended < MENDS => {
                     mended += 1;
@@ -154,7 +159,7 @@ impl AcpEngine {
                 }
                 Err(why) => {
                     let agent = &self.driven.agent.name;
-                    return Ok(Work::Failed(format!("the answer of the agent {agent} cannot be used: {why}")));
+                    return Ok(StepOutcome::Failed(format!("the answer of the agent {agent} cannot be used: {why}")));
                 }
             }
         }
@@ -183,7 +188,7 @@ impl AcpEngine {
     }
 
     /// What a turn that did not come to its own end comes to; `None` = it did.
-    fn cut_short(&self, reason: StopReason, client: &Client) -> Option<Work> {
+    fn cut_short(&self, reason: StopReason, client: &Client) -> Option<StepOutcome> {
         let agent = &self.driven.agent.name;
         let refusals = client.refusals();
         let how = match reason {
@@ -196,19 +201,19 @@ impl AcpEngine {
             StopReason::Cancelled => format!("it gave up when it was refused: {refusals}"),
             other => format!("it ended its turn for the reason {other:?}"),
         };
-        Some(Work::Failed(format!("the agent {agent} did not finish: {how}")))
+        Some(StepOutcome::Failed(format!("the agent {agent} did not finish: {how}")))
     }
 
-    fn refused(&self, error: &protocol::Error) -> Work {
+    fn refused(&self, error: &protocol::Error) -> StepOutcome {
         let name = &self.driven.agent.name;
         let said = said(error);
         if error.code == ErrorCode::AUTH_REQUIRED {
             let why = format!("the agent {name} wants a login first: {said}");
-            return Work::Unavailable { why, until: None, fix: Some(self.driven.way_in()) };
+            return StepOutcome::Unavailable { why, until: None, fix: Some(self.driven.way_in()) };
         }
         self.driven
             .unavailable(&said)
-            .unwrap_or_else(|| Work::Failed(format!("the agent {name} answered with an error: {said}")))
+            .unwrap_or_else(|| StepOutcome::Failed(format!("the agent {name} answered with an error: {said}")))
     }
 }
 
@@ -218,41 +223,42 @@ impl Engine for AcpEngine {
         true
     }
 
-    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
+    async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
         let deadline = Driven::deadline(order);
-        let way = match self.ways.open(&self.driven.agent, &self.driven.sandbox, order, bench, &sink).await {
-            Ok(way) => way,
-            // What it used before is charged where it cannot go on.
-            Err(error) if order.resume.is_some() => return Err(error),
-            Err(error) => return Ok(way::not_given(error)),
-        };
-        let ready = self.driven.ready(order, bench, &way)?;
-        let env = ready.env();
-        let job = ready.job(bench, &env, way.place());
+        let model_access =
+            match self.model_access.open(&self.driven.agent, &self.driven.sandbox, order, env, &sink).await {
+                Ok(model_access) => model_access,
+                // What it used before is charged where it cannot go on.
+                Err(error) if order.resume.is_some() => return Err(error),
+                Err(error) => return Ok(model_access::not_given(error)),
+            };
+        let ready = self.driven.ready(order, env, &model_access)?;
+        let vars = ready.env();
+        let job = ready.job(env, &vars, model_access.place());
         // Dropped last, after its group is gone: then only what left the group is still there.
         let (talk, strays) = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
         let Talk { stdin, stdout, mut end } = talk;
-        let heard = Arc::new(Heard::new(sink.clone()));
-        let rooms = Rooms::new(&bench.dir, &[&bench.scratch]);
+        let heard = Arc::new(OutputLog::new(sink.clone()));
+        let rooms = Rooms::new(&env.dir, &[&env.scratch]);
         let room = Room {
             sandbox: self.driven.sandbox.clone(),
-            dir: bench.dir.clone(),
-            cache: bench.cache.clone(),
-            scratch: bench.scratch.clone(),
-            gate: way.place().cloned(),
-            env: way.env(),
+            dir: env.dir.clone(),
+            cache: env.cache.clone(),
+            scratch: env.scratch.clone(),
+            gate: model_access.place().cloned(),
+            env: model_access.env(),
             rooms: rooms.clone(),
             deadline,
         };
         let terminals = Terminals::new(room, heard.clone());
-        let files = Files { dir: bench.dir.clone(), rooms, step: order.step };
+        let files = Files { dir: env.dir.clone(), rooms, step: order.step };
         let client = Client::new(heard.clone(), files, terminals.clone());
         let known = Mutex::new(Known::default());
 
         let broken = {
-            let talked = Talked { order, bench, client: &client, sink: &sink, known: &known };
-            let spent_out = || way.spent_out().or_else(|| figures::over(order, None, client.cost_micros()));
-            let watch = self.driven.watch(&heard, deadline, &way, spent_out);
+            let talked = Talked { order, env, client: &client, sink: &sink, known: &known };
+            let spent_out = || model_access.spent_out().or_else(|| figures::over(order, None, client.cost_micros()));
+            let watch = self.driven.watch(&heard, deadline, &model_access, spent_out);
             tokio::pin!(watch);
             let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
             let transport = pipes::open(stdin, stdout, heard.clone());
@@ -261,7 +267,7 @@ impl Engine for AcpEngine {
                 let done = self.converse(&cx, &ready, &talked, &mut watch).await;
                 if done.is_ok() {
                     // Some still give the session a title.
-                    way.at_rest(LAST_CALLS).await;
+                    model_access.at_rest(LAST_CALLS).await;
                 }
                 *came_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
                 over.notify_one();
@@ -285,7 +291,7 @@ impl Engine for AcpEngine {
         terminals.end().await;
         let ended = driven::end(end, &heard).await;
         drop(strays);
-        if let Some(refused) = way.refused() {
+        if let Some(refused) = model_access.refused() {
             heard.note(&format!("Skep: {refused}"));
         }
 
@@ -295,18 +301,20 @@ impl Engine for AcpEngine {
             Broken::Refused(error) => self.refused(&error),
             Broken::Wrong { why, fix } => {
                 let why = format!("the agent {} cannot be used: {why}", self.driven.agent.name);
-                Work::Unavailable { why, until: None, fix: Some(fix) }
+                StepOutcome::Unavailable { why, until: None, fix: Some(fix) }
             }
         });
         let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = match result {
-            Work::Failed(why) | Work::Unavailable { why, .. } if order.resume.is_some() && known.session.is_none() => {
-                Work::NotResumed(why)
+            StepOutcome::Failed(why) | StepOutcome::Unavailable { why, .. }
+                if order.resume.is_some() && known.session.is_none() =>
+            {
+                StepOutcome::NotResumed(why)
             }
             result => result,
         };
         let own = Own { session: known.session, figures: (known.tokens, client.cost_micros()) };
-        Ok(self.driven.worked(order, &way, &heard, own, result).await)
+        Ok(self.driven.worked(order, &model_access, &heard, own, result).await)
     }
 }
 

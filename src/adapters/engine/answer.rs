@@ -11,10 +11,10 @@
 //! A command's report may add `"usage": {"tokens": 0, "cost_micros": 0}`; what others use is measured, not asked.
 //! An answer that is refused is refused in words its author can mend it by.
 
-use crate::adapters::beneath::{self, Beneath, Why};
 use crate::domain::policy::Policy;
 use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict, plan};
-use crate::ports::engine::{Bench, Work};
+use crate::platform::rooted_fs::{self, RootedDir, RootedFsError};
+use crate::ports::engine::{AttemptEnv, StepOutcome};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -211,13 +211,13 @@ pub fn schema(step: Step) -> Value {
 
 impl Answer {
     /// The question or the failure in it.
-    pub fn trouble(self) -> Option<Work> {
+    pub fn trouble(self) -> Option<StepOutcome> {
         match (self.question, self.failed) {
             (Some(question), _) => {
                 let question = cut(&question, TEXT_BYTES_MAX);
-                Some(Work::Asked { question, to: self.to.unwrap_or_default() })
+                Some(StepOutcome::Asked { question, to: self.to.unwrap_or_default() })
             }
-            (None, Some(why)) => Some(Work::Failed(cut(&why, TEXT_BYTES_MAX))),
+            (None, Some(why)) => Some(StepOutcome::Failed(cut(&why, TEXT_BYTES_MAX))),
             (None, None) => None,
         }
     }
@@ -227,7 +227,7 @@ impl Answer {
     ///
     /// # Errors
     /// What is wrong with it, for its author.
-    pub fn work(self, order: &Order, bench: &Bench) -> Result<Work, String> {
+    pub fn work(self, order: &Order, env: &AttemptEnv) -> Result<StepOutcome, String> {
         let step = order.step;
         let Answer { notes, tasks, summary, verdict, findings, question, to, failed, usage: _ } = self;
         let text = |what: &str, text: String| match text.trim().is_empty() {
@@ -239,17 +239,21 @@ impl Answer {
         }
         match (step, notes, tasks, summary, verdict, findings, question, failed) {
             (_, None, None, None, None, None, Some(question), None) => {
-                Ok(Work::Asked { question: text("question", question)?, to: to.unwrap_or_default() })
+                Ok(StepOutcome::Asked { question: text("question", question)?, to: to.unwrap_or_default() })
             }
-            (_, None, None, None, None, None, None, Some(why)) => Ok(Work::Failed(text("failed", why)?)),
-            (Step::Explore, Some(notes), None, None, None, None, None, None) => Ok(Work::Notes(text("notes", notes)?)),
-            (Step::Plan, None, Some(tasks), None, None, None, None, None) => planned(tasks, order).map(Work::Tasks),
+            (_, None, None, None, None, None, None, Some(why)) => Ok(StepOutcome::Failed(text("failed", why)?)),
+            (Step::Explore, Some(notes), None, None, None, None, None, None) => {
+                Ok(StepOutcome::Notes(text("notes", notes)?))
+            }
+            (Step::Plan, None, Some(tasks), None, None, None, None, None) => {
+                planned(tasks, order).map(StepOutcome::Tasks)
+            }
             (Step::Develop, None, None, Some(summary), None, None, None, None) => {
-                Ok(Work::Edited { summary: cut(&summary, TEXT_BYTES_MAX) })
+                Ok(StepOutcome::Edited { summary: cut(&summary, TEXT_BYTES_MAX) })
             }
             (Step::Review, None, None, summary, Some(verdict), findings, None, None) => {
                 let (findings, summary) = (findings.unwrap_or_default(), summary.unwrap_or_default());
-                judged(verdict, findings, &summary, order, &bench.dir)
+                judged(verdict, findings, &summary, order, &env.dir)
             }
             _ => Err(format!("the {} step needs {} or a question", step.name(), expected(step))),
         }
@@ -289,14 +293,14 @@ fn judged(
     summary: &str,
     order: &Order,
     dir: &Path,
-) -> Result<Work, String> {
+) -> Result<StepOutcome, String> {
     if findings.len() > Finding::MOST {
         return Err(format!("it has {} findings; at most {} are taken", findings.len(), Finding::MOST));
     }
     if verdict == Verdict::Rework && findings.is_empty() && summary.trim().is_empty() {
         return Err("a rework verdict needs at least one finding, or a summary, that says what to change".to_owned());
     }
-    let tree = Beneath::open(dir).ok();
+    let tree = RootedDir::open(dir).ok();
     for finding in &findings {
         if finding.text.trim().is_empty() {
             return Err(format!("the finding on {:?} has no text", cut(&finding.path, 200)));
@@ -312,15 +316,16 @@ fn judged(
     }
     let finding = |f: WrittenFinding| Finding { path: f.path, line: f.line, text: cut(&f.text, FINDING_BYTES_MAX) };
     let findings = findings.into_iter().map(finding).collect();
-    Ok(Work::Judged { verdict, findings, summary: cut(summary, TEXT_BYTES_MAX) })
+    Ok(StepOutcome::Judged { verdict, findings, summary: cut(summary, TEXT_BYTES_MAX) })
 }
 
 /// Whether the diff or the tree has the path. What cannot be read (a link, a device) is there all the same.
-fn exists(path: &str, order: &Order, tree: Option<&Beneath>) -> bool {
+fn exists(path: &str, order: &Order, tree: Option<&RootedDir>) -> bool {
     if order.diff.paths().any(|p| p == path) {
         return true;
     }
-    beneath::check(path).is_ok() && tree.is_some_and(|tree| !matches!(tree.size(path), Err(Why::Missing(_))))
+    rooted_fs::check(path).is_ok()
+        && tree.is_some_and(|tree| !matches!(tree.size(path), Err(RootedFsError::Missing(_))))
 }
 
 /// Text cut to `most` bytes.

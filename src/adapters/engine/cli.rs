@@ -1,16 +1,16 @@
 //! A headless agent: one command that is told its order, works, and ends; what it writes is read by a table (see [`table`]).
 
 use super::driven::figures;
-use super::driven::heard::Heard;
+use super::driven::output_log::OutputLog;
 use super::driven::wire::{self, Line};
 use super::driven::{self, Driven, Own, Ready, Stop};
+use super::model_access::{self, ModelAccessProvider};
 use super::settings::{Protocol, Settings};
-use super::way::{self, Ways};
-use crate::adapters::plain;
-use crate::adapters::process::Talk;
-use crate::adapters::sandbox::Sandbox;
 use crate::domain::Order;
-use crate::ports::engine::{Bench, Engine, Sink, Work, Worked};
+use crate::platform::process::Talk;
+use crate::platform::sandbox::Sandbox;
+use crate::platform::terminal_text;
+use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(30);
 pub struct CliEngine {
     driven: Driven,
     table: Table,
-    ways: Ways,
+    model_access: ModelAccessProvider,
 }
 
 /// What was read of its output.
@@ -51,13 +51,18 @@ impl CliEngine {
     ///
     /// # Errors
     /// When there is none, or its table is wrong.
-    pub fn new(arg: &str, settings: &Settings, sandbox: Sandbox, ways: Ways) -> Result<Self, String> {
+    pub fn new(
+        arg: &str,
+        settings: &Settings,
+        sandbox: Sandbox,
+        model_access: ModelAccessProvider,
+    ) -> Result<Self, String> {
         let driven = Driven::find(arg, Protocol::Cli, settings, sandbox)?;
         let table = Table::read(&driven.agent.output).map_err(|why| format!("agents.{}.{why}", driven.agent.name))?;
-        Ok(Self { driven, table, ways })
+        Ok(Self { driven, table, model_access })
     }
 
-    async fn converse(&self, ready: &Ready, talk: (ChildStdin, ChildStdout), heard: &Heard, read: &Mutex<Read>) {
+    async fn converse(&self, ready: &Ready, talk: (ChildStdin, ChildStdout), heard: &OutputLog, read: &Mutex<Read>) {
         let (mut stdin, stdout) = talk;
         let tell = async move {
             if ready.by_stdin {
@@ -73,7 +78,7 @@ impl CliEngine {
                 match (line, self.table.format) {
                     (Line::TooLong, _) => heard.note("a line of its output was too long and was dropped"),
                     (Line::Whole(line), Format::Text) if line.trim_ascii().is_empty() => heard.paragraph(),
-                    (Line::Whole(line), Format::Text) => heard.words(&format!("{}\n", plain::plain(&line))),
+                    (Line::Whole(line), Format::Text) => heard.words(&format!("{}\n", terminal_text::sanitize(&line))),
                     (Line::Whole(line), Format::Json) => {
                         if document.len() + line.len() < LINE_BYTES_MAX {
                             document.extend_from_slice(&line);
@@ -91,7 +96,7 @@ impl CliEngine {
     }
 
     /// Takes one JSON value's text apart.
-    fn take(&self, text: &[u8], heard: &Heard, read: &Mutex<Read>) {
+    fn take(&self, text: &[u8], heard: &OutputLog, read: &Mutex<Read>) {
         let value = match serde_json::from_slice(text) {
             Ok(value) => value,
             // Warnings and banners between the lines are normal.
@@ -138,27 +143,28 @@ impl Engine for CliEngine {
         true
     }
 
-    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
+    async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
         let deadline = Driven::deadline(order);
-        let way = match self.ways.open(&self.driven.agent, &self.driven.sandbox, order, bench, &sink).await {
-            Ok(way) => way,
-            Err(error) => return Ok(way::not_given(error)),
-        };
-        let ready = self.driven.ready(order, bench, &way)?;
-        let env = ready.env();
-        let job = ready.job(bench, &env, way.place());
+        let model_access =
+            match self.model_access.open(&self.driven.agent, &self.driven.sandbox, order, env, &sink).await {
+                Ok(model_access) => model_access,
+                Err(error) => return Ok(model_access::not_given(error)),
+            };
+        let ready = self.driven.ready(order, env, &model_access)?;
+        let vars = ready.env();
+        let job = ready.job(env, &vars, model_access.place());
         let started = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
         let (Talk { stdin, stdout, mut end }, strays) = started;
-        let (heard, read) = (Heard::new(sink), Mutex::new(Read::default()));
+        let (heard, read) = (OutputLog::new(sink), Mutex::new(Read::default()));
         heard.turn();
 
         let spent_out = || {
             let read = read.lock().unwrap_or_else(PoisonError::into_inner);
-            way.spent_out().or_else(|| figures::over(order, read.tokens(), read.cost_micros()))
+            model_access.spent_out().or_else(|| figures::over(order, read.tokens(), read.cost_micros()))
         };
         let stopped = {
             let converse = self.converse(&ready, (stdin, stdout), &heard, &read);
-            let watch = self.driven.watch(&heard, deadline, &way, spent_out);
+            let watch = self.driven.watch(&heard, deadline, &model_access, spent_out);
             tokio::pin!(converse, watch);
             tokio::select! {
                 () = &mut converse => {
@@ -178,14 +184,14 @@ impl Engine for CliEngine {
         };
         let ended = driven::end(end, &heard).await;
         drop(strays);
-        if let Some(refused) = way.refused() {
+        if let Some(refused) = model_access.refused() {
             heard.note(&format!("Skep: {refused}"));
         }
 
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let result = self.outcome(order, bench, &heard, &read, stopped, &ended);
+        let result = self.outcome(order, env, &heard, &read, stopped, &ended);
         let own = Own { figures: (read.tokens(), read.cost_micros()), session: read.session };
-        Ok(self.driven.worked(order, &way, &heard, own, result).await)
+        Ok(self.driven.worked(order, &model_access, &heard, own, result).await)
     }
 }
 
@@ -193,12 +199,12 @@ impl CliEngine {
     fn outcome(
         &self,
         order: &Order,
-        bench: &Bench,
-        heard: &Heard,
+        env: &AttemptEnv,
+        heard: &OutputLog,
         read: &Read,
         stopped: Option<Stop>,
-        ended: &crate::adapters::process::Finished,
-    ) -> Work {
+        ended: &crate::platform::process::Finished,
+    ) -> StepOutcome {
         if let Some(stop) = stopped {
             return stop.work(&self.driven.agent, order);
         }
@@ -210,8 +216,8 @@ impl CliEngine {
             heard.turn();
             heard.words(answer);
         }
-        driven::answer(order, bench, heard).unwrap_or_else(|why| {
-            Work::Failed(format!("the answer of the agent {} cannot be used: {why}", self.driven.agent.name))
+        driven::answer(order, env, heard).unwrap_or_else(|why| {
+            StepOutcome::Failed(format!("the answer of the agent {} cannot be used: {why}", self.driven.agent.name))
         })
     }
 }

@@ -15,14 +15,14 @@
 //! Exit code 0: done. 75 (EX_TEMPFAIL): the same may work later, no try is lost. Any other: failed, with the end of its output.
 
 use super::answer::{self, Answer};
-use super::way;
-use crate::adapters::beneath::{Beneath, Why};
-use crate::adapters::grants::give::{Asker, Giver, To};
-use crate::adapters::plain;
-use crate::adapters::process::{CUT, Finished, OnOutput};
-use crate::adapters::sandbox::{Job, Purpose, Sandbox};
+use super::model_access;
 use crate::domain::{ArtifactKind, Order, Step, Usage};
-use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience};
+use crate::platform::process::{CUT, Finished, OnOutput};
+use crate::platform::rooted_fs::{RootedDir, RootedFsError};
+use crate::platform::sandbox::{Job, Purpose, Sandbox};
+use crate::platform::terminal_text;
+use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use std::path::Path;
@@ -48,7 +48,7 @@ const SAID_CHARS_MAX: usize = 400;
 pub struct CommandEngine {
     line: String,
     sandbox: Sandbox,
-    giver: Giver,
+    access_broker: AccessBroker,
 }
 
 impl CommandEngine {
@@ -61,62 +61,63 @@ impl CommandEngine {
         if line.is_empty() || line.contains('\0') {
             return Err("engine command needs a shell line; write command:<shell line>".to_owned());
         }
-        Ok(Self { line: line.to_owned(), sandbox, giver: Giver::default() })
+        Ok(Self { line: line.to_owned(), sandbox, access_broker: AccessBroker::default() })
     }
 
     /// The same, with what its project is granted.
-    pub fn giving(self, giver: Giver) -> Self {
-        Self { giver, ..self }
+    pub fn with_access_broker(self, access_broker: AccessBroker) -> Self {
+        Self { access_broker, ..self }
     }
 }
 
 #[async_trait]
 impl Engine for CommandEngine {
-    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
+    async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
         let label = format!("the engine's command ({} {})", order.run, order.attempt);
-        let asker = Asker { project: &bench.project, to: To::Engine, level: self.sandbox.wall(), label: &label };
-        let given = match self.giver.give(asker).await {
+        let asker =
+            AccessRequest { project: &env.project, to: Audience::Engine, level: self.sandbox.wall(), label: &label };
+        let given = match self.access_broker.give(asker).await {
             Ok(given) => given,
-            Err(error) => return Ok(way::not_given(error)),
+            Err(error) => return Ok(model_access::not_given(error)),
         };
-        way::tell(&given, &sink);
-        let orders = hand_over(order, bench).map_err(|e| {
-            PortError::transient(format!("the order cannot be written to {}: {e}", bench.scratch.display()))
+        model_access::tell(&given, &sink);
+        let orders = hand_over(order, env).map_err(|e| {
+            PortError::transient(format!("the order cannot be written to {}: {e}", env.scratch.display()))
         })?;
         // What Skep says of the order stands over everything else.
-        let env = [given.env(), orders].concat();
+        let vars = [given.env(), orders].concat();
         sink(EngineEvent::Did(format!("$ {}", self.line)));
         let job = Job {
             line: &self.line,
             purpose: Purpose::Agent,
-            dir: &bench.dir,
-            cache: &bench.cache,
-            scratch: &bench.scratch,
-            env: &env,
+            dir: &env.dir,
+            cache: &env.cache,
+            scratch: &env.scratch,
+            env: &vars,
             limit: Duration::from_millis(order.caps.wall_ms.max(1_000)),
             keep: TRANSCRIPT_BYTES_MAX - CUT.len(),
             gate: given.place(),
         };
         let ended = self.sandbox.run(&job, Some(lines(sink))).await.map_err(|e| not_started(&e))?;
-        let output = plain::tail(&ended.stdout, TAIL_BYTES_MAX);
+        let output = terminal_text::tail(&ended.stdout, TAIL_BYTES_MAX);
         if ended.code == Some(TEMPFAIL) && !ended.timed_out {
-            let said = plain::last_line(&output, 300).unwrap_or_default();
+            let said = terminal_text::last_line(&output, 300).unwrap_or_default();
             return Err(PortError::transient(format!(
                 "the command asked to be tried again later (exit code 75): {said}"
             )));
         }
-        let report = read_report(&bench.scratch);
+        let report = read_report(&env.scratch);
         let usage = used(order, report.as_ref().ok().and_then(Option::as_ref));
-        let mut result = outcome(order, bench, &ended, &output, report);
+        let mut result = outcome(order, env, &ended, &output, report);
         let mut transcript = ended.into_log();
         if let Some(refused) = given.refused() {
             transcript.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
-            if let Work::Failed(why) = &mut result {
+            if let StepOutcome::Failed(why) = &mut result {
                 why.push_str(&format!("\n{refused}"));
             }
         }
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), transcript)];
-        Ok(Worked { result, usage: Some(usage), bill: Vec::new(), session: None, files })
+        Ok(EngineResult { result, usage: Some(usage), bill: Vec::new(), session: None, files })
     }
 }
 
@@ -131,11 +132,11 @@ fn not_started(e: &std::io::Error) -> PortError {
 }
 
 /// Writes the order's files and names them.
-fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str, String)>> {
-    std::fs::create_dir_all(&bench.scratch)?;
+fn hand_over(order: &Order, env: &AttemptEnv) -> std::io::Result<Vec<(&'static str, String)>> {
+    std::fs::create_dir_all(&env.scratch)?;
     let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
     let put = |name: &str, bytes: &[u8]| -> std::io::Result<String> {
-        let path = bench.scratch.join(name);
+        let path = env.scratch.join(name);
         std::fs::write(&path, bytes)?;
         Ok(text(path))
     };
@@ -144,7 +145,7 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
     let clean = |s: &str| s.chars().filter(|c| *c != '\0').take(ENV_CHARS_MAX).collect::<String>();
     let (task, task_text) =
         order.task.as_ref().map_or((String::new(), String::new()), |t| (clean(&t.spec.name), clean(&t.spec.text)));
-    let report = bench.scratch.join(REPORT);
+    let report = env.scratch.join(REPORT);
     // An earlier attempt's report must not answer for this one.
     match std::fs::remove_file(&report) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
@@ -162,19 +163,19 @@ fn hand_over(order: &Order, bench: &Bench) -> std::io::Result<Vec<(&'static str,
         ("SKEP_QUESTION", clean(order.question.as_deref().unwrap_or_default())),
         ("SKEP_TASK", task),
         ("SKEP_TASK_TEXT", task_text),
-        ("SKEP_SCRATCH", text(bench.scratch.clone())),
+        ("SKEP_SCRATCH", text(env.scratch.clone())),
         ("SKEP_ORDER_FILE", put("order.json", &serde_json::to_vec_pretty(order)?)?),
         ("SKEP_NOTES_FILE", put("notes.txt", notes.as_bytes())?),
-        ("SKEP_PATCH_FILE", put("review.patch", bench.patch.as_bytes())?),
+        ("SKEP_PATCH_FILE", put("review.patch", env.patch.as_bytes())?),
         ("SKEP_REPORT_FILE", text(report)),
     ])
 }
 
 /// Its report, if it wrote one.
 fn read_report(scratch: &Path) -> Result<Option<Answer>, String> {
-    let folder = Beneath::open(scratch).map_err(|e| format!("the scratch folder is gone: {e}"))?;
+    let folder = RootedDir::open(scratch).map_err(|e| format!("the scratch folder is gone: {e}"))?;
     match folder.read(REPORT, answer::BYTES_MAX as u64) {
-        Err(Why::Missing(_)) => Ok(None),
+        Err(RootedFsError::Missing(_)) => Ok(None),
         Err(why) => Err(format!("its report file is not usable: {why}")),
         Ok(bytes) => answer::parse(&bytes).map(Some).map_err(|why| format!("its report file is not usable: {why}")),
     }
@@ -194,23 +195,23 @@ fn used(order: &Order, report: Option<&Answer>) -> Usage {
 
 fn outcome(
     order: &Order,
-    bench: &Bench,
+    env: &AttemptEnv,
     ended: &Finished,
     output: &str,
     report: Result<Option<Answer>, String>,
-) -> Work {
+) -> StepOutcome {
     if ended.timed_out {
         let secs = order.caps.wall_ms / 1000;
-        return Work::Failed(format!(
+        return StepOutcome::Failed(format!(
             "the command was still running after {secs} s and was ended; its last output:\n{output}"
         ));
     }
     if let Some(why) = &ended.stopped {
-        return Work::Failed(format!("the command was killed: {why}; its last output:\n{output}"));
+        return StepOutcome::Failed(format!("the command was killed: {why}; its last output:\n{output}"));
     }
     let report = match report {
         Ok(report) => report,
-        Err(why) => return Work::Failed(why),
+        Err(why) => return StepOutcome::Failed(why),
     };
     if ended.code != Some(0) {
         let said = if output.trim().is_empty() {
@@ -227,17 +228,17 @@ fn outcome(
             (None, Some(signal)) => format!("by signal {signal}"),
             (None, None) => "in an unknown way".to_owned(),
         };
-        return Work::Failed(format!("the command ended {how}; {said}"));
+        return StepOutcome::Failed(format!("the command ended {how}; {said}"));
     }
     if let Some(report) = report {
         return report
-            .work(order, bench)
-            .unwrap_or_else(|why| Work::Failed(format!("its report file is not usable: {why}")));
+            .work(order, env)
+            .unwrap_or_else(|why| StepOutcome::Failed(format!("its report file is not usable: {why}")));
     }
     match order.step {
-        Step::Develop => Work::Edited { summary: plain::last_line(output, 300).unwrap_or_default() },
-        Step::Explore => Work::Notes(output.to_owned()),
-        Step::Plan | Step::Review => Work::Failed(format!(
+        Step::Develop => StepOutcome::Edited { summary: terminal_text::last_line(output, 300).unwrap_or_default() },
+        Step::Explore => StepOutcome::Notes(output.to_owned()),
+        Step::Plan | Step::Review => StepOutcome::Failed(format!(
             "a command that does the {} step must write {} to $SKEP_REPORT_FILE, and it wrote none",
             order.step.name(),
             answer::expected(order.step),
@@ -258,7 +259,7 @@ fn lines(sink: Sink) -> OnOutput {
             // What is too long for a line is not kept for one.
             rest.extend_from_slice(&part[..part.len().min((8 * SAID_CHARS_MAX).saturating_sub(rest.len()))]);
             if part.ends_with(b"\n") {
-                let line = plain::plain(&std::mem::take(rest));
+                let line = terminal_text::sanitize(&std::mem::take(rest));
                 if line.trim().is_empty() {
                     continue;
                 }

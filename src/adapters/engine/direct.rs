@@ -1,11 +1,11 @@
 //! A manager and a reviewer without a model: the goal is the one task; the verdict follows from checks and the diff.
 
 use super::free;
-use crate::adapters::beneath::Beneath;
-use crate::adapters::plain;
 use crate::domain::{FileKind, Finding, Order, Step, TaskSpec, Verdict};
+use crate::platform::rooted_fs::RootedDir;
+use crate::platform::terminal_text;
 use crate::ports::PortResult;
-use crate::ports::engine::{Bench, Engine, Sink, Work, Worked};
+use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
 use async_trait::async_trait;
 use std::path::Path;
 
@@ -38,27 +38,27 @@ impl DirectEngine {
 
 #[async_trait]
 impl Engine for DirectEngine {
-    async fn work(&self, order: &Order, bench: &Bench, _sink: Sink) -> PortResult<Worked> {
+    async fn run(&self, order: &Order, env: &AttemptEnv, _sink: Sink) -> PortResult<EngineResult> {
         Ok(free(match order.step {
-            Step::Explore => Work::Notes(explore(&bench.dir)),
-            Step::Plan => Work::Tasks(vec![TaskSpec {
+            Step::Explore => StepOutcome::Notes(explore(&env.dir)),
+            Step::Plan => StepOutcome::Tasks(vec![TaskSpec {
                 name: "goal".to_owned(),
                 title: title(&order.goal),
                 text: order.goal.clone(),
                 needs: Vec::new(),
                 paths: Vec::new(),
             }]),
-            Step::Develop => Work::Failed(
+            Step::Develop => StepOutcome::Failed(
                 "engine direct cannot edit; give the dev another one, like --engine 'command:<shell line>'".to_owned(),
             ),
-            Step::Review => review(order, bench),
+            Step::Review => review(order, env),
         }))
     }
 }
 
 /// The goal's first line, short enough for a title.
 fn title(goal: &str) -> String {
-    let line = plain::plain(goal.as_bytes());
+    let line = terminal_text::sanitize(goal.as_bytes());
     let line = line.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("the goal").to_owned();
     if line.chars().count() <= 72 { line } else { line.chars().take(71).chain(['…']).collect() }
 }
@@ -68,7 +68,8 @@ fn explore(dir: &Path) -> String {
         .map(|entries| {
             let name = |e: std::fs::DirEntry| {
                 let slash = if e.file_type().is_ok_and(|t| t.is_dir()) { "/" } else { "" };
-                plain::plain(format!("{}{slash}", e.file_name().to_string_lossy()).as_bytes()).replace('\n', "?")
+                terminal_text::sanitize(format!("{}{slash}", e.file_name().to_string_lossy()).as_bytes())
+                    .replace('\n', "?")
             };
             entries.flatten().take(10 * NAMES_MAX).map(name).filter(|n| n != ".git" && n != ".git/").collect()
         })
@@ -81,12 +82,12 @@ fn explore(dir: &Path) -> String {
         notes.push_str(&format!(" and {more} more"));
     }
     notes.push('\n');
-    if let Ok(tree) = Beneath::open(dir) {
+    if let Ok(tree) = RootedDir::open(dir) {
         for name in INSTRUCTIONS {
             if let Ok(bytes) = tree.read(name, LARGE_BYTES) {
                 let head = &bytes[..bytes.len().min(TEXT_BYTES_MAX)];
                 let cut = if head.len() < bytes.len() { "\n[cut]" } else { "" };
-                notes.push_str(&format!("\n{name} says:\n{}{cut}\n", plain::plain(head).trim_end()));
+                notes.push_str(&format!("\n{name} says:\n{}{cut}\n", terminal_text::sanitize(head).trim_end()));
             }
         }
     }
@@ -94,7 +95,7 @@ fn explore(dir: &Path) -> String {
 }
 
 /// Rework for what is wrong for certain; what only a person can judge is pointed out and left to the gate.
-fn review(order: &Order, bench: &Bench) -> Work {
+fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
     let mut wrong: Vec<Finding> = Vec::new();
     if order.results.is_empty() {
         wrong.push(finding("", 0, "no check ran at this commit, so nothing is proven"));
@@ -105,14 +106,14 @@ fn review(order: &Order, bench: &Bench) -> Work {
     if order.diff.is_empty() {
         wrong.push(finding("", 0, "the diff is empty: the goal is not worked on"));
     }
-    wrong.extend(conflict_markers(&bench.patch));
+    wrong.extend(conflict_markers(&env.patch));
     wrong.truncate(Finding::MOST);
     if !wrong.is_empty() {
         let summary = format!("{} finding(s) from checks and the diff.", wrong.len());
-        return Work::Judged { verdict: Verdict::Rework, findings: wrong, summary };
+        return StepOutcome::Judged { verdict: Verdict::Rework, findings: wrong, summary };
     }
 
-    let mut noted = blobs(order, bench);
+    let mut noted = blobs(order, env);
     noted.extend(weaker_tests(order));
     noted.truncate(Finding::MOST);
     let mut summary = format!("{}; {}.", greens(order.results.len()), order.diff.summary());
@@ -123,7 +124,7 @@ fn review(order: &Order, bench: &Bench) -> Work {
         summary.push_str(&format!(" For a person to decide: {}.", order.concerns.join("; ")));
     }
     summary.push_str(" No model read the code.");
-    Work::Judged { verdict: Verdict::Approve, findings: noted, summary }
+    StepOutcome::Judged { verdict: Verdict::Approve, findings: noted, summary }
 }
 
 fn finding(path: &str, line: u64, text: &str) -> Finding {
@@ -187,8 +188,8 @@ fn weaker_tests(order: &Order) -> Vec<Finding> {
 }
 
 /// Added files that are binary or large.
-fn blobs(order: &Order, bench: &Bench) -> Vec<Finding> {
-    let tree = Beneath::open(&bench.dir).ok();
+fn blobs(order: &Order, env: &AttemptEnv) -> Vec<Finding> {
+    let tree = RootedDir::open(&env.dir).ok();
     let size = |path: &str| tree.as_ref().and_then(|t| t.size(path).ok());
     let added = order.diff.files.iter().filter(|f| f.kind == FileKind::Added);
     added

@@ -10,26 +10,27 @@
 //! Invariant: what it did is read from the worktree; its words only answer, and only in the form its step asks for.
 
 use super::answer;
-use super::settings::{Agent, Effort, Protocol, Settings};
-use super::way::Way;
-use crate::adapters::beneath::Beneath;
-use crate::adapters::plain;
-use crate::adapters::process::{Finished, TalkEnd};
-use crate::adapters::sandbox::{GatePlace, Job, Purpose, Sandbox};
+use super::model_access::ModelAccess;
+use super::settings::{Agent, Protocol, Settings};
 use crate::domain::{ArtifactKind, Order, Step, Usage};
-use crate::ports::engine::{Bench, Work, Worked};
+use crate::platform::process::{Finished, TalkEnd};
+use crate::platform::rooted_fs::RootedDir;
+use crate::platform::sandbox::{Job, ProxyEndpoint, Purpose, Sandbox};
+use crate::platform::terminal_text;
+use crate::ports::engine::{AttemptEnv, EngineResult, StepOutcome};
 use crate::ports::{PortError, PortResult};
-use crate::secret::{redact_bytes, redact_end, redact_live};
-use blank::Blanks;
-use heard::Heard;
+use crate::providers::settings::Effort;
+use crate::secrets::{redact_bytes, redact_end, redact_live};
+use output_log::OutputLog;
+use placeholders::Blanks;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 
-pub mod blank;
 mod failure;
 pub mod figures;
-pub mod heard;
+pub mod output_log;
+pub mod placeholders;
 pub mod wire;
 
 /// How long an agent may take to end by itself once its input is closed, and again once it is told to.
@@ -96,11 +97,11 @@ pub enum Stop {
 
 impl Stop {
     /// As the end of the attempt.
-    pub fn work(self, agent: &Agent, order: &Order) -> Work {
+    pub fn work(self, agent: &Agent, order: &Order) -> StepOutcome {
         let why = self.why(agent, order);
         match self {
-            Stop::Spent(what) => Work::SpentOut { what, why },
-            Stop::Time | Stop::Silence | Stop::Refused => Work::Failed(why),
+            Stop::Spent(what) => StepOutcome::SpentOut { what, why },
+            Stop::Time | Stop::Silence | Stop::Refused => StepOutcome::Failed(why),
         }
     }
 
@@ -156,7 +157,7 @@ impl Driven {
             return Err(wrong("it takes no effort; put {effort} into its command, env or files".to_owned()));
         }
         let texts = || agent.command.iter().chain(agent.env.values()).chain(agent.files.values());
-        let takes = texts().any(|t| blank::has(t, "model"));
+        let takes = texts().any(|t| placeholders::has(t, "model"));
         match (takes, model) {
             (true, None) => return Err(wrong(format!("it needs a model; write {kind}:{name}/MODEL"))),
             (false, Some(_)) => {
@@ -166,20 +167,20 @@ impl Driven {
             }
             _ => {}
         }
-        if let Some(word) = agent.command.iter().chain(agent.env.values()).find_map(|t| blank::unknown(t)) {
-            return Err(wrong(format!("{{{word}}} stands for nothing; there are: {}", blank::NAMES.join(", "))));
+        if let Some(word) = agent.command.iter().chain(agent.env.values()).find_map(|t| placeholders::unknown(t)) {
+            return Err(wrong(format!("{{{word}}} stands for nothing; there are: {}", placeholders::NAMES.join(", "))));
         }
-        if agent.command.iter().any(|t| blank::has(t, "gate")) {
+        if agent.command.iter().any(|t| placeholders::has(t, "proxy_url")) {
             // The address holds the attempt's token, and everybody on the machine can read arguments.
-            return Err(wrong("{gate} cannot be an argument; put it into its env or files".to_owned()));
+            return Err(wrong("{proxy_url} cannot be an argument; put it into its env or files".to_owned()));
         }
-        if agent.provider.is_none() && texts().any(|t| blank::has(t, "gate")) {
-            return Err(wrong("it asks for {gate} and has no provider; set its provider".to_owned()));
+        if agent.provider.is_none() && texts().any(|t| placeholders::has(t, "proxy_url")) {
+            return Err(wrong("it asks for {proxy_url} and has no provider; set its provider".to_owned()));
         }
         if let Some(provider) = agent.provider.as_ref().filter(|p| !settings.providers.contains_key(*p)) {
             return Err(wrong(format!("its provider {provider:?} is not configured")));
         }
-        if let Some(path) = agent.files.keys().find_map(|p| crate::adapters::beneath::check(p).err()) {
+        if let Some(path) = agent.files.keys().find_map(|p| crate::platform::rooted_fs::check(p).err()) {
             return Err(wrong(format!("its file {path}")));
         }
         let patterns = |key: &str, given: &str| {
@@ -194,7 +195,7 @@ impl Driven {
     ///
     /// # Errors
     /// `Permanent` when the table or the order cannot be carried out, `Transient` when the disk fails.
-    pub fn ready(&self, order: &Order, bench: &Bench, way: &Way) -> PortResult<Ready> {
+    pub fn ready(&self, order: &Order, env: &AttemptEnv, model_access: &ModelAccess) -> PortResult<Ready> {
         let wrong = |why: String| {
             let agent = &self.agent.name;
             PortError::permanent(
@@ -203,18 +204,18 @@ impl Driven {
             )
         };
         let disk = |e: std::io::Error| PortError::transient(format!("the agent's home cannot be made: {e}"));
-        let told = bench.prompt.as_ref().ok_or_else(|| wrong("no prompt was rendered for it".to_owned()))?;
+        let told = env.prompt.as_ref().ok_or_else(|| wrong("no prompt was rendered for it".to_owned()))?;
         let prompt = format!("{}\n\n{}", told.system.trim_end(), told.user);
-        let home = bench.scratch.join("home");
+        let home = env.scratch.join("home");
         if order.resume.is_none() {
             match std::fs::remove_dir_all(&home) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(disk(e)),
                 _ => {}
             }
-            std::fs::create_dir_all(&bench.scratch).map_err(disk)?;
+            std::fs::create_dir_all(&env.scratch).map_err(disk)?;
         }
         // An agent that was here before may have left anything: no link of its is followed.
-        let scratch = Beneath::open(&bench.scratch).map_err(disk)?;
+        let scratch = RootedDir::open(&env.scratch).map_err(disk)?;
         if order.resume.is_some() && scratch.entries("home", 1).is_err() {
             return Err(PortError::transient("the agent's home is not there any more"));
         }
@@ -223,7 +224,7 @@ impl Driven {
         scratch.make_dir("home").map_err(|why| wrong(why.to_string()))?;
 
         let mut blanks = Blanks::default();
-        for (name, path) in [("dir", &bench.dir), ("home", &home), ("scratch", &bench.scratch)] {
+        for (name, path) in [("dir", &env.dir), ("home", &home), ("scratch", &env.scratch)] {
             blanks.set(name, plain_path(path).map_err(wrong)?);
         }
         if let Some(model) = &self.model {
@@ -233,50 +234,50 @@ impl Driven {
             blanks.set("effort", effort.name());
         }
         // What is about an effort nobody asked for is left out (a word, a variable, a line of a file): the agent has its own.
-        let said = |text: &str| self.effort.is_some() || !blank::has(text, "effort");
-        if let Some(gate) = way.url(&self.sandbox) {
-            blanks.set("gate", gate.expose());
+        let said = |text: &str| self.effort.is_some() || !placeholders::has(text, "effort");
+        if let Some(gate) = model_access.url(&self.sandbox) {
+            blanks.set("proxy_url", gate.expose());
         }
-        let asks = |name: &str| self.agent.command.iter().any(|word| blank::has(word, name));
+        let asks = |name: &str| self.agent.command.iter().any(|word| placeholders::has(word, name));
         let by_stdin = !asks("prompt") && !asks("prompt_file");
         for (path, text) in &self.agent.files {
             let text: String = text.split_inclusive('\n').filter(|line| said(line)).collect();
             let text = blanks.fill(&text).map_err(|why| wrong(format!("file {path}: {why}")))?;
             write(&format!("home/{path}"), &text)?;
         }
-        let mut env = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
-        env.extend(way.env());
+        let mut vars = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
+        vars.extend(model_access.env());
         // What a person gave by name, HOME for the agent's own login among it, goes over what the sandbox makes up.
         if !self.agent.pass_env.iter().any(|name| name == "HOME") {
-            env.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));
+            vars.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));
             write("home/.gitconfig", "[user]\n\tname = Skep\n\temail = skep@localhost\n")?;
         }
         for name in &self.agent.pass_env {
             match std::env::var(name) {
-                Ok(value) => env.push((name.clone(), value)),
+                Ok(value) => vars.push((name.clone(), value)),
                 Err(std::env::VarError::NotPresent) => {}
                 Err(_) => return Err(wrong(format!("the environment variable {name} is not text"))),
             }
         }
         for (name, value) in self.agent.env.iter().filter(|(_, value)| said(value)) {
             let value = blanks.fill(value).map_err(|why| wrong(format!("env {name}: {why}")))?;
-            env.push((name.clone(), value));
+            vars.push((name.clone(), value));
         }
         if asks("prompt_file") {
             write("prompt.md", &prompt)?;
-            blanks.set("prompt_file", plain_path(&bench.scratch.join("prompt.md")).map_err(wrong)?);
+            blanks.set("prompt_file", plain_path(&env.scratch.join("prompt.md")).map_err(wrong)?);
         }
         blanks.set("prompt", &prompt);
         let words = self.agent.command.iter().filter(|word| said(word)).map(|word| blanks.fill(word));
         let words: Result<Vec<_>, _> = words.collect();
-        let line = words.and_then(|words| blank::line(&words)).map_err(wrong)?;
+        let line = words.and_then(|words| placeholders::line(&words)).map_err(wrong)?;
         if line.len() > LINE_BYTES_MAX {
             return Err(wrong(format!(
                 "its command line has {} bytes and may have {LINE_BYTES_MAX}; give the prompt by {{prompt_file}} or on standard input",
                 line.len()
             )));
         }
-        Ok(Ready { prompt, by_stdin, line, env })
+        Ok(Ready { prompt, by_stdin, line, env: vars })
     }
 
     /// When an attempt has to be over: a little before its order's deadline, so that it is stopped in good order and what it spent is known.
@@ -288,14 +289,15 @@ impl Driven {
     /// Returns when the agent has to be stopped, with why.
     pub async fn watch(
         &self,
-        heard: &Heard,
+        heard: &OutputLog,
         deadline: Instant,
-        way: &Way,
+        model_access: &ModelAccess,
         spent_out: impl Fn() -> Option<String>,
     ) -> Stop {
         let mut stuck_since = None;
         loop {
-            stuck_since = way.is_stuck(self.model.as_deref()).then(|| stuck_since.unwrap_or_else(Instant::now));
+            stuck_since =
+                model_access.is_stuck(self.model.as_deref()).then(|| stuck_since.unwrap_or_else(Instant::now));
             if stuck_since.is_some_and(|since| since.elapsed() >= STUCK) {
                 return Stop::Refused;
             }
@@ -314,16 +316,25 @@ impl Driven {
 
     /// The end of an attempt: what it is charged, which is what was counted on its way and only without that what it says itself, and
     /// what is kept of it.
-    pub async fn worked(&self, order: &Order, way: &Way, heard: &Heard, own: Own, result: Work) -> Worked {
+    pub async fn worked(
+        &self,
+        order: &Order,
+        model_access: &ModelAccess,
+        heard: &OutputLog,
+        own: Own,
+        result: StepOutcome,
+    ) -> EngineResult {
         // It is gone: what it left under way ends now.
-        way.at_rest(CUT_OFF).await;
+        model_access.at_rest(CUT_OFF).await;
         // An agent that met the end of its budget or a provider's refusal says so in words of its own; ours are exact.
-        let result = match (way.spent_out(), result) {
-            (Some(what), Work::Failed(_) | Work::Unavailable { .. }) => Stop::Spent(what).work(&self.agent, order),
-            (_, result) => way.explain(self.model.as_deref(), result),
+        let result = match (model_access.spent_out(), result) {
+            (Some(what), StepOutcome::Failed(_) | StepOutcome::Unavailable { .. }) => {
+                Stop::Spent(what).work(&self.agent, order)
+            }
+            (_, result) => model_access.explain(self.model.as_deref(), result),
         };
         let (tokens, cost_micros) = own.figures;
-        let usage = way.usage().unwrap_or_else(|| {
+        let usage = model_access.usage().unwrap_or_else(|| {
             let said = figures::charged(order, tokens, cost_micros);
             // What it used before it was taken up again, it may not say.
             if order.resume.is_some() { said.max(order.caps) } else { said }
@@ -331,7 +342,7 @@ impl Driven {
         heard.spent(Usage { wall_ms: 0, ..usage });
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), heard.transcript())];
         let session = own.session.map(|id| format!("{}:{}:{id}", kind(self.agent.protocol), self.agent.name));
-        Worked { result, usage: Some(usage), bill: way.bill(), session, files }
+        EngineResult { result, usage: Some(usage), bill: model_access.bill(), session, files }
     }
 }
 
@@ -342,14 +353,19 @@ impl Ready {
     }
 
     /// The agent's job in the sandbox.
-    pub fn job<'a>(&'a self, bench: &'a Bench, env: &'a [(&'a str, String)], gate: Option<&'a GatePlace>) -> Job<'a> {
+    pub fn job<'a>(
+        &'a self,
+        env: &'a AttemptEnv,
+        vars: &'a [(&'a str, String)],
+        gate: Option<&'a ProxyEndpoint>,
+    ) -> Job<'a> {
         Job {
             line: &self.line,
             purpose: Purpose::Agent,
-            dir: &bench.dir,
-            cache: &bench.cache,
-            scratch: &bench.scratch,
-            env,
+            dir: &env.dir,
+            cache: &env.cache,
+            scratch: &env.scratch,
+            env: vars,
             // Kept here, by [`Driven::watch`].
             limit: Duration::MAX,
             keep: STDERR_BYTES_MAX,
@@ -367,7 +383,7 @@ fn kind(protocol: Protocol) -> &'static str {
 }
 
 /// Ends an agent whose input is closed; what cannot be told of its end is told as it is.
-pub async fn end(end: TalkEnd, heard: &Heard) -> Finished {
+pub async fn end(end: TalkEnd, heard: &OutputLog) -> Finished {
     let (stderr, truncated) = end.stderr();
     let mut ended = end.end(GRACE).await.unwrap_or_else(|e| {
         tracing::warn!(error = %e, "a driven agent could not be ended");
@@ -377,7 +393,7 @@ pub async fn end(end: TalkEnd, heard: &Heard) -> Finished {
     // Here, before anybody shortens it: of a value that is cut in two nobody could tell.
     let clean = if ended.truncated { redact_end } else { redact_live };
     ended.stderr = clean(&ended.stderr).into_owned();
-    let last = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
+    let last = terminal_text::tail(&ended.stderr, TAIL_BYTES_MAX);
     if !last.trim().is_empty() {
         heard.note(&format!("its standard error ended with:\n{last}"));
     }
@@ -388,15 +404,15 @@ pub async fn end(end: TalkEnd, heard: &Heard) -> Finished {
 ///
 /// # Errors
 /// What is wrong with them, in words for the agent.
-pub fn answer(order: &Order, bench: &Bench, heard: &Heard) -> Result<Work, String> {
+pub fn answer(order: &Order, env: &AttemptEnv, heard: &OutputLog) -> Result<StepOutcome, String> {
     let text = heard.text();
-    match (order.step, answer::from_words(&text).and_then(|answer| answer.work(order, bench))) {
+    match (order.step, answer::from_words(&text).and_then(|answer| answer.work(order, env))) {
         (_, Ok(work)) => Ok(work),
         // The worktree is the truth: words that are no answer are a summary.
-        (Step::Develop, Err(_)) => Ok(Work::Edited { summary: summary(&heard.message()) }),
+        (Step::Develop, Err(_)) => Ok(StepOutcome::Edited { summary: summary(&heard.message()) }),
         // Notes are words; that they are not in a block is no loss.
         (Step::Explore, Err(_)) if answer::last_json_block(&text).is_none() && !text.trim().is_empty() => {
-            Ok(Work::Notes(plain::tail(text.as_bytes(), 32 * 1024)))
+            Ok(StepOutcome::Notes(terminal_text::tail(text.as_bytes(), 32 * 1024)))
         }
         (_, Err(why)) => Err(why),
     }
@@ -410,7 +426,7 @@ fn summary(message: &str) -> String {
 
 /// The end of what an agent wrote, at most `most` bytes, as it can be shown.
 pub fn tail(text: &[u8], most: usize) -> String {
-    plain::tail(&redact_bytes(text), most)
+    terminal_text::tail(&redact_bytes(text), most)
 }
 
 /// A path as text that is plain in files of any format.

@@ -1,20 +1,21 @@
 //! The engines there are. A new one is a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the contract
 //! suite (tests/it/engines_contract.rs).
 
-use super::clock::SystemClock;
-use super::gate::Gate;
-use super::gate::limits::Limits;
-use super::grants::Granted;
-use super::grants::give::Giver;
-use super::sandbox::Sandbox;
 use crate::domain::{EngineSpec, Metered, Usage};
+use crate::platform::access::Granted;
+use crate::platform::access::broker::AccessBroker;
+use crate::platform::clock::SystemClock;
+use crate::platform::egress::EgressProxy;
+use crate::platform::sandbox::Sandbox;
 use crate::ports::Vault;
-use crate::ports::engine::{Engine, Engines, Work, Worked};
-use prices::{Prices, WireUsage};
-use settings::{Effort, Settings};
+use crate::ports::engine::{Engine, EngineResult, Engines, StepOutcome};
+use crate::providers::prices::{Prices, WireUsage};
+use crate::providers::rate_limit::Limits;
+use crate::providers::settings::Effort;
+use model_access::ModelAccessProvider;
+use settings::Settings;
 use std::path::Path;
 use std::sync::Arc;
-use way::Ways;
 
 mod acp;
 pub mod answer;
@@ -22,13 +23,12 @@ mod cli;
 mod command;
 mod direct;
 mod driven;
-mod kept;
+
 mod llm;
-pub mod meter;
-pub mod prices;
+
+mod model_access;
 mod script;
 pub mod settings;
-mod way;
 
 pub use acp::AcpEngine;
 pub use cli::CliEngine;
@@ -58,7 +58,7 @@ pub struct Registry {
     passing: Sandbox,
     settings: Arc<Settings>,
     shared: llm::Shared,
-    ways: Ways,
+    model_access: ModelAccessProvider,
 }
 
 impl Registry {
@@ -70,7 +70,7 @@ impl Registry {
         Self {
             passing: sandbox.clone(),
             sandbox,
-            ways: Ways { settings: settings.clone(), ..Ways::default() },
+            model_access: ModelAccessProvider { settings: settings.clone(), ..ModelAccessProvider::default() },
             settings,
             shared,
         }
@@ -93,28 +93,40 @@ impl Registry {
 
     /// The same with a gate, by which commands get to what their project is granted, and driven agents to their providers, counted with
     /// `prices`.
-    pub fn through(self, gate: Arc<Gate>, prices: Arc<Prices>, granted: Arc<Granted>) -> Self {
-        let giver = self.ways.giver.clone().granting(granted).through(gate);
-        Self { ways: Ways { prices, ..self.ways }, ..self }.giving(giver)
+    pub fn through(self, gate: Arc<EgressProxy>, prices: Arc<Prices>, granted: Arc<Granted>) -> Self {
+        let access_broker = self.model_access.access_broker.clone().granting(granted).through(gate);
+        Self { model_access: ModelAccessProvider { prices, ..self.model_access }, ..self }
+            .with_access_broker(access_broker)
     }
 
     /// The same with a vault, whose secrets `command:` engines and driven agents are given as their project is granted.
     pub fn opening(self, vault: Arc<dyn Vault>) -> Self {
-        let giver = self.ways.giver.clone().opening(vault);
-        self.giving(giver)
+        let access_broker = self.model_access.access_broker.clone().opening(vault);
+        self.with_access_broker(access_broker)
     }
 
-    fn giving(self, giver: Giver) -> Self {
-        Self { ways: Ways { giver: giver.clone(), ..self.ways }, shared: self.shared.with_giver(giver), ..self }
+    fn with_access_broker(self, access_broker: AccessBroker) -> Self {
+        Self {
+            model_access: ModelAccessProvider { access_broker: access_broker.clone(), ..self.model_access },
+            shared: self.shared.with_giver(access_broker),
+            ..self
+        }
     }
 }
 
 impl Engines for Registry {
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         Ok(match spec.kind.as_str() {
-            "acp" => Arc::new(AcpEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
-            "cli" => Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.ways.clone())?),
-            "command" => Arc::new(CommandEngine::new(&spec.arg, self.passing.clone())?.giving(self.ways.giver.clone())),
+            "acp" => {
+                Arc::new(AcpEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.model_access.clone())?)
+            }
+            "cli" => {
+                Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.model_access.clone())?)
+            }
+            "command" => Arc::new(
+                CommandEngine::new(&spec.arg, self.passing.clone())?
+                    .with_access_broker(self.model_access.access_broker.clone()),
+            ),
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
             "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),
@@ -126,7 +138,7 @@ impl Engines for Registry {
     }
 
     fn metered(&self, file: &Path) -> Option<Metered> {
-        kept::read(file)
+        crate::providers::meter_file::read(file)
     }
 
     fn input_cost(&self, spec: &EngineSpec, tokens: u64) -> Option<u64> {
@@ -142,6 +154,6 @@ impl Engines for Registry {
 }
 
 /// A result without a session or files, by an engine that spends nothing but time.
-fn free(result: Work) -> Worked {
-    Worked { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() }
+fn free(result: StepOutcome) -> EngineResult {
+    EngineResult { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() }
 }

@@ -5,10 +5,10 @@
 //! of the story.
 
 use super::free;
-use crate::adapters::beneath::Beneath;
 use crate::adapters::demo;
 use crate::domain::{ArtifactKind, Order, Usage};
-use crate::ports::engine::{Bench, Engine, EngineEvent, Sink, Work, Worked};
+use crate::platform::rooted_fs::RootedDir;
+use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use std::path::Path;
@@ -53,7 +53,7 @@ impl ScriptEngine {
             return Err(format!("script {arg:?} is not a file's path"));
         };
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let bytes = Beneath::open(folder)
+        let bytes = RootedDir::open(folder)
             .map_err(|e| format!("script {arg:?}: its folder cannot be opened: {e}"))?
             .read(name, written::BYTES_MAX)
             .map_err(|why| format!("script {arg:?}: {why}"))?;
@@ -70,7 +70,7 @@ impl ScriptEngine {
         Ok(Self { name: name.to_owned(), script: Arc::new(script) })
     }
 
-    async fn play(&self, turn: &Turn, bench: &Bench, sink: &Sink) -> PortResult<Work> {
+    async fn play(&self, turn: &Turn, env: &AttemptEnv, sink: &Sink) -> PortResult<StepOutcome> {
         // The pauses are shared out over what is said, so that a watcher sees lines come one by one.
         let pause = Duration::from_millis(turn.wait_ms) / u32::try_from(turn.say.len().max(1)).unwrap_or(u32::MAX);
         for line in &turn.say {
@@ -81,18 +81,18 @@ impl ScriptEngine {
             tokio::time::sleep(pause).await;
         }
         if !turn.edits.is_empty() {
-            let tree = Beneath::open(&bench.dir).map_err(|e| {
-                PortError::transient(format!("the worktree {} cannot be opened: {e}", bench.dir.display()))
+            let tree = RootedDir::open(&env.dir).map_err(|e| {
+                PortError::transient(format!("the worktree {} cannot be opened: {e}", env.dir.display()))
             })?;
             for edit in &turn.edits {
                 if let Err(why) = apply(&tree, edit) {
-                    return Ok(Work::Failed(format!("script {}: edit at line {}: {why}", self.name, edit.line)));
+                    return Ok(StepOutcome::Failed(format!("script {}: edit at line {}: {why}", self.name, edit.line)));
                 }
                 sink(EngineEvent::Did(edit.words()));
             }
         }
         match &turn.act {
-            Act::Work(work) => Ok(work.clone()),
+            Act::StepOutcome(work) => Ok(work.clone()),
             Act::Panic(why) => scripted_panic(why),
             Act::Hang => std::future::pending().await,
             Act::Exit(code) => std::process::exit(*code),
@@ -108,16 +108,16 @@ fn scripted_panic(why: &str) -> ! {
 
 #[async_trait]
 impl Engine for ScriptEngine {
-    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
-        let Some((number, turn)) = self.script.turn(order, &bench.patch) else {
+    async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
+        let Some((number, turn)) = self.script.turn(order, &env.patch) else {
             let task = order.task.as_ref().map_or(String::new(), |t| format!(" of task {:?}", t.spec.name));
             let step = order.step.name();
-            return Ok(free(Work::Failed(format!(
+            return Ok(free(StepOutcome::Failed(format!(
                 "script {} has no turn for the {step} step{task}, try {}",
                 self.name, order.try_number
             ))));
         };
-        let result = self.play(turn, bench, &sink).await?;
+        let result = self.play(turn, env, &sink).await?;
         let mut transcript = format!("script {}, turn {number} (a written script, no model)\n", self.name);
         for line in &turn.say {
             transcript.push_str(&format!("says: {line}\n"));
@@ -125,17 +125,17 @@ impl Engine for ScriptEngine {
         for edit in &turn.edits {
             transcript.push_str(&format!("does: {}\n", edit.words()));
         }
-        Ok(Worked {
+        Ok(EngineResult {
             result,
             usage: Some(Usage { tokens: turn.tokens, cost_micros: turn.cost_micros, wall_ms: 0, turns: 0 }),
             bill: Vec::new(),
-            session: Some(format!("script-{}-{}", order.run.short(), order.attempt)),
+            session: Some(format!("script-{}-{}", order.run.abbrev(), order.attempt)),
             files: vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), transcript.into_bytes())],
         })
     }
 }
 
-fn apply(tree: &Beneath, edit: &Edit) -> Result<(), String> {
+fn apply(tree: &RootedDir, edit: &Edit) -> Result<(), String> {
     use written::Change;
     let old = |path: &str| -> Result<String, String> {
         let bytes = tree.read(path, written::BYTES_MAX).map_err(|e| e.to_string())?;

@@ -6,17 +6,17 @@
 //! | `told` | what templates are told of an order, capped |
 //! | `outside` | text from outside: only ever a marked data block |
 
+mod context;
 mod outside;
 mod templates;
-mod told;
 
 pub use templates::{BUILT_IN, Listed, STEPS, Templates};
 
 use crate::domain::{Order, Sha};
 use crate::ports::{PortError, PortResult, Prompt, Prompts, Repo, Workspaces};
 use async_trait::async_trait;
+use context::Instruction;
 use std::sync::Arc;
-use told::Instruction;
 
 /// Files in which a repository says how to work in it.
 const INSTRUCTIONS: [&str; 8] = [

@@ -8,8 +8,8 @@
 //!
 //! `FOLDER/<file>` replaces a built-in one, `FOLDER/projects/<project>/<file>` does for one project.
 
+use super::context::{self, Instruction, PROMPT_BYTES_MAX};
 use super::outside::{data, print};
-use super::told::{self, Instruction, PROMPT_BYTES_MAX};
 use crate::domain::{Digest, Order, Step};
 use crate::ports::Prompt;
 use minijinja::syntax::SyntaxConfig;
@@ -168,8 +168,8 @@ impl Set {
             let template = self.env.get_template(&name).map_err(|e| self.in_words(&e))?;
             template.render(context).map_err(|e| self.in_words(&e))
         };
-        let system = render(format!("{role}/system.md"), told::role(order))?;
-        let user = render(format!("{role}/{}.md", order.step.name()), told::step(order, patch, instructions))?;
+        let system = render(format!("{role}/system.md"), context::role(order))?;
+        let user = render(format!("{role}/{}.md", order.step.name()), context::step(order, patch, instructions))?;
         let size = system.len() + user.len();
         if size > PROMPT_BYTES_MAX {
             return Err(format!(

@@ -5,7 +5,7 @@ use super::entity::artifact;
 use super::views::text_of;
 use crate::domain::{ArtifactKind, ArtifactRef, Digest, RunId};
 use crate::ports::{PortError, PortResult};
-use crate::secret::{redact, redact_bytes};
+use crate::secrets::{redact, redact_bytes};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, EntityTrait, QueryResult};
 use sha2::{Digest as _, Sha256};

@@ -4,8 +4,8 @@
 //! through.
 
 use super::SeaStore;
-use super::books::Line;
 use super::error::again;
+use super::ledger::LedgerRow;
 use crate::domain::run::SNAPSHOT_VERSION;
 use crate::domain::{Event, status};
 use crate::ports::store::Transition;
@@ -45,7 +45,7 @@ pub(super) struct Row {
     pub finished: Vec<String>,
     pub wake_at: Option<i64>,
     pub waits: Option<String>,
-    pub charges: Vec<Line>,
+    pub charges: Vec<LedgerRow>,
 }
 
 impl Row {
@@ -172,7 +172,7 @@ fn row_of(t: &Transition) -> PortResult<Row> {
     let mut charges = Vec::with_capacity(t.charges.len());
     for c in &t.charges {
         let line =
-            Line::of(run.id, &run.project, c).map_err(|e| wrong(format!("its list of models is no JSON: {e}")))?;
+            LedgerRow::of(run.id, &run.project, c).map_err(|e| wrong(format!("its list of models is no JSON: {e}")))?;
         charges.push(line);
     }
     let codes: Vec<&str> = run.blocks.iter().map(|b| b.kind.code()).collect();

@@ -1,9 +1,9 @@
 //! Group commit on Postgres: the whole batch is one statement, thus one round trip and one commit.
 
 use super::SeaStore;
-use super::books::Line;
 use super::error::from_sqlx;
 use super::journal::{FIRST_LEASE_SECS, Fate, Row};
+use super::ledger::LedgerRow;
 use crate::ports::PortResult;
 use sea_orm::sqlx::postgres::{PgConnection, PgRow};
 use sea_orm::sqlx::{Connection, Error, Row as _, query};
@@ -156,7 +156,7 @@ type Bound<'q> = sea_orm::sqlx::query::Query<'q, sea_orm::sqlx::Postgres, sea_or
 fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Bound<'q> {
     let effects: Vec<(&str, &(String, i64, String))> =
         rows.iter().flat_map(|r| r.effects.iter().map(|e| (r.run.as_str(), e))).collect();
-    let lines: Vec<&Line> = rows.iter().flat_map(|r| &r.charges).collect();
+    let lines: Vec<&LedgerRow> = rows.iter().flat_map(|r| &r.charges).collect();
     // Texts and numbers: they are JSON always.
     let lines = serde_json::to_string(&lines).unwrap_or_else(|_| "[]".to_owned());
     let finished: Vec<(&str, &str)> =

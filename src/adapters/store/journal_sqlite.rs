@@ -1,8 +1,8 @@
 //! Group commit on SQLite: one immediate transaction, a handful of prepared statements per transition.
 
 use super::SeaStore;
-use super::books::CHARGE;
 use super::journal::{FIRST_LEASE_SECS, Fate, Row};
+use super::ledger::CHARGE;
 use crate::ports::PortResult;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, SqliteTransactionMode, Statement, TransactionOptions,

@@ -5,7 +5,6 @@
 //! home only. Several services may so share one database, each with a data directory of its own; lists and journals show all.
 
 mod blobs;
-mod books;
 mod connect;
 mod entity;
 mod error;
@@ -13,6 +12,7 @@ mod journal;
 mod journal_postgres;
 mod journal_sqlite;
 mod lease;
+mod ledger;
 mod outbox;
 mod projects;
 mod schema;
@@ -27,7 +27,7 @@ pub use schema::{SchemaStatus, migrate, status};
 pub use vault::SeaVault;
 pub use vault_keys::KeySource;
 
-use crate::domain::{ArtifactKind, ArtifactRef, At, Digest, EffectKey, Project, ProjectName, Run, RunId};
+use crate::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId, Timestamp};
 use crate::ports::store::{
     Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
     SpendingFilter, Store, Taken, Transition,
@@ -168,7 +168,7 @@ impl Store for SeaStore {
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>> {
         self.waiting_runs(limit).await
     }
-    async fn due(&self, until: At, limit: u64) -> PortResult<Vec<(RunId, At)>> {
+    async fn due(&self, until: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
         self.due_runs(until, limit).await
     }
     async fn reserve(&self, ask: &Reservation) -> PortResult<Room> {

@@ -3,8 +3,8 @@
 //! Invariant: between two processes one of them asks first. What it is given stands in the books before the other is answered.
 
 use super::SeaStore;
-use super::books::{CHARGE, Line, number, signed};
-use crate::domain::{Alert, Charge, Day, Level, RunId, Share, SharedLimits, Usage};
+use super::ledger::{CHARGE, LedgerRow, number, signed};
+use crate::domain::{Alert, BudgetScope, Charge, Day, Level, RunId, SharedLimits, Usage};
 use crate::ports::store::{Reservation, Room, SharedRaise};
 use crate::ports::{PortError, PortResult};
 use sea_orm::{
@@ -44,7 +44,7 @@ const SETTLE: &str = "UPDATE charge SET settled = true, wall_ms = $3, models = $
 
 /// One thing of one shared budget.
 struct Budget {
-    share: Share,
+    share: BudgetScope,
     key: String,
     money: bool,
 }
@@ -177,7 +177,7 @@ impl SeaStore {
             day: Day::of(ask.at),
             at: ask.at,
         };
-        let line = Line::of(ask.lease.run, &ask.project, &charge).map_err(|e| DbErr::Custom(e.to_string()))?;
+        let line = LedgerRow::of(ask.lease.run, &ask.project, &charge).map_err(|e| DbErr::Custom(e.to_string()))?;
         self.act(tx, CHARGE, line.values()).await
     }
 
@@ -210,8 +210,8 @@ impl SeaStore {
     /// What is used and set aside of a budget, and how much of that is only set aside.
     async fn used(&self, tx: &DatabaseTransaction, budget: &Budget) -> Result<(u64, u64), DbErr> {
         let (sql, key) = match budget.share {
-            Share::Project => (USED_BY_PROJECT, Value::from(budget.key.as_str())),
-            Share::Day => (USED_BY_DAY, Value::from(budget.key.parse::<i64>().unwrap_or_default())),
+            BudgetScope::Project => (USED_BY_PROJECT, Value::from(budget.key.as_str())),
+            BudgetScope::Day => (USED_BY_DAY, Value::from(budget.key.parse::<i64>().unwrap_or_default())),
         };
         let rows = self.rows(tx, sql, [key]).await?;
         let read = |column: &str| rows.first().map_or(Ok(0), |row| number(row, column));
@@ -284,15 +284,15 @@ impl SeaStore {
 fn limited(ask: &Reservation) -> impl Iterator<Item = (Budget, u64)> {
     let shared = &ask.shared;
     let limits = [
-        (Share::Project, false, shared.project_tokens),
-        (Share::Project, true, shared.project_cost_micros),
-        (Share::Day, false, shared.day_tokens),
-        (Share::Day, true, shared.day_cost_micros),
+        (BudgetScope::Project, false, shared.project_tokens),
+        (BudgetScope::Project, true, shared.project_cost_micros),
+        (BudgetScope::Day, false, shared.day_tokens),
+        (BudgetScope::Day, true, shared.day_cost_micros),
     ];
     limits.into_iter().filter_map(|(share, money, limit)| {
         let key = match share {
-            Share::Project => ask.project.as_str().to_owned(),
-            Share::Day => Day::of(ask.at).0.to_string(),
+            BudgetScope::Project => ask.project.as_str().to_owned(),
+            BudgetScope::Day => Day::of(ask.at).0.to_string(),
         };
         Some((Budget { share, key, money }, limit?))
     })

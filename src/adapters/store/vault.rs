@@ -5,10 +5,10 @@
 
 use super::SeaStore;
 use super::vault_keys::{KeySource, VaultKeys, no_random, read};
-use crate::domain::{At, ProjectName};
+use crate::domain::{ProjectName, Timestamp};
 use crate::ports::vault::{Rekeyed, SECRET_BYTES_MAX, SecretName, SecretRow, Vault};
 use crate::ports::{PortError, PortResult};
-use crate::secret::{Sealed, Secret, register};
+use crate::secrets::{Sealed, Secret, register};
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, QueryResult, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use std::path::Path;
@@ -92,9 +92,9 @@ impl SeaVault {
                 project: (!scope.is_empty()).then_some(scope),
                 version: u64::try_from(number("version")?).unwrap_or(0),
                 key_id: key_id.clone(),
-                created_at: At(number("created_at")?),
-                updated_at: At(number("updated_at")?),
-                last_used_at: row.try_get::<Option<i64>>("", "last_used_at").map_err(fail)?.map(At),
+                created_at: Timestamp(number("created_at")?),
+                updated_at: Timestamp(number("updated_at")?),
+                last_used_at: row.try_get::<Option<i64>>("", "last_used_at").map_err(fail)?.map(Timestamp),
             },
             sealed: Sealed {
                 key_id,

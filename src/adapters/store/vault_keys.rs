@@ -1,7 +1,7 @@
 //! Where the vault's key comes from: a file or a variable somebody named, else a file in the data directory, made at first use.
 
 use crate::ports::{PortError, PortResult};
-use crate::secret::{Key, Secret};
+use crate::secrets::{Key, Secret};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;

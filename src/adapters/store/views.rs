@@ -3,7 +3,7 @@
 use super::SeaStore;
 use super::entity::run::{Column, Entity};
 use crate::domain::run::SNAPSHOT_VERSION;
-use crate::domain::{At, Run, RunId};
+use crate::domain::{Run, RunId, Timestamp};
 use crate::ports::store::{Counts, Found, JournalRow, Owner, RunFilter, RunRow};
 use crate::ports::{PortError, PortResult};
 use sea_orm::{
@@ -88,10 +88,10 @@ impl SeaStore {
         self.ids(WAITING, vec![bounded(limit, RUNS_MAX).into(), self.home()]).await
     }
 
-    pub(super) async fn due_runs(&self, until: At, limit: u64) -> PortResult<Vec<(RunId, At)>> {
+    pub(super) async fn due_runs(&self, until: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
         let rows = self.read(DUE, [until.0.into(), bounded(limit, RUNS_MAX).into(), self.home()]).await?;
         let good = |row: &QueryResult| {
-            let at = row.try_get("", "wake_at").ok().map(At)?;
+            let at = row.try_get("", "wake_at").ok().map(Timestamp)?;
             let id = id_of(row).inspect_err(|why| tracing::warn!("{}: a run's id cannot be read: {why}", self.place));
             Some((id.ok()?, at))
         };
@@ -185,10 +185,10 @@ impl SeaStore {
             phase,
             seq: u64::try_from(seq).unwrap_or(0),
             blocks,
-            wake_at: row.try_get::<Option<i64>>("", "wake_at").unwrap_or_default().map(At),
+            wake_at: row.try_get::<Option<i64>>("", "wake_at").unwrap_or_default().map(Timestamp),
             waits: row.try_get("", "waits").unwrap_or_default(),
-            opened_at: At(opened_at),
-            updated_at: At(updated_at),
+            opened_at: Timestamp(opened_at),
+            updated_at: Timestamp(updated_at),
             quarantined: bad,
         })
     }
@@ -230,7 +230,7 @@ impl SeaStore {
         Ok(JournalRow {
             run,
             seq: u64::try_from(seq).unwrap_or(0),
-            at: At(row.try_get("", "at").unwrap_or(0)),
+            at: Timestamp(row.try_get("", "at").unwrap_or(0)),
             name: text_of(row, "name").unwrap_or_else(|_| "unreadable".to_owned()),
             epoch: row.try_get("", "epoch").unwrap_or(0),
             event: text_of(row, "body").ok().and_then(|body| serde_json::from_str(&body).ok()),

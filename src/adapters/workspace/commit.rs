@@ -1,12 +1,12 @@
 //! A worktree's content as a commit, built from the trusted index.
 
 use super::diff::Entry;
-use super::place::{Place, copy_index};
+use super::paths::{WorktreePaths, copy_index};
 use super::scan::{Found, scan, sizes};
 use super::{GitWorkspaces, set_ref};
-use crate::adapters::git::durable::{blocking, remove_any, write_whole};
-use crate::adapters::git::{TREE, check_sha, parts, tail_text, write_commit};
 use crate::domain::Sha;
+use crate::platform::git::durable::{blocking, remove_any, write_whole};
+use crate::platform::git::{TREE, check_sha, parts, tail_text, write_commit};
 use crate::ports::{Commit, PortError, PortResult, Repo};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ impl GitWorkspaces {
     pub(super) async fn commit_worktree(
         &self,
         repo: &Repo,
-        place: &Place,
+        place: &WorktreePaths,
         branch: &str,
         from: &Sha,
         message: &str,
@@ -49,7 +49,7 @@ impl GitWorkspaces {
     }
 
     /// Refuses what must never be committed, unless the repository's own `.gitignore` keeps it out anyway.
-    async fn refuse(&self, repo: &Repo, place: &Place, found: &Found) -> PortResult<()> {
+    async fn refuse(&self, repo: &Repo, place: &WorktreePaths, found: &Found) -> PortResult<()> {
         if let Some(trap) = found.traps.first() {
             return Err(PortError::permanent(
                 format!("{} is no ordinary small file", trap.display()),
@@ -77,7 +77,7 @@ impl GitWorkspaces {
     }
 
     /// Which of these paths the repository's own rules ignore.
-    async fn ignored(&self, repo: &Repo, place: &Place, asked: &[&PathBuf]) -> PortResult<BTreeSet<PathBuf>> {
+    async fn ignored(&self, repo: &Repo, place: &WorktreePaths, asked: &[&PathBuf]) -> PortResult<BTreeSet<PathBuf>> {
         let mut stdin = Vec::new();
         // The root itself cannot be ignored, and git would not take the question.
         for path in asked.iter().filter(|p| !p.as_os_str().is_empty()) {
@@ -103,7 +103,7 @@ impl GitWorkspaces {
     pub(super) async fn tree_of_worktree(
         &self,
         repo: &Repo,
-        place: &Place,
+        place: &WorktreePaths,
         from: &Sha,
         checked_out: &Sha,
     ) -> PortResult<Sha> {

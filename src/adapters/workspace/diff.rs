@@ -1,8 +1,8 @@
 //! The difference between two trees, read from the mirror: no worktree, so no attribute of the change can hide a line of it.
 
 use super::{GitWorkspaces, TEXT_MAX};
-use crate::adapters::git::TREE;
 use crate::domain::{DiffStat, FileChange, FileKind, Sha};
+use crate::platform::git::TREE;
 use crate::ports::{PortResult, Repo};
 
 /// One entry of a diff, as git tells it.

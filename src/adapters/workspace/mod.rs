@@ -6,7 +6,7 @@
 mod commit;
 mod diff;
 mod outgoing;
-mod place;
+mod paths;
 mod push;
 mod release;
 mod scan;
@@ -15,12 +15,12 @@ mod wip;
 
 pub use scan::is_dot_git;
 
-use crate::adapters::git::durable::make_dir;
-use crate::adapters::git::{self, Git, Locks, Mirrors, TREE, check_branch, check_sha};
 use crate::domain::{AttemptId, DiffStat, RunId, SecretFound, Sha, TaskId};
+use crate::platform::git::durable::make_dir;
+use crate::platform::git::{self, Git, Locks, Mirrors, TREE, check_branch, check_sha};
 use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
 use async_trait::async_trait;
-use place::Place;
+use paths::WorktreePaths;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,14 +78,14 @@ impl GitWorkspaces {
         self.mirrors.dir(&repo.project)
     }
 
-    fn place(&self, run: RunId, name: &str) -> Place {
-        Place {
+    fn place(&self, run: RunId, name: &str) -> WorktreePaths {
+        WorktreePaths {
             dir: self.data.join("work").join(run.to_string()).join(name),
             sealed: self.data.join("sealed").join(run.to_string()).join(name),
         }
     }
 
-    async fn lock(&self, place: &Place) -> PortResult<git::Held> {
+    async fn lock(&self, place: &WorktreePaths) -> PortResult<git::Held> {
         self.locks.hold(&place.sealed.with_extension("lock"), TREE).await
     }
 

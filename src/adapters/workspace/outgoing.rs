@@ -1,10 +1,10 @@
 //! What a push would send, searched for secrets before it goes.
 
 use super::GitWorkspaces;
-use crate::adapters::git::TREE;
 use crate::domain::{SecretFound, Sha};
+use crate::platform::git::TREE;
 use crate::ports::{PortError, PortResult, Repo};
-use crate::secret::OutgoingScan;
+use crate::secrets::OutgoingScan;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,8 +1,8 @@
 //! A run's branch on its origin: moved only from where Skep left it.
 
 use super::GitWorkspaces;
-use crate::adapters::git::Origin;
 use crate::domain::Sha;
+use crate::platform::git::Origin;
 use crate::ports::{PortError, PortResult, Repo};
 
 impl GitWorkspaces {

@@ -1,9 +1,9 @@
 //! The end of a run: its folders go, its commits stay reachable.
 
 use super::GitWorkspaces;
-use crate::adapters::git::check_sha;
-use crate::adapters::git::durable::{blocking, remove_any};
 use crate::domain::{RunId, Sha};
+use crate::platform::git::check_sha;
+use crate::platform::git::durable::{blocking, remove_any};
 use crate::ports::{PortResult, Repo};
 
 impl GitWorkspaces {

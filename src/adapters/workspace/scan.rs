@@ -2,7 +2,7 @@
 //!
 //! Invariant: no path is opened by name from the root; every step is relative to a folder that is held open.
 
-use crate::adapters::git::durable::blocking;
+use crate::platform::git::durable::blocking;
 use crate::ports::{PortError, PortResult};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use rustix::io::Errno;

@@ -1,8 +1,8 @@
 //! Commits put onto another one: a cherry-pick of each, without a worktree and without a clock.
 
 use super::{GitWorkspaces, set_ref};
-use crate::adapters::git::{CommitParts, TREE, check_sha, parts, tail_text, write_commit};
 use crate::domain::Sha;
+use crate::platform::git::{CommitParts, TREE, check_sha, parts, tail_text, write_commit};
 use crate::ports::{Moved, PortError, PortResult, Repo};
 use std::path::Path;
 
@@ -77,7 +77,7 @@ impl GitWorkspaces {
     async fn pick(&self, mirror: &Path, sha: &Sha, commit: &CommitParts, target: &CommitParts) -> PortResult<Picked> {
         let Some(parent) = commit.parents.first() else {
             return Err(PortError::permanent(
-                format!("commit {} has no parent, so it cannot be moved", sha.short()),
+                format!("commit {} has no parent, so it cannot be moved", sha.abbrev()),
                 "start the branch from the base branch",
             ));
         };
@@ -98,7 +98,7 @@ impl GitWorkspaces {
                 Ok(Picked::Conflict(paths))
             }
             _ => Err(PortError::permanent(
-                format!("cannot merge {}: {}", sha.short(), tail_text(&done.stderr)),
+                format!("cannot merge {}: {}", sha.abbrev(), tail_text(&done.stderr)),
                 "see git's message; rebase the branch by hand",
             )),
         }

@@ -1,11 +1,11 @@
 //! Work that is in no commit is kept before its worktree is cleaned.
 
-use super::place::Place;
+use super::paths::WorktreePaths;
 use super::scan::scan;
 use super::{GitWorkspaces, set_ref};
-use crate::adapters::git::durable::{blocking, remove_any};
-use crate::adapters::git::{parts, tree_of, write_commit};
 use crate::domain::{RunId, Sha};
+use crate::platform::git::durable::{blocking, remove_any};
+use crate::platform::git::{parts, tree_of, write_commit};
 use crate::ports::{PortResult, Repo};
 
 impl GitWorkspaces {
@@ -13,7 +13,7 @@ impl GitWorkspaces {
     /// Gives the commit that the worktree equals, if there is one: its checkout or its last commit.
     ///
     /// What cannot be kept is told and let go: a wrecked worktree must not stop the next attempt.
-    pub(super) async fn keep_wip(&self, repo: &Repo, run: RunId, name: &str, place: &Place) -> Option<Sha> {
+    pub(super) async fn keep_wip(&self, repo: &Repo, run: RunId, name: &str, place: &WorktreePaths) -> Option<Sha> {
         match self.try_keep(repo, run, name, place).await {
             Ok(equals) => equals,
             Err(error) => {
@@ -23,7 +23,7 @@ impl GitWorkspaces {
         }
     }
 
-    async fn try_keep(&self, repo: &Repo, run: RunId, name: &str, place: &Place) -> PortResult<Option<Sha>> {
+    async fn try_keep(&self, repo: &Repo, run: RunId, name: &str, place: &WorktreePaths) -> PortResult<Option<Sha>> {
         let Some(head) = place.head().await? else { return Ok(None) };
         let found = scan(&place.dir).await?;
         let dir = place.dir.clone();

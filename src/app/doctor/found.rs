@@ -1,7 +1,7 @@
 //! What of the configured providers and agents can be used on this machine. Looks only when a person asks.
 
-use crate::adapters::engine::settings::Api;
 use crate::config::{Config, KeyPlace};
+use crate::providers::settings::Api;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;

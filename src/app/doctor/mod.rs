@@ -3,12 +3,12 @@
 mod found;
 mod propose;
 
-use super::{owner, settings, walls};
-use crate::adapters::git::{Git, Identity};
+use super::{owner, sandbox, settings};
 use crate::adapters::store;
-use crate::cli::reach::{Doctored, Level, Looked, Place};
+use crate::cli::context::{CliContext, Doctored, Level, Looked};
 use crate::cli::screen::Screen;
 use crate::config::{self, Config, prepare_data_dir};
+use crate::platform::git::{Git, Identity};
 use crate::ports::Isolation as _;
 use found::Found;
 pub use found::{is_program, listens};
@@ -24,10 +24,10 @@ fn looked(what: &str, level: Level, found: impl Into<String>, fix: impl Into<Str
 
 /// Everything that is needed, and how it stands; and a configuration for what was found. Changes nothing but the data directory's
 /// being there.
-pub async fn look(place: &Place) -> Doctored {
-    let data_dir = &place.sources.data_dir;
+pub async fn look(context: &CliContext) -> Doctored {
+    let data_dir = &context.sources.data_dir;
     let mut all = Vec::new();
-    let config = match config::load(&place.sources) {
+    let config = match config::load(&context.sources) {
         Ok(loaded) => {
             all.push(looked("configuration", Level::Good, "read without a problem", ""));
             Some(loaded.config)
@@ -64,7 +64,7 @@ pub async fn look(place: &Place) -> Doctored {
             Err(e) => looked("store", Level::Bad, e.to_string(), e.fix().to_owned()),
         });
     }
-    all.push(token(place));
+    all.push(token(context));
     all.push(match owner::taken(data_dir) {
         true => looked("service", Level::Good, "a process owns the data directory", ""),
         false => looked("service", Level::Good, "none is running: commands carry their own runs", ""),
@@ -75,7 +75,7 @@ pub async fn look(place: &Place) -> Doctored {
     all.extend(minds(&config));
     all.push(money(&config));
     all.push(keys(&config, &found));
-    all.extend(super::places::looked(&config).await);
+    all.extend(super::runners::looked(&config).await);
     all.push(match found.agents.is_empty() {
         true => looked("agents", Level::Good, "none of those that are configured is installed", ""),
         false => looked("agents", Level::Good, format!("installed: {}", found.agents.join(", ")), ""),
@@ -153,8 +153,8 @@ fn keys(config: &Config, found: &Found) -> Looked {
     }
 }
 
-fn token(place: &Place) -> Looked {
-    let path = place.sources.data_dir.join("token");
+fn token(context: &CliContext) -> Looked {
+    let path = context.sources.data_dir.join("token");
     match std::fs::metadata(&path) {
         Ok(m) if m.permissions().mode() & 0o077 == 0 => looked("token", Level::Good, "readable by its user only", ""),
         Ok(_) => looked("token", Level::Bad, "others can read it", format!("chmod 600 {}", path.display())),
@@ -164,8 +164,8 @@ fn token(place: &Place) -> Looked {
 
 /// Tries the walls, as a start would.
 async fn isolation(config: Option<&Config>, data_dir: &Path) -> Looked {
-    let policy = config.map(|config| walls::policy(config, data_dir)).unwrap_or_default();
-    match walls::proven(&policy, data_dir).await {
+    let policy = config.map(|config| sandbox::policy(config, data_dir)).unwrap_or_default();
+    match sandbox::proven(&policy, data_dir).await {
         Ok(sandbox) if sandbox.level() == "none" => looked(
             "sandbox",
             Level::Weak,
@@ -202,9 +202,9 @@ fn thinking(config: &Config) -> String {
 }
 
 /// One screen at a service's start: what it is, where it listens, what is weak.
-pub fn greet(screen: &Screen, place: &Place, config: &Config, address: SocketAddr, took: Duration, level: &str) {
-    let data_dir = place.sources.data_dir.display().to_string();
-    if place.json {
+pub fn greet(screen: &Screen, context: &CliContext, config: &Config, address: SocketAddr, took: Duration, level: &str) {
+    let data_dir = context.sources.data_dir.display().to_string();
+    if context.json {
         let ready = serde_json::json!({
             "ready": true, "address": address.to_string(), "data_dir": data_dir, "ready_ms": took.as_millis() as u64,
             "max_live_runs": config.runs.max_live_runs, "sandbox": level,

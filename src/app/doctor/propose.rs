@@ -111,8 +111,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::engine::prices::Prices;
     use crate::config::{self, Sources};
+    use crate::providers::prices::Prices;
     use std::ffi::OsString;
 
     /// What is proposed, and that it is accepted where it was found.

@@ -3,8 +3,8 @@
 mod things;
 
 pub use things::{
-    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, PlaceCommand, ProjectCommand,
-    PromptsCommand, RaiseArgs, SandboxCommand, SecretCommand, State,
+    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, ProjectCommand, PromptsCommand, RaiseArgs,
+    RunnerCommand, SandboxCommand, SecretCommand, State,
 };
 
 use super::exit::EXIT_CODES;
@@ -210,7 +210,7 @@ pub enum Command {
     Sandbox(SandboxCommand),
     /// Places besides this machine where checks run: hosts over SSH, containers
     #[command(subcommand)]
-    Place(PlaceCommand),
+    CliContext(RunnerCommand),
 }
 
 const UNBLOCK: &str = "\

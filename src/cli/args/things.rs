@@ -226,7 +226,7 @@ pub enum EngineCommand {
 
 /// Places for checks.
 #[derive(Debug, Subcommand)]
-pub enum PlaceCommand {
+pub enum RunnerCommand {
     /// List the places of the configuration, and which projects' checks run there
     List,
     /// Have small checks run at a place, and show what held

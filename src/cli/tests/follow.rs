@@ -2,15 +2,15 @@
 
 use super::{a_run, block, merge, opened, shell};
 use crate::cli::args::{Isolation, Skep};
-use crate::cli::exit::{Exit, Trouble};
-use crate::cli::reach::{
-    Demo, Doctored, Doors, EngineRow, House, Place, PlaceRow, PlaceTested, Proof, SchemaStep, Service, Setting,
-    StepPrompt, WallsTested,
+use crate::cli::context::{
+    Backend, CliContext, Demo, Doctored, EngineRow, InProcessServer, Proof, RunnerRow, RunnerTested, SchemaStep,
+    Service, Setting, StepPrompt, WallsTested,
 };
+use crate::cli::exit::{CliError, Exit};
 use crate::cli::run_on;
 use crate::cli::screen::{Asker, Screen};
 use crate::domain::block::{Block, BlockKind};
-use crate::domain::{Answer, At, BlockId, Event, Outcome, Phase, Principal, Run, Sha};
+use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha, Timestamp};
 use crate::http::view::{NewRun, RunView, Say};
 use crate::ports::store::JournalRow;
 use async_trait::async_trait;
@@ -48,7 +48,7 @@ impl Fake {
         self.rows.push(JournalRow {
             run: self.run.id,
             seq,
-            at: At(1_000 * seq as i64),
+            at: Timestamp(1_000 * seq as i64),
             name: event.name().to_owned(),
             epoch: 1,
             event: serde_json::to_value(&event).ok(),
@@ -72,7 +72,7 @@ impl Fake {
 }
 
 fn problem(status: u16, code: &str) -> axum::response::Response {
-    let mut problem = Trouble::usage("the store is away", "try again").problems.remove(0);
+    let mut problem = CliError::usage("the store is away", "try again").problems.remove(0);
     (problem.status, problem.code) = (status, code.to_owned());
     (StatusCode::from_u16(status).unwrap(), Json(problem)).into_response()
 }
@@ -84,7 +84,7 @@ async fn open_run(State(fake): State<Shared>, Json(wanted): Json<NewRun>) -> axu
     }
     fake.wanted = Some(wanted);
     fake.row(Event::Opened(Box::new(opened())));
-    fake.run.pending.insert("1.1".into(), crate::domain::Tag::Comment);
+    fake.run.pending.insert("1.1".into(), crate::domain::EffectRef::Comment);
     Json(RunView::of(&fake.run)).into_response()
 }
 
@@ -134,52 +134,52 @@ fn routes(fake: Shared) -> Router {
 struct Memory(Shared);
 
 #[async_trait]
-impl Doors for Memory {
-    async fn service(&self, _: &Place) -> Result<Option<Service>, Trouble> {
+impl Backend for Memory {
+    async fn service(&self, _: &CliContext) -> Result<Option<Service>, CliError> {
         Ok(None)
     }
-    async fn carry(&self, _: &Place) -> Result<House, Trouble> {
+    async fn carry(&self, _: &CliContext) -> Result<InProcessServer, CliError> {
         let close = Box::pin(async {});
-        Ok(House { router: routes(self.0.clone()), token: "t".into(), close })
+        Ok(InProcessServer { router: routes(self.0.clone()), token: "t".into(), close })
     }
-    async fn tell(&self, place: &Place) -> Result<House, Trouble> {
+    async fn tell(&self, place: &CliContext) -> Result<InProcessServer, CliError> {
         self.carry(place).await
     }
-    async fn read(&self, place: &Place) -> Result<House, Trouble> {
+    async fn read(&self, place: &CliContext) -> Result<InProcessServer, CliError> {
         self.carry(place).await
     }
-    async fn serve(&self, _: &Place, _: Option<&str>, _: &Screen) -> Result<(), Trouble> {
+    async fn serve(&self, _: &CliContext, _: Option<&str>, _: &Screen) -> Result<(), CliError> {
         Ok(())
     }
-    async fn migrate(&self, _: &Place, _: bool) -> Result<Vec<SchemaStep>, Trouble> {
+    async fn migrate(&self, _: &CliContext, _: bool) -> Result<Vec<SchemaStep>, CliError> {
         Ok(vec![])
     }
-    async fn doctor(&self, _: &Place) -> Result<Doctored, Trouble> {
+    async fn doctor(&self, _: &CliContext) -> Result<Doctored, CliError> {
         Ok(Doctored { looked: vec![], proposal: String::new() })
     }
-    async fn test_walls(&self, _: &Place, _: Option<Isolation>) -> Result<WallsTested, Trouble> {
+    async fn test_walls(&self, _: &CliContext, _: Option<Isolation>) -> Result<WallsTested, CliError> {
         Ok(WallsTested { level: "strict".to_owned(), holds: true, bounds: String::new(), tried: vec![] })
     }
-    async fn engines(&self, _: &Place) -> Result<Vec<EngineRow>, Trouble> {
+    async fn engines(&self, _: &CliContext) -> Result<Vec<EngineRow>, CliError> {
         unreachable!()
     }
-    async fn prove(&self, _: &Place, _: &str, _: tokio::sync::mpsc::Sender<String>) -> Result<Proof, Trouble> {
+    async fn prove(&self, _: &CliContext, _: &str, _: tokio::sync::mpsc::Sender<String>) -> Result<Proof, CliError> {
         unreachable!()
     }
-    async fn places(&self, _: &Place) -> Result<Vec<PlaceRow>, Trouble> {
+    async fn places(&self, _: &CliContext) -> Result<Vec<RunnerRow>, CliError> {
         unreachable!()
     }
-    async fn prove_place(&self, _: &Place, _: &str) -> Result<PlaceTested, Trouble> {
+    async fn prove_runner(&self, _: &CliContext, _: &str) -> Result<RunnerTested, CliError> {
         unreachable!()
     }
-    async fn prompts(&self, _: &Place, _: Option<&str>) -> Result<Vec<StepPrompt>, Trouble> {
+    async fn prompts(&self, _: &CliContext, _: Option<&str>) -> Result<Vec<StepPrompt>, CliError> {
         unreachable!()
     }
-    async fn config(&self, _: &Place) -> Result<Vec<Setting>, Trouble> {
-        Err(Trouble::config("store.url: no", "mend it"))
+    async fn config(&self, _: &CliContext) -> Result<Vec<Setting>, CliError> {
+        Err(CliError::config("store.url: no", "mend it"))
     }
-    async fn demo(&self, _: &Place) -> Result<Demo, Trouble> {
-        Err(Trouble::fault("not here"))
+    async fn demo(&self, _: &CliContext) -> Result<Demo, CliError> {
+        Err(CliError::fault("not here"))
     }
 }
 

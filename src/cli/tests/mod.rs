@@ -5,8 +5,8 @@ mod follow;
 use super::args::{BudgetCommand, Command, How, Skep};
 use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::{
-    At, BlockId, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EngineSpec, Goal, GoalSource, Opened, Policy,
-    Principal, ProjectName, Role, Run, RunId, Settings, Sha, Share, SharedBudget, Step, TaskId, escalation,
+    BlockId, BudgetScope, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EngineSpec, Goal, GoalSource, Opened, Policy,
+    Principal, ProjectName, Role, Run, RunId, Settings, Sha, SharedBudget, Step, TaskId, Timestamp, escalation,
 };
 use clap::{CommandFactory, Parser};
 
@@ -31,7 +31,7 @@ fn opened() -> Opened {
                 command: "make test".into(),
                 limit_secs: 60,
                 junit: None,
-                place: None,
+                runner: None,
             }],
             origin: "/srv/tool.git".into(),
             base_branch: "main".into(),
@@ -43,14 +43,14 @@ fn opened() -> Opened {
 }
 
 fn a_run() -> Run {
-    let mut run = crate::domain::open(&opened(), At(1_000)).unwrap().run;
+    let mut run = crate::domain::open(&opened(), Timestamp(1_000)).unwrap().run;
     run.pending.clear();
     run.change = Some(ChangeRef { number: ChangeNumber(1), url: "skep change show tool#1".into() });
     run
 }
 
 fn block(n: u32, kind: BlockKind) -> Block {
-    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: At(2_000), until: None }
+    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: Timestamp(2_000), until: None }
 }
 
 fn merge(n: u32) -> Block {
@@ -88,8 +88,9 @@ fn shell(line: &str) -> Vec<String> {
 fn every_command_an_escalation_prints_can_be_typed() {
     let sha = Sha::from("2222222222222222222222222222222222222222");
     let budget = |what: &str| BlockKind::Budget { what: what.into() };
-    let shared =
-        |money| [Share::Project, Share::Day].map(|share| SharedBudget { share, money, over: 6_000_000 }).to_vec();
+    let shared = |money| {
+        [BudgetScope::Project, BudgetScope::Day].map(|share| SharedBudget { share, money, over: 6_000_000 }).to_vec()
+    };
     let diff = Subject::Diff { task: TaskId(1), head: sha.clone(), concerns: vec![] };
     let kinds = vec![
         BlockKind::Approval(Subject::Plan { revision: 1 }),

@@ -1,9 +1,9 @@
 //! The keys: which there are, what each takes, and what must hold between them.
 
 mod engines;
-mod places;
 mod projects;
-mod walls;
+mod runners;
+mod sandbox;
 
 pub use engines::{engine, key_in};
 
@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::sections::{Config, Database, LogFormat};
 use super::units::Unreadable;
 use crate::domain::{StepLimits, policy};
-use crate::secret::{Key, Secret};
+use crate::secrets::{Key, Secret};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -35,8 +35,8 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     policy(r, c);
     r.moved(&engines::MOVED);
     engines::read(r, c, env);
-    walls::read(r, c);
-    places::read(r, c);
+    sandbox::read(r, c);
+    runners::read(r, c);
     projects::read(r, c);
     projects::check(r, c);
     secrets(r, c, env);

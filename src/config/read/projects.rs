@@ -3,10 +3,10 @@
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::{Parsed, wrong};
-use crate::adapters::grants::Grants;
-use crate::adapters::places::LOCAL;
-use crate::adapters::sandbox::is_kept;
+use crate::adapters::runner::settings::LOCAL;
 use crate::domain::ProjectName;
+use crate::platform::access::Grants;
+use crate::platform::sandbox::is_kept;
 use std::net::IpAddr;
 
 /// The longest name of a secret, as the vault has it.
@@ -16,7 +16,7 @@ const SECRETS_MAX: usize = 50;
 
 /// Reads what all projects are given, then each `[project.NAME]`: the same keys over it.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
-    let there: Vec<String> = c.places.keys().cloned().collect();
+    let there: Vec<String> = c.runners.keys().cloned().collect();
     grants(r, "", &mut c.granted.all, &there);
     for name in r.names("project") {
         let mut own = c.granted.all.clone();
@@ -34,15 +34,15 @@ fn grants(r: &mut Reader, at: &str, g: &mut Grants, there: &[String]) {
     r.list(&format!("{at}egress.hosts"), &mut g.hosts, host);
     secrets(r, &format!("{at}checks.secrets"), &mut g.check_secrets);
     secrets(r, &format!("{at}engines.secrets"), &mut g.engine_secrets);
-    let place = |name: &str| match name == LOCAL || there.iter().any(|place| place == name) {
+    let runner = |name: &str| match name == LOCAL || there.iter().any(|runner| runner == name) {
         true => Ok(()),
-        false => wrong("there is no such place", "add its table [places.NAME], or write \"local\""),
+        false => wrong("there is no such place", "add its table [runners.NAME], or write \"local\""),
     };
-    r.checked(&format!("{at}checks.place"), &mut g.place, |name| {
-        place(name)?;
+    r.checked(&format!("{at}checks.runner"), &mut g.runner, |name| {
+        runner(name)?;
         Ok((name != LOCAL).then(|| name.to_owned()))
     });
-    r.list(&format!("{at}checks.places"), &mut g.places, place);
+    r.list(&format!("{at}checks.runners"), &mut g.runners, runner);
 }
 
 /// What must hold between these keys and others.

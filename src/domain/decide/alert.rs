@@ -1,14 +1,14 @@
 //! Telling people that a share of a budget is used: once each, where they look anyway. Never a question.
 
-use super::draft::Draft;
+use super::builder::DecisionBuilder;
 use crate::domain::budget::Alert;
-use crate::domain::charge::Day;
 use crate::domain::describe;
 use crate::domain::effect::Effect;
+use crate::domain::ledger_row::Day;
 use crate::domain::run::Phase;
-use crate::domain::shared_budget::{Level, Share};
+use crate::domain::shared_budget::{BudgetScope, Level};
 
-impl Draft {
+impl DecisionBuilder {
     /// Tells people, once each, that a share of a limit is used: in the run, and on the change where there is one.
     pub fn alert(&mut self) {
         for (what, used, limit) in self.run.ledger.levels(&self.run.limits) {
@@ -29,7 +29,7 @@ impl Draft {
     /// Tells people of the shared budgets what the store has found nobody was told before, whatever run: it is this run's to tell.
     pub fn alert_shared(&mut self, levels: &[Level]) {
         let today = Day::of(self.at);
-        let of_today = |a: &Alert| !a.what.starts_with(Share::Day.budget()) || Day::of(a.at) == today;
+        let of_today = |a: &Alert| !a.what.starts_with(BudgetScope::Day.budget()) || Day::of(a.at) == today;
         self.run.alerts.retain(of_today);
         for (level, share) in levels.iter().take(8).filter_map(|l| Some((l, l.told?))) {
             let what = level.name();

@@ -1,7 +1,7 @@
 //! What people say: answers to blocks, more budget.
 
-use super::done::give_up;
-use super::draft::{Draft, cap};
+use super::builder::{DecisionBuilder, cap};
+use super::outcome::give_up;
 use crate::domain::block::{Answer, Block, BlockKind, Subject};
 use crate::domain::budget::Raise;
 use crate::domain::change::UnblockComment;
@@ -14,7 +14,12 @@ use crate::domain::shared_budget;
 use crate::domain::task::{Origin, Stage};
 
 /// A person answered a block.
-pub(super) fn answered(d: &mut Draft, block: Option<BlockId>, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+pub(super) fn answered(
+    d: &mut DecisionBuilder,
+    block: Option<BlockId>,
+    answer: &Answer,
+    by: &Principal,
+) -> Result<(), Refusal> {
     if !by.is_person() {
         return Err(not_allowed(by, "answer", "only people lift blocks"));
     }
@@ -32,7 +37,7 @@ pub(super) fn answered(d: &mut Draft, block: Option<BlockId>, answer: &Answer, b
 }
 
 /// A comment `UNBLOCK #b…` on the change. One that does not fit is not an error: it is only text.
-pub(super) fn by_comment(d: &mut Draft, comment: &UnblockComment) {
+pub(super) fn by_comment(d: &mut DecisionBuilder, comment: &UnblockComment) {
     let text = comment.text.trim();
     let Some(block) = d.run.block(comment.block).cloned() else { return };
     let answer = match &block.kind {
@@ -47,7 +52,7 @@ pub(super) fn by_comment(d: &mut Draft, comment: &UnblockComment) {
 }
 
 /// A person gave more budget.
-pub(super) fn raised(d: &mut Draft, raise: &Raise, by: &Principal) -> Result<(), Refusal> {
+pub(super) fn raised(d: &mut DecisionBuilder, raise: &Raise, by: &Principal) -> Result<(), Refusal> {
     if !by.is_person() {
         return Err(not_allowed(by, "raise the budget", "only people give budget"));
     }
@@ -64,7 +69,7 @@ pub(super) fn raised(d: &mut Draft, raise: &Raise, by: &Principal) -> Result<(),
     Ok(())
 }
 
-fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+fn lift(d: &mut DecisionBuilder, block: &Block, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
     match (&block.kind, answer) {
         (BlockKind::Approval(subject), _) => return approval(d, subject, answer, by),
         (BlockKind::Question { step, task }, _) => return question(d, *step, *task, answer),
@@ -123,7 +128,7 @@ fn lift(d: &mut Draft, block: &Block, answer: &Answer, by: &Principal) -> Result
     Ok(())
 }
 
-fn approval(d: &mut Draft, subject: &Subject, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+fn approval(d: &mut DecisionBuilder, subject: &Subject, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
     if let Answer::Yes = answer
         && !gate::may_approve(&d.run, by)
     {
@@ -166,7 +171,13 @@ fn approval(d: &mut Draft, subject: &Subject, answer: &Answer, by: &Principal) -
     Ok(())
 }
 
-fn tries(d: &mut Draft, step: Step, task: Option<TaskId>, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+fn tries(
+    d: &mut DecisionBuilder,
+    step: Step,
+    task: Option<TaskId>,
+    answer: &Answer,
+    by: &Principal,
+) -> Result<(), Refusal> {
     match answer {
         Answer::Yes => {}
         Answer::Text { text } => note(d, step, task, text),
@@ -186,7 +197,7 @@ fn tries(d: &mut Draft, step: Step, task: Option<TaskId>, answer: &Answer, by: &
     Ok(())
 }
 
-fn question(d: &mut Draft, step: Step, task: Option<TaskId>, answer: &Answer) -> Result<(), Refusal> {
+fn question(d: &mut DecisionBuilder, step: Step, task: Option<TaskId>, answer: &Answer) -> Result<(), Refusal> {
     match answer {
         Answer::Text { text } => note(d, step, task, text),
         Answer::Yes => note(d, step, task, "yes"),
@@ -197,7 +208,7 @@ fn question(d: &mut Draft, step: Step, task: Option<TaskId>, answer: &Answer) ->
     Ok(())
 }
 
-fn rounds(d: &mut Draft, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
+fn rounds(d: &mut DecisionBuilder, answer: &Answer, by: &Principal) -> Result<(), Refusal> {
     let fresh = Raise { rounds: d.run.settings.policy.limits.rounds.max(1), ..Raise::default() };
     match answer {
         Answer::Yes => raised(d, &fresh, by),
@@ -210,19 +221,19 @@ fn rounds(d: &mut Draft, answer: &Answer, by: &Principal) -> Result<(), Refusal>
     }
 }
 
-fn note(d: &mut Draft, step: Step, task: Option<TaskId>, text: &str) {
+fn note(d: &mut DecisionBuilder, step: Step, task: Option<TaskId>, text: &str) {
     match task.filter(|_| step == Step::Develop).and_then(|t| d.run.task_mut(t)) {
         Some(task) => task.note("answer", text),
         None => d.run.note("answer", text),
     }
 }
 
-fn fresh_task(d: &mut Draft, hint: &str) {
+fn fresh_task(d: &mut DecisionBuilder, hint: &str) {
     d.add_task(Origin::Person, "The goal, once more: the first work changed nothing", hint);
 }
 
 /// The work is done again without what was found. Not by one more commit: the earlier ones hold it, and would be pushed with it.
-fn without_it(d: &mut Draft, found: &str, hint: &str) {
+fn without_it(d: &mut DecisionBuilder, found: &str, hint: &str) {
     let old = d.run.head.clone();
     let title = "The goal, once more: the first work holds a secret and must not be published";
     let text = format!("{found}\nDo the goal without it. The earlier work is commit {old}.\n{hint}");
@@ -231,7 +242,7 @@ fn without_it(d: &mut Draft, found: &str, hint: &str) {
     d.set_head(base, Default::default());
 }
 
-fn drop_task(d: &mut Draft, task: TaskId) -> Result<(), Refusal> {
+fn drop_task(d: &mut DecisionBuilder, task: TaskId) -> Result<(), Refusal> {
     match d.run.task_mut(task) {
         Some(t) if !t.over() => {
             t.stage = Stage::Dropped;

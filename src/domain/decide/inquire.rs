@@ -2,10 +2,10 @@
 //!
 //! Invariant: nobody is left waiting for the scout: a question it cannot answer goes to a person.
 
-use super::draft::{Draft, cap};
+use super::builder::{DecisionBuilder, cap};
 use crate::domain::attempt::Attempt;
 use crate::domain::block::BlockKind;
-use crate::domain::choice::{self, Choice};
+use crate::domain::engine_selection::{self, Choice};
 use crate::domain::id::AttemptId;
 use crate::domain::inquiry::Inquiry;
 use crate::domain::order::{Note, Role, Step};
@@ -15,7 +15,7 @@ use crate::domain::report::Report;
 const QUESTION_BYTES: usize = 1024;
 const ANSWER_BYTES: usize = Note::TEXT_MAX - QUESTION_BYTES - 64;
 
-impl Draft {
+impl DecisionBuilder {
     /// Puts an attempt's question to the scout; false = there is none, or it is the scout who asks.
     pub fn inquire(&mut self, asker: &Attempt, question: &str) -> bool {
         if asker.step == Step::Explore || !self.run.settings.engines.contains_key(&Role::Scout) {
@@ -39,8 +39,8 @@ impl Draft {
         if !self.may_start() {
             return;
         }
-        let engine = match choice::choose(&self.run, Step::Explore, self.at) {
-            Choice::Engine(engine) if self.run.unavailable < choice::UNAVAILABLE_MOST => engine,
+        let engine = match engine_selection::choose(&self.run, Step::Explore, self.at) {
+            Choice::Engine(engine) if self.run.unavailable < engine_selection::UNAVAILABLE_MOST => engine,
             _ => return self.pass_on(inquiry.by, "none of its engines can be used now"),
         };
         let Some(caps) = self.granted(Step::Explore) else { return };

@@ -2,17 +2,17 @@
 //!
 //! Invariant: `Land` is ordered in one place only, in the very decision that found every gate open.
 
-use super::draft::Draft;
+use super::builder::DecisionBuilder;
 use super::review::show;
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::describe;
-use crate::domain::effect::{Effect, Tag};
+use crate::domain::effect::{Effect, EffectRef};
 use crate::domain::gate::{self, Gate};
 use crate::domain::run::{Outcome, Phase};
 use crate::domain::task::Origin;
 
 /// Waits until everything that must be true before landing is true of exactly this head.
-pub(super) fn gating(d: &mut Draft) {
+pub(super) fn gating(d: &mut DecisionBuilder) {
     let Some(change) = d.run.change.as_ref().map(|c| c.number) else {
         d.run.phase = Phase::Reviewing;
         return;
@@ -37,7 +37,7 @@ pub(super) fn gating(d: &mut Draft) {
         );
         return d.block(BlockKind::ForeignPush { head: seen.head }, &why);
     }
-    if d.run.pending.values().any(|t| matches!(t, Tag::Rebase(_))) {
+    if d.run.pending.values().any(|t| matches!(t, EffectRef::Rebase(_))) {
         // One at a time, and nothing beside it: its end is a new head.
         return;
     }
@@ -66,15 +66,15 @@ pub(super) fn gating(d: &mut Draft) {
 }
 
 /// The landing was ordered; only its end moves the run on.
-pub(super) fn landing(d: &mut Draft) {
-    if !d.run.pending.values().any(|t| matches!(t, Tag::Land(_))) {
+pub(super) fn landing(d: &mut DecisionBuilder) {
+    if !d.run.pending.values().any(|t| matches!(t, EffectRef::Land(_))) {
         d.run.facts.observed = None;
         d.run.phase = Phase::Gating;
     }
 }
 
 /// Tells the result once, then gives the workspace back, then ends.
-pub(super) fn reporting(d: &mut Draft) {
+pub(super) fn reporting(d: &mut DecisionBuilder) {
     if !d.run.closing.told {
         d.run.closing.told = true;
         if let Some(change) = d.run.change.as_ref().map(|c| c.number) {
@@ -100,7 +100,7 @@ pub(super) fn reporting(d: &mut Draft) {
 }
 
 /// Carries out the wish to stop: ends what is going on, waits for it, then reports.
-pub(super) fn wind_down(d: &mut Draft) {
+pub(super) fn wind_down(d: &mut DecisionBuilder) {
     let Some(stopping) = d.run.stopping.clone() else { return };
     if d.run.phase == Phase::Queued {
         d.run.outcome = Some(outcome_of(&stopping));
@@ -108,7 +108,7 @@ pub(super) fn wind_down(d: &mut Draft) {
         return;
     }
     // Point of no return: whether it landed has to be known first.
-    if d.run.pending.values().any(|t| matches!(t, Tag::Land(_))) {
+    if d.run.pending.values().any(|t| matches!(t, EffectRef::Land(_))) {
         return;
     }
     if at_work(d) {
@@ -121,7 +121,7 @@ pub(super) fn wind_down(d: &mut Draft) {
 }
 
 /// Orders the end of what goes on. Once: nothing new starts after it.
-fn stop_work(d: &mut Draft) {
+fn stop_work(d: &mut DecisionBuilder) {
     if !d.run.closing.stopped {
         d.run.closing.stopped = true;
         d.order(Effect::Stop);
@@ -129,8 +129,8 @@ fn stop_work(d: &mut Draft) {
 }
 
 /// Whether something goes on that can be stopped.
-fn at_work(d: &Draft) -> bool {
-    d.run.pending.values().any(|t| matches!(t, Tag::Start(_) | Tag::Check(..)))
+fn at_work(d: &DecisionBuilder) -> bool {
+    d.run.pending.values().any(|t| matches!(t, EffectRef::Start(_) | EffectRef::Check(..)))
 }
 
 fn outcome_of(stopping: &crate::domain::run::Stopping) -> Outcome {
@@ -143,7 +143,7 @@ fn outcome_of(stopping: &crate::domain::run::Stopping) -> Outcome {
 }
 
 /// It is on the base branch, by Skep or by a person: always accepted, even when stopping.
-pub(super) fn delivered(d: &mut Draft, sha: &crate::domain::Sha) {
+pub(super) fn delivered(d: &mut DecisionBuilder, sha: &crate::domain::Sha) {
     d.run.outcome = Some(Outcome::Delivered { sha: sha.clone() });
     d.run.blocks.clear();
     d.run.phase = Phase::Reporting;

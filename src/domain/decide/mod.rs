@@ -20,25 +20,25 @@
 
 mod alert;
 mod answer;
-mod done;
-mod draft;
+mod builder;
 mod inquire;
 mod land;
+mod outcome;
 mod plan;
 mod reported;
 mod review;
 mod start;
 mod work;
 
-use super::charge::Charge;
 use super::effect::Effect;
 use super::event::{Event, Opened};
-use super::id::{At, EffectKey, Principal};
+use super::id::{EffectKey, Principal, Timestamp};
+use super::ledger_row::Charge;
 use super::policy;
 use super::refusal::Refusal;
 use super::run::{Phase, Run, SNAPSHOT_VERSION, Stopping};
 use super::{check, order::Step};
-use draft::Draft;
+use builder::DecisionBuilder;
 
 /// What follows from an event.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub struct Decision {
 }
 
 /// Opens a run: checks what it is born with and gives its first state, waiting for a slot.
-pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
+pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
     let invalid = |what: String| Err(Refusal::Invalid { what });
     let settings = &opened.settings;
     if opened.goal.text.trim().is_empty() {
@@ -99,7 +99,7 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
         tasks: Vec::new(),
         attempts: Vec::new(),
         inquiries: Vec::new(),
-        resting: Default::default(),
+        cooldowns: Default::default(),
         unavailable: 0,
         short: None,
         wait: None,
@@ -126,11 +126,11 @@ pub fn open(opened: &Opened, at: At) -> Result<Decision, Refusal> {
 }
 
 /// Decides what follows from an event. Pure: the same input gives the same decision, for ever.
-pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
+pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refusal> {
     if run.ended() {
         let outcome = super::status::of_run(run).word().to_owned();
         return Err(match event {
-            Event::Done { .. }
+            Event::EffectFinished { .. }
             | Event::Reported(_)
             | Event::Observed { .. }
             | Event::SessionOpened { .. }
@@ -139,7 +139,7 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
             _ => Refusal::Ended { outcome },
         });
     }
-    let mut d = Draft::new(run.clone(), at);
+    let mut d = DecisionBuilder::new(run.clone(), at);
     match event {
         Event::Opened(_) => return Err(Refusal::Repeated { what: "opened".to_owned() }),
         Event::Admitted => plan::admitted(&mut d)?,
@@ -147,17 +147,17 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
         Event::SessionOpened { attempt, session } => reported::session_opened(&mut d, *attempt, session)?,
         Event::Orphaned { attempts, metered } => reported::orphaned(&mut d, attempts, metered)?,
         Event::Due => {
-            // `Draft::new` has lifted what lifts by itself, and `advance` looks for engines again.
+            // `DecisionBuilder::new` has lifted what lifts by itself, and `advance` looks for engines again.
             if run.wake_at().is_none_or(|due| due > at) {
                 return Err(Refusal::Repeated { what: "the time that has come".to_owned() });
             }
         }
-        Event::Done { key, done } => done::done(&mut d, key, done)?,
+        Event::EffectFinished { key, done } => outcome::done(&mut d, key, done)?,
         Event::Observed { observation } => {
             if d.run.change.is_none() {
                 return Err(out_of_place(run, "an observation"));
             }
-            done::observed(&mut d, observation);
+            outcome::observed(&mut d, observation);
         }
         Event::Answered { block, answer, by } => answer::answered(&mut d, *block, answer, by)?,
         Event::Raised { raise, by } => answer::raised(&mut d, raise, by)?,
@@ -167,7 +167,7 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
             if d.run.stopping.is_some() {
                 return Err(Refusal::Repeated { what: "the wish to cancel".to_owned() });
             }
-            d.stop(Stopping { by: by.clone(), why: draft::cap(why, 1024), failed: false });
+            d.stop(Stopping { by: by.clone(), why: builder::cap(why, 1024), failed: false });
         }
     }
     d.alert();
@@ -176,7 +176,7 @@ pub fn decide(run: &Run, event: &Event, at: At) -> Result<Decision, Refusal> {
 }
 
 /// Starts whatever may start now.
-fn advance(d: &mut Draft) {
+fn advance(d: &mut DecisionBuilder) {
     // Every turn of the loop is a change of phase, and phases move in a small cycle only through counted rounds.
     for _ in 0..32 {
         let before = d.run.phase;
@@ -199,7 +199,7 @@ fn advance(d: &mut Draft) {
     }
 }
 
-fn paused(d: &mut Draft, by: &Principal) -> Result<(), Refusal> {
+fn paused(d: &mut DecisionBuilder, by: &Principal) -> Result<(), Refusal> {
     if d.run.paused.is_some() {
         return Err(Refusal::Repeated { what: "the pause".to_owned() });
     }
@@ -210,7 +210,7 @@ fn paused(d: &mut Draft, by: &Principal) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn resumed(d: &mut Draft, _by: &Principal) -> Result<(), Refusal> {
+fn resumed(d: &mut DecisionBuilder, _by: &Principal) -> Result<(), Refusal> {
     match d.run.paused.take() {
         Some(_) => Ok(()),
         None => Err(Refusal::OutOfPlace { what: "resume".to_owned(), phase: "not paused".to_owned() }),

@@ -1,10 +1,10 @@
 //! Queued and Planning: a slot, perhaps a scout's look, then the manager's plan, perhaps a person's yes.
 
-use super::draft::Draft;
+use super::builder::DecisionBuilder;
 use super::out_of_place;
 use crate::domain::attempt::Ending;
 use crate::domain::block::{BlockKind, Subject};
-use crate::domain::choice::{self, Choice};
+use crate::domain::engine_selection::{self, Choice};
 use crate::domain::id::TaskId;
 use crate::domain::order::Step;
 use crate::domain::plan::TaskSpec;
@@ -14,7 +14,7 @@ use crate::domain::task::{Origin, Stage, Task};
 use std::collections::BTreeSet;
 
 /// The run got a slot.
-pub(super) fn admitted(d: &mut Draft) -> Result<(), Refusal> {
+pub(super) fn admitted(d: &mut DecisionBuilder) -> Result<(), Refusal> {
     if d.run.phase != Phase::Queued {
         return Err(out_of_place(&d.run, "an admission"));
     }
@@ -22,7 +22,7 @@ pub(super) fn admitted(d: &mut Draft) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) fn advance(d: &mut Draft) {
+pub(super) fn advance(d: &mut DecisionBuilder) {
     if d.run.live_attempts().next().is_some() {
         return;
     }
@@ -39,7 +39,7 @@ pub(super) fn advance(d: &mut Draft) {
         let spent = tries.used >= policy.steps.explore.tries || tries.losses >= policy.max_losses;
         // Nor is it waited for when its engine rests.
         let step = match policy.explore && !explored && !spent {
-            true if matches!(choice::choose(&d.run, Step::Explore, d.at), Choice::Engine(_)) => Step::Explore,
+            true if matches!(engine_selection::choose(&d.run, Step::Explore, d.at), Choice::Engine(_)) => Step::Explore,
             _ => Step::Plan,
         };
         return d.start(step, None);
@@ -53,7 +53,7 @@ pub(super) fn advance(d: &mut Draft) {
 }
 
 /// Takes the manager's tasks as the plan. They were found usable.
-pub(super) fn take(d: &mut Draft, specs: &[TaskSpec]) {
+pub(super) fn take(d: &mut DecisionBuilder, specs: &[TaskSpec]) {
     let tries_allowed = d.run.settings.policy.steps.develop.tries;
     d.run.plan.revision += 1;
     d.run.plan.approved = false;

@@ -1,13 +1,13 @@
 //! How an attempt's end is taken: settled first, then believed only as far as it can be.
 
-use super::draft::{Draft, cap};
+use super::builder::{DecisionBuilder, cap};
 use super::plan;
 use super::start::Scarce;
 use crate::domain::attempt::{Attempt, Ended, Ending, Resumable};
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::budget::{Metered, ModelUse, Usage};
 use crate::domain::describe;
-use crate::domain::effect::Tag;
+use crate::domain::effect::EffectRef;
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
 use crate::domain::order::Step;
@@ -19,9 +19,9 @@ use crate::domain::shared_budget;
 use crate::domain::task::Stage;
 
 /// An attempt reported.
-pub(super) fn reported(d: &mut Draft, reported: &Reported) -> Result<(), Refusal> {
+pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(), Refusal> {
     let id = reported.attempt;
-    let begun = d.run.is_pending(&Tag::Start(id));
+    let begun = d.run.is_pending(&EffectRef::Start(id));
     let Some(attempt) = d.run.attempt(id).filter(|a| a.live() && begun).cloned() else {
         return Err(Refusal::Repeated { what: format!("the report of attempt {id}") });
     };
@@ -105,19 +105,19 @@ fn used(attempt: &Attempt, usage: Option<Usage>, bill: &[ModelUse], worst: Usage
 }
 
 /// What is charged when nobody knows what was used: all that was set aside. Time is known to have passed only since the start.
-fn worst(d: &Draft, attempt: &Attempt) -> Usage {
+fn worst(d: &DecisionBuilder, attempt: &Attempt) -> Usage {
     Usage { wall_ms: attempt.passed_ms(d.at), ..attempt.reserved }
 }
 
 /// An attempt's conversation can be taken up again from now on.
-pub(super) fn session_opened(d: &mut Draft, id: AttemptId, session: &str) -> Result<(), Refusal> {
+pub(super) fn session_opened(d: &mut DecisionBuilder, id: AttemptId, session: &str) -> Result<(), Refusal> {
     if session.is_empty() || session.len() > Resumable::SESSION_BYTES_MAX {
         return Err(Refusal::Invalid {
             what: format!("a session's name has 1 to {} bytes", Resumable::SESSION_BYTES_MAX),
         });
     }
     let repeated = || Refusal::Repeated { what: format!("the session of attempt {id}") };
-    let begun = d.run.is_pending(&Tag::Start(id));
+    let begun = d.run.is_pending(&EffectRef::Start(id));
     let attempt = d.run.attempts.iter_mut().find(|a| a.id == id && a.live() && begun).ok_or_else(repeated)?;
     match &mut attempt.resumable {
         Some(known) if known.session == session => return Err(repeated()),
@@ -129,7 +129,7 @@ pub(super) fn session_opened(d: &mut Draft, id: AttemptId, session: &str) -> Res
 
 /// The conversation of an attempt whose process is gone, if it is to be taken up again: the run still wants the attempt, it has time left,
 /// and it did not lose its process each time before.
-fn taken_up(d: &Draft, attempt: &Attempt) -> Option<Resumable> {
+fn taken_up(d: &DecisionBuilder, attempt: &Attempt) -> Option<Resumable> {
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     let known = attempt.resumable.as_ref().filter(|r| !over && r.times < Resumable::TIMES_MAX)?;
     let before_ms = attempt.passed_ms(d.at);
@@ -140,9 +140,13 @@ fn taken_up(d: &Draft, attempt: &Attempt) -> Option<Resumable> {
 /// The process that carried these attempts is gone. Those whose conversation can be taken up again go on: their start stays pending. Each
 /// of the others is charged what was counted of it, else in full, and does not count as a try, but a step that keeps losing its process
 /// is not started for ever.
-pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId], metered: &[(AttemptId, Metered)]) -> Result<(), Refusal> {
+pub(super) fn orphaned(
+    d: &mut DecisionBuilder,
+    attempts: &[AttemptId],
+    metered: &[(AttemptId, Metered)],
+) -> Result<(), Refusal> {
     // One that waits for its reservation was not begun: that act is carried out again.
-    let begun = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&Tag::Start(a.id));
+    let begun = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&EffectRef::Start(a.id));
     let live: Vec<Attempt> = d.run.live_attempts().filter(begun).cloned().collect();
     if live.is_empty() {
         return Err(Refusal::Repeated { what: "the loss of these attempts".to_owned() });
@@ -176,7 +180,7 @@ pub(super) fn orphaned(d: &mut Draft, attempts: &[AttemptId], metered: &[(Attemp
 }
 
 /// A loss is no try, but counted.
-fn lose(d: &mut Draft, attempt: &Attempt) {
+fn lose(d: &mut DecisionBuilder, attempt: &Attempt) {
     d.try_back(attempt);
     match (attempt.answers, attempt.task.and_then(|t| d.run.task_mut(t))) {
         (Some(by), _) => d.scout_lost(by),
@@ -185,7 +189,7 @@ fn lose(d: &mut Draft, attempt: &Attempt) {
     }
 }
 
-fn finish(d: &mut Draft, attempt: &Attempt, ended: Ended) {
+fn finish(d: &mut DecisionBuilder, attempt: &Attempt, ended: Ended) {
     if ended.ending != Ending::Lost && ended.ending.counts() && attempt.answers.is_none() {
         match attempt.task.and_then(|t| d.run.task_mut(t)) {
             Some(task) => task.losses = 0,
@@ -209,7 +213,7 @@ fn ending_of(report: &Report) -> Ending {
 }
 
 /// Takes the report in. `Ok(said)` = believed; `Err(why)` = it does not count, and the next try is told why.
-fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
+fn take(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
     if let Report::NotResumed { why } = &reported.report {
         lose(d, attempt);
         return Ok(cap(why, 1024));
@@ -260,14 +264,14 @@ fn take(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String,
     }
 }
 
-fn back_to_start(d: &mut Draft, attempt: &Attempt) {
+fn back_to_start(d: &mut DecisionBuilder, attempt: &Attempt) {
     if let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t)) {
         task.stage = Stage::Ready;
     }
 }
 
 /// The step goes to its next try, told why.
-fn again(d: &mut Draft, attempt: &Attempt, from: &str, why: &str) {
+fn again(d: &mut DecisionBuilder, attempt: &Attempt, from: &str, why: &str) {
     match attempt.task.and_then(|t| d.run.task_mut(t)) {
         Some(task) => task.again(from, why),
         None if attempt.step == Step::Plan => {
@@ -278,7 +282,7 @@ fn again(d: &mut Draft, attempt: &Attempt, from: &str, why: &str) {
     }
 }
 
-fn asked(d: &mut Draft, attempt: &Attempt, question: &str, to: AskedTo) -> Result<String, String> {
+fn asked(d: &mut DecisionBuilder, attempt: &Attempt, question: &str, to: AskedTo) -> Result<String, String> {
     let asked = d.run.attempts.iter().filter(|a| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Asked)).count();
     if asked >= d.run.settings.policy.max_questions as usize {
         let why = format!("it asked again after {asked} questions, the policy's most: {}", cap(question, 1024));
@@ -293,7 +297,7 @@ fn asked(d: &mut Draft, attempt: &Attempt, question: &str, to: AskedTo) -> Resul
     Ok(question.to_owned())
 }
 
-fn developed(d: &mut Draft, attempt: &Attempt, report: &Report) -> Result<String, String> {
+fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Result<String, String> {
     let Report::Developed { head, diff, summary } = report else { return Err("no work was reported".to_owned()) };
     let policy = d.run.settings.policy.clone();
     let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t)) else {
@@ -323,12 +327,12 @@ fn developed(d: &mut Draft, attempt: &Attempt, report: &Report) -> Result<String
     Ok(summary.clone())
 }
 
-fn reviewed(d: &mut Draft, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
+fn reviewed(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
     let Report::Reviewed { head, verdict, findings, summary } = &reported.report else {
         return Err("no verdict was reported".to_owned());
     };
     if *head != d.run.head {
-        return Err(format!("it judged {}, the head is {}", head.short(), d.run.head.short()));
+        return Err(format!("it judged {}, the head is {}", head.abbrev(), d.run.head.abbrev()));
     }
     if reported.session.as_ref().is_some_and(|s| gate::is_author_session(&d.run, s)) {
         return Err("the reviewer's session is one that wrote the change".to_owned());

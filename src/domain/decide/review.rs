@@ -1,6 +1,6 @@
 //! Reviewing: the head is pushed, checked by Skep itself, shown as a draft, and judged by somebody who did not write it.
 
-use super::draft::Draft;
+use super::builder::DecisionBuilder;
 use super::work;
 use crate::domain::block::BlockKind;
 use crate::domain::change::StatusState;
@@ -13,7 +13,7 @@ use crate::domain::report::Verdict;
 use crate::domain::run::Phase;
 use crate::domain::task::Origin;
 
-pub(super) fn advance(d: &mut Draft) {
+pub(super) fn advance(d: &mut DecisionBuilder) {
     if !gate::diff(&d.run).is_open() {
         // A rebase onto a base that has the same work already leaves nothing to review or to land.
         let why = "the run's branch is the same as its base";
@@ -34,7 +34,7 @@ pub(super) fn advance(d: &mut Draft) {
     let line = if green { "all checks are green" } else { "a check is red" };
     status(d, "skep/checks", green, line);
     if !green {
-        let title = format!("The checks are red at {} with all tasks together", head.short());
+        let title = format!("The checks are red at {} with all tasks together", head.abbrev());
         d.rework(Origin::Checks, &title, &check::failures(&results));
         return;
     }
@@ -73,12 +73,12 @@ pub(super) fn advance(d: &mut Draft) {
     }
 }
 
-fn approved(d: &Draft) -> bool {
+fn approved(d: &DecisionBuilder) -> bool {
     d.run.facts.review.as_ref().is_some_and(|r| r.verdict == Verdict::Approve)
 }
 
 /// Opens the change or brings its text up to date.
-pub(super) fn show(d: &mut Draft, draft: bool) {
+pub(super) fn show(d: &mut DecisionBuilder, draft: bool) {
     let effect = Effect::EnsureChange {
         after: d.run.closed_change,
         head: d.run.head.clone(),
@@ -90,7 +90,7 @@ pub(super) fn show(d: &mut Draft, draft: bool) {
 }
 
 /// Sets one of Skep's own statuses on the head, once.
-fn status(d: &mut Draft, context: &str, green: bool, text: &str) {
+fn status(d: &mut DecisionBuilder, context: &str, green: bool, text: &str) {
     let Some(change) = d.run.change.as_ref().map(|c| c.number) else { return };
     if d.run.facts.statuses.insert(context.to_owned()) {
         d.order(Effect::SetStatus {
@@ -98,7 +98,7 @@ fn status(d: &mut Draft, context: &str, green: bool, text: &str) {
             sha: d.run.head.clone(),
             context: context.to_owned(),
             state: if green { StatusState::Success } else { StatusState::Failure },
-            text: super::draft::cap(text, 300),
+            text: super::builder::cap(text, 300),
         });
     }
 }

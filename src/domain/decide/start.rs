@@ -1,18 +1,18 @@
 //! Starting an attempt: tries, engine and budget; its reservation, its order; and what undoes them.
 
-use super::draft::{Draft, cap};
+use super::builder::{DecisionBuilder, cap};
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::block::BlockKind;
 use crate::domain::budget::Usage;
 use crate::domain::change::DiffStat;
-use crate::domain::charge::Day;
-use crate::domain::choice::{self, Choice, Rest, Wait};
 use crate::domain::describe;
 use crate::domain::effect::Effect;
-use crate::domain::id::{At, AttemptId, TaskId};
+use crate::domain::engine_selection::{self, Choice, Cooldown, Wait};
+use crate::domain::id::{AttemptId, TaskId, Timestamp};
+use crate::domain::ledger_row::Day;
 use crate::domain::order::{EngineSpec, Order, Step, TaskOrder};
 use crate::domain::run::Phase;
-use crate::domain::shared_budget::{self, Level, Share, SharedBudget};
+use crate::domain::shared_budget::{self, BudgetScope, Level, SharedBudget};
 use crate::domain::task::Stage;
 
 /// A budget that an attempt had too little of.
@@ -23,7 +23,7 @@ pub(super) enum Scarce {
     Shared(Vec<SharedBudget>),
 }
 
-impl Draft {
+impl DecisionBuilder {
     /// Starts an attempt, if tries, attempts and the budget allow; else puts the question.
     ///
     /// A step with an open question to the scout is not started: the scout is.
@@ -108,7 +108,7 @@ impl Draft {
         }
         all.sort();
         self.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Shared { .. }));
-        let until = all.iter().all(|b| b.share == Share::Day).then(|| Day::of(self.at).end());
+        let until = all.iter().all(|b| b.share == BudgetScope::Day).then(|| Day::of(self.at).end());
         self.block_until(BlockKind::Shared { of: all }, why, until);
     }
 
@@ -148,7 +148,7 @@ impl Draft {
     /// The engine that may be used now; `None` = the run waits for one, or a person was asked.
     fn engine(&mut self, step: Step) -> Option<EngineSpec> {
         let role = step.role();
-        match choice::choose(&self.run, step, self.at) {
+        match engine_selection::choose(&self.run, step, self.at) {
             Choice::None => {
                 // `open` has checked this; a snapshot that lost it is a person's matter, not a panic.
                 let why = format!("no engine is set for the role {}", role.name());
@@ -156,15 +156,17 @@ impl Draft {
                 None
             }
             Choice::Ask(spec) => self.no_engine(step, &spec, None),
-            Choice::Engine(spec) | Choice::Wait(spec, _) if self.run.unavailable >= choice::UNAVAILABLE_MOST => {
+            Choice::Engine(spec) | Choice::Wait(spec, _)
+                if self.run.unavailable >= engine_selection::UNAVAILABLE_MOST =>
+            {
                 self.no_engine(step, &spec, None)
             }
             Choice::Engine(spec) => Some(spec),
-            Choice::Wait(spec, until) if until.0.saturating_sub(self.at.0) > choice::WAIT_ASKED_MS => {
+            Choice::Wait(spec, until) if until.0.saturating_sub(self.at.0) > engine_selection::WAIT_ASKED_MS => {
                 self.no_engine(step, &spec, Some(until))
             }
             Choice::Wait(spec, until) => {
-                let rest = self.run.resting.get(&spec.text());
+                let rest = self.run.cooldowns.get(&spec.text());
                 let why = format!("{}: {}", spec.named(), rest.map_or("", |r| r.why.as_str()));
                 self.wait_for(Wait { until, why: cap(&why, 500) });
                 None
@@ -189,18 +191,18 @@ impl Draft {
         if self.run.stopping.is_some() || self.run.phase >= Phase::Reporting {
             return;
         }
-        if set_aside && count < choice::UNAVAILABLE_MOST {
+        if set_aside && count < engine_selection::UNAVAILABLE_MOST {
             let why = format!("{}: what is left is set aside for attempts at work", shared_budget::names(of));
-            self.run.short = Some((Wait { until: choice::soon(count, self.at), why }, count));
+            self.run.short = Some((Wait { until: engine_selection::soon(count, self.at), why }, count));
             return;
         }
         self.out_of_shared(of, why);
     }
 
     /// Asks a person to see to a role's engines.
-    fn no_engine(&mut self, step: Step, spec: &EngineSpec, until: Option<At>) -> Option<EngineSpec> {
-        let mut why = describe::resting(&self.run, step);
-        if self.run.unavailable >= choice::UNAVAILABLE_MOST {
+    fn no_engine(&mut self, step: Step, spec: &EngineSpec, until: Option<Timestamp>) -> Option<EngineSpec> {
+        let mut why = describe::cooldowns(&self.run, step);
+        if self.run.unavailable >= engine_selection::UNAVAILABLE_MOST {
             why.push_str(&format!("{} attempts in a row found no engine they could use\n", self.run.unavailable));
         }
         self.block_until(BlockKind::Engine { role: step.role(), engine: spec.text() }, &why, until);
@@ -208,23 +210,23 @@ impl Draft {
     }
 
     /// The attempt's engine cannot be used: it rests.
-    pub fn rest(&mut self, attempt: &Attempt, why: &str, until: Option<At>, fix: Option<&str>) {
+    pub fn rest(&mut self, attempt: &Attempt, why: &str, until: Option<Timestamp>, fix: Option<&str>) {
         self.run.unavailable = self.run.unavailable.saturating_add(1);
-        let before = self.run.resting.get(&attempt.engine);
-        let rest = Rest::after(before, cap(why, 1024), until, fix.map(|f| cap(f, 1024)), self.at);
-        self.run.resting.insert(attempt.engine.clone(), rest);
+        let before = self.run.cooldowns.get(&attempt.engine);
+        let rest = Cooldown::after(before, cap(why, 1024), until, fix.map(|f| cap(f, 1024)), self.at);
+        self.run.cooldowns.insert(attempt.engine.clone(), rest);
     }
 
     /// The attempt's engine did something: it is not counted as unusable any more.
     pub fn worked(&mut self, attempt: &Attempt) {
-        if self.run.resting.get(&attempt.engine).is_some_and(|r| !r.active(self.at)) {
-            self.run.resting.remove(&attempt.engine);
+        if self.run.cooldowns.get(&attempt.engine).is_some_and(|r| !r.active(self.at)) {
+            self.run.cooldowns.remove(&attempt.engine);
         }
     }
 
     /// Every engine may be tried again: a person has seen to them.
     pub fn rested(&mut self) {
-        self.run.resting.clear();
+        self.run.cooldowns.clear();
         self.run.unavailable = 0;
     }
 

@@ -2,17 +2,17 @@
 //!
 //! Invariant: tasks are integrated in plan order, one at a time, so the run's branch has one history.
 
-use super::draft::Draft;
+use super::builder::DecisionBuilder;
 use crate::domain::block::BlockKind;
 use crate::domain::check::Scope;
-use crate::domain::effect::{Effect, Tag};
+use crate::domain::effect::{Effect, EffectRef};
 use crate::domain::id::TaskId;
 use crate::domain::order::Step;
 use crate::domain::run::Phase;
 use crate::domain::task::Stage;
 use std::collections::BTreeSet;
 
-pub(super) fn advance(d: &mut Draft) {
+pub(super) fn advance(d: &mut DecisionBuilder) {
     make_ready(d);
     integrate_next(d);
     check_developed(d);
@@ -21,7 +21,7 @@ pub(super) fn advance(d: &mut Draft) {
 }
 
 /// Waiting tasks whose needs are over become ready.
-fn make_ready(d: &mut Draft) {
+fn make_ready(d: &mut DecisionBuilder) {
     let over: BTreeSet<String> = d.run.tasks.iter().filter(|t| t.over()).map(|t| t.spec.name.clone()).collect();
     for task in d.run.tasks.iter_mut().filter(|t| t.stage == Stage::Waiting) {
         if task.spec.needs.iter().all(|n| over.contains(n)) {
@@ -31,7 +31,7 @@ fn make_ready(d: &mut Draft) {
 }
 
 /// The first task in plan order that is not over goes on the branch, if its commit is proven.
-fn integrate_next(d: &mut Draft) {
+fn integrate_next(d: &mut DecisionBuilder) {
     let Some(task) = d.run.tasks.iter().find(|t| !t.over()) else { return };
     let (Stage::Integrating, Some(from), Some(head)) = (task.stage, &task.base, &task.head) else { return };
     let effect = Effect::Integrate {
@@ -41,12 +41,12 @@ fn integrate_next(d: &mut Draft) {
         onto: d.run.head.clone(),
         base: d.run.base.clone(),
     };
-    if !d.run.pending.values().any(|t| matches!(t, Tag::Integrate(..))) {
+    if !d.run.pending.values().any(|t| matches!(t, EffectRef::Integrate(..))) {
         d.order(effect);
     }
 }
 
-fn check_developed(d: &mut Draft) {
+fn check_developed(d: &mut DecisionBuilder) {
     let checking: Vec<_> = d
         .run
         .tasks
@@ -60,12 +60,12 @@ fn check_developed(d: &mut Draft) {
 }
 
 /// Orders the checks on a commit, if there is wall time left for them.
-pub(super) fn check(d: &mut Draft, scope: Scope, sha: crate::domain::Sha) {
-    if d.run.is_pending(&Tag::Check(scope, sha.clone())) {
+pub(super) fn check(d: &mut DecisionBuilder, scope: Scope, sha: crate::domain::Sha) {
+    if d.run.is_pending(&EffectRef::Check(scope, sha.clone())) {
         return;
     }
     if d.run.ledger.committed().wall_ms >= d.run.limits.wall_secs.saturating_mul(1000) {
-        // Set aside is not spent: see `Draft::start`.
+        // Set aside is not spent: see `DecisionBuilder::start`.
         if d.run.ledger.reserved.is_empty() {
             d.out_of("wall time");
         }
@@ -75,7 +75,7 @@ pub(super) fn check(d: &mut Draft, scope: Scope, sha: crate::domain::Sha) {
     d.order(Effect::Check { scope, sha, checks });
 }
 
-fn start_ready(d: &mut Draft) {
+fn start_ready(d: &mut DecisionBuilder) {
     let ready: Vec<TaskId> = d.run.tasks.iter().filter(|t| t.stage == Stage::Ready).map(|t| t.id).collect();
     for id in ready {
         // Devs, and scouts that look something up for one.
@@ -87,7 +87,7 @@ fn start_ready(d: &mut Draft) {
 }
 
 /// All tasks are over: on to the review, or ask when there is nothing to review.
-fn finish(d: &mut Draft) {
+fn finish(d: &mut DecisionBuilder) {
     if d.run.tasks.iter().any(|t| !t.over()) || d.held() {
         return;
     }

@@ -1,7 +1,7 @@
 //! What is asked for: the bodies of requests.
 
 use super::super::shapes;
-use crate::domain::{Policy, Raise, Role, Share, StatusState};
+use crate::domain::{BudgetScope, Policy, Raise, Role, StatusState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -99,7 +99,7 @@ pub struct Say {
 pub struct RaiseShared {
     /// `project` or `day` (today, UTC).
     #[schema(value_type = String, example = "day")]
-    pub scope: Share,
+    pub scope: BudgetScope,
     /// The project, for `project`.
     #[serde(default)]
     pub project: Option<String>,

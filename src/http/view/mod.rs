@@ -13,8 +13,8 @@ use crate::domain::escalation::{self, Escalation};
 use crate::domain::gate::Gate;
 use crate::domain::status;
 use crate::domain::{
-    Alert, ArtifactKind, At, Attempt, CheckResult, CheckSpec, DiffStat, EngineSpec, Goal, Limits, Outcome, Rest, Role,
-    Run, SharedLimits, Usage, gate,
+    Alert, ArtifactKind, Attempt, CheckResult, CheckSpec, Cooldown, DiffStat, EngineSpec, Goal, Limits, Outcome, Role,
+    Run, SharedLimits, Timestamp, Usage, gate,
 };
 use crate::ports::SecretRow;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub struct RunView {
     pub seq: u64,
     /// When it was opened.
     #[schema(value_type = i64)]
-    pub opened_at: At,
+    pub opened_at: Timestamp,
     /// Who paused it.
     pub paused_by: Option<String>,
     /// The plan's revision; 0 = none yet.
@@ -60,11 +60,11 @@ pub struct RunView {
     /// Spent, set aside and allowed.
     pub budget: BudgetView,
     /// Engines that could not be used, by their text (`KIND` or `KIND:ARG`), until they work again.
-    #[schema(value_type = BTreeMap<String, shapes::Rest>)]
-    pub resting: BTreeMap<String, Rest>,
+    #[schema(value_type = BTreeMap<String, shapes::Cooldown>)]
+    pub cooldowns: BTreeMap<String, Cooldown>,
     /// When it goes on by itself, if it waits for a time.
     #[schema(value_type = Option<i64>)]
-    pub wake_at: Option<At>,
+    pub wake_at: Option<Timestamp>,
     /// What it waits for until then.
     pub waits: Option<String>,
     /// Rounds of rework so far.
@@ -177,7 +177,7 @@ impl RunView {
         let reserved = run.ledger.reserved.values().fold(Usage::default(), |sum, r| sum.plus(*r));
         RunView {
             id: run.id.to_string(),
-            short: run.id.short(),
+            short: run.id.abbrev(),
             project: run.project.to_string(),
             goal: run.goal.clone(),
             status: status::of_run(run).word().to_owned(),
@@ -198,7 +198,7 @@ impl RunView {
                 shared: run.settings.policy.shared,
                 alerts: run.alerts.clone(),
             },
-            resting: run.resting.clone(),
+            cooldowns: run.cooldowns.clone(),
             wake_at: run.wake_at(),
             waits: run.wait.as_ref().map(|w| w.why.clone()),
             rounds: run.rounds,

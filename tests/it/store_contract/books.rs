@@ -2,7 +2,7 @@
 
 use crate::support::runs::{moving, project, run};
 use crate::support::stores::{Bench, fenced};
-use skep::domain::{At, AttemptId, Charge, Day, ModelUse, Phase, Role, Run, RunId, Usage, Wait};
+use skep::domain::{AttemptId, Charge, Day, ModelUse, Phase, Role, Run, RunId, Timestamp, Usage, Wait};
 use skep::ports::store::{Lease, Spending, SpendingBy, SpendingFilter, Transition};
 
 super::on_both!(
@@ -30,7 +30,7 @@ pub(super) fn charge(attempt: u32, role: Role, tokens: u64, settled: bool, model
         settled,
         models: models.iter().map(line).collect(),
         day: Day(20_000),
-        at: At(1),
+        at: Timestamp(1),
     }
 }
 
@@ -126,16 +126,16 @@ async fn due_runs_are_found_in_time(b: Bench) {
     let mut ids: Vec<RunId> = Vec::new();
     for until in [5_000, 3_000, 9_000] {
         let (mut r, lease) = opened(&b, "demo").await;
-        r.wait = Some(Wait { until: At(until), why: "llm:a/b: 429".to_owned() });
+        r.wait = Some(Wait { until: Timestamp(until), why: "llm:a/b: 429".to_owned() });
         b.commit(moving(&mut r, &lease, Phase::Working, 0)).await.expect("a transition");
         ids.push(r.id);
     }
-    let due = async |until| b.store.due(At(until), 10).await.expect("a list");
+    let due = async |until| b.store.due(Timestamp(until), 10).await.expect("a list");
     assert_eq!(due(2_999).await, []);
-    assert_eq!(due(5_000).await, [(ids[1], At(3_000)), (ids[0], At(5_000))]);
+    assert_eq!(due(5_000).await, [(ids[1], Timestamp(3_000)), (ids[0], Timestamp(5_000))]);
     let row =
         &b.store.list(&skep::ports::store::RunFilter { limit: 1, ..Default::default() }).await.expect("a list")[0];
-    assert_eq!((row.wake_at, row.waits.as_deref()), (Some(At(9_000)), Some("llm:a/b: 429")));
+    assert_eq!((row.wake_at, row.waits.as_deref()), (Some(Timestamp(9_000)), Some("llm:a/b: 429")));
     let mut r = b.store.load(ids[1]).await.expect("an answer").expect("a run");
     let lease = b.take(r.id, "one").await;
     r.wait = None;

@@ -3,7 +3,7 @@
 use crate::support::runs::{finishing, moving, no_lease, opening, owner, run};
 use crate::support::stores::{Bench, fenced, permanent};
 use skep::adapters::store::connect;
-use skep::domain::{At, Phase, Run};
+use skep::domain::{Phase, Run, Timestamp};
 use skep::ports::store::{Counts, Lease, RunFilter};
 
 super::on_both!(
@@ -35,7 +35,7 @@ async fn acknowledged_transitions_survive_a_reopening(b: Bench) {
         rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(),
         ["opened", "admitted", "paused", "paused"]
     );
-    assert_eq!(rows[1].at, At(1_002));
+    assert_eq!(rows[1].at, Timestamp(1_002));
     assert_eq!(rows[2].event.as_ref().expect("readable")["by"], "local:ann");
     let later = again.journal(r.id, 2, 1).await.expect("its journal");
     assert_eq!(later.iter().map(|row| row.seq).collect::<Vec<_>>(), [3]);

@@ -3,7 +3,7 @@
 use super::books::{by, charge, opened, sums};
 use crate::support::runs::{moving, project};
 use crate::support::stores::Bench;
-use skep::domain::{At, AttemptId, Level, Phase, Principal, Role, Share, SharedLimits, Usage};
+use skep::domain::{AttemptId, BudgetScope, Level, Phase, Principal, Role, SharedLimits, Timestamp, Usage};
 use skep::ports::store::{Lease, Reservation, Room, SharedRaise, SpendingBy, Transition};
 
 super::on_both!(
@@ -30,7 +30,7 @@ pub(super) fn ask(lease: &Lease, attempt: u32, tokens: u64, shared: SharedLimits
         shared,
         alerts: vec![50, 80, 100],
         round: 0,
-        at: At(20_000 * 86_400_000 + 5),
+        at: Timestamp(20_000 * 86_400_000 + 5),
     }
 }
 
@@ -60,7 +60,7 @@ async fn shared_budgets_are_never_passed(b: Bench) {
                     Room::Short { levels, set_aside } => {
                         assert_eq!(set_aside, LIMIT, "none of it is spent yet");
                         let level = &levels[0];
-                        assert_eq!((level.share, level.used, level.limit), (Share::Day, LIMIT, LIMIT))
+                        assert_eq!((level.share, level.used, level.limit), (BudgetScope::Day, LIMIT, LIMIT))
                     }
                 }
             }
@@ -81,7 +81,7 @@ async fn the_same_attempt_is_given_the_same(b: Bench) {
     assert!(matches!(&again, Room::Reserved { caps, .. } if caps.tokens == 500 && caps.wall_ms == 9), "{again:?}");
     let next = b.store.reserve(&ask(&lease, 2, 0, limits(500))).await.expect("an answer");
     assert!(matches!(next, Room::Short { .. }), "{next:?}");
-    let tomorrow = Reservation { at: At(20_001 * 86_400_000), ..ask(&lease, 2, 0, limits(500)) };
+    let tomorrow = Reservation { at: Timestamp(20_001 * 86_400_000), ..ask(&lease, 2, 0, limits(500)) };
     assert!(matches!(b.store.reserve(&tomorrow).await, Ok(Room::Reserved { .. })), "another day has its own");
 }
 
@@ -96,20 +96,20 @@ async fn a_raise_makes_room(b: Bench) {
         }
         room => panic!("{room:?}"),
     };
-    assert_eq!(short(asked(1).await), (Share::Project, true, 0));
-    let more = async |share: Share, key: &str, tokens, cost_micros| {
-        let (by, at) = (Principal::from("local:ann"), At(3));
+    assert_eq!(short(asked(1).await), (BudgetScope::Project, true, 0));
+    let more = async |share: BudgetScope, key: &str, tokens, cost_micros| {
+        let (by, at) = (Principal::from("local:ann"), Timestamp(3));
         let raise = SharedRaise { share, key: key.to_owned(), tokens, cost_micros, by, at };
         b.store.raise_shared(&raise).await.expect("a raise");
     };
-    more(Share::Project, "other", 0, 500).await;
-    assert_eq!(short(asked(1).await), (Share::Project, true, 0), "another project's is another project's");
-    more(Share::Project, "demo", 0, 500).await;
+    more(BudgetScope::Project, "other", 0, 500).await;
+    assert_eq!(short(asked(1).await), (BudgetScope::Project, true, 0), "another project's is another project's");
+    more(BudgetScope::Project, "demo", 0, 500).await;
     let Room::Reserved { caps, levels } = asked(1).await else { panic!("short") };
     assert_eq!((caps.cost_micros, caps.tokens, levels.len()), (500, 4, 2));
-    assert_eq!(short(asked(2).await), (Share::Project, true, 500));
-    more(Share::Project, "demo", 0, 500).await;
-    more(Share::Day, "20000", 100, 0).await;
+    assert_eq!(short(asked(2).await), (BudgetScope::Project, true, 500));
+    more(BudgetScope::Project, "demo", 0, 500).await;
+    more(BudgetScope::Day, "20000", 100, 0).await;
     let Room::Reserved { levels, .. } = asked(2).await else { panic!("short") };
     assert_eq!(levels.iter().map(|l| (l.used, l.limit)).collect::<Vec<_>>(), [(1_000, 1_000), (8, 110)]);
 }
@@ -122,7 +122,10 @@ async fn all_that_is_short_is_named(b: Bench) {
     assert!(matches!(asked(1, first).await, Room::Reserved { .. }));
     let Room::Short { levels, set_aside } = asked(2, shared).await else { panic!("room") };
     let named: Vec<_> = levels.iter().filter_map(Level::used_up).map(|b| (b.share, b.money, b.over)).collect();
-    assert_eq!(named, [(Share::Project, false, 0), (Share::Project, true, 0), (Share::Day, false, 0)]);
+    assert_eq!(
+        named,
+        [(BudgetScope::Project, false, 0), (BudgetScope::Project, true, 0), (BudgetScope::Day, false, 0)]
+    );
     assert_eq!(set_aside, 0, "no waiting brings money back that there never was");
     let lower = SharedLimits { project_tokens: None, project_cost_micros: None, ..limits(4) };
     let Room::Short { levels, set_aside } = asked(2, lower).await else { panic!("room") };
@@ -157,8 +160,8 @@ async fn what_people_are_told_they_are_told_once(b: Bench) {
     spend(100).await;
     assert_eq!(told(&two, 2).await, (1_000, Some(100)), "that nothing is left is told by who gets nothing");
     assert_eq!(told(&two, 2).await, (1_000, Some(100)), "to it again, after a crash");
-    let (by, at) = (Principal::from("local:ann"), At(3));
-    let more = SharedRaise { share: Share::Day, key: "20000".to_owned(), tokens: 500, cost_micros: 5, by, at };
+    let (by, at) = (Principal::from("local:ann"), Timestamp(3));
+    let more = SharedRaise { share: BudgetScope::Day, key: "20000".to_owned(), tokens: 500, cost_micros: 5, by, at };
     b.store.raise_shared(&more).await.expect("a raise");
     assert_eq!(told(&two, 3).await, (1_000, None), "50 % of 1500 was passed before the raise");
     spend(250).await;
@@ -166,7 +169,7 @@ async fn what_people_are_told_they_are_told_once(b: Bench) {
     let of_project = SharedLimits { project_tokens: Some(1_500), ..SharedLimits::default() };
     let other = b.store.reserve(&ask(&one, 9, 10, of_project)).await.expect("an answer");
     assert!(matches!(&other, Room::Reserved { levels, .. } if levels[0].told == Some(80)), "{other:?}");
-    let tomorrow = Reservation { at: At(20_001 * 86_400_000), ..ask(&one, 10, 600, limits(1_000)) };
+    let tomorrow = Reservation { at: Timestamp(20_001 * 86_400_000), ..ask(&one, 10, 600, limits(1_000)) };
     let next = b.store.reserve(&tomorrow).await.expect("an answer");
     assert!(matches!(&next, Room::Reserved { levels, .. } if levels[0].told.is_none()), "another day has its own");
 }

@@ -4,7 +4,7 @@ use crate::support::runs::project;
 use crate::support::stores::{Bench, permanent};
 use skep::adapters::store::{KeySource, SeaVault};
 use skep::ports::vault::{SECRET_BYTES_MAX, SecretName, Vault};
-use skep::secret::{Key, Secret, redact};
+use skep::secrets::{Key, Secret, redact};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 

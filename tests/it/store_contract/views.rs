@@ -4,8 +4,8 @@ use crate::support::runs::{finishing, moving, owner, project, run};
 use crate::support::stores::{Bench, permanent};
 use skep::adapters::store::ARTIFACT_BYTES_MAX;
 use skep::domain::{
-    ArtifactKind, At, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, Phase, Policy, Project, Run, RunId,
-    Sha,
+    ArtifactKind, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, Phase, Policy, Project, Run, RunId, Sha,
+    Timestamp,
 };
 use skep::ports::store::{Counts, Found, RunFilter};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ async fn lists_filter_and_page(b: Bench) {
         id: BlockId(1),
         kind: BlockKind::Rounds,
         why: "no more".to_owned(),
-        since: At(5),
+        since: Timestamp(5),
         until: None,
     });
     b.commit(moving(&mut runs[1], &lease, Phase::Working, 0)).await.expect("a block");
@@ -43,7 +43,7 @@ async fn lists_filter_and_page(b: Bench) {
     let blocked = &all[5];
     assert_eq!((blocked.status.as_str(), blocked.phase.as_str(), blocked.seq), ("blocked", "working", 2));
     assert_eq!(blocked.blocks, ["rounds"]);
-    assert_eq!((blocked.opened_at, blocked.updated_at), (At(1_000), At(1_002)));
+    assert_eq!((blocked.opened_at, blocked.updated_at), (Timestamp(1_000), Timestamp(1_002)));
     assert_eq!((all[6].status.as_str(), all[0].status.as_str()), ("completed", "pending"));
     assert!(blocked.quarantined.is_none());
 
@@ -75,7 +75,7 @@ async fn runs_are_found_by_both_ends(b: Bench) {
     assert_eq!(find(" 0193AAAA-0000-7000-8000-00000001CAFE ").await, Found::One(ids[1]));
     assert_eq!(find(" BEEF").await, Found::One(ids[0]));
     assert_eq!(find("0193bb").await, Found::One(ids[2]));
-    assert_eq!(find(&ids[1].short()).await, Found::One(ids[1]));
+    assert_eq!(find(&ids[1].abbrev()).await, Found::One(ids[1]));
     assert_eq!(find("cafe").await, Found::Several(vec![ids[2], ids[1]]));
     assert_eq!(find("0193").await, Found::Several(vec![ids[2], ids[1], ids[0]]));
     for none in ["", "eef", "0000", "xyzw", "'; --", &"0".repeat(33), "g193"] {

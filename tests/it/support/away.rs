@@ -1,14 +1,14 @@
 //! A store that is away: every call fails in a way that may pass.
 
 use async_trait::async_trait;
-use skep::domain::{ArtifactKind, ArtifactRef, At, Digest, EffectKey, Project, ProjectName, Run, RunId};
+use skep::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId, Timestamp};
 use skep::ports::store::{
     Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
     SpendingFilter, Taken, Transition,
 };
 use skep::ports::vault::Rekeyed;
 use skep::ports::{PortError, PortResult, SecretName, SecretRow, Store, Vault};
-use skep::secret::Secret;
+use skep::secrets::Secret;
 use std::path::Path;
 
 pub struct Away;
@@ -46,7 +46,7 @@ impl Store for Away {
     async fn waiting(&self, _: u64) -> PortResult<Vec<RunId>> {
         away()
     }
-    async fn due(&self, _: At, _: u64) -> PortResult<Vec<(RunId, At)>> {
+    async fn due(&self, _: Timestamp, _: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
         away()
     }
     async fn reserve(&self, _: &Reservation) -> PortResult<Room> {

@@ -27,7 +27,7 @@ pub struct Checker {
     /// The last look taken while the gates were asked.
     seen: Option<Observation>,
     /// Engines that said they cannot be used: until when at least, `None` = until a person has answered.
-    rests: BTreeMap<String, Option<At>>,
+    rests: BTreeMap<String, Option<Timestamp>>,
     /// Questions to the scout that are open, by who asked.
     asked: BTreeMap<(Step, Option<TaskId>), String>,
     /// What a scout found for whoever asked, until that one starts again.
@@ -38,7 +38,13 @@ pub struct Checker {
 
 impl Checker {
     /// Notes what an accepted event shows, then checks the decision.
-    pub fn check(&mut self, before: Option<&Run>, event: &Event, after: &Decision, at: At) -> Result<(), String> {
+    pub fn check(
+        &mut self,
+        before: Option<&Run>,
+        event: &Event,
+        after: &Decision,
+        at: Timestamp,
+    ) -> Result<(), String> {
         let run = &after.run;
         must!(run.seq == before.map_or(1, |b| b.seq + 1), "seq {} does not follow", run.seq);
         if let Some(before) = before {
@@ -64,8 +70,8 @@ impl Checker {
 
     fn learn(&mut self, before: &Run, event: &Event, run: &Run) {
         match event {
-            Event::Done { key, done: Done::Checked { results, .. } } => {
-                if let Some(Tag::Check(Scope::Head, sha)) = before.pending.get(key)
+            Event::EffectFinished { key, done: EffectOutcome::Checked { results, .. } } => {
+                if let Some(EffectRef::Check(Scope::Head, sha)) = before.pending.get(key)
                     && !results.is_empty()
                     && results.iter().all(|r| r.green)
                 {
@@ -94,7 +100,8 @@ impl Checker {
             _ => {}
         }
         let seen = match event {
-            Event::Observed { observation } | Event::Done { done: Done::Observed { observation }, .. } => observation,
+            Event::Observed { observation }
+            | Event::EffectFinished { done: EffectOutcome::Observed { observation }, .. } => observation,
             _ => return,
         };
         for by in &seen.approved_by {
@@ -126,8 +133,8 @@ impl Checker {
             before.outcome,
             run.outcome
         );
-        if before.phase == Landing && before.pending.values().any(|t| matches!(t, Tag::Land(_))) {
-            let known = !run.pending.values().any(|t| matches!(t, Tag::Land(_)));
+        if before.phase == Landing && before.pending.values().any(|t| matches!(t, EffectRef::Land(_))) {
+            let known = !run.pending.values().any(|t| matches!(t, EffectRef::Land(_)));
             must!(to == Landing || known || to == Reporting, "left landing without knowing whether it landed");
             must!(
                 !matches!(run.outcome, Some(Outcome::Cancelled { .. })) || known,
@@ -138,11 +145,11 @@ impl Checker {
     }
 
     /// A held run starts nothing; a stopping one only ends things.
-    fn rest(&self, before: &Run, event: &Event, after: &Decision, at: At) -> Result<(), String> {
+    fn rest(&self, before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
         let held = |r: &Run| r.paused.is_some() || !r.blocks.is_empty();
         let run = &after.run;
         for (_, effect) in &after.effects {
-            let name = effect.tag().name();
+            let name = effect.effect_ref().name();
             if run.stopping.is_some() && before.stopping.is_some() {
                 let ends =
                     matches!(effect, Effect::Stop | Effect::Comment { .. } | Effect::Close { .. } | Effect::Release);
@@ -158,7 +165,8 @@ impl Checker {
             _ => false,
         };
         must!(!by_skep, "Skep answered its own question");
-        if let Event::Observed { observation } | Event::Done { done: Done::Observed { observation }, .. } = event
+        if let Event::Observed { observation }
+        | Event::EffectFinished { done: EffectOutcome::Observed { observation }, .. } = event
             && observation.state == ChangeState::Open
             && observation.unblocks.iter().all(|u| !u.by.is_person())
             && observation.approved_by.iter().all(|p| !p.is_person())
@@ -179,7 +187,7 @@ impl Checker {
     }
 
     /// Nobody starts an engine that said it cannot be used; a role's own engine goes before its fall-backs; no try is used up.
-    fn engines(&mut self, before: &Run, event: &Event, after: &Decision, at: At) -> Result<(), String> {
+    fn engines(&mut self, before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
         let run = &after.run;
         if let Event::Reported(r) = event
             && let Report::Unavailable { until, fix, .. } = &r.report
@@ -187,7 +195,7 @@ impl Checker {
         {
             let attempt = before.attempt(r.attempt).ok_or("an unknown attempt reported")?;
             let said = until.filter(|u| *u > at);
-            let until = fix.is_none().then(|| said.unwrap_or(At(at.0 + 30_000)));
+            let until = fix.is_none().then(|| said.unwrap_or(Timestamp(at.0 + 30_000)));
             match self.rests.get_mut(&attempt.engine) {
                 // Two attempts met one trouble: it lasts as long as the longer word.
                 Some(known) if known.is_none_or(|k| k > at) => {
@@ -202,14 +210,14 @@ impl Checker {
             must!(tries(run) <= tries(before), "an engine that could not be used cost a try");
         }
         let asked = |r: &Run| r.blocks.iter().any(|b| matches!(b.kind, BlockKind::Engine { .. }));
-        if asked(before) && !asked(run) && run.resting.is_empty() {
+        if asked(before) && !asked(run) && run.cooldowns.is_empty() {
             self.rests.clear();
         }
-        let resting = |engine: &str| self.rests.get(engine).is_some_and(|until| until.is_none_or(|u| u > at));
+        let cooldowns = |engine: &str| self.rests.get(engine).is_some_and(|until| until.is_none_or(|u| u > at));
         for (_, effect) in &after.effects {
             let Effect::Start { order } = effect else { continue };
             let engine = order.engine.text();
-            must!(!resting(&engine), "{engine} was started while it rests");
+            must!(!cooldowns(&engine), "{engine} was started while it rests");
             let role = order.step.role();
             let own = run.settings.engines.get(&role).into_iter();
             let all: Vec<String> =
@@ -219,8 +227,8 @@ impl Checker {
             if matches!(order.step, Step::Develop | Step::Explore) && !run.settings.policy.shared.any() {
                 // How long it rests grows with how often; that it said so is what counts here.
                 let backs_off =
-                    |e: &String| self.rests.contains_key(e) && run.resting.get(e).is_some_and(|r| r.active(at));
-                let first = all[..place].iter().all(|e| resting(e) || backs_off(e));
+                    |e: &String| self.rests.contains_key(e) && run.cooldowns.get(e).is_some_and(|r| r.active(at));
+                let first = all[..place].iter().all(|e| cooldowns(e) || backs_off(e));
                 must!(first, "{engine} was started before those that go first");
             }
             let (limits, shared, caps) = (&run.limits, &run.settings.policy.shared, &order.caps);
@@ -308,10 +316,10 @@ impl Checker {
         for (n, (key, effect)) in after.effects.iter().enumerate() {
             must!(key.0 == format!("{}.{n}", after.run.seq), "effect key {key} does not name its row");
             must!(self.keys.insert(key.clone()), "effect key {key} was used before");
-            pending.insert(key.clone(), effect.tag());
+            pending.insert(key.clone(), effect.effect_ref());
         }
         must!(pending == after.run.pending, "the pending effects are not those ordered and not finished");
-        let lands = pending.values().filter(|t| matches!(t, Tag::Land(_))).count();
+        let lands = pending.values().filter(|t| matches!(t, EffectRef::Land(_))).count();
         must!(lands <= 1, "{lands} landings at once");
         Ok(())
     }
@@ -330,7 +338,7 @@ impl Checker {
         let starts: BTreeSet<AttemptId> = run
             .pending
             .values()
-            .filter_map(|t| if let Tag::Start(a) | Tag::Reserve(a) = t { Some(*a) } else { None })
+            .filter_map(|t| if let EffectRef::Start(a) | EffectRef::Reserve(a) = t { Some(*a) } else { None })
             .collect();
         must!(starts == live.iter().map(|a| a.id).collect(), "live attempts are not the pending starts");
         let set_aside: BTreeMap<AttemptId, Usage> = live.iter().map(|a| (a.id, a.reserved)).collect();
@@ -384,7 +392,7 @@ impl Checker {
         let most = run.settings.policy.max_tasks as usize + run.rounds as usize + self.person_tasks;
         must!(run.tasks.len() <= most, "{} tasks", run.tasks.len());
         must!(
-            run.unavailable <= choice::UNAVAILABLE_MOST + run.settings.policy.width,
+            run.unavailable <= engine_selection::UNAVAILABLE_MOST + run.settings.policy.width,
             "it never asks about its engines"
         );
         must!(run.alerts.len() <= 40, "{} alerts", run.alerts.len());
@@ -425,20 +433,20 @@ impl Checker {
 }
 
 /// An attempt that loses its process goes on as it is, a few times at most, or is lost: charged once, what was counted of it or all of it.
-fn orphans(before: &Run, event: &Event, after: &Decision, at: At) -> Result<(), String> {
+fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
     let most = after.run.attempts.iter().filter_map(|a| a.resumable.as_ref()).map(|r| r.times).max().unwrap_or(0);
     must!(most <= Resumable::TIMES_MAX, "an attempt was taken up {most} times");
     let Event::Orphaned { attempts, metered } = event else { return Ok(()) };
     let spent = |run: &Run| run.ledger.spent;
     let mut charged = Usage::default();
-    for id in attempts.iter().filter(|id| before.is_pending(&Tag::Start(**id))) {
+    for id in attempts.iter().filter(|id| before.is_pending(&EffectRef::Start(**id))) {
         let (Some(was), Some(is)) = (before.attempt(*id), after.run.attempt(*id)) else { continue };
         let Some(ended) = &is.ended else {
             let (was, is) = (was.resumable.as_ref(), is.resumable.as_ref());
             let counted = matches!((was, is), (Some(w), Some(i)) if i.times == w.times + 1 && i.session == w.session);
             must!(counted, "{id} goes on, and it was not counted: {was:?}, {is:?}");
-            must!(before.stopping.is_none() && after.run.is_pending(&Tag::Start(*id)), "{id} goes on in vain");
-            must!(!after.effects.iter().any(|(_, e)| e.tag() == Tag::Start(*id)), "{id} is started twice");
+            must!(before.stopping.is_none() && after.run.is_pending(&EffectRef::Start(*id)), "{id} goes on in vain");
+            must!(!after.effects.iter().any(|(_, e)| e.effect_ref() == EffectRef::Start(*id)), "{id} is started twice");
             continue;
         };
         must!(ended.ending == Ending::Lost, "{id} lost its process and is {:?}", ended.ending);
@@ -472,7 +480,9 @@ fn alerts(before: &Run, event: &Event, run: &Run) -> Result<(), String> {
             Some((what, used, limit)) => {
                 must!(used * 100 >= limit * u64::from(alert.share), "{} % of {what} is not used", alert.share)
             }
-            None => must!(matches!(event, Event::Done { .. }), "{} was told of by {}", alert.what, event.name()),
+            None => {
+                must!(matches!(event, Event::EffectFinished { .. }), "{} was told of by {}", alert.what, event.name())
+            }
         }
     }
     // What was told of a shared budget is told anew of a raised limit.

@@ -46,13 +46,13 @@ impl Said {
 }
 
 /// A person's machine.
-pub struct Desk {
+pub struct Cli {
     pub dir: tempfile::TempDir,
 }
 
-impl Desk {
-    pub fn new() -> Desk {
-        Desk { dir: tempfile::tempdir().unwrap() }
+impl Cli {
+    pub fn new() -> Cli {
+        Cli { dir: tempfile::tempdir().unwrap() }
     }
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

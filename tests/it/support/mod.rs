@@ -1,11 +1,11 @@
 //! What the tests share: throw-away databases, runs to put into them, and a simulated world with its checkers.
 
 pub mod away;
-pub mod birth;
+pub mod baseline;
 pub mod checker;
 pub mod cli;
 pub mod engines;
-pub mod floor;
+pub mod fixtures;
 pub mod models;
 pub mod people;
 pub mod postgres;

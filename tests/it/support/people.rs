@@ -1,6 +1,6 @@
 //! Simulated outsiders: people who help or not, programs that claim to be people, a CI, other committers.
 
-use super::birth::{asker, other};
+use super::fixtures::{asker, other};
 use super::rng::{Rng, roll};
 use super::world::World;
 use skep::domain::block::Subject;

@@ -35,7 +35,7 @@ const CALM_AFTER: u64 = 600;
 pub struct Ended {
     pub run: Run,
     pub world: World,
-    pub journal: Vec<(Event, At)>,
+    pub journal: Vec<(Event, Timestamp)>,
     pub opened: Opened,
     pub crashes: u32,
     pub refused: u32,
@@ -52,7 +52,7 @@ struct Process {
     rng: Rng,
     manner: Manner,
     checker: Checker,
-    journal: Vec<(Event, At)>,
+    journal: Vec<(Event, Timestamp)>,
     outbox: Vec<(EffectKey, Effect)>,
     /// Begun in this life.
     begun: BTreeSet<EffectKey>,
@@ -76,14 +76,14 @@ struct Process {
 
 /// Simulates a run to its end, or to where nobody will move it. `Err` = something that must hold did not.
 pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Result<Ended, String> {
-    let first = open(&opened, At(0)).map_err(|r| format!("not opened: {r}"))?;
+    let first = open(&opened, Timestamp(0)).map_err(|r| format!("not opened: {r}"))?;
     let mut p = Process {
         run: first.run.clone(),
         world,
         rng,
         manner,
         checker: Checker::default(),
-        journal: vec![(Event::Opened(Box::new(opened.clone())), At(0))],
+        journal: vec![(Event::Opened(Box::new(opened.clone())), Timestamp(0))],
         outbox: Vec::new(),
         begun: BTreeSet::new(),
         started: BTreeSet::new(),
@@ -99,8 +99,11 @@ pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Resul
         unresumed: 0,
         waited: 0,
     };
-    let result =
-        p.checker.check(None, &p.journal[0].0.clone(), &first, At(0)).and_then(|()| p.live()).and_then(|()| p.over());
+    let result = p
+        .checker
+        .check(None, &p.journal[0].0.clone(), &first, Timestamp(0))
+        .and_then(|()| p.live())
+        .and_then(|()| p.over());
     match result {
         Ok(()) => {
             let Process { run, world, journal, crashes, refused, due, resumed, unresumed, .. } = p;
@@ -188,8 +191,8 @@ impl Process {
         Ok(false)
     }
 
-    fn now(&self) -> At {
-        At(self.journal.len() as i64 * 1000 + self.waited)
+    fn now(&self) -> Timestamp {
+        Timestamp(self.journal.len() as i64 * 1000 + self.waited)
     }
 
     fn disturb(&mut self) -> Result<(), String> {
@@ -258,11 +261,11 @@ impl Process {
                 let unlanded =
                     |w: &World| matches!(&effect, Effect::Land { head, .. } if !w.base_history.contains(head));
                 let done = if odd && unlanded(&self.world) && self.rng.chance(10) {
-                    Done::Stale { why: "asked too early".to_owned() }
+                    EffectOutcome::Stale { why: "asked too early".to_owned() }
                 } else {
                     self.world.act(&key, &effect)
                 };
-                Event::Done { key, done }
+                Event::EffectFinished { key, done }
             }
         };
         self.inflight.push(event);
@@ -292,7 +295,7 @@ impl Process {
     }
 
     fn refuse(&mut self, event: &Event) -> Result<(), String> {
-        match decide(&self.run, event, At(self.journal.len() as i64)) {
+        match decide(&self.run, event, Timestamp(self.journal.len() as i64)) {
             Err(_) => {
                 self.refused += 1;
                 Ok(())
@@ -329,7 +332,7 @@ impl Process {
         self.outbox.retain(|(key, _)| !decision.finished.contains(key));
         self.outbox.extend(decision.effects);
         self.run = decision.run;
-        if matches!(event, Event::Done { .. } | Event::Reported(_)) {
+        if matches!(event, Event::EffectFinished { .. } | Event::Reported(_)) {
             self.old.push(event);
         }
         if self.manner.crash_after.contains(&self.run.seq) {
@@ -411,7 +414,8 @@ impl Process {
                 (None, _) => break,
             };
             let Ok(d) = decision else { break };
-            let effects: Vec<String> = d.effects.iter().map(|(k, e)| format!("{k} {}", e.tag().name())).collect();
+            let effects: Vec<String> =
+                d.effects.iter().map(|(k, e)| format!("{k} {}", e.effect_ref().name())).collect();
             let blocks: Vec<&str> = d.run.blocks.iter().map(|b| b.kind.code()).collect();
             let phase = d.run.phase.name();
             text.push_str(&format!("{} {} -> {phase} {blocks:?} {}\n", d.run.seq, word(event), effects.join(", ")));
@@ -426,7 +430,7 @@ pub fn word(event: &Event) -> String {
     let whole = match event {
         Event::Opened(_) => "opened".to_owned(),
         Event::Reported(r) => format!("{} {:?}", r.attempt, r.report),
-        Event::Done { key, done } => format!("{key} {done:?}"),
+        Event::EffectFinished { key, done } => format!("{key} {done:?}"),
         other => format!("{other:?}"),
     };
     whole.chars().take(160).collect()

@@ -7,13 +7,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use skep::adapters::clock::SystemClock;
-use skep::adapters::engine::meter::Meter;
-use skep::adapters::engine::prices::Prices;
-use skep::adapters::engine::settings::{Api, Provider};
-use skep::adapters::gate::{Gate, Limits, Opened, Pass};
 use skep::domain::Usage;
-use skep::secret::Secret;
+use skep::platform::clock::SystemClock;
+use skep::platform::egress::{EgressProxy, ProxySession, SessionSpec};
+use skep::providers::meter::Meter;
+use skep::providers::prices::Prices;
+use skep::providers::rate_limit::Limits;
+use skep::providers::settings::{Api, Provider};
+use skep::secrets::Secret;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -143,20 +144,20 @@ pub fn meter(caps: Usage) -> Arc<Meter> {
     Meter::new(caps, Arc::new(Prices::load(prices).expect("prices")))
 }
 
-pub fn gate() -> Gate {
+pub fn gate() -> EgressProxy {
     skep::telemetry::install_crypto();
     let clock = Arc::new(SystemClock);
-    Gate::new(Limits::new(clock.clone()), clock, Path::new("/tmp")).expect("a gate")
+    EgressProxy::new(Limits::new(clock.clone()), clock, Path::new("/tmp")).expect("a gate")
 }
 
 /// A pass to these providers and hosts.
-pub fn open(gate: &Gate, providers: Vec<Provider>, hosts: &[&str], meter: &Arc<Meter>) -> Opened {
+pub fn open(gate: &EgressProxy, providers: Vec<Provider>, hosts: &[&str], meter: &Arc<Meter>) -> ProxySession {
     let hosts = hosts.iter().map(|h| (*h).to_owned()).collect();
-    gate.open(Pass { providers, hosts, meter: meter.clone(), label: "test".to_owned() }).expect("an open gate")
+    gate.open(SessionSpec { providers, hosts, meter: meter.clone(), label: "test".to_owned() }).expect("an open gate")
 }
 
 /// Where an agent finds provider `p` at the loopback port.
-pub fn base(opened: &Opened) -> String {
+pub fn base(opened: &ProxySession) -> String {
     format!("http://{}{}/llm/p", opened.place.tcp, opened.prefix().expose())
 }
 

@@ -84,7 +84,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
             command: command.clone(),
             limit_secs: 60,
             junit: None,
-            place: None,
+            runner: None,
         };
         commands.iter().enumerate().map(spec).collect()
     };
@@ -95,7 +95,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
         people: ports.people.clone(),
         vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
-        feed: ports.deps.feed.clone(),
+        notifications: ports.deps.notifications.clone(),
         token: TOKEN.into(),
         principal: Principal::from("local:tester"),
         hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),

@@ -2,8 +2,8 @@
 
 use skep::domain::run::{Facts, SNAPSHOT_VERSION};
 use skep::domain::{
-    At, ChangeNumber, Effect, EffectKey, Event, Goal, GoalSource, Ledger, Limits, Opened, Outcome, Phase, Plan, Policy,
-    Principal, ProjectName, Run, RunId, Settings, Sha,
+    ChangeNumber, Effect, EffectKey, Event, Goal, GoalSource, Ledger, Limits, Opened, Outcome, Phase, Plan, Policy,
+    Principal, ProjectName, Run, RunId, Settings, Sha, Timestamp,
 };
 use skep::ports::store::{Lease, Owner, Transition};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +41,7 @@ pub fn run() -> Run {
             base_branch: "main".to_owned(),
             branch: "skep/greeting".to_owned(),
         },
-        opened_at: At(1_000),
+        opened_at: Timestamp(1_000),
         traceparent: None,
         seq: 1,
         phase: Phase::Queued,
@@ -54,7 +54,7 @@ pub fn run() -> Run {
         tasks: Vec::new(),
         inquiries: Vec::new(),
         attempts: Vec::new(),
-        resting: BTreeMap::new(),
+        cooldowns: BTreeMap::new(),
         unavailable: 0,
         short: None,
         wait: None,
@@ -112,10 +112,10 @@ pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, pushes: usize) -> Tran
         .map(|n| (EffectKey(format!("{}.{n}", run.seq)), Effect::Observe { change: ChangeNumber(n as u64) }))
         .collect();
     for (key, effect) in &effects {
-        run.pending.insert(key.clone(), effect.tag());
+        run.pending.insert(key.clone(), effect.effect_ref());
     }
     let event = if run.seq == 2 { Event::Admitted } else { Event::Paused { by: Principal::from("local:ann") } };
-    let at = At(1_000 + run.seq as i64);
+    let at = Timestamp(1_000 + run.seq as i64);
     Transition {
         lease: lease.clone(),
         at,

@@ -1,6 +1,6 @@
 //! A real OpenSSH server on loopback, for as long as a test: keys, known hosts and settings of its own.
 
-use skep::adapters::places::{Place, Ssh};
+use skep::adapters::runner::settings::{Runner, Ssh};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -135,8 +135,8 @@ impl Sshd {
     }
 
     /// It as a place.
-    pub fn place(&self) -> Place {
-        Place::Ssh(Ssh {
+    pub fn place(&self) -> Runner {
+        Runner::Ssh(Ssh {
             host: "127.0.0.1".into(),
             port: self.port,
             user: Self::user(),

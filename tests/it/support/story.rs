@@ -1,7 +1,7 @@
 //! A run told step by step through real decisions, for fixtures: each effect can be ended well, or otherwise by hand.
 
-use super::birth::opened;
 use super::checker::Checker;
+use super::fixtures::opened;
 use super::rng::sha;
 use skep::domain::change::UnblockComment;
 use skep::domain::*;
@@ -88,16 +88,16 @@ impl Story {
 
     /// A run with this birth.
     pub fn of(opened: Opened) -> Story {
-        let decision = open(&opened, At(0)).expect("opened");
+        let decision = open(&opened, Timestamp(0)).expect("opened");
         let mut story =
             Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default(), waited: 0 };
-        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision, At(0)).expect("invariants");
+        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision, Timestamp(0)).expect("invariants");
         story
     }
 
     /// Delivers an event; a decision that breaks an invariant is a panic.
     pub fn try_tell(&mut self, event: &Event) -> Result<Decision, Refusal> {
-        let at = At(self.run.seq as i64 * 1000 + self.waited);
+        let at = Timestamp(self.run.seq as i64 * 1000 + self.waited);
         let decision = decide(&self.run, event, at)?;
         self.checker.check(Some(&self.run), event, &decision, at).unwrap_or_else(|why| panic!("{event:?}: {why}"));
         self.outbox.retain(|key, _| !decision.finished.contains(key));
@@ -119,9 +119,9 @@ impl Story {
         found.unwrap_or_else(|| panic!("{act} is not pending: {:?}", self.run.pending)).0.clone()
     }
 
-    pub fn done(self, act: &str, done: Done) -> Story {
+    pub fn done(self, act: &str, done: EffectOutcome) -> Story {
         let key = self.key(act);
-        self.tell(Event::Done { key, done })
+        self.tell(Event::EffectFinished { key, done })
     }
 
     /// The shared budgets have what is asked of them, where they are asked.
@@ -131,9 +131,8 @@ impl Story {
             _ => None,
         });
         match asked {
-            Some(caps) => {
-                self.done("reserve", Done::Reserved { caps: Usage { tokens: 500, ..caps }, levels: Vec::new() })
-            }
+            Some(caps) => self
+                .done("reserve", EffectOutcome::Reserved { caps: Usage { tokens: 500, ..caps }, levels: Vec::new() }),
             None => self,
         }
     }
@@ -175,15 +174,15 @@ impl Story {
     pub fn well(self, act: &str) -> Story {
         let seq = self.run.seq.to_string();
         let done = match act {
-            "check" => Done::Checked { results: results(true), wall_ms: 10 },
-            "integrate" | "rebase" => Done::Moved { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
+            "check" => EffectOutcome::Checked { results: results(true), wall_ms: 10 },
+            "integrate" | "rebase" => EffectOutcome::Moved { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
             "ensure_change" => {
                 let number = ChangeNumber(1);
-                Done::Ensured { change: ChangeRef { number, url: "skep change show demo#1".to_owned() } }
+                EffectOutcome::Ensured { change: ChangeRef { number, url: "skep change show demo#1".to_owned() } }
             }
-            "observe" => Done::Observed { observation: quiet(&self.run) },
-            "land" => Done::Landed { sha: self.run.head.clone() },
-            _ => Done::Ok,
+            "observe" => EffectOutcome::Observed { observation: quiet(&self.run) },
+            "land" => EffectOutcome::Landed { sha: self.run.head.clone() },
+            _ => EffectOutcome::Ok,
         };
         self.done(act, done)
     }
@@ -194,6 +193,6 @@ impl Story {
     }
 
     pub fn answer(self, answer: Answer) -> Story {
-        self.tell(Event::Answered { block: None, answer, by: super::birth::asker() })
+        self.tell(Event::Answered { block: None, answer, by: super::fixtures::asker() })
     }
 }

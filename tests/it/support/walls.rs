@@ -1,6 +1,6 @@
 //! The walls the product has, for tests that start commands within this process.
 
-use skep::adapters::sandbox::{Policy, Sandbox};
+use skep::platform::sandbox::{Policy, Sandbox};
 use std::path::Path;
 
 /// A sandbox of the default level. The test binary is not Skep: its program is named.

@@ -36,7 +36,7 @@ pub struct World {
     /// Engines that cannot be used until a person mends them.
     pub down: BTreeSet<String>,
     /// What time it is.
-    pub now: At,
+    pub now: Timestamp,
     /// The shared books: what each attempt set aside or used, and on which day.
     pub books: BTreeMap<AttemptId, (Usage, Day)>,
     /// What others spend of the shared budgets every day.
@@ -75,7 +75,7 @@ impl World {
             flaky: false,
             outages: false,
             down: BTreeSet::new(),
-            now: At(0),
+            now: Timestamp(0),
             books: BTreeMap::new(),
             others: 0,
             raised: 0,
@@ -210,10 +210,10 @@ impl World {
     }
 
     /// Carries an effect out that is no start.
-    pub fn act(&mut self, key: &EffectKey, effect: &Effect) -> Done {
-        if self.broken.contains(effect.tag().name()) {
+    pub fn act(&mut self, key: &EffectKey, effect: &Effect) -> EffectOutcome {
+        if self.broken.contains(effect.effect_ref().name()) {
             let failure = Failure { what: "the forge says 403".to_owned(), fix: "give it the right".to_owned() };
-            return Done::Failed { failure };
+            return EffectOutcome::Failed { failure };
         }
         match effect {
             Effect::Start { .. } => unreachable!("a start is not an act that ends"),
@@ -226,44 +226,44 @@ impl World {
                 let texts: Vec<String> = files.paths().map(|p| self.trees[head][p].clone()).collect();
                 let words = ["conflict", &task.to_string(), &texts.join(",")];
                 if roll(self.seed, &words) % 12 == 0 {
-                    return Done::Conflict { paths: vec!["src/a".to_owned()] };
+                    return EffectOutcome::Conflict { paths: vec!["src/a".to_owned()] };
                 }
                 self.moved(from, head, onto, false)
             }
             Effect::Rebase { from, head, onto } => {
                 if roll(self.seed, &["rebase", onto.as_str()]) % 4 == 0 {
-                    return Done::Conflict { paths: vec!["other".to_owned()] };
+                    return EffectOutcome::Conflict { paths: vec!["other".to_owned()] };
                 }
                 self.moved(from, head, onto, true)
             }
             Effect::Push { sha, expected, passes } => {
-                let mark = format!("m-{}", sha.short());
+                let mark = format!("m-{}", sha.abbrev());
                 if roll(self.seed, &["secret", sha.as_str()]) % 16 == 0 && !passes.contains(&mark) {
                     let found = SecretFound { place: "src/a:1".to_owned(), what: "a secret".to_owned(), mark };
-                    return Done::Held { found: vec![found] };
+                    return EffectOutcome::Held { found: vec![found] };
                 }
                 let foreign = self.branch.as_ref().filter(|b| !self.pushed.contains(b));
                 if foreign.is_some() && foreign != expected.as_ref() {
                     let failure = Failure { what: "a foreign head".to_owned(), fix: "look at it".to_owned() };
-                    return Done::Failed { failure };
+                    return EffectOutcome::Failed { failure };
                 }
                 self.pushed.insert(sha.clone());
                 self.branch = Some(sha.clone());
-                Done::Ok
+                EffectOutcome::Ok
             }
             Effect::EnsureChange { draft, .. } => self.ensure_change(*draft),
             Effect::Comment { change, text } => {
                 if let Some(c) = self.change(*change) {
                     c.comments.entry(key.to_string()).or_insert_with(|| text.clone());
                 }
-                Done::Ok
+                EffectOutcome::Ok
             }
             Effect::SetStatus { sha, context, state, .. } => {
                 // Kept apart from the statuses of others, as forges do by author.
                 let _ = (sha, context, state);
-                Done::Ok
+                EffectOutcome::Ok
             }
-            Effect::Observe { change } => Done::Observed { observation: self.look(*change) },
+            Effect::Observe { change } => EffectOutcome::Observed { observation: self.look(*change) },
             Effect::Land { change, head, base } => self.land(*change, head, base),
             Effect::Close { change } => {
                 if let Some(c) = self.change(*change)
@@ -271,27 +271,34 @@ impl World {
                 {
                     c.state = ChangeState::Closed { by: Principal::skep() };
                 }
-                Done::Ok
+                EffectOutcome::Ok
             }
-            Effect::Release => Done::Ok,
+            Effect::Release => EffectOutcome::Ok,
             Effect::Stop => {
                 self.stopped = true;
-                Done::Ok
+                EffectOutcome::Ok
             }
         }
     }
 
     /// The shared budgets, as the store keeps them: the same attempt again is given what it was given.
-    fn reserve(&mut self, attempt: AttemptId, caps: Usage, shared: &SharedLimits, alerts: &[u8], at: At) -> Done {
+    fn reserve(
+        &mut self,
+        attempt: AttemptId,
+        caps: Usage,
+        shared: &SharedLimits,
+        alerts: &[u8],
+        at: Timestamp,
+    ) -> EffectOutcome {
         if let Some((caps, _)) = self.books.get(&attempt) {
-            return Done::Reserved { caps: *caps, levels: Vec::new() };
+            return EffectOutcome::Reserved { caps: *caps, levels: Vec::new() };
         }
         let (mut caps, mut levels) = (caps, Vec::new());
         let limits = [
-            (Share::Project, false, shared.project_tokens),
-            (Share::Project, true, shared.project_cost_micros),
-            (Share::Day, false, shared.day_tokens),
-            (Share::Day, true, shared.day_cost_micros),
+            (BudgetScope::Project, false, shared.project_tokens),
+            (BudgetScope::Project, true, shared.project_cost_micros),
+            (BudgetScope::Day, false, shared.day_tokens),
+            (BudgetScope::Day, true, shared.day_cost_micros),
         ];
         for (share, money, limit) in limits {
             let Some(limit) = limit.map(|l| l + self.raised) else { continue };
@@ -304,12 +311,12 @@ impl World {
         let of: Vec<SharedBudget> = levels.iter().filter_map(Level::used_up).collect();
         if !of.is_empty() {
             let set_aside = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
-            return Done::Short { of, why: "spent".to_owned(), levels, set_aside };
+            return EffectOutcome::Short { of, why: "spent".to_owned(), levels, set_aside };
         }
         for level in &mut levels {
             let cap = if level.money { caps.cost_micros } else { caps.tokens };
             (level.used, level.set_aside) = (level.used + cap, level.set_aside + cap);
-            let day = if level.share == Share::Day { Day::of(at).0 } else { 0 };
+            let day = if level.share == BudgetScope::Day { Day::of(at).0 } else { 0 };
             let reached = Alert::reached(alerts, level.spent(), level.limit);
             // Of another limit it is told anew.
             let known = |share: &u8| {
@@ -322,12 +329,12 @@ impl World {
             }
         }
         self.books.insert(attempt, (caps, Day::of(at)));
-        Done::Reserved { caps, levels }
+        EffectOutcome::Reserved { caps, levels }
     }
 
     /// What the run's attempts have of a shared budget.
-    pub fn used(&self, share: Share, money: bool, at: At) -> u64 {
-        let today = |day: &Day| share == Share::Project || *day == Day::of(at);
+    pub fn used(&self, share: BudgetScope, money: bool, at: Timestamp) -> u64 {
+        let today = |day: &Day| share == BudgetScope::Project || *day == Day::of(at);
         let amounts = self.books.values().filter(|(_, day)| today(day)).map(|(u, _)| u);
         amounts.map(|u| if money { u.cost_micros } else { u.tokens }).sum()
     }
@@ -350,8 +357,8 @@ impl World {
         let (until, fix) = match (dice >> 8) % 4 {
             _ if known => (None, true),
             0 => (None, true),
-            1 => (Some(At(self.now.0 + ((dice >> 16) % 90_000_000) as i64)), false),
-            2 => (Some(At(self.now.0 - 5)), false),
+            1 => (Some(Timestamp(self.now.0 + ((dice >> 16) % 90_000_000) as i64)), false),
+            2 => (Some(Timestamp(self.now.0 - 5)), false),
             _ => (None, false),
         };
         if fix {
@@ -370,16 +377,16 @@ impl World {
         reported
     }
 
-    fn check(&self, scope: Scope, sha: &Sha, key: &EffectKey) -> Done {
+    fn check(&self, scope: Scope, sha: &Sha, key: &EffectKey) -> EffectOutcome {
         let own_bug = self.trees[sha].values().any(|t| t.starts_with("bug"));
         let truth = if scope == Scope::Head { self.is_green(sha) } else { !own_bug };
         let mood = roll(self.seed, &["mood", key.as_str()]);
         let green = truth && !(self.flaky && mood % 10 == 0);
         if self.lies && mood % 97 == 1 {
-            return Done::Checked { results: Vec::new(), wall_ms: 5 };
+            return EffectOutcome::Checked { results: Vec::new(), wall_ms: 5 };
         }
         if self.lies && mood % 97 == 2 {
-            return Done::Ok;
+            return EffectOutcome::Ok;
         }
         let result = CheckResult {
             name: "test".to_owned(),
@@ -393,10 +400,10 @@ impl World {
             artifacts: Vec::new(),
             given: Vec::new(),
         };
-        Done::Checked { results: vec![result], wall_ms: 7_000 }
+        EffectOutcome::Checked { results: vec![result], wall_ms: 7_000 }
     }
 
-    fn moved(&mut self, from: &Sha, head: &Sha, onto: &Sha, rebase: bool) -> Done {
+    fn moved(&mut self, from: &Sha, head: &Sha, onto: &Sha, rebase: bool) -> EffectOutcome {
         let mut tree = self.trees[onto].clone();
         for path in self.diff(from, head).paths() {
             tree.insert(path.to_owned(), self.trees[head][path].clone());
@@ -404,10 +411,10 @@ impl World {
         let sits_on = if rebase { onto.clone() } else { self.sits_on[onto].clone() };
         let new = self.add(onto, &sits_on, tree);
         let diff = self.diff(&sits_on, &new);
-        Done::Moved { head: new, diff }
+        EffectOutcome::Moved { head: new, diff }
     }
 
-    fn ensure_change(&mut self, draft: bool) -> Done {
+    fn ensure_change(&mut self, draft: bool) -> EffectOutcome {
         let open = self.changes.iter().position(|c| c.state == ChangeState::Open);
         let at = open.unwrap_or_else(|| {
             self.changes.push(Change {
@@ -421,23 +428,23 @@ impl World {
         });
         self.changes[at].draft = draft;
         let number = ChangeNumber(at as u64 + 1);
-        Done::Ensured { change: ChangeRef { number, url: format!("skep change show demo#{number}") } }
+        EffectOutcome::Ensured { change: ChangeRef { number, url: format!("skep change show demo#{number}") } }
     }
 
-    fn land(&mut self, number: ChangeNumber, head: &Sha, base: &Sha) -> Done {
+    fn land(&mut self, number: ChangeNumber, head: &Sha, base: &Sha) -> EffectOutcome {
         if self.base_history.contains(head) {
-            return Done::Landed { sha: head.clone() };
+            return EffectOutcome::Landed { sha: head.clone() };
         }
         let open = self.change(number).is_some_and(|c| c.state == ChangeState::Open && !c.draft);
         if !open || self.branch.as_ref() != Some(head) || self.base != *base || self.always_stale {
-            return Done::Stale { why: "it is not what it was".to_owned() };
+            return EffectOutcome::Stale { why: "it is not what it was".to_owned() };
         }
         if let Some(c) = self.change(number) {
             c.state = ChangeState::Merged { sha: head.clone(), by: Principal::skep() };
         }
         self.lands.push(head.clone());
         self.put_on_base(head);
-        Done::Landed { sha: head.clone() }
+        EffectOutcome::Landed { sha: head.clone() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The beginning of a conversation: a new session, or the one of an earlier process taken up again.
 
 use super::{AcpEngine, Broken, Talked, said};
-use crate::adapters::plain;
 use crate::domain::{Resumable, Step};
+use crate::platform::terminal_text;
 use crate::ports::engine::EngineEvent;
 use agent_client_protocol::Agent;
 use agent_client_protocol::schema::ProtocolVersion;
@@ -31,7 +31,7 @@ impl AcpEngine {
         })?;
         let (session, modes) = match &talked.order.resume {
             None => {
-                let new = NewSessionRequest::new(talked.bench.dir.clone());
+                let new = NewSessionRequest::new(talked.env.dir.clone());
                 let opened = cx.send_request(new).block_task().await?;
                 (opened.session_id, opened.modes)
             }
@@ -62,7 +62,7 @@ impl AcpEngine {
         can: &AgentCapabilities,
         session: &SessionId,
     ) -> Result<Option<SessionModeState>, Broken> {
-        let dir = talked.bench.dir.clone();
+        let dir = talked.env.dir.clone();
         if can.session_capabilities.resume.is_some() {
             let resume = ResumeSessionRequest::new(session.clone(), dir);
             return Ok(cx.send_request(resume).block_task().await?.modes);
@@ -85,7 +85,7 @@ impl AcpEngine {
         let key = format!("agents.{}.mode", self.driven.agent.name);
         let fix = match modes.is_empty() {
             true => format!("leave {key} out"),
-            false => format!("set {key} to one of: {}", plain::plain(modes.join(", ").as_bytes())),
+            false => format!("set {key} to one of: {}", terminal_text::sanitize(modes.join(", ").as_bytes())),
         };
         Err(Broken::Wrong { why: format!("it has no mode {mode:?}"), fix })
     }

@@ -1,7 +1,7 @@
 //! The client's side of one conversation: what the agent tells and asks, and how it is answered.
 
 use super::super::driven::figures;
-use super::super::driven::heard::Heard;
+use super::super::driven::output_log::OutputLog;
 use super::files::Files;
 use super::permit;
 use super::terminal::Terminals;
@@ -22,7 +22,7 @@ const REFUSALS_MAX: usize = 8;
 /// What the conversation's handlers share.
 #[derive(Clone)]
 pub struct Client {
-    pub heard: Arc<Heard>,
+    pub heard: Arc<OutputLog>,
     pub files: Files,
     pub terminals: Terminals,
     state: Arc<Mutex<State>>,
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Client {
-    pub fn new(heard: Arc<Heard>, files: Files, terminals: Terminals) -> Client {
+    pub fn new(heard: Arc<OutputLog>, files: Files, terminals: Terminals) -> Client {
         Client { heard, files, terminals, state: Arc::default() }
     }
 

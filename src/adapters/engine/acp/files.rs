@@ -1,8 +1,8 @@
 //! File requests of an agent, served inside its worktree: no link is followed, sizes are capped.
 
 use super::permit::Rooms;
-use crate::adapters::beneath::Beneath;
 use crate::domain::Step;
+use crate::platform::rooted_fs::RootedDir;
 use agent_client_protocol::v1::schema::{ReadTextFileRequest, WriteTextFileRequest};
 use std::path::{Path, PathBuf};
 
@@ -49,8 +49,8 @@ impl Files {
         self.open()?.write(&self.inside(&ask.path)?, ask.content.as_bytes()).map_err(|why| why.to_string())
     }
 
-    fn open(&self) -> Result<Beneath, String> {
-        Beneath::open(&self.dir).map_err(|e| format!("the worktree cannot be opened: {e}"))
+    fn open(&self) -> Result<RootedDir, String> {
+        RootedDir::open(&self.dir).map_err(|e| format!("the worktree cannot be opened: {e}"))
     }
 
     fn inside(&self, path: &Path) -> Result<String, String> {

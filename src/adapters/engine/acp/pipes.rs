@@ -5,7 +5,7 @@
 //! into the transcript and gets no reply.
 
 use super::super::driven::wire::{self, Line};
-use super::super::driven::{self, heard::Heard};
+use super::super::driven::{self, output_log::OutputLog};
 use agent_client_protocol::Lines;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -117,7 +117,7 @@ impl Owed {
 pub fn open(
     stdin: ChildStdin,
     stdout: ChildStdout,
-    heard: Arc<Heard>,
+    heard: Arc<OutputLog>,
 ) -> Lines<
     impl futures::Sink<String, Error = Error> + Send + 'static,
     impl futures::Stream<Item = Result<String>> + Send + 'static,

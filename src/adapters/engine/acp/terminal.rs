@@ -8,12 +8,12 @@
 //! | output | the last bytes, at most what was asked for and [`OUTPUT_BYTES_MAX`], cut at a character |
 //! | end | `terminal/kill`, `terminal/release`, the attempt's time, the session's end: with all it started |
 
-use super::super::driven::blank;
-use super::super::driven::heard::Heard;
+use super::super::driven::output_log::OutputLog;
+use super::super::driven::placeholders;
 use super::permit::Rooms;
-use crate::adapters::beneath::Beneath;
-use crate::adapters::process::{Finished, OnOutput};
-use crate::adapters::sandbox::{GatePlace, Job, Purpose, Sandbox};
+use crate::platform::process::{Finished, OnOutput};
+use crate::platform::rooted_fs::RootedDir;
+use crate::platform::sandbox::{Job, ProxyEndpoint, Purpose, Sandbox};
 use agent_client_protocol::v1::schema::{
     CreateTerminalRequest, CreateTerminalResponse, EnvVariable, KillTerminalResponse, ReleaseTerminalResponse,
     TerminalExitStatus, TerminalId, TerminalOutputResponse, WaitForTerminalExitResponse,
@@ -42,7 +42,7 @@ pub struct Room {
     pub dir: PathBuf,
     pub cache: PathBuf,
     pub scratch: PathBuf,
-    pub gate: Option<GatePlace>,
+    pub gate: Option<ProxyEndpoint>,
     pub env: Vec<(String, String)>,
     pub rooms: Rooms,
     pub deadline: Instant,
@@ -52,7 +52,7 @@ pub struct Room {
 #[derive(Clone)]
 pub struct Terminals {
     room: Arc<Room>,
-    heard: Arc<Heard>,
+    heard: Arc<OutputLog>,
     state: Arc<Mutex<State>>,
 }
 
@@ -73,7 +73,7 @@ struct Terminal {
 }
 
 impl Terminals {
-    pub fn new(room: Room, heard: Arc<Heard>) -> Terminals {
+    pub fn new(room: Room, heard: Arc<OutputLog>) -> Terminals {
         Terminals { room: Arc::new(room), heard, state: Arc::default() }
     }
 
@@ -177,20 +177,21 @@ impl Terminals {
 
     /// The words as one line for the shell that replaces itself by the program.
     fn line(&self, words: &[String], cwd: Option<PathBuf>) -> Result<String, String> {
-        let line = blank::line(words)?;
+        let line = placeholders::line(words)?;
         let folder = match cwd {
             None => String::new(),
             Some(path) => {
                 let outside = || format!("{} is outside the workspace", path.display());
                 let inner = self.room.rooms.within(&path).ok_or_else(outside)?;
-                let tree = Beneath::open(&self.room.dir).map_err(|e| format!("the worktree cannot be opened: {e}"))?;
+                let tree =
+                    RootedDir::open(&self.room.dir).map_err(|e| format!("the worktree cannot be opened: {e}"))?;
                 tree.entries(&inner, 1).map_err(|why| why.to_string())?;
                 inner
             }
         };
         let line = match folder.as_str() {
             "" => line,
-            folder => format!("cd {} && {line}", blank::quoted(&format!("./{folder}"))),
+            folder => format!("cd {} && {line}", placeholders::quoted(&format!("./{folder}"))),
         };
         if line.len() > LINE_BYTES_MAX {
             return Err(format!("a command line may have {LINE_BYTES_MAX} bytes"));
@@ -220,7 +221,7 @@ impl Terminals {
 /// Runs a command to its end, or until it is stopped: then it is gone when this returns.
 async fn carry(
     room: Arc<Room>,
-    heard: Arc<Heard>,
+    heard: Arc<OutputLog>,
     line: String,
     env: Vec<(String, String)>,
     output: Arc<Mutex<Output>>,

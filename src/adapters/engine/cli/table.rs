@@ -35,7 +35,7 @@ pub enum Format {
 
 /// Where one thing stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct Selector {
     when: Vec<(Vec<String>, String)>,
     at: Vec<String>,
 }
@@ -45,7 +45,7 @@ struct Place {
 pub struct Table {
     /// How the output is written.
     pub format: Format,
-    places: BTreeMap<&'static str, Vec<Place>>,
+    places: BTreeMap<&'static str, Vec<Selector>>,
 }
 
 impl Table {
@@ -135,7 +135,7 @@ fn walk<'v>(value: &'v Value, at: &[String], found: &mut Vec<&'v Value>) {
     }
 }
 
-fn place(text: &str) -> Result<Place, String> {
+fn place(text: &str) -> Result<Selector, String> {
     let (when, at) = text.trim().rsplit_once(' ').unwrap_or(("", text.trim()));
     let when = when.split(',').map(str::trim).filter(|c| !c.is_empty());
     let condition = |text: &str| {
@@ -143,7 +143,7 @@ fn place(text: &str) -> Result<Place, String> {
         let at = if at.starts_with('/') { pointer(at)? } else { vec![at.to_owned()] };
         Ok((at, value.to_owned()))
     };
-    Ok(Place { when: when.map(condition).collect::<Result<_, String>>()?, at: pointer(at)? })
+    Ok(Selector { when: when.map(condition).collect::<Result<_, String>>()?, at: pointer(at)? })
 }
 
 fn pointer(text: &str) -> Result<Vec<String>, String> {

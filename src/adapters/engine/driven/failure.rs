@@ -1,9 +1,9 @@
 //! What a driven agent's failure means, read from its end and its words: wait, a person has to do something, or the work failed.
 
 use super::{Driven, TAIL_BYTES_MAX, tail};
-use crate::adapters::plain;
-use crate::adapters::process::Finished;
-use crate::ports::engine::Work;
+use crate::platform::process::Finished;
+use crate::platform::terminal_text;
+use crate::ports::engine::StepOutcome;
 
 /// Words in an error that mean: waiting helps.
 pub(super) const WAIT: &str = "rate limit|rate_limit|ratelimit|429|overloaded|quota exceeded|insufficient_quota|usage limit|\
@@ -28,15 +28,15 @@ const NOT_WHOLE: &[&str] = &[
 
 impl Driven {
     /// What an error's text means for the engine; `None` = nothing, it is about the work.
-    pub fn unavailable(&self, said: &str) -> Option<Work> {
+    pub fn unavailable(&self, said: &str) -> Option<StepOutcome> {
         let low = said.to_lowercase();
         let hit = |patterns: &[String]| patterns.iter().any(|p| contains_word(&low, p));
         let agent = &self.agent.name;
         let why = format!("the agent {agent} cannot be used now: {}", tail(said.as_bytes(), TAIL_BYTES_MAX));
         if hit(&self.fix) {
-            return Some(Work::Unavailable { why, until: None, fix: Some(self.way_in()) });
+            return Some(StepOutcome::Unavailable { why, until: None, fix: Some(self.way_in()) });
         }
-        hit(&self.wait).then_some(Work::Unavailable { why, until: None, fix: None })
+        hit(&self.wait).then_some(StepOutcome::Unavailable { why, until: None, fix: None })
     }
 
     /// What to do when the agent has no way to its models.
@@ -51,12 +51,12 @@ impl Driven {
     }
 
     /// What an agent that ended too early, or with an error, comes to. `said` = what it gave as the reason, if it did.
-    pub fn fell(&self, ended: &Finished, said: &str) -> Work {
+    pub fn fell(&self, ended: &Finished, said: &str) -> StepOutcome {
         let name = &self.agent.name;
-        let stderr = plain::tail(&ended.stderr, TAIL_BYTES_MAX);
+        let stderr = terminal_text::tail(&ended.stderr, TAIL_BYTES_MAX);
         if matches!(ended.code, Some(126 | 127)) {
             let program = self.agent.command.first().map_or("", String::as_str);
-            return Work::Unavailable {
+            return StepOutcome::Unavailable {
                 why: format!("the agent {name} cannot be started: {stderr}"),
                 until: None,
                 fix: Some(format!(
@@ -66,7 +66,7 @@ impl Driven {
         }
         let low = stderr.to_lowercase();
         if said.trim().is_empty() && NOT_WHOLE.iter().any(|words| low.contains(words)) {
-            return Work::Unavailable {
+            return StepOutcome::Unavailable {
                 why: format!("the agent {name} cannot run as it is installed: {stderr}"),
                 until: None,
                 fix: Some(format!(
@@ -85,7 +85,7 @@ impl Driven {
             return work;
         }
         let last = if said.is_empty() { "it gave no reason".to_owned() } else { format!("it said:\n{said}") };
-        Work::Failed(format!("the agent {name} ended {how}; {last}"))
+        StepOutcome::Failed(format!("the agent {name} ended {how}; {last}"))
     }
 }
 

@@ -1,9 +1,9 @@
 //! What went wrong at a provider, told by what to do next: try again, wait, ask a person, send less.
 
-use crate::adapters::engine::settings::Provider;
-use crate::adapters::gate::quota;
-use crate::adapters::plain;
-use crate::domain::At;
+use crate::domain::Timestamp;
+use crate::platform::terminal_text;
+use crate::providers::quota;
+use crate::providers::settings::Provider;
 use crate::telemetry::redact;
 use genai::Error;
 use reqwest::header::HeaderMap;
@@ -29,7 +29,7 @@ pub enum Kind {
     /// The next try may work.
     Passing,
     /// Not now; until when, where that was said.
-    Resting(Option<At>),
+    Resting(Option<Timestamp>),
     /// A person has to do this first.
     Needs(String),
     /// The conversation is too long for the model.
@@ -46,7 +46,7 @@ pub struct Asked<'a> {
     /// The role it does the work of.
     pub role: &'static str,
     /// Now.
-    pub now: At,
+    pub now: Timestamp,
 }
 
 impl Asked<'_> {
@@ -56,7 +56,7 @@ impl Asked<'_> {
     }
 
     fn name(&self) -> String {
-        format!("model {} at provider {}", plain::plain(self.model.as_bytes()), self.provider.name)
+        format!("model {} at provider {}", terminal_text::sanitize(self.model.as_bytes()), self.provider.name)
     }
 
     /// A provider's words, short, and without the key it may echo.
@@ -65,7 +65,7 @@ impl Asked<'_> {
             Some(key) => text.replace(key, "***"),
             None => text.to_owned(),
         };
-        let text = redact(&plain::plain(text.as_bytes()).replace('\n', " ")).into_owned();
+        let text = redact(&terminal_text::sanitize(text.as_bytes()).replace('\n', " ")).into_owned();
         text.chars().take(WORDS_MAX).collect()
     }
 
@@ -120,7 +120,7 @@ impl Asked<'_> {
     pub fn status(&self, status: u16, headers: &HeaderMap, body: &str, began: bool) -> Fault {
         let said = self.clean(&words(body));
         let (provider, role) = (self.provider.name.as_str(), self.role);
-        let model = plain::plain(self.model.as_bytes());
+        let model = terminal_text::sanitize(self.model.as_bytes());
         let lower = body.chars().take(16 * 1024).collect::<String>().to_lowercase();
         let has = |patterns: &[&str]| patterns.iter().any(|p| lower.contains(p));
         let too_long = has(&[
@@ -215,8 +215,8 @@ fn root(error: &reqwest::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::engine::settings::Api;
-    use crate::secret::Secret;
+    use crate::providers::settings::Api;
+    use crate::secrets::Secret;
     use std::time::Duration;
 
     fn provider() -> Provider {
@@ -236,7 +236,7 @@ mod tests {
 
     fn of(status: u16, headers: &[(&'static str, &str)], body: &str) -> Fault {
         let provider = provider();
-        let asked = Asked { provider: &provider, model: "m1", role: "dev", now: At(1_000_000) };
+        let asked = Asked { provider: &provider, model: "m1", role: "dev", now: Timestamp(1_000_000) };
         let headers = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
         asked.status(status, &headers, body, false)
     }
@@ -265,11 +265,11 @@ mod tests {
             r#"{"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 8192"}}"#;
         assert_eq!(of(400, &[], long).kind, Kind::TooLong);
         assert_eq!(of(429, &[], "").kind, Kind::Resting(None));
-        assert_eq!(of(429, &[("retry-after", "60")], "").kind, Kind::Resting(Some(At(1_060_000))));
+        assert_eq!(of(429, &[("retry-after", "60")], "").kind, Kind::Resting(Some(Timestamp(1_060_000))));
         for status in [500, 502, 503, 529] {
             assert_eq!(of(status, &[], "").kind, Kind::Passing, "{status}");
         }
-        assert_eq!(of(503, &[("retry-after", "5")], "").kind, Kind::Resting(Some(At(1_005_000))));
+        assert_eq!(of(503, &[("retry-after", "5")], "").kind, Kind::Resting(Some(Timestamp(1_005_000))));
     }
 
     #[test]

@@ -11,16 +11,17 @@
 //!
 //! Invariant: nothing a model says is believed because it says it; its result is checked like any other engine's.
 
-use super::meter::Meter;
-use super::prices::Prices;
-use super::settings::{Effort, Settings};
-use crate::adapters::beneath::Beneath;
-use crate::adapters::gate::limits::{Limiter, Limits};
-use crate::adapters::grants::give::Giver;
-use crate::adapters::sandbox::Sandbox;
+use super::settings::Settings;
 use crate::domain::{ArtifactKind, Order};
-use crate::ports::engine::{Bench, Engine, Sink, Worked};
+use crate::platform::access::broker::AccessBroker;
+use crate::platform::rooted_fs::RootedDir;
+use crate::platform::sandbox::Sandbox;
+use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink};
 use crate::ports::{PortError, PortResult};
+use crate::providers::meter::Meter;
+use crate::providers::prices::Prices;
+use crate::providers::rate_limit::{Limiter, Limits};
+use crate::providers::settings::Effort;
 use async_trait::async_trait;
 use std::sync::{Arc, OnceLock};
 
@@ -28,15 +29,15 @@ mod context;
 mod fault;
 mod guard;
 mod history;
+mod progress;
 mod session;
 mod tools;
 mod transcript;
-mod voice;
 mod wire;
 
+use progress::Progress;
 use session::{Parts, Session};
-use tools::{Place, Tools};
-use voice::Voice;
+use tools::{ToolEnv, Tools};
 use wire::{Clients, Wire};
 
 /// What all sessions of a process share.
@@ -45,13 +46,13 @@ pub struct Shared {
     limits: Limits,
     prices: Arc<Prices>,
     clients: Arc<OnceLock<Result<Clients, String>>>,
-    giver: Giver,
+    access_broker: AccessBroker,
 }
 
 impl Shared {
     /// Sessions that keep to `limits` and cost by `prices`.
     pub fn new(limits: Limits, prices: Arc<Prices>) -> Shared {
-        Shared { limits, prices, clients: Arc::default(), giver: Giver::default() }
+        Shared { limits, prices, clients: Arc::default(), access_broker: AccessBroker::default() }
     }
 
     /// What models cost.
@@ -65,8 +66,8 @@ impl Shared {
     }
 
     /// The same, with what the lines that models run are given.
-    pub fn with_giver(self, giver: Giver) -> Shared {
-        Shared { giver, ..self }
+    pub fn with_giver(self, access_broker: AccessBroker) -> Shared {
+        Shared { access_broker, ..self }
     }
 
     /// The same, with other limits.
@@ -82,7 +83,7 @@ pub struct LlmEngine {
     limiter: Arc<Limiter>,
     prices: Arc<Prices>,
     sandbox: Sandbox,
-    giver: Giver,
+    access_broker: AccessBroker,
 }
 
 impl LlmEngine {
@@ -109,7 +110,7 @@ impl LlmEngine {
             limiter: shared.limits.of(provider),
             prices: shared.prices.clone(),
             sandbox,
-            giver: shared.giver.clone(),
+            access_broker: shared.access_broker.clone(),
         })
     }
 }
@@ -120,39 +121,39 @@ impl Engine for LlmEngine {
         true
     }
 
-    async fn work(&self, order: &Order, bench: &Bench, sink: Sink) -> PortResult<Worked> {
-        let Some(prompt) = &bench.prompt else {
+    async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
+        let Some(prompt) = &env.prompt else {
             return Err(PortError::permanent(
                 "no prompt was rendered for an engine that reads one",
                 "report this as a defect",
             ));
         };
         let unopened = |e: std::io::Error| {
-            PortError::transient(format!("the worktree {} cannot be opened: {e}", bench.dir.display()))
+            PortError::transient(format!("the worktree {} cannot be opened: {e}", env.dir.display()))
         };
-        let tree = Arc::new(Beneath::open(&bench.dir).map_err(unopened)?);
-        let place = Place {
-            dir: bench.dir.clone(),
-            cache: bench.cache.clone(),
-            scratch: bench.scratch.clone(),
-            project: bench.project.clone(),
-            giver: self.giver.clone(),
+        let tree = Arc::new(RootedDir::open(&env.dir).map_err(unopened)?);
+        let place = ToolEnv {
+            dir: env.dir.clone(),
+            cache: env.cache.clone(),
+            scratch: env.scratch.clone(),
+            project: env.project.clone(),
+            access_broker: self.access_broker.clone(),
         };
         // Its conversation is in this process alone: it is never taken up again.
-        let meter = Meter::kept(order.caps, self.prices.clone(), &bench.meter, false).map_err(PortError::transient)?;
+        let meter = Meter::kept(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
         let session = Session::new(Parts {
             wire: &self.wire,
             limiter: self.limiter.clone(),
             meter: meter.clone(),
             order,
-            bench,
+            env,
             prompt,
             tools: Tools::new(tree, order.step, self.sandbox.clone(), place),
-            voice: Voice::new(sink),
+            voice: Progress::new(sink),
         });
         let (result, transcript) = session.carry().await;
-        let name = format!("llm:{}:{}-{}", session::model_name(&self.wire), order.run.short(), order.attempt);
+        let name = format!("llm:{}:{}-{}", session::model_name(&self.wire), order.run.abbrev(), order.attempt);
         let files = vec![(ArtifactKind::Transcript, "transcript.jsonl".to_owned(), transcript)];
-        Ok(Worked { result, usage: Some(meter.usage()), bill: meter.bill(), session: Some(name), files })
+        Ok(EngineResult { result, usage: Some(meter.usage()), bill: meter.bill(), session: Some(name), files })
     }
 }

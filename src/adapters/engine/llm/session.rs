@@ -3,16 +3,16 @@
 use super::context::tokens;
 use super::guard::{Guard, Verdict};
 use super::history::{Call, History, Outcome, Turn};
+use super::progress::Progress;
 use super::tools::{self, Spec, Tools};
 use super::transcript::Transcript;
-use super::voice::Voice;
 use super::wire::{Answer, Wire};
 use crate::adapters::engine::answer;
-use crate::adapters::engine::meter::Meter;
-use crate::adapters::gate::limits::Limiter;
-use crate::domain::{AskedTo, At, Order};
-use crate::ports::engine::{Bench, EngineEvent, Work};
+use crate::domain::{AskedTo, Order, Timestamp};
+use crate::ports::engine::{AttemptEnv, EngineEvent, StepOutcome};
 use crate::ports::prompts::Prompt;
+use crate::providers::meter::Meter;
+use crate::providers::rate_limit::Limiter;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,11 +34,11 @@ pub struct Session<'a> {
     limiter: Arc<Limiter>,
     meter: Arc<Meter>,
     order: &'a Order,
-    bench: &'a Bench,
+    env: &'a AttemptEnv,
     prompt: &'a Prompt,
     tools: Tools,
     specs: Vec<Spec>,
-    voice: Voice,
+    voice: Progress,
     history: History,
     guard: Guard,
     transcript: Transcript,
@@ -63,19 +63,19 @@ pub struct Parts<'a> {
     /// What is to be done.
     pub order: &'a Order,
     /// Where.
-    pub bench: &'a Bench,
+    pub env: &'a AttemptEnv,
     /// In words.
     pub prompt: &'a Prompt,
     /// By which means.
     pub tools: Tools,
     /// Who is told meanwhile.
-    pub voice: Voice,
+    pub voice: Progress,
 }
 
 impl<'a> Session<'a> {
     /// A session that begins now.
     pub fn new(parts: Parts<'a>) -> Session<'a> {
-        let Parts { wire, limiter, meter, order, bench, prompt, tools, voice } = parts;
+        let Parts { wire, limiter, meter, order, env, prompt, tools, voice } = parts;
         let specs = tools.specs(answer::schema(order.step));
         let wall = Duration::from_millis(order.caps.wall_ms);
         let deadline = Instant::now() + wall.saturating_sub(MARGIN.min(wall / 4));
@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
             limiter,
             meter,
             order,
-            bench,
+            env,
             prompt,
             tools,
             specs,
@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
     }
 
     /// Carries it to its end: the result, and the transcript.
-    pub async fn carry(mut self) -> (Work, Vec<u8>) {
+    pub async fn carry(mut self) -> (StepOutcome, Vec<u8>) {
         let work = loop {
             match self.step().await {
                 Ok(()) => {}
@@ -115,16 +115,18 @@ impl<'a> Session<'a> {
             }
         };
         let how = match &work {
-            Work::Failed(why) | Work::NotResumed(why) => why.clone(),
-            Work::SpentOut { why, .. } | Work::Unavailable { why, .. } => why.clone(),
-            Work::Asked { question, .. } => format!("asked: {question}"),
-            Work::Notes(_) | Work::Tasks(_) | Work::Edited { .. } | Work::Judged { .. } => "done".to_owned(),
+            StepOutcome::Failed(why) | StepOutcome::NotResumed(why) => why.clone(),
+            StepOutcome::SpentOut { why, .. } | StepOutcome::Unavailable { why, .. } => why.clone(),
+            StepOutcome::Asked { question, .. } => format!("asked: {question}"),
+            StepOutcome::Notes(_) | StepOutcome::Tasks(_) | StepOutcome::Edited { .. } | StepOutcome::Judged { .. } => {
+                "done".to_owned()
+            }
         };
         (work, self.transcript.end(&how))
     }
 
     /// One turn; `Err` is the end of the session.
-    async fn step(&mut self) -> Result<(), Box<Work>> {
+    async fn step(&mut self) -> Result<(), Box<StepOutcome>> {
         if self.order.caps.turns == 0 && self.turn >= TURNS_MAX {
             return failed(format!("it was not done after {TURNS_MAX} turns, the most an attempt has"));
         }
@@ -165,7 +167,7 @@ impl<'a> Session<'a> {
     }
 
     /// Carries one call out.
-    async fn act(&mut self, call: &Call, before: &[Outcome]) -> Result<Outcome, Box<Work>> {
+    async fn act(&mut self, call: &Call, before: &[Outcome]) -> Result<Outcome, Box<StepOutcome>> {
         let told = match call.tool.as_str() {
             tools::DONE => self.done(call, before)?,
             tools::ASK => self.question(call)?,
@@ -192,13 +194,13 @@ impl<'a> Session<'a> {
     }
 
     /// Takes its result, or says why not.
-    fn done(&mut self, call: &Call, before: &[Outcome]) -> Result<String, Box<Work>> {
+    fn done(&mut self, call: &Call, before: &[Outcome]) -> Result<String, Box<StepOutcome>> {
         if let Some(fell) = before.iter().find(|o| !o.ok) {
             return Ok(format!("not taken: {} in the same answer did not work; look at it first", fell.what));
         }
         let taken = match &call.broken {
             Some(why) => Err(why.clone()),
-            None => answer::from_value(call.args.clone()).and_then(|a| a.work(self.order, self.bench)),
+            None => answer::from_value(call.args.clone()).and_then(|a| a.work(self.order, self.env)),
         };
         match taken {
             Ok(work) => Err(Box::new(work)),
@@ -217,7 +219,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn question(&mut self, call: &Call) -> Result<String, Box<Work>> {
+    fn question(&mut self, call: &Call) -> Result<String, Box<StepOutcome>> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Args {
@@ -229,7 +231,7 @@ impl<'a> Session<'a> {
             Ok(Args { question, .. }) if question.trim().is_empty() => Ok("error: the question is empty".to_owned()),
             Ok(Args { question, to }) => {
                 let question = tools::middle_cut(question.trim(), 16 * 1024);
-                Err(Box::new(Work::Asked { question, to }))
+                Err(Box::new(StepOutcome::Asked { question, to }))
             }
             Err(why) => Ok(format!("error: {}", call.broken.as_ref().unwrap_or(&why))),
         }
@@ -247,11 +249,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn resting<T>(&self, why: String, until: Option<At>) -> Result<T, Box<Work>> {
-        Err(Box::new(Work::Unavailable { why, until, fix: None }))
+    fn cooldowns<T>(&self, why: String, until: Option<Timestamp>) -> Result<T, Box<StepOutcome>> {
+        Err(Box::new(StepOutcome::Unavailable { why, until, fix: None }))
     }
 
-    fn out_of_time<T>(&self) -> Result<T, Box<Work>> {
+    fn out_of_time<T>(&self) -> Result<T, Box<StepOutcome>> {
         let secs = self.order.caps.wall_ms.div_ceil(1000);
         failed(format!("it was not done when its time was up ({secs} s, {} turns)", self.turn))
     }
@@ -274,10 +276,10 @@ fn fixed(system: &str, specs: &[Spec]) -> u64 {
     tokens(system.len() + specs.iter().map(spec).sum::<usize>())
 }
 
-fn failed<T>(why: String) -> Result<T, Box<Work>> {
-    Err(Box::new(Work::Failed(why)))
+fn failed<T>(why: String) -> Result<T, Box<StepOutcome>> {
+    Err(Box::new(StepOutcome::Failed(why)))
 }
 
-fn now() -> At {
-    At(chrono::Utc::now().timestamp_millis())
+fn now() -> Timestamp {
+    Timestamp(chrono::Utc::now().timestamp_millis())
 }

@@ -2,7 +2,7 @@
 
 use super::history::{Call, Outcome};
 use super::tools::middle_cut;
-use crate::adapters::engine::meter::WireUsage;
+use crate::providers::meter::WireUsage;
 use serde_json::{Value, json};
 
 /// The whole of it, and the longest text in it.

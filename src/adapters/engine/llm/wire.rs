@@ -5,8 +5,8 @@
 use super::fault::{Asked, Fault};
 use super::history::{Call, History};
 use super::tools::Spec;
-use crate::adapters::engine::meter::WireUsage;
-use crate::adapters::engine::settings::{Api, Effort, Provider};
+use crate::providers::meter::WireUsage;
+use crate::providers::settings::{Api, Effort, Provider};
 use frames::Frames;
 use futures::{FutureExt, StreamExt};
 use genai::adapter::AdapterKind;
@@ -85,7 +85,7 @@ pub struct Answer {
 
 /// A piece of an answer as it comes.
 #[derive(Debug)]
-pub enum Heard<'a> {
+pub enum StreamDelta<'a> {
     /// Text.
     Text(&'a str),
     /// Thought.
@@ -143,11 +143,17 @@ impl Wire {
         history: &History,
         tools: &[Spec],
         max_output: u32,
-        hear: &(dyn Fn(Heard<'_>) + Sync),
+        on_delta: &(dyn Fn(StreamDelta<'_>) + Sync),
     ) -> Result<Answer, Fault> {
         if self.provider.api == Api::Ollama {
-            return ollama::ask(self, asked, ollama::body(self, system, history, tools, max_output), max_output, hear)
-                .await;
+            return ollama::ask(
+                self,
+                asked,
+                ollama::body(self, system, history, tools, max_output),
+                max_output,
+                on_delta,
+            )
+            .await;
         }
         let request = request::request(self.provider.api, system, history, tools);
         let options = request::options(self, max_output).with_raw_frame_sink(Frames::of(max_output));
@@ -157,8 +163,8 @@ impl Wire {
             let mut stream = answer.map_err(|e| asked.fault(&e, false))?.stream;
             while let Some(event) = stream.next().await {
                 match event.map_err(|e| asked.fault(&e, began))? {
-                    ChatStreamEvent::Chunk(chunk) => hear(Heard::Text(&chunk.content)),
-                    ChatStreamEvent::ReasoningChunk(chunk) => hear(Heard::Thought(&chunk.content)),
+                    ChatStreamEvent::Chunk(chunk) => on_delta(StreamDelta::Text(&chunk.content)),
+                    ChatStreamEvent::ReasoningChunk(chunk) => on_delta(StreamDelta::Thought(&chunk.content)),
                     ChatStreamEvent::End(end) if self.ended(&end) => return Ok(self.answer(end)),
                     ChatStreamEvent::End(_) => break,
                     // "Start" comes before anything was sent.

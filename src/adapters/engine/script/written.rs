@@ -23,9 +23,9 @@
 //! to = "scout"            # beside a question
 //! ```
 
-use crate::adapters::beneath;
 use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict};
-use crate::ports::engine::Work;
+use crate::platform::rooted_fs;
+use crate::ports::engine::StepOutcome;
 use serde::Deserialize;
 
 /// The largest script, and the largest file it edits.
@@ -65,7 +65,7 @@ pub struct Turn {
 #[derive(Clone, Debug)]
 pub enum Act {
     /// With a result.
-    Work(Work),
+    StepOutcome(StepOutcome),
     /// With a panic.
     Panic(String),
     /// Never.
@@ -233,18 +233,19 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
     let finding = |f: RawFinding| Finding { path: f.path, line: f.line, text: f.text };
     let task = |t: RawTask| TaskSpec { name: t.name, title: t.title, text: t.text, needs: t.needs, paths: t.paths };
     let ends = [
-        raw.done.map(|summary| (Some(Step::Develop), Act::Work(Work::Edited { summary }))),
-        raw.tasks.map(|t| (Some(Step::Plan), Act::Work(Work::Tasks(t.into_iter().map(task).collect())))),
+        raw.done.map(|summary| (Some(Step::Develop), Act::StepOutcome(StepOutcome::Edited { summary }))),
+        raw.tasks.map(|t| (Some(Step::Plan), Act::StepOutcome(StepOutcome::Tasks(t.into_iter().map(task).collect())))),
         raw.verdict.map(|verdict| {
             let findings = findings.into_iter().map(finding).collect();
             (
                 Some(Step::Review),
-                Act::Work(Work::Judged { verdict, findings, summary: raw.summary.unwrap_or_default() }),
+                Act::StepOutcome(StepOutcome::Judged { verdict, findings, summary: raw.summary.unwrap_or_default() }),
             )
         }),
-        raw.notes.map(|text| (Some(Step::Explore), Act::Work(Work::Notes(text)))),
-        raw.question.map(|question| (None, Act::Work(Work::Asked { question, to: raw.to.unwrap_or_default() }))),
-        raw.fail.map(|text| (None, Act::Work(Work::Failed(text)))),
+        raw.notes.map(|text| (Some(Step::Explore), Act::StepOutcome(StepOutcome::Notes(text)))),
+        raw.question
+            .map(|question| (None, Act::StepOutcome(StepOutcome::Asked { question, to: raw.to.unwrap_or_default() }))),
+        raw.fail.map(|text| (None, Act::StepOutcome(StepOutcome::Failed(text)))),
         raw.panic.map(|text| (None, Act::Panic(text))),
         raw.hang.filter(|h| *h).map(|_| (None, Act::Hang)),
         raw.exit.map(|code| (None, Act::Exit(code))),
@@ -289,7 +290,7 @@ fn change(raw: RawEdit) -> Result<Change, String> {
             );
         }
     };
-    beneath::check(change.path()).map_err(|why| format!("edit: {why}"))?;
+    rooted_fs::check(change.path()).map_err(|why| format!("edit: {why}"))?;
     // However it is spelled on a file system that ignores case.
     if change.path().split('/').any(|name| name.eq_ignore_ascii_case(".git")) {
         return Err(format!("edit: {:?} is git's own", change.path()));

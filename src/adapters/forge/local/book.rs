@@ -1,8 +1,8 @@
 //! The changes' files: `<data>/forge/<project>/<n>.json`, each written whole.
 
 use super::LocalForge;
-use crate::adapters::git::durable::{blocking, read_text, write_whole};
 use crate::domain::{ChangeNumber, Principal, Sha};
+use crate::platform::git::durable::{blocking, read_text, write_whole};
 use crate::ports::{Change, PortError, PortResult, Repo};
 use serde::{Deserialize, Serialize};
 

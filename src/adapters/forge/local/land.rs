@@ -2,8 +2,8 @@
 
 use super::LocalForge;
 use super::book::Intent;
-use crate::adapters::git::{Origin, failure, tail_text};
 use crate::domain::{ChangeNumber, ChangeState, Principal, Sha};
+use crate::platform::git::{Origin, failure, tail_text};
 use crate::ports::forge::Landing;
 use crate::ports::{PortError, PortResult, Repo};
 
@@ -25,22 +25,26 @@ impl LocalForge {
         match &entry.change.state {
             ChangeState::Merged { sha, .. } if sha == head => return Ok(Landing::Landed(head.clone())),
             ChangeState::Merged { sha, .. } => {
-                return Ok(Landing::Stale(format!("change {number} was merged at {}", sha.short())));
+                return Ok(Landing::Stale(format!("change {number} was merged at {}", sha.abbrev())));
             }
             ChangeState::Closed { by } => return Ok(Landing::Stale(format!("change {number} was closed by {by}"))),
             ChangeState::Open => {}
         }
         if branches.head.as_ref() != Some(head) {
-            let there = branches.head.as_ref().map_or("nothing", Sha::short);
-            return Ok(Landing::Stale(format!("branch {:?} shows {there}, not {}", entry.change.branch, head.short())));
+            let there = branches.head.as_ref().map_or("nothing", Sha::abbrev);
+            return Ok(Landing::Stale(format!(
+                "branch {:?} shows {there}, not {}",
+                entry.change.branch,
+                head.abbrev()
+            )));
         }
         let base_branch = entry.change.base_branch.clone();
         if branches.base != *base {
-            let there = branches.base.short();
-            return Ok(Landing::Stale(format!("branch {base_branch:?} is at {there}, not at {}", base.short())));
+            let there = branches.base.abbrev();
+            return Ok(Landing::Stale(format!("branch {base_branch:?} is at {there}, not at {}", base.abbrev())));
         }
         if !self.mirrors.contains(repo, base, head).await? {
-            return Ok(Landing::Stale(format!("{} does not descend from {}", head.short(), base.short())));
+            return Ok(Landing::Stale(format!("{} does not descend from {}", head.abbrev(), base.abbrev())));
         }
         crate::fault!("before-land");
         entry.landing = Some(Intent { head: head.clone(), by: by.clone() });
@@ -63,7 +67,7 @@ impl LocalForge {
         let call = call.args(["push", "--porcelain", "--no-verify", "--no-follow-tags"]).args(origin.receive_pack());
         let call = call.arg(format!("--force-with-lease=refs/heads/{branch}:{base}"));
         let call = call.arg("--end-of-options").arg(origin.place()).arg(format!("{head}:refs/heads/{branch}"));
-        let doing = format!("land {} on {branch:?}", head.short());
+        let doing = format!("land {} on {branch:?}", head.abbrev());
         // In a task of its own: whoever stops waiting must not leave a person's working copy half updated.
         let words = doing.clone();
         let pushed = tokio::spawn(async move { call.run(&words).await }).await;
@@ -82,7 +86,7 @@ impl LocalForge {
             if self.mirrors.contains(repo, head, there).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))? {
                 return Ok(None);
             }
-            return Ok(Some(Landing::Stale(format!("branch {branch:?} moved to {}", there.short()))));
+            return Ok(Some(Landing::Stale(format!("branch {branch:?} moved to {}", there.abbrev()))));
         }
         let done = pushed?;
         let said = format!("{}; {}", tail_text(&done.stdout), tail_text(&done.stderr));

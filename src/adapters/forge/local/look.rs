@@ -113,12 +113,12 @@ fn unblock(comment: &Comment) -> Option<UnblockComment> {
 #[cfg(test)]
 mod tests {
     use super::unblock;
-    use crate::domain::{At, Principal};
+    use crate::domain::{Principal, Timestamp};
     use crate::ports::Comment;
 
     fn read(by: &str, text: &str) -> Option<(u32, String)> {
         let by = Principal::from(by);
-        let comment = Comment { id: 1, by, at: At(0), text: text.to_owned(), marker: None };
+        let comment = Comment { id: 1, by, at: Timestamp(0), text: text.to_owned(), marker: None };
         unblock(&comment).map(|u| (u.block.0, u.text))
     }
 

@@ -5,8 +5,8 @@ mod land;
 mod look;
 mod person;
 
-use crate::adapters::git::{Git, Held, Locks, Mirrors, check_branch, check_sha};
-use crate::domain::{At, ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState};
+use crate::domain::{ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState, Timestamp};
+use crate::platform::git::{Git, Held, Locks, Mirrors, check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing, Status};
 use crate::ports::{Change, Clock, Comment, Forge, PortError, PortResult, Repo};
 use async_trait::async_trait;
@@ -46,7 +46,7 @@ impl LocalForge {
         self.mirrors.git()
     }
 
-    fn now(&self) -> At {
+    fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -82,7 +82,7 @@ fn reference(repo: &Repo, number: ChangeNumber) -> ChangeRef {
 }
 
 /// Adds a comment.
-fn push_comment(change: &mut Change, by: Principal, at: At, text: &str, marker: Option<&str>) -> PortResult<()> {
+fn push_comment(change: &mut Change, by: Principal, at: Timestamp, text: &str, marker: Option<&str>) -> PortResult<()> {
     if change.comments.len() >= COMMENTS_MAX {
         return Err(PortError::permanent(
             format!("change {} has {COMMENTS_MAX} comments already", change.number),
@@ -107,7 +107,7 @@ fn put_status(change: &mut Change, sha: &Sha, context: &str, status: Status) -> 
     let context: String = context.chars().filter(|c| !c.is_control()).take(200).collect();
     if context.is_empty() || (of_commit.len() >= STATUSES_MAX && !of_commit.contains_key(&context)) {
         return Err(PortError::permanent(
-            format!("status {context:?} cannot be added to {}", sha.short()),
+            format!("status {context:?} cannot be added to {}", sha.abbrev()),
             format!("give it a name, and at most {STATUSES_MAX} to a commit"),
         ));
     }

@@ -4,7 +4,7 @@ use super::book::capped;
 use super::{COMMENTS_MAX, LocalForge, push_comment, put_status};
 use crate::domain::{ChangeNumber, ChangeState, Principal, Sha, StatusState};
 use crate::ports::forge::{Landing, Review, Status};
-use crate::ports::{Change, Person, PortError, PortResult, Repo};
+use crate::ports::{Change, HumanActions, PortError, PortResult, Repo};
 use async_trait::async_trait;
 
 /// The most changes listed.
@@ -25,7 +25,7 @@ fn check_open(change: &Change) -> PortResult<()> {
             Err(PortError::permanent(format!("change {} was closed by {by}", change.number), "order the goal anew"))
         }
         ChangeState::Merged { sha, by } => Err(PortError::permanent(
-            format!("change {} was merged by {by} at {}", change.number, sha.short()),
+            format!("change {} was merged by {by} at {}", change.number, sha.abbrev()),
             "nothing is left to do on it",
         )),
     }
@@ -46,7 +46,7 @@ impl LocalForge {
 }
 
 #[async_trait]
-impl Person for LocalForge {
+impl HumanActions for LocalForge {
     async fn changes(&self, repo: &Repo) -> PortResult<Vec<Change>> {
         let mut changes = Vec::new();
         for number in self.numbers(repo).await?.into_iter().rev().take(LIST_MAX) {

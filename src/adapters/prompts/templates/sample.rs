@@ -1,6 +1,6 @@
 //! Orders every template is tried with before it is used: one with everything in it, one with nothing, for each step.
 
-use super::super::told::Instruction;
+use super::super::context::Instruction;
 use super::STEPS;
 use crate::domain::check::TestCounts;
 use crate::domain::order::{Bounds, TaskOrder};
@@ -75,7 +75,7 @@ fn full(step: Step) -> Order {
             command,
             limit_secs: 60,
             junit: None,
-            place: None,
+            runner: None,
         }],
         results: vec![result("lint", true), result("test", false)],
         diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1 },

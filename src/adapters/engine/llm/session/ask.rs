@@ -3,10 +3,10 @@
 use super::{Session, failed, fixed, max_output, model_name, now};
 use crate::adapters::engine::llm::context::{self, TooLarge};
 use crate::adapters::engine::llm::fault::{Asked, Kind};
-use crate::adapters::engine::llm::wire::{Answer, Heard};
-use crate::adapters::engine::meter::{Cap, Ticket};
-use crate::domain::At;
-use crate::ports::engine::{EngineEvent, Work};
+use crate::adapters::engine::llm::wire::{Answer, StreamDelta};
+use crate::domain::Timestamp;
+use crate::ports::engine::{EngineEvent, StepOutcome};
+use crate::providers::meter::{Cap, Ticket};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -18,7 +18,7 @@ const RESTS_MAX: u32 = 5;
 
 impl Session<'_> {
     /// Gets an answer: within the window, the budget, the provider's limits and the time, over faults that pass.
-    pub(super) async fn ask(&mut self) -> Result<Answer, Box<Work>> {
+    pub(super) async fn ask(&mut self) -> Result<Answer, Box<StepOutcome>> {
         let (mut faults, mut rests, mut too_long) = (0, 0, false);
         loop {
             self.shorten()?;
@@ -28,13 +28,13 @@ impl Session<'_> {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(until)) => {
                     ticket.release();
-                    return self.resting(format!("{} rests", model_name(self.wire)), Some(until));
+                    return self.cooldowns(format!("{} rests", model_name(self.wire)), Some(until));
                 }
                 // It never asked: that says nothing about the work.
                 Err(_) => {
                     ticket.release();
                     let name = &self.wire.provider().name;
-                    return self.resting(format!("provider {name} had no place free until the time was up"), None);
+                    return self.cooldowns(format!("provider {name} had no place free until the time was up"), None);
                 }
             };
             let asked = Asked {
@@ -43,9 +43,9 @@ impl Session<'_> {
                 role: self.order.step.role().name(),
                 now: now(),
             };
-            let hear = |heard: Heard<'_>| self.voice.hear(&heard);
+            let on_delta = |heard: StreamDelta<'_>| self.voice.on_delta(&heard);
             let asking =
-                self.wire.ask(asked, &self.prompt.system, &self.history, &self.specs, ticket.max_output(), &hear);
+                self.wire.ask(asked, &self.prompt.system, &self.history, &self.specs, ticket.max_output(), &on_delta);
             let answered = timeout_at(self.deadline, asking).await;
             drop(permit);
             self.voice.end();
@@ -73,10 +73,10 @@ impl Session<'_> {
                     let wait = jittered(BACKOFF * 2u32.pow(faults));
                     faults += 1;
                     if timeout_at(self.deadline, sleep(wait)).await.is_err() {
-                        return self.resting(fault.why, None);
+                        return self.cooldowns(fault.why, None);
                     }
                 }
-                Kind::Passing => return self.resting(format!("{} ({} tries)", fault.why, RETRIES + 1), None),
+                Kind::Passing => return self.cooldowns(format!("{} ({} tries)", fault.why, RETRIES + 1), None),
                 Kind::Resting(Some(at)) if rests < RESTS_MAX && self.is_before_deadline(at) => {
                     rests += 1;
                     // The limiter waits for a short rest, for all who share the provider, and refuses at a long one.
@@ -86,10 +86,10 @@ impl Session<'_> {
                     if let Some(at) = until {
                         self.limiter.rest_until(self.wire.model(), at);
                     }
-                    return self.resting(fault.why, until);
+                    return self.cooldowns(fault.why, until);
                 }
                 Kind::Needs(fix) => {
-                    return Err(Box::new(Work::Unavailable { why: fault.why, until: None, fix: Some(fix) }));
+                    return Err(Box::new(StepOutcome::Unavailable { why: fault.why, until: None, fix: Some(fix) }));
                 }
                 Kind::TooLong if !too_long => {
                     too_long = true;
@@ -107,7 +107,7 @@ impl Session<'_> {
     }
 
     /// Keeps the conversation inside the model's window.
-    fn shorten(&mut self) -> Result<(), Box<Work>> {
+    fn shorten(&mut self) -> Result<(), Box<StepOutcome>> {
         let before = context::estimate(&self.history);
         if before <= self.room {
             return Ok(());
@@ -127,7 +127,7 @@ impl Session<'_> {
     }
 
     /// Sets the call's worst case aside; a shorter answer when only that fits.
-    fn admit(&self) -> Result<Ticket, Box<Work>> {
+    fn admit(&self) -> Result<Ticket, Box<StepOutcome>> {
         let name = model_name(self.wire);
         let input = context::estimate(&self.history) + fixed(&self.prompt.system, &self.specs);
         let most = max_output(self.wire);
@@ -137,11 +137,15 @@ impl Session<'_> {
         });
         admitted.map_err(|refused| {
             let (what, why) = (refused.cap.to_string(), refused.to_string());
-            Box::new(if refused.cap == Cap::Price { Work::Failed(why) } else { Work::SpentOut { what, why } })
+            Box::new(if refused.cap == Cap::Price {
+                StepOutcome::Failed(why)
+            } else {
+                StepOutcome::SpentOut { what, why }
+            })
         })
     }
 
-    fn is_before_deadline(&self, at: At) -> bool {
+    fn is_before_deadline(&self, at: Timestamp) -> bool {
         let ahead = u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0);
         Duration::from_millis(ahead) < self.deadline.saturating_duration_since(Instant::now())
     }

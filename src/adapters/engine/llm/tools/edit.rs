@@ -2,7 +2,7 @@
 
 use super::read::text;
 use super::{Did, FILE_BYTES_MAX, Spec, object, path};
-use crate::adapters::beneath::{Beneath, Why};
+use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -59,7 +59,7 @@ pub(super) fn write_spec() -> Spec {
     }
 }
 
-pub(super) fn edit(tree: &Beneath, args: &Args) -> Result<Did, String> {
+pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<Did, String> {
     let path = path(&args.path)?;
     if args.edits.is_empty() || args.edits.len() > EDITS_MAX {
         return Err(format!("a call takes 1 to {EDITS_MAX} edits"));
@@ -79,12 +79,12 @@ pub(super) fn edit(tree: &Beneath, args: &Args) -> Result<Did, String> {
     Ok(Did { text: format!("{path}: {} edit{s} made", args.edits.len()), changed: vec![path.to_owned()], ok: true })
 }
 
-pub(super) fn write(tree: &Beneath, args: &Whole) -> Result<Did, String> {
+pub(super) fn write(tree: &RootedDir, args: &Whole) -> Result<Did, String> {
     let path = path(&args.path)?;
     let before = match text(tree, path) {
         Ok(text) => Some(text),
         Err(why) => match tree.size(path) {
-            Err(Why::Missing(_)) => None,
+            Err(RootedFsError::Missing(_)) => None,
             // A file that is no text may be replaced; a link or a folder may not.
             Ok(_) => Some(String::new()),
             Err(_) => return Err(why),
@@ -103,7 +103,7 @@ pub(super) fn write(tree: &Beneath, args: &Whole) -> Result<Did, String> {
     })
 }
 
-fn put(tree: &Beneath, path: &str, text: &str) -> Result<(), String> {
+fn put(tree: &RootedDir, path: &str, text: &str) -> Result<(), String> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("{path:?} would have {} bytes; at most {FILE_BYTES_MAX} are written", text.len()));
     }

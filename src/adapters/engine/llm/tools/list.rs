@@ -2,7 +2,7 @@
 
 use super::walk::{Next, walk};
 use super::{Spec, folder, object};
-use crate::adapters::beneath::{Beneath, Kind};
+use crate::platform::rooted_fs::{Kind, RootedDir};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -32,7 +32,7 @@ pub(super) fn spec() -> Spec {
     }
 }
 
-pub(super) fn list(tree: &Beneath, args: &Args) -> Result<String, String> {
+pub(super) fn list(tree: &RootedDir, args: &Args) -> Result<String, String> {
     let root = folder(args.path.as_deref())?;
     let deepest = args.depth.unwrap_or(DEPTH).clamp(1, DEPTH_MAX);
     let (mut shown, mut count) = (String::new(), 0);

@@ -1,10 +1,10 @@
 //! The tools a model is given, by step; every call ends in a text for it, whatever it asked for.
 
 use super::history::{Call, Outcome};
-use crate::adapters::beneath::Beneath;
-use crate::adapters::grants::give::Giver;
-use crate::adapters::sandbox::Sandbox;
 use crate::domain::{ProjectName, Step};
+use crate::platform::access::broker::AccessBroker;
+use crate::platform::rooted_fs::RootedDir;
+use crate::platform::sandbox::Sandbox;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -57,15 +57,15 @@ impl Did {
 
 /// The tools of one session.
 pub struct Tools {
-    tree: Arc<Beneath>,
+    tree: Arc<RootedDir>,
     step: Step,
     sandbox: Sandbox,
-    place: Place,
+    place: ToolEnv,
 }
 
 /// Where commands run.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct ToolEnv {
     /// The worktree.
     pub dir: PathBuf,
     /// Caches.
@@ -75,12 +75,12 @@ pub struct Place {
     /// Whose commands they are.
     pub project: ProjectName,
     /// What they are given.
-    pub giver: Giver,
+    pub access_broker: AccessBroker,
 }
 
 impl Tools {
     /// Tools for a step in an open worktree.
-    pub fn new(tree: Arc<Beneath>, step: Step, sandbox: Sandbox, place: Place) -> Tools {
+    pub fn new(tree: Arc<RootedDir>, step: Step, sandbox: Sandbox, place: ToolEnv) -> Tools {
         Tools { tree, step, sandbox, place }
     }
 
@@ -173,7 +173,7 @@ impl Tools {
     /// File work off the threads that carry sessions.
     async fn blocking(
         &self,
-        work: impl FnOnce(&Beneath) -> Result<Did, String> + Send + 'static,
+        work: impl FnOnce(&RootedDir) -> Result<Did, String> + Send + 'static,
     ) -> Result<Did, String> {
         let tree = self.tree.clone();
         tokio::task::spawn_blocking(move || work(&tree))
@@ -194,7 +194,7 @@ pub fn what(call: &Call) -> String {
         _ => String::new(),
     };
     let tool = middle_cut(&call.tool, 40);
-    crate::adapters::plain::plain(format!("{tool} {}", middle_cut(&of, 300)).trim_end().as_bytes())
+    crate::platform::terminal_text::sanitize(format!("{tool} {}", middle_cut(&of, 300)).trim_end().as_bytes())
 }
 
 /// A call's arguments, read strictly; the error is for the model.
@@ -207,7 +207,7 @@ fn object(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-/// A path as a model writes it, in the form [`Beneath`] takes; `.git` stays out in any spelling a file system may take for it.
+/// A path as a model writes it, in the form [`RootedDir`] takes; `.git` stays out in any spelling a file system may take for it.
 fn path(given: &str) -> Result<&str, String> {
     let path = given.strip_prefix("./").unwrap_or(given);
     match path.split('/').any(is_git) {

@@ -1,7 +1,7 @@
 //! `patch`: changing several files by one patch, all of it or nothing.
 
 use super::{Did, FILE_BYTES_MAX, Spec, object, path};
-use crate::adapters::beneath::{Beneath, Why};
+use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use read::Change;
 use serde::Deserialize;
 use serde_json::json;
@@ -44,7 +44,7 @@ pub(super) fn files(patch: &str) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-pub(super) fn patch(tree: &Beneath, args: &Args) -> Result<Did, String> {
+pub(super) fn patch(tree: &RootedDir, args: &Args) -> Result<Did, String> {
     if args.patch.len() > PATCH_BYTES_MAX {
         let bytes = args.patch.len();
         return Err(format!("the patch has {bytes} bytes; at most {PATCH_BYTES_MAX} at once: send it in parts"));
@@ -62,7 +62,7 @@ pub(super) fn patch(tree: &Beneath, args: &Args) -> Result<Did, String> {
 
 /// What the files would be: worked out before the first is touched.
 struct Plan<'a> {
-    tree: &'a Beneath,
+    tree: &'a RootedDir,
     files: BTreeMap<String, State>,
     /// Renames, in order.
     moves: Vec<(String, String)>,
@@ -134,7 +134,7 @@ impl Plan<'_> {
         if !self.files.contains_key(path) {
             let before = match self.tree.read(path, FILE_BYTES_MAX) {
                 Ok(bytes) => Some(bytes),
-                Err(Why::Missing(_)) => None,
+                Err(RootedFsError::Missing(_)) => None,
                 Err(why) => return Err(why.to_string()),
             };
             self.hold(before.as_ref().map_or(0, Vec::len) * 2)?;
@@ -174,7 +174,7 @@ impl Plan<'_> {
             return Err("the patch leaves every file as it is".to_owned());
         }
         let mut done: Vec<Undo> = Vec::new();
-        let mut act = || -> Result<(), Why> {
+        let mut act = || -> Result<(), RootedFsError> {
             // A rename keeps the file's mode, where writing it anew would not.
             for (from, to) in &self.moves {
                 let whole = self.files.get(from).is_some_and(|s| s.before.is_some() && s.after.is_none())
@@ -196,7 +196,7 @@ impl Plan<'_> {
                 match tree.remove(path) {
                     Ok(()) => done.push(Undo::Put { path, before: state.before.as_deref() }),
                     // Renamed already.
-                    Err(Why::Missing(_)) => {}
+                    Err(RootedFsError::Missing(_)) => {}
                     Err(why) => return Err(why),
                 }
             }
@@ -227,7 +227,7 @@ enum Undo<'a> {
 }
 
 impl Undo<'_> {
-    fn run(&self, tree: &Beneath) -> Result<(), Why> {
+    fn run(&self, tree: &RootedDir) -> Result<(), RootedFsError> {
         match self {
             Undo::Back { from, to } => tree.rename(to, from),
             Undo::Put { path, before: Some(bytes) } => tree.write(path, bytes),

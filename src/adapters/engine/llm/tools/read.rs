@@ -1,7 +1,7 @@
 //! `read`: lines of a file, numbered.
 
 use super::{FILE_BYTES_MAX, Spec, object, path};
-use crate::adapters::beneath::Beneath;
+use crate::platform::rooted_fs::RootedDir;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -36,7 +36,7 @@ pub(super) fn spec() -> Spec {
 }
 
 /// A text file's content, or why there is none to show.
-pub(super) fn text(tree: &Beneath, path: &str) -> Result<String, String> {
+pub(super) fn text(tree: &RootedDir, path: &str) -> Result<String, String> {
     let bytes = tree.read(path, FILE_BYTES_MAX).map_err(|e| e.to_string())?;
     let size = bytes.len();
     match String::from_utf8(bytes) {
@@ -45,7 +45,7 @@ pub(super) fn text(tree: &Beneath, path: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn read(tree: &Beneath, args: &Args) -> Result<String, String> {
+pub(super) fn read(tree: &RootedDir, args: &Args) -> Result<String, String> {
     let path = path(&args.path)?;
     let text = text(tree, path)?;
     let total = text.lines().count();

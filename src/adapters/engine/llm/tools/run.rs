@@ -1,9 +1,9 @@
 //! `run`: a shell line in the worktree, through the sandbox.
 
-use super::{Did, Place, Spec, middle_cut, object};
-use crate::adapters::grants::give::{Asker, To};
-use crate::adapters::plain;
-use crate::adapters::sandbox::{Job, Purpose, Sandbox};
+use super::{Did, Spec, ToolEnv, middle_cut, object};
+use crate::platform::access::broker::{AccessRequest, Audience};
+use crate::platform::sandbox::{Job, Purpose, Sandbox};
+use crate::platform::terminal_text;
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
@@ -38,14 +38,19 @@ pub(super) fn spec() -> Spec {
     }
 }
 
-pub(super) async fn run(sandbox: &Sandbox, place: &Place, args: Args, left: Duration) -> Result<Did, String> {
+pub(super) async fn run(sandbox: &Sandbox, place: &ToolEnv, args: Args, left: Duration) -> Result<Did, String> {
     let line = args.command.trim();
     if line.is_empty() || line.len() > LINE_BYTES_MAX || line.contains('\0') {
         return Err(format!("the command must have 1 to {LINE_BYTES_MAX} bytes and no NUL"));
     }
     let limit = Duration::from_secs(args.seconds.unwrap_or(SECONDS).clamp(1, SECONDS_MAX)).min(left);
-    let asker = Asker { project: &place.project, to: To::Model, level: sandbox.wall(), label: "a model's command" };
-    let given = place.giver.give(asker).await.map_err(|e| format!("the command could not be started: {e}"))?;
+    let asker = AccessRequest {
+        project: &place.project,
+        to: Audience::Model,
+        level: sandbox.wall(),
+        label: "a model's command",
+    };
+    let given = place.access_broker.give(asker).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let job = Job {
         line,
         purpose: Purpose::Agent,
@@ -65,7 +70,7 @@ pub(super) async fn run(sandbox: &Sandbox, place: &Place, args: Args, left: Dura
         (_, None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
     };
     let cut = if ended.truncated { ", only the end of its output was kept" } else { "" };
-    let output = middle_cut(plain::plain(&ended.stdout).trim_end(), SHOWN_BYTES_MAX);
+    let output = middle_cut(terminal_text::sanitize(&ended.stdout).trim_end(), SHOWN_BYTES_MAX);
     let output = if output.is_empty() { "(no output)" } else { &output };
     let refused =
         given.refused().map_or_else(String::new, |why| format!("\nSkep: {why}; only a person can change that"));

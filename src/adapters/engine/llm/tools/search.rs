@@ -2,8 +2,8 @@
 
 use super::walk::{Next, walk};
 use super::{Spec, folder, object};
-use crate::adapters::beneath::{Beneath, Kind};
 use crate::domain::policy::glob;
+use crate::platform::rooted_fs::{Kind, RootedDir};
 use grep_regex::RegexMatcherBuilder;
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
 use serde::Deserialize;
@@ -56,7 +56,7 @@ pub(super) fn spec() -> Spec {
     }
 }
 
-pub(super) fn search(tree: &Beneath, args: &Args) -> Result<String, String> {
+pub(super) fn search(tree: &RootedDir, args: &Args) -> Result<String, String> {
     if args.pattern.is_empty() || args.pattern.len() > PATTERN_BYTES_MAX {
         return Err(format!("the pattern must have 1 to {PATTERN_BYTES_MAX} bytes"));
     }
@@ -117,7 +117,7 @@ pub(super) fn search(tree: &Beneath, args: &Args) -> Result<String, String> {
     Ok(format!("{text}\n{}", found.text))
 }
 
-fn is_file(tree: &Beneath, path: &str) -> bool {
+fn is_file(tree: &RootedDir, path: &str) -> bool {
     !path.is_empty() && tree.size(path).is_ok()
 }
 

@@ -1,7 +1,7 @@
 //! Walking a worktree as its own ignore rules want it: no link followed, `.git` never entered, everything counted.
 
 use super::is_git;
-use crate::adapters::beneath::{Beneath, Entry, Kind};
+use crate::platform::rooted_fs::{Entry, Kind, RootedDir};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 /// Names looked at in one walk, in one folder, and how deep.
@@ -26,7 +26,7 @@ pub(super) enum Next {
 /// Walks from `root` ("" = the worktree) in path order. `visit` gets each path, what it is, and how deep it lies below `root`.
 /// Gives whether everything was seen that the visitor wanted to see.
 pub(super) fn walk(
-    tree: &Beneath,
+    tree: &RootedDir,
     root: &str,
     visit: &mut dyn FnMut(&str, &Entry, usize) -> Next,
 ) -> Result<bool, String> {
@@ -52,7 +52,7 @@ pub(super) fn walk(
 }
 
 struct Walk<'a> {
-    tree: &'a Beneath,
+    tree: &'a RootedDir,
     visit: &'a mut dyn FnMut(&str, &Entry, usize) -> Next,
     rules: Vec<Gitignore>,
     left: &'a mut usize,
@@ -118,7 +118,7 @@ pub(super) fn join(folder: &str, name: &str) -> String {
 }
 
 /// The ignore rules of a folder. A rule that cannot be read is left out: at worst more is shown.
-fn rules_of(tree: &Beneath, folder: &str) -> Option<Gitignore> {
+fn rules_of(tree: &RootedDir, folder: &str) -> Option<Gitignore> {
     let bytes = tree.read(&join(folder, ".gitignore"), RULES_BYTES_MAX).ok()?;
     // Paths are relative to the worktree, so that the library looks at no file of the host's.
     let mut builder = GitignoreBuilder::new(folder);

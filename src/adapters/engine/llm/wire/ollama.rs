@@ -5,9 +5,9 @@ use super::super::context::tokens;
 use super::super::fault::{Asked, Fault, Kind, told_status};
 use super::super::history::{Call, History, Turn};
 use super::super::tools::Spec;
-use super::{Answer, Heard, Wire, frames};
-use crate::adapters::engine::meter::WireUsage;
-use crate::adapters::engine::settings::Effort;
+use super::{Answer, StreamDelta, Wire, frames};
+use crate::providers::meter::WireUsage;
+use crate::providers::settings::Effort;
 use genai::chat::{ContentPart, ToolCall};
 use reqwest::Response;
 use reqwest::header::HeaderMap;
@@ -76,7 +76,7 @@ pub async fn ask(
     asked: Asked<'_>,
     body: Value,
     max_output: u32,
-    hear: &(dyn Fn(Heard<'_>) + Sync),
+    on_delta: &(dyn Fn(StreamDelta<'_>) + Sync),
 ) -> Result<Answer, Fault> {
     let body = body.to_string();
     let sent = tokens(body.len());
@@ -120,11 +120,11 @@ pub async fn ask(
             }
             let text = |at: &str| told.pointer(at).and_then(Value::as_str).filter(|t| !t.is_empty());
             if let Some(text) = text("/message/thinking") {
-                hear(Heard::Thought(text));
+                on_delta(StreamDelta::Thought(text));
                 thought.push_str(text);
             }
             if let Some(text) = text("/message/content") {
-                hear(Heard::Text(text));
+                on_delta(StreamDelta::Text(text));
                 answer.text.push_str(text);
             }
             calls.extend(told.pointer("/message/tool_calls").and_then(Value::as_array).into_iter().flatten().map(call));

@@ -3,7 +3,7 @@
 use super::super::history::{History, Outcome};
 use super::super::tools::Spec;
 use super::Wire;
-use crate::adapters::engine::settings::{Api, Effort};
+use crate::providers::settings::{Api, Effort};
 use genai::chat::{
     CacheControl, ChatMessage, ChatOptions, ChatRequest, ContentPart, MessageContent, ReasoningEffort, Tool, ToolCall,
     ToolResponse,

@@ -1,0 +1,192 @@
+//! One worktree: made whole or not at all, and the agent's own throw-away repository in it.
+
+use super::GitWorkspaces;
+use crate::domain::Sha;
+use crate::platform::git::durable::{blocking, make_dir, read_text, remove_any, write_whole};
+use crate::platform::git::{TREE, check_sha};
+use crate::ports::{PortError, PortResult, Repo};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Where a worktree and what Skep knows about it are.
+#[derive(Clone, Debug)]
+pub(super) struct WorktreePaths {
+    /// What the agent sees.
+    pub dir: PathBuf,
+    /// What only Skep sees: the index, and the markers.
+    pub sealed: PathBuf,
+}
+
+impl WorktreePaths {
+    /// The trusted index, as of the checkout.
+    pub fn index(&self) -> PathBuf {
+        self.sealed.join("index")
+    }
+    /// Written last: names the commit that is checked out. Without it the worktree is half made.
+    pub fn ready(&self) -> PathBuf {
+        self.sealed.join("ready")
+    }
+    /// Names the last commit made from this worktree.
+    pub fn last(&self) -> PathBuf {
+        self.sealed.join("last")
+    }
+
+    /// The commit that is checked out here, if the worktree is whole.
+    pub async fn head(&self) -> PortResult<Option<Sha>> {
+        let (ready, dir) = (self.ready(), self.dir.clone());
+        blocking(move || {
+            let is_dir = std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir());
+            let said = read_text(&ready)?.map(|t| Sha(t.trim().to_owned()));
+            Ok(said.filter(|sha| is_dir && check_sha(sha).is_ok()))
+        })
+        .await
+    }
+
+    /// The last commit made here.
+    pub async fn last_commit(&self) -> PortResult<Option<Sha>> {
+        let last = self.last();
+        blocking(move || Ok(read_text(&last)?.map(|t| Sha(t.trim().to_owned())).filter(|s| check_sha(s).is_ok()))).await
+    }
+
+    /// Removes both folders, the marker first: a kill in between leaves something half made, never something half whole.
+    pub async fn remove(&self) -> PortResult<()> {
+        let place = self.clone();
+        blocking(move || {
+            remove_any(&place.ready())?;
+            remove_any(&place.dir)?;
+            remove_any(&place.sealed)
+        })
+        .await
+    }
+}
+
+/// Copies an index with its time: git takes a file's recorded state for doubtful when the index is not younger than it, and
+/// a younger copy would hide an edit of the same length made right after the checkout.
+pub(super) fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
+    let written = std::fs::metadata(from)?.modified()?;
+    std::fs::copy(from, to)?;
+    std::fs::File::options().write(true).open(to)?.set_modified(written)
+}
+
+/// Counts `<size>\0` entries as they come.
+#[derive(Debug, Default)]
+struct Tally {
+    files: u64,
+    bytes: u64,
+    number: u64,
+}
+
+impl Tally {
+    fn take(&mut self, chunk: &[u8]) {
+        for byte in chunk {
+            match byte {
+                b'0'..=b'9' => self.number = self.number.saturating_mul(10).saturating_add(u64::from(byte - b'0')),
+                0 => {
+                    self.files += 1;
+                    self.bytes = self.bytes.saturating_add(std::mem::take(&mut self.number));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl GitWorkspaces {
+    /// Makes the worktree afresh at `head`.
+    pub(super) async fn check_out(&self, repo: &Repo, place: &WorktreePaths, head: &Sha) -> PortResult<()> {
+        self.refuse_bomb(repo, head).await?;
+        place.remove().await?;
+        let made = place.clone();
+        blocking(move || make_dir(&made.dir).and_then(|()| make_dir(&made.sealed))).await?;
+        let tree = self.mirrors.call(repo).on(&place.dir, &place.index()).limit(TREE);
+        let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", head.as_str()]);
+        tree.must(&format!("check out {}", head.abbrev())).await?;
+        crate::fault!("mid-checkout");
+        self.throw_away(repo, place, head).await?;
+        let (ready, said) = (place.ready(), format!("{head}\n"));
+        blocking(move || write_whole(&ready, said.as_bytes())).await
+    }
+
+    /// Brings a worktree that holds exactly `head`'s files to stand for `head`, leaving what is ignored.
+    pub(super) async fn bring_to(&self, repo: &Repo, place: &WorktreePaths, head: &Sha) -> PortResult<()> {
+        if place.head().await?.as_ref() == Some(head) {
+            return self.throw_away(repo, place, head).await;
+        }
+        let ready = place.ready();
+        blocking(move || remove_any(&ready)).await?;
+        let tree = self.mirrors.call(repo).on(&place.dir, &place.index()).limit(TREE);
+        let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", head.as_str()]);
+        tree.must(&format!("bring the worktree to {}", head.abbrev())).await?;
+        self.throw_away(repo, place, head).await?;
+        let (ready, said) = (place.ready(), format!("{head}\n"));
+        blocking(move || write_whole(&ready, said.as_bytes())).await
+    }
+
+    /// Lists a tree up to the caps: a few objects can name billions of files.
+    async fn refuse_bomb(&self, repo: &Repo, head: &Sha) -> PortResult<()> {
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let (counting, caps) = (Arc::clone(&tally), self.caps);
+        let list = ["ls-tree", "-r", "-z", "--full-tree", "--format=%(objectsize)", "--end-of-options", head.as_str()];
+        let call = self.mirrors.call(repo).limit(TREE).args(list);
+        call.watch(&format!("list the files of {}", head.abbrev()), move |chunk| {
+            let Ok(mut tally) = counting.lock() else { return ControlFlow::Break(()) };
+            tally.take(chunk);
+            if tally.files > caps.files || tally.bytes > caps.bytes {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await?;
+        let over = tally.lock().map_or(true, |t| t.files > caps.files || t.bytes > caps.bytes);
+        if over {
+            return Err(PortError::permanent(
+                format!("commit {} has over {} files or {} MiB", head.abbrev(), caps.files, caps.bytes >> 20),
+                "use a smaller repository; this cap keeps one run from filling the disk",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Puts a repository of its own into the worktree, for the agent's `git diff` and `git status`: the one commit, the
+    /// same index, no link to the mirror. Nothing is ever read back from it.
+    pub(super) async fn throw_away(&self, repo: &Repo, place: &WorktreePaths, head: &Sha) -> PortResult<()> {
+        let dot_git = place.dir.join(".git");
+        let fresh = dot_git.clone();
+        blocking(move || {
+            remove_any(&fresh)?;
+            make_dir(&fresh.join("objects/pack"))?;
+            make_dir(&fresh.join("refs/heads"))
+        })
+        .await?;
+        // One commit without its past, packed as a shallow fetch would be: nothing is compressed or hashed again.
+        let pack = ["pack-objects", "--quiet", "--revs", "--delta-base-offset"];
+        let pack = self.mirrors.call(repo).limit(TREE).args(pack).arg(dot_git.join("objects/pack/pack"));
+        pack.stdin(format!("--shallow {head}\n{head}\n")).must("pack the agent's own repository").await?;
+        let (index, head) = (place.index(), head.clone());
+        let me = self.git().me().clone();
+        blocking(move || {
+            let clean = |t: &str| t.chars().filter(|c| !c.is_control() && !"\"\\".contains(*c)).collect::<String>();
+            let config = format!(
+                "[core]\n\trepositoryformatversion = 0\n\tbare = false\n[gc]\n\tauto = 0\n[user]\n\tname = \"{}\"\n\temail = \"{}\"\n",
+                clean(&me.name),
+                clean(&me.email)
+            );
+            let files = [
+                ("config", config),
+                ("shallow", format!("{head}\n")),
+                ("refs/heads/work", format!("{head}\n")),
+                ("HEAD", "ref: refs/heads/work\n".to_owned()),
+            ];
+            let write = || -> std::io::Result<()> {
+                for (name, text) in files {
+                    std::fs::write(dot_git.join(name), text)?;
+                }
+                copy_index(&index, &dot_git.join("index"))
+            };
+            write().map_err(|e| PortError::transient(format!("cannot write {}: {e}", dot_git.display())))
+        })
+        .await
+    }
+}

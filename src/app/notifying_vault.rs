@@ -1,0 +1,48 @@
+//! A vault that tells when what it holds has changed, so that a provider's key works from the moment it is given.
+
+use crate::domain::ProjectName;
+use crate::ports::vault::Rekeyed;
+use crate::ports::{PortResult, SecretName, SecretRow, Vault};
+use crate::secrets::Secret;
+use async_trait::async_trait;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The vault and who is told.
+pub struct Told {
+    pub vault: Arc<dyn Vault>,
+    pub changed: Arc<Notify>,
+}
+
+#[async_trait]
+impl Vault for Told {
+    async fn set(
+        &self,
+        name: &SecretName,
+        project: Option<&ProjectName>,
+        value: &Secret,
+    ) -> PortResult<(SecretRow, Option<String>)> {
+        let kept = self.vault.set(name, project, value).await?;
+        self.changed.notify_one();
+        Ok(kept)
+    }
+
+    async fn open(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<Secret> {
+        self.vault.open(name, project).await
+    }
+
+    async fn list(&self) -> PortResult<Vec<SecretRow>> {
+        self.vault.list().await
+    }
+
+    async fn remove(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<bool> {
+        let was = self.vault.remove(name, project).await?;
+        self.changed.notify_one();
+        Ok(was)
+    }
+
+    async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed> {
+        self.vault.rekey(new_key_file).await
+    }
+}

@@ -1,0 +1,334 @@
+//! When a provider that said "not now" can be asked again: read from its headers and body, purely.
+//!
+//! | said by | as |
+//! |---|---|
+//! | everybody | `retry-after` (seconds or a date), `retry-after-ms`, `ratelimit-reset` |
+//! | Anthropic | `anthropic-ratelimit-*-reset` (a date, for what has nothing remaining), `anthropic-ratelimit-unified-reset` (epoch) |
+//! | OpenAI and alike | `x-ratelimit-reset-*` (`6m0s`), "try again in 6m0s", `resets_at`, `resets_in_seconds` |
+//! | Gemini | `RetryInfo.retryDelay`, "retry in 34.07s"; a daily quota ends at midnight, Pacific time |
+//!
+//! The latest of them counts: asking too early costs an attempt, asking late costs a moment.
+
+use crate::domain::Timestamp;
+use chrono::{DateTime, Days, NaiveTime, Utc};
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+/// No honest limit rests longer: monthly ones do not.
+const LONGEST_SECS: i64 = 32 * 24 * 3600;
+/// Bytes of a body that are looked at.
+const BODY_MAX: usize = 64 * 1024;
+/// How deep a body is looked into.
+const DEPTH_MAX: usize = 8;
+/// Midnight in California, in winter, by UTC: in summer an hour late.
+const PACIFIC_MIDNIGHT: (u32, u32) = (8, 0);
+
+/// When the provider can be asked again, where an answer with this status says so. `None` = it is no "not now" (408, 425, 429 and
+/// 500 to 599 are), or it tells no time that can be believed (up to 32 days ahead).
+pub fn reset(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Timestamp> {
+    if !matches!(status, 408 | 425 | 429 | 500..=599) {
+        return None;
+    }
+    let mut found: Vec<i64> = Vec::new();
+    from_headers(headers, now.0, &mut found);
+    let text = String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]);
+    if let Ok(json) = serde_json::from_str::<Value>(&text) {
+        from_json(&json, now.0, DEPTH_MAX, &mut found);
+    } else {
+        from_words(&text, now.0, &mut found);
+    }
+    let latest = now.0.saturating_add(LONGEST_SECS * 1000);
+    found.into_iter().filter(|at| *at <= latest).max().map(|at| Timestamp(at.max(now.0)))
+}
+
+/// Whether it says that money is used up: then waiting helps nothing, a person has to pay.
+pub fn is_out_of_credit(status: u16, body: &[u8]) -> bool {
+    if !matches!(status, 400 | 402 | 403 | 429) {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).to_ascii_lowercase();
+    let said = [
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "credit balance is too low",
+        "insufficient balance",
+        "insufficient credits",
+    ];
+    status == 402 || said.iter().any(|words| text.contains(words))
+}
+
+fn from_headers(headers: &HeaderMap, now: i64, found: &mut Vec<i64>) {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    if let Some(value) = text("retry-after") {
+        found.extend(seconds(value).map(|ms| now.saturating_add(ms)).or_else(|| http_date(value)));
+    }
+    if let Some(ms) = text("retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
+        found.extend(millis(ms).map(|ms| now.saturating_add(ms)));
+    }
+    // Of several limits those that are used up count; where nothing says which, all of them do.
+    let (mut used_up, mut all) = (Vec::new(), Vec::new());
+    for (name, value) in headers {
+        let (name, Ok(value)) = (name.as_str(), value.to_str()) else { continue };
+        let known = ["anthropic-ratelimit-", "x-ratelimit-", "ratelimit-"].iter().any(|p| name.starts_with(p));
+        if !known || !name.contains("reset") {
+            continue;
+        }
+        let Some(at) = moment(value.trim(), now) else { continue };
+        match text(&name.replace("reset", "remaining")) {
+            Some(left) if left.parse::<f64>().is_ok_and(|n| n > 0.0) => {}
+            Some(_) => used_up.push(at),
+            None if name.starts_with("anthropic-ratelimit-unified") => {
+                // The plain one is that of the window that is used up; the others are told beside it.
+                let status = text(&name.replace("reset", "status")).unwrap_or("rejected");
+                if status == "rejected" && name == "anthropic-ratelimit-unified-reset" {
+                    used_up.push(at);
+                }
+            }
+            None => all.push(at),
+        }
+    }
+    if used_up.is_empty() && found.is_empty() {
+        found.append(&mut all);
+    }
+    found.append(&mut used_up);
+}
+
+/// A moment as headers write it: a date, an epoch in seconds or milliseconds, or a time from now.
+fn moment(value: &str, now: i64) -> Option<i64> {
+    if let Ok(date) = DateTime::parse_from_rfc3339(value) {
+        return Some(date.timestamp_millis());
+    }
+    if let Ok(number) = value.parse::<f64>() {
+        return Some(match number {
+            n if n > 1e11 => millis(n)?,
+            n if n > 1e9 => millis(n * 1000.0)?,
+            n => now.saturating_add(millis(n * 1000.0)?),
+        });
+    }
+    duration(value).map(|(ms, _)| now.saturating_add(ms)).or_else(|| http_date(value))
+}
+
+fn http_date(value: &str) -> Option<i64> {
+    DateTime::parse_from_rfc2822(value).ok().map(|date| date.timestamp_millis())
+}
+
+fn seconds(value: &str) -> Option<i64> {
+    millis(value.parse::<f64>().ok()? * 1000.0)
+}
+
+/// Milliseconds, rounded up, of a number that is one.
+fn millis(ms: f64) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation)] // within what a double holds exactly
+    (ms.is_finite() && (0.0..9e15).contains(&ms)).then_some(ms.ceil() as i64)
+}
+
+/// `1h2m3.5s`, `20ms`, `6m0s`, `34.07s`, at the beginning of a text: milliseconds, and how many bytes that was.
+fn duration(text: &str) -> Option<(i64, usize)> {
+    let (mut sum, mut at) = (0.0, 0);
+    loop {
+        let rest = &text[at..];
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        // "try again in 6s." ends with a full stop that belongs to no number.
+        let Ok(number) = rest[..digits].parse::<f64>() else { break };
+        let after = &rest[digits..];
+        let spaces = after.len() - after.trim_start_matches(' ').len();
+        let word: String = after.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
+        let unit = match word.as_str() {
+            "ms" | "milliseconds" => 1.0,
+            "s" | "sec" | "second" | "seconds" => 1000.0,
+            "m" | "min" | "minute" | "minutes" => 60_000.0,
+            "h" | "hour" | "hours" => 3_600_000.0,
+            "d" | "day" | "days" => 86_400_000.0,
+            _ => break,
+        };
+        sum += number * unit;
+        at += digits + spaces + word.len();
+    }
+    if at == 0 { None } else { Some((millis(sum)?, at)) }
+}
+
+fn from_json(json: &Value, now: i64, depth: usize, found: &mut Vec<i64>) {
+    if depth == 0 {
+        return;
+    }
+    match json {
+        Value::Array(items) => items.iter().for_each(|item| from_json(item, now, depth - 1, found)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), value) {
+                    ("retryDelay", Value::String(delay)) => {
+                        found.extend(duration(delay).map(|(ms, _)| now.saturating_add(ms)));
+                    }
+                    ("quotaId", Value::String(id)) if id.contains("PerDay") => found.extend(pacific_midnight(now)),
+                    ("resets_in_seconds" | "retry_after" | "retry_after_seconds", Value::Number(secs)) => {
+                        let ms = secs.as_f64().and_then(|s| millis(s * 1000.0));
+                        found.extend(ms.map(|ms| now.saturating_add(ms)));
+                    }
+                    ("resets_at" | "reset_at", Value::Number(at)) => found.extend(moment(&at.to_string(), now)),
+                    ("resets_at" | "reset_at", Value::String(at)) => found.extend(moment(at, now)),
+                    ("message" | "error" | "detail", Value::String(words)) => from_words(words, now, found),
+                    (_, inner) => from_json(inner, now, depth - 1, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// "Please try again in 6m0s.", "Please retry in 34.07s.", "usage limit reached|1754000000".
+fn from_words(text: &str, now: i64, found: &mut Vec<i64>) {
+    let lower = text.to_ascii_lowercase();
+    for words in ["try again in ", "retry in ", "retry after ", "reset after ", "resets in "] {
+        for (at, _) in lower.match_indices(words).take(4) {
+            found.extend(duration(&lower[at + words.len()..]).map(|(ms, _)| now.saturating_add(ms)));
+        }
+    }
+    if let Some((_, rest)) = lower.split_once("limit reached|") {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).take(13).collect();
+        found.extend(moment(&digits, now));
+    }
+}
+
+fn pacific_midnight(now: i64) -> Option<i64> {
+    let now = DateTime::<Utc>::from_timestamp_millis(now)?;
+    let midnight = NaiveTime::from_hms_opt(PACIFIC_MIDNIGHT.0, PACIFIC_MIDNIGHT.1, 0)?;
+    let today = now.date_naive().and_time(midnight).and_utc();
+    let next = if today > now { today } else { today.checked_add_days(Days::new(1))? };
+    Some(next.timestamp_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    /// 2026-11-20T12:00:00Z.
+    const NOW: i64 = 1_795_176_000_000;
+
+    /// Seconds from now until it can be asked again.
+    fn wait(status: u16, headers: &[(&str, &str)], body: &str) -> Option<f64> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        #[allow(clippy::cast_precision_loss)]
+        reset(status, &map, body.as_bytes(), Timestamp(NOW)).map(|at| (at.0 - NOW) as f64 / 1000.0)
+    }
+
+    #[test]
+    fn headers_as_providers_send_them() {
+        type Sent = &'static [(&'static str, &'static str)];
+        let table: &[(Sent, Option<f64>)] = &[
+            (&[("retry-after", "30")], Some(30.0)),
+            (&[("retry-after", "0.25")], Some(0.25)),
+            (&[("retry-after", "Fri, 20 Nov 2026 12:01:00 GMT")], Some(60.0)),
+            (&[("retry-after-ms", "1500")], Some(1.5)),
+            (&[("retry-after", "-5")], None),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "99999999999")], None),
+            // A date that has passed: now.
+            (&[("retry-after", "Fri, 20 Nov 2026 11:00:00 GMT")], Some(0.0)),
+            // Anthropic: tokens are used up, requests are not.
+            (
+                &[
+                    ("anthropic-ratelimit-requests-remaining", "49"),
+                    ("anthropic-ratelimit-requests-reset", "2026-11-20T12:05:00Z"),
+                    ("anthropic-ratelimit-input-tokens-remaining", "0"),
+                    ("anthropic-ratelimit-input-tokens-reset", "2026-11-20T12:00:42Z"),
+                    ("retry-after", "41"),
+                ],
+                Some(42.0),
+            ),
+            // Anthropic by subscription: the window of five hours is used up, that of a week is not.
+            (
+                &[
+                    ("anthropic-ratelimit-unified-status", "rejected"),
+                    ("anthropic-ratelimit-unified-reset", "1795186800"),
+                    ("anthropic-ratelimit-unified-7d-status", "allowed"),
+                    ("anthropic-ratelimit-unified-7d-reset", "1795600000"),
+                ],
+                Some(10_800.0),
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining-requests", "9998"),
+                    ("x-ratelimit-reset-requests", "8.64s"),
+                    ("x-ratelimit-remaining-tokens", "0"),
+                    ("x-ratelimit-reset-tokens", "6m0s"),
+                ],
+                Some(360.0),
+            ),
+            (&[("x-ratelimit-reset-tokens", "27.5ms")], Some(0.028)),
+            (&[("x-ratelimit-reset", "1795176060000")], Some(60.0)),
+            (&[("x-ratelimit-reset", "1795176060")], Some(60.0)),
+            (&[("ratelimit-reset", "17")], Some(17.0)),
+            (&[("date", "Fri, 20 Nov 2026 12:00:00 GMT"), ("content-type", "application/json")], None),
+        ];
+        for (headers, expected) in table {
+            assert_eq!(wait(429, headers, ""), *expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn bodies_as_providers_send_them() {
+        let gemini = r#"[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"You exceeded your current quota. Please retry in 34.074824224s.",
+            "details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProject"}]},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34s"}]}}]"#;
+        let daily = gemini.replace("PerMinute", "PerDay");
+        let openai = r#"{"error":{"message":"Rate limit reached for gpt-5 in organization org-x on tokens per min (TPM): Limit 30000. Please try again in 6m0s. Visit https://x","type":"tokens","code":"rate_limit_exceeded"}}"#;
+        let table = [
+            (gemini, Some(34.075)),
+            (daily.as_str(), Some(20.0 * 3600.0)),
+            (openai, Some(360.0)),
+            ("Please try again in 1h2m3.5s.", Some(3723.5)),
+            ("try again in 20ms", Some(0.02)),
+            ("Try again in 5 minutes", Some(300.0)),
+            (r#"{"error":{"type":"usage_limit_reached","resets_in_seconds":1234}}"#, Some(1234.0)),
+            (r#"{"error":{"type":"usage_limit_reached","resets_at":1795176100}}"#, Some(100.0)),
+            ("Claude AI usage limit reached|1795176100", Some(100.0)),
+            (r#"{"error":"overloaded"}"#, None),
+            ("try again in a while", None),
+            ("try again in 9999999d", None),
+            ("", None),
+        ];
+        for (body, expected) in table {
+            assert_eq!(wait(429, &[], body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_a_not_now_rests() {
+        for status in [408, 425, 429, 500, 503, 529] {
+            assert_eq!(wait(status, &[("retry-after", "5")], ""), Some(5.0), "{status}");
+        }
+        for status in [200, 301, 400, 401, 402, 403, 404] {
+            assert_eq!(wait(status, &[("retry-after", "5")], ""), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn money_that_is_used_up_is_told_apart() {
+        assert!(is_out_of_credit(429, br#"{"error":{"code":"insufficient_quota"}}"#));
+        assert!(is_out_of_credit(400, b"Your credit balance is too low to access the Anthropic API."));
+        assert!(is_out_of_credit(402, b""));
+        assert!(!is_out_of_credit(429, br#"{"error":{"code":"rate_limit_exceeded"}}"#));
+        assert!(!is_out_of_credit(200, b"insufficient_quota"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn rubbish_is_taken_calmly(status in 0u16..1000, header in "[ -~]{0,40}", body in ".{0,200}", now in proptest::num::i64::ANY) {
+            let mut map = HeaderMap::new();
+            for name in ["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"] {
+                map.insert(name, HeaderValue::from_str(&header).unwrap());
+            }
+            let words = format!("try again in {body}");
+            for body in [body.as_str(), words.as_str(), "{\"error\":{\"retryDelay\":\"1e308s\",\"quotaId\":\"PerDay\"}}"] {
+                if let Some(at) = reset(status, &map, body.as_bytes(), Timestamp(now)) {
+                    proptest::prop_assert!(at.0 >= now);
+                }
+            }
+        }
+    }
+}
