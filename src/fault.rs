@@ -35,7 +35,7 @@ pub const POINTS: &[&str] = &[
     "after-act",
     // What acts do outside.
     "after-check",
-    "mid-transplant",
+    "mid-rebase",
     "before-push",
     "after-push",
     "before-change",

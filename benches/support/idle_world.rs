@@ -91,23 +91,23 @@ impl Workspaces for IdleWorld {
     async fn check_dir(&self, _: &Repo, _: RunId, _: &str, _: &Sha) -> PortResult<PathBuf> {
         Ok(std::env::temp_dir())
     }
-    async fn drop_dir(&self, _: &Repo, _: RunId, _: &str) -> PortResult<()> {
+    async fn remove_dir(&self, _: &Repo, _: RunId, _: &str) -> PortResult<()> {
         Ok(())
     }
-    async fn left_dir(&self, _: RunId, _: Option<TaskId>, _: &str, _: &Sha) -> PortResult<Option<PathBuf>> {
+    async fn existing_dir(&self, _: RunId, _: Option<TaskId>, _: &str, _: &Sha) -> PortResult<Option<PathBuf>> {
         Ok(None)
     }
     fn meter_file(&self, run: RunId, attempt: AttemptId) -> PathBuf {
         std::env::temp_dir().join(format!("{run}-{attempt}.meter"))
     }
-    fn side_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {
+    fn scratch_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {
         let dir = std::env::temp_dir().join("skep-bench");
         (dir.join("cache"), dir.join(format!("{run}-{name}")))
     }
     async fn commit(&self, _: &Repo, _: RunId, _: TaskId, _: &str, _: &Sha, _: &str) -> PortResult<Commit> {
         Ok(Commit { head: sha(2), diff: diff(), patch: Vec::new() })
     }
-    async fn transplant(&self, _: &Repo, _: &Sha, head: &Sha, _: &Sha, _: &str) -> PortResult<Moved> {
+    async fn rebase(&self, _: &Repo, _: &Sha, head: &Sha, _: &Sha, _: &str) -> PortResult<Moved> {
         Ok(Moved::Clean(head.clone()))
     }
     async fn diff(&self, _: &Repo, _: &Sha, _: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {

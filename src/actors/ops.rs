@@ -303,7 +303,7 @@ async fn moved(
     head: &Sha,
     onto: &Sha,
 ) -> PortResult<EffectOutcome> {
-    match deps.workspaces.transplant(&target.repo, from, head, onto, &target.branch).await? {
+    match deps.workspaces.rebase(&target.repo, from, head, onto, &target.branch).await? {
         Moved::Clean(head) => {
             let (diff, _) = deps.workspaces.diff(&target.repo, base, &head).await?;
             Ok(EffectOutcome::Moved { head, diff })
@@ -326,7 +326,7 @@ async fn check(
     };
     let started = tokio::time::Instant::now();
     let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
-    let (cache, _) = deps.workspaces.side_dirs(target.run, &name);
+    let (cache, _) = deps.workspaces.scratch_dirs(target.run, &name);
     let checked = deps.checks.run(&target.repo.project, &dir, &cache, specs).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
@@ -337,7 +337,7 @@ async fn check(
         }
         results.push(result);
     }
-    deps.workspaces.drop_dir(&target.repo, target.run, &name).await?;
+    deps.workspaces.remove_dir(&target.repo, target.run, &name).await?;
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(EffectOutcome::Checked { results, wall_ms })
 }

@@ -153,11 +153,11 @@ async fn work(s: &Session) -> PortResult<Carried> {
 async fn env(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef>) -> PortResult<AttemptEnv> {
     let (deps, order, target) = (&s.deps, &s.order, &s.target);
     let name = order.attempt.to_string();
-    let (cache, scratch) = deps.workspaces.side_dirs(order.run, &name);
+    let (cache, scratch) = deps.workspaces.scratch_dirs(order.run, &name);
     let dir = match (&order.task, &order.resume) {
         (task, Some(_)) => {
             let task = task.as_ref().map(|t| t.id);
-            let left = patiently(PATIENCE, || deps.workspaces.left_dir(order.run, task, &name, &order.head)).await?;
+            let left = patiently(PATIENCE, || deps.workspaces.existing_dir(order.run, task, &name, &order.head)).await?;
             left.ok_or_else(|| PortError::transient("its worktree is not there any more as it was left"))?
         }
         (Some(task), None) => {
@@ -209,7 +209,7 @@ async fn clear(s: &Session, env: &AttemptEnv) {
     }
     if s.order.task.is_none() {
         let name = s.order.attempt.to_string();
-        if let Err(error) = s.deps.workspaces.drop_dir(&s.target.repo, s.order.run, &name).await {
+        if let Err(error) = s.deps.workspaces.remove_dir(&s.target.repo, s.order.run, &name).await {
             tracing::debug!(%error, "worktree stays until the run is released");
         }
     }

@@ -201,7 +201,7 @@ async fn work(
     }
     let (diff, patch) = workspaces.diff(repo, base, &head).await?;
     let order = order(*run, spec, step, &goal, task, (base, &head), diff);
-    let (cache, scratch) = workspaces.side_dirs(*run, "a1");
+    let (cache, scratch) = workspaces.scratch_dirs(*run, "a1");
     for made in [&cache, &scratch] {
         std::fs::create_dir_all(made)
             .map_err(|e| PortError::transient(format!("cannot make the folder {}: {e}", made.display())))?;

@@ -1,7 +1,7 @@
 //! Places for checks as people see them: listed, proven, looked at by `doctor`.
 
 use super::program::away;
-use crate::adapters::checks::proof;
+use crate::adapters::checks::self_test;
 use crate::adapters::runner::settings::LOCAL;
 use crate::cli::context::{Level, Looked, PromiseTried, RunnerRow, RunnerTested};
 use crate::cli::exit::CliError;
@@ -52,8 +52,8 @@ pub async fn prove(config: &Config, data_dir: &Path, name: &str) -> Result<Runne
     })?;
     let scratch = tempfile::Builder::new().prefix("probe-").tempdir_in(data_dir).map_err(anyhow::Error::from)?;
     let began = Instant::now();
-    let kept = proof::prove(name, runner, scratch.path()).await.map_err(away)?;
-    let tried = kept.into_iter().map(|p| PromiseTried { what: p.what.to_owned(), kept: p.kept, found: p.found });
+    let steps = self_test::run(name, runner, scratch.path()).await.map_err(away)?;
+    let tried = steps.into_iter().map(|s| PromiseTried { what: s.name.to_owned(), kept: s.passed, found: s.detail });
     let tried: Vec<PromiseTried> = tried.collect();
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(RunnerTested { name: name.to_owned(), holds: tried.iter().all(|t| t.kept), tried, wall_ms })
@@ -62,7 +62,7 @@ pub async fn prove(config: &Config, data_dir: &Path, name: &str) -> Result<Runne
 /// What `doctor` tells of the places, all looked at together.
 pub async fn looked(config: &Config) -> Vec<Looked> {
     let looks = config.runners.iter().map(|(name, runner)| async move {
-        let found = tokio::time::timeout(PATIENCE, proof::probe(name, runner)).await;
+        let found = tokio::time::timeout(PATIENCE, self_test::probe(name, runner)).await;
         let (level, found, fix) = match found {
             Ok(Ok(found)) => (Level::Good, found, String::new()),
             Ok(Err(PortError::Permanent { what, fix })) => (Level::Bad, what, fix),

@@ -54,7 +54,7 @@ pub trait Workspaces: Send + Sync {
 
     /// The worktree that `task_dir` (with a task) or `read_dir` (by its name) gave at `head`, with whatever was done in it since; `None` = it
     /// is not there, not whole, or was brought to another commit.
-    async fn left_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>>;
+    async fn existing_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>>;
 
     /// A worktree to read at `head`, for a role that must not edit (`name` tells them apart).
     async fn read_dir(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf>;
@@ -63,10 +63,10 @@ pub trait Workspaces: Send + Sync {
     async fn check_dir(&self, repo: &Repo, run: RunId, name: &str, sha: &Sha) -> PortResult<PathBuf>;
 
     /// Removes a worktree given by `read_dir` or `check_dir`.
-    async fn drop_dir(&self, repo: &Repo, run: RunId, name: &str) -> PortResult<()>;
+    async fn remove_dir(&self, repo: &Repo, run: RunId, name: &str) -> PortResult<()>;
 
     /// The run's cache folder and a scratch folder for an attempt, both outside every worktree.
-    fn side_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf);
+    fn scratch_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf);
 
     /// The file for what an attempt's engine has counted: where no sandbox leads, and removed with the run.
     fn meter_file(&self, run: RunId, attempt: AttemptId) -> PathBuf;
@@ -85,7 +85,7 @@ pub trait Workspaces: Send + Sync {
 
     /// Puts the commits in `from..head` onto `onto` and points `branch` at the result. Without a worktree; deterministic: the same
     /// input gives the same commits.
-    async fn transplant(&self, repo: &Repo, from: &Sha, head: &Sha, onto: &Sha, branch: &str) -> PortResult<Moved>;
+    async fn rebase(&self, repo: &Repo, from: &Sha, head: &Sha, onto: &Sha, branch: &str) -> PortResult<Moved>;
 
     /// The diff from `from` to `to`: its size and paths, and the patch capped at 1 MiB.
     async fn diff(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)>;

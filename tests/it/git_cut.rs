@@ -62,11 +62,11 @@ async fn run(w: &World, cuts: &mut Option<u32>) -> Sha {
         assert_eq!(commit.diff.files_total, 1);
         heads.push(commit.head);
     }
-    let moved = cut(w, cuts, || w.work.transplant(&w.repo, &base, &heads[1], &heads[0], BRANCH)).await;
+    let moved = cut(w, cuts, || w.work.rebase(&w.repo, &base, &heads[1], &heads[0], BRANCH)).await;
     let Moved::Clean(head) = moved else { panic!("{moved:?}") };
     let check = cut(w, cuts, || w.work.check_dir(&w.repo, w.run, "c", &head)).await;
     assert!(check.join("f1").exists() && check.join("f2").exists());
-    cut(w, cuts, || w.work.drop_dir(&w.repo, w.run, "c")).await;
+    cut(w, cuts, || w.work.remove_dir(&w.repo, w.run, "c")).await;
     cut(w, cuts, || w.work.push(&w.repo, &head, BRANCH, None)).await;
     let text = || ChangeText {
         after: None,

@@ -24,7 +24,7 @@ async fn walk_through(w: &World, base: &Sha, plant: impl Fn(&Path)) -> Result<Sh
     let other = w.task(TaskId(2), base).await;
     write(&other, "other.txt", "o\n");
     let onto = w.commit(TaskId(2), base).await.unwrap().head;
-    let moved = match w.work.transplant(&w.repo, base, &head, &onto, BRANCH).await.unwrap() {
+    let moved = match w.work.rebase(&w.repo, base, &head, &onto, BRANCH).await.unwrap() {
         Moved::Clean(sha) => sha,
         Moved::Conflict(paths) => panic!("{paths:?}"),
     };
@@ -159,7 +159,7 @@ async fn a_repositorys_attributes_run_nothing_and_hide_nothing() {
     let dir = w.task(TaskId(2), &base).await;
     write(&dir, "a.py", "print(3)\n");
     let other = w.commit(TaskId(2), &base).await.unwrap().head;
-    let moved = w.work.transplant(&w.repo, &base, &other, &done.head, BRANCH).await.unwrap();
+    let moved = w.work.rebase(&w.repo, &base, &other, &done.head, BRANCH).await.unwrap();
     assert!(matches!(moved, Moved::Conflict(paths) if paths == ["a.py"]));
     w.assert_quiet();
 }

@@ -1,7 +1,7 @@
 //! What every `Workspaces` must do, on real repositories.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
-use skep::adapters::workspace::{Caps, GitWorkspaces};
+use skep::adapters::workspace::{WorkspaceLimits, GitWorkspaces};
 use skep::domain::{AttemptId, FileKind, Sha, TaskId};
 use skep::ports::{Moved, PortError, PortResult, Repo, Workspaces};
 use std::os::unix::fs::symlink;
@@ -231,7 +231,7 @@ async fn a_worktree_is_found_again_as_it_was_left() {
     let w = World::new().await;
     let base = w.base().await;
     let left =
-        async |task: Option<TaskId>, name: &str, head: &Sha| w.work.left_dir(w.run, task, name, head).await.unwrap();
+        async |task: Option<TaskId>, name: &str, head: &Sha| w.work.existing_dir(w.run, task, name, head).await.unwrap();
     assert_eq!(left(Some(T1), "a1", &base).await, None, "nothing was made yet");
     let dir = w.task(T1, &base).await;
     write(&dir, "half", "done");
@@ -242,7 +242,7 @@ async fn a_worktree_is_found_again_as_it_was_left() {
     assert_eq!(left(None, "a2", &base).await, Some(read.clone()));
     std::fs::remove_dir_all(&read).unwrap();
     assert_eq!(left(None, "a2", &base).await, None, "half of it is gone");
-    assert!(w.work.left_dir(w.run, None, "../../x", &base).await.is_err());
+    assert!(w.work.existing_dir(w.run, None, "../../x", &base).await.is_err());
     // What an attempt has used is where no agent leads, and goes with the run.
     let meter = w.work.meter_file(w.run, AttemptId(1));
     assert!(meter.starts_with(w.data().join("sealed")) && !meter.starts_with(&dir));
@@ -255,8 +255,8 @@ async fn a_worktree_is_found_again_as_it_was_left() {
 async fn caps_hold_at_checkout_and_commit() {
     let w = World::new().await;
     let base = w.base().await;
-    let small = Caps { files: 100, bytes: 1 << 20, changed_files: 5, changed_bytes: 1000 };
-    let work = GitWorkspaces::new(w.data(), Arc::clone(&w.mirrors)).with_caps(small);
+    let small = WorkspaceLimits { files: 100, bytes: 1 << 20, changed_files: 5, changed_bytes: 1000 };
+    let work = GitWorkspaces::new(w.data(), Arc::clone(&w.mirrors)).with_limits(small);
     let commit = || work.commit(&w.repo, w.run, T1, "skep/x", &base, "m");
     let dir = work.task_dir(&w.repo, w.run, T1, &base).await.unwrap();
     write(&dir, "large", vec![b'x'; 2000]);
@@ -370,14 +370,14 @@ async fn side_worktrees_come_fresh_and_go() {
     let check = w.work.check_dir(&w.repo, w.run, "c-1", &base).await.unwrap();
     assert!(check != read && check.join("src/a.txt").exists());
     for _ in 0..2 {
-        w.work.drop_dir(&w.repo, w.run, "a3").await.unwrap();
-        w.work.drop_dir(&w.repo, w.run, "c-1").await.unwrap();
+        w.work.remove_dir(&w.repo, w.run, "a3").await.unwrap();
+        w.work.remove_dir(&w.repo, w.run, "c-1").await.unwrap();
     }
     assert!(!read.exists() && !check.exists());
     for bad in ["../x", "", ".x", "-x", "a/b"] {
         refused(w.work.read_dir(&w.repo, w.run, bad, &base).await, "no usable name");
     }
-    let (cache, scratch) = w.work.side_dirs(w.run, "../../x");
+    let (cache, scratch) = w.work.scratch_dirs(w.run, "../../x");
     assert!(cache.is_dir() && scratch.is_dir() && scratch.starts_with(w.data()));
 }
 
@@ -393,7 +393,7 @@ async fn commits_are_moved_the_same_way_each_time() {
     let two = w.commit(T2, &base).await.unwrap().head;
     let onto = |from: Sha, head: Sha, onto: Sha| {
         let w = &w;
-        async move { w.work.transplant(&w.repo, &from, &head, &onto, BRANCH).await.unwrap() }
+        async move { w.work.rebase(&w.repo, &from, &head, &onto, BRANCH).await.unwrap() }
     };
     // It fits already: the same commit.
     assert_eq!(clean(onto(base.clone(), one.clone(), base.clone()).await), one);
@@ -470,12 +470,12 @@ async fn release_keeps_unlanded_commits_and_removes_the_rest() {
     let dir = w.task(T1, &base).await;
     write(&dir, "new", "n");
     let head = w.commit(T1, &base).await.unwrap().head;
-    clean(w.work.transplant(&w.repo, &base, &head, &base, BRANCH).await.unwrap());
+    clean(w.work.rebase(&w.repo, &base, &head, &base, BRANCH).await.unwrap());
     w.work.push(&w.repo, &head, BRANCH, None).await.unwrap();
     w.base().await;
     let dir2 = w.task(T2, &base).await;
     write(&dir2, "uncommitted", "u");
-    let (cache, _) = w.work.side_dirs(w.run, "a1");
+    let (cache, _) = w.work.scratch_dirs(w.run, "a1");
     for _ in 0..2 {
         w.work.release(&w.repo, w.run, BRANCH).await.unwrap();
         assert!(!dir.exists() && !dir2.exists() && !cache.exists());

@@ -2,12 +2,12 @@
 
 pub mod detect;
 pub mod junit;
-pub mod proof;
+pub mod self_test;
 pub mod repo_file;
 mod verdict;
 
 pub use super::runner::RemoteSessions;
-use super::runner::{Here, Site, Unwritten};
+use super::runner::{LocalSession, RunnerSession, NoReport};
 use crate::adapters::runner::settings::{LOCAL, Runner};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::platform::access::Granted;
@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use verdict::{complaint, doubt, red};
+use verdict::{command_failure, failed_without_running, report_failure};
 
 /// The most of it that goes into the result.
 const TAIL_BYTES_MAX: usize = 4 * 1024;
@@ -83,24 +83,24 @@ impl CommandChecks {
         at: Option<&str>,
         dir: &Path,
         cache: &Path,
-    ) -> PortResult<Box<dyn Site>> {
-        let Some(name) = at else { return Ok(Box::new(Here::new(&self.sandbox, dir, cache)?)) };
+    ) -> PortResult<Box<dyn RunnerSession>> {
+        let Some(name) = at else { return Ok(Box::new(LocalSession::new(&self.sandbox, dir, cache)?)) };
         allowed(self.access_broker.grants(project), project, name)
             .map_err(|(what, fix)| PortError::permanent(what, fix))?;
         let runner = self.runners.get(name).ok_or_else(|| {
             let (what, fix) = unknown(&self.runners, name);
             PortError::permanent(what, fix)
         })?;
-        super::runner::settle(super::runner::remote(name, runner), &self.sessions, &key(name, runner), dir, cache).await
+        super::runner::open_session(super::runner::remote(name, runner), &self.sessions, &key(name, runner), dir, cache).await
     }
 
-    async fn one(&self, project: &ProjectName, site: &mut dyn Site, spec: &CheckSpec) -> PortResult<Checked> {
+    async fn one(&self, project: &ProjectName, site: &mut dyn RunnerSession, spec: &CheckSpec) -> PortResult<Checked> {
         if spec.command.contains('\0') {
             let what = format!("the check {} cannot run: its command has a NUL character", spec.name);
             return Err(PortError::permanent(what, "take the NUL character out of the check's command"));
         }
         if let Some(Err(why)) = spec.junit.as_deref().map(crate::platform::rooted_fs::check) {
-            return Ok(red(spec, format!("its report's place is not usable: {why}")));
+            return Ok(failed_without_running(spec, format!("its report's place is not usable: {why}")));
         }
         let label = format!("the check {}", spec.name);
         let asker = AccessRequest { project, to: Audience::Check, level: self.sandbox.wall(), label: &label };
@@ -111,9 +111,9 @@ impl CommandChecks {
         };
         let ended = match site.run(spec, &given).await? {
             Ok(ended) => ended,
-            Err(why) => return Ok(red(spec, format!("its report's place {why}"))),
+            Err(why) => return Ok(failed_without_running(spec, format!("its report's place {why}"))),
         };
-        let (mut why, mut tests) = (complaint(spec, &ended), None);
+        let (mut why, mut tests) = (command_failure(spec, &ended), None);
         let exit = if ended.timed_out { None } else { ended.code };
         let duration_ms = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
         let tail = terminal_text::tail(&ended.stdout, TAIL_BYTES_MAX);
@@ -137,14 +137,14 @@ impl CommandChecks {
                     Ok(counts) => Ok((bytes, counts)),
                     Err(why) => Err(format!("its report {path:?} {why}")),
                 },
-                Err(Unwritten::Missing) => Err(format!("it did not write its report {path:?}")),
-                Err(Unwritten::Refused(why)) => Err(format!("its report {why}")),
+                Err(NoReport::Missing) => Err(format!("it did not write its report {path:?}")),
+                Err(NoReport::Refused(why)) => Err(format!("its report {why}")),
             };
             match counted {
                 Ok((bytes, counts)) => {
                     files.push((ArtifactKind::TestReport, format!("{}.junit.xml", spec.name), bytes));
                     tests = Some(counts);
-                    why = why.or_else(|| doubt(spec.kind, counts));
+                    why = why.or_else(|| report_failure(spec.kind, counts));
                 }
                 Err(text) => why = why.or(Some(text)),
             }
@@ -217,10 +217,10 @@ impl Checks for CommandChecks {
         let mut done: Vec<Checked> = Vec::with_capacity(specs.len());
         let mut stopped: Option<&str> = None;
         // One checkout at each place, for all checks that run there. Dropped by an error, they are ended as well.
-        let mut sites: BTreeMap<Option<&str>, Box<dyn Site>> = BTreeMap::new();
+        let mut sites: BTreeMap<Option<&str>, Box<dyn RunnerSession>> = BTreeMap::new();
         for spec in specs {
             let checked = match stopped {
-                Some(setup) => red(spec, format!("not run, because the setup check {setup} is red")),
+                Some(setup) => failed_without_running(spec, format!("not run, because the setup check {setup} is red")),
                 None => {
                     let at = spec.runner.as_deref();
                     let site = match sites.entry(at) {

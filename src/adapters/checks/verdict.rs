@@ -1,12 +1,12 @@
-//! What an end and a report are worth: green only what ended well and proves something.
+//! Judges a finished check: it passes only if its command succeeded and its report shows that something was tested.
 
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
 use crate::platform::process::Finished;
 use crate::ports::checks::Checked;
 
-/// A check that is red without having run.
-pub fn red(spec: &CheckSpec, why: String) -> Checked {
+/// A failed check whose command was not run.
+pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
     let result = CheckResult {
         name: spec.name.clone(),
         kind: spec.kind,
@@ -22,34 +22,34 @@ pub fn red(spec: &CheckSpec, why: String) -> Checked {
     Checked { result, files: Vec::new() }
 }
 
-/// What is wrong with how the command ended.
-pub fn complaint(spec: &CheckSpec, ended: &Finished) -> Option<String> {
-    if let Some(why) = &ended.stopped {
-        return Some(format!("it was killed: {why}"));
+/// Why the command failed, if it did.
+pub fn command_failure(spec: &CheckSpec, finished: &Finished) -> Option<String> {
+    if let Some(why) = &finished.stopped {
+        return Some(format!("the command was killed: {why}"));
     }
-    match (ended.timed_out, ended.code) {
+    match (finished.timed_out, finished.code) {
         (true, _) => {
-            Some(format!("it was still running after its limit of {} s and was killed", spec.limit_secs.max(1)))
+            Some(format!("the command exceeded its timeout of {} s and was killed", spec.limit_secs.max(1)))
         }
         (_, Some(0)) => None,
-        (_, Some(127)) => Some("it ended with exit code 127: a command was not found".to_owned()),
-        (_, Some(code)) => Some(format!("it ended with exit code {code}")),
+        (_, Some(127)) => Some("the command exited with code 127: command not found".to_owned()),
+        (_, Some(code)) => Some(format!("the command exited with code {code}")),
         (_, None) => {
-            let signal = ended.signal.map_or_else(String::new, |s| format!(" {s}"));
-            Some(format!("it was killed by signal{signal}"))
+            let signal = finished.signal.map_or_else(String::new, |s| format!(" {s}"));
+            Some(format!("the command was killed by signal{signal}"))
         }
     }
 }
 
-/// What is wrong with a report of a command that ended well. Tests that prove nothing are not green.
-pub fn doubt(kind: CheckKind, counts: TestCounts) -> Option<String> {
+/// Why the report of a successful command still fails the check. A test check in which no test ran proves nothing.
+pub fn report_failure(kind: CheckKind, counts: TestCounts) -> Option<String> {
     match counts {
         TestCounts { failed: 1.., run, .. } => {
-            Some(format!("it ended with exit code 0, but its report shows {} of {run} tests failed", counts.failed))
+            Some(format!("the command exited with code 0, but its report has {} of {run} tests failed", counts.failed))
         }
-        TestCounts { run: 0, .. } if kind == CheckKind::Test => Some("its report shows that no test ran".to_owned()),
+        TestCounts { run: 0, .. } if kind == CheckKind::Test => Some("no test ran, according to its report".to_owned()),
         TestCounts { run, skipped, .. } if kind == CheckKind::Test && run == skipped => {
-            Some(format!("its report shows that all {run} tests were skipped"))
+            Some(format!("all {run} tests were skipped, according to its report"))
         }
         _ => None,
     }

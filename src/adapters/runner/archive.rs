@@ -32,12 +32,12 @@ pub async fn pack(dir: &Path, scratch: &Path, owner: (u32, u32)) -> PortResult<F
     let (dir, scratch) = (dir.to_owned(), scratch.to_owned());
     let packed = tokio::task::spawn_blocking(move || {
         let file = tempfile::tempfile_in(&scratch).map_err(|e| unwritten(&scratch, &e))?;
-        let mut parcel = Parcel { tar: tar::Builder::new(std::io::BufWriter::new(file)), owner, bytes: 0, entries: 0 };
+        let mut archive = Parcel { tar: tar::Builder::new(std::io::BufWriter::new(file)), owner, bytes: 0, entries: 0 };
         for name in BESIDE {
-            parcel.folder(Path::new(name), 0o755).map_err(|e| unwritten(&scratch, &e))?;
+            archive.folder(Path::new(name), 0o755).map_err(|e| unwritten(&scratch, &e))?;
         }
-        parcel.tree(&dir)?;
-        let written = parcel.tar.into_inner().and_then(|w| w.into_inner().map_err(std::io::IntoInnerError::into_error));
+        archive.tree(&dir)?;
+        let written = archive.tar.into_inner().and_then(|w| w.into_inner().map_err(std::io::IntoInnerError::into_error));
         let rewound = written.and_then(|mut file| file.rewind().map(|()| file));
         rewound.map_err(|e| unwritten(&scratch, &e))
     });

@@ -6,8 +6,8 @@
 
 use super::LOG_KEPT;
 use super::client::{Call, Client, QUICK, TREE};
-use super::sessions::{Remote, SessionGuard};
-use super::{Site, Unwritten, archive};
+use super::sessions::{RemoteRunner, SessionGuard};
+use super::{RunnerSession, NoReport, archive};
 use crate::adapters::runner::settings::Docker;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Labels by which a later start finds what an earlier one left.
-const HOUSE: &str = "skep.house";
-const SESSION: &str = "skep.session";
+const OWNER_LABEL: &str = "skep.owner";
+const SESSION_LABEL: &str = "skep.session";
 /// Where the volume is in a container.
 const ROOT: &str = "/skep";
 /// How much larger than its file a tar may be.
@@ -62,7 +62,7 @@ const ENVIRONMENT: [(&str, &str); 11] = [
 /// The state of a container, as the engine tells it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Stood {
+struct ContainerState {
     #[serde(default)]
     status: String,
     #[serde(default)]
@@ -76,22 +76,22 @@ struct Stood {
 }
 
 /// An engine.
-pub struct Engine {
+pub struct DockerRunner {
     name: String,
     at: Docker,
     client: Client,
 }
 
-impl Engine {
+impl DockerRunner {
     /// The engine of a place.
-    pub fn new(name: &str, at: &Docker) -> Engine {
+    pub fn new(name: &str, at: &Docker) -> DockerRunner {
         // No settings, contexts or logins of the user's.
         let mut env = vec![("DOCKER_CONFIG", OsString::from("/nonexistent"))];
         if !at.docker_host.is_empty() {
             env.push(("DOCKER_HOST", (&at.docker_host).into()));
         }
         let client = Client { program: "docker", package: "docker.io", args: Vec::new(), env };
-        Engine { name: name.to_owned(), at: at.clone(), client }
+        DockerRunner { name: name.to_owned(), at: at.clone(), client }
     }
 
     async fn call<A: Into<OsString>>(&self, args: impl IntoIterator<Item = A>) -> PortResult<Finished> {
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     fn labels(owner_id: &str, session: &str) -> [String; 4] {
-        ["--label".into(), format!("{HOUSE}={owner_id}"), "--label".into(), format!("{SESSION}={session}")]
+        ["--label".into(), format!("{OWNER_LABEL}={owner_id}"), "--label".into(), format!("{SESSION_LABEL}={session}")]
     }
 
     /// The arguments that make a check's container.
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// How a container stands.
-    async fn stood(&self, container: &str) -> PortResult<Stood> {
+    async fn stood(&self, container: &str) -> PortResult<ContainerState> {
         let said = self.must(["container", "inspect", "--format", "{{json .State}}", container]).await?;
         serde_json::from_str(said.trim()).map_err(|e| self.away(&format!("docker tells a state that is none: {e}")))
     }
@@ -196,15 +196,15 @@ fn is_id(text: &str) -> bool {
 }
 
 #[async_trait]
-impl Remote for Engine {
+impl RemoteRunner for DockerRunner {
     fn owner(&self) -> (u32, u32) {
         self.at.user
     }
 
     async fn sweep(&self, owner_id: &str, live: &[String]) -> PortResult<()> {
-        let ours = format!("label={HOUSE}={owner_id}");
+        let ours = format!("label={OWNER_LABEL}={owner_id}");
         let is_live = |session: &str| live.iter().any(|l| l == session);
-        let format = format!("{{{{.ID}}}} {{{{.Label \"{SESSION}\"}}}}");
+        let format = format!("{{{{.ID}}}} {{{{.Label \"{SESSION_LABEL}\"}}}}");
         let list = self.must(["ps", "--all", "--no-trunc", "--filter", &ours, "--format", &format]).await?;
         let left = list.lines().filter_map(|l| l.split_once(' ')).filter(|(id, s)| is_id(id) && !is_live(s.trim()));
         for (id, _) in left {
@@ -230,7 +230,7 @@ impl Remote for Engine {
         Ok(format!("the engine {} answers and has the image ({id}){pinned}", version.trim()))
     }
 
-    async fn create_session(self: Arc<Self>, guard: SessionGuard, parcel: File) -> PortResult<Box<dyn Site>> {
+    async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>> {
         let (volume, labels) = (volume(&guard.id), Self::labels(guard.owner_id(), &guard.id));
         let mut make = vec!["volume".to_owned(), "create".to_owned()];
         make.extend(labels.iter().cloned().chain([volume.clone()]));
@@ -242,18 +242,18 @@ impl Remote for Engine {
         make.extend(rest.map(str::to_owned));
         self.must(make).await?;
         let to = format!("{hand}:{ROOT}");
-        let input = Input::Then(parcel);
+        let input = Input::Then(archive);
         let put = Call { input, limit: TREE, ..Call::quick(&self.name, ["cp", "-", &to]) };
         let ended = self.client.run(put).await?;
         if !ended.ok() {
             return Err(self.trouble(&ended));
         }
         self.gone(&["rm", "--force", "--volumes", &hand]).await?;
-        Ok(Box::new(Room { engine: self, guard, count: 0 }))
+        Ok(Box::new(DockerSession { engine: self, guard, count: 0 }))
     }
 }
 
-impl Engine {
+impl DockerRunner {
     /// Removes something that may be gone already.
     async fn gone(&self, args: &[&str]) -> PortResult<()> {
         let ended = self.client.run(Call { limit: TREE, ..Call::quick(&self.name, args) }).await?;
@@ -266,20 +266,20 @@ impl Engine {
 }
 
 /// A session's volume and its latest container.
-struct Room {
-    engine: Arc<Engine>,
+struct DockerSession {
+    engine: Arc<DockerRunner>,
     guard: SessionGuard,
     count: u32,
 }
 
-impl Room {
+impl DockerSession {
     fn latest(&self) -> String {
         format!("{}-{}", volume(&self.guard.id), self.count)
     }
 }
 
 #[async_trait]
-impl Site for Room {
+impl RunnerSession for DockerSession {
     async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<Finished, String>> {
         let engine = self.engine.clone();
         if self.count > 0 {
@@ -328,20 +328,20 @@ impl Site for Room {
         Ok(Ok(ended))
     }
 
-    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, Unwritten>> {
+    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
         let from = format!("{}:{ROOT}/{}/{path}", self.latest(), archive::TREE);
         let keep = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(TAR);
         let call = Call { limit: QUICK, keep, raw: true, ..Call::quick(&self.engine.name, ["cp", &from, "-"]) };
         let ended = self.engine.client.run(call).await?;
         if ended.truncated {
-            return Ok(Err(Unwritten::Refused(format!("has more than {most} bytes"))));
+            return Ok(Err(NoReport::Refused(format!("has more than {most} bytes"))));
         }
         if ended.ok() {
-            return Ok(archive::one_file(&ended.stdout, most).map_err(Unwritten::Refused));
+            return Ok(archive::one_file(&ended.stdout, most).map_err(NoReport::Refused));
         }
         let said = String::from_utf8_lossy(&ended.stderr).to_lowercase();
         match said.contains("could not find") || said.contains("no such file") || said.contains("not a directory") {
-            true => Ok(Err(Unwritten::Missing)),
+            true => Ok(Err(NoReport::Missing)),
             false => Err(self.engine.trouble(&ended)),
         }
     }

@@ -1,7 +1,7 @@
 //! Skep's own machine: the checkout as it lies there, commands in the sandbox.
 
 use super::LOG_KEPT;
-use super::{Site, Unwritten};
+use super::{RunnerSession, NoReport};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
 use crate::platform::process::Finished;
@@ -13,23 +13,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The checkout and its cache.
-pub struct Here {
+pub struct LocalSession {
     sandbox: Sandbox,
     dir: PathBuf,
     cache: PathBuf,
     tree: RootedDir,
 }
 
-impl Here {
+impl LocalSession {
     /// The checkout at `dir`.
-    pub fn new(sandbox: &Sandbox, dir: &Path, cache: &Path) -> PortResult<Here> {
+    pub fn new(sandbox: &Sandbox, dir: &Path, cache: &Path) -> PortResult<LocalSession> {
         let tree = RootedDir::open(dir).map_err(|e| not_run(dir, &e))?;
-        Ok(Here { sandbox: sandbox.clone(), dir: dir.to_owned(), cache: cache.to_owned(), tree })
+        Ok(LocalSession { sandbox: sandbox.clone(), dir: dir.to_owned(), cache: cache.to_owned(), tree })
     }
 }
 
 #[async_trait]
-impl Site for Here {
+impl RunnerSession for LocalSession {
     async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<Finished, String>> {
         if let Some(path) = &spec.junit {
             // A report that came with the commit must not pass for this run's.
@@ -56,10 +56,10 @@ impl Site for Here {
         Ok(Ok(ended))
     }
 
-    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, Unwritten>> {
+    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
         Ok(self.tree.read(path, most).map_err(|why| match why {
-            RootedFsError::Missing(_) => Unwritten::Missing,
-            why => Unwritten::Refused(format!("is not usable: {why}")),
+            RootedFsError::Missing(_) => NoReport::Missing,
+            why => NoReport::Refused(format!("is not usable: {why}")),
         }))
     }
 

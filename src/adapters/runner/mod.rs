@@ -6,7 +6,7 @@
 //! | `ssh`, `remote.sh` | a host: one connection an order, a script of Skep's own that does it there |
 //! | `docker` | a container for each check, a volume for the checks of one run |
 //! | `sessions` | whose folders and containers are still wanted; the rest is swept |
-//! | `parcel`, `client` | a checkout as tar; the programs `ssh` and `docker` |
+//! | `archive`, `client` | a checkout as tar; the programs `ssh` and `docker` |
 //!
 //! Invariant: what goes wrong with a place is an error of the port, never a red check.
 
@@ -18,7 +18,7 @@ mod sessions;
 pub mod settings;
 mod ssh;
 
-pub(super) use local::Here;
+pub(super) use local::LocalSession;
 pub use sessions::RemoteSessions;
 
 use crate::adapters::runner::settings::Runner;
@@ -27,7 +27,7 @@ use crate::platform::access::broker::CommandAccess;
 use crate::platform::process::{CUT, Finished};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
-use sessions::Remote;
+use sessions::RemoteRunner;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,18 +38,18 @@ pub(super) const LOG_KEPT: usize = LOG_BYTES_MAX - CUT.len();
 
 /// A checkout at a place, for the checks of one run in their order. Dropped, all of it there is ended and removed.
 #[async_trait]
-pub(crate) trait Site: Send {
+pub(crate) trait RunnerSession: Send {
     /// Runs a check's command to its end or limit, its report's place empty before. The inner error says why that place is not
     /// usable, in words that finish the sentence "its report's place …". What is `given` stays on Skep's own machine.
     async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<Finished, String>>;
-    /// The report it wrote, at most `most` bytes; the inner error finishes the sentence "its report …" or is [`Unwritten`].
-    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, Unwritten>>;
+    /// The report it wrote, at most `most` bytes; the inner error finishes the sentence "its report …" or is [`NoReport`].
+    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>>;
     /// Ends and removes all of it, and waits for that.
     async fn leave(self: Box<Self>);
 }
 
 /// Why there is no report.
-pub(crate) enum Unwritten {
+pub(crate) enum NoReport {
     /// It was not written.
     Missing,
     /// It is there and cannot be taken; finishes the sentence "its report …".
@@ -57,25 +57,25 @@ pub(crate) enum Unwritten {
 }
 
 /// The other side of a place.
-pub(super) fn remote(name: &str, runner: &Runner) -> Arc<dyn Remote> {
+pub(super) fn remote(name: &str, runner: &Runner) -> Arc<dyn RemoteRunner> {
     match runner {
-        Runner::Ssh(ssh) => Arc::new(ssh::Host::new(name, ssh)),
-        Runner::Docker(docker) => Arc::new(docker::Engine::new(name, docker)),
+        Runner::Ssh(ssh) => Arc::new(ssh::SshRunner::new(name, ssh)),
+        Runner::Docker(docker) => Arc::new(docker::DockerRunner::new(name, docker)),
     }
 }
 
 /// Takes a checkout to a place.
-pub(super) async fn settle(
-    remote: Arc<dyn Remote>,
+pub(super) async fn open_session(
+    remote: Arc<dyn RemoteRunner>,
     sessions: &RemoteSessions,
     key: &str,
     dir: &Path,
     scratch: &Path,
-) -> PortResult<Box<dyn Site>> {
+) -> PortResult<Box<dyn RunnerSession>> {
     std::fs::create_dir_all(scratch)
         .map_err(|e| PortError::transient(format!("the folder {} cannot be made: {e}", scratch.display())))?;
     // Packed first: nothing is made there for a checkout that can't be sent.
-    let parcel = archive::pack(dir, scratch, remote.owner()).await?;
+    let archive = archive::pack(dir, scratch, remote.owner()).await?;
     let guard = sessions.of(key).admit(&remote).await?;
-    remote.clone().create_session(guard, parcel).await
+    remote.clone().create_session(guard, archive).await
 }

@@ -3,7 +3,7 @@
 //! One mechanism for an end, a lost connection and a killed process: a session that is not live any more is swept, at once where
 //! that is possible, else before the next one is opened.
 
-use super::Site;
+use super::RunnerSession;
 use crate::ports::PortResult;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use tokio::sync::RwLock;
 
 /// The other side of a place.
 #[async_trait]
-pub trait Remote: Send + Sync {
+pub trait RemoteRunner: Send + Sync {
     /// Whom files there belong to.
     fn owner(&self) -> (u32, u32);
     /// Ends and removes everything of `owner_id` whose session is not in `live`.
@@ -22,7 +22,7 @@ pub trait Remote: Send + Sync {
     /// Looks whether everything needed is there; changes nothing that lasts.
     async fn probe(&self, owner_id: &str) -> PortResult<String>;
     /// Makes room for a session. Quick: no other is swept meanwhile.
-    async fn create_session(self: Arc<Self>, guard: SessionGuard, parcel: File) -> PortResult<Box<dyn Site>>;
+    async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>>;
 }
 
 /// The places of a process.
@@ -71,7 +71,7 @@ pub struct RunnerSessions {
 
 impl RunnerSessions {
     /// A new session; what was left behind is swept first.
-    pub(super) async fn admit(self: Arc<Self>, remote: &Arc<dyn Remote>) -> PortResult<SessionGuard> {
+    pub(super) async fn admit(self: Arc<Self>, remote: &Arc<dyn RemoteRunner>) -> PortResult<SessionGuard> {
         self.sweep(remote.as_ref()).await?;
         let id = uuid::Uuid::now_v7().simple().to_string();
         // A sweep is over, or sees this one as live.
@@ -81,7 +81,7 @@ impl RunnerSessions {
     }
 
     /// Sweeps where something was left.
-    pub(crate) async fn sweep(&self, remote: &dyn Remote) -> PortResult<()> {
+    pub(crate) async fn sweep(&self, remote: &dyn RemoteRunner) -> PortResult<()> {
         if !self.dirty.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -116,7 +116,7 @@ pub struct SessionGuard {
     /// Its id: 32 hex digits.
     pub id: String,
     sessions: Arc<RunnerSessions>,
-    remote: Arc<dyn Remote>,
+    remote: Arc<dyn RemoteRunner>,
     over: bool,
 }
 

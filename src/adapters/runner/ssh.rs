@@ -5,8 +5,8 @@
 
 use super::LOG_KEPT;
 use super::client::{Call, Client, QUICK, SAID, TREE};
-use super::sessions::{Remote, SessionGuard};
-use super::{Site, Unwritten};
+use super::sessions::{RemoteRunner, SessionGuard};
+use super::{RunnerSession, NoReport};
 use crate::adapters::runner::settings::Ssh;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
@@ -43,7 +43,7 @@ const OPTIONS: [&str; 26] = [
 ];
 
 /// A host.
-pub struct Host {
+pub struct SshRunner {
     name: String,
     at: Ssh,
     client: Client,
@@ -57,9 +57,9 @@ enum Ended {
     Failed(String),
 }
 
-impl Host {
+impl SshRunner {
     /// The host of a place.
-    pub fn new(name: &str, at: &Ssh) -> Host {
+    pub fn new(name: &str, at: &Ssh) -> SshRunner {
         let mut args: Vec<OsString> = vec!["-F".into(), "/dev/null".into()];
         for option in OPTIONS {
             args.extend(["-o".into(), option.into()]);
@@ -70,7 +70,7 @@ impl Host {
         args.extend(["-p".into(), at.port.to_string().into(), "--".into(), at.host.clone().into()]);
         args.push(format!("exec /bin/sh -c '{SCRIPT}'").into());
         let client = Client { program: "ssh", package: "openssh-client", args, env: Vec::new() };
-        Host { name: name.to_owned(), at: at.clone(), client }
+        SshRunner { name: name.to_owned(), at: at.clone(), client }
     }
 
     /// Gives an order: its lines, then its input. `None` = no end was heard of.
@@ -164,7 +164,7 @@ impl Host {
 }
 
 #[async_trait]
-impl Remote for Host {
+impl RemoteRunner for SshRunner {
     fn owner(&self) -> (u32, u32) {
         // Whoever unpacks it owns it.
         (0, 0)
@@ -181,21 +181,21 @@ impl Remote for Host {
         Ok(format!("{}@{} lets Skep in, and has what is needed", self.at.user, self.at.host))
     }
 
-    async fn create_session(self: Arc<Self>, guard: SessionGuard, parcel: File) -> PortResult<Box<dyn Site>> {
+    async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>> {
         let lines = self.head("open", guard.owner_id(), &guard.id);
-        self.must(&lines, Input::Then(parcel), (TREE, SAID)).await?;
-        Ok(Box::new(Room { host: self, guard }))
+        self.must(&lines, Input::Then(archive), (TREE, SAID)).await?;
+        Ok(Box::new(SshSession { host: self, guard }))
     }
 }
 
 /// A session's folder on the host.
-struct Room {
-    host: Arc<Host>,
+struct SshSession {
+    host: Arc<SshRunner>,
     guard: SessionGuard,
 }
 
 #[async_trait]
-impl Site for Room {
+impl RunnerSession for SshSession {
     async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<Finished, String>> {
         let limit = spec.limit_secs.max(1);
         let (secs, line) = (limit.to_string(), BASE64_STANDARD.encode(&spec.command));
@@ -218,17 +218,17 @@ impl Site for Room {
         Ok(Ok(ended))
     }
 
-    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, Unwritten>> {
+    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
         let one_more = (most + 1).to_string();
         let head = self.host.head("fetch", self.guard.owner_id(), &self.guard.id);
         let lines = [&head[..], &[path, &one_more]].concat();
         let keep = usize::try_from(most).unwrap_or(usize::MAX);
-        let refused = |why: String| Ok(Err(Unwritten::Refused(why)));
+        let refused = |why: String| Ok(Err(NoReport::Refused(why)));
         match self.host.order(&lines, Input::Given, (TREE, keep)).await? {
             (Ended::Said(_), ended) if ended.truncated => refused(format!("has more than {most} bytes")),
             (Ended::Said(_), ended) => Ok(Ok(ended.stdout)),
             (Ended::Failed(why), _) => match why.strip_prefix(REPORT) {
-                Some(why) if why.starts_with("missing") => Ok(Err(Unwritten::Missing)),
+                Some(why) if why.starts_with("missing") => Ok(Err(NoReport::Missing)),
                 Some(why) => refused(why.to_owned()),
                 None => Err(self.host.away(&why)),
             },
@@ -244,7 +244,7 @@ impl Site for Room {
 mod tests {
     use super::*;
 
-    fn host() -> Host {
+    fn host() -> SshRunner {
         let at = Ssh {
             host: "box".into(),
             port: 22,
@@ -253,7 +253,7 @@ mod tests {
             known_hosts: "/k/known".into(),
             dir: ".skep".into(),
         };
-        Host::new("far", &at)
+        SshRunner::new("far", &at)
     }
 
     #[test]

@@ -5,8 +5,8 @@ use super::paths::{WorktreePaths, copy_index};
 use super::scan::{Found, scan, sizes};
 use super::{GitWorkspaces, set_ref};
 use crate::domain::Sha;
-use crate::platform::git::durable::{blocking, remove_any, write_whole};
-use crate::platform::git::{TREE, check_sha, parts, tail_text, write_commit};
+use crate::platform::git::durable_fs::{run_blocking, remove_path, write_atomic};
+use crate::platform::git::{TREE, check_sha, read_commit, output_tail, write_commit};
 use crate::ports::{Commit, PortError, PortResult, Repo};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,22 +17,22 @@ impl GitWorkspaces {
     pub(super) async fn commit_worktree(
         &self,
         repo: &Repo,
-        place: &WorktreePaths,
+        paths: &WorktreePaths,
         branch: &str,
         from: &Sha,
         message: &str,
     ) -> PortResult<Commit> {
-        let Some(checked_out) = place.head().await? else {
+        let Some(checked_out) = paths.head().await? else {
             return Err(PortError::permanent(
-                format!("the worktree {} is not there or half made", place.dir.display()),
+                format!("the worktree {} is not there or half made", paths.dir.display()),
                 "start the task's attempt again; it makes its worktree first",
             ));
         };
         let mirror = self.mirror(repo);
-        let found = scan(&place.dir).await?;
-        self.refuse(repo, place, &found).await?;
-        let base = parts(&mirror, from).await?;
-        let tree = self.tree_of_worktree(repo, place, from, &checked_out).await?;
+        let found = scan(&paths.dir).await?;
+        self.check_committable(repo, paths, &found).await?;
+        let base = read_commit(&mirror, from).await?;
+        let tree = self.tree_of_worktree(repo, paths, from, &checked_out).await?;
         let (diff, entries) = self.stat_of(repo, &base.tree, &tree).await?;
         refuse_links_to_repositories(&entries)?;
         let head = if tree == base.tree {
@@ -42,14 +42,14 @@ impl GitWorkspaces {
         };
         crate::fault!("mid-task-commit");
         set_ref(self.git(), &mirror, &format!("refs/heads/{branch}"), &head).await?;
-        let (last, said) = (place.last(), format!("{head}\n"));
-        blocking(move || write_whole(&last, said.as_bytes())).await?;
+        let (last, said) = (paths.last(), format!("{head}\n"));
+        run_blocking(move || write_atomic(&last, said.as_bytes())).await?;
         let patch = self.patch_of(repo, &base.tree, &tree).await?;
         Ok(Commit { head, diff, patch })
     }
 
     /// Refuses what must never be committed, unless the repository's own `.gitignore` keeps it out anyway.
-    async fn refuse(&self, repo: &Repo, place: &WorktreePaths, found: &Found) -> PortResult<()> {
+    async fn check_committable(&self, repo: &Repo, paths: &WorktreePaths, found: &Found) -> PortResult<()> {
         if let Some(trap) = found.traps.first() {
             return Err(PortError::permanent(
                 format!("{} is no ordinary small file", trap.display()),
@@ -60,7 +60,7 @@ impl GitWorkspaces {
         if asked.is_empty() {
             return Ok(());
         }
-        let ignored = self.ignored(repo, place, &asked).await?;
+        let ignored = self.ignored(repo, paths, &asked).await?;
         if let Some((_, entry)) = found.nested.iter().find(|(dir, _)| !ignored.contains(dir)) {
             return Err(PortError::permanent(
                 format!("{} is a repository inside the worktree", entry.display()),
@@ -77,7 +77,7 @@ impl GitWorkspaces {
     }
 
     /// Which of these paths the repository's own rules ignore.
-    async fn ignored(&self, repo: &Repo, place: &WorktreePaths, asked: &[&PathBuf]) -> PortResult<BTreeSet<PathBuf>> {
+    async fn ignored(&self, repo: &Repo, paths: &WorktreePaths, asked: &[&PathBuf]) -> PortResult<BTreeSet<PathBuf>> {
         let mut stdin = Vec::new();
         // The root itself cannot be ignored, and git would not take the question.
         for path in asked.iter().filter(|p| !p.as_os_str().is_empty()) {
@@ -88,12 +88,12 @@ impl GitWorkspaces {
         if stdin.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let call = self.mirrors.call(repo).on(&place.dir, &place.index());
-        let done = call.without_literal_paths().args(["check-ignore", "-z", "--stdin"]).stdin(stdin);
+        let call = self.mirrors.call(repo).on_worktree(&paths.dir, &paths.index());
+        let done = call.with_pathspec_magic().args(["check-ignore", "-z", "--stdin"]).stdin(stdin);
         let done = done.run("read the ignore rules").await?;
         // 0 = some, 1 = none; whatever else it says, nothing counts as ignored.
         if !matches!(done.code, Some(0 | 1)) {
-            tracing::warn!(said = %tail_text(&done.stderr), "git could not read the ignore rules");
+            tracing::warn!(said = %output_tail(&done.stderr), "git could not read the ignore rules");
             return Ok(BTreeSet::new());
         }
         Ok(split(&done.stdout).into_iter().filter_map(|p| p.strip_prefix("./").ok().map(PathBuf::from)).collect())
@@ -103,16 +103,16 @@ impl GitWorkspaces {
     pub(super) async fn tree_of_worktree(
         &self,
         repo: &Repo,
-        place: &WorktreePaths,
+        paths: &WorktreePaths,
         from: &Sha,
         checked_out: &Sha,
     ) -> PortResult<Sha> {
         // Worked on in a copy, so that the index goes on standing for the checkout whenever this is cut short.
-        let work = place.sealed.join("index.work");
-        let (index, copy, reuse) = (place.index(), work.clone(), from == checked_out);
-        blocking(move || {
-            remove_any(&copy)?;
-            remove_any(&copy.with_extension("work.lock"))?;
+        let work = paths.sealed.join("index.work");
+        let (index, copy, reuse) = (paths.index(), work.clone(), from == checked_out);
+        run_blocking(move || {
+            remove_path(&copy)?;
+            remove_path(&copy.with_extension("work.lock"))?;
             if reuse {
                 copy_index(&index, &copy)
                     .map_err(|e| PortError::transient(format!("cannot copy {}: {e}", index.display())))?;
@@ -120,30 +120,30 @@ impl GitWorkspaces {
             Ok(())
         })
         .await?;
-        let call = || self.mirrors.call(repo).on(&place.dir, &work).limit(TREE);
+        let call = || self.mirrors.call(repo).on_worktree(&paths.dir, &work).limit(TREE);
         if !reuse {
-            call().args(["read-tree", "--end-of-options", from.as_str()]).must("read the starting point").await?;
+            call().args(["read-tree", "--end-of-options", from.as_str()]).output("read the starting point").await?;
         }
         let list = ["ls-files", "-z", "--modified", "--deleted", "--others", "--exclude-standard"];
-        let changed: Vec<PathBuf> = split(&call().args(list).must("list what changed").await?).into_iter().collect();
-        if changed.len() > self.caps.changed_files {
+        let changed: Vec<PathBuf> = split(&call().args(list).output("list what changed").await?).into_iter().collect();
+        if changed.len() > self.limits.changed_files {
             return Err(PortError::permanent(
-                format!("{} files changed; at most {} may in one commit", changed.len(), self.caps.changed_files),
+                format!("{} files changed; at most {} may in one commit", changed.len(), self.limits.changed_files),
                 "remove generated files, or have .gitignore name them",
             ));
         }
-        let (dir, most) = (place.dir.clone(), self.caps.changed_bytes);
-        let bytes = blocking(move || sizes(&dir, &changed)).await?;
+        let (dir, most) = (paths.dir.clone(), self.limits.changed_bytes);
+        let bytes = run_blocking(move || sizes(&dir, &changed)).await?;
         if bytes > most {
             return Err(PortError::permanent(
                 format!("the changed files hold {} MiB; at most {} may be in one commit", bytes >> 20, most >> 20),
                 "remove large files, or have .gitignore name them",
             ));
         }
-        call().args(["add", "--all"]).must("take in what changed").await?;
-        let tree = Sha(call().arg("write-tree").line("write the tree").await?);
+        call().args(["add", "--all"]).output("take in what changed").await?;
+        let tree = Sha(call().arg("write-tree").output_line("write the tree").await?);
         check_sha(&tree)?;
-        blocking(move || remove_any(&work)).await?;
+        run_blocking(move || remove_path(&work)).await?;
         Ok(tree)
     }
 }

@@ -31,7 +31,7 @@ impl GitWorkspaces {
             ["diff-tree", "-r", "-p", "--no-ext-diff", "--no-textconv", "--no-renames", "--ignore-submodules=none"];
         let call =
             self.mirrors.call(repo).limit(TREE).args(show).args(["--end-of-options", from.as_str(), to.as_str()]);
-        call.head("show the patch", TEXT_MAX).await
+        call.output_head("show the patch", TEXT_MAX).await
     }
 
     /// Size and paths.
@@ -41,7 +41,7 @@ impl GitWorkspaces {
         }
         let count = ["diff-tree", "-r", "-z", "--raw", "--numstat", "--no-ext-diff", "--no-textconv", "--no-renames"];
         let call = self.mirrors.call(repo).limit(TREE).args(count).arg("--ignore-submodules=none");
-        let said = call.args(["--end-of-options", from.as_str(), to.as_str()]).must("compare two trees").await?;
+        let said = call.args(["--end-of-options", from.as_str(), to.as_str()]).output("compare two trees").await?;
         Ok(read(&said))
     }
 }

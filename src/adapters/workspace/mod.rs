@@ -10,13 +10,13 @@ mod paths;
 mod push;
 mod release;
 mod scan;
-mod transplant;
+mod rebase;
 mod wip;
 
 pub use scan::is_dot_git;
 
 use crate::domain::{AttemptId, DiffStat, RunId, SecretFound, Sha, TaskId};
-use crate::platform::git::durable::make_dir;
+use crate::platform::git::durable_fs::make_dir;
 use crate::platform::git::{self, Git, Locks, Mirrors, TREE, check_branch, check_sha};
 use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
 use async_trait::async_trait;
@@ -31,7 +31,7 @@ const ROOT_MAX: usize = 10_000;
 
 /// What is too much.
 #[derive(Clone, Copy, Debug)]
-pub struct Caps {
+pub struct WorkspaceLimits {
     /// Files checked out.
     pub files: u64,
     /// Bytes checked out.
@@ -42,7 +42,7 @@ pub struct Caps {
     pub changed_bytes: u64,
 }
 
-impl Default for Caps {
+impl Default for WorkspaceLimits {
     fn default() -> Self {
         Self { files: 200_000, bytes: 8 << 30, changed_files: 20_000, changed_bytes: 512 << 20 }
     }
@@ -54,19 +54,19 @@ pub struct GitWorkspaces {
     data: PathBuf,
     mirrors: Arc<Mirrors>,
     locks: Locks,
-    caps: Caps,
+    limits: WorkspaceLimits,
 }
 
 impl GitWorkspaces {
     /// Workspaces under `data`, on mirrors shared with the forge.
     pub fn new(data: PathBuf, mirrors: Arc<Mirrors>) -> Self {
-        Self { data, mirrors, locks: Locks::default(), caps: Caps::default() }
+        Self { data, mirrors, locks: Locks::default(), limits: WorkspaceLimits::default() }
     }
 
     /// With other caps.
     #[must_use]
-    pub fn with_caps(mut self, caps: Caps) -> Self {
-        self.caps = caps;
+    pub fn with_limits(mut self, limits: WorkspaceLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -78,28 +78,28 @@ impl GitWorkspaces {
         self.mirrors.dir(&repo.project)
     }
 
-    fn place(&self, run: RunId, name: &str) -> WorktreePaths {
+    fn paths(&self, run: RunId, name: &str) -> WorktreePaths {
         WorktreePaths {
             dir: self.data.join("work").join(run.to_string()).join(name),
             sealed: self.data.join("sealed").join(run.to_string()).join(name),
         }
     }
 
-    async fn lock(&self, place: &WorktreePaths) -> PortResult<git::Held> {
-        self.locks.hold(&place.sealed.with_extension("lock"), TREE).await
+    async fn lock(&self, paths: &WorktreePaths) -> PortResult<git::LockGuard> {
+        self.locks.acquire(&paths.sealed.with_extension("lock"), TREE).await
     }
 
-    async fn fresh(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf> {
+    async fn fresh_checkout(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf> {
         check_sha(head)?;
-        let place = self.place(run, &side_name(name)?);
-        let _held = self.lock(&place).await?;
-        self.check_out(repo, &place, head).await?;
-        Ok(place.dir)
+        let paths = self.paths(run, &extra_name(name)?);
+        let _held = self.lock(&paths).await?;
+        self.check_out(repo, &paths, head).await?;
+        Ok(paths.dir)
     }
 }
 
 /// The folder of a reading or checking worktree: apart from the tasks'.
-fn side_name(name: &str) -> PortResult<String> {
+fn extra_name(name: &str) -> PortResult<String> {
     let good = (1..=100).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         && !name.starts_with(['.', '-']);
@@ -132,7 +132,7 @@ impl Workspaces for GitWorkspaces {
             // Only its head is wanted: git streams it, so that it need not fit into memory.
             Some(Err(_)) => {
                 let call = self.git().call(&mirror).args(["cat-file", "blob"]).arg(format!("{sha}:{path}"));
-                call.head("read a large file", TEXT_MAX).await.map(Some)
+                call.output_head("read a large file", TEXT_MAX).await.map(Some)
             }
         }
     }
@@ -143,47 +143,47 @@ impl Workspaces for GitWorkspaces {
 
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf> {
         check_sha(head)?;
-        let place = self.place(run, &task_name(task));
-        let _held = self.lock(&place).await?;
-        let holds = self.keep_wip(repo, run, &task_name(task), &place).await;
+        let paths = self.paths(run, &task_name(task));
+        let _held = self.lock(&paths).await?;
+        let holds = self.save_wip(repo, run, &task_name(task), &paths).await;
         if holds.as_ref() == Some(head) {
             // What is ignored (a build's output, say) stays for the next attempt; the agent's own git starts afresh.
-            self.bring_to(repo, &place, head).await?;
+            self.move_head(repo, &paths, head).await?;
         } else {
-            self.check_out(repo, &place, head).await?;
+            self.check_out(repo, &paths, head).await?;
         }
-        Ok(place.dir)
+        Ok(paths.dir)
     }
 
-    async fn left_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>> {
-        let place = match task {
-            Some(task) => self.place(run, &task_name(task)),
-            None => self.place(run, &side_name(name)?),
+    async fn existing_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>> {
+        let paths = match task {
+            Some(task) => self.paths(run, &task_name(task)),
+            None => self.paths(run, &extra_name(name)?),
         };
-        let _held = self.lock(&place).await?;
-        Ok((place.head().await?.as_ref() == Some(head)).then_some(place.dir))
+        let _held = self.lock(&paths).await?;
+        Ok((paths.head().await?.as_ref() == Some(head)).then_some(paths.dir))
     }
 
     async fn read_dir(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf> {
-        self.fresh(repo, run, name, head).await
+        self.fresh_checkout(repo, run, name, head).await
     }
 
     async fn check_dir(&self, repo: &Repo, run: RunId, name: &str, sha: &Sha) -> PortResult<PathBuf> {
-        self.fresh(repo, run, name, sha).await
+        self.fresh_checkout(repo, run, name, sha).await
     }
 
-    async fn drop_dir(&self, _repo: &Repo, run: RunId, name: &str) -> PortResult<()> {
-        let place = self.place(run, &side_name(name)?);
+    async fn remove_dir(&self, _repo: &Repo, run: RunId, name: &str) -> PortResult<()> {
+        let paths = self.paths(run, &extra_name(name)?);
         // Gone already, with the whole run perhaps: not even a lock file comes back.
-        if !place.dir.exists() && !place.sealed.exists() {
+        if !paths.dir.exists() && !paths.sealed.exists() {
             return Ok(());
         }
-        let _held = self.lock(&place).await?;
-        place.remove().await
+        let _held = self.lock(&paths).await?;
+        paths.remove().await
     }
 
-    fn side_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {
-        let side = self.data.join("side").join(run.to_string());
+    fn scratch_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {
+        let side = self.data.join("scratch").join(run.to_string());
         let usual = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
         let name: String = name.chars().take(100).map(usual).collect();
         let dirs = (side.join("cache"), side.join("scratch").join(format!("s-{name}")));
@@ -210,17 +210,17 @@ impl Workspaces for GitWorkspaces {
     ) -> PortResult<Commit> {
         check_sha(from)?;
         check_branch(branch)?;
-        let place = self.place(run, &task_name(task));
-        let _held = self.lock(&place).await?;
-        self.commit_worktree(repo, &place, branch, from, message).await
+        let paths = self.paths(run, &task_name(task));
+        let _held = self.lock(&paths).await?;
+        self.commit_worktree(repo, &paths, branch, from, message).await
     }
 
-    async fn transplant(&self, repo: &Repo, from: &Sha, head: &Sha, onto: &Sha, branch: &str) -> PortResult<Moved> {
+    async fn rebase(&self, repo: &Repo, from: &Sha, head: &Sha, onto: &Sha, branch: &str) -> PortResult<Moved> {
         for sha in [from, head, onto] {
             check_sha(sha)?;
         }
         check_branch(branch)?;
-        self.move_commits(repo, from, head, onto, branch).await
+        self.rebase_commits(repo, from, head, onto, branch).await
     }
 
     async fn diff(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {
@@ -249,5 +249,5 @@ impl Workspaces for GitWorkspaces {
 /// Points a ref of the mirror at a commit.
 async fn set_ref(git: &Git, mirror: &Path, name: &str, sha: &Sha) -> PortResult<()> {
     let call = git.call(mirror).args(["update-ref", "--no-deref", "--end-of-options"]).arg(name).arg(sha.as_str());
-    call.must(&format!("set {name}")).await.map(drop)
+    call.output(&format!("set {name}")).await.map(drop)
 }

@@ -23,7 +23,7 @@ impl GitWorkspaces {
             into.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
             ControlFlow::Continue(())
         };
-        call.watch("look for secrets in what would be pushed", look).await?;
+        call.stream_output("look for secrets in what would be pushed", look).await?;
         let scan = std::mem::take(&mut *scan.lock().unwrap_or_else(PoisonError::into_inner));
         let found = tokio::task::spawn_blocking(move || scan.finish()).await.map_err(|e| {
             PortError::permanent(format!("the search for secrets broke off: {e}"), "report this as a defect")

@@ -2,7 +2,7 @@
 
 use super::GitWorkspaces;
 use crate::domain::Sha;
-use crate::platform::git::durable::{blocking, make_dir, read_text, remove_any, write_whole};
+use crate::platform::git::durable_fs::{run_blocking, make_dir, read_text, remove_path, write_atomic};
 use crate::platform::git::{TREE, check_sha};
 use crate::ports::{PortError, PortResult, Repo};
 use std::ops::ControlFlow;
@@ -35,7 +35,7 @@ impl WorktreePaths {
     /// The commit that is checked out here, if the worktree is whole.
     pub async fn head(&self) -> PortResult<Option<Sha>> {
         let (ready, dir) = (self.ready(), self.dir.clone());
-        blocking(move || {
+        run_blocking(move || {
             let is_dir = std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir());
             let said = read_text(&ready)?.map(|t| Sha(t.trim().to_owned()));
             Ok(said.filter(|sha| is_dir && check_sha(sha).is_ok()))
@@ -46,16 +46,16 @@ impl WorktreePaths {
     /// The last commit made here.
     pub async fn last_commit(&self) -> PortResult<Option<Sha>> {
         let last = self.last();
-        blocking(move || Ok(read_text(&last)?.map(|t| Sha(t.trim().to_owned())).filter(|s| check_sha(s).is_ok()))).await
+        run_blocking(move || Ok(read_text(&last)?.map(|t| Sha(t.trim().to_owned())).filter(|s| check_sha(s).is_ok()))).await
     }
 
     /// Removes both folders, the marker first: a kill in between leaves something half made, never something half whole.
     pub async fn remove(&self) -> PortResult<()> {
-        let place = self.clone();
-        blocking(move || {
-            remove_any(&place.ready())?;
-            remove_any(&place.dir)?;
-            remove_any(&place.sealed)
+        let paths = self.clone();
+        run_blocking(move || {
+            remove_path(&paths.ready())?;
+            remove_path(&paths.dir)?;
+            remove_path(&paths.sealed)
         })
         .await
     }
@@ -94,55 +94,55 @@ impl Tally {
 
 impl GitWorkspaces {
     /// Makes the worktree afresh at `head`.
-    pub(super) async fn check_out(&self, repo: &Repo, place: &WorktreePaths, head: &Sha) -> PortResult<()> {
-        self.refuse_bomb(repo, head).await?;
-        place.remove().await?;
-        let made = place.clone();
-        blocking(move || make_dir(&made.dir).and_then(|()| make_dir(&made.sealed))).await?;
-        let tree = self.mirrors.call(repo).on(&place.dir, &place.index()).limit(TREE);
+    pub(super) async fn check_out(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
+        self.check_size(repo, head).await?;
+        paths.remove().await?;
+        let made = paths.clone();
+        run_blocking(move || make_dir(&made.dir).and_then(|()| make_dir(&made.sealed))).await?;
+        let tree = self.mirrors.call(repo).on_worktree(&paths.dir, &paths.index()).limit(TREE);
         let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", head.as_str()]);
-        tree.must(&format!("check out {}", head.abbrev())).await?;
+        tree.output(&format!("check out {}", head.abbrev())).await?;
         crate::fault!("mid-checkout");
-        self.throw_away(repo, place, head).await?;
-        let (ready, said) = (place.ready(), format!("{head}\n"));
-        blocking(move || write_whole(&ready, said.as_bytes())).await
+        self.write_agent_repo(repo, paths, head).await?;
+        let (ready, said) = (paths.ready(), format!("{head}\n"));
+        run_blocking(move || write_atomic(&ready, said.as_bytes())).await
     }
 
     /// Brings a worktree that holds exactly `head`'s files to stand for `head`, leaving what is ignored.
-    pub(super) async fn bring_to(&self, repo: &Repo, place: &WorktreePaths, head: &Sha) -> PortResult<()> {
-        if place.head().await?.as_ref() == Some(head) {
-            return self.throw_away(repo, place, head).await;
+    pub(super) async fn move_head(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
+        if paths.head().await?.as_ref() == Some(head) {
+            return self.write_agent_repo(repo, paths, head).await;
         }
-        let ready = place.ready();
-        blocking(move || remove_any(&ready)).await?;
-        let tree = self.mirrors.call(repo).on(&place.dir, &place.index()).limit(TREE);
+        let ready = paths.ready();
+        run_blocking(move || remove_path(&ready)).await?;
+        let tree = self.mirrors.call(repo).on_worktree(&paths.dir, &paths.index()).limit(TREE);
         let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", head.as_str()]);
-        tree.must(&format!("bring the worktree to {}", head.abbrev())).await?;
-        self.throw_away(repo, place, head).await?;
-        let (ready, said) = (place.ready(), format!("{head}\n"));
-        blocking(move || write_whole(&ready, said.as_bytes())).await
+        tree.output(&format!("bring the worktree to {}", head.abbrev())).await?;
+        self.write_agent_repo(repo, paths, head).await?;
+        let (ready, said) = (paths.ready(), format!("{head}\n"));
+        run_blocking(move || write_atomic(&ready, said.as_bytes())).await
     }
 
     /// Lists a tree up to the caps: a few objects can name billions of files.
-    async fn refuse_bomb(&self, repo: &Repo, head: &Sha) -> PortResult<()> {
+    async fn check_size(&self, repo: &Repo, head: &Sha) -> PortResult<()> {
         let tally = Arc::new(Mutex::new(Tally::default()));
-        let (counting, caps) = (Arc::clone(&tally), self.caps);
+        let (counting, limits) = (Arc::clone(&tally), self.limits);
         let list = ["ls-tree", "-r", "-z", "--full-tree", "--format=%(objectsize)", "--end-of-options", head.as_str()];
         let call = self.mirrors.call(repo).limit(TREE).args(list);
-        call.watch(&format!("list the files of {}", head.abbrev()), move |chunk| {
+        call.stream_output(&format!("list the files of {}", head.abbrev()), move |chunk| {
             let Ok(mut tally) = counting.lock() else { return ControlFlow::Break(()) };
             tally.take(chunk);
-            if tally.files > caps.files || tally.bytes > caps.bytes {
+            if tally.files > limits.files || tally.bytes > limits.bytes {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         })
         .await?;
-        let over = tally.lock().map_or(true, |t| t.files > caps.files || t.bytes > caps.bytes);
+        let over = tally.lock().map_or(true, |t| t.files > limits.files || t.bytes > limits.bytes);
         if over {
             return Err(PortError::permanent(
-                format!("commit {} has over {} files or {} MiB", head.abbrev(), caps.files, caps.bytes >> 20),
+                format!("commit {} has over {} files or {} MiB", head.abbrev(), limits.files, limits.bytes >> 20),
                 "use a smaller repository; this cap keeps one run from filling the disk",
             ));
         }
@@ -151,27 +151,27 @@ impl GitWorkspaces {
 
     /// Puts a repository of its own into the worktree, for the agent's `git diff` and `git status`: the one commit, the
     /// same index, no link to the mirror. Nothing is ever read back from it.
-    pub(super) async fn throw_away(&self, repo: &Repo, place: &WorktreePaths, head: &Sha) -> PortResult<()> {
-        let dot_git = place.dir.join(".git");
-        let fresh = dot_git.clone();
-        blocking(move || {
-            remove_any(&fresh)?;
-            make_dir(&fresh.join("objects/pack"))?;
-            make_dir(&fresh.join("refs/heads"))
+    pub(super) async fn write_agent_repo(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
+        let dot_git = paths.dir.join(".git");
+        let dir = dot_git.clone();
+        run_blocking(move || {
+            remove_path(&dir)?;
+            make_dir(&dir.join("objects/pack"))?;
+            make_dir(&dir.join("refs/heads"))
         })
         .await?;
         // One commit without its past, packed as a shallow fetch would be: nothing is compressed or hashed again.
         let pack = ["pack-objects", "--quiet", "--revs", "--delta-base-offset"];
         let pack = self.mirrors.call(repo).limit(TREE).args(pack).arg(dot_git.join("objects/pack/pack"));
-        pack.stdin(format!("--shallow {head}\n{head}\n")).must("pack the agent's own repository").await?;
-        let (index, head) = (place.index(), head.clone());
-        let me = self.git().me().clone();
-        blocking(move || {
+        pack.stdin(format!("--shallow {head}\n{head}\n")).output("pack the agent's own repository").await?;
+        let (index, head) = (paths.index(), head.clone());
+        let identity = self.git().identity().clone();
+        run_blocking(move || {
             let clean = |t: &str| t.chars().filter(|c| !c.is_control() && !"\"\\".contains(*c)).collect::<String>();
             let config = format!(
                 "[core]\n\trepositoryformatversion = 0\n\tbare = false\n[gc]\n\tauto = 0\n[user]\n\tname = \"{}\"\n\temail = \"{}\"\n",
-                clean(&me.name),
-                clean(&me.email)
+                clean(&identity.name),
+                clean(&identity.email)
             );
             let files = [
                 ("config", config),

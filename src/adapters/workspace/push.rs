@@ -20,10 +20,10 @@ impl GitWorkspaces {
                 "give the project a branch prefix; runs never push to other branches",
             ));
         }
-        let seen = self.mirrors.look(repo, &[branch]).await?;
+        let seen = self.mirrors.remote_heads(repo, &[branch]).await?;
         if seen.default.as_deref() == Some(branch) {
             return Err(PortError::permanent(
-                format!("{branch:?} is the default branch of {}", origin.words()),
+                format!("{branch:?} is the default branch of {}", origin.redacted()),
                 "give the project another branch prefix; runs never push there",
             ));
         }
@@ -35,15 +35,15 @@ impl GitWorkspaces {
         }
         let lease = format!("--force-with-lease=refs/heads/{branch}:{}", there.map_or("", Sha::as_str));
         let call =
-            self.mirrors.call(repo).with(&origin).args(["push", "--porcelain", "--no-verify", "--no-follow-tags"]);
-        let call = call.args(origin.receive_pack()).arg(lease).arg("--end-of-options").arg(origin.place());
+            self.mirrors.call(repo).with_origin(&origin).args(["push", "--porcelain", "--no-verify", "--no-follow-tags"]);
+        let call = call.args(origin.receive_pack()).arg(lease).arg("--end-of-options").arg(origin.address());
         crate::fault!("before-push");
-        let pushed = call.arg(format!("{sha}:refs/heads/{branch}")).must(&format!("push {branch:?}")).await;
+        let pushed = call.arg(format!("{sha}:refs/heads/{branch}")).output(&format!("push {branch:?}")).await;
         crate::fault!("after-push");
         let Err(error) = pushed else { return Ok(()) };
         // Whatever git says, what is there now decides.
         let now =
-            self.mirrors.look(repo, &[branch]).await.map_err(|_| PortError::Unknown { what: error.to_string() })?;
+            self.mirrors.remote_heads(repo, &[branch]).await.map_err(|_| PortError::Unknown { what: error.to_string() })?;
         match now.heads.get(branch) {
             Some(now) if now == sha => Ok(()),
             now if now == there => Err(error),
@@ -55,7 +55,7 @@ impl GitWorkspaces {
 
 fn foreign(branch: &str, there: &Sha, origin: &Origin) -> PortError {
     PortError::permanent(
-        format!("branch {branch:?} of {} is at {there}, which is not where Skep left it", origin.words()),
+        format!("branch {branch:?} of {} is at {there}, which is not where Skep left it", origin.redacted()),
         "move or delete that branch (somebody else pushed to it), then `skep unblock`",
     )
 }

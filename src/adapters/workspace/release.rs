@@ -3,43 +3,43 @@
 use super::GitWorkspaces;
 use crate::domain::{RunId, Sha};
 use crate::platform::git::check_sha;
-use crate::platform::git::durable::{blocking, remove_any};
+use crate::platform::git::durable_fs::{run_blocking, remove_path};
 use crate::ports::{PortResult, Repo};
 
 impl GitWorkspaces {
     pub(super) async fn release_run(&self, repo: &Repo, run: RunId, branch: &str) -> PortResult<()> {
         if self.mirror(repo).join("HEAD").is_file() {
-            self.keep_tasks(repo, run).await;
-            self.keep_branches(repo, run, branch).await?;
+            self.save_task_wip(repo, run).await;
+            self.archive_branches(repo, run, branch).await?;
         }
         crate::fault!("mid-release");
         let run = run.to_string();
-        let folders = ["work", "side", "sealed"].map(|part| self.data.join(part).join(&run));
-        blocking(move || {
+        let folders = ["work", "scratch", "sealed"].map(|part| self.data.join(part).join(&run));
+        run_blocking(move || {
             // The markers first: what a kill leaves behind must not look whole.
             let [work, side, sealed] = &folders;
-            [sealed, work, side].into_iter().try_for_each(|dir| remove_any(dir))
+            [sealed, work, side].into_iter().try_for_each(|dir| remove_path(dir))
         })
         .await
     }
 
     /// What the tasks' worktrees hold beyond their commits.
-    async fn keep_tasks(&self, repo: &Repo, run: RunId) {
+    async fn save_task_wip(&self, repo: &Repo, run: RunId) {
         let sealed = self.data.join("sealed").join(run.to_string());
         let Ok(entries) = std::fs::read_dir(sealed) else { return };
         let is_task =
             |name: &str| name.strip_prefix('t').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
         let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).filter(|n| is_task(n));
         for name in names.take(1_000) {
-            let _unchanged = self.keep_wip(repo, run, &name, &self.place(run, &name)).await;
+            let _unchanged = self.save_wip(repo, run, &name, &self.paths(run, &name)).await;
         }
     }
 
     /// Moves the run's branches out of the way; those that hold unlanded commits to `refs/skep/wip/<run>/…`.
-    async fn keep_branches(&self, repo: &Repo, run: RunId, branch: &str) -> PortResult<()> {
+    async fn archive_branches(&self, repo: &Repo, run: RunId, branch: &str) -> PortResult<()> {
         let list = self.mirrors.call(repo).args(["for-each-ref", "--format=%(objectname) %(refname)"]);
         let list = list.arg(format!("refs/heads/{branch}")).arg(format!("refs/heads/{branch}-task"));
-        let list = list.line("list the run's branches").await?;
+        let list = list.output_line("list the run's branches").await?;
         let mut script = String::new();
         for (sha, name) in list.lines().filter_map(|l| l.split_once(' ')) {
             let sha = Sha(sha.to_owned());
@@ -48,7 +48,7 @@ impl GitWorkspaces {
             let unlanded = self.mirrors.call(repo).args(["rev-list", "--max-count=1", sha.as_str(), "--not"]);
             let unlanded =
                 unlanded.arg(format!("--exclude=refs/remotes/origin/{branch}*")).arg("--glob=refs/remotes/origin/*");
-            if !unlanded.line("look for unlanded commits").await?.is_empty() {
+            if !unlanded.output_line("look for unlanded commits").await?.is_empty() {
                 let keep = short.replace('/', "-");
                 script.push_str(&format!("update refs/skep/wip/{run}/{keep} {sha}\n"));
             }
@@ -58,6 +58,6 @@ impl GitWorkspaces {
             return Ok(());
         }
         let call = self.mirrors.call(repo).args(["update-ref", "--no-deref", "--stdin"]).stdin(script);
-        call.must("put the run's branches away").await.map(drop)
+        call.output("put the run's branches away").await.map(drop)
     }
 }

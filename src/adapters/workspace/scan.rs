@@ -2,7 +2,7 @@
 //!
 //! Invariant: no path is opened by name from the root; every step is relative to a folder that is held open.
 
-use crate::platform::git::durable::blocking;
+use crate::platform::git::durable_fs::run_blocking;
 use crate::ports::{PortError, PortResult};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use rustix::io::Errno;
@@ -47,7 +47,7 @@ pub fn is_dot_git(name: &[u8]) -> bool {
 /// Walks the worktree.
 pub(super) async fn scan(root: &Path) -> PortResult<Found> {
     let root = root.to_owned();
-    blocking(move || walk(&root)).await
+    run_blocking(move || walk(&root)).await
 }
 
 fn failed(path: &Path, errno: Errno) -> PortError {

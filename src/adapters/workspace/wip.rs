@@ -4,8 +4,8 @@ use super::paths::WorktreePaths;
 use super::scan::scan;
 use super::{GitWorkspaces, set_ref};
 use crate::domain::{RunId, Sha};
-use crate::platform::git::durable::{blocking, remove_any};
-use crate::platform::git::{parts, tree_of, write_commit};
+use crate::platform::git::durable_fs::{run_blocking, remove_path};
+use crate::platform::git::{read_commit, commit_tree, write_commit};
 use crate::ports::{PortResult, Repo};
 
 impl GitWorkspaces {
@@ -13,8 +13,8 @@ impl GitWorkspaces {
     /// Gives the commit that the worktree equals, if there is one: its checkout or its last commit.
     ///
     /// What cannot be kept is told and let go: a wrecked worktree must not stop the next attempt.
-    pub(super) async fn keep_wip(&self, repo: &Repo, run: RunId, name: &str, place: &WorktreePaths) -> Option<Sha> {
-        match self.try_keep(repo, run, name, place).await {
+    pub(super) async fn save_wip(&self, repo: &Repo, run: RunId, name: &str, paths: &WorktreePaths) -> Option<Sha> {
+        match self.try_save_wip(repo, run, name, paths).await {
             Ok(equals) => equals,
             Err(error) => {
                 tracing::warn!(%run, task = name, %error, "work in no commit could not be kept");
@@ -23,23 +23,23 @@ impl GitWorkspaces {
         }
     }
 
-    async fn try_keep(&self, repo: &Repo, run: RunId, name: &str, place: &WorktreePaths) -> PortResult<Option<Sha>> {
-        let Some(head) = place.head().await? else { return Ok(None) };
-        let found = scan(&place.dir).await?;
-        let dir = place.dir.clone();
+    async fn try_save_wip(&self, repo: &Repo, run: RunId, name: &str, paths: &WorktreePaths) -> PortResult<Option<Sha>> {
+        let Some(head) = paths.head().await? else { return Ok(None) };
+        let found = scan(&paths.dir).await?;
+        let dir = paths.dir.clone();
         // The attempt is over and the worktree is about to be cleaned: what git must not see goes first.
         let unsafe_paths = found.nested.into_iter().map(|(_, entry)| entry).chain(found.special).chain(found.traps);
         let unsafe_paths: Vec<_> = unsafe_paths.collect();
         let stripped = !unsafe_paths.is_empty();
-        blocking(move || unsafe_paths.iter().try_for_each(|path| remove_any(&dir.join(path)))).await?;
+        run_blocking(move || unsafe_paths.iter().try_for_each(|path| remove_path(&dir.join(path)))).await?;
         let mirror = self.mirror(repo);
-        let base = parts(&mirror, &head).await?;
-        let tree = self.tree_of_worktree(repo, place, &head, &head).await?;
+        let base = read_commit(&mirror, &head).await?;
+        let tree = self.tree_of_worktree(repo, paths, &head, &head).await?;
         if tree == base.tree {
             return Ok(Some(head).filter(|_| !stripped));
         }
-        if let Some(last) = place.last_commit().await?
-            && tree_of(&mirror, &last).await? == tree
+        if let Some(last) = paths.last_commit().await?
+            && commit_tree(&mirror, &last).await? == tree
         {
             return Ok(Some(last).filter(|_| !stripped));
         }
@@ -48,7 +48,7 @@ impl GitWorkspaces {
             write_commit(self.git(), &mirror, &tree, (&head, base.committed_at), None, message.as_bytes()).await?;
         let prefix = format!("refs/skep/wip/{run}/{name}-");
         let list = self.mirrors.call(repo).args(["for-each-ref", "--format=%(objectname) %(refname)"]);
-        let list = list.arg(format!("refs/skep/wip/{run}/")).line("list what was kept").await?;
+        let list = list.arg(format!("refs/skep/wip/{run}/")).output_line("list what was kept").await?;
         let mut most = 0_u64;
         for (sha, number) in
             list.lines().filter_map(|l| l.split_once(' ')).filter_map(|(s, r)| Some((s, r.strip_prefix(&prefix)?)))

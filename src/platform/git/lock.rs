@@ -16,7 +16,7 @@ pub struct Locks {
 
 /// A lock, held until dropped. The kernel lets go of the file lock when the process dies.
 #[derive(Debug)]
-pub struct Held {
+pub struct LockGuard {
     _file: File,
     _inside: tokio::sync::OwnedMutexGuard<()>,
 }
@@ -26,7 +26,7 @@ impl Locks {
     ///
     /// # Errors
     /// Transient when another process holds it all that time.
-    pub async fn hold(&self, path: &Path, wait: Duration) -> PortResult<Held> {
+    pub async fn acquire(&self, path: &Path, wait: Duration) -> PortResult<LockGuard> {
         let until = Instant::now() + wait;
         let own = {
             let mut inside = self.inside.lock().map_err(|_| PortError::transient("a lock table is broken"))?;
@@ -42,7 +42,7 @@ impl Locks {
         let file = File::options().create(true).truncate(false).write(true).open(path).map_err(cannot)?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Held { _file: file, _inside: held }),
+                Ok(()) => return Ok(LockGuard { _file: file, _inside: held }),
                 Err(TryLockError::Error(e)) => return Err(cannot(e)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= until => return Err(busy()),
                 // Only another process can hold it here, and it cannot wake us.

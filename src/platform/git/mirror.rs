@@ -2,8 +2,8 @@
 //!
 //! Layout: `refs/remotes/origin/*` the origin's branches, `refs/heads/*` the runs' branches, `refs/skep/wip/*` what was kept.
 
-use super::durable::{blocking, make_dir, remove_any};
-use super::lock::{Held, Locks};
+use super::durable_fs::{run_blocking, make_dir, remove_path};
+use super::lock::{LockGuard, Locks};
 use super::object::check_branch;
 use super::origin::Origin;
 use super::{Call, Git, NET, is_ancestor, read};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The branches of an origin as seen in one look.
 #[derive(Clone, Debug, Default)]
-pub struct Heads {
+pub struct RemoteHeads {
     /// What HEAD points at; `None` when it is detached or there is none.
     pub default: Option<String>,
     /// Whether there is a HEAD at all.
@@ -53,8 +53,8 @@ impl Mirrors {
         self.git.call(&self.dir(&repo.project))
     }
 
-    async fn lock(&self, project: &ProjectName) -> PortResult<Held> {
-        self.locks.hold(&self.data.join("mirrors").join(format!("{project}.lock")), NET).await
+    async fn lock(&self, project: &ProjectName) -> PortResult<LockGuard> {
+        self.locks.acquire(&self.data.join("mirrors").join(format!("{project}.lock")), NET).await
     }
 
     /// Makes the mirror unless it is there. Made aside and put in place whole, so a kill leaves none or all of it.
@@ -65,20 +65,20 @@ impl Mirrors {
         }
         let half = dir.with_extension("git.half");
         let aside = half.clone();
-        blocking(move || {
-            remove_any(&aside)?;
+        run_blocking(move || {
+            remove_path(&aside)?;
             make_dir(&aside)
         })
         .await?;
         // HEAD names a branch that never is, so that no tree's attributes apply to what is read here.
         let init = ["init", "--quiet", "--bare", "--template=", "--object-format=sha1", "--initial-branch=skep-none"];
-        self.git.call(&half).args(init).must("make the mirror").await?;
+        self.git.call(&half).args(init).output("make the mirror").await?;
         for (key, value) in [("core.useReplaceRefs", "false"), ("gc.auto", "0"), ("core.logAllRefUpdates", "false")] {
-            self.git.call(&half).args(["config", key, value]).must("set the mirror up").await?;
+            self.git.call(&half).args(["config", key, value]).output("set the mirror up").await?;
         }
         let to = dir.clone();
         crate::fault!("mid-mirror");
-        blocking(move || {
+        run_blocking(move || {
             std::fs::rename(&half, &to)
                 .map_err(|e| PortError::transient(format!("cannot put the mirror in place at {}: {e}", to.display())))
         })
@@ -90,25 +90,25 @@ impl Mirrors {
     ///
     /// # Errors
     /// Says what is wrong with the origin and the fix.
-    pub async fn look(&self, repo: &Repo, only: &[&str]) -> PortResult<Heads> {
+    pub async fn remote_heads(&self, repo: &Repo, only: &[&str]) -> PortResult<RemoteHeads> {
         let origin = Origin::parse(&repo.origin)?;
         if let Origin::Local(path) = &origin {
             check_local(path)?;
         }
         self.ensure_locked(&repo.project).await?;
-        let mut call = self.call(repo).with(&origin).args(["ls-remote", "--symref"]);
-        call = call.args(origin.upload_pack()).arg("--end-of-options").arg(origin.place()).arg("HEAD");
+        let mut call = self.call(repo).with_origin(&origin).args(["ls-remote", "--symref"]);
+        call = call.args(origin.upload_pack()).arg("--end-of-options").arg(origin.address()).arg("HEAD");
         call = if only.is_empty() {
             call.arg("refs/heads/*")
         } else {
             call.args(only.iter().map(|name| format!("refs/heads/{name}")))
         };
-        let said = call.must(&format!("reach the repository {}", origin.words())).await.map_err(|e| match e {
+        let said = call.output(&format!("reach the repository {}", origin.redacted())).await.map_err(|e| match e {
             // Looking changes nothing: a time-out here is not an unknown outcome.
             PortError::Unknown { what } => PortError::transient(what),
             other => other,
         })?;
-        let mut seen = Heads::default();
+        let mut seen = RemoteHeads::default();
         for line in String::from_utf8_lossy(&said).lines() {
             let Some((left, name)) = line.split_once('\t') else { continue };
             match (left.strip_prefix("ref: refs/heads/"), name.strip_prefix("refs/heads/")) {
@@ -116,7 +116,7 @@ impl Mirrors {
                 (None, Some(branch)) => {
                     if left.len() != 40 {
                         return Err(PortError::permanent(
-                            format!("{} keeps its objects by SHA-256", origin.words()),
+                            format!("{} keeps its objects by SHA-256", origin.redacted()),
                             "use a repository with SHA-1 objects; others are not supported yet",
                         ));
                     }
@@ -146,17 +146,17 @@ impl Mirrors {
         if let Some(base) = base {
             check_branch(base)?;
         }
-        let base = choose_base(&self.look(repo, &[]).await?, base, &origin)?;
+        let base = choose_base(&self.remote_heads(repo, &[]).await?, base, &origin)?;
         let all = self.update(repo, &origin, "+refs/heads/*:refs/remotes/origin/*").await;
         if let Err(PortError::Permanent { what, .. }) = all {
             // Somebody's malformed branch must not make the others unusable.
-            tracing::warn!(repository = %origin.words(), what, "not all branches can be fetched; fetching the base branch only");
+            tracing::warn!(repository = %origin.redacted(), what, "not all branches can be fetched; fetching the base branch only");
             self.update(repo, &origin, &format!("+refs/heads/{base}:refs/remotes/origin/{base}")).await?;
         } else {
             all?;
         }
         let head = self.call(repo).args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
-        let head = head.arg(format!("refs/remotes/origin/{base}^{{commit}}")).line("find the base branch").await;
+        let head = head.arg(format!("refs/remotes/origin/{base}^{{commit}}")).output_line("find the base branch").await;
         let head = head.map_err(|_| PortError::transient(format!("branch {base:?} went away while it was fetched")))?;
         Ok((base, Sha(head)))
     }
@@ -166,14 +166,14 @@ impl Mirrors {
         let _held = self.lock(&repo.project).await?;
         let fetch = self
             .call(repo)
-            .with(origin)
+            .with_origin(origin)
             .args(["fetch", "--quiet", "--prune", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"])
             .args(["--no-write-fetch-head", "--force"])
             .args(origin.upload_pack())
             .arg("--end-of-options")
-            .arg(origin.place())
+            .arg(origin.address())
             .arg(what);
-        fetch.must(&format!("fetch {}", origin.words())).await.map_err(|e| match e {
+        fetch.output(&format!("fetch {}", origin.redacted())).await.map_err(|e| match e {
             PortError::Unknown { what } => PortError::transient(what),
             other => other,
         })?;
@@ -191,7 +191,7 @@ impl Mirrors {
         let dir = self.dir(&repo.project);
         let origin = Origin::parse(&repo.origin)?;
         for sha in [newer, older] {
-            if read::parts(&dir, sha).await.is_err() {
+            if read::read_commit(&dir, sha).await.is_err() {
                 self.update(repo, &origin, sha.as_str()).await?;
             }
         }
@@ -217,8 +217,8 @@ fn check_local(path: &Path) -> PortResult<()> {
     }
 }
 
-fn choose_base(seen: &Heads, base: Option<&str>, origin: &Origin) -> PortResult<String> {
-    let at = origin.words();
+fn choose_base(seen: &RemoteHeads, base: Option<&str>, origin: &Origin) -> PortResult<String> {
+    let at = origin.redacted();
     if seen.heads.is_empty() {
         return Err(PortError::permanent(
             format!("{at} has no commit on any branch"),

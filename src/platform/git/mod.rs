@@ -2,22 +2,22 @@
 //!
 //! Invariant: no call without an explicit git dir, no inherited environment, no shell.
 
-pub mod durable;
-mod failure;
+pub mod durable_fs;
+mod errors;
 mod lock;
 mod mirror;
 mod object;
 mod origin;
 mod read;
-mod seal;
+mod hardening;
 
-pub use failure::{failure, tail_text};
-pub use lock::{Held, Locks};
-pub use mirror::{Heads, Mirrors};
+pub use errors::{command_error, output_tail};
+pub use lock::{LockGuard, Locks};
+pub use mirror::{RemoteHeads, Mirrors};
 pub use object::{CommitParts, check_branch, check_sha, write_commit};
 pub use origin::Origin;
-pub use read::{is_ancestor, parts, read_blob, reading, root_names, tree_of};
-pub use seal::Identity;
+pub use read::{is_ancestor, read_commit, read_blob, with_repo, root_names, commit_tree};
+pub use hardening::Identity;
 
 use crate::platform::process::{self, Finished, OnOutput, Program};
 use crate::platform::sandbox;
@@ -43,7 +43,7 @@ const KEEP: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Git {
     program: PathBuf,
-    me: Identity,
+    identity: Identity,
 }
 
 impl Git {
@@ -51,14 +51,14 @@ impl Git {
     ///
     /// # Errors
     /// Permanent when there is none or it is too old.
-    pub async fn find(me: Identity) -> PortResult<Self> {
+    pub async fn find(identity: Identity) -> PortResult<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = std::env::split_paths(&path)
             .map(|dir| dir.join("git"))
             .find(|p| p.is_absolute() && p.is_file())
             .ok_or_else(|| PortError::permanent("git is not on the PATH", "install git 2.38 or newer"))?;
-        let git = Self { program, me };
-        let said = git.bare_call().arg("version").must("ask git for its version").await?;
+        let git = Self { program, identity };
+        let said = git.bare_call().arg("version").output("ask git for its version").await?;
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         match version(&said) {
             Some(v) if v >= OLDEST => Ok(git),
@@ -70,8 +70,8 @@ impl Git {
     }
 
     /// Who Skep's commits are by.
-    pub fn me(&self) -> &Identity {
-        &self.me
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn bare_call(&self) -> Call {
@@ -80,7 +80,7 @@ impl Git {
             git_dir: None,
             global: vec!["--literal-pathspecs".into()],
             args: Vec::new(),
-            env: seal::environment(&self.program, &self.me),
+            env: hardening::environment(&self.program, &self.identity),
             dir: PathBuf::from("/"),
             stdin: Vec::new(),
             limit: QUICK,
@@ -138,7 +138,7 @@ impl Call {
     }
     /// On a worktree with its index kept elsewhere.
     #[must_use]
-    pub fn on(mut self, work_tree: &Path, index: &Path) -> Self {
+    pub fn on_worktree(mut self, work_tree: &Path, index: &Path) -> Self {
         self.global.push(joined("--work-tree=", work_tree));
         self.env.push(("GIT_INDEX_FILE".into(), index.into()));
         self.dir = work_tree.to_owned();
@@ -146,7 +146,7 @@ impl Call {
     }
     /// Lets it speak to an origin, by that origin's protocol only.
     #[must_use]
-    pub fn with(mut self, origin: &Origin) -> Self {
+    pub fn with_origin(mut self, origin: &Origin) -> Self {
         self.global.extend(origin.options());
         self.env.extend(origin.environment());
         self.limit = NET;
@@ -154,7 +154,7 @@ impl Call {
     }
     /// For the verbs that refuse literal pathspecs; their paths must start with `./` then.
     #[must_use]
-    pub fn without_literal_paths(mut self) -> Self {
+    pub fn with_pathspec_magic(mut self) -> Self {
         self.global.retain(|option| option != "--literal-pathspecs");
         self
     }
@@ -172,7 +172,7 @@ impl Call {
     }
 
     fn program(&self) -> Program {
-        let mut args = seal::options();
+        let mut args = hardening::options();
         args.extend(self.global.iter().cloned());
         args.extend(self.args.iter().cloned());
         Program {
@@ -196,7 +196,7 @@ impl Call {
         let program = self.program();
         let mut cleared = false;
         loop {
-            let done = process::run(&program, None).await.map_err(|e| failure::start(doing, &e))?;
+            let done = process::run(&program, None).await.map_err(|e| errors::start(doing, &e))?;
             if done.timed_out {
                 return Err(PortError::Unknown {
                     what: format!("cannot {doing}: git did not end within {} s", self.limit.as_secs()),
@@ -206,7 +206,7 @@ impl Call {
                 return Ok(done);
             }
             cleared = match &self.git_dir {
-                Some(dir) => failure::clear_stale_lock(dir, &done.stderr),
+                Some(dir) => errors::remove_stale_lock(dir, &done.stderr),
                 None => false,
             };
             if !cleared {
@@ -219,10 +219,10 @@ impl Call {
     ///
     /// # Errors
     /// As told by what git said.
-    pub async fn must(&self, doing: &str) -> PortResult<Vec<u8>> {
+    pub async fn output(&self, doing: &str) -> PortResult<Vec<u8>> {
         let done = self.run(doing).await?;
         if !done.ok() {
-            return Err(failure::failure(doing, &done));
+            return Err(errors::command_error(doing, &done));
         }
         if done.truncated {
             return Err(PortError::permanent(
@@ -233,19 +233,19 @@ impl Call {
         Ok(done.stdout)
     }
 
-    /// Like `must`, as one trimmed line.
+    /// Like `output`, as one trimmed line.
     ///
     /// # Errors
     /// As told by what git said.
-    pub async fn line(&self, doing: &str) -> PortResult<String> {
-        Ok(String::from_utf8_lossy(&self.must(doing).await?).trim().to_owned())
+    pub async fn output_line(&self, doing: &str) -> PortResult<String> {
+        Ok(String::from_utf8_lossy(&self.output(doing).await?).trim().to_owned())
     }
 
-    /// Runs it and shows each chunk of its output to `look`, which may end it early. Nothing is kept.
+    /// Runs it and shows each chunk of its output to `remote_heads`, which may end it early. Nothing is kept.
     ///
     /// # Errors
     /// As told by what git said, unless it was ended early.
-    pub async fn watch(
+    pub async fn stream_output(
         &self,
         doing: &str,
         look: impl FnMut(&[u8]) -> ControlFlow<()> + Send + 'static,
@@ -265,22 +265,22 @@ impl Call {
         let done = tokio::select! {
             // Dropping the run kills the process group.
             () = enough.notified() => return Ok(()),
-            done = process::run(&program, Some(on_output)) => done.map_err(|e| failure::start(doing, &e))?,
+            done = process::run(&program, Some(on_output)) => done.map_err(|e| errors::start(doing, &e))?,
         };
         if done.timed_out {
             return Err(PortError::transient(format!("cannot {doing}: git did not end in time")));
         }
-        if done.ok() { Ok(()) } else { Err(failure::failure(doing, &done)) }
+        if done.ok() { Ok(()) } else { Err(errors::command_error(doing, &done)) }
     }
 
     /// The first `most` bytes of its output.
     ///
     /// # Errors
     /// As told by what git said.
-    pub async fn head(&self, doing: &str, most: usize) -> PortResult<Vec<u8>> {
+    pub async fn output_head(&self, doing: &str, most: usize) -> PortResult<Vec<u8>> {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&kept);
-        self.watch(doing, move |chunk| {
+        self.stream_output(doing, move |chunk| {
             let Ok(mut kept) = into.lock() else { return ControlFlow::Break(()) };
             let room = most.saturating_sub(kept.len());
             kept.extend_from_slice(&chunk[..chunk.len().min(room)]);

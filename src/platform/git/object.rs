@@ -67,11 +67,11 @@ pub async fn write_commit(
     author: Option<(&[u8], Option<&[u8]>)>,
     message: &[u8],
 ) -> PortResult<Sha> {
-    let me = format!("{} {} +0000", git.me().line(), parent.1.saturating_add(1).max(0));
+    let identity = format!("{} {} +0000", git.identity().signature(), parent.1.saturating_add(1).max(0));
     let mut bytes = format!("tree {tree}\nparent {}\nauthor ", parent.0).into_bytes();
-    let (by, encoding) = author.unwrap_or((me.as_bytes(), None));
+    let (by, encoding) = author.unwrap_or((identity.as_bytes(), None));
     bytes.extend_from_slice(by);
-    bytes.extend_from_slice(format!("\ncommitter {me}\n").as_bytes());
+    bytes.extend_from_slice(format!("\ncommitter {identity}\n").as_bytes());
     if let Some(encoding) = encoding {
         bytes.extend_from_slice(b"encoding ");
         bytes.extend_from_slice(encoding);
@@ -87,7 +87,7 @@ pub async fn write_commit(
         .call(mirror)
         .args(["hash-object", "-t", "commit", "-w", "--stdin"])
         .stdin(bytes)
-        .line("write a commit")
+        .output_line("write a commit")
         .await?;
     check_sha(&Sha(said.clone()))?;
     Ok(Sha(said))

@@ -25,7 +25,7 @@ impl Origin {
     /// # Errors
     /// Permanent, with the fix.
     pub fn parse(text: &str) -> PortResult<Self> {
-        let no = |why: &str, fix: &str| Err(PortError::permanent(format!("repository {}: {why}", shown(text)), fix));
+        let no = |why: &str, fix: &str| Err(PortError::permanent(format!("repository {}: {why}", redact(text)), fix));
         if text.is_empty() || text.len() > 2048 {
             return no("it is empty or over 2048 bytes long", FORMS);
         }
@@ -76,7 +76,7 @@ impl Origin {
     }
 
     /// What git is given as the repository.
-    pub fn place(&self) -> OsString {
+    pub fn address(&self) -> OsString {
         match self {
             Self::Local(path) => path.into(),
             Self::Http(url) | Self::Ssh(url) => url.into(),
@@ -84,8 +84,8 @@ impl Origin {
     }
 
     /// In words.
-    pub fn words(&self) -> String {
-        shown(&self.place().to_string_lossy())
+    pub fn redacted(&self) -> String {
+        redact(&self.address().to_string_lossy())
     }
 
     /// The options that let git speak to this origin and nothing else.
@@ -133,7 +133,7 @@ impl Origin {
 }
 
 /// Quoted for a message; whatever could be a credential is left out.
-fn shown(text: &str) -> String {
+fn redact(text: &str) -> String {
     let short: String = text.chars().take(200).collect();
     match (short.find("://"), short.rfind('@')) {
         (Some(scheme), Some(at))

@@ -1,6 +1,6 @@
 //! Reading a mirror's objects in this process, with gix.
 
-use super::durable::blocking;
+use super::durable_fs::run_blocking;
 use super::object::{CommitParts, check_sha};
 use crate::domain::Sha;
 use crate::ports::{PortError, PortResult};
@@ -14,12 +14,12 @@ fn failed(doing: &str, error: &dyn std::fmt::Display) -> PortError {
 ///
 /// # Errors
 /// When it cannot be opened; those of the work.
-pub async fn reading<T: Send + 'static>(
+pub async fn with_repo<T: Send + 'static>(
     mirror: &Path,
     work: impl FnOnce(&gix::Repository) -> PortResult<T> + Send + 'static,
 ) -> PortResult<T> {
     let mirror = mirror.to_owned();
-    blocking(move || {
+    run_blocking(move || {
         // Isolated: no configuration but the mirror's own, no environment; replacements would show other bytes than are pushed.
         let options = gix::open::Options::isolated()
             .open_path_as_is(true)
@@ -44,9 +44,9 @@ fn commit<'r>(repo: &'r gix::Repository, sha: &Sha) -> PortResult<gix::Commit<'r
 ///
 /// # Errors
 /// When there is no such commit.
-pub async fn parts(mirror: &Path, sha: &Sha) -> PortResult<CommitParts> {
+pub async fn read_commit(mirror: &Path, sha: &Sha) -> PortResult<CommitParts> {
     let sha = sha.clone();
-    reading(mirror, move |repo| {
+    with_repo(mirror, move |repo| {
         CommitParts::read(&commit(repo, &sha)?.data)
             .ok_or_else(|| failed("read commit", &format!("{sha} is malformed")))
     })
@@ -57,8 +57,8 @@ pub async fn parts(mirror: &Path, sha: &Sha) -> PortResult<CommitParts> {
 ///
 /// # Errors
 /// When there is no such commit.
-pub async fn tree_of(mirror: &Path, sha: &Sha) -> PortResult<Sha> {
-    Ok(parts(mirror, sha).await?.tree)
+pub async fn commit_tree(mirror: &Path, sha: &Sha) -> PortResult<Sha> {
+    Ok(read_commit(mirror, sha).await?.tree)
 }
 
 /// Whether `older` is contained in `newer`. Both must be in the mirror.
@@ -67,7 +67,7 @@ pub async fn tree_of(mirror: &Path, sha: &Sha) -> PortResult<Sha> {
 /// When one is missing.
 pub async fn is_ancestor(mirror: &Path, older: &Sha, newer: &Sha) -> PortResult<bool> {
     let (older, newer) = (older.clone(), newer.clone());
-    reading(mirror, move |repo| {
+    with_repo(mirror, move |repo| {
         let (older, newer) = (commit(repo, &older)?.id, commit(repo, &newer)?.id);
         let base = repo.merge_base(older, newer);
         match base {
@@ -84,7 +84,7 @@ pub async fn is_ancestor(mirror: &Path, older: &Sha, newer: &Sha) -> PortResult<
 /// When there is no such commit, or the file is far too large to look into.
 pub async fn read_blob(mirror: &Path, sha: &Sha, path: &str, most: u64) -> PortResult<Option<Result<Vec<u8>, u64>>> {
     let (sha, path) = (sha.clone(), path.to_owned());
-    reading(mirror, move |repo| {
+    with_repo(mirror, move |repo| {
         let tree = commit(repo, &sha)?.tree().map_err(|e| failed("read a tree", &e))?;
         let names: Vec<&str> = path.split('/').collect();
         if names.iter().any(|n| n.is_empty()) || names.len() > 256 {
@@ -108,7 +108,7 @@ pub async fn read_blob(mirror: &Path, sha: &Sha, path: &str, most: u64) -> PortR
 /// When there is no such commit.
 pub async fn root_names(mirror: &Path, sha: &Sha, most: usize) -> PortResult<Vec<String>> {
     let sha = sha.clone();
-    reading(mirror, move |repo| {
+    with_repo(mirror, move |repo| {
         let tree = commit(repo, &sha)?.tree().map_err(|e| failed("read a tree", &e))?;
         let names = tree.iter().take(most).map(|entry| match entry {
             Ok(entry) => Ok(entry.filename().to_string()),

@@ -275,7 +275,7 @@ fn planted_arrows_are_found() {
         ("src/adapters/engine/command.rs", "use super::super::store::Rows;\n", 1),
         ("src/adapters/engine/command.rs", "use crate::adapters::{beneath::Beneath, workspace::{scan, wip}};\n", 2),
         ("src/adapters/clock.rs", "use crate::platform::git::Git;\nuse crate::ports::Clock;\n", 1),
-        ("src/adapters/workspace/wip.rs", "use crate::platform::git::{Git, durable};\n", 0),
+        ("src/adapters/workspace/wip.rs", "use crate::platform::git::{Git, durable_fs};\n", 0),
         ("src/actors/ops.rs", "use crate::adapters::forge::local::LocalForge;\n", 1),
         ("src/actors/ops.rs", "crate::fault!(\"before-act\"); use super::deps::Deps;\n", 0),
         ("src/adapters/git/mirror.rs", "crate::fault!(\"mid-fetch\");\n", 0),

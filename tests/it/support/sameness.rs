@@ -85,7 +85,7 @@ pub async fn left_by(scene: &Scene, run: &Run) -> Left {
     let events = check_journal(scene, run).await;
     assert!(run.ended(), "it ended, and not in {}", run.phase.name());
     assert!(run.pending.is_empty(), "nothing is pending: {:?}", run.pending);
-    for part in ["work", "sealed", "side"] {
+    for part in ["work", "sealed", "scratch"] {
         let folder = scene.data.join(part).join(run.id.to_string());
         assert!(!folder.exists(), "{} is left", folder.display());
     }

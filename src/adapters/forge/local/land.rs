@@ -1,9 +1,9 @@
 //! Landing: exactly one commit onto the base branch, if everything still is as it was checked.
 
 use super::LocalForge;
-use super::book::Intent;
+use super::state::LandingIntent;
 use crate::domain::{ChangeNumber, ChangeState, Principal, Sha};
-use crate::platform::git::{Origin, failure, tail_text};
+use crate::platform::git::{Origin, command_error, output_tail};
 use crate::ports::forge::Landing;
 use crate::ports::{PortError, PortResult, Repo};
 
@@ -16,10 +16,10 @@ impl LocalForge {
         base: &Sha,
         by: &Principal,
     ) -> PortResult<Landing> {
-        let _held = self.turn(repo).await?;
+        let _held = self.lock(repo).await?;
         let mut entry = self.load(repo, number).await?;
         let branches = self.branches(repo, &entry.change).await?;
-        if self.heal(repo, &mut entry, &branches).await? {
+        if self.record_merge(repo, &mut entry, &branches).await? {
             self.save(repo, &entry).await?;
         }
         match &entry.change.state {
@@ -47,7 +47,7 @@ impl LocalForge {
             return Ok(Landing::Stale(format!("{} does not descend from {}", head.abbrev(), base.abbrev())));
         }
         crate::fault!("before-land");
-        entry.landing = Some(Intent { head: head.clone(), by: by.clone() });
+        entry.landing = Some(LandingIntent { head: head.clone(), by: by.clone() });
         self.save(repo, &entry).await?;
         crate::fault!("mid-land");
         if let Some(stale) = self.push_base(repo, &base_branch, head, base).await? {
@@ -63,10 +63,10 @@ impl LocalForge {
     /// The compare-and-swap itself. `None` = it is there.
     async fn push_base(&self, repo: &Repo, branch: &str, head: &Sha, base: &Sha) -> PortResult<Option<Landing>> {
         let origin = Origin::parse(&repo.origin)?;
-        let call = self.git().call(&self.mirrors.dir(&repo.project)).with(&origin);
+        let call = self.git().call(&self.mirrors.dir(&repo.project)).with_origin(&origin);
         let call = call.args(["push", "--porcelain", "--no-verify", "--no-follow-tags"]).args(origin.receive_pack());
         let call = call.arg(format!("--force-with-lease=refs/heads/{branch}:{base}"));
-        let call = call.arg("--end-of-options").arg(origin.place()).arg(format!("{head}:refs/heads/{branch}"));
+        let call = call.arg("--end-of-options").arg(origin.address()).arg(format!("{head}:refs/heads/{branch}"));
         let doing = format!("land {} on {branch:?}", head.abbrev());
         // In a task of its own: whoever stops waiting must not leave a person's working copy half updated.
         let words = doing.clone();
@@ -77,7 +77,7 @@ impl LocalForge {
         }
         // Whatever git says, what is there now decides.
         let unknown = |what: String| PortError::Unknown { what };
-        let now = self.mirrors.look(repo, &[branch]).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))?;
+        let now = self.mirrors.remote_heads(repo, &[branch]).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))?;
         let there = now.heads.get(branch);
         if there == Some(head) {
             return Ok(None);
@@ -89,7 +89,7 @@ impl LocalForge {
             return Ok(Some(Landing::Stale(format!("branch {branch:?} moved to {}", there.abbrev()))));
         }
         let done = pushed?;
-        let said = format!("{}; {}", tail_text(&done.stdout), tail_text(&done.stderr));
+        let said = format!("{}; {}", output_tail(&done.stdout), output_tail(&done.stderr));
         let in_the_way =
             ["Working directory has", "Could not update working tree", "Up-to-date check failed", "local changes"];
         if let (Origin::Local(path), true) = (&origin, in_the_way.iter().any(|t| said.contains(t))) {
@@ -103,10 +103,10 @@ impl LocalForge {
         }
         if said.contains("rejected") {
             return Err(PortError::permanent(
-                format!("{} refused {doing:?}: {said}", origin.words()),
+                format!("{} refused {doing:?}: {said}", origin.redacted()),
                 "let Skep push to that branch (branch protection, rights), or merge the change yourself",
             ));
         }
-        Err(failure(&doing, &done))
+        Err(command_error(&doing, &done))
     }
 }

@@ -1,16 +1,16 @@
 //! The local forge: changes as files, code in the origin itself, so that a person's own push is always seen.
 
-mod book;
+mod state;
 mod land;
-mod look;
-mod person;
+mod observe;
+mod human_actions;
 
 use crate::domain::{ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState, Timestamp};
-use crate::platform::git::{Git, Held, Locks, Mirrors, check_branch, check_sha};
+use crate::platform::git::{Git, LockGuard, Locks, Mirrors, check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing, Status};
 use crate::ports::{Change, Clock, Comment, Forge, PortError, PortResult, Repo};
 use async_trait::async_trait;
-use book::{Entry, capped};
+use state::{StoredChange, truncated};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +55,8 @@ impl LocalForge {
     }
 
     /// One writer per project, in all processes.
-    async fn turn(&self, repo: &Repo) -> PortResult<Held> {
-        self.locks.hold(&self.folder(repo).join(".lock"), TURN).await
+    async fn lock(&self, repo: &Repo) -> PortResult<LockGuard> {
+        self.locks.acquire(&self.folder(repo).join(".lock"), TURN).await
     }
 
     /// Changes one change's file under the lock; the work says whether it changed anything.
@@ -64,9 +64,9 @@ impl LocalForge {
         &self,
         repo: &Repo,
         number: ChangeNumber,
-        work: impl FnOnce(&mut Entry) -> PortResult<(T, bool)>,
+        work: impl FnOnce(&mut StoredChange) -> PortResult<(T, bool)>,
     ) -> PortResult<T> {
-        let _held = self.turn(repo).await?;
+        let _held = self.lock(repo).await?;
         let mut entry = self.load(repo, number).await?;
         let (given, changed) = work(&mut entry)?;
         if changed {
@@ -77,7 +77,7 @@ impl LocalForge {
 }
 
 /// How a person sees a change.
-fn reference(repo: &Repo, number: ChangeNumber) -> ChangeRef {
+fn change_ref(repo: &Repo, number: ChangeNumber) -> ChangeRef {
     ChangeRef { number, url: format!("skep change show {}#{number}", repo.project) }
 }
 
@@ -90,7 +90,7 @@ fn push_comment(change: &mut Change, by: Principal, at: Timestamp, text: &str, m
         ));
     }
     let id = change.comments.iter().map(|c| c.id).max().unwrap_or(0) + 1;
-    change.comments.push(Comment { id, by, at, text: capped(text), marker: marker.map(capped) });
+    change.comments.push(Comment { id, by, at, text: truncated(text), marker: marker.map(truncated) });
     Ok(())
 }
 
@@ -121,7 +121,7 @@ impl Forge for LocalForge {
         check_branch(text.branch)?;
         check_branch(text.base_branch)?;
         check_sha(text.head)?;
-        let _held = self.turn(repo).await?;
+        let _held = self.lock(repo).await?;
         let numbers = self.numbers(repo).await?;
         for number in numbers.iter().rev() {
             let mut entry = self.load(repo, *number).await?;
@@ -132,8 +132,8 @@ impl Forge for LocalForge {
             if entry.change.state == ChangeState::Open {
                 let before = entry.change.clone();
                 let change = &mut entry.change;
-                change.title = capped(text.title);
-                change.body = capped(text.body);
+                change.title = truncated(text.title);
+                change.body = truncated(text.body);
                 change.head = text.head.clone();
                 change.base_branch = text.base_branch.to_owned();
                 change.draft = text.draft;
@@ -141,13 +141,13 @@ impl Forge for LocalForge {
                     self.save(repo, &entry).await?;
                 }
             }
-            return Ok(reference(repo, *number));
+            return Ok(change_ref(repo, *number));
         }
         let number = ChangeNumber(numbers.last().map_or(1, |n| n.0.saturating_add(1)));
         let change = Change {
             number,
-            title: capped(text.title),
-            body: capped(text.body),
+            title: truncated(text.title),
+            body: truncated(text.body),
             branch: text.branch.to_owned(),
             head: text.head.clone(),
             base_branch: text.base_branch.to_owned(),
@@ -160,16 +160,16 @@ impl Forge for LocalForge {
             statuses: Default::default(),
         };
         crate::fault!("before-change");
-        self.save(repo, &Entry { change, landing: None }).await?;
+        self.save(repo, &StoredChange { change, landing: None }).await?;
         crate::fault!("after-change");
-        Ok(reference(repo, number))
+        Ok(change_ref(repo, number))
     }
 
     async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
         let at = self.now();
         crate::fault!("before-comment");
         let told = self.edit(repo, change, |entry| {
-            let there = entry.change.comments.iter().any(|c| c.marker.as_deref() == Some(capped(marker).as_str()));
+            let there = entry.change.comments.iter().any(|c| c.marker.as_deref() == Some(truncated(marker).as_str()));
             if !there {
                 push_comment(&mut entry.change, Principal::skep(), at, text, Some(marker))?;
             }
@@ -189,7 +189,7 @@ impl Forge for LocalForge {
         state: StatusState,
         text: &str,
     ) -> PortResult<()> {
-        let status = Status { state, text: capped(text), by: Principal::skep() };
+        let status = Status { state, text: truncated(text), by: Principal::skep() };
         self.edit(repo, change, |entry| {
             let before = entry.change.clone();
             put_status(&mut entry.change, sha, context, status)?;

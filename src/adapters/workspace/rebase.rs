@@ -2,7 +2,7 @@
 
 use super::{GitWorkspaces, set_ref};
 use crate::domain::Sha;
-use crate::platform::git::{CommitParts, TREE, check_sha, parts, tail_text, write_commit};
+use crate::platform::git::{CommitParts, TREE, check_sha, read_commit, output_tail, write_commit};
 use crate::ports::{Moved, PortError, PortResult, Repo};
 use std::path::Path;
 
@@ -12,13 +12,13 @@ const COMMITS_MAX: usize = 1_000;
 const PATHS_MAX: usize = 200;
 
 /// What became of one commit.
-enum Picked {
+enum PickResult {
     Tree(Sha),
     Conflict(Vec<String>),
 }
 
 impl GitWorkspaces {
-    pub(super) async fn move_commits(
+    pub(super) async fn rebase_commits(
         &self,
         repo: &Repo,
         from: &Sha,
@@ -32,18 +32,18 @@ impl GitWorkspaces {
             at = head.clone();
         } else {
             for sha in self.commits_between(repo, from, head).await? {
-                let commit = parts(&mirror, &sha).await?;
+                let commit = read_commit(&mirror, &sha).await?;
                 // It stands there already: its id stays.
                 if commit.parents == [at.clone()] {
                     at = sha;
                     continue;
                 }
-                let target = parts(&mirror, &at).await?;
-                match self.pick(&mirror, &sha, &commit, &target).await? {
-                    Picked::Conflict(paths) => return Ok(Moved::Conflict(paths)),
+                let target = read_commit(&mirror, &at).await?;
+                match self.cherry_pick(&mirror, &sha, &commit, &target).await? {
+                    PickResult::Conflict(paths) => return Ok(Moved::Conflict(paths)),
                     // Nothing of it is left to do there.
-                    Picked::Tree(tree) if tree == target.tree => {}
-                    Picked::Tree(tree) => {
+                    PickResult::Tree(tree) if tree == target.tree => {}
+                    PickResult::Tree(tree) => {
                         let author = (commit.author.as_slice(), commit.encoding.as_deref());
                         let parent = (&at, target.committed_at);
                         at = write_commit(self.git(), &mirror, &tree, parent, Some(author), &commit.message).await?;
@@ -51,7 +51,7 @@ impl GitWorkspaces {
                 }
             }
         }
-        crate::fault!("mid-transplant");
+        crate::fault!("mid-rebase");
         set_ref(self.git(), &mirror, &format!("refs/heads/{branch}"), &at).await?;
         Ok(Moved::Clean(at))
     }
@@ -61,7 +61,7 @@ impl GitWorkspaces {
         let call =
             self.mirrors.call(repo).args(["rev-list", "--reverse", "--topo-order", "--no-merges", most.as_str()]);
         let call = call.args(["--end-of-options", head.as_str()]).arg(format!("^{from}"));
-        let said = call.must("list the commits to move").await?;
+        let said = call.output("list the commits to move").await?;
         let said = String::from_utf8_lossy(&said);
         let shas: Vec<Sha> = said.lines().map(Sha::from).collect();
         if shas.len() > COMMITS_MAX {
@@ -74,7 +74,7 @@ impl GitWorkspaces {
     }
 
     /// Merges what `commit` did to its parent into `target`.
-    async fn pick(&self, mirror: &Path, sha: &Sha, commit: &CommitParts, target: &CommitParts) -> PortResult<Picked> {
+    async fn cherry_pick(&self, mirror: &Path, sha: &Sha, commit: &CommitParts, target: &CommitParts) -> PortResult<PickResult> {
         let Some(parent) = commit.parents.first() else {
             return Err(PortError::permanent(
                 format!("commit {} has no parent, so it cannot be moved", sha.abbrev()),
@@ -90,15 +90,15 @@ impl GitWorkspaces {
         let mut fields = done.stdout.split(|b| *b == 0).map(String::from_utf8_lossy);
         let tree = Sha(fields.next().unwrap_or_default().trim().to_owned());
         match done.code {
-            Some(0) => check_sha(&tree).map(|()| Picked::Tree(tree)),
+            Some(0) => check_sha(&tree).map(|()| PickResult::Tree(tree)),
             Some(1) if check_sha(&tree).is_ok() => {
                 let mut paths: Vec<String> = fields.filter(|p| !p.is_empty()).map(|p| p.into_owned()).collect();
                 paths.dedup();
                 paths.truncate(PATHS_MAX);
-                Ok(Picked::Conflict(paths))
+                Ok(PickResult::Conflict(paths))
             }
             _ => Err(PortError::permanent(
-                format!("cannot merge {}: {}", sha.abbrev(), tail_text(&done.stderr)),
+                format!("cannot merge {}: {}", sha.abbrev(), output_tail(&done.stderr)),
                 "see git's message; rebase the branch by hand",
             )),
         }

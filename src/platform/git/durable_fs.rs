@@ -22,7 +22,7 @@ fn failed(doing: &str, path: &Path, error: &std::io::Error) -> PortError {
 ///
 /// # Errors
 /// Those of the work.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> PortResult<T> + Send + 'static) -> PortResult<T> {
+pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> PortResult<T> + Send + 'static) -> PortResult<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(e) => Err(PortError::transient(format!("file work was cut short: {e}"))),
@@ -33,7 +33,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> PortResult<T> + 
 ///
 /// # Errors
 /// Transient for a full disk, permanent for missing rights.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> PortResult<()> {
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> PortResult<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let work = || -> std::io::Result<()> {
         std::fs::create_dir_all(dir)?;
@@ -49,7 +49,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> PortResult<()> {
 /// Makes a folder and those above it.
 ///
 /// # Errors
-/// As for [`write_whole`].
+/// As for [`write_atomic`].
 pub fn make_dir(path: &Path) -> PortResult<()> {
     std::fs::create_dir_all(path).map_err(|e| failed("make", path, &e))
 }
@@ -70,7 +70,7 @@ pub fn read_text(path: &Path) -> PortResult<Option<String>> {
 ///
 /// # Errors
 /// When something stays.
-pub fn remove_any(path: &Path) -> PortResult<()> {
+pub fn remove_path(path: &Path) -> PortResult<()> {
     let mut tries = 3;
     loop {
         let gone = match std::fs::symlink_metadata(path) {
@@ -84,14 +84,14 @@ pub fn remove_any(path: &Path) -> PortResult<()> {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) if tries == 0 => return Err(failed("remove", path, &e)),
             // Folders without rights are opened up first; one that is being written to gets another try.
-            Err(_) => open_up(path),
+            Err(_) => make_removable(path),
         }
         tries -= 1;
     }
 }
 
 /// Gives the owner full rights on every folder below, as far as it goes.
-fn open_up(path: &Path) {
+fn make_removable(path: &Path) {
     let mut todo = vec![path.to_owned()];
     while let Some(dir) = todo.pop() {
         if !std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir()) {

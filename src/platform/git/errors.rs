@@ -21,7 +21,7 @@ const APPENDED: &[&str] = &[
 ];
 
 /// The end of what a program said, on one line, for people.
-pub fn tail_text(bytes: &[u8]) -> String {
+pub fn output_tail(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let useful = |l: &&str| !l.is_empty() && !l.starts_with("hint:") && !l.starts_with("warning: Skipping unknown msg");
     let mut lines: Vec<&str> = text.lines().map(str::trim).filter(useful).collect();
@@ -83,9 +83,9 @@ const TRANSIENT: &[&str] = &[
 ];
 
 /// The error for an unsuccessful end.
-pub fn failure(doing: &str, done: &Finished) -> PortError {
+pub fn command_error(doing: &str, done: &Finished) -> PortError {
     let said = String::from_utf8_lossy(&done.stderr);
-    let what = format!("cannot {doing}: {}", tail_text(&done.stderr));
+    let what = format!("cannot {doing}: {}", output_tail(&done.stderr));
     if done.code.is_none() {
         return PortError::transient(format!("cannot {doing}: git was killed"));
     }
@@ -105,7 +105,7 @@ pub fn failure(doing: &str, done: &Finished) -> PortError {
 }
 
 /// Removes the lock file git stumbled over if it lies in our own git dir and is stale. Whether something was removed.
-pub(super) fn clear_stale_lock(git_dir: &Path, stderr: &[u8]) -> bool {
+pub(super) fn remove_stale_lock(git_dir: &Path, stderr: &[u8]) -> bool {
     let said = String::from_utf8_lossy(stderr);
     let Some(name) = said.split("Unable to create '").nth(1).and_then(|rest| rest.split("': File exists").next())
     else {

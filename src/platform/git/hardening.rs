@@ -20,7 +20,7 @@ impl Default for Identity {
 
 impl Identity {
     /// `Name <address>`, without what would break a commit's header.
-    pub fn line(&self) -> String {
+    pub fn signature(&self) -> String {
         let clean = |text: &str| text.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect::<String>();
         let name = clean(&self.name);
         let name = if name.trim().is_empty() { "Skep" } else { name.trim() };
@@ -29,7 +29,7 @@ impl Identity {
 }
 
 /// Everything git sees of the environment.
-pub(super) fn environment(program: &Path, me: &Identity) -> Vec<(OsString, OsString)> {
+pub(super) fn environment(program: &Path, identity: &Identity) -> Vec<(OsString, OsString)> {
     let mut path = program.parent().unwrap_or(Path::new("/usr/bin")).as_os_str().to_owned();
     path.push(":/usr/local/bin:/usr/bin:/bin");
     let mut env: Vec<(OsString, OsString)> = [
@@ -54,8 +54,8 @@ pub(super) fn environment(program: &Path, me: &Identity) -> Vec<(OsString, OsStr
     .collect();
     env.push(("PATH".into(), path));
     for role in ["AUTHOR", "COMMITTER"] {
-        env.push((format!("GIT_{role}_NAME").into(), me.name.clone().into()));
-        env.push((format!("GIT_{role}_EMAIL").into(), me.email.clone().into()));
+        env.push((format!("GIT_{role}_NAME").into(), identity.name.clone().into()));
+        env.push((format!("GIT_{role}_EMAIL").into(), identity.email.clone().into()));
     }
     env
 }

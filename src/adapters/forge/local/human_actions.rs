@@ -1,6 +1,6 @@
 //! The local forge's pages, for people: everything here is done in a person's name.
 
-use super::book::capped;
+use super::state::truncated;
 use super::{COMMENTS_MAX, LocalForge, push_comment, put_status};
 use crate::domain::{ChangeNumber, ChangeState, Principal, Sha, StatusState};
 use crate::ports::forge::{Landing, Review, Status};
@@ -33,7 +33,7 @@ fn check_open(change: &Change) -> PortResult<()> {
 
 impl LocalForge {
     /// The change with its branch's present head, and merged if it is on the base branch.
-    async fn present(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change> {
+    async fn load_current(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change> {
         self.observe_change(repo, number).await.map(drop)?;
         let mut change = self.load(repo, number).await?.change;
         if change.state == ChangeState::Open
@@ -56,7 +56,7 @@ impl HumanActions for LocalForge {
     }
 
     async fn change(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change> {
-        self.present(repo, number).await
+        self.load_current(repo, number).await
     }
 
     async fn review(
@@ -68,8 +68,8 @@ impl HumanActions for LocalForge {
         text: &str,
     ) -> PortResult<Change> {
         check_person(by)?;
-        let head = self.present(repo, number).await?.head;
-        let review = Review { by: by.clone(), at: self.now(), head, approved, text: capped(text) };
+        let head = self.load_current(repo, number).await?.head;
+        let review = Review { by: by.clone(), at: self.now(), head, approved, text: truncated(text) };
         self.edit(repo, number, |entry| {
             check_open(&entry.change)?;
             if entry.change.reviews.len() >= COMMENTS_MAX {
@@ -96,7 +96,7 @@ impl HumanActions for LocalForge {
 
     async fn merge(&self, repo: &Repo, number: ChangeNumber, by: &Principal) -> PortResult<Change> {
         check_person(by)?;
-        let change = self.present(repo, number).await?;
+        let change = self.load_current(repo, number).await?;
         if let ChangeState::Merged { .. } = change.state {
             return Ok(change);
         }
@@ -134,7 +134,7 @@ impl HumanActions for LocalForge {
         text: &str,
     ) -> PortResult<Change> {
         check_person(by)?;
-        let status = Status { state, text: capped(text), by: by.clone() };
+        let status = Status { state, text: truncated(text), by: by.clone() };
         self.edit(repo, number, |entry| {
             put_status(&mut entry.change, sha, context, status)?;
             Ok((entry.change.clone(), true))

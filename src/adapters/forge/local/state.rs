@@ -2,7 +2,7 @@
 
 use super::LocalForge;
 use crate::domain::{ChangeNumber, Principal, Sha};
-use crate::platform::git::durable::{blocking, read_text, write_whole};
+use crate::platform::git::durable_fs::{run_blocking, read_text, write_atomic};
 use crate::ports::{Change, PortError, PortResult, Repo};
 use serde::{Deserialize, Serialize};
 
@@ -13,23 +13,23 @@ const CHANGES_MAX: usize = 100_000;
 
 /// A change, and what only the forge needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct StoredChange {
     #[serde(flatten)]
     pub change: Change,
     /// Written before the base branch is pushed: says who landed it if the process dies in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub landing: Option<Intent>,
+    pub landing: Option<LandingIntent>,
 }
 
 /// Who is about to land what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Intent {
+pub(super) struct LandingIntent {
     pub head: Sha,
     pub by: Principal,
 }
 
 /// A text cut to the cap, at a character's edge.
-pub(super) fn capped(text: &str) -> String {
+pub(super) fn truncated(text: &str) -> String {
     let mut end = text.len().min(TEXT_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -41,7 +41,7 @@ impl LocalForge {
     /// The numbers of a project's changes, ascending.
     pub(super) async fn numbers(&self, repo: &Repo) -> PortResult<Vec<ChangeNumber>> {
         let folder = self.folder(repo);
-        blocking(move || {
+        run_blocking(move || {
             let entries = match std::fs::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -56,10 +56,10 @@ impl LocalForge {
         .await
     }
 
-    pub(super) async fn load(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Entry> {
+    pub(super) async fn load(&self, repo: &Repo, number: ChangeNumber) -> PortResult<StoredChange> {
         let path = self.folder(repo).join(format!("{number}.json"));
         let project = repo.project.clone();
-        blocking(move || {
+        run_blocking(move || {
             let Some(text) = read_text(&path)? else {
                 return Err(PortError::permanent(
                     format!("project {project} has no change {number}"),
@@ -76,9 +76,9 @@ impl LocalForge {
         .await
     }
 
-    pub(super) async fn save(&self, repo: &Repo, entry: &Entry) -> PortResult<()> {
+    pub(super) async fn save(&self, repo: &Repo, entry: &StoredChange) -> PortResult<()> {
         let path = self.folder(repo).join(format!("{}.json", entry.change.number));
         let bytes = serde_json::to_vec_pretty(entry).map_err(|e| PortError::permanent(e.to_string(), "report this"))?;
-        blocking(move || write_whole(&path, &bytes)).await
+        run_blocking(move || write_atomic(&path, &bytes)).await
     }
 }

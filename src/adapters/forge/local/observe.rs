@@ -1,7 +1,7 @@
 //! Looking at a change: its file, and the origin's branches as they are now.
 
 use super::LocalForge;
-use super::book::{Entry, capped};
+use super::state::{StoredChange, truncated};
 use crate::domain::change::UnblockComment;
 use crate::domain::{BlockId, ChangeNumber, ChangeState, Observation, Principal, Sha, StatusState};
 use crate::ports::{Change, Comment, PortError, PortResult, Repo};
@@ -20,7 +20,7 @@ pub(super) struct Branches {
 
 impl LocalForge {
     pub(super) async fn branches(&self, repo: &Repo, change: &Change) -> PortResult<Branches> {
-        let mut seen = self.mirrors.look(repo, &[&change.base_branch, &change.branch]).await?.heads;
+        let mut seen = self.mirrors.remote_heads(repo, &[&change.base_branch, &change.branch]).await?.heads;
         let Some(base) = seen.remove(&change.base_branch) else {
             return Err(PortError::permanent(
                 format!("{} has no branch {:?} any more", repo.origin, change.base_branch),
@@ -32,7 +32,7 @@ impl LocalForge {
 
     /// Marks an open change merged when its head is on the base branch, whoever put it there; this also heals a crash
     /// between the push and the file.
-    pub(super) async fn heal(&self, repo: &Repo, entry: &mut Entry, branches: &Branches) -> PortResult<bool> {
+    pub(super) async fn record_merge(&self, repo: &Repo, entry: &mut StoredChange, branches: &Branches) -> PortResult<bool> {
         if entry.change.state != ChangeState::Open {
             return Ok(false);
         }
@@ -56,10 +56,10 @@ impl LocalForge {
     pub(super) async fn observe_change(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Observation> {
         let mut entry = self.load(repo, number).await?;
         let branches = self.branches(repo, &entry.change).await?;
-        if self.heal(repo, &mut entry, &branches).await? {
-            let _held = self.turn(repo).await?;
+        if self.record_merge(repo, &mut entry, &branches).await? {
+            let _held = self.lock(repo).await?;
             entry = self.load(repo, number).await?;
-            if self.heal(repo, &mut entry, &branches).await? {
+            if self.record_merge(repo, &mut entry, &branches).await? {
                 self.save(repo, &entry).await?;
             }
         }
@@ -106,7 +106,7 @@ fn unblock(comment: &Comment) -> Option<UnblockComment> {
     let (number, answer) = rest.split_at(digits);
     let ends = answer.chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_');
     let block = BlockId(number.parse().ok().filter(|_| word.eq_ignore_ascii_case("unblock") && ends)?);
-    let text = capped(answer.trim_start_matches([':', ',', '.', '-']).trim());
+    let text = truncated(answer.trim_start_matches([':', ',', '.', '-']).trim());
     Some(UnblockComment { comment: comment.id, block, by: comment.by.clone(), text })
 }
 
