@@ -157,7 +157,8 @@ async fn env(s: &Session, engine: &dyn Engine, artifacts: &mut Vec<ArtifactRef>)
     let dir = match (&order.task, &order.resume) {
         (task, Some(_)) => {
             let task = task.as_ref().map(|t| t.id);
-            let left = patiently(PATIENCE, || deps.workspaces.existing_dir(order.run, task, &name, &order.head)).await?;
+            let left =
+                patiently(PATIENCE, || deps.workspaces.existing_dir(order.run, task, &name, &order.head)).await?;
             left.ok_or_else(|| PortError::transient("its worktree is not there any more as it was left"))?
         }
         (Some(task), None) => {

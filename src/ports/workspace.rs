@@ -54,7 +54,13 @@ pub trait Workspaces: Send + Sync {
 
     /// The worktree that `task_dir` (with a task) or `read_dir` (by its name) gave at `head`, with whatever was done in it since; `None` = it
     /// is not there, not whole, or was brought to another commit.
-    async fn existing_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>>;
+    async fn existing_dir(
+        &self,
+        run: RunId,
+        task: Option<TaskId>,
+        name: &str,
+        head: &Sha,
+    ) -> PortResult<Option<PathBuf>>;
 
     /// A worktree to read at `head`, for a role that must not edit (`name` tells them apart).
     async fn read_dir(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf>;

@@ -1,7 +1,7 @@
 //! What every `Workspaces` must do, on real repositories.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
-use skep::adapters::workspace::{WorkspaceLimits, GitWorkspaces};
+use skep::adapters::workspace::{GitWorkspaces, WorkspaceLimits};
 use skep::domain::{AttemptId, FileKind, Sha, TaskId};
 use skep::ports::{Moved, PortError, PortResult, Repo, Workspaces};
 use std::os::unix::fs::symlink;
@@ -230,8 +230,9 @@ async fn what_must_not_be_committed_is_refused() {
 async fn a_worktree_is_found_again_as_it_was_left() {
     let w = World::new().await;
     let base = w.base().await;
-    let left =
-        async |task: Option<TaskId>, name: &str, head: &Sha| w.work.existing_dir(w.run, task, name, head).await.unwrap();
+    let left = async |task: Option<TaskId>, name: &str, head: &Sha| {
+        w.work.existing_dir(w.run, task, name, head).await.unwrap()
+    };
     assert_eq!(left(Some(T1), "a1", &base).await, None, "nothing was made yet");
     let dir = w.task(T1, &base).await;
     write(&dir, "half", "done");

@@ -2,12 +2,12 @@
 
 pub mod detect;
 pub mod junit;
-pub mod self_test;
 pub mod repo_file;
+pub mod self_test;
 mod verdict;
 
 pub use super::runner::RemoteSessions;
-use super::runner::{LocalSession, RunnerSession, NoReport};
+use super::runner::{LocalSession, NoReport, RunnerSession};
 use crate::adapters::runner::settings::{LOCAL, Runner};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::platform::access::Granted;
@@ -91,7 +91,8 @@ impl CommandChecks {
             let (what, fix) = unknown(&self.runners, name);
             PortError::permanent(what, fix)
         })?;
-        super::runner::open_session(super::runner::remote(name, runner), &self.sessions, &key(name, runner), dir, cache).await
+        super::runner::open_session(super::runner::remote(name, runner), &self.sessions, &key(name, runner), dir, cache)
+            .await
     }
 
     async fn one(&self, project: &ProjectName, site: &mut dyn RunnerSession, spec: &CheckSpec) -> PortResult<Checked> {

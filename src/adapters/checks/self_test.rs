@@ -98,11 +98,7 @@ pub async fn run(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<
         SelfTestStep { name: "the runner is reachable and has the tools it needs", passed: true, detail: summary },
         step("a check sees the checkout and passes", tree.green, tree),
         step("a failing check is reported with its exit code", !fail.green && fail.exit == Some(7), fail),
-        step(
-            "a JUnit report is fetched and counted",
-            report.green && report.tests.is_some_and(|t| t.run == 1),
-            report,
-        ),
+        step("a JUnit report is fetched and counted", report.green && report.tests.is_some_and(|t| t.run == 1), report),
         step(
             "a check that exceeds its timeout is killed",
             timeout.exit.is_none() && timeout.why.contains("timeout"),

@@ -28,9 +28,7 @@ pub fn command_failure(spec: &CheckSpec, finished: &Finished) -> Option<String> 
         return Some(format!("the command was killed: {why}"));
     }
     match (finished.timed_out, finished.code) {
-        (true, _) => {
-            Some(format!("the command exceeded its timeout of {} s and was killed", spec.limit_secs.max(1)))
-        }
+        (true, _) => Some(format!("the command exceeded its timeout of {} s and was killed", spec.limit_secs.max(1))),
         (_, Some(0)) => None,
         (_, Some(127)) => Some("the command exited with code 127: command not found".to_owned()),
         (_, Some(code)) => Some(format!("the command exited with code {code}")),

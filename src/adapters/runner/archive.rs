@@ -37,7 +37,8 @@ pub async fn pack(dir: &Path, scratch: &Path, owner: (u32, u32)) -> PortResult<F
             archive.folder(Path::new(name), 0o755).map_err(|e| unwritten(&scratch, &e))?;
         }
         archive.tree(&dir)?;
-        let written = archive.tar.into_inner().and_then(|w| w.into_inner().map_err(std::io::IntoInnerError::into_error));
+        let written =
+            archive.tar.into_inner().and_then(|w| w.into_inner().map_err(std::io::IntoInnerError::into_error));
         let rewound = written.and_then(|mut file| file.rewind().map(|()| file));
         rewound.map_err(|e| unwritten(&scratch, &e))
     });

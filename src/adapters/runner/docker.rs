@@ -7,7 +7,7 @@
 use super::LOG_KEPT;
 use super::client::{Call, Client, QUICK, TREE};
 use super::sessions::{RemoteRunner, SessionGuard};
-use super::{RunnerSession, NoReport, archive};
+use super::{NoReport, RunnerSession, archive};
 use crate::adapters::runner::settings::Docker;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;

@@ -1,7 +1,7 @@
 //! Skep's own machine: the checkout as it lies there, commands in the sandbox.
 
 use super::LOG_KEPT;
-use super::{RunnerSession, NoReport};
+use super::{NoReport, RunnerSession};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
 use crate::platform::process::Finished;

@@ -6,7 +6,7 @@
 use super::LOG_KEPT;
 use super::client::{Call, Client, QUICK, SAID, TREE};
 use super::sessions::{RemoteRunner, SessionGuard};
-use super::{RunnerSession, NoReport};
+use super::{NoReport, RunnerSession};
 use crate::adapters::runner::settings::Ssh;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;

@@ -8,9 +8,9 @@ mod diff;
 mod outgoing;
 mod paths;
 mod push;
+mod rebase;
 mod release;
 mod scan;
-mod rebase;
 mod wip;
 
 pub use scan::is_dot_git;
@@ -155,7 +155,13 @@ impl Workspaces for GitWorkspaces {
         Ok(paths.dir)
     }
 
-    async fn existing_dir(&self, run: RunId, task: Option<TaskId>, name: &str, head: &Sha) -> PortResult<Option<PathBuf>> {
+    async fn existing_dir(
+        &self,
+        run: RunId,
+        task: Option<TaskId>,
+        name: &str,
+        head: &Sha,
+    ) -> PortResult<Option<PathBuf>> {
         let paths = match task {
             Some(task) => self.paths(run, &task_name(task)),
             None => self.paths(run, &extra_name(name)?),

@@ -2,7 +2,7 @@
 
 use super::GitWorkspaces;
 use crate::domain::Sha;
-use crate::platform::git::durable_fs::{run_blocking, make_dir, read_text, remove_path, write_atomic};
+use crate::platform::git::durable_fs::{make_dir, read_text, remove_path, run_blocking, write_atomic};
 use crate::platform::git::{TREE, check_sha};
 use crate::ports::{PortError, PortResult, Repo};
 use std::ops::ControlFlow;
@@ -46,7 +46,8 @@ impl WorktreePaths {
     /// The last commit made here.
     pub async fn last_commit(&self) -> PortResult<Option<Sha>> {
         let last = self.last();
-        run_blocking(move || Ok(read_text(&last)?.map(|t| Sha(t.trim().to_owned())).filter(|s| check_sha(s).is_ok()))).await
+        run_blocking(move || Ok(read_text(&last)?.map(|t| Sha(t.trim().to_owned())).filter(|s| check_sha(s).is_ok())))
+            .await
     }
 
     /// Removes both folders, the marker first: a kill in between leaves something half made, never something half whole.

@@ -34,16 +34,23 @@ impl GitWorkspaces {
             _ => {}
         }
         let lease = format!("--force-with-lease=refs/heads/{branch}:{}", there.map_or("", Sha::as_str));
-        let call =
-            self.mirrors.call(repo).with_origin(&origin).args(["push", "--porcelain", "--no-verify", "--no-follow-tags"]);
+        let call = self.mirrors.call(repo).with_origin(&origin).args([
+            "push",
+            "--porcelain",
+            "--no-verify",
+            "--no-follow-tags",
+        ]);
         let call = call.args(origin.receive_pack()).arg(lease).arg("--end-of-options").arg(origin.address());
         crate::fault!("before-push");
         let pushed = call.arg(format!("{sha}:refs/heads/{branch}")).output(&format!("push {branch:?}")).await;
         crate::fault!("after-push");
         let Err(error) = pushed else { return Ok(()) };
         // Whatever git says, what is there now decides.
-        let now =
-            self.mirrors.remote_heads(repo, &[branch]).await.map_err(|_| PortError::Unknown { what: error.to_string() })?;
+        let now = self
+            .mirrors
+            .remote_heads(repo, &[branch])
+            .await
+            .map_err(|_| PortError::Unknown { what: error.to_string() })?;
         match now.heads.get(branch) {
             Some(now) if now == sha => Ok(()),
             now if now == there => Err(error),

@@ -2,7 +2,7 @@
 
 use super::{GitWorkspaces, set_ref};
 use crate::domain::Sha;
-use crate::platform::git::{CommitParts, TREE, check_sha, read_commit, output_tail, write_commit};
+use crate::platform::git::{CommitParts, TREE, check_sha, output_tail, read_commit, write_commit};
 use crate::ports::{Moved, PortError, PortResult, Repo};
 use std::path::Path;
 
@@ -74,7 +74,13 @@ impl GitWorkspaces {
     }
 
     /// Merges what `commit` did to its parent into `target`.
-    async fn cherry_pick(&self, mirror: &Path, sha: &Sha, commit: &CommitParts, target: &CommitParts) -> PortResult<PickResult> {
+    async fn cherry_pick(
+        &self,
+        mirror: &Path,
+        sha: &Sha,
+        commit: &CommitParts,
+        target: &CommitParts,
+    ) -> PortResult<PickResult> {
         let Some(parent) = commit.parents.first() else {
             return Err(PortError::permanent(
                 format!("commit {} has no parent, so it cannot be moved", sha.abbrev()),

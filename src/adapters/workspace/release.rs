@@ -3,7 +3,7 @@
 use super::GitWorkspaces;
 use crate::domain::{RunId, Sha};
 use crate::platform::git::check_sha;
-use crate::platform::git::durable_fs::{run_blocking, remove_path};
+use crate::platform::git::durable_fs::{remove_path, run_blocking};
 use crate::ports::{PortResult, Repo};
 
 impl GitWorkspaces {

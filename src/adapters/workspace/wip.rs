@@ -4,8 +4,8 @@ use super::paths::WorktreePaths;
 use super::scan::scan;
 use super::{GitWorkspaces, set_ref};
 use crate::domain::{RunId, Sha};
-use crate::platform::git::durable_fs::{run_blocking, remove_path};
-use crate::platform::git::{read_commit, commit_tree, write_commit};
+use crate::platform::git::durable_fs::{remove_path, run_blocking};
+use crate::platform::git::{commit_tree, read_commit, write_commit};
 use crate::ports::{PortResult, Repo};
 
 impl GitWorkspaces {
@@ -23,7 +23,13 @@ impl GitWorkspaces {
         }
     }
 
-    async fn try_save_wip(&self, repo: &Repo, run: RunId, name: &str, paths: &WorktreePaths) -> PortResult<Option<Sha>> {
+    async fn try_save_wip(
+        &self,
+        repo: &Repo,
+        run: RunId,
+        name: &str,
+        paths: &WorktreePaths,
+    ) -> PortResult<Option<Sha>> {
         let Some(head) = paths.head().await? else { return Ok(None) };
         let found = scan(&paths.dir).await?;
         let dir = paths.dir.clone();

@@ -2,7 +2,7 @@
 //!
 //! Layout: `refs/remotes/origin/*` the origin's branches, `refs/heads/*` the runs' branches, `refs/skep/wip/*` what was kept.
 
-use super::durable_fs::{run_blocking, make_dir, remove_path};
+use super::durable_fs::{make_dir, remove_path, run_blocking};
 use super::lock::{LockGuard, Locks};
 use super::object::check_branch;
 use super::origin::Origin;

@@ -4,20 +4,20 @@
 
 pub mod durable_fs;
 mod errors;
+mod hardening;
 mod lock;
 mod mirror;
 mod object;
 mod origin;
 mod read;
-mod hardening;
 
 pub use errors::{command_error, output_tail};
+pub use hardening::Identity;
 pub use lock::{LockGuard, Locks};
-pub use mirror::{RemoteHeads, Mirrors};
+pub use mirror::{Mirrors, RemoteHeads};
 pub use object::{CommitParts, check_branch, check_sha, write_commit};
 pub use origin::Origin;
-pub use read::{is_ancestor, read_commit, read_blob, with_repo, root_names, commit_tree};
-pub use hardening::Identity;
+pub use read::{commit_tree, is_ancestor, read_blob, read_commit, root_names, with_repo};
 
 use crate::platform::process::{self, Finished, OnOutput, Program};
 use crate::platform::sandbox;

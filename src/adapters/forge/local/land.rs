@@ -77,7 +77,8 @@ impl LocalForge {
         }
         // Whatever git says, what is there now decides.
         let unknown = |what: String| PortError::Unknown { what };
-        let now = self.mirrors.remote_heads(repo, &[branch]).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))?;
+        let now =
+            self.mirrors.remote_heads(repo, &[branch]).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))?;
         let there = now.heads.get(branch);
         if there == Some(head) {
             return Ok(None);

@@ -1,9 +1,9 @@
 //! The local forge: changes as files, code in the origin itself, so that a person's own push is always seen.
 
-mod state;
+mod human_actions;
 mod land;
 mod observe;
-mod human_actions;
+mod state;
 
 use crate::domain::{ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState, Timestamp};
 use crate::platform::git::{Git, LockGuard, Locks, Mirrors, check_branch, check_sha};

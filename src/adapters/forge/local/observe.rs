@@ -32,7 +32,12 @@ impl LocalForge {
 
     /// Marks an open change merged when its head is on the base branch, whoever put it there; this also heals a crash
     /// between the push and the file.
-    pub(super) async fn record_merge(&self, repo: &Repo, entry: &mut StoredChange, branches: &Branches) -> PortResult<bool> {
+    pub(super) async fn record_merge(
+        &self,
+        repo: &Repo,
+        entry: &mut StoredChange,
+        branches: &Branches,
+    ) -> PortResult<bool> {
         if entry.change.state != ChangeState::Open {
             return Ok(false);
         }

@@ -2,7 +2,7 @@
 
 use super::LocalForge;
 use crate::domain::{ChangeNumber, Principal, Sha};
-use crate::platform::git::durable_fs::{run_blocking, read_text, write_atomic};
+use crate::platform::git::durable_fs::{read_text, run_blocking, write_atomic};
 use crate::ports::{Change, PortError, PortResult, Repo};
 use serde::{Deserialize, Serialize};
 
