@@ -276,6 +276,17 @@ impl Reader {
         });
     }
 
+    /// A list of texts, each parsed by `parse`. A single text is a list of one, in the environment as well.
+    pub(super) fn one_or_more<T>(&mut self, key: &str, slot: &mut Vec<T>, parse: impl Fn(&str) -> Parsed<T>) {
+        self.read(key, slot, |v, _| {
+            let fix = "write a text, or a list of texts such as [\"one\", \"two\"]";
+            match v {
+                Value::Array(_, items) => items.iter().map(|i| parse(&text(i, fix)?)).collect(),
+                other => Ok(vec![parse(&text(other, fix)?)?]),
+            }
+        });
+    }
+
     /// The names of the tables within `table`, in any layer; what is no table, or has no usable name, is refused.
     pub(super) fn names(&mut self, table: &str) -> Vec<String> {
         let (mut names, mut problems) = (BTreeSet::new(), Vec::new());
@@ -405,7 +416,7 @@ fn walk(
             continue;
         }
         let is_table = known.iter().any(|k| k.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')));
-        let new = moved.iter().find(|(old, _)| *old == path).map(|(_, new)| *new);
+        let new = moved.iter().find_map(|(old, new)| new_key(&path, old, new));
         let (why, fix) = match (value, new) {
             (Value::Dict(_, inner), None) if is_table => {
                 walk(inner, &path, layer, keys, found);
@@ -416,7 +427,7 @@ fn walk(
                 continue;
             }
             (_, Some(new)) => {
-                let new = if layer.texts { variable(new) } else { new.to_owned() };
+                let new = if layer.texts { variable(&new) } else { new };
                 ("this key has moved", format!("write {new} instead"))
             }
             (other, None) => {
@@ -432,6 +443,20 @@ fn walk(
             fix,
         });
     }
+}
+
+/// The new name of `path` if `old` matches it. `*` in `old` stands for one name, which takes the place of `*` in `new`.
+fn new_key(path: &str, old: &str, new: &str) -> Option<String> {
+    let mut name = "";
+    let matches = path.split('.').count() == old.split('.').count()
+        && path.split('.').zip(old.split('.')).all(|(part, pattern)| match pattern {
+            "*" => {
+                name = part;
+                true
+            }
+            _ => part == pattern,
+        });
+    matches.then(|| new.replace('*', name))
 }
 
 fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[String]) -> String {

@@ -2,7 +2,7 @@
 
 use crate::engines_contract::{Place, order, quiet};
 use skep::adapters::engine::Registry;
-use skep::adapters::engine::settings::{Agent, Protocol, Settings};
+use skep::adapters::engine::settings::{Agent, OutputTable, Protocol, Settings};
 use skep::domain::{EngineSpec, Order, Step, Usage, Verdict};
 use skep::platform::sandbox::Sandbox;
 use skep::ports::engine::{AttemptEnv, EngineEvent, EngineResult, Engines, Sink, StepOutcome};
@@ -22,9 +22,9 @@ pub fn agent(part: &str) -> Agent {
         env: BTreeMap::new(),
         pass_env: vec![],
         files: [("agent.py".to_owned(), include_str!("driven/acp_agent.py").to_owned())].into(),
-        output: BTreeMap::new(),
+        output: OutputTable::default(),
         mode: None,
-        silence: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(60),
     }
 }
 
@@ -237,7 +237,7 @@ async fn what_cannot_be_started_or_talked_to_names_what_to_do() {
 #[tokio::test]
 async fn silence_is_cancelled_and_nothing_of_the_tree_is_left() {
     let place = Place::new();
-    let silent = Agent { silence: Duration::from_secs(2), ..agent("silent") };
+    let silent = Agent { idle_timeout: Duration::from_secs(2), ..agent("silent") };
     let worked = drive(silent, &order(Step::Develop, Some("t")), &place, quiet()).await;
     let why = failed(worked.result);
     assert!(why.contains("no sign of life for 2 s"), "{why}");
@@ -248,7 +248,7 @@ async fn silence_is_cancelled_and_nothing_of_the_tree_is_left() {
 #[tokio::test]
 async fn an_agent_that_ignores_everything_is_killed_with_all_it_started() {
     let place = Place::new();
-    let stubborn = Agent { silence: Duration::from_secs(2), ..agent("stubborn") };
+    let stubborn = Agent { idle_timeout: Duration::from_secs(2), ..agent("stubborn") };
     let began = Instant::now();
     let why = failed(drive(stubborn, &order(Step::Develop, Some("t")), &place, quiet()).await.result);
     assert!(why.contains("no sign of life"), "{why}");
@@ -301,7 +301,7 @@ async fn absurd_figures_are_worth_the_reservation() {
 #[tokio::test]
 async fn an_agent_that_takes_no_answers_is_not_listened_to() {
     let place = Place::new();
-    let deaf = Agent { silence: Duration::from_secs(3), ..agent("deaf") };
+    let deaf = Agent { idle_timeout: Duration::from_secs(3), ..agent("deaf") };
     let why = failed(drive(deaf, &order(Step::Develop, Some("t")), &place, quiet()).await.result);
     assert!(why.contains("no sign of life"), "{why}");
     // What its pipe and a few answers hold; else each of a hundred thousand would stand here with its two megabytes.

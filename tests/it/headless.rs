@@ -3,7 +3,7 @@
 use crate::acp::{all_gone, bench, engines};
 use crate::engines_contract::{Place, order, quiet};
 use serde::Deserialize;
-use skep::adapters::engine::settings::{Agent, Protocol};
+use skep::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol};
 use skep::domain::{EngineSpec, Order, Step, Usage};
 use skep::ports::engine::{EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use skep::ports::prompts::Prompt;
@@ -23,8 +23,42 @@ struct Written {
     #[serde(default)]
     files: BTreeMap<String, String>,
     #[serde(default)]
-    output: BTreeMap<String, String>,
+    output: BTreeMap<String, OneOrMore>,
     mode: Option<String>,
+}
+
+/// One expression, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn expressions(&self) -> Vec<Expression> {
+        let texts = match self {
+            OneOrMore::One(text) => std::slice::from_ref(text),
+            OneOrMore::More(texts) => texts,
+        };
+        texts.iter().map(|text| Expression::parse(text).unwrap()).collect()
+    }
+}
+
+/// Reads `[agents.NAME.output]` as it is documented.
+fn output_table(documented: &BTreeMap<String, OneOrMore>) -> OutputTable {
+    let mut table = OutputTable::default();
+    for (key, value) in documented {
+        match (key.as_str(), value) {
+            ("format", OneOrMore::One(text)) if text == "json" => table.format = Some(Format::Json),
+            _ => {
+                let mut slots = table.expressions_mut();
+                let (_, slot) = slots.iter_mut().find(|(name, _)| name == key).unwrap();
+                **slot = value.expressions();
+            }
+        }
+    }
+    table
 }
 
 /// The documented agents, by name.
@@ -40,8 +74,9 @@ pub fn documented() -> BTreeMap<String, Agent> {
         let protocol = if w.protocol == "acp" { Protocol::Acp } else { Protocol::Cli };
         let provider = (!w.provider.is_empty()).then_some(w.provider);
         let Written { command, env, files, output, mode, .. } = w;
-        let (pass_env, silence) = (vec![], Duration::from_secs(60));
-        (name.clone(), Agent { name, protocol, command, provider, env, pass_env, files, output, mode, silence })
+        let (pass_env, idle_timeout) = (vec![], Duration::from_secs(60));
+        let output = output_table(&output);
+        (name.clone(), Agent { name, protocol, command, provider, env, pass_env, files, output, mode, idle_timeout })
     };
     agents.map(agent).collect()
 }
@@ -64,7 +99,7 @@ fn what_is_documented_is_what_is_built_in() {
 
 /// The scripted agent with the output of a documented one.
 fn playing(part: &str, output: &str) -> Agent {
-    let output = if output.is_empty() { BTreeMap::new() } else { documented()[output].output.clone() };
+    let output = if output.is_empty() { OutputTable::default() } else { documented()[output].output.clone() };
     Agent {
         name: "fake".to_owned(),
         protocol: Protocol::Cli,
@@ -75,7 +110,7 @@ fn playing(part: &str, output: &str) -> Agent {
         files: [("agent.py".to_owned(), include_str!("driven/cli_agent.py").to_owned())].into(),
         output,
         mode: None,
-        silence: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(60),
     }
 }
 
@@ -181,13 +216,12 @@ async fn exit_codes_and_reasons() {
     };
     let why = failed(result(exit("3"), Step::Develop).await);
     assert!(why.contains("exit code 3") && why.contains("oh no"), "{why}");
-    let own = |key: &str| {
-        let mut agent = exit("3");
-        agent.output.insert(key.to_owned(), "oh yes | OH NO".to_owned());
-        agent
-    };
-    assert!(matches!(result(own("wait"), Step::Develop).await, StepOutcome::Unavailable { fix: None, .. }));
-    assert!(matches!(result(own("fix"), Step::Develop).await, StepOutcome::Unavailable { fix: Some(_), .. }));
+    let patterns = || Some(vec!["oh yes".to_owned(), "OH NO".to_owned()]);
+    let (mut retryable, mut fatal) = (exit("3"), exit("3"));
+    retryable.output.retryable_errors = patterns();
+    fatal.output.fatal_errors = patterns();
+    assert!(matches!(result(retryable, Step::Develop).await, StepOutcome::Unavailable { fix: None, .. }));
+    assert!(matches!(result(fatal, Step::Develop).await, StepOutcome::Unavailable { fix: Some(_), .. }));
     // The last words of real agents on a Node of an older release, and of ones that nobody logged in.
     for (said, part) in [
         ("SyntaxError: Invalid regular expression flags\nNode.js v18.20.8", "a release that it supports"),
@@ -229,7 +263,7 @@ async fn floods_deafness_and_daemons_end_well() {
 #[tokio::test]
 async fn silence_time_and_a_dropped_future_end_the_whole_tree() {
     let place = Place::new();
-    let silent = Agent { silence: Duration::from_secs(2), ..playing("silent", "") };
+    let silent = Agent { idle_timeout: Duration::from_secs(2), ..playing("silent", "") };
     assert!(failed(drive(silent, &capped(), &place, quiet()).await.result).contains("no sign of life"));
     assert!(all_gone(&place.tree().join("pids")).await);
 

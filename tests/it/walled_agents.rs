@@ -4,7 +4,7 @@ use crate::acp::bench;
 use crate::engines_contract::{Place, order};
 use crate::support::walls;
 use skep::adapters::engine::Registry;
-use skep::adapters::engine::settings::{Agent, Protocol, Settings};
+use skep::adapters::engine::settings::{Agent, OutputTable, Protocol, Settings};
 use skep::domain::{EngineSpec, Step, Usage};
 use skep::ports::engine::{EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use skep::secrets::{Secret, register};
@@ -26,9 +26,9 @@ fn agent(protocol: Protocol, words: &[&str]) -> Agent {
         env: BTreeMap::new(),
         pass_env: vec![],
         files: [("agent.py".to_owned(), text.to_owned())].into(),
-        output: BTreeMap::new(),
+        output: OutputTable::default(),
         mode: None,
-        silence: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(60),
     }
 }
 
@@ -51,7 +51,7 @@ async fn drive(agent: Agent, place: &Place) -> (EngineResult, Vec<String>) {
 async fn an_agent_that_is_stopped_may_put_its_things_in_order_first() {
     for (part, tidied) in [("trap", true), ("ignore", false)] {
         let place = Place::new();
-        let silent = Agent { silence: Duration::from_secs(2), ..agent(Protocol::Cli, &[part]) };
+        let silent = Agent { idle_timeout: Duration::from_secs(2), ..agent(Protocol::Cli, &[part]) };
         let began = Instant::now();
         let (worked, _) = drive(silent, &place).await;
         assert!(

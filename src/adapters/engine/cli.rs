@@ -1,10 +1,11 @@
-//! A headless agent: one command that is told its order, works, and ends; what it writes is read by a table (see [`table`]).
+//! A headless agent: one command that is told its order, works, and ends; its output is read by its [`OutputTable`](super::output_table::OutputTable).
 
 use super::driven::figures;
 use super::driven::output_log::OutputLog;
 use super::driven::wire::{self, Line};
 use super::driven::{self, Driven, Own, Ready, Stop};
 use super::model_access::{self, ModelAccessProvider};
+use super::output_table::{Event, Format};
 use super::settings::{Protocol, Settings};
 use crate::domain::Order;
 use crate::platform::process::Talk;
@@ -15,11 +16,8 @@ use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use table::{Format, Table};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
-
-mod table;
 
 /// The longest line and the largest document read; a longer one is dropped.
 const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -32,7 +30,6 @@ const LINGER: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct CliEngine {
     driven: Driven,
-    table: Table,
     model_access: ModelAccessProvider,
 }
 
@@ -58,8 +55,7 @@ impl CliEngine {
         model_access: ModelAccessProvider,
     ) -> Result<Self, String> {
         let driven = Driven::find(arg, Protocol::Cli, settings, sandbox)?;
-        let table = Table::read(&driven.agent.output).map_err(|why| format!("agents.{}.{why}", driven.agent.name))?;
-        Ok(Self { driven, table, model_access })
+        Ok(Self { driven, model_access })
     }
 
     async fn converse(&self, ready: &Ready, talk: (ChildStdin, ChildStdout), heard: &OutputLog, read: &Mutex<Read>) {
@@ -70,12 +66,13 @@ impl CliEngine {
                 let _closed = stdin.write_all(ready.prompt.as_bytes()).await;
             }
         };
+        let format = self.driven.agent.output.format();
         let mut reader = BufReader::with_capacity(64 * 1024, stdout);
         let listen = async {
             let mut document = Vec::new();
             while let Ok(Some(line)) = wire::next(&mut reader, LINE_BYTES_MAX).await {
                 heard.alive();
-                match (line, self.table.format) {
+                match (line, format) {
                     (Line::TooLong, _) => heard.note("a line of its output was too long and was dropped"),
                     (Line::Whole(line), Format::Text) if line.trim_ascii().is_empty() => heard.paragraph(),
                     (Line::Whole(line), Format::Text) => heard.words(&format!("{}\n", terminal_text::sanitize(&line))),
@@ -88,7 +85,7 @@ impl CliEngine {
                     (Line::Whole(line), Format::Lines) => self.take(&line, heard, read),
                 }
             }
-            if self.table.format == Format::Json {
+            if format == Format::Json {
                 self.take(&document, heard, read);
             }
         };
@@ -97,33 +94,35 @@ impl CliEngine {
 
     /// Takes one JSON value's text apart.
     fn take(&self, text: &[u8], heard: &OutputLog, read: &Mutex<Read>) {
-        let value = match serde_json::from_slice(text) {
-            Ok(value) => value,
+        let event = match serde_json::from_slice(text) {
+            Ok(value) => Event::new(value),
             // Warnings and banners between the lines are normal.
             Err(_) => return heard.note(&driven::tail(text, 400)),
         };
-        for thought in self.table.texts("thought", &value) {
-            heard.thoughts(&format!("{thought}\n"));
+        let table = &self.driven.agent.output;
+        for reasoning in event.texts(&table.reasoning) {
+            heard.thoughts(&format!("{reasoning}\n"));
         }
-        for said in self.table.texts("said", &value) {
-            heard.words(&format!("{said}\n"));
+        for text in event.texts(&table.text) {
+            heard.words(&format!("{text}\n"));
         }
-        for did in self.table.texts("did", &value) {
-            heard.did(&did);
+        for tool_call in event.texts(&table.tool_call) {
+            heard.did(&tool_call);
         }
-        let last = |key| self.table.texts(key, &value).pop();
+        let last = |expressions| event.texts(expressions).pop();
         let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
         let read = &mut *read;
-        for (slot, key) in [(&mut read.answer, "answer"), (&mut read.error, "error")] {
-            *slot = last(key).or(slot.take());
+        for (slot, expressions) in [(&mut read.answer, &table.answer), (&mut read.error, &table.error)] {
+            *slot = last(expressions).or(slot.take());
         }
-        read.session =
-            last("session").map(|s| s.chars().filter(|c| !c.is_control()).take(200).collect()).or(read.session.take());
+        read.session = last(&table.session)
+            .map(|s| s.chars().filter(|c| !c.is_control()).take(200).collect())
+            .or(read.session.take());
         let add = |slot: &mut Option<f64>, more: Option<f64>| {
             *slot = more.map(|m| m + slot.unwrap_or(0.0)).or(*slot);
         };
-        add(&mut read.tokens, self.table.sum("tokens", &value));
-        add(&mut read.cost_usd, self.table.sum("cost_usd", &value));
+        add(&mut read.tokens, event.sum(&table.tokens));
+        add(&mut read.cost_usd, event.sum(&table.cost_usd));
     }
 }
 

@@ -59,8 +59,6 @@ pub struct Driven {
     pub sandbox: Sandbox,
     model: Option<String>,
     effort: Option<Effort>,
-    wait: Vec<String>,
-    fix: Vec<String>,
 }
 
 /// An agent ready to be started for one attempt.
@@ -116,7 +114,7 @@ impl Stop {
             Stop::Silence => format!(
                 "the agent {} gave no sign of life for {} s and was stopped",
                 agent.name,
-                agent.silence.as_secs_f32().ceil()
+                agent.idle_timeout.as_secs_f32().ceil()
             ),
             Stop::Refused => format!("the agent {} was stopped: its provider refuses it for now", agent.name),
             Stop::Spent(what) => {
@@ -183,12 +181,7 @@ impl Driven {
         if let Some(path) = agent.files.keys().find_map(|p| crate::platform::rooted_fs::check(p).err()) {
             return Err(wrong(format!("its file {path}")));
         }
-        let patterns = |key: &str, given: &str| {
-            let text = agent.output.get(key).map_or(given, String::as_str);
-            text.split('|').map(|p| p.trim().to_lowercase()).filter(|p| !p.is_empty()).collect::<Vec<_>>()
-        };
-        let (wait, fix) = (patterns("wait", failure::WAIT), patterns("fix", failure::FIX));
-        Ok(Driven { agent, sandbox, model: model.map(str::to_owned), effort, wait, fix })
+        Ok(Driven { agent, sandbox, model: model.map(str::to_owned), effort })
     }
 
     /// Makes the agent's home, or finds it as it was left, and puts its job together.
@@ -304,7 +297,7 @@ impl Driven {
             if Instant::now() >= deadline {
                 return Stop::Time;
             }
-            if heard.silent_for() >= self.agent.silence {
+            if heard.silent_for() >= self.agent.idle_timeout {
                 return Stop::Silence;
             }
             if let Some(what) = spent_out() {

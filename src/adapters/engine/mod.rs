@@ -27,6 +27,7 @@ mod driven;
 mod llm;
 
 mod model_access;
+mod output_table;
 mod script;
 pub mod settings;
 

@@ -4,6 +4,8 @@ use crate::providers::settings::Provider;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use super::output_table::{Expression, Format, OutputTable};
+
 /// How an agent is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -31,13 +33,12 @@ pub struct Agent {
     pub pass_env: Vec<String>,
     /// Files written into its home before it starts, by path beneath `{home}`; same blanks.
     pub files: BTreeMap<String, String>,
-    /// For `Cli`: where in its JSON things stand (docs/engines.md has the keys); empty = plain text. For both: `wait` and `fix`, words in
-    /// an error, joined by `|`, that mean it cannot be used now: waiting helps, or a person has to do something first.
-    pub output: BTreeMap<String, String>,
+    /// For `Cli`: where its output holds what. For both protocols: which errors are retryable and which a person has to fix.
+    pub output: OutputTable,
     /// For `Acp`: the session mode to ask for, where it has modes.
     pub mode: Option<String>,
-    /// How long it may give no sign of life. Long: the commands and tests it runs say nothing either.
-    pub silence: Duration,
+    /// Time without output after which the agent is stopped. Long, because the commands and tests it runs are silent, too.
+    pub idle_timeout: Duration,
 }
 
 impl Agent {

@@ -6,7 +6,7 @@ use super::super::problem::{Problem, printable};
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::{Parsed, path, variable_name, writable_by_others, wrong};
-use crate::adapters::engine::settings::{Agent, Protocol};
+use crate::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol};
 use crate::domain::{EngineSpec, Role};
 use crate::providers::settings::{Api, Effort, Provider};
 use crate::secrets::Secret;
@@ -24,11 +24,17 @@ const FALLBACKS: usize = 8;
 const KEY_MAX: usize = 16 * 1024;
 
 /// Keys that had another place before.
-pub(super) const MOVED: [(&str, &str); 4] = [
+pub(super) const MOVED: [(&str, &str); 10] = [
     ("engines.manager", "role.manager.engine"),
     ("engines.scout", "role.scout.engine"),
     ("engines.dev", "role.dev.engine"),
     ("engines.reviewer", "role.reviewer.engine"),
+    ("agents.*.silence", "agents.*.idle_timeout"),
+    ("agents.*.output.said", "agents.*.output.text"),
+    ("agents.*.output.thought", "agents.*.output.reasoning"),
+    ("agents.*.output.did", "agents.*.output.tool_call"),
+    ("agents.*.output.wait", "agents.*.output.retryable_errors"),
+    ("agents.*.output.fix", "agents.*.output.fatal_errors"),
 ];
 
 /// Reads `[role.*]`, `[engines]`, `[providers.*]` and `[agents.*]`.
@@ -390,9 +396,9 @@ fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
         env: BTreeMap::new(),
         pass_env: Vec::new(),
         files: BTreeMap::new(),
-        output: BTreeMap::new(),
+        output: OutputTable::default(),
         mode: None,
-        silence: Duration::from_secs(15 * 60),
+        idle_timeout: Duration::from_secs(15 * 60),
     };
     r.checked(&at("protocol"), &mut a.protocol, |t| match t {
         "acp" => Ok(Protocol::Acp),
@@ -439,8 +445,43 @@ fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
             wrong("one path leaves the agent's home", "write paths such as \".codex/config.toml\"")
         }
     });
-    r.texts(&at("output"), &mut a.output, |_, text| plain(text));
-    r.duration(&at("silence"), &mut a.silence, "1s", "1day");
+    output_table(r, &at("output"), &mut a.output);
+    r.duration(&at("idle_timeout"), &mut a.idle_timeout, "1s", "1day");
     r.checked(&at("mode"), &mut a.mode, |t| Ok((!t.is_empty()).then(|| t.to_owned())));
     a
+}
+
+/// Reads `[agents.NAME.output]`.
+fn output_table(r: &mut Reader, prefix: &str, table: &mut OutputTable) {
+    let format_key = format!("{prefix}.format");
+    r.checked(&format_key, &mut table.format, |t| match t {
+        "" => Ok(None),
+        "lines" => Ok(Some(Format::Lines)),
+        "json" => Ok(Some(Format::Json)),
+        "text" => Ok(Some(Format::Text)),
+        _ => wrong("there is no such format", "write \"lines\", \"json\" or \"text\""),
+    });
+    for (key, slot) in table.expressions_mut() {
+        r.one_or_more(&format!("{prefix}.{key}"), slot, |t| match t.len() <= 10_000 {
+            true => Expression::parse(t).or_else(|(why, fix)| wrong(why, fix)),
+            false => wrong("one expression is too long", "shorten it"),
+        });
+    }
+    if table.format == Some(Format::Text) && table.has_expressions() {
+        r.refuse(
+            &format_key,
+            "plain text has no members to select",
+            "remove the expressions, or write \"lines\" or \"json\"",
+        );
+    }
+    for (key, slot) in [("retryable_errors", &mut table.retryable_errors), ("fatal_errors", &mut table.fatal_errors)] {
+        let mut patterns = Vec::new();
+        r.one_or_more(&format!("{prefix}.{key}"), &mut patterns, |t| match t.trim().is_empty() {
+            true => wrong("one entry is empty", "write parts of error messages, such as [\"rate limit\"]"),
+            false => Ok(t.to_owned()),
+        });
+        if !patterns.is_empty() {
+            *slot = Some(patterns);
+        }
+    }
 }

@@ -55,6 +55,7 @@ const LIVES: &[(&str, &[&str])] = &[
     // The demo looks whether its sample is untouched; it needs no mirror and no seal for that.
     ("gix", &["platform::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts"]),
+    ("serde_json_path", &["adapters::engine"]),
     ("quick_xml", &["adapters::checks"]),
     ("tar", &["adapters::runner"]),
     ("aho_corasick", &["secrets", "platform::egress"]),

@@ -5,13 +5,48 @@ use crate::platform::process::Finished;
 use crate::platform::terminal_text;
 use crate::ports::engine::StepOutcome;
 
-/// Words in an error that mean: waiting helps.
-pub(super) const WAIT: &str = "rate limit|rate_limit|ratelimit|429|overloaded|quota exceeded|insufficient_quota|usage limit|\
-                    too many requests|503|529|service unavailable|econnrefused|fetch failed|connection error|stream disconnected";
-/// Words in an error that mean: a person has to do something first.
-pub(super) const FIX: &str = "invalid api key|invalid_api_key|incorrect api key|unauthorized|401|authentication|not logged in|please log in|\
-                   login required|run /login|use /login|no api key|auth method|auth type|credit balance|payment required|402|\
-                   model not found|model_not_found|unknown model";
+/// Substrings of an error after which waiting helps.
+const RETRYABLE_ERRORS: &[&str] = &[
+    "rate limit",
+    "rate_limit",
+    "ratelimit",
+    "429",
+    "overloaded",
+    "quota exceeded",
+    "insufficient_quota",
+    "usage limit",
+    "too many requests",
+    "503",
+    "529",
+    "service unavailable",
+    "econnrefused",
+    "fetch failed",
+    "connection error",
+    "stream disconnected",
+];
+/// Substrings of an error that only a person can fix.
+const FATAL_ERRORS: &[&str] = &[
+    "invalid api key",
+    "invalid_api_key",
+    "incorrect api key",
+    "unauthorized",
+    "401",
+    "authentication",
+    "not logged in",
+    "please log in",
+    "login required",
+    "run /login",
+    "use /login",
+    "no api key",
+    "auth method",
+    "auth type",
+    "credit balance",
+    "payment required",
+    "402",
+    "model not found",
+    "model_not_found",
+    "unknown model",
+];
 
 /// Words on standard error that mean: the agent is not whole, or what runs it (Node, Python) is of a release it does not run on.
 const NOT_WHOLE: &[&str] = &[
@@ -30,13 +65,21 @@ impl Driven {
     /// What an error's text means for the engine; `None` = nothing, it is about the work.
     pub fn unavailable(&self, said: &str) -> Option<StepOutcome> {
         let low = said.to_lowercase();
-        let hit = |patterns: &[String]| patterns.iter().any(|p| contains_word(&low, p));
+        let table = &self.agent.output;
+        let hit = |configured: &Option<Vec<String>>, built_in: &[&str]| match configured {
+            Some(patterns) => patterns.iter().any(|p| contains_word(&low, &p.trim().to_lowercase())),
+            None => built_in.iter().any(|p| contains_word(&low, p)),
+        };
         let agent = &self.agent.name;
         let why = format!("the agent {agent} cannot be used now: {}", tail(said.as_bytes(), TAIL_BYTES_MAX));
-        if hit(&self.fix) {
+        if hit(&table.fatal_errors, FATAL_ERRORS) {
             return Some(StepOutcome::Unavailable { why, until: None, fix: Some(self.way_in()) });
         }
-        hit(&self.wait).then_some(StepOutcome::Unavailable { why, until: None, fix: None })
+        hit(&table.retryable_errors, RETRYABLE_ERRORS).then_some(StepOutcome::Unavailable {
+            why,
+            until: None,
+            fix: None,
+        })
     }
 
     /// What to do when the agent has no way to its models.
