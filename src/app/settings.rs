@@ -44,7 +44,7 @@ pub fn registry(
     vault: Option<Arc<dyn Vault>>,
 ) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
-    let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)))
+    let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)), Arc::new(SystemClock))
         .passing(sandbox.passing(&config.engines.pass_env))
         .with_prices(prices.clone());
     let registry = match gate {

@@ -9,3 +9,9 @@ pub trait Clock: Send + Sync {
     /// A new run id (UUIDv7).
     fn new_run_id(&self) -> RunId;
 }
+
+impl std::fmt::Debug for dyn Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}

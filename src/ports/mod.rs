@@ -2,6 +2,7 @@
 //!
 //! Invariant: no adapter's type appears here, and nothing here does I/O.
 
+pub mod answer_schema;
 pub mod checks;
 pub mod clock;
 pub mod engine;

@@ -1,6 +1,7 @@
 //! Agents driven over ACP: a scripted one that does what real ones were seen to do, and worse.
 
 use crate::engines_contract::{Place, order, quiet};
+use crate::support::engines::system_clock;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::{Agent, OutputTable, Protocol, Settings};
 use skep::domain::{EngineSpec, Order, Step, Usage, Verdict};
@@ -31,7 +32,11 @@ pub fn agent(part: &str) -> Agent {
 /// The engines with one agent.
 pub fn engines(agent: Agent) -> Registry {
     let agents = [(agent.name.clone(), agent)].into();
-    Registry::new(Sandbox::of_this_process(&[]), std::sync::Arc::new(Settings { agents, ..Settings::default() }))
+    Registry::new(
+        Sandbox::of_this_process(&[]),
+        std::sync::Arc::new(Settings { agents, ..Settings::default() }),
+        system_clock(),
+    )
 }
 
 /// A bench with a prompt.

@@ -155,7 +155,7 @@ fn breaks(schema: &Value, value: &Value) -> Option<String> {
 fn the_schema_says_what_the_types_take() {
     let place = Place::new();
     for step in STEPS {
-        let (schema, order) = (answer::schema(step), an_order(step));
+        let (schema, order) = (skep::ports::answer_schema::schema(step), an_order(step));
         let mut samples =
             vec![json!({"question": "q"}), json!({"failed": "f"}), json!({"other": 1}), json!({"question": 1})];
         samples.extend(STEPS.map(example));

@@ -2,6 +2,7 @@
 
 use crate::acp::{all_gone, bench, engines};
 use crate::engines_contract::{Place, order, quiet};
+use crate::support::engines::system_clock;
 use serde::Deserialize;
 use skep::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol};
 use skep::domain::{EngineSpec, Order, Step, Usage};
@@ -312,7 +313,7 @@ fn every_documented_table_can_be_used() {
     };
     let registry = {
         let sandbox = skep::platform::sandbox::Sandbox::of_this_process(&[]);
-        skep::adapters::engine::Registry::new(sandbox, std::sync::Arc::new(settings))
+        skep::adapters::engine::Registry::new(sandbox, std::sync::Arc::new(settings), system_clock())
     };
     for agent in agents.values() {
         let kind = if agent.protocol == Protocol::Acp { "acp" } else { "cli" };

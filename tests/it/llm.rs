@@ -2,6 +2,7 @@
 
 use super::engines_contract::{Place, order};
 use super::support::models::{KEY, Models, Reply, call, calls, text, with};
+use crate::support::engines::system_clock;
 use serde_json::{Value, json};
 use skep::adapters::engine::Registry;
 use skep::domain::{ArtifactKind, AskedTo, DiffStat, EngineSpec, FileChange, FileKind, Order, Step, Usage, Verdict};
@@ -25,7 +26,7 @@ output = 10.0
 "#;
 
 pub fn engine(provider: Provider) -> Arc<dyn Engine> {
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)));
+    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)), system_clock());
     registry.get(&EngineSpec::parse("llm:acme/some-model-high")).unwrap()
 }
 
@@ -346,7 +347,8 @@ async fn caps_hold_turns_tokens_and_money() {
     assert!(models.seen().is_empty());
 
     let prices = Arc::new(Prices::load(PRICES).unwrap());
-    let registry = Registry::new(Sandbox::of_this_process(&[]), models.settings(Api::Anthropic)).with_prices(prices);
+    let registry = Registry::new(Sandbox::of_this_process(&[]), models.settings(Api::Anthropic), system_clock())
+        .with_prices(prices);
     let engine = registry.get(&EngineSpec::parse("llm:acme/some-model")).unwrap();
     let order = capped(Usage { cost_micros: 50_000, ..Usage::default() });
     let worked = engine.run(&order, &bench(&Place::new()), Arc::new(|_| {})).await.unwrap();

@@ -3,6 +3,7 @@
 use super::engines_contract::Place;
 use super::llm::{bench, develop};
 use super::support::models::{Models, Reply, call, with};
+use crate::support::engines::system_clock;
 use serde_json::{Value, json};
 use skep::adapters::engine::Registry;
 use skep::domain::EngineSpec;
@@ -16,7 +17,7 @@ fn done() -> Reply {
 }
 
 async fn work(provider: Provider, engine: &str, place: &Place) -> EngineResult {
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)));
+    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)), system_clock());
     let engine = registry.get(&EngineSpec::parse(engine)).unwrap();
     engine.run(&develop(), &bench(place), Arc::new(|_| {})).await.unwrap()
 }
@@ -53,7 +54,7 @@ async fn each_api_is_told_the_effort_as_it_takes_it_and_the_models_name_stays() 
         let without = sent(api, model.split('#').next().unwrap()).await;
         assert_eq!(without.pointer(at), None, "{api:?} {model}");
     }
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::default());
+    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::default(), system_clock());
     let why = registry.get(&EngineSpec::parse("llm:acme/m#hihg")).map(|_| ()).unwrap_err();
     assert!(why.contains("\"hihg\" is no effort; write low, medium or high"), "{why}");
 }

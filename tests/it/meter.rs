@@ -1,5 +1,6 @@
 //! The meter: no interleaving of calls passes a cap, nothing is free by silence, and what is told is what was used.
 
+use crate::support::engines::system_clock;
 use proptest::prelude::*;
 use serde_json::json;
 use skep::adapters::engine::Registry;
@@ -234,7 +235,7 @@ fn kept(caps: Usage, file: &Path, again: bool) -> Result<Arc<Meter>, String> {
 }
 
 fn written(file: &Path) -> Option<Metered> {
-    Registry::new(Sandbox::closed(), Arc::default()).metered(file)
+    Registry::new(Sandbox::closed(), Arc::default(), system_clock()).metered(file)
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use crate::acp::all_gone;
 use crate::engines_contract::{Place, order, quiet};
 use crate::headless::documented;
+use crate::support::engines::system_clock;
 use futures::StreamExt;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::{Protocol, Settings};
@@ -102,7 +103,7 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
     let sandbox = Sandbox::new(&host, &[]).with(&policy, Some(helper)).unwrap();
     let gate =
         EgressProxy::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
-    Registry::new(sandbox, Arc::new(settings)).through(
+    Registry::new(sandbox, Arc::new(settings), system_clock()).through(
         Arc::new(gate),
         Arc::new(Prices::embedded().unwrap()),
         Arc::default(),

@@ -2,6 +2,7 @@
 
 use crate::acp::bench;
 use crate::engines_contract::{Place, order};
+use crate::support::engines::system_clock;
 use crate::support::walls;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::{Agent, OutputTable, Protocol, Settings};
@@ -36,7 +37,8 @@ fn agent(protocol: Protocol, words: &[&str]) -> Agent {
 async fn drive(agent: Agent, place: &Place) -> (EngineResult, Vec<String>) {
     let spec = if agent.protocol == Protocol::Acp { "acp:fake" } else { "cli:fake" };
     let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
-    let engine = Registry::new(walls::sandbox(), Arc::new(settings)).get(&EngineSpec::parse(spec)).unwrap();
+    let engine =
+        Registry::new(walls::sandbox(), Arc::new(settings), system_clock()).get(&EngineSpec::parse(spec)).unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let kept = heard.clone();
     let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));

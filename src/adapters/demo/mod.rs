@@ -1,4 +1,4 @@
-//! What `skep demo` works on: a small real project with a real failing test, and the script its agents play.
+//! Project of `skep demo`: a small real repository with a real failing test.
 
 use crate::domain::EngineSpec;
 use crate::platform::process::{self, Program};
@@ -29,18 +29,6 @@ const GOAL: &str = "Amounts with one digit after the point are counted wrongly\n
 
 /// The head of the sample's base branch as it is made.
 const HEAD: &str = "d6c43ff4eec27fbd64178f9aecb9d3976e9a67a8";
-
-const SCRIPTS: &[(&str, &str)] = &[("tally", include_str!("tally.toml"))];
-
-/// The names of the embedded scripts.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    SCRIPTS.iter().map(|(name, _)| *name)
-}
-
-/// An embedded script's text.
-pub fn script(name: &str) -> Option<&'static str> {
-    SCRIPTS.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
-}
 
 /// A commit of the sample's history: when, what it says, the files it writes.
 struct Step {

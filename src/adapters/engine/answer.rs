@@ -14,9 +14,10 @@
 use crate::domain::policy::Policy;
 use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict, plan};
 use crate::platform::rooted_fs::{self, RootedDir, RootedFsError};
+use crate::ports::answer_schema::example;
 use crate::ports::engine::{AttemptEnv, StepOutcome};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 
 /// The largest answer read, in bytes.
@@ -141,72 +142,14 @@ fn object(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|t| t.starts_with('{'))
 }
 
-/// What a step's answer must have, for sentences.
-pub fn expected(step: Step) -> &'static str {
-    match step {
-        Step::Explore => r#"{"notes": "…"}"#,
-        Step::Plan => r#"{"tasks": [{"name": "…", "title": "…", "text": "…"}]}"#,
-        Step::Develop => r#"{"summary": "…"}"#,
-        Step::Review => {
-            r#"{"verdict": "approve" or "rework", "findings": [{"path": "…", "line": 1, "text": "…"}], "summary": "…"}"#
-        }
-    }
-}
-
 /// What the author of an answer that could not be used is told, once, before it tries again.
 pub fn correction(step: Step, why: &str) -> String {
     format!(
         "Your answer could not be used: {}. Answer once more, whole, with {}, or with {{\"question\": \"…\"}} or {{\"failed\": \"…\"}}. \
          Nothing else of your work is lost.",
         cut(why, 2_000),
-        expected(step)
+        example(step)
     )
-}
-
-/// The JSON schema of a step's answer: the parameters of the tool `done`, and what prompts show. It has no `oneOf` at the top, which
-/// some providers refuse; that it is exactly one of the forms is checked afterwards.
-pub fn schema(step: Step) -> Value {
-    let text = |what: &str| json!({ "type": "string", "description": what });
-    let texts = |what: &str| json!({ "type": "array", "items": { "type": "string" }, "description": what });
-    let object = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
-    let mut properties = match step {
-        Step::Explore => json!({ "notes": text("What you found, with file:line for every fact") }),
-        Step::Plan => json!({ "tasks": {
-            "type": "array",
-            "minItems": 1,
-            "description": "The tasks, in the order their work is put together",
-            "items": object(json!({
-                "name": text("A short name of its own (letters, digits, - and _), which other tasks' needs refer to"),
-                "title": text("One line for people, at most 300 bytes"),
-                "text": text("All that is to be done, and how one sees that it is done: who does it reads nothing else"),
-                "needs": texts("Names of tasks of this plan that must be done first"),
-                "paths": texts("Path patterns it may touch (src/**, docs/*.md); left out or empty: any"),
-            }), &["name", "title", "text"]),
-        }}),
-        Step::Develop => {
-            json!({ "summary": text("What you changed and why, in a few sentences, for the commit message") })
-        }
-        Step::Review => json!({
-            "verdict": { "type": "string", "enum": ["approve", "rework"] },
-            "summary": text("Your judgement in a sentence or two"),
-            "findings": {
-                "type": "array",
-                "maxItems": Finding::MOST,
-                "items": object(json!({
-                    "path": text("The file, as the diff names it; empty: the change as a whole"),
-                    "line": { "type": "integer", "minimum": 0, "description": "The line in the new file, from 1; 0: the file" },
-                    "text": text("What is wrong, and what would be right"),
-                }), &["text"]),
-            },
-        }),
-    };
-    properties["question"] = text("Instead of all else: what has to be answered before you can go on");
-    if step != Step::Explore {
-        properties["to"] = json!({ "type": "string", "enum": ["person", "scout"],
-            "description": "Beside a question. person (default): it has to be decided; scout: it has to be looked up here" });
-    }
-    properties["failed"] = text("Instead of all else: why this cannot be done");
-    object(properties, &[])
 }
 
 impl Answer {
@@ -255,7 +198,7 @@ impl Answer {
                 let (findings, summary) = (findings.unwrap_or_default(), summary.unwrap_or_default());
                 judged(verdict, findings, &summary, order, &env.dir)
             }
-            _ => Err(format!("the {} step needs {} or a question", step.name(), expected(step))),
+            _ => Err(format!("the {} step needs {} or a question", step.name(), example(step))),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::platform::process::{CUT, Finished, OnOutput};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::platform::terminal_text;
+use crate::ports::answer_schema;
 use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -241,7 +242,7 @@ fn outcome(
         Step::Plan | Step::Review => StepOutcome::Failed(format!(
             "a command that does the {} step must write {} to $SKEP_REPORT_FILE, and it wrote none",
             order.step.name(),
-            answer::expected(order.step),
+            answer_schema::example(order.step),
         )),
     }
 }

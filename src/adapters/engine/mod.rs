@@ -4,11 +4,10 @@
 use crate::domain::{EngineSpec, Metered, Usage};
 use crate::platform::access::Granted;
 use crate::platform::access::broker::AccessBroker;
-use crate::platform::clock::SystemClock;
 use crate::platform::egress::EgressProxy;
 use crate::platform::sandbox::Sandbox;
-use crate::ports::Vault;
 use crate::ports::engine::{Engine, EngineResult, Engines, StepOutcome};
+use crate::ports::{Clock, Vault};
 use crate::providers::prices::{Prices, WireUsage};
 use crate::providers::rate_limit::Limits;
 use crate::providers::settings::Effort;
@@ -63,11 +62,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Engines whose commands start in `sandbox`, with the providers and agents of `settings`, and the prices this program comes with.
-    pub fn new(sandbox: Sandbox, settings: Arc<Settings>) -> Self {
-        // The embedded prices are tested to load; without them every price is unknown, which is said for each model.
+    /// Engines whose commands start in `sandbox`, with the providers and agents of `settings` and the embedded prices.
+    pub fn new(sandbox: Sandbox, settings: Arc<Settings>, clock: Arc<dyn Clock>) -> Self {
+        // A test proves that the embedded prices load. Without them every price is unknown, which is reported per model.
         let prices = Arc::new(Prices::embedded().unwrap_or_default());
-        let shared = llm::Shared::new(Limits::new(Arc::new(SystemClock)), prices);
+        let shared = llm::Shared::new(clock, prices);
         Self {
             passing: sandbox.clone(),
             sandbox,

@@ -5,7 +5,6 @@
 //! of the story.
 
 use super::free;
-use crate::adapters::demo;
 use crate::domain::{ArtifactKind, Order, Usage};
 use crate::platform::rooted_fs::RootedDir;
 use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
@@ -21,6 +20,9 @@ pub use written::{Script, parse};
 
 use written::{Act, Edit, Turn};
 
+/// Scripts that are built in, by the name in `demo:<name>`.
+const EMBEDDED: &[(&str, &str)] = &[("tally", include_str!("script/tally.toml"))];
+
 /// The engine.
 #[derive(Clone, Debug)]
 pub struct ScriptEngine {
@@ -35,11 +37,10 @@ impl ScriptEngine {
     /// When there is no such script, or it is not well written: file, line, key and fix.
     pub fn load(arg: &str) -> Result<Self, String> {
         if let Some(name) = arg.strip_prefix("demo:") {
-            let text = demo::script(name).ok_or_else(|| {
-                format!(
-                    "there is no embedded script {name:?}; there is: {}",
-                    demo::names().collect::<Vec<_>>().join(", ")
-                )
+            let embedded = EMBEDDED.iter().find(|(embedded, _)| *embedded == name);
+            let (_, text) = embedded.ok_or_else(|| {
+                let names: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+                format!("there is no embedded script {name:?}; there is: {}", names.join(", "))
             })?;
             return Self::of(arg, text);
         }
@@ -93,14 +94,18 @@ impl ScriptEngine {
         }
         match &turn.act {
             Act::StepOutcome(work) => Ok(work.clone()),
+            #[cfg(any(test, debug_assertions))]
             Act::Panic(why) => scripted_panic(why),
+            #[cfg(any(test, debug_assertions))]
             Act::Hang => std::future::pending().await,
+            #[cfg(any(test, debug_assertions))]
             Act::Exit(code) => std::process::exit(*code),
         }
     }
 }
 
-/// What supervision is tested with: an engine with a bug.
+/// Panics as an engine with a defect would, to test supervision.
+#[cfg(any(test, debug_assertions))]
 #[allow(clippy::panic)]
 fn scripted_panic(why: &str) -> ! {
     panic!("scripted panic: {why}")

@@ -1,8 +1,8 @@
 //! What templates are told of an order: numbers and names as they are, every text from outside as [`Outside`], all of it capped.
 
 use super::outside::{Outside, boundary};
-use crate::adapters::engine::answer;
 use crate::domain::{CheckResult, DiffStat, FileKind, Order};
+use crate::ports::answer_schema;
 use minijinja::{Value, context};
 use std::sync::Arc;
 
@@ -64,8 +64,8 @@ pub(super) fn role(order: &Order) -> Value {
         role => order.step.role().name(),
         step => order.step.name(),
         answer => context! {
-            example => answer::expected(order.step),
-            schema => serde_json::to_string_pretty(&answer::schema(order.step)).unwrap_or_default(),
+            example => answer_schema::example(order.step),
+            schema => serde_json::to_string_pretty(&answer_schema::schema(order.step)).unwrap_or_default(),
         },
     }
 }

@@ -18,10 +18,6 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters", &["domain", "ports", "secrets", "telemetry", "platform", "providers"]),
     // Exception: checks run on runners, which have no port of their own.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
-    // Exception: the script engine plays the demo's script.
-    ("adapters::engine", &["domain", "ports", "secrets", "telemetry", "platform", "providers", "adapters::demo"]),
-    // Exception: prompts include the schema of the answer the engine reads.
-    ("adapters::prompts", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::engine::answer"]),
     ("actors", &["domain", "ports", "secrets", "telemetry"]),
     ("config", &["domain", "secrets", "telemetry", "platform::access", "platform::sandbox"]),
     ("http", &["actors", "domain", "ports", "secrets", "telemetry"]),

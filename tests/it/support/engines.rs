@@ -3,6 +3,14 @@
 use super::rng::roll;
 use super::world::World;
 use skep::domain::*;
+use skep::platform::clock::SystemClock;
+use skep::ports::Clock;
+use std::sync::Arc;
+
+/// The system clock, for registries of engines.
+pub fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
 
 fn spec(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {

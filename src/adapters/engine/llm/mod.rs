@@ -17,7 +17,7 @@ use crate::platform::access::broker::AccessBroker;
 use crate::platform::rooted_fs::RootedDir;
 use crate::platform::sandbox::Sandbox;
 use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink};
-use crate::ports::{PortError, PortResult};
+use crate::ports::{Clock, PortError, PortResult};
 use crate::providers::meter::Meter;
 use crate::providers::prices::Prices;
 use crate::providers::rate_limit::{Limiter, Limits};
@@ -43,6 +43,7 @@ use wire::{Clients, Wire};
 /// What all sessions of a process share.
 #[derive(Clone, Debug)]
 pub struct Shared {
+    clock: Arc<dyn Clock>,
     limits: Limits,
     prices: Arc<Prices>,
     clients: Arc<OnceLock<Result<Clients, String>>>,
@@ -50,9 +51,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Sessions that keep to `limits` and cost by `prices`.
-    pub fn new(limits: Limits, prices: Arc<Prices>) -> Shared {
-        Shared { limits, prices, clients: Arc::default(), access_broker: AccessBroker::default() }
+    /// State for sessions that cost by `prices`, with rate limits of their own.
+    pub fn new(clock: Arc<dyn Clock>, prices: Arc<Prices>) -> Shared {
+        let limits = Limits::new(clock.clone());
+        Shared { clock, limits, prices, clients: Arc::default(), access_broker: AccessBroker::default() }
     }
 
     /// What models cost.
@@ -80,6 +82,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct LlmEngine {
     wire: Wire,
+    clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
     prices: Arc<Prices>,
     sandbox: Sandbox,
@@ -107,6 +110,7 @@ impl LlmEngine {
         let clients = shared.clients.get_or_init(Clients::new).as_ref().map_err(Clone::clone)?;
         Ok(Self {
             wire: Wire::new(clients, provider.clone(), model, effort)?,
+            clock: shared.clock.clone(),
             limiter: shared.limits.of(provider),
             prices: shared.prices.clone(),
             sandbox,
@@ -143,6 +147,7 @@ impl Engine for LlmEngine {
         let meter = Meter::kept(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
         let session = Session::new(Parts {
             wire: &self.wire,
+            clock: self.clock.clone(),
             limiter: self.limiter.clone(),
             meter: meter.clone(),
             order,

@@ -9,6 +9,8 @@ use super::transcript::Transcript;
 use super::wire::{Answer, Wire};
 use crate::adapters::engine::answer;
 use crate::domain::{AskedTo, Order, Timestamp};
+use crate::ports::Clock;
+use crate::ports::answer_schema;
 use crate::ports::engine::{AttemptEnv, EngineEvent, StepOutcome};
 use crate::ports::prompts::Prompt;
 use crate::providers::meter::Meter;
@@ -31,6 +33,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// One session.
 pub struct Session<'a> {
     wire: &'a Wire,
+    clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
     meter: Arc<Meter>,
     order: &'a Order,
@@ -56,6 +59,8 @@ pub struct Session<'a> {
 pub struct Parts<'a> {
     /// The way to its model.
     pub wire: &'a Wire,
+    /// Source of the time of day.
+    pub clock: Arc<dyn Clock>,
     /// How often that may be asked.
     pub limiter: Arc<Limiter>,
     /// What it may cost.
@@ -75,8 +80,8 @@ pub struct Parts<'a> {
 impl<'a> Session<'a> {
     /// A session that begins now.
     pub fn new(parts: Parts<'a>) -> Session<'a> {
-        let Parts { wire, limiter, meter, order, env, prompt, tools, voice } = parts;
-        let specs = tools.specs(answer::schema(order.step));
+        let Parts { wire, clock, limiter, meter, order, env, prompt, tools, voice } = parts;
+        let specs = tools.specs(answer_schema::schema(order.step));
         let wall = Duration::from_millis(order.caps.wall_ms);
         let deadline = Instant::now() + wall.saturating_sub(MARGIN.min(wall / 4));
         let (window, fixed) = (wire.provider().window, fixed(&prompt.system, &specs));
@@ -92,6 +97,7 @@ impl<'a> Session<'a> {
             refusal: None,
             ids: HashSet::new(),
             wire,
+            clock,
             limiter,
             meter,
             order,
@@ -249,7 +255,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn cooldowns<T>(&self, why: String, until: Option<Timestamp>) -> Result<T, Box<StepOutcome>> {
+    fn unavailable<T>(&self, why: String, until: Option<Timestamp>) -> Result<T, Box<StepOutcome>> {
         Err(Box::new(StepOutcome::Unavailable { why, until, fix: None }))
     }
 
@@ -278,8 +284,4 @@ fn fixed(system: &str, specs: &[Spec]) -> u64 {
 
 fn failed<T>(why: String) -> Result<T, Box<StepOutcome>> {
     Err(Box::new(StepOutcome::Failed(why)))
-}
-
-fn now() -> Timestamp {
-    Timestamp(chrono::Utc::now().timestamp_millis())
 }

@@ -18,10 +18,11 @@
 //!     { write = "path", content = "whole file" }, { append = "path", content = "more" },
 //!     { replace = "path", old = "once in it", new = "instead" }, { delete = "path" },
 //! ]
-//! done = "summary"        # exactly one of: done; tasks; verdict (with findings, summary); notes; question; fail; panic;
-//!                         # hang = true; exit = 1
-//! to = "scout"            # beside a question
+//! done = "summary"        # exactly one of: done; tasks; verdict (with findings, summary); notes; question; fail
+//! to = "scout"            # with a question
 //! ```
+//!
+//! Debug builds, and only those, know three more ends for tests of supervision: `panic = "why"`, `hang = true`, `exit = 1`.
 
 use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict};
 use crate::platform::rooted_fs;
@@ -66,11 +67,14 @@ pub struct Turn {
 pub enum Act {
     /// With a result.
     StepOutcome(StepOutcome),
-    /// With a panic.
+    /// Panics.
+    #[cfg(any(test, debug_assertions))]
     Panic(String),
-    /// Never.
+    /// Never ends.
+    #[cfg(any(test, debug_assertions))]
     Hang,
-    /// With the end of the whole process, as if it was killed.
+    /// Ends the whole process, as if it had been killed.
+    #[cfg(any(test, debug_assertions))]
     Exit(i32),
 }
 
@@ -147,8 +151,11 @@ struct RawTurn {
     question: Option<String>,
     to: Option<AskedTo>,
     fail: Option<String>,
+    #[cfg(any(test, debug_assertions))]
     panic: Option<String>,
+    #[cfg(any(test, debug_assertions))]
     hang: Option<bool>,
+    #[cfg(any(test, debug_assertions))]
     exit: Option<i32>,
 }
 
@@ -246,16 +253,16 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
         raw.question
             .map(|question| (None, Act::StepOutcome(StepOutcome::Asked { question, to: raw.to.unwrap_or_default() }))),
         raw.fail.map(|text| (None, Act::StepOutcome(StepOutcome::Failed(text)))),
+        #[cfg(any(test, debug_assertions))]
         raw.panic.map(|text| (None, Act::Panic(text))),
+        #[cfg(any(test, debug_assertions))]
         raw.hang.filter(|h| *h).map(|_| (None, Act::Hang)),
+        #[cfg(any(test, debug_assertions))]
         raw.exit.map(|code| (None, Act::Exit(code))),
     ];
     let mut ends = ends.into_iter().flatten();
     let (Some((only, act)), None) = (ends.next(), ends.next()) else {
-        return Err(
-            "a turn ends with exactly one of done, tasks, verdict, notes, question, fail, panic, hang = true, exit"
-                .to_owned(),
-        );
+        return Err("a turn ends with exactly one of done, tasks, verdict, notes, question, fail".to_owned());
     };
     if let Some(step) = only.filter(|s| *s != raw.step) {
         return Err(format!("its end belongs to the {} step, not to {}", step.name(), raw.step.name()));

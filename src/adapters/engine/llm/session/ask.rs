@@ -1,6 +1,6 @@
 //! One answer of the model: within the window, the budget, the provider's limits and the time, over faults that pass.
 
-use super::{Session, failed, fixed, max_output, model_name, now};
+use super::{Session, failed, fixed, max_output, model_name};
 use crate::adapters::engine::llm::context::{self, TooLarge};
 use crate::adapters::engine::llm::fault::{Asked, Kind};
 use crate::adapters::engine::llm::wire::{Answer, StreamDelta};
@@ -28,20 +28,20 @@ impl Session<'_> {
                 Ok(Ok(permit)) => permit,
                 Ok(Err(until)) => {
                     ticket.release();
-                    return self.cooldowns(format!("{} rests", model_name(self.wire)), Some(until));
+                    return self.unavailable(format!("{} rests", model_name(self.wire)), Some(until));
                 }
                 // It never asked: that says nothing about the work.
                 Err(_) => {
                     ticket.release();
                     let name = &self.wire.provider().name;
-                    return self.cooldowns(format!("provider {name} had no place free until the time was up"), None);
+                    return self.unavailable(format!("provider {name} had no place free until the time was up"), None);
                 }
             };
             let asked = Asked {
                 provider: self.wire.provider(),
                 model: self.wire.model(),
                 role: self.order.step.role().name(),
-                now: now(),
+                now: self.clock.now(),
             };
             let on_delta = |heard: StreamDelta<'_>| self.voice.on_delta(&heard);
             let asking =
@@ -73,10 +73,10 @@ impl Session<'_> {
                     let wait = jittered(BACKOFF * 2u32.pow(faults));
                     faults += 1;
                     if timeout_at(self.deadline, sleep(wait)).await.is_err() {
-                        return self.cooldowns(fault.why, None);
+                        return self.unavailable(fault.why, None);
                     }
                 }
-                Kind::Passing => return self.cooldowns(format!("{} ({} tries)", fault.why, RETRIES + 1), None),
+                Kind::Passing => return self.unavailable(format!("{} ({} tries)", fault.why, RETRIES + 1), None),
                 Kind::Resting(Some(at)) if rests < RESTS_MAX && self.is_before_deadline(at) => {
                     rests += 1;
                     // The limiter waits for a short rest, for all who share the provider, and refuses at a long one.
@@ -86,7 +86,7 @@ impl Session<'_> {
                     if let Some(at) = until {
                         self.limiter.rest_until(self.wire.model(), at);
                     }
-                    return self.cooldowns(fault.why, until);
+                    return self.unavailable(fault.why, until);
                 }
                 Kind::Needs(fix) => {
                     return Err(Box::new(StepOutcome::Unavailable { why: fault.why, until: None, fix: Some(fix) }));
@@ -146,7 +146,7 @@ impl Session<'_> {
     }
 
     fn is_before_deadline(&self, at: Timestamp) -> bool {
-        let ahead = u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0);
+        let ahead = u64::try_from(at.0.saturating_sub(self.clock.now().0)).unwrap_or(0);
         Duration::from_millis(ahead) < self.deadline.saturating_duration_since(Instant::now())
     }
 }

@@ -1,0 +1,63 @@
+//! Form of a structured answer, per step: what prompts show, what the answer tool declares, what the engines check.
+
+use crate::domain::{Finding, Step};
+use serde_json::{Value, json};
+
+/// Example of a step's answer, for sentences.
+pub fn example(step: Step) -> &'static str {
+    match step {
+        Step::Explore => r#"{"notes": "…"}"#,
+        Step::Plan => r#"{"tasks": [{"name": "…", "title": "…", "text": "…"}]}"#,
+        Step::Develop => r#"{"summary": "…"}"#,
+        Step::Review => {
+            r#"{"verdict": "approve" or "rework", "findings": [{"path": "…", "line": 1, "text": "…"}], "summary": "…"}"#
+        }
+    }
+}
+
+/// JSON Schema of a step's answer. It has no `oneOf` at the top, because some providers refuse that; the engine checks afterwards that the
+/// answer has exactly one of the forms.
+pub fn schema(step: Step) -> Value {
+    let text = |what: &str| json!({ "type": "string", "description": what });
+    let texts = |what: &str| json!({ "type": "array", "items": { "type": "string" }, "description": what });
+    let object = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+    let mut properties = match step {
+        Step::Explore => json!({ "notes": text("Your findings. Give file:line for every fact.") }),
+        Step::Plan => json!({ "tasks": {
+            "type": "array",
+            "minItems": 1,
+            "description": "The tasks, in the order in which their changes are integrated",
+            "items": object(json!({
+                "name": text("Short unique name (letters, digits, - and _); other tasks refer to it in needs"),
+                "title": text("One-line title for people, at most 300 bytes"),
+                "text": text("Complete instructions and acceptance criteria. The developer sees nothing else."),
+                "needs": texts("Names of tasks in this plan that must be finished first"),
+                "paths": texts("Glob patterns of files the task may change (src/**, docs/*.md). Omit or leave empty to allow all files."),
+            }), &["name", "title", "text"]),
+        }}),
+        Step::Develop => {
+            json!({ "summary": text("What you changed and why, in a few sentences, for the commit message") })
+        }
+        Step::Review => json!({
+            "verdict": { "type": "string", "enum": ["approve", "rework"] },
+            "summary": text("Your assessment in one or two sentences"),
+            "findings": {
+                "type": "array",
+                "maxItems": Finding::MOST,
+                "items": object(json!({
+                    "path": text("File path as shown in the diff; empty if the finding concerns the whole change"),
+                    "line": { "type": "integer", "minimum": 0, "description": "Line number in the new file, starting at 1; 0 if the finding concerns the whole file" },
+                    "text": text("What is wrong and how to fix it"),
+                }), &["text"]),
+            },
+        }),
+    };
+    properties["question"] =
+        text("Use instead of all other fields: a question that must be answered before you can continue");
+    if step != Step::Explore {
+        properties["to"] = json!({ "type": "string", "enum": ["person", "scout"],
+            "description": "Who answers the question: person (default) for a decision, scout for a fact that can be found in the repository" });
+    }
+    properties["failed"] = text("Use instead of all other fields: why this cannot be done");
+    object(properties, &[])
+}
