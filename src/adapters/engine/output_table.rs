@@ -15,6 +15,8 @@
 
 use serde_json::Value;
 use serde_json_path::JsonPath;
+use std::fmt;
+use std::sync::Arc;
 
 /// Upper bound of the values taken from one event for one key: an event can be as wide as a line is long.
 const MAX_VALUES: usize = 1_000;
@@ -31,8 +33,29 @@ pub enum Format {
 }
 
 /// JSONPath expression, evaluated against an array that holds one event.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Expression(JsonPath);
+///
+/// The parsed path is type-erased because its type is recursive: proving `Send` for every future that holds a
+/// configuration would cost the compiler minutes.
+#[derive(Clone)]
+pub struct Expression {
+    text: String,
+    select: Arc<Select>,
+}
+
+/// Returns the selected values of a document.
+type Select = dyn for<'v> Fn(&'v Value) -> Vec<&'v Value> + Send + Sync;
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expression").field(&self.text).finish()
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Expression) -> bool {
+        self.text == other.text
+    }
+}
 
 /// One JSON value of an agent's output, in the form that expressions are evaluated against.
 pub struct Event(Value);
@@ -86,7 +109,7 @@ impl Expression {
                 format!("{text:?} selects nothing: an expression is evaluated against an array that holds one event"),
                 format!("write \"$[0]{}\"", text.trim_start_matches('$')),
             )),
-            None => Ok(Expression(path)),
+            None => Ok(Expression { text: text.to_owned(), select: Arc::new(move |value| path.query(value).all()) }),
         }
     }
 }
@@ -119,7 +142,7 @@ impl Event {
     }
 
     fn select<'v>(&'v self, expressions: &'v [Expression]) -> impl Iterator<Item = &'v Value> {
-        expressions.iter().flat_map(|Expression(path)| path.query(&self.0).all()).take(MAX_VALUES)
+        expressions.iter().flat_map(|expression| (expression.select)(&self.0)).take(MAX_VALUES)
     }
 }
 
