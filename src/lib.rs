@@ -12,4 +12,5 @@ pub mod platform;
 pub mod ports;
 pub mod providers;
 pub mod secrets;
+pub mod service;
 pub mod telemetry;

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod doctor;
+mod host;
 mod key_reload;
 mod notifying_vault;
 mod owner;

@@ -1,8 +1,8 @@
 //! Who owns a data directory: the lock, its id, the token, and where the owner answers.
 
-use crate::cli::exit::{CliError, Exit};
 use crate::domain::Principal;
 use crate::ports::{PortError, PortResult};
+use crate::service::host::HostError;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -44,15 +44,15 @@ fn sign_path(data_dir: &Path) -> PathBuf {
     data_dir.join("service.json")
 }
 
-fn unusable(path: &Path, e: &std::io::Error) -> CliError {
-    CliError::config(
+fn unusable(path: &Path, e: &std::io::Error) -> HostError {
+    HostError::config(
         format!("{} cannot be used: {e}", path.display()),
         "make the data directory writable for this user, or name another with --data-dir",
     )
 }
 
 /// Takes the data directory; `None` = another process has it.
-pub fn take(data_dir: &Path) -> Result<Option<Owned>, CliError> {
+pub fn take(data_dir: &Path) -> Result<Option<Owned>, HostError> {
     let path = data_dir.join("skep.lock");
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let lock = lock.map_err(|e| unusable(&path, &e))?;
@@ -71,7 +71,7 @@ pub fn taken(data_dir: &Path) -> bool {
 
 impl Owned {
     /// Writes down where this process answers.
-    pub fn put_up_sign(&self, address: SocketAddr) -> Result<(), CliError> {
+    pub fn put_up_sign(&self, address: SocketAddr) -> Result<(), HostError> {
         let sign = Sign { pid: std::process::id(), address };
         let text = serde_json::to_vec(&sign).unwrap_or_default();
         let new = self.sign.with_extension("new");
@@ -88,13 +88,13 @@ impl Owned {
 }
 
 /// The token of a data directory, made at the first start: 32 random bytes in hex, readable by its user only.
-pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, CliError> {
+pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, HostError> {
     let path = file.map_or_else(|| data_dir.join("token"), Path::to_owned);
     let read = std::fs::read_to_string(&path);
     match read {
         Ok(text) if text.trim().len() >= TOKEN_CHARS => return Ok(text.trim().to_owned()),
         Ok(_) => {
-            return Err(CliError::config(
+            return Err(HostError::config(
                 format!("the token in {} is shorter than {TOKEN_CHARS} characters", path.display()),
                 "remove the file: a new token is made at the next start",
             ));
@@ -103,9 +103,9 @@ pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, CliError> {
         Err(e) => return Err(unusable(&path, &e)),
     }
     let mut bytes = [0; TOKEN_CHARS / 2];
-    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| {
-        CliError::new(Exit::Fault, "random", format!("no random bytes: {e}"), "look whether /dev/urandom is there")
-    })?;
+    File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .map_err(|e| HostError::internal(format!("cannot read random bytes from /dev/urandom: {e}")))?;
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     match make_whole(&path, &text) {
         Ok(()) => Ok(text),
@@ -162,7 +162,7 @@ fn make_whole(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// The owner that answers, if the data directory has one. One that has just started is waited for.
-pub async fn answering(data_dir: &Path, http: &reqwest::Client) -> Result<Option<Sign>, CliError> {
+pub async fn answering(data_dir: &Path, http: &reqwest::Client) -> Result<Option<Sign>, HostError> {
     let end = tokio::time::Instant::now() + STARTING;
     while taken(data_dir) {
         let sign: Option<Sign> =
@@ -175,7 +175,7 @@ pub async fn answering(data_dir: &Path, http: &reqwest::Client) -> Result<Option
             }
         }
         if tokio::time::Instant::now() > end {
-            return Err(CliError::away(
+            return Err(HostError::unavailable(
                 format!("another process has the data directory {} and does not answer", data_dir.display()),
                 "wait until it has ended, or look at its log",
             ));

@@ -1,10 +1,8 @@
-//! Proves one engine end to end: a small order in a throw-away repository, by the code that carries runs.
+//! Tests one engine end to end: a small order in a throw-away repository, through the code that drives runs.
 
 use super::settings;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::adapters::{demo, engine::KINDS};
-use crate::cli::context::{EngineRow, Proof};
-use crate::cli::exit::{CliError, Exit};
 use crate::config::Config;
 use crate::domain::{
     AttemptId, DiffStat, EngineSpec, Order, Policy, ProjectName, Role, RunId, Sha, Step, TaskId, TaskSpec, Usage,
@@ -14,16 +12,17 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult, Prompts, Repo, Workspaces};
+use crate::service::host::{EngineRow, EngineTest, EngineVerdict, HostError, HostResult};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// What a dev is asked for.
+/// The line that a dev has to add.
 const LINE: &str = "Checked by Skep.";
-/// What the order may use.
+/// Upper bound of usage for the order.
 const CAPS: Usage = Usage { tokens: 300_000, cost_micros: 1_000_000, wall_ms: 300_000, turns: 40 };
-/// Roles that think, with what each is asked to do.
+/// Roles with an engine, and the step each is tested with.
 const STEPS: [(Role, Step); 4] = [
     (Role::Manager, Step::Plan),
     (Role::Scout, Step::Explore),
@@ -31,13 +30,13 @@ const STEPS: [(Role, Step); 4] = [
     (Role::Reviewer, Step::Review),
 ];
 
-/// What can be tested: the engine and what it is asked to do. `what` is a role, or an engine as it is written.
-pub fn chosen(config: &Config, what: &str) -> Result<(EngineSpec, Step), CliError> {
+/// Selects the engine and the step to test. `what` is a role, or an engine as written in the configuration.
+pub fn select(config: &Config, what: &str) -> HostResult<(EngineSpec, Step)> {
     if let Some((role, step)) = STEPS.into_iter().find(|(role, _)| role.name() == what) {
         let spec = config.engines.roles.get(&role).cloned().ok_or_else(|| {
-            CliError::usage(
+            HostError::usage(
                 format!("the role {what} has no engine"),
-                format!("set role.{what}.engine, or name an engine"),
+                format!("set role.{what}.engine, or name an engine as KIND:ARG"),
             )
         })?;
         return Ok((spec, step));
@@ -45,34 +44,36 @@ pub fn chosen(config: &Config, what: &str) -> Result<(EngineSpec, Step), CliErro
     let step = if what.trim() == "direct" { Step::Plan } else { Step::Develop };
     match crate::config::engine(what, step.role()) {
         Ok(Some(spec)) => Ok((spec, step)),
-        Ok(None) => Err(CliError::usage("no engine is named", "name a role, or an engine as KIND:ARG")),
-        Err(e) => Err(CliError::usage(e.why, e.fix)),
+        Ok(None) => Err(HostError::usage("no engine given", "name a role, or an engine as KIND:ARG")),
+        Err(e) => Err(HostError::usage(e.why, e.fix)),
     }
 }
 
-/// Every kind, provider and agent, and whether it can be used here.
+/// Lists every role, kind, provider and agent, and whether it can be used here.
 pub async fn list(config: &Config) -> Vec<EngineRow> {
-    let row = |what: &str, name: &str, usable: bool, found: String| EngineRow {
+    let row = |what: &str, name: &str, usable: bool, detail: String| EngineRow {
         what: what.to_owned(),
         name: name.to_owned(),
         usable,
-        found,
+        detail,
     };
     let roles = config.engines.roles.iter().map(|(role, spec)| {
-        let next = config.engines.fallbacks.get(role).into_iter().flatten().map(settings::written).collect::<Vec<_>>();
-        let next = if next.is_empty() { String::new() } else { format!(", then {}", next.join(", ")) };
-        row("role", role.name(), true, format!("{}{next}", settings::written(spec)))
+        let fallbacks =
+            config.engines.fallbacks.get(role).into_iter().flatten().map(settings::written).collect::<Vec<_>>();
+        let fallbacks =
+            if fallbacks.is_empty() { String::new() } else { format!(", fallback {}", fallbacks.join(", ")) };
+        row("role", role.name(), true, format!("{}{fallbacks}", settings::written(spec)))
     });
     let kinds = KINDS.iter().map(|(kind, help)| row("kind", kind, true, (*help).to_owned()));
-    let asked = config.providers.iter().map(async |(name, keyed)| {
+    let probes = config.providers.iter().map(async |(name, keyed)| {
         let at = &keyed.provider.base_url;
         match keyed.missing() {
             Some(why) => row("provider", name, false, why),
             None if super::doctor::listens(at).await => row("provider", name, true, at.clone()),
-            None => row("provider", name, false, format!("nothing listens at {at}")),
+            None => row("provider", name, false, format!("no server is listening at {at}")),
         }
     });
-    let providers = futures::future::join_all(asked).await;
+    let providers = futures::future::join_all(probes).await;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let agents = config.agents.iter().map(|(name, agent)| {
         let program = agent.command.first().map_or("", String::as_str);
@@ -82,14 +83,14 @@ pub async fn list(config: &Config) -> Vec<EngineRow> {
             _ if !super::doctor::is_program(program, &path) => {
                 row("agent", name, false, format!("{program} is not on PATH"))
             }
-            Some((k, why)) => row("agent", name, false, format!("its provider {} has no key: {why}", k.provider.name)),
+            Some((k, why)) => row("agent", name, false, format!("provider {} has no key: {why}", k.provider.name)),
             None => row("agent", name, true, agent.command.join(" ")),
         }
     });
     roles.chain(kinds).chain(providers).chain(agents).collect()
 }
 
-/// The throw-away repository and what works on it.
+/// Throw-away repository with its workspaces.
 struct Site {
     repo: Repo,
     run: RunId,
@@ -97,67 +98,65 @@ struct Site {
     head: Sha,
 }
 
-/// Does the order. `said` is told what the engine says, as far as somebody reads.
-pub async fn prove(
+/// Gives the engine its order and judges the result. The engine's output goes to `output`; lines are dropped when the
+/// receiver is too slow.
+pub async fn test(
     config: &Config,
     data_dir: &Path,
     sandbox: &Sandbox,
     (spec, step): (EngineSpec, Step),
-    said: mpsc::Sender<String>,
-) -> Result<Proof, CliError> {
-    let vault = super::vault_of(config, data_dir).await.map_err(super::program::away)?;
+    output: mpsc::Sender<String>,
+) -> HostResult<EngineTest> {
+    let vault = super::vault_of(config, data_dir).await?;
     let keys = match &vault {
         Some(vault) => settings::keys(config, vault.as_ref()).await,
         None => settings::Keys::new(),
     };
     let registry = settings::gate()
         .and_then(|gate| settings::registry(config, &keys, sandbox, Some(gate), vault))
-        .map_err(|why| CliError::config(why, "mend it in the configuration"))?;
-    let engine =
-        registry.get(&spec).map_err(|why| CliError::config(why, "`skep engine list` shows what can be used here"))?;
-    // Beneath the data directory: commands are walled off from the rest of the machine, not from their own worktree.
+        .map_err(|why| HostError::config(why, "fix the configuration"))?;
+    let engine = registry
+        .get(&spec)
+        .map_err(|why| HostError::config(why, "`skep engine list` shows the engines usable here"))?;
+    // Inside the data directory: the sandbox hides the rest of the machine from commands, but not their own worktree.
     let root = tempfile::Builder::new().prefix("probe-").tempdir_in(data_dir).map_err(anyhow::Error::from)?;
-    let site = site(root.path()).await.map_err(super::program::away)?;
+    let site = site(root.path()).await?;
     let began = Instant::now();
-    let done = tokio::time::timeout(
+    let worked = tokio::time::timeout(
         Duration::from_millis(CAPS.wall_ms),
-        work(config, &site, engine.as_ref(), &spec, step, said),
+        work(config, &site, engine.as_ref(), &spec, step, output),
     )
     .await;
-    let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut proof = Proof {
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut usage = (None, Vec::new());
+    let judgement = match worked {
+        Ok(Ok(work)) => {
+            usage = (work.engine.usage, work.engine.bill.clone());
+            judge(work, matches!(spec.kind.as_str(), "llm" | "acp" | "cli"))
+        }
+        Ok(Err(PortError::Permanent { what, fix })) => (EngineVerdict::Misconfigured, what, fix),
+        Ok(Err(other)) => (EngineVerdict::Unavailable, other.to_string(), "retry in a moment".to_owned()),
+        Err(_) => (
+            EngineVerdict::Failed,
+            format!("not finished after {} s", CAPS.wall_ms / 1_000),
+            "read its output; a model that is too weak may never finish".to_owned(),
+        ),
+    };
+    let (verdict, detail, fix) = judgement;
+    let (usage, usage_by_model) = usage;
+    Ok(EngineTest {
         engine: settings::written(&spec),
         step: step.name().to_owned(),
-        worked: false,
-        what: String::new(),
-        fix: String::new(),
-        wall_ms,
-        usage: None,
-        bill: Vec::new(),
-        exit: Exit::Undelivered,
-    };
-    let did = match done {
-        Ok(Ok(did)) => did,
-        Ok(Err(PortError::Permanent { what, fix })) => {
-            (proof.what, proof.fix, proof.exit) = (what, fix, Exit::Config);
-            return Ok(proof);
-        }
-        Ok(Err(other)) => {
-            (proof.what, proof.fix, proof.exit) = (other.to_string(), "try again in a moment".to_owned(), Exit::Again);
-            return Ok(proof);
-        }
-        Err(_) => {
-            proof.what = format!("it was not done after {} s", CAPS.wall_ms / 1_000);
-            "look at what it said; a model that is too weak never ends".clone_into(&mut proof.fix);
-            return Ok(proof);
-        }
-    };
-    (proof.usage, proof.bill) = (did.worked.usage, did.worked.bill.clone());
-    judge(&mut proof, did, matches!(spec.kind.as_str(), "llm" | "acp" | "cli"));
-    Ok(proof)
+        verdict,
+        detail,
+        fix,
+        duration_ms,
+        usage,
+        usage_by_model,
+    })
 }
 
-/// Makes the repository: the demo's sample, in a place of its own.
+/// Creates the repository: the demo's sample, in its own data directory.
 async fn site(root: &Path) -> PortResult<Site> {
     let sample = demo::write_to(root).await?;
     let git = Arc::new(Git::find(Identity::default()).await?);
@@ -168,12 +167,12 @@ async fn site(root: &Path) -> PortResult<Site> {
     Ok(Site { repo, run: RunId(uuid::Uuid::now_v7()), workspaces, head })
 }
 
-/// What an engine did.
-struct Did {
-    worked: EngineResult,
-    /// What its worktree shows.
+/// Result of the order.
+struct Work {
+    engine: EngineResult,
+    /// The changes in its worktree.
     diff: DiffStat,
-    /// Whether that is exactly what a dev was asked for.
+    /// Whether the worktree shows exactly the change a dev was asked for.
     as_asked: bool,
 }
 
@@ -183,8 +182,8 @@ async fn work(
     engine: &dyn Engine,
     spec: &EngineSpec,
     step: Step,
-    said: mpsc::Sender<String>,
-) -> PortResult<Did> {
+    output: mpsc::Sender<String>,
+) -> PortResult<Work> {
     let Site { repo, run, workspaces, head: base } = site;
     let task = TaskId(1);
     let goal = format!("README.md ends with the line \"{LINE}\"");
@@ -192,25 +191,26 @@ async fn work(
     let dir = workspaces.task_dir(repo, *run, task, base).await?;
     let mut head = base.clone();
     if step == Step::Review {
-        // Something to judge: the change a dev is asked for.
-        let io = |e: std::io::Error| PortError::transient(format!("the sample cannot be changed: {e}"));
+        // The reviewer judges the change a dev is asked for.
+        let io = |e: std::io::Error| PortError::transient(format!("cannot edit the sample: {e}"));
         let path = dir.join("README.md");
         let text = std::fs::read_to_string(&path).map_err(io)?;
         std::fs::write(&path, format!("{}\n\n{LINE}\n", text.trim_end())).map_err(io)?;
-        head = workspaces.commit(repo, *run, task, branch, base, "Say that it was checked").await?.head;
+        head = workspaces.commit(repo, *run, task, branch, base, "Note that Skep checked it").await?.head;
     }
     let (diff, patch) = workspaces.diff(repo, base, &head).await?;
     let order = order(*run, spec, step, &goal, task, (base, &head), diff);
     let (cache, scratch) = workspaces.scratch_dirs(*run, "a1");
-    for made in [&cache, &scratch] {
-        std::fs::create_dir_all(made)
-            .map_err(|e| PortError::transient(format!("cannot make the folder {}: {e}", made.display())))?;
+    for dir in [&cache, &scratch] {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| PortError::transient(format!("cannot create {}: {e}", dir.display())))?;
     }
     let patch = if step == Step::Review { String::from_utf8_lossy(&patch).into_owned() } else { String::new() };
     let prompt = match engine.reads_prompt() {
         true => {
             let prompts = settings::prompts(config, workspaces.clone());
-            let prompts = prompts.map_err(|what| PortError::permanent(what, "mend the folder of prompts"))?;
+            let prompts =
+                prompts.map_err(|what| PortError::permanent(what, "fix the templates in the folder of prompts.dir"))?;
             Some(prompts.render(repo, &order, &patch).await?)
         }
         false => None,
@@ -219,14 +219,14 @@ async fn work(
     let env = AttemptEnv { dir, cache, scratch, patch, meter, project: repo.project.clone(), prompt };
     let sink: Sink = Arc::new(move |event| {
         let (EngineEvent::Said(text) | EngineEvent::Did(text)) = event else { return };
-        // Whoever reads too slowly misses some.
-        let _missed = said.try_send(text);
+        // A slow receiver misses lines.
+        let _dropped = output.try_send(text);
     });
-    let worked = engine.run(&order, &env, sink).await?;
-    let found = workspaces.commit(repo, *run, task, branch, &head, "What the engine did").await?;
-    let only_there = found.diff.files_total == 1 && found.diff.paths().all(|p| p == "README.md");
-    let as_asked = only_there && String::from_utf8_lossy(&found.patch).lines().any(|l| l == format!("+{LINE}"));
-    Ok(Did { worked, diff: found.diff, as_asked })
+    let result = engine.run(&order, &env, sink).await?;
+    let commit = workspaces.commit(repo, *run, task, branch, &head, "Work of the tested engine").await?;
+    let only_readme = commit.diff.files_total == 1 && commit.diff.paths().all(|p| p == "README.md");
+    let as_asked = only_readme && String::from_utf8_lossy(&commit.patch).lines().any(|l| l == format!("+{LINE}"));
+    Ok(Work { engine: result, diff: commit.diff, as_asked })
 }
 
 fn order(
@@ -240,8 +240,8 @@ fn order(
 ) -> Order {
     let text = format!("Add the line \"{LINE}\" at the end of README.md, after an empty line. Change nothing else.");
     let spec_of_task = TaskSpec {
-        name: "say".to_owned(),
-        title: "Say that it was checked".to_owned(),
+        name: "note".to_owned(),
+        title: "Note that Skep checked it".to_owned(),
         text: text.clone(),
         needs: Vec::new(),
         paths: vec!["README.md".to_owned()],
@@ -269,46 +269,46 @@ fn order(
     }
 }
 
-/// What the result is worth. What an engine says is not believed: its worktree is looked at.
-fn judge(proof: &mut Proof, did: Did, thinks: bool) {
-    let Did { worked: EngineResult { result, .. }, diff, as_asked } = did;
-    let (worked, what, fix) = match result {
-        StepOutcome::Edited { .. } if thinks && !as_asked => {
-            let did = match diff.is_empty() {
-                true => "it says it is done, and changed nothing".to_owned(),
-                false => format!("it did something else than it was asked for: it changed {}", paths(&diff)),
+/// Judges the result by the worktree, not by what the engine claims. `uses_model`: the engine has to follow the order.
+fn judge(work: Work, uses_model: bool) -> (EngineVerdict, String, String) {
+    use EngineVerdict::{Failed, Misconfigured, Passed, Unavailable};
+    let Work { engine: EngineResult { result, .. }, diff, as_asked } = work;
+    let pass_if = |passed: bool| if passed { Passed } else { Failed };
+    let (verdict, detail, fix) = match result {
+        StepOutcome::Edited { .. } if uses_model && !as_asked => {
+            let detail = match diff.is_empty() {
+                true => "reported success but changed nothing".to_owned(),
+                false => format!("did not do what it was asked: changed {}", paths(&diff)),
             };
-            (false, did, "choose a stronger model, or look whether it can use its tools")
+            (Failed, detail, "choose a stronger model, or check that it can use its tools")
         }
-        StepOutcome::Edited { summary } if thinks => (true, format!("it edited README.md as asked: {summary}"), ""),
-        StepOutcome::Edited { .. } if diff.is_empty() => (true, "it ended well and changed nothing".to_owned(), ""),
-        StepOutcome::Edited { .. } => (true, format!("it changed {}", paths(&diff)), ""),
-        StepOutcome::Notes(notes) => (!notes.trim().is_empty(), format!("it looked around: {notes}"), ""),
+        StepOutcome::Edited { summary } if uses_model => (Passed, format!("edited README.md as asked: {summary}"), ""),
+        StepOutcome::Edited { .. } if diff.is_empty() => (Passed, "succeeded without changing anything".to_owned(), ""),
+        StepOutcome::Edited { .. } => (Passed, format!("changed {}", paths(&diff)), ""),
+        StepOutcome::Notes(notes) => (pass_if(!notes.trim().is_empty()), format!("explored: {notes}"), ""),
         StepOutcome::Tasks(tasks) => {
             let titles: Vec<&str> = tasks.iter().map(|t| t.title.as_str()).collect();
-            (!tasks.is_empty(), format!("it planned {}: {}", tasks.len(), titles.join("; ")), "")
+            let noun = if tasks.len() == 1 { "task" } else { "tasks" };
+            (pass_if(!tasks.is_empty()), format!("planned {} {noun}: {}", tasks.len(), titles.join("; ")), "")
         }
         StepOutcome::Judged { verdict, summary, .. } => {
-            (true, format!("it judged {verdict:?}: {summary}").to_lowercase(), "")
+            (Passed, format!("verdict {}: {summary}", format!("{verdict:?}").to_lowercase()), "")
         }
-        StepOutcome::Asked { question, .. } => {
-            (false, format!("it asked instead: {question}"), "choose a model that decides small things itself")
-        }
-        StepOutcome::Failed(why) | StepOutcome::NotResumed(why) => (false, why, "look at what it said"),
-        StepOutcome::SpentOut { why, .. } => (false, why, "choose a model that needs fewer calls for a small thing"),
+        StepOutcome::Asked { question, .. } => (
+            Failed,
+            format!("asked a question instead of working: {question}"),
+            "choose a model that decides small things itself",
+        ),
+        StepOutcome::Failed(why) | StepOutcome::NotResumed(why) => (Failed, why, "read its output"),
+        StepOutcome::SpentOut { why, .. } => (Failed, why, "choose a model that needs fewer calls for a small task"),
         StepOutcome::Unavailable { why, until, fix } => {
-            proof.exit = if fix.is_some() { Exit::Config } else { Exit::Again };
-            let at = until.and_then(|t| chrono::DateTime::from_timestamp_millis(t.0));
-            let at = at.map(|t| format!(" until {}", t.format("%Y-%m-%d %H:%M UTC"))).unwrap_or_default();
-            (proof.what, proof.fix) = (format!("{why}{at}"), fix.unwrap_or_else(|| "try again later".to_owned()));
-            return;
+            let verdict = if fix.is_some() { Misconfigured } else { Unavailable };
+            let until = until.and_then(|t| chrono::DateTime::from_timestamp_millis(t.0));
+            let until = until.map(|t| format!(" until {}", t.format("%Y-%m-%d %H:%M UTC"))).unwrap_or_default();
+            return (verdict, format!("{why}{until}"), fix.unwrap_or_else(|| "try again later".to_owned()));
         }
     };
-    proof.worked = worked;
-    if worked {
-        proof.exit = Exit::Done;
-    }
-    (proof.what, proof.fix) = (what, fix.to_owned());
+    (verdict, detail, fix.to_owned())
 }
 
 fn paths(diff: &DiffStat) -> String {

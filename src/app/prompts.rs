@@ -1,28 +1,29 @@
-//! Which prompt templates are in force, and where each comes from.
+//! Lists the prompt templates in force, and where each comes from.
 
 use crate::adapters::prompts::{STEPS, Templates};
-use crate::cli::context::{PromptFile, StepPrompt};
-use crate::cli::exit::CliError;
 use crate::config::Config;
+use crate::domain::Step;
+use crate::service::host::{HostError, HostResult, PromptFile, StepPrompt};
+use std::path::Path;
 
-/// The templates of each step, for one project or for those without templates of their own.
-pub fn in_force(config: &Config, project: Option<&str>) -> Result<Vec<StepPrompt>, CliError> {
+/// Returns the templates of each step, for one project or for projects without templates of their own.
+pub fn in_force(config: &Config, project: Option<&str>) -> HostResult<Vec<StepPrompt>> {
     let folder = config.prompts.as_deref();
     let templates = Templates::load(folder)
-        .map_err(|why| CliError::config(why, "mend the template, or take it out of the folder of prompts.dir"))?;
+        .map_err(|why| HostError::config(why, "fix the template, or remove it from the folder of prompts.dir"))?;
     let projects = folder.map(|folder| folder.join("projects"));
-    let step = |step: crate::domain::Step| {
+    let step = |step: Step| {
         let (version, files) = templates.list(project, step);
         let files = files.into_iter().map(|file| {
-            let of_project = |path: &std::path::Path| projects.as_ref().is_some_and(|p| path.starts_with(p));
-            let from = match &file.path {
+            let of_project = |path: &Path| projects.as_ref().is_some_and(|p| path.starts_with(p));
+            let source = match &file.path {
                 None => "built in",
                 Some(path) if of_project(path) => "project",
                 Some(_) => "folder",
             };
             PromptFile {
                 name: file.name,
-                from: from.to_owned(),
+                source: source.to_owned(),
                 path: file.path.map(|path| path.display().to_string()),
                 digest: file.digest,
                 text: file.text,

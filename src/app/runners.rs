@@ -1,29 +1,27 @@
-//! Places for checks as people see them: listed, proven, looked at by `doctor`.
+//! Runners of checks: lists them, tests them, inspects them for `doctor`.
 
-use super::program::away;
 use crate::adapters::checks::self_test;
 use crate::adapters::runner::settings::LOCAL;
-use crate::cli::context::{Level, Looked, PromiseTried, RunnerRow, RunnerTested};
-use crate::cli::exit::CliError;
 use crate::config::Config;
 use crate::ports::PortError;
+use crate::service::host::{Finding, HostError, HostResult, RunnerRequirement, RunnerRow, RunnerTest, Severity};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long `doctor` waits for a place.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long `doctor` waits for a runner.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Every place, with whose checks run there.
+/// Lists every runner with its users.
 pub fn list(config: &Config) -> Vec<RunnerRow> {
-    let row = |name: &str, kind: &str, found: String| RunnerRow {
+    let row = |name: &str, kind: &str, detail: String| RunnerRow {
         name: name.to_owned(),
         kind: kind.to_owned(),
-        found,
+        detail,
         used_by: used_by(config, name),
     };
-    let here = row(LOCAL, LOCAL, format!("this machine, behind the walls ({})", config.sandbox.level.name()));
+    let local = row(LOCAL, LOCAL, format!("this machine, in the sandbox ({})", config.sandbox.level.name()));
     let others = config.runners.iter().map(|(name, runner)| row(name, runner.kind(), runner.whereabouts()));
-    std::iter::once(here).chain(others).collect()
+    std::iter::once(local).chain(others).collect()
 }
 
 fn used_by(config: &Config, name: &str) -> Vec<String> {
@@ -39,40 +37,46 @@ fn used_by(config: &Config, name: &str) -> Vec<String> {
     users
 }
 
-/// Proves a place.
+/// Tests a runner.
 ///
 /// # Errors
-/// Why it can't be used, and what to do.
-pub async fn prove(config: &Config, data_dir: &Path, name: &str) -> Result<RunnerTested, CliError> {
+/// Why the runner cannot be used, and what to do.
+pub async fn test(config: &Config, data_dir: &Path, name: &str) -> HostResult<RunnerTest> {
     if name == LOCAL {
-        return Err(CliError::usage("local is this machine", "`skep sandbox test` proves its walls"));
+        return Err(HostError::usage(
+            "the runner local is this machine, which needs no runner test",
+            "test its sandbox with `skep sandbox test`",
+        ));
     }
     let runner = config.runners.get(name).ok_or_else(|| {
-        CliError::usage(format!("there is no place {name}"), "`skep place list` shows those there are")
+        HostError::usage(format!("there is no runner {name}"), "`skep runner list` shows the configured runners")
     })?;
     let scratch = tempfile::Builder::new().prefix("probe-").tempdir_in(data_dir).map_err(anyhow::Error::from)?;
     let began = Instant::now();
-    let steps = self_test::run(name, runner, scratch.path()).await.map_err(away)?;
-    let tried = steps.into_iter().map(|s| PromiseTried { what: s.name.to_owned(), kept: s.passed, found: s.detail });
-    let tried: Vec<PromiseTried> = tried.collect();
-    let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(RunnerTested { name: name.to_owned(), holds: tried.iter().all(|t| t.kept), tried, wall_ms })
+    let steps = self_test::run(name, runner, scratch.path()).await?;
+    let requirements: Vec<RunnerRequirement> = steps
+        .into_iter()
+        .map(|s| RunnerRequirement { requirement: s.name.to_owned(), met: s.passed, observed: s.detail })
+        .collect();
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(RunnerTest { name: name.to_owned(), passed: requirements.iter().all(|r| r.met), requirements, duration_ms })
 }
 
-/// What `doctor` tells of the places, all looked at together.
-pub async fn looked(config: &Config) -> Vec<Looked> {
-    let looks = config.runners.iter().map(|(name, runner)| async move {
-        let found = tokio::time::timeout(PATIENCE, self_test::probe(name, runner)).await;
-        let (level, found, fix) = match found {
-            Ok(Ok(found)) => (Level::Good, found, String::new()),
-            Ok(Err(PortError::Permanent { what, fix })) => (Level::Bad, what, fix),
-            Ok(Err(other)) => (Level::Bad, other.to_string(), "look whether it can be reached from here".to_owned()),
+/// Inspects all runners concurrently, for `doctor`.
+pub async fn inspect(config: &Config) -> Vec<Finding> {
+    const UNREACHABLE: &str = "check that this machine can reach it";
+    let probes = config.runners.iter().map(|(name, runner)| async move {
+        let probed = tokio::time::timeout(PROBE_TIMEOUT, self_test::probe(name, runner)).await;
+        let (severity, detail, fix) = match probed {
+            Ok(Ok(detail)) => (Severity::Ok, detail, String::new()),
+            Ok(Err(PortError::Permanent { what, fix })) => (Severity::Error, what, fix),
+            Ok(Err(other)) => (Severity::Error, other.to_string(), UNREACHABLE.to_owned()),
             Err(_) => {
-                let found = format!("it did not answer within {} s", PATIENCE.as_secs());
-                (Level::Bad, found, "look whether it can be reached from here".to_owned())
+                let detail = format!("no answer within {} s", PROBE_TIMEOUT.as_secs());
+                (Severity::Error, detail, UNREACHABLE.to_owned())
             }
         };
-        Looked { what: format!("place {name}"), level, found, fix }
+        Finding { subject: format!("runner {name}"), severity, detail, fix }
     });
-    futures::future::join_all(looks).await
+    futures::future::join_all(probes).await
 }

@@ -1,51 +1,50 @@
-//! The walls around commands: which are wanted, whether they hold, and that nothing new is claimed when they don't.
+//! The sandbox of commands: selects the level, proves that it holds, and keeps testing it.
 
 use crate::actors::Scope;
-use crate::cli::args::Isolation;
-use crate::cli::context::{CliContext, WallTried, WallsTested};
-use crate::cli::exit::CliError;
 use crate::config::{Config, prepare_data_dir};
 use crate::platform::sandbox::{Groups, Level, Limits, Policy, Refused, Sandbox, test};
 use crate::ports::Isolation as _;
+use crate::service::host::{HostContext, HostError, HostResult, HostileAction, IsolationLevel, SandboxTest};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
-/// How often the walls of a service are tested again.
-const AGAIN: Duration = Duration::from_secs(3600);
-/// The same while they do not hold.
-const MEND: Duration = Duration::from_secs(60);
-/// What the demo says where it has no walls.
-const DEMO_WITHOUT: &str =
-    "the demo runs without a sandbox: its commands are those of Skep's own sample; `skep run` will refuse here";
+/// How often a service tests its sandbox again.
+const TEST_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often it does so while the sandbox does not hold.
+const BROKEN_TEST_INTERVAL: Duration = Duration::from_secs(60);
+/// Warning of a demo on a machine that offers no sandbox.
+const DEMO_WITHOUT_SANDBOX: &str =
+    "the demo runs without a sandbox: it only runs commands of Skep's own sample; `skep run` will refuse here";
 
-/// What the configuration says about isolation, for commands in this data directory.
+/// Returns the configured isolation for commands in this data directory.
 pub fn policy(config: &Config, data_dir: &Path) -> Policy {
-    let walls = &config.sandbox;
+    let settings = &config.sandbox;
     let limits = Limits {
-        memory: walls.memory.unwrap_or(0),
-        processes: walls.processes.into(),
-        file: walls.file_size,
-        workspace: walls.workspace_size,
+        memory: settings.memory.unwrap_or(0),
+        processes: settings.processes.into(),
+        file: settings.file_size,
+        workspace: settings.workspace_size,
         ..Limits::default()
     };
     Policy {
-        level: walls.level,
-        accept_no_isolation: walls.accept_no_isolation,
-        user: walls.user,
+        level: settings.level,
+        accept_no_isolation: settings.accept_no_isolation,
+        user: settings.user,
         limits,
-        readable: walls.toolchains.clone(),
+        readable: settings.toolchains.clone(),
         data_dir: Some(data_dir.to_owned()),
     }
 }
 
-/// The sandbox this process starts commands in, proven to hold. A process that carries no run on gets one that starts nothing.
+/// Creates the sandbox in which this process starts commands, proven to hold. A process that drives no run gets a closed
+/// one, which starts nothing.
 ///
-/// The demo's commands are those of Skep's own sample: where there are no walls to be had, it runs without, and says so.
+/// The demo only runs commands of Skep's own sample: where no sandbox is available it runs without one, and reports it.
 ///
 /// # Errors
-/// When the level that is wanted does not hold.
-pub async fn raise(config: &Config, context: &CliContext, scope: Scope) -> Result<Sandbox, CliError> {
+/// When the configured level does not hold.
+pub async fn enter(config: &Config, context: &HostContext, scope: Scope) -> HostResult<Sandbox> {
     if scope == Scope::Nothing {
         return Ok(Sandbox::closed());
     }
@@ -55,14 +54,14 @@ pub async fn raise(config: &Config, context: &CliContext, scope: Scope) -> Resul
             Ok(sandbox)
         }
         Err(refused) if context.is_demo => {
-            tracing::error!(why = refused.what, fix = refused.fix, "{DEMO_WITHOUT}");
+            tracing::error!(why = refused.what, fix = refused.fix, "{DEMO_WITHOUT_SANDBOX}");
             Ok(Sandbox::of_this_process(&[]))
         }
-        Err(refused) => Err(trouble(refused)),
+        Err(refused) => Err(refusal(refused)),
     }
 }
 
-/// The sandbox a policy wants, with what control groups there are, proven here and now.
+/// Creates the sandbox of a policy, with the control groups this process was given, and tests it.
 ///
 /// # Errors
 /// When its level does not hold.
@@ -70,18 +69,22 @@ pub async fn proven(policy: &Policy, data_dir: &Path) -> Result<Sandbox, Refused
     test::proven(Sandbox::walled(policy, &[], None)?.grouped(Groups::given()), data_dir).await
 }
 
-/// Tests the walls again and again while the process lives; while they do not hold, nothing is started.
-pub fn keep_watch(sandbox: Sandbox, data_dir: PathBuf) -> AbortHandle {
+/// Tests the sandbox periodically while the process lives; while it does not hold, no command is started.
+pub fn watch(sandbox: Sandbox, data_dir: PathBuf) -> AbortHandle {
     let watch = tokio::spawn(async move {
         loop {
             let is_broken = sandbox.broken().is_some();
-            tokio::time::sleep(if is_broken { MEND } else { AGAIN }).await;
+            tokio::time::sleep(if is_broken { BROKEN_TEST_INTERVAL } else { TEST_INTERVAL }).await;
             let tested = test::run(&sandbox, &data_dir).await.and_then(|rows| test::verdict(sandbox.wall(), &rows));
             match &tested {
                 Err(refused) => {
-                    tracing::error!(why = refused.what, fix = refused.fix, "no command is started any more")
+                    tracing::error!(
+                        why = refused.what,
+                        fix = refused.fix,
+                        "the sandbox does not hold: no commands are started"
+                    )
                 }
-                Ok(()) if is_broken => tracing::warn!("the sandbox holds again; commands are started again"),
+                Ok(()) if is_broken => tracing::warn!("the sandbox holds again: starting commands"),
                 Ok(()) => tracing::debug!("the sandbox holds"),
             }
             sandbox.refuse(tested.err());
@@ -93,27 +96,27 @@ pub fn keep_watch(sandbox: Sandbox, data_dir: PathBuf) -> AbortHandle {
 /// Tries every hostile action at a level.
 ///
 /// # Errors
-/// When the walls cannot even be made.
-pub async fn test(config: &Config, context: &CliContext, level: Option<Isolation>) -> Result<WallsTested, CliError> {
+/// When the sandbox cannot be created at all.
+pub async fn test(config: &Config, context: &HostContext, level: Option<IsolationLevel>) -> HostResult<SandboxTest> {
     let data_dir = &context.sources.data_dir;
     let mut policy = policy(config, data_dir);
     match level {
-        Some(Isolation::Strict) => policy.level = Level::Strict,
-        Some(Isolation::Landlock) => policy.level = Level::Landlock,
+        Some(IsolationLevel::Strict) => policy.level = Level::Strict,
+        Some(IsolationLevel::Landlock) => policy.level = Level::Landlock,
         None => {}
     }
     prepare_data_dir(data_dir).map_err(|p| crate::config::Problems(vec![p]))?;
-    let sandbox = Sandbox::walled(&policy, &[], None).map_err(trouble)?.grouped(Groups::given());
-    let rows = test::run(&sandbox, data_dir).await.map_err(trouble)?;
+    let sandbox = Sandbox::walled(&policy, &[], None).map_err(refusal)?.grouped(Groups::given());
+    let rows = test::run(&sandbox, data_dir).await.map_err(refusal)?;
     let holds = test::verdict(sandbox.wall(), &rows).is_ok();
-    let tried = rows
+    let actions = rows
         .into_iter()
-        .map(|r| WallTried { action: r.action, promised: r.promised, held: r.held, found: r.found })
+        .map(|r| HostileAction { action: r.action, must_block: r.promised, blocked: r.held, observed: r.found })
         .collect();
-    Ok(WallsTested { level: sandbox.wall().name().to_owned(), holds, bounds: sandbox.bounds(), tried })
+    let level = sandbox.wall().name().to_owned();
+    Ok(SandboxTest { level, holds, resource_limits: sandbox.bounds(), actions })
 }
 
-/// A level that does not hold, as the end of a command.
-pub fn trouble(refused: Refused) -> CliError {
-    CliError::config(refused.what, refused.fix)
+fn refusal(refused: Refused) -> HostError {
+    HostError::config(refused.what, refused.fix)
 }

@@ -1,105 +1,157 @@
-//! Looking after Skep itself: `config check`, `migrate`, `doctor`.
+//! Administration: `serve`, `config check`, `migrate`, `doctor`, `sandbox test`.
 
 use super::args::Isolation;
-use super::context::{Backend, CliContext, Doctored, Level};
-use super::exit::{CliError, Exit, Stop};
-use super::render::table;
-use super::screen::{Screen, Style};
+use super::context::CliContext;
+use super::exit::{CliError, ExitStatus, Stop};
+use super::terminal::{Style, Terminal};
+use super::text::table;
+use crate::http::backend::ServiceReady;
+use crate::service::host::{Diagnosis, IsolationLevel, Severity};
 use serde_json::json;
 
+/// `skep serve`.
+pub async fn serve(cli: &CliContext<'_>, listen: Option<&str>) -> Result<ExitStatus, Stop> {
+    let greet = |ready: ServiceReady| {
+        // The service runs on even if nobody reads its output.
+        let _unread = greeting(cli.terminal, &ready);
+    };
+    cli.backend.serve(cli.host, listen, &greet).await?;
+    Ok(ExitStatus::Success)
+}
+
+/// Prints where a service listens, what it uses and what deserves attention.
+fn greeting(terminal: &Terminal, ready: &ServiceReady) -> Result<(), Stop> {
+    let (address, data_dir) = (ready.address, ready.data_dir.display());
+    let startup_ms = u64::try_from(ready.startup.as_millis()).unwrap_or(u64::MAX);
+    terminal.object(&json!({
+        "ready": true, "address": address.to_string(), "data_dir": data_dir.to_string(), "ready_ms": startup_ms,
+        "max_live_runs": ready.max_live_runs, "sandbox": ready.sandbox, "engines": ready.engines, "prices": ready.prices,
+    }))?;
+    terminal.print(&format!("Skep {} is ready after {startup_ms} ms.", env!("CARGO_PKG_VERSION")))?;
+    let line = |name: &str, text: &str| terminal.print(&format!("  {name:<15} {text}"));
+    line("API", &format!("http://{address}/api/v1 (token in {data_dir}/token)"))?;
+    line("data directory", &data_dir.to_string())?;
+    line("parallel runs", &ready.max_live_runs.to_string())?;
+    line(
+        "merges",
+        if ready.approve_merge { "need the approval of a person" } else { "automatic where policy allows" },
+    )?;
+    line(
+        "sandbox",
+        match ready.sandbox {
+            "none" => "none: commands run with the rights of this user",
+            level => level,
+        },
+    )?;
+    for (role, spec) in &ready.engines {
+        line(role, spec)?;
+    }
+    for finding in &ready.findings {
+        let fix = if finding.fix.is_empty() { String::new() } else { format!(" ({})", finding.fix) };
+        line(&finding.subject, &format!("{}{fix}", finding.detail))?;
+    }
+    Ok(())
+}
+
 /// `skep config check`.
-pub async fn config_check(doors: &dyn Backend, place: &CliContext, screen: &Screen) -> Result<Exit, Stop> {
-    let settings = doors.config(place).await?;
-    screen.object(&json!({ "settings": settings }))?;
+pub async fn config_check(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let settings = cli.backend.settings(cli.host).await?;
+    terminal.object(&json!({ "settings": settings }))?;
     let rows = settings.into_iter().map(|s| vec![s.key, s.value, s.source]).collect();
-    screen.say(&table(&["key", "value", "source"], rows, screen.width))?;
-    screen.styled(Style::Green, "The configuration is good.")?;
-    Ok(Exit::Done)
+    terminal.print(&table(&["key", "value", "source"], rows, terminal.width))?;
+    terminal.styled(Style::Green, "The configuration is valid.")?;
+    Ok(ExitStatus::Success)
 }
 
 /// `skep migrate`.
-pub async fn migrate(doors: &dyn Backend, place: &CliContext, screen: &Screen, status: bool) -> Result<Exit, Stop> {
-    // A service writes with the schema it knows: it must not change under its hands.
-    if !status && let Some(service) = doors.service(place).await? {
-        return Err(CliError::away(
-            format!("a service runs on this data directory ({}) and uses its store", service.base),
-            "Stop the service, then migrate; it also migrates by itself when it starts",
+pub async fn migrate(cli: &CliContext<'_>, status_only: bool) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    // A service writes with the schema it knows, so the schema must not change while it runs.
+    if !status_only && let Some(service) = cli.backend.running_service(cli.host).await? {
+        return Err(CliError::unavailable(
+            format!("the service at {} is using the store of this data directory", service.base_url),
+            "stop the service, then migrate; a service also migrates when it starts",
         )
         .into());
     }
-    let steps = doors.migrate(place, status).await?;
-    screen.object(&json!({ "steps": steps }))?;
-    let open = steps.iter().filter(|s| !s.applied).count();
+    let steps = cli.backend.migrate(cli.host, status_only).await?;
+    terminal.object(&json!({ "steps": steps }))?;
+    let pending = steps.iter().filter(|s| !s.applied).count();
     for step in &steps {
-        let (style, word) = if step.applied { (Style::Green, "applied") } else { (Style::Yellow, "to do") };
-        screen.line(style, &format!("  {word:<8} {}", step.name))?;
+        let (style, word) = if step.applied { (Style::Green, "applied") } else { (Style::Yellow, "pending") };
+        terminal.line(style, &format!("  {word:<8} {}", step.name))?;
     }
-    match open {
-        0 => screen.say("The store's schema is up to date.")?,
-        1 => screen.advise("1 step is to do: `skep migrate` does it.")?,
-        n => screen.advise(&format!("{n} steps are to do: `skep migrate` does them."))?,
+    match pending {
+        0 => terminal.print("The store's schema is up to date.")?,
+        1 => terminal.suggest("1 step is pending. Apply it with `skep migrate`.")?,
+        n => terminal.suggest(&format!("{n} steps are pending. Apply them with `skep migrate`."))?,
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// `skep doctor`.
-pub async fn doctor(doors: &dyn Backend, place: &CliContext, screen: &Screen, propose: bool) -> Result<Exit, Stop> {
-    let Doctored { looked, proposal } = doors.doctor(place).await?;
-    let bad = looked.iter().filter(|l| l.level == Level::Bad).count();
-    screen.object(&json!({ "good": bad == 0, "looked": looked, "proposal": proposal }))?;
+pub async fn doctor(cli: &CliContext<'_>, propose: bool) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let Diagnosis { findings, proposed_config } = cli.backend.doctor(cli.host).await?;
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+    terminal.object(&json!({ "healthy": errors == 0, "findings": findings, "proposed_config": proposed_config }))?;
     if propose {
-        // Only the block, so that it can be written into a file.
-        if proposal.is_empty() {
-            let found = looked.iter().find(|l| l.level == Level::Bad).map_or("", |l| l.found.as_str());
-            return Err(CliError::config(found, "mend that first: what to propose is read from it").into());
+        // Print the configuration alone, so that it can be redirected into a file.
+        if proposed_config.is_empty() {
+            let first = findings.iter().find(|f| f.severity == Severity::Error).map_or("", |f| f.detail.as_str());
+            return Err(CliError::config(first, "fix this first: the proposal builds on the configuration").into());
         }
-        screen.say(proposal.trim_end())?;
-        return Ok(Exit::Done);
+        terminal.print(proposed_config.trim_end())?;
+        return Ok(ExitStatus::Success);
     }
-    for look in &looked {
-        let (style, word) = match look.level {
-            Level::Good => (Style::Green, "good"),
-            Level::Weak => (Style::Yellow, "weak"),
-            Level::Bad => (Style::Red, "bad"),
+    for finding in &findings {
+        let (style, word) = match finding.severity {
+            Severity::Ok => (Style::Green, "ok"),
+            Severity::Warning => (Style::Yellow, "warning"),
+            Severity::Error => (Style::Red, "error"),
         };
-        screen.line(style, &format!("  {word:<5} {:<14} {}", look.what, look.found))?;
-        if !look.fix.is_empty() {
-            screen.line(Style::Plain, &format!("        {:<14} fix: {}", "", look.fix))?;
+        terminal.line(style, &format!("  {word:<7} {:<14} {}", finding.subject, finding.detail))?;
+        if !finding.fix.is_empty() {
+            let fix = terminal.with_options(&finding.fix);
+            terminal.line(Style::Plain, &format!("          {:<14} fix: {fix}", ""))?;
         }
     }
-    if proposal.contains("[role.") {
-        screen.advise("`skep doctor --propose` prints a configuration for what was found.")?;
+    if proposed_config.contains("[role.") {
+        terminal.suggest("`skep doctor --propose` prints a configuration for this machine.")?;
     }
-    if bad == 0 {
-        screen.say("Everything that is needed is there and works.")?;
-        return Ok(Exit::Done);
+    match errors {
+        0 => {
+            terminal.print("Everything Skep needs is in place.")?;
+            return Ok(ExitStatus::Success);
+        }
+        1 => terminal.styled(Style::Red, "1 problem found.")?,
+        n => terminal.styled(Style::Red, &format!("{n} problems found."))?,
     }
-    let s = if bad == 1 { " does" } else { "s do" };
-    screen.styled(Style::Red, &format!("{bad} thing{s} not work."))?;
-    Ok(Exit::Config)
+    Ok(ExitStatus::Config)
 }
 
 /// `skep sandbox test`.
-pub async fn sandbox_test(
-    doors: &dyn Backend,
-    place: &CliContext,
-    screen: &Screen,
-    level: Option<Isolation>,
-) -> Result<Exit, Stop> {
-    let tested = doors.test_walls(place, level).await?;
-    screen.object(&json!(tested))?;
-    let rows = tested.tried.iter().map(|t| {
-        let expected = if t.promised { "held" } else { "may be open" };
-        let came = if t.held { "held" } else { "OPEN" };
-        vec![t.action.clone(), expected.to_owned(), came.to_owned(), t.found.clone()]
+pub async fn sandbox_test(cli: &CliContext<'_>, level: Option<Isolation>) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let level = level.map(|level| match level {
+        Isolation::Strict => IsolationLevel::Strict,
+        Isolation::Landlock => IsolationLevel::Landlock,
     });
-    screen.say(&table(&["a command tries to", "expected", "is", "seen"], rows.collect(), screen.width))?;
-    screen.say(&tested.bounds)?;
+    let tested = cli.backend.test_sandbox(cli.host, level).await?;
+    terminal.object(&json!(tested))?;
+    let rows = tested.actions.iter().map(|a| {
+        let expected = if a.must_block { "blocked" } else { "may succeed" };
+        let result = if a.blocked { "blocked" } else { "SUCCEEDED" };
+        vec![a.action.clone(), expected.to_owned(), result.to_owned(), a.observed.clone()]
+    });
+    terminal.print(&table(&["hostile action", "expected", "result", "observed"], rows.collect(), terminal.width))?;
+    terminal.print(&tested.resource_limits)?;
     if tested.holds {
-        screen.styled(Style::Green, &format!("The level {} holds.", tested.level))?;
-        return Ok(Exit::Done);
+        terminal.styled(Style::Green, &format!("The sandbox holds at level {}.", tested.level))?;
+        return Ok(ExitStatus::Success);
     }
-    screen
-        .styled(Style::Red, &format!("The level {} does not hold: no command is started behind it.", tested.level))?;
-    Ok(Exit::Config)
+    let failed = format!("The sandbox does not hold at level {}: Skep starts no command with it.", tested.level);
+    terminal.styled(Style::Red, &failed)?;
+    Ok(ExitStatus::Config)
 }

@@ -1,12 +1,12 @@
-//! What runs cost, and more of what they may cost: `budget show`, `budget raise`.
+//! Spending and its limits: `budget show`, `budget raise`.
 
-use super::answer::{Word, answer};
-use super::args::{RaiseArgs, To};
+use super::actions::{Action, act};
+use super::args::{RaiseArgs, RunRef};
 use super::client::{Client, encode};
-use super::context::{Access, Backend, CliContext, reach};
-use super::exit::{Exit, Stop};
-use super::render::{span, table};
-use super::screen::{Screen, Style};
+use super::context::{Access, CliContext};
+use super::exit::{ExitStatus, Stop};
+use super::terminal::{Style, Terminal};
+use super::text::{span, table};
 use crate::config::units::money_text;
 use crate::domain::{BudgetScope, Raise};
 use crate::http::view::{RaiseShared, Raised};
@@ -14,77 +14,86 @@ use crate::ports::store::Spending;
 use serde_json::json;
 
 /// `skep budget show`.
-pub async fn show(client: &Client, screen: &Screen, by: &str, only: &[(&str, Option<String>)]) -> Result<Exit, Stop> {
+pub async fn show(
+    client: &Client,
+    terminal: &Terminal,
+    by: &str,
+    filters: &[(&str, Option<String>)],
+) -> Result<ExitStatus, Stop> {
     let mut path = format!("/spending?by={by}&limit=500");
-    for (name, value) in only {
+    for (name, value) in filters {
         if let Some(value) = value {
             path.push_str(&format!("&{name}={}", encode(value)));
         }
     }
     let rows: Vec<Spending> = client.get(&path).await?;
-    screen.object(&json!({ "by": by, "spending": rows }))?;
+    terminal.object(&json!({ "by": by, "spending": rows }))?;
     if rows.is_empty() {
-        screen.say("Nothing was spent.")?;
-        return Ok(Exit::Done);
+        terminal.print("Nothing was spent.")?;
+        return Ok(ExitStatus::Success);
     }
-    let unknown = rows.iter().map(|r| r.unpriced).sum::<u64>();
+    let unpriced = rows.iter().map(|r| r.unpriced).sum::<u64>();
     let cells = rows.into_iter().map(|r| {
         let cost = match r.unpriced {
             0 => money_text(r.cost_micros),
             n => format!("{} ({n} of unknown price)", money_text(r.cost_micros)),
         };
-        let aside = match (r.reserved_tokens, r.reserved_cost_micros) {
+        let reserved = match (r.reserved_tokens, r.reserved_cost_micros) {
             (0, 0) => String::new(),
             (tokens, micros) => format!("{tokens} tokens, {}", money_text(micros)),
         };
         let (attempts, rounds) = (r.attempts.to_string(), r.rounds.to_string());
-        vec![r.key, cost, r.tokens.to_string(), span(r.wall_ms), r.turns.to_string(), rounds, attempts, aside]
+        vec![r.key, cost, r.tokens.to_string(), span(r.wall_ms), r.turns.to_string(), rounds, attempts, reserved]
     });
-    let names = [by, "cost", "tokens", "time", "turns", "rounds", "attempts", "set aside"];
-    screen.say(&table(&names, cells.collect(), screen.width))?;
-    if unknown > 0 {
-        screen
-            .advise("Where a price is not known, what was set aside was charged. Put the prices that are not known into the file prices.file names: `skep doctor` tells which.")?;
+    let header = [by, "cost", "tokens", "time", "turns", "rounds", "attempts", "reserved"];
+    terminal.print(&table(&header, cells.collect(), terminal.width))?;
+    if unpriced > 0 {
+        terminal.suggest(
+            "Models without a price were charged their full reservation. Add prices to the file named by prices.file; \
+             `skep doctor` lists the models without one.",
+        )?;
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// `skep budget raise`.
-pub async fn raise(doors: &dyn Backend, context: &CliContext, screen: &Screen, args: RaiseArgs) -> Result<Exit, Stop> {
+pub async fn raise(cli: &CliContext<'_>, args: RaiseArgs) -> Result<ExitStatus, Stop> {
     let (tokens, cost_micros) = (args.tokens.unwrap_or(0), args.cost.unwrap_or(0));
     if let Some(run) = args.run {
         let more = Raise { tokens, cost_micros, ..Raise::default() };
-        return answer(doors, context, screen, To { run, follow: false }, Word::Raise(more)).await;
+        return act(cli, RunRef { run, follow: false }, Action::Raise(more)).await;
     }
     let scope = if args.project.is_some() { BudgetScope::Project } else { BudgetScope::Day };
-    let reached = reach(doors, context, Access::Write).await?;
-    let asked = RaiseShared { scope, project: args.project, tokens, cost_micros };
-    let end = tell(&reached.client, screen, &asked).await;
-    reached.close().await;
+    let connection = cli.connect(Access::Write).await?;
+    let request = RaiseShared { scope, project: args.project, tokens, cost_micros };
+    let end = raise_shared(&connection.client, cli.terminal, &request).await;
+    connection.close().await;
     end
 }
 
-async fn tell(client: &Client, screen: &Screen, asked: &RaiseShared) -> Result<Exit, Stop> {
-    let raised: Raised = client.post("/budget/raise", asked, None).await?;
-    screen.object(&raised)?;
-    let whose = match &asked.project {
-        Some(project) => format!("the project {project}"),
-        None => "this day".to_owned(),
+async fn raise_shared(client: &Client, terminal: &Terminal, request: &RaiseShared) -> Result<ExitStatus, Stop> {
+    let raised: Raised = client.post("/budget/raise", request, None).await?;
+    terminal.object(&raised)?;
+    let whose = match &request.project {
+        Some(project) => format!("of project {project}"),
+        None => "of today".to_owned(),
     };
-    let mut more = Vec::new();
-    if asked.cost_micros > 0 {
-        more.push(money_text(asked.cost_micros));
+    let mut amounts = Vec::new();
+    if request.cost_micros > 0 {
+        amounts.push(money_text(request.cost_micros));
     }
-    if asked.tokens > 0 {
-        more.push(format!("{} tokens", asked.tokens));
+    if request.tokens > 0 {
+        amounts.push(format!("{} tokens", request.tokens));
     }
-    screen.line(Style::Bold, &format!("{whose} may use {} more", more.join(" and ")))?;
+    terminal.line(Style::Bold, &format!("budget {whose} raised by {}", amounts.join(" and ")))?;
     for run in &raised.resumed {
         let short = run.get(run.len().saturating_sub(8)..).unwrap_or(run);
         match client.is_remote() {
-            true => screen.line(Style::Plain, &format!("  {short} goes on"))?,
-            false => screen.advise(&format!("{short} waited for it: `skep resume {short}` carries it on."))?,
+            true => terminal.line(Style::Plain, &format!("  run {short} continues"))?,
+            false => {
+                terminal.suggest(&format!("Run {short} was waiting for it. Resume it with `skep resume {short}`."))?
+            }
         }
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }

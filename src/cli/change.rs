@@ -2,22 +2,22 @@
 
 use super::args::{ChangeCommand, State};
 use super::client::{Client, encode};
-use super::exit::{CliError, Exit, Stop};
+use super::exit::{CliError, ExitStatus, Stop};
 use super::parse::ChangeName;
 use super::project;
-use super::render::{moment, table};
-use super::screen::{Screen, Style};
 use super::show;
+use super::terminal::{Style, Terminal};
+use super::text::{moment, table};
 use crate::domain::{ChangeState, StatusState};
 use crate::http::view::RunView;
 use crate::ports::forge::Change;
 use serde_json::{Value, json};
 
 /// `skep change …`.
-pub async fn change(client: &Client, screen: &Screen, command: ChangeCommand) -> Result<Exit, Stop> {
+pub async fn change(client: &Client, terminal: &Terminal, command: ChangeCommand) -> Result<ExitStatus, Stop> {
     let (name, action, body) = match command {
-        ChangeCommand::List { project } => return list(client, screen, project).await,
-        ChangeCommand::Show { change, patch } => return look(client, screen, &change, patch).await,
+        ChangeCommand::List { project } => return list(client, terminal, project).await,
+        ChangeCommand::Show { change, patch } => return look(client, terminal, &change, patch).await,
         ChangeCommand::Approve { change, text } => (change, "approve", json!({ "text": text })),
         ChangeCommand::Decline { change, text } => (change, "decline", json!({ "text": text })),
         ChangeCommand::Comment { change, text } => (change, "comment", json!({ "text": text })),
@@ -32,7 +32,7 @@ pub async fn change(client: &Client, screen: &Screen, command: ChangeCommand) ->
             (change, "status", json!({ "text": text, "sha": sha, "context": context, "state": state }))
         }
     };
-    act(client, screen, &name, action, &body).await
+    act(client, terminal, &name, action, &body).await
 }
 
 /// Whether a command only reads.
@@ -40,17 +40,24 @@ pub fn only_reads(command: &ChangeCommand) -> bool {
     matches!(command, ChangeCommand::List { .. } | ChangeCommand::Show { .. })
 }
 
-async fn act(client: &Client, screen: &Screen, name: &ChangeName, action: &str, body: &Value) -> Result<Exit, Stop> {
+async fn act(
+    client: &Client,
+    terminal: &Terminal,
+    name: &ChangeName,
+    action: &str,
+    body: &Value,
+) -> Result<ExitStatus, Stop> {
     let (project, number) = find(client, name).await?;
     let path = format!("/projects/{}/changes/{number}/{action}", encode(&project));
     let change: Change = client.post(&path, body, None).await?;
     let line = format!("{action}: {project}#{number} is {} at {}", state(&change), change.head.abbrev());
-    screen.line(Style::Green, &line)?;
+    terminal.line(Style::Green, &line)?;
     if let (false, Some(run)) = (client.is_remote(), run_of(&change)) {
-        screen.advise(&format!("No service runs on this data directory: `skep resume {run}` goes on with its run."))?;
+        terminal
+            .suggest(&format!("No service runs on this data directory: `skep resume {run}` goes on with its run."))?;
     }
-    screen.object(&change)?;
-    Ok(Exit::Done)
+    terminal.object(&change)?;
+    Ok(ExitStatus::Success)
 }
 
 /// The project and number of a change.
@@ -70,7 +77,7 @@ async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), CliEr
     }
 }
 
-async fn list(client: &Client, screen: &Screen, project: Option<String>) -> Result<Exit, Stop> {
+async fn list(client: &Client, terminal: &Terminal, project: Option<String>) -> Result<ExitStatus, Stop> {
     let projects = match project {
         Some(project) => vec![project],
         None => project::names(client).await?,
@@ -91,16 +98,16 @@ async fn list(client: &Client, screen: &Screen, project: Option<String>) -> Resu
             listed.push(json!({ "project": project, "change": change }));
         }
     }
-    screen.object(&json!({ "changes": listed }))?;
+    terminal.object(&json!({ "changes": listed }))?;
     if rows.is_empty() {
-        screen.say("There are no changes yet: a run opens one when its checks are green.")?;
+        terminal.print("There are no changes yet: a run opens one when its checks are green.")?;
     } else {
-        screen.say(&table(&["change", "state", "branch", "onto", "opened", "title"], rows, screen.width))?;
+        terminal.print(&table(&["change", "state", "branch", "onto", "opened", "title"], rows, terminal.width))?;
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
-async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) -> Result<Exit, Stop> {
+async fn look(client: &Client, terminal: &Terminal, name: &ChangeName, patch: bool) -> Result<ExitStatus, Stop> {
     let (project, number) = find(client, name).await?;
     let change: Change = client.get(&format!("/projects/{}/changes/{number}", encode(&project))).await?;
     let run = run_of(&change);
@@ -112,17 +119,17 @@ async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) 
             )
             .into());
         };
-        return show::patch(client, screen, run, None).await;
+        return show::patch(client, terminal, run, None).await;
     }
-    screen.object(&change)?;
-    screen.line(Style::Bold, &format!("{project}#{number}: {}", change.title))?;
-    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<8} {text}"));
+    terminal.object(&change)?;
+    terminal.line(Style::Bold, &format!("{project}#{number}: {}", change.title))?;
+    let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<8} {text}"));
     line("state", &state(&change))?;
     line("branch", &format!("{} onto {}", change.branch, change.base_branch))?;
     line("head", change.head.as_str())?;
     line("opened", &format!("{} by {}", moment(change.opened_at), change.by))?;
     if let Some(run) = run {
-        line("diff", &screen.whole(&format!("`skep show {run} --patch` prints it")))?;
+        line("diff", &terminal.with_options(&format!("`skep show {run} --patch` prints it")))?;
     }
     for (context, status) in change.statuses.get(&change.head).into_iter().flatten() {
         let (style, word) = match status.state {
@@ -130,22 +137,22 @@ async fn look(client: &Client, screen: &Screen, name: &ChangeName, patch: bool) 
             StatusState::Failure => (Style::Red, "red"),
             StatusState::Pending => (Style::Yellow, "pending"),
         };
-        screen.line(style, &format!("  {:<8} {context}: {word} {}", "status", status.text))?;
+        terminal.line(style, &format!("  {:<8} {context}: {word} {}", "status", status.text))?;
     }
-    quoted(screen, &change.body)?;
+    quoted(terminal, &change.body)?;
     for review in &change.reviews {
         let word = if review.approved { "approved" } else { "wants changes" };
         let stale = if review.head == change.head { "" } else { ", which is not the head any more" };
         said(
-            screen,
+            terminal,
             &format!("{} {} {word} {}{stale}", moment(review.at), review.by, review.head.abbrev()),
             &review.text,
         )?;
     }
     for comment in &change.comments {
-        said(screen, &format!("{} {}", moment(comment.at), comment.by), &comment.text)?;
+        said(terminal, &format!("{} {}", moment(comment.at), comment.by), &comment.text)?;
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// The run a change belongs to, by the name of its branch (`skep/3f9a12bc`).
@@ -163,16 +170,16 @@ fn state(change: &Change) -> String {
     }
 }
 
-fn said(screen: &Screen, head: &str, text: &str) -> Result<(), Stop> {
-    screen.say("")?;
-    screen.line(Style::Bold, head)?;
-    quoted(screen, text)
+fn said(terminal: &Terminal, head: &str, text: &str) -> Result<(), Stop> {
+    terminal.print("")?;
+    terminal.line(Style::Bold, head)?;
+    quoted(terminal, text)
 }
 
 /// Text from outside, marked as such line by line.
-fn quoted(screen: &Screen, text: &str) -> Result<(), Stop> {
+fn quoted(terminal: &Terminal, text: &str) -> Result<(), Stop> {
     for line in text.trim_end().lines() {
-        screen.line(Style::Plain, format!("  | {line}").trim_end())?;
+        terminal.line(Style::Plain, format!("  | {line}").trim_end())?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The REST client: every command speaks to the same routes, in this process or to a service.
 
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, ExitStatus};
 use super::sse::{SseEvent, SseReader};
 use crate::http::view::Problem;
 use axum::body::Body;
@@ -65,7 +65,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_PATIENCE)
             .build()
-            .map_err(|e| CliError::fault(format!("no HTTP client can be made: {e}")))?;
+            .map_err(|e| CliError::internal(format!("no HTTP client can be made: {e}")))?;
         Ok(Client::Remote { base: base.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
     }
 
@@ -82,7 +82,7 @@ impl Client {
     /// Reads bytes (an artifact, a patch).
     pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, CliError> {
         let ask = Ask { method: Method::GET, path, headers: Vec::new(), body: None };
-        self.whole(ask).await
+        self.read_whole(ask).await
     }
 
     /// Posts a value, reads one. `if_match`: only if the run is still at this event.
@@ -92,12 +92,12 @@ impl Client {
         body: &impl Serialize,
         if_match: Option<u64>,
     ) -> Result<T, CliError> {
-        let body = serde_json::to_vec(body).map_err(|e| CliError::fault(format!("{path}: {e}")))?;
+        let body = serde_json::to_vec(body).map_err(|e| CliError::internal(format!("{path}: {e}")))?;
         let mut headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
         if let Some(seq) = if_match {
             headers.push((header::IF_MATCH, format!("\"{seq}\"")));
         }
-        let bytes = self.whole(Ask { method: Method::POST, path, headers, body: Some(body) }).await?;
+        let bytes = self.read_whole(Ask { method: Method::POST, path, headers, body: Some(body) }).await?;
         typed(path, &bytes)
     }
 
@@ -111,15 +111,15 @@ impl Client {
         let events = bytes.scan(SseReader::default(), |reader, piece| {
             let events: Vec<Result<SseEvent, CliError>> = match piece.map(|bytes| reader.take(&bytes)) {
                 Ok(Ok(events)) => events.into_iter().map(Ok).collect(),
-                Ok(Err(_too_large)) => vec![Err(CliError::fault("an event of the stream is larger than 16 MiB"))],
-                Err(trouble) => vec![Err(trouble)],
+                Ok(Err(_too_large)) => vec![Err(CliError::internal("an event of the stream is larger than 16 MiB"))],
+                Err(error) => vec![Err(error)],
             };
             std::future::ready(Some(futures::stream::iter(events)))
         });
         Ok(events.flatten().boxed())
     }
 
-    async fn whole(&self, ask: Ask<'_>) -> Result<Vec<u8>, CliError> {
+    async fn read_whole(&self, ask: Ask<'_>) -> Result<Vec<u8>, CliError> {
         let path = ask.path.to_owned();
         let read = async {
             let mut pieces = self.call(ask).await?;
@@ -127,14 +127,14 @@ impl Client {
             while let Some(piece) = pieces.next().await {
                 whole.extend_from_slice(&piece?);
                 if whole.len() > ANSWER_BYTES_MAX {
-                    return Err(CliError::fault(format!("the answer to {path} is larger than 64 MiB")));
+                    return Err(CliError::internal(format!("the answer to {path} is larger than 64 MiB")));
                 }
             }
             Ok(whole)
         };
         match tokio::time::timeout(PATIENCE, read).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(CliError::away(
+            Err(_elapsed) => Err(CliError::unavailable(
                 format!("no answer to {path} within 11 minutes"),
                 "Try again; `skep doctor` looks at the service",
             )),
@@ -160,7 +160,7 @@ impl Client {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 };
-                let cut = |e: axum::Error| CliError::fault(format!("an answer was cut off: {e}"));
+                let cut = |e: axum::Error| CliError::internal(format!("an answer was cut off: {e}"));
                 (answer.status(), answer.into_body().into_data_stream().map(move |p| p.map_err(cut)).boxed())
             }
             Client::Remote { base, token, http } => {
@@ -189,7 +189,7 @@ fn gone(base: &str, error: &reqwest::Error) -> CliError {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    CliError::away(
+    CliError::unavailable(
         format!("the service at {base} does not answer: {cause}"),
         "Try again; if the service has ended, the same command carries on without it",
     )
@@ -236,7 +236,7 @@ fn as_command(code: &str) -> Option<&'static str> {
 fn typed<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(bytes).map_err(|e| {
         CliError::new(
-            Exit::Fault,
+            ExitStatus::Internal,
             "answer",
             format!("the answer to {path} cannot be read: {e}"),
             "Check that the service is of this version (`skep doctor`)",

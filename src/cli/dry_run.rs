@@ -1,23 +1,23 @@
 //! `run --dry-run`: what a run would begin with, without opening it.
 
 use super::client::Client;
-use super::exit::{Exit, Stop};
-use super::render::{count, span};
-use super::screen::{Screen, Style};
+use super::exit::{ExitStatus, Stop};
+use super::terminal::{Style, Terminal};
+use super::text::{count, span};
 use crate::config::units::money_text;
 use crate::http::view::{NewRun, PromptView, RunPreview};
 
 /// Asks for the look ahead and shows it.
-pub async fn dry_run(client: &Client, screen: &Screen, wanted: &NewRun) -> Result<Exit, Stop> {
+pub async fn dry_run(client: &Client, terminal: &Terminal, wanted: &NewRun) -> Result<ExitStatus, Stop> {
     let preview: RunPreview = client.post("/runs/preview", wanted, None).await?;
-    screen.object(&preview)?;
-    show(screen, &preview)?;
-    Ok(Exit::Done)
+    terminal.object(&preview)?;
+    show(terminal, &preview)?;
+    Ok(ExitStatus::Success)
 }
 
-fn show(screen: &Screen, preview: &RunPreview) -> Result<(), Stop> {
-    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<9} {text}"));
-    screen.line(Style::Bold, "dry run: nothing is opened, nothing is spent")?;
+fn show(terminal: &Terminal, preview: &RunPreview) -> Result<(), Stop> {
+    let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
+    terminal.line(Style::Bold, "dry run: nothing is opened, nothing is spent")?;
     line("project", &format!("{} ({})", preview.project, preview.repo))?;
     line("base", &format!("{} at {}", preview.base_branch, preview.base.get(..8).unwrap_or(&preview.base)))?;
     if let Some(run) = &preview.carries_on {
@@ -30,7 +30,7 @@ fn show(screen: &Screen, preview: &RunPreview) -> Result<(), Stop> {
     for check in &preview.checks {
         line("check", &format!("{}{}: {}", check.name, check.on_runner(), check.command))?;
     }
-    section(screen, "Budget")?;
+    section(terminal, "Budget")?;
     let limits = &preview.limits;
     let most = |amount: Option<String>| amount.map_or_else(|| "not limited".to_owned(), |a| format!("at most {a}"));
     line("time", &most(Some(span(limits.wall_secs.saturating_mul(1_000)))))?;
@@ -38,37 +38,37 @@ fn show(screen: &Screen, preview: &RunPreview) -> Result<(), Stop> {
     line("cost", &most(limits.cost_micros.map(money_text)))?;
     line("attempts", &format!("at most {}, {} of rework", limits.attempts, count(limits.rounds.into(), "round")))?;
     match &preview.prompt {
-        Some(prompt) => told(screen, preview, prompt),
+        Some(prompt) => told(terminal, preview, prompt),
         None => {
-            section(screen, "The manager's prompt")?;
+            section(terminal, "The manager's prompt")?;
             let kind = preview.engines.get(&crate::domain::Role::Manager).map_or("", |e| e.kind.as_str());
-            screen.line(Style::Plain, &format!("  none: the engine {kind} is given its order, no words"))
+            terminal.line(Style::Plain, &format!("  none: the engine {kind} is given its order, no words"))
         }
     }
 }
 
-fn told(screen: &Screen, preview: &RunPreview, prompt: &PromptView) -> Result<(), Stop> {
+fn told(terminal: &Terminal, preview: &RunPreview, prompt: &PromptView) -> Result<(), Stop> {
     let cost = match prompt.cost_micros {
         Some(micros) => format!("about {}", money_text(micros)),
         None => "no price is known for its model".to_owned(),
     };
     let text = format!("about {} tokens to send once ({cost})", prompt.tokens);
-    screen.line(Style::Plain, &format!("  {:<9} {text}", "prompt"))?;
-    section(screen, "The manager's prompt")?;
+    terminal.line(Style::Plain, &format!("  {:<9} {text}", "prompt"))?;
+    section(terminal, "The manager's prompt")?;
     if preview.explores {
-        screen.line(Style::Plain, "  A scout looks first; its notes will be added.")?;
+        terminal.line(Style::Plain, "  A scout looks first; its notes will be added.")?;
     }
-    screen.line(Style::Plain, &format!("  version {}", prompt.version.get(..12).unwrap_or(&prompt.version)))?;
+    terminal.line(Style::Plain, &format!("  version {}", prompt.version.get(..12).unwrap_or(&prompt.version)))?;
     for (name, text) in [("system", &prompt.system), ("user", &prompt.user)] {
-        screen.line(Style::Bold, &format!("--- {name}"))?;
+        terminal.line(Style::Bold, &format!("--- {name}"))?;
         for text in text.lines() {
-            screen.line(Style::Plain, text)?;
+            terminal.line(Style::Plain, text)?;
         }
     }
     Ok(())
 }
 
-fn section(screen: &Screen, title: &str) -> Result<(), Stop> {
-    screen.say("")?;
-    screen.line(Style::Bold, title)
+fn section(terminal: &Terminal, title: &str) -> Result<(), Stop> {
+    terminal.print("")?;
+    terminal.line(Style::Bold, title)
 }

@@ -1,74 +1,86 @@
-//! What thinks: `engine list`, `engine test`.
+//! Engines: `engine list`, `engine test`.
 
-use super::context::{Backend, CliContext, Proof};
-use super::exit::{Exit, Stop};
-use super::render::table;
-use super::screen::{Screen, Style};
+use super::context::CliContext;
+use super::exit::{ExitStatus, Stop};
+use super::terminal::{Style, Terminal};
+use super::text::{count, table};
 use crate::config::units::money_text;
+use crate::service::host::{EngineTest, EngineVerdict};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-/// Lines of an engine that wait to be shown; more are dropped.
-const LINES: usize = 256;
-/// The longest line shown.
-const LINE_MAX: usize = 300;
+/// Lines of engine output that may wait to be printed; the engine drops more.
+const OUTPUT_BUFFER: usize = 256;
+/// Longest line printed, in characters.
+const MAX_LINE_CHARS: usize = 300;
 
 /// `skep engine list`.
-pub async fn list(doors: &dyn Backend, place: &CliContext, screen: &Screen) -> Result<Exit, Stop> {
-    let rows = doors.engines(place).await?;
-    screen.object(&json!({ "engines": rows }))?;
+pub async fn list(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let rows = cli.backend.list_engines(cli.host).await?;
+    terminal.object(&json!({ "engines": rows }))?;
     let rows = rows
         .into_iter()
-        .map(|r| vec![r.what, r.name, if r.usable { "yes".to_owned() } else { "no".to_owned() }, r.found])
+        .map(|r| vec![r.what, r.name, if r.usable { "yes".to_owned() } else { "no".to_owned() }, r.detail])
         .collect();
-    screen.say(&table(&["what", "name", "usable", "is, or why not"], rows, screen.width))?;
-    Ok(Exit::Done)
+    terminal.print(&table(&["type", "name", "usable", "details"], rows, terminal.width))?;
+    Ok(ExitStatus::Success)
 }
 
 /// `skep engine test`.
-pub async fn test(doors: &dyn Backend, place: &CliContext, screen: &Screen, what: &str) -> Result<Exit, Stop> {
-    let (said, mut lines) = mpsc::channel::<String>(LINES);
-    let show = async {
+pub async fn test(cli: &CliContext<'_>, engine: &str) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let (output, mut lines) = mpsc::channel::<String>(OUTPUT_BUFFER);
+    let print_output = async {
         while let Some(text) = lines.recv().await {
             for line in text.lines().filter(|l| !l.trim().is_empty()) {
-                let line: String = line.chars().take(LINE_MAX).collect();
-                screen.line(Style::Dim, &format!("  {line}"))?;
+                let line: String = line.chars().take(MAX_LINE_CHARS).collect();
+                terminal.line(Style::Dim, &format!("  {line}"))?;
             }
         }
         Ok::<(), Stop>(())
     };
-    let (proof, shown) = tokio::join!(doors.prove(place, what, said), show);
-    shown?;
-    tell(screen, &proof?)
+    let (tested, printed) = tokio::join!(cli.backend.test_engine(cli.host, engine, output), print_output);
+    printed?;
+    print_result(terminal, &tested?)
 }
 
-fn tell(screen: &Screen, proof: &Proof) -> Result<Exit, Stop> {
-    screen.object(proof)?;
-    let took = std::time::Duration::from_millis(proof.wall_ms);
-    let seconds = took.as_secs_f64();
-    let (style, word) = if proof.worked { (Style::Green, "works") } else { (Style::Red, "does not work") };
-    screen.line(style, &format!("{} {word} ({}, {seconds:.1} s)", proof.engine, proof.step))?;
-    screen.line(Style::Plain, &format!("  {}", proof.what))?;
-    if !proof.fix.is_empty() {
-        screen.line(Style::Plain, &format!("  fix: {}", proof.fix))?;
+fn print_result(terminal: &Terminal, test: &EngineTest) -> Result<ExitStatus, Stop> {
+    terminal.object(test)?;
+    let seconds = std::time::Duration::from_millis(test.duration_ms).as_secs_f64();
+    let (style, verdict) = match test.verdict {
+        EngineVerdict::Passed => (Style::Green, "works"),
+        _ => (Style::Red, "does not work"),
+    };
+    terminal.line(style, &format!("{} {verdict} ({}, {seconds:.1} s)", test.engine, test.step))?;
+    terminal.line(Style::Plain, &format!("  {}", test.detail))?;
+    if !test.fix.is_empty() {
+        terminal.line(Style::Plain, &format!("  fix: {}", test.fix))?;
     }
-    match proof.usage {
+    match test.usage {
         Some(used) if used.tokens > 0 || used.turns > 0 => {
-            let cost = match proof.bill.iter().all(|m| m.priced) {
+            let cost = match test.usage_by_model.iter().all(|m| m.priced) {
                 true => money_text(used.cost_micros),
-                false => "a cost that is not known".to_owned(),
+                false => "unknown cost".to_owned(),
             };
-            screen.line(Style::Plain, &format!("  used {} tokens in {} calls, {cost}", used.tokens, used.turns))?;
+            let calls = count(used.turns, "call");
+            terminal.line(Style::Plain, &format!("  used {} tokens in {calls}, {cost}", used.tokens))?;
         }
         Some(_) => {}
-        None => screen.line(Style::Plain, "  it does not say what it used")?,
+        None => terminal.line(Style::Plain, "  usage not reported")?,
     }
-    for model in &proof.bill {
+    for model in &test.usage_by_model {
+        let calls = count(model.calls, "call");
         let line = format!(
-            "  {}: {} calls, {} tokens in ({} cached), {} out",
-            model.model, model.calls, model.input, model.cached, model.output
+            "  {}: {calls}, {} tokens in ({} cached), {} out",
+            model.model, model.input, model.cached, model.output
         );
-        screen.line(Style::Plain, &line)?;
+        terminal.line(Style::Plain, &line)?;
     }
-    Ok(proof.exit)
+    Ok(match test.verdict {
+        EngineVerdict::Passed => ExitStatus::Success,
+        EngineVerdict::Failed => ExitStatus::Undelivered,
+        EngineVerdict::Unavailable => ExitStatus::TryAgain,
+        EngineVerdict::Misconfigured => ExitStatus::Config,
+    })
 }

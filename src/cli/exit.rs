@@ -1,82 +1,83 @@
-//! How a command ends: the documented exit codes, and errors as one line what and why, one line what to do.
+//! How a command ends: documented exit codes, and errors that name the problem and the fix.
 
 use crate::http::view::Problem;
+use crate::service::host::{HostError, HostErrorKind};
 
-/// An exit code.
+/// Exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum ExitStatus {
     /// Delivered, or done.
-    Done = 0,
+    Success = 0,
     /// A fault in Skep itself.
-    Fault = 1,
-    /// What was asked is wrong or does not fit: usage, unknown names, refused answers.
+    Internal = 1,
+    /// Wrong usage: an invalid option, an unknown name, a refused answer.
     Usage = 2,
     /// The run ended without delivering.
     Undelivered = 3,
     /// The run waits for a person.
-    Waits = 4,
-    /// Try again later: the service, the store or the forge is away.
-    Again = 75,
+    WaitsForPerson = 4,
+    /// The service, the store or the forge cannot be reached; retrying may help.
+    TryAgain = 75,
     /// The configuration or the data directory cannot be used.
     Config = 78,
 }
 
-/// The codes for the help text.
+/// The codes, for the help text.
 pub const EXIT_CODES: &str = "\
 Exit codes:
    0  delivered, or done
-   1  a fault in Skep itself
-   2  usage: the command, a name or an answer does not fit
+   1  internal error in Skep
+   2  usage: invalid option, unknown name or refused answer
    3  the run ended without delivering
    4  the run waits for a person
-  75  try again later: the service, the store or the forge is away
+  75  temporary failure: the service, the store or the forge cannot be reached
   78  the configuration or the data directory cannot be used";
 
-impl Exit {
-    /// The code of an HTTP problem. The stable code decides first, the status where it says nothing special.
-    pub fn of(problem: &Problem) -> Exit {
+impl ExitStatus {
+    /// Returns the status for an HTTP problem. The stable code decides first, then the HTTP status.
+    pub fn of(problem: &Problem) -> ExitStatus {
         match (problem.code.as_str(), problem.status) {
-            (code, _) if code.starts_with("config") => Exit::Config,
-            (_, 408 | 423 | 429 | 502..=504) => Exit::Again,
-            (_, 400..=499) => Exit::Usage,
-            _ => Exit::Fault,
+            (code, _) if code.starts_with("config") => ExitStatus::Config,
+            (_, 408 | 423 | 429 | 502..=504) => ExitStatus::TryAgain,
+            (_, 400..=499) => ExitStatus::Usage,
+            _ => ExitStatus::Internal,
         }
     }
 }
 
-impl From<Exit> for std::process::ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(exit: ExitStatus) -> Self {
         std::process::ExitCode::from(exit as u8)
     }
 }
 
-/// Why a command stops early.
+/// Reason why a command stops early.
 #[derive(Clone, Debug)]
 pub enum Stop {
-    /// It cannot be done.
-    CliError(CliError),
-    /// Nobody reads the output any more: end quietly.
-    Closed,
+    /// It failed.
+    Error(CliError),
+    /// The reader of the output has closed it: end quietly.
+    OutputClosed,
 }
 
-/// What cannot be done, with the exit code.
+/// Failure of a command.
 #[derive(Clone, Debug)]
 pub struct CliError {
-    /// The exit code.
-    pub exit: Exit,
-    /// What, why, and what to do; several where several things are wrong at once (a configuration).
+    /// The exit status.
+    pub exit: ExitStatus,
+    /// What failed and how to fix it; several entries where several things are wrong at once (a configuration).
     pub problems: Vec<Problem>,
 }
 
 impl CliError {
-    /// One thing that is wrong.
-    pub fn new(exit: Exit, code: &str, detail: impl Into<String>, fix: impl Into<String>) -> CliError {
+    /// Creates an error with one problem.
+    pub fn new(exit: ExitStatus, code: &str, detail: impl Into<String>, fix: impl Into<String>) -> CliError {
         let status = match exit {
-            Exit::Done => 200,
-            Exit::Usage => 400,
-            Exit::Undelivered | Exit::Waits => 409,
-            Exit::Again => 503,
-            Exit::Fault | Exit::Config => 500,
+            ExitStatus::Success => 200,
+            ExitStatus::Usage => 400,
+            ExitStatus::Undelivered | ExitStatus::WaitsForPerson => 409,
+            ExitStatus::TryAgain => 503,
+            ExitStatus::Internal | ExitStatus::Config => 500,
         };
         let problem = Problem {
             kind: format!("urn:skep:problem:{code}"),
@@ -88,69 +89,75 @@ impl CliError {
         };
         CliError { exit, problems: vec![problem] }
     }
-    /// The command does not fit.
+
+    /// Creates an error about wrong usage.
     pub fn usage(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
-        Self::new(Exit::Usage, "usage", detail, fix)
+        Self::new(ExitStatus::Usage, "usage", detail, fix)
     }
-    /// Something is away for now.
-    pub fn away(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
-        Self::new(Exit::Again, "away", detail, fix)
+
+    /// Creates an error about something that cannot be reached now.
+    pub fn unavailable(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
+        Self::new(ExitStatus::TryAgain, "away", detail, fix)
     }
-    /// The configuration or the data directory cannot be used.
+
+    /// Creates an error about the configuration or the data directory.
     pub fn config(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
-        Self::new(Exit::Config, "config", detail, fix)
+        Self::new(ExitStatus::Config, "config", detail, fix)
     }
-    /// A fault in Skep itself.
-    pub fn fault(detail: impl Into<String>) -> CliError {
-        Self::new(
-            Exit::Fault,
-            "fault",
-            detail,
-            "This is a fault in Skep; run it again with -vv and report what it says",
-        )
+
+    /// Creates an error about a fault in Skep itself.
+    pub fn internal(detail: impl Into<String>) -> CliError {
+        HostError::internal(detail).into()
     }
 }
 
 impl From<Problem> for CliError {
     fn from(problem: Problem) -> Self {
-        CliError { exit: Exit::of(&problem), problems: vec![problem] }
+        CliError { exit: ExitStatus::of(&problem), problems: vec![problem] }
+    }
+}
+
+impl From<HostError> for CliError {
+    fn from(error: HostError) -> Self {
+        let (exit, code) = match error.kind {
+            HostErrorKind::Usage => (ExitStatus::Usage, "usage"),
+            HostErrorKind::Unavailable => (ExitStatus::TryAgain, "away"),
+            HostErrorKind::Locked => (ExitStatus::TryAgain, "data_dir_locked"),
+            HostErrorKind::Config => (ExitStatus::Config, "config"),
+            HostErrorKind::Internal => (ExitStatus::Internal, "fault"),
+        };
+        let problems = error.problems.into_iter().flat_map(|p| CliError::new(exit, code, p.detail, p.fix).problems);
+        CliError { exit, problems: problems.collect() }
     }
 }
 
 impl From<crate::config::Problems> for CliError {
     fn from(problems: crate::config::Problems) -> Self {
-        let each = |p: crate::config::Problem| {
-            let found = if p.found.is_empty() { String::new() } else { format!(", {}", p.found) };
-            CliError::config(format!("{} ({}{found}): {}", p.at, p.source, p.why), p.fix).problems
-        };
-        CliError { exit: Exit::Config, problems: problems.0.into_iter().flat_map(each).collect() }
-    }
-}
-
-impl From<anyhow::Error> for CliError {
-    fn from(error: anyhow::Error) -> Self {
-        match error.downcast::<crate::config::Problems>() {
-            Ok(problems) => problems.into(),
-            Err(error) => CliError::fault(format!("{error:#}")),
-        }
+        HostError::from(problems).into()
     }
 }
 
 impl From<CliError> for Stop {
-    fn from(trouble: CliError) -> Self {
-        Stop::CliError(trouble)
+    fn from(error: CliError) -> Self {
+        Stop::Error(error)
+    }
+}
+
+impl From<HostError> for Stop {
+    fn from(error: HostError) -> Self {
+        Stop::Error(error.into())
     }
 }
 
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Stop::Closed,
+            std::io::ErrorKind::BrokenPipe => Stop::OutputClosed,
             _ => CliError::new(
-                Exit::Fault,
+                ExitStatus::Internal,
                 "output",
-                format!("the output cannot be written: {error}"),
-                "Check where it goes (a full disk, a closed terminal)",
+                format!("cannot write the output: {error}"),
+                "check where it goes (a full disk, a closed terminal)",
             )
             .into(),
         }
@@ -164,23 +171,23 @@ mod tests {
     #[test]
     fn statuses_become_exit_codes() {
         let of = |status: u16, code: &str| {
-            let mut trouble = CliError::usage("x", "y");
-            let mut problem = trouble.problems.remove(0);
+            let mut error = CliError::usage("x", "y");
+            let mut problem = error.problems.remove(0);
             (problem.status, problem.code) = (status, code.to_owned());
-            Exit::of(&problem)
+            ExitStatus::of(&problem)
         };
         let table = [
-            (400, "usage", Exit::Usage),
-            (401, "unauthorized", Exit::Usage),
-            (404, "no_run", Exit::Usage),
-            (409, "not_an_answer", Exit::Usage),
-            (412, "moved", Exit::Usage),
-            (422, "invalid", Exit::Usage),
-            (429, "busy", Exit::Again),
-            (503, "away", Exit::Again),
-            (504, "timeout", Exit::Again),
-            (500, "fault", Exit::Fault),
-            (500, "config_unknown_key", Exit::Config),
+            (400, "usage", ExitStatus::Usage),
+            (401, "unauthorized", ExitStatus::Usage),
+            (404, "no_run", ExitStatus::Usage),
+            (409, "not_an_answer", ExitStatus::Usage),
+            (412, "moved", ExitStatus::Usage),
+            (422, "invalid", ExitStatus::Usage),
+            (429, "busy", ExitStatus::TryAgain),
+            (503, "away", ExitStatus::TryAgain),
+            (504, "timeout", ExitStatus::TryAgain),
+            (500, "fault", ExitStatus::Internal),
+            (500, "config_unknown_key", ExitStatus::Config),
         ];
         for (status, code, exit) in table {
             assert_eq!(of(status, code), exit, "{status} {code}");
@@ -188,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_no_error() {
-        assert!(matches!(Stop::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)), Stop::Closed));
+    fn a_closed_pipe_is_not_an_error() {
+        assert!(matches!(Stop::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)), Stop::OutputClosed));
     }
 }

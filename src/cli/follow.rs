@@ -1,12 +1,12 @@
 //! Follows a run live until it ends, asks, or the person goes away; gives or asks for approvals on the way.
 
 use super::client::{Client, encode, with_query};
-use super::exit::{CliError, Exit, Stop};
-use super::screen::{Screen, Style};
+use super::exit::{CliError, ExitStatus, Stop};
+use super::outcome;
+use super::progress::Progress;
+use super::run_log;
 use super::sse::SseEvent;
-use super::summary;
-use super::tell::Teller;
-use super::words;
+use super::terminal::{Style, Terminal};
 use crate::domain::Timestamp;
 use crate::domain::escalation::Escalation;
 use crate::http::view::{RunView, Say};
@@ -25,7 +25,7 @@ const QUEUE_GRACE: Duration = Duration::from_millis(500);
 
 /// How to follow.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Manner {
+pub struct FollowOptions {
     /// Approvals are given without asking.
     pub yes: bool,
     /// Only what comes after this event is told.
@@ -41,13 +41,13 @@ struct Said {
 
 struct Follower<'a> {
     client: &'a Client,
-    screen: &'a Screen,
-    manner: Manner,
+    terminal: &'a Terminal,
+    options: FollowOptions,
     path: String,
     view: RunView,
     seen: u64,
     last_at: Timestamp,
-    teller: Teller,
+    teller: Progress,
     /// A look that is ahead of the events told so far.
     ahead: Option<RunView>,
     asked: BTreeSet<String>,
@@ -57,34 +57,34 @@ struct Follower<'a> {
 /// Follows a run until it ends or waits for a person, and says how it stands. Going away (Ctrl-C) leaves the run as it is.
 pub async fn follow(
     client: &Client,
-    screen: &Screen,
+    terminal: &Terminal,
     view: RunView,
-    manner: Manner,
+    options: FollowOptions,
     seen: &mut u64,
-) -> Result<Exit, Stop> {
+) -> Result<ExitStatus, Stop> {
     let short = view.short.clone();
     let mut follower = Follower {
         client,
-        screen,
-        manner,
+        terminal,
+        options,
         path: format!("/runs/{}", encode(&view.id)),
         last_at: view.opened_at,
-        teller: Teller::of(&view),
+        teller: Progress::of(&view),
         ahead: None,
         view,
-        seen: manner.after,
+        seen: options.after,
         asked: BTreeSet::new(),
         waited: None,
     };
     let end = tokio::select! {
         end = follower.run() => match end {
             // Nobody reads any more. The run did not end, so the code must not say it did.
-            Err(Stop::Closed) => Ok(Exit::Waits),
+            Err(Stop::OutputClosed) => Ok(ExitStatus::WaitsForPerson),
             end => end,
         },
         () = told_to_go() => {
-            detached(client, screen, &short)?;
-            Ok(Exit::Waits)
+            detached(client, terminal, &short)?;
+            Ok(ExitStatus::WaitsForPerson)
         }
     };
     *seen = follower.seen;
@@ -109,26 +109,26 @@ async fn told_to_go() {
     tokio::select! { () = terminated => {}, () = interrupted => {} }
 }
 
-fn detached(client: &Client, screen: &Screen, short: &str) -> Result<(), Stop> {
-    screen.say("")?;
+fn detached(client: &Client, terminal: &Terminal, short: &str) -> Result<(), Stop> {
+    terminal.print("")?;
     if client.is_remote() {
-        screen.say(&format!("You left; the service goes on with run {short}."))?;
-        screen.advise(&format!("  skep events {short} --follow   watches it again"))?;
+        terminal.print(&format!("You left; the service goes on with run {short}."))?;
+        terminal.suggest(&format!("  skep events {short} --follow   watches it again"))?;
     } else {
-        screen.say(&format!("You left; run {short} stays as it is, nothing is lost."))?;
-        screen.advise(&format!("  skep resume {short}   goes on with it here"))?;
-        screen.advise("  skep serve             goes on with every open run")?;
+        terminal.print(&format!("You left; run {short} stays as it is, nothing is lost."))?;
+        terminal.suggest(&format!("  skep resume {short}   goes on with it here"))?;
+        terminal.suggest("  skep serve             goes on with every open run")?;
     }
-    screen.object(&json!({ "left": short, "carried_on": client.is_remote() }))
+    terminal.object(&json!({ "left": short, "carried_on": client.is_remote() }))
 }
 
 impl Follower<'_> {
-    async fn run(&mut self) -> Result<Exit, Stop> {
+    async fn run(&mut self) -> Result<ExitStatus, Stop> {
         let mut failures = 0;
         // Where events are still to be told, they come first.
         if self.seen >= self.view.seq {
             for line in self.teller.news(&self.view) {
-                self.screen.line(Style::Bold, &line)?;
+                self.terminal.line(Style::Bold, &line)?;
             }
             if let Some(exit) = self.stand().await? {
                 return Ok(exit);
@@ -139,7 +139,7 @@ impl Follower<'_> {
             let broken = match self.stream().await? {
                 Ok(Some(exit)) => return Ok(exit),
                 Ok(None) => None,
-                Err(trouble) => Some(trouble),
+                Err(error) => Some(error),
             };
             // The stream ended without an end of the run: take it up again. Only a service that is away ends the patience;
             // a stream that was quiet and cut (a run that waits for its forge) is no failure.
@@ -148,28 +148,28 @@ impl Follower<'_> {
                 Some(_) => failures + 1,
                 None => (failures + 1).min(RECONNECTS - 1),
             };
-            if let Some(trouble) = broken
+            if let Some(error) = broken
                 && failures > RECONNECTS
             {
-                return Err(trouble.into());
+                return Err(error.into());
             }
             tokio::time::sleep(Duration::from_millis(200 << failures)).await;
         }
     }
 
     /// Reads one stream to its end. The outer error stops the command, the inner one only this stream.
-    async fn stream(&mut self) -> Result<Result<Option<Exit>, CliError>, Stop> {
+    async fn stream(&mut self) -> Result<Result<Option<ExitStatus>, CliError>, Stop> {
         let mut events = match self.client.stream(&format!("{}/stream", self.path), self.seen).await {
             Ok(events) => events,
             // A wrong name or a quarantined run will not mend itself; a service that is away may come back.
-            Err(trouble) if trouble.exit == Exit::Again => return Ok(Err(trouble)),
-            Err(trouble) => return Err(trouble.into()),
+            Err(error) if error.exit == ExitStatus::TryAgain => return Ok(Err(error)),
+            Err(error) => return Err(error.into()),
         };
         let mut next = events.next().await;
         while let Some(event) = next {
             let event = match event {
                 Ok(event) => event,
-                Err(trouble) => return Ok(Err(trouble)),
+                Err(error) => return Ok(Err(error)),
             };
             let moved = self.tell(&event).await?;
             if event.event == "end" {
@@ -205,8 +205,8 @@ impl Follower<'_> {
                 if let Ok(said) = serde_json::from_str::<Said>(&event.data) {
                     let who = attempt_name(&said.attempt);
                     self.begin(&who).await?;
-                    self.screen.line(Style::Dim, &format!("     {who} | {}", said.text.trim_end()))?;
-                    self.screen.object(&json!({ "said": { "attempt": who, "text": said.text } }))?;
+                    self.terminal.line(Style::Dim, &format!("     {who} | {}", said.text.trim_end()))?;
+                    self.terminal.object(&json!({ "said": { "attempt": who, "text": said.text } }))?;
                 }
                 Ok(false)
             }
@@ -217,21 +217,21 @@ impl Follower<'_> {
                 }
                 self.seen = row.seq;
                 self.last_at = row.at;
-                if let Some(attempt) = Teller::ends(&row) {
+                if let Some(attempt) = Progress::ends(&row) {
                     self.begin(&attempt).await?;
                 }
                 if !self.teller.repeats(&row)
-                    && let Some(line) = words::words(&row)
+                    && let Some(line) = run_log::words(&row)
                 {
-                    self.screen.line(Style::Plain, &format!("{} {line}", super::render::time_of_day(row.at)))?;
+                    self.terminal.line(Style::Plain, &format!("{} {line}", super::text::time_of_day(row.at)))?;
                 }
-                self.screen.object(&json!({ "event": row }))?;
+                self.terminal.object(&json!({ "event": row }))?;
                 Ok(true)
             }
         }
     }
 
-    async fn look(&mut self) -> Result<Option<Exit>, Stop> {
+    async fn look(&mut self) -> Result<Option<ExitStatus>, Stop> {
         let now: RunView = self.client.get(&self.path).await?;
         if now.seq > self.seen {
             // Its events are on their way: what it shows is told after them.
@@ -240,7 +240,7 @@ impl Follower<'_> {
         }
         self.ahead = None;
         for line in self.teller.news(&now) {
-            self.screen.line(Style::Bold, &line)?;
+            self.terminal.line(Style::Bold, &line)?;
         }
         self.view = now;
         self.stand().await
@@ -253,13 +253,13 @@ impl Follower<'_> {
         }
         let now: RunView = self.client.get(&self.path).await?;
         for line in self.teller.begins(&now, attempt) {
-            self.screen.line(Style::Bold, &line)?;
+            self.terminal.line(Style::Bold, &line)?;
         }
         Ok(())
     }
 
     /// What to do where the run stands now; `Some` when there is nothing more to follow.
-    async fn stand(&mut self) -> Result<Option<Exit>, Stop> {
+    async fn stand(&mut self) -> Result<Option<ExitStatus>, Stop> {
         loop {
             if let Some(outcome) = &self.view.outcome {
                 // The last events (the report, the release) are still to come until the phase says so.
@@ -267,14 +267,14 @@ impl Follower<'_> {
                     return Ok(None);
                 }
                 let exit = match outcome {
-                    crate::domain::Outcome::Delivered { .. } => Exit::Done,
-                    _ => Exit::Undelivered,
+                    crate::domain::Outcome::Delivered { .. } => ExitStatus::Success,
+                    _ => ExitStatus::Undelivered,
                 };
-                summary::ended(self.screen, &self.view, self.last_at)?;
-                self.screen.object(&json!({ "run": self.view }))?;
+                outcome::ended(self.terminal, &self.view, self.last_at)?;
+                self.terminal.object(&json!({ "run": self.view }))?;
                 return Ok(Some(exit));
             }
-            if self.manner.yes && self.give_one().await? {
+            if self.options.yes && self.give_one().await? {
                 continue;
             }
             // Other tasks may go on while one waits: the question is put when nothing else moves.
@@ -282,17 +282,17 @@ impl Follower<'_> {
                 return Ok(None);
             }
             if let Some(by) = &self.view.paused_by {
-                self.screen
-                    .advise(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short))?;
-                self.screen.object(&json!({ "run": self.view }))?;
-                return Ok(Some(Exit::Waits));
+                self.terminal
+                    .suggest(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short))?;
+                self.terminal.object(&json!({ "run": self.view }))?;
+                return Ok(Some(ExitStatus::WaitsForPerson));
             }
             if self.view.escalations.is_empty() {
-                let waits = words::waits(&self.view);
+                let waits = run_log::waits(&self.view);
                 if waits != self.waited
                     && let Some(line) = &waits
                 {
-                    self.screen.line(Style::Yellow, &format!("waits: {line}"))?;
+                    self.terminal.line(Style::Yellow, &format!("waits: {line}"))?;
                 }
                 self.waited = waits;
                 return Ok(None);
@@ -302,11 +302,11 @@ impl Follower<'_> {
             }
             for escalation in &self.view.escalations {
                 if !self.asked.contains(&escalation.block.to_string()) {
-                    summary::escalation(self.screen, escalation)?;
+                    outcome::escalation(self.terminal, escalation)?;
                 }
             }
-            self.screen.object(&json!({ "run": self.view }))?;
-            return Ok(Some(Exit::Waits));
+            self.terminal.object(&json!({ "run": self.view }))?;
+            return Ok(Some(ExitStatus::WaitsForPerson));
         }
     }
 
@@ -316,19 +316,19 @@ impl Follower<'_> {
         let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
         let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
         self.asked.insert(escalation.block.to_string());
-        summary::escalation(self.screen, &escalation)?;
+        outcome::escalation(self.terminal, &escalation)?;
         let say = Say { block: Some(escalation.block.to_string()), ..Say::default() };
         match self.client.post(&format!("{}/actions/approve", self.path), &say, None).await {
             Ok(view) => self.view = view,
             // Not this person's to give (policy), or answered meanwhile: the question stays open, which ends in exit 4.
-            Err(trouble) if trouble.exit == Exit::Usage => {
-                self.screen.trouble(&trouble);
+            Err(error) if error.exit == ExitStatus::Usage => {
+                self.terminal.error(&error);
                 self.view = self.client.get(&self.path).await?;
                 return Ok(true);
             }
-            Err(trouble) => return Err(trouble.into()),
+            Err(error) => return Err(error.into()),
         }
-        self.screen.line(Style::Green, &format!("approval given by you (--yes): {}", escalation.reason))?;
+        self.terminal.line(Style::Green, &format!("approval given by you (--yes): {}", escalation.reason))?;
         Ok(true)
     }
 
@@ -336,47 +336,47 @@ impl Follower<'_> {
     async fn ask(&mut self) -> Result<bool, Stop> {
         let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
         let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
-        if !self.screen.can_ask() {
+        if !self.terminal.can_prompt() {
             return Ok(false);
         }
-        summary::escalation(self.screen, &escalation)?;
+        outcome::escalation(self.terminal, &escalation)?;
         self.asked.insert(escalation.block.to_string());
         let block = Some(escalation.block.to_string());
         let say = loop {
-            let answer = self.screen.ask("Approve? [y]es, [n]o, [d]iff, or Enter to decide later:").await?;
+            let answer = self.terminal.ask("Approve? [y]es, [n]o, [d]iff, or Enter to decide later:").await?;
             match answer.as_deref().map(str::to_lowercase).as_deref() {
                 Some("y" | "yes") => break Say { block, ..Say::default() },
                 Some("n" | "no") => {
-                    let why = self.screen.ask("What should be different? (empty: just no)").await?;
+                    let why = self.terminal.ask("What should be different? (empty: just no)").await?;
                     break Say { block, no: true, text: why.filter(|w| !w.is_empty()), ..Say::default() };
                 }
                 Some("d" | "diff") => {
-                    let task = summary::task_of(&escalation);
+                    let task = outcome::task_of(&escalation);
                     let path = with_query(&format!("{}/patch", self.path), &[("task", task)]);
                     match self.client.bytes(&path).await {
-                        Ok(patch) => self.screen.content(&patch)?,
-                        Err(trouble) => self.screen.trouble(&trouble),
+                        Ok(patch) => self.terminal.content(&patch)?,
+                        Err(error) => self.terminal.error(&error),
                     }
                 }
                 Some("") | None => {
-                    self.screen.advise(&format!(
+                    self.terminal.suggest(&format!(
                         "The run waits. `skep approve {} --block {}` answers later.",
                         self.view.short, escalation.block
                     ))?;
                     return Ok(false);
                 }
-                Some(_) => self.screen.say("Please answer y, n or d.")?,
+                Some(_) => self.terminal.print("Please answer y, n or d.")?,
             }
         };
         // What was answered is what was shown: the run must not have moved since.
         match self.client.post(&format!("{}/actions/approve", self.path), &say, Some(self.view.seq)).await {
             Ok(view) => self.view = view,
-            Err(trouble) if trouble.problems.iter().any(|p| p.status == 412) => {
-                self.screen.say("The run has moved meanwhile; look again.")?;
+            Err(error) if error.problems.iter().any(|p| p.status == 412) => {
+                self.terminal.print("The run has moved meanwhile; look again.")?;
                 self.asked.remove(&escalation.block.to_string());
                 self.view = self.client.get(&self.path).await?;
             }
-            Err(trouble) => return Err(trouble.into()),
+            Err(error) => return Err(error.into()),
         }
         Ok(true)
     }

@@ -2,11 +2,11 @@
 
 use super::args::RunsArgs;
 use super::client::{Client, encode, with_query};
-use super::exit::{Exit, Stop};
+use super::exit::{ExitStatus, Stop};
 use super::follow::attempt_name;
-use super::render::{brief, moment, table, time_of_day};
-use super::screen::{Screen, Style};
-use super::words::words;
+use super::run_log::words;
+use super::terminal::{Style, Terminal};
+use super::text::{brief, moment, table, time_of_day};
 use crate::http::view::RunView;
 use crate::ports::store::{JournalRow, RunRow};
 use futures::StreamExt;
@@ -26,7 +26,7 @@ struct Log {
 }
 
 /// `skep runs`.
-pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Exit, Stop> {
+pub async fn runs(client: &Client, terminal: &Terminal, args: RunsArgs) -> Result<ExitStatus, Stop> {
     let path = with_query(
         "/runs",
         &[
@@ -38,11 +38,11 @@ pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Ex
         ],
     );
     let found: Vec<RunRow> = client.get(&path).await?;
-    screen.object(&json!({ "runs": found }))?;
+    terminal.object(&json!({ "runs": found }))?;
     if found.is_empty() {
-        screen
-            .advise("There are no such runs. `skep run --repo PATH --goal TEXT` starts one, `skep demo` shows one.")?;
-        return Ok(Exit::Done);
+        terminal
+            .suggest("There are no such runs. `skep run --repo PATH --goal TEXT` starts one, `skep demo` shows one.")?;
+        return Ok(ExitStatus::Success);
     }
     let full = u64::try_from(found.len()).unwrap_or(u64::MAX) >= args.limit;
     let oldest = found.last().map(|r| r.run.abbrev());
@@ -59,15 +59,22 @@ pub async fn runs(client: &Client, screen: &Screen, args: RunsArgs) -> Result<Ex
         vec![r.run.abbrev(), r.status, r.project, moment(r.opened_at), waits, r.title]
     });
     let header = ["run", "status", "project", "opened", "waits for", "goal"];
-    screen.say(&table(&header, rows.collect(), screen.width))?;
+    terminal.print(&table(&header, rows.collect(), terminal.width))?;
     if let Some(oldest) = oldest.filter(|_| full) {
-        screen.line(Style::Dim, &screen.whole(&format!("There may be more: `skep runs --before {oldest}`")))?;
+        terminal
+            .line(Style::Dim, &terminal.with_options(&format!("There may be more: `skep runs --before {oldest}`")))?;
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// `skep events`.
-pub async fn events(client: &Client, screen: &Screen, run: &str, follow: bool, after: u64) -> Result<Exit, Stop> {
+pub async fn events(
+    client: &Client,
+    terminal: &Terminal,
+    run: &str,
+    follow: bool,
+    after: u64,
+) -> Result<ExitStatus, Stop> {
     let path = format!("/runs/{}", encode(run));
     let mut seen = after;
     loop {
@@ -75,12 +82,12 @@ pub async fn events(client: &Client, screen: &Screen, run: &str, follow: bool, a
         let page: Vec<JournalRow> = client.get(&with_query(&format!("{path}/events"), &query)).await?;
         let Some(last) = page.last().map(|row| row.seq).filter(|last| *last > seen) else { break };
         for row in &page {
-            show(screen, row)?;
+            show(terminal, row)?;
         }
         seen = last;
     }
     if !follow {
-        return Ok(Exit::Done);
+        return Ok(ExitStatus::Success);
     }
     let mut events = client.stream(&format!("{path}/stream"), seen).await?;
     let left = tokio::signal::ctrl_c();
@@ -97,7 +104,7 @@ pub async fn events(client: &Client, screen: &Screen, run: &str, follow: bool, a
             "said" => {
                 if let Ok(said) = serde_json::from_str::<serde_json::Value>(&event.data) {
                     let text = said["text"].as_str().unwrap_or_default();
-                    screen.line(Style::Dim, &format!("     {} | {text}", attempt_name(&said["attempt"])))?;
+                    terminal.line(Style::Dim, &format!("     {} | {text}", attempt_name(&said["attempt"])))?;
                 }
             }
             _ => {
@@ -105,23 +112,23 @@ pub async fn events(client: &Client, screen: &Screen, run: &str, follow: bool, a
                     && row.seq > seen
                 {
                     seen = row.seq;
-                    show(screen, &row)?;
+                    show(terminal, &row)?;
                 }
             }
         }
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
-fn show(screen: &Screen, row: &JournalRow) -> Result<(), Stop> {
-    screen.object(row)?;
+fn show(terminal: &Terminal, row: &JournalRow) -> Result<(), Stop> {
+    terminal.object(row)?;
     // What has nothing to tell a person is in --json only.
     let Some(line) = words(row) else { return Ok(()) };
-    screen.line(Style::Plain, &format!("{:>4}  {}  {:<16}  {line}", row.seq, moment(row.at), row.name))
+    terminal.line(Style::Plain, &format!("{:>4}  {}  {:<16}  {line}", row.seq, moment(row.at), row.name))
 }
 
 /// `skep logs`.
-pub async fn logs(client: &Client, screen: &Screen, run: &str, attempt: Option<u32>) -> Result<Exit, Stop> {
+pub async fn logs(client: &Client, terminal: &Terminal, run: &str, attempt: Option<u32>) -> Result<ExitStatus, Stop> {
     let path = format!("/runs/{}", encode(run));
     let mut found: Vec<Log> = client.get(&format!("{path}/logs")).await?;
     if let Some(wanted) = attempt {
@@ -130,23 +137,23 @@ pub async fn logs(client: &Client, screen: &Screen, run: &str, attempt: Option<u
     if found.is_empty() {
         let view: RunView = client.get(&path).await?;
         let of = attempt.map_or_else(String::new, |a| format!(" of a{a}"));
-        screen.say(&format!("Run {} has no logs{of} yet.", view.short))?;
+        terminal.print(&format!("Run {} has no logs{of} yet.", view.short))?;
     }
     for log in found {
         let bytes = client.bytes(&format!("{path}/artifacts/{}", encode(&log.digest))).await?;
         let of = if log.attempt.is_null() { String::new() } else { format!(", {}", attempt_name(&log.attempt)) };
-        if screen.json {
-            screen.object(&json!({
+        if terminal.json {
+            terminal.object(&json!({
                 "name": log.name, "kind": log.kind, "digest": log.digest, "attempt": log.attempt,
                 "text": String::from_utf8_lossy(&bytes),
             }))?;
             continue;
         }
-        screen.line(Style::Bold, &format!("== {} ({}{of})", log.name, log.kind))?;
-        screen.content(&bytes)?;
+        terminal.line(Style::Bold, &format!("== {} ({}{of})", log.name, log.kind))?;
+        terminal.content(&bytes)?;
         if !bytes.ends_with(b"\n") {
-            screen.say("")?;
+            terminal.print("")?;
         }
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }

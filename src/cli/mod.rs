@@ -1,7 +1,7 @@
-//! The command line: every command is a client of REST, in this process or of a running service.
+//! The command line: every command is a client of REST, of a running service or of routes in this process.
 
+pub mod actions;
 pub mod admin;
-pub mod answer;
 pub mod args;
 pub mod budget;
 pub mod change;
@@ -11,155 +11,164 @@ pub mod dry_run;
 pub mod engine;
 pub mod exit;
 pub mod follow;
-pub mod keep;
 pub mod list;
+pub mod outcome;
 pub mod parse;
+pub mod progress;
 pub mod project;
 pub mod prompts;
-pub mod render;
+pub mod reconnect;
 pub mod run;
+pub mod run_log;
 pub mod runner;
-pub mod screen;
 pub mod secret;
 pub mod show;
 pub mod sse;
-pub mod summary;
-pub mod tell;
-mod unseen;
-pub mod words;
+pub mod terminal;
+pub mod text;
+mod unreported;
 
 #[cfg(test)]
 mod tests;
 
-use answer::Word;
+use crate::http::backend::Backend;
+use crate::service::host::HostContext;
+use actions::Action;
 use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, RunnerCommand, SandboxCommand, Skep};
 use clap::Parser;
 use client::Client;
-use context::{Access, Backend, CliContext, reach};
-use exit::{CliError, Exit, Stop};
-use screen::Screen;
+use context::{Access, CliContext};
+use exit::{CliError, ExitStatus, Stop};
 use std::ffi::OsString;
 use std::process::ExitCode;
+use terminal::Terminal;
 
-/// The program: reads the command, does it, ends with its exit code.
-pub async fn main(doors: &dyn Backend) -> ExitCode {
+/// Parses the command line, runs the command and returns its exit code.
+pub async fn main(backend: &dyn Backend) -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    // A usage error is JSON too when JSON was asked for, though the options were not understood.
+    // With --json a usage error is JSON too, even though the options could not be parsed.
     let json = args.iter().take_while(|a| *a != "--").any(|a| a == "--json");
     let skep = match Skep::try_parse_from(args) {
         Ok(skep) => skep,
-        Err(error) => return misused(&error, json).into(),
+        Err(error) => return usage_error(&error, json).into(),
     };
-    let context = hinted_place(&skep.global);
-    let screen = Screen::of_process(skep.global.json, skep.global.no_color).with_place(context);
-    run_on(doors, &screen, skep).await.into()
+    let options = location_options(&skep.global);
+    let terminal = Terminal::of_process(skep.global.json, skep.global.no_color).with_location_options(options);
+    run_on(backend, &terminal, skep).await.into()
 }
 
-/// Does a command on a screen: [`main`] without the process around it.
-pub async fn run_on(doors: &dyn Backend, screen: &Screen, skep: Skep) -> Exit {
-    match dispatch(doors, screen, skep).await {
-        Ok(exit) => exit,
-        Err(Stop::Closed) => Exit::Done,
-        Err(Stop::CliError(trouble)) => {
-            screen.trouble(&trouble);
-            trouble.exit
+/// Runs a command on a terminal: [`main`] without the process around it.
+pub async fn run_on(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> ExitStatus {
+    match dispatch(backend, terminal, skep).await {
+        Ok(status) => status,
+        Err(Stop::OutputClosed) => ExitStatus::Success,
+        Err(Stop::Error(error)) => {
+            terminal.error(&error);
+            error.exit
         }
     }
 }
 
-/// The options that a command Skep tells to type needs to mean the same place. What comes from the environment stays there.
-fn hinted_place(global: &args::Global) -> String {
-    let mut context = String::new();
-    for (flag, path, name) in
+/// Returns the options that a suggested command needs to reach the same data directory and configuration. Values from
+/// the environment are left out: the next command inherits them.
+fn location_options(global: &args::Global) -> String {
+    let mut options = String::new();
+    for (flag, path, variable) in
         [("--data-dir", &global.data_dir, "SKEP_DATA_DIR"), ("--config", &global.config, "SKEP_CONFIG")]
     {
         if let Some(path) = path
-            && std::env::var_os(name).is_none_or(|set| set != *path.as_os_str())
+            && std::env::var_os(variable).is_none_or(|set| set != *path.as_os_str())
         {
-            context.push_str(&format!(" {flag} {}", summary::quoted(&path.display().to_string())));
+            options.push_str(&format!(" {flag} {}", text::shell_quoted(&path.display().to_string())));
         }
     }
-    context
+    options
 }
 
-fn misused(error: &clap::Error, json: bool) -> Exit {
+fn usage_error(error: &clap::Error, json: bool) -> ExitStatus {
     if !error.use_stderr() {
-        // Help or the version, asked for. A closed pipe is no reason to complain.
+        // Help or the version was requested; a closed pipe is fine.
         let _closed = error.print();
-        return Exit::Done;
+        return ExitStatus::Success;
     }
     if json {
         let text = error.render().to_string();
         let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-        let what = lines.next().unwrap_or("the command is not understood").trim_start_matches("error: ").to_owned();
+        let detail = lines.next().unwrap_or("invalid command line").trim_start_matches("error: ").to_owned();
         let fix = lines.filter(|l| !l.starts_with("For more")).collect::<Vec<_>>().join(" ");
-        let fix = if fix.is_empty() { "`skep --help` shows the commands".to_owned() } else { fix };
-        Screen::of_process(true, true).trouble(&CliError::usage(what, fix));
+        let fix = if fix.is_empty() { "`skep --help` lists the commands".to_owned() } else { fix };
+        Terminal::of_process(true, true).error(&CliError::usage(detail, fix));
     } else {
         let _closed = error.print();
     }
-    Exit::Usage
+    ExitStatus::Usage
 }
 
-async fn dispatch(doors: &dyn Backend, screen: &Screen, skep: Skep) -> Result<Exit, Stop> {
+async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Result<ExitStatus, Stop> {
     let global = skep.global;
     let sources = crate::config::Sources::of_process(global.data_dir.as_deref(), global.config.as_deref());
-    let is_demo = matches!(skep.command, Command::Demo(_));
-    let context =
-        &CliContext { sources: sources.map_err(CliError::from)?, verbose: global.verbose, json: global.json, is_demo };
-    let say = |to, word| answer::answer(doors, context, screen, to, word);
+    let host = HostContext {
+        sources: sources.map_err(CliError::from)?,
+        verbosity: global.verbose,
+        json_logs: global.json,
+        is_demo: matches!(skep.command, Command::Demo(_)),
+    };
+    let cli = &CliContext { backend, host: &host, terminal };
+    let act = |run, action| actions::act(cli, run, action);
     match skep.command {
-        Command::Run(args) => run::run(doors, context, screen, args).await,
-        Command::Demo(args) => run::demo(doors, context, screen, args).await,
-        Command::Serve { listen } => {
-            doors.serve(context, listen.as_deref(), screen).await?;
-            Ok(Exit::Done)
-        }
-        Command::Approve { to, block, no } => say(to, Word::Approve { block, no }).await,
-        Command::Unblock { to, block, how } => say(to, Word::Unblock { block, how }).await,
-        Command::Pause { run } => say(args::To { run, follow: false }, Word::Pause).await,
-        Command::Resume { to } => say(to, Word::Resume).await,
-        Command::Cancel { to, why } => say(to, Word::Cancel { why }).await,
-        Command::Retry { to } => say(to, Word::Retry).await,
-        Command::Raise { to, more } => say(to, Word::Raise(more.0)).await,
-        Command::Config(ConfigCommand::Check) => admin::config_check(doors, context, screen).await,
-        Command::Migrate { status } => admin::migrate(doors, context, screen, status).await,
-        Command::Budget(BudgetCommand::Raise(args)) => budget::raise(doors, context, screen, args).await,
-        Command::Engine(EngineCommand::List) => engine::list(doors, context, screen).await,
-        Command::Engine(EngineCommand::Test { what }) => engine::test(doors, context, screen, &what).await,
-        Command::Prompts(command) => prompts::prompts(doors, context, screen, command).await,
-        Command::Doctor { propose } => admin::doctor(doors, context, screen, propose).await,
-        Command::CliContext(RunnerCommand::List) => runner::list(doors, context, screen).await,
-        Command::CliContext(RunnerCommand::Test { name }) => runner::test(doors, context, screen, &name).await,
-        Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(doors, context, screen, level).await,
+        Command::Run(args) => run::run(cli, args).await,
+        Command::Demo(args) => run::demo(cli, args).await,
+        Command::Serve { listen } => admin::serve(cli, listen.as_deref()).await,
+        Command::Approve { run, block, no } => act(run, Action::Approve { block, no }).await,
+        Command::Unblock { run, block, answer } => act(run, Action::Unblock { block, answer }).await,
+        Command::Pause { run } => act(args::RunRef { run, follow: false }, Action::Pause).await,
+        Command::Resume { run } => act(run, Action::Resume).await,
+        Command::Cancel { run, why } => act(run, Action::Cancel { why }).await,
+        Command::Retry { run } => act(run, Action::Retry).await,
+        Command::Raise { run, more } => act(run, Action::Raise(more.0)).await,
+        Command::Config(ConfigCommand::Check) => admin::config_check(cli).await,
+        Command::Migrate { status } => admin::migrate(cli, status).await,
+        Command::Budget(BudgetCommand::Raise(args)) => budget::raise(cli, args).await,
+        Command::Engine(EngineCommand::List) => engine::list(cli).await,
+        Command::Engine(EngineCommand::Test { engine }) => engine::test(cli, &engine).await,
+        Command::Prompts(command) => prompts::prompts(cli, command).await,
+        Command::Doctor { propose } => admin::doctor(cli, propose).await,
+        Command::Runner(RunnerCommand::List) => runner::list(cli).await,
+        Command::Runner(RunnerCommand::Test { name }) => runner::test(cli, &name).await,
+        Command::Place { .. } => Err(CliError::usage(
+            "`skep place` is now called `skep runner`",
+            "`skep runner list` lists the runners, `skep runner test NAME` tests one",
+        )
+        .into()),
+        Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(cli, level).await,
         other => {
-            let need = match &other {
+            let access = match &other {
                 Command::Project(command) if !project::only_reads(command) => Access::Write,
                 Command::Change(command) if !change::only_reads(command) => Access::Write,
                 Command::Secret(command) if !secret::only_reads(command) => Access::Write,
                 _ => Access::Read,
             };
-            let reached = reach(doors, context, need).await?;
-            let end = simple(&reached.client, screen, other).await;
-            reached.close().await;
+            let connection = cli.connect(access).await?;
+            let end = request(&connection.client, terminal, other).await;
+            connection.close().await;
             end
         }
     }
 }
 
-/// Commands that ask once and print.
-async fn simple(client: &Client, screen: &Screen, command: Command) -> Result<Exit, Stop> {
+/// Runs the commands that make one request and print the response.
+async fn request(client: &Client, terminal: &Terminal, command: Command) -> Result<ExitStatus, Stop> {
     match command {
-        Command::Runs(args) => list::runs(client, screen, args).await,
-        Command::Show { run, patch } => show::show(client, screen, &run, patch).await,
-        Command::Events { run, follow, after } => list::events(client, screen, &run, follow, after).await,
-        Command::Logs { run, attempt } => list::logs(client, screen, &run, attempt).await,
-        Command::Project(command) => project::project(client, screen, command).await,
+        Command::Runs(args) => list::runs(client, terminal, args).await,
+        Command::Show { run, patch } => show::show(client, terminal, &run, patch).await,
+        Command::Events { run, follow, after } => list::events(client, terminal, &run, follow, after).await,
+        Command::Logs { run, attempt } => list::logs(client, terminal, &run, attempt).await,
+        Command::Project(command) => project::project(client, terminal, command).await,
         Command::Budget(BudgetCommand::Show { by, project, run, day }) => {
-            budget::show(client, screen, &by, &[("project", project), ("run", run), ("day", day)]).await
+            budget::show(client, terminal, &by, &[("project", project), ("run", run), ("day", day)]).await
         }
-        Command::Change(command) => change::change(client, screen, command).await,
-        Command::Secret(command) => secret::secret(client, screen, command).await,
-        other => Err(CliError::fault(format!("{other:?} has no way")).into()),
+        Command::Change(command) => change::change(client, terminal, command).await,
+        Command::Secret(command) => secret::secret(client, terminal, command).await,
+        other => Err(CliError::internal(format!("command not handled: {other:?}")).into()),
     }
 }

@@ -137,14 +137,14 @@ pub fn by_role(choices: &[EngineChoice]) -> BTreeMap<Role, String> {
     let mut engines = BTreeMap::new();
     for named in [false, true] {
         for choice in choices.iter().filter(|c| c.role.is_some() == named) {
-            engines.extend(choice.roles().into_iter().map(|role| (role, whole(&choice.spec))));
+            engines.extend(choice.roles().into_iter().map(|role| (role, absolute_script(&choice.spec))));
         }
     }
     engines
 }
 
 /// A script's path made absolute: whoever plays it may work in another directory. Other engines stay as they are.
-fn whole(spec: &str) -> String {
+fn absolute_script(spec: &str) -> String {
     let named =
         spec.split_once(':').filter(|(kind, _)| kind.trim() == "script").map(|(_, path)| Path::new(path.trim()));
     match named.filter(|path| path.is_file()).and_then(|path| std::path::absolute(path).ok()) {

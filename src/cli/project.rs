@@ -2,16 +2,16 @@
 
 use super::args::ProjectCommand;
 use super::client::{Client, encode};
-use super::exit::{CliError, Exit, Stop};
+use super::exit::{CliError, ExitStatus, Stop};
 use super::parse::by_role;
-use super::render::table;
-use super::screen::{Screen, Style};
+use super::terminal::{Style, Terminal};
+use super::text::table;
 use crate::domain::Project;
 use crate::http::view::NewProject;
 use serde_json::json;
 
 /// `skep project …`.
-pub async fn project(client: &Client, screen: &Screen, command: ProjectCommand) -> Result<Exit, Stop> {
+pub async fn project(client: &Client, terminal: &Terminal, command: ProjectCommand) -> Result<ExitStatus, Stop> {
     match command {
         ProjectCommand::Add { repo, name, base, check, engine, replace } => {
             let wanted = NewProject {
@@ -24,34 +24,34 @@ pub async fn project(client: &Client, screen: &Screen, command: ProjectCommand) 
                 replace,
             };
             let project: Project = client.post("/projects", &wanted, None).await?;
-            screen.object(&project)?;
+            terminal.object(&project)?;
             let name = &project.name;
-            screen.line(Style::Green, &format!("project {name} is there: {}", project.repo))?;
-            screen.advise(&format!("  skep run --project {name} --goal \"…\"   starts a run on it"))?;
+            terminal.line(Style::Green, &format!("project {name} is there: {}", project.repo))?;
+            terminal.suggest(&format!("  skep run --project {name} --goal \"…\"   starts a run on it"))?;
         }
         ProjectCommand::List => {
             let found: Vec<Project> = client.get("/projects").await?;
-            screen.object(&json!({ "projects": found }))?;
+            terminal.object(&json!({ "projects": found }))?;
             if found.is_empty() {
-                screen.advise(
+                terminal.suggest(
                     "There are no projects yet. `skep project add PATH|URL` makes one, and so does `skep run --repo`.",
                 )?;
-                return Ok(Exit::Done);
+                return Ok(ExitStatus::Success);
             }
             let rows = found.into_iter().map(|p| {
                 let checks: Vec<String> = p.checks.into_iter().map(|c| c.name).collect();
                 let checks = if checks.is_empty() { "(found in it)".to_owned() } else { checks.join(", ") };
                 vec![p.name.to_string(), p.base.unwrap_or_else(|| "(default)".to_owned()), checks, p.repo]
             });
-            screen.say(&table(&["project", "base", "checks", "repository"], rows.collect(), screen.width))?;
+            terminal.print(&table(&["project", "base", "checks", "repository"], rows.collect(), terminal.width))?;
         }
         ProjectCommand::Show { name } => {
             let project: Project = client.get(&format!("/projects/{}", encode(&name))).await?;
-            screen.object(&project)?;
-            show(screen, &project)?;
+            terminal.object(&project)?;
+            show(terminal, &project)?;
         }
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Whether a command only reads.
@@ -65,9 +65,9 @@ pub async fn names(client: &Client) -> Result<Vec<String>, CliError> {
     Ok(found.into_iter().map(|p| p.name.to_string()).collect())
 }
 
-fn show(screen: &Screen, project: &Project) -> Result<(), Stop> {
-    screen.line(Style::Bold, &format!("project {}", project.name))?;
-    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<11} {text}"));
+fn show(terminal: &Terminal, project: &Project) -> Result<(), Stop> {
+    terminal.line(Style::Bold, &format!("project {}", project.name))?;
+    let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<11} {text}"));
     line("repository", &project.repo)?;
     line("base", project.base.as_deref().unwrap_or("the repository's default branch"))?;
     line("branches", &format!("{}/…", project.branch_prefix))?;
@@ -87,10 +87,10 @@ fn show(screen: &Screen, project: &Project) -> Result<(), Stop> {
     let Some(policy) = &project.policy else {
         return line("policy", "the one configured when a run is opened");
     };
-    screen.say("  policy")?;
+    terminal.print("  policy")?;
     let policy = serde_json::to_value(policy).unwrap_or_default();
     for (key, value) in policy.as_object().into_iter().flatten() {
-        screen.line(Style::Plain, &format!("    {key} = {value}"))?;
+        terminal.line(Style::Plain, &format!("    {key} = {value}"))?;
     }
     Ok(())
 }

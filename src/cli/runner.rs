@@ -1,34 +1,36 @@
-//! Where checks run: `place list`, `place test`.
+//! Runners of checks: `runner list`, `runner test`.
 
-use super::context::{Backend, CliContext};
-use super::exit::{Exit, Stop};
-use super::render::table;
-use super::screen::{Screen, Style};
+use super::context::CliContext;
+use super::exit::{ExitStatus, Stop};
+use super::terminal::Style;
+use super::text::table;
 use serde_json::json;
 
-/// `skep place list`.
-pub async fn list(doors: &dyn Backend, place: &CliContext, screen: &Screen) -> Result<Exit, Stop> {
-    let rows = doors.places(place).await?;
-    screen.object(&json!({ "places": rows }))?;
-    let rows = rows.into_iter().map(|r| vec![r.name, r.kind, r.used_by.join(", "), r.found]).collect();
-    screen.say(&table(&["place", "kind", "checks of", "is"], rows, screen.width))?;
-    Ok(Exit::Done)
+/// `skep runner list`.
+pub async fn list(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let rows = cli.backend.list_runners(cli.host).await?;
+    terminal.object(&json!({ "runners": rows }))?;
+    let rows = rows.into_iter().map(|r| vec![r.name, r.kind, r.used_by.join(", "), r.detail]).collect();
+    terminal.print(&table(&["runner", "kind", "used by", "details"], rows, terminal.width))?;
+    Ok(ExitStatus::Success)
 }
 
-/// `skep place test`.
-pub async fn test(doors: &dyn Backend, place: &CliContext, screen: &Screen, name: &str) -> Result<Exit, Stop> {
-    let tested = doors.prove_runner(place, name).await?;
-    screen.object(&json!(tested))?;
-    let rows = tested.tried.iter().map(|t| {
-        let word = if t.kept { "yes" } else { "NO" };
-        vec![t.what.clone(), word.to_owned(), t.found.clone()]
+/// `skep runner test`.
+pub async fn test(cli: &CliContext<'_>, name: &str) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let tested = cli.backend.test_runner(cli.host, name).await?;
+    terminal.object(&json!(tested))?;
+    let rows = tested.requirements.iter().map(|r| {
+        let met = if r.met { "yes" } else { "NO" };
+        vec![r.requirement.clone(), met.to_owned(), r.observed.clone()]
     });
-    screen.say(&table(&["the place", "is so", "seen"], rows.collect(), screen.width))?;
-    let seconds = std::time::Duration::from_millis(tested.wall_ms).as_secs_f64();
-    if tested.holds {
-        screen.styled(Style::Green, &format!("The place {} works ({seconds:.1} s).", tested.name))?;
-        return Ok(Exit::Done);
+    terminal.print(&table(&["requirement", "met", "observed"], rows.collect(), terminal.width))?;
+    let seconds = std::time::Duration::from_millis(tested.duration_ms).as_secs_f64();
+    if tested.passed {
+        terminal.styled(Style::Green, &format!("The runner {} works ({seconds:.1} s).", tested.name))?;
+        return Ok(ExitStatus::Success);
     }
-    screen.styled(Style::Red, &format!("The place {} does not keep what checks rely on.", tested.name))?;
-    Ok(Exit::Undelivered)
+    terminal.styled(Style::Red, &format!("The runner {} does not meet every requirement of checks.", tested.name))?;
+    Ok(ExitStatus::Undelivered)
 }

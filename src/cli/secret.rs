@@ -4,9 +4,9 @@
 
 use super::args::SecretCommand;
 use super::client::{Client, encode};
-use super::exit::{CliError, Exit, Stop};
-use super::render::table;
-use super::screen::{Screen, Style};
+use super::exit::{CliError, ExitStatus, Stop};
+use super::terminal::{Style, Terminal};
+use super::text::table;
 use crate::http::view::{KeptSecret, NewKey, NewSecret, SecretOf};
 use crate::ports::vault::{Rekeyed, SECRET_BYTES_MAX, SecretRow};
 use crate::secrets::{Secret, register};
@@ -16,41 +16,41 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 /// `skep secret …`.
-pub async fn secret(client: &Client, screen: &Screen, command: SecretCommand) -> Result<Exit, Stop> {
+pub async fn secret(client: &Client, terminal: &Terminal, command: SecretCommand) -> Result<ExitStatus, Stop> {
     match command {
         SecretCommand::Set { name, project, from_env, from_file } => {
-            let value = value(screen, from_env.as_deref(), from_file.as_deref())?;
+            let value = value(terminal, from_env.as_deref(), from_file.as_deref())?;
             // Should an error of this process hold it.
             register(&name, &value).keep();
             let new = NewSecret { name, project, value: value.expose().to_owned() };
             let kept: KeptSecret = client.post("/secrets", &new, None).await?;
-            screen.object(&kept)?;
+            terminal.object(&kept)?;
             let row = &kept.secret;
             let whose = row.project.as_ref().map_or_else(|| "all projects".to_owned(), |p| format!("project {p}"));
-            screen.line(Style::Green, &format!("{} is kept for {whose} (value {})", row.name, row.version))?;
+            terminal.line(Style::Green, &format!("{} is kept for {whose} (value {})", row.name, row.version))?;
             if let Some(notice) = &kept.notice {
-                screen.advise(&format!("note: {notice}"))?;
+                terminal.suggest(&format!("note: {notice}"))?;
             }
         }
         SecretCommand::List => {
             let found: Vec<SecretRow> = client.get("/secrets").await?;
-            screen.object(&json!({ "secrets": found }))?;
+            terminal.object(&json!({ "secrets": found }))?;
             if found.is_empty() {
-                screen.advise("There are no secrets yet. `skep secret set NAME` keeps one.")?;
-                return Ok(Exit::Done);
+                terminal.suggest("There are no secrets yet. `skep secret set NAME` keeps one.")?;
+                return Ok(ExitStatus::Success);
             }
             let rows = found.into_iter().map(|s| {
                 let project = s.project.unwrap_or_else(|| "(all)".to_owned());
                 let used = if s.last_used_at.is_some() { "yes" } else { "never" };
                 vec![s.name, project, s.version.to_string(), s.key_id, used.to_owned()]
             });
-            screen.say(&table(&["secret", "project", "value", "key", "used"], rows.collect(), screen.width))?;
+            terminal.print(&table(&["secret", "project", "value", "key", "used"], rows.collect(), terminal.width))?;
         }
         SecretCommand::Remove { name, project } => {
             let gone: SecretOf =
                 client.post(&format!("/secrets/{}/remove", encode(&name)), &SecretOf { project }, None).await?;
-            screen.object(&json!({ "removed": name, "project": gone.project }))?;
-            screen.line(
+            terminal.object(&json!({ "removed": name, "project": gone.project }))?;
+            terminal.line(
                 Style::Green,
                 &format!("{name} is forgotten; where it was used it may still be valid: revoke it there"),
             )?;
@@ -59,14 +59,15 @@ pub async fn secret(client: &Client, screen: &Screen, command: SecretCommand) ->
             let file = std::path::absolute(&new_key_file).unwrap_or(new_key_file);
             let file = file.to_string_lossy().into_owned();
             let done: Rekeyed = client.post("/secrets/rekey", &NewKey { file }, None).await?;
-            screen.object(&done)?;
-            screen.line(Style::Green, &format!("{} secrets are sealed with the key {}", done.secrets, done.key_id))?;
+            terminal.object(&done)?;
+            terminal
+                .line(Style::Green, &format!("{} secrets are sealed with the key {}", done.secrets, done.key_id))?;
             if !done.next.is_empty() {
-                screen.line(Style::Bold, &format!("next: {}", done.next))?;
+                terminal.line(Style::Bold, &format!("next: {}", done.next))?;
             }
         }
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Whether a command only reads.
@@ -75,7 +76,7 @@ pub fn only_reads(command: &SecretCommand) -> bool {
 }
 
 /// The value, without the line end that files and terminals put after it.
-fn value(screen: &Screen, from_env: Option<&str>, from_file: Option<&Path>) -> Result<Secret, Stop> {
+fn value(terminal: &Terminal, from_env: Option<&str>, from_file: Option<&Path>) -> Result<Secret, Stop> {
     let text = match (from_env, from_file) {
         (Some(name), _) => std::env::var(name).map_err(|_| {
             CliError::usage(format!("the variable {name} is not set, or is no text"), "set it, or use standard input")
@@ -84,16 +85,16 @@ fn value(screen: &Screen, from_env: Option<&str>, from_file: Option<&Path>) -> R
             let unreadable = |e: std::io::Error| {
                 CliError::usage(format!("{} cannot be read: {e}", path.display()), "name a file this user can read")
             };
-            whole(std::fs::File::open(path).map_err(unreadable)?).map_err(unreadable)?
+            read_capped(std::fs::File::open(path).map_err(unreadable)?).map_err(unreadable)?
         }
         (None, None) => {
             let silent = std::io::stdin().is_terminal().then(Silence::begin).flatten();
             if silent.is_some() {
-                screen.say("Type the value (it is not shown), then Enter and Ctrl-D:")?;
+                terminal.print("Type the value (it is not shown), then Enter and Ctrl-D:")?;
             }
             let unreadable =
                 |e| CliError::usage(format!("standard input cannot be read: {e}"), "give the value as text");
-            whole(std::io::stdin().lock()).map_err(unreadable)?
+            read_capped(std::io::stdin().lock()).map_err(unreadable)?
         }
     };
     let value = Secret::new(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)));
@@ -108,7 +109,7 @@ fn value(screen: &Screen, from_env: Option<&str>, from_file: Option<&Path>) -> R
     }
 }
 
-fn whole(from: impl Read) -> std::io::Result<String> {
+fn read_capped(from: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
     // A little more than is allowed, so that too much is seen.
     from.take(SECRET_BYTES_MAX as u64 + 3).read_to_string(&mut text)?;

@@ -1,11 +1,11 @@
 //! `show`: a run in full, or its diff.
 
 use super::client::{Client, encode, with_query};
-use super::exit::{Exit, Stop};
-use super::render::{brief, moment, span, table, usage};
-use super::screen::{Screen, Style};
-use super::summary;
-use super::words;
+use super::exit::{ExitStatus, Stop};
+use super::outcome;
+use super::run_log;
+use super::terminal::{Style, Terminal};
+use super::text::{brief, moment, span, table, usage};
 use crate::config::units::money_text;
 use crate::domain::gate::Gate;
 use crate::domain::{ArtifactRef, CheckResult, CheckSpec, EngineSpec};
@@ -13,57 +13,57 @@ use crate::http::view::{BudgetView, RunView};
 use serde_json::json;
 
 /// `skep show`.
-pub async fn show(client: &Client, screen: &Screen, run: &str, patch: Option<String>) -> Result<Exit, Stop> {
+pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option<String>) -> Result<ExitStatus, Stop> {
     let path = format!("/runs/{}", encode(run));
     if let Some(task) = patch {
         let task = Some(task).filter(|t| !t.is_empty());
-        return self::patch(client, screen, run, task).await;
+        return self::patch(client, terminal, run, task).await;
     }
     let view: RunView = client.get(&path).await?;
     let kept: Vec<ArtifactRef> = client.get(&format!("{path}/artifacts")).await?;
-    if screen.json {
+    if terminal.json {
         let mut whole = serde_json::to_value(&view).unwrap_or_default();
         whole["artifacts"] = json!(kept);
-        screen.object(&whole)?;
-        return Ok(Exit::Done);
+        terminal.object(&whole)?;
+        return Ok(ExitStatus::Success);
     }
-    head(screen, &view)?;
-    tasks(screen, &view)?;
-    attempts(screen, &view)?;
-    inquiries(screen, &view)?;
-    gates(screen, &view)?;
+    head(terminal, &view)?;
+    tasks(terminal, &view)?;
+    attempts(terminal, &view)?;
+    inquiries(terminal, &view)?;
+    gates(terminal, &view)?;
     let counted = view.attempts.iter().filter(|a| a.ended.as_ref().is_none_or(|e| e.ending.counts())).count();
-    budget(screen, &view.budget, view.rounds, counted)?;
-    artifacts(screen, &kept)?;
+    budget(terminal, &view.budget, view.rounds, counted)?;
+    artifacts(terminal, &kept)?;
     for escalation in &view.escalations {
-        summary::escalation(screen, escalation)?;
+        outcome::escalation(terminal, escalation)?;
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// A diff: bytes into a pipe (for `git apply`), escaped on a terminal.
-pub async fn patch(client: &Client, screen: &Screen, run: &str, task: Option<String>) -> Result<Exit, Stop> {
+pub async fn patch(client: &Client, terminal: &Terminal, run: &str, task: Option<String>) -> Result<ExitStatus, Stop> {
     let path = with_query(&format!("/runs/{}/patch", encode(run)), &[("task", task.clone())]);
     let bytes = client.bytes(&path).await?;
-    if screen.json {
-        screen.object(&json!({ "run": run, "task": task, "patch": String::from_utf8_lossy(&bytes) }))?;
+    if terminal.json {
+        terminal.object(&json!({ "run": run, "task": task, "patch": String::from_utf8_lossy(&bytes) }))?;
     } else if bytes.is_empty() {
-        screen.say("Nothing changed yet.")?;
+        terminal.print("Nothing changed yet.")?;
     } else {
-        screen.content(&bytes)?;
+        terminal.content(&bytes)?;
     }
-    Ok(Exit::Done)
+    Ok(ExitStatus::Success)
 }
 
-fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
-    screen.line(Style::Bold, &format!("run {}: {}", view.short, view.goal.title()))?;
-    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<9} {text}"));
+fn head(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
+    terminal.line(Style::Bold, &format!("run {}: {}", view.short, view.goal.title()))?;
+    let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
     let paused = view.paused_by.as_ref().map(|by| format!(", paused by {by}")).unwrap_or_default();
     line("status", &format!("{} ({}{paused})", view.status, view.phase))?;
     if let Some(outcome) = &view.outcome {
-        line("outcome", &words::outcome(outcome))?;
+        line("outcome", &run_log::outcome(outcome))?;
     }
-    if let Some(waits) = words::waits(view) {
+    if let Some(waits) = run_log::waits(view) {
         line("waits", &waits)?;
     }
     line("id", &view.id)?;
@@ -71,11 +71,14 @@ fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     line("project", &format!("{} ({})", view.project, view.repo))?;
     line("branch", &format!("{} onto {} at {}", view.branch, view.base_branch, short(&view.base)))?;
     if !view.diff.is_empty() {
-        line("diff", &screen.whole(&format!("{}; `skep show {} --patch` prints it", view.diff.summary(), view.short)))?;
+        line(
+            "diff",
+            &terminal.with_options(&format!("{}; `skep show {} --patch` prints it", view.diff.summary(), view.short)),
+        )?;
     }
     if let Some(number) = view.change {
         let url = view.change_url.as_deref().unwrap_or_default();
-        line("change", &screen.whole(&format!("{}#{number}: `{url}`", view.project)))?;
+        line("change", &terminal.with_options(&format!("{}#{number}: `{url}`", view.project)))?;
     }
     if !view.results.is_empty() {
         line("checks", &results(&view.results, &view.checks))?;
@@ -92,36 +95,36 @@ fn head(screen: &Screen, view: &RunView) -> Result<(), Stop> {
     }
     let text = view.goal.text.trim();
     if text.lines().count() > 1 {
-        section(screen, "Goal")?;
+        section(terminal, "Goal")?;
         for text in text.lines() {
-            screen.line(Style::Plain, &format!("  | {text}"))?;
+            terminal.line(Style::Plain, &format!("  | {text}"))?;
         }
     }
     Ok(())
 }
 
-fn tasks(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+fn tasks(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     if view.tasks.is_empty() {
         return Ok(());
     }
-    section(screen, &format!("Plan, revision {}", view.plan_revision))?;
+    section(terminal, &format!("Plan, revision {}", view.plan_revision))?;
     let rows = view.tasks.iter().map(|t| {
         let diff = if t.diff.is_empty() { String::new() } else { t.diff.summary() };
         let tries = format!("{}/{}", t.tries, t.tries_allowed);
         vec![t.id.clone(), t.status.clone(), tries, diff, t.needs.join(", "), brief(&t.title, 100)]
     });
-    screen.say(&table(&["task", "status", "tries", "diff", "needs", "title"], rows.collect(), screen.width))?;
+    terminal.print(&table(&["task", "status", "tries", "diff", "needs", "title"], rows.collect(), terminal.width))?;
     for task in view.tasks.iter().filter(|t| t.results.iter().any(|r| !r.green)) {
-        screen.line(Style::Plain, &format!("  {}: {}", task.id, results(&task.results, &view.checks)))?;
+        terminal.line(Style::Plain, &format!("  {}: {}", task.id, results(&task.results, &view.checks)))?;
     }
     Ok(())
 }
 
-fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+fn attempts(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     if view.attempts.is_empty() {
         return Ok(());
     }
-    section(screen, "Attempts")?;
+    section(terminal, "Attempts")?;
     let rows = view.attempts.iter().map(|a| {
         let (ending, used, why) = match &a.ended {
             None => ("live".to_owned(), format!("set aside: {}", usage(a.reserved)), String::new()),
@@ -131,51 +134,51 @@ fn attempts(screen: &Screen, view: &RunView) -> Result<(), Stop> {
         let (engine, round) = (EngineSpec::parse(&a.engine).named(), a.round.to_string());
         vec![a.id.to_string(), a.step.name().to_owned(), task, round, engine, ending, used, why]
     });
-    screen.say(&table(
+    terminal.print(&table(
         &["attempt", "step", "task", "round", "engine", "ended", "used", "what it said"],
         rows.collect(),
-        screen.width,
+        terminal.width,
     ))?;
     for (id, ended) in view.attempts.iter().filter_map(|a| Some((a.id, a.ended.as_ref()?))) {
         if !ended.given.is_empty() {
-            screen.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.given.join(", ")))?;
+            terminal.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.given.join(", ")))?;
         }
     }
     Ok(())
 }
 
-fn inquiries(screen: &Screen, view: &RunView) -> Result<(), Stop> {
+fn inquiries(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     if view.inquiries.is_empty() {
         return Ok(());
     }
-    section(screen, "Questions to the scout")?;
+    section(terminal, "Questions to the scout")?;
     let rows = view.inquiries.iter().map(|i| {
         let asker = i.task.as_ref().map_or_else(|| i.asked_by.clone(), |task| format!("{} ({task})", i.asked_by));
         let back = i.came_back.as_deref().map(|text| brief(text, 160)).unwrap_or_default();
         vec![asker, brief(&i.question, 160), i.scouts.join(", "), i.state.clone(), back]
     });
-    screen.say(&table(
+    terminal.print(&table(
         &["asked by", "question", "looked into by", "is", "what came back"],
         rows.collect(),
-        screen.width,
+        terminal.width,
     ))
 }
 
-fn gates(screen: &Screen, view: &RunView) -> Result<(), Stop> {
-    section(screen, "Gates before landing")?;
+fn gates(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
+    section(terminal, "Gates before landing")?;
     for gate in &view.gates {
         let (style, word, why) = match &gate.gate {
             Gate::Open => (Style::Green, "open", ""),
             Gate::Shut(why) => (Style::Red, "shut", why.as_str()),
             Gate::Wait(why) => (Style::Yellow, "waits", why.as_str()),
         };
-        screen.line(style, format!("  {:<9} {word:<6} {}", gate.name, brief(why, 120)).trim_end())?;
+        terminal.line(style, format!("  {:<9} {word:<6} {}", gate.name, brief(why, 120)).trim_end())?;
     }
     Ok(())
 }
 
-fn budget(screen: &Screen, budget: &BudgetView, rounds: u32, attempts: usize) -> Result<(), Stop> {
-    section(screen, "Budget: spent, set aside, allowed")?;
+fn budget(terminal: &Terminal, budget: &BudgetView, rounds: u32, attempts: usize) -> Result<(), Stop> {
+    section(terminal, "Budget: spent, set aside, allowed")?;
     let (spent, reserved, limits) = (budget.spent, budget.reserved, budget.limits);
     let unlimited = || "not limited".to_owned();
     let row = |name: &str, a: String, b: String, c: String| vec![name.to_owned(), a, b, c];
@@ -203,9 +206,9 @@ fn budget(screen: &Screen, budget: &BudgetView, rounds: u32, attempts: usize) ->
         row("rounds", rounds.to_string(), none(), limits.rounds.to_string()),
         row("attempts", attempts.to_string(), none(), limits.attempts.to_string()),
     ];
-    screen.say(&table(&["what", "spent", "set aside", "allowed"], rows, screen.width))?;
+    terminal.print(&table(&["what", "spent", "set aside", "allowed"], rows, terminal.width))?;
     for alert in &budget.alerts {
-        screen.line(
+        terminal.line(
             Style::Yellow,
             &format!("  {} % of the {} was used at {}", alert.share, alert.what, moment(alert.at)),
         )?;
@@ -213,21 +216,21 @@ fn budget(screen: &Screen, budget: &BudgetView, rounds: u32, attempts: usize) ->
     Ok(())
 }
 
-fn artifacts(screen: &Screen, artifacts: &[ArtifactRef]) -> Result<(), Stop> {
+fn artifacts(terminal: &Terminal, artifacts: &[ArtifactRef]) -> Result<(), Stop> {
     if artifacts.is_empty() {
         return Ok(());
     }
-    section(screen, "Artifacts (`skep logs` prints them)")?;
+    section(terminal, "Artifacts (`skep logs` prints them)")?;
     let rows = artifacts.iter().map(|a| {
         let digest = a.digest.as_str().get(..12).unwrap_or(a.digest.as_str()).to_owned();
         vec![digest, word(&a.kind), a.size.to_string(), a.name.clone()]
     });
-    screen.say(&table(&["digest", "kind", "bytes", "name"], rows.collect(), screen.width))
+    terminal.print(&table(&["digest", "kind", "bytes", "name"], rows.collect(), terminal.width))
 }
 
-fn section(screen: &Screen, title: &str) -> Result<(), Stop> {
-    screen.say("")?;
-    screen.line(Style::Bold, title)
+fn section(terminal: &Terminal, title: &str) -> Result<(), Stop> {
+    terminal.print("")?;
+    terminal.line(Style::Bold, title)
 }
 
 fn results(results: &[CheckResult], checks: &[CheckSpec]) -> String {

@@ -14,6 +14,7 @@
 mod actions;
 mod artifacts;
 mod auth;
+pub mod backend;
 mod budget;
 mod changes;
 mod find;

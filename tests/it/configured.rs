@@ -93,7 +93,7 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
     let desk = desk(&models, "");
     let proof = does(&desk, &["engine", "test", "dev", "--json"]).ends(0).json();
     assert_eq!((proof["engine"].as_str(), proof["step"].as_str()), (Some("llm:acme/cheap"), Some("develop")));
-    assert_eq!((proof["worked"].as_bool(), proof["usage"]["tokens"].as_u64()), (Some(true), Some(220)), "{proof}");
+    assert_eq!((proof["verdict"].as_str(), proof["usage"]["tokens"].as_u64()), (Some("passed"), Some(220)), "{proof}");
     // What an engine says is not believed.
     let lied = does(&desk, &["engine", "test", "llm:acme/other", "--json"]).ends(3).json();
     assert!(lied["what"].as_str().unwrap().contains("changed nothing"), "{lied}");

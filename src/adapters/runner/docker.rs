@@ -112,7 +112,7 @@ impl DockerRunner {
         let name = &self.name;
         let why: String = why.chars().take(500).collect();
         PortError::transient(format!(
-            "the place {name} ({}) cannot be used now: {}; `skep place test {name}` looks again",
+            "the place {name} ({}) cannot be used now: {}; `skep runner test {name}` looks again",
             self.at.image,
             why.trim().replace('\n', "; ")
         ))

@@ -118,7 +118,7 @@ impl SshRunner {
         let Ssh { host, port, .. } = &self.at;
         let why: String = why.chars().take(500).collect();
         PortError::transient(format!(
-            "the place {} ({host} port {port}) cannot be used now: {}; `skep place test {}` looks again",
+            "the place {} ({host} port {port}) cannot be used now: {}; `skep runner test {}` looks again",
             self.name,
             why.trim().replace('\n', "; "),
             self.name

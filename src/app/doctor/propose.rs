@@ -1,41 +1,41 @@
-//! A configuration proposed from what was found: strong models to plan and review, a cheaper one to edit, limits on money.
+//! Proposes a configuration for this machine: strong models plan and review, a cheaper one edits, and cost is limited.
 //!
-//! Invariant: pure; what it writes is read by `config check` without a problem on the machine it was found on.
+//! Invariant: pure; `config check` accepts every proposal on the machine it was made for.
 
 use super::found::Found;
 use crate::config::Config;
 use std::fmt::Write;
 
-/// A provider's models as they are proposed: one that plans and reviews, one that edits. A person may know better.
+/// Proposed models per provider: one to plan and review, one to edit. A starting point, not a ranking.
 const MODELS: &[(&str, &str, &str)] = &[
     ("anthropic", "claude-opus-4-5", "claude-sonnet-4-5"),
     ("openai", "gpt-5.1", "gpt-5-mini"),
     ("gemini", "gemini-2.5-pro", "gemini-2.5-flash"),
 ];
 
-/// What can think, as engine specs.
-struct Mind {
+/// Models of one provider, as engine specs.
+struct Models {
     strong: String,
     worker: String,
 }
 
-/// The proposal, as the text of a configuration file.
+/// Writes the proposal, as the text of a configuration file.
 pub fn proposal(config: &Config, found: &Found) -> String {
     let keyed = |name: &str| found.keyed.iter().any(|k| k == name);
     let hosted = MODELS.iter().filter(|(name, ..)| keyed(name) && config.providers.contains_key(*name));
-    let mut minds: Vec<Mind> = hosted
-        .map(|(name, strong, worker)| Mind {
+    let mut candidates: Vec<Models> = hosted
+        .map(|(name, strong, worker)| Models {
             strong: format!("llm:{name}/{strong}"),
             worker: format!("llm:{name}/{worker}"),
         })
         .collect();
-    for (name, models) in &found.servers {
-        if let Some(model) = models.first() {
+    for (name, served) in &found.servers {
+        if let Some(model) = served.first() {
             let spec = format!("llm:{name}/{model}");
-            minds.push(Mind { strong: spec.clone(), worker: spec });
+            candidates.push(Models { strong: spec.clone(), worker: spec });
         }
     }
-    // An agent is proposed where its calls can go through Skep, which holds the key and counts, or it has its own way.
+    // An agent is proposed where Skep can proxy and meter its model calls, or where it needs no provider of Skep's.
     let agents: Vec<String> = found
         .agents
         .iter()
@@ -50,21 +50,21 @@ pub fn proposal(config: &Config, found: &Found) -> String {
         })
         .collect();
     let mut out = String::new();
-    let Some(first) = minds.first() else {
+    let Some(first) = candidates.first() else {
         return without_models(&agents);
     };
-    // A reviewer of another maker than the dev's finds other mistakes.
-    let second = minds.get(1).unwrap_or(first);
-    let others = |of: &str, pick: fn(&Mind) -> &String| -> Vec<String> {
-        minds.iter().map(pick).filter(|s| *s != of).take(2).cloned().collect()
+    // A reviewer from another vendor than the dev finds different mistakes.
+    let second = candidates.get(1).unwrap_or(first);
+    let others = |of: &str, pick: fn(&Models) -> &String| -> Vec<String> {
+        candidates.iter().map(pick).filter(|s| *s != of).take(2).cloned().collect()
     };
     out.push_str(
-        "# Proposed by `skep doctor` from what is there. Look at the models and limits, then put it into skep.toml.\n",
+        "# Proposed by `skep doctor` for this machine. Check the models and limits, then save it as skep.toml.\n",
     );
     role(&mut out, "manager", &first.strong, &others(&first.strong, |m| &m.strong));
-    let mut takes_over = others(&first.worker, |m| &m.worker);
-    takes_over.extend(agents.into_iter().take(1));
-    role(&mut out, "dev", &first.worker, &takes_over);
+    let mut dev_fallback = others(&first.worker, |m| &m.worker);
+    dev_fallback.extend(agents.into_iter().take(1));
+    role(&mut out, "dev", &first.worker, &dev_fallback);
     role(&mut out, "reviewer", &second.strong, &others(&second.strong, |m| &m.strong));
     limits(&mut out, found.keyed.is_empty());
     out
@@ -74,24 +74,24 @@ fn without_models(agents: &[String]) -> String {
     let mut out = String::new();
     match agents.split_first() {
         Some((first, rest)) => {
-            out.push_str("# Proposed by `skep doctor`: an agent edits; planning and review are done without a model.\n");
+            out.push_str("# Proposed by `skep doctor`: an agent edits; planning and review need no model.\n");
             role(&mut out, "dev", first, &rest.iter().take(2).cloned().collect::<Vec<_>>());
             limits(&mut out, false);
         }
         None => out.push_str(
-            "# Nothing that thinks was found: no provider's key in the environment, no model server on this machine, no agent.\n\
-             # Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY), or start a model server, then ask again.\n",
+            "# Found no model to use: no provider key in the environment, no model server on this machine, no agent.\n\
+             # Set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY, or start a model server, then run this again.\n",
         ),
     }
     out
 }
 
 fn role(out: &mut String, name: &str, spec: &str, fallback: &[String]) {
-    // Writing into a text can't fail.
-    let _written = write!(out, "\n[role.{name}]\nengine = {}\n", quoted(spec));
+    // Writing to a String cannot fail.
+    let _infallible = write!(out, "\n[role.{name}]\nengine = {}\n", quoted(spec));
     if !fallback.is_empty() {
         let list: Vec<String> = fallback.iter().map(|s| quoted(s)).collect();
-        let _written = writeln!(out, "fallback = [{}]", list.join(", "));
+        let _infallible = writeln!(out, "fallback = [{}]", list.join(", "));
     }
 }
 
@@ -103,7 +103,7 @@ fn limits(out: &mut String, only_local: bool) {
     }
 }
 
-/// A text as TOML: names of models come from a server.
+/// Quotes a text for TOML: model names come from a server.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -115,7 +115,7 @@ mod tests {
     use crate::providers::prices::Prices;
     use std::ffi::OsString;
 
-    /// What is proposed, and that it is accepted where it was found.
+    /// Returns the proposal, after checking that the configuration loads with it.
     fn proposed(keys: &[&str], servers: &[(&str, &[&str])], agents: &[&str]) -> String {
         let dir = tempfile::tempdir().unwrap();
         let env: Vec<_> = keys.iter().map(|k| (OsString::from(k), OsString::from("sk-1234567890"))).collect();

@@ -1,8 +1,8 @@
-//! The commands and their options, with the help texts.
+//! Commands and options, with their help texts.
 
-mod things;
+mod resources;
 
-pub use things::{
+pub use resources::{
     BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, ProjectCommand, PromptsCommand, RaiseArgs,
     RunnerCommand, SandboxCommand, SecretCommand, State,
 };
@@ -12,7 +12,7 @@ use super::parse::{self, EngineChoice, More, Origin};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// A self-hosted software factory: takes a repository and a goal, brings back a reviewed, tested, merged change.
+/// A self-hosted software factory: turns a repository and a goal into a reviewed, tested, merged change
 #[derive(Debug, Parser)]
 #[command(name = "skep", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = EXIT_CODES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -28,50 +28,50 @@ pub struct Skep {
 const EXAMPLES: &str = "\
 Examples:
   skep demo
-      a whole run on a sample project: no account, no network, no model needed
-  skep run --repo ~/src/tool --goal \"Fix what clippy finds\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
-      work on a repository of yours, following live until it ends or asks
+      a complete run on a sample project, without an account, network or model
+  skep run --repo ~/src/tool --goal \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
+      work on a repository of yours, and follow the run until it ends or needs you
   skep runs --open
   skep show 3f9a12bc
   skep approve 3f9a12bc
 
-Ids may be shortened as long as they name one run (4 digits at least).
-With a service running on the data directory (`skep serve`) every command talks to it; without one, a command that moves
-a run carries it on in the foreground.";
+A run's id may be abbreviated to four or more digits that identify it.
+If a service uses the data directory (`skep serve`), every command talks to it. Otherwise a command that starts or resumes
+a run works on it in the foreground.";
 
 /// Options of every command.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Options of every command")]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Print JSON: one object, or one object a line for lists that grow (events, logs, a followed run)
+    /// Print JSON: one object, or one object per line for streams (events, logs, a followed run)
     ///
     /// Errors are JSON too: problem objects (RFC 9457) on standard error.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Where everything lives: store, mirrors, workspaces, token [default: $XDG_DATA_HOME/skep or ~/.local/share/skep]
+    /// Data directory: store, mirrors, workspaces, token [default: $XDG_DATA_HOME/skep or ~/.local/share/skep]
     #[arg(long, global = true, value_name = "DIR", env = "SKEP_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
-    /// The configuration file [default: skep.toml in the data directory]
+    /// Configuration file [default: skep.toml in the data directory]
     #[arg(long, global = true, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// Log more to standard error; twice for everything
+    /// Log more to standard error; repeat for debug output
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// No colours (so does NO_COLOR, and output that is no terminal)
+    /// Disable colors (also disabled by NO_COLOR, and when output is not a terminal)
     #[arg(long, global = true)]
     pub no_color: bool,
 }
 
-/// What can be done.
+/// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Bring a goal to a merged change, following live until the end or a question
+    /// Start a run for a goal, and follow it until it ends or needs you
     Run(RunArgs),
-    /// Show the main job on an embedded sample project, with scripted agents
+    /// Show a complete run on an embedded sample project, with scripted agents
     Demo(DemoArgs),
-    /// Carry all runs on and answer on REST until told to stop
+    /// Run the service: work on all runs and serve the REST API until stopped
     Serve {
-        /// Where to listen, ADDRESS:PORT; the configured address when left out
+        /// Address to listen on, instead of the configured one
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: Option<String>,
     },
@@ -82,28 +82,28 @@ pub enum Command {
         /// The run
         #[arg(value_parser = parse::run)]
         run: String,
-        /// Print the diff instead: the run's, or one task's (t1)
+        /// Print the diff instead: of the run, or of one task (t1)
         #[arg(long, value_name = "TASK", num_args = 0..=1, default_missing_value = "", value_parser = parse::task)]
         patch: Option<String>,
     },
-    /// Print a run's journal
+    /// Print the events of a run
     Events {
         /// The run
         #[arg(value_parser = parse::run)]
         run: String,
-        /// Go on with what happens from now, until the run ends
+        /// Keep printing new events until the run ends
         #[arg(short, long)]
         follow: bool,
-        /// Only what came after this event
+        /// Only events after this number
         #[arg(long, value_name = "N", default_value_t = 0)]
         after: u64,
     },
-    /// Print what engines and checks wrote
+    /// Print the output of engines and checks
     Logs {
         /// The run
         #[arg(value_parser = parse::run)]
         run: String,
-        /// Only this attempt's (a2)
+        /// Only this attempt (a2)
         #[arg(value_parser = parse::attempt)]
         attempt: Option<u32>,
     },
@@ -114,220 +114,228 @@ pub enum Command {
     Approve {
         /// The run, and whether to follow it
         #[command(flatten)]
-        to: To,
-        /// Which question (b1); the oldest open one when left out
+        run: RunRef,
+        /// The question to answer (b1), instead of the oldest open one
         #[arg(long, value_name = "BLOCK", value_parser = parse::block)]
         block: Option<String>,
         /// Decline, and say what should be different
         #[arg(long, value_name = "REASON")]
         no: Option<String>,
     },
-    /// Answer what a run waits for, so that it goes on
+    /// Answer what a run waits for, so that it continues
     #[command(after_help = UNBLOCK)]
     Unblock {
         /// The run, and whether to follow it
         #[command(flatten)]
-        to: To,
-        /// Which question (b1); the oldest open one when left out
+        run: RunRef,
+        /// The question to answer (b1), instead of the oldest open one
         #[arg(long, value_name = "BLOCK", value_parser = parse::block)]
         block: Option<String>,
-        /// How; without any: yes, try again
+        /// The answer; without one: yes, try again
         #[command(flatten)]
-        how: How,
+        answer: AnswerArgs,
     },
-    /// Hold a run: nothing new starts, nothing it holds is given away
+    /// Pause a run: nothing new starts, and it keeps everything it has reserved
     Pause {
         /// The run
         #[arg(value_parser = parse::run)]
         run: String,
     },
-    /// Let a run go on: one that was paused, or whose process is gone
+    /// Resume a run that was paused, or that nothing is working on
     Resume {
         /// The run, and whether to follow it
         #[command(flatten)]
-        to: To,
+        run: RunRef,
     },
-    /// End a run undelivered; its work is kept under a WIP ref
+    /// Cancel a run; its work is kept under a WIP ref
     Cancel {
         /// The run, and whether to follow it
         #[command(flatten)]
-        to: To,
-        /// Why
+        run: RunRef,
+        /// Reason
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
     },
-    /// Start a run that ended once more, as a new run with the same goal
+    /// Start the goal of an ended run again, as a new run
     Retry {
         /// The run, and whether to follow it
         #[command(flatten)]
-        to: To,
+        run: RunRef,
     },
-    /// Give a run more budget
+    /// Raise the budget of a run
     #[command(after_help = "Example:\n  skep raise 3f9a12bc --more time=1h,cost=\"2.00 USD\"")]
     Raise {
         /// The run, and whether to follow it
         #[command(flatten)]
-        to: To,
-        /// How much more: time=1h,cost="1.00 USD",tokens=N,rounds=N,attempts=N
+        run: RunRef,
+        /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
         #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
         more: More,
     },
-    /// What runs cost, and more of what they may cost
+    /// Show spending, and raise budgets
     #[command(subcommand)]
     Budget(BudgetCommand),
-    /// Projects: repositories with their policy, checks and engines
+    /// Manage projects: repositories with their policy, checks and engines
     #[command(subcommand)]
     Project(ProjectCommand),
-    /// Secrets: kept encrypted, given where they are needed, never shown
+    /// Manage secrets: stored encrypted, passed to the commands that need them, never shown
     #[command(subcommand)]
     Secret(SecretCommand),
-    /// Changes (pull requests) on the local forge, as a person sees them
+    /// Review changes (pull requests) on the local forge
     #[command(subcommand)]
     Change(ChangeCommand),
-    /// The configuration
+    /// Check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Engines: what thinks, and whether it can be used here
+    /// List and test engines
     #[command(subcommand)]
     Engine(EngineCommand),
-    /// Prompts: what engines that read words are told
+    /// Show the prompt templates in force
     #[command(subcommand)]
     Prompts(PromptsCommand),
-    /// Bring the store's schema up to this version
+    /// Migrate the store's schema to this version
     Migrate {
-        /// Only tell what would be done
+        /// Only list the steps
         #[arg(long)]
         status: bool,
     },
-    /// Look whether everything needed is there and works, and what could think here
+    /// Check that everything Skep needs is in place
     Doctor {
-        /// Print only a configuration for the keys, model servers and agents found
+        /// Print only a configuration for the keys, model servers and agents of this machine
         #[arg(long)]
         propose: bool,
     },
-    /// The walls around commands
+    /// Test the sandbox of commands
     #[command(subcommand)]
     Sandbox(SandboxCommand),
-    /// Places besides this machine where checks run: hosts over SSH, containers
+    /// List and test runners: the hosts (SSH) and containers (Docker) where checks run
     #[command(subcommand)]
-    CliContext(RunnerCommand),
+    Runner(RunnerCommand),
+    /// Former name of `skep runner`.
+    #[command(hide = true)]
+    Place {
+        /// The rest of the command.
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
 }
 
 const UNBLOCK: &str = "\
 Examples:
   skep unblock 3f9a12bc
-      yes: try again, with as many tries again
+      try again, with the same number of tries
   skep unblock 3f9a12bc --block b1 --answer \"the port is 5433\"
   skep unblock 3f9a12bc --more time=1h,cost=\"1.00 USD\"
   skep unblock 3f9a12bc --skip
-      go on without this task
+      continue without this task
   skep unblock 3f9a12bc --no \"not worth it\"
       end the run undelivered";
 
-/// Which run, and whether to follow it.
+/// A run, and whether to follow it.
 #[derive(Debug, Args)]
-pub struct To {
+pub struct RunRef {
     /// The run
     #[arg(value_parser = parse::run)]
     pub run: String,
-    /// Follow the run also when a service carries it (without a service it always is)
+    /// Follow the run even if a service works on it (without a service it is always followed)
     #[arg(short, long)]
     pub follow: bool,
 }
 
-/// An answer to a question.
+/// Answer to a question.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct How {
+pub struct AnswerArgs {
     /// The answer, or a hint for the next try
     #[arg(long, value_name = "TEXT")]
     pub answer: Option<String>,
-    /// Give this task up and go on without it
+    /// Drop this task and continue without it
     #[arg(long)]
     pub skip: bool,
-    /// No: end the run undelivered, and say why
+    /// End the run undelivered, for this reason
     #[arg(long, value_name = "REASON")]
     pub no: Option<String>,
-    /// More budget: time=1h,cost="1.00 USD",tokens=N,rounds=N,attempts=N
+    /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
     #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
     pub more: Option<More>,
 }
 
-/// What to run.
+/// Options of `skep run`.
 #[derive(Debug, Args)]
 #[command(after_help = RUN)]
 pub struct RunArgs {
-    /// The repository: a directory, or a URL (https://, ssh://, file://, user@host:path)
+    /// Repository: a directory or a URL (https://, ssh://, file://, user@host:path)
     #[arg(long, value_name = "PATH|URL", required_unless_present = "project", value_parser = parse::origin)]
     pub repo: Option<Origin>,
-    /// A project by name, instead of --repo
+    /// Project, instead of --repo
     #[arg(long, value_name = "NAME", conflicts_with = "repo")]
     pub project: Option<String>,
     /// What should be different when the run is done
     #[arg(long, value_name = "TEXT", required_unless_present = "goal_file")]
     pub goal: Option<String>,
-    /// Read the goal from a file; - reads standard input
+    /// Read the goal from a file, or from standard input with -
     #[arg(long, value_name = "FILE", conflicts_with = "goal")]
     pub goal_file: Option<PathBuf>,
-    /// Who does the work: for the dev, or for the role named (manager, scout, dev, reviewer); repeatable
+    /// Engine of the dev, or of the named role (manager, scout, dev, reviewer); repeatable
     ///
-    /// KIND is `command` (any program, working in its worktree), `direct` (a manager or reviewer without a model) or `script`
-    /// (a written script; without a role it plays every role).
+    /// KIND is one of those that `skep engine list` shows, such as `command` (any program, run in the worktree), `llm`
+    /// (a model), `direct` (a manager or reviewer without a model) or `script` (a scripted agent; without a role it plays
+    /// every role).
     #[arg(long, value_name = "[ROLE=]KIND[:ARG]", value_parser = parse::engine)]
     pub engine: Vec<EngineChoice>,
-    /// A command that proves the change, instead of those found in the project; repeatable
+    /// Command that verifies the change, instead of the checks detected in the repository; repeatable
     #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
     pub check: Vec<String>,
-    /// The branch to land on; the repository's default branch when left out
+    /// Branch to land on, instead of the repository's default branch
     #[arg(long, value_name = "BRANCH", value_parser = parse::not_empty)]
     pub base: Option<String>,
-    /// Give the approvals that are asked for, as the person who started the run (each is shown)
+    /// Give every requested approval on your behalf (each one is shown)
     #[arg(long)]
     pub yes: bool,
-    /// Only open the run; a service carries it on
+    /// Only queue the run, for a service to work on
     #[arg(long)]
     pub detach: bool,
-    /// Only show what the run would begin with: engines, checks, budget, the manager's prompt. Nothing is opened or spent
+    /// Show what the run would start with (engines, checks, budget, the manager's prompt); start and spend nothing
     #[arg(long, conflicts_with_all = ["yes", "detach"])]
     pub dry_run: bool,
-    /// Open a new run even if one with the same goal is open (otherwise that one is carried on)
+    /// Start a new run even if one with the same goal is open (by default that one continues)
     #[arg(long)]
     pub new: bool,
 }
 
 const RUN: &str = "\
 Examples:
-  skep run --repo . --goal \"Fix what clippy finds\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
+  skep run --repo . --goal \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
   skep run --repo https://example.org/team/tool.git --base develop --goal-file goal.md --check 'make test' --yes
   skep run --project tool --goal \"Sort the imports\" --engine 'dev=command: isort .' --engine reviewer=direct
 
-Ctrl-C leaves the run where it is; the same command goes on with it.
-With --json each line has one key: `event` (a journal row), `said` (an engine's line), or last `run` (how it stands).";
+Ctrl-C stops following and loses nothing; the same command continues the run.
+With --json each line has one key: `event` (a journal row), `said` (a line of an engine's output), or last `run` (its state).";
 
-/// The demo.
+/// Options of `skep demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Give the approvals that are asked for; without it the demo asks, where there is a terminal to ask at
+    /// Give every requested approval; without this the demo asks, if there is a terminal
     #[arg(long)]
     pub yes: bool,
 }
 
-/// Which runs.
+/// Options of `skep runs`.
 #[derive(Debug, Args)]
 pub struct RunsArgs {
-    /// Only this project's
+    /// Only this project
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
-    /// Only those with this status
+    /// Only this status
     #[arg(long, value_name = "STATUS", value_parser = STATUS_WORDS)]
     pub status: Option<String>,
-    /// Only those that are not over
+    /// Only runs that have not ended
     #[arg(long)]
     pub open: bool,
-    /// At most this many
+    /// Maximum number of runs
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
     pub limit: u64,
-    /// Older than this run
+    /// Only runs older than this one
     #[arg(long, value_name = "RUN", value_parser = parse::run)]
     pub before: Option<String>,
 }

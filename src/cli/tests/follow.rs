@@ -1,18 +1,19 @@
 //! Runs followed from the typed command to the exit code, against routes in memory.
 
 use super::{a_run, block, merge, opened, shell};
-use crate::cli::args::{Isolation, Skep};
-use crate::cli::context::{
-    Backend, CliContext, Demo, Doctored, EngineRow, InProcessServer, Proof, RunnerRow, RunnerTested, SchemaStep,
-    Service, Setting, StepPrompt, WallsTested,
-};
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::args::Skep;
+use crate::cli::exit::{CliError, ExitStatus};
 use crate::cli::run_on;
-use crate::cli::screen::{Asker, Screen};
+use crate::cli::terminal::{Prompter, Terminal};
 use crate::domain::block::{Block, BlockKind};
 use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha, Timestamp};
+use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::http::view::{NewRun, RunView, Say};
 use crate::ports::store::JournalRow;
+use crate::service::host::{
+    DemoSetup, Diagnosis, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
+    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
+};
 use async_trait::async_trait;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -31,7 +32,7 @@ struct Fake {
     /// Blocks put one after the other; the run is delivered when all are answered.
     blocks: VecDeque<Block>,
     said: Vec<Say>,
-    away: bool,
+    unavailable: bool,
     wanted: Option<NewRun>,
 }
 
@@ -39,7 +40,7 @@ type Shared = Arc<Mutex<Fake>>;
 
 impl Fake {
     fn new(blocks: Vec<Block>) -> Fake {
-        Fake { run: a_run(), rows: vec![], blocks: blocks.into(), said: vec![], away: false, wanted: None }
+        Fake { run: a_run(), rows: vec![], blocks: blocks.into(), said: vec![], unavailable: false, wanted: None }
     }
 
     fn row(&mut self, event: Event) {
@@ -79,7 +80,7 @@ fn problem(status: u16, code: &str) -> axum::response::Response {
 
 async fn open_run(State(fake): State<Shared>, Json(wanted): Json<NewRun>) -> axum::response::Response {
     let mut fake = fake.lock().unwrap();
-    if fake.away {
+    if fake.unavailable {
         return problem(503, "away");
     }
     fake.wanted = Some(wanted);
@@ -131,55 +132,69 @@ fn routes(fake: Shared) -> Router {
         .with_state(fake)
 }
 
-struct Memory(Shared);
+struct FakeBackend(Shared);
 
 #[async_trait]
-impl Backend for Memory {
-    async fn service(&self, _: &CliContext) -> Result<Option<Service>, CliError> {
+impl Host for FakeBackend {
+    async fn settings(&self, _: &HostContext) -> HostResult<Vec<Setting>> {
+        Err(HostError::config("store.url: no", "fix it"))
+    }
+    async fn migrate(&self, _: &HostContext, _: bool) -> HostResult<Vec<SchemaStep>> {
+        unreachable!()
+    }
+    async fn doctor(&self, _: &HostContext) -> HostResult<Diagnosis> {
+        unreachable!()
+    }
+    async fn list_engines(&self, _: &HostContext) -> HostResult<Vec<EngineRow>> {
+        unreachable!()
+    }
+    async fn test_engine(
+        &self,
+        _: &HostContext,
+        _: &str,
+        _: tokio::sync::mpsc::Sender<String>,
+    ) -> HostResult<EngineTest> {
+        unreachable!()
+    }
+    async fn prompts(&self, _: &HostContext, _: Option<&str>) -> HostResult<Vec<StepPrompt>> {
+        unreachable!()
+    }
+    async fn test_sandbox(&self, _: &HostContext, _: Option<IsolationLevel>) -> HostResult<SandboxTest> {
+        unreachable!()
+    }
+    async fn list_runners(&self, _: &HostContext) -> HostResult<Vec<RunnerRow>> {
+        unreachable!()
+    }
+    async fn test_runner(&self, _: &HostContext, _: &str) -> HostResult<RunnerTest> {
+        unreachable!()
+    }
+    async fn prepare_demo(&self, _: &HostContext) -> HostResult<DemoSetup> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl Backend for FakeBackend {
+    async fn running_service(&self, _: &HostContext) -> HostResult<Option<RunningService>> {
         Ok(None)
     }
-    async fn carry(&self, _: &CliContext) -> Result<InProcessServer, CliError> {
+    async fn open_driving(&self, _: &HostContext) -> HostResult<InProcessServer> {
         let close = Box::pin(async {});
         Ok(InProcessServer { router: routes(self.0.clone()), token: "t".into(), close })
     }
-    async fn tell(&self, place: &CliContext) -> Result<InProcessServer, CliError> {
-        self.carry(place).await
+    async fn open_writing(&self, context: &HostContext) -> HostResult<InProcessServer> {
+        self.open_driving(context).await
     }
-    async fn read(&self, place: &CliContext) -> Result<InProcessServer, CliError> {
-        self.carry(place).await
+    async fn open_reading(&self, context: &HostContext) -> HostResult<InProcessServer> {
+        self.open_driving(context).await
     }
-    async fn serve(&self, _: &CliContext, _: Option<&str>, _: &Screen) -> Result<(), CliError> {
-        Ok(())
-    }
-    async fn migrate(&self, _: &CliContext, _: bool) -> Result<Vec<SchemaStep>, CliError> {
-        Ok(vec![])
-    }
-    async fn doctor(&self, _: &CliContext) -> Result<Doctored, CliError> {
-        Ok(Doctored { looked: vec![], proposal: String::new() })
-    }
-    async fn test_walls(&self, _: &CliContext, _: Option<Isolation>) -> Result<WallsTested, CliError> {
-        Ok(WallsTested { level: "strict".to_owned(), holds: true, bounds: String::new(), tried: vec![] })
-    }
-    async fn engines(&self, _: &CliContext) -> Result<Vec<EngineRow>, CliError> {
+    async fn serve(
+        &self,
+        _: &HostContext,
+        _: Option<&str>,
+        _: &(dyn Fn(ServiceReady) + Send + Sync),
+    ) -> HostResult<()> {
         unreachable!()
-    }
-    async fn prove(&self, _: &CliContext, _: &str, _: tokio::sync::mpsc::Sender<String>) -> Result<Proof, CliError> {
-        unreachable!()
-    }
-    async fn places(&self, _: &CliContext) -> Result<Vec<RunnerRow>, CliError> {
-        unreachable!()
-    }
-    async fn prove_runner(&self, _: &CliContext, _: &str) -> Result<RunnerTested, CliError> {
-        unreachable!()
-    }
-    async fn prompts(&self, _: &CliContext, _: Option<&str>) -> Result<Vec<StepPrompt>, CliError> {
-        unreachable!()
-    }
-    async fn config(&self, _: &CliContext) -> Result<Vec<Setting>, CliError> {
-        Err(CliError::config("store.url: no", "mend it"))
-    }
-    async fn demo(&self, _: &CliContext) -> Result<Demo, CliError> {
-        Err(CliError::fault("not here"))
     }
 }
 
@@ -203,15 +218,15 @@ impl Write for Paper {
 }
 
 /// Types a command; gives its exit code, output and errors.
-async fn type_in(fake: &Shared, line: &str, answers: Option<&[&str]>) -> (Exit, String, String) {
+async fn type_in(fake: &Shared, line: &str, answers: Option<&[&str]>) -> (ExitStatus, String, String) {
     let (out, err) = (Paper::default(), Paper::default());
     let asker = match answers {
-        None => Asker::Nobody,
-        Some(answers) => Asker::Listed(Mutex::new(answers.iter().map(|a| (*a).to_owned()).collect())),
+        None => Prompter::None,
+        Some(answers) => Prompter::Scripted(Mutex::new(answers.iter().map(|a| (*a).to_owned()).collect())),
     };
     let skep = Skep::try_parse_from(shell(line)).unwrap();
-    let screen = Screen::to(Box::new(out.clone()), Box::new(err.clone()), asker, skep.global.json);
-    let exit = run_on(&Memory(fake.clone()), &screen, skep).await;
+    let terminal = Terminal::to(Box::new(out.clone()), Box::new(err.clone()), asker, skep.global.json);
+    let exit = run_on(&FakeBackend(fake.clone()), &terminal, skep).await;
     assert!(!out.text().contains('\x1b') && !err.text().contains('\x1b'), "an escape code went through");
     (exit, out.text(), err.text())
 }
@@ -226,7 +241,7 @@ const RUN: &str = "skep --data-dir /tmp run --repo / --goal x --engine script:s.
 async fn a_delivered_run_ends_with_zero_and_a_summary() {
     let fake = fake(vec![]);
     let (exit, out, err) = type_in(&fake, RUN, None).await;
-    assert_eq!((exit, err.as_str()), (Exit::Done, ""), "{out}");
+    assert_eq!((exit, err.as_str()), (ExitStatus::Success, ""), "{out}");
     for part in
         ["is opened: Fix ", "has a slot", "a1 | hi \\u{1b}[31m", "delivered as 3333333333", "git -C /srv/tool.git show"]
     {
@@ -240,7 +255,7 @@ async fn a_delivered_run_ends_with_zero_and_a_summary() {
 async fn a_question_ends_with_four_and_is_shown_in_full_once() {
     let fake = fake(vec![merge(1)]);
     let (exit, out, _) = type_in(&fake, RUN, None).await;
-    assert_eq!(exit, Exit::Waits);
+    assert_eq!(exit, ExitStatus::WaitsForPerson);
     assert_eq!(out.matches("Escalation: the merge waits for approval").count(), 1, "{out}");
     assert!(out.contains("  | \\u{1b}]0;owned\\u{7}") && out.contains("skep approve 3f9a12bc --block b1\n"), "{out}");
     assert!(fake.lock().unwrap().said.is_empty());
@@ -250,7 +265,7 @@ async fn a_question_ends_with_four_and_is_shown_in_full_once() {
 async fn yes_gives_each_approval_once_and_goes_on() {
     let fake = fake(vec![merge(1), merge(2)]);
     let (exit, out, _) = type_in(&fake, &format!("{RUN} --yes"), None).await;
-    assert_eq!(exit, Exit::Done, "{out}");
+    assert_eq!(exit, ExitStatus::Success, "{out}");
     assert_eq!(out.matches("approval given by you (--yes)").count(), 2);
     let said: Vec<_> = fake.lock().unwrap().said.iter().map(|s| (s.block.clone(), s.no)).collect();
     assert_eq!(said, [(Some("b1".into()), false), (Some("b2".into()), false)]);
@@ -260,7 +275,7 @@ async fn yes_gives_each_approval_once_and_goes_on() {
 async fn yes_answers_no_other_question() {
     let fake = fake(vec![block(1, BlockKind::Rounds)]);
     let (exit, out, _) = type_in(&fake, &format!("{RUN} --yes"), None).await;
-    assert_eq!(exit, Exit::Waits);
+    assert_eq!(exit, ExitStatus::WaitsForPerson);
     assert!(out.contains("the rounds of rework are used up"), "{out}");
     assert!(fake.lock().unwrap().said.is_empty());
 }
@@ -269,35 +284,35 @@ async fn yes_answers_no_other_question() {
 async fn a_person_is_asked_and_may_look_first() {
     let asked = fake(vec![merge(1), merge(2)]);
     let (exit, out, _) = type_in(&asked, RUN, Some(&["d", "y", "n", "not so"])).await;
-    assert_eq!(exit, Exit::Done, "{out}");
+    assert_eq!(exit, ExitStatus::Success, "{out}");
     assert!(out.contains("+fixed"));
     let said: Vec<_> = asked.lock().unwrap().said.iter().map(|s| (s.no, s.text.clone())).collect();
     assert_eq!(said, [(false, None), (true, Some("not so".into()))]);
 
     let later = fake(vec![merge(1)]);
     let (exit, out, _) = type_in(&later, RUN, Some(&[""])).await;
-    assert_eq!(exit, Exit::Waits);
+    assert_eq!(exit, ExitStatus::WaitsForPerson);
     assert!(out.contains("answers later") && later.lock().unwrap().said.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_away_ends_with_75_and_says_what_to_do() {
     let fake = fake(vec![]);
-    fake.lock().unwrap().away = true;
+    fake.lock().unwrap().unavailable = true;
     let (exit, _, err) = type_in(&fake, RUN, None).await;
-    assert_eq!((exit, err.as_str()), (Exit::Again, "error: the store is away\nfix: try again\n"));
+    assert_eq!((exit, err.as_str()), (ExitStatus::TryAgain, "error: the store is away\nfix: try again\n"));
     let (exit, out, err) = type_in(&fake, &RUN.replace("skep", "skep --json"), None).await;
     let problem: serde_json::Value = serde_json::from_str(&err).unwrap();
-    assert_eq!((exit, out.as_str(), problem["code"].as_str()), (Exit::Again, "", Some("away")));
+    assert_eq!((exit, out.as_str(), problem["code"].as_str()), (ExitStatus::TryAgain, "", Some("away")));
     let (exit, _, _) = type_in(&fake, "skep --data-dir /tmp config check", None).await;
-    assert_eq!(exit, Exit::Config);
+    assert_eq!(exit, ExitStatus::Config);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_followed_run_in_json_is_one_object_a_line() {
     let fake = fake(vec![merge(1)]);
     let (exit, out, _) = type_in(&fake, &format!("{RUN} --json"), None).await;
-    assert_eq!(exit, Exit::Waits);
+    assert_eq!(exit, ExitStatus::WaitsForPerson);
     let keys: Vec<String> = out
         .lines()
         .map(|l| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(l).unwrap())

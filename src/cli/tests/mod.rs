@@ -2,7 +2,7 @@
 
 mod follow;
 
-use super::args::{BudgetCommand, Command, How, Skep};
+use super::args::{AnswerArgs, BudgetCommand, Command, Skep};
 use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::{
     BlockId, BudgetScope, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EngineSpec, Goal, GoalSource, Opened, Policy,
@@ -63,25 +63,9 @@ fn the_definitions_hold_together() {
     Skep::command().debug_assert();
 }
 
-/// Splits a printed command as a shell does: blanks part, double quotes keep together.
+/// Splits a printed command as a shell does.
 fn shell(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
-    for c in line.chars() {
-        match c {
-            '"' => (quoted, any) = (!quoted, true),
-            ' ' if !quoted => {
-                if any || !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-                any = false;
-            }
-            c => word.push(c),
-        }
-    }
-    if any || !word.is_empty() {
-        words.push(word);
-    }
-    words
+    shlex::split(line).unwrap_or_else(|| panic!("unbalanced quotes: {line}"))
 }
 
 #[test]
@@ -126,11 +110,11 @@ fn every_command_an_escalation_prints_can_be_typed() {
             let skep = Skep::try_parse_from(shell(typed)).unwrap_or_else(|e| panic!("{typed}: {e}"));
             seen += 1;
             match skep.command {
-                Command::Approve { to, block, .. } => {
-                    assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")))
+                Command::Approve { run, block, .. } => {
+                    assert_eq!((run.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")))
                 }
-                Command::Unblock { to, block, how: How { more, .. } } => {
-                    assert_eq!((to.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")));
+                Command::Unblock { run, block, answer: AnswerArgs { more, .. } } => {
+                    assert_eq!((run.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")));
                     assert_eq!(more.is_some(), typed.contains("--more"));
                 }
                 Command::Show { .. } | Command::Change(_) | Command::Logs { .. } => {}

@@ -20,16 +20,31 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
     ("actors", &["domain", "ports", "secrets", "telemetry"]),
     ("config", &["domain", "secrets", "telemetry", "platform::access", "platform::sandbox"]),
-    ("http", &["actors", "domain", "ports", "secrets", "telemetry"]),
-    // The command line is a client: of REST it knows the shapes, not the handlers.
-    ("cli", &["config", "domain", "http::view", "http::shapes", "ports", "secrets", "telemetry"]),
+    ("service", &["domain", "ports", "secrets", "telemetry"]),
+    // Use cases about this installation read its configuration.
+    ("service::host", &["config", "domain", "ports"]),
+    ("http", &["actors", "domain", "ports", "secrets", "service", "telemetry"]),
+    // The command line is a client: of REST it knows the wire types and how to reach the routes, not the handlers.
+    (
+        "cli",
+        &[
+            "config",
+            "domain",
+            "http::backend",
+            "http::view",
+            "http::shapes",
+            "ports",
+            "secrets",
+            "service::host",
+            "telemetry",
+        ],
+    ),
     // The composition root, the only place that names concrete adapters.
     (
         "app",
         &[
             "actors",
             "adapters",
-            "cli",
             "config",
             "domain",
             "http",
@@ -37,6 +52,7 @@ const MAY: &[(&str, &[&str])] = &[
             "ports",
             "providers",
             "secrets",
+            "service",
             "telemetry",
         ],
     ),

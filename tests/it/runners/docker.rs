@@ -115,7 +115,7 @@ const RUN: [&str; 7] = ["run", "--repo", "tool.git", "--goal", "b", "--engine", 
 #[test]
 fn a_run_lands_with_its_checks_in_containers_and_a_killed_one_is_swept() {
     let docked = Docked::new("image:1", "1m");
-    crate::support::cli::ended(docked.skep(&["place", "test", "clean"])).ends(0).says("The place clean works");
+    crate::support::cli::ended(docked.skep(&["runner", "test", "clean"])).ends(0).says("The runner clean works");
     assert_eq!(docked.left(), 0);
     let check = "cat a.txt; test ! -e slow || sleep 6061";
     let args = [&RUN[..], &["--check", check, "--yes"]].concat();

@@ -40,10 +40,10 @@ fn a_repository_chooses_only_among_places_a_person_allowed_and_the_run_lands() {
     let refused = desk.does(&words(&args)).ends(2);
     refused.one_error("nobody allowed the project tool to use the place box", "[project.tool.checks]");
     assert!(sshd.sessions().is_empty() && !sshd.room().exists());
-    desk.does(&["place", "list"]).ends(0).says("box");
+    desk.does(&["runner", "list"]).ends(0).says("box");
 
     configure(&desk, &sshd, "[project.tool.checks]\nplaces = [\"box\"]");
-    desk.does(&["place", "list"]).ends(0).says("(tool)");
+    desk.does(&["runner", "list"]).ends(0).says("(tool)");
     let look: Vec<&str> = words(&args).into_iter().filter(|w| *w != "--yes").chain(["--dry-run"]).collect();
     desk.does(&look).ends(0).says("unit at box: ");
     desk.does(&words(&args)).ends(0);
@@ -82,10 +82,10 @@ fn red_is_red_there_and_a_host_that_is_not_itself_is_a_question() {
     assert_eq!((&task["green"], &task["exit"], &task["tail"]), (&json!(false), &json!(1), &json!("seen\n")), "{shown}");
     desk.does(&["cancel", &desk.newest()]).ends(3);
 
-    desk.does(&["place", "test", "box"]).ends(0).says("The place box works");
-    desk.does(&["place", "test", "nowhere"]).ends(2).one_error("no place nowhere", "place list");
+    desk.does(&["runner", "test", "box"]).ends(0).says("The runner box works");
+    desk.does(&["runner", "test", "nowhere"]).ends(2).one_error("no runner nowhere", "runner list");
     sshd.know_another();
-    desk.does(&["place", "test", "box"]).ends(78).one_error("another than the one that is known", "known");
+    desk.does(&["runner", "test", "box"]).ends(78).one_error("another than the one that is known", "known");
     let asked = desk.does(&words(&run("echo b > a.txt", &["--check", "true"]))).ends(4);
     assert!(asked.out.contains("somebody may have taken its place") && asked.out.contains("known"), "{}", asked.out);
     let shown = desk.show(&desk.newest());

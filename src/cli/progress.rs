@@ -2,8 +2,8 @@
 //!
 //! Invariant: pure. A look at the run may be ahead of the events told so far; what it shows waits until they have caught up.
 
-use super::render::{brief, count};
-use super::words::{QUOTE, quote};
+use super::run_log::{QUOTE, quote};
+use super::text::{brief, count};
 
 use crate::domain::{Attempt, EffectOutcome, Ended, Ending, EngineSpec, Event, Report, Step};
 use crate::http::view::{RunView, TaskView};
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 /// What was said already.
 #[derive(Debug, Default)]
-pub struct Teller {
+pub struct Progress {
     phase: String,
     begun: BTreeSet<String>,
     tasks: BTreeSet<String>,
@@ -21,15 +21,15 @@ pub struct Teller {
     change: String,
 }
 
-impl Teller {
+impl Progress {
     /// A teller who takes a run up where it stands.
-    pub fn of(view: &RunView) -> Teller {
+    pub fn of(view: &RunView) -> Progress {
         let ended = view.attempts.iter().filter(|a| !a.live()).map(|a| a.id.to_string());
-        Teller {
+        Progress {
             begun: ended.clone().collect(),
             failed: ended.collect(),
             tasks: view.tasks.iter().map(|t| t.id.clone()).collect(),
-            ..Teller::default()
+            ..Progress::default()
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: pure. Text from outside passes through as it is; the screen escapes it.
 
-use super::render::{brief, count, span, usage};
+use super::text::{brief, count, span, usage};
 use crate::domain::{
     Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Outcome, Report, Reported, StatusState,
     Verdict, shared_budget,
@@ -176,7 +176,7 @@ pub fn waits(now: &RunView) -> Option<String> {
         return Some("a free slot".to_owned());
     }
     if let (Some(at), Some(why)) = (now.wake_at, &now.waits) {
-        return Some(format!("until {}, for {}", super::render::time_of_day(at), quote(why)));
+        return Some(format!("until {}, for {}", super::text::time_of_day(at), quote(why)));
     }
     let waiting = now.gates.iter().find_map(|g| match &g.gate {
         Gate::Wait(why) => Some(why),

@@ -1,27 +1,27 @@
 //! The ends of a followed run: what landed and where to look, or the question in full.
 
 use super::exit::Stop;
-use super::render::{between, usage};
-use super::screen::{Screen, Style};
-use super::words;
+use super::run_log;
+use super::terminal::{Style, Terminal};
+use super::text::{between, usage};
 use crate::domain::escalation::Escalation;
 use crate::domain::{Outcome, Timestamp};
 use crate::http::view::RunView;
 
 /// How a run ended: what landed, where, how long, what to look at next.
-pub fn ended(screen: &Screen, view: &RunView, last: Timestamp) -> Result<(), Stop> {
+pub fn ended(terminal: &Terminal, view: &RunView, last: Timestamp) -> Result<(), Stop> {
     let Some(outcome) = &view.outcome else { return Ok(()) };
-    screen.say("")?;
+    terminal.print("")?;
     let style = if matches!(outcome, Outcome::Delivered { .. }) { Style::Green } else { Style::Red };
-    let line = |name: &str, text: &str| screen.line(Style::Plain, &format!("  {name:<9} {text}"));
+    let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
     let (how, why) = match outcome {
         Outcome::Delivered { sha } => (format!("delivered as {}", sha.abbrev()), None),
         Outcome::Cancelled { why } => ("cancelled".to_owned(), Some(why)),
         Outcome::Failed { why } => ("ended undelivered".to_owned(), Some(why)),
     };
-    screen.line(style, &format!("{how}: {}", view.goal.title()))?;
+    terminal.line(style, &format!("{how}: {}", view.goal.title()))?;
     if let Some(why) = why {
-        line("why", &words::quote(why))?;
+        line("why", &run_log::quote(why))?;
     }
     if let Outcome::Delivered { sha } = outcome {
         line("landed", &format!("{} on {} of {}", sha.abbrev(), view.base_branch, view.repo))?;
@@ -34,31 +34,31 @@ pub fn ended(screen: &Screen, view: &RunView, last: Timestamp) -> Result<(), Sto
     let last = ended.map_or(last, |at| at.max(last));
     line("took", &format!("{}, of that at work {}", between(view.opened_at, last), usage(view.budget.spent)))?;
     line("rounds", &format!("{}; attempts {}", view.rounds, view.attempts.len()))?;
-    screen.say("Look at it:")?;
+    terminal.print("Look at it:")?;
     let id = &view.short;
-    screen.advise(&format!("  skep show {id} --patch     the diff"))?;
-    screen.advise(&format!("  skep show {id}             plan, attempts, gates, what it cost"))?;
-    screen.advise(&format!("  skep events {id}           the whole story"))?;
+    terminal.suggest(&format!("  skep show {id} --patch     the diff"))?;
+    terminal.suggest(&format!("  skep show {id}             plan, attempts, gates, what it cost"))?;
+    terminal.suggest(&format!("  skep events {id}           the whole story"))?;
     match outcome {
         Outcome::Delivered { sha } if view.repo.starts_with('/') => {
-            screen.say(&format!("  git -C {} show {}", quoted(&view.repo), sha.abbrev()))
+            terminal.print(&format!("  git -C {} show {}", super::text::shell_quoted(&view.repo), sha.abbrev()))
         }
         Outcome::Delivered { .. } => Ok(()),
-        _ => screen.advise(&format!("  skep retry {id}            the same goal once more, as a new run")),
+        _ => terminal.suggest(&format!("  skep retry {id}            the same goal once more, as a new run")),
     }
 }
 
 /// A question in full.
-pub fn escalation(screen: &Screen, escalation: &Escalation) -> Result<(), Stop> {
-    screen.say("")?;
+pub fn escalation(terminal: &Terminal, escalation: &Escalation) -> Result<(), Stop> {
+    terminal.print("")?;
     let mut whole = escalation.clone();
-    whole.resumes = screen.whole(&whole.resumes);
-    whole.answers.iter_mut().for_each(|answer| *answer = screen.whole(answer));
-    whole.needs.iter_mut().for_each(|need| need.how = screen.whole(&need.how));
+    whole.resumes = terminal.with_options(&whole.resumes);
+    whole.answers.iter_mut().for_each(|answer| *answer = terminal.with_options(answer));
+    whole.needs.iter_mut().for_each(|need| need.how = terminal.with_options(&need.how));
     let plain = whole.plain();
     let (first, rest) = plain.split_once('\n').unwrap_or((&plain, ""));
-    screen.styled(Style::Yellow, first)?;
-    screen.say(rest.trim_end_matches('\n'))
+    terminal.styled(Style::Yellow, first)?;
+    terminal.print(rest.trim_end_matches('\n'))
 }
 
 /// The task a question is about: the one whose diff its text tells to look at.
@@ -66,13 +66,4 @@ pub fn task_of(escalation: &Escalation) -> Option<String> {
     let how = escalation.needs.iter().find_map(|n| n.how.split_once("--patch ").map(|(_, rest)| rest))?;
     let task: String = how.chars().take_while(char::is_ascii_alphanumeric).collect();
     super::parse::task(&task).ok().filter(|t| !t.is_empty())
-}
-
-/// A path as a shell takes it.
-pub fn quoted(path: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !path.is_empty() && path.chars().all(plain) {
-        return path.to_owned();
-    }
-    format!("'{}'", path.replace('\'', r"'\''"))
 }

@@ -1,30 +1,30 @@
-//! The commands about projects, secrets, changes and the configuration.
+//! Commands about projects, secrets, changes, budgets, engines, runners, prompts and the configuration.
 
 use crate::cli::parse::{self, ChangeName, EngineChoice, Origin};
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Projects.
+/// `skep project …`.
 #[derive(Debug, Subcommand)]
 pub enum ProjectCommand {
     /// Add a project, or change it with --replace
     Add {
-        /// The repository: a directory, or a URL
+        /// Repository: a directory or a URL
         #[arg(value_name = "PATH|URL", value_parser = parse::origin)]
         repo: Origin,
-        /// Its name; made from the repository's when left out
+        /// Name, instead of one derived from the repository
         #[arg(long)]
         name: Option<String>,
-        /// The branch changes land on; the repository's default when left out
+        /// Branch that changes land on, instead of the repository's default branch
         #[arg(long, value_name = "BRANCH", value_parser = parse::not_empty)]
         base: Option<String>,
-        /// A command that proves a change; repeatable; found in the repository when left out
+        /// Command that verifies a change, instead of the checks detected in the repository; repeatable
         #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
         check: Vec<String>,
-        /// Who does the work, as in `skep run`; repeatable
+        /// Engine of a role, as in `skep run`; repeatable
         #[arg(long, value_name = "[ROLE=]KIND[:ARG]", value_parser = parse::engine)]
         engine: Vec<EngineChoice>,
-        /// Replace the project of that name
+        /// Replace the project of the same name
         #[arg(long)]
         replace: bool,
     },
@@ -32,61 +32,61 @@ pub enum ProjectCommand {
     List,
     /// Show a project
     Show {
-        /// Its name
+        /// Name of the project
         name: String,
     },
 }
 
-/// Secrets.
+/// `skep secret …`.
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
-    /// Keep a secret, over an older value; read from standard input unless told otherwise
+    /// Store a secret, replacing an older value; reads the value from standard input by default
     #[command(
         after_help = "Examples:\n  skep secret set FORGE_TOKEN < token.txt\n  skep secret set DB_PASSWORD --project tally --from-env PGPASSWORD"
     )]
     Set {
-        /// Its name
+        /// Name of the secret
         name: String,
         /// Only for this project
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
-        /// Take the value of this environment variable
+        /// Read the value from an environment variable
         #[arg(long, value_name = "VAR", conflicts_with = "from_file")]
         from_env: Option<String>,
-        /// Take the content of this file
+        /// Read the value from a file
         #[arg(long, value_name = "FILE")]
         from_file: Option<PathBuf>,
     },
     /// List the names of secrets
     List,
-    /// Forget a secret
+    /// Delete a secret
     Remove {
-        /// Its name
+        /// Name of the secret
         name: String,
-        /// The one of this project
+        /// The secret of this project, instead of the one for all projects
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
     },
-    /// Seal every secret with a new key
+    /// Encrypt every secret with a new key
     #[command(
         after_help = "Example:\n  (umask 077; openssl rand -hex 32 > new.key) && skep secret rekey --new-key-file new.key"
     )]
     Rekey {
-        /// The file with the new key: 64 hex digits or base64 of 32 bytes, mode 0600
+        /// File with the new key: 64 hex digits or base64 of 32 bytes, mode 0600
         #[arg(long, value_name = "FILE")]
         new_key_file: PathBuf,
     },
 }
 
-/// Changes. A change is named PROJECT#NUMBER, or by the run it belongs to.
+/// `skep change …`. A change is named PROJECT#NUMBER, or by its run.
 #[derive(Debug, Subcommand)]
 pub enum ChangeCommand {
     /// List changes, newest first
     List {
-        /// Only this project's
+        /// Only this project
         project: Option<String>,
     },
-    /// Show a change: its text, what was said, reviews and statuses
+    /// Show a change: description, comments, reviews and statuses
     Show {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,
@@ -94,15 +94,15 @@ pub enum ChangeCommand {
         #[arg(long)]
         patch: bool,
     },
-    /// Approve a change at its present head
+    /// Approve a change at its current head
     Approve {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,
-        /// What to say with it
+        /// Text of the review
         #[arg(long, value_name = "TEXT", default_value = "")]
         text: String,
     },
-    /// Ask for changes
+    /// Request changes
     Decline {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,
@@ -110,169 +110,169 @@ pub enum ChangeCommand {
         #[arg(value_parser = parse::not_empty)]
         text: String,
     },
-    /// Say something; `UNBLOCK #b1 …` lifts a block
+    /// Comment on a change; `UNBLOCK #b1 …` answers what the run waits for
     Comment {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,
-        /// What to say
+        /// Text of the comment
         #[arg(value_parser = parse::not_empty)]
         text: String,
     },
-    /// Merge it at its present head, fast-forward only
+    /// Merge a change at its current head, fast-forward only
     Merge {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,
     },
-    /// Close it without merging
+    /// Close a change without merging it
     Close {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,
     },
-    /// Set a status on its head, as a CI would
+    /// Set a commit status, as a CI system would
     Status {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,
-        /// The context (ci/build)
+        /// Context of the status (ci/build)
         #[arg(long, value_parser = parse::not_empty)]
         context: String,
-        /// The state
+        /// State
         #[arg(long)]
         state: State,
-        /// A line for people
+        /// Description
         #[arg(long, value_name = "TEXT", default_value = "")]
         text: String,
-        /// The commit; the change's head when left out
+        /// Commit, instead of the head of the change
         #[arg(long)]
         sha: Option<String>,
     },
 }
 
-/// A status's state.
+/// State of a commit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum State {
-    /// Not known yet
+    /// Not finished
     Pending,
-    /// Green
+    /// Passed
     Success,
-    /// Red
+    /// Failed
     Failure,
 }
 
-/// The configuration.
+/// `skep config …`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check it, and print each value with its source
+    /// Check the configuration, and print each value with its source
     Check,
 }
 
-/// Budgets.
+/// `skep budget …`.
 #[derive(Debug, Subcommand)]
 pub enum BudgetCommand {
-    /// Show what was spent and what is set aside
+    /// Show what was spent and what is reserved
     Show {
-        /// Summed up by this
+        /// Group by
         #[arg(long, value_name = "WHAT", default_value = "project", value_parser = ["project", "role", "model", "day", "run"])]
         by: String,
-        /// Only this project's
+        /// Only this project
         #[arg(long, value_name = "NAME", value_parser = parse::not_empty)]
         project: Option<String>,
-        /// Only this run's
+        /// Only this run
         #[arg(long, value_name = "RUN", value_parser = parse::run)]
         run: Option<String>,
-        /// Only of this UTC day (2026-11-21, or today)
+        /// Only this UTC day (2026-11-21, or today)
         #[arg(long, value_name = "DAY", value_parser = parse::not_empty)]
         day: Option<String>,
     },
-    /// Give a run, a project or this day more; runs that waited for it go on
+    /// Raise the budget of a run, a project or today; runs that waited for it continue
     #[command(
         after_help = "Examples:\n  skep budget raise 3f9a12bc --cost 5USD\n  skep budget raise --project tool --cost \"50 USD\"\n  skep budget raise --day --tokens 2000000"
     )]
     Raise(RaiseArgs),
 }
 
-/// Whose budget, and how much more.
+/// Budget to raise, and by how much.
 #[derive(Debug, Args)]
 pub struct RaiseArgs {
-    /// A run's
+    /// Raise the budget of a run
     #[arg(value_parser = parse::run, group = "whose", required_unless_present_any = ["project", "day"])]
     pub run: Option<String>,
-    /// What all runs of a project share
+    /// Raise the budget shared by all runs of a project
     #[arg(long, value_name = "NAME", group = "whose", value_parser = parse::not_empty)]
     pub project: Option<String>,
-    /// What all runs of this UTC day share
+    /// Raise the budget shared by all runs of this UTC day
     #[arg(long, group = "whose")]
     pub day: bool,
-    /// This much more money ("5 USD")
+    /// Additional money ("5 USD")
     #[arg(long, value_name = "AMOUNT", value_parser = parse::money, required_unless_present = "tokens")]
     pub cost: Option<u64>,
-    /// This many more tokens
+    /// Additional tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     pub tokens: Option<u64>,
 }
 
-/// Engines.
+/// `skep engine …`.
 #[derive(Debug, Subcommand)]
 pub enum EngineCommand {
     /// List roles, engine kinds, providers and agents, and why one cannot be used
     List,
-    /// Let an engine do a small order in a throw-away repository; costs what one short conversation costs
+    /// Test an engine with a small order in a throw-away repository; costs one short conversation
     #[command(after_help = "Examples:\n  skep engine test dev\n  skep engine test llm:anthropic/claude-haiku-4-5")]
     Test {
-        /// A role (manager, scout, dev, reviewer), or an engine as KIND[:ARG], which is tested as a dev
+        /// Role (manager, scout, dev, reviewer), or engine as KIND[:ARG], which is tested as a dev
         #[arg(value_name = "ROLE|ENGINE", value_parser = parse::not_empty)]
-        what: String,
+        engine: String,
     },
 }
 
-/// Places for checks.
+/// `skep runner …`.
 #[derive(Debug, Subcommand)]
 pub enum RunnerCommand {
-    /// List the places of the configuration, and which projects' checks run there
+    /// List the configured runners, and which projects use them
     List,
-    /// Have small checks run at a place, and show what held
-    #[command(after_help = "Example:\n  skep place test box")]
+    /// Test a runner with small checks
+    #[command(after_help = "Example:\n  skep runner test box")]
     Test {
-        /// A place of the configuration: the name of its table [places.NAME]
+        /// Name of the runner: NAME of its table [runners.NAME] in the configuration
         #[arg(value_name = "NAME", value_parser = parse::not_empty)]
         name: String,
     },
 }
 
-/// Prompts.
+/// `skep prompts …`.
 #[derive(Debug, Subcommand)]
 pub enum PromptsCommand {
-    /// List the templates in force for each step, where each comes from, and the version they make
+    /// List the templates in force for each step, with their source and version
     List {
-        /// As they are for this project
+        /// Templates of this project
         #[arg(long, value_name = "NAME", value_parser = parse::not_empty)]
         project: Option<String>,
     },
     /// Print the templates of a step, or of the role that does it
     Show {
-        /// The step or role
+        /// Step or role
         #[arg(value_name = "STEP|ROLE", value_parser = ["explore", "plan", "develop", "review", "scout", "manager", "dev", "reviewer"])]
-        what: String,
-        /// As they are for this project
+        step: String,
+        /// Templates of this project
         #[arg(long, value_name = "NAME", value_parser = parse::not_empty)]
         project: Option<String>,
     },
 }
 
-/// The walls around commands.
+/// `skep sandbox …`.
 #[derive(Debug, Subcommand)]
 pub enum SandboxCommand {
-    /// Try hostile actions behind the walls, and show what was held back
+    /// Try hostile actions in the sandbox, and show which were blocked
     Test {
-        /// The level to test; the configured one when left out
+        /// Level to test, instead of the configured one
         #[arg(long)]
         level: Option<Isolation>,
     },
 }
 
-/// A level of isolation that can be tested.
+/// Level of isolation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Isolation {
-    /// Bubblewrap, a system call filter, Landlock
+    /// Bubblewrap, a system call filter and Landlock
     Strict,
     /// Landlock and a system call filter
     Landlock,

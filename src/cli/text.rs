@@ -1,22 +1,22 @@
-//! Texts for people: escaping of what comes from outside, tables, times, sizes.
+//! Text for the terminal: escaping of foreign text, tables, times, shell quoting.
 
 use crate::domain::{Timestamp, Usage};
 use crate::telemetry::is_unsafe_to_print;
 use chrono::{Local, TimeZone};
 use comfy_table::{ContentArrangement, Table, presets};
 
-/// Whether a character must be shown as its code.
-fn hidden(c: char) -> bool {
-    // Besides: the Arabic letter mark turns text round, tag characters hide a second text in the first.
+/// Returns whether a character must be printed as its code point.
+fn is_hidden(c: char) -> bool {
+    // Also the Arabic letter mark, which reverses text, and tag characters, which hide a second text in the first.
     is_unsafe_to_print(c) || matches!(c, '\u{61c}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// One line of text from outside: whatever could move the cursor, forge a line or hide text is shown as its code.
+/// Escapes one line of foreign text: whatever could move the cursor, forge a line or hide text becomes its code point.
 pub fn escape(text: &str) -> String {
     escaped(text, false)
 }
 
-/// Several lines of text from outside; line feeds and tabs stay.
+/// Escapes several lines of foreign text; line feeds and tabs stay.
 pub fn escape_lines(text: &str) -> String {
     escaped(text, true)
 }
@@ -28,22 +28,22 @@ fn escaped(text: &str, lines: bool) -> String {
         match c {
             '\n' | '\t' if lines => out.push(c),
             '\r' if lines && chars.peek() == Some(&'\n') => {}
-            c if hidden(c) => out.extend(c.escape_default()),
+            c if is_hidden(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
     out
 }
 
-/// One line, at most `most` characters, escaped.
-pub fn brief(text: &str, most: usize) -> String {
+/// Returns the first non-empty line, escaped and truncated to `max_chars` characters.
+pub fn brief(text: &str, max_chars: usize) -> String {
     let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("");
-    let cut: String = line.chars().take(most).collect();
-    let more = if line.chars().count() > most { "…" } else { "" };
+    let cut: String = line.chars().take(max_chars).collect();
+    let more = if line.chars().count() > max_chars { "…" } else { "" };
     escape(&format!("{}{more}", cut.trim_end()))
 }
 
-/// A table without lines. Cells are escaped; the last column takes what is left of `width`.
+/// Lays out a table without borders. Cells are escaped; the last column gets the rest of `width`.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -57,7 +57,7 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> Str
     table.trim_fmt().lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// A moment, in the time zone of who looks.
+/// Formats a date and time in the local time zone.
 pub fn moment(at: Timestamp) -> String {
     match Local.timestamp_millis_opt(at.0).single() {
         Some(time) => time.format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -65,7 +65,7 @@ pub fn moment(at: Timestamp) -> String {
     }
 }
 
-/// The time of day only.
+/// Formats a time of day in the local time zone.
 pub fn time_of_day(at: Timestamp) -> String {
     match Local.timestamp_millis_opt(at.0).single() {
         Some(time) => time.format("%H:%M:%S").to_string(),
@@ -84,7 +84,7 @@ pub fn span(ms: u64) -> String {
     }
 }
 
-/// The time between two moments.
+/// Formats the time between two timestamps.
 pub fn between(from: Timestamp, to: Timestamp) -> String {
     span(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
 }
@@ -107,6 +107,12 @@ pub fn usage(usage: Usage) -> String {
 /// `1 task`, `2 tasks`.
 pub fn count(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// Quotes a path for a POSIX shell.
+pub fn shell_quoted(path: &str) -> String {
+    // Only a NUL byte cannot be quoted, and no path holds one.
+    shlex::try_quote(path).map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

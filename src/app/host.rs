@@ -1,0 +1,118 @@
+//! The use cases of this installation, carried out with the concrete adapters.
+
+use super::program::{Program, prepare};
+use super::{doctor, probe, prompts, runners, sandbox};
+use crate::actors::Scope;
+use crate::adapters::{demo, store};
+use crate::domain::Role;
+use crate::service::host::{
+    DemoSetup, Diagnosis, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
+    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
+};
+use crate::telemetry;
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+/// Maximum number of demo projects in one data directory.
+const MAX_DEMOS: u32 = 1_000;
+
+#[async_trait]
+impl Host for Program {
+    async fn settings(&self, context: &HostContext) -> HostResult<Vec<Setting>> {
+        let loaded = self.loaded(context)?;
+        Ok(loaded
+            .explain()
+            .iter()
+            .map(|e| Setting { key: e.key.to_string(), value: e.value.clone(), source: e.source.clone() })
+            .collect())
+    }
+
+    async fn migrate(&self, context: &HostContext, status_only: bool) -> HostResult<Vec<SchemaStep>> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        let url = config.store.database.url(&context.sources.data_dir);
+        if !status_only {
+            store::migrate(url.expose()).await?;
+        }
+        let schema = store::status(url.expose()).await?;
+        if !schema.unknown.is_empty() {
+            return Err(HostError::config(
+                format!("the store's schema is newer than this version of Skep: {}", schema.unknown.join(", ")),
+                "start the newer Skep that migrated it, or restore the backup taken before",
+            ));
+        }
+        let step = |applied: bool| move |name: String| SchemaStep { name, applied };
+        Ok(schema.applied.into_iter().map(step(true)).chain(schema.pending.into_iter().map(step(false))).collect())
+    }
+
+    async fn doctor(&self, context: &HostContext) -> HostResult<Diagnosis> {
+        Ok(doctor::diagnose(context).await)
+    }
+
+    async fn list_engines(&self, context: &HostContext) -> HostResult<Vec<EngineRow>> {
+        Ok(probe::list(&self.config(context)?).await)
+    }
+
+    async fn test_engine(
+        &self,
+        context: &HostContext,
+        engine: &str,
+        output: mpsc::Sender<String>,
+    ) -> HostResult<EngineTest> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        self.init_logs(context, &config, false)?;
+        telemetry::install_crypto();
+        let selected = probe::select(&config, engine)?;
+        let sandbox = sandbox::enter(&config, context, Scope::Asked).await?;
+        probe::test(&config, &context.sources.data_dir, &sandbox, selected, output).await
+    }
+
+    async fn prompts(&self, context: &HostContext, project: Option<&str>) -> HostResult<Vec<StepPrompt>> {
+        prompts::in_force(&self.config(context)?, project)
+    }
+
+    async fn test_sandbox(&self, context: &HostContext, level: Option<IsolationLevel>) -> HostResult<SandboxTest> {
+        sandbox::test(&self.config(context)?, context, level).await
+    }
+
+    async fn list_runners(&self, context: &HostContext) -> HostResult<Vec<RunnerRow>> {
+        Ok(runners::list(&self.config(context)?))
+    }
+
+    async fn test_runner(&self, context: &HostContext, name: &str) -> HostResult<RunnerTest> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        self.init_logs(context, &config, false)?;
+        runners::test(&config, &context.sources.data_dir, name).await
+    }
+
+    async fn prepare_demo(&self, context: &HostContext) -> HostResult<DemoSetup> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        let root = context.sources.data_dir.join("demo");
+        for n in 1..=MAX_DEMOS {
+            let dir = root.join(n.to_string());
+            // An interrupted demo is resumed; one that has landed makes room for the next.
+            let sample = match demo::untouched(&dir) {
+                Some(sample) => sample,
+                None if dir.join("tally.git").exists() => continue,
+                None => demo::write_to(&dir).await?,
+            };
+            let engine = format!("{}:{}", sample.engine.kind, sample.engine.arg);
+            let roles = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
+            return Ok(DemoSetup {
+                notice: demo::NOTICE.to_owned(),
+                repo: sample.repo.to_string_lossy().into_owned(),
+                base: sample.base,
+                goal: sample.goal,
+                engines: roles.into_iter().map(|role| (role, engine.clone())).collect(),
+                checks: Vec::new(),
+            });
+        }
+        Err(HostError::usage(
+            format!("{} already holds {MAX_DEMOS} demos", root.display()),
+            "remove that directory, or choose another --data-dir",
+        ))
+    }
+}

@@ -1,0 +1,58 @@
+//! Follows a run across process changes: when the process that drives it ends, the follower reconnects to its successor.
+
+use super::client::{Client, encode};
+use super::context::{Access, CliContext, Connection};
+use super::exit::{ExitStatus, Stop};
+use super::follow::{FollowOptions, follow};
+use crate::http::view::{RunView, Say};
+
+/// How many times the process that drives a run may end before the command gives up.
+const MAX_RECONNECTS: u32 = 20;
+
+/// Follows a run until it ends or waits for a person. The driving process may be another command, which held the data
+/// directory first and exits when its own run is finished.
+pub async fn follow_run(
+    cli: &CliContext<'_>,
+    client: &Client,
+    view: RunView,
+    mut options: FollowOptions,
+) -> Result<ExitStatus, Stop> {
+    let path = format!("/runs/{}", encode(&view.id));
+    let mut end = follow(client, cli.terminal, view, options, &mut options.after).await;
+    let mut is_remote = client.is_remote();
+    for _ in 0..MAX_RECONNECTS {
+        match &end {
+            Err(Stop::Error(error)) if is_remote && error.exit == ExitStatus::TryAgain => {}
+            _ => break,
+        }
+        // Without a successor the first error is the one to report.
+        let Some((connection, now)) = successor(cli, &path, options.yes).await else { break };
+        is_remote = connection.client.is_remote();
+        end = follow(&connection.client, cli.terminal, now, options, &mut options.after).await;
+        connection.close().await;
+    }
+    end
+}
+
+/// Connects to the process that drives the run now, or to the store if the run is idle. A run that is working is not
+/// taken over: its service may be restarting.
+async fn successor(cli: &CliContext<'_>, path: &str, yes: bool) -> Option<(Connection, RunView)> {
+    let connection = cli.connect(Access::Read).await.ok()?;
+    let now: Option<RunView> = connection.client.get(path).await.ok();
+    let is_idle = |run: &RunView| run.doing.is_empty() || run.phase == "ended";
+    match now {
+        Some(now) if connection.client.is_remote() => Some((connection, now)),
+        // With --yes, approvals are still to be given, which takes a process that acts on them.
+        Some(now) if is_idle(&now) && yes && now.outcome.is_none() => {
+            connection.close().await;
+            let connection = cli.connect(Access::Drive).await.ok()?;
+            let now = connection.client.post(&format!("{path}/actions/resume"), &Say::default(), None).await;
+            Some((connection, now.ok()?))
+        }
+        Some(now) if is_idle(&now) => Some((connection, now)),
+        _ => {
+            connection.close().await;
+            None
+        }
+    }
+}
