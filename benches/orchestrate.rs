@@ -79,6 +79,7 @@ async fn factory(url: &str, approve: bool, hold: bool) -> (RuntimeHandle, skep::
 
 fn ask(n: usize) -> Ask {
     Ask {
+        id: None,
         project: Some(ProjectName::new("idle").expect("a name")),
         repo: None,
         goal: Goal {

@@ -9,6 +9,8 @@ mod m20261121_000002_home;
 mod m20261121_000003_books;
 mod m20261121_000004_vault;
 mod m20261121_000005_shared_alerts;
+mod m20261129_000010_audit;
+mod m20261129_000011_idempotency;
 
 /// All steps, in order.
 pub struct Migrator;
@@ -22,6 +24,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000003_books::Migration),
             Box::new(m20261121_000004_vault::Migration),
             Box::new(m20261121_000005_shared_alerts::Migration),
+            Box::new(m20261129_000010_audit::Migration),
+            Box::new(m20261129_000011_idempotency::Migration),
         ]
     }
 }

@@ -3,8 +3,8 @@
 use super::deps::Deps;
 use super::runtime_handle::Rejected;
 use crate::domain::{
-    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Outcome, Policy, Project, ProjectName, Role, Run, Settings,
-    open,
+    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Outcome, Policy, Project, ProjectName, Role, Run, RunId,
+    Settings, open,
 };
 use crate::ports::store::{Lease, Owner, RunFilter, Transition};
 use crate::ports::{PortError, Repo};
@@ -40,6 +40,8 @@ impl Defaults {
 /// A request for a run.
 #[derive(Clone, Debug)]
 pub struct Ask {
+    /// Id that the run gets if it is opened; drawn if absent.
+    pub id: Option<RunId>,
     /// A project by name; or else `repo`.
     pub project: Option<ProjectName>,
     /// A repository: becomes a project the first time.
@@ -136,7 +138,7 @@ pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Def
             fix: "Choose another with --engine, or in the configuration".to_owned(),
         })?;
     }
-    let id = deps.clock.new_run_id();
+    let id = ask.id.unwrap_or_else(|| deps.clock.new_run_id());
     Ok(Opened {
         id,
         project: project.name,

@@ -21,8 +21,15 @@ pub struct Preview {
     pub prompt_cost_micros: Option<u64>,
 }
 
-/// About how many tokens a text has.
-pub fn tokens(bytes: usize) -> u64 {
+impl Preview {
+    /// Returns about how many tokens the prompt has; 0 without one.
+    pub fn prompt_tokens(&self) -> u64 {
+        self.prompt.as_ref().map_or(0, |p| tokens(p.system.len() + p.user.len()))
+    }
+}
+
+/// Returns about how many tokens a text of this many bytes has.
+fn tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(4)
 }
 

@@ -14,7 +14,8 @@ use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::store::Owner;
-use crate::ports::{HumanActions, PortError, PortResult, Vault};
+use crate::ports::{AuditLog, HumanActions, IdempotencyKeys, PortError, PortResult, Vault};
+use crate::service::{Caller, Callers, Services, Via};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,6 +49,10 @@ pub struct Ports {
     pub people: Arc<dyn HumanActions>,
     /// The secrets people gave.
     pub vault: Arc<dyn Vault>,
+    /// Audit log.
+    pub audit: Arc<dyn AuditLog>,
+    /// Idempotency keys of requests.
+    pub idempotency: Arc<dyn IdempotencyKeys>,
     /// What follows the configuration.
     live: Arc<reloadable::Live>,
 }
@@ -83,8 +88,9 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         // Nobody waits for an engine that may be away.
         tokio::spawn(async move { live.sweep_runners().await });
     }
+    let store = Arc::new(store);
     let deps = Deps {
-        store: Arc::new(store),
+        store: store.clone(),
         workspaces,
         checks: live.clone(),
         engines: live.clone(),
@@ -105,7 +111,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         },
         scope,
     };
-    Ok(Ports { deps, people: forge, vault: live.vault(), live })
+    Ok(Ports { deps, people: forge, vault: live.vault(), audit: store.clone(), idempotency: store, live })
 }
 
 /// The vault, for a process without ports. The store is touched only when something of it is wanted.
@@ -135,8 +141,8 @@ pub async fn start(ports: &Ports) -> anyhow::Result<(RuntimeHandle, tokio::task:
     Ok(RuntimeHandle::start(ports.deps.clone()).await?)
 }
 
-/// The routes over the ports.
-pub fn routes(ports: &Ports, config: &Config, factory: RuntimeHandle, token: &str) -> axum::Router {
+/// The use cases over the ports.
+pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
     let live = ports.live.clone();
     let checks_from = move |lines: &[String]| {
         let limit_secs = live.check_limit_secs();
@@ -150,22 +156,32 @@ pub fn routes(ports: &Ports, config: &Config, factory: RuntimeHandle, token: &st
         };
         (1..).zip(lines).map(check).collect()
     };
-    let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
-    http::router(http::State {
-        factory,
+    Services {
+        runtime,
         clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
         people: ports.people.clone(),
         vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
+        audit: ports.audit.clone(),
+        idempotency: ports.idempotency.clone(),
+        in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),
-        token: token.into(),
-        principal: owner::person(),
-        hosts: hosts.collect(),
         checks_from: Arc::new(checks_from),
         defaults: ports.deps.defaults.clone(),
         sandbox: ports.deps.isolation.clone(),
         started_at: std::time::Instant::now(),
+    }
+}
+
+/// The routes over the use cases. The token's caller is the person who owns this process, with every right.
+pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router {
+    let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
+    let caller = Caller::with_all_rights(owner::person(), Via::Rest);
+    http::router(http::State {
+        services,
+        callers: Callers::new([(token.to_owned(), caller)]),
+        hosts: hosts.collect(),
         streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
     })
 }

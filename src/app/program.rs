@@ -1,7 +1,7 @@
 //! The process behind the command line: locks the data directory, drives runs, serves REST.
 
 use super::reloadable::Live;
-use super::{Ports, connect, doctor, owner, reload, routes, sandbox, settings, start};
+use super::{Ports, connect, doctor, owner, reload, routes, sandbox, services, settings, start};
 use crate::actors::{RuntimeHandle, Scope};
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::http;
@@ -123,7 +123,7 @@ impl Program {
             tracing::info!(freed, "resuming runs of an earlier process that was killed");
         }
         let (runtime, root) = start(&ports).await?;
-        let router = routes(&ports, &config, runtime.clone(), &token);
+        let router = routes(services(&ports, runtime.clone()), &config, &token);
         let live = ports.live;
         let started = Started {
             router,
@@ -245,7 +245,7 @@ impl Backend for Program {
         let ports: Ports = connect(&config, &context.sources.data_dir, Scope::Nothing, &Sandbox::closed()).await?;
         // Only this process can call the routes: the token never leaves it.
         let token = uuid::Uuid::now_v7().simple().to_string();
-        let router = routes(&ports, &config, RuntimeHandle::closed(), &token);
+        let router = routes(services(&ports, RuntimeHandle::closed()), &config, &token);
         Ok(InProcessServer { router, token, close: Box::pin(async {}) })
     }
 

@@ -7,8 +7,7 @@ use super::exit::{ExitStatus, Stop};
 use super::follow::FollowOptions;
 use super::reconnect::follow_run;
 use super::terminal::Style;
-use crate::domain::Raise;
-use crate::http::view::{RunView, Say};
+use crate::http::rest::wire::{self, Raise, Run};
 
 /// Action on a run.
 #[derive(Debug)]
@@ -31,6 +30,8 @@ pub enum Action {
     Pause,
     /// Lets the run continue.
     Resume,
+    /// Lifts the quarantine of the run.
+    LiftQuarantine,
     /// Ends the run undelivered.
     Cancel {
         /// The reason.
@@ -50,6 +51,7 @@ impl Action {
             Action::Unblock { .. } => "unblock",
             Action::Pause => "pause",
             Action::Resume => "resume",
+            Action::LiftQuarantine => "lift-quarantine",
             Action::Cancel { .. } => "cancel",
             Action::Retry => "retry",
             Action::Raise(_) => "raise",
@@ -63,6 +65,7 @@ impl Action {
             Action::Unblock { .. } => "answered",
             Action::Pause => "paused",
             Action::Resume => "resumed",
+            Action::LiftQuarantine => "quarantine lifted",
             Action::Cancel { .. } => "cancelled",
             Action::Retry => "started again",
             Action::Raise(_) => "budget raised",
@@ -70,19 +73,21 @@ impl Action {
     }
 
     /// Converts to the request body of REST.
-    pub fn body(self) -> Say {
+    pub fn body(self) -> wire::Action {
         match self {
-            Action::Approve { block, no } => Say { block, no: no.is_some(), text: no, ..Say::default() },
-            Action::Unblock { block, answer } => Say {
+            Action::Approve { block, no } => {
+                wire::Action { block, no: no.is_some(), text: no, ..wire::Action::default() }
+            }
+            Action::Unblock { block, answer } => wire::Action {
                 block,
                 no: answer.no.is_some(),
                 skip: answer.skip,
                 text: answer.no.or(answer.answer),
                 more: answer.more.map(|more| more.0),
             },
-            Action::Pause | Action::Resume | Action::Retry => Say::default(),
-            Action::Cancel { why } => Say { text: why, ..Say::default() },
-            Action::Raise(raise) => Say { more: Some(raise), ..Say::default() },
+            Action::Pause | Action::Resume | Action::LiftQuarantine | Action::Retry => wire::Action::default(),
+            Action::Cancel { why } => wire::Action { text: why, ..wire::Action::default() },
+            Action::Raise(raise) => wire::Action { more: Some(raise), ..wire::Action::default() },
         }
     }
 }
@@ -101,17 +106,17 @@ async fn post(cli: &CliContext<'_>, client: &Client, run: &RunRef, action: Actio
     let resumes = !matches!(action, Action::Pause);
     let path = format!("/runs/{}", encode(&run.run));
     let (name, headline) = (action.name(), action.headline());
-    let before: RunView = client.get(&path).await?;
-    let view: RunView = client.post(&format!("{path}/actions/{name}"), &action.body(), None).await?;
-    let title = view.goal.title();
-    terminal.line(Style::Bold, &format!("run {} {headline} (status: {}): {title}", view.short, view.status))?;
+    let before: Run = client.get(&path).await?;
+    let view: Run = client.post(&format!("{path}/actions/{name}"), &action.body(), None).await?;
+    let title = &view.goal.title;
+    terminal.line(Style::Bold, &format!("run {} {headline} (status: {}): {title}", view.short_id, view.status))?;
     if resumes && (run.follow || !client.is_remote()) {
         // A retried run is a new one with a journal of its own.
         let after = if view.id == before.id { before.seq } else { 0 };
         return follow_run(cli, client, view, FollowOptions { yes: false, after }).await;
     }
     if resumes && view.outcome.is_none() {
-        let short = &view.short;
+        let short = &view.short_id;
         terminal.suggest(&format!("The service continues the run. Follow it with `skep events {short} --follow`."))?;
     }
     terminal.object(&view)?;

@@ -8,9 +8,7 @@ use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{span, table};
 use crate::config::units::money_text;
-use crate::domain::{BudgetScope, Raise};
-use crate::http::view::{RaiseShared, Raised};
-use crate::ports::store::Spending;
+use crate::http::rest::wire::{BudgetScope, Raise, RaiseShared, Raised, Spending};
 use serde_json::json;
 
 /// `skep budget show`.

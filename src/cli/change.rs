@@ -8,9 +8,7 @@ use super::project;
 use super::show;
 use super::terminal::{Style, Terminal};
 use super::text::{moment, table};
-use crate::domain::{ChangeState, StatusState};
-use crate::http::view::RunView;
-use crate::ports::forge::Change;
+use crate::http::rest::wire::{Change, ChangeState, Run, StatusState};
 use serde_json::{Value, json};
 
 /// `skep change …`.
@@ -50,7 +48,7 @@ async fn act(
     let (project, number) = find(client, name).await?;
     let path = format!("/projects/{}/changes/{number}/{action}", encode(&project));
     let change: Change = client.post(&path, body, None).await?;
-    let line = format!("{action}: {project}#{number} is {} at {}", state(&change), change.head.abbrev());
+    let line = format!("{action}: {project}#{number} is {} at {}", state(&change), short(&change.head));
     terminal.line(Style::Green, &line)?;
     if let (false, Some(run)) = (client.is_remote(), run_of(&change)) {
         terminal
@@ -65,11 +63,11 @@ async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), CliEr
     match name {
         ChangeName::Numbered { project, number } => Ok((project.clone(), *number)),
         ChangeName::OfRun(run) => {
-            let view: RunView = client.get(&format!("/runs/{}", encode(run))).await?;
+            let view: Run = client.get(&format!("/runs/{}", encode(run))).await?;
             let Some(number) = view.change else {
                 return Err(CliError::usage(
-                    format!("run {} has no change yet (it is {})", view.short, view.phase),
-                    format!("`skep show {}` tells how far it is", view.short),
+                    format!("run {} has no change yet (it is {})", view.short_id, view.phase),
+                    format!("`skep show {}` tells how far it is", view.short_id),
                 ));
             };
             Ok((view.project, number))
@@ -126,7 +124,7 @@ async fn look(client: &Client, terminal: &Terminal, name: &ChangeName, patch: bo
     let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<8} {text}"));
     line("state", &state(&change))?;
     line("branch", &format!("{} onto {}", change.branch, change.base_branch))?;
-    line("head", change.head.as_str())?;
+    line("head", &change.head)?;
     line("opened", &format!("{} by {}", moment(change.opened_at), change.by))?;
     if let Some(run) = run {
         line("diff", &terminal.with_options(&format!("`skep show {run} --patch` prints it")))?;
@@ -145,7 +143,7 @@ async fn look(client: &Client, terminal: &Terminal, name: &ChangeName, patch: bo
         let stale = if review.head == change.head { "" } else { ", which is not the head any more" };
         said(
             terminal,
-            &format!("{} {} {word} {}{stale}", moment(review.at), review.by, review.head.abbrev()),
+            &format!("{} {} {word} {}{stale}", moment(review.at), review.by, short(&review.head)),
             &review.text,
         )?;
     }
@@ -153,6 +151,11 @@ async fn look(client: &Client, terminal: &Terminal, name: &ChangeName, patch: bo
         said(terminal, &format!("{} {}", moment(comment.at), comment.by), &comment.text)?;
     }
     Ok(ExitStatus::Success)
+}
+
+/// Shortens a commit id.
+fn short(sha: &str) -> &str {
+    sha.get(..10).unwrap_or(sha)
 }
 
 /// The run a change belongs to, by the name of its branch (`skep/3f9a12bc`).
@@ -166,7 +169,7 @@ fn state(change: &Change) -> String {
         ChangeState::Open if change.draft => "open (draft)".to_owned(),
         ChangeState::Open => "open".to_owned(),
         ChangeState::Closed { by } => format!("closed by {by}"),
-        ChangeState::Merged { sha, by } => format!("merged by {by} as {}", sha.abbrev()),
+        ChangeState::Merged { sha, by } => format!("merged by {by} as {}", short(sha)),
     }
 }
 

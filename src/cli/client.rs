@@ -2,7 +2,7 @@
 
 use super::exit::{CliError, ExitStatus};
 use super::sse::{SseEvent, SseReader};
-use crate::http::view::Problem;
+use crate::http::rest::wire::Problem;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use futures::stream::{BoxStream, StreamExt};

@@ -2,25 +2,26 @@
 
 use super::client::Client;
 use super::exit::{ExitStatus, Stop};
+use super::show::on_runner;
 use super::terminal::{Style, Terminal};
 use super::text::{count, span};
 use crate::config::units::money_text;
-use crate::http::view::{NewRun, PromptView, RunPreview};
+use crate::http::rest::wire::{NewRun, Preview, Prompt, Role};
 
 /// Asks for the look ahead and shows it.
 pub async fn dry_run(client: &Client, terminal: &Terminal, wanted: &NewRun) -> Result<ExitStatus, Stop> {
-    let preview: RunPreview = client.post("/runs/preview", wanted, None).await?;
+    let preview: Preview = client.post("/runs/preview", wanted, None).await?;
     terminal.object(&preview)?;
     show(terminal, &preview)?;
     Ok(ExitStatus::Success)
 }
 
-fn show(terminal: &Terminal, preview: &RunPreview) -> Result<(), Stop> {
+fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
     terminal.line(Style::Bold, "dry run: nothing is opened, nothing is spent")?;
     line("project", &format!("{} ({})", preview.project, preview.repo))?;
     line("base", &format!("{} at {}", preview.base_branch, preview.base.get(..8).unwrap_or(&preview.base)))?;
-    if let Some(run) = &preview.carries_on {
+    if let Some(run) = &preview.existing_run {
         line("run", &format!("{run} is open with this goal and would go on; --new opens another"))?;
     }
     for (role, engine) in &preview.engines {
@@ -28,7 +29,7 @@ fn show(terminal: &Terminal, preview: &RunPreview) -> Result<(), Stop> {
         line(role.name(), &format!("{}{arg}", engine.kind))?;
     }
     for check in &preview.checks {
-        line("check", &format!("{}{}: {}", check.name, check.on_runner(), check.command))?;
+        line("check", &format!("{}{}: {}", check.name, on_runner(check), check.command))?;
     }
     section(terminal, "Budget")?;
     let limits = &preview.limits;
@@ -41,13 +42,13 @@ fn show(terminal: &Terminal, preview: &RunPreview) -> Result<(), Stop> {
         Some(prompt) => told(terminal, preview, prompt),
         None => {
             section(terminal, "The manager's prompt")?;
-            let kind = preview.engines.get(&crate::domain::Role::Manager).map_or("", |e| e.kind.as_str());
+            let kind = preview.engines.get(&Role::Manager).map_or("", |e| e.kind.as_str());
             terminal.line(Style::Plain, &format!("  none: the engine {kind} is given its order, no words"))
         }
     }
 }
 
-fn told(terminal: &Terminal, preview: &RunPreview, prompt: &PromptView) -> Result<(), Stop> {
+fn told(terminal: &Terminal, preview: &Preview, prompt: &Prompt) -> Result<(), Stop> {
     let cost = match prompt.cost_micros {
         Some(micros) => format!("about {}", money_text(micros)),
         None => "no price is known for its model".to_owned(),

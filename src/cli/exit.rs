@@ -1,6 +1,6 @@
 //! How a command ends: documented exit codes, and errors that name the problem and the fix.
 
-use crate::http::view::Problem;
+use crate::http::rest::wire::Problem;
 use crate::service::host::{HostError, HostErrorKind};
 
 /// Exit status.

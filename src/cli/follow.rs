@@ -7,10 +7,7 @@ use super::progress::Progress;
 use super::run_log;
 use super::sse::SseEvent;
 use super::terminal::{Style, Terminal};
-use crate::domain::Timestamp;
-use crate::domain::escalation::Escalation;
-use crate::http::view::{RunView, Say};
-use crate::ports::store::JournalRow;
+use crate::http::rest::wire::{Action, Escalation, Event, Outcome, Run, Timestamp};
 use futures::{FutureExt, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
@@ -44,12 +41,12 @@ struct Follower<'a> {
     terminal: &'a Terminal,
     options: FollowOptions,
     path: String,
-    view: RunView,
+    view: Run,
     seen: u64,
     last_at: Timestamp,
     teller: Progress,
     /// A look that is ahead of the events told so far.
-    ahead: Option<RunView>,
+    ahead: Option<Run>,
     asked: BTreeSet<String>,
     waited: Option<String>,
 }
@@ -58,11 +55,11 @@ struct Follower<'a> {
 pub async fn follow(
     client: &Client,
     terminal: &Terminal,
-    view: RunView,
+    view: Run,
     options: FollowOptions,
     seen: &mut u64,
 ) -> Result<ExitStatus, Stop> {
-    let short = view.short.clone();
+    let short = view.short_id.clone();
     let mut follower = Follower {
         client,
         terminal,
@@ -211,7 +208,7 @@ impl Follower<'_> {
                 Ok(false)
             }
             _ => {
-                let Ok(row) = serde_json::from_str::<JournalRow>(&event.data) else { return Ok(false) };
+                let Ok(row) = serde_json::from_str::<Event>(&event.data) else { return Ok(false) };
                 if row.seq <= self.seen {
                     return Ok(false);
                 }
@@ -232,7 +229,7 @@ impl Follower<'_> {
     }
 
     async fn look(&mut self) -> Result<Option<ExitStatus>, Stop> {
-        let now: RunView = self.client.get(&self.path).await?;
+        let now: Run = self.client.get(&self.path).await?;
         if now.seq > self.seen {
             // Its events are on their way: what it shows is told after them.
             self.ahead = Some(now);
@@ -251,7 +248,7 @@ impl Follower<'_> {
         if !self.teller.lacks(attempt) {
             return Ok(());
         }
-        let now: RunView = self.client.get(&self.path).await?;
+        let now: Run = self.client.get(&self.path).await?;
         for line in self.teller.begins(&now, attempt) {
             self.terminal.line(Style::Bold, &line)?;
         }
@@ -267,7 +264,7 @@ impl Follower<'_> {
                     return Ok(None);
                 }
                 let exit = match outcome {
-                    crate::domain::Outcome::Delivered { .. } => ExitStatus::Success,
+                    Outcome::Delivered { .. } => ExitStatus::Success,
                     _ => ExitStatus::Undelivered,
                 };
                 outcome::ended(self.terminal, &self.view, self.last_at)?;
@@ -278,12 +275,12 @@ impl Follower<'_> {
                 continue;
             }
             // Other tasks may go on while one waits: the question is put when nothing else moves.
-            if !self.view.doing.is_empty() {
+            if !self.view.pending_effects.is_empty() {
                 return Ok(None);
             }
             if let Some(by) = &self.view.paused_by {
                 self.terminal
-                    .suggest(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short))?;
+                    .suggest(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short_id))?;
                 self.terminal.object(&json!({ "run": self.view }))?;
                 return Ok(Some(ExitStatus::WaitsForPerson));
             }
@@ -317,7 +314,7 @@ impl Follower<'_> {
         let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
         self.asked.insert(escalation.block.to_string());
         outcome::escalation(self.terminal, &escalation)?;
-        let say = Say { block: Some(escalation.block.to_string()), ..Say::default() };
+        let say = Action { block: Some(escalation.block.to_string()), ..Action::default() };
         match self.client.post(&format!("{}/actions/approve", self.path), &say, None).await {
             Ok(view) => self.view = view,
             // Not this person's to give (policy), or answered meanwhile: the question stays open, which ends in exit 4.
@@ -345,10 +342,10 @@ impl Follower<'_> {
         let say = loop {
             let answer = self.terminal.ask("Approve? [y]es, [n]o, [d]iff, or Enter to decide later:").await?;
             match answer.as_deref().map(str::to_lowercase).as_deref() {
-                Some("y" | "yes") => break Say { block, ..Say::default() },
+                Some("y" | "yes") => break Action { block, ..Action::default() },
                 Some("n" | "no") => {
                     let why = self.terminal.ask("What should be different? (empty: just no)").await?;
-                    break Say { block, no: true, text: why.filter(|w| !w.is_empty()), ..Say::default() };
+                    break Action { block, no: true, text: why.filter(|w| !w.is_empty()), ..Action::default() };
                 }
                 Some("d" | "diff") => {
                     let task = outcome::task_of(&escalation);
@@ -361,7 +358,7 @@ impl Follower<'_> {
                 Some("") | None => {
                     self.terminal.suggest(&format!(
                         "The run waits. `skep approve {} --block {}` answers later.",
-                        self.view.short, escalation.block
+                        self.view.short_id, escalation.block
                     ))?;
                     return Ok(false);
                 }

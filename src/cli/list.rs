@@ -7,8 +7,7 @@ use super::follow::attempt_name;
 use super::run_log::words;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, moment, table, time_of_day};
-use crate::http::view::RunView;
-use crate::ports::store::{JournalRow, RunRow};
+use crate::http::rest::wire::{Event, Run, RunSummary};
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
@@ -37,7 +36,7 @@ pub async fn runs(client: &Client, terminal: &Terminal, args: RunsArgs) -> Resul
             ("before", args.before),
         ],
     );
-    let found: Vec<RunRow> = client.get(&path).await?;
+    let found: Vec<RunSummary> = client.get(&path).await?;
     terminal.object(&json!({ "runs": found }))?;
     if found.is_empty() {
         terminal
@@ -45,9 +44,10 @@ pub async fn runs(client: &Client, terminal: &Terminal, args: RunsArgs) -> Resul
         return Ok(ExitStatus::Success);
     }
     let full = u64::try_from(found.len()).unwrap_or(u64::MAX) >= args.limit;
-    let oldest = found.last().map(|r| r.run.abbrev());
+    let oldest = found.last().map(|r| r.short_id().to_owned());
     let rows = found.into_iter().map(|r| {
-        let by_itself = match (r.wake_at, &r.waits) {
+        let short = r.short_id().to_owned();
+        let by_itself = match (r.wake_at, &r.waiting_for) {
             (Some(at), Some(why)) => format!("until {}, for {}", time_of_day(at), brief(why, 80)),
             _ => String::new(),
         };
@@ -56,7 +56,7 @@ pub async fn runs(client: &Client, terminal: &Terminal, args: RunsArgs) -> Resul
             (None, true) => by_itself,
             (None, false) => r.blocks.join(", "),
         };
-        vec![r.run.abbrev(), r.status, r.project, moment(r.opened_at), waits, r.title]
+        vec![short, r.status, r.project, moment(r.opened_at), waits, r.title]
     });
     let header = ["run", "status", "project", "opened", "waits for", "goal"];
     terminal.print(&table(&header, rows.collect(), terminal.width))?;
@@ -79,7 +79,7 @@ pub async fn events(
     let mut seen = after;
     loop {
         let query = [("after", Some(seen.to_string())), ("limit", Some(PAGE.to_string()))];
-        let page: Vec<JournalRow> = client.get(&with_query(&format!("{path}/events"), &query)).await?;
+        let page: Vec<Event> = client.get(&with_query(&format!("{path}/events"), &query)).await?;
         let Some(last) = page.last().map(|row| row.seq).filter(|last| *last > seen) else { break };
         for row in &page {
             show(terminal, row)?;
@@ -108,7 +108,7 @@ pub async fn events(
                 }
             }
             _ => {
-                if let Ok(row) = serde_json::from_str::<JournalRow>(&event.data)
+                if let Ok(row) = serde_json::from_str::<Event>(&event.data)
                     && row.seq > seen
                 {
                     seen = row.seq;
@@ -120,7 +120,7 @@ pub async fn events(
     Ok(ExitStatus::Success)
 }
 
-fn show(terminal: &Terminal, row: &JournalRow) -> Result<(), Stop> {
+fn show(terminal: &Terminal, row: &Event) -> Result<(), Stop> {
     terminal.object(row)?;
     // What has nothing to tell a person is in --json only.
     let Some(line) = words(row) else { return Ok(()) };
@@ -135,9 +135,9 @@ pub async fn logs(client: &Client, terminal: &Terminal, run: &str, attempt: Opti
         found.retain(|log| attempt_name(&log.attempt) == format!("a{wanted}"));
     }
     if found.is_empty() {
-        let view: RunView = client.get(&path).await?;
+        let view: Run = client.get(&path).await?;
         let of = attempt.map_or_else(String::new, |a| format!(" of a{a}"));
-        terminal.print(&format!("Run {} has no logs{of} yet.", view.short))?;
+        terminal.print(&format!("Run {} has no logs{of} yet.", view.short_id))?;
     }
     for log in found {
         let bytes = client.bytes(&format!("{path}/artifacts/{}", encode(&log.digest))).await?;

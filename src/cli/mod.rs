@@ -123,6 +123,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Unblock { run, block, answer } => act(run, Action::Unblock { block, answer }).await,
         Command::Pause { run } => act(args::RunRef { run, follow: false }, Action::Pause).await,
         Command::Resume { run } => act(run, Action::Resume).await,
+        Command::LiftQuarantine { run } => act(run, Action::LiftQuarantine).await,
         Command::Cancel { run, why } => act(run, Action::Cancel { why }).await,
         Command::Retry { run } => act(run, Action::Retry).await,
         Command::Raise { run, more } => act(run, Action::Raise(more.0)).await,

@@ -1,7 +1,7 @@
 //! Reads the arguments that have a form of their own: repositories, engines, amounts, names of changes.
 
 use crate::config::units;
-use crate::domain::{Raise, Role};
+use crate::http::rest::wire::{Raise, Role};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -110,7 +110,7 @@ pub fn engine(text: &str) -> Result<EngineChoice, String> {
     };
     let choice = EngineChoice { role, spec: spec.trim().to_owned() };
     for role in choice.roles() {
-        match crate::config::engine(&choice.spec, role) {
+        match crate::config::engine(&choice.spec, role.into()) {
             Ok(Some(_)) => {}
             Ok(None) => {
                 return Err("no engine is named; write KIND or KIND:ARG, such as 'command: make fix'".to_owned());

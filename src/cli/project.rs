@@ -4,10 +4,10 @@ use super::args::ProjectCommand;
 use super::client::{Client, encode};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::parse::by_role;
+use super::show::on_runner;
 use super::terminal::{Style, Terminal};
 use super::text::table;
-use crate::domain::Project;
-use crate::http::view::NewProject;
+use crate::http::rest::wire::{NewProject, Project};
 use serde_json::json;
 
 /// `skep project …`.
@@ -77,7 +77,7 @@ fn show(terminal: &Terminal, project: &Project) -> Result<(), Stop> {
     for check in &project.checks {
         line(
             "check",
-            &format!("{}{}: {} (at most {} s)", check.name, check.on_runner(), check.command, check.limit_secs),
+            &format!("{}{}: {} (at most {} s)", check.name, on_runner(check), check.command, check.timeout_secs),
         )?;
     }
     for (role, engine) in &project.engines {

@@ -4,7 +4,7 @@ use super::client::{Client, encode};
 use super::context::{Access, CliContext, Connection};
 use super::exit::{ExitStatus, Stop};
 use super::follow::{FollowOptions, follow};
-use crate::http::view::{RunView, Say};
+use crate::http::rest::wire::{Action, Run};
 
 /// How many times the process that drives a run may end before the command gives up.
 const MAX_RECONNECTS: u32 = 20;
@@ -14,7 +14,7 @@ const MAX_RECONNECTS: u32 = 20;
 pub async fn follow_run(
     cli: &CliContext<'_>,
     client: &Client,
-    view: RunView,
+    view: Run,
     mut options: FollowOptions,
 ) -> Result<ExitStatus, Stop> {
     let path = format!("/runs/{}", encode(&view.id));
@@ -36,17 +36,17 @@ pub async fn follow_run(
 
 /// Connects to the process that drives the run now, or to the store if the run is idle. A run that is working is not
 /// taken over: its service may be restarting.
-async fn successor(cli: &CliContext<'_>, path: &str, yes: bool) -> Option<(Connection, RunView)> {
+async fn successor(cli: &CliContext<'_>, path: &str, yes: bool) -> Option<(Connection, Run)> {
     let connection = cli.connect(Access::Read).await.ok()?;
-    let now: Option<RunView> = connection.client.get(path).await.ok();
-    let is_idle = |run: &RunView| run.doing.is_empty() || run.phase == "ended";
+    let now: Option<Run> = connection.client.get(path).await.ok();
+    let is_idle = |run: &Run| run.pending_effects.is_empty() || run.phase == "ended";
     match now {
         Some(now) if connection.client.is_remote() => Some((connection, now)),
         // With --yes, approvals are still to be given, which takes a process that acts on them.
         Some(now) if is_idle(&now) && yes && now.outcome.is_none() => {
             connection.close().await;
             let connection = cli.connect(Access::Drive).await.ok()?;
-            let now = connection.client.post(&format!("{path}/actions/resume"), &Say::default(), None).await;
+            let now = connection.client.post(&format!("{path}/actions/resume"), &Action::default(), None).await;
             Some((connection, now.ok()?))
         }
         Some(now) if is_idle(&now) => Some((connection, now)),

@@ -10,12 +10,13 @@ use super::reconnect::follow_run;
 use super::terminal::Style;
 use super::text::shell_quoted;
 use super::unreported::UnreportedRuns;
-use crate::domain::Phase;
-use crate::domain::goal::GOAL_BYTES_MAX;
-use crate::http::view::{NewRun, RunView};
+use crate::http::rest::wire::{NewRun, Run};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
+
+/// Maximum bytes of a goal; the service has the same limit.
+const MAX_GOAL_BYTES: usize = 64 * 1024;
 
 /// `skep run`.
 pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop> {
@@ -32,7 +33,7 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
         base: args.base,
         engines: by_role(&args.engine),
         checks: args.check,
-        carry_on: !args.new,
+        reuse_open_run: !args.new,
     };
     if args.dry_run {
         let connection = cli.connect(Access::Write).await?;
@@ -60,16 +61,16 @@ async fn start(
 ) -> Result<ExitStatus, Stop> {
     let (terminal, client) = (cli.terminal, &connection.client);
     if let Some(view) = ended_unreported(client, order, unreported, detach).await? {
-        let line = format!("run {} has ended since the last command: {}", view.short, view.goal.title());
+        let line = format!("run {} has ended since the last command: {}", view.short_id, &view.goal.title);
         terminal.line(Style::Bold, &line)?;
         let (run, after) = (view.id.clone(), view.seq);
         let end = follow_run(cli, client, view, FollowOptions { yes, after }).await?;
         unreported.set_reported(&run);
         return Ok(end);
     }
-    let view: RunView = client.post("/runs", order, None).await?;
+    let view: Run = client.post("/runs", order, None).await?;
     let resumed = view.seq > 1;
-    let (short, title) = (&view.short, view.goal.title());
+    let (short, title) = (&view.short_id, &view.goal.title);
     let headline = match resumed {
         true => format!("run {short} continues, it has the same goal (--new starts another): {title}"),
         false => format!("run {short} started: {title}"),
@@ -102,14 +103,14 @@ async fn ended_unreported(
     order: &NewRun,
     unreported: &UnreportedRuns,
     detach: bool,
-) -> Result<Option<RunView>, Stop> {
-    if detach || !order.carry_on {
+) -> Result<Option<Run>, Stop> {
+    if detach || !order.reuse_open_run {
         return Ok(None);
     }
     let Some(run) = unreported.find(order) else { return Ok(None) };
-    match client.get::<RunView>(&format!("/runs/{}", encode(&run))).await {
+    match client.get::<Run>(&format!("/runs/{}", encode(&run))).await {
         // A run that is still open is resumed by its goal, like every open run.
-        Ok(view) => Ok(Some(view).filter(|v| v.phase == Phase::Ended.name())),
+        Ok(view) => Ok(Some(view).filter(|v| v.phase == "ended")),
         Err(error) if error.exit == ExitStatus::TryAgain => Err(error.into()),
         Err(_) => {
             unreported.remove(&run);
@@ -131,9 +132,9 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs) -> Result<ExitStatus, St
         repo: Some(demo.repo),
         goal: demo.goal,
         base: Some(demo.base),
-        engines: demo.engines,
+        engines: demo.engines.into_iter().map(|(role, engine)| (role.into(), engine)).collect(),
         checks: demo.checks,
-        carry_on: true,
+        reuse_open_run: true,
     };
     let connection = cli.connect(Access::Drive).await?;
     let mut unreported = UnreportedRuns::of(data_dir);
@@ -163,7 +164,7 @@ fn read_goal(file: &Path) -> Result<String, CliError> {
     };
     let mut bytes = Vec::new();
     // One byte more than allowed detects a goal that is too long without reading all of it.
-    let max_bytes = GOAL_BYTES_MAX as u64 + 1;
+    let max_bytes = MAX_GOAL_BYTES as u64 + 1;
     if file == Path::new("-") {
         std::io::stdin().lock().take(max_bytes).read_to_end(&mut bytes).map_err(unreadable)?;
     } else {
@@ -171,7 +172,7 @@ fn read_goal(file: &Path) -> Result<String, CliError> {
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        Err(e) if e.as_bytes().len() > GOAL_BYTES_MAX => Ok("x".repeat(GOAL_BYTES_MAX + 1)),
+        Err(e) if e.as_bytes().len() > MAX_GOAL_BYTES => Ok("x".repeat(MAX_GOAL_BYTES + 1)),
         Err(_) => Err(CliError::usage(format!("the goal in {name} is not valid UTF-8"), "save it as UTF-8")),
     }
 }
@@ -180,9 +181,9 @@ fn check_goal(goal: &str) -> Result<(), CliError> {
     if goal.trim().is_empty() {
         return Err(CliError::usage("the goal is empty", "describe what should be different when the run is done"));
     }
-    if goal.len() > GOAL_BYTES_MAX {
+    if goal.len() > MAX_GOAL_BYTES {
         return Err(CliError::usage(
-            format!("the goal is longer than {} KiB", GOAL_BYTES_MAX / 1024),
+            format!("the goal is longer than {} KiB", MAX_GOAL_BYTES / 1024),
             "shorten it, and put long texts into a file of the repository",
         ));
     }

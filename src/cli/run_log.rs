@@ -4,17 +4,16 @@
 
 use super::text::{brief, count, span, usage};
 use crate::domain::{
-    Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Outcome, Report, Reported, StatusState,
-    Verdict, shared_budget,
+    Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, StatusState, Verdict,
+    shared_budget,
 };
-use crate::http::view::RunView;
-use crate::ports::store::JournalRow;
+use crate::http::rest::wire::{self, GateState, Outcome, Run};
 
 /// The most characters of a quoted text in one line.
 pub const QUOTE: usize = 160;
 
 /// What a row says to a person; `None` for steps of the machine that nobody has to know.
-pub fn words(row: &JournalRow) -> Option<String> {
+pub fn words(row: &wire::Event) -> Option<String> {
     let Some(value) = &row.event else {
         return Some(format!("{} (this row cannot be read; the others are not touched by it)", row.name));
     };
@@ -76,7 +75,7 @@ pub fn words(row: &JournalRow) -> Option<String> {
 
 fn report(reported: &Reported) -> String {
     let id = reported.attempt;
-    let used = reported.usage.map(|u| format!(" ({})", usage(u))).unwrap_or_default();
+    let used = reported.usage.map(|u| format!(" ({})", usage(u.into()))).unwrap_or_default();
     match &reported.report {
         Report::Explored { .. } => format!("{id} looked around{used}"),
         Report::Planned { tasks } => {
@@ -170,25 +169,21 @@ pub fn quote(text: &str) -> String {
 }
 
 /// What a run waits for that no person was asked about: the forge, a slot.
-pub fn waits(now: &RunView) -> Option<String> {
-    use crate::domain::gate::Gate;
+pub fn waits(now: &Run) -> Option<String> {
     if now.phase == "queued" {
         return Some("a free slot".to_owned());
     }
-    if let (Some(at), Some(why)) = (now.wake_at, &now.waits) {
+    if let (Some(at), Some(why)) = (now.wake_at, &now.waiting_for) {
         return Some(format!("until {}, for {}", super::text::time_of_day(at), quote(why)));
     }
-    let waiting = now.gates.iter().find_map(|g| match &g.gate {
-        Gate::Wait(why) => Some(why),
-        _ => None,
-    })?;
-    (now.phase == "gating" && now.doing.is_empty()).then(|| waiting.to_string())
+    let waiting = now.gates.iter().find(|g| g.state == GateState::Wait)?;
+    (now.phase == "gating" && now.pending_effects.is_empty()).then(|| waiting.why.clone().unwrap_or_default())
 }
 
 /// How it ended, in a line.
 pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Delivered { sha } => format!("delivered as {}", sha.abbrev()),
+        Outcome::Delivered { sha } => format!("delivered as {}", sha.get(..10).unwrap_or(sha)),
         Outcome::Cancelled { why } => format!("cancelled: {}", quote(why)),
         Outcome::Failed { why } => format!("ended undelivered: {}", quote(why)),
     }
@@ -197,11 +192,11 @@ pub fn outcome(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{RunId, Timestamp};
+    use crate::http::rest::wire::Timestamp;
     use serde_json::{Value, json};
 
-    fn row(name: &str, event: Option<Value>) -> JournalRow {
-        JournalRow { run: RunId(uuid::Uuid::nil()), seq: 1, at: Timestamp(0), name: name.into(), epoch: 1, event }
+    fn row(name: &str, event: Option<Value>) -> wire::Event {
+        wire::Event { run: "0".repeat(32), seq: 1, at: Timestamp(0), name: name.into(), epoch: 1, event }
     }
 
     #[test]

@@ -7,13 +7,15 @@ use super::client::{Client, encode};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::table;
-use crate::http::view::{KeptSecret, NewKey, NewSecret, SecretOf};
-use crate::ports::vault::{Rekeyed, SECRET_BYTES_MAX, SecretRow};
+use crate::http::rest::wire::{self, NewKey, NewSecret, Rekeyed, SecretScope, StoredSecret};
 use crate::secrets::{Secret, register};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::json;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
+
+/// Maximum bytes of a value; the service has the same limit.
+const MAX_SECRET_BYTES: usize = 64 * 1024;
 
 /// `skep secret …`.
 pub async fn secret(client: &Client, terminal: &Terminal, command: SecretCommand) -> Result<ExitStatus, Stop> {
@@ -23,7 +25,7 @@ pub async fn secret(client: &Client, terminal: &Terminal, command: SecretCommand
             // Should an error of this process hold it.
             register(&name, &value).keep();
             let new = NewSecret { name, project, value: value.expose().to_owned() };
-            let kept: KeptSecret = client.post("/secrets", &new, None).await?;
+            let kept: StoredSecret = client.post("/secrets", &new, None).await?;
             terminal.object(&kept)?;
             let row = &kept.secret;
             let whose = row.project.as_ref().map_or_else(|| "all projects".to_owned(), |p| format!("project {p}"));
@@ -33,7 +35,7 @@ pub async fn secret(client: &Client, terminal: &Terminal, command: SecretCommand
             }
         }
         SecretCommand::List => {
-            let found: Vec<SecretRow> = client.get("/secrets").await?;
+            let found: Vec<wire::Secret> = client.get("/secrets").await?;
             terminal.object(&json!({ "secrets": found }))?;
             if found.is_empty() {
                 terminal.suggest("There are no secrets yet. `skep secret set NAME` keeps one.")?;
@@ -47,8 +49,8 @@ pub async fn secret(client: &Client, terminal: &Terminal, command: SecretCommand
             terminal.print(&table(&["secret", "project", "value", "key", "used"], rows.collect(), terminal.width))?;
         }
         SecretCommand::Remove { name, project } => {
-            let gone: SecretOf =
-                client.post(&format!("/secrets/{}/remove", encode(&name)), &SecretOf { project }, None).await?;
+            let gone: SecretScope =
+                client.post(&format!("/secrets/{}/remove", encode(&name)), &SecretScope { project }, None).await?;
             terminal.object(&json!({ "removed": name, "project": gone.project }))?;
             terminal.line(
                 Style::Green,
@@ -62,8 +64,8 @@ pub async fn secret(client: &Client, terminal: &Terminal, command: SecretCommand
             terminal.object(&done)?;
             terminal
                 .line(Style::Green, &format!("{} secrets are sealed with the key {}", done.secrets, done.key_id))?;
-            if !done.next.is_empty() {
-                terminal.line(Style::Bold, &format!("next: {}", done.next))?;
+            if !done.next_step.is_empty() {
+                terminal.line(Style::Bold, &format!("next: {}", done.next_step))?;
             }
         }
     }
@@ -101,8 +103,8 @@ fn value(terminal: &Terminal, from_env: Option<&str>, from_file: Option<&Path>) 
     match value.expose().len() {
         0 => Err(CliError::usage("the value is empty", "give it on standard input, or with --from-file or --from-env")
             .into()),
-        n if n > SECRET_BYTES_MAX => {
-            Err(CliError::usage(format!("the value has more than {SECRET_BYTES_MAX} bytes"), "keep something smaller")
+        n if n > MAX_SECRET_BYTES => {
+            Err(CliError::usage(format!("the value has more than {MAX_SECRET_BYTES} bytes"), "keep something smaller")
                 .into())
         }
         _ => Ok(value),
@@ -112,7 +114,7 @@ fn value(terminal: &Terminal, from_env: Option<&str>, from_file: Option<&Path>) 
 fn read_capped(from: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
     // A little more than is allowed, so that too much is seen.
-    from.take(SECRET_BYTES_MAX as u64 + 3).read_to_string(&mut text)?;
+    from.take(MAX_SECRET_BYTES as u64 + 3).read_to_string(&mut text)?;
     Ok(text)
 }
 

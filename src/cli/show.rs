@@ -7,9 +7,7 @@ use super::run_log;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, moment, span, table, usage};
 use crate::config::units::money_text;
-use crate::domain::gate::Gate;
-use crate::domain::{ArtifactRef, CheckResult, CheckSpec, EngineSpec};
-use crate::http::view::{BudgetView, RunView};
+use crate::http::rest::wire::{Artifact, Budget, Check, CheckResult, Engine, GateState, Run};
 use serde_json::json;
 
 /// `skep show`.
@@ -19,8 +17,8 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
         let task = Some(task).filter(|t| !t.is_empty());
         return self::patch(client, terminal, run, task).await;
     }
-    let view: RunView = client.get(&path).await?;
-    let kept: Vec<ArtifactRef> = client.get(&format!("{path}/artifacts")).await?;
+    let view: Run = client.get(&path).await?;
+    let kept: Vec<Artifact> = client.get(&format!("{path}/artifacts")).await?;
     if terminal.json {
         let mut whole = serde_json::to_value(&view).unwrap_or_default();
         whole["artifacts"] = json!(kept);
@@ -32,8 +30,7 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
     attempts(terminal, &view)?;
     inquiries(terminal, &view)?;
     gates(terminal, &view)?;
-    let counted = view.attempts.iter().filter(|a| a.ended.as_ref().is_none_or(|e| e.ending.counts())).count();
-    budget(terminal, &view.budget, view.rounds, counted)?;
+    budget(terminal, &view.budget, view.rounds)?;
     artifacts(terminal, &kept)?;
     for escalation in &view.escalations {
         outcome::escalation(terminal, escalation)?;
@@ -55,8 +52,8 @@ pub async fn patch(client: &Client, terminal: &Terminal, run: &str, task: Option
     Ok(ExitStatus::Success)
 }
 
-fn head(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
-    terminal.line(Style::Bold, &format!("run {}: {}", view.short, view.goal.title()))?;
+fn head(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
+    terminal.line(Style::Bold, &format!("run {}: {}", view.short_id, view.goal.title))?;
     let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
     let paused = view.paused_by.as_ref().map(|by| format!(", paused by {by}")).unwrap_or_default();
     line("status", &format!("{} ({}{paused})", view.status, view.phase))?;
@@ -73,7 +70,11 @@ fn head(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     if !view.diff.is_empty() {
         line(
             "diff",
-            &terminal.with_options(&format!("{}; `skep show {} --patch` prints it", view.diff.summary(), view.short)),
+            &terminal.with_options(&format!(
+                "{}; `skep show {} --patch` prints it",
+                view.diff.summary(),
+                view.short_id
+            )),
         )?;
     }
     if let Some(number) = view.change {
@@ -85,10 +86,10 @@ fn head(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     }
     for (engine, rest) in &view.cooldowns {
         let until = rest.until.map_or("a person has seen to it".to_owned(), moment);
-        line("rests", &format!("{} until {until}: {}", EngineSpec::parse(engine).named(), brief(&rest.why, 120)))?;
+        line("rests", &format!("{} until {until}: {}", Engine::parse(engine).named(), brief(&rest.why, 120)))?;
     }
-    if !view.doing.is_empty() {
-        line("doing", &view.doing.join(", "))?;
+    if !view.pending_effects.is_empty() {
+        line("doing", &view.pending_effects.join(", "))?;
     }
     if let Some(trace) = &view.trace_id {
         line("trace", trace)?;
@@ -103,7 +104,7 @@ fn head(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     Ok(())
 }
 
-fn tasks(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
+fn tasks(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if view.tasks.is_empty() {
         return Ok(());
     }
@@ -120,7 +121,7 @@ fn tasks(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     Ok(())
 }
 
-fn attempts(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
+fn attempts(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if view.attempts.is_empty() {
         return Ok(());
     }
@@ -128,33 +129,33 @@ fn attempts(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     let rows = view.attempts.iter().map(|a| {
         let (ending, used, why) = match &a.ended {
             None => ("live".to_owned(), format!("set aside: {}", usage(a.reserved)), String::new()),
-            Some(e) => (word(&e.ending), usage(e.charged), brief(&e.why, 100)),
+            Some(e) => (e.ending.name().to_owned(), usage(e.charged), brief(&e.why, 100)),
         };
-        let task = a.task.map(|t| t.to_string()).unwrap_or_default();
-        let (engine, round) = (EngineSpec::parse(&a.engine).named(), a.round.to_string());
-        vec![a.id.to_string(), a.step.name().to_owned(), task, round, engine, ending, used, why]
+        let task = a.task.clone().unwrap_or_default();
+        let (engine, round) = (Engine::parse(&a.engine).named(), a.round.to_string());
+        vec![a.id.clone(), a.step.name().to_owned(), task, round, engine, ending, used, why]
     });
     terminal.print(&table(
         &["attempt", "step", "task", "round", "engine", "ended", "used", "what it said"],
         rows.collect(),
         terminal.width,
     ))?;
-    for (id, ended) in view.attempts.iter().filter_map(|a| Some((a.id, a.ended.as_ref()?))) {
-        if !ended.given.is_empty() {
-            terminal.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.given.join(", ")))?;
+    for (id, ended) in view.attempts.iter().filter_map(|a| Some((&a.id, a.ended.as_ref()?))) {
+        if !ended.secrets.is_empty() {
+            terminal.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.secrets.join(", ")))?;
         }
     }
     Ok(())
 }
 
-fn inquiries(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
+fn inquiries(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if view.inquiries.is_empty() {
         return Ok(());
     }
     section(terminal, "Questions to the scout")?;
     let rows = view.inquiries.iter().map(|i| {
         let asker = i.task.as_ref().map_or_else(|| i.asked_by.clone(), |task| format!("{} ({task})", i.asked_by));
-        let back = i.came_back.as_deref().map(|text| brief(text, 160)).unwrap_or_default();
+        let back = i.answer.as_deref().map(|text| brief(text, 160)).unwrap_or_default();
         vec![asker, brief(&i.question, 160), i.scouts.join(", "), i.state.clone(), back]
     });
     terminal.print(&table(
@@ -164,20 +165,21 @@ fn inquiries(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
     ))
 }
 
-fn gates(terminal: &Terminal, view: &RunView) -> Result<(), Stop> {
+fn gates(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     section(terminal, "Gates before landing")?;
     for gate in &view.gates {
-        let (style, word, why) = match &gate.gate {
-            Gate::Open => (Style::Green, "open", ""),
-            Gate::Shut(why) => (Style::Red, "shut", why.as_str()),
-            Gate::Wait(why) => (Style::Yellow, "waits", why.as_str()),
+        let (style, word) = match gate.state {
+            GateState::Open => (Style::Green, "open"),
+            GateState::Shut => (Style::Red, "shut"),
+            GateState::Wait => (Style::Yellow, "waits"),
         };
+        let why = gate.why.as_deref().unwrap_or_default();
         terminal.line(style, format!("  {:<9} {word:<6} {}", gate.name, brief(why, 120)).trim_end())?;
     }
     Ok(())
 }
 
-fn budget(terminal: &Terminal, budget: &BudgetView, rounds: u32, attempts: usize) -> Result<(), Stop> {
+fn budget(terminal: &Terminal, budget: &Budget, rounds: u32) -> Result<(), Stop> {
     section(terminal, "Budget: spent, set aside, allowed")?;
     let (spent, reserved, limits) = (budget.spent, budget.reserved, budget.limits);
     let unlimited = || "not limited".to_owned();
@@ -204,26 +206,26 @@ fn budget(terminal: &Terminal, budget: &BudgetView, rounds: u32, attempts: usize
             limits.turns.map_or_else(unlimited, |t| t.to_string()),
         ),
         row("rounds", rounds.to_string(), none(), limits.rounds.to_string()),
-        row("attempts", attempts.to_string(), none(), limits.attempts.to_string()),
+        row("attempts", budget.attempts.to_string(), none(), limits.attempts.to_string()),
     ];
     terminal.print(&table(&["what", "spent", "set aside", "allowed"], rows, terminal.width))?;
     for alert in &budget.alerts {
         terminal.line(
             Style::Yellow,
-            &format!("  {} % of the {} was used at {}", alert.share, alert.what, moment(alert.at)),
+            &format!("  {} % of the {} was used at {}", alert.percent, alert.budget, moment(alert.at)),
         )?;
     }
     Ok(())
 }
 
-fn artifacts(terminal: &Terminal, artifacts: &[ArtifactRef]) -> Result<(), Stop> {
+fn artifacts(terminal: &Terminal, artifacts: &[Artifact]) -> Result<(), Stop> {
     if artifacts.is_empty() {
         return Ok(());
     }
     section(terminal, "Artifacts (`skep logs` prints them)")?;
     let rows = artifacts.iter().map(|a| {
-        let digest = a.digest.as_str().get(..12).unwrap_or(a.digest.as_str()).to_owned();
-        vec![digest, word(&a.kind), a.size.to_string(), a.name.clone()]
+        let digest = a.digest.get(..12).unwrap_or(&a.digest).to_owned();
+        vec![digest, a.kind.name().to_owned(), a.size.to_string(), a.name.clone()]
     });
     terminal.print(&table(&["digest", "kind", "bytes", "name"], rows.collect(), terminal.width))
 }
@@ -233,9 +235,9 @@ fn section(terminal: &Terminal, title: &str) -> Result<(), Stop> {
     terminal.line(Style::Bold, title)
 }
 
-fn results(results: &[CheckResult], checks: &[CheckSpec]) -> String {
+fn results(results: &[CheckResult], checks: &[Check]) -> String {
     let each = results.iter().map(|r| {
-        let place = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, CheckSpec::on_runner);
+        let place = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, on_runner);
         let word = if r.green { "green" } else { "red" };
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(", {}", brief(&r.why, 100)) };
         format!("{}{place} {word} ({}{why})", r.name, span(r.duration_ms))
@@ -243,9 +245,9 @@ fn results(results: &[CheckResult], checks: &[CheckSpec]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// The word JSON uses for it.
-fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+/// Returns where a check runs, if not on Skep's own machine: ` at box`.
+pub fn on_runner(check: &Check) -> String {
+    check.runner.as_ref().map_or_else(String::new, |runner| format!(" at {runner}"))
 }
 
 fn short(sha: &str) -> &str {

@@ -2,7 +2,7 @@
 
 use super::exit::{CliError, Stop};
 use super::text::escape_lines;
-use crate::http::view::Problem;
+use crate::http::rest::wire::Problem;
 use crate::secrets::redact_all;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};

@@ -1,6 +1,6 @@
 //! Text for the terminal: escaping of foreign text, tables, times, shell quoting.
 
-use crate::domain::{Timestamp, Usage};
+use crate::http::rest::wire::{Timestamp, Usage};
 use crate::telemetry::is_unsafe_to_print;
 use chrono::{Local, TimeZone};
 use comfy_table::{ContentArrangement, Table, presets};

@@ -4,7 +4,7 @@
 //! `<data-dir>/unreported/<run>` holds the order from when the run is followed until the command has reported how it
 //! stands.
 
-use crate::http::view::NewRun;
+use crate::http::rest::wire::NewRun;
 use std::path::{Path, PathBuf};
 
 /// Maximum number of marks: a command that was killed and never repeated leaves its mark behind.

@@ -103,7 +103,7 @@ text!(
     Digest
 );
 text!(
-    /// A person or a program known to Skep: `local:<login>`, `token:<name>`, `skep`.
+    /// Person or program known to Skep: `local:<login>`, `user:<name>`, `forge:<login>`, `token:<name>`, `skep`.
     Principal
 );
 text!(
@@ -119,13 +119,16 @@ impl Sha {
 }
 
 impl Principal {
-    /// Skep itself. Never counts as a person.
+    /// Prefixes of people: users of this machine, users of the service, users of a forge.
+    const PEOPLE: [&str; 3] = ["local:", "user:", "forge:"];
+
+    /// Skep itself.
     pub fn skep() -> Principal {
         Principal("skep".to_owned())
     }
-    /// Whether this is a person and not Skep.
+    /// Returns whether this is a person. Everything without a person's prefix is a program and cannot approve or answer.
     pub fn is_person(&self) -> bool {
-        self.0 != "skep"
+        Self::PEOPLE.iter().any(|prefix| self.0.strip_prefix(prefix).is_some_and(|name| !name.is_empty()))
     }
 }
 
@@ -137,5 +140,20 @@ pub struct ChangeNumber(pub u64);
 impl fmt::Display for ChangeNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Principal;
+
+    #[test]
+    fn only_principals_with_a_persons_prefix_are_people() {
+        for person in ["local:ann", "user:ann", "forge:ann"] {
+            assert!(Principal::from(person).is_person(), "{person}");
+        }
+        for program in ["skep", "", "ann", "token:ci", "local:", "agent:local:ann"] {
+            assert!(!Principal::from(program).is_person(), "{program}");
+        }
     }
 }

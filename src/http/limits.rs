@@ -1,4 +1,4 @@
-//! How long and how much a request may be, what every answer carries, and its span.
+//! Limits of requests, headers of every response, and the span of each request.
 
 use crate::telemetry::TraceContext;
 use axum::body::{Body, to_bytes};
@@ -14,18 +14,18 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-/// The most bytes of a body.
-pub const BODY_MAX: usize = 1024 * 1024;
-/// How long a body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// How long a reading request may take.
-const READ_WITHIN: Duration = Duration::from_secs(30);
-/// How long a writing one may take: the runtime answers within ten minutes, since intake may clone a repository.
-const WRITE_WITHIN: Duration = Duration::from_secs(620);
+/// Maximum bytes of a body.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Time limit for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of a reading request.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit of a writing request. The runtime answers within ten minutes, since opening a run may clone a repository.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(620);
 
 const TRACEPARENT: &str = "traceparent";
 
-/// Headers of every answer: nothing here is a page, nothing may be framed, guessed at, or kept.
+/// Headers of every response: none is a page, and none may be framed, sniffed or cached.
 const EVERYWHERE: [(HeaderName, HeaderValue); 6] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox")),
@@ -35,10 +35,10 @@ const EVERYWHERE: [(HeaderName, HeaderValue); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// Gives every call its span, below the caller's trace where it names one, and every answer its headers.
+/// Opens a span for every request, below the caller's trace if it names one, and adds the headers to every response.
 pub async fn observed(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    // The route, not the address: an address may hold anything.
+    // The route, not the address: an address may contain anything.
     let span = tracing::info_span!(
         "http",
         http.request.method = method_name(request.method()),
@@ -54,7 +54,7 @@ pub async fn observed(request: Request, next: Next) -> Response {
     response
 }
 
-/// The caller's trace context, if it is one.
+/// Returns the caller's trace context, if it sent a valid one.
 pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
     headers.get(TRACEPARENT)?.to_str().ok().filter(|t| t.parse::<TraceContext>().is_ok())
 }
@@ -64,36 +64,36 @@ fn method_name(method: &Method) -> &str {
     if known.contains(method) { method.as_str() } else { "_OTHER" }
 }
 
-/// Takes the body in whole, within its limits, and holds the handler to its time.
+/// Reads the whole body within its limits, and enforces the time limit of the handler.
 pub async fn bounded(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {
+    let body = match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) => {
-            // The other errors are cut connections: nobody reads the answer.
+            // Other errors are cut connections, where the response is not read.
             let large = std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("limit"));
             return if large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }.into_response();
         }
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    let within = if parts.method.is_safe() { READ_WITHIN } else { WRITE_WITHIN };
-    match timeout(within, next.run(Request::from_parts(parts, Body::from(body)))).await {
+    let limit = if parts.method.is_safe() { READ_TIMEOUT } else { WRITE_TIMEOUT };
+    match timeout(limit, next.run(Request::from_parts(parts, Body::from(body)))).await {
         Ok(response) => response,
         Err(_) => StatusCode::GATEWAY_TIMEOUT.into_response(),
     }
 }
 
-/// No such address.
+/// Responds to an unknown address.
 pub async fn not_found() -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
-/// No such method there.
+/// Responds to an unknown method of a known address.
 pub async fn not_allowed() -> StatusCode {
     StatusCode::METHOD_NOT_ALLOWED
 }
 
-/// A handler panicked: the caller learns nothing of the values, the panic hook has told the log.
+/// Responds to a panic in a handler. The panic hook has logged it; the caller learns no details.
 pub fn panicked(_: Box<dyn Any + Send + 'static>) -> HttpResponse<Body> {
     tracing::error!("a request handler panicked");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()

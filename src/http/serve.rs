@@ -1,4 +1,4 @@
-//! The listener: a cap on connections, a deadline for headers, and an end that lets requests finish.
+//! Listener: limits connections and header time, and lets requests finish when it stops.
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -10,22 +10,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Connections at the same time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 256;
-/// How long the head of a request may take; an idle connection is closed after as long.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
-/// The most bytes of a request's head.
-const HEAD_MAX: usize = 32 * 1024;
-/// How long requests may go on after the end was asked for.
+/// Maximum number of connections; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 256;
+/// Time limit for the head of a request; also the idle time after which a connection is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum bytes of a request's head.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Time that requests have to finish after the stop.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves until `stop` is ready; then accepts nothing new, lets requests finish for a moment, and ends.
+/// Serves until `stop` is ready. Then accepts nothing new, gives requests a moment to finish, and returns.
+///
+/// # Errors
+/// None at present; connections that fail are logged.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (closing, _) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -34,15 +37,15 @@ pub async fn serve(
             biased;
             () = &mut stop => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((stream, permit)) = accepted else { continue };
         let (router, mut closing) = (router.clone(), closing.subscribe());
         connections.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             let service = TowerToHyperService::new(router);
             let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX);
+            server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
             let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -59,7 +62,7 @@ pub async fn serve(
     drop(listener);
     closing.send_replace(true);
     let finished = async { while connections.join_next().await.is_some() {} };
-    // Event streams have no end of their own: those who watch come back with Last-Event-ID.
+    // Event streams do not end on their own: watchers reconnect with Last-Event-ID.
     if tokio::time::timeout(GRACE, finished).await.is_err() {
         connections.shutdown().await;
     }
@@ -68,18 +71,18 @@ pub async fn serve(
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+    let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
-            // Small answers go out at once; where that is not possible they are only later.
-            let _later = stream.set_nodelay(true);
-            Some((stream, place))
+            // Small responses are sent at once; without the option they are only delayed.
+            let _delayed = stream.set_nodelay(true);
+            Some((stream, permit))
         }
         Err(error) => {
-            // Out of file descriptors, mostly: a moment later some are free again.
-            tracing::warn!(%error, "a connection could not be accepted");
+            // Usually out of file descriptors: some are free again a moment later.
+            tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(100)).await;
             None
         }

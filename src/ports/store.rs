@@ -315,6 +315,8 @@ pub trait Store: Send + Sync {
     /// Puts a run aside with the reason; nothing carries it on until a person acts. What is set aside for its attempts is charged: nobody
     /// knows what they have used of it.
     async fn quarantine(&self, run: RunId, why: &str) -> PortResult<()>;
+    /// Lifts a run's quarantine after its cause was fixed; `false` if it was not quarantined.
+    async fn lift_quarantine(&self, run: RunId) -> PortResult<bool>;
 
     /// A run's state, without taking it. A snapshot that cannot be read is a permanent error for this run only.
     async fn load(&self, run: RunId) -> PortResult<Option<Run>>;

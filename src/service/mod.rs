@@ -1,3 +1,67 @@
-//! Use cases, one function each. REST, the CLI and every later surface parse, call these and render.
+//! Use cases: one function each, called by REST, the command line and every other surface.
+//!
+//! Each function takes the [`Caller`], checks the right it needs, and writes the audit record of what it did.
+//!
+//! Invariant: no surface reaches the runtime or the store except through here, and nothing here knows about HTTP.
 
+pub mod actions;
+pub mod artifacts;
+pub mod audit;
+pub mod budgets;
+pub mod caller;
+pub mod changes;
+pub mod error;
+pub mod health;
 pub mod host;
+pub mod idempotency;
+pub mod input;
+pub mod projects;
+pub mod results;
+pub mod runs;
+pub mod secrets;
+pub mod watch;
+
+pub use caller::{Caller, Callers, Right, Via};
+pub use error::{ErrorKind, ServiceError, ServiceResult};
+
+use crate::actors::{DefaultsNow, Notifications, RuntimeHandle};
+use crate::domain::CheckSpec;
+use crate::ports::{AuditLog, Clock, HumanActions, IdempotencyKeys, Isolation, Store, Vault, Workspaces};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Builds checks from command lines.
+pub type ChecksFrom = Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>;
+
+/// Ports and runtime that the use cases work with.
+#[derive(Clone)]
+pub struct Services {
+    /// Runtime of the runs.
+    pub runtime: RuntimeHandle,
+    /// Clock.
+    pub clock: Arc<dyn Clock>,
+    /// Store: runs, journals, artifacts, projects and the ledger.
+    pub store: Arc<dyn Store>,
+    /// Actions of people on changes of the local forge.
+    pub people: Arc<dyn HumanActions>,
+    /// Vault.
+    pub vault: Arc<dyn Vault>,
+    /// Git workspaces, to inspect repositories and diffs.
+    pub workspaces: Arc<dyn Workspaces>,
+    /// Audit log.
+    pub audit: Arc<dyn AuditLog>,
+    /// Idempotency keys of requests.
+    pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Requests with an idempotency key that are in progress in this process.
+    pub in_progress: idempotency::InProgress,
+    /// Notifications about runs, for watchers.
+    pub notifications: Notifications,
+    /// Builds checks from command lines.
+    pub checks_from: ChecksFrom,
+    /// Defaults for new projects and runs.
+    pub defaults: DefaultsNow,
+    /// Sandbox of commands.
+    pub sandbox: Arc<dyn Isolation>,
+    /// Start of the service.
+    pub started_at: Instant,
+}

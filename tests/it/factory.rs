@@ -212,6 +212,7 @@ impl World {
     fn ask(&self, command: &str, check: &str) -> Ask {
         let dev = EngineSpec { kind: "command".to_owned(), arg: command.to_owned() };
         Ask {
+            id: None,
             project: None,
             repo: Some(self.origin.to_string_lossy().into_owned()),
             goal: Goal { text: "make it two".to_owned(), source: GoalSource::Manual, asked_by: me() },

@@ -68,7 +68,7 @@ fn a_check_and_an_engine_get_what_is_theirs_and_it_is_named_and_never_shown() {
         let shown = desk.show(&id);
         let attempts = shown["attempts"].as_array().unwrap();
         let dev = attempts.iter().find(|a| a["step"] == "develop").unwrap();
-        assert_eq!(dev["ended"]["given"][0], "DEPLOY_KEY", "{dev}");
+        assert_eq!(dev["ended"]["secrets"][0], "DEPLOY_KEY", "{dev}");
         let events = desk.does(&["events", &id, "--json"]).ends(0).out;
         assert!(events.contains("\"given\":[\"DB_PASSWORD\"]") && !events.contains("\"given\":[\"DB_PASSWORD\",\""));
     }

@@ -68,7 +68,7 @@ async fn what_is_shown_is_what_the_manager_is_told() {
     assert_eq!(shown["engines"]["manager"], json!({"kind": "words", "arg": "priced"}));
     assert_eq!(shown["limits"]["attempts"], json!(64));
     assert!(shown["first_attempt"]["wall_ms"].as_u64().unwrap() > 0);
-    assert_eq!((&shown["carries_on"], &shown["base_branch"]), (&Value::Null, &json!("main")));
+    assert_eq!((&shown["existing_run"], &shown["base_branch"]), (&Value::Null, &json!("main")));
     is_untouched(&s).await;
     assert_eq!(used.load(Ordering::SeqCst), 0, "an engine was started");
 
@@ -84,9 +84,9 @@ async fn what_is_shown_is_what_the_manager_is_told() {
     assert_eq!(unmarked(&told), unmarked(&format!("{}\n\n{user}", prompt["system"].as_str().unwrap())));
 
     // The same goal again would go on with that run.
-    wanted["carry_on"] = json!(true);
+    wanted["reuse_open_run"] = json!(true);
     let again = s.post("/api/v1/runs/preview", &wanted).await.json();
-    assert_eq!(again["carries_on"], run["id"]);
+    assert_eq!(again["existing_run"], run["id"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -137,8 +137,11 @@ async fn processes_that_share_a_database_share_its_day() {
     let mut told = Vec::new();
     for run in floor.get("/api/v1/runs?limit=100").await.as_array().unwrap() {
         let shown = floor.get(&format!("/api/v1/runs/{}", run["run"].as_str().unwrap())).await;
-        let shares =
-            shown["budget"]["alerts"].as_array().unwrap().iter().map(|a| (a["what"].to_string(), a["share"].as_u64()));
+        let shares = shown["budget"]["alerts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|a| (a["budget"].to_string(), a["percent"].as_u64()));
         told.extend(shares.filter(|(what, _)| what.contains("day")));
     }
     told.sort();

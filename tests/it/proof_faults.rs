@@ -58,7 +58,7 @@ async fn a_refused_key_is_asked_for_by_its_place_and_the_run_goes_on_with_the_ri
         assert_eq!(run["budget"]["spent"]["tokens"], 0, "a refused call costs nothing");
 
         floor.put_key(KEY);
-        let id = run["short"].as_str().unwrap();
+        let id = run["short_id"].as_str().unwrap();
         floor.does(&["unblock", id, "--follow"]).ends(0);
         assert_eq!(floor.landed(), "b");
         assert_eq!(
@@ -87,7 +87,7 @@ async fn a_key_in_the_vault_is_asked_for_used_and_never_written() {
     floor.does(RUN).ends(4).says("skep secret set acme");
     let key = floor.desk.path("key");
     floor.does(&["secret", "set", "acme", "--from-file", key.to_str().unwrap()]).ends(0);
-    floor.does(&["unblock", floor.show()["short"].as_str().unwrap(), "--follow"]).ends(0);
+    floor.does(&["unblock", floor.show()["short_id"].as_str().unwrap(), "--follow"]).ends(0);
     assert_eq!(floor.landed(), "b");
     let store = std::fs::read(floor.desk.path("data/skep.db")).unwrap();
     assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
@@ -126,7 +126,7 @@ async fn a_wrong_model_is_named_with_the_setting_that_chose_it() {
         assert!(why.contains(part), "{part} in {why}");
     }
     // The server has it now.
-    floor.does(&["unblock", run["short"].as_str().unwrap(), "--follow"]).ends(0);
+    floor.does(&["unblock", run["short_id"].as_str().unwrap(), "--follow"]).ends(0);
     assert_eq!(floor.landed(), "b");
 }
 
@@ -142,7 +142,10 @@ async fn a_quota_is_waited_for_without_a_try_and_shown_meanwhile() {
     let listed = floor.does(&["runs"]).ends(0).out;
     assert!(listed.contains("until ") && listed.contains("answered 429"), "{listed}");
     let waiting = floor.show();
-    assert_eq!((&waiting["escalations"], &waiting["doing"]), (&serde_json::json!([]), &serde_json::json!([])));
+    assert_eq!(
+        (&waiting["escalations"], &waiting["pending_effects"]),
+        (&serde_json::json!([]), &serde_json::json!([]))
+    );
     let (calls, began) = (floor.models.seen().len(), std::time::Instant::now());
     floor.until("it goes on by itself", || floor.desk.show(&floor.desk.newest())["outcome"].is_object());
     assert!(began.elapsed().as_millis() > 1_500, "it waited for the reset");
@@ -225,5 +228,5 @@ async fn without_a_fall_back_it_waits_by_itself_and_nobody_is_asked() {
     let ahead = run["wake_at"].as_i64().unwrap() - chrono::Utc::now().timestamp_millis();
     assert!((20_000..=60_000).contains(&ahead), "{ahead}");
     assert_eq!(run["escalations"], serde_json::json!([]));
-    assert!(run["waits"].as_str().unwrap().contains("acme/strong"), "{}", run["waits"]);
+    assert!(run["waiting_for"].as_str().unwrap().contains("acme/strong"), "{}", run["waiting_for"]);
 }

@@ -148,7 +148,7 @@ async fn shares_of_a_limit_are_told_once_each_and_its_end_is_a_question_with_an_
     assert_eq!((&run["budget"]["spent"]["turns"], floor.models.served().len()), (&json!(12), 12));
     question(&run, "budget", &["the run is out of turns", "acme/cheap", "12 model calls"]);
     let alerts = run["budget"]["alerts"].as_array().unwrap().iter();
-    let told: Vec<_> = alerts.map(|a| (a["what"].as_str().unwrap(), a["share"].as_u64().unwrap())).collect();
+    let told: Vec<_> = alerts.map(|a| (a["budget"].as_str().unwrap(), a["percent"].as_u64().unwrap())).collect();
     assert_eq!(told, [("turns", 50), ("turns", 80), ("turns", 100)]);
     let log = std::fs::read_to_string(floor.desk.path("log")).unwrap();
     let lines: Vec<&str> = log.lines().filter(|l| l.contains("a share of a budget is used")).collect();

@@ -1,4 +1,4 @@
-//! REST's stories: a project, a run to its delivery, what people say on the way, and what is left behind.
+//! REST: a run from its request to its delivery, actions of people on the way, and what is left afterwards.
 
 use crate::git_world::git;
 use crate::support::rest::{Service, json, request, service};
@@ -15,7 +15,7 @@ async fn with(s: &Service, method: Method, path: &str, header: (&str, &str)) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_is_asked_for_approved_and_delivered() {
+async fn a_run_is_opened_approved_and_delivered() {
     let s = service().await;
     let reply = s.post("/api/v1/runs", &s.new_run("make it two")).await;
     assert_eq!(reply.status, 201, "{reply:?}");
@@ -26,11 +26,11 @@ async fn a_run_is_asked_for_approved_and_delivered() {
 
     let blocked = s.until(id(&run), "blocked").await;
     assert_eq!(blocked["escalations"][0]["code"], "approve_merge", "{blocked}");
-    let short = blocked["short"].as_str().expect("a short id");
+    let short = blocked["short_id"].as_str().expect("a short id");
     let at = format!("/api/v1/runs/{short}");
-    assert_eq!(s.get(&at).await.json()["id"], run["id"], "a shortened id is as good");
+    assert_eq!(s.get(&at).await.json()["id"], run["id"], "a shortened id is accepted");
 
-    // What was not seen is not acted on.
+    // An action does not apply to a state that the caller has not seen.
     let etag = s.get(&at).await.header("etag").to_owned();
     assert_eq!(with(&s, Method::GET, &at, ("if-none-match", &etag)).await.status, 304);
     assert_eq!(with(&s, Method::GET, &at, ("if-none-match", "\"1\", W/\"2\"")).await.status, 200);
@@ -106,7 +106,7 @@ async fn actions_may_be_repeated() {
     let over = s.until(id(&run), "cancelled").await;
     assert_eq!(s.post(&format!("{at}/actions/cancel"), &json!({})).await.status, 200);
 
-    // The same once more is one new run, however often it is asked for.
+    // A retry opens one new run, however often it is requested.
     let again = s.post(&format!("{at}/actions/retry"), &json!({})).await;
     assert_eq!(again.status, 201, "{again:?}");
     let again = again.json();
@@ -120,7 +120,7 @@ async fn actions_may_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_out_of_tries_goes_on_with_a_hint() {
+async fn a_run_out_of_tries_continues_with_a_hint() {
     let s = service().await;
     let mut new = s.new_run("make it two");
     new["engines"]["dev"] = json!("command:cat \"$SKEP_NOTES_FILE\" >> a.txt; echo more >> a.txt");
@@ -141,7 +141,7 @@ async fn a_run_out_of_tries_goes_on_with_a_hint() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("the hint helps");
-    // Declined, then ended, by a person.
+    // A person declines, which ends the run.
     let declined = s.post(&format!("{at}/actions/unblock"), &json!({"no": true, "text": "other words"})).await;
     assert_eq!(declined.status, 200, "{declined:?}");
 }
@@ -166,12 +166,9 @@ async fn projects_and_lists() {
         assert_eq!(reply.status, 201, "{reply:?}");
         opened.push(id(&reply.json()).to_owned());
     }
-    // A repeated request with a key opens nothing.
-    let same = json(
-        request(Method::POST, "/api/v1/runs").header("idempotency-key", "k"),
-        &json!({"project": "origin", "goal": "goal 1"}),
-    );
-    assert_eq!(id(&s.send(same).await.json()), opened[1]);
+    // The open run of a goal is reused on request.
+    let same = s.post("/api/v1/runs", &json!({"project": "origin", "goal": "goal 1", "reuse_open_run": true})).await;
+    assert_eq!((same.status.as_u16(), id(&same.json())), (200, opened[1].as_str()));
     let page = s.get("/api/v1/runs?project=origin&open=true&limit=2").await;
     let next = page.header("link").to_owned();
     let next = next.strip_prefix('<').and_then(|n| n.split_once('>')).expect("a link").0;
@@ -184,13 +181,13 @@ async fn projects_and_lists() {
     s.post("/api/v1/runs", &json!({"project": "other", "goal": "x"})).await.is_problem(404, "no_project");
     s.get("/api/v1/runs?status=fine").await.is_problem(422, "invalid");
     assert_eq!(s.get("/api/v1/runs?status=quarantined").await.text, "[]");
-    // A prefix all of them share (they were opened in one moment) is no name.
+    // A prefix that all of them share (they were opened at the same time) is ambiguous.
     let several = s.get(&format!("/api/v1/runs/{}", &opened[0][..6])).await;
     several.is_problem(409, "several_runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_merges_the_change_and_the_run_hears_of_it() {
+async fn a_run_completes_when_a_person_merges_its_change() {
     let s = service().await;
     let run = s.open_run("make it two").await;
     s.until(id(&run), "blocked").await;
@@ -209,7 +206,7 @@ async fn a_person_merges_the_change_and_the_run_hears_of_it() {
     let merged = s.post(&format!("{at}/merge"), &json!({})).await;
     assert_eq!(merged.status, 200, "{merged:?}");
     s.until(id(&run), "completed").await;
-    // A bare POST says nothing more than what it is for.
+    // The body is optional.
     let bare = request(Method::POST, &format!("{at}/approve")).body(Body::empty()).expect("a request");
     s.send(bare).await.is_problem(409, "not_possible");
     s.post(&format!("{at}/approve"), &json!({"text": "too late"})).await.is_problem(409, "not_possible");
@@ -246,13 +243,13 @@ async fn spending_is_summed_up_and_shared_budgets_are_raised() {
     assert_eq!((day.status.as_u16(), day.json()["resumed"].clone()), (200, json!([])));
     let raise = json!({"scope": "project", "project": "poor", "cost_micros": 5_000});
     let raised = s.post("/api/v1/budget/raise", &raise).await.json();
-    assert_eq!(raised["resumed"], json!([run["id"]]), "the run that waited for it goes on");
+    assert_eq!(raised["resumed"], json!([run["id"]]), "the run that waited for it continues");
     let asked = async {
         while s.get(&at).await.json()["escalations"][0]["code"] != "approve_merge" {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("it goes on");
+    tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("it continues");
     let sums = async |query: &str| s.get(&format!("/api/v1/spending?{query}")).await.json();
     let keys = |rows: &Value| -> Vec<String> {
         let all = rows.as_array().expect("rows").iter();
@@ -264,7 +261,7 @@ async fn spending_is_summed_up_and_shared_budgets_are_raised() {
     assert_eq!(keys(&sums("by=model&day=today").await), ["command", "direct"]);
     assert_eq!(keys(&sums("by=project").await), ["poor"]);
     assert_eq!(keys(&sums(&format!("by=run&project=poor&run={}", id(&run))).await), [id(&run)]);
-    assert_eq!(sums("by=day").await[0]["attempts"], 3, "what was not started is no line");
+    assert_eq!(sums("by=day").await[0]["attempts"], 3, "an attempt that was not started has no ledger row");
     assert_eq!(sums("by=role&day=2001-01-01").await, json!([]));
     for bad in ["by=role&day=yesterday", "by=role&limit=0"] {
         s.get(&format!("/api/v1/spending?{bad}")).await.is_problem(422, "invalid");
@@ -276,7 +273,7 @@ async fn spending_is_summed_up_and_shared_budgets_are_raised() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_tells_the_fields_that_are_sent() {
+async fn the_document_has_the_fields_that_are_sent() {
     let s = service().await;
     let run = s.open_run("make it two").await;
     let blocked = s.until(id(&run), "blocked").await;
@@ -287,41 +284,155 @@ async fn the_document_tells_the_fields_that_are_sent() {
     assert_eq!((&tests["run"], &tests["results"], &tests["scope"]), (&run["id"], &blocked["results"], &json!("head")));
     assert_eq!((&tests["green"], &tests["sha"]), (&json!(true), &blocked["head"]));
     s.get("/api/v1/projects/none/tests/latest").await.is_problem(404, "no_project");
-    let kept = s.post("/api/v1/secrets", &json!({"name": "A", "value": "kept for its shape"})).await;
+    let stored = s.post("/api/v1/secrets", &json!({"name": "A", "value": "a value for the schema"})).await;
     for (schema, value) in [
-        ("RunView", blocked.clone()),
+        ("Run", blocked.clone()),
         ("Goal", blocked["goal"].clone()),
         ("Attempt", blocked["attempts"][0].clone()),
         ("Escalation", blocked["escalations"][0].clone()),
         ("Need", blocked["escalations"][0]["needs"][0].clone()),
         ("Limits", blocked["budget"]["limits"].clone()),
         ("Usage", blocked["budget"]["spent"].clone()),
-        ("BudgetView", blocked["budget"].clone()),
+        ("Budget", blocked["budget"].clone()),
         ("SharedLimits", blocked["budget"]["shared"].clone()),
         ("Spending", first("/api/v1/spending?by=role").await),
         ("DiffStat", blocked["diff"].clone()),
         ("FileChange", blocked["diff"]["files"][0].clone()),
-        ("CheckSpec", blocked["checks"][0].clone()),
+        ("Check", blocked["checks"][0].clone()),
         ("CheckResult", blocked["results"][0].clone()),
-        ("EngineSpec", blocked["engines"]["dev"].clone()),
-        ("TaskView", blocked["tasks"][0].clone()),
-        ("RunRow", first("/api/v1/runs").await),
-        ("JournalRow", first(&format!("{at}/events")).await),
-        ("ArtifactRef", first(&format!("{at}/artifacts")).await),
-        ("LogView", first(&format!("{at}/logs")).await),
+        ("Engine", blocked["engines"]["dev"].clone()),
+        ("Task", blocked["tasks"][0].clone()),
+        ("RunSummary", first("/api/v1/runs").await),
+        ("Event", first(&format!("{at}/events")).await),
+        ("Artifact", first(&format!("{at}/artifacts")).await),
+        ("Log", first(&format!("{at}/logs")).await),
         ("Project", first("/api/v1/projects").await),
-        ("TestsView", s.get("/api/v1/projects/origin/tests/latest").await.json()),
+        ("LatestTests", s.get("/api/v1/projects/origin/tests/latest").await.json()),
         ("Change", first("/api/v1/projects/origin/changes").await),
-        ("SecretRow", kept.json()["secret"].clone()),
+        ("Secret", stored.json()["secret"].clone()),
+        ("AuditEntry", first("/api/v1/audit").await),
         ("Health", s.get("/health").await.json()),
     ] {
-        let told = &document["components"]["schemas"][schema];
+        let documented = &document["components"]["schemas"][schema];
         let sent = value.as_object().unwrap_or_else(|| panic!("{schema}: {value}"));
         for field in sent.keys() {
-            assert!(told["properties"][field].is_object(), "{schema}.{field} is sent and not told: {told}");
+            assert!(
+                documented["properties"][field].is_object(),
+                "{schema}.{field} is sent but not documented: {documented}"
+            );
         }
-        for field in told["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            assert!(sent.contains_key(field), "{schema}.{field} is told and not sent: {value}");
+        for field in documented["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            assert!(sent.contains_key(field), "{schema}.{field} is documented as required but not sent: {value}");
         }
     }
+}
+
+/// Opens a run with an idempotency key.
+async fn open_with_key(s: &Service, key: &str, body: &Value) -> crate::support::rest::Reply {
+    s.send(json(request(Method::POST, "/api/v1/runs").header("idempotency-key", key), body)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotency_key_stands_for_one_run() {
+    let mut s = service().await;
+    let new = s.new_run("make it two");
+    let first = open_with_key(&s, "\"8e03-1\"", &new).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let repeated = open_with_key(&s, "8e03-1", &new).await;
+    assert_eq!((repeated.status.as_u16(), id(&repeated.json())), (201, id(&first.json())), "quotes make no difference");
+    // A new process remembers the key.
+    s.state.services.in_progress = Default::default();
+    s.router = skep::http::router(s.state.clone());
+    assert_eq!(id(&open_with_key(&s, "\"8e03-1\"", &new).await.json()), id(&first.json()));
+
+    let other = s.new_run("make it three");
+    open_with_key(&s, "\"8e03-1\"", &other).await.is_problem(422, "idempotency_key_reused");
+    let another = open_with_key(&s, "\"8e03-2\"", &new).await;
+    assert_eq!(another.status, 201, "{another:?}");
+    assert_ne!(id(&another.json()), id(&first.json()), "different keys never share a run");
+    for bad in ["", "\"open", "\"\""] {
+        open_with_key(&s, bad, &new).await.is_problem(400, "idempotency_key");
+    }
+
+    // A request that reuses an open run is repeated like any other.
+    let mut reuse = new.clone();
+    reuse["reuse_open_run"] = json!(true);
+    let reused = open_with_key(&s, "\"8e03-3\"", &reuse).await;
+    assert_eq!(reused.status, 200, "{reused:?}");
+    let repeated = open_with_key(&s, "\"8e03-3\"", &reuse).await;
+    assert_eq!((repeated.status.as_u16(), id(&repeated.json())), (200, id(&reused.json())));
+
+    // Of several requests at once one opens the run; the others find it, or are told to wait.
+    let new = s.new_run("all at once");
+    let all = futures::future::join_all((0..8).map(|_| open_with_key(&s, "\"8e03-4\"", &new))).await;
+    let opened: std::collections::BTreeSet<String> =
+        all.iter().filter(|r| r.status == 201).map(|r| id(&r.json()).to_owned()).collect();
+    assert_eq!(opened.len(), 1, "{all:?}");
+    for waiting in all.iter().filter(|r| r.status != 201) {
+        waiting.is_problem(409, "request_in_progress");
+    }
+    let runs = s.get("/api/v1/runs").await.json();
+    let titled = runs.as_array().expect("rows").iter().filter(|r| r["title"] == "all at once");
+    assert_eq!(titled.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_is_in_the_audit_log_without_secrets() {
+    let s = service().await;
+    let run = s.open_run("make it two").await;
+    s.until(id(&run), "blocked").await;
+    let at = format!("/api/v1/runs/{}", id(&run));
+    let value = "a value nobody may see";
+    assert_eq!(s.post("/api/v1/secrets", &json!({"name": "TOKEN", "value": value})).await.status, 201);
+    for _ in 0..2 {
+        assert_eq!(s.post(&format!("{at}/actions/pause"), &json!({})).await.status, 200);
+    }
+    s.post(&format!("{at}/actions/resume"), &json!({})).await;
+    s.post(&format!("{at}/actions/retry"), &json!({})).await.is_problem(409, "nothing_to_answer");
+    assert_eq!(s.post(&format!("{at}/actions/approve"), &json!({})).await.status, 200);
+    let raise = json!({"scope": "day", "tokens": 5});
+    assert_eq!(s.post("/api/v1/budget/raise", &raise).await.status, 200);
+
+    let log = s.get("/api/v1/audit").await;
+    assert!(!log.text.contains(value));
+    let log = log.json();
+    let entries: Vec<(&str, &str)> = log
+        .as_array()
+        .expect("entries")
+        .iter()
+        .rev()
+        .map(|e| (e["action"].as_str().expect("an action"), e["subject"].as_str().expect("a subject")))
+        .collect();
+    let run = format!("run:{}", id(&run));
+    let expected = ["run.open", "secret.set", "run.pause", "run.resume", "run.answer", "budget.raise"];
+    assert_eq!(
+        entries.iter().map(|e| e.0).collect::<Vec<_>>(),
+        expected,
+        "refused and repeated actions are not recorded"
+    );
+    assert_eq!((entries[0].1, entries[1].1, entries[4].1), (run.as_str(), "secret:TOKEN", run.as_str()));
+    assert_eq!((&log[0]["principal"], &log[0]["via"]), (&json!("local:tester"), &json!("rest")));
+    let older = s.get(&format!("/api/v1/audit?limit=1&before={}", log[0]["id"])).await.json();
+    assert_eq!((older.as_array().map(Vec::len), &older[0]["action"]), (Some(1), &json!("run.answer")));
+    s.get("/api/v1/audit?limit=0").await.is_problem(422, "invalid");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lifted_quarantine_lets_the_run_continue() {
+    let s = service().await;
+    let run = s.open_run("make it two").await;
+    s.until(id(&run), "blocked").await;
+    let at = format!("/api/v1/runs/{}", id(&run));
+    let lift = format!("{at}/actions/lift-quarantine");
+    s.post(&lift, &json!({})).await.is_problem(409, "not_quarantined");
+    let run_id = skep::domain::RunId::try_from(id(&run).to_owned()).expect("an id");
+    s.ports.deps.store.quarantine(run_id, "a broken disk").await.expect("a quarantine");
+    let listed = s.get("/api/v1/runs?status=quarantined").await.json();
+    assert_eq!(listed[0]["quarantined"], "a broken disk");
+    let lifted = s.post(&lift, &json!({})).await;
+    assert_eq!((lifted.status.as_u16(), &lifted.json()["status"]), (200, &json!("blocked")), "{lifted:?}");
+    assert_eq!(s.get("/api/v1/runs?status=quarantined").await.text, "[]");
+    s.post(&lift, &json!({})).await.is_problem(409, "not_quarantined");
+    assert_eq!(s.post(&format!("{at}/actions/approve"), &json!({})).await.status, 200);
+    s.until(id(&run), "completed").await;
 }

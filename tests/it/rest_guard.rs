@@ -1,11 +1,13 @@
-//! REST keeps its doors: token, Host, Origin, sizes, forms; every refusal is a problem, and the document knows every route.
+//! Guards of REST: token, Host, Origin, sizes, schemas; every refusal is a problem, and the document has every route.
 
 use crate::support::away::Away;
 use crate::support::rest::{Service, TOKEN, json, request, service};
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
+use skep::domain::Principal;
 use skep::http::OPEN;
+use skep::service::{Caller, Callers, Right, Via};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -44,7 +46,7 @@ async fn every_documented_route_exists_and_needs_the_token() {
             let reply = s.send(bare().header("authorization", wrong).body(Body::empty()).expect("a request")).await;
             assert_eq!(reply.status == 401, !open, "{method} {path} {wrong:?}");
         }
-        // With the token it is another error or none, never an unknown route, never a fault of the service.
+        // With the token the response is another error or none, but never an unknown route or an internal error.
         let reply = s.send(json(request(method.clone(), &path), &json!({}))).await;
         assert!(!reply.status.is_server_error() && reply.status != 405, "{method} {path}: {reply:?}");
         assert!(!reply.text.contains("no_route"), "{method} {path}: {reply:?}");
@@ -58,7 +60,7 @@ async fn every_documented_route_exists_and_needs_the_token() {
 
 #[test]
 fn every_route_is_registered_through_its_documentation() {
-    // A route set by hand would work and be missing from the document.
+    // A route added by hand would work, but would be missing from the document.
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
     let mut paths = vec![root];
     while let Some(path) = paths.pop() {
@@ -72,7 +74,7 @@ fn every_route_is_registered_through_its_documentation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_is_whole() {
+async fn the_document_is_complete() {
     let s = service().await;
     let document = document(&s).await;
     assert!(document["openapi"].as_str().is_some_and(|v| v.starts_with("3.1")), "{document}");
@@ -85,13 +87,13 @@ async fn the_document_is_whole() {
             assert_eq!(open, OPEN.contains(&path.as_str()), "{method} {path}: {}", operation["security"]);
         }
     }
-    // Every reference leads somewhere.
+    // Every reference resolves.
     let text = document.to_string();
     for part in text.split("\"#/components/schemas/").skip(1) {
         let name = part.split('"').next().unwrap_or_default();
         assert!(document["components"]["schemas"][name].is_object(), "{name}");
     }
-    for name in ["NewRun", "NewProject", "Say", "Problem"] {
+    for name in ["NewRun", "NewProject", "Action", "Problem"] {
         let schema = &document["components"]["schemas"][name];
         assert!(schema["example"].is_object() || schema["examples"].is_array(), "{name}: {schema}");
     }
@@ -159,10 +161,11 @@ async fn every_error_is_a_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_away_is_said_and_waited_for() {
+async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
     let mut s = service().await;
-    s.state.store = std::sync::Arc::new(Away);
-    s.state.vault = std::sync::Arc::new(Away);
+    s.state.services.store = std::sync::Arc::new(Away);
+    s.state.services.vault = std::sync::Arc::new(Away);
+    s.state.services.audit = std::sync::Arc::new(Away);
     s.router = skep::http::router(s.state.clone());
     assert_eq!(s.get("/health/live").await.status, 200);
     s.get("/health/ready").await.is_problem(503, "away");
@@ -182,8 +185,8 @@ async fn a_store_that_is_away_is_said_and_waited_for() {
             _ if path.ends_with("/comment") => json!({"text": "x"}),
             _ => json!({}),
         };
-        let asked = if path == "/api/v1/spending" { format!("{path}?by=role") } else { path.clone() };
-        let reply = s.send(json(request(method.clone(), &asked), &body)).await;
+        let target = if path == "/api/v1/spending" { format!("{path}?by=role") } else { path.clone() };
+        let reply = s.send(json(request(method.clone(), &target), &body)).await;
         reply.is_problem(503, "away");
         assert_eq!(reply.header("retry-after"), "5", "{method} {path}");
     }
@@ -192,7 +195,7 @@ async fn a_store_that_is_away_is_said_and_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_is_a_problem_without_details() {
     let mut s = service().await;
-    s.state.checks_from = std::sync::Arc::new(|_| panic!("a secret"));
+    s.state.services.checks_from = std::sync::Arc::new(|_| panic!("a secret"));
     s.router = skep::http::router(s.state.clone());
     let reply = s.post("/api/v1/projects", &json!({"repo": s.origin})).await;
     reply.is_problem(500, "internal");
@@ -201,7 +204,7 @@ async fn a_panic_is_a_problem_without_details() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_ids_are_the_callers_fault() {
+async fn hostile_ids_are_client_errors() {
     let s = service().await;
     let run = s.open_run("make it two").await;
     let id = run["id"].as_str().expect("an id");
@@ -223,7 +226,7 @@ async fn hostile_ids_are_the_callers_fault() {
             format!("/api/v1/projects/{bad}/changes"),
             format!("/api/v1/projects/origin/changes/{bad}"),
         ] {
-            // An address may be too long to be one at all.
+            // Some are too long to be an address at all.
             let Ok(request) = request(Method::GET, &path).body(Body::empty()) else { continue };
             let reply = s.send(request).await;
             let shown: String = path.chars().take(80).collect();
@@ -233,7 +236,7 @@ async fn hostile_ids_are_the_callers_fault() {
                 reply.status,
                 &reply.text[..reply.text.len().min(200)]
             );
-            assert!(reply.text.len() < 2_000, "{shown}: the answer repeats what was sent");
+            assert!(reply.text.len() < 2_000, "{shown}: the response repeats the request");
             let code = reply.json()["code"].as_str().unwrap_or_default().to_owned();
             reply.is_problem(reply.status.as_u16(), &code);
         }
@@ -249,30 +252,56 @@ async fn hostile_ids_are_the_callers_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_listener_refuses_what_is_too_long_and_ends_when_told() {
+async fn the_listener_refuses_long_heads_and_stops() {
     let s = service().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let place = listener.local_addr().expect("an address");
+    let address = listener.local_addr().expect("an address");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let stop_at = async { stopped.await.unwrap_or_default() };
-    let served = tokio::spawn(skep::http::serve(listener, s.router.clone(), stop_at));
-    let talk = async |text: String| {
-        let mut stream = tokio::net::TcpStream::connect(place).await.expect("a connection");
-        // The service may answer and hang up before all is sent.
+    let stopping = async { stopped.await.unwrap_or_default() };
+    let served = tokio::spawn(skep::http::serve(listener, s.router.clone(), stopping));
+    let send = async |text: String| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        // The service may respond and close the connection before everything is sent.
         let _hung_up = stream.write_all(text.as_bytes()).await;
         let mut answer = vec![0; 256];
         let n = stream.read(&mut answer).await.unwrap_or(0);
         String::from_utf8_lossy(&answer[..n]).into_owned()
     };
-    let good = talk("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).await;
+    let good = send("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).await;
     assert!(good.starts_with("HTTP/1.1 200"), "{good}");
-    let long = talk(format!("GET /api/v1/runs/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "f".repeat(1 << 20))).await;
+    let long = send(format!("GET /api/v1/runs/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "f".repeat(1 << 20))).await;
     assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
-    let absolute = talk("GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).await;
+    let absolute = send("GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).await;
     assert!(absolute.starts_with("HTTP/1.1 421"), "{absolute}");
-    let idle = tokio::net::TcpStream::connect(place).await.expect("a connection");
+    let idle = tokio::net::TcpStream::connect(address).await.expect("a connection");
     stop.send(()).expect("listening");
-    let ended = tokio::time::timeout(Duration::from_secs(10), served).await.expect("it ends").expect("no panic");
+    let ended = tokio::time::timeout(Duration::from_secs(10), served).await.expect("it stops").expect("no panic");
     ended.expect("no error");
     drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_can_do_only_what_its_rights_allow() {
+    let mut s = service().await;
+    let reader = Caller { principal: Principal::from("user:ann"), rights: [Right::Read].into(), via: Via::Rest };
+    s.state.callers = Callers::new([(TOKEN.to_owned(), reader)]);
+    s.router = skep::http::router(s.state.clone());
+    for (method, path) in operations(&document(&s).await) {
+        if OPEN.contains(&path.as_str()) {
+            continue;
+        }
+        let body = match path.as_str() {
+            "/api/v1/budget/raise" => json!({"scope": "day", "tokens": 1}),
+            "/api/v1/secrets" => json!({"name": "A", "value": "x"}),
+            "/api/v1/secrets/rekey" => json!({"file": "/new.key"}),
+            _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
+            _ => json!({}),
+        };
+        let reply = s.send(json(request(method.clone(), &path), &body)).await;
+        let may = method == Method::GET && path != "/api/v1/audit";
+        assert_eq!(reply.status == 403, !may, "{method} {path}: {reply:?}");
+        if !may {
+            reply.is_problem(403, "missing_right");
+        }
+    }
 }

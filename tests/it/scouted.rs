@@ -48,8 +48,8 @@ fn asked_a_person(story: &Story, wanted: &[&str]) {
 fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
     let story = planned(opened(Policy { width: 2, ..bare_policy() }), &["a", "b"]);
     let story = story.report(to_scout("Where is main?"));
-    let open = &skep::http::view::RunView::of(&story.run).inquiries[0];
-    assert_eq!((open.state.as_str(), open.question.as_str(), &open.came_back), ("open", "Where is main?", &None));
+    let open = &skep::http::rest::wire::Run::from(&story.run).inquiries[0];
+    assert_eq!((open.state.as_str(), open.question.as_str(), &open.answer), ("open", "Where is main?", &None));
     let order = newest(&story);
     assert_eq!(
         (order.step, order.question.as_deref(), order.task.is_none()),
@@ -81,10 +81,10 @@ fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
     assert!(told(&story.run.tasks[1].notes).is_empty() && story.run.notes.is_empty(), "nobody else is told");
     assert_eq!((story.run.tasks[0].tries, story.run.tries.get(&Step::Explore)), (1, None));
     assert!(story.run.inquiries.is_empty());
-    let shown = &skep::http::view::RunView::of(&story.run).inquiries[..];
+    let shown = &skep::http::rest::wire::Run::from(&story.run).inquiries[..];
     let [one] = shown else { panic!("{shown:?}") };
     assert_eq!((one.asked_by.as_str(), one.task.as_deref(), one.state.as_str()), ("a2", Some("t1"), "answered"));
-    assert_eq!((one.question.as_str(), one.came_back.as_deref()), ("Where is main?", Some("src/main.rs:1")));
+    assert_eq!((one.question.as_str(), one.answer.as_deref()), ("Where is main?", Some("src/main.rs:1")));
     assert_eq!(one.scouts, [scout.id.to_string()]);
 }
 

@@ -120,8 +120,8 @@ impl SeaStore {
         Ok(())
     }
 
-    /// Lets a run that was put aside go on; `false` when it was not put aside. For a person who has repaired its cause.
-    pub async fn lift_quarantine(&self, run: RunId) -> PortResult<bool> {
+    /// Lifts a run's quarantine; `false` if it was not quarantined. For a person who has fixed the cause.
+    pub(super) async fn unquarantine(&self, run: RunId) -> PortResult<bool> {
         Ok(!self.write(LIFT, [run.to_string().into()]).await?.is_empty())
     }
 }

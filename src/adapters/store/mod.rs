@@ -4,10 +4,12 @@
 //! home's id stands in the run's row, and whatever looks for runs to carry on, takes one or counts slots sees those of its own
 //! home only. Several services may so share one database, each with a data directory of its own; lists and journals show all.
 
+mod audit;
 mod blobs;
 mod connect;
 mod entity;
 mod error;
+mod idempotency;
 mod journal;
 mod journal_postgres;
 mod journal_sqlite;
@@ -185,6 +187,9 @@ impl Store for SeaStore {
     }
     async fn quarantine(&self, run: RunId, why: &str) -> PortResult<()> {
         self.put_aside(run, why).await
+    }
+    async fn lift_quarantine(&self, run: RunId) -> PortResult<bool> {
+        self.unquarantine(run).await
     }
     async fn load(&self, run: RunId) -> PortResult<Option<Run>> {
         self.load_run(run).await

@@ -147,6 +147,12 @@ pub enum Command {
         #[command(flatten)]
         run: RunRef,
     },
+    /// Lift the quarantine of a run whose cause was fixed, and resume it
+    LiftQuarantine {
+        /// The run, and whether to follow it
+        #[command(flatten)]
+        run: RunRef,
+    },
     /// Cancel a run; its work is kept under a WIP ref
     Cancel {
         /// The run, and whether to follow it

@@ -8,8 +8,7 @@ use crate::cli::terminal::{Prompter, Terminal};
 use crate::domain::block::{Block, BlockKind};
 use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha, Timestamp};
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
-use crate::http::view::{NewRun, RunView, Say};
-use crate::ports::store::JournalRow;
+use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::{
     DemoSetup, Diagnosis, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
     RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
@@ -28,10 +27,10 @@ use std::sync::{Arc, Mutex};
 /// What the routes hold.
 struct Fake {
     run: Run,
-    rows: Vec<JournalRow>,
+    rows: Vec<wire::Event>,
     /// Blocks put one after the other; the run is delivered when all are answered.
     blocks: VecDeque<Block>,
-    said: Vec<Say>,
+    said: Vec<wire::Action>,
     unavailable: bool,
     wanted: Option<NewRun>,
 }
@@ -46,10 +45,10 @@ impl Fake {
     fn row(&mut self, event: Event) {
         let seq = self.rows.len() as u64 + 1;
         self.run.seq = seq;
-        self.rows.push(JournalRow {
-            run: self.run.id,
+        self.rows.push(wire::Event {
+            run: self.run.id.to_string(),
             seq,
-            at: Timestamp(1_000 * seq as i64),
+            at: Timestamp(1_000 * seq as i64).into(),
             name: event.name().to_owned(),
             epoch: 1,
             event: serde_json::to_value(&event).ok(),
@@ -86,7 +85,7 @@ async fn open_run(State(fake): State<Shared>, Json(wanted): Json<NewRun>) -> axu
     fake.wanted = Some(wanted);
     fake.row(Event::Opened(Box::new(opened())));
     fake.run.pending.insert("1.1".into(), crate::domain::EffectRef::Comment);
-    Json(RunView::of(&fake.run)).into_response()
+    Json(wire::Run::from(&fake.run)).into_response()
 }
 
 async fn stream(State(fake): State<Shared>, headers: HeaderMap) -> String {
@@ -110,19 +109,19 @@ async fn stream(State(fake): State<Shared>, headers: HeaderMap) -> String {
 async fn act(
     State(fake): State<Shared>,
     Path((_, action)): Path<(String, String)>,
-    Json(say): Json<Say>,
-) -> Json<RunView> {
+    Json(say): Json<wire::Action>,
+) -> Json<wire::Run> {
     let mut fake = fake.lock().unwrap();
     assert_eq!(action, "approve");
     let answer = if say.no { Answer::No { why: String::new() } } else { Answer::Yes };
     fake.said.push(say);
     fake.row(Event::Answered { block: Some(BlockId(1)), answer, by: Principal::from("local:ann") });
     fake.go_on();
-    Json(RunView::of(&fake.run))
+    Json(wire::Run::from(&fake.run))
 }
 
 fn routes(fake: Shared) -> Router {
-    let look = |State(fake): State<Shared>| async move { Json(RunView::of(&fake.lock().unwrap().run)) };
+    let look = |State(fake): State<Shared>| async move { Json(wire::Run::from(&fake.lock().unwrap().run)) };
     Router::new()
         .route("/api/v1/runs", post(open_run))
         .route("/api/v1/runs/{id}", get(look))
@@ -248,7 +247,7 @@ async fn a_delivered_run_ends_with_zero_and_a_summary() {
         assert!(out.contains(part), "{part:?} is missing in:\n{out}");
     }
     let wanted = fake.lock().unwrap().wanted.clone().unwrap();
-    assert_eq!((wanted.repo.as_deref(), wanted.carry_on, wanted.engines.len()), (Some("/"), true, 4));
+    assert_eq!((wanted.repo.as_deref(), wanted.reuse_open_run, wanted.engines.len()), (Some("/"), true, 4));
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,8 +88,8 @@ async fn a_quarantine_fences_the_owner_and_can_be_lifted(b: Bench) {
     assert_eq!(b.store.load(r.id).await.expect("it can still be read"), Some(r.clone()));
     assert!(permanent(b.store.quarantine(run().id, "x").await).0.contains("no run"));
 
-    assert!(b.sea.lift_quarantine(r.id).await.expect("lifting"));
-    assert!(!b.sea.lift_quarantine(r.id).await.expect("lifting twice"));
+    assert!(b.store.lift_quarantine(r.id).await.expect("lifting"));
+    assert!(!b.store.lift_quarantine(r.id).await.expect("lifting twice"));
     let lease = b.take(r.id, "one").await;
     b.commit(moving(&mut r, &lease, Phase::Planning, 0)).await.expect("it goes on");
 }

@@ -1,7 +1,11 @@
-//! A store that is away: every call fails in a way that may pass.
+//! A store that is unavailable: every call fails with a transient error.
 
 use async_trait::async_trait;
-use skep::domain::{ArtifactKind, ArtifactRef, Digest, EffectKey, Project, ProjectName, Run, RunId, Timestamp};
+use skep::domain::{
+    ArtifactKind, ArtifactRef, Digest, EffectKey, Principal, Project, ProjectName, Run, RunId, Timestamp,
+};
+use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
+use skep::ports::idempotency::{Claimed, IdempotencyKeys, NewClaim};
 use skep::ports::store::{
     Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
     SpendingFilter, Taken, Transition,
@@ -64,6 +68,9 @@ impl Store for Away {
     async fn quarantine(&self, _: RunId, _: &str) -> PortResult<()> {
         away()
     }
+    async fn lift_quarantine(&self, _: RunId) -> PortResult<bool> {
+        away()
+    }
     async fn load(&self, _: RunId) -> PortResult<Option<Run>> {
         away()
     }
@@ -95,6 +102,26 @@ impl Store for Away {
         away()
     }
     async fn ping(&self) -> PortResult<()> {
+        away()
+    }
+}
+
+#[async_trait]
+impl AuditLog for Away {
+    async fn record(&self, _: &AuditEntry) -> PortResult<()> {
+        away()
+    }
+    async fn list(&self, _: &AuditFilter) -> PortResult<Vec<AuditRow>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl IdempotencyKeys for Away {
+    async fn claim(&self, _: &NewClaim) -> PortResult<Claimed> {
+        away()
+    }
+    async fn settle(&self, _: &Principal, _: &str, _: RunId) -> PortResult<()> {
         away()
     }
 }

@@ -1,4 +1,4 @@
-//! The REST service over the real ports, in the test's own process: no socket, no second program.
+//! REST over the real ports, in the test's own process: no socket, no second program.
 
 use crate::git_world::git;
 use axum::body::{Body, to_bytes};
@@ -9,9 +9,10 @@ use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{CheckKind, CheckSpec, Principal};
 use skep::http::{LOOPBACK, State, router};
+use skep::service::{Caller, Callers, Services, Via};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
@@ -25,7 +26,7 @@ pub struct Service {
     pub router: axum::Router,
 }
 
-/// What came back.
+/// Response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -40,7 +41,7 @@ impl Reply {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().expect("ASCII")
     }
-    /// Asserts that it is a whole problem of this status and code.
+    /// Asserts that it is a complete problem with this status and code, and returns it.
     pub fn is_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -59,7 +60,7 @@ pub async fn service() -> Service {
     service_with(None).await
 }
 
-/// A service with engines of the test's own.
+/// A service with the test's own engines.
 pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Service {
     let tmp = tempfile::tempdir().expect("a folder");
     let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("origin.git"), tmp.path().join("data"));
@@ -76,7 +77,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
     if let Some(engines) = engines {
         ports.deps.engines = engines;
     }
-    let (factory, _) = app::start(&ports).await.expect("the factory");
+    let (runtime, _) = app::start(&ports).await.expect("the runtime");
     let checks_from = |commands: &[String]| -> Vec<CheckSpec> {
         let spec = |(n, command): (usize, &String)| CheckSpec {
             name: format!("check-{}", n + 1),
@@ -88,28 +89,19 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
         };
         commands.iter().enumerate().map(spec).collect()
     };
+    let services = Services { checks_from: Arc::new(checks_from), ..app::services(&ports, runtime) };
+    let caller = Caller::with_all_rights(Principal::from("local:tester"), Via::Rest);
     let state = State {
-        factory,
-        clock: ports.deps.clock.clone(),
-        store: ports.deps.store.clone(),
-        people: ports.people.clone(),
-        vault: ports.vault.clone(),
-        workspaces: ports.deps.workspaces.clone(),
-        notifications: ports.deps.notifications.clone(),
-        token: TOKEN.into(),
-        principal: Principal::from("local:tester"),
+        services,
+        callers: Callers::new([(TOKEN.to_owned(), caller)]),
         hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
-        checks_from: Arc::new(checks_from),
-        defaults: ports.deps.defaults.clone(),
-        sandbox: ports.deps.isolation.clone(),
-        started_at: Instant::now(),
         streams: Arc::new(Semaphore::new(config.server.max_streams as usize)),
     };
     let router = router(state.clone());
     Service { _tmp: tmp, origin, ports, state, router }
 }
 
-/// A request that passes every guard.
+/// Starts a request that passes every guard.
 pub fn request(method: Method, path: &str) -> axum::http::request::Builder {
     let builder = Request::builder().method(method).uri(path).header("host", "localhost:7300");
     builder.header("authorization", format!("Bearer {TOKEN}"))
@@ -128,7 +120,7 @@ impl Service {
     pub async fn post(&self, path: &str, body: &Value) -> Reply {
         self.send(json(request(Method::POST, path), body)).await
     }
-    /// A run that appends a line and needs a person's yes for the merge.
+    /// Opens a run that appends a line and needs an approval to merge.
     pub async fn open_run(&self, goal: &str) -> Value {
         let reply = self.post("/api/v1/runs", &self.new_run(goal)).await;
         assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
@@ -138,17 +130,17 @@ impl Service {
         serde_json::json!({"repo": self.origin, "goal": goal, "engines": {"dev": "command:echo two >> a.txt"},
             "checks": ["grep -q two a.txt"]})
     }
-    /// Waits until the run says this of itself.
+    /// Waits until the run has this status and no pending effects.
     pub async fn until(&self, id: &str, status: &str) -> Value {
         for _ in 0..600 {
             let run = self.get(&format!("/api/v1/runs/{id}")).await.json();
-            // What it says of itself comes a moment before it has nothing more to do.
-            if run["status"] == status && run["doing"] == serde_json::json!([]) {
+            // The status changes a moment before the last effect is done.
+            if run["status"] == status && run["pending_effects"] == serde_json::json!([]) {
                 return run;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("run {id} never was {status}: {}", self.get(&format!("/api/v1/runs/{id}")).await.text);
+        panic!("run {id} never became {status}: {}", self.get(&format!("/api/v1/runs/{id}")).await.text);
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 const LIST_MAX: usize = 200;
 
 fn check_person(by: &Principal) -> PortResult<()> {
-    if by.is_person() && !by.as_str().is_empty() && by.as_str().len() <= 200 {
+    if by.is_person() && by.as_str().len() <= 200 {
         Ok(())
     } else {
         Err(PortError::permanent(format!("{by} is no person"), "log in as a person"))

@@ -1,0 +1,199 @@
+//! Routes for actions on a run. Each may be repeated: an action that has happened already responds with the run as it is.
+
+use super::problem::{ApiError, ApiResult};
+use super::{State, etag, runs, wire};
+use crate::domain::Answer;
+use crate::http::limits;
+use crate::service::Caller;
+use crate::service::actions::{self, Target};
+use axum::extract::{FromRequest, Path, Request, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::default()
+        .routes(routes!(approve))
+        .routes(routes!(unblock))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(cancel))
+        .routes(routes!(retry))
+        .routes(routes!(raise))
+        .routes(routes!(lift_quarantine))
+}
+
+/// Approve or decline
+///
+/// Lifts the block named, or the oldest approval that the run waits for. `no` declines; `text` says what should be different.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/approve", tag = "actions", request_body = Option<wire::Action>,
+    params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
+async fn approve(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let (if_seq, action) = parse(request).await?;
+    let (target, block) = (Target { run: &id, if_seq }, action.block.as_deref());
+    let run = match action.no {
+        true => actions::decline(&state.services, &caller, &target, block, action.text.unwrap_or_default()).await,
+        false => actions::approve(&state.services, &caller, &target, block).await,
+    };
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+}
+
+/// Answer a question
+///
+/// Lifts the block named, or the oldest: with `more` budget, with `skip` (the task is dropped), with `no` (the run ends
+/// undelivered), with a `text` (an answer or a hint), otherwise with yes.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/unblock", tag = "actions", request_body = Option<wire::Action>,
+    params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
+async fn unblock(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let (if_seq, action) = parse(request).await?;
+    let wire::Action { block, no, skip, text, more } = action;
+    let answer = match (more, text) {
+        (Some(raise), _) => Answer::More { raise: raise.into() },
+        (None, _) if skip => Answer::Skip,
+        (None, text) if no => Answer::No { why: text.unwrap_or_default() },
+        (None, Some(text)) => Answer::Text { text },
+        (None, None) => Answer::Yes,
+    };
+    let target = Target { run: &id, if_seq };
+    let run = actions::answer(&state.services, &caller, &target, block.as_deref(), answer).await;
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+}
+
+/// Pause
+///
+/// Nothing new starts; what is running ends.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/pause", tag = "actions", request_body = Option<wire::Action>,
+    params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
+async fn pause(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let (if_seq, _) = parse(request).await?;
+    let run = actions::pause(&state.services, &caller, &Target { run: &id, if_seq }).await;
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+}
+
+/// Resume
+///
+/// Resumes a run that was paused, or that no process carries.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/resume", tag = "actions", request_body = Option<wire::Action>,
+    params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
+async fn resume(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let (if_seq, _) = parse(request).await?;
+    let run = actions::resume(&state.services, &caller, &Target { run: &id, if_seq }).await;
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+}
+
+/// Cancel
+///
+/// A landing under way is waited for: what reaches the base branch counts as delivered.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/cancel", tag = "actions", request_body = Option<wire::Action>,
+    params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
+async fn cancel(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let (if_seq, action) = parse(request).await?;
+    let target = Target { run: &id, if_seq };
+    let run = actions::cancel(&state.services, &caller, &target, action.text.unwrap_or_default()).await;
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+}
+
+/// Raise the budget of a run
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/raise", tag = "actions", request_body = wire::Action,
+    params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
+async fn raise(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let (if_seq, action) = parse(request).await?;
+    let target = Target { run: &id, if_seq };
+    let run = actions::raise(&state.services, &caller, &target, action.more.unwrap_or_default().into()).await;
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+}
+
+/// Retry
+///
+/// A run that used up its tries or rounds gets as many again, with `text` as a hint. A run that ended undelivered is followed by
+/// a new one with the same project, goal, engines and checks (201 with its Location).
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/retry", tag = "actions", request_body = Option<wire::Action>,
+    params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
+    responses(
+        (status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String))),
+        (status = 201, body = wire::Run, description = "The new run", headers(("Location" = String), ("ETag" = String))),
+    ))]
+async fn retry(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let trace = limits::traceparent(request.headers()).map(str::to_owned);
+    let (if_seq, action) = parse(request).await?;
+    let (target, block) = (Target { run: &id, if_seq }, action.block.as_deref());
+    let opened = actions::retry(&state.services, &caller, &target, block, action.text, trace).await;
+    Ok(runs::rendered(&opened.map_err(refused)?))
+}
+
+/// Lift a quarantine
+///
+/// For a quarantined run whose cause was fixed. The run is carried on.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/lift-quarantine", tag = "actions",
+    params(("id" = String, description = "Whole or shortened")),
+    responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
+async fn lift_quarantine(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let run = actions::lift_quarantine(&state.services, &caller, &id).await?;
+    Ok(etag::tagged(StatusCode::OK, &run))
+}
+
+fn refused(error: crate::service::ServiceError) -> Response {
+    ApiError::from(error).into_response()
+}
+
+/// Parses the expected event and the body. An empty body means the action alone.
+async fn parse(request: Request) -> Result<(Option<u64>, wire::Action), Response> {
+    let if_seq = etag::if_match(request.headers()).map_err(ApiError::into_response)?;
+    let (parts, body) = request.into_parts();
+    let bytes = axum::body::to_bytes(body, limits::MAX_BODY_BYTES)
+        .await
+        .map_err(|_| StatusCode::BAD_REQUEST.into_response())?;
+    if bytes.is_empty() {
+        return Ok((if_seq, wire::Action::default()));
+    }
+    let request = Request::from_parts(parts, axum::body::Body::from(bytes));
+    let Json(action) = Json::<wire::Action>::from_request(request, &()).await.map_err(IntoResponse::into_response)?;
+    Ok((if_seq, action))
+}

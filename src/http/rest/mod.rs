@@ -1,0 +1,41 @@
+//! REST interface under `/api/v1`, with its OpenAPI document. Each handler parses, calls one function of `service`, and renders.
+
+mod actions;
+mod artifacts;
+mod audit;
+mod budgets;
+mod changes;
+mod etag;
+mod health;
+mod openapi;
+pub mod problem;
+mod projects;
+mod results;
+mod runs;
+mod secrets;
+mod stream;
+pub mod wire;
+
+use super::State;
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+
+/// Builds the routes and the document that describes them.
+pub(super) fn routes() -> (Router<State>, openapi::Document) {
+    let (routes, mut document) = OpenApiRouter::with_openapi(openapi::document())
+        .merge(health::routes())
+        .merge(openapi::routes())
+        .merge(projects::routes())
+        .merge(results::routes())
+        .merge(secrets::routes())
+        .merge(changes::routes())
+        .merge(runs::routes())
+        .merge(artifacts::routes())
+        .merge(actions::routes())
+        .merge(budgets::routes())
+        .merge(stream::routes())
+        .merge(audit::routes())
+        .split_for_parts();
+    openapi::with_problems(&mut document);
+    (routes, openapi::Document::of(&document))
+}

@@ -1,0 +1,83 @@
+//! Routes for secrets.
+//!
+//! Invariant: a value comes in and never goes out. Bodies are parsed here and not by an extractor, because its errors quote them.
+
+use super::problem::{ApiError, ApiResult};
+use super::{State, wire};
+use crate::secrets::Secret;
+use crate::service::{Caller, secrets};
+use axum::body::Bytes;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
+use serde::de::DeserializeOwned;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::default().routes(routes!(list, set)).routes(routes!(remove)).routes(routes!(rekey))
+}
+
+/// List the secrets by name
+#[utoipa::path(get, path = "/api/v1/secrets", tag = "secrets",
+    responses((status = 200, body = Vec<wire::Secret>, description = "All secrets, without their values")))]
+async fn list(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+) -> ApiResult<Json<Vec<wire::Secret>>> {
+    let rows = secrets::list(&state.services, &caller).await?;
+    Ok(Json(rows.into_iter().map(Into::into).collect()))
+}
+
+/// Store a secret
+///
+/// Replaces an older value of that name. Values are never shown again.
+#[utoipa::path(post, path = "/api/v1/secrets", tag = "secrets", request_body = wire::NewSecret,
+    responses((status = 201, body = wire::StoredSecret, description = "Stored, durably")))]
+async fn set(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> ApiResult<impl IntoResponse> {
+    let wire::NewSecret { name, project, value } = parse(&body)?;
+    let value = Secret::new(value);
+    let stored = secrets::set(&state.services, &caller, &name, project.as_deref(), &value).await?;
+    let stored = wire::StoredSecret { secret: stored.secret.into(), notice: stored.notice };
+    Ok((StatusCode::CREATED, Json(stored)))
+}
+
+/// Remove a secret
+#[utoipa::path(post, path = "/api/v1/secrets/{name}/remove", tag = "secrets", request_body = wire::SecretScope,
+    params(("name" = String, description = "Its name")),
+    responses((status = 200, body = wire::SecretScope, description = "Removed")))]
+async fn remove(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> ApiResult<Json<wire::SecretScope>> {
+    let scope: wire::SecretScope = if body.is_empty() { wire::SecretScope::default() } else { parse(&body)? };
+    secrets::remove(&state.services, &caller, &name, scope.project.as_deref()).await?;
+    Ok(Json(scope))
+}
+
+/// Seal every secret with a new key
+#[utoipa::path(post, path = "/api/v1/secrets/rekey", tag = "secrets", request_body = wire::NewKey,
+    responses((status = 200, body = wire::Rekeyed, description = "All are sealed with it, durably")))]
+async fn rekey(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> ApiResult<Json<wire::Rekeyed>> {
+    let new: wire::NewKey = parse(&body)?;
+    Ok(Json(secrets::rekey(&state.services, &caller, &new.file).await?.into()))
+}
+
+/// Parses a body. The error says where it is wrong, never what is there.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
+    serde_json::from_slice(body).map_err(|e| {
+        let detail = format!("the body does not match the schema at line {} column {}", e.line(), e.column());
+        ApiError::invalid(detail, "GET /openapi.json has the schema; the body is not repeated here")
+    })
+}

@@ -1,0 +1,103 @@
+//! Route that streams a run's journal as server-sent events.
+
+use super::problem::{ApiError, ApiResult};
+use super::{State, etag, wire};
+use crate::service::Caller;
+use crate::service::watch::{Seen, Watch, watch};
+use axum::Extension;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::Stream;
+use futures::stream::unfold;
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::time::Duration;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Interval of the comments that keep a silent stream open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::default().routes(routes!(stream))
+}
+
+/// Start of a stream.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct StreamQuery {
+    /// Only rows after this number; the `Last-Event-ID` header takes precedence.
+    #[serde(default)]
+    after: u64,
+}
+
+/// Stream the events of a run
+///
+/// Each committed row is an event with its number as `id` and its name as `event`. Lines of output of running engines come as
+/// `said` without an id; some may be lost. After the run's end comes `end`, then the stream ends. Reconnect with `Last-Event-ID`
+/// and nothing is missed or repeated.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/stream", tag = "runs",
+    params(("id" = String, description = "Whole or shortened"), StreamQuery, ("Last-Event-ID" = Option<u64>, Header)),
+    responses((status = 200, description = "The rows", body = wire::Event, content_type = "text/event-stream")))]
+async fn stream(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Query(query): Query<StreamQuery>,
+    headers: HeaderMap,
+) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>> + Send>> {
+    let after = match etag::single(&headers, &LAST_EVENT_ID)? {
+        None => query.after,
+        Some(text) => text.trim().parse().map_err(|_| {
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "last_event_id",
+                "Last-Event-ID is not a number",
+                "Send the last `id` received",
+            )
+        })?,
+    };
+    let watch: Watch = watch(&state.services, &caller, &id, after).await?;
+    let permit = state.streams.clone().try_acquire_owned().map_err(|_| {
+        let detail = "as many event streams are open as server.max_streams allows";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "Close one, or poll /events instead")
+    })?;
+    let events = unfold((watch, permit), |(mut watch, permit)| async move {
+        let seen = watch.next().await?;
+        Some((Ok(rendered(seen)), (watch, permit)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive")))
+}
+
+fn rendered(seen: Seen) -> Event {
+    match seen {
+        Seen::Row(row) => {
+            let event = Event::default().id(row.seq.to_string()).event(single_word(&row.name));
+            event.data(json(&wire::Event::from(row)))
+        }
+        Seen::Output { run, attempt, text } => {
+            let output = wire::Output { run: run.to_string(), attempt: attempt.to_string(), text };
+            Event::default().event("said").data(json(&output))
+        }
+        Seen::End { run, status, outcome } => {
+            let outcome = outcome.as_ref().map(Into::into);
+            let end = wire::End { run: run.to_string(), status: status.to_owned(), outcome };
+            Event::default().event("end").data(json(&end))
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    // The wire types consist of plain values, which always serialize.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Reduces an event's name to one word: the text of a damaged row must not break out of its line.
+fn single_word(name: &str) -> String {
+    name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()
+}

@@ -1,0 +1,163 @@
+//! Attempts at a step.
+
+use super::word::words;
+use super::{Artifact, ModelUsage, SharedBudget, Timestamp, Usage};
+use crate::domain;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+words! {
+    /// Step of a run that a role carries out.
+    Step = domain::Step {
+        /// The scout looks around.
+        Explore = "explore",
+        /// The manager plans.
+        Plan = "plan",
+        /// A developer changes the code.
+        Develop = "develop",
+        /// The reviewer judges the change.
+        Review = "review",
+    }
+}
+
+impl Step {
+    /// Returns the role that carries out the step.
+    pub fn role(self) -> &'static str {
+        domain::Step::from(self).role().name()
+    }
+}
+
+words! {
+    /// How an attempt ended.
+    Ending = domain::Ending {
+        /// It did what it was asked to do.
+        Succeeded = "succeeded",
+        /// It failed, or its result was refused.
+        Failed = "failed",
+        /// It asked a question.
+        Asked = "asked",
+        /// Its process died.
+        Lost = "lost",
+        /// It was stopped.
+        Stopped = "stopped",
+        /// Its engine could not be used.
+        Unavailable = "unavailable",
+        /// It was never started.
+        NotStarted = "not_started",
+    }
+}
+
+/// One try at a step.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// Id in the run.
+    #[schema(example = "a1")]
+    pub id: String,
+    /// Step.
+    pub step: Step,
+    /// Task (`t1`), for `develop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Attempt whose question this one answers (`a2`), for a scout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
+    /// Engine, `KIND` or `KIND:ARG`.
+    pub engine: String,
+    /// Time it was ordered.
+    pub started_at: Timestamp,
+    /// Rounds of rework before it.
+    pub round: u32,
+    /// Reservation made for it.
+    pub reserved: Usage,
+    /// Shared budgets that had no more left and so limited the reservation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub cut_by: Vec<SharedBudget>,
+    /// Engine session that survives a restart, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumable: Option<Resumable>,
+    /// How it ended; absent while it is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// Engine session that can be resumed after a restart.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Resumable {
+    /// The engine's name for the session.
+    pub session: String,
+    /// How often it was resumed.
+    pub times: u32,
+    /// Milliseconds of its time limit used before it was last resumed.
+    pub before_ms: u64,
+}
+
+/// End of an attempt.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub ending: Ending,
+    /// Summary, or the reason it failed. May contain text from outside.
+    pub why: String,
+    /// Usage charged to the budgets.
+    pub charged: Usage,
+    /// The engine's name for the session, if it reported one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Artifacts it left.
+    pub artifacts: Vec<Artifact>,
+    /// Usage by model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub usage_by_model: Vec<ModelUsage>,
+    /// Names of the secrets its commands could read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub secrets: Vec<String>,
+}
+
+impl Attempt {
+    /// Returns whether it is still running.
+    pub fn is_live(&self) -> bool {
+        self.ended.is_none()
+    }
+}
+
+impl From<&domain::Attempt> for Attempt {
+    fn from(attempt: &domain::Attempt) -> Attempt {
+        Attempt {
+            id: attempt.id.to_string(),
+            step: attempt.step.into(),
+            task: attempt.task.map(|id| id.to_string()),
+            answers: attempt.answers.map(|id| id.to_string()),
+            engine: attempt.engine.clone(),
+            started_at: attempt.started_at.into(),
+            round: attempt.round,
+            reserved: attempt.reserved.into(),
+            cut_by: attempt.cut_by.iter().map(Into::into).collect(),
+            resumable: attempt.resumable.as_ref().map(|r| Resumable {
+                session: r.session.clone(),
+                times: r.times,
+                before_ms: r.before_ms,
+            }),
+            ended: attempt.ended.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&domain::Ended> for Ended {
+    fn from(ended: &domain::Ended) -> Ended {
+        Ended {
+            at: ended.at.into(),
+            ending: ended.ending.into(),
+            why: ended.why.clone(),
+            charged: ended.charged.into(),
+            session: ended.session.clone(),
+            artifacts: ended.artifacts.iter().map(Into::into).collect(),
+            usage_by_model: ended.bill.iter().map(Into::into).collect(),
+            secrets: ended.given.clone(),
+        }
+    }
+}

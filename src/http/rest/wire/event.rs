@@ -1,0 +1,60 @@
+//! Rows of a run's journal, and what a stream sends besides them.
+
+use super::{Outcome, Timestamp};
+use crate::ports::store::JournalRow;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Row of a run's journal.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Run.
+    pub run: String,
+    /// Sequence number in the run, from 1, without gaps.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Name.
+    #[schema(example = "admitted")]
+    pub name: String,
+    /// Epoch of the lease under which it was written.
+    pub epoch: i64,
+    /// The event in the journal's own form; `null` if the row cannot be read.
+    #[schema(value_type = Option<Object>)]
+    pub event: Option<serde_json::Value>,
+}
+
+impl From<JournalRow> for Event {
+    fn from(row: JournalRow) -> Event {
+        Event {
+            run: row.run.to_string(),
+            seq: row.seq,
+            at: row.at.into(),
+            name: row.name,
+            epoch: row.epoch,
+            event: row.event,
+        }
+    }
+}
+
+/// Line of output of a running engine (stream event `said`).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Output {
+    /// Run.
+    pub run: String,
+    /// Attempt (`a1`).
+    pub attempt: String,
+    /// Text, one line. Comes from outside.
+    pub text: String,
+}
+
+/// Last event of a stream (stream event `end`).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct End {
+    /// Run.
+    pub run: String,
+    /// Status word.
+    pub status: String,
+    /// Outcome.
+    pub outcome: Option<Outcome>,
+}

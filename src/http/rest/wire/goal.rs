@@ -1,0 +1,46 @@
+//! Goals.
+
+use crate::domain;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Origin of a goal.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GoalSource {
+    /// A person asked.
+    Manual,
+    /// The demo.
+    Demo,
+    /// A retry of an earlier run.
+    Retry {
+        /// The earlier run.
+        run: String,
+    },
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Goal {
+    /// The request in the asker's words.
+    #[schema(example = "Make the test suite pass on Windows")]
+    pub text: String,
+    /// First line, shortened.
+    pub title: String,
+    /// Origin.
+    pub source: GoalSource,
+    /// Principal that asked.
+    #[schema(example = "local:ann")]
+    pub asked_by: String,
+}
+
+impl From<&domain::Goal> for Goal {
+    fn from(goal: &domain::Goal) -> Goal {
+        let source = match &goal.source {
+            domain::GoalSource::Manual => GoalSource::Manual,
+            domain::GoalSource::Demo => GoalSource::Demo,
+            domain::GoalSource::Retry { run } => GoalSource::Retry { run: run.to_string() },
+        };
+        Goal { text: goal.text.clone(), title: goal.title(), source, asked_by: goal.asked_by.to_string() }
+    }
+}

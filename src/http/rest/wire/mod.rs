@@ -1,0 +1,53 @@
+//! JSON forms of the REST interface: what clients send and what they receive.
+//!
+//! Invariant: nothing here is a domain type. Each form is made from one with `From`, so that a change to the domain or to its
+//! snapshots changes no client.
+
+mod artifact;
+mod attempt;
+mod audit;
+mod budget;
+mod change;
+mod check;
+mod engine;
+mod escalation;
+mod event;
+mod gate;
+mod goal;
+mod health;
+mod inquiry;
+mod preview;
+mod problem;
+mod project;
+mod run;
+mod secret;
+mod task;
+mod time;
+mod word;
+
+pub use artifact::{Artifact, ArtifactKind, Log};
+pub use attempt::{Attempt, Ended, Ending, Resumable, Step};
+pub use audit::AuditEntry;
+pub use budget::{
+    Alert, Budget, BudgetScope, Limits, ModelUsage, Raise, RaiseShared, Raised, Resource, SharedBudget, SharedLimits,
+    Spending, SpendingBy, Usage,
+};
+pub use change::{
+    Change, ChangeComment, ChangeReview, ChangeState, ChangeStatus, ChangeText, DiffStat, FileChange, FileKind,
+    NewStatus, StatusState,
+};
+pub use check::{Check, CheckKind, CheckResult, LatestTests, TestCounts};
+pub use engine::{Engine, Role};
+pub use escalation::{Escalation, Need};
+pub use event::{End, Event, Output};
+pub use gate::{Gate, GateState};
+pub use goal::{Goal, GoalSource};
+pub use health::Health;
+pub use inquiry::Inquiry;
+pub use preview::{Preview, Prompt};
+pub use problem::Problem;
+pub use project::{NewProject, Project};
+pub use run::{Action, Cooldown, NewRun, Outcome, Run, RunSummary, Steps};
+pub use secret::{NewKey, NewSecret, Rekeyed, Secret, SecretScope, StoredSecret};
+pub use task::Task;
+pub use time::Timestamp;

@@ -1,0 +1,275 @@
+//! Actions of a caller on a run. Each may be repeated: an action that has happened already returns the run as it is.
+
+use super::audit::record;
+use super::runs::{self, Opened, subject};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
+use crate::actors::{Ask, Rejected};
+use crate::domain::{Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Raise, Refusal, Run, status};
+
+/// Run that an action is for.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    /// Id, whole or shortened.
+    pub run: &'a str,
+    /// Act only if the run is still at this event.
+    pub if_seq: Option<u64>,
+}
+
+impl Target<'_> {
+    async fn load(&self, s: &Services, caller: &Caller) -> ServiceResult<Run> {
+        caller.require(Right::Run)?;
+        let run = runs::load(s, self.run).await?;
+        match self.if_seq {
+            // Checked before the action: otherwise it could count as a repetition in a run that has moved on.
+            Some(seq) if seq != run.seq => Err(Rejected::Moved { seq: run.seq }.into()),
+            _ => Ok(run),
+        }
+    }
+}
+
+/// Approves the block named, or the oldest approval the run waits for.
+///
+/// # Errors
+/// `no_block`, `nothing_to_answer`, `not_allowed`, `moved`, or those of reading the run.
+pub async fn approve(s: &Services, caller: &Caller, target: &Target<'_>, block: Option<&str>) -> ServiceResult<Run> {
+    let run = target.load(s, caller).await?;
+    let block = choose_block(&run, block, BlockKind::is_approval, "an approval")?;
+    answer_block(s, caller, target, &run, block, Answer::Yes).await
+}
+
+/// Declines the block named, or the oldest approval the run waits for; `why` says what should be different.
+///
+/// # Errors
+/// As [`approve`].
+pub async fn decline(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    block: Option<&str>,
+    why: String,
+) -> ServiceResult<Run> {
+    let run = target.load(s, caller).await?;
+    let block = choose_block(&run, block, BlockKind::is_approval, "an approval")?;
+    answer_block(s, caller, target, &run, block, Answer::No { why }).await
+}
+
+/// Answers the block named, or the oldest open one.
+///
+/// # Errors
+/// As [`approve`], and `not_an_answer` if the answer does not lift that block.
+pub async fn answer(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    block: Option<&str>,
+    answer: Answer,
+) -> ServiceResult<Run> {
+    let run = target.load(s, caller).await?;
+    let block = choose_block(&run, block, |_| true, "an answer")?;
+    answer_block(s, caller, target, &run, block, answer).await
+}
+
+/// Pauses a run: nothing new starts, what is running ends.
+///
+/// # Errors
+/// `ended`, `moved`, or those of reading the run.
+pub async fn pause(s: &Services, caller: &Caller, target: &Target<'_>) -> ServiceResult<Run> {
+    let run = target.load(s, caller).await?;
+    let event = Event::Paused { by: caller.principal.clone() };
+    tell(s, caller, target, &run, event, ("run.pause", "")).await
+}
+
+/// Resumes a run that was paused, or that no process carries.
+///
+/// # Errors
+/// As [`pause`].
+pub async fn resume(s: &Services, caller: &Caller, target: &Target<'_>) -> ServiceResult<Run> {
+    let run = target.load(s, caller).await?;
+    let event = Event::Resumed { by: caller.principal.clone() };
+    if run.paused.is_some() || run.ended() {
+        return tell(s, caller, target, &run, event, ("run.resume", "")).await;
+    }
+    // Not paused: there is nothing to write. But a run that receives an event is carried on, after a kill for example, and its
+    // change is observed. A run of another process is refused here.
+    match s.runtime.tell(run.id, event, target.if_seq).await {
+        Ok(_) | Err(Rejected::Refused(_)) => {}
+        Err(other) => return Err(other.into()),
+    }
+    s.runtime.carry_on(run.id).await;
+    record(s, caller, "run.resume", subject(&run), "").await;
+    runs::load(s, &run.id.to_string()).await
+}
+
+/// Cancels a run. A landing under way is waited for: what reaches the base branch counts as delivered.
+///
+/// # Errors
+/// As [`pause`].
+pub async fn cancel(s: &Services, caller: &Caller, target: &Target<'_>, why: String) -> ServiceResult<Run> {
+    let run = target.load(s, caller).await?;
+    if matches!(run.outcome, Some(Outcome::Cancelled { .. })) {
+        return Ok(run);
+    }
+    let event = Event::CancelRequested { by: caller.principal.clone(), why: why.clone() };
+    tell(s, caller, target, &run, event, ("run.cancel", &why)).await
+}
+
+/// Adds to the limits of a run, whether or not it asked for more.
+///
+/// # Errors
+/// `invalid` if nothing is added, and those of [`pause`].
+pub async fn raise(s: &Services, caller: &Caller, target: &Target<'_>, raise: Raise) -> ServiceResult<Run> {
+    caller.require(Right::Budget)?;
+    let run = target.load(s, caller).await?;
+    let event = Event::Raised { raise, by: caller.principal.clone() };
+    tell(s, caller, target, &run, event, ("run.raise", &amounts(&raise))).await
+}
+
+/// Retries a run. One that has used up its tries or rounds gets as many again, with an optional hint. One that ended undelivered
+/// is followed by a new run with the same project, goal, engines and checks.
+///
+/// # Errors
+/// `delivered` if its change landed, `nothing_to_answer` if it has tries left, and those of [`pause`].
+pub async fn retry(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    block: Option<&str>,
+    hint: Option<String>,
+    traceparent: Option<String>,
+) -> ServiceResult<Opened> {
+    let run = target.load(s, caller).await?;
+    match &run.outcome {
+        Some(Outcome::Delivered { sha }) => Err(ServiceError::conflict(
+            "delivered",
+            format!("the run is delivered: {} is on {}", sha.abbrev(), run.settings.base_branch),
+            "Open a new run for a new goal",
+        )),
+        Some(_) => {
+            let opened = Opened::of(s.runtime.ask(again(caller, &run, traceparent)).await?);
+            record(s, caller, "run.retry", subject(&run), &format!("as run {}", opened.run.id)).await;
+            Ok(opened)
+        }
+        None => {
+            let used_up = |k: &BlockKind| matches!(k, BlockKind::Tries { .. } | BlockKind::Rounds);
+            let block = choose_block(&run, block, used_up, "another try")?;
+            let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
+            let run = answer_block(s, caller, target, &run, block, answer).await?;
+            Ok(Opened { run, is_new: false })
+        }
+    }
+}
+
+/// Lifts the quarantine of a run whose cause was fixed, and carries it on.
+///
+/// # Errors
+/// `not_quarantined`, `no_run` or `several_runs`.
+pub async fn lift_quarantine(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Run> {
+    caller.require(Right::Admin)?;
+    let run = runs::find_id(s, id).await?;
+    if !s.store.lift_quarantine(run).await? {
+        return Err(ServiceError::conflict(
+            "not_quarantined",
+            format!("run {run} is not quarantined"),
+            "List the quarantined runs: status `quarantined`",
+        ));
+    }
+    record(s, caller, "run.lift_quarantine", format!("run:{run}"), "").await;
+    s.runtime.carry_on(run).await;
+    runs::load(s, &run.to_string()).await
+}
+
+/// Request for the same run again. An open run with that goal is reused, so that a repeated retry opens one run.
+fn again(caller: &Caller, run: &Run, traceparent: Option<String>) -> Ask {
+    Ask {
+        id: None,
+        project: Some(run.project.clone()),
+        repo: None,
+        goal: Goal {
+            text: run.goal.text.clone(),
+            source: GoalSource::Retry { run: run.id },
+            asked_by: caller.principal.clone(),
+        },
+        base: Some(run.settings.base_branch.clone()),
+        engines: run.settings.engines.clone(),
+        checks: run.settings.checks.clone(),
+        carry_on: true,
+        traceparent,
+    }
+}
+
+/// Returns the block named, or the oldest one that fits.
+fn choose_block(
+    run: &Run,
+    named: Option<&str>,
+    fits: impl Fn(&BlockKind) -> bool,
+    what: &str,
+) -> ServiceResult<BlockId> {
+    if let Some(text) = named {
+        return input::block(text);
+    }
+    let oldest = run.blocks.iter().find(|b| fits(&b.kind));
+    oldest.map(|b| b.id).ok_or_else(|| {
+        let status = status::of_run(run).word();
+        match run.outcome.is_some() {
+            true => Refusal::Ended { outcome: status.to_owned() }.into(),
+            false => ServiceError::conflict(
+                "nothing_to_answer",
+                format!("the run does not wait for {what}; it is {status}"),
+                "Show the run: its escalations list what it waits for",
+            ),
+        }
+    })
+}
+
+async fn answer_block(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    run: &Run,
+    block: BlockId,
+    answer: Answer,
+) -> ServiceResult<Run> {
+    let words = match &answer {
+        Answer::Yes => format!("{block}: yes"),
+        Answer::No { why } => format!("{block}: no: {why}"),
+        Answer::Text { text } => format!("{block}: {text}"),
+        Answer::More { raise } => format!("{block}: {}", amounts(raise)),
+        Answer::Skip => format!("{block}: skip"),
+    };
+    let event = Event::Answered { block: Some(block), answer, by: caller.principal.clone() };
+    tell(s, caller, target, run, event, ("run.answer", &words)).await
+}
+
+/// Sends an event to a run and records it. A repeated event changes nothing and is not recorded.
+async fn tell(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    run: &Run,
+    event: Event,
+    (action, detail): (&str, &str),
+) -> ServiceResult<Run> {
+    match s.runtime.tell(run.id, event, target.if_seq).await {
+        Ok(now) => {
+            record(s, caller, action, subject(run), detail).await;
+            Ok(now)
+        }
+        Err(Rejected::Refused(Refusal::Repeated { .. })) => runs::load(s, &run.id.to_string()).await,
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Writes the amounts of a raise for the audit log.
+fn amounts(raise: &Raise) -> String {
+    let Raise { tokens, cost_micros, turns, wall_secs, rounds, attempts } = *raise;
+    let all = [
+        ("tokens", tokens),
+        ("cost_micros", cost_micros),
+        ("turns", turns),
+        ("wall_secs", wall_secs),
+        ("rounds", rounds.into()),
+        ("attempts", attempts.into()),
+    ];
+    let given = all.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}+{n}"));
+    given.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,129 @@
+//! Spending, and budgets that runs share. The limits of a single run are raised by [`super::actions::raise`].
+
+use super::audit::record;
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, runs};
+use crate::actors::Rejected;
+use crate::domain::{Answer, BlockKind, BudgetScope, Day, Event, ProjectName, Run, RunId, describe};
+use crate::ports::PortError;
+use crate::ports::store::{RunFilter, SharedRaise, Spending, SpendingBy, SpendingFilter};
+
+/// Maximum number of waiting runs that one raise resumes. The next raise, or a person, resumes the others.
+const MAX_RESUMED: u64 = 500;
+/// Maximum amount of one raise, in tokens or micro-USD; more is a slip.
+const MAX_AMOUNT: u64 = 1_000_000_000_000;
+
+/// Query for spending.
+#[derive(Clone, Debug)]
+pub struct SpendingQuery {
+    /// Attribute to sum up by.
+    pub by: SpendingBy,
+    /// Only this project.
+    pub project: Option<String>,
+    /// Only this run, by its whole or shortened id.
+    pub run: Option<String>,
+    /// Only this UTC day, `2026-11-21` or `today`.
+    pub day: Option<String>,
+    /// Maximum number of rows, 1 to 500; 100 if absent.
+    pub limit: Option<u64>,
+}
+
+/// Returns what attempts cost, summed up.
+///
+/// # Errors
+/// `invalid` if the query is not usable, `no_run` or `several_runs`.
+pub async fn spending(s: &Services, caller: &Caller, query: &SpendingQuery) -> ServiceResult<Vec<Spending>> {
+    caller.require(Right::Read)?;
+    let run = match &query.run {
+        Some(text) => Some(runs::find_id(s, text).await?),
+        None => None,
+    };
+    let project = query.project.as_deref().map(input::project_name).transpose()?;
+    let day = query.day.as_deref().map(|text| input::day(s, text)).transpose()?;
+    let filter = SpendingFilter { by: query.by, run, project, day, limit: input::rows(query.limit)? };
+    Ok(s.store.spending(&filter).await?)
+}
+
+/// Amounts to add to a shared budget.
+#[derive(Clone, Debug)]
+pub struct RaiseShared {
+    /// Scope.
+    pub scope: BudgetScope,
+    /// Project, for [`BudgetScope::Project`].
+    pub project: Option<String>,
+    /// Tokens.
+    pub tokens: u64,
+    /// Micro-USD.
+    pub cost_micros: u64,
+}
+
+/// Adds to the limits that the runs of a project, or of the current UTC day, share. Resumes the runs that waited for exactly this
+/// budget and returns them.
+///
+/// # Errors
+/// `invalid` if the amounts or the scope are not usable, `no_project`.
+pub async fn raise_shared(s: &Services, caller: &Caller, request: &RaiseShared) -> ServiceResult<Vec<RunId>> {
+    caller.require(Right::Budget)?;
+    let project = checked_project(s, request).await?;
+    let RaiseShared { scope, tokens, cost_micros, .. } = *request;
+    let now = s.clock.now();
+    let key = project.as_ref().map_or_else(|| Day::of(now).0.to_string(), |p| p.as_str().to_owned());
+    let by = caller.principal.clone();
+    s.store.raise_shared(&SharedRaise { share: scope, key, tokens, cost_micros, by, at: now }).await?;
+    let name = project.as_ref().map_or_else(|| describe::date(Day::of(now)), ToString::to_string);
+    let detail = format!("tokens+{tokens} cost_micros+{cost_micros}");
+    record(s, caller, "budget.raise", format!("{}:{name}", scope.name()), &detail).await;
+    resume_waiting(s, caller, project, request).await
+}
+
+async fn checked_project(s: &Services, request: &RaiseShared) -> ServiceResult<Option<ProjectName>> {
+    let RaiseShared { scope, project, tokens, cost_micros } = request;
+    if *tokens == 0 && *cost_micros == 0 {
+        return Err(ServiceError::invalid("no amount is given", "Give `tokens` or `cost_micros` above zero"));
+    }
+    if *tokens.max(cost_micros) > MAX_AMOUNT {
+        return Err(ServiceError::invalid(format!("more than {MAX_AMOUNT} at once"), "Give a smaller amount"));
+    }
+    match (scope, project) {
+        (BudgetScope::Project, Some(text)) => Ok(Some(projects::find(s, text).await?.name)),
+        (BudgetScope::Day, None) => Ok(None),
+        (BudgetScope::Project, None) => Err(ServiceError::invalid("project: missing", "Name the project")),
+        (BudgetScope::Day, Some(_)) => {
+            Err(ServiceError::invalid("project: all projects share the budget of a day", "Leave `project` out"))
+        }
+    }
+}
+
+/// Resumes the runs that are blocked by the raised budget.
+async fn resume_waiting(
+    s: &Services,
+    caller: &Caller,
+    project: Option<ProjectName>,
+    raised: &RaiseShared,
+) -> ServiceResult<Vec<RunId>> {
+    let filter = RunFilter { project, open_only: true, own_only: true, limit: MAX_RESUMED, ..RunFilter::default() };
+    let mut resumed = Vec::new();
+    for row in s.store.list(&filter).await?.into_iter().filter(|r| r.blocks.iter().any(|b| b == "budget")) {
+        let run = match s.store.load(row.run).await {
+            Ok(Some(run)) => run,
+            Ok(None) | Err(PortError::Permanent { .. }) => continue,
+            Err(other) => return Err(other.into()),
+        };
+        let Some(block) = run.blocks.iter().find(|b| waits_for(&b.kind, raised)).map(|b| b.id) else { continue };
+        let event = Event::Answered { block: Some(block), answer: Answer::Yes, by: caller.principal.clone() };
+        match s.runtime.tell(run.id, event, None).await {
+            Ok(Run { id, .. }) => resumed.push(id),
+            // It continued meanwhile, or another process carries it and asks for the budget again on its next event.
+            Err(Rejected::Refused(_) | Rejected::Elsewhere(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(resumed)
+}
+
+fn waits_for(kind: &BlockKind, raised: &RaiseShared) -> bool {
+    let added = |money: bool| if money { raised.cost_micros > 0 } else { raised.tokens > 0 };
+    match kind {
+        BlockKind::Shared { of } => of.iter().any(|b| b.share == raised.scope && added(b.money)),
+        _ => false,
+    }
+}

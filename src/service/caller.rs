@@ -1,0 +1,150 @@
+//! Callers: who calls a use case, by which surface, with which rights.
+
+use super::error::{ServiceError, ServiceResult};
+use crate::domain::Principal;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Read projects, runs, changes, spending and the names of secrets.
+    Read,
+    /// Open runs and steer them: answer, pause, resume, cancel, retry.
+    Run,
+    /// Act on changes: review, comment, merge, close, report a status.
+    Review,
+    /// Raise budgets.
+    Budget,
+    /// Store and remove secrets.
+    Secrets,
+    /// Add and replace projects.
+    Projects,
+    /// Administer the service: read the audit log, rekey the vault, lift a quarantine.
+    Admin,
+}
+
+impl Right {
+    /// All rights.
+    pub const ALL: [Right; 7] =
+        [Right::Read, Right::Run, Right::Review, Right::Budget, Right::Secrets, Right::Projects, Right::Admin];
+
+    /// Returns the name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Right::Read => "read",
+            Right::Run => "run",
+            Right::Review => "review",
+            Right::Budget => "budget",
+            Right::Secrets => "secrets",
+            Right::Projects => "projects",
+            Right::Admin => "admin",
+        }
+    }
+}
+
+/// Surface that a call came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// REST, the command line included.
+    Rest,
+}
+
+impl Via {
+    /// Returns the name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Via::Rest => "rest",
+        }
+    }
+}
+
+/// Caller of a use case.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Principal it acts as.
+    pub principal: Principal,
+    /// Rights it has.
+    pub rights: BTreeSet<Right>,
+    /// Surface it came through.
+    pub via: Via,
+}
+
+impl Caller {
+    /// A caller with every right.
+    pub fn with_all_rights(principal: Principal, via: Via) -> Caller {
+        Caller { principal, rights: Right::ALL.into(), via }
+    }
+
+    /// Checks that the caller has a right.
+    ///
+    /// # Errors
+    /// `missing_right` (forbidden) if it does not.
+    pub fn require(&self, right: Right) -> ServiceResult<()> {
+        if self.rights.contains(&right) {
+            return Ok(());
+        }
+        Err(ServiceError::forbidden(
+            "missing_right",
+            format!("{} does not have the right `{}`", self.principal, right.name()),
+            "Use a token that has this right",
+        ))
+    }
+}
+
+/// Registry of callers by their tokens.
+#[derive(Clone, Default)]
+pub struct Callers(Arc<Vec<([u8; 32], Caller)>>);
+
+impl fmt::Debug for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Callers({})", self.0.len())
+    }
+}
+
+impl Callers {
+    /// Registers callers with their tokens. An empty token is never registered: it would let everybody in.
+    pub fn new(tokens: impl IntoIterator<Item = (String, Caller)>) -> Callers {
+        let registered = tokens.into_iter().filter(|(token, _)| !token.is_empty());
+        Callers(Arc::new(registered.map(|(token, caller)| (digest(&token), caller)).collect()))
+    }
+
+    /// Returns the caller of a token. Compares the digests of all tokens to the last bit, so that the time taken reveals neither
+    /// the length of a token nor the position of a difference.
+    pub fn find(&self, token: &str) -> Option<&Caller> {
+        let sent = digest(token);
+        let mut found = None;
+        for (registered, caller) in self.0.iter() {
+            let difference = registered.iter().zip(&sent).fold(0u8, |all, (a, b)| all | (a ^ b));
+            if std::hint::black_box(difference) == 0 {
+                found = Some(caller);
+            }
+        }
+        found
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leads_to_its_caller_and_its_rights() {
+        let reader = Caller { principal: Principal::from("user:ann"), rights: [Right::Read].into(), via: Via::Rest };
+        let admin = Caller::with_all_rights(Principal::from("local:ben"), Via::Rest);
+        let callers =
+            Callers::new([("one".to_owned(), reader), ("two".to_owned(), admin.clone()), (String::new(), admin)]);
+        let found = callers.find("one").unwrap();
+        assert_eq!(found.principal.as_str(), "user:ann");
+        assert!(found.require(Right::Read).is_ok());
+        assert_eq!(found.require(Right::Admin).unwrap_err().code, "missing_right");
+        assert_eq!(callers.find("two").unwrap().principal.as_str(), "local:ben");
+        assert!(callers.find("").is_none() && callers.find("three").is_none());
+    }
+}

@@ -1,0 +1,172 @@
+//! Changes of the local forge, and actions of people on them. The run of a change sees each action at once.
+
+use super::audit::record;
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
+use crate::domain::{ChangeNumber, Sha, StatusState};
+use crate::ports::store::Found;
+use crate::ports::{Change, PortResult, Repo};
+
+/// Maximum bytes of a status's context.
+const MAX_CONTEXT_BYTES: usize = 200;
+
+/// Change of a project.
+#[derive(Clone, Copy, Debug)]
+pub struct ChangeRef<'a> {
+    /// Project.
+    pub project: &'a str,
+    /// Number.
+    pub number: u64,
+}
+
+/// Status that a CI reports.
+#[derive(Clone, Debug)]
+pub struct NewStatus {
+    /// Context.
+    pub context: String,
+    /// State.
+    pub state: StatusState,
+    /// Line for people.
+    pub text: String,
+    /// Commit; the current head if absent.
+    pub sha: Option<String>,
+}
+
+/// Lists the changes of a project, newest first, at most 200.
+///
+/// # Errors
+/// `no_project`.
+pub async fn list(s: &Services, caller: &Caller, project: &str) -> ServiceResult<Vec<Change>> {
+    caller.require(Right::Read)?;
+    let repo = repo(s, project).await?;
+    Ok(s.people.changes(&repo).await?)
+}
+
+/// Returns a change.
+///
+/// # Errors
+/// `no_project` or `no_change`.
+pub async fn show(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
+    caller.require(Right::Read)?;
+    let repo = repo(s, change.project).await?;
+    load(s, &repo, change.number).await
+}
+
+/// Reviews a change at its current head: approves it, or requests changes.
+///
+/// # Errors
+/// `invalid` if the text is too long, `not_possible` if the change is closed, and those of [`show`].
+pub async fn review(
+    s: &Services,
+    caller: &Caller,
+    change: ChangeRef<'_>,
+    approved: bool,
+    text: &str,
+) -> ServiceResult<Change> {
+    caller.require(Right::Review)?;
+    input::text(text)?;
+    let repo = existing(s, change).await?;
+    let reviewed = s.people.review(&repo, ChangeNumber(change.number), &caller.principal, approved, text).await;
+    let action = if approved { "change.approve" } else { "change.request_changes" };
+    acted(s, caller, change, reviewed, action, text).await
+}
+
+/// Comments on a change. `UNBLOCK #b1 …` lifts a block of its run.
+///
+/// # Errors
+/// `invalid` if the text is empty or too long, and those of [`show`].
+pub async fn comment(s: &Services, caller: &Caller, change: ChangeRef<'_>, text: &str) -> ServiceResult<Change> {
+    caller.require(Right::Review)?;
+    input::text(text)?;
+    if text.trim().is_empty() {
+        return Err(ServiceError::invalid("text: empty", "Give a `text`"));
+    }
+    let repo = existing(s, change).await?;
+    let commented = s.people.say(&repo, ChangeNumber(change.number), &caller.principal, text).await;
+    acted(s, caller, change, commented, "change.comment", text).await
+}
+
+/// Merges a change as a person: a fast-forward of the base branch to the current head.
+///
+/// # Errors
+/// `not_possible` if it cannot be merged, and those of [`show`].
+pub async fn merge(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
+    caller.require(Right::Review)?;
+    let repo = existing(s, change).await?;
+    let merged = s.people.merge(&repo, ChangeNumber(change.number), &caller.principal).await;
+    acted(s, caller, change, merged, "change.merge", "").await
+}
+
+/// Closes a change without merging it.
+///
+/// # Errors
+/// As [`merge`].
+pub async fn close(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
+    caller.require(Right::Review)?;
+    let repo = existing(s, change).await?;
+    let closed = s.people.close_by(&repo, ChangeNumber(change.number), &caller.principal).await;
+    acted(s, caller, change, closed, "change.close", "").await
+}
+
+/// Reports a status of a commit, as a CI does.
+///
+/// # Errors
+/// `invalid` if the context or the commit is not usable, and those of [`show`].
+pub async fn report_status(
+    s: &Services,
+    caller: &Caller,
+    change: ChangeRef<'_>,
+    status: NewStatus,
+) -> ServiceResult<Change> {
+    caller.require(Right::Review)?;
+    let NewStatus { context, state, text, sha } = status;
+    input::lines([&context, &text])?;
+    if context.trim().is_empty() || context.len() > MAX_CONTEXT_BYTES {
+        let detail = format!("context: must be 1 to {MAX_CONTEXT_BYTES} bytes");
+        return Err(ServiceError::invalid(detail, "Name the CI job, such as `ci/windows`"));
+    }
+    let repo = repo(s, change.project).await?;
+    let head = load(s, &repo, change.number).await?.head;
+    let sha = match sha.map(|sha| sha.to_ascii_lowercase()) {
+        None => head,
+        Some(sha) if [40, 64].contains(&sha.len()) && sha.bytes().all(|b| b.is_ascii_hexdigit()) => Sha(sha),
+        Some(_) => return Err(ServiceError::invalid("sha: must be a full commit id", "Give all of its hex digits")),
+    };
+    let (number, by) = (ChangeNumber(change.number), &caller.principal);
+    let reported = s.people.report_status(&repo, number, by, &sha, &context, state, &text).await;
+    acted(s, caller, change, reported, "change.status", &context).await
+}
+
+/// Records an action on a change and lets its run observe the change.
+async fn acted(
+    s: &Services,
+    caller: &Caller,
+    of: ChangeRef<'_>,
+    outcome: PortResult<Change>,
+    action: &str,
+    detail: &str,
+) -> ServiceResult<Change> {
+    let change = outcome?;
+    record(s, caller, action, format!("change:{}#{}", of.project, of.number), detail).await;
+    // A run's branch ends with its short id. No run is found for the branch of another Skep, and none needs to observe it then.
+    let short = change.branch.rsplit('/').next().unwrap_or_default();
+    if let Ok(Found::One(run)) = s.store.find(short).await {
+        s.runtime.look(run).await;
+    }
+    Ok(change)
+}
+
+async fn repo(s: &Services, project: &str) -> ServiceResult<Repo> {
+    let project = projects::find(s, project).await?;
+    Ok(Repo { project: project.name, origin: project.repo })
+}
+
+async fn load(s: &Services, repo: &Repo, number: u64) -> ServiceResult<Change> {
+    s.people.change(repo, ChangeNumber(number)).await.map_err(|e| ServiceError::missing("no_change", e))
+}
+
+/// Returns the repository if it has the change.
+async fn existing(s: &Services, change: ChangeRef<'_>) -> ServiceResult<Repo> {
+    let repo = repo(s, change.project).await?;
+    load(s, &repo, change.number).await?;
+    Ok(repo)
+}

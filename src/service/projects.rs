@@ -1,0 +1,104 @@
+//! Projects.
+
+use super::audit::record;
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
+use crate::domain::{Policy, Project, ProjectName, Role};
+use crate::ports::{PortError, Repo};
+use std::collections::BTreeMap;
+
+/// Project to add.
+#[derive(Clone, Debug, Default)]
+pub struct NewProject {
+    /// Name; derived from the repository if absent.
+    pub name: Option<String>,
+    /// Repository: an absolute path or a URL.
+    pub repo: String,
+    /// Branch that changes land on; the repository's default branch if absent.
+    pub base: Option<String>,
+    /// Check commands; detected if empty.
+    pub checks: Vec<String>,
+    /// Engines by role, `KIND[:ARG]`.
+    pub engines: BTreeMap<Role, String>,
+    /// Policy; the configured one if absent.
+    pub policy: Option<Policy>,
+    /// Whether an existing project of that name is replaced.
+    pub replace: bool,
+}
+
+/// Lists all projects by name.
+///
+/// # Errors
+/// `missing_right`, or `away`.
+pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Project>> {
+    caller.require(Right::Read)?;
+    Ok(s.store.projects().await?)
+}
+
+/// Returns a project by name.
+///
+/// # Errors
+/// `no_project`.
+pub async fn show(s: &Services, caller: &Caller, name: &str) -> ServiceResult<Project> {
+    caller.require(Right::Read)?;
+    find(s, name).await
+}
+
+/// Adds or replaces a project. Its repository is fetched first: one that cannot be read does not become a project.
+///
+/// # Errors
+/// `invalid` if the input or the repository is not usable, `taken` if the name is.
+pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResult<Project> {
+    caller.require(Right::Projects)?;
+    input::lines([&new.repo].into_iter().chain(&new.base).chain(new.engines.values()))?;
+    let name = match &new.name {
+        Some(name) => input::project_name(name)?,
+        None => name_of(&new.repo)?,
+    };
+    let project = Project {
+        name,
+        repo: new.repo,
+        base: new.base,
+        branch_prefix: s.defaults.borrow().branch_prefix.clone(),
+        checks: input::checks(s, &new.checks)?,
+        engines: input::engines(&new.engines),
+        policy: new.policy,
+    };
+    let taken = || {
+        let detail = format!("project {} already exists", project.name);
+        ServiceError::conflict("taken", detail, "Give another `name`, or set `replace`")
+    };
+    if !new.replace && s.store.project(&project.name).await?.is_some() {
+        return Err(taken());
+    }
+    let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
+    match s.workspaces.fetch(&repo, project.base.as_deref()).await {
+        Ok(_) => {}
+        Err(PortError::Permanent { what, fix }) => return Err(ServiceError::invalid(what, fix)),
+        Err(other) => return Err(other.into()),
+    }
+    match s.store.put_project(&project, new.replace).await {
+        Ok(()) => {}
+        Err(PortError::Permanent { .. }) if !new.replace => return Err(taken()),
+        Err(other) => return Err(other.into()),
+    }
+    record(s, caller, "project.add", format!("project:{}", project.name), &project.repo).await;
+    Ok(project)
+}
+
+/// Returns a project by name.
+pub(super) async fn find(s: &Services, name: &str) -> ServiceResult<Project> {
+    let found = match ProjectName::new(name) {
+        Ok(name) => s.store.project(&name).await?,
+        Err(_) => None,
+    };
+    found.ok_or_else(|| ServiceError::no_project(name))
+}
+
+/// Derives a name from the last part of a path or URL.
+fn name_of(repo: &str) -> ServiceResult<ProjectName> {
+    if repo.trim().is_empty() {
+        return Err(ServiceError::invalid("repo: missing or empty", "Give an absolute path or a URL"));
+    }
+    let last = repo.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(repo);
+    Ok(ProjectName::from_text(last.strip_suffix(".git").unwrap_or(last)))
+}

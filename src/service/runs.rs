@@ -1,0 +1,223 @@
+//! Runs: opening, previewing, listing and reading them.
+
+use super::audit::record;
+use super::idempotency::{self, IdempotencyKey};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
+use crate::actors::Ask;
+pub use crate::actors::preview::Preview;
+use crate::domain::{Goal, GoalSource, Role, Run, RunId};
+use crate::ports::PortError;
+use crate::ports::store::{Found, JournalRow, RunFilter, RunRow};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Request for a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OpenRun {
+    /// Project; either this or `repo`.
+    pub project: Option<String>,
+    /// Repository; becomes a project the first time.
+    pub repo: Option<String>,
+    /// Text of the goal.
+    pub goal: String,
+    /// Branch to land on; the project's if absent.
+    pub base: Option<String>,
+    /// Engines by role, `KIND[:ARG]`.
+    pub engines: BTreeMap<Role, String>,
+    /// Check commands; the project's if empty.
+    pub checks: Vec<String>,
+    /// Whether an open run of the same project and goal is reused.
+    pub reuse_open_run: bool,
+    /// W3C trace context of the request. Not part of what was asked for.
+    #[serde(skip)]
+    pub traceparent: Option<String>,
+}
+
+/// Run that was requested.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The run.
+    pub run: Run,
+    /// Whether this request opened it; otherwise an open run is reused.
+    pub is_new: bool,
+}
+
+impl Opened {
+    pub(super) fn of(run: Run) -> Opened {
+        let is_new = run.seq == 1;
+        Opened { run, is_new }
+    }
+}
+
+/// Opens a run, or reuses an open one if the request allows that. With an idempotency key a repeated request returns the run that
+/// the first one opened, also after a restart.
+///
+/// # Errors
+/// `invalid` if the request is not usable, `no_project`, `idempotency_key_reused` if the key came with another request,
+/// `request_in_progress` if the same request is being handled now.
+pub async fn open(
+    s: &Services,
+    caller: &Caller,
+    request: OpenRun,
+    key: Option<&IdempotencyKey>,
+) -> ServiceResult<Opened> {
+    caller.require(Right::Run)?;
+    let Some(key) = key else {
+        let ask = ask(s, caller, request).await?;
+        return opened(s, caller, Opened::of(s.runtime.ask(ask).await?)).await;
+    };
+    let _in_progress = s.in_progress.enter(&caller.principal, key)?;
+    let claim = idempotency::claim(s, caller, key, &request).await?;
+    if let Some(run) = s.store.load(claim.run).await? {
+        return Ok(Opened { is_new: claim.opened_by_it, run });
+    }
+    let mut ask = ask(s, caller, request).await?;
+    ask.id = Some(claim.run);
+    let run = s.runtime.ask(ask).await?;
+    if run.id != claim.run {
+        s.idempotency.settle(&caller.principal, key.as_str(), run.id).await?;
+    }
+    opened(s, caller, Opened::of(run)).await
+}
+
+async fn opened(s: &Services, caller: &Caller, opened: Opened) -> ServiceResult<Opened> {
+    let action = if opened.is_new { "run.open" } else { "run.reuse" };
+    record(s, caller, action, subject(&opened.run), &opened.run.goal.title()).await;
+    Ok(opened)
+}
+
+/// Returns what a run would start with. Nothing is opened, written or spent; only the project's mirror is fetched.
+///
+/// # Errors
+/// As [`open`].
+pub async fn preview(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<Preview> {
+    caller.require(Right::Run)?;
+    let ask = ask(s, caller, request).await?;
+    Ok(s.runtime.preview(ask).await?)
+}
+
+async fn ask(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<Ask> {
+    if request.project.is_none() == request.repo.is_none() {
+        return Err(ServiceError::invalid("name either `project` or `repo`", "Send exactly one of them"));
+    }
+    input::lines(request.repo.iter().chain(&request.base).chain(request.engines.values()))?;
+    let project = match &request.project {
+        Some(text) => Some(projects::find(s, text).await?.name),
+        None => None,
+    };
+    Ok(Ask {
+        id: None,
+        project,
+        repo: request.repo,
+        goal: Goal { text: request.goal, source: GoalSource::Manual, asked_by: caller.principal.clone() },
+        base: request.base,
+        engines: input::engines(&request.engines),
+        checks: input::checks(s, &request.checks)?,
+        carry_on: request.reuse_open_run,
+        traceparent: request.traceparent,
+    })
+}
+
+/// Query for the run list.
+#[derive(Clone, Debug, Default)]
+pub struct RunQuery {
+    /// Only runs of this project.
+    pub project: Option<String>,
+    /// Only runs with this status word.
+    pub status: Option<String>,
+    /// Only runs that have not ended.
+    pub open: bool,
+    /// Maximum number of rows, 1 to 500; 100 if absent.
+    pub limit: Option<u64>,
+    /// Only runs older than this one, for paging.
+    pub before: Option<String>,
+}
+
+/// Page of the run list.
+#[derive(Clone, Debug)]
+pub struct RunPage {
+    /// Rows, newest first.
+    pub rows: Vec<RunRow>,
+    /// Maximum number of rows.
+    pub limit: u64,
+    /// Last run of a full page: the next page is before it.
+    pub next_before: Option<RunId>,
+}
+
+/// Lists runs, newest first.
+///
+/// # Errors
+/// `invalid` if the query is not usable, `no_run` or `no_project` if it names something unknown.
+pub async fn list(s: &Services, caller: &Caller, query: &RunQuery) -> ServiceResult<RunPage> {
+    caller.require(Right::Read)?;
+    let limit = input::rows(query.limit)?;
+    let before = match &query.before {
+        Some(text) => Some(find_id(s, text).await?),
+        None => None,
+    };
+    let project = match &query.project {
+        Some(text) => Some(projects::find(s, text).await?.name),
+        None => None,
+    };
+    let status = query.status.as_deref().map(input::status).transpose()?;
+    let filter = RunFilter { project, status, open_only: query.open, own_only: false, before, limit };
+    let rows = s.store.list(&filter).await?;
+    let next_before = rows.last().filter(|_| rows.len() as u64 == limit).map(|last| last.run);
+    Ok(RunPage { rows, limit, next_before })
+}
+
+/// Returns a run by its id, whole or shortened.
+///
+/// # Errors
+/// `no_run`, `several_runs`, or `quarantined` if its data cannot be read.
+pub async fn show(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Run> {
+    caller.require(Right::Read)?;
+    load(s, id).await
+}
+
+/// Returns rows of a run's journal after `after`, in order.
+///
+/// # Errors
+/// `no_run`, `several_runs`, or `invalid` if the limit is out of range.
+pub async fn events(
+    s: &Services,
+    caller: &Caller,
+    id: &str,
+    after: u64,
+    limit: Option<u64>,
+) -> ServiceResult<Vec<JournalRow>> {
+    caller.require(Right::Read)?;
+    let limit = input::rows(limit)?;
+    let run = find_id(s, id).await?;
+    // The store counts in signed numbers.
+    Ok(s.store.journal(run, after.min(i64::MAX as u64), limit).await?)
+}
+
+/// Returns a run's id by its whole or shortened form.
+pub(super) async fn find_id(s: &Services, text: &str) -> ServiceResult<RunId> {
+    if text.len() > 36 || !text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+        return Err(ServiceError::no_run(text));
+    }
+    match s.store.find(text).await? {
+        Found::One(id) => Ok(id),
+        Found::None => Err(ServiceError::no_run(text)),
+        Found::Several(ids) => Err(ServiceError::several_runs(text, &ids)),
+    }
+}
+
+/// Returns a run's state.
+pub(super) async fn load(s: &Services, text: &str) -> ServiceResult<Run> {
+    let id = find_id(s, text).await?;
+    match s.store.load(id).await {
+        Ok(Some(run)) => Ok(run),
+        Ok(None) => Err(ServiceError::no_run(text)),
+        // The store reports this for a snapshot it cannot read; other runs are not affected.
+        Err(PortError::Permanent { what, fix }) => Err(ServiceError::conflict("quarantined", what, fix)),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Returns the audit subject of a run.
+pub(super) fn subject(run: &Run) -> String {
+    format!("run:{}", run.id)
+}

@@ -1,0 +1,147 @@
+//! Watching a run: each row of its journal once, in order, without a gap, wherever the watcher resumes.
+//!
+//! Notifications only hurry the next read: they are lossy by design and do not cover what another process commits. The journal is
+//! therefore read from the last row sent, on each notification and every few seconds.
+
+use super::runs::find_id;
+use super::{Caller, Right, ServiceResult, Services};
+use crate::actors::News;
+use crate::domain::{AttemptId, Outcome, RunId, status};
+use crate::ports::PortResult;
+use crate::ports::store::JournalRow;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, timeout_at};
+
+/// Journal rows read at once.
+const ROWS: u64 = 200;
+/// Interval at which the journal is read without a notification.
+const READ_EVERY: Duration = Duration::from_secs(3);
+
+/// What a watcher sees.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// Row of the journal.
+    Row(JournalRow),
+    /// Line of output of a running engine. Some may be lost.
+    Output {
+        /// Run.
+        run: RunId,
+        /// Attempt.
+        attempt: AttemptId,
+        /// Text, one line, from outside.
+        text: String,
+    },
+    /// The run has ended; nothing follows.
+    End {
+        /// Run.
+        run: RunId,
+        /// Status word.
+        status: &'static str,
+        /// Outcome.
+        outcome: Option<Outcome>,
+    },
+}
+
+/// Watcher of one run.
+pub struct Watch {
+    services: Services,
+    run: RunId,
+    notifications: broadcast::Receiver<News>,
+    /// Last row sent.
+    last: u64,
+    ready: VecDeque<Seen>,
+    /// Whether the journal may have rows that were not read.
+    read_now: bool,
+    /// When it is read without a notification.
+    read_at: Instant,
+    is_over: bool,
+}
+
+/// Starts watching a run after the row `after`.
+///
+/// # Errors
+/// `no_run` or `several_runs`.
+pub async fn watch(s: &Services, caller: &Caller, run: &str, after: u64) -> ServiceResult<Watch> {
+    caller.require(Right::Read)?;
+    let run = find_id(s, run).await?;
+    Ok(Watch {
+        // Subscribed before the first read: what is committed in between is notified and read once.
+        notifications: s.notifications.listen(),
+        services: s.clone(),
+        run,
+        // The store counts in signed numbers.
+        last: after.min(i64::MAX as u64),
+        ready: VecDeque::new(),
+        read_now: true,
+        read_at: Instant::now(),
+        is_over: false,
+    })
+}
+
+impl Watch {
+    /// Waits for what comes next; `None` after the end.
+    pub async fn next(&mut self) -> Option<Seen> {
+        loop {
+            if let Some(seen) = self.ready.pop_front() {
+                return Some(seen);
+            }
+            if self.is_over {
+                return None;
+            }
+            if std::mem::take(&mut self.read_now)
+                && let Err(error) = self.read().await
+            {
+                // The watcher is not told: the store may answer the next time.
+                tracing::debug!(%error, run = %self.run, "a watcher cannot read the journal");
+            }
+            if self.ready.is_empty() && !self.read_now && !self.is_over {
+                self.wait().await;
+            }
+        }
+    }
+
+    /// Reads new rows, and detects the end.
+    async fn read(&mut self) -> PortResult<()> {
+        self.read_at = Instant::now() + READ_EVERY;
+        let rows = self.services.store.journal(self.run, self.last, ROWS).await?;
+        let is_full = rows.len() as u64 == ROWS;
+        for row in rows {
+            self.last = row.seq;
+            self.ready.push_back(Seen::Row(row));
+        }
+        if is_full {
+            self.read_now = true;
+            return Ok(());
+        }
+        // A run that cannot be read has no end to report; its rows still come.
+        if let Ok(Some(run)) = self.services.store.load(self.run).await
+            && run.ended()
+        {
+            if run.seq > self.last {
+                self.read_now = true;
+            } else {
+                let status = status::of_run(&run).word();
+                self.ready.push_back(Seen::End { run: run.id, status, outcome: run.outcome });
+                self.is_over = true;
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) {
+        match timeout_at(self.read_at, self.notifications.recv()).await {
+            Ok(Ok(News::Said { run, attempt, text })) if run == self.run => {
+                self.ready.push_back(Seen::Output { run, attempt, text });
+            }
+            Ok(Ok(News::Moved { run, seq })) => self.read_now = run == self.run && seq > self.last,
+            Ok(Ok(News::Said { .. })) => {}
+            Ok(Err(broadcast::error::RecvError::Closed)) => {
+                tokio::time::sleep_until(self.read_at).await;
+                self.read_now = true;
+            }
+            Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => self.read_now = true,
+        }
+    }
+}
