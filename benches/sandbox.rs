@@ -14,21 +14,21 @@ fn main() {
 fn start_and_end(bencher: Bencher<'_, '_>, level: &str) {
     let level = Level::named(level).expect("a level");
     let policy = Policy { level, accept_no_isolation: level == Level::None, ..Policy::default() };
-    let sandbox = Sandbox::walled(&policy, &[], Some(Path::new(env!("CARGO_BIN_EXE_skep")))).expect("the walls");
+    let sandbox = Sandbox::isolated(&policy, &[], Some(Path::new(env!("CARGO_BIN_EXE_skep")))).expect("the walls");
     let root = tempfile::tempdir().expect("a folder");
     let (dir, cache, scratch) = (root.path().join("work"), root.path().join("cache"), root.path().join("scratch"));
     std::fs::create_dir(&dir).expect("a folder");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let job = Job {
-        line: ":",
+        command: ":",
         purpose: Purpose::Check,
         dir: &dir,
         cache: &cache,
         scratch: &scratch,
         env: &[],
-        limit: Duration::from_secs(30),
-        keep: 1024,
-        gate: None,
+        timeout: Duration::from_secs(30),
+        max_output: 1024,
+        proxy: None,
     };
     bencher.bench_local(|| {
         let ended = runtime.block_on(sandbox.run(&job, None)).expect("it starts");

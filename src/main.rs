@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Behind the walls of a sandbox the program is another, much smaller one.
-    if let Some(code) = skep::app::behind_walls(std::env::args_os()) {
+    if let Some(code) = skep::app::run_sandbox_helper(std::env::args_os()) {
         return code;
     }
     skep::telemetry::install_crypto();

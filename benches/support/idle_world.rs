@@ -38,7 +38,7 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         engines: Arc::new(world),
         prompts: Arc::new(FilePrompts::new(Templates::load(None).expect("the built-in templates"), Arc::new(world))),
         forge: Arc::new(IdleForge::default()),
-        isolation: Arc::new(Sandbox::of_this_process(&[])),
+        isolation: Arc::new(Sandbox::from_process_env(&[])),
         clock: Arc::new(SystemClock),
         notifications: Notifications::default(),
         attempt_locks: AttemptLocks::default(),

@@ -34,7 +34,7 @@ mod sandbox;
 mod secret_registration;
 mod settings;
 
-pub use crate::platform::sandbox::inside::entered as behind_walls;
+pub use crate::platform::sandbox::inside::run_if_helper as run_sandbox_helper;
 pub use program::Program;
 
 /// The most runs that may wait for a slot.

@@ -8,7 +8,6 @@ use crate::http;
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::platform;
 use crate::platform::sandbox::Sandbox;
-use crate::ports::Isolation as _;
 use crate::secrets::{Secret, register};
 use crate::service::host::{HostContext, HostError, HostErrorKind, HostResult};
 use crate::telemetry;
@@ -115,7 +114,7 @@ impl Program {
         register("token", &Secret::new(token.clone())).keep();
         let sandbox = sandbox::enter(&config, context, scope).await?;
         let ports = connect(&config, data_dir, scope, &sandbox).await?;
-        let level = sandbox.level();
+        let level = sandbox.level().name();
         let watch = (scope == Scope::All).then(|| SandboxWatch(sandbox::watch(sandbox, data_dir.clone())));
         // This process holds the lock, so every earlier owner is dead: its leases need not expire first.
         let freed = ports.deps.store.free_leases().await?;
@@ -242,7 +241,7 @@ impl Backend for Program {
         let config = self.config(context)?;
         prepare(&context.sources.data_dir, &config)?;
         self.init_logs(context, &config, false)?;
-        let ports: Ports = connect(&config, &context.sources.data_dir, Scope::Nothing, &Sandbox::closed()).await?;
+        let ports: Ports = connect(&config, &context.sources.data_dir, Scope::Nothing, &Sandbox::disabled()).await?;
         // Only this process can call the routes: the token never leaves it.
         let token = uuid::Uuid::now_v7().simple().to_string();
         let router = routes(services(&ports, RuntimeHandle::closed()), &config, &token);

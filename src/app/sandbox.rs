@@ -2,7 +2,7 @@
 
 use crate::actors::Scope;
 use crate::config::{Config, prepare_data_dir};
-use crate::platform::sandbox::{Groups, Level, Limits, Policy, Refused, Sandbox, test};
+use crate::platform::sandbox::{Cgroups, Level, Limits, Policy, Sandbox, SandboxError, self_test};
 use crate::ports::Isolation as _;
 use crate::service::host::{HostContext, HostError, HostResult, HostileAction, IsolationLevel, SandboxTest};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub fn policy(config: &Config, data_dir: &Path) -> Policy {
 /// When the configured level does not hold.
 pub async fn enter(config: &Config, context: &HostContext, scope: Scope) -> HostResult<Sandbox> {
     if scope == Scope::Nothing {
-        return Ok(Sandbox::closed());
+        return Ok(Sandbox::disabled());
     }
     match proven(&policy(config, &context.sources.data_dir), &context.sources.data_dir).await {
         Ok(sandbox) => {
@@ -55,7 +55,7 @@ pub async fn enter(config: &Config, context: &HostContext, scope: Scope) -> Host
         }
         Err(refused) if context.is_demo => {
             tracing::error!(why = refused.what, fix = refused.fix, "{DEMO_WITHOUT_SANDBOX}");
-            Ok(Sandbox::of_this_process(&[]))
+            Ok(Sandbox::from_process_env(&[]))
         }
         Err(refused) => Err(refusal(refused)),
     }
@@ -65,8 +65,8 @@ pub async fn enter(config: &Config, context: &HostContext, scope: Scope) -> Host
 ///
 /// # Errors
 /// When its level does not hold.
-pub async fn proven(policy: &Policy, data_dir: &Path) -> Result<Sandbox, Refused> {
-    test::proven(Sandbox::walled(policy, &[], None)?.grouped(Groups::given()), data_dir).await
+pub async fn proven(policy: &Policy, data_dir: &Path) -> Result<Sandbox, SandboxError> {
+    self_test::proven(Sandbox::isolated(policy, &[], None)?.with_cgroups(Cgroups::delegated()), data_dir).await
 }
 
 /// Tests the sandbox periodically while the process lives; while it does not hold, no command is started.
@@ -75,7 +75,8 @@ pub fn watch(sandbox: Sandbox, data_dir: PathBuf) -> AbortHandle {
         loop {
             let is_broken = sandbox.broken().is_some();
             tokio::time::sleep(if is_broken { BROKEN_TEST_INTERVAL } else { TEST_INTERVAL }).await;
-            let tested = test::run(&sandbox, &data_dir).await.and_then(|rows| test::verdict(sandbox.wall(), &rows));
+            let tested =
+                self_test::run(&sandbox, &data_dir).await.and_then(|rows| self_test::verdict(sandbox.level(), &rows));
             match &tested {
                 Err(refused) => {
                     tracing::error!(
@@ -87,7 +88,7 @@ pub fn watch(sandbox: Sandbox, data_dir: PathBuf) -> AbortHandle {
                 Ok(()) if is_broken => tracing::warn!("the sandbox holds again: starting commands"),
                 Ok(()) => tracing::debug!("the sandbox holds"),
             }
-            sandbox.refuse(tested.err());
+            sandbox.set_broken(tested.err());
         }
     });
     watch.abort_handle()
@@ -106,17 +107,17 @@ pub async fn test(config: &Config, context: &HostContext, level: Option<Isolatio
         None => {}
     }
     prepare_data_dir(data_dir).map_err(|p| crate::config::Problems(vec![p]))?;
-    let sandbox = Sandbox::walled(&policy, &[], None).map_err(refusal)?.grouped(Groups::given());
-    let rows = test::run(&sandbox, data_dir).await.map_err(refusal)?;
-    let holds = test::verdict(sandbox.wall(), &rows).is_ok();
+    let sandbox = Sandbox::isolated(&policy, &[], None).map_err(refusal)?.with_cgroups(Cgroups::delegated());
+    let rows = self_test::run(&sandbox, data_dir).await.map_err(refusal)?;
+    let holds = self_test::verdict(sandbox.level(), &rows).is_ok();
     let actions = rows
         .into_iter()
         .map(|r| HostileAction { action: r.action, must_block: r.promised, blocked: r.held, observed: r.found })
         .collect();
-    let level = sandbox.wall().name().to_owned();
+    let level = sandbox.level().name().to_owned();
     Ok(SandboxTest { level, holds, resource_limits: sandbox.bounds(), actions })
 }
 
-fn refusal(refused: Refused) -> HostError {
+fn refusal(refused: SandboxError) -> HostError {
     HostError::config(refused.what, refused.fix)
 }

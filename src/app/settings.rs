@@ -13,7 +13,7 @@ use crate::platform::egress::EgressProxy;
 use crate::platform::sandbox::Sandbox;
 use crate::ports::{SecretName, Vault, Workspaces};
 use crate::providers::prices::Prices;
-use crate::providers::rate_limit::Limits;
+use crate::providers::rate_limit::RateLimits;
 use crate::providers::settings::{Effort, Provider};
 use crate::secrets::Secret;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub fn registry(
 ) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
     let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)), Arc::new(SystemClock))
-        .passing(sandbox.passing(&config.engines.pass_env))
+        .passing(sandbox.with_passed_env(&config.engines.pass_env))
         .with_prices(prices.clone());
     let registry = match gate {
         // Calls of Skep's own loop and calls through the gate keep to one set of limits.
@@ -68,9 +68,9 @@ pub fn checks(
     vault: Arc<dyn Vault>,
     sessions: &RemoteSessions,
 ) -> CommandChecks {
-    let access_broker = AccessBroker::default().opening(vault);
+    let access_broker = AccessBroker::default().with_vault(vault);
     let checks = CommandChecks::new(sandbox.clone()).with_access_broker(match gate {
-        Some(gate) => access_broker.through(gate),
+        Some(gate) => access_broker.with_proxy(gate),
         None => access_broker,
     });
     checks.with_runners(config.runners.clone(), config.granted.clone(), sessions.clone())
@@ -114,7 +114,7 @@ fn engines(config: &Config, keys: &Keys) -> Settings {
 pub fn gate() -> Result<Arc<EgressProxy>, String> {
     crate::telemetry::install_crypto();
     let clock = Arc::new(SystemClock);
-    let gate = EgressProxy::new(Limits::new(clock.clone()), clock, &std::env::temp_dir());
+    let gate = EgressProxy::new(RateLimits::new(clock.clone()), clock, &std::env::temp_dir());
     gate.map(Arc::new).map_err(|e| format!("the way out to providers cannot be made: {e}"))
 }
 

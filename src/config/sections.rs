@@ -4,7 +4,7 @@ use super::models::{Keyed, Walls};
 use crate::adapters::engine::settings::Agent;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
-use crate::platform::access::Granted;
+use crate::platform::access::ProjectGrants;
 use crate::secrets::Secret;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +39,7 @@ pub struct Config {
     /// Where checks may run besides this machine, by name: `[runners.*]`.
     pub runners: BTreeMap<String, Runner>,
     /// What commands of runs are given, by project: `[egress]`, a part of `[checks]`, and `[project.*]`.
-    pub granted: Granted,
+    pub granted: ProjectGrants,
     /// Who Skep is in git.
     pub git: Git,
     /// How checks are run.

@@ -1,9 +1,9 @@
-//! The system's clock, and run ids drawn from it.
+//! The system clock, and run ids derived from it.
 
 use crate::domain::{RunId, Timestamp};
 use crate::ports::Clock;
 
-/// The system's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

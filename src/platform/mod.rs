@@ -1,4 +1,4 @@
-//! Tools that several adapters build on and that implement no port of the product: processes, files, git, the sandbox, and the
+//! Infrastructure that adapters build on and that implements no port except the clock: processes, files, git, the sandbox, the
 //! egress proxy.
 
 pub mod access;

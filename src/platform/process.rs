@@ -1,6 +1,6 @@
-//! Running one program with limits: emptied environment, own process group, time and output caps.
+//! Runs one program with limits: emptied environment, its own process group, time and output caps.
 //!
-//! Invariant: knows nothing of agents and checks; what they start goes through [`super::sandbox`].
+//! Invariant: knows nothing of agents and checks; their commands are started through [`super::sandbox`].
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -11,39 +11,39 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// What to run. Never a shell line: a shell is a program like any other, named by the caller.
+/// A program to run. Never a shell command line: a shell is a program like any other, named by the caller.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The program; looked up in `env`'s PATH when it has no slash.
+    /// Name or path of the program; looked up in the PATH of `env` when it has no slash.
     pub name: OsString,
-    /// Its arguments.
+    /// Command-line arguments.
     pub args: Vec<OsString>,
-    /// Its whole environment: nothing is inherited.
+    /// The complete environment: nothing is inherited.
     pub env: Vec<(OsString, OsString)>,
-    /// Its working folder.
+    /// Working directory.
     pub dir: PathBuf,
-    /// What it reads from standard input, or first from it when it is talked to.
+    /// Bytes for standard input; for an interactive process, the first bytes.
     pub stdin: Vec<u8>,
-    /// How long it may take.
-    pub limit: Duration,
-    /// How many bytes of each output stream are kept (the last ones); the rest is read and dropped.
-    pub keep: usize,
+    /// Time limit.
+    pub timeout: Duration,
+    /// Number of bytes of each output stream to keep (the last ones); the rest is read and dropped.
+    pub max_output: usize,
 }
 
-/// How it ended.
+/// Result of a finished program.
 #[derive(Debug)]
-pub struct Finished {
-    /// The exit code; `None` = killed by a signal.
+pub struct ProcessOutput {
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// The signal that ended it, if one did.
+    /// Signal that ended it, if any.
     pub signal: Option<i32>,
-    /// Whether it was killed because its time was up.
+    /// Whether it was killed because it exceeded its time limit.
     pub timed_out: bool,
-    /// Why it was stopped, if another limit than time stopped it.
-    pub stopped: Option<String>,
-    /// The last `keep` bytes of standard output.
+    /// Why it was killed, if for another reason than time.
+    pub stop_reason: Option<String>,
+    /// The last [`Program::max_output`] bytes of standard output.
     pub stdout: Vec<u8>,
-    /// The last `keep` bytes of standard error.
+    /// The last [`Program::max_output`] bytes of standard error.
     pub stderr: Vec<u8>,
     /// Whether output was dropped.
     pub truncated: bool,
@@ -51,142 +51,147 @@ pub struct Finished {
     pub took: Duration,
 }
 
-/// Stands before output of which only the end was kept.
-pub const CUT: &[u8] = b"[output cut: this is the end of it]\n";
+/// Notice put before output of which only the end was kept.
+pub const TRUNCATION_NOTICE: &[u8] = b"[output truncated: only the end is shown]\n";
 
-impl Finished {
-    /// Whether it ended by itself with exit code 0.
+impl ProcessOutput {
+    /// Whether it exited by itself with code 0.
     pub fn ok(&self) -> bool {
-        self.code == Some(0) && !self.timed_out && self.stopped.is_none()
+        self.code == Some(0) && !self.timed_out && self.stop_reason.is_none()
     }
 
-    /// Standard output for keeping, with [`CUT`] before it when it is only the end.
+    /// Returns standard output for a log, preceded by [`TRUNCATION_NOTICE`] if only the end was kept.
     pub fn into_log(self) -> Vec<u8> {
-        if self.truncated { [CUT, &self.stdout].concat() } else { self.stdout }
+        if self.truncated { [TRUNCATION_NOTICE, &self.stdout].concat() } else { self.stdout }
     }
 }
 
 /// What a program reads from standard input.
 #[derive(Debug)]
 pub enum Input {
-    /// [`Program::stdin`], then its end.
-    Given,
-    /// [`Program::stdin`]; its end comes only with the end of this process, or of the run: whoever reads it knows by that.
-    Kept,
-    /// [`Program::stdin`], then a file's content, then its end.
-    Then(std::fs::File),
+    /// [`Program::stdin`], then end of file.
+    Closed,
+    /// [`Program::stdin`], with the pipe held open until the program ends. The reader sees the end of file only when
+    /// this process dies, and can treat it as the signal to stop.
+    HeldOpen,
+    /// [`Program::stdin`], then the content of a file, then end of file.
+    ThenFile(std::fs::File),
 }
 
-/// Called with each chunk of output as it comes: `true` = standard error.
+/// Callback for each chunk of output as it arrives; the flag is `true` for standard error.
 pub type OnOutput = std::sync::Arc<dyn Fn(bool, &[u8]) + Send + Sync>;
 
-/// What a pipe holds at least, as made.
-const PIPE: usize = 32 * 1024;
-/// How long the pipes may stay open after the program itself is gone. Only a process that left the group can hold them.
-const DRAIN: Duration = Duration::from_secs(1);
-/// How long a killed program may take to be gone (a hung network file system can hold it in the kernel).
-const REAP: Duration = Duration::from_secs(10);
+/// Guaranteed capacity of a new pipe, in bytes.
+const PIPE_BYTES: usize = 32 * 1024;
+/// How long the pipes may stay open after the program has exited. Only a process that left the group can hold them
+/// open.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a killed program may take to disappear (a hung network file system can hold it in the kernel).
+const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Kills the whole process group when dropped, so that a dropped future leaves no stray behind.
-struct Group {
+/// A child process and its process group. The whole group is killed on drop, so that a dropped future leaves no
+/// process behind.
+struct ProcessGroup {
     pid: Option<rustix::process::Pid>,
     child: Child,
 }
 
-impl Group {
+impl ProcessGroup {
     fn kill(&self) {
         if let Some(pid) = self.pid {
-            // The group may be gone already; there is nothing else to do then.
+            // The group may have ended already; then there is nothing to do.
             let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// A program that is talked to while it runs. Dropped, its process group is killed.
-pub struct Talk {
-    /// What it reads.
+/// A running program that is driven over its pipes. Dropping it kills its process group.
+pub struct InteractiveProcess {
+    /// Standard input of the program.
     pub stdin: ChildStdin,
-    /// What it writes.
+    /// Standard output of the program.
     pub stdout: ChildStdout,
-    /// The rest of it.
-    pub end: TalkEnd,
+    /// Controls the process.
+    pub handle: ProcessHandle,
 }
 
-/// A program that is talked to, apart from its pipes.
-pub struct TalkEnd {
-    group: Group,
-    stderr: std::sync::Arc<Mutex<Kept>>,
-    gathering: tokio::task::JoinHandle<()>,
-    keep: usize,
+/// Control over an interactive process, apart from its pipes.
+pub struct ProcessHandle {
+    group: ProcessGroup,
+    stderr: std::sync::Arc<Mutex<OutputTail>>,
+    stderr_reader: tokio::task::JoinHandle<()>,
+    max_output: usize,
     started: Instant,
-    stopped: std::sync::Arc<Mutex<Option<String>>>,
-    guard: Option<tokio::task::JoinHandle<()>>,
-    tell: Option<Tell>,
+    stop_reason: std::sync::Arc<Mutex<Option<String>>>,
+    monitor: Option<tokio::task::JoinHandle<()>>,
+    terminate: Option<Terminate>,
 }
 
-/// Tells a program to end in good order; `false` = there was nobody to tell.
-pub type Tell = Box<dyn Fn() -> bool + Send + Sync>;
+/// Asks a program to terminate gracefully; returns `false` if no process could be signalled.
+pub type Terminate = Box<dyn Fn() -> bool + Send + Sync>;
 
-impl Drop for TalkEnd {
+impl Drop for ProcessHandle {
     fn drop(&mut self) {
-        if let Some(guard) = &self.guard {
-            guard.abort();
+        if let Some(monitor) = &self.monitor {
+            monitor.abort();
         }
     }
 }
 
-impl TalkEnd {
-    /// Kills it when what `over` gives for its number ends, and keeps the words of that for [`Finished::stopped`].
-    pub fn stop_when<F: Future<Output = String> + Send + 'static>(&mut self, over: impl FnOnce(u32) -> F) {
+impl ProcessHandle {
+    /// Kills the process when the future that `monitor` returns for its process id completes; its output becomes
+    /// [`ProcessOutput::stop_reason`].
+    pub fn kill_when<F: Future<Output = String> + Send + 'static>(&mut self, monitor: impl FnOnce(u32) -> F) {
         let Some(pid) = self.group.pid else { return };
-        // By handle: the number may be another's by then.
+        // By pidfd: the process id may belong to another process by then.
         let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
-        let (over, stopped) = (over(pid.as_raw_nonzero().get().unsigned_abs()), self.stopped.clone());
-        self.guard = Some(tokio::spawn(async move {
-            let why = over.await;
-            *stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
-            // It may have gone just now.
+        let (exceeded, stop_reason) = (monitor(pid.as_raw_nonzero().get().unsigned_abs()), self.stop_reason.clone());
+        self.monitor = Some(tokio::spawn(async move {
+            let why = exceeded.await;
+            *stop_reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
+            // The process may have ended in the meantime.
             let _gone = rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL);
         }));
     }
 
-    /// How it is told to end, where its group is only what stands around it.
-    pub fn tell_by(&mut self, tell: Tell) {
-        self.tell = Some(tell);
+    /// Sets how the process is asked to terminate when its group consists only of a wrapper around it.
+    pub fn terminate_with(&mut self, terminate: Terminate) {
+        self.terminate = Some(terminate);
     }
 
-    /// Waits until it ends by itself. Cancel-safe.
+    /// Waits until the process exits by itself. Cancel-safe.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// When the operating system reports an error.
     pub async fn wait(&mut self) -> std::io::Result<std::process::ExitStatus> {
         self.group.child.wait().await
     }
 
-    /// The last bytes of its standard error so far, and whether there was more before them.
+    /// Returns the last bytes of standard error so far, and whether earlier bytes were dropped.
     pub fn stderr(&self) -> (Vec<u8>, bool) {
-        let mut kept = self.stderr.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        kept.trim(self.keep);
-        (kept.bytes.clone(), kept.cut)
+        let mut tail = self.stderr.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tail.trim(self.max_output);
+        (tail.bytes.clone(), tail.truncated)
     }
 
-    /// Ends it: it may end by itself within `grace` (its input should be closed already), then it is told to (see [`TalkEnd::tell_by`]; else
-    /// by SIGTERM to its group) and given `grace` again, then its group is killed.
+    /// Ends the process. It may first exit by itself within `grace` (the caller should have closed its input); then it
+    /// is asked to terminate (see [`ProcessHandle::terminate_with`]; by default, SIGTERM to its group) and gets
+    /// `grace` again; then its group is killed.
     ///
     /// # Errors
-    /// When it cannot be got rid of.
-    pub async fn end(mut self, grace: Duration) -> std::io::Result<Finished> {
+    /// When the process does not disappear after it was killed.
+    pub async fn shut_down(mut self, grace: Duration) -> std::io::Result<ProcessOutput> {
         let mut status = tokio::time::timeout(grace, self.group.child.wait()).await.ok().transpose()?;
         if status.is_none() {
-            let told = self.tell.as_ref().is_some_and(|tell| tell());
-            if let Some(pid) = self.group.pid.filter(|_| !told) {
-                // It may have gone just now.
+            let signalled = self.terminate.as_ref().is_some_and(|terminate| terminate());
+            if let Some(pid) = self.group.pid.filter(|_| !signalled) {
+                // The group may have ended in the meantime.
                 let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::TERM);
             }
             status = tokio::time::timeout(grace, self.group.child.wait()).await.ok().transpose()?;
@@ -195,20 +200,20 @@ impl TalkEnd {
         self.group.kill();
         let status = match status {
             Some(status) => status,
-            None => tokio::time::timeout(REAP, self.group.child.wait())
-                .await
-                .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "it was killed and is still there"))??,
+            None => tokio::time::timeout(REAP_TIMEOUT, self.group.child.wait()).await.map_err(|_| {
+                std::io::Error::new(std::io::ErrorKind::TimedOut, "the process was killed but has not exited")
+            })??,
         };
         self.group.pid = None;
-        // Its last words may be in the pipe still; who left the group may hold that open.
-        let _all = tokio::time::timeout(DRAIN, &mut self.gathering).await;
+        // The last output may still be in the pipe; a process that left the group may hold the pipe open.
+        let _all = tokio::time::timeout(DRAIN_TIMEOUT, &mut self.stderr_reader).await;
         let (stderr, truncated) = self.stderr();
-        let stopped = self.stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        Ok(Finished {
+        let stop_reason = self.stop_reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        Ok(ProcessOutput {
             code: status.code(),
             signal: status.signal(),
             timed_out: forced,
-            stopped,
+            stop_reason,
             stdout: Vec::new(),
             stderr,
             truncated,
@@ -217,30 +222,32 @@ impl TalkEnd {
     }
 }
 
-/// Starts a program to talk to: `limit` of it is not used, `stdin` is written before this returns, and of standard error the last `keep`
-/// bytes are kept.
+/// Starts a program to be driven over its pipes. [`Program::timeout`] is not used, `stdin` is written before this
+/// returns, and the last [`Program::max_output`] bytes of standard error are kept.
 ///
 /// # Errors
-/// When it cannot be started (the text names the program), or `stdin` is more than a pipe holds (1 MiB for most users).
-pub fn open(program: &Program) -> std::io::Result<Talk> {
+/// When it cannot be started (the error names the program), or `stdin` does not fit into a pipe (1 MiB for most
+/// users).
+pub fn spawn(program: &Program) -> std::io::Result<InteractiveProcess> {
     let mut group = start(program)?;
     let taken = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
     let (Some(stdin), Some(stdout), err) = taken else {
-        return Err(std::io::Error::other("the program was started without its pipes"));
+        return Err(std::io::Error::other("the program was started without pipes"));
     };
-    write_first(&stdin, &program.stdin)?;
-    let (stderr, keep) = (std::sync::Arc::new(Mutex::new(Kept::default())), program.keep);
-    let kept = stderr.clone();
-    // Ends when the pipe closes: the group's end closes it.
-    let gathering = tokio::spawn(async move { gather(err, keep, true, None, &kept).await });
-    let stopped = std::sync::Arc::default();
-    let end = TalkEnd { group, stderr, gathering, keep, started: Instant::now(), stopped, guard: None, tell: None };
-    Ok(Talk { stdin, stdout, end })
+    write_initial(&stdin, &program.stdin)?;
+    let (stderr, max_output) = (std::sync::Arc::new(Mutex::new(OutputTail::default())), program.max_output);
+    let tail = stderr.clone();
+    // Ends when the pipe closes, which the end of the group causes.
+    let stderr_reader = tokio::spawn(async move { read_tail(err, max_output, true, None, &tail).await });
+    let stop_reason = std::sync::Arc::default();
+    let (started, monitor, terminate) = (Instant::now(), None, None);
+    let handle = ProcessHandle { group, stderr, stderr_reader, max_output, started, stop_reason, monitor, terminate };
+    Ok(InteractiveProcess { stdin, stdout, handle })
 }
 
-/// Writes into a fresh pipe, made large enough that nobody needs to read meanwhile.
-fn write_first(pipe: &ChildStdin, mut bytes: &[u8]) -> std::io::Result<()> {
-    if bytes.len() > PIPE {
+/// Writes into a new pipe, enlarged if necessary so that nothing has to be read meanwhile.
+fn write_initial(pipe: &ChildStdin, mut bytes: &[u8]) -> std::io::Result<()> {
+    if bytes.len() > PIPE_BYTES {
         rustix::pipe::fcntl_setpipe_size(pipe, bytes.len())?;
     }
     while !bytes.is_empty() {
@@ -250,8 +257,8 @@ fn write_first(pipe: &ChildStdin, mut bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Starts it in a process group of its own, with pipes.
-fn start(program: &Program) -> std::io::Result<Group> {
+/// Starts the program in its own process group, with pipes.
+fn start(program: &Program) -> std::io::Result<ProcessGroup> {
     let mut command = Command::new(&program.name);
     command
         .args(&program.args)
@@ -267,111 +274,113 @@ fn start(program: &Program) -> std::io::Result<Group> {
         std::io::Error::new(e.kind(), format!("cannot start {:?} in {}: {e}", program.name, program.dir.display()))
     })?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    Ok(Group { pid, child })
+    Ok(ProcessGroup { pid, child })
 }
 
-/// Runs a program to its end or its limit. Its end ends its process group: what it left running in the group is killed.
-/// Dropping the future kills the group too.
+/// Runs a program until it exits or hits its time limit. When it exits, everything still running in its process group
+/// is killed. Dropping the future kills the group, too.
 ///
 /// # Errors
-/// When it cannot be started (the text names the program), or cannot be got rid of.
-pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Result<Finished> {
-    run_until(program, on_output, |_| std::future::pending()).await
+/// When it cannot be started (the error names the program), or does not disappear after it was killed.
+pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Result<ProcessOutput> {
+    run_with_monitor(program, on_output, |_| std::future::pending()).await
 }
 
-/// The same with another input.
+/// Like [`run`], with another kind of input.
 ///
 /// # Errors
 /// As for [`run`].
-pub async fn run_fed(program: &Program, input: Input) -> std::io::Result<Finished> {
+pub async fn run_with_input(program: &Program, input: Input) -> std::io::Result<ProcessOutput> {
     run_all(program, input, None, |_| std::future::pending()).await
 }
 
-/// The same, and it is also killed when what `over` gives for its number ends: with the words for [`Finished::stopped`].
+/// Like [`run`], but also kills the program when the future that `monitor` returns for its process id completes; its
+/// output becomes [`ProcessOutput::stop_reason`].
 ///
 /// # Errors
 /// As for [`run`].
-pub async fn run_until<F: Future<Output = String>>(
+pub async fn run_with_monitor<F: Future<Output = String>>(
     program: &Program,
     on_output: Option<OnOutput>,
-    over: impl FnOnce(u32) -> F,
-) -> std::io::Result<Finished> {
-    run_all(program, Input::Given, on_output, over).await
+    monitor: impl FnOnce(u32) -> F,
+) -> std::io::Result<ProcessOutput> {
+    run_all(program, Input::Closed, on_output, monitor).await
 }
 
 async fn run_all<F: Future<Output = String>>(
     program: &Program,
     input: Input,
     on_output: Option<OnOutput>,
-    over: impl FnOnce(u32) -> F,
-) -> std::io::Result<Finished> {
+    monitor: impl FnOnce(u32) -> F,
+) -> std::io::Result<ProcessOutput> {
     let started = Instant::now();
     let mut group = start(program)?;
     let stdin = group.child.stdin.take();
     let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
 
-    // Outside the reading futures, so that giving up on a pipe does not give up what came through it.
-    let (kept_out, kept_err) = (Mutex::new(Kept::default()), Mutex::new(Kept::default()));
-    // Held to the end of this function, which is the end of the program.
-    let held: Mutex<Option<ChildStdin>> = Mutex::new(None);
+    // Outside the reading futures, so that giving up on a pipe does not lose what already came through it.
+    let (tail_out, tail_err) = (Mutex::new(OutputTail::default()), Mutex::new(OutputTail::default()));
+    // Held until the end of this function, which is the end of the program.
+    let held_stdin: Mutex<Option<ChildStdin>> = Mutex::new(None);
     let feed = async {
         if let Some(mut pipe) = stdin {
-            // A program that does not read its input closes the pipe: that is its business.
+            // A program that does not read its input closes the pipe; that is not an error.
             let _closed = pipe.write_all(&program.stdin).await;
             match input {
-                Input::Given => {}
-                Input::Then(file) => {
+                Input::Closed => {}
+                Input::ThenFile(file) => {
                     let _closed = tokio::io::copy(&mut tokio::fs::File::from_std(file), &mut pipe).await;
                 }
-                Input::Kept => *held.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(pipe),
+                Input::HeldOpen => *held_stdin.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(pipe),
             }
         }
     };
-    let (limit, pipes) = (program.limit, async {
+    let pipes = async {
         tokio::join!(
             feed,
-            gather(out, program.keep, false, on_output.as_ref(), &kept_out),
-            gather(err, program.keep, true, on_output.as_ref(), &kept_err),
+            read_tail(out, program.max_output, false, on_output.as_ref(), &tail_out),
+            read_tail(err, program.max_output, true, on_output.as_ref(), &tail_err),
         );
-    });
+    };
     tokio::pin!(pipes);
-    let deadline = tokio::time::sleep(limit);
+    let deadline = tokio::time::sleep(program.timeout);
     tokio::pin!(deadline);
 
-    // The leader's end counts, not the pipes': a program may close its output and run on, or leave a child holding them.
-    let over = over(group.child.id().unwrap_or(0));
-    tokio::pin!(over);
-    let (mut status, mut closed, mut timed_out, mut stopped) = (None, false, false, None);
-    while status.is_none() && !timed_out && stopped.is_none() {
+    // Wait for the group leader, not for the pipes: a program may close its output and keep running, or leave a child
+    // that holds them open.
+    let exceeded = monitor(group.child.id().unwrap_or(0));
+    tokio::pin!(exceeded);
+    let (mut status, mut closed, mut timed_out, mut stop_reason) = (None, false, false, None);
+    while status.is_none() && !timed_out && stop_reason.is_none() {
         tokio::select! {
             ended = group.child.wait() => status = Some(ended?),
             () = &mut pipes, if !closed => closed = true,
             () = &mut deadline => timed_out = true,
-            why = &mut over => stopped = Some(why),
+            why = &mut exceeded => stop_reason = Some(why),
         }
     }
     group.kill();
     if !closed {
-        let _held = tokio::time::timeout(DRAIN, &mut pipes).await;
+        let _held = tokio::time::timeout(DRAIN_TIMEOUT, &mut pipes).await;
     }
     let status = match status {
         Some(status) => status,
-        None => tokio::time::timeout(REAP, group.child.wait()).await.map_err(|_| {
+        None => tokio::time::timeout(REAP_TIMEOUT, group.child.wait()).await.map_err(|_| {
             std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
-                format!("{:?} was killed and is still there after {} s", program.name, REAP.as_secs()),
+                format!("{:?} was killed but has not exited after {} s", program.name, REAP_TIMEOUT.as_secs()),
             )
         })??,
     };
-    // It is reaped: its number may be another's soon, so it must not be killed again.
+    // The child is reaped: its process id may be reused, so it must not be killed again.
     group.pid = None;
-    let (stdout, cut_out) = Kept::take(&kept_out, program.keep);
-    let (stderr, cut_err) = Kept::take(&kept_err, program.keep);
-    Ok(Finished {
+    let (stdout, cut_out) = OutputTail::take(&tail_out, program.max_output);
+    let (stderr, cut_err) = OutputTail::take(&tail_err, program.max_output);
+    Ok(ProcessOutput {
         code: status.code(),
         signal: status.signal(),
         timed_out,
-        stopped,
+        stop_reason,
         stdout,
         stderr,
         truncated: cut_out || cut_err,
@@ -379,48 +388,48 @@ async fn run_all<F: Future<Output = String>>(
     })
 }
 
-/// The end of a stream.
+/// The last bytes of an output stream.
 #[derive(Default)]
-struct Kept {
+struct OutputTail {
     bytes: Vec<u8>,
-    cut: bool,
+    truncated: bool,
 }
 
-impl Kept {
-    fn add(&mut self, chunk: &[u8], keep: usize) {
+impl OutputTail {
+    fn add(&mut self, chunk: &[u8], max_bytes: usize) {
         self.bytes.extend_from_slice(chunk);
-        // Only now and then, so that a flood does not move the same bytes for each chunk.
-        if self.bytes.len() > keep.saturating_mul(2) {
-            self.trim(keep);
+        // Not for every chunk, so that a flood of output does not move the same bytes again and again.
+        if self.bytes.len() > max_bytes.saturating_mul(2) {
+            self.trim(max_bytes);
         }
     }
-    fn trim(&mut self, keep: usize) {
-        if self.bytes.len() > keep {
-            self.bytes.drain(..self.bytes.len() - keep);
-            self.cut = true;
+    fn trim(&mut self, max_bytes: usize) {
+        if self.bytes.len() > max_bytes {
+            self.bytes.drain(..self.bytes.len() - max_bytes);
+            self.truncated = true;
         }
     }
-    fn take(kept: &Mutex<Kept>, keep: usize) -> (Vec<u8>, bool) {
-        let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        kept.trim(keep);
-        (std::mem::take(&mut kept.bytes), kept.cut)
+    fn take(tail: &Mutex<OutputTail>, max_bytes: usize) -> (Vec<u8>, bool) {
+        let mut tail = tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tail.trim(max_bytes);
+        (std::mem::take(&mut tail.bytes), tail.truncated)
     }
 }
 
-/// Reads to the end into `kept`.
-async fn gather(
+/// Reads a stream to its end into `tail`.
+async fn read_tail(
     stream: Option<impl AsyncRead + Unpin>,
-    keep: usize,
+    max_bytes: usize,
     is_err: bool,
     on_output: Option<&OnOutput>,
-    kept: &Mutex<Kept>,
+    tail: &Mutex<OutputTail>,
 ) {
     let Some(mut stream) = stream else { return };
     let mut chunk = vec![0; 16 * 1024];
     while let Ok(n @ 1..) = stream.read(&mut chunk).await {
-        if let Some(tell) = on_output {
-            tell(is_err, &chunk[..n]);
+        if let Some(on_output) = on_output {
+            on_output(is_err, &chunk[..n]);
         }
-        kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&chunk[..n], keep);
+        tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&chunk[..n], max_bytes);
     }
 }

@@ -1,6 +1,8 @@
-//! Files beneath a folder somebody else can write to: no link is followed, only regular files are read, sizes are capped.
+//! File access below a directory that others can write to: links are not followed, only regular files are read, sizes
+//! are limited.
 //!
-//! Invariant: a path is walked one name at a time from an open folder, so that no race can lead outside.
+//! Invariant: a path is opened one component at a time, starting at an open directory, so that no race can lead
+//! outside.
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
@@ -9,52 +11,52 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// The longest path taken.
+/// Maximum length of a path in bytes.
 const PATH_BYTES_MAX: usize = 1024;
 
-/// An open folder.
+/// An open directory that all paths are relative to.
 #[derive(Debug)]
 pub struct RootedDir {
     root: OwnedFd,
 }
 
-/// Why a file beneath could not be had, in words that start with its path.
+/// Why a file could not be accessed; the message starts with its path.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootedFsError {
-    /// It is not there.
+    /// The file does not exist.
     #[error("{0:?} does not exist")]
     Missing(String),
-    /// It is there, or is asked for, in a way that is not allowed.
+    /// The path or the file is not allowed, or an operation failed.
     #[error("{path:?} {what}")]
     Refused {
         /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The problem, as the rest of a sentence about the path.
         what: String,
     },
 }
 
-/// What a name in a folder is.
+/// Type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A regular file.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A symbolic link, which is never followed.
     Link,
-    /// A pipe, a socket, a device.
+    /// A pipe, a socket or a device.
     Other,
 }
 
-/// A name in a folder.
+/// A directory entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name alone.
+    /// Name without a path.
     pub name: String,
-    /// What it is.
-    pub kind: Kind,
-    /// Its size in bytes (files).
+    /// Type of the entry.
+    pub kind: EntryKind,
+    /// Size in bytes (files only).
     pub size: u64,
 }
 
@@ -62,7 +64,7 @@ fn refused(path: &str, what: impl Into<String>) -> RootedFsError {
     RootedFsError::Refused { path: path.to_owned(), what: what.into() }
 }
 
-/// Checks a path's form: relative, plain names joined by `/`, nothing that goes up.
+/// Checks the form of a path: relative, plain components separated by `/`, none of which leads up.
 pub fn check(path: &str) -> Result<(), RootedFsError> {
     if path.is_empty() || path.len() > PATH_BYTES_MAX {
         return Err(refused(path, format!("must have 1 to {PATH_BYTES_MAX} bytes")));
@@ -71,60 +73,63 @@ pub fn check(path: &str) -> Result<(), RootedFsError> {
         return Err(refused(path, "must be relative to the worktree"));
     }
     if path.chars().any(char::is_control) {
-        return Err(refused(path, "has a control character"));
+        return Err(refused(path, "contains a control character"));
     }
     match path.split('/').find(|n| matches!(*n, "" | "." | "..")) {
         Some("..") => Err(refused(path, "leads outside ('..')")),
-        Some(_) => Err(refused(path, "has an empty name or '.' in it")),
+        Some(_) => Err(refused(path, "contains an empty component or '.'")),
         None => Ok(()),
     }
 }
 
 impl RootedDir {
-    /// Opens the folder.
+    /// Opens a directory.
     ///
     /// # Errors
-    /// When it is not a folder that can be opened.
+    /// When it is not a directory that can be opened.
     pub fn open(root: &Path) -> std::io::Result<RootedDir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(RootedDir { root: rustix::fs::open(root, flags, Mode::empty())? })
     }
 
-    /// A regular file's bytes.
+    /// Reads a regular file.
     ///
     /// # Errors
-    /// When it is missing, not a regular file, behind a link, or larger than `most`.
-    pub fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, RootedFsError> {
+    /// When it is missing, not a regular file, behind a link, or larger than `max_bytes`.
+    pub fn read(&self, path: &str, max_bytes: u64) -> Result<Vec<u8>, RootedFsError> {
         let file = self.regular(path)?;
         let size = file.metadata().map_err(|e| refused(path, format!("cannot be read: {e}")))?.len();
-        if size > most {
-            return Err(refused(path, format!("has {size} bytes; at most {most} are read")));
+        if size > max_bytes {
+            return Err(refused(path, format!("has {size} bytes; the maximum is {max_bytes}")));
         }
         let mut bytes = Vec::new();
-        // It may grow while it is read.
-        let n =
-            file.take(most + 1).read_to_end(&mut bytes).map_err(|e| refused(path, format!("cannot be read: {e}")))?;
-        if n as u64 > most {
-            return Err(refused(path, format!("has more than {most} bytes")));
+        // The file may grow while it is read.
+        let n = file
+            .take(max_bytes + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| refused(path, format!("cannot be read: {e}")))?;
+        if n as u64 > max_bytes {
+            return Err(refused(path, format!("has more than {max_bytes} bytes")));
         }
         Ok(bytes)
     }
 
-    /// A regular file's size.
+    /// Returns the size of a regular file.
     ///
     /// # Errors
     /// As for [`RootedDir::read`].
     pub fn size(&self, path: &str) -> Result<u64, RootedFsError> {
         let meta = self.regular(path)?.metadata();
-        meta.map(|m| m.len()).map_err(|e| refused(path, format!("cannot be looked at: {e}")))
+        meta.map(|m| m.len()).map_err(|e| refused(path, format!("cannot be inspected: {e}")))
     }
 
-    /// What is in a folder ("" = the open folder itself), in name order, and whether that is all of it: no more than `most` names are
-    /// read. Names that are not UTF-8 or have a control character in them are left out: no path can be written for them.
+    /// Lists a directory ("" = the open directory itself) in name order, and returns whether the list is complete: at
+    /// most `max_entries` names are read. Names that are not UTF-8 or contain control characters are left out: no
+    /// valid path exists for them.
     ///
     /// # Errors
-    /// When it is missing, not a folder, or behind a link.
-    pub fn entries(&self, path: &str, most: usize) -> Result<(Vec<Entry>, bool), RootedFsError> {
+    /// When it is missing, not a directory, or behind a link.
+    pub fn entries(&self, path: &str, max_entries: usize) -> Result<(Vec<Entry>, bool), RootedFsError> {
         if !path.is_empty() {
             check(path)?;
         }
@@ -137,17 +142,17 @@ impl RootedDir {
             if name == "." || name == ".." || name.chars().any(char::is_control) {
                 continue;
             }
-            if found.len() == most {
+            if found.len() == max_entries {
                 found.sort_by(|a: &Entry, b: &Entry| a.name.cmp(&b.name));
                 return Ok((found, false));
             }
-            // It may be gone by now.
+            // The entry may have been removed in the meantime.
             let Ok(stat) = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let kind = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Kind::File,
-                FileType::Directory => Kind::Folder,
-                FileType::Symlink => Kind::Link,
-                _ => Kind::Other,
+                FileType::RegularFile => EntryKind::File,
+                FileType::Directory => EntryKind::Directory,
+                FileType::Symlink => EntryKind::Link,
+                _ => EntryKind::Other,
             };
             found.push(Entry { name: name.to_owned(), kind, size: u64::try_from(stat.st_size).unwrap_or(0) });
         }
@@ -155,15 +160,15 @@ impl RootedDir {
         Ok((found, true))
     }
 
-    /// Writes a whole file, folders included, in one step: readers see the old or the new one.
+    /// Writes a whole file atomically and creates missing directories: readers see either the old or the new content.
     ///
     /// # Errors
-    /// When a part of the path is a link or not a folder, or the file is there and not a regular one.
+    /// When a component of the path is a link or not a directory, or an existing file is not a regular one.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), RootedFsError> {
-        let (folder, name) = self.folder(path, true)?;
-        let mode = match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let (parent, name) = self.parent(path, true)?;
+        let mode = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => 0o644,
-            Err(e) => return Err(refused(path, format!("cannot be looked at: {e}"))),
+            Err(e) => return Err(refused(path, format!("cannot be inspected: {e}"))),
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => stat.st_mode & 0o777,
                 other => return Err(refused(path, format!("is {}, not a regular file", kind(other)))),
@@ -172,62 +177,63 @@ impl RootedDir {
         let temporary = format!(".skep-{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let put = || -> std::io::Result<()> {
-            let fd = rustix::fs::openat(&folder, &temporary, flags, Mode::from_raw_mode(0o600))?;
+            let fd = rustix::fs::openat(&parent, &temporary, flags, Mode::from_raw_mode(0o600))?;
             let mut file = File::from(fd);
-            like_its_folder(&folder, &file)?;
+            inherit_owner(&parent, &file)?;
             file.write_all(bytes)?;
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as RawMode))?;
-            rustix::fs::renameat(&folder, &temporary, &folder, name)?;
+            rustix::fs::renameat(&parent, &temporary, &parent, name)?;
             Ok(())
         };
         put().map_err(|e| {
-            let _absent = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
+            let _absent = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
             refused(path, format!("cannot be written: {e}"))
         })
     }
 
-    /// Renames a regular file, folders of the new name included; its mode goes with it.
+    /// Renames a regular file and creates missing directories of the new path; the mode is kept.
     ///
     /// # Errors
-    /// When it is missing or not a regular file, something has the new name, or a part of a path is a link or not a folder.
+    /// When it is missing or not a regular file, the new path exists, or a component of a path is a link or not a
+    /// directory.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), RootedFsError> {
         self.regular(from)?;
-        let (old, new) = (self.folder(from, false)?, self.folder(to, true)?);
+        let (old, new) = (self.parent(from, false)?, self.parent(to, true)?);
         match rustix::fs::statat(&new.0, new.1, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {}
-            Err(e) => return Err(refused(to, format!("cannot be looked at: {e}"))),
-            Ok(_) => return Err(refused(to, "exists already")),
+            Err(e) => return Err(refused(to, format!("cannot be inspected: {e}"))),
+            Ok(_) => return Err(refused(to, "already exists")),
         }
         rustix::fs::renameat(&old.0, old.1, &new.0, new.1)
             .map_err(|e| refused(from, format!("cannot be renamed to {to:?}: {e}")))
     }
 
-    /// Removes a file or a link (never what the link points to).
+    /// Removes a file or a link (never the link's target).
     ///
     /// # Errors
-    /// When it is missing, a folder, or behind a link.
+    /// When it is missing, a directory, or behind a link.
     pub fn remove(&self, path: &str) -> Result<(), RootedFsError> {
-        let (folder, name) = self.folder(path, false)?;
-        rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(|e| match e {
+        let (parent, name) = self.parent(path, false)?;
+        rustix::fs::unlinkat(&parent, name, AtFlags::empty()).map_err(|e| match e {
             Errno::NOENT => RootedFsError::Missing(path.to_owned()),
             e => refused(path, format!("cannot be removed: {e}")),
         })
     }
 
-    /// Makes a folder, and those above it, where they are missing.
+    /// Creates a directory and its parents, if they are missing.
     ///
     /// # Errors
-    /// When a part of the path is a link or not a folder.
+    /// When a component of the path is a link or not a directory.
     pub fn make_dir(&self, path: &str) -> Result<(), RootedFsError> {
-        // Making the folder of a file in it makes the folder.
-        self.folder(&format!("{path}/x"), true).map(drop)
+        // Creating the parent directories of a file in it creates the directory.
+        self.parent(&format!("{path}/x"), true).map(drop)
     }
 
     fn regular(&self, path: &str) -> Result<File, RootedFsError> {
-        let (folder, name) = self.folder(path, false)?;
-        // Not blocking: opening a FIFO must not wait for its other end.
+        let (parent, name) = self.parent(path, false)?;
+        // Non-blocking: opening a FIFO must not wait for its other end.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&folder, name, flags, Mode::empty()).map_err(|e| opening(path, e))?;
+        let fd = rustix::fs::openat(&parent, name, flags, Mode::empty()).map_err(|e| opening(path, e))?;
         let stat = rustix::fs::fstat(&fd).map_err(|e| opening(path, e))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(File::from(fd)),
@@ -235,36 +241,39 @@ impl RootedDir {
         }
     }
 
-    /// The open folder a path's last name is in, and that name.
-    fn folder<'p>(&self, path: &'p str, make: bool) -> Result<(OwnedFd, &'p str), RootedFsError> {
+    /// Opens the parent directory of a path, and returns it with the last component.
+    fn parent<'p>(&self, path: &'p str, create: bool) -> Result<(OwnedFd, &'p str), RootedFsError> {
         check(path)?;
-        let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
-        Ok((self.descend(path, folders, make)?, name))
+        let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Ok((self.descend(path, parents, create)?, name))
     }
 
-    /// Opens the folder `folders` beneath, name by name.
-    fn descend(&self, path: &str, folders: &str, make: bool) -> Result<OwnedFd, RootedFsError> {
+    /// Opens the directory `dirs`, component by component.
+    fn descend(&self, path: &str, dirs: &str, create: bool) -> Result<OwnedFd, RootedFsError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut at = self.root.as_fd().try_clone_to_owned().map_err(|e| refused(path, e.to_string()))?;
-        for part in folders.split('/').filter(|p| !p.is_empty()) {
-            let mut made = false;
-            if make {
+        for part in dirs.split('/').filter(|p| !p.is_empty()) {
+            let mut is_new = false;
+            if create {
                 match rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755)) {
-                    Ok(()) => made = true,
+                    Ok(()) => is_new = true,
                     Err(Errno::EXIST) => {}
                     Err(e) => {
-                        return Err(refused(path, format!("needs the folder {part:?}, which cannot be made: {e}")));
+                        return Err(refused(
+                            path,
+                            format!("needs the directory {part:?}, which cannot be created: {e}"),
+                        ));
                     }
                 }
             }
             let next = rustix::fs::openat(&at, part, flags, Mode::empty()).map_err(|e| match e {
                 Errno::LOOP | Errno::NOTDIR => {
-                    refused(path, format!("goes through {part:?}, which is a link or not a folder"))
+                    refused(path, format!("goes through {part:?}, which is a link or not a directory"))
                 }
                 e => opening(path, e),
             })?;
-            if made {
-                like_its_folder(&at, &next).map_err(|e| refused(path, format!("needs the folder {part:?}: {e}")))?;
+            if is_new {
+                inherit_owner(&at, &next).map_err(|e| refused(path, format!("needs the directory {part:?}: {e}")))?;
             }
             at = next;
         }
@@ -272,13 +281,13 @@ impl RootedDir {
     }
 }
 
-/// Gives what was made to the owner of the folder it is in. Started as root, Skep lets commands work as another user in folders of that
-/// user's: what it makes for them there must be theirs.
-fn like_its_folder(folder: impl AsFd, made: impl AsFd) -> std::io::Result<()> {
-    let (folder, mine) = (rustix::fs::fstat(folder)?, rustix::fs::fstat(&made)?);
-    if folder.st_uid != mine.st_uid && rustix::process::geteuid().is_root() {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(folder.st_uid), rustix::fs::Gid::from_raw(folder.st_gid));
-        rustix::fs::fchown(&made, Some(uid), Some(gid))?;
+/// Gives a new file or directory to the owner of its parent. When Skep runs as root, commands run as another user in
+/// directories of that user, who must own what Skep creates there.
+fn inherit_owner(parent: impl AsFd, new: impl AsFd) -> std::io::Result<()> {
+    let (parent, own) = (rustix::fs::fstat(parent)?, rustix::fs::fstat(&new)?);
+    if parent.st_uid != own.st_uid && rustix::process::geteuid().is_root() {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(parent.st_uid), rustix::fs::Gid::from_raw(parent.st_gid));
+        rustix::fs::fchown(&new, Some(uid), Some(gid))?;
     }
     Ok(())
 }
@@ -294,12 +303,12 @@ fn opening(path: &str, e: Errno) -> RootedFsError {
 
 fn kind(kind: FileType) -> &'static str {
     match kind {
-        FileType::Directory => "a folder",
+        FileType::Directory => "a directory",
         FileType::Symlink => "a symbolic link",
         FileType::Fifo => "a named pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        _ => "something else",
+        _ => "of an unknown type",
     }
 }
 
@@ -309,7 +318,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn paths_that_leave_or_hide_are_refused() {
+    fn paths_that_lead_outside_are_rejected() {
         for path in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/", "a\0b", "a\nb"] {
             assert!(check(path).is_err(), "{path:?}");
         }
@@ -319,78 +328,78 @@ mod tests {
     }
 
     #[test]
-    fn links_pipes_and_folders_are_not_read_nor_written_through() {
+    fn links_pipes_and_directories_are_neither_read_nor_written() {
         let outside = tempfile::tempdir().unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("secret"), "canary").unwrap();
         symlink(outside.path().join("secret"), dir.path().join("link")).unwrap();
-        symlink(outside.path(), dir.path().join("way")).unwrap();
+        symlink(outside.path(), dir.path().join("dir-link")).unwrap();
         std::fs::create_dir(dir.path().join("folder")).unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        let beneath = RootedDir::open(dir.path()).unwrap();
-        for path in ["link", "way/secret", "folder", "pipe"] {
-            assert!(matches!(beneath.read(path, 100), Err(RootedFsError::Refused { .. })), "{path}");
+        let root = RootedDir::open(dir.path()).unwrap();
+        for path in ["link", "dir-link/secret", "folder", "pipe"] {
+            assert!(matches!(root.read(path, 100), Err(RootedFsError::Refused { .. })), "{path}");
         }
-        for path in ["link", "way/secret", "way/new/file", "folder", "pipe"] {
-            assert!(matches!(beneath.write(path, b"x"), Err(RootedFsError::Refused { .. })), "{path}");
+        for path in ["link", "dir-link/secret", "dir-link/new/file", "folder", "pipe"] {
+            assert!(matches!(root.write(path, b"x"), Err(RootedFsError::Refused { .. })), "{path}");
         }
-        assert!(matches!(beneath.remove("way/secret"), Err(RootedFsError::Refused { .. })));
-        assert!(matches!(beneath.read("none", 1), Err(RootedFsError::Missing(_))));
-        beneath.remove("link").unwrap();
+        assert!(matches!(root.remove("dir-link/secret"), Err(RootedFsError::Refused { .. })));
+        assert!(matches!(root.read("none", 1), Err(RootedFsError::Missing(_))));
+        root.remove("link").unwrap();
         assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "canary");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn folders_are_listed_in_order_and_never_through_links() {
+    fn directories_are_listed_in_order_and_never_through_links() {
         let outside = tempfile::tempdir().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let beneath = RootedDir::open(dir.path()).unwrap();
-        beneath.write("b/one", b"123").unwrap();
-        beneath.write("a", b"").unwrap();
-        symlink(outside.path(), dir.path().join("way")).unwrap();
-        let names = |path: &str, most| {
-            let (entries, whole) = beneath.entries(path, most).unwrap();
-            (entries.into_iter().map(|e| (e.name, e.kind, e.size)).collect::<Vec<_>>(), whole)
+        let root = RootedDir::open(dir.path()).unwrap();
+        root.write("b/one", b"123").unwrap();
+        root.write("a", b"").unwrap();
+        symlink(outside.path(), dir.path().join("dir-link")).unwrap();
+        let names = |path: &str, max_entries| {
+            let (entries, complete) = root.entries(path, max_entries).unwrap();
+            (entries.into_iter().map(|e| (e.name, e.kind, e.size)).collect::<Vec<_>>(), complete)
         };
-        let (found, whole) = names("", 10);
+        let (found, complete) = names("", 10);
         assert_eq!(
             found.iter().map(|e| (e.0.as_str(), e.1)).collect::<Vec<_>>(),
-            [("a", Kind::File), ("b", Kind::Folder), ("way", Kind::Link)]
+            [("a", EntryKind::File), ("b", EntryKind::Directory), ("dir-link", EntryKind::Link)]
         );
-        assert!(whole && !names("", 2).1);
-        assert_eq!(names("b", 10).0, [("one".to_owned(), Kind::File, 3)]);
-        for path in ["way", "a", "..", "/", "b/.."] {
-            assert!(matches!(beneath.entries(path, 10), Err(RootedFsError::Refused { .. })), "{path}");
+        assert!(complete && !names("", 2).1);
+        assert_eq!(names("b", 10).0, [("one".to_owned(), EntryKind::File, 3)]);
+        for path in ["dir-link", "a", "..", "/", "b/.."] {
+            assert!(matches!(root.entries(path, 10), Err(RootedFsError::Refused { .. })), "{path}");
         }
-        assert!(matches!(beneath.entries("none", 10), Err(RootedFsError::Missing(_))));
+        assert!(matches!(root.entries("none", 10), Err(RootedFsError::Missing(_))));
     }
 
     #[test]
-    fn writing_keeps_the_mode_and_leaves_nothing_else() {
+    fn writing_keeps_the_mode_and_leaves_no_temporary_file() {
         let dir = tempfile::tempdir().unwrap();
-        let beneath = RootedDir::open(dir.path()).unwrap();
-        beneath.write("a/b/run.sh", b"one").unwrap();
+        let root = RootedDir::open(dir.path()).unwrap();
+        root.write("a/b/run.sh", b"one").unwrap();
         let path = dir.path().join("a/b/run.sh");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        beneath.write("a/b/run.sh", b"two").unwrap();
+        root.write("a/b/run.sh", b"two").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
-        assert_eq!(beneath.read("a/b/run.sh", 3).unwrap(), b"two");
-        assert!(beneath.read("a/b/run.sh", 2).is_err());
+        assert_eq!(root.read("a/b/run.sh", 3).unwrap(), b"two");
+        assert!(root.read("a/b/run.sh", 2).is_err());
         assert_eq!(std::fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
     }
 
     #[test]
-    fn what_is_made_belongs_to_the_folder_s_owner() {
+    fn new_files_belong_to_the_owner_of_their_directory() {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();
         let root = rustix::process::geteuid().is_root();
         let owner = if root { 65534 } else { rustix::process::geteuid().as_raw() };
         std::os::unix::fs::chown(dir.path(), Some(owner), None).unwrap();
         RootedDir::open(dir.path()).unwrap().write("new/folder/file", b"x").unwrap();
-        for made in ["new", "new/folder", "new/folder/file"] {
-            assert_eq!(std::fs::metadata(dir.path().join(made)).unwrap().uid(), owner, "{made}");
+        for path in ["new", "new/folder", "new/folder/file"] {
+            assert_eq!(std::fs::metadata(dir.path().join(path)).unwrap().uid(), owner, "{path}");
         }
     }
 }

@@ -1,11 +1,12 @@
-//! The meter of one attempt: the worst case of a call is set aside before it is made, and settled by what the wire told.
+//! The usage meter of one attempt: reserves the worst case of a model call before it is made, and settles it with the
+//! reported usage.
 //!
-//! Where it is kept in a file it is written there before a call is let go and after it is settled: what an attempt has used is known
-//! though its process be killed. A call under way counts there as its worst case.
+//! A meter with a file writes to it before a call is sent and after it is settled, so that the usage of an attempt is
+//! known even if the process is killed. Calls in flight count in the file as their worst case.
 //!
-//! Invariant: what is spent and set aside together never passes a cap at the moment a call is admitted.
+//! Invariant: at the moment a call is admitted, spent and reserved usage together never exceed a cap.
 
-use super::meter_file::{self, Kept};
+use super::meter_file::{self, MeterFile};
 pub use super::prices::WireUsage;
 use super::prices::{Price, Prices};
 use crate::domain::{Metered, ModelUse, Usage};
@@ -15,27 +16,27 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// An answer cut shorter than this is of no use to anybody.
-pub const ANSWER_LEAST: u32 = 256;
-/// Usage this many times the reservation is a lie or a defect: it counts as not told.
-const ABSURD_TIMES: u64 = 20;
-/// No call has as many tokens.
+/// Smallest output limit worth offering; a shorter answer is of no use.
+pub const MIN_OUTPUT_TOKENS: u32 = 256;
+/// Reported usage of more than this many times the reservation is a lie or a bug, and counts as not reported.
+const ABSURD_FACTOR: u64 = 20;
+/// No single call uses this many tokens.
 const ABSURD_TOKENS: u64 = 10_000_000_000;
-/// Models listed one by one; an agent that makes up names gets the rest in one line.
+/// Maximum number of models listed individually. An agent that makes up names gets all others in one entry.
 const MODELS_MAX: usize = 64;
-/// The most characters of a model's name that are kept.
+/// Maximum number of characters kept of a model name.
 const NAME_MAX: usize = 128;
 
-/// What may run out.
+/// What an attempt can run out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cap {
-    /// Tokens, in and out.
+    /// Input and output tokens.
     Tokens,
     /// Money.
     Cost,
-    /// Calls of a model.
+    /// Model calls.
     Turns,
-    /// Money is limited and the model has no price, so that the limit cannot be held.
+    /// Cost is capped and the model has no price, so that the cap cannot be enforced.
     Price,
 }
 
@@ -50,57 +51,58 @@ impl fmt::Display for Cap {
     }
 }
 
-/// Why a call is not made.
+/// Why a call is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// What does not suffice.
+pub struct AdmissionError {
+    /// The cap that would be exceeded.
     pub cap: Cap,
-    /// The largest answer that would fit, where it is worth asking for ([`ANSWER_LEAST`]).
+    /// The largest output limit that would fit, if it is worth requesting ([`MIN_OUTPUT_TOKENS`]).
     pub fits: Option<u32>,
-    /// Whether calls under way hold what it needs: it may fit when they are settled ([`Meter::admit_when_free`]).
-    pub held: bool,
+    /// Whether calls in flight reserve what it needs, so that it may fit once they are settled
+    /// ([`Meter::admit_when_free`]).
+    pub may_fit_later: bool,
     model: String,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for AdmissionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cap {
             Cap::Price => write!(
                 f,
-                "the cost of this attempt is limited and model {:?} has no known price: give it a price in the prices file, \
-                 or limit tokens, too",
+                "the cost of this attempt is limited and model {:?} has no known price: add a price to the prices file, \
+                 or set a token limit",
                 self.model
             ),
-            cap => write!(f, "the budget of this attempt is used up ({cap}): finish with what there is"),
+            cap => write!(f, "the budget of this attempt is exhausted ({cap}): finish with what you have"),
         }
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for AdmissionError {}
 
-/// What one attempt's calls may use and have used. Shared by everything that calls a model for it.
+/// Caps and usage of one attempt's calls. Shared by everything that calls a model for it.
 #[derive(Debug)]
 pub struct Meter {
     caps: Usage,
     prices: Arc<Prices>,
     state: Mutex<State>,
     settled: watch::Sender<Usage>,
-    kept: Option<Kept>,
+    file: Option<MeterFile>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     spent: Usage,
-    held: Usage,
+    reserved: Usage,
     bill: BTreeMap<String, ModelUse>,
-    /// Calls under way, at their worst.
-    open: BTreeMap<u64, Call>,
+    /// Worst cases of the calls in flight.
+    in_flight: BTreeMap<u64, Call>,
     calls: u64,
     unpriced: BTreeSet<String>,
-    spent_out: Option<Cap>,
+    exhausted_cap: Option<Cap>,
 }
 
-/// What one call adds to a bill.
+/// Usage of one call.
 #[derive(Clone, Debug)]
 struct Call {
     model: String,
@@ -110,50 +112,51 @@ struct Call {
 }
 
 impl Meter {
-    /// A meter that holds calls to `caps` (0 = not limited; wall time is not its business).
+    /// Creates a meter that enforces `caps` (0 = unlimited; it does not measure wall time).
     pub fn new(caps: Usage, prices: Arc<Prices>) -> Arc<Meter> {
         Meter::of(caps, prices, State::default(), None)
     }
 
-    /// The same, kept in `file`. `again`: it goes on from what the file says, which is what an earlier process counted.
+    /// Creates a meter that is stored in `file`. `resume`: it continues from the content of the file, which an earlier
+    /// process has counted.
     ///
     /// # Errors
-    /// When it is to go on and the file cannot be read.
-    pub fn kept(caps: Usage, prices: Arc<Prices>, file: &Path, again: bool) -> Result<Arc<Meter>, String> {
+    /// When it should resume and the file cannot be read.
+    pub fn with_file(caps: Usage, prices: Arc<Prices>, file: &Path, resume: bool) -> Result<Arc<Meter>, String> {
         let mut state = State::default();
-        if again {
-            let before = meter_file::read(file).ok_or("what it had used before is not known any more")?;
+        if resume {
+            let before = meter_file::read(file).ok_or("its earlier usage is unknown")?;
             state.spent = before.used;
             state.bill = before.bill.into_iter().take(MODELS_MAX).map(|line| (line.model.clone(), line)).collect();
         }
-        let kept = Kept::new(file);
-        kept.write(&state.metered());
-        Ok(Meter::of(caps, prices, state, Some(kept)))
+        let file = MeterFile::new(file);
+        file.write(&state.metered());
+        Ok(Meter::of(caps, prices, state, Some(file)))
     }
 
-    fn of(caps: Usage, prices: Arc<Prices>, state: State, kept: Option<Kept>) -> Arc<Meter> {
+    fn of(caps: Usage, prices: Arc<Prices>, state: State, file: Option<MeterFile>) -> Arc<Meter> {
         let settled = watch::Sender::new(state.spent);
-        Arc::new(Meter { caps, prices, state: Mutex::new(state), settled, kept })
+        Arc::new(Meter { caps, prices, state: Mutex::new(state), settled, file })
     }
 
-    /// Sets the worst case of a call of `model` (`provider/name`) aside: `input` tokens sent, as estimated, and an answer of up to
-    /// `max_output` tokens.
+    /// Reserves the worst case of a call of `model` (`provider/name`): `input` tokens sent, as estimated, and up to
+    /// `max_output` output tokens.
     ///
     /// # Errors
-    /// When it does not fit into the caps, with the largest answer that would.
-    pub fn admit(self: &Arc<Self>, model: &str, input: u64, max_output: u32) -> Result<Ticket, Refused> {
+    /// When it does not fit into the caps; the error contains the largest output limit that would.
+    pub fn admit(self: &Arc<Self>, model: &str, input: u64, max_output: u32) -> Result<Ticket, AdmissionError> {
         let model: String = model.chars().take(NAME_MAX).collect();
         let price = self.prices.of(&model).copied();
         let mut state = self.lock();
         if price.is_none() {
             if self.caps.cost_micros > 0 && self.caps.tokens == 0 {
-                state.spent_out = Some(Cap::Price);
-                return Err(Refused { cap: Cap::Price, fits: None, held: false, model });
+                state.exhausted_cap = Some(Cap::Price);
+                return Err(AdmissionError { cap: Cap::Price, fits: None, may_fit_later: false, model });
             }
             if state.unpriced.len() < MODELS_MAX && state.unpriced.insert(model.clone()) {
                 tracing::warn!(
                     ?model,
-                    "this model has no known price: its cost is not known, only its tokens are counted"
+                    "this model has no known price: only its tokens are counted, its cost is unknown"
                 );
             }
         }
@@ -163,45 +166,53 @@ impl Meter {
             wall_ms: 0,
             turns: 1,
         };
-        let wanted = worst(u64::from(max_output));
-        let used = state.spent.plus(state.held);
-        if let Some(cap) = self.passed(used.plus(wanted)) {
-            let held = self.passed(state.spent.plus(wanted)).is_none();
-            // The largest answer that fits: all amounts grow with it, so halving finds it.
-            let fits = |output: u32| self.passed(used.plus(worst(u64::from(output)))).is_none();
-            let fits = largest(max_output, fits).filter(|most| *most >= ANSWER_LEAST);
-            if !held && fits.is_none() {
-                state.spent_out = Some(cap);
+        let requested = worst(u64::from(max_output));
+        let used = state.spent.plus(state.reserved);
+        if let Some(cap) = self.exceeded(used.plus(requested)) {
+            let may_fit_later = self.exceeded(state.spent.plus(requested)).is_none();
+            // All amounts grow with the output, so a binary search finds the largest that fits.
+            let fits = |output: u32| self.exceeded(used.plus(worst(u64::from(output)))).is_none();
+            let fits = largest(max_output, fits).filter(|max| *max >= MIN_OUTPUT_TOKENS);
+            if !may_fit_later && fits.is_none() {
+                state.exhausted_cap = Some(cap);
             }
-            return Err(Refused { cap, fits, held, model });
+            return Err(AdmissionError { cap, fits, may_fit_later, model });
         }
-        state.held = state.held.plus(wanted);
+        state.reserved = state.reserved.plus(requested);
         state.calls += 1;
         let number = state.calls;
-        let ticket =
-            Ticket { meter: self.clone(), number, model, price, reserved: wanted, input, max_output, open: true };
+        let ticket = Ticket {
+            meter: self.clone(),
+            number,
+            model,
+            price,
+            reserved: requested,
+            input,
+            max_output,
+            in_flight: true,
+        };
         let (wire, cost_micros) = ticket.worst();
-        state.open.insert(number, ticket.call(wire, cost_micros));
-        self.keep(&state);
+        state.in_flight.insert(number, ticket.call(wire, cost_micros));
+        self.save(&state);
         Ok(ticket)
     }
 
-    /// [`Meter::admit`], but waits while calls under way hold what this one needs.
+    /// Like [`Meter::admit`], but waits while calls in flight reserve what this one needs.
     ///
     /// # Errors
-    /// As [`Meter::admit`], once nothing under way can change it.
+    /// As for [`Meter::admit`], once no call in flight can change the result.
     pub async fn admit_when_free(
         self: &Arc<Self>,
         model: &str,
         input: u64,
         max_output: u32,
-    ) -> Result<Ticket, Refused> {
+    ) -> Result<Ticket, AdmissionError> {
         let mut settled = self.settled.subscribe();
         loop {
             settled.mark_unchanged();
             match self.admit(model, input, max_output) {
-                Err(refused) if refused.held => {}
-                known => return known,
+                Err(error) if error.may_fit_later => {}
+                other => return other,
             }
             if settled.changed().await.is_err() {
                 return self.admit(model, input, max_output);
@@ -209,45 +220,46 @@ impl Meter {
         }
     }
 
-    /// Notes that a call was given up because of `cap`: for callers that were offered a shorter answer and could not take it.
-    pub fn gave_up(&self, cap: Cap) {
-        self.lock().spent_out = Some(cap);
+    /// Records that a call was abandoned because of `cap`, for callers that could not use the smaller output limit
+    /// they were offered.
+    pub fn mark_exhausted(&self, cap: Cap) {
+        self.lock().exhausted_cap = Some(cap);
     }
 
-    /// What was used so far: settled calls only. `turns` are calls, `cost_micros` is of priced models only.
+    /// Returns the usage of settled calls so far. `turns` counts calls; `cost_micros` covers models with a price only.
     pub fn usage(&self) -> Usage {
         self.lock().spent
     }
 
-    /// What was used for which model.
+    /// Returns the usage by model.
     pub fn bill(&self) -> Vec<ModelUse> {
         self.lock().bill.values().cloned().collect()
     }
 
-    /// What ran out, if a call was refused for it.
-    pub fn spent_out(&self) -> Option<Cap> {
-        self.lock().spent_out
+    /// Returns the cap that ran out, if a call was rejected for it.
+    pub fn exhausted_cap(&self) -> Option<Cap> {
+        self.lock().exhausted_cap
     }
 
-    /// What was used, told again after each settled call: for those who show it.
+    /// Subscribes to the usage; it is sent after each settled call, for display.
     pub fn watch(&self) -> watch::Receiver<Usage> {
         self.settled.subscribe()
     }
 
-    /// Waits until no call is under way.
-    pub async fn at_rest(&self) {
+    /// Waits until no call is in flight.
+    pub async fn wait_until_idle(&self) {
         let mut settled = self.settled.subscribe();
-        while self.lock().held.turns > 0 && settled.changed().await.is_ok() {}
+        while self.lock().reserved.turns > 0 && settled.changed().await.is_ok() {}
     }
 
-    /// Settled and set aside together.
+    /// Returns spent and reserved usage together.
     pub fn committed(&self) -> Usage {
         let state = self.lock();
-        state.spent.plus(state.held)
+        state.spent.plus(state.reserved)
     }
 
-    /// Which cap an amount passes.
-    fn passed(&self, amount: Usage) -> Option<Cap> {
+    /// Returns the cap that an amount exceeds.
+    fn exceeded(&self, amount: Usage) -> Option<Cap> {
         let over = |cap: u64, amount: u64| cap > 0 && amount > cap;
         if over(self.caps.turns, amount.turns) {
             Some(Cap::Turns)
@@ -260,32 +272,32 @@ impl Meter {
         }
     }
 
-    /// Writes it down, so that the file is never behind what was let go.
-    fn keep(&self, state: &State) {
-        if let Some(kept) = &self.kept {
-            kept.write(&state.metered());
+    /// Writes the state to the file, so that the file never lags behind the calls that were admitted.
+    fn save(&self, state: &State) {
+        if let Some(file) = &self.file {
+            file.write(&state.metered());
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each critical section leaves the amounts consistent: a panic elsewhere must not stop the counting.
+        // Every critical section leaves the amounts consistent: a panic elsewhere must not stop the counting.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a reservation: charges `used`, or nothing at all when the call was never made.
+    /// Ends a reservation: charges `used`, or nothing if the call was never made.
     fn close(&self, ticket: &Ticket, used: Option<(WireUsage, u64)>) {
         let mut state = self.lock();
-        let held = &mut state.held;
-        held.tokens = held.tokens.saturating_sub(ticket.reserved.tokens);
-        held.cost_micros = held.cost_micros.saturating_sub(ticket.reserved.cost_micros);
-        held.turns = held.turns.saturating_sub(ticket.reserved.turns);
-        state.open.remove(&ticket.number);
+        let reserved = &mut state.reserved;
+        reserved.tokens = reserved.tokens.saturating_sub(ticket.reserved.tokens);
+        reserved.cost_micros = reserved.cost_micros.saturating_sub(ticket.reserved.cost_micros);
+        reserved.turns = reserved.turns.saturating_sub(ticket.reserved.turns);
+        state.in_flight.remove(&ticket.number);
         if let Some((wire, cost_micros)) = used {
             let tokens = wire.input.saturating_add(wire.output);
             state.spent = state.spent.plus(Usage { tokens, cost_micros, wall_ms: 0, turns: 1 });
             add(&mut state.bill, &ticket.call(wire, cost_micros));
         }
-        self.keep(&state);
+        self.save(&state);
         let spent = state.spent;
         drop(state);
         self.settled.send_replace(spent);
@@ -293,15 +305,15 @@ impl Meter {
 }
 
 impl State {
-    /// All of it, as if every call under way came to its worst.
+    /// Returns the complete usage, as if every call in flight reached its worst case.
     fn metered(&self) -> Metered {
         let mut bill = self.bill.clone();
-        self.open.values().for_each(|call| add(&mut bill, call));
-        Metered { used: self.spent.plus(self.held), bill: bill.into_values().collect() }
+        self.in_flight.values().for_each(|call| add(&mut bill, call));
+        Metered { used: self.spent.plus(self.reserved), bill: bill.into_values().collect() }
     }
 }
 
-/// Puts a call on a bill.
+/// Adds a call to the usage by model.
 fn add(bill: &mut BTreeMap<String, ModelUse>, call: &Call) {
     let known = bill.contains_key(&call.model) || bill.len() < MODELS_MAX;
     let name = if known { call.model.as_str() } else { "other/models" };
@@ -321,12 +333,12 @@ fn add(bill: &mut BTreeMap<String, ModelUse>, call: &Call) {
     line.priced &= call.priced;
 }
 
-/// The largest number up to `most` for which `fits` holds, where it holds for all smaller ones, too.
-fn largest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
+/// Returns the largest number up to `max` for which `fits` holds, given that it holds for all smaller ones, too.
+fn largest(max: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
     if !fits(0) {
         return None;
     }
-    let (mut good, mut bad) = (0, most);
+    let (mut good, mut bad) = (0, max);
     while bad - good > 1 {
         let middle = good + (bad - good) / 2;
         if fits(middle) { good = middle } else { bad = middle }
@@ -334,7 +346,7 @@ fn largest(most: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
     Some(good)
 }
 
-/// A call that was let through. Dropped unsettled, it counts as its worst case.
+/// Ticket of an admitted call. If it is dropped unsettled, the worst case is charged.
 #[derive(Debug)]
 #[must_use = "a dropped ticket is charged in full"]
 pub struct Ticket {
@@ -345,27 +357,27 @@ pub struct Ticket {
     reserved: Usage,
     input: u64,
     max_output: u32,
-    open: bool,
+    in_flight: bool,
 }
 
 impl Ticket {
-    /// Settles by what the provider told. No usage at all, and usage that cannot be, count as the worst case.
+    /// Settles the call with the reported usage. Missing or impossible usage counts as the worst case.
     pub fn settle(mut self, wire: WireUsage) {
-        self.open = false;
+        self.in_flight = false;
         let tokens = wire.input.saturating_add(wire.output);
-        let most = self.reserved.tokens.saturating_mul(ABSURD_TIMES);
-        let told = tokens > 0 && tokens <= most && tokens <= ABSURD_TOKENS;
-        let used = if told { self.priced(wire) } else { self.worst() };
+        let plausible = self.reserved.tokens.saturating_mul(ABSURD_FACTOR);
+        let is_credible = tokens > 0 && tokens <= plausible && tokens <= ABSURD_TOKENS;
+        let used = if is_credible { self.priced(wire) } else { self.worst() };
         self.meter.close(&self, Some(used));
     }
 
-    /// Gives the reservation back: the provider never took the call (no connection, or refused before any work).
+    /// Releases the reservation: the provider never accepted the call (no connection, or rejected before any work).
     pub fn release(mut self) {
-        self.open = false;
+        self.in_flight = false;
         self.meter.close(&self, None);
     }
 
-    /// The longest answer this call was let through with.
+    /// Returns the output limit the call was admitted with.
     pub fn max_output(&self) -> u32 {
         self.max_output
     }
@@ -389,7 +401,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.open {
+        if self.in_flight {
             let worst = self.worst();
             self.meter.close(self, Some(worst));
         }

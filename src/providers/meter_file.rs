@@ -1,48 +1,49 @@
-//! What a meter has counted, in a file: written in one step, read with suspicion.
+//! The meter file: the usage a meter has counted. Written atomically, validated when read.
 //!
-//! A kill of the process loses nothing of it. It is not forced onto the disk: after a loss of power the last calls may be missing.
+//! It survives a kill of the process. It is not synced to disk: after a power failure the last calls may be missing.
 
 use crate::domain::Metered;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The largest file that is one of ours.
+/// Maximum size of a meter file in bytes.
 const BYTES_MAX: u64 = 256 * 1024;
 
-/// Where a meter is written down.
+/// File of one meter.
 #[derive(Debug)]
-pub struct Kept {
+pub struct MeterFile {
     file: PathBuf,
     failed: AtomicBool,
 }
 
-impl Kept {
-    /// In this file; its folder is made.
-    pub fn new(file: &Path) -> Kept {
-        Kept { file: file.to_owned(), failed: AtomicBool::new(false) }
+impl MeterFile {
+    /// Creates the handle of this file; its directory is created when it is written.
+    pub fn new(file: &Path) -> MeterFile {
+        MeterFile { file: file.to_owned(), failed: AtomicBool::new(false) }
     }
 
-    /// Writes it. Where that fails the file is removed: what is not known is charged in full, and never as less than it was.
+    /// Writes the usage. If that fails, the file is removed: unknown usage is charged in full, and never as less than
+    /// it was.
     pub fn write(&self, counted: &Metered) {
         let Err(error) = replace(&self.file, counted) else { return };
         let gone = std::fs::remove_file(&self.file);
         if !self.failed.swap(true, Ordering::Relaxed) {
             let gone = gone.is_ok() || !self.file.exists();
-            tracing::warn!(%error, gone, file = %self.file.display(), "what an attempt uses cannot be written down; killed now, it would be charged in full");
+            tracing::warn!(%error, removed = gone, file = %self.file.display(), "cannot write the usage of an attempt to its meter file; if Skep were killed now, the attempt would be charged in full");
         }
     }
 }
 
 fn replace(file: &Path, counted: &Metered) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder)?;
-    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-    fresh.write_all(&serde_json::to_vec(counted)?)?;
-    fresh.persist(file).map(drop).map_err(|e| e.error)
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(dir)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(dir)?;
+    temporary.write_all(&serde_json::to_vec(counted)?)?;
+    temporary.persist(file).map(drop).map_err(|e| e.error)
 }
 
-/// What the file says; `None` = there is none, or it is none of ours.
+/// Reads the usage; `None` = the file does not exist or is not a meter file.
 pub fn read(file: &Path) -> Option<Metered> {
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).ok()?;

@@ -1,36 +1,37 @@
-//! What models cost: a versioned file, embedded, with an operator's own over it. Amounts are integers, rounded up.
+//! Model prices: a versioned file, embedded, which an operator's own file overrides. Amounts are integers, rounded up.
 //!
-//! Invariant: a model without a price costs an unknown amount, never nothing.
+//! Invariant: a model without a price has an unknown cost, never zero.
 
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// The prices this program comes with (`config/prices.toml`).
+/// Prices shipped with the program (`config/prices.toml`).
 const EMBEDDED: &str = include_str!("../../config/prices.toml");
-/// A price of a million USD per million tokens is a slip of the pen.
-const DEAREST_USD: f64 = 1_000_000.0;
-/// What one file may hold.
+/// A million USD per million tokens can only be a typo.
+const MAX_USD: f64 = 1_000_000.0;
+/// Maximum number of patterns in one file.
 const PATTERNS_MAX: usize = 10_000;
 
-/// What one call used, as the provider tells. `input` contains `cached` and `cache_written`, `output` contains `reasoning`.
+/// Usage of one call, as the provider reports it. `input` includes `cached` and `cache_written`; `output` includes
+/// `reasoning`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireUsage {
-    /// Tokens sent.
+    /// Input tokens.
     pub input: u64,
-    /// Of these, read from the provider's cache.
+    /// Input tokens read from the provider's cache.
     pub cached: u64,
-    /// Of these, written to the provider's cache.
+    /// Input tokens written to the provider's cache.
     pub cache_written: u64,
-    /// Of the written, kept for an hour, which costs more at some providers.
+    /// Tokens written to the cache for an hour, which costs more at some providers; included in `cache_written`.
     pub cache_written_hour: u64,
-    /// Tokens received.
+    /// Output tokens.
     pub output: u64,
-    /// Of these, spent on reasoning.
+    /// Output tokens spent on reasoning.
     pub reasoning: u64,
 }
 
-/// Prices of one model for calls of one length, in millionths of a micro-USD for a token (USD for 10^12 tokens).
+/// Prices of one model for one length of calls, in millionths of a micro-USD per token (USD per 10^12 tokens).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rates {
     input: u64,
@@ -40,11 +41,11 @@ struct Rates {
     output: u64,
 }
 
-/// What a model costs.
+/// Price of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
-    usual: Rates,
-    /// From how many tokens of input on, and what then.
+    standard: Rates,
+    /// Input size in tokens above which other rates apply, and these rates.
     long: Option<(u64, Rates)>,
 }
 
@@ -52,14 +53,14 @@ impl Price {
     fn rates(&self, input: u64) -> &Rates {
         match &self.long {
             Some((over, rates)) if input > *over => rates,
-            _ => &self.usual,
+            _ => &self.standard,
         }
     }
 
-    /// What a call cost, in micro-USD, rounded up once.
+    /// Returns the cost of a call in micro-USD, rounded up once.
     pub fn of(&self, usage: &WireUsage) -> u64 {
         let rates = self.rates(usage.input);
-        // Parts that add up to more than their whole are a provider's slip: they count no more than the whole.
+        // Parts that exceed their total are a provider's mistake: they count no more than the total.
         let cached = usage.cached.min(usage.input);
         let written = usage.cache_written.min(usage.input - cached);
         let hour = usage.cache_written_hour.min(written);
@@ -73,15 +74,15 @@ impl Price {
         sum(&parts)
     }
 
-    /// The most a call with so many tokens can cost, in micro-USD: every token of input at its dearest.
+    /// Returns the maximum cost of a call with this many tokens, in micro-USD: every input token at its highest rate.
     pub fn worst(&self, input: u64, output: u64) -> u64 {
-        let most = |rates: &Rates| {
-            let dearest = rates.input.max(rates.cached).max(rates.cache_write).max(rates.cache_write_hour);
-            sum(&[(input, dearest), (output, rates.output)])
+        let max_cost = |rates: &Rates| {
+            let highest = rates.input.max(rates.cached).max(rates.cache_write).max(rates.cache_write_hour);
+            sum(&[(input, highest), (output, rates.output)])
         };
-        // A call that turns out shorter than thought may be priced as a usual one; that is not always cheaper by law.
-        let long = self.long.as_ref().filter(|(over, _)| input > *over).map_or(0, |(_, rates)| most(rates));
-        most(&self.usual).max(long)
+        // A call that turns out shorter may be priced at the standard rates, which are not necessarily lower.
+        let long = self.long.as_ref().filter(|(over, _)| input > *over).map_or(0, |(_, rates)| max_cost(rates));
+        max_cost(&self.standard).max(long)
     }
 }
 
@@ -91,75 +92,75 @@ fn sum(parts: &[(u64, u64)]) -> u64 {
     u64::try_from(exact.div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-/// The prices there are.
+/// Prices of all models.
 #[derive(Clone, Debug, Default)]
 pub struct Prices {
-    /// The file's date; of both files, where one goes over the other.
+    /// Date of the file; of both files, if one overrides the other.
     version: String,
-    /// Longest pattern first; an operator's before the embedded ones. `None` = known to be not known.
+    /// Longest pattern first; the operator's patterns before the embedded ones. `None` = explicitly without a price.
     entries: Vec<(GlobMatcher, Option<Price>)>,
 }
 
 impl Prices {
-    /// The prices this program comes with.
+    /// Loads the prices shipped with the program.
     ///
     /// # Errors
-    /// When the embedded file is broken, which a test excludes.
+    /// When the embedded file is invalid, which a test rules out.
     pub fn embedded() -> Result<Prices, String> {
         Prices::load(EMBEDDED)
     }
 
-    /// Reads a file of prices.
+    /// Parses a price file.
     ///
     /// # Errors
-    /// What is wrong with it, where, and what would be right.
+    /// What is wrong, where, and how to fix it.
     pub fn load(text: &str) -> Result<Prices, String> {
-        let file: File = toml::from_str(text).map_err(|e| format!("these are no prices: {e}"))?;
+        let file: File = toml::from_str(text).map_err(|e| format!("cannot parse the prices: {e}"))?;
         let mut seen = BTreeSet::new();
         let mut entries = Vec::new();
         for (n, model) in file.model.iter().enumerate() {
             let at = || format!("model {} ({})", n + 1, model.patterns.first().map_or("no pattern", |p| p.as_str()));
             let price = model.price().map_err(|why| format!("{}: {why}", at()))?;
             if model.patterns.is_empty() {
-                return Err(format!("{}: `match` names no model; write `PROVIDER/MODEL`", at()));
+                return Err(format!("{}: `match` is empty; write `PROVIDER/MODEL`", at()));
             }
             for pattern in &model.patterns {
                 if !pattern.contains('/') {
-                    return Err(format!("{}: {pattern:?} names no provider; write `PROVIDER/MODEL`", at()));
+                    return Err(format!("{}: {pattern:?} lacks a provider; write `PROVIDER/MODEL`", at()));
                 }
                 if !seen.insert(pattern) {
-                    return Err(format!("{}: {pattern:?} is priced twice; keep one of them", at()));
+                    return Err(format!("{}: {pattern:?} appears twice; remove one of them", at()));
                 }
-                let glob = Glob::new(pattern).map_err(|e| format!("{}: {pattern:?} is no pattern: {e}", at()))?;
+                let glob = Glob::new(pattern).map_err(|e| format!("{}: invalid pattern {pattern:?}: {e}", at()))?;
                 entries.push((glob.compile_matcher(), price));
             }
             if entries.len() > PATTERNS_MAX {
-                return Err(format!("more than {PATTERNS_MAX} patterns; use `*` for families of models"));
+                return Err(format!("more than {PATTERNS_MAX} patterns; use `*` for model families"));
             }
         }
         entries.sort_by_key(|(glob, _)| std::cmp::Reverse(glob.glob().glob().chars().count()));
         Ok(Prices { version: file.version, entries })
     }
 
-    /// These prices with an operator's `own` over them: whatever `own` has a pattern for, it prices.
+    /// Adds an operator's prices, which take precedence for everything that `own` has a pattern for.
     pub fn overridden_by(mut self, own: Prices) -> Prices {
         let mut entries = own.entries;
         entries.append(&mut self.entries);
         Prices { version: format!("{}, over {}", own.version, self.version), entries }
     }
 
-    /// The dates of the files, for people.
+    /// Returns the dates of the files, for people.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// What `model` (`provider/name`) costs; `None` = not known.
+    /// Returns the price of `model` (`provider/name`); `None` = unknown.
     pub fn of(&self, model: &str) -> Option<&Price> {
         self.entries.iter().find(|(glob, _)| glob.is_match(model)).and_then(|(_, price)| price.as_ref())
     }
 }
 
-/// The file as it is written.
+/// Format of a price file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -200,12 +201,12 @@ impl Entry {
             (true, None, None) => Ok(None),
             (true, ..) => Err("`unpriced = true` and prices exclude each other".to_owned()),
             (false, Some(input), Some(output)) => {
-                let usual = rates(input, self.cached, self.cache_write, self.cache_write_hour, output)?;
+                let standard = rates(input, self.cached, self.cache_write, self.cache_write_hour, output)?;
                 let long = match &self.long {
                     None => None,
                     Some(l) => Some((l.over, rates(l.input, l.cached, l.cache_write, l.cache_write_hour, l.output)?)),
                 };
-                Ok(Some(Price { usual, long }))
+                Ok(Some(Price { standard, long }))
             }
             (false, None, _) => Err("`input` is missing (USD per million tokens)".to_owned()),
             (false, _, None) => Err("`output` is missing (USD per million tokens)".to_owned()),
@@ -230,14 +231,14 @@ fn rates(
     })
 }
 
-/// USD for a million tokens, exact to the millionth.
+/// Converts USD per million tokens, exact to a millionth.
 fn rate(name: &str, usd: f64) -> Result<u64, String> {
-    if !(0.0..DEAREST_USD).contains(&usd) {
+    if !(0.0..MAX_USD).contains(&usd) {
         return Err(format!(
-            "`{name}` = {usd} is no price; it is USD per million tokens, from 0 to below {DEAREST_USD}"
+            "`{name}` = {usd} is not a valid price: write USD per million tokens, from 0 to below {MAX_USD}"
         ));
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range was checked the line before
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range is checked above
     Ok((usd * 1e6).round() as u64)
 }
 
@@ -250,13 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_prices_are_read_and_price_what_they_name() {
+    fn the_embedded_prices_load() {
         let prices = Prices::embedded().unwrap();
         assert_eq!(prices.version(), "2026-11-20");
         let sonnet = prices.of("anthropic/claude-sonnet-4-5-20250929").unwrap();
         assert_eq!(sonnet.of(&used(1_000_000, 1_000_000, 0, 0)), 600_000, "a long call, all of it cached");
         assert_eq!(sonnet.of(&used(100_000, 50_000, 20_000, 1_000)), 90_000 + 15_000 + 75_000 + 15_000);
-        assert!(prices.of("ollama/qwen3:8b").is_some_and(|p| p.worst(1_000_000, 1_000_000) == 0), "said to be free");
+        assert!(prices.of("ollama/qwen3:8b").is_some_and(|p| p.worst(1_000_000, 1_000_000) == 0), "free of charge");
         for unknown in
             ["anthropic/claude-sonnet-9", "openai/gpt-5.9", "other/claude-sonnet-4-5", "ollama/big:120b-cloud", ""]
         {
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_pattern_wins_and_an_operators_file_goes_over_all() {
+    fn the_longest_pattern_wins_and_an_operators_file_overrides_all() {
         let ours = "version = '1'\n[[model]]\nmatch = ['a/*']\ninput = 1\noutput = 1\n\
                     [[model]]\nmatch = ['a/big-*']\ninput = 5.0\noutput = 7\n";
         let prices = Prices::load(ours).unwrap();
@@ -285,12 +286,12 @@ mod tests {
         assert_eq!(price.of(&used(1, 0, 0, 0)), 1, "a twentieth of a micro-dollar is one");
         assert_eq!(price.of(&used(3, 0, 0, 3)), 2, "0.15 + 1.2");
         assert_eq!(price.of(&used(0, 0, 0, 0)), 0);
-        assert_eq!(price.of(&used(10, 40, 90, 0)), 1, "parts beyond the whole count as the whole");
+        assert_eq!(price.of(&used(10, 40, 90, 0)), 1, "parts that exceed the total count as the total");
         assert_eq!(u128::from(price.worst(u64::MAX, u64::MAX)), (u128::from(u64::MAX) * 45).div_ceil(100));
     }
 
     #[test]
-    fn an_hour_in_the_cache_has_its_price() {
+    fn an_hour_in_the_cache_has_its_own_price() {
         let prices = Prices::embedded().unwrap();
         let haiku = prices.of("anthropic/claude-haiku-4-5").unwrap();
         let usage = WireUsage { input: 100, cache_written: 100, cache_written_hour: 40, ..WireUsage::default() };
@@ -299,18 +300,18 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_refused_with_the_place() {
+    fn an_invalid_file_is_rejected_with_the_location() {
         let one = |body: &str| Prices::load(&format!("version = '1'\n[[model]]\n{body}\n")).unwrap_err();
         for (body, says) in [
             ("match = ['a/b']\ninput = 1", "model 1 (a/b): `output` is missing"),
             ("match = ['a/b']\noutput = 1", "model 1 (a/b): `input` is missing"),
-            ("match = ['a/b']\ninput = -1\noutput = 1", "`input` = -1 is no price"),
-            ("match = ['a/b']\ninput = nan\noutput = 1", "`input` = NaN is no price"),
-            ("match = ['a/b']\ninput = 1\noutput = inf", "`output` = inf is no price"),
-            ("match = ['b']\ninput = 1\noutput = 1", "\"b\" names no provider"),
-            ("match = ['a/[']\ninput = 1\noutput = 1", "is no pattern"),
-            ("match = []\ninput = 1\noutput = 1", "names no model"),
-            ("match = ['a/b', 'a/b']\ninput = 1\noutput = 1", "priced twice"),
+            ("match = ['a/b']\ninput = -1\noutput = 1", "`input` = -1 is not a valid price"),
+            ("match = ['a/b']\ninput = nan\noutput = 1", "`input` = NaN is not a valid price"),
+            ("match = ['a/b']\ninput = 1\noutput = inf", "`output` = inf is not a valid price"),
+            ("match = ['b']\ninput = 1\noutput = 1", "\"b\" lacks a provider"),
+            ("match = ['a/[']\ninput = 1\noutput = 1", "invalid pattern"),
+            ("match = []\ninput = 1\noutput = 1", "`match` is empty"),
+            ("match = ['a/b', 'a/b']\ninput = 1\noutput = 1", "appears twice"),
             ("match = ['a/b']\nunpriced = true\ninput = 1", "exclude each other"),
             ("match = ['a/b']\ninptu = 1", "unknown field"),
             ("match = 7", "line 3"),

@@ -1,30 +1,30 @@
-//! When a provider that said "not now" can be asked again: read from its headers and body, purely.
+//! Reads from a provider's headers and body when it can be called again. A pure function.
 //!
-//! | said by | as |
+//! | sender | format |
 //! |---|---|
-//! | everybody | `retry-after` (seconds or a date), `retry-after-ms`, `ratelimit-reset` |
-//! | Anthropic | `anthropic-ratelimit-*-reset` (a date, for what has nothing remaining), `anthropic-ratelimit-unified-reset` (epoch) |
-//! | OpenAI and alike | `x-ratelimit-reset-*` (`6m0s`), "try again in 6m0s", `resets_at`, `resets_in_seconds` |
+//! | all | `retry-after` (seconds or a date), `retry-after-ms`, `ratelimit-reset` |
+//! | Anthropic | `anthropic-ratelimit-*-reset` (a date, for exhausted limits), `anthropic-ratelimit-unified-reset` (epoch) |
+//! | OpenAI and compatible | `x-ratelimit-reset-*` (`6m0s`), "try again in 6m0s", `resets_at`, `resets_in_seconds` |
 //! | Gemini | `RetryInfo.retryDelay`, "retry in 34.07s"; a daily quota ends at midnight, Pacific time |
 //!
-//! The latest of them counts: asking too early costs an attempt, asking late costs a moment.
+//! The latest time counts: asking too early costs an attempt, asking late costs only a moment.
 
 use crate::domain::Timestamp;
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// No honest limit rests longer: monthly ones do not.
-const LONGEST_SECS: i64 = 32 * 24 * 3600;
-/// Bytes of a body that are looked at.
+/// Longest credible wait: even monthly limits are shorter.
+const MAX_WAIT_SECS: i64 = 32 * 24 * 3600;
+/// Number of bytes of a body that are searched.
 const BODY_MAX: usize = 64 * 1024;
-/// How deep a body is looked into.
+/// How deep a JSON body is searched.
 const DEPTH_MAX: usize = 8;
-/// Midnight in California, in winter, by UTC: in summer an hour late.
+/// Midnight in California in UTC, in winter; an hour late in summer.
 const PACIFIC_MIDNIGHT: (u32, u32) = (8, 0);
 
-/// When the provider can be asked again, where an answer with this status says so. `None` = it is no "not now" (408, 425, 429 and
-/// 500 to 599 are), or it tells no time that can be believed (up to 32 days ahead).
+/// Returns when the provider can be called again, if a response with this status says so. `None` = the status does not
+/// mean "not now" (408, 425, 429 and 500 to 599 do), or the response contains no credible time (up to 32 days ahead).
 pub fn reset(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Timestamp> {
     if !matches!(status, 408 | 425 | 429 | 500..=599) {
         return None;
@@ -35,19 +35,19 @@ pub fn reset(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> O
     if let Ok(json) = serde_json::from_str::<Value>(&text) {
         from_json(&json, now.0, DEPTH_MAX, &mut found);
     } else {
-        from_words(&text, now.0, &mut found);
+        from_text(&text, now.0, &mut found);
     }
-    let latest = now.0.saturating_add(LONGEST_SECS * 1000);
+    let latest = now.0.saturating_add(MAX_WAIT_SECS * 1000);
     found.into_iter().filter(|at| *at <= latest).max().map(|at| Timestamp(at.max(now.0)))
 }
 
-/// Whether it says that money is used up: then waiting helps nothing, a person has to pay.
+/// Returns whether the account is out of credit; then waiting does not help, and a person has to pay.
 pub fn is_out_of_credit(status: u16, body: &[u8]) -> bool {
     if !matches!(status, 400 | 402 | 403 | 429) {
         return false;
     }
     let text = String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).to_ascii_lowercase();
-    let said = [
+    let phrases = [
         "insufficient_quota",
         "billing_hard_limit_reached",
         "billing_not_active",
@@ -55,7 +55,7 @@ pub fn is_out_of_credit(status: u16, body: &[u8]) -> bool {
         "insufficient balance",
         "insufficient credits",
     ];
-    status == 402 || said.iter().any(|words| text.contains(words))
+    status == 402 || phrases.iter().any(|phrase| text.contains(phrase))
 }
 
 fn from_headers(headers: &HeaderMap, now: i64, found: &mut Vec<i64>) {
@@ -66,36 +66,36 @@ fn from_headers(headers: &HeaderMap, now: i64, found: &mut Vec<i64>) {
     if let Some(ms) = text("retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
         found.extend(millis(ms).map(|ms| now.saturating_add(ms)));
     }
-    // Of several limits those that are used up count; where nothing says which, all of them do.
-    let (mut used_up, mut all) = (Vec::new(), Vec::new());
+    // Of several limits, the exhausted ones count; if nothing says which those are, all of them do.
+    let (mut exhausted, mut all) = (Vec::new(), Vec::new());
     for (name, value) in headers {
         let (name, Ok(value)) = (name.as_str(), value.to_str()) else { continue };
         let known = ["anthropic-ratelimit-", "x-ratelimit-", "ratelimit-"].iter().any(|p| name.starts_with(p));
         if !known || !name.contains("reset") {
             continue;
         }
-        let Some(at) = moment(value.trim(), now) else { continue };
+        let Some(at) = parse_time(value.trim(), now) else { continue };
         match text(&name.replace("reset", "remaining")) {
             Some(left) if left.parse::<f64>().is_ok_and(|n| n > 0.0) => {}
-            Some(_) => used_up.push(at),
+            Some(_) => exhausted.push(at),
             None if name.starts_with("anthropic-ratelimit-unified") => {
-                // The plain one is that of the window that is used up; the others are told beside it.
+                // The plain header belongs to the exhausted window; the others accompany it.
                 let status = text(&name.replace("reset", "status")).unwrap_or("rejected");
                 if status == "rejected" && name == "anthropic-ratelimit-unified-reset" {
-                    used_up.push(at);
+                    exhausted.push(at);
                 }
             }
             None => all.push(at),
         }
     }
-    if used_up.is_empty() && found.is_empty() {
+    if exhausted.is_empty() && found.is_empty() {
         found.append(&mut all);
     }
-    found.append(&mut used_up);
+    found.append(&mut exhausted);
 }
 
-/// A moment as headers write it: a date, an epoch in seconds or milliseconds, or a time from now.
-fn moment(value: &str, now: i64) -> Option<i64> {
+/// Parses a time in a header: a date, an epoch in seconds or milliseconds, or an offset from now.
+fn parse_time(value: &str, now: i64) -> Option<i64> {
     if let Ok(date) = DateTime::parse_from_rfc3339(value) {
         return Some(date.timestamp_millis());
     }
@@ -117,19 +117,20 @@ fn seconds(value: &str) -> Option<i64> {
     millis(value.parse::<f64>().ok()? * 1000.0)
 }
 
-/// Milliseconds, rounded up, of a number that is one.
+/// Rounds milliseconds up, if the number is valid.
 fn millis(ms: f64) -> Option<i64> {
     #[allow(clippy::cast_possible_truncation)] // within what a double holds exactly
     (ms.is_finite() && (0.0..9e15).contains(&ms)).then_some(ms.ceil() as i64)
 }
 
-/// `1h2m3.5s`, `20ms`, `6m0s`, `34.07s`, at the beginning of a text: milliseconds, and how many bytes that was.
+/// Parses `1h2m3.5s`, `20ms`, `6m0s` or `34.07s` at the beginning of a text: milliseconds, and the number of bytes
+/// parsed.
 fn duration(text: &str) -> Option<(i64, usize)> {
     let (mut sum, mut at) = (0.0, 0);
     loop {
         let rest = &text[at..];
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        // "try again in 6s." ends with a full stop that belongs to no number.
+        // "try again in 6s." ends with a period that does not belong to a number.
         let Ok(number) = rest[..digits].parse::<f64>() else { break };
         let after = &rest[digits..];
         let spaces = after.len() - after.trim_start_matches(' ').len();
@@ -165,9 +166,9 @@ fn from_json(json: &Value, now: i64, depth: usize, found: &mut Vec<i64>) {
                         let ms = secs.as_f64().and_then(|s| millis(s * 1000.0));
                         found.extend(ms.map(|ms| now.saturating_add(ms)));
                     }
-                    ("resets_at" | "reset_at", Value::Number(at)) => found.extend(moment(&at.to_string(), now)),
-                    ("resets_at" | "reset_at", Value::String(at)) => found.extend(moment(at, now)),
-                    ("message" | "error" | "detail", Value::String(words)) => from_words(words, now, found),
+                    ("resets_at" | "reset_at", Value::Number(at)) => found.extend(parse_time(&at.to_string(), now)),
+                    ("resets_at" | "reset_at", Value::String(at)) => found.extend(parse_time(at, now)),
+                    ("message" | "error" | "detail", Value::String(text)) => from_text(text, now, found),
                     (_, inner) => from_json(inner, now, depth - 1, found),
                 }
             }
@@ -176,17 +177,17 @@ fn from_json(json: &Value, now: i64, depth: usize, found: &mut Vec<i64>) {
     }
 }
 
-/// "Please try again in 6m0s.", "Please retry in 34.07s.", "usage limit reached|1754000000".
-fn from_words(text: &str, now: i64, found: &mut Vec<i64>) {
+/// Parses "Please try again in 6m0s.", "Please retry in 34.07s." and "usage limit reached|1754000000".
+fn from_text(text: &str, now: i64, found: &mut Vec<i64>) {
     let lower = text.to_ascii_lowercase();
-    for words in ["try again in ", "retry in ", "retry after ", "reset after ", "resets in "] {
-        for (at, _) in lower.match_indices(words).take(4) {
-            found.extend(duration(&lower[at + words.len()..]).map(|(ms, _)| now.saturating_add(ms)));
+    for phrase in ["try again in ", "retry in ", "retry after ", "reset after ", "resets in "] {
+        for (at, _) in lower.match_indices(phrase).take(4) {
+            found.extend(duration(&lower[at + phrase.len()..]).map(|(ms, _)| now.saturating_add(ms)));
         }
     }
     if let Some((_, rest)) = lower.split_once("limit reached|") {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).take(13).collect();
-        found.extend(moment(&digits, now));
+        found.extend(parse_time(&digits, now));
     }
 }
 
@@ -206,7 +207,7 @@ mod tests {
     /// 2026-11-20T12:00:00Z.
     const NOW: i64 = 1_795_176_000_000;
 
-    /// Seconds from now until it can be asked again.
+    /// Returns the number of seconds until the provider can be called again.
     fn wait(status: u16, headers: &[(&str, &str)], body: &str) -> Option<f64> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_not_now_rests() {
+    fn only_not_now_statuses_have_a_reset_time() {
         for status in [408, 425, 429, 500, 503, 529] {
             assert_eq!(wait(status, &[("retry-after", "5")], ""), Some(5.0), "{status}");
         }
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn money_that_is_used_up_is_told_apart() {
+    fn out_of_credit_is_recognized() {
         assert!(is_out_of_credit(429, br#"{"error":{"code":"insufficient_quota"}}"#));
         assert!(is_out_of_credit(400, b"Your credit balance is too low to access the Anthropic API."));
         assert!(is_out_of_credit(402, b""));
@@ -318,13 +319,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn rubbish_is_taken_calmly(status in 0u16..1000, header in "[ -~]{0,40}", body in ".{0,200}", now in proptest::num::i64::ANY) {
+        fn garbage_is_tolerated(status in 0u16..1000, header in "[ -~]{0,40}", body in ".{0,200}", now in proptest::num::i64::ANY) {
             let mut map = HeaderMap::new();
             for name in ["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"] {
                 map.insert(name, HeaderValue::from_str(&header).unwrap());
             }
-            let words = format!("try again in {body}");
-            for body in [body.as_str(), words.as_str(), "{\"error\":{\"retryDelay\":\"1e308s\",\"quotaId\":\"PerDay\"}}"] {
+            let text = format!("try again in {body}");
+            for body in [body.as_str(), text.as_str(), "{\"error\":{\"retryDelay\":\"1e308s\",\"quotaId\":\"PerDay\"}}"] {
                 if let Some(at) = reset(status, &map, body.as_bytes(), Timestamp(now)) {
                     proptest::prop_assert!(at.0 >= now);
                 }

@@ -1,4 +1,4 @@
-//! How often a provider is called: so many at a time, so many a minute, not while it rests. One set for the whole process.
+//! Rate limits of providers: concurrency, requests per minute, and cooldowns. One set for the whole process.
 
 use crate::domain::Timestamp;
 use crate::ports::Clock;
@@ -10,174 +10,174 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-/// A rest that is over within this time is waited for; a longer one is told to the caller.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Models whose rest is remembered, by provider.
-const RESTS_MAX: usize = 256;
+/// A cooldown that ends within this time is waited for; a longer one is returned to the caller.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Maximum number of models with a stored cooldown, by provider.
+const COOLDOWNS_MAX: usize = 256;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The limits of all providers, shared by everything that calls one.
+/// Rate limits of all providers, shared by everything that calls one.
 #[derive(Clone)]
-pub struct Limits {
+pub struct RateLimits {
     clock: Arc<dyn Clock>,
-    all: Arc<Mutex<BTreeMap<String, Arc<Limiter>>>>,
+    all: Arc<Mutex<BTreeMap<String, Arc<RateLimiter>>>>,
 }
 
-impl fmt::Debug for Limits {
+impl fmt::Debug for RateLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Limits")
+        f.write_str("RateLimits")
     }
 }
 
-impl Limits {
-    /// No provider was called yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Limits {
-        Limits { clock, all: Arc::default() }
+impl RateLimits {
+    /// Creates the limits with no provider known yet.
+    pub fn new(clock: Arc<dyn Clock>) -> RateLimits {
+        RateLimits { clock, all: Arc::default() }
     }
 
-    /// Takes the numbers of a provider over, for calls from now on; answers under way keep their places.
+    /// Adopts new limits of a provider for calls from now on; calls in flight keep their permits.
     pub fn adopt(&self, provider: &Provider) {
-        self.of(provider).adopt(provider);
+        self.for_provider(provider).adopt(provider);
     }
 
-    /// The limiter of a provider: the same one for the same name, whoever asks. Its numbers are those last adopted, so that an attempt
-    /// that began with an older configuration does not bring that one's back.
-    pub fn of(&self, provider: &Provider) -> Arc<Limiter> {
+    /// Returns the limiter of a provider, always the same one for a name. Its limits are those adopted last, so that
+    /// an attempt that started with an older configuration does not bring that one back.
+    pub fn for_provider(&self, provider: &Provider) -> Arc<RateLimiter> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Arc::new(Limiter::new(provider, self.clock.clone()));
+        let fresh = || Arc::new(RateLimiter::new(provider, self.clock.clone()));
         all.entry(provider.name.clone()).or_insert_with(fresh).clone()
     }
 }
 
-/// The limits of one provider.
-pub struct Limiter {
-    places: Arc<Semaphore>,
+/// Rate limiter of one provider.
+pub struct RateLimiter {
+    permits: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Calls at a time.
+    /// Maximum number of concurrent calls.
     concurrency: usize,
-    /// Places that are to go, once the answers under way in them have ended.
-    owed: usize,
-    per_minute: Option<usize>,
-    /// When the calls of the last minute began.
-    begun: VecDeque<Instant>,
-    /// Until when a model rests: limits are by model at most providers.
-    rests: BTreeMap<String, (Instant, Timestamp)>,
+    /// Permits to remove once the calls in flight that hold them have ended.
+    excess: usize,
+    requests_per_minute: Option<usize>,
+    /// Start times of the calls of the last minute.
+    started: VecDeque<Instant>,
+    /// Cooldowns by model, because most providers limit each model separately.
+    cooldowns: BTreeMap<String, (Instant, Timestamp)>,
 }
 
-impl fmt::Debug for Limiter {
+impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter").field("places", &self.places.available_permits()).finish_non_exhaustive()
+        f.debug_struct("RateLimiter").field("permits", &self.permits.available_permits()).finish_non_exhaustive()
     }
 }
 
-/// A place to make one call; held until its answer has ended.
+/// Permit for one call, to be held until its response has ended.
 #[derive(Debug)]
-#[must_use = "the place is free again when this is dropped"]
+#[must_use = "the permit is released when this is dropped"]
 pub struct Permit {
-    place: Option<OwnedSemaphorePermit>,
-    limiter: Arc<Limiter>,
+    permit: Option<OwnedSemaphorePermit>,
+    limiter: Arc<RateLimiter>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.limiter.lock();
-        if state.owed > 0
-            && let Some(place) = self.place.take()
+        if state.excess > 0
+            && let Some(permit) = self.permit.take()
         {
-            state.owed -= 1;
-            place.forget();
+            state.excess -= 1;
+            permit.forget();
         }
     }
 }
 
-impl Limiter {
-    fn new(provider: &Provider, clock: Arc<dyn Clock>) -> Limiter {
-        let limiter = Limiter { places: Arc::new(Semaphore::new(0)), clock, state: Mutex::default() };
+impl RateLimiter {
+    fn new(provider: &Provider, clock: Arc<dyn Clock>) -> RateLimiter {
+        let limiter = RateLimiter { permits: Arc::new(Semaphore::new(0)), clock, state: Mutex::default() };
         limiter.adopt(provider);
         limiter
     }
 
     fn adopt(&self, provider: &Provider) {
-        let wanted = (provider.concurrency.max(1) as usize).min(Semaphore::MAX_PERMITS);
+        let target = (provider.concurrency.max(1) as usize).min(Semaphore::MAX_PERMITS);
         let mut state = self.lock();
-        state.per_minute = provider.per_minute.map(|n| n.max(1) as usize);
-        if let Some(more) = wanted.checked_sub(state.concurrency) {
-            // A place that is taken and was to go stays instead.
-            let kept = more.min(state.owed);
-            state.owed -= kept;
-            self.places.add_permits(more - kept);
+        state.requests_per_minute = provider.requests_per_minute.map(|n| n.max(1) as usize);
+        if let Some(more) = target.checked_sub(state.concurrency) {
+            // A permit that is in use and was to be removed stays instead.
+            let retained = more.min(state.excess);
+            state.excess -= retained;
+            self.permits.add_permits(more - retained);
         } else {
-            let fewer = state.concurrency - wanted;
-            state.owed += fewer - self.places.forget_permits(fewer);
+            let fewer = state.concurrency - target;
+            state.excess += fewer - self.permits.forget_permits(fewer);
         }
-        state.concurrency = wanted;
+        state.concurrency = target;
     }
 
-    /// Waits for a place to call `model` (its name at the provider).
+    /// Waits for a permit to call `model` (its name at the provider).
     ///
     /// # Errors
-    /// When the model rests for more than a minute: until when.
+    /// When the model's cooldown lasts longer than a minute: its end.
     pub async fn acquire(self: &Arc<Self>, model: &str) -> Result<Permit, Timestamp> {
-        self.rested(model).await?;
-        // Never closed; without a place it would only be less limited.
-        let place = self.places.clone().acquire_owned().await.ok();
+        self.wait_for_cooldown(model).await?;
+        // The semaphore is never closed; without a permit the call would only be less limited.
+        let permit = self.permits.clone().acquire_owned().await.ok();
         loop {
-            // It may have been sent to rest by the call before.
-            self.rested(model).await?;
-            match self.begin() {
-                Ok(()) => return Ok(Permit { place, limiter: self.clone() }),
+            // The previous call may have started a cooldown.
+            self.wait_for_cooldown(model).await?;
+            match self.start_call() {
+                Ok(()) => return Ok(Permit { permit, limiter: self.clone() }),
                 Err(free) => sleep_until(free).await,
             }
         }
     }
 
-    /// Sends a model to rest: the provider said when it can be asked again. A later moment wins over an earlier one.
-    pub fn rest_until(&self, model: &str, at: Timestamp) {
+    /// Starts a cooldown: the provider reported when it can be called again. The later of two times wins.
+    pub fn cool_down_until(&self, model: &str, at: Timestamp) {
         let ahead = u64::try_from(at.0.saturating_sub(self.clock.now().0)).unwrap_or(0);
         let now = Instant::now();
         let Some(until) = now.checked_add(Duration::from_millis(ahead)) else { return };
         let mut state = self.lock();
-        state.rests.retain(|_, (until, _)| *until > now);
-        if state.rests.len() < RESTS_MAX || state.rests.contains_key(model) {
-            let rest = state.rests.entry(model.to_owned()).or_insert((until, at));
-            *rest = (*rest).max((until, at));
+        state.cooldowns.retain(|_, (until, _)| *until > now);
+        if state.cooldowns.len() < COOLDOWNS_MAX || state.cooldowns.contains_key(model) {
+            let cooldown = state.cooldowns.entry(model.to_owned()).or_insert((until, at));
+            *cooldown = (*cooldown).max((until, at));
         }
     }
 
-    /// Until when a model rests.
-    pub fn cooldowns(&self, model: &str) -> Option<Timestamp> {
+    /// Returns when a model's cooldown ends.
+    pub fn cooldown_until(&self, model: &str) -> Option<Timestamp> {
         let now = Instant::now();
-        self.lock().rests.get(model).filter(|(until, _)| *until > now).map(|(_, at)| *at)
+        self.lock().cooldowns.get(model).filter(|(until, _)| *until > now).map(|(_, at)| *at)
     }
 
-    async fn rested(&self, model: &str) -> Result<(), Timestamp> {
+    async fn wait_for_cooldown(&self, model: &str) -> Result<(), Timestamp> {
         loop {
-            let rest = self.lock().rests.get(model).copied();
-            match rest {
-                Some((until, at)) if until > Instant::now() + PATIENCE => return Err(at),
+            let cooldown = self.lock().cooldowns.get(model).copied();
+            match cooldown {
+                Some((until, at)) if until > Instant::now() + MAX_WAIT => return Err(at),
                 Some((until, _)) if until > Instant::now() => sleep_until(until).await,
                 _ => return Ok(()),
             }
         }
     }
 
-    /// Counts a call that begins now, or says when one may begin.
-    fn begin(&self) -> Result<(), Instant> {
+    /// Counts a call that starts now, or returns when the next one may start.
+    fn start_call(&self) -> Result<(), Instant> {
         let now = Instant::now();
         let mut state = self.lock();
-        let Some(most) = state.per_minute else { return Ok(()) };
-        while state.begun.front().is_some_and(|began| *began + MINUTE <= now) {
-            state.begun.pop_front();
+        let Some(max) = state.requests_per_minute else { return Ok(()) };
+        while state.started.front().is_some_and(|began| *began + MINUTE <= now) {
+            state.started.pop_front();
         }
-        match state.begun.front() {
-            Some(oldest) if state.begun.len() >= most => Err(*oldest + MINUTE),
+        match state.started.front() {
+            Some(oldest) if state.started.len() >= max => Err(*oldest + MINUTE),
             _ => {
-                state.begun.push_back(now);
+                state.started.push_back(now);
                 Ok(())
             }
         }
@@ -191,33 +191,46 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::clock::SystemClock;
+    use crate::domain::RunId;
     use crate::providers::settings::Api;
     use tokio::time::timeout;
 
-    fn provider(concurrency: u32, per_minute: Option<u32>) -> Provider {
+    /// A clock that stands still: cooldowns run on tokio's paused time.
+    #[derive(Debug)]
+    struct FixedClock;
+
+    impl Clock for FixedClock {
+        fn now(&self) -> Timestamp {
+            Timestamp(1_795_176_000_000)
+        }
+        fn new_run_id(&self) -> RunId {
+            RunId(uuid::Uuid::nil())
+        }
+    }
+
+    fn provider(concurrency: u32, requests_per_minute: Option<u32>) -> Provider {
         Provider {
             name: "p".to_owned(),
             api: Api::OpenAi,
             base_url: "http://127.0.0.1:1/".to_owned(),
             key: None,
-            key_place: String::new(),
+            key_source: String::new(),
             concurrency,
-            per_minute,
-            silence: Duration::from_secs(1),
-            window: 1000,
-            max_output: 100,
+            requests_per_minute,
+            idle_timeout: Duration::from_secs(1),
+            context_window: 1000,
+            max_output_tokens: 100,
         }
     }
 
-    async fn at_once(limiter: &Arc<Limiter>, model: &str) -> Option<Result<Permit, Timestamp>> {
+    async fn at_once(limiter: &Arc<RateLimiter>, model: &str) -> Option<Result<Permit, Timestamp>> {
         timeout(Duration::from_millis(1), limiter.acquire(model)).await.ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_many_at_a_time_for_all_who_share_a_name() {
-        let limits = Limits::new(Arc::new(SystemClock));
-        let (a, b) = (limits.of(&provider(2, None)), limits.clone().of(&provider(9, None)));
+    async fn concurrency_is_shared_by_name() {
+        let limits = RateLimits::new(Arc::new(FixedClock));
+        let (a, b) = (limits.for_provider(&provider(2, None)), limits.clone().for_provider(&provider(9, None)));
         let first = at_once(&a, "m").await.unwrap().unwrap();
         let _second = at_once(&b, "m").await.unwrap().unwrap();
         assert!(at_once(&a, "m").await.is_none() && at_once(&b, "m").await.is_none());
@@ -226,25 +239,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn other_numbers_hold_for_calls_from_then_on() {
-        let limits = Limits::new(Arc::new(SystemClock));
-        let limiter = limits.of(&provider(3, None));
-        let mut under_way = Vec::new();
+    async fn adopted_limits_apply_to_later_calls() {
+        let limits = RateLimits::new(Arc::new(FixedClock));
+        let limiter = limits.for_provider(&provider(3, None));
+        let mut in_flight = Vec::new();
         for _ in 0..3 {
-            under_way.push(at_once(&limiter, "m").await.unwrap().unwrap());
+            in_flight.push(at_once(&limiter, "m").await.unwrap().unwrap());
         }
         limits.adopt(&provider(1, Some(1)));
-        limits.of(&provider(3, None));
+        limits.for_provider(&provider(3, None));
         for _ in 0..2 {
-            under_way.pop();
-            assert!(at_once(&limiter, "m").await.is_none(), "two answers more than places are under way, then one is");
+            in_flight.pop();
+            assert!(at_once(&limiter, "m").await.is_none(), "more calls in flight than permits");
         }
-        under_way.pop();
+        in_flight.pop();
         let last = at_once(&limiter, "m").await.unwrap().unwrap();
         assert!(at_once(&limiter, "m").await.is_none());
         drop(last);
         assert!(at_once(&limiter, "m").await.is_none(), "one a minute");
-        // Wider again while a place that is to go is taken still.
+        // More permits again while one that is to be removed is still in use.
         limits.adopt(&provider(2, None));
         let two = [at_once(&limiter, "m").await.unwrap().unwrap(), at_once(&limiter, "m").await.unwrap().unwrap()];
         limits.adopt(&provider(1, None));
@@ -252,33 +265,33 @@ mod tests {
         assert!(at_once(&limiter, "m").await.is_none());
         drop(two);
         let _two = [at_once(&limiter, "m").await.unwrap().unwrap(), at_once(&limiter, "m").await.unwrap().unwrap()];
-        assert!(at_once(&limiter, "m").await.is_none(), "no place was made from nothing");
+        assert!(at_once(&limiter, "m").await.is_none(), "no permit was created");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_many_a_minute() {
-        let limiter = Limits::new(Arc::new(SystemClock)).of(&provider(100, Some(3)));
+    async fn requests_per_minute_are_limited() {
+        let limiter = RateLimits::new(Arc::new(FixedClock)).for_provider(&provider(100, Some(3)));
         let began = Instant::now();
         for _ in 0..7 {
-            let _place = limiter.acquire("m").await.unwrap();
+            let _permit = limiter.acquire("m").await.unwrap();
         }
         assert_eq!(began.elapsed().as_secs(), 120, "three, three, and one");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_short_rest_is_waited_for_a_long_one_is_told() {
-        let clock = Arc::new(SystemClock);
-        let limiter = Limits::new(clock.clone()).of(&provider(1, None));
+    async fn a_short_cooldown_is_waited_for_and_a_long_one_is_returned() {
+        let clock = Arc::new(FixedClock);
+        let limiter = RateLimits::new(clock.clone()).for_provider(&provider(1, None));
         let began = Instant::now();
-        limiter.rest_until("m", clock.now().plus_secs(20));
-        limiter.rest_until("m", clock.now().plus_secs(2));
+        limiter.cool_down_until("m", clock.now().plus_secs(20));
+        limiter.cool_down_until("m", clock.now().plus_secs(2));
         assert!(at_once(&limiter, "other").await.unwrap().is_ok(), "a model of its own");
         assert!(limiter.acquire("m").await.is_ok());
         assert!((19..=20).contains(&began.elapsed().as_secs()));
         let later = clock.now().plus_secs(3600);
-        limiter.rest_until("m", later);
+        limiter.cool_down_until("m", later);
         assert_eq!(limiter.acquire("m").await.unwrap_err(), later);
-        assert_eq!(limiter.cooldowns("m"), Some(later));
-        assert_eq!(limiter.cooldowns("other"), None);
+        assert_eq!(limiter.cooldown_until("m"), Some(later));
+        assert_eq!(limiter.cooldown_until("other"), None);
     }
 }

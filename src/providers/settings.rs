@@ -1,9 +1,9 @@
-//! Model providers as configured.
+//! Configured model providers.
 
 use crate::secrets::Secret;
 use std::time::Duration;
 
-/// The wire format a provider speaks.
+/// Wire format of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
     /// Anthropic Messages.
@@ -18,19 +18,19 @@ pub enum Api {
     Ollama,
 }
 
-/// How hard a model is to think.
+/// Reasoning effort of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// A little.
+    /// Low effort.
     Low,
-    /// Middling.
+    /// Medium effort.
     Medium,
-    /// Much.
+    /// High effort.
     High,
 }
 
 impl Effort {
-    /// Its word, in configuration and at providers.
+    /// Returns its name in the configuration and at providers.
     pub fn name(self) -> &'static str {
         match self {
             Effort::Low => "low",
@@ -39,40 +39,41 @@ impl Effort {
         }
     }
 
-    /// Takes the effort off an engine's argument: `PROVIDER/MODEL#EFFORT`, `AGENT/MODEL#EFFORT`. `None` = the model's own.
+    /// Splits the effort from an engine's argument: `PROVIDER/MODEL#EFFORT`, `AGENT/MODEL#EFFORT`. `None` = the
+    /// model's default.
     ///
     /// # Errors
-    /// When what stands after `#` is none.
+    /// When the text after `#` is not an effort.
     pub fn split(arg: &str) -> Result<(&str, Option<Effort>), String> {
         let Some((arg, word)) = arg.rsplit_once('#') else { return Ok((arg, None)) };
         match [Effort::Low, Effort::Medium, Effort::High].into_iter().find(|e| e.name() == word) {
             Some(effort) => Ok((arg, Some(effort))),
-            None => Err(format!("{word:?} is no effort; write low, medium or high after the #")),
+            None => Err(format!("unknown effort {word:?}; write low, medium or high after the #")),
         }
     }
 }
 
-/// Where models are served.
+/// A configured model provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
-    /// Its name in the configuration: `llm:NAME/MODEL`.
+    /// Name in the configuration: `llm:NAME/MODEL`.
     pub name: String,
-    /// What it speaks.
+    /// Wire format it speaks.
     pub api: Api,
-    /// Its address, with a slash at the end (`https://api.anthropic.com/v1/`).
+    /// Base URL with a trailing slash (`https://api.anthropic.com/v1/`).
     pub base_url: String,
-    /// The key; `None` for servers without one.
+    /// API key; `None` for servers without one.
     pub key: Option<Secret>,
-    /// Where a person puts the key ("environment variable ANTHROPIC_API_KEY"): for questions.
-    pub key_place: String,
-    /// Calls at the same time, all runs together.
+    /// Where the key comes from ("environment variable ANTHROPIC_API_KEY"), for questions to a person.
+    pub key_source: String,
+    /// Maximum number of concurrent calls of all runs together.
     pub concurrency: u32,
-    /// Calls a minute, all runs together; `None` = not limited.
-    pub per_minute: Option<u32>,
-    /// Silence after which a call is given up.
-    pub silence: Duration,
-    /// Tokens that fit into the model's window, in and out.
-    pub window: u64,
-    /// The most tokens of one answer.
-    pub max_output: u32,
+    /// Maximum number of calls per minute of all runs together; `None` = unlimited.
+    pub requests_per_minute: Option<u32>,
+    /// Time without data after which a call is abandoned.
+    pub idle_timeout: Duration,
+    /// Size of the model's context window in tokens, input and output together.
+    pub context_window: u64,
+    /// Maximum number of output tokens of one call.
+    pub max_output_tokens: u32,
 }

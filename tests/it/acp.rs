@@ -33,7 +33,7 @@ pub fn agent(part: &str) -> Agent {
 pub fn engines(agent: Agent) -> Registry {
     let agents = [(agent.name.clone(), agent)].into();
     Registry::new(
-        Sandbox::of_this_process(&[]),
+        Sandbox::from_process_env(&[]),
         std::sync::Arc::new(Settings { agents, ..Settings::default() }),
         system_clock(),
     )
@@ -380,7 +380,7 @@ fn tables_that_cannot_work_are_refused_before_anything_starts() {
         (agent("edit"), "cli:fake", "none is configured"),
         (agent("edit"), "acp:fake/m", "takes no model"),
         (agent("edit"), "acp:fake#low", "takes no effort"),
-        (agent("edit"), "acp:fake#lwo", "is no effort"),
+        (agent("edit"), "acp:fake#lwo", "unknown effort"),
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake", "needs a model"),
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake/a\"b", "letters, digits"),
         (with(&|a| a.command.push("{modle}".to_owned())), "acp:fake", "{modle} stands for nothing"),

@@ -3,7 +3,7 @@
 use crate::acp::{agent, all_gone, drive, engines, json};
 use crate::engines_contract::{Place, order, quiet};
 use crate::support::engines::system_clock;
-use crate::support::walls;
+use crate::support::sandbox;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::Settings;
 use skep::domain::{EngineSpec, Step};
@@ -68,7 +68,7 @@ async fn behind_the_walls_it_is_the_same() {
     let place = Place::new();
     let agent = agent("commands");
     let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
-    let engine = Registry::new(walls::sandbox(), Arc::new(settings), system_clock())
+    let engine = Registry::new(sandbox::strict(), Arc::new(settings), system_clock())
         .get(&EngineSpec::parse("acp:fake"))
         .unwrap();
     engine.run(&order(Step::Review, None), &crate::acp::bench(&place), quiet()).await.unwrap();

@@ -1,6 +1,6 @@
 //! What any `Checks` promises, run on the one there is.
 
-use crate::support::walls;
+use crate::support::sandbox;
 use skep::adapters::checks::CommandChecks;
 use skep::domain::check::TestCounts;
 use skep::domain::{ArtifactKind, CheckKind, CheckSpec, ProjectName};
@@ -8,7 +8,7 @@ use skep::ports::checks::{Checked, Checks};
 use std::path::Path;
 
 pub fn checks() -> CommandChecks {
-    CommandChecks::new(walls::sandbox())
+    CommandChecks::new(sandbox::strict())
 }
 
 /// The project checks are run for here.

@@ -377,9 +377,9 @@ fn tables_with_names_of_their_own_are_layered_like_all_others() {
     assert_eq!((here.provider.base_url.as_str(), here.provider.concurrency), ("http://127.0.0.1:8080/v1/", 2));
     assert!(here.provider.key.is_none() && here.missing().is_none());
     let anthropic = &c.providers["anthropic"].provider;
-    assert_eq!((anthropic.base_url.as_str(), anthropic.per_minute), ("http://127.0.0.1:4010/v1/", Some(50)));
+    assert_eq!((anthropic.base_url.as_str(), anthropic.requests_per_minute), ("http://127.0.0.1:4010/v1/", Some(50)));
     assert_eq!(anthropic.key.as_ref().unwrap().expose(), "sk-hunter2");
-    assert!(anthropic.key_place.contains("ANTHROPIC_API_KEY"), "{}", anthropic.key_place);
+    assert!(anthropic.key_source.contains("ANTHROPIC_API_KEY"), "{}", anthropic.key_source);
     let claude = &c.agents["claude"];
     assert_eq!((claude.env["EXTRA"].as_str(), claude.files[".a/b.c"].as_str()), ("{model}", "x"));
     assert!(claude.env.contains_key("ANTHROPIC_BASE_URL"), "what is built in stays: {:?}", claude.env);
@@ -572,7 +572,7 @@ proptest! {
 fn a_project_s_table_goes_over_what_all_are_given() {
     let text = "[egress]\nhosts = [\"a.example\"]\n[project.tally.egress]\nhosts = [\"b.example\"]\n[project.plain]\n";
     let given = load(text, &[]).unwrap().config.granted;
-    let hosts = |name: &str| given.of(&ProjectName::new(name).unwrap()).hosts.join(" ");
+    let hosts = |name: &str| given.for_project(&ProjectName::new(name).unwrap()).hosts.join(" ");
     assert_eq!((hosts("tally"), hosts("plain")), ("b.example".to_owned(), "a.example".to_owned()));
     assert_eq!(hosts("other"), "a.example");
 }

@@ -1,12 +1,12 @@
-//! The way out, with a scripted provider and hosts on this machine.
+//! The egress proxy, with a scripted provider and hosts on this machine.
 //!
-//! | file | holds |
+//! | file | covers |
 //! |---|---|
-//! | `keys` | no key gets in, nothing of the agent's gets out with it |
-//! | `money` | what is counted, held and refused |
-//! | `faults` | what a provider's no leads to |
-//! | `egress` | which hosts are reached |
-//! | `measure` | what the gate costs a call |
+//! | `keys` | API keys, authentication, forwarded requests |
+//! | `money` | usage, reservations, caps |
+//! | `faults` | errors of a provider |
+//! | `tunnel` | hosts that can be reached |
+//! | `measure` | overhead of the proxy per call |
 
 mod faults;
 mod keys;

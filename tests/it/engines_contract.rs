@@ -1,7 +1,7 @@
 //! What any `Engine` promises, and what each of the first three adds.
 
 use crate::support::engines::system_clock;
-use crate::support::walls;
+use crate::support::sandbox;
 use skep::adapters::engine::{KINDS, Registry};
 use skep::domain::order::{Bounds, TaskOrder};
 use skep::domain::report::Finding;
@@ -77,7 +77,7 @@ impl Place {
 }
 
 pub fn engine(spec: &str) -> Arc<dyn Engine> {
-    Registry::new(walls::sandbox(), Arc::default(), system_clock()).get(&EngineSpec::parse(spec)).unwrap()
+    Registry::new(sandbox::strict(), Arc::default(), system_clock()).get(&EngineSpec::parse(spec)).unwrap()
 }
 
 pub fn quiet() -> Sink {
@@ -103,7 +103,7 @@ fn failed(work: StepOutcome) -> String {
 
 #[test]
 fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
-    let registry = Registry::new(walls::sandbox(), Arc::default(), system_clock());
+    let registry = Registry::new(sandbox::strict(), Arc::default(), system_clock());
     for (spec, parts) in [
         ("lm", vec!["\"lm\"", "command:LINE", "direct", "llm:PROVIDER/MODEL", "script:FILE"]),
         ("llm", vec!["llm:PROVIDER/MODEL"]),
@@ -480,7 +480,7 @@ async fn script_edits_never_leave_the_worktree() {
     assert_eq!((only.len(), std::fs::read_to_string(outside.join("file")).unwrap().as_str()), (1, "kept"));
     let spec = script(&place, "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{ delete = \"../outside/file\" }]");
     let said =
-        Registry::new(walls::sandbox(), Arc::default(), system_clock()).get(&EngineSpec::parse(&spec)).err().unwrap();
+        Registry::new(sandbox::strict(), Arc::default(), system_clock()).get(&EngineSpec::parse(&spec)).err().unwrap();
     assert!(said.contains("leads outside") && said.contains("line 1"), "{said}");
 }
 
@@ -520,7 +520,7 @@ async fn a_script_that_is_a_link_or_too_large_is_refused() {
     std::fs::write(&large, vec![b'#'; 1_100_000]).unwrap();
     let get = |path: &Path| {
         let spec = EngineSpec { kind: "script".to_owned(), arg: path.display().to_string() };
-        Registry::new(walls::sandbox(), Arc::default(), system_clock()).get(&spec).err().unwrap()
+        Registry::new(sandbox::strict(), Arc::default(), system_clock()).get(&spec).err().unwrap()
     };
     assert!(get(&link).contains("symbolic link"));
     assert!(get(&large).contains("at most"));

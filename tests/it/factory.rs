@@ -203,7 +203,7 @@ async fn world_with(mut config: Config) -> World {
     git(&seed, &["commit", "-qm", "first"]);
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
     config.store.database = Database::InDataDir;
-    let ports = app::connect(&config, &data, Scope::All, &crate::support::walls::sandbox()).await.expect("ports");
+    let ports = app::connect(&config, &data, Scope::All, &crate::support::sandbox::strict()).await.expect("ports");
     let (factory, _) = app::start(&ports).await.expect("factory");
     World { _tmp: tmp, data, origin, ports, factory }
 }

@@ -292,12 +292,12 @@ fn every_documented_table_can_be_used() {
         api,
         base_url: "http://127.0.0.1:1/v1/".to_owned(),
         key: None,
-        key_place: String::new(),
+        key_source: String::new(),
         concurrency: 1,
-        per_minute: None,
-        silence: Duration::from_secs(1),
-        window: 1,
-        max_output: 1,
+        requests_per_minute: None,
+        idle_timeout: Duration::from_secs(1),
+        context_window: 1,
+        max_output_tokens: 1,
     };
     let apis = [
         ("anthropic", Api::Anthropic),
@@ -312,7 +312,7 @@ fn every_documented_table_can_be_used() {
         agents: agents.clone(),
     };
     let registry = {
-        let sandbox = skep::platform::sandbox::Sandbox::of_this_process(&[]);
+        let sandbox = skep::platform::sandbox::Sandbox::from_process_env(&[]);
         skep::adapters::engine::Registry::new(sandbox, std::sync::Arc::new(settings), system_clock())
     };
     for agent in agents.values() {

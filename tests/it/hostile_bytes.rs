@@ -1,11 +1,11 @@
-//! Whatever bytes come in, readers answer: no panic, no hang, bounded text.
+//! Readers tolerate any bytes: no panic, no hang, bounded text.
 
 use proptest::prelude::*;
 use skep::adapters::checks::{junit, repo_file};
 use skep::adapters::engine::parse_script;
 use skep::platform::{rooted_fs, terminal_text};
 
-/// Bytes that look like what the readers expect, broken anywhere.
+/// Bytes that resemble what the readers expect, broken at arbitrary places.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::sample::select(vec![
         "<testsuite",
@@ -54,7 +54,7 @@ proptest! {
 }
 
 #[test]
-fn deep_nesting_is_refused_not_followed() {
+fn deep_nesting_is_rejected() {
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(repo_file::parse(&deep[..60_000]).is_err());
     assert!(parse_script(&deep).is_err());

@@ -26,7 +26,7 @@ output = 10.0
 "#;
 
 pub fn engine(provider: Provider) -> Arc<dyn Engine> {
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)), system_clock());
+    let registry = Registry::new(Sandbox::from_process_env(&[]), Arc::new(with(provider)), system_clock());
     registry.get(&EngineSpec::parse("llm:acme/some-model-high")).unwrap()
 }
 
@@ -311,7 +311,7 @@ async fn caps_hold_turns_tokens_and_money() {
     let endless = || (0..300).map(|n| call("list", json!({"path": ".", "depth": n + 1})));
     let capped = |caps: Usage| Order { caps: Usage { wall_ms: 60_000, ..caps }, ..develop() };
     let used_up = |worked: &EngineResult| match &worked.result {
-        StepOutcome::SpentOut { why, .. } => assert!(why.contains("budget of this attempt is used up"), "{why}"),
+        StepOutcome::SpentOut { why, .. } => assert!(why.contains("budget of this attempt is exhausted"), "{why}"),
         other => panic!("{other:?}"),
     };
 
@@ -347,7 +347,7 @@ async fn caps_hold_turns_tokens_and_money() {
     assert!(models.seen().is_empty());
 
     let prices = Arc::new(Prices::load(PRICES).unwrap());
-    let registry = Registry::new(Sandbox::of_this_process(&[]), models.settings(Api::Anthropic), system_clock())
+    let registry = Registry::new(Sandbox::from_process_env(&[]), models.settings(Api::Anthropic), system_clock())
         .with_prices(prices);
     let engine = registry.get(&EngineSpec::parse("llm:acme/some-model")).unwrap();
     let order = capped(Usage { cost_micros: 50_000, ..Usage::default() });

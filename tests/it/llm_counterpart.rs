@@ -67,12 +67,12 @@ async fn a_dev_works_with_a_server_that_is_not_ours() {
             api,
             base_url: format!("http://127.0.0.1:{port}/{path}"),
             key: Some(Secret::new("sk-none")),
-            key_place: "nowhere".to_owned(),
+            key_source: "nowhere".to_owned(),
             concurrency: 1,
-            per_minute: None,
-            silence: Duration::from_secs(20),
-            window: 100_000,
-            max_output: 4_000,
+            requests_per_minute: None,
+            idle_timeout: Duration::from_secs(20),
+            context_window: 100_000,
+            max_output_tokens: 4_000,
         };
         let prompt = Prompt { system: "You are a dev.".to_owned(), user: "TASK-ADD".to_owned(), version: "v1".into() };
         std::fs::create_dir_all(place.root.path().join("scratch")).unwrap();

@@ -17,7 +17,7 @@ fn done() -> Reply {
 }
 
 async fn work(provider: Provider, engine: &str, place: &Place) -> EngineResult {
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::new(with(provider)), system_clock());
+    let registry = Registry::new(Sandbox::from_process_env(&[]), Arc::new(with(provider)), system_clock());
     let engine = registry.get(&EngineSpec::parse(engine)).unwrap();
     engine.run(&develop(), &bench(place), Arc::new(|_| {})).await.unwrap()
 }
@@ -25,7 +25,7 @@ async fn work(provider: Provider, engine: &str, place: &Place) -> EngineResult {
 /// What is sent to a model for an effort.
 async fn sent(api: Api, model: &str) -> Value {
     let models = Models::play([done()]).await;
-    let provider = Provider { max_output: 16_000, ..models.provider(api) };
+    let provider = Provider { max_output_tokens: 16_000, ..models.provider(api) };
     let worked = work(provider, &format!("llm:acme/{model}"), &Place::new()).await;
     assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
     // Prices and books know the model without the effort.
@@ -54,15 +54,15 @@ async fn each_api_is_told_the_effort_as_it_takes_it_and_the_models_name_stays() 
         let without = sent(api, model.split('#').next().unwrap()).await;
         assert_eq!(without.pointer(at), None, "{api:?} {model}");
     }
-    let registry = Registry::new(Sandbox::of_this_process(&[]), Arc::default(), system_clock());
+    let registry = Registry::new(Sandbox::from_process_env(&[]), Arc::default(), system_clock());
     let why = registry.get(&EngineSpec::parse("llm:acme/m#hihg")).map(|_| ()).unwrap_err();
-    assert!(why.contains("\"hihg\" is no effort; write low, medium or high"), "{why}");
+    assert!(why.contains("unknown effort \"hihg\"; write low, medium or high"), "{why}");
 }
 
 #[tokio::test]
 async fn ollama_is_told_the_window_and_a_prompt_it_cut_is_not_taken_for_read() {
     let models = Models::play([done()]).await;
-    let provider = Provider { window: 24_000, ..models.provider(Api::Ollama) };
+    let provider = Provider { context_window: 24_000, ..models.provider(Api::Ollama) };
     work(provider, "llm:acme/m", &Place::new()).await;
     let body = &models.seen()[0].body;
     assert_eq!((&body["options"]["num_ctx"], &body["options"]["num_predict"]), (&json!(24_000), &json!(4_000)));

@@ -150,7 +150,7 @@ async fn what_does_not_pass_is_said_after_four_tries() {
 #[tokio::test]
 async fn silence_is_given_up_and_nobody_there_is_said() {
     let models = Models::play((0..9).map(|_| Reply::Silent)).await;
-    let silent = Provider { silence: Duration::from_millis(200), ..models.provider(Api::Anthropic) };
+    let silent = Provider { idle_timeout: Duration::from_millis(200), ..models.provider(Api::Anthropic) };
     let said = unavailable(work(silent, &develop(), &Place::new()).await);
     assert!(said.why.contains("timed out") && models.seen().len() == 4, "{}", said.why);
 
@@ -220,7 +220,7 @@ async fn too_long_a_conversation_is_shortened_once_then_said() {
         worked.result
     );
 
-    let small = Provider { window: 1_200, max_output: 300, ..models.provider(Api::Anthropic) };
+    let small = Provider { context_window: 1_200, max_output_tokens: 300, ..models.provider(Api::Anthropic) };
     let worked = work(small, &develop(), &place).await;
     assert!(matches!(&worked.result, StepOutcome::Failed(why) if why.contains("larger window")), "{:?}", worked.result);
 }

@@ -80,8 +80,8 @@ async fn the_memory_of_a_live_session() {
         let steps = (0..reads).flat_map(|n| (0..SESSIONS).map(move |_| call("read", json!({"path": format!("f{n}")}))));
         let models = Models::play(steps.chain((0..2 * SESSIONS).map(|_| Reply::Silent))).await;
         models.forget();
-        let silence = std::time::Duration::from_secs(600);
-        let provider = Provider { silence, concurrency: 10_000, ..models.provider(Api::Anthropic) };
+        let idle_timeout = std::time::Duration::from_secs(600);
+        let provider = Provider { idle_timeout, concurrency: 10_000, ..models.provider(Api::Anthropic) };
         let engine: Arc<dyn Engine> = engine(provider);
         let before = resident();
         let heard = Arc::new(AtomicUsize::new(0));

@@ -88,12 +88,12 @@ async fn a_patch_of_which_one_part_does_not_fit_changes_nothing() {
     let good = "*** Begin Patch\n*** Update File: a.txt\n-one\n+eins\n*** Delete File: b.txt\n";
     let bad = [
         ("*** Update File: none.txt\n-x\n+y\n", "\"none.txt\" does not exist"),
-        ("*** Add File: z/inner\n+x\n", "\"z/inner\" goes through \"z\", which is a link or not a folder"),
-        ("*** Add File: a.txt\n+x\n", "\"a.txt\" exists already"),
+        ("*** Add File: z/inner\n+x\n", "\"z/inner\" goes through \"z\", which is a link or not a directory"),
+        ("*** Add File: a.txt\n+x\n", "\"a.txt\" already exists"),
         ("*** Update File: bin\n-x\n+y\n", "\"bin\" is not text"),
         ("*** Update File: large\n-x\n+y\n", "at most"),
         ("*** Update File: a.txt\n-two\n+zwei\n*** Update File: a.txt\n-one\n+x\n", "hunk 1 does not fit"),
-        ("*** Update File: z\n*** Move to: a.txt\n", "\"a.txt\" exists already"),
+        ("*** Update File: z\n*** Move to: a.txt\n", "\"a.txt\" already exists"),
         ("*** Delete File: b.txt\n", "\"b.txt\" does not exist"),
     ];
     let patches: Vec<String> = bad.iter().map(|(part, _)| format!("{good}{part}*** End Patch\n")).collect();

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
 
+mod access_hosts;
+mod access_secrets;
 mod acp;
 mod acp_again;
 mod acp_measure;
@@ -23,8 +25,6 @@ mod gates;
 mod git_cut;
 mod git_measure;
 mod git_world;
-mod granted;
-mod granted_secrets;
 mod headless;
 mod hostile_agent;
 mod hostile_bytes;
@@ -58,6 +58,9 @@ mod rest_stream;
 mod rules;
 mod runners;
 mod sandbox;
+mod sandbox_cli;
+mod sandboxed_agents;
+mod sandboxed_commands;
 mod scouted;
 mod secrets;
 mod shared_budgets;
@@ -71,7 +74,4 @@ mod support;
 mod taken_up;
 mod telemetry;
 mod trace_restart;
-mod walled_agents;
-mod walled_commands;
-mod walls;
 mod workspace_contract;

@@ -1,4 +1,4 @@
-//! The meter: no interleaving of calls passes a cap, nothing is free by silence, and what is told is what was used.
+//! The usage meter: no interleaving of calls exceeds a cap, missing usage is never free, and the totals add up.
 
 use crate::support::engines::system_clock;
 use proptest::prelude::*;
@@ -7,14 +7,14 @@ use skep::adapters::engine::Registry;
 use skep::domain::{Metered, Usage};
 use skep::platform::sandbox::Sandbox;
 use skep::ports::engine::Engines;
-use skep::providers::meter::{Cap, Meter, Refused, Ticket, WireUsage};
+use skep::providers::meter::{AdmissionError, Cap, Meter, Ticket, WireUsage};
 use skep::providers::prices::Prices;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// One USD per million in, ten out: a micro-USD and ten a token.
+/// One USD per million input tokens, ten per million output tokens: one and ten micro-USD per token.
 const PRICES: &str = "version = 'test'\n[[model]]\nmatch = ['p/m']\ninput = 1.0\ncached = 0.1\noutput = 10.0\n";
 
 fn caps(tokens: u64, cost_micros: u64, turns: u64) -> Usage {
@@ -34,7 +34,7 @@ fn tokens(meter: &Meter) -> u64 {
 }
 
 #[test]
-fn a_call_is_set_aside_then_settled_by_what_was_used() {
+fn a_call_is_reserved_and_then_settled_with_its_usage() {
     let meter = meter(caps(0, 0, 0));
     let watch = meter.watch();
     let ticket = meter.admit("p/m", 100, 50).expect("no caps");
@@ -52,15 +52,15 @@ fn a_call_is_set_aside_then_settled_by_what_was_used() {
 }
 
 #[test]
-fn no_usage_and_absurd_usage_count_as_the_worst_case() {
-    let told: [fn(Ticket); 5] = [
+fn missing_and_absurd_usage_count_as_the_worst_case() {
+    let reports: [fn(Ticket); 5] = [
         drop,
         |t| t.settle(WireUsage::default()),
         |t| t.settle(used(3001, 0)),
         |t| t.settle(used(0, u64::MAX)),
         |t| t.settle(used(u64::MAX, u64::MAX)),
     ];
-    for end in told {
+    for end in reports {
         let meter = meter(caps(0, 0, 0));
         end(meter.admit("p/m", 100, 50).expect("no caps"));
         assert_eq!(meter.usage(), caps(150, 600, 1));
@@ -68,13 +68,13 @@ fn no_usage_and_absurd_usage_count_as_the_worst_case() {
     }
     let meter = meter(caps(0, 0, 0));
     meter.admit("p/m", 100, 50).expect("no caps").settle(used(3000, 0));
-    assert_eq!(tokens(&meter), 3000, "a wrong estimate is believed, up to twenty times");
+    assert_eq!(tokens(&meter), 3000, "up to twenty times the estimate is credible");
     meter.admit("p/m", u64::MAX, 50).expect("no caps").settle(used(10_000_000_001, 0));
     assert_eq!(tokens(&meter), u64::MAX, "no call has ten billion tokens");
 }
 
 #[test]
-fn a_call_that_was_never_taken_costs_nothing() {
+fn a_released_call_costs_nothing() {
     let meter = meter(caps(200, 0, 1));
     meter.admit("p/m", 100, 50).expect("fits").release();
     assert_eq!(meter.committed(), Usage::default());
@@ -82,28 +82,28 @@ fn a_call_that_was_never_taken_costs_nothing() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_what_would() {
+fn a_rejection_offers_what_would_fit() {
     let refused = |caps: Usage, input: u64, output: u32| meter(caps).admit("p/m", input, output).expect_err("too much");
     let tokens = refused(caps(1000, 0, 0), 100, 2000);
-    assert_eq!((tokens.cap, tokens.fits, tokens.held), (Cap::Tokens, Some(900), false));
+    assert_eq!((tokens.cap, tokens.fits, tokens.may_fit_later), (Cap::Tokens, Some(900), false));
     let cost = refused(caps(0, 5_000, 0), 100, 2000);
     assert_eq!((cost.cap, cost.fits), (Cap::Cost, Some(490)));
-    assert_eq!(refused(caps(1000, 0, 0), 745, 2000).fits, None, "255 tokens are no answer");
+    assert_eq!(refused(caps(1000, 0, 0), 745, 2000).fits, None, "255 tokens are too few");
     assert_eq!(refused(caps(1000, 0, 0), 744, 2000).fits, Some(256));
     assert_eq!(refused(caps(1000, 0, 0), 1001, 0).fits, None);
     assert!(meter(caps(1000, 0, 0)).admit("p/m", 900, 100).is_ok(), "exactly the cap");
     let meter = meter(caps(1000, 0, 1));
     assert!(meter.admit("p/m", 100, 2000).is_err());
-    assert_eq!(meter.spent_out(), None, "it may ask for less");
+    assert_eq!(meter.exhausted_cap(), None, "it may ask for less");
     meter.admit("p/m", 100, 900).expect("as offered").settle(used(100, 10));
     let turns = meter.admit("p/m", 1, 1).expect_err("a second turn");
-    assert_eq!((turns.cap, turns.fits, meter.spent_out()), (Cap::Turns, None, Some(Cap::Turns)));
-    assert!(turns.to_string().contains("budget of this attempt is used up (turns)"));
+    assert_eq!((turns.cap, turns.fits, meter.exhausted_cap()), (Cap::Turns, None, Some(Cap::Turns)));
+    assert!(turns.to_string().contains("budget of this attempt is exhausted (turns)"));
 }
 
 #[test]
 fn a_model_without_a_price_is_never_free() {
-    let refused = meter(caps(0, 1_000_000, 0)).admit("p/new", 1, 1).expect_err("money cannot be held");
+    let refused = meter(caps(0, 1_000_000, 0)).admit("p/new", 1, 1).expect_err("the cost cap cannot be enforced");
     assert_eq!(refused.cap, Cap::Price);
     assert!(refused.to_string().contains("\"p/new\" has no known price"), "{refused}");
     let meter = meter(caps(1_000, 1_000_000, 0));
@@ -114,7 +114,7 @@ fn a_model_without_a_price_is_never_free() {
 }
 
 #[test]
-fn made_up_names_do_not_fill_the_bill() {
+fn made_up_names_do_not_fill_the_list() {
     let meter = meter(caps(0, 0, 0));
     for n in 0..1000 {
         let name = format!("p/{n}{}", "x".repeat(500));
@@ -127,10 +127,10 @@ fn made_up_names_do_not_fill_the_bill() {
 }
 
 #[tokio::test]
-async fn a_call_waits_for_what_calls_under_way_hold() {
+async fn a_call_waits_for_reservations_of_calls_in_flight() {
     let meter = meter(caps(1000, 0, 0));
     let first = meter.admit("p/m", 0, 900).expect("fits");
-    assert!(meter.admit("p/m", 0, 500).expect_err("held").held);
+    assert!(meter.admit("p/m", 0, 500).expect_err("reserved").may_fit_later);
     let waits = tokio::spawn({
         let meter = meter.clone();
         async move { meter.admit_when_free("p/m", 0, 500).await }
@@ -141,10 +141,10 @@ async fn a_call_waits_for_what_calls_under_way_hold() {
     let second = timeout(Duration::from_secs(5), waits).await.expect("in time").expect("ends").expect("fits now");
     second.settle(used(0, 500));
     let refused = timeout(Duration::from_secs(5), meter.admit_when_free("p/m", 0, 500)).await.expect("at once");
-    assert_eq!(refused.expect_err("nothing is under way").fits, Some(400));
+    assert_eq!(refused.expect_err("nothing is in flight").fits, Some(400));
 }
 
-/// Usage as a provider that keeps to `max_tokens` may tell, or none, or nonsense.
+/// Settles a call as a provider might that respects `max_tokens`: with usage, without, or with nonsense.
 fn end(dice: u64, ticket: Ticket, input: u64) {
     let output = u64::from(ticket.max_output());
     match dice % 5 {
@@ -157,7 +157,7 @@ fn end(dice: u64, ticket: Ticket, input: u64) {
 }
 
 #[test]
-fn thirty_two_threads_on_a_nearly_empty_budget_never_pass_it() {
+fn thirty_two_threads_never_exceed_a_small_budget() {
     for (round, cap) in
         [caps(10_000, 0, 0), caps(0, 40_000, 0), caps(0, 0, 50), caps(9_000, 50_000, 70)].iter().enumerate()
     {
@@ -166,18 +166,18 @@ fn thirty_two_threads_on_a_nearly_empty_budget_never_pass_it() {
             for thread in 0..32u64 {
                 let meter = meter.clone();
                 scope.spawn(move || {
-                    // Some calls are under way while others begin.
+                    // Some calls are in flight while others start.
                     let mut open: Vec<(Ticket, u64, u64)> = Vec::new();
                     for n in 0..200u64 {
                         let dice = (thread * 31 + n) * 2_654_435_761 + round as u64;
                         let (input, output) = (dice % 300, u32::try_from(dice % 700).expect("small"));
                         let admitted = meter
                             .admit("p/m", input, output)
-                            .or_else(|refused: Refused| meter.admit("p/m", input, refused.fits.unwrap_or(0)));
+                            .or_else(|refused: AdmissionError| meter.admit("p/m", input, refused.fits.unwrap_or(0)));
                         let now = meter.committed();
-                        assert!(cap.tokens == 0 || now.tokens <= cap.tokens, "{now:?} passes {cap:?}");
-                        assert!(cap.cost_micros == 0 || now.cost_micros <= cap.cost_micros, "{now:?} passes {cap:?}");
-                        assert!(cap.turns == 0 || now.turns <= cap.turns, "{now:?} passes {cap:?}");
+                        assert!(cap.tokens == 0 || now.tokens <= cap.tokens, "{now:?} exceeds {cap:?}");
+                        assert!(cap.cost_micros == 0 || now.cost_micros <= cap.cost_micros, "{now:?} exceeds {cap:?}");
+                        assert!(cap.turns == 0 || now.turns <= cap.turns, "{now:?} exceeds {cap:?}");
                         open.extend(admitted.map(|ticket| (ticket, dice, input)));
                         if open.len() > 2 || dice % 7 == 0 {
                             open.drain(..).for_each(|(ticket, dice, input)| end(dice, ticket, input));
@@ -187,18 +187,18 @@ fn thirty_two_threads_on_a_nearly_empty_budget_never_pass_it() {
             }
         });
         let spent = meter.usage();
-        assert_eq!(meter.committed(), spent, "nothing is held when all calls are over");
+        assert_eq!(meter.committed(), spent, "nothing is reserved when all calls have ended");
         let calls: u64 = meter.bill().iter().map(|l| l.calls).sum();
         let billed: u64 = meter.bill().iter().map(|l| l.input + l.output).sum();
         let cost: u64 = meter.bill().iter().map(|l| l.cost_micros).sum();
-        assert_eq!((calls, billed, cost), (spent.turns, spent.tokens, spent.cost_micros), "the bill is the sum");
+        assert_eq!((calls, billed, cost), (spent.turns, spent.tokens, spent.cost_micros), "the entries add up");
         assert!(spent.turns > 0);
     }
 }
 
 proptest! {
     #[test]
-    fn no_order_of_calls_and_ends_passes_a_cap(
+    fn no_order_of_calls_exceeds_a_cap(
         tokens in 0u64..5_000, cost in 0u64..20_000, turns in 0u64..30,
         steps in proptest::collection::vec((0u64..1_000, 0u32..1_000, 0usize..8, 0u64..5), 1..80),
     ) {
@@ -209,7 +209,7 @@ proptest! {
             match meter.admit("p/m", input, output) {
                 Ok(ticket) => open.push((ticket, input)),
                 Err(refused) => {
-                    prop_assert!(refused.held || refused.fits.is_some() || meter.spent_out().is_some());
+                    prop_assert!(refused.may_fit_later || refused.fits.is_some() || meter.exhausted_cap().is_some());
                     if let Some(fits) = refused.fits {
                         prop_assert!(fits < output && fits >= 256);
                         open.push((meter.admit("p/m", input, fits).expect("what was offered fits"), input));
@@ -230,25 +230,25 @@ proptest! {
     }
 }
 
-fn kept(caps: Usage, file: &Path, again: bool) -> Result<Arc<Meter>, String> {
-    Meter::kept(caps, Arc::new(Prices::load(PRICES).expect("prices")), file, again)
+fn with_file(caps: Usage, file: &Path, resume: bool) -> Result<Arc<Meter>, String> {
+    Meter::with_file(caps, Arc::new(Prices::load(PRICES).expect("prices")), file, resume)
 }
 
 fn written(file: &Path) -> Option<Metered> {
-    Registry::new(Sandbox::closed(), Arc::default(), system_clock()).metered(file)
+    Registry::new(Sandbox::disabled(), Arc::default(), system_clock()).metered(file)
 }
 
 #[test]
-fn what_is_kept_is_never_behind_what_was_let_go() {
+fn the_file_never_lags_behind_admitted_calls() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run").join("a1.meter");
     assert_eq!(written(&file), None);
-    let meter = kept(caps(1_000, 0, 5), &file, false).unwrap();
-    assert_eq!(written(&file), Some(Metered::default()), "nothing yet, and that is known");
+    let meter = with_file(caps(1_000, 0, 5), &file, false).unwrap();
+    assert_eq!(written(&file), Some(Metered::default()), "nothing used yet, and that is known");
     let first = meter.admit("p/m", 100, 50).expect("fits");
     let second = meter.admit("x/unpriced", 10, 10).expect("fits");
     let both = written(&file).unwrap();
-    assert_eq!(both.used, meter.committed(), "calls under way at their worst");
+    assert_eq!(both.used, meter.committed(), "calls in flight count as their worst case");
     assert_eq!(Usage::billed(&both.bill), both.used);
     assert!(both.bill.iter().any(|line| !line.priced));
     first.settle(used(80, 7));
@@ -260,26 +260,26 @@ fn what_is_kept_is_never_behind_what_was_let_go() {
 }
 
 #[test]
-fn a_second_life_goes_on_with_the_count_and_under_the_caps_of_the_first() {
+fn a_resumed_meter_continues_with_the_usage_and_caps_of_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("meter");
-    let first = kept(caps(300, 0, 0), &file, false).unwrap();
+    let first = with_file(caps(300, 0, 0), &file, false).unwrap();
     first.admit("p/m", 100, 50).expect("fits").settle(used(80, 20));
     let lost = first.admit("p/m", 100, 50).expect("fits");
-    // Its process is killed: nothing is settled any more.
+    // The process is killed: nothing is settled any more.
     std::mem::forget(lost);
-    let second = kept(caps(300, 0, 0), &file, true).unwrap();
+    let second = with_file(caps(300, 0, 0), &file, true).unwrap();
     assert_eq!((second.usage(), second.usage().turns), (caps(250, 80 + 200 + 100 + 500, 2), 2));
     assert_eq!(second.admit("p/m", 40, 50).unwrap_err().cap, Cap::Tokens);
     second.admit("p/m", 20, 20).expect("fits").settle(used(20, 5));
-    assert_eq!(second.bill()[0].calls, 3, "one line for both lives");
+    assert_eq!(second.bill()[0].calls, 3, "one entry for both processes");
     assert_eq!(Usage::billed(&second.bill()), second.usage());
-    // A fresh attempt is no second life.
-    assert_eq!(kept(caps(300, 0, 0), &file, false).unwrap().usage(), Usage::default());
+    // A new attempt starts from zero.
+    assert_eq!(with_file(caps(300, 0, 0), &file, false).unwrap().usage(), Usage::default());
 }
 
 #[test]
-fn a_damaged_count_is_none() {
+fn a_damaged_file_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("meter");
     let absurd = json!({"used": {"tokens": u64::MAX, "cost_micros": 0, "wall_ms": 0}, "bill": []}).to_string();
@@ -287,13 +287,13 @@ fn a_damaged_count_is_none() {
     for bytes in ["", "{", "[1]", "\u{0}", r#"{"used": {"tokens": -1}}"#, &absurd, &long] {
         std::fs::write(&file, bytes).unwrap();
         assert_eq!(written(&file), None, "{bytes:.40}");
-        assert!(kept(caps(0, 0, 0), &file, true).is_err());
+        assert!(with_file(caps(0, 0, 0), &file, true).is_err());
     }
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     assert_eq!(written(&file), None);
-    // Nobody can write there: the work goes on, and nothing is known.
-    let meter = kept(caps(0, 0, 0), &file, false).unwrap();
+    // The file cannot be written: work continues, and the usage is unknown.
+    let meter = with_file(caps(0, 0, 0), &file, false).unwrap();
     meter.admit("p/m", 1, 1).expect("no caps").settle(used(1, 1));
     assert_eq!((meter.usage().turns, written(&file)), (1, None));
 }

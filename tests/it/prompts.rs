@@ -39,7 +39,7 @@ impl World {
         git(&origin, &["commit", "-qm", "first", "--allow-empty"]);
         let mut config = Config::default();
         config.store.database = Database::InDataDir;
-        let ports = app::connect(&config, &data, skep::actors::Scope::Nothing, &crate::support::walls::sandbox())
+        let ports = app::connect(&config, &data, skep::actors::Scope::Nothing, &crate::support::sandbox::strict())
             .await
             .unwrap();
         let project = skep::domain::ProjectName::try_from("sample".to_owned()).unwrap();

@@ -15,7 +15,7 @@ use skep::platform::sandbox::{Policy, Sandbox};
 use skep::ports::engine::{AttemptEnv, Engines, StepOutcome};
 use skep::ports::prompts::Prompt;
 use skep::providers::prices::Prices;
-use skep::providers::rate_limit::Limits;
+use skep::providers::rate_limit::RateLimits;
 use skep::providers::settings::{Api, Provider};
 use skep::secrets::Secret;
 use std::collections::BTreeMap;
@@ -81,12 +81,12 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
         api,
         base_url: format!("{}{path}", model.url),
         key: Some(Secret::new("canary-of-a-key-7731")),
-        key_place: "a test".to_owned(),
+        key_source: "a test".to_owned(),
         concurrency: 4,
-        per_minute: None,
-        silence: Duration::from_secs(60),
-        window: 200_000,
-        max_output: 16_000,
+        requests_per_minute: None,
+        idle_timeout: Duration::from_secs(60),
+        context_window: 200_000,
+        max_output_tokens: 16_000,
     };
     let providers = [
         provider("anthropic", Api::Anthropic, "/v1/"),
@@ -100,9 +100,9 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
     let policy = Policy { readable: vec![agents.canonicalize().unwrap()], ..Policy::default() };
     let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
     let host = BTreeMap::from([("PATH".into(), path.into())]);
-    let sandbox = Sandbox::new(&host, &[]).with(&policy, Some(helper)).unwrap();
+    let sandbox = Sandbox::new(&host, &[]).with_policy(&policy, Some(helper)).unwrap();
     let gate =
-        EgressProxy::new(Limits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
+        EgressProxy::new(RateLimits::new(Arc::new(SystemClock)), Arc::new(SystemClock), &std::env::temp_dir()).unwrap();
     Registry::new(sandbox, Arc::new(settings), system_clock()).through(
         Arc::new(gate),
         Arc::new(Prices::embedded().unwrap()),

@@ -10,8 +10,8 @@ pub use super::runner::RemoteSessions;
 use super::runner::{LocalSession, NoReport, RunnerSession};
 use crate::adapters::runner::settings::{LOCAL, Runner};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
-use crate::platform::access::Granted;
 use crate::platform::access::Grants;
+use crate::platform::access::ProjectGrants;
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::sandbox::Sandbox;
 use crate::platform::terminal_text;
@@ -57,11 +57,11 @@ impl CommandChecks {
     pub fn with_runners(
         mut self,
         runners: BTreeMap<String, Runner>,
-        granted: Granted,
+        granted: ProjectGrants,
         sessions: RemoteSessions,
     ) -> Self {
         (self.runners, self.access_broker, self.sessions) =
-            (Arc::new(runners), self.access_broker.granting(Arc::new(granted)), sessions);
+            (Arc::new(runners), self.access_broker.with_grants(Arc::new(granted)), sessions);
         self
     }
 
@@ -104,11 +104,11 @@ impl CommandChecks {
             return Ok(failed_without_running(spec, format!("its report's place is not usable: {why}")));
         }
         let label = format!("the check {}", spec.name);
-        let asker = AccessRequest { project, to: Audience::Check, level: self.sandbox.wall(), label: &label };
+        let asker = AccessRequest { project, audience: Audience::Check, level: self.sandbox.level(), label: &label };
         let given = match spec.runner {
-            None => self.access_broker.give(asker).await?,
+            None => self.access_broker.grant(asker).await?,
             // Whoever has another machine has what is given to commands there.
-            Some(_) => CommandAccess::nothing(&asker),
+            Some(_) => CommandAccess::none(&asker),
         };
         let ended = match site.run(spec, &given).await? {
             Ok(ended) => ended,
@@ -120,7 +120,7 @@ impl CommandChecks {
         let tail = terminal_text::tail(&ended.stdout, TAIL_BYTES_MAX);
         let mut log = ended.into_log();
         let kept = match &spec.runner {
-            None => given.refused().or_else(|| given.kept_in(&tail).filter(|_| why.is_some())),
+            None => given.denied_hosts().or_else(|| given.offline_hint(&tail).filter(|_| why.is_some())),
             Some(runner) => {
                 let names = self.access_broker.grants(project).check_secrets.join(", ");
                 let missed = why.is_some() && !names.is_empty();

@@ -4,7 +4,7 @@ use super::{CommandChecks, RemoteSessions};
 use crate::adapters::runner;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::{CheckKind, CheckResult, CheckSpec, ProjectName};
-use crate::platform::access::{Granted, Grants};
+use crate::platform::access::{Grants, ProjectGrants};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::checks::Checks;
 use crate::ports::{PortError, PortResult};
@@ -74,10 +74,10 @@ pub async fn run(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<
     ];
     let project = ProjectName::from_text("runner-test");
     let all = Grants { runner: Some(name.to_owned()), ..Grants::default() };
-    let granted = Granted { all, ..Granted::default() };
+    let granted = ProjectGrants { all, ..ProjectGrants::default() };
     let sessions = temporary_sessions();
     let runners = BTreeMap::from([(name.to_owned(), runner.clone())]);
-    let checks = CommandChecks::new(Sandbox::closed()).with_runners(runners, granted, sessions.clone());
+    let checks = CommandChecks::new(Sandbox::disabled()).with_runners(runners, granted, sessions.clone());
     let results = checks.run(&project, &dir, &cache, &specs).await;
     // Swept here, because no later process will use this owner id.
     let swept = runner::remote(name, runner).sweep(sessions.owner_id(), &[]).await;

@@ -2,7 +2,7 @@
 
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
-use crate::platform::process::Finished;
+use crate::platform::process::ProcessOutput;
 use crate::ports::checks::Checked;
 
 /// A failed check whose command was not run.
@@ -23,8 +23,8 @@ pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
 }
 
 /// Why the command failed, if it did.
-pub fn command_failure(spec: &CheckSpec, finished: &Finished) -> Option<String> {
-    if let Some(why) = &finished.stopped {
+pub fn command_failure(spec: &CheckSpec, finished: &ProcessOutput) -> Option<String> {
+    if let Some(why) = &finished.stop_reason {
         return Some(format!("the command was killed: {why}"));
     }
     match (finished.timed_out, finished.code) {

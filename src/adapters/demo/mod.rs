@@ -168,8 +168,8 @@ async fn git(dir: &Path, args: &[&OsStr], stdin: Vec<u8>) -> PortResult<()> {
         env,
         dir: dir.to_owned(),
         stdin,
-        limit: Duration::from_secs(60),
-        keep: 4096,
+        timeout: Duration::from_secs(60),
+        max_output: 4096,
     };
     let ended = process::run(&program, None).await.map_err(|e| {
         PortError::permanent(format!("git cannot be started: {e}"), "install git (2.39 or later) and put it on PATH")

@@ -19,7 +19,7 @@ use super::driven::{self, Driven, GRACE, Own, Ready, Stop};
 use super::model_access::{self, ModelAccessProvider};
 use super::settings::{Protocol, Settings};
 use crate::domain::Order;
-use crate::platform::process::Talk;
+use crate::platform::process::InteractiveProcess;
 use crate::platform::sandbox::Sandbox;
 use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
@@ -236,8 +236,8 @@ impl Engine for AcpEngine {
         let vars = ready.env();
         let job = ready.job(env, &vars, model_access.place());
         // Dropped last, after its group is gone: then only what left the group is still there.
-        let (talk, strays) = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
-        let Talk { stdin, stdout, mut end } = talk;
+        let (talk, strays) = self.driven.sandbox.spawn(&job).map_err(|e| PortError::transient(e.to_string()))?;
+        let InteractiveProcess { stdin, stdout, handle: mut end } = talk;
         let heard = Arc::new(OutputLog::new(sink.clone()));
         let rooms = Rooms::new(&env.dir, &[&env.scratch]);
         let room = Room {

@@ -8,7 +8,7 @@ use super::model_access::{self, ModelAccessProvider};
 use super::output_table::{Event, Format};
 use super::settings::{Protocol, Settings};
 use crate::domain::Order;
-use crate::platform::process::Talk;
+use crate::platform::process::InteractiveProcess;
 use crate::platform::sandbox::Sandbox;
 use crate::platform::terminal_text;
 use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
@@ -152,8 +152,8 @@ impl Engine for CliEngine {
         let ready = self.driven.ready(order, env, &model_access)?;
         let vars = ready.env();
         let job = ready.job(env, &vars, model_access.place());
-        let started = self.driven.sandbox.open(&job).map_err(|e| PortError::transient(e.to_string()))?;
-        let (Talk { stdin, stdout, mut end }, strays) = started;
+        let started = self.driven.sandbox.spawn(&job).map_err(|e| PortError::transient(e.to_string()))?;
+        let (InteractiveProcess { stdin, stdout, handle: mut end }, strays) = started;
         let (heard, read) = (OutputLog::new(sink), Mutex::new(Read::default()));
         heard.turn();
 
@@ -202,7 +202,7 @@ impl CliEngine {
         heard: &OutputLog,
         read: &Read,
         stopped: Option<Stop>,
-        ended: &crate::platform::process::Finished,
+        ended: &crate::platform::process::ProcessOutput,
     ) -> StepOutcome {
         if let Some(stop) = stopped {
             return stop.work(&self.driven.agent, order);

@@ -18,7 +18,7 @@ use super::answer::{self, Answer};
 use super::model_access;
 use crate::domain::{ArtifactKind, Order, Step, Usage};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience};
-use crate::platform::process::{CUT, Finished, OnOutput};
+use crate::platform::process::{OnOutput, ProcessOutput, TRUNCATION_NOTICE};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::platform::terminal_text;
@@ -75,9 +75,13 @@ impl CommandEngine {
 impl Engine for CommandEngine {
     async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
         let label = format!("the engine's command ({} {})", order.run, order.attempt);
-        let asker =
-            AccessRequest { project: &env.project, to: Audience::Engine, level: self.sandbox.wall(), label: &label };
-        let given = match self.access_broker.give(asker).await {
+        let asker = AccessRequest {
+            project: &env.project,
+            audience: Audience::Engine,
+            level: self.sandbox.level(),
+            label: &label,
+        };
+        let given = match self.access_broker.grant(asker).await {
             Ok(given) => given,
             Err(error) => return Ok(model_access::not_given(error)),
         };
@@ -89,15 +93,15 @@ impl Engine for CommandEngine {
         let vars = [given.env(), orders].concat();
         sink(EngineEvent::Did(format!("$ {}", self.line)));
         let job = Job {
-            line: &self.line,
+            command: &self.line,
             purpose: Purpose::Agent,
             dir: &env.dir,
             cache: &env.cache,
             scratch: &env.scratch,
             env: &vars,
-            limit: Duration::from_millis(order.caps.wall_ms.max(1_000)),
-            keep: TRANSCRIPT_BYTES_MAX - CUT.len(),
-            gate: given.place(),
+            timeout: Duration::from_millis(order.caps.wall_ms.max(1_000)),
+            max_output: TRANSCRIPT_BYTES_MAX - TRUNCATION_NOTICE.len(),
+            proxy: given.endpoint(),
         };
         let ended = self.sandbox.run(&job, Some(lines(sink))).await.map_err(|e| not_started(&e))?;
         let output = terminal_text::tail(&ended.stdout, TAIL_BYTES_MAX);
@@ -111,7 +115,7 @@ impl Engine for CommandEngine {
         let usage = used(order, report.as_ref().ok().and_then(Option::as_ref));
         let mut result = outcome(order, env, &ended, &output, report);
         let mut transcript = ended.into_log();
-        if let Some(refused) = given.refused() {
+        if let Some(refused) = given.denied_hosts() {
             transcript.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
             if let StepOutcome::Failed(why) = &mut result {
                 why.push_str(&format!("\n{refused}"));
@@ -197,7 +201,7 @@ fn used(order: &Order, report: Option<&Answer>) -> Usage {
 fn outcome(
     order: &Order,
     env: &AttemptEnv,
-    ended: &Finished,
+    ended: &ProcessOutput,
     output: &str,
     report: Result<Option<Answer>, String>,
 ) -> StepOutcome {
@@ -207,7 +211,7 @@ fn outcome(
             "the command was still running after {secs} s and was ended; its last output:\n{output}"
         ));
     }
-    if let Some(why) = &ended.stopped {
+    if let Some(why) = &ended.stop_reason {
         return StepOutcome::Failed(format!("the command was killed: {why}; its last output:\n{output}"));
     }
     let report = match report {

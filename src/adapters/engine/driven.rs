@@ -13,7 +13,7 @@ use super::answer;
 use super::model_access::ModelAccess;
 use super::settings::{Agent, Protocol, Settings};
 use crate::domain::{ArtifactKind, Order, Step, Usage};
-use crate::platform::process::{Finished, TalkEnd};
+use crate::platform::process::{ProcessHandle, ProcessOutput};
 use crate::platform::rooted_fs::RootedDir;
 use crate::platform::sandbox::{Job, ProxyEndpoint, Purpose, Sandbox};
 use crate::platform::terminal_text;
@@ -353,16 +353,16 @@ impl Ready {
         gate: Option<&'a ProxyEndpoint>,
     ) -> Job<'a> {
         Job {
-            line: &self.line,
+            command: &self.line,
             purpose: Purpose::Agent,
             dir: &env.dir,
             cache: &env.cache,
             scratch: &env.scratch,
             env: vars,
             // Kept here, by [`Driven::watch`].
-            limit: Duration::MAX,
-            keep: STDERR_BYTES_MAX,
-            gate,
+            timeout: Duration::MAX,
+            max_output: STDERR_BYTES_MAX,
+            proxy: gate,
         }
     }
 }
@@ -376,12 +376,21 @@ fn kind(protocol: Protocol) -> &'static str {
 }
 
 /// Ends an agent whose input is closed; what cannot be told of its end is told as it is.
-pub async fn end(end: TalkEnd, heard: &OutputLog) -> Finished {
+pub async fn end(end: ProcessHandle, heard: &OutputLog) -> ProcessOutput {
     let (stderr, truncated) = end.stderr();
-    let mut ended = end.end(GRACE).await.unwrap_or_else(|e| {
+    let mut ended = end.shut_down(GRACE).await.unwrap_or_else(|e| {
         tracing::warn!(error = %e, "a driven agent could not be ended");
         let took = Duration::ZERO;
-        Finished { code: None, signal: None, timed_out: true, stdout: vec![], stderr, truncated, stopped: None, took }
+        ProcessOutput {
+            code: None,
+            signal: None,
+            timed_out: true,
+            stdout: vec![],
+            stderr,
+            truncated,
+            stop_reason: None,
+            took,
+        }
     });
     // Here, before anybody shortens it: of a value that is cut in two nobody could tell.
     let clean = if ended.truncated { redact_end } else { redact_live };

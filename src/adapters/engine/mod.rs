@@ -2,14 +2,14 @@
 //! suite (tests/it/engines_contract.rs).
 
 use crate::domain::{EngineSpec, Metered, Usage};
-use crate::platform::access::Granted;
+use crate::platform::access::ProjectGrants;
 use crate::platform::access::broker::AccessBroker;
 use crate::platform::egress::EgressProxy;
 use crate::platform::sandbox::Sandbox;
 use crate::ports::engine::{Engine, EngineResult, Engines, StepOutcome};
 use crate::ports::{Clock, Vault};
 use crate::providers::prices::{Prices, WireUsage};
-use crate::providers::rate_limit::Limits;
+use crate::providers::rate_limit::RateLimits;
 use crate::providers::settings::Effort;
 use model_access::ModelAccessProvider;
 use settings::Settings;
@@ -87,21 +87,21 @@ impl Registry {
     }
 
     /// The same, with limits that others of this process keep to, too.
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub fn with_limits(self, limits: RateLimits) -> Self {
         Self { shared: self.shared.with_limits(limits), ..self }
     }
 
     /// The same with a gate, by which commands get to what their project is granted, and driven agents to their providers, counted with
     /// `prices`.
-    pub fn through(self, gate: Arc<EgressProxy>, prices: Arc<Prices>, granted: Arc<Granted>) -> Self {
-        let access_broker = self.model_access.access_broker.clone().granting(granted).through(gate);
+    pub fn through(self, gate: Arc<EgressProxy>, prices: Arc<Prices>, granted: Arc<ProjectGrants>) -> Self {
+        let access_broker = self.model_access.access_broker.clone().with_grants(granted).with_proxy(gate);
         Self { model_access: ModelAccessProvider { prices, ..self.model_access }, ..self }
             .with_access_broker(access_broker)
     }
 
     /// The same with a vault, whose secrets `command:` engines and driven agents are given as their project is granted.
     pub fn opening(self, vault: Arc<dyn Vault>) -> Self {
-        let access_broker = self.model_access.access_broker.clone().opening(vault);
+        let access_broker = self.model_access.access_broker.clone().with_vault(vault);
         self.with_access_broker(access_broker)
     }
 

@@ -53,7 +53,7 @@ impl ModelAccessProvider {
         sink: &Sink,
     ) -> PortResult<ModelAccess> {
         let provider = agent.provider.as_ref().and_then(|name| self.settings.providers.get(name)).cloned();
-        if let (Some(name), false) = (&agent.provider, self.access_broker.has_gate()) {
+        if let (Some(name), false) = (&agent.provider, self.access_broker.has_proxy()) {
             return Err(PortError::permanent(
                 format!("the agent {} cannot get to its provider {name}: this process has no gate", agent.name),
                 format!("leave agents.{}.provider out", agent.name),
@@ -61,13 +61,14 @@ impl ModelAccessProvider {
         }
         let counted = provider.is_some();
         let meter = match counted {
-            true => Meter::kept(order.caps, self.prices.clone(), &env.meter, order.resume.is_some())
+            true => Meter::with_file(order.caps, self.prices.clone(), &env.meter, order.resume.is_some())
                 .map_err(|why| PortError::transient(format!("the agent {} cannot go on: {why}", agent.name)))?,
             false => Meter::new(order.caps, self.prices.clone()),
         };
         let label = format!("the agent {} ({} {})", agent.name, order.run, order.attempt);
-        let asker = AccessRequest { project: &env.project, to: Audience::Engine, level: sandbox.wall(), label: &label };
-        let given = self.access_broker.give_agent(asker, provider, meter.clone()).await?;
+        let asker =
+            AccessRequest { project: &env.project, audience: Audience::Engine, level: sandbox.level(), label: &label };
+        let given = self.access_broker.grant_agent(asker, provider, meter.clone()).await?;
         tell(&given, sink);
         Ok(ModelAccess { given, meter, counted })
     }
@@ -91,14 +92,14 @@ pub fn not_given(error: PortError) -> EngineResult {
 impl ModelAccess {
     /// Where the gate is; `None` = there is none, and the agent has what network its level leaves it.
     pub fn place(&self) -> Option<&ProxyEndpoint> {
-        self.given.place()
+        self.given.endpoint()
     }
 
     /// The gate's address as the agent sees it, with the attempt's token: for its environment and its home, never for an argument or a log.
     /// `None` when it leads to no provider.
     pub fn url(&self, sandbox: &Sandbox) -> Option<Secret> {
         let out = self.counted()?;
-        Some(Secret::new(format!("{}{}", sandbox.gate_url(&out.place), out.prefix().expose())))
+        Some(Secret::new(format!("{}{}", sandbox.proxy_url(&out.endpoint), out.path_prefix().expose())))
     }
 
     /// Environment that goes with it: the secrets. Where the gate is, the sandbox tells.
@@ -108,25 +109,25 @@ impl ModelAccess {
 
     /// What the gate refused, in words for people; `None` = nothing.
     pub fn refused(&self) -> Option<String> {
-        self.given.refused()
+        self.given.denied_hosts()
     }
 
     /// The way, where it leads to a provider.
     fn counted(&self) -> Option<&ProxySession> {
-        self.given.out.as_ref().filter(|_| self.counted)
+        self.given.session.as_ref().filter(|_| self.counted)
     }
 
     /// Waits until no call is under way, at most so long. A call that is cut off is charged in full.
     pub async fn at_rest(&self, most: Duration) {
         if self.counted {
-            let _still = tokio::time::timeout(most, self.meter.at_rest()).await;
+            let _still = tokio::time::timeout(most, self.meter.wait_until_idle()).await;
         }
     }
 
     /// What ran out, if something did.
     pub fn spent_out(&self) -> Option<String> {
         self.counted()?;
-        self.meter.spent_out().map(|cap| cap.to_string())
+        self.meter.exhausted_cap().map(|cap| cap.to_string())
     }
 
     /// What was used, as counted; `None` = nothing was counted.

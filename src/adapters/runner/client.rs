@@ -3,7 +3,7 @@
 //! Invariant: no argument here is text of a repository or an engine but a check's command line, which is one argument of its own and
 //! never read by a shell on this machine.
 
-use crate::platform::process::{self, Finished, Input, Program};
+use crate::platform::process::{self, Input, ProcessOutput, Program};
 use crate::platform::sandbox;
 use crate::ports::{PortError, PortResult};
 use crate::secrets::{redact_end, redact_live};
@@ -53,7 +53,7 @@ impl<'a> Call<'a> {
     /// One without input that is quick.
     pub fn quick<A: Into<OsString>>(runner: &'a str, args: impl IntoIterator<Item = A>) -> Call<'a> {
         let args = args.into_iter().map(Into::into).collect();
-        Call { args, input: Input::Given, stdin: Vec::new(), limit: QUICK, keep: SAID, raw: false, runner }
+        Call { args, input: Input::Closed, stdin: Vec::new(), limit: QUICK, keep: SAID, raw: false, runner }
     }
 }
 
@@ -62,7 +62,7 @@ impl Client {
     ///
     /// # Errors
     /// When it is not installed or cannot be started.
-    pub async fn run(&self, call: Call<'_>) -> PortResult<Finished> {
+    pub async fn run(&self, call: Call<'_>) -> PortResult<ProcessOutput> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = std::env::split_paths(&path)
             .map(|dir| dir.join(self.program))
@@ -70,7 +70,7 @@ impl Client {
             .ok_or_else(|| self.missing(call.runner))?;
         let fixed = [("PATH", path), ("HOME", "/nonexistent".into()), ("LC_ALL", "C.UTF-8".into())];
         // A later start ends it by the mark, should this process be killed.
-        let mark = [(sandbox::MARK, OsString::from(sandbox::mark()))];
+        let mark = [(sandbox::JOB_MARKER_VAR, OsString::from(sandbox::job_marker()))];
         let env = fixed.into_iter().chain(mark).chain(self.env.iter().cloned());
         let program = Program {
             name: program.into(),
@@ -78,10 +78,10 @@ impl Client {
             env: env.map(|(name, value)| (name.into(), value)).collect(),
             dir: PathBuf::from("/"),
             stdin: call.stdin,
-            limit: call.limit,
-            keep: call.keep,
+            timeout: call.limit,
+            max_output: call.keep,
         };
-        let run = process::run_fed(&program, call.input).await;
+        let run = process::run_with_input(&program, call.input).await;
         let mut ended = run.map_err(|e| {
             PortError::transient(format!(
                 "the place {} cannot be used now: {} does not start: {e}",

@@ -11,7 +11,7 @@ use super::{NoReport, RunnerSession, archive};
 use crate::adapters::runner::settings::Docker;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::{Finished, Input};
+use crate::platform::process::{Input, ProcessOutput};
 use crate::platform::terminal_text;
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -94,7 +94,7 @@ impl DockerRunner {
         DockerRunner { name: name.to_owned(), at: at.clone(), client }
     }
 
-    async fn call<A: Into<OsString>>(&self, args: impl IntoIterator<Item = A>) -> PortResult<Finished> {
+    async fn call<A: Into<OsString>>(&self, args: impl IntoIterator<Item = A>) -> PortResult<ProcessOutput> {
         self.client.run(Call::quick(&self.name, args)).await
     }
 
@@ -119,7 +119,7 @@ impl DockerRunner {
     }
 
     /// What went wrong, from what docker said.
-    fn trouble(&self, ended: &Finished) -> PortError {
+    fn trouble(&self, ended: &ProcessOutput) -> PortError {
         let said = terminal_text::sanitize(&ended.stderr);
         let (name, lower) = (&self.name, said.to_lowercase());
         let is = |part: &str| lower.contains(part);
@@ -242,7 +242,7 @@ impl RemoteRunner for DockerRunner {
         make.extend(rest.map(str::to_owned));
         self.must(make).await?;
         let to = format!("{hand}:{ROOT}");
-        let input = Input::Then(archive);
+        let input = Input::ThenFile(archive);
         let put = Call { input, limit: TREE, ..Call::quick(&self.name, ["cp", "-", &to]) };
         let ended = self.client.run(put).await?;
         if !ended.ok() {
@@ -280,7 +280,7 @@ impl DockerSession {
 
 #[async_trait]
 impl RunnerSession for DockerSession {
-    async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<Finished, String>> {
+    async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
         let engine = self.engine.clone();
         if self.count > 0 {
             engine.gone(&["rm", "--force", "--volumes", &self.latest()]).await?;
@@ -289,7 +289,7 @@ impl RunnerSession for DockerSession {
         let name = self.latest();
         engine.must(engine.container(&self.guard, &name, spec)).await?;
         let call = Call {
-            input: Input::Kept,
+            input: Input::HeldOpen,
             limit: Duration::from_secs(spec.limit_secs.max(1)),
             keep: LOG_KEPT,
             ..Call::quick(&engine.name, ["start", "--attach", "--interactive", &name])
@@ -318,7 +318,7 @@ impl RunnerSession for DockerSession {
             return Err(engine.away(&format!("the connection to the container was lost ({line})")));
         }
         if stood.out_of_memory && code != Some(0) {
-            ended.stopped = Some(format!("it used more than the {} MiB of memory it has", engine.at.memory >> 20));
+            ended.stop_reason = Some(format!("it used more than the {} MiB of memory it has", engine.at.memory >> 20));
         }
         if code == Some(REPORT_CODE)
             && let Some(why) = String::from_utf8_lossy(&ended.stdout).trim_end().strip_prefix(REPORT)

@@ -4,7 +4,7 @@ use super::LOG_KEPT;
 use super::{NoReport, RunnerSession};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::Finished;
+use crate::platform::process::ProcessOutput;
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::ports::{PortError, PortResult};
@@ -30,7 +30,7 @@ impl LocalSession {
 
 #[async_trait]
 impl RunnerSession for LocalSession {
-    async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<Finished, String>> {
+    async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
         if let Some(path) = &spec.junit {
             // A report that came with the commit must not pass for this run's.
             match self.tree.remove(path) {
@@ -42,15 +42,15 @@ impl RunnerSession for LocalSession {
         let scratch = tempfile::tempdir_in(&self.cache).map_err(|e| not_run(&self.cache, &e))?;
         let env = given.env();
         let job = Job {
-            line: &spec.command,
+            command: &spec.command,
             purpose: Purpose::Check,
             dir: &self.dir,
             cache: &self.cache,
             scratch: scratch.path(),
             env: &env,
-            limit: Duration::from_secs(spec.limit_secs.max(1)),
-            keep: LOG_KEPT,
-            gate: given.place(),
+            timeout: Duration::from_secs(spec.limit_secs.max(1)),
+            max_output: LOG_KEPT,
+            proxy: given.endpoint(),
         };
         let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(&self.dir, &e))?;
         Ok(Ok(ended))

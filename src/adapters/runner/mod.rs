@@ -24,7 +24,7 @@ pub use sessions::RemoteSessions;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::{CUT, Finished};
+use crate::platform::process::{ProcessOutput, TRUNCATION_NOTICE};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sessions::RemoteRunner;
@@ -34,14 +34,14 @@ use std::sync::Arc;
 /// The most of a check's output that is kept.
 pub(super) const LOG_BYTES_MAX: usize = 1024 * 1024;
 /// The same without the words that stand before the rest of a cut one.
-pub(super) const LOG_KEPT: usize = LOG_BYTES_MAX - CUT.len();
+pub(super) const LOG_KEPT: usize = LOG_BYTES_MAX - TRUNCATION_NOTICE.len();
 
 /// A checkout at a place, for the checks of one run in their order. Dropped, all of it there is ended and removed.
 #[async_trait]
 pub(crate) trait RunnerSession: Send {
     /// Runs a check's command to its end or limit, its report's place empty before. The inner error says why that place is not
     /// usable, in words that finish the sentence "its report's place …". What is `given` stays on Skep's own machine.
-    async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<Finished, String>>;
+    async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>>;
     /// The report it wrote, at most `most` bytes; the inner error finishes the sentence "its report …" or is [`NoReport`].
     async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>>;
     /// Ends and removes all of it, and waits for that.

@@ -10,7 +10,7 @@ use super::{NoReport, RunnerSession};
 use crate::adapters::runner::settings::Ssh;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::{Finished, Input};
+use crate::platform::process::{Input, ProcessOutput};
 use crate::platform::terminal_text;
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -79,7 +79,7 @@ impl SshRunner {
         lines: &[&str],
         input: Input,
         (limit, keep): (Duration, usize),
-    ) -> PortResult<(Ended, Finished)> {
+    ) -> PortResult<(Ended, ProcessOutput)> {
         let mut stdin = lines.join("\n").into_bytes();
         stdin.push(b'\n');
         let raw = lines[0] == "fetch";
@@ -103,7 +103,12 @@ impl SshRunner {
     }
 
     /// One whose failure is the place's.
-    async fn must(&self, lines: &[&str], input: Input, bounds: (Duration, usize)) -> PortResult<(String, Finished)> {
+    async fn must(
+        &self,
+        lines: &[&str],
+        input: Input,
+        bounds: (Duration, usize),
+    ) -> PortResult<(String, ProcessOutput)> {
         match self.order(lines, input, bounds).await? {
             (Ended::Said(end), ended) => Ok((end, ended)),
             (Ended::Failed(why), _) => Err(self.away(&why)),
@@ -173,17 +178,17 @@ impl RemoteRunner for SshRunner {
     async fn sweep(&self, owner_id: &str, live: &[String]) -> PortResult<()> {
         let live = live.join(" ");
         let lines = [&self.head("sweep", owner_id, "-")[..], &[&live]].concat();
-        self.must(&lines, Input::Given, (TREE, SAID)).await.map(drop)
+        self.must(&lines, Input::Closed, (TREE, SAID)).await.map(drop)
     }
 
     async fn probe(&self, owner_id: &str) -> PortResult<String> {
-        self.must(&self.head("probe", owner_id, "-"), Input::Given, (QUICK, SAID)).await?;
+        self.must(&self.head("probe", owner_id, "-"), Input::Closed, (QUICK, SAID)).await?;
         Ok(format!("{}@{} lets Skep in, and has what is needed", self.at.user, self.at.host))
     }
 
     async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>> {
         let lines = self.head("open", guard.owner_id(), &guard.id);
-        self.must(&lines, Input::Then(archive), (TREE, SAID)).await?;
+        self.must(&lines, Input::ThenFile(archive), (TREE, SAID)).await?;
         Ok(Box::new(SshSession { host: self, guard }))
     }
 }
@@ -196,13 +201,13 @@ struct SshSession {
 
 #[async_trait]
 impl RunnerSession for SshSession {
-    async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<Finished, String>> {
+    async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
         let limit = spec.limit_secs.max(1);
         let (secs, line) = (limit.to_string(), BASE64_STANDARD.encode(&spec.command));
         let head = self.host.head("run", self.guard.owner_id(), &self.guard.id);
         let lines = [&head[..], &[&secs, spec.junit.as_deref().unwrap_or(""), &line]].concat();
         let bounds = (Duration::from_secs(limit) + GRACE, LOG_KEPT);
-        let (end, mut ended) = match self.host.order(&lines, Input::Kept, bounds).await? {
+        let (end, mut ended) = match self.host.order(&lines, Input::HeldOpen, bounds).await? {
             (Ended::Said(end), ended) => (end, ended),
             (Ended::Failed(why), _) => {
                 return match why.strip_prefix(REPORT) {
@@ -224,7 +229,7 @@ impl RunnerSession for SshSession {
         let lines = [&head[..], &[path, &one_more]].concat();
         let keep = usize::try_from(most).unwrap_or(usize::MAX);
         let refused = |why: String| Ok(Err(NoReport::Refused(why)));
-        match self.host.order(&lines, Input::Given, (TREE, keep)).await? {
+        match self.host.order(&lines, Input::Closed, (TREE, keep)).await? {
             (Ended::Said(_), ended) if ended.truncated => refused(format!("has more than {most} bytes")),
             (Ended::Said(_), ended) => Ok(Ok(ended.stdout)),
             (Ended::Failed(why), _) => match why.strip_prefix(REPORT) {

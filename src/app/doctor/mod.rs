@@ -8,7 +8,6 @@ use crate::adapters::store;
 use crate::config::{self, Config, prepare_data_dir};
 use crate::http::backend::ServiceReady;
 use crate::platform::git::{Git, Identity};
-use crate::ports::Isolation as _;
 use crate::service::host::{Diagnosis, Finding, HostContext, Severity};
 use found::Found;
 pub use found::{is_program, listens};
@@ -176,14 +175,14 @@ fn token(data_dir: &Path) -> Finding {
 async fn isolation(config: Option<&Config>, data_dir: &Path) -> Finding {
     let policy = config.map(|config| sandbox::policy(config, data_dir)).unwrap_or_default();
     match sandbox::proven(&policy, data_dir).await {
-        Ok(sandbox) if sandbox.level() == "none" => finding(
+        Ok(sandbox) if sandbox.level().name() == "none" => finding(
             "sandbox",
             Severity::Warning,
             "none: commands of agents and checks run with the rights of this user",
             "run Skep as a dedicated user, and only on repositories you trust",
         ),
         Ok(sandbox) => {
-            let detail = format!("{}: blocks every hostile action; {}", sandbox.level(), sandbox.bounds());
+            let detail = format!("{}: blocks every hostile action; {}", sandbox.level().name(), sandbox.bounds());
             finding("sandbox", Severity::Ok, detail, "")
         }
         Err(refused) => finding("sandbox", Severity::Error, refused.what, refused.fix),

@@ -270,12 +270,12 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
         api: Api::OpenAi,
         base_url: String::new(),
         key: None,
-        key_place: String::new(),
+        key_source: String::new(),
         concurrency: 8,
-        per_minute: None,
-        silence: Duration::from_secs(120),
-        window: 128_000,
-        max_output: 16_384,
+        requests_per_minute: None,
+        idle_timeout: Duration::from_secs(120),
+        context_window: 128_000,
+        max_output_tokens: 16_384,
     };
     r.checked(&at("api"), &mut p.api, |t| match t {
         "anthropic" => Ok(Api::Anthropic),
@@ -300,11 +300,11 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
         r.refuse(&at("key_secret"), format!("{} is set as well", at("key_file")), "keep one of them");
     }
     r.number(&at("concurrency"), &mut p.concurrency, 1..=1_000);
-    r.at_most(&at("per_minute"), &mut p.per_minute, 1..=1_000_000);
-    r.duration(&at("silence"), &mut p.silence, "1s", "1h");
-    r.number(&at("window"), &mut p.window, 1_000..=100_000_000);
-    r.number(&at("max_output"), &mut p.max_output, 256..=10_000_000);
-    if u64::from(p.max_output) >= p.window {
+    r.at_most(&at("per_minute"), &mut p.requests_per_minute, 1..=1_000_000);
+    r.duration(&at("silence"), &mut p.idle_timeout, "1s", "1h");
+    r.number(&at("window"), &mut p.context_window, 1_000..=100_000_000);
+    r.number(&at("max_output"), &mut p.max_output_tokens, 256..=10_000_000);
+    if u64::from(p.max_output_tokens) >= p.context_window {
         r.refuse(&at("max_output"), "one answer would not fit into the window", "write less than the window");
     }
     // What a person put in the file goes before the variable that is built in.
@@ -314,20 +314,20 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
                 Ok(key) => p.key = Some(key),
                 Err((why, fix)) => r.refuse(&at("key_file"), format!("the file it names {why}"), fix),
             }
-            p.key_place = format!("the file {} ({})", printable(&file.display().to_string()), at("key_file"));
+            p.key_source = format!("the file {} ({})", printable(&file.display().to_string()), at("key_file"));
             KeyPlace::File(file)
         }
         (None, secret, _) if !secret.is_empty() => {
-            p.key_place = format!("the secret {secret} of the vault (`skep secret set {secret}`)");
+            p.key_source = format!("the secret {secret} of the vault (`skep secret set {secret}`)");
             KeyPlace::Vault(secret)
         }
         (None, _, var) if !var.is_empty() => {
             p.key = env(&var).as_deref().map(str::trim).filter(|k| is_key(k)).map(Secret::new);
-            p.key_place = format!("the environment variable {var} ({})", at("key_env"));
+            p.key_source = format!("the environment variable {var} ({})", at("key_env"));
             KeyPlace::Env(var)
         }
         _ => {
-            p.key_place = format!("none is configured ({})", at("key_env"));
+            p.key_source = format!("none is configured ({})", at("key_env"));
             KeyPlace::Nowhere
         }
     };

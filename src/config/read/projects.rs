@@ -6,7 +6,7 @@ use super::{Parsed, wrong};
 use crate::adapters::runner::settings::LOCAL;
 use crate::domain::ProjectName;
 use crate::platform::access::Grants;
-use crate::platform::sandbox::is_kept;
+use crate::platform::sandbox::is_protected;
 use std::net::IpAddr;
 
 /// The longest name of a secret, as the vault has it.
@@ -73,7 +73,7 @@ fn secret(name: &str) -> Parsed<()> {
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match is_variable {
-        true if is_kept(name) => {
+        true if is_protected(name) => {
             wrong("one entry is a variable that Skep sets, or that decides what programs run", fix)
         }
         true => Ok(()),

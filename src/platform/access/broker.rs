@@ -1,8 +1,10 @@
-//! Gives a command what its project is granted: a way out through the gate, and secrets of the vault. The way closes when it is dropped.
+//! Grants a command the access its project has: a session of the egress proxy, and secrets of the vault. Dropping the
+//! access closes the session.
 //!
-//! Invariant: no provider of models is reached by what [`AccessBroker::give`] opens, and a secret is opened for one command at a time.
+//! Invariant: [`AccessBroker::grant`] never gives access to a model provider, and a secret is decrypted for one
+//! command at a time.
 
-use super::{Granted, Grants};
+use super::{Grants, ProjectGrants};
 use crate::domain::{ProjectName, Usage};
 use crate::platform::egress::{EgressProxy, ProxySession, SessionSpec};
 use crate::platform::sandbox::{Level, ProxyEndpoint};
@@ -14,12 +16,12 @@ use crate::secrets::{Secret, VALUE_BYTES_MIN};
 use std::fmt;
 use std::sync::Arc;
 
-/// Hosts that are named one by one where some were refused, and the longest name of one.
-const NAMED_MAX: usize = 8;
-const NAME_CHARS_MAX: usize = 100;
+/// Maximum number of denied hosts that are listed by name, and the maximum length of such a name.
+const LISTED_HOSTS_MAX: usize = 8;
+const HOST_CHARS_MAX: usize = 100;
 
-/// What a command says that was looking for a network and found none, in lower case.
-const OFFLINE: &[&str] = &[
+/// Error messages, in lower case, of programs that need a network and have none.
+const OFFLINE_MESSAGES: &[&str] = &[
     "could not resolve host",
     "couldn't resolve host",
     "temporary failure in name resolution",
@@ -31,246 +33,250 @@ const OFFLINE: &[&str] = &[
     "no such host",
 ];
 
-/// Gives. Without a gate nothing is let out, without a vault no secret is given.
+/// Grants access. Without a proxy no host can be reached, without a vault no secret is granted.
 #[derive(Clone, Default)]
 pub struct AccessBroker {
-    granted: Arc<Granted>,
-    gate: Option<Arc<EgressProxy>>,
+    grants: Arc<ProjectGrants>,
+    proxy: Option<Arc<EgressProxy>>,
     vault: Option<Arc<dyn Vault>>,
 }
 
 impl fmt::Debug for AccessBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Giver").field("granted", &self.granted).finish_non_exhaustive()
+        f.debug_struct("AccessBroker").field("grants", &self.grants).finish_non_exhaustive()
     }
 }
 
-/// Whom something is given to.
+/// Kind of command that access is granted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// A check.
     Check,
     /// A `command:` engine or a driven agent.
     Engine,
-    /// A line a model wrote: it gets no secret, because the model would read what the line prints.
+    /// A command line written by a model. It gets no secret, because the model would read what the command prints.
     Model,
 }
 
-/// Who asks.
+/// Request of a command for access.
 #[derive(Clone, Debug)]
 pub struct AccessRequest<'a> {
-    /// For which project.
+    /// The project it works on.
     pub project: &'a ProjectName,
-    /// As what.
-    pub to: Audience,
-    /// The level it runs at.
+    /// Kind of the command.
+    pub audience: Audience,
+    /// Isolation level it runs at.
     pub level: Level,
-    /// Which command it is, for the log.
+    /// Name of the command for logs and errors.
     pub label: &'a str,
 }
 
-/// What one command was given.
+/// Access granted to one command.
 #[derive(Debug)]
 pub struct CommandAccess {
     project: ProjectName,
     level: Level,
-    /// The way out, if there is one.
-    pub out: Option<ProxySession>,
+    /// Session of the egress proxy, if it has one.
+    pub session: Option<ProxySession>,
     secrets: Vec<(String, Secret)>,
 }
 
 impl AccessBroker {
-    /// Gives what is granted.
-    pub fn new(granted: Arc<Granted>) -> AccessBroker {
-        AccessBroker { granted, gate: None, vault: None }
+    /// Creates a broker for these grants.
+    pub fn new(grants: Arc<ProjectGrants>) -> AccessBroker {
+        AccessBroker { grants, proxy: None, vault: None }
     }
 
-    /// The same, through a gate.
-    pub fn through(self, gate: Arc<EgressProxy>) -> AccessBroker {
-        AccessBroker { gate: Some(gate), ..self }
+    /// Adds the egress proxy.
+    pub fn with_proxy(self, proxy: Arc<EgressProxy>) -> AccessBroker {
+        AccessBroker { proxy: Some(proxy), ..self }
     }
 
-    /// The same, with the secrets of a vault.
-    pub fn opening(self, vault: Arc<dyn Vault>) -> AccessBroker {
+    /// Adds the vault.
+    pub fn with_vault(self, vault: Arc<dyn Vault>) -> AccessBroker {
         AccessBroker { vault: Some(vault), ..self }
     }
 
-    /// The same, with other grants.
-    pub fn granting(self, granted: Arc<Granted>) -> AccessBroker {
-        AccessBroker { granted, ..self }
+    /// Replaces the grants.
+    pub fn with_grants(self, grants: Arc<ProjectGrants>) -> AccessBroker {
+        AccessBroker { grants, ..self }
     }
 
-    /// What a project is granted.
+    /// Returns the grants of a project.
     pub fn grants(&self, project: &ProjectName) -> &Grants {
-        self.granted.of(project)
+        self.grants.for_project(project)
     }
 
-    /// Whether anything can be let out at all.
-    pub fn has_gate(&self) -> bool {
-        self.gate.is_some()
+    /// Returns whether commands can be given network access at all.
+    pub fn has_proxy(&self) -> bool {
+        self.proxy.is_some()
     }
 
-    /// What a command is given: a way out only where its project may reach hosts. Needs a runtime.
+    /// Grants access to a command: a proxy session only if its project may reach hosts. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// `Permanent` when a secret is not there or may not be given at this level, or the way out cannot be opened as it is configured;
-    /// `Transient` when the store or the machine is to blame.
-    pub async fn give(&self, asker: AccessRequest<'_>) -> PortResult<CommandAccess> {
-        let secrets = self.secrets(&asker).await?;
-        let hosts = &self.granted.of(asker.project).hosts;
-        let out = match (&self.gate, hosts.is_empty()) {
+    /// `Permanent` when a secret is missing or may not be used at this level, or when the session cannot be opened as
+    /// configured; `Transient` when the store or the machine failed.
+    pub async fn grant(&self, request: AccessRequest<'_>) -> PortResult<CommandAccess> {
+        let secrets = self.secrets(&request).await?;
+        let hosts = &self.grants.for_project(request.project).hosts;
+        let session = match (&self.proxy, hosts.is_empty()) {
             (_, true) => None,
-            (Some(gate), false) => {
-                // It leads to no provider: nothing is ever counted on it.
+            (Some(proxy), false) => {
+                // The session reaches no provider, so nothing is ever counted on this meter.
                 let meter = Meter::new(Usage::default(), Arc::default());
-                Some(open(gate, &asker, hosts, Vec::new(), meter)?)
+                Some(open_session(proxy, &request, hosts, Vec::new(), meter)?)
             }
             (None, false) => {
-                let what = format!("{} cannot be let out to hosts: this process has no gate", asker.label);
+                let what = format!("cannot give {} network access: this process has no egress proxy", request.label);
                 return Err(PortError::permanent(what, "use `skep run` or `skep serve`"));
             }
         };
-        Ok(CommandAccess::new(&asker, out, secrets))
+        Ok(CommandAccess::new(&request, session, secrets))
     }
 
-    /// What a driven agent is given: its way leads to its provider, too, and is there even when no host is granted.
+    /// Grants access to a driven agent: its session also reaches its provider, and exists even if no host is granted.
     ///
     /// # Errors
-    /// As [`AccessBroker::give`].
-    pub async fn give_agent(
+    /// As [`AccessBroker::grant`].
+    pub async fn grant_agent(
         &self,
-        asker: AccessRequest<'_>,
+        request: AccessRequest<'_>,
         provider: Option<Provider>,
         meter: Arc<Meter>,
     ) -> PortResult<CommandAccess> {
-        let secrets = self.secrets(&asker).await?;
-        let hosts = &self.granted.of(asker.project).hosts;
+        let secrets = self.secrets(&request).await?;
+        let hosts = &self.grants.for_project(request.project).hosts;
         let providers = provider.into_iter().collect();
-        let out = self.gate.as_ref().map(|gate| open(gate, &asker, hosts, providers, meter)).transpose()?;
-        Ok(CommandAccess::new(&asker, out, secrets))
+        let session =
+            self.proxy.as_ref().map(|proxy| open_session(proxy, &request, hosts, providers, meter)).transpose()?;
+        Ok(CommandAccess::new(&request, session, secrets))
     }
 
-    /// The secrets, all or none.
-    async fn secrets(&self, asker: &AccessRequest<'_>) -> PortResult<Vec<(String, Secret)>> {
-        let grants = self.granted.of(asker.project);
-        let names = match asker.to {
+    /// Returns the secrets, all or none.
+    async fn secrets(&self, request: &AccessRequest<'_>) -> PortResult<Vec<(String, Secret)>> {
+        let grants = self.grants.for_project(request.project);
+        let names = match request.audience {
             Audience::Check => &grants.check_secrets,
             Audience::Engine => &grants.engine_secrets,
             Audience::Model => return Ok(Vec::new()),
         };
         let mut secrets = Vec::with_capacity(names.len());
         for name in names {
-            let value = self.secret(name, asker).await.map_err(|e| match e {
+            let value = self.secret(name, request).await.map_err(|e| match e {
                 PortError::Permanent { what, fix } => {
-                    PortError::permanent(format!("{} is not started: {what}", asker.label), fix)
+                    PortError::permanent(format!("cannot start {}: {what}", request.label), fix)
                 }
                 other => other,
             })?;
             secrets.push((name.clone(), value));
         }
         if !names.is_empty() {
-            tracing::info!(to = ?asker.label, project = %asker.project, secrets = names.join(", "), "secrets of the vault are given");
+            let (command, project) = (request.label, request.project);
+            tracing::info!(?command, %project, secrets = names.join(", "), "granted secrets of the vault");
         }
         Ok(secrets)
     }
 
-    async fn secret(&self, name: &str, asker: &AccessRequest<'_>) -> PortResult<Secret> {
+    async fn secret(&self, name: &str, request: &AccessRequest<'_>) -> PortResult<Secret> {
         let Some(vault) = &self.vault else {
-            let what = format!("the secret {name} cannot be given: this process has no vault");
+            let what = format!("cannot grant the secret {name}: this process has no vault");
             return Err(PortError::permanent(what, "use `skep run` or `skep serve`"));
         };
-        let wrong = |why: String| {
-            let fix = format!("set it anew with `skep secret set {name} --project {}`", asker.project);
+        let unusable = |why: String| {
+            let fix = format!("set it again with `skep secret set {name} --project {}`", request.project);
             PortError::permanent(format!("the secret {name} {why}"), fix)
         };
-        let known = SecretName::new(name).map_err(|why| wrong(format!("has no usable name: {why}")))?;
-        let value = vault.for_run(&known, asker.project, asker.level.name()).await?;
+        let secret_name = SecretName::new(name).map_err(|why| unusable(format!("has an invalid name: {why}")))?;
+        let value = vault.for_run(&secret_name, request.project, request.level.name()).await?;
         if value.expose().contains('\0') {
-            return Err(wrong("has a NUL in it, and no variable can have one".to_owned()));
+            return Err(unusable("contains a NUL byte, which an environment variable cannot hold".to_owned()));
         }
         if value.expose().len() < VALUE_BYTES_MIN {
-            return Err(wrong(format!(
-                "has fewer than {VALUE_BYTES_MIN} bytes: it could not be told from other text, and would stand in logs"
+            return Err(unusable(format!(
+                "has fewer than {VALUE_BYTES_MIN} bytes: it could not be distinguished from other text and would appear in logs"
             )));
         }
         Ok(value)
     }
 }
 
-fn open(
-    gate: &EgressProxy,
-    asker: &AccessRequest<'_>,
+fn open_session(
+    proxy: &EgressProxy,
+    request: &AccessRequest<'_>,
     hosts: &[String],
     providers: Vec<Provider>,
     meter: Arc<Meter>,
 ) -> PortResult<ProxySession> {
-    let label = asker.label;
-    let whose = format!("{label}, project {}", asker.project);
-    let pass = SessionSpec { providers, hosts: hosts.to_vec(), meter, label: whose };
-    gate.open(pass).map_err(|e| match e.kind() {
+    let label = request.label;
+    let session_label = format!("{label}, project {}", request.project);
+    let spec = SessionSpec { providers, hosts: hosts.to_vec(), meter, label: session_label };
+    proxy.open_session(spec).map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidInput => PortError::permanent(
-            format!("the way out of {label} cannot be opened: {e}"),
-            "correct egress.hosts or the temporary folder",
+            format!("cannot open a proxy session for {label}: {e}"),
+            "fix egress.hosts or the temporary directory",
         ),
-        _ => PortError::transient(format!("the way out of {label} cannot be opened: {e}")),
+        _ => PortError::transient(format!("cannot open a proxy session for {label}: {e}")),
     })
 }
 
 impl CommandAccess {
-    fn new(asker: &AccessRequest<'_>, out: Option<ProxySession>, secrets: Vec<(String, Secret)>) -> CommandAccess {
-        CommandAccess { project: asker.project.clone(), level: asker.level, out, secrets }
+    fn new(
+        request: &AccessRequest<'_>,
+        session: Option<ProxySession>,
+        secrets: Vec<(String, Secret)>,
+    ) -> CommandAccess {
+        CommandAccess { project: request.project.clone(), level: request.level, session, secrets }
     }
 
-    /// Nothing at all: what a command gets that runs elsewhere.
-    pub fn nothing(asker: &AccessRequest<'_>) -> CommandAccess {
-        CommandAccess::new(asker, None, Vec::new())
+    /// Returns no access at all, for a command that runs on another machine.
+    pub fn none(request: &AccessRequest<'_>) -> CommandAccess {
+        CommandAccess::new(request, None, Vec::new())
     }
 
-    /// Where its way out is: for the command's job.
-    pub fn place(&self) -> Option<&ProxyEndpoint> {
-        self.out.as_ref().map(|out| &out.place)
+    /// Returns the address of the proxy, for the command's job.
+    pub fn endpoint(&self) -> Option<&ProxyEndpoint> {
+        self.session.as_ref().map(|session| &session.endpoint)
     }
 
-    /// The secrets, for its environment and nothing else.
+    /// Returns the secrets as environment variables, for the command's environment only.
     pub fn env(&self) -> Vec<(&str, String)> {
         self.secrets.iter().map(|(name, value)| (name.as_str(), value.expose().to_owned())).collect()
     }
 
-    /// The secrets' names, for the record.
+    /// Returns the names of the secrets, for the log.
     pub fn names(&self) -> Vec<String> {
         self.secrets.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// What the gate refused it, in words for people; `None` = nothing.
-    pub fn refused(&self) -> Option<String> {
-        let mut denials = self.out.as_ref()?.denials();
-        // Calls of models are no hosts, and their refusals are told where they were made.
+    /// Describes the hosts the proxy denied, for people; `None` = none.
+    pub fn denied_hosts(&self) -> Option<String> {
+        let mut denials = self.session.as_ref()?.denials();
+        // Calls of models are not hosts; their errors are reported where they are made.
         denials.retain(|(what, _)| !what.starts_with('/'));
-        let shown = |(what, why): &(String, String)| {
-            // The name is the command's own text.
-            let what: String = terminal_text::sanitize(what.as_bytes()).chars().take(NAME_CHARS_MAX).collect();
-            format!("{what} ({why})")
+        let describe = |(host, why): &(String, String)| {
+            // The name is text of the command's own.
+            let host: String = terminal_text::sanitize(host.as_bytes()).chars().take(HOST_CHARS_MAX).collect();
+            format!("{host} ({why})")
         };
-        let mut named: Vec<String> = denials.iter().take(NAMED_MAX).map(shown).collect();
+        let mut listed: Vec<String> = denials.iter().take(LISTED_HOSTS_MAX).map(describe).collect();
         match denials.len() {
             0 => return None,
-            all if all > named.len() => named.push(format!("and {} more", all - named.len())),
+            all if all > listed.len() => listed.push(format!("and {} more", all - listed.len())),
             _ => {}
         }
-        let (named, project) = (named.join(", "), &self.project);
-        Some(format!("it wanted to reach {named}, which egress.hosts of project {project} does not allow"))
+        let (listed, project) = (listed.join(", "), &self.project);
+        Some(format!("it tried to reach {listed}, which egress.hosts of project {project} does not allow"))
     }
 
-    /// What kept a command from a network it seems to have looked for, as far as its output tells.
-    pub fn kept_in(&self, output: &str) -> Option<String> {
+    /// Explains that a command has no network access, if its output suggests that it needed some.
+    pub fn offline_hint(&self, output: &str) -> Option<String> {
         let output = output.to_lowercase();
-        let looked = OFFLINE.iter().any(|words| output.contains(words));
-        let walled = self.out.is_none() && self.level != Level::None;
-        (looked && walled).then(|| {
+        let needed_network = OFFLINE_MESSAGES.iter().any(|message| output.contains(message));
+        let isolated = self.session.is_none() && self.level != Level::None;
+        (needed_network && isolated).then(|| {
             let project = &self.project;
-            format!(
-                "it seems to have looked for the network, and egress.hosts of project {project} lists no host it may reach"
-            )
+            format!("it seems to need network access, and egress.hosts of project {project} allows no host")
         })
     }
 }

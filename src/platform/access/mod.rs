@@ -1,37 +1,38 @@
-//! What the commands of a project are given beyond their walls: decided by a person, in the configuration, never by a repository.
+//! Access of a project's commands beyond the sandbox. It is granted in the configuration, by a person, and never by a
+//! repository.
 
 use crate::domain::ProjectName;
 use std::collections::BTreeMap;
 
 pub mod broker;
 
-/// What one project's commands are given.
+/// Grants of one project's commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// Hosts they may reach through the gate: `pypi.org`, `*.crates.io`, either with `:PORT`.
+    /// Hosts they may reach through the egress proxy: `pypi.org`, `*.crates.io`, each optionally with `:PORT`.
     pub hosts: Vec<String>,
-    /// Secrets of the vault that its checks are given, as variables of the same name.
+    /// Secrets of the vault granted to its checks, as environment variables of the same name.
     pub check_secrets: Vec<String>,
-    /// Secrets of the vault that `command:` engines and driven agents are given at work on it, in the same way.
+    /// Secrets of the vault granted to `command:` engines and driven agents that work on it, in the same way.
     pub engine_secrets: Vec<String>,
-    /// The place its checks run at; `None` = Skep's own machine.
+    /// Runner of its checks; `None` = Skep's own machine.
     pub runner: Option<String>,
-    /// More places that single checks of it may name.
+    /// Additional runners that individual checks of it may name.
     pub runners: Vec<String>,
 }
 
-/// The grants of every project.
+/// Grants of all projects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Granted {
-    /// What a project is given that has no grants of its own.
+pub struct ProjectGrants {
+    /// Grants of a project that has none of its own.
     pub all: Grants,
-    /// Projects with grants of their own: whole ones, what they leave out taken over from `all`.
+    /// Grants of individual projects: complete ones, with everything they leave out already filled in from `all`.
     pub projects: BTreeMap<ProjectName, Grants>,
 }
 
-impl Granted {
-    /// What a project is given.
-    pub fn of(&self, project: &ProjectName) -> &Grants {
+impl ProjectGrants {
+    /// Returns the grants of a project.
+    pub fn for_project(&self, project: &ProjectName) -> &Grants {
         self.projects.get(project).unwrap_or(&self.all)
     }
 }

@@ -1,15 +1,15 @@
-//! Which hosts may be reached: patterns a person wrote, and addresses nobody may reach by a name.
+//! The host allow-list: patterns from the configuration, and addresses that no name may resolve to.
 
 use async_trait::async_trait;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Ports open for a pattern that names none.
-const USUAL_PORTS: [u16; 2] = [443, 80];
-/// The longest name of a host.
+/// Ports that a pattern without a port allows.
+const DEFAULT_PORTS: [u16; 2] = [443, 80];
+/// Maximum length of a host name.
 const NAME_MAX: usize = 253;
 
-/// One line of the list.
+/// One entry of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     host: Host,
@@ -20,73 +20,74 @@ struct Rule {
 enum Host {
     /// Exactly this name.
     Name(String),
-    /// Every name that ends with this (with its dot).
-    RootedDir(String),
-    /// This address, written as one.
+    /// Every name that ends with this suffix (including its leading dot).
+    Subdomains(String),
+    /// This address, written literally.
     Address(IpAddr),
 }
 
-/// The hosts one pass may reach.
+/// The hosts one session may reach.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts(Vec<Rule>);
 
 impl Hosts {
-    /// Reads patterns: `pypi.org`, `*.crates.io:443`, `127.0.0.1:3000`, `[::1]:3000`.
+    /// Parses patterns: `pypi.org`, `*.crates.io:443`, `127.0.0.1:3000`, `[::1]:3000`.
     ///
     /// # Errors
-    /// Which of them is none, and what is one.
+    /// Names the invalid pattern, and describes a valid one.
     pub fn parse(patterns: &[String]) -> Result<Hosts, String> {
         patterns.iter().map(|p| rule(p)).collect::<Result<_, _>>().map(Hosts)
     }
 
-    /// Whether `host:port` is on the list; else why not.
+    /// Checks that `host:port` is on the list.
     ///
     /// # Errors
-    /// The reason, for the log and the one who asked.
-    pub fn judge(&self, host: &str, port: u16) -> Result<(), &'static str> {
+    /// The reason for the denial, for the log and the client.
+    pub fn check(&self, host: &str, port: u16) -> Result<(), &'static str> {
         let address = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
         let fits = |rule: &&Rule| match (&rule.host, address) {
-            (Host::Address(listed), Some(asked)) => *listed == asked,
+            (Host::Address(listed), Some(requested)) => *listed == requested,
             (Host::Name(name), None) => name == host,
-            (Host::RootedDir(end), None) => host.ends_with(end.as_str()),
+            (Host::Subdomains(suffix), None) => host.ends_with(suffix.as_str()),
             _ => false,
         };
         let mut fitting = self.0.iter().filter(fits).peekable();
         if fitting.peek().is_none() {
-            return Err(if address.is_some() { "an address, and not on the list" } else { "not on the list" });
+            return Err(if address.is_some() { "an address that is not on the list" } else { "not on the list" });
         }
-        let open = |rule: &Rule| rule.port.map_or_else(|| USUAL_PORTS.contains(&port), |listed| listed == port);
-        if fitting.any(open) { Ok(()) } else { Err("on the list, but not with this port") }
+        let open = |rule: &Rule| rule.port.map_or_else(|| DEFAULT_PORTS.contains(&port), |listed| listed == port);
+        if fitting.any(open) { Ok(()) } else { Err("on the list, but with another port") }
     }
 
-    /// Whether an address a name led to may be dialled: public ones, and those that are on the list themselves.
+    /// Returns whether an address that a name resolved to may be connected to: public ones, and those on the list
+    /// themselves.
     pub fn may_dial(&self, address: SocketAddr) -> bool {
-        is_public(address.ip()) || self.judge(&address.ip().to_canonical().to_string(), address.port()).is_ok()
+        is_public(address.ip()) || self.check(&address.ip().to_canonical().to_string(), address.port()).is_ok()
     }
 }
 
 fn rule(pattern: &str) -> Result<Rule, String> {
-    let wrong = |why: &str| {
+    let invalid = |why: &str| {
         format!(
-            "{pattern:?} is no host: {why}; write a name, `*.` and a name, or an address, with `:PORT` if it is not 443 or 80"
+            "invalid host {pattern:?}: {why}; use a name, `*.` and a name, or an address, followed by `:PORT` unless it is 443 or 80"
         )
     };
-    let (host, port) = split(pattern).ok_or_else(|| wrong("it cannot be taken apart"))?;
+    let (host, port) = split(pattern).ok_or_else(|| invalid("cannot parse it"))?;
     if port == Some(0) {
-        return Err(wrong("there is no port 0"));
+        return Err(invalid("port 0 does not exist"));
     }
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(Rule { host: Host::Address(ip.to_canonical()), port });
     }
-    let (name, beneath) = host.strip_prefix("*.").map_or((host.as_str(), false), |name| (name, true));
-    let name = plain_name(name).ok_or_else(|| wrong("its name has signs that no name has"))?;
-    if beneath && !name.contains('.') {
-        return Err(wrong("that is half the world"));
+    let (name, is_wildcard) = host.strip_prefix("*.").map_or((host.as_str(), false), |name| (name, true));
+    let name = normalize_name(name).ok_or_else(|| invalid("the name contains invalid characters"))?;
+    if is_wildcard && !name.contains('.') {
+        return Err(invalid("the wildcard is too broad"));
     }
-    Ok(Rule { host: if beneath { Host::RootedDir(format!(".{name}")) } else { Host::Name(name) }, port })
+    Ok(Rule { host: if is_wildcard { Host::Subdomains(format!(".{name}")) } else { Host::Name(name) }, port })
 }
 
-/// `host`, `host:port`, `[v6]:port`, `v6` taken apart.
+/// Splits `host`, `host:port`, `[v6]:port` or `v6`.
 fn split(text: &str) -> Option<(String, Option<u16>)> {
     if text.parse::<Ipv6Addr>().is_ok() {
         return Some((text.to_owned(), None));
@@ -107,9 +108,9 @@ fn port(digits: &str) -> Option<u16> {
     if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
-/// A host as a request names it, made plain: lower case, without the last dot. `None` = it is no name and no address, or an
-/// address in disguise (`127.1`, `0x7f000001`, `2130706433`).
-pub fn plain_host(text: &str) -> Option<String> {
+/// Normalizes the host of a request: lower case, no trailing dot. `None` = neither a name nor an address, or a
+/// disguised address (`127.1`, `0x7f000001`, `2130706433`).
+pub fn normalize_host(text: &str) -> Option<String> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
     if let Some(v6) = bare {
         return v6.parse::<Ipv6Addr>().ok().map(|ip| IpAddr::V6(ip).to_canonical().to_string());
@@ -117,22 +118,22 @@ pub fn plain_host(text: &str) -> Option<String> {
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
         return Some(ip.to_string());
     }
-    let name = plain_name(text)?;
-    // What a name server's names never end with, and C libraries read as numbers of addresses.
+    let name = normalize_name(text)?;
+    // Public names never end like this, and C libraries parse it as a numeric address.
     let last = name.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x");
     if numeric { None } else { Some(name) }
 }
 
-fn plain_name(text: &str) -> Option<String> {
+fn normalize_name(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let sign = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let label = |l: &str| !l.is_empty() && l.len() <= 63 && l.bytes().all(sign);
+    let is_valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let label = |l: &str| !l.is_empty() && l.len() <= 63 && l.bytes().all(is_valid);
     (name.len() <= NAME_MAX && name.split('.').all(label)).then_some(name)
 }
 
-/// Whether an address is one of the public internet: not this machine, not its networks, not a cloud's metadata, not one that
-/// carries another within.
+/// Returns whether an address is public: not this machine's, not of a private network, not a cloud's metadata service,
+/// not one that embeds another address.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
@@ -151,7 +152,7 @@ pub fn is_public(ip: IpAddr) -> bool {
                     | (203, 0, 113)
                     | (224.., _, _)
             );
-            // Azure's and Alibaba's metadata stand at addresses that look public.
+            // Metadata services of Azure and Alibaba use addresses that look public.
             !special && v4 != Ipv4Addr::new(168, 63, 129, 16)
         }
         IpAddr::V6(v6) => {
@@ -165,14 +166,14 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Finds a name's addresses.
+/// Resolves host names.
 #[async_trait]
 pub trait Resolver: Send + Sync {
-    /// The addresses of `host`.
+    /// Returns the addresses of `host`.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 }
 
-/// The system's resolver.
+/// The resolver of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_listed_is_reached() {
+    fn only_listed_hosts_are_allowed() {
         let list =
             hosts(&["pypi.org", "*.crates.io:443", "Mirror.corp.:8080", "127.0.0.1:3000", "[::1]:3000", "10.1.2.3"]);
         for (host, port) in [
@@ -205,7 +206,7 @@ mod tests {
             ("::1", 3000),
             ("10.1.2.3", 80),
         ] {
-            assert_eq!(list.judge(host, port), Ok(()), "{host}:{port}");
+            assert_eq!(list.check(host, port), Ok(()), "{host}:{port}");
         }
         for (host, port) in [
             ("pypi.org", 22),
@@ -220,19 +221,19 @@ mod tests {
             ("1.2.3.4", 443),
             ("", 443),
         ] {
-            assert!(list.judge(host, port).is_err(), "{host}:{port}");
+            assert!(list.check(host, port).is_err(), "{host}:{port}");
         }
     }
 
     #[test]
-    fn hosts_in_disguise_are_none() {
-        for (text, plain) in [
+    fn disguised_hosts_are_rejected() {
+        for (text, normalized) in [
             ("PyPI.org.", "pypi.org"),
             ("[::1]", "::1"),
             ("[::ffff:127.0.0.1]", "127.0.0.1"),
             ("127.0.0.1", "127.0.0.1"),
         ] {
-            assert_eq!(plain_host(text).as_deref(), Some(plain), "{text}");
+            assert_eq!(normalize_host(text).as_deref(), Some(normalized), "{text}");
         }
         for text in [
             "",
@@ -260,12 +261,12 @@ mod tests {
             "ⓟypi.org",
             "pypi。org",
         ] {
-            assert_eq!(plain_host(text), None, "{text:?}");
+            assert_eq!(normalize_host(text), None, "{text:?}");
         }
     }
 
     #[test]
-    fn patterns_that_are_none_are_told() {
+    fn invalid_patterns_are_reported() {
         for text in [
             "",
             "*",
@@ -283,12 +284,12 @@ mod tests {
             "[pypi.org]",
         ] {
             let error = Hosts::parse(&[text.to_owned()]).unwrap_err();
-            assert!(error.contains("is no host"), "{text}: {error}");
+            assert!(error.contains("invalid host"), "{text}: {error}");
         }
     }
 
     #[test]
-    fn addresses_of_this_machine_and_its_networks_are_not_public() {
+    fn private_and_special_addresses_are_not_public() {
         for ip in [
             "0.0.0.0",
             "127.0.0.1",

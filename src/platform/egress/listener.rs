@@ -1,6 +1,6 @@
-//! The listeners of a pass: who may come in, how many, and to which part of the gate a request goes.
+//! The listeners of a session: authenticates clients, limits connections, and dispatches requests.
 
-use super::answer::{denied, text};
+use super::response::{denied, text};
 use super::session::SessionState;
 use super::{provider, tunnel};
 use axum::body::Body;
@@ -20,63 +20,66 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections at the same time, by listener, tunnels too; more wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
-/// How long the head of a request may take; an idle connection is closed after as long.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
-/// The most bytes of a request's head.
-const HEAD_MAX: usize = 64 * 1024;
+/// Maximum number of simultaneous connections per listener, tunnels included; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 64;
+/// Timeout for the head of a request; an idle connection is closed after the same time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum size of a request's head, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// A connection's place among [`CONNECTIONS`]; whatever outlives the connection takes it along.
+/// Answer to a client without the session's token.
+const BAD_CREDENTIALS: &str = "Skep: invalid or missing proxy credentials";
+
+/// One of the [`MAX_CONNECTIONS`] permits; anything that outlives its connection holds on to it.
 pub type ConnectionPermit = Arc<OwnedSemaphorePermit>;
 
-/// Who can be at a listener.
+/// Listener a client is connected to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    /// Only who was told the socket's path.
+enum Listener {
+    /// Unix socket: only clients that know its path can connect.
     Socket,
-    /// Anybody on this machine: the token is asked for.
+    /// Loopback port: everyone on this machine can connect, so the token is required.
     Port,
 }
 
-/// Serves both listeners until the pass is closed.
-pub fn serve(open: Arc<SessionState>, unix: UnixListener, tcp: TcpListener) {
+/// Serves both listeners until the session is closed.
+pub fn serve(session: Arc<SessionState>, unix: UnixListener, tcp: TcpListener) {
     let (unix, tcp) = (Arc::new(unix), Arc::new(tcp));
-    tokio::spawn(accept(open.clone(), Side::Socket, move || {
+    tokio::spawn(accept(session.clone(), Listener::Socket, move || {
         let unix = unix.clone();
         async move { unix.accept().await.map(|(stream, _)| stream) }
     }));
-    tokio::spawn(accept(open, Side::Port, move || {
+    tokio::spawn(accept(session, Listener::Port, move || {
         let tcp = tcp.clone();
         async move {
             let (stream, _) = tcp.accept().await?;
-            // Pieces of an answer go on at once; where that cannot be set they are only later.
+            // Send pieces of a response at once; if this cannot be set, they only arrive later.
             let _later = stream.set_nodelay(true);
             Ok(stream)
         }
     }));
 }
 
-async fn accept<S, F>(open: Arc<SessionState>, side: Side, mut listen: impl FnMut() -> F)
+async fn accept<S, F>(session: Arc<SessionState>, listener: Listener, mut listen: impl FnMut() -> F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = io::Result<S>>,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
-            let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((listen().await?, place))
+            let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((listen().await?, permit))
         };
         let accepted = tokio::select! {
-            () = open.closed.cancelled() => return,
+            () = session.closed.cancelled() => return,
             accepted = next => accepted,
         };
         match accepted {
-            Ok((stream, place)) => drop(tokio::spawn(connection(open.clone(), side, stream, Arc::new(place)))),
+            Ok((stream, permit)) => drop(tokio::spawn(connection(session.clone(), listener, stream, Arc::new(permit)))),
             Err(error) => {
-                // Out of file descriptors, mostly: a moment later some are free again.
-                tracing::warn!(%error, "a connection to the gate could not be accepted");
+                // Usually out of file descriptors; some will be free a moment later.
+                tracing::warn!(%error, "cannot accept a connection to the egress proxy");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -84,66 +87,66 @@ where
 }
 
 async fn connection(
-    open: Arc<SessionState>,
-    side: Side,
+    session: Arc<SessionState>,
+    listener: Listener,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
 ) {
-    let closed = open.closed.clone();
+    let closed = session.closed.clone();
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (open, place) = (open.clone(), place.clone());
+        let (session, permit) = (session.clone(), permit.clone());
         async move {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(place);
-            Ok::<_, Infallible>(answer(&open, side, request).await)
+            request.extensions_mut().insert(permit);
+            Ok::<_, Infallible>(answer(&session, listener, request).await)
         }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_MAX);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
     let served = server.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::select! {
         () = closed.cancelled() => {}
         ended = served => {
             if let Err(error) = ended {
-                tracing::debug!(%error, "a connection to the gate ended early");
+                tracing::debug!(%error, "a connection to the egress proxy ended early");
             }
         }
     }
 }
 
-async fn answer(open: &Arc<SessionState>, side: Side, request: Request) -> Response {
+async fn answer(session: &Arc<SessionState>, listener: Listener, request: Request) -> Response {
     if request.method() == Method::CONNECT || request.uri().authority().is_some() {
-        if side == Side::Port && !named_in(request.headers()).is_some_and(|token| open.is_token(&token)) {
-            let mut no = text(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "Skep: this gate belongs to somebody else");
-            no.headers_mut().insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"skep\""));
-            return no;
+        if listener == Listener::Port && !proxy_token(request.headers()).is_some_and(|token| session.is_token(&token)) {
+            let mut response = text(StatusCode::PROXY_AUTHENTICATION_REQUIRED, BAD_CREDENTIALS);
+            response.headers_mut().insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"skep\""));
+            return response;
         }
-        return tunnel::serve(open, request).await;
+        return tunnel::serve(session, request).await;
     }
     let path = request.uri().path().to_owned();
     let token = path.strip_prefix("/p/").and_then(|p| p.split_once('/'));
     let inner = match token {
-        Some((token, rest)) if open.is_token(token) => rest,
-        None if side == Side::Socket => path.trim_start_matches('/'),
-        _ => return denied("Skep: this gate belongs to somebody else"),
+        Some((token, rest)) if session.is_token(token) => rest,
+        None if listener == Listener::Socket => path.trim_start_matches('/'),
+        _ => return denied(BAD_CREDENTIALS),
     };
     match inner.strip_prefix("llm/") {
-        Some(call) => provider::serve(open, request, call).await,
+        Some(call) => provider::serve(session, request, call).await,
         None => text(
             StatusCode::NOT_FOUND,
-            "Skep: this is the gate: models stand at /llm/PROVIDER/, hosts are reached by it as a proxy",
+            "Skep: this is the egress proxy. Models are at /llm/PROVIDER/; use it as an HTTP proxy to reach hosts.",
         ),
     }
 }
 
-/// The token in a proxy's login: the password, or the user where there is none.
-fn named_in(headers: &HeaderMap) -> Option<String> {
+/// Returns the token in the proxy credentials: the password.
+fn proxy_token(headers: &HeaderMap) -> Option<String> {
     let login = headers.get(header::PROXY_AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, coded) = login.split_once(' ')?;
+    let (scheme, encoded) = login.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let login = String::from_utf8(STANDARD.decode(coded.trim()).ok()?).ok()?;
+    let login = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (_, password) = login.split_once(':')?;
     Some(password.to_owned())
 }

@@ -1,16 +1,16 @@
-//! The way out: what leaves a sandbox leaves through here, counted, limited and without a key in sight.
+//! The egress proxy: the only way out of a sandbox, metered and limited, with no API key visible to the agent.
 //!
 //! ```text
-//! agent ──▶ unix socket or loopback port ──▶ door ──┬─ /llm/PROVIDER/… ──▶ route ▶ request ▶ limits ▶ meter ▶ key ──▶ provider
-//!                                                   └─ CONNECT, http://… ─▶ hosts ▶ resolve ▶ address judged ──────▶ host
+//! agent ──▶ Unix socket or loopback port ──▶ listener ──┬─ /llm/PROVIDER/… ──▶ route ▶ request ▶ meter ▶ rate limit ▶ key ──▶ provider
+//!                                                       └─ CONNECT, http://… ─▶ hosts ▶ resolve ▶ check address ───────────▶ host
 //! ```
 //!
-//! Invariant: an agent never sees a key. It names a provider, the gate puts the key in, and keeps it out of the answer.
-//! Invariant: nothing is reached that is neither a provider's model nor on the list of hosts.
+//! Invariant: an agent never sees a key. It names a provider; the proxy adds the key and removes it from the response.
+//! Invariant: nothing can be reached except the models of a session's providers and the hosts on its list.
 
 use crate::platform::sandbox::ProxyEndpoint;
 use crate::ports::Clock;
-use crate::providers::rate_limit::Limits;
+use crate::providers::rate_limit::RateLimits;
 use crate::secrets::{Live, Secret, register};
 use std::fmt;
 use std::io;
@@ -24,12 +24,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::DropGuard;
 
-mod answer;
 pub mod hosts;
 mod listener;
+mod response;
 mod tunnel;
 
-mod mask;
+mod key_mask;
 mod provider;
 mod session;
 
@@ -41,88 +41,90 @@ pub use hosts::{Hosts, Resolver, SystemResolver};
 
 pub use session::{Fault, SessionSpec};
 
-/// A path of a socket may have 108 bytes; a sandbox needs a few of its own.
+/// A socket path is limited to 108 bytes, and a sandbox needs a few of them itself.
 const SOCKET_PATH_MAX: usize = 99;
-/// How long a connection to a provider may take to come about.
-const CONNECT_WITHIN: Duration = Duration::from_secs(20);
-/// How the sockets' folders begin.
-const FOLDER: &str = "skep-gate-";
-/// A younger socket may be one that is just being opened.
+/// Timeout for connecting to a provider.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Prefix of the sockets' directories.
+const DIR_PREFIX: &str = "skep-egress-";
+/// Younger sockets are not swept: one may just be being opened.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 
-/// Opens ways out. One for the whole process.
+/// Opens proxy sessions. There is one for the whole process.
 pub struct EgressProxy {
     shared: Arc<session::SharedState>,
-    folder: PathBuf,
+    base_dir: PathBuf,
 }
 
 impl fmt::Debug for EgressProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("EgressProxy").field("base_dir", &self.base_dir).finish_non_exhaustive()
     }
 }
 
 impl EgressProxy {
-    /// A gate whose sockets stand in folders beneath `folder`, which any user must be able to pass through (`/tmp`).
+    /// Creates a proxy whose sockets live in directories below `base_dir`, which every user must be able to pass
+    /// through (`/tmp`).
     ///
     /// # Errors
-    /// When no HTTP client can be made.
-    pub fn new(limits: Limits, clock: Arc<dyn Clock>, folder: &Path) -> io::Result<EgressProxy> {
+    /// When the HTTP clients cannot be created.
+    pub fn new(limits: RateLimits, clock: Arc<dyn Clock>, base_dir: &Path) -> io::Result<EgressProxy> {
         let client = || {
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
                 .referer(false)
-                .connect_timeout(CONNECT_WITHIN)
+                .connect_timeout(CONNECT_TIMEOUT)
         };
         let shared = session::SharedState {
             limits,
             clock,
             resolver: Arc::new(SystemResolver),
-            far: client().build().map_err(io::Error::other)?,
-            near: client().no_proxy().build().map_err(io::Error::other)?,
-            room: Arc::new(Semaphore::new(provider::ROOM)),
+            remote_client: client().build().map_err(io::Error::other)?,
+            local_client: client().no_proxy().build().map_err(io::Error::other)?,
+            body_memory: Arc::new(Semaphore::new(provider::BODY_MEMORY_CHUNKS)),
         };
-        sweep(folder);
-        Ok(EgressProxy { shared: Arc::new(shared), folder: folder.to_owned() })
+        sweep(base_dir);
+        Ok(EgressProxy { shared: Arc::new(shared), base_dir: base_dir.to_owned() })
     }
 
-    /// The same with another way to find hosts' addresses.
+    /// Replaces the resolver of host names.
     pub fn with_resolver(self, resolver: Arc<dyn Resolver>) -> EgressProxy {
         let old = &self.shared;
         let shared = session::SharedState {
             limits: old.limits.clone(),
             clock: old.clock.clone(),
             resolver,
-            far: old.far.clone(),
-            near: old.near.clone(),
-            room: old.room.clone(),
+            remote_client: old.remote_client.clone(),
+            local_client: old.local_client.clone(),
+            body_memory: old.body_memory.clone(),
         };
         EgressProxy { shared: Arc::new(shared), ..self }
     }
 
-    /// The limits that are shared with whatever else calls the providers.
-    pub fn limits(&self) -> &Limits {
+    /// Returns the rate limits, which are shared with everything else that calls the providers.
+    pub fn limits(&self) -> &RateLimits {
         &self.shared.limits
     }
 
-    /// Opens a way out for one attempt. Needs a runtime.
+    /// Opens a session for one attempt. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// When a host's pattern is none, or the socket or the port cannot be opened.
-    pub fn open(&self, pass: SessionSpec) -> io::Result<ProxySession> {
+    /// When a host pattern is invalid, or the socket or the port cannot be opened.
+    pub fn open_session(&self, spec: SessionSpec) -> io::Result<ProxySession> {
         let token = token()?;
-        let live = register("gate-pass", &token);
-        let open = session::SessionState::new(self.shared.clone(), pass, token)
+        let live = register("egress-token", &token);
+        let state = session::SessionState::new(self.shared.clone(), spec, token)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
-        let open = Arc::new(open);
-        let folder = tempfile::Builder::new().prefix(FOLDER).rand_bytes(20).tempdir_in(&self.folder)?;
-        // The name is the secret: whoever was not told it cannot find the socket, whoever was can use it under any uid.
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711))?;
-        let socket = folder.path().join("s");
+        let state = Arc::new(state);
+        let dir = tempfile::Builder::new().prefix(DIR_PREFIX).rand_bytes(20).tempdir_in(&self.base_dir)?;
+        // The directory's name is the secret: without it the socket cannot be found, and with it the socket works for
+        // any user id.
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o711))?;
+        let socket = dir.path().join("s");
         if socket.as_os_str().len() > SOCKET_PATH_MAX {
             let why = format!(
-                "{} is too long for a socket's path ({SOCKET_PATH_MAX} bytes): choose a shorter TMPDIR",
+                "the socket path {} is longer than {SOCKET_PATH_MAX} bytes: set TMPDIR to a shorter path",
                 socket.display()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -131,81 +133,81 @@ impl EgressProxy {
         std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666))?;
         let tcp = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         tcp.set_nonblocking(true)?;
-        let login = Secret::new(format!("skep:{}", open.token.expose()));
-        let place = ProxyEndpoint { socket, tcp: tcp.local_addr()?, login };
-        listener::serve(open.clone(), unix, TcpListener::from_std(tcp)?);
-        let closes = open.closed.clone().drop_guard();
-        Ok(ProxySession { place, open, _live: live, _closes: closes, _folder: folder })
+        let login = Secret::new(format!("skep:{}", state.token.expose()));
+        let endpoint = ProxyEndpoint { socket, tcp: tcp.local_addr()?, login };
+        listener::serve(state.clone(), unix, TcpListener::from_std(tcp)?);
+        let closes = state.closed.clone().drop_guard();
+        Ok(ProxySession { endpoint, state, _live: live, _closes: closes, _dir: dir })
     }
 }
 
-/// Removes the sockets of processes that were killed: nobody listens at them any more. What is not ours cannot be removed.
-fn sweep(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+/// Removes the sockets of killed processes, on which nothing listens any more. Those of other users cannot be removed.
+fn sweep(base_dir: &Path) {
+    for entry in std::fs::read_dir(base_dir).into_iter().flatten().flatten() {
         let path = entry.path();
         let old =
             entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STALE_AFTER));
-        if !old || !entry.file_name().to_string_lossy().starts_with(FOLDER) {
+        if !old || !entry.file_name().to_string_lossy().starts_with(DIR_PREFIX) {
             continue;
         }
         let socket = path.join("s");
         let refused = std::os::unix::net::UnixStream::connect(&socket)
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if refused && std::fs::remove_file(&socket).and_then(|()| std::fs::remove_dir(&path)).is_err() {
-            tracing::debug!(?path, "a socket left behind could not be removed");
+            tracing::debug!(?path, "cannot remove a stale egress socket");
         }
     }
 }
 
-/// 256 bits, in hexadecimal.
+/// Draws a token of 256 random bits, in hexadecimal.
 fn token() -> io::Result<Secret> {
     use std::fmt::Write;
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     let mut text = String::new();
     bytes.iter().for_each(|b| {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _written = write!(text, "{b:02x}");
     });
     Ok(Secret::new(text))
 }
 
-/// A way out that is open. Dropped, it is closed: listeners, connections, calls under way.
+/// An open session. On drop, it closes its listeners, connections and calls in flight.
 #[derive(Debug)]
 pub struct ProxySession {
-    /// Where it is.
-    pub place: ProxyEndpoint,
-    open: Arc<session::SessionState>,
-    // Agents tell of addresses they called, with the token in them.
+    /// Address of the session's listeners.
+    pub endpoint: ProxyEndpoint,
+    state: Arc<session::SessionState>,
+    // Registered as a secret, because agents report the addresses they called, which contain the token.
     _live: Live,
     _closes: DropGuard,
-    _folder: TempDir,
+    _dir: TempDir,
 }
 
 impl ProxySession {
-    /// What comes after the gate's address in every address that is called at the loopback port, and may at the socket:
-    /// `http://ADDRESS` + this + `/llm/PROVIDER`. It holds the pass's token: for the agent's environment, never for a log.
-    pub fn prefix(&self) -> Secret {
-        Secret::new(format!("/p/{}", self.open.token.expose()))
+    /// Returns the path prefix of every request to the loopback port, optional on the socket: `http://ADDRESS` + this
+    /// + `/llm/PROVIDER`. It contains the session's token: for the agent's environment, never for a log.
+    pub fn path_prefix(&self) -> Secret {
+        Secret::new(format!("/p/{}", self.state.token.expose()))
     }
 
-    /// The loopback port as a proxy's address, with its token: `http://skep:TOKEN@ADDRESS`.
-    pub fn proxy(&self) -> Secret {
-        Secret::new(format!("http://{}@{}", self.place.login.expose(), self.place.tcp))
+    /// Returns the loopback port as a proxy URL with its token: `http://skep:TOKEN@ADDRESS`.
+    pub fn proxy_url(&self) -> Secret {
+        Secret::new(format!("http://{}@{}", self.endpoint.login.expose(), self.endpoint.tcp))
     }
 
-    /// What kept the last call of a model from its answer; `None` when it got one.
+    /// Returns why the last model call failed; `None` if it succeeded.
     pub fn fault(&self) -> Option<Fault> {
-        self.open.fault()
+        self.state.fault()
     }
 
-    /// What was refused so far: what was wanted, and why not. Each once, the first 256.
+    /// Returns what was denied so far, each with the reason; without repetitions, at most 256.
     pub fn denials(&self) -> Vec<(String, String)> {
-        self.open.denials()
+        self.state.denials()
     }
 
-    /// Bytes carried to and from hosts (not providers).
+    /// Returns the number of bytes relayed to and from hosts (not providers).
     pub fn traffic(&self) -> u64 {
-        self.open.traffic.load(Ordering::Relaxed)
+        self.state.traffic.load(Ordering::Relaxed)
     }
 }

@@ -1,14 +1,14 @@
-//! A call of a model: judged, counted, given its key, and its answer streamed back with the key kept out.
+//! A model call: validates and meters it, adds the key, and streams the response back with the key removed.
 
-use super::answer::{denied, error};
-use super::mask::Mask;
-use super::request::{Asked, Judged};
+use super::key_mask::KeyMask;
+use super::request::{ModelRequest, SanitizedBody};
+use super::response::{denied, error};
 use super::route::{Route, route, wire_of};
-use super::session::{Fault, SessionState, unless_silent};
-use super::wire::{Reader, Wire};
+use super::session::{Fault, SessionState, with_idle_timeout};
+use super::wire::{UsageReader, Wire};
 use crate::domain::Timestamp;
 use crate::platform::terminal_text::sanitize;
-use crate::providers::meter::{Cap, Refused, Ticket};
+use crate::providers::meter::{AdmissionError, Cap, Ticket};
 use crate::providers::quota;
 use crate::providers::rate_limit::Permit;
 use crate::providers::settings::{Api, Provider};
@@ -24,47 +24,49 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-/// The most bytes of a request, as the largest provider takes them.
-const BODY_MAX: usize = 32 * 1024 * 1024;
-/// Bodies in memory are counted in pieces of this size; see [`ROOM`].
-const PIECE: usize = 1024 * 1024;
-/// Pieces there is room for, all passes together.
-pub const ROOM: usize = 160;
-/// How long a request's body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(60);
-/// The most bytes of an answer.
-const ANSWER_MAX: u64 = 256 * 1024 * 1024;
-/// The most bytes of an error's body.
-const ERROR_MAX: usize = 64 * 1024;
-/// What of a provider's words is told.
-const WORDS_MAX: usize = 300;
-/// How often a call is cut shorter before it is given up: others may take what was offered.
-const CUTS_MAX: usize = 3;
+/// Maximum size of a request body in bytes, the limit of the most generous provider.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// Memory for bodies is accounted in chunks of this size; see [`BODY_MEMORY_CHUNKS`].
+const BODY_CHUNK_BYTES: usize = 1024 * 1024;
+/// Number of chunks available to all sessions together.
+pub const BODY_MEMORY_CHUNKS: usize = 160;
+/// Timeout for receiving a request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum size of a response body in bytes.
+const MAX_RESPONSE_BYTES: u64 = 256 * 1024 * 1024;
+/// Maximum size of an error response's body in bytes.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// Maximum number of characters of a provider's message that is passed on.
+const MAX_MESSAGE_CHARS: usize = 300;
+/// How often a call's output limit is lowered before giving up: other calls may take the budget that was offered.
+const MAX_REDUCTIONS: usize = 3;
 
-/// Headers of the agent's that go to the provider. Everything else stays: credentials, cookies, whose account pays.
-const SENT: &[&str] = &["accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta", "user-agent"];
-/// Headers of the provider's that go to the agent, besides its limits.
-const GIVEN: &[&str] =
+/// Request headers that are forwarded to the provider. All others are dropped: credentials, cookies, the account to
+/// charge.
+const REQUEST_HEADERS: &[&str] =
+    &["accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta", "user-agent"];
+/// Response headers that are forwarded to the agent, in addition to rate limits.
+const RESPONSE_HEADERS: &[&str] =
     &["content-type", "request-id", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"];
-const GIVEN_PREFIXES: &[&str] = &["anthropic-ratelimit-", "x-ratelimit-", "ratelimit-"];
+const RESPONSE_HEADER_PREFIXES: &[&str] = &["anthropic-ratelimit-", "x-ratelimit-", "ratelimit-"];
 
-/// Serves `/llm/<provider>/<rest>`; `path` is what comes after `/llm/`.
-pub async fn serve(open: &Arc<SessionState>, request: Request, path: &str) -> Response {
+/// Serves `/llm/<provider>/<rest>`; `path` is everything after `/llm/`.
+pub async fn serve(session: &Arc<SessionState>, request: Request, path: &str) -> Response {
     let (name, rest) = path.split_once('/').unwrap_or((path, ""));
-    let Some(provider) = open.providers.get(name) else {
+    let Some(provider) = session.providers.get(name) else {
         let name: String = name.chars().take(100).collect();
-        open.deny(&format!("/llm/{name}"), "no provider of this agent");
-        return denied(&format!("Skep: {name:?} is no provider this agent may call"));
+        session.deny(&format!("/llm/{name}"), "not a provider of this agent");
+        return denied(&format!("Skep: this agent may not call provider {name:?}"));
     };
     let wire = wire_of(provider.api);
-    match call(open, provider, request, rest).await {
+    match call(session, provider, request, rest).await {
         Ok(response) => response,
-        Err(no) => {
-            if no.status == StatusCode::FORBIDDEN {
-                open.deny(&format!("/llm/{name}/{}", rest.chars().take(200).collect::<String>()), &no.why);
+        Err(failure) => {
+            if failure.status == StatusCode::FORBIDDEN {
+                session.deny(&format!("/llm/{name}/{}", rest.chars().take(200).collect::<String>()), &failure.why);
             }
-            let mut response = error(no.wire.unwrap_or(wire), no.status, &no.why);
-            if let Some(secs) = no.retry_secs {
+            let mut response = error(failure.wire.unwrap_or(wire), failure.status, &failure.why);
+            if let Some(secs) = failure.retry_secs {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
             }
             response
@@ -72,22 +74,22 @@ pub async fn serve(open: &Arc<SessionState>, request: Request, path: &str) -> Re
     }
 }
 
-/// A ticket of a call that was not sent yet: given up before, it costs nothing.
-struct Waiting(Option<Ticket>);
+/// Ticket of a call that has not been sent yet. If dropped before, the call costs nothing.
+struct PendingTicket(Option<Ticket>);
 
-impl Waiting {
-    fn go(mut self) -> Option<Ticket> {
+impl PendingTicket {
+    fn start(mut self) -> Option<Ticket> {
         self.0.take()
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingTicket {
     fn drop(&mut self) {
         self.0.take().map(Ticket::release).unwrap_or_default();
     }
 }
 
-/// Why a call was not made, or has no answer.
+/// Why a call was not made or failed.
 struct ProxyError {
     status: StatusCode,
     why: String,
@@ -95,184 +97,193 @@ struct ProxyError {
     retry_secs: Option<u64>,
 }
 
-fn no(status: StatusCode, why: impl Into<String>) -> ProxyError {
+fn failure(status: StatusCode, why: impl Into<String>) -> ProxyError {
     ProxyError { status, why: format!("Skep: {}", why.into()), wire: None, retry_secs: None }
 }
 
 async fn call(
-    open: &Arc<SessionState>,
+    session: &Arc<SessionState>,
     provider: &Provider,
     request: Request,
     rest: &str,
 ) -> Result<Response, ProxyError> {
     let (parts, body) = request.into_parts();
     let route =
-        route(provider, &parts.method, rest, parts.uri.query()).map_err(|why| no(StatusCode::FORBIDDEN, why))?;
+        route(provider, &parts.method, rest, parts.uri.query()).map_err(|why| failure(StatusCode::FORBIDDEN, why))?;
     let encoded = parts.headers.get(header::CONTENT_ENCODING).is_some_and(|v| v != "identity");
     if encoded {
-        return Err(no(
+        return Err(failure(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send the request uncompressed: it is read before it goes on",
+            "send the request uncompressed: the proxy inspects it",
         ));
     }
-    let (raw, room) = take(open, &parts.headers, body).await?;
-    let mut asked = match &route.paid {
+    let (raw, memory) = read_body(session, &parts.headers, body).await?;
+    let mut model_request = match &route.paid {
         None => None,
         Some((wire, model)) => {
-            let read = Asked::read(*wire, &raw, model.as_deref(), provider);
-            Some((*wire, read.map_err(|why| ProxyError { wire: Some(*wire), ..no(StatusCode::BAD_REQUEST, why) })?))
+            let read = ModelRequest::read(*wire, &raw, model.as_deref(), provider);
+            Some((
+                *wire,
+                read.map_err(|why| ProxyError { wire: Some(*wire), ..failure(StatusCode::BAD_REQUEST, why) })?,
+            ))
         }
     };
-    // Counting is free, and reads the same bodies.
-    let free = match &asked {
-        None if !raw.is_empty() => {
-            Some(Judged::read(wire_of(provider.api), &raw).map_err(|why| no(StatusCode::BAD_REQUEST, why))?)
-        }
+    // Token counting is free, and takes the same bodies.
+    let free = match &model_request {
+        None if !raw.is_empty() => Some(
+            SanitizedBody::read(wire_of(provider.api), &raw).map_err(|why| failure(StatusCode::BAD_REQUEST, why))?,
+        ),
         _ => None,
     };
-    let paid = asked.as_ref().map(|(_, a)| &a.left_out);
-    for field in paid.or(free.as_ref().map(|f| &f.left_out)).into_iter().flatten() {
-        open.deny(
+    let paid = model_request.as_ref().map(|(_, a)| &a.removed);
+    for field in paid.or(free.as_ref().map(|f| &f.removed)).into_iter().flatten() {
+        session.deny(
             &format!("{}: {field:?} in a request", provider.name),
-            "the provider would reach out or charge more; left out",
+            "removed: the provider would access the network or charge more",
         );
     }
-    let model = asked.as_ref().map_or(String::new(), |(_, a)| a.model.clone());
-    // First the budget, then the provider's place: an attempt that waits for its own calls keeps no place from others.
-    let waiting = match &mut asked {
-        None => Waiting(None),
-        Some((wire, asked)) => {
-            Waiting(Some(admit(open, provider, asked).await.map_err(|why| ProxyError { wire: Some(*wire), ..why })?))
-        }
+    let model = model_request.as_ref().map_or(String::new(), |(_, a)| a.model.clone());
+    // First the budget, then the rate limit: an attempt that waits for its own calls must not block others.
+    let pending = match &mut model_request {
+        None => PendingTicket(None),
+        Some((wire, model_request)) => PendingTicket(Some(
+            admit(session, provider, model_request).await.map_err(|why| ProxyError { wire: Some(*wire), ..why })?,
+        )),
     };
-    let limiter = open.shared.limits.of(provider);
-    let permit = limiter.acquire(&model).await.map_err(|until| rests(open, provider, &model, until))?;
-    let ticket = waiting.go();
-    let body = asked.map(|(_, asked)| asked.into_body()).or(free.map(|free| free.body));
+    let limiter = session.shared.limits.for_provider(provider);
+    let permit = limiter.acquire(&model).await.map_err(|until| cooling_down(session, provider, &model, until))?;
+    let ticket = pending.start();
+    let body = model_request.map(|(_, model_request)| model_request.into_body()).or(free.map(|free| free.body));
     let bytes = match body.map(|body| serde_json::to_vec(&body)).transpose() {
         Ok(bytes) => Bytes::from(bytes.unwrap_or_default()),
-        Err(why) => return Err(no(StatusCode::BAD_REQUEST, format!("the body cannot be written: {why}"))),
+        Err(why) => return Err(failure(StatusCode::BAD_REQUEST, format!("cannot serialize the body: {why}"))),
     };
-    let sent = send(open, provider, &route, parts.method, &parts.headers, bytes).await;
-    drop(room);
+    let sent = send(session, provider, &route, parts.method, &parts.headers, bytes).await;
+    drop(memory);
     let response = match sent {
         Ok(response) => response,
-        Err(Unsent::Unreached(why)) => {
-            // It never got there.
+        Err(SendError::Unreachable(why)) => {
+            // The provider never received it.
             ticket.map(Ticket::release).unwrap_or_default();
-            return Err(unanswered(open, provider, &model, StatusCode::BAD_GATEWAY, why));
+            return Err(no_response(session, provider, &model, StatusCode::BAD_GATEWAY, why));
         }
-        Err(Unsent::Unanswered(why)) => {
-            return Err(unanswered(open, provider, &model, StatusCode::GATEWAY_TIMEOUT, why));
+        Err(SendError::NoResponse(why)) => {
+            return Err(no_response(session, provider, &model, StatusCode::GATEWAY_TIMEOUT, why));
         }
-        Err(Unsent::Unfit(why)) => {
+        Err(SendError::Invalid(why)) => {
             ticket.map(Ticket::release).unwrap_or_default();
-            return Err(no(StatusCode::BAD_GATEWAY, why));
+            return Err(failure(StatusCode::BAD_GATEWAY, why));
         }
     };
     if response.status().is_success() {
-        open.note(None);
+        session.set_fault(None);
         let wire = route.paid.map(|(wire, _)| wire);
-        return Ok(streamed(provider, response, wire, ticket, permit));
+        return Ok(stream_response(provider, response, wire, ticket, permit));
     }
-    Err(refused_there(open, provider, &model, response, ticket).await)
+    Err(provider_error(session, provider, &model, response, ticket).await)
 }
 
-/// The body, whole, and its place in memory.
-async fn take(
-    open: &SessionState,
+/// Reads the complete body, and reserves memory for it.
+async fn read_body(
+    session: &SessionState,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(Bytes, OwnedSemaphorePermit), ProxyError> {
-    let told = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-    let large = || no(StatusCode::PAYLOAD_TOO_LARGE, format!("the request is larger than {BODY_MAX} bytes"));
-    if told.is_some_and(|bytes| bytes > BODY_MAX) {
+    let content_length =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    let large = || failure(StatusCode::PAYLOAD_TOO_LARGE, format!("the request is larger than {MAX_BODY_BYTES} bytes"));
+    if content_length.is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
         return Err(large());
     }
-    let pieces = u32::try_from(told.unwrap_or(BODY_MAX).div_ceil(PIECE).max(1)).unwrap_or(1);
-    let room = open.shared.room.clone().acquire_many_owned(pieces).await;
-    let room = room.map_err(|_| no(StatusCode::SERVICE_UNAVAILABLE, "the gate is closing"))?;
-    match timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => Ok((bytes, room)),
+    let chunks = u32::try_from(content_length.unwrap_or(MAX_BODY_BYTES).div_ceil(BODY_CHUNK_BYTES).max(1)).unwrap_or(1);
+    let memory = session.shared.body_memory.clone().acquire_many_owned(chunks).await;
+    let memory = memory.map_err(|_| failure(StatusCode::SERVICE_UNAVAILABLE, "the egress proxy is shutting down"))?;
+    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Ok((bytes, memory)),
         Ok(Err(_)) => Err(large()),
-        Err(_) => Err(no(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")),
+        Err(_) => Err(failure(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")),
     }
 }
 
-/// Sets the call's worst case aside; a shorter answer is asked for where only that fits.
-async fn admit(open: &SessionState, provider: &Provider, asked: &mut Asked) -> Result<Ticket, ProxyError> {
-    let name = format!("{}/{}", provider.name, asked.model);
+/// Reserves the call's worst case; lowers its output limit if only a shorter answer fits.
+async fn admit(
+    session: &SessionState,
+    provider: &Provider,
+    model_request: &mut ModelRequest,
+) -> Result<Ticket, ProxyError> {
+    let name = format!("{}/{}", provider.name, model_request.model);
     let openai = provider.base_url.contains("//api.openai.com/") || provider.base_url.contains(".azure.com/");
-    let mut refused: Option<Refused> = None;
-    for _ in 0..=CUTS_MAX {
-        match open.meter.admit_when_free(&name, asked.input, asked.max_output).await {
+    let mut denied: Option<AdmissionError> = None;
+    for _ in 0..=MAX_REDUCTIONS {
+        match session.meter.admit_when_free(&name, model_request.input, model_request.max_output).await {
             Ok(ticket) => return Ok(ticket),
             Err(why) => {
-                let cut = why.fits.is_some_and(|most| asked.cut(most, openai));
-                refused = Some(why);
-                if !cut {
+                let was_reduced = why.fits.is_some_and(|max_tokens| model_request.limit_output(max_tokens, openai));
+                denied = Some(why);
+                if !was_reduced {
                     break;
                 }
             }
         }
     }
-    let cap = refused.as_ref().map_or(Cap::Tokens, |r| r.cap);
-    open.meter.gave_up(cap);
-    let why = refused.map_or_else(|| "the budget of this attempt is used up".to_owned(), |r| r.to_string());
-    Err(no(StatusCode::PAYMENT_REQUIRED, why))
+    let cap = denied.as_ref().map_or(Cap::Tokens, |r| r.cap);
+    session.meter.mark_exhausted(cap);
+    let why = denied.map_or_else(|| "the budget of this attempt is exhausted".to_owned(), |r| r.to_string());
+    Err(failure(StatusCode::PAYMENT_REQUIRED, why))
 }
 
-enum Unsent {
-    /// No connection.
-    Unreached(String),
-    /// A connection, but no answer: it may have been paid for.
-    Unanswered(String),
-    /// It cannot be written down.
-    Unfit(String),
+enum SendError {
+    /// The connection failed.
+    Unreachable(String),
+    /// Connected, but no response: the call may be charged.
+    NoResponse(String),
+    /// The request is invalid and was not sent.
+    Invalid(String),
 }
 
 async fn send(
-    open: &SessionState,
+    session: &SessionState,
     provider: &Provider,
     route: &Route,
     method: axum::http::Method,
-    given: &HeaderMap,
+    agent_headers: &HeaderMap,
     body: Bytes,
-) -> Result<reqwest::Response, Unsent> {
+) -> Result<reqwest::Response, SendError> {
     let mut headers = HeaderMap::new();
-    for name in SENT {
-        // One of each: what a second one means is a matter of taste.
-        if let Some(value) = given.get(*name) {
+    for name in REQUEST_HEADERS {
+        // Only the first of each: servers disagree on what a second one means.
+        if let Some(value) = agent_headers.get(*name) {
             headers.insert(HeaderName::from_static(name), value.clone());
         }
     }
     if let Some(key) = &provider.key {
         let (name, value) = credential(provider.api, key.expose());
-        let unfit = || {
-            Unsent::Unfit(format!("the key of provider {:?} is no key (look at {})", provider.name, provider.key_place))
+        let invalid_key = || {
+            SendError::Invalid(format!("provider {:?}: invalid API key (from {})", provider.name, provider.key_source))
         };
-        let mut value = HeaderValue::from_str(&value).map_err(|_| unfit())?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| invalid_key())?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }
     if provider.api == Api::Anthropic && !headers.contains_key("anthropic-version") {
         headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
     }
-    let client = if is_near(&provider.base_url) { &open.shared.near } else { &open.shared.far };
+    let client =
+        if is_local(&provider.base_url) { &session.shared.local_client } else { &session.shared.remote_client };
     let request = client.request(method, &route.url).headers(headers).body(body);
-    match timeout(provider.silence, request.send()).await {
+    match timeout(provider.idle_timeout, request.send()).await {
         Ok(Ok(response)) => Ok(response),
-        // Without the address: it may hold what a person took for a good place.
-        Ok(Err(error)) if error.is_connect() => Err(Unsent::Unreached(causes(&error.without_url()))),
-        Ok(Err(error)) if error.is_builder() => Err(Unsent::Unfit(causes(&error.without_url()))),
-        Ok(Err(error)) => Err(Unsent::Unanswered(causes(&error.without_url()))),
-        Err(_) => Err(Unsent::Unanswered(format!("it was silent for {} s", provider.silence.as_secs()))),
+        // Without the URL: someone may have put a credential into it.
+        Ok(Err(error)) if error.is_connect() => Err(SendError::Unreachable(error_chain(&error.without_url()))),
+        Ok(Err(error)) if error.is_builder() => Err(SendError::Invalid(error_chain(&error.without_url()))),
+        Ok(Err(error)) => Err(SendError::NoResponse(error_chain(&error.without_url()))),
+        Err(_) => Err(SendError::NoResponse(format!("no response within {} s", provider.idle_timeout.as_secs()))),
     }
 }
 
 fn credential(api: Api, key: &str) -> (HeaderName, String) {
     match api {
-        // A subscription's token, not a key.
+        // An OAuth token of a subscription, not an API key.
         Api::Anthropic if key.starts_with("sk-ant-oat") => (header::AUTHORIZATION, format!("Bearer {key}")),
         Api::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
         Api::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
@@ -280,46 +291,52 @@ fn credential(api: Api, key: &str) -> (HeaderName, String) {
     }
 }
 
-/// Whether an address is this machine's: no proxy is asked for it.
-fn is_near(base_url: &str) -> bool {
+/// Returns whether a URL points to this machine, so that no proxy is used for it.
+fn is_local(base_url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(base_url) else { return false };
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// An error with what it comes from.
-fn causes(error: &dyn std::error::Error) -> String {
+/// Formats an error with its causes.
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
         text = format!("{text}: {inner}");
         cause = inner.source();
     }
-    sanitize(text.as_bytes()).chars().take(WORDS_MAX).collect()
+    sanitize(text.as_bytes()).chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
-fn fault(open: &SessionState, provider: &Provider, model: &str, status: Option<u16>, why: &str) -> Fault {
+fn fault(session: &SessionState, provider: &Provider, model: &str, status: Option<u16>, why: &str) -> Fault {
     let (provider, model, why) = (provider.name.clone(), model.to_owned(), why.to_owned());
-    Fault { provider, model, at: open.shared.clock.now(), status, why, until: None, fix: None }
+    Fault { provider, model, at: session.shared.clock.now(), status, why, until: None, fix: None }
 }
 
-fn unanswered(open: &SessionState, provider: &Provider, model: &str, status: StatusCode, why: String) -> ProxyError {
-    let why = format!("provider {:?} gave no answer: {why}", provider.name);
-    open.note(Some(fault(open, provider, model, None, &why)));
-    no(status, why)
+fn no_response(
+    session: &SessionState,
+    provider: &Provider,
+    model: &str,
+    status: StatusCode,
+    why: String,
+) -> ProxyError {
+    let why = format!("provider {:?} did not respond: {why}", provider.name);
+    session.set_fault(Some(fault(session, provider, model, None, &why)));
+    failure(status, why)
 }
 
-fn rests(open: &SessionState, provider: &Provider, model: &str, until: Timestamp) -> ProxyError {
-    let secs = u64::try_from(until.0.saturating_sub(open.shared.clock.now().0)).unwrap_or(0).div_ceil(1000);
-    let why = format!("provider {:?} rests for {secs} s for model {model:?}: it said so", provider.name);
-    open.note(Some(Fault { until: Some(until), ..fault(open, provider, model, Some(429), &why) }));
-    ProxyError { retry_secs: Some(secs), ..no(StatusCode::TOO_MANY_REQUESTS, why) }
+fn cooling_down(session: &SessionState, provider: &Provider, model: &str, until: Timestamp) -> ProxyError {
+    let secs = u64::try_from(until.0.saturating_sub(session.shared.clock.now().0)).unwrap_or(0).div_ceil(1000);
+    let why = format!("provider {:?} asked to wait {secs} s before calling model {model:?} again", provider.name);
+    session.set_fault(Some(Fault { until: Some(until), ..fault(session, provider, model, Some(429), &why) }));
+    ProxyError { retry_secs: Some(secs), ..failure(StatusCode::TOO_MANY_REQUESTS, why) }
 }
 
-/// The provider said no: what that means is noted, and told on without the key.
-async fn refused_there(
-    open: &SessionState,
+/// Turns an error response into an error for the agent, without the key, and records what it means.
+async fn provider_error(
+    session: &SessionState,
     provider: &Provider,
     model: &str,
     response: reqwest::Response,
@@ -327,95 +344,95 @@ async fn refused_there(
 ) -> ProxyError {
     let status = response.status();
     let headers = response.headers().clone();
-    // What answers for a provider that is slow may be paid for all the same; a no of the provider's own is not.
+    // A gateway's timeout may be charged all the same; an error of the provider itself is not.
     if !matches!(status.as_u16(), 408 | 502 | 504 | 524) {
         ticket.map(Ticket::release).unwrap_or_default();
     }
-    let body = beginning(response, provider.silence).await;
-    let now = open.shared.clock.now();
+    let body = read_error_body(response, provider.idle_timeout).await;
+    let now = session.shared.clock.now();
     let until = quota::reset(status.as_u16(), &headers, &body, now);
     if let Some(until) = until {
-        open.shared.limits.of(provider).rest_until(model, until);
+        session.shared.limits.for_provider(provider).cool_down_until(model, until);
     }
-    let masked = Mask::new(provider.key.as_ref().map_or("", |k| k.expose())).whole(&body);
-    let words: String = words_of(&masked).chars().take(WORDS_MAX).collect();
+    let masked = KeyMask::new(provider.key.as_ref().map_or("", |k| k.expose())).mask(&body);
+    let message: String = error_message(&masked).chars().take(MAX_MESSAGE_CHARS).collect();
     let code = status.as_u16();
-    let place = &provider.key_place;
+    let key_source = &provider.key_source;
     let fix = match code {
-        401 | 403 => Some(format!("give provider {:?} a key that works ({place})", provider.name)),
+        401 | 403 => Some(format!("give provider {:?} a working key ({key_source})", provider.name)),
         404 => Some(format!(
-            "look whether provider {:?} has a model {model:?}, and whether its address is right",
+            "check that provider {:?} has a model {model:?}, and that its base URL is correct",
             provider.name
         )),
-        300..=399 => Some(format!("correct the address of provider {:?}: it leads elsewhere", provider.name)),
+        300..=399 => Some(format!("correct the base URL of provider {:?}: it redirects elsewhere", provider.name)),
         _ if quota::is_out_of_credit(code, &body) => {
-            Some(format!("pay provider {:?}, or choose another", provider.name))
+            Some(format!("add credit at provider {:?}, or choose another provider", provider.name))
         }
         _ => None,
     };
     let why = match code {
-        // Some providers repeat a part of the key here.
-        401 => format!("provider {:?} does not take its key", provider.name),
-        _ => format!("provider {:?} answered {code}: {words}", provider.name),
+        // Some providers repeat a part of the key in this message.
+        401 => format!("provider {:?} rejected its key", provider.name),
+        _ => format!("provider {:?} returned {code}: {message}", provider.name),
     };
-    // What the agent asked wrongly says nothing about the provider.
-    let its_own = matches!(code, 400 | 413 | 422) && fix.is_none();
-    if !its_own {
-        open.note(Some(Fault { until, fix, ..fault(open, provider, model, Some(code), &why) }));
+    // An invalid request of the agent says nothing about the provider.
+    let is_agent_error = matches!(code, 400 | 413 | 422) && fix.is_none();
+    if !is_agent_error {
+        session.set_fault(Some(Fault { until, fix, ..fault(session, provider, model, Some(code), &why) }));
     }
     let status = if status.is_redirection() { StatusCode::BAD_GATEWAY } else { status };
     let wait = until.map(|at| u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0).div_ceil(1000));
-    ProxyError { retry_secs: wait, ..no(status, why) }
+    ProxyError { retry_secs: wait, ..failure(status, why) }
 }
 
-/// The beginning of an error's body.
-async fn beginning(response: reqwest::Response, silence: Duration) -> Vec<u8> {
+/// Reads the beginning of an error response's body.
+async fn read_error_body(response: reqwest::Response, idle_timeout: Duration) -> Vec<u8> {
     let mut body = Vec::new();
     let mut stream =
-        std::pin::pin!(unless_silent(response.bytes_stream().map(|p| p.map_err(io::Error::other)), silence));
+        std::pin::pin!(with_idle_timeout(response.bytes_stream().map(|p| p.map_err(io::Error::other)), idle_timeout));
     while let Some(Ok(piece)) = stream.next().await {
-        body.extend_from_slice(&piece[..piece.len().min(ERROR_MAX - body.len())]);
-        if body.len() >= ERROR_MAX {
+        body.extend_from_slice(&piece[..piece.len().min(MAX_ERROR_BYTES - body.len())]);
+        if body.len() >= MAX_ERROR_BYTES {
             break;
         }
     }
     body
 }
 
-/// The message in an error's body, in any of the shapes there are; else the body, plainly.
-fn words_of(body: &[u8]) -> String {
+/// Returns the message in an error body, in any of the known formats; otherwise the body as text.
+fn error_message(body: &[u8]) -> String {
     let json = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
     let json = if json.is_array() { &json[0] } else { &json };
-    let said = ["/error/message", "/error", "/message", "/detail"].iter().find_map(|p| json.pointer(p)?.as_str());
-    sanitize(said.map_or(body, str::as_bytes)).split_whitespace().collect::<Vec<_>>().join(" ")
+    let message = ["/error/message", "/error", "/message", "/detail"].iter().find_map(|p| json.pointer(p)?.as_str());
+    sanitize(message.map_or(body, str::as_bytes)).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Settles a call when its answer has ended, by whatever end.
-struct Bill {
-    reader: Option<Reader>,
+/// Settles a call when its response ends, however it ends.
+struct Settlement {
+    reader: Option<UsageReader>,
     ticket: Option<Ticket>,
     _permit: Permit,
 }
 
-impl Drop for Bill {
+impl Drop for Settlement {
     fn drop(&mut self) {
-        let told = self.reader.take().and_then(Reader::end);
-        match (self.ticket.take(), told) {
+        let usage = self.reader.take().and_then(UsageReader::finish);
+        match (self.ticket.take(), usage) {
             (Some(ticket), Some(usage)) => ticket.settle(usage),
-            // Cut off, or nothing told: the worst case.
+            // Cut off, or no usage reported: charge the worst case.
             (ticket, _) => drop(ticket),
         }
     }
 }
 
-struct Answer {
-    from: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
-    mask: Mask,
-    left: u64,
-    bill: Bill,
+struct ResponseStream {
+    body: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
+    mask: KeyMask,
+    bytes_left: u64,
+    settlement: Settlement,
 }
 
-fn streamed(
+fn stream_response(
     provider: &Provider,
     response: reqwest::Response,
     wire: Option<Wire>,
@@ -424,46 +441,50 @@ fn streamed(
 ) -> Response {
     let mut out = Response::new(Body::empty());
     *out.status_mut() = response.status();
-    let given = |name: &str| GIVEN.contains(&name) || GIVEN_PREFIXES.iter().any(|p| name.starts_with(p));
+    let is_forwarded =
+        |name: &str| RESPONSE_HEADERS.contains(&name) || RESPONSE_HEADER_PREFIXES.iter().any(|p| name.starts_with(p));
     for (name, value) in response.headers() {
-        if given(name.as_str()) {
+        if is_forwarded(name.as_str()) {
             out.headers_mut().append(name.clone(), value.clone());
         }
     }
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let answer = Answer {
-        bill: Bill { reader: wire.map(|w| Reader::new(w, kind)), ticket, _permit: permit },
-        mask: Mask::new(provider.key.as_ref().map_or("", |k| k.expose())),
-        left: ANSWER_MAX,
-        from: Box::pin(unless_silent(response.bytes_stream().map(|p| p.map_err(io::Error::other)), provider.silence)),
+    let stream = ResponseStream {
+        settlement: Settlement { reader: wire.map(|w| UsageReader::new(w, kind)), ticket, _permit: permit },
+        mask: KeyMask::new(provider.key.as_ref().map_or("", |k| k.expose())),
+        bytes_left: MAX_RESPONSE_BYTES,
+        body: Box::pin(with_idle_timeout(
+            response.bytes_stream().map(|p| p.map_err(io::Error::other)),
+            provider.idle_timeout,
+        )),
     };
-    *out.body_mut() = Body::from_stream(futures::stream::unfold(Some(answer), next));
+    *out.body_mut() = Body::from_stream(futures::stream::unfold(Some(stream), next));
     out
 }
 
-/// The next piece of an answer: read for its usage, freed of the key, passed on at once.
-async fn next(answer: Option<Answer>) -> Option<(io::Result<Bytes>, Option<Answer>)> {
-    let mut answer = answer?;
+/// Returns the next chunk of a response, after reading its usage and removing the key.
+async fn next(stream: Option<ResponseStream>) -> Option<(io::Result<Bytes>, Option<ResponseStream>)> {
+    let mut stream = stream?;
     loop {
-        match answer.from.next().await {
+        match stream.body.next().await {
             Some(Ok(piece)) => {
-                answer.left = match answer.left.checked_sub(piece.len() as u64) {
+                stream.bytes_left = match stream.bytes_left.checked_sub(piece.len() as u64) {
                     Some(left) => left,
-                    None => return Some((Err(io::Error::other("the answer is too large")), None)),
+                    None => return Some((Err(io::Error::other("the response is too large")), None)),
                 };
-                if let Some(reader) = &mut answer.bill.reader {
+                if let Some(reader) = &mut stream.settlement.reader {
                     reader.feed(&piece);
                 }
-                let piece = answer.mask.feed(piece);
+                let piece = stream.mask.feed(piece);
                 if !piece.is_empty() {
-                    return Some((Ok(piece), Some(answer)));
+                    return Some((Ok(piece), Some(stream)));
                 }
             }
             Some(Err(error)) => return Some((Err(error), None)),
             None => {
-                let rest = answer.mask.end();
-                // Settled before the agent can see the end and ask what it used.
-                drop(answer);
+                let rest = stream.mask.finish();
+                // Settle before the agent sees the end and can ask what it used.
+                drop(stream);
                 return (!rest.is_empty()).then_some((Ok(rest), None));
             }
         }

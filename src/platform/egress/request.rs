@@ -1,20 +1,22 @@
-//! What an agent asks of a model, read before it is let through: the worst case, and what must not go along.
+//! Validates an agent's request to a model before it is forwarded: computes its worst case, and removes what must not
+//! be sent.
 //!
-//! A provider can be asked to reach out itself (search, fetch an image's address, call a tool server). That would be a way
-//! out past the list of hosts, and money nobody counted: tools the provider runs are left out, addresses are refused.
+//! A provider can be asked to access the network itself (search, fetch an image's URL, call a tool server). That would
+//! bypass the host list and cost money that is not counted: tools run by the provider are removed, and URLs are
+//! rejected.
 
 use super::wire::Wire;
 use crate::providers::settings::Provider;
 use serde_json::{Map, Value};
 
-/// The longest name of a model.
+/// Maximum length of a model name.
 const MODEL_MAX: usize = 128;
-/// How deep a request is looked into; deeper ones are refused by the JSON reader.
+/// How deep a request is inspected; the JSON parser rejects deeper ones.
 const DEPTH_MAX: usize = 130;
-/// The most answers asked for at once that are counted; more are refused.
+/// Maximum number of answers in one request; more are rejected.
 const CHOICES_MAX: u64 = 16;
-/// Fields that cost more than the list says, run longer than the call, or have the provider reach out.
-const LEFT_OUT: &[&str] = &[
+/// Fields that cost more than the list price, outlive the call, or make the provider access the network.
+const REMOVED_FIELDS: &[&str] = &[
     "background",
     "container",
     "mcp_servers",
@@ -27,106 +29,108 @@ const LEFT_OUT: &[&str] = &[
     "web_search_options",
     "webhook",
 ];
-/// Where Gemini's limits stand, as it may be spelled.
+/// Gemini's object with the output limits, in both accepted spellings.
 const GEMINI_CONFIG: [&str; 2] = ["generationConfig", "generation_config"];
-/// Kinds of tools that are run by whoever asks, not by the provider.
-const OWN_TOOLS: &[&str] = &["function", "custom", "local_shell", "apply_patch"];
-/// The same at Anthropic, as the part before the date.
-const OWN_TOOLS_ANTHROPIC: &[&str] = &["bash_", "text_editor_", "memory_", "computer_"];
+/// Types of tools that the caller runs, not the provider.
+const CLIENT_TOOLS: &[&str] = &["function", "custom", "local_shell", "apply_patch"];
+/// The same at Anthropic, as the prefix before the date.
+const CLIENT_TOOLS_ANTHROPIC: &[&str] = &["bash_", "text_editor_", "memory_", "computer_"];
 
-/// A body that has the provider reach nowhere.
+/// A request body that does not make the provider access the network.
 #[derive(Debug)]
-pub struct Judged {
-    /// What is sent: never the bytes that came, which may name a field twice.
+pub struct SanitizedBody {
+    /// The body to send: never the received bytes, which may contain a field twice.
     pub body: Map<String, Value>,
-    /// What was left out, for the log.
-    pub left_out: Vec<String>,
+    /// What was removed, for the log.
+    pub removed: Vec<String>,
 }
 
-impl Judged {
-    /// Reads a request's body, and leaves out what a provider would do outside.
+impl SanitizedBody {
+    /// Parses a request body, and removes what would make the provider access the network.
     ///
     /// # Errors
-    /// Why it cannot be let through.
-    pub fn read(wire: Wire, raw: &[u8]) -> Result<Judged, String> {
-        let json: Value = serde_json::from_slice(raw).map_err(|e| format!("the body is no JSON: {e}"))?;
-        let Value::Object(mut body) = json else { return Err("the body is no JSON object".to_owned()) };
-        if body.values().any(|value| reaches_out(value, DEPTH_MAX)) {
-            return Err("it names an address for the provider to fetch; send the content itself".to_owned());
+    /// The reason why it is rejected.
+    pub fn read(wire: Wire, raw: &[u8]) -> Result<SanitizedBody, String> {
+        let json: Value = serde_json::from_slice(raw).map_err(|e| format!("the body is not valid JSON: {e}"))?;
+        let Value::Object(mut body) = json else { return Err("the body is not a JSON object".to_owned()) };
+        if body.values().any(|value| makes_provider_fetch(value, DEPTH_MAX)) {
+            return Err("the request contains a URL for the provider to fetch; send the content itself".to_owned());
         }
-        let mut left_out = Vec::new();
-        for field in LEFT_OUT {
+        let mut removed = Vec::new();
+        for field in REMOVED_FIELDS {
             if body.get(*field).is_some_and(|v| !v.is_null()) {
                 body.shift_remove(*field);
-                left_out.push((*field).to_owned());
+                removed.push((*field).to_owned());
             }
         }
-        own_tools_only(wire, &mut body, &mut left_out);
-        Ok(Judged { body, left_out })
+        remove_provider_tools(wire, &mut body, &mut removed);
+        Ok(SanitizedBody { body, removed })
     }
 }
 
-/// A request for an answer, as it will go out.
+/// A paid request, as it will be sent.
 #[derive(Debug)]
-pub struct Asked {
-    /// The model, as the provider calls it.
+pub struct ModelRequest {
+    /// Name of the model at the provider.
     pub model: String,
-    /// Tokens it sends, at most.
+    /// Upper bound of the tokens sent.
     pub input: u64,
-    /// The longest answer it may get, all choices together.
+    /// Maximum number of output tokens, all choices together.
     pub max_output: u32,
-    /// What was left out, for the log.
-    pub left_out: Vec<String>,
+    /// What was removed, for the log.
+    pub removed: Vec<String>,
     wire: Wire,
     choices: u32,
     body: Map<String, Value>,
 }
 
-impl Asked {
-    /// Reads a request's body. `path_model` is the model where the path names it.
+impl ModelRequest {
+    /// Parses a request body. `path_model` is the model, if the path names it.
     ///
     /// # Errors
-    /// Why it cannot be let through.
-    pub fn read(wire: Wire, raw: &[u8], path_model: Option<&str>, provider: &Provider) -> Result<Asked, String> {
-        let Judged { mut body, left_out } = Judged::read(wire, raw)?;
+    /// The reason why it is rejected.
+    pub fn read(wire: Wire, raw: &[u8], path_model: Option<&str>, provider: &Provider) -> Result<ModelRequest, String> {
+        let SanitizedBody { mut body, removed } = SanitizedBody::read(wire, raw)?;
         let model = path_model.or(body.get("model").and_then(Value::as_str)).unwrap_or_default().to_owned();
         if model.is_empty() || model.len() > MODEL_MAX || !model.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(format!("`model` is missing or no name (up to {MODEL_MAX} letters, digits and signs)"));
+            return Err(format!("`model` is missing or invalid (up to {MODEL_MAX} printable ASCII characters)"));
         }
         if wire == Wire::Chat && body.get("stream") == Some(&Value::Bool(true)) {
-            ask_for_usage(&mut body);
+            request_usage(&mut body);
         }
         let choices = choices(wire, &body)?;
-        let named = limits(wire, &body);
-        // -1, 1e9, "many": what a provider makes of them is not known.
-        let odd = named.iter().any(|limit| limit.as_u64().is_none());
-        // The largest of those it names: a server may obey any of them.
-        let each = named.iter().filter_map(|limit| limit.as_u64()).max();
-        let each = each.unwrap_or(u64::from(provider.max_output));
+        let requested = limits(wire, &body);
+        // -1, 1e9, "many": there is no telling what a provider makes of them.
+        let has_invalid = requested.iter().any(|limit| limit.as_u64().is_none());
+        // The largest of them: a server may obey any.
+        let each = requested.iter().filter_map(|limit| limit.as_u64()).max();
+        let each = each.unwrap_or(u64::from(provider.max_output_tokens));
         let max_output = u32::try_from(each.saturating_mul(choices)).unwrap_or(u32::MAX);
-        // A token is three to four bytes of text or code; counted in JSON, with its escapes, three bytes are fewer than it
-        // takes. No more than the window fits in any case. Where the provider adds what it kept, all of the window may.
-        let kept = ["previous_response_id", "conversation", "cachedContent", "cached_content", "prompt", "context"];
-        let remembers = wire != Wire::Chat && kept.iter().any(|k| body.get(*k).is_some_and(|v| !v.is_null()));
+        // A token is three to four bytes of text or code; in JSON, with its escapes, it takes more than three bytes.
+        // In any case no more than the context window fits. If the provider adds stored context, the whole window may
+        // be used.
+        let stored = ["previous_response_id", "conversation", "cachedContent", "cached_content", "prompt", "context"];
+        let uses_stored = wire != Wire::Chat && stored.iter().any(|k| body.get(*k).is_some_and(|v| !v.is_null()));
         let sent = (raw.len() as u64).div_ceil(3);
-        let input = if remembers { provider.window.max(sent) } else { sent.min(provider.window.max(1)) };
+        let input =
+            if uses_stored { provider.context_window.max(sent) } else { sent.min(provider.context_window.max(1)) };
         let choices = u32::try_from(choices).unwrap_or(1);
-        let mut asked = Asked { model, input, max_output, left_out, wire, choices, body };
-        if odd && !asked.cut(max_output, false) {
-            return Err("its longest answer is no whole number above 0".to_owned());
+        let mut request = ModelRequest { model, input, max_output, removed, wire, choices, body };
+        if has_invalid && !request.limit_output(max_output, false) {
+            return Err("the output limit is not a positive integer".to_owned());
         }
-        Ok(asked)
+        Ok(request)
     }
 
-    /// Asks for a shorter answer, of `most` tokens in all. `openai` = it goes to OpenAI itself. False where it cannot be cut: a part
-    /// of the answer is promised to thinking.
-    pub fn cut(&mut self, most: u32, openai: bool) -> bool {
-        let each = u64::from(most / self.choices.max(1));
+    /// Lowers the output limit to `max_tokens` for all choices together. `openai` = the request goes to OpenAI itself.
+    /// Returns `false` if the limit cannot be lowered, because thinking has claimed a part of it.
+    pub fn limit_output(&mut self, max_tokens: u32, openai: bool) -> bool {
+        let each = u64::from(max_tokens / self.choices.max(1));
         let thinking = self.body.get("thinking").and_then(|t| t["budget_tokens"].as_u64()).unwrap_or(0);
         if each == 0 || thinking >= each {
             return false;
         }
-        let (folder, field) = match self.wire {
+        let (parent, field) = match self.wire {
             Wire::Anthropic => (None, "max_tokens"),
             Wire::Chat if self.body.contains_key("max_completion_tokens") => (None, "max_completion_tokens"),
             Wire::Chat if openai && !self.body.contains_key("max_tokens") => (None, "max_completion_tokens"),
@@ -136,21 +140,21 @@ impl Asked {
             Wire::Ollama => (Some("options"), "num_predict"),
         };
         if self.wire == Wire::Gemini {
-            // It takes either spelling of either name: the other ones must not say more.
-            for folder in GEMINI_CONFIG {
-                if let Some(config) = self.body.get_mut(folder).and_then(Value::as_object_mut) {
+            // Gemini accepts either spelling of either name: no other one may allow more.
+            for config_name in GEMINI_CONFIG {
+                if let Some(config) = self.body.get_mut(config_name).and_then(Value::as_object_mut) {
                     config.retain(|name, _| !matches!(name.as_str(), "maxOutputTokens" | "max_output_tokens"));
                 }
             }
         }
-        let place = match folder {
+        let target = match parent {
             None => Some(&mut self.body),
-            Some(folder) => self.body.entry(folder).or_insert_with(|| Value::Object(Map::new())).as_object_mut(),
+            Some(parent) => self.body.entry(parent).or_insert_with(|| Value::Object(Map::new())).as_object_mut(),
         };
-        let Some(place) = place else { return false };
-        place.insert(field.to_owned(), Value::from(each));
+        let Some(target) = target else { return false };
+        target.insert(field.to_owned(), Value::from(each));
         if self.wire == Wire::Chat {
-            // The other name for it must not say more.
+            // The other name of the limit must not allow more.
             for other in ["max_tokens", "max_completion_tokens"] {
                 if let Some(value) = self.body.get_mut(other) {
                     *value = Value::from(each);
@@ -161,15 +165,15 @@ impl Asked {
         true
     }
 
-    /// The body to send.
+    /// Returns the body to send.
     pub fn into_body(self) -> Map<String, Value> {
         self.body
     }
 }
 
-/// The longest answers it names.
+/// Lists the output limits the request contains.
 fn limits(wire: Wire, body: &Map<String, Value>) -> Vec<&Value> {
-    let places: &[&[&str]] = match wire {
+    let paths: &[&[&str]] = match wire {
         Wire::Anthropic => &[&["max_tokens"]],
         Wire::Chat => &[&["max_tokens"], &["max_completion_tokens"]],
         Wire::Responses => &[&["max_output_tokens"]],
@@ -181,33 +185,33 @@ fn limits(wire: Wire, body: &Map<String, Value>) -> Vec<&Value> {
         ],
         Wire::Ollama => &[&["options", "num_predict"]],
     };
-    let at = |path: &&[&str]| {
+    let value_at = |path: &&[&str]| {
         let (first, rest) = path.split_first()?;
         rest.iter().try_fold(body.get(*first)?, |value, key| value.get(*key)).filter(|limit| !limit.is_null())
     };
-    places.iter().filter_map(at).collect()
+    paths.iter().filter_map(value_at).collect()
 }
 
 fn choices(wire: Wire, body: &Map<String, Value>) -> Result<u64, String> {
     let config = |key: &'static str| GEMINI_CONFIG.into_iter().filter_map(move |folder| body.get(folder)?.get(key));
-    let asked: Vec<&Value> = match wire {
+    let requested: Vec<&Value> = match wire {
         Wire::Chat => body.get("n").into_iter().chain(body.get("best_of")).collect(),
         Wire::Gemini => config("candidateCount").chain(config("candidate_count")).collect(),
         _ => Vec::new(),
     };
-    let mut most = 1;
-    for number in asked.into_iter().filter(|number| !number.is_null()) {
-        most = most.max(number.as_u64().ok_or("how many answers it asks for is no whole number above 0")?);
+    let mut max = 1;
+    for number in requested.into_iter().filter(|number| !number.is_null()) {
+        max = max.max(number.as_u64().ok_or("the number of answers is not a positive integer")?);
     }
-    if most > CHOICES_MAX {
-        Err(format!("it asks for {most} answers at once; {CHOICES_MAX} at most"))
+    if max > CHOICES_MAX {
+        Err(format!("the request asks for {max} answers; at most {CHOICES_MAX} are allowed"))
     } else {
-        Ok(most)
+        Ok(max)
     }
 }
 
-/// Has a streamed answer tell its usage at the end.
-fn ask_for_usage(body: &mut Map<String, Value>) {
+/// Makes a streamed response report its usage at the end.
+fn request_usage(body: &mut Map<String, Value>) {
     let options = body.entry("stream_options").or_insert_with(|| Value::Object(Map::new()));
     if !options.is_object() {
         *options = Value::Object(Map::new());
@@ -215,60 +219,62 @@ fn ask_for_usage(body: &mut Map<String, Value>) {
     options["include_usage"] = Value::Bool(true);
 }
 
-fn own_tools_only(wire: Wire, body: &mut Map<String, Value>, left_out: &mut Vec<String>) {
+fn remove_provider_tools(wire: Wire, body: &mut Map<String, Value>, removed: &mut Vec<String>) {
     let Some(Value::Array(tools)) = body.get_mut("tools") else { return };
     let kind_of = |tool: &Value| tool["type"].as_str().unwrap_or("function").chars().take(40).collect::<String>();
     tools.retain_mut(|tool| {
-        let own = match wire {
+        let is_client_tool = match wire {
             Wire::Gemini => {
-                // One object may hold several: functions stay, everything beside them goes.
+                // One object may define several tools: functions stay, everything else is removed.
                 let Some(fields) = tool.as_object_mut() else { return false };
                 let function = |k: &String| matches!(k.as_str(), "functionDeclarations" | "function_declarations");
-                left_out.extend(fields.keys().filter(|k| !function(k)).map(|k| k.chars().take(40).collect::<String>()));
+                removed.extend(fields.keys().filter(|k| !function(k)).map(|k| k.chars().take(40).collect::<String>()));
                 fields.retain(|k, _| function(k));
                 return !fields.is_empty();
             }
             Wire::Anthropic => {
                 let kind = kind_of(tool);
                 matches!(kind.as_str(), "function" | "custom")
-                    || OWN_TOOLS_ANTHROPIC.iter().any(|p| kind.starts_with(p))
+                    || CLIENT_TOOLS_ANTHROPIC.iter().any(|p| kind.starts_with(p))
             }
             Wire::Responses if tool["type"] == "namespace" => tool["tools"]
                 .as_array()
-                .is_some_and(|inner| inner.iter().all(|t| OWN_TOOLS.contains(&kind_of(t).as_str()))),
-            Wire::Chat | Wire::Responses | Wire::Ollama => OWN_TOOLS.contains(&kind_of(tool).as_str()),
+                .is_some_and(|inner| inner.iter().all(|t| CLIENT_TOOLS.contains(&kind_of(t).as_str()))),
+            Wire::Chat | Wire::Responses | Wire::Ollama => CLIENT_TOOLS.contains(&kind_of(tool).as_str()),
         };
-        if !own {
-            left_out.push(kind_of(tool));
+        if !is_client_tool {
+            removed.push(kind_of(tool));
         }
-        own
+        is_client_tool
     });
     if tools.is_empty() {
         body.shift_remove("tools");
-        // A choice among no tools is an error at most providers.
+        // Most providers reject a tool choice without tools.
         body.shift_remove("tool_choice");
     }
 }
 
-/// Whether a part of a message has the provider fetch an address. What a model gave a tool is not looked at: it is only words.
-fn reaches_out(value: &Value, depth: usize) -> bool {
+/// Returns whether a part of a message makes the provider fetch a URL. Arguments that a model gave a tool are not
+/// inspected: they are only text.
+fn makes_provider_fetch(value: &Value, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return true };
-    let away = |v: &Value| v.as_str().is_some_and(|s| !s.trim_start().to_ascii_lowercase().starts_with("data:"));
+    let is_remote = |v: &Value| v.as_str().is_some_and(|s| !s.trim_start().to_ascii_lowercase().starts_with("data:"));
     match value {
-        Value::Array(items) => items.iter().any(|item| reaches_out(item, depth)),
+        Value::Array(items) => items.iter().any(|item| makes_provider_fetch(item, depth)),
         Value::Object(fields) => {
             let field = |name: &str| fields.get(name).unwrap_or(&Value::Null);
-            let fetched = match field("type").as_str() {
+            let is_fetched = match field("type").as_str() {
                 Some("tool_use") => return false,
-                Some("image" | "document") => field("source")["type"] == "url" || away(field("url")),
-                Some("image_url") => away(field("image_url")) || away(&field("image_url")["url"]),
-                Some("input_image") => away(field("image_url")),
-                Some("input_file" | "file") => away(field("file_url")) || away(&field("file")["file_url"]),
-                _ => away(&field("fileData")["fileUri"]) || away(&field("file_data")["file_uri"]),
+                Some("image" | "document") => field("source")["type"] == "url" || is_remote(field("url")),
+                Some("image_url") => is_remote(field("image_url")) || is_remote(&field("image_url")["url"]),
+                Some("input_image") => is_remote(field("image_url")),
+                Some("input_file" | "file") => is_remote(field("file_url")) || is_remote(&field("file")["file_url"]),
+                _ => is_remote(&field("fileData")["fileUri"]) || is_remote(&field("file_data")["file_uri"]),
             };
-            // Arguments of tools and schemas of tools are the agent's own words.
-            let words = ["functionCall", "function_call", "args", "arguments", "parameters", "input_schema"];
-            fetched || fields.iter().any(|(k, v)| !words.contains(&k.as_str()) && reaches_out(v, depth))
+            // Tool arguments and tool schemas are the agent's own text.
+            let plain_text = ["functionCall", "function_call", "args", "arguments", "parameters", "input_schema"];
+            is_fetched
+                || fields.iter().any(|(k, v)| !plain_text.contains(&k.as_str()) && makes_provider_fetch(v, depth))
         }
         _ => false,
     }

@@ -1,79 +1,80 @@
-//! Which addresses of a provider may be called: those of its models, and nothing else an account can do.
+//! Decides which provider endpoints may be called: those of its models, and nothing else an account can do.
 
 use super::wire::Wire;
 use crate::providers::settings::{Api, Provider};
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
-/// The longest path.
+/// Maximum length of a path.
 const PATH_MAX: usize = 512;
-/// Questions that may go along; `key` and everything unknown may not.
-const QUERIES: &[&str] = &["after_id", "alt", "api-version", "before_id", "beta", "limit", "pageSize", "pageToken"];
+/// Query parameters that are passed on; `key` and unknown ones are not.
+const ALLOWED_QUERIES: &[&str] =
+    &["after_id", "alt", "api-version", "before_id", "beta", "limit", "pageSize", "pageToken"];
 
-/// A call that may be made.
+/// An allowed call.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The whole address.
+    /// Complete URL.
     pub url: String,
-    /// For calls that are paid: how they are counted, and the model where the path names it.
+    /// For paid calls: how usage is counted, and the model if the path names it.
     pub paid: Option<(Wire, Option<String>)>,
 }
 
-/// Finds the call `rest` names at a provider: with or without the version its address ends with.
+/// Resolves `rest` to a call at a provider. The path may repeat the version that the provider's base URL ends with.
 ///
 /// # Errors
-/// Why it may not be made.
+/// The reason why the call is not allowed.
 pub fn route(provider: &Provider, method: &Method, rest: &str, query: Option<&str>) -> Result<Route, &'static str> {
-    let path = percent_decode_str(rest).decode_utf8().map_err(|_| "its path is no text")?;
+    let path = percent_decode_str(rest).decode_utf8().map_err(|_| "the path is not valid UTF-8")?;
     let path = path.strip_suffix('/').unwrap_or(&path);
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '@');
-    if path.len() > PATH_MAX || !path.chars().all(plain) {
-        return Err("its path has signs that no model's address has");
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '@');
+    if path.len() > PATH_MAX || !path.chars().all(is_allowed) {
+        return Err("the path contains invalid characters");
     }
     let mut parts: Vec<&str> = path.split('/').collect();
     if parts.iter().any(|p| p.is_empty() || p.chars().all(|c| c == '.')) {
-        return Err("its path leads up or nowhere");
+        return Err("the path has an empty or relative segment");
     }
     let base = provider.base_url.trim_end_matches('/');
-    let folders = base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-    let versioned = folders.rsplit('/').next().is_some_and(is_version);
-    let named = parts.first().is_some_and(|part| is_version(part));
-    if versioned && named {
+    let base_path = base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let base_has_version = base_path.rsplit('/').next().is_some_and(is_version);
+    let path_has_version = parts.first().is_some_and(|part| is_version(part));
+    if base_has_version && path_has_version {
         parts.remove(0);
     }
-    // An address without a version leaves it to the caller to name one.
-    let skipped = usize::from(named && !versioned);
+    // If the base URL has no version, the caller may name one.
+    let skipped = usize::from(path_has_version && !base_has_version);
     let endpoint = parts.get(skipped..).unwrap_or_default();
-    let paid = endpoint_of(provider.api, method, endpoint).ok_or(
-        "only models are called through here: messages, completions, responses, generateContent, counting, the list of models",
+    let paid = classify(provider.api, method, endpoint).ok_or(
+        "only model endpoints are allowed: messages, completions, responses, generateContent, token counting, the model list",
     )?;
     let mut url = format!("{base}/{}", parts.join("/"));
-    let kept: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| may_ask(pair)).collect();
-    if !kept.is_empty() {
+    let pairs: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| is_allowed_query(pair)).collect();
+    if !pairs.is_empty() {
         url.push('?');
-        url.push_str(&kept.join("&"));
+        url.push_str(&pairs.join("&"));
     }
     Ok(Route { url, paid })
 }
 
-fn may_ask(pair: &str) -> bool {
+fn is_allowed_query(pair: &str) -> bool {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    QUERIES.contains(&name) && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.%".contains(c))
+    ALLOWED_QUERIES.contains(&name) && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.%".contains(c))
 }
 
 fn is_version(part: &str) -> bool {
     part == "api" || part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// `None` = may not be called; `Some(None)` = free.
-fn endpoint_of(api: Api, method: &Method, path: &[&str]) -> Option<Option<(Wire, Option<String>)>> {
+/// Classifies an endpoint: `None` = not allowed, `Some(None)` = free of charge.
+fn classify(api: Api, method: &Method, path: &[&str]) -> Option<Option<(Wire, Option<String>)>> {
     let paid = |wire| Some(Some((wire, None)));
     let free = Some(None);
     if method == Method::GET {
         return match (api, path) {
             (Api::Ollama, ["tags" | "version"]) => free,
             (Api::Anthropic | Api::OpenAi | Api::OpenAiResponses | Api::Gemini, ["models"]) => free,
-            // A model's name may have slashes at some gateways.
+            // Model names contain slashes at some gateways.
             (Api::Anthropic | Api::OpenAi | Api::OpenAiResponses | Api::Gemini, ["models", _, ..]) => free,
             _ => None,
         };
@@ -98,7 +99,7 @@ fn endpoint_of(api: Api, method: &Method, path: &[&str]) -> Option<Option<(Wire,
     }
 }
 
-/// The shape of errors an API's callers read.
+/// Returns the wire format whose errors the clients of an API expect.
 pub fn wire_of(api: Api) -> Wire {
     match api {
         Api::Anthropic => Wire::Anthropic,
@@ -120,18 +121,18 @@ mod tests {
             api,
             base_url: base.to_owned(),
             key: None,
-            key_place: String::new(),
+            key_source: String::new(),
             concurrency: 1,
-            per_minute: None,
-            silence: Duration::from_secs(1),
-            window: 1,
-            max_output: 1,
+            requests_per_minute: None,
+            idle_timeout: Duration::from_secs(1),
+            context_window: 1,
+            max_output_tokens: 1,
         };
         route(&provider, &Method::POST, rest, query).ok().map(|r| r.url)
     }
 
     #[test]
-    fn the_version_stands_once_wherever_it_is_named() {
+    fn the_version_appears_once_wherever_it_is_given() {
         for (base, rest, expected) in [
             ("https://a/v1/", "messages", "https://a/v1/messages"),
             ("https://a/v1", "v1/messages", "https://a/v1/messages"),

@@ -1,10 +1,10 @@
-//! One attempt's way out while it is open: what it may reach, what was refused, what went wrong.
+//! An open proxy session of one attempt: what it may reach, what was denied, what failed.
 
 use super::hosts::{Hosts, Resolver};
 use crate::domain::Timestamp;
 use crate::ports::Clock;
 use crate::providers::meter::Meter;
-use crate::providers::rate_limit::Limits;
+use crate::providers::rate_limit::RateLimits;
 use crate::providers::settings::Provider;
 use crate::secrets::Secret;
 use axum::body::{Body, Bytes};
@@ -18,58 +18,58 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Denials that are told one by one.
+/// Maximum number of denials recorded for a session.
 const DENIALS_MAX: usize = 256;
-/// Silence after which a plain request's body is given up.
-const IDLE: Duration = Duration::from_secs(300);
+/// Idle timeout for the body of a plain HTTP request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a pass may do.
+/// What a session may reach.
 #[derive(Debug)]
 pub struct SessionSpec {
-    /// The providers its calls may go to.
+    /// The providers it may call.
     pub providers: Vec<Provider>,
-    /// Hosts it may reach besides: `pypi.org`, `*.crates.io:443`, `10.0.0.5:3000`. A name reaches public addresses only, unless the
-    /// address is listed, too.
+    /// The hosts it may reach: `pypi.org`, `*.crates.io:443`, `10.0.0.5:3000`. A name only reaches public addresses,
+    /// unless the address is listed as well.
     pub hosts: Vec<String>,
-    /// What its calls are counted on and held to.
+    /// Counts and limits its model calls.
     pub meter: Arc<Meter>,
-    /// Whose it is, for the log.
+    /// Owner of the session, for logs.
     pub label: String,
 }
 
-/// What kept the last call from its answer.
+/// Why the last model call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The provider.
+    /// Name of the provider.
     pub provider: String,
-    /// The model that was asked; "" = none was.
+    /// Requested model; empty if there was none.
     pub model: String,
-    /// When that was.
+    /// Time of the failure.
     pub at: Timestamp,
-    /// What it answered; `None` = nothing, or nothing in time.
+    /// HTTP status of the response; `None` = no response, or none in time.
     pub status: Option<u16>,
-    /// What happened, in plain words without a key.
+    /// What happened, for people and without the key.
     pub why: String,
-    /// When it can be asked again, where that is known.
+    /// When the provider may be called again, if known.
     pub until: Option<Timestamp>,
     /// What a person has to do first; `None` = waiting helps.
     pub fix: Option<String>,
 }
 
-/// What all passes share.
+/// State shared by all sessions.
 pub struct SharedState {
-    pub(super) limits: Limits,
+    pub(super) limits: RateLimits,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) resolver: Arc<dyn Resolver>,
-    /// To providers elsewhere: by the operator's proxy, if there is one.
-    pub(super) far: reqwest::Client,
-    /// To providers on this machine.
-    pub(super) near: reqwest::Client,
-    /// Room for requests' bodies, in pieces.
-    pub(super) room: Arc<Semaphore>,
+    /// Client for remote providers; uses the operator's proxy, if there is one.
+    pub(super) remote_client: reqwest::Client,
+    /// Client for providers on this machine.
+    pub(super) local_client: reqwest::Client,
+    /// Memory available for request bodies, in chunks.
+    pub(super) body_memory: Arc<Semaphore>,
 }
 
-/// A pass that is open.
+/// State of an open session.
 pub struct SessionState {
     pub(super) shared: Arc<SharedState>,
     pub(super) providers: BTreeMap<String, Provider>,
@@ -78,7 +78,7 @@ pub struct SessionState {
     pub(super) meter: Arc<Meter>,
     pub(super) token: Secret,
     pub(super) closed: CancellationToken,
-    /// Bytes carried to and from hosts.
+    /// Bytes relayed to and from hosts.
     pub(super) traffic: AtomicU64,
     label: String,
     denials: Mutex<BTreeSet<(String, String)>>,
@@ -87,45 +87,45 @@ pub struct SessionState {
 
 impl fmt::Debug for SessionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("label", &self.label).finish_non_exhaustive()
+        f.debug_struct("SessionState").field("label", &self.label).finish_non_exhaustive()
     }
 }
 
 impl SessionState {
-    pub(super) fn new(shared: Arc<SharedState>, pass: SessionSpec, token: Secret) -> Result<SessionState, String> {
+    pub(super) fn new(shared: Arc<SharedState>, spec: SessionSpec, token: Secret) -> Result<SessionState, String> {
         Ok(SessionState {
-            hosts: Hosts::parse(&pass.hosts)?,
+            hosts: Hosts::parse(&spec.hosts)?,
             resolver: shared.resolver.clone(),
             shared,
-            providers: pass.providers.into_iter().map(|p| (p.name.clone(), p)).collect(),
-            meter: pass.meter,
+            providers: spec.providers.into_iter().map(|p| (p.name.clone(), p)).collect(),
+            meter: spec.meter,
             token,
             closed: CancellationToken::new(),
             traffic: AtomicU64::new(0),
-            label: pass.label,
+            label: spec.label,
             denials: Mutex::default(),
             fault: Mutex::default(),
         })
     }
 
-    /// Notes what was refused; each once in the log.
+    /// Records a denial, and logs it the first time.
     pub(super) fn deny(&self, what: &str, why: &str) {
         let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
         if denials.len() < DENIALS_MAX && denials.insert((what.to_owned(), why.to_owned())) {
-            // Escaped: it is an agent's text.
-            tracing::warn!(pass = ?self.label, ?what, why, "refused at the gate");
+            // Logged escaped: it is the agent's text.
+            tracing::warn!(session = ?self.label, ?what, why, "the egress proxy denied a request");
         }
     }
 
-    /// What was refused so far, with the reason.
+    /// Returns the denials so far, with their reasons.
     pub(super) fn denials(&self) -> Vec<(String, String)> {
         self.denials.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Notes what kept a call from its answer, or that one got it.
-    pub(super) fn note(&self, fault: Option<Fault>) {
+    /// Records the result of a model call: why it failed, or `None` if it succeeded.
+    pub(super) fn set_fault(&self, fault: Option<Fault>) {
         if let Some(fault) = &fault {
-            tracing::info!(pass = ?self.label, provider = ?fault.provider, status = fault.status, why = ?fault.why, "a model's provider gave no answer");
+            tracing::info!(session = ?self.label, provider = ?fault.provider, status = fault.status, why = ?fault.why, "a model call failed");
         }
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
@@ -134,7 +134,7 @@ impl SessionState {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a text is this pass's token; takes as long for any text of its length.
+    /// Compares a text with this session's token in time that only depends on the length.
     pub(super) fn is_token(&self, text: &str) -> bool {
         let token = self.token.expose().as_bytes();
         let differs = token.iter().zip(text.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
@@ -142,28 +142,28 @@ impl SessionState {
     }
 }
 
-/// A body whose bytes are counted, and which is given up when it is silent.
-pub(super) fn counted(body: Body, open: Arc<SessionState>) -> Body {
+/// Wraps a body so that its bytes are counted and it fails when it stalls.
+pub(super) fn count_traffic(body: Body, session: Arc<SessionState>) -> Body {
     let data = body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
-    Body::from_stream(unless_silent(data, IDLE).inspect(move |piece| {
+    Body::from_stream(with_idle_timeout(data, IDLE_TIMEOUT).inspect(move |piece| {
         if let Ok(bytes) = piece {
-            open.traffic.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            session.traffic.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
     }))
 }
 
-/// A stream that ends with an error when nothing comes for `silence`.
-pub(super) fn unless_silent(
-    from: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    silence: Duration,
+/// Wraps a stream so that it fails when nothing arrives for `idle_timeout`.
+pub(super) fn with_idle_timeout(
+    stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    idle_timeout: Duration,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    futures::stream::unfold(Some(Box::pin(from)), move |from| async move {
-        let mut from = from?;
-        match tokio::time::timeout(silence, from.next()).await {
-            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(from))),
+    futures::stream::unfold(Some(Box::pin(stream)), move |stream| async move {
+        let mut stream = stream?;
+        match tokio::time::timeout(idle_timeout, stream.next()).await {
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(stream))),
             Ok(Some(Err(error))) => Some((Err(error), None)),
             Ok(None) => None,
-            Err(_) => Some((Err(io::Error::new(io::ErrorKind::TimedOut, "silent for too long")), None)),
+            Err(_) => Some((Err(io::Error::new(io::ErrorKind::TimedOut, "no data within the idle timeout")), None)),
         }
     })
 }

@@ -1,11 +1,11 @@
-//! Everything else an agent wants from the network: `CONNECT` and plain requests, to hosts on the pass's list only.
+//! General network access: `CONNECT` and plain HTTP requests, only to hosts on the session's list.
 //!
-//! The name is judged, then resolved, then each address is judged, and exactly the judged address is dialled: a name that
-//! leads elsewhere the second time leads nowhere.
+//! The name is checked, then resolved, then each address is checked, and exactly the checked address is connected to:
+//! a name that resolves differently the second time gains nothing.
 
-use super::answer::{denied, text};
-use super::hosts::plain_host;
+use super::hosts::normalize_host;
 use super::listener::ConnectionPermit;
+use super::response::{denied, text};
 use super::session::SessionState;
 use axum::body::Body;
 use axum::extract::Request;
@@ -21,12 +21,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-/// How long finding and reaching a host may take.
-const REACH_WITHIN: Duration = Duration::from_secs(20);
-/// Silence in both directions after which a tunnel is closed.
-const IDLE: Duration = Duration::from_secs(300);
-/// Headers that concern one hop only, besides those `Connection` names.
-const HOP: &[&str] = &[
+/// Timeout for resolving and connecting to a host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Inactivity in both directions after which a tunnel is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Hop-by-hop headers, in addition to those that `Connection` names.
+const HOP_BY_HOP: &[&str] = &[
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -38,76 +38,76 @@ const HOP: &[&str] = &[
     "upgrade",
 ];
 
-/// Serves a request that is meant for a proxy.
-pub async fn serve(open: &Arc<SessionState>, request: Request) -> Response {
+/// Serves a proxy request.
+pub async fn serve(session: &Arc<SessionState>, request: Request) -> Response {
     let tunnel = request.method() == Method::CONNECT;
     let (host, port) = match target(request.uri(), tunnel) {
         Ok(target) => target,
-        Err(why) => return refuse(open, &request.uri().to_string(), why),
+        Err(why) => return refuse(session, &request.uri().to_string(), why),
     };
     let name = format!("{host}:{port}");
-    if let Err(why) = open.hosts.judge(&host, port) {
-        return refuse(open, &name, why);
+    if let Err(why) = session.hosts.check(&host, port) {
+        return refuse(session, &name, why);
     }
-    let stream = match timeout(REACH_WITHIN, reach(open, &host, port)).await {
+    let stream = match timeout(CONNECT_TIMEOUT, dial(session, &host, port)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(Unreached::Denied(why))) => return refuse(open, &name, why),
-        Ok(Err(Unreached::Failed(error))) => {
-            return text(StatusCode::BAD_GATEWAY, &format!("Skep: {name} cannot be reached: {error}"));
+        Ok(Err(DialError::Denied(why))) => return refuse(session, &name, why),
+        Ok(Err(DialError::Failed(error))) => {
+            return text(StatusCode::BAD_GATEWAY, &format!("Skep: cannot reach {name}: {error}"));
         }
-        Err(_) => return text(StatusCode::GATEWAY_TIMEOUT, &format!("Skep: {name} was not reached in time")),
+        Err(_) => return text(StatusCode::GATEWAY_TIMEOUT, &format!("Skep: timed out connecting to {name}")),
     };
-    if tunnel { connect(open, request, stream) } else { plain(open, request, stream, &host, port).await }
+    if tunnel { connect(session, request, stream) } else { forward(session, request, stream, &host, port).await }
 }
 
-fn refuse(open: &SessionState, name: &str, why: &'static str) -> Response {
+fn refuse(session: &SessionState, name: &str, why: &'static str) -> Response {
     let name: String = name.chars().take(300).collect();
-    open.deny(&name, why);
+    session.deny(&name, why);
     denied(&format!(
-        "Skep: {name:?} is not reached from here: {why}. A person adds hosts to `egress.hosts` in the configuration, or to the project's."
+        "Skep: access to {name:?} is denied: {why}. A person can add hosts to `egress.hosts` in the configuration, globally or for the project."
     ))
 }
 
-/// The host and port a request is for.
+/// Parses the host and port of a request.
 fn target(uri: &Uri, tunnel: bool) -> Result<(String, u16), &'static str> {
     let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
     if authority.contains('@') {
-        return Err("it has a user in its host");
+        return Err("the host contains user information");
     }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };
     let port = match port {
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| "that is no port")?,
-        Some(_) => return Err("that is no port"),
-        None if tunnel => return Err("it names no port"),
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| "invalid port")?,
+        Some(_) => return Err("invalid port"),
+        None if tunnel => return Err("the port is missing"),
         None => 80,
     };
     if !tunnel && uri.scheme() != Some(&Scheme::HTTP) {
-        return Err("only http:// is passed on in plain; https goes by CONNECT");
+        return Err("only http:// is forwarded; use CONNECT for https");
     }
-    let host = plain_host(host).ok_or("that is no plain host name")?;
+    let host = normalize_host(host).ok_or("invalid host name")?;
     Ok((host, port))
 }
 
-enum Unreached {
+enum DialError {
     Denied(&'static str),
     Failed(std::io::Error),
 }
 
-/// Dials an address of the host that was judged itself.
-async fn reach(open: &SessionState, host: &str, port: u16) -> Result<TcpStream, Unreached> {
+/// Connects to an address of the host that was itself checked.
+async fn dial(session: &SessionState, host: &str, port: u16) -> Result<TcpStream, DialError> {
     let found = match host.parse() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
-        Err(_) => open.resolver.resolve(host, port).await.map_err(Unreached::Failed)?,
+        Err(_) => session.resolver.resolve(host, port).await.map_err(DialError::Failed)?,
     };
-    let allowed = found.iter().map(|a| SocketAddr::new(a.ip(), port)).filter(|a| open.hosts.may_dial(*a));
+    let allowed = found.iter().map(|a| SocketAddr::new(a.ip(), port)).filter(|a| session.hosts.may_dial(*a));
     let mut failed = None;
     for address in allowed {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                // Where it cannot be set, small pieces come later.
+                // If this cannot be set, small pieces only arrive later.
                 let _later = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -115,52 +115,53 @@ async fn reach(open: &SessionState, host: &str, port: u16) -> Result<TcpStream, 
         }
     }
     match failed {
-        Some(error) => Err(Unreached::Failed(error)),
-        None => Err(Unreached::Denied("its name leads to no public address (list the address itself to allow it)")),
+        Some(error) => Err(DialError::Failed(error)),
+        None => Err(DialError::Denied("the name resolves to no public address (list the address itself to allow it)")),
     }
 }
 
-fn connect(open: &Arc<SessionState>, mut request: Request, far: TcpStream) -> Response {
+fn connect(session: &Arc<SessionState>, mut request: Request, remote: TcpStream) -> Response {
     let upgraded = hyper::upgrade::on(&mut request);
-    let place = request.extensions_mut().remove::<ConnectionPermit>();
-    let open = open.clone();
+    let permit = request.extensions_mut().remove::<ConnectionPermit>();
+    let session = session.clone();
     tokio::spawn(async move {
-        // A tunnel takes its connection's place.
-        let _place = place;
+        // The tunnel outlives the HTTP connection and keeps its permit.
+        let _permit = permit;
         let relayed = async {
-            let Ok(near) = upgraded.await else { return };
-            relay(TokioIo::new(near), far, &open.traffic).await;
+            let Ok(local) = upgraded.await else { return };
+            relay(TokioIo::new(local), remote, &session.traffic).await;
         };
         tokio::select! {
-            () = open.closed.cancelled() => {}
+            () = session.closed.cancelled() => {}
             () = relayed => {}
         }
     });
     Response::new(Body::empty())
 }
 
-/// Carries bytes both ways until one end closes or both are silent.
-async fn relay(near: impl AsyncRead + AsyncWrite + Send, far: TcpStream, traffic: &AtomicU64) {
-    let (near_in, near_out) = tokio::io::split(near);
-    let (far_in, far_out) = far.into_split();
+/// Relays bytes in both directions until one side closes or both are idle.
+async fn relay(local: impl AsyncRead + AsyncWrite + Send, remote: TcpStream, traffic: &AtomicU64) {
+    let (local_in, local_out) = tokio::io::split(local);
+    let (remote_in, remote_out) = remote.into_split();
     let last = std::sync::Mutex::new(Instant::now());
-    let both = futures::future::join(carry(near_in, far_out, traffic, &last), carry(far_in, near_out, traffic, &last));
-    let silent = async {
+    let both =
+        futures::future::join(copy(local_in, remote_out, traffic, &last), copy(remote_in, local_out, traffic, &last));
+    let idle = async {
         loop {
             let since = last.lock().map_or_else(|p| *p.into_inner(), |at| *at);
-            if since.elapsed() >= IDLE {
+            if since.elapsed() >= IDLE_TIMEOUT {
                 return;
             }
-            tokio::time::sleep_until(since + IDLE).await;
+            tokio::time::sleep_until(since + IDLE_TIMEOUT).await;
         }
     };
     tokio::select! {
         _ = both => {}
-        () = silent => {}
+        () = idle => {}
     }
 }
 
-async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+async fn copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     mut from: R,
     mut to: W,
     traffic: &AtomicU64,
@@ -176,54 +177,54 @@ async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             return;
         }
     }
-    // The other direction may go on.
+    // The other direction may continue.
     let _closed = to.shutdown().await;
 }
 
-/// Passes a plain request on, with the host it was judged by.
-async fn plain(open: &Arc<SessionState>, request: Request, stream: TcpStream, host: &str, port: u16) -> Response {
+/// Forwards a plain HTTP request, with the host name that was checked.
+async fn forward(session: &Arc<SessionState>, request: Request, stream: TcpStream, host: &str, port: u16) -> Response {
     let Ok((mut sender, connection)) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await else {
-        return text(StatusCode::BAD_GATEWAY, "Skep: the host speaks no HTTP");
+        return text(StatusCode::BAD_GATEWAY, "Skep: the host does not speak HTTP");
     };
-    let held = open.clone();
+    let session_state = session.clone();
     tokio::spawn(async move {
         tokio::select! {
-            () = held.closed.cancelled() => {}
+            () = session_state.closed.cancelled() => {}
             _ended = connection => {}
         }
     });
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let Ok(uri) = path.parse::<Uri>() else { return text(StatusCode::BAD_REQUEST, "Skep: that is no path") };
+    let Ok(uri) = path.parse::<Uri>() else { return text(StatusCode::BAD_REQUEST, "Skep: invalid path") };
     parts.uri = uri;
-    without_hops(&mut parts.headers);
+    remove_hop_by_hop(&mut parts.headers);
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let named = if port == 80 { host } else { format!("{host}:{port}") };
-    let Ok(named) = HeaderValue::from_str(&named) else {
-        return text(StatusCode::BAD_REQUEST, "Skep: that is no host");
+    let host_header = if port == 80 { host } else { format!("{host}:{port}") };
+    let Ok(host_header) = HeaderValue::from_str(&host_header) else {
+        return text(StatusCode::BAD_REQUEST, "Skep: invalid host");
     };
-    parts.headers.insert(header::HOST, named);
-    let counted = super::session::counted(body, open.clone());
-    match timeout(IDLE, sender.send_request(Request::from_parts(parts, counted))).await {
+    parts.headers.insert(header::HOST, host_header);
+    let counted = super::session::count_traffic(body, session.clone());
+    match timeout(IDLE_TIMEOUT, sender.send_request(Request::from_parts(parts, counted))).await {
         Ok(Ok(response)) => {
             let (mut parts, body) = response.into_parts();
-            without_hops(&mut parts.headers);
-            Response::from_parts(parts, super::session::counted(Body::new(body), open.clone()))
+            remove_hop_by_hop(&mut parts.headers);
+            Response::from_parts(parts, super::session::count_traffic(Body::new(body), session.clone()))
         }
-        Ok(Err(error)) => text(StatusCode::BAD_GATEWAY, &format!("Skep: the host gave no answer: {error}")),
-        Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "Skep: the host gave no answer in time"),
+        Ok(Err(error)) => text(StatusCode::BAD_GATEWAY, &format!("Skep: no response from the host: {error}")),
+        Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "Skep: the host did not respond in time"),
     }
 }
 
-/// Takes away what concerns one hop only.
-fn without_hops(headers: &mut HeaderMap) {
-    let named: Vec<String> = headers
+/// Removes hop-by-hop headers.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let connection_headers: Vec<String> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(',').map(|n| n.trim().to_ascii_lowercase()))
         .collect();
-    for name in named.iter().map(String::as_str).chain(HOP.iter().copied()) {
+    for name in connection_headers.iter().map(String::as_str).chain(HOP_BY_HOP.iter().copied()) {
         headers.remove(name);
     }
 }

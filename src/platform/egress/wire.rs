@@ -1,134 +1,134 @@
-//! What a call used, read from the provider's answer while it streams past: bounded, and never in its way.
+//! Reads the usage of a model call from the provider's response as it streams past: bounded, and without delaying it.
 //!
-//! | wire | told in | counts as told when |
+//! | wire | reported in | complete when |
 //! |---|---|---|
-//! | Anthropic | `message_start`, `message_delta` | the delta was seen |
-//! | Chat | a chunk's `usage` | the answer had finished |
-//! | Responses | `response.completed` (or `incomplete`, `failed`) | it was seen |
-//! | Gemini | `usageMetadata`, each time anew | an answer had finished, or there was none |
+//! | Anthropic | `message_start`, `message_delta` | the delta arrived |
+//! | Chat | a chunk's `usage` | the answer finished |
+//! | Responses | `response.completed` (or `incomplete`, `failed`) | it arrived |
+//! | Gemini | `usageMetadata`, repeated in each chunk | an answer finished, or there was none |
 //! | Ollama | the last line | `done` was true |
 //!
-//! Only places the provider writes are read; what the model says cannot be mistaken for usage.
+//! Only fields that the provider itself writes are read, so that model output cannot be mistaken for usage.
 
 use crate::providers::meter::WireUsage;
 use serde_json::Value;
 
-/// The most bytes of one line of a stream, and of an answer in one piece, that are kept to be read.
-const KEPT_MAX: usize = 16 * 1024 * 1024;
+/// Maximum number of bytes buffered: of one line of a stream, or of a response that is not streamed.
+const MAX_BUFFERED_BYTES: usize = 16 * 1024 * 1024;
 
-/// A wire format, by the path that was called.
+/// Wire format, determined by the called path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     /// Anthropic Messages.
     Anthropic,
-    /// OpenAI Chat Completions, and the completions before them.
+    /// OpenAI Chat Completions, and the older Completions.
     Chat,
     /// OpenAI Responses.
     Responses,
     /// Gemini `generateContent`.
     Gemini,
-    /// Ollama's own.
+    /// Ollama's own API.
     Ollama,
 }
 
-/// How an answer is cut into pieces.
+/// Framing of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
-    /// Server-sent events, or one JSON text a line.
+    /// Server-sent events, or one JSON value per line.
     Lines,
-    /// One JSON text.
+    /// A single JSON value.
     Whole,
 }
 
-/// Reads one answer.
+/// Reads the usage from one response.
 #[derive(Debug)]
-pub struct Reader {
+pub struct UsageReader {
     wire: Wire,
     framing: Framing,
-    kept: Vec<u8>,
-    /// The line (or the whole) became too long: nothing more of it is kept.
+    buffer: Vec<u8>,
+    /// The line (or the whole response) is too long; the rest of it is dropped.
     skipping: bool,
-    seen: Seen,
+    found: FoundUsage,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct FoundUsage {
     usage: Option<WireUsage>,
     finished: bool,
-    /// A number that is none: nothing of this answer is believed.
-    broken: bool,
+    /// A count was not a number: nothing of this response is trusted.
+    invalid: bool,
 }
 
-impl Reader {
-    /// A reader for an answer of this content type.
-    pub fn new(wire: Wire, content_type: &str) -> Reader {
+impl UsageReader {
+    /// Creates a reader for a response of this content type.
+    pub fn new(wire: Wire, content_type: &str) -> UsageReader {
         let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let lines = matches!(kind.as_str(), "text/event-stream" | "application/x-ndjson" | "application/jsonl");
         let framing = if lines { Framing::Lines } else { Framing::Whole };
-        Reader { wire, framing, kept: Vec::new(), skipping: false, seen: Seen::default() }
+        UsageReader { wire, framing, buffer: Vec::new(), skipping: false, found: FoundUsage::default() }
     }
 
-    /// Takes the next bytes, cut anywhere.
+    /// Reads the next bytes, split anywhere.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         if self.framing == Framing::Whole {
-            return self.keep(bytes);
+            return self.buffer(bytes);
         }
         while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
-            self.keep(&bytes[..end]);
+            self.buffer(&bytes[..end]);
             self.line();
             bytes = &bytes[end + 1..];
         }
-        self.keep(bytes);
+        self.buffer(bytes);
     }
 
-    /// What was used, if the answer told it and came to its end.
-    pub fn end(mut self) -> Option<WireUsage> {
+    /// Returns the usage, if the response reported it and was complete.
+    pub fn finish(mut self) -> Option<WireUsage> {
         match self.framing {
-            // A last line without an end of line.
+            // The last line may lack a newline.
             Framing::Lines => self.line(),
             Framing::Whole if self.skipping => {}
-            Framing::Whole => match serde_json::from_slice::<Value>(&self.kept) {
-                // Gemini streams an array of answers when it is not asked for events.
-                Ok(Value::Array(items)) => items.iter().for_each(|item| self.seen.take(self.wire, item)),
+            Framing::Whole => match serde_json::from_slice::<Value>(&self.buffer) {
+                // Gemini streams an array of responses unless events are requested.
+                Ok(Value::Array(items)) => items.iter().for_each(|item| self.found.take(self.wire, item)),
                 Ok(json) => {
-                    self.seen.take(self.wire, &json);
-                    // In one piece it is at its end, whatever it says of it.
-                    self.seen.finished |= self.wire != Wire::Gemini;
+                    self.found.take(self.wire, &json);
+                    // An unstreamed response is complete, whatever it says.
+                    self.found.finished |= self.wire != Wire::Gemini;
                 }
                 Err(_) => {}
             },
         }
-        self.seen.usage.filter(|_| self.seen.finished && !self.seen.broken)
+        self.found.usage.filter(|_| self.found.finished && !self.found.invalid)
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.skipping || self.kept.len() + bytes.len() > KEPT_MAX {
+    fn buffer(&mut self, bytes: &[u8]) {
+        if self.skipping || self.buffer.len() + bytes.len() > MAX_BUFFERED_BYTES {
             self.skipping = true;
-            self.kept = Vec::new();
+            self.buffer = Vec::new();
         } else {
-            self.kept.extend_from_slice(bytes);
+            self.buffer.extend_from_slice(bytes);
         }
     }
 
     fn line(&mut self) {
-        let line = std::mem::take(&mut self.kept);
+        let line = std::mem::take(&mut self.buffer);
         if !std::mem::take(&mut self.skipping) {
             let text = line.strip_suffix(b"\r").unwrap_or(&line);
             let json = text.strip_prefix(b"data:").unwrap_or(text).trim_ascii_start();
-            // Most lines are words of the answer: only those that may tell something are parsed.
+            // Most lines are parts of the answer: only those that may contain usage are parsed.
             if json.first() == Some(&b'{')
-                && self.may_tell(json)
+                && self.may_contain_usage(json)
                 && let Ok(json) = serde_json::from_slice::<Value>(json)
             {
-                self.seen.take(self.wire, &json);
+                self.found.take(self.wire, &json);
             }
         }
-        // The room is used again for the next line.
-        self.kept = line;
-        self.kept.clear();
+        // Reuse the allocation for the next line.
+        self.buffer = line;
+        self.buffer.clear();
     }
 
-    fn may_tell(&self, line: &[u8]) -> bool {
+    fn may_contain_usage(&self, line: &[u8]) -> bool {
         let has = |word: &[u8]| line.windows(word.len()).any(|w| w == word);
         match self.wire {
             Wire::Anthropic | Wire::Responses => has(b"\"usage\""),
@@ -139,7 +139,7 @@ impl Reader {
     }
 }
 
-impl Seen {
+impl FoundUsage {
     fn take(&mut self, wire: Wire, json: &Value) {
         match wire {
             Wire::Anthropic => self.anthropic(json),
@@ -150,12 +150,12 @@ impl Seen {
         }
     }
 
-    /// A count; 0 when it is not there, and the end of belief when it is no count.
+    /// Returns a count: 0 if missing; if it is not a number, the response is no longer trusted.
     fn count(&mut self, from: &Value, pointer: &str) -> u64 {
         match from.pointer(pointer) {
             None | Some(Value::Null) => 0,
             Some(value) => value.as_u64().unwrap_or_else(|| {
-                self.broken = true;
+                self.invalid = true;
                 0
             }),
         }
@@ -171,7 +171,7 @@ impl Seen {
             return;
         }
         let mut sum = self.usage.unwrap_or_default();
-        // The delta repeats the input at some servers, and leaves it out at others.
+        // Some servers repeat the input in the delta, others leave it out.
         if usage.get("input_tokens").is_some_and(|v| !v.is_null()) {
             sum.cached = self.count(usage, "/cache_read_input_tokens").max(sum.cached);
             sum.cache_written = self.count(usage, "/cache_creation_input_tokens").max(sum.cache_written);
@@ -192,9 +192,9 @@ impl Seen {
         if !usage.is_object() {
             return;
         }
-        let (input, told) = (self.count(usage, "/prompt_tokens"), self.count(usage, "/completion_tokens"));
-        // Some servers leave reasoning out of the completion, and all of them have it in the total.
-        let output = told.max(self.count(usage, "/total_tokens").saturating_sub(input));
+        let (input, completion) = (self.count(usage, "/prompt_tokens"), self.count(usage, "/completion_tokens"));
+        // Some servers leave reasoning out of the completion tokens, but all include it in the total.
+        let output = completion.max(self.count(usage, "/total_tokens").saturating_sub(input));
         let cached = self.count(usage, "/prompt_tokens_details/cached_tokens");
         self.usage = Some(WireUsage {
             input,
@@ -245,7 +245,7 @@ impl Seen {
     }
 
     fn ollama(&mut self, json: &Value) {
-        // A prompt it had at hand is not counted by old versions: then nothing is told.
+        // Old versions do not count a cached prompt; then the usage is unknown.
         let (Some(input), Some(output)) = (json["prompt_eval_count"].as_u64(), json["eval_count"].as_u64()) else {
             return;
         };
@@ -262,7 +262,7 @@ mod tests {
     const SSE: &str = "text/event-stream; charset=utf-8";
     const JSON: &str = "application/json";
 
-    /// Answers as providers send them, with what they used.
+    /// Responses as providers send them, with their usage.
     fn answers() -> Vec<(Wire, &'static str, &'static str, Option<WireUsage>)> {
         let used = |input, cached, cache_written, output, reasoning| {
             Some(WireUsage { input, cached, cache_written, output, reasoning, ..WireUsage::default() })
@@ -333,7 +333,7 @@ mod tests {
                 used(26, 0, 0, 290, 0),
             ),
             (Wire::Ollama, JSON, r#"{"done":true,"eval_count":290}"#, None),
-            // Nothing that counts: no usage, an error, a number that is none, words instead of an answer.
+            // No usage: missing, an error, an invalid number, text instead of JSON.
             (Wire::Chat, JSON, r#"{"choices":[{"finish_reason":"stop"}]}"#, None),
             (
                 Wire::Anthropic,
@@ -349,13 +349,13 @@ mod tests {
     }
 
     fn read(wire: Wire, kind: &str, pieces: &[&[u8]]) -> Option<WireUsage> {
-        let mut reader = Reader::new(wire, kind);
+        let mut reader = UsageReader::new(wire, kind);
         pieces.iter().for_each(|piece| reader.feed(piece));
-        reader.end()
+        reader.finish()
     }
 
     #[test]
-    fn usage_is_read_as_each_provider_tells_it() {
+    fn usage_is_read_in_each_format() {
         for (wire, kind, text, expected) in answers() {
             assert_eq!(read(wire, kind, &[text.as_bytes()]), expected, "{wire:?}: {text}");
             let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
@@ -364,30 +364,30 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_was_cut_tells_nothing() {
+    fn a_truncated_response_has_no_usage() {
         for (wire, kind, text, _) in answers().into_iter().filter(|a| a.3.is_some() && a.1 != JSON) {
-            let told = text.rfind("\"usage").or(text.rfind("eval_count")).unwrap();
-            for cut in 0..told {
+            let usage_at = text.rfind("\"usage").or(text.rfind("eval_count")).unwrap();
+            for cut in 0..usage_at {
                 assert_eq!(read(wire, kind, &[&text.as_bytes()[..cut]]), None, "{wire:?} cut at {cut}");
             }
         }
     }
 
     #[test]
-    fn a_line_without_an_end_is_not_kept() {
-        let mut reader = Reader::new(Wire::Chat, SSE);
+    fn an_endless_line_is_not_buffered() {
+        let mut reader = UsageReader::new(Wire::Chat, SSE);
         let piece = vec![b'x'; 1024 * 1024];
         for _ in 0..40 {
             reader.feed(&piece);
         }
-        assert!(reader.kept.capacity() <= 2 * KEPT_MAX);
+        assert!(reader.buffer.capacity() <= 2 * MAX_BUFFERED_BYTES);
         reader.feed(b"\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n");
-        assert_eq!(reader.end().map(|u| u.input), Some(1), "the next line is read again");
+        assert_eq!(reader.finish().map(|u| u.input), Some(1), "the next line is read");
     }
 
     proptest! {
         #[test]
-        fn borders_of_pieces_do_not_matter(which in 0usize..16, cuts in proptest::collection::vec(0usize..900, 0..12)) {
+        fn chunk_borders_do_not_matter(which in 0usize..16, cuts in proptest::collection::vec(0usize..900, 0..12)) {
             let all = answers();
             let (wire, kind, text, expected) = all[which % all.len()];
             let mut borders: Vec<usize> = cuts.into_iter().map(|c| c.min(text.len())).collect();
@@ -398,7 +398,7 @@ mod tests {
         }
 
         #[test]
-        fn rubbish_is_taken_calmly(bytes in proptest::collection::vec(any::<u8>(), 0..300), which in 0usize..5, sse in any::<bool>()) {
+        fn garbage_is_tolerated(bytes in proptest::collection::vec(any::<u8>(), 0..300), which in 0usize..5, sse in any::<bool>()) {
             let wire = [Wire::Anthropic, Wire::Chat, Wire::Responses, Wire::Gemini, Wire::Ollama][which];
             prop_assert_eq!(read(wire, if sse { SSE } else { JSON }, &[&bytes]), None);
         }

@@ -1,6 +1,6 @@
 //! What git says when it fails, told by what to do next; and lock files a killed git left behind.
 
-use crate::platform::process::Finished;
+use crate::platform::process::ProcessOutput;
 use crate::ports::PortError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,7 +83,7 @@ const TRANSIENT: &[&str] = &[
 ];
 
 /// The error for an unsuccessful end.
-pub fn command_error(doing: &str, done: &Finished) -> PortError {
+pub fn command_error(doing: &str, done: &ProcessOutput) -> PortError {
     let said = String::from_utf8_lossy(&done.stderr);
     let what = format!("cannot {doing}: {}", output_tail(&done.stderr));
     if done.code.is_none() {

@@ -19,7 +19,7 @@ pub use object::{CommitParts, check_branch, check_sha, write_commit};
 pub use origin::Origin;
 pub use read::{commit_tree, is_ancestor, read_blob, read_commit, root_names, with_repo};
 
-use crate::platform::process::{self, Finished, OnOutput, Program};
+use crate::platform::process::{self, OnOutput, ProcessOutput, Program};
 use crate::platform::sandbox;
 use crate::ports::{PortError, PortResult};
 use std::ffi::{OsStr, OsString};
@@ -178,11 +178,11 @@ impl Call {
         Program {
             name: self.program.clone().into(),
             args,
-            env: [self.env.as_slice(), &[(sandbox::MARK.into(), sandbox::mark_git().into())]].concat(),
+            env: [self.env.as_slice(), &[(sandbox::JOB_MARKER_VAR.into(), sandbox::git_job_marker().into())]].concat(),
             dir: self.dir.clone(),
             stdin: self.stdin.clone(),
-            limit: self.limit,
-            keep: self.keep,
+            timeout: self.limit,
+            max_output: self.keep,
         }
     }
 
@@ -192,7 +192,7 @@ impl Call {
     ///
     /// # Errors
     /// When it cannot be started or its time is up.
-    pub async fn run(&self, doing: &str) -> PortResult<Finished> {
+    pub async fn run(&self, doing: &str) -> PortResult<ProcessOutput> {
         let program = self.program();
         let mut cleared = false;
         loop {
@@ -251,7 +251,7 @@ impl Call {
         look: impl FnMut(&[u8]) -> ControlFlow<()> + Send + 'static,
     ) -> PortResult<()> {
         let mut program = self.program();
-        program.keep = 64 * 1024;
+        program.max_output = 64 * 1024;
         let enough = Arc::new(tokio::sync::Notify::new());
         let tell = Arc::clone(&enough);
         let look = Mutex::new((look, false));

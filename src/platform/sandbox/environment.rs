@@ -1,4 +1,4 @@
-//! What of the host's environment commands get, and the rest of theirs.
+//! The environment of a command: the host variables passed on, and the ones Skep sets.
 
 use super::{Job, Level, toolchain_cache};
 use crate::secrets::Secret;
@@ -7,9 +7,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Host variables that go in as they are: how to find toolchains, certificates and mirrors. None of them is a secret by
-/// its nature; values that are URLs with a password in them stay out. RUSTUP_TOOLCHAIN and LD_LIBRARY_PATH are not among
-/// them: under `cargo run` they are Skep's own, and would override what a project asks for.
+/// Host variables that are passed on unchanged: how to find toolchains, certificates and mirrors. None of them is a
+/// secret by nature; values that are URLs with a password are left out. RUSTUP_TOOLCHAIN and LD_LIBRARY_PATH are
+/// missing on purpose: under `cargo run` they are Skep's own and would override what a project asks for.
 #[rustfmt::skip]
 const PASSED: &[&str] = &[
     "ALL_PROXY", "ANDROID_HOME", "ASDF_DIR", "CARGO_HTTP_CAINFO", "CC", "CURL_CA_BUNDLE", "CXX", "DOTNET_ROOT", "GOFLAGS",
@@ -19,11 +19,11 @@ const PASSED: &[&str] = &[
     "all_proxy", "http_proxy", "https_proxy", "no_proxy", "npm_config_cafile", "npm_config_registry",
 ];
 
-/// The host's ways out. Behind walls they lead nowhere, and the gate takes their place.
+/// Proxies of the host. In the sandbox they are unreachable, and the egress proxy replaces them.
 const PROXIES: &[&str] =
     &["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "http_proxy", "https_proxy", "no_proxy"];
 
-/// Caches of toolchains, each a folder within the command's own.
+/// Toolchain caches, each a subdirectory of the command's own cache.
 const CACHES: &[(&str, &str)] = &[
     ("CARGO_TARGET_DIR", "cargo-target"),
     ("GOCACHE", "go-build"),
@@ -33,7 +33,7 @@ const CACHES: &[(&str, &str)] = &[
     ("npm_config_cache", "npm"),
 ];
 
-/// The same for every command.
+/// Variables with the same value for every command.
 const FIXED: &[(&str, &str)] = &[
     ("CARGO_TERM_COLOR", "never"),
     ("CI", "true"),
@@ -48,38 +48,40 @@ const FIXED: &[(&str, &str)] = &[
     ("npm_config_update_notifier", "false"),
 ];
 
-/// Variables that decide what a shell, the loader or a language's runtime runs: by their whole names, and by their beginnings.
+/// Variables that decide what a shell, the loader or a language runtime executes: by full name, and by prefix.
 #[rustfmt::skip]
-const DECIDING: &[&str] = &[
+const EXECUTION_VARS: &[&str] = &[
     "BASH_ENV", "CLASSPATH", "EDITOR", "ENV", "HOME", "HOSTNAME", "IFS", "JAVA_TOOL_OPTIONS", "NODE_OPTIONS", "NODE_PATH", "OLDPWD",
     "PAGER", "PATH", "PERL5LIB", "PERL5OPT", "PROMPT_COMMAND", "PS1", "PS2", "PS4", "PWD", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP",
     "RUBYLIB", "RUBYOPT", "RUSTC", "RUSTC_WRAPPER", "RUSTFLAGS", "SHELLOPTS", "BASHOPTS", "TMPDIR", "VISUAL", "_JAVA_OPTIONS",
 ];
-const DECIDING_BEGINNINGS: &[&str] = &["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "SKEP"];
+const EXECUTION_VAR_PREFIXES: &[&str] = &["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "SKEP"];
 
-/// Of what is passed on: where packages come from, which may well be an address with a login in it.
+/// Passed-on variables that say where packages come from; such an address may well contain credentials.
 const MIRRORS: &[&str] = &["GOPROXY", "PIP_INDEX_URL", "npm_config_registry"];
 
-/// Whether a variable is one that a secret must not take the place of: Skep sets it, or it decides what programs run.
-pub fn is_kept(name: &str) -> bool {
+/// Returns whether a secret must not be passed under this name, because Skep sets the variable or because it decides
+/// what is executed.
+pub fn is_protected(name: &str) -> bool {
     let set = PASSED.iter().filter(|name| !MIRRORS.contains(name)).chain(PROXIES).copied();
     let set = set.chain(TOOLCHAINS.iter().map(|t| t.variable)).chain(CACHES.iter().chain(FIXED).map(|(name, _)| *name));
-    set.chain(DECIDING.iter().copied()).any(|kept| kept.eq_ignore_ascii_case(name))
-        || DECIDING_BEGINNINGS.iter().any(|b| name.get(..b.len()).is_some_and(|n| n.eq_ignore_ascii_case(b)))
+    set.chain(EXECUTION_VARS.iter().copied()).any(|protected| protected.eq_ignore_ascii_case(name))
+        || EXECUTION_VAR_PREFIXES.iter().any(|b| name.get(..b.len()).is_some_and(|n| n.eq_ignore_ascii_case(b)))
 }
 
-/// A toolchain: the variable that says where it is, the default beneath the real home, and which parts of it commands may see
-/// (none named: all).
+/// A toolchain: its variable, its default directory in the real home, and the parts of it that commands may see
+/// (empty: all).
 pub struct Toolchain {
-    /// The variable.
+    /// Environment variable with its location.
     pub variable: &'static str,
-    /// The default.
+    /// Default location, relative to the real home.
     pub beneath_home: &'static str,
-    /// What may be seen of it. Left out is what holds logins, or what is not the toolchain's own.
+    /// Visible parts. Parts that hold credentials, or that do not belong to the toolchain, are left out.
     pub parts: &'static [&'static str],
 }
 
-/// Where toolchains keep themselves. They go in by name because HOME does not: HOME also leads to keys, logins and shell history.
+/// Locations of toolchains. They are passed on by name because HOME is not: HOME also leads to keys, credentials and
+/// shell history.
 #[rustfmt::skip]
 pub const TOOLCHAINS: &[Toolchain] = &[
     Toolchain { variable: "CARGO_HOME", beneath_home: ".cargo", parts: &["bin", "registry", "git", "config.toml", "config"] },
@@ -94,18 +96,18 @@ pub const TOOLCHAINS: &[Toolchain] = &[
     Toolchain { variable: "MISE_DATA_DIR", beneath_home: ".local/share/mise", parts: &[] },
 ];
 
-/// What of the host's environment goes in.
+/// The part of the host's environment that commands get.
 #[derive(Clone)]
 pub struct Host {
     /// Names and values.
     pub vars: BTreeMap<OsString, OsString>,
-    /// The real home, if the host says where it is. It does not go in by itself.
+    /// The real home directory, if the host names one. It is not passed on by itself.
     pub home: Option<PathBuf>,
-    /// Whether the real HOME was asked for by name.
+    /// Whether the real HOME was requested by name.
     pub real_home: bool,
 }
 
-/// Names only: a value may be a key.
+/// Prints names only: a value may be a key.
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.vars.keys()).finish()
@@ -113,11 +115,11 @@ impl fmt::Debug for Host {
 }
 
 impl Host {
-    /// What goes in of an environment; `pass` names more.
-    pub fn of(from: &BTreeMap<OsString, OsString>, pass: &[String]) -> Host {
+    /// Selects the variables to pass on from an environment; `pass` names additional ones.
+    pub fn from_env(from: &BTreeMap<OsString, OsString>, pass: &[String]) -> Host {
         let mut vars = BTreeMap::new();
         for name in PASSED {
-            if let Some(value) = from.get(OsStr::new(name)).filter(|v| !holds_login(v)) {
+            if let Some(value) = from.get(OsStr::new(name)).filter(|v| !contains_login(v)) {
                 vars.insert(name.into(), value.clone());
             }
         }
@@ -140,15 +142,16 @@ impl Host {
         Host { real_home: vars.contains_key(OsStr::new("HOME")), vars, home }
     }
 
-    /// The whole environment of a command. `proxy` is where it finds its way out, if it has one.
+    /// Builds the complete environment of a command. `proxy` is the URL of the egress proxy, if the command may use
+    /// it.
     pub fn environment(
         &self,
         job: &Job<'_>,
         level: Level,
         proxy: Option<&Secret>,
-        mark: (&str, &str),
+        job_marker: (&str, &str),
     ) -> Vec<(OsString, OsString)> {
-        let cache = job.cache.join(job.purpose.folder());
+        let cache = job.cache.join(job.purpose.dir_name());
         let mut env = self.vars.clone();
         if level != Level::None {
             PROXIES.iter().for_each(|name| drop(env.remove(OsStr::new(name))));
@@ -158,8 +161,8 @@ impl Host {
             set("HOME", cache.join("home").into());
         }
         set("TMPDIR", job.scratch.join("tmp").into());
-        for (name, folder) in CACHES {
-            set(name, cache.join(folder).into());
+        for (name, dir) in CACHES {
+            set(name, cache.join(dir).into());
         }
         for (name, value) in FIXED {
             set(name, value.into());
@@ -173,7 +176,7 @@ impl Host {
                 set(name, if is_exception { "localhost,127.0.0.1,::1" } else { url.expose() }.into());
             }
         }
-        set(mark.0, mark.1.into());
+        set(job_marker.0, job_marker.1.into());
         for (name, value) in job.env {
             set(name, value.into());
         }
@@ -181,13 +184,14 @@ impl Host {
     }
 }
 
-/// Whether a value looks like a URL with a user or password in it.
-fn holds_login(value: &OsStr) -> bool {
+/// Returns whether a value looks like a URL that contains a user name or a password.
+fn contains_login(value: &OsStr) -> bool {
     let text = value.to_string_lossy();
     text.contains("://") && text.contains('@')
 }
 
-/// PATH without its relative parts: in a checkout they would let the repository choose what `git` or `cargo` is.
+/// Removes the relative parts of PATH: inside a checkout they would let the repository choose what `git` or `cargo`
+/// is.
 fn absolute_only(path: Option<&OsString>) -> OsString {
     let parts =
         path.map(|p| std::env::split_paths(p).filter(|p| p.is_absolute()).collect::<Vec<_>>()).unwrap_or_default();
@@ -202,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_named_variables_go_in_and_no_logins() {
+    fn only_listed_variables_without_credentials_are_passed_on() {
         let from: BTreeMap<_, _> = [
             ("PATH", "/bin:.::relative:/usr/bin"),
             ("GITHUB_TOKEN", "canary"),
@@ -214,7 +218,7 @@ mod tests {
         .into_iter()
         .map(|(k, v)| (OsString::from(k), OsString::from(v)))
         .collect();
-        let host = Host::of(&from, &["AGENT_KEY".to_owned()]);
+        let host = Host::from_env(&from, &["AGENT_KEY".to_owned()]);
         let names: Vec<_> = host.vars.keys().map(|k| k.to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["AGENT_KEY", "NO_PROXY", "PATH"]);
         assert_eq!(host.vars[OsStr::new("PATH")], "/bin:/usr/bin");

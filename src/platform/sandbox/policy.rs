@@ -1,23 +1,24 @@
-//! What a person decided about isolation: the level, the limits, what else commands may see.
+//! The isolation policy from the configuration: the level, the limits, and extra paths that commands may see.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// How strong the walls are.
+/// Isolation level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Namespaces of its own by bubblewrap: a file system of chosen parts, no network, no other process; system call filter; Landlock.
+    /// Separate namespaces by bubblewrap (selected parts of the file system, no network, no other processes), a system
+    /// call filter, and Landlock.
     #[default]
     Strict,
-    /// Landlock and a system call filter alone: it sees the names and owners of files outside, not their content.
+    /// Landlock and a system call filter alone: names and owners of files outside are visible, their content is not.
     Landlock,
     /// Limits only.
     None,
 }
 
 impl Level {
-    /// Its name in configuration and output.
+    /// Returns its name in configuration and output.
     pub fn name(self) -> &'static str {
         match self {
             Level::Strict => "strict",
@@ -26,26 +27,26 @@ impl Level {
         }
     }
 
-    /// The level of a name.
+    /// Returns the level with this name.
     pub fn named(name: &str) -> Option<Level> {
         [Level::Strict, Level::Landlock, Level::None].into_iter().find(|l| l.name() == name)
     }
 }
 
-/// What one command may use. 0 = not limited.
+/// Resource limits of one command. 0 = unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes of memory: of its private data for each process, and resident for all of a command's processes together, with what they
-    /// keep in memory file systems.
+    /// Bytes of memory: private data of each process, and resident memory of all processes of a command together,
+    /// including their memory file systems.
     pub memory: u64,
-    /// Processes and threads: of each command at `strict` (Linux 5.14 or later) and where it has a control group; else of all processes
-    /// of the user commands run as.
+    /// Processes and threads: of each command at `strict` (Linux 5.14 or later) and where it has a control group;
+    /// otherwise of all processes of the user commands run as.
     pub processes: u64,
-    /// Bytes of one file it writes.
+    /// Bytes of one written file.
     pub file: u64,
-    /// Open files of a process.
+    /// Open files of one process.
     pub open_files: u64,
-    /// Bytes of its working folder, cache and scratch folder together.
+    /// Bytes of the working directory, cache and scratch directory together.
     pub workspace: u64,
     /// Bytes of `/tmp` and of `/dev/shm`, each, at `strict`.
     pub tmp: u64,
@@ -58,33 +59,33 @@ impl Default for Limits {
     }
 }
 
-/// The rules for every command.
+/// Rules for every command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// The level that must hold; a weaker one is never taken instead.
+    /// The level that must be enforced; Skep never falls back to a weaker one.
     pub level: Level,
-    /// Whether a person accepted to run without isolation: needed for [`Level::None`].
+    /// Whether running without isolation was accepted; required for [`Level::None`].
     pub accept_no_isolation: bool,
-    /// The user and group commands run as when Skep runs as root; `None` = [`UNPRIVILEGED`].
+    /// User and group of commands when Skep runs as root; `None` = [`UNPRIVILEGED`].
     pub user: Option<(u32, u32)>,
     /// Limits of each command.
     pub limits: Limits,
-    /// More paths commands may read (toolchains outside the usual places).
+    /// Additional paths commands may read (toolchains in unusual places).
     pub readable: Vec<PathBuf>,
-    /// Skep's data directory, where the folders of commands are: at `landlock`, as root, the folders in it that lead to a command's
-    /// are opened for its group to pass through.
+    /// Skep's data directory, which contains the directories of commands. At `landlock`, as root, the directories in
+    /// it that lead to a command's are opened for its group to pass through.
     pub data_dir: Option<PathBuf>,
 }
 
-/// The user and group number taken when nobody named one: from the range that no distribution gives to anybody.
+/// Default user and group id of commands: from the range that no distribution assigns.
 pub const UNPRIVILEGED: (u32, u32) = (65_533, 65_533);
 
-/// Why commands cannot be started behind the wanted walls, and what to do.
+/// Why commands cannot be started at the configured level, and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
-pub struct Refused {
+pub struct SandboxError {
     /// What is missing, and why it matters.
     pub what: String,
-    /// The exact fix, and the weaker level with its price.
+    /// The exact fix, and the weaker level with its disadvantages.
     pub fix: String,
 }

@@ -1,4 +1,4 @@
-//! Looks at a running command now and then: how much memory all its processes use, how much disk its folders take.
+//! Checks a running command periodically: memory of all its processes, and disk space of its directories.
 
 use super::policy::Limits;
 use super::tree;
@@ -7,101 +7,105 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often memory is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// Disk is looked at as often, but at most this part of the time goes into it.
-const SHARE: u32 = 20;
-/// What stays free of a disk, unless that is small itself.
-const LEFT_MIN: u64 = 256 << 20;
-/// Bytes of the kernel's own memory that a file without content takes in a memory file system.
-const INODE: u64 = 1024;
+/// Interval between memory checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Disk checks happen as often, but take at most one part in this many of the time.
+const DISK_CHECK_RATIO: u32 = 20;
+/// Bytes of a disk that stay free, unless the disk is small itself.
+const FREE_DISK_MIN: u64 = 256 << 20;
+/// Kernel memory of an empty file in a memory file system, in bytes.
+const INODE_BYTES: u64 = 1024;
 
-/// Ends when the command has passed a limit, with the words for it.
-pub async fn over(pid: u32, folders: Vec<PathBuf>, limits: Limits) -> String {
-    let mut disk_due = Instant::now() + LOOK;
+/// Completes with the reason once the command exceeds a limit.
+pub async fn wait_for_excess(pid: u32, dirs: Vec<PathBuf>, limits: Limits) -> String {
+    let mut disk_due = Instant::now() + CHECK_INTERVAL;
     loop {
-        tokio::time::sleep(LOOK).await;
-        let (folders, look_at_disk) = (folders.clone(), Instant::now() >= disk_due);
-        // The walk is plain file work, so it is done on a thread for such work.
-        let look = tokio::task::spawn_blocking(move || {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        let (dirs, check_disk) = (dirs.clone(), Instant::now() >= disk_due);
+        // The directory walk blocks, so it runs on a blocking thread.
+        let check = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let why =
-                memory(pid, limits.memory).or_else(|| look_at_disk.then(|| disk(&folders, limits.workspace)).flatten());
+            let why = memory_excess(pid, limits.memory)
+                .or_else(|| check_disk.then(|| disk_excess(&dirs, limits.workspace)).flatten());
             (why, began.elapsed())
         });
-        let Ok((why, took)) = look.await else { continue };
+        let Ok((why, took)) = check.await else { continue };
         if let Some(why) = why {
             return why;
         }
-        if look_at_disk {
-            disk_due = Instant::now() + LOOK.max(took * SHARE);
+        if check_disk {
+            disk_due = Instant::now() + CHECK_INTERVAL.max(took * DISK_CHECK_RATIO);
         }
     }
 }
 
-fn memory(pid: u32, most: u64) -> Option<String> {
-    if most == 0 {
+fn memory_excess(pid: u32, max_bytes: u64) -> Option<String> {
+    if max_bytes == 0 {
         return None;
     }
-    let used = taken(pid);
-    (used > most).then(|| format!("its processes used {} MiB of memory; {} MiB are allowed", used >> 20, most >> 20))
+    let used = used_memory(pid);
+    (used > max_bytes)
+        .then(|| format!("its processes used {} MiB of memory; {} MiB are allowed", used >> 20, max_bytes >> 20))
 }
 
-fn disk(folders: &[PathBuf], most: u64) -> Option<String> {
-    if most == 0 {
+fn disk_excess(dirs: &[PathBuf], max_bytes: u64) -> Option<String> {
+    if max_bytes == 0 {
         return None;
     }
     let mut used = 0u64;
-    for folder in folders {
-        match tree::size(folder, most - used.min(most)) {
+    for dir in dirs {
+        match tree::size(dir, max_bytes - used.min(max_bytes)) {
             Ok(bytes) => used = used.saturating_add(bytes),
             Err(e) if e.kind() == ErrorKind::QuotaExceeded => {
-                return Some("its folders are nested so deep that they can't be counted".to_owned());
+                return Some("its directories are nested too deeply to be measured".to_owned());
             }
-            // A folder that is gone takes nothing.
+            // A directory that no longer exists takes no space.
             Err(_) => {}
         }
-        if used > most {
-            return Some(format!("its folders grew over the {} MiB of disk they may take", most >> 20));
+        if used > max_bytes {
+            return Some(format!("its directories exceed the allowed {} MiB of disk space", max_bytes >> 20));
         }
     }
-    folders.first().and_then(|folder| full(folder))
+    dirs.first().and_then(|dir| full_disk(dir))
 }
 
-/// A file that is open and has no name any more is in no folder, but takes its room: so nobody uses up all there is.
-fn full(folder: &Path) -> Option<String> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
+/// Reports a nearly full disk: open files that were deleted are in no directory but still take space, and must not
+/// fill the disk.
+fn full_disk(dir: &Path) -> Option<String> {
+    let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-    let left = bytes(disk.f_bavail);
-    (left < LEFT_MIN.min(bytes(disk.f_blocks) / 64)).then(|| {
-        format!("the disk its folders are on is nearly full ({} MiB left): make room, then try again", left >> 20)
+    let free = bytes(disk.f_bavail);
+    (free < FREE_DISK_MIN.min(bytes(disk.f_blocks) / 64)).then(|| {
+        format!("the disk of its directories is nearly full ({} MiB free): free some space, then try again", free >> 20)
     })
 }
 
-/// Bytes the memory file systems of a command take: what a process keeps there is in no process. `pid` is one of its processes.
-fn kept(pid: u32) -> u64 {
+/// Returns the bytes used by the memory file systems of a command, which belong to no process. `pid` is one of its
+/// processes.
+fn memory_fs_usage(pid: u32) -> u64 {
     let device = |path: &str| rustix::fs::stat(path).map(|s| s.st_dev).ok();
-    let taken = |place: &&str| {
-        let path = format!("/proc/{pid}/root{place}");
-        // Without mounts of its own it is the host's, and not only the command's.
-        if device(&path)? == device(place)? {
+    let used = |mount_point: &&str| {
+        let path = format!("/proc/{pid}/root{mount_point}");
+        // If it is not a mount of the command's own, it is the host's and shared with others.
+        if device(&path)? == device(mount_point)? {
             return None;
         }
         let s = rustix::fs::statvfs(path).ok()?;
         let blocks = s.f_blocks.saturating_sub(s.f_bfree).saturating_mul(s.f_frsize);
-        Some(blocks.saturating_add(s.f_files.saturating_sub(s.f_ffree).saturating_mul(INODE)))
+        Some(blocks.saturating_add(s.f_files.saturating_sub(s.f_ffree).saturating_mul(INODE_BYTES)))
     };
-    ["/tmp", "/dev/shm"].iter().filter_map(taken).fold(0, u64::saturating_add)
+    ["/tmp", "/dev/shm"].iter().filter_map(used).fold(0, u64::saturating_add)
 }
 
-/// Bytes of memory of all processes beneath one, and of what they keep in memory file systems. Pages that are shared count for each.
-fn taken(root: u32) -> u64 {
+/// Returns the bytes of memory used by all descendants of a process and by their memory file systems. Shared pages
+/// count for each process.
+fn used_memory(root: u32) -> u64 {
     let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
     let mut children: HashMap<u32, Vec<(u32, u64)>> = HashMap::new();
     for process in processes.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        // After the name in brackets: state, parent, …, resident pages as the 22nd.
+        // After the name in parentheses: state, parent, …; resident pages are the 22nd field.
         let Some((_, rest)) = stat.rsplit_once(')') else { continue };
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let number = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
@@ -109,13 +113,13 @@ fn taken(root: u32) -> u64 {
         children.entry(parent).or_default().push((pid, number(21)));
     }
     let page = rustix::param::page_size() as u64;
-    let (mut bytes, mut last, mut open) = (0u64, None, vec![root]);
-    while let Some(pid) = open.pop() {
+    let (mut bytes, mut last, mut pending) = (0u64, None, vec![root]);
+    while let Some(pid) = pending.pop() {
         for (child, pages) in children.remove(&pid).unwrap_or_default() {
             bytes = bytes.saturating_add(pages * page);
             last = Some(child);
-            open.push(child);
+            pending.push(child);
         }
     }
-    bytes.saturating_add(last.map_or(0, kept))
+    bytes.saturating_add(last.map_or(0, memory_fs_usage))
 }

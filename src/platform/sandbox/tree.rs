@@ -1,4 +1,4 @@
-//! Folders a command can write to, walked by Skep: no link is followed, and no race leads outside.
+//! Walks directories that a command can write to, without following links, so that no race can lead outside.
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use std::ffi::CString;
@@ -6,25 +6,26 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// How deep folders are walked; what lies deeper was made by a command, not by Skep.
+/// Maximum depth of a walk. Deeper directories were created by a command, not by Skep.
 const DEPTH_MAX: usize = 256;
-/// What a name takes besides its content, an inode with it, of which a disk has a number, too.
-const NAME: u64 = 4096;
+/// Bytes charged for a directory entry besides its content: it takes an inode, and a disk has a limited number of
+/// those.
+const ENTRY_BYTES: u64 = 4096;
 
-/// Gives a folder and all in it to a user; what is the user's already is left alone.
+/// Gives a directory and everything in it to a user; entries that already belong to the user are left alone.
 ///
 /// # Errors
-/// When something in it cannot be given away.
+/// When an entry cannot be given away.
 pub fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     let root = open(rustix::fs::CWD, path)?;
     if rustix::fs::fstat(&root)?.st_uid != uid.as_raw() {
         rustix::fs::fchown(&root, Some(uid), Some(gid))?;
     }
-    walk(root, false, &mut |folder, name, stat| {
+    walk(root, false, &mut |dir, name, stat| {
         if stat.st_uid != uid.as_raw() {
-            match rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
-                // Somebody else is at work in there.
+            match rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+                // Another process is changing this directory.
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -33,19 +34,19 @@ pub fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
     })
 }
 
-/// How many bytes of disk a folder takes; stops counting once it is over `most`.
+/// Returns the number of bytes of disk a directory takes; stops counting once it exceeds `max_bytes`.
 ///
 /// # Errors
 /// When it cannot be read, or is too deep to be counted (`QuotaExceeded`).
-pub fn size(path: &Path, most: u64) -> io::Result<u64> {
+pub fn size(path: &Path, max_bytes: u64) -> io::Result<u64> {
     let (mut bytes, over) = (0u64, || io::Error::other("over"));
     let walked = walk(open(rustix::fs::CWD, path)?, true, &mut |_, _, stat| {
-        // Blocks, not length: a hole takes no room.
-        bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * 512 + NAME);
-        if bytes > most { Err(over()) } else { Ok(()) }
+        // Blocks, not length: a hole takes no space.
+        bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * 512 + ENTRY_BYTES);
+        if bytes > max_bytes { Err(over()) } else { Ok(()) }
     });
     match walked {
-        Err(e) if bytes <= most => Err(e),
+        Err(e) if bytes <= max_bytes => Err(e),
         _ => Ok(bytes),
     }
 }
@@ -58,20 +59,20 @@ fn open(at: BorrowedFd<'_>, name: impl rustix::path::Arg) -> rustix::io::Result<
 type Each<'f> = &'f mut dyn FnMut(BorrowedFd<'_>, &std::ffi::CStr, &Stat) -> io::Result<()>;
 
 fn walk(root: OwnedFd, whole: bool, each: Each<'_>) -> io::Result<()> {
-    // One open folder for each step down, and the names not looked into yet.
-    let mut below = Vec::new();
+    // An open directory for each level, and the subdirectories not visited yet.
+    let mut stack = Vec::new();
     let first = list(&root, each)?;
-    below.push((root, first));
-    while let Some((folder, names)) = below.last_mut() {
+    stack.push((root, first));
+    while let Some((dir, names)) = stack.last_mut() {
         let Some(name) = names.pop() else {
-            below.pop();
+            stack.pop();
             continue;
         };
-        // Gone meanwhile, or no folder any more.
-        let Ok(inner) = open(folder.as_fd(), &name) else { continue };
-        if below.len() < DEPTH_MAX {
+        // Removed in the meantime, or no longer a directory.
+        let Ok(inner) = open(dir.as_fd(), &name) else { continue };
+        if stack.len() < DEPTH_MAX {
             let names = list(&inner, each)?;
-            below.push((inner, names));
+            stack.push((inner, names));
         } else if whole {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
@@ -79,17 +80,17 @@ fn walk(root: OwnedFd, whole: bool, each: Each<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells each entry, and gives the names of the folders.
-fn list(folder: &OwnedFd, each: Each<'_>) -> io::Result<Vec<CString>> {
+/// Reports each entry, and returns the names of the subdirectories.
+fn list(dir: &OwnedFd, each: Each<'_>) -> io::Result<Vec<CString>> {
     let mut folders = Vec::new();
-    for entry in Dir::read_from(folder)? {
+    for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        let Ok(stat) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        each(folder.as_fd(), name, &stat)?;
+        let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        each(dir.as_fd(), name, &stat)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             folders.push(name.to_owned());
         }
@@ -103,12 +104,12 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     #[test]
-    fn what_a_link_leads_to_is_neither_counted_nor_given_away() {
+    fn targets_of_links_are_neither_counted_nor_given_away() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(outside.path().join("large"), vec![1; 1 << 20]).unwrap();
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::fs::write(dir.path().join("a/b/file"), vec![1; 8192]).unwrap();
-        symlink(outside.path(), dir.path().join("a/way")).unwrap();
+        symlink(outside.path(), dir.path().join("a/link")).unwrap();
         symlink(outside.path().join("large"), dir.path().join("large")).unwrap();
         let bytes = size(dir.path(), u64::MAX).unwrap();
         assert!((8192..100_000).contains(&bytes), "{bytes}");

@@ -1,13 +1,15 @@
-//! What a walled command sees of the host's files: the system, the toolchains, and nothing of anybody's home besides.
+//! The host files a sandboxed command sees: the system and the toolchains, and nothing else of anyone's home
+//! directory.
 
 use super::environment::{Host, TOOLCHAINS};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// Folders of the system; where one is a link, the link is seen.
+/// System directories; where one is a symbolic link, the link itself is shown.
 const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
 
-/// What of `/etc` programs need, and nothing with a login in it: who is who is made up, names of the network lead nowhere.
+/// The parts of `/etc` that programs need, none of which contains credentials. The user database is generated instead,
+/// and name resolution is of no use without a network.
 #[rustfmt::skip]
 const ETC: &[&str] = &[
     "/etc/alternatives", "/etc/ca-certificates", "/etc/ca-certificates.conf", "/etc/fonts", "/etc/hosts", "/etc/ld.so.cache",
@@ -16,11 +18,11 @@ const ETC: &[&str] = &[
     "/etc/ssl/openssl.cnf", "/etc/timezone",
 ];
 
-/// What of `/proc` is read at the level without a process namespace: nothing about anybody.
+/// The parts of `/proc` that are readable at the level without a PID namespace: nothing about other processes.
 #[rustfmt::skip]
 const PROC: &[&str] = &["/proc/cpuinfo", "/proc/filesystems", "/proc/loadavg", "/proc/meminfo", "/proc/stat", "/proc/version"];
 
-/// Variables of the host that name a path a toolchain needs.
+/// Host variables that name a path a toolchain needs.
 #[rustfmt::skip]
 const NAMED: &[&str] = &[
     "ANDROID_HOME", "ASDF_DIR", "CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "DOTNET_ROOT", "GOROOT", "JAVA_HOME", "LIBCLANG_PATH",
@@ -28,48 +30,49 @@ const NAMED: &[&str] = &[
     "npm_config_cafile",
 ];
 
-/// The largest configuration of a toolchain that is looked through for logins.
+/// The largest toolchain configuration file that is searched for credentials, in bytes.
 const CONFIG_MAX: u64 = 64 * 1024;
 
-/// One thing of the host's that is seen.
+/// A host path that a command sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// A folder or file, readable.
+pub enum Visible {
+    /// A readable file or directory.
     Path(PathBuf),
-    /// A link of the system's, to what.
+    /// A symbolic link of the system, and its target.
     Link(PathBuf, PathBuf),
 }
 
-/// The system and the toolchains of this host; `more` is what a person named.
-pub fn of(host: &Host, more: &[PathBuf]) -> Vec<Seen> {
-    let mut seen = Vec::new();
+/// Lists what commands see of this host; `more` are the paths from the configuration.
+pub fn of(host: &Host, more: &[PathBuf]) -> Vec<Visible> {
+    let mut visible = Vec::new();
     for path in SYSTEM.iter().map(Path::new) {
         match std::fs::symlink_metadata(path) {
             Ok(m) if m.is_symlink() => match std::fs::read_link(path) {
-                Ok(target) => seen.push(Seen::Link(path.to_owned(), target)),
+                Ok(target) => visible.push(Visible::Link(path.to_owned(), target)),
                 Err(_) => continue,
             },
-            Ok(_) => seen.push(Seen::Path(path.to_owned())),
+            Ok(_) => visible.push(Visible::Path(path.to_owned())),
             Err(_) => continue,
         }
     }
     let paths = ETC.iter().map(PathBuf::from).chain(toolchains(host)).chain(named(host));
-    for path in paths.chain(on_path(host)).filter(|p| is_fit(p, host)).chain(more.iter().cloned()) {
-        let is_seen = seen.iter().any(|s| match s {
-            Seen::Path(there) => path.starts_with(there),
-            Seen::Link(link, _) => path.starts_with(link),
+    for path in paths.chain(on_path(host)).filter(|p| may_show(p, host)).chain(more.iter().cloned()) {
+        let is_visible = visible.iter().any(|s| match s {
+            Visible::Path(shown) => path.starts_with(shown),
+            Visible::Link(link, _) => path.starts_with(link),
         });
-        if !is_seen && path.exists() {
-            seen.push(Seen::Path(path));
+        if !is_visible && path.exists() {
+            visible.push(Visible::Path(path));
         }
     }
-    seen
+    visible
 }
 
-/// The same as plain paths, for the level that knows no mounts; and Skep's program, which is run there.
-pub fn paths(seen: &[Seen], helper: &Path) -> Vec<OsString> {
-    let of_view = seen.iter().map(|s| match s {
-        Seen::Path(path) | Seen::Link(path, _) => path.clone().into_os_string(),
+/// Returns the same as plain paths, for the level that has no mounts, together with Skep's executable, which runs
+/// there.
+pub fn paths(visible: &[Visible], helper: &Path) -> Vec<OsString> {
+    let of_view = visible.iter().map(|s| match s {
+        Visible::Path(path) | Visible::Link(path, _) => path.clone().into_os_string(),
     });
     of_view.chain(PROC.iter().map(Into::into)).chain([helper.into()]).collect()
 }
@@ -82,7 +85,8 @@ fn toolchains(host: &Host) -> Vec<PathBuf> {
             found.push(root);
             continue;
         }
-        found.extend(toolchain.parts.iter().map(|part| root.join(part)).filter(|p| p.is_dir() || !may_hold_login(p)));
+        found
+            .extend(toolchain.parts.iter().map(|part| root.join(part)).filter(|p| p.is_dir() || !may_contain_login(p)));
     }
     found
 }
@@ -91,7 +95,7 @@ fn named(host: &Host) -> Vec<PathBuf> {
     NAMED.iter().filter_map(|name| host.vars.get(OsStr::new(name))).map(PathBuf::from).collect()
 }
 
-/// The folders programs are looked for in; of a package in `/opt` the whole of it.
+/// Returns the directories on PATH; of a package in `/opt`, the package's whole directory.
 fn on_path(host: &Host) -> Vec<PathBuf> {
     let Some(path) = host.vars.get(OsStr::new("PATH")) else { return Vec::new() };
     let whole = |p: PathBuf| match p.strip_prefix("/opt").ok().and_then(|rest| rest.components().next()) {
@@ -101,8 +105,9 @@ fn on_path(host: &Host) -> Vec<PathBuf> {
     std::env::split_paths(path).map(whole).collect()
 }
 
-/// Whether a path may be seen: absolute, and not a folder that holds a home, Skep's or the machine's own things.
-fn is_fit(path: &Path, host: &Host) -> bool {
+/// Returns whether a path may be shown: absolute, and not a directory that contains a home, Skep's data or the
+/// machine's own data.
+fn may_show(path: &Path, host: &Host) -> bool {
     const NEVER: &[&str] = &["/", "/etc", "/home", "/root", "/var", "/proc", "/sys", "/dev", "/run", "/tmp", "/opt"];
     path.is_absolute()
         && !NEVER.iter().any(|never| path == Path::new(never))
@@ -110,8 +115,8 @@ fn is_fit(path: &Path, host: &Host) -> bool {
         && !path.components().any(|c| c == std::path::Component::ParentDir)
 }
 
-/// Whether a configuration file may hold a login; one that can't be read is not shown either.
-fn may_hold_login(path: &Path) -> bool {
+/// Returns whether a configuration file may contain credentials; a file that cannot be read counts as such.
+fn may_contain_login(path: &Path) -> bool {
     let is_small = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= CONFIG_MAX);
     let text = if is_small { std::fs::read_to_string(path).ok() } else { None };
     text.is_none_or(|text| {
@@ -129,17 +134,18 @@ mod tests {
     fn see(home: &Path, vars: &[(&str, &Path)]) -> Vec<PathBuf> {
         let mut from: BTreeMap<OsString, OsString> = vars.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         from.insert("HOME".into(), home.into());
-        let seen = of(&Host::of(&from, &[]), &[]);
-        seen.into_iter()
+        let visible = of(&Host::from_env(&from, &[]), &[]);
+        visible
+            .into_iter()
             .filter_map(|s| match s {
-                Seen::Path(p) if p.starts_with(home) => Some(p.strip_prefix(home).unwrap().to_owned()),
+                Visible::Path(p) if p.starts_with(home) => Some(p.strip_prefix(home).unwrap().to_owned()),
                 _ => None,
             })
             .collect()
     }
 
     #[test]
-    fn of_a_home_the_toolchains_are_seen_and_no_login() {
+    fn toolchains_in_a_home_are_visible_and_credentials_are_not() {
         let home = tempfile::tempdir().unwrap();
         for folder in [".cargo/bin", ".cargo/registry", ".ssh", ".local/lib", ".local/share/skep", ".pyenv"] {
             std::fs::create_dir_all(home.path().join(folder)).unwrap();
@@ -155,13 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_does_not_open_a_home_or_the_system() {
+    fn a_variable_cannot_expose_a_home_or_the_system() {
         let home = tempfile::tempdir().unwrap();
         for name in ["JAVA_HOME", "GOROOT", "PYENV_ROOT"] {
             for path in [home.path(), home.path().parent().unwrap(), Path::new("/"), Path::new("/usr/../etc")] {
-                let seen =
-                    of(&Host::of(&[(name.into(), path.into()), ("HOME".into(), home.path().into())].into(), &[]), &[]);
-                assert!(!seen.contains(&Seen::Path(path.to_owned())), "{name}={}", path.display());
+                let visible = of(
+                    &Host::from_env(&[(name.into(), path.into()), ("HOME".into(), home.path().into())].into(), &[]),
+                    &[],
+                );
+                assert!(!visible.contains(&Visible::Path(path.to_owned())), "{name}={}", path.display());
             }
         }
     }

@@ -13,8 +13,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ports", &["domain", "secrets"]),
     ("telemetry", &["config", "secrets"]),
-    ("platform", &["domain", "ports", "secrets", "telemetry", "providers", "adapters::engine::settings"]),
-    ("providers", &["domain", "ports", "secrets", "telemetry", "platform::clock"]),
+    ("platform", &["domain", "ports", "secrets", "telemetry", "providers"]),
+    ("providers", &["domain", "ports", "secrets", "telemetry"]),
     ("adapters", &["domain", "ports", "secrets", "telemetry", "platform", "providers"]),
     // Exception: checks run on runners, which have no port of their own.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),

@@ -1,6 +1,6 @@
-//! What a provider's no leads to: told on without the key, noted for the engine, rested on where it says so.
+//! Errors of a provider: passed on without the key, recorded for the engine, and followed by a cooldown if requested.
 
-use crate::support::provider::{KEY, Scripted, answer, base, client, gate, meter, open, provider};
+use crate::support::provider::{KEY, Scripted, answer, base, client, meter, open, provider, proxy};
 use axum::body::{Body, Bytes};
 use serde_json::json;
 use skep::domain::Usage;
@@ -22,20 +22,20 @@ async fn ask(opened: &ProxySession) -> (u16, reqwest::header::HeaderMap, String)
 }
 
 fn one(provider: Provider) -> (skep::platform::egress::EgressProxy, Arc<Meter>, ProxySession) {
-    let (gate, meter) = (gate(), meter(Usage::default()));
-    let opened = open(&gate, vec![provider], &[], &meter);
-    (gate, meter, opened)
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
+    let opened = open(&proxy, vec![provider], &[], &meter);
+    (proxy, meter, opened)
 }
 
 #[tokio::test]
-async fn each_no_is_told_noted_and_costs_nothing() {
+async fn each_error_is_passed_on_and_recorded_and_costs_nothing() {
     let echoed = format!(r#"{{"error":{{"message":"Incorrect API key provided: {KEY}"}}}}"#);
     let table: [(u16, &str, u16, &str, Option<&str>); 9] = [
-        (401, &echoed, 401, "does not take its key", Some("environment variable P_KEY")),
+        (401, &echoed, 401, "rejected its key", Some("environment variable P_KEY")),
         (403, &echoed, 403, "Incorrect API key provided: ***", Some("environment variable P_KEY")),
         (404, r#"{"error":{"message":"no such model"}}"#, 404, "no such model", Some("has a model \"m\"")),
-        (429, r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#, 429, "pay", Some("pay provider")),
-        (402, "", 402, "answered 402", Some("pay provider")),
+        (429, r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#, 429, "pay", Some("add credit at provider")),
+        (402, "", 402, "returned 402", Some("add credit at provider")),
         (500, "<html>\u{1b}[31mdown</html>", 500, "<html>down</html>", None),
         (
             529,
@@ -45,7 +45,7 @@ async fn each_no_is_told_noted_and_costs_nothing() {
             None,
         ),
         (503, r#"[{"error":{"code":503,"message":"busy"}}]"#, 503, "busy", None),
-        (307, "", 502, "answered 307", Some("address of provider \"p\"")),
+        (307, "", 502, "returned 307", Some("base URL of provider \"p\"")),
     ];
     for (status, body, seen, says, fix) in table {
         let server = Scripted::always(status, JSON, body).await;
@@ -61,7 +61,7 @@ async fn each_no_is_told_noted_and_costs_nothing() {
         assert_eq!(meter.committed(), Usage::default(), "{status}");
         assert_eq!(server.asked().len(), 1, "asked once, not again");
     }
-    // What the agent asked wrongly is its own affair.
+    // An invalid request is the agent's own mistake.
     let server = Scripted::always(400, JSON, r#"{"error":{"message":"bad schema"}}"#).await;
     let (_gate, _meter, opened) = one(provider(Api::OpenAi, server.at));
     let (status, _, said) = ask(&opened).await;
@@ -70,7 +70,7 @@ async fn each_no_is_told_noted_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_provider_that_wants_a_rest_gets_it_from_everybody() {
+async fn a_cooldown_applies_to_all_sessions() {
     let server = Scripted::start(|arrived| {
         Box::pin(async move {
             let mut response = answer(if arrived.json()["model"] == "m" { 429 } else { 200 }, JSON, "{}");
@@ -79,15 +79,15 @@ async fn a_provider_that_wants_a_rest_gets_it_from_everybody() {
         })
     })
     .await;
-    let (gate, _, opened) = one(provider(Api::OpenAi, server.at));
+    let (proxy, _, opened) = one(provider(Api::OpenAi, server.at));
     let now = SystemClock.now();
     let (status, headers, _) = ask(&opened).await;
     assert_eq!((status, headers.get("retry-after").map(|v| v.as_bytes())), (429, Some(&b"7200"[..])));
-    let until = opened.fault().and_then(|f| f.until).expect("it said when");
+    let until = opened.fault().and_then(|f| f.until).expect("a time");
     assert!((7_199_000..7_300_000).contains(&(until.0 - now.0)));
-    // Another attempt, the same provider and model: it is not asked again. Another model of it is.
+    // Another attempt does not call the same model of the provider again, but may call another model.
     let poor = meter(Usage::default());
-    let other = open(&gate, vec![provider(Api::OpenAi, server.at)], &[], &poor);
+    let other = open(&proxy, vec![provider(Api::OpenAi, server.at)], &[], &poor);
     let (status, headers, said) = ask(&other).await;
     assert_eq!((status, headers.contains_key("retry-after")), (429, true), "{said}");
     assert_eq!((server.asked().len(), other.fault().and_then(|f| f.until)), (1, Some(until)));
@@ -96,24 +96,24 @@ async fn a_provider_that_wants_a_rest_gets_it_from_everybody() {
     let response =
         client().post(format!("{}/chat/completions", base(&other))).json(&body).send().await.expect("an answer");
     assert_eq!((response.status().as_u16(), other.fault()), (200, None));
-    assert_eq!(gate.limits().of(&provider(Api::OpenAi, server.at)).cooldowns("m"), Some(until));
+    assert_eq!(proxy.limits().for_provider(&provider(Api::OpenAi, server.at)).cooldown_until("m"), Some(until));
 }
 
 #[tokio::test]
-async fn nobody_there_costs_nothing_silence_costs_the_worst_case() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let (_gate, meter, opened) = one(provider(Api::OpenAi, nobody));
+async fn an_unreachable_provider_costs_nothing_and_a_silent_one_the_worst_case() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let (_gate, meter, opened) = one(provider(Api::OpenAi, unused));
     let (status, _, said) = ask(&opened).await;
-    assert!(status == 502 && said.contains("gave no answer"), "{status} {said}");
+    assert!(status == 502 && said.contains("did not respond"), "{status} {said}");
     assert_eq!((opened.fault().map(|f| f.status), meter.committed()), (Some(None), Usage::default()));
     let silent = Scripted::start(|_| Box::pin(futures::future::pending())).await;
     let mut slow = provider(Api::OpenAi, silent.at);
-    slow.silence = Duration::from_millis(50);
+    slow.idle_timeout = Duration::from_millis(50);
     let (_gate, meter, opened) = one(slow);
     let (status, _, said) = ask(&opened).await;
-    assert!(status == 504 && said.contains("silent"), "{status} {said}");
+    assert!(status == 504 && said.contains("no response within"), "{status} {said}");
     assert_eq!(meter.usage().turns, 1);
-    // It begins, and then says nothing more.
+    // It starts to respond, and then stalls.
     let stuck = Scripted::start(|_| {
         Box::pin(async {
             let first =
@@ -127,14 +127,14 @@ async fn nobody_there_costs_nothing_silence_costs_the_worst_case() {
     })
     .await;
     let mut slow = provider(Api::OpenAi, stuck.at);
-    slow.silence = Duration::from_millis(200);
+    slow.idle_timeout = Duration::from_millis(200);
     let (_gate, meter, opened) = one(slow);
     let (status, ..) = ask(&opened).await;
     assert_eq!((status, meter.usage().turns, meter.committed()), (200, 1, meter.usage()));
 }
 
 #[tokio::test]
-async fn rubbish_is_refused_before_it_costs_anything() {
+async fn garbage_is_rejected_before_it_costs_anything() {
     let server = Scripted::always(200, JSON, "{}").await;
     let (_gate, meter, opened) = one(provider(Api::OpenAi, server.at));
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));

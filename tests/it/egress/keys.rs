@@ -1,6 +1,6 @@
-//! No key gets in, nothing of the agent's gets out with it, and answers pass as they come.
+//! API keys stay out of the agent's sight, the agent's headers stay out of the provider's, and responses are streamed.
 
-use crate::support::provider::{KEY, Scripted, answer, base, client, gate, meter, open, provider};
+use crate::support::provider::{KEY, Scripted, answer, base, client, meter, open, provider, proxy};
 use axum::body::{Body, Bytes};
 use futures::StreamExt;
 use serde_json::json;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Sends raw bytes and gives what comes back until the other end closes.
+/// Sends raw bytes and returns everything received until the other side closes.
 async fn raw(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut got = Vec::new();
@@ -33,10 +33,10 @@ async fn the_key_goes_to_the_provider_and_the_agent_never_sees_it() {
         (Api::Ollama, "api/chat", "authorization", format!("Bearer {KEY}")),
     ];
     for (api, path, name, value) in paths {
-        // A provider that says back whatever it was told, in headers and body, in two pieces.
+        // A provider that echoes all it received, in headers and body, in two chunks.
         let echo = Scripted::start(|arrived| {
             Box::pin(async move {
-                let told = format!(
+                let echoed = format!(
                     "{:?}",
                     arrived
                         .headers
@@ -44,8 +44,8 @@ async fn the_key_goes_to_the_provider_and_the_agent_never_sees_it() {
                         .map(|(n, v)| format!("{n}={}", v.to_str().unwrap_or("?")))
                         .collect::<Vec<_>>()
                 );
-                let cut = told.find("sk-test").map_or(0, |at| at + 9);
-                let (a, b) = (Bytes::from(told[..cut].to_owned()), Bytes::from(told[cut..].to_owned()));
+                let cut = echoed.find("sk-test").map_or(0, |at| at + 9);
+                let (a, b) = (Bytes::from(echoed[..cut].to_owned()), Bytes::from(echoed[cut..].to_owned()));
                 let mut out = answer(
                     200,
                     "application/json",
@@ -66,8 +66,8 @@ async fn the_key_goes_to_the_provider_and_the_agent_never_sees_it() {
             })
         })
         .await;
-        let (gate, meter) = (gate(), meter(Usage::default()));
-        let opened = open(&gate, vec![provider(api, echo.at)], &[], &meter);
+        let (proxy, meter) = (proxy(), meter(Usage::default()));
+        let opened = open(&proxy, vec![provider(api, echo.at)], &[], &meter);
         let response = client()
             .post(format!("{}/{path}", base(&opened)))
             .header("x-api-key", "agents")
@@ -90,25 +90,25 @@ async fn the_key_goes_to_the_provider_and_the_agent_never_sees_it() {
         assert!(response.headers().get("set-cookie").is_none());
         let body = response.text().await.expect("a body");
         assert!(!headers.contains(KEY) && !body.contains(KEY), "{api:?}: {headers} {body}");
-        assert!(body.contains("***"), "{api:?}: it was told back, and masked: {body}");
+        assert!(body.contains("***"), "{api:?}: echoed and masked: {body}");
         let arrived = &echo.asked()[0];
         assert_eq!(arrived.headers.get_all(name).iter().collect::<Vec<_>>(), [value.as_str()], "{api:?}");
         let all = format!("{} {:?}", arrived.uri, arrived.headers);
         assert!(!all.contains("agents"), "{api:?}: {all}");
         assert!(arrived.headers.contains_key("anthropic-beta"));
-        assert!(!format!("{opened:?} {gate:?} {meter:?}").contains(KEY));
-        assert!(!format!("{opened:?}").contains(opened.prefix().expose()));
+        assert!(!format!("{opened:?} {proxy:?} {meter:?}").contains(KEY));
+        assert!(!format!("{opened:?}").contains(opened.path_prefix().expose()));
     }
 }
 
 #[tokio::test]
-async fn the_port_is_for_those_with_the_token_the_socket_for_those_with_its_path() {
+async fn the_port_requires_the_token_and_the_socket_its_path() {
     let model = Scripted::always(200, "application/json", r#"{"data":[]}"#).await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
-    let opened = open(&gate, vec![provider(Api::OpenAi, model.at)], &["127.0.0.1:1"], &meter);
-    let tcp = opened.place.tcp;
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
+    let opened = open(&proxy, vec![provider(Api::OpenAi, model.at)], &["127.0.0.1:1"], &meter);
+    let tcp = opened.endpoint.tcp;
     let get = |path: String| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    let prefix = opened.prefix().expose().to_owned();
+    let prefix = opened.path_prefix().expose().to_owned();
     for path in [
         "/llm/p/models".to_owned(),
         "/p/x/llm/p/models".to_owned(),
@@ -125,7 +125,7 @@ async fn the_port_is_for_those_with_the_token_the_socket_for_those_with_its_path
         assert!(got.starts_with("HTTP/1.1 407"), "{login}: {got}");
     }
     assert!(model.asked().is_empty());
-    let socket = &opened.place.socket;
+    let socket = &opened.endpoint.socket;
     assert!(socket.as_os_str().len() < 100);
     for path in ["/llm/p/models".to_owned(), format!("{prefix}/llm/p/models")] {
         let got = raw(UnixStream::connect(socket).await.expect("a connection"), &get(path)).await;
@@ -136,13 +136,13 @@ async fn the_port_is_for_those_with_the_token_the_socket_for_those_with_its_path
     assert_eq!(model.asked().len(), 3);
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &std::path::Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
-    assert_eq!((mode(socket), mode(socket.parent().expect("a folder"))), (0o666, 0o711));
+    assert_eq!((mode(socket), mode(socket.parent().expect("a directory"))), (0o666, 0o711));
 }
 
 #[tokio::test]
-async fn only_models_are_called() {
+async fn only_model_endpoints_can_be_called() {
     let server = Scripted::always(200, "application/json", "{}").await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
     for (api, method, path) in [
         (Api::OpenAi, "GET", "files"),
         (Api::OpenAi, "POST", "files"),
@@ -169,14 +169,14 @@ async fn only_models_are_called() {
         (Api::Ollama, "DELETE", "api/delete"),
         (Api::Ollama, "POST", "api/create"),
     ] {
-        let opened = open(&gate, vec![provider(api, server.at)], &[], &meter);
+        let opened = open(&proxy, vec![provider(api, server.at)], &[], &meter);
         let request = format!(
             "{method} /llm/p/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 13\r\n\r\n{{\"model\":\"m\"}}"
         );
-        let got = raw(UnixStream::connect(&opened.place.socket).await.expect("a connection"), &request).await;
+        let got = raw(UnixStream::connect(&opened.endpoint.socket).await.expect("a connection"), &request).await;
         assert!(got.starts_with("HTTP/1.1 403") || got.starts_with("HTTP/1.1 400"), "{method} {path}: {got}");
     }
-    let opened = open(&gate, vec![provider(Api::OpenAi, server.at)], &[], &meter);
+    let opened = open(&proxy, vec![provider(Api::OpenAi, server.at)], &[], &meter);
     let other = client()
         .post(base(&opened).replace("/llm/p", "/llm/q/chat/completions"))
         .body("{}")
@@ -190,10 +190,10 @@ async fn only_models_are_called() {
 }
 
 #[tokio::test]
-async fn a_request_that_means_two_things_means_nothing() {
+async fn ambiguous_requests_are_rejected() {
     let server = Scripted::always(200, "application/json", "{}").await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
-    let opened = open(&gate, vec![provider(Api::OpenAi, server.at)], &[], &meter);
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
+    let opened = open(&proxy, vec![provider(Api::OpenAi, server.at)], &[], &meter);
     let smuggled = "0\r\n\r\nDELETE /v1/models/m HTTP/1.1\r\nhost: x\r\n\r\n";
     for framing in [
         "content-length: 13\r\ncontent-length: 0",
@@ -206,15 +206,15 @@ async fn a_request_that_means_two_things_means_nothing() {
         let request = format!(
             "POST /llm/p/chat/completions HTTP/1.1\r\nhost: x\r\n{framing}\r\nconnection: close\r\n\r\n{smuggled}"
         );
-        let got = raw(UnixStream::connect(&opened.place.socket).await.expect("a connection"), &request).await;
+        let got = raw(UnixStream::connect(&opened.endpoint.socket).await.expect("a connection"), &request).await;
         assert!(got.starts_with("HTTP/1.1 400"), "{framing}: {got}");
     }
-    // Both framings: whatever it is read as, it goes on as one request with one body.
+    // Both framings at once: however it is parsed, it is forwarded as one request with one body.
     let body = r#"{"model":"m"}"#;
     let request = format!(
         "POST /llm/p/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nd\r\n{body}\r\n{smuggled}"
     );
-    raw(UnixStream::connect(&opened.place.socket).await.expect("a connection"), &request).await;
+    raw(UnixStream::connect(&opened.endpoint.socket).await.expect("a connection"), &request).await;
     for arrived in server.asked() {
         assert_eq!((arrived.method.as_str(), arrived.uri.as_str()), ("POST", "/v1/chat/completions"));
         assert_eq!(arrived.body, body.as_bytes());
@@ -223,11 +223,11 @@ async fn a_request_that_means_two_things_means_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_provider_would_do_outside_is_left_out() {
+async fn requests_for_the_provider_to_access_the_network_are_removed() {
     let server = Scripted::always(200, "application/json", "{}").await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
     let ask = async |api: Api, path: &str, body: serde_json::Value| {
-        let opened = open(&gate, vec![provider(api, server.at)], &[], &meter);
+        let opened = open(&proxy, vec![provider(api, server.at)], &[], &meter);
         let response = client().post(format!("{}/{path}", base(&opened))).json(&body).send().await.expect("an answer");
         let (status, said) = (response.status().as_u16(), response.text().await.expect("a body"));
         (status, said, server.asked().last().map(|a| a.json()), opened.denials().len())
@@ -266,29 +266,29 @@ async fn what_the_provider_would_do_outside_is_left_out() {
             json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": [part.clone()] }] });
         let (status, said, ..) = ask(api, path, body).await;
         assert_eq!(status, 400, "{said}");
-        assert!(said.contains("address for the provider to fetch"), "{said}");
-        // Counting tokens is free, and would fetch as well.
+        assert!(said.contains("URL for the provider to fetch"), "{said}");
+        // Token counting is free, and would fetch as well.
         if api == Api::Anthropic {
             let body = json!({ "model": "m", "messages": [{ "role": "user", "content": [part] }] });
             let (status, said, ..) = ask(api, "messages/count_tokens", body).await;
-            assert!(status == 400 && said.contains("address for the provider to fetch"), "{said}");
+            assert!(status == 400 && said.contains("URL for the provider to fetch"), "{said}");
         }
     }
     assert_eq!(server.asked().len(), count);
-    // Words are words: what a tool was given may hold an address; content within the request is content.
-    let words = json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "assistant", "content": [
+    // Text stays text: tool arguments may contain a URL, and inline content is allowed.
+    let harmless = json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "assistant", "content": [
         { "type": "tool_use", "id": "t", "name": "f", "input": { "type": "image", "source": { "type": "url", "url": "https://x" } } },
         { "type": "image", "source": { "type": "base64", "data": "AAAA" } }, { "type": "text", "text": "https://x" } ] }] });
-    let (status, _, sent, denials) = ask(Api::Anthropic, "messages", words.clone()).await;
-    assert_eq!((status, sent, denials), (200, Some(words), 0));
+    let (status, _, sent, denials) = ask(Api::Anthropic, "messages", harmless.clone()).await;
+    assert_eq!((status, sent, denials), (200, Some(harmless), 0));
 }
 
-/// Of two fields of one name the gate reads one, a provider perhaps the other: only what was read goes out.
+/// Of two fields with one name the proxy reads one and a provider perhaps the other: only what was read is forwarded.
 #[tokio::test]
-async fn a_field_that_is_named_twice_goes_out_once() {
+async fn a_duplicate_field_is_forwarded_once() {
     let server = Scripted::always(200, "application/json", "{}").await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
-    let opened = open(&gate, vec![provider(Api::OpenAiResponses, server.at)], &[], &meter);
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
+    let opened = open(&proxy, vec![provider(Api::OpenAiResponses, server.at)], &[], &meter);
     let body = r#"{"model":"m","tools":[{"type":"web_search"}],"max_output_tokens":99999,"tools":[],"max_output_tokens":9,"input":"x"}"#;
     let sent = client().post(format!("{}/responses", base(&opened))).body(body).send().await.expect("an answer");
     assert_eq!(sent.status(), 200);
@@ -297,7 +297,7 @@ async fn a_field_that_is_named_twice_goes_out_once() {
 }
 
 #[tokio::test]
-async fn a_piece_arrives_before_the_next_is_sent() {
+async fn a_chunk_arrives_before_the_next_is_sent() {
     let (more, pieces) = mpsc::channel::<&'static str>(1);
     let pieces = Arc::new(Mutex::new(Some(pieces)));
     let server = Scripted::start(move |_| {
@@ -311,8 +311,8 @@ async fn a_piece_arrives_before_the_next_is_sent() {
         })
     })
     .await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
-    let opened = open(&gate, vec![provider(Api::Anthropic, server.at)], &[], &meter);
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
+    let opened = open(&proxy, vec![provider(Api::Anthropic, server.at)], &[], &meter);
     let sent = [
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\n",
         "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"sk-te\"}}\n\n",

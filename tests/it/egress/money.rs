@@ -1,6 +1,6 @@
-//! What is counted, held and refused.
+//! Metering of model calls: usage, reservations, caps.
 
-use crate::support::provider::{Scripted, answer, base, client, gate, meter, open, provider};
+use crate::support::provider::{Scripted, answer, base, client, meter, open, provider, proxy};
 use axum::body::{Body, Bytes};
 use serde_json::{Value, json};
 use skep::domain::Usage;
@@ -18,7 +18,7 @@ fn caps(tokens: u64, cost_micros: u64, turns: u64) -> Usage {
 }
 
 #[tokio::test]
-async fn usage_is_taken_from_the_wire_of_every_api() {
+async fn usage_is_read_for_every_api() {
     let chat = json!({ "choices": [], "usage": { "prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": { "cached_tokens": 60 } } });
     let table: [(Api, &str, Value, &str, String); 8] = [
         (Api::Anthropic, "v1/messages", json!({ "max_tokens": 50 }), JSON,
@@ -37,8 +37,8 @@ async fn usage_is_taken_from_the_wire_of_every_api() {
     ];
     for (api, path, mut body, kind, answer) in table {
         let server = Scripted::always(200, kind, answer.clone()).await;
-        let (gate, meter) = (gate(), meter(Usage::default()));
-        let opened = open(&gate, vec![provider(api, server.at)], &[], &meter);
+        let (proxy, meter) = (proxy(), meter(Usage::default()));
+        let opened = open(&proxy, vec![provider(api, server.at)], &[], &meter);
         body["model"] = json!("m");
         let response = client().post(format!("{}/{path}", base(&opened))).json(&body).send().await.expect("an answer");
         assert_eq!(response.text().await.expect("a body"), answer, "{api:?}: untouched");
@@ -54,7 +54,7 @@ async fn usage_is_taken_from_the_wire_of_every_api() {
 }
 
 #[tokio::test]
-async fn a_budget_that_is_used_up_is_said_in_the_providers_own_words() {
+async fn an_exhausted_budget_is_reported_in_the_providers_error_format() {
     let server = Scripted::always(200, JSON, r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#).await;
     for (api, path, place) in [
         (Api::Anthropic, "v1/messages", "/error/message"),
@@ -63,8 +63,8 @@ async fn a_budget_that_is_used_up_is_said_in_the_providers_own_words() {
         (Api::Gemini, "v1beta/models/m:generateContent", "/error/message"),
         (Api::Ollama, "api/chat", "/error"),
     ] {
-        let (gate, meter) = (gate(), meter(caps(100, 0, 0)));
-        let opened = open(&gate, vec![provider(api, server.at)], &[], &meter);
+        let (proxy, meter) = (proxy(), meter(caps(100, 0, 0)));
+        let opened = open(&proxy, vec![provider(api, server.at)], &[], &meter);
         let response = client()
             .post(format!("{}/{path}", base(&opened)))
             .json(&json!({ "model": "m" }))
@@ -72,17 +72,17 @@ async fn a_budget_that_is_used_up_is_said_in_the_providers_own_words() {
             .await
             .expect("an answer");
         assert_eq!(response.status(), 402);
-        let said: Value = response.json().await.expect("its shape");
-        let words = said.pointer(place).and_then(Value::as_str).expect("words");
-        assert!(words.contains("budget of this attempt is used up"), "{api:?}: {said}");
-        assert_eq!(meter.spent_out(), Some(Cap::Tokens));
+        let said: Value = response.json().await.expect("JSON");
+        let message = said.pointer(place).and_then(Value::as_str).expect("a message");
+        assert!(message.contains("budget of this attempt is exhausted"), "{api:?}: {said}");
+        assert_eq!(meter.exhausted_cap(), Some(Cap::Tokens));
         assert_eq!(meter.committed(), Usage::default());
     }
     assert!(server.asked().is_empty());
 }
 
 #[tokio::test]
-async fn an_answer_is_cut_to_what_is_left() {
+async fn the_output_limit_is_lowered_to_what_is_left() {
     let server = Scripted::always(200, JSON, "{}").await;
     for (api, path, field) in [
         (Api::Anthropic, "v1/messages", "/max_tokens"),
@@ -91,8 +91,8 @@ async fn an_answer_is_cut_to_what_is_left() {
         (Api::Gemini, "v1beta/models/m:generateContent", "/generationConfig/maxOutputTokens"),
         (Api::Ollama, "api/chat", "/options/num_predict"),
     ] {
-        let (gate, meter) = (gate(), meter(caps(600, 0, 0)));
-        let opened = open(&gate, vec![provider(api, server.at)], &[], &meter);
+        let (proxy, meter) = (proxy(), meter(caps(600, 0, 0)));
+        let opened = open(&proxy, vec![provider(api, server.at)], &[], &meter);
         let mut body = json!({ "model": "m", "x": "€".repeat(100) });
         if api == Api::Anthropic {
             body["max_tokens"] = json!(4096);
@@ -103,15 +103,15 @@ async fn an_answer_is_cut_to_what_is_left() {
         let most = sent.pointer(field).and_then(Value::as_u64).unwrap_or_else(|| panic!("{api:?}: {sent}"));
         assert!((256..500).contains(&most), "{api:?}: {most}");
         response.bytes().await.expect("a body");
-        assert_eq!(meter.usage().tokens, 600, "no usage told: all that was set aside");
+        assert_eq!(meter.usage().tokens, 600, "no usage reported: the full reservation");
     }
 }
 
 #[tokio::test]
-async fn what_is_hidden_from_the_estimate_is_counted_as_the_window() {
+async fn stored_context_is_counted_as_the_whole_window() {
     let server = Scripted::always(200, JSON, "{}").await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
-    let opened = open(&gate, vec![provider(Api::OpenAiResponses, server.at)], &[], &meter);
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
+    let opened = open(&proxy, vec![provider(Api::OpenAiResponses, server.at)], &[], &meter);
     let ask = async |body: Value, path: &str| {
         let before = meter.usage().tokens;
         client()
@@ -148,8 +148,8 @@ async fn an_agent_that_hangs_up_pays_the_worst_case() {
         })
     })
     .await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
-    let opened = open(&gate, vec![provider(Api::OpenAi, server.at)], &[], &meter);
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
+    let opened = open(&proxy, vec![provider(Api::OpenAi, server.at)], &[], &meter);
     let body = json!({ "model": "m", "max_tokens": 500, "stream": true });
     let mut watch = meter.watch();
     let response =
@@ -158,20 +158,20 @@ async fn an_agent_that_hangs_up_pays_the_worst_case() {
     drop(response);
     timeout(Duration::from_secs(10), watch.changed()).await.expect("settled").expect("there");
     assert!((500..600).contains(&meter.usage().tokens));
-    // And so does one whose gate is closed under it.
+    // So does one whose session is closed during the call.
     let response =
         client().post(format!("{}/chat/completions", base(&opened))).json(&body).send().await.expect("an answer");
-    let place = opened.place.clone();
+    let endpoint = opened.endpoint.clone();
     drop(opened);
     timeout(Duration::from_secs(10), watch.changed()).await.expect("settled").expect("there");
     assert_eq!(meter.usage().turns, 2);
     assert!(response.bytes().await.is_err());
-    assert!(!place.socket.exists() && !place.socket.parent().expect("a folder").exists());
-    assert!(tokio::net::TcpStream::connect(place.tcp).await.is_err());
+    assert!(!endpoint.socket.exists() && !endpoint.socket.parent().expect("a directory").exists());
+    assert!(tokio::net::TcpStream::connect(endpoint.tcp).await.is_err());
 }
 
 #[tokio::test]
-async fn a_hundred_calls_at_once_keep_to_the_places_and_the_caps() {
+async fn a_hundred_concurrent_calls_respect_rate_limits_and_caps() {
     let server = Scripted::start(|_| {
         Box::pin(async {
             tokio::time::sleep(Duration::from_millis(3)).await;
@@ -179,12 +179,12 @@ async fn a_hundred_calls_at_once_keep_to_the_places_and_the_caps() {
         })
     })
     .await;
-    let gate = gate();
+    let proxy = proxy();
     let mut limited = provider(Api::OpenAi, server.at);
     limited.concurrency = 8;
-    // Two attempts, one nearly without a budget: the limits are the provider's, the caps each one's own.
+    // Two attempts, one with hardly any budget: the rate limit is the provider's, each attempt has its own caps.
     let (rich, poor) = (meter(Usage::default()), meter(caps(0, 0, 20)));
-    let opened = [open(&gate, vec![limited.clone()], &[], &rich), open(&gate, vec![limited], &[], &poor)];
+    let opened = [open(&proxy, vec![limited.clone()], &[], &rich), open(&proxy, vec![limited], &[], &poor)];
     let client = client();
     let calls = (0..100).map(|n| {
         let request = client
@@ -200,11 +200,11 @@ async fn a_hundred_calls_at_once_keep_to_the_places_and_the_caps() {
     assert_eq!((rich.committed(), poor.committed()), (rich.usage(), poor.usage()));
 }
 
-/// What a provider makes of such a limit is not known: it is asked for what is counted, or not at all.
+/// There is no telling what a provider makes of such a limit: it gets the one that is counted, or no request at all.
 #[tokio::test]
-async fn a_limit_that_is_no_number_is_not_passed_on() {
+async fn an_invalid_output_limit_is_not_forwarded() {
     let server = Scripted::always(200, JSON, "{}").await;
-    let (gate, meter) = (gate(), meter(Usage::default()));
+    let (proxy, meter) = (proxy(), meter(Usage::default()));
     for (api, path, body, place) in [
         (Api::Ollama, "api/chat", json!({ "options": { "num_predict": -1 } }), "/options/num_predict"),
         (Api::OpenAi, "chat/completions", json!({ "max_tokens": 1e9 }), "/max_tokens"),
@@ -216,8 +216,8 @@ async fn a_limit_that_is_no_number_is_not_passed_on() {
             "/generationConfig/maxOutputTokens",
         ),
     ] {
-        let most = provider(api, server.at).max_output;
-        let opened = open(&gate, vec![provider(api, server.at)], &[], &meter);
+        let most = provider(api, server.at).max_output_tokens;
+        let opened = open(&proxy, vec![provider(api, server.at)], &[], &meter);
         let mut asked = body.clone();
         asked["model"] = json!("m");
         client().post(format!("{}/{path}", base(&opened))).json(&asked).send().await.expect("an answer");
@@ -227,7 +227,7 @@ async fn a_limit_that_is_no_number_is_not_passed_on() {
     }
     let count = server.asked().len();
     for body in [json!({ "model": "m", "n": 1e3 }), json!({ "model": "m", "n": "17" })] {
-        let opened = open(&gate, vec![provider(Api::OpenAi, server.at)], &[], &meter);
+        let opened = open(&proxy, vec![provider(Api::OpenAi, server.at)], &[], &meter);
         let said = client().post(format!("{}/chat/completions", base(&opened))).json(&body).send().await;
         assert_eq!(said.expect("an answer").status(), 400, "{body}");
     }

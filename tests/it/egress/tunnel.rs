@@ -1,6 +1,6 @@
-//! Which hosts are reached: those on the list, at the address that was judged.
+//! Hosts that can be reached: those on the list, at the address that was checked.
 
-use crate::support::provider::{Scripted, client, gate, meter, open};
+use crate::support::provider::{Scripted, client, meter, open, proxy};
 use async_trait::async_trait;
 use skep::domain::Usage;
 use skep::platform::egress::{EgressProxy, ProxySession, Resolver};
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Names that lead where a hostile name server says, another way each time.
-struct Hostile(Vec<&'static str>, AtomicUsize);
+/// Resolves names as a hostile name server would, differently each time.
+struct HostileResolver(Vec<&'static str>, AtomicUsize);
 
 #[async_trait]
-impl Resolver for Hostile {
+impl Resolver for HostileResolver {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let n = self.1.fetch_add(1, Ordering::SeqCst);
         if host == "nowhere.example" {
@@ -30,7 +30,7 @@ impl Resolver for Hostile {
     }
 }
 
-/// A server that says back what it hears.
+/// Starts a server that echoes what it receives.
 async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let at = listener.local_addr().expect("an address");
@@ -54,25 +54,25 @@ async fn head(stream: &mut UnixStream) -> String {
 }
 
 async fn raw(opened: &ProxySession, request: &str) -> String {
-    let mut stream = UnixStream::connect(&opened.place.socket).await.expect("a connection");
+    let mut stream = UnixStream::connect(&opened.endpoint.socket).await.expect("a connection");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut got = Vec::new();
     timeout(SOON, stream.read_to_end(&mut got)).await.expect("in time").expect("read");
     String::from_utf8_lossy(&got).into_owned()
 }
 
-fn pass(gate: &EgressProxy, hosts: &[&str]) -> ProxySession {
-    open(gate, Vec::new(), hosts, &meter(Usage::default()))
+fn session(proxy: &EgressProxy, hosts: &[&str]) -> ProxySession {
+    open(proxy, Vec::new(), hosts, &meter(Usage::default()))
 }
 
 #[tokio::test]
-async fn a_listed_host_is_reached_by_tunnel_and_in_plain() {
-    let far = echo().await;
+async fn a_listed_host_is_reached_through_a_tunnel_and_by_plain_http() {
+    let remote = echo().await;
     let server = Scripted::always(200, "text/plain", "hello").await;
-    let (gate, listed) = (gate(), [far.to_string(), server.at.to_string()]);
-    let opened = pass(&gate, &[listed[0].as_str(), listed[1].as_str()]);
-    let mut stream = UnixStream::connect(&opened.place.socket).await.expect("a connection");
-    stream.write_all(format!("CONNECT {far} HTTP/1.1\r\nhost: {far}\r\n\r\n").as_bytes()).await.expect("written");
+    let (proxy, listed) = (proxy(), [remote.to_string(), server.at.to_string()]);
+    let opened = session(&proxy, &[listed[0].as_str(), listed[1].as_str()]);
+    let mut stream = UnixStream::connect(&opened.endpoint.socket).await.expect("a connection");
+    stream.write_all(format!("CONNECT {remote} HTTP/1.1\r\nhost: {remote}\r\n\r\n").as_bytes()).await.expect("written");
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
     let sent = vec![7u8; 300_000];
     let (mut from, mut to) = stream.split();
@@ -84,8 +84,8 @@ async fn a_listed_host_is_reached_by_tunnel_and_in_plain() {
     let (_, read) = timeout(SOON, futures::future::join(write, from.read_to_end(&mut got))).await.expect("in time");
     assert_eq!((read.expect("read"), got == sent), (sent.len(), true));
     assert!(opened.traffic() >= 600_000);
-    // By a client of a proxy, with the pass's login.
-    let proxy = reqwest::Proxy::http(opened.proxy().expose()).expect("a proxy");
+    // Through an HTTP client with the session's proxy credentials.
+    let proxy = reqwest::Proxy::http(opened.proxy_url().expose()).expect("a proxy");
     let proxied = reqwest::Client::builder().proxy(proxy).build().expect("a client");
     let url = format!("http://{}/a?b", server.at);
     let request = proxied.get(&url).header("x-mine", "1").header("connection", "x-hop").header("x-hop", "1");
@@ -98,7 +98,7 @@ async fn a_listed_host_is_reached_by_tunnel_and_in_plain() {
     );
     assert!(arrived.headers.contains_key("x-mine"));
     assert!(!arrived.headers.contains_key("proxy-authorization") && !arrived.headers.contains_key("x-hop"));
-    // The host it is judged by is the host it is told.
+    // The checked host replaces the Host header.
     let request = format!("GET {url} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
     assert!(raw(&opened, &request).await.starts_with("HTTP/1.1 200"));
     assert_eq!(server.asked()[1].headers["host"], server.at.to_string().as_str());
@@ -106,10 +106,10 @@ async fn a_listed_host_is_reached_by_tunnel_and_in_plain() {
 }
 
 #[tokio::test]
-async fn everything_else_is_refused_with_the_reason_once() {
+async fn other_hosts_are_denied_with_a_reason_reported_once() {
     let canary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = canary.local_addr().expect("an address").port();
-    let opened = pass(&gate(), &["pypi.org", "*.crates.io:443", "localhost"]);
+    let opened = session(&proxy(), &["pypi.org", "*.crates.io:443", "localhost"]);
     let targets = [
         "evil.example:443".to_owned(),
         "pypi.org.evil.example:443".to_owned(),
@@ -147,26 +147,26 @@ async fn everything_else_is_refused_with_the_reason_once() {
         let got =
             raw(&opened, &format!("GET http://{target}/ HTTP/1.1\r\nhost: pypi.org\r\nconnection: close\r\n\r\n"))
                 .await;
-        let plain_port = matches!(target.as_str(), "pypi.org" | "pypi.org:");
-        assert!(plain_port || !got.starts_with("HTTP/1.1 200"), "{target}: {got}");
+        let has_default_port = matches!(target.as_str(), "pypi.org" | "pypi.org:");
+        assert!(has_default_port || !got.starts_with("HTTP/1.1 200"), "{target}: {got}");
     }
     let got = raw(&opened, "GET https://pypi.org/ HTTP/1.1\r\nhost: pypi.org\r\nconnection: close\r\n\r\n").await;
     assert!(got.starts_with("HTTP/1.1 403") && got.contains("CONNECT"), "{got}");
     let denials = opened.denials();
     assert!(denials.iter().any(|(what, why)| what == "evil.example:443" && why == "not on the list"), "{denials:?}");
     assert!(denials.len() <= targets.len() * 2 + 1, "each once: {denials:?}");
-    assert!(timeout(Duration::from_millis(50), canary.accept()).await.is_err(), "nobody came");
+    assert!(timeout(Duration::from_millis(50), canary.accept()).await.is_err(), "no connection arrived");
 }
 
 #[tokio::test]
-async fn a_name_that_leads_inside_leads_nowhere() {
+async fn names_of_private_addresses_are_denied() {
     let canary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = canary.local_addr().expect("an address").port();
     for inside in
         ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0", "fd00::1", "64:ff9b::7f00:1"]
     {
-        let gate = gate().with_resolver(Arc::new(Hostile(vec![inside], AtomicUsize::new(0))));
-        let opened = pass(&gate, &[&format!("rebound.example:{port}")]);
+        let proxy = proxy().with_resolver(Arc::new(HostileResolver(vec![inside], AtomicUsize::new(0))));
+        let opened = session(&proxy, &[&format!("rebound.example:{port}")]);
         let got =
             raw(&opened, &format!("CONNECT rebound.example:{port} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
                 .await;
@@ -178,25 +178,25 @@ async fn a_name_that_leads_inside_leads_nowhere() {
         .await;
         assert!(got.starts_with("HTTP/1.1 403"), "{inside}: {got}");
     }
-    // A name server that answers well the first time and ill the second: asked once, and that address is the one dialled.
-    let resolver = Arc::new(Hostile(vec!["10.0.0.1", "127.0.0.1"], AtomicUsize::new(0)));
-    let gate = gate().with_resolver(resolver.clone());
-    let opened = pass(&gate, &[&format!("rebound.example:{port}")]);
+    // A name server that changes its answer: the name is resolved once, and exactly that address is used.
+    let resolver = Arc::new(HostileResolver(vec!["10.0.0.1", "127.0.0.1"], AtomicUsize::new(0)));
+    let proxy = proxy().with_resolver(resolver.clone());
+    let opened = session(&proxy, &[&format!("rebound.example:{port}")]);
     let got =
         raw(&opened, &format!("CONNECT rebound.example:{port} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
     assert!(got.starts_with("HTTP/1.1 403"), "{got}");
     assert_eq!(resolver.1.load(Ordering::SeqCst), 1);
-    assert!(timeout(Duration::from_millis(50), canary.accept()).await.is_err(), "nobody came");
+    assert!(timeout(Duration::from_millis(50), canary.accept()).await.is_err(), "no connection arrived");
     let got = raw(
-        &pass(&gate, &["nowhere.example"]),
+        &session(&proxy, &["nowhere.example"]),
         "CONNECT nowhere.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     )
     .await;
     assert!(got.starts_with("HTTP/1.1 502") && got.contains("no such name"), "{got}");
-    // With the address itself on the list a person has said yes.
-    let gate = self::gate().with_resolver(Arc::new(Hostile(vec!["127.0.0.1"], AtomicUsize::new(0))));
-    let opened = pass(&gate, &[&format!("mirror.example:{port}"), &format!("127.0.0.1:{port}")]);
-    let mut stream = UnixStream::connect(&opened.place.socket).await.expect("a connection");
+    // If the address itself is on the list, it is allowed.
+    let proxy = self::proxy().with_resolver(Arc::new(HostileResolver(vec!["127.0.0.1"], AtomicUsize::new(0))));
+    let opened = session(&proxy, &[&format!("mirror.example:{port}"), &format!("127.0.0.1:{port}")]);
+    let mut stream = UnixStream::connect(&opened.endpoint.socket).await.expect("a connection");
     stream
         .write_all(format!("CONNECT mirror.example:{port} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
         .await
@@ -205,38 +205,38 @@ async fn a_name_that_leads_inside_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn so_many_connections_and_no_more() {
-    let far = echo().await;
-    let opened = pass(&gate(), &[&far.to_string()]);
+async fn connections_are_limited() {
+    let remote = echo().await;
+    let opened = session(&proxy(), &[&remote.to_string()]);
     let mut tunnels = Vec::new();
-    let connect = format!("CONNECT {far} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let connect = format!("CONNECT {remote} HTTP/1.1\r\nhost: x\r\n\r\n");
     for _ in 0..64 {
-        let mut stream = UnixStream::connect(&opened.place.socket).await.expect("a connection");
+        let mut stream = UnixStream::connect(&opened.endpoint.socket).await.expect("a connection");
         stream.write_all(connect.as_bytes()).await.expect("written");
         assert!(head(&mut stream).await.starts_with("HTTP/1.1 200"));
         tunnels.push(stream);
     }
-    let mut late = UnixStream::connect(&opened.place.socket).await.expect("the kernel's queue");
+    let mut late = UnixStream::connect(&opened.endpoint.socket).await.expect("the kernel's queue");
     late.write_all(connect.as_bytes()).await.expect("written");
     let mut byte = [0];
-    assert!(timeout(Duration::from_millis(100), late.read(&mut byte)).await.is_err(), "it waits");
+    assert!(timeout(Duration::from_millis(100), late.read(&mut byte)).await.is_err(), "it has to wait");
     tunnels.pop();
     assert!(head(&mut late).await.starts_with("HTTP/1.1 200"));
-    // Closing the pass closes its tunnels.
+    // Closing the session closes its tunnels.
     drop(opened);
     let ended = timeout(SOON, late.read(&mut byte)).await.expect("in time");
     assert!(matches!(ended, Ok(0) | Err(_)));
 }
 
 #[tokio::test]
-async fn a_pattern_that_is_none_is_refused_when_the_gate_is_opened() {
-    let pass = skep::platform::egress::SessionSpec {
+async fn an_invalid_pattern_is_rejected_when_the_session_is_opened() {
+    let spec = skep::platform::egress::SessionSpec {
         providers: Vec::new(),
         hosts: vec!["https://pypi.org/".to_owned()],
         meter: meter(Usage::default()),
         label: "test".to_owned(),
     };
-    let error = gate().open(pass).expect_err("no host");
-    assert!(error.to_string().contains("\"https://pypi.org/\" is no host"), "{error}");
+    let error = proxy().open_session(spec).expect_err("an invalid host");
+    assert!(error.to_string().contains("invalid host \"https://pypi.org/\""), "{error}");
     drop(client());
 }

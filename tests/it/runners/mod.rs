@@ -7,7 +7,7 @@ mod whole;
 use skep::adapters::checks::{CommandChecks, RemoteSessions};
 use skep::adapters::runner::settings::Runner;
 use skep::domain::{ArtifactKind, CheckKind, CheckSpec, ProjectName};
-use skep::platform::access::{Granted, Grants};
+use skep::platform::access::{Grants, ProjectGrants};
 use skep::platform::sandbox::Sandbox;
 use skep::ports::PortError;
 use skep::ports::checks::{Checked, Checks};
@@ -26,9 +26,9 @@ fn project() -> ProjectName {
 /// Checks whose place "box" is this one, for every project.
 fn checks(place: Runner) -> CommandChecks {
     let all = Grants { runner: Some("box".to_owned()), ..Grants::default() };
-    let granted = Granted { all, ..Granted::default() };
+    let granted = ProjectGrants { all, ..ProjectGrants::default() };
     let places = BTreeMap::from([("box".to_owned(), place)]);
-    CommandChecks::new(Sandbox::closed()).with_runners(places, granted, RemoteSessions::new(HOUSE))
+    CommandChecks::new(Sandbox::disabled()).with_runners(places, granted, RemoteSessions::new(HOUSE))
 }
 
 fn spec(name: &str, command: &str) -> CheckSpec {

@@ -199,12 +199,12 @@ impl Models {
             api,
             base_url: format!("{}{path}", self.base),
             key: Some(Secret::new(KEY)),
-            key_place: "environment variable ACME_KEY".to_owned(),
+            key_source: "environment variable ACME_KEY".to_owned(),
             concurrency: 4,
-            per_minute: None,
-            silence: Duration::from_secs(5),
-            window: 100_000,
-            max_output: 4_000,
+            requests_per_minute: None,
+            idle_timeout: Duration::from_secs(5),
+            context_window: 100_000,
+            max_output_tokens: 4_000,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A provider of models that is scripted, on this machine: what it was asked is kept, what it answers is given.
+//! A scripted model provider on this machine: it records requests and returns predefined responses.
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -12,7 +12,7 @@ use skep::platform::clock::SystemClock;
 use skep::platform::egress::{EgressProxy, ProxySession, SessionSpec};
 use skep::providers::meter::Meter;
 use skep::providers::prices::Prices;
-use skep::providers::rate_limit::Limits;
+use skep::providers::rate_limit::RateLimits;
 use skep::providers::settings::{Api, Provider};
 use skep::secrets::Secret;
 use std::net::SocketAddr;
@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The key no agent may see.
+/// The API key that no agent may see.
 pub const KEY: &str = "sk-test-0123456789abcdef";
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Arrived {
     pub method: String,
@@ -41,11 +41,11 @@ impl Arrived {
 
 type Answers = Arc<dyn Fn(Arrived) -> BoxFuture<'static, Response> + Send + Sync>;
 
-/// The server; gone with this value.
+/// The server; stopped on drop.
 pub struct Scripted {
     pub at: SocketAddr,
     asked: Arc<Mutex<Vec<Arrived>>>,
-    /// The most calls there were at the same time.
+    /// Highest number of concurrent calls.
     pub peak: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -78,7 +78,7 @@ async fn serve(State(script): State<Script>, request: Request) -> Response {
 }
 
 impl Scripted {
-    /// Answers each request as told.
+    /// Answers each request with a callback.
     pub async fn start(answers: impl Fn(Arrived) -> BoxFuture<'static, Response> + Send + Sync + 'static) -> Scripted {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let at = listener.local_addr().expect("an address");
@@ -94,7 +94,7 @@ impl Scripted {
         Scripted { at, asked, peak, task }
     }
 
-    /// Answers everything with one text.
+    /// Answers every request with the same text.
     pub async fn always(status: u16, kind: &'static str, text: impl Into<String>) -> Scripted {
         let text: String = text.into();
         Scripted::start(move |_| {
@@ -117,7 +117,7 @@ pub fn answer(status: u16, kind: &str, body: impl Into<Body>) -> Response {
         .expect("a response")
 }
 
-/// A provider at an address, named `p`.
+/// Creates a provider named `p` at an address.
 pub fn provider(api: Api, at: SocketAddr) -> Provider {
     let version = match api {
         Api::Gemini => "v1beta/",
@@ -129,39 +129,41 @@ pub fn provider(api: Api, at: SocketAddr) -> Provider {
         api,
         base_url: format!("http://{at}/{version}"),
         key: Some(Secret::new(KEY)),
-        key_place: "environment variable P_KEY".to_owned(),
+        key_source: "environment variable P_KEY".to_owned(),
         concurrency: 64,
-        per_minute: None,
-        silence: Duration::from_secs(10),
-        window: 100_000,
-        max_output: 1_000,
+        requests_per_minute: None,
+        idle_timeout: Duration::from_secs(10),
+        context_window: 100_000,
+        max_output_tokens: 1_000,
     }
 }
 
-/// One micro-USD a token in, ten out, for `p/m`.
+/// Creates a meter; `p/m` costs one micro-USD per input token and ten per output token.
 pub fn meter(caps: Usage) -> Arc<Meter> {
     let prices = "version = 'test'\n[[model]]\nmatch = ['p/m*']\ninput = 1.0\noutput = 10.0\n";
     Meter::new(caps, Arc::new(Prices::load(prices).expect("prices")))
 }
 
-pub fn gate() -> EgressProxy {
+pub fn proxy() -> EgressProxy {
     skep::telemetry::install_crypto();
     let clock = Arc::new(SystemClock);
-    EgressProxy::new(Limits::new(clock.clone()), clock, Path::new("/tmp")).expect("a gate")
+    EgressProxy::new(RateLimits::new(clock.clone()), clock, Path::new("/tmp")).expect("a proxy")
 }
 
-/// A pass to these providers and hosts.
-pub fn open(gate: &EgressProxy, providers: Vec<Provider>, hosts: &[&str], meter: &Arc<Meter>) -> ProxySession {
+/// Opens a session with these providers and hosts.
+pub fn open(proxy: &EgressProxy, providers: Vec<Provider>, hosts: &[&str], meter: &Arc<Meter>) -> ProxySession {
     let hosts = hosts.iter().map(|h| (*h).to_owned()).collect();
-    gate.open(SessionSpec { providers, hosts, meter: meter.clone(), label: "test".to_owned() }).expect("an open gate")
+    proxy
+        .open_session(SessionSpec { providers, hosts, meter: meter.clone(), label: "test".to_owned() })
+        .expect("an open session")
 }
 
-/// Where an agent finds provider `p` at the loopback port.
+/// Returns the base URL of provider `p` at the loopback port.
 pub fn base(opened: &ProxySession) -> String {
-    format!("http://{}{}/llm/p", opened.place.tcp, opened.prefix().expose())
+    format!("http://{}{}/llm/p", opened.endpoint.tcp, opened.path_prefix().expose())
 }
 
-/// A client without ideas of its own.
+/// Creates a client without proxy and redirects.
 pub fn client() -> reqwest::Client {
     skep::telemetry::install_crypto();
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client")

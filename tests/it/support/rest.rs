@@ -73,7 +73,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
     let mut config = Config::default();
     config.store.database = Database::InDataDir;
-    let mut ports = app::connect(&config, &data, Scope::All, &super::walls::sandbox()).await.expect("the ports");
+    let mut ports = app::connect(&config, &data, Scope::All, &super::sandbox::strict()).await.expect("the ports");
     if let Some(engines) = engines {
         ports.deps.engines = engines;
     }

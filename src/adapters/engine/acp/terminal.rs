@@ -11,7 +11,7 @@
 use super::super::driven::output_log::OutputLog;
 use super::super::driven::placeholders;
 use super::permit::Rooms;
-use crate::platform::process::{Finished, OnOutput};
+use crate::platform::process::{OnOutput, ProcessOutput};
 use crate::platform::rooted_fs::RootedDir;
 use crate::platform::sandbox::{Job, ProxyEndpoint, Purpose, Sandbox};
 use agent_client_protocol::v1::schema::{
@@ -234,15 +234,15 @@ async fn carry(
     });
     let env: Vec<(&str, String)> = env.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     let job = Job {
-        line: &line,
+        command: &line,
         purpose: Purpose::Agent,
         dir: &room.dir,
         cache: &room.cache,
         scratch: &room.scratch,
         env: &env,
-        limit: room.deadline.saturating_duration_since(Instant::now()),
-        keep: KEEP,
-        gate: room.gate.as_ref(),
+        timeout: room.deadline.saturating_duration_since(Instant::now()),
+        max_output: KEEP,
+        proxy: room.gate.as_ref(),
     };
     tokio::select! {
         ended = room.sandbox.run(&job, Some(on_output)) => match ended {
@@ -262,9 +262,9 @@ fn unknown(id: &TerminalId) -> String {
     format!("there is no terminal {:?}", id.0.chars().take(100).collect::<String>())
 }
 
-fn status(ended: &Finished) -> TerminalExitStatus {
+fn status(ended: &ProcessOutput) -> TerminalExitStatus {
     match ended.code.and_then(|code| u32::try_from(code).ok()) {
-        Some(code) if !ended.timed_out && ended.stopped.is_none() => TerminalExitStatus::new().exit_code(code),
+        Some(code) if !ended.timed_out && ended.stop_reason.is_none() => TerminalExitStatus::new().exit_code(code),
         _ => {
             let signal = match ended.signal {
                 None | Some(9) => "SIGKILL".to_owned(),

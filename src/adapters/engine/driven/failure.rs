@@ -1,7 +1,7 @@
 //! What a driven agent's failure means, read from its end and its words: wait, a person has to do something, or the work failed.
 
 use super::{Driven, TAIL_BYTES_MAX, tail};
-use crate::platform::process::Finished;
+use crate::platform::process::ProcessOutput;
 use crate::platform::terminal_text;
 use crate::ports::engine::StepOutcome;
 
@@ -94,7 +94,7 @@ impl Driven {
     }
 
     /// What an agent that ended too early, or with an error, comes to. `said` = what it gave as the reason, if it did.
-    pub fn fell(&self, ended: &Finished, said: &str) -> StepOutcome {
+    pub fn fell(&self, ended: &ProcessOutput, said: &str) -> StepOutcome {
         let name = &self.agent.name;
         let stderr = terminal_text::tail(&ended.stderr, TAIL_BYTES_MAX);
         if matches!(ended.code, Some(126 | 127)) {

@@ -143,9 +143,9 @@ impl Asked<'_> {
         let kind = match status {
             _ if quota::is_out_of_credit(status, body.as_bytes()) => Kind::Needs(format!(
                 "pay for or raise the limit of the account behind the key in {}",
-                self.provider.key_place
+                self.provider.key_source
             )),
-            401 | 403 => Kind::Needs(format!("put a working key into {}", self.provider.key_place)),
+            401 | 403 => Kind::Needs(format!("put a working key into {}", self.provider.key_source)),
             413 => Kind::TooLong,
             400 | 422 if too_long => Kind::TooLong,
             404 => Kind::Needs(self.other_model(&model)),
@@ -225,12 +225,12 @@ mod tests {
             api: Api::OpenAi,
             base_url: "https://user:hunter2@models.example/v1/".to_owned(),
             key: Some(Secret::new("sk-canary-0123456789")),
-            key_place: "environment variable ACME_KEY".to_owned(),
+            key_source: "environment variable ACME_KEY".to_owned(),
             concurrency: 1,
-            per_minute: None,
-            silence: Duration::from_secs(1),
-            window: 1000,
-            max_output: 100,
+            requests_per_minute: None,
+            idle_timeout: Duration::from_secs(1),
+            context_window: 1000,
+            max_output_tokens: 100,
         }
     }
 

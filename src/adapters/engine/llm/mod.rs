@@ -20,7 +20,7 @@ use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink};
 use crate::ports::{Clock, PortError, PortResult};
 use crate::providers::meter::Meter;
 use crate::providers::prices::Prices;
-use crate::providers::rate_limit::{Limiter, Limits};
+use crate::providers::rate_limit::{RateLimiter, RateLimits};
 use crate::providers::settings::Effort;
 use async_trait::async_trait;
 use std::sync::{Arc, OnceLock};
@@ -44,7 +44,7 @@ use wire::{Clients, Wire};
 #[derive(Clone, Debug)]
 pub struct Shared {
     clock: Arc<dyn Clock>,
-    limits: Limits,
+    limits: RateLimits,
     prices: Arc<Prices>,
     clients: Arc<OnceLock<Result<Clients, String>>>,
     access_broker: AccessBroker,
@@ -53,7 +53,7 @@ pub struct Shared {
 impl Shared {
     /// State for sessions that cost by `prices`, with rate limits of their own.
     pub fn new(clock: Arc<dyn Clock>, prices: Arc<Prices>) -> Shared {
-        let limits = Limits::new(clock.clone());
+        let limits = RateLimits::new(clock.clone());
         Shared { clock, limits, prices, clients: Arc::default(), access_broker: AccessBroker::default() }
     }
 
@@ -73,7 +73,7 @@ impl Shared {
     }
 
     /// The same, with other limits.
-    pub fn with_limits(self, limits: Limits) -> Shared {
+    pub fn with_limits(self, limits: RateLimits) -> Shared {
         Shared { limits, ..self }
     }
 }
@@ -83,7 +83,7 @@ impl Shared {
 pub struct LlmEngine {
     wire: Wire,
     clock: Arc<dyn Clock>,
-    limiter: Arc<Limiter>,
+    limiter: Arc<RateLimiter>,
     prices: Arc<Prices>,
     sandbox: Sandbox,
     access_broker: AccessBroker,
@@ -111,7 +111,7 @@ impl LlmEngine {
         Ok(Self {
             wire: Wire::new(clients, provider.clone(), model, effort)?,
             clock: shared.clock.clone(),
-            limiter: shared.limits.of(provider),
+            limiter: shared.limits.for_provider(provider),
             prices: shared.prices.clone(),
             sandbox,
             access_broker: shared.access_broker.clone(),
@@ -144,7 +144,8 @@ impl Engine for LlmEngine {
             access_broker: self.access_broker.clone(),
         };
         // Its conversation is in this process alone: it is never taken up again.
-        let meter = Meter::kept(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
+        let meter =
+            Meter::with_file(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
         let session = Session::new(Parts {
             wire: &self.wire,
             clock: self.clock.clone(),

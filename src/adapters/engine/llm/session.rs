@@ -14,7 +14,7 @@ use crate::ports::answer_schema;
 use crate::ports::engine::{AttemptEnv, EngineEvent, StepOutcome};
 use crate::ports::prompts::Prompt;
 use crate::providers::meter::Meter;
-use crate::providers::rate_limit::Limiter;
+use crate::providers::rate_limit::RateLimiter;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 pub struct Session<'a> {
     wire: &'a Wire,
     clock: Arc<dyn Clock>,
-    limiter: Arc<Limiter>,
+    limiter: Arc<RateLimiter>,
     meter: Arc<Meter>,
     order: &'a Order,
     env: &'a AttemptEnv,
@@ -62,7 +62,7 @@ pub struct Parts<'a> {
     /// Source of the time of day.
     pub clock: Arc<dyn Clock>,
     /// How often that may be asked.
-    pub limiter: Arc<Limiter>,
+    pub limiter: Arc<RateLimiter>,
     /// What it may cost.
     pub meter: Arc<Meter>,
     /// What is to be done.
@@ -84,7 +84,7 @@ impl<'a> Session<'a> {
         let specs = tools.specs(answer_schema::schema(order.step));
         let wall = Duration::from_millis(order.caps.wall_ms);
         let deadline = Instant::now() + wall.saturating_sub(MARGIN.min(wall / 4));
-        let (window, fixed) = (wire.provider().window, fixed(&prompt.system, &specs));
+        let (window, fixed) = (wire.provider().context_window, fixed(&prompt.system, &specs));
         let room = (window.saturating_sub(max_output(wire).into()) * 3 / 4).saturating_sub(fixed);
         let mut transcript = Transcript::default();
         let names: Vec<&str> = specs.iter().map(|s| s.name).collect();
@@ -272,8 +272,8 @@ pub fn model_name(wire: &Wire) -> String {
 
 /// The longest answer asked for: never more than leaves room for the question.
 fn max_output(wire: &Wire) -> u32 {
-    let quarter = u32::try_from(wire.provider().window / 4).unwrap_or(u32::MAX);
-    wire.provider().max_output.min(quarter).max(1)
+    let quarter = u32::try_from(wire.provider().context_window / 4).unwrap_or(u32::MAX);
+    wire.provider().max_output_tokens.min(quarter).max(1)
 }
 
 /// Tokens of what is sent with every call besides the conversation.

@@ -1,4 +1,5 @@
-//! The system call filter: what no build, test or agent needs, and what would reach around the other walls.
+//! The system call filter: denies calls that no build, test or agent needs, and calls that would bypass the other
+//! restrictions.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -6,17 +7,17 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::io;
 
-/// Calls that answer EPERM whatever their arguments.
+/// Calls that fail with EPERM whatever their arguments.
 #[rustfmt::skip]
 const DENIED: &[libc::c_long] = &[
-    // io_uring does what its ring says, past this filter.
+    // io_uring performs operations from its ring, past this filter.
     libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
-    // Other processes' memory and files.
+    // Memory and files of other processes.
     libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_pidfd_getfd, libc::SYS_kcmp,
     libc::SYS_process_madvise,
-    // The kernel's keys are not in any namespace.
+    // Kernel keyrings are not namespaced.
     libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key,
-    // Ways into the kernel that exploits have used.
+    // Parts of the kernel that exploits have used.
     libc::SYS_bpf, libc::SYS_userfaultfd, libc::SYS_perf_event_open, libc::SYS_fanotify_init, libc::SYS_lookup_dcookie,
     // Mounts and namespaces.
     libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_open_tree, libc::SYS_move_mount,
@@ -33,30 +34,32 @@ const DENIED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")] libc::SYS_uselib,
 ];
 
-/// Calls about mounts that are younger than their names here; numbers are the same for all processors by now.
+/// Mount-related calls too new for libc's constants; by now numbers are the same on all architectures.
 const STATMOUNT: libc::c_long = 457;
 const LISTMOUNT: libc::c_long = 458;
 const OPEN_TREE_ATTR: libc::c_long = 467;
 
-/// Calls there are not: programs know other ways then. What they would make is memory that no process has and nobody counts.
+/// Calls reported as missing (ENOSYS), so that programs fall back to others. The last two would create memory that
+/// belongs to no process and is counted nowhere.
 const ABSENT: &[libc::c_long] = &[
-    // What it is asked lies in memory, where a filter can't look: everybody uses clone then.
+    // Its arguments lie in memory, which a filter cannot read; libraries then fall back to clone.
     libc::SYS_clone3,
     libc::SYS_memfd_create,
     libc::SYS_memfd_secret,
 ];
 
-/// The largest piece of shared memory of the old kind, which outlives its processes: of 4096 pieces at most. Databases ask for a page.
-const SHARED_MAX: u64 = 1 << 20;
+/// Maximum size in bytes of a System V shared memory segment, which outlives its processes (at most 4096 segments).
+/// Databases ask for one page.
+const SHARED_MEMORY_MAX: u64 = 1 << 20;
 
-/// The same kernel's second table of calls on x86-64: numbers with this bit, and a few of its own.
+/// The x32 system call table of x86-64 kernels: the same numbers with this bit set, and a few of its own.
 #[cfg(target_arch = "x86_64")]
 const X32: i64 = 0x4000_0000;
-/// ptrace, process_vm_readv, process_vm_writev, kexec_load in that second table.
+/// ptrace, process_vm_readv, process_vm_writev and kexec_load in the x32 table.
 #[cfg(target_arch = "x86_64")]
 const X32_OWN: [i64; 4] = [X32 | 521, X32 | 539, X32 | 540, X32 | 528];
 
-/// Flags of clone that make a namespace.
+/// Flags of clone that create a namespace.
 const NAMESPACES: [libc::c_int; 8] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWCGROUP,
@@ -68,21 +71,21 @@ const NAMESPACES: [libc::c_int; 8] = [
     0x80, // CLONE_NEWTIME
 ];
 
-/// Which sockets may be made.
+/// Sockets that may be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Sockets {
-    /// Unix and IP: what they reach is held by the network namespace.
+    /// Unix and IP sockets; the network namespace limits what they reach.
     Own,
-    /// TCP only: what it reaches is held by Landlock.
+    /// TCP only; Landlock limits what it reaches.
     Tcp,
-    /// None (`socketpair` stays).
+    /// None (`socketpair` still works).
     None,
 }
 
-/// Puts the filter on this thread and what it starts, for good.
+/// Applies the filter to this thread and everything it starts, permanently.
 ///
 /// # Errors
-/// When this machine has no filters, or none for its kind of processor.
+/// When this machine does not support filters, or none for this architecture.
 pub fn apply(sockets: Sockets) -> io::Result<()> {
     for program in programs(sockets).map_err(io::Error::other)? {
         seccompiler::apply_filter(&program).map_err(io::Error::other)?;
@@ -99,21 +102,21 @@ fn programs(sockets: Sockets) -> Result<[BpfProgram; 2], seccompiler::BackendErr
         libc::SYS_clone,
         NAMESPACES.iter().map(|flag| SeccompRule::new(vec![has(0, *flag as u64)?])).collect::<Result<_, _>>()?,
     );
-    // Pushing characters into a terminal's input.
-    let push = |request: u64| SeccompRule::new(vec![is(1, request)?]);
-    rules.insert(libc::SYS_ioctl, vec![push(libc::TIOCSTI)?, push(libc::TIOCLINUX)?]);
+    // Injecting characters into a terminal's input.
+    let inject = |request: u64| SeccompRule::new(vec![is(1, request)?]);
+    rules.insert(libc::SYS_ioctl, vec![inject(libc::TIOCSTI)?, inject(libc::TIOCLINUX)?]);
     let families = |allowed: &[libc::c_int]| -> Result<SeccompRule, seccompiler::BackendError> {
         SeccompRule::new(allowed.iter().map(|f| is_not(0, *f as u64)).collect::<Result<_, _>>()?)
     };
     let socket = match sockets {
         Sockets::Own => vec![families(&[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6])?],
         Sockets::Tcp => {
-            // The kind shares its argument with two flags.
+            // The socket type shares its argument with two flags.
             let mut rules = vec![families(&[libc::AF_INET, libc::AF_INET6])?];
             for kind in (0..16).filter(|kind| *kind != libc::SOCK_STREAM) {
                 rules.push(SeccompRule::new(vec![masked(1, 0xf, kind as u64)?])?);
             }
-            // Multipath TCP is a stream too, and Landlock knows only the plain one.
+            // Multipath TCP is a stream protocol, too, and Landlock only covers plain TCP.
             rules.push(SeccompRule::new(vec![is_not(2, 0)?, is_not(2, libc::IPPROTO_TCP as u64)?])?);
             rules
         }
@@ -121,7 +124,7 @@ fn programs(sockets: Sockets) -> Result<[BpfProgram; 2], seccompiler::BackendErr
     };
     rules.insert(libc::SYS_socket, socket);
     rules.insert(libc::SYS_socketpair, vec![families(&[libc::AF_UNIX])?]);
-    let large = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Gt, SHARED_MAX)?;
+    let large = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Gt, SHARED_MEMORY_MAX)?;
     rules.insert(libc::SYS_shmget, vec![SeccompRule::new(vec![large])?]);
     let mut absent: BTreeMap<i64, Vec<SeccompRule>> = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
     #[cfg(target_arch = "x86_64")]
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_filter_fits_into_what_the_kernel_takes() {
+    fn every_filter_fits_the_kernel_s_size_limit() {
         for sockets in [Sockets::Own, Sockets::Tcp, Sockets::None] {
             for program in programs(sockets).unwrap() {
                 assert!(!program.is_empty() && program.len() < 4096, "{sockets:?}: {}", program.len());

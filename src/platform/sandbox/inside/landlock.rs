@@ -1,6 +1,7 @@
-//! Landlock: which files may be read and written, for kernels that have it.
+//! Landlock rules: which files may be read and written, and which ports may be connected to, on kernels that support
+//! it.
 
-use super::Walls;
+use super::Restrictions;
 use crate::platform::sandbox::Level;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -9,75 +10,75 @@ use landlock::{
 use std::io;
 use std::path::Path;
 
-/// What the `landlock` level needs: signals and abstract sockets stay inside since this one.
-const NEEDED: ABI = ABI::V6;
+/// The ABI that level `landlock` needs: the first one that confines signals and abstract sockets.
+const REQUIRED_ABI: ABI = ABI::V6;
 
-/// Devices every program may write.
+/// Devices every program may write to.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom"];
 
-/// Rules that do not bind yet; the files they are about are open.
+/// Rules that are not in force yet; their files are open.
 pub struct Rules(RulesetCreated);
 
-/// The rules, made with the rights of the moment. At `strict` they stand behind the mounts and hold as much as this kernel knows; at
-/// `landlock` they are the wall, and all of them must hold.
+/// Builds the rules with the rights of the moment. At `strict` they back up the mounts and enforce as much as the
+/// kernel supports; at `landlock` they are the isolation itself, and all of them must be enforced.
 ///
 /// # Errors
-/// When a needed rule can't be had.
-pub fn rules(walls: &Walls) -> io::Result<Rules> {
-    made(walls).map(Rules).map_err(said)
+/// When a required rule is not supported.
+pub fn rules(restrictions: &Restrictions) -> io::Result<Rules> {
+    build(restrictions).map(Rules).map_err(landlock_error)
 }
 
 impl Rules {
-    /// Puts them on this thread and what it starts, for good.
+    /// Enforces the rules for this thread and everything it starts, permanently.
     ///
     /// # Errors
-    /// When the kernel does not take them.
+    /// When the kernel rejects them.
     pub fn bind(self) -> io::Result<()> {
-        self.0.restrict_self().map_err(said)?;
+        self.0.restrict_self().map_err(landlock_error)?;
         Ok(())
     }
 }
 
-fn said(e: impl std::fmt::Display) -> io::Error {
+fn landlock_error(e: impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("landlock: {e}"))
 }
 
-fn made(walls: &Walls) -> Result<RulesetCreated, Box<dyn std::error::Error>> {
-    let is_the_wall = walls.level == Level::Landlock;
-    let compat = if is_the_wall { CompatLevel::HardRequirement } else { CompatLevel::BestEffort };
-    let all = AccessFs::from_all(NEEDED);
-    let read = AccessFs::from_read(NEEDED);
+fn build(restrictions: &Restrictions) -> Result<RulesetCreated, Box<dyn std::error::Error>> {
+    let is_required = restrictions.level == Level::Landlock;
+    let compat = if is_required { CompatLevel::HardRequirement } else { CompatLevel::BestEffort };
+    let all = AccessFs::from_all(REQUIRED_ABI);
+    let read = AccessFs::from_read(REQUIRED_ABI);
     let mut rules = Ruleset::default()
         .set_compatibility(compat)
         .handle_access(all)?
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?;
-    if is_the_wall {
+    if is_required {
         rules = rules.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?;
     }
     let mut rules = rules.create()?;
-    for path in &walls.readable {
+    for path in &restrictions.readable {
         rules = add(rules, Path::new(path), read)?;
     }
-    for path in &walls.writable {
+    for path in &restrictions.writable {
         rules = add(rules, Path::new(path), all)?;
     }
     for path in DEVICES {
         rules = add(rules, Path::new(path), AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev)?;
     }
-    if let (true, Some(port)) = (is_the_wall, walls.port) {
+    if let (true, Some(port)) = (is_required, restrictions.port) {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
     Ok(rules)
 }
 
-/// What is not there needs no rule.
+/// Adds a rule for a path; a path that does not exist needs none.
 fn add(
     rules: RulesetCreated,
     path: &Path,
     access: landlock::BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, Box<dyn std::error::Error>> {
     let Ok(meta) = std::fs::metadata(path) else { return Ok(rules) };
-    let access = if meta.is_dir() { access } else { access & AccessFs::from_file(NEEDED) };
+    let access = if meta.is_dir() { access } else { access & AccessFs::from_file(REQUIRED_ABI) };
     let Ok(fd) = PathFd::new(path) else { return Ok(rules) };
     Ok(rules.add_rule(PathBeneath::new(fd, access))?)
 }

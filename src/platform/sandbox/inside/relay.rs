@@ -1,4 +1,5 @@
-//! From the loopback of a command's own network to the one socket that leads out of it: Skep's gate.
+//! Relay from the loopback of a command's own network namespace to the one socket that leads out of it: the egress
+//! proxy.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,23 +10,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The port commands find it at.
+/// Port at which commands find the proxy.
 pub const PORT: u16 = 7390;
-/// Where the gate's socket is, as seen by commands.
-pub const SOCKET: &str = "/run/skep/gate.sock";
+/// Path of the proxy's socket, as commands see it.
+pub const SOCKET: &str = "/run/skep/egress.sock";
 
-/// Connections carried at the same time; more are closed at once.
+/// Maximum number of simultaneous connections; further ones are closed at once.
 const CONNECTIONS: usize = 128;
-/// The stack of a thread that only copies.
+/// Stack size of a copying thread.
 const STACK: usize = 128 * 1024;
-/// How long it waits when no more connections can be had.
+/// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Carries connections until its process is killed, which the end of the command's process namespace does. The listener is standard
-/// input: it was opened before the command started, so that nothing else can have the port.
+/// Relays connections until its process is killed by the end of the command's PID namespace. The listener is its
+/// standard input: it was opened before the command started, so that nothing else can take the port.
 ///
 /// # Errors
-/// When standard input is no listener.
+/// When standard input is not a listening socket.
 pub fn run() -> io::Result<()> {
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr()?;
@@ -35,45 +36,45 @@ pub fn run() -> io::Result<()> {
             std::thread::sleep(PAUSE);
             continue;
         };
-        let place = Counted::one_more(&open);
+        let connection = ConnectionCount::increment(&open);
         if open.load(Ordering::Relaxed) > CONNECTIONS {
             continue;
         }
         // Without a thread the connection is closed: the command sees it and may try again.
         let _full = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            let _place = place;
-            let _broken = carry(client, Path::new(SOCKET));
+            let _connection = connection;
+            let _disconnected = relay(client, Path::new(SOCKET));
         });
     }
 }
 
-/// Copies both ways until both sides have said all, or one is gone.
-fn carry(client: TcpStream, gate: &Path) -> io::Result<()> {
-    let gate = UnixStream::connect(gate)?;
-    let (mut from_client, mut to_gate) = (client.try_clone()?, gate.try_clone()?);
+/// Copies in both directions until both sides have finished, or one is gone.
+fn relay(client: TcpStream, proxy: &Path) -> io::Result<()> {
+    let proxy = UnixStream::connect(proxy)?;
+    let (mut from_client, mut to_proxy) = (client.try_clone()?, proxy.try_clone()?);
     let up = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-        let _gone = io::copy(&mut from_client, &mut to_gate);
-        let _closed = to_gate.shutdown(Shutdown::Write);
+        let _gone = io::copy(&mut from_client, &mut to_proxy);
+        let _closed = to_proxy.shutdown(Shutdown::Write);
     })?;
-    let (mut from_gate, mut to_client) = (gate, client);
-    let _gone = io::copy(&mut from_gate, &mut to_client);
+    let (mut from_proxy, mut to_client) = (proxy, client);
+    let _gone = io::copy(&mut from_proxy, &mut to_client);
     let _closed = to_client.shutdown(Shutdown::Write);
-    // A panic there says nothing more than a broken connection does.
+    // A panic in the thread means no more than a broken connection.
     let _ended = up.join();
     Ok(())
 }
 
-/// One connection, until dropped.
-struct Counted(Arc<AtomicUsize>);
+/// Counts one connection until dropped.
+struct ConnectionCount(Arc<AtomicUsize>);
 
-impl Counted {
-    fn one_more(open: &Arc<AtomicUsize>) -> Counted {
+impl ConnectionCount {
+    fn increment(open: &Arc<AtomicUsize>) -> ConnectionCount {
         open.fetch_add(1, Ordering::Relaxed);
-        Counted(open.clone())
+        ConnectionCount(open.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -80,11 +80,11 @@ impl Session<'_> {
                 Kind::Resting(Some(at)) if rests < RESTS_MAX && self.is_before_deadline(at) => {
                     rests += 1;
                     // The limiter waits for a short rest, for all who share the provider, and refuses at a long one.
-                    self.limiter.rest_until(self.wire.model(), at);
+                    self.limiter.cool_down_until(self.wire.model(), at);
                 }
                 Kind::Resting(until) => {
                     if let Some(at) = until {
-                        self.limiter.rest_until(self.wire.model(), at);
+                        self.limiter.cool_down_until(self.wire.model(), at);
                     }
                     return self.unavailable(fault.why, until);
                 }

@@ -2,7 +2,7 @@
 
 use super::walk::{Next, walk};
 use super::{Spec, folder, object};
-use crate::platform::rooted_fs::{Kind, RootedDir};
+use crate::platform::rooted_fs::{EntryKind, RootedDir};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -42,10 +42,10 @@ pub(super) fn list(tree: &RootedDir, args: &Args) -> Result<String, String> {
         }
         count += 1;
         let what = match entry.kind {
-            Kind::File => format!("  {}", entry.size),
-            Kind::Folder => "/".to_owned(),
-            Kind::Link => "  (link, not followed)".to_owned(),
-            Kind::Other => "  (not a regular file)".to_owned(),
+            EntryKind::File => format!("  {}", entry.size),
+            EntryKind::Directory => "/".to_owned(),
+            EntryKind::Link => "  (link, not followed)".to_owned(),
+            EntryKind::Other => "  (not a regular file)".to_owned(),
         };
         shown.push_str(&format!("{}{}{what}\n", "  ".repeat(depth - 1), entry.name));
         if depth < deepest { Next::On } else { Next::Over }

@@ -125,7 +125,7 @@ impl Plan<'_> {
 
     fn absent(&mut self, path: &str) -> Result<(), String> {
         match self.load(path)?.after {
-            Some(_) => Err(format!("{path:?} exists already")),
+            Some(_) => Err(format!("{path:?} already exists")),
             None => Ok(()),
         }
     }

@@ -46,21 +46,21 @@ pub(super) async fn run(sandbox: &Sandbox, place: &ToolEnv, args: Args, left: Du
     let limit = Duration::from_secs(args.seconds.unwrap_or(SECONDS).clamp(1, SECONDS_MAX)).min(left);
     let asker = AccessRequest {
         project: &place.project,
-        to: Audience::Model,
-        level: sandbox.wall(),
+        audience: Audience::Model,
+        level: sandbox.level(),
         label: "a model's command",
     };
-    let given = place.access_broker.give(asker).await.map_err(|e| format!("the command could not be started: {e}"))?;
+    let given = place.access_broker.grant(asker).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let job = Job {
-        line,
+        command: line,
         purpose: Purpose::Agent,
         dir: &place.dir,
         cache: &place.cache,
         scratch: &place.scratch,
         env: &[],
-        limit,
-        keep: KEEP,
-        gate: given.place(),
+        timeout: limit,
+        max_output: KEEP,
+        proxy: given.endpoint(),
     };
     let ended = sandbox.run(&job, None).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let ok = ended.ok();
@@ -73,6 +73,6 @@ pub(super) async fn run(sandbox: &Sandbox, place: &ToolEnv, args: Args, left: Du
     let output = middle_cut(terminal_text::sanitize(&ended.stdout).trim_end(), SHOWN_BYTES_MAX);
     let output = if output.is_empty() { "(no output)" } else { &output };
     let refused =
-        given.refused().map_or_else(String::new, |why| format!("\nSkep: {why}; only a person can change that"));
+        given.denied_hosts().map_or_else(String::new, |why| format!("\nSkep: {why}; only a person can change that"));
     Ok(Did { text: format!("{how}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
 }

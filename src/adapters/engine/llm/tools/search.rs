@@ -3,7 +3,7 @@
 use super::walk::{Next, walk};
 use super::{Spec, folder, object};
 use crate::domain::policy::glob;
-use crate::platform::rooted_fs::{Kind, RootedDir};
+use crate::platform::rooted_fs::{EntryKind, RootedDir};
 use grep_regex::RegexMatcherBuilder;
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
 use serde::Deserialize;
@@ -92,7 +92,7 @@ pub(super) fn search(tree: &RootedDir, args: &Args) -> Result<String, String> {
             true
         }
         false => walk(tree, root, &mut |path, entry, _| {
-            if entry.kind == Kind::File && only.as_ref().is_none_or(|g| g.is_match(path)) {
+            if entry.kind == EntryKind::File && only.as_ref().is_none_or(|g| g.is_match(path)) {
                 match entry.size > FILE_BYTES_MAX {
                     true => large += 1,
                     false => look(path),

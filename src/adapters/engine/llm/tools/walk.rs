@@ -1,7 +1,7 @@
 //! Walking a worktree as its own ignore rules want it: no link followed, `.git` never entered, everything counted.
 
 use super::is_git;
-use crate::platform::rooted_fs::{Entry, Kind, RootedDir};
+use crate::platform::rooted_fs::{Entry, EntryKind, RootedDir};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 /// Names looked at in one walk, in one folder, and how deep.
@@ -69,7 +69,7 @@ impl Walk<'_> {
             }
             *self.left -= 1;
             let path = join(folder, &entry.name);
-            let is_folder = entry.kind == Kind::Folder;
+            let is_folder = entry.kind == EntryKind::Directory;
             if is_git(&entry.name) || self.ignored(&path, is_folder) {
                 continue;
             }

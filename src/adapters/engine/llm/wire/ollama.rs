@@ -40,7 +40,7 @@ pub fn body(wire: &Wire, system: &str, history: &History, tools: &[Spec], max_ou
         // What does not fit is to be an error, and no prompt with its beginning gone.
         "truncate": false,
         "shift": false,
-        "options": {"num_ctx": wire.provider.window, "num_predict": max_output},
+        "options": {"num_ctx": wire.provider.context_window, "num_predict": max_output},
     });
     if let (Some(effort), Some(fields)) = (wire.effort, body.as_object_mut()) {
         fields.insert("think".to_owned(), think(&wire.model, effort));
@@ -86,19 +86,19 @@ pub async fn ask(
         request = request.bearer_auth(key.expose());
     }
     let late = |began| asked.passing("it did not answer in time", began);
-    let response = timeout(wire.provider.silence, request.send()).await.map_err(|_| late(true))?;
+    let response = timeout(wire.provider.idle_timeout, request.send()).await.map_err(|_| late(true))?;
     let mut response = response.map_err(|e| asked.connection(&e, false))?;
     let status = response.status();
     if !status.is_success() {
         let headers = response.headers().clone();
-        let body = timeout(wire.provider.silence, beginning(&mut response)).await.unwrap_or_default();
+        let body = timeout(wire.provider.idle_timeout, beginning(&mut response)).await.unwrap_or_default();
         return Err(asked.status(status.as_u16(), &headers, &String::from_utf8_lossy(&body), false));
     }
     let mut answer = Answer::default();
     let (mut calls, mut thought) = (Vec::new(), String::new());
     let (mut seen, mut rest) = (0, Vec::new());
     loop {
-        let piece = timeout(wire.provider.silence, response.chunk()).await.map_err(|_| late(true))?;
+        let piece = timeout(wire.provider.idle_timeout, response.chunk()).await.map_err(|_| late(true))?;
         let Some(piece) = piece.map_err(|e| asked.connection(&e, true))? else {
             return Err(asked.passing("its answer broke off before its end", true));
         };
@@ -182,7 +182,7 @@ fn is_cut(sent: u64, read: u64) -> bool {
 
 /// A server that cut the prompt though it was told not to: an old one, or a model with a smaller window than it was given.
 fn cut(wire: &Wire, asked: Asked<'_>, sent: u64, read: u64) -> Fault {
-    let (name, window) = (&wire.provider.name, wire.provider.window);
+    let (name, window) = (&wire.provider.name, wire.provider.context_window);
     let told = asked
         .passing(&format!("it read {read} tokens of about {sent}: it cut the conversation to its own window"), true);
     let fix = format!(

@@ -28,8 +28,8 @@ const BUDGET_LEAST: u32 = 1024;
 pub fn options(wire: &Wire, max_output: u32) -> ChatOptions {
     let options = ChatOptions::default()
         .with_max_tokens(max_output)
-        .with_stream_header_timeout(wire.provider.silence)
-        .with_stream_read_timeout(wire.provider.silence)
+        .with_stream_header_timeout(wire.provider.idle_timeout)
+        .with_stream_read_timeout(wire.provider.idle_timeout)
         .with_capture_usage(true)
         .with_capture_content(true)
         .with_capture_tool_calls(true);

@@ -1,9 +1,9 @@
-//! Driven agents behind the walls: how they are told to end, and that no live value comes out of them, however it is cut.
+//! Driven agents in the sandbox: how they are terminated, and that no secret leaks from them, however it is split.
 
 use crate::acp::bench;
 use crate::engines_contract::{Place, order};
 use crate::support::engines::system_clock;
-use crate::support::walls;
+use crate::support::sandbox;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::{Agent, OutputTable, Protocol, Settings};
 use skep::domain::{EngineSpec, Step, Usage};
@@ -33,12 +33,12 @@ fn agent(protocol: Protocol, words: &[&str]) -> Agent {
     }
 }
 
-/// Drives it at `strict`; gives all that was told meanwhile, too.
+/// Drives an agent at `strict`; also returns all events it reported.
 async fn drive(agent: Agent, place: &Place) -> (EngineResult, Vec<String>) {
     let spec = if agent.protocol == Protocol::Acp { "acp:fake" } else { "cli:fake" };
     let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
     let engine =
-        Registry::new(walls::sandbox(), Arc::new(settings), system_clock()).get(&EngineSpec::parse(spec)).unwrap();
+        Registry::new(sandbox::strict(), Arc::new(settings), system_clock()).get(&EngineSpec::parse(spec)).unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let kept = heard.clone();
     let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));
@@ -50,7 +50,7 @@ async fn drive(agent: Agent, place: &Place) -> (EngineResult, Vec<String>) {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_stopped_may_put_its_things_in_order_first() {
+async fn a_stopped_agent_may_clean_up_first() {
     for (part, tidied) in [("trap", true), ("ignore", false)] {
         let place = Place::new();
         let silent = Agent { idle_timeout: Duration::from_secs(2), ..agent(Protocol::Cli, &[part]) };
@@ -67,7 +67,7 @@ async fn an_agent_that_is_stopped_may_put_its_things_in_order_first() {
     }
 }
 
-/// Whether no process is left that works in the place. Numbers of processes mean nothing here: they were told within the walls.
+/// Waits until no process works in the directory any more. Process ids reported inside the sandbox mean nothing here.
 async fn gone(place: &Place) -> bool {
     let root = place.root.path().to_string_lossy().into_owned();
     let until = Instant::now() + Duration::from_secs(10);
@@ -84,7 +84,7 @@ async fn gone(place: &Place) -> bool {
 }
 
 #[tokio::test]
-async fn a_live_value_in_pieces_or_at_a_cut_is_nowhere() {
+async fn a_secret_is_redacted_even_if_split_or_truncated() {
     let value = "tangerine-5512-of-nobody-else";
     let _live = register("TANGERINE", &Secret::new(value));
     for protocol in [Protocol::Acp, Protocol::Cli] {
@@ -97,7 +97,7 @@ async fn a_live_value_in_pieces_or_at_a_cut_is_nowhere() {
         let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
         let all = format!("{:?}\n{}\n{transcript}", worked.result, heard.join("\n"));
         assert!(all.matches("[redacted:TANGERINE]").count() >= 4, "{all}");
-        // Nor a half of it, nor what a cut left.
+        // Neither a half of it, nor what truncation left over.
         for part in ["tangerine", "nobody", "5512", "of-n"] {
             assert!(!all.contains(part), "{part} is in {all}");
         }

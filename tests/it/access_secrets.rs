@@ -1,4 +1,4 @@
-//! Secrets of the vault are given to the commands of the project they are granted to, named in the record, and nowhere else.
+//! Granted secrets: the commands of their project get them, the log names them, and their values appear nowhere.
 
 use crate::support::cli::{Beside, Cli, Said, ended};
 use crate::support::search::Search;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 const PASSWORD: &str = "cHeCk-7f2d90b1ce55-canary-of-a-check";
 const DEPLOY: &str = "dEpLoY-51aa03ef9d77-canary-of-an-engine";
 
-/// A desk whose vault has both, for `tool` alone.
+/// Creates a CLI with a configuration and the project `tool`.
 fn desk(config: &str) -> Cli {
     let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
@@ -28,7 +28,7 @@ fn run(desk: &Cli, engine: &str, check: &str) -> Said {
     desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", check, "--yes"])
 }
 
-/// A shell line that holds when a variable has a value, without the value in it; and says the value.
+/// Returns a shell line that succeeds if a variable has a value, without containing the value, and prints it.
 fn has(name: &str, value: &str) -> String {
     let sum: String = Sha256::digest(value.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
     format!("echo \"{name} is ${name}\"; printf %s \"${name}\" | sha256sum | grep -q {sum}")
@@ -38,7 +38,7 @@ const GRANTED: &str = "[project.tool.checks]\nsecrets = [\"DB_PASSWORD\"]\n[proj
     [agents.mine]\nprotocol = \"cli\"\ncommand = [\"sh\", \"{home}/do.sh\"]\n[agents.mine.files]\n\"do.sh\" = \"\"\"\n";
 
 #[test]
-fn a_check_and_an_engine_get_what_is_theirs_and_it_is_named_and_never_shown() {
+fn checks_and_engines_get_their_secrets_and_only_the_names_are_shown() {
     let engine = format!("test -z \"$DB_PASSWORD\" && {} && echo b > a.txt", has("DEPLOY_KEY", DEPLOY));
     let check = format!("test -z \"$DEPLOY_KEY\" && {}", has("DB_PASSWORD", PASSWORD));
     let desk = desk(&format!("{GRANTED}{}\n\"\"\"\n", engine.replace('\\', "\\\\").replace("echo b", "echo c")));
@@ -80,7 +80,7 @@ fn a_check_and_an_engine_get_what_is_theirs_and_it_is_named_and_never_shown() {
     }
     drop(service);
     let log = std::fs::read(desk.path("log")).unwrap();
-    assert!(String::from_utf8_lossy(&log).contains("secrets of the vault are given"));
+    assert!(String::from_utf8_lossy(&log).contains("granted secrets of the vault"));
     let search = Search::of(&[PASSWORD, DEPLOY]);
     let mut found = search.find("what was printed", &said);
     found.extend(search.find("the log", &log));
@@ -89,7 +89,7 @@ fn a_check_and_an_engine_get_what_is_theirs_and_it_is_named_and_never_shown() {
 }
 
 #[test]
-fn what_is_missing_is_asked_for_by_name_and_the_command_does_not_run_without_it() {
+fn a_missing_secret_is_requested_by_name_and_the_command_does_not_run_without_it() {
     let desk = desk("[checks]\nsecrets = [\"DB_PASSWORD\"]\n[engines]\nsecrets = [\"DEPLOY_KEY\"]\n");
     let check = has("DB_PASSWORD", PASSWORD);
     let said = run(&desk, "command: echo b > a.txt", &check).ends(4);
@@ -97,17 +97,17 @@ fn what_is_missing_is_asked_for_by_name_and_the_command_does_not_run_without_it(
     assert!(said.out.contains("skep secret set DEPLOY_KEY --project tool"), "{}", said.out);
     let id = desk.newest();
     assert_eq!(desk.show(&id)["escalations"][0]["code"], "engine");
-    // Another project's is not one's own.
+    // A secret of another project does not count.
     desk.repo("other", &[("a.txt", "a\n")]);
     desk.does(&["project", "add", "other.git"]).ends(0);
     set(&desk, "DEPLOY_KEY", "other", DEPLOY).ends(0);
     desk.does(&["unblock", &id, "--follow"]).ends(4).says("there is no secret DEPLOY_KEY");
     set(&desk, "DEPLOY_KEY", "tool", DEPLOY).ends(0);
     let said = desk.does(&["unblock", &id, "--follow"]).ends(4);
-    assert!(said.out.contains("the check check-1 is not started: there is no secret DB_PASSWORD"), "{}", said.out);
+    assert!(said.out.contains("cannot start the check check-1: there is no secret DB_PASSWORD"), "{}", said.out);
     assert!(said.out.contains("skep secret set DB_PASSWORD --project tool"), "{}", said.out);
     assert_eq!(desk.show(&id)["escalations"][0]["code"], "act");
-    // One that could not be kept out of what is written is not given.
+    // A secret too short to be redacted is not granted.
     set(&desk, "DB_PASSWORD", "tool", "short").ends(0);
     desk.does(&["unblock", &id, "--follow"]).ends(4).says("has fewer than 8 bytes");
     set(&desk, "DB_PASSWORD", "tool", PASSWORD).ends(0);
@@ -118,7 +118,7 @@ fn what_is_missing_is_asked_for_by_name_and_the_command_does_not_run_without_it(
 }
 
 #[test]
-fn without_walls_no_secret_is_given() {
+fn without_isolation_no_secret_is_granted() {
     let desk = desk(
         "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n[project.tool.checks]\nsecrets = [\"DB_PASSWORD\"]\n",
     );

@@ -1,4 +1,5 @@
-//! Answers of the gate's own: plain text for proxies, the provider's own shape for models, so that agents understand a no.
+//! The proxy's own responses: plain text for proxy requests, the provider's error format for model calls, so that agents
+//! understand them.
 
 use super::wire::Wire;
 use axum::body::Body;
@@ -6,18 +7,18 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-/// A plain answer.
-pub fn text(status: StatusCode, words: &str) -> Response {
-    with(status, "text/plain; charset=utf-8", format!("{words}\n"))
+/// Builds a plain-text response.
+pub fn text(status: StatusCode, message: &str) -> Response {
+    build(status, "text/plain; charset=utf-8", format!("{message}\n"))
 }
 
-/// A plain no.
-pub fn denied(words: &str) -> Response {
-    text(StatusCode::FORBIDDEN, words)
+/// Builds a plain-text 403 response.
+pub fn denied(message: &str) -> Response {
+    text(StatusCode::FORBIDDEN, message)
 }
 
-/// An error in the shape the caller of `wire` reads.
-pub fn error(wire: Wire, status: StatusCode, words: &str) -> Response {
+/// Builds an error in the format that clients of `wire` expect.
+pub fn error(wire: Wire, status: StatusCode, message: &str) -> Response {
     let code = status.as_u16();
     let body: Value = match wire {
         Wire::Anthropic => {
@@ -29,7 +30,7 @@ pub fn error(wire: Wire, status: StatusCode, words: &str) -> Response {
                 429 => "rate_limit_error",
                 _ => "api_error",
             };
-            json!({ "type": "error", "error": { "type": kind, "message": words } })
+            json!({ "type": "error", "error": { "type": kind, "message": message } })
         }
         Wire::Chat | Wire::Responses => {
             let kind = match code {
@@ -39,7 +40,7 @@ pub fn error(wire: Wire, status: StatusCode, words: &str) -> Response {
                 500.. => "server_error",
                 _ => "invalid_request_error",
             };
-            json!({ "error": { "message": words, "type": kind, "param": null, "code": kind } })
+            json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } })
         }
         Wire::Gemini => {
             let kind = match code {
@@ -48,19 +49,19 @@ pub fn error(wire: Wire, status: StatusCode, words: &str) -> Response {
                 500.. => "UNAVAILABLE",
                 _ => "INVALID_ARGUMENT",
             };
-            json!({ "error": { "code": code, "message": words, "status": kind } })
+            json!({ "error": { "code": code, "message": message, "status": kind } })
         }
-        Wire::Ollama => json!({ "error": words }),
+        Wire::Ollama => json!({ "error": message }),
     };
-    let mut response = with(status, "application/json", body.to_string());
+    let mut response = build(status, "application/json", body.to_string());
     if matches!(code, 400..=428) {
-        // The clients of two providers look at this before they try again.
+        // The official clients of two providers check this header before they retry.
         response.headers_mut().insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     }
     response
 }
 
-fn with(status: StatusCode, kind: &'static str, body: String) -> Response {
+fn build(status: StatusCode, kind: &'static str, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -1,16 +1,16 @@
-//! What a person grants a project is what its commands get, and no other project's: hosts through the gate, and what is fetched there.
+//! Granted hosts: a project's commands reach them through the egress proxy, those of other projects do not; downloaded packages.
 
 use crate::support::cli::{Beside, Cli, ended};
 use crate::support::models::{Models, call};
+use crate::support::sandbox;
 use crate::support::site::{HELLO, Site};
-use crate::support::walls;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use skep::platform::clock::SystemClock;
 use skep::platform::egress::{EgressProxy, SessionSpec};
 use skep::platform::sandbox::{Job, Level, Policy, ProxyEndpoint, Purpose, Sandbox};
 use skep::providers::meter::Meter;
-use skep::providers::rate_limit::Limits;
+use skep::providers::rate_limit::RateLimits;
 use skep::providers::settings::Api;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A desk with a configuration.
+/// Creates a CLI with a configuration.
 fn desk(config: &str) -> Cli {
     let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
@@ -28,7 +28,7 @@ fn desk(config: &str) -> Cli {
 }
 
 #[test]
-fn a_host_is_reached_by_the_project_it_is_granted_to_and_by_no_other() {
+fn a_host_is_reachable_only_for_the_project_it_is_granted_to() {
     let (site, elsewhere) = (Site::new(), Site::new());
     let desk = desk(&format!(
         "[steps.develop]\ntries = 1\n[project.tool.egress]\nhosts = [{:?}]\n[project.other.egress]\nhosts = [{:?}]\n",
@@ -49,27 +49,27 @@ fn a_host_is_reached_by_the_project_it_is_granted_to_and_by_no_other() {
     desk.repo("other", &[("a.txt", "a\n")]);
     let said =
         run("other.git", "command: echo b > a.txt", &check.replace("grep 'hello from the host' got.txt && ", ""));
-    let refused = format!(
-        "it wanted to reach {} (on the list, but not with this port), which egress.hosts of project other does not allow",
+    let denied = format!(
+        "it tried to reach {} (on the list, but with another port), which egress.hosts of project other does not allow",
         site.host()
     );
-    assert!(said.ends(4).out.contains(&refused), "the check says what it was refused");
+    assert!(said.ends(4).out.contains(&denied), "the check names the denied host");
     let said = run("other.git", &engine, "true");
-    assert!(said.ends(4).out.contains(&refused), "and so does the engine");
+    assert!(said.ends(4).out.contains(&denied), "and so does the engine");
     let logs = desk.does(&["logs", &desk.newest()]).ends(0).out;
-    assert!(logs.contains(&format!("Skep: {refused}")), "{logs}");
+    assert!(logs.contains(&format!("Skep: {denied}")), "{logs}");
 
-    // Nothing is granted, nothing is there.
+    // Without grants there is no network.
     desk.repo("third", &[("a.txt", "a\n")]);
     let lost = "test -z \"$HTTPS_PROXY\" && /usr/bin/python3 -c 'import urllib.request as u; u.urlopen(\"http://nowhere.example/\")'";
     let said = run("third.git", "command: echo b > a.txt", lost);
     let out = said.ends(4).out;
-    assert!(out.contains("egress.hosts of project third lists no host"), "{out}");
+    assert!(out.contains("egress.hosts of project third allows no host"), "{out}");
     assert_eq!((site.asked().len(), elsewhere.asked().len()), (asked, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_s_command_reaches_what_its_project_may_and_is_told_what_not() {
+async fn a_model_s_command_reaches_granted_hosts_and_reports_denied_ones() {
     let (site, elsewhere) = (Site::new(), Site::new());
     let models = Models::play([
         call("run", json!({"command": site.fetch()})),
@@ -92,15 +92,15 @@ async fn a_model_s_command_reaches_what_its_project_may_and_is_told_what_not() {
         ended(set).ends(0);
         desk.does(&run).ends(0)
     });
-    let told = models.seen().last().unwrap().body["messages"].to_string();
-    assert!(told.contains(HELLO) && !told.contains("canary"), "{told}");
-    let refused = format!("it wanted to reach {} (on the list, but not with this port)", elsewhere.host());
-    assert!(told.contains(&refused) && told.contains("<>"), "{told}");
+    let messages = models.seen().last().unwrap().body["messages"].to_string();
+    assert!(messages.contains(HELLO) && !messages.contains("canary"), "{messages}");
+    let denied = format!("it tried to reach {} (on the list, but with another port)", elsewhere.host());
+    assert!(messages.contains(&denied) && messages.contains("<>"), "{messages}");
     assert_eq!((site.asked().len(), elsewhere.asked().len()), (1, 0));
 }
 
 #[test]
-fn a_service_takes_a_changed_grant_over() {
+fn a_service_adopts_changed_grants() {
     let site = Site::new();
     let desk = desk("[policy]\napprove_merge = false\n");
     desk.repo("tool", &[("a.txt", "a\n")]);
@@ -119,33 +119,44 @@ fn a_service_takes_a_changed_grant_over() {
         format!("[policy]\napprove_merge = false\n[project.tool.egress]\nhosts = [{:?}]\n", site.host()),
     )
     .unwrap();
-    desk.until("the file is taken over", || {
+    desk.until("the configuration is reloaded", || {
         std::fs::read_to_string(desk.path("log")).unwrap().contains("project.tool.egress.hosts")
     });
-    // The run that waits has it, too: what commands are given is not what a run is born with.
+    // The waiting run gets the new grant, too: grants are not pinned when a run starts.
     desk.does(&["unblock", &desk.newest(), "--follow"]).ends(0);
     assert!(!site.asked().is_empty());
 }
 
-/// A way out to a site, opened as the product does.
-fn gate(dir: &Path, site: &Site) -> skep::platform::egress::ProxySession {
+/// Opens a proxy session to a site, as the product does.
+fn proxy_session(dir: &Path, site: &Site) -> skep::platform::egress::ProxySession {
     rustls::crypto::ring::default_provider().install_default().ok();
     let clock = Arc::new(SystemClock);
-    let gate = EgressProxy::new(Limits::new(clock.clone()), clock, dir).unwrap();
+    let proxy = EgressProxy::new(RateLimits::new(clock.clone()), clock, dir).unwrap();
     let meter = Meter::new(Default::default(), Arc::default());
-    gate.open(SessionSpec { providers: vec![], hosts: vec![site.host()], meter, label: "a test".to_owned() }).unwrap()
+    proxy
+        .open_session(SessionSpec { providers: vec![], hosts: vec![site.host()], meter, label: "a test".to_owned() })
+        .unwrap()
 }
 
-async fn runs(sandbox: &Sandbox, dir: &Path, line: &str, gate: Option<&ProxyEndpoint>) -> (bool, String) {
+async fn runs(sandbox: &Sandbox, dir: &Path, command: &str, proxy: Option<&ProxyEndpoint>) -> (bool, String) {
     let (cache, scratch) = (dir.join("cache"), dir.join("scratch"));
-    let (dir, limit) = (&dir.join("work"), Duration::from_secs(120));
-    let (purpose, keep) = (Purpose::Check, 64 * 1024);
-    let job = Job { line, purpose, dir, cache: &cache, scratch: &scratch, env: &[], limit, keep, gate };
+    let dir = &dir.join("work");
+    let job = Job {
+        command,
+        purpose: Purpose::Check,
+        dir,
+        cache: &cache,
+        scratch: &scratch,
+        env: &[],
+        timeout: Duration::from_secs(120),
+        max_output: 64 * 1024,
+        proxy,
+    };
     let ended = sandbox.run(&job, None).await.unwrap();
     (ended.ok(), String::from_utf8_lossy(&ended.stdout).into_owned())
 }
 
-/// A registry with one package, `oned` 1.0.0.
+/// Serves a registry with one package, `oned` 1.0.0.
 fn registry(dir: &Path) -> Site {
     let package = dir.join("oned-1.0.0");
     std::fs::create_dir_all(package.join("src")).unwrap();
@@ -168,7 +179,18 @@ fn registry(dir: &Path) -> Site {
 }
 
 #[tokio::test]
-async fn a_package_the_host_does_not_have_is_fetched_and_what_it_has_stays_as_it_is() {
+async fn a_missing_package_is_downloaded_and_the_host_s_own_stay_unchanged() {
+    downloads_a_package(Level::Strict).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an unprivileged user; scripts/test runs it unless it is root"]
+async fn a_missing_package_is_downloaded_at_level_landlock() {
+    assert!(!rustix::process::geteuid().is_root(), "run this test as an unprivileged user");
+    downloads_a_package(Level::Landlock).await;
+}
+
+async fn downloads_a_package(level: Level) {
     let dir = tempfile::tempdir().unwrap();
     let work = dir.path().join("work");
     std::fs::create_dir_all(work.join("src")).unwrap();
@@ -182,7 +204,7 @@ async fn a_package_the_host_does_not_have_is_fetched_and_what_it_has_stays_as_it
     for (path, text) in files {
         std::fs::write(work.join(path), text).unwrap();
     }
-    // A host with a package of its own, which nobody may change.
+    // A host with a package of its own, which must not be changed.
     let home = dir.path().join("cargo-home");
     let kept = home.join("registry/cache/near/kept-1.0.0.crate");
     std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
@@ -191,41 +213,37 @@ async fn a_package_the_host_does_not_have_is_fetched_and_what_it_has_stays_as_it
     host.insert("CARGO_HOME".into(), home.clone().into());
     let line = "env -u NO_PROXY -u no_proxy cargo test 2>&1; status=$?; cat $CARGO_HOME/registry/cache/near/kept-1.0.0.crate; \
                 (echo changed > $CARGO_HOME/registry/cache/near/kept-1.0.0.crate) 2>&1; exit $status";
-    for level in [Level::Strict, Level::Landlock] {
-        if level == Level::Landlock && rustix::process::geteuid().is_root() {
-            continue;
-        }
-        let policy = Policy { level, ..Policy::default() };
-        let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
-        let sandbox =
-            Sandbox::new(&host, &[]).with(&policy, Some(helper)).expect("bubblewrap; scripts/test installs it");
-        let opened = gate(dir.path(), &site);
-        let (ok, said) = runs(&sandbox, dir.path(), line, Some(&opened.place)).await;
-        assert!(ok && said.contains("1 passed") && said.contains("as it was"), "{said}");
-        assert_eq!(opened.denials(), []);
-        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "as it was");
-        // Once fetched it is there for the next command of the run, which asks nobody.
-        let asked = site.asked().len();
-        let (ok, said) = runs(&sandbox, dir.path(), "cargo test --offline 2>&1", Some(&opened.place)).await;
-        assert!(ok && site.asked().len() == asked, "{said}");
-        assert!(!home.join("registry/src").exists(), "nothing was put into the host's");
-        std::fs::remove_dir_all(dir.path().join("cache")).unwrap();
-    }
-    // Without a way out the host's own are used, and nothing of it is made.
-    let (_, said) = runs(&walls::sandbox(), dir.path(), "echo <$GOMODCACHE>; ls $HOME/..", None).await;
+    let policy = Policy { level, ..Policy::default() };
+    let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
+    let sandbox = Sandbox::new(&host, &[])
+        .with_policy(&policy, Some(helper))
+        .expect("bubblewrap is missing; install it with `apt-get install bubblewrap`");
+    let opened = proxy_session(dir.path(), &site);
+    let (ok, said) = runs(&sandbox, dir.path(), line, Some(&opened.endpoint)).await;
+    assert!(ok && said.contains("1 passed") && said.contains("as it was"), "{said}");
+    assert_eq!(opened.denials(), []);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "as it was");
+    // Once downloaded, the package is available to the next command of the run without the network.
+    let asked = site.asked().len();
+    let (ok, said) = runs(&sandbox, dir.path(), "cargo test --offline 2>&1", Some(&opened.endpoint)).await;
+    assert!(ok && site.asked().len() == asked, "{said}");
+    assert!(!home.join("registry/src").exists(), "nothing was written to the host's");
+    std::fs::remove_dir_all(dir.path().join("cache")).unwrap();
+    // Without network access the host's toolchain homes are used, and none are created.
+    let (_, said) = runs(&sandbox::strict(), dir.path(), "echo <$GOMODCACHE>; ls $HOME/..", None).await;
     assert!(!said.contains("toolchains"), "{said}");
 }
 
 #[tokio::test]
-async fn a_weaker_level_finds_the_gate_with_its_login_and_nobody_else_does() {
+async fn at_a_weaker_level_the_proxy_requires_its_credentials() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("work")).unwrap();
     let site = Site::new();
     let policy = Policy { level: Level::None, accept_no_isolation: true, ..Policy::default() };
-    let opened = gate(dir.path(), &site);
-    let (ok, said) = runs(&walls::with(&policy), dir.path(), &site.fetch(), Some(&opened.place)).await;
+    let opened = proxy_session(dir.path(), &site);
+    let (ok, said) = runs(&sandbox::with_policy(&policy), dir.path(), &site.fetch(), Some(&opened.endpoint)).await;
     assert!(ok && said.contains(HELLO), "{said}");
-    let bare = format!("HTTP_PROXY=http://{0} http_proxy=http://{0} {1}", opened.place.tcp, site.fetch());
-    let (ok, said) = runs(&walls::with(&policy), dir.path(), &bare, Some(&opened.place)).await;
+    let bare = format!("HTTP_PROXY=http://{0} http_proxy=http://{0} {1}", opened.endpoint.tcp, site.fetch());
+    let (ok, said) = runs(&sandbox::with_policy(&policy), dir.path(), &bare, Some(&opened.endpoint)).await;
     assert!(!ok && said.contains("407"), "{said}");
 }

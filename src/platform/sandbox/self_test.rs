@@ -1,0 +1,226 @@
+//! The self-test: tries hostile actions against canaries from inside the sandbox, and compares the results with what
+//! each level promises.
+
+use super::inside::{self, probe};
+use super::policy::{Level, Limits, Policy, SandboxError};
+use super::{Job, Purpose, Sandbox, launcher};
+use crate::platform::process;
+use probe::{Canaries, ProbeResult};
+use serde::Serialize;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time limit of the whole test, which normally takes a fraction of a second.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Resource limits of the test: low, so that they are reached quickly.
+const LIMITS: Limits =
+    Limits { memory: 1 << 30, processes: 64, file: 1 << 20, open_files: 256, workspace: 1 << 30, tmp: 1 << 20 };
+
+/// First of the user ids that the test runs as when Skep is root, from the range that no distribution assigns.
+const TEST_UID_BASE: u32 = 65_100;
+
+/// Actions that the weaker level is known not to block.
+const OPEN_AT_LANDLOCK: &[&str] = &["See that a file exists outside", "Change the mode of a file outside", STRAY];
+const STRAY: &str = "Leave a process running";
+
+/// One action, with the expected and the actual result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TestResult {
+    /// The action.
+    pub action: String,
+    /// Whether the level promises to block it.
+    pub promised: bool,
+    /// Whether it was blocked.
+    pub held: bool,
+    /// What was observed.
+    pub found: String,
+}
+
+impl TestResult {
+    /// Returns whether the promise was kept.
+    pub fn passed(&self) -> bool {
+        self.held || !self.promised
+    }
+}
+
+/// Tries every action inside this sandbox. `data_dir` is a directory of Skep's own, like the one the workspaces are
+/// in.
+///
+/// # Errors
+/// When the sandbox could not be set up, or the test could not run: then no level holds.
+pub async fn run(sandbox: &Sandbox, data_dir: &Path) -> Result<Vec<TestResult>, SandboxError> {
+    let level = sandbox.level();
+    if level == Level::None {
+        return Ok(Vec::new());
+    }
+    let results = attack(sandbox, data_dir).await.map_err(|e| failed(level, &e.to_string()))?;
+    let promised = |action: &str| level == Level::Strict || !OPEN_AT_LANDLOCK.contains(&action);
+    Ok(results
+        .into_iter()
+        .map(|t| TestResult { promised: promised(&t.action), action: t.action, held: t.held, found: t.found })
+        .collect())
+}
+
+/// Returns the sandbox if its level holds on this machine.
+///
+/// # Errors
+/// When the level does not hold: what failed, and the fix.
+pub async fn proven(sandbox: Sandbox, data_dir: &Path) -> Result<Sandbox, SandboxError> {
+    let results = run(&sandbox, data_dir).await?;
+    verdict(sandbox.level(), &results)?;
+    Ok(sandbox)
+}
+
+/// Checks that every promise was kept.
+///
+/// # Errors
+/// When one was not.
+pub fn verdict(level: Level, results: &[TestResult]) -> Result<(), SandboxError> {
+    let broken: Vec<String> =
+        results.iter().filter(|r| !r.passed()).map(|r| format!("{} ({})", r.action, r.found)).collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(failed(level, &format!("a command could: {}", broken.join("; "))))
+}
+
+fn failed(level: Level, why: &str) -> SandboxError {
+    let weaker = "the weaker level: sandbox.level = \"landlock\" (commands then see the names and owners of all files on this machine)";
+    let fix = match level {
+        Level::Strict if why.contains("bwrap: ") => format!("{}; {weaker}", launcher::meaning(why)),
+        Level::Strict => format!("`skep sandbox test` shows every action; {weaker}"),
+        // The message names the directory and the fix itself.
+        Level::Landlock if why.contains("above the data directory") => "or run Skep as a dedicated user".into(),
+        Level::Landlock if why.contains("landlock") || why.contains("ncompatible") => {
+            "use Linux 6.12 or later with Landlock (`lsm=` on the kernel command line must name it, and a container's filter must allow \
+             its system calls), or use level strict"
+                .into()
+        }
+        _ => "`skep sandbox test` shows every action; use level strict".into(),
+    };
+    SandboxError { what: format!("sandbox level {} does not hold on this machine: {why}", level.name()), fix }
+}
+
+async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResult>> {
+    let outside = tempfile::tempdir()?;
+    let set_mode = |path: &Path, mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+    let workspace = tempfile::tempdir_in(data_dir)?;
+    let (dir, cache, scratch) =
+        (workspace.path().join("work"), workspace.path().join("cache"), workspace.path().join("scratch"));
+    std::fs::create_dir(&dir)?;
+    set_mode(outside.path(), 0o755)?;
+    let (secret, folder, socket) =
+        (outside.path().join("secret"), outside.path().join("folder"), outside.path().join("folder/socket"));
+    std::fs::write(&secret, "canary")?;
+    set_mode(&secret, 0o644)?;
+    std::fs::create_dir(&folder)?;
+    set_mode(&folder, 0o777)?;
+    // Connections wait in the listeners' queues, so it is enough to check afterwards whether there is one.
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    let unix = UnixListener::bind(&socket)?;
+    set_mode(&socket, 0o777)?;
+    let nonce = uuid::Uuid::now_v7().simple().to_string();
+    let name = format!("skep-canary-{nonce}");
+    let named = UnixListener::bind_addr(&std::os::unix::net::SocketAddr::from_abstract_name(&name)?)?;
+    tcp.set_nonblocking(true)?;
+    udp.set_nonblocking(true)?;
+    unix.set_nonblocking(true)?;
+    named.set_nonblocking(true)?;
+    let canaries = Canaries {
+        secret,
+        folder: folder.clone(),
+        tcp: tcp.local_addr()?,
+        udp: udp.local_addr()?,
+        socket,
+        name,
+        skep: (
+            i32::try_from(std::process::id()).unwrap_or(1),
+            std::fs::read_link("/proc/self/ns/pid").map(|l| l.to_string_lossy().into_owned()).unwrap_or_default(),
+        ),
+        stray: format!("stray-{nonce}"),
+        file: LIMITS.file,
+        memory: LIMITS.memory,
+        processes: LIMITS.processes,
+    };
+    let env = [(probe::CANARIES, serde_json::to_string(&canaries)?)];
+    let job = Job {
+        command: "",
+        purpose: Purpose::Check,
+        dir: &dir,
+        cache: &cache,
+        scratch: &scratch,
+        env: &env,
+        timeout: TIMEOUT,
+        max_output: 64 * 1024,
+        proxy: None,
+    };
+    let results = {
+        let mut tested = sandbox.clone();
+        // This test is also what finds out that a broken sandbox works again.
+        tested.broken = Arc::default();
+        // The kernel counts processes by user: processes of others must neither use up the limit nor be counted as the
+        // test's.
+        tested.user = sandbox.user.map(|(_, gid)| (TEST_UID_BASE + std::process::id() % 400, gid));
+        tested.policy = Arc::new(Policy { limits: LIMITS, ..(*sandbox.policy).clone() });
+        let helper = match sandbox.level() {
+            Level::Strict => launcher::HELPER.into(),
+            // Not by its path: its directories may be inaccessible to the user that commands run as.
+            _ => "/proc/self/exe".into(),
+        };
+        let (program, reaper) = tested.launch(&job, false, vec![helper, inside::PROBE.into()])?;
+        let output = process::run_with_monitor(&program, None, tested.monitor(&job, &reaper)).await?;
+        drop(reaper);
+        serde_json::from_slice::<Vec<ProbeResult>>(&output.stdout).map_err(|e| {
+            let stderr = crate::platform::terminal_text::tail(&output.stderr, 500);
+            let what = if output.timed_out { "timed out".to_owned() } else { e.to_string() };
+            io::Error::other(if stderr.trim().is_empty() {
+                format!("the self-test failed: {what}")
+            } else {
+                stderr.trim().to_owned()
+            })
+        })?
+    };
+    // Only what arrived outside counts.
+    let mut buffer = [0; 8];
+    let arrived = [
+        ("Write a file outside", folder.join("written").exists()),
+        ("Connect to a TCP port of this machine", tcp.accept().is_ok()),
+        ("Send a UDP datagram to this machine", udp.recv(&mut buffer).is_ok()),
+        ("Connect to a Unix socket", unix.accept().is_ok()),
+        ("Connect to an abstract Unix socket", named.accept().is_ok()),
+        (STRAY, is_running(&canaries.stray)),
+    ];
+    Ok(results
+        .into_iter()
+        .map(|t| match arrived.iter().find(|(action, _)| *action == t.action) {
+            Some((_, true)) => ProbeResult { held: false, found: "it succeeded".into(), ..t },
+            Some((_, false)) if t.held && t.action != STRAY => t,
+            Some((_, false)) => ProbeResult { held: true, found: "no effect outside".into(), ..t },
+            None => t,
+        })
+        .collect())
+}
+
+/// Returns whether a process has this text in its arguments, and kills it.
+fn is_running(text: &str) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    let mut running = false;
+    for process in processes.flatten() {
+        let Ok(line) = std::fs::read(process.path().join("cmdline")) else { continue };
+        if String::from_utf8_lossy(&line).contains(text) {
+            running = true;
+            let pid =
+                process.file_name().to_str().and_then(|n| n.parse().ok()).and_then(rustix::process::Pid::from_raw);
+            if let Some(pid) = pid {
+                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+    running
+}
