@@ -4,7 +4,7 @@ use skep::app::Program;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Behind the walls of a sandbox the program is another, much smaller one.
+    // Inside the sandbox the executable runs as a helper instead.
     if let Some(code) = skep::app::run_sandbox_helper(std::env::args_os()) {
         return code;
     }

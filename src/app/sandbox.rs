@@ -112,7 +112,7 @@ pub async fn test(config: &Config, context: &HostContext, level: Option<Isolatio
     let holds = self_test::verdict(sandbox.level(), &rows).is_ok();
     let actions = rows
         .into_iter()
-        .map(|r| HostileAction { action: r.action, must_block: r.promised, blocked: r.held, observed: r.found })
+        .map(|r| HostileAction { action: r.action, must_block: r.must_block, blocked: r.blocked, observed: r.observed })
         .collect();
     let level = sandbox.level().name().to_owned();
     Ok(SandboxTest { level, holds, resource_limits: sandbox.bounds(), actions })

@@ -11,15 +11,16 @@ fn a_command_tests_the_sandbox() {
     let desk = Cli::new();
     let shown = desk.does(&["sandbox", "test", "--json"]).ends(0).json();
     assert_eq!((&shown["level"], &shown["holds"]), (&"strict".into(), &true.into()), "{shown}");
-    let tried = shown["tried"].as_array().unwrap();
+    let tried = shown["actions"].as_array().unwrap();
     assert!(tried.len() >= 46, "{shown}");
     for one in tried {
-        assert!(one["promised"] == true && one["held"] == true && one["found"] != "", "{one}");
+        assert!(one["must_block"] == true && one["blocked"] == true && one["observed"] != "", "{one}");
     }
     for what in ["memory: ", "processes: ", "control groups: "] {
-        assert!(shown["bounds"].as_str().unwrap().contains(what), "{shown}");
+        assert!(shown["resource_limits"].as_str().unwrap().contains(what), "{shown}");
     }
-    let output = desk.does(&["sandbox", "test"]).ends(0).says("The level strict holds.").says("memory: ").out;
+    let output =
+        desk.does(&["sandbox", "test"]).ends(0).says("The sandbox holds at level strict.").says("memory: ").out;
     assert!(!output.contains("canary"), "{output}");
 }
 
@@ -185,7 +186,7 @@ fn a_command_gets_its_own_control_group_and_ends_with_it() {
     let (desk, cgroup) = (Cli::new(), DelegatedCgroup::new(&mount));
     desk.repo("sample", &[("a", "a")]);
     let shown = ended(cgroup.wrap(&desk.skep(&["sandbox", "test", "--json"]))).ends(0).json();
-    assert!(shown["bounds"].as_str().unwrap().contains(&cgroup.0.display().to_string()), "{shown}");
+    assert!(shown["resource_limits"].as_str().unwrap().contains(&cgroup.0.display().to_string()), "{shown}");
     assert!(cgroup.leaves().is_empty(), "{:?}", cgroup.leaves());
     // A process that left its process group and dropped its marker, at the level that has no other means against it.
     std::fs::write(desk.path("none.toml"), "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n").unwrap();

@@ -34,17 +34,17 @@ pub struct TestResult {
     /// The action.
     pub action: String,
     /// Whether the level promises to block it.
-    pub promised: bool,
+    pub must_block: bool,
     /// Whether it was blocked.
-    pub held: bool,
+    pub blocked: bool,
     /// What was observed.
-    pub found: String,
+    pub observed: String,
 }
 
 impl TestResult {
     /// Returns whether the promise was kept.
     pub fn passed(&self) -> bool {
-        self.held || !self.promised
+        self.blocked || !self.must_block
     }
 }
 
@@ -59,10 +59,15 @@ pub async fn run(sandbox: &Sandbox, data_dir: &Path) -> Result<Vec<TestResult>, 
         return Ok(Vec::new());
     }
     let results = attack(sandbox, data_dir).await.map_err(|e| failed(level, &e.to_string()))?;
-    let promised = |action: &str| level == Level::Strict || !OPEN_AT_LANDLOCK.contains(&action);
+    let must_block = |action: &str| level == Level::Strict || !OPEN_AT_LANDLOCK.contains(&action);
     Ok(results
         .into_iter()
-        .map(|t| TestResult { promised: promised(&t.action), action: t.action, held: t.held, found: t.found })
+        .map(|t| TestResult {
+            must_block: must_block(&t.action),
+            action: t.action,
+            blocked: t.blocked,
+            observed: t.observed,
+        })
         .collect())
 }
 
@@ -82,7 +87,7 @@ pub async fn proven(sandbox: Sandbox, data_dir: &Path) -> Result<Sandbox, Sandbo
 /// When one was not.
 pub fn verdict(level: Level, results: &[TestResult]) -> Result<(), SandboxError> {
     let broken: Vec<String> =
-        results.iter().filter(|r| !r.passed()).map(|r| format!("{} ({})", r.action, r.found)).collect();
+        results.iter().filter(|r| !r.passed()).map(|r| format!("{} ({})", r.action, r.observed)).collect();
     if broken.is_empty() {
         return Ok(());
     }
@@ -199,9 +204,9 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
     Ok(results
         .into_iter()
         .map(|t| match arrived.iter().find(|(action, _)| *action == t.action) {
-            Some((_, true)) => ProbeResult { held: false, found: "it succeeded".into(), ..t },
-            Some((_, false)) if t.held && t.action != STRAY => t,
-            Some((_, false)) => ProbeResult { held: true, found: "no effect outside".into(), ..t },
+            Some((_, true)) => ProbeResult { blocked: false, observed: "it succeeded".into(), ..t },
+            Some((_, false)) if t.blocked && t.action != STRAY => t,
+            Some((_, false)) => ProbeResult { blocked: true, observed: "no effect outside".into(), ..t },
             None => t,
         })
         .collect())

@@ -49,9 +49,9 @@ pub struct ProbeResult {
     /// The action.
     pub action: String,
     /// Whether it was blocked.
-    pub held: bool,
+    pub blocked: bool,
     /// What was observed.
-    pub found: String,
+    pub observed: String,
 }
 
 /// Tries all actions and prints the results as JSON.
@@ -67,8 +67,8 @@ pub fn run() -> io::Result<()> {
 
 fn all(canaries: &Canaries) -> Vec<ProbeResult> {
     let mut results = Vec::new();
-    let mut add = |action: &str, (blocked, found): (bool, String)| {
-        results.push(ProbeResult { action: action.to_owned(), held: blocked, found });
+    let mut add = |action: &str, (blocked, observed): (bool, String)| {
+        results.push(ProbeResult { action: action.to_owned(), blocked, observed });
     };
     add("Read a file outside", blocked_if_err(std::fs::read(&canaries.secret)));
     add("See that a file exists outside", blocked_if_err(std::fs::metadata(&canaries.secret)));
