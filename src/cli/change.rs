@@ -1,13 +1,12 @@
-//! The person's side of the local forge: changes, shown and acted on.
+//! Changes on the local forge: list, show, review, merge.
 
 use super::args::{ChangeCommand, State};
 use super::client::{Client, encode};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::parse::ChangeName;
 use super::project;
-use super::show;
 use super::terminal::{Style, Terminal};
-use super::text::{moment, table};
+use super::text::{moment, short_sha, table};
 use crate::http::rest::wire::{Change, ChangeState, Run, StatusState};
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 pub async fn change(client: &Client, terminal: &Terminal, command: ChangeCommand) -> Result<ExitStatus, Stop> {
     let (name, action, body) = match command {
         ChangeCommand::List { project } => return list(client, terminal, project).await,
-        ChangeCommand::Show { change, patch } => return look(client, terminal, &change, patch).await,
+        ChangeCommand::Show { change, patch } => return show(client, terminal, &change, patch).await,
         ChangeCommand::Approve { change, text } => (change, "approve", json!({ "text": text })),
         ChangeCommand::Decline { change, text } => (change, "decline", json!({ "text": text })),
         ChangeCommand::Comment { change, text } => (change, "comment", json!({ "text": text })),
@@ -33,7 +32,7 @@ pub async fn change(client: &Client, terminal: &Terminal, command: ChangeCommand
     act(client, terminal, &name, action, &body).await
 }
 
-/// Whether a command only reads.
+/// Returns whether a command only reads.
 pub fn only_reads(command: &ChangeCommand) -> bool {
     matches!(command, ChangeCommand::List { .. } | ChangeCommand::Show { .. })
 }
@@ -48,17 +47,25 @@ async fn act(
     let (project, number) = find(client, name).await?;
     let path = format!("/projects/{}/changes/{number}/{action}", encode(&project));
     let change: Change = client.post(&path, body, None).await?;
-    let line = format!("{action}: {project}#{number} is {} at {}", state(&change), short(&change.head));
+    let verb = match action {
+        "approve" => "approved",
+        "decline" => "changes requested on",
+        "comment" => "commented on",
+        "merge" => "merged",
+        "close" => "closed",
+        _ => "status set on",
+    };
+    let line = format!("{verb} {project}#{number} ({}) at {}", state(&change), short_sha(&change.head));
     terminal.line(Style::Green, &line)?;
     if let (false, Some(run)) = (client.is_remote(), run_of(&change)) {
         terminal
-            .suggest(&format!("No service runs on this data directory: `skep resume {run}` goes on with its run."))?;
+            .suggest(&format!("No service uses this data directory. Continue the run with `skep resume {run}`."))?;
     }
     terminal.object(&change)?;
     Ok(ExitStatus::Success)
 }
 
-/// The project and number of a change.
+/// Finds the project and number of a change.
 async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), CliError> {
     match name {
         ChangeName::Numbered { project, number } => Ok((project.clone(), *number)),
@@ -67,7 +74,7 @@ async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), CliEr
             let Some(number) = view.change else {
                 return Err(CliError::usage(
                     format!("run {} has no change yet (it is {})", view.short_id, view.phase),
-                    format!("`skep show {}` tells how far it is", view.short_id),
+                    format!("see how far it is with `skep show {}`", view.short_id),
                 ));
             };
             Ok((view.project, number))
@@ -98,26 +105,29 @@ async fn list(client: &Client, terminal: &Terminal, project: Option<String>) -> 
     }
     terminal.object(&json!({ "changes": listed }))?;
     if rows.is_empty() {
-        terminal.print("There are no changes yet: a run opens one when its checks are green.")?;
+        terminal.print("No changes yet. A run opens one when its checks pass.")?;
     } else {
-        terminal.print(&table(&["change", "state", "branch", "onto", "opened", "title"], rows, terminal.width))?;
+        terminal.print(&table(&["change", "state", "branch", "base", "opened", "title"], rows, terminal.width))?;
     }
     Ok(ExitStatus::Success)
 }
 
-async fn look(client: &Client, terminal: &Terminal, name: &ChangeName, patch: bool) -> Result<ExitStatus, Stop> {
+async fn show(client: &Client, terminal: &Terminal, name: &ChangeName, patch: bool) -> Result<ExitStatus, Stop> {
     let (project, number) = find(client, name).await?;
     let change: Change = client.get(&format!("/projects/{}/changes/{number}", encode(&project))).await?;
     let run = run_of(&change);
     if patch {
         let Some(run) = run else {
             return Err(CliError::usage(
-                format!("branch {} of {project}#{number} is no run's, so its diff is not kept", change.branch),
-                "Look at it with git",
+                format!(
+                    "{project}#{number} does not belong to a run (branch {}), so its diff is not stored",
+                    change.branch
+                ),
+                "compare the branches with git",
             )
             .into());
         };
-        return show::patch(client, terminal, run, None).await;
+        return super::show::patch(client, terminal, run, None).await;
     }
     terminal.object(&change)?;
     terminal.line(Style::Bold, &format!("{project}#{number}: {}", change.title))?;
@@ -131,34 +141,29 @@ async fn look(client: &Client, terminal: &Terminal, name: &ChangeName, patch: bo
     }
     for (context, status) in change.statuses.get(&change.head).into_iter().flatten() {
         let (style, word) = match status.state {
-            StatusState::Success => (Style::Green, "green"),
-            StatusState::Failure => (Style::Red, "red"),
+            StatusState::Success => (Style::Green, "success"),
+            StatusState::Failure => (Style::Red, "failure"),
             StatusState::Pending => (Style::Yellow, "pending"),
         };
         terminal.line(style, &format!("  {:<8} {context}: {word} {}", "status", status.text))?;
     }
-    quoted(terminal, &change.body)?;
+    quote(terminal, &change.body)?;
     for review in &change.reviews {
-        let word = if review.approved { "approved" } else { "wants changes" };
-        let stale = if review.head == change.head { "" } else { ", which is not the head any more" };
-        said(
+        let word = if review.approved { "approved" } else { "requested changes on" };
+        let stale = if review.head == change.head { "" } else { " (outdated)" };
+        post(
             terminal,
-            &format!("{} {} {word} {}{stale}", moment(review.at), review.by, short(&review.head)),
+            &format!("{} {} {word} {}{stale}", moment(review.at), review.by, short_sha(&review.head)),
             &review.text,
         )?;
     }
     for comment in &change.comments {
-        said(terminal, &format!("{} {}", moment(comment.at), comment.by), &comment.text)?;
+        post(terminal, &format!("{} {}", moment(comment.at), comment.by), &comment.text)?;
     }
     Ok(ExitStatus::Success)
 }
 
-/// Shortens a commit id.
-fn short(sha: &str) -> &str {
-    sha.get(..10).unwrap_or(sha)
-}
-
-/// The run a change belongs to, by the name of its branch (`skep/3f9a12bc`).
+/// Returns the run a change belongs to, by the name of its branch (`skep/3f9a12bc`).
 fn run_of(change: &Change) -> Option<&str> {
     let last = change.branch.rsplit('/').next()?;
     (last.len() == 8 && last.bytes().all(|b| b.is_ascii_hexdigit())).then_some(last)
@@ -169,18 +174,18 @@ fn state(change: &Change) -> String {
         ChangeState::Open if change.draft => "open (draft)".to_owned(),
         ChangeState::Open => "open".to_owned(),
         ChangeState::Closed { by } => format!("closed by {by}"),
-        ChangeState::Merged { sha, by } => format!("merged by {by} as {}", short(sha)),
+        ChangeState::Merged { sha, by } => format!("merged by {by} as {}", short_sha(sha)),
     }
 }
 
-fn said(terminal: &Terminal, head: &str, text: &str) -> Result<(), Stop> {
+fn post(terminal: &Terminal, head: &str, text: &str) -> Result<(), Stop> {
     terminal.print("")?;
     terminal.line(Style::Bold, head)?;
-    quoted(terminal, text)
+    quote(terminal, text)
 }
 
-/// Text from outside, marked as such line by line.
-fn quoted(terminal: &Terminal, text: &str) -> Result<(), Stop> {
+/// Prints foreign text, marked line by line.
+fn quote(terminal: &Terminal, text: &str) -> Result<(), Stop> {
     for line in text.trim_end().lines() {
         terminal.line(Style::Plain, format!("  | {line}").trim_end())?;
     }

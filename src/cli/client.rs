@@ -1,4 +1,4 @@
-//! The REST client: every command speaks to the same routes, in this process or to a service.
+//! REST client: calls the same routes in this process or at a service.
 
 use super::exit::{CliError, ExitStatus};
 use super::sse::{SseEvent, SseReader};
@@ -11,39 +11,40 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tower::ServiceExt;
 
-/// The most bytes an answer may have.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Opening a run may clone a repository.
-const PATIENCE: Duration = Duration::from_secs(11 * 60);
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum size of a response, in bytes.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
+/// Timeout of a request. Opening a run may clone a repository.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(11 * 60);
+/// Timeout of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client of the REST interface.
+/// Client of the REST API.
 #[derive(Clone)]
 pub enum Client {
-    /// The routes are in this process.
+    /// Calls routes in this process.
     InProcess {
         /// The routes.
         router: axum::Router,
-        /// The token they want.
+        /// The token they expect.
         token: String,
     },
-    /// A service answers.
+    /// Calls a service.
     Remote {
         /// `http://127.0.0.1:7117`.
         base: String,
-        /// The token it wants.
+        /// The token it expects.
         token: String,
         /// The connection pool.
         http: reqwest::Client,
     },
 }
 
-/// Pieces of a body as they come.
+/// Chunks of a body as they arrive.
 pub type Bytes = BoxStream<'static, Result<axum::body::Bytes, CliError>>;
-/// Server-sent events as they come.
+/// Server-sent events as they arrive.
 pub type Events = BoxStream<'static, Result<SseEvent, CliError>>;
 
-struct Ask<'a> {
+struct ApiRequest<'a> {
     method: Method,
     path: &'a str,
     headers: Vec<(header::HeaderName, String)>,
@@ -51,41 +52,40 @@ struct Ask<'a> {
 }
 
 impl Client {
-    /// A client of the routes in this process.
+    /// Creates a client of routes in this process.
     pub fn in_process(router: axum::Router, token: impl Into<String>) -> Client {
         Client::InProcess { router, token: token.into() }
     }
 
-    /// A client of a service.
+    /// Creates a client of a service.
     pub fn remote(base: &str, token: &str) -> Result<Client, CliError> {
         crate::telemetry::install_crypto();
         let http = reqwest::Client::builder()
-            // The token goes to the service itself, never through a proxy or after a redirect.
+            // Never send the token through a proxy or after a redirect.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_PATIENCE)
+            .connect_timeout(CONNECT_TIMEOUT)
             .build()
-            .map_err(|e| CliError::internal(format!("no HTTP client can be made: {e}")))?;
+            .map_err(|e| CliError::internal(format!("cannot create an HTTP client: {e}")))?;
         Ok(Client::Remote { base: base.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
     }
 
-    /// Whether somebody else carries the runs on when this process ends.
+    /// Returns whether a service continues the runs when this process ends.
     pub fn is_remote(&self) -> bool {
         matches!(self, Client::Remote { .. })
     }
 
-    /// Reads a value.
+    /// Fetches a value.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         typed(path, &self.bytes(path).await?)
     }
 
-    /// Reads bytes (an artifact, a patch).
+    /// Fetches bytes (an artifact, a patch).
     pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, CliError> {
-        let ask = Ask { method: Method::GET, path, headers: Vec::new(), body: None };
-        self.read_whole(ask).await
+        self.read_whole(ApiRequest { method: Method::GET, path, headers: Vec::new(), body: None }).await
     }
 
-    /// Posts a value, reads one. `if_match`: only if the run is still at this event.
+    /// Posts a value and reads the response. `if_match`: only if the run is still at this event.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -97,21 +97,21 @@ impl Client {
         if let Some(seq) = if_match {
             headers.push((header::IF_MATCH, format!("\"{seq}\"")));
         }
-        let bytes = self.read_whole(Ask { method: Method::POST, path, headers, body: Some(body) }).await?;
+        let bytes = self.read_whole(ApiRequest { method: Method::POST, path, headers, body: Some(body) }).await?;
         typed(path, &bytes)
     }
 
-    /// Server-sent events after the event `after`.
+    /// Opens a stream of the events after the event `after`.
     pub async fn stream(&self, path: &str, after: u64) -> Result<Events, CliError> {
         let mut headers = vec![(header::ACCEPT, "text/event-stream".to_owned())];
         if after > 0 {
             headers.push((header::HeaderName::from_static("last-event-id"), after.to_string()));
         }
-        let bytes = self.call(Ask { method: Method::GET, path, headers, body: None }).await?;
-        let events = bytes.scan(SseReader::default(), |reader, piece| {
-            let events: Vec<Result<SseEvent, CliError>> = match piece.map(|bytes| reader.take(&bytes)) {
+        let bytes = self.call(ApiRequest { method: Method::GET, path, headers, body: None }).await?;
+        let events = bytes.scan(SseReader::default(), |reader, chunk| {
+            let events: Vec<Result<SseEvent, CliError>> = match chunk.map(|bytes| reader.take(&bytes)) {
                 Ok(Ok(events)) => events.into_iter().map(Ok).collect(),
-                Ok(Err(_too_large)) => vec![Err(CliError::internal("an event of the stream is larger than 16 MiB"))],
+                Ok(Err(_too_large)) => vec![Err(CliError::internal("an event in the stream is larger than 16 MiB"))],
                 Err(error) => vec![Err(error)],
             };
             std::future::ready(Some(futures::stream::iter(events)))
@@ -119,93 +119,93 @@ impl Client {
         Ok(events.flatten().boxed())
     }
 
-    async fn read_whole(&self, ask: Ask<'_>) -> Result<Vec<u8>, CliError> {
-        let path = ask.path.to_owned();
+    async fn read_whole(&self, request: ApiRequest<'_>) -> Result<Vec<u8>, CliError> {
+        let path = request.path.to_owned();
         let read = async {
-            let mut pieces = self.call(ask).await?;
-            let mut whole = Vec::new();
-            while let Some(piece) = pieces.next().await {
-                whole.extend_from_slice(&piece?);
-                if whole.len() > ANSWER_BYTES_MAX {
-                    return Err(CliError::internal(format!("the answer to {path} is larger than 64 MiB")));
+            let mut chunks = self.call(request).await?;
+            let mut body = Vec::new();
+            while let Some(chunk) = chunks.next().await {
+                body.extend_from_slice(&chunk?);
+                if body.len() > MAX_RESPONSE_BYTES {
+                    return Err(CliError::internal(format!("the response to {path} is larger than 64 MiB")));
                 }
             }
-            Ok(whole)
+            Ok(body)
         };
-        match tokio::time::timeout(PATIENCE, read).await {
-            Ok(answer) => answer,
+        match tokio::time::timeout(REQUEST_TIMEOUT, read).await {
+            Ok(body) => body,
             Err(_elapsed) => Err(CliError::unavailable(
-                format!("no answer to {path} within 11 minutes"),
-                "Try again; `skep doctor` looks at the service",
+                format!("no response to {path} within 11 minutes"),
+                "try again; `skep doctor` checks the service",
             )),
         }
     }
 
-    async fn call(&self, ask: Ask<'_>) -> Result<Bytes, CliError> {
-        let path = format!("/api/v1{}", ask.path);
-        let (status, pieces): (StatusCode, Bytes) = match self {
+    async fn call(&self, call: ApiRequest<'_>) -> Result<Bytes, CliError> {
+        let path = format!("/api/v1{}", call.path);
+        let (status, chunks): (StatusCode, Bytes) = match self {
             Client::InProcess { router, token } => {
                 let mut request = Request::builder()
-                    .method(ask.method)
+                    .method(call.method)
                     .uri(&path)
                     .header(header::HOST, "localhost")
                     .header(header::AUTHORIZATION, format!("Bearer {token}"));
-                for (name, value) in ask.headers {
+                for (name, value) in call.headers {
                     request = request.header(name, value);
                 }
-                let request = request
-                    .body(ask.body.map_or_else(Body::empty, Body::from))
-                    .map_err(|e| CliError::usage(format!("{path} is no request: {e}"), "Check the names given"))?;
-                let answer = match router.clone().oneshot(request).await {
-                    Ok(answer) => answer,
+                let request = request.body(call.body.map_or_else(Body::empty, Body::from)).map_err(|e| {
+                    CliError::usage(format!("invalid request path {path}: {e}"), "check the names given")
+                })?;
+                let response = match router.clone().oneshot(request).await {
+                    Ok(response) => response,
                     Err(never) => match never {},
                 };
-                let cut = |e: axum::Error| CliError::internal(format!("an answer was cut off: {e}"));
-                (answer.status(), answer.into_body().into_data_stream().map(move |p| p.map_err(cut)).boxed())
+                let cut = |e: axum::Error| CliError::internal(format!("a response was cut off: {e}"));
+                (response.status(), response.into_body().into_data_stream().map(move |p| p.map_err(cut)).boxed())
             }
             Client::Remote { base, token, http } => {
-                let mut request = http.request(ask.method, format!("{base}{path}")).bearer_auth(token);
-                for (name, value) in ask.headers {
+                let mut request = http.request(call.method, format!("{base}{path}")).bearer_auth(token);
+                for (name, value) in call.headers {
                     request = request.header(name, value);
                 }
-                if let Some(body) = ask.body {
+                if let Some(body) = call.body {
                     request = request.body(body);
                 }
-                let gone = {
+                let unreachable = {
                     let base = base.clone();
-                    move |e: reqwest::Error| gone(&base, &e)
+                    move |e: reqwest::Error| unreachable(&base, &e)
                 };
-                let answer = request.send().await.map_err(&gone)?;
-                (answer.status(), answer.bytes_stream().map(move |p| p.map_err(&gone)).boxed())
+                let response = request.send().await.map_err(&unreachable)?;
+                (response.status(), response.bytes_stream().map(move |p| p.map_err(&unreachable)).boxed())
             }
         };
-        if status.is_success() { Ok(pieces) } else { Err(refused(status, &path, pieces).await) }
+        if status.is_success() { Ok(chunks) } else { Err(problem(status, &path, chunks).await) }
     }
 }
 
-fn gone(base: &str, error: &reqwest::Error) -> CliError {
-    // The innermost source says it in words ("Connection refused").
+fn unreachable(base: &str, error: &reqwest::Error) -> CliError {
+    // The innermost source has the readable message ("Connection refused").
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
     CliError::unavailable(
-        format!("the service at {base} does not answer: {cause}"),
-        "Try again; if the service has ended, the same command carries on without it",
+        format!("the service at {base} does not respond: {cause}"),
+        "try again; if the service has stopped, the same command works without it",
     )
 }
 
-async fn refused(status: StatusCode, path: &str, mut pieces: Bytes) -> CliError {
+async fn problem(status: StatusCode, path: &str, mut chunks: Bytes) -> CliError {
     let mut body = Vec::new();
-    while let Some(Ok(piece)) = pieces.next().await {
-        body.extend_from_slice(&piece);
+    while let Some(Ok(chunk)) = chunks.next().await {
+        body.extend_from_slice(&chunk);
         if body.len() > 1 << 20 {
             break;
         }
     }
     if let Ok(mut problem) = serde_json::from_slice::<Problem>(&body) {
-        // REST names its own ways; at the command line they have other names.
-        if let Some(fix) = as_command(&problem.code) {
+        // REST names routes; here the fix is a command.
+        if let Some(fix) = command_fix(&problem.code) {
             problem.fix = fix.to_owned();
         }
         return problem.into();
@@ -214,21 +214,23 @@ async fn refused(status: StatusCode, path: &str, mut pieces: Bytes) -> CliError 
         kind: "about:blank".to_owned(),
         title: status.canonical_reason().unwrap_or("refused").to_owned(),
         status: status.as_u16(),
-        detail: format!("{path} was answered with {status}"),
-        fix: "Check that the service is of this version (`skep doctor`)".to_owned(),
+        detail: format!("{path} returned {status}"),
+        fix: VERSION_FIX.to_owned(),
         code: "http".to_owned(),
     };
     problem.into()
 }
 
-/// What to do about a problem, where REST would name a route.
-fn as_command(code: &str) -> Option<&'static str> {
+const VERSION_FIX: &str = "check that the service runs the same version of Skep (`skep doctor`)";
+
+/// Returns the fix for a problem whose REST fix names a route.
+fn command_fix(code: &str) -> Option<&'static str> {
     Some(match code {
-        "no_run" => "`skep runs` lists those there are; an id may be shortened to four or more of its digits",
-        "no_project" => "`skep project list` shows those there are; `skep project add` makes one",
-        "no_secret" => "`skep secret list` shows those there are",
-        "no_change" => "`skep change list` shows those there are",
-        "no_block" => "`skep show RUN` tells what the run waits for",
+        "no_run" => "`skep runs` lists the runs; an id may be abbreviated to four or more digits",
+        "no_project" => "`skep project list` lists the projects; `skep project add` adds one",
+        "no_secret" => "`skep secret list` lists the secrets",
+        "no_change" => "`skep change list` lists the changes",
+        "no_block" => "`skep show RUN` shows what the run waits for",
         _ => return None,
     })
 }
@@ -237,20 +239,20 @@ fn typed<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, CliError> {
     serde_json::from_slice(bytes).map_err(|e| {
         CliError::new(
             ExitStatus::Internal,
-            "answer",
-            format!("the answer to {path} cannot be read: {e}"),
-            "Check that the service is of this version (`skep doctor`)",
+            "response",
+            format!("cannot parse the response to {path}: {e}"),
+            VERSION_FIX,
         )
     })
 }
 
-/// A piece of a path or a query, percent-encoded: nothing from outside adds a slash or a parameter.
+/// Percent-encodes a segment of a path or query, so that foreign text cannot add a slash or a parameter.
 pub fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => out.push(char::from(byte)),
-            // A segment of dots alone would be taken for "here" or "up".
+            // A segment of only dots would mean "this" or "parent".
             b'.' if text.bytes().any(|b| b != b'.') => out.push('.'),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
@@ -258,7 +260,7 @@ pub fn encode(text: &str) -> String {
     out
 }
 
-/// A path with a query; parameters without a value are left out.
+/// Appends a query to a path; parameters without a value are left out.
 pub fn with_query(path: &str, query: &[(&str, Option<String>)]) -> String {
     let pairs: Vec<String> =
         query.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_ref()?)))).collect();
@@ -270,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_from_outside_stay_in_their_segment() {
+    fn foreign_names_stay_in_their_segment() {
         assert_eq!(encode("a b/../?x=1#é"), "a%20b%2F..%2F%3Fx%3D1%23%C3%A9");
         assert_eq!(encode(".."), "%2E%2E");
         assert_eq!(encode("my.repo"), "my.repo");

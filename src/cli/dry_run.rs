@@ -1,4 +1,4 @@
-//! `run --dry-run`: what a run would begin with, without opening it.
+//! `run --dry-run`: what a run would start with, without starting it.
 
 use super::client::Client;
 use super::exit::{ExitStatus, Stop};
@@ -8,9 +8,9 @@ use super::text::{count, span};
 use crate::config::units::money_text;
 use crate::http::rest::wire::{NewRun, Preview, Prompt, Role};
 
-/// Asks for the look ahead and shows it.
-pub async fn dry_run(client: &Client, terminal: &Terminal, wanted: &NewRun) -> Result<ExitStatus, Stop> {
-    let preview: Preview = client.post("/runs/preview", wanted, None).await?;
+/// Requests the preview and prints it.
+pub async fn dry_run(client: &Client, terminal: &Terminal, order: &NewRun) -> Result<ExitStatus, Stop> {
+    let preview: Preview = client.post("/runs/preview", order, None).await?;
     terminal.object(&preview)?;
     show(terminal, &preview)?;
     Ok(ExitStatus::Success)
@@ -18,11 +18,11 @@ pub async fn dry_run(client: &Client, terminal: &Terminal, wanted: &NewRun) -> R
 
 fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
-    terminal.line(Style::Bold, "dry run: nothing is opened, nothing is spent")?;
+    terminal.line(Style::Bold, "dry run: nothing is started, nothing is spent")?;
     line("project", &format!("{} ({})", preview.project, preview.repo))?;
     line("base", &format!("{} at {}", preview.base_branch, preview.base.get(..8).unwrap_or(&preview.base)))?;
     if let Some(run) = &preview.existing_run {
-        line("run", &format!("{run} is open with this goal and would go on; --new opens another"))?;
+        line("run", &format!("{run} has this goal and would continue; --new starts another"))?;
     }
     for (role, engine) in &preview.engines {
         let arg = if engine.arg.is_empty() { String::new() } else { format!(":{}", engine.arg) };
@@ -33,31 +33,31 @@ fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     }
     section(terminal, "Budget")?;
     let limits = &preview.limits;
-    let most = |amount: Option<String>| amount.map_or_else(|| "not limited".to_owned(), |a| format!("at most {a}"));
-    line("time", &most(Some(span(limits.wall_secs.saturating_mul(1_000)))))?;
-    line("tokens", &most(limits.tokens.map(|t| t.to_string())))?;
-    line("cost", &most(limits.cost_micros.map(money_text)))?;
-    line("attempts", &format!("at most {}, {} of rework", limits.attempts, count(limits.rounds.into(), "round")))?;
+    let limit = |amount: Option<String>| amount.map_or_else(|| "no limit".to_owned(), |a| format!("at most {a}"));
+    line("time", &limit(Some(span(limits.wall_secs.saturating_mul(1_000)))))?;
+    line("tokens", &limit(limits.tokens.map(|t| t.to_string())))?;
+    line("cost", &limit(limits.cost_micros.map(money_text)))?;
+    line("attempts", &format!("at most {}, {}", limits.attempts, count(limits.rounds.into(), "rework round")))?;
     match &preview.prompt {
-        Some(prompt) => told(terminal, preview, prompt),
+        Some(prompt) => print_prompt(terminal, preview, prompt),
         None => {
             section(terminal, "The manager's prompt")?;
             let kind = preview.engines.get(&Role::Manager).map_or("", |e| e.kind.as_str());
-            terminal.line(Style::Plain, &format!("  none: the engine {kind} is given its order, no words"))
+            terminal.line(Style::Plain, &format!("  none: the engine {kind} takes no prompt"))
         }
     }
 }
 
-fn told(terminal: &Terminal, preview: &Preview, prompt: &Prompt) -> Result<(), Stop> {
+fn print_prompt(terminal: &Terminal, preview: &Preview, prompt: &Prompt) -> Result<(), Stop> {
     let cost = match prompt.cost_micros {
         Some(micros) => format!("about {}", money_text(micros)),
-        None => "no price is known for its model".to_owned(),
+        None => "the price of its model is unknown".to_owned(),
     };
-    let text = format!("about {} tokens to send once ({cost})", prompt.tokens);
+    let text = format!("about {} tokens per call ({cost})", prompt.tokens);
     terminal.line(Style::Plain, &format!("  {:<9} {text}", "prompt"))?;
     section(terminal, "The manager's prompt")?;
     if preview.explores {
-        terminal.line(Style::Plain, "  A scout looks first; its notes will be added.")?;
+        terminal.line(Style::Plain, "  A scout explores first; its notes will be added.")?;
     }
     terminal.line(Style::Plain, &format!("  version {}", prompt.version.get(..12).unwrap_or(&prompt.version)))?;
     for (name, text) in [("system", &prompt.system), ("user", &prompt.user)] {

@@ -1,6 +1,7 @@
-//! Follows a run live until it ends, asks, or the person goes away; gives or asks for approvals on the way.
+//! Follows a run until it ends, waits for a person, or the command is interrupted; gives or requests approvals meanwhile.
 
 use super::client::{Client, encode, with_query};
+use super::escalation;
 use super::exit::{CliError, ExitStatus, Stop};
 use super::outcome;
 use super::progress::Progress;
@@ -14,24 +15,24 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How often a broken stream is taken up again before the command gives up.
-const RECONNECTS: u32 = 5;
+/// How many times in a row a broken stream is reopened before the command gives up.
+const MAX_RETRIES: u32 = 5;
 
-/// How long a run may be without a slot before that is told: most have one at once.
+/// How long a run may be queued before that is printed: most are admitted at once.
 const QUEUE_GRACE: Duration = Duration::from_millis(500);
 
-/// How to follow.
+/// How to follow a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FollowOptions {
-    /// Approvals are given without asking.
+    /// Gives approvals without asking.
     pub yes: bool,
-    /// Only what comes after this event is told.
+    /// Prints only what comes after this event.
     pub after: u64,
 }
 
-/// A line an engine wrote.
+/// Line of an engine's output.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct EngineOutput {
     attempt: serde_json::Value,
     text: String,
 }
@@ -44,14 +45,14 @@ struct Follower<'a> {
     view: Run,
     seen: u64,
     last_at: Timestamp,
-    teller: Progress,
-    /// A look that is ahead of the events told so far.
+    progress: Progress,
+    /// A fetched run that is ahead of the events printed so far.
     ahead: Option<Run>,
     asked: BTreeSet<String>,
-    waited: Option<String>,
+    waiting: Option<String>,
 }
 
-/// Follows a run until it ends or waits for a person, and says how it stands. Going away (Ctrl-C) leaves the run as it is.
+/// Follows a run until it ends or waits for a person, and prints where it stands. Ctrl-C leaves the run unchanged.
 pub async fn follow(
     client: &Client,
     terminal: &Terminal,
@@ -66,20 +67,20 @@ pub async fn follow(
         options,
         path: format!("/runs/{}", encode(&view.id)),
         last_at: view.opened_at,
-        teller: Progress::of(&view),
+        progress: Progress::of(&view),
         ahead: None,
         view,
         seen: options.after,
         asked: BTreeSet::new(),
-        waited: None,
+        waiting: None,
     };
     let end = tokio::select! {
         end = follower.run() => match end {
-            // Nobody reads any more. The run did not end, so the code must not say it did.
+            // The reader of the output is gone. The run has not ended, so the exit status must not claim it has.
             Err(Stop::OutputClosed) => Ok(ExitStatus::WaitsForPerson),
             end => end,
         },
-        () = told_to_go() => {
+        () = stop_signal() => {
             detached(client, terminal, &short)?;
             Ok(ExitStatus::WaitsForPerson)
         }
@@ -88,14 +89,15 @@ pub async fn follow(
     end
 }
 
-async fn told_to_go() {
+/// Waits for SIGTERM or SIGINT.
+async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut signal) => {
                 signal.recv().await;
             }
-            Err(_none_can_come) => std::future::pending().await,
+            Err(_no_handler) => std::future::pending().await,
         }
     };
     let interrupted = async {
@@ -109,12 +111,12 @@ async fn told_to_go() {
 fn detached(client: &Client, terminal: &Terminal, short: &str) -> Result<(), Stop> {
     terminal.print("")?;
     if client.is_remote() {
-        terminal.print(&format!("You left; the service goes on with run {short}."))?;
-        terminal.suggest(&format!("  skep events {short} --follow   watches it again"))?;
+        terminal.print(&format!("Stopped following; the service continues run {short}."))?;
+        terminal.suggest(&format!("  skep events {short} --follow   follow it again"))?;
     } else {
-        terminal.print(&format!("You left; run {short} stays as it is, nothing is lost."))?;
-        terminal.suggest(&format!("  skep resume {short}   goes on with it here"))?;
-        terminal.suggest("  skep serve             goes on with every open run")?;
+        terminal.print(&format!("Stopped; run {short} is saved and nothing is lost."))?;
+        terminal.suggest(&format!("  skep resume {short}   continue this run"))?;
+        terminal.suggest("  skep serve             continue every open run")?;
     }
     terminal.object(&json!({ "left": short, "carried_on": client.is_remote() }))
 }
@@ -122,12 +124,12 @@ fn detached(client: &Client, terminal: &Terminal, short: &str) -> Result<(), Sto
 impl Follower<'_> {
     async fn run(&mut self) -> Result<ExitStatus, Stop> {
         let mut failures = 0;
-        // Where events are still to be told, they come first.
+        // Pending events are printed first.
         if self.seen >= self.view.seq {
-            for line in self.teller.news(&self.view) {
+            for line in self.progress.update(&self.view) {
                 self.terminal.line(Style::Bold, &line)?;
             }
-            if let Some(exit) = self.stand().await? {
+            if let Some(exit) = self.evaluate().await? {
                 return Ok(exit);
             }
         }
@@ -138,15 +140,15 @@ impl Follower<'_> {
                 Ok(None) => None,
                 Err(error) => Some(error),
             };
-            // The stream ended without an end of the run: take it up again. Only a service that is away ends the patience;
-            // a stream that was quiet and cut (a run that waits for its forge) is no failure.
+            // The stream ended before the run did: reopen it. Only an unreachable service counts as a failure; a quiet
+            // stream that was cut (the run waits for its forge) does not.
             failures = match &broken {
                 _ if self.seen > before => 0,
                 Some(_) => failures + 1,
-                None => (failures + 1).min(RECONNECTS - 1),
+                None => (failures + 1).min(MAX_RETRIES - 1),
             };
             if let Some(error) = broken
-                && failures > RECONNECTS
+                && failures > MAX_RETRIES
             {
                 return Err(error.into());
             }
@@ -154,11 +156,11 @@ impl Follower<'_> {
         }
     }
 
-    /// Reads one stream to its end. The outer error stops the command, the inner one only this stream.
+    /// Reads one stream to its end. The outer error ends the command, the inner one only this stream.
     async fn stream(&mut self) -> Result<Result<Option<ExitStatus>, CliError>, Stop> {
         let mut events = match self.client.stream(&format!("{}/stream", self.path), self.seen).await {
             Ok(events) => events,
-            // A wrong name or a quarantined run will not mend itself; a service that is away may come back.
+            // An unknown or quarantined run stays that way; an unreachable service may come back.
             Err(error) if error.exit == ExitStatus::TryAgain => return Ok(Err(error)),
             Err(error) => return Err(error.into()),
         };
@@ -168,11 +170,11 @@ impl Follower<'_> {
                 Ok(event) => event,
                 Err(error) => return Ok(Err(error)),
             };
-            let moved = self.tell(&event).await?;
+            let moved = self.print_event(&event).await?;
             if event.event == "end" {
                 break;
             }
-            // Several events at once are told together; the look at the run follows the last of them.
+            // A burst of events is printed together; the run is fetched after the last of them.
             next = match events.next().now_or_never() {
                 Some(more) => more,
                 None => {
@@ -182,28 +184,28 @@ impl Follower<'_> {
                         next = soon;
                         continue;
                     }
-                    if moved && let Some(exit) = self.look().await? {
+                    if moved && let Some(exit) = self.refresh().await? {
                         return Ok(Ok(Some(exit)));
                     }
                     events.next().await
                 }
             };
         }
-        // No event follows that could catch up with what a look showed.
+        // No further event will catch up with the fetched run.
         self.seen = self.seen.max(self.ahead.take().map_or(0, |ahead| ahead.seq));
-        Ok(Ok(self.look().await?))
+        Ok(Ok(self.refresh().await?))
     }
 
-    /// Tells one event; whether the run moved.
-    async fn tell(&mut self, event: &SseEvent) -> Result<bool, Stop> {
+    /// Prints one event; returns whether the run has moved.
+    async fn print_event(&mut self, event: &SseEvent) -> Result<bool, Stop> {
         match event.event.as_str() {
             "end" => Ok(false),
             "said" => {
-                if let Ok(said) = serde_json::from_str::<Said>(&event.data) {
-                    let who = attempt_name(&said.attempt);
-                    self.begin(&who).await?;
-                    self.terminal.line(Style::Dim, &format!("     {who} | {}", said.text.trim_end()))?;
-                    self.terminal.object(&json!({ "said": { "attempt": who, "text": said.text } }))?;
+                if let Ok(output) = serde_json::from_str::<EngineOutput>(&event.data) {
+                    let attempt = attempt_name(&output.attempt);
+                    self.start_attempt(&attempt).await?;
+                    self.terminal.line(Style::Dim, &format!("     {attempt} | {}", output.text.trim_end()))?;
+                    self.terminal.object(&json!({ "said": { "attempt": attempt, "text": output.text } }))?;
                 }
                 Ok(false)
             }
@@ -214,11 +216,11 @@ impl Follower<'_> {
                 }
                 self.seen = row.seq;
                 self.last_at = row.at;
-                if let Some(attempt) = Progress::ends(&row) {
-                    self.begin(&attempt).await?;
+                if let Some(attempt) = Progress::ended_attempt(&row) {
+                    self.start_attempt(&attempt).await?;
                 }
-                if !self.teller.repeats(&row)
-                    && let Some(line) = run_log::words(&row)
+                if !self.progress.repeats(&row)
+                    && let Some(line) = run_log::line(&row)
                 {
                     self.terminal.line(Style::Plain, &format!("{} {line}", super::text::time_of_day(row.at)))?;
                 }
@@ -228,38 +230,39 @@ impl Follower<'_> {
         }
     }
 
-    async fn look(&mut self) -> Result<Option<ExitStatus>, Stop> {
+    /// Fetches the run and prints what is new.
+    async fn refresh(&mut self) -> Result<Option<ExitStatus>, Stop> {
         let now: Run = self.client.get(&self.path).await?;
         if now.seq > self.seen {
-            // Its events are on their way: what it shows is told after them.
+            // Its events are still to come: print them first.
             self.ahead = Some(now);
             return Ok(None);
         }
         self.ahead = None;
-        for line in self.teller.news(&now) {
+        for line in self.progress.update(&now) {
             self.terminal.line(Style::Bold, &line)?;
         }
         self.view = now;
-        self.stand().await
+        self.evaluate().await
     }
 
-    /// Tells of an attempt's beginning before anything else is told of it, however short it was.
-    async fn begin(&mut self, attempt: &str) -> Result<(), Stop> {
-        if !self.teller.lacks(attempt) {
+    /// Prints the start of an attempt before anything else about it, however short it was.
+    async fn start_attempt(&mut self, attempt: &str) -> Result<(), Stop> {
+        if !self.progress.lacks(attempt) {
             return Ok(());
         }
         let now: Run = self.client.get(&self.path).await?;
-        for line in self.teller.begins(&now, attempt) {
+        for line in self.progress.attempt_started(&now, attempt) {
             self.terminal.line(Style::Bold, &line)?;
         }
         Ok(())
     }
 
-    /// What to do where the run stands now; `Some` when there is nothing more to follow.
-    async fn stand(&mut self) -> Result<Option<ExitStatus>, Stop> {
+    /// Acts on the state of the run; returns the exit status when there is nothing more to follow.
+    async fn evaluate(&mut self) -> Result<Option<ExitStatus>, Stop> {
         loop {
             if let Some(outcome) = &self.view.outcome {
-                // The last events (the report, the release) are still to come until the phase says so.
+                // Until the phase is `ended`, the last events (the report, the release) are still to come.
                 if self.view.phase != "ended" {
                     return Ok(None);
                 }
@@ -267,39 +270,41 @@ impl Follower<'_> {
                     Outcome::Delivered { .. } => ExitStatus::Success,
                     _ => ExitStatus::Undelivered,
                 };
-                outcome::ended(self.terminal, &self.view, self.last_at)?;
+                outcome::print(self.terminal, &self.view, self.last_at)?;
                 self.terminal.object(&json!({ "run": self.view }))?;
                 return Ok(Some(exit));
             }
-            if self.options.yes && self.give_one().await? {
+            if self.options.yes && self.approve_next().await? {
                 continue;
             }
-            // Other tasks may go on while one waits: the question is put when nothing else moves.
+            // Other tasks may continue while one waits: ask once nothing else moves.
             if !self.view.pending_effects.is_empty() {
                 return Ok(None);
             }
             if let Some(by) = &self.view.paused_by {
-                self.terminal
-                    .suggest(&format!("The run is paused by {by}; `skep resume {}` goes on.", self.view.short_id))?;
+                self.terminal.suggest(&format!(
+                    "The run was paused by {by}. Resume it with `skep resume {}`.",
+                    self.view.short_id
+                ))?;
                 self.terminal.object(&json!({ "run": self.view }))?;
                 return Ok(Some(ExitStatus::WaitsForPerson));
             }
             if self.view.escalations.is_empty() {
-                let waits = run_log::waits(&self.view);
-                if waits != self.waited
-                    && let Some(line) = &waits
+                let waiting = run_log::waiting_for(&self.view);
+                if waiting != self.waiting
+                    && let Some(line) = &waiting
                 {
-                    self.terminal.line(Style::Yellow, &format!("waits: {line}"))?;
+                    self.terminal.line(Style::Yellow, &format!("waiting: {line}"))?;
                 }
-                self.waited = waits;
+                self.waiting = waiting;
                 return Ok(None);
             }
-            if self.ask().await? {
+            if self.ask_approval().await? {
                 continue;
             }
             for escalation in &self.view.escalations {
                 if !self.asked.contains(&escalation.block.to_string()) {
-                    outcome::escalation(self.terminal, escalation)?;
+                    escalation::print(self.terminal, escalation)?;
                 }
             }
             self.terminal.object(&json!({ "run": self.view }))?;
@@ -307,17 +312,17 @@ impl Follower<'_> {
         }
     }
 
-    /// Gives the oldest approval that was not given yet. Each block is answered once: one that stays open asks for more
-    /// than a yes of this person.
-    async fn give_one(&mut self) -> Result<bool, Stop> {
+    /// Gives the oldest open approval (`--yes`). Each block is answered once: one that stays open needs more than the yes
+    /// of this person.
+    async fn approve_next(&mut self) -> Result<bool, Stop> {
         let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
         let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
         self.asked.insert(escalation.block.to_string());
-        outcome::escalation(self.terminal, &escalation)?;
-        let say = Action { block: Some(escalation.block.to_string()), ..Action::default() };
-        match self.client.post(&format!("{}/actions/approve", self.path), &say, None).await {
+        escalation::print(self.terminal, &escalation)?;
+        let body = Action { block: Some(escalation.block.to_string()), ..Action::default() };
+        match self.client.post(&format!("{}/actions/approve", self.path), &body, None).await {
             Ok(view) => self.view = view,
-            // Not this person's to give (policy), or answered meanwhile: the question stays open, which ends in exit 4.
+            // This person may not give it (policy), or it was answered meanwhile: it stays open, and the command exits with 4.
             Err(error) if error.exit == ExitStatus::Usage => {
                 self.terminal.error(&error);
                 self.view = self.client.get(&self.path).await?;
@@ -325,30 +330,30 @@ impl Follower<'_> {
             }
             Err(error) => return Err(error.into()),
         }
-        self.terminal.line(Style::Green, &format!("approval given by you (--yes): {}", escalation.reason))?;
+        self.terminal.line(Style::Green, &format!("approved on your behalf (--yes): {}", escalation.reason))?;
         Ok(true)
     }
 
-    /// Asks the person at the terminal for the oldest approval; whether an answer was given.
-    async fn ask(&mut self) -> Result<bool, Stop> {
+    /// Asks the person at the terminal for the oldest open approval; returns whether one was answered.
+    async fn ask_approval(&mut self) -> Result<bool, Stop> {
         let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
         let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
         if !self.terminal.can_prompt() {
             return Ok(false);
         }
-        outcome::escalation(self.terminal, &escalation)?;
+        escalation::print(self.terminal, &escalation)?;
         self.asked.insert(escalation.block.to_string());
         let block = Some(escalation.block.to_string());
-        let say = loop {
-            let answer = self.terminal.ask("Approve? [y]es, [n]o, [d]iff, or Enter to decide later:").await?;
+        let body = loop {
+            let answer = self.terminal.ask("Approve? [y]es, [n]o, show [d]iff, or Enter to decide later:").await?;
             match answer.as_deref().map(str::to_lowercase).as_deref() {
                 Some("y" | "yes") => break Action { block, ..Action::default() },
                 Some("n" | "no") => {
-                    let why = self.terminal.ask("What should be different? (empty: just no)").await?;
+                    let why = self.terminal.ask("What should be different? (optional)").await?;
                     break Action { block, no: true, text: why.filter(|w| !w.is_empty()), ..Action::default() };
                 }
                 Some("d" | "diff") => {
-                    let task = outcome::task_of(&escalation);
+                    let task = escalation::task_of(&escalation);
                     let path = with_query(&format!("{}/patch", self.path), &[("task", task)]);
                     match self.client.bytes(&path).await {
                         Ok(patch) => self.terminal.content(&patch)?,
@@ -357,7 +362,7 @@ impl Follower<'_> {
                 }
                 Some("") | None => {
                     self.terminal.suggest(&format!(
-                        "The run waits. `skep approve {} --block {}` answers later.",
+                        "The run waits for your answer. Give it later with `skep approve {} --block {}`.",
                         self.view.short_id, escalation.block
                     ))?;
                     return Ok(false);
@@ -365,11 +370,11 @@ impl Follower<'_> {
                 Some(_) => self.terminal.print("Please answer y, n or d.")?,
             }
         };
-        // What was answered is what was shown: the run must not have moved since.
-        match self.client.post(&format!("{}/actions/approve", self.path), &say, Some(self.view.seq)).await {
+        // The answer is about the state that was shown: refuse it if the run has moved since.
+        match self.client.post(&format!("{}/actions/approve", self.path), &body, Some(self.view.seq)).await {
             Ok(view) => self.view = view,
             Err(error) if error.problems.iter().any(|p| p.status == 412) => {
-                self.terminal.print("The run has moved meanwhile; look again.")?;
+                self.terminal.print("The run has changed in the meantime; please review it again.")?;
                 self.asked.remove(&escalation.block.to_string());
                 self.view = self.client.get(&self.path).await?;
             }
@@ -383,7 +388,7 @@ fn is_approval(escalation: &Escalation) -> bool {
     escalation.code.starts_with("approve_")
 }
 
-/// `a2`, however the attempt is written.
+/// Returns the name of an attempt (`a2`) from either JSON form.
 pub fn attempt_name(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Number(n) => format!("a{n}"),

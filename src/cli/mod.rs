@@ -9,6 +9,7 @@ pub mod client;
 pub mod context;
 pub mod dry_run;
 pub mod engine;
+pub mod escalation;
 pub mod exit;
 pub mod follow;
 pub mod list;

@@ -1,4 +1,4 @@
-//! Reads the arguments that have a form of their own: repositories, engines, amounts, names of changes.
+//! Parses arguments with a syntax of their own: repositories, engines, amounts, names of changes.
 
 use crate::config::units;
 use crate::http::rest::wire::{Raise, Role};
@@ -6,24 +6,24 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-/// A repository: an absolute path, or a URL.
+/// Repository: an absolute path, or a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
 
-/// An engine for a role, or for those it is meant for.
+/// Engine for one role, or for its default roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineChoice {
-    /// The role named.
+    /// The role, if one was named.
     pub role: Option<Role>,
     /// `KIND[:ARG]`.
     pub spec: String,
 }
 
-/// Amounts of budget.
+/// Additional budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct More(pub Raise);
 
-/// A change: `PROJECT#NUMBER`, or the run it belongs to.
+/// Name of a change: `PROJECT#NUMBER`, or its run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeName {
     /// By project and number.
@@ -38,45 +38,45 @@ pub enum ChangeName {
 }
 
 const SCHEMES: [&str; 3] = ["https", "ssh", "file"];
-/// Roles that think; `ops` acts by itself and has no engine.
-const THINKERS: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
+/// Roles with an engine; `ops` has none.
+const ENGINE_ROLES: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
 
-/// Reads a repository. A path must be a directory; it becomes absolute, without `.` and `..`.
+/// Parses a repository. A path must name a directory; it becomes absolute, without `.` and `..`.
 pub fn origin(text: &str) -> Result<Origin, String> {
     if text.is_empty() {
-        return Err("it is empty; give a directory or a URL".to_owned());
+        return Err("the value is empty; pass a directory or a URL".to_owned());
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         if !SCHEMES.contains(&scheme) {
-            return Err(format!("a URL must start with {}:// (found {scheme}://)", SCHEMES.join("://, ")));
+            return Err(format!("unsupported URL scheme {scheme}://; use {}://", SCHEMES.join("://, ")));
         }
         let host = rest.split('/').next().unwrap_or("");
         if host.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
-            return Err("the URL has a password in it, which would end up in logs; leave it out".to_owned());
+            return Err("the URL contains a password, which would end up in logs; leave it out".to_owned());
         }
         if rest.trim_matches('/').is_empty() {
-            return Err("the URL names no repository".to_owned());
+            return Err("the URL has no repository path".to_owned());
         }
         return Ok(Origin(text.to_owned()));
     }
-    let path = std::path::absolute(text).map_err(|e| format!("it cannot be made absolute: {e}"))?;
+    let path = std::path::absolute(text).map_err(|e| format!("cannot resolve the path: {e}"))?;
     let path = lexical(&path);
     match std::fs::metadata(&path) {
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(format!("{} is not a directory; give the repository's directory", path.display())),
+        Ok(_) => return Err(format!("{} is not a directory; pass the directory of the repository", path.display())),
         Err(_) if is_scp_like(text) => return Ok(Origin(text.to_owned())),
         Err(e) if text.starts_with('~') => {
-            return Err(format!("{}: {e}; `~` is for the shell to expand: leave out the quotes", path.display()));
+            return Err(format!("{}: {e}; only the shell expands `~`: remove the quotes", path.display()));
         }
-        Err(e) => return Err(format!("{}: {e}; give a directory that exists, or a URL", path.display())),
+        Err(e) => return Err(format!("{}: {e}; pass a directory that exists, or a URL", path.display())),
     }
     match path.into_os_string().into_string() {
         Ok(path) => Ok(Origin(path)),
-        Err(path) => Err(format!("{} is not UTF-8; rename it, or use a link to it", path.display())),
+        Err(path) => Err(format!("{} is not valid UTF-8; rename it, or pass a symbolic link to it", path.display())),
     }
 }
 
-/// `user@host:path`: git's short form for ssh.
+/// Returns whether a text is `user@host:path`, git's short form for ssh.
 fn is_scp_like(text: &str) -> bool {
     let Some((host, path)) = text.split_once(':') else { return false };
     !path.is_empty() && host.contains('@') && !host.contains('/') && !host.starts_with('-') && !host.starts_with('@')
@@ -96,15 +96,15 @@ fn lexical(path: &Path) -> PathBuf {
     out
 }
 
-/// Reads `[ROLE=]KIND[:ARG]`.
+/// Parses `[ROLE=]KIND[:ARG]`.
 pub fn engine(text: &str) -> Result<EngineChoice, String> {
     let kind = text.split(':').next().unwrap_or("");
     let (role, spec) = match kind.split_once('=') {
         None => (None, text),
         Some((name, _)) => {
-            let role = THINKERS.into_iter().find(|r| r.name() == name.trim());
-            let names: Vec<&str> = THINKERS.iter().map(|r| r.name()).collect();
-            let role = role.ok_or_else(|| format!("there is no role {name:?}; roles are {}", names.join(", ")))?;
+            let role = ENGINE_ROLES.into_iter().find(|r| r.name() == name.trim());
+            let names: Vec<&str> = ENGINE_ROLES.iter().map(|r| r.name()).collect();
+            let role = role.ok_or_else(|| format!("unknown role {name:?}; roles are {}", names.join(", ")))?;
             (Some(role), text.split_once('=').map_or("", |(_, spec)| spec))
         }
     };
@@ -113,7 +113,7 @@ pub fn engine(text: &str) -> Result<EngineChoice, String> {
         match crate::config::engine(&choice.spec, role.into()) {
             Ok(Some(_)) => {}
             Ok(None) => {
-                return Err("no engine is named; write KIND or KIND:ARG, such as 'command: make fix'".to_owned());
+                return Err("no engine given; write KIND or KIND:ARG, such as 'command: make fix'".to_owned());
             }
             Err(e) => return Err(format!("{}; {}", e.why, e.fix)),
         }
@@ -122,17 +122,17 @@ pub fn engine(text: &str) -> Result<EngineChoice, String> {
 }
 
 impl EngineChoice {
-    /// The roles it is for: the one named; else the dev, and for a script everybody.
+    /// Returns its roles: the one named, else every role for a script, else the dev.
     pub fn roles(&self) -> Vec<Role> {
         match self.role {
             Some(role) => vec![role],
-            None if self.spec.split(':').next().is_some_and(|kind| kind.trim() == "script") => THINKERS.to_vec(),
+            None if self.spec.split(':').next().is_some_and(|kind| kind.trim() == "script") => ENGINE_ROLES.to_vec(),
             None => vec![Role::Dev],
         }
     }
 }
 
-/// Engines by role; those for a role by name win, then the later ones.
+/// Maps engines to roles. A choice that names its role wins over one that does not, then the later one wins.
 pub fn by_role(choices: &[EngineChoice]) -> BTreeMap<Role, String> {
     let mut engines = BTreeMap::new();
     for named in [false, true] {
@@ -143,7 +143,8 @@ pub fn by_role(choices: &[EngineChoice]) -> BTreeMap<Role, String> {
     engines
 }
 
-/// A script's path made absolute: whoever plays it may work in another directory. Other engines stay as they are.
+/// Makes the path of a script absolute, because the process that plays it may have another working directory. Other engines
+/// are returned unchanged.
 fn absolute_script(spec: &str) -> String {
     let named =
         spec.split_once(':').filter(|(kind, _)| kind.trim() == "script").map(|(_, path)| Path::new(path.trim()));
@@ -153,12 +154,12 @@ fn absolute_script(spec: &str) -> String {
     }
 }
 
-/// Reads `time=1h,cost="1.00 USD",tokens=100000,rounds=2,attempts=10`.
+/// Parses `time=1h,cost="1.00 USD",tokens=100000,rounds=2,attempts=10`.
 pub fn more(text: &str) -> Result<More, String> {
     let mut raise = Raise::default();
     for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let form = "write NAME=AMOUNT with time, cost, tokens, turns, rounds or attempts";
-        let (name, amount) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is no amount; {form}"))?;
+        let (name, amount) = pair.split_once('=').ok_or_else(|| format!("invalid amount {pair:?}; {form}"))?;
         let amount = amount.trim().trim_matches('"');
         let with_unit = |e: units::Unreadable| format!("{}: {}; {}", name.trim(), e.why, e.fix);
         let counted = || {
@@ -172,11 +173,11 @@ pub fn more(text: &str) -> Result<More, String> {
             "turns" => raise.turns = counted()?.into(),
             "rounds" => raise.rounds = counted()?,
             "attempts" => raise.attempts = counted()?,
-            other => return Err(format!("there is no budget of {other:?}; {form}")),
+            other => return Err(format!("unknown budget {other:?}; {form}")),
         }
     }
     if raise == Raise::default() {
-        return Err("nothing is given; name at least one amount above zero, such as time=1h".to_owned());
+        return Err("no amount given; pass at least one above zero, such as time=1h".to_owned());
     }
     Ok(More(raise))
 }
@@ -190,57 +191,57 @@ impl FromStr for ChangeName {
                 Ok(number) if number > 0 && !project.is_empty() => {
                     Ok(ChangeName::Numbered { project: project.to_owned(), number })
                 }
-                _ => Err("write PROJECT#NUMBER, such as tool#1, or a run's id".to_owned()),
+                _ => Err("write PROJECT#NUMBER, such as tool#1, or the id of a run".to_owned()),
             },
         }
     }
 }
 
-/// Reads a run's id as far as its form goes.
+/// Parses the id of a run, checking its syntax only.
 pub fn run(text: &str) -> Result<String, String> {
     let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     if hex && (4..=36).contains(&text.len()) {
         Ok(text.to_lowercase())
     } else {
-        Err("a run's id has 4 to 32 digits of 0-9 and a-f; `skep runs` lists them".to_owned())
+        Err("the id of a run has 4 to 32 hexadecimal digits; `skep runs` lists the runs".to_owned())
     }
 }
 
-/// Reads `t1`; nothing is the whole run.
+/// Parses `t1`; an empty text means the whole run.
 pub fn task(text: &str) -> Result<String, String> {
     match text {
         "" => Ok(String::new()),
-        _ => counted(text, 't').map(|n| format!("t{n}")).ok_or_else(|| "a task is written t1, t2, …".to_owned()),
+        _ => counted(text, 't').map(|n| format!("t{n}")).ok_or_else(|| "write a task as t1, t2, …".to_owned()),
     }
 }
 
-/// Reads `b1`, also as `#b1`.
+/// Parses `b1`, also as `#b1`.
 pub fn block(text: &str) -> Result<String, String> {
-    let found = counted(text.trim_start_matches('#'), 'b');
-    found.map(|n| format!("b{n}")).ok_or_else(|| "a question is written b1, b2, …".to_owned())
+    let number = counted(text.trim_start_matches('#'), 'b');
+    number.map(|n| format!("b{n}")).ok_or_else(|| "write a question as b1, b2, …".to_owned())
 }
 
-/// Reads `a2`.
+/// Parses `a2`.
 pub fn attempt(text: &str) -> Result<u32, String> {
-    counted(text, 'a').ok_or_else(|| "an attempt is written a1, a2, …".to_owned())
+    counted(text, 'a').ok_or_else(|| "write an attempt as a1, a2, …".to_owned())
 }
 
 fn counted(text: &str, prefix: char) -> Option<u32> {
     text.strip_prefix(prefix)?.parse().ok().filter(|n| *n > 0)
 }
 
-/// Reads money as micro-USD, above zero.
+/// Parses money above zero, into micro-dollars.
 pub fn money(text: &str) -> Result<u64, String> {
     match units::money(text) {
-        Ok(0) => Err("it is nothing; write an amount above zero, such as \"5 USD\"".to_owned()),
+        Ok(0) => Err("the amount is zero; write one above zero, such as \"5 USD\"".to_owned()),
         Ok(micros) => Ok(micros),
         Err(e) => Err(format!("{}; {}", e.why, e.fix)),
     }
 }
 
-/// Reads a text that says something.
+/// Accepts any text that is not blank.
 pub fn not_empty(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+    if text.trim().is_empty() { Err("the value is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]
@@ -260,14 +261,14 @@ mod tests {
             ("http://example.org/a", "https"),
             ("git://example.org/a", "https"),
             ("https://me:secret@example.org/a", "password"),
-            ("https://", "no repository"),
+            ("https://", "no repository path"),
             ("/no/such/place", "exists"),
             ("~/no such", "quotes"),
             ("-x@host:a/b", "exists"),
             ("/dev/null", "not a directory"),
         ] {
-            let said = origin(bad).expect_err(bad);
-            assert!(said.contains(why) && !said.contains("secret"), "{bad}: {said}");
+            let error = origin(bad).expect_err(bad);
+            assert!(error.contains(why) && !error.contains("secret"), "{bad}: {error}");
         }
     }
 

@@ -1,19 +1,19 @@
-//! What a follower says of a run, in the order it happened: each thing once, though the looks at the run come late.
+//! Lines about the progress of a followed run, in order and each once, although the run is fetched later than its events.
 //!
-//! Invariant: pure. A look at the run may be ahead of the events told so far; what it shows waits until they have caught up.
+//! Invariant: pure. A fetched run may be ahead of the events printed so far; what it shows waits until they catch up.
 
-use super::run_log::{QUOTE, quote};
+use super::run_log::{MAX_QUOTE_CHARS, quote};
 use super::text::{brief, count};
 
 use crate::domain::{EffectOutcome, Event, Report};
 use crate::http::rest::wire::{self, Attempt, Ended, Ending, Engine, Run, Step, Task};
 use std::collections::BTreeSet;
 
-/// What was said already.
+/// What was printed already.
 #[derive(Debug, Default)]
 pub struct Progress {
     phase: String,
-    begun: BTreeSet<String>,
+    started: BTreeSet<String>,
     tasks: BTreeSet<String>,
     checking: bool,
     failed: BTreeSet<String>,
@@ -21,24 +21,24 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A teller who takes a run up where it stands.
+    /// Starts from where a run stands now.
     pub fn of(view: &Run) -> Progress {
         let ended = view.attempts.iter().filter(|a| !a.is_live()).map(|a| a.id.clone());
         Progress {
-            begun: ended.clone().collect(),
+            started: ended.clone().collect(),
             failed: ended.collect(),
             tasks: view.tasks.iter().map(|t| t.id.clone()).collect(),
             ..Progress::default()
         }
     }
 
-    /// Whether nothing is known yet of what began this attempt.
+    /// Returns whether the start of an attempt was not printed yet.
     pub fn lacks(&self, attempt: &str) -> bool {
-        !self.begun.contains(attempt)
+        !self.started.contains(attempt)
     }
 
-    /// The attempt a row ends, if it ends one.
-    pub fn ends(row: &wire::Event) -> Option<String> {
+    /// Returns the attempt that a row ends, if it ends one.
+    pub fn ended_attempt(row: &wire::Event) -> Option<String> {
         match event_of(row)? {
             Event::Reported(reported) if !matches!(reported.report, Report::Stopped) => {
                 Some(reported.attempt.to_string())
@@ -47,7 +47,7 @@ impl Progress {
         }
     }
 
-    /// Whether a row only says again what was said: a change that was brought up to date once more.
+    /// Returns whether a row repeats an earlier line: a change that was updated again.
     pub fn repeats(&mut self, row: &wire::Event) -> bool {
         match event_of(row) {
             Some(Event::EffectFinished { done: EffectOutcome::Ensured { change }, .. }) => {
@@ -61,29 +61,29 @@ impl Progress {
         }
     }
 
-    /// What began, in a look that is not ahead of the events: phases, tasks added for rework, attempts, checks.
-    pub fn news(&mut self, now: &Run) -> Vec<String> {
+    /// Returns lines for what started, from a run that is not ahead of the events: phases, rework tasks, attempts, checks.
+    pub fn update(&mut self, now: &Run) -> Vec<String> {
         let mut lines = Vec::new();
-        // A run that waits for a slot is told after a while, see the follower: most have one at once.
+        // The follower reports a queued run only after a while: most are admitted at once.
         if now.phase != "queued" {
             lines.extend(self.phase(now, &now.phase));
         }
-        lines.extend(self.added(now, |_| true));
+        lines.extend(self.added_tasks(now, |_| true));
         let live: Vec<String> = now.attempts.iter().filter(|a| a.is_live()).map(|a| a.id.clone()).collect();
-        lines.extend(live.iter().flat_map(|id| self.begins(now, id)));
+        lines.extend(live.iter().flat_map(|id| self.attempt_started(now, id)));
         let checking = now.pending_effects.iter().any(|d| d == "check");
         if checking && !self.checking {
             let names: Vec<&str> = now.checks.iter().map(|c| c.name.as_str()).collect();
-            lines.push(format!("checks run: {}", names.join(", ")));
+            lines.push(format!("checks started: {}", names.join(", ")));
         }
         self.checking = checking;
         lines
     }
 
-    /// The beginning of one attempt, with the phase it belongs to.
-    pub fn begins(&mut self, now: &Run, id: &str) -> Vec<String> {
+    /// Returns the lines for the start of one attempt, including the phase it belongs to.
+    pub fn attempt_started(&mut self, now: &Run, id: &str) -> Vec<String> {
         let Some(attempt) = now.attempts.iter().find(|a| a.id == id) else { return Vec::new() };
-        if !self.begun.insert(id.to_owned()) {
+        if !self.started.insert(id.to_owned()) {
             return Vec::new();
         }
         let asker = attempt.answers.as_ref().and_then(|by| now.attempts.iter().find(|a| a.id == *by));
@@ -93,35 +93,35 @@ impl Progress {
             Step::Review => "reviewing",
         };
         let mut lines: Vec<String> = self.phase(now, phase).into_iter().collect();
-        // Tasks that came after it are told when the events have caught up.
-        lines.extend(self.added(now, |t| attempt.task.as_ref() == Some(&t.id)));
+        // Tasks added later are printed once the events have caught up.
+        lines.extend(self.added_tasks(now, |t| attempt.task.as_ref() == Some(&t.id)));
         let role = attempt.step.role();
         let task = now.tasks.iter().find(|t| attempt.task.as_ref() == Some(&t.id));
-        let question = asker.map_or(String::new(), |a| format!(" on the question of {}", a.id));
+        let question = asker.map_or(String::new(), |a| format!(" for the question of {}", a.id));
         let on = task.map_or(question, |t| {
-            // The task's own counter may be ahead; only what failed before has used up a try.
+            // The counter of the task may be ahead; a try is used up by an earlier attempt that ended by itself.
             let failed = |a: &&Attempt| {
-                let used_up = |e: &Ended| matches!(e.ending, Ending::Succeeded | Ending::Failed);
-                a.task == attempt.task && a.ended.as_ref().is_some_and(used_up)
+                let counts = |e: &Ended| matches!(e.ending, Ending::Succeeded | Ending::Failed);
+                a.task == attempt.task && a.ended.as_ref().is_some_and(counts)
             };
             let nth = u32::try_from(now.attempts.iter().take_while(|a| a.id != attempt.id).filter(failed).count())
                 .unwrap_or(u32::MAX)
                 .saturating_add(1);
             format!(" on {}: {} (try {nth} of {})", t.id, brief(&t.title, 72), t.tries_allowed.max(nth))
         });
-        lines.extend(self.refused(now, attempt));
-        lines.push(format!("{id} begins: {role} ({}){on}", Engine::parse(&attempt.engine).named()));
+        lines.extend(self.rejection(now, attempt));
+        lines.push(format!("{id} started: {role} ({}){on}", Engine::parse(&attempt.engine).named()));
         lines
     }
 
-    /// Why the attempt before this one was not believed: no event of its own says it.
-    fn refused(&self, now: &Run, attempt: &Attempt) -> Option<String> {
+    /// Returns why the previous attempt's result was rejected; no event reports that.
+    fn rejection(&self, now: &Run, attempt: &Attempt) -> Option<String> {
         let same = |a: &&Attempt| (a.step, &a.task, &a.answers) == (attempt.step, &attempt.task, &attempt.answers);
         let earlier = now.attempts.iter().take_while(|a| a.id != attempt.id);
         let before = earlier.filter(same).last()?;
         let ended = before.ended.as_ref().filter(|e| e.ending == Ending::Failed && !e.why.is_empty())?;
-        let told = self.failed.contains(&before.id);
-        (!told).then(|| format!("{} is refused: {}", before.id, quote(&ended.why)))
+        let reported = self.failed.contains(&before.id);
+        (!reported).then(|| format!("{} rejected: {}", before.id, quote(&ended.why)))
     }
 
     fn phase(&mut self, now: &Run, phase: &str) -> Option<String> {
@@ -129,7 +129,7 @@ impl Progress {
             return None;
         }
         Some(match phase {
-            "queued" => "queued: waits for a free slot".to_owned(),
+            "queued" => "queued: waiting for a free slot".to_owned(),
             "planning" => "planning".to_owned(),
             "working" => {
                 let open = now.tasks.iter().filter(|t| !matches!(t.stage.as_str(), "integrated" | "dropped")).count();
@@ -138,19 +138,19 @@ impl Progress {
                     open => format!("working on {}", count(open as u64, "task")),
                 }
             }
-            "reviewing" => "reviewing: the whole branch is pushed, checked and reviewed".to_owned(),
-            "gating" => "gating: everything that must be true before landing".to_owned(),
+            "reviewing" => "reviewing: pushing, checking and reviewing the whole branch".to_owned(),
+            "gating" => "gating: checking every condition for landing".to_owned(),
             "landing" => format!("landing on {}", now.base_branch),
-            "reporting" => "reporting: the result is told, the workspace given back".to_owned(),
+            "reporting" => "reporting the result".to_owned(),
             _ => return None,
         })
     }
 
-    fn added(&mut self, now: &Run, wanted: impl Fn(&Task) -> bool) -> Vec<String> {
+    fn added_tasks(&mut self, now: &Run, select: impl Fn(&Task) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
-        for task in now.tasks.iter().filter(|t| wanted(t)) {
+        for task in now.tasks.iter().filter(|t| select(t)) {
             if self.tasks.insert(task.id.clone()) && task.origin != "plan" {
-                lines.push(format!("{} added after {}: {}", task.id, task.origin, brief(&task.title, QUOTE)));
+                lines.push(format!("{} added after {}: {}", task.id, task.origin, brief(&task.title, MAX_QUOTE_CHARS)));
             }
         }
         lines

@@ -14,7 +14,7 @@ use serde_json::json;
 pub async fn project(client: &Client, terminal: &Terminal, command: ProjectCommand) -> Result<ExitStatus, Stop> {
     match command {
         ProjectCommand::Add { repo, name, base, check, engine, replace } => {
-            let wanted = NewProject {
+            let new = NewProject {
                 name,
                 repo: repo.0,
                 base,
@@ -23,24 +23,25 @@ pub async fn project(client: &Client, terminal: &Terminal, command: ProjectComma
                 policy: None,
                 replace,
             };
-            let project: Project = client.post("/projects", &wanted, None).await?;
+            let project: Project = client.post("/projects", &new, None).await?;
             terminal.object(&project)?;
             let name = &project.name;
-            terminal.line(Style::Green, &format!("project {name} is there: {}", project.repo))?;
-            terminal.suggest(&format!("  skep run --project {name} --goal \"…\"   starts a run on it"))?;
+            let verb = if replace { "replaced" } else { "added" };
+            terminal.line(Style::Green, &format!("project {name} {verb}: {}", project.repo))?;
+            terminal.suggest(&format!("  skep run --project {name} --goal \"…\"   start a run on it"))?;
         }
         ProjectCommand::List => {
             let found: Vec<Project> = client.get("/projects").await?;
             terminal.object(&json!({ "projects": found }))?;
             if found.is_empty() {
                 terminal.suggest(
-                    "There are no projects yet. `skep project add PATH|URL` makes one, and so does `skep run --repo`.",
+                    "No projects yet. Add one with `skep project add PATH|URL`; `skep run --repo` also adds one.",
                 )?;
                 return Ok(ExitStatus::Success);
             }
             let rows = found.into_iter().map(|p| {
                 let checks: Vec<String> = p.checks.into_iter().map(|c| c.name).collect();
-                let checks = if checks.is_empty() { "(found in it)".to_owned() } else { checks.join(", ") };
+                let checks = if checks.is_empty() { "(detected)".to_owned() } else { checks.join(", ") };
                 vec![p.name.to_string(), p.base.unwrap_or_else(|| "(default)".to_owned()), checks, p.repo]
             });
             terminal.print(&table(&["project", "base", "checks", "repository"], rows.collect(), terminal.width))?;
@@ -54,12 +55,12 @@ pub async fn project(client: &Client, terminal: &Terminal, command: ProjectComma
     Ok(ExitStatus::Success)
 }
 
-/// Whether a command only reads.
+/// Returns whether a command only reads.
 pub fn only_reads(command: &ProjectCommand) -> bool {
     !matches!(command, ProjectCommand::Add { .. })
 }
 
-/// The names of all projects.
+/// Returns the names of all projects.
 pub async fn names(client: &Client) -> Result<Vec<String>, CliError> {
     let found: Vec<Project> = client.get("/projects").await?;
     Ok(found.into_iter().map(|p| p.name.to_string()).collect())
@@ -72,12 +73,12 @@ fn show(terminal: &Terminal, project: &Project) -> Result<(), Stop> {
     line("base", project.base.as_deref().unwrap_or("the repository's default branch"))?;
     line("branches", &format!("{}/…", project.branch_prefix))?;
     if project.checks.is_empty() {
-        line("checks", "those of .skep.toml at the base commit, else found in the repository")?;
+        line("checks", "from .skep.toml at the base commit, else detected in the repository")?;
     }
     for check in &project.checks {
         line(
             "check",
-            &format!("{}{}: {} (at most {} s)", check.name, on_runner(check), check.command, check.timeout_secs),
+            &format!("{}{}: {} (timeout {} s)", check.name, on_runner(check), check.command, check.timeout_secs),
         )?;
     }
     for (role, engine) in &project.engines {
@@ -85,7 +86,7 @@ fn show(terminal: &Terminal, project: &Project) -> Result<(), Stop> {
         line("engine", &format!("{} = {}{arg}", role.name(), engine.kind))?;
     }
     let Some(policy) = &project.policy else {
-        return line("policy", "the one configured when a run is opened");
+        return line("policy", "as configured when a run starts");
     };
     terminal.print("  policy")?;
     let policy = serde_json::to_value(policy).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! A run's story in plain words: what a journal row says, what a run waits for, how it ended.
+//! Journal rows as log lines for people.
 //!
-//! Invariant: pure. Text from outside passes through as it is; the screen escapes it.
+//! Invariant: pure. Foreign text passes through unchanged; the terminal escapes it.
 
 use super::text::{brief, count, span, usage};
 use crate::domain::{
@@ -9,66 +9,64 @@ use crate::domain::{
 };
 use crate::http::rest::wire::{self, GateState, Outcome, Run};
 
-/// The most characters of a quoted text in one line.
-pub const QUOTE: usize = 160;
+/// Maximum number of characters of a quoted text.
+pub const MAX_QUOTE_CHARS: usize = 160;
 
-/// What a row says to a person; `None` for steps of the machine that nobody has to know.
-pub fn words(row: &wire::Event) -> Option<String> {
+/// Returns the log line of a row; `None` for internal steps that mean nothing to a person.
+pub fn line(row: &wire::Event) -> Option<String> {
     let Some(value) = &row.event else {
-        return Some(format!("{} (this row cannot be read; the others are not touched by it)", row.name));
+        return Some(format!("{} (this row cannot be read; other rows are not affected)", row.name));
     };
-    // Rows of a newer program may hold what this one does not know: the name says enough.
+    // Rows written by a newer version may be unknown here; their name has to do.
     let Ok(event) = serde_json::from_value::<Event>(value.clone()) else {
         return Some(row.name.replace('_', " "));
     };
     match event {
         Event::Opened(o) => Some(format!(
-            "opened for {}: {} (from {} of {})",
+            "started by {}: {} (from {} on {})",
             o.goal.asked_by,
             o.goal.title(),
             o.base.abbrev(),
             o.settings.base_branch
         )),
-        Event::Admitted => Some("has a slot; work begins".to_owned()),
+        Event::Admitted => Some("admitted: work starts".to_owned()),
         Event::Reported(reported) => Some(report(&reported)),
-        Event::EffectFinished { done, .. } => self::done(&done),
+        Event::EffectFinished { done, .. } => effect(&done),
         Event::Observed { observation } => match &observation.state {
             ChangeState::Merged { sha, by } => Some(format!("the change was merged by {by}: {}", sha.abbrev())),
             ChangeState::Closed { by } => Some(format!("the change was closed by {by}")),
             ChangeState::Open => {
-                let red = observation.statuses.iter().filter(|(_, s)| **s == StatusState::Failure);
-                let red: Vec<&str> = red.map(|(context, _)| context.as_str()).collect();
-                Some(match (red.is_empty(), observation.approved_by.first()) {
-                    (false, _) => format!("the forge shows red: {}", red.join(", ")),
-                    (true, Some(by)) => format!("the forge shows the approval of {by}"),
-                    (true, None) => "the forge has news about the change".to_owned(),
+                let failing = observation.statuses.iter().filter(|(_, s)| **s == StatusState::Failure);
+                let failing: Vec<&str> = failing.map(|(context, _)| context.as_str()).collect();
+                Some(match (failing.is_empty(), observation.approved_by.first()) {
+                    (false, _) => format!("CI failed: {}", failing.join(", ")),
+                    (true, Some(by)) => format!("the change was approved by {by}"),
+                    (true, None) => "the change was updated on the forge".to_owned(),
                 })
             }
         },
         Event::Answered { block, answer, by } => {
             let about = block.map_or_else(|| "the oldest question".to_owned(), |b| b.to_string());
             Some(match answer {
-                Answer::Yes => format!("{by} says yes to {about}"),
-                Answer::No { why } if why.is_empty() => format!("{by} says no to {about}"),
-                Answer::No { why } => format!("{by} says no to {about}: {}", quote(&why)),
-                Answer::Text { text } => format!("{by} answers {about}: {}", quote(&text)),
-                Answer::More { .. } => format!("{by} gives more budget for {about}"),
-                Answer::Skip => format!("{by} skips the task of {about}"),
+                Answer::Yes => format!("{by} answered {about}: yes"),
+                Answer::No { why } if why.is_empty() => format!("{by} answered {about}: no"),
+                Answer::No { why } => format!("{by} answered {about}: no, {}", quote(&why)),
+                Answer::Text { text } => format!("{by} answered {about}: {}", quote(&text)),
+                Answer::More { .. } => format!("{by} answered {about}: more budget"),
+                Answer::Skip => format!("{by} answered {about}: skip the task"),
             })
         }
-        Event::Due => Some("the time it waited for has come".to_owned()),
-        Event::Raised { by, .. } => Some(format!("{by} gives more budget")),
+        Event::Due => Some("the waiting time is over".to_owned()),
+        Event::Raised { by, .. } => Some(format!("budget raised by {by}")),
         Event::Paused { by } => Some(format!("paused by {by}")),
         Event::Resumed { by } => Some(format!("resumed by {by}")),
         Event::CancelRequested { by, why } if why.is_empty() => Some(format!("cancelled by {by}")),
         Event::CancelRequested { by, why } => Some(format!("cancelled by {by}: {}", quote(&why))),
-        Event::SessionOpened { attempt, .. } => {
-            Some(format!("{attempt} can be taken up again should this process end"))
-        }
+        Event::SessionOpened { attempt, .. } => Some(format!("{attempt} can be resumed if this process ends")),
         Event::Orphaned { attempts, .. } if attempts.is_empty() => None,
         Event::Orphaned { attempts, .. } => {
             let ids: Vec<String> = attempts.iter().map(ToString::to_string).collect();
-            Some(format!("the process that carried {} is gone; this one goes on", ids.join(", ")))
+            Some(format!("the process that worked on {} has ended; this one resumes", ids.join(", ")))
         }
     }
 }
@@ -77,115 +75,117 @@ fn report(reported: &Reported) -> String {
     let id = reported.attempt;
     let used = reported.usage.map(|u| format!(" ({})", usage(u.into()))).unwrap_or_default();
     match &reported.report {
-        Report::Explored { .. } => format!("{id} looked around{used}"),
+        Report::Explored { .. } => format!("{id} explored the repository{used}"),
         Report::Planned { tasks } => {
             let titles: Vec<String> = tasks.iter().map(|t| brief(&t.title, 60)).collect();
             format!("{id} planned {}: {}{used}", count(tasks.len() as u64, "task"), titles.join("; "))
         }
         Report::Developed { diff, summary, .. } if diff.is_empty() => {
-            format!("{id} changed nothing{}{used}", said(summary))
+            format!("{id} changed nothing{}{used}", appended(summary))
         }
-        Report::Developed { diff, summary, .. } => format!("{id} changed {}{}{used}", diff.summary(), said(summary)),
+        Report::Developed { diff, summary, .. } => {
+            format!("{id} changed {}{}{used}", diff.summary(), appended(summary))
+        }
         Report::Reviewed { verdict: Verdict::Approve, summary, .. } => {
-            format!("{id} approves{}{used}", said(summary))
+            format!("{id} approved{}{used}", appended(summary))
         }
         Report::Reviewed { verdict: Verdict::Rework, summary, findings, .. } => {
-            let many = if findings.is_empty() {
+            let number = if findings.is_empty() {
                 String::new()
             } else {
                 format!(" ({})", count(findings.len() as u64, "finding"))
             };
-            format!("{id} wants rework{many}{}{used}", said(summary))
+            format!("{id} requested changes{number}{}{used}", appended(summary))
         }
-        Report::Asked { question, to: AskedTo::Person } => format!("{id} asks: {}", quote(question)),
-        Report::Asked { question, to: AskedTo::Scout } => format!("{id} asks the scout: {}", quote(question)),
+        Report::Asked { question, to: AskedTo::Person } => format!("{id} asked: {}", quote(question)),
+        Report::Asked { question, to: AskedTo::Scout } => format!("{id} asked the scout: {}", quote(question)),
         Report::Failed { why } | Report::SpentOut { why, .. } => format!("{id} failed: {}{used}", quote(why)),
-        Report::Unavailable { why, .. } => format!("{id} could not start or go on: {}{used}", quote(why)),
-        Report::Lost { why } => format!("{id} is lost: {}{used}", quote(why)),
-        Report::NotResumed { why } => format!("{id} is lost, it could not be taken up again: {}{used}", quote(why)),
+        Report::Unavailable { why, .. } => format!("{id} could not use its engine: {}{used}", quote(why)),
+        Report::Lost { why } => format!("{id} was lost: {}{used}", quote(why)),
+        Report::NotResumed { why } => format!("{id} could not be resumed: {}{used}", quote(why)),
         Report::Stopped => format!("{id} was stopped{used}"),
     }
 }
 
-fn done(done: &EffectOutcome) -> Option<String> {
-    match done {
+fn effect(outcome: &EffectOutcome) -> Option<String> {
+    match outcome {
         EffectOutcome::Checked { results, .. } => Some(checks(results)),
         EffectOutcome::Moved { head, diff } => {
-            Some(format!("the run's branch is at {} ({})", head.abbrev(), diff.summary()))
+            Some(format!("integrated: branch now at {} ({})", head.abbrev(), diff.summary()))
         }
-        EffectOutcome::Conflict { paths } => Some(format!("it does not fit with {}", paths.join(", "))),
-        EffectOutcome::Ensured { change } => Some(format!("change #{} shows it: `{}`", change.number, change.url)),
-        EffectOutcome::Reserved { levels, .. } => Some(told(levels).join(", ")).filter(|told| !told.is_empty()),
+        EffectOutcome::Conflict { paths } => Some(format!("merge conflict in {}", paths.join(", "))),
+        EffectOutcome::Ensured { change } => Some(format!("change #{}: `{}`", change.number, change.url)),
+        EffectOutcome::Reserved { levels, .. } => Some(alerts(levels).join(", ")).filter(|alerts| !alerts.is_empty()),
         EffectOutcome::Observed { .. } | EffectOutcome::Ok => None,
         EffectOutcome::Short { of, levels, set_aside, .. } => {
-            let how = if *set_aside { "what is left is set aside for others" } else { "used up" };
-            let mut lines = told(levels);
-            lines.push(format!("{how}: {}", shared_budget::names(of)));
+            let state = if *set_aside { "fully reserved by other runs" } else { "exhausted" };
+            let mut lines = alerts(levels);
+            lines.push(format!("{state}: {}", shared_budget::names(of)));
             Some(lines.join(", "))
         }
         EffectOutcome::Landed { sha } => Some(format!("landed as {}", sha.abbrev())),
         EffectOutcome::Held { found } => {
-            let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.place))).collect();
-            Some(format!("nothing was pushed: {}", each.join("; ")))
+            let each: Vec<String> = found.iter().map(|f| format!("{} in {}", f.what, quote(&f.place))).collect();
+            Some(format!("push blocked, secrets found: {}", each.join("; ")))
         }
-        EffectOutcome::Stale { why } => Some(format!("the world has moved: {}", quote(why))),
-        EffectOutcome::Failed { failure } => Some(format!("could not be done: {}", quote(&failure.what))),
+        EffectOutcome::Stale { why } => Some(format!("out of date, observing again: {}", quote(why))),
+        EffectOutcome::Failed { failure } => Some(format!("failed: {}", quote(&failure.what))),
     }
 }
 
-/// What people are told of shared budgets.
-fn told(levels: &[Level]) -> Vec<String> {
+/// Returns the alerts of shared budgets.
+fn alerts(levels: &[Level]) -> Vec<String> {
     levels.iter().filter_map(|l| Some(format!("{} % of the {} is spent", l.told?, l.name()))).collect()
 }
 
 fn checks(results: &[CheckResult]) -> String {
     if results.is_empty() {
-        return "no check ran".to_owned();
+        return "checks: none ran".to_owned();
     }
     let each = results.iter().map(|r| {
         let tests = r.tests.map(|t| match t.failed {
             0 => format!(", {}", count(t.run, "test")),
-            failed => format!(", {failed} of {}", count(t.run, "test")),
+            failed => format!(", {failed} of {} failed", count(t.run, "test")),
         });
-        let word = if r.green { "green" } else { "red" };
+        let word = if r.green { "passed" } else { "failed" };
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(": {}", quote(&r.why)) };
-        format!("{} is {word} ({}{}){why}", r.name, span(r.duration_ms), tests.unwrap_or_default())
+        format!("{} {word} ({}{}){why}", r.name, span(r.duration_ms), tests.unwrap_or_default())
     });
     format!("checks: {}", each.collect::<Vec<_>>().join("; "))
 }
 
-fn said(summary: &str) -> String {
+fn appended(summary: &str) -> String {
     if summary.trim().is_empty() { String::new() } else { format!(": {}", quote(summary)) }
 }
 
-/// The first line that says something; where it only announces what follows, with what follows.
+/// Quotes the first non-empty line, together with the text after it if that line only introduces it.
 pub fn quote(text: &str) -> String {
     match text.trim_start().split_once('\n') {
         Some((first, rest)) if first.trim_end().ends_with(':') => {
-            brief(&format!("{} {}", first.trim_end(), rest.trim_start()), QUOTE)
+            brief(&format!("{} {}", first.trim_end(), rest.trim_start()), MAX_QUOTE_CHARS)
         }
-        _ => brief(text, QUOTE),
+        _ => brief(text, MAX_QUOTE_CHARS),
     }
 }
 
-/// What a run waits for that no person was asked about: the forge, a slot.
-pub fn waits(now: &Run) -> Option<String> {
+/// Returns what a run waits for without a question to a person: a slot, a time, the forge.
+pub fn waiting_for(now: &Run) -> Option<String> {
     if now.phase == "queued" {
         return Some("a free slot".to_owned());
     }
     if let (Some(at), Some(why)) = (now.wake_at, &now.waiting_for) {
-        return Some(format!("until {}, for {}", super::text::time_of_day(at), quote(why)));
+        return Some(format!("until {}: {}", super::text::time_of_day(at), quote(why)));
     }
     let waiting = now.gates.iter().find(|g| g.state == GateState::Wait)?;
     (now.phase == "gating" && now.pending_effects.is_empty()).then(|| waiting.why.clone().unwrap_or_default())
 }
 
-/// How it ended, in a line.
+/// Returns how a run ended, in one line.
 pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered { sha } => format!("delivered as {}", sha.get(..10).unwrap_or(sha)),
         Outcome::Cancelled { why } => format!("cancelled: {}", quote(why)),
-        Outcome::Failed { why } => format!("ended undelivered: {}", quote(why)),
+        Outcome::Failed { why } => format!("failed: {}", quote(why)),
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_plain_words() {
+    fn rows_become_log_lines() {
         let reported = |report: Value| json!({ "event": "reported", "attempt": 2, "report": report });
         let done = |done: Value| json!({ "event": "done", "key": "3.1", "done": done });
         let check = |green: bool| {
@@ -211,20 +211,20 @@ mod tests {
         let table: Vec<(Value, Option<&str>)> = vec![
             (json!({ "event": "admitted" }), Some("has a slot; work begins")),
             (reported(json!({ "failed": { "why": "exit 3\nmore" } })), Some("a2 failed: exit 3")),
-            (reported(json!({ "lost": { "why": "killed" } })), Some("a2 is lost: killed")),
-            (reported(json!({ "asked": { "question": "which port?" } })), Some("a2 asks: which port?")),
+            (reported(json!({ "lost": { "why": "killed" } })), Some("a2 was lost: killed")),
+            (reported(json!({ "asked": { "question": "which port?" } })), Some("a2 asked: which port?")),
             (
                 reported(json!({ "reviewed": { "head": "1", "verdict": "rework", "summary": "no test",
                                                "findings": [{ "text": "x" }] } })),
-                Some("a2 wants rework (1 finding): no test"),
+                Some("a2 requested changes (1 finding): no test"),
             ),
             (
                 done(json!({ "checked": { "results": [check(true)], "wall_ms": 1 } })),
-                Some("checks: test is green (4.2 s, 9 tests)"),
+                Some("checks: test passed (4.2 s, 9 tests)"),
             ),
             (
                 done(json!({ "checked": { "results": [check(false)], "wall_ms": 1 } })),
-                Some("checks: test is red (4.2 s, 2 of 9 tests): exit code 1"),
+                Some("checks: test failed (4.2 s, 2 of 9 tests failed): exit code 1"),
             ),
             (done(json!("ok")), None),
             (
@@ -239,28 +239,31 @@ mod tests {
                 done(
                     json!({ "short": { "why": "x", "of": [{ "share": "project", "money": true }, { "share": "day", "money": true }] } }),
                 ),
-                Some("used up: the project budget and the day budget"),
+                Some("exhausted: the project budget and the day budget"),
             ),
             (done(json!({ "landed": { "sha": "3333333333333" } })), Some("landed as 3333333333")),
             (json!({ "event": "paused", "by": ann }), Some("paused by local:ann")),
-            (json!({ "event": "answered", "block": 1, "answer": "yes", "by": ann }), Some("local:ann says yes to b1")),
+            (
+                json!({ "event": "answered", "block": 1, "answer": "yes", "by": ann }),
+                Some("local:ann answered b1: yes"),
+            ),
             (
                 json!({ "event": "cancel_requested", "by": ann, "why": "x\u{1b}" }),
                 Some("cancelled by local:ann: x\\u{1b}"),
             ),
             (
                 json!({ "event": "orphaned", "attempts": [1] }),
-                Some("the process that carried a1 is gone; this one goes on"),
+                Some("the process that worked on a1 has ended; this one resumes"),
             ),
         ];
-        for (event, said) in table {
-            assert_eq!(words(&row("x", Some(event.clone()))).as_deref(), said, "{event}");
+        for (event, expected) in table {
+            assert_eq!(line(&row("x", Some(event.clone()))).as_deref(), expected, "{event}");
         }
     }
 
     #[test]
     fn rows_that_cannot_be_read_are_named() {
-        assert_eq!(words(&row("of_a_newer", Some(json!({ "event": "of_a_newer" })))).as_deref(), Some("of a newer"));
-        assert!(words(&row("bad", None)).is_some_and(|w| w.starts_with("bad (this row cannot be read")));
+        assert_eq!(line(&row("of_a_newer", Some(json!({ "event": "of_a_newer" })))).as_deref(), Some("of a newer"));
+        assert!(line(&row("bad", None)).is_some_and(|text| text.starts_with("bad (this row cannot be read")));
     }
 }

@@ -1,11 +1,11 @@
-//! `show`: a run in full, or its diff.
+//! `show`: prints a run in full, or its diff.
 
 use super::client::{Client, encode, with_query};
+use super::escalation;
 use super::exit::{ExitStatus, Stop};
-use super::outcome;
 use super::run_log;
 use super::terminal::{Style, Terminal};
-use super::text::{brief, moment, span, table, usage};
+use super::text::{brief, moment, short_sha, span, table, usage};
 use crate::config::units::money_text;
 use crate::http::rest::wire::{Artifact, Budget, Check, CheckResult, Engine, GateState, Run};
 use serde_json::json;
@@ -18,11 +18,11 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
         return self::patch(client, terminal, run, task).await;
     }
     let view: Run = client.get(&path).await?;
-    let kept: Vec<Artifact> = client.get(&format!("{path}/artifacts")).await?;
+    let stored: Vec<Artifact> = client.get(&format!("{path}/artifacts")).await?;
     if terminal.json {
-        let mut whole = serde_json::to_value(&view).unwrap_or_default();
-        whole["artifacts"] = json!(kept);
-        terminal.object(&whole)?;
+        let mut object = serde_json::to_value(&view).unwrap_or_default();
+        object["artifacts"] = json!(stored);
+        terminal.object(&object)?;
         return Ok(ExitStatus::Success);
     }
     head(terminal, &view)?;
@@ -31,21 +31,21 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
     inquiries(terminal, &view)?;
     gates(terminal, &view)?;
     budget(terminal, &view.budget, view.rounds)?;
-    artifacts(terminal, &kept)?;
+    artifacts(terminal, &stored)?;
     for escalation in &view.escalations {
-        outcome::escalation(terminal, escalation)?;
+        escalation::print(terminal, escalation)?;
     }
     Ok(ExitStatus::Success)
 }
 
-/// A diff: bytes into a pipe (for `git apply`), escaped on a terminal.
+/// Prints a diff: bytes into a pipe (for `git apply`), escaped on a terminal.
 pub async fn patch(client: &Client, terminal: &Terminal, run: &str, task: Option<String>) -> Result<ExitStatus, Stop> {
     let path = with_query(&format!("/runs/{}/patch", encode(run)), &[("task", task.clone())]);
     let bytes = client.bytes(&path).await?;
     if terminal.json {
         terminal.object(&json!({ "run": run, "task": task, "patch": String::from_utf8_lossy(&bytes) }))?;
     } else if bytes.is_empty() {
-        terminal.print("Nothing changed yet.")?;
+        terminal.print("No changes yet.")?;
     } else {
         terminal.content(&bytes)?;
     }
@@ -60,13 +60,13 @@ fn head(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if let Some(outcome) = &view.outcome {
         line("outcome", &run_log::outcome(outcome))?;
     }
-    if let Some(waits) = run_log::waits(view) {
-        line("waits", &waits)?;
+    if let Some(waiting) = run_log::waiting_for(view) {
+        line("waiting", &waiting)?;
     }
     line("id", &view.id)?;
-    line("asked", &format!("{} by {}", moment(view.opened_at), view.goal.asked_by))?;
+    line("started", &format!("{} by {}", moment(view.opened_at), view.goal.asked_by))?;
     line("project", &format!("{} ({})", view.project, view.repo))?;
-    line("branch", &format!("{} onto {} at {}", view.branch, view.base_branch, short(&view.base)))?;
+    line("branch", &format!("{} onto {} at {}", view.branch, view.base_branch, short_sha(&view.base)))?;
     if !view.diff.is_empty() {
         line(
             "diff",
@@ -84,9 +84,10 @@ fn head(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if !view.results.is_empty() {
         line("checks", &results(&view.results, &view.checks))?;
     }
-    for (engine, rest) in &view.cooldowns {
-        let until = rest.until.map_or("a person has seen to it".to_owned(), moment);
-        line("rests", &format!("{} until {until}: {}", Engine::parse(engine).named(), brief(&rest.why, 120)))?;
+    for (engine, cooldown) in &view.cooldowns {
+        let until = cooldown.until.map_or("a person fixes it".to_owned(), moment);
+        let engine = Engine::parse(engine).named();
+        line("cooldown", &format!("{engine} until {until}: {}", brief(&cooldown.why, 120)))?;
     }
     if !view.pending_effects.is_empty() {
         line("doing", &view.pending_effects.join(", "))?;
@@ -108,7 +109,7 @@ fn tasks(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if view.tasks.is_empty() {
         return Ok(());
     }
-    section(terminal, &format!("Plan, revision {}", view.plan_revision))?;
+    section(terminal, &format!("Plan (revision {})", view.plan_revision))?;
     let rows = view.tasks.iter().map(|t| {
         let diff = if t.diff.is_empty() { String::new() } else { t.diff.summary() };
         let tries = format!("{}/{}", t.tries, t.tries_allowed);
@@ -128,7 +129,7 @@ fn attempts(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     section(terminal, "Attempts")?;
     let rows = view.attempts.iter().map(|a| {
         let (ending, used, why) = match &a.ended {
-            None => ("live".to_owned(), format!("set aside: {}", usage(a.reserved)), String::new()),
+            None => ("active".to_owned(), format!("reserved: {}", usage(a.reserved)), String::new()),
             Some(e) => (e.ending.name().to_owned(), usage(e.charged), brief(&e.why, 100)),
         };
         let task = a.task.clone().unwrap_or_default();
@@ -136,13 +137,13 @@ fn attempts(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
         vec![a.id.clone(), a.step.name().to_owned(), task, round, engine, ending, used, why]
     });
     terminal.print(&table(
-        &["attempt", "step", "task", "round", "engine", "ended", "used", "what it said"],
+        &["attempt", "step", "task", "round", "engine", "result", "used", "summary"],
         rows.collect(),
         terminal.width,
     ))?;
     for (id, ended) in view.attempts.iter().filter_map(|a| Some((&a.id, a.ended.as_ref()?))) {
         if !ended.secrets.is_empty() {
-            terminal.line(Style::Plain, &format!("  {id} was given the secrets {}", ended.secrets.join(", ")))?;
+            terminal.line(Style::Plain, &format!("  {id} had access to the secrets {}", ended.secrets.join(", ")))?;
         }
     }
     Ok(())
@@ -154,35 +155,31 @@ fn inquiries(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     }
     section(terminal, "Questions to the scout")?;
     let rows = view.inquiries.iter().map(|i| {
-        let asker = i.task.as_ref().map_or_else(|| i.asked_by.clone(), |task| format!("{} ({task})", i.asked_by));
-        let back = i.answer.as_deref().map(|text| brief(text, 160)).unwrap_or_default();
-        vec![asker, brief(&i.question, 160), i.scouts.join(", "), i.state.clone(), back]
+        let asked_by = i.task.as_ref().map_or_else(|| i.asked_by.clone(), |task| format!("{} ({task})", i.asked_by));
+        let answer = i.answer.as_deref().map(|text| brief(text, 160)).unwrap_or_default();
+        vec![asked_by, brief(&i.question, 160), i.scouts.join(", "), i.state.clone(), answer]
     });
-    terminal.print(&table(
-        &["asked by", "question", "looked into by", "is", "what came back"],
-        rows.collect(),
-        terminal.width,
-    ))
+    terminal.print(&table(&["asked by", "question", "explored by", "state", "answer"], rows.collect(), terminal.width))
 }
 
 fn gates(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
-    section(terminal, "Gates before landing")?;
+    section(terminal, "Merge gates")?;
     for gate in &view.gates {
         let (style, word) = match gate.state {
             GateState::Open => (Style::Green, "open"),
-            GateState::Shut => (Style::Red, "shut"),
-            GateState::Wait => (Style::Yellow, "waits"),
+            GateState::Shut => (Style::Red, "closed"),
+            GateState::Wait => (Style::Yellow, "waiting"),
         };
         let why = gate.why.as_deref().unwrap_or_default();
-        terminal.line(style, format!("  {:<9} {word:<6} {}", gate.name, brief(why, 120)).trim_end())?;
+        terminal.line(style, format!("  {:<9} {word:<7} {}", gate.name, brief(why, 120)).trim_end())?;
     }
     Ok(())
 }
 
 fn budget(terminal: &Terminal, budget: &Budget, rounds: u32) -> Result<(), Stop> {
-    section(terminal, "Budget: spent, set aside, allowed")?;
+    section(terminal, "Budget")?;
     let (spent, reserved, limits) = (budget.spent, budget.reserved, budget.limits);
-    let unlimited = || "not limited".to_owned();
+    let unlimited = || "no limit".to_owned();
     let row = |name: &str, a: String, b: String, c: String| vec![name.to_owned(), a, b, c];
     let none = String::new;
     let rows = vec![
@@ -208,11 +205,11 @@ fn budget(terminal: &Terminal, budget: &Budget, rounds: u32) -> Result<(), Stop>
         row("rounds", rounds.to_string(), none(), limits.rounds.to_string()),
         row("attempts", budget.attempts.to_string(), none(), limits.attempts.to_string()),
     ];
-    terminal.print(&table(&["what", "spent", "set aside", "allowed"], rows, terminal.width))?;
+    terminal.print(&table(&["budget", "spent", "reserved", "limit"], rows, terminal.width))?;
     for alert in &budget.alerts {
         terminal.line(
             Style::Yellow,
-            &format!("  {} % of the {} was used at {}", alert.percent, alert.budget, moment(alert.at)),
+            &format!("  {} % of the {} was used by {}", alert.percent, alert.budget, moment(alert.at)),
         )?;
     }
     Ok(())
@@ -222,7 +219,7 @@ fn artifacts(terminal: &Terminal, artifacts: &[Artifact]) -> Result<(), Stop> {
     if artifacts.is_empty() {
         return Ok(());
     }
-    section(terminal, "Artifacts (`skep logs` prints them)")?;
+    section(terminal, "Artifacts (print them with `skep logs`)")?;
     let rows = artifacts.iter().map(|a| {
         let digest = a.digest.get(..12).unwrap_or(&a.digest).to_owned();
         vec![digest, a.kind.name().to_owned(), a.size.to_string(), a.name.clone()]
@@ -237,10 +234,10 @@ fn section(terminal: &Terminal, title: &str) -> Result<(), Stop> {
 
 fn results(results: &[CheckResult], checks: &[Check]) -> String {
     let each = results.iter().map(|r| {
-        let place = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, on_runner);
-        let word = if r.green { "green" } else { "red" };
+        let runner = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, on_runner);
+        let word = if r.green { "passed" } else { "failed" };
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(", {}", brief(&r.why, 100)) };
-        format!("{}{place} {word} ({}{why})", r.name, span(r.duration_ms))
+        format!("{}{runner} {word} ({}{why})", r.name, span(r.duration_ms))
     });
     each.collect::<Vec<_>>().join("; ")
 }
@@ -248,8 +245,4 @@ fn results(results: &[CheckResult], checks: &[Check]) -> String {
 /// Returns where a check runs, if not on Skep's own machine: ` at box`.
 pub fn on_runner(check: &Check) -> String {
     check.runner.as_ref().map_or_else(String::new, |runner| format!(" at {runner}"))
-}
-
-fn short(sha: &str) -> &str {
-    sha.get(..10).unwrap_or(sha)
 }

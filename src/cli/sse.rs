@@ -1,20 +1,20 @@
-//! Reads server-sent events out of bytes that come in pieces of any size.
+//! Parses server-sent events from bytes that arrive in chunks of any size (WHATWG HTML, section 9.2).
 
-/// A server-sent event.
+/// Server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SseEvent {
-    /// The last `id:` seen, in this event or before it.
+    /// The last `id:` field, of this event or an earlier one.
     pub id: String,
-    /// The `event:` field; empty = a plain message.
+    /// The `event:` field; empty for a plain message.
     pub event: String,
     /// The `data:` lines, joined by line feeds.
     pub data: String,
 }
 
-/// The most bytes one event may have: more is no event of ours.
-const EVENT_BYTES_MAX: usize = 16 << 20;
+/// Maximum size of one event, in bytes; Skep's events are smaller.
+const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// The reader.
+/// Incremental parser.
 #[derive(Debug, Default)]
 pub struct SseReader {
     line: Vec<u8>,
@@ -25,13 +25,13 @@ pub struct SseReader {
     bytes: usize,
 }
 
-/// An event was too large to be one.
+/// Error: an event exceeds the maximum size.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
 impl SseReader {
-    /// Takes bytes; gives the events that are complete now. An event cut off by the end of the stream is dropped, as the
-    /// standard wants it.
+    /// Consumes bytes and returns the events that are complete now. An event cut off by the end of the stream is dropped, as
+    /// the standard requires.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLarge> {
         let mut ready = Vec::new();
         for &byte in bytes {
@@ -45,7 +45,7 @@ impl SseReader {
                 }
                 _ => {
                     self.bytes += 1;
-                    if self.bytes > EVENT_BYTES_MAX {
+                    if self.bytes > MAX_EVENT_BYTES {
                         return Err(TooLarge);
                     }
                     self.line.push(byte);
@@ -71,7 +71,7 @@ impl SseReader {
             "id" if !value.contains('\0') => self.id = value.to_owned(),
             "event" => self.event = value.to_owned(),
             "data" => self.data.push(value.to_owned()),
-            // Comments (keep-alives) and `retry` say nothing to us.
+            // Comments (keep-alives) and `retry` are ignored.
             _ => {}
         }
     }
@@ -90,22 +90,22 @@ mod tests {
 
     #[test]
     fn events_are_the_same_however_the_bytes_are_cut() {
-        let whole = vec![event("1", "opened", "{\"a\":\n\"ü\"}"), event("2", "end", ""), event("2", "", "x\ny")];
+        let expected = vec![event("1", "opened", "{\"a\":\n\"ü\"}"), event("2", "end", ""), event("2", "", "x\ny")];
         for size in 1..=STREAM.len() {
             let mut reader = SseReader::default();
-            let mut got = Vec::new();
+            let mut parsed = Vec::new();
             for chunk in STREAM.as_bytes().chunks(size) {
-                got.extend(reader.take(chunk).unwrap());
+                parsed.extend(reader.take(chunk).unwrap());
             }
-            assert_eq!(got, whole, "in chunks of {size}");
+            assert_eq!(parsed, expected, "in chunks of {size}");
         }
     }
 
     #[test]
     fn an_endless_event_is_refused() {
         let mut reader = SseReader::default();
-        let piece = vec![b'x'; 1 << 20];
-        let refused = (0..20).any(|_| reader.take(&piece).is_err());
+        let chunk = vec![b'x'; 1 << 20];
+        let refused = (0..20).any(|_| reader.take(&chunk).is_err());
         assert!(refused);
     }
 }

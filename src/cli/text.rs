@@ -109,6 +109,11 @@ pub fn count(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
+/// Abbreviates a commit id.
+pub fn short_sha(sha: &str) -> &str {
+    sha.get(..10).unwrap_or(sha)
+}
+
 /// Quotes a path for a POSIX shell.
 pub fn shell_quoted(path: &str) -> String {
     // Only a NUL byte cannot be quoted, and no path holds one.

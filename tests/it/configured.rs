@@ -70,7 +70,7 @@ async fn a_configured_model_carries_a_run_to_a_landed_change_and_is_charged_by_t
     assert_eq!((of("acme/strong", "unpriced"), of("acme/cheap", "cost_micros")), (0, 400));
     let shown = does(&desk, &["budget", "show", "--by", "role", "--day", "today"]).ends(0);
     assert!(shown.out.contains("reviewer") && shown.out.contains("0.00"), "{}", shown.out);
-    does(&desk, &["budget", "raise", "--day", "--cost", "5USD"]).ends(0).says("this day may use 5.00 USD more");
+    does(&desk, &["budget", "raise", "--day", "--cost", "5USD"]).ends(0).says("budget of today raised by");
     does(&desk, &["budget", "raise", "--day", "--project", "tool", "--tokens", "5"]).ends(2);
     does(&desk, &["budget", "raise", "--project", "nobody", "--tokens", "5"]).ends(2);
 
@@ -96,16 +96,16 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
     assert_eq!((proof["verdict"].as_str(), proof["usage"]["tokens"].as_u64()), (Some("passed"), Some(220)), "{proof}");
     // What an engine says is not believed.
     let lied = does(&desk, &["engine", "test", "llm:acme/other", "--json"]).ends(3).json();
-    assert!(lied["what"].as_str().unwrap().contains("changed nothing"), "{lied}");
-    does(&desk, &["engine", "test", "manager"]).ends(0).says("it planned 1: Say b");
+    assert!(lied["detail"].as_str().unwrap().contains("changed nothing"), "{lied}");
+    does(&desk, &["engine", "test", "manager"]).ends(0).says("planned 1 task: Say b");
     let refused = does(&desk, &["engine", "test", "reviewer", "--json"]).ends(78).json();
     assert!(refused["fix"].as_str().unwrap().contains("ACME_KEY"), "{refused}");
     assert_eq!(models.seen().len(), 5);
     // Engines without a model, and what can't be tested.
-    does(&desk, &["engine", "test", "command: echo more >> CHANGELOG.md"]).ends(0).says("it changed CHANGELOG.md");
+    does(&desk, &["engine", "test", "command: echo more >> CHANGELOG.md"]).ends(0).says("changed CHANGELOG.md");
     does(&desk, &["engine", "test", "command: exit 3"]).ends(3);
     does(&desk, &["engine", "test", "direct"]).ends(0).says("works");
-    does(&desk, &["engine", "test", "script:demo:tally"]).ends(0).says("it changed src/lib.rs");
+    does(&desk, &["engine", "test", "script:demo:tally"]).ends(0).says("changed src/lib.rs");
     does(&desk, &["engine", "test", "scout"]).ends(2).one_error("scout", "role.scout.engine");
     does(&desk, &["engine", "test", "llm:nobody/x"]).ends(78).one_error("nobody", "engine list");
     does(&desk, &["engine", "test", "banana"]).ends(2).one_error("no such engine", "KIND");
@@ -122,8 +122,8 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
     let listed = ended(command).ends(0).json();
     let vllm = listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == "vllm").unwrap().clone();
     assert_eq!(
-        (vllm["usable"].clone(), vllm["found"].clone()),
-        (json!(false), json!("nothing listens at http://127.0.0.1:9/v1/"))
+        (vllm["usable"].clone(), vllm["detail"].clone()),
+        (json!(false), json!("no server is listening at http://127.0.0.1:9/v1/"))
     );
 }
 
@@ -166,7 +166,8 @@ async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
         tokio::task::block_in_place(|| ended(command))
     };
     let said = doctor(&["doctor"]).ends(0);
-    for part in ["anthropic by its key", "ollama on this machine, 1 models", "installed: claude", "doctor --propose"] {
+    for part in ["anthropic (has a key)", "ollama (on this machine, 1 model)", "installed: claude", "doctor --propose"]
+    {
         assert!(said.out.contains(part), "{part} in {}", said.out);
     }
     let proposed = doctor(&["doctor", "--propose"]).ends(0).out;
@@ -180,7 +181,7 @@ async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
     // With models and without limits it says what is weak.
     std::fs::write(desk.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/unheard-of\"\n").unwrap();
     let weak = doctor(&["doctor"]).ends(0).out;
-    assert!(weak.contains("price not known") && weak.contains("budget.day_cost"), "{weak}");
+    assert!(weak.contains("price unknown") && weak.contains("budget.day_cost"), "{weak}");
     served.abort();
 }
 
@@ -226,5 +227,5 @@ fn the_prompts_in_force_are_listed_with_where_they_come_from_and_printed() {
     assert_eq!(dev["prompt"]["version"], of_tool[2]["version"]);
     desk.does(&["prompts", "show", "nobody"]).ends(2);
     std::fs::write(folder.join("manager/plan.md"), "{{ nothing }}").unwrap();
-    desk.does(&["prompts", "list"]).ends(78).one_error("manager/plan.md, line 1", "take it out");
+    desk.does(&["prompts", "list"]).ends(78).one_error("manager/plan.md, line 1", "remove it");
 }

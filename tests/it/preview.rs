@@ -119,7 +119,7 @@ fn dry_run_prints_what_would_be_and_opens_nothing() {
     let dry = [&order[..], &["--dry-run"]].concat();
     let said = desk.does(&dry).ends(0);
     for part in
-        ["nothing is opened", "make test", "exit 3", "manager", "direct", "not limited", "none: the engine direct"]
+        ["nothing is started", "make test", "exit 3", "manager", "direct", "no limit", "none: the engine direct"]
     {
         assert!(said.out.contains(part), "no {part:?} in {}", said.out);
     }
@@ -131,6 +131,6 @@ fn dry_run_prints_what_would_be_and_opens_nothing() {
     desk.does(&["run", "--repo", "none.git", "--goal", "Do it", "--dry-run"]).ends(2);
     // A service answers it, too.
     let _service = desk.serve();
-    desk.does(&dry).ends(0).says("nothing is opened");
+    desk.does(&dry).ends(0).says("nothing is started");
     assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], json!([]));
 }

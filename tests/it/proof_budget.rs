@@ -74,7 +74,7 @@ async fn thirty_two_runs_on_a_day_that_is_nearly_spent_never_pass_it_and_a_raise
     assert!(asked["why"].as_str().unwrap().contains("micro-USD"), "{asked}");
     let raise = asked["answers"][0].as_str().unwrap();
     assert_eq!(raise, "skep budget raise --day --cost \"5.00 USD\"");
-    floor.does(&["budget", "raise", "--day", "--cost", "5.00 USD"]).ends(0).says("goes on");
+    floor.does(&["budget", "raise", "--day", "--cost", "5.00 USD"]).ends(0).says("continues");
     let blocked: Vec<&str> = runs.iter().filter(|r| waiting(r)).map(|r| r["run"].as_str().unwrap()).collect();
     floor.until("those that asked come home", || {
         let now = floor.runs();

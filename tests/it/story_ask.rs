@@ -1,9 +1,9 @@
-//! Every question ends in exit 4 with the commands that answer it, and the run goes on after them, its attempts counted on.
+//! Every question exits with code 4 and the commands that answer it; the run continues after them and keeps its counters.
 
 use crate::support::cli::{Cli, git};
 use serde_json::Value;
 
-/// A desk with one repository and a run on it that ended in a question.
+/// Starts a run on a new repository and expects it to end in a question.
 fn asked(engine: &str, check: &str, config: &str) -> (Cli, String, String) {
     let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "hello\n")]);
@@ -21,24 +21,24 @@ fn codes(view: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_command_that_fails_twice_asks_and_counts_on() {
+fn a_command_that_fails_twice_asks_and_keeps_counting() {
     let (desk, id, out) = asked("command: echo oops; exit 3", "true", "");
     assert!(out.contains("a2 failed: the command ended with exit code 3; its last output: oops"), "{out}");
     let before = desk.show(&id);
     assert_eq!(codes(&before).len(), 1);
-    // What is printed can be typed, the remark behind it too.
+    // The printed line can be typed as it is, including its comment.
     let line = out.lines().find(|l| l.contains("# as many tries again")).unwrap().trim().to_owned();
     let typed = line.replace("skep ", &format!("{} ", env!("CARGO_BIN_EXE_skep")));
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &typed]).env("SKEP_DATA_DIR", desk.path("data")).current_dir(desk.dir.path());
-    crate::support::cli::ended(shell).ends(4).says("a4 begins: dev (command) on t1: Do it (try 3 of 4)");
+    crate::support::cli::ended(shell).ends(4).says("a4 started: dev (command) on t1: Do it (try 3 of 4)");
     let after = desk.show(&id);
     assert_eq!((&after["branch"], after["attempts"].as_array().unwrap().len()), (&before["branch"], 5));
-    desk.does(&["unblock", &id, "--no", "enough"]).ends(3).says("ended undelivered: Do it");
+    desk.does(&["unblock", &id, "--no", "enough"]).ends(3).says("failed: Do it");
 }
 
 #[test]
-fn red_checks_empty_diffs_and_forbidden_paths_ask() {
+fn failed_checks_empty_diffs_and_forbidden_paths_ask() {
     for (engine, check, why) in [
         ("command: echo x >> a.txt", "echo no good; false", "no good"),
         ("command: true", "true", "nothing changed"),
@@ -53,7 +53,7 @@ fn red_checks_empty_diffs_and_forbidden_paths_ask() {
 }
 
 #[test]
-fn a_protected_path_asks_before_the_merge_does() {
+fn a_protected_path_needs_approval_before_the_merge() {
     let engine = "command: mkdir -p .github/workflows; echo a > .github/workflows/x.yml";
     let (desk, id, out) = asked(engine, "true", "");
     assert!(out.contains("it touches protected paths: .github/workflows/x.yml"), "{out}");
@@ -62,10 +62,10 @@ fn a_protected_path_asks_before_the_merge_does() {
 }
 
 #[test]
-fn a_used_up_budget_asks_for_more() {
+fn an_exhausted_budget_asks_for_more() {
     let (desk, id, out) = asked("command: exit 1", "true", "[limits]\nattempts = 2\n");
     assert!(out.contains("change [limits] in the configuration"), "{out}");
-    desk.does(&["unblock", &id, "--more", "attempts=10"]).ends(4).says("gives more budget for b1").says("a3 begins");
+    desk.does(&["unblock", &id, "--more", "attempts=10"]).ends(4).says("answered b1: more budget").says("a3 started");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_question_is_answered_by_comment_and_by_command() {
 }
 
 #[test]
-fn endless_rework_asks_after_its_rounds_and_hears_a_comment() {
+fn endless_rework_asks_after_its_rounds_and_accepts_a_comment() {
     let script = "[[turn]]\nstep = \"develop\"\nedit = [{ append = \"a.txt\", content = \"more\\n\" }]\ndone = \"more\"\n\
                   [[turn]]\nstep = \"review\"\nverdict = \"rework\"\nsummary = \"never enough\"\n\
                   findings = [{ path = \"a.txt\", line = 1, text = \"bad\" }]\n";
@@ -107,7 +107,7 @@ fn endless_rework_asks_after_its_rounds_and_hears_a_comment() {
 }
 
 #[test]
-fn what_people_do_to_the_change_is_heard_without_a_service() {
+fn actions_on_the_change_are_observed_without_a_service() {
     let add = "command: echo x >> a.txt";
     let (desk, id, _) = asked(add, "true", "");
     desk.does(&["change", "merge", "tool#1"]).ends(0);
@@ -128,7 +128,7 @@ fn what_people_do_to_the_change_is_heard_without_a_service() {
 }
 
 #[test]
-fn work_that_takes_tests_away_asks_before_it_goes_on() {
+fn work_that_removes_tests_needs_approval() {
     let desk = Cli::new();
     desk.repo("tool", &[("tests/a_test.py", "one\ntwo\nthree\n")]);
     let engine = "command: echo one > tests/a_test.py; echo more > tests/b_test.py";
@@ -153,10 +153,10 @@ fn a_question_to_the_scout_needs_no_person() {
     let run = ["run", "--repo", "tool.git", "--goal", "Ask", "--engine", "dev=script:s.toml", "--check", "true"];
     desk.does(&[&run[..], &["--engine", scout]].concat())
         .ends(4)
-        .says("asks the scout: Which port?")
-        .says("a3 begins: scout (command) on the question of a2")
-        .says("a4 begins: dev (script) on t1: Ask (try 1 of 2)")
+        .says("asked the scout: Which port?")
+        .says("a3 started: scout (command) for the question of a2")
+        .says("a4 started: dev (script) on t1: Ask (try 1 of 2)")
         .says("Escalation: the merge waits");
-    // Without one the same question is a person's.
+    // Without a scout the same question goes to a person.
     desk.does(&[&run[..], &["--new"]].concat()).ends(4).says("  | Which port?").says("the dev step asks");
 }

@@ -1,4 +1,4 @@
-//! From a goal to a merged change, through the real program: what git, the journal and the lists say is one story.
+//! From a goal to a merged change, through the real binary: git, the journal and the lists agree.
 
 use crate::support::cli::{Cli, git};
 
@@ -23,13 +23,13 @@ fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
         .says("What I need from you:\n  1) Approval (yes or no) of the merge -> ");
     let id = desk.newest();
     let order = [
-        "opened for",
-        "a1 begins: manager",
+        "started by",
+        "a1 started: manager",
         "a1 planned",
-        "a2 begins: dev",
+        "a2 started: dev",
         "a2 changed 1 file",
-        "a3 begins: reviewer",
-        "a3 approves",
+        "a3 started: reviewer",
+        "a3 approved",
         "Escalation:",
     ];
     let at: Vec<usize> =
@@ -37,7 +37,7 @@ fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
     assert!(at.is_sorted(), "{}", asked.out);
     assert_eq!(git(&bare, &["rev-list", "--count", "main"]), "1\n", "nothing lands before the approval");
 
-    desk.does(&["approve", &id]).ends(0).says("says yes to b1").says("delivered as ");
+    desk.does(&["approve", &id]).ends(0).says("answered b1: yes").says("delivered as ");
     let view = desk.show(&id);
     let landed = git(&bare, &["rev-parse", "main"]);
     assert_eq!(view["outcome"]["delivered"]["sha"], landed.trim());
@@ -48,7 +48,7 @@ fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
     let rows: Vec<serde_json::Value> = journal.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert!(rows.iter().zip(1..).all(|(row, seq)| row["seq"] == seq), "gapless");
     assert!(journal.contains(landed.trim()));
-    // Every list and every JSON answer is one object.
+    // Every list and every JSON response is one object.
     for args in [
         &["runs"][..],
         &["project", "list"],
@@ -68,13 +68,13 @@ fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
 }
 
 #[test]
-fn a_working_copy_moves_along_only_when_it_is_clean() {
+fn a_working_copy_is_updated_only_when_it_is_clean() {
     let desk = Cli::new();
     desk.repo("greet", GREET);
     let run = |goal: &str, sed: &str| {
         desk.does(&["run", "--repo", "greet", "--goal", goal, "--engine", sed, "--check", "true", "--yes"])
     };
-    run("clean", "command: echo one >> notes").ends(0).says("approval given by you (--yes)");
+    run("clean", "command: echo one >> notes").ends(0).says("approved on your behalf (--yes)");
     assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "one\n");
 
     std::fs::write(desk.path("greet/notes"), "mine\n").unwrap();
@@ -86,7 +86,7 @@ fn a_working_copy_moves_along_only_when_it_is_clean() {
 }
 
 #[test]
-fn odd_names_and_bytes_land_as_they_are() {
+fn unusual_names_and_bytes_land_unchanged() {
     let desk = Cli::new();
     let bare = desk.repo("odd", &[("a", "a\n")]);
     let make = "command: printf '\\000\\001' > bin; : > 'two words'; : > \"$(printf 'new\\nline')\"; : > 🐝; : > ./-dash; \

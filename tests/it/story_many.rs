@@ -1,4 +1,4 @@
-//! Many runs at once: slots are kept to, all land on one base branch, nobody is lost, and a cancel is quick.
+//! Many runs at once: slots are respected, all land on one base branch, none is lost, and cancelling is quick.
 
 use crate::support::cli::{Cli, git};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn runs_on_one_base_branch_all_land() {
     for (run, _) in rows(&desk) {
         desk.does(&["approve", &run]).ends(0);
     }
-    // A base that moved wants a fresh look of the person at what was rebased.
+    // When the base has moved, the rebased change needs a new approval.
     desk.until("all land", || {
         let rows = rows(&desk);
         for (run, _) in rows.iter().filter(|(_, status)| status == "blocked") {
@@ -59,7 +59,7 @@ fn commands_side_by_side_share_the_data_directory() {
 }
 
 #[test]
-fn the_one_too_many_waits_and_a_cancel_is_quick() {
+fn a_run_without_a_slot_waits_and_cancelling_is_quick() {
     let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "a\n")]);
     std::fs::create_dir_all(desk.path("data")).unwrap();

@@ -1,11 +1,11 @@
-//! Bad input: one clear error that names the thing and the fix, the right exit code, and nothing half-made.
+//! Bad input: one clear error with a fix, the right exit code, and nothing left behind.
 
 use crate::support::cli::{Cli, git};
 
 const RUN: &[&str] = &["run", "--goal", "g", "--engine", "command: true", "--repo"];
 
 #[test]
-fn a_repository_that_cannot_be_worked_on_is_refused_and_leaves_nothing() {
+fn an_unusable_repository_is_refused_and_leaves_nothing_behind() {
     let desk = Cli::new();
     desk.repo("plain-checks", &[("a", "a")]);
     std::fs::create_dir(desk.path("folder")).unwrap();
@@ -15,7 +15,7 @@ fn a_repository_that_cannot_be_worked_on_is_refused_and_leaves_nothing() {
     let refused = |more: &[&str], code: i32, what: &str, fix: &str| {
         desk.does(&[RUN, more].concat()).ends(code).one_error(what, fix);
     };
-    refused(&["nowhere"], 2, "nowhere", "give a directory that exists");
+    refused(&["nowhere"], 2, "nowhere", "pass a directory that exists");
     refused(&["folder"], 2, "folder", "git init");
     refused(&["empty"], 2, "has no commit", "make a first commit");
     refused(&["loose", "--check", "true"], 2, "HEAD is detached", "--base; there are: main");
@@ -28,7 +28,7 @@ fn a_repository_that_cannot_be_worked_on_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn a_configuration_or_a_data_directory_that_cannot_be_used_is_named() {
+fn an_unusable_configuration_or_data_directory_is_named() {
     let desk = Cli::new();
     std::fs::write(desk.path("key.toml"), "[runs]\nmax_live_run = 3\n").unwrap();
     std::fs::write(desk.path("unit.toml"), "[checks]\nlimit = 30\n").unwrap();
@@ -40,9 +40,9 @@ fn a_configuration_or_a_data_directory_that_cannot_be_used_is_named() {
     refused(&["runs", "--data-dir", "/proc/skep"], "/proc/skep", "--data-dir");
 
     desk.does(&["runs", "--data-dir", "relative"]).ends(0);
-    // Without its write-ahead log, from which SQLite would mend what is broken here.
+    // Remove the write-ahead log, from which SQLite would repair the file.
     for log in ["relative/skep.db-wal", "relative/skep.db-shm"] {
-        let _none = std::fs::remove_file(desk.path(log));
+        let _missing = std::fs::remove_file(desk.path(log));
     }
     std::fs::write(desk.path("relative/skep.db"), "no database at all, only text").unwrap();
     refused(&["runs", "--data-dir", "relative"], "relative/skep.db", "backup");
@@ -60,7 +60,7 @@ fn a_full_or_read_only_disk_is_named_and_nothing_is_lost() {
     let desk = Cli::new();
     let held = desk.path("held");
     std::fs::create_dir(&held).unwrap();
-    // A file system of a given size, or one that can't be written, for one command: no rights are needed for that.
+    // Runs one command on a file system of limited size, or a read-only one; this needs no privileges.
     let on = |place: &[&str], args: &[&str]| {
         let inner = desk.skep(args);
         let mut command = std::process::Command::new("bwrap");
@@ -80,7 +80,7 @@ fn a_full_or_read_only_disk_is_named_and_nothing_is_lost() {
         on(&["--perms", "0700", "--size", &bytes, "--tmpfs", held], &["runs", "--data-dir", held])
     };
     full(16).ends(78).one_error("the disk is full", "free some space");
-    // Where it runs out is the schema's size: somewhere in between it does, each time told, and at last it fits.
+    // The schema fills the smaller sizes at some point, reported each time; the largest one fits.
     let codes: Vec<i32> = [48, 64, 96, 128, 160, 20_000]
         .map(|kib| {
             let said = full(kib);
@@ -104,7 +104,7 @@ fn a_full_or_read_only_disk_is_named_and_nothing_is_lost() {
 }
 
 #[test]
-fn names_that_are_unknown_are_told_with_the_command_that_lists_them() {
+fn an_unknown_name_is_refused_with_the_command_that_lists_the_known_ones() {
     let desk = Cli::new();
     desk.does(&["show", "abcd1234"]).ends(2).one_error("abcd1234", "`skep runs`");
     desk.does(&["run", "--project", "nope", "--goal", "g"]).ends(2).one_error("nope", "`skep project list`");
@@ -113,7 +113,7 @@ fn names_that_are_unknown_are_told_with_the_command_that_lists_them() {
 }
 
 #[test]
-fn a_goal_cannot_write_to_the_terminal() {
+fn a_goal_cannot_inject_terminal_escapes() {
     let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "a\n")]);
     let goal = "red\u{1b}[31m\u{202e}and\u{7}";
@@ -123,9 +123,9 @@ fn a_goal_cannot_write_to_the_terminal() {
 }
 
 #[test]
-fn a_second_service_is_told_of_the_first() {
+fn a_second_service_is_refused_with_the_address_of_the_first() {
     let desk = Cli::new();
     let _service = desk.serve();
-    desk.does(&["serve", "--listen", "127.0.0.1:0"]).ends(75).one_error("is served already", "--data-dir");
+    desk.does(&["serve", "--listen", "127.0.0.1:0"]).ends(75).one_error("a service already uses", "--data-dir");
     desk.does(&["runs"]).ends(0);
 }

@@ -150,8 +150,10 @@ fn providers(config: &Config, found: &Found) -> Finding {
             "use https, or a server on this machine",
         );
     }
-    let servers =
-        found.servers.iter().map(|(name, models)| format!("{name} (on this machine, {} models)", models.len()));
+    let servers = found.servers.iter().map(|(name, models)| match models.len() {
+        1 => format!("{name} (on this machine, 1 model)"),
+        n => format!("{name} (on this machine, {n} models)"),
+    });
     let keyed = found.keyed.iter().map(|name| format!("{name} (has a key)"));
     let all: Vec<String> = keyed.chain(servers).collect();
     match all.is_empty() {

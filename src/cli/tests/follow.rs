@@ -1,4 +1,4 @@
-//! Runs followed from the typed command to the exit code, against routes in memory.
+//! Follows runs from the command line to the exit status, against routes in memory.
 
 use super::{a_run, block, merge, opened, shell};
 use crate::cli::args::Skep;
@@ -24,22 +24,22 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// What the routes hold.
+/// State behind the routes.
 struct Fake {
     run: Run,
     rows: Vec<wire::Event>,
-    /// Blocks put one after the other; the run is delivered when all are answered.
+    /// Blocks raised one after the other; the run is delivered once all are answered.
     blocks: VecDeque<Block>,
-    said: Vec<wire::Action>,
+    answers: Vec<wire::Action>,
     unavailable: bool,
-    wanted: Option<NewRun>,
+    order: Option<NewRun>,
 }
 
 type Shared = Arc<Mutex<Fake>>;
 
 impl Fake {
     fn new(blocks: Vec<Block>) -> Fake {
-        Fake { run: a_run(), rows: vec![], blocks: blocks.into(), said: vec![], unavailable: false, wanted: None }
+        Fake { run: a_run(), rows: vec![], blocks: blocks.into(), answers: vec![], unavailable: false, order: None }
     }
 
     fn row(&mut self, event: Event) {
@@ -55,7 +55,7 @@ impl Fake {
         });
     }
 
-    fn go_on(&mut self) {
+    fn advance(&mut self) {
         match self.blocks.pop_front() {
             Some(block) => {
                 self.run.phase = Phase::Gating;
@@ -72,17 +72,17 @@ impl Fake {
 }
 
 fn problem(status: u16, code: &str) -> axum::response::Response {
-    let mut problem = CliError::usage("the store is away", "try again").problems.remove(0);
+    let mut problem = CliError::usage("the store cannot be reached", "try again").problems.remove(0);
     (problem.status, problem.code) = (status, code.to_owned());
     (StatusCode::from_u16(status).unwrap(), Json(problem)).into_response()
 }
 
-async fn open_run(State(fake): State<Shared>, Json(wanted): Json<NewRun>) -> axum::response::Response {
+async fn open_run(State(fake): State<Shared>, Json(order): Json<NewRun>) -> axum::response::Response {
     let mut fake = fake.lock().unwrap();
     if fake.unavailable {
         return problem(503, "away");
     }
-    fake.wanted = Some(wanted);
+    fake.order = Some(order);
     fake.row(Event::Opened(Box::new(opened())));
     fake.run.pending.insert("1.1".into(), crate::domain::EffectRef::Comment);
     Json(wire::Run::from(&fake.run)).into_response()
@@ -94,7 +94,7 @@ async fn stream(State(fake): State<Shared>, headers: HeaderMap) -> String {
     if fake.rows.len() == 1 {
         fake.row(Event::Admitted);
         fake.run.pending.clear();
-        fake.go_on();
+        fake.advance();
     }
     let mut text = "event: said\ndata: {\"attempt\":1,\"text\":\"hi \\u001b[31m\"}\n\n".to_owned();
     for row in fake.rows.iter().filter(|r| r.seq > after) {
@@ -114,17 +114,17 @@ async fn act(
     let mut fake = fake.lock().unwrap();
     assert_eq!(action, "approve");
     let answer = if say.no { Answer::No { why: String::new() } } else { Answer::Yes };
-    fake.said.push(say);
+    fake.answers.push(say);
     fake.row(Event::Answered { block: Some(BlockId(1)), answer, by: Principal::from("local:ann") });
-    fake.go_on();
+    fake.advance();
     Json(wire::Run::from(&fake.run))
 }
 
 fn routes(fake: Shared) -> Router {
-    let look = |State(fake): State<Shared>| async move { Json(wire::Run::from(&fake.lock().unwrap().run)) };
+    let show = |State(fake): State<Shared>| async move { Json(wire::Run::from(&fake.lock().unwrap().run)) };
     Router::new()
         .route("/api/v1/runs", post(open_run))
-        .route("/api/v1/runs/{id}", get(look))
+        .route("/api/v1/runs/{id}", get(show))
         .route("/api/v1/runs/{id}/stream", get(stream))
         .route("/api/v1/runs/{id}/patch", get(|| async { "+fixed\n" }))
         .route("/api/v1/runs/{id}/actions/{action}", post(act))
@@ -198,15 +198,15 @@ impl Backend for FakeBackend {
 }
 
 #[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
+struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-impl Paper {
+impl Buffer {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Write for Paper {
+impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -216,17 +216,17 @@ impl Write for Paper {
     }
 }
 
-/// Types a command; gives its exit code, output and errors.
-async fn type_in(fake: &Shared, line: &str, answers: Option<&[&str]>) -> (ExitStatus, String, String) {
-    let (out, err) = (Paper::default(), Paper::default());
-    let asker = match answers {
+/// Runs a command line; returns its exit status, output and errors.
+async fn invoke(fake: &Shared, line: &str, answers: Option<&[&str]>) -> (ExitStatus, String, String) {
+    let (out, err) = (Buffer::default(), Buffer::default());
+    let prompter = match answers {
         None => Prompter::None,
         Some(answers) => Prompter::Scripted(Mutex::new(answers.iter().map(|a| (*a).to_owned()).collect())),
     };
     let skep = Skep::try_parse_from(shell(line)).unwrap();
-    let terminal = Terminal::to(Box::new(out.clone()), Box::new(err.clone()), asker, skep.global.json);
+    let terminal = Terminal::to(Box::new(out.clone()), Box::new(err.clone()), prompter, skep.global.json);
     let exit = run_on(&FakeBackend(fake.clone()), &terminal, skep).await;
-    assert!(!out.text().contains('\x1b') && !err.text().contains('\x1b'), "an escape code went through");
+    assert!(!out.text().contains('\x1b') && !err.text().contains('\x1b'), "an escape code reached the terminal");
     (exit, out.text(), err.text())
 }
 
@@ -237,80 +237,80 @@ fn fake(blocks: Vec<Block>) -> Shared {
 const RUN: &str = "skep --data-dir /tmp run --repo / --goal x --engine script:s.toml";
 
 #[tokio::test(start_paused = true)]
-async fn a_delivered_run_ends_with_zero_and_a_summary() {
+async fn a_delivered_run_exits_with_0_and_a_summary() {
     let fake = fake(vec![]);
-    let (exit, out, err) = type_in(&fake, RUN, None).await;
+    let (exit, out, err) = invoke(&fake, RUN, None).await;
     assert_eq!((exit, err.as_str()), (ExitStatus::Success, ""), "{out}");
     for part in
-        ["is opened: Fix ", "has a slot", "a1 | hi \\u{1b}[31m", "delivered as 3333333333", "git -C /srv/tool.git show"]
+        ["started: Fix ", "admitted", "a1 | hi \\u{1b}[31m", "delivered as 3333333333", "git -C /srv/tool.git show"]
     {
-        assert!(out.contains(part), "{part:?} is missing in:\n{out}");
+        assert!(out.contains(part), "missing {part:?} in:\n{out}");
     }
-    let wanted = fake.lock().unwrap().wanted.clone().unwrap();
-    assert_eq!((wanted.repo.as_deref(), wanted.reuse_open_run, wanted.engines.len()), (Some("/"), true, 4));
+    let order = fake.lock().unwrap().order.clone().unwrap();
+    assert_eq!((order.repo.as_deref(), order.reuse_open_run, order.engines.len()), (Some("/"), true, 4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_ends_with_four_and_is_shown_in_full_once() {
+async fn a_question_exits_with_4_and_is_shown_in_full_once() {
     let fake = fake(vec![merge(1)]);
-    let (exit, out, _) = type_in(&fake, RUN, None).await;
+    let (exit, out, _) = invoke(&fake, RUN, None).await;
     assert_eq!(exit, ExitStatus::WaitsForPerson);
     assert_eq!(out.matches("Escalation: the merge waits for approval").count(), 1, "{out}");
     assert!(out.contains("  | \\u{1b}]0;owned\\u{7}") && out.contains("skep approve 3f9a12bc --block b1\n"), "{out}");
-    assert!(fake.lock().unwrap().said.is_empty());
+    assert!(fake.lock().unwrap().answers.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn yes_gives_each_approval_once_and_goes_on() {
+async fn yes_gives_each_approval_once_and_continues() {
     let fake = fake(vec![merge(1), merge(2)]);
-    let (exit, out, _) = type_in(&fake, &format!("{RUN} --yes"), None).await;
+    let (exit, out, _) = invoke(&fake, &format!("{RUN} --yes"), None).await;
     assert_eq!(exit, ExitStatus::Success, "{out}");
-    assert_eq!(out.matches("approval given by you (--yes)").count(), 2);
-    let said: Vec<_> = fake.lock().unwrap().said.iter().map(|s| (s.block.clone(), s.no)).collect();
-    assert_eq!(said, [(Some("b1".into()), false), (Some("b2".into()), false)]);
+    assert_eq!(out.matches("approved on your behalf (--yes)").count(), 2);
+    let answers: Vec<_> = fake.lock().unwrap().answers.iter().map(|s| (s.block.clone(), s.no)).collect();
+    assert_eq!(answers, [(Some("b1".into()), false), (Some("b2".into()), false)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn yes_answers_no_other_question() {
     let fake = fake(vec![block(1, BlockKind::Rounds)]);
-    let (exit, out, _) = type_in(&fake, &format!("{RUN} --yes"), None).await;
+    let (exit, out, _) = invoke(&fake, &format!("{RUN} --yes"), None).await;
     assert_eq!(exit, ExitStatus::WaitsForPerson);
     assert!(out.contains("the rounds of rework are used up"), "{out}");
-    assert!(fake.lock().unwrap().said.is_empty());
+    assert!(fake.lock().unwrap().answers.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_person_is_asked_and_may_look_first() {
+async fn a_person_is_asked_and_may_see_the_diff_first() {
     let asked = fake(vec![merge(1), merge(2)]);
-    let (exit, out, _) = type_in(&asked, RUN, Some(&["d", "y", "n", "not so"])).await;
+    let (exit, out, _) = invoke(&asked, RUN, Some(&["d", "y", "n", "not so"])).await;
     assert_eq!(exit, ExitStatus::Success, "{out}");
     assert!(out.contains("+fixed"));
-    let said: Vec<_> = asked.lock().unwrap().said.iter().map(|s| (s.no, s.text.clone())).collect();
-    assert_eq!(said, [(false, None), (true, Some("not so".into()))]);
+    let answers: Vec<_> = asked.lock().unwrap().answers.iter().map(|s| (s.no, s.text.clone())).collect();
+    assert_eq!(answers, [(false, None), (true, Some("not so".into()))]);
 
     let later = fake(vec![merge(1)]);
-    let (exit, out, _) = type_in(&later, RUN, Some(&[""])).await;
+    let (exit, out, _) = invoke(&later, RUN, Some(&[""])).await;
     assert_eq!(exit, ExitStatus::WaitsForPerson);
-    assert!(out.contains("answers later") && later.lock().unwrap().said.is_empty());
+    assert!(out.contains("Give it later with") && later.lock().unwrap().answers.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_away_ends_with_75_and_says_what_to_do() {
+async fn an_unreachable_store_exits_with_75_and_a_fix() {
     let fake = fake(vec![]);
     fake.lock().unwrap().unavailable = true;
-    let (exit, _, err) = type_in(&fake, RUN, None).await;
-    assert_eq!((exit, err.as_str()), (ExitStatus::TryAgain, "error: the store is away\nfix: try again\n"));
-    let (exit, out, err) = type_in(&fake, &RUN.replace("skep", "skep --json"), None).await;
+    let (exit, _, err) = invoke(&fake, RUN, None).await;
+    assert_eq!((exit, err.as_str()), (ExitStatus::TryAgain, "error: the store cannot be reached\nfix: try again\n"));
+    let (exit, out, err) = invoke(&fake, &RUN.replace("skep", "skep --json"), None).await;
     let problem: serde_json::Value = serde_json::from_str(&err).unwrap();
     assert_eq!((exit, out.as_str(), problem["code"].as_str()), (ExitStatus::TryAgain, "", Some("away")));
-    let (exit, _, _) = type_in(&fake, "skep --data-dir /tmp config check", None).await;
+    let (exit, _, _) = invoke(&fake, "skep --data-dir /tmp config check", None).await;
     assert_eq!(exit, ExitStatus::Config);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_followed_run_in_json_is_one_object_a_line() {
+async fn a_followed_run_in_json_is_one_object_per_line() {
     let fake = fake(vec![merge(1)]);
-    let (exit, out, _) = type_in(&fake, &format!("{RUN} --json"), None).await;
+    let (exit, out, _) = invoke(&fake, &format!("{RUN} --json"), None).await;
     assert_eq!(exit, ExitStatus::WaitsForPerson);
     let keys: Vec<String> = out
         .lines()

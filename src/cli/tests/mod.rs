@@ -1,4 +1,4 @@
-//! The command line's arguments: what is read, what is refused, what escalations print.
+//! Tests of the command line: accepted and refused arguments, and the commands that escalations print.
 
 mod follow;
 
@@ -59,7 +59,7 @@ fn merge(n: u32) -> Block {
 }
 
 #[test]
-fn the_definitions_hold_together() {
+fn the_command_definitions_are_consistent() {
     Skep::command().debug_assert();
 }
 
@@ -69,7 +69,7 @@ fn shell(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_command_an_escalation_prints_can_be_typed() {
+fn every_command_an_escalation_prints_parses() {
     let sha = Sha::from("2222222222222222222222222222222222222222");
     let budget = |what: &str| BlockKind::Budget { what: what.into() };
     let shared = |money| {
@@ -103,7 +103,7 @@ fn every_command_an_escalation_prints_can_be_typed() {
         let question = escalation::of(&run, &block(1, kind));
         let hints = question.needs.iter().flat_map(|n| n.how.split('`')).filter(|t| t.starts_with("skep "));
         let flags = question.needs.iter().flat_map(|n| n.how.split([' ', ';']).skip_while(|w| *w != "--more").nth(1));
-        // A flag's amount may hold a blank between quotes; the answers have it whole.
+        // An amount may contain a quoted space; the answers hold it in full.
         assert!(flags.into_iter().all(|f| f.contains('=')));
         for line in question.answers.iter().map(String::as_str).chain(hints) {
             let typed = line.split("  #").next().unwrap();
@@ -130,7 +130,7 @@ fn every_command_an_escalation_prints_can_be_typed() {
 }
 
 #[test]
-fn usage_is_read_or_refused() {
+fn arguments_are_accepted_or_refused() {
     let good: &[&str] = &[
         "skep run --repo / --goal x --engine command:true --engine reviewer=direct --check a --check b --yes --new",
         "skep run --project p --goal-file - --detach --base main --json",
@@ -147,6 +147,8 @@ fn usage_is_read_or_refused() {
         "skep secret rekey --new-key-file new.key",
         "skep migrate --status",
         "skep config check",
+        "skep runner test box",
+        "skep place test box",
     ];
     for line in good {
         assert!(Skep::try_parse_from(shell(line)).is_ok(), "{line}");

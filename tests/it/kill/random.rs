@@ -25,7 +25,7 @@ fn patient(scene: Scene) -> Scene {
 
 /// Whether a followed run's end is still to be told.
 fn marked(scene: &Scene) -> bool {
-    std::fs::read_dir(scene.data.join("unseen")).is_ok_and(|mut marks| marks.next().is_some())
+    std::fs::read_dir(scene.data.join("unreported")).is_ok_and(|mut marks| marks.next().is_some())
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn an_engine_that_is_away_or_without_the_image_is_no_red_check() {
     let said = crate::support::cli::ended(docked.skep(&args)).ends(4);
     assert!(said.out.contains("Is the docker daemon running"), "{}", said.out);
     let looked = crate::support::cli::ended(docked.skep(&["doctor"])).ends(78);
-    assert!(looked.out.contains("place clean"), "{}", looked.out);
+    assert!(looked.out.contains("runner clean"), "{}", looked.out);
     // A connection that is lost is looked at again.
     let docked = Docked::new("image:1", "1m");
     std::fs::create_dir_all(docked.engine("")).unwrap();

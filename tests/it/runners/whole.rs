@@ -51,11 +51,11 @@ fn a_repository_chooses_only_among_places_a_person_allowed_and_the_run_lands() {
     let shown = desk.show(&desk.newest());
     assert_eq!(shown["results"][0]["tests"], json!({"run": 2, "failed": 0, "skipped": 0}), "{shown}");
     assert_eq!((&shown["checks"][0]["place"], &shown["checks"][1]["place"]), (&json!("box"), &json!(null)));
-    desk.does(&["show", &desk.newest()]).ends(0).says("unit at box green");
+    desk.does(&["show", &desk.newest()]).ends(0).says("unit at box passed");
     let change = desk.does(&["change", "show", "tool#1"]).ends(0);
     assert!(change.out.contains("check `unit` at box: green"), "{}", change.out);
     assert!(sshd.sessions().is_empty());
-    desk.does(&["doctor"]).says("place box");
+    desk.does(&["doctor"]).says("runner box");
 
     // What was allowed when the run began and is not any more is a question, not a check.
     let args = run("echo bb > a.txt; sleep 2", &["--new"]);
