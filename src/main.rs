@@ -1,4 +1,4 @@
-//! The program: hands the command line to the library.
+//! Entry point of the binary: passes the command line to the library.
 
 use skep::app::Program;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime cannot be started: {error}\nfix: look at this user's limits (ulimit -a)");
+            eprintln!("error: cannot start the async runtime: {error}\nfix: check the limits of this user (ulimit -a)");
             return ExitCode::FAILURE;
         }
     };

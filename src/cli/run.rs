@@ -138,7 +138,7 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs) -> Result<ExitStatus, St
     };
     let connection = cli.connect(Access::Drive).await?;
     let mut unreported = UnreportedRuns::of(data_dir);
-    // The demo shows a whole run: where nobody can be asked, it gives the approval itself, visibly.
+    // The demo shows a complete run: without a terminal to ask at, it gives the approval itself, visibly.
     let yes = args.yes || !terminal.can_prompt();
     let end = start(cli, &connection, &order, &mut unreported, false, yes).await;
     connection.close().await;
