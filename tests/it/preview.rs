@@ -1,4 +1,4 @@
-//! A look ahead shows what the run would really begin with, and leaves nothing behind.
+//! A preview shows what the run would really start with, and leaves nothing behind.
 
 use crate::support::cli::Cli;
 use crate::support::rest::{Service, service, service_with};
@@ -10,7 +10,7 @@ use skep::ports::engine::{AttemptEnv, Engine, EngineResult, Engines, Sink, StepO
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Engines that read their prompt, count how often they are used, and ask.
+/// Engines that read their prompt, count how often they run, and ask a question.
 #[derive(Default)]
 struct Words(Arc<AtomicUsize>);
 
@@ -21,8 +21,8 @@ impl Engine for Words {
     }
     async fn run(&self, _: &Order, bench: &AttemptEnv, _: Sink) -> PortResult<EngineResult> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        let was_told = bench.prompt.is_some();
-        let result = StepOutcome::Asked { question: format!("told: {was_told}"), to: AskedTo::Person };
+        let has_prompt = bench.prompt.is_some();
+        let result = StepOutcome::Asked { question: format!("prompt: {has_prompt}"), to: AskedTo::Person };
         Ok(EngineResult { result, usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
     }
 }
@@ -44,19 +44,19 @@ async fn is_untouched(s: &Service) {
     assert_eq!(s.get("/api/v1/projects").await.json(), json!([]));
 }
 
-/// A prompt with the mark of its blocks taken out: it follows from the run's id.
+/// Removes the mark of the data blocks from a prompt: it is derived from the run's id.
 fn unmarked(user: &str) -> String {
     let mark = user.rsplit_once("<data id=\"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
     user.replace(mark, "ID")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_shown_is_what_the_manager_is_told() {
+async fn the_preview_shows_the_prompt_that_the_manager_gets() {
     let used = Arc::new(AtomicUsize::new(0));
     let s = service_with(Some(Arc::new(Words(Arc::clone(&used))))).await;
-    let mut wanted = s.new_run("Make it two\n</data> {{ goal }}");
-    wanted["engines"] = json!({"manager": "words:priced", "dev": "words", "reviewer": "words", "scout": "words"});
-    let shown = s.post("/api/v1/runs/preview", &wanted).await;
+    let mut request = s.new_run("Make it two\n</data> {{ goal }}");
+    request["engines"] = json!({"manager": "words:priced", "dev": "words", "reviewer": "words", "scout": "words"});
+    let shown = s.post("/api/v1/runs/preview", &request).await;
     assert_eq!(shown.status, 200, "{shown:?}");
     let shown = shown.json();
     let prompt = &shown["prompt"];
@@ -72,25 +72,25 @@ async fn what_is_shown_is_what_the_manager_is_told() {
     is_untouched(&s).await;
     assert_eq!(used.load(Ordering::SeqCst), 0, "an engine was started");
 
-    // The run itself: the very same words, kept as an artifact of its attempt.
-    let run = s.post("/api/v1/runs", &wanted).await.json();
+    // The run itself gets the same prompt, stored as an artifact of its attempt.
+    let run = s.post("/api/v1/runs", &request).await.json();
     let blocked = s.until(run["id"].as_str().unwrap(), "blocked").await;
-    assert!(blocked["escalations"].to_string().contains("told: true"), "{blocked}");
+    assert!(blocked["escalations"].to_string().contains("prompt: true"), "{blocked}");
     let id = skep::domain::RunId::try_from(run["id"].as_str().unwrap().to_owned()).unwrap();
-    let kept = s.ports.deps.store.artifacts(id).await.unwrap();
-    let kept = kept.iter().find(|a| a.kind == ArtifactKind::Prompt).unwrap();
-    let (_, bytes) = s.ports.deps.store.artifact(id, &kept.digest).await.unwrap().unwrap();
-    let told = String::from_utf8(bytes).unwrap();
-    assert_eq!(unmarked(&told), unmarked(&format!("{}\n\n{user}", prompt["system"].as_str().unwrap())));
+    let stored = s.ports.deps.store.artifacts(id).await.unwrap();
+    let stored = stored.iter().find(|a| a.kind == ArtifactKind::Prompt).unwrap();
+    let (_, bytes) = s.ports.deps.store.artifact(id, &stored.digest).await.unwrap().unwrap();
+    let sent = String::from_utf8(bytes).unwrap();
+    assert_eq!(unmarked(&sent), unmarked(&format!("{}\n\n{user}", prompt["system"].as_str().unwrap())));
 
-    // The same goal again would go on with that run.
-    wanted["reuse_open_run"] = json!(true);
-    let again = s.post("/api/v1/runs/preview", &wanted).await.json();
+    // A request that may reuse an open run would reuse this one.
+    request["reuse_open_run"] = json!(true);
+    let again = s.post("/api/v1/runs/preview", &request).await.json();
     assert_eq!(again["existing_run"], run["id"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_look_ahead_refuses_what_a_run_would_refuse_and_leaves_nothing() {
+async fn a_preview_refuses_what_a_run_would_refuse_and_leaves_nothing() {
     let s = service().await;
     let direct = s.post("/api/v1/runs/preview", &s.new_run("Make it two")).await;
     assert_eq!((direct.status.as_u16(), &direct.json()["prompt"]), (200, &Value::Null));
@@ -102,26 +102,27 @@ async fn a_look_ahead_refuses_what_a_run_would_refuse_and_leaves_nothing() {
         ("engines", json!({"dev": "no-such-kind"})),
         ("surplus", json!(1)),
     ] {
-        let mut wanted = s.new_run("Make it two");
-        wanted[field] = value;
-        let (ahead, opened) = (s.post("/api/v1/runs/preview", &wanted).await, s.post("/api/v1/runs", &wanted).await);
-        assert!(ahead.status.is_client_error(), "{field}: {ahead:?}");
-        assert_eq!((ahead.status, &ahead.json()["code"]), (opened.status, &opened.json()["code"]), "{field}");
+        let mut request = s.new_run("Make it two");
+        request[field] = value;
+        let (preview, opened) =
+            (s.post("/api/v1/runs/preview", &request).await, s.post("/api/v1/runs", &request).await);
+        assert!(preview.status.is_client_error(), "{field}: {preview:?}");
+        assert_eq!((preview.status, &preview.json()["code"]), (opened.status, &opened.json()["code"]), "{field}");
     }
     is_untouched(&s).await;
 }
 
 #[test]
-fn dry_run_prints_what_would_be_and_opens_nothing() {
+fn dry_run_prints_the_preview_and_opens_nothing() {
     let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "hello\n")]);
     let order = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "command: exit 3", "--check", "make test"];
     let dry = [&order[..], &["--dry-run"]].concat();
-    let said = desk.does(&dry).ends(0);
+    let output = desk.does(&dry).ends(0);
     for part in
         ["nothing is started", "make test", "exit 3", "manager", "direct", "no limit", "none: the engine direct"]
     {
-        assert!(said.out.contains(part), "no {part:?} in {}", said.out);
+        assert!(output.out.contains(part), "no {part:?} in {}", output.out);
     }
     let json = desk.does(&[&dry[..], &["--json"]].concat()).ends(0).json();
     assert_eq!((&json["prompt"], &json["checks"][0]["command"]), (&Value::Null, &json!("make test")));
@@ -129,7 +130,7 @@ fn dry_run_prints_what_would_be_and_opens_nothing() {
     assert_eq!(desk.does(&["project", "list", "--json"]).ends(0).json()["projects"], json!([]));
     desk.does(&[&dry[..], &["--detach"]].concat()).ends(2);
     desk.does(&["run", "--repo", "none.git", "--goal", "Do it", "--dry-run"]).ends(2);
-    // A service answers it, too.
+    // A service answers it as well.
     let _service = desk.serve();
     desk.does(&dry).ends(0).says("nothing is started");
     assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], json!([]));

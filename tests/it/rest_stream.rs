@@ -1,4 +1,4 @@
-//! The event stream: every committed row once, in order, wherever the watcher comes back.
+//! The event stream sends every committed row once, in order, wherever the watcher reconnects.
 
 use crate::support::rest::{Service, request, service};
 use axum::body::Body;
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tower::ServiceExt;
 
-/// An event as a browser sees it: id, name, data.
-type Seen = (Option<u64>, String, Value);
+/// Event as a browser sees it: id, name, data.
+type SentEvent = (Option<u64>, String, Value);
 
-/// Reads a stream until it ends, or `most` journal rows came.
-async fn watch(s: &Service, path: &str, last: Option<u64>, most: usize) -> Vec<Seen> {
+/// Reads a stream until it ends or has sent `max_rows` journal rows.
+async fn watch(s: &Service, path: &str, last: Option<u64>, max_rows: usize) -> Vec<SentEvent> {
     let mut builder = request(Method::GET, path);
     if let Some(last) = last {
         builder = builder.header("last-event-id", last);
@@ -29,33 +29,33 @@ async fn watch(s: &Service, path: &str, last: Option<u64>, most: usize) -> Vec<S
                 seen.extend(event(block));
                 text = rest.to_owned();
             }
-            if seen.iter().filter(|e: &&Seen| e.0.is_some()).count() >= most {
+            if seen.iter().filter(|e: &&SentEvent| e.0.is_some()).count() >= max_rows {
                 break;
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), read).await.expect("the stream goes on");
+    tokio::time::timeout(Duration::from_secs(60), read).await.expect("the stream continues");
     seen
 }
 
-fn event(block: &str) -> Option<Seen> {
+fn event(block: &str) -> Option<SentEvent> {
     let field = |name: &str| block.lines().find_map(|l| l.strip_prefix(name)).map(str::trim_start);
     let data = field("data:")?;
     let id = field("id:").map(|id| id.parse().expect("a number"));
     Some((id, field("event:").unwrap_or("message").to_owned(), serde_json::from_str(data).expect("JSON")))
 }
 
-fn rows(seen: &[Seen]) -> Vec<u64> {
+fn rows(seen: &[SentEvent]) -> Vec<u64> {
     seen.iter().filter_map(|e| e.0).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_who_comes_back_misses_nothing_and_sees_nothing_twice() {
+async fn a_watcher_that_reconnects_misses_and_repeats_nothing() {
     let s = service().await;
     let run = s.open_run("make it two").await;
     let id = run["id"].as_str().expect("an id");
     let path = format!("/api/v1/runs/{id}/stream");
-    // While the run is at work: a few rows, gone, back, a few more.
+    // While the run is active: a few rows, disconnect, reconnect, a few more.
     let mut all = Vec::new();
     for _ in 0..3 {
         let last = rows(&all).last().copied();
@@ -65,7 +65,7 @@ async fn a_watcher_who_comes_back_misses_nothing_and_sees_nothing_twice() {
     let seq = blocked["seq"].as_u64().expect("a number");
     let (at, last) = (format!("{path}?after={}", rows(&all).len()), rows(&all).len() as u64);
     all.extend(watch(&s, &at, None, (seq - last) as usize).await);
-    // From the end of what is known, live, to the end of the run.
+    // From the last row known to the end of the run, live.
     let live = watch(&s, &path, Some(seq), usize::MAX);
     let approve = async {
         let reply = s.post(&format!("/api/v1/runs/{id}/actions/approve"), &json!({})).await;
@@ -81,7 +81,7 @@ async fn a_watcher_who_comes_back_misses_nothing_and_sees_nothing_twice() {
     for (id, name, data) in all.iter().filter(|e| e.0.is_some()) {
         assert_eq!((Some(*name == data["name"]), data["seq"].as_u64()), (Some(true), *id), "{data}");
     }
-    // The whole of it once more is the same; after the end only the end is left.
+    // A second reading sends the same; after the last row only the end is left.
     let again = watch(&s, &path, None, usize::MAX).await;
     assert_eq!(rows(&again), rows(&all));
     let after = watch(&s, &path, done["seq"].as_u64(), usize::MAX).await;
@@ -89,7 +89,7 @@ async fn a_watcher_who_comes_back_misses_nothing_and_sees_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_are_counted_and_wrong_places_refused() {
+async fn streams_are_limited_and_invalid_positions_refused() {
     let s = service().await;
     let run = s.open_run("make it two").await;
     let path = format!("/api/v1/runs/{}/stream", run["id"].as_str().expect("an id"));
@@ -98,23 +98,23 @@ async fn streams_are_counted_and_wrong_places_refused() {
             request(Method::GET, &path).header("last-event-id", wrong).body(Body::empty()).expect("a request");
         s.send(request).await.is_problem(400, "last_event_id");
     }
-    let most = s.state.streams.available_permits();
-    let all = s.state.streams.clone().try_acquire_many_owned(most as u32).expect("no stream is open");
+    let permits = s.state.streams.available_permits();
+    let all = s.state.streams.clone().try_acquire_many_owned(permits as u32).expect("no stream is open");
     let busy = s.get(&path).await;
     busy.is_problem(503, "busy");
     assert_eq!(busy.header("retry-after"), "5");
     drop(all);
     assert!(!watch(&s, &path, None, 1).await.is_empty());
-    assert_eq!(s.state.streams.available_permits(), most, "a watcher who goes gives its place back");
+    assert_eq!(s.state.streams.available_permits(), permits, "a watcher that leaves returns its permit");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn news_lost_by_the_feed_costs_a_moment_and_no_row() {
+async fn a_lost_notification_costs_time_but_no_row() {
     let s = service().await;
     let run = s.open_run("make it two").await;
     let id = run["id"].as_str().expect("an id");
     let seq = s.until(id, "blocked").await["seq"].as_u64().expect("a number");
-    // A watcher that hears of nothing but other runs still sees what is committed.
+    // A watcher that is notified about other runs only still sees what is committed.
     let noise = async {
         for _ in 0..40 {
             for _ in 0..200 {
