@@ -25,6 +25,8 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
     assert!(steps.pending.is_empty() && steps.unknown.is_empty() && !steps.applied.is_empty());
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
     for table in [
+        "audit",
+        "idempotency_key",
         "secret",
         "charge",
         "shared_raise",
@@ -41,6 +43,7 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
     }
     if !b.sqlite() {
         b.damage("DROP FUNCTION event_append_only").await;
+        b.damage("DROP FUNCTION audit_append_only").await;
     }
     let (what, fix) = permanent(connect(&b.url).await);
     assert!(what.contains(&steps.applied[0]) && fix.contains("migrate"), "{what}: {fix}");
