@@ -1,7 +1,7 @@
 //! Actions of a caller on a run. Each may be repeated: an action that has happened already returns the run as it is.
 
 use super::audit::record;
-use super::runs::{self, Opened, subject};
+use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::{Ask, Rejected};
 use crate::domain::{Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Raise, Refusal, Run, status};
@@ -145,7 +145,7 @@ pub async fn retry(
             "Open a new run for a new goal",
         )),
         Some(_) => {
-            let opened = Opened::of(s.runtime.ask(again(caller, &run, traceparent)).await?);
+            let opened = open_as(s, again(caller, &run, traceparent), s.clock.new_run_id()).await?;
             record(s, caller, "run.retry", subject(&run), &format!("as run {}", opened.run.id)).await;
             Ok(opened)
         }

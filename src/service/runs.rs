@@ -42,11 +42,10 @@ pub struct Opened {
     pub is_new: bool,
 }
 
-impl Opened {
-    pub(super) fn of(run: Run) -> Opened {
-        let is_new = run.seq == 1;
-        Opened { run, is_new }
-    }
+/// Asks the runtime for a run that gets this id, unless an open run is reused.
+pub(super) async fn open_as(s: &Services, ask: Ask, id: RunId) -> ServiceResult<Opened> {
+    let run = s.runtime.ask(Ask { id: Some(id), ..ask }).await?;
+    Ok(Opened { is_new: run.id == id, run })
 }
 
 /// Opens a run, or reuses an open one if the request allows that. With an idempotency key a repeated request returns the run that
@@ -64,26 +63,27 @@ pub async fn open(
     caller.require(Right::Run)?;
     let Some(key) = key else {
         let ask = ask(s, caller, request).await?;
-        return opened(s, caller, Opened::of(s.runtime.ask(ask).await?)).await;
+        let opened = open_as(s, ask, s.clock.new_run_id()).await?;
+        record_opened(s, caller, &opened).await;
+        return Ok(opened);
     };
     let _in_progress = s.in_progress.enter(&caller.principal, key)?;
     let claim = idempotency::claim(s, caller, key, &request).await?;
     if let Some(run) = s.store.load(claim.run).await? {
         return Ok(Opened { is_new: claim.opened_by_it, run });
     }
-    let mut ask = ask(s, caller, request).await?;
-    ask.id = Some(claim.run);
-    let run = s.runtime.ask(ask).await?;
-    if run.id != claim.run {
-        s.idempotency.settle(&caller.principal, key.as_str(), run.id).await?;
+    let ask = ask(s, caller, request).await?;
+    let opened = open_as(s, ask, claim.run).await?;
+    if !opened.is_new {
+        s.idempotency.settle(&caller.principal, key.as_str(), opened.run.id).await?;
     }
-    opened(s, caller, Opened::of(run)).await
+    record_opened(s, caller, &opened).await;
+    Ok(opened)
 }
 
-async fn opened(s: &Services, caller: &Caller, opened: Opened) -> ServiceResult<Opened> {
+async fn record_opened(s: &Services, caller: &Caller, opened: &Opened) {
     let action = if opened.is_new { "run.open" } else { "run.reuse" };
     record(s, caller, action, subject(&opened.run), &opened.run.goal.title()).await;
-    Ok(opened)
 }
 
 /// Returns what a run would start with. Nothing is opened, written or spent; only the project's mirror is fetched.
