@@ -97,7 +97,7 @@ impl CliError {
 
     /// Creates an error about something that cannot be reached now.
     pub fn unavailable(detail: impl Into<String>, fix: impl Into<String>) -> CliError {
-        Self::new(ExitStatus::TryAgain, "away", detail, fix)
+        Self::new(ExitStatus::TryAgain, "unavailable", detail, fix)
     }
 
     /// Creates an error about the configuration or the data directory.
@@ -121,7 +121,7 @@ impl From<HostError> for CliError {
     fn from(error: HostError) -> Self {
         let (exit, code) = match error.kind {
             HostErrorKind::Usage => (ExitStatus::Usage, "usage"),
-            HostErrorKind::Unavailable => (ExitStatus::TryAgain, "away"),
+            HostErrorKind::Unavailable => (ExitStatus::TryAgain, "unavailable"),
             HostErrorKind::Locked => (ExitStatus::TryAgain, "data_dir_locked"),
             HostErrorKind::Config => (ExitStatus::Config, "config"),
             HostErrorKind::Internal => (ExitStatus::Internal, "fault"),
@@ -184,7 +184,7 @@ mod tests {
             (412, "moved", ExitStatus::Usage),
             (422, "invalid", ExitStatus::Usage),
             (429, "busy", ExitStatus::TryAgain),
-            (503, "away", ExitStatus::TryAgain),
+            (503, "unavailable", ExitStatus::TryAgain),
             (504, "timeout", ExitStatus::TryAgain),
             (500, "fault", ExitStatus::Internal),
             (500, "config_unknown_key", ExitStatus::Config),

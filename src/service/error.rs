@@ -75,7 +75,7 @@ impl ServiceError {
     }
     /// It may work later.
     pub fn unavailable(detail: impl Into<String>, fix: impl Into<String>) -> ServiceError {
-        ServiceError::new(ErrorKind::Unavailable, "away", detail, fix)
+        ServiceError::new(ErrorKind::Unavailable, "unavailable", detail, fix)
     }
     /// No run has this id.
     pub fn no_run(id: &str) -> ServiceError {

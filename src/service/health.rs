@@ -50,7 +50,7 @@ pub async fn health(s: &Services) -> Health {
 /// Checks that the service can work.
 ///
 /// # Errors
-/// `away` if the store does not answer, `sandbox` if the sandbox is broken.
+/// `unavailable` if the store does not answer, `sandbox` if the sandbox is broken.
 pub async fn ready(s: &Services) -> ServiceResult<()> {
     if let Some((what, fix)) = s.sandbox.broken() {
         return Err(ServiceError::new(ErrorKind::Unavailable, "sandbox", &*what, &*fix));

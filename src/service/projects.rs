@@ -28,7 +28,7 @@ pub struct NewProject {
 /// Lists all projects by name.
 ///
 /// # Errors
-/// `missing_right`, or `away`.
+/// `missing_right`, or `unavailable`.
 pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Project>> {
     caller.require(Right::Read)?;
     Ok(s.store.projects().await?)

@@ -22,7 +22,7 @@ pub struct Stored {
 /// Lists the secrets by name, without their values.
 ///
 /// # Errors
-/// `missing_right`, or `away`.
+/// `missing_right`, or `unavailable`.
 pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<SecretRow>> {
     caller.require(Right::Read)?;
     Ok(s.vault.list().await?)

@@ -168,7 +168,7 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
     s.state.services.audit = std::sync::Arc::new(Away);
     s.router = skep::http::router(s.state.clone());
     assert_eq!(s.get("/health/live").await.status, 200);
-    s.get("/health/ready").await.is_problem(503, "away");
+    s.get("/health/ready").await.is_problem(503, "unavailable");
     let health = s.get("/health").await;
     assert_eq!((health.status.as_u16(), &health.json()["store"]), (503, &json!(false)));
     for (method, path) in operations(&document(&s).await) {
@@ -187,7 +187,7 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
         };
         let target = if path == "/api/v1/spending" { format!("{path}?by=role") } else { path.clone() };
         let reply = s.send(json(request(method.clone(), &target), &body)).await;
-        reply.is_problem(503, "away");
+        reply.is_problem(503, "unavailable");
         assert_eq!(reply.header("retry-after"), "5", "{method} {path}");
     }
 }

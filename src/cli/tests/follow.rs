@@ -80,7 +80,7 @@ fn problem(status: u16, code: &str) -> axum::response::Response {
 async fn open_run(State(fake): State<Shared>, Json(order): Json<NewRun>) -> axum::response::Response {
     let mut fake = fake.lock().unwrap();
     if fake.unavailable {
-        return problem(503, "away");
+        return problem(503, "unavailable");
     }
     fake.order = Some(order);
     fake.row(Event::Opened(Box::new(opened())));
@@ -302,7 +302,7 @@ async fn an_unreachable_store_exits_with_75_and_a_fix() {
     assert_eq!((exit, err.as_str()), (ExitStatus::TryAgain, "error: the store cannot be reached\nfix: try again\n"));
     let (exit, out, err) = invoke(&fake, &RUN.replace("skep", "skep --json"), None).await;
     let problem: serde_json::Value = serde_json::from_str(&err).unwrap();
-    assert_eq!((exit, out.as_str(), problem["code"].as_str()), (ExitStatus::TryAgain, "", Some("away")));
+    assert_eq!((exit, out.as_str(), problem["code"].as_str()), (ExitStatus::TryAgain, "", Some("unavailable")));
     let (exit, _, _) = invoke(&fake, "skep --data-dir /tmp config check", None).await;
     assert_eq!(exit, ExitStatus::Config);
 }
