@@ -200,12 +200,12 @@ impl Follower<'_> {
     async fn print_event(&mut self, event: &SseEvent) -> Result<bool, Stop> {
         match event.event.as_str() {
             "end" => Ok(false),
-            "said" => {
+            "output" => {
                 if let Ok(output) = serde_json::from_str::<EngineOutput>(&event.data) {
                     let attempt = attempt_name(&output.attempt);
                     self.start_attempt(&attempt).await?;
                     self.terminal.line(Style::Dim, &format!("     {attempt} | {}", output.text.trim_end()))?;
-                    self.terminal.object(&json!({ "said": { "attempt": attempt, "text": output.text } }))?;
+                    self.terminal.object(&json!({ "output": { "attempt": attempt, "text": output.text } }))?;
                 }
                 Ok(false)
             }

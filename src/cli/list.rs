@@ -101,7 +101,7 @@ pub async fn events(
         let event = event?;
         match event.event.as_str() {
             "end" => break,
-            "said" => {
+            "output" => {
                 if let Ok(output) = serde_json::from_str::<serde_json::Value>(&event.data) {
                     let text = output["text"].as_str().unwrap_or_default();
                     terminal.line(Style::Dim, &format!("     {} | {text}", attempt_name(&output["attempt"])))?;

@@ -316,7 +316,7 @@ Examples:
   skep run --project tool --goal \"Sort the imports\" --engine 'dev=command: isort .' --engine reviewer=direct
 
 Ctrl-C stops following and loses nothing; the same command continues the run.
-With --json each line has one key: `event` (a journal row), `said` (a line of an engine's output), or last `run` (its state).";
+With --json each line has one key: `event` (a journal row), `output` (a line of an engine's output), or last `run` (its state).";
 
 /// Options of `skep demo`.
 #[derive(Debug, Args)]

@@ -96,7 +96,7 @@ async fn stream(State(fake): State<Shared>, headers: HeaderMap) -> String {
         fake.run.pending.clear();
         fake.advance();
     }
-    let mut text = "event: said\ndata: {\"attempt\":1,\"text\":\"hi \\u001b[31m\"}\n\n".to_owned();
+    let mut text = "event: output\ndata: {\"attempt\":1,\"text\":\"hi \\u001b[31m\"}\n\n".to_owned();
     for row in fake.rows.iter().filter(|r| r.seq > after) {
         text += &format!("id: {}\nevent: {}\ndata: {}\n\n", row.seq, row.name, serde_json::to_string(row).unwrap());
     }
@@ -318,5 +318,5 @@ async fn a_followed_run_in_json_is_one_object_per_line() {
         .map(|o| o.keys().next().unwrap().clone())
         .collect();
     assert_eq!(keys.last().map(String::as_str), Some("run"));
-    assert!(keys.iter().any(|k| k == "event") && keys.iter().any(|k| k == "said"), "{keys:?}");
+    assert!(keys.iter().any(|k| k == "event") && keys.iter().any(|k| k == "output"), "{keys:?}");
 }

@@ -142,6 +142,7 @@ fn arguments_are_accepted_or_refused() {
         "skep change status p#1 --context ci --state failure",
         "skep change show 3f9a12bc --patch",
         "skep retry abcd",
+        "skep lift-quarantine abcd",
         "skep raise abcd --more rounds=2",
         "skep secret set A --project p --from-env B",
         "skep secret rekey --new-key-file new.key",

@@ -39,7 +39,7 @@ struct StreamQuery {
 /// Stream the events of a run
 ///
 /// Each committed row is an event with its number as `id` and its name as `event`. Lines of output of running engines come as
-/// `said` without an id; some may be lost. After the run's end comes `end`, then the stream ends. Reconnect with `Last-Event-ID`
+/// `output` without an id; some may be lost. After the run's end comes `end`, then the stream ends. Reconnect with `Last-Event-ID`
 /// and nothing is missed or repeated.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/stream", tag = "runs",
     params(("id" = String, description = "Whole or shortened"), StreamQuery, ("Last-Event-ID" = Option<u64>, Header)),
@@ -82,7 +82,7 @@ fn rendered(seen: Seen) -> Event {
         }
         Seen::Output { run, attempt, text } => {
             let output = wire::Output { run: run.to_string(), attempt: attempt.to_string(), text };
-            Event::default().event("said").data(json(&output))
+            Event::default().event("output").data(json(&output))
         }
         Seen::End { run, status, outcome } => {
             let outcome = outcome.as_ref().map(Into::into);

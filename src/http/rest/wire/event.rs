@@ -37,7 +37,7 @@ impl From<JournalRow> for Event {
     }
 }
 
-/// Line of output of a running engine (stream event `said`).
+/// Line of output of a running engine (stream event `output`).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Output {
     /// Run.
