@@ -6,8 +6,7 @@ use super::client::{Client, encode};
 use super::context::{Access, CliContext};
 use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
-use super::text::{span, table};
-use crate::config::units::money_text;
+use super::text::{money_text, span, table};
 use crate::http::rest::wire::{BudgetScope, Raise, RaiseShared, Raised, Spending};
 use serde_json::json;
 

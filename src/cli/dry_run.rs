@@ -4,8 +4,7 @@ use super::client::Client;
 use super::exit::{ExitStatus, Stop};
 use super::show::on_runner;
 use super::terminal::{Style, Terminal};
-use super::text::{count, span};
-use crate::config::units::money_text;
+use super::text::{count, money_text, span};
 use crate::http::rest::wire::{NewRun, Preview, Prompt, Role};
 
 /// Requests the preview and prints it.

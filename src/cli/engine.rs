@@ -3,8 +3,7 @@
 use super::context::CliContext;
 use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
-use super::text::{count, table};
-use crate::config::units::money_text;
+use super::text::{count, money_text, table};
 use crate::service::host::{EngineTest, EngineVerdict};
 use serde_json::json;
 use tokio::sync::mpsc;

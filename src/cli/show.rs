@@ -5,8 +5,7 @@ use super::escalation;
 use super::exit::{ExitStatus, Stop};
 use super::run_log;
 use super::terminal::{Style, Terminal};
-use super::text::{brief, moment, short_sha, span, table, usage};
-use crate::config::units::money_text;
+use super::text::{brief, moment, money_text, short_sha, span, table, usage};
 use crate::http::rest::wire::{Artifact, Budget, Check, CheckResult, Engine, GateState, Run};
 use serde_json::json;
 

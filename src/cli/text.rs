@@ -73,14 +73,14 @@ pub fn time_of_day(at: Timestamp) -> String {
     }
 }
 
-/// A length of time: `340 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`.
+/// Formats a duration: `340 ms`, `4.2 s`, `2 m 13 s`, `2 h 10 m`.
 pub fn span(ms: u64) -> String {
     let secs = ms / 1000;
     match secs {
         0 => format!("{ms} ms"),
         1..=59 => format!("{secs}.{} s", ms % 1000 / 100),
-        60..=3599 => format!("{} min {} s", secs / 60, secs % 60),
-        _ => format!("{} h {} min", secs / 3600, secs % 3600 / 60),
+        60..=3599 => format!("{} m {} s", secs / 60, secs % 60),
+        _ => format!("{} h {} m", secs / 3600, secs % 3600 / 60),
     }
 }
 
@@ -89,14 +89,14 @@ pub fn between(from: Timestamp, to: Timestamp) -> String {
     span(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
 }
 
-/// What was used: `3 min 5 s, 1200 tokens, 0.02 USD`; what is zero is left out.
+/// Formats usage: `3 m 5 s, 1200 tokens, $0.02`; zero amounts are left out, except the time.
 pub fn usage(usage: Usage) -> String {
     let mut parts = vec![span(usage.wall_ms)];
     if usage.tokens > 0 {
-        parts.push(format!("{} tokens", usage.tokens));
+        parts.push(count(usage.tokens, "token"));
     }
     if usage.cost_micros > 0 {
-        parts.push(crate::config::units::money_text(usage.cost_micros));
+        parts.push(money_text(usage.cost_micros));
     }
     if usage.turns > 0 {
         parts.push(count(usage.turns, "model call"));
@@ -104,7 +104,18 @@ pub fn usage(usage: Usage) -> String {
     parts.join(", ")
 }
 
-/// `1 task`, `2 tasks`.
+/// Formats an amount of micro-dollars: `$1.23`. Amounts below ten cents show two significant digits: `$0.0042`.
+pub fn money_text(micros: u64) -> String {
+    let digits = micros.checked_ilog10().map_or(0, |log| log + 1);
+    // Micro-dollars in the last digit shown.
+    let unit = if micros >= 100_000 { 10_000 } else { 10_u64.pow(digits.saturating_sub(2)) };
+    let rounded = micros.saturating_add(unit / 2) / unit * unit;
+    let fraction = format!("{:06}", rounded % 1_000_000);
+    let shown = fraction.trim_end_matches('0').len().max(2);
+    format!("${}.{}", rounded / 1_000_000, &fraction[..shown])
+}
+
+/// Formats a count with its noun: `1 task`, `2 tasks`.
 pub fn count(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
@@ -143,10 +154,13 @@ mod tests {
 
     #[test]
     fn spans_and_tables_read_well() {
+        for (micros, text) in [(0, "$0.00"), (4_256, "$0.0043"), (50_000, "$0.05"), (1_234_567, "$1.23")] {
+            assert_eq!(money_text(micros), text);
+        }
         assert_eq!(span(340), "340 ms");
         assert_eq!(span(4_250), "4.2 s");
-        assert_eq!(span(185_000), "3 min 5 s");
-        assert_eq!(span(7_800_000), "2 h 10 min");
+        assert_eq!(span(185_000), "3 m 5 s");
+        assert_eq!(span(7_800_000), "2 h 10 m");
         assert_eq!(brief("\n  first \x1b line\nsecond", 72), "first \\u{1b} line");
         assert_eq!(brief("abcdef", 3), "abc…");
         let text = super::table(&["id", "goal"], vec![vec!["1".into(), "a\nb".into()]], None);
