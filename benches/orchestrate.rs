@@ -93,7 +93,7 @@ fn ask(n: usize) -> Ask {
             name: "test".to_owned(),
             kind: CheckKind::Test,
             command: "true".to_owned(),
-            limit_secs: 60,
+            timeout_secs: 60,
             junit: None,
             runner: None,
         }],

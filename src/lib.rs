@@ -11,6 +11,7 @@ pub mod http;
 pub mod platform;
 pub mod ports;
 pub mod providers;
+pub mod render;
 pub mod secrets;
 pub mod service;
 pub mod telemetry;

@@ -140,13 +140,13 @@ impl Checks for IdleWorld {
             name: spec.name.clone(),
             kind: CheckKind::Test,
             green: true,
-            exit: Some(0),
+            exit_code: Some(0),
             duration_ms: 1,
             why: String::new(),
             tail: "ok\n".repeat(300),
             tests: None,
             artifacts: Vec::new(),
-            given: Vec::new(),
+            secrets: Vec::new(),
         };
         Ok(specs
             .iter()
@@ -174,7 +174,13 @@ impl Engine for IdleWorld {
             Step::Review => StepOutcome::Judged { verdict: Verdict::Approve, findings: Vec::new(), summary: text },
             Step::Explore => StepOutcome::Notes(text),
         };
-        Ok(EngineResult { result, usage: Some(Usage::default()), bill: Vec::new(), session: None, files: Vec::new() })
+        Ok(EngineResult {
+            result,
+            usage: Some(Usage::default()),
+            usage_by_model: Vec::new(),
+            session: None,
+            files: Vec::new(),
+        })
     }
 }
 

@@ -160,9 +160,17 @@ pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Def
 /// The first transition of a run, which opens it. Nobody owns it yet.
 pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejected> {
     let at = deps.clock.now();
-    let Decision { run, effects, finished, charges } = open(&opened, at)?;
+    let Decision { run, effects, finished, ledger_rows } = open(&opened, at)?;
     let lease = Lease { run: run.id, owner: Owner(String::new()), epoch: 0 };
-    Ok(Transition { lease, at, event: Event::Opened(Box::new(opened)), run: Box::new(run), effects, finished, charges })
+    Ok(Transition {
+        lease,
+        at,
+        event: Event::Opened(Box::new(opened)),
+        run: Box::new(run),
+        effects,
+        finished,
+        ledger_rows,
+    })
 }
 
 /// Keeps a new project. Whoever named the same repository in the same moment made the same one.

@@ -6,6 +6,7 @@ use super::runtime_handle::Rejected;
 use crate::domain::{AttemptId, Effect, EffectKey, EffectOutcome, Event, Reported, Run, RunId, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::store::{Lease, Transition};
+use crate::render::EffectText;
 use ractor::RpcReplyPort;
 
 /// An answer to somebody outside: the run after the event, or why not.
@@ -60,7 +61,7 @@ pub enum RunMsg {
     /// Nothing: only that it was woken.
     Nudge,
     /// An effect ended.
-    EffectFinished { key: EffectKey, done: Box<EffectOutcome> },
+    EffectFinished { key: EffectKey, outcome: Box<EffectOutcome> },
     /// An attempt's conversation can be taken up again should this process end.
     SessionOpened { attempt: AttemptId, session: String },
     /// An attempt ended.
@@ -79,10 +80,10 @@ pub enum CommitsMsg {
 
 /// To a run's hands.
 pub enum OpsMsg {
-    /// Carry out an effect. `again`: it may have been begun before.
-    Act { key: EffectKey, effect: Box<Effect>, again: bool },
+    /// Carry out an effect. `text`: what it puts on the forge. `again`: it may have been begun before.
+    Act { key: EffectKey, effect: Box<Effect>, text: Option<EffectText>, again: bool },
     /// One ended.
-    Ended { key: EffectKey, done: Box<EffectOutcome> },
+    Ended { key: EffectKey, outcome: Box<EffectOutcome> },
     /// The lease is another's.
     Fenced,
     /// End the checks.

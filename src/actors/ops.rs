@@ -5,13 +5,14 @@ use super::message::{OpsMsg, RunMsg};
 use super::retry::patiently;
 use super::role::{AbortOnDrop, panic_text};
 use crate::domain::{
-    BudgetScope, CheckSpec, Day, Effect, EffectKey, EffectOutcome, Failure, Level, Run, RunId, Scope, Sha,
-    SharedBudget, Timestamp, describe,
+    BudgetScope, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Run, RunId, Scope, Sha,
+    SharedBudget, SharedSpending, Timestamp,
 };
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::store::{Lease, Reservation, Room, SpendingBy, SpendingFilter};
 use crate::ports::workspace::Moved;
 use crate::ports::{PortError, PortResult, Repo};
+use crate::render::EffectText;
 use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use futures::FutureExt;
@@ -46,7 +47,7 @@ impl RunTarget {
             repo: Repo { project: run.project.clone(), origin: run.settings.origin.clone() },
             branch: run.settings.branch.clone(),
             base_branch: run.settings.base_branch.clone(),
-            patience: Duration::from_secs(run.settings.policy.steps.ops.wall_secs),
+            patience: Duration::from_secs(run.settings.policy.steps.ops.timeout_secs),
             traceparent: run.traceparent.clone(),
         }
     }
@@ -77,7 +78,7 @@ impl Actor for Ops {
 
     async fn handle(&self, me: ActorRef<OpsMsg>, message: OpsMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            OpsMsg::Act { key, effect, again } => {
+            OpsMsg::Act { key, effect, text, again } => {
                 let is_check = matches!(*effect, Effect::Check { .. });
                 let act = act(
                     me,
@@ -85,15 +86,15 @@ impl Actor for Ops {
                     s.args.lease.clone(),
                     s.args.target.clone(),
                     key.clone(),
-                    effect,
+                    Ordered { effect, text },
                     again,
                 );
                 let task = tokio::spawn(act);
                 s.acts.insert(key, (AbortOnDrop(task.abort_handle()), is_check));
             }
-            OpsMsg::Ended { key, done } => {
+            OpsMsg::Ended { key, outcome } => {
                 s.acts.remove(&key);
-                s.args.run.cast(RunMsg::EffectFinished { key, done })?;
+                s.args.run.cast(RunMsg::EffectFinished { key, outcome })?;
             }
             OpsMsg::Fenced => s.args.run.cast(RunMsg::Fenced)?,
             OpsMsg::StopChecks => {
@@ -104,7 +105,7 @@ impl Actor for Ops {
                     let failure = Failure { what: "the checks were stopped".to_owned(), fix: String::new() };
                     s.args
                         .run
-                        .cast(RunMsg::EffectFinished { key, done: Box::new(EffectOutcome::Failed { failure }) })?;
+                        .cast(RunMsg::EffectFinished { key, outcome: Box::new(EffectOutcome::Failed { failure }) })?;
                 }
             }
         }
@@ -112,17 +113,23 @@ impl Actor for Ops {
     }
 }
 
-/// One act from its order to its end, told to the actor.
+/// An effect with the text it puts on the forge.
+struct Ordered {
+    effect: Box<Effect>,
+    text: Option<EffectText>,
+}
+
+/// Carries out one effect and reports its outcome to the actor.
 async fn act(
     me: ActorRef<OpsMsg>,
     deps: Deps,
     lease: Lease,
     target: RunTarget,
     key: EffectKey,
-    effect: Box<Effect>,
+    ordered: Ordered,
     again: bool,
 ) {
-    let tag = effect.effect_ref();
+    let tag = ordered.effect.effect_ref();
     let span = TraceContext::under(
         target.traceparent.as_deref(),
         tracing::info_span!(
@@ -135,7 +142,7 @@ async fn act(
             %key
         ),
     );
-    let carried = AssertUnwindSafe(carry_out(&deps, &lease, &target, &key, &effect, again));
+    let carried = AssertUnwindSafe(carry_out(&deps, &lease, &target, &key, &ordered, again));
     let outcome = match carried.catch_unwind().instrument(span.clone()).await {
         Ok(outcome) => outcome,
         Err(panic) => Err(PortError::permanent(
@@ -147,12 +154,12 @@ async fn act(
         span.record("otel.status_code", "ERROR");
     }
     let message = match outcome {
-        Ok(done) => OpsMsg::Ended { key, done: Box::new(done) },
+        Ok(outcome) => OpsMsg::Ended { key, outcome: Box::new(outcome) },
         Err(PortError::Fenced { .. }) => OpsMsg::Fenced,
         Err(error) => {
             tracing::warn!(run = %target.run, act = tag.name(), %error, "an act does not succeed");
             let failure = Failure { what: error.to_string(), fix: error.fix().to_owned() };
-            OpsMsg::Ended { key, done: Box::new(EffectOutcome::Failed { failure }) }
+            OpsMsg::Ended { key, outcome: Box::new(EffectOutcome::Failed { failure }) }
         }
     };
     // A run that was let go meanwhile takes the act up again at its next start.
@@ -164,10 +171,10 @@ async fn carry_out(
     lease: &Lease,
     target: &RunTarget,
     key: &EffectKey,
-    effect: &Effect,
+    ordered: &Ordered,
     again: bool,
 ) -> PortResult<EffectOutcome> {
-    if again || matches!(effect, Effect::Land { .. }) {
+    if again || matches!(*ordered.effect, Effect::Land { .. }) {
         // Counted before it is carried out; fenced, so a process that lost the run does not act for it.
         crate::fault!("before-begin");
         let begun = patiently(target.patience, || deps.store.begin(lease, key)).await?;
@@ -180,9 +187,9 @@ async fn carry_out(
         }
     }
     crate::fault!("before-act");
-    let done = patiently(target.patience, || once(deps, lease, target, key, effect)).await?;
+    let outcome = patiently(target.patience, || once(deps, lease, target, key, ordered)).await?;
     crate::fault!("after-act");
-    Ok(done)
+    Ok(outcome)
 }
 
 /// One try at an act.
@@ -191,12 +198,13 @@ async fn once(
     lease: &Lease,
     target: &RunTarget,
     key: &EffectKey,
-    effect: &Effect,
+    ordered: &Ordered,
 ) -> PortResult<EffectOutcome> {
+    let Ordered { effect, text } = ordered;
     let RunTarget { repo, branch, base_branch, .. } = target;
     let ws = &deps.workspaces;
-    match effect {
-        Effect::Reserve { attempt, role, engine, caps, shared, alerts, round, at } => {
+    match &**effect {
+        Effect::Reserve { attempt, role, engine, caps, shared, alert_percent, round, at } => {
             let ask = Reservation {
                 lease: lease.clone(),
                 attempt: *attempt,
@@ -205,44 +213,52 @@ async fn once(
                 engine: engine.clone(),
                 caps: *caps,
                 shared: *shared,
-                alerts: alerts.clone(),
+                alert_percent: alert_percent.clone(),
                 round: *round,
                 at: *at,
             };
             match deps.store.reserve(&ask).await? {
                 Room::Reserved { caps, levels } => Ok(EffectOutcome::Reserved { caps, levels }),
-                Room::Short { levels, set_aside } => short(deps, target, &levels, set_aside > 0, *at).await,
+                Room::Short { levels, set_aside } => exhausted(deps, target, levels, set_aside > 0, *at).await,
             }
         }
         Effect::Check { scope, sha, checks } => check(deps, target, *scope, sha, checks).await,
-        Effect::Integrate { from, head, onto, base, .. } => moved(deps, target, base, from, head, onto).await,
+        Effect::Integrate { from, head, onto, base, .. } => {
+            let moved = moved(deps, target, base, from, head, onto).await?;
+            Ok(moved.map_or_else(conflict, |(head, diff)| EffectOutcome::Integrated { head, diff }))
+        }
         Effect::Rebase { from, head, onto } => {
             ws.fetch(repo, Some(base_branch)).await?;
-            moved(deps, target, onto, from, head, onto).await
+            let moved = moved(deps, target, onto, from, head, onto).await?;
+            Ok(moved.map_or_else(conflict, |(head, diff)| EffectOutcome::Rebased { head, diff }))
         }
-        Effect::Push { sha, expected, passes } => {
+        Effect::Push { sha, expected, allowed_secrets } => {
             let mut found = ws.scan_outgoing(repo, sha).await?;
-            found.retain(|f| !passes.contains(&f.mark));
+            found.retain(|f| !allowed_secrets.contains(&f.fingerprint));
             if !found.is_empty() {
-                return Ok(EffectOutcome::Held { found });
+                return Ok(EffectOutcome::PushHeld { found });
             }
             ws.push(repo, sha, branch, expected.as_ref()).await?;
-            Ok(EffectOutcome::Ok)
+            Ok(EffectOutcome::Pushed)
         }
-        Effect::EnsureChange { after, head, draft, title, body } => {
-            // What became live since these texts were made is not in the journal's cleaning.
+        // The texts are redacted once more: secrets may have become known since the events they are made of were
+        // cleaned.
+        Effect::EnsureChange { after, head, draft } => {
+            let Some(EffectText::Change { title, body }) = text else { return Err(no_text()) };
             let (title, body) = (&*redact(title), &*redact(body));
             let text = ChangeText { after: *after, branch, base_branch, head, draft: *draft, title, body };
-            Ok(EffectOutcome::Ensured { change: deps.forge.ensure_change(repo, text).await? })
+            Ok(EffectOutcome::ChangeOpened { change: deps.forge.ensure_change(repo, text).await? })
         }
-        Effect::Comment { change, text } => {
+        Effect::Comment { change, .. } => {
+            let Some(EffectText::Comment(text)) = text else { return Err(no_text()) };
             let marker = format!("skep:{}:{key}", target.run);
             deps.forge.ensure_comment(repo, *change, &marker, &redact(text)).await?;
-            Ok(EffectOutcome::Ok)
+            Ok(EffectOutcome::Commented)
         }
-        Effect::SetStatus { change, sha, context, state, text } => {
-            deps.forge.set_status(repo, *change, sha, context, *state, &redact(text)).await?;
-            Ok(EffectOutcome::Ok)
+        Effect::SetStatus { change, sha, status, state } => {
+            let Some(EffectText::Status(text)) = text else { return Err(no_text()) };
+            deps.forge.set_status(repo, *change, sha, status.context(), *state, &redact(text)).await?;
+            Ok(EffectOutcome::StatusSet)
         }
         Effect::Observe { change } => {
             Ok(EffectOutcome::Observed { observation: deps.forge.observe(repo, *change).await? })
@@ -253,11 +269,11 @@ async fn once(
         },
         Effect::Close { change } => {
             deps.forge.close(repo, *change).await?;
-            Ok(EffectOutcome::Ok)
+            Ok(EffectOutcome::ChangeClosed)
         }
         Effect::Release => {
             ws.release(repo, target.run, branch).await?;
-            Ok(EffectOutcome::Ok)
+            Ok(EffectOutcome::Released)
         }
         Effect::Start { .. } | Effect::Stop => {
             Err(PortError::permanent("this act is not for a run's hands", "report this as a defect"))
@@ -265,36 +281,50 @@ async fn once(
     }
 }
 
-/// Shared budgets have nothing left: tells what each went to, by role and by model.
-async fn short(
+/// The outcome of a conflict.
+fn conflict(paths: Vec<String>) -> EffectOutcome {
+    EffectOutcome::Conflict { paths }
+}
+
+fn no_text() -> PortError {
+    PortError::permanent("the effect was ordered without its text", "report this as a defect")
+}
+
+/// Returns the outcome for exhausted shared budgets: which, and their spending by role and by model.
+async fn exhausted(
     deps: &Deps,
     target: &RunTarget,
-    levels: &[Level],
-    set_aside: bool,
+    levels: Vec<Level>,
+    reserved: bool,
     at: Timestamp,
 ) -> PortResult<EffectOutcome> {
-    let of: Vec<SharedBudget> = levels.iter().filter_map(Level::used_up).collect();
-    let mut went_to = Vec::new();
-    for share in
-        [BudgetScope::Project, BudgetScope::Day].into_iter().filter(|share| of.iter().any(|b| b.share == *share))
-    {
-        let mut sums = Vec::new();
+    let budgets: Vec<SharedBudget> = levels.iter().filter_map(Level::exhausted).collect();
+    let mut spending = Vec::new();
+    for scope in [BudgetScope::Project, BudgetScope::Day] {
+        if !budgets.iter().any(|b| b.scope == scope) {
+            continue;
+        }
         for by in [SpendingBy::Role, SpendingBy::Model] {
             let filter = SpendingFilter {
                 by,
                 run: None,
-                project: (share == BudgetScope::Project).then(|| target.repo.project.clone()),
-                day: (share == BudgetScope::Day).then(|| Day::of(at)),
+                project: (scope == BudgetScope::Project).then(|| target.repo.project.clone()),
+                day: (scope == BudgetScope::Day).then(|| Day::of(at)),
                 limit: 20,
             };
-            sums.extend(deps.store.spending(&filter).await?.into_iter().map(|s| (s.key, s.tokens, s.cost_micros)));
+            let rows = deps.store.spending(&filter).await?.into_iter();
+            spending.extend(rows.map(|row| SharedSpending {
+                scope,
+                name: row.key,
+                tokens: row.tokens,
+                cost_micros: row.cost_micros,
+            }));
         }
-        went_to.push(describe::WentTo { share, sums });
     }
-    Ok(EffectOutcome::Short { of, why: describe::short(levels, &went_to), levels: levels.to_vec(), set_aside })
+    Ok(EffectOutcome::BudgetExhausted { budgets, levels, spending, reserved })
 }
 
-/// Moves commits onto another one, and tells how the run's branch then differs from its base.
+/// Moves commits onto another one. Returns the new head with its diff from the base, or the paths in conflict.
 async fn moved(
     deps: &Deps,
     target: &RunTarget,
@@ -302,13 +332,13 @@ async fn moved(
     from: &Sha,
     head: &Sha,
     onto: &Sha,
-) -> PortResult<EffectOutcome> {
+) -> PortResult<Result<(Sha, DiffStat), Vec<String>>> {
     match deps.workspaces.rebase(&target.repo, from, head, onto, &target.branch).await? {
         Moved::Clean(head) => {
             let (diff, _) = deps.workspaces.diff(&target.repo, base, &head).await?;
-            Ok(EffectOutcome::Moved { head, diff })
+            Ok(Ok((head, diff)))
         }
-        Moved::Conflict(paths) => Ok(EffectOutcome::Conflict { paths }),
+        Moved::Conflict(paths) => Ok(Err(paths)),
     }
 }
 

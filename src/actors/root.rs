@@ -176,8 +176,8 @@ impl Actor for Root {
 fn slots(s: &State, waiting: u32) -> Slots {
     let live = s.runs.values().filter(|e| e.go).count();
     Slots {
-        most: s.deps.tuning.max_live_runs,
-        most_reserved: s.deps.tuning.max_reserved_slots,
+        max: s.deps.tuning.max_live_runs,
+        max_reserved: s.deps.tuning.max_reserved_slots,
         live: u32::try_from(live).unwrap_or(u32::MAX),
         waiting,
     }

@@ -9,9 +9,12 @@ use super::retry::patiently;
 use super::role;
 use super::runtime_handle::Rejected;
 use super::session;
-use crate::domain::{AttemptId, Effect, EffectKey, EffectOutcome, Event, Refusal, Report, Run, RunId, decide};
+use crate::domain::{
+    AttemptId, BudgetScope, Effect, EffectKey, EffectOutcome, Event, Refusal, Report, Run, RunId, decide,
+};
 use crate::ports::store::{Lease, Transition};
 use crate::ports::{PortError, PortResult};
+use crate::render;
 use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use ractor::rpc::CallResult;
@@ -145,11 +148,11 @@ async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(
             note_refusal(apply(me, s, Event::Admitted).await?);
         }
         RunMsg::Tell { event, if_seq, reply } => tell(me, s, *event, if_seq, reply).await?,
-        RunMsg::EffectFinished { key, done } => {
+        RunMsg::EffectFinished { key, outcome } => {
             if let Some(held) = &mut s.held {
                 held.acting.remove(&key);
             }
-            note_refusal(apply(me, s, Event::EffectFinished { key, done: *done }).await?);
+            note_refusal(apply(me, s, Event::EffectFinished { key, outcome: *outcome }).await?);
         }
         RunMsg::SessionOpened { attempt, session } => {
             note_refusal(apply(me, s, Event::SessionOpened { attempt, session }).await?);
@@ -223,7 +226,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         run: Box::new(decision.run.clone()),
         effects: decision.effects.clone(),
         finished: decision.finished,
-        charges: decision.charges,
+        ledger_rows: decision.ledger_rows,
     };
     crate::fault!("before-commit");
     let written = write(&s.args.commits, transition).instrument(span.clone()).await;
@@ -243,12 +246,14 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = decision.run.phase.name(), "phase");
     }
     for alert in decision.run.alerts.iter().filter(|a| !held.run.alerts.contains(a)) {
-        tracing::warn!(run = %held.run.id, budget = alert.what, percent = alert.share, "a share of a budget is used");
+        let scope = alert.scope.map_or("run", BudgetScope::name);
+        let (budget, percent) = (alert.budget.name(), alert.percent);
+        tracing::warn!(run = %held.run.id, scope, budget, percent, "budget threshold reached");
     }
     match decision.run.wake_at() {
         Some(at) if held.run.wake_at() != Some(at) => {
             if let Some(wait) = &decision.run.wait {
-                tracing::info!(run = %held.run.id, until = wait.until.0, why = wait.why, "waits by itself");
+                tracing::info!(run = %held.run.id, until = wait.until.0, why = %wait.reason, "waits by itself");
             }
             s.args.root.cast(RootMsg::Alarm { at })?;
         }
@@ -307,7 +312,8 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
             Effect::Stop => stop_work(me, &s.args.deps, held, key)?,
             effect => {
                 held.acting.insert(key.clone(), effect.clone());
-                held.ops.cast(OpsMsg::Act { key, effect: Box::new(effect), again })?;
+                let text = render::effect_text(&held.run, &effect);
+                held.ops.cast(OpsMsg::Act { key, effect: Box::new(effect), text, again })?;
             }
         }
     }
@@ -322,7 +328,7 @@ fn stop_work(me: &ActorRef<RunMsg>, deps: &Deps, held: &mut Held, key: EffectKey
         me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
     }
     held.ops.cast(OpsMsg::StopChecks)?;
-    me.cast(RunMsg::EffectFinished { key, done: Box::new(EffectOutcome::Ok) })?;
+    me.cast(RunMsg::EffectFinished { key, outcome: Box::new(EffectOutcome::Stopped) })?;
     Ok(())
 }
 

@@ -39,16 +39,33 @@ pub(super) async fn carry(session: Session) -> Reported {
     let _seat = session.deps.attempt_locks.take(run, attempt).await;
     let carried = work(&session).await.unwrap_or_else(|error| {
         let why = in_words(&error);
-        let (report, (usage, bill)) = match session.order.resume {
+        let (report, (usage, usage_by_model)) = match session.order.resume {
             None => (Report::Failed { why }, (Some(Usage::default()), Vec::new())),
             // Of what it had used before only its count is known.
             Some(_) => (Report::NotResumed { why }, known(&session.deps, run, attempt)),
         };
-        Carried { report, usage, bill, session: None, artifacts: Vec::new(), given: Vec::new() }
+        Carried {
+            report,
+            usage,
+            usage_by_model,
+            session: None,
+            artifacts: Vec::new(),
+            secrets: Vec::new(),
+            prompt_digest: None,
+        }
     });
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let Carried { report, usage, bill, session, artifacts, given } = carried;
-    Reported { attempt, report, usage: usage.map(|u| Usage { wall_ms, ..u }), bill, session, artifacts, given }
+    let Carried { report, usage, usage_by_model, session, artifacts, secrets, prompt_digest } = carried;
+    Reported {
+        attempt,
+        report,
+        usage: usage.map(|u| Usage { wall_ms, ..u }),
+        usage_by_model,
+        session,
+        artifacts,
+        secrets,
+        prompt_digest,
+    }
 }
 
 fn in_words(error: &PortError) -> String {
@@ -61,15 +78,24 @@ fn in_words(error: &PortError) -> String {
 /// What an attempt that cannot tell itself has used, and on which models; `None` = nobody counted.
 fn known(deps: &Deps, run: RunId, attempt: AttemptId) -> (Option<Usage>, Vec<ModelUse>) {
     match metered(deps, run, attempt) {
-        Some(Metered { used, bill }) => (Some(used), bill),
+        Some(Metered { used, usage_by_model }) => (Some(used), usage_by_model),
         None => (None, Vec::new()),
     }
 }
 
 /// The report of an attempt that cannot make one.
 pub(super) fn silent(deps: &Deps, run: RunId, attempt: AttemptId, report: Report) -> Reported {
-    let (usage, bill) = known(deps, run, attempt);
-    Reported { attempt, report, usage, session: None, artifacts: Vec::new(), bill, given: Vec::new() }
+    let (usage, usage_by_model) = known(deps, run, attempt);
+    Reported {
+        attempt,
+        report,
+        usage,
+        session: None,
+        artifacts: Vec::new(),
+        usage_by_model,
+        secrets: Vec::new(),
+        prompt_digest: None,
+    }
 }
 
 /// What was counted of an attempt so far.
@@ -81,10 +107,11 @@ pub(super) fn metered(deps: &Deps, run: RunId, attempt: AttemptId) -> Option<Met
 struct Carried {
     report: Report,
     usage: Option<Usage>,
-    bill: Vec<ModelUse>,
+    usage_by_model: Vec<ModelUse>,
     session: Option<String>,
     artifacts: Vec<ArtifactRef>,
-    given: Vec<String>,
+    secrets: Vec<String>,
+    prompt_digest: Option<String>,
 }
 
 async fn work(s: &Session) -> PortResult<Carried> {
@@ -102,13 +129,21 @@ async fn work(s: &Session) -> PortResult<Carried> {
             let why = format!("it ran out of its time ({} s)", limit.as_secs_f32().ceil());
             clear(s, &env).await;
             let report = Report::Failed { why };
-            let (usage, bill) = known(deps, order.run, order.attempt);
+            let (usage, usage_by_model) = known(deps, order.run, order.attempt);
             let usage = usage.or_else(|| spent.known(&order.caps));
-            return Ok(Carried { report, usage, bill, session: None, artifacts, given: given.names() });
+            return Ok(Carried {
+                report,
+                usage,
+                usage_by_model,
+                session: None,
+                artifacts,
+                secrets: given.names(),
+                prompt_digest: None,
+            });
         }
     };
     crate::fault!("after-engine");
-    let EngineResult { result, usage, bill, session, files } = worked?;
+    let EngineResult { result, usage, usage_by_model, session, files } = worked?;
     crate::fault!("before-keep");
     for (kind, name, bytes) in &files {
         artifacts.push(keep(s, *kind, name, bytes).await?);
@@ -139,13 +174,13 @@ async fn work(s: &Session) -> PortResult<Carried> {
         }
         StepOutcome::Asked { question, to } => Report::Asked { question, to },
         StepOutcome::Failed(why) => Report::Failed { why },
-        StepOutcome::SpentOut { what, why } => Report::SpentOut { what, why },
+        StepOutcome::BudgetExhausted { budget, why } => Report::BudgetExhausted { budget, why },
         StepOutcome::NotResumed(why) => Report::NotResumed { why },
         StepOutcome::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },
     };
     clear(s, &env).await;
     crate::fault!("before-report");
-    Ok(Carried { report, usage, bill, session, artifacts, given: given.names() })
+    Ok(Carried { report, usage, usage_by_model, session, artifacts, secrets: given.names(), prompt_digest: None })
 }
 
 /// The bench: a worktree to edit for a dev, one to read for the others; and the prompt, for an engine that reads one. The prompt is

@@ -145,12 +145,12 @@ pub async fn start(ports: &Ports) -> anyhow::Result<(RuntimeHandle, tokio::task:
 pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
     let live = ports.live.clone();
     let checks_from = move |lines: &[String]| {
-        let limit_secs = live.check_limit_secs();
+        let timeout_secs = live.check_limit_secs();
         let check = |(n, line): (usize, &String)| CheckSpec {
             name: format!("check-{n}"),
             kind: CheckKind::Test,
             command: line.clone(),
-            limit_secs,
+            timeout_secs,
             junit: None,
             runner: None,
         };

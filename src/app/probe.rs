@@ -131,7 +131,7 @@ pub async fn test(
     let mut usage = (None, Vec::new());
     let judgement = match worked {
         Ok(Ok(work)) => {
-            usage = (work.engine.usage, work.engine.bill.clone());
+            usage = (work.engine.usage, work.engine.usage_by_model.clone());
             judge(work, matches!(spec.kind.as_str(), "llm" | "acp" | "cli"))
         }
         Ok(Err(PortError::Permanent { what, fix })) => (EngineVerdict::Misconfigured, what, fix),
@@ -300,7 +300,9 @@ fn judge(work: Work, uses_model: bool) -> (EngineVerdict, String, String) {
             "choose a model that decides small things itself",
         ),
         StepOutcome::Failed(why) | StepOutcome::NotResumed(why) => (Failed, why, "read its output"),
-        StepOutcome::SpentOut { why, .. } => (Failed, why, "choose a model that needs fewer calls for a small task"),
+        StepOutcome::BudgetExhausted { why, .. } => {
+            (Failed, why, "choose a model that needs fewer calls for a small task")
+        }
         StepOutcome::Unavailable { why, until, fix } => {
             let verdict = if fix.is_some() { Misconfigured } else { Unavailable };
             let until = until.and_then(|t| chrono::DateTime::from_timestamp_millis(t.0));

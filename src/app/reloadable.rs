@@ -74,7 +74,7 @@ impl Live {
             sandbox: sandbox.clone(),
             gate,
             config: RwLock::new(Arc::new(config.clone())),
-            check_limit_secs: AtomicU64::new(config.checks.limit_secs),
+            check_limit_secs: AtomicU64::new(config.checks.timeout_secs),
         }))
     }
 
@@ -98,7 +98,7 @@ impl Live {
         *self.prompts.write().unwrap_or_else(PoisonError::into_inner) = prompts;
         *self.checks.write().unwrap_or_else(PoisonError::into_inner) = checks;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.clone());
-        self.check_limit_secs.store(config.checks.limit_secs, Ordering::Relaxed);
+        self.check_limit_secs.store(config.checks.timeout_secs, Ordering::Relaxed);
         self.defaults.send_replace(Arc::new(settings::defaults(config)));
         Ok(())
     }

@@ -33,7 +33,7 @@ fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     section(terminal, "Budget")?;
     let limits = &preview.limits;
     let limit = |amount: Option<String>| amount.map_or_else(|| "no limit".to_owned(), |a| format!("at most {a}"));
-    line("time", &limit(Some(span(limits.wall_secs.saturating_mul(1_000)))))?;
+    line("time", &limit(Some(span(limits.timeout_secs.saturating_mul(1_000)))))?;
     line("tokens", &limit(limits.tokens.map(|t| t.to_string())))?;
     line("cost", &limit(limits.cost_micros.map(money_text)))?;
     line("attempts", &format!("at most {}, {}", limits.attempts, count(limits.rounds.into(), "rework round")))?;

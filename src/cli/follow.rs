@@ -304,7 +304,7 @@ impl Follower<'_> {
             }
             for escalation in &self.view.escalations {
                 if !self.asked.contains(&escalation.block.to_string()) {
-                    escalation::print(self.terminal, escalation)?;
+                    escalation::print(self.terminal, &self.view, escalation)?;
                 }
             }
             self.terminal.object(&json!({ "run": self.view }))?;
@@ -318,7 +318,7 @@ impl Follower<'_> {
         let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
         let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
         self.asked.insert(escalation.block.to_string());
-        escalation::print(self.terminal, &escalation)?;
+        escalation::print(self.terminal, &self.view, &escalation)?;
         let body = Action { block: Some(escalation.block.to_string()), ..Action::default() };
         match self.client.post(&format!("{}/actions/approve", self.path), &body, None).await {
             Ok(view) => self.view = view,
@@ -341,7 +341,7 @@ impl Follower<'_> {
         if !self.terminal.can_prompt() {
             return Ok(false);
         }
-        escalation::print(self.terminal, &escalation)?;
+        escalation::print(self.terminal, &self.view, &escalation)?;
         self.asked.insert(escalation.block.to_string());
         let block = Some(escalation.block.to_string());
         let body = loop {
@@ -353,7 +353,7 @@ impl Follower<'_> {
                     break Action { block, no: true, text: why.filter(|w| !w.is_empty()), ..Action::default() };
                 }
                 Some("d" | "diff") => {
-                    let task = escalation::task_of(&escalation);
+                    let task = escalation.task.clone();
                     let path = with_query(&format!("{}/patch", self.path), &[("task", task)]);
                     match self.client.bytes(&path).await {
                         Ok(patch) => self.terminal.content(&patch)?,

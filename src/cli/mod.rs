@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod admin;
+mod answers;
 pub mod args;
 pub mod budget;
 pub mod change;

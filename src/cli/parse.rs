@@ -167,7 +167,7 @@ pub fn more(text: &str) -> Result<More, String> {
             bare.parse::<u32>().map_err(|_| format!("{}: {amount:?} is not a whole number", name.trim()))
         };
         match name.trim() {
-            "time" => raise.wall_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
+            "time" => raise.time_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
             "cost" => raise.cost_micros = units::money(amount).map_err(with_unit)?,
             "tokens" => raise.tokens = counted()?.into(),
             "turns" => raise.turns = counted()?.into(),
@@ -292,7 +292,7 @@ mod tests {
     fn amounts_are_read_with_units() {
         let all = more("time=1h 30m,cost=\"1.50 USD\",tokens=100_000,rounds=2,attempts=10").unwrap().0;
         let raise =
-            Raise { tokens: 100_000, cost_micros: 1_500_000, wall_secs: 5_400, rounds: 2, attempts: 10, turns: 0 };
+            Raise { tokens: 100_000, cost_micros: 1_500_000, time_secs: 5_400, rounds: 2, attempts: 10, turns: 0 };
         assert_eq!(all, raise);
         for bad in ["", "time=1", "cost=1", "rounds=-1", "beer=2", "time", "rounds=0"] {
             assert!(more(bad).is_err(), "{bad}");

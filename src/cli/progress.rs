@@ -50,7 +50,7 @@ impl Progress {
     /// Returns whether a row repeats an earlier line: a change that was updated again.
     pub fn repeats(&mut self, row: &wire::Event) -> bool {
         match event_of(row) {
-            Some(Event::EffectFinished { done: EffectOutcome::Ensured { change }, .. }) => {
+            Some(Event::EffectFinished { outcome: EffectOutcome::ChangeOpened { change }, .. }) => {
                 std::mem::replace(&mut self.change, change.url.clone()) == change.url
             }
             Some(Event::Reported(reported)) if matches!(reported.report, Report::Failed { .. }) => {

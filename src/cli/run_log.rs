@@ -5,9 +5,9 @@
 use super::text::{brief, count, span, usage};
 use crate::domain::{
     Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, StatusState, Verdict,
-    shared_budget,
 };
 use crate::http::rest::wire::{self, GateState, Outcome, Run};
+use crate::render;
 
 /// Maximum number of characters of a quoted text.
 pub const MAX_QUOTE_CHARS: usize = 160;
@@ -31,7 +31,7 @@ pub fn line(row: &wire::Event) -> Option<String> {
         )),
         Event::Admitted => Some("admitted: work starts".to_owned()),
         Event::Reported(reported) => Some(report(&reported)),
-        Event::EffectFinished { done, .. } => effect(&done),
+        Event::EffectFinished { outcome, .. } => outcome_of(&outcome),
         Event::Observed { observation } => match &observation.state {
             ChangeState::Merged { sha, by } => Some(format!("the change was merged by {by}: {}", sha.abbrev())),
             ChangeState::Closed { by } => Some(format!("the change was closed by {by}")),
@@ -99,7 +99,7 @@ fn report(reported: &Reported) -> String {
         }
         Report::Asked { question, to: AskedTo::Person } => format!("{id} asked: {}", quote(question)),
         Report::Asked { question, to: AskedTo::Scout } => format!("{id} asked the scout: {}", quote(question)),
-        Report::Failed { why } | Report::SpentOut { why, .. } => format!("{id} failed: {}{used}", quote(why)),
+        Report::Failed { why } | Report::BudgetExhausted { why, .. } => format!("{id} failed: {}{used}", quote(why)),
         Report::Unavailable { why, .. } => format!("{id} could not use its engine: {}{used}", quote(why)),
         Report::Lost { why } => format!("{id} was lost: {}{used}", quote(why)),
         Report::NotResumed { why } => format!("{id} could not be resumed: {}{used}", quote(why)),
@@ -107,35 +107,48 @@ fn report(reported: &Reported) -> String {
     }
 }
 
-fn effect(outcome: &EffectOutcome) -> Option<String> {
+fn outcome_of(outcome: &EffectOutcome) -> Option<String> {
     match outcome {
         EffectOutcome::Checked { results, .. } => Some(checks(results)),
-        EffectOutcome::Moved { head, diff } => {
+        EffectOutcome::Integrated { head, diff } => {
             Some(format!("integrated: branch now at {} ({})", head.abbrev(), diff.summary()))
         }
-        EffectOutcome::Conflict { paths } => Some(format!("merge conflict in {}", paths.join(", "))),
-        EffectOutcome::Ensured { change } => Some(format!("change #{}: `{}`", change.number, change.url)),
-        EffectOutcome::Reserved { levels, .. } => Some(alerts(levels).join(", ")).filter(|alerts| !alerts.is_empty()),
-        EffectOutcome::Observed { .. } | EffectOutcome::Ok => None,
-        EffectOutcome::Short { of, levels, set_aside, .. } => {
-            let state = if *set_aside { "fully reserved by other runs" } else { "exhausted" };
+        EffectOutcome::Rebased { head, diff } => {
+            Some(format!("rebased: branch now at {} ({})", head.abbrev(), diff.summary()))
+        }
+        EffectOutcome::Conflict { paths } => Some(format!("conflict in {}", paths.join(", "))),
+        EffectOutcome::ChangeOpened { change } => Some(format!("change #{} is open: `{}`", change.number, change.url)),
+        EffectOutcome::Reserved { levels, .. } => Some(alerts(levels).join(", ")).filter(|text| !text.is_empty()),
+        EffectOutcome::BudgetExhausted { budgets, levels, reserved, .. } => {
+            let state = if *reserved { "the rest is reserved for other attempts" } else { "exhausted" };
             let mut lines = alerts(levels);
-            lines.push(format!("{state}: {}", shared_budget::names(of)));
+            lines.push(format!("{state}: {}", render::budget_names(budgets)));
             Some(lines.join(", "))
         }
         EffectOutcome::Landed { sha } => Some(format!("landed as {}", sha.abbrev())),
-        EffectOutcome::Held { found } => {
-            let each: Vec<String> = found.iter().map(|f| format!("{} in {}", f.what, quote(&f.place))).collect();
-            Some(format!("push blocked, secrets found: {}", each.join("; ")))
+        EffectOutcome::PushHeld { found } => {
+            let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.location))).collect();
+            Some(format!("nothing was pushed: {}", each.join("; ")))
         }
-        EffectOutcome::Stale { why } => Some(format!("out of date, observing again: {}", quote(why))),
+        EffectOutcome::Stale { why } => Some(format!("not landed, the base or the head moved: {}", quote(why))),
         EffectOutcome::Failed { failure } => Some(format!("failed: {}", quote(&failure.what))),
+        EffectOutcome::Observed { .. }
+        | EffectOutcome::Pushed
+        | EffectOutcome::Commented
+        | EffectOutcome::StatusSet
+        | EffectOutcome::ChangeClosed
+        | EffectOutcome::Released
+        | EffectOutcome::Stopped => None,
     }
 }
 
-/// Returns the alerts of shared budgets.
+/// Alerts of shared budgets.
 fn alerts(levels: &[Level]) -> Vec<String> {
-    levels.iter().filter_map(|l| Some(format!("{} % of the {} is spent", l.told?, l.name()))).collect()
+    let alert = |l: &Level| {
+        let (scope, word) = (l.scope.name(), render::budget_word(l.unit.kind()));
+        Some(format!("{} % of the {scope} budget is spent ({word})", l.alert_percent?))
+    };
+    levels.iter().filter_map(alert).collect()
 }
 
 fn checks(results: &[CheckResult]) -> String {
@@ -202,9 +215,9 @@ mod tests {
     #[test]
     fn rows_become_log_lines() {
         let reported = |report: Value| json!({ "event": "reported", "attempt": 2, "report": report });
-        let done = |done: Value| json!({ "event": "done", "key": "3.1", "done": done });
+        let done = |outcome: Value| json!({ "event": "effect_finished", "key": "3.1", "outcome": outcome });
         let check = |green: bool| {
-            json!({ "name": "test", "kind": "test", "green": green, "exit": 1, "duration_ms": 4200, "why": "exit code 1",
+            json!({ "name": "test", "kind": "test", "green": green, "exit_code": 1, "duration_ms": 4200, "why": "exit code 1",
                     "tests": { "run": 9, "failed": if green { 0 } else { 2 }, "skipped": 0 } })
         };
         let ann = "local:ann";
@@ -226,18 +239,18 @@ mod tests {
                 done(json!({ "checked": { "results": [check(false)], "wall_ms": 1 } })),
                 Some("checks: test failed (4.2 s, 2 of 9 tests failed): exit code 1"),
             ),
-            (done(json!("ok")), None),
+            (done(json!("pushed")), None),
             (
                 done(
                     json!({ "reserved": { "caps": {"tokens": 1, "cost_micros": 0, "wall_ms": 1, "turns": 0}, "levels": [
-                    { "share": "day", "money": true, "used": 9, "limit": 10, "told": 80 },
-                    { "share": "project", "money": false, "used": 9, "limit": 10 } ] } }),
+                    { "scope": "day", "unit": "cost", "used": 9, "limit": 10, "alert_percent": 80 },
+                    { "scope": "project", "unit": "tokens", "used": 9, "limit": 10 } ] } }),
                 ),
-                Some("80 % of the day budget: money is spent"),
+                Some("80 % of the day budget is spent (money)"),
             ),
             (
                 done(
-                    json!({ "short": { "why": "x", "of": [{ "share": "project", "money": true }, { "share": "day", "money": true }] } }),
+                    json!({ "budget_exhausted": { "budgets": [{ "scope": "project", "unit": "cost" }, { "scope": "day", "unit": "cost" }] } }),
                 ),
                 Some("exhausted: the project budget and the day budget"),
             ),

@@ -6,7 +6,7 @@ use super::exit::{ExitStatus, Stop};
 use super::run_log;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, moment, money_text, short_sha, span, table, usage};
-use crate::http::rest::wire::{Artifact, Budget, Check, CheckResult, Engine, GateState, Run};
+use crate::http::rest::wire::{Artifact, Budget, BudgetScope, Check, CheckResult, Engine, GateState, Run};
 use serde_json::json;
 
 /// `skep show`.
@@ -32,7 +32,7 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
     budget(terminal, &view.budget, view.rounds)?;
     artifacts(terminal, &stored)?;
     for escalation in &view.escalations {
-        escalation::print(terminal, escalation)?;
+        escalation::print(terminal, &view, escalation)?;
     }
     Ok(ExitStatus::Success)
 }
@@ -182,7 +182,7 @@ fn budget(terminal: &Terminal, budget: &Budget, rounds: u32) -> Result<(), Stop>
     let row = |name: &str, a: String, b: String, c: String| vec![name.to_owned(), a, b, c];
     let none = String::new;
     let rows = vec![
-        row("time", span(spent.wall_ms), span(reserved.wall_ms), span(limits.wall_secs.saturating_mul(1000))),
+        row("time", span(spent.wall_ms), span(reserved.wall_ms), span(limits.timeout_secs.saturating_mul(1000))),
         row(
             "cost",
             money_text(spent.cost_micros),
@@ -206,9 +206,10 @@ fn budget(terminal: &Terminal, budget: &Budget, rounds: u32) -> Result<(), Stop>
     ];
     terminal.print(&table(&["budget", "spent", "reserved", "limit"], rows, terminal.width))?;
     for alert in &budget.alerts {
+        let scope = alert.scope.map_or("run", BudgetScope::name);
         terminal.line(
             Style::Yellow,
-            &format!("  {} % of the {} was used by {}", alert.percent, alert.budget, moment(alert.at)),
+            &format!("  {} % of the {scope} budget ({}) was used by {}", alert.percent, alert.budget, moment(alert.at)),
         )?;
     }
     Ok(())

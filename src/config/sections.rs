@@ -194,12 +194,12 @@ impl Default for Git {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checks {
     /// Time limit of one check, in seconds.
-    pub limit_secs: u64,
+    pub timeout_secs: u64,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { limit_secs: 600 }
+        Self { timeout_secs: 600 }
     }
 }
 

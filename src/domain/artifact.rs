@@ -1,15 +1,15 @@
-//! Immutable results, known by their digest.
+//! Immutable results, identified by their digest.
 
 use super::id::Digest;
 use serde::{Deserialize, Serialize};
 
-/// What an artifact is.
+/// The kind of an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactKind {
     /// A unified diff.
     Patch,
-    /// What an engine said and did.
+    /// The transcript of an engine session.
     Transcript,
     /// A command's output.
     Log,
@@ -17,7 +17,7 @@ pub enum ArtifactKind {
     TestReport,
     /// A reviewer's findings.
     Review,
-    /// What an engine was told, word for word.
+    /// The exact prompt an engine was given.
     Prompt,
 }
 
@@ -26,9 +26,9 @@ pub enum ArtifactKind {
 pub struct ArtifactRef {
     /// SHA-256 of the bytes.
     pub digest: Digest,
-    /// What it is.
+    /// Its kind.
     pub kind: ArtifactKind,
-    /// A name for people (`test.log`).
+    /// Its display name (`test.log`).
     pub name: String,
     /// Size in bytes.
     pub size: u64,

@@ -1,48 +1,54 @@
-//! The acts on the world: decided, journaled, then done, known by their keys. And how each ends.
+//! Effects: actions on the world. They are decided, journaled, then carried out, and known by their keys. And their
+//! outcomes.
 
-use super::budget::Usage;
-use super::change::{ChangeRef, Observation, StatusState};
+use super::block::Block;
+use super::budget::shared::{Level, SharedBudget, SharedLimits, SharedSpending};
+use super::budget::{Alert, Usage};
+use super::change::{ChangeRef, DiffStat, Observation, StatusState};
 use super::check::{CheckResult, CheckSpec, Scope};
 use super::id::{AttemptId, ChangeNumber, Sha, TaskId, Timestamp};
 use super::order::{Order, Role};
-use super::shared_budget::{Level, SharedBudget, SharedLimits};
+use super::run::Review;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Everything a run may ask of the world. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the
-/// others with [`super::Event::EffectFinished`].
+/// An action a run orders. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the others with
+/// [`super::Event::EffectFinished`].
+///
+/// Effects carry data. Text for people is rendered from them and the run when they are carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
-    /// Start an attempt. It costs money, so it is carried out again only where its conversation can be taken up ([`super::Resumable`]).
+    /// Start an attempt. An attempt costs money, so a restart repeats it only if its session can be resumed
+    /// ([`super::Resumable`]).
     Start {
         /// The order.
         order: Box<Order>,
     },
-    /// Set an attempt's worst case aside in the budgets its run shares with others.
+    /// Reserve an attempt's worst case in the budgets its run shares with others.
     Reserve {
         /// The attempt.
         attempt: AttemptId,
-        /// Who is to do it.
+        /// The role that will do it.
         role: Role,
-        /// The engine, as people call it.
+        /// The engine's display name.
         engine: String,
-        /// The worst case; 0 = not limited.
+        /// The worst case; 0 = unlimited.
         caps: Usage,
-        /// The limits shared.
+        /// The shared limits.
         shared: SharedLimits,
-        /// The shares of them, in percent, that people are told of.
+        /// Alert thresholds in percent of the limits.
         #[serde(default)]
-        alerts: Vec<u8>,
-        /// Rounds of rework before it.
+        alert_percent: Vec<u8>,
+        /// Rounds of rework before the attempt.
         #[serde(default)]
         round: u32,
-        /// When it was ordered: the day it is charged to.
+        /// When it was ordered, which decides the day that is charged.
         at: Timestamp,
     },
     /// Run the checks on a commit in a fresh checkout.
     Check {
-        /// Which commit, and why.
+        /// What the commit is.
         scope: Scope,
         /// The commit.
         sha: Sha,
@@ -57,9 +63,9 @@ pub enum Effect {
         from: Sha,
         /// Its commit.
         head: Sha,
-        /// The run's head it goes on.
+        /// The run's head the commits go onto.
         onto: Sha,
-        /// The run's base, which the new head's diff is told against.
+        /// The run's base, which the new head is compared with.
         base: Sha,
     },
     /// Move the run's own commits (after `from`) onto a base that moved.
@@ -71,58 +77,52 @@ pub enum Effect {
         /// The new base.
         onto: Sha,
     },
-    /// Make the run's branch on the forge point at this commit.
+    /// Make the run's branch on the forge point at a commit.
     Push {
         /// The commit.
         sha: Sha,
-        /// The head the branch must have now: the one pushed before, or a foreign one a person said may be overwritten. `None` = the
-        /// branch is new.
+        /// The head the branch must have now: the one pushed before, or a foreign one that a person allowed to
+        /// overwrite. `None` = the branch is new.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expected: Option<Sha>,
-        /// What looked like a secret and a person let pass, by [`SecretFound::mark`].
+        /// Findings that a person allowed, by [`SecretFound::fingerprint`].
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        passes: BTreeSet<String>,
+        allowed_secrets: BTreeSet<String>,
     },
-    /// Open the change, or bring its text up to date.
+    /// Open the change, or update its text.
     EnsureChange {
-        /// The change of this branch that is over: only a later one counts as this run's.
+        /// The run's earlier change that was closed: only a later one counts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<ChangeNumber>,
         /// The commit it shows.
         head: Sha,
-        /// Whether it is a draft still.
+        /// Whether it is still a draft.
         draft: bool,
-        /// Its title.
-        title: String,
-        /// Its text, Markdown.
-        body: String,
     },
-    /// Say something on the change, once.
+    /// Comment on the change, once. The effect's key is the comment's hidden marker.
     Comment {
         /// The change.
         change: ChangeNumber,
-        /// The text, Markdown; the effect's key is its hidden marker.
-        text: String,
+        /// The subject.
+        about: CommentSubject,
     },
-    /// Set Skep's own status on a commit.
+    /// Set one of Skep's own statuses on a commit.
     SetStatus {
         /// The change.
         change: ChangeNumber,
         /// The commit.
         sha: Sha,
-        /// The context (`skep/checks`, `skep/review`).
-        context: String,
-        /// The state.
+        /// The status.
+        status: OwnStatus,
+        /// Its state.
         state: StatusState,
-        /// A line for people.
-        text: String,
     },
-    /// Look at the change and the base branch.
+    /// Read the change and the base branch from the forge.
     Observe {
         /// The change.
         change: ChangeNumber,
     },
-    /// Put exactly this commit on the base branch, if the base is still this.
+    /// Put exactly this commit on the base branch, if the base is still this one.
     Land {
         /// The change.
         change: ChangeNumber,
@@ -136,29 +136,137 @@ pub enum Effect {
         /// The change.
         change: ChangeNumber,
     },
-    /// Give the workspace back, keeping unlanded work under WIP refs.
+    /// Release the workspace; unlanded work is kept under WIP refs.
     Release,
     /// Stop every attempt and check at once.
     Stop,
 }
 
-/// An effect without its payload: what the run remembers while it is pending.
+/// The subject of a comment on the change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommentSubject {
+    /// The run waits for a person. The block is part of the effect because it may be lifted before the comment is
+    /// written.
+    Escalation(Box<Block>),
+    /// A reviewer's verdict.
+    Review {
+        /// The verdict.
+        review: Box<Review>,
+        /// The commit it is about.
+        head: Sha,
+        /// Rounds of rework, this one included.
+        round: u32,
+    },
+    /// The run's own budget reached an alert threshold.
+    Alert(Alert),
+    /// A shared budget reached an alert threshold.
+    SharedAlert {
+        /// The budget's level.
+        level: Level,
+        /// The threshold in percent.
+        percent: u8,
+    },
+    /// The run's result.
+    Result,
+}
+
+/// A status that Skep itself sets on a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnStatus {
+    /// The result of Skep's checks.
+    Checks,
+    /// The reviewer's verdict.
+    Review {
+        /// The reviewer's summary.
+        summary: String,
+    },
+}
+
+impl OwnStatus {
+    /// Returns the status context on the forge.
+    pub fn context(&self) -> &'static str {
+        match self {
+            OwnStatus::Checks => "skep/checks",
+            OwnStatus::Review { .. } => "skep/review",
+        }
+    }
+}
+
+/// The kinds of effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectKind {
+    /// [`Effect::Start`].
+    Start,
+    /// [`Effect::Reserve`].
+    Reserve,
+    /// [`Effect::Check`].
+    Check,
+    /// [`Effect::Integrate`].
+    Integrate,
+    /// [`Effect::Rebase`].
+    Rebase,
+    /// [`Effect::Push`].
+    Push,
+    /// [`Effect::EnsureChange`].
+    EnsureChange,
+    /// [`Effect::Comment`].
+    Comment,
+    /// [`Effect::SetStatus`].
+    SetStatus,
+    /// [`Effect::Observe`].
+    Observe,
+    /// [`Effect::Land`].
+    Land,
+    /// [`Effect::Close`].
+    Close,
+    /// [`Effect::Release`].
+    Release,
+    /// [`Effect::Stop`].
+    Stop,
+}
+
+impl EffectKind {
+    /// Returns the name used in logs, spans and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            EffectKind::Start => "start",
+            EffectKind::Reserve => "reserve",
+            EffectKind::Check => "check",
+            EffectKind::Integrate => "integrate",
+            EffectKind::Rebase => "rebase",
+            EffectKind::Push => "push",
+            EffectKind::EnsureChange => "ensure_change",
+            EffectKind::Comment => "comment",
+            EffectKind::SetStatus => "set_status",
+            EffectKind::Observe => "observe",
+            EffectKind::Land => "land",
+            EffectKind::Close => "close",
+            EffectKind::Release => "release",
+            EffectKind::Stop => "stop",
+        }
+    }
+}
+
+/// An effect without its payload: what the run remembers while the effect is pending.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectRef {
-    /// `Start`.
+    /// `Start`: the attempt.
     Start(AttemptId),
-    /// `Reserve`.
+    /// `Reserve`: the attempt.
     Reserve(AttemptId),
-    /// `Check`.
+    /// `Check`: scope and commit.
     Check(Scope, Sha),
-    /// `Integrate`.
+    /// `Integrate`: the task and the head its commits go onto.
     Integrate(TaskId, Sha),
-    /// `Rebase`.
+    /// `Rebase`: the new base.
     Rebase(Sha),
-    /// `Push`.
+    /// `Push`: the commit.
     Push(Sha),
-    /// `EnsureChange`: head, draft.
+    /// `EnsureChange`: the head, and whether it is a draft.
     EnsureChange(Sha, bool),
     /// `Comment`.
     Comment,
@@ -166,7 +274,7 @@ pub enum EffectRef {
     SetStatus,
     /// `Observe`.
     Observe,
-    /// `Land`.
+    /// `Land`: the head.
     Land(Sha),
     /// `Close`.
     Close,
@@ -177,7 +285,7 @@ pub enum EffectRef {
 }
 
 impl Effect {
-    /// Its tag.
+    /// Returns the effect without its payload.
     pub fn effect_ref(&self) -> EffectRef {
         match self {
             Effect::Start { order } => EffectRef::Start(order.attempt),
@@ -199,121 +307,177 @@ impl Effect {
 }
 
 impl EffectRef {
-    /// Its name for people, logs and spans.
-    pub fn name(&self) -> &'static str {
+    /// Returns the effect's kind.
+    pub fn kind(&self) -> EffectKind {
         match self {
-            EffectRef::Start(_) => "start",
-            EffectRef::Reserve(_) => "reserve",
-            EffectRef::Check(..) => "check",
-            EffectRef::Integrate(..) => "integrate",
-            EffectRef::Rebase(_) => "rebase",
-            EffectRef::Push(_) => "push",
-            EffectRef::EnsureChange(..) => "ensure_change",
-            EffectRef::Comment => "comment",
-            EffectRef::SetStatus => "set_status",
-            EffectRef::Observe => "observe",
-            EffectRef::Land(_) => "land",
-            EffectRef::Close => "close",
-            EffectRef::Release => "release",
-            EffectRef::Stop => "stop",
+            EffectRef::Start(_) => EffectKind::Start,
+            EffectRef::Reserve(_) => EffectKind::Reserve,
+            EffectRef::Check(..) => EffectKind::Check,
+            EffectRef::Integrate(..) => EffectKind::Integrate,
+            EffectRef::Rebase(_) => EffectKind::Rebase,
+            EffectRef::Push(_) => EffectKind::Push,
+            EffectRef::EnsureChange(..) => EffectKind::EnsureChange,
+            EffectRef::Comment => EffectKind::Comment,
+            EffectRef::SetStatus => EffectKind::SetStatus,
+            EffectRef::Observe => EffectKind::Observe,
+            EffectRef::Land(_) => EffectKind::Land,
+            EffectRef::Close => EffectKind::Close,
+            EffectRef::Release => EffectKind::Release,
+            EffectRef::Stop => EffectKind::Stop,
         }
+    }
+
+    /// Returns the name of the effect's kind.
+    pub fn name(&self) -> &'static str {
+        self.kind().name()
     }
 }
 
-/// How an effect ended.
+/// The outcome of an effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectOutcome {
     /// The checks ran (green or red).
     Checked {
-        /// One result each.
+        /// One result per check.
         results: Vec<CheckResult>,
-        /// How long they took together, in milliseconds.
+        /// Wall time of all checks together, in milliseconds.
         wall_ms: u64,
     },
-    /// It is set aside.
+    /// The reservation stands.
     Reserved {
         /// The caps, cut to what the shared budgets have left.
         caps: Usage,
-        /// How full those budgets are now.
+        /// Fill levels of the shared budgets with it.
         #[serde(default)]
         levels: Vec<Level>,
     },
-    /// Shared budgets have nothing left; nothing was set aside.
-    Short {
-        /// Which; all of them.
-        of: Vec<SharedBudget>,
-        /// What it was spent on, in words.
-        why: String,
-        /// How full all those asked are.
+    /// Shared budgets are exhausted; nothing was reserved.
+    BudgetExhausted {
+        /// All exhausted budgets.
+        budgets: Vec<SharedBudget>,
+        /// Fill levels of all shared budgets of the run.
         #[serde(default)]
         levels: Vec<Level>,
-        /// Whether some of each is only set aside for attempts at work: what they leave over comes back.
+        /// Spending from the exhausted budgets.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spending: Vec<SharedSpending>,
+        /// Whether a part of each is only reserved for attempts in progress: what they leave unused comes back.
         #[serde(default)]
-        set_aside: bool,
+        reserved: bool,
     },
-    /// The work is on the branch; this is its new head.
-    Moved {
+    /// The task's commits are on the run's branch.
+    Integrated {
         /// The new head.
         head: Sha,
         /// The diff from the run's base to it.
-        diff: super::change::DiffStat,
+        diff: DiffStat,
     },
-    /// It does not fit.
+    /// The run's commits are on the new base.
+    Rebased {
+        /// The new head.
+        head: Sha,
+        /// The diff from the new base to it.
+        diff: DiffStat,
+    },
+    /// The commits conflict with the branch or base they were to go onto.
     Conflict {
         /// The paths in conflict.
         paths: Vec<String>,
     },
-    /// The change is there.
-    Ensured {
-        /// Which.
-        change: ChangeRef,
-    },
-    /// What was seen.
-    Observed {
-        /// All of it.
-        observation: Observation,
-    },
-    /// It is on the base branch.
-    Landed {
-        /// The commit there.
-        sha: Sha,
-    },
-    /// The base or the head is not what it was; nothing was done.
-    Stale {
-        /// What was found, in words.
-        why: String,
-    },
-    /// A push was held back: what would go out holds a secret, or what looks like one.
-    Held {
-        /// Where, and of which kind.
+    /// The run's branch on the forge points at the commit.
+    Pushed,
+    /// The push was held back: the commits contain a secret, or something that looks like one.
+    PushHeld {
+        /// The findings.
         found: Vec<SecretFound>,
     },
-    /// It is done; there is nothing to tell.
-    Ok,
-    /// It could not be done.
+    /// The change is open and up to date.
+    ChangeOpened {
+        /// The change.
+        change: ChangeRef,
+    },
+    /// The comment is on the change.
+    Commented,
+    /// The status is set.
+    StatusSet,
+    /// The forge was read.
+    Observed {
+        /// What was read.
+        observation: Observation,
+    },
+    /// The commit is on the base branch.
+    Landed {
+        /// The commit on the base branch.
+        sha: Sha,
+    },
+    /// The base or the head moved; nothing was landed.
+    Stale {
+        /// What was found.
+        why: String,
+    },
+    /// The change is closed.
+    ChangeClosed,
+    /// The workspace is released.
+    Released,
+    /// Attempts and checks were stopped.
+    Stopped,
+    /// The effect failed.
     Failed {
-        /// Why.
+        /// The failure.
         failure: Failure,
     },
 }
 
-/// Why an effect could not be done, after the retries its kind allows.
+impl EffectOutcome {
+    /// Returns the name of the outcome, which is the journal name of its event.
+    pub fn name(&self) -> &'static str {
+        match self {
+            EffectOutcome::Checked { .. } => "checked",
+            EffectOutcome::Reserved { .. } => "reserved",
+            EffectOutcome::BudgetExhausted { .. } => "budget_exhausted",
+            EffectOutcome::Integrated { .. } => "integrated",
+            EffectOutcome::Rebased { .. } => "rebased",
+            EffectOutcome::Conflict { .. } => "conflict",
+            EffectOutcome::Pushed => "pushed",
+            EffectOutcome::PushHeld { .. } => "push_held",
+            EffectOutcome::ChangeOpened { .. } => "change_opened",
+            EffectOutcome::Commented => "commented",
+            EffectOutcome::StatusSet => "status_set",
+            EffectOutcome::Observed { .. } => "observed",
+            EffectOutcome::Landed { .. } => "landed",
+            EffectOutcome::Stale { .. } => "stale",
+            EffectOutcome::ChangeClosed => "change_closed",
+            EffectOutcome::Released => "released",
+            EffectOutcome::Stopped => "stopped",
+            EffectOutcome::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Why an effect failed, after the retries its kind allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What happened, to what, and why.
+    /// What failed, to what, and why.
     pub what: String,
     /// What a person can do about it.
     pub fix: String,
 }
 
-/// A secret in what would go out. Never the value.
+/// A secret in commits that are about to be pushed. Never its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretFound {
-    /// Where: file, line and commit.
-    pub place: String,
-    /// Which secret, or what it looks like.
+    /// File, line and commit.
+    pub location: String,
+    /// The secret's name, or the kind of secret it looks like.
     pub what: String,
-    /// Names exactly this one, for a person to let it pass.
-    pub mark: String,
+    /// Identifies exactly this finding, so that a person can allow it.
+    pub fingerprint: String,
+}
+
+impl SecretFound {
+    /// Returns the findings as a list for the next attempt.
+    pub fn list(found: &[SecretFound]) -> String {
+        found.iter().map(|f| format!("- {} at {}\n", f.what, f.location)).collect()
+    }
 }

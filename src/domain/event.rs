@@ -1,7 +1,8 @@
-//! The facts of the journal. What comes in, comes in as one of these.
+//! The facts of the journal. Everything that reaches a run arrives as one of these events.
 
 use super::block::Answer;
 use super::budget::{Metered, Raise};
+use super::change::Observation;
 use super::effect::EffectOutcome;
 use super::goal::Goal;
 use super::id::{AttemptId, BlockId, EffectKey, Principal, RunId, Sha};
@@ -10,75 +11,75 @@ use super::report::Reported;
 use super::run::Settings;
 use serde::{Deserialize, Serialize};
 
-/// A fact.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// Somebody asked for a run: always the first event.
+    /// The run was opened. Always the first event.
     Opened(Box<Opened>),
-    /// The run got a slot.
+    /// The run was given a slot.
     Admitted,
     /// An attempt ended.
     Reported(Box<Reported>),
     /// An effect ended.
     EffectFinished {
-        /// Which.
+        /// Its key.
         key: EffectKey,
-        /// How.
-        done: EffectOutcome,
+        /// Its outcome.
+        outcome: EffectOutcome,
     },
-    /// The sweep saw something new on the forge.
+    /// The sweep found news on the forge.
     Observed {
-        /// All of it.
-        observation: super::change::Observation,
+        /// What was read.
+        observation: Observation,
     },
     /// A person answered a block.
     Answered {
-        /// Which block; the oldest open one when not named.
+        /// The block; `None` = the oldest open one.
         block: Option<BlockId>,
         /// The answer.
         answer: Answer,
-        /// Who.
+        /// The person.
         by: Principal,
     },
-    /// A person gave more budget, asked or not.
+    /// A person raised the run's budget.
     Raised {
-        /// How much.
+        /// The additional amounts.
         raise: Raise,
-        /// Who.
+        /// The person.
         by: Principal,
     },
     /// A person paused the run.
     Paused {
-        /// Who.
+        /// The person.
         by: Principal,
     },
-    /// A person let it go on.
+    /// A person resumed the run.
     Resumed {
-        /// Who.
+        /// The person.
         by: Principal,
     },
-    /// A person cancelled it.
+    /// A person cancelled the run.
     CancelRequested {
-        /// Who.
+        /// The person.
         by: Principal,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The time has come that the run waits for.
+    /// The time that the run waited for has come.
     Due,
-    /// An attempt's engine has opened a conversation that can be taken up again should this process end.
+    /// An attempt's engine opened a session that can be resumed if this process ends.
     SessionOpened {
         /// The attempt.
         attempt: AttemptId,
-        /// The conversation's name with the engine.
+        /// The engine's name for the session.
         session: String,
     },
-    /// The process that carried these attempts is gone.
+    /// The process that ran these attempts is gone.
     Orphaned {
-        /// The attempts begun and not reported.
+        /// Attempts started and not reported.
         attempts: Vec<AttemptId>,
-        /// What was counted of them while they ran, where something was.
+        /// Usage metered while they ran, where it is known.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         metered: Vec<(AttemptId, Metered)>,
     },
@@ -93,7 +94,7 @@ pub struct Opened {
     pub project: ProjectName,
     /// Its goal.
     pub goal: Goal,
-    /// Its rules, pinned.
+    /// Its settings, pinned.
     pub settings: Settings,
     /// The head of the base branch at intake.
     pub base: Sha,
@@ -103,13 +104,13 @@ pub struct Opened {
 }
 
 impl Event {
-    /// Its name in the journal.
+    /// Returns the journal name: for the end of an effect, the name of its outcome.
     pub fn name(&self) -> &'static str {
         match self {
             Event::Opened(_) => "opened",
             Event::Admitted => "admitted",
             Event::Reported(_) => "reported",
-            Event::EffectFinished { .. } => "done",
+            Event::EffectFinished { outcome, .. } => outcome.name(),
             Event::Observed { .. } => "observed",
             Event::Answered { .. } => "answered",
             Event::Raised { .. } => "raised",

@@ -1,24 +1,24 @@
-//! What was asked, in the asker's words.
+//! The goal of a run, in the asker's words.
 
 use super::Principal;
 use serde::{Deserialize, Serialize};
 
-/// The longest goal text accepted, in bytes.
-pub const GOAL_BYTES_MAX: usize = 64 * 1024;
+/// Upper bound on the bytes of a goal.
+pub const MAX_GOAL_BYTES: usize = 64 * 1024;
 
-/// A goal: hostile text until a gate says otherwise. It is shown and handed to engines, never interpreted.
+/// A goal. Its text is untrusted: it is shown to people and handed to engines, never interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goal {
     /// The asker's words.
     pub text: String,
-    /// Where it came from.
+    /// Its source.
     pub source: GoalSource,
-    /// Who asked.
+    /// The principal who asked.
     pub asked_by: Principal,
 }
 
 impl Goal {
-    /// The first line, cut to 72 characters: a title.
+    /// Returns the title: the first line, cut to 72 characters.
     pub fn title(&self) -> String {
         let clean = |l: &str| l.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned();
         let line = self.text.lines().map(clean).find(|l| !l.is_empty()).unwrap_or_else(|| "untitled goal".to_owned());
@@ -30,7 +30,7 @@ impl Goal {
     }
 }
 
-/// Where a goal came from.
+/// The source of a goal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GoalSource {
@@ -38,9 +38,9 @@ pub enum GoalSource {
     Manual,
     /// The demo.
     Demo,
-    /// An earlier run, tried again.
+    /// A retry of an earlier run.
     Retry {
-        /// Which.
+        /// The earlier run.
         run: super::RunId,
     },
 }

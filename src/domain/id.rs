@@ -1,28 +1,28 @@
-//! Newtypes for every id, sha and amount of time, so that no two can be mixed up.
+//! Newtypes for ids, shas and times, so that no two can be confused.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// A moment, in milliseconds since the Unix epoch. Order is never taken from it (P14): sequence numbers order.
+/// A moment, in milliseconds since the Unix epoch. Never used for ordering (P14); sequence numbers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This moment plus `secs` seconds.
+    /// Returns this moment plus `secs` seconds.
     pub fn plus_secs(self, secs: u64) -> Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)))
     }
 }
 
-/// A run's id: a UUIDv7, drawn once at intake. Written as 32 hex digits; its last eight are its short form.
+/// A run's id: a UUIDv7, drawn once at intake. Written as 32 hex digits; the last eight are its abbreviation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(pub Uuid);
 
 impl RunId {
-    /// The last eight hex digits: random in a UUIDv7, so they tell runs of one minute apart.
+    /// Returns the last eight hex digits. They are random in a UUIDv7, so they distinguish runs of the same minute.
     pub fn abbrev(&self) -> String {
         let whole = self.to_string();
         whole[whole.len() - 8..].to_owned()
@@ -71,7 +71,7 @@ counted!(
     AttemptId, "a"
 );
 counted!(
-    /// A block of a run, counted from 1 (`b1`). `UNBLOCK #b1` names it.
+    /// A block of a run, counted from 1 (`b1`). A comment `UNBLOCK #b1` names it.
     BlockId, "b"
 );
 
@@ -82,7 +82,7 @@ macro_rules! text {
         #[serde(transparent)]
         pub struct $name(pub String);
         impl $name {
-            /// The text itself.
+            /// Returns the text.
             pub fn as_str(&self) -> &str { &self.0 }
         }
         impl fmt::Display for $name {
@@ -107,12 +107,12 @@ text!(
     Principal
 );
 text!(
-    /// The key of an effect: `<seq>.<ordinal>` of the journal row that decided it. Unique in its run, for ever.
+    /// The key of an effect: `<seq>.<ordinal>` of the journal row that decided it. Unique in its run and never reused.
     EffectKey
 );
 
 impl Sha {
-    /// The first ten digits, for people.
+    /// Returns the first ten digits, for people.
     pub fn abbrev(&self) -> &str {
         self.0.get(..10).unwrap_or(&self.0)
     }
@@ -122,7 +122,7 @@ impl Principal {
     /// Prefixes of people: users of this machine, users of the service, users of a forge.
     const PEOPLE: [&str; 3] = ["local:", "user:", "forge:"];
 
-    /// Skep itself.
+    /// Returns the principal of Skep itself, which never counts as a person.
     pub fn skep() -> Principal {
         Principal("skep".to_owned())
     }
@@ -132,7 +132,7 @@ impl Principal {
     }
 }
 
-/// A change's number on its forge (the number of the pull request).
+/// A change's number on its forge (the pull request's number).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChangeNumber(pub u64);

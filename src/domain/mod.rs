@@ -1,58 +1,58 @@
-//! The product, pure: what a run is and what may happen to it.
+//! The product rules, pure: what a run is, and what may happen to it.
 //!
-//! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`], ids are counted, never drawn.
-//! May use: std, serde, thiserror, and two libraries without effects (`uuid` as a type, `globset`).
+//! | module | contents |
+//! |---|---|
+//! | `decide` | the one function that moves a run |
+//! | `run` | the run, its tasks, attempts, blocks, orders and reports |
+//! | `budget` | limits, usage, the ledger, and budgets that runs share |
+//! | `policy` | the rules a run is born with, and the gates before landing |
+//! | `change` | the change on the forge, its diff, and the checks |
+//! | `effect`, `event` | actions on the world, and the facts of the journal |
+//!
+//! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`]; ids are counted, never drawn.
+//! Invariant: no Markdown and no shell commands. Text for people is made in `render`.
+//! May use: std, serde, thiserror, and two libraries without side effects (`uuid` as a type, `globset`).
 
 pub mod artifact;
-pub mod attempt;
-pub mod block;
 pub mod budget;
 pub mod change;
-pub mod check;
 pub mod decide;
-pub mod describe;
 pub mod effect;
-pub mod engine_selection;
-pub mod escalation;
 pub mod event;
-pub mod gate;
 pub mod goal;
 pub mod id;
-pub mod inquiry;
-pub mod ledger_row;
-pub mod order;
-pub mod plan;
 pub mod policy;
 pub mod project;
 pub mod refusal;
-pub mod report;
 pub mod run;
-pub mod shared_budget;
-pub mod slots;
-pub mod status;
-pub mod task;
 pub mod texts;
+
+pub use budget::{ledger_row, shared as shared_budget};
+pub use change::check;
+pub use policy::gate;
+pub use run::{attempt, block, engine_selection, escalation, inquiry, order, plan, report, slots, status, task};
 
 pub use artifact::{ArtifactKind, ArtifactRef};
 pub use attempt::{Attempt, Ended, Ending, Resumable};
 pub use block::{Answer, Block, BlockKind, Subject};
-pub use budget::{Alert, Ledger, Limits, Metered, ModelUse, Raise, Usage};
+pub use budget::{Alert, BudgetKind, Ledger, Limits, Metered, ModelUse, Raise, Usage};
 pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
 pub use check::{CheckKind, CheckResult, CheckSpec, Scope};
 pub use decide::{Decision, decide, open};
-pub use effect::{Effect, EffectOutcome, EffectRef, Failure, SecretFound};
-pub use engine_selection::{Choice, Cooldown, Wait};
+pub use effect::{CommentSubject, Effect, EffectKind, EffectOutcome, EffectRef, Failure, OwnStatus, SecretFound};
+pub use engine_selection::{Choice, Cooldown, Wait, WaitReason};
+pub use escalation::{AnswerKind, AnswerOption};
 pub use event::{Event, Opened};
 pub use goal::{Goal, GoalSource};
 pub use id::{AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, RunId, Sha, TaskId, Timestamp};
 pub use inquiry::Inquiry;
-pub use ledger_row::{Charge, Day, Part};
-pub use order::{EngineSpec, Note, Order, Role, Step};
+pub use ledger_row::{Day, LedgerPart, LedgerRow};
+pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
 pub use plan::{Plan, TaskSpec};
 pub use policy::{Policy, StepLimits, StepTable, Tightening};
 pub use project::{Project, ProjectName};
 pub use refusal::Refusal;
 pub use report::{AskedTo, Finding, Report, Reported, Verdict};
 pub use run::{Outcome, Phase, Run, Settings};
-pub use shared_budget::{BudgetScope, Level, SharedBudget, SharedLimits};
+pub use shared_budget::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedLimits, SharedSpending};
 pub use task::{Stage, Task};

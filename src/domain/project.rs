@@ -1,4 +1,4 @@
-//! A repository on a forge, with its policy, checks and engines: what a run's settings are taken from.
+//! A project: a repository on a forge with its policy, checks and engines. A run copies its settings from it.
 
 use super::check::CheckSpec;
 use super::order::{EngineSpec, Role};
@@ -13,7 +13,11 @@ use std::fmt;
 pub struct ProjectName(String);
 
 impl ProjectName {
-    /// Checks the form.
+    /// Validates a name.
+    ///
+    /// # Errors
+    ///
+    /// Returns what a valid name looks like.
     pub fn new(name: &str) -> Result<Self, String> {
         let good = (1..=64).contains(&name.len())
             && !name.starts_with(['-', '.'])
@@ -22,11 +26,11 @@ impl ProjectName {
             Ok(Self(name.to_owned()))
         } else {
             Err(format!(
-                "project name {name:?} is not usable: use 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
+                "invalid project name {name:?}: use 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
             ))
         }
     }
-    /// A usable name made from any text (the last part of a path or URL, say).
+    /// Returns a valid name made from any text, such as the last part of a path or URL.
     pub fn from_text(text: &str) -> Self {
         let mut name: String = text
             .to_lowercase()
@@ -42,7 +46,7 @@ impl ProjectName {
         }
         Self(name)
     }
-    /// The text itself.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -67,22 +71,22 @@ impl From<ProjectName> for String {
     }
 }
 
-/// A project as it is stored. A run copies what it needs from it at its start and never looks again.
+/// A stored project. A run copies what it needs when it is opened and never reads it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
     /// Its name, unique.
     pub name: ProjectName,
     /// The repository: an absolute path, or a URL (`file`, `https`, `ssh`).
     pub repo: String,
-    /// The branch changes land on; `None` takes the repository's default branch.
+    /// The branch changes land on; `None` = the repository's default branch.
     pub base: Option<String>,
-    /// What run branches start with, `skep` by default.
+    /// The prefix of run branches, `skep` by default.
     pub branch_prefix: String,
-    /// The project's checks; empty = `.skep.toml` at the base commit, else detected.
+    /// Its checks; empty = those of `.skep.toml` at the base commit, else detected ones.
     pub checks: Vec<CheckSpec>,
-    /// Engines by role, over the configured defaults.
+    /// Engines by role, which override the configured defaults.
     pub engines: BTreeMap<Role, EngineSpec>,
-    /// Its own policy; `None` = the one configured when a run is opened.
+    /// Its own policy; `None` = the configured one when a run is opened.
     #[serde(default)]
     pub policy: Option<Policy>,
 }

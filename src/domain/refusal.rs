@@ -1,4 +1,4 @@
-//! `decide` said no; nothing changed.
+//! A refusal by `decide`: nothing changed.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "refusal", rename_all = "snake_case")]
 pub enum Refusal {
     /// The run has ended.
-    #[error("the run has ended ({outcome}); start a new one, or `skep retry` it")]
+    #[error("the run has ended ({outcome})")]
     Ended {
-        /// How it ended.
+        /// Its outcome.
         outcome: String,
     },
-    /// The event does not fit where the run is.
-    #[error("{what} does not fit: the run is {phase}")]
+    /// The event does not fit the state of the run.
+    #[error("{what} is not possible: the run is {phase}")]
     OutOfPlace {
         /// The event.
         what: String,
         /// The phase.
         phase: String,
     },
-    /// It happened already: a repeated report, a second answer. Harmless.
-    #[error("{what} is known already")]
+    /// The event was handled before: a repeated report, a second answer. Harmless.
+    #[error("{what} was already handled")]
     Repeated {
-        /// What.
+        /// What was repeated.
         what: String,
     },
     /// There is no such block.
-    #[error("no open block {block}; `skep show` lists what the run waits for")]
+    #[error("no open block {block}")]
     NoBlock {
         /// The block named.
         block: String,
@@ -35,29 +35,29 @@ pub enum Refusal {
     /// The answer does not lift that block.
     #[error("{why}")]
     NotAnAnswer {
-        /// What would.
+        /// The answers that would.
         why: String,
     },
-    /// The person may not do that.
+    /// The principal may not do this.
     #[error("{who} may not {what}: {why}")]
     NotAllowed {
-        /// Who.
+        /// The principal.
         who: String,
-        /// What.
+        /// The action.
         what: String,
-        /// Why not.
+        /// The rule that forbids it.
         why: String,
     },
-    /// What was given cannot be used.
+    /// The input cannot be used.
     #[error("{what}")]
     Invalid {
-        /// What is wrong and what would be right.
+        /// What is wrong, and what would be right.
         what: String,
     },
 }
 
 impl Refusal {
-    /// A stable code for machines.
+    /// Returns the stable code for machines.
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::Ended { .. } => "ended",

@@ -1,8 +1,8 @@
-//! The texts of an event that come from outside: whoever takes an event in has them cleaned before it is decided upon.
+//! The texts of an event that come from outside. They are cleaned (of secrets) before the event is decided.
 //!
-//! Whatever a run holds, orders or tells is made of its events, so what is not in them is nowhere.
+//! Everything a run stores, orders or reports is made of its events, so what is not in them is nowhere.
 //!
-//! Invariant: every kind of event, end and report is named here; a new one does not compile until its texts are.
+//! Invariant: every kind of event, outcome and report is named here; a new one does not compile until its texts are.
 
 use super::artifact::ArtifactRef;
 use super::block::Answer;
@@ -12,16 +12,17 @@ use super::effect::EffectOutcome;
 use super::event::Event;
 use super::report::{Finding, Report, Reported};
 
-/// What is done with each text.
+/// Cleans one text in place.
 type Clean<'a> = &'a mut dyn FnMut(&mut String);
 
 impl Event {
-    /// Hands every text from outside to `clean`: not the rules a run is opened with, nor ids and names Skep gives itself.
+    /// Passes every text from outside to `clean`. The settings of a run, and ids and names made by Skep, are not
+    /// included.
     pub fn clean_texts(&mut self, clean: Clean<'_>) {
         match self {
             Event::Opened(opened) => clean(&mut opened.goal.text),
             Event::Reported(reported) => self::reported(reported, clean),
-            Event::EffectFinished { key: _, done } => self::done(done, clean),
+            Event::EffectFinished { key: _, outcome } => self::outcome(outcome, clean),
             Event::Observed { observation } => observed(observation, clean),
             Event::Answered { block: _, answer, by: _ } => match answer {
                 Answer::No { why: text } | Answer::Text { text } => clean(text),
@@ -30,7 +31,7 @@ impl Event {
             Event::CancelRequested { by: _, why } => clean(why),
             Event::SessionOpened { attempt: _, session } => clean(session),
             Event::Orphaned { attempts: _, metered } => {
-                metered.iter_mut().flat_map(|(_, m)| &mut m.bill).for_each(|used| clean(&mut used.model));
+                metered.iter_mut().flat_map(|(_, m)| &mut m.usage_by_model).for_each(|used| clean(&mut used.model));
             }
             Event::Admitted | Event::Due | Event::Raised { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
         }
@@ -40,18 +41,20 @@ impl Event {
 fn reported(reported: &mut Reported, clean: Clean<'_>) {
     reported.session.iter_mut().for_each(&mut *clean);
     artifacts(&mut reported.artifacts, clean);
-    reported.bill.iter_mut().for_each(|used| clean(&mut used.model));
+    reported.usage_by_model.iter_mut().for_each(|used| clean(&mut used.model));
     match &mut reported.report {
         Report::Explored { notes: text } | Report::Asked { question: text, to: _ } => clean(text),
-        Report::Failed { why } | Report::Lost { why } | Report::NotResumed { why } => clean(why),
-        Report::SpentOut { what, why } => [what, why].into_iter().for_each(clean),
+        Report::Failed { why }
+        | Report::Lost { why }
+        | Report::NotResumed { why }
+        | Report::BudgetExhausted { budget: _, why } => clean(why),
         Report::Unavailable { why, until: _, fix } => {
             clean(why);
             fix.iter_mut().for_each(clean);
         }
         Report::Planned { tasks } => {
             for task in tasks {
-                // Names and patterns, too: a name that is none any more is refused, which is better than one that tells.
+                // Names and patterns too: a name that becomes invalid is refused, which is better than one that leaks.
                 for text in [&mut task.name, &mut task.title, &mut task.text] {
                     clean(text);
                 }
@@ -73,8 +76,8 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
     }
 }
 
-fn done(done: &mut EffectOutcome, clean: Clean<'_>) {
-    match done {
+fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
+    match outcome {
         EffectOutcome::Checked { results, wall_ms: _ } => {
             for CheckResult { why, tail, artifacts, .. } in results {
                 clean(why);
@@ -82,13 +85,13 @@ fn done(done: &mut EffectOutcome, clean: Clean<'_>) {
                 self::artifacts(artifacts, clean);
             }
         }
-        EffectOutcome::Moved { head: _, diff } => paths(diff, clean),
+        EffectOutcome::Integrated { head: _, diff } | EffectOutcome::Rebased { head: _, diff } => paths(diff, clean),
         EffectOutcome::Conflict { paths } => paths.iter_mut().for_each(clean),
         EffectOutcome::Observed { observation } => observed(observation, clean),
-        EffectOutcome::Stale { why } | EffectOutcome::Short { of: _, why, levels: _, set_aside: _ } => clean(why),
-        EffectOutcome::Held { found } => {
+        EffectOutcome::Stale { why } => clean(why),
+        EffectOutcome::PushHeld { found } => {
             for one in found {
-                clean(&mut one.place);
+                clean(&mut one.location);
                 clean(&mut one.what);
             }
         }
@@ -96,10 +99,18 @@ fn done(done: &mut EffectOutcome, clean: Clean<'_>) {
             clean(&mut failure.what);
             clean(&mut failure.fix);
         }
+        EffectOutcome::BudgetExhausted { budgets: _, levels: _, spending, reserved: _ } => {
+            spending.iter_mut().for_each(|row| clean(&mut row.name));
+        }
         EffectOutcome::Reserved { .. }
-        | EffectOutcome::Ensured { .. }
+        | EffectOutcome::ChangeOpened { .. }
         | EffectOutcome::Landed { .. }
-        | EffectOutcome::Ok => {}
+        | EffectOutcome::Pushed
+        | EffectOutcome::Commented
+        | EffectOutcome::StatusSet
+        | EffectOutcome::ChangeClosed
+        | EffectOutcome::Released
+        | EffectOutcome::Stopped => {}
     }
 }
 

@@ -43,7 +43,7 @@ pub fn schema(step: Step) -> Value {
             "summary": text("Your assessment in one or two sentences"),
             "findings": {
                 "type": "array",
-                "maxItems": Finding::MOST,
+                "maxItems": Finding::MAX,
                 "items": object(json!({
                     "path": text("File path as shown in the diff; empty if the finding concerns the whole change"),
                     "line": { "type": "integer", "minimum": 0, "description": "Line number in the new file, starting at 1; 0 if the finding concerns the whole file" },

@@ -3,8 +3,8 @@
 use super::PortResult;
 use super::prompts::Prompt;
 use crate::domain::{
-    ArtifactKind, AskedTo, EngineSpec, Finding, Metered, ModelUse, Order, ProjectName, TaskSpec, Timestamp, Usage,
-    Verdict,
+    ArtifactKind, AskedTo, BudgetKind, EngineSpec, Finding, Metered, ModelUse, Order, ProjectName, TaskSpec, Timestamp,
+    Usage, Verdict,
 };
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub struct EngineResult {
     /// What it used, apart from wall time (measured by the caller); `None` = not known.
     pub usage: Option<Usage>,
     /// Which models that was.
-    pub bill: Vec<ModelUse>,
+    pub usage_by_model: Vec<ModelUse>,
     /// Its session's name, where it has one.
     pub session: Option<String>,
     /// What to keep: kind, name, bytes (capped).
@@ -95,9 +95,9 @@ pub enum StepOutcome {
     /// It failed.
     Failed(String),
     /// What it was given did not suffice for its next call.
-    SpentOut {
-        /// Of what: `tokens`, `money`, `turns`.
-        what: String,
+    BudgetExhausted {
+        /// The part of the reservation that is used up.
+        budget: BudgetKind,
         /// In words.
         why: String,
     },

@@ -2,8 +2,8 @@
 
 use super::PortResult;
 use crate::domain::{
-    ArtifactKind, ArtifactRef, AttemptId, BudgetScope, Charge, Day, Digest, Effect, EffectKey, Event, Level, Principal,
-    Project, ProjectName, Role, Run, RunId, SharedLimits, Timestamp, Usage,
+    ArtifactKind, ArtifactRef, AttemptId, BudgetScope, Day, Digest, Effect, EffectKey, Event, LedgerRow, Level,
+    Principal, Project, ProjectName, Role, Run, RunId, SharedLimits, Timestamp, Usage,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub struct Transition {
     /// Outbox rows that are done with.
     pub finished: Vec<EffectKey>,
     /// Lines of the books, written anew.
-    pub charges: Vec<Charge>,
+    pub ledger_rows: Vec<LedgerRow>,
 }
 
 /// An effect not known done.
@@ -157,7 +157,7 @@ pub struct Reservation {
     /// The limits shared; those raised since are added to them.
     pub shared: SharedLimits,
     /// The shares of them, in percent, that people are told of.
-    pub alerts: Vec<u8>,
+    pub alert_percent: Vec<u8>,
     /// Rounds of rework before the attempt.
     pub round: u32,
     /// When the attempt was ordered: the day it is charged to.
@@ -209,7 +209,7 @@ pub enum SpendingBy {
     /// Roles, the dearest first.
     Role,
     /// Models, the dearest first; what no model was named for stands under its engine, what is set aside for a model that is not named
-    /// under [`crate::domain::Part::NOT_KNOWN`].
+    /// under [`crate::domain::LedgerPart::NOT_KNOWN`].
     Model,
     /// UTC days, the newest first.
     Day,

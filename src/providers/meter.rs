@@ -9,7 +9,7 @@
 use super::meter_file::{self, MeterFile};
 pub use super::prices::WireUsage;
 use super::prices::{Price, Prices};
-use crate::domain::{Metered, ModelUse, Usage};
+use crate::domain::{BudgetKind, Metered, ModelUse, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -38,6 +38,18 @@ pub enum Cap {
     Turns,
     /// Cost is capped and the model has no price, so that the cap cannot be enforced.
     Price,
+}
+
+impl Cap {
+    /// Returns the budget the cap belongs to; `None` for [`Cap::Price`], which is a missing price.
+    pub fn budget(self) -> Option<BudgetKind> {
+        match self {
+            Cap::Tokens => Some(BudgetKind::Tokens),
+            Cap::Cost => Some(BudgetKind::Cost),
+            Cap::Turns => Some(BudgetKind::Turns),
+            Cap::Price => None,
+        }
+    }
 }
 
 impl fmt::Display for Cap {
@@ -94,7 +106,7 @@ pub struct Meter {
 struct State {
     spent: Usage,
     reserved: Usage,
-    bill: BTreeMap<String, ModelUse>,
+    usage_by_model: BTreeMap<String, ModelUse>,
     /// Worst cases of the calls in flight.
     in_flight: BTreeMap<u64, Call>,
     calls: u64,
@@ -127,7 +139,8 @@ impl Meter {
         if resume {
             let before = meter_file::read(file).ok_or("its earlier usage is unknown")?;
             state.spent = before.used;
-            state.bill = before.bill.into_iter().take(MODELS_MAX).map(|line| (line.model.clone(), line)).collect();
+            state.usage_by_model =
+                before.usage_by_model.into_iter().take(MODELS_MAX).map(|line| (line.model.clone(), line)).collect();
         }
         let file = MeterFile::new(file);
         file.write(&state.metered());
@@ -232,8 +245,8 @@ impl Meter {
     }
 
     /// Returns the usage by model.
-    pub fn bill(&self) -> Vec<ModelUse> {
-        self.lock().bill.values().cloned().collect()
+    pub fn usage_by_model(&self) -> Vec<ModelUse> {
+        self.lock().usage_by_model.values().cloned().collect()
     }
 
     /// Returns the cap that ran out, if a call was rejected for it.
@@ -295,7 +308,7 @@ impl Meter {
         if let Some((wire, cost_micros)) = used {
             let tokens = wire.input.saturating_add(wire.output);
             state.spent = state.spent.plus(Usage { tokens, cost_micros, wall_ms: 0, turns: 1 });
-            add(&mut state.bill, &ticket.call(wire, cost_micros));
+            add(&mut state.usage_by_model, &ticket.call(wire, cost_micros));
         }
         self.save(&state);
         let spent = state.spent;
@@ -307,18 +320,18 @@ impl Meter {
 impl State {
     /// Returns the complete usage, as if every call in flight reached its worst case.
     fn metered(&self) -> Metered {
-        let mut bill = self.bill.clone();
-        self.in_flight.values().for_each(|call| add(&mut bill, call));
-        Metered { used: self.spent.plus(self.reserved), bill: bill.into_values().collect() }
+        let mut usage_by_model = self.usage_by_model.clone();
+        self.in_flight.values().for_each(|call| add(&mut usage_by_model, call));
+        Metered { used: self.spent.plus(self.reserved), usage_by_model: usage_by_model.into_values().collect() }
     }
 }
 
 /// Adds a call to the usage by model.
-fn add(bill: &mut BTreeMap<String, ModelUse>, call: &Call) {
-    let known = bill.contains_key(&call.model) || bill.len() < MODELS_MAX;
+fn add(usage_by_model: &mut BTreeMap<String, ModelUse>, call: &Call) {
+    let known = usage_by_model.contains_key(&call.model) || usage_by_model.len() < MODELS_MAX;
     let name = if known { call.model.as_str() } else { "other/models" };
     let fresh = || ModelUse { model: name.to_owned(), priced: true, ..ModelUse::default() };
-    let line = bill.entry(name.to_owned()).or_insert_with(fresh);
+    let line = usage_by_model.entry(name.to_owned()).or_insert_with(fresh);
     for (sum, more) in [
         (&mut line.calls, 1),
         (&mut line.input, call.wire.input),

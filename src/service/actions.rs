@@ -261,12 +261,12 @@ async fn tell(
 
 /// Writes the amounts of a raise for the audit log.
 fn amounts(raise: &Raise) -> String {
-    let Raise { tokens, cost_micros, turns, wall_secs, rounds, attempts } = *raise;
+    let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts } = *raise;
     let all = [
         ("tokens", tokens),
         ("cost_micros", cost_micros),
         ("turns", turns),
-        ("wall_secs", wall_secs),
+        ("time_secs", time_secs),
         ("rounds", rounds.into()),
         ("attempts", attempts.into()),
     ];

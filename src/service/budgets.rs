@@ -3,7 +3,7 @@
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, runs};
 use crate::actors::Rejected;
-use crate::domain::{Answer, BlockKind, BudgetScope, Day, Event, ProjectName, Run, RunId, describe};
+use crate::domain::{Answer, BlockKind, BudgetScope, BudgetUnit, Day, Event, ProjectName, Run, RunId};
 use crate::ports::PortError;
 use crate::ports::store::{RunFilter, SharedRaise, Spending, SpendingBy, SpendingFilter};
 
@@ -69,7 +69,7 @@ pub async fn raise_shared(s: &Services, caller: &Caller, request: &RaiseShared) 
     let key = project.as_ref().map_or_else(|| Day::of(now).0.to_string(), |p| p.as_str().to_owned());
     let by = caller.principal.clone();
     s.store.raise_shared(&SharedRaise { share: scope, key, tokens, cost_micros, by, at: now }).await?;
-    let name = project.as_ref().map_or_else(|| describe::date(Day::of(now)), ToString::to_string);
+    let name = project.as_ref().map_or_else(|| Day::of(now).to_string(), ToString::to_string);
     let detail = format!("tokens+{tokens} cost_micros+{cost_micros}");
     record(s, caller, "budget.raise", format!("{}:{name}", scope.name()), &detail).await;
     resume_waiting(s, caller, project, request).await
@@ -121,9 +121,12 @@ async fn resume_waiting(
 }
 
 fn waits_for(kind: &BlockKind, raised: &RaiseShared) -> bool {
-    let added = |money: bool| if money { raised.cost_micros > 0 } else { raised.tokens > 0 };
+    let added = |unit: BudgetUnit| match unit {
+        BudgetUnit::Tokens => raised.tokens > 0,
+        BudgetUnit::Cost => raised.cost_micros > 0,
+    };
     match kind {
-        BlockKind::Shared { of } => of.iter().any(|b| b.share == raised.scope && added(b.money)),
+        BlockKind::SharedBudget { budgets } => budgets.iter().any(|b| b.scope == raised.scope && added(b.unit)),
         _ => false,
     }
 }

@@ -106,7 +106,7 @@ fn a_missing_secret_is_requested_by_name_and_the_command_does_not_run_without_it
     let said = desk.does(&["unblock", &id, "--follow"]).ends(4);
     assert!(said.out.contains("cannot start the check check-1: there is no secret DB_PASSWORD"), "{}", said.out);
     assert!(said.out.contains("skep secret set DB_PASSWORD --project tool"), "{}", said.out);
-    assert_eq!(desk.show(&id)["escalations"][0]["code"], "act");
+    assert_eq!(desk.show(&id)["escalations"][0]["code"], "effect");
     // A secret too short to be redacted is not granted.
     set(&desk, "DB_PASSWORD", "tool", "short").ends(0);
     desk.does(&["unblock", &id, "--follow"]).ends(4).says("has fewer than 8 bytes");

@@ -17,7 +17,7 @@ pub fn project() -> ProjectName {
 }
 
 fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
-    CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), limit_secs: 60, junit: None, runner: None }
+    CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), timeout_secs: 60, junit: None, runner: None }
 }
 
 async fn run(dir: &Path, specs: &[CheckSpec]) -> Vec<Checked> {
@@ -42,10 +42,10 @@ async fn reported(setup: &str, code: i32) -> Checked {
 async fn green_and_red_by_exit_code() {
     let green = one("echo fine").await;
     assert!(green.result.green && green.result.why.is_empty());
-    assert_eq!((green.result.exit, green.result.tail.as_str()), (Some(0), "fine\n"));
+    assert_eq!((green.result.exit_code, green.result.tail.as_str()), (Some(0), "fine\n"));
     assert_eq!(green.files, [(ArtifactKind::Log, "test.log".to_owned(), b"fine\n".to_vec())]);
     let red = one("echo broken >&2; exit 3").await.result;
-    assert_eq!((red.green, red.exit, red.why.as_str()), (false, Some(3), "it ended with exit code 3"));
+    assert_eq!((red.green, red.exit_code, red.why.as_str()), (false, Some(3), "it ended with exit code 3"));
     assert_eq!(red.tail, "broken\n");
     assert!(one("no-such-program-here").await.result.why.contains("not found"));
     assert!(one("kill -9 $$").await.result.why.contains("signal 9"));
@@ -54,9 +54,9 @@ async fn green_and_red_by_exit_code() {
 #[tokio::test]
 async fn a_check_over_its_limit_is_red_with_its_output() {
     let dir = tempfile::tempdir().unwrap();
-    let slow = CheckSpec { limit_secs: 1, ..spec("slow", CheckKind::Test, "echo started; sleep 600") };
+    let slow = CheckSpec { timeout_secs: 1, ..spec("slow", CheckKind::Test, "echo started; sleep 600") };
     let slow = run(dir.path(), &[slow]).await.remove(0).result;
-    assert_eq!((slow.green, slow.exit), (false, None));
+    assert_eq!((slow.green, slow.exit_code), (false, None));
     assert!(slow.why.contains("limit of 1 s") && slow.tail == "started\n", "{slow:?}");
 }
 

@@ -4,7 +4,7 @@ use crate::checks_contract::{checks, project};
 use crate::engines_contract::{Place, engine, order, quiet};
 use skep::adapters::checks::detect::detect;
 use skep::adapters::demo;
-use skep::domain::{CheckSpec, Note, Policy, Step, TaskSpec, Verdict, plan};
+use skep::domain::{CheckSpec, Note, NoteSource, Policy, Step, TaskSpec, Verdict, plan};
 use skep::ports::checks::Checks;
 use skep::ports::engine::StepOutcome;
 use std::path::Path;
@@ -64,7 +64,7 @@ async fn each_stage_of_the_story_is_true() {
 
     develop(&place, "fix-reading", 1, vec![]).await;
     assert!(!green(&place, cache.path(), &specs).await, "the first try breaks another test");
-    develop(&place, "fix-reading", 2, vec![Note::new("checks", "red")]).await;
+    develop(&place, "fix-reading", 2, vec![Note::new(NoteSource::Checks, "red")]).await;
     assert!(green(&place, cache.path(), &specs).await, "the second try is right");
     develop(&place, "keep-it-fixed", 1, vec![]).await;
     assert!(green(&place, cache.path(), &specs).await);
@@ -72,7 +72,7 @@ async fn each_stage_of_the_story_is_true() {
     // What the reviewer says is so: with the rework's tests and without its fix, the checks are red.
     assert_eq!(verdict(&mut place).await, Verdict::Rework);
     let before = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
-    develop(&place, "review-1", 1, vec![Note::new("review", "refunds")]).await;
+    develop(&place, "review-1", 1, vec![Note::new(NoteSource::Review, "refunds")]).await;
     let after = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
     std::fs::write(place.tree().join("src/lib.rs"), before).unwrap();
     assert!(!green(&place, cache.path(), &specs).await, "the findings are real");

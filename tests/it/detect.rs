@@ -8,7 +8,7 @@ fn found(files: &[(&str, &str)]) -> Vec<(String, String)> {
     let read = |name: &str| files.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned());
     let checks = detect(&names, read);
     assert!(checks.windows(2).all(|w| w[0].kind <= w[1].kind), "setup comes first");
-    assert!(checks.iter().all(|c| c.limit_secs == 600 && matches!(c.kind, CheckKind::Setup | CheckKind::Test)));
+    assert!(checks.iter().all(|c| c.timeout_secs == 600 && matches!(c.kind, CheckKind::Setup | CheckKind::Test)));
     checks.into_iter().map(|c| (c.name, c.command)).collect()
 }
 

@@ -6,8 +6,8 @@ use skep::actors::{Ask, RuntimeHandle, Scope};
 use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{
-    Answer, AttemptId, BlockKind, BudgetScope, Charge, CheckKind, CheckSpec, Day, Ending, EngineSpec, Event, Goal,
-    GoalSource, Order, Outcome, Phase, Principal, Role, Run, RunId, SharedBudget, Timestamp, Usage,
+    Answer, AttemptId, BlockKind, BudgetScope, BudgetUnit, CheckKind, CheckSpec, Day, Ending, EngineSpec, Event, Goal,
+    GoalSource, LedgerRow, Order, Outcome, Phase, Principal, Role, Run, RunId, SharedBudget, Timestamp, Usage,
 };
 use skep::ports::engine::{AttemptEnv, EngineEvent, EngineResult, Sink, StepOutcome};
 use skep::ports::store::{RunFilter, SharedRaise, SpendingBy, SpendingFilter, Transition};
@@ -47,7 +47,7 @@ impl Engine for Says {
         Ok(EngineResult {
             result: self.0.clone(),
             usage: Some(Usage::default()),
-            bill: vec![],
+            usage_by_model: vec![],
             session: None,
             files: vec![],
         })
@@ -128,7 +128,7 @@ async fn a_run_that_waits_is_found_again_after_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attempt_out_of_time_is_charged_what_its_engine_last_told() {
     let mut config = Config::default();
-    config.policy.steps.develop.wall_secs = 1;
+    config.policy.steps.develop.timeout_secs = 1;
     config.policy.steps.develop.tries = 1;
     config.policy.limits.tokens = Some(5_000);
     let w = away(config, vec![StepOutcome::Notes("never told".to_owned())]).await;
@@ -144,14 +144,15 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
     let mut config = Config::default();
     config.policy.shared.day_tokens = Some(1_000);
     let w = world_with(config).await;
-    let spent = |tokens| Charge {
+    let spent = |tokens| LedgerRow {
         attempt: AttemptId(90),
         role: Role::Reviewer,
         engine: "llm:a/b".to_owned(),
         round: 0,
         amount: Usage { tokens, ..Usage::default() },
         settled: true,
-        models: Vec::new(),
+        usage_by_model: Vec::new(),
+        prompt_digest: None,
         day: Day::of(w.ports.deps.clock.now()),
         at: w.ports.deps.clock.now(),
     };
@@ -160,19 +161,20 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
     // Another run of this database has spent all of it.
     let other = crate::support::runs::run();
     let lease = crate::support::runs::no_lease(other.id);
-    let opening = Transition { charges: vec![spent(1_000)], ..crate::support::runs::opening(&other, lease) };
+    let opening = Transition { ledger_rows: vec![spent(1_000)], ..crate::support::runs::opening(&other, lease) };
     w.ports.deps.store.commit(vec![opening]).await.remove(0).expect("written");
     let run = w.factory.ask(w.ask(report, "grep -q two a.txt")).await.expect("opened");
     let asked = w.rest(run.id).await;
     assert_eq!(
         asked.blocks[0].kind,
-        BlockKind::Shared { of: vec![SharedBudget { share: BudgetScope::Day, money: false, over: 0 }] }
+        BlockKind::SharedBudget {
+            budgets: vec![SharedBudget { scope: BudgetScope::Day, unit: BudgetUnit::Tokens, over: 0 }]
+        }
     );
-    let why = &asked.blocks[0].why;
-    assert!(
-        why.contains("of 1000 tokens 1000 are spent") && why.contains("reviewer: 1000") && why.contains("a/b: 1000"),
-        "{why}"
-    );
+    let why = skep::render::escalation(&asked, &asked.blocks[0]).why;
+    for part in ["1000 tokens of 1000 tokens spent", "reviewer: 1000", "a/b: 1000"] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
     assert_eq!(asked.wake_at(), Some(Day::of(w.ports.deps.clock.now()).end()));
     let raise = SharedRaise {
         share: BudgetScope::Day,
@@ -222,7 +224,7 @@ impl World {
                 name: "check-1".to_owned(),
                 kind: CheckKind::Test,
                 command: check.to_owned(),
-                limit_secs: 60,
+                timeout_secs: 60,
                 junit: None,
                 runner: None,
             }],

@@ -1,16 +1,16 @@
-//! Each gate by itself: a run that may land, with one fact taken away, and exactly the gate of that fact is not open.
+//! Each gate by itself: a run that may land, without one fact; exactly the gate of that fact is not open.
 //!
-//! The phases ask some of the same questions on the way, so a missing gate would not show in a run. Each holds alone.
+//! The phases test some of the same facts on the way, so a missing gate would not show in a whole run.
 
 use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
 use crate::support::story::{Story, diff, quiet, results, spec};
 use skep::domain::*;
 
-/// A run just before it lands: every gate open.
+/// A run just before landing, with every gate open.
 fn ready() -> Run {
     let policy =
-        Policy { required_statuses: vec!["ci".to_owned()], protected: vec!["ci/**".to_owned()], ..bare_policy() };
+        Policy { required_statuses: vec!["ci".to_owned()], protected_paths: vec!["ci/**".to_owned()], ..bare_policy() };
     let story = Story::new(policy)
         .tell(Event::Admitted)
         .report(Report::Planned { tasks: vec![spec("a", &[])] })
@@ -56,7 +56,7 @@ fn each_gate_holds_by_itself() {
 }
 
 #[test]
-fn a_session_that_wrote_does_not_review() {
+fn session_that_wrote_cannot_review() {
     let same = |r: &mut Run| {
         for attempt in &mut r.attempts {
             attempt.ended.as_mut().unwrap().session = Some("same".to_owned());
@@ -66,7 +66,7 @@ fn a_session_that_wrote_does_not_review() {
 }
 
 #[test]
-fn approval_is_a_person_s_who_may() {
+fn approval_needs_a_person_who_may_approve() {
     assert_eq!(shut(|r| seen(r).approved_by = vec![Principal::skep()]), ["approval"]);
     assert_eq!(shut(|r| seen(r).approved_by = vec![asker()]), Vec::<&str>::new());
     let strict = |r: &mut Run| {
@@ -75,7 +75,7 @@ fn approval_is_a_person_s_who_may() {
         r.facts.approved_by = Some(asker());
     };
     assert_eq!(shut(strict), ["approval"]);
-    // Low risk needs nobody; a protected path does, whatever the policy says about merges.
+    // A low-risk change needs no approval; a protected path does, whatever the policy says about merges.
     let free = |r: &mut Run| {
         r.settings.policy.approve_merge = false;
         seen(r).approved_by.clear();

@@ -1,4 +1,5 @@
-//! The table: every phase, stage and question × every event moves or refuses. Pinned as a text a reviewer can read.
+//! The matrix: every phase, stage and block × every event either moves the run or is refused. The snapshot is a text
+//! for reviewers.
 
 use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
@@ -6,8 +7,8 @@ use crate::support::story::{Story, developed, diff, quiet, results, reviewed, sp
 use skep::domain::*;
 use std::collections::BTreeSet;
 
-fn budget(share: BudgetScope) -> SharedBudget {
-    SharedBudget { share, money: false, over: 0 }
+fn budget(scope: BudgetScope) -> SharedBudget {
+    SharedBudget { scope, unit: BudgetUnit::Tokens, over: 0 }
 }
 
 fn failed() -> EffectOutcome {
@@ -20,16 +21,17 @@ fn away(until: Option<Timestamp>, fix: bool) -> Report {
 }
 
 fn held() -> EffectOutcome {
-    let found = SecretFound { place: "src/a:1".to_owned(), what: "the secret A".to_owned(), mark: "m1".to_owned() };
-    EffectOutcome::Held { found: vec![found] }
+    let (location, what) = ("src/a:1".to_owned(), "the secret A".to_owned());
+    let found = SecretFound { location, what, fingerprint: "m1".to_owned() };
+    EffectOutcome::PushHeld { found: vec![found] }
 }
 
 fn no(why: &str) -> Answer {
     Answer::No { why: why.to_owned() }
 }
 
-/// The ways to each place, by real decisions. The policy of most: one reviewer, approval of the merge.
-fn places() -> Vec<(&'static str, Story)> {
+/// Every state of the matrix, reached by real decisions. Most use one reviewer and approval of the merge.
+fn states() -> Vec<(&'static str, Story)> {
     let policy = || Policy { self_approval: true, ..bare_policy() };
     let planning = |p: Policy| Story::new(p).tell(Event::Admitted);
     let planned = |p: Policy, tasks: Vec<TaskSpec>| planning(p).reserved().report(Report::Planned { tasks });
@@ -44,17 +46,18 @@ fn places() -> Vec<(&'static str, Story)> {
     let free = || Policy { approve_merge: false, ..policy() };
     let landing = || gating(free()).well("observe");
     let with_status = Policy { required_statuses: vec!["ci".to_owned()], ..free() };
-    let strict = Policy { protected: vec!["ci/**".to_owned()], forbidden: vec!["secret/**".to_owned()], ..policy() };
+    let strict =
+        Policy { protected_paths: vec!["ci/**".to_owned()], forbidden_paths: vec!["secret/**".to_owned()], ..policy() };
     let fail = || Report::Failed { why: "gave up".to_owned() };
     let ask = || Report::Asked { question: "which way?".to_owned(), to: AskedTo::Person };
     let ask_scout = || Report::Asked { question: "where is it?".to_owned(), to: AskedTo::Scout };
     let cancel = || Event::CancelRequested { by: asker(), why: "enough".to_owned() };
     let shared = || Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..policy() };
-    let short = EffectOutcome::Short {
-        of: vec![budget(BudgetScope::Day)],
-        why: "all of it was spent".to_owned(),
+    let exhausted = EffectOutcome::BudgetExhausted {
+        budgets: vec![budget(BudgetScope::Day)],
         levels: Vec::new(),
-        set_aside: false,
+        spending: Vec::new(),
+        reserved: false,
     };
     let see = |story: Story, change: &dyn Fn(&mut Observation)| {
         let mut observation = quiet(&story.run);
@@ -67,23 +70,23 @@ fn places() -> Vec<(&'static str, Story)> {
     poor.limits.attempts = 1;
     let touchy = one(strict);
     let protected = developed(AttemptId(2), &["ci/build"]);
-    let empty = EffectOutcome::Moved { head: sha(&["root"]), diff: DiffStat::default() };
+    let empty = EffectOutcome::Integrated { head: sha(&["root"]), diff: DiffStat::default() };
     let two = planned(policy(), vec![spec("a", &[]), spec("b", &["a"])]);
     vec![
         ("queued", Story::new(policy())),
-        ("planning: scout at work", planning(Policy { explore: true, ..policy() })),
-        ("planning: manager at work", planning(policy())),
+        ("planning: scout in progress", planning(Policy { explore: true, ..policy() })),
+        ("planning: manager in progress", planning(policy())),
         ("planning: asks a question", planning(policy()).report(ask())),
-        ("planning: the scout looks into a question", planning(policy()).report(ask_scout())),
-        ("planning: out of tries", planning(policy()).report(fail()).report(fail())),
+        ("planning: the scout answers a question", planning(policy()).report(ask_scout())),
+        ("planning: tries used up", planning(policy()).report(fail()).report(fail())),
         ("planning: plan waits for approval", one(Policy { approve_plan: true, ..policy() })),
-        ("working: out of attempts", one(poor)),
+        ("working: attempts used up", one(poor)),
         ("working: waits for its engine", one(policy()).report(away(Some(Timestamp(90_000)), false))),
-        ("working: no engine can be used", one(policy()).report(away(None, true))),
+        ("working: no engine is available", one(policy()).report(away(None, true))),
         ("working: waits for the shared budgets", one(shared())),
-        ("working: the day's budget is used up", one(shared()).done("reserve", short.clone())),
-        ("working: one at work, one waiting", two),
-        ("working: one at work that can be taken up again", {
+        ("working: the day's budget is exhausted", one(shared()).done("reserve", exhausted.clone())),
+        ("working: one task in progress, one waiting", two),
+        ("working: one task in progress, resumable", {
             let story = one(policy());
             let attempt = story.run.live_attempts().next().unwrap().id;
             story.tell(Event::SessionOpened { attempt, session: "s-1".to_owned() })
@@ -91,36 +94,36 @@ fn places() -> Vec<(&'static str, Story)> {
         ("working: checking", checking(policy())),
         ("working: integrating", integrating(policy())),
         ("working: dropped, nothing left", one(policy()).report(ask()).answer(Answer::Skip)),
-        ("working: one at work, strict paths", touchy.clone()),
+        ("working: one task in progress, strict paths", touchy.clone()),
         ("working: task's diff waits for approval", touchy.report(protected)),
         ("working: task asks a question", one(policy()).report(ask())),
-        ("working: the scout looks into a task's question", one(policy()).report(ask_scout())),
-        ("working: the scout's budgets are asked", one(shared()).reserved().report(ask_scout())),
-        ("working: task out of tries", one(policy()).report(fail()).report(fail())),
+        ("working: the scout answers a task's question", one(policy()).report(ask_scout())),
+        ("working: the scout's reservation", one(shared()).reserved().report(ask_scout())),
+        ("working: task's tries used up", one(policy()).report(fail()).report(fail())),
         ("working: nothing changed", integrating(policy()).done("integrate", empty.clone())),
         ("working: paused", one(policy()).tell(Event::Paused { by: asker() })),
         ("working: stopping", one(policy()).tell(cancel())),
         ("reviewing: pushing and checking", head(policy())),
         ("reviewing: opening the change", head(policy()).all_well(&["push", "check"])),
-        ("reviewing: reviewer at work", shown(policy())),
-        ("reviewing: the scout looks into a question", shown(policy()).report(ask_scout())),
-        ("reviewing: out of rounds", {
+        ("reviewing: reviewer in progress", shown(policy())),
+        ("reviewing: the scout answers a question", shown(policy()).report(ask_scout())),
+        ("reviewing: rounds used up", {
             let red = EffectOutcome::Checked { results: results(false), wall_ms: 1 };
             head(rounds).well("push").done("check", red)
         }),
-        ("reviewing: push does not succeed", head(policy()).done("push", failed()).well("check")),
-        ("reviewing: push holds a secret", head(policy()).done("push", held()).well("check")),
+        ("reviewing: push failed", head(policy()).done("push", failed()).well("check")),
+        ("reviewing: push contains a secret", head(policy()).done("push", held()).well("check")),
         ("gating: marking ready", approved(policy())),
-        ("gating: looking", gating(policy())),
+        ("gating: observing", gating(policy())),
         ("gating: waits for a status", gating(with_status).well("observe")),
         ("gating: merge waits for approval", asked(policy())),
-        ("gating: merge waits for another's approval", asked(Policy { self_approval: false, ..policy() })),
+        ("gating: merge waits for another person's approval", asked(Policy { self_approval: false, ..policy() })),
         ("gating: rebasing", see(asked(policy()), &|o| o.base = sha(&["newer"]))),
         ("gating: foreign push", see(asked(policy()), &|o| o.head = sha(&["foreign"]))),
         ("gating: change closed", see(asked(policy()), &|o| o.state = ChangeState::Closed { by: other() })),
         ("landing", landing()),
         ("landing: stopping", landing().tell(cancel())),
-        ("landing: does not succeed", landing().done("land", failed())),
+        ("landing: failed", landing().done("land", failed())),
         ("reporting: delivered", landing().well("land")),
         ("reporting: cancelled", asked(policy()).tell(cancel())),
         ("reporting: workspace stuck", {
@@ -131,7 +134,7 @@ fn places() -> Vec<(&'static str, Story)> {
     ]
 }
 
-/// Every event that could come, by name.
+/// Every event that could arrive, by name.
 fn events(run: &Run) -> Vec<(String, Event)> {
     let mut list: Vec<(String, Event)> = Vec::new();
     let mut add = |name: &str, event: Event| list.push((name.to_owned(), event));
@@ -166,8 +169,9 @@ fn events(run: &Run) -> Vec<(String, Event)> {
             usage: None,
             session: None,
             artifacts: Vec::new(),
-            bill: Vec::new(),
-            given: Vec::new(),
+            usage_by_model: Vec::new(),
+            secrets: Vec::new(),
+            prompt_digest: None,
         };
         add(&format!("report {name}"), Event::Reported(Box::new(reported)));
     }
@@ -177,8 +181,9 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         usage: None,
         session: None,
         artifacts: Vec::new(),
-        bill: Vec::new(),
-        given: Vec::new(),
+        usage_by_model: Vec::new(),
+        secrets: Vec::new(),
+        prompt_digest: None,
     };
     add("report of a99", Event::Reported(Box::new(unknown)));
     add("due", Event::Due);
@@ -187,50 +192,57 @@ fn events(run: &Run) -> Vec<(String, Event)> {
     add("session without a name", Event::SessionOpened { attempt: live, session: String::new() });
     add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect(), metered: Vec::new() });
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };
-    let moved = EffectOutcome::Moved { head: sha(&["new"]), diff: diff(&["src/a"]) };
-    let dones = [
+    let (head, new_diff) = (sha(&["new"]), diff(&["src/a"]));
+    let outcomes = [
         ("green", EffectOutcome::Checked { results: results(true), wall_ms: 1 }),
         ("red", EffectOutcome::Checked { results: results(false), wall_ms: 1 }),
         ("no result", EffectOutcome::Checked { results: Vec::new(), wall_ms: 1 }),
         ("reserved", EffectOutcome::Reserved { caps: Usage { tokens: 9, ..Usage::default() }, levels: Vec::new() }),
         (
-            "short",
-            EffectOutcome::Short {
-                of: vec![budget(BudgetScope::Project)],
-                why: "spent".to_owned(),
+            "budget exhausted",
+            EffectOutcome::BudgetExhausted {
+                budgets: vec![budget(BudgetScope::Project)],
                 levels: Vec::new(),
-                set_aside: false,
+                spending: Vec::new(),
+                reserved: false,
             },
         ),
         (
-            "short(set aside)",
-            EffectOutcome::Short {
-                of: vec![budget(BudgetScope::Day)],
-                why: "spent".to_owned(),
+            "budget exhausted(reserved)",
+            EffectOutcome::BudgetExhausted {
+                budgets: vec![budget(BudgetScope::Day)],
                 levels: Vec::new(),
-                set_aside: true,
+                spending: Vec::new(),
+                reserved: true,
             },
         ),
-        ("moved", moved),
+        ("integrated", EffectOutcome::Integrated { head: head.clone(), diff: new_diff.clone() }),
+        ("rebased", EffectOutcome::Rebased { head, diff: new_diff }),
         ("conflict", EffectOutcome::Conflict { paths: vec!["src/a".to_owned()] }),
-        ("ensured", EffectOutcome::Ensured { change }),
+        ("change opened", EffectOutcome::ChangeOpened { change }),
         ("observed", EffectOutcome::Observed { observation: quiet(run) }),
         ("landed", EffectOutcome::Landed { sha: run.head.clone() }),
         ("stale", EffectOutcome::Stale { why: "moved".to_owned() }),
-        ("ok", EffectOutcome::Ok),
-        ("held", held()),
+        ("pushed", EffectOutcome::Pushed),
+        ("push held", held()),
+        ("commented", EffectOutcome::Commented),
+        ("status set", EffectOutcome::StatusSet),
+        ("change closed", EffectOutcome::ChangeClosed),
+        ("released", EffectOutcome::Released),
+        ("stopped", EffectOutcome::Stopped),
         ("failed", failed()),
     ];
-    let mut acts = BTreeSet::new();
-    for (key, tag) in run.pending.iter().filter(|(_, t)| acts.insert(t.name())) {
-        for (name, done) in &dones {
-            add(&format!("{} {name}", tag.name()), Event::EffectFinished { key: key.clone(), done: done.clone() });
+    let mut seen_kinds = BTreeSet::new();
+    for (key, effect) in run.pending.iter().filter(|(_, e)| seen_kinds.insert(e.kind())) {
+        for (name, outcome) in &outcomes {
+            let event = Event::EffectFinished { key: key.clone(), outcome: outcome.clone() };
+            add(&format!("{} {name}", effect.name()), event);
         }
     }
-    add("end of 0.0", Event::EffectFinished { key: "0.0".into(), done: EffectOutcome::Ok });
+    add("end of 0.0", Event::EffectFinished { key: "0.0".into(), outcome: EffectOutcome::Commented });
     let closed = ChangeState::Closed { by: other() };
     let merged = ChangeState::Merged { sha: run.head.clone(), by: other() };
-    let sights = [
+    let observations = [
         ("quiet", quiet(run)),
         ("foreign head", Observation { head: sha(&["foreign 2"]), ..quiet(run) }),
         ("base moved", Observation { base: sha(&["newest"]), ..quiet(run) }),
@@ -245,10 +257,10 @@ fn events(run: &Run) -> Vec<(String, Event)> {
         ("UNBLOCK", unblock(run, other())),
         ("UNBLOCK by skep", unblock(run, Principal::skep())),
     ];
-    for (name, observation) in sights {
-        add(&format!("seen {name}"), Event::Observed { observation });
+    for (name, observation) in observations {
+        add(&format!("observed {name}"), Event::Observed { observation });
     }
-    let raise = Raise { tokens: 1, cost_micros: 1, turns: 1, wall_secs: 1, rounds: 1, attempts: 1 };
+    let raise = Raise { tokens: 1, cost_micros: 1, turns: 1, time_secs: 1, rounds: 1, attempts: 1 };
     let answers = [
         ("yes", Answer::Yes),
         ("no", no("differently")),
@@ -273,8 +285,8 @@ fn events(run: &Run) -> Vec<(String, Event)> {
     list
 }
 
-/// Where a run is, in a line.
-fn place(run: &Run) -> String {
+/// The state of a run in one line.
+fn state(run: &Run) -> String {
     let mut text = run.phase.name().to_owned();
     if !run.tasks.is_empty() && run.phase < Phase::Reporting {
         let stages: Vec<String> = run.tasks.iter().map(|t| format!("{:?}", t.stage).to_lowercase()).collect();
@@ -310,24 +322,24 @@ fn outcome(story: &Story, event: &Event) -> String {
             format!("refused: {}", refusal.code())
         }
         Ok(decision) => {
-            let acts: Vec<&str> = decision.effects.iter().map(|(_, e)| e.effect_ref().name()).collect();
-            let (from, to) = (place(&before), place(&decision.run));
+            let ordered: Vec<&str> = decision.effects.iter().map(|(_, e)| e.effect_ref().name()).collect();
+            let (from, to) = (state(&before), state(&decision.run));
             let to = if from == to { "stays".to_owned() } else { to };
-            if acts.is_empty() { to } else { format!("{to} + {}", acts.join(", ")) }
+            if ordered.is_empty() { to } else { format!("{to} + {}", ordered.join(", ")) }
         }
     }
 }
 
 #[test]
-fn every_place_and_every_event() {
+fn every_state_and_every_event() {
     let mut table = String::new();
     let (mut phases, mut stages, mut questions) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (name, story) in places() {
+    for (name, story) in states() {
         phases.insert(story.run.phase);
         stages.extend(story.run.tasks.iter().map(|t| t.stage));
         questions.extend(story.run.blocks.iter().map(|b| b.kind.code()));
         let pending: Vec<&str> = story.run.pending.values().map(|t| t.name()).collect();
-        table.push_str(&format!("\n## {name}\n{}; pending: {}\n", place(&story.run), pending.join(", ")));
+        table.push_str(&format!("\n## {name}\n{}; pending: {}\n", state(&story.run), pending.join(", ")));
         let mut lines: Vec<(String, Vec<String>)> = Vec::new();
         for (name, event) in events(&story.run) {
             let outcome = outcome(&story, &event);

@@ -44,9 +44,9 @@ fn a_call_is_reserved_and_then_settled_with_its_usage() {
     assert_eq!(meter.usage(), caps(87, 40 + 4 + 70, 1));
     assert_eq!(meter.committed(), meter.usage());
     assert_eq!(*watch.borrow(), meter.usage());
-    let bill = meter.bill();
-    assert_eq!(bill.len(), 1);
-    let line = &bill[0];
+    let usage_by_model = meter.usage_by_model();
+    assert_eq!(usage_by_model.len(), 1);
+    let line = &usage_by_model[0];
     assert_eq!((line.model.as_str(), line.calls, line.input, line.cached), ("p/m", 1, 80, 40));
     assert_eq!((line.output, line.reasoning, line.cost_micros, line.priced), (7, 3, 114, true));
 }
@@ -64,7 +64,7 @@ fn missing_and_absurd_usage_count_as_the_worst_case() {
         let meter = meter(caps(0, 0, 0));
         end(meter.admit("p/m", 100, 50).expect("no caps"));
         assert_eq!(meter.usage(), caps(150, 600, 1));
-        assert_eq!(meter.bill()[0].input, 100);
+        assert_eq!(meter.usage_by_model()[0].input, 100);
     }
     let meter = meter(caps(0, 0, 0));
     meter.admit("p/m", 100, 50).expect("no caps").settle(used(3000, 0));
@@ -78,7 +78,7 @@ fn a_released_call_costs_nothing() {
     let meter = meter(caps(200, 0, 1));
     meter.admit("p/m", 100, 50).expect("fits").release();
     assert_eq!(meter.committed(), Usage::default());
-    assert!(meter.bill().is_empty());
+    assert!(meter.usage_by_model().is_empty());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_model_without_a_price_is_never_free() {
     assert!(refused.to_string().contains("\"p/new\" has no known price"), "{refused}");
     let meter = meter(caps(1_000, 1_000_000, 0));
     meter.admit("p/new", 100, 100).expect("tokens are limited").settle(used(60, 40));
-    let line = &meter.bill()[0];
+    let line = &meter.usage_by_model()[0];
     assert_eq!((line.input, line.priced), (60, false));
     assert_eq!(meter.admit("p/new", 900, 1).expect_err("tokens").cap, Cap::Tokens);
 }
@@ -120,10 +120,10 @@ fn made_up_names_do_not_fill_the_list() {
         let name = format!("p/{n}{}", "x".repeat(500));
         meter.admit(&name, 1, 1).expect("no caps").settle(used(1, 1));
     }
-    let bill = meter.bill();
-    assert_eq!(bill.len(), 65);
-    assert!(bill.iter().all(|l| l.model.len() <= 128 && !l.priced));
-    assert_eq!(bill.iter().map(|l| l.calls).sum::<u64>(), 1000);
+    let usage_by_model = meter.usage_by_model();
+    assert_eq!(usage_by_model.len(), 65);
+    assert!(usage_by_model.iter().all(|l| l.model.len() <= 128 && !l.priced));
+    assert_eq!(usage_by_model.iter().map(|l| l.calls).sum::<u64>(), 1000);
 }
 
 #[tokio::test]
@@ -188,9 +188,9 @@ fn thirty_two_threads_never_exceed_a_small_budget() {
         });
         let spent = meter.usage();
         assert_eq!(meter.committed(), spent, "nothing is reserved when all calls have ended");
-        let calls: u64 = meter.bill().iter().map(|l| l.calls).sum();
-        let billed: u64 = meter.bill().iter().map(|l| l.input + l.output).sum();
-        let cost: u64 = meter.bill().iter().map(|l| l.cost_micros).sum();
+        let calls: u64 = meter.usage_by_model().iter().map(|l| l.calls).sum();
+        let billed: u64 = meter.usage_by_model().iter().map(|l| l.input + l.output).sum();
+        let cost: u64 = meter.usage_by_model().iter().map(|l| l.cost_micros).sum();
         assert_eq!((calls, billed, cost), (spent.turns, spent.tokens, spent.cost_micros), "the entries add up");
         assert!(spent.turns > 0);
     }
@@ -249,12 +249,12 @@ fn the_file_never_lags_behind_admitted_calls() {
     let second = meter.admit("x/unpriced", 10, 10).expect("fits");
     let both = written(&file).unwrap();
     assert_eq!(both.used, meter.committed(), "calls in flight count as their worst case");
-    assert_eq!(Usage::billed(&both.bill), both.used);
-    assert!(both.bill.iter().any(|line| !line.priced));
+    assert_eq!(Usage::of_models(&both.usage_by_model), both.used);
+    assert!(both.usage_by_model.iter().any(|line| !line.priced));
     first.settle(used(80, 7));
     second.release();
     let settled = written(&file).unwrap();
-    assert_eq!((settled.used, &settled.bill), (meter.usage(), &meter.bill()));
+    assert_eq!((settled.used, &settled.usage_by_model), (meter.usage(), &meter.usage_by_model()));
     drop(meter.admit("p/m", 100, 50).expect("fits"));
     assert_eq!(written(&file).unwrap().used, meter.usage());
 }
@@ -272,8 +272,8 @@ fn a_resumed_meter_continues_with_the_usage_and_caps_of_the_first() {
     assert_eq!((second.usage(), second.usage().turns), (caps(250, 80 + 200 + 100 + 500, 2), 2));
     assert_eq!(second.admit("p/m", 40, 50).unwrap_err().cap, Cap::Tokens);
     second.admit("p/m", 20, 20).expect("fits").settle(used(20, 5));
-    assert_eq!(second.bill()[0].calls, 3, "one entry for both processes");
-    assert_eq!(Usage::billed(&second.bill()), second.usage());
+    assert_eq!(second.usage_by_model()[0].calls, 3, "one entry for both processes");
+    assert_eq!(Usage::of_models(&second.usage_by_model()), second.usage());
     // A new attempt starts from zero.
     assert_eq!(with_file(caps(300, 0, 0), &file, false).unwrap().usage(), Usage::default());
 }
@@ -282,7 +282,8 @@ fn a_resumed_meter_continues_with_the_usage_and_caps_of_the_first() {
 fn a_damaged_file_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("meter");
-    let absurd = json!({"used": {"tokens": u64::MAX, "cost_micros": 0, "wall_ms": 0}, "bill": []}).to_string();
+    let absurd =
+        json!({"used": {"tokens": u64::MAX, "cost_micros": 0, "wall_ms": 0}, "usage_by_model": []}).to_string();
     let long = json!({"used": {"tokens": 1, "cost_micros": 0, "wall_ms": 0}, "x": "y".repeat(300 * 1024)}).to_string();
     for bytes in ["", "{", "[1]", "\u{0}", r#"{"used": {"tokens": -1}}"#, &absurd, &long] {
         std::fs::write(&file, bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Small pure pieces under any input: plans, policies, the ledger, fences, names, titles, slots.
+//! Property tests of small pure pieces: plans, policies, the ledger, fences, names, titles, slots.
 
 use crate::support::fixtures::{asker, bare_policy};
 use proptest::prelude::*;
@@ -49,23 +49,32 @@ prop_compose! {
 
 prop_compose! {
     fn any_policy()(
-        protected in prop::collection::vec(any_pattern(), 0..3),
-        tests in prop::collection::vec(any_pattern(), 0..2),
-        forbidden in prop::collection::vec(any_pattern(), 0..3),
-        allowed in prop::collection::vec(any_pattern(), 0..2),
+        protected_paths in prop::collection::vec(any_pattern(), 0..3),
+        test_paths in prop::collection::vec(any_pattern(), 0..2),
+        forbidden_paths in prop::collection::vec(any_pattern(), 0..3),
+        allowed_paths in prop::collection::vec(any_pattern(), 0..2),
         max_deleted in 0..4_u64,
         max_files in 0..6_u64,
         max_lines in 0..90_u64,
     ) -> Policy {
-        Policy { protected, tests, forbidden, allowed, max_deleted, max_files, max_lines, ..bare_policy() }
+        Policy {
+            protected_paths,
+            test_paths,
+            forbidden_paths,
+            allowed_paths,
+            max_deleted,
+            max_files,
+            max_lines,
+            ..bare_policy()
+        }
     }
 }
 
 prop_compose! {
     fn any_tightening()(
-        protected in prop::collection::vec(any_pattern(), 0..2),
-        tests in prop::collection::vec(any_pattern(), 0..2),
-        forbidden in prop::collection::vec(any_pattern(), 0..2),
+        protected_paths in prop::collection::vec(any_pattern(), 0..2),
+        test_paths in prop::collection::vec(any_pattern(), 0..2),
+        forbidden_paths in prop::collection::vec(any_pattern(), 0..2),
         approve_plan in any::<bool>(),
         approve_merge in any::<bool>(),
         max_deleted in prop::option::of(0..9_u64),
@@ -73,7 +82,7 @@ prop_compose! {
         max_lines in prop::option::of(0..200_u64),
     ) -> Tightening {
         let required_statuses = vec!["ci".to_owned()];
-        Tightening { protected, tests, forbidden, required_statuses, approve_plan, approve_merge, max_deleted, max_files, max_lines }
+        Tightening { protected_paths, test_paths, forbidden_paths, required_statuses, approve_plan, approve_merge, max_deleted, max_files, max_lines }
     }
 }
 
@@ -87,8 +96,8 @@ fn kinds(policy: &Policy, diff: &DiffStat) -> BTreeSet<&'static str> {
     policy.concerns(diff).iter().map(kind).collect()
 }
 
-/// Whether the plan can be walked through: some order puts each task after its needs.
-fn walkable(tasks: &[TaskSpec]) -> bool {
+/// Whether the plan can be worked through: some order puts each task after its needs.
+fn workable(tasks: &[TaskSpec]) -> bool {
     let mut done: Vec<&str> = Vec::new();
     for _ in tasks {
         let next = tasks
@@ -104,7 +113,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_believed_plan_can_be_walked_through(
+    fn accepted_plan_can_be_worked_through(
         plan in prop::collection::vec((0..6_u8, prop::collection::vec(0..6_u8, 0..3)), 0..8)
     ) {
         let name = |n: u8| ["a", "b", "ü", "日本", "e f", "g"][n as usize].to_owned();
@@ -115,9 +124,9 @@ proptest! {
             && tasks.len() <= 20
             && names.len() == tasks.len()
             && tasks.iter().all(|t| t.needs.len() <= tasks.len())
-            && walkable(&tasks);
-        let said = refuse(&tasks, &Policy::default());
-        prop_assert_eq!(said.is_none(), usable, "{:?}", said);
+            && workable(&tasks);
+        let refusal = refuse(&tasks, &Policy::default());
+        prop_assert_eq!(refusal.is_none(), usable, "{:?}", refusal);
     }
 
     #[test]
@@ -132,18 +141,18 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_listed_is_a_concern(diff in any_diff()) {
+    fn unlisted_files_are_a_concern(diff in any_diff()) {
         let lax = Policy { max_files: u64::MAX, max_lines: u64::MAX, max_deleted: u64::MAX, ..bare_policy() };
         prop_assert_eq!(kinds(&lax, &diff).contains("large"), diff.files_total > diff.files.len() as u64);
     }
 
     #[test]
-    fn the_ledger_grants_no_more_than_is_left(
+    fn ledger_grants_no_more_than_is_left(
         acts in prop::collection::vec((0..4_u32, any::<u64>(), 0..3_u8), 0..40),
-        tokens in prop::option::of(0..5_000_u64), wall_secs in 0..900_u64, step in prop::option::of(0..2_000_u64),
+        tokens in prop::option::of(0..5_000_u64), timeout_secs in 0..900_u64, step in prop::option::of(0..2_000_u64),
     ) {
-        let limits = Limits { tokens, cost_micros: tokens, wall_secs, ..Limits::default() };
-        let at_most = StepLimits { tries: 1, wall_secs: 60, tokens: step, cost_micros: None, turns: None };
+        let limits = Limits { tokens, cost_micros: tokens, timeout_secs, ..Limits::default() };
+        let at_most = StepLimits { tries: 1, timeout_secs: 60, tokens: step, cost_micros: None, turns: None };
         let mut ledger = Ledger::default();
         for (n, (attempt, amount, act)) in acts.into_iter().enumerate() {
             let (before, attempt) = (ledger.clone(), AttemptId(attempt));
@@ -152,9 +161,9 @@ proptest! {
                     ledger.reserve(AttemptId(100 + n as u32), caps);
                     let sum = ledger.committed();
                     prop_assert!(tokens.is_none_or(|l| sum.tokens <= l && sum.cost_micros <= l));
-                    prop_assert!(sum.wall_ms <= wall_secs * 1000);
+                    prop_assert!(sum.wall_ms <= timeout_secs * 1000);
                 }
-                // What was reserved under the hundreds is settled, truly or with a lie as large as can be.
+                // A reservation made above (ids from 100) is settled in full, or with an arbitrarily large lie.
                 1 => {
                     let first = ledger.reserved.keys().next().copied().unwrap_or(attempt);
                     let all = ledger.reserved.get(&first).copied().unwrap_or_default();
@@ -163,7 +172,7 @@ proptest! {
                 _ => {
                     let lie = Usage { tokens: amount, cost_micros: amount, wall_ms: amount, turns: 0 };
                     ledger.settle(attempt, Some(lie));
-                    prop_assert_eq!(&ledger, &before, "nothing was set aside for {}", attempt);
+                    prop_assert_eq!(&ledger, &before, "nothing was reserved for {}", attempt);
                 }
             }
             prop_assert!(ledger.spent.tokens >= before.spent.tokens && ledger.spent.wall_ms >= before.spent.wall_ms);
@@ -171,47 +180,47 @@ proptest! {
     }
 
     #[test]
-    fn a_fence_is_closed_by_its_own_end_only(text in "[`~a\\n\\r\\t \\x00-\\x1f\\u{2028}]{0,60}") {
-        let block = describe::fenced(&text);
+    fn fence_is_closed_only_by_its_own_end(text in "[`~a\\n\\r\\t \\x00-\\x1f\\u{2028}]{0,60}") {
+        let block = skep::render::fenced(&text);
         let lines: Vec<&str> = block.trim_end_matches('\n').split('\n').collect();
         let fence = lines[0].strip_suffix("text").unwrap();
         prop_assert!(fence.len() >= 3 && fence.chars().all(|c| c == '`'));
         prop_assert_eq!(*lines.last().unwrap(), fence);
         for line in &lines[1..lines.len() - 1] {
-            prop_assert!(!line.contains(fence), "{:?} holds the fence", line);
+            prop_assert!(!line.contains(fence), "{:?} contains the fence", line);
         }
     }
 
     #[test]
-    fn a_code_span_stays_one(text in "[`a\\n\\r\\x00-\\x1f*@]{0,40}") {
-        let span = describe::inline(&text);
+    fn code_span_cannot_be_left(text in "[`a\\n\\r\\x00-\\x1f*@]{0,40}") {
+        let span = skep::render::inline(&text);
         prop_assert!(!span[1..span.len() - 1].contains(|c: char| c == '`' || c.is_control()));
     }
 
     #[test]
-    fn any_text_gives_a_project_name(text in any::<String>()) {
+    fn any_text_yields_a_project_name(text in any::<String>()) {
         let name = ProjectName::from_text(&text);
         prop_assert_eq!(ProjectName::new(name.as_str()), Ok(name));
     }
 
     #[test]
-    fn any_goal_has_a_title(text in "[a\\n\\r\\x00-\\x1f \\u{fe}日]{0,200}") {
+    fn every_goal_has_a_title(text in "[a\\n\\r\\x00-\\x1f \\u{fe}日]{0,200}") {
         let title = Goal { text, source: GoalSource::Manual, asked_by: asker() }.title();
         prop_assert!(!title.is_empty() && title.chars().count() <= 72 && !title.contains(char::is_control));
     }
 
     #[test]
-    fn slots_are_never_overbooked(most in 1..50_u32, kept in 0..60_u32, live in 0..60_u32, waiting in 0..2_000_u32) {
-        let slots = Slots { most, most_reserved: kept.min(most.saturating_sub(1)), live: live.min(most), waiting };
-        prop_assert!(!slots.admits() || slots.live < most);
-        prop_assert!(slots.live < most || !slots.readmits());
-        // Others' progress is bounded below: with nobody at work, a new run always gets in.
+    fn slots_are_never_overbooked(max in 1..50_u32, reserved in 0..60_u32, live in 0..60_u32, waiting in 0..2_000_u32) {
+        let slots = Slots { max, max_reserved: reserved.min(max.saturating_sub(1)), live: live.min(max), waiting };
+        prop_assert!(!slots.admits() || slots.live < max);
+        prop_assert!(slots.live < max || !slots.readmits());
+        // Progress is guaranteed: with no run in progress, a new run is always admitted.
         prop_assert!(slots.live > 0 || slots.admits());
     }
 }
 
 #[test]
-fn a_need_named_a_thousand_times_is_refused() {
+fn need_repeated_a_thousand_times_is_refused() {
     let many = vec!["a".to_owned(); 1_000];
     assert!(refuse(&[spec("a".to_owned(), Vec::new()), spec("b".to_owned(), many)], &Policy::default()).is_some());
     let mut wide = spec("a".to_owned(), Vec::new());
@@ -220,7 +229,7 @@ fn a_need_named_a_thousand_times_is_refused() {
 }
 
 #[test]
-fn tests_that_go_are_a_concern_and_tests_that_come_are_none() {
+fn removed_tests_are_a_concern_and_new_tests_are_not() {
     let changed = |path: &str, kind, added, removed| {
         let file = FileChange { path: path.to_owned(), kind, added, removed, binary: false };
         let diff = DiffStat { files: vec![file], files_total: 1, added, removed };
@@ -250,6 +259,6 @@ fn tests_that_go_are_a_concern_and_tests_that_come_are_none() {
         assert_eq!(changed(path, FileKind::Added, 30, 0), None, "{path} new");
     }
     for path in ["src/parser.rs", "src/latest/a.rs", "docs/testing.md", "contest/a.py"] {
-        assert_eq!(changed(path, FileKind::Deleted, 0, 9), None, "{path} is no test");
+        assert_eq!(changed(path, FileKind::Deleted, 0, 9), None, "{path} is not a test");
     }
 }

@@ -23,7 +23,7 @@ impl Engine for Words {
         self.0.fetch_add(1, Ordering::SeqCst);
         let has_prompt = bench.prompt.is_some();
         let result = StepOutcome::Asked { question: format!("prompt: {has_prompt}"), to: AskedTo::Person };
-        Ok(EngineResult { result, usage: Some(Usage::default()), bill: vec![], session: None, files: vec![] })
+        Ok(EngineResult { result, usage: Some(Usage::default()), usage_by_model: vec![], session: None, files: vec![] })
     }
 }
 

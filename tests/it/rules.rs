@@ -1,4 +1,4 @@
-//! Rules of the run that one short story each shows best: what was once broken, or what no other test would miss.
+//! Rules of the run, one short story each: regressions, and rules that no other test covers.
 
 use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
@@ -9,7 +9,7 @@ fn planned(policy: Policy, tasks: Vec<TaskSpec>) -> Story {
     Story::new(policy).tell(Event::Admitted).report(Report::Planned { tasks })
 }
 
-/// To the question about the merge, or to the landing where none is asked.
+/// A run at the approval of the merge, or at the landing if none is required.
 fn gated(policy: Policy) -> Story {
     planned(policy, vec![spec("a", &[])])
         .work()
@@ -37,7 +37,7 @@ fn pending(story: &Story, act: &str) -> usize {
 }
 
 fn failed() -> EffectOutcome {
-    EffectOutcome::Failed { failure: Failure { what: "403".to_owned(), fix: "mend it".to_owned() } }
+    EffectOutcome::Failed { failure: Failure { what: "403".to_owned(), fix: "fix it".to_owned() } }
 }
 
 fn cancel() -> Event {
@@ -45,8 +45,8 @@ fn cancel() -> Event {
 }
 
 #[test]
-fn nothing_starts_beside_a_question_asked_in_the_same_decision() {
-    let policy = Policy { width: 2, ..bare_policy() };
+fn nothing_starts_in_a_decision_that_blocks() {
+    let policy = Policy { parallel_tasks: 2, ..bare_policy() };
     let story = planned(policy, vec![spec("a", &[]), spec("b", &[]), spec("c", &[])]);
     let fail = |story: Story| {
         let attempt = story.run.live_attempts().find(|a| a.task == Some(TaskId(1))).unwrap().id;
@@ -57,8 +57,9 @@ fn nothing_starts_beside_a_question_asked_in_the_same_decision() {
             usage: None,
             session: None,
             artifacts: Vec::new(),
-            bill: Vec::new(),
-            given: Vec::new(),
+            usage_by_model: Vec::new(),
+            secrets: Vec::new(),
+            prompt_digest: None,
         };
         story.tell(Event::Reported(Box::new(reported)))
     };
@@ -68,24 +69,24 @@ fn nothing_starts_beside_a_question_asked_in_the_same_decision() {
 }
 
 #[test]
-fn an_approval_does_not_outlive_its_head() {
+fn approval_is_void_for_a_new_head() {
     let policy = Policy { required_statuses: vec!["ci".to_owned()], ..bare_policy() };
     let green = |o: &mut Observation| o.statuses = [("ci".to_owned(), StatusState::Success)].into();
     let red = |o: &mut Observation| o.statuses = [("ci".to_owned(), StatusState::Failure)].into();
     let story = see(gated(policy), green).answer(Answer::Yes);
     let old = story.run.head.clone();
-    // CI turns red while the approved head is looked at once more: rework, a new head.
+    // CI turns red while the approved head is observed once more: rework, a new head.
     let story = see(story, red)
         .work()
         .all_well(&["check", "integrate", "push", "check", "ensure_change"])
         .review(Verdict::Approve)
         .well("ensure_change");
     assert_ne!(story.run.head, old);
-    assert_eq!(asks(&see(story, green)), ["approve_merge"], "the new head was approved by nobody");
+    assert_eq!(asks(&see(story, green)), ["approve_merge"], "the new head is not approved");
 }
 
 #[test]
-fn a_look_at_another_head_voids_the_approval() {
+fn observing_another_head_voids_the_approval() {
     let story = gated(bare_policy()).answer(Answer::Yes);
     let head = story.run.head.clone();
     let story = see(story, |o| o.head = sha(&["foreign"]));
@@ -94,15 +95,15 @@ fn a_look_at_another_head_voids_the_approval() {
 }
 
 #[test]
-fn a_rebase_that_leaves_nothing_is_asked_about() {
+fn rebase_that_leaves_nothing_blocks() {
     let story =
         see(gated(free()).done("land", EffectOutcome::Stale { why: "moved".to_owned() }), |o| o.base = sha(&["newer"]));
-    let gone = EffectOutcome::Moved { head: sha(&["newer"]), diff: DiffStat::default() };
+    let gone = EffectOutcome::Rebased { head: sha(&["newer"]), diff: DiffStat::default() };
     assert_eq!(asks(&story.done("rebase", gone)), ["nothing_changed"]);
 }
 
 #[test]
-fn a_conflict_that_comes_after_the_merge_changes_nothing() {
+fn conflict_after_the_merge_changes_nothing() {
     let story = see(gated(bare_policy()), |o| o.base = sha(&["newer"]));
     let story = see(story, |o| o.state = ChangeState::Merged { sha: sha(&["merged"]), by: other() });
     let story = story.done("rebase", EffectOutcome::Conflict { paths: Vec::new() });
@@ -125,25 +126,25 @@ fn stop_is_ordered_once() {
 }
 
 #[test]
-fn what_ends_while_stopping_is_not_taken_in() {
+fn result_while_stopping_is_not_accepted() {
     let story = planned(bare_policy(), vec![spec("a", &[]), spec("b", &[])]).tell(cancel()).work();
     assert_eq!(story.run.tasks[0].stage, Stage::Ready);
     assert!(story.run.tasks[0].head.is_none());
 }
 
 #[test]
-fn a_cancelled_run_waits_for_its_landing() {
+fn cancelled_run_waits_for_its_landing() {
     let story = gated(free()).tell(cancel());
     assert_eq!((story.run.phase, pending(&story, "land")), (Phase::Landing, 1));
     let late = story.clone().well("land");
-    assert!(matches!(late.run.outcome, Some(Outcome::Delivered { .. })), "it landed, whatever was wished");
+    assert!(matches!(late.run.outcome, Some(Outcome::Delivered { .. })), "it landed despite the cancellation");
     let stale = story.done("land", EffectOutcome::Stale { why: "moved".to_owned() });
     let stale = stale.all_well(&["set_status", "set_status"]);
     assert!(matches!(stale.run.outcome, Some(Outcome::Cancelled { .. })));
 }
 
 #[test]
-fn a_merge_seen_while_stopping_is_a_delivery() {
+fn merge_observed_while_stopping_is_a_delivery() {
     let story = planned(bare_policy(), vec![spec("a", &[])]);
     let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]).tell(cancel());
     let story = see(story, |o| o.state = ChangeState::Merged { sha: sha(&["merged"]), by: other() });
@@ -151,10 +152,10 @@ fn a_merge_seen_while_stopping_is_a_delivery() {
 }
 
 #[test]
-fn a_workspace_that_stays_is_asked_about_once_and_a_no_ends_the_run() {
+fn workspace_that_cannot_be_released_blocks_once_and_a_no_ends_the_run() {
     let story = planned(bare_policy(), vec![spec("a", &[])]).tell(cancel()).report(Report::Stopped).well("stop");
     let story = story.done("release", failed());
-    assert_eq!((asks(&story), pending(&story, "release")), (vec!["act"], 0));
+    assert_eq!((asks(&story), pending(&story, "release")), (vec!["effect"], 0));
     let again = story.clone().answer(Answer::Yes);
     assert_eq!(pending(&again, "release"), 1);
     assert!(story.answer(Answer::No { why: "leave it".to_owned() }).run.ended());
@@ -163,19 +164,19 @@ fn a_workspace_that_stays_is_asked_about_once_and_a_no_ends_the_run() {
 #[test]
 fn stale_landings_are_counted() {
     let mut story = gated(free());
-    for _ in 0..run::Facts::STALE_MAX {
+    for _ in 0..run::Facts::MAX_STALE_LANDINGS {
         assert!(story.run.blocks.is_empty());
         story = story.done("land", EffectOutcome::Stale { why: "a branch rule".to_owned() });
         if story.run.blocks.is_empty() {
             story = story.well("observe");
         }
     }
-    assert_eq!(asks(&story), ["act"]);
+    assert_eq!(asks(&story), ["effect"]);
     assert_eq!(pending(&story.answer(Answer::Yes).well("observe"), "land"), 1);
 }
 
 #[test]
-fn a_closed_change_is_asked_about_whoever_closed_it_and_answered_there() {
+fn closed_change_blocks_whoever_closed_it_and_a_comment_answers() {
     let closed = |o: &mut Observation| o.state = ChangeState::Closed { by: Principal::skep() };
     let story = see(gated(bare_policy()), closed);
     assert!(asks(&story).contains(&"change_closed"));
@@ -188,14 +189,14 @@ fn a_closed_change_is_asked_about_whoever_closed_it_and_answered_there() {
 }
 
 #[test]
-fn a_close_while_landing_waits_for_the_landing() {
+fn close_while_landing_waits_for_the_landing() {
     let story = see(gated(free()), |o| o.state = ChangeState::Closed { by: other() });
     assert_eq!((story.run.phase, asks(&story).len()), (Phase::Landing, 0));
 }
 
 #[test]
-fn what_is_only_set_aside_is_not_asked_for() {
-    let mut policy = Policy { width: 2, ..bare_policy() };
+fn reserved_budget_is_waited_for_instead_of_blocking() {
+    let mut policy = Policy { parallel_tasks: 2, ..bare_policy() };
     policy.limits.tokens = Some(10_000);
     let manager = Usage { tokens: 100, ..Usage::default() };
     let story = Story::new(policy).tell(Event::Admitted);
@@ -208,18 +209,19 @@ fn what_is_only_set_aside_is_not_asked_for() {
             usage: Some(manager),
             session: None,
             artifacts: Vec::new(),
-            bill: Vec::new(),
-            given: Vec::new(),
+            usage_by_model: Vec::new(),
+            secrets: Vec::new(),
+            prompt_digest: None,
         }))
     };
     let story = story.tell(report(1, Report::Planned { tasks }));
-    assert_eq!((asks(&story).len(), pending(&story, "start")), (0, 1), "b waits for what a leaves over");
+    assert_eq!((asks(&story).len(), pending(&story, "start")), (0, 1), "b waits for what a leaves unused");
     let story = story.tell(report(2, developed(AttemptId(2), &["src/a"])));
     assert_eq!(pending(&story, "start"), 1, "now b starts");
 }
 
 #[test]
-fn the_result_is_told_once() {
+fn result_is_reported_once() {
     let story = see(gated(bare_policy()), |o| o.state = ChangeState::Merged { sha: sha(&["m"]), by: other() });
     assert_eq!(pending(&story, "comment"), 2, "the question and the result");
     let story = story.done("comment", failed());
@@ -227,23 +229,23 @@ fn the_result_is_told_once() {
 }
 
 #[test]
-fn a_question_about_a_head_that_is_gone_is_asked_anew() {
+fn question_about_a_head_that_is_gone_is_replaced() {
     let story = see(gated(bare_policy()), |o| o.head = sha(&["foreign 1"]));
     let story = see(story, |o| o.head = sha(&["foreign 2"]));
     assert_eq!(story.run.blocks.len(), 1);
     assert_eq!(story.run.blocks[0].kind, BlockKind::ForeignPush { head: sha(&["foreign 2"]) });
-    assert_eq!(asks(&see(story, |_| ())), ["approve_merge"], "taken back: no question any more");
+    assert_eq!(asks(&see(story, |_| ())), ["approve_merge"], "the foreign push was undone");
 }
 
 #[test]
-fn a_dead_scout_costs_its_findings_only() {
+fn dead_scout_costs_only_its_findings() {
     let story = Story::new(Policy { explore: true, ..bare_policy() }).tell(Event::Admitted);
     let story = story.report(Report::Lost { why: "panic".to_owned() });
     assert_eq!(story.run.live_attempts().next().map(|a| a.step), Some(Step::Plan));
 }
 
 #[test]
-fn a_lost_attempt_is_charged_in_full_unless_somebody_counted() {
+fn lost_attempt_is_charged_in_full_unless_it_was_metered() {
     let counted = Usage { tokens: 11, cost_micros: 7, wall_ms: 0, turns: 2 };
     for usage in [None, Some(counted)] {
         let story = Story::new(bare_policy()).tell(Event::Admitted);
@@ -254,8 +256,9 @@ fn a_lost_attempt_is_charged_in_full_unless_somebody_counted() {
             usage,
             session: None,
             artifacts: Vec::new(),
-            bill: Vec::new(),
-            given: Vec::new(),
+            usage_by_model: Vec::new(),
+            secrets: Vec::new(),
+            prompt_digest: None,
         };
         let story = story.tell(Event::Reported(Box::new(reported)));
         let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
@@ -266,7 +269,7 @@ fn a_lost_attempt_is_charged_in_full_unless_somebody_counted() {
 }
 
 #[test]
-fn an_absurd_usage_is_charged_as_none_at_all() {
+fn absurd_usage_counts_as_unreported() {
     let story = Story::new(bare_policy()).tell(Event::Admitted);
     let report = Report::Failed { why: "no".to_owned() };
     let usage = Some(Usage { tokens: u64::MAX, cost_micros: u64::MAX, wall_ms: 1, turns: 0 });
@@ -276,8 +279,9 @@ fn an_absurd_usage_is_charged_as_none_at_all() {
         usage,
         session: None,
         artifacts: Vec::new(),
-        bill: Vec::new(),
-        given: Vec::new(),
+        usage_by_model: Vec::new(),
+        secrets: Vec::new(),
+        prompt_digest: None,
     };
     let story = story.tell(Event::Reported(Box::new(reported)));
     let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
@@ -285,26 +289,26 @@ fn an_absurd_usage_is_charged_as_none_at_all() {
 }
 
 #[test]
-fn what_was_ordered_for_an_older_head_says_nothing_about_this_one() {
+fn outcome_for_an_older_head_is_no_fact_about_the_current_one() {
     let story = planned(bare_policy(), vec![spec("a", &[])]).work().all_well(&["check", "integrate"]);
     let shown = story.clone().all_well(&["push", "check"]);
     let change = ChangeRef { number: ChangeNumber(1), url: String::new() };
     let ends = [
         (&story, "check", EffectOutcome::Checked { results: results(true), wall_ms: 1 }),
-        (&story, "push", EffectOutcome::Ok),
-        (&shown, "ensure_change", EffectOutcome::Ensured { change }),
+        (&story, "push", EffectOutcome::Pushed),
+        (&shown, "ensure_change", EffectOutcome::ChangeOpened { change }),
     ];
-    for (story, act, done) in ends {
+    for (story, effect, outcome) in ends {
         let mut run = story.run.clone();
         run.head = sha(&["newer"]);
         run.facts = run::Facts::default();
-        let after = decide(&run, &Event::EffectFinished { key: story.key(act), done }, Timestamp(0)).unwrap().run;
-        assert_eq!(after.facts, run::Facts::default(), "{act}");
+        let after = decide(&run, &Event::EffectFinished { key: story.key(effect), outcome }, Timestamp(0)).unwrap().run;
+        assert_eq!(after.facts, run::Facts::default(), "{effect}");
     }
 }
 
 #[test]
-fn a_run_s_notes_are_bounded() {
+fn notes_of_a_run_are_bounded() {
     let mut policy = bare_policy();
     policy.max_questions = 100;
     let mut story = Story::new(policy).tell(Event::Admitted);
@@ -312,14 +316,14 @@ fn a_run_s_notes_are_bounded() {
         story = story.report(Report::Asked { question: format!("question {n}?"), to: AskedTo::Person });
         story = story.answer(Answer::Text { text: format!("answer {n}") });
     }
-    assert_eq!(story.run.notes.len(), Run::NOTES_MAX);
+    assert_eq!(story.run.notes.len(), Run::MAX_NOTES);
     assert_eq!(story.run.notes.last().unwrap().text, "answer 39");
 }
 
 #[test]
-fn a_step_that_keeps_losing_its_process_is_not_started_for_ever() {
+fn step_that_keeps_losing_its_process_is_not_started_for_ever() {
     let mut story = planned(bare_policy(), vec![spec("a", &[])]);
-    for _ in 0..bare_policy().max_losses {
+    for _ in 0..bare_policy().max_lost_attempts {
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
         story = story.tell(Event::Orphaned { attempts, metered: Vec::new() });
     }
@@ -328,7 +332,7 @@ fn a_step_that_keeps_losing_its_process_is_not_started_for_ever() {
 }
 
 #[test]
-fn the_verdict_of_an_author_is_a_failed_review() {
+fn verdict_of_an_author_is_a_failed_review() {
     let story = planned(bare_policy(), vec![spec("a", &[])]);
     let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]);
     let author = story.run.attempts[1].ended.as_ref().unwrap().session.clone();
@@ -340,8 +344,9 @@ fn the_verdict_of_an_author_is_a_failed_review() {
         usage: None,
         session: author,
         artifacts: Vec::new(),
-        bill: Vec::new(),
-        given: Vec::new(),
+        usage_by_model: Vec::new(),
+        secrets: Vec::new(),
+        prompt_digest: None,
     };
     let story = story.tell(Event::Reported(Box::new(reported)));
     assert!(story.run.facts.review.is_none());
@@ -349,7 +354,7 @@ fn the_verdict_of_an_author_is_a_failed_review() {
 }
 
 #[test]
-fn a_comment_from_before_the_question_does_not_answer_it() {
+fn comment_older_than_the_question_does_not_answer_it() {
     let early = |o: &mut Observation| {
         let text = String::new();
         o.unblocks = vec![change::UnblockComment { comment: 5, block: BlockId(2), by: other(), text }];
@@ -364,11 +369,11 @@ fn a_comment_from_before_the_question_does_not_answer_it() {
         early(o);
         o.head = sha(&["foreign"]);
     });
-    assert_eq!(asks(&story), ["foreign_push"], "read once, before there was such a question");
+    assert_eq!(asks(&story), ["foreign_push"], "read once, before the question existed");
 }
 
 #[test]
-fn a_change_closed_and_reopened_during_the_review_still_lands() {
+fn change_closed_and_reopened_during_the_review_still_lands() {
     let story = planned(free(), vec![spec("a", &[])]);
     let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]);
     let story = see(story, |o| o.state = ChangeState::Closed { by: other() });

@@ -1,4 +1,5 @@
-//! Questions to the scout: looked into by an attempt of its own, told to exactly who asked, and a person's when it cannot answer.
+//! Questions to the scout: an attempt of its own answers them, for exactly the step that asked; what it cannot answer
+//! goes to a person.
 
 use crate::support::fixtures::{asker, bare_policy, opened};
 use crate::support::story::{Story, spec};
@@ -35,18 +36,18 @@ fn asks(story: &Story) -> Vec<(&'static str, String)> {
     story.run.blocks.iter().map(|b| (b.kind.code(), b.why.clone())).collect()
 }
 
-fn asked_a_person(story: &Story, wanted: &[&str]) {
+fn asked_a_person(story: &Story, expected: &[&str]) {
     let asks = asks(story);
     assert_eq!(asks.len(), 1, "{asks:?}");
     assert_eq!((asks[0].0, story.run.inquiries.len()), ("question", 0));
-    for word in wanted {
+    for word in expected {
         assert!(asks[0].1.contains(word), "{word} in {}", asks[0].1);
     }
 }
 
 #[test]
-fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
-    let story = planned(opened(Policy { width: 2, ..bare_policy() }), &["a", "b"]);
+fn answer_to_a_tasks_question_goes_to_that_task_only() {
+    let story = planned(opened(Policy { parallel_tasks: 2, ..bare_policy() }), &["a", "b"]);
     let story = story.report(to_scout("Where is main?"));
     let open = &skep::http::rest::wire::Run::from(&story.run).inquiries[0];
     assert_eq!((open.state.as_str(), open.question.as_str(), &open.answer), ("open", "Where is main?", &None));
@@ -55,12 +56,16 @@ fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
         (order.step, order.question.as_deref(), order.task.is_none()),
         (Step::Explore, Some("Where is main?"), true)
     );
-    assert!(order.notes.iter().any(|n| n.from == "task" && n.text.contains("Do a, whole")), "{:?}", order.notes);
-    assert!(story.run.blocks.is_empty(), "nobody is asked");
+    assert!(
+        order.notes.iter().any(|n| n.source == NoteSource::Task && n.text.contains("Do a, whole")),
+        "{:?}",
+        order.notes
+    );
+    assert!(story.run.blocks.is_empty(), "no person is asked");
     assert_eq!(
         (story.run.tasks[0].tries, story.run.tasks[1].tries),
         (0, 1),
-        "no try is used up, the other task goes on"
+        "no try is used, and the other task goes on"
     );
     let scout = story.run.live_attempts().find(|a| a.answers.is_some()).expect("a scout").clone();
     assert_eq!((scout.answers, scout.task), (Some(AttemptId(2)), None));
@@ -70,15 +75,18 @@ fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
         usage: None,
         session: None,
         artifacts: vec![],
-        bill: vec![],
-        given: Vec::new(),
+        usage_by_model: vec![],
+        secrets: Vec::new(),
+        prompt_digest: None,
     };
     let story = story.tell(Event::Reported(Box::new(end)));
     let order = newest(&story);
-    let told = |notes: &[Note]| notes.iter().filter(|n| n.from == "scout").map(|n| n.text.clone()).collect::<Vec<_>>();
+    let answers = |notes: &[Note]| {
+        notes.iter().filter(|n| n.source == NoteSource::Scout).map(|n| n.text.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(order.task.map(|t| t.spec.name).as_deref(), Some("a"));
-    assert_eq!(told(&order.notes), ["Asked: Where is main?\n\nsrc/main.rs:1"]);
-    assert!(told(&story.run.tasks[1].notes).is_empty() && story.run.notes.is_empty(), "nobody else is told");
+    assert_eq!(answers(&order.notes), ["Asked: Where is main?\n\nsrc/main.rs:1"]);
+    assert!(answers(&story.run.tasks[1].notes).is_empty() && story.run.notes.is_empty(), "no other step receives it");
     assert_eq!((story.run.tasks[0].tries, story.run.tries.get(&Step::Explore)), (1, None));
     assert!(story.run.inquiries.is_empty());
     let shown = &skep::http::rest::wire::Run::from(&story.run).inquiries[..];
@@ -89,12 +97,12 @@ fn a_task_s_question_is_looked_into_and_told_to_it_alone() {
 }
 
 #[test]
-fn the_manager_s_and_the_reviewer_s_answers_are_theirs_alone() {
+fn answers_for_manager_and_reviewer_go_to_them_only() {
     let story = Story::new(bare_policy()).tell(Event::Admitted).report(to_scout("Which build?")).report(found("make"));
     let plan = newest(&story);
     assert_eq!((plan.step, plan.try_number, plan.notes.len()), (Step::Plan, 1, 1));
     let story = story.report(Report::Planned { tasks: vec![spec("a", &[])] });
-    assert!(newest(&story).notes.is_empty(), "a dev is not told what the manager asked");
+    assert!(newest(&story).notes.is_empty(), "a dev does not receive the manager's answer");
     let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]);
     let story = story.report(to_scout("Who calls it?")).report(found("nobody"));
     let review = newest(&story);
@@ -103,8 +111,8 @@ fn the_manager_s_and_the_reviewer_s_answers_are_theirs_alone() {
 }
 
 #[test]
-fn width_counts_the_scouts() {
-    let story = planned(opened(Policy { width: 1, ..bare_policy() }), &["a", "b"]).report(to_scout("Where?"));
+fn parallel_tasks_count_the_scouts() {
+    let story = planned(opened(Policy { parallel_tasks: 1, ..bare_policy() }), &["a", "b"]).report(to_scout("Where?"));
     assert_eq!(story.run.live_attempts().count(), 1);
     assert_eq!(newest(&story).step, Step::Explore);
 }
@@ -116,17 +124,17 @@ fn without_a_scout_a_person_is_asked() {
     let story = planned(born, &["a"]).report(to_scout("Where is main?"));
     asked_a_person(&story, &["Where is main?"]);
     let story = story.answer(Answer::Text { text: "in src".to_owned() });
-    assert_eq!(newest(&story).notes[0].from, "answer");
+    assert_eq!(newest(&story).notes[0].source, NoteSource::Answer);
 }
 
 #[test]
-fn what_the_scout_cannot_answer_goes_to_a_person() {
+fn question_the_scout_cannot_answer_goes_to_a_person() {
     let report = |question: &str| Report::Asked { question: question.to_owned(), to: AskedTo::Scout };
     let fix = Some("put a key".to_owned());
     let ends = [
         (Report::Failed { why: "no disk".to_owned() }, "no disk"),
         (Report::Lost { why: "panicked".to_owned() }, "panicked"),
-        (found(" \n"), "nothing to say"),
+        (found(" \n"), "no findings"),
         (report("Which of the two?"), "Which of the two?"),
         (Report::Planned { tasks: vec![] }, "does not belong"),
         (Report::Stopped, "stopped"),
@@ -148,7 +156,7 @@ fn what_the_scout_cannot_answer_goes_to_a_person() {
 }
 
 #[test]
-fn a_fall_back_of_the_scout_takes_over() {
+fn fallback_of_the_scout_takes_over() {
     let mut born = opened(bare_policy());
     born.settings.engines.insert(Role::Scout, EngineSpec::parse("llm:local/qwen"));
     born.settings.fallbacks.insert(Role::Scout, vec![EngineSpec::parse("llm:openai/gpt")]);
@@ -159,7 +167,7 @@ fn a_fall_back_of_the_scout_takes_over() {
 }
 
 #[test]
-fn questions_to_both_are_counted_together() {
+fn questions_to_scout_and_person_share_one_limit() {
     let policy = Policy { max_questions: 2, ..bare_policy() };
     let story = one(policy).report(to_scout("One?")).report(found("one"));
     let person = Report::Asked { question: "Two?".to_owned(), to: AskedTo::Person };
@@ -171,19 +179,19 @@ fn questions_to_both_are_counted_together() {
 }
 
 #[test]
-fn a_scout_lost_with_its_process_is_started_again_but_not_for_ever() {
+fn scout_lost_with_its_process_is_restarted_but_not_for_ever() {
     let mut story = one(bare_policy()).report(to_scout("Where?"));
-    for _ in 0..bare_policy().max_losses {
+    for _ in 0..bare_policy().max_lost_attempts {
         assert_eq!(newest(&story).question.as_deref(), Some("Where?"));
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
         story = story.tell(Event::Orphaned { attempts, metered: Vec::new() });
     }
     asked_a_person(&story, &["Where?", "lost 3 times"]);
-    assert!(!story.run.tries.contains_key(&Step::Explore), "the look before the plan has its own tries");
+    assert!(!story.run.tries.contains_key(&Step::Explore), "the exploration before the plan has its own tries");
 }
 
 #[test]
-fn a_pause_holds_the_scout_and_a_cancel_ends_it() {
+fn pause_holds_the_scout_and_cancel_stops_it() {
     let asked = planned(opened(bare_policy()), &["a"]);
     let paused = asked.clone().tell(Event::Paused { by: asker() }).report(to_scout("Where?"));
     assert!(paused.run.parked() && paused.run.inquiries.len() == 1);
@@ -196,15 +204,15 @@ fn a_pause_holds_the_scout_and_a_cancel_ends_it() {
 }
 
 #[test]
-fn a_look_before_the_plan_is_not_saved_by_a_question() {
+fn question_does_not_replace_the_exploration_before_the_plan() {
     let away = Report::Unavailable { why: "429".to_owned(), until: None, fix: None };
     let mut born = opened(Policy { explore: true, ..bare_policy() });
     born.settings.engines.insert(Role::Scout, EngineSpec::parse("llm:local/qwen"));
     let story = Story::of(born).tell(Event::Admitted).report(away);
-    // The manager plans without it, and asks when the scout is back.
+    // The manager plans without it, and asks once the scout is available again.
     let story = story.wait(3_600).report(to_scout("Which build?"));
     let order = newest(&story);
-    assert_eq!((order.step, order.question), (Step::Explore, None), "the look, now that it can be had");
+    assert_eq!((order.step, order.question), (Step::Explore, None), "the exploration, now that it is possible");
     let story = story.report(found("small"));
     assert_eq!(newest(&story).question.as_deref(), Some("Which build?"));
     let story = story.report(found("make"));
@@ -212,12 +220,12 @@ fn a_look_before_the_plan_is_not_saved_by_a_question() {
 }
 
 #[test]
-fn a_long_answer_keeps_its_question_and_its_beginning() {
+fn long_answer_keeps_its_question_and_its_beginning() {
     let story = one(bare_policy())
         .report(to_scout(&"Where? ".repeat(2_000)))
         .report(found(&format!("first {}", "x".repeat(20_000))));
     let order = newest(&story);
     let note = order.notes.last().expect("a note");
     assert!(note.text.starts_with("Asked: Where? ") && note.text.contains("\n\nfirst xxx"), "{:.80}", note.text);
-    assert!(note.text.len() <= Note::TEXT_MAX);
+    assert!(note.text.len() <= Note::MAX_TEXT_BYTES);
 }

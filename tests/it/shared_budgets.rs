@@ -1,8 +1,11 @@
-//! What a run does about the budgets it shares: asks them first, waits for what is set aside, asks a person, tells what is spent.
+//! How a run uses the budgets it shares: it reserves first, waits for amounts that are only reserved, asks a person,
+//! reports thresholds.
 
 use crate::support::fixtures::{asker, bare_policy};
 use crate::support::story::{Story, spec};
+use skep::domain::escalation::AnswerKind;
 use skep::domain::*;
+use skep::render;
 
 /// A day in milliseconds.
 const DAY: i64 = 24 * 3_600_000;
@@ -15,29 +18,39 @@ fn shared() -> Policy {
     Policy { shared: SharedLimits { day_tokens: Some(1_000), ..SharedLimits::default() }, ..bare_policy() }
 }
 
-fn of(share: BudgetScope, money: bool) -> SharedBudget {
-    SharedBudget { share, money, over: 0 }
+fn of(scope: BudgetScope, unit: BudgetUnit) -> SharedBudget {
+    SharedBudget { scope, unit, over: 0 }
 }
 
 /// A shared budget after a reservation.
-fn level(share: BudgetScope, used: u64, told: Option<u8>) -> Level {
-    Level { share, money: false, used, set_aside: 0, limit: 1_000, told }
+fn level(scope: BudgetScope, used: u64, alert_percent: Option<u8>) -> Level {
+    Level { scope, unit: BudgetUnit::Tokens, used, reserved: 0, limit: 1_000, alert_percent }
 }
 
-fn shared_asked(story: &Story) -> Vec<Vec<(BudgetScope, bool)>> {
+fn exhausted(budgets: Vec<SharedBudget>, reserved: bool) -> EffectOutcome {
+    let (scope, name) = (BudgetScope::Day, "reviewer".to_owned());
+    let spending = vec![SharedSpending { scope, name, tokens: 900, cost_micros: 0 }];
+    EffectOutcome::BudgetExhausted { budgets, levels: Vec::new(), spending, reserved }
+}
+
+fn day_exhausted(reserved: bool) -> EffectOutcome {
+    exhausted(vec![of(BudgetScope::Day, BudgetUnit::Tokens)], reserved)
+}
+
+fn blocked_by(story: &Story) -> Vec<Vec<(BudgetScope, BudgetUnit)>> {
     let kinds = story.run.blocks.iter().filter_map(|b| match &b.kind {
-        BlockKind::Shared { of } => Some(of.iter().map(|b| (b.share, b.money)).collect()),
+        BlockKind::SharedBudget { budgets } => Some(budgets.iter().map(|b| (b.scope, b.unit)).collect()),
         _ => None,
     });
     kinds.collect()
 }
 
-fn pending(story: &Story, act: &str) -> usize {
-    story.run.pending.values().filter(|t| t.name() == act).count()
+fn pending(story: &Story, effect: &str) -> usize {
+    story.run.pending.values().filter(|e| e.name() == effect).count()
 }
 
 #[test]
-fn shared_budgets_are_asked_before_anything_is_started() {
+fn attempt_reserves_in_shared_budgets_before_it_starts() {
     let story = Story::new(shared()).tell(Event::Admitted);
     assert_eq!((pending(&story, "reserve"), pending(&story, "start")), (1, 0));
     let cut = EffectOutcome::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels: Vec::new() };
@@ -50,164 +63,139 @@ fn shared_budgets_are_asked_before_anything_is_started() {
 }
 
 #[test]
-fn a_day_that_is_used_up_is_asked_about_and_ends() {
-    let story = Story::new(shared()).tell(Event::Admitted);
-    let short = EffectOutcome::Short {
-        of: vec![of(BudgetScope::Day, false)],
-        why: "reviewer: 900 tokens".to_owned(),
-        levels: Vec::new(),
-        set_aside: false,
-    };
-    let story = story.done("reserve", short);
+fn exhausted_day_is_asked_about_and_lifts_itself_the_next_day() {
+    let story = Story::new(shared()).tell(Event::Admitted).done("reserve", day_exhausted(false));
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["budget"], Some(Timestamp(DAY))));
     assert_eq!((story.run.ledger.committed(), story.run.tries[&Step::Plan].used), (Usage::default(), 0));
-    let question = escalation::of(&story.run, &story.run.blocks[0]).plain();
-    assert!(question.contains("skep budget raise --day") && question.contains("reviewer: 900"), "{question}");
+    let question = render::escalation(&story.run, &story.run.blocks[0]);
+    let raise = AnswerKind::RaiseShared { scope: BudgetScope::Day, tokens: 1_000_000, cost_micros: 0 };
+    assert!(question.answers.iter().any(|a| a.option.kind == raise), "{question:?}");
+    assert!(question.why.contains("reviewer: 900 tokens"), "{}", question.why);
     let more = Event::Answered {
         block: None,
         answer: Answer::More { raise: Raise { tokens: 5, ..Raise::default() } },
         by: asker(),
     };
-    assert!(decide(&story.run, &more, Timestamp(1)).is_err(), "the run's own budget is not what is missing");
+    assert!(decide(&story.run, &more, Timestamp(1)).is_err(), "the run's own budget is not exhausted");
     assert_eq!(pending(&story.clone().answer(Answer::Yes), "reserve"), 1);
-    assert_eq!(pending(&story.wait(24 * 3600).tell(Event::Due), "reserve"), 1, "the next day it goes on by itself");
+    assert_eq!(pending(&story.wait(24 * 3600).tell(Event::Due), "reserve"), 1, "the next day it resumes by itself");
 }
 
 #[test]
-fn what_others_only_set_aside_is_waited_for() {
+fn run_waits_for_amounts_that_are_only_reserved() {
     let mut story = Story::new(shared()).tell(Event::Admitted);
-    let short = || EffectOutcome::Short {
-        of: vec![of(BudgetScope::Day, false)],
-        why: "dev: 900 tokens".to_owned(),
-        levels: Vec::new(),
-        set_aside: true,
-    };
-    for _ in 1..engine_selection::UNAVAILABLE_MOST {
-        story = story.done("reserve", short());
+    for _ in 1..engine_selection::MAX_UNAVAILABLE {
+        story = story.done("reserve", day_exhausted(true));
         assert!(asks(&story).is_empty() && pending(&story, "reserve") == 0);
         let wait = story.run.wait.clone().expect("a wait");
-        assert!(wait.why.contains("set aside"), "{wait:?}");
+        assert!(wait.reason.to_string().contains("reserved"), "{wait:?}");
         story = story.wait(1800).tell(Event::Due);
     }
-    assert_eq!(asks(&story.clone().done("reserve", short())), ["budget"], "then a person is asked");
+    assert_eq!(asks(&story.clone().done("reserve", day_exhausted(true))), ["budget"], "then a person is asked");
     let caps = Usage { tokens: 300, ..Usage::default() };
     let story = story.done("reserve", EffectOutcome::Reserved { caps, levels: Vec::new() });
-    assert!(story.run.short.is_none() && pending(&story, "start") == 1);
-    assert_eq!(SharedLimits::cap(0, 20_000_000, true), 5_000_000, "one that may take all takes a quarter");
-    assert_eq!((SharedLimits::cap(0, 900_000, true), SharedLimits::cap(70, 50, false)), (900_000, 50));
+    assert!(story.run.budget_wait.is_none() && pending(&story, "start") == 1);
+    let cap = SharedLimits::cap;
+    assert_eq!(cap(0, 20_000_000, BudgetUnit::Cost), 5_000_000, "an unlimited attempt is given a quarter");
+    assert_eq!((cap(0, 900_000, BudgetUnit::Cost), cap(70, 50, BudgetUnit::Tokens)), (900_000, 50));
 }
 
 #[test]
-fn too_little_left_is_asked_for_and_the_steps_own_limit_is_a_failure() {
-    let spent_out =
-        |what: &str| Report::SpentOut { what: what.to_owned(), why: "the next call does not fit".to_owned() };
-    // Of the day's budget less is left than the attempt may use.
+fn cut_reservation_blocks_while_a_steps_own_limit_fails_the_attempt() {
+    let exhausted = |budget| Report::BudgetExhausted { budget, why: "the next call does not fit".to_owned() };
+    // Less is left of the day's budget than the attempt may use.
     let started = |levels: &[Level]| {
         let story = Story::new(shared()).tell(Event::Admitted);
         let caps = Usage { tokens: 300, ..Usage::default() };
         story.done("reserve", EffectOutcome::Reserved { caps, levels: levels.to_vec() })
     };
-    // Of two budgets the one that had no more is asked for.
+    let day = (BudgetScope::Day, BudgetUnit::Tokens);
+    // Of two budgets, the exhausted one is asked for.
     let tight = [level(BudgetScope::Project, 999, None), level(BudgetScope::Day, 1_000, None)];
-    let story = started(&tight).report(spent_out("tokens"));
+    let story = started(&tight).report(exhausted(BudgetKind::Tokens));
     assert_eq!((asks(&story), story.run.tries[&Step::Plan].used), (vec!["budget"], 0));
-    assert_eq!(shared_asked(&story), [[(BudgetScope::Day, false)]]);
-    assert!(story.run.blocks[0].until.is_some(), "the next day has its own");
+    assert_eq!(blocked_by(&story), [[day]]);
+    assert!(story.run.blocks[0].until.is_some(), "the next day has a budget of its own");
     let both = [level(BudgetScope::Project, 1_000, None), level(BudgetScope::Day, 1_000, None)];
-    let story = started(&both).report(spent_out("tokens"));
-    assert_eq!(shared_asked(&story), [[(BudgetScope::Project, false), (BudgetScope::Day, false)]]);
-    assert!(story.run.blocks[0].until.is_none(), "no day brings the project's back");
-    // One that was given a part of plenty used up its part.
-    let story = started(&[level(BudgetScope::Day, 500, None)]).report(spent_out("tokens"));
+    let story = started(&both).report(exhausted(BudgetKind::Tokens));
+    assert_eq!(blocked_by(&story), [[(BudgetScope::Project, BudgetUnit::Tokens), day]]);
+    assert!(story.run.blocks[0].until.is_none(), "the project's budget does not come back by itself");
+    // An attempt that was granted a part of a large budget has used up its part.
+    let story = started(&[level(BudgetScope::Day, 500, None)]).report(exhausted(BudgetKind::Tokens));
     assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0);
-    // What nobody limits cannot have been cut short.
-    let story = started(&tight).report(spent_out("turns"));
+    // An unlimited amount cannot have been cut.
+    let story = started(&tight).report(exhausted(BudgetKind::Turns));
     assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0);
-    // The run's own: all that was left was set aside.
+    // The run's own budget: all that was left was reserved.
     let policy = |step: Option<u64>| {
         let mut policy = bare_policy();
         policy.limits.tokens = Some(500);
         policy.steps.plan.tokens = step;
         policy
     };
-    let story = Story::new(policy(None)).tell(Event::Admitted).report(spent_out("tokens"));
-    assert!(matches!(&story.run.blocks[0].kind, BlockKind::Budget { what } if what == "tokens"));
+    let story = Story::new(policy(None)).tell(Event::Admitted).report(exhausted(BudgetKind::Tokens));
+    assert_eq!(story.run.blocks[0].kind, BlockKind::Budget(BudgetKind::Tokens));
     assert_eq!(story.run.tries[&Step::Plan].used, 0);
-    let story = Story::new(policy(Some(200))).tell(Event::Admitted).report(spent_out("tokens"));
-    assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0, "its step's limit: a failed try");
+    let story = Story::new(policy(Some(200))).tell(Event::Admitted).report(exhausted(BudgetKind::Tokens));
+    assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0, "the step's own limit: a failed try");
 }
 
 #[test]
-fn what_is_reserved_for_a_run_that_was_held_meanwhile_goes_back() {
+fn reservation_for_a_run_that_was_held_meanwhile_is_returned() {
     let story = Story::new(shared()).tell(Event::Admitted).tell(Event::Paused { by: asker() });
     let key = story.key("reserve");
-    let done = EffectOutcome::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels: Vec::new() };
-    let decision =
-        decide(&story.run, &Event::EffectFinished { key, done: done.clone() }, Timestamp(9_000)).expect("accepted");
-    let charge = &decision.charges[0];
-    assert!(charge.settled && charge.amount == Usage::default(), "{charge:?}");
-    let story = story.done("reserve", done).tell(Event::Resumed { by: asker() });
+    let outcome = EffectOutcome::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels: Vec::new() };
+    let event = Event::EffectFinished { key, outcome: outcome.clone() };
+    let decision = decide(&story.run, &event, Timestamp(9_000)).expect("accepted");
+    let row = &decision.ledger_rows[0];
+    assert!(row.settled && row.amount == Usage::default(), "{row:?}");
+    let story = story.done("reserve", outcome).tell(Event::Resumed { by: asker() });
     assert_eq!((pending(&story, "reserve"), story.run.attempts.len()), (1, 2));
 }
 
 #[test]
-fn a_share_of_a_shared_budget_is_told_by_the_run_whose_reservation_reached_it() {
+fn shared_threshold_is_reported_by_the_run_whose_reservation_found_it() {
     let reserved =
         |levels: Vec<Level>| EffectOutcome::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels };
-    let told = |s: &Story| s.run.alerts.iter().map(|a| (a.what.clone(), a.share)).collect::<Vec<_>>();
+    let alerts = |s: &Story| s.run.alerts.iter().map(|a| (a.scope, a.budget, a.percent)).collect::<Vec<_>>();
+    let day = |percent| (Some(BudgetScope::Day), BudgetKind::Tokens, percent);
     let story = Story::new(shared()).tell(Event::Admitted);
     let story = story.done(
         "reserve",
         reserved(vec![level(BudgetScope::Day, 600, Some(50)), level(BudgetScope::Project, 900, None)]),
     );
-    assert_eq!(told(&story), [("day budget: tokens".to_owned(), 50)], "another run has told of the project's");
+    assert_eq!(alerts(&story), [day(50)], "another run has reported the project's");
     assert!(!story.outbox.values().any(|e| matches!(e, Effect::Comment { .. })), "there is no change yet");
     let story = story.report(Report::Planned { tasks: vec![spec("a", &[])] });
     let story = story.reserved().work().well("check").well("integrate").all_well(&["push", "check", "ensure_change"]);
     let story = story.done("reserve", reserved(vec![level(BudgetScope::Day, 850, Some(80))]));
-    assert_eq!(told(&story), [("day budget: tokens".to_owned(), 50), ("day budget: tokens".to_owned(), 80)]);
-    let said: Vec<&String> = story
+    assert_eq!(alerts(&story), [day(50), day(80)]);
+    let comments: Vec<_> = story
         .outbox
         .values()
-        .filter_map(|e| match e {
-            Effect::Comment { text, .. } => Some(text),
-            _ => None,
-        })
+        .filter(|e| matches!(e, Effect::Comment { .. }))
+        .filter_map(|e| render::effect_text(&story.run, e))
         .collect();
-    assert!(
-        matches!(said[..], [text] if text.contains("80 % of the budget of this UTC day")
-        && text.contains("of 1000 tokens 850 are spent") && text.contains("skep budget raise --day")),
-        "{said:?}"
-    );
+    let [render::EffectText::Comment(text)] = &comments[..] else { panic!("{comments:?}") };
+    assert!(text.contains("80 % of the budget of this UTC day is spent"), "{text}");
+    assert!(text.contains("850 tokens of 1000 tokens spent"), "{text}");
 }
 
 #[test]
-fn what_is_short_is_asked_for_in_one_question_whose_commands_bring_it_above_what_is_used() {
+fn one_question_names_every_exhausted_budget_with_raises_above_its_usage() {
     let story = Story::new(shared()).tell(Event::Admitted);
-    let why = || "reviewer: 900 tokens".to_owned();
-    let of_two = vec![
-        SharedBudget { over: 7_200_000, ..of(BudgetScope::Day, true) },
-        of(BudgetScope::Day, false),
-        of(BudgetScope::Project, true),
+    let budgets = vec![
+        SharedBudget { over: 7_200_000, ..of(BudgetScope::Day, BudgetUnit::Cost) },
+        of(BudgetScope::Day, BudgetUnit::Tokens),
+        of(BudgetScope::Project, BudgetUnit::Cost),
     ];
-    let short = EffectOutcome::Short { of: of_two, why: why(), levels: Vec::new(), set_aside: false };
-    let story = story.done("reserve", short);
-    let question = escalation::of(&story.run, &story.run.blocks[0]);
-    assert_eq!(question.reason, "the project budget and the day budget are used up");
-    assert_eq!(
-        question.answers[..2],
-        [
-            "skep budget raise --project demo --cost \"5.00 USD\"",
-            "skep budget raise --day --tokens 1000000 --cost \"10.00 USD\""
-        ]
-    );
-    // Answered, it is asked again: what is still short is a question of its own.
+    let story = story.done("reserve", exhausted(budgets, false));
+    let question = render::escalation(&story.run, &story.run.blocks[0]);
+    assert_eq!(question.reason, "the project budget and the day budget are exhausted");
+    let raises: Vec<_> = question.answers[..2].iter().map(|a| a.option.kind.clone()).collect();
+    let raise = |scope, tokens, cost_micros| AnswerKind::RaiseShared { scope, tokens, cost_micros };
+    assert_eq!(raises, [raise(BudgetScope::Project, 0, 5_000_000), raise(BudgetScope::Day, 1_000_000, 10_000_000)]);
+    // After the answer the budgets are asked again, and what is still exhausted is a new question.
     let again = story.answer(Answer::Yes);
-    let short = EffectOutcome::Short {
-        of: vec![of(BudgetScope::Day, false)],
-        why: why(),
-        levels: Vec::new(),
-        set_aside: false,
-    };
-    assert_eq!(shared_asked(&again.done("reserve", short)), [[(BudgetScope::Day, false)]]);
+    assert_eq!(blocked_by(&again.done("reserve", day_exhausted(false))), [[(BudgetScope::Day, BudgetUnit::Tokens)]]);
 }

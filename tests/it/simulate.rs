@@ -1,4 +1,5 @@
-//! Runs simulated by the thousand: any world, any people, a crash anywhere; what must hold is checked after every decision.
+//! Thousands of simulated runs: any world, any people, a crash at any point. The invariants are checked after every
+//! decision.
 //!
 //! `SKEP_SIM_SEEDS=1000000` runs that many seeds instead of 10,000; `SKEP_SIM_SEED=17` runs one and prints its story.
 
@@ -32,7 +33,7 @@ fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
     world.one_session = rng.chance(2);
     world.always_stale = rng.chance(2);
     if rng.chance(10) {
-        let acts = [
+        let kinds = [
             "check",
             "integrate",
             "rebase",
@@ -44,7 +45,7 @@ fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
             "release",
             "reserve",
         ];
-        world.broken.insert(rng.one_of(&acts).to_owned());
+        world.broken.insert(rng.one_of(&kinds).to_owned());
     }
     let crash_percent = rng.one_of(&[0, 3, 10]);
     let manner =
@@ -52,7 +53,7 @@ fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
     simulate(opened, world, rng, manner)
 }
 
-/// The journal, written and read as the store does, taken through `open` and `decide` again.
+/// Replays the journal through `open` and `decide`, written and read as the store does.
 fn replayed(ended: &Ended) -> Run {
     let mut run: Option<Run> = None;
     for (event, at) in &ended.journal {
@@ -108,7 +109,7 @@ impl Seen {
     }
 }
 
-fn share(part: u64) {
+fn simulate_part(part: u64) {
     let mut seen = Seen::default();
     let mut broken = Vec::new();
     let only = std::env::var("SKEP_SIM_SEED").ok().and_then(|n| n.parse::<u64>().ok());
@@ -148,15 +149,15 @@ fn share(part: u64) {
             "not resumed",
             "asked the scout",
         ] {
-            assert!(seen.0.get(outcome).is_some_and(|n| *n > 0), "nothing of this share was: {outcome}");
+            assert!(seen.0.get(outcome).is_some_and(|n| *n > 0), "no run of this part showed: {outcome}");
         }
     }
 }
 
-macro_rules! shares {
-    ($($name:ident $part:literal),*) => { $(#[test] fn $name() { share($part); })* };
+macro_rules! parts {
+    ($($name:ident $part:literal),*) => { $(#[test] fn $name() { simulate_part($part); })* };
 }
-shares!(share_0 0, share_1 1, share_2 2, share_3 3, share_4 4, share_5 5, share_6 6, share_7 7);
+parts!(part_0 0, part_1 1, part_2 2, part_3 3, part_4 4, part_5 5, part_6 6, part_7 7);
 
 fn tame(seed: u64, crash_after: Vec<u64>) -> Ended {
     let mut rng = Rng(seed);
@@ -168,7 +169,7 @@ fn tame(seed: u64, crash_after: Vec<u64>) -> Ended {
     simulate(opened, world, rng, manner).unwrap_or_else(|why| panic!("seed {seed}, crash after {crash_after:?}: {why}"))
 }
 
-/// What people see of a run that is over.
+/// The visible result of a run.
 fn visible(ended: &Ended) -> (String, String, usize, usize, u32) {
     let outcome = match &ended.run.outcome {
         Some(Outcome::Delivered { .. }) => "delivered".to_owned(),
@@ -179,7 +180,7 @@ fn visible(ended: &Ended) -> (String, String, usize, usize, u32) {
     (outcome, tree, ended.world.changes.len(), comments, ended.run.rounds)
 }
 
-/// P2: a run that lost its process after any journal row ends like the one that did not.
+/// P2: a run that lost its process after any journal row ends like a run that did not.
 #[test]
 fn resumed_runs_end_like_uncrashed_ones() {
     let (mut rows, mut resumed) = (0, 0);

@@ -11,7 +11,7 @@ fn asked(engine: &str, check: &str, config: &str) -> (Cli, String, String) {
     let args = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", check];
     let said = desk.does(&[&args[..], &["--config", "skep.toml"]].concat()).ends(4);
     assert!(said.out.contains("\nEscalation: ") && said.out.contains("\nAnswer with one of:\n  skep "), "{}", said.out);
-    assert!(said.out.contains("The run goes on by itself after"), "{}", said.out);
+    assert!(said.out.contains("The run resumes by itself after"), "{}", said.out);
     let id = desk.newest();
     (desk, id, said.out)
 }

@@ -64,8 +64,8 @@ async fn orphaned(
     for (key, order) in begun {
         let resumable = held.run.attempt(order.attempt).and_then(|a| a.resumable.as_ref());
         if let Some(resumable) = resumable.filter(|_| held.run.pending.contains_key(&key)) {
-            tracing::info!(run = %held.run.id, attempt = %order.attempt, times = resumable.times, "an attempt is taken up again");
-            let order = Box::new(order.again(resumable));
+            tracing::info!(run = %held.run.id, attempt = %order.attempt, resumes = resumable.resumes, "resuming an attempt");
+            let order = Box::new(order.resumed(resumable));
             held.waiting.push((key, Effect::Start { order }, true));
         }
     }

@@ -61,7 +61,7 @@ fn check(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
         name: name.to_owned(),
         kind,
         command: command.to_owned(),
-        limit_secs: LIMIT_SECS,
+        timeout_secs: LIMIT_SECS,
         junit: None,
         runner: None,
     }

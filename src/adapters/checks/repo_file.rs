@@ -122,7 +122,7 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
             raw.name
         ));
     }
-    let limit_secs = match raw.limit {
+    let timeout_secs = match raw.limit {
         None => LIMIT_SECS,
         Some(limit) => {
             let at = runner(text, Some(limit.span()));
@@ -133,7 +133,7 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
         name: raw.name,
         kind: raw.kind.unwrap_or(CheckKind::Test),
         command: raw.command,
-        limit_secs,
+        timeout_secs,
         junit: raw.junit,
         runner: raw.runner,
     })
@@ -156,9 +156,11 @@ fn duration(value: &toml::Value) -> Result<u64, String> {
 }
 
 fn tightening(at: &str, policy: Tightening) -> Result<Tightening, String> {
-    for (key, patterns) in
-        [("protected", &policy.protected), ("tests", &policy.tests), ("forbidden", &policy.forbidden)]
-    {
+    for (key, patterns) in [
+        ("protected_paths", &policy.protected_paths),
+        ("test_paths", &policy.test_paths),
+        ("forbidden_paths", &policy.forbidden_paths),
+    ] {
         if patterns.len() > LIST_MAX {
             return Err(format!("{at}: {key}: has {} patterns; at most {LIST_MAX} are allowed", patterns.len()));
         }
@@ -227,13 +229,13 @@ mod tests {
             command = "cargo test"
             junit = "target/report.xml"
             [policy]
-            protected = ["deploy/**"]
+            protected_paths = ["deploy/**"]
             approve_merge = true
             max_files = 10
             "#,
         )
         .unwrap();
-        let short: Vec<_> = file.checks.iter().map(|c| (c.name.as_str(), c.kind, c.limit_secs)).collect();
+        let short: Vec<_> = file.checks.iter().map(|c| (c.name.as_str(), c.kind, c.timeout_secs)).collect();
         assert_eq!(short, [("unit", CheckKind::Test, 600), ("lint", CheckKind::Lint, 600)]);
         assert_eq!(file.checks[0].junit.as_deref(), Some("target/report.xml"));
         assert_eq!((file.policy.max_files, file.policy.approve_merge), (Some(10), true));
@@ -269,7 +271,7 @@ mod tests {
                 "[[check]]\nname=\"a\"\ncommand=\"x\"\n[[check]]\nname=\"a\"\ncommand=\"x\"",
                 "two checks are named \"a\"",
             ),
-            ("[policy]\nforbidden = [\"[\"]", "forbidden: path pattern"),
+            ("[policy]\nforbidden_paths = [\"[\"]", "forbidden_paths: invalid path pattern"),
             ("[policy", ".skep.toml, line 1: "),
         ];
         for (text, part) in wrong {

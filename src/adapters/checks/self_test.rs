@@ -56,11 +56,11 @@ pub async fn run(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<
     std::fs::write(dir.join("file with a name"), "content\n").map_err(write_error)?;
     std::fs::write(dir.join("out/report.xml"), "<testsuite><testcase><failure/></testcase></testsuite>")
         .map_err(write_error)?;
-    let check = |check: &str, limit_secs, command: &str, junit: Option<&str>| CheckSpec {
+    let check = |check: &str, timeout_secs, command: &str, junit: Option<&str>| CheckSpec {
         name: check.to_owned(),
         kind: CheckKind::Test,
         command: command.to_owned(),
-        limit_secs,
+        timeout_secs,
         junit: junit.map(str::to_owned),
         runner: Some(name.to_owned()),
     };
@@ -97,11 +97,11 @@ pub async fn run(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<
     Ok(vec![
         SelfTestStep { name: "the runner is reachable and has the tools it needs", passed: true, detail: summary },
         step("a check sees the checkout and passes", tree.green, tree),
-        step("a failing check is reported with its exit code", !fail.green && fail.exit == Some(7), fail),
+        step("a failing check is reported with its exit code", !fail.green && fail.exit_code == Some(7), fail),
         step("a JUnit report is fetched and counted", report.green && report.tests.is_some_and(|t| t.run == 1), report),
         step(
             "a check that exceeds its timeout is killed",
-            timeout.exit.is_none() && timeout.why.contains("timeout"),
+            timeout.exit_code.is_none() && timeout.why.contains("timeout"),
             timeout,
         ),
         step("background processes of a check are killed", leave.result.green && find.result.green, &find.result),

@@ -11,13 +11,13 @@ pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
         name: spec.name.clone(),
         kind: spec.kind,
         green: false,
-        exit: None,
+        exit_code: None,
         duration_ms: 0,
         why,
         tail: String::new(),
         tests: None,
         artifacts: Vec::new(),
-        given: Vec::new(),
+        secrets: Vec::new(),
     };
     Checked { result, files: Vec::new() }
 }
@@ -28,7 +28,7 @@ pub fn command_failure(spec: &CheckSpec, finished: &ProcessOutput) -> Option<Str
         return Some(format!("the command was killed: {why}"));
     }
     match (finished.timed_out, finished.code) {
-        (true, _) => Some(format!("the command exceeded its timeout of {} s and was killed", spec.limit_secs.max(1))),
+        (true, _) => Some(format!("the command exceeded its timeout of {} s and was killed", spec.timeout_secs.max(1))),
         (_, Some(0)) => None,
         (_, Some(127)) => Some("the command exited with code 127: command not found".to_owned()),
         (_, Some(code)) => Some(format!("the command exited with code {code}")),

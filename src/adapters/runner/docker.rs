@@ -290,7 +290,7 @@ impl RunnerSession for DockerSession {
         engine.must(engine.container(&self.guard, &name, spec)).await?;
         let call = Call {
             input: Input::HeldOpen,
-            limit: Duration::from_secs(spec.limit_secs.max(1)),
+            limit: Duration::from_secs(spec.timeout_secs.max(1)),
             keep: LOG_KEPT,
             ..Call::quick(&engine.name, ["start", "--attach", "--interactive", &name])
         };

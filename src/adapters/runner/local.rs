@@ -48,8 +48,8 @@ impl RunnerSession for LocalSession {
             cache: &self.cache,
             scratch: scratch.path(),
             env: &env,
-            timeout: Duration::from_secs(spec.limit_secs.max(1)),
-            max_output: LOG_KEPT,
+            timeout: Duration::from_secs(spec.timeout_secs.max(1)),
+            max_output_tokens: LOG_KEPT,
             proxy: given.endpoint(),
         };
         let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(&self.dir, &e))?;

@@ -202,7 +202,7 @@ struct SshSession {
 #[async_trait]
 impl RunnerSession for SshSession {
     async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
-        let limit = spec.limit_secs.max(1);
+        let limit = spec.timeout_secs.max(1);
         let (secs, line) = (limit.to_string(), BASE64_STANDARD.encode(&spec.command));
         let head = self.host.head("run", self.guard.owner_id(), &self.guard.id);
         let lines = [&head[..], &[&secs, spec.junit.as_deref().unwrap_or(""), &line]].concat();

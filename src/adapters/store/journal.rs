@@ -5,7 +5,7 @@
 
 use super::SeaStore;
 use super::error::again;
-use super::ledger::LedgerRow;
+use super::ledger::LedgerRecord;
 use crate::domain::run::SNAPSHOT_VERSION;
 use crate::domain::{Event, status};
 use crate::ports::store::Transition;
@@ -45,7 +45,7 @@ pub(super) struct Row {
     pub finished: Vec<String>,
     pub wake_at: Option<i64>,
     pub waits: Option<String>,
-    pub charges: Vec<LedgerRow>,
+    pub ledger_rows: Vec<LedgerRecord>,
 }
 
 impl Row {
@@ -169,11 +169,11 @@ fn row_of(t: &Transition) -> PortResult<Row> {
         let ord = seq.saturating_mul(ORD_STEP).saturating_add(place);
         effects.push((key.0.clone(), ord, json("effect", serde_json::to_string(effect))?));
     }
-    let mut charges = Vec::with_capacity(t.charges.len());
-    for c in &t.charges {
-        let line =
-            LedgerRow::of(run.id, &run.project, c).map_err(|e| wrong(format!("its list of models is no JSON: {e}")))?;
-        charges.push(line);
+    let mut ledger_rows = Vec::with_capacity(t.ledger_rows.len());
+    for c in &t.ledger_rows {
+        let line = LedgerRecord::of(run.id, &run.project, c)
+            .map_err(|e| wrong(format!("its list of models is no JSON: {e}")))?;
+        ledger_rows.push(line);
     }
     let codes: Vec<&str> = run.blocks.iter().map(|b| b.kind.code()).collect();
     Ok(Row {
@@ -197,7 +197,7 @@ fn row_of(t: &Transition) -> PortResult<Row> {
         effects,
         finished: t.finished.iter().map(|key| key.0.clone()).collect(),
         wake_at: run.wake_at().filter(|_| !run.ended()).map(|at| at.0),
-        waits: run.wait.as_ref().map(|w| w.why.clone()),
-        charges,
+        waits: run.wait.as_ref().map(|w| w.reason.to_string()),
+        ledger_rows,
     })
 }

@@ -3,7 +3,7 @@
 use super::SeaStore;
 use super::error::from_sqlx;
 use super::journal::{FIRST_LEASE_SECS, Fate, Row};
-use super::ledger::LedgerRow;
+use super::ledger::LedgerRecord;
 use crate::ports::PortResult;
 use sea_orm::sqlx::postgres::{PgConnection, PgRow};
 use sea_orm::sqlx::{Connection, Error, Row as _, query};
@@ -156,7 +156,7 @@ type Bound<'q> = sea_orm::sqlx::query::Query<'q, sea_orm::sqlx::Postgres, sea_or
 fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Bound<'q> {
     let effects: Vec<(&str, &(String, i64, String))> =
         rows.iter().flat_map(|r| r.effects.iter().map(|e| (r.run.as_str(), e))).collect();
-    let lines: Vec<&LedgerRow> = rows.iter().flat_map(|r| &r.charges).collect();
+    let lines: Vec<&LedgerRecord> = rows.iter().flat_map(|r| &r.ledger_rows).collect();
     // Texts and numbers: they are JSON always.
     let lines = serde_json::to_string(&lines).unwrap_or_else(|_| "[]".to_owned());
     let finished: Vec<(&str, &str)> =

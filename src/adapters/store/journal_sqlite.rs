@@ -60,7 +60,7 @@ impl SeaStore {
         for key in &row.finished {
             self.run_statement(tx, FINISH, vec![run(), key.as_str().into()]).await?;
         }
-        for line in &row.charges {
+        for line in &row.ledger_rows {
             self.run_statement(tx, CHARGE, line.values()).await?;
         }
         Ok(Fate::Written)

@@ -1,7 +1,7 @@
 //! The books: a line for each attempt, written as it goes on, and what they sum up to.
 
 use super::SeaStore;
-use crate::domain::{Charge, Day, ProjectName, RunId, describe};
+use crate::domain::{Day, LedgerRow, ProjectName, RunId};
 use crate::ports::PortResult;
 use crate::ports::store::{Spending, SpendingBy, SpendingFilter};
 use sea_orm::{DbBackend, DbErr, QueryResult, Value};
@@ -39,7 +39,7 @@ pub(super) fn signed(n: u64) -> i64 {
 
 /// A line of the books as it is written; the names are the columns'.
 #[derive(serde::Serialize)]
-pub(super) struct LedgerRow {
+pub(super) struct LedgerRecord {
     pub run: String,
     pub attempt: i64,
     pub project: String,
@@ -57,9 +57,9 @@ pub(super) struct LedgerRow {
     pub round: i64,
 }
 
-impl LedgerRow {
-    pub(super) fn of(run: RunId, project: &ProjectName, charge: &Charge) -> serde_json::Result<LedgerRow> {
-        Ok(LedgerRow {
+impl LedgerRecord {
+    pub(super) fn of(run: RunId, project: &ProjectName, charge: &LedgerRow) -> serde_json::Result<LedgerRecord> {
+        Ok(LedgerRecord {
             run: run.to_string(),
             attempt: i64::from(charge.attempt.0),
             project: project.as_str().to_owned(),
@@ -153,7 +153,7 @@ impl SeaStore {
 fn spending_from(row: &QueryResult, by: SpendingBy) -> Result<Spending, DbErr> {
     let key: String = row.try_get("", "key")?;
     let key = match by {
-        SpendingBy::Day => key.parse().map_or(key, |day| describe::date(Day(day))),
+        SpendingBy::Day => key.parse().map_or(key, |day| Day(day).to_string()),
         _ => key,
     };
     Ok(Spending {

@@ -3,8 +3,8 @@
 //! Invariant: between two processes one of them asks first. What it is given stands in the books before the other is answered.
 
 use super::SeaStore;
-use super::ledger::{CHARGE, LedgerRow, number, signed};
-use crate::domain::{Alert, BudgetScope, Charge, Day, Level, RunId, SharedLimits, Usage};
+use super::ledger::{CHARGE, LedgerRecord, number, signed};
+use crate::domain::{Alert, BudgetScope, BudgetUnit, Day, LedgerRow, Level, RunId, SharedLimits, Usage};
 use crate::ports::store::{Reservation, Room, SharedRaise};
 use crate::ports::{PortError, PortResult};
 use sea_orm::{
@@ -44,14 +44,19 @@ const SETTLE: &str = "UPDATE charge SET settled = true, wall_ms = $3, models = $
 
 /// One thing of one shared budget.
 struct Budget {
-    share: BudgetScope,
+    scope: BudgetScope,
     key: String,
-    money: bool,
+    unit: BudgetUnit,
+}
+
+/// Returns the value of the column `money`.
+fn is_cost(unit: BudgetUnit) -> bool {
+    unit == BudgetUnit::Cost
 }
 
 impl Budget {
     fn values(&self) -> Vec<Value> {
-        vec![self.share.name().into(), self.key.as_str().into(), self.money.into()]
+        vec![self.scope.name().into(), self.key.as_str().into(), is_cost(self.unit).into()]
     }
 }
 
@@ -128,24 +133,27 @@ impl SeaStore {
         let (mut caps, mut levels, mut least) = (known.unwrap_or(ask.caps), Vec::new(), None);
         for (budget, limit) in limited(ask) {
             let raised = self.raised(tx, &budget).await?;
-            let (used, set_aside) = self.used(tx, &budget).await?;
+            let (used, reserved) = self.used(tx, &budget).await?;
             let limit = limit.saturating_add(raised);
             let left = limit.saturating_sub(used);
             if known.is_none() && left == 0 {
                 // What is spent may be all of it, whatever is set aside besides.
-                let back = if used.saturating_sub(set_aside) < limit { set_aside } else { 0 };
+                let back = if used.saturating_sub(reserved) < limit { reserved } else { 0 };
                 least = Some(least.map_or(back, |least: u64| least.min(back)));
             } else if known.is_none() {
-                let cap = if budget.money { &mut caps.cost_micros } else { &mut caps.tokens };
-                *cap = SharedLimits::cap(*cap, left, budget.money);
+                let cap = match budget.unit {
+                    BudgetUnit::Tokens => &mut caps.tokens,
+                    BudgetUnit::Cost => &mut caps.cost_micros,
+                };
+                *cap = SharedLimits::cap(*cap, left, budget.unit);
             }
-            levels
-                .push((Level { share: budget.share, money: budget.money, used, set_aside, limit, told: None }, budget));
+            let (scope, unit) = (budget.scope, budget.unit);
+            levels.push((Level { scope, unit, used, reserved, limit, alert_percent: None }, budget));
         }
         let told = self.rows(tx, TOLD_BY, [run(), i64::from(ask.attempt.0).into()]).await?;
         for (level, budget) in &mut levels {
             // Asked again after a crash, it has the same to tell.
-            level.told = match told_of(&told, level)? {
+            level.alert_percent = match told_of(&told, level)? {
                 Some(share) => Some(share),
                 None => self.first_to_tell(tx, ask, level, budget).await?,
             };
@@ -156,9 +164,12 @@ impl SeaStore {
         }
         if known.is_none() {
             for (level, _) in &mut levels {
-                let cap = if level.money { caps.cost_micros } else { caps.tokens };
+                let cap = match level.unit {
+                    BudgetUnit::Tokens => caps.tokens,
+                    BudgetUnit::Cost => caps.cost_micros,
+                };
                 level.used = level.used.saturating_add(cap);
-                level.set_aside = level.set_aside.saturating_add(cap);
+                level.reserved = level.reserved.saturating_add(cap);
             }
             self.set_aside(tx, ask, caps).await?;
         }
@@ -166,18 +177,19 @@ impl SeaStore {
     }
 
     async fn set_aside(&self, tx: &DatabaseTransaction, ask: &Reservation, caps: Usage) -> Result<(), DbErr> {
-        let charge = Charge {
+        let charge = LedgerRow {
             attempt: ask.attempt,
             role: ask.role,
             engine: ask.engine.clone(),
             round: ask.round,
             amount: caps,
             settled: false,
-            models: Vec::new(),
+            usage_by_model: Vec::new(),
+            prompt_digest: None,
             day: Day::of(ask.at),
             at: ask.at,
         };
-        let line = LedgerRow::of(ask.lease.run, &ask.project, &charge).map_err(|e| DbErr::Custom(e.to_string()))?;
+        let line = LedgerRecord::of(ask.lease.run, &ask.project, &charge).map_err(|e| DbErr::Custom(e.to_string()))?;
         self.act(tx, CHARGE, line.values()).await
     }
 
@@ -189,7 +201,7 @@ impl SeaStore {
         level: &Level,
         budget: &Budget,
     ) -> Result<Option<u8>, DbErr> {
-        let Some(share) = Alert::reached(&ask.alerts, level.spent(), level.limit) else { return Ok(None) };
+        let Some(share) = Alert::reached(&ask.alert_percent, level.spent(), level.limit) else { return Ok(None) };
         for row in self.rows(tx, TOLD, budget.values()).await? {
             if number(&row, "percent")? >= u64::from(share) {
                 return Ok(None);
@@ -209,21 +221,24 @@ impl SeaStore {
 
     /// What is used and set aside of a budget, and how much of that is only set aside.
     async fn used(&self, tx: &DatabaseTransaction, budget: &Budget) -> Result<(u64, u64), DbErr> {
-        let (sql, key) = match budget.share {
+        let (sql, key) = match budget.scope {
             BudgetScope::Project => (USED_BY_PROJECT, Value::from(budget.key.as_str())),
             BudgetScope::Day => (USED_BY_DAY, Value::from(budget.key.parse::<i64>().unwrap_or_default())),
         };
         let rows = self.rows(tx, sql, [key]).await?;
         let read = |column: &str| rows.first().map_or(Ok(0), |row| number(row, column));
-        match budget.money {
-            true => Ok((read("cost_micros")?, read("open_cost")?)),
-            false => Ok((read("tokens")?, read("open_tokens")?)),
+        match budget.unit {
+            BudgetUnit::Tokens => Ok((read("tokens")?, read("open_tokens")?)),
+            BudgetUnit::Cost => Ok((read("cost_micros")?, read("open_cost")?)),
         }
     }
 
     async fn raised(&self, tx: &DatabaseTransaction, budget: &Budget) -> Result<u64, DbErr> {
-        let rows = self.rows(tx, RAISED, [budget.share.name().into(), budget.key.as_str().into()]).await?;
-        let column = if budget.money { "cost_micros" } else { "tokens" };
+        let rows = self.rows(tx, RAISED, [budget.scope.name().into(), budget.key.as_str().into()]).await?;
+        let column = match budget.unit {
+            BudgetUnit::Tokens => "tokens",
+            BudgetUnit::Cost => "cost_micros",
+        };
         rows.first().map_or(Ok(0), |row| number(row, column))
     }
 
@@ -244,8 +259,8 @@ impl SeaStore {
             raise.at.0.into(),
         ];
         self.act(tx, RAISE, values).await?;
-        for (money, more) in [(false, raise.tokens), (true, raise.cost_micros)] {
-            let budget = Budget { share: raise.share, key: raise.key.clone(), money };
+        for (unit, more) in [(BudgetUnit::Tokens, raise.tokens), (BudgetUnit::Cost, raise.cost_micros)] {
+            let budget = Budget { scope: raise.share, key: raise.key.clone(), unit };
             let told = if more == 0 { Vec::new() } else { self.rows(tx, TOLD, budget.values()).await? };
             let (used, aside) = if told.is_empty() { (0, 0) } else { self.used(tx, &budget).await? };
             for row in told {
@@ -269,7 +284,7 @@ impl SeaStore {
         for row in self.rows(tx, OPEN, [run.to_string().into()]).await? {
             let (attempt, at): (i64, i64) = (row.try_get("", "attempt")?, row.try_get("", "at")?);
             let passed = number(&row, "wall_ms")?.min(u64::try_from(now.saturating_sub(at)).unwrap_or(0));
-            let mut parts: Vec<crate::domain::Part> =
+            let mut parts: Vec<crate::domain::LedgerPart> =
                 serde_json::from_str(&row.try_get::<String>("", "models")?).unwrap_or_default();
             parts.iter_mut().for_each(|part| part.amount.wall_ms = part.amount.wall_ms.min(passed));
             let models = serde_json::to_string(&parts).map_err(|e| DbErr::Custom(e.to_string()))?;
@@ -284,17 +299,17 @@ impl SeaStore {
 fn limited(ask: &Reservation) -> impl Iterator<Item = (Budget, u64)> {
     let shared = &ask.shared;
     let limits = [
-        (BudgetScope::Project, false, shared.project_tokens),
-        (BudgetScope::Project, true, shared.project_cost_micros),
-        (BudgetScope::Day, false, shared.day_tokens),
-        (BudgetScope::Day, true, shared.day_cost_micros),
+        (BudgetScope::Project, BudgetUnit::Tokens, shared.project_tokens),
+        (BudgetScope::Project, BudgetUnit::Cost, shared.project_cost_micros),
+        (BudgetScope::Day, BudgetUnit::Tokens, shared.day_tokens),
+        (BudgetScope::Day, BudgetUnit::Cost, shared.day_cost_micros),
     ];
-    limits.into_iter().filter_map(|(share, money, limit)| {
-        let key = match share {
+    limits.into_iter().filter_map(|(scope, unit, limit)| {
+        let key = match scope {
             BudgetScope::Project => ask.project.as_str().to_owned(),
             BudgetScope::Day => Day::of(ask.at).0.to_string(),
         };
-        Some((Budget { share, key, money }, limit?))
+        Some((Budget { scope, key, unit }, limit?))
     })
 }
 
@@ -303,7 +318,7 @@ fn told_of(rows: &[QueryResult], level: &Level) -> Result<Option<u8>, DbErr> {
     let mut highest = None;
     for row in rows {
         let (share, money): (String, bool) = (row.try_get("", "share")?, row.try_get("", "money")?);
-        if share == level.share.name() && money == level.money {
+        if share == level.scope.name() && money == is_cost(level.unit) {
             highest = highest.max(u8::try_from(number(row, "percent")?).ok());
         }
     }

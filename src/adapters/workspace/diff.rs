@@ -62,7 +62,7 @@ fn read(said: &[u8]) -> (DiffStat, Vec<Entry>) {
                 _ => FileKind::Modified,
             };
             stat.files_total += 1;
-            if stat.files.len() < DiffStat::FILES_MAX {
+            if stat.files.len() < DiffStat::MAX_FILES {
                 stat.files.push(FileChange { path: path.clone(), kind, added: 0, removed: 0, binary: false });
             }
             entries.push(Entry { old_mode: old_mode.to_owned(), new_mode: new_mode.to_owned(), path });

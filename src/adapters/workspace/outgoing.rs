@@ -28,6 +28,6 @@ impl GitWorkspaces {
         let found = tokio::task::spawn_blocking(move || scan.finish()).await.map_err(|e| {
             PortError::permanent(format!("the search for secrets broke off: {e}"), "report this as a defect")
         })?;
-        Ok(found.into_iter().map(|f| SecretFound { place: f.place, what: f.what, mark: f.mark }).collect())
+        Ok(found.into_iter().map(|f| SecretFound { location: f.place, what: f.what, fingerprint: f.mark }).collect())
     }
 }

@@ -2,12 +2,15 @@
 
 mod follow;
 
+use super::answers;
 use super::args::{AnswerArgs, BudgetCommand, Command, Skep};
 use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::{
-    BlockId, BudgetScope, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EngineSpec, Goal, GoalSource, Opened, Policy,
-    Principal, ProjectName, Role, Run, RunId, Settings, Sha, SharedBudget, Step, TaskId, Timestamp, escalation,
+    BlockId, BudgetKind, BudgetScope, BudgetUnit, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EffectKind,
+    EngineSpec, Goal, GoalSource, Opened, Policy, Principal, ProjectName, Role, Run, RunId, Settings, Sha,
+    SharedBudget, Step, TaskId, Timestamp,
 };
+use crate::http::rest::wire::Escalation;
 use clap::{CommandFactory, Parser};
 
 fn opened() -> Opened {
@@ -29,7 +32,7 @@ fn opened() -> Opened {
                 name: "test".into(),
                 kind: CheckKind::Test,
                 command: "make test".into(),
-                limit_secs: 60,
+                timeout_secs: 60,
                 junit: None,
                 runner: None,
             }],
@@ -50,7 +53,16 @@ fn a_run() -> Run {
 }
 
 fn block(n: u32, kind: BlockKind) -> Block {
-    Block { id: BlockId(n), kind, why: "because\n\x1b]0;owned\x07".into(), since: Timestamp(2_000), until: None }
+    Block {
+        id: BlockId(n),
+        kind,
+        why: "because\n\x1b]0;owned\x07".into(),
+        fix: None,
+        levels: Vec::new(),
+        spending: Vec::new(),
+        since: Timestamp(2_000),
+        until: None,
+    }
 }
 
 fn merge(n: u32) -> Block {
@@ -71,9 +83,9 @@ fn shell(line: &str) -> Vec<String> {
 #[test]
 fn every_command_an_escalation_prints_parses() {
     let sha = Sha::from("2222222222222222222222222222222222222222");
-    let budget = |what: &str| BlockKind::Budget { what: what.into() };
-    let shared = |money| {
-        [BudgetScope::Project, BudgetScope::Day].map(|share| SharedBudget { share, money, over: 6_000_000 }).to_vec()
+    let budget = BlockKind::Budget;
+    let shared = |unit| {
+        [BudgetScope::Project, BudgetScope::Day].map(|scope| SharedBudget { scope, unit, over: 6_000_000 }).to_vec()
     };
     let diff = Subject::Diff { task: TaskId(1), head: sha.clone(), concerns: vec![] };
     let kinds = vec![
@@ -83,29 +95,26 @@ fn every_command_an_escalation_prints_parses() {
         BlockKind::Tries { step: Step::Develop, task: Some(TaskId(1)) },
         BlockKind::Tries { step: Step::Plan, task: None },
         BlockKind::Rounds,
-        budget("money"),
-        budget("tokens"),
-        budget("attempts"),
-        budget("time"),
-        budget("turns"),
-        BlockKind::Shared { of: shared(false) },
-        BlockKind::Shared { of: shared(true) },
+        budget(BudgetKind::Cost),
+        budget(BudgetKind::Tokens),
+        budget(BudgetKind::Attempts),
+        budget(BudgetKind::Time),
+        budget(BudgetKind::Turns),
+        BlockKind::SharedBudget { budgets: shared(BudgetUnit::Tokens) },
+        BlockKind::SharedBudget { budgets: shared(BudgetUnit::Cost) },
         BlockKind::Question { step: Step::Develop, task: Some(TaskId(1)) },
         BlockKind::NothingChanged,
-        BlockKind::Act { act: "push".into() },
+        BlockKind::Effect(EffectKind::Push),
         BlockKind::ChangeClosed,
         BlockKind::ForeignPush { head: sha },
-        BlockKind::SecretFound { marks: vec!["m1".into()] },
+        BlockKind::SecretFound { found: vec![] },
     ];
     let mut seen = 0;
     for kind in kinds {
         let run = a_run();
-        let question = escalation::of(&run, &block(1, kind));
-        let hints = question.needs.iter().flat_map(|n| n.how.split('`')).filter(|t| t.starts_with("skep "));
-        let flags = question.needs.iter().flat_map(|n| n.how.split([' ', ';']).skip_while(|w| *w != "--more").nth(1));
-        // An amount may contain a quoted space; the answers hold it in full.
-        assert!(flags.into_iter().all(|f| f.contains('=')));
-        for line in question.answers.iter().map(String::as_str).chain(hints) {
+        let question: Escalation = crate::render::escalation(&run, &block(1, kind)).into();
+        let of = answers::Of { run: "3f9a12bc", project: "tool", change: Some(1) };
+        for line in answers::commands(of, &question).into_iter().chain(answers::inspection(of, &question)) {
             let typed = line.split("  #").next().unwrap();
             let skep = Skep::try_parse_from(shell(typed)).unwrap_or_else(|e| panic!("{typed}: {e}"));
             seen += 1;

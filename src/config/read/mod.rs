@@ -58,7 +58,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
         }
     });
     r.checked("git.branch_prefix", &mut c.git.branch_prefix, branch_prefix);
-    r.seconds("checks.limit", &mut c.checks.limit_secs, "1s", "1day");
+    r.seconds("checks.limit", &mut c.checks.timeout_secs, "1s", "1day");
     telemetry(r, c, env);
 }
 
@@ -232,9 +232,9 @@ fn has_password(url: &str) -> bool {
 
 fn policy(r: &mut Reader, c: &mut Config) {
     let p = &mut c.policy;
-    r.number("policy.width", &mut p.width, 1..=64);
+    r.number("policy.width", &mut p.parallel_tasks, 1..=64);
     r.number("policy.max_tasks", &mut p.max_tasks, 1..=500);
-    r.number("policy.max_losses", &mut p.max_losses, 1..=100);
+    r.number("policy.max_losses", &mut p.max_lost_attempts, 1..=100);
     r.number("policy.max_questions", &mut p.max_questions, 0..=1_000);
     r.flag("policy.explore", &mut p.explore);
     r.flag("policy.approve_plan", &mut p.approve_plan);
@@ -244,10 +244,10 @@ fn policy(r: &mut Reader, c: &mut Config) {
         true => wrong("one entry is not a usable path pattern", "write patterns such as \"docs/**\" or \"**/*.lock\""),
         false => Ok(()),
     };
-    r.list("policy.protected", &mut p.protected, glob);
-    r.list("policy.tests", &mut p.tests, glob);
-    r.list("policy.forbidden", &mut p.forbidden, glob);
-    r.list("policy.allowed", &mut p.allowed, glob);
+    r.list("policy.protected", &mut p.protected_paths, glob);
+    r.list("policy.tests", &mut p.test_paths, glob);
+    r.list("policy.forbidden", &mut p.forbidden_paths, glob);
+    r.list("policy.allowed", &mut p.allowed_paths, glob);
     r.list("policy.required_statuses", &mut p.required_statuses, |s| match s.trim().is_empty() {
         true => wrong("one entry is empty", "write the contexts' names, such as \"ci/test\""),
         false => Ok(()),
@@ -259,14 +259,14 @@ fn policy(r: &mut Reader, c: &mut Config) {
     r.count("limits.tokens", &mut p.limits.tokens);
     r.money("limits.cost", &mut p.limits.cost_micros);
     r.turns("limits.turns", &mut p.limits.turns);
-    r.seconds("limits.wall", &mut p.limits.wall_secs, "1s", "30days");
+    r.seconds("limits.wall", &mut p.limits.timeout_secs, "1s", "30days");
     r.number("limits.rounds", &mut p.limits.rounds, 0..=100);
     r.number("limits.attempts", &mut p.limits.attempts, 1..=10_000);
 
     type Keys = [&'static str; 5];
     let mut step = |[tries, wall, tokens, cost, turns]: Keys, s: &mut StepLimits| {
         r.number(tries, &mut s.tries, 1..=100);
-        r.seconds(wall, &mut s.wall_secs, "1s", "1day");
+        r.seconds(wall, &mut s.timeout_secs, "1s", "1day");
         r.count(tokens, &mut s.tokens);
         r.money(cost, &mut s.cost_micros);
         r.turns(turns, &mut s.turns);
@@ -289,7 +289,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
     step!(plan);
     step!(develop);
     step!(review);
-    r.seconds("steps.ops.wall", &mut p.steps.ops.wall_secs, "1s", "1day");
+    r.seconds("steps.ops.wall", &mut p.steps.ops.timeout_secs, "1s", "1day");
 }
 
 fn branch_prefix(text: &str) -> Parsed<String> {

@@ -1,60 +1,58 @@
-//! Telling people that a share of a budget is used: once each, where they look anyway. Never a question.
+//! Budget alerts: people are notified once per threshold, in the run and on the change. An alert never blocks.
 
 use super::builder::DecisionBuilder;
-use crate::domain::budget::Alert;
-use crate::domain::describe;
-use crate::domain::effect::Effect;
+use crate::domain::budget::shared::{BudgetScope, Level};
+use crate::domain::budget::{Alert, BudgetKind};
+use crate::domain::effect::{CommentSubject, Effect};
 use crate::domain::ledger_row::Day;
 use crate::domain::run::Phase;
-use crate::domain::shared_budget::{BudgetScope, Level};
 
 impl DecisionBuilder {
-    /// Tells people, once each, that a share of a limit is used: in the run, and on the change where there is one.
+    /// Notifies people, once each, that the run's own budgets have reached thresholds.
     pub fn alert(&mut self) {
-        for (what, used, limit) in self.run.ledger.levels(&self.run.limits) {
-            if let Some(share) = self.tell(what, used, limit) {
-                self.say_alert(&describe::alert(&self.run, what, share));
+        for (budget, used, limit) in self.run.ledger.levels(&self.run.limits) {
+            if let Some(alert) = self.reached(budget, used, limit) {
+                self.run.alerts.push(alert.clone());
+                self.comment_alert(CommentSubject::Alert(alert));
             }
         }
     }
 
-    fn say_alert(&mut self, text: &str) {
+    fn comment_alert(&mut self, about: CommentSubject) {
         let over = self.run.stopping.is_some() || self.run.phase >= Phase::Reporting;
-        if let Some(change) = self.run.change.as_ref().filter(|_| !over) {
-            let change = change.number;
-            self.order(Effect::Comment { change, text: text.to_owned() });
+        if let Some(change) = self.run.change.as_ref().filter(|_| !over).map(|c| c.number) {
+            self.order(Effect::Comment { change, about });
         }
     }
 
-    /// Tells people of the shared budgets what the store has found nobody was told before, whatever run: it is this run's to tell.
+    /// Notifies people of thresholds of shared budgets that this run is the first of all runs to find reached.
     pub fn alert_shared(&mut self, levels: &[Level]) {
         let today = Day::of(self.at);
-        let of_today = |a: &Alert| !a.what.starts_with(BudgetScope::Day.budget()) || Day::of(a.at) == today;
-        self.run.alerts.retain(of_today);
-        for (level, share) in levels.iter().take(8).filter_map(|l| Some((l, l.told?))) {
-            let what = level.name();
-            // Told before, of a limit that was raised since.
-            self.run.alerts.retain(|a| a.what != what || a.share < share);
-            self.run.alerts.push(Alert { what, share, at: self.at });
-            self.say_alert(&describe::alert_shared(&self.run, level, share));
+        self.run.alerts.retain(|a| a.scope != Some(BudgetScope::Day) || Day::of(a.at) == today);
+        for (level, percent) in levels.iter().take(8).filter_map(|l| Some((l, l.alert_percent?))) {
+            let (scope, budget) = (Some(level.scope), level.unit.kind());
+            // An alert about a limit that was raised since is replaced.
+            self.run.alerts.retain(|a| !a.is_of(scope, budget) || a.percent < percent);
+            self.run.alerts.push(Alert { scope, budget, percent, at: self.at });
+            self.comment_alert(CommentSubject::SharedAlert { level: level.clone(), percent });
         }
     }
 
-    fn tell(&mut self, what: &str, used: u64, limit: u64) -> Option<u8> {
-        let share = Alert::reached(&self.run.settings.policy.alerts, used, limit)?;
-        if self.run.alerts.iter().any(|a| a.what == what && a.share >= share) {
+    fn reached(&self, budget: BudgetKind, used: u64, limit: u64) -> Option<Alert> {
+        let percent = Alert::reached(&self.run.settings.policy.alert_percent, used, limit)?;
+        if self.run.alerts.iter().any(|a| a.is_of(None, budget) && a.percent >= percent) {
             return None;
         }
-        self.run.alerts.push(Alert { what: what.to_owned(), share, at: self.at });
-        Some(share)
+        Some(Alert { scope: None, budget, percent, at: self.at })
     }
 
-    /// Limits were raised: what was told of the old ones and is not true of the new ones may be told again.
+    /// Forgets alerts about limits that were raised, where they are not true of the new limits, so that they may be
+    /// repeated.
     pub fn forget_alerts(&mut self) {
         let levels = self.run.ledger.levels(&self.run.limits);
-        let shares = self.run.settings.policy.alerts.clone();
-        self.run.alerts.retain(|a| match levels.iter().find(|(what, ..)| *what == a.what) {
-            Some((_, used, limit)) => Alert::reached(&shares, *used, *limit).is_some_and(|s| s >= a.share),
+        let thresholds = self.run.settings.policy.alert_percent.clone();
+        self.run.alerts.retain(|a| match levels.iter().find(|(budget, ..)| a.is_of(None, *budget)) {
+            Some((_, used, limit)) => Alert::reached(&thresholds, *used, *limit).is_some_and(|p| p >= a.percent),
             None => true,
         });
     }

@@ -1,16 +1,16 @@
-//! What people say: answers to blocks, more budget.
+//! People's answers to blocks, and their raises of the budget.
 
 use super::builder::{DecisionBuilder, cap};
 use super::outcome::give_up;
 use crate::domain::block::{Answer, Block, BlockKind, Subject};
 use crate::domain::budget::Raise;
 use crate::domain::change::UnblockComment;
+use crate::domain::effect::SecretFound;
 use crate::domain::gate;
 use crate::domain::id::{BlockId, Principal, TaskId};
-use crate::domain::order::Step;
+use crate::domain::order::{NoteSource, Step};
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase};
-use crate::domain::shared_budget;
 use crate::domain::task::{Origin, Stage};
 
 /// A person answered a block.
@@ -36,12 +36,12 @@ pub(super) fn answered(
     Ok(())
 }
 
-/// A comment `UNBLOCK #b…` on the change. One that does not fit is not an error: it is only text.
+/// A comment `UNBLOCK #b…` on the change. A comment that is no valid answer is not an error, just text.
 pub(super) fn by_comment(d: &mut DecisionBuilder, comment: &UnblockComment) {
     let text = comment.text.trim();
     let Some(block) = d.run.block(comment.block).cloned() else { return };
     let answer = match &block.kind {
-        // Approval of a merge is given by approving the head, not by a comment that may be about an older one.
+        // A merge is approved by approving the head, not by a comment that may be about an older one.
         BlockKind::Approval(_) => return,
         _ if text.is_empty() => Answer::Yes,
         _ => Answer::Text { text: text.to_owned() },
@@ -51,18 +51,18 @@ pub(super) fn by_comment(d: &mut DecisionBuilder, comment: &UnblockComment) {
     }
 }
 
-/// A person gave more budget.
+/// A person raised the budget.
 pub(super) fn raised(d: &mut DecisionBuilder, raise: &Raise, by: &Principal) -> Result<(), Refusal> {
     if !by.is_person() {
         return Err(not_allowed(by, "raise the budget", "only people give budget"));
     }
     if *raise == Raise::default() {
-        return Err(Refusal::Invalid { what: "nothing was given; name at least one amount above zero".to_owned() });
+        return Err(Refusal::Invalid { what: "the raise is empty; name at least one amount above zero".to_owned() });
     }
     d.run.limits = d.run.limits.raised(raise);
     d.forget_alerts();
-    // What is still short asks again.
-    d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Budget { .. }));
+    // A budget that is still exhausted raises its block again.
+    d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Budget(_)));
     if raise.rounds > 0 {
         d.run.blocks.retain(|b| b.kind != BlockKind::Rounds);
     }
@@ -73,26 +73,24 @@ fn lift(d: &mut DecisionBuilder, block: &Block, answer: &Answer, by: &Principal)
     match (&block.kind, answer) {
         (BlockKind::Approval(subject), _) => return approval(d, subject, answer, by),
         (BlockKind::Question { step, task }, _) => return question(d, *step, *task, answer),
-        // The outcome is settled: what cannot be given back is left, and the run ends.
-        (BlockKind::Act { .. }, Answer::No { .. }) if d.run.phase >= Phase::Reporting => d.run.closing.released = true,
+        // The outcome is settled: a workspace that cannot be released is left behind, and the run ends.
+        (BlockKind::Effect(_), Answer::No { .. }) if d.run.phase >= Phase::Reporting => d.run.closing.released = true,
         (BlockKind::Tries { step, task }, _) => return tries(d, *step, *task, answer, by),
         (_, Answer::No { why }) => give_up(d, by, why),
         (BlockKind::Rounds, _) => return rounds(d, answer, by),
-        (BlockKind::Shared { .. }, Answer::Yes | Answer::Text { .. }) => {}
-        (BlockKind::Shared { of }, _) => {
-            return not_an_answer(&format!(
-                "{} is shared with other runs: raise it for all of them (`skep budget raise`), then answer yes",
-                shared_budget::names(of)
-            ));
+        (BlockKind::SharedBudget { .. }, Answer::Yes | Answer::Text { .. }) => {}
+        (BlockKind::SharedBudget { .. }, _) => {
+            return not_an_answer("this budget is shared with other runs: raise it for all of them, then answer yes");
         }
-        (BlockKind::Engine { .. }, Answer::Yes | Answer::Text { .. }) => d.rested(),
+        (BlockKind::Engine { .. }, Answer::Yes | Answer::Text { .. }) => d.end_cooldowns(),
         (BlockKind::Engine { .. }, _) => {
-            return not_an_answer("answer yes when the engine can be used again, or no to end the run");
+            return not_an_answer("answer yes when the engine is available again, or no to end the run");
         }
-        (BlockKind::Budget { .. }, Answer::More { raise }) => return raised(d, raise, by),
-        (BlockKind::Budget { what }, _) => {
+        (BlockKind::Budget(_), Answer::More { raise }) => return raised(d, raise, by),
+        (BlockKind::Budget(budget), _) => {
             return not_an_answer(&format!(
-                "the run is out of {what}: say how much more (`skep unblock --more …`), or --no"
+                "the run's budget is exhausted ({}): say how much more to give, or answer no to end the run",
+                budget.name()
             ));
         }
         (BlockKind::NothingChanged, Answer::Yes) => fresh_task(d, "try the goal once more"),
@@ -100,11 +98,11 @@ fn lift(d: &mut DecisionBuilder, block: &Block, answer: &Answer, by: &Principal)
         (BlockKind::NothingChanged, _) => {
             return not_an_answer("nothing changed: answer with a hint, yes to try again, or no to end the run");
         }
-        (BlockKind::Act { .. }, Answer::Yes | Answer::Text { .. }) => {}
-        (BlockKind::Act { .. }, _) => return not_an_answer("answer yes when it is mended, or no to end the run"),
+        (BlockKind::Effect(_), Answer::Yes | Answer::Text { .. }) => {}
+        (BlockKind::Effect(_), _) => return not_an_answer("answer yes when it is fixed, or no to end the run"),
         (BlockKind::ChangeClosed, Answer::Yes | Answer::Text { .. }) => {
             d.run.closed_change = d.run.change.take().map(|c| c.number);
-            d.run.facts = Facts { pushed: false, observed: None, shown: None, ..d.run.facts.clone() };
+            d.run.facts = Facts { pushed: false, observed: None, shown_as_draft: None, ..d.run.facts.clone() };
             d.run.phase = d.run.phase.min(Phase::Reviewing);
         }
         (BlockKind::ChangeClosed, _) => {
@@ -115,14 +113,18 @@ fn lift(d: &mut DecisionBuilder, block: &Block, answer: &Answer, by: &Principal)
             d.run.facts.pushed = false;
             d.run.facts.observed = None;
         }
-        (BlockKind::SecretFound { marks }, Answer::Yes) => d.run.passes.extend(marks.iter().cloned()),
-        (BlockKind::SecretFound { .. }, Answer::Text { text }) => without_it(d, &block.why, text),
-        (BlockKind::SecretFound { .. }, Answer::Skip) => without_it(d, &block.why, ""),
-        (BlockKind::SecretFound { .. }, _) => {
-            return not_an_answer("answer yes if it is no secret, with a hint to have it done without it, or no");
-        }
         (BlockKind::ForeignPush { .. }, _) => {
-            return not_an_answer("answer yes to put the run's own head back, or no to end the run");
+            return not_an_answer("answer yes to restore the run's own head, or no to end the run");
+        }
+        (BlockKind::SecretFound { found }, Answer::Yes) => {
+            d.run.allowed_secrets.extend(found.iter().map(|f| f.fingerprint.clone()));
+        }
+        (BlockKind::SecretFound { found }, Answer::Text { text }) => redo_without(d, found, text),
+        (BlockKind::SecretFound { found }, Answer::Skip) => redo_without(d, found, ""),
+        (BlockKind::SecretFound { .. }, _) => {
+            return not_an_answer(
+                "answer yes if it is not a secret, with a hint to redo the work without it, or no to end the run",
+            );
         }
     }
     Ok(())
@@ -132,14 +134,15 @@ fn approval(d: &mut DecisionBuilder, subject: &Subject, answer: &Answer, by: &Pr
     if let Answer::Yes = answer
         && !gate::may_approve(&d.run, by)
     {
-        return Err(not_allowed(by, "approve this run", "who asked for it may not approve it (policy self_approval)"));
+        let why = "the person who asked for a run may not approve it (policy `self_approval`)";
+        return Err(not_allowed(by, "approve this run", why));
     }
     match (subject, answer) {
         (Subject::Plan { .. }, Answer::Yes) => d.run.plan.approved = true,
         (Subject::Plan { .. }, Answer::No { why }) => {
             d.run.plan.revision = 0;
             d.run.tasks.clear();
-            d.run.note("person", why);
+            d.run.note(NoteSource::Person, why);
             d.more_tries(Step::Plan, None);
         }
         (Subject::Diff { task, concerns, .. }, Answer::Yes) => {
@@ -150,13 +153,13 @@ fn approval(d: &mut DecisionBuilder, subject: &Subject, answer: &Answer, by: &Pr
         (Subject::Diff { task, .. }, Answer::No { why }) => {
             d.more_tries(Step::Develop, Some(*task));
             if let Some(t) = d.run.task_mut(*task) {
-                t.again("person", why);
+                t.restart(NoteSource::Person, why);
             }
         }
         (Subject::Diff { task, .. }, Answer::Skip) => drop_task(d, *task)?,
         (Subject::Merge { .. }, Answer::Yes) => {
             d.run.facts.approved_by = Some(by.clone());
-            // The world may have moved while the question was open: look once more before landing.
+            // The forge may have moved while the question was open: observe once more before landing.
             d.run.facts.observed = None;
         }
         (Subject::Merge { .. }, Answer::No { why }) if why.trim().is_empty() => {
@@ -213,7 +216,7 @@ fn rounds(d: &mut DecisionBuilder, answer: &Answer, by: &Principal) -> Result<()
     match answer {
         Answer::Yes => raised(d, &fresh, by),
         Answer::Text { text } => {
-            d.run.note("answer", text);
+            d.run.note(NoteSource::Answer, text);
             raised(d, &fresh, by)
         }
         Answer::More { raise } if raise.rounds > 0 => raised(d, raise, by),
@@ -223,20 +226,24 @@ fn rounds(d: &mut DecisionBuilder, answer: &Answer, by: &Principal) -> Result<()
 
 fn note(d: &mut DecisionBuilder, step: Step, task: Option<TaskId>, text: &str) {
     match task.filter(|_| step == Step::Develop).and_then(|t| d.run.task_mut(t)) {
-        Some(task) => task.note("answer", text),
-        None => d.run.note("answer", text),
+        Some(task) => task.note(NoteSource::Answer, text),
+        None => d.run.note(NoteSource::Answer, text),
     }
 }
 
 fn fresh_task(d: &mut DecisionBuilder, hint: &str) {
-    d.add_task(Origin::Person, "The goal, once more: the first work changed nothing", hint);
+    d.add_task(Origin::Person, "The goal, once more: the first attempt changed nothing", hint);
 }
 
-/// The work is done again without what was found. Not by one more commit: the earlier ones hold it, and would be pushed with it.
-fn without_it(d: &mut DecisionBuilder, found: &str, hint: &str) {
+/// Redoes the work without the findings. A further commit is not enough: the earlier ones contain the secret and would
+/// be pushed with it.
+fn redo_without(d: &mut DecisionBuilder, found: &[SecretFound], hint: &str) {
     let old = d.run.head.clone();
-    let title = "The goal, once more: the first work holds a secret and must not be published";
-    let text = format!("{found}\nDo the goal without it. The earlier work is commit {old}.\n{hint}");
+    let title = "The goal, once more: the first work contains a secret and must not be published";
+    let text = format!(
+        "The commits contain:\n{}\nDo the goal without it. The earlier work is commit {old}.\n{hint}",
+        SecretFound::list(found)
+    );
     d.add_task(Origin::Person, title, &text);
     let base = d.run.base.clone();
     d.set_head(base, Default::default());
@@ -248,7 +255,7 @@ fn drop_task(d: &mut DecisionBuilder, task: TaskId) -> Result<(), Refusal> {
             t.stage = Stage::Dropped;
             Ok(())
         }
-        _ => not_an_answer(&format!("task {task} is over already")),
+        _ => not_an_answer(&format!("task {task} has already ended")),
     }
 }
 

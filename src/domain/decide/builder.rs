@@ -1,11 +1,11 @@
 //! The run being changed, with the effects gathered so far.
 
-use crate::domain::block::{Block, BlockKind};
+use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::change::DiffStat;
-use crate::domain::effect::{Effect, EffectRef};
-use crate::domain::escalation;
+use crate::domain::effect::{CommentSubject, Effect, EffectRef};
+use crate::domain::goal::MAX_GOAL_BYTES;
 use crate::domain::id::{AttemptId, BlockId, EffectKey, Sha, TaskId, Timestamp};
-use crate::domain::ledger_row::Charge;
+use crate::domain::ledger_row::LedgerRow;
 use crate::domain::order::Step;
 use crate::domain::plan::TaskSpec;
 use crate::domain::policy::StepLimits;
@@ -15,29 +15,25 @@ use std::collections::BTreeSet;
 
 use super::Decision;
 
-/// A text cut to `max` bytes at a character.
+/// Returns the text cut to at most `max` bytes, at a character boundary.
 pub(super) fn cap(text: &str, max: usize) -> String {
-    let mut end = text.len().min(max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(max)].to_owned()
 }
 
-/// A decision in the making.
+/// A decision in progress.
 pub(super) struct DecisionBuilder {
     pub run: Run,
     pub at: Timestamp,
     effects: Vec<(EffectKey, Effect)>,
     finished: Vec<EffectKey>,
-    /// Attempts whose line in the books is another now.
+    /// Attempts whose ledger row changed.
     pub(super) charged: BTreeSet<AttemptId>,
 }
 
 impl DecisionBuilder {
     pub fn new(mut run: Run, at: Timestamp) -> Self {
         run.seq += 1;
-        // What it waits for is found anew by each decision; a question whose time has passed is none any more.
+        // Each decision determines anew what the run waits for. A block whose time has passed is lifted.
         run.wait = None;
         run.blocks.retain(|b| b.until.is_none_or(|until| until > at));
         Self { run, at, effects: Vec::new(), finished: Vec::new(), charged: BTreeSet::new() }
@@ -47,11 +43,11 @@ impl DecisionBuilder {
         if self.held() || self.run.stopping.is_some() {
             self.run.wait = None;
         }
-        let charges = self.charged.iter().filter_map(|id| Charge::of(&self.run, *id, self.at)).collect();
-        Decision { run: self.run, effects: self.effects, finished: self.finished, charges }
+        let ledger_rows = self.charged.iter().filter_map(|id| LedgerRow::of(&self.run, *id, self.at)).collect();
+        Decision { run: self.run, effects: self.effects, finished: self.finished, ledger_rows }
     }
 
-    /// Whether nothing new may start: a person paused it, or it waits for one.
+    /// Returns whether nothing new may start: the run is paused or blocked.
     pub fn held(&self) -> bool {
         self.run.paused.is_some() || !self.run.blocks.is_empty()
     }
@@ -63,60 +59,69 @@ impl DecisionBuilder {
         self.effects.push((key, effect));
     }
 
-    /// Orders an effect unless one with the same tag is pending.
+    /// Orders an effect unless the same one is pending.
     pub fn ensure(&mut self, effect: Effect) {
         if !self.run.is_pending(&effect.effect_ref()) {
             self.order(effect);
         }
     }
 
-    /// Takes an effect out of the pending ones; `None` = it is not pending.
+    /// Removes an effect from the pending ones; `None` = it is not pending.
     pub fn finish(&mut self, key: &EffectKey) -> Option<EffectRef> {
-        let tag = self.run.pending.remove(key)?;
+        let effect = self.run.pending.remove(key)?;
         self.finished.push(key.clone());
-        Some(tag)
+        Some(effect)
     }
 
-    /// Takes an attempt's start out of the pending effects.
+    /// Removes an attempt's start from the pending effects.
     pub fn finish_start(&mut self, attempt: AttemptId) {
-        let tag = EffectRef::Start(attempt);
-        let key = self.run.pending.iter().find(|(_, t)| **t == tag).map(|(k, _)| k.clone());
+        let start = EffectRef::Start(attempt);
+        let key = self.run.pending.iter().find(|(_, effect)| **effect == start).map(|(key, _)| key.clone());
         if let Some(key) = key {
             self.finish(&key);
         }
     }
 
-    /// Puts a question to people, on the change too where there is one. The same question is not put twice.
+    /// Raises a block, and comments on the change if there is one.
     pub fn block(&mut self, kind: BlockKind, why: &str) {
-        self.block_until(kind, why, None);
+        self.raise(self.new_block(kind, why));
     }
 
-    /// Puts a question that lifts itself at a time.
-    pub fn block_until(&mut self, kind: BlockKind, why: &str, until: Option<Timestamp>) {
-        let asked = self.run.last_block;
-        self.put(kind, why, until);
-        let Some(block) = self.run.blocks.last().filter(|_| self.run.last_block > asked) else { return };
-        if let Some(change) = &self.run.change {
-            let text = escalation::of(&self.run, block).markdown();
-            self.order(Effect::Comment { change: change.number, text });
+    /// Returns a block to raise.
+    pub fn new_block(&self, kind: BlockKind, why: &str) -> Block {
+        Block {
+            id: BlockId(self.run.last_block + 1),
+            kind,
+            why: cap(why, Block::MAX_WHY_BYTES),
+            fix: None,
+            levels: Vec::new(),
+            spending: Vec::new(),
+            since: self.at,
+            until: None,
         }
     }
 
-    /// Puts a question to people, not on the change.
-    pub fn block_quietly(&mut self, kind: BlockKind, why: &str) {
-        self.put(kind, why, None);
-    }
-
-    fn put(&mut self, kind: BlockKind, why: &str, until: Option<Timestamp>) {
-        if self.run.blocks.iter().any(|b| b.kind == kind) {
+    /// Raises a block, and comments on the change if there is one.
+    pub fn raise(&mut self, block: Block) {
+        if !self.raise_quietly(block.clone()) {
             return;
         }
-        self.run.last_block += 1;
-        let block = Block { id: BlockId(self.run.last_block), kind, why: cap(why, 8 * 1024), since: self.at, until };
-        self.run.blocks.push(block);
+        if let Some(change) = self.run.change.as_ref().map(|c| c.number) {
+            self.order(Effect::Comment { change, about: CommentSubject::Escalation(Box::new(block)) });
+        }
     }
 
-    /// The wish to stop: what was waited for does not matter any more.
+    /// Raises a block without a comment. Returns false if the same block is already open.
+    pub fn raise_quietly(&mut self, block: Block) -> bool {
+        if self.run.blocks.iter().any(|b| b.kind == block.kind) {
+            return false;
+        }
+        self.run.last_block += 1;
+        self.run.blocks.push(block);
+        true
+    }
+
+    /// Records the request to stop. Whatever the run waited for no longer matters.
     pub fn stop(&mut self, stopping: Stopping) {
         self.run.blocks.clear();
         self.run.paused = None;
@@ -124,7 +129,7 @@ impl DecisionBuilder {
         self.run.stopping = Some(stopping);
     }
 
-    /// A new head: nothing is known about it.
+    /// Sets a new head, about which nothing is known.
     pub fn set_head(&mut self, head: Sha, diff: DiffStat) {
         self.run.head = head;
         self.run.diff = diff;
@@ -134,9 +139,8 @@ impl DecisionBuilder {
         self.run.inquiries.retain(|i| i.step != Step::Review);
     }
 
-    /// Voids the approval asked for or given: it was for another head or base.
+    /// Voids the approval of the merge, given or requested: it was for another head or base.
     pub fn forget_approval(&mut self) {
-        use crate::domain::block::Subject;
         self.run.facts.approved_by = None;
         self.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Approval(Subject::Merge { .. })));
     }
@@ -151,7 +155,7 @@ impl DecisionBuilder {
         }
     }
 
-    /// Fresh tries for a step, given by a person.
+    /// Grants a step a fresh set of tries.
     pub fn more_tries(&mut self, step: Step, task: Option<TaskId>) {
         let fresh = self.limits_of(step).tries;
         match task.and_then(|t| self.run.task_mut(t)) {
@@ -167,7 +171,7 @@ impl DecisionBuilder {
         }
     }
 
-    /// Adds a task at the end of the plan, as a new revision, and goes back to work.
+    /// Adds a task at the end of the plan, as a new revision, and returns to work.
     pub fn add_task(&mut self, origin: Origin, title: &str, text: &str) {
         let id = TaskId(self.run.tasks.len() as u32 + 1);
         let name = format!("rework-{}", id.0);
@@ -178,16 +182,16 @@ impl DecisionBuilder {
             needs: Vec::new(),
             paths: Vec::new(),
         };
-        spec.text = cap(&spec.text, crate::domain::goal::GOAL_BYTES_MAX);
+        spec.text = cap(&spec.text, MAX_GOAL_BYTES);
         let tries = self.limits_of(Step::Develop).tries;
         let mut task = Task::new(id, spec, origin, Stage::Ready, tries);
-        task.note(origin.name(), text);
+        task.note(origin.note_source(), text);
         self.run.tasks.push(task);
         self.run.plan.revision += 1;
         self.run.phase = Phase::Working;
     }
 
-    /// Goes back to work for a failure, if a round is left; else puts the question. Says whether it went back.
+    /// Returns to work after a failure if a round is left, else raises a block. Returns whether it returned to work.
     pub fn rework(&mut self, origin: Origin, title: &str, text: &str) -> bool {
         if self.run.rounds >= self.run.limits.rounds {
             let why = format!("{title}\n\n{text}");

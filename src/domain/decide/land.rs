@@ -1,14 +1,14 @@
-//! Gating, Landing, Reporting, and the wish to stop: the end of a run.
+//! Gating, Landing, Reporting, and the request to stop: the end of a run.
 //!
 //! Invariant: `Land` is ordered in one place only, in the very decision that found every gate open.
 
 use super::builder::DecisionBuilder;
 use super::review::show;
 use crate::domain::block::{BlockKind, Subject};
-use crate::domain::describe;
-use crate::domain::effect::{Effect, EffectRef};
+use crate::domain::effect::{CommentSubject, Effect, EffectRef};
 use crate::domain::gate::{self, Gate};
-use crate::domain::run::{Outcome, Phase};
+use crate::domain::id::Sha;
+use crate::domain::run::{Outcome, Phase, Stopping};
 use crate::domain::task::Origin;
 
 /// Waits until everything that must be true before landing is true of exactly this head.
@@ -17,14 +17,14 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
         d.run.phase = Phase::Reviewing;
         return;
     };
-    // A head that is not proven goes back to be proven: nothing is carried over from another head.
+    // A head that is not proven returns to Reviewing. Nothing is carried over from another head.
     if !d.run.facts.pushed
         || [gate::diff(&d.run), gate::checks(&d.run), gate::review(&d.run)].iter().any(|g| !g.is_open())
     {
         d.run.phase = Phase::Reviewing;
         return;
     }
-    if d.run.facts.shown != Some(false) {
+    if d.run.facts.shown_as_draft != Some(false) {
         return show(d, false);
     }
     let Some(seen) = d.run.facts.observed.clone() else {
@@ -32,13 +32,13 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
     };
     if !gate::head(&d.run).is_open() {
         let why = format!(
-            "the branch {} on the forge is at {}, but what was proven is {}",
+            "the branch {} on the forge is at {}, but {} was proven",
             d.run.settings.branch, seen.head, d.run.head
         );
         return d.block(BlockKind::ForeignPush { head: seen.head }, &why);
     }
-    if d.run.pending.values().any(|t| matches!(t, EffectRef::Rebase(_))) {
-        // One at a time, and nothing beside it: its end is a new head.
+    if d.run.pending.values().any(|e| matches!(e, EffectRef::Rebase(_))) {
+        // A rebase ends with a new head, so nothing else starts meanwhile.
         return;
     }
     if !gate::base(&d.run).is_open() {
@@ -55,8 +55,7 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
     }
     if let Gate::Wait(_) | Gate::Shut(_) = gate::approval(&d.run) {
         let subject = Subject::Merge { head: d.run.head.clone(), base: d.run.base.clone() };
-        let why = describe::merge_request(&d.run);
-        return d.block(BlockKind::Approval(subject), &why);
+        return d.block(BlockKind::Approval(subject), "");
     }
     if gate::all(&d.run).iter().all(|(_, g)| g.is_open()) {
         d.run.phase = Phase::Landing;
@@ -67,26 +66,25 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
 
 /// The landing was ordered; only its end moves the run on.
 pub(super) fn landing(d: &mut DecisionBuilder) {
-    if !d.run.pending.values().any(|t| matches!(t, EffectRef::Land(_))) {
+    if !d.run.pending.values().any(|e| matches!(e, EffectRef::Land(_))) {
         d.run.facts.observed = None;
         d.run.phase = Phase::Gating;
     }
 }
 
-/// Tells the result once, then gives the workspace back, then ends.
+/// Reports the result once, then releases the workspace, then ends.
 pub(super) fn reporting(d: &mut DecisionBuilder) {
-    if !d.run.closing.told {
-        d.run.closing.told = true;
+    if !d.run.closing.reported {
+        d.run.closing.reported = true;
         if let Some(change) = d.run.change.as_ref().map(|c| c.number) {
-            let text = describe::result(&d.run);
-            d.order(Effect::Comment { change, text });
+            d.order(Effect::Comment { change, about: CommentSubject::Result });
             if !matches!(d.run.outcome, Some(Outcome::Delivered { .. })) {
                 d.order(Effect::Close { change });
             }
         }
     }
-    if at_work(d) {
-        // A person merged while Skep was still at it.
+    if in_progress(d) {
+        // A person merged while attempts or checks were still in progress.
         return stop_work(d);
     }
     if !d.run.pending.is_empty() {
@@ -99,7 +97,7 @@ pub(super) fn reporting(d: &mut DecisionBuilder) {
     d.run.phase = Phase::Ended;
 }
 
-/// Carries out the wish to stop: ends what is going on, waits for it, then reports.
+/// Carries out the request to stop: ends what is in progress, waits for it, then reports.
 pub(super) fn wind_down(d: &mut DecisionBuilder) {
     let Some(stopping) = d.run.stopping.clone() else { return };
     if d.run.phase == Phase::Queued {
@@ -108,10 +106,10 @@ pub(super) fn wind_down(d: &mut DecisionBuilder) {
         return;
     }
     // Point of no return: whether it landed has to be known first.
-    if d.run.pending.values().any(|t| matches!(t, EffectRef::Land(_))) {
+    if d.run.pending.values().any(|e| matches!(e, EffectRef::Land(_))) {
         return;
     }
-    if at_work(d) {
+    if in_progress(d) {
         return stop_work(d);
     }
     if d.run.pending.is_empty() {
@@ -120,7 +118,7 @@ pub(super) fn wind_down(d: &mut DecisionBuilder) {
     }
 }
 
-/// Orders the end of what goes on. Once: nothing new starts after it.
+/// Orders the end of what is in progress. Once, because nothing new starts after it.
 fn stop_work(d: &mut DecisionBuilder) {
     if !d.run.closing.stopped {
         d.run.closing.stopped = true;
@@ -128,12 +126,12 @@ fn stop_work(d: &mut DecisionBuilder) {
     }
 }
 
-/// Whether something goes on that can be stopped.
-fn at_work(d: &DecisionBuilder) -> bool {
-    d.run.pending.values().any(|t| matches!(t, EffectRef::Start(_) | EffectRef::Check(..)))
+/// Returns whether an attempt or a check is in progress, which can be stopped.
+fn in_progress(d: &DecisionBuilder) -> bool {
+    d.run.pending.values().any(|e| matches!(e, EffectRef::Start(_) | EffectRef::Check(..)))
 }
 
-fn outcome_of(stopping: &crate::domain::run::Stopping) -> Outcome {
+fn outcome_of(stopping: &Stopping) -> Outcome {
     let why = if stopping.why.is_empty() {
         format!("by {}", stopping.by)
     } else {
@@ -142,8 +140,8 @@ fn outcome_of(stopping: &crate::domain::run::Stopping) -> Outcome {
     if stopping.failed { Outcome::Failed { why } } else { Outcome::Cancelled { why } }
 }
 
-/// It is on the base branch, by Skep or by a person: always accepted, even when stopping.
-pub(super) fn delivered(d: &mut DecisionBuilder, sha: &crate::domain::Sha) {
+/// The change is on the base branch, landed by Skep or by a person. Always accepted, even when stopping.
+pub(super) fn delivered(d: &mut DecisionBuilder, sha: &Sha) {
     d.run.outcome = Some(Outcome::Delivered { sha: sha.clone() });
     d.run.blocks.clear();
     d.run.phase = Phase::Reporting;

@@ -1,22 +1,22 @@
-//! The one pure function that runs the product: `decide(run, event, at)` gives the run after the event and the effects that
-//! follow, or a refusal that changes nothing.
+//! The one pure function that runs the product: `decide(run, event, at)` returns the run after the event and the
+//! effects that follow, or a refusal that changes nothing.
 //!
-//! | file | phases |
+//! | file | duty |
 //! |---|---|
 //! | `plan` | Queued, Planning |
 //! | `work` | Working, and the stages of a task |
 //! | `review` | Reviewing |
-//! | `land` | Gating, Landing, Reporting, and the wish to stop |
-//! | `reported` | how an attempt's end is taken |
-//! | `done` | how an effect's end is taken |
-//! | `answer` | what people say |
-//! | `start` | an attempt: its engine, its reservation, its order |
-//! | `alert` | telling that a share of a budget is used |
-//! | `inquire` | a question to the scout, until it is answered or goes to a person |
-//! | `draft` | the run being changed, with the effects gathered so far |
+//! | `land` | Gating, Landing, Reporting, and the request to stop |
+//! | `reported` | the end of an attempt |
+//! | `outcome` | the end of an effect, and observations of the forge |
+//! | `answer` | people's answers and raises |
+//! | `start` | the start of an attempt: its engine, its reservation, its order |
+//! | `alert` | budget alerts |
+//! | `inquire` | questions to the scout |
+//! | `builder` | the run being changed, with the effects gathered so far |
 //!
-//! After the match on the event, one [`advance`] starts whatever may start now: it asks what is missing for the goal of the
-//! phase and orders it unless it is pending. A webhook, a timer, an answer and a restart so take one path.
+//! After the match on the event, one [`advance`] starts whatever may start now: it determines what is missing for the
+//! goal of the phase, and orders it unless it is pending. So a webhook, a timer, an answer and a restart take one path.
 
 mod alert;
 mod answer;
@@ -33,7 +33,7 @@ mod work;
 use super::effect::Effect;
 use super::event::{Event, Opened};
 use super::id::{EffectKey, Principal, Timestamp};
-use super::ledger_row::Charge;
+use super::ledger_row::LedgerRow;
 use super::policy;
 use super::refusal::Refusal;
 use super::run::{Phase, Run, SNAPSHOT_VERSION, Stopping};
@@ -43,28 +43,32 @@ use builder::DecisionBuilder;
 /// What follows from an event.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The run after it; its `seq` is the event's number.
+    /// The run after the event; its `seq` is the event's number.
     pub run: Run,
-    /// New effects, by key, in order.
+    /// New effects by key, in order.
     pub effects: Vec<(EffectKey, Effect)>,
-    /// Effects that are done with.
+    /// Effects that ended.
     pub finished: Vec<EffectKey>,
-    /// Lines of the books that are new or other now.
-    pub charges: Vec<Charge>,
+    /// Ledger rows that are new or changed.
+    pub ledger_rows: Vec<LedgerRow>,
 }
 
-/// Opens a run: checks what it is born with and gives its first state, waiting for a slot.
+/// Opens a run: checks what it is born with and returns its first state, waiting for a slot.
+///
+/// # Errors
+///
+/// Returns [`Refusal::Invalid`] if the goal, the checks, the engines or the policy cannot be used.
 pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
     let invalid = |what: String| Err(Refusal::Invalid { what });
     let settings = &opened.settings;
     if opened.goal.text.trim().is_empty() {
-        return invalid("the goal is empty; say what should be different when the run is done".to_owned());
+        return invalid("the goal is empty; describe what should be different when the run is done".to_owned());
     }
-    if opened.goal.text.len() > super::goal::GOAL_BYTES_MAX {
+    if opened.goal.text.len() > super::goal::MAX_GOAL_BYTES {
         return invalid("the goal is longer than 64 KiB; put the details into a file of the repository".to_owned());
     }
     if settings.checks.iter().all(|c| c.kind == check::CheckKind::Setup) {
-        return invalid("there is no check, so nothing could ever be proven; give one with --check".to_owned());
+        return invalid("the project has no check, so nothing could be proven; configure at least one".to_owned());
     }
     let mut steps = vec![Step::Plan, Step::Develop, Step::Review];
     if settings.policy.explore {
@@ -74,11 +78,11 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         return invalid(format!("no engine is set for the role {}", step.role().name()));
     }
     let p = &settings.policy;
-    for pattern in p.protected.iter().chain(&p.tests).chain(&p.forbidden).chain(&p.allowed) {
+    for pattern in p.protected_paths.iter().chain(&p.test_paths).chain(&p.forbidden_paths).chain(&p.allowed_paths) {
         policy::glob(pattern).map_err(|what| Refusal::Invalid { what })?;
     }
-    if p.width == 0 || p.max_tasks == 0 || p.max_losses == 0 {
-        return invalid("policy: width, max_tasks and max_losses must be at least 1".to_owned());
+    if p.parallel_tasks == 0 || p.max_tasks == 0 || p.max_lost_attempts == 0 {
+        return invalid("policy: parallel_tasks, max_tasks and max_lost_attempts must be at least 1".to_owned());
     }
     let run = Run {
         version: SNAPSHOT_VERSION,
@@ -101,7 +105,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         inquiries: Vec::new(),
         cooldowns: Default::default(),
         unavailable: 0,
-        short: None,
+        budget_wait: None,
         wait: None,
         alerts: Vec::new(),
         tries: Default::default(),
@@ -116,16 +120,20 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         facts: Default::default(),
         pushed: None,
         overwrite: None,
-        passes: Default::default(),
+        allowed_secrets: Default::default(),
         closing: Default::default(),
-        comments_seen: Default::default(),
+        comments_read: Default::default(),
         pending: Default::default(),
         outcome: None,
     };
-    Ok(Decision { run, effects: Vec::new(), finished: Vec::new(), charges: Vec::new() })
+    Ok(Decision { run, effects: Vec::new(), finished: Vec::new(), ledger_rows: Vec::new() })
 }
 
-/// Decides what follows from an event. Pure: the same input gives the same decision, for ever.
+/// Decides what follows from an event. Pure: the same input always gives the same decision.
+///
+/// # Errors
+///
+/// Returns a [`Refusal`] if the event does not fit the run. Nothing changed then.
 pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refusal> {
     if run.ended() {
         let outcome = super::status::of_run(run).word().to_owned();
@@ -141,18 +149,18 @@ pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refus
     }
     let mut d = DecisionBuilder::new(run.clone(), at);
     match event {
-        Event::Opened(_) => return Err(Refusal::Repeated { what: "opened".to_owned() }),
+        Event::Opened(_) => return Err(Refusal::Repeated { what: "the opening".to_owned() }),
         Event::Admitted => plan::admitted(&mut d)?,
         Event::Reported(reported) => reported::reported(&mut d, reported)?,
         Event::SessionOpened { attempt, session } => reported::session_opened(&mut d, *attempt, session)?,
         Event::Orphaned { attempts, metered } => reported::orphaned(&mut d, attempts, metered)?,
         Event::Due => {
-            // `DecisionBuilder::new` has lifted what lifts by itself, and `advance` looks for engines again.
+            // `DecisionBuilder::new` has removed the blocks that lift themselves, and `advance` selects engines again.
             if run.wake_at().is_none_or(|due| due > at) {
-                return Err(Refusal::Repeated { what: "the time that has come".to_owned() });
+                return Err(Refusal::Repeated { what: "the end of the wait".to_owned() });
             }
         }
-        Event::EffectFinished { key, done } => outcome::done(&mut d, key, done)?,
+        Event::EffectFinished { key, outcome } => outcome::finished(&mut d, key, outcome)?,
         Event::Observed { observation } => {
             if d.run.change.is_none() {
                 return Err(out_of_place(run, "an observation"));
@@ -165,7 +173,7 @@ pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refus
         Event::Resumed { by } => resumed(&mut d, by)?,
         Event::CancelRequested { by, why } => {
             if d.run.stopping.is_some() {
-                return Err(Refusal::Repeated { what: "the wish to cancel".to_owned() });
+                return Err(Refusal::Repeated { what: "the request to cancel".to_owned() });
             }
             d.stop(Stopping { by: by.clone(), why: builder::cap(why, 1024), failed: false });
         }
@@ -177,7 +185,7 @@ pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refus
 
 /// Starts whatever may start now.
 fn advance(d: &mut DecisionBuilder) {
-    // Every turn of the loop is a change of phase, and phases move in a small cycle only through counted rounds.
+    // Each turn of the loop is a change of phase, and phases only cycle through counted rounds.
     for _ in 0..32 {
         let before = d.run.phase;
         if d.run.stopping.is_some() && before < Phase::Reporting {
@@ -213,7 +221,7 @@ fn paused(d: &mut DecisionBuilder, by: &Principal) -> Result<(), Refusal> {
 fn resumed(d: &mut DecisionBuilder, _by: &Principal) -> Result<(), Refusal> {
     match d.run.paused.take() {
         Some(_) => Ok(()),
-        None => Err(Refusal::OutOfPlace { what: "resume".to_owned(), phase: "not paused".to_owned() }),
+        None => Err(Refusal::OutOfPlace { what: "a resume".to_owned(), phase: "not paused".to_owned() }),
     }
 }
 

@@ -1,22 +1,26 @@
-//! How an effect's end is taken, and what a look at the forge means.
+//! The end of an effect, and what an observation of the forge means.
 
-use super::builder::DecisionBuilder;
+use super::answer;
+use super::builder::{DecisionBuilder, cap};
 use super::land;
-use crate::domain::block::BlockKind;
+use super::start::Exhausted;
+use crate::domain::block::{Block, BlockKind};
 use crate::domain::change::{ChangeState, Observation};
-use crate::domain::check::{self, Scope};
-use crate::domain::effect::{EffectOutcome, EffectRef, Failure, SecretFound};
-use crate::domain::id::EffectKey;
+use crate::domain::check::{self, CheckResult, Scope};
+use crate::domain::effect::{EffectKind, EffectOutcome, EffectRef, Failure, SecretFound};
+use crate::domain::gate;
+use crate::domain::id::{EffectKey, Principal, Sha};
+use crate::domain::order::NoteSource;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase, Stopping};
 use crate::domain::task::{Origin, Stage};
 
 /// An effect ended.
-pub(super) fn done(d: &mut DecisionBuilder, key: &EffectKey, done: &EffectOutcome) -> Result<(), Refusal> {
-    let Some(tag) = d.run.pending.get(key).cloned() else {
+pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &EffectOutcome) -> Result<(), Refusal> {
+    let Some(effect) = d.run.pending.get(key).cloned() else {
         return Err(Refusal::Repeated { what: format!("the end of effect {key}") });
     };
-    if let EffectRef::Start(attempt) = tag {
+    if let EffectRef::Start(attempt) = effect {
         // A start ends with its attempt's report, never by itself.
         return Err(Refusal::OutOfPlace {
             what: format!("the end of the start of {attempt}"),
@@ -24,29 +28,31 @@ pub(super) fn done(d: &mut DecisionBuilder, key: &EffectKey, done: &EffectOutcom
         });
     }
     d.finish(key);
-    match (&tag, done) {
-        (_, EffectOutcome::Failed { failure }) => failed(d, &tag, failure),
+    match (&effect, outcome) {
+        (_, EffectOutcome::Failed { failure }) => failed(d, &effect, failure),
         (EffectRef::Check(scope, sha), EffectOutcome::Checked { results, wall_ms }) => {
             d.run.ledger.spent.wall_ms = d.run.ledger.spent.wall_ms.saturating_add(*wall_ms);
             checked(d, *scope, sha, results);
         }
         (EffectRef::Reserve(id), EffectOutcome::Reserved { caps, levels }) => {
             d.alert_shared(levels);
-            d.capped(*id, *caps, levels);
-            d.run.short = None;
-            let rests = d.run.attempt(*id).and_then(|a| d.run.cooldowns.get(&a.engine)).is_some_and(|r| r.active(d.at));
-            if d.held() || rests || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
-                // Things changed while the shared budgets were asked: nothing new starts, and what they gave goes back.
-                d.not_started(*id, "the run was held, or the engine not usable any more, before it could begin");
+            d.apply_caps(*id, *caps, levels);
+            d.run.budget_wait = None;
+            let cooldown = d.run.attempt(*id).and_then(|a| d.run.cooldowns.get(&a.engine));
+            let cools_down = cooldown.is_some_and(|c| c.active(d.at));
+            if d.held() || cools_down || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
+                // Things changed while the shared budgets were asked: nothing new starts, and the reservation is
+                // returned.
+                d.not_started(*id, "the run was held, or its engine became unavailable, before it could begin");
             } else {
                 d.send(*id);
             }
         }
-        (EffectRef::Reserve(id), EffectOutcome::Short { of, why, levels, set_aside }) => {
+        (EffectRef::Reserve(id), EffectOutcome::BudgetExhausted { budgets, levels, spending, reserved }) => {
             d.alert_shared(levels);
-            d.short(*id, of, why, *set_aside);
+            d.budget_refused(*id, &Exhausted { budgets, levels, spending }, *reserved);
         }
-        (EffectRef::Integrate(task, _), EffectOutcome::Moved { head, diff }) => {
+        (EffectRef::Integrate(task, _), EffectOutcome::Integrated { head, diff }) => {
             if let Some(t) = d.run.task_mut(*task) {
                 t.stage = Stage::Integrated;
             }
@@ -55,104 +61,105 @@ pub(super) fn done(d: &mut DecisionBuilder, key: &EffectKey, done: &EffectOutcom
         (EffectRef::Integrate(task, _), EffectOutcome::Conflict { paths }) => {
             let why = format!("the work conflicts with what other tasks put on the branch: {}", paths.join(", "));
             if let Some(t) = d.run.task_mut(*task) {
-                t.again("conflict", &why);
+                t.restart(NoteSource::Conflict, &why);
             }
         }
-        (EffectRef::Rebase(onto), EffectOutcome::Moved { head, diff }) => {
+        (EffectRef::Rebase(onto), EffectOutcome::Rebased { head, diff }) => {
             d.run.base = onto.clone();
             d.set_head(head.clone(), diff.clone());
         }
         (EffectRef::Rebase(onto), EffectOutcome::Conflict { paths }) => rebase_conflict(d, onto, paths),
-        (EffectRef::Push(sha), EffectOutcome::Ok) => {
+        (EffectRef::Push(sha), EffectOutcome::Pushed) => {
             d.run.pushed = Some(sha.clone());
             d.run.overwrite = None;
             if *sha == d.run.head {
                 d.run.facts.pushed = true;
             }
         }
-        (EffectRef::Push(_), EffectOutcome::Held { found }) => held(d, found),
-        (EffectRef::EnsureChange(head, draft), EffectOutcome::Ensured { change }) => {
+        (EffectRef::Push(_), EffectOutcome::PushHeld { found }) => push_held(d, found),
+        (EffectRef::EnsureChange(head, draft), EffectOutcome::ChangeOpened { change }) => {
             d.run.change = Some(change.clone());
             if *head == d.run.head {
-                d.run.facts.shown = Some(*draft);
+                d.run.facts.shown_as_draft = Some(*draft);
             }
         }
         (EffectRef::Observe, EffectOutcome::Observed { observation }) => observed(d, observation),
         (EffectRef::Land(_), EffectOutcome::Landed { sha }) => land::delivered(d, sha),
-        (EffectRef::Land(_), EffectOutcome::Stale { why }) => {
-            // What was found is looked at again: `landing` goes back to the gates when no landing is pending.
-            d.run.facts.observed = None;
-            d.run.facts.stale += 1;
-            if d.run.facts.stale >= Facts::STALE_MAX && d.run.stopping.is_none() && d.run.phase < Phase::Reporting {
-                d.run.facts.stale = 0;
-                let why = format!(
-                    "landing {} was refused {} times, though nothing seen on the forge has moved: {why}",
-                    d.run.head.abbrev(),
-                    Facts::STALE_MAX
-                );
-                d.block(BlockKind::Act { act: tag.name().to_owned() }, &why);
-            }
-        }
-        (
-            EffectRef::Comment | EffectRef::SetStatus | EffectRef::Close | EffectRef::Release | EffectRef::Stop,
-            EffectOutcome::Ok,
-        ) => {}
+        (EffectRef::Land(_), EffectOutcome::Stale { why }) => stale_landing(d, why),
+        (EffectRef::Comment, EffectOutcome::Commented)
+        | (EffectRef::SetStatus, EffectOutcome::StatusSet)
+        | (EffectRef::Close, EffectOutcome::ChangeClosed)
+        | (EffectRef::Release, EffectOutcome::Released)
+        | (EffectRef::Stop, EffectOutcome::Stopped) => {}
         _ => {
-            let what = format!("the effect {} ended in a way that is not its own", tag.name());
-            let fix = "report this as a defect; unblock to try again".to_owned();
-            failed(d, &tag, &Failure { what, fix });
+            let what = format!("unexpected outcome `{}` of the effect `{}`", outcome.name(), effect.name());
+            let fix = "Report this as a defect. Unblock the run to try again.".to_owned();
+            failed(d, &effect, &Failure { what, fix });
         }
     }
     Ok(())
 }
 
-/// An act on the world does not succeed: a person is asked, and the act is ordered again after the answer because what it was for
-/// is still missing.
-fn failed(d: &mut DecisionBuilder, tag: &EffectRef, failure: &Failure) {
-    if let EffectRef::Reserve(id) = tag {
+/// The base or the head moved before landing. The forge is read again: `landing` returns to the gates when no landing
+/// is pending.
+fn stale_landing(d: &mut DecisionBuilder, why: &str) {
+    d.run.facts.observed = None;
+    d.run.facts.stale_landings += 1;
+    let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
+    if d.run.facts.stale_landings >= Facts::MAX_STALE_LANDINGS && !over {
+        d.run.facts.stale_landings = 0;
+        let why = format!(
+            "landing {} was refused {} times, although nothing observed on the forge has moved: {why}",
+            d.run.head.abbrev(),
+            Facts::MAX_STALE_LANDINGS
+        );
+        d.block(BlockKind::Effect(EffectKind::Land), &why);
+    }
+}
+
+/// An effect failed: a person is asked. After the answer the effect is ordered again, because its purpose is still
+/// missing.
+fn failed(d: &mut DecisionBuilder, effect: &EffectRef, failure: &Failure) {
+    if let EffectRef::Reserve(id) = effect {
         d.not_started(*id, &failure.what);
     }
-    if matches!(tag, EffectRef::Land(_)) && d.run.phase == Phase::Landing {
+    if matches!(effect, EffectRef::Land(_)) && d.run.phase == Phase::Landing {
         d.run.facts.observed = None;
         d.run.phase = Phase::Gating;
     }
     let closing = d.run.phase >= Phase::Reporting;
-    if closing && *tag != EffectRef::Release {
-        // Work that was cut short because the run is over; or the result was not told, which is worth trying, not worth keeping a
-        // delivered run open. Telling it again could say it twice: which comment failed is not known.
+    if closing && *effect != EffectRef::Release {
+        // Either the effect was cut short because the run is over, or the result was not reported, which is no reason
+        // to keep a delivered run open. Reporting it again could repeat a comment: which one failed is unknown.
         return;
     }
-    if (d.run.stopping.is_some() && *tag != EffectRef::Release) || matches!(tag, EffectRef::SetStatus) {
-        // Telling people is worth trying, not worth keeping a run.
+    if (d.run.stopping.is_some() && *effect != EffectRef::Release) || matches!(effect, EffectRef::SetStatus) {
+        // Informing people is best effort; it does not hold up a run.
         return;
     }
-    if *tag == EffectRef::Release {
+    if *effect == EffectRef::Release {
         d.run.closing.released = false;
     }
-    let why = format!("{}\nWhat to do: {}", failure.what, failure.fix);
-    let block = BlockKind::Act { act: tag.name().to_owned() };
-    if matches!(tag, EffectRef::Comment) {
-        // Saying why on the change would fail the same way; the block alone tells it.
-        d.block_quietly(block, &why);
+    let kind = BlockKind::Effect(effect.kind());
+    let block = Block { fix: Some(cap(&failure.fix, 2048)), ..d.new_block(kind, &failure.what) };
+    if matches!(effect, EffectRef::Comment) {
+        // A comment about it would fail in the same way.
+        d.raise_quietly(block);
     } else {
-        d.block(block, &why);
+        d.raise(block);
     }
 }
 
-/// A push was held back: a person says whether what was found may go out. One that is not wanted any more asks nobody.
-fn held(d: &mut DecisionBuilder, found: &[SecretFound]) {
+/// A push was held back: a person decides whether the findings may be published. A push that is no longer wanted asks
+/// nobody.
+fn push_held(d: &mut DecisionBuilder, found: &[SecretFound]) {
     if d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
         return;
     }
-    let mut why = "nothing was pushed, because what would go out holds:\n".to_owned();
-    for SecretFound { place, what, .. } in found {
-        why.push_str(&format!("- {what} at {place}\n"));
-    }
-    let marks = found.iter().map(|f| f.mark.clone()).collect();
-    d.block(BlockKind::SecretFound { marks }, &why);
+    d.block(BlockKind::SecretFound { found: found.to_vec() }, "");
 }
 
-fn checked(d: &mut DecisionBuilder, scope: Scope, sha: &crate::domain::Sha, results: &[check::CheckResult]) {
+fn checked(d: &mut DecisionBuilder, scope: Scope, sha: &Sha, results: &[CheckResult]) {
     match scope {
         Scope::Head => {
             if *sha == d.run.head {
@@ -169,23 +176,23 @@ fn checked(d: &mut DecisionBuilder, scope: Scope, sha: &crate::domain::Sha, resu
             if green {
                 task.stage = Stage::Integrating;
             } else {
-                task.again("checks", &check::failures(results));
+                task.restart(NoteSource::Checks, &check::failures(results));
             }
         }
     }
 }
 
-/// The base moved under the change and the two do not fit: the work is done again on the new base.
-fn rebase_conflict(d: &mut DecisionBuilder, onto: &crate::domain::Sha, paths: &[String]) {
-    let title = format!("{} moved and the change does not fit it any more", d.run.settings.base_branch);
+/// The base moved and the change conflicts with it: the work is redone on the new base.
+fn rebase_conflict(d: &mut DecisionBuilder, onto: &Sha, paths: &[String]) {
+    let title = format!("{} moved and the change conflicts with it", d.run.settings.base_branch);
     let old = d.run.head.clone();
     let text = format!(
-        "Do the goal again on top of {}. The earlier work is commit {old}; it conflicts in: {}",
+        "Redo the goal on top of {}. The earlier work is commit {old}; it conflicts in: {}",
         onto.abbrev(),
         paths.join(", ")
     );
     if d.run.phase >= Phase::Reporting {
-        // It was merged meanwhile: there is nothing to do again.
+        // It was merged meanwhile: there is nothing to redo.
         return;
     }
     if d.rework(Origin::Conflict, &title, &text) {
@@ -195,7 +202,7 @@ fn rebase_conflict(d: &mut DecisionBuilder, onto: &crate::domain::Sha, paths: &[
     }
 }
 
-/// What was seen on the forge. The truth is there: a person may have merged, closed, approved or pushed.
+/// Handles an observation. The forge has the truth: a person may have merged, closed, approved or pushed there.
 pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
     match &seen.state {
         ChangeState::Merged { sha, .. } => {
@@ -204,29 +211,30 @@ pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
             }
             return;
         }
-        // While landing, the end of the landing tells; then the gates look again. Whoever closed it: a closed change cannot land.
+        // While landing, the end of the landing decides, and then the gates observe again. A closed change cannot land,
+        // whoever closed it.
         ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Landing => {
-            // Not kept: when it is open again, or another one is, the gates look for themselves.
+            // Not stored: once it is reopened, or a new change is open, the gates observe for themselves.
             d.run.facts.observed = None;
-            // Nobody can say yes to the merge of a closed change: one question, not two.
+            // A closed change cannot be merged, so the approval is void: one question, not two.
             d.forget_approval();
             let why = format!("{by} closed the change");
             d.block(BlockKind::ChangeClosed, &why);
-            return take_comments(d, seen);
+            return read_comments(d, seen);
         }
         _ => {}
     }
     d.run.blocks.retain(|b| b.kind != BlockKind::ChangeClosed);
-    take_comments(d, seen);
+    read_comments(d, seen);
     if d.run.phase != Phase::Gating {
         return;
     }
-    // An approval rests on a head and a base; if either moved, the question is another one.
+    // An approval is for one head on one base; if either moved, the question is a different one.
     let same = seen.head == d.run.head && seen.base == d.run.base;
     d.run.facts.observed = Some(seen.clone());
-    // A question about another head than the one there now is another question, or none any more.
+    // A question about a foreign head that is no longer there is void.
     d.run.blocks.retain(|b| !matches!(&b.kind, BlockKind::ForeignPush { head } if *head != seen.head));
-    if !same || crate::domain::gate::approver(&d.run).is_some() {
+    if !same || gate::approver(&d.run).is_some() {
         let by = d.run.facts.approved_by.clone();
         d.forget_approval();
         if same {
@@ -235,15 +243,15 @@ pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
     }
 }
 
-fn take_comments(d: &mut DecisionBuilder, seen: &Observation) {
+fn read_comments(d: &mut DecisionBuilder, seen: &Observation) {
     for comment in &seen.unblocks {
-        if d.run.comments_seen.insert(comment.comment) {
-            super::answer::by_comment(d, comment);
+        if d.run.comments_read.insert(comment.comment) {
+            answer::by_comment(d, comment);
         }
     }
 }
 
-/// A person said no to the whole: the run ends undelivered.
-pub(super) fn give_up(d: &mut DecisionBuilder, by: &crate::domain::Principal, why: &str) {
-    d.stop(Stopping { by: by.clone(), why: super::builder::cap(why, 1024), failed: true });
+/// A person rejected the whole run: it ends undelivered.
+pub(super) fn give_up(d: &mut DecisionBuilder, by: &Principal, why: &str) {
+    d.stop(Stopping { by: by.clone(), why: cap(why, 1024), failed: true });
 }

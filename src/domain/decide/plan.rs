@@ -1,4 +1,5 @@
-//! Queued and Planning: a slot, perhaps a scout's look, then the manager's plan, perhaps a person's yes.
+//! Queued and Planning: a slot, optionally a scout's exploration, then the manager's plan, optionally a person's
+//! approval.
 
 use super::builder::DecisionBuilder;
 use super::out_of_place;
@@ -13,7 +14,7 @@ use crate::domain::run::Phase;
 use crate::domain::task::{Origin, Stage, Task};
 use std::collections::BTreeSet;
 
-/// The run got a slot.
+/// The run was given a slot.
 pub(super) fn admitted(d: &mut DecisionBuilder) -> Result<(), Refusal> {
     if d.run.phase != Phase::Queued {
         return Err(out_of_place(&d.run, "an admission"));
@@ -36,9 +37,9 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
         // A scout that fails or dies costs its findings, not the run: the manager plans without them.
         let policy = &d.run.settings.policy;
         let tries = d.run.tries.get(&Step::Explore).copied().unwrap_or_default();
-        let spent = tries.used >= policy.steps.explore.tries || tries.losses >= policy.max_losses;
-        // Nor is it waited for when its engine rests.
-        let step = match policy.explore && !explored && !spent {
+        let used_up = tries.used >= policy.steps.explore.tries || tries.losses >= policy.max_lost_attempts;
+        // The run does not wait for a scout whose engine is in cooldown.
+        let step = match policy.explore && !explored && !used_up {
             true if matches!(engine_selection::choose(&d.run, Step::Explore, d.at), Choice::Engine(_)) => Step::Explore,
             _ => Step::Plan,
         };
@@ -46,14 +47,13 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
     }
     if d.run.settings.policy.approve_plan && !d.run.plan.approved {
         let revision = d.run.plan.revision;
-        let why = crate::domain::describe::plan(&d.run);
-        return d.block(BlockKind::Approval(Subject::Plan { revision }), &why);
+        return d.block(BlockKind::Approval(Subject::Plan { revision }), "");
     }
     d.run.phase = Phase::Working;
 }
 
-/// Takes the manager's tasks as the plan. They were found usable.
-pub(super) fn take(d: &mut DecisionBuilder, specs: &[TaskSpec]) {
+/// Adopts the manager's tasks as the plan. They were found usable.
+pub(super) fn adopt(d: &mut DecisionBuilder, specs: &[TaskSpec]) {
     let tries_allowed = d.run.settings.policy.steps.develop.tries;
     d.run.plan.revision += 1;
     d.run.plan.approved = false;
@@ -64,15 +64,15 @@ pub(super) fn take(d: &mut DecisionBuilder, specs: &[TaskSpec]) {
         .collect();
 }
 
-/// The tasks so that each comes after its needs, otherwise as the manager wrote them: plan order is integration order, so a
-/// task before its need would wait for ever.
+/// Returns the tasks ordered so that each comes after its needs, otherwise as the manager wrote them. Plan order is
+/// integration order, so a task before its need would wait for ever.
 fn in_order(specs: &[TaskSpec]) -> Vec<TaskSpec> {
-    let mut left: Vec<&TaskSpec> = specs.iter().collect();
-    let mut placed: BTreeSet<&str> = BTreeSet::new();
+    let mut remaining: Vec<&TaskSpec> = specs.iter().collect();
+    let mut ordered_names: BTreeSet<&str> = BTreeSet::new();
     let mut ordered = Vec::with_capacity(specs.len());
-    while let Some(i) = left.iter().position(|s| s.needs.iter().all(|n| placed.contains(n.as_str()))) {
-        let spec = left.remove(i);
-        placed.insert(&spec.name);
+    while let Some(i) = remaining.iter().position(|s| s.needs.iter().all(|n| ordered_names.contains(n.as_str()))) {
+        let spec = remaining.remove(i);
+        ordered_names.insert(&spec.name);
         ordered.push(spec.clone());
     }
     ordered

@@ -1,67 +1,65 @@
-//! How an attempt's end is taken: settled first, then believed only as far as it can be.
+//! The end of an attempt: it is settled first, then its report is accepted only as far as it can be verified.
 
 use super::builder::{DecisionBuilder, cap};
 use super::plan;
-use super::start::Scarce;
+use super::start::{CutBy, Exhausted};
 use crate::domain::attempt::{Attempt, Ended, Ending, Resumable};
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::budget::{Metered, ModelUse, Usage};
-use crate::domain::describe;
 use crate::domain::effect::EffectRef;
 use crate::domain::gate;
 use crate::domain::id::AttemptId;
-use crate::domain::order::Step;
+use crate::domain::order::{NoteSource, Step};
 use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
-use crate::domain::shared_budget;
 use crate::domain::task::Stage;
 
 /// An attempt reported.
 pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(), Refusal> {
     let id = reported.attempt;
-    let begun = d.run.is_pending(&EffectRef::Start(id));
-    let Some(attempt) = d.run.attempt(id).filter(|a| a.live() && begun).cloned() else {
+    let started = d.run.is_pending(&EffectRef::Start(id));
+    let Some(attempt) = d.run.attempt(id).filter(|a| a.live() && started).cloned() else {
         return Err(Refusal::Repeated { what: format!("the report of attempt {id}") });
     };
     d.finish_start(id);
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
-    // A run that is stopping or over takes nothing in any more; the attempt is settled all the same.
-    let short = match &reported.report {
-        Report::SpentOut { what, why } if !over => d.cut_short_of(&attempt, what).map(|budget| (budget, why)),
+    // A run that is stopping or over accepts no more results; the attempt is settled all the same.
+    let cut_by = match &reported.report {
+        Report::BudgetExhausted { budget, why } if !over => d.cut_by(&attempt, *budget).map(|cut| (cut, why)),
         _ => None,
     };
-    let taken = if over {
-        back_to_start(d, &attempt);
+    let accepted = if over {
+        back_to_ready(d, &attempt);
         Ok("the run was stopping".to_owned())
-    } else if let Some((_, why)) = &short {
-        d.try_back(&attempt);
+    } else if let Some((_, why)) = &cut_by {
+        d.return_try(&attempt);
         Ok((*why).clone())
     } else {
-        take(d, &attempt, reported)
+        accept(d, &attempt, reported)
     };
-    let bill = ModelUse::bounded(&reported.bill);
-    let worst = worst(d, &attempt);
-    let wall_ms = |told: u64| match reported.report {
-        // It was not there to tell.
+    let usage_by_model = ModelUse::bounded(&reported.usage_by_model);
+    let worst = worst_case(d, &attempt);
+    let wall_ms = |measured: u64| match reported.report {
+        // The attempt could not measure its own time.
         Report::Lost { .. } | Report::Stopped => worst.wall_ms,
-        _ => told.saturating_add(attempt.resumable.as_ref().map_or(0, |r| r.before_ms)),
+        _ => measured.saturating_add(attempt.resumable.as_ref().map_or(0, |r| r.elapsed_ms)),
     };
     let usage = reported.usage.map(|u| Usage { wall_ms: wall_ms(u.wall_ms), ..u });
-    let (used, note) = used(&attempt, usage, &bill, worst);
+    let (used, note) = usage_to_charge(&attempt, usage, &usage_by_model, worst);
     let charged = d.settle(id, used);
-    let (ending, mut why) = match taken {
-        Ok(said) => (ending_of(&reported.report), cap(&said, 4096)),
+    let (ending, mut why) = match accepted {
+        Ok(summary) => (ending_of(&reported.report), cap(&summary, 4096)),
         Err(why) => (Ending::Failed, cap(&why, 4096)),
     };
     why.push_str(&note);
     match ending {
         Ending::Succeeded | Ending::Asked => {
             d.run.unavailable = 0;
-            d.worked(&attempt);
+            d.engine_worked(&attempt);
         }
-        Ending::Failed => d.worked(&attempt),
+        Ending::Failed => d.engine_worked(&attempt),
         _ => {}
     }
     let ended = Ended {
@@ -71,97 +69,106 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
         charged,
         session: reported.session.clone().map(|s| cap(&s, 256)),
         artifacts: reported.artifacts.clone(),
-        bill,
-        given: reported.given.clone(),
+        usage_by_model,
+        secrets: reported.secrets.clone(),
     };
     finish(d, &attempt, ended);
-    match short {
-        Some((Scarce::Own(what), _)) => d.out_of(what),
-        Some((Scarce::Shared(of), _)) => {
-            let why = describe::spending(&d.run, &shared_budget::names(&of));
-            d.out_of_shared(&of, &why);
+    if let Some(a) = d.run.attempts.iter_mut().find(|a| a.id == id)
+        && let Some(digest) = &reported.prompt_digest
+    {
+        a.prompt_digest = Some(cap(digest, 128));
+    }
+    match cut_by {
+        Some((CutBy::Own(budget), _)) => d.exhausted(budget),
+        Some((CutBy::Shared(budgets), _)) => {
+            d.shared_exhausted(&Exhausted { budgets: &budgets, levels: &[], spending: &[] });
         }
         None => {}
     }
     Ok(())
 }
 
-/// What an attempt is charged, and what is to be said of it: what it reported, but never less than its bill adds up to; all that was
-/// set aside when it said nothing, or what nobody can have used. A cost that is not known is charged as what was set aside for it,
+/// Returns the usage to charge, and a note about it: the reported usage, but never less than the sum over its models;
+/// the whole reservation if nothing was reported, or an absurd amount. An unknown cost is charged as its reservation,
 /// never as nothing.
-fn used(attempt: &Attempt, usage: Option<Usage>, bill: &[ModelUse], worst: Usage) -> (Usage, String) {
-    let billed = Usage::billed(bill);
-    let Some(mut used) = usage.map(|u| u.max(billed)).filter(|u| !u.is_absurd()) else {
-        return (if billed.is_absurd() { worst } else { worst.max(billed) }, String::new());
+fn usage_to_charge(
+    attempt: &Attempt,
+    usage: Option<Usage>,
+    usage_by_model: &[ModelUse],
+    worst: Usage,
+) -> (Usage, String) {
+    let sum = Usage::of_models(usage_by_model);
+    let Some(mut used) = usage.map(|u| u.max(sum)).filter(|u| !u.is_absurd()) else {
+        return (if sum.is_absurd() { worst } else { worst.max(sum) }, String::new());
     };
-    let Some(unknown) = bill.iter().find(|m| !m.priced) else { return (used, String::new()) };
-    let set_aside = attempt.reserved.cost_micros;
-    used.cost_micros = used.cost_micros.max(set_aside);
-    let what = match set_aside {
+    let Some(unpriced) = usage_by_model.iter().find(|m| !m.priced) else { return (used, String::new()) };
+    let reserved = attempt.reserved.cost_micros;
+    used.cost_micros = used.cost_micros.max(reserved);
+    let consequence = match reserved {
         0 => "its tokens are counted, its cost is not",
-        _ => "what was set aside is charged",
+        _ => "the reservation is charged",
     };
-    (used, format!(" (the price of {} is not known: {what})", unknown.model))
+    (used, format!(" (the price of {} is unknown: {consequence})", unpriced.model))
 }
 
-/// What is charged when nobody knows what was used: all that was set aside. Time is known to have passed only since the start.
-fn worst(d: &DecisionBuilder, attempt: &Attempt) -> Usage {
-    Usage { wall_ms: attempt.passed_ms(d.at), ..attempt.reserved }
+/// Returns the charge for unknown usage: the whole reservation, but only the time since the start.
+fn worst_case(d: &DecisionBuilder, attempt: &Attempt) -> Usage {
+    Usage { wall_ms: attempt.elapsed_ms(d.at), ..attempt.reserved }
 }
 
-/// An attempt's conversation can be taken up again from now on.
+/// An attempt's session can be resumed from now on.
 pub(super) fn session_opened(d: &mut DecisionBuilder, id: AttemptId, session: &str) -> Result<(), Refusal> {
-    if session.is_empty() || session.len() > Resumable::SESSION_BYTES_MAX {
+    if session.is_empty() || session.len() > Resumable::MAX_SESSION_BYTES {
         return Err(Refusal::Invalid {
-            what: format!("a session's name has 1 to {} bytes", Resumable::SESSION_BYTES_MAX),
+            what: format!("the name of a session must have 1 to {} bytes", Resumable::MAX_SESSION_BYTES),
         });
     }
     let repeated = || Refusal::Repeated { what: format!("the session of attempt {id}") };
-    let begun = d.run.is_pending(&EffectRef::Start(id));
-    let attempt = d.run.attempts.iter_mut().find(|a| a.id == id && a.live() && begun).ok_or_else(repeated)?;
+    let started = d.run.is_pending(&EffectRef::Start(id));
+    let attempt = d.run.attempts.iter_mut().find(|a| a.id == id && a.live() && started).ok_or_else(repeated)?;
     match &mut attempt.resumable {
         Some(known) if known.session == session => return Err(repeated()),
         Some(known) => known.session = session.to_owned(),
-        None => attempt.resumable = Some(Resumable { session: session.to_owned(), times: 0, before_ms: 0 }),
+        None => attempt.resumable = Some(Resumable { session: session.to_owned(), resumes: 0, elapsed_ms: 0 }),
     }
     Ok(())
 }
 
-/// The conversation of an attempt whose process is gone, if it is to be taken up again: the run still wants the attempt, it has time left,
-/// and it did not lose its process each time before.
-fn taken_up(d: &DecisionBuilder, attempt: &Attempt) -> Option<Resumable> {
+/// Returns the resumed session of an attempt whose process is gone, if it is to be resumed: the run still wants the
+/// attempt, the attempt has time left, and it did not lose its process too often.
+fn resumed(d: &DecisionBuilder, attempt: &Attempt) -> Option<Resumable> {
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
-    let known = attempt.resumable.as_ref().filter(|r| !over && r.times < Resumable::TIMES_MAX)?;
-    let before_ms = attempt.passed_ms(d.at);
-    let is_worth_it = attempt.reserved.wall_ms.saturating_sub(before_ms) >= Resumable::LEFT_MS_MIN;
-    is_worth_it.then(|| Resumable { session: known.session.clone(), times: known.times + 1, before_ms })
+    let known = attempt.resumable.as_ref().filter(|r| !over && r.resumes < Resumable::MAX_RESUMES)?;
+    let elapsed_ms = attempt.elapsed_ms(d.at);
+    let is_worth_it = attempt.reserved.wall_ms.saturating_sub(elapsed_ms) >= Resumable::MIN_LEFT_MS;
+    is_worth_it.then(|| Resumable { session: known.session.clone(), resumes: known.resumes + 1, elapsed_ms })
 }
 
-/// The process that carried these attempts is gone. Those whose conversation can be taken up again go on: their start stays pending. Each
-/// of the others is charged what was counted of it, else in full, and does not count as a try, but a step that keeps losing its process
-/// is not started for ever.
+/// The process that ran these attempts is gone. Attempts with a resumable session go on: their start stays pending.
+/// Each of the others is charged its metered usage, else its whole reservation. It does not count as a try, but losses
+/// are counted, so that a step that keeps losing its process is not started for ever.
 pub(super) fn orphaned(
     d: &mut DecisionBuilder,
     attempts: &[AttemptId],
     metered: &[(AttemptId, Metered)],
 ) -> Result<(), Refusal> {
-    // One that waits for its reservation was not begun: that act is carried out again.
-    let begun = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&EffectRef::Start(a.id));
-    let live: Vec<Attempt> = d.run.live_attempts().filter(begun).cloned().collect();
+    // An attempt that waits for its reservation was not started: that effect is carried out again.
+    let started = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&EffectRef::Start(a.id));
+    let live: Vec<Attempt> = d.run.live_attempts().filter(started).cloned().collect();
     if live.is_empty() {
         return Err(Refusal::Repeated { what: "the loss of these attempts".to_owned() });
     }
     for attempt in live {
-        if let Some(again) = taken_up(d, &attempt) {
-            d.run.attempts.iter_mut().filter(|a| a.id == attempt.id).for_each(|a| a.resumable = Some(again.clone()));
+        if let Some(resumed) = resumed(d, &attempt) {
+            d.run.attempts.iter_mut().filter(|a| a.id == attempt.id).for_each(|a| a.resumable = Some(resumed.clone()));
             continue;
         }
         d.finish_start(attempt.id);
-        let worst = worst(d, &attempt);
-        let counted = metered.iter().find(|(id, _)| *id == attempt.id).map(|(_, counted)| counted);
-        let bill = counted.map(|c| ModelUse::bounded(&c.bill)).unwrap_or_default();
-        let usage = counted.map(|c| Usage { wall_ms: worst.wall_ms, ..c.used });
-        let (used, note) = used(&attempt, usage, &bill, worst);
+        let worst = worst_case(d, &attempt);
+        let metered = metered.iter().find(|(id, _)| *id == attempt.id).map(|(_, metered)| metered);
+        let usage_by_model = metered.map(|m| ModelUse::bounded(&m.usage_by_model)).unwrap_or_default();
+        let usage = metered.map(|m| Usage { wall_ms: worst.wall_ms, ..m.used });
+        let (used, note) = usage_to_charge(&attempt, usage, &usage_by_model, worst);
         let charged = d.settle(attempt.id, used);
         let ended = Ended {
             at: d.at,
@@ -170,8 +177,8 @@ pub(super) fn orphaned(
             charged,
             session: None,
             artifacts: Vec::new(),
-            bill,
-            given: Vec::new(),
+            usage_by_model,
+            secrets: Vec::new(),
         };
         finish(d, &attempt, ended);
         lose(d, &attempt);
@@ -179,9 +186,9 @@ pub(super) fn orphaned(
     Ok(())
 }
 
-/// A loss is no try, but counted.
+/// Returns the try of a lost attempt, and counts the loss.
 fn lose(d: &mut DecisionBuilder, attempt: &Attempt) {
-    d.try_back(attempt);
+    d.return_try(attempt);
     match (attempt.answers, attempt.task.and_then(|t| d.run.task_mut(t))) {
         (Some(by), _) => d.scout_lost(by),
         (None, Some(task)) => task.losses += 1,
@@ -204,7 +211,7 @@ fn finish(d: &mut DecisionBuilder, attempt: &Attempt, ended: Ended) {
 fn ending_of(report: &Report) -> Ending {
     match report {
         Report::Asked { .. } => Ending::Asked,
-        Report::Failed { .. } | Report::SpentOut { .. } => Ending::Failed,
+        Report::Failed { .. } | Report::BudgetExhausted { .. } => Ending::Failed,
         Report::Unavailable { .. } => Ending::Unavailable,
         Report::Lost { .. } | Report::NotResumed { .. } => Ending::Lost,
         Report::Stopped => Ending::Stopped,
@@ -212,45 +219,49 @@ fn ending_of(report: &Report) -> Ending {
     }
 }
 
-/// Takes the report in. `Ok(said)` = believed; `Err(why)` = it does not count, and the next try is told why.
-fn take(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
+/// Accepts or refuses the report.
+///
+/// # Errors
+///
+/// Returns why the report was refused; the next try is given that reason.
+fn accept(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
     if let Report::NotResumed { why } = &reported.report {
         lose(d, attempt);
         return Ok(cap(why, 1024));
     }
     if let Some(by) = attempt.answers {
-        return d.looked_into(attempt, by, &reported.report);
+        return d.scout_reported(attempt, by, &reported.report);
     }
     match (&reported.report, attempt.step) {
         (Report::Stopped, _) => {
-            back_to_start(d, attempt);
+            back_to_ready(d, attempt);
             Ok("stopped".to_owned())
         }
-        (Report::Failed { why } | Report::SpentOut { why, .. }, _) => {
-            again(d, attempt, "attempt", why);
+        (Report::Failed { why } | Report::BudgetExhausted { why, .. }, _) => {
+            next_try(d, attempt, NoteSource::Attempt, why);
             Ok(why.clone())
         }
         (Report::Unavailable { why, until, fix }, _) => {
-            d.rest(attempt, why, *until, fix.as_deref());
-            d.try_back(attempt);
+            d.cool_down(attempt, why, *until, fix.as_deref());
+            d.return_try(attempt);
             Ok(cap(why, 512))
         }
         (Report::Lost { why }, _) => {
-            again(d, attempt, "attempt", &format!("the attempt was lost: {why}"));
+            next_try(d, attempt, NoteSource::Attempt, &format!("the attempt was lost: {why}"));
             Ok(why.clone())
         }
         (Report::Asked { question, to }, _) => asked(d, attempt, question, *to),
         (Report::Explored { notes }, Step::Explore) => {
-            d.run.note("scout", notes);
+            d.run.note(NoteSource::Scout, notes);
             Ok("explored".to_owned())
         }
         (Report::Planned { tasks }, Step::Plan) => match plans::refuse(tasks, &d.run.settings.policy) {
             None => {
-                plan::take(d, tasks);
+                plan::adopt(d, tasks);
                 Ok(format!("{} task{}", tasks.len(), if tasks.len() == 1 { "" } else { "s" }))
             }
             Some(why) => {
-                again(d, attempt, "refused", &why);
+                next_try(d, attempt, NoteSource::Refused, &why);
                 Err(why)
             }
         },
@@ -258,25 +269,25 @@ fn take(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Resu
         (Report::Reviewed { .. }, Step::Review) => reviewed(d, attempt, reported),
         (_, step) => {
             let why = format!("the report does not belong to the step {}", step.name());
-            again(d, attempt, "attempt", &why);
+            next_try(d, attempt, NoteSource::Attempt, &why);
             Err(why)
         }
     }
 }
 
-fn back_to_start(d: &mut DecisionBuilder, attempt: &Attempt) {
+fn back_to_ready(d: &mut DecisionBuilder, attempt: &Attempt) {
     if let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t)) {
         task.stage = Stage::Ready;
     }
 }
 
-/// The step goes to its next try, told why.
-fn again(d: &mut DecisionBuilder, attempt: &Attempt, from: &str, why: &str) {
+/// Sends the step to its next try, with the reason as a note.
+fn next_try(d: &mut DecisionBuilder, attempt: &Attempt, source: NoteSource, why: &str) {
     match attempt.task.and_then(|t| d.run.task_mut(t)) {
-        Some(task) => task.again(from, why),
+        Some(task) => task.restart(source, why),
         None if attempt.step == Step::Plan => {
-            d.run.notes.retain(|n| n.from != "refused");
-            d.run.note_for(Step::Plan, "refused", why);
+            d.run.notes.retain(|n| n.source != NoteSource::Refused);
+            d.run.note_for(Step::Plan, NoteSource::Refused, why);
         }
         None => {}
     }
@@ -285,12 +296,13 @@ fn again(d: &mut DecisionBuilder, attempt: &Attempt, from: &str, why: &str) {
 fn asked(d: &mut DecisionBuilder, attempt: &Attempt, question: &str, to: AskedTo) -> Result<String, String> {
     let asked = d.run.attempts.iter().filter(|a| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Asked)).count();
     if asked >= d.run.settings.policy.max_questions as usize {
-        let why = format!("it asked again after {asked} questions, the policy's most: {}", cap(question, 1024));
-        again(d, attempt, "attempt", &why);
+        let question = cap(question, 1024);
+        let why = format!("it asked again after {asked} questions, the most the policy allows: {question}");
+        next_try(d, attempt, NoteSource::Attempt, &why);
         return Err(why);
     }
-    // A question is not a failure: the try is given back, and the answer starts a new attempt.
-    d.try_back(attempt);
+    // A question is not a failure: the try is returned, and the answer starts a new attempt.
+    d.return_try(attempt);
     if to == AskedTo::Person || !d.inquire(attempt, question) {
         d.block(BlockKind::Question { step: attempt.step, task: attempt.task }, question);
     }
@@ -304,13 +316,13 @@ fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Res
         return Err("the attempt belongs to no task".to_owned());
     };
     if diff.is_empty() || task.base.as_ref() == Some(head) {
-        let why = "nothing changed: the worktree is the same as the commit the attempt started from";
-        task.again("attempt", why);
+        let why = "nothing changed: the worktree is identical to the commit the attempt started from";
+        task.restart(NoteSource::Attempt, why);
         return Err(why.to_owned());
     }
     if let Some(path) = policy.forbids(diff, &task.spec.paths) {
         let why = format!("it changed {path}, which this task must not touch");
-        task.again("attempt", &why);
+        task.restart(NoteSource::Attempt, &why);
         return Err(why);
     }
     task.head = Some(head.clone());
@@ -319,10 +331,8 @@ fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Res
     task.results.clear();
     let concerns: Vec<_> = policy.concerns(diff).into_iter().filter(|c| !task.accepted.contains(c)).collect();
     if !concerns.is_empty() {
-        let words: Vec<String> = concerns.iter().map(|c| c.words()).collect();
-        let why = format!("the work on {} ({}) needs your eyes: {}", task.id, task.spec.title, words.join("; "));
         let subject = Subject::Diff { task: task.id, head: head.clone(), concerns };
-        d.block(BlockKind::Approval(subject), &why);
+        d.block(BlockKind::Approval(subject), "");
     }
     Ok(summary.clone())
 }
@@ -332,17 +342,17 @@ fn reviewed(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> 
         return Err("no verdict was reported".to_owned());
     };
     if *head != d.run.head {
-        return Err(format!("it judged {}, the head is {}", head.abbrev(), d.run.head.abbrev()));
+        return Err(format!("it reviewed {}, but the head is {}", head.abbrev(), d.run.head.abbrev()));
     }
     if reported.session.as_ref().is_some_and(|s| gate::is_author_session(&d.run, s)) {
         return Err("the reviewer's session is one that wrote the change".to_owned());
     }
     if *verdict == Verdict::Rework && findings.is_empty() && summary.trim().is_empty() {
-        return Err("it wants rework and does not say what".to_owned());
+        return Err("it requests changes without saying which".to_owned());
     }
     let findings: Vec<Finding> = findings
         .iter()
-        .take(Finding::MOST)
+        .take(Finding::MAX)
         .map(|f| Finding { path: cap(&f.path, 512), line: f.line, text: cap(&f.text, 2048) })
         .collect();
     d.run.facts.review = Some(Review { attempt: attempt.id, verdict: *verdict, summary: cap(summary, 2048), findings });

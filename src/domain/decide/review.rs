@@ -1,12 +1,12 @@
-//! Reviewing: the head is pushed, checked by Skep itself, shown as a draft, and judged by somebody who did not write it.
+//! Reviewing: the head is pushed, checked by Skep itself, shown as a draft, and reviewed by an engine that did not
+//! write it.
 
-use super::builder::DecisionBuilder;
+use super::builder::{DecisionBuilder, cap};
 use super::work;
 use crate::domain::block::BlockKind;
 use crate::domain::change::StatusState;
 use crate::domain::check::{self, Scope};
-use crate::domain::describe;
-use crate::domain::effect::Effect;
+use crate::domain::effect::{CommentSubject, Effect, OwnStatus};
 use crate::domain::gate::{self, Gate};
 use crate::domain::order::Step;
 use crate::domain::report::Verdict;
@@ -15,8 +15,8 @@ use crate::domain::task::Origin;
 
 pub(super) fn advance(d: &mut DecisionBuilder) {
     if !gate::diff(&d.run).is_open() {
-        // A rebase onto a base that has the same work already leaves nothing to review or to land.
-        let why = "the run's branch is the same as its base";
+        // A rebase onto a base that already contains the work leaves nothing to review or to land.
+        let why = "the run's branch is identical to its base";
         return d.block(BlockKind::NothingChanged, why);
     }
     let head = d.run.head.clone();
@@ -24,15 +24,14 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
         d.ensure(Effect::Push {
             sha: head.clone(),
             expected: d.run.overwrite.clone().or_else(|| d.run.pushed.clone()),
-            passes: d.run.passes.clone(),
+            allowed_secrets: d.run.allowed_secrets.clone(),
         });
     }
     let Some(results) = d.run.facts.results.clone() else {
         return work::check(d, Scope::Head, head);
     };
     let green = check::proves(&d.run.settings.checks, &results);
-    let line = if green { "all checks are green" } else { "a check is red" };
-    status(d, "skep/checks", green, line);
+    set_status(d, OwnStatus::Checks, green);
     if !green {
         let title = format!("The checks are red at {} with all tasks together", head.abbrev());
         d.rework(Origin::Checks, &title, &check::failures(&results));
@@ -41,13 +40,13 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
     if !d.run.facts.pushed {
         return;
     }
-    if d.run.facts.shown.is_none() || d.run.change.is_none() {
+    if d.run.facts.shown_as_draft.is_none() || d.run.change.is_none() {
         return show(d, true);
     }
     if d.run.facts.review.is_some() && matches!(gate::review(&d.run), Gate::Shut(_)) && approved(d) {
-        // A later attempt wrote under the reviewer's session: the verdict counts no more, another one is needed.
+        // A later attempt wrote under the reviewer's session: the verdict no longer counts, and another one is needed.
         d.run.facts.review = None;
-        d.run.facts.statuses.remove("skep/review");
+        d.run.facts.statuses.remove(OwnStatus::Review { summary: String::new() }.context());
     }
     let Some(review) = d.run.facts.review.clone() else {
         if !d.run.live_attempts().any(|a| a.step == Step::Review) {
@@ -56,20 +55,20 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
         return;
     };
     let good = approved(d);
-    status(d, "skep/review", good, &review.summary);
+    set_status(d, OwnStatus::Review { summary: cap(&review.summary, 300) }, good);
     if good {
-        // A look taken before is about how things were then.
+        // An earlier observation is outdated.
         d.run.facts.observed = None;
         d.run.phase = Phase::Gating;
         return;
     }
-    let findings = describe::findings(&review);
-    if d.rework(Origin::Review, "The reviewer wants rework", &findings)
-        && let Some(change) = &d.run.change
+    let reviewed_head = d.run.head.clone();
+    if d.rework(Origin::Review, "The reviewer requests changes", &review.text())
+        && let Some(change) = d.run.change.as_ref().map(|c| c.number)
     {
-        let text = describe::review_comment(&d.run, &review);
-        let change = change.number;
-        d.order(Effect::Comment { change, text });
+        let round = d.run.rounds;
+        let about = CommentSubject::Review { review: Box::new(review), head: reviewed_head, round };
+        d.order(Effect::Comment { change, about });
     }
 }
 
@@ -77,28 +76,17 @@ fn approved(d: &DecisionBuilder) -> bool {
     d.run.facts.review.as_ref().is_some_and(|r| r.verdict == Verdict::Approve)
 }
 
-/// Opens the change or brings its text up to date.
+/// Opens the change or updates its text.
 pub(super) fn show(d: &mut DecisionBuilder, draft: bool) {
-    let effect = Effect::EnsureChange {
-        after: d.run.closed_change,
-        head: d.run.head.clone(),
-        draft,
-        title: d.run.goal.title(),
-        body: describe::change_body(&d.run),
-    };
+    let effect = Effect::EnsureChange { after: d.run.closed_change, head: d.run.head.clone(), draft };
     d.ensure(effect);
 }
 
 /// Sets one of Skep's own statuses on the head, once.
-fn status(d: &mut DecisionBuilder, context: &str, green: bool, text: &str) {
+fn set_status(d: &mut DecisionBuilder, status: OwnStatus, green: bool) {
     let Some(change) = d.run.change.as_ref().map(|c| c.number) else { return };
-    if d.run.facts.statuses.insert(context.to_owned()) {
-        d.order(Effect::SetStatus {
-            change,
-            sha: d.run.head.clone(),
-            context: context.to_owned(),
-            state: if green { StatusState::Success } else { StatusState::Failure },
-            text: super::builder::cap(text, 300),
-        });
+    if d.run.facts.statuses.insert(status.context().to_owned()) {
+        let state = if green { StatusState::Success } else { StatusState::Failure };
+        d.order(Effect::SetStatus { change, sha: d.run.head.clone(), status, state });
     }
 }

@@ -1,35 +1,41 @@
-//! Starting an attempt: tries, engine and budget; its reservation, its order; and what undoes them.
+//! The start of an attempt: tries, engine and budget; its reservation, its order; and what undoes them.
 
 use super::builder::{DecisionBuilder, cap};
 use crate::domain::attempt::{Attempt, Ended, Ending};
-use crate::domain::block::BlockKind;
-use crate::domain::budget::Usage;
+use crate::domain::block::{Block, BlockKind};
+use crate::domain::budget::shared::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedSpending};
+use crate::domain::budget::{BudgetKind, Usage};
 use crate::domain::change::DiffStat;
-use crate::domain::describe;
-use crate::domain::effect::Effect;
-use crate::domain::engine_selection::{self, Choice, Cooldown, Wait};
+use crate::domain::effect::{Effect, EffectKind};
+use crate::domain::engine_selection::{self, Choice, Cooldown, Wait, WaitReason};
 use crate::domain::id::{AttemptId, TaskId, Timestamp};
 use crate::domain::ledger_row::Day;
 use crate::domain::order::{EngineSpec, Order, Step, TaskOrder};
-use crate::domain::run::Phase;
-use crate::domain::shared_budget::{self, BudgetScope, Level, SharedBudget};
+use crate::domain::run::{BudgetWait, Phase};
 use crate::domain::task::Stage;
 
-/// A budget that an attempt had too little of.
-pub(super) enum Scarce {
-    /// The run's own, of this.
-    Own(&'static str),
-    /// Budgets it shares.
+/// A budget that cut an attempt's reservation.
+pub(super) enum CutBy {
+    /// A budget of the run itself.
+    Own(BudgetKind),
+    /// Shared budgets.
     Shared(Vec<SharedBudget>),
 }
 
+/// Shared budgets that are exhausted, with what explains it.
+pub(super) struct Exhausted<'a> {
+    pub budgets: &'a [SharedBudget],
+    pub levels: &'a [Level],
+    pub spending: &'a [SharedSpending],
+}
+
 impl DecisionBuilder {
-    /// Starts an attempt, if tries, attempts and the budget allow; else puts the question.
+    /// Starts an attempt if tries, attempts and budget allow, else raises a block.
     ///
-    /// A step with an open question to the scout is not started: the scout is.
+    /// For a step with an open question to the scout, the scout is started instead.
     pub fn start(&mut self, step: Step, task: Option<TaskId>) {
         if let Some(inquiry) = self.run.inquiry(step, task).cloned() {
-            return self.look_into(&inquiry);
+            return self.start_scout(&inquiry);
         }
         let limits = self.limits_of(step);
         let (used, allowed, losses) = match task.and_then(|t| self.run.task(t)) {
@@ -39,8 +45,8 @@ impl DecisionBuilder {
                 (tries.used, limits.tries + tries.extra, tries.losses)
             }
         };
-        if losses >= self.run.settings.policy.max_losses {
-            let why = format!("the {} step was lost {losses} times in a row with its process", step.name());
+        if losses >= self.run.settings.policy.max_lost_attempts {
+            let why = format!("the {} step was lost {losses} times in a row together with its process", step.name());
             return self.block(BlockKind::Tries { step, task }, &why);
         }
         if used >= allowed {
@@ -51,7 +57,7 @@ impl DecisionBuilder {
             return;
         }
         let Some(engine) = self.engine(step) else { return };
-        let Some(caps) = self.granted(step) else { return };
+        let Some(caps) = self.grant(step) else { return };
         match task.and_then(|t| self.run.task_mut(t)) {
             Some(t) => {
                 t.stage = Stage::Developing;
@@ -63,174 +69,184 @@ impl DecisionBuilder {
         self.begin(step, task, None, &engine, caps);
     }
 
-    /// Whether another attempt may start, of whatever step; else the question is put, or the run waits.
+    /// Returns whether another attempt may start, at any step. If not, a block is raised or the run waits.
     pub(super) fn may_start(&mut self) -> bool {
         if self.run.counted_attempts() >= self.run.limits.attempts as usize {
-            let why = format!("the run has used its {} attempts", self.run.limits.attempts);
-            self.block(BlockKind::Budget { what: "attempts".to_owned() }, &why);
+            self.exhausted(BudgetKind::Attempts);
             return false;
         }
-        match self.run.short.clone().filter(|(short, _)| short.until > self.at) {
-            Some((short, _)) => self.wait_for(short),
+        match self.run.budget_wait.clone().filter(|w| w.wait.until > self.at) {
+            Some(waiting) => self.wait_for(waiting.wait),
             None => return true,
         }
         false
     }
 
-    /// What can be set aside for an attempt; `None` = nothing now, and where waiting does not help a person was asked.
-    pub(super) fn granted(&mut self, step: Step) -> Option<Usage> {
+    /// Returns what can be reserved for an attempt; `None` = nothing now, and a block was raised if waiting does not
+    /// help.
+    pub(super) fn grant(&mut self, step: Step) -> Option<Usage> {
         match self.run.ledger.grant(&self.limits_of(step), &self.run.limits) {
             Ok(caps) => return Some(caps),
-            // Set aside is not spent: what the attempts at work leave over comes back, and then this is asked again.
+            // Reserved is not spent: what attempts in progress leave unused comes back, and then this is tried again.
             Err(_) if !self.run.ledger.reserved.is_empty() => {}
-            Err(what) => self.out_of(what),
+            Err(budget) => self.exhausted(budget),
         }
         None
     }
 
-    /// Puts the question for more of the run's own `what`.
-    pub fn out_of(&mut self, what: &str) {
-        let why = describe::spending(&self.run, what);
-        self.block(BlockKind::Budget { what: what.to_owned() }, &why);
+    /// Raises the block for an exhausted budget of the run.
+    pub fn exhausted(&mut self, budget: BudgetKind) {
+        self.block(BlockKind::Budget(budget), "");
     }
 
-    /// Puts the question for more of shared budgets: one question, whichever of the run's attempts are short of which. The day's budget
-    /// is there again the next day.
-    pub fn out_of_shared(&mut self, of: &[SharedBudget], why: &str) {
-        let mut all = of.to_vec();
+    /// Raises the block for exhausted shared budgets: one block for all attempts and budgets of the run. The day's
+    /// budget is available again on the next day.
+    pub fn shared_exhausted(&mut self, exhausted: &Exhausted<'_>) {
+        let mut all = exhausted.budgets.to_vec();
         for block in &self.run.blocks {
-            if let BlockKind::Shared { of: asked } = &block.kind {
-                if all.iter().all(|b| asked.iter().any(|a| a.same(b))) {
+            if let BlockKind::SharedBudget { budgets: known } = &block.kind {
+                if all.iter().all(|b| known.iter().any(|k| k.same(b))) {
                     return;
                 }
-                all.extend(asked.iter().filter(|a| !of.iter().any(|b| b.same(a))));
+                all.extend(known.iter().filter(|k| !exhausted.budgets.iter().any(|b| b.same(k))));
             }
         }
         all.sort();
-        self.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Shared { .. }));
-        let until = all.iter().all(|b| b.share == BudgetScope::Day).then(|| Day::of(self.at).end());
-        self.block_until(BlockKind::Shared { of: all }, why, until);
+        self.run.blocks.retain(|b| !matches!(b.kind, BlockKind::SharedBudget { .. }));
+        let until = all.iter().all(|b| b.scope == BudgetScope::Day).then(|| Day::of(self.at).end());
+        let block = Block {
+            levels: exhausted.levels.iter().take(8).cloned().collect(),
+            spending: exhausted.spending.iter().take(SharedSpending::MAX_ROWS).cloned().collect(),
+            until,
+            ..self.new_block(BlockKind::SharedBudget { budgets: all }, "")
+        };
+        self.raise(block);
     }
 
-    /// Which budget an attempt ran out of `what` by: what was left of it was set aside for it, less than its step allows. `None` = it is
-    /// the step's own limit. To be asked while its reservation stands.
-    pub fn cut_short_of(&self, attempt: &Attempt, what: &str) -> Option<Scarce> {
+    /// Returns the budget that cut the reservation an attempt has used up: it was granted what was left of that budget,
+    /// which is less than its step allows. `None` = the step's own limit. To be called while the reservation stands.
+    pub fn cut_by(&self, attempt: &Attempt, budget: BudgetKind) -> Option<CutBy> {
         let step = self.limits_of(attempt.step);
         let run = &self.run.limits;
         let used = self.run.ledger.committed();
-        let given = attempt.reserved;
-        let (what, given, used, step, run, money) = match what {
-            "tokens" => ("tokens", given.tokens, used.tokens, step.tokens, run.tokens, Some(false)),
-            "money" => ("money", given.cost_micros, used.cost_micros, step.cost_micros, run.cost_micros, Some(true)),
-            "turns" => ("turns", given.turns, used.turns, step.turns, run.turns, None),
-            _ => return None,
+        let granted = attempt.reserved;
+        let (granted, used, step, run, unit) = match budget {
+            BudgetKind::Tokens => (granted.tokens, used.tokens, step.tokens, run.tokens, Some(BudgetUnit::Tokens)),
+            BudgetKind::Cost => {
+                (granted.cost_micros, used.cost_micros, step.cost_micros, run.cost_micros, Some(BudgetUnit::Cost))
+            }
+            BudgetKind::Turns => (granted.turns, used.turns, step.turns, run.turns, None),
+            BudgetKind::Time | BudgetKind::Attempts | BudgetKind::Rounds => return None,
         };
-        if given == 0 || step == Some(given) {
+        if granted == 0 || step == Some(granted) {
             return None;
         }
-        // Its own reservation is in what is used.
-        if run.is_some_and(|limit| given >= limit.saturating_sub(used.saturating_sub(given))) {
-            return Some(Scarce::Own(what));
+        // The attempt's own reservation is part of what is used.
+        if run.is_some_and(|limit| granted >= limit.saturating_sub(used.saturating_sub(granted))) {
+            return Some(CutBy::Own(budget));
         }
-        let cut: Vec<SharedBudget> = attempt.cut_by.iter().filter(|b| Some(b.money) == money).copied().collect();
-        (!cut.is_empty()).then_some(Scarce::Shared(cut))
+        let shared: Vec<SharedBudget> = attempt.limited_by.iter().filter(|b| Some(b.unit) == unit).copied().collect();
+        (!shared.is_empty()).then_some(CutBy::Shared(shared))
     }
 
     fn last_failure(&self, step: Step, task: Option<TaskId>) -> String {
         let noted = task.and_then(|t| self.run.task(t)).and_then(|t| t.notes.last()).map(|n| n.text.clone());
-        let said = || {
+        let reported = || {
             let last = self.run.attempts.iter().rev().find(|a| a.step == step && a.task == task);
             last.and_then(|a| a.ended.as_ref()).map(|e| e.why.clone())
         };
-        noted.or_else(said).unwrap_or_else(|| "every try was used".to_owned())
+        noted.or_else(reported).unwrap_or_else(|| "every try was used".to_owned())
     }
 
-    /// The engine that may be used now; `None` = the run waits for one, or a person was asked.
+    /// Returns the engine to use now; `None` = the run waits for one, or a block was raised.
     fn engine(&mut self, step: Step) -> Option<EngineSpec> {
         let role = step.role();
         match engine_selection::choose(&self.run, step, self.at) {
             Choice::None => {
-                // `open` has checked this; a snapshot that lost it is a person's matter, not a panic.
+                // `open` has checked this. A snapshot that lost its engines is a case for a person, not a panic.
                 let why = format!("no engine is set for the role {}", role.name());
-                self.block(BlockKind::Act { act: "start".to_owned() }, &why);
+                self.block(BlockKind::Effect(EffectKind::Start), &why);
                 None
             }
             Choice::Ask(spec) => self.no_engine(step, &spec, None),
             Choice::Engine(spec) | Choice::Wait(spec, _)
-                if self.run.unavailable >= engine_selection::UNAVAILABLE_MOST =>
+                if self.run.unavailable >= engine_selection::MAX_UNAVAILABLE =>
             {
                 self.no_engine(step, &spec, None)
             }
             Choice::Engine(spec) => Some(spec),
-            Choice::Wait(spec, until) if until.0.saturating_sub(self.at.0) > engine_selection::WAIT_ASKED_MS => {
+            Choice::Wait(spec, until) if until.0.saturating_sub(self.at.0) > engine_selection::MAX_SILENT_WAIT_MS => {
                 self.no_engine(step, &spec, Some(until))
             }
             Choice::Wait(spec, until) => {
-                let rest = self.run.cooldowns.get(&spec.text());
-                let why = format!("{}: {}", spec.named(), rest.map_or("", |r| r.why.as_str()));
-                self.wait_for(Wait { until, why: cap(&why, 500) });
+                let cooldown = self.run.cooldowns.get(&spec.text());
+                let why = cap(cooldown.map_or("", |c| c.why.as_str()), 500);
+                self.wait_for(Wait { until, reason: WaitReason::Engine { engine: spec.named(), why } });
                 None
             }
         }
     }
 
-    /// The run goes on by itself then, or earlier for something else.
+    /// Lets the run go on by itself at that time, unless it already does so earlier.
     fn wait_for(&mut self, wait: Wait) {
         if self.run.wait.as_ref().is_none_or(|w| wait.until < w.until) {
             self.run.wait = Some(wait);
         }
     }
 
-    /// Shared budgets have nothing left for an attempt. What is only set aside may come back: they are asked again by and by, and a
-    /// person when that does not help.
-    pub fn short(&mut self, id: AttemptId, of: &[SharedBudget], why: &str, set_aside: bool) {
-        let count = self.run.short.as_ref().map_or(0, |(_, n)| *n) + 1;
-        self.not_started(id, why);
-        // Nothing was set aside: there is no line to settle.
+    /// Handles exhausted shared budgets for an attempt. What is only reserved may come back, so they are asked again
+    /// after a while, and a person if that does not help.
+    pub fn budget_refused(&mut self, id: AttemptId, exhausted: &Exhausted<'_>, reserved: bool) {
+        let count = self.run.budget_wait.as_ref().map_or(0, |w| w.count) + 1;
+        self.not_started(id, "a shared budget is exhausted");
+        // Nothing was reserved, so there is no ledger row to settle.
         self.charged.remove(&id);
         if self.run.stopping.is_some() || self.run.phase >= Phase::Reporting {
             return;
         }
-        if set_aside && count < engine_selection::UNAVAILABLE_MOST {
-            let why = format!("{}: what is left is set aside for attempts at work", shared_budget::names(of));
-            self.run.short = Some((Wait { until: engine_selection::soon(count, self.at), why }, count));
+        if reserved && count < engine_selection::MAX_UNAVAILABLE {
+            let reason = WaitReason::SharedBudget { budgets: exhausted.budgets.to_vec() };
+            let wait = Wait { until: engine_selection::budget_retry(count, self.at), reason };
+            self.run.budget_wait = Some(BudgetWait { wait, count });
             return;
         }
-        self.out_of_shared(of, why);
+        self.shared_exhausted(exhausted);
     }
 
-    /// Asks a person to see to a role's engines.
+    /// Raises the block for a role without a usable engine.
     fn no_engine(&mut self, step: Step, spec: &EngineSpec, until: Option<Timestamp>) -> Option<EngineSpec> {
-        let mut why = describe::cooldowns(&self.run, step);
-        if self.run.unavailable >= engine_selection::UNAVAILABLE_MOST {
-            why.push_str(&format!("{} attempts in a row found no engine they could use\n", self.run.unavailable));
-        }
-        self.block_until(BlockKind::Engine { role: step.role(), engine: spec.text() }, &why, until);
+        let kind = BlockKind::Engine { role: step.role(), engine: spec.text() };
+        let why = match self.run.unavailable {
+            n if n >= engine_selection::MAX_UNAVAILABLE => format!("{n} attempts in a row found no usable engine"),
+            _ => String::new(),
+        };
+        let block = Block { until, ..self.new_block(kind, &why) };
+        self.raise(block);
         None
     }
 
-    /// The attempt's engine cannot be used: it rests.
-    pub fn rest(&mut self, attempt: &Attempt, why: &str, until: Option<Timestamp>, fix: Option<&str>) {
+    /// Puts an attempt's engine into cooldown.
+    pub fn cool_down(&mut self, attempt: &Attempt, why: &str, until: Option<Timestamp>, fix: Option<&str>) {
         self.run.unavailable = self.run.unavailable.saturating_add(1);
         let before = self.run.cooldowns.get(&attempt.engine);
-        let rest = Cooldown::after(before, cap(why, 1024), until, fix.map(|f| cap(f, 1024)), self.at);
-        self.run.cooldowns.insert(attempt.engine.clone(), rest);
+        let cooldown = Cooldown::after(before, cap(why, 1024), until, fix.map(|f| cap(f, 1024)), self.at);
+        self.run.cooldowns.insert(attempt.engine.clone(), cooldown);
     }
 
-    /// The attempt's engine did something: it is not counted as unusable any more.
-    pub fn worked(&mut self, attempt: &Attempt) {
-        if self.run.cooldowns.get(&attempt.engine).is_some_and(|r| !r.active(self.at)) {
+    /// Clears the cooldown count of an attempt's engine, because it worked.
+    pub fn engine_worked(&mut self, attempt: &Attempt) {
+        if self.run.cooldowns.get(&attempt.engine).is_some_and(|c| !c.active(self.at)) {
             self.run.cooldowns.remove(&attempt.engine);
         }
     }
 
-    /// Every engine may be tried again: a person has seen to them.
-    pub fn rested(&mut self) {
+    /// Ends every cooldown, because a person has repaired the engines.
+    pub fn end_cooldowns(&mut self) {
         self.run.cooldowns.clear();
         self.run.unavailable = 0;
     }
 
-    /// Makes the attempt and sets its worst case aside; starts it, at once or when the shared budgets have it.
+    /// Creates the attempt and reserves its worst case. Starts it at once, or once the shared budgets have granted it.
     pub(super) fn begin(
         &mut self,
         step: Step,
@@ -241,18 +257,18 @@ impl DecisionBuilder {
     ) {
         let id = AttemptId(self.run.attempts.len() as u32 + 1);
         self.run.ledger.reserve(id, caps);
-        let engine_text = engine.text();
         self.run.attempts.push(Attempt {
             id,
             step,
             task,
             answers,
-            engine: engine_text,
+            engine: engine.text(),
             started_at: self.at,
             round: self.run.rounds,
             reserved: caps,
-            cut_by: Vec::new(),
+            limited_by: Vec::new(),
             resumable: None,
+            prompt_digest: None,
             ended: None,
         });
         let shared = self.run.settings.policy.shared;
@@ -260,8 +276,8 @@ impl DecisionBuilder {
             return self.send(id);
         }
         let (role, engine) = (step.role(), engine.named());
-        let (alerts, round) = (self.run.settings.policy.alerts.clone(), self.run.rounds);
-        self.order(Effect::Reserve { attempt: id, role, engine, caps, shared, alerts, round, at: self.at });
+        let (alert_percent, round) = (self.run.settings.policy.alert_percent.clone(), self.run.rounds);
+        self.order(Effect::Reserve { attempt: id, role, engine, caps, shared, alert_percent, round, at: self.at });
     }
 
     /// Orders the start of an attempt whose reservation stands.
@@ -273,7 +289,7 @@ impl DecisionBuilder {
             t.base = Some(head.clone());
             (TaskOrder { id: t.id, spec: t.spec.clone() }, t.notes.clone(), t.tries)
         });
-        // What was told to one step is told to no other (why a plan was refused, what a scout was asked); the rest is everybody's.
+        // Some notes are for one step only (why a plan was refused, what a scout found); the others are for every step.
         let shared = self.run.notes.iter().filter(|n| n.only.is_none_or(|only| only == step)).cloned();
         let inquiry = attempt.answers.and_then(|by| self.run.inquiries.iter().find(|i| i.by == by));
         let question = inquiry.map(|i| i.question.clone());
@@ -283,7 +299,7 @@ impl DecisionBuilder {
             (None, None) => (None, shared.collect(), self.run.tries.get(&step).map_or(1, |t| t.used)),
         };
         let review = step == Step::Review;
-        let concerns = if review { self.run.concerns().iter().map(|c| c.words()).collect() } else { Vec::new() };
+        let concerns = if review { self.run.concerns().iter().map(ToString::to_string).collect() } else { Vec::new() };
         let order = Order {
             run: self.run.id,
             attempt: id,
@@ -309,18 +325,18 @@ impl DecisionBuilder {
         self.order(Effect::Start { order: Box::new(order) });
     }
 
-    /// Sets the shared budgets' caps for an attempt. They never loosen its own.
-    pub fn capped(&mut self, id: AttemptId, caps: Usage, levels: &[Level]) {
+    /// Applies the shared budgets' caps to an attempt. They never loosen its own.
+    pub fn apply_caps(&mut self, id: AttemptId, caps: Usage, levels: &[Level]) {
         let Some(attempt) = self.run.attempts.iter_mut().find(|a| a.id == id && a.live()) else { return };
-        let cut = |own: u64, given: u64| if own == 0 { given } else { own.min(given.max(1)) };
+        let cut = |own: u64, granted: u64| if own == 0 { granted } else { own.min(granted.max(1)) };
         attempt.reserved.tokens = cut(attempt.reserved.tokens, caps.tokens);
         attempt.reserved.cost_micros = cut(attempt.reserved.cost_micros, caps.cost_micros);
-        attempt.cut_by = levels.iter().take(8).filter_map(Level::used_up).collect();
+        attempt.limited_by = levels.iter().take(8).filter_map(Level::exhausted).collect();
         let reserved = attempt.reserved;
         self.run.ledger.reserve(id, reserved);
     }
 
-    /// Ends an attempt that was never started: nothing was used, and its try is given back.
+    /// Ends an attempt that was never started: nothing was used, and its try does not count.
     pub fn not_started(&mut self, id: AttemptId, why: &str) {
         let Some(attempt) = self.run.attempt(id).filter(|a| a.live()).cloned() else { return };
         let charged = self.settle(id, Usage::default());
@@ -331,25 +347,25 @@ impl DecisionBuilder {
             charged,
             session: None,
             artifacts: Vec::new(),
-            bill: Vec::new(),
-            given: Vec::new(),
+            usage_by_model: Vec::new(),
+            secrets: Vec::new(),
         };
         if let Some(a) = self.run.attempts.iter_mut().find(|a| a.id == id) {
             a.ended = Some(ended);
         }
-        self.try_back(&attempt);
+        self.return_try(&attempt);
     }
 
-    /// Turns an attempt's reservation into what was used.
+    /// Turns an attempt's reservation into usage.
     pub fn settle(&mut self, id: AttemptId, used: Usage) -> Usage {
         self.charged.insert(id);
-        // Something may have come back.
-        self.run.short = None;
+        // A part of the reservation may have come back.
+        self.run.budget_wait = None;
         self.run.ledger.settle(id, Some(used))
     }
 
-    /// An attempt's try does not count: its step is where it was before.
-    pub fn try_back(&mut self, attempt: &Attempt) {
+    /// Returns an attempt's try: its step is where it was before.
+    pub fn return_try(&mut self, attempt: &Attempt) {
         if attempt.answers.is_some() {
             return;
         }

@@ -12,13 +12,14 @@ const MAY: &[(&str, &[&str])] = &[
     ("secrets", &[]),
     ("domain", &[]),
     ("ports", &["domain", "secrets"]),
+    ("render", &["domain"]),
     ("telemetry", &["config", "secrets"]),
     ("platform", &["domain", "ports", "secrets", "telemetry", "providers"]),
     ("providers", &["domain", "ports", "secrets", "telemetry"]),
     ("adapters", &["domain", "ports", "secrets", "telemetry", "platform", "providers"]),
     // Exception: checks run on runners, which have no port of their own.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
-    ("actors", &["domain", "ports", "secrets", "telemetry"]),
+    ("actors", &["domain", "ports", "render", "secrets", "telemetry"]),
     ("config", &["domain", "secrets", "telemetry", "platform::access", "platform::sandbox"]),
     ("service", &["actors", "domain", "ports", "secrets", "telemetry", "render"]),
     // Use cases about this installation read its configuration.
@@ -44,6 +45,7 @@ const MAY: &[(&str, &[&str])] = &[
             "platform",
             "ports",
             "providers",
+            "render",
             "secrets",
             "service",
             "telemetry",

@@ -43,9 +43,12 @@ async fn usage_is_read_for_every_api() {
         let response = client().post(format!("{}/{path}", base(&opened))).json(&body).send().await.expect("an answer");
         assert_eq!(response.text().await.expect("a body"), answer, "{api:?}: untouched");
         assert_eq!(meter.usage(), caps(120, 100 + 200, 1), "{api:?} {kind}");
-        let bill = meter.bill();
-        assert_eq!((bill.len(), bill[0].model.as_str(), bill[0].priced), (1, "p/m", true));
-        assert!(api == Api::Ollama || bill[0].cached == 60, "{api:?}");
+        let usage_by_model = meter.usage_by_model();
+        assert_eq!(
+            (usage_by_model.len(), usage_by_model[0].model.as_str(), usage_by_model[0].priced),
+            (1, "p/m", true)
+        );
+        assert!(api == Api::Ollama || usage_by_model[0].cached == 60, "{api:?}");
         assert_eq!(opened.fault(), None);
         let sent = server.asked()[0].json();
         let forced = sent["stream_options"]["include_usage"] == json!(true);

@@ -64,7 +64,7 @@ async fn containers_keep_what_every_place_promises() {
     let dir = tempfile::tempdir().unwrap();
     let left = one(&checks, dir.path(), spec("leaves", "sleep 6051 & (sleep 6051 &) ; echo left")).await.result;
     assert!(left.green && left.tail == "left\n", "{left:?}");
-    let slow = CheckSpec { limit_secs: 1, ..spec("slow", "sleep 6051 & sleep 6051") };
+    let slow = CheckSpec { timeout_secs: 1, ..spec("slow", "sleep 6051 & sleep 6051") };
     assert!(one(&checks, dir.path(), slow).await.result.why.contains("limit"));
     assert_eq!(running("sleep 6051"), [0_u32; 0]);
     let rights = one(

@@ -33,7 +33,7 @@ fn checks(place: Runner) -> CommandChecks {
 
 fn spec(name: &str, command: &str) -> CheckSpec {
     let (name, command) = (name.to_owned(), command.to_owned());
-    CheckSpec { name, kind: CheckKind::Test, command, limit_secs: 30, junit: None, runner: Some("box".to_owned()) }
+    CheckSpec { name, kind: CheckKind::Test, command, timeout_secs: 30, junit: None, runner: Some("box".to_owned()) }
 }
 
 async fn run(checks: &CommandChecks, dir: &Path, specs: &[CheckSpec]) -> Result<Vec<Checked>, PortError> {
@@ -95,7 +95,7 @@ async fn promises(checks: &CommandChecks) {
         report("behind", "true", "way/r.xml"),
         report("huge", "head -c 9000000 /dev/zero > out/h.xml", "out/h.xml"),
         report("bomb", "echo '<!DOCTYPE a><testsuite/>' > out/b.xml", "out/b.xml"),
-        CheckSpec { limit_secs: 1, ..spec("slow", "echo begun; sleep 613; echo never") },
+        CheckSpec { timeout_secs: 1, ..spec("slow", "echo begun; sleep 613; echo never") },
         spec("quiet", "test \"$CI\" = true && test -z \"${SSH_CONNECTION-}${SKEP_DATA_DIR-}\" && ! read -r line"),
         spec("mess", "mkdir -p locked/in && chmod 0 locked"),
     ];
@@ -106,7 +106,7 @@ async fn promises(checks: &CommandChecks) {
     }
     assert!(of("deps").tail.starts_with("it's /") && of("deps").tail.ends_with(" fine\n"), "{:?}", of("deps"));
     assert_eq!((of("red").exit, of("red").tail.as_str()), (Some(3), "out\nerr\n"));
-    assert!(!of("signal").green && of("signal").exit == Some(137), "{:?}", of("signal"));
+    assert!(!of("signal").green && of("signal").exit_code == Some(137), "{:?}", of("signal"));
     assert!(of("none").why.contains("not found"), "{:?}", of("none"));
     assert_eq!(of("counted").tests.map(|t| (t.run, t.failed)), Some((3, 0)));
     let kept = done.iter().find(|c| c.result.name == "counted").unwrap();
@@ -120,7 +120,7 @@ async fn promises(checks: &CommandChecks) {
     assert!(of("behind").why.contains("symbolic link"), "{:?}", of("behind"));
     assert!(of("huge").why.contains("8388608"), "{:?}", of("huge"));
     assert!(of("bomb").why.contains("document type"), "{:?}", of("bomb"));
-    assert!(of("slow").why.contains("limit of 1 s") && of("slow").exit.is_none(), "{:?}", of("slow"));
+    assert!(of("slow").why.contains("limit of 1 s") && of("slow").exit_code.is_none(), "{:?}", of("slow"));
     assert_eq!(of("slow").tail, "begun\n");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 9, "nothing comes back into the checkout");
 }

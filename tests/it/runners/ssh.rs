@@ -40,7 +40,7 @@ async fn what_a_check_leaves_running_is_ended_with_it() {
     assert!(left.green && left.tail == "left\n", "{left:?}");
     assert!(began.elapsed() < Duration::from_secs(20));
     assert_eq!(running("sleep 6011"), [0_u32; 0]);
-    let slow = CheckSpec { limit_secs: 1, ..spec("slow", "setsid sleep 6012 & sleep 6012") };
+    let slow = CheckSpec { timeout_secs: 1, ..spec("slow", "setsid sleep 6012 & sleep 6012") };
     assert!(one(&checks, dir.path(), slow).await.result.why.contains("limit"));
     assert_eq!(running("sleep 6012"), [0_u32; 0]);
     assert!(sshd.sessions().is_empty());

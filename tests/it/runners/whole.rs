@@ -79,7 +79,11 @@ fn red_is_red_there_and_a_host_that_is_not_itself_is_a_question() {
     desk.does(&words(&red)).ends(4);
     let shown = desk.show(&desk.newest());
     let task = &shown["tasks"][0]["results"][0];
-    assert_eq!((&task["green"], &task["exit"], &task["tail"]), (&json!(false), &json!(1), &json!("seen\n")), "{shown}");
+    assert_eq!(
+        (&task["green"], &task["exit_code"], &task["tail"]),
+        (&json!(false), &json!(1), &json!("seen\n")),
+        "{shown}"
+    );
     desk.does(&["cancel", &desk.newest()]).ends(3);
 
     desk.does(&["runner", "test", "box"]).ends(0).says("The runner box works");

@@ -2,7 +2,7 @@
 
 use crate::support::runs::{moving, project, run};
 use crate::support::stores::{Bench, fenced};
-use skep::domain::{AttemptId, Charge, Day, ModelUse, Phase, Role, Run, RunId, Timestamp, Usage, Wait};
+use skep::domain::{AttemptId, Day, LedgerRow, ModelUse, Phase, Role, Run, RunId, Timestamp, Usage, Wait, WaitReason};
 use skep::ports::store::{Lease, Spending, SpendingBy, SpendingFilter, Transition};
 
 super::on_both!(
@@ -12,7 +12,7 @@ super::on_both!(
     due_runs_are_found_in_time
 );
 
-pub(super) fn charge(attempt: u32, role: Role, tokens: u64, settled: bool, models: &[(&str, u64, bool)]) -> Charge {
+pub(super) fn charge(attempt: u32, role: Role, tokens: u64, settled: bool, models: &[(&str, u64, bool)]) -> LedgerRow {
     let line = |(model, input, priced): &(&str, u64, bool)| ModelUse {
         model: (*model).to_owned(),
         calls: 1,
@@ -21,14 +21,15 @@ pub(super) fn charge(attempt: u32, role: Role, tokens: u64, settled: bool, model
         priced: *priced,
         ..ModelUse::default()
     };
-    Charge {
+    LedgerRow {
         attempt: AttemptId(attempt),
         role,
         engine: "llm:a/b".to_owned(),
         round: attempt.saturating_sub(1),
         amount: Usage { tokens, cost_micros: tokens * 2, wall_ms: 7, turns: 3 },
         settled,
-        models: models.iter().map(line).collect(),
+        usage_by_model: models.iter().map(line).collect(),
+        prompt_digest: None,
         day: Day(20_000),
         at: Timestamp(1),
     }
@@ -53,7 +54,7 @@ pub(super) async fn opened(b: &Bench, name: &str) -> (Run, Lease) {
 async fn lines_follow_their_events(b: Bench) {
     let (mut r, lease) = opened(&b, "demo").await;
     let (mut other, other_lease) = opened(&b, "other").await;
-    let with = |t: Transition, charges: Vec<Charge>| Transition { charges, ..t };
+    let with = |t: Transition, ledger_rows: Vec<LedgerRow>| Transition { ledger_rows, ..t };
     let set_aside = vec![charge(1, Role::Dev, 100, false, &[]), charge(2, Role::Reviewer, 50, false, &[])];
     b.commit(with(moving(&mut r, &lease, Phase::Working, 0), set_aside)).await.expect("a transition");
     assert_eq!(
@@ -84,8 +85,8 @@ async fn lines_follow_their_events(b: Bench) {
 async fn a_fenced_transition_leaves_no_line(b: Bench) {
     let (mut r, old) = opened(&b, "demo").await;
     b.take(r.id, "one").await;
-    let charges = vec![charge(1, Role::Dev, 100, false, &[])];
-    let late = Transition { charges, ..moving(&mut r, &old, Phase::Working, 0) };
+    let ledger_rows = vec![charge(1, Role::Dev, 100, false, &[])];
+    let late = Transition { ledger_rows, ..moving(&mut r, &old, Phase::Working, 0) };
     assert!(fenced(&b.commit(late).await));
     assert!(sums(&b, by(SpendingBy::Role)).await.is_empty());
     assert!(fenced(
@@ -95,15 +96,17 @@ async fn a_fenced_transition_leaves_no_line(b: Bench) {
 
 async fn every_way_to_sum_up_gives_the_same(b: Bench) {
     let (mut r, lease) = opened(&b, "demo").await;
-    let nameless = |n| Charge { engine: "acp:robot".to_owned(), ..charge(n, Role::Manager, 11, false, &[]) };
+    let nameless = |n| LedgerRow { engine: "acp:robot".to_owned(), ..charge(n, Role::Manager, 11, false, &[]) };
     let lines = vec![
         charge(1, Role::Dev, 60, true, &[("a/good", 40, true), ("a/new", 20, false)]),
         charge(2, Role::Dev, 100, false, &[]),
         charge(3, Role::Reviewer, 9, true, &[("a/lies", 4_000, true)]),
         nameless(4),
-        Charge { settled: true, ..nameless(5) },
+        LedgerRow { settled: true, ..nameless(5) },
     ];
-    b.commit(Transition { charges: lines, ..moving(&mut r, &lease, Phase::Working, 0) }).await.expect("a transition");
+    b.commit(Transition { ledger_rows: lines, ..moving(&mut r, &lease, Phase::Working, 0) })
+        .await
+        .expect("a transition");
     let mut all = Vec::new();
     for way in [SpendingBy::Project, SpendingBy::Day, SpendingBy::Run, SpendingBy::Role, SpendingBy::Model] {
         let rows: Vec<Spending> = b.store.spending(&by(way)).await.expect("sums");
@@ -126,7 +129,10 @@ async fn due_runs_are_found_in_time(b: Bench) {
     let mut ids: Vec<RunId> = Vec::new();
     for until in [5_000, 3_000, 9_000] {
         let (mut r, lease) = opened(&b, "demo").await;
-        r.wait = Some(Wait { until: Timestamp(until), why: "llm:a/b: 429".to_owned() });
+        r.wait = Some(Wait {
+            until: Timestamp(until),
+            reason: WaitReason::Engine { engine: "llm:a/b".to_owned(), why: "429".to_owned() },
+        });
         b.commit(moving(&mut r, &lease, Phase::Working, 0)).await.expect("a transition");
         ids.push(r.id);
     }

@@ -3,7 +3,7 @@
 use super::books::{by, charge, opened, sums};
 use crate::support::runs::{moving, project};
 use crate::support::stores::Bench;
-use skep::domain::{AttemptId, BudgetScope, Level, Phase, Principal, Role, SharedLimits, Timestamp, Usage};
+use skep::domain::{AttemptId, BudgetScope, BudgetUnit, Level, Phase, Principal, Role, SharedLimits, Timestamp, Usage};
 use skep::ports::store::{Lease, Reservation, Room, SharedRaise, SpendingBy, Transition};
 
 super::on_both!(
@@ -28,7 +28,7 @@ pub(super) fn ask(lease: &Lease, attempt: u32, tokens: u64, shared: SharedLimits
         engine: "llm:a/b".to_owned(),
         caps: Usage { tokens, wall_ms: 9, ..Usage::default() },
         shared,
-        alerts: vec![50, 80, 100],
+        alert_percent: vec![50, 80, 100],
         round: 0,
         at: Timestamp(20_000 * 86_400_000 + 5),
     }
@@ -60,7 +60,7 @@ async fn shared_budgets_are_never_passed(b: Bench) {
                     Room::Short { levels, set_aside } => {
                         assert_eq!(set_aside, LIMIT, "none of it is spent yet");
                         let level = &levels[0];
-                        assert_eq!((level.share, level.used, level.limit), (BudgetScope::Day, LIMIT, LIMIT))
+                        assert_eq!((level.scope, level.used, level.limit), (BudgetScope::Day, LIMIT, LIMIT))
                     }
                 }
             }
@@ -91,23 +91,27 @@ async fn a_raise_makes_room(b: Bench) {
     let asked = async |attempt| b.store.reserve(&ask(&lease, attempt, 4, shared)).await.expect("an answer");
     let short = |room: Room| match room {
         Room::Short { levels, .. } => {
-            let short: Vec<_> = levels.iter().filter(|l| l.used_up().is_some()).collect();
-            (short[0].share, short[0].money, short[0].limit)
+            let short: Vec<_> = levels.iter().filter(|l| l.exhausted().is_some()).collect();
+            (short[0].scope, short[0].unit, short[0].limit)
         }
         room => panic!("{room:?}"),
     };
-    assert_eq!(short(asked(1).await), (BudgetScope::Project, true, 0));
+    assert_eq!(short(asked(1).await), (BudgetScope::Project, BudgetUnit::Cost, 0));
     let more = async |share: BudgetScope, key: &str, tokens, cost_micros| {
         let (by, at) = (Principal::from("local:ann"), Timestamp(3));
         let raise = SharedRaise { share, key: key.to_owned(), tokens, cost_micros, by, at };
         b.store.raise_shared(&raise).await.expect("a raise");
     };
     more(BudgetScope::Project, "other", 0, 500).await;
-    assert_eq!(short(asked(1).await), (BudgetScope::Project, true, 0), "another project's is another project's");
+    assert_eq!(
+        short(asked(1).await),
+        (BudgetScope::Project, BudgetUnit::Cost, 0),
+        "another project's is another project's"
+    );
     more(BudgetScope::Project, "demo", 0, 500).await;
     let Room::Reserved { caps, levels } = asked(1).await else { panic!("short") };
     assert_eq!((caps.cost_micros, caps.tokens, levels.len()), (500, 4, 2));
-    assert_eq!(short(asked(2).await), (BudgetScope::Project, true, 500));
+    assert_eq!(short(asked(2).await), (BudgetScope::Project, BudgetUnit::Cost, 500));
     more(BudgetScope::Project, "demo", 0, 500).await;
     more(BudgetScope::Day, "20000", 100, 0).await;
     let Room::Reserved { levels, .. } = asked(2).await else { panic!("short") };
@@ -121,15 +125,19 @@ async fn all_that_is_short_is_named(b: Bench) {
     let first = SharedLimits { project_cost_micros: None, ..shared };
     assert!(matches!(asked(1, first).await, Room::Reserved { .. }));
     let Room::Short { levels, set_aside } = asked(2, shared).await else { panic!("room") };
-    let named: Vec<_> = levels.iter().filter_map(Level::used_up).map(|b| (b.share, b.money, b.over)).collect();
+    let named: Vec<_> = levels.iter().filter_map(Level::exhausted).map(|b| (b.scope, b.unit, b.over)).collect();
     assert_eq!(
         named,
-        [(BudgetScope::Project, false, 0), (BudgetScope::Project, true, 0), (BudgetScope::Day, false, 0)]
+        [
+            (BudgetScope::Project, BudgetUnit::Tokens, 0),
+            (BudgetScope::Project, BudgetUnit::Cost, 0),
+            (BudgetScope::Day, BudgetUnit::Tokens, 0)
+        ]
     );
     assert_eq!(set_aside, 0, "no waiting brings money back that there never was");
     let lower = SharedLimits { project_tokens: None, project_cost_micros: None, ..limits(4) };
     let Room::Short { levels, set_aside } = asked(2, lower).await else { panic!("room") };
-    assert_eq!((levels[0].used_up().map(|b| b.over), set_aside), (Some(6), 10));
+    assert_eq!((levels[0].exhausted().map(|b| b.over), set_aside), (Some(6), 10));
 }
 
 async fn what_people_are_told_they_are_told_once(b: Bench) {
@@ -140,14 +148,14 @@ async fn what_people_are_told_they_are_told_once(b: Bench) {
     let mut line = 0;
     let mut spend = async |tokens| {
         line += 1;
-        let charges = vec![charge(line, Role::Dev, tokens, true, &[])];
-        let spent = Transition { charges, ..moving(&mut spender, &lease, Phase::Working, 0) };
+        let ledger_rows = vec![charge(line, Role::Dev, tokens, true, &[])];
+        let spent = Transition { ledger_rows, ..moving(&mut spender, &lease, Phase::Working, 0) };
         b.commit(spent).await.expect("a transition");
     };
     let told = async |lease: &Lease, attempt| {
         let answer = skep::ports::Store::reserve(&second, &ask(lease, attempt, 10, limits(1_000))).await;
         let (Room::Reserved { levels, .. } | Room::Short { levels, .. }) = answer.expect("an answer");
-        (levels[0].spent(), levels[0].told)
+        (levels[0].spent(), levels[0].alert_percent)
     };
     spend(490).await;
     assert_eq!(told(&one, 1).await, (490, None), "what is set aside may come back");
@@ -168,10 +176,13 @@ async fn what_people_are_told_they_are_told_once(b: Bench) {
     assert_eq!(told(&two, 4).await, (1_250, Some(80)), "80 % was not");
     let of_project = SharedLimits { project_tokens: Some(1_500), ..SharedLimits::default() };
     let other = b.store.reserve(&ask(&one, 9, 10, of_project)).await.expect("an answer");
-    assert!(matches!(&other, Room::Reserved { levels, .. } if levels[0].told == Some(80)), "{other:?}");
+    assert!(matches!(&other, Room::Reserved { levels, .. } if levels[0].alert_percent == Some(80)), "{other:?}");
     let tomorrow = Reservation { at: Timestamp(20_001 * 86_400_000), ..ask(&one, 10, 600, limits(1_000)) };
     let next = b.store.reserve(&tomorrow).await.expect("an answer");
-    assert!(matches!(&next, Room::Reserved { levels, .. } if levels[0].told.is_none()), "another day has its own");
+    assert!(
+        matches!(&next, Room::Reserved { levels, .. } if levels[0].alert_percent.is_none()),
+        "another day has its own"
+    );
 }
 
 async fn what_a_run_put_aside_had_set_aside_is_spent(b: Bench) {
@@ -180,7 +191,7 @@ async fn what_a_run_put_aside_had_set_aside_is_spent(b: Bench) {
     let asked = async |lease: &Lease, attempt| b.store.reserve(&ask(lease, attempt, 600, limits(1_000))).await;
     assert!(matches!(asked(&lease, 1).await, Ok(Room::Reserved { .. })));
     let used = Transition {
-        charges: vec![charge(2, Role::Dev, 400, true, &[])],
+        ledger_rows: vec![charge(2, Role::Dev, 400, true, &[])],
         ..moving(&mut bad, &lease, Phase::Working, 0)
     };
     b.commit(used).await.expect("a transition");

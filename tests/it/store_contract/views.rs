@@ -31,6 +31,9 @@ async fn lists_filter_and_page(b: Bench) {
         id: BlockId(1),
         kind: BlockKind::Rounds,
         why: "no more".to_owned(),
+        fix: None,
+        levels: Vec::new(),
+        spending: Vec::new(),
         since: Timestamp(5),
         until: None,
     });

@@ -1,43 +1,43 @@
-//! What must hold after every decision, of every run. Told in the run's own terms and in what the journal has shown so far.
+//! The invariants that hold after every decision of every run, stated in terms of the run and of the journal so far.
 
 use skep::domain::block::Subject;
 use skep::domain::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The largest snapshot of a simulated run. Its tasks, notes and files are small; what is bounded here is growth.
-pub const SNAPSHOT_BYTES_MAX: usize = 256 * 1024;
-const BLOCKS_MAX: usize = 8;
+/// Upper bound on the snapshot of a simulated run. Its tasks, notes and files are small, so this bounds growth.
+pub const MAX_SNAPSHOT_BYTES: usize = 256 * 1024;
+const MAX_BLOCKS: usize = 8;
 
 macro_rules! must {
     ($holds:expr, $($why:tt)+) => { if !$holds { return Err(format!($($why)+)); } };
 }
 
-/// What the journal has shown, kept apart from what the run believes.
+/// The facts shown by the journal, apart from those in the run.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
     keys: BTreeSet<EffectKey>,
-    /// Heads found green by checks of the whole.
+    /// Heads for which the checks of the whole were green.
     green: BTreeSet<Sha>,
-    /// Heads a believed review approved, and by which session.
+    /// Heads approved by an accepted review, with its session.
     reviewed: BTreeMap<Sha, Option<String>>,
-    /// Sessions that wrote.
+    /// Sessions of authors.
     authors: BTreeSet<String>,
-    /// Who approved landing which head on which base.
+    /// Approvals: head, base, person.
     approvals: BTreeSet<(Sha, Sha, Principal)>,
-    /// The last look taken while the gates were asked.
+    /// The last observation.
     seen: Option<Observation>,
-    /// Engines that said they cannot be used: until when at least, `None` = until a person has answered.
-    rests: BTreeMap<String, Option<Timestamp>>,
-    /// Questions to the scout that are open, by who asked.
+    /// Engines in cooldown: until when at least; `None` = until a person has answered.
+    cooldowns: BTreeMap<String, Option<Timestamp>>,
+    /// Open questions to the scout, by asking step.
     asked: BTreeMap<(Step, Option<TaskId>), String>,
-    /// What a scout found for whoever asked, until that one starts again.
+    /// Answers of the scout, by asking step, until that step starts again.
     found: BTreeMap<(Step, Option<TaskId>), String>,
     lands_ordered: u32,
     person_tasks: usize,
 }
 
 impl Checker {
-    /// Notes what an accepted event shows, then checks the decision.
+    /// Records the facts of an accepted event, then checks the decision.
     pub fn check(
         &mut self,
         before: Option<&Run>,
@@ -50,7 +50,7 @@ impl Checker {
         if let Some(before) = before {
             self.learn(before, event, run);
             self.steps(before, after)?;
-            self.rest(before, event, after, at)?;
+            self.held_runs_rest(before, event, after, at)?;
             self.engines(before, event, after, at)?;
             self.scouts(before, event, after)?;
             orphans(before, event, after, at)?;
@@ -70,7 +70,7 @@ impl Checker {
 
     fn learn(&mut self, before: &Run, event: &Event, run: &Run) {
         match event {
-            Event::EffectFinished { key, done: EffectOutcome::Checked { results, .. } } => {
+            Event::EffectFinished { key, outcome: EffectOutcome::Checked { results, .. } } => {
                 if let Some(EffectRef::Check(Scope::Head, sha)) = before.pending.get(key)
                     && !results.is_empty()
                     && results.iter().all(|r| r.green)
@@ -101,7 +101,7 @@ impl Checker {
         }
         let seen = match event {
             Event::Observed { observation }
-            | Event::EffectFinished { done: EffectOutcome::Observed { observation }, .. } => observation,
+            | Event::EffectFinished { outcome: EffectOutcome::Observed { observation }, .. } => observation,
             _ => return,
         };
         for by in &seen.approved_by {
@@ -110,7 +110,7 @@ impl Checker {
         self.seen = Some(seen.clone());
     }
 
-    /// Only the moves of the table.
+    /// Checks the change of phase.
     fn steps(&mut self, before: &Run, after: &Decision) -> Result<(), String> {
         use Phase::*;
         let (from, to) = (before.phase, after.run.phase);
@@ -144,8 +144,8 @@ impl Checker {
         Ok(())
     }
 
-    /// A held run starts nothing; a stopping one only ends things.
-    fn rest(&self, before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
+    /// Checks that a held run starts nothing and a stopping run only ends things.
+    fn held_runs_rest(&self, before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
         let held = |r: &Run| r.paused.is_some() || !r.blocks.is_empty();
         let run = &after.run;
         for (_, effect) in &after.effects {
@@ -166,7 +166,7 @@ impl Checker {
         };
         must!(!by_skep, "Skep answered its own question");
         if let Event::Observed { observation }
-        | Event::EffectFinished { done: EffectOutcome::Observed { observation }, .. } = event
+        | Event::EffectFinished { outcome: EffectOutcome::Observed { observation }, .. } = event
             && observation.state == ChangeState::Open
             && observation.unblocks.iter().all(|u| !u.by.is_person())
             && observation.approved_by.iter().all(|p| !p.is_person())
@@ -179,14 +179,15 @@ impl Checker {
                         | BlockKind::ForeignPush { .. }
                         | BlockKind::Approval(Subject::Merge { .. })
                 );
-                must!(moved, "block {} ({}) was lifted by text nobody stands for", b.id, b.kind.code());
+                must!(moved, "block {} ({}) was lifted by text without authority", b.id, b.kind.code());
             }
-            must!(run.limits == before.limits, "a look at the forge gave budget");
+            must!(run.limits == before.limits, "an observation raised the budget");
         }
         Ok(())
     }
 
-    /// Nobody starts an engine that said it cannot be used; a role's own engine goes before its fall-backs; no try is used up.
+    /// Checks that no engine is started in cooldown, that a role's own engine precedes its fallbacks, and that outages
+    /// cost no try.
     fn engines(&mut self, before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
         let run = &after.run;
         if let Event::Reported(r) = event
@@ -194,41 +195,41 @@ impl Checker {
             && run.attempt(r.attempt).and_then(|a| a.ended.as_ref()).is_some_and(|e| e.ending == Ending::Unavailable)
         {
             let attempt = before.attempt(r.attempt).ok_or("an unknown attempt reported")?;
-            let said = until.filter(|u| *u > at);
-            let until = fix.is_none().then(|| said.unwrap_or(Timestamp(at.0 + 30_000)));
-            match self.rests.get_mut(&attempt.engine) {
-                // Two attempts met one trouble: it lasts as long as the longer word.
+            let reported = until.filter(|u| *u > at);
+            let until = fix.is_none().then(|| reported.unwrap_or(Timestamp(at.0 + 30_000)));
+            match self.cooldowns.get_mut(&attempt.engine) {
+                // Two attempts ran into one outage: the later time counts.
                 Some(known) if known.is_none_or(|k| k > at) => {
-                    *known = if fix.is_some() { None } else { known.map(|k| said.map_or(k, |s| s.max(k))) };
+                    *known = if fix.is_some() { None } else { known.map(|k| reported.map_or(k, |s| s.max(k))) };
                 }
-                _ => drop(self.rests.insert(attempt.engine.clone(), until)),
+                _ => drop(self.cooldowns.insert(attempt.engine.clone(), until)),
             }
             let tries = |r: &Run| match attempt.task.and_then(|t| r.task(t)) {
                 Some(task) => task.tries,
                 None => r.tries.get(&attempt.step).map_or(0, |t| t.used),
             };
-            must!(tries(run) <= tries(before), "an engine that could not be used cost a try");
+            must!(tries(run) <= tries(before), "an unavailable engine cost a try");
         }
         let asked = |r: &Run| r.blocks.iter().any(|b| matches!(b.kind, BlockKind::Engine { .. }));
         if asked(before) && !asked(run) && run.cooldowns.is_empty() {
-            self.rests.clear();
+            self.cooldowns.clear();
         }
-        let cooldowns = |engine: &str| self.rests.get(engine).is_some_and(|until| until.is_none_or(|u| u > at));
+        let cools_down = |engine: &str| self.cooldowns.get(engine).is_some_and(|until| until.is_none_or(|u| u > at));
         for (_, effect) in &after.effects {
             let Effect::Start { order } = effect else { continue };
             let engine = order.engine.text();
-            must!(!cooldowns(&engine), "{engine} was started while it rests");
+            must!(!cools_down(&engine), "{engine} was started in cooldown");
             let role = order.step.role();
             let own = run.settings.engines.get(&role).into_iter();
             let all: Vec<String> =
                 own.chain(run.settings.fallbacks.get(&role).into_iter().flatten()).map(|s| s.text()).collect();
-            let place = all.iter().position(|e| *e == engine);
-            let Some(place) = place else { return Err(format!("{engine} is no engine of the {}", role.name())) };
+            let index = all.iter().position(|e| *e == engine);
+            let Some(index) = index else { return Err(format!("{engine} is not an engine of the {}", role.name())) };
             if matches!(order.step, Step::Develop | Step::Explore) && !run.settings.policy.shared.any() {
-                // How long it rests grows with how often; that it said so is what counts here.
+                // The length of a cooldown grows with its count; here only the fact matters.
                 let backs_off =
-                    |e: &String| self.rests.contains_key(e) && run.cooldowns.get(e).is_some_and(|r| r.active(at));
-                let first = all[..place].iter().all(|e| cooldowns(e) || backs_off(e));
+                    |e: &String| self.cooldowns.contains_key(e) && run.cooldowns.get(e).is_some_and(|r| r.active(at));
+                let first = all[..index].iter().all(|e| cools_down(e) || backs_off(e));
                 must!(first, "{engine} was started before those that go first");
             }
             let (limits, shared, caps) = (&run.limits, &run.settings.policy.shared, &order.caps);
@@ -242,7 +243,8 @@ impl Checker {
         Ok(())
     }
 
-    /// A question to the scout is looked into before its asker starts again, told to exactly that one, or put to a person.
+    /// Checks that a question to the scout is answered before its step starts again, for exactly that step, or put to a
+    /// person.
     fn scouts(&mut self, before: &Run, event: &Event, after: &Decision) -> Result<(), String> {
         let run = &after.run;
         if let Event::Reported(r) = event
@@ -274,11 +276,11 @@ impl Checker {
             _ => None,
         };
         for who in run.blocks.iter().filter_map(to_people) {
-            must!(run.inquiry(who.0, who.1).is_none(), "a question to the scout and to people");
+            must!(run.inquiry(who.0, who.1).is_none(), "a question both to the scout and to people");
             self.asked.remove(&who);
         }
         if before.head != run.head {
-            // What the reviewer of another head wanted to know is nobody's question any more.
+            // Questions of the reviewer of another head are void.
             self.asked.retain(|(step, _), _| *step != Step::Review);
             self.found.retain(|(step, _), _| *step != Step::Review);
         }
@@ -287,22 +289,23 @@ impl Checker {
             let who = (order.step, order.task.as_ref().map(|t| t.id));
             if let Some(question) = &order.question {
                 let open = self.asked.values().any(|q| q.starts_with(question.as_str()));
-                must!(open && order.step == Step::Explore, "a scout looks into {question:?}, which nobody asks");
+                must!(open && order.step == Step::Explore, "a scout was started for {question:?}, which nobody asked");
                 continue;
             }
-            must!(!self.asked.contains_key(&who), "{who:?} starts while the scout looks into its question");
+            must!(!self.asked.contains_key(&who), "{who:?} starts before the scout has answered");
             if let Some(notes) = self.found.remove(&who) {
                 must!(
                     order
                         .notes
                         .iter()
-                        .any(|n| n.from == "scout" && n.text.contains(&notes[..notes.floor_char_boundary(500)])),
-                    "{who:?} is not told"
+                        .any(|n| n.source == NoteSource::Scout
+                            && n.text.contains(&notes[..notes.floor_char_boundary(500)])),
+                    "{who:?} does not receive the answer"
                 );
             }
-            let strangers =
+            let foreign =
                 order.notes.iter().any(|n| n.text.starts_with("Asked: ") && n.only.is_some_and(|s| s != order.step));
-            must!(!strangers, "what one step asked is told to another");
+            must!(!foreign, "an answer for one step went to another");
         }
         must!(run.inquiries.len() <= run.tasks.len() + 2, "{} questions to the scout", run.inquiries.len());
         Ok(())
@@ -330,8 +333,8 @@ impl Checker {
         }
         let live: Vec<&Attempt> = run.live_attempts().collect();
         let tasks: BTreeSet<_> = live.iter().map(|a| (a.step, a.task, a.answers)).collect();
-        must!(tasks.len() == live.len(), "two live attempts at one thing");
-        must!(live.len() <= run.settings.policy.width as usize, "{} live attempts", live.len());
+        must!(tasks.len() == live.len(), "two live attempts at one step and task");
+        must!(live.len() <= run.settings.policy.parallel_tasks as usize, "{} live attempts", live.len());
         let asker = |a: &Attempt| a.answers.and_then(|by| run.attempt(by)).map_or(a.step, |by| by.step);
         let alone = live.iter().any(|a| asker(a) != Step::Develop);
         must!(!alone || live.len() == 1, "a {} attempt beside others", live[0].step.name());
@@ -341,16 +344,16 @@ impl Checker {
             .filter_map(|t| if let EffectRef::Start(a) | EffectRef::Reserve(a) = t { Some(*a) } else { None })
             .collect();
         must!(starts == live.iter().map(|a| a.id).collect(), "live attempts are not the pending starts");
-        let set_aside: BTreeMap<AttemptId, Usage> = live.iter().map(|a| (a.id, a.reserved)).collect();
-        must!(set_aside == run.ledger.reserved, "the reservations are not those of the live attempts");
+        let reservations: BTreeMap<AttemptId, Usage> = live.iter().map(|a| (a.id, a.reserved)).collect();
+        must!(reservations == run.ledger.reserved, "the reservations are not those of the live attempts");
         for task in &run.tasks {
             must!(task.tries <= task.tries_allowed, "task {} had {} tries", task.id, task.tries);
             let over = |need: &String| run.tasks.iter().any(|t| t.spec.name == *need && t.over());
             let early = !matches!(task.stage, Stage::Waiting | Stage::Dropped) && !task.spec.needs.iter().all(over);
-            must!(!early, "task {} goes on before its needs are over", task.id);
+            must!(!early, "task {} goes on before its needs have ended", task.id);
             let working = live.iter().any(|a| a.task == Some(task.id));
             let developing = task.stage == Stage::Developing;
-            must!(working == developing, "task {} is {:?}, and somebody at it: {working}", task.id, task.stage);
+            must!(working == developing, "task {} is {:?}, with a live attempt: {working}", task.id, task.stage);
         }
         Ok(())
     }
@@ -361,62 +364,62 @@ impl Checker {
             let grew = spent.tokens >= b.tokens && spent.cost_micros >= b.cost_micros && spent.wall_ms >= b.wall_ms;
             must!(grew, "spending went down");
         }
-        // With shared budgets the reservation comes first, and the start when they have it: meanwhile checks may have taken time.
+        // With shared budgets the start follows the reservation, and checks may have taken time in between.
         let shared = run.settings.policy.shared.any();
-        let sets_aside =
+        let reserves =
             |e: &Effect| matches!(e, Effect::Reserve { .. }) || (!shared && matches!(e, Effect::Start { .. }));
-        let starts = after.effects.iter().any(|(_, e)| sets_aside(e));
+        let starts = after.effects.iter().any(|(_, e)| reserves(e));
         if after.effects.iter().any(|(_, e)| matches!(e, Effect::Check { .. })) {
-            // Checks set nothing aside: only those running may pass the limit.
-            must!(spent.wall_ms < run.limits.wall_secs * 1000, "a check was ordered with no time left");
+            // Checks reserve nothing: only those in progress may exceed the limit.
+            must!(spent.wall_ms < run.limits.timeout_secs * 1000, "a check was ordered with no time left");
         }
         if starts {
             let sum = run.ledger.committed();
-            must!(run.limits.tokens.is_none_or(|l| sum.tokens <= l), "more tokens set aside than there are");
-            must!(run.limits.cost_micros.is_none_or(|l| sum.cost_micros <= l), "more money set aside than there is");
-            must!(sum.wall_ms <= run.limits.wall_secs * 1000, "more time set aside than there is");
-            must!(run.limits.turns.is_none_or(|l| sum.turns <= l), "more turns set aside than there are");
+            must!(run.limits.tokens.is_none_or(|l| sum.tokens <= l), "more tokens reserved than there are");
+            must!(run.limits.cost_micros.is_none_or(|l| sum.cost_micros <= l), "more money reserved than there is");
+            must!(sum.wall_ms <= run.limits.timeout_secs * 1000, "more time reserved than there is");
+            must!(run.limits.turns.is_none_or(|l| sum.turns <= l), "more turns reserved than there are");
             must!(run.counted_attempts() <= run.limits.attempts as usize, "more attempts than the run may have");
         }
         Ok(())
     }
 
     fn bounds(&mut self, run: &Run) -> Result<(), String> {
-        must!(run.blocks.len() <= BLOCKS_MAX, "{} blocks", run.blocks.len());
+        must!(run.blocks.len() <= MAX_BLOCKS, "{} blocks", run.blocks.len());
         let kinds = run.blocks.iter().enumerate().all(|(i, b)| run.blocks[..i].iter().all(|o| o.kind != b.kind));
-        must!(kinds, "the same question twice");
-        must!(run.notes.len() <= Run::NOTES_MAX, "{} notes", run.notes.len());
-        must!(run.tasks.iter().all(|t| t.notes.len() <= Task::NOTES_MAX), "too many notes of a task");
+        must!(kinds, "the same block twice");
+        must!(run.notes.len() <= Run::MAX_NOTES, "{} notes", run.notes.len());
+        must!(run.tasks.iter().all(|t| t.notes.len() <= Task::MAX_NOTES), "too many notes of a task");
         self.person_tasks =
             self.person_tasks.max(run.tasks.iter().filter(|t| t.origin == task::Origin::Person).count());
         let most = run.settings.policy.max_tasks as usize + run.rounds as usize + self.person_tasks;
         must!(run.tasks.len() <= most, "{} tasks", run.tasks.len());
         must!(
-            run.unavailable <= engine_selection::UNAVAILABLE_MOST + run.settings.policy.width,
-            "it never asks about its engines"
+            run.unavailable <= engine_selection::MAX_UNAVAILABLE + run.settings.policy.parallel_tasks,
+            "it never blocks about its engines"
         );
         must!(run.alerts.len() <= 40, "{} alerts", run.alerts.len());
         must!(run.rounds <= run.limits.rounds, "{} rounds of {}", run.rounds, run.limits.rounds);
         if run.seq.is_multiple_of(64) {
             let size = serde_json::to_vec(run).map_err(|e| e.to_string())?.len();
-            must!(size <= SNAPSHOT_BYTES_MAX, "the snapshot has {size} bytes");
+            must!(size <= MAX_SNAPSHOT_BYTES, "the snapshot has {size} bytes");
         }
         Ok(())
     }
 
-    /// Everything that must be true of exactly this head and base, told from the journal and not from the gates.
+    /// Checks everything that must be true of exactly this head and base, from the journal and not from the gates.
     fn land(&mut self, run: &Run, head: &Sha, base: &Sha) -> Result<(), String> {
         self.lands_ordered += 1;
         must!(run.phase == Phase::Landing && run.stopping.is_none(), "a landing out of place");
         must!(run.paused.is_none() && run.blocks.is_empty(), "a landing by a held run");
         must!(*head == run.head && *base == run.base && head != base, "a landing of another head or base");
-        must!(self.green.contains(head), "landing {head}, which no check of the whole found green");
+        must!(self.green.contains(head), "landing {head}, for which no check of the whole was green");
         let Some(session) = self.reviewed.get(head) else {
             return Err(format!("landing {head}, never approved by a review"));
         };
         let author = session.as_ref().is_some_and(|s| self.authors.contains(s));
         must!(!author, "landing {head}, reviewed by its author {session:?}");
-        let Some(seen) = &self.seen else { return Err("landing without a look".to_owned()) };
+        let Some(seen) = &self.seen else { return Err("landing without an observation".to_owned()) };
         must!(seen.state == ChangeState::Open, "landing a change that is not open");
         must!(seen.head == *head, "landing {head}, the branch was seen at {}", seen.head);
         must!(seen.base == *base, "landing on {base}, the base was seen at {}", seen.base);
@@ -432,10 +435,11 @@ impl Checker {
     }
 }
 
-/// An attempt that loses its process goes on as it is, a few times at most, or is lost: charged once, what was counted of it or all of it.
+/// Checks that an attempt that loses its process is resumed, a few times at most, or lost and charged once: its metered
+/// usage, or all of its reservation.
 fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
-    let most = after.run.attempts.iter().filter_map(|a| a.resumable.as_ref()).map(|r| r.times).max().unwrap_or(0);
-    must!(most <= Resumable::TIMES_MAX, "an attempt was taken up {most} times");
+    let most = after.run.attempts.iter().filter_map(|a| a.resumable.as_ref()).map(|r| r.resumes).max().unwrap_or(0);
+    must!(most <= Resumable::MAX_RESUMES, "an attempt was resumed {most} times");
     let Event::Orphaned { attempts, metered } = event else { return Ok(()) };
     let spent = |run: &Run| run.ledger.spent;
     let mut charged = Usage::default();
@@ -443,20 +447,24 @@ fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Resu
         let (Some(was), Some(is)) = (before.attempt(*id), after.run.attempt(*id)) else { continue };
         let Some(ended) = &is.ended else {
             let (was, is) = (was.resumable.as_ref(), is.resumable.as_ref());
-            let counted = matches!((was, is), (Some(w), Some(i)) if i.times == w.times + 1 && i.session == w.session);
-            must!(counted, "{id} goes on, and it was not counted: {was:?}, {is:?}");
-            must!(before.stopping.is_none() && after.run.is_pending(&EffectRef::Start(*id)), "{id} goes on in vain");
+            let counted =
+                matches!((was, is), (Some(w), Some(i)) if i.resumes == w.resumes + 1 && i.session == w.session);
+            must!(counted, "{id} was resumed without being counted: {was:?}, {is:?}");
+            must!(
+                before.stopping.is_none() && after.run.is_pending(&EffectRef::Start(*id)),
+                "{id} was resumed in vain"
+            );
             must!(!after.effects.iter().any(|(_, e)| e.effect_ref() == EffectRef::Start(*id)), "{id} is started twice");
             continue;
         };
         must!(ended.ending == Ending::Lost, "{id} lost its process and is {:?}", ended.ending);
         let counted = metered.iter().find(|(m, _)| m == id).map(|(_, m)| m.used);
         let mut all = counted.filter(|u| !u.is_absurd()).unwrap_or(was.reserved);
-        if ended.bill.iter().any(|line| !line.priced) {
+        if ended.usage_by_model.iter().any(|line| !line.priced) {
             all.cost_micros = all.cost_micros.max(was.reserved.cost_micros);
         }
         must!(
-            ended.charged == Usage { wall_ms: was.passed_ms(at), ..all },
+            ended.charged == Usage { wall_ms: was.elapsed_ms(at), ..all },
             "{id} was charged {:?} and not {all:?}",
             ended.charged
         );
@@ -466,39 +474,36 @@ fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Resu
     Ok(())
 }
 
-/// What people are told of a budget they are told once, and it is true.
+/// Checks that each alert is reported once and is true.
 fn alerts(before: &Run, event: &Event, run: &Run) -> Result<(), String> {
     let raised = run.limits != before.limits;
     for (n, alert) in run.alerts.iter().enumerate() {
-        let again = run.alerts[..n].iter().any(|a| a.what == alert.what && a.share >= alert.share);
-        must!(!again, "{} % of {} was told again", alert.share, alert.what);
+        let again = run.alerts[..n].iter().any(|a| a.is_of(alert.scope, alert.budget) && a.percent >= alert.percent);
+        must!(!again, "{alert:?} was repeated");
         if before.alerts.contains(alert) {
             continue;
         }
-        let level = run.ledger.levels(&run.limits).into_iter().find(|(what, ..)| *what == alert.what);
+        let level = run.ledger.levels(&run.limits).into_iter().find(|(budget, ..)| alert.is_of(None, *budget));
         match level {
-            Some((what, used, limit)) => {
-                must!(used * 100 >= limit * u64::from(alert.share), "{} % of {what} is not used", alert.share)
-            }
-            None => {
-                must!(matches!(event, Event::EffectFinished { .. }), "{} was told of by {}", alert.what, event.name())
-            }
+            Some((_, used, limit)) => must!(used * 100 >= limit * u64::from(alert.percent), "{alert:?} is not true"),
+            None => must!(matches!(event, Event::EffectFinished { .. }), "{alert:?} after {}", event.name()),
         }
     }
-    // What was told of a shared budget is told anew of a raised limit.
-    let anew =
-        |a: &Alert| run.alerts.iter().any(|b| a.what.contains("budget: ") && b.what == a.what && b.share <= a.share);
-    let kept = |a: &Alert| run.alerts.contains(a) || a.what.starts_with("day") || anew(a);
+    // An alert of a shared budget may be repeated for a raised limit.
+    let replaced = |a: &Alert| {
+        a.scope.is_some() && run.alerts.iter().any(|b| b.is_of(a.scope, a.budget) && b.percent <= a.percent)
+    };
+    let kept = |a: &Alert| run.alerts.contains(a) || a.scope == Some(BudgetScope::Day) || replaced(a);
     let gone = before.alerts.iter().any(|a| !kept(a));
     must!(!gone || raised, "an alert was forgotten");
     Ok(())
 }
 
-/// A run that waits has to wait for somebody or something that can be named.
+/// Checks that a waiting run waits for a person or an event.
 fn alive(run: &Run) -> Result<(), String> {
     let waits_for_status = run.phase == Phase::Gating && matches!(gate::statuses(run), gate::Gate::Wait(_));
     let waits = run.wake_at().is_some();
-    must!(run.wait.is_none() || run.blocks.is_empty(), "a held run waits for nothing by itself");
+    must!(run.wait.is_none() || run.blocks.is_empty(), "a held run has no wait of its own");
     let excused = run.phase == Phase::Queued || run.ended() || run.paused.is_some() || !run.blocks.is_empty() || waits;
     must!(
         !run.pending.is_empty() || excused || waits_for_status,

@@ -56,20 +56,21 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
         turns: order.caps.turns.min(4),
     };
     let usage = (dice % 13 != 0).then_some(used);
-    let bill = bill(world, order, &mut dice.clone());
+    let usage_by_model = usage_by_model(world, order, &mut dice.clone());
     Reported {
         attempt: order.attempt,
         report,
         usage,
         session: Some(session),
         artifacts: Vec::new(),
-        bill,
-        given: Vec::new(),
+        usage_by_model,
+        secrets: Vec::new(),
+        prompt_digest: None,
     }
 }
 
 /// Which models it says it used: mostly none, at times one without a price, a lie, or more than it was allowed in its last call.
-fn bill(world: &World, order: &Order, dice: &mut u64) -> Vec<ModelUse> {
+fn usage_by_model(world: &World, order: &Order, dice: &mut u64) -> Vec<ModelUse> {
     let line = |model: &str, input: u64, cost_micros: u64, priced: bool| ModelUse {
         model: model.to_owned(),
         calls: 1,

@@ -9,7 +9,7 @@ pub fn asker() -> Principal {
     Principal("local:ada".to_owned())
 }
 
-/// A person who did not ask.
+/// A person who did not ask for the run.
 pub fn other() -> Principal {
     Principal("local:bob".to_owned())
 }
@@ -18,19 +18,19 @@ pub fn engine(kind: &str) -> EngineSpec {
     EngineSpec { kind: kind.to_owned(), arg: String::new() }
 }
 
-/// A policy without patterns: they cost the most time and matter to few seeds.
+/// A policy without path patterns, which cost the most time and matter to few seeds.
 pub fn bare_policy() -> Policy {
-    Policy { protected: Vec::new(), tests: Vec::new(), forbidden: Vec::new(), ..Policy::default() }
+    Policy { protected_paths: Vec::new(), test_paths: Vec::new(), forbidden_paths: Vec::new(), ..Policy::default() }
 }
 
-/// A birth with this policy.
+/// A run to open with this policy.
 pub fn opened(policy: Policy) -> Opened {
     let roles = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
     let test = CheckSpec {
         name: "test".to_owned(),
         kind: CheckKind::Test,
         command: "make test".to_owned(),
-        limit_secs: 60,
+        timeout_secs: 60,
         junit: None,
         runner: None,
     };
@@ -55,7 +55,7 @@ pub fn opened(policy: Policy) -> Opened {
 /// Any policy. Half of them are tight somewhere.
 pub fn any_policy(rng: &mut Rng) -> Policy {
     let mut p = bare_policy();
-    p.width = 1 + rng.below(3) as u32;
+    p.parallel_tasks = 1 + rng.below(3) as u32;
     p.explore = rng.chance(20);
     p.approve_plan = rng.chance(15);
     p.approve_merge = rng.chance(60);
@@ -66,11 +66,11 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
         p.required_statuses.push("ci".to_owned());
     }
     if rng.chance(8) {
-        p.protected.push("ci/**".to_owned());
-        p.forbidden.push("secret/**".to_owned());
+        p.protected_paths.push("ci/**".to_owned());
+        p.forbidden_paths.push("secret/**".to_owned());
     }
     if rng.chance(30) {
-        p.tests.push("gen/**".to_owned());
+        p.test_paths.push("gen/**".to_owned());
     }
     if rng.chance(20) {
         p.max_files = 2;
@@ -101,12 +101,12 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
         p.shared.project_tokens = Some(1_000 + rng.below(20_000));
     }
     if rng.chance(20) {
-        p.limits.wall_secs = 300 + rng.below(4_000);
+        p.limits.timeout_secs = 300 + rng.below(4_000);
     }
     p
 }
 
-/// Engines with fall-backs, some of one model family.
+/// Engines with fallbacks, some of one model family.
 pub fn with_fallbacks(opened: &mut Opened, rng: &mut Rng) {
     let llm = |arg: &str| EngineSpec { kind: "llm".to_owned(), arg: arg.to_owned() };
     let all = [llm("anthropic/claude-9"), llm("openai/gpt-9"), llm("local/qwen-9"), llm("openrouter/claude-8")];
@@ -118,10 +118,10 @@ pub fn with_fallbacks(opened: &mut Opened, rng: &mut Rng) {
     }
 }
 
-/// A policy nothing of which runs out, for runs that are compared with each other.
+/// A policy with ample budgets, for runs that are compared with each other.
 pub fn roomy_policy(rng: &mut Rng) -> Policy {
     let mut p = any_policy(rng);
     p.shared = SharedLimits::default();
-    p.limits = Limits { wall_secs: 1_000_000, attempts: 10_000, rounds: 2, ..Limits::default() };
+    p.limits = Limits { timeout_secs: 1_000_000, attempts: 10_000, rounds: 2, ..Limits::default() };
     p
 }

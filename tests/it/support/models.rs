@@ -1,4 +1,4 @@
-//! Scripted model server that speaks the wire formats of the providers, including their faults.
+//! A model's server that plays a script, in the wire formats of the providers, with the faults they have.
 
 use axum::Router;
 use axum::body::Body;
@@ -19,47 +19,47 @@ mod wires;
 
 use wires::say;
 
-/// Key that the server is called with.
+/// The key the server is called with.
 pub const KEY: &str = "sk-test-canary-4711";
 
-/// Answer to one call.
+/// What the server answers to one call.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Complete answer: text and calls (tool, arguments).
+    /// Text and calls (tool, arguments), whole.
     Say(String, Vec<(String, Value)>),
-    /// Status with headers and a body.
+    /// A status with headers and a body.
     Status(u16, Vec<(&'static str, String)>, String),
-    /// Answer that breaks off.
+    /// An answer that begins and breaks off.
     Cut,
-    /// Answer that is not JSON.
+    /// An answer that is no JSON.
     Garbage,
-    /// Answer that starts and then goes silent.
+    /// An answer that begins and then says nothing more.
     Silent,
-    /// Stream with exactly these bytes.
+    /// A stream with exactly these bytes.
     Raw(String),
 }
 
-/// Answer with several calls.
+/// An answer with calls.
 pub fn calls(calls: &[(&str, Value)]) -> Reply {
     Reply::Say(String::new(), calls.iter().map(|(tool, args)| ((*tool).to_owned(), args.clone())).collect())
 }
 
-/// Answer with one call.
+/// An answer that is one call.
 pub fn call(tool: &str, args: Value) -> Reply {
     calls(&[(tool, args)])
 }
 
-/// Answer with text only.
+/// An answer that is text alone.
 pub fn text(text: &str) -> Reply {
     Reply::Say(text.to_owned(), vec![])
 }
 
-/// Status without body.
+/// A status alone.
 pub fn status(status: u16) -> Reply {
     Reply::Status(status, vec![], r#"{"error":{"message":"scripted"}}"#.to_owned())
 }
 
-/// Received request.
+/// What a call sent.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub path: String,
@@ -68,19 +68,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// Requested model.
+    /// The model it is for.
     pub fn model(&self) -> &str {
         self.body["model"].as_str().unwrap_or_default()
     }
 
-    /// Number of answers in the conversation so far.
+    /// How many answers the conversation has already.
     pub fn turn(&self) -> usize {
         let messages = self.body["messages"].as_array().map_or(&[][..], Vec::as_slice);
         messages.iter().filter(|m| m["role"] == "assistant").count()
     }
 }
 
-/// Usage that the server reports for one complete answer. `input` contains `cached` and `written` (into the cache; one API reports it).
+/// What the server says one whole answer took. `input` contains `cached` and `written` (into the cache; one API tells).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     pub model: String,
@@ -117,7 +117,7 @@ struct Script {
     large: bool,
 }
 
-/// Running server; dropping it stops the server.
+/// The running server; it ends with this.
 pub struct Models {
     script: Arc<Mutex<Script>>,
     base: String,
@@ -136,7 +136,7 @@ impl Models {
         Models::serve(Script { replies: replies.into_iter().collect(), ..Script::default() }).await
     }
 
-    /// Starts a server that answers by the request, each answer with a different usage.
+    /// A server that answers by what it is asked, each answer with another usage.
     pub async fn think(mind: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Models {
         Models::serve(Script { mind: Some(Arc::new(mind)), ..Script::default() }).await
     }
@@ -149,7 +149,7 @@ impl Models {
         let counted = connections.clone();
         let listener = listener.tap_io(move |tcp| {
             counted.fetch_add(1, Ordering::Relaxed);
-            // Otherwise an answer waits for the acknowledgement of its headers.
+            // Else an answer waits for the acknowledgement of its head.
             tcp.set_nodelay(true).unwrap();
         });
         let app = Router::new().fallback(answer).with_state(script.clone());
@@ -157,33 +157,33 @@ impl Models {
         Models { script, base, connections, serving }
     }
 
-    /// Stops recording requests, for measurements.
+    /// Keeps nothing of what is sent from here on: for measurements.
     pub fn forget(&self) {
         self.script.lock().unwrap().forgets = true;
     }
 
-    /// Makes the usage of answers proportional to the request.
+    /// Answers take about as much as what is asked for lets expect, from here on.
     pub fn large(self) -> Models {
         self.script.lock().unwrap().large = true;
         self
     }
 
-    /// Number of connections so far.
+    /// How many connections were made.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Requests so far.
+    /// What was sent so far.
     pub fn seen(&self) -> Vec<Request> {
         self.script.lock().unwrap().seen.clone()
     }
 
-    /// Usage of complete answers, by the server's own count.
+    /// What whole answers took, by its own count.
     pub fn served(&self) -> Vec<Served> {
         self.script.lock().unwrap().served.clone()
     }
 
-    /// Base URL, with a trailing slash.
+    /// Its address, with a slash at the end.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -267,7 +267,7 @@ async fn answer(
     }
 }
 
-/// First complete lines of a stream, about half of it.
+/// The first whole lines of a stream, about half of it.
 fn half(whole: &str) -> String {
     let middle = whole.floor_char_boundary(whole.len() * 2 / 3);
     whole[..whole[..middle].rfind('\n').map_or(0, |at| at + 1)].to_owned() + "\n"

@@ -1,4 +1,4 @@
-//! Simulated outsiders: people who help or not, programs that claim to be people, a CI, other committers.
+//! Simulated outsiders: people who help or not, programs that pose as people, a CI, other committers.
 
 use super::fixtures::{asker, other};
 use super::rng::{Rng, roll};
@@ -7,7 +7,7 @@ use skep::domain::block::Subject;
 use skep::domain::change::UnblockComment;
 use skep::domain::*;
 
-/// An event that must be refused, whatever the run is like: text and programs have no authority.
+/// An event that must be refused in any state: text and programs have no authority.
 pub fn imposture(rng: &mut Rng, run: &Run) -> Event {
     let skep = Principal::skep();
     let block = rng.chance(50).then(|| run.blocks.first().map(|b| b.id)).flatten();
@@ -18,7 +18,7 @@ pub fn imposture(rng: &mut Rng, run: &Run) -> Event {
     }
 }
 
-/// What others than the run's people do: the base moves, CI reports, somebody pushes or comments without any right.
+/// Acts of outsiders: the base moves, CI reports, somebody pushes or comments without any right.
 pub fn others(rng: &mut Rng, world: &mut World, run: &Run) {
     match rng.below(10) {
         0 | 1 if rng.chance(30) => world.move_base(rng.chance(10)),
@@ -47,7 +47,7 @@ pub fn others(rng: &mut Rng, world: &mut World, run: &Run) {
     }
 }
 
-/// Something people do at any moment, wise or not.
+/// An act of a person at any moment, sensible or not.
 pub fn meddle(rng: &mut Rng, world: &mut World, run: &Run) -> Option<Event> {
     let by = rng.one_of(&[0, 1]);
     let by = if by == 0 { asker() } else { other() };
@@ -97,13 +97,13 @@ fn any_answer(rng: &mut Rng) -> Answer {
         9 => Answer::More { raise: Raise { rounds: 1, ..Raise::default() } },
         10 => Answer::Skip,
         _ => Answer::More {
-            raise: Raise { tokens: 4_000, attempts: 5, cost_micros: 500, turns: 50, wall_secs: 600, rounds: 0 },
+            raise: Raise { tokens: 4_000, attempts: 5, cost_micros: 500, turns: 50, time_secs: 600, rounds: 0 },
         },
     }
 }
 
-/// What a helpful person does about a waiting run. Depends on the question and on how often such was answered alone.
-/// A person who has said yes often enough says no: patience is what ends a goal that cannot be reached.
+/// The act of a helpful person on a waiting run. Depends only on the question and on the number of answers so far. A
+/// person who has said yes often enough says no: limited patience ends a goal that cannot be reached.
 pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Event> {
     if run.paused.is_some() {
         return Some(Event::Resumed { by: asker() });
@@ -111,7 +111,7 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
     let tired = answered > 25;
     let block = run.blocks.first()?;
     let dice = roll(seed, &["help", block.kind.code(), &answered.to_string()]) % 10;
-    let raise = Raise { tokens: 9_000, cost_micros: 3_000, turns: 200, wall_secs: 7_200, rounds: 2, attempts: 12 };
+    let raise = Raise { tokens: 9_000, cost_micros: 3_000, turns: 200, time_secs: 7_200, rounds: 2, attempts: 12 };
     let no = Answer::No { why: if dice < 5 { "differently, please".to_owned() } else { String::new() } };
     let answer = match &block.kind {
         BlockKind::Approval(Subject::Merge { .. }) if tired => Answer::Yes,
@@ -119,11 +119,11 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
         BlockKind::Approval(_) => Answer::Yes,
         BlockKind::Question { .. } => Answer::Text { text: "the first way".to_owned() },
         BlockKind::Tries { task: Some(_), .. } if dice < 3 => Answer::Skip,
-        BlockKind::Act { act } => {
-            world.broken.remove(act);
-            // Somebody takes the foreign head away: that is what the failed push asked for.
+        BlockKind::Effect(kind) => {
+            world.broken.remove(kind.name());
+            // The foreign head is removed, as the failed push asked for.
             world.undo_foreign_push(&run.head);
-            if act == "push" {
+            if *kind == EffectKind::Push {
                 world.branch = None;
             }
             world.always_stale = false;
@@ -134,11 +134,11 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
             world.down.clear();
             Answer::Yes
         }
-        BlockKind::Shared { .. } => {
+        BlockKind::SharedBudget { .. } => {
             world.raised += 20_000;
             Answer::Yes
         }
-        BlockKind::Budget { .. } => Answer::More { raise },
+        BlockKind::Budget(_) => Answer::More { raise },
         _ => Answer::Yes,
     };
     Some(Event::Answered { block: Some(block.id), answer, by: other() })

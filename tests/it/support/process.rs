@@ -1,8 +1,8 @@
-//! A simulated process with its store: decides, commits, carries effects out, crashes, comes back.
+//! A simulated process with its store: it decides, commits, carries out effects, crashes, and restarts.
 //!
-//! Only what was committed outlives a crash: the snapshot, the journal, the outbox. Acts on the world are carried out before
-//! their end is committed, so after a crash they are carried out again; a start that was begun is orphaned instead, and carried out
-//! again only where the run says so.
+//! Only committed data survives a crash: the snapshot, the journal, the outbox. Effects are carried out before their
+//! end is committed, so they are carried out again after a crash. A start that was begun is orphaned instead, and
+//! repeated only if the run resumes it.
 
 use super::checker::Checker;
 use super::people;
@@ -14,24 +14,24 @@ use std::collections::BTreeSet;
 /// How a run is simulated.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    /// People answer what waits; without, nobody ever does.
+    /// Whether people answer blocks.
     pub helped: bool,
-    /// People and others do things at random moments, events come late, twice or not in order.
+    /// Whether people and others act at random moments, and events arrive late, twice or out of order.
     pub wild: bool,
-    /// A crash out of a hundred steps.
+    /// Crashes per hundred steps.
     pub crash_percent: u64,
-    /// A crash right after these journal rows are committed.
+    /// Crashes right after these journal rows are committed.
     pub crash_after: Vec<u64>,
-    /// Check the invariants (off for the second of two equal runs).
+    /// Whether the invariants are checked (off for the second of two equal runs).
     pub checked: bool,
 }
 
-/// The most events of a run. One that needs more goes round in circles.
-pub const EVENTS_MAX: usize = 3_000;
-/// After this many steps nothing goes wrong any more: the run has to come to an end.
+/// Upper bound on the events of a run. A run that needs more is looping.
+pub const MAX_EVENTS: usize = 3_000;
+/// After this many steps nothing goes wrong any more, so the run must end.
 const CALM_AFTER: u64 = 600;
 
-/// What is left when a run ended or waits for ever.
+/// The state when a run has ended or waits for ever.
 pub struct Ended {
     pub run: Run,
     pub world: World,
@@ -39,9 +39,9 @@ pub struct Ended {
     pub opened: Opened,
     pub crashes: u32,
     pub refused: u32,
-    /// How often the run was woken because its time had come.
+    /// Number of times the run was woken at the end of a wait.
     pub due: u64,
-    /// Attempts taken up again, and those for which that did not work.
+    /// Attempts that were resumed, and attempts that could not be.
     pub resumed: u64,
     pub unresumed: u64,
 }
@@ -54,15 +54,15 @@ struct Process {
     checker: Checker,
     journal: Vec<(Event, Timestamp)>,
     outbox: Vec<(EffectKey, Effect)>,
-    /// Begun in this life.
+    /// Effects begun by this process.
     begun: BTreeSet<EffectKey>,
-    /// Starts begun in any life.
+    /// Starts begun by any process.
     started: BTreeSet<AttemptId>,
-    /// Ends on their way to the run.
+    /// Events on their way to the run.
     inflight: Vec<Event>,
-    /// Ends that were delivered, and some that were lost with a process.
+    /// Events that were delivered, and some that were lost with a process.
     old: Vec<Event>,
-    told: Option<Observation>,
+    observed: Option<Observation>,
     answered: u64,
     steps: u64,
     crashes: u32,
@@ -70,11 +70,11 @@ struct Process {
     due: u64,
     resumed: u64,
     unresumed: u64,
-    /// Milliseconds waited for by doing nothing.
+    /// Milliseconds that passed without events.
     waited: i64,
 }
 
-/// Simulates a run to its end, or to where nobody will move it. `Err` = something that must hold did not.
+/// Simulates a run until it ends or nobody will move it. `Err` = an invariant does not hold.
 pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Result<Ended, String> {
     let first = open(&opened, Timestamp(0)).map_err(|r| format!("not opened: {r}"))?;
     let mut p = Process {
@@ -89,7 +89,7 @@ pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Resul
         started: BTreeSet::new(),
         inflight: Vec::new(),
         old: Vec::new(),
-        told: None,
+        observed: None,
         answered: 0,
         steps: 0,
         crashes: 0,
@@ -121,7 +121,7 @@ impl Process {
     fn live(&mut self) -> Result<(), String> {
         while !self.run.ended() {
             self.steps += 1;
-            if self.journal.len() > EVENTS_MAX || self.steps > 8 * EVENTS_MAX as u64 {
+            if self.journal.len() > MAX_EVENTS || self.steps > 8 * MAX_EVENTS as u64 {
                 return Err(format!("no end after {} events and {} steps", self.journal.len(), self.steps));
             }
             if self.run.phase == Phase::Queued && !(self.manner.wild && self.rng.chance(30)) {
@@ -153,16 +153,16 @@ impl Process {
         Ok(())
     }
 
-    /// Nothing goes on: the sweep looks, then people are asked. False = nobody will do anything any more.
+    /// Nothing is in progress: the sweep observes, then people answer. False = nothing will happen any more.
     fn idle(&mut self) -> Result<bool, String> {
         if self.run.phase == Phase::Queued {
             self.deliver(Event::Admitted)?;
             return Ok(true);
         }
         if let Some(change) = self.run.change.as_ref().map(|c| c.number) {
-            let seen = self.world.look(change);
-            if self.told.as_ref() != Some(&seen) {
-                self.told = Some(seen.clone());
+            let seen = self.world.observe(change);
+            if self.observed.as_ref() != Some(&seen) {
+                self.observed = Some(seen.clone());
                 self.deliver(Event::Observed { observation: seen })?;
                 return Ok(true);
             }
@@ -181,7 +181,7 @@ impl Process {
             self.deliver(event)?;
             return Ok(true);
         }
-        // It waits for a status: CI gets round to it.
+        // It waits for a status, so CI reports one.
         if let Some(head) = self.world.branch.clone()
             && self.world.statuses.entry(head).or_default().insert("ci".to_owned(), StatusState::Success)
                 != Some(StatusState::Success)
@@ -204,15 +204,15 @@ impl Process {
                 self.refuse(&event)?;
             }
             4 if !self.old.is_empty() => {
-                // The same end again, or one of a process that is gone: known, or about an attempt that is over.
+                // A repeated event, or one of a process that is gone.
                 let at = self.rng.below(self.old.len() as u64) as usize;
                 let event = self.old[at].clone();
                 self.refuse(&event)?;
             }
             5 => {
                 if let Some(change) = self.run.change.as_ref().map(|c| c.number) {
-                    // A look taken now and told whenever.
-                    let observation = self.world.look(change);
+                    // An observation that is delivered later.
+                    let observation = self.world.observe(change);
                     self.inflight.push(Event::Observed { observation });
                 }
             }
@@ -231,16 +231,11 @@ impl Process {
         self.begun.insert(key.clone());
         let event = match &effect {
             Effect::Start { order } => {
-                let again = self.run.attempt(order.attempt).and_then(|a| a.resumable.clone()).filter(|r| r.times > 0);
+                let again = self.run.attempt(order.attempt).and_then(|a| a.resumable.clone()).filter(|r| r.resumes > 0);
                 let is_again = !self.started.insert(order.attempt);
-                assert_eq!(
-                    is_again,
-                    again.is_some(),
-                    "{} is begun again, or not, against the run's word",
-                    order.attempt
-                );
-                let order = again.iter().fold((**order).clone(), |order, again| order.again(again));
-                // The same of each attempt, whatever else happens.
+                assert_eq!(is_again, again.is_some(), "{}: begun again only if the run resumes it", order.attempt);
+                let order = again.iter().fold((**order).clone(), |order, again| order.resumed(again));
+                // Depends on the attempt only.
                 let dice = roll(self.world.seed, &["session", &order.attempt.to_string()]);
                 if dice % 3 > 0 && !is_again {
                     let session = format!("conversation-{}", order.attempt);
@@ -257,36 +252,37 @@ impl Process {
             }
             _ => {
                 let odd = self.manner.wild && self.world.lies && !self.calm();
-                // Looking first is the port's promise: what landed already is never stale.
+                // The port promises to observe first: a landed commit is never stale.
                 let unlanded =
                     |w: &World| matches!(&effect, Effect::Land { head, .. } if !w.base_history.contains(head));
-                let done = if odd && unlanded(&self.world) && self.rng.chance(10) {
+                let outcome = if odd && unlanded(&self.world) && self.rng.chance(10) {
                     EffectOutcome::Stale { why: "asked too early".to_owned() }
                 } else {
-                    self.world.act(&key, &effect)
+                    self.world.carry_out(&key, &effect)
                 };
-                Event::EffectFinished { key, done }
+                Event::EffectFinished { key, outcome }
             }
         };
         self.inflight.push(event);
     }
 
-    /// The process is gone, with every end it had not committed; the next one takes the run up.
+    /// The process is gone, with every event it had not committed; the next process loads the run.
     fn crash(&mut self) -> Result<(), String> {
         self.crashes += 1;
         let lost = std::mem::take(&mut self.inflight);
         self.begun.clear();
         if self.manner.checked && self.crashes == 1 {
             let json = serde_json::to_string(&self.run).map_err(|e| e.to_string())?;
-            self.run = serde_json::from_str(&json).map_err(|e| format!("the snapshot cannot be read again: {e}"))?;
+            self.run = serde_json::from_str(&json).map_err(|e| format!("the snapshot cannot be read: {e}"))?;
         }
         let begun: Vec<AttemptId> =
             self.run.live_attempts().map(|a| a.id).filter(|a| self.started.contains(a)).collect();
         if !begun.is_empty() {
-            let counted = Metered { used: Usage { tokens: 7, cost_micros: 3, wall_ms: 0, turns: 1 }, bill: Vec::new() };
+            let counted =
+                Metered { used: Usage { tokens: 7, cost_micros: 3, wall_ms: 0, turns: 1 }, usage_by_model: Vec::new() };
             let metered = begun.iter().filter(|a| a.0 % 2 == 0).map(|a| (*a, counted.clone())).collect();
             self.deliver(Event::Orphaned { attempts: begun, metered })?;
-            // Only what goes on can still be told.
+            // Late reports of attempts that ended are delivered again.
             let is_over =
                 |e: &Event| matches!(e, Event::Reported(r) if self.run.attempt(r.attempt).is_some_and(|a| !a.live()));
             self.old.extend(lost.into_iter().filter(is_over));
@@ -317,7 +313,7 @@ impl Process {
         self.journal.push((event.clone(), at));
         if self.manner.checked {
             self.checker.check(Some(&self.run), &event, &decision, at)?;
-            self.shared(&decision)?;
+            self.shared_ledger(&decision)?;
             for (_, effect) in &decision.effects {
                 if let Effect::Land { head, .. } = effect
                     && !self.world.is_green(head)
@@ -326,8 +322,8 @@ impl Process {
                 }
             }
         }
-        for charge in &decision.charges {
-            self.world.books.insert(charge.attempt, (charge.amount, charge.day));
+        for row in &decision.ledger_rows {
+            self.world.ledger.insert(row.attempt, (row.amount, row.day));
         }
         self.outbox.retain(|(key, _)| !decision.finished.contains(key));
         self.outbox.extend(decision.effects);
@@ -341,35 +337,35 @@ impl Process {
         Ok(())
     }
 
-    /// What is set aside is what the shared books have, and the books keep to their limits but for calls in flight.
-    fn shared(&self, decision: &Decision) -> Result<(), String> {
+    /// Checks that reservations and charges match the shared ledger.
+    fn shared_ledger(&self, decision: &Decision) -> Result<(), String> {
         let run = &decision.run;
         if !run.settings.policy.shared.any() {
             return Ok(());
         }
         for (_, effect) in &decision.effects {
             let Effect::Start { order } = effect else { continue };
-            let known = self.world.books.get(&order.attempt).map(|(caps, _)| *caps);
+            let known = self.world.ledger.get(&order.attempt).map(|(caps, _)| *caps);
             if known != Some(order.caps) {
                 return Err(format!(
-                    "{} started with {:?}, the shared books have {known:?}",
+                    "{} started with {:?}, the shared ledger has {known:?}",
                     order.attempt, order.caps
                 ));
             }
         }
         for id in run.attempts.iter().filter(|a| !a.live()).map(|a| a.id) {
-            let told = decision.charges.iter().any(|c| c.attempt == id && c.settled);
-            let (charged, kept) = (run.attempt(id).and_then(|a| a.ended.as_ref()), self.world.books.get(&id));
-            if let (Some(ended), Some((kept, _)), false) = (charged, kept, told)
+            let settled_now = decision.ledger_rows.iter().any(|c| c.attempt == id && c.settled);
+            let (charged, kept) = (run.attempt(id).and_then(|a| a.ended.as_ref()), self.world.ledger.get(&id));
+            if let (Some(ended), Some((kept, _)), false) = (charged, kept, settled_now)
                 && ended.charged != *kept
             {
-                return Err(format!("{id} was charged {:?}, the books say {kept:?}", ended.charged));
+                return Err(format!("{id} was charged {:?}, the shared ledger says {kept:?}", ended.charged));
             }
         }
         Ok(())
     }
 
-    /// What must hold of the world and the journal when it is over.
+    /// Checks the world and the journal at the end.
     fn over(&self) -> Result<(), String> {
         let run = &self.run;
         let ended = run.ended();
@@ -396,9 +392,9 @@ impl Process {
             return Err(format!("{open} open changes for one run"));
         }
         for change in &self.world.changes {
-            let last = change.comments.values().filter(|t| t.contains(" rounds of rework; ")).count();
+            let last = change.comments.values().filter(|t| *t == "Result").count();
             if last > 1 {
-                return Err(format!("the result was told {last} times"));
+                return Err(format!("the result was reported {last} times"));
             }
         }
         Ok(())
@@ -425,12 +421,12 @@ impl Process {
     }
 }
 
-/// An event in a line.
+/// An event in one line.
 pub fn word(event: &Event) -> String {
     let whole = match event {
         Event::Opened(_) => "opened".to_owned(),
         Event::Reported(r) => format!("{} {:?}", r.attempt, r.report),
-        Event::EffectFinished { key, done } => format!("{key} {done:?}"),
+        Event::EffectFinished { key, outcome } => format!("{key} {outcome:?}"),
         other => format!("{other:?}"),
     };
     whole.chars().take(160).collect()

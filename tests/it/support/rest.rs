@@ -83,7 +83,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
             name: format!("check-{}", n + 1),
             kind: CheckKind::Test,
             command: command.clone(),
-            limit_secs: 60,
+            timeout_secs: 60,
             junit: None,
             runner: None,
         };

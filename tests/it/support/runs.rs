@@ -1,4 +1,4 @@
-//! Runs and transitions made by hand, so that the store is tested without the rules of the product.
+//! Hand-made runs and transitions, so that the store is tested without the product rules.
 
 use skep::domain::run::{Facts, SNAPSHOT_VERSION};
 use skep::domain::{
@@ -16,12 +16,12 @@ pub fn owner(name: &str) -> Owner {
     Owner(name.to_owned())
 }
 
-/// A lease nobody has given: what a run is opened with.
+/// A lease that was never granted: what a run is opened with.
 pub fn no_lease(run: RunId) -> Lease {
     Lease { run, owner: owner("intake"), epoch: 0 }
 }
 
-/// A run as it is at its opening.
+/// A freshly opened run.
 pub fn run() -> Run {
     Run {
         version: SNAPSHOT_VERSION,
@@ -56,7 +56,7 @@ pub fn run() -> Run {
         attempts: Vec::new(),
         cooldowns: BTreeMap::new(),
         unavailable: 0,
-        short: None,
+        budget_wait: None,
         wait: None,
         alerts: Vec::new(),
         tries: BTreeMap::new(),
@@ -71,9 +71,9 @@ pub fn run() -> Run {
         facts: Facts::default(),
         pushed: None,
         overwrite: None,
-        passes: Default::default(),
+        allowed_secrets: Default::default(),
         closing: Default::default(),
-        comments_seen: BTreeSet::new(),
+        comments_read: BTreeSet::new(),
         pending: BTreeMap::new(),
         outcome: None,
     }
@@ -97,11 +97,11 @@ pub fn opening(run: &Run, lease: Lease) -> Transition {
         run: Box::new(run.clone()),
         effects: vec![],
         finished: vec![],
-        charges: vec![],
+        ledger_rows: vec![],
     }
 }
 
-/// The next transition of a run: moves `run` on to `phase` and writes `pushes` new effects.
+/// The next transition of a run: moves it to `phase` and writes `pushes` new effects.
 pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, pushes: usize) -> Transition {
     run.seq += 1;
     run.phase = phase;
@@ -123,7 +123,7 @@ pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, pushes: usize) -> Tran
         run: Box::new(run.clone()),
         effects,
         finished: vec![],
-        charges: vec![],
+        ledger_rows: vec![],
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a run left behind, checked for what must always hold, and brought into a form that two runs can be compared by.
+//! The result of a run: its invariants are checked, and it is reduced to a form in which two runs can be compared.
 
 use super::program::{Scene, git};
 use skep::adapters::store::connect;
@@ -7,7 +7,7 @@ use skep::ports::Store;
 use skep::ports::store::{JournalRow, RunFilter};
 use std::collections::BTreeSet;
 
-/// What does not depend on when the process was killed.
+/// Everything that does not depend on when the process was killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     pub outcome: String,
@@ -53,12 +53,12 @@ pub async fn journal(scene: &Scene, run: &Run) -> Vec<JournalRow> {
     }
 }
 
-/// The journal is gapless, its epochs never go back, and it leads to exactly the snapshot.
+/// Checks that the journal is gapless, its epochs never decrease, and it replays to exactly the snapshot.
 pub async fn check_journal(scene: &Scene, run: &Run) -> Vec<Event> {
     let rows = journal(scene, run).await;
     let seqs: Vec<u64> = rows.iter().map(|r| r.seq).collect();
     assert_eq!(seqs, (1..=run.seq).collect::<Vec<_>>(), "the journal is gapless");
-    assert!(rows.is_sorted_by_key(|r| r.epoch), "the epochs never go back");
+    assert!(rows.is_sorted_by_key(|r| r.epoch), "the epochs never decrease");
     let (mut replayed, mut events): (Option<Run>, Vec<Event>) = (None, Vec::new());
     for row in rows {
         let event: Event = serde_json::from_value(row.event.expect("a body")).expect("an event");
@@ -70,11 +70,11 @@ pub async fn check_journal(scene: &Scene, run: &Run) -> Vec<Event> {
         replayed = Some(decision.unwrap_or_else(|r| panic!("event {} is refused in the replay: {r}", row.seq)).run);
         events.push(event);
     }
-    assert_eq!(replayed.as_ref(), Some(run), "the snapshot is what the journal leads to");
+    assert_eq!(replayed.as_ref(), Some(run), "the journal replays to the snapshot");
     events
 }
 
-/// Checks what must hold of an ended run, whatever happened, and gives what two runs are compared by.
+/// Checks the invariants of an ended run and returns what two runs are compared by.
 pub async fn left(scene: &Scene) -> Left {
     let run = only_run(scene).await;
     left_by(scene, &run).await

@@ -1,4 +1,4 @@
-//! A run told step by step through real decisions, for fixtures: each effect can be ended well, or otherwise by hand.
+//! A run built step by step by real decisions. Each effect can be finished with success, or with any other outcome.
 
 use super::checker::Checker;
 use super::fixtures::opened;
@@ -13,7 +13,7 @@ pub struct Story {
     pub run: Run,
     pub outbox: BTreeMap<EffectKey, Effect>,
     pub checker: Checker,
-    /// Milliseconds waited for by doing nothing.
+    /// Milliseconds that passed without events.
     pub waited: i64,
 }
 
@@ -43,17 +43,17 @@ pub fn results(green: bool) -> Vec<CheckResult> {
         name: "test".to_owned(),
         kind: CheckKind::Test,
         green,
-        exit: Some(i32::from(!green)),
+        exit_code: Some(i32::from(!green)),
         duration_ms: 1,
         why: if green { String::new() } else { "exit code 1".to_owned() },
         tail: String::new(),
         tests: None,
         artifacts: Vec::new(),
-        given: Vec::new(),
+        secrets: Vec::new(),
     }]
 }
 
-/// A look at the change in which nothing has moved and nobody has said anything.
+/// An observation in which nothing has moved and nobody has commented.
 pub fn quiet(run: &Run) -> Observation {
     Observation {
         state: ChangeState::Open,
@@ -86,7 +86,7 @@ impl Story {
         Story::of(opened(policy))
     }
 
-    /// A run with this birth.
+    /// A run opened with this.
     pub fn of(opened: Opened) -> Story {
         let decision = open(&opened, Timestamp(0)).expect("opened");
         let mut story =
@@ -95,7 +95,7 @@ impl Story {
         story
     }
 
-    /// Delivers an event; a decision that breaks an invariant is a panic.
+    /// Delivers an event; panics if the decision breaks an invariant.
     pub fn try_tell(&mut self, event: &Event) -> Result<Decision, Refusal> {
         let at = Timestamp(self.run.seq as i64 * 1000 + self.waited);
         let decision = decide(&self.run, event, at)?;
@@ -114,36 +114,36 @@ impl Story {
     }
 
     /// The key of the pending effect of this name.
-    pub fn key(&self, act: &str) -> EffectKey {
-        let found = self.run.pending.iter().find(|(_, t)| t.name() == act);
-        found.unwrap_or_else(|| panic!("{act} is not pending: {:?}", self.run.pending)).0.clone()
+    pub fn key(&self, effect: &str) -> EffectKey {
+        let found = self.run.pending.iter().find(|(_, e)| e.name() == effect);
+        found.unwrap_or_else(|| panic!("{effect} is not pending: {:?}", self.run.pending)).0.clone()
     }
 
-    pub fn done(self, act: &str, done: EffectOutcome) -> Story {
-        let key = self.key(act);
-        self.tell(Event::EffectFinished { key, done })
+    pub fn done(self, effect: &str, outcome: EffectOutcome) -> Story {
+        let key = self.key(effect);
+        self.tell(Event::EffectFinished { key, outcome })
     }
 
-    /// The shared budgets have what is asked of them, where they are asked.
+    /// Grants the pending reservation in the shared budgets, if there is one.
     pub fn reserved(self) -> Story {
-        let asked = self.outbox.values().find_map(|e| match e {
+        let caps = self.outbox.values().find_map(|e| match e {
             Effect::Reserve { caps, .. } => Some(*caps),
             _ => None,
         });
-        match asked {
+        match caps {
             Some(caps) => self
                 .done("reserve", EffectOutcome::Reserved { caps: Usage { tokens: 500, ..caps }, levels: Vec::new() }),
             None => self,
         }
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub fn wait(mut self, secs: i64) -> Story {
         self.waited += secs * 1000;
         self
     }
 
-    /// The oldest live attempt reports.
+    /// Reports for the oldest live attempt.
     pub fn report(self, report: Report) -> Story {
         let attempt = self.run.live_attempts().next().expect("a live attempt").id;
         let session = Some(format!("s-{}", attempt.0));
@@ -153,13 +153,14 @@ impl Story {
             usage: None,
             session,
             artifacts: Vec::new(),
-            bill: Vec::new(),
-            given: Vec::new(),
+            usage_by_model: Vec::new(),
+            secrets: Vec::new(),
+            prompt_digest: None,
         };
         self.tell(Event::Reported(Box::new(reported)))
     }
 
-    /// A dev brings good work.
+    /// Reports good work of a dev.
     pub fn work(self) -> Story {
         let attempt = self.run.live_attempts().next().expect("a live attempt").id;
         self.report(developed(attempt, &["src/a"]))
@@ -170,26 +171,33 @@ impl Story {
         self.report(reviewed(&head, verdict))
     }
 
-    /// Ends a pending effect well.
-    pub fn well(self, act: &str) -> Story {
+    /// Finishes a pending effect with success.
+    pub fn well(self, effect: &str) -> Story {
         let seq = self.run.seq.to_string();
-        let done = match act {
+        let outcome = match effect {
             "check" => EffectOutcome::Checked { results: results(true), wall_ms: 10 },
-            "integrate" | "rebase" => EffectOutcome::Moved { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
+            "integrate" => EffectOutcome::Integrated { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
+            "rebase" => EffectOutcome::Rebased { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
             "ensure_change" => {
                 let number = ChangeNumber(1);
-                EffectOutcome::Ensured { change: ChangeRef { number, url: "skep change show demo#1".to_owned() } }
+                EffectOutcome::ChangeOpened { change: ChangeRef { number, url: "skep change show demo#1".to_owned() } }
             }
             "observe" => EffectOutcome::Observed { observation: quiet(&self.run) },
             "land" => EffectOutcome::Landed { sha: self.run.head.clone() },
-            _ => EffectOutcome::Ok,
+            "push" => EffectOutcome::Pushed,
+            "comment" => EffectOutcome::Commented,
+            "set_status" => EffectOutcome::StatusSet,
+            "close" => EffectOutcome::ChangeClosed,
+            "release" => EffectOutcome::Released,
+            "stop" => EffectOutcome::Stopped,
+            other => panic!("{other} does not end by itself"),
         };
-        self.done(act, done)
+        self.done(effect, outcome)
     }
 
-    /// Ends what is pending well, name by name.
-    pub fn all_well(self, acts: &[&str]) -> Story {
-        acts.iter().fold(self, |story, act| story.well(act))
+    /// Finishes pending effects with success, one by one.
+    pub fn all_well(self, effects: &[&str]) -> Story {
+        effects.iter().fold(self, |story, effect| story.well(effect))
     }
 
     pub fn answer(self, answer: Answer) -> Story {

@@ -1,6 +1,6 @@
 //! A simulated world: commits as trees, a forge with one branch and its changes, checks that know the truth.
 //!
-//! Invariant: carrying the same effect out twice gives the same world as once, as the real adapters promise.
+//! Invariant: carrying out the same effect twice yields the same world as once, as the real adapters promise.
 
 use super::engines;
 use super::rng::{roll, sha};
@@ -25,41 +25,41 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub struct World {
     pub seed: u64,
-    /// Whether engines lie and acts misbehave.
+    /// Whether engines lie and effects misbehave.
     pub lies: bool,
-    /// Whether every engine names the same session.
+    /// Whether every engine reports the same session.
     pub one_session: bool,
-    /// Whether checks are red at times without a reason.
+    /// Whether checks are sometimes red for no reason.
     pub flaky: bool,
-    /// Whether engines are unavailable at times.
+    /// Whether engines are sometimes unavailable.
     pub outages: bool,
-    /// Engines that cannot be used until a person mends them.
+    /// Engines that are unavailable until a person fixes them.
     pub down: BTreeSet<String>,
-    /// What time it is.
+    /// The current time.
     pub now: Timestamp,
-    /// The shared books: what each attempt set aside or used, and on which day.
-    pub books: BTreeMap<AttemptId, (Usage, Day)>,
-    /// What others spend of the shared budgets every day.
+    /// The shared ledger: the reservation or usage of each attempt, and its day.
+    pub ledger: BTreeMap<AttemptId, (Usage, Day)>,
+    /// Spending of other runs from the shared budgets, every day.
     pub others: u64,
-    /// What people gave the shared budgets.
+    /// Raises of the shared budgets by people.
     pub raised: u64,
-    /// What was told of the shared budgets, and on which day where a day has its own.
-    told: Vec<(Level, i64)>,
-    /// Whether landing is refused as stale for ever, for no visible reason.
+    /// Alerts of the shared budgets, with the day for a day's budget.
+    alerts: Vec<(Level, i64)>,
+    /// Whether every landing is refused as stale for no visible reason.
     pub always_stale: bool,
     trees: BTreeMap<Sha, Tree>,
-    /// For a commit, the base commit it sits on.
+    /// The base commit of each commit.
     sits_on: BTreeMap<Sha, Sha>,
     pub base: Sha,
     pub base_history: Vec<Sha>,
-    /// Where the run's branch is on the forge.
+    /// The head of the run's branch on the forge.
     pub branch: Option<Sha>,
     pushed: BTreeSet<Sha>,
     pub changes: Vec<Change>,
     pub statuses: BTreeMap<Sha, BTreeMap<String, StatusState>>,
     /// Commits Skep put on the base branch.
     pub lands: Vec<Sha>,
-    /// Acts that fail until a person mends them.
+    /// Effects that fail until a person fixes the cause.
     pub broken: BTreeSet<String>,
     /// Whether `Stop` was carried out.
     pub stopped: bool,
@@ -76,10 +76,10 @@ impl World {
             outages: false,
             down: BTreeSet::new(),
             now: Timestamp(0),
-            books: BTreeMap::new(),
+            ledger: BTreeMap::new(),
             others: 0,
             raised: 0,
-            told: Vec::new(),
+            alerts: Vec::new(),
             always_stale: false,
             trees: BTreeMap::from([(root.clone(), Tree::new())]),
             sits_on: BTreeMap::from([(root.clone(), root.clone())]),
@@ -106,7 +106,7 @@ impl World {
         id
     }
 
-    /// A commit with these files on top of `parent`; `parent` itself when nothing changes.
+    /// A commit with these files on top of `parent`; `parent` itself if nothing changes.
     pub fn commit_on(&mut self, parent: &Sha, files: &[(String, String)]) -> Sha {
         let mut tree = self.trees[parent].clone();
         tree.extend(files.iter().cloned());
@@ -126,7 +126,7 @@ impl World {
                 path: path.clone(),
                 kind: if a.contains_key(path) { FileKind::Modified } else { FileKind::Added },
                 added: 1,
-                // What changes there loses lines.
+                // Changed files there lose lines.
                 removed: if path.starts_with("gen/") && a.contains_key(path) { 2 } else { 0 },
                 binary: false,
             })
@@ -135,14 +135,14 @@ impl World {
         DiffStat { files_total: files.len() as u64, added: files.len() as u64, removed, files }
     }
 
-    /// The world's own truth about a commit: no bug in it, and the parts fit together.
+    /// The truth about a commit: it contains no bug, and its parts fit together.
     pub fn is_green(&self, sha: &Sha) -> bool {
         let tree = &self.trees[sha];
         let whole = roll(self.seed, &["whole", &word(tree)]) % 8 != 0;
         tree.values().all(|text| !text.starts_with("bug")) && (whole || tree.len() < 2 || tree.len() > 5)
     }
 
-    /// The base branch moves by somebody's hand. `absorb` = it takes in what the run's branch holds.
+    /// Somebody moves the base branch. `absorb` = it includes the run's branch.
     pub fn move_base(&mut self, absorb: bool) {
         self.moves += 1;
         let mut tree = self.trees[&self.base].clone();
@@ -177,8 +177,8 @@ impl World {
         self.changes.get_mut((number.0 as usize).checked_sub(1)?)
     }
 
-    /// What one look at a change shows.
-    pub fn look(&self, number: ChangeNumber) -> Observation {
+    /// Observes a change.
+    pub fn observe(&self, number: ChangeNumber) -> Observation {
         let change = &self.changes[number.0 as usize - 1];
         let head = self.branch.clone().unwrap_or_else(|| self.base.clone());
         Observation {
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// A person merges the change as it is, where that can be fast-forwarded.
+    /// A person merges the change if it can be fast-forwarded.
     pub fn merge_by(&mut self, number: ChangeNumber, by: &Principal) {
         let Some(head) = self.branch.clone() else { return };
         let fits = self.sits_on[&head] == self.base;
@@ -209,16 +209,16 @@ impl World {
         self.sits_on.insert(head.clone(), head.clone());
     }
 
-    /// Carries an effect out that is no start.
-    pub fn act(&mut self, key: &EffectKey, effect: &Effect) -> EffectOutcome {
+    /// Carries out an effect that is not a start.
+    pub fn carry_out(&mut self, key: &EffectKey, effect: &Effect) -> EffectOutcome {
         if self.broken.contains(effect.effect_ref().name()) {
             let failure = Failure { what: "the forge says 403".to_owned(), fix: "give it the right".to_owned() };
             return EffectOutcome::Failed { failure };
         }
         match effect {
-            Effect::Start { .. } => unreachable!("a start is not an act that ends"),
-            Effect::Reserve { attempt, caps, shared, alerts, at, .. } => {
-                self.reserve(*attempt, *caps, shared, alerts, *at)
+            Effect::Start { .. } => unreachable!("a start ends with a report"),
+            Effect::Reserve { attempt, caps, shared, alert_percent, at, .. } => {
+                self.reserve(*attempt, *caps, shared, alert_percent, *at)
             }
             Effect::Check { scope, sha, .. } => self.check(*scope, sha, key),
             Effect::Integrate { task, from, head, onto, .. } => {
@@ -236,34 +236,32 @@ impl World {
                 }
                 self.moved(from, head, onto, true)
             }
-            Effect::Push { sha, expected, passes } => {
-                let mark = format!("m-{}", sha.abbrev());
-                if roll(self.seed, &["secret", sha.as_str()]) % 16 == 0 && !passes.contains(&mark) {
-                    let found = SecretFound { place: "src/a:1".to_owned(), what: "a secret".to_owned(), mark };
-                    return EffectOutcome::Held { found: vec![found] };
+            Effect::Push { sha, expected, allowed_secrets } => {
+                let fingerprint = format!("m-{}", sha.abbrev());
+                if roll(self.seed, &["secret", sha.as_str()]) % 16 == 0 && !allowed_secrets.contains(&fingerprint) {
+                    let found =
+                        SecretFound { location: "src/a:1".to_owned(), what: "a secret".to_owned(), fingerprint };
+                    return EffectOutcome::PushHeld { found: vec![found] };
                 }
                 let foreign = self.branch.as_ref().filter(|b| !self.pushed.contains(b));
                 if foreign.is_some() && foreign != expected.as_ref() {
-                    let failure = Failure { what: "a foreign head".to_owned(), fix: "look at it".to_owned() };
+                    let failure = Failure { what: "a foreign head".to_owned(), fix: "inspect it".to_owned() };
                     return EffectOutcome::Failed { failure };
                 }
                 self.pushed.insert(sha.clone());
                 self.branch = Some(sha.clone());
-                EffectOutcome::Ok
+                EffectOutcome::Pushed
             }
             Effect::EnsureChange { draft, .. } => self.ensure_change(*draft),
-            Effect::Comment { change, text } => {
+            Effect::Comment { change, about } => {
                 if let Some(c) = self.change(*change) {
-                    c.comments.entry(key.to_string()).or_insert_with(|| text.clone());
+                    c.comments.entry(key.to_string()).or_insert_with(|| format!("{about:?}"));
                 }
-                EffectOutcome::Ok
+                EffectOutcome::Commented
             }
-            Effect::SetStatus { sha, context, state, .. } => {
-                // Kept apart from the statuses of others, as forges do by author.
-                let _ = (sha, context, state);
-                EffectOutcome::Ok
-            }
-            Effect::Observe { change } => EffectOutcome::Observed { observation: self.look(*change) },
+            // Skep's own statuses are not among those of others.
+            Effect::SetStatus { .. } => EffectOutcome::StatusSet,
+            Effect::Observe { change } => EffectOutcome::Observed { observation: self.observe(*change) },
             Effect::Land { change, head, base } => self.land(*change, head, base),
             Effect::Close { change } => {
                 if let Some(c) = self.change(*change)
@@ -271,17 +269,17 @@ impl World {
                 {
                     c.state = ChangeState::Closed { by: Principal::skep() };
                 }
-                EffectOutcome::Ok
+                EffectOutcome::ChangeClosed
             }
-            Effect::Release => EffectOutcome::Ok,
+            Effect::Release => EffectOutcome::Released,
             Effect::Stop => {
                 self.stopped = true;
-                EffectOutcome::Ok
+                EffectOutcome::Stopped
             }
         }
     }
 
-    /// The shared budgets, as the store keeps them: the same attempt again is given what it was given.
+    /// Reserves in the shared budgets as the store does: the same attempt is granted the same again.
     fn reserve(
         &mut self,
         attempt: AttemptId,
@@ -290,56 +288,69 @@ impl World {
         alerts: &[u8],
         at: Timestamp,
     ) -> EffectOutcome {
-        if let Some((caps, _)) = self.books.get(&attempt) {
+        if let Some((caps, _)) = self.ledger.get(&attempt) {
             return EffectOutcome::Reserved { caps: *caps, levels: Vec::new() };
         }
         let (mut caps, mut levels) = (caps, Vec::new());
         let limits = [
-            (BudgetScope::Project, false, shared.project_tokens),
-            (BudgetScope::Project, true, shared.project_cost_micros),
-            (BudgetScope::Day, false, shared.day_tokens),
-            (BudgetScope::Day, true, shared.day_cost_micros),
+            (BudgetScope::Project, BudgetUnit::Tokens, shared.project_tokens),
+            (BudgetScope::Project, BudgetUnit::Cost, shared.project_cost_micros),
+            (BudgetScope::Day, BudgetUnit::Tokens, shared.day_tokens),
+            (BudgetScope::Day, BudgetUnit::Cost, shared.day_cost_micros),
         ];
-        for (share, money, limit) in limits {
+        for (scope, unit, limit) in limits {
             let Some(limit) = limit.map(|l| l + self.raised) else { continue };
-            let used = self.others + self.used(share, money, at);
+            let used = self.others + self.used(scope, unit, at);
             let left = limit.saturating_sub(used);
-            let cap = if money { &mut caps.cost_micros } else { &mut caps.tokens };
-            *cap = if left == 0 { *cap } else { SharedLimits::cap(*cap, left, money) };
-            levels.push(Level { share, money, used, set_aside: 0, limit, told: None });
+            let cap = match unit {
+                BudgetUnit::Tokens => &mut caps.tokens,
+                BudgetUnit::Cost => &mut caps.cost_micros,
+            };
+            *cap = if left == 0 { *cap } else { SharedLimits::cap(*cap, left, unit) };
+            levels.push(Level { scope, unit, used, reserved: 0, limit, alert_percent: None });
         }
-        let of: Vec<SharedBudget> = levels.iter().filter_map(Level::used_up).collect();
-        if !of.is_empty() {
-            let set_aside = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
-            return EffectOutcome::Short { of, why: "spent".to_owned(), levels, set_aside };
+        let budgets: Vec<SharedBudget> = levels.iter().filter_map(Level::exhausted).collect();
+        if !budgets.is_empty() {
+            let reserved = roll(self.seed, &["set aside", &attempt.to_string()]) % 2 == 0;
+            return EffectOutcome::BudgetExhausted { budgets, levels, spending: Vec::new(), reserved };
         }
         for level in &mut levels {
-            let cap = if level.money { caps.cost_micros } else { caps.tokens };
-            (level.used, level.set_aside) = (level.used + cap, level.set_aside + cap);
-            let day = if level.share == BudgetScope::Day { Day::of(at).0 } else { 0 };
-            let reached = Alert::reached(alerts, level.spent(), level.limit);
-            // Of another limit it is told anew.
-            let known = |share: &u8| {
-                let of_it = |t: &&(Level, i64)| t.1 == day && t.0.name() == level.name() && t.0.limit == level.limit;
-                self.told.iter().filter(of_it).any(|t| t.0.told >= Some(*share))
+            let cap = match level.unit {
+                BudgetUnit::Tokens => caps.tokens,
+                BudgetUnit::Cost => caps.cost_micros,
             };
-            level.told = reached.filter(|share| !known(share));
-            if level.told.is_some() {
-                self.told.push((level.clone(), day));
+            (level.used, level.reserved) = (level.used + cap, level.reserved + cap);
+            let day = if level.scope == BudgetScope::Day { Day::of(at).0 } else { 0 };
+            let reached = Alert::reached(alerts, level.spent(), level.limit);
+            // An alert is repeated for another limit.
+            let known = |share: &u8| {
+                let of_it = |t: &&(Level, i64)| {
+                    t.1 == day && (t.0.scope, t.0.unit, t.0.limit) == (level.scope, level.unit, level.limit)
+                };
+                self.alerts.iter().filter(of_it).any(|t| t.0.alert_percent >= Some(*share))
+            };
+            level.alert_percent = reached.filter(|share| !known(share));
+            if level.alert_percent.is_some() {
+                self.alerts.push((level.clone(), day));
             }
         }
-        self.books.insert(attempt, (caps, Day::of(at)));
+        self.ledger.insert(attempt, (caps, Day::of(at)));
         EffectOutcome::Reserved { caps, levels }
     }
 
-    /// What the run's attempts have of a shared budget.
-    pub fn used(&self, share: BudgetScope, money: bool, at: Timestamp) -> u64 {
-        let today = |day: &Day| share == BudgetScope::Project || *day == Day::of(at);
-        let amounts = self.books.values().filter(|(_, day)| today(day)).map(|(u, _)| u);
-        amounts.map(|u| if money { u.cost_micros } else { u.tokens }).sum()
+    /// The part of a shared budget that the run's attempts have used or reserved.
+    pub fn used(&self, scope: BudgetScope, unit: BudgetUnit, at: Timestamp) -> u64 {
+        let today = |day: &Day| scope == BudgetScope::Project || *day == Day::of(at);
+        let amounts = self.ledger.values().filter(|(_, day)| today(day)).map(|(u, _)| u);
+        amounts
+            .map(|u| match unit {
+                BudgetUnit::Tokens => u.tokens,
+                BudgetUnit::Cost => u.cost_micros,
+            })
+            .sum()
     }
 
-    /// Whether the order's engine can be used, and has enough to go on.
+    /// The report if the order's engine is unavailable or its budget is exhausted.
     pub fn outage(&mut self, order: &Order) -> Option<Report> {
         if !self.outages {
             return None;
@@ -348,8 +359,9 @@ impl World {
         let dice = roll(self.seed, &["outage", &engine, &order.attempt.to_string()]);
         let known = self.down.contains(&engine);
         if !known && (dice >> 40) % 100 < 6 {
-            let what = ["tokens", "money", "turns", "anything"][((dice >> 48) % 4) as usize].to_owned();
-            return Some(Report::SpentOut { what, why: "its next call did not fit".to_owned() });
+            let kinds = [BudgetKind::Tokens, BudgetKind::Cost, BudgetKind::Turns, BudgetKind::Attempts];
+            let budget = kinds[((dice >> 48) % 4) as usize];
+            return Some(Report::BudgetExhausted { budget, why: "its next call did not fit".to_owned() });
         }
         if !known && dice % 100 >= 14 {
             return None;
@@ -364,11 +376,11 @@ impl World {
         if fix {
             self.down.insert(engine.clone());
         }
-        let fix = fix.then(|| "put the key where it belongs".to_owned());
+        let fix = fix.then(|| "set the key".to_owned());
         Some(Report::Unavailable { why: format!("{engine} does not answer"), until, fix })
     }
 
-    /// What an attempt reports.
+    /// The report of an attempt.
     pub fn work(&mut self, order: &Order) -> Reported {
         let mut reported = engines::work(self, order);
         if self.stopped {
@@ -386,19 +398,19 @@ impl World {
             return EffectOutcome::Checked { results: Vec::new(), wall_ms: 5 };
         }
         if self.lies && mood % 97 == 2 {
-            return EffectOutcome::Ok;
+            return EffectOutcome::Commented;
         }
         let result = CheckResult {
             name: "test".to_owned(),
             kind: CheckKind::Test,
             green,
-            exit: Some(i32::from(!green)),
+            exit_code: Some(i32::from(!green)),
             duration_ms: 7,
             why: if green { String::new() } else { "exit code 1".to_owned() },
             tail: if green { String::new() } else { "assertion failed".to_owned() },
             tests: None,
             artifacts: Vec::new(),
-            given: Vec::new(),
+            secrets: Vec::new(),
         };
         EffectOutcome::Checked { results: vec![result], wall_ms: 7_000 }
     }
@@ -411,7 +423,10 @@ impl World {
         let sits_on = if rebase { onto.clone() } else { self.sits_on[onto].clone() };
         let new = self.add(onto, &sits_on, tree);
         let diff = self.diff(&sits_on, &new);
-        EffectOutcome::Moved { head: new, diff }
+        match rebase {
+            true => EffectOutcome::Rebased { head: new, diff },
+            false => EffectOutcome::Integrated { head: new, diff },
+        }
     }
 
     fn ensure_change(&mut self, draft: bool) -> EffectOutcome {
@@ -428,7 +443,7 @@ impl World {
         });
         self.changes[at].draft = draft;
         let number = ChangeNumber(at as u64 + 1);
-        EffectOutcome::Ensured { change: ChangeRef { number, url: format!("skep change show demo#{number}") } }
+        EffectOutcome::ChangeOpened { change: ChangeRef { number, url: format!("skep change show demo#{number}") } }
     }
 
     fn land(&mut self, number: ChangeNumber, head: &Sha, base: &Sha) -> EffectOutcome {

@@ -1,23 +1,23 @@
-//! Sample orders for validating templates: per step, one with every field and one with none.
+//! Orders every template is tried with before it is used: one with everything in it, one with nothing, for each step.
 
 use super::super::context::Instruction;
 use super::STEPS;
 use crate::domain::check::TestCounts;
 use crate::domain::order::{Bounds, TaskOrder};
 use crate::domain::{
-    AttemptId, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec, FileChange, FileKind, Note, Order, RunId, Step,
-    TaskId, TaskSpec, Usage,
+    AttemptId, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec, FileChange, FileKind, Note, NoteSource, Order,
+    RunId, Step, TaskId, TaskSpec, Usage,
 };
 
-/// Patch of the full order.
+/// A patch that suits the full order.
 pub(super) const PATCH: &str = "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -1 +1 @@\n-one\n+two\n";
 
-/// Instructions of its repository.
+/// What its repository says of itself.
 pub(super) fn instructions() -> Vec<Instruction> {
     vec![Instruction { path: "AGENTS.md", text: "Run the tests.".to_owned() }]
 }
 
-/// All sample orders.
+/// The orders.
 pub(super) fn orders() -> Vec<Order> {
     STEPS.iter().flat_map(|step| [empty(*step), full(*step)]).collect()
 }
@@ -52,13 +52,13 @@ fn full(step: Step) -> Order {
         name: name.to_owned(),
         kind: CheckKind::Test,
         green,
-        exit: Some(i32::from(!green)),
+        exit_code: Some(i32::from(!green)),
         duration_ms: 10,
         why: "it failed".to_owned(),
         tail: "assertion failed".to_owned(),
         tests: Some(TestCounts { run: 3, failed: 1, skipped: 0 }),
         artifacts: Vec::new(),
-        given: Vec::new(),
+        secrets: Vec::new(),
     };
     let command = "cargo test".to_owned();
     let file =
@@ -68,19 +68,26 @@ fn full(step: Step) -> Order {
         round: 2,
         question: (step == Step::Explore).then(|| "Where is the parser?".to_owned()),
         task: (step == Step::Develop).then(|| task(words("src/**"))),
-        notes: ["checks", "review", "answer", "scout"].map(|from| Note::new(from, "a note")).to_vec(),
+        notes: [NoteSource::Checks, NoteSource::Review, NoteSource::Answer, NoteSource::Scout]
+            .map(|source| Note::new(source, "a note"))
+            .to_vec(),
         checks: vec![CheckSpec {
             name: "test".to_owned(),
             kind: CheckKind::Test,
             command,
-            limit_secs: 60,
+            timeout_secs: 60,
             junit: None,
             runner: None,
         }],
         results: vec![result("lint", true), result("test", false)],
         diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1 },
         concerns: words("it is large"),
-        bounds: Bounds { max_tasks: 5, allowed: words("**"), forbidden: words("**/.git"), protected: words("ci/**") },
+        bounds: Bounds {
+            max_tasks: 5,
+            allowed_paths: words("**"),
+            forbidden_paths: words("**/.git"),
+            protected_paths: words("ci/**"),
+        },
         caps: Usage { tokens: 1_000, cost_micros: 1_000, wall_ms: 60_000, turns: 10 },
         ..empty(step)
     }

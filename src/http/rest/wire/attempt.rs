@@ -72,10 +72,13 @@ pub struct Attempt {
     /// Shared budgets that had no more left and so limited the reservation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    pub cut_by: Vec<SharedBudget>,
+    pub limited_by: Vec<SharedBudget>,
     /// Engine session that survives a restart, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumable: Option<Resumable>,
+    /// Digest of the prompt it was given; absent for an engine without a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_digest: Option<String>,
     /// How it ended; absent while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
@@ -87,9 +90,9 @@ pub struct Resumable {
     /// The engine's name for the session.
     pub session: String,
     /// How often it was resumed.
-    pub times: u32,
+    pub resumes: u32,
     /// Milliseconds of its time limit used before it was last resumed.
-    pub before_ms: u64,
+    pub elapsed_ms: u64,
 }
 
 /// End of an attempt.
@@ -136,12 +139,13 @@ impl From<&domain::Attempt> for Attempt {
             started_at: attempt.started_at.into(),
             round: attempt.round,
             reserved: attempt.reserved.into(),
-            cut_by: attempt.cut_by.iter().map(Into::into).collect(),
+            limited_by: attempt.limited_by.iter().map(Into::into).collect(),
             resumable: attempt.resumable.as_ref().map(|r| Resumable {
                 session: r.session.clone(),
-                times: r.times,
-                before_ms: r.before_ms,
+                resumes: r.resumes,
+                elapsed_ms: r.elapsed_ms,
             }),
+            prompt_digest: attempt.prompt_digest.clone(),
             ended: attempt.ended.as_ref().map(Into::into),
         }
     }
@@ -156,8 +160,8 @@ impl From<&domain::Ended> for Ended {
             charged: ended.charged.into(),
             session: ended.session.clone(),
             artifacts: ended.artifacts.iter().map(Into::into).collect(),
-            usage_by_model: ended.bill.iter().map(Into::into).collect(),
-            secrets: ended.given.clone(),
+            usage_by_model: ended.usage_by_model.iter().map(Into::into).collect(),
+            secrets: ended.secrets.clone(),
         }
     }
 }

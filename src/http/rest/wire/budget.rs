@@ -77,7 +77,7 @@ pub struct Limits {
     /// Model calls; `null` means not limited.
     pub turns: Option<u64>,
     /// Wall-clock time of attempts and checks, in seconds.
-    pub wall_secs: u64,
+    pub timeout_secs: u64,
     /// Rounds of rework before a person is asked.
     pub rounds: u32,
     /// Attempts of all roles together.
@@ -86,8 +86,8 @@ pub struct Limits {
 
 impl From<domain::Limits> for Limits {
     fn from(limits: domain::Limits) -> Limits {
-        let domain::Limits { tokens, cost_micros, turns, wall_secs, rounds, attempts } = limits;
-        Limits { tokens, cost_micros, turns, wall_secs, rounds, attempts }
+        let domain::Limits { tokens, cost_micros, turns, timeout_secs, rounds, attempts } = limits;
+        Limits { tokens, cost_micros, turns, timeout_secs, rounds, attempts }
     }
 }
 
@@ -106,7 +106,7 @@ pub struct Raise {
     pub turns: u64,
     /// Seconds of wall-clock time.
     #[schema(default = 0)]
-    pub wall_secs: u64,
+    pub time_secs: u64,
     /// Rounds of rework.
     #[schema(default = 0)]
     pub rounds: u32,
@@ -117,8 +117,8 @@ pub struct Raise {
 
 impl From<Raise> for domain::Raise {
     fn from(raise: Raise) -> domain::Raise {
-        let Raise { tokens, cost_micros, turns, wall_secs, rounds, attempts } = raise;
-        domain::Raise { tokens, cost_micros, turns, wall_secs, rounds, attempts }
+        let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts } = raise;
+        domain::Raise { tokens, cost_micros, turns, time_secs, rounds, attempts }
     }
 }
 
@@ -156,8 +156,11 @@ pub struct SharedBudget {
 impl From<&domain::SharedBudget> for SharedBudget {
     fn from(budget: &domain::SharedBudget) -> SharedBudget {
         SharedBudget {
-            scope: budget.share.into(),
-            resource: if budget.money { Resource::Cost } else { Resource::Tokens },
+            scope: budget.scope.into(),
+            resource: match budget.unit {
+                domain::BudgetUnit::Tokens => Resource::Tokens,
+                domain::BudgetUnit::Cost => Resource::Cost,
+            },
             over: budget.over,
         }
     }
@@ -186,8 +189,11 @@ impl From<domain::SharedLimits> for SharedLimits {
 /// Notice that a share of a budget was used.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Alert {
-    /// Budget.
-    #[schema(example = "money")]
+    /// Scope of a shared budget; absent for the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<BudgetScope>,
+    /// What the budget limits.
+    #[schema(example = "cost")]
     pub budget: String,
     /// Threshold that was reached, in percent.
     pub percent: u8,
@@ -215,7 +221,12 @@ pub struct Budget {
 impl From<&domain::Run> for Budget {
     fn from(run: &domain::Run) -> Budget {
         let reserved = run.ledger.reserved.values().fold(domain::Usage::default(), |sum, r| sum.plus(*r));
-        let alert = |a: &domain::Alert| Alert { budget: a.what.clone(), percent: a.share, at: a.at.into() };
+        let alert = |a: &domain::Alert| Alert {
+            scope: a.scope.map(Into::into),
+            budget: a.budget.name().to_owned(),
+            percent: a.percent,
+            at: a.at.into(),
+        };
         Budget {
             spent: run.ledger.spent.into(),
             reserved: reserved.into(),

@@ -50,7 +50,7 @@ impl From<&domain::CheckSpec> for Check {
             name: check.name.clone(),
             kind: check.kind.into(),
             command: check.command.clone(),
-            timeout_secs: check.limit_secs,
+            timeout_secs: check.timeout_secs,
             junit: check.junit.clone(),
             runner: check.runner.clone(),
         }
@@ -78,7 +78,7 @@ pub struct CheckResult {
     /// Whether it passed.
     pub green: bool,
     /// Exit code; `null` if the command was killed or did not start.
-    pub exit: Option<i32>,
+    pub exit_code: Option<i32>,
     /// Duration in milliseconds.
     pub duration_ms: u64,
     /// Reason it failed; empty if it passed.
@@ -102,13 +102,13 @@ impl From<&domain::CheckResult> for CheckResult {
             name: result.name.clone(),
             kind: result.kind.into(),
             green: result.green,
-            exit: result.exit,
+            exit_code: result.exit_code,
             duration_ms: result.duration_ms,
             why: result.why.clone(),
             tail: result.tail.clone(),
             tests: result.tests.map(|t| TestCounts { run: t.run, failed: t.failed, skipped: t.skipped }),
             artifacts: result.artifacts.iter().map(Into::into).collect(),
-            secrets: result.given.clone(),
+            secrets: result.secrets.clone(),
         }
     }
 }

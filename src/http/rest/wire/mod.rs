@@ -38,7 +38,7 @@ pub use change::{
 };
 pub use check::{Check, CheckKind, CheckResult, LatestTests, TestCounts};
 pub use engine::{Engine, Role};
-pub use escalation::{Escalation, Need};
+pub use escalation::{Answer, AnswerKind, Escalation, Need};
 pub use event::{End, Event, Output};
 pub use gate::{Gate, GateState};
 pub use goal::{Goal, GoalSource};

@@ -4,8 +4,9 @@ use super::{
     Attempt, Budget, Check, CheckResult, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, Raise, Role, Task,
     Timestamp,
 };
-use crate::domain::{self, escalation, gate, status};
+use crate::domain::{self, gate, status};
 use crate::ports::store::RunRow;
+use crate::render;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -161,11 +162,11 @@ impl From<&domain::Run> for Run {
             attempts: run.attempts.iter().map(Into::into).collect(),
             inquiries: Inquiry::all(run),
             gates: gate::all(run).into_iter().map(Into::into).collect(),
-            escalations: run.blocks.iter().map(|b| escalation::of(run, b).into()).collect(),
+            escalations: run.blocks.iter().map(|b| render::escalation(run, b).into()).collect(),
             budget: run.into(),
             cooldowns: run.cooldowns.iter().map(|(engine, c)| (engine.clone(), c.into())).collect(),
             wake_at: run.wake_at().map(Into::into),
-            waiting_for: run.wait.as_ref().map(|w| w.why.clone()),
+            waiting_for: run.wait.as_ref().map(|w| w.reason.to_string()),
             rounds: run.rounds,
             base_branch: settings.base_branch.clone(),
             base: run.base.to_string(),

@@ -1,4 +1,4 @@
-//! Tools of the agent loop, per step. Every call ends in a text for the model, even a wrong one.
+//! The tools a model is given, by step; every call ends in a text for it, whatever it asked for.
 
 use super::history::{Call, Outcome};
 use crate::domain::{ProjectName, Step};
@@ -19,72 +19,72 @@ mod run;
 mod search;
 mod walk;
 
-/// Name of the tool that runs a shell command.
+/// The tool that runs a shell line.
 pub const RUN: &str = "run";
-/// Name of the tool that ends the session with its result.
+/// The tool that ends the session with its result.
 pub const DONE: &str = "done";
-/// Name of the tool that ends the session with a question.
+/// The tool that ends the session with a question.
 pub const ASK: &str = "ask";
 
-/// Upper bound of one tool result, in bytes.
-pub const MAX_RESULT_BYTES: usize = 64 * 1024;
-/// Upper bound of a file that is read or edited, in bytes.
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// The most a model is told by one result.
+pub const RESULT_BYTES_MAX: usize = 64 * 1024;
+/// The largest file that is read or edited.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Declaration of a tool, as the model sees it.
+/// A tool as the model is told of it.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Name.
+    /// Its name.
     pub name: &'static str,
-    /// Description for the model.
-    pub description: &'static str,
-    /// JSON Schema of the arguments.
+    /// What it does.
+    pub about: &'static str,
+    /// The JSON schema of its arguments.
     pub schema: Value,
 }
 
-/// Result of one tool call.
-struct ToolResult {
+/// What a tool did.
+struct Did {
     text: String,
     changed: Vec<String>,
     ok: bool,
 }
 
-impl ToolResult {
-    fn read_only(text: String) -> ToolResult {
-        ToolResult { text, changed: Vec::new(), ok: true }
+impl Did {
+    fn told(text: String) -> Did {
+        Did { text, changed: Vec::new(), ok: true }
     }
 }
 
-/// Tools of one session.
+/// The tools of one session.
 pub struct Tools {
     tree: Arc<RootedDir>,
     step: Step,
     sandbox: Sandbox,
-    env: ToolEnv,
+    place: ToolEnv,
 }
 
-/// Environment of the commands that a model runs.
+/// Where commands run.
 #[derive(Clone, Debug)]
 pub struct ToolEnv {
-    /// Worktree.
+    /// The worktree.
     pub dir: PathBuf,
-    /// Cache folder, shared by the attempts of one run.
+    /// Caches.
     pub cache: PathBuf,
-    /// Scratch folder, removed after the attempt.
+    /// Scratch.
     pub scratch: PathBuf,
-    /// Project, for its egress rules.
+    /// Whose commands they are.
     pub project: ProjectName,
-    /// Grants network access to a command.
+    /// What they are given.
     pub access_broker: AccessBroker,
 }
 
 impl Tools {
-    /// Creates the tools of a step in an open worktree.
-    pub fn new(tree: Arc<RootedDir>, step: Step, sandbox: Sandbox, env: ToolEnv) -> Tools {
-        Tools { tree, step, sandbox, env }
+    /// Tools for a step in an open worktree.
+    pub fn new(tree: Arc<RootedDir>, step: Step, sandbox: Sandbox, place: ToolEnv) -> Tools {
+        Tools { tree, step, sandbox, place }
     }
 
-    /// Declarations of this step's tools. `answer` is the schema of the step's result.
+    /// The tools of this step. `answer` is the schema of the step's result.
     pub fn specs(&self, answer: Value) -> Vec<Spec> {
         let mut specs = vec![read::spec(), list::spec(), search::spec()];
         if self.may_edit() {
@@ -95,14 +95,14 @@ impl Tools {
         }
         specs.push(Spec {
             name: ASK,
-            description: "Ends the session with a question. Use it only if you cannot continue without an answer that you cannot find yourself.",
+            about: "Ends your work with a question, when you cannot go on without an answer. Ask only what you cannot find out.",
             schema: object(json!({
-                "question": {"type": "string", "description": "The question, including what you found out and the options you see."},
+                "question": {"type": "string", "description": "The question, with what you found and the choices you see."},
                 "to": {"type": "string", "enum": ["person", "scout"],
-                    "description": "person (default): the question needs a decision. scout: the question needs a fact from the repository."},
+                    "description": "person: a decision is needed (default); scout: something has to be looked up."},
             }), &["question"]),
         });
-        specs.push(Spec { name: DONE, description: "Ends the session with its result.", schema: answer });
+        specs.push(Spec { name: DONE, about: "Ends your work with its result.", schema: answer });
         specs
     }
 
@@ -110,44 +110,44 @@ impl Tools {
         self.step == Step::Develop
     }
 
-    /// A reviewer may run tests. Its worktree is discarded afterwards.
+    /// A reviewer runs the tests it doubts, in its own worktree, which is thrown away.
     fn may_run(&self) -> bool {
         matches!(self.step, Step::Develop | Step::Review)
     }
 
-    /// Executes a call within `left`. The session handles `done` and `ask` itself.
-    pub async fn call(&self, call: &Call, left: Duration) -> Outcome {
-        let result = match &call.invalid {
+    /// Carries a call out, within `left`. `done` and `ask` are not its business.
+    pub async fn use_one(&self, call: &Call, left: Duration) -> Outcome {
+        let did = match &call.broken {
             Some(why) => Err(why.clone()),
             None => self.dispatch(call, left).await,
         };
-        let (text, ok, changed) = match result {
-            Ok(result) => (result.text, result.ok, result.changed),
+        let (text, ok, changed) = match did {
+            Ok(did) => (did.text, did.ok, did.changed),
             Err(why) => (format!("error: {why}"), false, Vec::new()),
         };
         Outcome {
             id: call.id.clone(),
             tool: call.tool.clone(),
-            what: describe(call),
-            text: truncate_middle(&text, MAX_RESULT_BYTES),
+            what: what(call),
+            text: middle_cut(&text, RESULT_BYTES_MAX),
             ok,
             changed,
         }
     }
 
-    async fn dispatch(&self, call: &Call, left: Duration) -> Result<ToolResult, String> {
+    async fn dispatch(&self, call: &Call, left: Duration) -> Result<Did, String> {
         match call.tool.as_str() {
             "read" => {
                 let args = args(call)?;
-                self.blocking(move |tree| read::read(tree, &args).map(ToolResult::read_only)).await
+                self.blocking(move |tree| read::read(tree, &args).map(Did::told)).await
             }
             "list" => {
                 let args = args(call)?;
-                self.blocking(move |tree| list::list(tree, &args).map(ToolResult::read_only)).await
+                self.blocking(move |tree| list::list(tree, &args).map(Did::told)).await
             }
             "search" => {
                 let args = args(call)?;
-                self.blocking(move |tree| search::search(tree, &args).map(ToolResult::read_only)).await
+                self.blocking(move |tree| search::search(tree, &args).map(Did::told)).await
             }
             "edit" if self.may_edit() => {
                 let args = args(call)?;
@@ -161,29 +161,29 @@ impl Tools {
                 let args = args(call)?;
                 self.blocking(move |tree| edit::write(tree, &args)).await
             }
-            RUN if self.may_run() => run::run(&self.sandbox, &self.env, args(call)?, left).await,
+            RUN if self.may_run() => run::run(&self.sandbox, &self.place, args(call)?, left).await,
             other => {
                 let names: Vec<&str> = self.specs(Value::Null).iter().map(|s| s.name).collect();
-                let other = truncate_middle(other, 80);
-                Err(format!("tool {other:?} does not exist in this step; available tools: {}", names.join(", ")))
+                let other = middle_cut(other, 80);
+                Err(format!("there is no tool {other:?} in this step; there are: {}", names.join(", ")))
             }
         }
     }
 
-    /// Runs file work on the blocking thread pool.
+    /// File work off the threads that carry sessions.
     async fn blocking(
         &self,
-        operation: impl FnOnce(&RootedDir) -> Result<ToolResult, String> + Send + 'static,
-    ) -> Result<ToolResult, String> {
+        work: impl FnOnce(&RootedDir) -> Result<Did, String> + Send + 'static,
+    ) -> Result<Did, String> {
         let tree = self.tree.clone();
-        tokio::task::spawn_blocking(move || operation(&tree))
+        tokio::task::spawn_blocking(move || work(&tree))
             .await
-            .unwrap_or_else(|e| Err(format!("the tool failed: {e}. This is a defect in Skep")))
+            .unwrap_or_else(|e| Err(format!("the tool failed: {e}; this is a defect of Skep's")))
     }
 }
 
-/// Describes a call in one line, for people who watch and for the digest.
-pub fn describe(call: &Call) -> String {
+/// A call in words, for people who watch and for the digest.
+pub fn what(call: &Call) -> String {
     let word = |key: &str| call.args.get(key).and_then(Value::as_str).unwrap_or_default();
     let of = match call.tool.as_str() {
         "read" | "edit" | "write" | "list" => word("path").to_owned(),
@@ -193,42 +193,39 @@ pub fn describe(call: &Call) -> String {
         ASK => word("question").to_owned(),
         _ => String::new(),
     };
-    let tool = truncate_middle(&call.tool, 40);
-    crate::platform::terminal_text::sanitize(format!("{tool} {}", truncate_middle(&of, 300)).trim_end().as_bytes())
+    let tool = middle_cut(&call.tool, 40);
+    crate::platform::terminal_text::sanitize(format!("{tool} {}", middle_cut(&of, 300)).trim_end().as_bytes())
 }
 
-/// Parses the arguments of a call strictly.
-///
-/// # Errors
-/// The cause, for the model.
+/// A call's arguments, read strictly; the error is for the model.
 pub fn args<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
-    T::deserialize(&call.args).map_err(|e| format!("invalid arguments for {}: {e}", call.tool))
+    T::deserialize(&call.args).map_err(|e| format!("the arguments of {} are not usable: {e}", call.tool))
 }
 
-/// JSON Schema of an object without additional properties.
+/// The schema of an object whose fields are all named.
 fn object(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-/// Converts a path as a model writes it to the form [`RootedDir`] takes. Refuses `.git` in every spelling that a file system may accept.
+/// A path as a model writes it, in the form [`RootedDir`] takes; `.git` stays out in any spelling a file system may take for it.
 fn path(given: &str) -> Result<&str, String> {
     let path = given.strip_prefix("./").unwrap_or(given);
     match path.split('/').any(is_git) {
-        true => Err(format!("{path:?} is inside .git; do not access it")),
+        true => Err(format!("{path:?} leads into .git, which is not yours to touch")),
         false => Ok(path),
     }
 }
 
-/// Converts a folder path; "" and "." are the worktree itself.
+/// The same for a folder, where "" and "." are the worktree itself.
 fn folder(given: Option<&str>) -> Result<&str, String> {
     match given.unwrap_or_default().trim_end_matches('/') {
-        "" if given.is_some_and(|g| g.starts_with('/')) => Err("use a path relative to the worktree".to_owned()),
+        "" if given.is_some_and(|g| g.starts_with('/')) => Err("paths are relative to the worktree".to_owned()),
         "" | "." => Ok(""),
         given => path(given),
     }
 }
 
-/// Whether some file system takes the name for `.git`: case, trailing dots and spaces, short names, ignored characters.
+/// Whether a name is `.git` to some file system: case, trailing dots and spaces, short names, characters that are ignored.
 fn is_git(name: &str) -> bool {
     let ignored =
         |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
@@ -237,19 +234,28 @@ fn is_git(name: &str) -> bool {
     plain.split(':').next() == Some(".git") || plain == "git~1"
 }
 
-/// Shortens a text to at most `max_bytes`: keeps its beginning and end and says in between how much is missing.
-pub fn truncate_middle(text: &str, max_bytes: usize) -> String {
-    if text.len() <= max_bytes {
+/// A text of at most `most` bytes: its beginning and its end, and between them how much is missing.
+pub fn middle_cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
         return text.to_owned();
     }
-    let mark = format!("\n[… {} bytes omitted …]\n", text.len().saturating_sub(max_bytes));
-    let room = max_bytes.saturating_sub(mark.len());
-    if room == 0 {
-        // Only the mark would fit. The beginning of the text is worth more.
-        return text[..text.floor_char_boundary(max_bytes)].to_owned();
+    let mark = format!("\n[… {} bytes left out …]\n", text.len().saturating_sub(most));
+    let room = most.saturating_sub(mark.len());
+    let (mut head, mut tail) = (room * 2 / 3, text.len() - room / 3);
+    while !text.is_char_boundary(head) {
+        head -= 1;
     }
-    let head = text.floor_char_boundary(room * 2 / 3);
-    let tail = text.ceil_char_boundary(text.len() - room / 3);
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    if room == 0 {
+        // Nothing but a mark would fit: the beginning says more.
+        let mut end = most;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        return text[..end].to_owned();
+    }
     format!("{}{mark}{}", &text[..head], &text[tail..])
 }
 
@@ -258,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_git_is_refused() {
+    fn git_is_git_in_any_spelling() {
         for name in [".git", ".GIT", ".git.", ".git ", "git~1", "GIT~1", ".g\u{200c}it", ".git::$INDEX_ALLOCATION"] {
             assert!(path(&format!("a/{name}/config")).is_err(), "{name:?}");
         }
@@ -270,13 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn truncation_keeps_both_ends_and_the_size() {
+    fn the_middle_goes_and_the_size_holds() {
         let text = "ü".repeat(4_000);
-        for max_bytes in [0, 1, 7, 30, 31, 40, 41, 42, 43, 200, 4_000, 7_999, 8_000, 9_000] {
-            let cut = truncate_middle(&text, max_bytes);
-            assert!(cut.len() <= max_bytes, "{max_bytes}: {}", cut.len());
+        for most in [0, 1, 7, 30, 31, 40, 41, 42, 43, 200, 4_000, 7_999, 8_000, 9_000] {
+            let cut = middle_cut(&text, most);
+            assert!(cut.len() <= most, "{most}: {}", cut.len());
         }
-        let cut = truncate_middle(&format!("begin{}end", "x".repeat(1_000)), 100);
-        assert!(cut.starts_with("begin") && cut.ends_with("end") && cut.contains("bytes omitted"), "{cut}");
+        let cut = middle_cut(&format!("begin{}end", "x".repeat(1_000)), 100);
+        assert!(cut.starts_with("begin") && cut.ends_with("end") && cut.contains("bytes left out"), "{cut}");
     }
 }

@@ -1,4 +1,4 @@
-//! Converts a conversation to the library's request, with the options of each API.
+//! A call as the library takes it: the conversation, and what goes with it by API.
 
 use super::super::history::{History, Outcome};
 use super::super::tools::Spec;
@@ -9,7 +9,7 @@ use genai::chat::{
     ToolResponse,
 };
 
-/// Claude models that take a reasoning budget in tokens instead of an effort.
+/// Claude models that are told how many tokens they may think, and not how hard to.
 const BUDGETED: &[&str] = &[
     "claude-3",
     "haiku-4",
@@ -21,27 +21,27 @@ const BUDGETED: &[&str] = &[
     "opus-4-1",
     "opus-4-2",
 ];
-/// Smallest reasoning budget.
-const MIN_BUDGET: u32 = 1024;
+/// The least budget there is.
+const BUDGET_LEAST: u32 = 1024;
 
-/// Options of a call.
+/// What goes with a call.
 pub fn options(wire: &Wire, max_output: u32) -> ChatOptions {
     let options = ChatOptions::default()
-        .with_max_tokens(max_output_tokens)
+        .with_max_tokens(max_output)
         .with_stream_header_timeout(wire.provider.idle_timeout)
         .with_stream_read_timeout(wire.provider.idle_timeout)
         .with_capture_usage(true)
         .with_capture_content(true)
         .with_capture_tool_calls(true);
-    let effort = effort(wire, max_output_tokens);
+    let effort = effort(wire, max_output);
     match wire.provider.api {
         Api::Anthropic => with_effort(options, wire, effort).with_capture_reasoning_content(true),
-        // Capturing would request reasoning, which models without it refuse. Signatures arrive anyway.
+        // Capturing would ask for thoughts, which models without them refuse; their signatures come anyway.
         Api::Gemini => with_effort(options, wire, effort),
         Api::OpenAi | Api::Ollama => options
             .with_capture_reasoning_content(true)
             .with_reasoning_effort(effort.unwrap_or(ReasoningEffort::Budget(0))),
-        // Capturing requests a reasoning summary, which models without reasoning refuse.
+        // Here capturing asks for a summary, which models that do not reason refuse.
         Api::OpenAiResponses => {
             let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|p| wire.model.starts_with(p));
             options
@@ -51,8 +51,8 @@ pub fn options(wire: &Wire, max_output: u32) -> ChatOptions {
     }
 }
 
-/// The library strips suffixes like `-high` from a model name and requests that effort, unless an effort is given. An effort of zero
-/// requests nothing and preserves the name.
+/// The library takes `-high` and the like off a model's name and asks for that effort, unless it is given one: an effort that asks for
+/// nothing leaves the name as it is.
 fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort>) -> ChatOptions {
     let named = || ReasoningEffort::from_model_name(&wire.model).0.map(|_| ReasoningEffort::Zero);
     match effort.or_else(named) {
@@ -61,18 +61,18 @@ fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort
     }
 }
 
-/// Effort in the form of this model; `None` = not requested.
+/// The effort as this model takes it; `None` = nothing is asked for.
 fn effort(wire: &Wire, max_output: u32) -> Option<ReasoningEffort> {
     let effort = wire.effort?;
     let budgeted = !wire.model.contains("claude") || BUDGETED.iter().any(|old| wire.model.contains(old));
     if wire.provider.api == Api::Anthropic && budgeted {
-        // Reasoning counts as output there and must leave room for the answer.
+        // Thoughts are part of the answer there: they must leave room for the rest of it.
         let share = match effort {
-            Effort::Low => max_output_tokens / 8,
-            Effort::Medium => max_output_tokens / 4,
-            Effort::High => max_output_tokens / 2,
+            Effort::Low => max_output / 8,
+            Effort::Medium => max_output / 4,
+            Effort::High => max_output / 2,
         };
-        return (max_output > 2 * MIN_BUDGET).then(|| ReasoningEffort::Budget(share.max(MIN_BUDGET)));
+        return (max_output > 2 * BUDGET_LEAST).then(|| ReasoningEffort::Budget(share.max(BUDGET_LEAST)));
     }
     Some(match effort {
         Effort::Low => ReasoningEffort::Low,
@@ -81,8 +81,8 @@ fn effort(wire: &Wire, max_output: u32) -> Option<ReasoningEffort> {
     })
 }
 
-/// Builds the request. Where the provider caches by markers, the system prompt with the tools and the end of the conversation are
-/// marked, so that each turn reads the previous one from the cache.
+/// The conversation as the library takes it. Where the provider caches by mark, the system prompt with the tools and the end of the
+/// conversation are marked, so that each turn reads the one before from the cache.
 pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> ChatRequest {
     let marks = api == Api::Anthropic;
     let mut messages = Vec::with_capacity(2 + 2 * history.turns.len());
@@ -91,42 +91,42 @@ pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> Cha
     }
     messages.push(ChatMessage::user(history.opening()));
     for turn in &history.turns {
-        let mut parts = turn.reasoning_parts.clone();
+        let mut said = turn.kept.clone();
         if !turn.text.is_empty() {
-            parts.push(ContentPart::Text(turn.text.clone()));
+            said.push(ContentPart::Text(turn.text.clone()));
         }
-        parts.extend(turn.calls.iter().map(|c| {
+        said.extend(turn.calls.iter().map(|c| {
             ContentPart::ToolCall(ToolCall {
                 call_id: c.id.clone(),
                 fn_name: c.tool.clone(),
                 fn_arguments: c.args.clone(),
-                thought_signatures: c.signatures.clone(),
+                thought_signatures: c.signed.clone(),
             })
         }));
-        if !parts.iter().any(|p| p.is_text() || p.is_tool_call()) {
-            // No API accepts an empty message.
-            parts.push(ContentPart::Text("(no answer)".to_owned()));
+        if !said.iter().any(|p| p.is_text() || p.is_tool_call()) {
+            // No API takes an empty message back.
+            said.push(ContentPart::Text("(nothing)".to_owned()));
         }
-        messages.push(ChatMessage::assistant(MessageContent::from_parts(parts)));
+        messages.push(ChatMessage::assistant(MessageContent::from_parts(said)));
         if !turn.results.is_empty() {
             let result = |r: &Outcome| ToolResponse::new(r.id.clone(), r.text.clone()).with_fn_name(r.tool.clone());
             let results: Vec<ToolResponse> = turn.results.iter().map(result).collect();
             messages.push(ChatMessage::from(results));
         }
-        if let Some(nudge) = &turn.nudge {
-            messages.push(ChatMessage::user(nudge.clone()));
+        if let Some(told) = &turn.told {
+            messages.push(ChatMessage::user(told.clone()));
         }
     }
     if marks && let Some(last) = messages.pop() {
         messages.push(last.with_options(CacheControl::Ephemeral));
     }
-    let tool = |s: &Spec| Tool::new(s.name).with_description(s.description).with_schema(s.schema.clone());
+    let tool = |s: &Spec| Tool::new(s.name).with_description(s.about).with_schema(s.schema.clone());
     let mut request = ChatRequest::new(messages).with_tools(tools.iter().map(tool).collect::<Vec<_>>());
     if !marks {
         request = request.with_system(system);
     }
     if api == Api::OpenAiResponses {
-        // The provider must not store the conversation.
+        // What is said here is kept here, not there.
         request.store = Some(false);
     }
     request

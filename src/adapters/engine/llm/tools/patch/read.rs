@@ -1,39 +1,39 @@
-//! Parser for patches as models write them: a unified diff (git's, too), or the `*** Begin Patch` form.
+//! Reading a patch as models write it: a unified diff (git's, too), or the `*** Begin Patch` form.
 //!
-//! The counts in `@@ -a,b +c,d @@` are often wrong and are ignored: a line's first character says what it is, and the position of
-//! a hunk follows from its lines, not from its numbers.
+//! The counts in `@@ -a,b +c,d @@` are often wrong and are not needed: a line's first character says what it is. Where a hunk belongs is
+//! decided by its lines, not by its numbers.
 
-/// Upper bounds of the files and hunks in one patch.
-const MAX_FILES: usize = 100;
-const MAX_HUNKS: usize = 1_000;
+/// Files and hunks of one patch.
+const FILES_MAX: usize = 100;
+const HUNKS_MAX: usize = 1_000;
 
-/// Change of one file.
+/// What becomes of one file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Path before the change; `None` = the file is created.
+    /// Its path before; `None` = it is made.
     pub from: Option<String>,
-    /// Path after the change; `None` = the file is deleted.
+    /// Its path afterwards; `None` = it is deleted.
     pub to: Option<String>,
-    /// Hunks, in file order.
+    /// Its hunks, in the order of the file.
     pub hunks: Vec<Hunk>,
 }
 
-/// Adjacent lines of a change.
+/// Lines that stand together.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Hunk {
-    /// First line according to the patch, starting at 1 (0 = before the first line).
+    /// The line it says it begins at, from 1 (0 = before the first).
     pub line: Option<usize>,
-    /// Lines that come somewhere before the hunk in the file.
+    /// Lines that come before it in the file, somewhere.
     pub under: Vec<String>,
-    /// Lines without their line endings.
+    /// Its lines, without their ends.
     pub lines: Vec<(Side, String)>,
-    /// Whether the old, or the new, file ends with this hunk and without a final newline.
-    pub no_newline_at_end: (bool, bool),
-    /// Whether the hunk reaches the end of the file.
+    /// Whether it says that the old, or the new, file ends with it and without a line end.
+    pub open: (bool, bool),
+    /// Whether it says that it reaches to the end of the file.
     pub at_end: bool,
 }
 
-/// File that a line belongs to.
+/// Where a line stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Both,
@@ -42,16 +42,16 @@ pub(super) enum Side {
 }
 
 impl Hunk {
-    /// Lines that must occur in the old file.
+    /// The lines it wants to find.
     pub(super) fn old(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().filter(|(side, _)| *side != Side::New).map(|(_, line)| line.as_str())
     }
 }
 
-/// Parses a patch.
+/// Reads it.
 ///
 /// # Errors
-/// Names the invalid line and what is expected.
+/// Which line is not one of a patch, and what is expected.
 pub(super) fn patch(text: &str) -> Result<Vec<Change>, String> {
     let lines: Vec<&str> = text.lines().collect();
     let reader = Reader { lines, at: 0, hunks: 0 };
@@ -60,11 +60,8 @@ pub(super) fn patch(text: &str) -> Result<Vec<Change>, String> {
         None => reader.unified()?,
     };
     match changes.len() {
-        0 => {
-            Err("the patch contains no file; send a unified diff, or the form *** Begin Patch … *** End Patch"
-                .to_owned())
-        }
-        n if n > MAX_FILES => Err(format!("the patch changes {n} files; the limit is {MAX_FILES}")),
+        0 => Err("there is no file in it: send a unified diff, or the form *** Begin Patch … *** End Patch".to_owned()),
+        n if n > FILES_MAX => Err(format!("it changes {n} files; at most {FILES_MAX} at once")),
         _ => Ok(changes),
     }
 }
@@ -85,19 +82,19 @@ impl<'a> Reader<'a> {
         format!("line {} of the patch, {line:?}, {what}", self.at + 1)
     }
 
-    /// Parses the `*** Begin Patch` form: sections that name their operation.
+    /// `*** Begin Patch`: sections that name what they do.
     fn envelope(mut self) -> Result<Vec<Change>, String> {
         let mut changes = Vec::new();
         while let Some(line) = self.peek() {
             let named = |key: &str| line.strip_prefix(key).map(|path| path.trim().to_owned());
-            if changes.len() > MAX_FILES || line.trim_end() == "*** End Patch" {
+            if changes.len() > FILES_MAX || line.trim_end() == "*** End Patch" {
                 break;
             } else if let Some(path) = named("*** Add File:") {
                 self.at += 1;
                 let mut hunk = self.body(false)?;
                 hunk.line = Some(0);
                 if hunk.lines.iter().any(|(side, _)| *side != Side::New) {
-                    return Err(format!("every line of the new file {path:?} must start with '+'"));
+                    return Err(format!("every line of the new file {path:?} must begin with '+'"));
                 }
                 changes.push(Change { from: None, to: Some(path), hunks: vec![hunk] });
             } else if let Some(path) = named("*** Delete File:") {
@@ -112,13 +109,13 @@ impl<'a> Reader<'a> {
             } else if line.trim().is_empty() {
                 self.at += 1;
             } else {
-                return Err(self.wrong("is not *** Update File:, *** Add File:, *** Delete File: or *** End Patch"));
+                return Err(self.wrong("is none of *** Update File:, *** Add File:, *** Delete File:, *** End Patch"));
             }
         }
         Ok(changes)
     }
 
-    /// Parses the hunks of an updated file. Each follows `@@`, with or without a heading line; the first may omit it.
+    /// The hunks of an updated file: each after `@@`, with or without a line it stands under; the first may do without.
     fn updates(&mut self) -> Result<Vec<Hunk>, String> {
         let mut hunks = Vec::new();
         while self.peek().is_some_and(|l| !l.starts_with("*** ")) {
@@ -139,13 +136,13 @@ impl<'a> Reader<'a> {
         Ok(hunks)
     }
 
-    /// Parses a unified diff, with or without git headers. Text before the first file is ignored.
+    /// A unified diff, of git or without it; what stands before the first file is not looked at.
     fn unified(mut self) -> Result<Vec<Change>, String> {
         let mut changes: Vec<Change> = Vec::new();
-        // Whether the last change started with a `diff --git` line and may still receive its names.
+        // Whether the change last pushed was begun by a `diff --git` line and may still be told its names.
         let mut git = false;
         while let Some(line) = self.peek() {
-            if changes.len() > MAX_FILES {
+            if changes.len() > FILES_MAX {
                 break;
             }
             let open = changes.last_mut().filter(|_| git);
@@ -173,7 +170,7 @@ impl<'a> Reader<'a> {
                 } else if let Some(path) = rest("rename to ") {
                     change.to = Some(path);
                 } else if let Some(mode) = rest("new file mode ") {
-                    check_mode(&mode)?;
+                    ordinary(&mode)?;
                     change.from = None;
                 } else if line.starts_with("deleted file mode ") {
                     change.to = None;
@@ -181,12 +178,10 @@ impl<'a> Reader<'a> {
                     .iter()
                     .any(|k| line.starts_with(k))
                 {
-                    return Err(
-                        self.wrong("is not supported by this tool; use `run` for modes, copies and binary files")
-                    );
+                    return Err(self.wrong("is not done by this tool: modes, copies and binary files are for `run`"));
                 } else if !line.starts_with("index ") && !line.contains("similarity index ") && !line.trim().is_empty()
                 {
-                    return Err(self.wrong("is not a valid diff header line"));
+                    return Err(self.wrong("is not a line of a diff's head"));
                 }
             } else if !changes.is_empty() && !line.trim().is_empty() && !line.starts_with("```") {
                 return Err(self.wrong("is not part of a diff"));
@@ -195,11 +190,11 @@ impl<'a> Reader<'a> {
         }
         match changes.iter().all(|c| c.from.is_some() || c.to.is_some()) {
             true => Ok(changes),
-            false => Err("a file in the patch has no name; give every file its --- and +++ lines".to_owned()),
+            false => Err("a file in it has no name: give each its --- and +++ lines".to_owned()),
         }
     }
 
-    /// Whether the `---` and `+++` lines of a file follow. A removed line may look like the first of them, so the hunk after them counts, too.
+    /// Whether a file's `---` and `+++` stand here. A removed line may look like the first of them, so the hunk after them counts, too.
     fn is_file_head(&self) -> bool {
         let at = |n: usize| self.lines.get(self.at + n).copied().unwrap_or_default();
         at(0).starts_with("--- ") && at(1).starts_with("+++ ") && (at(2).starts_with("@@") || at(2).trim().is_empty())
@@ -209,9 +204,7 @@ impl<'a> Reader<'a> {
         let name = |n: usize| -> Result<&'a str, String> {
             let whole = self.lines.get(self.at + n).map_or("", |l| &l[4..]);
             match whole.split('\t').next().unwrap_or_default().trim_end() {
-                quoted if quoted.starts_with('"') => {
-                    Err(self.wrong("quotes a file name; write the path without quotes"))
-                }
+                quoted if quoted.starts_with('"') => Err(self.wrong("names a file in quotes: write the path as it is")),
                 name => Ok(name),
             }
         };
@@ -232,14 +225,14 @@ impl<'a> Reader<'a> {
         Ok(hunks)
     }
 
-    /// Parses the lines of one hunk, up to the next heading.
+    /// The lines of one hunk, to the next heading.
     fn body(&mut self, unified: bool) -> Result<Hunk, String> {
         self.hunks += 1;
-        if self.hunks > MAX_HUNKS {
-            return Err(format!("the patch has more than {MAX_HUNKS} hunks; send it in parts"));
+        if self.hunks > HUNKS_MAX {
+            return Err(format!("it has more than {HUNKS_MAX} hunks; send it in parts"));
         }
         let mut hunk = Hunk::default();
-        // Empty lines at the end: context lines without their leading space, or only a gap before the next section.
+        // Empty lines at the end: lines of the file without their blank, or only the space before what follows.
         let mut blank = 0;
         while let Some(line) = self.peek() {
             if line.trim_end() == "*** End of File" {
@@ -260,9 +253,9 @@ impl<'a> Reader<'a> {
                 (Some(b'+'), Some(text)) => (Side::New, text),
                 (Some(b'\\'), _) => {
                     match hunk.lines.last() {
-                        Some((Side::Old, _)) => hunk.no_newline_at_end.0 = true,
-                        Some((Side::New, _)) => hunk.no_newline_at_end.1 = true,
-                        _ => hunk.no_newline_at_end = (true, true),
+                        Some((Side::Old, _)) => hunk.open.0 = true,
+                        Some((Side::New, _)) => hunk.open.1 = true,
+                        _ => hunk.open = (true, true),
                     }
                     self.at += 1;
                     continue;
@@ -272,7 +265,7 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     continue;
                 }
-                _ => return Err(self.wrong("must start with ' ', '+', '-' or '@@'")),
+                _ => return Err(self.wrong("begins with none of ' ', '+', '-' and '@@'")),
             };
             hunk.lines.extend((0..std::mem::take(&mut blank)).map(|_| (Side::Both, String::new())));
             hunk.lines.push((side, text.strip_suffix('\r').unwrap_or(text).to_owned()));
@@ -282,25 +275,23 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Parses the old line number in ` -12,3 +12,4 @@ …`.
+/// The old line in ` -12,3 +12,4 @@ …`.
 fn numbered(heading: &str) -> Option<usize> {
     let rest = heading.trim_start().strip_prefix('-')?;
     rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
 }
 
-/// Parses the path in `a/PATH b/PATH` if both are the same.
+/// The path in `a/PATH b/PATH`, when both are the same.
 fn same_name(names: &str) -> Option<&str> {
     let (old, new) = names.split_at_checked(names.len() / 2)?;
     let (old, new) = (old.strip_prefix("a/")?, new.strip_prefix(" b/")?);
     (old == new).then_some(old)
 }
 
-fn check_mode(mode: &str) -> Result<(), String> {
+fn ordinary(mode: &str) -> Result<(), String> {
     match mode {
         "100644" => Ok(()),
-        "100755" => {
-            Err("this tool cannot create executable files; omit the mode, then use chmod with `run`".to_owned())
-        }
-        _ => Err(format!("cannot create a file with mode {mode}; only regular files are supported")),
+        "100755" => Err("this tool makes no executable files: leave the mode out, then chmod with `run`".to_owned()),
+        _ => Err(format!("a file of mode {mode} is not made: only ordinary files are")),
     }
 }

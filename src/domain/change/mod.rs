@@ -1,15 +1,18 @@
-//! A branch with its pull request: what changed, and what the forge says about it.
+//! A change: a branch with its pull request, its diff, and the forge's view of it.
 
-use super::id::{ChangeNumber, Principal, Sha};
+pub mod check;
+
+use crate::domain::id::{BlockId, ChangeNumber, Principal, Sha};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A change on its forge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeRef {
     /// Its number.
     pub number: ChangeNumber,
-    /// Where a person sees it (a URL or a command).
+    /// Where a person can see it (a URL or a command).
     pub url: String,
 }
 
@@ -17,15 +20,15 @@ pub struct ChangeRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
-    /// New.
+    /// The file is new.
     Added,
-    /// Changed.
+    /// The file was changed.
     Modified,
-    /// Gone.
+    /// The file was deleted.
     Deleted,
 }
 
-/// One file of a diff. Renames are an addition and a deletion: both paths count for the policy.
+/// One file of a diff. A rename is an addition and a deletion, so that the policy sees both paths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileChange {
     /// Its path; bytes that are not UTF-8 are replaced.
@@ -36,41 +39,41 @@ pub struct FileChange {
     pub added: u64,
     /// Lines removed; 0 for a binary file.
     pub removed: u64,
-    /// Whether git takes it for binary.
+    /// Whether git treats it as binary.
     #[serde(default)]
     pub binary: bool,
 }
 
-/// A diff's size and paths. At most [`DiffStat::FILES_MAX`] files are listed; totals are exact.
+/// Size and paths of a diff. At most [`DiffStat::MAX_FILES`] files are listed; totals are exact.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiffStat {
-    /// The files, in path order, capped.
+    /// The files in path order, capped.
     pub files: Vec<FileChange>,
-    /// How many files there are in all.
+    /// Total number of files.
     pub files_total: u64,
-    /// Lines added in all.
+    /// Total lines added.
     pub added: u64,
-    /// Lines removed in all.
+    /// Total lines removed.
     pub removed: u64,
 }
 
 impl DiffStat {
-    /// The most files listed by name. A larger diff is over any sane `max_files` anyway.
-    pub const FILES_MAX: usize = 1_000;
+    /// Upper bound on the files listed by name. A larger diff exceeds any sensible `max_files`.
+    pub const MAX_FILES: usize = 1_000;
 
-    /// Whether nothing changed.
+    /// Returns whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.files_total == 0
     }
-    /// Lines added and removed.
+    /// Returns the lines added and removed together.
     pub fn lines(&self) -> u64 {
         self.added.saturating_add(self.removed)
     }
-    /// The listed paths.
+    /// Returns the listed paths.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|f| f.path.as_str())
     }
-    /// `3 files, +10 -2`.
+    /// Returns the size in short: `3 files, +10 -2`.
     pub fn summary(&self) -> String {
         let s = if self.files_total == 1 { "" } else { "s" };
         format!("{} file{s}, +{} -{}", self.files_total, self.added, self.removed)
@@ -83,21 +86,21 @@ impl DiffStat {
 pub enum Concern {
     /// It touches protected paths.
     Protected {
-        /// Which.
+        /// The paths.
         paths: Vec<String>,
     },
     /// It deletes many files.
     Deletes {
-        /// How many.
+        /// Files deleted.
         files: u64,
-        /// The policy's most.
-        most: u64,
+        /// The policy's limit.
+        limit: u64,
     },
-    /// It deletes tests, or takes more out of them than it puts in.
+    /// It deletes tests, or removes more of their lines than it adds.
     Tests {
-        /// Which files.
+        /// The test files.
         paths: Vec<String>,
-        /// Lines that went, less those that came, in these files.
+        /// Lines removed minus lines added in these files.
         lines: u64,
     },
     /// It is large.
@@ -109,21 +112,20 @@ pub enum Concern {
     },
 }
 
-impl Concern {
-    /// In words.
-    pub fn words(&self) -> String {
+impl fmt::Display for Concern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Concern::Protected { paths } => format!("it touches protected paths: {}", paths.join(", ")),
-            Concern::Deletes { files, most } => format!("it deletes {files} files (the policy lets {most} pass)"),
+            Concern::Protected { paths } => write!(f, "it touches protected paths: {}", paths.join(", ")),
+            Concern::Deletes { files, limit } => write!(f, "it deletes {files} files (the policy allows {limit})"),
             Concern::Tests { paths, lines } => {
-                format!("it takes tests away ({lines} lines fewer, files it deletes included): {}", paths.join(", "))
+                write!(f, "it removes tests ({lines} lines fewer, deleted files included): {}", paths.join(", "))
             }
-            Concern::Large { files, lines } => format!("it is large: {files} files, {lines} lines"),
+            Concern::Large { files, lines } => write!(f, "it is large: {files} files, {lines} lines"),
         }
     }
 }
 
-/// Where a change is.
+/// The state of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeState {
@@ -131,19 +133,19 @@ pub enum ChangeState {
     Open,
     /// Closed without merging.
     Closed {
-        /// By whom.
+        /// The account that closed it.
         by: Principal,
     },
     /// Merged.
     Merged {
         /// The commit on the base branch.
         sha: Sha,
-        /// By whom.
+        /// The account that merged it.
         by: Principal,
     },
 }
 
-/// A commit status on the forge.
+/// The state of a commit status on the forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusState {
@@ -155,35 +157,35 @@ pub enum StatusState {
     Failure,
 }
 
-/// What was read from the forge about a change in one look.
+/// The forge's view of a change at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
-    /// Its state.
+    /// The change's state.
     pub state: ChangeState,
     /// The head of its branch on the forge.
     pub head: Sha,
     /// The head of the base branch on the forge.
     pub base: Sha,
-    /// Statuses at that head set by others than Skep, by context.
+    /// Statuses at that head that Skep did not set, by context.
     #[serde(default)]
     pub statuses: BTreeMap<String, StatusState>,
-    /// Who approved exactly that head, on the forge.
+    /// People who approved exactly that head on the forge.
     #[serde(default)]
     pub approved_by: Vec<Principal>,
-    /// `UNBLOCK #b…` comments by people who may steer, oldest first.
+    /// `UNBLOCK #b…` comments by people who may steer the run, oldest first.
     #[serde(default)]
     pub unblocks: Vec<UnblockComment>,
 }
 
-/// A comment that lifts a block. Read once: its id is remembered.
+/// A comment that answers a block. It is read once: its id is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnblockComment {
     /// The comment's id on the forge.
     pub comment: u64,
     /// The block it names.
-    pub block: super::BlockId,
-    /// Who wrote it.
+    pub block: BlockId,
+    /// Its author.
     pub by: Principal,
-    /// The rest of the comment, as the answer's text.
+    /// The rest of the comment, which is the answer's text.
     pub text: String,
 }

@@ -1,10 +1,10 @@
-//! The status words at the edges (M4), derived from the phase and stage, never stored as truth.
+//! The status words of the interfaces (M4), derived from phase and stage, never stored as truth.
 
-use super::run::{Outcome, Phase, Run};
-use super::task::{Stage, Task};
+use crate::domain::run::{Outcome, Phase, Run};
+use crate::domain::task::{Stage, Task};
 use serde::{Deserialize, Serialize};
 
-/// A run's status for people and machines outside.
+/// Status of a run at the interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
@@ -14,9 +14,9 @@ pub enum RunStatus {
     Planning,
     /// Planned; the plan waits for approval.
     Planned,
-    /// At work.
+    /// In progress.
     Running,
-    /// A person paused it.
+    /// Paused by a person.
     Paused,
     /// Waits for a person.
     Blocked,
@@ -28,13 +28,13 @@ pub enum RunStatus {
     Completed,
 }
 
-/// A task's status for people and machines outside.
+/// Status of a task at the interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     /// Not started.
     Pending,
-    /// A dev is at it.
+    /// A dev is working on it.
     Running,
     /// Its commit is being checked or waits for integration.
     NeedsQa,
@@ -51,7 +51,7 @@ pub enum StepStatus {
 macro_rules! words {
     ($ty:ident { $($variant:ident => $word:literal),* $(,)? }) => {
         impl $ty {
-            /// Its word.
+            /// Returns its word.
             pub fn word(self) -> &'static str { match self { $($ty::$variant => $word),* } }
         }
     };
@@ -66,7 +66,7 @@ words!(StepStatus {
     Cancelled => "cancelled", Blocked => "blocked",
 });
 
-/// The run's status.
+/// Returns the run's status.
 pub fn of_run(run: &Run) -> RunStatus {
     match &run.outcome {
         Some(Outcome::Delivered { .. }) => return RunStatus::Completed,
@@ -86,7 +86,7 @@ pub fn of_run(run: &Run) -> RunStatus {
     }
 }
 
-/// A task's status within its run.
+/// Returns a task's status within its run.
 pub fn of_task(run: &Run, task: &Task) -> StepStatus {
     match task.stage {
         Stage::Integrated => return StepStatus::Completed,

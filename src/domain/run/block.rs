@@ -1,89 +1,100 @@
-//! Something only an outsider can lift. Not an error: the run keeps what it holds and waits.
+//! A block: something that only an outsider can lift. A block is not an error: the run keeps its resources and waits.
 
-use super::budget::Raise;
-use super::change::Concern;
-use super::id::{BlockId, Sha, TaskId, Timestamp};
-use super::order::{Role, Step};
-use super::shared_budget::SharedBudget;
+use crate::domain::budget::shared::{Level, SharedBudget, SharedSpending};
+use crate::domain::budget::{BudgetKind, Raise};
+use crate::domain::change::Concern;
+use crate::domain::effect::{EffectKind, SecretFound};
+use crate::domain::id::{BlockId, Sha, TaskId, Timestamp};
+use crate::domain::order::{Role, Step};
 use serde::{Deserialize, Serialize};
 
 /// An open block of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// Its number; `UNBLOCK #b1` names it.
+    /// Its id; a comment `UNBLOCK #b1` names it.
     pub id: BlockId,
-    /// What it is.
+    /// Its kind.
     pub kind: BlockKind,
-    /// What happened, in words, capped at 8 KiB.
+    /// Cause in words, possibly text from outside, capped at [`Block::MAX_WHY_BYTES`]. Empty if the kind and the run
+    /// explain it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
-    /// Since when.
+    /// What a person can do about the cause, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    /// Fill levels of the shared budgets, for [`BlockKind::SharedBudget`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<Level>,
+    /// Spending from the exhausted shared budgets, for [`BlockKind::SharedBudget`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spending: Vec<SharedSpending>,
+    /// When it was raised.
     pub since: Timestamp,
-    /// When it lifts by itself, if it does.
+    /// When it lifts by itself, if ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+}
+
+impl Block {
+    /// Upper bound on the bytes of `why`.
+    pub const MAX_WHY_BYTES: usize = 8 * 1024;
 }
 
 /// The kinds of block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockKind {
-    /// A person's yes or no.
+    /// A person's approval is required.
     Approval(Subject),
-    /// A step's tries (or losses) are used up.
+    /// A step has used up its tries, or lost too many attempts in a row.
     Tries {
         /// The step.
         step: Step,
         /// The task, for `Develop`.
         task: Option<TaskId>,
     },
-    /// The run's rounds of rework are used up.
+    /// The run has used up its rounds of rework.
     Rounds,
-    /// Money, tokens, time or attempts ran out.
-    Budget {
-        /// Which.
-        what: String,
+    /// A budget of the run is exhausted.
+    Budget(BudgetKind),
+    /// Budgets shared with other runs are exhausted.
+    SharedBudget {
+        /// All exhausted budgets.
+        budgets: Vec<SharedBudget>,
     },
-    /// Budgets that runs share have nothing left.
-    Shared {
-        /// Which.
-        of: Vec<SharedBudget>,
-    },
-    /// No engine of a role can be used.
+    /// A role has no usable engine.
     Engine {
         /// The role.
         role: Role,
-        /// The engine a person should see to, `KIND` or `KIND:ARG`.
+        /// The engine a person should repair, `KIND` or `KIND:ARG`.
         engine: String,
     },
-    /// An attempt asked.
+    /// An attempt asked a question.
     Question {
         /// The step that asked.
         step: Step,
-        /// Its task.
+        /// The task, for `Develop`.
         task: Option<TaskId>,
     },
-    /// All tasks are done and nothing changed.
+    /// All tasks ended and nothing changed.
     NothingChanged,
-    /// An act on the world does not succeed (forge, workspace, checks).
-    Act {
-        /// Which act.
-        act: String,
-    },
-    /// Somebody closed the change.
+    /// An effect failed (forge, workspace, checks).
+    Effect(EffectKind),
+    /// The change was closed.
     ChangeClosed,
-    /// Somebody else pushed to the run's branch.
+    /// A foreign commit was pushed to the run's branch.
     ForeignPush {
-        /// The head found there.
+        /// The foreign head.
         head: Sha,
     },
-    /// What would be pushed holds a secret, or what looks like one.
+    /// The commits to push contain a secret, or something that looks like one.
     SecretFound {
-        /// Which ones (see [`super::SecretFound`]).
-        marks: Vec<String>,
+        /// The findings.
+        found: Vec<SecretFound>,
     },
 }
 
-/// What is to be approved.
+/// The subject of an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
@@ -92,7 +103,7 @@ pub enum Subject {
         /// Its revision.
         revision: u32,
     },
-    /// A task's diff, for the concerns named.
+    /// A task's diff, which raises concerns.
     Diff {
         /// The task.
         task: TaskId,
@@ -114,29 +125,29 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Yes, go on. For tries and rounds: a fresh set. For an act: try again.
+    /// Yes, go on. For tries and rounds: a fresh set. For a failed effect: try again.
     Yes,
-    /// No, with what should be different (becomes a note for the next attempt).
+    /// No, with what should be different (a note for the next attempt).
     No {
         /// What should be different.
         why: String,
     },
-    /// The answer to a question; for tries: a hint, and a fresh set.
+    /// The answer to a question. For tries: a hint, and a fresh set.
     Text {
         /// The answer.
         text: String,
     },
     /// More budget.
     More {
-        /// How much.
+        /// The additional amounts.
         raise: Raise,
     },
-    /// Give this task up and go on without it.
+    /// Drop this task and go on without it.
     Skip,
 }
 
 impl BlockKind {
-    /// A stable code for machines.
+    /// Returns the stable code for machines.
     pub fn code(&self) -> &'static str {
         match self {
             BlockKind::Approval(Subject::Plan { .. }) => "approve_plan",
@@ -144,17 +155,17 @@ impl BlockKind {
             BlockKind::Approval(Subject::Merge { .. }) => "approve_merge",
             BlockKind::Tries { .. } => "tries",
             BlockKind::Rounds => "rounds",
-            BlockKind::Budget { .. } | BlockKind::Shared { .. } => "budget",
+            BlockKind::Budget(_) | BlockKind::SharedBudget { .. } => "budget",
             BlockKind::Engine { .. } => "engine",
             BlockKind::Question { .. } => "question",
             BlockKind::NothingChanged => "nothing_changed",
-            BlockKind::Act { .. } => "act",
+            BlockKind::Effect(_) => "effect",
             BlockKind::ChangeClosed => "change_closed",
             BlockKind::ForeignPush { .. } => "foreign_push",
             BlockKind::SecretFound { .. } => "secret_found",
         }
     }
-    /// The task it is about, if it is about one.
+    /// Returns the task the block is about, if any.
     pub fn task(&self) -> Option<TaskId> {
         match self {
             BlockKind::Tries { task, .. } | BlockKind::Question { task, .. } => *task,
@@ -162,7 +173,7 @@ impl BlockKind {
             _ => None,
         }
     }
-    /// Whether a yes or no lifts it.
+    /// Returns whether a yes or no lifts it.
     pub fn is_approval(&self) -> bool {
         matches!(self, BlockKind::Approval(_))
     }

@@ -1,6 +1,7 @@
-//! The manager's tasks with their needs: a DAG, checked before it is believed.
+//! The manager's tasks with their needs: a DAG, checked before it is accepted.
 
-use super::policy::Policy;
+use crate::domain::goal::MAX_GOAL_BYTES;
+use crate::domain::policy::{self, Policy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -9,31 +10,31 @@ use std::collections::BTreeSet;
 pub struct TaskSpec {
     /// Its name within the plan (`parser`), unique; needs refer to it.
     pub name: String,
-    /// One line for people.
+    /// A one-line title for people.
     pub title: String,
-    /// What is to be done, whole.
+    /// The complete description of the work.
     pub text: String,
     /// Names of tasks that must be integrated first.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// Path patterns it may touch; empty = any the policy allows.
+    /// Path patterns the task may touch; empty = any the policy allows.
     #[serde(default)]
     pub paths: Vec<String>,
 }
 
-/// A plan: a revision is a new plan, never an edit.
+/// The state of the plan. A revision is a new plan, never an edit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Counted from 1; 0 = no plan yet.
     pub revision: u32,
-    /// Whether a person approved it, where the policy asks for that.
+    /// Whether a person approved it, where the policy requires that.
     pub approved: bool,
 }
 
-/// The most path patterns of a task.
-pub const PATHS_MAX: usize = 64;
+/// Upper bound on the path patterns of a task.
+pub const MAX_PATHS: usize = 64;
 
-/// Why these tasks are not a usable plan, in words for the manager's next attempt; `None` when they are.
+/// Returns why these tasks are not a usable plan, worded for the manager's next attempt; `None` if they are.
 pub fn refuse(tasks: &[TaskSpec], policy: &Policy) -> Option<String> {
     if tasks.is_empty() {
         return Some("the plan has no task".to_owned());
@@ -46,17 +47,17 @@ pub fn refuse(tasks: &[TaskSpec], policy: &Policy) -> Option<String> {
         if t.name.trim().is_empty() || t.name.len() > 64 {
             return Some(format!("task name {:?} is empty or longer than 64 bytes", t.name));
         }
-        if t.title.len() > 300 || t.text.len() > super::goal::GOAL_BYTES_MAX {
+        if t.title.len() > 300 || t.text.len() > MAX_GOAL_BYTES {
             return Some(format!("task {:?} has a title over 300 bytes or a text over 64 KiB", t.name));
         }
         if !names.insert(t.name.as_str()) {
             return Some(format!("two tasks are named {:?}", t.name));
         }
-        if t.paths.len() > PATHS_MAX || t.needs.len() > tasks.len() {
-            return Some(format!("task {:?} has more than {PATHS_MAX} path patterns or more needs than tasks", t.name));
+        if t.paths.len() > MAX_PATHS || t.needs.len() > tasks.len() {
+            return Some(format!("task {:?} has more than {MAX_PATHS} path patterns or more needs than tasks", t.name));
         }
         for pattern in &t.paths {
-            if let Err(why) = super::policy::glob(pattern) {
+            if let Err(why) = policy::glob(pattern) {
                 return Some(format!("task {:?}: {why}", t.name));
             }
         }
@@ -66,21 +67,21 @@ pub fn refuse(tasks: &[TaskSpec], policy: &Policy) -> Option<String> {
             return Some(format!("task {:?} needs {need:?}, which is not in the plan", t.name));
         }
     }
-    // Kahn: take away tasks whose needs are gone; what stays is a cycle.
-    let mut done: BTreeSet<&str> = BTreeSet::new();
+    // Kahn's algorithm: remove tasks whose needs are gone; the remainder is a cycle.
+    let mut removed: BTreeSet<&str> = BTreeSet::new();
     loop {
-        let before = done.len();
+        let before = removed.len();
         for t in tasks {
-            if t.needs.iter().all(|n| done.contains(n.as_str())) {
-                done.insert(&t.name);
+            if t.needs.iter().all(|n| removed.contains(n.as_str())) {
+                removed.insert(&t.name);
             }
         }
-        if done.len() == tasks.len() {
+        if removed.len() == tasks.len() {
             return None;
         }
-        if done.len() == before {
-            let stuck = tasks.iter().find(|t| !done.contains(t.name.as_str()))?;
-            return Some(format!("task {:?} waits for itself through its needs", stuck.name));
+        if removed.len() == before {
+            let stuck = tasks.iter().find(|t| !removed.contains(t.name.as_str()))?;
+            return Some(format!("task {:?} depends on itself through its needs", stuck.name));
         }
     }
 }

@@ -1,10 +1,10 @@
-//! One piece of the plan: ends integrated on the run's branch, or dropped.
+//! One piece of the plan. A task ends integrated on the run's branch, or dropped.
 
-use super::change::{Concern, DiffStat};
-use super::check::CheckResult;
-use super::id::{Sha, TaskId};
-use super::order::Note;
-use super::plan::TaskSpec;
+use crate::domain::change::{Concern, DiffStat};
+use crate::domain::check::CheckResult;
+use crate::domain::id::{Sha, TaskId};
+use crate::domain::order::{Note, NoteSource};
+use crate::domain::plan::TaskSpec;
 use serde::{Deserialize, Serialize};
 
 /// A task of a run.
@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 pub struct Task {
     /// Its number, in plan order.
     pub id: TaskId,
-    /// What the plan (or Skep, for rework) says.
+    /// Its specification by the plan (or by Skep, for rework).
     pub spec: TaskSpec,
-    /// Why there is such a task.
+    /// Why the task exists.
     pub origin: Origin,
-    /// Where it is.
+    /// Its stage.
     pub stage: Stage,
     /// Tries counted against the step's limit.
     pub tries: u32,
-    /// Tries allowed; a person's unblock adds to it.
+    /// Tries allowed; a person's answer adds to it.
     pub tries_allowed: u32,
-    /// Attempts lost in a row to dead processes.
+    /// Attempts in a row lost to dead processes.
     #[serde(default)]
     pub losses: u32,
     /// The commit it is developed on, while developing and after.
@@ -31,16 +31,16 @@ pub struct Task {
     /// The commit it produced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Sha>,
-    /// Against `base`.
+    /// The diff from `base` to `head`.
     #[serde(default)]
     pub diff: DiffStat,
     /// Concerns a person has already accepted for it.
     #[serde(default)]
     pub accepted: Vec<Concern>,
-    /// What the next attempt is told.
+    /// Notes for the next attempt.
     #[serde(default)]
     pub notes: Vec<Note>,
-    /// What the checks found last.
+    /// The most recent check results.
     #[serde(default)]
     pub results: Vec<CheckResult>,
 }
@@ -57,48 +57,53 @@ pub enum Origin {
     Review,
     /// A red status on the forge.
     Status,
-    /// The base moved in a way that needs hands.
+    /// The base moved and the change conflicts with it.
     Conflict,
-    /// A person said "not like this".
+    /// A person asked for something different.
     Person,
 }
 
 impl Origin {
-    /// Its name, as the source of the task's first note.
+    /// Returns the name used in JSON and pages.
     pub fn name(self) -> &'static str {
+        self.note_source().name()
+    }
+
+    /// Returns the source of the task's first note.
+    pub fn note_source(self) -> NoteSource {
         match self {
-            Origin::Plan => "plan",
-            Origin::Checks => "checks",
-            Origin::Review => "review",
-            Origin::Status => "status",
-            Origin::Conflict => "conflict",
-            Origin::Person => "person",
+            Origin::Plan => NoteSource::Plan,
+            Origin::Checks => NoteSource::Checks,
+            Origin::Review => NoteSource::Review,
+            Origin::Status => NoteSource::Status,
+            Origin::Conflict => NoteSource::Conflict,
+            Origin::Person => NoteSource::Person,
         }
     }
 }
 
-/// Where a task is.
+/// The stage of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Needs are missing.
+    /// Its needs are missing.
     Waiting,
-    /// May start.
+    /// It may start.
     Ready,
-    /// A dev is at it.
+    /// A dev is working on it.
     Developing,
     /// Its commit is being checked.
     Checking,
     /// Its commit waits for its turn on the run's branch, or is being put there.
     Integrating,
-    /// On the run's branch.
+    /// It is on the run's branch.
     Integrated,
-    /// Given up.
+    /// It was given up.
     Dropped,
 }
 
 impl Stage {
-    /// Its name.
+    /// Returns the name used in JSON and pages.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Waiting => "waiting",
@@ -113,10 +118,10 @@ impl Stage {
 }
 
 impl Task {
-    /// The most notes kept for the next attempt; older ones go first.
-    pub const NOTES_MAX: usize = 6;
+    /// Upper bound on notes for the next attempt; the oldest go first.
+    pub const MAX_NOTES: usize = 6;
 
-    /// A task nothing has happened to yet.
+    /// Returns a fresh task.
     pub fn new(id: TaskId, spec: TaskSpec, origin: Origin, stage: Stage, tries_allowed: u32) -> Task {
         Task {
             id,
@@ -135,23 +140,23 @@ impl Task {
         }
     }
 
-    /// Whether nothing more happens to it.
+    /// Returns whether the task has ended: integrated or dropped.
     pub fn over(&self) -> bool {
         matches!(self.stage, Stage::Integrated | Stage::Dropped)
     }
 
     /// Adds a note for the next attempt.
-    pub fn note(&mut self, from: &str, text: &str) {
-        self.notes.push(Note::new(from, text));
-        if self.notes.len() > Self::NOTES_MAX {
+    pub fn note(&mut self, source: NoteSource, text: &str) {
+        self.notes.push(Note::new(source, text));
+        if self.notes.len() > Self::MAX_NOTES {
             self.notes.remove(0);
         }
     }
 
-    /// Back to the start line, told why.
-    pub fn again(&mut self, from: &str, why: &str) {
+    /// Returns the task to `Ready` with a note that says why.
+    pub fn restart(&mut self, source: NoteSource, why: &str) {
         self.stage = Stage::Ready;
         self.head = None;
-        self.note(from, why);
+        self.note(source, why);
     }
 }

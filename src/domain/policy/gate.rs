@@ -1,22 +1,22 @@
-//! The gates before landing: pure tests over what is known of exactly the current head.
+//! The gates before landing: pure tests on the facts known about exactly the current head.
 
-use super::change::{ChangeState, StatusState};
-use super::check;
-use super::id::Principal;
-use super::order::Step;
-use super::report::Verdict;
-use super::run::Run;
+use crate::domain::change::{ChangeState, StatusState};
+use crate::domain::check;
+use crate::domain::id::Principal;
+use crate::domain::order::Step;
+use crate::domain::report::Verdict;
+use crate::domain::run::Run;
 use serde::{Deserialize, Serialize};
 
-/// Whether the way is free.
+/// The state of a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "gate", content = "why", rename_all = "snake_case")]
 pub enum Gate {
-    /// It is.
+    /// The condition holds.
     Open,
-    /// It is not, and waiting will not help.
+    /// The condition does not hold, and waiting does not help.
     Shut(String),
-    /// Not yet: something outside has to happen.
+    /// The condition does not hold yet: something outside has to happen.
     Wait(String),
 }
 
@@ -24,13 +24,13 @@ impl Gate {
     fn open_if(open: bool, why: impl FnOnce() -> String) -> Gate {
         if open { Gate::Open } else { Gate::Shut(why()) }
     }
-    /// Whether the way is free.
+    /// Returns whether the condition holds.
     pub fn is_open(&self) -> bool {
         *self == Gate::Open
     }
 }
 
-/// Every gate by name, in the order they are asked.
+/// Returns every gate by name, in the order they are tested.
 pub fn all(run: &Run) -> Vec<(&'static str, Gate)> {
     vec![
         ("diff", diff(run)),
@@ -44,12 +44,12 @@ pub fn all(run: &Run) -> Vec<(&'static str, Gate)> {
     ]
 }
 
-/// Something changed.
+/// Tests that something changed.
 pub fn diff(run: &Run) -> Gate {
     Gate::open_if(!run.diff.is_empty() && run.head != run.base, || "nothing changed against the base".to_owned())
 }
 
-/// Skep's own checks are green at the head.
+/// Tests that Skep's own checks are green at the head.
 pub fn checks(run: &Run) -> Gate {
     match &run.facts.results {
         None => Gate::Wait("checks have not run at this head".to_owned()),
@@ -57,7 +57,7 @@ pub fn checks(run: &Run) -> Gate {
     }
 }
 
-/// A reviewer who did not write it approved the head.
+/// Tests that a reviewer who is not an author approved the head.
 pub fn review(run: &Run) -> Gate {
     let Some(review) = &run.facts.review else {
         return Gate::Wait("no review of this head yet".to_owned());
@@ -69,7 +69,7 @@ pub fn review(run: &Run) -> Gate {
     Gate::open_if(review.verdict == Verdict::Approve, || format!("the reviewer wants rework: {}", review.summary))
 }
 
-/// Whether a dev's attempt used this engine session.
+/// Returns whether a dev's attempt used this engine session.
 pub fn is_author_session(run: &Run, session: &str) -> bool {
     run.attempts
         .iter()
@@ -78,31 +78,31 @@ pub fn is_author_session(run: &Run, session: &str) -> bool {
         .any(|s| s == session)
 }
 
-/// The change is open and shown as ready.
+/// Tests that the change is open.
 pub fn change(run: &Run) -> Gate {
     match &run.facts.observed {
-        None => Gate::Wait("the forge has not been looked at".to_owned()),
+        None => Gate::Wait("the forge has not been read yet".to_owned()),
         Some(o) => Gate::open_if(o.state == ChangeState::Open, || "the change is not open".to_owned()),
     }
 }
 
-/// The branch on the forge shows the head that was proven.
+/// Tests that the branch on the forge is at the head that was proven.
 pub fn head(run: &Run) -> Gate {
     match &run.facts.observed {
-        None => Gate::Wait("the forge has not been looked at".to_owned()),
+        None => Gate::Wait("the forge has not been read yet".to_owned()),
         Some(o) => Gate::open_if(o.head == run.head, || {
-            format!("the branch on the forge is at {}, proven is {}", o.head.abbrev(), run.head.abbrev())
+            format!("the branch on the forge is at {}, but {} was proven", o.head.abbrev(), run.head.abbrev())
         }),
     }
 }
 
-/// The base branch has not moved.
+/// Tests that the base branch has not moved.
 pub fn base(run: &Run) -> Gate {
     match &run.facts.observed {
-        None => Gate::Wait("the forge has not been looked at".to_owned()),
+        None => Gate::Wait("the forge has not been read yet".to_owned()),
         Some(o) => Gate::open_if(o.base == run.base, || {
             format!(
-                "{} moved to {}, the change sits on {}",
+                "{} moved to {}, the change is based on {}",
                 run.settings.base_branch,
                 o.base.abbrev(),
                 run.base.abbrev()
@@ -111,7 +111,7 @@ pub fn base(run: &Run) -> Gate {
     }
 }
 
-/// Every status the policy requires is green at the head.
+/// Tests that every status the policy requires is green at the head.
 pub fn statuses(run: &Run) -> Gate {
     let mut waiting = Vec::new();
     for context in &run.settings.policy.required_statuses {
@@ -124,22 +124,22 @@ pub fn statuses(run: &Run) -> Gate {
     if waiting.is_empty() { Gate::Open } else { Gate::Wait(format!("status {} is not green yet", waiting.join(", "))) }
 }
 
-/// A person approved exactly this head on exactly this base, where the policy or a concern asks for it.
+/// Tests that a person approved exactly this head on exactly this base, where the policy or a concern requires it.
 pub fn approval(run: &Run) -> Gate {
     let asked = || run.settings.policy.approve_merge || !run.concerns().is_empty();
     match approver(run).is_none() && asked() {
-        true => Gate::Wait("a person has to approve the merge".to_owned()),
+        true => Gate::Wait("a person must approve the merge".to_owned()),
         false => Gate::Open,
     }
 }
 
-/// Who approved this head, if anybody who may.
+/// Returns the person who approved this head, if the policy accepts the approval.
 pub fn approver(run: &Run) -> Option<&Principal> {
     let on_forge = run.facts.observed.iter().filter(|o| o.head == run.head).flat_map(|o| &o.approved_by);
     run.facts.approved_by.iter().chain(on_forge).find(|p| may_approve(run, p))
 }
 
-/// Whether this principal may approve this run's change.
+/// Returns whether this principal may approve the run's change.
 pub fn may_approve(run: &Run, by: &Principal) -> bool {
     by.is_person() && (run.settings.policy.self_approval || *by != run.goal.asked_by)
 }

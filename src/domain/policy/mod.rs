@@ -1,29 +1,31 @@
-//! The rules a run is born with, pinned. A change of configuration touches new runs only.
+//! The rules a run is born with, pinned. A configuration change affects new runs only.
 
-use super::budget::Limits;
-use super::change::{Concern, DiffStat, FileChange, FileKind};
-use super::order::Bounds;
-use super::shared_budget::SharedLimits;
+pub mod gate;
+
+use crate::domain::budget::Limits;
+use crate::domain::budget::shared::SharedLimits;
+use crate::domain::change::{Concern, DiffStat, FileChange, FileKind};
+use crate::domain::order::Bounds;
 use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Limits of one attempt at a step, and how many attempts it gets before a person is asked.
+/// Limits of one attempt at a step, and the number of tries before a person is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepLimits {
-    /// Attempts before a person is asked. A restart's losses do not count.
+    /// Tries before a person is asked. Attempts lost in a restart do not count.
     pub tries: u32,
     /// Wall time of one attempt, in seconds.
-    pub wall_secs: u64,
-    /// Tokens of one attempt; `None` = the run's limit alone.
+    pub timeout_secs: u64,
+    /// Tokens of one attempt; `None` = only the run's limit applies.
     #[serde(default)]
     pub tokens: Option<u64>,
-    /// Cost of one attempt in micro-USD; `None` = the run's limit alone.
+    /// Cost of one attempt in micro-USD; `None` = only the run's limit applies.
     #[serde(default)]
     pub cost_micros: Option<u64>,
-    /// Calls of a model in one attempt; `None` = the run's limit alone. Time and turns are what stops a cheap model in a loop.
+    /// Model calls in one attempt; `None` = only the run's limit applies. Time and turns stop a cheap model in a loop.
     #[serde(default)]
     pub turns: Option<u64>,
 }
@@ -32,7 +34,7 @@ pub struct StepLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StepTable {
-    /// A scout's look around.
+    /// The scout's exploration.
     pub explore: StepLimits,
     /// The manager's plan.
     pub plan: StepLimits,
@@ -40,12 +42,12 @@ pub struct StepTable {
     pub develop: StepLimits,
     /// A reviewer's verdict.
     pub review: StepLimits,
-    /// One act of ops (checks, push, change, land).
+    /// One effect carried out by ops (checks, push, change, land).
     pub ops: StepLimits,
 }
 
 const fn step(tries: u32, minutes: u64, turns: Option<u64>) -> StepLimits {
-    StepLimits { tries, wall_secs: minutes * 60, tokens: None, cost_micros: None, turns }
+    StepLimits { tries, timeout_secs: minutes * 60, tokens: None, cost_micros: None, turns }
 }
 
 impl Default for StepTable {
@@ -68,41 +70,42 @@ pub struct Policy {
     pub steps: StepTable,
     /// Limits of the whole run.
     pub limits: Limits,
-    /// Limits it shares with other runs.
+    /// Limits shared with other runs.
     pub shared: SharedLimits,
-    /// Shares of a limit, in percent, at which people are told once; empty = never.
-    pub alerts: Vec<u8>,
+    /// Percentages of a limit at which people are notified once; empty = never.
+    pub alert_percent: Vec<u8>,
     /// Tasks worked on at the same time.
-    pub width: u32,
-    /// The most tasks a plan may have.
+    pub parallel_tasks: u32,
+    /// Upper bound on the tasks of a plan.
     pub max_tasks: u32,
-    /// Losses of one step by dead processes before a person is asked (a step that kills Skep must not do so for ever).
-    pub max_losses: u32,
-    /// Questions attempts may put to people before a question counts as a failure.
+    /// Attempts of one step lost in a row to dead processes before a person is asked, so that a step that kills Skep
+    /// does not do so for ever.
+    pub max_lost_attempts: u32,
+    /// Questions attempts may ask before a further question counts as a failure.
     pub max_questions: u32,
-    /// Whether a scout looks around before the plan.
+    /// Whether a scout explores the repository before the plan.
     pub explore: bool,
     /// Whether a person approves the plan.
     pub approve_plan: bool,
-    /// Whether a person approves the merge. When off, a diff that raises a concern still asks.
+    /// Whether a person approves the merge. If not, a diff that raises a concern still needs approval.
     pub approve_merge: bool,
     /// Whether the person who asked for the run may approve it.
     pub self_approval: bool,
-    /// Path patterns whose change needs a person's approval of its own.
-    pub protected: Vec<String>,
-    /// Path patterns of tests: what deletes them, or takes more out of one than it puts in, needs a person.
-    pub tests: Vec<String>,
-    /// Path patterns that must not be changed at all.
-    pub forbidden: Vec<String>,
+    /// Path patterns whose change needs a person's approval.
+    pub protected_paths: Vec<String>,
+    /// Path patterns of tests. Deleting a test, or removing more lines than are added, needs a person.
+    pub test_paths: Vec<String>,
+    /// Path patterns that must not be changed.
+    pub forbidden_paths: Vec<String>,
     /// Path patterns that may be changed; empty = all.
-    pub allowed: Vec<String>,
+    pub allowed_paths: Vec<String>,
     /// Status contexts that must be green on the forge.
     pub required_statuses: Vec<String>,
-    /// Deleting more files than this needs a person.
+    /// Deleted files above which a person is needed.
     pub max_deleted: u64,
-    /// Changing more files than this needs a person.
+    /// Changed files above which a person is needed.
     pub max_files: u64,
-    /// Adding and removing more lines than this needs a person.
+    /// Added and removed lines above which a person is needed.
     pub max_lines: u64,
 }
 
@@ -113,17 +116,18 @@ impl Default for Policy {
             steps: StepTable::default(),
             limits: Limits::default(),
             shared: SharedLimits::default(),
-            alerts: vec![50, 80, 100],
-            width: 2,
+            alert_percent: vec![50, 80, 100],
+            parallel_tasks: 2,
             max_tasks: 20,
-            max_losses: 3,
+            max_lost_attempts: 3,
             max_questions: 5,
             explore: false,
             approve_plan: false,
             approve_merge: true,
             self_approval: true,
-            // CI, ownership and the rules agents read decide what is proven and by whom: a person looks (M12).
-            protected: list(&[
+            // CI, ownership and the rules agents read decide what is proven and by whom, so a person reviews them
+            // (M12).
+            protected_paths: list(&[
                 ".skep.toml",
                 ".github/workflows/**",
                 ".gitlab-ci.yml",
@@ -133,8 +137,8 @@ impl Default for Policy {
                 "**/AGENTS.md",
                 "**/CLAUDE.md",
             ]),
-            // Whoever writes the code must not make the proof of it weaker unseen.
-            tests: list(&[
+            // The author of the code must not weaken its proof unseen.
+            test_paths: list(&[
                 "**/tests/**",
                 "**/test/**",
                 "**/__tests__/**",
@@ -146,8 +150,8 @@ impl Default for Policy {
                 "**/*_spec.*",
             ]),
             // A nested repository or a submodule can make git run or hide things.
-            forbidden: list(&["**/.git", "**/.git/**", ".gitmodules"]),
-            allowed: Vec::new(),
+            forbidden_paths: list(&["**/.git", "**/.git/**", ".gitmodules"]),
+            allowed_paths: Vec::new(),
             required_statuses: Vec::new(),
             max_deleted: 20,
             max_files: 200,
@@ -156,7 +160,11 @@ impl Default for Policy {
     }
 }
 
-/// Reads one path pattern: `*` stays within a folder, `**` crosses folders.
+/// Compiles one path pattern: `*` stays within a folder, `**` crosses folders.
+///
+/// # Errors
+///
+/// Returns why the pattern cannot be used.
 pub fn glob(pattern: &str) -> Result<Glob, String> {
     if pattern.len() > 256 {
         return Err(format!("path pattern of {} bytes is longer than 256", pattern.len()));
@@ -164,69 +172,70 @@ pub fn glob(pattern: &str) -> Result<Glob, String> {
     GlobBuilder::new(pattern)
         .literal_separator(true)
         .build()
-        .map_err(|e| format!("path pattern {pattern:?} is not usable: {}", e.kind()))
+        .map_err(|e| format!("invalid path pattern {pattern:?}: {}", e.kind()))
 }
 
-/// The most patterns kept compiled. Each takes some ten kilobytes.
-const COMPILED_MAX: usize = 256;
+/// Upper bound on cached compiled patterns. Each takes about ten kilobytes.
+const MAX_COMPILED: usize = 256;
 
-/// What patterns compile to; `None` = to nothing. Runs have the same few patterns, and compiling one costs as much as matching it
-/// against thousands of paths.
+/// Compiled patterns; `None` = does not compile. Runs share the same few patterns, and compiling one costs as much as
+/// matching it against thousands of paths.
 static COMPILED: Mutex<BTreeMap<String, Option<Arc<GlobMatcher>>>> = Mutex::new(BTreeMap::new());
 
 fn compiled(pattern: &str) -> Option<Arc<GlobMatcher>> {
-    let known = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(matcher) = known().get(pattern) {
+    let cache = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(matcher) = cache().get(pattern) {
         return matcher.clone();
     }
     let matcher = glob(pattern).ok().map(|glob| Arc::new(glob.compile_matcher()));
-    let mut known = known();
-    if known.len() >= COMPILED_MAX {
-        known.clear();
+    let mut cache = cache();
+    if cache.len() >= MAX_COMPILED {
+        cache.clear();
     }
-    known.insert(pattern.to_owned(), matcher.clone());
+    cache.insert(pattern.to_owned(), matcher.clone());
     matcher
 }
 
-/// The patterns of a list.
+/// A list of compiled patterns.
 struct Patterns(Vec<Option<Arc<GlobMatcher>>>);
 
 impl Patterns {
     fn of(patterns: &[String]) -> Self {
         Self(patterns.iter().map(|p| compiled(p)).collect())
     }
-    /// A pattern that does not compile matches everything: a broken rule must not open a door.
+    /// Returns whether any pattern matches. A pattern that does not compile matches everything: a broken rule must not
+    /// weaken the policy.
     fn match_any(&self, path: &str) -> bool {
         self.0.iter().any(|g| g.as_ref().is_none_or(|g| g.is_match(path)))
     }
 }
 
 impl Policy {
-    /// What a person should know about a diff before it goes on; empty = nothing.
+    /// Returns what a person should know about a diff before it goes on; empty = nothing.
     pub fn concerns(&self, diff: &DiffStat) -> Vec<Concern> {
         let mut found = Vec::new();
-        let patterns = Patterns::of(&self.protected);
+        let patterns = Patterns::of(&self.protected_paths);
         let protected: Vec<String> = diff.paths().filter(|p| patterns.match_any(p)).map(str::to_owned).collect();
         if !protected.is_empty() {
             found.push(Concern::Protected { paths: protected });
         }
         let deleted = diff.files.iter().filter(|f| f.kind == FileKind::Deleted).count() as u64;
         if deleted > self.max_deleted {
-            found.push(Concern::Deletes { files: deleted, most: self.max_deleted });
+            found.push(Concern::Deletes { files: deleted, limit: self.max_deleted });
         }
-        // A binary file has no lines: only that it went can be told.
-        let weaker = |f: &&FileChange| f.kind == FileKind::Deleted || f.removed > f.added;
-        let weaker: Vec<&FileChange> = diff.files.iter().filter(weaker).collect();
-        if !weaker.is_empty() {
-            let patterns = Patterns::of(&self.tests);
-            let tests: Vec<&FileChange> = weaker.into_iter().filter(|f| patterns.match_any(&f.path)).collect();
-            // The lines are told, so that a yes to some of them is no yes to more.
+        // A binary file has no lines, so only its deletion can be seen.
+        let shrinks = |f: &&FileChange| f.kind == FileKind::Deleted || f.removed > f.added;
+        let shrunk: Vec<&FileChange> = diff.files.iter().filter(shrinks).collect();
+        if !shrunk.is_empty() {
+            let patterns = Patterns::of(&self.test_paths);
+            let tests: Vec<&FileChange> = shrunk.into_iter().filter(|f| patterns.match_any(&f.path)).collect();
+            // The number of lines is part of the concern, so that accepting some removed lines does not accept more.
             let lines = tests.iter().map(|f| f.removed.saturating_sub(f.added)).fold(0, u64::saturating_add);
             if !tests.is_empty() {
                 found.push(Concern::Tests { paths: tests.iter().map(|f| f.path.clone()).collect(), lines });
             }
         }
-        // Files that are not listed were compared with no rule.
+        // Files that are not listed were not matched against any rule.
         let unlisted = diff.files_total > diff.files.len() as u64;
         if unlisted || diff.files_total > self.max_files || diff.lines() > self.max_lines {
             found.push(Concern::Large { files: diff.files_total, lines: diff.lines() });
@@ -234,37 +243,38 @@ impl Policy {
         found
     }
 
-    /// The first path of the diff that may not be touched at all, by the policy or by the task's own paths.
+    /// Returns the first path of the diff that must not be touched, by the policy or by the task's own paths.
     pub fn forbids(&self, diff: &DiffStat, task_paths: &[String]) -> Option<String> {
-        let (forbidden, allowed) = (Patterns::of(&self.forbidden), Patterns::of(&self.allowed));
+        let (forbidden, allowed) = (Patterns::of(&self.forbidden_paths), Patterns::of(&self.allowed_paths));
         let task = Patterns::of(task_paths);
         diff.paths()
             .find(|p| {
                 forbidden.match_any(p)
-                    || (!self.allowed.is_empty() && !allowed.match_any(p))
+                    || (!self.allowed_paths.is_empty() && !allowed.match_any(p))
                     || (!task_paths.is_empty() && !task.match_any(p))
             })
             .map(str::to_owned)
     }
 
-    /// What an attempt is told of it beforehand.
+    /// Returns the part that an attempt should know beforehand.
     pub fn bounds(&self) -> Bounds {
         Bounds {
             max_tasks: self.max_tasks,
-            allowed: self.allowed.clone(),
-            forbidden: self.forbidden.clone(),
-            protected: self.protected.clone(),
+            allowed_paths: self.allowed_paths.clone(),
+            forbidden_paths: self.forbidden_paths.clone(),
+            protected_paths: self.protected_paths.clone(),
         }
     }
 
-    /// This policy made stricter by `other` (a repository's own `.skep.toml`): it can tighten, never loosen.
+    /// Returns this policy made stricter by `other` (a repository's own `.skep.toml`), which can tighten but never
+    /// loosen it.
     pub fn tightened(mut self, other: &Tightening) -> Policy {
-        self.protected.extend(other.protected.iter().cloned());
-        self.tests.extend(other.tests.iter().cloned());
-        self.forbidden.extend(other.forbidden.iter().cloned());
+        self.protected_paths.extend(other.protected_paths.iter().cloned());
+        self.test_paths.extend(other.test_paths.iter().cloned());
+        self.forbidden_paths.extend(other.forbidden_paths.iter().cloned());
         self.approve_plan |= other.approve_plan;
         self.approve_merge |= other.approve_merge;
-        let min = |mine: u64, theirs: Option<u64>| theirs.map_or(mine, |t| mine.min(t));
+        let min = |own: u64, other: Option<u64>| other.map_or(own, |o| own.min(o));
         self.max_deleted = min(self.max_deleted, other.max_deleted);
         self.max_files = min(self.max_files, other.max_files);
         self.max_lines = min(self.max_lines, other.max_lines);
@@ -273,21 +283,21 @@ impl Policy {
     }
 }
 
-/// What a repository may ask for: each field only ever makes the policy stricter.
+/// What a repository may ask for. Each field only makes the policy stricter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tightening {
-    /// More protected paths.
-    pub protected: Vec<String>,
-    /// More paths of tests.
-    pub tests: Vec<String>,
-    /// More forbidden paths.
-    pub forbidden: Vec<String>,
-    /// More required statuses.
+    /// Additional protected paths.
+    pub protected_paths: Vec<String>,
+    /// Additional test paths.
+    pub test_paths: Vec<String>,
+    /// Additional forbidden paths.
+    pub forbidden_paths: Vec<String>,
+    /// Additional required statuses.
     pub required_statuses: Vec<String>,
-    /// Ask for a person's approval of the plan.
+    /// Require a person's approval of the plan.
     pub approve_plan: bool,
-    /// Ask for a person's approval of the merge.
+    /// Require a person's approval of the merge.
     pub approve_merge: bool,
     /// A lower limit on deleted files.
     pub max_deleted: Option<u64>,
@@ -302,14 +312,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_so_many_patterns_stay_compiled_and_each_matches_as_before() {
-        for n in 0..COMPILED_MAX * 3 {
+    fn compiled_pattern_cache_is_bounded_and_matches_like_fresh_patterns() {
+        for n in 0..MAX_COMPILED * 3 {
             let patterns = Patterns::of(&[format!("folder-{n}/*"), format!("**/{n}.rs")]);
             assert!(patterns.match_any(&format!("folder-{n}/a")) && patterns.match_any(&format!("a/b/{n}.rs")));
             assert!(!patterns.match_any(&format!("folder-{n}/a/b")));
-            assert!(COMPILED.lock().unwrap().len() <= COMPILED_MAX);
+            assert!(COMPILED.lock().unwrap().len() <= MAX_COMPILED);
         }
-        assert!(Patterns::of(&["[".to_owned()]).match_any("any"), "a broken rule must not open a door");
-        assert!(Patterns::of(&["[".to_owned()]).match_any("any"), "nor when it is known");
+        assert!(Patterns::of(&["[".to_owned()]).match_any("any"), "a broken rule must not weaken the policy");
+        assert!(Patterns::of(&["[".to_owned()]).match_any("any"), "nor when it is cached");
     }
 }

@@ -1,10 +1,11 @@
-//! A question of an attempt that the scout looks into before its asker starts again.
+//! A question of an attempt that the scout answers before the asking step starts again.
 
-use super::id::{AttemptId, TaskId};
-use super::order::Step;
+use crate::domain::id::{AttemptId, TaskId};
+use crate::domain::order::Step;
 use serde::{Deserialize, Serialize};
 
-/// An open question to the scout. There is at most one for each step and task: its asker does not start meanwhile.
+/// An open question to the scout. There is at most one per step and task, because the asking step does not start
+/// meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inquiry {
     /// The attempt that asked.
@@ -14,7 +15,7 @@ pub struct Inquiry {
     /// Its task, for `Develop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
-    /// What it asked, capped at [`Inquiry::QUESTION_MAX`].
+    /// The question, capped at [`Inquiry::MAX_QUESTION_BYTES`].
     pub question: String,
     /// Scouts in a row that were lost with their process.
     #[serde(default)]
@@ -22,6 +23,6 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
-    /// The most bytes kept of a question.
-    pub const QUESTION_MAX: usize = 8 * 1024;
+    /// Upper bound on the bytes of a question.
+    pub const MAX_QUESTION_BYTES: usize = 8 * 1024;
 }

@@ -1,10 +1,10 @@
-//! Commands Skep itself runs to find out whether something is true.
+//! Checks: commands that Skep itself runs to find out whether something is true.
 
-use super::artifact::ArtifactRef;
-use super::id::TaskId;
+use crate::domain::artifact::ArtifactRef;
+use crate::domain::id::TaskId;
 use serde::{Deserialize, Serialize};
 
-/// What a check is for. The order is the order of running.
+/// The purpose of a check. Checks run in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
@@ -23,71 +23,72 @@ pub enum CheckKind {
 pub struct CheckSpec {
     /// Its name, unique in the project (`test`, `lint`).
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub kind: CheckKind,
-    /// The command line, given to `sh -c` in a fresh checkout. From a person or the base commit only, never from an agent.
+    /// The command line, given to `sh -c` in a fresh checkout. From a person or the base commit only, never from an
+    /// agent.
     pub command: String,
-    /// Its time limit in seconds.
-    pub limit_secs: u64,
-    /// Where it writes JUnit XML, relative to the checkout.
+    /// Its timeout in seconds.
+    pub timeout_secs: u64,
+    /// Path of its JUnit XML report, relative to the checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub junit: Option<String>,
-    /// The place it runs at, by its name in the configuration; `None` = behind the walls of Skep's own machine.
+    /// The runner it runs on, by its name in the configuration; `None` = the sandbox on Skep's own machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<String>,
 }
 
 impl CheckSpec {
-    /// Where it runs, in words after its name: ` at box`, or nothing.
+    /// Returns a suffix for its name that says where it runs: ` on box`, or nothing for Skep's own machine.
     pub fn on_runner(&self) -> String {
-        self.runner.as_ref().map_or_else(String::new, |runner| format!(" at {runner}"))
+        self.runner.as_ref().map_or_else(String::new, |runner| format!(" on {runner}"))
     }
 }
 
-/// Which commit is checked, and why.
+/// What the checked commit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// A task's commit, before it is integrated.
+    /// A task's commit, before its integration.
     Task(TaskId),
     /// The head of the run's branch, before review.
     Head,
 }
 
-/// What one check found.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckResult {
     /// The check's name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub kind: CheckKind,
-    /// Whether it ended with exit code 0 within its limits (and its report, if any, has no failures).
+    /// Whether it exited with code 0 within its limits, and its report, if any, has no failures.
     pub green: bool,
-    /// The exit code; `None` when it was killed (time limit, signal) or could not start.
-    pub exit: Option<i32>,
-    /// How long it ran, in milliseconds.
+    /// The exit code; `None` if it was killed (timeout, signal) or could not start.
+    pub exit_code: Option<i32>,
+    /// Its duration in milliseconds.
     pub duration_ms: u64,
-    /// Why it is red, in a sentence; empty when green.
+    /// Why it is red, in one sentence; empty if green.
     #[serde(default)]
     pub why: String,
     /// The end of its output, at most 4 KiB, control characters removed.
     #[serde(default)]
     pub tail: String,
-    /// Tests seen in its JUnit report: (run, failed, skipped).
+    /// Test counts from its JUnit report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<TestCounts>,
-    /// Its output and report, kept whole (capped).
+    /// Its output and report (capped).
     #[serde(default)]
     pub artifacts: Vec<ArtifactRef>,
-    /// The secrets of the vault it was given, by name.
+    /// Names of the vault's secrets it was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub given: Vec<String>,
+    pub secrets: Vec<String>,
 }
 
 /// Counts from a JUnit report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestCounts {
-    /// Test cases run, failed and skipped ones included.
+    /// Test cases, including failed and skipped ones.
     pub run: u64,
     /// Test cases failed or in error.
     pub failed: u64,
@@ -95,13 +96,13 @@ pub struct TestCounts {
     pub skipped: u64,
 }
 
-/// Whether the results let the commit through: every check that was ordered ran, at least one of them, and all are green.
+/// Returns whether the results prove the commit: every ordered check ran, there is at least one, and all are green.
 pub fn proves(ordered: &[CheckSpec], results: &[CheckResult]) -> bool {
     let ran = |spec: &CheckSpec| results.iter().any(|r| r.name == spec.name);
     !results.is_empty() && results.iter().all(|r| r.green) && ordered.iter().all(ran)
 }
 
-/// The failures as a text for the next attempt or a person: name, why, end of output.
+/// Returns the failures as a text for the next attempt or a person: name, reason, end of output.
 pub fn failures(results: &[CheckResult]) -> String {
     if results.is_empty() {
         return "no check ran, so nothing is proven".to_owned();
@@ -121,13 +122,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checks_of_earlier_snapshots_run_on_skep_s_own_machine() {
-        let old = r#"{"name":"unit","kind":"test","command":"true","limit_secs":60}"#;
+    fn check_without_runner_runs_on_the_local_machine() {
+        let old = r#"{"name":"unit","kind":"test","command":"true","timeout_secs":60}"#;
         let spec: CheckSpec = serde_json::from_str(old).unwrap();
         assert_eq!((spec.runner.as_deref(), spec.on_runner().as_str()), (None, ""));
         assert_eq!(serde_json::to_string(&spec).unwrap(), old);
-        let there = CheckSpec { runner: Some("box".to_owned()), ..spec };
-        assert_eq!(there.on_runner(), " at box");
-        assert_eq!(serde_json::from_str::<CheckSpec>(&serde_json::to_string(&there).unwrap()).unwrap(), there);
+        let remote = CheckSpec { runner: Some("box".to_owned()), ..spec };
+        assert_eq!(remote.on_runner(), " on box");
+        assert_eq!(serde_json::from_str::<CheckSpec>(&serde_json::to_string(&remote).unwrap()).unwrap(), remote);
     }
 }

@@ -1,0 +1,131 @@
+//! One try at a step.
+
+use crate::domain::artifact::ArtifactRef;
+use crate::domain::budget::shared::SharedBudget;
+use crate::domain::budget::{ModelUse, Usage};
+use crate::domain::id::{AttemptId, TaskId, Timestamp};
+use crate::domain::order::Step;
+use serde::{Deserialize, Serialize};
+
+/// An attempt: numbered, never reused, with one reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number in the run.
+    pub id: AttemptId,
+    /// The step.
+    pub step: Step,
+    /// The task, for `Develop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// The attempt whose question this one answers, for an `Explore` on request. It counts no tries of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AttemptId>,
+    /// The engine, `KIND` or `KIND:ARG`.
+    pub engine: String,
+    /// When it was ordered.
+    pub started_at: Timestamp,
+    /// Rounds of rework before it.
+    #[serde(default)]
+    pub round: u32,
+    /// Its reservation.
+    pub reserved: Usage,
+    /// Shared budgets that cut the reservation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limited_by: Vec<SharedBudget>,
+    /// The engine session that outlives this process, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumable: Option<Resumable>,
+    /// Digest of the prompt it was given; `None` for an engine without a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_digest: Option<String>,
+    /// Its end; `None` = live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// An engine session that can be resumed after its process is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumable {
+    /// The engine's name for the session.
+    pub session: String,
+    /// Number of resumes so far.
+    #[serde(default)]
+    pub resumes: u32,
+    /// Milliseconds of the attempt's time that had elapsed at the last resume.
+    #[serde(default)]
+    pub elapsed_ms: u64,
+}
+
+impl Resumable {
+    /// Upper bound on resumes of one attempt, so that an attempt that kills its process does not do so for ever.
+    pub const MAX_RESUMES: u32 = 3;
+    /// Minimum remaining time, in milliseconds, for a resume to be worth it.
+    pub const MIN_LEFT_MS: u64 = 5_000;
+    /// Upper bound on the bytes of a session's name.
+    pub const MAX_SESSION_BYTES: usize = 200;
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How it ended.
+    pub ending: Ending,
+    /// Reason or summary, capped.
+    pub why: String,
+    /// Amount charged.
+    pub charged: Usage,
+    /// The engine's session, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Its artifacts.
+    #[serde(default)]
+    pub artifacts: Vec<ArtifactRef>,
+    /// Usage by model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage_by_model: Vec<ModelUse>,
+    /// Names of the vault's secrets it was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It reported what was asked, and the report was accepted.
+    Succeeded,
+    /// It failed, or its report was refused.
+    Failed,
+    /// It asked a question instead.
+    Asked,
+    /// It died.
+    Lost,
+    /// It was stopped.
+    Stopped,
+    /// Its engine was unavailable. Says nothing about the work.
+    Unavailable,
+    /// It was never started: a shared budget was exhausted, or the run was held before the attempt could begin.
+    NotStarted,
+}
+
+impl Ending {
+    /// Returns whether the attempt counts against the run's limit.
+    pub fn counts(self) -> bool {
+        !matches!(self, Ending::Unavailable | Ending::NotStarted)
+    }
+}
+
+impl Attempt {
+    /// Returns whether it is still in progress.
+    pub fn live(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Returns the milliseconds since it was ordered, at most the reservation: all that is known of the time used by a
+    /// process that is gone.
+    pub fn elapsed_ms(&self, at: Timestamp) -> u64 {
+        u64::try_from(at.0.saturating_sub(self.started_at.0)).unwrap_or(0).min(self.reserved.wall_ms)
+    }
+}

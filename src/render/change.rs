@@ -1,0 +1,193 @@
+//! The change on the forge: title, body, comments, statuses.
+
+use super::escalation::escalation;
+use super::markdown::{fenced, inline};
+use super::quantity::{count, duration, files_changed, money, usage};
+use super::{alert, shared_alert};
+use crate::domain::run::Review;
+use crate::domain::{
+    CheckSpec, CommentSubject, Effect, FileKind, Outcome, OwnStatus, Run, Sha, Stage, StatusState, Verdict, status,
+};
+
+/// Upper bound on the files listed for an approval.
+const MAX_FILES: usize = 40;
+
+/// Text that an effect puts on the forge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectText {
+    /// Title and body of the change. The body is Markdown.
+    Change {
+        /// The title.
+        title: String,
+        /// The body.
+        body: String,
+    },
+    /// A comment, in Markdown.
+    Comment(String),
+    /// The one-line description of a status.
+    Status(String),
+}
+
+/// Returns the text that an effect puts on the forge; `None` if it puts none.
+pub fn effect_text(run: &Run, effect: &Effect) -> Option<EffectText> {
+    match effect {
+        Effect::EnsureChange { .. } => Some(EffectText::Change { title: change_title(run), body: change_body(run) }),
+        Effect::Comment { about, .. } => Some(EffectText::Comment(comment(run, about))),
+        Effect::SetStatus { status, state, .. } => Some(EffectText::Status(status_line(status, *state))),
+        _ => None,
+    }
+}
+
+fn comment(run: &Run, about: &CommentSubject) -> String {
+    match about {
+        CommentSubject::Escalation(block) => escalation(run, block).markdown(),
+        CommentSubject::Review { review, head, round } => review_comment(run, review, head, *round),
+        CommentSubject::Alert(reached) => alert(run, reached),
+        CommentSubject::SharedAlert { level, percent } => shared_alert(run, level, *percent),
+        CommentSubject::Result => result(run),
+    }
+}
+
+fn status_line(status: &OwnStatus, state: StatusState) -> String {
+    match (status, state) {
+        (OwnStatus::Review { summary }, _) => summary.clone(),
+        (OwnStatus::Checks, StatusState::Success) => "all checks are green".to_owned(),
+        (OwnStatus::Checks, StatusState::Failure) => "a check is red".to_owned(),
+        (OwnStatus::Checks, StatusState::Pending) => "checks are running".to_owned(),
+    }
+}
+
+/// Returns the name of the run's change, `<project>#<number>`, once it is open.
+pub fn change_name(run: &Run) -> Option<String> {
+    run.change.as_ref().map(|c| format!("{}#{}", run.project, c.number))
+}
+
+/// Returns the title of the change.
+pub fn change_title(run: &Run) -> String {
+    run.goal.title()
+}
+
+/// Returns the body of the change: goal, plan, artifacts, how to unblock, metadata.
+pub fn change_body(run: &Run) -> String {
+    let mut text = String::from("## Goal\n");
+    text.push_str(&fenced(&run.goal.text));
+    text.push_str(&format!("\nRequested by {}.\n\n## Plan\n", inline(run.goal.asked_by.as_str())));
+    for task in &run.tasks {
+        let mark = if task.stage == Stage::Integrated { 'x' } else { ' ' };
+        text.push_str(&format!(
+            "- [{mark}] {} {} — {}, {}\n",
+            task.id,
+            inline(&task.spec.title),
+            status::of_task(run, task).word(),
+            count(u64::from(task.tries), "try")
+        ));
+    }
+    text.push_str(&format!(
+        "\n## Artifacts\n- branch: {}\n- head: {}\n- base: {} at {}\n- diff: {}\n",
+        inline(&run.settings.branch),
+        run.head,
+        inline(&run.settings.base_branch),
+        run.base,
+        files_changed(&run.diff)
+    ));
+    for r in run.facts.results.iter().flatten() {
+        let (runner, word) = (on_runner(run, &r.name), if r.green { "green" } else { "red" });
+        text.push_str(&format!("- check {}{runner}: {word}\n", inline(&r.name)));
+    }
+    text.push_str(&format!(
+        "\n## How to unblock\nSkep comments here when run `{}` needs a person.\n\
+         - [ ] Approve the merge: approve this change at its head, or approve it in Skep\n\
+         - [ ] Answer a question: comment `UNBLOCK #<block>` with the answer, or answer it in Skep\n\
+         - [ ] Stop the run: cancel it in Skep\n",
+        run.id.abbrev()
+    ));
+    text.push_str(&format!(
+        "\n## Metadata\n- run: `{}`\n- project: `{}`\n- rounds of rework: {} of {}\n- attempts: {}\n- spent: {}\n",
+        run.id,
+        run.project,
+        run.rounds,
+        run.limits.rounds,
+        run.attempts.len(),
+        spent(run)
+    ));
+    text
+}
+
+/// Returns the comment with a reviewer's verdict.
+pub fn review_comment(run: &Run, review: &Review, head: &Sha, round: u32) -> String {
+    let verb = match review.verdict {
+        Verdict::Approve => "approves",
+        Verdict::Rework => "requests changes",
+    };
+    format!(
+        "The reviewer (attempt {}) {verb} at {}. Round {round} of {}.\n\n{}",
+        review.attempt,
+        head.abbrev(),
+        run.limits.rounds,
+        fenced(&review.text())
+    )
+}
+
+/// Returns the final comment on the change.
+pub fn result(run: &Run) -> String {
+    let end = match &run.outcome {
+        Some(Outcome::Delivered { sha }) => format!("Delivered: {sha} is on {}.", inline(&run.settings.base_branch)),
+        Some(Outcome::Cancelled { why }) => format!("Cancelled {}.", inline(why)),
+        Some(Outcome::Failed { why }) => format!("Not delivered, {}.", inline(why)),
+        None => "The run has not ended.".to_owned(),
+    };
+    format!(
+        "{end}\n\n{}, {}, {} of rework; {}.\n",
+        count(run.tasks.len() as u64, "task"),
+        count(run.attempts.len() as u64, "attempt"),
+        count(u64::from(run.rounds), "round"),
+        spent(run)
+    )
+}
+
+fn spent(run: &Run) -> String {
+    let spent = run.ledger.spent;
+    match spent.cost_micros {
+        0 => format!("{}, {}", usage(spent), money(0)),
+        _ => usage(spent),
+    }
+}
+
+/// Returns what a person approves when approving the merge.
+pub(super) fn merge_request(run: &Run) -> String {
+    let base_branch = &run.settings.base_branch;
+    let mut text = format!("{} onto {base_branch} at {}: {}\n", run.head, run.base.abbrev(), files_changed(&run.diff));
+    for f in run.diff.files.iter().take(MAX_FILES) {
+        let mark = match f.kind {
+            FileKind::Added => 'A',
+            FileKind::Modified => 'M',
+            FileKind::Deleted => 'D',
+        };
+        text.push_str(&format!("{mark} {} (+{} -{})\n", f.path, f.added, f.removed));
+    }
+    if run.diff.files_total > MAX_FILES as u64 {
+        text.push_str(&format!("… and {} more\n", run.diff.files_total - MAX_FILES as u64));
+    }
+    for r in run.facts.results.iter().flatten() {
+        let tests = r.tests.map_or_else(String::new, |t| format!(", {}", count(t.run, "test")));
+        let word = if r.green { "green" } else { "red" };
+        text.push_str(&format!(
+            "check {}{}: {word} ({}{tests})\n",
+            r.name,
+            on_runner(run, &r.name),
+            duration(r.duration_ms)
+        ));
+    }
+    if let Some(review) = &run.facts.review {
+        text.push_str(&format!("review: {}\n", review.summary));
+    }
+    for concern in run.concerns() {
+        text.push_str(&format!("needs attention: {concern}\n"));
+    }
+    text
+}
+
+/// Returns where a check runs if not on Skep's own machine: the approver must know what was relied on.
+fn on_runner(run: &Run, check: &str) -> String {
+    run.settings.checks.iter().find(|c| c.name == check).map_or_else(String::new, CheckSpec::on_runner)
+}

@@ -1,0 +1,25 @@
+//! Text for people: escalations, results, pull requests, alerts, the current state of a run, amounts and times.
+//!
+//! Every interface uses these functions, so that the same fact reads the same everywhere. Plain text is for terminals
+//! and JSON; Markdown is for comments on the forge.
+//!
+//! Invariant: pure. May use `domain` only.
+//! Invariant: no shell commands. They belong to the command line, which adds its own.
+//! Invariant: in Markdown, text from outside is fenced or quoted; it cannot close its fence, mention people or create
+//! links.
+
+mod budget;
+mod change;
+mod escalation;
+mod markdown;
+mod now;
+mod quantity;
+mod time;
+
+pub use budget::{alert, shared_alert, spending};
+pub use change::{EffectText, change_body, change_name, change_title, effect_text, result, review_comment};
+pub use escalation::{Escalation, EscalationAnswer, Need, budget_names, effect_words, escalation};
+pub use markdown::{fenced, inline};
+pub use now::{now, outcome};
+pub use quantity::{brief, budget_word, count, duration, elapsed, files_changed, money, usage};
+pub use time::{date, utc};
