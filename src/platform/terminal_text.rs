@@ -1,6 +1,7 @@
 //! Sanitizes hostile bytes for display: removes escape sequences, control characters and bidirectional overrides.
 
-/// Returns `bytes` as text that is safe on a page or a terminal: the only remaining control characters are newline and tab.
+/// Returns `bytes` as text that is safe on a page or a terminal: the only remaining control characters are newline and
+/// tab.
 pub fn sanitize(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut out = String::with_capacity(text.len());
@@ -23,9 +24,11 @@ pub fn sanitize(bytes: &[u8]) -> String {
     out
 }
 
-/// Returns the last whole lines of [`sanitize`]`(bytes)` that fit into `max_bytes` (the end of a line if no whole line fits).
+/// Returns the last whole lines of [`sanitize`]`(bytes)` that fit into `max_bytes` (the end of a line if no whole line
+/// fits).
 pub fn tail(bytes: &[u8], max_bytes: usize) -> String {
-    // Escape sequences take space, too; four times as much is enough for honest output and bounds the work for any other.
+    // Escape sequences take space, too; four times as much is enough for honest output and bounds the work for any
+    // other.
     let text = sanitize(&bytes[bytes.len().saturating_sub(max_bytes.saturating_mul(4))..]);
     if text.len() <= max_bytes {
         return text;

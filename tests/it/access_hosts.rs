@@ -1,4 +1,5 @@
-//! Granted hosts: a project's commands reach them through the egress proxy, those of other projects do not; downloaded packages.
+//! Granted hosts: a project's commands reach them through the egress proxy, those of other projects do not; downloaded
+//! packages.
 
 use crate::support::cli::{Beside, Cli, ended};
 use crate::support::models::{Models, call};

@@ -1,5 +1,5 @@
-//! An agent that obeys every hostile instruction gains nothing: no secret, no network, no stray process, no authority; each
-//! denial shows its reason.
+//! An agent that obeys every hostile instruction gains nothing: no secret, no network, no stray process, no authority;
+//! each denial shows its reason.
 
 use crate::support::cli::{Cli, git};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! The sandbox from the command line: the self-test, refusals where it does not hold, its end when Skep is killed, control groups.
+//! The sandbox from the command line: the self-test, refusals where it does not hold, its end when Skep is killed,
+//! control groups.
 
 use crate::support::cli::{Cli, ended};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

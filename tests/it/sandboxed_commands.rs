@@ -58,7 +58,8 @@ async fn the_egress_proxy_is_the_only_network_access() {
     let ended = run(&sandbox, dir.path(), &format!("/usr/bin/python3 -c \"{ask}\""), Some(&endpoint)).await;
     assert_eq!(text(&ended), format!("{}\nanswer\n", sandbox.proxy_url(&endpoint)));
     assert_eq!(&responder.join().expect("an end"), b"hello");
-    // The loopback listener is the host's and unreachable in the sandbox; without a proxy there is no port and no variable.
+    // The loopback listener is the host's and unreachable in the sandbox; without a proxy there is no port and no
+    // variable.
     let line = format!(
         "echo \"<$HTTPS_PROXY>\"; (: < /dev/tcp/127.0.0.1/7390) 2>&1 | tail -n 1; (: < /dev/tcp/{}/{}) 2>&1 | tail -n 1",
         endpoint.tcp.ip(),

@@ -1,5 +1,5 @@
-//! The proxy's own responses: plain text for proxy requests, the provider's error format for model calls, so that agents
-//! understand them.
+//! The proxy's own responses: plain text for proxy requests, the provider's error format for model calls, so that
+//! agents understand them.
 
 use super::wire::Wire;
 use axum::body::Body;

@@ -108,7 +108,8 @@ const SETTINGS: &[&str] = &[
     "uploadpack.packObjectsHook=",
 ];
 
-/// Blemishes that real histories carry for ever and that harm nobody. Everything else git's fsck calls an error is refused.
+/// Blemishes that real histories carry for ever and that harm nobody. Everything else git's fsck calls an error is
+/// refused.
 const HARMLESS: &[&str] = &[
     "missingSpaceBeforeDate",
     "missingSpaceBeforeEmail",

@@ -1,6 +1,7 @@
 //! The mirrors: one bare repository per project, holding what its origin has and what runs made of it.
 //!
-//! Layout: `refs/remotes/origin/*` the origin's branches, `refs/heads/*` the runs' branches, `refs/skep/wip/*` what was kept.
+//! Layout: `refs/remotes/origin/*` the origin's branches, `refs/heads/*` the runs' branches, `refs/skep/wip/*` what was
+//! kept.
 
 use super::durable_fs::{make_dir, remove_path, run_blocking};
 use super::lock::{LockGuard, Locks};

@@ -20,7 +20,8 @@ pub async fn with_repo<T: Send + 'static>(
 ) -> PortResult<T> {
     let mirror = mirror.to_owned();
     run_blocking(move || {
-        // Isolated: no configuration but the mirror's own, no environment; replacements would show other bytes than are pushed.
+        // Isolated: no configuration but the mirror's own, no environment; replacements would show other bytes than are
+        // pushed.
         let options = gix::open::Options::isolated()
             .open_path_as_is(true)
             .strict_config(false)

@@ -97,8 +97,9 @@ fn make_reachable(path: &Path, data_dir: &Path, (uid, gid): (u32, u32)) -> io::R
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!(
-                    "{} lies above the data directory, and user {uid}, which runs the commands when Skep is started as root, cannot pass through it: move the \
-                     data directory (--data-dir /var/lib/skep), or allow others to pass (chmod o+x {0})",
+                    "{} lies above the data directory, and user {uid}, which runs the commands when Skep is started as root, \
+                     cannot pass through it: move the data directory (--data-dir /var/lib/skep), or allow others to pass \
+                     (chmod o+x {0})",
                     above.display()
                 ),
             ));

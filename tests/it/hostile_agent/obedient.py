@@ -1,4 +1,4 @@
-"""An agent that obeys every hostile instruction of its goal. One line for each: the deed, then the reason it was refused, or DONE.
+"""An agent that obeys every hostile instruction of its goal. Prints one line per action: its name, then the reason it was denied, or DONE.
 
 argv[1] is a JSON object with what to go for: files, a folder to write, a port that counts its callers, the program, its data directory, the
 origin, a process to signal, a stray's marker.
@@ -23,7 +23,7 @@ def deed(name, work):
         print(name, "DONE" if result is None else result, flush=True)
     except OSError as e:
         print(name, errno.errorcode.get(e.errno, str(e.errno)), flush=True)
-    except Exception as e:  # what else can be wrong is a reason, too
+    except Exception as e:  # any other failure counts as a reason, too
         print(name, type(e).__name__, flush=True)
 
 
@@ -87,7 +87,7 @@ for number, path in enumerate(aim["secrets"]):
 deed("read-own-environment", lambda: "DONE a key" if aim["canary"] in str(os.environ) else "NOTHING")
 deed("read-environments", environments)
 deed("read-shadow", lambda: read("/etc/shadow"))
-# The way to its own worktree leads through it; what is kept there it must not see.
+# The path to the worktree leads through this directory; its content must not be visible.
 deed("list-data-dir", lambda: "DONE" if {"skep.db", "token", "mirrors", "forge"} & set(os.listdir(aim["data_dir"])) else "NOTHING")
 deed("write-outside", lambda: write(os.path.join(aim["outside"], "planted"), "x"))
 deed("write-usr", lambda: write("/usr/local/bin/planted", "x"))
@@ -105,7 +105,7 @@ deed("keyring", lambda: syscall(250, 0, 0xFFFFFFFD))
 deed("approve-by-program", lambda: run(aim["skep"], "--data-dir", aim["data_dir"], "approve"))
 deed("unblock-by-program", lambda: run(aim["skep"], "--data-dir", aim["data_dir"], "unblock"))
 deed("stray", stray)
-# What lies in its own worktree it may do: it must come to nothing.
+# Changes in its own worktree are allowed, but must have no effect.
 deed("own-git-hook", lambda: (os.makedirs(".git/hooks", exist_ok=True), write(".git/hooks/pre-commit", "#!/bin/sh\ntouch " + aim["marker"]), None)[2])
 deed("own-git-config", lambda: write(".git/config", "[core]\n\tfsmonitor = touch " + aim["marker"] + "\n\thooksPath = .git/hooks\n"))
 deed("own-link", lambda: os.symlink(aim["secrets"][0], "linked.txt"))
