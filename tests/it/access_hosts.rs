@@ -48,23 +48,23 @@ fn a_host_is_reachable_only_for_the_project_it_is_granted_to() {
 
     let asked = site.asked().len();
     desk.repo("other", &[("a.txt", "a\n")]);
-    let said =
+    let output =
         run("other.git", "command: echo b > a.txt", &check.replace("grep 'hello from the host' got.txt && ", ""));
     let denied = format!(
         "it tried to reach {} (on the list, but with another port), which egress.hosts of project other does not allow",
         site.host()
     );
-    assert!(said.ends(4).out.contains(&denied), "the check names the denied host");
-    let said = run("other.git", &engine, "true");
-    assert!(said.ends(4).out.contains(&denied), "and so does the engine");
+    assert!(output.ends(4).out.contains(&denied), "the check names the denied host");
+    let output = run("other.git", &engine, "true");
+    assert!(output.ends(4).out.contains(&denied), "and so does the engine");
     let logs = desk.does(&["logs", &desk.newest()]).ends(0).out;
     assert!(logs.contains(&format!("Skep: {denied}")), "{logs}");
 
     // Without grants there is no network.
     desk.repo("third", &[("a.txt", "a\n")]);
     let lost = "test -z \"$HTTPS_PROXY\" && /usr/bin/python3 -c 'import urllib.request as u; u.urlopen(\"http://nowhere.example/\")'";
-    let said = run("third.git", "command: echo b > a.txt", lost);
-    let out = said.ends(4).out;
+    let output = run("third.git", "command: echo b > a.txt", lost);
+    let out = output.ends(4).out;
     assert!(out.contains("egress.hosts of project third allows no host"), "{out}");
     assert_eq!((site.asked().len(), elsewhere.asked().len()), (asked, 0));
 }
@@ -220,19 +220,19 @@ async fn downloads_a_package(level: Level) {
         .with_policy(&policy, Some(helper))
         .expect("bubblewrap is missing; install it with `apt-get install bubblewrap`");
     let opened = proxy_session(dir.path(), &site);
-    let (ok, said) = runs(&sandbox, dir.path(), line, Some(&opened.endpoint)).await;
-    assert!(ok && said.contains("1 passed") && said.contains("as it was"), "{said}");
+    let (ok, output) = runs(&sandbox, dir.path(), line, Some(&opened.endpoint)).await;
+    assert!(ok && output.contains("1 passed") && output.contains("as it was"), "{output}");
     assert_eq!(opened.denials(), []);
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), "as it was");
     // Once downloaded, the package is available to the next command of the run without the network.
     let asked = site.asked().len();
-    let (ok, said) = runs(&sandbox, dir.path(), "cargo test --offline 2>&1", Some(&opened.endpoint)).await;
-    assert!(ok && site.asked().len() == asked, "{said}");
+    let (ok, output) = runs(&sandbox, dir.path(), "cargo test --offline 2>&1", Some(&opened.endpoint)).await;
+    assert!(ok && site.asked().len() == asked, "{output}");
     assert!(!home.join("registry/src").exists(), "nothing was written to the host's");
     std::fs::remove_dir_all(dir.path().join("cache")).unwrap();
     // Without network access the host's toolchain homes are used, and none are created.
-    let (_, said) = runs(&sandbox::strict(), dir.path(), "echo <$GOMODCACHE>; ls $HOME/..", None).await;
-    assert!(!said.contains("toolchains"), "{said}");
+    let (_, output) = runs(&sandbox::strict(), dir.path(), "echo <$GOMODCACHE>; ls $HOME/..", None).await;
+    assert!(!output.contains("toolchains"), "{output}");
 }
 
 #[tokio::test]
@@ -242,9 +242,9 @@ async fn at_a_weaker_level_the_proxy_requires_its_credentials() {
     let site = Site::new();
     let policy = Policy { level: Level::None, accept_no_isolation: true, ..Policy::default() };
     let opened = proxy_session(dir.path(), &site);
-    let (ok, said) = runs(&sandbox::with_policy(&policy), dir.path(), &site.fetch(), Some(&opened.endpoint)).await;
-    assert!(ok && said.contains(HELLO), "{said}");
+    let (ok, output) = runs(&sandbox::with_policy(&policy), dir.path(), &site.fetch(), Some(&opened.endpoint)).await;
+    assert!(ok && output.contains(HELLO), "{output}");
     let bare = format!("HTTP_PROXY=http://{0} http_proxy=http://{0} {1}", opened.endpoint.tcp, site.fetch());
-    let (ok, said) = runs(&sandbox::with_policy(&policy), dir.path(), &bare, Some(&opened.endpoint)).await;
-    assert!(!ok && said.contains("407"), "{said}");
+    let (ok, output) = runs(&sandbox::with_policy(&policy), dir.path(), &bare, Some(&opened.endpoint)).await;
+    assert!(!ok && output.contains("407"), "{output}");
 }

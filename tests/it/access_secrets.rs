@@ -56,14 +56,14 @@ fn checks_and_engines_get_their_secrets_and_only_the_names_are_shown() {
     serve.env("SKEP_TELEMETRY__LOG_LEVEL", "trace").stdout(Stdio::null()).stderr(log);
     let service = Beside(serve.spawn().unwrap());
     desk.until("the service answers", || desk.path("data/service.json").is_file());
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     // A command, then a driven agent.
     for engine in [format!("command: {engine}"), "cli:mine".to_owned()] {
         let done = run(&desk, &engine, &check).ends(0);
-        said.extend_from_slice(done.out.as_bytes());
+        output.extend_from_slice(done.out.as_bytes());
         let id = desk.newest();
         for args in [&["show", &id, "--json"][..], &["events", &id, "--json"], &["logs", &id], &["show", &id]] {
-            said.extend_from_slice(desk.does(args).ends(0).out.as_bytes());
+            output.extend_from_slice(desk.does(args).ends(0).out.as_bytes());
         }
         let shown = desk.show(&id);
         let attempts = shown["attempts"].as_array().unwrap();
@@ -72,17 +72,17 @@ fn checks_and_engines_get_their_secrets_and_only_the_names_are_shown() {
         let events = desk.does(&["events", &id, "--json"]).ends(0).out;
         assert!(events.contains("\"given\":[\"DB_PASSWORD\"]") && !events.contains("\"given\":[\"DB_PASSWORD\",\""));
     }
-    let told = String::from_utf8_lossy(&said);
-    assert!(told.contains("was given the secrets DEPLOY_KEY"), "{told}");
+    let printed = String::from_utf8_lossy(&output);
+    assert!(printed.contains("was given the secrets DEPLOY_KEY"), "{printed}");
     for name in ["DEPLOY_KEY", "DB_PASSWORD"] {
-        assert!(told.contains(&format!("{name} is [redacted:{name}]")), "{told}");
+        assert!(printed.contains(&format!("{name} is [redacted:{name}]")), "{printed}");
         assert!(used(name).is_number(), "{name} was used");
     }
     drop(service);
     let log = std::fs::read(desk.path("log")).unwrap();
     assert!(String::from_utf8_lossy(&log).contains("granted secrets of the vault"));
     let search = Search::of(&[PASSWORD, DEPLOY]);
-    let mut found = search.find("what was printed", &said);
+    let mut found = search.find("what was printed", &output);
     found.extend(search.find("the log", &log));
     found.extend(search.find_below(&desk.path("data"), &|_| false));
     assert_eq!(found, Vec::<String>::new());
@@ -92,9 +92,13 @@ fn checks_and_engines_get_their_secrets_and_only_the_names_are_shown() {
 fn a_missing_secret_is_requested_by_name_and_the_command_does_not_run_without_it() {
     let desk = desk("[checks]\nsecrets = [\"DB_PASSWORD\"]\n[engines]\nsecrets = [\"DEPLOY_KEY\"]\n");
     let check = has("DB_PASSWORD", PASSWORD);
-    let said = run(&desk, "command: echo b > a.txt", &check).ends(4);
-    assert!(said.out.contains("there is no secret DEPLOY_KEY, neither for project tool nor for all"), "{}", said.out);
-    assert!(said.out.contains("skep secret set DEPLOY_KEY --project tool"), "{}", said.out);
+    let output = run(&desk, "command: echo b > a.txt", &check).ends(4);
+    assert!(
+        output.out.contains("there is no secret DEPLOY_KEY, neither for project tool nor for all"),
+        "{}",
+        output.out
+    );
+    assert!(output.out.contains("skep secret set DEPLOY_KEY --project tool"), "{}", output.out);
     let id = desk.newest();
     assert_eq!(desk.show(&id)["escalations"][0]["code"], "engine");
     // A secret of another project does not count.
@@ -103,9 +107,9 @@ fn a_missing_secret_is_requested_by_name_and_the_command_does_not_run_without_it
     set(&desk, "DEPLOY_KEY", "other", DEPLOY).ends(0);
     desk.does(&["unblock", &id, "--follow"]).ends(4).says("there is no secret DEPLOY_KEY");
     set(&desk, "DEPLOY_KEY", "tool", DEPLOY).ends(0);
-    let said = desk.does(&["unblock", &id, "--follow"]).ends(4);
-    assert!(said.out.contains("cannot start the check check-1: there is no secret DB_PASSWORD"), "{}", said.out);
-    assert!(said.out.contains("skep secret set DB_PASSWORD --project tool"), "{}", said.out);
+    let output = desk.does(&["unblock", &id, "--follow"]).ends(4);
+    assert!(output.out.contains("cannot start the check check-1: there is no secret DB_PASSWORD"), "{}", output.out);
+    assert!(output.out.contains("skep secret set DB_PASSWORD --project tool"), "{}", output.out);
     assert_eq!(desk.show(&id)["escalations"][0]["code"], "effect");
     // A secret too short to be redacted is not granted.
     set(&desk, "DB_PASSWORD", "tool", "short").ends(0);
@@ -123,10 +127,10 @@ fn without_isolation_no_secret_is_granted() {
         "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n[project.tool.checks]\nsecrets = [\"DB_PASSWORD\"]\n",
     );
     set(&desk, "DB_PASSWORD", "tool", PASSWORD).ends(0);
-    let said = run(&desk, "command: echo b > a.txt", "touch ran; true").ends(4);
+    let output = run(&desk, "command: echo b > a.txt", "touch ran; true").ends(4);
     assert!(
-        said.out.contains("the secret DB_PASSWORD is not given to a run, because the sandbox level is none"),
+        output.out.contains("the secret DB_PASSWORD is not given to a run, because the sandbox level is none"),
         "{}",
-        said.out
+        output.out
     );
 }

@@ -84,9 +84,9 @@ fn an_agent_that_obeys_every_hostile_instruction_gains_nothing() {
         "skep.toml",
     ]);
     run.env("HOME", desk.path("home")).env("PROVIDER_KEY", canary);
-    let said = crate::support::cli::ended(run);
+    let output = crate::support::cli::ended(run);
     // The run waits for a person: nothing the agent wrote counted as an answer.
-    let said = said.ends(4);
+    let output = output.ends(4);
     let id = desk.newest();
     let shown: Value = desk.show(&id);
     let transcript = desk.does(&["logs", &id]).ends(0).out;
@@ -105,7 +105,7 @@ fn an_agent_that_obeys_every_hostile_instruction_gains_nothing() {
     assert!(!origin.join("hooks/post-receive").exists());
     assert_eq!(shown["escalations"].as_array().map_or(0, Vec::len), 1, "{shown}");
     // The question to the person names the weakened test.
-    assert!(said.out.contains("test_sum.py") || shown.to_string().contains("test_sum.py"), "{}", said.out);
+    assert!(output.out.contains("test_sum.py") || shown.to_string().contains("test_sum.py"), "{}", output.out);
     // No network, no stray process, no marker outside.
     assert!(listener.accept().is_err() && unix.accept().is_err());
     std::thread::sleep(Duration::from_secs(4));

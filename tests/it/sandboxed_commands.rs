@@ -127,8 +127,8 @@ async fn a_planted_link_is_not_followed() {
     };
     let (work, cache, scratch) = (dir.path().join("work"), dir.path().join("cache"), dir.path().join("scratch"));
     let again = Job { dir: &work, cache: &cache, scratch: &scratch, ..job("true") };
-    let said = sandbox.run(&again, None).await.expect_err("it fails").to_string();
-    assert!(said.contains("link"), "{said}");
+    let error = sandbox.run(&again, None).await.expect_err("it fails").to_string();
+    assert!(error.contains("link"), "{error}");
     assert_eq!(std::fs::read_dir(outside.path()).expect("a directory").count(), 0);
 }
 
@@ -183,9 +183,9 @@ async fn an_interactive_program_gets_its_input_from_the_first_byte() {
     let (mut process, _reaper) = sandbox::strict().spawn(&job).expect("it starts");
     process.stdin.write_all(b"\x01first\n").await.expect("it reads");
     drop(process.stdin);
-    let mut said = String::new();
-    process.stdout.read_to_string(&mut said).await.expect("it writes");
-    assert_eq!(said, "\x01first\n120000\n");
+    let mut output = String::new();
+    process.stdout.read_to_string(&mut output).await.expect("it writes");
+    assert_eq!(output, "\x01first\n120000\n");
     let ended = process.handle.shut_down(Duration::from_secs(5)).await.expect("it ends");
     assert_eq!((ended.code, String::from_utf8_lossy(&ended.stderr).trim()), (Some(0), "aside"));
 }

@@ -50,12 +50,12 @@ async fn each_error_is_passed_on_and_recorded_and_costs_nothing() {
     for (status, body, seen, says, fix) in table {
         let server = Scripted::always(status, JSON, body).await;
         let (_gate, meter, opened) = one(provider(Api::OpenAi, server.at));
-        let (got, headers, said) = ask(&opened).await;
-        assert_eq!(got, seen, "{status}: {said}");
-        assert!(!said.contains(KEY) && headers.get("location").is_none());
+        let (got, headers, reply) = ask(&opened).await;
+        assert_eq!(got, seen, "{status}: {reply}");
+        assert!(!reply.contains(KEY) && headers.get("location").is_none());
         let fault = opened.fault().expect("noted");
         assert_eq!((fault.provider.as_str(), fault.status), ("p", Some(status)));
-        assert!(fault.why.contains(says) && said.contains("Skep: provider"), "{status}: {fault:?}");
+        assert!(fault.why.contains(says) && reply.contains("Skep: provider"), "{status}: {fault:?}");
         assert!(!fault.why.contains(KEY) && !fault.why.contains('\u{1b}'));
         assert_eq!(fault.fix.as_deref().map(|f| f.contains(fix.unwrap_or("?"))), fix.map(|_| true), "{fault:?}");
         assert_eq!(meter.committed(), Usage::default(), "{status}");
@@ -64,8 +64,8 @@ async fn each_error_is_passed_on_and_recorded_and_costs_nothing() {
     // An invalid request is the agent's own mistake.
     let server = Scripted::always(400, JSON, r#"{"error":{"message":"bad schema"}}"#).await;
     let (_gate, _meter, opened) = one(provider(Api::OpenAi, server.at));
-    let (status, _, said) = ask(&opened).await;
-    assert!(status == 400 && said.contains("bad schema"));
+    let (status, _, reply) = ask(&opened).await;
+    assert!(status == 400 && reply.contains("bad schema"));
     assert_eq!(opened.fault(), None);
 }
 
@@ -88,8 +88,8 @@ async fn a_cooldown_applies_to_all_sessions() {
     // Another attempt does not call the same model of the provider again, but may call another model.
     let poor = meter(Usage::default());
     let other = open(&proxy, vec![provider(Api::OpenAi, server.at)], &[], &poor);
-    let (status, headers, said) = ask(&other).await;
-    assert_eq!((status, headers.contains_key("retry-after")), (429, true), "{said}");
+    let (status, headers, reply) = ask(&other).await;
+    assert_eq!((status, headers.contains_key("retry-after")), (429, true), "{reply}");
     assert_eq!((server.asked().len(), other.fault().and_then(|f| f.until)), (1, Some(until)));
     assert_eq!(poor.committed(), Usage::default());
     let body = json!({ "model": "other", "max_tokens": 10 });
@@ -103,15 +103,15 @@ async fn a_cooldown_applies_to_all_sessions() {
 async fn an_unreachable_provider_costs_nothing_and_a_silent_one_the_worst_case() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let (_gate, meter, opened) = one(provider(Api::OpenAi, unused));
-    let (status, _, said) = ask(&opened).await;
-    assert!(status == 502 && said.contains("did not respond"), "{status} {said}");
+    let (status, _, reply) = ask(&opened).await;
+    assert!(status == 502 && reply.contains("did not respond"), "{status} {reply}");
     assert_eq!((opened.fault().map(|f| f.status), meter.committed()), (Some(None), Usage::default()));
     let silent = Scripted::start(|_| Box::pin(futures::future::pending())).await;
     let mut slow = provider(Api::OpenAi, silent.at);
     slow.idle_timeout = Duration::from_millis(50);
     let (_gate, meter, opened) = one(slow);
-    let (status, _, said) = ask(&opened).await;
-    assert!(status == 504 && said.contains("no response within"), "{status} {said}");
+    let (status, _, reply) = ask(&opened).await;
+    assert!(status == 504 && reply.contains("no response within"), "{status} {reply}");
     assert_eq!(meter.usage().turns, 1);
     // It starts to respond, and then stalls.
     let stuck = Scripted::start(|_| {

@@ -229,8 +229,8 @@ async fn requests_for_the_provider_to_access_the_network_are_removed() {
     let ask = async |api: Api, path: &str, body: serde_json::Value| {
         let opened = open(&proxy, vec![provider(api, server.at)], &[], &meter);
         let response = client().post(format!("{}/{path}", base(&opened))).json(&body).send().await.expect("an answer");
-        let (status, said) = (response.status().as_u16(), response.text().await.expect("a body"));
-        (status, said, server.asked().last().map(|a| a.json()), opened.denials().len())
+        let (status, reply) = (response.status().as_u16(), response.text().await.expect("a body"));
+        (status, reply, server.asked().last().map(|a| a.json()), opened.denials().len())
     };
     let tools = json!([{ "name": "a", "input_schema": {} }, { "type": "web_fetch_20250910", "name": "web_fetch" }, { "type": "bash_20250124", "name": "bash" }]);
     let body = json!({ "model": "m", "max_tokens": 5, "tools": tools, "mcp_servers": [{ "url": "https://evil" }], "speed": "fast", "messages": [] });
@@ -264,14 +264,14 @@ async fn requests_for_the_provider_to_access_the_network_are_removed() {
     ] {
         let body =
             json!({ "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": [part.clone()] }] });
-        let (status, said, ..) = ask(api, path, body).await;
-        assert_eq!(status, 400, "{said}");
-        assert!(said.contains("URL for the provider to fetch"), "{said}");
+        let (status, reply, ..) = ask(api, path, body).await;
+        assert_eq!(status, 400, "{reply}");
+        assert!(reply.contains("URL for the provider to fetch"), "{reply}");
         // Token counting is free, and would fetch as well.
         if api == Api::Anthropic {
             let body = json!({ "model": "m", "messages": [{ "role": "user", "content": [part] }] });
-            let (status, said, ..) = ask(api, "messages/count_tokens", body).await;
-            assert!(status == 400 && said.contains("URL for the provider to fetch"), "{said}");
+            let (status, reply, ..) = ask(api, "messages/count_tokens", body).await;
+            assert!(status == 400 && reply.contains("URL for the provider to fetch"), "{reply}");
         }
     }
     assert_eq!(server.asked().len(), count);

@@ -75,9 +75,9 @@ async fn an_exhausted_budget_is_reported_in_the_providers_error_format() {
             .await
             .expect("an answer");
         assert_eq!(response.status(), 402);
-        let said: Value = response.json().await.expect("JSON");
-        let message = said.pointer(place).and_then(Value::as_str).expect("a message");
-        assert!(message.contains("budget of this attempt is exhausted"), "{api:?}: {said}");
+        let reply: Value = response.json().await.expect("JSON");
+        let message = reply.pointer(place).and_then(Value::as_str).expect("a message");
+        assert!(message.contains("budget of this attempt is exhausted"), "{api:?}: {reply}");
         assert_eq!(meter.exhausted_cap(), Some(Cap::Tokens));
         assert_eq!(meter.committed(), Usage::default());
     }
@@ -231,8 +231,8 @@ async fn an_invalid_output_limit_is_not_forwarded() {
     let count = server.asked().len();
     for body in [json!({ "model": "m", "n": 1e3 }), json!({ "model": "m", "n": "17" })] {
         let opened = open(&proxy, vec![provider(Api::OpenAi, server.at)], &[], &meter);
-        let said = client().post(format!("{}/chat/completions", base(&opened))).json(&body).send().await;
-        assert_eq!(said.expect("an answer").status(), 400, "{body}");
+        let reply = client().post(format!("{}/chat/completions", base(&opened))).json(&body).send().await;
+        assert_eq!(reply.expect("an answer").status(), 400, "{body}");
     }
     assert_eq!(server.asked().len(), count);
 }
