@@ -20,7 +20,7 @@ pub fn list(config: &Config) -> Vec<RunnerRow> {
         used_by: used_by(config, name),
     };
     let local = row(LOCAL, LOCAL, format!("this machine, in the sandbox ({})", config.sandbox.level.name()));
-    let others = config.runners.iter().map(|(name, runner)| row(name, runner.kind(), runner.whereabouts()));
+    let others = config.runners.iter().map(|(name, runner)| row(name, runner.kind(), runner.location()));
     std::iter::once(local).chain(others).collect()
 }
 

@@ -45,7 +45,7 @@ async fn green_and_red_by_exit_code() {
     assert_eq!((green.result.exit_code, green.result.tail.as_str()), (Some(0), "fine\n"));
     assert_eq!(green.files, [(ArtifactKind::Log, "test.log".to_owned(), b"fine\n".to_vec())]);
     let red = one("echo broken >&2; exit 3").await.result;
-    assert_eq!((red.green, red.exit_code, red.why.as_str()), (false, Some(3), "it ended with exit code 3"));
+    assert_eq!((red.green, red.exit_code, red.why.as_str()), (false, Some(3), "the command exited with code 3"));
     assert_eq!(red.tail, "broken\n");
     assert!(one("no-such-program-here").await.result.why.contains("not found"));
     assert!(one("kill -9 $$").await.result.why.contains("signal 9"));
@@ -57,7 +57,7 @@ async fn a_check_over_its_limit_is_red_with_its_output() {
     let slow = CheckSpec { timeout_secs: 1, ..spec("slow", CheckKind::Test, "echo started; sleep 600") };
     let slow = run(dir.path(), &[slow]).await.remove(0).result;
     assert_eq!((slow.green, slow.exit_code), (false, None));
-    assert!(slow.why.contains("limit of 1 s") && slow.tail == "started\n", "{slow:?}");
+    assert!(slow.why.contains("timeout of 1 s") && slow.tail == "started\n", "{slow:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
-//! Guesses a repository's checks from the files at its root, for projects that named none.
+//! Detects a repository's checks from the files in its root folder, for projects that define none.
 
 use crate::domain::{CheckKind, CheckSpec};
 
-/// The files at a repository's root that are read for it.
+/// Files in a repository's root folder whose content is needed.
 pub const FILES: &[&str] = &[
     super::repo_file::NAME,
     "Cargo.toml",
@@ -17,19 +17,19 @@ pub const FILES: &[&str] = &[
     "Makefile",
 ];
 
-/// A guessed check's time limit.
-const LIMIT_SECS: u64 = 600;
+/// Timeout of a detected check, in seconds.
+const TIMEOUT_SECS: u64 = 600;
 
-/// The checks of a repository with these names at its root; `read` gives a root file's text. Empty = nothing was found, and
-/// somebody has to say what proves a change.
+/// Detects the checks of a repository from the names in its root folder; `read` returns the text of a root file. An empty
+/// result means that nothing was recognized, and a person has to define the checks.
 ///
-/// | seen | check |
+/// | found | check |
 /// |---|---|
-/// | `Cargo.toml` | `cargo test` (`--workspace` where there is one) |
+/// | `Cargo.toml` | `cargo test` (`--workspace` in a workspace) |
 /// | `package.json` with a real test script | `npm ci` or `npm install`, then `npm test` |
-/// | signs of pytest, or a Python project with tests | `python3 -m pytest -q` |
+/// | a mention of pytest, or a Python project with tests | `python3 -m pytest -q` |
 /// | `tox.ini` without pytest | `python3 -m tox -q` |
-/// | `test*.py` at the root, nothing else of Python | `python3 -m unittest discover` |
+/// | `test*.py` in the root folder, no other sign of Python | `python3 -m unittest discover` |
 /// | `go.mod` | `go test ./...` |
 /// | none of these, a Makefile with `test` or `check` | `make test`, `make check` |
 pub fn detect(names: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<CheckSpec> {
@@ -47,11 +47,11 @@ pub fn detect(names: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<Ch
         found.push(check("go-test", CheckKind::Test, "go test ./..."));
     }
     if found.is_empty() {
-        // In the order make itself looks.
+        // In the order in which make itself searches.
         let file = ["GNUmakefile", "makefile", "Makefile"].into_iter().find(|n| has(n));
         found.extend(file.and_then(read).and_then(|text| make(&text)));
     }
-    // Setup before tests, whichever language it is for.
+    // Setup checks run before tests, across languages.
     found.sort_by_key(|c| c.kind);
     found
 }
@@ -61,7 +61,7 @@ fn check(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
         name: name.to_owned(),
         kind,
         command: command.to_owned(),
-        timeout_secs: LIMIT_SECS,
+        timeout_secs: TIMEOUT_SECS,
         junit: None,
         runner: None,
     }
@@ -70,14 +70,14 @@ fn check(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
 fn npm(has: &dyn Fn(&str) -> bool, package: Option<String>) -> Vec<CheckSpec> {
     let package: serde_json::Value = package.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
     let script = package["scripts"]["test"].as_str().unwrap_or("").trim();
-    // What `npm init` writes is a test that always fails.
+    // The script `npm init` generates always fails.
     if script.is_empty() || script.contains("no test specified") {
         return Vec::new();
     }
-    let some = |key: &str| package[key].as_object().is_some_and(|o| !o.is_empty());
+    let has_entries = |key: &str| package[key].as_object().is_some_and(|o| !o.is_empty());
     let setup = if has("package-lock.json") || has("npm-shrinkwrap.json") {
         Some("npm ci --no-audit --no-fund")
-    } else if ["dependencies", "devDependencies", "optionalDependencies", "workspaces"].into_iter().any(some)
+    } else if ["dependencies", "devDependencies", "optionalDependencies", "workspaces"].into_iter().any(has_entries)
         || package["workspaces"].is_array()
     {
         Some("npm install --no-audit --no-fund --no-package-lock")
@@ -104,11 +104,11 @@ fn python(names: &[String], has: &dyn Fn(&str) -> bool, read: &dyn Fn(&str) -> O
     if has("tox.ini") {
         return Some(check("tox", CheckKind::Test, "python3 -m tox -q"));
     }
-    let loose = names.iter().any(|n| n.starts_with("test") && n.ends_with(".py"));
-    if loose {
+    let root_tests = names.iter().any(|n| n.starts_with("test") && n.ends_with(".py"));
+    if root_tests {
         return Some(check("unittest", CheckKind::Test, "python3 -m unittest discover"));
     }
-    // A tests folder alone may be any language's.
+    // A `tests` folder alone says nothing about the language.
     let project = ["pyproject.toml", "setup.py", "setup.cfg"].into_iter().any(has);
     (project && (has("tests") || has("test"))).then(|| check("pytest", CheckKind::Test, "python3 -m pytest -q"))
 }
@@ -116,7 +116,7 @@ fn python(names: &[String], has: &dyn Fn(&str) -> bool, read: &dyn Fn(&str) -> O
 fn make(text: &str) -> Option<CheckSpec> {
     let target = |name: &str| {
         text.lines().any(|line| {
-            // A rule names targets before its colon, at the start of the line; `test := x` is a variable.
+            // A rule starts its line and lists its targets before the colon; `test := x` assigns a variable.
             !line.starts_with(['\t', '#', ' '])
                 && line.split_once(':').is_some_and(|(targets, rest)| {
                     !rest.starts_with('=') && !rest.starts_with(":=") && targets.split_whitespace().any(|t| t == name)

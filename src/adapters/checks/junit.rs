@@ -1,63 +1,65 @@
-//! Counts from a JUnit XML report, taken as hostile: no DTD, no entities, bounded depth.
+//! Counts the test cases of a JUnit XML report. The report is untrusted: no DTD, no entities, bounded nesting.
 
 use crate::domain::check::TestCounts;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-/// The largest report read.
-pub const BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// The deepest nesting followed; real reports have five levels.
-const DEPTH_MAX: usize = 64;
+/// Upper bound on the size of a report, in bytes.
+pub const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// Upper bound on the nesting of elements; real reports have five levels.
+const MAX_DEPTH: usize = 64;
 
-/// Counts test cases, or says why the report cannot be trusted.
+/// Counts the test cases of a report.
 ///
 /// # Errors
-/// In words that finish the sentence "the report …".
+/// When the report is malformed or hostile: a text that completes the sentence "the report …".
 pub fn count(bytes: &[u8]) -> Result<TestCounts, String> {
     let mut reader = Reader::from_reader(bytes);
-    let mut tally = Tally::default();
+    let mut counter = Counter::default();
     loop {
         let at = reader.buffer_position();
         match reader.read_event() {
             Err(e) => return Err(format!("is not well-formed XML at byte {at}: {e}")),
-            Ok(Event::DocType(_)) => return Err("has a document type declaration, which is refused".to_owned()),
-            Ok(Event::Start(e)) => tally.open(&e, false)?,
-            Ok(Event::Empty(e)) => tally.open(&e, true)?,
-            Ok(Event::End(_)) => tally.close(),
+            Ok(Event::DocType(_)) => return Err("has a document type declaration, which is not allowed".to_owned()),
+            Ok(Event::Start(e)) => counter.open(&e, false)?,
+            Ok(Event::Empty(e)) => counter.open(&e, true)?,
+            Ok(Event::End(_)) => counter.close(),
             Ok(Event::Eof) => break,
-            // Text is never read, so references in it are never resolved.
+            // Text is skipped, so references in it are never resolved.
             Ok(_) => {}
         }
     }
-    tally.total()
+    counter.total()
 }
 
 #[derive(Default)]
-struct Tally {
+struct Counter {
     depth: usize,
-    suites: bool,
+    has_root: bool,
     counts: TestCounts,
-    /// The depth of the test case we are in.
+    /// Depth of the current test case.
     case: Option<usize>,
     failed: bool,
     skipped: bool,
-    /// What the outermost suites claim about failures and errors.
+    /// Sum of failures and errors in the root element's attributes.
     claimed: u64,
 }
 
-impl Tally {
+impl Counter {
     fn open(&mut self, e: &BytesStart<'_>, empty: bool) -> Result<(), String> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(format!("is nested deeper than {DEPTH_MAX} levels"));
+        if self.depth > MAX_DEPTH {
+            return Err(format!("is nested deeper than {MAX_DEPTH} levels"));
         }
         let name = e.local_name();
         let name = name.as_ref();
         if self.depth == 1 {
-            if !matches!(name, b"testsuites" | b"testsuite") || self.suites {
-                return Err("is not a JUnit report (its root must be one testsuites or testsuite)".to_owned());
+            if !matches!(name, b"testsuites" | b"testsuite") || self.has_root {
+                return Err(
+                    "is not a JUnit report: its root must be a single testsuites or testsuite element".to_owned()
+                );
             }
-            self.suites = true;
+            self.has_root = true;
         }
         match name {
             b"testsuites" | b"testsuite" if self.depth == 1 => {
@@ -69,7 +71,7 @@ impl Tally {
             }
             b"failure" | b"error" => match self.case {
                 Some(_) => self.failed = true,
-                // A suite that broke outside its cases (a failed fixture) is a failure too.
+                // A failure outside of any case, such as a failed fixture, counts too.
                 None => self.counts.failed += 1,
             },
             b"skipped" if self.case.is_some() => self.skipped = true,
@@ -91,23 +93,23 @@ impl Tally {
     }
 
     fn total(mut self) -> Result<TestCounts, String> {
-        if !self.suites {
+        if !self.has_root {
             return Err("is empty".to_owned());
         }
         if self.depth != 0 {
-            return Err("ends in the middle".to_owned());
+            return Err("ends prematurely".to_owned());
         }
-        // Whichever is worse: some tools only sum up, others only list.
+        // Some tools only write the sum, others only list the cases: the higher number counts.
         self.counts.failed = self.counts.failed.max(self.claimed);
         Ok(self.counts)
     }
 }
 
-/// A count in an attribute; 0 when it is not there.
+/// Reads a count from an attribute; 0 if it is missing.
 fn number(e: &BytesStart<'_>, name: &str) -> Result<u64, String> {
-    let found = e.try_get_attribute(name).map_err(|e| format!("has a broken attribute: {e}"))?;
-    let Some(found) = found else { return Ok(0) };
-    let text = String::from_utf8_lossy(&found.value);
+    let attribute = e.try_get_attribute(name).map_err(|e| format!("has a malformed attribute: {e}"))?;
+    let Some(attribute) = attribute else { return Ok(0) };
+    let text = String::from_utf8_lossy(&attribute.value);
     text.trim()
         .parse()
         .map_err(|_| format!("has {name}={:?}, which is not a count", text.chars().take(40).collect::<String>()))
@@ -131,19 +133,19 @@ mod tests {
     }
 
     #[test]
-    fn the_worse_of_listed_and_claimed_counts() {
+    fn takes_the_higher_of_listed_and_claimed_failures() {
         assert_eq!(counts(r#"<testsuite failures="2" errors="1"><testcase/></testsuite>"#), Ok((1, 3, 0)));
         assert_eq!(counts("<testsuite><error>fixture</error></testsuite>"), Ok((0, 1, 0)));
     }
 
     #[test]
-    fn hostile_reports_are_refused_quickly() {
+    fn hostile_reports_are_rejected_quickly() {
         let bomb = r#"<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><testsuites>&b;</testsuites>"#;
         assert!(counts(bomb).unwrap_err().contains("document type"));
         assert!(counts(&"<testsuite>".repeat(500_000)).unwrap_err().contains("nested deeper"));
         assert!(counts("").unwrap_err().contains("empty"));
         assert!(counts("<testsuite><testcase></testsuite>").unwrap_err().contains("not well-formed"));
-        assert!(counts("<testsuite><testcase>").unwrap_err().contains("middle"));
+        assert!(counts("<testsuite><testcase>").unwrap_err().contains("prematurely"));
         assert!(counts("<html/>").unwrap_err().contains("not a JUnit report"));
         assert!(counts("<testsuite/><testsuite/>").unwrap_err().contains("not a JUnit report"));
         assert!(counts(r#"<testsuite failures="-1"/>"#).unwrap_err().contains("not a count"));

@@ -1,4 +1,4 @@
-//! Runs a project's checks in a fresh checkout, and believes only what it saw itself.
+//! Runs a project's checks in a fresh checkout, and trusts only exit codes and reports it observed itself.
 
 pub mod detect;
 pub mod junit;
@@ -7,26 +7,26 @@ pub mod self_test;
 mod verdict;
 
 pub use super::runner::RemoteSessions;
-use super::runner::{LocalSession, NoReport, RunnerSession};
-use crate::adapters::runner::settings::{LOCAL, Runner};
+use super::runner::settings::{LOCAL, Runner};
+use super::runner::{self, LocalSession, NoReport, RunnerSession};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
-use crate::platform::access::Grants;
-use crate::platform::access::ProjectGrants;
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
+use crate::platform::access::{Grants, ProjectGrants};
 use crate::platform::sandbox::Sandbox;
 use crate::platform::terminal_text;
 use crate::ports::checks::{Checked, Checks, RepoRules};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use verdict::{command_failure, failed_without_running, report_failure};
 
-/// The most of it that goes into the result.
-const TAIL_BYTES_MAX: usize = 4 * 1024;
+/// Upper bound on the end of a check's output that goes into its result, in bytes.
+const MAX_TAIL_BYTES: usize = 4 * 1024;
 
-/// Checks as commands: in a sandbox, or at the places a person configured.
+/// Runs checks as commands, in the sandbox or on a configured runner.
 #[derive(Clone, Debug)]
 pub struct CommandChecks {
     sandbox: Sandbox,
@@ -36,7 +36,7 @@ pub struct CommandChecks {
 }
 
 impl CommandChecks {
-    /// Checks that run in `sandbox` and nowhere else.
+    /// Checks that run only in `sandbox`.
     pub fn new(sandbox: Sandbox) -> Self {
         Self {
             sandbox,
@@ -46,13 +46,13 @@ impl CommandChecks {
         }
     }
 
-    /// The same, with what each project is given.
+    /// Gives commands the access each project is granted.
     #[must_use]
     pub fn with_access_broker(self, access_broker: AccessBroker) -> Self {
         Self { access_broker, ..self }
     }
 
-    /// The same with places, and what projects may use of them. `sessions` outlives a change of the configuration.
+    /// Adds runners, and the grants that say which project may use which. `sessions` outlives a reload of the configuration.
     #[must_use]
     pub fn with_runners(
         mut self,
@@ -65,81 +65,85 @@ impl CommandChecks {
         self
     }
 
-    /// Ends and removes what an earlier process left in Docker engines; for the start of a service. Hosts are swept when they are
-    /// used: there a command ends with its connection.
+    /// Removes what an earlier process left in Docker engines. Called when the service starts; SSH hosts are swept on their next
+    /// use, because a command there ends with its connection.
     pub async fn sweep(&self) {
         for (name, runner) in self.runners.iter().filter(|(_, runner)| matches!(runner, Runner::Docker(_))) {
-            let remote = super::runner::remote(name, runner);
-            if let Err(error) = self.sessions.of(&key(name, runner)).sweep(remote.as_ref()).await {
-                tracing::debug!(%error, "what an earlier process left at a place is swept before it is used");
+            if let Err(error) = runner::sweep(name, runner, &self.sessions).await {
+                tracing::debug!(%error, "cannot sweep a runner at startup; retrying before its next use");
             }
         }
     }
 
-    /// The checkout where a check is to run, if a person lets this project use that place.
-    async fn site(
+    /// Opens a session on the runner of a check, if this project is allowed to use it.
+    async fn open_session(
         &self,
         project: &ProjectName,
-        at: Option<&str>,
+        runner: Option<&str>,
         dir: &Path,
         cache: &Path,
     ) -> PortResult<Box<dyn RunnerSession>> {
-        let Some(name) = at else { return Ok(Box::new(LocalSession::new(&self.sandbox, dir, cache)?)) };
-        allowed(self.access_broker.grants(project), project, name)
+        let Some(name) = runner else { return Ok(Box::new(LocalSession::new(&self.sandbox, dir, cache)?)) };
+        check_allowed(self.access_broker.grants(project), project, name)
             .map_err(|(what, fix)| PortError::permanent(what, fix))?;
         let runner = self.runners.get(name).ok_or_else(|| {
-            let (what, fix) = unknown(&self.runners, name);
+            let (what, fix) = unknown_runner(&self.runners, name);
             PortError::permanent(what, fix)
         })?;
-        super::runner::open_session(super::runner::remote(name, runner), &self.sessions, &key(name, runner), dir, cache)
-            .await
+        runner::open_session(name, runner, &self.sessions, dir, cache).await
     }
 
-    async fn one(&self, project: &ProjectName, site: &mut dyn RunnerSession, spec: &CheckSpec) -> PortResult<Checked> {
+    async fn run_one(
+        &self,
+        project: &ProjectName,
+        session: &mut dyn RunnerSession,
+        spec: &CheckSpec,
+    ) -> PortResult<Checked> {
         if spec.command.contains('\0') {
-            let what = format!("the check {} cannot run: its command has a NUL character", spec.name);
-            return Err(PortError::permanent(what, "take the NUL character out of the check's command"));
+            let what = format!("cannot run the check {}: its command contains a NUL character", spec.name);
+            return Err(PortError::permanent(what, "remove the NUL character from the check's command"));
         }
         if let Some(Err(why)) = spec.junit.as_deref().map(crate::platform::rooted_fs::check) {
-            return Ok(failed_without_running(spec, format!("its report's place is not usable: {why}")));
+            return Ok(failed_without_running(spec, format!("its report path is unusable: {why}")));
         }
         let label = format!("the check {}", spec.name);
-        let asker = AccessRequest { project, audience: Audience::Check, level: self.sandbox.level(), label: &label };
-        let given = match spec.runner {
-            None => self.access_broker.grant(asker).await?,
-            // Whoever has another machine has what is given to commands there.
-            Some(_) => CommandAccess::none(&asker),
+        let request = AccessRequest { project, audience: Audience::Check, level: self.sandbox.level(), label: &label };
+        let access = match spec.runner {
+            None => self.access_broker.grant(request).await?,
+            // The owner of another machine could read everything a command there is given.
+            Some(_) => CommandAccess::none(&request),
         };
-        let ended = match site.run(spec, &given).await? {
-            Ok(ended) => ended,
-            Err(why) => return Ok(failed_without_running(spec, format!("its report's place {why}"))),
+        let finished = match session.run(spec, &access).await? {
+            Ok(finished) => finished,
+            Err(why) => return Ok(failed_without_running(spec, format!("its report path {why}"))),
         };
-        let (mut why, mut tests) = (command_failure(spec, &ended), None);
-        let exit = if ended.timed_out { None } else { ended.code };
-        let duration_ms = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
-        let tail = terminal_text::tail(&ended.stdout, TAIL_BYTES_MAX);
-        let mut log = ended.into_log();
-        let kept = match &spec.runner {
-            None => given.denied_hosts().or_else(|| given.offline_hint(&tail).filter(|_| why.is_some())),
+        let (mut why, mut tests) = (command_failure(spec, &finished), None);
+        let exit = if finished.timed_out { None } else { finished.code };
+        let duration_ms = u64::try_from(finished.took.as_millis()).unwrap_or(u64::MAX);
+        let tail = terminal_text::tail(&finished.stdout, MAX_TAIL_BYTES);
+        let mut log = finished.into_log();
+        let withheld = match &spec.runner {
+            None => access.denied_hosts().or_else(|| access.offline_hint(&tail).filter(|_| why.is_some())),
             Some(runner) => {
                 let names = self.access_broker.grants(project).check_secrets.join(", ");
-                let missed = why.is_some() && !names.is_empty();
-                missed.then(|| format!("the project's secrets ({names}) are not given to checks at the place {runner}"))
+                let may_matter = why.is_some() && !names.is_empty();
+                may_matter
+                    .then(|| format!("the project's secrets ({names}) are not passed to checks on runner {runner}"))
             }
         };
-        if let Some(kept) = kept {
-            log.extend_from_slice(format!("\nSkep: {kept}\n").as_bytes());
-            why = why.map(|why| format!("{why}; {kept}"));
+        if let Some(note) = withheld {
+            log.extend_from_slice(format!("\nSkep: {note}\n").as_bytes());
+            why = why.map(|why| format!("{why}; {note}"));
         }
         let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), log)];
         if let Some(path) = &spec.junit {
-            let counted = match site.report(path, junit::BYTES_MAX).await? {
+            let counted = match session.report(path, junit::MAX_BYTES).await? {
                 Ok(bytes) => match junit::count(&bytes) {
                     Ok(counts) => Ok((bytes, counts)),
                     Err(why) => Err(format!("its report {path:?} {why}")),
                 },
                 Err(NoReport::Missing) => Err(format!("it did not write its report {path:?}")),
-                Err(NoReport::Refused(why)) => Err(format!("its report {why}")),
+                Err(NoReport::Unusable(why)) => Err(format!("its report {why}")),
             };
             match counted {
                 Ok((bytes, counts)) => {
@@ -161,7 +165,7 @@ impl CommandChecks {
                 tail,
                 tests,
                 artifacts: Vec::new(),
-                secrets: given.names(),
+                secrets: access.names(),
             },
             files,
         })
@@ -189,11 +193,11 @@ impl Checks for CommandChecks {
 
     fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
         let grants = self.access_broker.grants(project);
-        let mut placed = Vec::with_capacity(checks.len());
+        let mut assigned = Vec::with_capacity(checks.len());
         for mut check in checks {
             if let Some(name) = &check.runner {
-                allowed(grants, project, name)
-                    .map_err(|(what, fix)| (format!("the check {} can't be run: {what}", check.name), fix))?;
+                check_allowed(grants, project, name)
+                    .map_err(|(what, fix)| (format!("cannot run the check {}: {what}", check.name), fix))?;
             } else {
                 check.runner.clone_from(&grants.runner);
             }
@@ -201,11 +205,11 @@ impl Checks for CommandChecks {
                 check.runner = None;
             }
             if let Some(name) = check.runner.as_ref().filter(|name| !self.runners.contains_key(*name)) {
-                return Err(unknown(&self.runners, name));
+                return Err(unknown_runner(&self.runners, name));
             }
-            placed.push(check);
+            assigned.push(check);
         }
-        Ok(placed)
+        Ok(assigned)
     }
 
     async fn run(
@@ -215,58 +219,51 @@ impl Checks for CommandChecks {
         cache: &Path,
         specs: &[CheckSpec],
     ) -> PortResult<Vec<Checked>> {
-        let mut done: Vec<Checked> = Vec::with_capacity(specs.len());
-        let mut stopped: Option<&str> = None;
-        // One checkout at each place, for all checks that run there. Dropped by an error, they are ended as well.
-        let mut sites: BTreeMap<Option<&str>, Box<dyn RunnerSession>> = BTreeMap::new();
+        let mut results: Vec<Checked> = Vec::with_capacity(specs.len());
+        let mut failed_setup: Option<&str> = None;
+        // One checkout per runner, shared by all checks that run there. An error drops the sessions, which ends them.
+        let mut sessions: BTreeMap<Option<&str>, Box<dyn RunnerSession>> = BTreeMap::new();
         for spec in specs {
-            let checked = match stopped {
-                Some(setup) => failed_without_running(spec, format!("not run, because the setup check {setup} is red")),
+            let checked = match failed_setup {
+                Some(setup) => failed_without_running(spec, format!("not run, because the setup check {setup} failed")),
                 None => {
-                    let at = spec.runner.as_deref();
-                    let site = match sites.entry(at) {
-                        std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-                        std::collections::btree_map::Entry::Vacant(none) => {
-                            none.insert(self.site(project, at, dir, cache).await?)
-                        }
+                    let runner = spec.runner.as_deref();
+                    let session = match sessions.entry(runner) {
+                        Entry::Occupied(entry) => entry.into_mut(),
+                        Entry::Vacant(entry) => entry.insert(self.open_session(project, runner, dir, cache).await?),
                     };
-                    self.one(project, site.as_mut(), spec).await?
+                    self.run_one(project, session.as_mut(), spec).await?
                 }
             };
-            if spec.kind == CheckKind::Setup && !checked.result.green && stopped.is_none() {
-                stopped = Some(&spec.name);
+            if spec.kind == CheckKind::Setup && !checked.result.green && failed_setup.is_none() {
+                failed_setup = Some(&spec.name);
             }
-            done.push(checked);
+            results.push(checked);
         }
-        for site in sites.into_values() {
-            site.leave().await;
+        for session in sessions.into_values() {
+            session.close().await;
         }
-        Ok(done)
+        Ok(results)
     }
 }
 
-/// What tells one place from another, however it was configured before.
-fn key(name: &str, runner: &Runner) -> String {
-    format!("{name} {runner:?}")
-}
-
-/// Whether a person lets a project use a place.
-fn allowed(grants: &Grants, project: &ProjectName, name: &str) -> Result<(), (String, String)> {
+/// Refuses a runner this project is not allowed to use, with the fix.
+fn check_allowed(grants: &Grants, project: &ProjectName, name: &str) -> Result<(), (String, String)> {
     let default = grants.runner.as_deref().unwrap_or(LOCAL);
     if name == default || grants.runners.iter().any(|runner| runner == name) {
         return Ok(());
     }
     Err((
-        format!("nobody allowed the project {project} to use the place {name}"),
+        format!("project {project} is not allowed to use runner {name}"),
         format!(
-            "allow it with places = [\"{name}\"] in [project.{project}.checks], or take the place out of the check"
+            "allow it with `runners = [\"{name}\"]` in [project.{project}.checks], or remove the runner from the check"
         ),
     ))
 }
 
-fn unknown(runners: &BTreeMap<String, Runner>, name: &str) -> (String, String) {
+fn unknown_runner(runners: &BTreeMap<String, Runner>, name: &str) -> (String, String) {
     let names: Vec<&str> = runners.keys().map(String::as_str).collect();
-    let there =
-        if names.is_empty() { "none is configured".to_owned() } else { format!("there are {}", names.join(", ")) };
-    (format!("there is no place {name}: {there}"), format!("add the table [places.{name}], or name another place"))
+    let configured =
+        if names.is_empty() { "none is configured".to_owned() } else { format!("configured: {}", names.join(", ")) };
+    (format!("unknown runner {name} ({configured})"), format!("add the table [runners.{name}], or use another runner"))
 }

@@ -1,8 +1,7 @@
 //! Tests a runner with a few small checks that take the same path as a run's checks.
 
 use super::{CommandChecks, RemoteSessions};
-use crate::adapters::runner;
-use crate::adapters::runner::settings::Runner;
+use crate::adapters::runner::{self, settings::Runner};
 use crate::domain::{CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::platform::access::{Grants, ProjectGrants};
 use crate::platform::sandbox::Sandbox;
@@ -38,9 +37,8 @@ const FIND_PROCESS: &str = "rm ../tmp/alive && sleep 1 && ! test -e ../tmp/alive
 /// When the runner is unusable, with the fix.
 pub async fn probe(name: &str, runner: &Runner) -> PortResult<String> {
     let sessions = temporary_sessions();
-    let remote = runner::remote(name, runner);
-    let summary = remote.probe(sessions.owner_id()).await?;
-    remote.sweep(sessions.owner_id(), &[]).await?;
+    let summary = runner::probe(name, runner, &sessions).await?;
+    runner::purge(name, runner, &sessions).await?;
     Ok(summary)
 }
 
@@ -80,7 +78,7 @@ pub async fn run(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<
     let checks = CommandChecks::new(Sandbox::disabled()).with_runners(runners, granted, sessions.clone());
     let results = checks.run(&project, &dir, &cache, &specs).await;
     // Swept here, because no later process will use this owner id.
-    let swept = runner::remote(name, runner).sweep(sessions.owner_id(), &[]).await;
+    let swept = runner::purge(name, runner, &sessions).await;
     let results = results?;
     let [tree, fail, report, timeout, leave, find] = results.as_slice() else {
         return Err(PortError::permanent("some checks of the self-test returned no result", "report this as a bug"));

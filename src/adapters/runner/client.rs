@@ -1,7 +1,7 @@
-//! The programs through which places are reached: Skep's own tools, started with an emptied environment and Skep's own arguments.
+//! Starts the client programs of remote runners (`ssh`, `docker`) with a cleared environment and Skep's own arguments.
 //!
-//! Invariant: no argument here is text of a repository or an engine but a check's command line, which is one argument of its own and
-//! never read by a shell on this machine.
+//! Invariant: no argument is text from a repository or an engine, except a check's command line, which is one argument of its
+//! own and never read by a shell on this machine.
 
 use crate::platform::process::{self, Input, ProcessOutput, Program};
 use crate::platform::sandbox;
@@ -11,65 +11,73 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// For what is quick.
-pub const QUICK: Duration = Duration::from_secs(60);
-/// For what sends or removes a whole tree.
-pub const TREE: Duration = Duration::from_secs(900);
-/// How much of an ordinary answer is kept.
-pub const SAID: usize = 64 * 1024;
+/// Timeout of a short request.
+pub const SHORT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of sending or removing a complete tree.
+pub const TREE_TIMEOUT: Duration = Duration::from_secs(900);
+/// Upper bound on the output of an ordinary call, per stream.
+pub const MAX_REPLY_BYTES: usize = 64 * 1024;
 
-/// A program and what it is always given.
+/// A client program and its fixed arguments.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Its name, looked up on this process's PATH.
+    /// Name of the program, looked up on this process's PATH.
     pub program: &'static str,
-    /// The package that has it.
+    /// Name of the package that provides it.
     pub package: &'static str,
-    /// Arguments that go before all others.
+    /// Arguments that precede those of each call.
     pub args: Vec<OsString>,
-    /// Environment besides PATH and the like.
+    /// Environment in addition to PATH, HOME and LC_ALL.
     pub env: Vec<(&'static str, OsString)>,
 }
 
-/// One call.
+/// One call of a client program.
 pub struct Call<'a> {
-    /// The arguments.
+    /// Arguments.
     pub args: Vec<OsString>,
-    /// What it reads.
+    /// Source of its standard input.
     pub input: Input,
-    /// What it reads, where `input` says so.
+    /// Bytes it reads first.
     pub stdin: Vec<u8>,
-    /// How long it may take.
-    pub limit: Duration,
-    /// How many bytes of each stream are kept: the last ones.
-    pub keep: usize,
-    /// Whether its output is bytes to be taken apart first: whoever keeps them takes secrets out.
-    pub raw: bool,
-    /// The place it is for.
+    /// Timeout.
+    pub timeout: Duration,
+    /// Number of bytes stored of each stream: the last ones.
+    pub max_bytes: usize,
+    /// Whether standard output is binary. Its secrets are then not redacted here: the caller redacts what it stores.
+    pub is_binary: bool,
+    /// Name of the runner, for messages.
     pub runner: &'a str,
 }
 
 impl<'a> Call<'a> {
-    /// One without input that is quick.
-    pub fn quick<A: Into<OsString>>(runner: &'a str, args: impl IntoIterator<Item = A>) -> Call<'a> {
+    /// A short call without input.
+    pub fn short<A: Into<OsString>>(runner: &'a str, args: impl IntoIterator<Item = A>) -> Call<'a> {
         let args = args.into_iter().map(Into::into).collect();
-        Call { args, input: Input::Closed, stdin: Vec::new(), limit: QUICK, keep: SAID, raw: false, runner }
+        Call {
+            args,
+            input: Input::Closed,
+            stdin: Vec::new(),
+            timeout: SHORT_TIMEOUT,
+            max_bytes: MAX_REPLY_BYTES,
+            is_binary: false,
+            runner,
+        }
     }
 }
 
 impl Client {
-    /// Runs it to its end; any exit code is an answer. Live secrets are taken out of what it says.
+    /// Runs the program to its end, whatever its exit code, and redacts live secrets in its output.
     ///
     /// # Errors
-    /// When it is not installed or cannot be started.
+    /// When the program is not installed or cannot be started.
     pub async fn run(&self, call: Call<'_>) -> PortResult<ProcessOutput> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = std::env::split_paths(&path)
             .map(|dir| dir.join(self.program))
             .find(|p| p.is_absolute() && p.is_file())
-            .ok_or_else(|| self.missing(call.runner))?;
+            .ok_or_else(|| self.not_installed(call.runner))?;
         let fixed = [("PATH", path), ("HOME", "/nonexistent".into()), ("LC_ALL", "C.UTF-8".into())];
-        // A later start ends it by the mark, should this process be killed.
+        // If this process is killed, the next start finds the program by this mark and ends it.
         let mark = [(sandbox::JOB_MARKER_VAR, OsString::from(sandbox::job_marker()))];
         let env = fixed.into_iter().chain(mark).chain(self.env.iter().cloned());
         let program = Program {
@@ -78,32 +86,31 @@ impl Client {
             env: env.map(|(name, value)| (name.into(), value)).collect(),
             dir: PathBuf::from("/"),
             stdin: call.stdin,
-            timeout: call.limit,
-            max_output: call.keep,
+            timeout: call.timeout,
+            max_output: call.max_bytes,
         };
-        let run = process::run_with_input(&program, call.input).await;
-        let mut ended = run.map_err(|e| {
-            PortError::transient(format!(
-                "the place {} cannot be used now: {} does not start: {e}",
-                call.runner, self.program
-            ))
+        let result = process::run_with_input(&program, call.input).await;
+        let mut finished = result.map_err(|e| {
+            PortError::transient(format!("runner {} is unavailable: cannot start {}: {e}", call.runner, self.program))
         })?;
-        // Here, before anybody shortens it: of a value that is cut in two nobody could tell. Which stream was cut its length tells.
-        let clean = |bytes: &[u8]| match ended.truncated && bytes.len() >= call.keep {
+        // Before anything shortens the output: a secret cut in two could not be recognized. A stream was truncated exactly
+        // when it fills its buffer.
+        let redact = |bytes: &[u8]| match finished.truncated && bytes.len() >= call.max_bytes {
             true => redact_end(bytes).into_owned(),
             false => redact_live(bytes).into_owned(),
         };
-        let (out, err) = (if call.raw { None } else { Some(clean(&ended.stdout)) }, clean(&ended.stderr));
-        if let Some(out) = out {
-            ended.stdout = out;
+        let stdout = (!call.is_binary).then(|| redact(&finished.stdout));
+        let stderr = redact(&finished.stderr);
+        if let Some(stdout) = stdout {
+            finished.stdout = stdout;
         }
-        ended.stderr = err;
-        Ok(ended)
+        finished.stderr = stderr;
+        Ok(finished)
     }
 
-    fn missing(&self, runner: &str) -> PortError {
+    fn not_installed(&self, runner: &str) -> PortError {
         PortError::permanent(
-            format!("the place {runner} cannot be used: the program {} is not on Skep's PATH", self.program),
+            format!("runner {runner} is unusable: the program {} is not on Skep's PATH", self.program),
             format!("install it: `apt-get install {}`", self.package),
         )
     }

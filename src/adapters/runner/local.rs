@@ -1,7 +1,6 @@
-//! Skep's own machine: the checkout as it lies there, commands in the sandbox.
+//! The local runner: the checkout where it lies, its commands in the sandbox of this machine.
 
-use super::LOG_KEPT;
-use super::{NoReport, RunnerSession};
+use super::{MAX_OUTPUT_BYTES, NoReport, RunnerSession};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
 use crate::platform::process::ProcessOutput;
@@ -12,8 +11,8 @@ use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The checkout and its cache.
-pub struct LocalSession {
+/// A checkout on this machine and its cache folder.
+pub(in crate::adapters) struct LocalSession {
     sandbox: Sandbox,
     dir: PathBuf,
     cache: PathBuf,
@@ -21,26 +20,26 @@ pub struct LocalSession {
 }
 
 impl LocalSession {
-    /// The checkout at `dir`.
-    pub fn new(sandbox: &Sandbox, dir: &Path, cache: &Path) -> PortResult<LocalSession> {
-        let tree = RootedDir::open(dir).map_err(|e| not_run(dir, &e))?;
+    /// A session on the checkout at `dir`.
+    pub(in crate::adapters) fn new(sandbox: &Sandbox, dir: &Path, cache: &Path) -> PortResult<LocalSession> {
+        let tree = RootedDir::open(dir).map_err(|e| cannot_run(dir, &e))?;
         Ok(LocalSession { sandbox: sandbox.clone(), dir: dir.to_owned(), cache: cache.to_owned(), tree })
     }
 }
 
 #[async_trait]
 impl RunnerSession for LocalSession {
-    async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
+    async fn run(&mut self, spec: &CheckSpec, access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
         if let Some(path) = &spec.junit {
-            // A report that came with the commit must not pass for this run's.
+            // A report that is part of the commit must not pass for the one of this check.
             match self.tree.remove(path) {
                 Ok(()) | Err(RootedFsError::Missing(_)) => {}
-                Err(why) => return Ok(Err(format!("is not usable: {why}"))),
+                Err(why) => return Ok(Err(format!("is unusable: {why}"))),
             }
         }
-        std::fs::create_dir_all(&self.cache).map_err(|e| not_run(&self.cache, &e))?;
-        let scratch = tempfile::tempdir_in(&self.cache).map_err(|e| not_run(&self.cache, &e))?;
-        let env = given.env();
+        std::fs::create_dir_all(&self.cache).map_err(|e| cannot_run(&self.cache, &e))?;
+        let scratch = tempfile::tempdir_in(&self.cache).map_err(|e| cannot_run(&self.cache, &e))?;
+        let env = access.env();
         let job = Job {
             command: &spec.command,
             purpose: Purpose::Check,
@@ -49,34 +48,34 @@ impl RunnerSession for LocalSession {
             scratch: scratch.path(),
             env: &env,
             timeout: Duration::from_secs(spec.timeout_secs.max(1)),
-            max_output_tokens: LOG_KEPT,
-            proxy: given.endpoint(),
+            max_output: MAX_OUTPUT_BYTES,
+            proxy: access.endpoint(),
         };
-        let ended = self.sandbox.run(&job, None).await.map_err(|e| not_run(&self.dir, &e))?;
-        Ok(Ok(ended))
+        let finished = self.sandbox.run(&job, None).await.map_err(|e| cannot_run(&self.dir, &e))?;
+        Ok(Ok(finished))
     }
 
-    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
-        Ok(self.tree.read(path, most).map_err(|why| match why {
+    async fn report(&mut self, path: &str, max_bytes: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
+        Ok(self.tree.read(path, max_bytes).map_err(|why| match why {
             RootedFsError::Missing(_) => NoReport::Missing,
-            why => NoReport::Refused(format!("is not usable: {why}")),
+            why => NoReport::Unusable(format!("is unusable: {why}")),
         }))
     }
 
-    async fn leave(self: Box<Self>) {}
+    async fn close(self: Box<Self>) {}
 }
 
-fn not_run(runner: &Path, e: &std::io::Error) -> PortError {
+fn cannot_run(dir: &Path, e: &std::io::Error) -> PortError {
     use std::io::ErrorKind;
-    let what = format!("checks cannot run at {}: {e}", runner.display());
+    let what = format!("cannot run checks in {}: {e}", dir.display());
     match e.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            PortError::permanent(what, "look whether the folder was removed")
+            PortError::permanent(what, "check whether the folder was removed")
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            PortError::permanent(what, "let the user Skep runs as write there")
+            PortError::permanent(what, "give the user Skep runs as write access to it")
         }
-        ErrorKind::InvalidInput => PortError::permanent(what, "take the NUL character out of the check's command"),
+        ErrorKind::InvalidInput => PortError::permanent(what, "remove the NUL character from the check's command"),
         _ => PortError::transient(what),
     }
 }

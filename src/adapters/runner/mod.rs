@@ -1,14 +1,15 @@
-//! Where checks run: behind the walls of this machine, on a host over SSH, in containers of a Docker engine.
+//! Runners: where checks run. This machine's sandbox, a host over SSH, or containers of a Docker engine.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `here` | Skep's own machine, in the sandbox |
-//! | `ssh`, `remote.sh` | a host: one connection an order, a script of Skep's own that does it there |
-//! | `docker` | a container for each check, a volume for the checks of one run |
-//! | `sessions` | whose folders and containers are still wanted; the rest is swept |
-//! | `archive`, `client` | a checkout as tar; the programs `ssh` and `docker` |
+//! | `settings` | the configured runners |
+//! | `local` | the sandbox on this machine |
+//! | `ssh`, `remote.sh` | a host: one connection per request, carried out there by a script of Skep's own |
+//! | `docker` | one container per check, one volume per checkout |
+//! | `sessions` | which sessions are live; everything else of Skep's on a runner is swept |
+//! | `archive`, `client` | a checkout as a tar file; the programs `ssh` and `docker` |
 //!
-//! Invariant: what goes wrong with a place is an error of the port, never a red check.
+//! Invariant: a fault of a runner is an error of the port, never a failed check.
 
 mod archive;
 mod client;
@@ -21,61 +22,82 @@ mod ssh;
 pub(super) use local::LocalSession;
 pub use sessions::RemoteSessions;
 
-use crate::adapters::runner::settings::Runner;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
 use crate::platform::process::{ProcessOutput, TRUNCATION_NOTICE};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sessions::RemoteRunner;
+use settings::Runner;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The most of a check's output that is kept.
-pub(super) const LOG_BYTES_MAX: usize = 1024 * 1024;
-/// The same without the words that stand before the rest of a cut one.
-pub(super) const LOG_KEPT: usize = LOG_BYTES_MAX - TRUNCATION_NOTICE.len();
+/// Upper bound on the stored output of a check, in bytes.
+const MAX_LOG_BYTES: usize = 1024 * 1024;
+/// The same without the notice that precedes truncated output.
+const MAX_OUTPUT_BYTES: usize = MAX_LOG_BYTES - TRUNCATION_NOTICE.len();
 
-/// A checkout at a place, for the checks of one run in their order. Dropped, all of it there is ended and removed.
+/// A checkout on a runner, shared by the checks of one run in their order. Dropping it ends its processes and removes it.
 #[async_trait]
-pub(crate) trait RunnerSession: Send {
-    /// Runs a check's command to its end or limit, its report's place empty before. The inner error says why that place is not
-    /// usable, in words that finish the sentence "its report's place …". What is `given` stays on Skep's own machine.
-    async fn run(&mut self, spec: &CheckSpec, given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>>;
-    /// The report it wrote, at most `most` bytes; the inner error finishes the sentence "its report …" or is [`NoReport`].
-    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>>;
-    /// Ends and removes all of it, and waits for that.
-    async fn leave(self: Box<Self>);
+pub(super) trait RunnerSession: Send {
+    /// Removes an old report, then runs the check's command to its end or timeout. The inner error says why the report's
+    /// path is unusable; it completes the sentence "its report path …". `access` applies on this machine only: nothing of it
+    /// is sent to another one.
+    async fn run(&mut self, spec: &CheckSpec, access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>>;
+    /// Reads the report the check wrote, up to `max_bytes`.
+    async fn report(&mut self, path: &str, max_bytes: u64) -> PortResult<Result<Vec<u8>, NoReport>>;
+    /// Ends its processes, removes it, and waits for both.
+    async fn close(self: Box<Self>);
 }
 
-/// Why there is no report.
-pub(crate) enum NoReport {
-    /// It was not written.
+/// Why a report is unavailable.
+pub(super) enum NoReport {
+    /// The check did not write it.
     Missing,
-    /// It is there and cannot be taken; finishes the sentence "its report …".
-    Refused(String),
+    /// The file exists but is refused; the text completes the sentence "its report …".
+    Unusable(String),
 }
 
-/// The other side of a place.
-pub(super) fn remote(name: &str, runner: &Runner) -> Arc<dyn RemoteRunner> {
+fn remote(name: &str, runner: &Runner) -> Arc<dyn RemoteRunner> {
     match runner {
         Runner::Ssh(ssh) => Arc::new(ssh::SshRunner::new(name, ssh)),
         Runner::Docker(docker) => Arc::new(docker::DockerRunner::new(name, docker)),
     }
 }
 
-/// Takes a checkout to a place.
+/// Identifies a runner by name and settings: a runner that was reconfigured has sessions of its own.
+fn key(name: &str, runner: &Runner) -> String {
+    format!("{name} {runner:?}")
+}
+
+/// Sends the checkout at `dir` to a runner and opens a session on it. `scratch` holds the archive meanwhile.
 pub(super) async fn open_session(
-    remote: Arc<dyn RemoteRunner>,
+    name: &str,
+    runner: &Runner,
     sessions: &RemoteSessions,
-    key: &str,
     dir: &Path,
     scratch: &Path,
 ) -> PortResult<Box<dyn RunnerSession>> {
     std::fs::create_dir_all(scratch)
-        .map_err(|e| PortError::transient(format!("the folder {} cannot be made: {e}", scratch.display())))?;
-    // Packed first: nothing is made there for a checkout that can't be sent.
-    let archive = archive::pack(dir, scratch, remote.owner()).await?;
-    let guard = sessions.of(key).admit(&remote).await?;
+        .map_err(|e| PortError::transient(format!("cannot create the folder {}: {e}", scratch.display())))?;
+    let remote = remote(name, runner);
+    // Packed first: a checkout that cannot be sent leaves nothing on the runner.
+    let archive = archive::pack(dir, scratch, remote.file_owner()).await?;
+    let guard = sessions.of_runner(&key(name, runner)).admit(&remote).await?;
     remote.clone().create_session(guard, archive).await
+}
+
+/// Removes what dead sessions left on a runner, if there may be something.
+pub(super) async fn sweep(name: &str, runner: &Runner, sessions: &RemoteSessions) -> PortResult<()> {
+    sessions.of_runner(&key(name, runner)).sweep(remote(name, runner).as_ref()).await
+}
+
+/// Removes everything these sessions' owner has on a runner.
+pub(super) async fn purge(name: &str, runner: &Runner, sessions: &RemoteSessions) -> PortResult<()> {
+    remote(name, runner).sweep(sessions.owner_id(), &[]).await
+}
+
+/// Checks that a runner is reachable and has the tools it needs. Returns a one-line summary.
+pub(super) async fn probe(name: &str, runner: &Runner, sessions: &RemoteSessions) -> PortResult<String> {
+    remote(name, runner).probe(sessions.owner_id()).await
 }

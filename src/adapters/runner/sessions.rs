@@ -1,7 +1,7 @@
-//! Whose sessions at a place are still wanted: everything else of Skep's there was left behind and is swept.
+//! Tracks which sessions on remote runners are live. Everything else of Skep's on a runner is left over and gets swept.
 //!
-//! One mechanism for an end, a lost connection and a killed process: a session that is not live any more is swept, at once where
-//! that is possible, else before the next one is opened.
+//! One mechanism covers a normal end, a lost connection and a killed process: a session that is no longer live is swept
+//! immediately if possible, otherwise before the next session on that runner opens.
 
 use super::RunnerSession;
 use crate::ports::PortResult;
@@ -12,57 +12,57 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::RwLock;
 
-/// The other side of a place.
+/// What each kind of remote runner implements.
 #[async_trait]
-pub trait RemoteRunner: Send + Sync {
-    /// Whom files there belong to.
-    fn owner(&self) -> (u32, u32);
+pub(super) trait RemoteRunner: Send + Sync {
+    /// User and group id that own the files of a checkout there.
+    fn file_owner(&self) -> (u32, u32);
     /// Ends and removes everything of `owner_id` whose session is not in `live`.
     async fn sweep(&self, owner_id: &str, live: &[String]) -> PortResult<()>;
-    /// Looks whether everything needed is there; changes nothing that lasts.
+    /// Checks that the runner is reachable and has the tools it needs, without lasting changes. Returns a one-line summary.
     async fn probe(&self, owner_id: &str) -> PortResult<String>;
-    /// Makes room for a session. Quick: no other is swept meanwhile.
+    /// Unpacks a checkout into a new session. Sweeps wait meanwhile.
     async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>>;
 }
 
-/// The places of a process.
+/// This process's sessions on all remote runners.
 #[derive(Clone, Debug)]
 pub struct RemoteSessions {
     owner_id: Arc<str>,
-    all: Arc<Mutex<BTreeMap<String, Arc<RunnerSessions>>>>,
+    by_runner: Arc<Mutex<BTreeMap<String, Arc<RunnerSessions>>>>,
 }
 
 impl RemoteSessions {
-    /// For a process of this house: 32 hex digits for a data directory, of which one process at a time carries runs on; anything
-    /// else starts with `test-`.
+    /// Sessions of this owner: 32 hex digits that identify a data directory (one process at a time drives its runs), or a
+    /// text that starts with `test-`.
     pub fn new(owner_id: &str) -> RemoteSessions {
-        RemoteSessions { owner_id: owner_id.into(), all: Arc::default() }
+        RemoteSessions { owner_id: owner_id.into(), by_runner: Arc::default() }
     }
 
-    /// Whose things at places are this process's.
-    pub fn owner_id(&self) -> &str {
+    /// The id that marks everything of this process on a runner.
+    pub(super) fn owner_id(&self) -> &str {
         &self.owner_id
     }
 
-    /// The one with this key: a place that is configured in another way is another one.
-    pub(crate) fn of(&self, key: &str) -> Arc<RunnerSessions> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The sessions on the runner with this key.
+    pub(super) fn of_runner(&self, key: &str) -> Arc<RunnerSessions> {
+        let mut by_runner = self.by_runner.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             Arc::new(RunnerSessions {
                 owner_id: self.owner_id.clone(),
-                // An earlier process may have left something.
+                // An earlier process may have left something there.
                 dirty: AtomicBool::new(true),
                 opening: RwLock::new(()),
                 live: Mutex::default(),
             })
         };
-        all.entry(key.to_owned()).or_insert_with(new).clone()
+        by_runner.entry(key.to_owned()).or_insert_with(new).clone()
     }
 }
 
-/// What is known of one place.
+/// The sessions on one runner.
 #[derive(Debug)]
-pub struct RunnerSessions {
+pub(super) struct RunnerSessions {
     owner_id: Arc<str>,
     dirty: AtomicBool,
     opening: RwLock<()>,
@@ -70,40 +70,40 @@ pub struct RunnerSessions {
 }
 
 impl RunnerSessions {
-    /// A new session; what was left behind is swept first.
+    /// Sweeps the runner if needed, then registers a new session.
     pub(super) async fn admit(self: Arc<Self>, remote: &Arc<dyn RemoteRunner>) -> PortResult<SessionGuard> {
         self.sweep(remote.as_ref()).await?;
         let id = uuid::Uuid::now_v7().simple().to_string();
-        // A sweep is over, or sees this one as live.
+        // A sweep has either finished, or sees this session as live.
         let _opening = self.opening.read().await;
         self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
-        Ok(SessionGuard { id, sessions: self.clone(), remote: remote.clone(), over: false })
+        Ok(SessionGuard { id, sessions: self.clone(), remote: remote.clone(), ended: false })
     }
 
-    /// Sweeps where something was left.
-    pub(crate) async fn sweep(&self, remote: &dyn RemoteRunner) -> PortResult<()> {
+    /// Removes what dead sessions left, if there may be something.
+    pub(super) async fn sweep(&self, remote: &dyn RemoteRunner) -> PortResult<()> {
         if !self.dirty.load(Ordering::Acquire) {
             return Ok(());
         }
-        let _alone = self.opening.write().await;
+        let _exclusive = self.opening.write().await;
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
         let live: Vec<String> = self.live.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        let mut unsure = Unsure { dirty: &self.dirty, is_clean: false };
+        let mut rollback = DirtyOnDrop { dirty: &self.dirty, is_clean: false };
         remote.sweep(&self.owner_id, &live).await?;
-        unsure.is_clean = true;
+        rollback.is_clean = true;
         Ok(())
     }
 }
 
-/// A sweep that does not come to its end leaves the place as it was.
-struct Unsure<'a> {
+/// Marks the runner dirty again when a sweep fails or is cancelled.
+struct DirtyOnDrop<'a> {
     dirty: &'a AtomicBool,
     is_clean: bool,
 }
 
-impl Drop for Unsure<'_> {
+impl Drop for DirtyOnDrop<'_> {
     fn drop(&mut self) {
         if !self.is_clean {
             self.dirty.store(true, Ordering::Release);
@@ -111,39 +111,39 @@ impl Drop for Unsure<'_> {
     }
 }
 
-/// A session at a place, live until dropped.
-pub struct SessionGuard {
-    /// Its id: 32 hex digits.
-    pub id: String,
+/// Keeps a session live until it is closed or dropped.
+pub(super) struct SessionGuard {
+    /// Session id: 32 hex digits.
+    pub(super) id: String,
     sessions: Arc<RunnerSessions>,
     remote: Arc<dyn RemoteRunner>,
-    over: bool,
+    ended: bool,
 }
 
 impl SessionGuard {
-    /// Whose it is.
-    pub fn owner_id(&self) -> &str {
+    /// The id that marks everything of this process on the runner.
+    pub(super) fn owner_id(&self) -> &str {
         &self.sessions.owner_id
     }
 
     fn end(&mut self) {
-        self.over = true;
+        self.ended = true;
         self.sessions.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         self.sessions.dirty.store(true, Ordering::Release);
     }
 
-    /// Has everything of it ended and removed, and waits for that. What cannot be done now is done before the next use.
-    pub async fn leave(mut self) {
+    /// Ends and removes everything of the session, and waits for that. A failed sweep is repeated before the next use.
+    pub(super) async fn close(mut self) {
         self.end();
         if let Err(error) = self.sessions.sweep(self.remote.as_ref()).await {
-            tracing::warn!(%error, "what checks left at a place is swept before it is used again");
+            tracing::warn!(%error, "cannot remove a finished session from its runner; retrying before the next use");
         }
     }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        if self.over {
+        if self.ended {
             return;
         }
         self.end();
@@ -151,7 +151,7 @@ impl Drop for SessionGuard {
         let (sessions, remote) = (self.sessions.clone(), self.remote.clone());
         runtime.spawn(async move {
             if let Err(error) = sessions.sweep(remote.as_ref()).await {
-                tracing::debug!(%error, "what checks left at a place is swept before it is used again");
+                tracing::debug!(%error, "cannot remove an aborted session from its runner; retrying before the next use");
             }
         });
     }

@@ -1,11 +1,11 @@
-//! Where checks may run besides Skep's own machine: what a person wrote in the configuration, and the form of names.
+//! Settings of the configured runners, and the form of their names.
 
 use std::path::PathBuf;
 
-/// The name of Skep's own machine, where the walls are.
+/// Name of the built-in runner: this machine, in the sandbox.
 pub const LOCAL: &str = "local";
 
-/// A place and how it is reached.
+/// A remote runner and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runner {
     /// A host over SSH.
@@ -14,46 +14,46 @@ pub enum Runner {
     Docker(Docker),
 }
 
-/// A host over SSH. Commands have all rights of the user there.
+/// A host over SSH. Commands have all rights of its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ssh {
-    /// Its name or address.
+    /// Host name or address.
     pub host: String,
-    /// Its port.
+    /// Port.
     pub port: u16,
-    /// The user commands run as.
+    /// User that commands run as.
     pub user: String,
-    /// The private key.
+    /// Private key.
     pub identity_file: PathBuf,
-    /// The host keys that are known: no other is accepted.
+    /// Known host keys; no other key is accepted.
     pub known_hosts: PathBuf,
-    /// The folder Skep keeps its own in; relative to the user's home.
+    /// Folder for Skep's files, relative to the user's home.
     pub dir: String,
 }
 
 /// Containers of a Docker engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Docker {
-    /// The image, which must be there: nothing is fetched.
+    /// Image; it must exist on the engine, because Skep never pulls one.
     pub image: String,
-    /// The engine's address; empty = the machine's own.
+    /// Address of the engine; empty = the default engine of this machine.
     pub docker_host: String,
-    /// The network: `none`, or one the engine has.
+    /// Network: `none`, or the name of one that exists on the engine.
     pub network: String,
-    /// Memory of a container in bytes.
+    /// Memory of a container, in bytes.
     pub memory: u64,
-    /// Processors of a container.
+    /// CPUs of a container.
     pub cpus: u32,
-    /// The most processes of a container.
+    /// Maximum number of processes in a container.
     pub processes: u32,
-    /// User and group commands run as.
+    /// User and group id that commands run as.
     pub user: (u32, u32),
-    /// The engine's runtime; empty = its default.
+    /// Container runtime; empty = the engine's default.
     pub runtime: String,
 }
 
 impl Runner {
-    /// Its kind in one word.
+    /// The kind, as written in the configuration.
     pub fn kind(&self) -> &'static str {
         match self {
             Runner::Ssh(_) => "ssh",
@@ -61,19 +61,19 @@ impl Runner {
         }
     }
 
-    /// Where it is, in one line.
-    pub fn whereabouts(&self) -> String {
+    /// Its address and main settings, in one line.
+    pub fn location(&self) -> String {
         match self {
             Runner::Ssh(s) => format!("{}@{}, port {}, folder {}", s.user, s.host, s.port, s.dir),
             Runner::Docker(d) => {
-                let engine = if d.docker_host.is_empty() { "this machine's engine" } else { d.docker_host.as_str() };
+                let engine = if d.docker_host.is_empty() { "the local engine" } else { d.docker_host.as_str() };
                 format!("image {} on {engine}, network {}", d.image, d.network)
             }
         }
     }
 }
 
-/// Whether a text can be a place's name.
+/// Whether a text is a valid runner name.
 pub fn is_name(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())

@@ -1,13 +1,13 @@
-//! A host over SSH. Each order is a connection of its own; what it does there is one script of Skep's own (`remote.sh`), which gets
-//! every text through its standard input.
+//! A host over SSH. Every request is a connection of its own that runs one script of Skep's (`remote.sh`), which receives all
+//! data through its standard input.
 //!
-//! A check goes on there only as long as its connection: the script sees the end of its input and ends all of it.
+//! A check runs only as long as its connection: when the script sees the end of its input, it ends the check.
 
-use super::LOG_KEPT;
-use super::client::{Call, Client, QUICK, SAID, TREE};
+use super::MAX_OUTPUT_BYTES;
+use super::client::{Call, Client, MAX_REPLY_BYTES, SHORT_TIMEOUT, TREE_TIMEOUT};
 use super::sessions::{RemoteRunner, SessionGuard};
+use super::settings::Ssh;
 use super::{NoReport, RunnerSession};
-use crate::adapters::runner::settings::Ssh;
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
 use crate::platform::process::{Input, ProcessOutput};
@@ -21,17 +21,17 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is done there.
+/// The script that runs on the host.
 const SCRIPT: &str = include_str!("remote.sh");
-/// What the script says, at the start of a line, when it has come to its end; with how the command ended.
+/// Prefix of the line the script prints when it completes, followed by the command's exit code or `time`.
 const END: &str = "skep-end ";
-/// The same when it cannot do what it was told.
+/// Prefix of the line it prints when it cannot carry out the request, followed by the reason.
 const FAIL: &str = "skep-fail ";
-/// What of that is about the report.
-const REPORT: &str = "report ";
-/// How much longer than its limit a check's connection may last: the host itself keeps the limit.
+/// Prefix of a reason that concerns the report.
+const REPORT_PREFIX: &str = "report ";
+/// How much longer than the check's timeout its connection may last: the host itself enforces the timeout.
 const GRACE: Duration = Duration::from_secs(60);
-/// Settings of the connection: none of the machine's, none of the user's; known host keys only; one key; nothing is forwarded.
+/// Options of the connection: no machine or user settings, known host keys only, one key, no forwarding.
 #[rustfmt::skip]
 const OPTIONS: [&str; 26] = [
     "BatchMode=yes", "StrictHostKeyChecking=yes", "GlobalKnownHostsFile=/dev/null", "UpdateHostKeys=no", "VerifyHostKeyDNS=no",
@@ -42,153 +42,155 @@ const OPTIONS: [&str; 26] = [
     "ServerAliveCountMax=3", "TCPKeepAlive=yes",
 ];
 
-/// A host.
+/// A host as a runner.
 pub struct SshRunner {
     name: String,
-    at: Ssh,
+    settings: Ssh,
     client: Client,
 }
 
-/// How an order ended.
-enum Ended {
-    /// To its end, which says this.
-    Said(String),
-    /// It cannot be done: why.
+/// Result of a request that reached the host.
+enum Reply {
+    /// The script completed; the text after [`END`].
+    Completed(String),
+    /// The script could not carry out the request; the reason.
     Failed(String),
 }
 
 impl SshRunner {
-    /// The host of a place.
-    pub fn new(name: &str, at: &Ssh) -> SshRunner {
+    /// The runner with this name and these settings.
+    pub fn new(name: &str, settings: &Ssh) -> SshRunner {
         let mut args: Vec<OsString> = vec!["-F".into(), "/dev/null".into()];
         for option in OPTIONS {
             args.extend(["-o".into(), option.into()]);
         }
-        // Quoted: the value of an option is read as words. The configuration allows no quote in it.
-        args.extend(["-o".into(), format!("UserKnownHostsFile=\"{}\"", at.known_hosts.display()).into()]);
-        args.extend(["-i".into(), at.identity_file.clone().into(), "-l".into(), at.user.clone().into()]);
-        args.extend(["-p".into(), at.port.to_string().into(), "--".into(), at.host.clone().into()]);
+        // Quoted, because ssh splits an option's value into words. The configuration refuses quotes in it.
+        args.extend(["-o".into(), format!("UserKnownHostsFile=\"{}\"", settings.known_hosts.display()).into()]);
+        args.extend(["-i".into(), settings.identity_file.clone().into(), "-l".into(), settings.user.clone().into()]);
+        args.extend(["-p".into(), settings.port.to_string().into(), "--".into(), settings.host.clone().into()]);
         args.push(format!("exec /bin/sh -c '{SCRIPT}'").into());
         let client = Client { program: "ssh", package: "openssh-client", args, env: Vec::new() };
-        SshRunner { name: name.to_owned(), at: at.clone(), client }
+        SshRunner { name: name.to_owned(), settings: settings.clone(), client }
     }
 
-    /// Gives an order: its lines, then its input. `None` = no end was heard of.
-    async fn order(
+    /// Sends a request: its lines, then its input.
+    async fn request(
         &self,
         lines: &[&str],
         input: Input,
-        (limit, keep): (Duration, usize),
-    ) -> PortResult<(Ended, ProcessOutput)> {
+        (timeout, max_bytes): (Duration, usize),
+    ) -> PortResult<(Reply, ProcessOutput)> {
         let mut stdin = lines.join("\n").into_bytes();
         stdin.push(b'\n');
-        let raw = lines[0] == "fetch";
-        let call = Call { args: Vec::new(), input, stdin, limit, keep, raw, runner: &self.name };
-        let ended = self.client.run(call).await?;
-        let said = terminal_text::sanitize(&ended.stderr);
+        let is_binary = lines[0] == "fetch";
+        let call = Call { args: Vec::new(), input, stdin, timeout, max_bytes, is_binary, runner: &self.name };
+        let finished = self.client.run(call).await?;
+        let output = terminal_text::sanitize(&finished.stderr);
         let line =
-            |start: &str| said.lines().rev().find_map(|l| l.strip_prefix(start)).map(str::trim).map(str::to_owned);
-        if ended.timed_out {
-            return Err(self.away(&format!("the order {} did not end within {} s", lines[0], limit.as_secs())));
+            |prefix: &str| output.lines().rev().find_map(|l| l.strip_prefix(prefix)).map(str::trim).map(str::to_owned);
+        if finished.timed_out {
+            let why = format!("the request `{}` did not complete within {} s", lines[0], timeout.as_secs());
+            return Err(self.unavailable(&why));
         }
         match (line(END), line(FAIL)) {
-            (Some(end), _) if ended.code == Some(0) => Ok((Ended::Said(end), ended)),
+            (Some(end), _) if finished.code == Some(0) => Ok((Reply::Completed(end), finished)),
             (_, Some(why)) => {
-                // What tar or mkdir said comes before.
-                let more = said.lines().find(|l| !l.starts_with(FAIL)).map_or_else(String::new, |l| format!(" ({l})"));
-                Ok((Ended::Failed(format!("{why}{more}")), ended))
+                // The message of tar or mkdir, if any, precedes the reason.
+                let cause =
+                    output.lines().find(|l| !l.starts_with(FAIL)).map_or_else(String::new, |l| format!(" ({l})"));
+                Ok((Reply::Failed(format!("{why}{cause}")), finished))
             }
-            _ => Err(self.unreached(&said)),
+            _ => Err(self.connection_error(&output)),
         }
     }
 
-    /// One whose failure is the place's.
+    /// Sends a request whose failure is a fault of the runner.
     async fn must(
         &self,
         lines: &[&str],
         input: Input,
-        bounds: (Duration, usize),
+        limits: (Duration, usize),
     ) -> PortResult<(String, ProcessOutput)> {
-        match self.order(lines, input, bounds).await? {
-            (Ended::Said(end), ended) => Ok((end, ended)),
-            (Ended::Failed(why), _) => Err(self.away(&why)),
+        match self.request(lines, input, limits).await? {
+            (Reply::Completed(end), finished) => Ok((end, finished)),
+            (Reply::Failed(why), _) => Err(self.unavailable(&why)),
         }
     }
 
-    fn head<'a>(&'a self, order: &'a str, owner_id: &'a str, session: &'a str) -> [&'a str; 4] {
-        [order, &self.at.dir, owner_id, session]
+    fn request_head<'a>(&'a self, operation: &'a str, owner_id: &'a str, session: &'a str) -> [&'a str; 4] {
+        [operation, &self.settings.dir, owner_id, session]
     }
 
-    fn away(&self, why: &str) -> PortError {
-        let Ssh { host, port, .. } = &self.at;
+    fn unavailable(&self, why: &str) -> PortError {
+        let Ssh { host, port, .. } = &self.settings;
         let why: String = why.chars().take(500).collect();
         PortError::transient(format!(
-            "the place {} ({host} port {port}) cannot be used now: {}; `skep runner test {}` looks again",
+            "runner {} ({host} port {port}) is unavailable: {}; `skep runner test {}` checks it again",
             self.name,
             why.trim().replace('\n', "; "),
             self.name
         ))
     }
 
-    /// Why the other side did not come to its end, from what ssh said.
-    fn unreached(&self, said: &str) -> PortError {
-        let Ssh { host, port, user, known_hosts, identity_file, .. } = &self.at;
+    /// The error for a request that did not complete, from the output of ssh.
+    fn connection_error(&self, output: &str) -> PortError {
+        let Ssh { host, port, user, known_hosts, identity_file, .. } = &self.settings;
         let name = &self.name;
-        let is = |part: &str| said.contains(part);
-        if is("HOST IDENTIFICATION HAS CHANGED") || is("Host key verification failed") {
-            let changed = match is("HAS CHANGED") {
-                true => "its host key is another than the one that is known: somebody may have taken its place",
-                false => "its host key is not known",
+        let has = |part: &str| output.contains(part);
+        if has("HOST IDENTIFICATION HAS CHANGED") || has("Host key verification failed") {
+            let changed = match has("HAS CHANGED") {
+                true => "its host key has changed; another machine may be answering for it",
+                false => "its host key is unknown",
             };
             return PortError::permanent(
-                format!("the place {name} ({host} port {port}) cannot be used: {changed}"),
+                format!("runner {name} ({host} port {port}) is unusable: {changed}"),
                 format!(
-                    "compare the key with what the host's owner tells you, then write its line into {}",
+                    "compare the key with the one the host's administrator gives you, then add its line to {}",
                     known_hosts.display()
                 ),
             );
         }
-        if is("Permission denied") || is("Too many authentication failures") || is("UNPROTECTED PRIVATE KEY") {
-            let why = match is("UNPROTECTED PRIVATE KEY") {
-                true => "others can read its private key, so it is not used",
-                false => "it does not let this user in with this key",
+        if has("Permission denied") || has("Too many authentication failures") || has("UNPROTECTED PRIVATE KEY") {
+            let why = match has("UNPROTECTED PRIVATE KEY") {
+                true => "its private key is readable by other users, so ssh refuses it",
+                false => "it rejected this user and key",
             };
             return PortError::permanent(
-                format!("the place {name} ({user}@{host} port {port}) cannot be used: {why}"),
+                format!("runner {name} ({user}@{host} port {port}) is unusable: {why}"),
                 format!(
-                    "put the public key of {0} into {user}'s authorized_keys there; the file must be this user's alone (chmod 600 {0})",
+                    "add the public key of {0} to {user}'s authorized_keys there, and make the private key readable by its owner only (chmod 600 {0})",
                     identity_file.display()
                 ),
             );
         }
-        match terminal_text::last_line(said, 300) {
-            Some(line) => self.away(&line),
-            None => self.away("the connection ended before the order did"),
+        match terminal_text::last_line(output, 300) {
+            Some(line) => self.unavailable(&line),
+            None => self.unavailable("the connection ended before the request completed"),
         }
     }
 }
 
 #[async_trait]
 impl RemoteRunner for SshRunner {
-    fn owner(&self) -> (u32, u32) {
-        // Whoever unpacks it owns it.
+    fn file_owner(&self) -> (u32, u32) {
+        // Ignored there: the user who unpacks the archive owns its files.
         (0, 0)
     }
 
     async fn sweep(&self, owner_id: &str, live: &[String]) -> PortResult<()> {
         let live = live.join(" ");
-        let lines = [&self.head("sweep", owner_id, "-")[..], &[&live]].concat();
-        self.must(&lines, Input::Closed, (TREE, SAID)).await.map(drop)
+        let lines = [&self.request_head("sweep", owner_id, "-")[..], &[&live]].concat();
+        self.must(&lines, Input::Closed, (TREE_TIMEOUT, MAX_REPLY_BYTES)).await.map(drop)
     }
 
     async fn probe(&self, owner_id: &str) -> PortResult<String> {
-        self.must(&self.head("probe", owner_id, "-"), Input::Closed, (QUICK, SAID)).await?;
-        Ok(format!("{}@{} lets Skep in, and has what is needed", self.at.user, self.at.host))
+        self.must(&self.request_head("probe", owner_id, "-"), Input::Closed, (SHORT_TIMEOUT, MAX_REPLY_BYTES)).await?;
+        Ok(format!("logged in as {}@{}, and all required tools are installed", self.settings.user, self.settings.host))
     }
 
     async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>> {
-        let lines = self.head("open", guard.owner_id(), &guard.id);
-        self.must(&lines, Input::ThenFile(archive), (TREE, SAID)).await?;
+        let lines = self.request_head("open", guard.owner_id(), &guard.id);
+        self.must(&lines, Input::ThenFile(archive), (TREE_TIMEOUT, MAX_REPLY_BYTES)).await?;
         Ok(Box::new(SshSession { host: self, guard }))
     }
 }
@@ -201,47 +203,50 @@ struct SshSession {
 
 #[async_trait]
 impl RunnerSession for SshSession {
-    async fn run(&mut self, spec: &CheckSpec, _given: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
-        let limit = spec.timeout_secs.max(1);
-        let (secs, line) = (limit.to_string(), BASE64_STANDARD.encode(&spec.command));
-        let head = self.host.head("run", self.guard.owner_id(), &self.guard.id);
+    async fn run(&mut self, spec: &CheckSpec, _access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
+        let timeout_secs = spec.timeout_secs.max(1);
+        let (secs, line) = (timeout_secs.to_string(), BASE64_STANDARD.encode(&spec.command));
+        let head = self.host.request_head("run", self.guard.owner_id(), &self.guard.id);
         let lines = [&head[..], &[&secs, spec.junit.as_deref().unwrap_or(""), &line]].concat();
-        let bounds = (Duration::from_secs(limit) + GRACE, LOG_KEPT);
-        let (end, mut ended) = match self.host.order(&lines, Input::HeldOpen, bounds).await? {
-            (Ended::Said(end), ended) => (end, ended),
-            (Ended::Failed(why), _) => {
-                return match why.strip_prefix(REPORT) {
+        let limits = (Duration::from_secs(timeout_secs) + GRACE, MAX_OUTPUT_BYTES);
+        let (end, mut finished) = match self.host.request(&lines, Input::HeldOpen, limits).await? {
+            (Reply::Completed(end), finished) => (end, finished),
+            (Reply::Failed(why), _) => {
+                return match why.strip_prefix(REPORT_PREFIX) {
                     Some(why) => Ok(Err(why.to_owned())),
-                    None => Err(self.host.away(&why)),
+                    None => Err(self.host.unavailable(&why)),
                 };
             }
         };
-        (ended.code, ended.timed_out) = (end.parse().ok(), end == "time");
-        if ended.code.is_none() && !ended.timed_out {
-            return Err(self.host.away(&format!("it tells an end that is none: {end}")));
+        (finished.code, finished.timed_out) = (end.parse().ok(), end == "time");
+        if finished.code.is_none() && !finished.timed_out {
+            return Err(self.host.unavailable(&format!("it returned an invalid exit code: {end}")));
         }
-        Ok(Ok(ended))
+        Ok(Ok(finished))
     }
 
-    async fn report(&mut self, path: &str, most: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
-        let one_more = (most + 1).to_string();
-        let head = self.host.head("fetch", self.guard.owner_id(), &self.guard.id);
-        let lines = [&head[..], &[path, &one_more]].concat();
-        let keep = usize::try_from(most).unwrap_or(usize::MAX);
-        let refused = |why: String| Ok(Err(NoReport::Refused(why)));
-        match self.host.order(&lines, Input::Closed, (TREE, keep)).await? {
-            (Ended::Said(_), ended) if ended.truncated => refused(format!("has more than {most} bytes")),
-            (Ended::Said(_), ended) => Ok(Ok(ended.stdout)),
-            (Ended::Failed(why), _) => match why.strip_prefix(REPORT) {
+    async fn report(&mut self, path: &str, max_bytes: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
+        // One byte more shows that the report is too large.
+        let fetch_bytes = (max_bytes + 1).to_string();
+        let head = self.host.request_head("fetch", self.guard.owner_id(), &self.guard.id);
+        let lines = [&head[..], &[path, &fetch_bytes]].concat();
+        let capacity = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        let unusable = |why: String| Ok(Err(NoReport::Unusable(why)));
+        match self.host.request(&lines, Input::Closed, (TREE_TIMEOUT, capacity)).await? {
+            (Reply::Completed(_), finished) if finished.truncated => {
+                unusable(format!("has more than {max_bytes} bytes"))
+            }
+            (Reply::Completed(_), finished) => Ok(Ok(finished.stdout)),
+            (Reply::Failed(why), _) => match why.strip_prefix(REPORT_PREFIX) {
                 Some(why) if why.starts_with("missing") => Ok(Err(NoReport::Missing)),
-                Some(why) => refused(why.to_owned()),
-                None => Err(self.host.away(&why)),
+                Some(why) => unusable(why.to_owned()),
+                None => Err(self.host.unavailable(&why)),
             },
         }
     }
 
-    async fn leave(self: Box<Self>) {
-        self.guard.leave().await;
+    async fn close(self: Box<Self>) {
+        self.guard.close().await;
     }
 }
 
@@ -250,7 +255,7 @@ mod tests {
     use super::*;
 
     fn host() -> SshRunner {
-        let at = Ssh {
+        let settings = Ssh {
             host: "box".into(),
             port: 22,
             user: "ci".into(),
@@ -258,34 +263,36 @@ mod tests {
             known_hosts: "/k/known".into(),
             dir: ".skep".into(),
         };
-        SshRunner::new("far", &at)
+        SshRunner::new("far", &settings)
     }
 
     #[test]
     fn the_script_is_one_argument_of_the_login_shell() {
         assert!(!SCRIPT.contains('\''), "a single quote would end the argument");
         let args = host().client.args;
-        let at = args.iter().position(|a| a == "--").unwrap();
-        assert_eq!((args[at + 1].to_str(), args.len()), (Some("box"), at + 3));
+        let separator = args.iter().position(|a| a == "--").unwrap();
+        assert_eq!((args[separator + 1].to_str(), args.len()), (Some("box"), separator + 3));
     }
 
     #[test]
-    fn what_ssh_says_tells_who_must_do_what() {
-        let wrong = [
+    fn output_of_ssh_maps_to_a_cause_and_a_fix() {
+        let permanent = [
             (
                 "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
-                "another than",
+                "has changed",
                 "/k/known",
             ),
-            ("No ED25519 host key is known for box\nHost key verification failed.", "not known", "/k/known"),
-            ("ci@box: Permission denied (publickey).", "does not let", "authorized_keys"),
+            ("No ED25519 host key is known for box\nHost key verification failed.", "is unknown", "/k/known"),
+            ("ci@box: Permission denied (publickey).", "rejected this user", "authorized_keys"),
         ];
-        for (said, what, fix) in wrong {
-            let PortError::Permanent { what: is, fix: does } = host().unreached(said) else { panic!("{said}") };
-            assert!(is.contains(what) && is.contains("far") && does.contains(fix), "{is}: {does}");
+        for (output, what, fix) in permanent {
+            let PortError::Permanent { what: cause, fix: advice } = host().connection_error(output) else {
+                panic!("{output}")
+            };
+            assert!(cause.contains(what) && cause.contains("far") && advice.contains(fix), "{cause}: {advice}");
         }
-        for said in ["ssh: connect to host box port 22: Connection refused", "Connection closed by remote host", ""] {
-            assert!(matches!(host().unreached(said), PortError::Transient { .. }), "{said}");
+        for output in ["ssh: connect to host box port 22: Connection refused", "Connection closed by remote host", ""] {
+            assert!(matches!(host().connection_error(output), PortError::Transient { .. }), "{output}");
         }
     }
 }

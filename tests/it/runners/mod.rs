@@ -105,7 +105,7 @@ async fn promises(checks: &CommandChecks) {
         assert!(of(name).green, "{name}: {:?}", of(name));
     }
     assert!(of("deps").tail.starts_with("it's /") && of("deps").tail.ends_with(" fine\n"), "{:?}", of("deps"));
-    assert_eq!((of("red").exit, of("red").tail.as_str()), (Some(3), "out\nerr\n"));
+    assert_eq!((of("red").exit_code, of("red").tail.as_str()), (Some(3), "out\nerr\n"));
     assert!(!of("signal").green && of("signal").exit_code == Some(137), "{:?}", of("signal"));
     assert!(of("none").why.contains("not found"), "{:?}", of("none"));
     assert_eq!(of("counted").tests.map(|t| (t.run, t.failed)), Some((3, 0)));
@@ -120,7 +120,7 @@ async fn promises(checks: &CommandChecks) {
     assert!(of("behind").why.contains("symbolic link"), "{:?}", of("behind"));
     assert!(of("huge").why.contains("8388608"), "{:?}", of("huge"));
     assert!(of("bomb").why.contains("document type"), "{:?}", of("bomb"));
-    assert!(of("slow").why.contains("limit of 1 s") && of("slow").exit_code.is_none(), "{:?}", of("slow"));
+    assert!(of("slow").why.contains("timeout of 1 s") && of("slow").exit_code.is_none(), "{:?}", of("slow"));
     assert_eq!(of("slow").tail, "begun\n");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 9, "nothing comes back into the checkout");
 }
