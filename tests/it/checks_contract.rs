@@ -1,4 +1,4 @@
-//! What any `Checks` promises, run on the one there is.
+//! Contract of `Checks`, on the command checks in the sandbox.
 
 use crate::support::sandbox;
 use skep::adapters::checks::CommandChecks;
@@ -11,7 +11,7 @@ pub fn checks() -> CommandChecks {
     CommandChecks::new(sandbox::strict())
 }
 
-/// The project checks are run for here.
+/// The project of these checks.
 pub fn project() -> ProjectName {
     ProjectName::new("calc").unwrap()
 }
@@ -39,7 +39,7 @@ async fn reported(setup: &str, code: i32) -> Checked {
 }
 
 #[tokio::test]
-async fn green_and_red_by_exit_code() {
+async fn the_exit_code_decides() {
     let green = one("echo fine").await;
     assert!(green.result.green && green.result.why.is_empty());
     assert_eq!((green.result.exit_code, green.result.tail.as_str()), (Some(0), "fine\n"));
@@ -52,7 +52,7 @@ async fn green_and_red_by_exit_code() {
 }
 
 #[tokio::test]
-async fn a_check_over_its_limit_is_red_with_its_output() {
+async fn a_check_that_exceeds_its_timeout_fails_with_its_output() {
     let dir = tempfile::tempdir().unwrap();
     let slow = CheckSpec { timeout_secs: 1, ..spec("slow", CheckKind::Test, "echo started; sleep 600") };
     let slow = run(dir.path(), &[slow]).await.remove(0).result;
@@ -61,7 +61,7 @@ async fn a_check_over_its_limit_is_red_with_its_output() {
 }
 
 #[tokio::test]
-async fn a_red_setup_stops_the_rest_and_a_red_test_does_not() {
+async fn a_failed_setup_check_stops_the_rest_and_a_failed_test_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let specs = [
         spec("deps", CheckKind::Setup, "exit 1"),
@@ -71,7 +71,7 @@ async fn a_red_setup_stops_the_rest_and_a_red_test_does_not() {
     let results: Vec<_> = run(dir.path(), &specs).await.into_iter().map(|c| c.result).collect();
     assert_eq!(results.len(), 3);
     assert!(results.iter().all(|r| !r.green));
-    assert!(results[2].why.contains("setup check deps is red"));
+    assert!(results[2].why.contains("setup check deps failed"));
     assert!(!dir.path().join("ran").exists());
     let specs = [spec("test", CheckKind::Test, "exit 1"), spec("lint", CheckKind::Lint, "touch ran")];
     let results = run(dir.path(), &specs).await;
@@ -86,7 +86,7 @@ async fn the_tail_is_clean_text_and_the_log_keeps_the_bytes() {
 }
 
 #[tokio::test]
-async fn a_flood_is_kept_as_its_end_and_says_so() {
+async fn only_the_end_of_a_flood_is_stored_with_a_notice() {
     let checked = one("head -c 100000000 /dev/zero | tr '\\0' x; echo; echo the end").await;
     let (_, _, log) = &checked.files[0];
     assert!(checked.result.green && log.len() <= 1024 * 1024);
@@ -95,7 +95,7 @@ async fn a_flood_is_kept_as_its_end_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_report_is_counted_and_kept() {
+async fn a_report_is_counted_and_stored() {
     let good = reported(
         r#"mkdir out; echo '<testsuite><testcase/><testcase><skipped/></testcase></testsuite>' > out/report.xml"#,
         0,
@@ -107,7 +107,7 @@ async fn a_report_is_counted_and_kept() {
 }
 
 #[tokio::test]
-async fn a_report_with_failures_is_red_even_with_exit_code_0() {
+async fn a_report_with_failures_fails_the_check_despite_exit_code_0() {
     let bad =
         reported(r#"mkdir out; echo '<testsuite><testcase><failure/></testcase></testsuite>' > out/report.xml"#, 0)
             .await;
@@ -115,7 +115,7 @@ async fn a_report_with_failures_is_red_even_with_exit_code_0() {
 }
 
 #[tokio::test]
-async fn a_report_that_proves_nothing_is_red() {
+async fn a_report_that_proves_nothing_fails_the_check() {
     for (setup, part) in [
         ("true", "did not write its report"),
         ("mkdir out; : > out/report.xml", "is empty"),
@@ -124,7 +124,7 @@ async fn a_report_that_proves_nothing_is_red() {
             "mkdir out; echo '<testsuite><testcase><skipped/></testcase></testsuite>' > out/report.xml",
             "all 1 tests were skipped",
         ),
-        ("mkdir -p out/report.xml", "not usable"),
+        ("mkdir -p out/report.xml", "unusable"),
     ] {
         let checked = reported(setup, 0).await;
         assert!(!checked.result.green && checked.result.why.contains(part), "{setup}: {:?}", checked.result);
@@ -132,7 +132,7 @@ async fn a_report_that_proves_nothing_is_red() {
 }
 
 #[tokio::test]
-async fn a_report_that_came_with_the_commit_does_not_count() {
+async fn a_report_from_the_commit_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("out")).unwrap();
     std::fs::write(dir.path().join("out/report.xml"), "<testsuite><testcase/></testsuite>").unwrap();
@@ -142,7 +142,7 @@ async fn a_report_that_came_with_the_commit_does_not_count() {
 }
 
 #[tokio::test]
-async fn hostile_reports_are_red_and_give_nothing_away() {
+async fn hostile_reports_fail_the_check_and_leak_nothing() {
     let bomb = r#"mkdir out; cat > out/report.xml <<'X'
 <!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><testsuites>&b;</testsuites>
 X"#;
@@ -159,27 +159,28 @@ X"#;
     ] {
         let checked = reported(setup, 0).await;
         assert!(!checked.result.green && checked.result.why.contains(part), "{setup}: {:?}", checked.result);
-        assert_eq!(checked.files.len(), 1, "{setup}: nothing of it is kept");
+        assert_eq!(checked.files.len(), 1, "{setup}: the report is not stored");
     }
 }
 
 #[tokio::test]
-async fn a_missing_checkout_is_an_error_not_a_red_check() {
+async fn a_missing_checkout_is_an_error_and_not_a_failed_check() {
     let cache = tempfile::tempdir().unwrap();
-    let wrong =
+    let result =
         checks().run(&project(), &cache.path().join("none"), cache.path(), &[spec("t", CheckKind::Test, "true")]).await;
-    assert!(wrong.unwrap_err().to_string().contains("none"));
+    assert!(result.unwrap_err().to_string().contains("none"));
 }
 
 #[tokio::test]
-async fn the_scratch_is_removed_and_caches_stay() {
+async fn temporary_files_are_removed_and_caches_stay() {
     let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let line = r#"echo x > "$TMPDIR/left"; mkdir -p "$CARGO_TARGET_DIR"; echo y > "$CARGO_TARGET_DIR/kept""#;
-    let done = checks().run(&project(), dir.path(), cache.path(), &[spec("t", CheckKind::Test, line)]).await.unwrap();
-    assert!(done[0].result.green, "{:?}", done[0].result);
+    let results =
+        checks().run(&project(), dir.path(), cache.path(), &[spec("t", CheckKind::Test, line)]).await.unwrap();
+    assert!(results[0].result.green, "{:?}", results[0].result);
     let mut names: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    // Beside the caches the made-up list of users that commands see.
+    // Next to the caches: the synthetic user database that commands see.
     assert_eq!(names, ["check", "who"]);
     assert!(cache.path().join("check/cargo-target/kept").exists());
 }

@@ -1,4 +1,4 @@
-//! The demo's story, each stage really checked: red, wrong fix, right fix, what the reviewer found, rework.
+//! Every stage of the demo, with real checks: failing test, wrong fix, right fix, review findings, rework.
 
 use crate::checks_contract::{checks, project};
 use crate::engines_contract::{Place, engine, order, quiet};
@@ -10,7 +10,7 @@ use skep::ports::engine::StepOutcome;
 use std::path::Path;
 use std::process::Command;
 
-fn lay_out(dir: &Path) -> Vec<CheckSpec> {
+fn write_sample(dir: &Path) -> Vec<CheckSpec> {
     let files = demo::files();
     for (path, text) in &files {
         let path = dir.join(path);
@@ -21,7 +21,7 @@ fn lay_out(dir: &Path) -> Vec<CheckSpec> {
     detect(&names, |name| files.iter().find(|(p, _)| *p == name).map(|(_, t)| t.clone()))
 }
 
-/// Plays the dev's turn for a task in the place's worktree.
+/// Plays the dev's turn for a task in the worktree.
 async fn develop(place: &Place, task: &str, try_number: u32, notes: Vec<Note>) {
     let mut order = order(Step::Develop, Some(task));
     (order.try_number, order.notes) = (try_number, notes);
@@ -29,7 +29,7 @@ async fn develop(place: &Place, task: &str, try_number: u32, notes: Vec<Note>) {
     assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
 }
 
-/// The reviewer's verdict on what the worktree has now; the patch stands for it as whole files.
+/// Returns the reviewer's verdict on the current worktree, whose complete files stand in for a patch.
 async fn verdict(place: &mut Place) -> Verdict {
     place.patch = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
     let worked = engine("script:demo:tally").run(&order(Step::Review, None), &place.bench(), quiet()).await.unwrap();
@@ -47,29 +47,29 @@ async fn verdict(place: &mut Place) -> Verdict {
 }
 
 async fn green(place: &Place, cache: &Path, specs: &[CheckSpec]) -> bool {
-    let done = checks().run(&project(), &place.tree(), cache, specs).await.unwrap();
-    let result = &done[0].result;
-    // Red for the right reason: a test failed, not the build.
+    let results = checks().run(&project(), &place.tree(), cache, specs).await.unwrap();
+    let result = &results[0].result;
+    // A failure must come from a test, not from the build.
     assert!(result.green || result.tail.contains("test result: FAILED"), "{result:?}");
     result.green
 }
 
 #[tokio::test]
-async fn each_stage_of_the_story_is_true() {
+async fn every_stage_of_the_demo_behaves_as_scripted() {
     let cache = tempfile::tempdir().unwrap();
     let mut place = Place::new();
-    let specs = lay_out(&place.tree());
+    let specs = write_sample(&place.tree());
     assert_eq!(specs.iter().map(|c| c.command.as_str()).collect::<Vec<_>>(), ["cargo test"]);
     assert!(!green(&place, cache.path(), &specs).await, "the sample starts with a failing test");
 
     develop(&place, "fix-reading", 1, vec![]).await;
-    assert!(!green(&place, cache.path(), &specs).await, "the first try breaks another test");
+    assert!(!green(&place, cache.path(), &specs).await, "the first attempt breaks another test");
     develop(&place, "fix-reading", 2, vec![Note::new(NoteSource::Checks, "red")]).await;
-    assert!(green(&place, cache.path(), &specs).await, "the second try is right");
+    assert!(green(&place, cache.path(), &specs).await, "the second attempt is correct");
     develop(&place, "keep-it-fixed", 1, vec![]).await;
     assert!(green(&place, cache.path(), &specs).await);
 
-    // What the reviewer says is so: with the rework's tests and without its fix, the checks are red.
+    // The findings are true: with the tests of the rework but without its fix, the checks fail.
     assert_eq!(verdict(&mut place).await, Verdict::Rework);
     let before = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
     develop(&place, "review-1", 1, vec![Note::new(NoteSource::Review, "refunds")]).await;
@@ -82,16 +82,16 @@ async fn each_stage_of_the_story_is_true() {
 }
 
 #[tokio::test]
-async fn the_second_try_is_right_on_a_clean_worktree_too() {
+async fn the_second_attempt_also_works_on_a_clean_worktree() {
     let place = Place::new();
-    lay_out(&place.tree());
+    write_sample(&place.tree());
     develop(&place, "fix-reading", 2, vec![]).await;
     let text = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
     assert!(text.contains("1 => digits * 10"));
 }
 
 #[tokio::test]
-async fn the_plan_is_one_the_domain_accepts() {
+async fn the_domain_accepts_the_plan() {
     let place = Place::new();
     let worked = engine("script:demo:tally").run(&order(Step::Plan, None), &place.bench(), quiet()).await.unwrap();
     let StepOutcome::Tasks(tasks) = worked.result else { panic!() };
@@ -101,11 +101,11 @@ async fn the_plan_is_one_the_domain_accepts() {
 }
 
 #[tokio::test]
-async fn the_sample_repository_is_bare_whole_and_always_the_same() {
+async fn the_sample_repository_is_bare_complete_and_reproducible() {
     let git = |repo: &Path, args: &[&str]| {
-        let done = Command::new("git").arg("--git-dir").arg(repo).args(args).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
+        let output = Command::new("git").arg("--git-dir").arg(repo).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     };
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let sample = demo::write_to(one.path()).await.unwrap();
@@ -119,8 +119,8 @@ async fn the_sample_repository_is_bare_whole_and_always_the_same() {
     for (path, text) in demo::files() {
         assert_eq!(git(&sample.repo, &["show", &format!("main:{path}")]), text, "{path}");
     }
-    assert_eq!(std::fs::read_dir(one.path()).unwrap().count(), 1, "nothing else is left there");
-    let said = demo::write_to(one.path()).await.unwrap_err();
-    assert!(said.to_string().contains("there already"));
-    assert!(demo::NOTICE.contains("scripted") && sample.goal.contains("2.5"));
+    assert_eq!(std::fs::read_dir(one.path()).unwrap().count(), 1, "no other file remains");
+    let error = demo::write_to(one.path()).await.unwrap_err();
+    assert!(error.to_string().contains("already exists"));
+    assert!(demo::NOTICE.contains("script") && sample.goal.contains("2.5"));
 }

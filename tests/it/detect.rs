@@ -1,19 +1,19 @@
-//! Which checks are guessed for which repositories.
+//! Which checks are detected in which repositories.
 
 use skep::adapters::checks::detect::detect;
 use skep::domain::check::CheckKind;
 
-fn found(files: &[(&str, &str)]) -> Vec<(String, String)> {
+fn detected(files: &[(&str, &str)]) -> Vec<(String, String)> {
     let names: Vec<String> = files.iter().map(|(n, _)| (*n).to_owned()).collect();
     let read = |name: &str| files.iter().find(|(n, _)| *n == name).map(|(_, text)| (*text).to_owned());
     let checks = detect(&names, read);
-    assert!(checks.windows(2).all(|w| w[0].kind <= w[1].kind), "setup comes first");
+    assert!(checks.windows(2).all(|w| w[0].kind <= w[1].kind), "setup checks come first");
     assert!(checks.iter().all(|c| c.timeout_secs == 600 && matches!(c.kind, CheckKind::Setup | CheckKind::Test)));
     checks.into_iter().map(|c| (c.name, c.command)).collect()
 }
 
 fn commands(files: &[(&str, &str)]) -> Vec<String> {
-    found(files).into_iter().map(|(_, command)| command).collect()
+    detected(files).into_iter().map(|(_, command)| command).collect()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the local forge must do, for runs and for people.
+//! Contract of the local forge, for runs and for people.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use skep::adapters::forge::local::LocalForge;
@@ -12,8 +12,8 @@ fn ann() -> Principal {
     Principal::from("local:ann")
 }
 
-/// A change whose branch adds one file.
-async fn offered(w: &World, task: TaskId, branch: &str, base: &Sha) -> (ChangeNumber, Sha) {
+/// Opens a change whose branch adds one file.
+async fn open_change(w: &World, task: TaskId, branch: &str, base: &Sha) -> (ChangeNumber, Sha) {
     let dir = w.task(task, base).await;
     write(&dir, &format!("f{}", task.0), "new\n");
     let head = w.commit(task, base).await.unwrap().head;
@@ -35,13 +35,13 @@ fn origin_head(w: &World) -> Sha {
 async fn one_change_per_branch() {
     let w = World::new().await;
     let base = w.base().await;
-    let (n, head) = offered(&w, T1, BRANCH, &base).await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
     assert_eq!(n, ensure(&w, BRANCH, &head).await);
-    let (m, _) = offered(&w, TaskId(2), "skep/other", &base).await;
+    let (m, _) = open_change(&w, TaskId(2), "skep/other", &base).await;
     assert_eq!((n.0, m.0), (1, 2));
     let listed: Vec<u64> = w.forge.changes(&w.repo).await.unwrap().iter().map(|c| c.number.0).collect();
     assert_eq!(listed, [2, 1]);
-    // Closed by a person: it stays closed, and no second one comes up.
+    // Closed by a person: it stays closed, and no second change is opened.
     w.forge.close_by(&w.repo, n, &ann()).await.unwrap();
     assert_eq!(ensure(&w, BRANCH, &head).await, n);
     assert_eq!(w.forge.observe(&w.repo, n).await.unwrap().state, ChangeState::Closed { by: ann() });
@@ -53,21 +53,21 @@ async fn one_change_per_branch() {
 }
 
 #[tokio::test]
-async fn many_writers_lose_nothing() {
+async fn concurrent_writers_lose_nothing() {
     let w = World::new().await;
     let base = w.base().await;
-    let (n, head) = offered(&w, T1, BRANCH, &base).await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
     let ensures = (0..10).map(|_| ensure(&w, BRANCH, &head));
     assert!(futures::future::join_all(ensures).await.iter().all(|m| *m == n));
     // A second process: another forge on the same folder.
     let git = Arc::new(Git::find(Identity::default()).await.unwrap());
     let mirrors = Arc::new(Mirrors::new(w.data(), git));
     let other = LocalForge::new(w.data(), mirrors, Arc::new(crate::git_world::Ticks::default()));
-    let says = (0..20).map(|i| {
+    let comments = (0..20).map(|i| {
         let (forge, repo, text) = (if i % 2 == 0 { &w.forge } else { &other }, &w.repo, format!("comment {i}"));
         async move { forge.say(repo, n, &ann(), &text).await.unwrap() }
     });
-    futures::future::join_all(says).await;
+    futures::future::join_all(comments).await;
     let change = w.forge.change(&w.repo, n).await.unwrap();
     let mut ids: Vec<u64> = change.comments.iter().map(|c| c.id).collect();
     ids.dedup();
@@ -75,29 +75,29 @@ async fn many_writers_lose_nothing() {
 }
 
 #[tokio::test]
-async fn comments_come_once_and_only_people_unblock() {
+async fn comments_are_posted_once_and_only_people_unblock() {
     let w = World::new().await;
     let base = w.base().await;
-    let (n, _) = offered(&w, T1, BRANCH, &base).await;
+    let (n, _) = open_change(&w, T1, BRANCH, &base).await;
     for _ in 0..3 {
         w.forge.ensure_comment(&w.repo, n, "7.1", "UNBLOCK #b1 I say").await.unwrap();
     }
     w.forge.say(&w.repo, n, &ann(), "unblock #2 take Postgres").await.unwrap();
     w.forge.say(&w.repo, n, &ann(), "you may UNBLOCK #b3").await.unwrap();
     assert!(w.forge.say(&w.repo, n, &Principal::skep(), "UNBLOCK #b4").await.is_err());
-    let seen = w.forge.observe(&w.repo, n).await.unwrap().unblocks;
-    assert_eq!(seen.len(), 1);
-    assert_eq!((seen[0].block, seen[0].text.as_str(), seen[0].comment), (BlockId(2), "take Postgres", 2));
+    let observed = w.forge.observe(&w.repo, n).await.unwrap().unblocks;
+    assert_eq!(observed.len(), 1);
+    assert_eq!((observed[0].block, observed[0].text.as_str(), observed[0].comment), (BlockId(2), "take Postgres", 2));
     let huge = "é".repeat(100_000);
     let change = w.forge.say(&w.repo, n, &ann(), &huge).await.unwrap();
     assert_eq!(change.comments.last().unwrap().text.len(), 64 * 1024);
 }
 
 #[tokio::test]
-async fn approvals_are_for_one_head_and_can_be_taken_back() {
+async fn approvals_apply_to_one_head_and_can_be_withdrawn() {
     let w = World::new().await;
     let base = w.base().await;
-    let (n, head) = offered(&w, T1, BRANCH, &base).await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
     let approved = || async { w.forge.observe(&w.repo, n).await.unwrap().approved_by };
     let review = |by: &'static str, ok| {
         let w = &w;
@@ -109,17 +109,17 @@ async fn approvals_are_for_one_head_and_can_be_taken_back() {
     assert_eq!(approved().await.len(), 2);
     review("local:bob", false).await.unwrap();
     assert_eq!(approved().await, [ann()]);
-    // Statuses: Skep's own are not evidence.
+    // Skep's own statuses are not evidence.
     w.forge.set_status(&w.repo, n, &head, "skep", StatusState::Success, "").await.unwrap();
     w.forge.report_status(&w.repo, n, &ann(), &head, "ci", StatusState::Failure, "red").await.unwrap();
-    let seen = w.forge.observe(&w.repo, n).await.unwrap();
-    assert_eq!(seen.statuses.into_iter().collect::<Vec<_>>(), [("ci".to_owned(), StatusState::Failure)]);
-    // A person pushes to the branch: it is seen, and the approval is void.
+    let observed = w.forge.observe(&w.repo, n).await.unwrap();
+    assert_eq!(observed.statuses.into_iter().collect::<Vec<_>>(), [("ci".to_owned(), StatusState::Failure)]);
+    // A person pushes to the branch: the push is observed, and the approval is void.
     git(&w.origin(), &["checkout", "-q", BRANCH]);
     write(&w.origin(), "more", "m");
     let pushed = commit_all(&w.origin(), "More");
-    let seen = w.forge.observe(&w.repo, n).await.unwrap();
-    assert_eq!((seen.head, seen.approved_by.len(), seen.statuses.len()), (pushed, 0, 0));
+    let observed = w.forge.observe(&w.repo, n).await.unwrap();
+    assert_eq!((observed.head, observed.approved_by.len(), observed.statuses.len()), (pushed, 0, 0));
     assert!(matches!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Stale(_)));
 }
 
@@ -127,23 +127,23 @@ async fn approvals_are_for_one_head_and_can_be_taken_back() {
 async fn landing_is_a_compare_and_swap() {
     let w = World::new().await;
     let base = w.base().await;
-    let (one, head1) = offered(&w, T1, BRANCH, &base).await;
-    let (two, head2) = offered(&w, TaskId(2), "skep/other", &base).await;
+    let (one, head1) = open_change(&w, T1, BRANCH, &base).await;
+    let (two, head2) = open_change(&w, TaskId(2), "skep/other", &base).await;
     let (a, b) = tokio::join!(w.forge.land(&w.repo, one, &head1, &base), w.forge.land(&w.repo, two, &head2, &base));
     let landed: Vec<bool> = [a, b].map(|l| matches!(l.unwrap(), Landing::Landed(_))).into();
     assert_eq!(landed.iter().filter(|l| **l).count(), 1, "exactly one of two lands");
     let (number, head, late, late_head) = if landed[0] { (one, head1, two, head2) } else { (two, head2, one, head1) };
     assert_eq!(origin_head(&w), head);
-    // The checked-out copy moved along.
+    // The checked-out copy was updated.
     assert_eq!(git(&w.origin(), &["status", "--porcelain"]), "");
-    // Again: landed already.
+    // Repeating it reports the same result.
     assert_eq!(w.forge.land(&w.repo, number, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
-    let seen = w.forge.observe(&w.repo, number).await.unwrap();
-    assert_eq!(seen.state, ChangeState::Merged { sha: head.clone(), by: Principal::skep() });
-    // The other does not descend from the new base; a person is told so too.
+    let observed = w.forge.observe(&w.repo, number).await.unwrap();
+    assert_eq!(observed.state, ChangeState::Merged { sha: head.clone(), by: Principal::skep() });
+    // The other change does not descend from the new base, and a person gets the same answer.
     assert!(matches!(w.forge.land(&w.repo, late, &late_head, &head).await.unwrap(), Landing::Stale(_)));
-    let said = w.forge.merge(&w.repo, late, &ann()).await.unwrap_err();
-    assert!(said.fix().contains("rebase"), "{said} {}", said.fix());
+    let error = w.forge.merge(&w.repo, late, &ann()).await.unwrap_err();
+    assert!(error.fix().contains("rebase"), "{error} {}", error.fix());
     assert_eq!(origin_head(&w), head);
 }
 
@@ -151,7 +151,7 @@ async fn landing_is_a_compare_and_swap() {
 async fn a_dirty_copy_is_never_touched() {
     let w = World::new().await;
     let base = w.base().await;
-    let (n, head) = offered(&w, T1, BRANCH, &base).await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
     write(&w.origin(), "README.md", "mine, not committed\n");
     match w.forge.land(&w.repo, n, &head, &base).await.unwrap_err() {
         PortError::Permanent { fix, .. } => assert!(fix.contains("stash") && fix.contains("skep unblock"), "{fix}"),
@@ -161,7 +161,7 @@ async fn a_dirty_copy_is_never_touched() {
     assert_eq!(std::fs::read_to_string(w.origin().join("README.md")).unwrap(), "mine, not committed\n");
     assert_eq!(w.forge.observe(&w.repo, n).await.unwrap().state, ChangeState::Open);
     git(&w.origin(), &["stash", "-q"]);
-    // An untracked file of the same name is in the way as well.
+    // An untracked file of the same name blocks the merge as well.
     write(&w.origin(), "f1", "mine");
     assert!(matches!(w.forge.land(&w.repo, n, &head, &base).await, Err(PortError::Permanent { .. })));
     assert_eq!(std::fs::read_to_string(w.origin().join("f1")).unwrap(), "mine");
@@ -172,17 +172,17 @@ async fn a_dirty_copy_is_never_touched() {
 }
 
 #[tokio::test]
-async fn a_crash_between_push_and_file_is_healed_by_looking() {
+async fn observing_recovers_from_a_crash_between_push_and_file() {
     let w = World::new().await;
     let base = w.base().await;
-    let (n, head) = offered(&w, T1, BRANCH, &base).await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
     let file = w.data().join("forge/a-project/1.json");
     let before = std::fs::read(&file).unwrap();
     w.forge.land(&w.repo, n, &head, &base).await.unwrap();
     std::fs::write(&file, &before).unwrap();
-    let seen = w.forge.observe(&w.repo, n).await.unwrap();
-    assert!(matches!(&seen.state, ChangeState::Merged { sha, .. } if *sha == head), "{:?}", seen.state);
-    // The same by landing again, with the intent on file and the branch gone: it knows who it was.
+    let observed = w.forge.observe(&w.repo, n).await.unwrap();
+    assert!(matches!(&observed.state, ChangeState::Merged { sha, .. } if *sha == head), "{:?}", observed.state);
+    // Landing again recovers too, with the recorded intent and a deleted branch, and knows the author.
     let mut entry: serde_json::Value = serde_json::from_slice(&before).unwrap();
     entry["landing"] = serde_json::json!({"head": head, "by": "local:ann"});
     std::fs::write(&file, entry.to_string()).unwrap();
@@ -191,31 +191,31 @@ async fn a_crash_between_push_and_file_is_healed_by_looking() {
     commit_all(&w.origin(), "Later");
     assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
     assert_eq!(w.forge.change(&w.repo, n).await.unwrap().state, ChangeState::Merged { sha: head, by: ann() });
-    // A half-written neighbour is no change.
+    // A partially written file next to it is not a change.
     std::fs::write(w.data().join("forge/a-project/.tmpXYZ"), "{").unwrap();
     assert_eq!(w.forge.changes(&w.repo).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn people_merge_by_skep_or_by_git() {
+async fn people_merge_with_skep_or_with_git() {
     let w = World::new().await;
     let base = w.base().await;
-    let (one, head) = offered(&w, T1, BRANCH, &base).await;
+    let (one, head) = open_change(&w, T1, BRANCH, &base).await;
     assert!(w.forge.merge(&w.repo, one, &Principal::skep()).await.is_err());
     for _ in 0..2 {
         let change = w.forge.merge(&w.repo, one, &ann()).await.unwrap();
         assert_eq!(change.state, ChangeState::Merged { sha: head.clone(), by: ann() });
     }
     assert_eq!(origin_head(&w), head);
-    let (two, head2) = offered(&w, TaskId(2), "skep/other", &head).await;
+    let (two, head2) = open_change(&w, TaskId(2), "skep/other", &head).await;
     git(&w.origin(), &["merge", "-q", "--no-ff", "-m", "By hand", "skep/other"]);
-    let seen = w.forge.observe(&w.repo, two).await.unwrap();
+    let observed = w.forge.observe(&w.repo, two).await.unwrap();
     assert!(
-        matches!(&seen.state, ChangeState::Merged { sha, by } if *sha == head2 && by.is_person()),
+        matches!(&observed.state, ChangeState::Merged { sha, by } if *sha == head2 && by.is_person()),
         "{:?}",
-        seen.state
+        observed.state
     );
-    assert_eq!(seen.base, origin_head(&w));
+    assert_eq!(observed.base, origin_head(&w));
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_bare_origin_lands_too_and_runs_no_hook() {
     }
     let w = World { repo: Repo { origin: bare.display().to_string(), ..w.repo.clone() }, ..w };
     let base = w.base().await;
-    let (n, head) = offered(&w, T1, BRANCH, &base).await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
     assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
     assert_eq!(git(&bare, &["rev-parse", "main"]), head.as_str());
     w.assert_quiet();

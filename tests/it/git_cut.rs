@@ -1,14 +1,15 @@
-//! Every operation, cut short at many moments and done again: the result is the one of an undisturbed world.
+//! Every git operation, interrupted at many moments and repeated: the result equals that of an undisturbed run.
 
 use crate::git_world::{BRANCH, T1, World, git, write};
 use skep::domain::{ChangeState, Sha, TaskId};
 use skep::ports::forge::{ChangeText, Landing};
 use skep::ports::{Forge, Moved, PortError, PortResult, Workspaces};
 use std::future::Future;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-/// Makes every lock file in the mirror look old, as it is when somebody comes back to it.
+/// Ages every lock file in a folder, as if the process that left it had died long ago.
 fn age_locks(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
@@ -23,7 +24,33 @@ fn age_locks(dir: &Path) {
     }
 }
 
-/// Cuts the work at ever later moments, then lets it end. Dropping it kills its git.
+/// Whether a live process works below a folder, by its arguments, working directory or environment.
+fn is_in_use(dir: &Path) -> bool {
+    let dir = dir.as_os_str().as_bytes();
+    let mentions = |bytes: &[u8]| bytes.windows(dir.len()).any(|window| window == dir);
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    processes.filter(|path| path.join("cmdline").is_file() && !path.ends_with(std::process::id().to_string())).any(
+        |path| {
+            std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| mentions(cwd.as_os_str().as_bytes()))
+                || ["cmdline", "environ"]
+                    .iter()
+                    .any(|file| std::fs::read(path.join(file)).is_ok_and(|text| mentions(&text)))
+        },
+    )
+}
+
+/// Waits until every git of this world has ended, then ages the locks they left.
+async fn settle(w: &World) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while is_in_use(w.tmp.path()) {
+        assert!(Instant::now() < deadline, "a git is still running after 30 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    age_locks(&w.mirror());
+    age_locks(&w.origin().join(".git"));
+}
+
+/// Interrupts an operation at ever later moments, then lets it finish. Dropping its future kills its git.
 async fn cut<T, F: Future<Output = PortResult<T>>>(w: &World, cuts: &mut Option<u32>, work: impl Fn() -> F) -> T {
     let Some(cuts) = cuts else { return work().await.unwrap() };
     for micros in [300, 1_000, 2_000, 4_000, 7_000, 11_000, 16_000, 23_000, 35_000] {
@@ -32,24 +59,19 @@ async fn cut<T, F: Future<Output = PortResult<T>>>(w: &World, cuts: &mut Option<
             Ok(Ok(_) | Err(PortError::Transient { .. } | PortError::Unknown { .. })) => {}
             Ok(Err(error)) => panic!("after {micros} µs: {error}"),
         }
-        age_locks(&w.mirror());
-        age_locks(&w.origin().join(".git"));
+        settle(w).await;
     }
-    // On a busy machine a git that was killed may still be dying, and its locks are younger than those just aged.
-    for _ in 0..50 {
+    // Each try clears at most one stale lock, and an operation may meet several.
+    for _ in 0..10 {
         match work().await {
-            Err(PortError::Transient { .. } | PortError::Unknown { .. }) => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                age_locks(&w.mirror());
-                age_locks(&w.origin().join(".git"));
-            }
-            ended => return ended.unwrap(),
+            Err(PortError::Transient { .. } | PortError::Unknown { .. }) => settle(w).await,
+            result => return result.unwrap(),
         }
     }
     work().await.unwrap()
 }
 
-/// A small run from the fetch to the release; gives the landed commit.
+/// A small run from fetch to release. Returns the landed commit.
 async fn run(w: &World, cuts: &mut Option<u32>) -> Sha {
     let base = cut(w, cuts, || w.work.fetch(&w.repo, None)).await.1;
     let mut heads = Vec::new();
@@ -82,8 +104,8 @@ async fn run(w: &World, cuts: &mut Option<u32>) -> Sha {
     cut(w, cuts, || w.forge.ensure_comment(&w.repo, change, "1.1", "hello")).await;
     let landed = cut(w, cuts, || w.forge.land(&w.repo, change, &head, &base)).await;
     assert_eq!(landed, Landing::Landed(head.clone()));
-    let seen = w.forge.observe(&w.repo, change).await.unwrap();
-    assert!(matches!(seen.state, ChangeState::Merged { .. }));
+    let observed = w.forge.observe(&w.repo, change).await.unwrap();
+    assert!(matches!(observed.state, ChangeState::Merged { .. }));
     cut(w, cuts, || w.work.release(&w.repo, w.run, BRANCH)).await;
     assert!(!w.data().join("work").join(w.run.to_string()).exists());
     assert!(w.in_mirror(&["for-each-ref", "refs/heads"]).is_empty());
@@ -91,7 +113,7 @@ async fn run(w: &World, cuts: &mut Option<u32>) -> Sha {
 }
 
 #[tokio::test]
-async fn cut_short_anywhere_and_done_again_gives_the_same() {
+async fn interrupted_operations_can_be_repeated_with_the_same_result() {
     let w = World::new().await;
     let mut cuts = Some(0);
     let head = run(&w, &mut cuts).await;
@@ -100,7 +122,7 @@ async fn cut_short_anywhere_and_done_again_gives_the_same() {
     assert_eq!(git(&w.origin(), &["status", "--porcelain"]), "");
     assert_eq!(git(&w.origin(), &["log", "--format=%s"]), "Do it\nDo it\nFirst");
     git(&w.mirror(), &["fsck", "--strict", "--no-dangling"]);
-    // The commits are the ones an undisturbed run makes.
-    let calm = World::new().await;
-    assert_eq!(run(&calm, &mut None).await, head);
+    // An undisturbed run creates the same commits.
+    let undisturbed = World::new().await;
+    assert_eq!(run(&undisturbed, &mut None).await, head);
 }

@@ -1,4 +1,4 @@
-//! How long git's part of a task takes. Run by hand: `cargo test --release --test it git_measure -- --ignored --nocapture`.
+//! Measures the git operations of a task. Run by hand: `cargo test --release --test it git_measure -- --ignored --nocapture`.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, write};
 use skep::ports::Workspaces;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 #[tokio::test]
 #[ignore = "a measurement, not a test"]
-async fn the_price_of_a_task() {
+async fn git_operations_of_a_task() {
     for files in [100, 2_000, 20_000] {
         let w = World::new().await;
         for n in 0..files {
@@ -21,15 +21,15 @@ async fn the_price_of_a_task() {
         macro_rules! timed {
             ($what:literal, $work:expr) => {{
                 let start = Instant::now();
-                let given = $work;
+                let result = $work;
                 row.push_str(&format!(" {} {} ms,", $what, start.elapsed().as_millis()));
-                given
+                result
             }};
         }
         let base = timed!("first fetch", w.base().await);
-        timed!("fetch again", w.base().await);
+        timed!("repeated fetch", w.base().await);
         let dir = timed!("checkout", w.task(T1, &base).await);
-        timed!("same again", w.task(T1, &base).await);
+        timed!("repeated checkout", w.task(T1, &base).await);
         write(&dir, "d1/f1.txt", "changed\n");
         write(&dir, "new.txt", "new\n");
         let head = timed!("commit", w.commit(T1, &base).await).unwrap().head;

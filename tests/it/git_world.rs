@@ -1,4 +1,4 @@
-//! A real repository, a data root and the adapters on them, for tests.
+//! A real repository, a data root and the git adapters on them, for tests.
 
 use skep::adapters::forge::local::LocalForge;
 use skep::adapters::workspace::GitWorkspaces;
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// A clock that ticks when it is read.
+/// A clock that advances with each read.
 #[derive(Default)]
 pub struct Ticks(AtomicI64);
 
@@ -39,28 +39,28 @@ pub struct World {
 pub const BRANCH: &str = "skep/a-thing-1";
 pub const T1: TaskId = TaskId(1);
 
-/// Plain git, as a person runs it, in a folder.
+/// Runs plain git in a folder, as a person would.
 pub fn git(dir: &Path, args: &[&str]) -> String {
-    let (ok, said) = try_git(dir, args);
-    assert!(ok, "git {args:?} in {}: {said}", dir.display());
-    said
+    let (ok, output) = try_git(dir, args);
+    assert!(ok, "git {args:?} in {}: {output}", dir.display());
+    output
 }
 
 pub fn try_git(dir: &Path, args: &[&str]) -> (bool, String) {
-    let done = Command::new("git")
+    let finished = Command::new("git")
         .args(["-c", "user.name=Ann", "-c", "user.email=ann@example.org", "-c", "init.defaultBranch=main"])
         .args(["-c", "protocol.file.allow=always"])
         .args(args)
         .current_dir(dir)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        // No clock: two worlds made alike hold the same commits.
+        // Fixed dates, so that two worlds created alike have equal commits.
         .env("GIT_AUTHOR_DATE", "1700000000 +0000")
         .env("GIT_COMMITTER_DATE", "1700000000 +0000")
         .output()
         .unwrap();
-    let said = [done.stdout, done.stderr].concat();
-    (done.status.success(), String::from_utf8_lossy(&said).trim().to_owned())
+    let output = [finished.stdout, finished.stderr].concat();
+    (finished.status.success(), String::from_utf8_lossy(&output).trim().to_owned())
 }
 
 pub fn write(dir: &Path, name: &str, text: impl AsRef<[u8]>) {
@@ -89,7 +89,7 @@ impl World {
         world
     }
 
-    /// An origin folder with nothing in it.
+    /// An empty origin folder.
     pub async fn bare() -> World {
         let tmp = tempfile::tempdir().unwrap();
         std::fs::create_dir(tmp.path().join("origin")).unwrap();
@@ -119,11 +119,11 @@ impl World {
     pub fn mirror(&self) -> PathBuf {
         self.mirrors.dir(&self.repo.project)
     }
-    /// The file whose presence shows that somebody's program ran.
+    /// File that exists if a planted program ran.
     pub fn marker(&self) -> PathBuf {
         self.tmp.path().join("FIRED")
     }
-    /// A program that leaves the marker.
+    /// Writes a program that creates the marker.
     pub fn trap(&self) -> String {
         let path = self.tmp.path().join("trap.sh");
         std::fs::write(&path, format!("#!/bin/sh\necho \"$0 $*\" >>'{}'\ncat\n", self.marker().display())).unwrap();
@@ -132,8 +132,8 @@ impl World {
     }
     #[track_caller]
     pub fn assert_quiet(&self) {
-        let said = std::fs::read_to_string(self.marker());
-        assert!(said.is_err(), "something ran: {said:?}");
+        let marker = std::fs::read_to_string(self.marker());
+        assert!(marker.is_err(), "a planted program ran: {marker:?}");
     }
     pub async fn base(&self) -> Sha {
         self.work.fetch(&self.repo, None).await.unwrap().1
@@ -147,7 +147,7 @@ impl World {
     pub async fn commit(&self, task: TaskId, from: &Sha) -> skep::ports::PortResult<skep::ports::Commit> {
         self.work.commit(&self.repo, self.run, task, &self.task_branch(task), from, "Do it\n\nBecause.").await
     }
-    /// Plain git on the mirror, from outside.
+    /// Runs plain git on the mirror.
     pub fn in_mirror(&self, args: &[&str]) -> String {
         git(&self.mirror(), args)
     }

@@ -1,4 +1,4 @@
-//! Traps for git: whatever a repository or an agent plants, none of its programs runs on the host.
+//! Traps for git: no program that a repository or an agent plants runs on the host.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, try_git, write};
 use skep::domain::{Sha, TaskId};
@@ -6,15 +6,15 @@ use skep::ports::forge::{ChangeText, Landing};
 use skep::ports::{Forge, Moved, PortError, Workspaces};
 use std::path::Path;
 
-/// Everything Skep does with a worktree that somebody filled: commit, keep, move, diff, push, release.
-async fn walk_through(w: &World, base: &Sha, plant: impl Fn(&Path)) -> Result<Sha, PortError> {
+/// Everything Skep does with a hostile worktree: commit, save, rebase, diff, push, release.
+async fn exercise(w: &World, base: &Sha, plant: impl Fn(&Path)) -> Result<Sha, PortError> {
     let dir = w.task(T1, base).await;
     plant(&dir);
     write(&dir, "honest.txt", "work\n");
-    let done = w.commit(T1, base).await;
+    let commit = w.commit(T1, base).await;
     w.assert_quiet();
-    let head = match done {
-        Ok(done) => done.head,
+    let head = match commit {
+        Ok(commit) => commit.head,
         Err(error) => {
             w.task(T1, base).await;
             w.assert_quiet();
@@ -52,7 +52,7 @@ fn evil_config(trap: &str) -> String {
     )
 }
 
-/// Hooks of every name beside the trap.
+/// Installs the trap under every hook name.
 fn hooks(w: &World, dir: &Path) {
     let trap = w.trap();
     std::fs::create_dir_all(dir).unwrap();
@@ -79,8 +79,8 @@ fn hooks(w: &World, dir: &Path) {
 const ATTRIBUTES: &str = "* filter=evil diff=evil merge=evil ident\n*.py -diff\n";
 
 #[tokio::test]
-async fn the_traps_do_fire_in_plain_git() {
-    // The control: without it the tests below would prove nothing.
+async fn the_traps_fire_in_plain_git() {
+    // The control, without which the tests below would prove nothing.
     let w = World::new().await;
     let trap = w.trap();
     let dir = w.tmp.path().join("plain");
@@ -93,7 +93,7 @@ async fn the_traps_do_fire_in_plain_git() {
 }
 
 #[tokio::test]
-async fn an_agents_own_git_configures_nothing() {
+async fn the_agents_own_repository_configures_nothing() {
     let w = World::new().await;
     let base = w.base().await;
     let trap = w.trap();
@@ -101,7 +101,7 @@ async fn an_agents_own_git_configures_nothing() {
     let elsewhere = w.tmp.path().join("elsewhere");
     git(w.tmp.path(), &["init", "-q", "elsewhere"]);
     write(&elsewhere, ".git/config", evil_config(&trap));
-    // Its own config and hooks; a gitfile; a link; worktree config; an index full of skip-worktree.
+    // Config and hooks of its own, a gitfile, a link.
     type Plant<'p> = Box<dyn Fn(&Path) + 'p>;
     let plants: Vec<Plant> = vec![
         Box::new(|dir| {
@@ -122,7 +122,7 @@ async fn an_agents_own_git_configures_nothing() {
     ];
     for (n, plant) in plants.iter().enumerate() {
         git(&w.origin(), &["update-ref", "-d", &format!("refs/heads/{BRANCH}")]);
-        let head = walk_through(&w, &base, |dir| {
+        let head = exercise(&w, &base, |dir| {
             write(dir, ".gitattributes", ATTRIBUTES);
             plant(dir);
         });
@@ -130,7 +130,7 @@ async fn an_agents_own_git_configures_nothing() {
         let files = w.in_mirror(&["ls-tree", "-r", "--name-only", head.as_str()]);
         assert!(files.contains("honest.txt") && files.contains("other.txt") && !files.contains(".git/"), "{files}");
     }
-    // The gitfile and the link led elsewhere: nothing was removed there.
+    // The targets of the gitfile and the link are untouched.
     assert!(elsewhere.join(".git/HEAD").exists());
 }
 
@@ -155,7 +155,7 @@ async fn a_repositorys_attributes_run_nothing_and_hide_nothing() {
     assert_eq!((done.diff.files_total, done.diff.added, done.diff.removed), (1, 1, 1), "`-diff` hides no line");
     let patch = String::from_utf8(done.patch).unwrap();
     assert!(patch.contains("+print(2)"), "{patch}");
-    // Both sides changed a file that wants a merge driver: git's own merge is used.
+    // Both sides changed a file with a merge driver: git's built-in merge is used.
     let dir = w.task(TaskId(2), &base).await;
     write(&dir, "a.py", "print(3)\n");
     let other = w.commit(TaskId(2), &base).await.unwrap().head;
@@ -169,11 +169,11 @@ async fn a_hostile_origin_runs_nothing() {
     let w = World::new().await;
     let trap = w.trap();
     hooks(&w, &w.origin().join(".git/hooks"));
-    // The origin's own config, as far as git would take it from there while it serves.
+    // The origin's own config, as far as git reads it while serving.
     let config = evil_config(&trap).replace("fsmonitor", "x-fsmonitor");
     write(&w.origin(), ".git/config", config);
     let base = w.base().await;
-    let head = walk_through(&w, &base, |_| ()).await.unwrap();
+    let head = exercise(&w, &base, |_| ()).await.unwrap();
     let text = ChangeText {
         after: None,
         branch: BRANCH,
@@ -189,12 +189,12 @@ async fn a_hostile_origin_runs_nothing() {
 }
 
 #[tokio::test]
-async fn nested_repositories_are_refused_before_git_sees_them() {
+async fn nested_repositories_are_refused_before_git_reads_them() {
     let w = World::new().await;
     let base = w.base().await;
     let trap = w.trap();
     for name in ["sub", "a/b/c", ".hidden"] {
-        let error = walk_through(&w, &base, |dir| {
+        let error = exercise(&w, &base, |dir| {
             git(dir, &["init", "-q", name]);
             write(dir, &format!("{name}/.git/config"), evil_config(&trap));
             write(dir, &format!("{name}/file"), "x");
@@ -202,9 +202,9 @@ async fn nested_repositories_are_refused_before_git_sees_them() {
         let error = error.await.unwrap_err();
         assert!(error.to_string().contains("repository inside"), "{error}");
     }
-    // A bare repository's files are files like any other.
+    // The files of a bare repository are ordinary files.
     git(w.tmp.path(), &["init", "-q", "--bare", "embedded"]);
-    let embedded = walk_through(&w, &base, |dir| {
+    let embedded = exercise(&w, &base, |dir| {
         for file in ["HEAD", "config"] {
             write(dir, &format!("fixture/{file}"), std::fs::read(w.tmp.path().join("embedded").join(file)).unwrap());
         }
@@ -224,7 +224,7 @@ async fn a_populated_submodule_is_not_entered() {
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
     write(&dir, "new", "n");
-    assert_eq!(w.commit(T1, &base).await.unwrap().diff.files_total, 1, "an empty submodule folder is no change");
+    assert_eq!(w.commit(T1, &base).await.unwrap().diff.files_total, 1, "an empty submodule folder is not a change");
     let trap = w.trap();
     git(&dir, &["init", "-q", "vendor"]);
     write(&dir, "vendor/.git/config", evil_config(&trap));
@@ -240,7 +240,7 @@ async fn what_is_reviewed_is_what_is_pushed() {
     let dir = w.task(T1, &base).await;
     write(&dir, "a.py", "bad()\n");
     let head = w.commit(T1, &base).await.unwrap().head;
-    // Replacement refs in the agent's git, in the origin and even in the mirror show nobody another text.
+    // Replacement refs in the agent's repository, the origin or even the mirror change nothing.
     let bad = w.in_mirror(&["rev-parse", &format!("{head}:a.py")]);
     write(w.tmp.path(), "good.py", "good()\n");
     let good_file = w.tmp.path().join("good.py").display().to_string();
@@ -257,8 +257,8 @@ async fn what_is_reviewed_is_what_is_pushed() {
 }
 
 #[tokio::test]
-async fn dangerous_histories_are_not_taken_in() {
-    // Trees and submodule files that would write or run something at checkout.
+async fn dangerous_histories_are_refused() {
+    // Trees and submodule files that would write or execute something at checkout.
     let w = World::new().await;
     let origin = w.origin();
     let blob = git(&origin, &["rev-parse", "HEAD:README.md"]);
@@ -281,12 +281,12 @@ async fn dangerous_histories_are_not_taken_in() {
         };
         let sha = git(&origin, &["commit-tree", "-p", "HEAD", "-m", "bad", &tree]);
         git(&origin, &["update-ref", "refs/heads/bad", &sha]);
-        // Another branch stays usable beside the bad one.
+        // Other branches stay usable.
         assert!(w.work.fetch(&w.repo, Some("main")).await.is_ok(), "{name}");
         match w.work.fetch(&w.repo, Some("bad")).await.unwrap_err() {
             PortError::Permanent { what, fix } => assert!(fix.contains("malformed"), "{name}: {what} / {fix}"),
             other => panic!("{name}: {other:?}"),
         }
-        assert!(!try_git(&w.mirror(), &["cat-file", "-e", &sha]).0, "{name} was taken in");
+        assert!(!try_git(&w.mirror(), &["cat-file", "-e", &sha]).0, "{name} was fetched");
     }
 }

@@ -1,4 +1,4 @@
-//! What every `Workspaces` must do, on real repositories.
+//! Contract of `Workspaces`, on real repositories.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use skep::adapters::workspace::{GitWorkspaces, WorkspaceLimits};
@@ -28,10 +28,10 @@ fn refused<T: std::fmt::Debug>(result: PortResult<T>, has: &str) -> String {
 }
 
 #[tokio::test]
-async fn fetch_gives_the_base_and_reads_from_it() {
+async fn fetch_returns_the_base_and_reads_from_it() {
     let w = World::new().await;
     let head = Sha(git(&w.origin(), &["rev-parse", "HEAD"]));
-    // A dirty working copy is a fine origin: only its commits count.
+    // A dirty working copy is a valid origin: only its commits count.
     write(&w.origin(), "src/a.txt", "dirty");
     for base in [None, Some("main")] {
         assert_eq!(w.work.fetch(&w.repo, base).await.unwrap(), ("main".to_owned(), head.clone()));
@@ -39,12 +39,12 @@ async fn fetch_gives_the_base_and_reads_from_it() {
     let read = |path: &'static str| w.work.read_at(&w.repo, &head, path);
     assert_eq!(read("README.md").await.unwrap().unwrap(), b"# A thing\n");
     assert!(read("src/a.txt").await.unwrap().unwrap().starts_with(b"one"));
-    for none in ["src", "nope", "src/a.txt/b", "", "../README.md", "/README.md", "a//b"] {
-        assert_eq!(read(none).await.unwrap(), None, "{none}");
+    for missing in ["src", "nope", "src/a.txt/b", "", "../README.md", "/README.md", "a//b"] {
+        assert_eq!(read(missing).await.unwrap(), None, "{missing}");
     }
     assert_eq!(w.work.root_names(&w.repo, &head).await.unwrap(), [".gitignore", "README.md", "src"]);
 
-    // Moves on, also after a rewrite, a renamed branch and a large file.
+    // Follows the origin, also after a rewrite, a renamed branch and a large file.
     write(&w.origin(), "big.bin", vec![b'x'; 3 << 20]);
     git(&w.origin(), &["branch", "feature"]);
     git(&w.origin(), &["branch", "-m", "feature", "feature/deep"]);
@@ -58,7 +58,7 @@ async fn fetch_gives_the_base_and_reads_from_it() {
 }
 
 #[tokio::test]
-async fn fetch_says_what_is_wrong_and_the_fix() {
+async fn fetch_errors_name_the_cause_and_the_fix() {
     let w = World::bare().await;
     let at = |origin: String| Repo { project: w.repo.project.clone(), origin };
     refused(w.work.fetch(&at("/does/not/exist".into()), None).await, "does not exist");
@@ -70,16 +70,16 @@ async fn fetch_says_what_is_wrong_and_the_fix() {
     for n in 0..7 {
         git(&w.origin(), &["branch", &format!("b{n}")]);
     }
-    let said = refused(w.work.fetch(&w.repo, Some("trunk")).await, "no branch \"trunk\"");
-    assert!(said.contains("b0, b1, b2, b3, b4") && !said.contains("b5"), "{said}");
-    refused(w.work.fetch(&w.repo, Some("--upload-pack=x")).await, "not a usable branch name");
+    let error = refused(w.work.fetch(&w.repo, Some("trunk")).await, "no branch \"trunk\"");
+    assert!(error.contains("b0, b1, b2, b3, b4") && !error.contains("b5"), "{error}");
+    refused(w.work.fetch(&w.repo, Some("--upload-pack=x")).await, "not a valid branch name");
     git(&w.origin(), &["checkout", "-q", "--detach"]);
     refused(w.work.fetch(&w.repo, None).await, "detached");
     assert!(w.work.fetch(&w.repo, Some("main")).await.is_ok());
     for bad in ["ext::sh -c true", "-x", "relative/path", "https://a:b@example.org/x"] {
         refused(w.work.fetch(&at(bad.into()), None).await, "repository");
     }
-    // Nobody listens on this port once the listener is gone.
+    // The listener is closed, so connections to this port are refused.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     match w.work.fetch(&at(format!("http://127.0.0.1:{port}/a.git")), None).await.unwrap_err() {
         PortError::Transient { what, .. } => assert!(what.contains("reach"), "{what}"),
@@ -89,9 +89,9 @@ async fn fetch_says_what_is_wrong_and_the_fix() {
 }
 
 #[tokio::test]
-async fn bare_origins_and_blemished_histories_are_fine() {
+async fn bare_origins_and_defective_old_commits_are_accepted() {
     let w = World::new().await;
-    // A commit as old tools wrote them: no space before the date, a nonsense zone.
+    // A commit as old tools wrote it: no space before the date, an invalid time zone.
     let tree = git(&w.origin(), &["rev-parse", "HEAD^{tree}"]);
     let raw = format!("tree {tree}\nauthor A <a@x>1 +0000\ncommitter A <a@x> 1 +9999999\n\nOld\n");
     write(&w.tmp.path().join("x"), "c", raw);
@@ -105,11 +105,11 @@ async fn bare_origins_and_blemished_histories_are_fine() {
 }
 
 #[tokio::test]
-async fn two_fetches_at_once_both_succeed() {
+async fn concurrent_fetches_succeed() {
     let w = World::new().await;
     let fetches = (0..4).map(|_| w.work.fetch(&w.repo, None));
-    for done in futures::future::join_all(fetches).await {
-        done.unwrap();
+    for result in futures::future::join_all(fetches).await {
+        result.unwrap();
     }
 }
 
@@ -118,7 +118,7 @@ async fn a_worktree_is_committed_as_it_is() {
     let w = World::new().await;
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
-    // The agent's own git works and knows the starting point.
+    // The agent's own git works and knows the base commit.
     assert_eq!(git(&dir, &["status", "--porcelain"]), "");
     assert_eq!(git(&dir, &["rev-parse", "HEAD"]), base.as_str());
     git(&dir, &["fsck", "--strict"]);
@@ -136,7 +136,7 @@ async fn a_worktree_is_committed_as_it_is() {
     symlink(&outside, dir.join("folder")).unwrap();
     write(&dir, "run.sh", "#!/bin/sh\n");
     std::fs::set_permissions(dir.join("run.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // What the agent's own git was told does not matter.
+    // Commands in the agent's own repository have no effect on the commit.
     git(&dir, &["update-index", "--skip-worktree", "src/a.txt"]);
     git(&dir, &["-c", "core.safecrlf=false", "add", "-A"]);
     git(&dir, &["commit", "-qm", "mine"]);
@@ -166,7 +166,7 @@ async fn a_worktree_is_committed_as_it_is() {
 }
 
 #[tokio::test]
-async fn nothing_changed_is_the_starting_point() {
+async fn an_unchanged_worktree_commits_to_the_base() {
     let w = World::new().await;
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
@@ -176,7 +176,7 @@ async fn nothing_changed_is_the_starting_point() {
 }
 
 #[tokio::test]
-async fn an_edit_of_the_same_length_and_time_is_seen() {
+async fn an_edit_of_equal_length_and_time_is_detected() {
     let w = World::new().await;
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
@@ -184,7 +184,7 @@ async fn an_edit_of_the_same_length_and_time_is_seen() {
     let before = std::fs::metadata(&path).unwrap().modified().unwrap();
     write(&dir, "README.md", "# A THING\n");
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
-    // The index is a second older than a copy of it would be.
+    // Ages the index, so that it is older than a copy of it would be.
     let index = w.data().join("sealed").join(w.run.to_string()).join("t1/index");
     let file = std::fs::File::options().write(true).open(index).unwrap();
     file.set_modified(before).unwrap();
@@ -192,7 +192,7 @@ async fn an_edit_of_the_same_length_and_time_is_seen() {
 }
 
 #[tokio::test]
-async fn what_must_not_be_committed_is_refused() {
+async fn forbidden_entries_are_refused() {
     let w = World::new().await;
     let base = w.base().await;
     for (name, has) in [
@@ -218,7 +218,7 @@ async fn what_must_not_be_committed_is_refused() {
     std::fs::remove_file(dir.join(".gitignore")).unwrap();
     fifo(dir.join(".gitignore"));
     refused(w.commit(T1, &base).await, ".gitignore");
-    // What is ignored is not looked into.
+    // Ignored folders are not inspected.
     let dir = w.task(T1, &base).await;
     git(&dir, &["init", "-q", "target/dep"]);
     fifo(dir.join("target/pipe"));
@@ -227,24 +227,28 @@ async fn what_must_not_be_committed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_worktree_is_found_again_as_it_was_left() {
+async fn an_existing_worktree_is_found_with_its_content() {
     let w = World::new().await;
     let base = w.base().await;
-    let left = async |task: Option<TaskId>, name: &str, head: &Sha| {
+    let existing = async |task: Option<TaskId>, name: &str, head: &Sha| {
         w.work.existing_dir(w.run, task, name, head).await.unwrap()
     };
-    assert_eq!(left(Some(T1), "a1", &base).await, None, "nothing was made yet");
+    assert_eq!(existing(Some(T1), "a1", &base).await, None, "nothing exists yet");
     let dir = w.task(T1, &base).await;
     write(&dir, "half", "done");
-    assert_eq!(left(Some(T1), "a1", &base).await.as_deref(), Some(dir.as_path()));
+    assert_eq!(existing(Some(T1), "a1", &base).await.as_deref(), Some(dir.as_path()));
     assert_eq!(std::fs::read_to_string(dir.join("half")).unwrap(), "done");
-    assert_eq!(left(Some(T1), "a1", &"a".repeat(40).as_str().into()).await, None, "it stands for another commit");
+    assert_eq!(
+        existing(Some(T1), "a1", &"a".repeat(40).as_str().into()).await,
+        None,
+        "it has another commit checked out"
+    );
     let read = w.work.read_dir(&w.repo, w.run, "a2", &base).await.unwrap();
-    assert_eq!(left(None, "a2", &base).await, Some(read.clone()));
+    assert_eq!(existing(None, "a2", &base).await, Some(read.clone()));
     std::fs::remove_dir_all(&read).unwrap();
-    assert_eq!(left(None, "a2", &base).await, None, "half of it is gone");
+    assert_eq!(existing(None, "a2", &base).await, None, "its folder was removed");
     assert!(w.work.existing_dir(w.run, None, "../../x", &base).await.is_err());
-    // What an attempt has used is where no agent leads, and goes with the run.
+    // The meter file is out of the agent's reach, and is removed with the run.
     let meter = w.work.meter_file(w.run, AttemptId(1));
     assert!(meter.starts_with(w.data().join("sealed")) && !meter.starts_with(&dir));
     write(meter.parent().unwrap(), meter.file_name().unwrap().to_str().unwrap(), "{}");
@@ -253,7 +257,7 @@ async fn a_worktree_is_found_again_as_it_was_left() {
 }
 
 #[tokio::test]
-async fn caps_hold_at_checkout_and_commit() {
+async fn limits_apply_to_checkout_and_commit() {
     let w = World::new().await;
     let base = w.base().await;
     let small = WorkspaceLimits { files: 100, bytes: 1 << 20, changed_files: 5, changed_bytes: 1000 };
@@ -289,38 +293,38 @@ async fn caps_hold_at_checkout_and_commit() {
 }
 
 #[tokio::test]
-async fn work_in_no_commit_is_kept_once() {
+async fn uncommitted_work_is_saved_once() {
     let w = World::new().await;
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
     write(&dir, "half.txt", "half done");
     git(&dir, &["init", "-q", "nested"]);
     write(&dir, "target/cache", "built");
-    let kept = || w.in_mirror(&["for-each-ref", "--format=%(refname)", "refs/skep/wip"]);
+    let saved = || w.in_mirror(&["for-each-ref", "--format=%(refname)", "refs/skep/wip"]);
     assert_eq!(w.task(T1, &base).await, dir);
     assert!(!dir.join("half.txt").exists() && !dir.join("nested").exists());
     let name = format!("refs/skep/wip/{}/t1-1", w.run);
-    assert_eq!(kept(), name);
+    assert_eq!(saved(), name);
     assert_eq!(w.in_mirror(&["show", &format!("{name}:half.txt")]), "half done");
     write(&dir, "half.txt", "half done");
     w.task(T1, &base).await;
-    assert_eq!(kept(), name, "the same work is kept once");
+    assert_eq!(saved(), name, "equal work is saved once");
 
-    // Committed work is not kept again, and its build output stays for the next attempt.
+    // Committed work is not saved again, and its build output stays for the next attempt.
     write(&dir, "new.txt", "n");
     write(&dir, "target/cache", "built");
     let head = w.commit(T1, &base).await.unwrap().head;
     w.task(T1, &head).await;
-    assert_eq!(kept(), name);
+    assert_eq!(saved(), name);
     assert!(dir.join("target/cache").exists() && dir.join("new.txt").exists());
     assert_eq!(git(&dir, &["rev-parse", "HEAD"]), head.as_str());
     assert_eq!(w.commit(T1, &head).await.unwrap().head, head);
 }
 
 #[tokio::test]
-async fn half_made_things_are_made_again() {
+async fn incomplete_mirrors_and_worktrees_are_recreated() {
     let w = World::new().await;
-    // A mirror that was being made.
+    // A mirror whose creation was interrupted.
     std::fs::create_dir_all(w.data().join("mirrors/a-project.git.half/refs")).unwrap();
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
@@ -328,26 +332,26 @@ async fn half_made_things_are_made_again() {
     let sealed = w.data().join("sealed").join(w.run.to_string()).join("t1");
     std::fs::remove_file(sealed.join("ready")).unwrap();
     std::fs::remove_file(dir.join("README.md")).unwrap();
-    refused(w.commit(T1, &base).await, "half made");
+    refused(w.commit(T1, &base).await, "incomplete");
     w.task(T1, &base).await;
     assert!(dir.join("README.md").exists());
-    // Killed during the commit: a copy of the index and its lock lie about.
+    // Killed during the commit: a copy of the index and its lock remain.
     write(&sealed, "index.work", "rubbish");
     write(&sealed, "index.work.lock", "");
     write(&dir, "new", "n");
     assert_eq!(w.commit(T1, &base).await.unwrap().diff.files_total, 1);
-    // The worktree itself replaced by a link to elsewhere.
+    // The worktree itself was replaced by a link.
     let outside = w.tmp.path().join("outside");
     write(&outside, "precious", "p");
     std::fs::remove_dir_all(&dir).unwrap();
     symlink(&outside, &dir).unwrap();
-    refused(w.commit(T1, &base).await, "half made");
+    refused(w.commit(T1, &base).await, "incomplete");
     w.task(T1, &base).await;
     assert!(outside.join("precious").exists() && dir.join("README.md").exists() && !dir.is_symlink());
 }
 
 #[tokio::test]
-async fn a_killed_gits_lock_is_cleared_when_it_is_old() {
+async fn a_stale_lock_of_a_killed_git_is_removed() {
     let w = World::new().await;
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
@@ -362,7 +366,7 @@ async fn a_killed_gits_lock_is_cleared_when_it_is_old() {
 }
 
 #[tokio::test]
-async fn side_worktrees_come_fresh_and_go() {
+async fn worktrees_outside_of_tasks_are_recreated_and_removed() {
     let w = World::new().await;
     let base = w.base().await;
     let read = w.work.read_dir(&w.repo, w.run, "a3", &base).await.unwrap();
@@ -376,14 +380,14 @@ async fn side_worktrees_come_fresh_and_go() {
     }
     assert!(!read.exists() && !check.exists());
     for bad in ["../x", "", ".x", "-x", "a/b"] {
-        refused(w.work.read_dir(&w.repo, w.run, bad, &base).await, "no usable name");
+        refused(w.work.read_dir(&w.repo, w.run, bad, &base).await, "not a valid worktree name");
     }
     let (cache, scratch) = w.work.scratch_dirs(w.run, "../../x");
     assert!(cache.is_dir() && scratch.is_dir() && scratch.starts_with(w.data()));
 }
 
 #[tokio::test]
-async fn commits_are_moved_the_same_way_each_time() {
+async fn rebasing_is_deterministic() {
     let w = World::new().await;
     let base = w.base().await;
     let one = w.task(T1, &base).await;
@@ -396,7 +400,7 @@ async fn commits_are_moved_the_same_way_each_time() {
         let w = &w;
         async move { w.work.rebase(&w.repo, &from, &head, &onto, BRANCH).await.unwrap() }
     };
-    // It fits already: the same commit.
+    // Already based on it: the same commit.
     assert_eq!(clean(onto(base.clone(), one.clone(), base.clone()).await), one);
     let moved = clean(onto(base.clone(), two.clone(), one.clone()).await);
     assert_eq!(moved, clean(onto(base.clone(), two.clone(), one.clone()).await));
@@ -404,11 +408,11 @@ async fn commits_are_moved_the_same_way_each_time() {
     assert_eq!(w.in_mirror(&["rev-parse", BRANCH]), moved.as_str());
     let text = w.work.read_at(&w.repo, &moved, "src/a.txt").await.unwrap().unwrap();
     assert_eq!(text, b"ONE\ntwo\nthree\nfour\nfive\nsix\nSEVEN\n");
-    // What is there already gives nothing new.
+    // A change that is already contained adds nothing.
     assert_eq!(clean(onto(base.clone(), two.clone(), moved.clone()).await), moved);
     assert_eq!(clean(onto(base.clone(), base.clone(), one.clone()).await), one);
 
-    // A person's strange author line goes along byte for byte.
+    // A person's unusual author line is kept byte for byte.
     write(&w.origin(), "p", "p");
     git(&w.origin(), &["add", "-A"]);
     git(&w.origin(), &["commit", "-qm", "Theirs", "--author", "Zoë \"Z\" <z@x>"]);
@@ -417,7 +421,7 @@ async fn commits_are_moved_the_same_way_each_time() {
     let author = |sha: &Sha| w.in_mirror(&["log", "-1", "--format=%an|%ae|%ad|%B", sha.as_str()]);
     assert_eq!(author(&moved), author(&theirs));
 
-    // No fit: the paths, and the branch stays.
+    // A conflict reports its paths, and the branch stays.
     let dir = w.task(TaskId(3), &base).await;
     write(&dir, "src/a.txt", "uno\ntwo\nthree\nfour\nfive\nsix\nseven\n");
     let three = w.commit(TaskId(3), &base).await.unwrap().head;
@@ -439,27 +443,27 @@ async fn push_moves_only_what_skep_left_there() {
         let w = &w;
         async move { w.work.push(&w.repo, &sha, BRANCH, expected.as_ref()).await }
     };
-    let there = || git(&w.origin(), &["rev-parse", BRANCH]);
+    let remote_head = || git(&w.origin(), &["rev-parse", BRANCH]);
     for _ in 0..2 {
         push(first.clone(), None).await.unwrap();
-        assert_eq!(there(), first.as_str());
+        assert_eq!(remote_head(), first.as_str());
     }
     write(&dir, "new", "m");
     let second = w.commit(T1, &base).await.unwrap().head;
-    // Not a descendant: the lease is what counts.
+    // Not a descendant: only the expected head counts.
     push(second.clone(), Some(first.clone())).await.unwrap();
-    assert_eq!(there(), second.as_str());
-    // Somebody else's commit is never overwritten.
+    assert_eq!(remote_head(), second.as_str());
+    // Another author's commit is never overwritten.
     git(&w.origin(), &["branch", "-f", BRANCH, base.as_str()]);
-    let said = refused(push(first.clone(), Some(second.clone())).await, base.as_str());
-    assert!(said.contains("unblock"), "{said}");
+    let error = refused(push(first.clone(), Some(second.clone())).await, base.as_str());
+    assert!(error.contains("unblock"), "{error}");
     refused(push(first.clone(), None).await, base.as_str());
-    // A deleted branch is made again.
+    // A deleted branch is recreated.
     git(&w.origin(), &["branch", "-D", BRANCH]);
     push(first.clone(), Some(second)).await.unwrap();
-    assert_eq!(there(), first.as_str());
+    assert_eq!(remote_head(), first.as_str());
     refused(w.work.push(&w.repo, &first, "main", Some(&base)).await, "no prefix");
-    refused(w.work.push(&w.repo, &first, "a/../b", None).await, "usable branch name");
+    refused(w.work.push(&w.repo, &first, "a/../b", None).await, "valid branch name");
     git(&w.origin(), &["checkout", "-q", "-b", "rel/one"]);
     refused(w.work.push(&w.repo, &first, "rel/one", Some(&base)).await, "default branch");
 }
@@ -481,10 +485,10 @@ async fn release_keeps_unlanded_commits_and_removes_the_rest() {
         w.work.release(&w.repo, w.run, BRANCH).await.unwrap();
         assert!(!dir.exists() && !dir2.exists() && !cache.exists());
         assert_eq!(w.in_mirror(&["for-each-ref", "refs/heads"]), "");
-        let kept = w.in_mirror(&["for-each-ref", "--format=%(refname:lstrip=4)", "refs/skep/wip"]);
-        assert_eq!(kept, "skep-a-thing-1\nskep-a-thing-1-task-1\nt2-1");
+        let archived = w.in_mirror(&["for-each-ref", "--format=%(refname:lstrip=4)", "refs/skep/wip"]);
+        assert_eq!(archived, "skep-a-thing-1\nskep-a-thing-1-task-1\nt2-1");
     }
-    // Landed commits need no keeping.
+    // Landed commits are not archived.
     let w = World::new().await;
     let base = w.base().await;
     let dir = w.task(T1, &base).await;

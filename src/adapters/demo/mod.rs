@@ -1,4 +1,4 @@
-//! Project of `skep demo`: a small real repository with a real failing test.
+//! Sample project of `skep demo`: a small real repository with a failing test.
 
 use crate::domain::EngineSpec;
 use crate::platform::process::{self, Program};
@@ -7,37 +7,37 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The demo's project, in place.
+/// The sample project on disk.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Its bare repository, the one the change lands in.
+    /// Bare repository that the change lands in.
     pub repo: PathBuf,
-    /// The branch it lands on.
+    /// Base branch.
     pub base: String,
-    /// What is asked for.
+    /// Goal of the run.
     pub goal: String,
-    /// The engine that plays the script, for every role.
+    /// Engine that plays the script, for every role.
     pub engine: EngineSpec,
 }
 
-/// What people must know before they are impressed.
-pub const NOTICE: &str = "The agents of this demo are scripted: no model thinks here. The git repository, edits, tests, reviews and the merge are real.";
+/// Notice shown before the demo starts.
+pub const NOTICE: &str = "The agents of this demo follow a script; no model is called. The git repository, edits, tests, reviews and the merge are real.";
 
-const GOAL: &str = "Amounts with one digit after the point are counted wrongly\n\n\
-    A customer's invoice has a line `2.5`, and tally adds 2.05. The test \
-    `one_digit_after_the_point_means_tens_of_cents` shows it. Please fix it, and make sure it stays fixed.\n";
+const GOAL: &str = "Amounts with one decimal digit are read incorrectly\n\n\
+    A customer's invoice has a line `2.5`, but tally adds 2.05. The test \
+    `one_decimal_digit_means_tens_of_cents` reproduces it. Please fix it and add regression tests.\n";
 
-/// The head of the sample's base branch as it is made.
-const HEAD: &str = "d6c43ff4eec27fbd64178f9aecb9d3976e9a67a8";
+/// Head of the sample's base branch right after its creation.
+const HEAD: &str = "9ffae86e90e3290fe2b8424da25d5e5d8e4ceaac";
 
-/// A commit of the sample's history: when, what it says, the files it writes.
+/// A commit of the sample's history: time, message, and the files it writes.
 struct Step {
     at: u64,
     message: &'static str,
     files: Vec<(&'static str, String)>,
 }
 
-/// The history: three commits, always the same ids.
+/// Returns the history: three commits with fixed ids.
 fn history() -> [Step; 3] {
     const LIB: &str = include_str!("tally/lib-1.rs");
     const SHOW: &str = include_str!("tally/show.rs");
@@ -47,7 +47,7 @@ fn history() -> [Step; 3] {
     [
         Step {
             at: 1_767_603_600,
-            message: "Read amounts and add them up\n",
+            message: "Parse amounts and add them up\n",
             files: vec![
                 (".gitignore", own("/target\n")),
                 ("Cargo.toml", own(include_str!("tally/Cargo.toml.in"))),
@@ -68,13 +68,13 @@ fn history() -> [Step; 3] {
         },
         Step {
             at: 1_767_776_400,
-            message: "Show a customer's wrong invoice as a test\n\nIt fails: 2.5 is counted as 2.05.\n",
+            message: "Reproduce a customer's wrong invoice in a test\n\nThe test fails: 2.5 is read as 2.05.\n",
             files: vec![("tests/total.rs", TESTS.concat())],
         },
     ]
 }
 
-/// The sample's files as they are at the head of its base branch.
+/// Returns the files at the head of the sample's base branch.
 pub fn files() -> Vec<(&'static str, String)> {
     let mut files: Vec<(&'static str, String)> = Vec::new();
     for (path, text) in history().into_iter().flat_map(|s| s.files) {
@@ -84,29 +84,29 @@ pub fn files() -> Vec<(&'static str, String)> {
     files
 }
 
-/// Makes the sample's bare repository in `dir`, whole or not at all.
+/// Creates the sample's bare repository in `dir` atomically.
 ///
 /// # Errors
-/// When it is there already, cannot be written, or git is missing.
+/// When it already exists, cannot be written, or git is missing.
 pub async fn write_to(dir: &Path) -> PortResult<Sample> {
     let repo = dir.join("tally.git");
-    let wrong = |what: String, fix: &str| PortError::permanent(what, fix);
+    let permanent = |what: String, fix: &str| PortError::permanent(what, fix);
     if repo.symlink_metadata().is_ok() {
-        return Err(wrong(
-            format!("the demo's repository {} is there already", repo.display()),
-            "give the demo another data directory, or remove this one",
+        return Err(permanent(
+            format!("the demo repository {} already exists", repo.display()),
+            "use another data directory for the demo, or remove this one",
         ));
     }
     let failed = |e: std::io::Error| {
         PortError::permanent(
-            format!("the demo's repository cannot be made in {}: {e}", dir.display()),
-            "give it a folder it may write to",
+            format!("cannot create the demo repository in {}: {e}", dir.display()),
+            "use a data directory that Skep may write to",
         )
     };
     std::fs::create_dir_all(dir).map_err(failed)?;
-    // Beside its place, then renamed: an interrupted demo leaves no half repository.
-    let making = tempfile::tempdir_in(dir).map_err(failed)?;
-    let bare = making.path().join("tally.git");
+    // Created next to its final path, then renamed: an interruption leaves no incomplete repository.
+    let staging = tempfile::tempdir_in(dir).map_err(failed)?;
+    let bare = staging.path().join("tally.git");
     git(
         dir,
         &["init".as_ref(), "-q".as_ref(), "--bare".as_ref(), "--template=".as_ref(), bare.as_os_str()],
@@ -119,7 +119,7 @@ pub async fn write_to(dir: &Path) -> PortResult<Sample> {
     Ok(sample(repo))
 }
 
-/// The sample in `dir` if it is there and nothing has landed in it yet.
+/// Returns the sample in `dir` if it exists and nothing has landed in it yet.
 pub fn untouched(dir: &Path) -> Option<Sample> {
     let repo = dir.join("tally.git");
     let found = gix::open_opts(&repo, gix::open::Options::isolated()).ok()?;
@@ -136,7 +136,7 @@ fn sample(repo: PathBuf) -> Sample {
     }
 }
 
-/// The history as git's fast-import reads it: no worktree, no index, nothing of the host's configuration in the commits.
+/// Renders the history for `git fast-import`: no worktree, no index, and no host configuration affects the commits.
 fn stream() -> Vec<u8> {
     let mut text = String::new();
     let data = |content: &str| format!("data {}\n{content}\n", content.len());
@@ -171,15 +171,15 @@ async fn git(dir: &Path, args: &[&OsStr], stdin: Vec<u8>) -> PortResult<()> {
         timeout: Duration::from_secs(60),
         max_output: 4096,
     };
-    let ended = process::run(&program, None).await.map_err(|e| {
-        PortError::permanent(format!("git cannot be started: {e}"), "install git (2.39 or later) and put it on PATH")
+    let finished = process::run(&program, None).await.map_err(|e| {
+        PortError::permanent(format!("cannot start git: {e}"), "install git 2.38 or newer, on the PATH")
     })?;
-    if ended.ok() {
+    if finished.ok() {
         return Ok(());
     }
-    let said = crate::platform::terminal_text::tail(&ended.stderr, 500);
+    let output = crate::platform::terminal_text::tail(&finished.stderr, 500);
     Err(PortError::permanent(
-        format!("git could not make the demo's repository: {}", said.trim()),
-        "look whether git works and the disk has room",
+        format!("git cannot create the demo repository: {}", output.trim()),
+        "check that git works and the disk has free space",
     ))
 }

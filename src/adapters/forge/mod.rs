@@ -1,3 +1,3 @@
-//! Forges: where people and code are.
+//! Forges: hosts of repositories and changes.
 
 pub mod local;

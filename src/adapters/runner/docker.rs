@@ -10,7 +10,7 @@
 //! checks flag by flag. A typed API would need its own attach, tar upload and cancellation code, and a fake engine in the tests.
 
 use super::MAX_OUTPUT_BYTES;
-use super::client::{Call, Client, SHORT_TIMEOUT, TREE_TIMEOUT};
+use super::client::{Call, Client, TREE_TIMEOUT};
 use super::sessions::{RemoteRunner, SessionGuard};
 use super::settings::Docker;
 use super::{NoReport, RunnerSession, archive};

@@ -1,18 +1,18 @@
-//! The difference between two trees, read from the mirror: no worktree, so no attribute of the change can hide a line of it.
+//! Diffs two trees in the mirror. Without a worktree, no attribute of the change can hide a line of it.
 
-use super::{GitWorkspaces, TEXT_MAX};
+use super::{GitWorkspaces, MAX_TEXT_BYTES};
 use crate::domain::{DiffStat, FileChange, FileKind, Sha};
-use crate::platform::git::TREE;
+use crate::platform::git::TREE_TIMEOUT;
 use crate::ports::{PortResult, Repo};
 
-/// One entry of a diff, as git tells it.
+/// One entry of a raw diff.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The mode before; `000000` = not there.
+    /// Mode before; `000000` = absent.
     pub old_mode: String,
-    /// The mode after.
+    /// Mode after.
     pub new_mode: String,
-    /// The path.
+    /// Path.
     pub path: String,
 }
 
@@ -22,35 +22,38 @@ impl GitWorkspaces {
         Ok((stat, self.patch_of(repo, from, to).await?))
     }
 
-    /// The patch, capped.
+    /// Returns the patch, truncated to the limit.
     pub(super) async fn patch_of(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<Vec<u8>> {
         if from == to {
             return Ok(Vec::new());
         }
         let show =
             ["diff-tree", "-r", "-p", "--no-ext-diff", "--no-textconv", "--no-renames", "--ignore-submodules=none"];
-        let call =
-            self.mirrors.call(repo).limit(TREE).args(show).args(["--end-of-options", from.as_str(), to.as_str()]);
-        call.output_head("show the patch", TEXT_MAX).await
+        let call = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(show).args([
+            "--end-of-options",
+            from.as_str(),
+            to.as_str(),
+        ]);
+        call.output_head("show the patch", MAX_TEXT_BYTES).await
     }
 
-    /// Size and paths.
+    /// Returns the diff statistics and the entries.
     pub(super) async fn stat_of(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<Entry>)> {
         if from == to {
             return Ok((DiffStat::default(), Vec::new()));
         }
         let count = ["diff-tree", "-r", "-z", "--raw", "--numstat", "--no-ext-diff", "--no-textconv", "--no-renames"];
-        let call = self.mirrors.call(repo).limit(TREE).args(count).arg("--ignore-submodules=none");
-        let said = call.args(["--end-of-options", from.as_str(), to.as_str()]).output("compare two trees").await?;
-        Ok(read(&said))
+        let call = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(count).arg("--ignore-submodules=none");
+        let output = call.args(["--end-of-options", from.as_str(), to.as_str()]).output("compare two trees").await?;
+        Ok(parse(&output))
     }
 }
 
-/// Reads `--raw --numstat -z`: first `:modes…\0path\0` for each file, then `added\tremoved\tpath\0` for each.
-fn read(said: &[u8]) -> (DiffStat, Vec<Entry>) {
+/// Parses `--raw --numstat -z`: first `:modes…\0path\0` for each file, then `added\tremoved\tpath\0` for each.
+fn parse(output: &[u8]) -> (DiffStat, Vec<Entry>) {
     let mut stat = DiffStat::default();
     let mut entries = Vec::new();
-    let mut fields = said.split(|b| *b == 0).filter(|f| !f.is_empty()).map(String::from_utf8_lossy);
+    let mut fields = output.split(|b| *b == 0).filter(|f| !f.is_empty()).map(String::from_utf8_lossy);
     while let Some(field) = fields.next() {
         if let Some(raw) = field.strip_prefix(':') {
             let mut parts = raw.split(' ');
@@ -74,7 +77,7 @@ fn read(said: &[u8]) -> (DiffStat, Vec<Entry>) {
         let (plus, minus) = (added.parse().unwrap_or(0_u64), removed.parse().unwrap_or(0_u64));
         stat.added = stat.added.saturating_add(plus);
         stat.removed = stat.removed.saturating_add(minus);
-        // Both lists are in git's path order: a search by path is only needed within what is listed.
+        // Both lists follow git's path order. Files beyond the cap have no entry.
         if let Ok(at) = stat.files.binary_search_by(|f| f.path.as_str().cmp(path)) {
             let file = &mut stat.files[at];
             (file.added, file.removed, file.binary) = (plus, minus, added == "-");
@@ -87,11 +90,11 @@ fn read(said: &[u8]) -> (DiffStat, Vec<Entry>) {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::parse;
 
     #[test]
-    fn raw_and_numbers_are_joined() {
-        let (stat, entries) = read(
+    fn raw_and_numstat_lines_are_joined() {
+        let (stat, entries) = parse(
             b":000000 100644 0 1 A\0a\nb\0:100644 000000 1 0 D\0c\0:100644 160000 1 2 T\0d\0\
               3\t0\ta\nb\0-\t-\tc\x001\t1\td\0",
         );

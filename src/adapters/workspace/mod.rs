@@ -1,7 +1,7 @@
-//! Workspaces on git: worktrees an agent may wreck, beside an index and a git dir it cannot reach.
+//! Workspaces on git: worktrees that an agent may wreck, with their index and git directory out of its reach.
 //!
-//! Layout under the data root: `mirrors/` objects and refs, `work/<run>/<name>/` what an agent sees, `sealed/<run>/<name>/`
-//! that worktree's trusted index and its completion marker, `side/<run>/` caches and scratch folders.
+//! Layout under the data root: `mirrors/` objects and refs, `work/<run>/<name>/` the worktree an agent sees,
+//! `sealed/<run>/<name>/` its trusted index and completion marker, `scratch/<run>/` caches and temporary folders.
 
 mod commit;
 mod diff;
@@ -17,28 +17,28 @@ pub use scan::is_dot_git;
 
 use crate::domain::{AttemptId, DiffStat, RunId, SecretFound, Sha, TaskId};
 use crate::platform::git::durable_fs::make_dir;
-use crate::platform::git::{self, Git, Locks, Mirrors, TREE, check_branch, check_sha};
+use crate::platform::git::{self, Git, Locks, Mirrors, TREE_TIMEOUT, check_branch, check_sha};
 use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
 use async_trait::async_trait;
 use paths::WorktreePaths;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How much of a file or a patch is given.
-const TEXT_MAX: usize = 1024 * 1024;
-/// How many names of the root folder are given.
-const ROOT_MAX: usize = 10_000;
+/// Upper bound on a returned file or patch, in bytes.
+const MAX_TEXT_BYTES: usize = 1024 * 1024;
+/// Upper bound on returned names of the root folder.
+const MAX_ROOT_NAMES: usize = 10_000;
 
-/// What is too much.
+/// Upper bounds on checkouts and commits.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkspaceLimits {
-    /// Files checked out.
+    /// Files in a checkout.
     pub files: u64,
-    /// Bytes checked out.
+    /// Bytes in a checkout.
     pub bytes: u64,
     /// Files changed in one commit.
     pub changed_files: usize,
-    /// Bytes new in one commit.
+    /// Bytes of the files changed in one commit.
     pub changed_bytes: u64,
 }
 
@@ -48,7 +48,7 @@ impl Default for WorkspaceLimits {
     }
 }
 
-/// Workspaces kept under one data root.
+/// Workspaces under one data root.
 #[derive(Debug)]
 pub struct GitWorkspaces {
     data: PathBuf,
@@ -63,7 +63,7 @@ impl GitWorkspaces {
         Self { data, mirrors, locks: Locks::default(), limits: WorkspaceLimits::default() }
     }
 
-    /// With other caps.
+    /// Replaces the limits.
     #[must_use]
     pub fn with_limits(mut self, limits: WorkspaceLimits) -> Self {
         self.limits = limits;
@@ -86,7 +86,7 @@ impl GitWorkspaces {
     }
 
     async fn lock(&self, paths: &WorktreePaths) -> PortResult<git::LockGuard> {
-        self.locks.acquire(&paths.sealed.with_extension("lock"), TREE).await
+        self.locks.acquire(&paths.sealed.with_extension("lock"), TREE_TIMEOUT).await
     }
 
     async fn fresh_checkout(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf> {
@@ -98,22 +98,22 @@ impl GitWorkspaces {
     }
 }
 
-/// The folder of a reading or checking worktree: apart from the tasks'.
+/// Returns the folder name of a worktree that belongs to no task. Its prefix keeps it apart from the tasks' worktrees.
 fn extra_name(name: &str) -> PortResult<String> {
-    let good = (1..=100).contains(&name.len())
+    let valid = (1..=100).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         && !name.starts_with(['.', '-']);
-    if good {
+    if valid {
         Ok(format!("x-{name}"))
     } else {
         Err(PortError::permanent(
-            format!("{name:?} is no usable name for a worktree"),
-            "use 1 to 100 of letters, digits, '-', '_' and '.'",
+            format!("{name:?} is not a valid worktree name"),
+            "use 1 to 100 letters, digits, '-', '_' and '.', starting with a letter, digit or '_'",
         ))
     }
 }
 
-/// The folder of a task's worktree.
+/// Returns the folder name of a task's worktree.
 fn task_name(task: TaskId) -> String {
     task.to_string()
 }
@@ -126,28 +126,28 @@ impl Workspaces for GitWorkspaces {
 
     async fn read_at(&self, repo: &Repo, sha: &Sha, path: &str) -> PortResult<Option<Vec<u8>>> {
         let mirror = self.mirror(repo);
-        match git::read_blob(&mirror, sha, path, TEXT_MAX as u64).await? {
+        match git::read_blob(&mirror, sha, path, MAX_TEXT_BYTES as u64).await? {
             None => Ok(None),
             Some(Ok(bytes)) => Ok(Some(bytes)),
-            // Only its head is wanted: git streams it, so that it need not fit into memory.
+            // Only the first bytes are needed: git streams the file, so it need not fit into memory.
             Some(Err(_)) => {
                 let call = self.git().call(&mirror).args(["cat-file", "blob"]).arg(format!("{sha}:{path}"));
-                call.output_head("read a large file", TEXT_MAX).await.map(Some)
+                call.output_head("read a large file", MAX_TEXT_BYTES).await.map(Some)
             }
         }
     }
 
     async fn root_names(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>> {
-        git::root_names(&self.mirror(repo), sha, ROOT_MAX).await
+        git::root_names(&self.mirror(repo), sha, MAX_ROOT_NAMES).await
     }
 
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf> {
         check_sha(head)?;
         let paths = self.paths(run, &task_name(task));
         let _held = self.lock(&paths).await?;
-        let holds = self.save_wip(repo, run, &task_name(task), &paths).await;
-        if holds.as_ref() == Some(head) {
-            // What is ignored (a build's output, say) stays for the next attempt; the agent's own git starts afresh.
+        let unchanged_at = self.save_wip(repo, run, &task_name(task), &paths).await;
+        if unchanged_at.as_ref() == Some(head) {
+            // Ignored files, such as build output, stay for the next attempt. The agent's own repository is recreated.
             self.move_head(repo, &paths, head).await?;
         } else {
             self.check_out(repo, &paths, head).await?;
@@ -180,7 +180,7 @@ impl Workspaces for GitWorkspaces {
 
     async fn remove_dir(&self, _repo: &Repo, run: RunId, name: &str) -> PortResult<()> {
         let paths = self.paths(run, &extra_name(name)?);
-        // Gone already, with the whole run perhaps: not even a lock file comes back.
+        // Already removed, perhaps with the complete run: do not recreate even a lock file.
         if !paths.dir.exists() && !paths.sealed.exists() {
             return Ok(());
         }
@@ -189,13 +189,13 @@ impl Workspaces for GitWorkspaces {
     }
 
     fn scratch_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf) {
-        let side = self.data.join("scratch").join(run.to_string());
-        let usual = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-        let name: String = name.chars().take(100).map(usual).collect();
-        let dirs = (side.join("cache"), side.join("scratch").join(format!("s-{name}")));
+        let base = self.data.join("scratch").join(run.to_string());
+        let sanitized = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+        let name: String = name.chars().take(100).map(sanitized).collect();
+        let dirs = (base.join("cache"), base.join("tmp").join(format!("s-{name}")));
         for dir in [&dirs.0, &dirs.1] {
             if let Err(error) = make_dir(dir) {
-                tracing::warn!(%error, "a side folder cannot be made; its user will fail and say so");
+                tracing::warn!(%error, "cannot create a scratch folder; the command that needs it will fail");
             }
         }
         dirs
@@ -252,7 +252,7 @@ impl Workspaces for GitWorkspaces {
     }
 }
 
-/// Points a ref of the mirror at a commit.
+/// Points a ref of the mirror to a commit.
 async fn set_ref(git: &Git, mirror: &Path, name: &str, sha: &Sha) -> PortResult<()> {
     let call = git.call(mirror).args(["update-ref", "--no-deref", "--end-of-options"]).arg(name).arg(sha.as_str());
     call.output(&format!("set {name}")).await.map(drop)

@@ -1,56 +1,56 @@
-//! One worktree: made whole or not at all, and the agent's own throw-away repository in it.
+//! A worktree: created atomically, with a disposable repository inside for the agent's own use.
 
 use super::GitWorkspaces;
 use crate::domain::Sha;
 use crate::platform::git::durable_fs::{make_dir, read_text, remove_path, run_blocking, write_atomic};
-use crate::platform::git::{TREE, check_sha};
+use crate::platform::git::{TREE_TIMEOUT, check_sha};
 use crate::ports::{PortError, PortResult, Repo};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Where a worktree and what Skep knows about it are.
+/// Paths of a worktree and of Skep's records about it.
 #[derive(Clone, Debug)]
 pub(super) struct WorktreePaths {
-    /// What the agent sees.
+    /// The worktree, which the agent sees.
     pub dir: PathBuf,
-    /// What only Skep sees: the index, and the markers.
+    /// The index and the markers, which only Skep sees.
     pub sealed: PathBuf,
 }
 
 impl WorktreePaths {
-    /// The trusted index, as of the checkout.
+    /// The trusted index; it describes the checkout.
     pub fn index(&self) -> PathBuf {
         self.sealed.join("index")
     }
-    /// Written last: names the commit that is checked out. Without it the worktree is half made.
+    /// Marker written last, with the commit that is checked out. Without it the worktree is incomplete.
     pub fn ready(&self) -> PathBuf {
         self.sealed.join("ready")
     }
-    /// Names the last commit made from this worktree.
+    /// File with the last commit made from this worktree.
     pub fn last(&self) -> PathBuf {
         self.sealed.join("last")
     }
 
-    /// The commit that is checked out here, if the worktree is whole.
+    /// Returns the commit that is checked out here, if the worktree is complete.
     pub async fn head(&self) -> PortResult<Option<Sha>> {
         let (ready, dir) = (self.ready(), self.dir.clone());
         run_blocking(move || {
             let is_dir = std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir());
-            let said = read_text(&ready)?.map(|t| Sha(t.trim().to_owned()));
-            Ok(said.filter(|sha| is_dir && check_sha(sha).is_ok()))
+            let head = read_text(&ready)?.map(|t| Sha(t.trim().to_owned()));
+            Ok(head.filter(|sha| is_dir && check_sha(sha).is_ok()))
         })
         .await
     }
 
-    /// The last commit made here.
+    /// Returns the last commit made here.
     pub async fn last_commit(&self) -> PortResult<Option<Sha>> {
         let last = self.last();
         run_blocking(move || Ok(read_text(&last)?.map(|t| Sha(t.trim().to_owned())).filter(|s| check_sha(s).is_ok())))
             .await
     }
 
-    /// Removes both folders, the marker first: a kill in between leaves something half made, never something half whole.
+    /// Removes both folders, the marker first, so that an interruption leaves the worktree marked as incomplete.
     pub async fn remove(&self) -> PortResult<()> {
         let paths = self.clone();
         run_blocking(move || {
@@ -62,30 +62,30 @@ impl WorktreePaths {
     }
 }
 
-/// Copies an index with its time: git takes a file's recorded state for doubtful when the index is not younger than it, and
-/// a younger copy would hide an edit of the same length made right after the checkout.
+/// Copies an index together with its modification time. Git re-reads files that are not older than the index; a newer copy
+/// would hide an edit of equal length made right after the checkout.
 pub(super) fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
     let written = std::fs::metadata(from)?.modified()?;
     std::fs::copy(from, to)?;
     std::fs::File::options().write(true).open(to)?.set_modified(written)
 }
 
-/// Counts `<size>\0` entries as they come.
+/// Counts `<size>\0` entries incrementally.
 #[derive(Debug, Default)]
-struct Tally {
+struct SizeCounter {
     files: u64,
     bytes: u64,
-    number: u64,
+    current: u64,
 }
 
-impl Tally {
-    fn take(&mut self, chunk: &[u8]) {
+impl SizeCounter {
+    fn push(&mut self, chunk: &[u8]) {
         for byte in chunk {
             match byte {
-                b'0'..=b'9' => self.number = self.number.saturating_mul(10).saturating_add(u64::from(byte - b'0')),
+                b'0'..=b'9' => self.current = self.current.saturating_mul(10).saturating_add(u64::from(byte - b'0')),
                 0 => {
                     self.files += 1;
-                    self.bytes = self.bytes.saturating_add(std::mem::take(&mut self.number));
+                    self.bytes = self.bytes.saturating_add(std::mem::take(&mut self.current));
                 }
                 _ => {}
             }
@@ -94,46 +94,46 @@ impl Tally {
 }
 
 impl GitWorkspaces {
-    /// Makes the worktree afresh at `head`.
+    /// Recreates the worktree at `head`.
     pub(super) async fn check_out(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
         self.check_size(repo, head).await?;
         paths.remove().await?;
-        let made = paths.clone();
-        run_blocking(move || make_dir(&made.dir).and_then(|()| make_dir(&made.sealed))).await?;
-        let tree = self.mirrors.call(repo).on_worktree(&paths.dir, &paths.index()).limit(TREE);
+        let new = paths.clone();
+        run_blocking(move || make_dir(&new.dir).and_then(|()| make_dir(&new.sealed))).await?;
+        let tree = self.mirrors.call(repo).on_worktree(&paths.dir, &paths.index()).timeout(TREE_TIMEOUT);
         let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", head.as_str()]);
         tree.output(&format!("check out {}", head.abbrev())).await?;
         crate::fault!("mid-checkout");
         self.write_agent_repo(repo, paths, head).await?;
-        let (ready, said) = (paths.ready(), format!("{head}\n"));
-        run_blocking(move || write_atomic(&ready, said.as_bytes())).await
+        let (ready, text) = (paths.ready(), format!("{head}\n"));
+        run_blocking(move || write_atomic(&ready, text.as_bytes())).await
     }
 
-    /// Brings a worktree that holds exactly `head`'s files to stand for `head`, leaving what is ignored.
+    /// Moves a worktree whose files equal those of `head` to `head`, leaving ignored files alone.
     pub(super) async fn move_head(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
         if paths.head().await?.as_ref() == Some(head) {
             return self.write_agent_repo(repo, paths, head).await;
         }
         let ready = paths.ready();
         run_blocking(move || remove_path(&ready)).await?;
-        let tree = self.mirrors.call(repo).on_worktree(&paths.dir, &paths.index()).limit(TREE);
+        let tree = self.mirrors.call(repo).on_worktree(&paths.dir, &paths.index()).timeout(TREE_TIMEOUT);
         let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", head.as_str()]);
-        tree.output(&format!("bring the worktree to {}", head.abbrev())).await?;
+        tree.output(&format!("move the worktree to {}", head.abbrev())).await?;
         self.write_agent_repo(repo, paths, head).await?;
-        let (ready, said) = (paths.ready(), format!("{head}\n"));
-        run_blocking(move || write_atomic(&ready, said.as_bytes())).await
+        let (ready, text) = (paths.ready(), format!("{head}\n"));
+        run_blocking(move || write_atomic(&ready, text.as_bytes())).await
     }
 
-    /// Lists a tree up to the caps: a few objects can name billions of files.
+    /// Refuses a commit whose tree exceeds the limits, listing no more than needed: a few objects can name billions of files.
     async fn check_size(&self, repo: &Repo, head: &Sha) -> PortResult<()> {
-        let tally = Arc::new(Mutex::new(Tally::default()));
+        let tally = Arc::new(Mutex::new(SizeCounter::default()));
         let (counting, limits) = (Arc::clone(&tally), self.limits);
         let list = ["ls-tree", "-r", "-z", "--full-tree", "--format=%(objectsize)", "--end-of-options", head.as_str()];
-        let call = self.mirrors.call(repo).limit(TREE).args(list);
+        let call = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(list);
         call.stream_output(&format!("list the files of {}", head.abbrev()), move |chunk| {
-            let Ok(mut tally) = counting.lock() else { return ControlFlow::Break(()) };
-            tally.take(chunk);
-            if tally.files > limits.files || tally.bytes > limits.bytes {
+            let Ok(mut counter) = counting.lock() else { return ControlFlow::Break(()) };
+            counter.push(chunk);
+            if counter.files > limits.files || counter.bytes > limits.bytes {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
@@ -143,15 +143,15 @@ impl GitWorkspaces {
         let over = tally.lock().map_or(true, |t| t.files > limits.files || t.bytes > limits.bytes);
         if over {
             return Err(PortError::permanent(
-                format!("commit {} has over {} files or {} MiB", head.abbrev(), limits.files, limits.bytes >> 20),
-                "use a smaller repository; this cap keeps one run from filling the disk",
+                format!("commit {} has more than {} files or {} MiB", head.abbrev(), limits.files, limits.bytes >> 20),
+                "use a smaller repository; this limit prevents one run from filling the disk",
             ));
         }
         Ok(())
     }
 
-    /// Puts a repository of its own into the worktree, for the agent's `git diff` and `git status`: the one commit, the
-    /// same index, no link to the mirror. Nothing is ever read back from it.
+    /// Writes a separate repository into the worktree for the agent's `git diff` and `git status`: one commit, the same index,
+    /// no link to the mirror. Skep never reads it back.
     pub(super) async fn write_agent_repo(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
         let dot_git = paths.dir.join(".git");
         let dir = dot_git.clone();
@@ -161,9 +161,9 @@ impl GitWorkspaces {
             make_dir(&dir.join("refs/heads"))
         })
         .await?;
-        // One commit without its past, packed as a shallow fetch would be: nothing is compressed or hashed again.
+        // One commit without history, packed like a shallow fetch: nothing is compressed or hashed again.
         let pack = ["pack-objects", "--quiet", "--revs", "--delta-base-offset"];
-        let pack = self.mirrors.call(repo).limit(TREE).args(pack).arg(dot_git.join("objects/pack/pack"));
+        let pack = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(pack).arg(dot_git.join("objects/pack/pack"));
         pack.stdin(format!("--shallow {head}\n{head}\n")).output("pack the agent's own repository").await?;
         let (index, head) = (paths.index(), head.clone());
         let identity = self.git().identity().clone();

@@ -1,4 +1,4 @@
-//! A run's branch on its origin: moved only from where Skep left it.
+//! Pushes a run's branch to its origin, only if the branch there is where Skep left it.
 
 use super::GitWorkspaces;
 use crate::domain::Sha;
@@ -16,24 +16,24 @@ impl GitWorkspaces {
         let origin = Origin::parse(&repo.origin)?;
         if !branch.contains('/') {
             return Err(PortError::permanent(
-                format!("{branch:?} is not a run's branch: it has no prefix"),
-                "give the project a branch prefix; runs never push to other branches",
+                format!("{branch:?} is not a branch of a run: it has no prefix"),
+                "set a branch prefix for the project; runs only push below it",
             ));
         }
-        let seen = self.mirrors.remote_heads(repo, &[branch]).await?;
-        if seen.default.as_deref() == Some(branch) {
+        let remote = self.mirrors.remote_heads(repo, &[branch]).await?;
+        if remote.default.as_deref() == Some(branch) {
             return Err(PortError::permanent(
                 format!("{branch:?} is the default branch of {}", origin.redacted()),
-                "give the project another branch prefix; runs never push there",
+                "set another branch prefix for the project; runs never push to the default branch",
             ));
         }
-        let there = seen.heads.get(branch);
-        match there {
-            Some(there) if there == sha => return Ok(()),
-            Some(there) if Some(there) != expected => return Err(foreign(branch, there, &origin)),
+        let current = remote.heads.get(branch);
+        match current {
+            Some(current) if current == sha => return Ok(()),
+            Some(current) if Some(current) != expected => return Err(moved_by_others(branch, current, &origin)),
             _ => {}
         }
-        let lease = format!("--force-with-lease=refs/heads/{branch}:{}", there.map_or("", Sha::as_str));
+        let lease = format!("--force-with-lease=refs/heads/{branch}:{}", current.map_or("", Sha::as_str));
         let call = self.mirrors.call(repo).with_origin(&origin).args([
             "push",
             "--porcelain",
@@ -45,7 +45,7 @@ impl GitWorkspaces {
         let pushed = call.arg(format!("{sha}:refs/heads/{branch}")).output(&format!("push {branch:?}")).await;
         crate::fault!("after-push");
         let Err(error) = pushed else { return Ok(()) };
-        // Whatever git says, what is there now decides.
+        // Git's message does not decide; the branch as it is now does.
         let now = self
             .mirrors
             .remote_heads(repo, &[branch])
@@ -53,16 +53,16 @@ impl GitWorkspaces {
             .map_err(|_| PortError::Unknown { what: error.to_string() })?;
         match now.heads.get(branch) {
             Some(now) if now == sha => Ok(()),
-            now if now == there => Err(error),
-            Some(now) => Err(foreign(branch, now, &origin)),
+            now if now == current => Err(error),
+            Some(now) => Err(moved_by_others(branch, now, &origin)),
             None => Err(error),
         }
     }
 }
 
-fn foreign(branch: &str, there: &Sha, origin: &Origin) -> PortError {
+fn moved_by_others(branch: &str, current: &Sha, origin: &Origin) -> PortError {
     PortError::permanent(
-        format!("branch {branch:?} of {} is at {there}, which is not where Skep left it", origin.redacted()),
-        "move or delete that branch (somebody else pushed to it), then `skep unblock`",
+        format!("branch {branch:?} of {} is at {current}, which is not where Skep left it", origin.redacted()),
+        "someone else pushed to that branch: move or delete it, then run `skep unblock`",
     )
 }

@@ -1,4 +1,4 @@
-//! The end of a run: its folders go, its commits stay reachable.
+//! Releases the workspace of a finished run: removes its folders and keeps its commits reachable.
 
 use super::GitWorkspaces;
 use crate::domain::{RunId, Sha};
@@ -16,14 +16,14 @@ impl GitWorkspaces {
         let run = run.to_string();
         let folders = ["work", "scratch", "sealed"].map(|part| self.data.join(part).join(&run));
         run_blocking(move || {
-            // The markers first: what a kill leaves behind must not look whole.
-            let [work, side, sealed] = &folders;
-            [sealed, work, side].into_iter().try_for_each(|dir| remove_path(dir))
+            // The markers first, so that an interruption leaves nothing that looks complete.
+            let [work, scratch, sealed] = &folders;
+            [sealed, work, scratch].into_iter().try_for_each(|dir| remove_path(dir))
         })
         .await
     }
 
-    /// What the tasks' worktrees hold beyond their commits.
+    /// Saves uncommitted work in the tasks' worktrees.
     async fn save_task_wip(&self, repo: &Repo, run: RunId) {
         let sealed = self.data.join("sealed").join(run.to_string());
         let Ok(entries) = std::fs::read_dir(sealed) else { return };
@@ -35,7 +35,7 @@ impl GitWorkspaces {
         }
     }
 
-    /// Moves the run's branches out of the way; those that hold unlanded commits to `refs/skep/wip/<run>/…`.
+    /// Deletes the run's branches. Those with unlanded commits are first archived under `refs/skep/wip/<run>/…`.
     async fn archive_branches(&self, repo: &Repo, run: RunId, branch: &str) -> PortResult<()> {
         let list = self.mirrors.call(repo).args(["for-each-ref", "--format=%(objectname) %(refname)"]);
         let list = list.arg(format!("refs/heads/{branch}")).arg(format!("refs/heads/{branch}-task"));
@@ -44,13 +44,13 @@ impl GitWorkspaces {
         for (sha, name) in list.lines().filter_map(|l| l.split_once(' ')) {
             let sha = Sha(sha.to_owned());
             let Some(short) = name.strip_prefix("refs/heads/").filter(|_| check_sha(&sha).is_ok()) else { continue };
-            // On any branch of the origin except the run's own: landed, or somebody else's to keep.
+            // Commits on any other branch of the origin have landed, or are kept there by others.
             let unlanded = self.mirrors.call(repo).args(["rev-list", "--max-count=1", sha.as_str(), "--not"]);
             let unlanded =
                 unlanded.arg(format!("--exclude=refs/remotes/origin/{branch}*")).arg("--glob=refs/remotes/origin/*");
-            if !unlanded.output_line("look for unlanded commits").await?.is_empty() {
-                let keep = short.replace('/', "-");
-                script.push_str(&format!("update refs/skep/wip/{run}/{keep} {sha}\n"));
+            if !unlanded.output_line("find unlanded commits").await?.is_empty() {
+                let archived = short.replace('/', "-");
+                script.push_str(&format!("update refs/skep/wip/{run}/{archived} {sha}\n"));
             }
             script.push_str(&format!("delete {name} {sha}\n"));
         }
@@ -58,6 +58,6 @@ impl GitWorkspaces {
             return Ok(());
         }
         let call = self.mirrors.call(repo).args(["update-ref", "--no-deref", "--stdin"]).stdin(script);
-        call.output("put the run's branches away").await.map(drop)
+        call.output("archive the run's branches").await.map(drop)
     }
 }

@@ -1,4 +1,4 @@
-//! A walk over a worktree that follows nothing: finds what must never be committed, before git looks at it.
+//! Scans a worktree for entries that must never be committed, before git reads it. Follows no link.
 //!
 //! Invariant: no path is opened by name from the root; every step is relative to a folder that is held open.
 
@@ -11,28 +11,28 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// The deepest nesting walked.
-const DEPTH_MAX: usize = 256;
-/// The most entries walked.
-const ENTRIES_MAX: u64 = 5_000_000;
-/// The most finds told.
-const FINDS_MAX: usize = 1_000;
-/// The largest file of rules git is made to read.
-const RULES_MAX: u64 = 4 << 20;
+/// Upper bound on the nesting of folders.
+const MAX_DEPTH: usize = 256;
+/// Upper bound on scanned entries.
+const MAX_ENTRIES: u64 = 5_000_000;
+/// Upper bound on findings of each kind.
+const MAX_FINDINGS: usize = 1_000;
+/// Upper bound on a file of rules, such as `.gitignore`, that git may be made to read.
+const MAX_RULES_BYTES: u64 = 4 << 20;
 
-/// What was found.
+/// Findings of a scan.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Folders that hold a `.git` in any spelling, and that entry; the worktree's own is left out.
+pub(super) struct Findings {
+    /// Folders with a `.git` in any spelling, and that entry. Excludes the worktree's own.
     pub nested: Vec<(PathBuf, PathBuf)>,
     /// FIFOs, sockets and devices.
     pub special: Vec<PathBuf>,
-    /// `.gitignore` and the like that git must not be made to open.
+    /// Files of rules that git must not open: too large, or not regular.
     pub traps: Vec<PathBuf>,
 }
 
-/// Whether a name is `.git` to any system a commit may be checked out on: case, NTFS short names, streams and trailing
-/// dots, and the characters HFS+ ignores.
+/// Whether a name means `.git` on any system where a commit may be checked out. Covers case, NTFS short names, streams and
+/// trailing dots, and the characters HFS+ ignores.
 pub fn is_dot_git(name: &[u8]) -> bool {
     let text = String::from_utf8_lossy(name);
     let plain: String = text
@@ -44,27 +44,27 @@ pub fn is_dot_git(name: &[u8]) -> bool {
     plain == ".git" || plain == "git~1"
 }
 
-/// Walks the worktree.
-pub(super) async fn scan(root: &Path) -> PortResult<Found> {
+/// Scans the worktree at `root`.
+pub(super) async fn scan(root: &Path) -> PortResult<Findings> {
     let root = root.to_owned();
     run_blocking(move || walk(&root)).await
 }
 
 fn failed(path: &Path, errno: Errno) -> PortError {
-    let what = format!("cannot look at {} in the worktree: {errno}", path.display());
+    let what = format!("cannot read {} in the worktree: {errno}", path.display());
     if errno == Errno::ACCESS {
-        PortError::permanent(what, "make it readable, or remove it")
+        PortError::permanent(what, "make it readable or remove it")
     } else {
         PortError::transient(what)
     }
 }
 
-fn walk(root: &Path) -> PortResult<Found> {
+fn walk(root: &Path) -> PortResult<Findings> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let start = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| failed(root, e))?;
-    let mut found = Found::default();
+    let mut found = Findings::default();
     let mut entries = 0_u64;
-    // (the folder that holds it, its name there, its path from the root, its depth)
+    // (open parent folder, name in it, path from the root, depth)
     let mut todo: Vec<(Rc<OwnedFd>, std::ffi::CString, PathBuf, usize)> = Vec::new();
     let mut next = Some((start, PathBuf::new(), 0));
     loop {
@@ -74,7 +74,7 @@ fn walk(root: &Path) -> PortResult<Found> {
                 let Some((parent, name, path, depth)) = todo.pop() else { return Ok(found) };
                 match openat(&*parent, name.as_c_str(), flags, Mode::empty()) {
                     Ok(fd) => (fd, path, depth),
-                    // Replaced or removed since it was listed: git will see what is there then.
+                    // Replaced or removed since it was listed; git handles the current entry.
                     Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => continue,
                     Err(e) => return Err(failed(&path, e)),
                 }
@@ -89,15 +89,15 @@ fn walk(root: &Path) -> PortResult<Found> {
                 continue;
             }
             entries += 1;
-            if entries > ENTRIES_MAX {
+            if entries > MAX_ENTRIES {
                 return Err(PortError::permanent(
-                    format!("the worktree holds over {ENTRIES_MAX} files and folders"),
-                    "remove what was generated, or keep it outside the worktree",
+                    format!("the worktree has more than {MAX_ENTRIES} files and folders"),
+                    "remove generated files, or move them out of the worktree",
                 ));
             }
             let path = here.join(std::ffi::OsStr::from_bytes(bytes));
             if is_dot_git(bytes) {
-                if found.nested.len() < FINDS_MAX {
+                if found.nested.len() < MAX_FINDINGS {
                     found.nested.push((here.clone(), path));
                 }
                 continue;
@@ -108,9 +108,9 @@ fn walk(root: &Path) -> PortResult<Found> {
                 match statat(&*fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => {
                         kind = FileType::from_raw_mode(stat.st_mode);
-                        let large = u64::try_from(stat.st_size).is_ok_and(|size| size > RULES_MAX);
-                        let opens = matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory);
-                        if is_rules && (large || !opens) && found.traps.len() < FINDS_MAX {
+                        let large = u64::try_from(stat.st_size).is_ok_and(|size| size > MAX_RULES_BYTES);
+                        let is_usual = matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory);
+                        if is_rules && (large || !is_usual) && found.traps.len() < MAX_FINDINGS {
                             found.traps.push(path.clone());
                         }
                     }
@@ -119,22 +119,22 @@ fn walk(root: &Path) -> PortResult<Found> {
                 }
             }
             match kind {
-                FileType::Directory if depth >= DEPTH_MAX => {
+                FileType::Directory if depth >= MAX_DEPTH => {
                     return Err(PortError::permanent(
-                        format!("the worktree nests deeper than {DEPTH_MAX} folders"),
+                        format!("the worktree nests deeper than {MAX_DEPTH} folders"),
                         "remove the deepest folders",
                     ));
                 }
                 FileType::Directory => todo.push((Rc::clone(&fd), name.to_owned(), path, depth + 1)),
                 FileType::RegularFile | FileType::Symlink => {}
-                _ if found.special.len() < FINDS_MAX => found.special.push(path),
+                _ if found.special.len() < MAX_FINDINGS => found.special.push(path),
                 _ => {}
             }
         }
     }
 }
 
-/// The size of a file below `root`, following no link on the way; 0 for whatever is no regular file or gone.
+/// Returns the total size of the files below `root`, following no link. Anything missing or not a regular file counts 0.
 pub(super) fn sizes(root: &Path, paths: &[PathBuf]) -> PortResult<u64> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root_fd = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| failed(root, e))?;
@@ -156,7 +156,7 @@ mod tests {
     use super::is_dot_git;
 
     #[test]
-    fn every_spelling_is_seen() {
+    fn recognizes_every_spelling_of_dot_git() {
         for bad in [
             ".git",
             ".GIT",

@@ -1,15 +1,15 @@
-//! Files and folders that survive a kill: written whole or not at all, removed whatever they hold.
+//! Crash-safe file operations: atomic writes, and removal that copes with any content.
 
 use crate::ports::{PortError, PortResult};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-fn failed(doing: &str, path: &Path, error: &std::io::Error) -> PortError {
+fn io_error(doing: &str, path: &Path, error: &std::io::Error) -> PortError {
     let what = format!("cannot {doing} {}: {error}", path.display());
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            PortError::permanent(what, "give the user Skep runs as the right to write there")
+            PortError::permanent(what, "give the user Skep runs as write access to it")
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             PortError::transient(format!("{what}; free some disk space"))
@@ -18,21 +18,21 @@ fn failed(doing: &str, path: &Path, error: &std::io::Error) -> PortError {
     }
 }
 
-/// Runs file work where it may block.
+/// Runs blocking file work on a thread for it.
 ///
 /// # Errors
 /// Those of the work.
 pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> PortResult<T> + Send + 'static) -> PortResult<T> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(e) => Err(PortError::transient(format!("file work was cut short: {e}"))),
+        Ok(result) => result,
+        Err(e) => Err(PortError::transient(format!("file work was aborted: {e}"))),
     }
 }
 
-/// Writes a file whole: a reader, even after a power cut, sees the old bytes or the new ones.
+/// Writes a file atomically: a reader sees the old bytes or the new ones, even after a power failure.
 ///
 /// # Errors
-/// Transient for a full disk, permanent for missing rights.
+/// Transient for a full disk, permanent for missing permissions.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> PortResult<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let work = || -> std::io::Result<()> {
@@ -43,61 +43,61 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> PortResult<()> {
         file.persist(path).map_err(|e| e.error)?;
         std::fs::File::open(dir)?.sync_all()
     };
-    work().map_err(|e| failed("write", path, &e))
+    work().map_err(|e| io_error("write", path, &e))
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 ///
 /// # Errors
-/// As for [`write_atomic`].
+/// See [`write_atomic`].
 pub fn make_dir(path: &Path) -> PortResult<()> {
-    std::fs::create_dir_all(path).map_err(|e| failed("make", path, &e))
+    std::fs::create_dir_all(path).map_err(|e| io_error("create", path, &e))
 }
 
-/// Reads a small text file; `None` = there is none.
+/// Reads a small text file; `None` = it does not exist.
 ///
 /// # Errors
-/// When it is there and cannot be read.
+/// When it exists and cannot be read.
 pub fn read_text(path: &Path) -> PortResult<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(failed("read", path, &e)),
+        Err(e) => Err(io_error("read", path, &e)),
     }
 }
 
-/// Removes whatever is there, never through a link; nothing there is fine.
+/// Removes a file or folder, without following a link. A missing path is fine.
 ///
 /// # Errors
-/// When something stays.
+/// When something remains.
 pub fn remove_path(path: &Path) -> PortResult<()> {
     let mut tries = 3;
     loop {
-        let gone = match std::fs::symlink_metadata(path) {
+        let removal = match std::fs::symlink_metadata(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) => Err(e),
             Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
             Ok(_) => std::fs::remove_file(path),
         };
-        match gone {
+        match removal {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) if tries == 0 => return Err(failed("remove", path, &e)),
-            // Folders without rights are opened up first; one that is being written to gets another try.
+            Err(e) if tries == 0 => return Err(io_error("remove", path, &e)),
+            // Folders without permissions are made accessible; one that is being written to gets another try.
             Err(_) => make_removable(path),
         }
         tries -= 1;
     }
 }
 
-/// Gives the owner full rights on every folder below, as far as it goes.
+/// Gives the owner full permissions on every folder below, as far as possible.
 fn make_removable(path: &Path) {
     let mut todo = vec![path.to_owned()];
     while let Some(dir) = todo.pop() {
         if !std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir()) {
             continue;
         }
-        // What cannot be opened up shows when it cannot be removed.
+        // A failure shows up in the removal that follows.
         let _ = std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700));
         let Ok(entries) = std::fs::read_dir(&dir) else { continue };
         todo.extend(entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));

@@ -1,59 +1,60 @@
-//! What git says when it fails, told by what to do next; and lock files a killed git left behind.
+//! Maps failures of git to errors with a fix, by git's message. Also removes lock files that a killed git left behind.
 
 use crate::platform::process::ProcessOutput;
 use crate::ports::PortError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// No git of ours holds a lock file this long: older ones were left by a killed process.
-const STALE: Duration = Duration::from_secs(20);
+/// Age at which a lock file counts as left behind by a killed process. No git that Skep runs holds one this long.
+const STALE_AFTER: Duration = Duration::from_secs(20);
 
-/// git could not be started.
-pub(super) fn start(doing: &str, error: &std::io::Error) -> PortError {
+/// The error for a git that cannot be started.
+pub(super) fn start_error(doing: &str, error: &std::io::Error) -> PortError {
     PortError::transient(format!("cannot {doing}: {error}"))
 }
 
-/// Lines git adds whatever the cause was.
-const APPENDED: &[&str] = &[
+/// Lines git appends regardless of the cause.
+const BOILERPLATE: &[&str] = &[
     "fatal: Could not read from remote repository.",
     "Please make sure you have the correct access rights",
     "and the repository exists.",
 ];
 
-/// The end of what a program said, on one line, for people.
+/// Returns the end of a program's output on one line, for people.
 pub fn output_tail(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let useful = |l: &&str| !l.is_empty() && !l.starts_with("hint:") && !l.starts_with("warning: Skipping unknown msg");
-    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(useful).collect();
-    // What git appends to every failure of a remote says nothing where the cause is told before it.
-    if lines.iter().any(|l| !APPENDED.contains(l)) {
-        lines.retain(|l| !APPENDED.contains(l));
+    let is_useful =
+        |l: &&str| !l.is_empty() && !l.starts_with("hint:") && !l.starts_with("warning: Skipping unknown msg");
+    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(is_useful).collect();
+    // Boilerplate adds nothing if a cause precedes it.
+    if lines.iter().any(|l| !BOILERPLATE.contains(l)) {
+        lines.retain(|l| !BOILERPLATE.contains(l));
     }
     lines.drain(..lines.len().saturating_sub(4));
     lines.join("; ").chars().filter(|c| !c.is_control()).take(500).collect()
 }
 
-/// What a person can do, by what git said. The first match counts.
+/// Parts of git's messages with their fix. The first match counts.
 const PERMANENT: &[(&str, &str)] = &[
     (
         "does not appear to be a git repository",
-        "check the path or address; `git init` and a first commit make a folder one",
+        "check the path or address; `git init` and a first commit turn a folder into a repository",
     ),
     ("not a git repository", "check the repository's path or address"),
-    ("Repository not found", "check the address, and that Skep's credential may read it"),
-    ("returned error: 404", "check the address, and that Skep's credential may read it"),
+    ("Repository not found", "check the address, and that Skep's credential has read access"),
+    ("returned error: 404", "check the address, and that Skep's credential has read access"),
     ("Host key verification failed", "add the host's key to known_hosts of the user Skep runs as (ssh-keyscan)"),
     ("Permission denied (publickey", "give the user Skep runs as a key that this host accepts"),
     ("Authentication failed", "configure a credential for this repository"),
     ("could not read Username", "configure a credential for this repository"),
     ("could not read Password", "configure a credential for this repository"),
     ("returned error: 401", "configure a credential for this repository"),
-    ("returned error: 403", "give Skep's credential the right to do this"),
-    ("redirect", "use the address it redirects to"),
-    ("detected dubious ownership", "let the user Skep runs as own the repository"),
-    ("fsck", "the repository holds objects git takes for malformed or dangerous: repair its history first"),
+    ("returned error: 403", "give Skep's credential permission to do this"),
+    ("redirect", "use the address that it redirects to"),
+    ("detected dubious ownership", "make the user Skep runs as the owner of the repository"),
+    ("fsck", "git considers objects of the repository malformed or dangerous: repair its history first"),
     ("Permission denied", "give the user Skep runs as access to it"),
-    ("Read-only file system", "make the place writable for Skep"),
+    ("Read-only file system", "make the file system writable"),
     ("mismatched algorithms", "repositories with SHA-256 objects are not supported yet"),
 ];
 
@@ -82,46 +83,46 @@ const TRANSIENT: &[&str] = &[
     "cannot lock ref",
 ];
 
-/// The error for an unsuccessful end.
-pub fn command_error(doing: &str, done: &ProcessOutput) -> PortError {
-    let said = String::from_utf8_lossy(&done.stderr);
-    let what = format!("cannot {doing}: {}", output_tail(&done.stderr));
-    if done.code.is_none() {
+/// The error for a git command that failed while `doing` something.
+pub fn command_error(doing: &str, finished: &ProcessOutput) -> PortError {
+    let message = String::from_utf8_lossy(&finished.stderr);
+    let what = format!("cannot {doing}: {}", output_tail(&finished.stderr));
+    if finished.code.is_none() {
         return PortError::transient(format!("cannot {doing}: git was killed"));
     }
-    // A full disk or a cut line explains every other complaint.
-    if let Some(why) = TRANSIENT.iter().find(|t| said.contains(**t)) {
+    // A full disk or a lost connection explains every other message.
+    if let Some(why) = TRANSIENT.iter().find(|t| message.contains(**t)) {
         let advice = match *why {
             "No space left on device" | "Disk quota exceeded" => "; free some disk space",
-            w if w.ends_with("File exists") => "; another git is at work there",
+            w if w.ends_with("File exists") => "; another git process is running there",
             _ => "",
         };
         return PortError::transient(format!("{what}{advice}"));
     }
-    match PERMANENT.iter().find(|(t, _)| said.contains(t)) {
+    match PERMANENT.iter().find(|(t, _)| message.contains(t)) {
         Some((_, fix)) => PortError::permanent(what, *fix),
-        None => PortError::permanent(what, "see git's message; `skep doctor` checks git and the disk"),
+        None => PortError::permanent(what, "see the message of git; `skep doctor` checks git and the disk"),
     }
 }
 
-/// Removes the lock file git stumbled over if it lies in our own git dir and is stale. Whether something was removed.
+/// Removes the lock file that made git fail, if it is stale and inside our own git directory. Returns whether it did.
 pub(super) fn remove_stale_lock(git_dir: &Path, stderr: &[u8]) -> bool {
-    let said = String::from_utf8_lossy(stderr);
-    let Some(name) = said.split("Unable to create '").nth(1).and_then(|rest| rest.split("': File exists").next())
+    let message = String::from_utf8_lossy(stderr);
+    let Some(name) = message.split("Unable to create '").nth(1).and_then(|rest| rest.split("': File exists").next())
     else {
         return false;
     };
     let lock = git_dir.join(PathBuf::from(name));
-    let ours = lock.starts_with(git_dir)
+    let is_ours = lock.starts_with(git_dir)
         && lock.extension().is_some_and(|e| e == "lock")
         && lock.components().all(|c| !matches!(c, std::path::Component::ParentDir));
-    let stale = |path: &Path| {
+    let stale_age = |path: &Path| {
         let meta = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-        meta.modified().ok()?.elapsed().ok().filter(|age| *age > STALE)
+        meta.modified().ok()?.elapsed().ok().filter(|age| *age > STALE_AFTER)
     };
-    if !ours || stale(&lock).is_none() {
+    if !is_ours || stale_age(&lock).is_none() {
         return false;
     }
-    tracing::warn!(lock = %lock.display(), "removing a lock file that a killed git left behind");
+    tracing::warn!(lock = %lock.display(), "removing a stale lock file left by a killed git");
     std::fs::remove_file(&lock).is_ok()
 }

@@ -1,14 +1,14 @@
-//! The seal: git's whole environment, and the options that switch off whatever could run a program.
+//! Hardening of git: its complete environment, and the options that disable everything that could run a program.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-/// Who Skep's commits are by.
+/// Author and committer of Skep's commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The name.
+    /// Name.
     pub name: String,
-    /// The address.
+    /// Email address.
     pub email: String,
 }
 
@@ -19,7 +19,7 @@ impl Default for Identity {
 }
 
 impl Identity {
-    /// `Name <address>`, without what would break a commit's header.
+    /// Formats `Name <address>`, without characters that would break a commit header.
     pub fn signature(&self) -> String {
         let clean = |text: &str| text.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect::<String>();
         let name = clean(&self.name);
@@ -28,7 +28,7 @@ impl Identity {
     }
 }
 
-/// Everything git sees of the environment.
+/// Returns the complete environment of git.
 pub(super) fn environment(program: &Path, identity: &Identity) -> Vec<(OsString, OsString)> {
     let mut path = program.parent().unwrap_or(Path::new("/usr/bin")).as_os_str().to_owned();
     path.push(":/usr/local/bin:/usr/bin:/bin");
@@ -60,7 +60,7 @@ pub(super) fn environment(program: &Path, identity: &Identity) -> Vec<(OsString,
     env
 }
 
-/// The settings given to every call; an origin adds its own protocol after them.
+/// Settings of every call. An origin adds its own protocol after them.
 const SETTINGS: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -82,7 +82,7 @@ const SETTINGS: &[&str] = &[
     "core.safecrlf=false",
     "core.logAllRefUpdates=false",
     "core.useReplaceRefs=false",
-    // A commit whose id is told to somebody must survive a power cut.
+    // A commit whose id was reported must survive a power failure.
     "core.fsync=committed,loose-object",
     "core.fsyncMethod=batch",
     "credential.helper=",
@@ -108,9 +108,8 @@ const SETTINGS: &[&str] = &[
     "uploadpack.packObjectsHook=",
 ];
 
-/// Blemishes that real histories carry for ever and that harm nobody. Everything else git's fsck calls an error is
-/// refused.
-const HARMLESS: &[&str] = &[
+/// Harmless defects of real histories, by their fsck message id. Every other fsck error is refused.
+const IGNORED_FSCK_ERRORS: &[&str] = &[
     "missingSpaceBeforeDate",
     "missingSpaceBeforeEmail",
     "missingNameBeforeEmail",
@@ -126,7 +125,7 @@ const HARMLESS: &[&str] = &[
     "multipleAuthors",
 ];
 
-/// The options in front of every verb.
+/// Returns the options that precede every subcommand.
 pub(super) fn options() -> Vec<OsString> {
     let mut args: Vec<OsString> =
         ["--no-pager", "--no-optional-locks", "--no-replace-objects"].map(OsString::from).into();
@@ -134,7 +133,7 @@ pub(super) fn options() -> Vec<OsString> {
         args.push("-c".into());
         args.push(setting.into());
     }
-    for id in HARMLESS {
+    for id in IGNORED_FSCK_ERRORS {
         args.push("-c".into());
         args.push(format!("fetch.fsck.{id}=ignore").into());
     }

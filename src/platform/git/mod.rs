@@ -1,6 +1,6 @@
-//! The git program, sealed: nothing a repository or a worktree holds can make it run anything.
+//! Runs git hardened: no content of a repository or worktree can make it execute anything.
 //!
-//! Invariant: no call without an explicit git dir, no inherited environment, no shell.
+//! Invariant: no call without an explicit git directory, no inherited environment, no shell.
 
 pub mod durable_fs;
 mod errors;
@@ -28,18 +28,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// For what reads and writes a few objects or refs.
-pub const QUICK: Duration = Duration::from_secs(60);
-/// For what goes over a whole tree.
-pub const TREE: Duration = Duration::from_secs(600);
-/// For what goes over the network.
-pub const NET: Duration = Duration::from_secs(1800);
-/// The oldest git with everything used here (`merge-tree --write-tree`, `safe.bareRepository`).
-const OLDEST: (u32, u32) = (2, 38);
-/// How much of an ordinary answer is kept.
-const KEEP: usize = 64 * 1024 * 1024;
+/// Timeout for reading or writing a few objects or refs.
+pub const SHORT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout for operations on a complete tree.
+pub const TREE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Timeout for network operations.
+pub const NET_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Oldest supported git: it has `merge-tree --write-tree` and `safe.bareRepository`.
+const MIN_VERSION: (u32, u32) = (2, 38);
+/// Upper bound on the output of an ordinary call, in bytes.
+const MAX_OUTPUT_BYTES: usize = 64 * 1024 * 1024;
 
-/// The git program on this machine, its version checked.
+/// The git program of this machine, with a supported version.
 #[derive(Debug)]
 pub struct Git {
     program: PathBuf,
@@ -50,7 +50,7 @@ impl Git {
     /// Finds git on this process's `PATH` and checks its version.
     ///
     /// # Errors
-    /// Permanent when there is none or it is too old.
+    /// Permanent when git is missing or too old.
     pub async fn find(identity: Identity) -> PortResult<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = std::env::split_paths(&path)
@@ -58,18 +58,23 @@ impl Git {
             .find(|p| p.is_absolute() && p.is_file())
             .ok_or_else(|| PortError::permanent("git is not on the PATH", "install git 2.38 or newer"))?;
         let git = Self { program, identity };
-        let said = git.bare_call().arg("version").output("ask git for its version").await?;
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
-        match version(&said) {
-            Some(v) if v >= OLDEST => Ok(git),
+        let output = git.bare_call().arg("version").output("read the version of git").await?;
+        let output = String::from_utf8_lossy(&output).trim().to_owned();
+        match parse_version(&output) {
+            Some(v) if v >= MIN_VERSION => Ok(git),
             _ => Err(PortError::permanent(
-                format!("{} says {said:?}; at least git {}.{} is needed", git.program.display(), OLDEST.0, OLDEST.1),
-                "install a newer git and start again",
+                format!(
+                    "{} reports {output:?}; git {}.{} or newer is required",
+                    git.program.display(),
+                    MIN_VERSION.0,
+                    MIN_VERSION.1
+                ),
+                "install a newer git and restart Skep",
             )),
         }
     }
 
-    /// Who Skep's commits are by.
+    /// Returns the author of Skep's commits.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -83,12 +88,12 @@ impl Git {
             env: hardening::environment(&self.program, &self.identity),
             dir: PathBuf::from("/"),
             stdin: Vec::new(),
-            limit: QUICK,
-            keep: KEEP,
+            timeout: SHORT_TIMEOUT,
+            max_bytes: MAX_OUTPUT_BYTES,
         }
     }
 
-    /// A call on a trusted git dir, without a worktree.
+    /// Starts a call on a trusted git directory, without a worktree.
     pub fn call(&self, git_dir: &Path) -> Call {
         let mut call = self.bare_call();
         call.git_dir = Some(git_dir.to_owned());
@@ -97,19 +102,19 @@ impl Git {
     }
 }
 
-/// `git version 2.47.3 (Apple Git-1)` -> (2, 47).
-fn version(said: &str) -> Option<(u32, u32)> {
-    let mut parts = said.strip_prefix("git version ")?.split(['.', ' ', '-']);
+/// Parses `git version 2.47.3 (Apple Git-1)` as (2, 47).
+fn parse_version(output: &str) -> Option<(u32, u32)> {
+    let mut parts = output.strip_prefix("git version ")?.split(['.', ' ', '-']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 fn joined(option: &str, value: &Path) -> OsString {
-    let mut whole = OsString::from(option);
-    whole.push(value);
-    whole
+    let mut arg = OsString::from(option);
+    arg.push(value);
+    arg
 }
 
-/// One call of git, being put together.
+/// Builder for one call of git.
 #[derive(Debug)]
 pub struct Call {
     program: PathBuf,
@@ -119,24 +124,24 @@ pub struct Call {
     env: Vec<(OsString, OsString)>,
     dir: PathBuf,
     stdin: Vec<u8>,
-    limit: Duration,
-    keep: usize,
+    timeout: Duration,
+    max_bytes: usize,
 }
 
 impl Call {
-    /// One more argument.
+    /// Appends an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
-    /// More arguments.
+    /// Appends arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
         self
     }
-    /// On a worktree with its index kept elsewhere.
+    /// Works on a worktree whose index is stored elsewhere.
     #[must_use]
     pub fn on_worktree(mut self, work_tree: &Path, index: &Path) -> Self {
         self.global.push(joined("--work-tree=", work_tree));
@@ -144,30 +149,30 @@ impl Call {
         self.dir = work_tree.to_owned();
         self
     }
-    /// Lets it speak to an origin, by that origin's protocol only.
+    /// Allows network access to an origin, by that origin's protocol only.
     #[must_use]
     pub fn with_origin(mut self, origin: &Origin) -> Self {
         self.global.extend(origin.options());
         self.env.extend(origin.environment());
-        self.limit = NET;
+        self.timeout = NET_TIMEOUT;
         self
     }
-    /// For the verbs that refuse literal pathspecs; their paths must start with `./` then.
+    /// Allows pathspec magic, for subcommands that reject literal pathspecs. Their paths must then start with `./`.
     #[must_use]
     pub fn with_pathspec_magic(mut self) -> Self {
         self.global.retain(|option| option != "--literal-pathspecs");
         self
     }
-    /// What it reads.
+    /// Sets the standard input.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
-    /// How long it may take.
+    /// Sets the timeout.
     #[must_use]
-    pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -181,125 +186,125 @@ impl Call {
             env: [self.env.as_slice(), &[(sandbox::JOB_MARKER_VAR.into(), sandbox::git_job_marker().into())]].concat(),
             dir: self.dir.clone(),
             stdin: self.stdin.clone(),
-            timeout: self.limit,
-            max_output: self.keep,
+            timeout: self.timeout,
+            max_output: self.max_bytes,
         }
     }
 
-    /// Runs it; any exit code is an answer.
+    /// Runs the call, whatever its exit code.
     ///
-    /// A lock file that a killed git left behind is removed and the call repeated once.
+    /// If a stale lock file of a killed git is in the way, removes it and repeats the call once.
     ///
     /// # Errors
-    /// When it cannot be started or its time is up.
+    /// When git cannot be started or exceeds its timeout.
     pub async fn run(&self, doing: &str) -> PortResult<ProcessOutput> {
         let program = self.program();
         let mut cleared = false;
         loop {
-            let done = process::run(&program, None).await.map_err(|e| errors::start(doing, &e))?;
-            if done.timed_out {
+            let finished = process::run(&program, None).await.map_err(|e| errors::start_error(doing, &e))?;
+            if finished.timed_out {
                 return Err(PortError::Unknown {
-                    what: format!("cannot {doing}: git did not end within {} s", self.limit.as_secs()),
+                    what: format!("cannot {doing}: git did not finish within {} s", self.timeout.as_secs()),
                 });
             }
-            if done.ok() || cleared {
-                return Ok(done);
+            if finished.ok() || cleared {
+                return Ok(finished);
             }
             cleared = match &self.git_dir {
-                Some(dir) => errors::remove_stale_lock(dir, &done.stderr),
+                Some(dir) => errors::remove_stale_lock(dir, &finished.stderr),
                 None => false,
             };
             if !cleared {
-                return Ok(done);
+                return Ok(finished);
             }
         }
     }
 
-    /// Runs it and wants exit code 0; gives its output.
+    /// Runs the call and requires exit code 0. Returns its output.
     ///
     /// # Errors
-    /// As told by what git said.
+    /// When git fails, mapped by its message.
     pub async fn output(&self, doing: &str) -> PortResult<Vec<u8>> {
-        let done = self.run(doing).await?;
-        if !done.ok() {
-            return Err(errors::command_error(doing, &done));
+        let finished = self.run(doing).await?;
+        if !finished.ok() {
+            return Err(errors::command_error(doing, &finished));
         }
-        if done.truncated {
+        if finished.truncated {
             return Err(PortError::permanent(
-                format!("cannot {doing}: git's answer is over {} MiB", self.keep >> 20),
-                "the repository or the change is larger than Skep handles; make it smaller",
+                format!("cannot {doing}: the output of git exceeds {} MiB", self.max_bytes >> 20),
+                "reduce the size of the repository or the change",
             ));
         }
-        Ok(done.stdout)
+        Ok(finished.stdout)
     }
 
-    /// Like `output`, as one trimmed line.
+    /// Like [`Call::output`], as trimmed text.
     ///
     /// # Errors
-    /// As told by what git said.
+    /// See [`Call::output`].
     pub async fn output_line(&self, doing: &str) -> PortResult<String> {
         Ok(String::from_utf8_lossy(&self.output(doing).await?).trim().to_owned())
     }
 
-    /// Runs it and shows each chunk of its output to `remote_heads`, which may end it early. Nothing is kept.
+    /// Runs the call and passes each chunk of its output to `consume`, which may stop it early. Stores nothing.
     ///
     /// # Errors
-    /// As told by what git said, unless it was ended early.
+    /// See [`Call::output`], unless it was stopped early.
     pub async fn stream_output(
         &self,
         doing: &str,
-        look: impl FnMut(&[u8]) -> ControlFlow<()> + Send + 'static,
+        consume: impl FnMut(&[u8]) -> ControlFlow<()> + Send + 'static,
     ) -> PortResult<()> {
         let mut program = self.program();
         program.max_output = 64 * 1024;
-        let enough = Arc::new(tokio::sync::Notify::new());
-        let tell = Arc::clone(&enough);
-        let look = Mutex::new((look, false));
+        let stopped = Arc::new(tokio::sync::Notify::new());
+        let stop = Arc::clone(&stopped);
+        let consumer = Mutex::new((consume, false));
         let on_output: OnOutput = Arc::new(move |is_err, chunk| {
-            let Ok(mut look) = look.lock() else { return };
-            if !is_err && !look.1 && (look.0)(chunk).is_break() {
-                look.1 = true;
-                tell.notify_one();
+            let Ok(mut consumer) = consumer.lock() else { return };
+            if !is_err && !consumer.1 && (consumer.0)(chunk).is_break() {
+                consumer.1 = true;
+                stop.notify_one();
             }
         });
-        let done = tokio::select! {
-            // Dropping the run kills the process group.
-            () = enough.notified() => return Ok(()),
-            done = process::run(&program, Some(on_output)) => done.map_err(|e| errors::start(doing, &e))?,
+        let finished = tokio::select! {
+            // Dropping the future kills the process group.
+            () = stopped.notified() => return Ok(()),
+            result = process::run(&program, Some(on_output)) => result.map_err(|e| errors::start_error(doing, &e))?,
         };
-        if done.timed_out {
-            return Err(PortError::transient(format!("cannot {doing}: git did not end in time")));
+        if finished.timed_out {
+            return Err(PortError::transient(format!("cannot {doing}: git did not finish in time")));
         }
-        if done.ok() { Ok(()) } else { Err(errors::command_error(doing, &done)) }
+        if finished.ok() { Ok(()) } else { Err(errors::command_error(doing, &finished)) }
     }
 
-    /// The first `most` bytes of its output.
+    /// Returns the first `max_bytes` of its output.
     ///
     /// # Errors
-    /// As told by what git said.
-    pub async fn output_head(&self, doing: &str, most: usize) -> PortResult<Vec<u8>> {
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&kept);
+    /// See [`Call::output`].
+    pub async fn output_head(&self, doing: &str, max_bytes: usize) -> PortResult<Vec<u8>> {
+        let head = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&head);
         self.stream_output(doing, move |chunk| {
-            let Ok(mut kept) = into.lock() else { return ControlFlow::Break(()) };
-            let room = most.saturating_sub(kept.len());
-            kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() >= room { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let Ok(mut head) = shared.lock() else { return ControlFlow::Break(()) };
+            let remaining = max_bytes.saturating_sub(head.len());
+            head.extend_from_slice(&chunk[..chunk.len().min(remaining)]);
+            if chunk.len() >= remaining { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .await?;
-        Ok(kept.lock().map(|mut k| std::mem::take(&mut *k)).unwrap_or_default())
+        Ok(head.lock().map(|mut bytes| std::mem::take(&mut *bytes)).unwrap_or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::parse_version;
 
     #[test]
-    fn versions_are_read() {
-        assert_eq!(version("git version 2.47.3"), Some((2, 47)));
-        assert_eq!(version("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
-        assert_eq!(version("git version 3.0-rc1"), Some((3, 0)));
-        assert_eq!(version("hub 1"), None);
+    fn parses_versions() {
+        assert_eq!(parse_version("git version 2.47.3"), Some((2, 47)));
+        assert_eq!(parse_version("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
+        assert_eq!(parse_version("git version 3.0-rc1"), Some((3, 0)));
+        assert_eq!(parse_version("hub 1"), None);
     }
 }

@@ -1,33 +1,33 @@
-//! Commits as bytes, so that the same content always gives the same id; and the forms of ids and branch names.
+//! Reads and writes commits as bytes, so that equal content always gets an equal id. Validates commit ids and branch names.
 
 use super::Git;
 use crate::domain::Sha;
 use crate::ports::{PortError, PortResult};
 use std::path::Path;
 
-/// The longest commit message written.
-const MESSAGE_MAX: usize = 64 * 1024;
+/// Upper bound on a commit message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// What of a commit is needed to make it again elsewhere.
+/// The parts of a commit that are needed to recreate it elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitParts {
-    /// Its tree.
+    /// Tree.
     pub tree: Sha,
-    /// Its parents.
+    /// Parents.
     pub parents: Vec<Sha>,
-    /// Its author line after `author `, byte for byte.
+    /// Author line after `author `, byte for byte.
     pub author: Vec<u8>,
-    /// Its committer's seconds since the epoch.
+    /// Commit time, in seconds since the epoch.
     pub committed_at: i64,
-    /// Its `encoding` header.
+    /// `encoding` header.
     pub encoding: Option<Vec<u8>>,
-    /// Its message.
+    /// Message.
     pub message: Vec<u8>,
 }
 
 impl CommitParts {
-    /// Reads a commit object.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
+    /// Parses a commit object.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.windows(2).position(|w| w == b"\n\n")?;
         let (mut tree, mut author, mut committed_at, mut encoding) = (None, None, 0, None);
         let mut parents = Vec::new();
@@ -48,14 +48,14 @@ impl CommitParts {
     }
 }
 
-/// The seconds in `Name <address> seconds zone`.
+/// Parses the seconds of `Name <address> seconds zone`.
 fn seconds(signature: &[u8]) -> Option<i64> {
     let after = signature.iter().rposition(|b| *b == b'>')?;
     std::str::from_utf8(&signature[after + 1..]).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// Writes a commit and gives its id. Skep is its committer, at a time made from its parent's: no clock, so that doing
-/// it twice gives one commit. Without an author given, Skep is that too.
+/// Writes a commit and returns its id. Skep is the committer, at a time derived from the parent's rather than from a clock, so
+/// that repeating it yields the same commit. Without `author`, Skep is the author too.
 ///
 /// # Errors
 /// When git cannot write it.
@@ -78,43 +78,44 @@ pub async fn write_commit(
         bytes.push(b'\n');
     }
     bytes.push(b'\n');
-    let kept = &message[..message.len().min(MESSAGE_MAX)];
-    bytes.extend(kept.iter().filter(|b| **b != 0));
+    let message = &message[..message.len().min(MAX_MESSAGE_BYTES)];
+    bytes.extend(message.iter().filter(|b| **b != 0));
     if author.is_none() && !bytes.ends_with(b"\n") {
         bytes.push(b'\n');
     }
-    let said = git
+    let sha = git
         .call(mirror)
         .args(["hash-object", "-t", "commit", "-w", "--stdin"])
         .stdin(bytes)
         .output_line("write a commit")
         .await?;
-    check_sha(&Sha(said.clone()))?;
-    Ok(Sha(said))
+    let sha = Sha(sha);
+    check_sha(&sha)?;
+    Ok(sha)
 }
 
-/// Checks that this is a full commit id.
+/// Checks that a text is a full SHA-1 commit id.
 ///
 /// # Errors
 /// Permanent when it is not.
 pub fn check_sha(sha: &Sha) -> PortResult<()> {
     let text = sha.as_str();
-    let good = text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if good {
+    let valid = text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if valid {
         Ok(())
     } else {
         let text: String = text.chars().take(80).collect();
-        Err(PortError::permanent(format!("{text:?} is not a full SHA-1 commit id"), "give 40 lower-case hex digits"))
+        Err(PortError::permanent(format!("{text:?} is not a full SHA-1 commit id"), "use 40 lower-case hex digits"))
     }
 }
 
-/// Checks a branch's name, by the rules of `git check-ref-format` and a few of ours.
+/// Checks a branch name against the rules of `git check-ref-format` and some stricter ones.
 ///
 /// # Errors
-/// Permanent when it is not usable.
+/// Permanent when it is invalid.
 pub fn check_branch(name: &str) -> PortResult<()> {
     let part_ok = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
-    let good = (1..=200).contains(&name.len())
+    let valid = (1..=200).contains(&name.len())
         && !name.starts_with('-')
         && !name.ends_with('.')
         && name != "@"
@@ -123,12 +124,12 @@ pub fn check_branch(name: &str) -> PortResult<()> {
         && !name.contains("@{")
         && !name.chars().any(|c| c.is_control() || " ~^:?*[\\".contains(c))
         && name.split('/').all(part_ok);
-    if good {
+    if valid {
         Ok(())
     } else {
         let name: String = name.chars().take(200).collect();
         Err(PortError::permanent(
-            format!("{name:?} is not a usable branch name"),
+            format!("{name:?} is not a valid branch name"),
             "use letters, digits, '-', '_', '.' and '/'",
         ))
     }
@@ -139,9 +140,9 @@ mod tests {
     use super::{CommitParts, check_branch};
 
     #[test]
-    fn a_commit_is_read_back() {
+    fn parses_a_commit() {
         let raw = b"tree 1\nparent 2\nparent 3\nauthor A > B <a> 5 +0100\ncommitter C <c> 77 -0230\nencoding x\ngpgsig a\n b\n\nhi\n\nyou";
-        let parts = CommitParts::read(raw).unwrap();
+        let parts = CommitParts::parse(raw).unwrap();
         assert_eq!(parts.parents.len(), 2);
         assert_eq!(parts.author, b"A > B <a> 5 +0100");
         assert_eq!((parts.committed_at, parts.message.as_slice()), (77, &b"hi\n\nyou"[..]));

@@ -1,39 +1,40 @@
-//! Where a repository comes from: checked, and what git may do to speak to it.
+//! Validates the origin of a repository, and derives the options git needs to access it.
 //!
-//! Invariant: no `ext::`, no other helper, no credentials in an address, no plain http beyond this machine.
+//! Invariant: no `ext::` or other transport helper, no credentials in an address, no plain http beyond this machine.
 
 use crate::ports::{PortError, PortResult};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// A checked origin.
+/// A validated origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A repository on this machine.
     Local(PathBuf),
-    /// By https, or by http on the loopback interface.
+    /// Over https, or over http on the loopback interface.
     Http(String),
-    /// By ssh.
+    /// Over SSH.
     Ssh(String),
 }
 
-const FORMS: &str = "give an absolute path, or an address such as https://host/path or ssh://git@host/path";
+const FORMS: &str = "use an absolute path, or an address such as https://host/path or ssh://git@host/path";
 
 impl Origin {
-    /// Checks an origin's form; touches nothing.
+    /// Parses an origin without accessing it.
     ///
     /// # Errors
-    /// Permanent, with the fix.
+    /// Permanent when it is not allowed, with the fix.
     pub fn parse(text: &str) -> PortResult<Self> {
-        let no = |why: &str, fix: &str| Err(PortError::permanent(format!("repository {}: {why}", redact(text)), fix));
+        let refuse =
+            |why: &str, fix: &str| Err(PortError::permanent(format!("repository {}: {why}", redact(text)), fix));
         if text.is_empty() || text.len() > 2048 {
-            return no("it is empty or over 2048 bytes long", FORMS);
+            return refuse("it is empty or longer than 2048 bytes", FORMS);
         }
         if text.chars().any(char::is_control) {
-            return no("it holds control characters", FORMS);
+            return refuse("it contains control characters", FORMS);
         }
         if text.starts_with('-') {
-            return no("it starts with a dash, as an option does", FORMS);
+            return refuse("it starts with a dash, like an option", FORMS);
         }
         if Path::new(text).is_absolute() {
             return Ok(Self::Local(PathBuf::from(text)));
@@ -43,39 +44,39 @@ impl Origin {
             let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(u, h)| (u, h));
             return match scheme {
                 "file" if rest.starts_with('/') && !rest.contains('%') => Ok(Self::Local(PathBuf::from(rest))),
-                "file" => no("a file address with a host or '%' is not understood", "give the plain absolute path"),
-                "https" | "http" | "ssh" if !good_host(host) => no("its host is not a host name", FORMS),
-                "https" | "http" if !user.is_empty() => no(
-                    "it carries credentials, which would end up in logs and process lists",
-                    "take everything before the '@' out of the address and configure a credential instead",
+                "file" => refuse("a file address with a host or '%' is not supported", "use the absolute path"),
+                "https" | "http" | "ssh" if !is_host(host) => refuse("its host is not a valid host name", FORMS),
+                "https" | "http" if !user.is_empty() => refuse(
+                    "it contains credentials, which would appear in logs and process lists",
+                    "remove everything up to the '@' from the address and configure a credential instead",
                 ),
                 "https" => Ok(Self::Http(text.to_owned())),
                 "http" if is_loopback(host) => Ok(Self::Http(text.to_owned())),
-                "http" => no("plain http can be read and changed on the way", "use https"),
-                "ssh" if user.contains(':') => no("it carries a password", "use a key and leave the password out"),
-                "ssh" if !good_user(user) => no("its user is not a user name", FORMS),
+                "http" => refuse("plain http can be read and modified in transit", "use https"),
+                "ssh" if user.contains(':') => refuse("it contains a password", "use a key and remove the password"),
+                "ssh" if !is_user_name(user) => refuse("its user is not a valid user name", FORMS),
                 "ssh" => Ok(Self::Ssh(text.to_owned())),
-                _ => no("only paths, https and ssh are allowed", FORMS),
+                _ => refuse("only paths, https and ssh are allowed", FORMS),
             };
         }
         if text.contains("::") {
-            return no("transport helpers (`ext::` and the like) run commands", FORMS);
+            return refuse("transport helpers such as `ext::` run commands", FORMS);
         }
         // git@host:path, as forges show it.
         if let Some((left, path)) = text.split_once(':')
             && let Some((user, host)) = left.split_once('@')
             && !user.is_empty()
-            && good_user(user)
-            && good_host(host)
+            && is_user_name(user)
+            && is_host(host)
             && !path.is_empty()
             && !path.starts_with('-')
         {
             return Ok(Self::Ssh(text.to_owned()));
         }
-        no("it is neither an absolute path nor an address", FORMS)
+        refuse("it is neither an absolute path nor an address", FORMS)
     }
 
-    /// What git is given as the repository.
+    /// Returns the repository argument for git.
     pub fn address(&self) -> OsString {
         match self {
             Self::Local(path) => path.into(),
@@ -83,12 +84,12 @@ impl Origin {
         }
     }
 
-    /// In words.
+    /// Returns the address for messages, quoted and without credentials.
     pub fn redacted(&self) -> String {
         redact(&self.address().to_string_lossy())
     }
 
-    /// The options that let git speak to this origin and nothing else.
+    /// Returns the options that let git access this origin and nothing else.
     pub(super) fn options(&self) -> Vec<OsString> {
         let set: &[&str] = match self {
             Self::Local(_) => &["protocol.file.allow=always"],
@@ -103,7 +104,7 @@ impl Origin {
         set.iter().flat_map(|s| [OsString::from("-c"), OsString::from(s)]).collect()
     }
 
-    /// What this origin's transport needs of the environment: proxies and certificates, or the ssh agent.
+    /// Returns the environment its transport needs: proxies and certificates, or the SSH agent.
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let names: &[&str] = match self {
             Self::Local(_) => &[],
@@ -113,7 +114,8 @@ impl Origin {
         names.iter().filter_map(|n| Some((OsString::from(n), std::env::var_os(n)?))).collect()
     }
 
-    /// How git is started on the reading side. A person named this path, so whose it is does not matter; its hooks do.
+    /// Returns the option for the reading side of a local origin. A person configured this path, so its owner does not matter;
+    /// its hooks do.
     pub(super) fn upload_pack(&self) -> Option<OsString> {
         matches!(self, Self::Local(_)).then(|| {
             "--upload-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.alternateRefsCommand= upload-pack"
@@ -121,7 +123,8 @@ impl Origin {
         })
     }
 
-    /// How git is started on the writing side: no hooks; a checked-out branch moves along only when the copy is clean.
+    /// Returns the option for the writing side of a local origin: no hooks, and a checked-out branch is updated only if its
+    /// working copy is clean.
     pub fn receive_pack(&self) -> Option<OsString> {
         matches!(self, Self::Local(_)).then(|| {
             "--receive-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.fsmonitor=false \
@@ -132,7 +135,7 @@ impl Origin {
     }
 }
 
-/// Quoted for a message; whatever could be a credential is left out.
+/// Quotes an address for messages and removes anything that could be a credential.
 fn redact(text: &str) -> String {
     let short: String = text.chars().take(200).collect();
     match (short.find("://"), short.rfind('@')) {
@@ -145,11 +148,11 @@ fn redact(text: &str) -> String {
     }
 }
 
-fn good_user(user: &str) -> bool {
+fn is_user_name(user: &str) -> bool {
     !user.starts_with('-') && user.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-fn good_host(host: &str) -> bool {
+fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(v6) => match v6.split_once(']') {
             Some((name, port)) => (name, port.strip_prefix(':').unwrap_or(port)),
@@ -176,8 +179,8 @@ mod tests {
     use super::Origin;
 
     #[test]
-    fn good_origins_pass_and_bad_ones_say_why() {
-        for good in [
+    fn accepts_valid_origins_and_explains_invalid_ones() {
+        for valid in [
             "/srv/a b.git",
             "file:///srv/a",
             "https://example.org/a.git",
@@ -188,9 +191,9 @@ mod tests {
             "ssh://git@example.org:22/a",
             "git@example.org:a/b.git",
         ] {
-            assert!(Origin::parse(good).is_ok(), "{good}");
+            assert!(Origin::parse(valid).is_ok(), "{valid}");
         }
-        for bad in [
+        for invalid in [
             "",
             "a/b",
             "-u./x",
@@ -211,8 +214,8 @@ mod tests {
             "file://host/a",
             "https://",
         ] {
-            let said = Origin::parse(bad).expect_err(bad);
-            assert!(!said.fix().is_empty() && !said.to_string().contains("s3cret"), "{bad}: {said}");
+            let error = Origin::parse(invalid).expect_err(invalid);
+            assert!(!error.fix().is_empty() && !error.to_string().contains("s3cret"), "{invalid}: {error}");
         }
     }
 }

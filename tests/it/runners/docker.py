@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A docker program for tests. It takes what the real one's command line takes and refuses everything else, keeps its containers and
-volumes in a folder, and runs a container as a walled process that outlives it, as an engine would."""
+"""A docker program for tests. It accepts the subset of docker's command line that Skep uses and rejects everything else, stores its
+containers and volumes in a folder, and runs a container as a sandboxed process that outlives it, as an engine would."""
 
 import io
 import json
@@ -14,9 +14,9 @@ import threading
 
 home = os.environ["DOCKER_HOST"].removeprefix("unix://") + ".d"
 odd = set(os.environ) - {"PATH", "HOME", "LC_ALL", "DOCKER_HOST", "DOCKER_CONFIG", "SKEP_JOB", "PWD", "SHLVL", "_", "LC_CTYPE"}
-# A python that is chosen by a shim has its shim's variables.
+# A python started by a shim has the variables of the shim.
 odd = {name for name in odd if "PYENV" not in name}
-assert not odd, f"docker was given {odd}"
+assert not odd, f"unexpected environment: {odd}"
 WITH_VALUE = {"--pull", "--name", "--label", "--log-driver", "--network", "--cap-drop", "--security-opt", "--tmpfs", "--memory",
               "--memory-swap", "--cpus", "--pids-limit", "--user", "--workdir", "--volume", "--entrypoint", "--env", "--runtime"}
 BARE = {"--interactive", "--init", "--read-only"}
@@ -80,7 +80,7 @@ def create(args):
     box["volume"] = given["--volume"].split(":")[0]
     if "--interactive" in given:
         missing = [m for m in MUST if m not in options] + [b for b in BARE if b not in given]
-        assert not missing, f"a container without {missing}"
+        assert not missing, f"the container lacks {missing}"
         assert int(given["--memory"].rstrip("b")) > 0 and given["--memory-swap"] == given["--memory"]
         assert given["--volume"].endswith(":/skep") and given["--workdir"] == "/skep/tree" and int(given["--pids-limit"]) > 0
     if os.path.exists(path("containers", box["name"])):
@@ -91,15 +91,15 @@ def create(args):
 
 def start(name):
     box = load(name)
-    # Its first process ends with the command, and then everything does.
+    # When the command ends, its first process ends, and with it the container.
     init = ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- & exec 3<&- </dev/null; wait $!', "init"]
-    wall = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--new-session", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
+    sandbox = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--new-session", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
             "--bind", path("volumes", box["volume"]), "/skep", "--chdir", "/skep/tree", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin"]
     for folder in ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"]:
-        wall += ["--ro-bind-try", folder, folder]
+        sandbox += ["--ro-bind-try", folder, folder]
     for pair in box["env"]:
-        wall += ["--setenv", *pair.split("=", 1)]
-    run = subprocess.Popen(wall + ["--"] + init + box["argv"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        sandbox += ["--setenv", *pair.split("=", 1)]
+    run = subprocess.Popen(sandbox + ["--"] + init + box["argv"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            start_new_session=True)
     box.update(status="running", pid=run.pid)
     save(box)
@@ -138,9 +138,9 @@ def kill(box):
 
 
 def inside(where):
-    name, place = where.split(":", 1)
-    assert place == "/skep" or place.startswith("/skep/"), place
-    return path("volumes", load(name)["volume"]) + place.removeprefix("/skep")
+    name, inner = where.split(":", 1)
+    assert inner == "/skep" or inner.startswith("/skep/"), inner
+    return path("volumes", load(name)["volume"]) + inner.removeprefix("/skep")
 
 
 def main(args):
@@ -159,10 +159,10 @@ def main(args):
             for name in names("labels"):
                 if ours.removeprefix("label=") in open(path("labels", name)).read().split("\n"):
                     print(name)
-        case ["volume", "create", "--label", house, "--label", session, name]:
+        case ["volume", "create", "--label", owner, "--label", session, name]:
             os.makedirs(path("volumes", name))
             with open(path("labels", name), "w") as file:
-                file.write(f"{house}\n{session}\n")
+                file.write(f"{owner}\n{session}\n")
             print(name)
         case ["volume", "rm", "--force", name]:
             subprocess.run(["chmod", "-R", "u+rwX", path("volumes", name)], check=False)
@@ -189,7 +189,7 @@ def main(args):
             kill(load(name))
             os.remove(path("containers", name))
         case _:
-            end(125, f"docker: this is no command of its: {args}")
+            end(125, f"docker: unknown command: {args}")
 
 
 main(sys.argv[1:])

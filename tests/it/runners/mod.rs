@@ -1,4 +1,4 @@
-//! Checks at other places than this machine: on a real OpenSSH server, and in containers.
+//! Checks on remote runners: a real OpenSSH server, and containers.
 
 mod docker;
 mod ssh;
@@ -16,19 +16,19 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The house of these tests' processes.
-const HOUSE: &str = "0123456789abcdef0123456789abcdef";
+/// Owner id of these tests.
+const OWNER_ID: &str = "0123456789abcdef0123456789abcdef";
 
 fn project() -> ProjectName {
     ProjectName::new("calc").unwrap()
 }
 
-/// Checks whose place "box" is this one, for every project.
-fn checks(place: Runner) -> CommandChecks {
+/// Checks with this runner under the name "box", for every project.
+fn checks(runner: Runner) -> CommandChecks {
     let all = Grants { runner: Some("box".to_owned()), ..Grants::default() };
     let granted = ProjectGrants { all, ..ProjectGrants::default() };
-    let places = BTreeMap::from([("box".to_owned(), place)]);
-    CommandChecks::new(Sandbox::disabled()).with_runners(places, granted, RemoteSessions::new(HOUSE))
+    let runners = BTreeMap::from([("box".to_owned(), runner)]);
+    CommandChecks::new(Sandbox::disabled()).with_runners(runners, granted, RemoteSessions::new(OWNER_ID))
 }
 
 fn spec(name: &str, command: &str) -> CheckSpec {
@@ -38,32 +38,32 @@ fn spec(name: &str, command: &str) -> CheckSpec {
 
 async fn run(checks: &CommandChecks, dir: &Path, specs: &[CheckSpec]) -> Result<Vec<Checked>, PortError> {
     let cache = tempfile::tempdir().unwrap();
-    let done = checks.run(&project(), dir, cache.path(), specs).await;
-    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0, "nothing is left of the parcel");
-    done
+    let result = checks.run(&project(), dir, cache.path(), specs).await;
+    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0, "the archive is removed");
+    result
 }
 
 async fn one(checks: &CommandChecks, dir: &Path, check: CheckSpec) -> Checked {
     run(checks, dir, &[check]).await.unwrap().remove(0)
 }
 
-/// Waits until it is so.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits until a condition holds.
+async fn until(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
+    while !condition() {
         assert!(Instant::now() < end, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// What holds at any place.
-async fn promises(checks: &CommandChecks) {
+/// Contract of every runner.
+async fn contract(checks: &CommandChecks) {
     let dir = tempfile::tempdir().unwrap();
     for name in ["-rf", "new\nline", "a b", "$(touch gone)"] {
         std::fs::write(dir.path().join(name), name).unwrap();
     }
     symlink("/etc/passwd", dir.path().join("link")).unwrap();
-    symlink("/etc", dir.path().join("way")).unwrap();
+    symlink("/etc", dir.path().join("dirlink")).unwrap();
     let fifo = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("pipe"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
         .unwrap();
@@ -80,7 +80,7 @@ async fn promises(checks: &CommandChecks) {
         CheckSpec { kind: CheckKind::Setup, ..spec("deps", "echo made > made; echo \"it's $HOME\" 'fine'") },
         spec(
             "made",
-            "cat made && test \"$(readlink link)\" = /etc/passwd && test ! -e pipe && ls -1 ./-rf './a b' && test -d way",
+            "cat made && test \"$(readlink link)\" = /etc/passwd && test ! -e pipe && ls -1 ./-rf './a b' && test -d dirlink",
         ),
         spec("names", "test \"$(cat 'new\nline')\" = 'new\nline' && test -f '$(touch gone)' && test ! -e gone"),
         spec("red", "echo out; echo err >&2; exit 3"),
@@ -92,15 +92,15 @@ async fn promises(checks: &CommandChecks) {
         report("gone", "rm -f out/r.xml", "out/r.xml"),
         report("linked", "ln -s /etc/passwd out/l.xml", "out/l.xml"),
         report("piped", "mkfifo out/p.xml", "out/p.xml"),
-        report("behind", "true", "way/r.xml"),
+        report("behind", "true", "dirlink/r.xml"),
         report("huge", "head -c 9000000 /dev/zero > out/h.xml", "out/h.xml"),
         report("bomb", "echo '<!DOCTYPE a><testsuite/>' > out/b.xml", "out/b.xml"),
         CheckSpec { timeout_secs: 1, ..spec("slow", "echo begun; sleep 613; echo never") },
         spec("quiet", "test \"$CI\" = true && test -z \"${SSH_CONNECTION-}${SKEP_DATA_DIR-}\" && ! read -r line"),
         spec("mess", "mkdir -p locked/in && chmod 0 locked"),
     ];
-    let done = run(checks, dir.path(), &specs).await.unwrap();
-    let of = |name: &str| &done.iter().find(|c| c.result.name == name).unwrap().result;
+    let results = run(checks, dir.path(), &specs).await.unwrap();
+    let of = |name: &str| &results.iter().find(|c| c.result.name == name).unwrap().result;
     for name in ["deps", "made", "names", "counted", "quiet", "mess"] {
         assert!(of(name).green, "{name}: {:?}", of(name));
     }
@@ -109,8 +109,8 @@ async fn promises(checks: &CommandChecks) {
     assert!(!of("signal").green && of("signal").exit_code == Some(137), "{:?}", of("signal"));
     assert!(of("none").why.contains("not found"), "{:?}", of("none"));
     assert_eq!(of("counted").tests.map(|t| (t.run, t.failed)), Some((3, 0)));
-    let kept = done.iter().find(|c| c.result.name == "counted").unwrap();
-    assert!(kept.files.iter().any(|f| f.0 == ArtifactKind::TestReport && f.1 == "counted.junit.xml"));
+    let counted = results.iter().find(|c| c.result.name == "counted").unwrap();
+    assert!(counted.files.iter().any(|f| f.0 == ArtifactKind::TestReport && f.1 == "counted.junit.xml"));
     assert!(of("lies").why.contains("1 of 1 tests failed"), "{:?}", of("lies"));
     for name in ["old", "gone"] {
         assert!(of(name).why.contains("did not write its report"), "{:?}", of(name));
@@ -122,5 +122,5 @@ async fn promises(checks: &CommandChecks) {
     assert!(of("bomb").why.contains("document type"), "{:?}", of("bomb"));
     assert!(of("slow").why.contains("timeout of 1 s") && of("slow").exit_code.is_none(), "{:?}", of("slow"));
     assert_eq!(of("slow").tail, "begun\n");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 9, "nothing comes back into the checkout");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 9, "nothing is copied back into the checkout");
 }

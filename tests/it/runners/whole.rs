@@ -1,11 +1,11 @@
-//! Whole runs of the real program with their checks on a host over SSH.
+//! Complete runs of the real program, with their checks on a host over SSH.
 
 use crate::support::cli::{Cli, ended, git};
 use crate::support::sshd::{Sshd, running};
 use serde_json::json;
 use std::process::Stdio;
 
-const FILE: &str = "[[check]]\nname = \"unit\"\nplace = \"box\"\njunit = \"r.xml\"\n\
+const FILE: &str = "[[check]]\nname = \"unit\"\nrunner = \"box\"\njunit = \"r.xml\"\n\
     command = \"printf '<testsuite><testcase/><testcase/></testsuite>' > r.xml; grep -q b a.txt\"\n\
     [[check]]\nname = \"here\"\nkind = \"lint\"\ncommand = \"test -z \\\"$SSH_CONNECTION\\\"\"\n";
 
@@ -32,17 +32,17 @@ fn words(args: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn a_repository_chooses_only_among_places_a_person_allowed_and_the_run_lands() {
+fn a_repository_can_only_use_runners_allowed_for_its_project() {
     let sshd = Sshd::start("");
     let desk = desk(&sshd, "");
     let repo = desk.repo("tool", &[("a.txt", "a\n"), (".skep.toml", FILE)]);
     let args = run("echo b > a.txt", &[]);
     let refused = desk.does(&words(&args)).ends(2);
-    refused.one_error("nobody allowed the project tool to use the place box", "[project.tool.checks]");
-    assert!(sshd.sessions().is_empty() && !sshd.room().exists());
+    refused.one_error("project tool is not allowed to use runner box", "[project.tool.checks]");
+    assert!(sshd.sessions().is_empty() && !sshd.root().exists());
     desk.does(&["runner", "list"]).ends(0).says("box");
 
-    configure(&desk, &sshd, "[project.tool.checks]\nplaces = [\"box\"]");
+    configure(&desk, &sshd, "[project.tool.checks]\nrunners = [\"box\"]");
     desk.does(&["runner", "list"]).ends(0).says("(tool)");
     let look: Vec<&str> = words(&args).into_iter().filter(|w| *w != "--yes").chain(["--dry-run"]).collect();
     desk.does(&look).ends(0).says("unit at box: ");
@@ -50,30 +50,30 @@ fn a_repository_chooses_only_among_places_a_person_allowed_and_the_run_lands() {
     assert_eq!(git(&repo, &["show", "main:a.txt"]).trim(), "b");
     let shown = desk.show(&desk.newest());
     assert_eq!(shown["results"][0]["tests"], json!({"run": 2, "failed": 0, "skipped": 0}), "{shown}");
-    assert_eq!((&shown["checks"][0]["place"], &shown["checks"][1]["place"]), (&json!("box"), &json!(null)));
+    assert_eq!((&shown["checks"][0]["runner"], &shown["checks"][1]["runner"]), (&json!("box"), &json!(null)));
     desk.does(&["show", &desk.newest()]).ends(0).says("unit at box passed");
     let change = desk.does(&["change", "show", "tool#1"]).ends(0);
     assert!(change.out.contains("check `unit` at box: green"), "{}", change.out);
     assert!(sshd.sessions().is_empty());
     desk.does(&["doctor"]).says("runner box");
 
-    // What was allowed when the run began and is not any more is a question, not a check.
+    // A runner that was withdrawn during the run leads to a question, not to a failed check.
     let args = run("echo bb > a.txt; sleep 2", &["--new"]);
     let mut going = desk.skep(&words(&args)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    desk.until("the run is there", || desk.newest() != shown["id"].as_str().unwrap()[24..]);
+    desk.until("the run exists", || desk.newest() != shown["id"].as_str().unwrap()[24..]);
     going.kill().unwrap();
     let _ended = going.wait();
     configure(&desk, &sshd, "");
     let newest = desk.newest();
     desk.does(&["resume", &newest]);
     let asked = desk.does(&["show", &newest]).ends(0);
-    assert!(asked.out.contains("nobody allowed the project tool"), "{}", asked.out);
+    assert!(asked.out.contains("project tool is not allowed"), "{}", asked.out);
 }
 
 #[test]
-fn red_is_red_there_and_a_host_that_is_not_itself_is_a_question() {
+fn a_failed_check_is_reported_and_a_changed_host_key_is_a_question() {
     let sshd = Sshd::start("");
-    let desk = desk(&sshd, "[checks]\nplace = \"box\"");
+    let desk = desk(&sshd, "[checks]\nrunner = \"box\"");
     desk.repo("tool", &[("a.txt", "a\n")]);
     let red = run("echo b > a.txt", &["--check", "echo seen; grep c a.txt"]);
     desk.does(&words(&red)).ends(4);
@@ -88,29 +88,29 @@ fn red_is_red_there_and_a_host_that_is_not_itself_is_a_question() {
 
     desk.does(&["runner", "test", "box"]).ends(0).says("The runner box works");
     desk.does(&["runner", "test", "nowhere"]).ends(2).one_error("no runner nowhere", "runner list");
-    sshd.know_another();
-    desk.does(&["runner", "test", "box"]).ends(78).one_error("another than the one that is known", "known");
+    sshd.replace_known_key();
+    desk.does(&["runner", "test", "box"]).ends(78).one_error("host key has changed", "known");
     let asked = desk.does(&words(&run("echo b > a.txt", &["--check", "true"]))).ends(4);
-    assert!(asked.out.contains("somebody may have taken its place") && asked.out.contains("known"), "{}", asked.out);
+    assert!(asked.out.contains("another machine may be answering") && asked.out.contains("known"), "{}", asked.out);
     let shown = desk.show(&desk.newest());
-    assert_eq!(shown["tasks"][0]["results"], json!([]), "nothing was taken for red: {shown}");
+    assert_eq!(shown["tasks"][0]["results"], json!([]), "no check counts as failed: {shown}");
     assert!(sshd.sessions().is_empty());
 }
 
 #[test]
-fn a_killed_skep_leaves_nothing_on_the_host_and_goes_on() {
+fn a_killed_skep_leaves_nothing_on_the_host_and_resumes() {
     let sshd = Sshd::start("");
-    let desk = desk(&sshd, "[checks]\nplace = \"box\"");
+    let desk = desk(&sshd, "[checks]\nrunner = \"box\"");
     let repo = desk.repo("tool", &[("a.txt", "a\n")]);
     let flag = desk.path("flag");
     let check = format!("test -e {} || {{ setsid sleep 6071 & sleep 6071; }}", flag.display());
     let args = run("echo b > a.txt", &["--check", &check]);
     let mut killed = desk.skep(&words(&args)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    desk.until("the check runs there", || running("sleep 6071").len() >= 2);
+    desk.until("the check runs on the host", || running("sleep 6071").len() >= 2);
     assert_eq!(sshd.sessions().len(), 1);
     killed.kill().unwrap();
     let _ended = killed.wait();
-    desk.until("the host ends it by itself", || running("sleep 6071").is_empty());
+    desk.until("the host ends the check", || running("sleep 6071").is_empty());
     std::fs::write(&flag, "").unwrap();
     ended(desk.skep(&words(&args))).ends(0);
     assert_eq!(git(&repo, &["show", "main:a.txt"]).trim(), "b");

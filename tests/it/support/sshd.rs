@@ -1,4 +1,4 @@
-//! A real OpenSSH server on loopback, for as long as a test: keys, known hosts and settings of its own.
+//! A real OpenSSH server on loopback for the duration of a test, with its own keys, known hosts and settings.
 
 use skep::adapters::runner::settings::{Runner, Ssh};
 use std::net::TcpListener;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long the server may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Upper bound on the time until the server listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server.
+/// A running server.
 pub struct Sshd {
     dir: tempfile::TempDir,
     server: Child,
@@ -17,43 +17,43 @@ pub struct Sshd {
 }
 
 fn keygen(path: &Path) {
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
-    assert!(made.is_ok_and(|s| s.success()), "ssh-keygen; scripts/test installs openssh");
+    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
+    assert!(status.is_ok_and(|s| s.success()), "ssh-keygen; scripts/test installs openssh");
 }
 
 impl Sshd {
-    /// One with these lines of settings more.
-    pub fn start(more: &str) -> Sshd {
+    /// Starts a server with additional lines of settings.
+    pub fn start(settings: &str) -> Sshd {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         for name in ["host", "other", "user"] {
             keygen(&path(name));
         }
-        // Privilege separation wants a folder that systemd would have made.
+        // Privilege separation needs a folder that systemd would create.
         if rustix::process::geteuid().is_root() {
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         std::fs::copy(path("user.pub"), path("authorized")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self::serve(dir.path(), port, "host", more);
+        let server = Self::serve(dir.path(), port, "host", settings);
         let mut sshd = Sshd { dir, server, port };
-        // A port that was free a moment ago may be another's.
+        // Another process may have taken the port since it was found free.
         for _ in 0..5 {
             if sshd.listens() {
-                sshd.know("host.pub");
+                sshd.set_known_key("host.pub");
                 return sshd;
             }
             sshd.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            sshd.server = Self::serve(sshd.dir.path(), sshd.port, "host", more);
+            sshd.server = Self::serve(sshd.dir.path(), sshd.port, "host", settings);
         }
-        panic!("sshd does not start: {}", std::fs::read_to_string(sshd.path("log")).unwrap_or_default());
+        panic!("sshd did not start: {}", std::fs::read_to_string(sshd.path("log")).unwrap_or_default());
     }
 
-    fn serve(dir: &Path, port: u16, key: &str, more: &str) -> Child {
+    fn serve(dir: &Path, port: u16, key: &str, settings: &str) -> Child {
         let text = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {0}/{key}\nAuthorizedKeysFile {0}/authorized\nPidFile none\nUsePAM no\n\
              StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             MaxStartups 100\n{more}\n",
+             MaxStartups 100\n{settings}\n",
             dir.display()
         );
         std::fs::write(dir.join("config"), text).unwrap();
@@ -66,7 +66,7 @@ impl Sshd {
     }
 
     fn listens(&mut self) -> bool {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + START_TIMEOUT;
         while Instant::now() < end && matches!(self.server.try_wait(), Ok(None)) {
             if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return true;
@@ -76,43 +76,43 @@ impl Sshd {
         false
     }
 
-    /// A file of its.
+    /// Path of one of its files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Writes a public key into the known hosts.
-    fn know(&self, key: &str) {
+    /// Replaces the known hosts with one public key.
+    fn set_known_key(&self, key: &str) {
         let key = std::fs::read_to_string(self.path(key)).unwrap();
         std::fs::write(self.path("known"), format!("[127.0.0.1]:{} {key}", self.port)).unwrap();
     }
 
-    /// Makes another host key the known one: as if somebody had taken the host's place.
-    pub fn know_another(&self) {
-        self.know("other.pub");
+    /// Replaces the known host key with another one, as if another machine answered for the host.
+    pub fn replace_known_key(&self) {
+        self.set_known_key("other.pub");
     }
 
-    /// The folder on the "host".
-    pub fn room(&self) -> PathBuf {
-        self.path("room")
+    /// Skep's folder on the host.
+    pub fn root(&self) -> PathBuf {
+        self.path("skep")
     }
 
-    /// The folders of sessions that are there.
+    /// Folders of the existing sessions.
     pub fn sessions(&self) -> Vec<PathBuf> {
         let list = |dir: &Path| -> Vec<PathBuf> {
             std::fs::read_dir(dir).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default()
         };
-        list(&self.room()).iter().flat_map(|house| list(house)).collect()
+        list(&self.root()).iter().flat_map(|owner| list(owner)).collect()
     }
 
-    /// Ends the server and all its connections.
+    /// Kills the server and its connections.
     pub fn cut(&mut self) {
         self.cut_connections();
         let _gone = self.server.kill();
         let _ended = self.server.wait();
     }
 
-    /// Ends the connections there are.
+    /// Kills the open connections.
     pub fn cut_connections(&self) {
         for pid in descendants(self.server.id()) {
             if name_of(pid).starts_with("sshd") {
@@ -122,39 +122,39 @@ impl Sshd {
         }
     }
 
-    /// Starts it again after [`Sshd::cut`].
-    pub fn again(&mut self) {
+    /// Restarts the server after [`Sshd::cut`].
+    pub fn restart(&mut self) {
         self.server = Self::serve(self.dir.path(), self.port, "host", "");
         assert!(self.listens());
     }
 
-    /// Who may log in: this process's user.
+    /// The user who may log in: the one of this process.
     pub fn user() -> String {
-        let said = Command::new("id").arg("-un").output().unwrap();
-        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+        let output = Command::new("id").arg("-un").output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// It as a place.
-    pub fn place(&self) -> Runner {
+    /// Its settings as a runner.
+    pub fn runner(&self) -> Runner {
         Runner::Ssh(Ssh {
             host: "127.0.0.1".into(),
             port: self.port,
             user: Self::user(),
             identity_file: self.path("user"),
             known_hosts: self.path("known"),
-            dir: self.room().to_str().unwrap().to_owned(),
+            dir: self.root().to_str().unwrap().to_owned(),
         })
     }
 
-    /// It as a table of the configuration.
+    /// Its settings as a table of the configuration.
     pub fn table(&self, name: &str) -> String {
         format!(
-            "[places.{name}]\nkind = \"ssh\"\nhost = \"127.0.0.1\"\nport = {}\nuser = {:?}\nidentity_file = {:?}\nknown_hosts = {:?}\ndir = {:?}\n",
+            "[runners.{name}]\nkind = \"ssh\"\nhost = \"127.0.0.1\"\nport = {}\nuser = {:?}\nidentity_file = {:?}\nknown_hosts = {:?}\ndir = {:?}\n",
             self.port,
             Self::user(),
             self.path("user"),
             self.path("known"),
-            self.room()
+            self.root()
         )
     }
 }
@@ -176,7 +176,7 @@ fn descendants(of: u32) -> Vec<u32> {
     children.flat_map(|pid| [descendants(pid), vec![pid]].concat()).collect()
 }
 
-/// The processes whose command line begins so.
+/// Returns the processes whose command line starts with a text.
 pub fn running(text: &str) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = all.filter_map(|p| p.file_name().to_str()?.parse::<u32>().ok());

@@ -1,20 +1,20 @@
-//! The local forge's pages, for people: everything here is done in a person's name.
+//! Actions people take on changes of the local forge, each in the name of a person.
 
 use super::state::truncated;
-use super::{COMMENTS_MAX, LocalForge, push_comment, put_status};
+use super::{LocalForge, MAX_COMMENTS, push_comment, put_status};
 use crate::domain::{ChangeNumber, ChangeState, Principal, Sha, StatusState};
 use crate::ports::forge::{Landing, Review, Status};
 use crate::ports::{Change, HumanActions, PortError, PortResult, Repo};
 use async_trait::async_trait;
 
-/// The most changes listed.
-const LIST_MAX: usize = 200;
+/// Upper bound on listed changes.
+const MAX_LISTED: usize = 200;
 
 fn check_person(by: &Principal) -> PortResult<()> {
     if by.is_person() && by.as_str().len() <= 200 {
         Ok(())
     } else {
-        Err(PortError::permanent(format!("{by} is no person"), "log in as a person"))
+        Err(PortError::permanent(format!("{by} is not a person"), "log in as a person"))
     }
 }
 
@@ -22,17 +22,17 @@ fn check_open(change: &Change) -> PortResult<()> {
     match &change.state {
         ChangeState::Open => Ok(()),
         ChangeState::Closed { by } => {
-            Err(PortError::permanent(format!("change {} was closed by {by}", change.number), "order the goal anew"))
+            Err(PortError::permanent(format!("change {} was closed by {by}", change.number), "submit the goal again"))
         }
         ChangeState::Merged { sha, by } => Err(PortError::permanent(
             format!("change {} was merged by {by} at {}", change.number, sha.abbrev()),
-            "nothing is left to do on it",
+            "no action is needed",
         )),
     }
 }
 
 impl LocalForge {
-    /// The change with its branch's present head, and merged if it is on the base branch.
+    /// Loads a change with the current head of its branch, marked as merged if that is on the base branch.
     async fn load_current(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change> {
         self.observe_change(repo, number).await.map(drop)?;
         let mut change = self.load(repo, number).await?.change;
@@ -49,7 +49,7 @@ impl LocalForge {
 impl HumanActions for LocalForge {
     async fn changes(&self, repo: &Repo) -> PortResult<Vec<Change>> {
         let mut changes = Vec::new();
-        for number in self.numbers(repo).await?.into_iter().rev().take(LIST_MAX) {
+        for number in self.numbers(repo).await?.into_iter().rev().take(MAX_LISTED) {
             changes.push(self.load(repo, number).await?.change);
         }
         Ok(changes)
@@ -72,10 +72,10 @@ impl HumanActions for LocalForge {
         let review = Review { by: by.clone(), at: self.now(), head, approved, text: truncated(text) };
         self.edit(repo, number, |entry| {
             check_open(&entry.change)?;
-            if entry.change.reviews.len() >= COMMENTS_MAX {
+            if entry.change.reviews.len() >= MAX_COMMENTS {
                 return Err(PortError::permanent(
-                    format!("change {number} has {COMMENTS_MAX} reviews already"),
-                    "merge it, or close it and order the goal anew",
+                    format!("change {number} already has {MAX_COMMENTS} reviews"),
+                    "merge it, or close it and submit the goal again",
                 ));
             }
             entry.change.reviews.push(review);
@@ -105,8 +105,8 @@ impl HumanActions for LocalForge {
         match self.land_as(repo, number, &change.head, &base, by).await? {
             Landing::Landed(_) => Ok(self.load(repo, number).await?.change),
             Landing::Stale(why) => Err(PortError::permanent(
-                format!("change {number} cannot be merged as it is: {why}"),
-                "let the run rebase it (it does so by itself), look at it again, then merge",
+                format!("cannot merge change {number}: {why}"),
+                "wait until the run has rebased it, review it again, then merge",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! Landing: exactly one commit onto the base branch, if everything still is as it was checked.
+//! Lands exactly one commit on the base branch, if everything is still as it was when it was checked.
 
 use super::LocalForge;
 use super::state::LandingIntent;
@@ -31,20 +31,20 @@ impl LocalForge {
             ChangeState::Open => {}
         }
         if branches.head.as_ref() != Some(head) {
-            let there = branches.head.as_ref().map_or("nothing", Sha::abbrev);
+            let current = branches.head.as_ref().map_or("no commit", Sha::abbrev);
             return Ok(Landing::Stale(format!(
-                "branch {:?} shows {there}, not {}",
+                "branch {:?} is at {current}, not at {}",
                 entry.change.branch,
                 head.abbrev()
             )));
         }
         let base_branch = entry.change.base_branch.clone();
         if branches.base != *base {
-            let there = branches.base.abbrev();
-            return Ok(Landing::Stale(format!("branch {base_branch:?} is at {there}, not at {}", base.abbrev())));
+            let current = branches.base.abbrev();
+            return Ok(Landing::Stale(format!("branch {base_branch:?} is at {current}, not at {}", base.abbrev())));
         }
         if !self.mirrors.contains(repo, base, head).await? {
-            return Ok(Landing::Stale(format!("{} does not descend from {}", head.abbrev(), base.abbrev())));
+            return Ok(Landing::Stale(format!("{} is not a descendant of {}", head.abbrev(), base.abbrev())));
         }
         crate::fault!("before-land");
         entry.landing = Some(LandingIntent { head: head.clone(), by: by.clone() });
@@ -60,7 +60,7 @@ impl LocalForge {
         Ok(Landing::Landed(head.clone()))
     }
 
-    /// The compare-and-swap itself. `None` = it is there.
+    /// Pushes the base branch by compare-and-swap. `None` = the commit has landed.
     async fn push_base(&self, repo: &Repo, branch: &str, head: &Sha, base: &Sha) -> PortResult<Option<Landing>> {
         let origin = Origin::parse(&repo.origin)?;
         let call = self.git().call(&self.mirrors.dir(&repo.project)).with_origin(&origin);
@@ -68,46 +68,46 @@ impl LocalForge {
         let call = call.arg(format!("--force-with-lease=refs/heads/{branch}:{base}"));
         let call = call.arg("--end-of-options").arg(origin.address()).arg(format!("{head}:refs/heads/{branch}"));
         let doing = format!("land {} on {branch:?}", head.abbrev());
-        // In a task of its own: whoever stops waiting must not leave a person's working copy half updated.
-        let words = doing.clone();
-        let pushed = tokio::spawn(async move { call.run(&words).await }).await;
+        // In a task of its own, so that a cancelled caller does not leave a person's working copy half updated.
+        let description = doing.clone();
+        let pushed = tokio::spawn(async move { call.run(&description).await }).await;
         let pushed = pushed.unwrap_or_else(|e| Err(PortError::Unknown { what: format!("cannot {doing}: {e}") }));
-        if pushed.as_ref().is_ok_and(|done| done.ok()) {
+        if pushed.as_ref().is_ok_and(|finished| finished.ok()) {
             return Ok(None);
         }
-        // Whatever git says, what is there now decides.
+        // Git's message does not decide; the branch as it is now does.
         let unknown = |what: String| PortError::Unknown { what };
         let now =
             self.mirrors.remote_heads(repo, &[branch]).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))?;
-        let there = now.heads.get(branch);
-        if there == Some(head) {
+        let current = now.heads.get(branch);
+        if current == Some(head) {
             return Ok(None);
         }
-        if let Some(there) = there.filter(|there| *there != base) {
-            if self.mirrors.contains(repo, head, there).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))? {
+        if let Some(current) = current.filter(|current| *current != base) {
+            if self.mirrors.contains(repo, head, current).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))? {
                 return Ok(None);
             }
-            return Ok(Some(Landing::Stale(format!("branch {branch:?} moved to {}", there.abbrev()))));
+            return Ok(Some(Landing::Stale(format!("branch {branch:?} moved to {}", current.abbrev()))));
         }
-        let done = pushed?;
-        let said = format!("{}; {}", output_tail(&done.stdout), output_tail(&done.stderr));
-        let in_the_way =
+        let finished = pushed?;
+        let output = format!("{}; {}", output_tail(&finished.stdout), output_tail(&finished.stderr));
+        let dirty_worktree =
             ["Working directory has", "Could not update working tree", "Up-to-date check failed", "local changes"];
-        if let (Origin::Local(path), true) = (&origin, in_the_way.iter().any(|t| said.contains(t))) {
+        if let (Origin::Local(path), true) = (&origin, dirty_worktree.iter().any(|t| output.contains(t))) {
             return Err(PortError::permanent(
                 format!(
-                    "branch {branch:?} is checked out in {} with changes in the way; nothing was landed",
+                    "branch {branch:?} is checked out in {} with uncommitted changes; nothing was landed",
                     path.display()
                 ),
-                format!("commit or stash the changes in {}, then `skep unblock`", path.display()),
+                format!("commit or stash the changes in {}, then run `skep unblock`", path.display()),
             ));
         }
-        if said.contains("rejected") {
+        if output.contains("rejected") {
             return Err(PortError::permanent(
-                format!("{} refused {doing:?}: {said}", origin.redacted()),
-                "let Skep push to that branch (branch protection, rights), or merge the change yourself",
+                format!("{} refused to {doing}: {output}", origin.redacted()),
+                "allow Skep to push to that branch (permissions, branch protection), or merge the change yourself",
             ));
         }
-        Err(command_error(&doing, &done))
+        Err(command_error(&doing, &finished))
     }
 }

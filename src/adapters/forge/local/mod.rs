@@ -1,4 +1,4 @@
-//! The local forge: changes as files, code in the origin itself, so that a person's own push is always seen.
+//! The local forge: changes are files, and the code stays in the origin, so that people's own pushes are always visible.
 
 mod human_actions;
 mod land;
@@ -15,12 +15,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most comments, and reviews, on a change.
-const COMMENTS_MAX: usize = 1_000;
-/// The most commits with statuses on a change, and the most statuses of a commit.
-const STATUSES_MAX: usize = 100;
-/// How long another's turn is waited for.
-const TURN: Duration = Duration::from_secs(120);
+/// Upper bound on comments, and on reviews, of a change.
+const MAX_COMMENTS: usize = 1_000;
+/// Upper bound on commits with statuses in a change, and on statuses of a commit.
+const MAX_STATUSES: usize = 100;
+/// How long to wait for the project's lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The local forge.
 pub struct LocalForge {
@@ -37,7 +37,7 @@ impl std::fmt::Debug for LocalForge {
 }
 
 impl LocalForge {
-    /// A forge with its changes under `<data>/forge`, on mirrors shared with the workspaces.
+    /// Creates a forge that stores changes under `<data>/forge` and shares its mirrors with the workspaces.
     pub fn new(data: PathBuf, mirrors: Arc<Mirrors>, clock: Arc<dyn Clock>) -> Self {
         Self { data, mirrors, clock, locks: Locks::default() }
     }
@@ -54,12 +54,12 @@ impl LocalForge {
         self.data.join("forge").join(repo.project.as_str())
     }
 
-    /// One writer per project, in all processes.
+    /// Locks a project for writing, across processes.
     async fn lock(&self, repo: &Repo) -> PortResult<LockGuard> {
-        self.locks.acquire(&self.folder(repo).join(".lock"), TURN).await
+        self.locks.acquire(&self.folder(repo).join(".lock"), LOCK_TIMEOUT).await
     }
 
-    /// Changes one change's file under the lock; the work says whether it changed anything.
+    /// Edits a change under the lock. `work` returns its result and whether it modified the change.
     async fn edit<T>(
         &self,
         repo: &Repo,
@@ -68,25 +68,25 @@ impl LocalForge {
     ) -> PortResult<T> {
         let _held = self.lock(repo).await?;
         let mut entry = self.load(repo, number).await?;
-        let (given, changed) = work(&mut entry)?;
-        if changed {
+        let (result, modified) = work(&mut entry)?;
+        if modified {
             self.save(repo, &entry).await?;
         }
-        Ok(given)
+        Ok(result)
     }
 }
 
-/// How a person sees a change.
+/// Returns the reference under which people find a change.
 fn change_ref(repo: &Repo, number: ChangeNumber) -> ChangeRef {
     ChangeRef { number, url: format!("skep change show {}#{number}", repo.project) }
 }
 
 /// Adds a comment.
 fn push_comment(change: &mut Change, by: Principal, at: Timestamp, text: &str, marker: Option<&str>) -> PortResult<()> {
-    if change.comments.len() >= COMMENTS_MAX {
+    if change.comments.len() >= MAX_COMMENTS {
         return Err(PortError::permanent(
-            format!("change {} has {COMMENTS_MAX} comments already", change.number),
-            "go on elsewhere, or close it and order the goal anew",
+            format!("change {} already has {MAX_COMMENTS} comments", change.number),
+            "close it and submit the goal again",
         ));
     }
     let id = change.comments.iter().map(|c| c.id).max().unwrap_or(0) + 1;
@@ -94,10 +94,10 @@ fn push_comment(change: &mut Change, by: Principal, at: Timestamp, text: &str, m
     Ok(())
 }
 
-/// Sets a status; the oldest commits' make room, never the present head's.
+/// Sets a status. When there are too many, statuses of another commit are dropped, but never those of the current head.
 fn put_status(change: &mut Change, sha: &Sha, context: &str, status: Status) -> PortResult<()> {
     check_sha(sha)?;
-    if change.statuses.len() >= STATUSES_MAX && !change.statuses.contains_key(sha) {
+    if change.statuses.len() >= MAX_STATUSES && !change.statuses.contains_key(sha) {
         let head = change.head.clone();
         if let Some(other) = change.statuses.keys().find(|k| **k != head).cloned() {
             change.statuses.remove(&other);
@@ -105,10 +105,10 @@ fn put_status(change: &mut Change, sha: &Sha, context: &str, status: Status) -> 
     }
     let of_commit = change.statuses.entry(sha.clone()).or_default();
     let context: String = context.chars().filter(|c| !c.is_control()).take(200).collect();
-    if context.is_empty() || (of_commit.len() >= STATUSES_MAX && !of_commit.contains_key(&context)) {
+    if context.is_empty() || (of_commit.len() >= MAX_STATUSES && !of_commit.contains_key(&context)) {
         return Err(PortError::permanent(
             format!("status {context:?} cannot be added to {}", sha.abbrev()),
-            format!("give it a name, and at most {STATUSES_MAX} to a commit"),
+            format!("give it a name; a commit has at most {MAX_STATUSES} statuses"),
         ));
     }
     of_commit.insert(context, status);
@@ -128,7 +128,7 @@ impl Forge for LocalForge {
             if entry.change.branch != text.branch || text.after.is_some_and(|over| *number <= over) {
                 continue;
             }
-            // One per branch: what a person closed or merged stays so, and is seen when it is looked at.
+            // One change per branch: if a person closed or merged it, it stays that way, and the next observation shows it.
             if entry.change.state == ChangeState::Open {
                 let before = entry.change.clone();
                 let change = &mut entry.change;
@@ -168,14 +168,14 @@ impl Forge for LocalForge {
     async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
         let at = self.now();
         crate::fault!("before-comment");
-        let told = self.edit(repo, change, |entry| {
-            let there = entry.change.comments.iter().any(|c| c.marker.as_deref() == Some(truncated(marker).as_str()));
-            if !there {
+        let edit = self.edit(repo, change, |entry| {
+            let exists = entry.change.comments.iter().any(|c| c.marker.as_deref() == Some(truncated(marker).as_str()));
+            if !exists {
                 push_comment(&mut entry.change, Principal::skep(), at, text, Some(marker))?;
             }
-            Ok(((), !there))
+            Ok(((), !exists))
         });
-        told.await?;
+        edit.await?;
         crate::fault!("after-comment");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Looking at a change: its file, and the origin's branches as they are now.
+//! Observes a change: its file, and the current branches of the origin.
 
 use super::LocalForge;
 use super::state::{StoredChange, truncated};
@@ -7,31 +7,31 @@ use crate::domain::{BlockId, ChangeNumber, ChangeState, Observation, Principal, 
 use crate::ports::{Change, Comment, PortError, PortResult, Repo};
 use std::collections::BTreeMap;
 
-/// Who merged when only git knows.
+/// Author of a merge that was made with git, outside of Skep.
 const BY_GIT: &str = "local:git";
 
-/// The branches of a change, as they are on the origin.
+/// Branches of a change on the origin.
 pub(super) struct Branches {
-    /// The base branch's head.
+    /// Head of the base branch.
     pub base: Sha,
-    /// The offered branch's head; `None` = it was deleted.
+    /// Head of the change's branch; `None` = the branch was deleted.
     pub head: Option<Sha>,
 }
 
 impl LocalForge {
     pub(super) async fn branches(&self, repo: &Repo, change: &Change) -> PortResult<Branches> {
-        let mut seen = self.mirrors.remote_heads(repo, &[&change.base_branch, &change.branch]).await?.heads;
-        let Some(base) = seen.remove(&change.base_branch) else {
+        let mut remote = self.mirrors.remote_heads(repo, &[&change.base_branch, &change.branch]).await?.heads;
+        let Some(base) = remote.remove(&change.base_branch) else {
             return Err(PortError::permanent(
-                format!("{} has no branch {:?} any more", repo.origin, change.base_branch),
+                format!("{} no longer has the branch {:?}", repo.origin, change.base_branch),
                 "restore the base branch",
             ));
         };
-        Ok(Branches { base, head: seen.remove(&change.branch) })
+        Ok(Branches { base, head: remote.remove(&change.branch) })
     }
 
-    /// Marks an open change merged when its head is on the base branch, whoever put it there; this also heals a crash
-    /// between the push and the file.
+    /// Marks an open change as merged if its head is on the base branch, whoever pushed it. This also recovers from a crash
+    /// between pushing and writing the file. Returns whether the change was marked.
     pub(super) async fn record_merge(
         &self,
         repo: &Repo,
@@ -42,9 +42,9 @@ impl LocalForge {
             return Ok(false);
         }
         let recorded = entry.change.head.clone();
-        let wanted = entry.landing.as_ref().map(|l| l.head.clone());
-        for head in [branches.head.clone(), wanted, Some(recorded)].into_iter().flatten() {
-            // A head nobody has any more (a branch deleted before it was fetched) cannot be on the base branch.
+        let intended = entry.landing.as_ref().map(|l| l.head.clone());
+        for head in [branches.head.clone(), intended, Some(recorded)].into_iter().flatten() {
+            // A head that no longer exists anywhere (deleted before it was fetched) cannot be on the base branch.
             if self.mirrors.contains(repo, &head, &branches.base).await.unwrap_or(false) {
                 let by = match &entry.landing {
                     Some(intent) if intent.head == head => intent.by.clone(),
@@ -77,7 +77,7 @@ impl LocalForge {
             state: change.state.clone(),
             statuses: statuses(change, &head),
             approved_by: approvals(change, &head),
-            unblocks: change.comments.iter().filter_map(unblock).collect(),
+            unblocks: change.comments.iter().filter_map(parse_unblock).collect(),
             base: branches.base,
             head,
         })
@@ -89,7 +89,7 @@ fn statuses(change: &Change, head: &Sha) -> BTreeMap<String, StatusState> {
     at_head.filter(|(_, s)| s.by.is_person()).map(|(context, s)| (context.clone(), s.state)).collect()
 }
 
-/// People whose latest review approves exactly this head.
+/// Returns the people whose latest review approves exactly this head.
 fn approvals(change: &Change, head: &Sha) -> Vec<Principal> {
     let mut latest = BTreeMap::new();
     for review in change.reviews.iter().filter(|r| r.by.is_person()) {
@@ -98,8 +98,8 @@ fn approvals(change: &Change, head: &Sha) -> Vec<Principal> {
     latest.into_values().filter(|r| r.approved && r.head == *head).map(|r| r.by.clone()).collect()
 }
 
-/// `UNBLOCK #b3 the rest`, `unblock #3`.
-fn unblock(comment: &Comment) -> Option<UnblockComment> {
+/// Parses `UNBLOCK #b3 answer` or `unblock #3`, if a person wrote it.
+fn parse_unblock(comment: &Comment) -> Option<UnblockComment> {
     if !comment.by.is_person() || comment.marker.is_some() {
         return None;
     }
@@ -109,30 +109,30 @@ fn unblock(comment: &Comment) -> Option<UnblockComment> {
     let rest = rest.strip_prefix(['b', 'B']).unwrap_or(rest);
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let (number, answer) = rest.split_at(digits);
-    let ends = answer.chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_');
-    let block = BlockId(number.parse().ok().filter(|_| word.eq_ignore_ascii_case("unblock") && ends)?);
+    let at_word_end = answer.chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_');
+    let block = BlockId(number.parse().ok().filter(|_| word.eq_ignore_ascii_case("unblock") && at_word_end)?);
     let text = truncated(answer.trim_start_matches([':', ',', '.', '-']).trim());
     Some(UnblockComment { comment: comment.id, block, by: comment.by.clone(), text })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unblock;
+    use super::parse_unblock;
     use crate::domain::{Principal, Timestamp};
     use crate::ports::Comment;
 
     fn read(by: &str, text: &str) -> Option<(u32, String)> {
         let by = Principal::from(by);
         let comment = Comment { id: 1, by, at: Timestamp(0), text: text.to_owned(), marker: None };
-        unblock(&comment).map(|u| (u.block.0, u.text))
+        parse_unblock(&comment).map(|u| (u.block.0, u.text))
     }
 
     #[test]
-    fn only_a_persons_comment_that_starts_so_unblocks() {
+    fn only_a_comment_by_a_person_that_starts_with_the_command_unblocks() {
         assert_eq!(read("local:a", "UNBLOCK #b3 use Postgres"), Some((3, "use Postgres".into())));
         assert_eq!(read("local:a", "  unblock  #12: yes\nand no"), Some((12, "yes\nand no".into())));
         assert_eq!(read("local:a", "UnBlock #B1"), Some((1, String::new())));
-        for no in [
+        for text in [
             "please UNBLOCK #b3",
             "UNBLOCK b3",
             "UNBLOCK #bx",
@@ -143,7 +143,7 @@ mod tests {
             "ünblöck #3",
             "UNBLOCK #b99999999999",
         ] {
-            assert_eq!(read("local:a", no), None, "{no}");
+            assert_eq!(read("local:a", text), None, "{text}");
         }
         assert_eq!(read("skep", "UNBLOCK #b3"), None);
     }

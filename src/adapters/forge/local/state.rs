@@ -1,4 +1,4 @@
-//! The changes' files: `<data>/forge/<project>/<n>.json`, each written whole.
+//! Stores changes as files: `<data>/forge/<project>/<n>.json`, each written atomically.
 
 use super::LocalForge;
 use crate::domain::{ChangeNumber, Principal, Sha};
@@ -6,39 +6,35 @@ use crate::platform::git::durable_fs::{read_text, run_blocking, write_atomic};
 use crate::ports::{Change, PortError, PortResult, Repo};
 use serde::{Deserialize, Serialize};
 
-/// The longest text kept.
-const TEXT_MAX: usize = 64 * 1024;
-/// The most changes of a project.
-const CHANGES_MAX: usize = 100_000;
+/// Upper bound on a stored text, in bytes.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Upper bound on the changes of a project.
+const MAX_CHANGES: usize = 100_000;
 
-/// A change, and what only the forge needs to know of it.
+/// A change, and the forge's private data about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredChange {
     #[serde(flatten)]
     pub change: Change,
-    /// Written before the base branch is pushed: says who landed it if the process dies in between.
+    /// Written before the base branch is pushed, so that the author of the merge is known even if the process dies in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landing: Option<LandingIntent>,
 }
 
-/// Who is about to land what.
+/// The commit that is about to land, and who lands it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LandingIntent {
     pub head: Sha,
     pub by: Principal,
 }
 
-/// A text cut to the cap, at a character's edge.
+/// Truncates a text to the limit, at a character boundary.
 pub(super) fn truncated(text: &str) -> String {
-    let mut end = text.len().min(TEXT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(MAX_TEXT_BYTES)].to_owned()
 }
 
 impl LocalForge {
-    /// The numbers of a project's changes, ascending.
+    /// Returns the numbers of a project's changes, ascending.
     pub(super) async fn numbers(&self, repo: &Repo) -> PortResult<Vec<ChangeNumber>> {
         let folder = self.folder(repo);
         run_blocking(move || {
@@ -49,7 +45,7 @@ impl LocalForge {
             };
             let number = |e: std::fs::DirEntry| e.file_name().to_str()?.strip_suffix(".json")?.parse().ok();
             let mut numbers: Vec<_> =
-                entries.flatten().filter_map(number).take(CHANGES_MAX).map(ChangeNumber).collect();
+                entries.flatten().filter_map(number).take(MAX_CHANGES).map(ChangeNumber).collect();
             numbers.sort_unstable();
             Ok(numbers)
         })
@@ -63,13 +59,13 @@ impl LocalForge {
             let Some(text) = read_text(&path)? else {
                 return Err(PortError::permanent(
                     format!("project {project} has no change {number}"),
-                    format!("`skep change list {project}` shows those there are"),
+                    format!("`skep change list {project}` lists them"),
                 ));
             };
             serde_json::from_str(&text).map_err(|e| {
                 PortError::permanent(
                     format!("{} is damaged: {e}", path.display()),
-                    "repair that file, or restore it from a backup",
+                    "repair the file, or restore it from a backup",
                 )
             })
         })
@@ -78,7 +74,8 @@ impl LocalForge {
 
     pub(super) async fn save(&self, repo: &Repo, entry: &StoredChange) -> PortResult<()> {
         let path = self.folder(repo).join(format!("{}.json", entry.change.number));
-        let bytes = serde_json::to_vec_pretty(entry).map_err(|e| PortError::permanent(e.to_string(), "report this"))?;
+        let bytes = serde_json::to_vec_pretty(entry)
+            .map_err(|e| PortError::permanent(format!("cannot serialize the change: {e}"), "report this as a bug"))?;
         run_blocking(move || write_atomic(&path, &bytes)).await
     }
 }
