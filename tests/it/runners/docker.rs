@@ -1,4 +1,4 @@
-//! The Docker runner, driven through a scripted `docker` program that accepts exactly the real one's command line, or the real one.
+//! The Docker runner, driven through a scripted `docker` program that accepts only the command lines Skep uses, or the real one.
 //!
 //! To test a real engine, set `SKEP_TEST_DOCKER_HOST` (its address) and `SKEP_TEST_DOCKER_IMAGE` (an image there with a shell
 //! and coreutils), and run `cargo nextest run --run-ignored only -E 'test(a_docker_engine_fulfils_the_runner_contract)'`.
