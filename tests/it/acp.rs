@@ -1,6 +1,6 @@
-//! Agents driven over ACP: a scripted one that does what real ones were seen to do, and worse.
+//! Agents driven over ACP: a scripted agent that behaves like real ones, and worse.
 
-use crate::engines_contract::{Place, order, quiet};
+use crate::engines_contract::{AttemptDirs, order, quiet};
 use crate::support::engines::system_clock;
 use skep::adapters::engine::Registry;
 use skep::adapters::engine::settings::{Agent, OutputTable, Protocol, Settings};
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// A table for the scripted agent.
+/// Configuration of the scripted agent.
 pub fn agent(part: &str) -> Agent {
     Agent {
         name: "fake".to_owned(),
@@ -29,7 +29,7 @@ pub fn agent(part: &str) -> Agent {
     }
 }
 
-/// The engines with one agent.
+/// Registry with one agent.
 pub fn engines(agent: Agent) -> Registry {
     let agents = [(agent.name.clone(), agent)].into();
     Registry::new(
@@ -39,24 +39,24 @@ pub fn engines(agent: Agent) -> Registry {
     )
 }
 
-/// A bench with a prompt.
-pub fn bench(place: &Place) -> AttemptEnv {
+/// Attempt environment with a prompt.
+pub fn attempt_env(dirs: &AttemptDirs) -> AttemptEnv {
     let prompt = Prompt { system: "You are a dev.".to_owned(), user: "Fix add.".to_owned(), version: "v".into() };
-    AttemptEnv { prompt: Some(prompt), ..place.bench() }
+    AttemptEnv { prompt: Some(prompt), ..dirs.attempt_env() }
 }
 
-pub async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> EngineResult {
+pub async fn drive(agent: Agent, order: &Order, dirs: &AttemptDirs, sink: Sink) -> EngineResult {
     let engine = engines(agent).get(&EngineSpec::parse("acp:fake")).unwrap();
     assert!(engine.reads_prompt());
-    engine.run(order, &bench(place), sink).await.unwrap()
+    engine.run(order, &attempt_env(dirs), sink).await.unwrap()
 }
 
-async fn play(part: &str, step: Step, place: &Place) -> EngineResult {
-    drive(agent(part), &order(step, None), place, quiet()).await
+async fn play(part: &str, step: Step, dirs: &AttemptDirs) -> EngineResult {
+    drive(agent(part), &order(step, None), dirs, quiet()).await
 }
 
 async fn result(part: &str, step: Step) -> StepOutcome {
-    play(part, step, &Place::new()).await.result
+    play(part, step, &AttemptDirs::new()).await.result
 }
 
 fn failed(work: StepOutcome) -> String {
@@ -66,15 +66,15 @@ fn failed(work: StepOutcome) -> String {
     }
 }
 
-pub fn json(place: &Place, name: &str) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(place.tree().join(name)).unwrap()).unwrap()
+pub fn json(dirs: &AttemptDirs, name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(dirs.tree().join(name)).unwrap()).unwrap()
 }
 
-fn transcript(worked: &EngineResult) -> String {
-    String::from_utf8(worked.files[0].2.clone()).unwrap()
+fn transcript(run_result: &EngineResult) -> String {
+    String::from_utf8(run_result.files[0].2.clone()).unwrap()
 }
 
-/// Whether the processes whose numbers are in `file` are gone (or zombies nobody reaped yet).
+/// Whether the processes whose ids are in `file` are gone, or zombies.
 pub async fn all_gone(file: &Path) -> bool {
     let pids = std::fs::read_to_string(file).unwrap();
     let alive = |pid: &str| {
@@ -92,41 +92,41 @@ pub async fn all_gone(file: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn an_edit_arrives_and_everything_is_told() {
-    let place = Place::new();
-    std::fs::write(place.tree().join("calc.py"), "a - b\n").unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let kept = heard.clone();
-    let sink: Sink = Arc::new(move |event| kept.lock().unwrap().push(format!("{event:?}")));
+async fn an_edit_arrives_and_everything_is_reported() {
+    let dirs = AttemptDirs::new();
+    std::fs::write(dirs.tree().join("calc.py"), "a - b\n").unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let recorded = events.clone();
+    let sink: Sink = Arc::new(move |event| recorded.lock().unwrap().push(format!("{event:?}")));
     let mut order = order(Step::Develop, Some("t"));
     order.caps = Usage { tokens: 9_000, cost_micros: 90_000, wall_ms: 30_000, turns: 0 };
-    let worked = drive(agent("edit"), &order, &place, sink).await;
+    let run_result = drive(agent("edit"), &order, &dirs, sink).await;
 
     assert!(
-        matches!(&worked.result, StepOutcome::Edited { summary } if summary == "Fixed add();\nthe tests pass."),
+        matches!(&run_result.result, StepOutcome::Edited { summary } if summary == "Fixed add();\nthe tests pass."),
         "{:?}",
-        worked.result
+        run_result.result
     );
-    assert_eq!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap(), "a + b\n");
-    assert_eq!(json(&place, "prompt.json"), "You are a dev.\n\nFix add.");
-    assert_eq!(json(&place, "permission.json")["outcome"]["optionId"], "proceed_once");
-    assert_eq!(worked.session.as_deref(), Some("acp:fake:s-1"));
+    assert_eq!(std::fs::read_to_string(dirs.tree().join("calc.py")).unwrap(), "a + b\n");
+    assert_eq!(json(&dirs, "prompt.json"), "You are a dev.\n\nFix add.");
+    assert_eq!(json(&dirs, "permission.json")["outcome"]["optionId"], "proceed_once");
+    assert_eq!(run_result.session.as_deref(), Some("acp:fake:s-1"));
     // Its own figures, for want of counted ones.
-    assert_eq!(worked.usage, Some(Usage { tokens: 1350, cost_micros: 5_000, wall_ms: 0, turns: 0 }));
-    let heard = heard.lock().unwrap();
-    for told in ["Said(\"I fix it.\")", "Thought(\"let me see\")", "Did(\"Edit calc.py\")", "Did(\"make test\")"] {
-        assert!(heard.iter().any(|h| h == told), "{told} is not in {heard:?}");
+    assert_eq!(run_result.usage, Some(Usage { tokens: 1350, cost_micros: 5_000, wall_ms: 0, turns: 0 }));
+    let events = events.lock().unwrap();
+    for expected in ["Said(\"I fix it.\")", "Thought(\"let me see\")", "Did(\"Edit calc.py\")", "Did(\"make test\")"] {
+        assert!(events.iter().any(|h| h == expected), "{expected} is not in {events:?}");
     }
-    assert!(transcript(&worked).contains("> plan: 0 of 1 done; test"), "{}", transcript(&worked));
+    assert!(transcript(&run_result).contains("> plan: 0 of 1 steps done; test"), "{}", transcript(&run_result));
 }
 
 #[tokio::test]
 async fn nothing_outside_the_workspace_is_read_written_or_permitted() {
-    let place = Place::new();
-    std::fs::write(place.root.path().join("outside"), "canary").unwrap();
-    let worked = play("grabs", Step::Develop, &place).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
-    let got = json(&place, "got.json");
+    let dirs = AttemptDirs::new();
+    std::fs::write(dirs.root.path().join("outside"), "canary").unwrap();
+    let run_result = play("grabs", Step::Develop, &dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
+    let got = json(&dirs, "got.json");
     for (what, answer) in got.as_object().unwrap() {
         match what.split_once(' ').map_or(what.as_str(), |(kind, _)| kind) {
             "read" | "write" => assert!(answer.get("error").is_some(), "{what}: {answer}"),
@@ -138,44 +138,50 @@ async fn nothing_outside_the_workspace_is_read_written_or_permitted() {
         }
     }
     assert!(!got.to_string().contains("canary") && !got.to_string().contains("root:"), "{got}");
-    assert!(!Path::new("/tmp/skep-test-escape").exists() && !place.root.path().join("escape").exists());
-    assert!(!place.tree().join("new").exists());
-    assert_eq!(json(&place, "lines.json")["result"]["content"], "2\n3\n");
-    assert!(transcript(&worked).contains("# refused: /etc/passwd is outside the workspace"));
+    assert!(!Path::new("/tmp/skep-test-escape").exists() && !dirs.root.path().join("escape").exists());
+    assert!(!dirs.tree().join("new").exists());
+    assert_eq!(json(&dirs, "lines.json")["result"]["content"], "2\n3\n");
+    assert!(transcript(&run_result).contains("# refused: /etc/passwd is outside the workspace"));
 }
 
 #[tokio::test]
-async fn a_step_that_only_reads_gets_no_file_written() {
-    let place = Place::new();
-    let worked = play("writes", Step::Review, &place).await;
-    assert!(matches!(worked.result, StepOutcome::Judged { verdict: Verdict::Approve, .. }), "{:?}", worked.result);
-    assert!(json(&place, "got.json")["error"]["data"].as_str().unwrap().contains("review step"));
-    assert!(!place.tree().join("new").exists());
-}
-
-#[tokio::test]
-async fn noise_is_no_message_and_ends_nothing() {
-    let worked = play("noise", Step::Develop, &Place::new()).await;
+async fn a_reading_step_cannot_write_files() {
+    let dirs = AttemptDirs::new();
+    let run_result = play("writes", Step::Review, &dirs).await;
     assert!(
-        matches!(&worked.result, StepOutcome::Edited { summary } if summary == "still here red"),
+        matches!(run_result.result, StepOutcome::Judged { verdict: Verdict::Approve, .. }),
         "{:?}",
-        worked.result
+        run_result.result
     );
-    let kept = transcript(&worked);
+    assert!(json(&dirs, "got.json")["error"]["data"].as_str().unwrap().contains("review step"));
+    assert!(!dirs.tree().join("new").exists());
+}
+
+#[tokio::test]
+async fn noise_on_the_pipe_is_ignored() {
+    let run_result = play("noise", Step::Develop, &AttemptDirs::new()).await;
     assert!(
-        kept.contains("# Warning: a banner") && kept.contains("> failed: a tool") && !kept.contains('\x1b'),
-        "{kept}"
+        matches!(&run_result.result, StepOutcome::Edited { summary } if summary == "still here red"),
+        "{:?}",
+        run_result.result
+    );
+    let recorded = transcript(&run_result);
+    assert!(
+        recorded.contains("# Warning: a banner")
+            && recorded.contains("> failed: unnamed tool")
+            && !recorded.contains('\x1b'),
+        "{recorded}"
     );
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_used_is_mended_in_the_same_session() {
-    let place = Place::new();
-    let mended = play("mends", Step::Plan, &place).await.result;
+async fn an_invalid_answer_is_corrected_in_the_same_session() {
+    let dirs = AttemptDirs::new();
+    let mended = play("mends", Step::Plan, &dirs).await.result;
     assert!(matches!(&mended, StepOutcome::Tasks(tasks) if tasks.len() == 1), "{mended:?}");
-    let told = |turn: usize| json(&place, &format!("told-{turn}.json")).as_str().unwrap().to_owned();
-    assert!(told(1).contains("json block") && told(1).contains("\"tasks\""), "{}", told(1));
-    assert!(told(2).contains("could not be used"), "{}", told(2));
+    let prompt = |turn: usize| json(&dirs, &format!("told-{turn}.json")).as_str().unwrap().to_owned();
+    assert!(prompt(1).contains("json block") && prompt(1).contains("\"tasks\""), "{}", prompt(1));
+    assert!(prompt(2).contains("is invalid"), "{}", prompt(2));
 
     let why = failed(result("never mends", Step::Review).await);
     assert!(why.contains("unknown variant `merge`") && why.contains("fake"), "{why}");
@@ -189,12 +195,12 @@ async fn an_answer_that_cannot_be_used_is_mended_in_the_same_session() {
 }
 
 #[tokio::test]
-async fn a_turn_that_did_not_come_to_its_end_is_a_failure() {
+async fn an_incomplete_turn_is_a_failure() {
     for (reason, part) in [
-        ("max_tokens", "largest size"),
+        ("max_tokens", "output limit"),
         ("max_turn_requests", "limit of model calls"),
-        ("refusal", "refused to go on"),
-        ("cancelled", "by itself"),
+        ("refusal", "refused to continue"),
+        ("cancelled", "its own turn"),
     ] {
         let why = failed(result(&format!("stop {reason}"), Step::Develop).await);
         assert!(why.contains(part) && why.contains("fake"), "{reason}: {why}");
@@ -204,16 +210,17 @@ async fn a_turn_that_did_not_come_to_its_end_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_crash_is_told_with_its_last_words() {
+async fn a_crash_is_reported_with_its_last_output() {
     let why = failed(result("crash Traceback: \x1b[31mboom", Step::Develop).await);
     assert!(why.contains("exit code 3") && why.contains("Traceback: boom"), "{why}");
-    for said in ["crash Error: 429 Too Many Requests", "error rate limit reached, try later", "error API status 529"] {
-        let work = result(said, Step::Develop).await;
-        assert!(matches!(&work, StepOutcome::Unavailable { fix: None, .. }), "{said}: {work:?}");
+    for message in ["crash Error: 429 Too Many Requests", "error rate limit reached, try later", "error API status 529"]
+    {
+        let work = result(message, Step::Develop).await;
+        assert!(matches!(&work, StepOutcome::Unavailable { fix: None, .. }), "{message}: {work:?}");
     }
-    for said in ["crash Invalid API key", "error status 401", "login"] {
-        let work = result(said, Step::Develop).await;
-        let StepOutcome::Unavailable { why, fix: Some(fix), .. } = &work else { panic!("{said}: {work:?}") };
+    for message in ["crash Invalid API key", "error status 401", "login"] {
+        let work = result(message, Step::Develop).await;
+        let StepOutcome::Unavailable { why, fix: Some(fix), .. } = &work else { panic!("{message}: {work:?}") };
         assert!(why.contains("fake") && fix.contains("agents.fake.pass_env"), "{why} {fix}");
     }
     let why = failed(result("error it took 429 ms for 401 tests", Step::Develop).await);
@@ -221,108 +228,108 @@ async fn a_crash_is_told_with_its_last_words() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_started_or_talked_to_names_what_to_do() {
-    let place = Place::new();
+async fn an_agent_that_cannot_be_used_comes_with_a_fix() {
+    let dirs = AttemptDirs::new();
     let develop = order(Step::Develop, Some("t"));
-    let fix = async |agent: Agent| match drive(agent, &develop, &place, quiet()).await.result {
+    let fix = async |agent: Agent| match drive(agent, &develop, &dirs, quiet()).await.result {
         StepOutcome::Unavailable { why, fix: Some(fix), until: None } => format!("{why}; {fix}"),
         other => panic!("{other:?}"),
     };
     let missing = Agent { command: vec!["no-such-agent".to_owned()], ..agent("edit") };
-    let said = fix(missing).await;
-    assert!(said.contains("not found") && said.contains("agents.fake.command"), "{said}");
-    let said = fix(Agent { mode: Some("yolo".to_owned()), ..agent("notes") }).await;
-    assert!(said.contains("no mode \"yolo\"") && said.contains("ask, auto"), "{said}");
+    let message = fix(missing).await;
+    assert!(message.contains("not found") && message.contains("agents.fake.command"), "{message}");
+    let message = fix(Agent { mode: Some("yolo".to_owned()), ..agent("notes") }).await;
+    assert!(message.contains("no mode \"yolo\"") && message.contains("ask, auto"), "{message}");
     assert!(fix(agent("version")).await.contains("speaks version 1"));
     let moded = Agent { mode: Some("auto".to_owned()), ..agent("notes") };
-    drive(moded, &develop, &place, quiet()).await;
-    assert_eq!(json(&place, "mode.json"), "auto");
+    drive(moded, &develop, &dirs, quiet()).await;
+    assert_eq!(json(&dirs, "mode.json"), "auto");
 }
 
 #[tokio::test]
-async fn silence_is_cancelled_and_nothing_of_the_tree_is_left() {
-    let place = Place::new();
+async fn an_idle_agent_is_cancelled_and_its_process_tree_ends() {
+    let dirs = AttemptDirs::new();
     let silent = Agent { idle_timeout: Duration::from_secs(2), ..agent("silent") };
-    let worked = drive(silent, &order(Step::Develop, Some("t")), &place, quiet()).await;
-    let why = failed(worked.result);
-    assert!(why.contains("no sign of life for 2 s"), "{why}");
-    assert_eq!(json(&place, "cancelled.json"), true);
-    assert!(all_gone(&place.tree().join("pids")).await);
+    let run_result = drive(silent, &order(Step::Develop, Some("t")), &dirs, quiet()).await;
+    let why = failed(run_result.result);
+    assert!(why.contains("wrote nothing for 2 s"), "{why}");
+    assert_eq!(json(&dirs, "cancelled.json"), true);
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 }
 
 #[tokio::test]
-async fn an_agent_that_ignores_everything_is_killed_with_all_it_started() {
-    let place = Place::new();
+async fn an_agent_that_ignores_signals_is_killed_with_its_process_tree() {
+    let dirs = AttemptDirs::new();
     let stubborn = Agent { idle_timeout: Duration::from_secs(2), ..agent("stubborn") };
     let began = Instant::now();
-    let why = failed(drive(stubborn, &order(Step::Develop, Some("t")), &place, quiet()).await.result);
-    assert!(why.contains("no sign of life"), "{why}");
+    let why = failed(drive(stubborn, &order(Step::Develop, Some("t")), &dirs, quiet()).await.result);
+    assert!(why.contains("wrote nothing"), "{why}");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    assert!(all_gone(&place.tree().join("pids")).await);
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 }
 
 #[tokio::test]
-async fn dropping_the_work_ends_the_whole_tree() {
-    let place = Place::new();
+async fn dropping_the_run_ends_the_whole_process_tree() {
+    let dirs = AttemptDirs::new();
     let engine = engines(agent("busy")).get(&EngineSpec::parse("acp:fake")).unwrap();
-    let (develop, bench) = (order(Step::Develop, Some("t")), bench(&place));
-    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (develop, attempt_env) = (order(Step::Develop, Some("t")), attempt_env(&dirs));
+    let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let sink: Sink = Arc::new(move |event| {
         if let EngineEvent::Said(_) = event {
-            let _late = heard.send(());
+            let _late = events.send(());
         }
     });
     tokio::select! {
-        worked = engine.run(&develop, &bench, sink) => panic!("{worked:?}"),
-        _said = hears.recv() => {}
+        run_result = engine.run(&develop, &attempt_env, sink) => panic!("{run_result:?}"),
+        _said = receiver.recv() => {}
     }
-    assert!(all_gone(&place.tree().join("pids")).await);
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 }
 
 #[tokio::test]
-async fn time_and_money_stop_it() {
-    let place = Place::new();
+async fn time_and_money_limits_stop_an_agent() {
+    let dirs = AttemptDirs::new();
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps.wall_ms = 3_000;
-    let why = failed(drive(agent("busy"), &develop, &place, quiet()).await.result);
-    assert!(why.contains("still at work") && why.contains("3 s"), "{why}");
-    assert!(all_gone(&place.tree().join("pids")).await);
+    let why = failed(drive(agent("busy"), &develop, &dirs, quiet()).await.result);
+    assert!(why.contains("still running") && why.contains("3 s"), "{why}");
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 
     develop.caps = Usage { tokens: 700, cost_micros: 50_000, wall_ms: 30_000, turns: 0 };
-    let worked = drive(agent("spends"), &develop, &Place::new(), quiet()).await;
-    let usage = worked.usage.unwrap();
-    assert!(failed(worked.result).contains("budget of money"));
+    let run_result = drive(agent("spends"), &develop, &AttemptDirs::new(), quiet()).await;
+    let usage = run_result.usage.unwrap();
+    assert!(failed(run_result.result).contains("budget of money"));
     assert!(usage.cost_micros > 50_000 && usage.tokens == 700, "{usage:?}");
 }
 
 #[tokio::test]
-async fn absurd_figures_are_worth_the_reservation() {
+async fn absurd_usage_is_charged_as_the_reservation() {
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps = Usage { tokens: 700, cost_micros: 50, wall_ms: 30_000, turns: 7 };
-    let worked = drive(agent("lies"), &develop, &Place::new(), quiet()).await;
-    assert_eq!(worked.usage, Some(Usage { tokens: 700, cost_micros: 50, wall_ms: 0, turns: 7 }));
+    let run_result = drive(agent("lies"), &develop, &AttemptDirs::new(), quiet()).await;
+    assert_eq!(run_result.usage, Some(Usage { tokens: 700, cost_micros: 50, wall_ms: 0, turns: 7 }));
 }
 
 #[tokio::test]
-async fn an_agent_that_takes_no_answers_is_not_listened_to() {
-    let place = Place::new();
+async fn an_agent_that_reads_no_answers_is_not_read_from() {
+    let dirs = AttemptDirs::new();
     let deaf = Agent { idle_timeout: Duration::from_secs(3), ..agent("deaf") };
-    let why = failed(drive(deaf, &order(Step::Develop, Some("t")), &place, quiet()).await.result);
-    assert!(why.contains("no sign of life"), "{why}");
+    let why = failed(drive(deaf, &order(Step::Develop, Some("t")), &dirs, quiet()).await.result);
+    assert!(why.contains("wrote nothing"), "{why}");
     // What its pipe and a few answers hold; else each of a hundred thousand would stand here with its two megabytes.
-    let asked = json(&place, "asked.json").as_u64().unwrap();
+    let asked = json(&dirs, "asked.json").as_u64().unwrap();
     assert!(asked < 5_000, "{asked}");
 }
 
 #[tokio::test]
 async fn a_giant_message_ends_the_session() {
     let why = failed(result("giant", Step::Develop).await);
-    assert!(why.contains("more than 16777216 bytes"), "{why}");
+    assert!(why.contains("exceeds 16777216 bytes"), "{why}");
 }
 
 #[tokio::test]
-async fn its_table_is_filled_in_and_no_secret_goes_by_argument() {
-    let place = Place::new();
+async fn placeholders_are_filled_in_and_no_secret_is_an_argument() {
+    let dirs = AttemptDirs::new();
     let base = agent("looks");
     let mut table = Agent {
         command: [
@@ -345,29 +352,29 @@ async fn its_table_is_filled_in_and_no_secret_goes_by_argument() {
     };
     // With an effort each of its places says it; without one these places are not there.
     let hard = engines(table.clone()).get(&EngineSpec::parse("acp:fake/maker/model-1.5#high")).unwrap();
-    hard.run(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
-    let looks = json(&place, "looks.json");
+    hard.run(&order(Step::Develop, Some("t")), &attempt_env(&dirs), quiet()).await.unwrap();
+    let looks = json(&dirs, "looks.json");
     assert_eq!(
         looks["files"][".agent/config.json"],
         "{\"model\": \"maker/model-1.5\",\n \"effort\": \"high\",\n \"more\": {}}"
     );
     assert_eq!((&looks["env"]["HARD"], &looks["args"][1]), (&"high".into(), &"--effort=high".into()));
     let engine = engines(table).get(&EngineSpec::parse("acp:fake/maker/model-1.5")).unwrap();
-    engine.run(&order(Step::Develop, Some("t")), &bench(&place), quiet()).await.unwrap();
-    let looks = json(&place, "looks.json");
-    let home = place.bench().scratch.join("home");
+    engine.run(&order(Step::Develop, Some("t")), &attempt_env(&dirs), quiet()).await.unwrap();
+    let looks = json(&dirs, "looks.json");
+    let home = dirs.attempt_env().scratch.join("home");
     assert_eq!(looks["env"]["HOME"], home.to_str().unwrap());
     assert_eq!(looks["env"]["GIVEN"], format!("maker/model-1.5 in {}", home.display()));
     assert_eq!(looks["files"][".agent/config.json"], "{\"model\": \"maker/model-1.5\",\n \"more\": {}}");
     assert!(looks["env"]["HARD"].is_null());
-    assert_eq!(looks["args"], serde_json::json!(["--model=maker/model-1.5", place.tree(), "it's $HOME"]));
+    assert_eq!(looks["args"], serde_json::json!(["--model=maker/model-1.5", dirs.tree(), "it's $HOME"]));
     let given = std::env::var("CARGO_MANIFEST_DIR").unwrap();
     assert_eq!(looks["env"]["CARGO_MANIFEST_DIR"], given);
     assert!(!looks["argv"].as_str().unwrap().contains(&given), "a passed variable is in an argument");
 }
 
 #[test]
-fn tables_that_cannot_work_are_refused_before_anything_starts() {
+fn invalid_tables_are_refused_before_anything_starts() {
     let get = |agent: Agent, spec: &str| engines(agent).get(&EngineSpec::parse(spec)).err().unwrap();
     let with = |change: &dyn Fn(&mut Agent)| {
         let mut agent = agent("edit");
@@ -389,7 +396,7 @@ fn tables_that_cannot_work_are_refused_before_anything_starts() {
         (with(&|a| a.provider = Some("none".to_owned())), "acp:fake", "\"none\" is not configured"),
         (with(&|a| drop(a.files.insert("../x".to_owned(), String::new()))), "acp:fake", "leads outside"),
     ] {
-        let said = get(agent, spec);
-        assert!(said.contains(part), "{spec}: {said}");
+        let message = get(agent, spec);
+        assert!(message.contains(part), "{spec}: {message}");
     }
 }

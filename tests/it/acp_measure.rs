@@ -1,8 +1,8 @@
-//! What a driven session costs Skep itself, without the agent's own processes. Run by hand:
+//! Cost of a driven session to Skep itself, without the agent's processes. Run by hand:
 //! `cargo test --test it acp_measure -- --ignored --nocapture --test-threads 1`.
 
-use crate::acp::{agent, bench, engines};
-use crate::engines_contract::{Place, order};
+use crate::acp::{agent, attempt_env, engines};
+use crate::engines_contract::{AttemptDirs, order};
 use skep::domain::{EngineSpec, Step, Usage};
 use skep::ports::engine::{EngineEvent, Engines, Sink, StepOutcome};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn long() -> skep::domain::Order {
     long
 }
 
-/// One process for each: what an allocator keeps of the last one would hide what this one takes.
+/// One process per measurement, because memory retained by the allocator would hide the growth.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not a test"]
 async fn the_memory_of_live_sessions() {
@@ -53,17 +53,17 @@ async fn live(updates: usize) {
         if round < 2 {
             before = resident().0;
         }
-        let places: Vec<Place> = (0..count).map(|_| Place::new()).collect();
+        let places: Vec<AttemptDirs> = (0..count).map(|_| AttemptDirs::new()).collect();
         let (ready, mut readies) = unbounded_channel();
-        let session = |place: &Place| {
+        let session = |dirs: &AttemptDirs| {
             let engine = engines(agent(&format!("holds {updates}"))).get(&EngineSpec::parse("acp:fake")).unwrap();
-            let (bench, ready) = (bench(place), ready.clone());
+            let (attempt_env, ready) = (attempt_env(dirs), ready.clone());
             let sink: Sink = Arc::new(move |event| {
                 if let EngineEvent::Did(_) = event {
                     let _late = ready.send(());
                 }
             });
-            tokio::spawn(async move { engine.run(&long(), &bench, sink).await })
+            tokio::spawn(async move { engine.run(&long(), &attempt_env, sink).await })
         };
         let sessions: Vec<_> = places.iter().map(session).collect();
         for _ in 0..count {
@@ -82,11 +82,11 @@ async fn live(updates: usize) {
 #[ignore = "a measurement, not a test"]
 async fn a_flood_of_updates() {
     for updates in [20_000u64, 200_000] {
-        let place = Place::new();
+        let dirs = AttemptDirs::new();
         let engine = engines(agent(&format!("floods {updates}"))).get(&EngineSpec::parse("acp:fake")).unwrap();
         let (before, busy, began) = (resident().0, busy_ms(), Instant::now());
-        let worked = engine.run(&long(), &bench(&place), Arc::new(|_| {})).await.unwrap();
-        assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
+        let run_result = engine.run(&long(), &attempt_env(&dirs), Arc::new(|_| {})).await.unwrap();
+        assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
         println!(
             "{updates} updates: {} ms of processor time per 1,000, {} ms in all, peak {} KiB over the start",
             (busy_ms() - busy) as f64 / (updates as f64 / 1_000.0),

@@ -1,6 +1,6 @@
 //! Structured answers: what is taken, what is refused and in which words, and that the schema says the same.
 
-use crate::engines_contract::{Place, order};
+use crate::engines_contract::{AttemptDirs, order};
 use serde_json::{Value, json};
 use skep::adapters::engine::answer::{self, last_json_block};
 use skep::domain::order::Bounds;
@@ -9,8 +9,8 @@ use skep::ports::engine::StepOutcome;
 
 const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
 
-fn read(order: &Order, place: &Place, value: &Value) -> Result<StepOutcome, String> {
-    answer::from_value(value.clone())?.work(order, &place.bench())
+fn read(order: &Order, dirs: &AttemptDirs, value: &Value) -> Result<StepOutcome, String> {
+    answer::from_value(value.clone())?.into_outcome(order, &dirs.attempt_env())
 }
 
 fn example(step: Step) -> Value {
@@ -41,29 +41,29 @@ fn an_order(step: Step) -> Order {
 
 #[test]
 fn every_step_takes_its_own_answer_a_question_and_a_failure_and_no_other() {
-    let place = Place::new();
+    let dirs = AttemptDirs::new();
     for step in STEPS {
         let order = an_order(step);
         for other in STEPS {
-            assert_eq!(read(&order, &place, &example(other)).is_ok(), step == other, "{step:?} was given {other:?}'s");
+            assert_eq!(read(&order, &dirs, &example(other)).is_ok(), step == other, "{step:?} was given {other:?}'s");
         }
         assert!(
-            matches!(read(&order, &place, &json!({"question": "Which?"})), Ok(StepOutcome::Asked { question: q, to: AskedTo::Person }) if q == "Which?")
+            matches!(read(&order, &dirs, &json!({"question": "Which?"})), Ok(StepOutcome::Asked { question: q, to: AskedTo::Person }) if q == "Which?")
         );
-        assert!(matches!(read(&order, &place, &json!({"failed": "no disk"})), Ok(StepOutcome::Failed(_))));
+        assert!(matches!(read(&order, &dirs, &json!({"failed": "no disk"})), Ok(StepOutcome::Failed(_))));
         for bad in [json!({}), json!([]), json!("x"), json!({"question": " "}), json!({"question": "a", "failed": "b"})]
         {
-            assert!(read(&order, &place, &bad).is_err(), "{step:?} took {bad}");
+            assert!(read(&order, &dirs, &bad).is_err(), "{step:?} took {bad}");
         }
         let mut granted = example(step);
         granted["approved"] = json!(true);
-        assert!(read(&order, &place, &granted).unwrap_err().contains("unknown field `approved`"));
+        assert!(read(&order, &dirs, &granted).unwrap_err().contains("unknown field `approved`"));
     }
 }
 
 #[test]
 fn plans_make_sense() {
-    let place = Place::new();
+    let dirs = AttemptDirs::new();
     let mut order = order(Step::Plan, None);
     order.bounds = Bounds { max_tasks: 2, ..Bounds::default() };
     let task = |name: &str, needs: &[&str]| json!({"name": name, "title": "T", "text": "t", "needs": needs});
@@ -78,30 +78,30 @@ fn plans_make_sense() {
         (vec![task("a", &[]), task("a", &[])], "two tasks are named"),
         (vec![task("a", &["z"])], "not in the plan"),
         (vec![task("a", &["b"]), task("b", &["a"])], "waits for itself"),
-        (with("paths", json!(["src/{a"])), "not usable"),
+        (with("paths", json!(["src/{a"])), "is invalid"),
         (with("title", json!(" ")), "no title"),
         (with("name", json!("a\u{1b}[2J")), "control character"),
         (with("grants", json!(["merge"])), "unknown field `grants`"),
         (with("text", json!("x".repeat(70_000))), "over 64 KiB"),
     ] {
-        let why = read(&order, &place, &json!({ "tasks": tasks })).unwrap_err();
-        assert!(why.contains(part), "{tasks:?} said {why:?}");
+        let why = read(&order, &dirs, &json!({ "tasks": tasks })).unwrap_err();
+        assert!(why.contains(part), "{tasks:?}: {why:?}");
     }
 }
 
 #[test]
-fn findings_are_on_files_there_are() {
-    let (place, order) = (Place::new(), reviewed());
-    std::fs::create_dir(place.tree().join("src")).unwrap();
-    std::fs::write(place.tree().join("src/a.rs"), "a\n").unwrap();
-    std::fs::write(place.root.path().join("outside"), "a\n").unwrap();
+fn findings_name_existing_files() {
+    let (dirs, order) = (AttemptDirs::new(), reviewed());
+    std::fs::create_dir(dirs.tree().join("src")).unwrap();
+    std::fs::write(dirs.tree().join("src/a.rs"), "a\n").unwrap();
+    std::fs::write(dirs.root.path().join("outside"), "a\n").unwrap();
     let on = |path: &str| json!({"verdict": "rework", "findings": [{"path": path, "line": 1, "text": "x"}]});
     for path in ["", "seen.rs", "src/a.rs"] {
-        assert!(read(&order, &place, &on(path)).is_ok(), "{path:?} was refused");
+        assert!(read(&order, &dirs, &on(path)).is_ok(), "{path:?} was refused");
     }
     for path in ["gone.rs", "../outside", "/etc/passwd", "a/src/a.rs", "src/./a.rs", "x\u{0}"] {
-        let why = read(&order, &place, &on(path)).unwrap_err();
-        assert!(why.contains("neither in the diff"), "{path:?} said {why:?}");
+        let why = read(&order, &dirs, &on(path)).unwrap_err();
+        assert!(why.contains("neither in the diff"), "{path:?}: {why:?}");
     }
     for (bad, part) in [
         (json!({"verdict": "rework"}), "at least one finding"),
@@ -111,12 +111,12 @@ fn findings_are_on_files_there_are() {
         (json!({"verdict": "approve", "findings": vec![json!({"text": "x"}); 51]}), "at most 50"),
         (json!({"verdict": "merge"}), "unknown variant"),
     ] {
-        let why = read(&order, &place, &bad).unwrap_err();
-        assert!(why.contains(part), "{bad} said {why:?}");
+        let why = read(&order, &dirs, &bad).unwrap_err();
+        assert!(why.contains(part), "{bad}: {why:?}");
     }
     let summary_is_enough = json!({"verdict": "rework", "summary": "the goal is not met: nothing adds"});
     assert!(matches!(
-        read(&order, &place, &summary_is_enough),
+        read(&order, &dirs, &summary_is_enough),
         Ok(StepOutcome::Judged { verdict: Verdict::Rework, .. })
     ));
 }
@@ -152,8 +152,8 @@ fn breaks(schema: &Value, value: &Value) -> Option<String> {
 }
 
 #[test]
-fn the_schema_says_what_the_types_take() {
-    let place = Place::new();
+fn the_schema_and_the_types_agree() {
+    let dirs = AttemptDirs::new();
     for step in STEPS {
         let (schema, order) = (skep::ports::answer_schema::schema(step), an_order(step));
         let mut samples =
@@ -177,9 +177,9 @@ fn the_schema_says_what_the_types_take() {
             }
         }
         for sample in samples {
-            let (by_schema, by_types) = (breaks(&schema, &sample), read(&order, &place, &sample));
-            // That it is one whole form is what a schema without `oneOf` cannot say.
-            let is_no_form = by_types.as_ref().is_err_and(|why| why.contains("step needs"));
+            let (by_schema, by_types) = (breaks(&schema, &sample), read(&order, &dirs, &sample));
+            // A schema without `oneOf` cannot express that the answer is exactly one form.
+            let is_no_form = by_types.as_ref().is_err_and(|why| why.contains("step requires"));
             let agree = if by_types.is_ok() { by_schema.is_none() } else { by_schema.is_some() || is_no_form };
             assert!(agree, "{step:?} {sample}: {by_schema:?} / {by_types:?}");
         }
@@ -188,7 +188,7 @@ fn the_schema_says_what_the_types_take() {
 }
 
 #[test]
-fn the_last_block_is_found_in_words() {
+fn the_last_json_block_is_found() {
     let fence = "```";
     for (text, found) in [
         (format!("Done.\n{fence}json\n{{\"a\": 1}}\n{fence}\n"), Some("{\"a\": 1}")),
@@ -213,11 +213,11 @@ fn the_last_block_is_found_in_words() {
     ] {
         assert_eq!(last_json_block(&text), found, "{text}");
     }
-    assert!(answer::from_words("I did it").unwrap_err().contains("no fenced ```json block"));
-    let cut_off = answer::from_words(&format!("{fence}json\n{{\"a\": 1")).unwrap_err();
-    assert!(cut_off.contains("not usable"), "{cut_off}");
-    let told = answer::correction(Step::Plan, "x".repeat(5_000).as_str());
-    assert!(told.len() < 2_500 && told.contains("\"tasks\""));
+    assert!(answer::from_output("I did it").unwrap_err().contains("no fenced ```json block"));
+    let cut_off = answer::from_output(&format!("{fence}json\n{{\"a\": 1")).unwrap_err();
+    assert!(cut_off.contains("is invalid"), "{cut_off}");
+    let correction = answer::correction(Step::Plan, "x".repeat(5_000).as_str());
+    assert!(correction.len() < 2_500 && correction.contains("\"tasks\""));
 }
 
 proptest::proptest! {
@@ -227,6 +227,6 @@ proptest::proptest! {
             let opens = block.as_bytes()[0] == b'\x7b';
             proptest::prop_assert!(opens && text.contains(block));
         }
-        let _refused = answer::from_words(&text);
+        let _refused = answer::from_output(&text);
     }
 }

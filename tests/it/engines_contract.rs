@@ -1,4 +1,4 @@
-//! What any `Engine` promises, and what each of the first three adds.
+//! Contract of every `Engine`, and the specifics of `command`, `direct` and `script`.
 
 use crate::support::engines::system_clock;
 use crate::support::sandbox;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// An order with nothing special about it.
+/// A plain order.
 pub fn order(step: Step, task: Option<&str>) -> Order {
     let spec = |name: &str| TaskSpec {
         name: name.to_owned(),
@@ -47,22 +47,22 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
     }
 }
 
-/// A bench with everything in one temporary folder.
-pub struct Place {
+/// Directories of an attempt, all in one temporary folder.
+pub struct AttemptDirs {
     pub root: tempfile::TempDir,
     pub patch: String,
 }
 
-impl Place {
-    pub fn new() -> Place {
+impl AttemptDirs {
+    pub fn new() -> AttemptDirs {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("tree")).unwrap();
-        Place { root, patch: String::new() }
+        AttemptDirs { root, patch: String::new() }
     }
     pub fn tree(&self) -> PathBuf {
         self.root.path().join("tree")
     }
-    pub fn bench(&self) -> AttemptEnv {
+    pub fn attempt_env(&self) -> AttemptEnv {
         let at = |name: &str| self.root.path().join(name);
         AttemptEnv {
             dir: at("tree"),
@@ -84,12 +84,12 @@ pub fn quiet() -> Sink {
     Arc::new(|_| {})
 }
 
-async fn work(spec: &str, order: &Order, place: &Place) -> PortResult<EngineResult> {
-    engine(spec).run(order, &place.bench(), quiet()).await
+async fn work(spec: &str, order: &Order, dirs: &AttemptDirs) -> PortResult<EngineResult> {
+    engine(spec).run(order, &dirs.attempt_env(), quiet()).await
 }
 
 async fn result(spec: &str, order: &Order) -> StepOutcome {
-    work(spec, order, &Place::new()).await.unwrap().result
+    work(spec, order, &AttemptDirs::new()).await.unwrap().result
 }
 
 fn failed(work: StepOutcome) -> String {
@@ -102,7 +102,7 @@ fn failed(work: StepOutcome) -> String {
 // --- the registry
 
 #[test]
-fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
+fn unknown_kinds_and_bad_arguments_come_with_a_fix() {
     let registry = Registry::new(sandbox::strict(), Arc::default(), system_clock());
     for (spec, parts) in [
         ("lm", vec!["\"lm\"", "command:LINE", "direct", "llm:PROVIDER/MODEL", "script:FILE"]),
@@ -115,8 +115,8 @@ fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
         ("script:demo:none", vec!["\"none\"", "tally"]),
         ("script:/no/such/file.toml", vec!["/no/such"]),
     ] {
-        let said = registry.get(&EngineSpec::parse(spec)).err().unwrap();
-        assert!(parts.iter().all(|p| said.contains(p)), "{spec:?} said {said:?}");
+        let message = registry.get(&EngineSpec::parse(spec)).err().unwrap();
+        assert!(parts.iter().all(|p| message.contains(p)), "{spec:?}: {message:?}");
     }
     assert_eq!(KINDS.len(), 6);
 }
@@ -124,28 +124,32 @@ fn unknown_kinds_and_bad_arguments_are_named_with_the_way_out() {
 // --- command
 
 #[tokio::test]
-async fn command_works_in_its_worktree_and_is_told_everything() {
-    let place = Place::new();
+async fn command_works_in_its_worktree_and_receives_the_whole_order() {
+    let dirs = AttemptDirs::new();
     let mut order = order(Step::Develop, Some("parser"));
     order.notes = vec![Note::new(NoteSource::Checks, "test is red: 2 failed")];
     let line = r#"command: cat "$SKEP_NOTES_FILE" > notes; cp "$SKEP_ORDER_FILE" order.json; test -d "$SKEP_SCRATCH" || exit 9
         echo "$SKEP_STEP $SKEP_TASK $SKEP_TASK_TEXT $SKEP_TRY $SKEP_ATTEMPT" > env; echo "$SKEP_GOAL" > goal; echo did it; echo"#;
-    let heard = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::new(Mutex::new(Vec::new()));
     let sink: Sink = {
-        let heard = Arc::clone(&heard);
-        Arc::new(move |e| heard.lock().unwrap().push(e))
+        let events = Arc::clone(&events);
+        Arc::new(move |e| events.lock().unwrap().push(e))
     };
-    let worked = engine(line).run(&order, &place.bench(), sink).await.unwrap();
-    assert!(matches!(&worked.result, StepOutcome::Edited { summary } if summary == "did it"), "{:?}", worked.result);
-    assert_eq!(worked.usage, Some(Usage::default()));
-    let read = |name: &str| std::fs::read_to_string(place.tree().join(name)).unwrap();
+    let run_result = engine(line).run(&order, &dirs.attempt_env(), sink).await.unwrap();
+    assert!(
+        matches!(&run_result.result, StepOutcome::Edited { summary } if summary == "did it"),
+        "{:?}",
+        run_result.result
+    );
+    assert_eq!(run_result.usage, Some(Usage::default()));
+    let read = |name: &str| std::fs::read_to_string(dirs.tree().join(name)).unwrap();
     assert_eq!(read("env"), "develop parser Do it well 1 a3\n");
     assert_eq!(read("goal"), "Make it\nright\n");
     assert!(read("notes").contains("from checks:\ntest is red: 2 failed"));
     assert_eq!(serde_json::from_str::<Order>(&read("order.json")).unwrap(), order);
-    assert_eq!(worked.files[0].2, b"did it\n\n");
-    let heard = heard.lock().unwrap();
-    assert!(heard.iter().any(|e| matches!(e, EngineEvent::Said(line) if line == "did it")));
+    assert_eq!(run_result.files[0].2, b"did it\n\n");
+    let events = events.lock().unwrap();
+    assert!(events.iter().any(|e| matches!(e, EngineEvent::Said(line) if line == "did it")));
 }
 
 #[tokio::test]
@@ -154,13 +158,13 @@ async fn command_exit_codes() {
     assert!(matches!(result("command: true", &develop).await, StepOutcome::Edited { summary } if summary.is_empty()));
     let why = failed(result("command: echo oh no >&2; exit 3", &develop).await);
     assert!(why.contains("exit code 3") && why.contains("oh no"), "{why}");
-    let busy = work("command: echo busy; exit 75", &develop, &Place::new()).await;
+    let busy = work("command: echo busy; exit 75", &develop, &AttemptDirs::new()).await;
     assert!(matches!(busy, Err(PortError::Transient { what, .. }) if what.contains("busy")));
     assert!(failed(result("command: kill -9 $$", &develop).await).contains("signal 9"));
 }
 
 #[tokio::test]
-async fn command_over_its_time_fails_with_its_output() {
+async fn command_over_its_time_limit_fails_with_its_output() {
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps.wall_ms = 1_000;
     let why = failed(result("command: echo so far; sleep 600", &develop).await);
@@ -194,7 +198,7 @@ async fn command_reports_by_file() {
 }
 
 #[tokio::test]
-async fn command_reports_are_read_strictly() {
+async fn command_reports_are_parsed_strictly() {
     let say = |json: &str| format!("command: cat > \"$SKEP_REPORT_FILE\" <<'X'\n{json}\nX");
     let (develop, plan, review) = (order(Step::Develop, Some("t")), order(Step::Plan, None), order(Step::Review, None));
     for (order, line, part) in [
@@ -213,32 +217,32 @@ async fn command_reports_are_read_strictly() {
         (&develop, "command: head -c 2000000 /dev/zero > \"$SKEP_REPORT_FILE\"".to_owned(), "at most"),
     ] {
         let why = failed(result(&line, order).await);
-        assert!(why.contains(part), "{line:?} said {why:?}");
+        assert!(why.contains(part), "{line:?}: {why:?}");
     }
 }
 
 #[tokio::test]
-async fn an_old_report_does_not_answer_for_a_new_attempt() {
-    let place = Place::new();
+async fn an_old_report_does_not_count_for_a_new_attempt() {
+    let dirs = AttemptDirs::new();
     let plan = order(Step::Plan, None);
     let first = r#"command: echo '{"tasks": [{"name": "a", "title": "A"}]}' > "$SKEP_REPORT_FILE""#;
-    assert!(matches!(work(first, &plan, &place).await.unwrap().result, StepOutcome::Tasks(_)));
-    failed(work("command: true", &plan, &place).await.unwrap().result);
+    assert!(matches!(work(first, &plan, &dirs).await.unwrap().result, StepOutcome::Tasks(_)));
+    failed(work("command: true", &plan, &dirs).await.unwrap().result);
 }
 
 #[tokio::test]
-async fn command_usage_is_what_it_says_or_what_was_set_aside() {
+async fn command_usage_is_reported_or_the_reservation() {
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps = Usage { tokens: 900, cost_micros: 50, wall_ms: 30_000, turns: 0 };
-    let unsaid = work("command: true", &develop, &Place::new()).await.unwrap().usage;
+    let unsaid = work("command: true", &develop, &AttemptDirs::new()).await.unwrap().usage;
     assert_eq!(unsaid, Some(Usage { tokens: 900, cost_micros: 50, wall_ms: 0, turns: 0 }));
     let line = r#"command: echo '{"summary": "x", "usage": {"tokens": 7}}' > "$SKEP_REPORT_FILE""#;
-    let said = work(line, &develop, &Place::new()).await.unwrap().usage;
-    assert_eq!(said, Some(Usage { tokens: 7, cost_micros: 0, wall_ms: 0, turns: 0 }));
+    let usage = work(line, &develop, &AttemptDirs::new()).await.unwrap().usage;
+    assert_eq!(usage, Some(Usage { tokens: 7, cost_micros: 0, wall_ms: 0, turns: 0 }));
 }
 
 #[tokio::test]
-async fn a_flooding_command_is_bounded_for_watchers_and_transcript() {
+async fn a_flood_of_output_is_bounded_in_events_and_transcript() {
     let count = Arc::new(Mutex::new((0usize, 0usize)));
     let sink: Sink = {
         let count = Arc::clone(&count);
@@ -250,10 +254,10 @@ async fn a_flooding_command_is_bounded_for_watchers_and_transcript() {
             }
         })
     };
-    let place = Place::new();
+    let dirs = AttemptDirs::new();
     let line = "command: head -c 3000000 /dev/zero | tr '\\0' y; echo; yes | head -n 1000000; echo end";
-    let worked = engine(line).run(&order(Step::Develop, Some("t")), &place.bench(), sink).await.unwrap();
-    assert!(worked.files[0].2.len() <= 1024 * 1024);
+    let run_result = engine(line).run(&order(Step::Develop, Some("t")), &dirs.attempt_env(), sink).await.unwrap();
+    assert!(run_result.files[0].2.len() <= 1024 * 1024);
     let count = count.lock().unwrap();
     assert!(count.0 <= 2_010 && count.1 <= 400, "{count:?}");
 }
@@ -286,15 +290,15 @@ fn added(path: &str, binary: bool) -> FileChange {
     FileChange { path: path.to_owned(), kind: FileKind::Added, added: 1, removed: 0, binary }
 }
 
-async fn judged(order: &Order, place: &Place) -> (Verdict, Vec<Finding>, String) {
-    match work("direct", order, place).await.unwrap().result {
+async fn judged(order: &Order, dirs: &AttemptDirs) -> (Verdict, Vec<Finding>, String) {
+    match work("direct", order, dirs).await.unwrap().result {
         StepOutcome::Judged { verdict, findings, summary } => (verdict, findings, summary),
         other => panic!("expected a verdict, got {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn direct_plans_the_goal_as_the_one_task_and_cannot_edit() {
+async fn direct_plans_the_goal_as_one_task_and_cannot_edit() {
     let tasks = match result("direct", &order(Step::Plan, None)).await {
         StepOutcome::Tasks(tasks) => tasks,
         other => panic!("{other:?}"),
@@ -306,12 +310,12 @@ async fn direct_plans_the_goal_as_the_one_task_and_cannot_edit() {
 
 #[tokio::test]
 async fn direct_explores_names_and_instructions_without_following_links() {
-    let place = Place::new();
-    std::fs::write(place.tree().join("AGENTS.md"), "Use tabs.\x1b[31m").unwrap();
-    std::fs::create_dir(place.tree().join("src")).unwrap();
-    std::fs::write(place.root.path().join("secret"), "canary-991").unwrap();
-    std::os::unix::fs::symlink(place.root.path().join("secret"), place.tree().join("README.md")).unwrap();
-    let StepOutcome::Notes(notes) = work("direct", &order(Step::Explore, None), &place).await.unwrap().result else {
+    let dirs = AttemptDirs::new();
+    std::fs::write(dirs.tree().join("AGENTS.md"), "Use tabs.\x1b[31m").unwrap();
+    std::fs::create_dir(dirs.tree().join("src")).unwrap();
+    std::fs::write(dirs.root.path().join("secret"), "canary-991").unwrap();
+    std::os::unix::fs::symlink(dirs.root.path().join("secret"), dirs.tree().join("README.md")).unwrap();
+    let StepOutcome::Notes(notes) = work("direct", &order(Step::Explore, None), &dirs).await.unwrap().result else {
         panic!()
     };
     assert!(
@@ -323,40 +327,40 @@ async fn direct_explores_names_and_instructions_without_following_links() {
 
 #[tokio::test]
 async fn direct_reviews_by_checks_and_diff() {
-    let place = Place::new();
-    let (verdict, findings, summary) = judged(&reviewed(true, vec![added("a", false)]), &place).await;
+    let dirs = AttemptDirs::new();
+    let (verdict, findings, summary) = judged(&reviewed(true, vec![added("a", false)]), &dirs).await;
     assert_eq!((verdict, findings.len()), (Verdict::Approve, 0));
     assert!(summary.contains("No model read the code"));
 
-    let (verdict, findings, _) = judged(&reviewed(false, vec![added("a", false)]), &place).await;
-    assert!(verdict == Verdict::Rework && findings[0].text.contains("check test is red"));
-    assert_eq!(judged(&reviewed(true, vec![]), &place).await.0, Verdict::Rework, "an empty diff");
+    let (verdict, findings, _) = judged(&reviewed(false, vec![added("a", false)]), &dirs).await;
+    assert!(verdict == Verdict::Rework && findings[0].text.contains("check test failed"));
+    assert_eq!(judged(&reviewed(true, vec![]), &dirs).await.0, Verdict::Rework, "an empty diff");
     let mut unproven = reviewed(true, vec![added("a", false)]);
     unproven.results.clear();
-    assert_eq!(judged(&unproven, &place).await.0, Verdict::Rework, "no check ran");
+    assert_eq!(judged(&unproven, &dirs).await.0, Verdict::Rework, "no check ran");
 
     let mut worrying = reviewed(true, vec![added("a", false)]);
     worrying.concerns = vec!["it touches protected paths: .github/workflows/ci.yml".to_owned()];
-    let (verdict, _, summary) = judged(&worrying, &place).await;
+    let (verdict, _, summary) = judged(&worrying, &dirs).await;
     assert!(verdict == Verdict::Approve && summary.contains("it touches protected paths"), "{summary}");
 }
 
 #[tokio::test]
-async fn direct_finds_conflicts_and_points_out_blobs() {
-    let mut place = Place::new();
+async fn direct_finds_conflicts_and_blobs() {
+    let mut dirs = AttemptDirs::new();
     let order = reviewed(true, vec![added("big.txt", false), added("logo.png", true)]);
-    std::fs::write(place.tree().join("big.txt"), vec![b'x'; 1_100_000]).unwrap();
-    let (verdict, findings, summary) = judged(&order, &place).await;
+    std::fs::write(dirs.tree().join("big.txt"), vec![b'x'; 1_100_000]).unwrap();
+    let (verdict, findings, summary) = judged(&order, &dirs).await;
     assert_eq!((verdict, findings.len()), (Verdict::Approve, 2));
     assert!(findings[0].text.contains("1100000 bytes") && findings[1].text.contains("binary"), "{findings:?}");
-    assert!(summary.contains("Worth a look: 2 files"));
-    place.patch = "+++ b/big.txt\n@@ -0,0 +1,5 @@\n+<<<<<<< a\n+1\n+=======\n+2\n+>>>>>>> b\n".to_owned();
-    let (verdict, findings, _) = judged(&order, &place).await;
+    assert!(summary.contains("Findings in 2 files"));
+    dirs.patch = "+++ b/big.txt\n@@ -0,0 +1,5 @@\n+<<<<<<< a\n+1\n+=======\n+2\n+>>>>>>> b\n".to_owned();
+    let (verdict, findings, _) = judged(&order, &dirs).await;
     assert_eq!((verdict, findings[0].line), (Verdict::Rework, 1));
 }
 
 #[tokio::test]
-async fn direct_points_out_tests_that_went_or_shrank() {
+async fn direct_finds_deleted_and_shortened_tests() {
     let file =
         |path: &str, kind, added, removed| FileChange { path: path.to_owned(), kind, added, removed, binary: false };
     let order = reviewed(
@@ -369,30 +373,30 @@ async fn direct_points_out_tests_that_went_or_shrank() {
             file("ui/x.test.ts", FileKind::Modified, 2, 1),
         ],
     );
-    let (verdict, findings, _) = judged(&order, &Place::new()).await;
+    let (verdict, findings, _) = judged(&order, &AttemptDirs::new()).await;
     let paths: Vec<_> = findings.iter().map(|f| f.path.as_str()).collect();
     assert_eq!((verdict, paths), (Verdict::Approve, vec!["tests/a.rs", "pkg/x_test.go"]));
 }
 
 // --- script
 
-fn script(place: &Place, text: &str) -> String {
-    let path = place.root.path().join("script.toml");
+fn script(dirs: &AttemptDirs, text: &str) -> String {
+    let path = dirs.root.path().join("script.toml");
     std::fs::write(&path, text).unwrap();
     format!("script:{}", path.display())
 }
 
 #[tokio::test]
-async fn script_plays_the_turn_that_fits_the_order_and_nothing_else_counts() {
-    let place = Place::new();
+async fn script_plays_the_first_matching_turn() {
+    let dirs = AttemptDirs::new();
     let spec = script(
-        &place,
+        &dirs,
         r#"
         [[turn]]
         step = "develop"
         task = "a"
         try = 1
-        not_told = "checks"
+        no_note_from = "checks"
         tokens = 5
         edit = [{ write = "x/y", content = "one\n" }, { append = "x/y", content = "two\n" }]
         done = "first"
@@ -423,46 +427,46 @@ async fn script_plays_the_turn_that_fits_the_order_and_nothing_else_counts() {
         StepOutcome::Edited { summary } => summary,
         other => panic!("{other:?}"),
     };
-    let text = || std::fs::read_to_string(place.tree().join("x/y")).unwrap();
+    let text = || std::fs::read_to_string(dirs.tree().join("x/y")).unwrap();
     let mut a = order(Step::Develop, Some("a"));
     for _ in 0..2 {
         // Played again after a restart, it is the same turn.
-        let worked = work(&spec, &a, &place).await.unwrap();
-        assert_eq!(worked.usage.unwrap().tokens, 5);
-        assert_eq!((summary(worked).as_str(), text().as_str()), ("first", "one\ntwo\n"));
+        let run_result = work(&spec, &a, &dirs).await.unwrap();
+        assert_eq!(run_result.usage.unwrap().tokens, 5);
+        assert_eq!((summary(run_result).as_str(), text().as_str()), ("first", "one\ntwo\n"));
     }
     a.notes = vec![Note::new(NoteSource::Checks, "red")];
-    assert_eq!((summary(work(&spec, &a, &place).await.unwrap()).as_str(), text().as_str()), ("second", "one\n2\n"));
-    let why = failed(work(&spec, &a, &place).await.unwrap().result);
+    assert_eq!((summary(work(&spec, &a, &dirs).await.unwrap()).as_str(), text().as_str()), ("second", "one\n2\n"));
+    let why = failed(work(&spec, &a, &dirs).await.unwrap().result);
     assert!(why.contains("does not contain"), "{why}");
     let other = order(Step::Develop, Some("rework-1"));
-    assert_eq!(summary(work(&spec, &other, &place).await.unwrap()), "any other task");
-    assert!(!place.tree().join("x/y").exists());
+    assert_eq!(summary(work(&spec, &other, &dirs).await.unwrap()), "any other task");
+    assert!(!dirs.tree().join("x/y").exists());
 
-    let mut place = place;
+    let mut dirs = dirs;
     let review = order(Step::Review, None);
-    let first = work(&spec, &review, &place).await.unwrap().result;
+    let first = work(&spec, &review, &dirs).await.unwrap().result;
     assert!(matches!(first, StepOutcome::Judged { verdict: Verdict::Approve, .. }));
-    place.patch = "+unsafe {".to_owned();
-    let again = work(&spec, &review, &place).await.unwrap().result;
+    dirs.patch = "+unsafe {".to_owned();
+    let again = work(&spec, &review, &dirs).await.unwrap().result;
     assert!(matches!(again, StepOutcome::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].line == 3));
     let later = Order { round: 2, ..review.clone() };
-    let later = work(&spec, &later, &place).await.unwrap().result;
+    let later = work(&spec, &later, &dirs).await.unwrap().result;
     assert!(matches!(later, StepOutcome::Judged { verdict: Verdict::Approve, .. }));
     assert!(
-        failed(work(&spec, &order(Step::Plan, None), &place).await.unwrap().result)
+        failed(work(&spec, &order(Step::Plan, None), &dirs).await.unwrap().result)
             .contains("no turn for the plan step")
     );
 }
 
 #[tokio::test]
 async fn script_edits_never_leave_the_worktree() {
-    let place = Place::new();
-    let outside = place.root.path().join("outside");
+    let dirs = AttemptDirs::new();
+    let outside = dirs.root.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("file"), "kept").unwrap();
-    std::os::unix::fs::symlink(&outside, place.tree().join("way")).unwrap();
-    std::os::unix::fs::symlink(outside.join("file"), place.tree().join("link")).unwrap();
+    std::os::unix::fs::symlink(&outside, dirs.tree().join("way")).unwrap();
+    std::os::unix::fs::symlink(outside.join("file"), dirs.tree().join("link")).unwrap();
     let develop = order(Step::Develop, Some("t"));
     for edit in [
         r#"{ write = "way/new", content = "x" }"#,
@@ -472,50 +476,50 @@ async fn script_edits_never_leave_the_worktree() {
         r#"{ append = "link", content = "x" }"#,
         r#"{ replace = "link", old = "kept", new = "x" }"#,
     ] {
-        let spec = script(&place, &format!("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{edit}]"));
-        let why = failed(work(&spec, &develop, &place).await.unwrap().result);
-        assert!(why.contains("link"), "{edit} said {why}");
+        let spec = script(&dirs, &format!("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{edit}]"));
+        let why = failed(work(&spec, &develop, &dirs).await.unwrap().result);
+        assert!(why.contains("link"), "{edit}: {why}");
     }
     let only: Vec<_> = std::fs::read_dir(&outside).unwrap().collect();
     assert_eq!((only.len(), std::fs::read_to_string(outside.join("file")).unwrap().as_str()), (1, "kept"));
-    let spec = script(&place, "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{ delete = \"../outside/file\" }]");
-    let said =
+    let spec = script(&dirs, "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{ delete = \"../outside/file\" }]");
+    let message =
         Registry::new(sandbox::strict(), Arc::default(), system_clock()).get(&EngineSpec::parse(&spec)).err().unwrap();
-    assert!(said.contains("leads outside") && said.contains("line 1"), "{said}");
+    assert!(message.contains("leads outside") && message.contains("line 1"), "{message}");
 }
 
 #[tokio::test]
 async fn script_can_fail_ask_panic_and_hang() {
-    let place = Place::new();
+    let dirs = AttemptDirs::new();
     let develop = order(Step::Develop, Some("t"));
-    let turn = |end: &str| script(&place, &format!("[[turn]]\nstep = \"develop\"\n{end}"));
-    assert_eq!(failed(work(&turn("fail = \"no\""), &develop, &place).await.unwrap().result), "no");
+    let turn = |end: &str| script(&dirs, &format!("[[turn]]\nstep = \"develop\"\n{end}"));
+    assert_eq!(failed(work(&turn("fail = \"no\""), &develop, &dirs).await.unwrap().result), "no");
     assert!(matches!(
-        work(&turn("question = \"why?\""), &develop, &place).await.unwrap().result,
+        work(&turn("question = \"why?\""), &develop, &dirs).await.unwrap().result,
         StepOutcome::Asked { .. }
     ));
-    let (bench, spec) = (place.bench(), turn("panic = \"boom\""));
+    let (attempt_env, spec) = (dirs.attempt_env(), turn("panic = \"boom\""));
     let order = develop.clone();
-    let died = tokio::spawn(async move { engine(&spec).run(&order, &bench, quiet()).await.map(|_| ()) }).await;
+    let died = tokio::spawn(async move { engine(&spec).run(&order, &attempt_env, quiet()).await.map(|_| ()) }).await;
     assert!(died.unwrap_err().is_panic());
     let spec = turn("hang = true");
-    let hanging = work(&spec, &develop, &place);
+    let hanging = work(&spec, &develop, &dirs);
     assert!(tokio::time::timeout(Duration::from_millis(50), hanging).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn script_waits_while_it_says() {
-    let place = Place::new();
-    let spec = script(&place, "[[turn]]\nstep = \"develop\"\nsay = [\"a\", \"b\"]\nwait_ms = 60000\ndone = \"x\"");
+async fn script_pauses_between_its_lines() {
+    let dirs = AttemptDirs::new();
+    let spec = script(&dirs, "[[turn]]\nstep = \"develop\"\nsay = [\"a\", \"b\"]\nwait_ms = 60000\ndone = \"x\"");
     let before = tokio::time::Instant::now();
-    work(&spec, &order(Step::Develop, Some("t")), &place).await.unwrap();
+    work(&spec, &order(Step::Develop, Some("t")), &dirs).await.unwrap();
     assert_eq!(before.elapsed(), Duration::from_secs(60));
 }
 
 #[tokio::test]
 async fn a_script_that_is_a_link_or_too_large_is_refused() {
-    let place = Place::new();
-    let (link, large) = (place.root.path().join("link.toml"), place.root.path().join("large.toml"));
+    let dirs = AttemptDirs::new();
+    let (link, large) = (dirs.root.path().join("link.toml"), dirs.root.path().join("large.toml"));
     std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
     std::fs::write(&large, vec![b'#'; 1_100_000]).unwrap();
     let get = |path: &Path| {

@@ -1,7 +1,7 @@
-//! Headless agents: the documented tables read what real agents write; what a command line can do wrong ends in the right thing.
+//! Headless agents: the documented tables read the output of real agents, and failures of a command have the right outcome.
 
-use crate::acp::{all_gone, bench, engines};
-use crate::engines_contract::{Place, order, quiet};
+use crate::acp::{all_gone, attempt_env, engines};
+use crate::engines_contract::{AttemptDirs, order, quiet};
 use crate::support::engines::system_clock;
 use serde::Deserialize;
 use skep::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A table as it stands in the documents.
+/// Agent table in the documentation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -62,7 +62,7 @@ fn output_table(documented: &BTreeMap<String, OneOrMore>) -> OutputTable {
     table
 }
 
-/// The documented agents, by name.
+/// Documented agents, by name.
 pub fn documented() -> BTreeMap<String, Agent> {
     #[derive(Deserialize)]
     struct Page {
@@ -83,22 +83,30 @@ pub fn documented() -> BTreeMap<String, Agent> {
 }
 
 #[test]
-fn what_is_documented_is_what_is_built_in() {
+fn documented_agents_are_the_built_in_ones() {
     let empty = tempfile::tempdir().unwrap();
     let sources = skep::config::Sources { data_dir: empty.path().into(), ..Default::default() };
     let built_in = skep::config::load(&sources).unwrap().config.agents;
-    for (name, told) in documented() {
-        let there = &built_in[&name];
+    for (name, agent) in documented() {
+        let built_in_agent = &built_in[&name];
         assert_eq!(
-            (&told.command, &told.provider, &told.env, &told.files, &told.output, &told.mode, told.protocol),
-            (&there.command, &there.provider, &there.env, &there.files, &there.output, &there.mode, there.protocol),
+            (&agent.command, &agent.provider, &agent.env, &agent.files, &agent.output, &agent.mode, agent.protocol),
+            (
+                &built_in_agent.command,
+                &built_in_agent.provider,
+                &built_in_agent.env,
+                &built_in_agent.files,
+                &built_in_agent.output,
+                &built_in_agent.mode,
+                built_in_agent.protocol
+            ),
             "{name}"
         );
     }
     assert!(documented().len() >= 8);
 }
 
-/// The scripted agent with the output of a documented one.
+/// The scripted agent with the output table of a documented one.
 fn playing(part: &str, output: &str) -> Agent {
     let output = if output.is_empty() { OutputTable::default() } else { documented()[output].output.clone() };
     Agent {
@@ -115,14 +123,14 @@ fn playing(part: &str, output: &str) -> Agent {
     }
 }
 
-async fn drive(agent: Agent, order: &Order, place: &Place, sink: Sink) -> EngineResult {
-    std::fs::write(place.tree().join("calc.py"), "a - b\n").unwrap();
+async fn drive(agent: Agent, order: &Order, dirs: &AttemptDirs, sink: Sink) -> EngineResult {
+    std::fs::write(dirs.tree().join("calc.py"), "a - b\n").unwrap();
     let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
-    engine.run(order, &bench(place), sink).await.unwrap()
+    engine.run(order, &attempt_env(dirs), sink).await.unwrap()
 }
 
 async fn result(agent: Agent, step: Step) -> StepOutcome {
-    drive(agent, &order(step, None), &Place::new(), quiet()).await.result
+    drive(agent, &order(step, None), &AttemptDirs::new(), quiet()).await.result
 }
 
 fn failed(work: StepOutcome) -> String {
@@ -139,31 +147,31 @@ fn capped() -> Order {
 }
 
 #[tokio::test]
-async fn documented_tables_read_what_real_agents_write() {
+async fn documented_tables_read_the_output_of_real_agents() {
     for (part, table, session, tokens, cost_micros) in [
         ("claude", "claude_cli", "6ff", 4_820, 16_800),
         ("codex", "codex_cli", "01a1", 4_800, 900_000),
         ("opencode", "opencode_cli", "ses_1", 2_200, 3_000),
         ("gemini", "gemini_cli", "865c", 9_600, 900_000),
     ] {
-        let place = Place::new();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let kept = heard.clone();
-        let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));
-        let worked = drive(playing(part, table), &capped(), &place, sink).await;
-        let StepOutcome::Edited { summary } = &worked.result else { panic!("{part}: {:?}", worked.result) };
+        let dirs = AttemptDirs::new();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let recorded = events.clone();
+        let sink: Sink = Arc::new(move |event: EngineEvent| recorded.lock().unwrap().push(format!("{event:?}")));
+        let run_result = drive(playing(part, table), &capped(), &dirs, sink).await;
+        let StepOutcome::Edited { summary } = &run_result.result else { panic!("{part}: {:?}", run_result.result) };
         assert_eq!(summary, "Fixed add().", "{part}");
-        assert_eq!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap(), "a + b\n");
-        assert_eq!(worked.session.as_deref(), Some(format!("cli:fake:{session}").as_str()));
-        assert_eq!(worked.usage, Some(Usage { tokens, cost_micros, wall_ms: 0, turns: 0 }), "{part}");
-        let heard = heard.lock().unwrap();
+        assert_eq!(std::fs::read_to_string(dirs.tree().join("calc.py")).unwrap(), "a + b\n");
+        assert_eq!(run_result.session.as_deref(), Some(format!("cli:fake:{session}").as_str()));
+        assert_eq!(run_result.usage, Some(Usage { tokens, cost_micros, wall_ms: 0, turns: 0 }), "{part}");
+        let events = events.lock().unwrap();
         if part != "gemini" {
-            assert!(heard.iter().any(|h| h.starts_with("Said(\"Step 1")), "{part}: {heard:?}");
-            assert!(heard.iter().any(|h| h.starts_with("Did(")), "{part}: {heard:?}");
+            assert!(events.iter().any(|h| h.starts_with("Said(\"Step 1")), "{part}: {events:?}");
+            assert!(events.iter().any(|h| h.starts_with("Did(")), "{part}: {events:?}");
         }
         if part == "claude" {
-            let told = std::fs::read_to_string(place.tree().join("prompt")).unwrap();
-            assert_eq!(told, "You are a dev.\n\nFix add.");
+            let prompt = std::fs::read_to_string(dirs.tree().join("prompt")).unwrap();
+            assert_eq!(prompt, "You are a dev.\n\nFix add.");
         }
     }
     let busy = result(playing("claude fails", "claude_cli"), Step::Develop).await;
@@ -173,38 +181,38 @@ async fn documented_tables_read_what_real_agents_write() {
 }
 
 #[tokio::test]
-async fn plain_text_is_words_and_an_answer_may_stand_in_it() {
+async fn plain_text_may_contain_an_answer() {
     let StepOutcome::Edited { summary } = result(playing("text", ""), Step::Develop).await else { panic!() };
     assert_eq!(summary, "Applied edit to calc.py\nDone.");
     assert!(matches!(result(playing("plan", ""), Step::Plan).await, StepOutcome::Tasks(tasks) if tasks.len() == 1));
     let why = failed(result(playing("text", ""), Step::Plan).await);
     assert!(why.contains("json block"), "{why}");
-    // Without figures it costs what was set aside.
-    let worked = drive(playing("text", ""), &capped(), &Place::new(), quiet()).await;
-    assert_eq!(worked.usage, Some(Usage { wall_ms: 0, ..capped().caps }));
+    // Without reported usage the reservation is charged.
+    let run_result = drive(playing("text", ""), &capped(), &AttemptDirs::new(), quiet()).await;
+    assert_eq!(run_result.usage, Some(Usage { wall_ms: 0, ..capped().caps }));
 }
 
 #[tokio::test]
-async fn the_prompt_comes_by_input_argument_or_file_and_never_through_a_shell() {
+async fn the_prompt_is_passed_by_input_argument_or_file_and_never_by_a_shell() {
     for (blank, part) in [("{prompt}", "argument"), ("{prompt_file}", "file")] {
-        let place = Place::new();
+        let dirs = AttemptDirs::new();
         let mut agent = playing(part, "");
         agent.command.push(blank.to_owned());
         let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
         let user = "$(touch hacked) `touch hacked` '; touch hacked; ' \"{dir}\"".to_owned();
         let prompt = Prompt { system: "S".to_owned(), user: user.clone(), version: "v".into() };
-        let bench = skep::ports::engine::AttemptEnv { prompt: Some(prompt), ..place.bench() };
-        engine.run(&capped(), &bench, quiet()).await.unwrap();
-        assert_eq!(std::fs::read_to_string(place.tree().join("got")).unwrap(), format!("S\n\n{user}|"), "{part}");
-        assert!(!place.tree().join("hacked").exists());
+        let attempt_env = skep::ports::engine::AttemptEnv { prompt: Some(prompt), ..dirs.attempt_env() };
+        engine.run(&capped(), &attempt_env, quiet()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(dirs.tree().join("got")).unwrap(), format!("S\n\n{user}|"), "{part}");
+        assert!(!dirs.tree().join("hacked").exists());
     }
     let mut agent = playing("argument", "");
     agent.command.push("{prompt}".to_owned());
-    let place = Place::new();
+    let dirs = AttemptDirs::new();
     let prompt = Prompt { system: String::new(), user: "x".repeat(200_000), version: "v".into() };
-    let bench = skep::ports::engine::AttemptEnv { prompt: Some(prompt), ..place.bench() };
+    let attempt_env = skep::ports::engine::AttemptEnv { prompt: Some(prompt), ..dirs.attempt_env() };
     let engine = engines(agent).get(&EngineSpec::parse("cli:fake")).unwrap();
-    let why = engine.run(&capped(), &bench, quiet()).await.unwrap_err().to_string();
+    let why = engine.run(&capped(), &attempt_env, quiet()).await.unwrap_err().to_string();
     assert!(why.contains("{prompt_file}"), "{why}");
 }
 
@@ -223,19 +231,19 @@ async fn exit_codes_and_reasons() {
     fatal.output.fatal_errors = patterns();
     assert!(matches!(result(retryable, Step::Develop).await, StepOutcome::Unavailable { fix: None, .. }));
     assert!(matches!(result(fatal, Step::Develop).await, StepOutcome::Unavailable { fix: Some(_), .. }));
-    // The last words of real agents on a Node of an older release, and of ones that nobody logged in.
-    for (said, part) in [
-        ("SyntaxError: Invalid regular expression flags\nNode.js v18.20.8", "a release that it supports"),
-        ("ModuleNotFoundError: No module named 'litellm'", "install the agent again"),
+    // The last output of real agents on an older release of Node, and of agents without a login.
+    for (output, part) in [
+        ("SyntaxError: Invalid regular expression flags\nNode.js v18.20.8", "that it supports"),
+        ("ModuleNotFoundError: No module named 'litellm'", "reinstall the agent"),
         ("No API key found for the selected model.\nUse /login to log into a provider", "agents.fake.pass_env"),
         ("Please set an Auth method in your settings.json", "agents.fake.pass_env"),
     ] {
         let mut agent = exit("1");
-        agent.command.push(said.to_owned());
+        agent.command.push(output.to_owned());
         let work = result(agent, Step::Develop).await;
         assert!(
             matches!(&work, StepOutcome::Unavailable { fix: Some(fix), .. } if fix.contains(part)),
-            "{said}: {work:?}"
+            "{output}: {work:?}"
         );
     }
     let missing = Agent { command: vec!["/no/such agent".to_owned()], ..playing("text", "") };
@@ -247,41 +255,41 @@ async fn exit_codes_and_reasons() {
 }
 
 #[tokio::test]
-async fn floods_deafness_and_daemons_end_well() {
-    let worked = drive(playing("flood", "opencode_cli"), &capped(), &Place::new(), quiet()).await;
-    assert!(matches!(&worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
-    assert!(worked.files[0].2.len() <= 1024 * 1024 + 100);
+async fn floods_unread_input_and_daemons_are_handled() {
+    let run_result = drive(playing("flood", "opencode_cli"), &capped(), &AttemptDirs::new(), quiet()).await;
+    assert!(matches!(&run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
+    assert!(run_result.files[0].2.len() <= 1024 * 1024 + 100);
     assert!(matches!(result(playing("deaf", ""), Step::Develop).await, StepOutcome::Edited { .. }));
 
-    let place = Place::new();
+    let dirs = AttemptDirs::new();
     let began = std::time::Instant::now();
-    let worked = drive(playing("daemon", ""), &capped(), &place, quiet()).await;
-    assert!(matches!(&worked.result, StepOutcome::Edited { summary } if summary == "left something behind"));
+    let run_result = drive(playing("daemon", ""), &capped(), &dirs, quiet()).await;
+    assert!(matches!(&run_result.result, StepOutcome::Edited { summary } if summary == "left something behind"));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    assert!(all_gone(&place.tree().join("pids")).await);
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 }
 
 #[tokio::test]
-async fn silence_time_and_a_dropped_future_end_the_whole_tree() {
-    let place = Place::new();
+async fn idle_time_time_limit_and_a_dropped_future_end_the_process_tree() {
+    let dirs = AttemptDirs::new();
     let silent = Agent { idle_timeout: Duration::from_secs(2), ..playing("silent", "") };
-    assert!(failed(drive(silent, &capped(), &place, quiet()).await.result).contains("no sign of life"));
-    assert!(all_gone(&place.tree().join("pids")).await);
+    assert!(failed(drive(silent, &capped(), &dirs, quiet()).await.result).contains("wrote nothing"));
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 
     let mut short = capped();
     short.caps.wall_ms = 3_000;
-    assert!(failed(drive(playing("busy", ""), &short, &place, quiet()).await.result).contains("still at work"));
-    assert!(all_gone(&place.tree().join("pids")).await);
+    assert!(failed(drive(playing("busy", ""), &short, &dirs, quiet()).await.result).contains("still running"));
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 
-    std::fs::remove_file(place.tree().join("pids")).unwrap();
-    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    let sink: Sink = Arc::new(move |event| drop(heard.send(event)));
+    std::fs::remove_file(dirs.tree().join("pids")).unwrap();
+    let (events, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let sink: Sink = Arc::new(move |event| drop(events.send(event)));
     let order = capped();
     tokio::select! {
-        worked = drive(playing("busy", ""), &order, &place, sink) => panic!("{worked:?}"),
-        _said = hears.recv() => {}
+        run_result = drive(playing("busy", ""), &order, &dirs, sink) => panic!("{run_result:?}"),
+        _said = receiver.recv() => {}
     }
-    assert!(all_gone(&place.tree().join("pids")).await);
+    assert!(all_gone(&dirs.tree().join("pids")).await);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The agent loop over scripted servers of every provider: whole conversations, what is sent, what is charged, what is kept.
+//! The agent loop over scripted servers of every API: whole conversations, requests, charges and records.
 
-use super::engines_contract::{Place, order};
+use super::engines_contract::{AttemptDirs, order};
 use super::support::models::{KEY, Models, Reply, call, calls, text, with};
 use crate::support::engines::system_clock;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 /// Every wire format.
 pub const APIS: [Api; 5] = [Api::Anthropic, Api::OpenAi, Api::OpenAiResponses, Api::Gemini, Api::Ollama];
 
-/// Prices of the scripted model: round figures.
+/// Prices of the scripted model, in round figures.
 const PRICES: &str = r#"
 version = "2026-01-01"
 [[model]]
@@ -30,34 +30,34 @@ pub fn engine(provider: Provider) -> Arc<dyn Engine> {
     registry.get(&EngineSpec::parse("llm:acme/some-model-high")).unwrap()
 }
 
-pub fn bench(place: &Place) -> AttemptEnv {
+pub fn attempt_env(dirs: &AttemptDirs) -> AttemptEnv {
     let prompt = Prompt {
         system: "You are a dev.".to_owned(),
         user: "THE-ORDER: make it right.".to_owned(),
         version: "v1".into(),
     };
-    std::fs::create_dir_all(place.root.path().join("scratch")).unwrap();
-    AttemptEnv { prompt: Some(prompt), ..place.bench() }
+    std::fs::create_dir_all(dirs.root.path().join("scratch")).unwrap();
+    AttemptEnv { prompt: Some(prompt), ..dirs.attempt_env() }
 }
 
-pub async fn work(provider: Provider, order: &Order, place: &Place) -> EngineResult {
-    engine(provider).run(order, &bench(place), Arc::new(|_| {})).await.unwrap()
+pub async fn work(provider: Provider, order: &Order, dirs: &AttemptDirs) -> EngineResult {
+    engine(provider).run(order, &attempt_env(dirs), Arc::new(|_| {})).await.unwrap()
 }
 
-/// A develop order with a minute.
+/// A develop order with a time limit of one minute.
 pub fn develop() -> Order {
     let mut order = order(Step::Develop, Some("parser"));
     order.caps.wall_ms = 60_000;
     order
 }
 
-pub fn transcript(worked: &EngineResult) -> String {
-    let (kind, name, bytes) = &worked.files[0];
+pub fn transcript(run_result: &EngineResult) -> String {
+    let (kind, name, bytes) = &run_result.files[0];
     assert_eq!((*kind, name.as_str()), (ArtifactKind::Transcript, "transcript.jsonl"));
     String::from_utf8(bytes.clone()).unwrap()
 }
 
-/// Waits for something, half a minute at most.
+/// Polls for at most half a minute.
 pub async fn eventually<T>(mut found: impl FnMut() -> Option<T>) -> T {
     for _ in 0..3_000 {
         if let Some(found) = found() {
@@ -68,7 +68,7 @@ pub async fn eventually<T>(mut found: impl FnMut() -> Option<T>) -> T {
     panic!("it did not come about");
 }
 
-/// The texts of the tool results a request carries, in order, whatever its API.
+/// Texts of the tool results in a request, in order, for any API.
 pub fn results(body: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect(body, &mut found);
@@ -98,8 +98,8 @@ fn collect(value: &Value, found: &mut Vec<String>) {
 #[tokio::test]
 async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
     for api in APIS {
-        let place = Place::new();
-        std::fs::write(place.tree().join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
+        let dirs = AttemptDirs::new();
+        std::fs::write(dirs.tree().join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
         let models = Models::play([
             Reply::Say(
                 "I look first.\n".to_owned(),
@@ -115,19 +115,19 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
             call("done", json!({"summary": "add adds"})),
         ])
         .await;
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let events = Arc::new(Mutex::new(Vec::new()));
         let sink: Sink = {
-            let heard = heard.clone();
-            Arc::new(move |e| heard.lock().unwrap().push(e))
+            let events = events.clone();
+            Arc::new(move |e| events.lock().unwrap().push(e))
         };
         let order = develop();
-        let worked = engine(models.provider(api)).run(&order, &bench(&place), sink).await.unwrap();
+        let run_result = engine(models.provider(api)).run(&order, &attempt_env(&dirs), sink).await.unwrap();
         assert!(
-            matches!(&worked.result, StepOutcome::Edited { summary } if summary == "add adds"),
+            matches!(&run_result.result, StepOutcome::Edited { summary } if summary == "add adds"),
             "{api:?} {:?}",
-            worked.result
+            run_result.result
         );
-        let read = |name: &str| std::fs::read_to_string(place.tree().join(name)).unwrap();
+        let read = |name: &str| std::fs::read_to_string(dirs.tree().join(name)).unwrap();
         assert_eq!(
             (read("calc.py").as_str(), read("notes/why.md").as_str()),
             ("def add(a, b):\n    return a + b\n", "because\n")
@@ -165,10 +165,10 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
             assert!(!first.contains(effort), "{api:?} {effort} {first}");
         }
 
-        // What is charged is what the wire told.
-        let usage = worked.usage.unwrap();
+        // The charge is the usage reported on the wire.
+        let usage = run_result.usage.unwrap();
         assert_eq!((usage.tokens, usage.turns), (550, 5), "{api:?}");
-        let usage_by_model = &worked.usage_by_model[0];
+        let usage_by_model = &run_result.usage_by_model[0];
         assert_eq!(
             (usage_by_model.model.as_str(), usage_by_model.calls, usage_by_model.input, usage_by_model.output),
             ("acme/some-model-high", 5, 500, 50),
@@ -176,29 +176,32 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
         );
         let cached = if api == Api::Ollama { 0 } else { 200 };
         assert_eq!((usage_by_model.cached, usage_by_model.priced), (cached, false), "{api:?}");
-        // Thoughts are told by three of them; they are a part of the output, not besides it.
-        let told = matches!(api, Api::OpenAi | Api::OpenAiResponses | Api::Gemini);
-        assert_eq!(usage_by_model.reasoning, if told { 15 } else { 0 }, "{api:?}");
+        // Three APIs report reasoning tokens, which are part of the output.
+        let reports_reasoning = matches!(api, Api::OpenAi | Api::OpenAiResponses | Api::Gemini);
+        assert_eq!(usage_by_model.reasoning, if reports_reasoning { 15 } else { 0 }, "{api:?}");
         if api == Api::Anthropic {
             assert_eq!(usage_by_model.cache_written, 100);
         }
-        let heard = heard.lock().unwrap();
-        assert!(heard.iter().any(|e| matches!(e, EngineEvent::Said(t) if t == "I look first.")), "{api:?} {heard:?}");
-        assert!(heard.iter().any(|e| matches!(e, EngineEvent::Did(t) if t == "run cat calc.py; exit 3")), "{heard:?}");
-        assert!(heard.iter().any(|e| matches!(e, EngineEvent::Spent(u) if u.turns == 5)));
-        let transcript = transcript(&worked);
+        let events = events.lock().unwrap();
+        assert!(events.iter().any(|e| matches!(e, EngineEvent::Said(t) if t == "I look first.")), "{api:?} {events:?}");
+        assert!(
+            events.iter().any(|e| matches!(e, EngineEvent::Did(t) if t == "run cat calc.py; exit 3")),
+            "{events:?}"
+        );
+        assert!(events.iter().any(|e| matches!(e, EngineEvent::Spent(u) if u.turns == 5)));
+        let transcript = transcript(&run_result);
         assert!(transcript.lines().all(|l| serde_json::from_str::<Value>(l).is_ok()));
         assert!(
             transcript.contains("I look first.") && transcript.contains("exit code 3") && !transcript.contains(KEY)
         );
-        assert!(worked.session.unwrap().starts_with("llm:acme/some-model-high:"));
+        assert!(run_result.session.unwrap().starts_with("llm:acme/some-model-high:"));
     }
 }
 
 #[tokio::test]
 async fn each_role_has_its_tools_and_its_result() {
-    let place = Place::new();
-    std::fs::write(place.tree().join("a.rs"), "fn main() {}\n").unwrap();
+    let dirs = AttemptDirs::new();
+    std::fs::write(dirs.tree().join("a.rs"), "fn main() {}\n").unwrap();
     let tools = |models: &Models| -> Vec<String> {
         let body = models.seen()[0].body.clone();
         body["tools"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap().to_owned()).collect()
@@ -221,16 +224,16 @@ async fn each_role_has_its_tools_and_its_result() {
     };
 
     let models = Models::play([call("done", json!({"notes": "a.rs:1 is all there is"}))]).await;
-    let worked = work(models.provider(Api::Anthropic), &of(Step::Explore), &place).await;
-    assert!(matches!(worked.result, StepOutcome::Notes(n) if n.contains("a.rs:1")));
+    let run_result = work(models.provider(Api::Anthropic), &of(Step::Explore), &dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Notes(n) if n.contains("a.rs:1")));
     assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
 
     // A plan in a circle goes back, a good one is taken.
     let circle = json!({"tasks": [{"name": "a", "title": "A", "text": "t", "needs": ["b"]}, {"name": "b", "title": "B", "text": "t", "needs": ["a"]}]});
     let good = json!({"tasks": [{"name": "a", "title": "A", "text": "t"}, {"name": "b", "title": "B", "text": "t", "needs": ["a"]}]});
     let models = Models::play([call("done", circle), call("done", good)]).await;
-    let worked = work(models.provider(Api::Anthropic), &of(Step::Plan), &place).await;
-    assert!(matches!(worked.result, StepOutcome::Tasks(t) if t.len() == 2 && t[1].needs == ["a"]));
+    let run_result = work(models.provider(Api::Anthropic), &of(Step::Plan), &dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Tasks(t) if t.len() == 2 && t[1].needs == ["a"]));
     assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
     assert!(results(&models.seen()[1].body)[0].contains("waits for itself"));
 
@@ -242,25 +245,27 @@ async fn each_role_has_its_tools_and_its_result() {
         call("done", judged("gone.rs")),
     ])
     .await;
-    let worked = work(models.provider(Api::Anthropic), &of(Step::Review), &place).await;
+    let run_result = work(models.provider(Api::Anthropic), &of(Step::Review), &dirs).await;
     assert!(
-        matches!(worked.result, StepOutcome::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].path == "gone.rs")
+        matches!(run_result.result, StepOutcome::Judged { verdict: Verdict::Rework, findings, .. } if findings[0].path == "gone.rs")
     );
     assert_eq!(tools(&models), ["read", "list", "search", "run", "ask", "done"]);
     assert!(results(&models.seen()[2].body)[1].contains("nowhere.rs"));
 
     let models =
         Models::play([call("ask", json!({"question": ""})), call("ask", json!({"question": "Which port?"}))]).await;
-    let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(worked.result, StepOutcome::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
+    let run_result = work(models.provider(Api::Anthropic), &develop(), &dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Asked { question: q, to: AskedTo::Person } if q == "Which port?"));
     assert_eq!(tools(&models), ["read", "list", "search", "edit", "patch", "write", "run", "ask", "done"]);
     let models = Models::play([call("ask", json!({"question": "Where is main?", "to": "scout"}))]).await;
-    let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(worked.result, StepOutcome::Asked { question: q, to: AskedTo::Scout } if q == "Where is main?"));
+    let run_result = work(models.provider(Api::Anthropic), &develop(), &dirs).await;
+    assert!(
+        matches!(run_result.result, StepOutcome::Asked { question: q, to: AskedTo::Scout } if q == "Where is main?")
+    );
 }
 
 #[tokio::test]
-async fn a_result_that_grants_itself_something_is_refused_and_four_bad_ones_end_it() {
+async fn a_result_with_unknown_fields_is_refused_and_four_invalid_ones_end_the_session() {
     let bad = json!({"tasks": [{"name": "a", "title": "A", "text": "t", "approved": true}]});
     let models = Models::play((0..9).map(|n| {
         let mut bad = bad.clone();
@@ -268,83 +273,87 @@ async fn a_result_that_grants_itself_something_is_refused_and_four_bad_ones_end_
         call("done", bad)
     }))
     .await;
-    let worked = work(models.provider(Api::OpenAi), &order(Step::Plan, None), &Place::new()).await;
-    let StepOutcome::Failed(why) = worked.result else { panic!("{:?}", worked.result) };
+    let run_result = work(models.provider(Api::OpenAi), &order(Step::Plan, None), &AttemptDirs::new()).await;
+    let StepOutcome::Failed(why) = run_result.result else { panic!("{:?}", run_result.result) };
     assert!(why.contains("refused 4 times") && why.contains("approved"), "{why}");
     assert_eq!(models.seen().len(), 4);
 }
 
 #[tokio::test]
-async fn done_beside_a_call_that_failed_is_not_taken() {
-    let place = Place::new();
+async fn done_next_to_a_failed_call_is_not_accepted() {
+    let dirs = AttemptDirs::new();
     let models = Models::play([
         calls(&[("read", json!({"path": "none"})), ("done", json!({"summary": "all is well"}))]),
         call("done", json!({"summary": "nothing to do"})),
     ])
     .await;
-    let worked = work(models.provider(Api::Anthropic), &develop(), &place).await;
-    assert!(matches!(&worked.result, StepOutcome::Edited { summary } if summary == "nothing to do"));
-    assert!(results(&models.seen()[1].body)[1].contains("not taken: read none"));
+    let run_result = work(models.provider(Api::Anthropic), &develop(), &dirs).await;
+    assert!(matches!(&run_result.result, StepOutcome::Edited { summary } if summary == "nothing to do"));
+    assert!(results(&models.seen()[1].body)[1].contains("not accepted: read none"));
 }
 
 #[tokio::test]
-async fn a_model_that_talks_or_goes_in_circles_is_stopped_with_its_reason() {
+async fn a_model_that_only_talks_or_goes_in_circles_is_stopped() {
     let models = Models::play([text("I think."), text("I think so."), text("Indeed."), text("Never asked.")]).await;
-    let worked = work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
+    let run_result = work(models.provider(Api::Anthropic), &develop(), &AttemptDirs::new()).await;
     assert!(
-        matches!(&worked.result, StepOutcome::Failed(why) if why.contains("without using a tool")),
+        matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("without calling a tool")),
         "{:?}",
-        worked.result
+        run_result.result
     );
     assert_eq!(models.seen().len(), 3);
-    assert!(models.seen()[1].body.to_string().contains("You did not use a tool"));
+    assert!(models.seen()[1].body.to_string().contains("You did not call a tool"));
 
     let models = Models::play((0..9).map(|_| call("list", json!({"path": "."})))).await;
-    let worked = work(models.provider(Api::OpenAi), &develop(), &Place::new()).await;
-    assert!(matches!(&worked.result, StepOutcome::Failed(why) if why.contains("in circles")), "{:?}", worked.result);
+    let run_result = work(models.provider(Api::OpenAi), &develop(), &AttemptDirs::new()).await;
+    assert!(
+        matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("in circles")),
+        "{:?}",
+        run_result.result
+    );
     assert_eq!(models.seen().len(), 4);
-    assert!(transcript(&worked).contains("\"end\":\"the model went in circles"));
+    assert!(transcript(&run_result).contains("\"end\":\"the model went in circles"));
 }
 
 #[tokio::test]
-async fn caps_hold_turns_tokens_and_money() {
+async fn caps_on_turns_tokens_and_money_hold() {
     let endless = || (0..300).map(|n| call("list", json!({"path": ".", "depth": n + 1})));
     let capped = |caps: Usage| Order { caps: Usage { wall_ms: 60_000, ..caps }, ..develop() };
-    let used_up = |worked: &EngineResult| match &worked.result {
-        StepOutcome::BudgetExhausted { why, .. } => {
-            assert!(why.contains("budget of this attempt is exhausted"), "{why}")
-        }
+    let used_up = |run_result: &EngineResult| match &run_result.result {
+        StepOutcome::BudgetExhausted { why, .. } => assert!(why.contains("budget of this attempt is used up"), "{why}"),
         other => panic!("{other:?}"),
     };
 
     let models = Models::play(endless()).await;
-    let worked =
-        work(models.provider(Api::Anthropic), &capped(Usage { turns: 3, ..Usage::default() }), &Place::new()).await;
-    used_up(&worked);
-    assert_eq!((models.seen().len(), worked.usage.unwrap().turns), (3, 3));
+    let run_result =
+        work(models.provider(Api::Anthropic), &capped(Usage { turns: 3, ..Usage::default() }), &AttemptDirs::new())
+            .await;
+    used_up(&run_result);
+    assert_eq!((models.seen().len(), run_result.usage.unwrap().turns), (3, 3));
 
     // The last answers asked for are shorter; what is charged never passes the cap.
     let models = Models::play(endless()).await;
     let cap = 12_000;
-    let worked =
-        work(models.provider(Api::Anthropic), &capped(Usage { tokens: cap, ..Usage::default() }), &Place::new()).await;
-    used_up(&worked);
-    assert!(worked.usage.unwrap().tokens <= cap && models.seen().len() > 10, "{:?}", worked.usage);
+    let run_result =
+        work(models.provider(Api::Anthropic), &capped(Usage { tokens: cap, ..Usage::default() }), &AttemptDirs::new())
+            .await;
+    used_up(&run_result);
+    assert!(run_result.usage.unwrap().tokens <= cap && models.seen().len() > 10, "{:?}", run_result.usage);
     let asked: Vec<u64> = models.seen().iter().map(|r| r.body["max_tokens"].as_u64().unwrap()).collect();
     assert!(asked[0] == 4_000 && asked[asked.len() - 1] < 4_000, "{asked:?}");
 
     // Money is limited and the price not known: not a single call.
     let models = Models::play(endless()).await;
-    let worked = work(
+    let run_result = work(
         models.provider(Api::Anthropic),
         &capped(Usage { cost_micros: 50_000, ..Usage::default() }),
-        &Place::new(),
+        &AttemptDirs::new(),
     )
     .await;
     assert!(
-        matches!(&worked.result, StepOutcome::Failed(why) if why.contains("no known price")),
+        matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("no known price")),
         "{:?}",
-        worked.result
+        run_result.result
     );
     assert!(models.seen().is_empty());
 
@@ -353,19 +362,22 @@ async fn caps_hold_turns_tokens_and_money() {
         .with_prices(prices);
     let engine = registry.get(&EngineSpec::parse("llm:acme/some-model")).unwrap();
     let order = capped(Usage { cost_micros: 50_000, ..Usage::default() });
-    let worked = engine.run(&order, &bench(&Place::new()), Arc::new(|_| {})).await.unwrap();
-    used_up(&worked);
-    let usage = worked.usage.unwrap();
-    assert!(usage.cost_micros > 1_000 && usage.cost_micros <= 50_000 && worked.usage_by_model[0].priced, "{usage:?}");
+    let run_result = engine.run(&order, &attempt_env(&AttemptDirs::new()), Arc::new(|_| {})).await.unwrap();
+    used_up(&run_result);
+    let usage = run_result.usage.unwrap();
+    assert!(
+        usage.cost_micros > 1_000 && usage.cost_micros <= 50_000 && run_result.usage_by_model[0].priced,
+        "{usage:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_session_that_is_dropped_ends_its_command() {
-    let place = Place::new();
+async fn dropping_a_session_ends_its_command() {
+    let dirs = AttemptDirs::new();
     let models = Models::play([call("run", json!({"command": "echo $$ > pid; sleep 600"}))]).await;
-    let (provider, order, bench) = (models.provider(Api::Anthropic), develop(), bench(&place));
-    let session = tokio::spawn(async move { engine(provider).run(&order, &bench, Arc::new(|_| {})).await });
-    let pid = eventually(|| std::fs::read_to_string(place.tree().join("pid")).ok().filter(|t| t.ends_with('\n'))).await;
+    let (provider, order, attempt_env) = (models.provider(Api::Anthropic), develop(), attempt_env(&dirs));
+    let session = tokio::spawn(async move { engine(provider).run(&order, &attempt_env, Arc::new(|_| {})).await });
+    let pid = eventually(|| std::fs::read_to_string(dirs.tree().join("pid")).ok().filter(|t| t.ends_with('\n'))).await;
     session.abort();
     let gone = std::path::PathBuf::from(format!("/proc/{}", pid.trim()));
     eventually(|| {

@@ -1,6 +1,7 @@
-//! The agent loop against a model server of somebody else's: asked for by `SKEP_TEST_AIMOCK=<node_modules with @copilotkit/aimock>`.
+//! The agent loop against a third-party model server. Ignored by default: `scripts/agents` installs the server and prints the command that
+//! runs this test.
 
-use super::engines_contract::Place;
+use super::engines_contract::AttemptDirs;
 use super::llm::{develop, engine};
 use serde_json::json;
 use skep::ports::Prompt;
@@ -21,18 +22,17 @@ impl Drop for Server {
 }
 
 #[tokio::test]
-async fn a_dev_works_with_a_server_that_is_not_ours() {
-    let Some(modules) = std::env::var_os("SKEP_TEST_AIMOCK").map(std::path::PathBuf::from) else { return };
+#[ignore = "needs a third-party model server: run scripts/agents, then the command that it prints"]
+async fn a_dev_works_with_a_third_party_server() {
+    let modules =
+        std::env::var_os("SKEP_TEST_AIMOCK").expect("SKEP_TEST_AIMOCK names a node_modules folder; run scripts/agents");
+    let modules = std::path::PathBuf::from(modules);
     let program = modules.join("@copilotkit/aimock/dist/cli.js");
-    assert!(
-        program.is_file(),
-        "SKEP_TEST_AIMOCK is set, and {} is not there: npm i @copilotkit/aimock@1.43.0",
-        program.display()
-    );
-    let turn = |n: usize, calls: serde_json::Value, told: Option<&str>| {
+    assert!(program.is_file(), "{} does not exist; run scripts/agents", program.display());
+    let turn = |n: usize, calls: serde_json::Value, result: Option<&str>| {
         let mut fits = json!({"userMessage": "TASK-ADD", "turnIndex": n});
-        if let Some(told) = told {
-            fits["toolResultContains"] = json!(told);
+        if let Some(result) = result {
+            fits["toolResultContains"] = json!(result);
         }
         let usage =
             json!({"prompt_tokens": 1000 + n, "completion_tokens": 10, "input_tokens": 1000 + n, "output_tokens": 10});
@@ -44,8 +44,8 @@ async fn a_dev_works_with_a_server_that_is_not_ours() {
         turn(2, json!([{"id": "c4", "name": "run", "arguments": {"command": "cat calc.py"}}]), Some("1 edit made")),
         turn(3, json!([{"id": "c5", "name": "done", "arguments": {"summary": "add adds"}}]), Some("a + b")),
     ]});
-    let place = Place::new();
-    let script = place.root.path().join("fixtures.json");
+    let dirs = AttemptDirs::new();
+    let script = dirs.root.path().join("fixtures.json");
     std::fs::write(&script, fixtures.to_string()).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = Command::new("node");
@@ -60,8 +60,8 @@ async fn a_dev_works_with_a_server_that_is_not_ours() {
         (Api::Gemini, "v1beta/"),
         (Api::Ollama, ""),
     ] {
-        let place = Place::new();
-        std::fs::write(place.tree().join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
+        let dirs = AttemptDirs::new();
+        std::fs::write(dirs.tree().join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
         let provider = Provider {
             name: "acme".to_owned(),
             api,
@@ -75,20 +75,20 @@ async fn a_dev_works_with_a_server_that_is_not_ours() {
             max_output_tokens: 4_000,
         };
         let prompt = Prompt { system: "You are a dev.".to_owned(), user: "TASK-ADD".to_owned(), version: "v1".into() };
-        std::fs::create_dir_all(place.root.path().join("scratch")).unwrap();
-        let bench = AttemptEnv { prompt: Some(prompt), ..place.bench() };
+        std::fs::create_dir_all(dirs.root.path().join("scratch")).unwrap();
+        let attempt_env = AttemptEnv { prompt: Some(prompt), ..dirs.attempt_env() };
         let engine: Arc<dyn Engine> = engine(provider);
-        let worked = engine.run(&develop(), &bench, Arc::new(|_| {})).await.unwrap();
-        let told = String::from_utf8_lossy(&worked.files[0].2).into_owned();
+        let run_result = engine.run(&develop(), &attempt_env, Arc::new(|_| {})).await.unwrap();
+        let transcript = String::from_utf8_lossy(&run_result.files[0].2).into_owned();
         assert!(
-            matches!(&worked.result, StepOutcome::Edited { summary } if summary == "add adds"),
-            "{api:?} {:?}\n{told}",
-            worked.result
+            matches!(&run_result.result, StepOutcome::Edited { summary } if summary == "add adds"),
+            "{api:?} {:?}\n{transcript}",
+            run_result.result
         );
-        assert!(std::fs::read_to_string(place.tree().join("calc.py")).unwrap().contains("a + b"));
-        let usage_by_model = &worked.usage_by_model[0];
+        assert!(std::fs::read_to_string(dirs.tree().join("calc.py")).unwrap().contains("a + b"));
+        let usage_by_model = &run_result.usage_by_model[0];
         match api {
-            // It tells no usage there: then what was set aside is charged, never nothing.
+            // The server reports no usage there, so the reservation is charged.
             Api::Ollama => assert!(
                 usage_by_model.calls == 4 && usage_by_model.input > 4_000 && usage_by_model.output == 16_000,
                 "{usage_by_model:?}"
@@ -96,7 +96,7 @@ async fn a_dev_works_with_a_server_that_is_not_ours() {
             _ => assert_eq!(
                 (usage_by_model.calls, usage_by_model.input, usage_by_model.output),
                 (4, 4_006, 40),
-                "{api:?} {told}"
+                "{api:?} {transcript}"
             ),
         }
     }

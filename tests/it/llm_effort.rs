@@ -1,7 +1,7 @@
-//! How hard a model is to think, as each API is told it; and the window, as Ollama is.
+//! Reasoning effort in the form of each API, and the context window of Ollama.
 
-use super::engines_contract::Place;
-use super::llm::{bench, develop};
+use super::engines_contract::AttemptDirs;
+use super::llm::{attempt_env, develop};
 use super::support::models::{Models, Reply, call, with};
 use crate::support::engines::system_clock;
 use serde_json::{Value, json};
@@ -16,26 +16,26 @@ fn done() -> Reply {
     call("done", json!({"summary": "x"}))
 }
 
-async fn work(provider: Provider, engine: &str, place: &Place) -> EngineResult {
+async fn work(provider: Provider, engine: &str, dirs: &AttemptDirs) -> EngineResult {
     let registry = Registry::new(Sandbox::from_process_env(&[]), Arc::new(with(provider)), system_clock());
     let engine = registry.get(&EngineSpec::parse(engine)).unwrap();
-    engine.run(&develop(), &bench(place), Arc::new(|_| {})).await.unwrap()
+    engine.run(&develop(), &attempt_env(dirs), Arc::new(|_| {})).await.unwrap()
 }
 
-/// What is sent to a model for an effort.
+/// Request that is sent to a model for an effort.
 async fn sent(api: Api, model: &str) -> Value {
     let models = Models::play([done()]).await;
-    let provider = Provider { max_output_tokens: 16_000, ..models.provider(api) };
-    let worked = work(provider, &format!("llm:acme/{model}"), &Place::new()).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
+    let provider = Provider { max_output: 16_000, ..models.provider(api) };
+    let run_result = work(provider, &format!("llm:acme/{model}"), &AttemptDirs::new()).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
     // Prices and books know the model without the effort.
-    assert_eq!(worked.usage_by_model[0].model, format!("acme/{}", model.split('#').next().unwrap()));
+    assert_eq!(run_result.usage_by_model[0].model, format!("acme/{}", model.split('#').next().unwrap()));
     models.seen()[0].body.clone()
 }
 
 #[tokio::test]
-async fn each_api_is_told_the_effort_as_it_takes_it_and_the_models_name_stays() {
-    for (api, model, at, told) in [
+async fn each_api_receives_the_effort_in_its_form_and_the_model_name_unchanged() {
+    for (api, model, at, expected) in [
         (Api::OpenAi, "gpt-5#high", "/reasoning_effort", json!("high")),
         (Api::OpenAi, "some-model-high#low", "/reasoning_effort", json!("low")),
         (Api::OpenAiResponses, "gpt-5#medium", "/reasoning/effort", json!("medium")),
@@ -47,7 +47,7 @@ async fn each_api_is_told_the_effort_as_it_takes_it_and_the_models_name_stays() 
         (Api::Ollama, "qwen3:8b#low", "/think", json!(true)),
     ] {
         let body = sent(api, model).await;
-        assert_eq!(body.pointer(at), Some(&told), "{api:?} {model} {body}");
+        assert_eq!(body.pointer(at), Some(&expected), "{api:?} {model} {body}");
         if api != Api::Gemini {
             assert_eq!(body["model"], model.split('#').next().unwrap(), "{api:?}");
         }
@@ -60,17 +60,17 @@ async fn each_api_is_told_the_effort_as_it_takes_it_and_the_models_name_stays() 
 }
 
 #[tokio::test]
-async fn ollama_is_told_the_window_and_a_prompt_it_cut_is_not_taken_for_read() {
+async fn ollama_receives_the_window_and_a_truncated_prompt_is_a_fault() {
     let models = Models::play([done()]).await;
-    let provider = Provider { context_window: 24_000, ..models.provider(Api::Ollama) };
-    work(provider, "llm:acme/m", &Place::new()).await;
+    let provider = Provider { window: 24_000, ..models.provider(Api::Ollama) };
+    work(provider, "llm:acme/m", &AttemptDirs::new()).await;
     let body = &models.seen()[0].body;
     assert_eq!((&body["options"]["num_ctx"], &body["options"]["num_predict"]), (&json!(24_000), &json!(4_000)));
     assert_eq!((&body["truncate"], &body["shift"]), (&json!(false), &json!(false)));
 
     // Its own word that it is too long: the conversation is shortened, once.
-    let place = Place::new();
-    std::fs::write(place.tree().join("big.txt"), "a line of text\n".repeat(2_000)).unwrap();
+    let dirs = AttemptDirs::new();
+    std::fs::write(dirs.tree().join("big.txt"), "a line of text\n".repeat(2_000)).unwrap();
     let too_long = Reply::Status(
         400,
         vec![],
@@ -78,21 +78,21 @@ async fn ollama_is_told_the_window_and_a_prompt_it_cut_is_not_taken_for_read() {
     );
     let read = || call("read", json!({"path": "big.txt", "lines": 2_000}));
     let models = Models::play([read(), too_long, done()]).await;
-    let worked = work(models.provider(Api::Ollama), "llm:acme/m", &place).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
+    let run_result = work(models.provider(Api::Ollama), "llm:acme/m", &dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
     let sizes: Vec<usize> = models.seen().iter().map(|r| r.body.to_string().len()).collect();
     assert!(sizes[2] < sizes[1] - 3_000, "{sizes:?}");
 
     // Without that word: by what it says it read (100 tokens).
     let models = Models::play([read(), done()]).await;
-    let worked = work(models.provider(Api::Ollama), "llm:acme/m", &place).await;
-    let StepOutcome::Unavailable { why, fix, .. } = worked.result else { panic!("{:?}", worked.result) };
-    assert!(why.contains("it read 100 tokens of about") && why.contains("cut the conversation"), "{why}");
-    assert!(fix.unwrap().contains("providers.acme.window"));
+    let run_result = work(models.provider(Api::Ollama), "llm:acme/m", &dirs).await;
+    let StepOutcome::Unavailable { why, fix, .. } = run_result.result else { panic!("{:?}", run_result.result) };
+    assert!(why.contains("read 100 of about") && why.contains("conversation was truncated"), "{why}");
+    assert!(fix.unwrap().contains("providers.acme.context_window"));
 }
 
 #[tokio::test]
-async fn ollamas_thoughts_go_back_with_the_calls_they_led_to_and_its_errors_are_told() {
+async fn ollama_gets_its_reasoning_back_and_its_errors_are_reported() {
     let line = |message: Value| format!("{}\n", json!({"model": "m", "message": message, "done": false}));
     let end = json!({"done": true, "done_reason": "stop", "message": {"role": "assistant", "content": ""},
         "prompt_eval_count": 50, "prompt_eval_cached_count": 20, "eval_count": 7});
@@ -103,8 +103,8 @@ async fn ollamas_thoughts_go_back_with_the_calls_they_led_to_and_its_errors_are_
     let failing = line(json!({"role": "assistant", "content": "I"}))
         + "{\"error\":\"an error was encountered while running the model\"}\n";
     let models = Models::play([Reply::Raw(thoughtful), Reply::Raw(failing), done()]).await;
-    let worked = work(models.provider(Api::Ollama), "llm:acme/m#high", &Place::new()).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
+    let run_result = work(models.provider(Api::Ollama), "llm:acme/m#high", &AttemptDirs::new()).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
     let messages = models.seen()[2].body["messages"].clone();
     assert_eq!(messages[2]["thinking"], "Let me see.");
     assert_eq!(
@@ -113,7 +113,7 @@ async fn ollamas_thoughts_go_back_with_the_calls_they_led_to_and_its_errors_are_
     );
     assert_eq!((&messages[3]["role"], &messages[3]["tool_name"]), (&json!("tool"), &json!("list")));
     // The second answer began and broke off: it is charged in full.
-    let usage_by_model = &worked.usage_by_model[0];
+    let usage_by_model = &run_result.usage_by_model[0];
     assert!(
         usage_by_model.calls == 3 && usage_by_model.cached == 20 && usage_by_model.output == 7 + 4_000 + 10,
         "{usage_by_model:?}"

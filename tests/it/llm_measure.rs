@@ -1,7 +1,7 @@
-//! What the agent loop costs besides the model. Run by hand: `cargo test --release --test it llm_measure -- --ignored --nocapture`.
+//! Cost of the agent loop itself, without the model. Run by hand: `cargo test --release --test it llm_measure -- --ignored --nocapture`.
 
-use super::engines_contract::Place;
-use super::llm::{bench, develop, engine};
+use super::engines_contract::AttemptDirs;
+use super::llm::{attempt_env, develop, engine};
 use super::support::models::{Models, Reply, call};
 use serde_json::json;
 use skep::ports::engine::{Engine, EngineEvent, StepOutcome};
@@ -22,16 +22,16 @@ fn turns() -> impl Iterator<Item = Reply> {
 #[ignore = "a measurement, not a test"]
 async fn the_price_of_a_turn() {
     for api in [Api::Anthropic, Api::OpenAi] {
-        let place = Place::new();
-        std::fs::write(place.tree().join("a.txt"), "text").unwrap();
+        let dirs = AttemptDirs::new();
+        std::fs::write(dirs.tree().join("a.txt"), "text").unwrap();
         let models = Models::play(turns().chain(turns()).chain(turns())).await;
         let engine: Arc<dyn Engine> = engine(models.provider(api));
         let mut order = develop();
         order.caps.turns = TURNS as u64 + 1;
         let work = async || {
             let began = Instant::now();
-            let worked = engine.run(&order, &bench(&place), Arc::new(|_| {})).await.unwrap();
-            assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
+            let run_result = engine.run(&order, &attempt_env(&dirs), Arc::new(|_| {})).await.unwrap();
+            assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
             began.elapsed()
         };
         // First to see what is sent; then again while the server keeps and reads nothing, as for the bare client.
@@ -71,9 +71,9 @@ fn resident() -> usize {
 async fn the_memory_of_a_live_session() {
     const SESSIONS: usize = 200;
     const READS: usize = 10;
-    let place = Arc::new(Place::new());
+    let dirs = Arc::new(AttemptDirs::new());
     for n in 0..READS {
-        std::fs::write(place.tree().join(format!("f{n}")), "a line of text\n".repeat(270)).unwrap();
+        std::fs::write(dirs.tree().join(format!("f{n}")), "a line of text\n".repeat(270)).unwrap();
     }
     for reads in [0, READS] {
         // All read in step, then the model says nothing more: each is caught in the middle of an answer.
@@ -84,18 +84,18 @@ async fn the_memory_of_a_live_session() {
         let provider = Provider { idle_timeout, concurrency: 10_000, ..models.provider(Api::Anthropic) };
         let engine: Arc<dyn Engine> = engine(provider);
         let before = resident();
-        let heard = Arc::new(AtomicUsize::new(0));
+        let events = Arc::new(AtomicUsize::new(0));
         let mut sessions = tokio::task::JoinSet::new();
         for _ in 0..SESSIONS {
-            let (engine, order, bench, heard) = (engine.clone(), develop(), bench(&place), heard.clone());
+            let (engine, order, attempt_env, events) = (engine.clone(), develop(), attempt_env(&dirs), events.clone());
             sessions.spawn(async move {
                 let sink = move |e: EngineEvent| {
-                    heard.fetch_add(usize::from(matches!(e, EngineEvent::Spent(_))), Ordering::Relaxed);
+                    events.fetch_add(usize::from(matches!(e, EngineEvent::Spent(_))), Ordering::Relaxed);
                 };
-                engine.run(&order, &bench, Arc::new(sink)).await.map(|_| ())
+                engine.run(&order, &attempt_env, Arc::new(sink)).await.map(|_| ())
             });
         }
-        super::llm::eventually(|| (heard.load(Ordering::Relaxed) >= SESSIONS * reads).then_some(())).await;
+        super::llm::eventually(|| (events.load(Ordering::Relaxed) >= SESSIONS * reads).then_some(())).await;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         let with = resident();
         // The server's side of as many open answers, and the HTTP client's, are not the session's.

@@ -1,6 +1,6 @@
-//! The patch tool in a worktree: several files or none, and no way out of the worktree whatever a patch names.
+//! The patch tool in a worktree: all files or none, and no path that leads outside.
 
-use super::engines_contract::Place;
+use super::engines_contract::AttemptDirs;
 use super::llm::{develop, results, transcript, work};
 use super::support::models::{Models, call, calls};
 use serde_json::json;
@@ -10,18 +10,18 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// What the model is told of each patch.
-async fn told(place: &Place, patches: &[String]) -> Vec<String> {
+/// Results that the model receives for patches.
+async fn tool_results(dirs: &AttemptDirs, patches: &[String]) -> Vec<String> {
     let asked: Vec<_> = patches.iter().map(|p| ("patch", json!({ "patch": p }))).collect();
     let models = Models::play([calls(&asked), call("done", json!({"summary": "x"}))]).await;
-    let worked = work(models.provider(Api::Anthropic), &develop(), place).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
-    let told = results(&models.seen()[1].body);
-    assert_eq!(told.len(), patches.len());
-    told
+    let run_result = work(models.provider(Api::Anthropic), &develop(), dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
+    let tool_results = results(&models.seen()[1].body);
+    assert_eq!(tool_results.len(), patches.len());
+    tool_results
 }
 
-/// Every file below, its text and mode.
+/// Every file below a folder, with its text and mode.
 fn files(dir: &Path) -> BTreeMap<String, (String, u32)> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
@@ -41,7 +41,7 @@ fn texts(dir: &Path) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn one_patch_edits_makes_renames_and_deletes() {
+async fn one_patch_edits_creates_renames_and_deletes() {
     let git = "diff --git a/run.sh b/bin/run.sh\nsimilarity index 90%\nrename from run.sh\nrename to bin/run.sh\n--- a/run.sh\n\
         +++ b/bin/run.sh\n@@ -1,2 +1,2 @@\n #!/bin/sh\n-echo one\n+echo two\ndiff --git a/gone.txt b/gone.txt\n\
         deleted file mode 100644\n--- a/gone.txt\n+++ /dev/null\n@@ -1 +0,0 @@\n-old\ndiff --git a/new/it.md b/new/it.md\n\
@@ -51,19 +51,19 @@ async fn one_patch_edits_makes_renames_and_deletes() {
         *** Delete File: gone.txt\n*** Add File: new/it.md\n+# It\n+is new\n*** Update File: same.txt\n*** Move to: moved.txt\n\
         *** End Patch\n";
     for patch in [git, envelope] {
-        let place = Place::new();
-        let before = texts(&place.tree());
+        let dirs = AttemptDirs::new();
+        let before = texts(&dirs.tree());
         for (name, text) in [("run.sh", "#!/bin/sh\necho one\n"), ("gone.txt", "old\n"), ("same.txt", "as it is")] {
-            std::fs::write(place.tree().join(name), text).unwrap();
+            std::fs::write(dirs.tree().join(name), text).unwrap();
         }
-        std::fs::set_permissions(place.tree().join("run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let said = told(&place, &[patch.to_owned()]).await.remove(0);
+        std::fs::set_permissions(dirs.tree().join("run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let result = tool_results(&dirs, &[patch.to_owned()]).await.remove(0);
         assert_eq!(
-            said,
-            "bin/run.sh: renamed from run.sh, 1 hunk applied\ngone.txt: deleted\nnew/it.md: made, 2 lines\n\
+            result,
+            "bin/run.sh: renamed from run.sh, 1 hunk applied\ngone.txt: deleted\nnew/it.md: created, 2 lines\n\
              moved.txt: renamed from same.txt, 0 hunks applied"
         );
-        let mut after = files(&place.tree());
+        let mut after = files(&dirs.tree());
         for (name, _) in &before {
             after.remove(name);
         }
@@ -76,9 +76,9 @@ async fn one_patch_edits_makes_renames_and_deletes() {
 }
 
 #[tokio::test]
-async fn a_patch_of_which_one_part_does_not_fit_changes_nothing() {
-    let place = Place::new();
-    let tree = place.tree();
+async fn a_patch_with_one_failing_part_changes_nothing() {
+    let dirs = AttemptDirs::new();
+    let tree = dirs.tree();
     for (name, text) in [("a.txt", "one\ntwo\n"), ("b.txt", "one\ntwo\n"), ("z", "a file, no folder\n")] {
         std::fs::write(tree.join(name), text).unwrap();
     }
@@ -88,19 +88,19 @@ async fn a_patch_of_which_one_part_does_not_fit_changes_nothing() {
     let good = "*** Begin Patch\n*** Update File: a.txt\n-one\n+eins\n*** Delete File: b.txt\n";
     let bad = [
         ("*** Update File: none.txt\n-x\n+y\n", "\"none.txt\" does not exist"),
-        ("*** Add File: z/inner\n+x\n", "\"z/inner\" goes through \"z\", which is a link or not a directory"),
+        ("*** Add File: z/inner\n+x\n", "\"z/inner\" goes through \"z\", which is a link or not a folder"),
         ("*** Add File: a.txt\n+x\n", "\"a.txt\" already exists"),
-        ("*** Update File: bin\n-x\n+y\n", "\"bin\" is not text"),
+        ("*** Update File: bin\n-x\n+y\n", "\"bin\" is not a text file"),
         ("*** Update File: large\n-x\n+y\n", "at most"),
-        ("*** Update File: a.txt\n-two\n+zwei\n*** Update File: a.txt\n-one\n+x\n", "hunk 1 does not fit"),
+        ("*** Update File: a.txt\n-two\n+zwei\n*** Update File: a.txt\n-one\n+x\n", "hunk 1 does not match"),
         ("*** Update File: z\n*** Move to: a.txt\n", "\"a.txt\" already exists"),
         ("*** Delete File: b.txt\n", "\"b.txt\" does not exist"),
     ];
     let patches: Vec<String> = bad.iter().map(|(part, _)| format!("{good}{part}*** End Patch\n")).collect();
-    for (said, (part, why)) in told(&place, &patches).await.iter().zip(bad) {
+    for (result, (part, why)) in tool_results(&dirs, &patches).await.iter().zip(bad) {
         assert!(
-            said.starts_with("error: ") && said.contains(why) && said.contains("nothing was changed"),
-            "{part}: {said}"
+            result.starts_with("error: ") && result.contains(why) && result.contains("nothing was changed"),
+            "{part}: {result}"
         );
     }
     assert!(files(&tree) == before, "something was changed");
@@ -108,19 +108,19 @@ async fn a_patch_of_which_one_part_does_not_fit_changes_nothing() {
     let late = format!(
         "{good}*** Update File: z\n*** Move to: y\n*** Add File: n\n+x\n*** Add File: n/inner\n+x\n*** End Patch\n"
     );
-    let said = told(&place, &[late]).await.remove(0);
+    let result = tool_results(&dirs, &[late]).await.remove(0);
     assert!(
-        said.contains("\"n/inner\"") && said.contains("nothing was changed") && !said.contains("taken back"),
-        "{said}"
+        result.contains("\"n/inner\"") && result.contains("nothing was changed") && !result.contains("undoing"),
+        "{result}"
     );
     assert!(files(&tree) == before, "what was done before the failure stays");
 }
 
 #[tokio::test]
-async fn no_patch_leads_outside_and_none_is_too_large() {
-    let (place, outside) = (Place::new(), tempfile::tempdir().unwrap());
+async fn patches_outside_the_worktree_or_too_large_are_refused() {
+    let (dirs, outside) = (AttemptDirs::new(), tempfile::tempdir().unwrap());
     std::fs::write(outside.path().join("secret"), "canary-8812\n").unwrap();
-    let tree = place.tree();
+    let tree = dirs.tree();
     symlink(outside.path().join("secret"), tree.join("link")).unwrap();
     symlink(outside.path(), tree.join("way")).unwrap();
     std::fs::create_dir_all(tree.join(".git/hooks")).unwrap();
@@ -162,24 +162,24 @@ async fn no_patch_leads_outside_and_none_is_too_large() {
     patches.push(format!("--- a/real.txt\n+++ b/real.txt\n{}", "@@ -1 +1 @@\n-real\n+x\n".repeat(20_000)));
     patches.push(format!("*** Begin Patch\n*** Add File: huge\n+{}\n*** End Patch\n", "x".repeat(3_000_000)));
     for part in patches.chunks(60) {
-        for (said, patch) in told(&place, part).await.iter().zip(part) {
+        for (result, patch) in tool_results(&dirs, part).await.iter().zip(part) {
             let patch: String = patch.chars().take(120).collect();
-            assert!(said.starts_with("error: ") && said.len() < 2_000, "{patch:?} said {said:.300}");
-            assert!(!said.contains("root:"), "{patch:?} said {said}");
+            assert!(result.starts_with("error: ") && result.len() < 2_000, "{patch:?}: {result:.300}");
+            assert!(!result.contains("root:"), "{patch:?}: {result}");
         }
     }
     assert!((files(&tree), files(outside.path())) == before, "something was changed");
-    assert!(!place.root.path().join("outside").exists());
+    assert!(!dirs.root.path().join("outside").exists());
 }
 
 #[tokio::test]
-async fn what_a_patch_is_about_is_seen_and_kept() {
-    let place = Place::new();
-    std::fs::write(place.tree().join("a.txt"), "one\n").unwrap();
+async fn the_files_of_a_patch_are_reported_and_recorded() {
+    let dirs = AttemptDirs::new();
+    std::fs::write(dirs.tree().join("a.txt"), "one\n").unwrap();
     let patch = json!({"patch": "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-one\n+two\n--- /dev/null\n+++ b/b.txt\n@@ -0,0 +1 @@\n+x\n"});
     let models = Models::play([call("patch", patch), call("done", json!({"summary": "x"}))]).await;
-    let worked = work(models.provider(Api::OpenAi), &develop(), &place).await;
-    assert!(transcript(&worked).contains("a.txt: 1 hunk applied\\nb.txt: made, 1 lines"));
+    let run_result = work(models.provider(Api::OpenAi), &develop(), &dirs).await;
+    assert!(transcript(&run_result).contains("a.txt: 1 hunk applied\\nb.txt: created, 1 lines"));
     let last = models.seen()[1].body.to_string();
     assert!(last.contains("a.txt: 1 hunk applied"), "{last}");
 }

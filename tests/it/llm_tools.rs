@@ -1,6 +1,6 @@
-//! The tools of the agent loop under arguments that mean harm, and files that are not what they seem.
+//! Tools of the agent loop with malicious arguments, and with files that are not what they seem.
 
-use super::engines_contract::Place;
+use super::engines_contract::AttemptDirs;
 use super::llm::{develop, results, work};
 use super::support::models::{Models, Reply, call, calls};
 use serde_json::{Value, json};
@@ -8,25 +8,25 @@ use skep::ports::engine::StepOutcome;
 use skep::providers::settings::Api;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-/// Plays one answer with these calls and gives what the model was told of each.
-async fn told(place: &Place, asked: &[(&str, Value)]) -> Vec<String> {
+/// Plays one answer with these calls and returns their results.
+async fn tool_results(dirs: &AttemptDirs, asked: &[(&str, Value)]) -> Vec<String> {
     let models = Models::play([calls(asked), call("done", json!({"summary": "x"}))]).await;
-    let worked = work(models.provider(Api::Anthropic), &develop(), place).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
-    let told = results(&models.seen()[1].body);
-    assert_eq!(told.len(), asked.len());
-    told
+    let run_result = work(models.provider(Api::Anthropic), &develop(), dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
+    let tool_results = results(&models.seen()[1].body);
+    assert_eq!(tool_results.len(), asked.len());
+    tool_results
 }
 
-async fn one(place: &Place, tool: &str, args: Value) -> String {
-    told(place, &[(tool, args)]).await.remove(0)
+async fn one(dirs: &AttemptDirs, tool: &str, args: Value) -> String {
+    tool_results(dirs, &[(tool, args)]).await.remove(0)
 }
 
-/// A worktree with traps that lead to a canary outside.
-fn trapped() -> (Place, tempfile::TempDir) {
-    let (place, outside) = (Place::new(), tempfile::tempdir().unwrap());
+/// A worktree with links that lead to a canary outside.
+fn trapped() -> (AttemptDirs, tempfile::TempDir) {
+    let (dirs, outside) = (AttemptDirs::new(), tempfile::tempdir().unwrap());
     std::fs::write(outside.path().join("secret"), "canary-8812\n").unwrap();
-    let tree = place.tree();
+    let tree = dirs.tree();
     symlink(outside.path().join("secret"), tree.join("link")).unwrap();
     symlink(outside.path(), tree.join("way")).unwrap();
     symlink("/etc/passwd", tree.join("passwd")).unwrap();
@@ -41,12 +41,12 @@ fn trapped() -> (Place, tempfile::TempDir) {
     )
     .unwrap();
     std::fs::write(tree.join("real.txt"), "canary of the tree\n").unwrap();
-    (place, outside)
+    (dirs, outside)
 }
 
 #[tokio::test]
-async fn no_path_leads_outside_whatever_tool_is_tried() {
-    let (place, outside) = trapped();
+async fn no_tool_follows_a_path_outside() {
+    let (dirs, outside) = trapped();
     let paths = [
         "link",
         "way/secret",
@@ -74,78 +74,85 @@ async fn no_path_leads_outside_whatever_tool_is_tried() {
     }
     // More than one answer may hold: in parts.
     for part in asked.chunks(30) {
-        for (told, (tool, args)) in told(&place, part).await.iter().zip(part) {
-            assert!(told.starts_with("error: "), "{tool} {args} said {told}");
-            assert!(!told.contains("canary-8812") && !told.contains("root:"), "{tool} {args} said {told}");
+        for (tool_results, (tool, args)) in tool_results(&dirs, part).await.iter().zip(part) {
+            assert!(tool_results.starts_with("error: "), "{tool} {args}: {tool_results}");
+            assert!(
+                !tool_results.contains("canary-8812") && !tool_results.contains("root:"),
+                "{tool} {args}: {tool_results}"
+            );
         }
     }
     let folders = ["way", "..", "/", ".git", "link", "pipe"];
     let asked: Vec<(&str, Value)> = folders.iter().map(|p| ("list", json!({"path": p}))).collect();
-    assert!(told(&place, &asked).await.iter().all(|t| t.starts_with("error: ")));
-    for found in told(&place, &[("search", json!({"pattern": "canary"})), ("list", json!({"depth": 9}))]).await {
+    assert!(tool_results(&dirs, &asked).await.iter().all(|t| t.starts_with("error: ")));
+    for found in tool_results(&dirs, &[("search", json!({"pattern": "canary"})), ("list", json!({"depth": 9}))]).await {
         assert!(found.contains("real.txt") && !found.contains("8812") && !found.contains("config"), "{found}");
     }
     assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "canary-8812\n");
-    assert_eq!(std::fs::read_to_string(place.tree().join(".git/config")).unwrap(), "canary-8812\n");
+    assert_eq!(std::fs::read_to_string(dirs.tree().join(".git/config")).unwrap(), "canary-8812\n");
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
-    assert!(!place.root.path().join("outside").exists());
+    assert!(!dirs.root.path().join("outside").exists());
 }
 
 #[tokio::test]
-async fn wrong_calls_are_told_in_words_and_the_session_goes_on() {
-    let place = Place::new();
-    std::fs::write(place.tree().join("bin"), [0u8, 1, 2, 255]).unwrap();
-    std::fs::write(place.tree().join("twice"), "a\na\n").unwrap();
+async fn invalid_calls_are_explained_and_the_session_continues() {
+    let dirs = AttemptDirs::new();
+    std::fs::write(dirs.tree().join("bin"), [0u8, 1, 2, 255]).unwrap();
+    std::fs::write(dirs.tree().join("twice"), "a\na\n").unwrap();
     let asked = [
         ("read", json!({"pfad": "x"}), "unknown field `pfad`"),
-        ("read", json!({"path": 5}), "not usable"),
-        ("read", json!({"path": "bin"}), "not text"),
-        ("read", json!({"path": "twice", "from": 9}), "has 2 lines"),
-        ("bash", json!({"command": "ls"}), "there is no tool \"bash\""),
-        ("read; rm -rf /", json!({}), "there is no tool"),
-        ("search", json!({"pattern": "("}), "not usable"),
-        ("search", json!({"pattern": "(a{1000}){1000}"}), "not usable"),
+        ("read", json!({"path": 5}), "invalid arguments"),
+        ("read", json!({"path": "bin"}), "not a text file"),
+        ("read", json!({"path": "twice", "from": 9}), "has only 2 lines"),
+        ("bash", json!({"command": "ls"}), "tool \"bash\" does not exist"),
+        ("read; rm -rf /", json!({}), "does not exist"),
+        ("search", json!({"pattern": "("}), "invalid pattern"),
+        ("search", json!({"pattern": "(a{1000}){1000}"}), "invalid pattern"),
         ("search", json!({"pattern": "x".repeat(2_000)}), "1 to 1000 bytes"),
         ("edit", json!({"path": "twice", "edits": [{"old": "a\n", "new": "b\n"}]}), "2 times (lines 1, 2)"),
         ("edit", json!({"path": "twice", "edits": []}), "1 to 100 edits"),
         (
             "edit",
             json!({"path": "twice", "edits": [{"old": "a\na", "new": "b"}, {"old": "zz", "new": "y"}]}),
-            "edit 2 of \"twice\": old is not in the file",
+            "edit 2 of \"twice\": old does not occur in the file",
         ),
-        ("write", json!({"path": "huge", "content": "x".repeat(5_000_000)}), "at most"),
+        ("write", json!({"path": "huge", "content": "x".repeat(5_000_000)}), "the limit is"),
         ("run", json!({"command": ""}), "1 to 16384 bytes"),
-        ("run", json!({"command": "yes | head -c 3000000; exit 1"}), "only the end of its output was kept"),
+        ("run", json!({"command": "yes | head -c 3000000; exit 1"}), "the beginning of the output was dropped"),
         ("run", json!({"command": "sleep 60", "seconds": 1}), "still running after 1 s"),
         ("edit", json!("{\"path\": \"tw"), "not a JSON object"),
     ];
     let sent: Vec<(&str, Value)> = asked.iter().map(|(tool, args, _)| (*tool, args.clone())).collect();
-    for (told, (tool, _, part)) in told(&place, &sent).await.iter().zip(&asked) {
-        assert!(told.contains(part), "{tool}: {part:?} is not in {}", &told[..told.len().min(300)]);
-        assert!(told.len() <= 64 * 1024);
+    for (tool_results, (tool, _, part)) in tool_results(&dirs, &sent).await.iter().zip(&asked) {
+        assert!(
+            tool_results.contains(part),
+            "{tool}: {part:?} is not in {}",
+            &tool_results[..tool_results.len().min(300)]
+        );
+        assert!(tool_results.len() <= 64 * 1024);
     }
-    assert_eq!(std::fs::read_to_string(place.tree().join("twice")).unwrap(), "a\na\n", "all edits or none");
+    assert_eq!(std::fs::read_to_string(dirs.tree().join("twice")).unwrap(), "a\na\n", "all edits or none");
 }
 
 #[tokio::test]
-async fn editing_keeps_line_ends_and_modes() {
-    let place = Place::new();
-    let path = place.tree().join("run.sh");
+async fn editing_preserves_line_endings_and_modes() {
+    let dirs = AttemptDirs::new();
+    let path = dirs.tree().join("run.sh");
     std::fs::write(&path, "#!/bin/sh\r\necho one\r\n").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let edit = json!({"path": "run.sh", "edits": [{"old": "echo one\n", "new": "echo two\necho three\n"}]});
-    let told = told(&place, &[("read", json!({"path": "run.sh"})), ("edit", edit)]).await;
-    assert!(told[0].contains("lines end in CR LF") && !told[0].contains('\r'), "{}", told[0]);
+    let tool_results = tool_results(&dirs, &[("read", json!({"path": "run.sh"})), ("edit", edit)]).await;
+    assert!(tool_results[0].contains("CRLF line endings") && !tool_results[0].contains('\r'), "{}", tool_results[0]);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "#!/bin/sh\r\necho two\r\necho three\r\n");
-    one(&place, "write", json!({"path": "run.sh", "content": "#!/bin/sh\necho four\n"})).await;
+    one(&dirs, "write", json!({"path": "run.sh", "content": "#!/bin/sh\necho four\n"})).await;
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "#!/bin/sh\r\necho four\r\n");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
 }
 
 #[tokio::test]
-async fn looking_around_follows_the_repositorys_ignore_rules_and_is_bounded() {
-    let place = Place::new();
-    let tree = place.tree();
+async fn listing_and_searching_respect_ignore_rules_and_are_bounded() {
+    let dirs = AttemptDirs::new();
+    let tree = dirs.tree();
     for folder in ["src/deep", "target/debug", "docs"] {
         std::fs::create_dir_all(tree.join(folder)).unwrap();
     }
@@ -157,34 +164,36 @@ async fn looking_around_follows_the_repositorys_ignore_rules_and_is_bounded() {
     for n in 0..1_500 {
         std::fs::write(tree.join(format!("src/f{n}")), "many needles\n").unwrap();
     }
-    let found =
-        one(&place, "search", json!({"pattern": "needle here", "glob": "**/*.{rs,log,md}", "context": 1})).await;
+    let found = one(&dirs, "search", json!({"pattern": "needle here", "glob": "**/*.{rs,log,md}", "context": 1})).await;
     for (part, there) in [("src/deep/a.rs:1:", true), ("docs/kept.log:1:", true), ("target/", false), ("x.log", false)]
     {
         assert_eq!(found.contains(part), there, "{part}: {found}");
     }
-    let found = one(&place, "search", json!({"pattern": "NEEDLES", "ignore_case": true, "path": "src"})).await;
+    let found = one(&dirs, "search", json!({"pattern": "NEEDLES", "ignore_case": true, "path": "src"})).await;
     assert!(
         found.starts_with("1500 matching lines in 1500 files; not all are shown") && found.len() < 50_000,
         "{found:.200}"
     );
     assert_eq!(
-        one(&place, "search", json!({"pattern": "a.rs", "literal": true})).await,
+        one(&dirs, "search", json!({"pattern": "a.rs", "literal": true})).await,
         "0 matching lines in 0 files\n"
     );
-    let listed = one(&place, "list", json!({})).await;
-    assert!(listed.contains("not all") && listed.lines().count() < 900 && !listed.contains("target"), "{listed:.200}");
-    let listed = one(&place, "list", json!({"path": "docs", "depth": 1})).await;
+    let listed = one(&dirs, "list", json!({})).await;
+    assert!(
+        listed.contains("incomplete") && listed.lines().count() < 900 && !listed.contains("target"),
+        "{listed:.200}"
+    );
+    let listed = one(&dirs, "list", json!({"path": "docs", "depth": 1})).await;
     assert!(listed.contains("b.md  360") && listed.contains("kept.log"), "{listed}");
-    let read = one(&place, "read", json!({"path": "src/deep/a.rs", "from": 29, "lines": 5})).await;
+    let read = one(&dirs, "read", json!({"path": "src/deep/a.rs", "from": 29, "lines": 5})).await;
     assert_eq!(read, "src/deep/a.rs, lines 29 to 30 of 30\n29\tneedle here\n30\tneedle here\n");
 }
 
 #[tokio::test]
-async fn a_flood_of_calls_in_one_answer_is_cut() {
+async fn a_flood_of_calls_in_one_answer_is_bounded() {
     let flood = (0..500).map(|n| ("list".to_owned(), json!({"path": ".", "depth": n + 1}))).collect();
     let models = Models::play([Reply::Say(String::new(), flood), call("done", json!({"summary": "x"}))]).await;
-    let worked = work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }));
+    let run_result = work(models.provider(Api::Anthropic), &develop(), &AttemptDirs::new()).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }));
     assert_eq!(results(&models.seen()[1].body).len(), 64);
 }

@@ -1,6 +1,6 @@
-//! Long conversations: what is dropped, what stays, and what is read again from the provider's cache.
+//! Long conversations: what is dropped, what stays, and what the provider reads from its cache.
 
-use super::engines_contract::Place;
+use super::engines_contract::AttemptDirs;
 use super::llm::{develop, transcript, work};
 use super::support::models::{Models, call};
 use serde_json::{Value, json};
@@ -8,9 +8,9 @@ use skep::ports::engine::StepOutcome;
 use skep::providers::settings::{Api, Provider};
 
 #[tokio::test]
-async fn the_cache_is_marked_where_it_is_by_mark() {
+async fn cache_markers_are_set_for_providers_that_need_them() {
     let models = Models::play([call("list", json!({})), call("done", json!({"summary": "x"}))]).await;
-    work(models.provider(Api::Anthropic), &develop(), &Place::new()).await;
+    work(models.provider(Api::Anthropic), &develop(), &AttemptDirs::new()).await;
     let body = &models.seen()[1].body;
     assert_eq!(body["system"][0]["cache_control"]["type"], "ephemeral");
     let messages = body["messages"].as_array().unwrap();
@@ -18,22 +18,22 @@ async fn the_cache_is_marked_where_it_is_by_mark() {
     assert_eq!(last["cache_control"]["type"], "ephemeral");
     assert!(!messages[0].to_string().contains("cache_control"));
     let models = Models::play([call("done", json!({"summary": "x"}))]).await;
-    work(models.provider(Api::OpenAi), &develop(), &Place::new()).await;
+    work(models.provider(Api::OpenAi), &develop(), &AttemptDirs::new()).await;
     assert!(!models.seen()[0].body.to_string().contains("cache"));
     assert_eq!(models.seen()[0].body.get("reasoning_effort"), None);
 }
 
 #[tokio::test]
-async fn a_long_conversation_stays_inside_the_window_and_keeps_its_order() {
-    let place = Place::new();
+async fn a_long_conversation_stays_within_the_window_and_keeps_its_order() {
+    let dirs = AttemptDirs::new();
     for n in 0..40 {
-        std::fs::write(place.tree().join(format!("f{n}.txt")), format!("{n} line of text\n").repeat(400)).unwrap();
+        std::fs::write(dirs.tree().join(format!("f{n}.txt")), format!("{n} line of text\n").repeat(400)).unwrap();
     }
     let reads = (0..40).map(|n| call("read", json!({"path": format!("f{n}.txt")})));
     let models = Models::play(reads.chain([call("done", json!({"summary": "read all"}))])).await;
-    let provider = Provider { context_window: 20_000, max_output_tokens: 2_000, ..models.provider(Api::Anthropic) };
-    let worked = work(provider, &develop(), &place).await;
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
+    let provider = Provider { window: 20_000, max_output: 2_000, ..models.provider(Api::Anthropic) };
+    let run_result = work(provider, &develop(), &dirs).await;
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
     let seen = models.seen();
     assert_eq!(seen.len(), 41);
     for request in &seen {
@@ -57,6 +57,6 @@ async fn a_long_conversation_stays_inside_the_window_and_keeps_its_order() {
             }
         }
     }
-    assert!(seen[40].body.to_string().contains("dropped to save room"));
-    assert!(transcript(&worked).contains("\"shortened\":"));
+    assert!(seen[40].body.to_string().contains("removed to save space"));
+    assert!(transcript(&run_result).contains("\"shortened\":"));
 }

@@ -1,15 +1,15 @@
-//! Faults of providers in the middle of whole runs: each ends in a wait, a fall-back, another try, or a question a person can act on.
+//! Faults of providers during whole runs: each ends in a wait, a fallback, a retry, or a question that a person can act on.
 
-use crate::support::baseline::{Floor, ROLES, RUN, usual};
+use crate::support::baseline::{Baseline, ROLES, RUN, usual};
 use crate::support::models::{KEY, Models, Reply, Request, call, status};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
 use std::sync::Mutex;
 
-/// No question about the merge: what is asked here is about engines.
+/// No merge approval, so that every question is about engines.
 const NO_MERGE_QUESTION: &str = "[policy]\napprove_merge = false\n";
 
-/// The usual story, but a model's next calls go wrong first.
+/// Standard story in which the next calls of a model fail first.
 fn with_faults(faults: Vec<(&'static str, Reply)>) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
     let faults = Mutex::new(faults);
     move |request| {
@@ -25,7 +25,7 @@ fn refused(header: &'static str, value: &str) -> Reply {
     Reply::Status(429, vec![(header, value.to_owned())], r#"{"error":{"message":"slow down"}}"#.to_owned())
 }
 
-/// How the attempts ended, oldest first: step, engine, ending.
+/// Ends of the attempts, oldest first: step, engine, result.
 fn ends(run: &Value) -> Vec<String> {
     let attempts = run["attempts"].as_array().unwrap().iter();
     let text = |v: &Value| v.as_str().unwrap_or("-").to_owned();
@@ -40,29 +40,30 @@ fn question<'a>(run: &'a Value, code: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_key_is_asked_for_by_its_place_and_the_run_goes_on_with_the_right_one() {
+async fn a_refused_key_is_asked_for_by_its_place_and_the_run_continues_with_the_right_one() {
     let checks_key = |request: &Request| match format!("{:?}", request.headers).contains(KEY) {
         true => usual(request),
         false => status(401),
     };
     for serves in [false, true] {
-        let floor = Floor::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
-        floor.put_key("sk-old-and-revoked-0815");
-        let _service = serves.then(|| floor.serve());
-        floor.does(RUN).ends(4).says("put a working key into");
-        let run = floor.show();
-        let (why, place) = (question(&run, "engine"), floor.desk.path("key"));
+        let baseline =
+            Baseline::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+        baseline.put_key("sk-old-and-revoked-0815");
+        let _service = serves.then(|| baseline.serve());
+        baseline.does(RUN).ends(4).says("put a working key into");
+        let run = baseline.show();
+        let (why, place) = (question(&run, "engine"), baseline.cli.path("key"));
         assert!(why.contains("acme/strong") && why.contains("401"), "{why}");
         assert!(why.contains("put a working key into") && why.contains(place.to_str().unwrap()), "{why}");
         assert!(!run.to_string().contains("0815"));
         assert_eq!(run["budget"]["spent"]["tokens"], 0, "a refused call costs nothing");
 
-        floor.put_key(KEY);
+        baseline.put_key(KEY);
         let id = run["short_id"].as_str().unwrap();
-        floor.does(&["unblock", id, "--follow"]).ends(0);
-        assert_eq!(floor.landed(), "b");
+        baseline.does(&["unblock", id, "--follow"]).ends(0);
+        assert_eq!(baseline.landed(), "b");
         assert_eq!(
-            ends(&floor.show()),
+            ends(&baseline.show()),
             [
                 "plan llm:acme/strong unavailable",
                 "plan llm:acme/strong succeeded",
@@ -79,36 +80,40 @@ async fn a_key_in_the_vault_is_asked_for_used_and_never_written() {
         true => usual(request),
         false => status(401),
     };
-    let floor = Floor::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
-    let text = std::fs::read_to_string(floor.desk.path("data/skep.toml")).unwrap();
+    let baseline = Baseline::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+    let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
     let named = text.lines().map(|l| if l.starts_with("key_file") { "key_secret = \"acme\"" } else { l });
-    floor.configure(&named.collect::<Vec<_>>().join("\n"));
-    let _service = floor.serve();
-    floor.does(RUN).ends(4).says("skep secret set acme");
-    let key = floor.desk.path("key");
-    floor.does(&["secret", "set", "acme", "--from-file", key.to_str().unwrap()]).ends(0);
-    floor.does(&["unblock", floor.show()["short_id"].as_str().unwrap(), "--follow"]).ends(0);
-    assert_eq!(floor.landed(), "b");
-    let store = std::fs::read(floor.desk.path("data/skep.db")).unwrap();
+    baseline.configure(&named.collect::<Vec<_>>().join("\n"));
+    let _service = baseline.serve();
+    baseline.does(RUN).ends(4).says("skep secret set acme");
+    let key = baseline.cli.path("key");
+    baseline.does(&["secret", "set", "acme", "--from-file", key.to_str().unwrap()]).ends(0);
+    baseline.does(&["unblock", baseline.show()["short_id"].as_str().unwrap(), "--follow"]).ends(0);
+    assert_eq!(baseline.landed(), "b");
+    let store = std::fs::read(baseline.cli.path("data/skep.db")).unwrap();
     assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation() {
-    // The dev reads the key's file by a command: a weak sandbox lets it. What it prints is redacted all the same.
+    // The dev reads the key's file by a command, which a weak sandbox allows. The output is redacted anyway.
     let finds = |request: &Request| match (request.model(), request.turn()) {
         ("cheap", 0) => call("run", json!({"command": "cat \"$(dirname \"$PWD\")\"/../../../key; true"})),
         ("cheap", 1) => call("run", json!({"command": format!("echo {KEY}; echo {KEY} | base64")})),
         ("cheap", turn) => crate::support::baseline::edits(turn - 1),
         _ => usual(request),
     };
-    let floor = Floor::new(Models::think(finds).await, Api::Anthropic, ROLES);
-    floor.does(RUN).ends(0);
-    let told =
-        floor.models.seen().iter().filter(|r| r.body["messages"].to_string().contains("redacted:key of acme")).count();
+    let baseline = Baseline::new(Models::think(finds).await, Api::Anthropic, ROLES);
+    baseline.does(RUN).ends(0);
+    let told = baseline
+        .models
+        .seen()
+        .iter()
+        .filter(|r| r.body["messages"].to_string().contains("redacted:key of acme"))
+        .count();
     assert!(told > 0);
     for file in ["data/skep.db", "data/skep.db-wal"] {
-        let bytes = std::fs::read(floor.desk.path(file)).unwrap_or_default();
+        let bytes = std::fs::read(baseline.cli.path(file)).unwrap_or_default();
         assert!(!bytes.windows(KEY.len()).any(|w| w == KEY.as_bytes()), "{file}");
     }
 }
@@ -117,69 +122,69 @@ async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation(
 async fn a_wrong_model_is_named_with_the_setting_that_chose_it() {
     let missing = r#"{"error":{"message":"The model `cheap` does not exist","code":"model_not_found"}}"#;
     let faults = vec![("cheap", Reply::Status(404, vec![], missing.to_owned()))];
-    let floor =
-        Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
-    floor.does(RUN).ends(4);
-    let run = floor.show();
+    let baseline =
+        Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+    baseline.does(RUN).ends(4);
+    let run = baseline.show();
     let why = question(&run, "engine");
-    for part in ["cheap is not served by acme", "role.dev.model", "providers.acme.base_url"] {
+    for part in ["acme does not serve the model cheap", "role.dev.model", "providers.acme.base_url"] {
         assert!(why.contains(part), "{part} in {why}");
     }
-    // The server has it now.
-    floor.does(&["unblock", run["short_id"].as_str().unwrap(), "--follow"]).ends(0);
-    assert_eq!(floor.landed(), "b");
+    // The server now serves the model.
+    baseline.does(&["unblock", run["short_id"].as_str().unwrap(), "--follow"]).ends(0);
+    assert_eq!(baseline.landed(), "b");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_is_waited_for_without_a_try_and_shown_meanwhile() {
+async fn a_quota_is_waited_out_without_using_a_try_and_shown_meanwhile() {
     let faults = vec![("cheap", refused("retry-after", "5"))];
-    // Its time would be up before the quota is back, so the run is parked instead.
+    // The attempt's time would end before the quota resets, so the run is parked.
     let more = format!("{ROLES}{NO_MERGE_QUESTION}[steps.develop]\nwall = \"4s\"\ntries = 1\n");
-    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::Anthropic, &more);
-    let _service = floor.serve();
-    floor.does(&[RUN, &["--detach"]].concat()).ends(0);
-    floor.until("it waits", || floor.desk.show(&floor.desk.newest())["wake_at"].is_i64());
-    let listed = floor.does(&["runs"]).ends(0).out;
+    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::Anthropic, &more);
+    let _service = baseline.serve();
+    baseline.does(&[RUN, &["--detach"]].concat()).ends(0);
+    baseline.until("it waits", || baseline.cli.show(&baseline.cli.newest())["wake_at"].is_i64());
+    let listed = baseline.does(&["runs"]).ends(0).out;
     assert!(listed.contains("until ") && listed.contains("answered 429"), "{listed}");
-    let waiting = floor.show();
+    let waiting = baseline.show();
     assert_eq!(
         (&waiting["escalations"], &waiting["pending_effects"]),
         (&serde_json::json!([]), &serde_json::json!([]))
     );
-    let (calls, began) = (floor.models.seen().len(), std::time::Instant::now());
-    floor.until("it goes on by itself", || floor.desk.show(&floor.desk.newest())["outcome"].is_object());
-    assert!(began.elapsed().as_millis() > 1_500, "it waited for the reset");
-    assert!(floor.models.seen().len() > calls);
-    let run = floor.show();
-    assert_eq!(floor.landed(), "b");
+    let (calls, began) = (baseline.models.seen().len(), std::time::Instant::now());
+    baseline.until("it goes on by itself", || baseline.cli.show(&baseline.cli.newest())["outcome"].is_object());
+    assert!(began.elapsed().as_millis() > 1_500, "the run waited for the reset");
+    assert!(baseline.models.seen().len() > calls);
+    let run = baseline.show();
+    assert_eq!(baseline.landed(), "b");
     assert_eq!((&run["tasks"][0]["tries"], &run["resting"]), (&1.into(), &serde_json::json!({})), "{run}");
     assert_eq!(ends(&run)[1..3], ["develop llm:acme/cheap unavailable", "develop llm:acme/cheap succeeded"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_short_quota_is_waited_for_within_the_attempt() {
+async fn a_short_quota_is_waited_out_within_the_attempt() {
     let faults =
         vec![("cheap", refused("retry-after", "1")), ("cheap", refused("x-ratelimit-reset-requests", "900ms"))];
-    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
-    floor.does(RUN).ends(0);
-    assert!(ends(&floor.show()).iter().all(|e| e.ends_with("succeeded")));
+    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
+    baseline.does(RUN).ends(0);
+    assert!(ends(&baseline.show()).iter().all(|e| e.ends_with("succeeded")));
 }
 
-/// A story where the dev's own model fails until it is given up, and the reviewer's fails once.
+/// Story in which the dev's model fails until the fallback takes over, and the reviewer's fails once.
 async fn falls_back(what: &'static str, fault: Reply, times: usize) {
     let mut faults = vec![("cheap", fault.clone()); times];
     if times > 1 {
         faults.push(("judge", fault.clone()));
     }
     let began = matches!(fault, Reply::Cut | Reply::Garbage | Reply::Silent);
-    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, "");
-    let text = std::fs::read_to_string(floor.desk.path("data/skep.toml")).unwrap();
+    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, "");
+    let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
     let text = text.replace("[prices]", "silence = \"1s\"\nmax_output = 300\n[prices]");
     let roles = ROLES.replace("acme/cheap\"\n", "acme/cheap\"\nfallback = [\"llm:spare/second\"]\n");
-    floor.configure(&format!("{text}{roles}{}", floor.provider("spare", Api::OpenAi, "")));
-    floor.does(RUN).ends(0);
-    assert_eq!(floor.landed(), "b", "{what}");
-    let run = floor.show();
+    baseline.configure(&format!("{text}{roles}{}", baseline.provider("spare", Api::OpenAi, "")));
+    baseline.does(RUN).ends(0);
+    assert_eq!(baseline.landed(), "b", "{what}");
+    let run = baseline.show();
     assert_eq!(
         ends(&run),
         [
@@ -190,11 +195,11 @@ async fn falls_back(what: &'static str, fault: Reply, times: usize) {
         ],
         "{what}"
     );
-    assert_eq!(run["tasks"][0]["tries"], 1, "{what}: it cost no try");
-    let asked = floor.models.seen().iter().filter(|r| r.model() == "cheap").count();
+    assert_eq!(run["tasks"][0]["tries"], 1, "{what}: no try was used");
+    let asked = baseline.models.seen().iter().filter(|r| r.model() == "cheap").count();
     assert_eq!(asked, times, "{what}");
-    // What an answer that broke off took nobody knows: it counts as its worst case. What was refused costs nothing.
-    let (tokens, _) = crate::support::baseline::priced(&floor.models.served());
+    // The usage of an interrupted answer is unknown and counts as its worst case. Refused calls cost nothing.
+    let (tokens, _) = crate::support::baseline::priced(&baseline.models.served());
     let spent = run["budget"]["spent"]["tokens"].as_u64().unwrap();
     assert_eq!(spent > tokens, began, "{what}: {spent} of {tokens}");
     let shown = &run["resting"]["llm:acme/cheap"];
@@ -202,7 +207,7 @@ async fn falls_back(what: &'static str, fault: Reply, times: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_pass_falls_back_and_what_passes_is_tried_again() {
+async fn lasting_faults_fall_back_and_transient_ones_are_retried() {
     let stories = [
         ("429 without a reset", status(429), 1),
         ("500", status(500), 4),
@@ -218,13 +223,13 @@ async fn what_does_not_pass_falls_back_and_what_passes_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_fall_back_it_waits_by_itself_and_nobody_is_asked() {
+async fn without_a_fallback_the_run_waits_and_asks_no_one() {
     let faults = vec![("strong", status(429))];
-    let floor = Floor::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
-    let _service = floor.serve();
-    floor.does(&[RUN, &["--detach"]].concat()).ends(0);
-    floor.until("it waits", || floor.desk.show(&floor.desk.newest())["wake_at"].is_i64());
-    let run = floor.show();
+    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
+    let _service = baseline.serve();
+    baseline.does(&[RUN, &["--detach"]].concat()).ends(0);
+    baseline.until("it waits", || baseline.cli.show(&baseline.cli.newest())["wake_at"].is_i64());
+    let run = baseline.show();
     let ahead = run["wake_at"].as_i64().unwrap() - chrono::Utc::now().timestamp_millis();
     assert!((20_000..=60_000).contains(&ahead), "{ahead}");
     assert_eq!(run["escalations"], serde_json::json!([]));

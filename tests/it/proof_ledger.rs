@@ -1,20 +1,20 @@
-//! To a landed change, with books that equal the server's own count to the token and the micro-USD, over every kind of engine.
+//! A change lands, with a ledger that equals the server's own count to the token and the micro-USD, over every kind of engine.
 
-use crate::support::baseline::{Floor, ROLES, RUN, driven, priced, usual};
+use crate::support::baseline::{Baseline, ROLES, RUN, driven, priced, usual};
 use crate::support::models::{KEY, Models, Served};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
 
-/// Carries the usual story home and compares all books with the server's count.
+/// Runs the standard story and compares the whole ledger with the server's count.
 async fn story(api: Api, roles: &str, turns: usize) {
-    let floor = Floor::new(Models::think(usual).await, api, roles);
-    floor.does(RUN).ends(0);
-    assert_eq!(floor.landed(), "b");
-    let served = floor.models.served();
+    let baseline = Baseline::new(Models::think(usual).await, api, roles);
+    baseline.does(RUN).ends(0);
+    assert_eq!(baseline.landed(), "b");
+    let served = baseline.models.served();
     assert_eq!(served.len(), turns, "{served:?}");
-    assert!(served.iter().all(|s| s.cached > 0) && served[0] != served[1], "each answer has a usage of its own");
+    assert!(served.iter().all(|s| s.cached > 0) && served[0] != served[1], "each answer has a different usage");
 
-    let run = floor.show();
+    let run = baseline.show();
     let (tokens, micros) = priced(&served);
     let is = |found: &Value| {
         let of = |key: &str| found[key].as_u64();
@@ -24,11 +24,11 @@ async fn story(api: Api, roles: &str, turns: usize) {
     assert_eq!(is(&run["budget"]["spent"]), all);
     assert_eq!(is(&run["budget"]["reserved"]), (Some(0), Some(0), Some(0)));
 
-    let _service = floor.serve();
+    let _service = baseline.serve();
     let day = chrono::Utc::now().format("%Y-%m-%d").to_string();
     let whole = [("run", run["id"].as_str().unwrap().to_owned()), ("project", "tool".to_owned()), ("day", day)];
     for (by, key) in whole {
-        let rows = floor.get(&format!("/api/v1/spending?by={by}")).await;
+        let rows = baseline.get(&format!("/api/v1/spending?by={by}")).await;
         assert_eq!((rows.as_array().unwrap().len(), &rows[0]["key"]), (1, &json!(key)), "{rows}");
         assert_eq!(is(&rows[0]), all, "by {by}");
     }
@@ -36,15 +36,15 @@ async fn story(api: Api, roles: &str, turns: usize) {
         let mine: Vec<&Served> = served.iter().filter(|s| s.model == model).collect();
         let (tokens, micros) = priced(mine.iter().copied());
         for (by, key) in [("role", role.to_owned()), ("model", format!("acme/{model}"))] {
-            let rows = floor.get(&format!("/api/v1/spending?by={by}")).await;
+            let rows = baseline.get(&format!("/api/v1/spending?by={by}")).await;
             let row = rows.as_array().unwrap().iter().find(|r| r["key"] == key.as_str());
             let row = row.unwrap_or_else(|| panic!("no {key} in {rows}"));
             assert_eq!(is(row), (Some(tokens), Some(micros), Some(mine.len() as u64)), "{key}");
         }
     }
     // The key went to the provider and nowhere else.
-    assert!(floor.models.seen().iter().all(|r| format!("{:?}", r.headers).contains(KEY)));
-    let store = std::fs::read(floor.desk.path("data/skep.db")).unwrap();
+    assert!(baseline.models.seen().iter().all(|r| format!("{:?}", r.headers).contains(KEY)));
+    let store = std::fs::read(baseline.cli.path("data/skep.db")).unwrap();
     assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
 }
 

@@ -1,8 +1,8 @@
-//! Real coding agents, driven with the documented tables through the gate on a scripted model. Only where `SKEP_TEST_AGENTS` names the
-//! folder `scripts/agents` made; then everything must be there.
+//! Real coding agents, driven with the documented tables through the egress proxy on a scripted model. Ignored by default:
+//! `scripts/agents` installs the agents and prints the command that runs these tests.
 
 use crate::acp::all_gone;
-use crate::engines_contract::{Place, order, quiet};
+use crate::engines_contract::{AttemptDirs, order, quiet};
 use crate::headless::documented;
 use crate::support::engines::system_clock;
 use futures::StreamExt;
@@ -25,15 +25,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The agents' folder, when they were asked for.
-pub fn asked() -> Option<PathBuf> {
-    let dir = PathBuf::from(std::env::var_os("SKEP_TEST_AGENTS")?);
-    assert!(
-        dir.join("bin/node").exists(),
-        "SKEP_TEST_AGENTS is {}, which holds no agents: run scripts/agents",
-        dir.display()
-    );
-    Some(dir)
+/// Folder of the installed agents.
+pub fn agents_dir() -> PathBuf {
+    let dir =
+        std::env::var_os("SKEP_TEST_AGENTS").map(PathBuf::from).expect("SKEP_TEST_AGENTS is set; run scripts/agents");
+    assert!(dir.join("bin/node").exists(), "{} contains no agents; run scripts/agents", dir.display());
+    dir
 }
 
 /// A scripted model on a port of its own.
@@ -44,9 +41,9 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn start(agents: &Path, place: &Place) -> Model {
+    pub fn start(agents: &Path, dirs: &AttemptDirs) -> Model {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let counts = place.root.path().join("counts");
+        let counts = dirs.root.path().join("counts");
         std::fs::write(&counts, "").unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/driven/model.mjs");
         let mut node = Command::new(agents.join("bin/node"));
@@ -58,7 +55,7 @@ impl Model {
         Model { child, url: format!("http://127.0.0.1:{port}"), counts }
     }
 
-    /// Tokens and calls it served.
+    /// Returns the tokens and calls served.
     pub fn served(&self) -> (u64, u64) {
         let text = std::fs::read_to_string(&self.counts).unwrap();
         let calls: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -96,7 +93,7 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
     ];
     let settings = Settings { providers: providers.map(|p| (p.name.clone(), p)).into(), agents: documented() };
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", agents.join("bin").display());
-    // Behind the walls, as in a run: of this machine the agents see their own folder.
+    // In the sandbox, as in a run: of this machine the agents see only their own folder.
     let policy = Policy { readable: vec![agents.canonicalize().unwrap()], ..Policy::default() };
     let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
     let host = BTreeMap::from([("PATH".into(), path.into())]);
@@ -110,8 +107,8 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
     )
 }
 
-pub fn bench(place: &Place, more: &str) -> AttemptEnv {
-    let tree = place.tree();
+pub fn attempt_env(dirs: &AttemptDirs, more: &str) -> AttemptEnv {
+    let tree = dirs.tree();
     std::fs::write(tree.join("calc.py"), "def add(a, b):\n    return a - b\n").unwrap();
     let test = "import unittest\nfrom calc import add\n\nclass T(unittest.TestCase):\n    def test_add(self):\n        self.assertEqual(add(2, 3), 5)\n";
     std::fs::write(tree.join("test_calc.py"), test).unwrap();
@@ -120,59 +117,62 @@ pub fn bench(place: &Place, more: &str) -> AttemptEnv {
     let user = format!("FIX dir={} {more}", tree.display());
     AttemptEnv {
         prompt: Some(Prompt { system: "You are a dev.".to_owned(), user, version: "v".into() }),
-        ..place.bench()
+        ..dirs.attempt_env()
     }
 }
 
-/// Drives one agent to its end (opencode gives models of some names other tools than the script has): the edit is there, and what the gate counted is what the model served.
+/// Runs one agent to its end: the edit is made, and the measured usage is what the model served. (opencode gives models of some names
+/// other tools than the script has.)
 async fn drives(name: &str, model_name: &str) {
-    let Some(agents) = asked() else { return };
-    let place = Place::new();
-    let model = Model::start(&agents, &place);
+    let agents = agents_dir();
+    let dirs = AttemptDirs::new();
+    let model = Model::start(&agents, &dirs);
     let kind = if documented()[name].protocol == Protocol::Acp { "acp" } else { "cli" };
     let engine = registry(&agents, &model).get(&EngineSpec::parse(&format!("{kind}:{name}/{model_name}"))).unwrap();
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps = Usage { tokens: 2_000_000, cost_micros: 0, wall_ms: 180_000, turns: 40 };
-    let worked = engine.run(&develop, &bench(&place, ""), quiet()).await.unwrap();
-    let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
-    let StepOutcome::Edited { summary } = &worked.result else { panic!("{name}: {:?}\n{transcript}", worked.result) };
-    // In plain text nothing says which of its words are its last.
+    let run_result = engine.run(&develop, &attempt_env(&dirs, ""), quiet()).await.unwrap();
+    let transcript = String::from_utf8_lossy(&run_result.files[0].2).into_owned();
+    let StepOutcome::Edited { summary } = &run_result.result else {
+        panic!("{name}: {:?}\n{transcript}", run_result.result)
+    };
+    // Plain text does not mark the final message.
     let is_plain = !documented()[name].output.has_expressions();
     let said = if is_plain { &transcript } else { summary };
     assert!(said.contains("Fixed add()") && !summary.is_empty(), "{name}: {summary}\n{transcript}");
-    let calc = std::fs::read_to_string(place.tree().join("calc.py")).unwrap();
+    let calc = std::fs::read_to_string(dirs.tree().join("calc.py")).unwrap();
     assert!(calc.contains("a + b"), "{name}: {calc}\n{transcript}");
-    let usage = worked.usage.unwrap();
+    let usage = run_result.usage.unwrap();
     assert_eq!(
         (usage.tokens, usage.turns),
         model.served(),
         "{name}: counted against served; {:?}",
-        worked.usage_by_model
+        run_result.usage_by_model
     );
-    let session = worked.session.unwrap_or_default();
+    let session = run_result.session.unwrap_or_default();
     assert!(is_plain || session.starts_with(&format!("{kind}:{name}:")), "{name}: {session:?}");
     assert!(!transcript.contains("canary-of-a-key-7731"));
     eprintln!("{name}: {usage:?}; {summary}");
 }
 
-/// What every call refused by the provider comes to.
+/// Runs one agent whose calls the provider refuses.
 async fn refused(name: &str, model_name: &str, fault: &str) -> (StepOutcome, Duration) {
-    let agents = asked().unwrap();
-    let place = Place::new();
-    let model = Model::start(&agents, &place);
+    let agents = agents_dir();
+    let dirs = AttemptDirs::new();
+    let model = Model::start(&agents, &dirs);
     let kind = if documented()[name].protocol == Protocol::Acp { "acp" } else { "cli" };
     let engine = registry(&agents, &model).get(&EngineSpec::parse(&format!("{kind}:{name}/{model_name}"))).unwrap();
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps = Usage { tokens: 2_000_000, cost_micros: 0, wall_ms: 300_000, turns: 40 };
     let began = std::time::Instant::now();
-    let worked = engine.run(&develop, &bench(&place, &format!("FAULT={fault}")), quiet()).await.unwrap();
-    let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
-    eprintln!("{name} {fault}: {:?} in {:?}\n{transcript}", worked.result, began.elapsed());
-    assert_eq!(worked.usage.unwrap().tokens, 0, "{name} {fault}: a call that was refused is not paid");
-    (worked.result, began.elapsed())
+    let run_result = engine.run(&develop, &attempt_env(&dirs, &format!("FAULT={fault}")), quiet()).await.unwrap();
+    let transcript = String::from_utf8_lossy(&run_result.files[0].2).into_owned();
+    eprintln!("{name} {fault}: {:?} in {:?}\n{transcript}", run_result.result, began.elapsed());
+    assert_eq!(run_result.usage.unwrap().tokens, 0, "{name} {fault}: a refused call is not charged");
+    (run_result.result, began.elapsed())
 }
 
-/// Every documented agent, and a model's name it takes.
+/// Every documented agent with a model name that it accepts.
 const ALL: &[(&str, &str)] = &[
     ("claude", "claude-sonnet-4-5"),
     ("claude_cli", "claude-sonnet-4-5"),
@@ -191,10 +191,7 @@ const ALL: &[(&str, &str)] = &[
 ];
 
 async fn all_refused(fault: &str, fits: impl Fn(&str, &StepOutcome) -> bool) {
-    if asked().is_none() {
-        return;
-    }
-    // Most of their time they wait for another answer.
+    // They mostly wait for retries.
     let ended = futures::stream::iter(ALL)
         .map(async |(name, model_name)| (name, model_name, refused(name, model_name, fault).await))
         .buffer_unordered(4);
@@ -207,14 +204,16 @@ async fn all_refused(fault: &str, fits: impl Fn(&str, &StepOutcome) -> bool) {
 }
 
 #[tokio::test]
-async fn a_wrong_key_asks_for_a_key_by_its_place() {
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
+async fn a_wrong_key_names_the_place_of_the_key() {
     all_refused("401", |_, work| {
-        matches!(work, StepOutcome::Unavailable { fix: Some(fix), until: None, .. } if fix.contains("a key that works (a test)"))
+        matches!(work, StepOutcome::Unavailable { fix: Some(fix), until: None, .. } if fix.contains("a working key (a test)"))
     })
     .await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn an_unknown_model_is_named() {
     all_refused(
         "404",
@@ -224,83 +223,98 @@ async fn an_unknown_model_is_named() {
 }
 
 #[tokio::test]
-async fn a_limit_is_waited_for_until_its_reset() {
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
+async fn a_rate_limit_parks_until_its_reset() {
     all_refused("429", |_, work| matches!(work, StepOutcome::Unavailable { fix: None, until: Some(_), .. })).await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn claude_over_acp() {
     drives("claude", "claude-sonnet-4-5").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn claude_headless() {
     drives("claude_cli", "claude-sonnet-4-5").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn codex_over_acp() {
     drives("codex", "gpt-5").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn codex_headless() {
     drives("codex_cli", "gpt-5").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn opencode_over_acp() {
     drives("opencode", "a-coder").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn opencode_headless() {
     drives("opencode_cli", "a-coder").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn gemini_over_acp() {
     drives("gemini", "gemini-2.5-pro").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn gemini_headless() {
     drives("gemini_cli", "gemini-2.5-pro").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn qwen_over_acp() {
     drives("qwen", "a-coder").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn qwen_headless() {
     drives("qwen_cli", "a-coder").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn pi_headless() {
     drives("pi", "a-coder").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn cline_headless() {
     drives("cline", "a-coder").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn mini_swe_agent_headless() {
     drives("mini", "a-coder").await;
 }
 
 #[tokio::test]
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn aider_headless() {
     drives("aider", "a-coder").await;
 }
 
-/// The processes that work in `place`.
-pub fn working(place: &Place) -> Vec<String> {
-    let root = place.root.path().to_string_lossy().into_owned();
+/// Ids of the processes that run in `dirs`.
+pub fn working(dirs: &AttemptDirs) -> Vec<String> {
+    let root = dirs.root.path().to_string_lossy().into_owned();
     let of = |entry: std::fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         let environ = std::fs::read(entry.path().join("environ")).ok()?;
@@ -310,26 +324,27 @@ pub fn working(place: &Place) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_agent_dropped_in_the_middle_of_a_call_is_gone() {
-    let Some(agents) = asked() else { return };
-    let place = Place::new();
-    let model = Model::start(&agents, &place);
+#[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
+async fn dropping_an_agent_during_a_call_ends_its_processes() {
+    let agents = agents_dir();
+    let dirs = AttemptDirs::new();
+    let model = Model::start(&agents, &dirs);
     let engine = registry(&agents, &model).get(&EngineSpec::parse("acp:opencode/a-coder")).unwrap();
-    let (mut order, bench) = (order(Step::Develop, Some("t")), bench(&place, "SLOW"));
+    let (mut order, attempt_env) = (order(Step::Develop, Some("t")), attempt_env(&dirs, "SLOW"));
     order.caps.wall_ms = 180_000;
-    // Looked at while the agent is at work: a branch's body runs when the other future is dropped already.
+    // Checked while the agent runs: the body of a branch runs after the other future is dropped.
     let waits = async {
-        while !place.root.path().join("counts.slow").exists() {
+        while !dirs.root.path().join("counts.slow").exists() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        working(&place)
+        working(&dirs)
     };
     let pids = tokio::select! {
-        worked = engine.run(&order, &bench, quiet()) => panic!("{worked:?}"),
+        run_result = engine.run(&order, &attempt_env, quiet()) => panic!("{run_result:?}"),
         pids = waits => pids,
     };
     assert!(!pids.is_empty());
-    std::fs::write(place.tree().join("pids"), pids.join(" ")).unwrap();
-    assert!(all_gone(&place.tree().join("pids")).await);
-    assert_eq!(working(&place), Vec::<String>::new());
+    std::fs::write(dirs.tree().join("pids"), pids.join(" ")).unwrap();
+    assert!(all_gone(&dirs.tree().join("pids")).await);
+    assert_eq!(working(&dirs), Vec::<String>::new());
 }

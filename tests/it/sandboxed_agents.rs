@@ -1,7 +1,7 @@
 //! Driven agents in the sandbox: how they are terminated, and that no secret leaks from them, however it is split.
 
-use crate::acp::bench;
-use crate::engines_contract::{Place, order};
+use crate::acp::attempt_env;
+use crate::engines_contract::{AttemptDirs, order};
 use crate::support::engines::system_clock;
 use crate::support::sandbox;
 use skep::adapters::engine::Registry;
@@ -34,42 +34,42 @@ fn agent(protocol: Protocol, words: &[&str]) -> Agent {
 }
 
 /// Drives an agent at `strict`; also returns all events it reported.
-async fn drive(agent: Agent, place: &Place) -> (EngineResult, Vec<String>) {
+async fn drive(agent: Agent, dirs: &AttemptDirs) -> (EngineResult, Vec<String>) {
     let spec = if agent.protocol == Protocol::Acp { "acp:fake" } else { "cli:fake" };
     let settings = Settings { agents: [(agent.name.clone(), agent)].into(), ..Settings::default() };
     let engine =
         Registry::new(sandbox::strict(), Arc::new(settings), system_clock()).get(&EngineSpec::parse(spec)).unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let kept = heard.clone();
-    let sink: Sink = Arc::new(move |event: EngineEvent| kept.lock().unwrap().push(format!("{event:?}")));
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let recorded = events.clone();
+    let sink: Sink = Arc::new(move |event: EngineEvent| recorded.lock().unwrap().push(format!("{event:?}")));
     let mut order = order(Step::Develop, Some("t"));
     order.caps = Usage { tokens: 0, cost_micros: 0, wall_ms: 60_000, turns: 0 };
-    let worked = engine.run(&order, &bench(place), sink).await.unwrap();
-    let heard = heard.lock().unwrap().clone();
-    (worked, heard)
+    let run_result = engine.run(&order, &attempt_env(dirs), sink).await.unwrap();
+    let events = events.lock().unwrap().clone();
+    (run_result, events)
 }
 
 #[tokio::test]
 async fn a_stopped_agent_may_clean_up_first() {
     for (part, tidied) in [("trap", true), ("ignore", false)] {
-        let place = Place::new();
+        let dirs = AttemptDirs::new();
         let silent = Agent { idle_timeout: Duration::from_secs(2), ..agent(Protocol::Cli, &[part]) };
         let began = Instant::now();
-        let (worked, _) = drive(silent, &place).await;
+        let (run_result, _) = drive(silent, &dirs).await;
         assert!(
-            matches!(&worked.result, StepOutcome::Failed(why) if why.contains("no sign of life")),
+            matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("wrote nothing")),
             "{:?}",
-            worked.result
+            run_result.result
         );
-        assert_eq!(place.tree().join("tidy").exists(), tidied, "{part}");
+        assert_eq!(dirs.tree().join("tidy").exists(), tidied, "{part}");
         assert!(began.elapsed() < Duration::from_secs(20), "{part}: {:?}", began.elapsed());
-        assert!(gone(&place).await, "{part}");
+        assert!(gone(&dirs).await, "{part}");
     }
 }
 
 /// Waits until no process works in the directory any more. Process ids reported inside the sandbox mean nothing here.
-async fn gone(place: &Place) -> bool {
-    let root = place.root.path().to_string_lossy().into_owned();
+async fn gone(dirs: &AttemptDirs) -> bool {
+    let root = dirs.root.path().to_string_lossy().into_owned();
     let until = Instant::now() + Duration::from_secs(10);
     let works = |entry: std::fs::DirEntry| {
         std::fs::read(entry.path().join("environ")).is_ok_and(|e| String::from_utf8_lossy(&e).contains(&root))
@@ -88,14 +88,14 @@ async fn a_secret_is_redacted_even_if_split_or_truncated() {
     let value = "tangerine-5512-of-nobody-else";
     let _live = register("TANGERINE", &Secret::new(value));
     for protocol in [Protocol::Acp, Protocol::Cli] {
-        let place = Place::new();
+        let dirs = AttemptDirs::new();
         let words = if protocol == Protocol::Acp { vec!["leaks"] } else { vec!["leak", value] };
         let mut leaky = agent(protocol, &words);
         leaky.env.insert("LEAK".to_owned(), value.to_owned());
-        let (worked, heard) = drive(leaky, &place).await;
-        assert!(matches!(worked.result, StepOutcome::Failed(_)), "{:?}", worked.result);
-        let transcript = String::from_utf8_lossy(&worked.files[0].2).into_owned();
-        let all = format!("{:?}\n{}\n{transcript}", worked.result, heard.join("\n"));
+        let (run_result, events) = drive(leaky, &dirs).await;
+        assert!(matches!(run_result.result, StepOutcome::Failed(_)), "{:?}", run_result.result);
+        let transcript = String::from_utf8_lossy(&run_result.files[0].2).into_owned();
+        let all = format!("{:?}\n{}\n{transcript}", run_result.result, events.join("\n"));
         assert!(all.matches("[redacted:TANGERINE]").count() >= 4, "{all}");
         // Neither a half of it, nor what truncation left over.
         for part in ["tangerine", "nobody", "5512", "of-n"] {

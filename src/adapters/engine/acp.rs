@@ -1,21 +1,21 @@
-//! An agent that speaks the Agent Client Protocol: one session over standard input and output, one prompt, its answer mended at most twice.
+//! Agent that speaks the Agent Client Protocol: one session over standard input and output, one prompt, at most two corrections of the answer.
 //!
-//! A session that the agent can take up again outlives this process: its name is told, and an order that names it goes on there.
+//! A resumable session outlives this process: its id is reported, and an order that names it continues there.
 //!
 //! | the agent | gets |
 //! |---|---|
-//! | asks for permission | what its step may do inside its workspace, once (see [`permit`]) |
-//! | reads or writes files by the client | its worktree, capped, no links (see [`files`]) |
+//! | asks for permission | what its step allows inside its workspace, once (see [`permit`]) |
+//! | reads or writes files through the client | its worktree, bounded, no links (see [`files`]) |
 //! | asks for a terminal | a command in a sandbox of its own (see [`terminal`]) |
 //! | asks for anything else | "no such method" |
-//! | says nothing, goes on for too long, spends too much | `session/cancel`, then the end |
+//! | is idle, runs too long, spends too much | `session/cancel`, then the end |
 //!
-//! Its end: its input is closed, then SIGTERM, then SIGKILL, each to all it started.
+//! The end: its input is closed, then SIGTERM, then SIGKILL, each to all processes it started.
 
 use super::answer;
 use super::driven::figures;
 use super::driven::output_log::OutputLog;
-use super::driven::{self, Driven, GRACE, Own, Ready, Stop};
+use super::driven::{self, AgentReport, DrivenAgent, GRACE, Interruption, PreparedAgent};
 use super::model_access::{self, ModelAccessProvider};
 use super::settings::{Protocol, Settings};
 use crate::domain::Order;
@@ -31,11 +31,11 @@ use agent_client_protocol::{self as protocol, Agent, ErrorCode};
 use async_trait::async_trait;
 use client::Client;
 use files::Files;
-use permit::Rooms;
+use permit::AllowedPaths;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use terminal::{Room, Terminals};
+use terminal::{TerminalEnv, Terminals};
 use tokio::sync::Notify;
 
 mod begin;
@@ -46,133 +46,137 @@ mod permit;
 mod pipes;
 mod terminal;
 
-/// How long it may take to begin: to start, and to open a session.
+/// Time limit for starting and opening a session.
 const START: Duration = Duration::from_secs(120);
-/// How long its pipes may stay open after it is gone.
+/// Time that its pipes may stay open after its exit.
 const DRAIN: Duration = Duration::from_secs(1);
-/// How long calls of a model that it still makes when it has answered may take.
+/// Time limit for model calls that are in flight after its answer.
 const LAST_CALLS: Duration = Duration::from_secs(10);
-/// How often an answer that cannot be used is asked for again.
-const MENDS: usize = 2;
+/// Upper bound of the corrections of an invalid answer.
+const MAX_CORRECTIONS: usize = 2;
 
-/// What an agent is told that is taken up again, before its order.
-const AGAIN: &str = "Your process was ended in the middle of your work on the order below, and has been started again. The worktree and this \
-                     conversation are as they were left; a command or an edit that was under way then may be half done, so look before you \
-                     go on. Do not start over what is done. The order was and is:\n\n";
+/// Message to a resumed agent, before its order.
+const RESUMED: &str = "Your process was interrupted while you worked on the order below, and has been restarted. The worktree and this \
+                       conversation are unchanged. A command or edit that was in progress may be incomplete: check before you \
+                       continue. Do not repeat finished work. The order:\n\n";
 
-/// The engine.
+/// Engine `acp`.
 #[derive(Clone, Debug)]
 pub struct AcpEngine {
-    driven: Driven,
+    driven: DrivenAgent,
     model_access: ModelAccessProvider,
 }
 
-/// Why a conversation ended without a result.
-enum Broken {
-    /// We stopped it.
-    Stopped(Stop),
-    /// It is gone.
+/// Reason that a conversation ended without a result.
+enum ConversationError {
+    /// Skep stopped the agent.
+    Stopped(Interruption),
+    /// The agent exited.
     Gone,
-    /// It answered with an error.
-    Refused(protocol::Error),
-    /// It cannot be talked to as configured.
-    Wrong { why: String, fix: String },
+    /// The agent answered with an error.
+    Error(protocol::Error),
+    /// The agent cannot be used as configured.
+    Unusable { why: String, fix: String },
 }
 
-impl From<protocol::Error> for Broken {
-    fn from(error: protocol::Error) -> Broken {
-        if protocol::is_incoming_transport_closed(&error) { Broken::Gone } else { Broken::Refused(error) }
+impl From<protocol::Error> for ConversationError {
+    fn from(error: protocol::Error) -> ConversationError {
+        if protocol::is_incoming_transport_closed(&error) {
+            ConversationError::Gone
+        } else {
+            ConversationError::Error(error)
+        }
     }
 }
 
-/// What is known of the session, whatever becomes of the conversation.
+/// Session data that is known even if the conversation fails.
 #[derive(Default)]
-struct Known {
+struct SessionInfo {
     session: Option<String>,
     tokens: Option<u64>,
 }
 
-/// One conversation's surroundings.
-struct Talked<'a> {
+/// Context of one conversation.
+struct Conversation<'a> {
     order: &'a Order,
     env: &'a AttemptEnv,
     client: &'a Client,
     sink: &'a Sink,
-    known: &'a Mutex<Known>,
+    known: &'a Mutex<SessionInfo>,
 }
 
-type Watch<'a, 'w> = &'a mut Pin<&'w mut (dyn Future<Output = Stop> + Send)>;
+type Watch<'a, 'w> = &'a mut Pin<&'w mut (dyn Future<Output = Interruption> + Send)>;
 
 impl AcpEngine {
-    /// The agent `arg` (`AGENT` or `AGENT/MODEL`) names.
+    /// Creates the engine for the agent that `arg` (`AGENT` or `AGENT/MODEL`) names.
     ///
     /// # Errors
-    /// When there is none, or its table is wrong.
+    /// If there is no such agent, or its table is invalid.
     pub fn new(
         arg: &str,
         settings: &Settings,
         sandbox: Sandbox,
         model_access: ModelAccessProvider,
     ) -> Result<Self, String> {
-        Ok(Self { driven: Driven::find(arg, Protocol::Acp, settings, sandbox)?, model_access })
+        Ok(Self { driven: DrivenAgent::find(arg, Protocol::Acp, settings, sandbox)?, model_access })
     }
 
     async fn converse(
         &self,
         cx: &ConnectionTo<Agent>,
-        ready: &Ready,
-        talked: &Talked<'_>,
+        ready: &PreparedAgent,
+        conversation: &Conversation<'_>,
         watch: Watch<'_, '_>,
-    ) -> Result<StepOutcome, Broken> {
-        let began = tokio::time::timeout(START, async {
+    ) -> Result<StepOutcome, ConversationError> {
+        let opening = tokio::time::timeout(START, async {
             tokio::select! {
-                began = self.begin(cx, talked) => began,
-                stop = &mut *watch => Err(Broken::Stopped(stop)),
+                session = self.begin(cx, conversation) => session,
+                stop = &mut *watch => Err(ConversationError::Stopped(stop)),
             }
         });
-        let session = began.await.unwrap_or_else(|_| {
-            let why = format!("it opened no session within {} s", START.as_secs());
-            Err(Broken::Wrong { why, fix: self.driven.way_in() })
+        let session = opening.await.unwrap_or_else(|_| {
+            let why = format!("it did not open a session within {} s", START.as_secs());
+            Err(ConversationError::Unusable { why, fix: self.driven.access_fix() })
         })?;
-        let mut told = match &talked.order.resume {
-            Some(_) => format!("{AGAIN}{}", ready.prompt),
+        let mut text = match &conversation.order.resume {
+            Some(_) => format!("{RESUMED}{}", ready.prompt),
             None => ready.prompt.clone(),
         };
-        let mut mended = 0;
+        let mut corrections = 0;
         loop {
-            talked.client.heard.turn();
-            let turn = self.prompt(cx, &session, told, watch).await?;
+            conversation.client.output.start_turn();
+            let turn = self.prompt(cx, &session, text, watch).await?;
             if let Some(usage) = &turn.usage {
-                // Agents disagree whether it is the turn's, the session's or the last call's: the largest is the nearest.
-                let mut known = talked.known.lock().unwrap_or_else(PoisonError::into_inner);
+                // Agents report the usage of the turn, the session or the last call. The largest is closest to the truth.
+                let mut known = conversation.known.lock().unwrap_or_else(PoisonError::into_inner);
                 known.tokens = known.tokens.max(Some(usage.total_tokens));
             }
-            if let Some(work) = self.cut_short(turn.stop_reason, talked.client) {
-                return Ok(work);
+            if let Some(outcome) = self.cut_short(turn.stop_reason, conversation.client) {
+                return Ok(outcome);
             }
-            match driven::answer(talked.order, talked.env, &talked.client.heard) {
-                Ok(work) => return Ok(work),
-                Err(why) if mended < MENDS => {
-                    mended += 1;
-                    talked.client.heard.note(&format!("its answer could not be used: {why}"));
-                    told = answer::correction(talked.order.step, &why);
+            match driven::answer(conversation.order, conversation.env, &conversation.client.output) {
+                Ok(outcome) => return Ok(outcome),
+                Err(why) if corrections < MAX_CORRECTIONS => {
+                    corrections += 1;
+                    conversation.client.output.note(&format!("invalid answer: {why}"));
+                    text = answer::correction(conversation.order.step, &why);
                 }
                 Err(why) => {
                     let agent = &self.driven.agent.name;
-                    return Ok(StepOutcome::Failed(format!("the answer of the agent {agent} cannot be used: {why}")));
+                    return Ok(StepOutcome::Failed(format!("the answer of the agent {agent} is invalid: {why}")));
                 }
             }
         }
     }
 
-    /// One turn. When it has to be stopped it is told so and may end it in good order.
+    /// Runs one turn. If it has to be stopped, the agent is asked to cancel and may end cleanly.
     async fn prompt(
         &self,
         cx: &ConnectionTo<Agent>,
         session: &SessionId,
         text: String,
         watch: Watch<'_, '_>,
-    ) -> Result<PromptResponse, Broken> {
+    ) -> Result<PromptResponse, ConversationError> {
         let request = PromptRequest::new(session.clone(), vec![ContentBlock::Text(TextContent::new(text))]);
         let turn = cx.send_request(request).block_task();
         tokio::pin!(turn);
@@ -182,38 +186,38 @@ impl AcpEngine {
                 if cx.send_notification(CancelNotification::new(session.clone())).is_ok() {
                     let _ended = tokio::time::timeout(GRACE, &mut turn).await;
                 }
-                Err(Broken::Stopped(stop))
+                Err(ConversationError::Stopped(stop))
             }
         }
     }
 
-    /// What a turn that did not come to its own end comes to; `None` = it did.
+    /// Outcome of a turn that did not end normally; `None` = it did.
     fn cut_short(&self, reason: StopReason, client: &Client) -> Option<StepOutcome> {
         let agent = &self.driven.agent.name;
         let refusals = client.refusals();
         let how = match reason {
             StopReason::EndTurn => return None,
-            StopReason::MaxTokens => "its answer reached the largest size its model may give".to_owned(),
+            StopReason::MaxTokens => "its answer reached the model's output limit".to_owned(),
             StopReason::MaxTurnRequests => "it reached its own limit of model calls for one turn".to_owned(),
-            StopReason::Refusal => "its model refused to go on".to_owned(),
-            // Nobody cancelled: some agents end so when a permission is refused.
-            StopReason::Cancelled if refusals.is_empty() => "it cancelled its turn by itself".to_owned(),
-            StopReason::Cancelled => format!("it gave up when it was refused: {refusals}"),
-            other => format!("it ended its turn for the reason {other:?}"),
+            StopReason::Refusal => "its model refused to continue".to_owned(),
+            // Skep did not cancel: some agents end this way when a permission is refused.
+            StopReason::Cancelled if refusals.is_empty() => "it cancelled its own turn".to_owned(),
+            StopReason::Cancelled => format!("it gave up after a refusal: {refusals}"),
+            other => format!("it ended its turn with the reason {other:?}"),
         };
         Some(StepOutcome::Failed(format!("the agent {agent} did not finish: {how}")))
     }
 
     fn refused(&self, error: &protocol::Error) -> StepOutcome {
         let name = &self.driven.agent.name;
-        let said = said(error);
+        let message = error_message(error);
         if error.code == ErrorCode::AUTH_REQUIRED {
-            let why = format!("the agent {name} wants a login first: {said}");
-            return StepOutcome::Unavailable { why, until: None, fix: Some(self.driven.way_in()) };
+            let why = format!("the agent {name} requires a login: {message}");
+            return StepOutcome::Unavailable { why, until: None, fix: Some(self.driven.access_fix()) };
         }
         self.driven
-            .unavailable(&said)
-            .unwrap_or_else(|| StepOutcome::Failed(format!("the agent {name} answered with an error: {said}")))
+            .unavailable(&message)
+            .unwrap_or_else(|| StepOutcome::Failed(format!("the agent {name} answered with an error: {message}")))
     }
 }
 
@@ -224,82 +228,82 @@ impl Engine for AcpEngine {
     }
 
     async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
-        let deadline = Driven::deadline(order);
+        let deadline = DrivenAgent::deadline(order);
         let model_access =
             match self.model_access.open(&self.driven.agent, &self.driven.sandbox, order, env, &sink).await {
                 Ok(model_access) => model_access,
-                // What it used before is charged where it cannot go on.
+                // If it cannot continue, its earlier usage is charged.
                 Err(error) if order.resume.is_some() => return Err(error),
-                Err(error) => return Ok(model_access::not_given(error)),
+                Err(error) => return Ok(model_access::access_denied(error)),
             };
         let ready = self.driven.ready(order, env, &model_access)?;
         let vars = ready.env();
         let job = ready.job(env, &vars, model_access.place());
-        // Dropped last, after its group is gone: then only what left the group is still there.
-        let (talk, strays) = self.driven.sandbox.spawn(&job).map_err(|e| PortError::transient(e.to_string()))?;
+        // Dropped last: once the process group is gone, only processes that left it remain.
+        let (talk, reaper) = self.driven.sandbox.spawn(&job).map_err(|e| PortError::transient(e.to_string()))?;
         let InteractiveProcess { stdin, stdout, handle: mut end } = talk;
-        let heard = Arc::new(OutputLog::new(sink.clone()));
-        let rooms = Rooms::new(&env.dir, &[&env.scratch]);
-        let room = Room {
+        let output = Arc::new(OutputLog::new(sink.clone()));
+        let allowed_paths = AllowedPaths::new(&env.dir, &[&env.scratch]);
+        let terminal_env = TerminalEnv {
             sandbox: self.driven.sandbox.clone(),
             dir: env.dir.clone(),
             cache: env.cache.clone(),
             scratch: env.scratch.clone(),
             gate: model_access.place().cloned(),
-            env: model_access.env(),
-            rooms: rooms.clone(),
+            variables: model_access.env(),
+            allowed_paths: allowed_paths.clone(),
             deadline,
         };
-        let terminals = Terminals::new(room, heard.clone());
-        let files = Files { dir: env.dir.clone(), rooms, step: order.step };
-        let client = Client::new(heard.clone(), files, terminals.clone());
-        let known = Mutex::new(Known::default());
+        let terminals = Terminals::new(terminal_env, output.clone());
+        let files = Files { dir: env.dir.clone(), allowed_paths, step: order.step };
+        let client = Client::new(output.clone(), files, terminals.clone());
+        let known = Mutex::new(SessionInfo::default());
 
         let broken = {
-            let talked = Talked { order, env, client: &client, sink: &sink, known: &known };
-            let spent_out = || model_access.spent_out().or_else(|| figures::over(order, None, client.cost_micros()));
-            let watch = self.driven.watch(&heard, deadline, &model_access, spent_out);
+            let context = Conversation { order, env, client: &client, sink: &sink, known: &known };
+            let exhausted = || model_access.exhausted().or_else(|| figures::over(order, None, client.cost_micros()));
+            let watch = self.driven.watch(&output, deadline, &model_access, exhausted);
             tokio::pin!(watch);
-            let mut watch: Pin<&mut (dyn Future<Output = Stop> + Send)> = watch;
-            let transport = pipes::open(stdin, stdout, heard.clone());
-            let (came_to, over) = (Mutex::new(None), Notify::new());
+            let mut watch: Pin<&mut (dyn Future<Output = Interruption> + Send)> = watch;
+            let transport = pipes::open(stdin, stdout, output.clone());
+            let (outcome, over) = (Mutex::new(None), Notify::new());
             let conversation = connection::connect(transport, client.clone(), async |cx: ConnectionTo<Agent>| {
-                let done = self.converse(&cx, &ready, &talked, &mut watch).await;
-                if done.is_ok() {
-                    // Some still give the session a title.
-                    model_access.at_rest(LAST_CALLS).await;
+                let result = self.converse(&cx, &ready, &context, &mut watch).await;
+                if result.is_ok() {
+                    // Some agents still call a model to give the session a title.
+                    model_access.wait_idle(LAST_CALLS).await;
                 }
-                *came_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                 over.notify_one();
                 Ok(())
             });
             tokio::pin!(conversation);
-            // The connection ends once all it was told is written: an agent that reads no more is not waited for.
-            let deaf = async {
+            // The connection ends once everything is written. An agent that no longer reads is not waited for.
+            let unread = async {
                 over.notified().await;
                 tokio::time::sleep(DRAIN).await;
             };
             let ended = tokio::select! {
                 ended = &mut conversation => ended.err(),
                 _ended = end.wait() => tokio::time::timeout(DRAIN, &mut conversation).await.ok().and_then(Result::err),
-                () = deaf => None,
+                () = unread => None,
             };
-            let came_to = came_to.lock().unwrap_or_else(PoisonError::into_inner).take();
-            came_to.unwrap_or_else(|| Err(ended.map_or(Broken::Gone, Broken::from)))
+            let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+            outcome.unwrap_or_else(|| Err(ended.map_or(ConversationError::Gone, ConversationError::from)))
         };
-        // Its input is closed now.
+        // The agent's input is closed now.
         terminals.end().await;
-        let ended = driven::end(end, &heard).await;
-        drop(strays);
+        let ended = driven::end(end, &output).await;
+        drop(reaper);
         if let Some(refused) = model_access.refused() {
-            heard.note(&format!("Skep: {refused}"));
+            output.note(&format!("Skep: {refused}"));
         }
 
         let result = broken.unwrap_or_else(|broken| match broken {
-            Broken::Stopped(stop) => stop.work(&self.driven.agent, order),
-            Broken::Gone => self.driven.fell(&ended, ""),
-            Broken::Refused(error) => self.refused(&error),
-            Broken::Wrong { why, fix } => {
+            ConversationError::Stopped(stop) => stop.into_outcome(&self.driven.agent, order),
+            ConversationError::Gone => self.driven.failure(&ended, ""),
+            ConversationError::Error(error) => self.refused(&error),
+            ConversationError::Unusable { why, fix } => {
                 let why = format!("the agent {} cannot be used: {why}", self.driven.agent.name);
                 StepOutcome::Unavailable { why, until: None, fix: Some(fix) }
             }
@@ -313,14 +317,14 @@ impl Engine for AcpEngine {
             }
             result => result,
         };
-        let own = Own { session: known.session, figures: (known.tokens, client.cost_micros()) };
-        Ok(self.driven.worked(order, &model_access, &heard, own, result).await)
+        let own = AgentReport { session: known.session, usage: (known.tokens, client.cost_micros()) };
+        Ok(self.driven.finish(order, &model_access, &output, own, result).await)
     }
 }
 
-/// An error in words that can be shown.
-fn said(error: &protocol::Error) -> String {
+/// Message of an error, redacted and bounded.
+fn error_message(error: &protocol::Error) -> String {
     let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
-    let said = format!("{} {}", error.message, more.unwrap_or_default());
-    driven::tail(said.trim().as_bytes(), driven::TAIL_BYTES_MAX)
+    let message = format!("{} {}", error.message, more.unwrap_or_default());
+    driven::tail(message.trim().as_bytes(), driven::MAX_TAIL_BYTES)
 }

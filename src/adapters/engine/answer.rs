@@ -1,4 +1,4 @@
-//! Structured answers of every engine: one set of strict types, checked for sense before anything is believed.
+//! Structured answers of all engines: one set of strict types, validated before use.
 //!
 //! | step | answer |
 //! |---|---|
@@ -6,10 +6,10 @@
 //! | `plan` | `{"tasks": [{"name", "title", "text", "needs", "paths"}]}` |
 //! | `develop` | `{"summary": "…"}` |
 //! | `review` | `{"verdict": "approve" \| "rework", "findings": [{"path", "line", "text"}], "summary": "…"}` |
-//! | any | `{"question": "…"}`, perhaps with `"to": "scout"`, or `{"failed": "…"}` |
+//! | any | `{"question": "…"}`, optionally with `"to": "scout"`, or `{"failed": "…"}` |
 //!
-//! A command's report may add `"usage": {"tokens": 0, "cost_micros": 0}`; what others use is measured, not asked.
-//! An answer that is refused is refused in words its author can mend it by.
+//! A command's report may add `"usage": {"tokens": 0, "cost_micros": 0}`; the usage of other engines is measured.
+//! A refusal tells the author how to fix the answer.
 
 use crate::domain::policy::Policy;
 use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict, plan};
@@ -20,14 +20,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::path::Path;
 
-/// The largest answer read, in bytes.
-pub const BYTES_MAX: usize = 1024 * 1024;
-/// The longest text kept of it, in bytes.
-const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// The longest finding: a longer one is no finding but a report.
-const FINDING_BYTES_MAX: usize = 8 * 1024;
+/// Upper bound of an answer, in bytes.
+pub const MAX_BYTES: usize = 1024 * 1024;
+/// Upper bound of one text in it, in bytes.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Upper bound of one finding, in bytes: a longer one is a report.
+const MAX_FINDING_BYTES: usize = 8 * 1024;
 
-/// An answer as written.
+/// Answer as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
@@ -39,7 +39,7 @@ pub struct Answer {
     question: Option<String>,
     to: Option<AskedTo>,
     failed: Option<String>,
-    /// What a command says it spent.
+    /// Usage that a command reports.
     pub usage: Option<WrittenUsage>,
 }
 
@@ -66,48 +66,48 @@ struct WrittenFinding {
     text: String,
 }
 
-/// What it says it spent.
+/// Reported usage.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrittenUsage {
     /// Tokens.
     #[serde(default)]
     pub tokens: u64,
-    /// Micro-USD.
+    /// Cost in micro-USD.
     #[serde(default)]
     pub cost_micros: u64,
 }
 
-/// Reads an answer that is nothing but JSON (a report file).
+/// Parses an answer that is only JSON (a report file).
 ///
 /// # Errors
-/// What is wrong, with the place.
+/// The cause, with its position.
 pub fn parse(bytes: &[u8]) -> Result<Answer, String> {
-    if bytes.len() > BYTES_MAX {
-        return Err(format!("it has {} bytes; at most {BYTES_MAX} are read", bytes.len()));
+    if bytes.len() > MAX_BYTES {
+        return Err(format!("it has {} bytes; the limit is {MAX_BYTES}", bytes.len()));
     }
     serde_json::from_slice(bytes).map_err(|e| e.to_string())
 }
 
-/// Reads an answer that came as a value (the arguments of a tool).
+/// Parses an answer from a JSON value (the arguments of a tool).
 ///
 /// # Errors
-/// What is wrong.
+/// The cause.
 pub fn from_value(value: Value) -> Result<Answer, String> {
     serde_json::from_value(value).map_err(|e| e.to_string())
 }
 
-/// Reads the answer at the end of a driven agent's words: its last JSON block.
+/// Parses the answer at the end of a driven agent's output: its last JSON block.
 ///
 /// # Errors
-/// That there is none, or what is wrong with it.
-pub fn from_words(text: &str) -> Result<Answer, String> {
-    let block = last_json_block(text).ok_or("its last message has no fenced ```json block")?;
-    parse(block.as_bytes()).map_err(|why| format!("its last ```json block is not usable: {why}"))
+/// If there is no block, or the block is invalid.
+pub fn from_output(text: &str) -> Result<Answer, String> {
+    let block = last_json_block(text).ok_or("the last message has no fenced ```json block")?;
+    parse(block.as_bytes()).map_err(|why| format!("the last ```json block is invalid: {why}"))
 }
 
-/// The last JSON block of a text: the last fenced one (```` ```json ````, or a fence of any other name with an object in it); where
-/// nothing is fenced, what begins at the last line with `{`. A block that was never closed goes to the end.
+/// Finds the last JSON block of a text: the last fenced one (```` ```json ````, or an unnamed fence with an object in it); without any
+/// fence, the text from the last line that starts with `{`. An unclosed block extends to the end.
 pub fn last_json_block(text: &str) -> Option<&str> {
     let mut found = None;
     let mut open: Option<(usize, &str, bool)> = None;
@@ -124,7 +124,7 @@ pub fn last_json_block(text: &str) -> Option<&str> {
             }
             None if line.starts_with('{') => bare = Some(start),
             None => {}
-            // A fence is closed by at least as many ticks and nothing else.
+            // A fence is closed by at least as many backticks and nothing else.
             Some((from, fence, fits)) if ticks >= fence.len() && ticks == trimmed.len() => {
                 found = object(&text[from..start]).filter(|_| fits).or(found);
                 open = None;
@@ -142,43 +142,43 @@ fn object(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|t| t.starts_with('{'))
 }
 
-/// What the author of an answer that could not be used is told, once, before it tries again.
+/// Message to the author of an invalid answer, before it tries again.
 pub fn correction(step: Step, why: &str) -> String {
     format!(
-        "Your answer could not be used: {}. Answer once more, whole, with {}, or with {{\"question\": \"…\"}} or {{\"failed\": \"…\"}}. \
-         Nothing else of your work is lost.",
-        cut(why, 2_000),
+        "Your answer is invalid: {}. Send the complete answer again as {}, or as {{\"question\": \"…\"}} or {{\"failed\": \"…\"}}. \
+         The rest of your work is kept.",
+        truncate(why, 2_000),
         example(step)
     )
 }
 
 impl Answer {
-    /// The question or the failure in it.
-    pub fn trouble(self) -> Option<StepOutcome> {
+    /// Returns the question or the failure, if there is one.
+    pub fn question_or_failure(self) -> Option<StepOutcome> {
         match (self.question, self.failed) {
             (Some(question), _) => {
-                let question = cut(&question, TEXT_BYTES_MAX);
+                let question = truncate(&question, MAX_TEXT_BYTES);
                 Some(StepOutcome::Asked { question, to: self.to.unwrap_or_default() })
             }
-            (None, Some(why)) => Some(StepOutcome::Failed(cut(&why, TEXT_BYTES_MAX))),
+            (None, Some(why)) => Some(StepOutcome::Failed(truncate(&why, MAX_TEXT_BYTES))),
             (None, None) => None,
         }
     }
 
-    /// Its result for an order: it has exactly what the step's answer must have, and it makes sense there (a plan without a circle,
-    /// findings on files there are).
+    /// Converts the answer to a step's outcome: it must have exactly the fields of the step, and they must make sense (an acyclic plan,
+    /// findings on existing files).
     ///
     /// # Errors
-    /// What is wrong with it, for its author.
-    pub fn work(self, order: &Order, env: &AttemptEnv) -> Result<StepOutcome, String> {
+    /// The cause, for the author.
+    pub fn into_outcome(self, order: &Order, env: &AttemptEnv) -> Result<StepOutcome, String> {
         let step = order.step;
         let Answer { notes, tasks, summary, verdict, findings, question, to, failed, usage: _ } = self;
         let text = |what: &str, text: String| match text.trim().is_empty() {
-            true => Err(format!("its {what} is empty")),
-            false => Ok(cut(&text, TEXT_BYTES_MAX)),
+            true => Err(format!("{what} is empty")),
+            false => Ok(truncate(&text, MAX_TEXT_BYTES)),
         };
         if to.is_some() && question.is_none() {
-            return Err("`to` belongs to a question".to_owned());
+            return Err("`to` is only allowed with a question".to_owned());
         }
         match (step, notes, tasks, summary, verdict, findings, question, failed) {
             (_, None, None, None, None, None, Some(question), None) => {
@@ -192,13 +192,13 @@ impl Answer {
                 planned(tasks, order).map(StepOutcome::Tasks)
             }
             (Step::Develop, None, None, Some(summary), None, None, None, None) => {
-                Ok(StepOutcome::Edited { summary: cut(&summary, TEXT_BYTES_MAX) })
+                Ok(StepOutcome::Edited { summary: truncate(&summary, MAX_TEXT_BYTES) })
             }
             (Step::Review, None, None, summary, Some(verdict), findings, None, None) => {
                 let (findings, summary) = (findings.unwrap_or_default(), summary.unwrap_or_default());
                 judged(verdict, findings, &summary, order, &env.dir)
             }
-            _ => Err(format!("the {} step needs {} or a question", step.name(), example(step))),
+            _ => Err(format!("the {} step requires {} or a question", step.name(), example(step))),
         }
     }
 }
@@ -212,7 +212,7 @@ fn planned(tasks: Vec<WrittenTask>, order: &Order) -> Result<Vec<TaskSpec>, Stri
         paths: t.paths,
     };
     let tasks: Vec<TaskSpec> = tasks.into_iter().map(task).collect();
-    // The run's own policy decides again when the report comes in; here its author can still mend it.
+    // The run's policy decides again when the report arrives; here the author can still fix the plan.
     let policy = match order.bounds.max_tasks {
         0 => Policy::default(),
         max_tasks => Policy { max_tasks, ..Policy::default() },
@@ -221,7 +221,7 @@ fn planned(tasks: Vec<WrittenTask>, order: &Order) -> Result<Vec<TaskSpec>, Stri
         return Err(why);
     }
     match tasks.iter().find(|t| t.title.trim().is_empty() || [&t.name, &t.title].iter().any(|s| has_control(s))) {
-        Some(t) => Err(format!("task {:?} has no title, or a control character in its name or title", t.name)),
+        Some(t) => Err(format!("task {:?} has no title, or its name or title contains a control character", t.name)),
         None => Ok(tasks),
     }
 }
@@ -238,7 +238,7 @@ fn judged(
     dir: &Path,
 ) -> Result<StepOutcome, String> {
     if findings.len() > Finding::MAX {
-        return Err(format!("it has {} findings; at most {} are taken", findings.len(), Finding::MAX));
+        return Err(format!("it has {} findings; the limit is {}", findings.len(), Finding::MAX));
     }
     if verdict == Verdict::Rework && findings.is_empty() && summary.trim().is_empty() {
         return Err("a rework verdict needs at least one finding, or a summary, that says what to change".to_owned());
@@ -246,23 +246,24 @@ fn judged(
     let tree = RootedDir::open(dir).ok();
     for finding in &findings {
         if finding.text.trim().is_empty() {
-            return Err(format!("the finding on {:?} has no text", cut(&finding.path, 200)));
+            return Err(format!("the finding on {:?} has no text", truncate(&finding.path, 200)));
         }
         let path = &finding.path;
         if !path.is_empty() && !exists(path, order, tree.as_ref()) {
             return Err(format!(
-                "a finding is on {:?}, which is neither in the diff nor a file of the tree; name files as the diff does, relative to \
-                 the root, and leave `path` empty for the change as a whole",
-                cut(path, 200)
+                "a finding names {:?}, which is neither in the diff nor in the tree; name files as the diff does, relative to the \
+                 root, and leave `path` empty for findings on the whole change",
+                truncate(path, 200)
             ));
         }
     }
-    let finding = |f: WrittenFinding| Finding { path: f.path, line: f.line, text: cut(&f.text, FINDING_BYTES_MAX) };
+    let finding =
+        |f: WrittenFinding| Finding { path: f.path, line: f.line, text: truncate(&f.text, MAX_FINDING_BYTES) };
     let findings = findings.into_iter().map(finding).collect();
-    Ok(StepOutcome::Judged { verdict, findings, summary: cut(summary, TEXT_BYTES_MAX) })
+    Ok(StepOutcome::Judged { verdict, findings, summary: truncate(summary, MAX_TEXT_BYTES) })
 }
 
-/// Whether the diff or the tree has the path. What cannot be read (a link, a device) is there all the same.
+/// Whether the path is in the diff or the tree. Entries that cannot be read (links, devices) exist, too.
 fn exists(path: &str, order: &Order, tree: Option<&RootedDir>) -> bool {
     if order.diff.paths().any(|p| p == path) {
         return true;
@@ -271,7 +272,7 @@ fn exists(path: &str, order: &Order, tree: Option<&RootedDir>) -> bool {
         && tree.is_some_and(|tree| !matches!(tree.size(path), Err(RootedFsError::Missing(_))))
 }
 
-/// Text cut to `most` bytes.
-fn cut(text: &str, most: usize) -> String {
-    text[..text.floor_char_boundary(most)].to_owned()
+/// Truncates a text to `max_bytes`.
+fn truncate(text: &str, max_bytes: usize) -> String {
+    text[..text.floor_char_boundary(max_bytes)].to_owned()
 }

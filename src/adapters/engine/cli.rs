@@ -1,9 +1,9 @@
-//! A headless agent: one command that is told its order, works, and ends; its output is read by its [`OutputTable`](super::output_table::OutputTable).
+//! Headless agent: one command that receives its order, works and exits. Its output is read by its
 
 use super::driven::figures;
 use super::driven::output_log::OutputLog;
 use super::driven::wire::{self, Line};
-use super::driven::{self, Driven, Own, Ready, Stop};
+use super::driven::{self, AgentReport, DrivenAgent, Interruption, PreparedAgent};
 use super::model_access::{self, ModelAccessProvider};
 use super::output_table::{Event, Format};
 use super::settings::{Protocol, Settings};
@@ -19,23 +19,23 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
-/// The longest line and the largest document read; a longer one is dropped.
-const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How long its output may stay open after it is gone: something it started holds it.
+/// Upper bound of a line and of a document, in bytes. Longer ones are dropped.
+const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+/// Time that its output may stay open after its exit, held by a process it started.
 const DRAIN: Duration = Duration::from_secs(1);
-/// How long it may still run after it closed its output.
+/// Time that it may keep running after it closed its output.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// The engine.
+/// Engine `cli`.
 #[derive(Clone, Debug)]
 pub struct CliEngine {
-    driven: Driven,
+    driven: DrivenAgent,
     model_access: ModelAccessProvider,
 }
 
-/// What was read of its output.
+/// Result fields read from the output.
 #[derive(Default)]
-struct Read {
+struct Fields {
     answer: Option<String>,
     session: Option<String>,
     error: Option<String>,
@@ -44,70 +44,78 @@ struct Read {
 }
 
 impl CliEngine {
-    /// The agent `arg` (`AGENT` or `AGENT/MODEL`) names.
+    /// Creates the engine for the agent that `arg` (`AGENT` or `AGENT/MODEL`) names.
     ///
     /// # Errors
-    /// When there is none, or its table is wrong.
+    /// If there is no such agent, or its table is invalid.
     pub fn new(
         arg: &str,
         settings: &Settings,
         sandbox: Sandbox,
         model_access: ModelAccessProvider,
     ) -> Result<Self, String> {
-        let driven = Driven::find(arg, Protocol::Cli, settings, sandbox)?;
+        let driven = DrivenAgent::find(arg, Protocol::Cli, settings, sandbox)?;
         Ok(Self { driven, model_access })
     }
 
-    async fn converse(&self, ready: &Ready, talk: (ChildStdin, ChildStdout), heard: &OutputLog, read: &Mutex<Read>) {
+    async fn converse(
+        &self,
+        ready: &PreparedAgent,
+        talk: (ChildStdin, ChildStdout),
+        output: &OutputLog,
+        read: &Mutex<Fields>,
+    ) {
         let (mut stdin, stdout) = talk;
-        let tell = async move {
+        let send_prompt = async move {
             if ready.by_stdin {
-                // An agent that does not read its input closes the pipe: that is its business.
+                // An agent that ignores its input may close the pipe.
                 let _closed = stdin.write_all(ready.prompt.as_bytes()).await;
             }
         };
         let format = self.driven.agent.output.format();
         let mut reader = BufReader::with_capacity(64 * 1024, stdout);
-        let listen = async {
+        let read_output = async {
             let mut document = Vec::new();
-            while let Ok(Some(line)) = wire::next(&mut reader, LINE_BYTES_MAX).await {
-                heard.alive();
+            while let Ok(Some(line)) = wire::next(&mut reader, MAX_LINE_BYTES).await {
+                output.touch();
                 match (line, format) {
-                    (Line::TooLong, _) => heard.note("a line of its output was too long and was dropped"),
-                    (Line::Whole(line), Format::Text) if line.trim_ascii().is_empty() => heard.paragraph(),
-                    (Line::Whole(line), Format::Text) => heard.words(&format!("{}\n", terminal_text::sanitize(&line))),
+                    (Line::TooLong, _) => output.note("a line of its output was too long and was dropped"),
+                    (Line::Whole(line), Format::Text) if line.trim_ascii().is_empty() => output.paragraph(),
+                    (Line::Whole(line), Format::Text) => {
+                        output.push_text(&format!("{}\n", terminal_text::sanitize(&line)))
+                    }
                     (Line::Whole(line), Format::Json) => {
-                        if document.len() + line.len() < LINE_BYTES_MAX {
+                        if document.len() + line.len() < MAX_LINE_BYTES {
                             document.extend_from_slice(&line);
                             document.push(b'\n');
                         }
                     }
-                    (Line::Whole(line), Format::Lines) => self.take(&line, heard, read),
+                    (Line::Whole(line), Format::Lines) => self.read_event(&line, output, read),
                 }
             }
             if format == Format::Json {
-                self.take(&document, heard, read);
+                self.read_event(&document, output, read);
             }
         };
-        tokio::join!(tell, listen);
+        tokio::join!(send_prompt, read_output);
     }
 
-    /// Takes one JSON value's text apart.
-    fn take(&self, text: &[u8], heard: &OutputLog, read: &Mutex<Read>) {
+    /// Reads one JSON value of the output.
+    fn read_event(&self, text: &[u8], output: &OutputLog, read: &Mutex<Fields>) {
         let event = match serde_json::from_slice(text) {
             Ok(value) => Event::new(value),
-            // Warnings and banners between the lines are normal.
-            Err(_) => return heard.note(&driven::tail(text, 400)),
+            // Warnings and banners between JSON lines are normal.
+            Err(_) => return output.note(&driven::tail(text, 400)),
         };
         let table = &self.driven.agent.output;
         for reasoning in event.texts(&table.reasoning) {
-            heard.thoughts(&format!("{reasoning}\n"));
+            output.push_reasoning(&format!("{reasoning}\n"));
         }
         for text in event.texts(&table.text) {
-            heard.words(&format!("{text}\n"));
+            output.push_text(&format!("{text}\n"));
         }
         for tool_call in event.texts(&table.tool_call) {
-            heard.did(&tool_call);
+            output.push_tool_call(&tool_call);
         }
         let last = |expressions| event.texts(expressions).pop();
         let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,9 +134,9 @@ impl CliEngine {
     }
 }
 
-impl Read {
+impl Fields {
     fn tokens(&self) -> Option<u64> {
-        // Anything a float cannot count is absurd, and saturates.
+        // An amount beyond the range of a float is absurd, and saturates.
         self.tokens.map(|t| t.ceil() as u64)
     }
     fn cost_micros(&self) -> Option<u64> {
@@ -143,31 +151,31 @@ impl Engine for CliEngine {
     }
 
     async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
-        let deadline = Driven::deadline(order);
+        let deadline = DrivenAgent::deadline(order);
         let model_access =
             match self.model_access.open(&self.driven.agent, &self.driven.sandbox, order, env, &sink).await {
                 Ok(model_access) => model_access,
-                Err(error) => return Ok(model_access::not_given(error)),
+                Err(error) => return Ok(model_access::access_denied(error)),
             };
         let ready = self.driven.ready(order, env, &model_access)?;
         let vars = ready.env();
         let job = ready.job(env, &vars, model_access.place());
         let started = self.driven.sandbox.spawn(&job).map_err(|e| PortError::transient(e.to_string()))?;
-        let (InteractiveProcess { stdin, stdout, handle: mut end }, strays) = started;
-        let (heard, read) = (OutputLog::new(sink), Mutex::new(Read::default()));
-        heard.turn();
+        let (InteractiveProcess { stdin, stdout, handle: mut end }, reaper) = started;
+        let (output, read) = (OutputLog::new(sink), Mutex::new(Fields::default()));
+        output.start_turn();
 
-        let spent_out = || {
+        let exhausted = || {
             let read = read.lock().unwrap_or_else(PoisonError::into_inner);
-            model_access.spent_out().or_else(|| figures::over(order, read.tokens(), read.cost_micros()))
+            model_access.exhausted().or_else(|| figures::over(order, read.tokens(), read.cost_micros()))
         };
         let stopped = {
-            let converse = self.converse(&ready, (stdin, stdout), &heard, &read);
-            let watch = self.driven.watch(&heard, deadline, &model_access, spent_out);
+            let converse = self.converse(&ready, (stdin, stdout), &output, &read);
+            let watch = self.driven.watch(&output, deadline, &model_access, exhausted);
             tokio::pin!(converse, watch);
             tokio::select! {
                 () = &mut converse => {
-                    // Its output is closed; it should be gone in a moment.
+                    // The output is closed, so the agent should exit soon.
                     tokio::select! {
                         _ended = end.wait() => None,
                         () = tokio::time::sleep(LINGER) => None,
@@ -181,16 +189,16 @@ impl Engine for CliEngine {
                 stop = &mut watch => Some(stop),
             }
         };
-        let ended = driven::end(end, &heard).await;
-        drop(strays);
+        let ended = driven::end(end, &output).await;
+        drop(reaper);
         if let Some(refused) = model_access.refused() {
-            heard.note(&format!("Skep: {refused}"));
+            output.note(&format!("Skep: {refused}"));
         }
 
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let result = self.outcome(order, env, &heard, &read, stopped, &ended);
-        let own = Own { figures: (read.tokens(), read.cost_micros()), session: read.session };
-        Ok(self.driven.worked(order, &model_access, &heard, own, result).await)
+        let result = self.outcome(order, env, &output, &read, stopped, &ended);
+        let own = AgentReport { usage: (read.tokens(), read.cost_micros()), session: read.session };
+        Ok(self.driven.finish(order, &model_access, &output, own, result).await)
     }
 }
 
@@ -199,24 +207,24 @@ impl CliEngine {
         &self,
         order: &Order,
         env: &AttemptEnv,
-        heard: &OutputLog,
-        read: &Read,
-        stopped: Option<Stop>,
+        output: &OutputLog,
+        read: &Fields,
+        stopped: Option<Interruption>,
         ended: &crate::platform::process::ProcessOutput,
     ) -> StepOutcome {
         if let Some(stop) = stopped {
-            return stop.work(&self.driven.agent, order);
+            return stop.into_outcome(&self.driven.agent, order);
         }
         if ended.code != Some(0) || read.error.is_some() {
-            let said = read.error.clone().unwrap_or_else(|| heard.text());
-            return self.driven.fell(ended, &said);
+            let reason = read.error.clone().unwrap_or_else(|| output.text());
+            return self.driven.failure(ended, &reason);
         }
         if let Some(answer) = &read.answer {
-            heard.turn();
-            heard.words(answer);
+            output.start_turn();
+            output.push_text(answer);
         }
-        driven::answer(order, env, heard).unwrap_or_else(|why| {
-            StepOutcome::Failed(format!("the answer of the agent {} cannot be used: {why}", self.driven.agent.name))
+        driven::answer(order, env, output).unwrap_or_else(|why| {
+            StepOutcome::Failed(format!("the answer of the agent {} is invalid: {why}", self.driven.agent.name))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A manager and a reviewer without a model: the goal is the one task; the verdict follows from checks and the diff.
+//! Manager and reviewer without a model: the goal becomes the only task, and the verdict follows from checks and the diff.
 
 use super::free;
 use crate::domain::{FileKind, Finding, Order, Step, TaskSpec, Verdict};
@@ -9,29 +9,29 @@ use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
 use async_trait::async_trait;
 use std::path::Path;
 
-/// An added file larger than this is pointed out.
+/// An added file larger than this gets a finding.
 const LARGE_BYTES: u64 = 1024 * 1024;
-/// The most names and the most bytes of text an exploration brings back.
-const NAMES_MAX: usize = 200;
-const TEXT_BYTES_MAX: usize = 1500;
-/// Files that tell an agent or a newcomer how to work here, most telling first.
+/// Upper bounds of an exploration: names, and bytes of each text.
+const MAX_NAMES: usize = 200;
+const MAX_TEXT_BYTES: usize = 1500;
+/// Files with instructions for agents or contributors, most specific first.
 const INSTRUCTIONS: &[&str] =
     &["AGENTS.md", "CLAUDE.md", "CONTRIBUTING.md", ".github/copilot-instructions.md", "README.md"];
 
-/// The engine.
+/// Engine `direct`.
 #[derive(Clone, Copy, Debug)]
 pub struct DirectEngine;
 
 impl DirectEngine {
-    /// It takes no argument.
+    /// Creates the engine, which takes no argument.
     ///
     /// # Errors
-    /// When one is given.
+    /// If an argument is given.
     pub fn new(arg: &str) -> Result<Self, String> {
         if arg.is_empty() {
             Ok(Self)
         } else {
-            Err(format!("engine direct takes no argument, not {arg:?}; write direct"))
+            Err(format!("engine direct takes no argument, but got {arg:?}; write direct"))
         }
     }
 }
@@ -49,14 +49,14 @@ impl Engine for DirectEngine {
                 paths: Vec::new(),
             }]),
             Step::Develop => StepOutcome::Failed(
-                "engine direct cannot edit; give the dev another one, like --engine 'command:<shell line>'".to_owned(),
+                "engine direct cannot edit; choose another engine for the dev, such as --engine 'command:<shell command>'".to_owned(),
             ),
             Step::Review => review(order, env),
         }))
     }
 }
 
-/// The goal's first line, short enough for a title.
+/// Returns the first line of the goal, shortened to a title.
 fn title(goal: &str) -> String {
     let line = terminal_text::sanitize(goal.as_bytes());
     let line = line.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("the goal").to_owned();
@@ -71,13 +71,14 @@ fn explore(dir: &Path) -> String {
                 terminal_text::sanitize(format!("{}{slash}", e.file_name().to_string_lossy()).as_bytes())
                     .replace('\n', "?")
             };
-            entries.flatten().take(10 * NAMES_MAX).map(name).filter(|n| n != ".git" && n != ".git/").collect()
+            entries.flatten().take(10 * MAX_NAMES).map(name).filter(|n| n != ".git" && n != ".git/").collect()
         })
         .unwrap_or_default();
     names.sort();
-    let more = names.len().saturating_sub(NAMES_MAX);
-    names.truncate(NAMES_MAX);
-    let mut notes = format!("At the root: {}", if names.is_empty() { "nothing".to_owned() } else { names.join(", ") });
+    let more = names.len().saturating_sub(MAX_NAMES);
+    names.truncate(MAX_NAMES);
+    let mut notes =
+        format!("Files at the root: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
     if more > 0 {
         notes.push_str(&format!(" and {more} more"));
     }
@@ -85,26 +86,26 @@ fn explore(dir: &Path) -> String {
     if let Ok(tree) = RootedDir::open(dir) {
         for name in INSTRUCTIONS {
             if let Ok(bytes) = tree.read(name, LARGE_BYTES) {
-                let head = &bytes[..bytes.len().min(TEXT_BYTES_MAX)];
-                let cut = if head.len() < bytes.len() { "\n[cut]" } else { "" };
-                notes.push_str(&format!("\n{name} says:\n{}{cut}\n", terminal_text::sanitize(head).trim_end()));
+                let head = &bytes[..bytes.len().min(MAX_TEXT_BYTES)];
+                let cut = if head.len() < bytes.len() { "\n[truncated]" } else { "" };
+                notes.push_str(&format!("\n{name}:\n{}{cut}\n", terminal_text::sanitize(head).trim_end()));
             }
         }
     }
     notes
 }
 
-/// Rework for what is wrong for certain; what only a person can judge is pointed out and left to the gate.
+/// Asks for rework where something is certainly wrong. What only a person can judge becomes a finding and is left to the merge gate.
 fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
     let mut wrong: Vec<Finding> = Vec::new();
     if order.results.is_empty() {
-        wrong.push(finding("", 0, "no check ran at this commit, so nothing is proven"));
+        wrong.push(finding("", 0, "no check ran at this commit"));
     }
     for red in order.results.iter().filter(|r| !r.green) {
-        wrong.push(finding("", 0, &format!("check {} is red: {}", red.name, red.why)));
+        wrong.push(finding("", 0, &format!("check {} failed: {}", red.name, red.why)));
     }
     if order.diff.is_empty() {
-        wrong.push(finding("", 0, "the diff is empty: the goal is not worked on"));
+        wrong.push(finding("", 0, "the diff is empty"));
     }
     wrong.extend(conflict_markers(&env.patch));
     wrong.truncate(Finding::MAX);
@@ -113,26 +114,26 @@ fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
         return StepOutcome::Judged { verdict: Verdict::Rework, findings: wrong, summary };
     }
 
-    let mut noted = blobs(order, env);
-    noted.extend(weaker_tests(order));
-    noted.truncate(Finding::MAX);
-    let mut summary = format!("{}; {}.", greens(order.results.len()), order.diff.summary());
-    if !noted.is_empty() {
-        summary.push_str(&format!(" Worth a look: {}.", files(noted.len())));
+    let mut notes = blobs(order, env);
+    notes.extend(weaker_tests(order));
+    notes.truncate(Finding::MAX);
+    let mut summary = format!("{}; {}.", checks_passed(order.results.len()), order.diff.summary());
+    if !notes.is_empty() {
+        summary.push_str(&format!(" Findings in {}.", files(notes.len())));
     }
     if !order.concerns.is_empty() {
         summary.push_str(&format!(" For a person to decide: {}.", order.concerns.join("; ")));
     }
     summary.push_str(" No model read the code.");
-    StepOutcome::Judged { verdict: Verdict::Approve, findings: noted, summary }
+    StepOutcome::Judged { verdict: Verdict::Approve, findings: notes, summary }
 }
 
 fn finding(path: &str, line: u64, text: &str) -> Finding {
     Finding { path: path.to_owned(), line, text: text.to_owned() }
 }
 
-/// Places where the patch adds a whole conflict: its start, middle and end in this order within one file. One marker alone
-/// may be a heading or a test's text.
+/// Finds complete merge conflicts in the added lines: start, middle and end in this order within one file. A single marker
+/// may be a heading or test data.
 fn conflict_markers(patch: &str) -> Vec<Finding> {
     let (mut found, mut path, mut line, mut start, mut middle) = (Vec::new(), String::new(), 0u64, None, false);
     for text in patch.lines() {
@@ -155,7 +156,7 @@ fn conflict_markers(patch: &str) -> Vec<Finding> {
                 found.push(finding(
                     &path,
                     at,
-                    "an unresolved merge conflict: take the markers out and keep what is right",
+                    "unresolved merge conflict: remove the markers and keep the correct lines",
                 ));
             }
             line += 1;
@@ -166,7 +167,7 @@ fn conflict_markers(patch: &str) -> Vec<Finding> {
     found
 }
 
-/// Tests that went or shrank: they may have been in the way of a green check.
+/// Finds tests that were deleted or shortened, possibly to make a check pass.
 fn weaker_tests(order: &Order) -> Vec<Finding> {
     let is_test = |path: &str| {
         let path = path.to_ascii_lowercase();
@@ -178,16 +179,16 @@ fn weaker_tests(order: &Order) -> Vec<Finding> {
     let tests = order.diff.files.iter().filter(|f| is_test(&f.path));
     tests
         .filter_map(|f| match f.kind {
-            FileKind::Deleted => Some(finding(&f.path, 0, "a test file is deleted: is what it proved still proven?")),
+            FileKind::Deleted => Some(finding(&f.path, 0, "a test file is deleted: is its behaviour still tested?")),
             FileKind::Modified if f.removed > f.added => {
-                Some(finding(&f.path, 0, "more test lines go than come: is what they proved still proven?"))
+                Some(finding(&f.path, 0, "more test lines are removed than added: is their behaviour still tested?"))
             }
             _ => None,
         })
         .collect()
 }
 
-/// Added files that are binary or large.
+/// Finds added files that are binary or large.
 fn blobs(order: &Order, env: &AttemptEnv) -> Vec<Finding> {
     let tree = RootedDir::open(&env.dir).ok();
     let size = |path: &str| tree.as_ref().and_then(|t| t.size(path).ok());
@@ -195,18 +196,18 @@ fn blobs(order: &Order, env: &AttemptEnv) -> Vec<Finding> {
     added
         .filter_map(|f| match (f.binary, size(&f.path)) {
             (_, Some(bytes)) if bytes > LARGE_BYTES => {
-                Some(finding(&f.path, 0, &format!("a new file of {bytes} bytes: is it meant to be in the repository?")))
+                Some(finding(&f.path, 0, &format!("a new file of {bytes} bytes: should it be in the repository?")))
             }
-            (true, _) => Some(finding(&f.path, 0, "a new binary file, which nobody can review as text")),
+            (true, _) => Some(finding(&f.path, 0, "a new binary file, which cannot be reviewed as text")),
             _ => None,
         })
         .collect()
 }
 
-fn greens(checks: usize) -> String {
+fn checks_passed(checks: usize) -> String {
     match checks {
-        1 => "The check is green".to_owned(),
-        n => format!("All {n} checks are green"),
+        1 => "The check passed".to_owned(),
+        n => format!("All {n} checks passed"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The engines there are. A new one is a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the contract
+//! Engines of this build. A new one needs a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the contract
 //! suite (tests/it/engines_contract.rs).
 
 use crate::domain::{EngineSpec, Metered, Usage};
@@ -37,24 +37,24 @@ pub use direct::DirectEngine;
 pub use llm::LlmEngine;
 pub use script::{ScriptEngine, parse as parse_script};
 
-/// Every kind, and what it is written like: one line for help texts and errors.
+/// Every kind with its syntax: one line each, for help texts and errors.
 pub const KINDS: &[(&str, &str)] = &[
     ("acp", "acp:AGENT or acp:AGENT/MODEL drives an agent that speaks the Agent Client Protocol"),
     ("cli", "cli:AGENT or cli:AGENT/MODEL drives a headless agent by its command line"),
-    ("command", "command:LINE runs a shell line in the worktree (a codemod, a fixer, a headless agent)"),
+    ("command", "command:LINE runs a shell command in the worktree (a codemod, a fixer, a headless agent)"),
     ("direct", "direct plans the goal as one task and reviews by checks and diff, without a model"),
     (
         "llm",
-        "llm:PROVIDER/MODEL or llm:PROVIDER/MODEL#EFFORT lets a model work by Skep's own tools, as in llm:anthropic/claude-sonnet-4-5#high",
+        "llm:PROVIDER/MODEL or llm:PROVIDER/MODEL#EFFORT lets a model work with Skep's own tools, as in llm:anthropic/claude-sonnet-4-5#high",
     ),
-    ("script", "script:FILE or script:demo:NAME plays a written script"),
+    ("script", "script:FILE or script:demo:NAME plays back a script"),
 ];
 
-/// The engines of this build.
+/// Registry of the engines.
 #[derive(Clone, Debug)]
 pub struct Registry {
     sandbox: Sandbox,
-    /// Where lines of `command:` engines start: they alone see what `engines.pass_env` names.
+    /// Sandbox of `command:` engines: only they see the variables in `engines.pass_env`.
     passing: Sandbox,
     settings: Arc<Settings>,
     shared: llm::Shared,
@@ -62,7 +62,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Engines whose commands start in `sandbox`, with the providers and agents of `settings` and the embedded prices.
+    /// Creates a registry whose commands start in `sandbox`, with the providers and agents of `settings` and the embedded prices.
     pub fn new(sandbox: Sandbox, settings: Arc<Settings>, clock: Arc<dyn Clock>) -> Self {
         // A test proves that the embedded prices load. Without them every price is unknown, which is reported per model.
         let prices = Arc::new(Prices::embedded().unwrap_or_default());
@@ -76,22 +76,22 @@ impl Registry {
         }
     }
 
-    /// The same, with another sandbox for the lines of `command:` engines: one that lets in what people chose.
+    /// Sets the sandbox of `command:` engines, which passes the variables that people chose.
     pub fn passing(self, passing: Sandbox) -> Self {
         Self { passing, ..self }
     }
 
-    /// The same, with other prices.
+    /// Replaces the prices.
     pub fn with_prices(self, prices: Arc<Prices>) -> Self {
         Self { shared: self.shared.with_prices(prices), ..self }
     }
 
-    /// The same, with limits that others of this process keep to, too.
+    /// Replaces the rate limits by ones that are shared within this process.
     pub fn with_limits(self, limits: RateLimits) -> Self {
         Self { shared: self.shared.with_limits(limits), ..self }
     }
 
-    /// The same with a gate, by which commands get to what their project is granted, and driven agents to their providers, counted with
+    /// Sets the egress proxy, through which commands reach what their project is granted, and driven agents their providers, charged by
     /// `prices`.
     pub fn through(self, gate: Arc<EgressProxy>, prices: Arc<Prices>, granted: Arc<ProjectGrants>) -> Self {
         let access_broker = self.model_access.access_broker.clone().with_grants(granted).with_proxy(gate);
@@ -99,7 +99,7 @@ impl Registry {
             .with_access_broker(access_broker)
     }
 
-    /// The same with a vault, whose secrets `command:` engines and driven agents are given as their project is granted.
+    /// Sets the vault, whose secrets `command:` engines and driven agents receive as their project is granted.
     pub fn opening(self, vault: Arc<dyn Vault>) -> Self {
         let access_broker = self.model_access.access_broker.clone().with_vault(vault);
         self.with_access_broker(access_broker)
@@ -108,7 +108,7 @@ impl Registry {
     fn with_access_broker(self, access_broker: AccessBroker) -> Self {
         Self {
             model_access: ModelAccessProvider { access_broker: access_broker.clone(), ..self.model_access },
-            shared: self.shared.with_giver(access_broker),
+            shared: self.shared.with_access_broker(access_broker),
             ..self
         }
     }
@@ -132,7 +132,7 @@ impl Engines for Registry {
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),
             other => {
                 let kinds: Vec<&str> = KINDS.iter().map(|(_, help)| *help).collect();
-                return Err(format!("there is no engine kind {other:?}; the kinds are: {}", kinds.join("; ")));
+                return Err(format!("unknown engine kind {other:?}; the kinds are: {}", kinds.join("; ")));
             }
         })
     }
@@ -153,7 +153,7 @@ impl Engines for Registry {
     }
 }
 
-/// A result without a session or files, by an engine that spends nothing but time.
+/// Result of an engine that uses only time, without a session or files.
 fn free(result: StepOutcome) -> EngineResult {
     EngineResult { result, usage: Some(Usage::default()), usage_by_model: Vec::new(), session: None, files: Vec::new() }
 }

@@ -1,8 +1,8 @@
-//! Plays a written script of turns and edits: for the demo and for tests. It thinks nothing.
+//! Plays a written script of turns and edits, for the demo and for tests. No model is involved.
 //!
-//! Which turn is played follows from the order and its patch alone, never from what was played before: the first turn of
-//! the file that fits (see [`written::Turn::fits`]). So a restart plays the same, and an attempt lost on the way costs nothing
-//! of the story.
+//! The order and its patch alone determine the turn that is played, never the turns before: it is the first turn of the file that
+//! matches (see [`written::Turn::matches`]). So a restart plays the same turn, and a lost attempt changes nothing in the
+//! story.
 
 use super::free;
 use crate::domain::{ArtifactKind, Order, Usage};
@@ -23,7 +23,7 @@ use written::{Act, Edit, Turn};
 /// Scripts that are built in, by the name in `demo:<name>`.
 const EMBEDDED: &[(&str, &str)] = &[("tally", include_str!("script/tally.toml"))];
 
-/// The engine.
+/// Engine `script`.
 #[derive(Clone, Debug)]
 pub struct ScriptEngine {
     name: String,
@@ -31,16 +31,16 @@ pub struct ScriptEngine {
 }
 
 impl ScriptEngine {
-    /// Reads the script: a file's path, or `demo:<name>` for an embedded one.
+    /// Loads a script from a file, or an embedded one by `demo:<name>`.
     ///
     /// # Errors
-    /// When there is no such script, or it is not well written: file, line, key and fix.
+    /// If there is no such script, or it is invalid: file, line, key and fix.
     pub fn load(arg: &str) -> Result<Self, String> {
         if let Some(name) = arg.strip_prefix("demo:") {
             let embedded = EMBEDDED.iter().find(|(embedded, _)| *embedded == name);
             let (_, text) = embedded.ok_or_else(|| {
                 let names: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
-                format!("there is no embedded script {name:?}; there is: {}", names.join(", "))
+                format!("no embedded script {name:?}; available: {}", names.join(", "))
             })?;
             return Self::of(arg, text);
         }
@@ -51,18 +51,18 @@ impl ScriptEngine {
         }
         let path = Path::new(arg);
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-            return Err(format!("script {arg:?} is not a file's path"));
+            return Err(format!("script {arg:?} is not a file path"));
         };
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let bytes = RootedDir::open(folder)
-            .map_err(|e| format!("script {arg:?}: its folder cannot be opened: {e}"))?
-            .read(name, written::BYTES_MAX)
+            .map_err(|e| format!("script {arg:?}: cannot open its folder: {e}"))?
+            .read(name, written::MAX_BYTES)
             .map_err(|why| format!("script {arg:?}: {why}"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("script {arg:?} is not UTF-8 text"))?;
         Self::of(arg, &text)
     }
 
-    /// A script from its text; `name` is for messages.
+    /// Parses a script; `name` is for messages.
     ///
     /// # Errors
     /// As for [`ScriptEngine::load`].
@@ -72,7 +72,7 @@ impl ScriptEngine {
     }
 
     async fn play(&self, turn: &Turn, env: &AttemptEnv, sink: &Sink) -> PortResult<StepOutcome> {
-        // The pauses are shared out over what is said, so that a watcher sees lines come one by one.
+        // The pause is divided among the lines, so that they appear one by one.
         let pause = Duration::from_millis(turn.wait_ms) / u32::try_from(turn.say.len().max(1)).unwrap_or(u32::MAX);
         for line in &turn.say {
             sink(EngineEvent::Said(line.clone()));
@@ -82,18 +82,17 @@ impl ScriptEngine {
             tokio::time::sleep(pause).await;
         }
         if !turn.edits.is_empty() {
-            let tree = RootedDir::open(&env.dir).map_err(|e| {
-                PortError::transient(format!("the worktree {} cannot be opened: {e}", env.dir.display()))
-            })?;
+            let tree = RootedDir::open(&env.dir)
+                .map_err(|e| PortError::transient(format!("cannot open the worktree {}: {e}", env.dir.display())))?;
             for edit in &turn.edits {
                 if let Err(why) = apply(&tree, edit) {
                     return Ok(StepOutcome::Failed(format!("script {}: edit at line {}: {why}", self.name, edit.line)));
                 }
-                sink(EngineEvent::Did(edit.words()));
+                sink(EngineEvent::Did(edit.describe()));
             }
         }
         match &turn.act {
-            Act::StepOutcome(work) => Ok(work.clone()),
+            Act::Outcome(outcome) => Ok(outcome.clone()),
             #[cfg(any(test, debug_assertions))]
             Act::Panic(why) => scripted_panic(why),
             #[cfg(any(test, debug_assertions))]
@@ -128,7 +127,7 @@ impl Engine for ScriptEngine {
             transcript.push_str(&format!("says: {line}\n"));
         }
         for edit in &turn.edits {
-            transcript.push_str(&format!("does: {}\n", edit.words()));
+            transcript.push_str(&format!("does: {}\n", edit.describe()));
         }
         Ok(EngineResult {
             result,
@@ -142,20 +141,20 @@ impl Engine for ScriptEngine {
 
 fn apply(tree: &RootedDir, edit: &Edit) -> Result<(), String> {
     use written::Change;
-    let old = |path: &str| -> Result<String, String> {
-        let bytes = tree.read(path, written::BYTES_MAX).map_err(|e| e.to_string())?;
+    let content_of = |path: &str| -> Result<String, String> {
+        let bytes = tree.read(path, written::MAX_BYTES).map_err(|e| e.to_string())?;
         String::from_utf8(bytes).map_err(|_| format!("{path:?} is not UTF-8 text"))
     };
     let write = |path: &str, text: &str| tree.write(path, text.as_bytes()).map_err(|e| e.to_string());
     match &edit.change {
         Change::Write { path, content } => write(path, content),
-        Change::Append { path, content } => write(path, &(old(path)? + content)),
+        Change::Append { path, content } => write(path, &(content_of(path)? + content)),
         Change::Replace { path, old: from, new } => {
-            let text = old(path)?;
+            let text = content_of(path)?;
             match text.matches(from.as_str()).count() {
                 1 => write(path, &text.replacen(from.as_str(), new, 1)),
                 0 => Err(format!("{path:?} does not contain the text to replace")),
-                n => Err(format!("{path:?} contains the text to replace {n} times; give more of it")),
+                n => Err(format!("{path:?} contains the text to replace {n} times; include more of it")),
             }
         }
         Change::Delete { path } => tree.remove(path).map_err(|e| e.to_string()),

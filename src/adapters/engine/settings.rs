@@ -1,4 +1,4 @@
-//! Agents as configured, and the providers engines may use.
+//! Configured agents, and the providers that engines may use.
 
 use crate::providers::settings::Provider;
 use std::collections::BTreeMap;
@@ -6,49 +6,49 @@ use std::time::Duration;
 
 pub use super::output_table::{Expression, Format, OutputTable};
 
-/// How an agent is talked to.
+/// Protocol of a driven agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// Agent Client Protocol over standard input and output.
     Acp,
-    /// A command that runs to its end and writes JSON lines.
+    /// A command that runs to its end and writes its output.
     Cli,
 }
 
-/// An agent that is driven: a program of somebody else's.
+/// Driven agent: an external program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agent {
-    /// Its name in the configuration: `acp:NAME` or `cli:NAME`, with `/MODEL` where it takes one.
+    /// Name in the configuration: `acp:NAME` or `cli:NAME`, with `/MODEL` if it takes one.
     pub name: String,
-    /// How it is talked to.
+    /// Protocol.
     pub protocol: Protocol,
-    /// The program and its arguments, never through a shell. Filled in: `{model}`, `{effort}`, `{dir}` (the worktree), `{home}` and
-    /// `{scratch}` (folders of the attempt); and for `Cli` `{prompt_file}` or `{prompt}`: without one of them the prompt comes on standard input.
+    /// Program and arguments, never through a shell. Placeholders: `{model}`, `{effort}`, `{dir}` (the worktree), `{home}` and
+    /// `{scratch}` (folders of the attempt); for `Cli` also `{prompt_file}` or `{prompt}`; without them the prompt is sent on standard input.
     pub command: Vec<String>,
-    /// The provider its calls go to, through the gate, which holds the key and counts; `None` = it has its own way and key.
+    /// Provider of its model calls, through the egress proxy, which holds the key and measures; `None` = it uses its own key.
     pub provider: Option<String>,
-    /// Environment it is given; values may hold `{proxy_url}`, `{model}`, `{effort}`, `{dir}`, `{home}`, `{scratch}`.
+    /// Environment; values may contain `{proxy_url}`, `{model}`, `{effort}`, `{dir}`, `{home}`, `{scratch}`.
     pub env: BTreeMap<String, String>,
-    /// Names of environment variables of Skep's that go in: never by argument.
+    /// Names of Skep's environment variables that are passed on.
     pub pass_env: Vec<String>,
-    /// Files written into its home before it starts, by path beneath `{home}`; same blanks.
+    /// Files written into its home before it starts, by path below `{home}`, with the same placeholders.
     pub files: BTreeMap<String, String>,
     /// For `Cli`: where its output holds what. For both protocols: which errors are retryable and which a person has to fix.
     pub output: OutputTable,
-    /// For `Acp`: the session mode to ask for, where it has modes.
+    /// For `Acp`: session mode to request.
     pub mode: Option<String>,
     /// Time without output after which the agent is stopped. Long, because the commands and tests it runs are silent, too.
     pub idle_timeout: Duration,
 }
 
 impl Agent {
-    /// Whether it can be told how hard to think: its table has the blank for it.
+    /// Whether its table has the placeholder for a reasoning effort.
     pub fn takes_effort(&self) -> bool {
         self.command.iter().chain(self.env.values()).chain(self.files.values()).any(|text| text.contains("{effort}"))
     }
 }
 
-/// All of it.
+/// Settings of all engines.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// By name.

@@ -1,4 +1,4 @@
-//! What templates are told of an order: numbers and names as they are, every text from outside as [`Outside`], all of it capped.
+//! Values of an order that templates can use: numbers and names as they are, untrusted text as [`Outside`]. All of it is bounded.
 
 use super::outside::{Outside, boundary};
 use crate::domain::{CheckResult, DiffStat, FileKind, Order};
@@ -6,50 +6,50 @@ use crate::ports::answer_schema;
 use minijinja::{Value, context};
 use std::sync::Arc;
 
-/// The most bytes of a whole prompt.
-pub(super) const PROMPT_BYTES_MAX: usize = 512 * 1024;
-/// Of these, for the templates' own words and the blocks' marks.
-const OWN_BYTES: usize = 96 * 1024;
+/// Upper bound of a prompt, in bytes.
+pub(super) const MAX_PROMPT_BYTES: usize = 512 * 1024;
+/// Reserved for the templates' own text and the markers of blocks.
+const TEMPLATE_BYTES: usize = 96 * 1024;
 const GOAL_BYTES: usize = 32 * 1024;
 const NOTE_BYTES: usize = 8 * 1024;
 const PATCH_BYTES: usize = 256 * 1024;
 const FILE_BYTES: usize = 16 * 1024;
 const LIST_BYTES: usize = 16 * 1024;
-/// The most notes; the oldest are left out.
-const NOTES_MOST: usize = 24;
-/// What is left out when nothing is left would be a block without a word.
-const LEAST_BYTES: usize = 256;
+/// Upper bound of the notes; the oldest are omitted.
+const MAX_NOTES: usize = 24;
+/// Room that every block gets, even if nothing is left.
+const MIN_BLOCK_BYTES: usize = 256;
 
-/// A file of the repository that says how to work in it.
+/// Instruction file of the repository.
 pub(super) struct Instruction {
-    /// Where it is.
+    /// Path.
     pub path: &'static str,
-    /// What it says, at the base commit.
+    /// Text at the base commit.
     pub text: String,
 }
 
-/// Counts what goes in.
-struct Room {
+/// Remaining room of a prompt.
+struct Budget {
     left: usize,
     texts: Vec<Arc<Outside>>,
 }
 
-impl Room {
-    /// The text, as far as it fits.
-    fn take(&mut self, text: &str, most: usize) -> Value {
-        let outside = Arc::new(Outside::new(text, most.min(self.left.max(LEAST_BYTES))));
+impl Budget {
+    /// Adds a text, as far as it fits.
+    fn take(&mut self, text: &str, max_bytes: usize) -> Value {
+        let outside = Arc::new(Outside::new(text, max_bytes.min(self.left.max(MIN_BLOCK_BYTES))));
         self.left = self.left.saturating_sub(outside.len());
         self.texts.push(Arc::clone(&outside));
         Value::from_dyn_object(outside)
     }
 
-    /// A list as lines; empty lists print nothing and are false.
+    /// Adds a list as lines. An empty list prints nothing and is false.
     fn lines(&mut self, lines: impl IntoIterator<Item = String>) -> Value {
         let mut text = String::new();
         for line in lines {
             text.push_str(&line.replace('\n', " "));
             text.push('\n');
-            // Enough to be cut anyway.
+            // The rest would be truncated anyway.
             if text.len() > 2 * LIST_BYTES {
                 break;
             }
@@ -58,7 +58,7 @@ impl Room {
     }
 }
 
-/// What a role's system text is told: nothing of the order, so that it is the same for all of them and a provider may cache it.
+/// Values of a role's system prompt: nothing of the order, so that it is identical for all orders and a provider can cache it.
 pub(super) fn role(order: &Order) -> Value {
     context! {
         role => order.step.role().name(),
@@ -70,52 +70,52 @@ pub(super) fn role(order: &Order) -> Value {
     }
 }
 
-/// What a step's text is told. What matters most takes its room first.
+/// Values of a step's prompt. The most important ones take their room first.
 pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> Value {
-    let mut room = Room { left: PROMPT_BYTES_MAX - OWN_BYTES, texts: Vec::new() };
-    let goal = room.take(&order.goal, GOAL_BYTES);
-    let question = room.take(order.question.as_deref().unwrap_or_default(), GOAL_BYTES);
+    let mut budget = Budget { left: MAX_PROMPT_BYTES - TEMPLATE_BYTES, texts: Vec::new() };
+    let goal = budget.take(&order.goal, GOAL_BYTES);
+    let question = budget.take(order.question.as_deref().unwrap_or_default(), GOAL_BYTES);
     let task = order.task.as_ref().map(|task| {
         context! {
-            name => room.take(&task.spec.name, NOTE_BYTES),
-            title => room.take(&task.spec.title, NOTE_BYTES),
-            text => room.take(&task.spec.text, GOAL_BYTES),
-            paths => room.lines(task.spec.paths.iter().cloned()),
+            name => budget.take(&task.spec.name, NOTE_BYTES),
+            title => budget.take(&task.spec.title, NOTE_BYTES),
+            text => budget.take(&task.spec.text, GOAL_BYTES),
+            paths => budget.lines(task.spec.paths.iter().cloned()),
         }
     });
-    let patch = room.take(patch, PATCH_BYTES);
-    let skipped = order.notes.len().saturating_sub(NOTES_MOST);
+    let patch = budget.take(patch, PATCH_BYTES);
+    let skipped = order.notes.len().saturating_sub(MAX_NOTES);
     let notes: Vec<Value> = order.notes[skipped..]
         .iter()
-        .map(|n| context! { from => name(n.source.name()), text => room.take(&n.text, NOTE_BYTES) })
+        .map(|n| context! { from => name(n.source.name()), text => budget.take(&n.text, NOTE_BYTES) })
         .collect();
-    let results = room.lines(order.results.iter().map(result));
+    let results = budget.lines(order.results.iter().map(result));
     let failures = match order.results.iter().any(|r| !r.green) {
-        true => room.take(&crate::domain::check::failures(&order.results), 2 * FILE_BYTES),
-        false => room.take("", FILE_BYTES),
+        true => budget.take(&crate::domain::check::failures(&order.results), 2 * FILE_BYTES),
+        false => budget.take("", FILE_BYTES),
     };
-    let concerns = room.lines(order.concerns.iter().cloned());
-    let checks = room.lines(order.checks.iter().map(|c| format!("{}: {}", c.name, c.command)));
+    let concerns = budget.lines(order.concerns.iter().cloned());
+    let checks = budget.lines(order.checks.iter().map(|c| format!("{}: {}", c.name, c.command)));
     let bounds = context! {
         max_tasks => order.bounds.max_tasks,
-        allowed => room.lines(order.bounds.allowed_paths.iter().cloned()),
-        forbidden => room.lines(order.bounds.forbidden_paths.iter().cloned()),
-        protected => room.lines(order.bounds.protected_paths.iter().cloned()),
+        allowed => budget.lines(order.bounds.allowed_paths.iter().cloned()),
+        forbidden => budget.lines(order.bounds.forbidden_paths.iter().cloned()),
+        protected => budget.lines(order.bounds.protected_paths.iter().cloned()),
     };
     let diff = context! {
-        files => room.lines(changes(&order.diff)),
+        files => budget.lines(changes(&order.diff)),
         total => order.diff.files_total,
         added => order.diff.added,
         removed => order.diff.removed,
     };
     let instructions: Vec<Value> =
-        instructions.iter().map(|i| context! { path => i.path, text => room.take(&i.text, FILE_BYTES) }).collect();
+        instructions.iter().map(|i| context! { path => i.path, text => budget.take(&i.text, FILE_BYTES) }).collect();
     let caps = context! {
         minutes => order.caps.wall_ms.div_ceil(60_000),
         tokens => order.caps.tokens,
         turns => order.caps.turns,
     };
-    let boundary = boundary(&seed(order), &room.texts);
+    let boundary = boundary(&seed(order), &budget.texts);
     context! {
         try_number => order.try_number,
         round => order.round,
@@ -124,20 +124,20 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
     }
 }
 
-/// The run and the attempt: the same texts are marked otherwise in another attempt.
+/// Seed of the boundary, from the run and the attempt: the same texts get other markers in another attempt.
 fn seed(order: &Order) -> Vec<u8> {
     format!("{}/{}/{}/{}", order.run, order.attempt, order.base.as_str(), order.head.as_str()).into_bytes()
 }
 
-/// A word of ours that came through a snapshot: letters only.
+/// Restricts an internal word that came through a snapshot to letters.
 fn name(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect()
 }
 
 fn result(r: &CheckResult) -> String {
-    let how = if r.green { "green" } else { "red" };
+    let status = if r.green { "passed" } else { "failed" };
     let tests = r.tests.map(|t| format!(", {} tests, {} failed, {} skipped", t.run, t.failed, t.skipped));
-    format!("{}: {how}{}", r.name, tests.unwrap_or_default())
+    format!("{}: {status}{}", r.name, tests.unwrap_or_default())
 }
 
 fn changes(diff: &DiffStat) -> impl Iterator<Item = String> + '_ {

@@ -1,10 +1,10 @@
-//! Prompts from template files: what an engine that reads words is told.
+//! Prompts rendered from template files, for engines that read one.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `templates` | the files: built in, replaced, checked, rendered |
-//! | `told` | what templates are told of an order, capped |
-//! | `outside` | text from outside: only ever a marked data block |
+//! | `templates` | the files: built-in, overridden, validated, rendered |
+//! | `context` | values of an order that templates can use, bounded |
+//! | `outside` | untrusted text: printed only as a marked data block |
 
 mod context;
 mod outside;
@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use context::Instruction;
 use std::sync::Arc;
 
-/// Files in which a repository says how to work in it.
+/// Files with a repository's instructions for contributors and agents.
 const INSTRUCTIONS: [&str; 8] = [
     "AGENTS.md",
     "CLAUDE.md",
@@ -30,19 +30,19 @@ const INSTRUCTIONS: [&str; 8] = [
     "docs/CONTRIBUTING.md",
 ];
 
-/// The prompts.
+/// Prompts rendered from templates.
 pub struct FilePrompts {
     templates: Templates,
     workspaces: Arc<dyn Workspaces>,
 }
 
 impl FilePrompts {
-    /// Prompts from `templates`, with what repositories say of themselves read through `workspaces`.
+    /// Creates prompts from `templates`. Instructions of repositories are read through `workspaces`.
     pub fn new(templates: Templates, workspaces: Arc<dyn Workspaces>) -> Self {
         Self { templates, workspaces }
     }
 
-    /// What the repository says of itself at a commit. The same text under two names is told once.
+    /// Reads the repository's instructions at a commit. The same text under two names is included once.
     async fn instructions(&self, repo: &Repo, base: &Sha) -> PortResult<Vec<Instruction>> {
         let mut found: Vec<Instruction> = Vec::new();
         for path in INSTRUCTIONS {
@@ -62,6 +62,6 @@ impl Prompts for FilePrompts {
         let instructions = self.instructions(repo, &order.base).await?;
         self.templates
             .render(repo.project.as_str(), order, patch, &instructions)
-            .map_err(|what| PortError::permanent(what, "mend the template, or take it out of the folder of prompts"))
+            .map_err(|what| PortError::permanent(what, "fix the template, or remove it from the prompts folder"))
     }
 }

@@ -1,6 +1,6 @@
-//! Text from outside in a prompt: it can be printed as a marked data block and in no other way.
+//! Untrusted text in a prompt: it can only be printed as a marked data block.
 //!
-//! Invariant: no template, however it is written, prints such a text bare, and none is ever read as a template.
+//! Invariant: no template can print such a text without markers, and none is ever parsed as a template.
 
 use minijinja::value::{Object, ObjectRepr, Value};
 use minijinja::{Error, ErrorKind, State};
@@ -8,27 +8,27 @@ use sha2::{Digest as _, Sha256};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-/// The longest name of a block, in characters.
-const NAME_CHARS_MAX: usize = 120;
+/// Upper bound of a block's name, in characters.
+const MAX_NAME_CHARS: usize = 120;
 
-/// A text from outside, capped and with nothing hidden in it.
+/// Untrusted text, bounded and without invisible characters.
 pub(super) struct Outside(String);
 
 impl Outside {
-    /// Text of at most `most` bytes: of a longer one the beginning and the end, and what is left out is said between them.
-    /// Characters nobody can see (controls, turned reading direction, tags) are spelled out.
-    pub(super) fn new(text: &str, most: usize) -> Self {
-        let near = text.len().min(most.saturating_mul(2));
+    /// Creates a text of at most `max_bytes`. Of a longer one it keeps the beginning and the end, and says in between how much is missing.
+    /// Invisible characters (controls, text direction, tags) are escaped.
+    pub(super) fn new(text: &str, max_bytes: usize) -> Self {
+        let near = text.len().min(max_bytes.saturating_mul(2));
         if near < text.len() {
-            // What is hidden takes more room spelled out, never less: the halves are more than will be shown.
-            let head = visible(&text[..text.floor_char_boundary(most)]);
-            let tail = visible(&text[text.ceil_char_boundary(text.len() - most)..]);
-            return Self(ends(&head, &tail, most, text.len() - most));
+            // Escaping only makes a text longer, so these halves are at least what will be shown.
+            let head = visible(&text[..text.floor_char_boundary(max_bytes)]);
+            let tail = visible(&text[text.ceil_char_boundary(text.len() - max_bytes)..]);
+            return Self(ends(&head, &tail, max_bytes, text.len() - max_bytes));
         }
         let whole = visible(text);
-        match whole.len() <= most {
+        match whole.len() <= max_bytes {
             true => Self(whole),
-            false => Self(ends(&whole, &whole, most, whole.len() - most)),
+            false => Self(ends(&whole, &whole, max_bytes, whole.len() - max_bytes)),
         }
     }
 
@@ -41,14 +41,14 @@ impl Outside {
     }
 }
 
-/// The beginning of `head` and the end of `tail`, two thirds and one third of `most` bytes.
-fn ends(head: &str, tail: &str, most: usize, left_out: usize) -> String {
-    let from = &head[..head.floor_char_boundary(most / 3 * 2)];
-    let to = &tail[tail.ceil_char_boundary(tail.len().saturating_sub(most / 3))..];
-    format!("{from}\n[… about {left_out} bytes are left out here …]\n{to}")
+/// Joins the beginning of `head` and the end of `tail`, two thirds and one third of `max_bytes`.
+fn ends(head: &str, tail: &str, max_bytes: usize, omitted: usize) -> String {
+    let from = &head[..head.floor_char_boundary(max_bytes / 3 * 2)];
+    let to = &tail[tail.ceil_char_boundary(tail.len().saturating_sub(max_bytes / 3))..];
+    format!("{from}\n[… about {omitted} bytes omitted …]\n{to}")
 }
 
-/// The text with every character spelled out that would not be seen as what it is.
+/// Escapes every character that is invisible or misleading.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -56,7 +56,7 @@ fn visible(text: &str) -> String {
         let hidden = match c {
             '\n' | '\t' => false,
             '\r' => chars.peek() != Some(&'\n'),
-            // Marks of width nothing, of direction, and the tags that spell words nobody sees.
+            // Zero-width and direction marks, and tags that spell invisible words.
             '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
             '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' | '\u{e0100}'..='\u{e01ef}' => true,
             c => c.is_control(),
@@ -70,12 +70,12 @@ fn visible(text: &str) -> String {
     out
 }
 
-// What a template does with the value itself (joins, prints of lists, JSON) gets these words, never the text.
-const BARE: &str = "[a text from outside, which only the filter `data` prints]";
+// Text that a template gets if it uses the value directly (joins, lists, JSON).
+const PLACEHOLDER: &str = "[untrusted text, printed only by the filter `data`]";
 
 impl fmt::Debug for Outside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(BARE)
+        f.write_str(PLACEHOLDER)
     }
 }
 
@@ -87,12 +87,12 @@ impl Object for Outside {
         !self.0.trim().is_empty()
     }
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(BARE)
+        f.write_str(PLACEHOLDER)
     }
 }
 
-/// The mark of one prompt's data blocks: derived from all that goes in, so that the same order gives the same prompt, and in none of
-/// the texts, so that no block can be closed from within.
+/// Marker of a prompt's data blocks: derived from all texts, so that the same order gives the same prompt, and contained in none of them,
+/// so that no block can be closed from within.
 pub(super) fn boundary(seed: &[u8], texts: &[Arc<Outside>]) -> String {
     let mut digest = Sha256::new();
     digest.update(seed);
@@ -104,7 +104,7 @@ pub(super) fn boundary(seed: &[u8], texts: &[Arc<Outside>]) -> String {
     loop {
         let mut mark = String::with_capacity(24);
         for byte in &state[..12] {
-            // Writing to a string does not fail.
+            // Writing to a string never fails.
             let _infallible = write!(mark, "{byte:02x}");
         }
         if !texts.iter().any(|t| t.holds(&mark)) {
@@ -114,28 +114,29 @@ pub(super) fn boundary(seed: &[u8], texts: &[Arc<Outside>]) -> String {
     }
 }
 
-/// The filter `data(NAME)`: a text from outside as a block with the prompt's boundary.
+/// Filter `data(NAME)`: prints untrusted text as a block with the prompt's boundary.
 pub(super) fn data(state: &State, value: &Value, name: &str) -> Result<Value, Error> {
     if value.is_undefined() {
-        return Err(Error::new(ErrorKind::UndefinedError, format!("there is nothing to print as {name:?} here")));
+        return Err(Error::new(ErrorKind::UndefinedError, format!("nothing to print as {name:?}")));
     }
     let Some(text) = value.downcast_object_ref::<Outside>() else {
-        let why = "`data` is for texts from outside; this value is the template's own";
+        let why = "`data` is for untrusted text; this value is trusted";
         return Err(Error::new(ErrorKind::InvalidOperation, why));
     };
-    let boundary = state.lookup("boundary").and_then(|b| b.as_str().map(str::to_owned)).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidOperation, "there is no boundary here: the system text has no data")
-    })?;
+    let boundary = state
+        .lookup("boundary")
+        .and_then(|b| b.as_str().map(str::to_owned))
+        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "no boundary here: a system prompt has no data"))?;
     let plain = |c: &char| c.is_ascii_alphanumeric() || " ._/-".contains(*c);
-    let name: String = name.chars().filter(plain).take(NAME_CHARS_MAX).collect();
+    let name: String = name.chars().filter(plain).take(MAX_NAME_CHARS).collect();
     let end = if text.0.ends_with('\n') { "" } else { "\n" };
     Ok(format!("<data id=\"{boundary}\" name=\"{name}\">\n{}{end}</data {boundary}>", text.0).into())
 }
 
-/// Prints a value, unless it is a text from outside.
+/// Prints a value, unless it is untrusted text.
 pub(super) fn print(out: &mut minijinja::Output, state: &mut State, value: &Value) -> Result<(), Error> {
     if value.downcast_object_ref::<Outside>().is_some() {
-        let why = "this text is from outside: print it with the filter `data(\"NAME\")`";
+        let why = "untrusted text must be printed with the filter `data(\"NAME\")`";
         return Err(Error::new(ErrorKind::InvalidOperation, why));
     }
     minijinja::escape_formatter(out, state, value)

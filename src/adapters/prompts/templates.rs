@@ -1,14 +1,14 @@
-//! The template files: built in, replaced file by file from a folder, checked whole before any is used.
+//! Template files: built-in, overridden file by file from a folder, validated completely before use.
 //!
-//! | file | is |
+//! | file | holds |
 //! |---|---|
-//! | `<role>/system.md` | who it is and what holds always; told nothing of the order |
+//! | `<role>/system.md` | the role and its permanent rules; sees nothing of the order |
 //! | `<role>/<step>.md` | the order |
-//! | `shared/<name>.md` | what those include |
+//! | `shared/<name>.md` | parts that the others include |
 //!
-//! `FOLDER/<file>` replaces a built-in one, `FOLDER/projects/<project>/<file>` does for one project.
+//! `FOLDER/<file>` overrides a built-in file, `FOLDER/projects/<project>/<file>` for one project.
 
-use super::context::{self, Instruction, PROMPT_BYTES_MAX};
+use super::context::{self, Instruction, MAX_PROMPT_BYTES};
 use super::outside::{data, print};
 use crate::domain::{Digest, Order, Step};
 use crate::ports::Prompt;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 mod sample;
 
-/// The steps that have a prompt.
+/// Steps that have a prompt.
 pub const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
 
 macro_rules! built_in {
@@ -30,7 +30,7 @@ macro_rules! built_in {
     };
 }
 
-/// The templates of this build, by name.
+/// Built-in templates, by name.
 pub const BUILT_IN: &[(&str, &str)] = built_in![
     "dev/develop.md",
     "dev/system.md",
@@ -46,18 +46,18 @@ pub const BUILT_IN: &[(&str, &str)] = built_in![
     "shared/repository.md",
 ];
 
-/// The largest template read, in bytes, and the most of them in one folder.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
-const FILES_MOST: usize = 256;
-const PROJECTS_MOST: usize = 1_000;
-/// Steps of work one rendering may take: thousands of times what these templates need.
+/// Upper bounds: bytes of a template, entries of a folder, projects.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+const MAX_FILES: usize = 256;
+const MAX_PROJECTS: usize = 1_000;
+/// Fuel of one rendering, a thousand times what the built-in templates need.
 const FUEL: u64 = 1_000_000;
 
-/// Every template, for every project.
+/// Templates of all projects.
 #[derive(Debug)]
 pub struct Templates {
-    all: Set,
-    /// By the project's name.
+    default: Set,
+    /// Overrides by project name.
     projects: BTreeMap<String, Set>,
 }
 
@@ -71,52 +71,52 @@ struct Set {
 #[derive(Clone, Debug)]
 struct File {
     text: String,
-    /// Where it came from; `None` = built in.
+    /// Path of the file; `None` = built-in.
     path: Option<PathBuf>,
 }
 
-/// One template file as it is used, for people.
+/// Template file in use, for people.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// Its name (`manager/plan.md`).
+    /// Name (`manager/plan.md`).
     pub name: String,
-    /// Where it came from; `None` = built in.
+    /// Path of the file; `None` = built-in.
     pub path: Option<PathBuf>,
-    /// The digest of its bytes, in hex.
+    /// SHA-256 of its bytes, in hex.
     pub digest: String,
-    /// Its text.
+    /// Text.
     pub text: String,
 }
 
 impl Templates {
-    /// Loads the built-in templates and those of `dir`, compiles all and renders each with a sample order.
+    /// Loads the built-in templates and those of `dir`, compiles them and renders each with sample orders.
     ///
     /// # Errors
-    /// What is wrong with which file, with its line: a template that cannot be used is never passed over.
+    /// File, line and cause: an unusable template is never skipped.
     pub fn load(dir: Option<&Path>) -> Result<Templates, String> {
         let own = |(name, text): &(&str, &str)| ((*name).to_owned(), File { text: (*text).to_owned(), path: None });
         let built_in: BTreeMap<String, File> = BUILT_IN.iter().map(own).collect();
-        let Some(dir) = dir else { return Ok(Templates { all: Set::new(built_in)?, projects: BTreeMap::new() }) };
+        let Some(dir) = dir else { return Ok(Templates { default: Set::new(built_in)?, projects: BTreeMap::new() }) };
         let mut files = built_in;
         files.extend(read_set(dir, true)?);
         let mut projects = BTreeMap::new();
         let folder = dir.join("projects");
-        for project in if folder.is_dir() { names(&folder, PROJECTS_MOST)? } else { Vec::new() } {
+        for project in if folder.is_dir() { names(&folder, MAX_PROJECTS)? } else { Vec::new() } {
             let mut own = files.clone();
             own.extend(read_set(&folder.join(&project), false)?);
             projects.insert(project, Set::new(own)?);
         }
-        Ok(Templates { all: Set::new(files)?, projects })
+        Ok(Templates { default: Set::new(files)?, projects })
     }
 
     fn set(&self, project: &str) -> &Set {
-        self.projects.get(project).unwrap_or(&self.all)
+        self.projects.get(project).unwrap_or(&self.default)
     }
 
-    /// Renders an order's prompt for a project.
+    /// Renders the prompt of an order for a project.
     ///
     /// # Errors
-    /// What is wrong with which file.
+    /// File and cause.
     pub(super) fn render(
         &self,
         project: &str,
@@ -127,9 +127,9 @@ impl Templates {
         self.set(project).render(order, patch, instructions)
     }
 
-    /// What may go into a step's prompt for a project (`None`: for those without their own): its version, and its files by name.
+    /// Lists what a step's prompt for a project can contain (`None`: for projects without overrides): its version, and its files by name.
     pub fn list(&self, project: Option<&str>, step: Step) -> (Digest, Vec<Listed>) {
-        let set = project.map_or(&self.all, |project| self.set(project));
+        let set = project.map_or(&self.default, |project| self.set(project));
         let listed = |(name, file): (&String, &File)| Listed {
             name: name.clone(),
             path: file.path.clone(),
@@ -149,12 +149,12 @@ impl Set {
         env.set_fuel(Some(FUEL));
         env.set_recursion_limit(32);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        env.set_syntax(syntax.map_err(|e| format!("the syntax of prompt templates is not usable: {e}"))?);
+        env.set_syntax(syntax.map_err(|e| format!("invalid syntax configuration of prompt templates: {e}"))?);
         env.add_filter("data", data);
         let mut set = Set { env, files };
         for (name, file) in &set.files {
             let added = set.env.add_template_owned(name.clone(), file.text.clone());
-            added.map_err(|e| set.in_words(&e))?;
+            added.map_err(|e| set.describe_error(&e))?;
         }
         for order in sample::orders() {
             set.render(&order, sample::PATCH, &sample::instructions())?;
@@ -165,29 +165,29 @@ impl Set {
     fn render(&self, order: &Order, patch: &str, instructions: &[Instruction]) -> Result<Prompt, String> {
         let role = order.step.role().name();
         let render = |name: String, context| {
-            let template = self.env.get_template(&name).map_err(|e| self.in_words(&e))?;
-            template.render(context).map_err(|e| self.in_words(&e))
+            let template = self.env.get_template(&name).map_err(|e| self.describe_error(&e))?;
+            template.render(context).map_err(|e| self.describe_error(&e))
         };
         let system = render(format!("{role}/system.md"), context::role(order))?;
         let user = render(format!("{role}/{}.md", order.step.name()), context::step(order, patch, instructions))?;
         let size = system.len() + user.len();
-        if size > PROMPT_BYTES_MAX {
+        if size > MAX_PROMPT_BYTES {
             return Err(format!(
-                "the prompt of {role}/{} has {size} bytes, at most {PROMPT_BYTES_MAX} are sent; shorten its templates",
+                "the prompt of {role}/{} has {size} bytes, the limit is {MAX_PROMPT_BYTES}; shorten its templates",
                 order.step.name()
             ));
         }
         Ok(Prompt { system, user, version: self.version(order.step) })
     }
 
-    /// The files that may go into a step's prompt: its role's two and the shared ones.
+    /// Files that a step's prompt can contain: the two of its role and the shared ones.
     fn files_of(&self, step: Step) -> impl Iterator<Item = (&String, &File)> {
         let role = step.role().name();
         let (system, order) = (format!("{role}/system.md"), format!("{role}/{}.md", step.name()));
         self.files.iter().filter(move |(name, _)| name.starts_with("shared/") || **name == system || **name == order)
     }
 
-    /// The digest of those files.
+    /// Digest of those files.
     fn version(&self, step: Step) -> Digest {
         let mut digest = Sha256::new();
         for (name, file) in self.files_of(step) {
@@ -199,10 +199,10 @@ impl Set {
         Digest(hex(&digest.finalize()))
     }
 
-    /// A template's error: file, line, and what is wrong down to the first cause.
-    fn in_words(&self, error: &minijinja::Error) -> String {
+    /// Describes a template error: file, line, and the innermost cause.
+    fn describe_error(&self, error: &minijinja::Error) -> String {
         let mut at = error;
-        // An error in an included file is wrapped in one of the file that includes it.
+        // An error in an included file is wrapped in an error of the including file.
         while let Some(inner) = std::error::Error::source(at).and_then(|s| s.downcast_ref::<minijinja::Error>()) {
             at = inner;
         }
@@ -217,24 +217,27 @@ impl Set {
     }
 }
 
-/// The templates in a folder that replace others, by name.
+/// Reads the overriding templates of a folder, by name.
 fn read_set(dir: &Path, projects_allowed: bool) -> Result<BTreeMap<String, File>, String> {
     let mut found = BTreeMap::new();
-    for folder in names(dir, FILES_MOST)? {
+    for folder in names(dir, MAX_FILES)? {
         let path = dir.join(&folder);
         if path.is_file() && folder == "README.md" || projects_allowed && folder == "projects" && path.is_dir() {
             continue;
         }
         if !path.is_dir() {
-            return Err(format!("{} is no prompt template: they stand in a folder for their role", path.display()));
+            return Err(format!(
+                "{} is not a prompt template; templates are in a folder named after their role",
+                path.display()
+            ));
         }
-        for file in names(&path, FILES_MOST)? {
+        for file in names(&path, MAX_FILES)? {
             let (name, path) = (format!("{folder}/{file}"), path.join(&file));
             let known = BUILT_IN.iter().any(|(n, _)| *n == name) || folder == "shared" && file.ends_with(".md");
             if !known {
                 let replaceable: Vec<&str> = BUILT_IN.iter().map(|(n, _)| *n).collect();
                 return Err(format!(
-                    "{} replaces no prompt template; those are {}, and any shared/*.md",
+                    "{} does not override a prompt template; the templates are {}, and any shared/*.md",
                     path.display(),
                     replaceable.join(", ")
                 ));
@@ -247,21 +250,21 @@ fn read_set(dir: &Path, projects_allowed: bool) -> Result<BTreeMap<String, File>
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let meta = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?;
-    if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
-        return Err(format!("must be a file of at most {FILE_BYTES_MAX} bytes"));
+    let meta = std::fs::metadata(path).map_err(|e| format!("cannot read it: {e}"))?;
+    if !meta.is_file() || meta.len() > MAX_FILE_BYTES {
+        return Err(format!("it must be a file of at most {MAX_FILE_BYTES} bytes"));
     }
-    std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
+    std::fs::read_to_string(path).map_err(|e| format!("cannot read it: {e}"))
 }
 
-/// The names in a folder, in order.
-fn names(dir: &Path, most: usize) -> Result<Vec<String>, String> {
-    let unreadable = |e: std::io::Error| format!("the folder of prompts {} cannot be read: {e}", dir.display());
+/// Returns the sorted names in a folder.
+fn names(dir: &Path, max_entries: usize) -> Result<Vec<String>, String> {
+    let unreadable = |e: std::io::Error| format!("cannot read the prompts folder {}: {e}", dir.display());
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-        if names.len() == most {
-            return Err(format!("the folder of prompts {} has more than {most} entries", dir.display()));
+        if names.len() == max_entries {
+            return Err(format!("the prompts folder {} has more than {max_entries} entries", dir.display()));
         }
         if !name.starts_with('.') && !name.ends_with('~') {
             names.push(name);
@@ -274,7 +277,7 @@ fn names(dir: &Path, most: usize) -> Result<Vec<String>, String> {
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        // Writing to a string does not fail.
+        // Writing to a string never fails.
         let _infallible = write!(text, "{byte:02x}");
     }
     text

@@ -1,4 +1,4 @@
-"""An agent for tests that speaks ACP over stdio and plays one part, named by its first argument."""
+"""Agent for tests that speaks ACP over stdio and plays the part named by its first argument."""
 import json, os, signal, subprocess, sys, time
 
 part, ids, notes = sys.argv[1], 0, []
@@ -19,7 +19,7 @@ def read():
 
 
 def ask(method, params):
-    """Asks the client and waits for its answer; what else comes meanwhile is kept."""
+    """Sends a request and waits for its response; other messages are queued."""
     global ids
     ids += 1
     send({"id": ids, "method": method, "params": {"sessionId": session, **params}})
@@ -52,7 +52,7 @@ def keep(name, value):
 
 
 def command(line, **more):
-    """Runs a shell line in a terminal to its end: what it said, and how it ended."""
+    """Runs a shell command in a terminal to its end. Returns its output and its exit."""
     made = ask("terminal/create", {"command": "sh", "args": ["-c", line], **more})
     if "error" in made:
         return made
@@ -91,7 +91,7 @@ def commands():
         got["released"] = ask("terminal/release", terminal)
         got["after it"] = ask("terminal/output", terminal)
     got["flood"]["said"]["output"] = len(got["flood"]["said"]["output"])
-    # While its end is waited for, the client still answers.
+    # The client still answers while it waits for the exit.
     line = "echo begun; setsid sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; exec sleep 1000"
     long = ask("terminal/create", {"command": "sh", "args": ["-c", line]})["result"]
     while not os.path.exists(cwd + "/pids"):
@@ -183,7 +183,7 @@ def play(prompt, turn):
         say('```json\n{"verdict": "approve", "findings": [], "summary": "fine"}\n```')
         return "end_turn"
     if part == "deaf":
-        # Asks and asks, and never takes an answer.
+        # Sends requests and never reads a response.
         open(cwd + "/large", "w").write("x" * 2_000_000)
         for n in range(100_000):
             send({"id": n, "method": "fs/read_text_file", "params": {"sessionId": session, "path": cwd + "/large"}})
@@ -206,7 +206,7 @@ def play(prompt, turn):
         half = len(value) // 2
         say("It is " + value[:half])
         say(value[half:] + ".\n")
-        # Longer than what is kept of a line without an end.
+        # Longer than the buffer of a line without a newline.
         say("z" * 6_390 + value[:half])
         say(value[half:] + "z" * 300)
         update("agent_thought_chunk", content={"type": "text", "text": value[:half]})
@@ -311,7 +311,7 @@ while True:
             send({"id": message["id"], "error": {"code": -32603, "message": "Invalid session identifier"}})
             continue
         if method == "session/load":
-            # Its past is told again first: no answer to anything.
+            # Replays its history first, which answers nothing.
             say('```json\n{"question": "of the past?"}\n```')
         answer = {}
     elif method == "session/new":

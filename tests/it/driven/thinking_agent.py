@@ -3,7 +3,7 @@ import json, os, subprocess, sys, time, urllib.request
 
 way, model = sys.argv[1], sys.argv[2]
 base = os.environ["BASE_URL"]
-# With "resumes" as its third word it keeps its conversation at home, and takes it up again.
+# With "resumes" as its third argument it stores its session in its home and can resume it.
 resumes, kept = "resumes" in sys.argv[3:], os.path.join(os.environ["HOME"], "conversation.json")
 
 
@@ -93,7 +93,7 @@ for line in sys.stdin:
         chunk = lambda text: {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
         tell = lambda text: send({"method": "session/update", "params": {"sessionId": "s-1", "update": chunk(text)}})
         work("".join(block["text"] for block in message["params"]["prompt"]), folder, tell, messages)
-        # Figures of its own that are wrong: they must not count.
+        # Wrong usage, which must not be charged.
         answer = {"stopReason": "end_turn", "usage": {"totalTokens": 7, "inputTokens": 4, "outputTokens": 3}}
     if "id" in message and method:
         send({"id": message["id"], "result": answer})

@@ -1,4 +1,4 @@
-//! A factory floor: a person's machine whose roles think with a scripted server, what that costs, and the usual story of a change.
+//! A complete installation whose roles use models of a scripted server, with prices, and the standard story of a change.
 
 use super::cli::{Beside, Cli, Said, ended};
 use super::models::{KEY, Models, Reply, Request, Served, call, calls};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use skep::providers::settings::Api;
 use std::process::Stdio;
 
-/// The provider's name in the configuration of each API.
+/// Name of each API in the configuration.
 pub fn name_of(api: Api) -> &'static str {
     match api {
         Api::Anthropic => "anthropic",
@@ -17,116 +17,116 @@ pub fn name_of(api: Api) -> &'static str {
     }
 }
 
-/// All roles on models of `acme`: `strong` plans, `cheap` edits, `judge` reviews.
+/// All roles with models of `acme`: `strong` plans, `cheap` edits, `judge` reviews.
 pub const ROLES: &str = "[role.manager]\nengine = \"llm:acme/strong\"\n[role.dev]\nengine = \"llm:acme/cheap\"\n\
                          [role.reviewer]\nengine = \"llm:acme/judge\"\n";
 
-/// A run of the usual story on `tool.git`.
+/// Arguments for a run of the standard story on `tool.git`.
 pub const RUN: &[&str] = &["run", "--repo", "tool.git", "--goal", "a.txt says b", "--check", "grep b a.txt", "--yes"];
 
-/// The machine and the server.
-pub struct Floor {
-    pub desk: Cli,
+/// Installation and model server.
+pub struct Baseline {
+    pub cli: Cli,
     pub models: Models,
 }
 
-impl Floor {
-    /// A machine with the provider `acme`, its key in the file `key`, prices for all its models, and `tool.git` where `a.txt` says a.
+impl Baseline {
+    /// Creates an installation with the provider `acme`, its key in the file `key`, prices for all its models, and `tool.git` where `a.txt` says a.
     /// `more` is the rest of the configuration.
-    pub fn new(models: Models, api: Api, more: &str) -> Floor {
-        let desk = Cli::new();
-        std::fs::create_dir(desk.path("data")).unwrap();
-        let floor = Floor { desk, models };
-        floor.put_key(KEY);
+    pub fn new(models: Models, api: Api, more: &str) -> Baseline {
+        let cli = Cli::new();
+        std::fs::create_dir(cli.path("data")).unwrap();
+        let baseline = Baseline { cli, models };
+        baseline.put_key(KEY);
         let prices = "version = \"2030-01-01\"\n[[model]]\nmatch = [\"acme/*\", \"spare/*\"]\ninput = 1.0\ncached = 0.1\n\
                       cache_write = 1.25\noutput = 10.0\n";
-        std::fs::write(floor.desk.path("prices.toml"), prices).unwrap();
-        let file = floor.desk.path("prices.toml");
-        let provider = floor.provider("acme", api, "");
-        floor.configure(&format!("{provider}[prices]\nfile = {file:?}\n{more}"));
-        floor.desk.repo("tool", &[("a.txt", "a\n")]);
-        floor
+        std::fs::write(baseline.cli.path("prices.toml"), prices).unwrap();
+        let file = baseline.cli.path("prices.toml");
+        let provider = baseline.provider("acme", api, "");
+        baseline.configure(&format!("{provider}[prices]\nfile = {file:?}\n{more}"));
+        baseline.cli.repo("tool", &[("a.txt", "a\n")]);
+        baseline
     }
 
-    /// The table of a provider that is the scripted server.
+    /// Configuration table of a provider that is the scripted server.
     pub fn provider(&self, name: &str, api: Api, more: &str) -> String {
         let base = self.models.provider(api).base_url;
-        let key = self.desk.path("key");
+        let key = self.cli.path("key");
         let api = name_of(api);
         format!("[providers.{name}]\napi = \"{api}\"\nbase_url = \"{base}\"\nkey_file = {key:?}\n{more}")
     }
 
     pub fn put_key(&self, key: &str) {
         use std::os::unix::fs::PermissionsExt;
-        let path = self.desk.path("key");
+        let path = self.cli.path("key");
         std::fs::write(&path, key).unwrap();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Writes the whole configuration.
     pub fn configure(&self, text: &str) {
-        std::fs::write(self.desk.path("data/skep.toml"), text).unwrap();
+        std::fs::write(self.cli.path("data/skep.toml"), text).unwrap();
     }
 
-    /// Runs a command to its end. The scripted server runs in this very test: its threads go on meanwhile.
+    /// Runs a command to its end. The scripted server runs in the same test, on other threads.
     #[track_caller]
     pub fn does(&self, args: &[&str]) -> Said {
-        let command = self.desk.skep(args);
+        let command = self.cli.skep(args);
         tokio::task::block_in_place(|| ended(command))
     }
 
-    /// A command beside the test, its log in the file `log`.
+    /// Starts a command in the background, with its log in the file `log`.
     pub fn beside(&self, args: &[&str]) -> Beside {
-        let log = std::fs::File::options().create(true).append(true).open(self.desk.path("log")).unwrap();
-        let mut command = self.desk.skep(args);
+        let log = std::fs::File::options().create(true).append(true).open(self.cli.path("log")).unwrap();
+        let mut command = self.cli.skep(args);
         Beside(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
-    /// A service beside the test, once it answers.
+    /// Starts the service in the background and waits until it answers.
     pub fn serve(&self) -> Beside {
         let service = self.beside(&["serve", "--listen", "127.0.0.1:0"]);
-        let sign = self.desk.path("data/service.json");
+        let sign = self.cli.path("data/service.json");
         let pid = u64::from(service.0.id());
         let is_up = || serde_json::from_slice::<Value>(&std::fs::read(&sign).ok()?).ok()?["pid"].as_u64();
-        tokio::task::block_in_place(|| self.desk.until("the service answers", || is_up() == Some(pid)));
+        tokio::task::block_in_place(|| self.cli.until("the service answers", || is_up() == Some(pid)));
         service
     }
 
-    /// What the service on the machine answers to a GET.
+    /// Response of the service to a GET.
     pub async fn get(&self, path: &str) -> Value {
-        let sign: Value = serde_json::from_slice(&std::fs::read(self.desk.path("data/service.json")).unwrap()).unwrap();
-        let token = std::fs::read_to_string(self.desk.path("data/token")).unwrap();
+        let sign: Value = serde_json::from_slice(&std::fs::read(self.cli.path("data/service.json")).unwrap()).unwrap();
+        let token = std::fs::read_to_string(self.cli.path("data/token")).unwrap();
         let url = format!("http://{}{path}", sign["address"].as_str().unwrap());
         let client = super::provider::client();
         client.get(url).bearer_auth(token.trim()).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Polls until it is so.
+    /// Polls until a condition holds.
     #[track_caller]
     pub fn until(&self, what: &str, is_so: impl Fn() -> bool) {
-        tokio::task::block_in_place(|| self.desk.until(what, is_so));
+        tokio::task::block_in_place(|| self.cli.until(what, is_so));
     }
 
-    /// The newest run as `show --json` gives it.
+    /// Newest run, from `show --json`.
     #[track_caller]
     pub fn show(&self) -> Value {
-        tokio::task::block_in_place(|| self.desk.show(&self.desk.newest()))
+        tokio::task::block_in_place(|| self.cli.show(&self.cli.newest()))
     }
 
-    /// All runs as `runs --json` gives them.
+    /// All runs, from `runs --json`.
     #[track_caller]
     pub fn runs(&self) -> Vec<Value> {
         self.does(&["runs", "--json"]).ends(0).json()["runs"].as_array().unwrap().clone()
     }
 
-    /// What `a.txt` says on the base branch.
+    /// Content of `a.txt` on the base branch.
     pub fn landed(&self) -> String {
-        super::cli::git(&self.desk.path("tool.git"), &["show", "main:a.txt"]).trim().to_owned()
+        super::cli::git(&self.cli.path("tool.git"), &["show", "main:a.txt"]).trim().to_owned()
     }
 
-    /// Processes that still work for this machine, however they were started.
+    /// Processes that still belong to this installation.
     pub fn strays(&self) -> Vec<String> {
-        let mark = self.desk.dir.path().to_string_lossy().into_owned();
+        let mark = self.cli.dir.path().to_string_lossy().into_owned();
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let found = processes.filter_map(|p| {
             let pid: u32 = p.file_name().to_str()?.parse().ok()?;
@@ -139,16 +139,16 @@ impl Floor {
     }
 }
 
-/// Tokens and micro-USD of these answers, by the price file.
+/// Tokens and cost in micro-USD of answers, by the price file.
 pub fn priced<'a>(served: impl IntoIterator<Item = &'a Served>) -> (u64, u64) {
     served.into_iter().fold((0, 0), |(tokens, micros), s| {
-        // Hundredths of a micro-USD: 1.00, 0.10, 1.25 and 10.00 a token.
+        // In hundredths of a micro-USD: 1.00, 0.10, 1.25 and 10.00 per token.
         let exact = (s.input - s.cached - s.written) * 100 + s.cached * 10 + s.written * 125 + s.output * 1000;
         (tokens + s.input + s.output, micros + exact.div_ceil(100))
     })
 }
 
-/// A plan of one task.
+/// Plan with one task.
 pub fn plan() -> Reply {
     call(
         "done",
@@ -156,12 +156,12 @@ pub fn plan() -> Reply {
     )
 }
 
-/// A yes of the reviewer.
+/// Approval of the reviewer.
 pub fn approval() -> Reply {
     call("done", json!({"verdict": "approve", "summary": "right", "findings": []}))
 }
 
-/// The dev's turns: two calls at once, an edit, the end.
+/// Turns of the dev: two calls at once, an edit, the end.
 pub fn edits(turn: usize) -> Reply {
     match turn {
         0 => calls(&[("read", json!({"path": "a.txt"})), ("list", json!({}))]),
@@ -170,7 +170,7 @@ pub fn edits(turn: usize) -> Reply {
     }
 }
 
-/// The usual story, by the model that is asked.
+/// Standard story, by model.
 pub fn usual(request: &Request) -> Reply {
     match (request.model(), request.turn()) {
         ("strong", 0) => call("read", json!({"path": "a.txt"})),
@@ -180,17 +180,17 @@ pub fn usual(request: &Request) -> Reply {
     }
 }
 
-/// The roles, with a dev that is driven over ACP and takes its conversation up again after its process is gone.
+/// Roles with a dev that is driven over ACP and resumes its session after its process died.
 pub fn resuming() -> String {
     driven("acp").replace("\"{model}\"]", "\"{model}\", \"resumes\"]")
 }
 
-/// The roles, with a dev that is driven ("acp" or "cli") and reaches the same server through the gate.
-pub fn driven(way: &str) -> String {
-    let roles = ROLES.replace("llm:acme/cheap", &format!("{way}:robot/cheap"));
+/// Roles with a dev that is driven ("acp" or "cli") and reaches the same server through the egress proxy.
+pub fn driven(protocol: &str) -> String {
+    let roles = ROLES.replace("llm:acme/cheap", &format!("{protocol}:robot/cheap"));
     let source = toml::Value::String(include_str!("../driven/thinking_agent.py").to_owned());
     format!(
-        "{roles}[agents.robot]\nprotocol = \"{way}\"\ncommand = [\"python3\", \"{{home}}/agent.py\", \"{way}\", \"{{model}}\"]\n\
+        "{roles}[agents.robot]\nprotocol = \"{protocol}\"\ncommand = [\"python3\", \"{{home}}/agent.py\", \"{protocol}\", \"{{model}}\"]\n\
          provider = \"acme\"\n[agents.robot.env]\nBASE_URL = \"{{proxy_url}}/llm/acme/v1\"\n\
          [agents.robot.files]\n\"agent.py\" = {source}\n"
     )

@@ -1,4 +1,4 @@
-//! A model's server that plays a script, in the wire formats of the providers, with the faults they have.
+//! Scripted model server that speaks the wire formats of the providers, including their faults.
 
 use axum::Router;
 use axum::body::Body;
@@ -19,47 +19,47 @@ mod wires;
 
 use wires::say;
 
-/// The key the server is called with.
+/// Key that the server is called with.
 pub const KEY: &str = "sk-test-canary-4711";
 
-/// What the server answers to one call.
+/// Answer to one call.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Text and calls (tool, arguments), whole.
+    /// Complete answer: text and calls (tool, arguments).
     Say(String, Vec<(String, Value)>),
-    /// A status with headers and a body.
+    /// Status with headers and a body.
     Status(u16, Vec<(&'static str, String)>, String),
-    /// An answer that begins and breaks off.
+    /// Answer that breaks off.
     Cut,
-    /// An answer that is no JSON.
+    /// Answer that is not JSON.
     Garbage,
-    /// An answer that begins and then says nothing more.
+    /// Answer that starts and then goes silent.
     Silent,
-    /// A stream with exactly these bytes.
+    /// Stream with exactly these bytes.
     Raw(String),
 }
 
-/// An answer with calls.
+/// Answer with several calls.
 pub fn calls(calls: &[(&str, Value)]) -> Reply {
     Reply::Say(String::new(), calls.iter().map(|(tool, args)| ((*tool).to_owned(), args.clone())).collect())
 }
 
-/// An answer that is one call.
+/// Answer with one call.
 pub fn call(tool: &str, args: Value) -> Reply {
     calls(&[(tool, args)])
 }
 
-/// An answer that is text alone.
+/// Answer with text only.
 pub fn text(text: &str) -> Reply {
     Reply::Say(text.to_owned(), vec![])
 }
 
-/// A status alone.
+/// Status without body.
 pub fn status(status: u16) -> Reply {
     Reply::Status(status, vec![], r#"{"error":{"message":"scripted"}}"#.to_owned())
 }
 
-/// What a call sent.
+/// Received request.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub path: String,
@@ -68,19 +68,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// The model it is for.
+    /// Requested model.
     pub fn model(&self) -> &str {
         self.body["model"].as_str().unwrap_or_default()
     }
 
-    /// How many answers the conversation has already.
+    /// Number of answers in the conversation so far.
     pub fn turn(&self) -> usize {
         let messages = self.body["messages"].as_array().map_or(&[][..], Vec::as_slice);
         messages.iter().filter(|m| m["role"] == "assistant").count()
     }
 }
 
-/// What the server says one whole answer took. `input` contains `cached` and `written` (into the cache; one API tells).
+/// Usage that the server reports for one complete answer. `input` contains `cached` and `written` (into the cache; one API reports it).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     pub model: String,
@@ -117,7 +117,7 @@ struct Script {
     large: bool,
 }
 
-/// The running server; it ends with this.
+/// Running server; dropping it stops the server.
 pub struct Models {
     script: Arc<Mutex<Script>>,
     base: String,
@@ -136,7 +136,7 @@ impl Models {
         Models::serve(Script { replies: replies.into_iter().collect(), ..Script::default() }).await
     }
 
-    /// A server that answers by what it is asked, each answer with another usage.
+    /// Starts a server that answers by the request, each answer with a different usage.
     pub async fn think(mind: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Models {
         Models::serve(Script { mind: Some(Arc::new(mind)), ..Script::default() }).await
     }
@@ -149,7 +149,7 @@ impl Models {
         let counted = connections.clone();
         let listener = listener.tap_io(move |tcp| {
             counted.fetch_add(1, Ordering::Relaxed);
-            // Else an answer waits for the acknowledgement of its head.
+            // Otherwise an answer waits for the acknowledgement of its headers.
             tcp.set_nodelay(true).unwrap();
         });
         let app = Router::new().fallback(answer).with_state(script.clone());
@@ -157,33 +157,33 @@ impl Models {
         Models { script, base, connections, serving }
     }
 
-    /// Keeps nothing of what is sent from here on: for measurements.
+    /// Stops recording requests, for measurements.
     pub fn forget(&self) {
         self.script.lock().unwrap().forgets = true;
     }
 
-    /// Answers take about as much as what is asked for lets expect, from here on.
+    /// Makes the usage of answers proportional to the request.
     pub fn large(self) -> Models {
         self.script.lock().unwrap().large = true;
         self
     }
 
-    /// How many connections were made.
+    /// Number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// What was sent so far.
+    /// Requests so far.
     pub fn seen(&self) -> Vec<Request> {
         self.script.lock().unwrap().seen.clone()
     }
 
-    /// What whole answers took, by its own count.
+    /// Usage of complete answers, by the server's own count.
     pub fn served(&self) -> Vec<Served> {
         self.script.lock().unwrap().served.clone()
     }
 
-    /// Its address, with a slash at the end.
+    /// Base URL, with a trailing slash.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -267,7 +267,7 @@ async fn answer(
     }
 }
 
-/// The first whole lines of a stream, about half of it.
+/// First complete lines of a stream, about half of it.
 fn half(whole: &str) -> String {
     let middle = whole.floor_char_boundary(whole.len() * 2 / 3);
     whole[..whole[..middle].rfind('\n').map_or(0, |at| at + 1)].to_owned() + "\n"

@@ -1,4 +1,4 @@
-//! The client's side of one conversation: what the agent tells and asks, and how it is answered.
+//! Client side of one conversation: handles the agent's updates and requests.
 
 use super::super::driven::figures;
 use super::super::driven::output_log::OutputLog;
@@ -14,15 +14,15 @@ use agent_client_protocol::v1::schema::{
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The most tool calls whose titles are remembered.
-const CALLS_MAX: usize = 1_000;
-/// The most refusals remembered.
-const REFUSALS_MAX: usize = 8;
+/// Upper bound of the tool calls whose titles are stored.
+const MAX_CALLS: usize = 1_000;
+/// Upper bound of the stored refusals.
+const MAX_REFUSALS: usize = 8;
 
-/// What the conversation's handlers share.
+/// State shared by the handlers of a conversation.
 #[derive(Clone)]
 pub struct Client {
-    pub heard: Arc<OutputLog>,
+    pub output: Arc<OutputLog>,
     pub files: Files,
     pub terminals: Terminals,
     state: Arc<Mutex<State>>,
@@ -36,29 +36,29 @@ struct State {
 }
 
 impl Client {
-    pub fn new(heard: Arc<OutputLog>, files: Files, terminals: Terminals) -> Client {
-        Client { heard, files, terminals, state: Arc::default() }
+    pub fn new(output: Arc<OutputLog>, files: Files, terminals: Terminals) -> Client {
+        Client { output, files, terminals, state: Arc::default() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it says the session has cost so far, in micro-USD.
+    /// Cost of the session so far in micro-USD, as the agent reports it.
     pub fn cost_micros(&self) -> Option<u64> {
         self.state().cost_micros
     }
 
-    /// What it was refused.
+    /// Refusals so far.
     pub fn refusals(&self) -> String {
         self.state().refusals.join("; ")
     }
 
-    /// An update of the session.
+    /// Handles an update of the session.
     pub fn update(&self, update: SessionUpdate) {
         match update {
-            SessionUpdate::AgentMessageChunk(chunk) => self.heard.words(&words(chunk)),
-            SessionUpdate::AgentThoughtChunk(chunk) => self.heard.thoughts(&words(chunk)),
+            SessionUpdate::AgentMessageChunk(chunk) => self.output.push_text(&text(chunk)),
+            SessionUpdate::AgentThoughtChunk(chunk) => self.output.push_reasoning(&text(chunk)),
             SessionUpdate::ToolCall(call) => {
                 let fields =
                     ToolCallUpdateFields::new().title(call.title).status(call.status).raw_input(call.raw_input);
@@ -67,41 +67,41 @@ impl Client {
             SessionUpdate::ToolCallUpdate(call) => self.tool(&call.tool_call_id.to_string(), &call.fields),
             SessionUpdate::Plan(plan) => self.plan(&plan),
             SessionUpdate::UsageUpdate(usage) => {
-                self.heard.alive();
-                // Another currency, or credits, is no figure of ours.
+                self.output.touch();
+                // Amounts in other currencies or credits are ignored.
                 let cost = usage.cost.filter(|c| c.currency.eq_ignore_ascii_case("usd"));
                 if let Some(cost) = cost {
                     self.state().cost_micros = Some(figures::micros(cost.amount).unwrap_or(u64::MAX));
                 }
             }
-            _ => self.heard.alive(),
+            _ => self.output.touch(),
         }
     }
 
-    /// A tool call is told once by its title, and again when it fails. Some agents tell of it only when they ask for permission; some
-    /// never tell of its end.
+    /// Reports a tool call once by its title, and again if it fails. Some agents announce a call only when they ask for permission, some
+    /// never report its end.
     fn tool(&self, id: &str, fields: &ToolCallUpdateFields) {
-        self.heard.alive();
+        self.output.touch();
         let failed = fields.status == Some(ToolCallStatus::Failed);
-        let told = {
+        let line = {
             let mut state = self.state();
             let known = state.calls.get(id).cloned();
             let title = fields.title.clone().filter(|t| !t.trim().is_empty());
-            let fresh = title.filter(|t| known.as_ref() != Some(t));
-            if let Some(title) = &fresh
-                && (state.calls.len() < CALLS_MAX || known.is_some())
+            let new_title = title.filter(|t| known.as_ref() != Some(t));
+            if let Some(title) = &new_title
+                && (state.calls.len() < MAX_CALLS || known.is_some())
             {
                 state.calls.insert(id.chars().take(200).collect(), title.clone());
             }
-            match (fresh, known, failed) {
+            match (new_title, known, failed) {
                 (Some(title), _, false) => Some(title),
                 (Some(title), _, true) | (None, Some(title), true) => Some(format!("failed: {title}")),
-                (None, None, true) => Some("failed: a tool".to_owned()),
+                (None, None, true) => Some("failed: unnamed tool".to_owned()),
                 (None, _, false) => None,
             }
         };
-        if let Some(told) = told {
-            self.heard.did(&told);
+        if let Some(line) = line {
+            self.output.push_tool_call(&line);
         }
     }
 
@@ -109,16 +109,16 @@ impl Client {
         let done = plan.entries.iter().filter(|e| e.status == PlanEntryStatus::Completed).count();
         let now =
             plan.entries.iter().find(|e| e.status == PlanEntryStatus::InProgress).map_or("", |e| e.content.as_str());
-        self.heard.did(&format!("plan: {done} of {} done; {now}", plan.entries.len()));
+        self.output.push_tool_call(&format!("plan: {done} of {} steps done; {now}", plan.entries.len()));
     }
 
-    /// Answers a request for permission.
+    /// Answers a permission request.
     pub fn permit(&self, ask: &RequestPermissionRequest) -> RequestPermissionResponse {
         self.tool(&ask.tool_call.tool_call_id.to_string(), &ask.tool_call.fields);
-        let why = permit::refused(&ask.tool_call, self.files.step, &self.files.rooms);
+        let why = permit::refused(&ask.tool_call, self.files.step, &self.files.allowed_paths);
         let picked = match &why {
             None => permit::option(&ask.options, true).or_else(|| {
-                self.refuse("it asked for a permission that holds for always");
+                self.refuse("it asked for a permanent permission");
                 permit::option(&ask.options, false)
             }),
             Some(why) => {
@@ -133,19 +133,19 @@ impl Client {
     }
 
     fn refuse(&self, why: &str) {
-        self.heard.note(&format!("refused: {why}"));
+        self.output.note(&format!("refused: {why}"));
         let mut state = self.state();
-        if state.refusals.len() < REFUSALS_MAX {
+        if state.refusals.len() < MAX_REFUSALS {
             state.refusals.push(why.chars().take(300).collect());
         }
     }
 
-    /// Reads a file for the agent.
+    /// Serves a file to the agent.
     ///
     /// # Errors
-    /// As an answer for the agent.
+    /// An answer for the agent.
     pub async fn read(&self, ask: ReadTextFileRequest) -> Result<ReadTextFileResponse, Error> {
-        self.heard.alive();
+        self.output.touch();
         let files = self.files.clone();
         self.served(tokio::task::spawn_blocking(move || files.read(&ask)).await).map(ReadTextFileResponse::new)
     }
@@ -153,29 +153,29 @@ impl Client {
     /// Writes a file for the agent.
     ///
     /// # Errors
-    /// As an answer for the agent.
+    /// An answer for the agent.
     pub async fn write(&self, ask: WriteTextFileRequest) -> Result<WriteTextFileResponse, Error> {
-        self.heard.did(&format!("write {}", ask.path.display()));
+        self.output.push_tool_call(&format!("write {}", ask.path.display()));
         let files = self.files.clone();
         self.served(tokio::task::spawn_blocking(move || files.write(&ask)).await).map(|()| WriteTextFileResponse::new())
     }
 
-    fn served<T>(&self, done: Result<Result<T, String>, tokio::task::JoinError>) -> Result<T, Error> {
-        let done = done.unwrap_or_else(|_| Err("the file could not be served".to_owned()));
-        done.map_err(|why| self.denied(why))
+    fn served<T>(&self, result: Result<Result<T, String>, tokio::task::JoinError>) -> Result<T, Error> {
+        let result = result.unwrap_or_else(|_| Err("the file cannot be served".to_owned()));
+        result.map_err(|why| self.denied(why))
     }
 
-    /// An answer for the agent that says no.
+    /// Creates the answer for a refused request.
     pub fn denied(&self, why: String) -> Error {
         self.refuse(&why);
         Error::invalid_params().data(why)
     }
 }
 
-fn words(chunk: ContentChunk) -> String {
+fn text(chunk: ContentChunk) -> String {
     match chunk.content {
         ContentBlock::Text(text) => text.text,
-        // Pictures and the like are no words.
+        // Images and other content have no text.
         _ => String::new(),
     }
 }

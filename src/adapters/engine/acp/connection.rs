@@ -1,4 +1,4 @@
-//! Which message of the agent goes to which part of the client.
+//! Dispatch of the agent's messages to the parts of the client.
 
 use super::client::Client;
 use agent_client_protocol::v1::ConnectionTo;
@@ -8,7 +8,7 @@ use agent_client_protocol::v1::schema::{
 };
 use agent_client_protocol::{self as protocol, Agent, on_receive_notification, on_receive_request};
 
-/// Connects and talks; the connection ends with `talk`.
+/// Connects and runs `talk`; the connection ends with it.
 pub async fn connect<T>(
     transport: impl protocol::ConnectTo<protocol::Client> + 'static,
     client: Client,
@@ -20,8 +20,8 @@ pub async fn connect<T>(
     protocol::Client
         .v1()
         .on_receive_notification(
-            async move |told: SessionNotification, _cx| {
-                updates.update(told.update);
+            async move |notification: SessionNotification, _cx| {
+                updates.update(notification.update);
                 Ok(())
             },
             on_receive_notification!(),
@@ -55,7 +55,7 @@ pub async fn connect<T>(
         .on_receive_request(
             async move |ask: WaitForTerminalExitRequest, responder, cx| {
                 let client = waits.clone();
-                // Beside the others: it may take as long as the command does.
+                // In a task of its own, because it may take as long as the command.
                 cx.spawn(async move {
                     let exit = client.terminals.wait(&ask.terminal_id).await;
                     responder.respond_with_result(exit.map_err(|why| client.denied(why)))

@@ -1,6 +1,6 @@
-//! What an agent is permitted when it asks: once, inside its workspace, what its step may do. Never for always.
+//! Permissions of an agent: once, inside its workspace, what its step allows. Never permanently.
 //!
-//! Invariant: this guides an honest agent. What holds a dishonest one is the sandbox: an agent need not ask.
+//! Invariant: this only guides an honest agent. The sandbox contains a dishonest one, which need not ask.
 
 use crate::domain::Step;
 use agent_client_protocol::v1::schema::{
@@ -9,47 +9,47 @@ use agent_client_protocol::v1::schema::{
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// Names under which agents put the path a tool is about.
+/// Argument names that agents use for the path of a tool call.
 const PATH_NAMES: &[&str] =
     &["path", "file_path", "filePath", "filepath", "file", "abs_path", "absolute_path", "notebook_path", "target_file"];
 
-/// Folders that are the agent's: its worktree, and its own scratch.
+/// Folders of the agent: its worktree and its scratch folder.
 #[derive(Clone, Debug)]
-pub struct Rooms {
+pub struct AllowedPaths {
     dir: PathBuf,
     all: Vec<PathBuf>,
 }
 
-impl Rooms {
-    /// The worktree, and more folders. Each counts under its real path, too.
-    pub fn new(dir: &Path, more: &[&Path]) -> Rooms {
+impl AllowedPaths {
+    /// Creates the set from the worktree and further folders. The real path of each counts, too.
+    pub fn new(dir: &Path, more: &[&Path]) -> AllowedPaths {
         let both = |path: &Path| [Some(path.to_owned()), path.canonicalize().ok()];
         let all = std::iter::once(dir).chain(more.iter().copied()).flat_map(both).flatten().collect();
-        Rooms { dir: dir.to_owned(), all }
+        AllowedPaths { dir: dir.to_owned(), all }
     }
 
-    /// Whether a path leads outside, as it is written. A relative one is meant from the worktree.
+    /// Whether a path leads outside, by its text alone. A relative path starts at the worktree.
     pub fn outside(&self, path: &Path) -> bool {
-        let path = level(&self.dir.join(path));
-        !self.all.iter().any(|room| path.starts_with(room))
+        let path = normalize(&self.dir.join(path));
+        !self.all.iter().any(|folder| path.starts_with(folder))
     }
 
-    /// A path as one beneath the worktree; `None` = it leads elsewhere, or is the worktree itself.
+    /// Converts a path to one below the worktree; `None` = it leads elsewhere, or is the worktree itself.
     pub fn beneath(&self, path: &Path) -> Option<String> {
         self.within(path).filter(|inner| !inner.is_empty())
     }
 
-    /// A path as one beneath the worktree, "" for the worktree itself; `None` = it leads elsewhere.
+    /// Converts a path to one below the worktree, "" for the worktree itself; `None` = it leads elsewhere.
     pub fn within(&self, path: &Path) -> Option<String> {
-        let path = level(&self.dir.join(path));
+        let path = normalize(&self.dir.join(path));
         let tree = [Some(self.dir.clone()), self.dir.canonicalize().ok()];
         let inner = tree.iter().flatten().find_map(|dir| path.strip_prefix(dir).ok())?;
         inner.to_str().map(str::to_owned)
     }
 }
 
-/// A path without `.` and `..`, by its names alone.
-fn level(path: &Path) -> PathBuf {
+/// Removes `.` and `..` from a path by its text alone.
+fn normalize(path: &Path) -> PathBuf {
     let mut flat = PathBuf::new();
     for part in path.components() {
         match part {
@@ -63,10 +63,10 @@ fn level(path: &Path) -> PathBuf {
     flat
 }
 
-/// Why a tool call is refused; `None` = it is permitted.
-pub fn refused(call: &ToolCallUpdate, step: Step, rooms: &Rooms) -> Option<String> {
+/// Returns why a tool call is refused; `None` = it is permitted.
+pub fn refused(call: &ToolCallUpdate, step: Step, allowed_paths: &AllowedPaths) -> Option<String> {
     let fields = &call.fields;
-    let places = fields.locations.iter().flatten().map(|l| l.path.clone());
+    let locations = fields.locations.iter().flatten().map(|l| l.path.clone());
     let diffs = fields.content.iter().flatten().filter_map(|c| match c {
         ToolCallContent::Diff(diff) => Some(diff.path.clone()),
         _ => None,
@@ -78,14 +78,14 @@ pub fn refused(call: &ToolCallUpdate, step: Step, rooms: &Rooms) -> Option<Strin
         }
         _ => Vec::new(),
     };
-    if let Some(path) = places.chain(diffs).chain(inputs).find(|path| rooms.outside(path)) {
+    if let Some(path) = locations.chain(diffs).chain(inputs).find(|path| allowed_paths.outside(path)) {
         return Some(format!("{} is outside the workspace", path.display()));
     }
     let edits = matches!(fields.kind, Some(ToolKind::Edit | ToolKind::Delete | ToolKind::Move));
-    (edits && step != Step::Develop).then(|| format!("the {} step changes no files", step.name()))
+    (edits && step != Step::Develop).then(|| format!("the {} step must not change files", step.name()))
 }
 
-/// The option that says so, chosen by its kind: names and order differ from agent to agent. `None` = there is none.
+/// Chooses the option by its kind, because names and order differ between agents. `None` = there is none.
 pub fn option(options: &[PermissionOption], permit: bool) -> Option<PermissionOptionId> {
     let kinds: &[PermissionOptionKind] = match permit {
         true => &[PermissionOptionKind::AllowOnce],
@@ -103,7 +103,7 @@ mod tests {
     fn refuses(mut value: Value, step: Step) -> Option<String> {
         value["toolCallId"] = json!("1");
         let call: ToolCallUpdate = serde_json::from_value(value).unwrap();
-        refused(&call, step, &Rooms::new(Path::new("/w/tree"), &[Path::new("/w/scratch")]))
+        refused(&call, step, &AllowedPaths::new(Path::new("/w/tree"), &[Path::new("/w/scratch")]))
     }
 
     #[test]
@@ -124,19 +124,19 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_reads_may_run_commands_and_change_nothing() {
+    fn a_reading_step_may_run_commands_but_not_edit() {
         let of = |kind: &str| json!({"kind": kind, "rawInput": {"command": "make test"}});
         for kind in ["edit", "delete", "move"] {
             assert!(refuses(of(kind), Step::Review).is_some_and(|why| why.contains("review")), "{kind}");
             assert_eq!(refuses(of(kind), Step::Develop), None);
         }
-        for kind in ["execute", "read", "search", "other", "never heard of"] {
+        for kind in ["execute", "read", "search", "other", "unknown_kind"] {
             assert_eq!(refuses(of(kind), Step::Review), None, "{kind}");
         }
     }
 
     #[test]
-    fn options_are_chosen_by_kind_and_never_for_always() {
+    fn options_are_chosen_by_kind_and_never_permanently() {
         let options = |kinds: &[&str]| {
             let option = |(i, kind): (usize, &&str)| json!({"optionId": format!("o{i}"), "name": "Yes", "kind": kind});
             let all: Vec<_> = kinds.iter().enumerate().map(option).collect();

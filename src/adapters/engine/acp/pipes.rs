@@ -1,8 +1,8 @@
-//! The connection's two pipes as bounded lines, and a bound on what is under way between them: an agent that does not take its answers
-//! is not listened to either.
+//! The two pipes of a connection as bounded lines, with a bound on unanswered requests: an agent that does not read its answers is
+//! not read from.
 //!
-//! Invariant: what comes out of the agent's pipe is a request, a notification or an answer; anything else (a banner, a warning) goes
-//! into the transcript and gets no reply.
+//! Invariant: only requests, notifications and responses pass; anything else (a banner, a warning) goes into the transcript and gets
+//! no reply.
 
 use super::super::driven::wire::{self, Line};
 use super::super::driven::{self, output_log::OutputLog};
@@ -16,88 +16,88 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Notify;
 
-/// The longest message read.
-const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The most kept of a line that is no message.
-const NOTE_BYTES_MAX: usize = 400;
-/// Requests of an agent's that may wait for their answers at the same time; an answer holds a file of 4 MiB at most.
-const OWED_MAX: usize = 16;
-/// The longest id of a request.
-const ID_BYTES_MAX: usize = 256;
-/// After so many messages whoever reads them has a turn: the way to there has no bound of its own.
-const AT_ONCE: usize = 64;
+/// Upper bound of a message, in bytes.
+const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
+/// Upper bound of a line that is not a message, in the transcript.
+const MAX_NOTE_BYTES: usize = 400;
+/// Upper bound of the agent's unanswered requests. A response holds a file of at most 4 MiB.
+const MAX_PENDING: usize = 16;
+/// Upper bound of a request id, in bytes.
+const MAX_ID_BYTES: usize = 256;
+/// Messages after which the reader yields: the channel behind it is unbounded.
+const YIELD_AFTER: usize = 64;
 
-/// What of a message tells what it is.
+/// Fields that determine the kind of a message.
 #[derive(Deserialize)]
 struct Message {
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "keep_null")]
     id: Option<Value>,
     #[serde(default)]
     method: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "is_present")]
     result: bool,
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "is_present")]
     error: bool,
 }
 
-/// `null` is an id, too, if none that can be answered.
-fn whole<'d, D: serde::Deserializer<'d>>(from: D) -> std::result::Result<Option<Value>, D::Error> {
+/// Keeps `null`, which is an id, though one that cannot be answered.
+fn keep_null<'d, D: serde::Deserializer<'d>>(from: D) -> std::result::Result<Option<Value>, D::Error> {
     Value::deserialize(from).map(Some)
 }
 
-/// `null` is there, too.
-fn there<'d, D: serde::Deserializer<'d>>(from: D) -> std::result::Result<bool, D::Error> {
+/// Counts `null` as present.
+fn is_present<'d, D: serde::Deserializer<'d>>(from: D) -> std::result::Result<bool, D::Error> {
     IgnoredAny::deserialize(from).map(|_| true)
 }
 
 impl Message {
-    /// The id in one form.
+    /// Id in canonical form.
     fn id(&self) -> Option<String> {
         match &self.id {
             Some(id @ (Value::String(_) | Value::Number(_))) => {
-                Some(id.to_string()).filter(|id| id.len() <= ID_BYTES_MAX)
+                Some(id.to_string()).filter(|id| id.len() <= MAX_ID_BYTES)
             }
             _ => None,
         }
     }
 }
 
-/// Requests that were read and not answered yet.
+/// Requests that were read but not answered yet.
 #[derive(Default)]
-struct Owed {
+struct Pending {
     ids: Mutex<Vec<String>>,
-    fewer: Notify,
+    answered: Notify,
 }
 
-impl Owed {
+impl Pending {
     fn ids(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is room for another one.
-    async fn room(&self) {
+    /// Waits until another request may be read.
+    async fn capacity(&self) {
         loop {
-            let fewer = self.fewer.notified();
-            if self.ids().len() < OWED_MAX {
+            let answered = self.answered.notified();
+            if self.ids().len() < MAX_PENDING {
                 return;
             }
-            fewer.await;
+            answered.await;
         }
     }
 
-    /// A line was written: if it is an answer, that one is owed no more.
+    /// Removes the request that a written line answers.
     fn wrote(&self, line: &str) {
         let Ok(message) = serde_json::from_str::<Message>(line) else { return };
         let Some(id) = message.id().filter(|_| message.method.is_none()) else { return };
         let mut ids = self.ids();
         if let Some(at) = ids.iter().position(|owed| *owed == id) {
             ids.swap_remove(at);
-            self.fewer.notify_one();
+            self.answered.notify_one();
         }
     }
 
-    /// Whether a line is a message; a request is owed its answer from now on.
-    fn takes(&self, line: &str) -> bool {
+    /// Whether a line is a message. A request becomes pending.
+    fn accept(&self, line: &str) -> bool {
         let Ok(message) = serde_json::from_str::<Message>(line) else { return false };
         match (&message.method, &message.id) {
             (Some(_), None) => true,
@@ -113,48 +113,49 @@ impl Owed {
     }
 }
 
-/// The two pipes.
+/// Connects the two pipes.
 pub fn open(
     stdin: ChildStdin,
     stdout: ChildStdout,
-    heard: Arc<OutputLog>,
+    output: Arc<OutputLog>,
 ) -> Lines<
     impl futures::Sink<String, Error = Error> + Send + 'static,
     impl futures::Stream<Item = Result<String>> + Send + 'static,
 > {
-    let owed = Arc::new(Owed::default());
+    let owed = Arc::new(Pending::default());
     let out = futures::sink::unfold((stdin, owed.clone()), |(mut stdin, owed), line: String| async move {
-        // An agent that is gone is noticed by its output, which says more.
+        // The exit of an agent is noticed by its output, which says more.
         let _gone = stdin.write_all(format!("{line}\n").as_bytes()).await;
         owed.wrote(&line);
         Ok::<_, Error>((stdin, owed))
     });
     let reader = BufReader::with_capacity(64 * 1024, stdout);
-    let lines = futures::stream::unfold((reader, heard, owed, 0usize), |(mut reader, heard, owed, count)| async move {
-        if count % AT_ONCE == AT_ONCE - 1 {
-            tokio::task::yield_now().await;
-        }
-        loop {
-            owed.room().await;
-            let item = match wire::next(&mut reader, LINE_BYTES_MAX).await {
-                Ok(None) => return None,
-                Ok(Some(Line::Whole(line))) => match String::from_utf8(line) {
-                    Ok(line) if line.starts_with('{') && owed.takes(&line) => Ok(line),
-                    Ok(line) => {
-                        heard.note(&driven::tail(line.as_bytes(), NOTE_BYTES_MAX));
-                        continue;
+    let lines =
+        futures::stream::unfold((reader, output, owed, 0usize), |(mut reader, output, owed, count)| async move {
+            if count % YIELD_AFTER == YIELD_AFTER - 1 {
+                tokio::task::yield_now().await;
+            }
+            loop {
+                owed.capacity().await;
+                let item = match wire::next(&mut reader, MAX_LINE_BYTES).await {
+                    Ok(None) => return None,
+                    Ok(Some(Line::Whole(line))) => match String::from_utf8(line) {
+                        Ok(line) if line.starts_with('{') && owed.accept(&line) => Ok(line),
+                        Ok(line) => {
+                            output.note(&driven::tail(line.as_bytes(), MAX_NOTE_BYTES));
+                            continue;
+                        }
+                        Err(_) => continue,
+                    },
+                    Ok(Some(Line::TooLong)) => {
+                        let what = format!("a message of the agent exceeds {MAX_LINE_BYTES} bytes");
+                        Err(Error::new(ErrorKind::InvalidData, what))
                     }
-                    Err(_) => continue,
-                },
-                Ok(Some(Line::TooLong)) => {
-                    let what = format!("a message of the agent has more than {LINE_BYTES_MAX} bytes");
-                    Err(Error::new(ErrorKind::InvalidData, what))
-                }
-                Err(e) => Err(e),
-            };
-            return Some((item, (reader, heard, owed, count.wrapping_add(1))));
-        }
-    });
+                    Err(e) => Err(e),
+                };
+                return Some((item, (reader, output, owed, count.wrapping_add(1))));
+            }
+        });
     Lines::new(out, Box::pin(lines))
 }
 
@@ -163,21 +164,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_messages_pass_and_requests_are_owed_until_they_are_answered() {
-        let owed = Owed::default();
-        for no in ["{", "{}", r#"{"id":1}"#, r#"{"method":"a","id":null}"#, r#"{"method":"a","id":[1]}"#] {
-            assert!(!owed.takes(no), "{no}");
+    async fn only_messages_pass_and_requests_are_pending_until_answered() {
+        let owed = Pending::default();
+        for invalid in ["{", "{}", r#"{"id":1}"#, r#"{"method":"a","id":null}"#, r#"{"method":"a","id":[1]}"#] {
+            assert!(!owed.accept(invalid), "{invalid}");
         }
-        for yes in [r#"{"method":"a"}"#, r#"{"id":1,"result":null}"#, r#"{"id":"x","error":{}}"#] {
-            assert!(owed.takes(yes) && owed.ids().is_empty(), "{yes}");
+        for valid in [r#"{"method":"a"}"#, r#"{"id":1,"result":null}"#, r#"{"id":"x","error":{}}"#] {
+            assert!(owed.accept(valid) && owed.ids().is_empty(), "{valid}");
         }
-        (0..OWED_MAX).for_each(|n| assert!(owed.takes(&format!(r#"{{"method":"a","id":{n}}}"#))));
+        (0..MAX_PENDING).for_each(|n| assert!(owed.accept(&format!(r#"{{"method":"a","id":{n}}}"#))));
         let soon = std::time::Duration::from_millis(1);
         for still in [r#"{"method":"ours","id":3}"#, r#"{"id":"3","result":1}"#, r#"{"id":99,"result":1}"#] {
             owed.wrote(still);
-            assert!(tokio::time::timeout(soon, owed.room()).await.is_err(), "{still}");
+            assert!(tokio::time::timeout(soon, owed.capacity()).await.is_err(), "{still}");
         }
         owed.wrote(r#"{"id":3,"result":{}}"#);
-        owed.room().await;
+        owed.capacity().await;
     }
 }

@@ -1,6 +1,6 @@
-//! What a driven agent's failure means, read from its end and its words: wait, a person has to do something, or the work failed.
+//! Classifies the failure of a driven agent by its exit and its output: retryable, fixable by a person, or a failure of the work.
 
-use super::{Driven, TAIL_BYTES_MAX, tail};
+use super::{DrivenAgent, MAX_TAIL_BYTES, tail};
 use crate::platform::process::ProcessOutput;
 use crate::platform::terminal_text;
 use crate::ports::engine::StepOutcome;
@@ -48,8 +48,8 @@ const FATAL_ERRORS: &[&str] = &[
     "unknown model",
 ];
 
-/// Words on standard error that mean: the agent is not whole, or what runs it (Node, Python) is of a release it does not run on.
-const NOT_WHOLE: &[&str] = &[
+/// Substrings of standard error that indicate a broken installation, or an unsupported release of what runs it (Node, Python).
+const BROKEN_INSTALLATION: &[&str] = &[
     "invalid regular expression flags",
     "does not provide an export named",
     "err_module_not_found",
@@ -61,19 +61,19 @@ const NOT_WHOLE: &[&str] = &[
     "requires a different python",
 ];
 
-impl Driven {
-    /// What an error's text means for the engine; `None` = nothing, it is about the work.
-    pub fn unavailable(&self, said: &str) -> Option<StepOutcome> {
-        let low = said.to_lowercase();
+impl DrivenAgent {
+    /// Returns the outcome if an error makes the engine unusable; `None` = the error concerns the work.
+    pub fn unavailable(&self, error: &str) -> Option<StepOutcome> {
+        let low = error.to_lowercase();
         let table = &self.agent.output;
         let hit = |configured: &Option<Vec<String>>, built_in: &[&str]| match configured {
             Some(patterns) => patterns.iter().any(|p| contains_word(&low, &p.trim().to_lowercase())),
             None => built_in.iter().any(|p| contains_word(&low, p)),
         };
         let agent = &self.agent.name;
-        let why = format!("the agent {agent} cannot be used now: {}", tail(said.as_bytes(), TAIL_BYTES_MAX));
+        let why = format!("the agent {agent} cannot be used now: {}", tail(error.as_bytes(), MAX_TAIL_BYTES));
         if hit(&table.fatal_errors, FATAL_ERRORS) {
-            return Some(StepOutcome::Unavailable { why, until: None, fix: Some(self.way_in()) });
+            return Some(StepOutcome::Unavailable { why, until: None, fix: Some(self.access_fix()) });
         }
         hit(&table.retryable_errors, RETRYABLE_ERRORS).then_some(StepOutcome::Unavailable {
             why,
@@ -82,57 +82,58 @@ impl Driven {
         })
     }
 
-    /// What to do when the agent has no way to its models.
-    pub fn way_in(&self) -> String {
+    /// Returns the fix for an agent without access to its models.
+    pub fn access_fix(&self) -> String {
         let name = &self.agent.name;
         match &self.agent.provider {
-            Some(provider) => format!("look at the key, address and model of providers.{provider}"),
+            Some(provider) => format!("check the key, address and model of providers.{provider}"),
             None => format!(
                 "give the agent {name} its key or login (agents.{name}.pass_env), or a provider (agents.{name}.provider)"
             ),
         }
     }
 
-    /// What an agent that ended too early, or with an error, comes to. `said` = what it gave as the reason, if it did.
-    pub fn fell(&self, ended: &ProcessOutput, said: &str) -> StepOutcome {
+    /// Outcome of an agent that exited early or with an error. `reason` is what it reported, possibly empty.
+    pub fn failure(&self, ended: &ProcessOutput, reason: &str) -> StepOutcome {
         let name = &self.agent.name;
-        let stderr = terminal_text::tail(&ended.stderr, TAIL_BYTES_MAX);
+        let stderr = terminal_text::tail(&ended.stderr, MAX_TAIL_BYTES);
         if matches!(ended.code, Some(126 | 127)) {
             let program = self.agent.command.first().map_or("", String::as_str);
             return StepOutcome::Unavailable {
                 why: format!("the agent {name} cannot be started: {stderr}"),
                 until: None,
                 fix: Some(format!(
-                    "install {program:?} where commands find it (see sandbox), or correct agents.{name}.command"
+                    "install {program:?} where sandboxed commands find it, or correct agents.{name}.command"
                 )),
             };
         }
         let low = stderr.to_lowercase();
-        if said.trim().is_empty() && NOT_WHOLE.iter().any(|words| low.contains(words)) {
+        if reason.trim().is_empty() && BROKEN_INSTALLATION.iter().any(|words| low.contains(words)) {
             return StepOutcome::Unavailable {
-                why: format!("the agent {name} cannot run as it is installed: {stderr}"),
+                why: format!("the installation of the agent {name} is broken: {stderr}"),
                 until: None,
                 fix: Some(format!(
-                    "install the agent again, and what runs it (Node, Python) in a release that it supports (agents.{name}.command)"
+                    "reinstall the agent, and a release of its runtime (Node, Python) that it supports (agents.{name}.command)"
                 )),
             };
         }
         let how = match (ended.code, ended.signal) {
             (Some(code), _) => format!("with exit code {code}"),
             (None, Some(signal)) => format!("by signal {signal}"),
-            (None, None) => "in an unknown way".to_owned(),
+            (None, None) => "for an unknown reason".to_owned(),
         };
-        let said = tail(said.as_bytes(), TAIL_BYTES_MAX);
-        let said = [said.trim(), stderr.trim()].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
-        if let Some(work) = self.unavailable(&said) {
+        let reason = tail(reason.as_bytes(), MAX_TAIL_BYTES);
+        let output =
+            [reason.trim(), stderr.trim()].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
+        if let Some(work) = self.unavailable(&output) {
             return work;
         }
-        let last = if said.is_empty() { "it gave no reason".to_owned() } else { format!("it said:\n{said}") };
+        let last = if output.is_empty() { "it gave no reason".to_owned() } else { format!("its output:\n{output}") };
         StepOutcome::Failed(format!("the agent {name} ended {how}; {last}"))
     }
 }
 
-/// Whether `text` has `word` in it; a number counts only as a status: whole, and named as one just before.
+/// Whether `text` contains `word`. A number counts only as a status: delimited, and named as one just before.
 fn contains_word(text: &str, word: &str) -> bool {
     if !word.bytes().all(|b| b.is_ascii_digit()) {
         return text.contains(word);

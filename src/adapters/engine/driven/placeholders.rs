@@ -1,22 +1,22 @@
-//! Blanks in an agent's command, environment and files; and a command's words as one line for the shell that starts it.
+//! Placeholders in an agent's command, environment and files, and quoting of the command for the shell that starts it.
 
-/// What the blanks stand for, by name.
+/// Values of placeholders, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Blanks(Vec<(&'static str, String)>);
+pub struct Placeholders(Vec<(&'static str, String)>);
 
-/// Every blank there is.
+/// All placeholders.
 pub const NAMES: &[&str] = &["model", "effort", "dir", "proxy_url", "home", "scratch", "prompt", "prompt_file"];
 
-impl Blanks {
-    /// Sets what a blank stands for.
+impl Placeholders {
+    /// Sets the value of a placeholder.
     pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
         self.0.push((name, value.into()));
     }
 
-    /// `text` with its blanks filled in, once: what is put in is not looked at again. Other text in braces stays as it is.
+    /// Replaces the placeholders of `text` once: values are not expanded again. Other text in braces is unchanged.
     ///
     /// # Errors
-    /// When a blank stands for nothing here.
+    /// If a placeholder has no value here.
     pub fn fill(&self, text: &str) -> Result<String, String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -42,23 +42,23 @@ impl Blanks {
 
 fn missing(name: &str) -> String {
     match name {
-        "model" => "it asks for {model} and none was chosen; write the engine as KIND:AGENT/MODEL".to_owned(),
-        "proxy_url" => "it asks for {proxy_url} and has no provider; set the agent's provider".to_owned(),
+        "model" => "it uses {model}, but no model was chosen; write the engine as KIND:AGENT/MODEL".to_owned(),
+        "proxy_url" => "it uses {proxy_url} but has no provider; set the agent's provider".to_owned(),
         _ => format!("{{{name}}} cannot be used here"),
     }
 }
 
-/// The known blank `text` begins with.
+/// Returns the placeholder at the start of `text`.
 fn blank(text: &str) -> Option<&'static str> {
     NAMES.iter().find(|n| text[1..].strip_prefix(**n).is_some_and(|r| r.starts_with('}'))).copied()
 }
 
-/// Whether a text has a blank in it.
+/// Whether a text contains a placeholder.
 pub fn has(text: &str, name: &str) -> bool {
     text.contains(&format!("{{{name}}}"))
 }
 
-/// A word in braces that is meant as a blank and is none: `{modle}`.
+/// Finds a word in braces that looks like a placeholder but is unknown: `{modle}`.
 pub fn unknown(text: &str) -> Option<&str> {
     text.match_indices('{').find_map(|(at, _)| {
         let inner = text[at + 1..].split_once('}')?.0;
@@ -67,23 +67,16 @@ pub fn unknown(text: &str) -> Option<&str> {
     })
 }
 
-/// Words as one line that `/bin/sh` takes apart into exactly these words, and replaces itself by the program.
+/// Quotes arguments as a line for `/bin/sh`, which replaces itself by the program.
 ///
 /// # Errors
-/// When there is no program, or a word has a NUL in it.
+/// If there is no program, or an argument contains a NUL character.
 pub fn line(words: &[String]) -> Result<String, String> {
     if words.first().is_none_or(|program| program.is_empty() || program.starts_with('-')) {
-        return Err("its command has no program".to_owned());
+        return Err("the command has no program".to_owned());
     }
-    if words.iter().any(|w| w.contains('\0')) {
-        return Err("its command has a NUL character in it".to_owned());
-    }
-    Ok(std::iter::once("exec".to_owned()).chain(words.iter().map(|w| quoted(w))).collect::<Vec<_>>().join(" "))
-}
-
-/// A word as `/bin/sh` takes it: as it is, whatever it holds.
-pub fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
+    let line = shlex::try_join(words.iter().map(String::as_str));
+    Ok(format!("exec {}", line.map_err(|_| "the command contains a NUL character".to_owned())?))
 }
 
 #[cfg(test)]
@@ -91,24 +84,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blanks_are_filled_once_and_other_braces_stay() {
-        let mut blanks = Blanks::default();
-        blanks.set("model", "{dir}");
-        blanks.set("dir", "/w");
-        assert_eq!(blanks.fill(r#"{"a": {"m": "{model}", "d": "{dir}/x"}} {modle} {"#).unwrap(), {
+    fn placeholders_are_replaced_once_and_other_braces_stay() {
+        let mut placeholders = Placeholders::default();
+        placeholders.set("model", "{dir}");
+        placeholders.set("dir", "/w");
+        assert_eq!(placeholders.fill(r#"{"a": {"m": "{model}", "d": "{dir}/x"}} {modle} {"#).unwrap(), {
             r#"{"a": {"m": "{dir}", "d": "/w/x"}} {modle} {"#
         });
-        assert!(blanks.fill("{proxy_url}/v1").unwrap_err().contains("provider"));
+        assert!(placeholders.fill("{proxy_url}/v1").unwrap_err().contains("provider"));
         assert_eq!((unknown("--model={modle}"), unknown("{model}"), unknown("{\"a\"}")), (Some("modle"), None, None));
     }
 
     #[test]
-    fn the_shell_sees_exactly_the_words() {
+    fn the_shell_receives_exactly_the_arguments() {
         let words = ["printf", "%s\n", "it's", "$HOME `id` $(id)", "-n", "a\nb", "", "*", "\\", "!x", "ü"];
         let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
         let out = std::process::Command::new("/bin/sh").arg("-c").arg(line(&words).unwrap()).output().unwrap();
-        let said = String::from_utf8(out.stdout).unwrap();
-        assert_eq!(said, words[2..].iter().map(|w| format!("{w}\n")).collect::<String>());
+        let printed = String::from_utf8(out.stdout).unwrap();
+        assert_eq!(printed, words[2..].iter().map(|w| format!("{w}\n")).collect::<String>());
         assert!(
             line(&[]).is_err()
                 && line(&["-x".to_owned()]).is_err()

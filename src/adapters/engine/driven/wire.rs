@@ -1,26 +1,26 @@
-//! Lines from a program's output, each of bounded size.
+//! Lines of a program's output, each of bounded size.
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// One line.
+/// Line of output.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
-    /// The line without its end.
+    /// The line without its line ending.
     Whole(Vec<u8>),
-    /// It was longer than allowed, and was read and dropped.
+    /// The line exceeded the limit and was dropped.
     TooLong,
 }
 
-/// The next line; `None` at the end. A last line without an end counts. Not cancel-safe: what was read of a line is lost.
+/// Reads the next line; `None` at the end. A last line without a newline counts. Not cancel-safe: a partially read line is lost.
 ///
 /// # Errors
-/// As for reading.
-pub async fn next(reader: &mut (impl AsyncBufRead + Unpin), most: usize) -> std::io::Result<Option<Line>> {
-    let (mut line, mut long, mut any) = (Vec::new(), false, false);
+/// Errors of the reader.
+pub async fn next(reader: &mut (impl AsyncBufRead + Unpin), max_bytes: usize) -> std::io::Result<Option<Line>> {
+    let (mut line, mut too_long, mut any) = (Vec::new(), false, false);
     loop {
         let chunk = reader.fill_buf().await?;
         if chunk.is_empty() {
-            return Ok(match (any, long) {
+            return Ok(match (any, too_long) {
                 (false, _) => None,
                 (true, true) => Some(Line::TooLong),
                 (true, false) => Some(Line::Whole(line)),
@@ -29,15 +29,15 @@ pub async fn next(reader: &mut (impl AsyncBufRead + Unpin), most: usize) -> std:
         any = true;
         let end = chunk.iter().position(|b| *b == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
-        long |= line.len() + part.len() > most;
-        match long {
+        too_long |= line.len() + part.len() > max_bytes;
+        match too_long {
             true => line = Vec::new(),
             false => line.extend_from_slice(part),
         }
         let taken = end.map_or(chunk.len(), |at| at + 1);
         reader.consume(taken);
         if end.is_some() {
-            return Ok(Some(if long { Line::TooLong } else { Line::Whole(line) }));
+            return Ok(Some(if too_long { Line::TooLong } else { Line::Whole(line) }));
         }
     }
 }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_are_whole_or_too_long_never_larger() {
+    async fn lines_are_whole_or_too_long() {
         let text = b"one\n\ntoo long for it\nlast".as_slice();
         for buffer in [1, 2, 5, 64] {
             let mut reader = tokio::io::BufReader::with_capacity(buffer, text);

@@ -1,4 +1,4 @@
-//! What went wrong at a provider, told by what to do next: try again, wait, ask a person, send less.
+//! Faults of model calls, classified by what to do next: retry, wait, ask a person, send less.
 
 use crate::domain::Timestamp;
 use crate::platform::terminal_text;
@@ -9,84 +9,84 @@ use genai::Error;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// The most characters of a provider's own words that are passed on.
-const WORDS_MAX: usize = 300;
+/// Upper bound of a provider's error message, in characters.
+const MAX_MESSAGE_CHARS: usize = 300;
 
-/// A fault.
+/// Fault of one model call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What to do about it.
     pub kind: Kind,
-    /// What happened, to which model, in the provider's words where there are some.
+    /// What happened to which model, in the provider's words if there are any.
     pub why: String,
-    /// Whether an answer had begun, or may have: then it is paid for.
+    /// Whether an answer had started, or may have: then it is billed.
     pub began: bool,
 }
 
 /// What to do about a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The next try may work.
-    Passing,
-    /// Not now; until when, where that was said.
-    Resting(Option<Timestamp>),
+    /// Retry.
+    Transient,
+    /// Wait, until the given time if the provider named one.
+    Cooldown(Option<Timestamp>),
     /// A person has to do this first.
-    Needs(String),
+    NeedsPerson(String),
     /// The conversation is too long for the model.
     TooLong,
 }
 
-/// Who was asked for what: the words of faults.
+/// Context of a call, for the text of faults.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The provider.
+pub struct CallContext<'a> {
+    /// Provider.
     pub provider: &'a Provider,
-    /// The model, as the provider names it.
+    /// Model, as the provider names it.
     pub model: &'a str,
-    /// The role it does the work of.
+    /// Role that makes the call.
     pub role: &'static str,
-    /// Now.
+    /// Current time.
     pub now: Timestamp,
 }
 
-impl Asked<'_> {
-    /// A fault of a call whose error is not the provider's word but the connection's.
-    pub fn passing(&self, what: &str, began: bool) -> Fault {
-        Fault { kind: Kind::Passing, why: format!("{}: {}", self.name(), self.clean(what)), began }
+impl CallContext<'_> {
+    /// Creates a fault of the connection, as opposed to one that the provider reported.
+    pub fn transient(&self, what: &str, began: bool) -> Fault {
+        Fault { kind: Kind::Transient, why: format!("{}: {}", self.name(), self.clean(what)), began }
     }
 
     fn name(&self) -> String {
         format!("model {} at provider {}", terminal_text::sanitize(self.model.as_bytes()), self.provider.name)
     }
 
-    /// A provider's words, short, and without the key it may echo.
+    /// Shortens a provider's message and removes the key, which it may echo.
     fn clean(&self, text: &str) -> String {
         let text = match self.provider.key.as_ref().map(|k| k.expose()).filter(|k| !k.is_empty()) {
             Some(key) => text.replace(key, "***"),
             None => text.to_owned(),
         };
         let text = redact(&terminal_text::sanitize(text.as_bytes()).replace('\n', " ")).into_owned();
-        text.chars().take(WORDS_MAX).collect()
+        text.chars().take(MAX_MESSAGE_CHARS).collect()
     }
 
-    /// The fault behind an error of the connection.
+    /// Classifies an error of the connection.
     pub fn connection(&self, error: &reqwest::Error, began: bool) -> Fault {
         let what = match () {
-            () if error.is_connect() => "it cannot be reached",
-            () if error.is_timeout() => "it did not answer in time",
-            () => "the connection broke off",
+            () if error.is_connect() => "cannot be reached",
+            () if error.is_timeout() => "did not answer in time",
+            () => "connection lost",
         };
-        // Only where nobody was reached it is known that nothing was asked.
+        // Only an unreachable provider certainly received nothing.
         let source = root(error).unwrap_or_default();
-        self.passing(format!("{what} {source}").trim_end(), began || !error.is_connect())
+        self.transient(format!("{what} {source}").trim_end(), began || !error.is_connect())
     }
 
-    /// The fault behind a library error.
+    /// Classifies an error of the library.
     pub fn fault(&self, error: &Error, began: bool) -> Fault {
         match error {
             Error::HttpError { status, body, headers, .. } => self.status(status.as_u16(), headers, body, began),
             Error::ChatResponse { body, .. } => {
-                self.status(told_status(body), &HeaderMap::new(), &body.to_string(), began)
+                self.status(stream_error_status(body), &HeaderMap::new(), &body.to_string(), began)
             }
             Error::WebStream { error, cause, .. } => {
                 if let Some(inner) = error.downcast_ref::<Error>() {
@@ -94,21 +94,21 @@ impl Asked<'_> {
                 }
                 match error.downcast_ref::<reqwest::Error>() {
                     Some(e) => self.connection(e, began),
-                    None => self.passing(cause, began),
+                    None => self.transient(cause, began),
                 }
             }
-            // Something that was to be an answer came.
+            // An answer arrived, though unreadable.
             Error::StreamParse { serde_error, .. } => {
-                self.passing(&format!("its answer is not readable: {serde_error}"), true)
+                self.transient(&format!("unreadable answer: {serde_error}"), true)
             }
-            // These may carry what was sent: not in an error text.
+            // These may contain the request, which does not belong in an error text.
             Error::ChatResponseGeneration { .. } | Error::JsonValueExt(_) | Error::SerdeJson(_) => {
-                self.passing("its answer is not readable", true)
+                self.transient("unreadable answer", true)
             }
             other => {
-                let fix = format!("look at providers.{} in the configuration", self.provider.name);
+                let fix = format!("check providers.{} in the configuration", self.provider.name);
                 Fault {
-                    kind: Kind::Needs(fix),
+                    kind: Kind::NeedsPerson(fix),
                     why: format!("{}: {}", self.name(), self.clean(&other.to_string())),
                     began,
                 }
@@ -116,9 +116,9 @@ impl Asked<'_> {
         }
     }
 
-    /// The fault behind a status, the one it came with or the one an error within a stream stands for.
+    /// Classifies an HTTP status: that of the response, or the equivalent of an error within a stream.
     pub fn status(&self, status: u16, headers: &HeaderMap, body: &str, began: bool) -> Fault {
-        let said = self.clean(&words(body));
+        let message = self.clean(&error_message(body));
         let (provider, role) = (self.provider.name.as_str(), self.role);
         let model = terminal_text::sanitize(self.model.as_bytes());
         let lower = body.chars().take(16 * 1024).collect::<String>().to_lowercase();
@@ -141,50 +141,48 @@ impl Asked<'_> {
             || (lower.contains("model")
                 && has(&["does not exist", "not found", "is not supported", "not a valid model"]));
         let kind = match status {
-            _ if quota::is_out_of_credit(status, body.as_bytes()) => Kind::Needs(format!(
-                "pay for or raise the limit of the account behind the key in {}",
+            _ if quota::is_out_of_credit(status, body.as_bytes()) => Kind::NeedsPerson(format!(
+                "add credit to, or raise the limit of, the account of the key in {}",
                 self.provider.key_source
             )),
-            401 | 403 => Kind::Needs(format!("put a working key into {}", self.provider.key_source)),
+            401 | 403 => Kind::NeedsPerson(format!("put a working key into {}", self.provider.key_source)),
             413 => Kind::TooLong,
             400 | 422 if too_long => Kind::TooLong,
-            404 => Kind::Needs(self.other_model(&model)),
-            400 | 422 if no_model => Kind::Needs(self.other_model(&model)),
-            429 => Kind::Resting(quota::reset(status, headers, body.as_bytes(), self.now)),
+            404 => Kind::NeedsPerson(self.other_model(&model)),
+            400 | 422 if no_model => Kind::NeedsPerson(self.other_model(&model)),
+            429 => Kind::Cooldown(quota::reset(status, headers, body.as_bytes(), self.now)),
             408 | 425 | 500..=599 => match quota::reset(status, headers, body.as_bytes(), self.now) {
-                Some(at) => Kind::Resting(Some(at)),
-                None => Kind::Passing,
+                Some(at) => Kind::Cooldown(Some(at)),
+                None => Kind::Transient,
             },
-            300..=399 => {
-                Kind::Needs(format!("correct providers.{provider}.base_url: its address sends callers elsewhere"))
-            }
-            _ => Kind::Needs(format!(
-                "look at what it answered; set providers.{provider} right, or role.{role}.model to a model that takes such requests"
+            300..=399 => Kind::NeedsPerson(format!("correct providers.{provider}.base_url: the address redirects")),
+            _ => Kind::NeedsPerson(format!(
+                "check the provider's message; correct providers.{provider}, or set role.{role}.model to a model that accepts such requests"
             )),
         };
-        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-        Fault { kind, why: format!("{} answered {status}{said}", self.name()), began }
+        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+        Fault { kind, why: format!("{} answered {status}{message}", self.name()), began }
     }
 
     fn other_model(&self, model: &str) -> String {
         let (provider, role) = (&self.provider.name, self.role);
         format!(
-            "model {model} is not served by {provider} at {}: set role.{role}.model to one that is, or correct providers.{provider}.base_url",
+            "{provider} does not serve the model {model} at {}: set role.{role}.model to one that it serves, or correct providers.{provider}.base_url",
             redact(&self.provider.base_url)
         )
     }
 }
 
-/// The message in an error body, or its beginning.
-fn words(body: &str) -> String {
+/// Message in an error body, or the body itself.
+fn error_message(body: &str) -> String {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let json = json.get(0).unwrap_or(&json);
     let found = ["/error/message", "/message", "/error", "/detail"].iter().find_map(|p| json.pointer(p)?.as_str());
     found.map_or_else(|| body.trim().to_owned(), str::to_owned)
 }
 
-/// The status an error within a stream would have had.
-pub fn told_status(body: &Value) -> u16 {
+/// HTTP status that corresponds to an error within a stream.
+pub fn stream_error_status(body: &Value) -> u16 {
     let error = body.get("error").unwrap_or(body);
     let code = ["code", "status_code", "status"].iter().find_map(|k| error.get(k)?.as_u64());
     if let Some(code) = code.and_then(|c| u16::try_from(c).ok()).filter(|c| (400..600).contains(c)) {
@@ -203,7 +201,7 @@ pub fn told_status(body: &Value) -> u16 {
     }
 }
 
-/// The innermost cause of a connection error, without the address, which may hold a login.
+/// Innermost cause of a connection error, without the address, which may contain credentials.
 fn root(error: &reqwest::Error) -> Option<String> {
     let mut source = std::error::Error::source(error)?;
     while let Some(inner) = source.source() {
@@ -236,44 +234,46 @@ mod tests {
 
     fn of(status: u16, headers: &[(&'static str, &str)], body: &str) -> Fault {
         let provider = provider();
-        let asked = Asked { provider: &provider, model: "m1", role: "dev", now: Timestamp(1_000_000) };
+        let asked = CallContext { provider: &provider, model: "m1", role: "dev", now: Timestamp(1_000_000) };
         let headers = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
         asked.status(status, &headers, body, false)
     }
 
     fn needs(fault: &Fault) -> &str {
         match &fault.kind {
-            Kind::Needs(fix) => fix,
+            Kind::NeedsPerson(fix) => fix,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn each_status_ends_in_the_right_thing() {
+    fn each_status_has_its_reaction() {
         assert_eq!(needs(&of(401, &[], "")), "put a working key into environment variable ACME_KEY");
         assert_eq!(needs(&of(403, &[], "{}")), "put a working key into environment variable ACME_KEY");
-        assert!(needs(&of(404, &[], "nope")).starts_with("model m1 is not served by acme"));
+        assert!(needs(&of(404, &[], "nope")).starts_with("acme does not serve the model m1"));
         assert!(
             needs(&of(400, &[], r#"{"error":{"message":"The model `m1` does not exist"}}"#)).contains("role.dev.model")
         );
-        assert!(needs(&of(402, &[], "")).starts_with("pay"));
-        assert!(needs(&of(400, &[], r#"{"error":{"message":"Your credit balance is too low"}}"#)).starts_with("pay"));
-        assert!(needs(&of(422, &[], "bad")).contains("look at what it answered"));
+        assert!(needs(&of(402, &[], "")).starts_with("add credit"));
+        assert!(
+            needs(&of(400, &[], r#"{"error":{"message":"Your credit balance is too low"}}"#)).starts_with("add credit")
+        );
+        assert!(needs(&of(422, &[], "bad")).contains("check the provider's message"));
         assert!(needs(&of(302, &[], "")).contains("base_url"));
         assert_eq!(of(413, &[], "").kind, Kind::TooLong);
         let long =
             r#"{"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 8192"}}"#;
         assert_eq!(of(400, &[], long).kind, Kind::TooLong);
-        assert_eq!(of(429, &[], "").kind, Kind::Resting(None));
-        assert_eq!(of(429, &[("retry-after", "60")], "").kind, Kind::Resting(Some(Timestamp(1_060_000))));
+        assert_eq!(of(429, &[], "").kind, Kind::Cooldown(None));
+        assert_eq!(of(429, &[("retry-after", "60")], "").kind, Kind::Cooldown(Some(Timestamp(1_060_000))));
         for status in [500, 502, 503, 529] {
-            assert_eq!(of(status, &[], "").kind, Kind::Passing, "{status}");
+            assert_eq!(of(status, &[], "").kind, Kind::Transient, "{status}");
         }
-        assert_eq!(of(503, &[("retry-after", "5")], "").kind, Kind::Resting(Some(Timestamp(1_005_000))));
+        assert_eq!(of(503, &[("retry-after", "5")], "").kind, Kind::Cooldown(Some(Timestamp(1_005_000))));
     }
 
     #[test]
-    fn what_a_provider_says_is_short_clean_and_without_keys() {
+    fn a_provider_message_is_short_clean_and_without_keys() {
         let body =
             format!(r#"{{"error":{{"message":"bad key sk-canary-0123456789 \u001b[31m{}"}}}}"#, "x".repeat(5_000));
         let fault = of(401, &[], &body);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_within_a_stream_are_told_apart() {
+    fn errors_within_a_stream_are_distinguished() {
         for (body, status) in [
             (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, 529),
             (r#"{"error":{"type":"rate_limit_error"}}"#, 429),
@@ -294,7 +294,7 @@ mod tests {
             (r#"{"code":502,"message":"x"}"#, 502),
             (r#"{"message":"who knows"}"#, 500),
         ] {
-            assert_eq!(told_status(&serde_json::from_str(body).unwrap()), status, "{body}");
+            assert_eq!(stream_error_status(&serde_json::from_str(body).unwrap()), status, "{body}");
         }
     }
 }

@@ -1,121 +1,122 @@
-//! The conversation of a session: the order, what was summarised away, and turns in which calls and results fit together.
+//! Conversation of a session: the order, a digest of dropped turns, and turns that pair calls with results.
 
 use genai::chat::ContentPart;
 use serde_json::Value;
 
-/// A call of a tool, as the model made it.
+/// Tool call, as the model made it.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Its id, unique in the conversation.
+    /// Id, unique in the conversation.
     pub id: String,
-    /// The tool's name.
+    /// Name of the tool.
     pub tool: String,
-    /// The arguments: always a JSON object.
+    /// Arguments; always a JSON object.
     pub args: Value,
-    /// Why the arguments are none, when the model did not write a JSON object.
-    pub broken: Option<String>,
-    /// What its provider wants to see again with it.
-    pub signed: Option<Vec<String>>,
+    /// Why the arguments are unusable, if the model did not write a JSON object.
+    pub invalid: Option<String>,
+    /// Signatures that the provider expects back with the call.
+    pub signatures: Option<Vec<String>>,
 }
 
-/// What a call gave back.
+/// Result of a tool call.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The call's id.
+    /// Id of the call.
     pub id: String,
-    /// The tool's name.
+    /// Name of the tool.
     pub tool: String,
-    /// What was done, for people and for the summary: `read src/a.rs`.
+    /// Description for people and for the digest: `read src/a.rs`.
     pub what: String,
-    /// What the model is told.
+    /// Text for the model.
     pub text: String,
-    /// Whether it did what was asked.
+    /// Whether the call succeeded.
     pub ok: bool,
-    /// The files it changed.
+    /// Files that were changed.
     pub changed: Vec<String>,
 }
 
-/// One turn: what the model said, and what it was told then.
+/// One turn: the model's answer and the results of its calls.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
-    /// Its text.
+    /// Text of the answer.
     pub text: String,
-    /// Its calls.
+    /// Tool calls.
     pub calls: Vec<Call>,
-    /// What its provider wants to see again (signed thoughts), before the text.
-    pub kept: Vec<ContentPart>,
-    /// The results: one for each call, in the order of the calls.
+    /// Parts that the provider expects back before the text (signed reasoning).
+    pub reasoning_parts: Vec<ContentPart>,
+    /// Results, one per call, in the same order.
     pub results: Vec<Outcome>,
-    /// What Skep told it instead of results.
-    pub told: Option<String>,
+    /// Message from Skep in place of results.
+    pub nudge: Option<String>,
 }
 
-/// The conversation.
+/// Conversation.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// The order: goal, task, notes, failing checks. Never dropped, never cut.
+    /// Order: goal, task, notes, failing checks. Never dropped or shortened.
     pub order: String,
-    /// What was done in turns that are no longer here.
+    /// Digest of the dropped turns.
     pub digest: Digest,
-    /// The turns, oldest first.
+    /// Turns, oldest first.
     pub turns: Vec<Turn>,
 }
 
-/// What was done in turns that were dropped, by rule and not by a model.
+/// Digest of dropped turns, made by rule and not by a model.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
     changed: std::collections::BTreeSet<String>,
     steps: std::collections::VecDeque<String>,
     unlisted: usize,
-    /// The ends of what commands said that failed when they last ran, newest last.
-    red: Vec<(String, String)>,
+    /// Commands that failed when they last ran, with the end of their output; newest last.
+    failed: Vec<(String, String)>,
 }
 
-/// Lines of the digest, the longest of them, and changed files named.
-const STEPS_MAX: usize = 60;
-const STEP_BYTES_MAX: usize = 160;
-const CHANGED_MAX: usize = 60;
-/// Failed commands kept, those whose output is shown, and bytes of it.
-const RED_MAX: usize = 8;
-const RED_SHOWN: usize = 3;
-pub const RED_BYTES_MAX: usize = 1_500;
+/// Upper bounds of the digest: lines, bytes per line, changed files.
+const MAX_STEPS: usize = 60;
+const MAX_STEP_BYTES: usize = 160;
+const MAX_CHANGED: usize = 60;
+/// Upper bounds of failed commands: stored, shown with output, bytes of output.
+const MAX_FAILED: usize = 8;
+const MAX_FAILED_SHOWN: usize = 3;
+pub const MAX_FAILED_BYTES: usize = 1_500;
 
 impl Digest {
-    /// Whether nothing was dropped.
+    /// Whether no turn was dropped.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.unlisted == 0
     }
 
-    /// Takes a turn in.
-    pub fn take(&mut self, turn: &Turn) {
+    /// Adds a dropped turn.
+    pub fn add(&mut self, turn: &Turn) {
         for outcome in &turn.results {
-            let room = CHANGED_MAX.saturating_sub(self.changed.len());
-            self.changed.extend(outcome.changed.iter().take(room).map(|p| super::tools::middle_cut(p, STEP_BYTES_MAX)));
+            let room = MAX_CHANGED.saturating_sub(self.changed.len());
+            self.changed
+                .extend(outcome.changed.iter().take(room).map(|p| super::tools::truncate_middle(p, MAX_STEP_BYTES)));
             if outcome.tool == super::tools::RUN {
-                self.red.retain(|(what, _)| *what != outcome.what);
+                self.failed.retain(|(what, _)| *what != outcome.what);
                 if !outcome.ok {
-                    let end = super::tools::middle_cut(&outcome.text, RED_BYTES_MAX);
-                    self.red.push((outcome.what.clone(), end));
-                    self.red.drain(..self.red.len().saturating_sub(RED_MAX));
+                    let end = super::tools::truncate_middle(&outcome.text, MAX_FAILED_BYTES);
+                    self.failed.push((outcome.what.clone(), end));
+                    self.failed.drain(..self.failed.len().saturating_sub(MAX_FAILED));
                 }
             }
             let how = if outcome.ok { "" } else { " (failed)" };
-            self.steps.push_back(format!("{}{how}", super::tools::middle_cut(&outcome.what, STEP_BYTES_MAX)));
-            if self.steps.len() > STEPS_MAX {
+            self.steps.push_back(format!("{}{how}", super::tools::truncate_middle(&outcome.what, MAX_STEP_BYTES)));
+            if self.steps.len() > MAX_STEPS {
                 self.steps.pop_front();
                 self.unlisted += 1;
             }
         }
     }
 
-    /// The digest in words for the model; empty when nothing was dropped.
-    pub fn words(&self) -> String {
+    /// Renders the digest for the model; empty if no turn was dropped.
+    pub fn render(&self) -> String {
         if self.is_empty() {
             return String::new();
         }
-        let mut text = "Earlier turns of this session were dropped to save room. What you did in them:\n".to_owned();
+        let mut text = "Earlier turns of this session were removed to save space. Your steps in them:\n".to_owned();
         if self.unlisted > 0 {
-            text.push_str(&format!("- {} more steps before these\n", self.unlisted));
+            text.push_str(&format!("- {} earlier steps, not listed\n", self.unlisted));
         }
         for step in &self.steps {
             text.push_str(&format!("- {}\n", step.replace('\n', " ")));
@@ -124,28 +125,28 @@ impl Digest {
             let changed: Vec<&str> = self.changed.iter().map(String::as_str).collect();
             text.push_str(&format!("Files you changed: {}\n", changed.join(", ")));
         }
-        let (named, shown) = self.red.split_at(self.red.len().saturating_sub(RED_SHOWN));
+        let (named, shown) = self.failed.split_at(self.failed.len().saturating_sub(MAX_FAILED_SHOWN));
         for (what, _) in named {
-            text.push_str(&format!("Failed when it last ran then: {}\n", what.replace('\n', " ")));
+            text.push_str(&format!("Failed when last run: {}\n", what.replace('\n', " ")));
         }
         for (what, end) in shown {
-            text.push_str(&format!("Failed when it last ran then: {}\n{end}\n", what.replace('\n', " ")));
+            text.push_str(&format!("Failed when last run: {}\n{end}\n", what.replace('\n', " ")));
         }
         text
     }
 }
 
 impl History {
-    /// A conversation that begins with its order.
+    /// Starts a conversation with its order.
     pub fn new(order: String) -> History {
         History { order, digest: Digest::default(), turns: Vec::new() }
     }
 
-    /// The first message: the order, and what was summarised.
+    /// First message: the order and the digest.
     pub fn opening(&self) -> String {
         match self.digest.is_empty() {
             true => self.order.clone(),
-            false => format!("{}\n\n{}", self.order, self.digest.words()),
+            false => format!("{}\n\n{}", self.order, self.digest.render()),
         }
     }
 }

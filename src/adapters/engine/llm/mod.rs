@@ -1,15 +1,15 @@
-//! Skep's own agent loop over any model: it reads, searches, edits and runs by the tools it is given, and ends with a checked result.
+//! Skep's own agent loop over any model: the model reads, searches, edits and runs commands by tools, and ends with a checked result.
 //!
 //! | part | duty |
 //! |---|---|
-//! | `session` | the loop: ask, act, tell; when to stop |
-//! | `wire`, `fault` | one call of a model; what went wrong, by what to do next |
-//! | `history`, `context` | the conversation; keeping it inside the model's window |
-//! | `guard` | models that go in circles |
-//! | `tools` | what a model can do |
-//! | `voice`, `transcript` | what people see while it works, and what is kept |
+//! | `session` | the loop: ask, act, report; when to stop |
+//! | `wire`, `fault` | one call of a model; its faults, classified by what to do next |
+//! | `history`, `context` | the conversation; keeping it within the model's context window |
+//! | `guard` | detection of models that go in circles |
+//! | `tools` | tools of the model |
+//! | `progress`, `transcript` | output for people who watch, and the stored record |
 //!
-//! Invariant: nothing a model says is believed because it says it; its result is checked like any other engine's.
+//! Invariant: nothing is believed because a model says so; its result is checked like any other engine's.
 
 use super::settings::Settings;
 use crate::domain::{ArtifactKind, Order};
@@ -40,7 +40,7 @@ use session::{Parts, Session};
 use tools::{ToolEnv, Tools};
 use wire::{Clients, Wire};
 
-/// What all sessions of a process share.
+/// State shared by all sessions of a process.
 #[derive(Clone, Debug)]
 pub struct Shared {
     clock: Arc<dyn Clock>,
@@ -51,34 +51,34 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// State for sessions that cost by `prices`, with rate limits of their own.
+    /// Creates the state for sessions that are charged by `prices`, with rate limits of their own.
     pub fn new(clock: Arc<dyn Clock>, prices: Arc<Prices>) -> Shared {
         let limits = RateLimits::new(clock.clone());
         Shared { clock, limits, prices, clients: Arc::default(), access_broker: AccessBroker::default() }
     }
 
-    /// What models cost.
+    /// Prices of models.
     pub fn prices(&self) -> &Prices {
         &self.prices
     }
 
-    /// The same, with other prices.
+    /// Replaces the prices.
     pub fn with_prices(self, prices: Arc<Prices>) -> Shared {
         Shared { prices, ..self }
     }
 
-    /// The same, with what the lines that models run are given.
-    pub fn with_giver(self, access_broker: AccessBroker) -> Shared {
+    /// Sets what commands that models run are granted.
+    pub fn with_access_broker(self, access_broker: AccessBroker) -> Shared {
         Shared { access_broker, ..self }
     }
 
-    /// The same, with other limits.
+    /// Replaces the rate limits.
     pub fn with_limits(self, limits: RateLimits) -> Shared {
         Shared { limits, ..self }
     }
 }
 
-/// The engine for one model.
+/// Engine for one model.
 #[derive(Debug)]
 pub struct LlmEngine {
     wire: Wire,
@@ -90,10 +90,10 @@ pub struct LlmEngine {
 }
 
 impl LlmEngine {
-    /// The engine for `PROVIDER/MODEL` or `PROVIDER/MODEL#EFFORT`.
+    /// Creates the engine for `PROVIDER/MODEL` or `PROVIDER/MODEL#EFFORT`.
     ///
     /// # Errors
-    /// When there is no such provider, with those there are, or the model's name or the effort cannot be one.
+    /// If the provider is not configured, or the model name or the effort is invalid.
     pub fn new(arg: &str, settings: &Settings, shared: &Shared, sandbox: Sandbox) -> Result<Self, String> {
         let (arg, effort) = Effort::split(arg)?;
         let named = arg.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty());
@@ -103,9 +103,7 @@ impl LlmEngine {
         let Some(provider) = settings.providers.get(name) else {
             let known: Vec<&str> = settings.providers.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(format!(
-                "there is no provider {name:?}; configured are: {known}. Add [providers.{name}], or name one of these"
-            ));
+            return Err(format!("provider {name:?} is not configured. Use one of {known}, or add [providers.{name}]"));
         };
         let clients = shared.clients.get_or_init(Clients::new).as_ref().map_err(Clone::clone)?;
         Ok(Self {
@@ -128,24 +126,23 @@ impl Engine for LlmEngine {
     async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
         let Some(prompt) = &env.prompt else {
             return Err(PortError::permanent(
-                "no prompt was rendered for an engine that reads one",
+                "no prompt was rendered for an engine that needs one",
                 "report this as a defect",
             ));
         };
-        let unopened = |e: std::io::Error| {
-            PortError::transient(format!("the worktree {} cannot be opened: {e}", env.dir.display()))
-        };
+        let unopened =
+            |e: std::io::Error| PortError::transient(format!("cannot open the worktree {}: {e}", env.dir.display()));
         let tree = Arc::new(RootedDir::open(&env.dir).map_err(unopened)?);
-        let place = ToolEnv {
+        let tool_env = ToolEnv {
             dir: env.dir.clone(),
             cache: env.cache.clone(),
             scratch: env.scratch.clone(),
             project: env.project.clone(),
             access_broker: self.access_broker.clone(),
         };
-        // Its conversation is in this process alone: it is never taken up again.
+        // The conversation exists only in this process, so it is never resumed.
         let meter =
-            Meter::with_file(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
+            Meter::reasoning_parts(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
         let session = Session::new(Parts {
             wire: &self.wire,
             clock: self.clock.clone(),
@@ -154,10 +151,10 @@ impl Engine for LlmEngine {
             order,
             env,
             prompt,
-            tools: Tools::new(tree, order.step, self.sandbox.clone(), place),
-            voice: Progress::new(sink),
+            tools: Tools::new(tree, order.step, self.sandbox.clone(), tool_env),
+            progress: Progress::new(sink),
         });
-        let (result, transcript) = session.carry().await;
+        let (result, transcript) = session.run().await;
         let name = format!("llm:{}:{}-{}", session::model_name(&self.wire), order.run.abbrev(), order.attempt);
         let files = vec![(ArtifactKind::Transcript, "transcript.jsonl".to_owned(), transcript)];
         Ok(EngineResult {

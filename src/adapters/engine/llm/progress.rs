@@ -1,80 +1,80 @@
-//! What a session tells people who watch: lines of text and thought as they come, bounded.
+//! Progress of a session for people who watch: lines of text and reasoning as they arrive, bounded.
 
 use super::wire::StreamDelta;
 use crate::platform::terminal_text;
 use crate::ports::engine::{EngineEvent, Sink};
 use std::sync::{Mutex, PoisonError};
 
-/// Lines passed on per session, and the longest of them.
-const LINES_MAX: usize = 2_000;
-const LINE_CHARS_MAX: usize = 400;
+/// Upper bounds of the lines reported per session, and of one line.
+const MAX_LINES: usize = 2_000;
+const MAX_LINE_CHARS: usize = 400;
 
-/// The voice of one session.
+/// Progress of one session.
 pub struct Progress {
     sink: Sink,
-    rest: Mutex<Rest>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Rest {
+struct State {
     text: String,
     thought: String,
-    told: usize,
+    reported: usize,
 }
 
 impl Progress {
-    /// Speaks into `sink`.
+    /// Reports to `sink`.
     pub fn new(sink: Sink) -> Progress {
-        Progress { sink, rest: Mutex::default() }
+        Progress { sink, state: Mutex::default() }
     }
 
-    /// Takes a piece of an answer; whole lines are passed on.
-    pub fn on_delta(&self, heard: &StreamDelta<'_>) {
-        let mut rest = self.lock();
-        let piece = match heard {
+    /// Adds a piece of an answer; complete lines are reported.
+    pub fn on_delta(&self, delta: &StreamDelta<'_>) {
+        let mut state = self.lock();
+        let piece = match delta {
             StreamDelta::Text(text) | StreamDelta::Thought(text) => *text,
         };
         for part in piece.split_inclusive('\n') {
-            let line = match heard {
-                StreamDelta::Text(_) => &mut rest.text,
-                StreamDelta::Thought(_) => &mut rest.thought,
+            let line = match delta {
+                StreamDelta::Text(_) => &mut state.text,
+                StreamDelta::Thought(_) => &mut state.thought,
             };
-            // What is too long for a line is not kept for one.
-            if line.len() < 8 * LINE_CHARS_MAX {
+            // The excess of an overlong line is dropped.
+            if line.len() < 8 * MAX_LINE_CHARS {
                 line.push_str(part);
             }
             if part.ends_with('\n') {
                 let line = std::mem::take(line);
-                self.tell(&mut rest, &line, matches!(heard, StreamDelta::Thought(_)));
+                self.report(&mut state, &line, matches!(delta, StreamDelta::Thought(_)));
             }
         }
     }
 
-    /// The end of an answer: what is left of its last lines.
+    /// Ends an answer: reports its last incomplete lines.
     pub fn end(&self) {
-        let mut rest = self.lock();
-        let (text, thought) = (std::mem::take(&mut rest.text), std::mem::take(&mut rest.thought));
-        self.tell(&mut rest, &thought, true);
-        self.tell(&mut rest, &text, false);
+        let mut state = self.lock();
+        let (text, thought) = (std::mem::take(&mut state.text), std::mem::take(&mut state.thought));
+        self.report(&mut state, &thought, true);
+        self.report(&mut state, &text, false);
     }
 
-    /// Passes something else on.
+    /// Reports another event.
     pub fn send(&self, event: EngineEvent) {
         (self.sink)(event);
     }
 
-    fn tell(&self, rest: &mut Rest, line: &str, thought: bool) {
+    fn report(&self, state: &mut State, line: &str, thought: bool) {
         let line = terminal_text::sanitize(line.as_bytes());
-        let line: String = line.trim_end().chars().take(LINE_CHARS_MAX).collect();
-        if line.trim().is_empty() || rest.told > LINES_MAX {
+        let line: String = line.trim_end().chars().take(MAX_LINE_CHARS).collect();
+        if line.trim().is_empty() || state.reported > MAX_LINES {
             return;
         }
-        rest.told += 1;
-        let line = if rest.told > LINES_MAX { "[more: see the transcript]".to_owned() } else { line };
+        state.reported += 1;
+        let line = if state.reported > MAX_LINES { "[more: see the transcript]".to_owned() } else { line };
         (self.sink)(if thought { EngineEvent::Thought(line) } else { EngineEvent::Said(line) });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

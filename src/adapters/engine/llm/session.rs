@@ -1,4 +1,4 @@
-//! The loop: ask the model, do what it calls for, tell it what came of that, until it is done or has to stop.
+//! The loop: asks the model, executes its tool calls and reports their results, until it is done or has to stop.
 
 use super::context::tokens;
 use super::guard::{Guard, Verdict};
@@ -23,11 +23,11 @@ use tokio::time::{Instant, timeout_at};
 
 mod ask;
 
-/// Turns of a session whose order sets no number.
-const TURNS_MAX: u64 = 200;
-/// Results that may be refused before the session is given up.
-const REFUSALS_MAX: u32 = 3;
-/// Kept of the attempt's time for keeping what there is and telling the end.
+/// Turn limit of a session whose order sets none.
+const MAX_TURNS: u64 = 200;
+/// Refused results after which the session fails.
+const MAX_REFUSALS: u32 = 3;
+/// Part of the attempt's time reserved for storing and reporting its end.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// One session.
@@ -41,51 +41,51 @@ pub struct Session<'a> {
     prompt: &'a Prompt,
     tools: Tools,
     specs: Vec<Spec>,
-    voice: Progress,
+    progress: Progress,
     history: History,
     guard: Guard,
     transcript: Transcript,
     deadline: Instant,
     turn: u64,
     refused: u32,
-    /// Why its last result was refused.
+    /// Why the last result was refused.
     refusal: Option<String>,
     ids: HashSet<String>,
-    /// Tokens the conversation may take; less after the provider found it too long.
+    /// Tokens that the conversation may take; reduced after the provider found it too long.
     room: u64,
 }
 
-/// What a session is made of.
+/// Parts of a session.
 pub struct Parts<'a> {
-    /// The way to its model.
+    /// Client of the model.
     pub wire: &'a Wire,
     /// Source of the time of day.
     pub clock: Arc<dyn Clock>,
-    /// How often that may be asked.
+    /// Rate limiter of the provider.
     pub limiter: Arc<RateLimiter>,
-    /// What it may cost.
+    /// Budget and usage of the attempt.
     pub meter: Arc<Meter>,
-    /// What is to be done.
+    /// The order.
     pub order: &'a Order,
-    /// Where.
+    /// Directories of the attempt.
     pub env: &'a AttemptEnv,
-    /// In words.
+    /// The rendered prompt.
     pub prompt: &'a Prompt,
-    /// By which means.
+    /// Tools of the step.
     pub tools: Tools,
-    /// Who is told meanwhile.
-    pub voice: Progress,
+    /// Output for people who watch.
+    pub progress: Progress,
 }
 
 impl<'a> Session<'a> {
-    /// A session that begins now.
+    /// Creates a session whose time starts now.
     pub fn new(parts: Parts<'a>) -> Session<'a> {
-        let Parts { wire, clock, limiter, meter, order, env, prompt, tools, voice } = parts;
+        let Parts { wire, clock, limiter, meter, order, env, prompt, tools, progress } = parts;
         let specs = tools.specs(answer_schema::schema(order.step));
-        let wall = Duration::from_millis(order.caps.wall_ms);
-        let deadline = Instant::now() + wall.saturating_sub(MARGIN.min(wall / 4));
-        let (window, fixed) = (wire.provider().context_window, fixed(&prompt.system, &specs));
-        let room = (window.saturating_sub(max_output(wire).into()) * 3 / 4).saturating_sub(fixed);
+        let timeout = Duration::from_millis(order.caps.wall_ms);
+        let deadline = Instant::now() + timeout.saturating_sub(MARGIN.min(timeout / 4));
+        let (window, overhead) = (wire.provider().context_window, overhead_tokens(&prompt.system, &specs));
+        let room = (window.saturating_sub(max_output(wire).into()) * 3 / 4).saturating_sub(overhead);
         let mut transcript = Transcript::default();
         let names: Vec<&str> = specs.iter().map(|s| s.name).collect();
         transcript.begin(&model_name(wire), prompt.version.as_str(), &names);
@@ -105,22 +105,22 @@ impl<'a> Session<'a> {
             prompt,
             tools,
             specs,
-            voice,
+            progress,
             transcript,
             deadline,
             room,
         }
     }
 
-    /// Carries it to its end: the result, and the transcript.
-    pub async fn carry(mut self) -> (StepOutcome, Vec<u8>) {
-        let work = loop {
+    /// Runs the session to its end. Returns the result and the transcript.
+    pub async fn run(mut self) -> (StepOutcome, Vec<u8>) {
+        let outcome = loop {
             match self.step().await {
                 Ok(()) => {}
-                Err(work) => break *work,
+                Err(outcome) => break *outcome,
             }
         };
-        let how = match &work {
+        let end = match &outcome {
             StepOutcome::Failed(why) | StepOutcome::NotResumed(why) => why.clone(),
             StepOutcome::BudgetExhausted { why, .. } | StepOutcome::Unavailable { why, .. } => why.clone(),
             StepOutcome::Asked { question, .. } => format!("asked: {question}"),
@@ -128,29 +128,29 @@ impl<'a> Session<'a> {
                 "done".to_owned()
             }
         };
-        (work, self.transcript.end(&how))
+        (outcome, self.transcript.end(&end))
     }
 
-    /// One turn; `Err` is the end of the session.
+    /// Runs one turn; `Err` ends the session.
     async fn step(&mut self) -> Result<(), Box<StepOutcome>> {
-        if self.order.caps.turns == 0 && self.turn >= TURNS_MAX {
-            return failed(format!("it was not done after {TURNS_MAX} turns, the most an attempt has"));
+        if self.order.caps.turns == 0 && self.turn >= MAX_TURNS {
+            return failed(format!("the model was not done after {MAX_TURNS} turns, the limit of an attempt"));
         }
         self.turn += 1;
-        let began = Instant::now();
+        let started = Instant::now();
         let mut answer = self.ask().await?;
-        self.name_calls(&mut answer.calls);
-        let Answer { text, calls, kept, usage, cut } = answer;
-        self.transcript.said(self.turn, &text, &calls, usage, began.elapsed().as_millis());
-        let verdict = self.guard.look(&calls);
+        self.assign_ids(&mut answer.calls);
+        let Answer { text, calls, reasoning_parts, usage, cut } = answer;
+        self.transcript.answer(self.turn, &text, &calls, usage, started.elapsed().as_millis());
+        let verdict = self.guard.check(&calls);
         if let Verdict::Stop(why) = verdict {
-            // A result sent again as it was goes in circles, too: what was wrong with it is what a person needs.
+            // Sending the same result again is a circle, too: what was wrong with it is what a person needs to know.
             return failed(match self.refusal.take().filter(|_| calls.iter().any(|c| c.tool == tools::DONE)) {
-                Some(refusal) => format!("{why}; its result was refused because {refusal}"),
+                Some(refusal) => format!("{why}; the result was refused because {refusal}"),
                 None => why,
             });
         }
-        let mut turn = Turn { text, calls, kept, ..Turn::default() };
+        let mut turn = Turn { text, calls, reasoning_parts, ..Turn::default() };
         for n in 0..turn.calls.len() {
             let outcome = self.act(&turn.calls[n], &turn.results).await?;
             self.transcript.result(self.turn, &outcome);
@@ -158,32 +158,32 @@ impl<'a> Session<'a> {
         }
         if let Verdict::Nudge(words) = verdict {
             let words = if cut {
-                "Your answer was cut off at its longest. Go on in smaller steps, with your tools."
+                "Your answer reached its length limit and was cut off. Continue in smaller steps, using your tools."
             } else {
                 words
             };
-            self.transcript.note(self.turn, "told", words);
+            self.transcript.note(self.turn, "nudge", words);
             match turn.results.last_mut() {
                 Some(last) => last.text = format!("{}\n\n{words}", last.text),
-                None => turn.told = Some(words.to_owned()),
+                None => turn.nudge = Some(words.to_owned()),
             }
         }
         self.history.turns.push(turn);
         Ok(())
     }
 
-    /// Carries one call out.
+    /// Executes one tool call.
     async fn act(&mut self, call: &Call, before: &[Outcome]) -> Result<Outcome, Box<StepOutcome>> {
-        let told = match call.tool.as_str() {
+        let text = match call.tool.as_str() {
             tools::DONE => self.done(call, before)?,
             tools::ASK => self.question(call)?,
             _ => {
-                self.voice.send(EngineEvent::Did(tools::what(call)));
+                self.progress.send(EngineEvent::Did(tools::describe(call)));
                 let left = self.deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return self.out_of_time();
                 }
-                return match timeout_at(self.deadline, self.tools.use_one(call, left)).await {
+                return match timeout_at(self.deadline, self.tools.call(call, left)).await {
                     Ok(outcome) => Ok(outcome),
                     Err(_) => self.out_of_time(),
                 };
@@ -192,35 +192,35 @@ impl<'a> Session<'a> {
         Ok(Outcome {
             id: call.id.clone(),
             tool: call.tool.clone(),
-            what: tools::what(call),
-            text: tools::middle_cut(&told, tools::RESULT_BYTES_MAX),
+            what: tools::describe(call),
+            text: tools::truncate_middle(&text, tools::MAX_RESULT_BYTES),
             ok: false,
             changed: Vec::new(),
         })
     }
 
-    /// Takes its result, or says why not.
+    /// Accepts the result, or returns the correction for the model.
     fn done(&mut self, call: &Call, before: &[Outcome]) -> Result<String, Box<StepOutcome>> {
-        if let Some(fell) = before.iter().find(|o| !o.ok) {
-            return Ok(format!("not taken: {} in the same answer did not work; look at it first", fell.what));
+        if let Some(failed) = before.iter().find(|o| !o.ok) {
+            return Ok(format!("not accepted: {} in the same answer failed; handle that first", failed.what));
         }
-        let taken = match &call.broken {
+        let parsed = match &call.invalid {
             Some(why) => Err(why.clone()),
-            None => answer::from_value(call.args.clone()).and_then(|a| a.work(self.order, self.env)),
+            None => answer::from_value(call.args.clone()).and_then(|a| a.into_outcome(self.order, self.env)),
         };
-        match taken {
-            Ok(work) => Err(Box::new(work)),
+        match parsed {
+            Ok(outcome) => Err(Box::new(outcome)),
             Err(why) => {
                 self.refused += 1;
-                if self.refused > REFUSALS_MAX {
+                if self.refused > MAX_REFUSALS {
                     return failed(format!(
-                        "its result was refused {} times, the last time because {why}",
+                        "the model's result was refused {} times, last because {why}",
                         self.refused
                     ));
                 }
-                let told = answer::correction(self.order.step, &why);
+                let correction = answer::correction(self.order.step, &why);
                 self.refusal = Some(why);
-                Ok(told)
+                Ok(correction)
             }
         }
     }
@@ -234,17 +234,17 @@ impl<'a> Session<'a> {
             to: AskedTo,
         }
         match tools::args::<Args>(call) {
-            Ok(Args { question, .. }) if question.trim().is_empty() => Ok("error: the question is empty".to_owned()),
+            Ok(Args { question, .. }) if question.trim().is_empty() => Ok("error: question is empty".to_owned()),
             Ok(Args { question, to }) => {
-                let question = tools::middle_cut(question.trim(), 16 * 1024);
+                let question = tools::truncate_middle(question.trim(), 16 * 1024);
                 Err(Box::new(StepOutcome::Asked { question, to }))
             }
-            Err(why) => Ok(format!("error: {}", call.broken.as_ref().unwrap_or(&why))),
+            Err(why) => Ok(format!("error: {}", call.invalid.as_ref().unwrap_or(&why))),
         }
     }
 
-    /// Calls get ids that every API takes, each its own.
-    fn name_calls(&mut self, calls: &mut [Call]) {
+    /// Gives every call a unique id that all APIs accept.
+    fn assign_ids(&mut self, calls: &mut [Call]) {
         for (n, call) in calls.iter_mut().enumerate() {
             let usable = (1..=64).contains(&call.id.len())
                 && call.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
@@ -261,24 +261,24 @@ impl<'a> Session<'a> {
 
     fn out_of_time<T>(&self) -> Result<T, Box<StepOutcome>> {
         let secs = self.order.caps.wall_ms.div_ceil(1000);
-        failed(format!("it was not done when its time was up ({secs} s, {} turns)", self.turn))
+        failed(format!("the model was not done when the time limit was reached ({secs} s, {} turns)", self.turn))
     }
 }
 
-/// The model as `provider/name`.
+/// Returns the model as `provider/name`.
 pub fn model_name(wire: &Wire) -> String {
     format!("{}/{}", wire.provider().name, wire.model())
 }
 
-/// The longest answer asked for: never more than leaves room for the question.
+/// Output tokens to ask for: at most a quarter of the context window, so that the conversation has room.
 fn max_output(wire: &Wire) -> u32 {
     let quarter = u32::try_from(wire.provider().context_window / 4).unwrap_or(u32::MAX);
     wire.provider().max_output_tokens.min(quarter).max(1)
 }
 
-/// Tokens of what is sent with every call besides the conversation.
-fn fixed(system: &str, specs: &[Spec]) -> u64 {
-    let spec = |s: &Spec| s.name.len() + s.about.len() + s.schema.to_string().len() + 64;
+/// Tokens that are sent with every call in addition to the conversation.
+fn overhead_tokens(system: &str, specs: &[Spec]) -> u64 {
+    let spec = |s: &Spec| s.name.len() + s.description.len() + s.schema.to_string().len() + 64;
     tokens(system.len() + specs.iter().map(spec).sum::<usize>())
 }
 

@@ -1,8 +1,8 @@
-//! One call of a model: the conversation goes out, an answer comes back as a stream, or a fault.
+//! One model call: sends the conversation and receives an answer as a stream, or a fault.
 //!
-//! Invariant: `genai` is told provider, address and model each time; nothing is guessed from a model's name.
+//! Invariant: every call names provider, address and model to `genai`; nothing is guessed from a model's name.
 
-use super::fault::{Asked, Fault};
+use super::fault::{CallContext, Fault};
 use super::history::{Call, History};
 use super::tools::Spec;
 use crate::providers::meter::WireUsage;
@@ -21,105 +21,108 @@ mod frames;
 mod ollama;
 mod request;
 
-/// How long a connection may take to come about.
+/// Time limit for establishing a connection.
 const CONNECT: Duration = Duration::from_secs(15);
-/// Calls of one answer that are looked at.
-pub const CALLS_MAX: usize = 64;
+/// Upper bound of the tool calls read from one answer.
+pub const MAX_CALLS: usize = 64;
 
-/// The clients all calls of this process share: through the host's proxy, and past it for addresses on this machine.
+/// HTTP clients shared by all calls of this process: one uses the host's proxy, one bypasses it for addresses on this machine.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    out: Line,
-    here: Line,
+    proxied: ClientPair,
+    direct: ClientPair,
 }
 
-/// A client, and the HTTP client it is made of.
+/// Model client and the HTTP client it is built on.
 #[derive(Clone, Debug)]
-struct Line {
+struct ClientPair {
     client: Client,
     http: reqwest::Client,
 }
 
 impl Clients {
-    /// Makes them.
+    /// Builds the clients.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// If TLS cannot be set up.
     pub fn new() -> Result<Clients, String> {
         crate::telemetry::install_crypto();
         let client = |builder: reqwest::ClientBuilder| {
-            // A key must not follow a redirect to somebody else.
+            // A key must not follow a redirect to another host.
             let http = builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT).build();
-            let http = http.map_err(|e| format!("cannot make an HTTP client: {e}"))?;
+            let http = http.map_err(|e| format!("cannot create an HTTP client: {e}"))?;
             let client = Client::builder().with_reqwest(http.clone()).build();
-            let client = client.map_err(|e| format!("cannot make a model client: {e}"))?;
-            Ok::<_, String>(Line { client, http })
+            let client = client.map_err(|e| format!("cannot create a model client: {e}"))?;
+            Ok::<_, String>(ClientPair { client, http })
         };
-        Ok(Clients { out: client(reqwest::Client::builder())?, here: client(reqwest::Client::builder().no_proxy())? })
+        Ok(Clients {
+            proxied: client(reqwest::Client::builder())?,
+            direct: client(reqwest::Client::builder().no_proxy())?,
+        })
     }
 
-    fn of(&self, base_url: &str) -> &Line {
+    fn of(&self, base_url: &str) -> &ClientPair {
         let host = reqwest::Url::parse(base_url).ok().and_then(|u| u.host_str().map(str::to_owned));
         match host.as_deref() {
-            Some("localhost" | "[::1]") => &self.here,
-            Some(host) if host.starts_with("127.") => &self.here,
-            _ => &self.out,
+            Some("localhost" | "[::1]") => &self.direct,
+            Some(host) if host.starts_with("127.") => &self.direct,
+            _ => &self.proxied,
         }
     }
 }
 
-/// What an answer brought.
+/// Answer of a model.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// Its text.
+    /// Text.
     pub text: String,
-    /// Its calls.
+    /// Tool calls.
     pub calls: Vec<Call>,
-    /// What the provider wants to see again.
-    pub kept: Vec<ContentPart>,
-    /// What it used, as far as that was told.
+    /// Parts that the provider expects back (signed reasoning).
+    pub reasoning_parts: Vec<ContentPart>,
+    /// Reported usage.
     pub usage: Option<WireUsage>,
-    /// Whether it ended because it was as long as it may be.
+    /// Whether the answer was cut off at its length limit.
     pub cut: bool,
 }
 
-/// A piece of an answer as it comes.
+/// Piece of an answer, as it arrives.
 #[derive(Debug)]
 pub enum StreamDelta<'a> {
     /// Text.
     Text(&'a str),
-    /// Thought.
+    /// Reasoning.
     Thought(&'a str),
 }
 
-/// The way to one model.
+/// Client of one model.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    line: Line,
+    clients: ClientPair,
     provider: Provider,
     model: String,
     effort: Option<Effort>,
 }
 
 impl Wire {
-    /// The way to `model` of `provider`, which is to think as hard as `effort` says.
+    /// Creates the client for `model` at `provider` with the given reasoning effort.
     ///
     /// # Errors
-    /// When the model's name cannot be one.
+    /// If the model name is invalid.
     pub fn new(clients: &Clients, provider: Provider, model: &str, effort: Option<Effort>) -> Result<Wire, String> {
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-:/@+".contains(c);
-        // Some providers take it into the address.
+        // Some providers put the name into the URL.
         let good = (1..=200).contains(&model.len())
             && model.chars().all(fits)
             && !model.contains("::")
             && model.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if !good {
             return Err(format!(
-                "{model:?} cannot be a model's name; write llm:{}/MODEL as the provider names it",
+                "invalid model name {model:?}; write llm:{}/MODEL as the provider names it",
                 provider.name
             ));
         }
-        Ok(Wire { line: clients.of(&provider.base_url).clone(), provider, model: model.to_owned(), effort })
+        Ok(Wire { clients: clients.of(&provider.base_url).clone(), provider, model: model.to_owned(), effort })
     }
 
     /// The provider.
@@ -127,28 +130,28 @@ impl Wire {
         &self.provider
     }
 
-    /// The model's name at its provider.
+    /// Name of the model at its provider.
     pub fn model(&self) -> &str {
         &self.model
     }
 
-    /// Asks once. Dropping the future gives the call up.
+    /// Makes one call. Dropping the future cancels it.
     ///
     /// # Errors
-    /// The fault, by what to do next.
+    /// The fault, classified by what to do next.
     pub async fn ask(
         &self,
-        asked: Asked<'_>,
+        context: CallContext<'_>,
         system: &str,
         history: &History,
         tools: &[Spec],
-        max_output: u32,
+        max_output_tokens: u32,
         on_delta: &(dyn Fn(StreamDelta<'_>) + Sync),
     ) -> Result<Answer, Fault> {
         if self.provider.api == Api::Ollama {
             return ollama::ask(
                 self,
-                asked,
+                context,
                 ollama::body(self, system, history, tools, max_output),
                 max_output,
                 on_delta,
@@ -156,28 +159,28 @@ impl Wire {
             .await;
         }
         let request = request::request(self.provider.api, system, history, tools);
-        let options = request::options(self, max_output).with_raw_frame_sink(Frames::of(max_output));
+        let options = request::options(self, max_output_tokens).with_raw_frame_sink(Frames::of(max_output_tokens));
         let mut began = false;
         let answering = async {
-            let answer = self.line.client.exec_chat_stream(self.target(), request, Some(&options)).await;
-            let mut stream = answer.map_err(|e| asked.fault(&e, false))?.stream;
+            let answer = self.clients.client.exec_chat_stream(self.target(), request, Some(&options)).await;
+            let mut stream = answer.map_err(|e| context.fault(&e, false))?.stream;
             while let Some(event) = stream.next().await {
-                match event.map_err(|e| asked.fault(&e, began))? {
+                match event.map_err(|e| context.fault(&e, began))? {
                     ChatStreamEvent::Chunk(chunk) => on_delta(StreamDelta::Text(&chunk.content)),
                     ChatStreamEvent::ReasoningChunk(chunk) => on_delta(StreamDelta::Thought(&chunk.content)),
                     ChatStreamEvent::End(end) if self.ended(&end) => return Ok(self.answer(end)),
                     ChatStreamEvent::End(_) => break,
-                    // "Start" comes before anything was sent.
+                    // "Start" precedes the request.
                     ChatStreamEvent::Start => continue,
                     _ => {}
                 }
                 began = true;
             }
-            Err(asked.passing("its answer broke off before its end", true))
+            Err(context.transient("the answer broke off", true))
         };
-        // The library may fall over an answer that no provider should send, and `Frames` ends one that is too much.
+        // The library may panic on a malformed answer, and `Frames` ends an oversized one by unwinding.
         let ended = AssertUnwindSafe(answering).catch_unwind().await;
-        ended.unwrap_or_else(|_| Err(asked.passing("its answer is not readable, or has no end", true)))
+        ended.unwrap_or_else(|_| Err(context.transient("the answer is unreadable or too large", true)))
     }
 
     fn target(&self) -> ModelSpec {
@@ -188,7 +191,7 @@ impl Wire {
             Api::Gemini => AdapterKind::Gemini,
             Api::Ollama => AdapterKind::Ollama,
         };
-        // Servers without a key take any; the library wants one.
+        // Servers without a key accept any; the library requires one.
         let key = self.provider.key.as_ref().map_or("none", |k| k.expose());
         ServiceTarget {
             endpoint: Endpoint::from_owned(self.provider.base_url.as_str()),
@@ -198,7 +201,7 @@ impl Wire {
         .into()
     }
 
-    /// Whether an end is one: for some APIs the library makes one up when the connection closes.
+    /// Whether the stream really ended: for some APIs the library reports an end when the connection closes.
     fn ended(&self, end: &StreamEnd) -> bool {
         match self.provider.api {
             Api::Anthropic | Api::OpenAi => true,
@@ -215,35 +218,38 @@ impl Wire {
             match part {
                 ContentPart::Text(text) => answer.text.push_str(&text),
                 ContentPart::ToolCall(call) => calls.push(call),
-                thought => answer.kept.push(thought),
+                thought => answer.reasoning_parts.push(thought),
             }
         }
-        let reasoned = answer.kept.iter().any(ContentPart::is_reasoning_content);
+        let reasoned = answer.reasoning_parts.iter().any(ContentPart::is_reasoning_content);
         if self.provider.api == Api::OpenAi && !calls.is_empty() && !reasoned {
-            // Some compatible servers want their thoughts back with the calls they led to.
-            answer.kept.extend(end.captured_reasoning_content.map(ContentPart::ReasoningContent));
+            // Some compatible servers expect their reasoning back with the calls it led to.
+            answer.reasoning_parts.extend(end.captured_reasoning_content.map(ContentPart::ReasoningContent));
         }
-        answer.calls = calls.into_iter().take(CALLS_MAX).map(|c| call(c, cut)).collect();
+        answer.calls = calls.into_iter().take(MAX_CALLS).map(|c| call(c, cut)).collect();
         answer
     }
 }
 
-/// A call with arguments every API takes back: an object.
+/// Converts a call so that every API accepts it back: its arguments are an object.
 fn call(call: ToolCall, cut: bool) -> Call {
     let name: String =
         call.fn_name.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).take(64).collect();
     let tool = if name.is_empty() { "unnamed".to_owned() } else { name };
-    let (args, broken) = match call.fn_arguments {
+    let (args, invalid) = match call.fn_arguments {
         Value::Object(fields) => (Value::Object(fields), None),
         Value::Null => (json!({}), None),
         Value::String(text) if text.trim().is_empty() && !cut => (json!({}), None),
-        _ if cut => (json!({}), Some("your answer was cut off at its longest: send this in smaller pieces".to_owned())),
+        _ if cut => (
+            json!({}),
+            Some("your answer reached its length limit and was cut off; send this in smaller pieces".to_owned()),
+        ),
         _ => (json!({}), Some("the arguments are not a JSON object".to_owned())),
     };
-    Call { id: call.call_id, tool, args, broken, signed: call.thought_signatures }
+    Call { id: call.call_id, tool, args, invalid, signatures: call.thought_signatures }
 }
 
-/// What was used, or `None` when nothing believable was told.
+/// Reported usage; `None` if nothing plausible was reported.
 fn wire_usage(usage: &genai::chat::Usage) -> Option<WireUsage> {
     let count = |n: Option<i32>| n.and_then(|n| u64::try_from(n).ok());
     let (input, output) = (count(usage.prompt_tokens)?, count(usage.completion_tokens)?);
@@ -264,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_objects_or_say_why_not() {
+    fn arguments_are_objects_or_explain_why_not() {
         let made = |args: Value, cut| {
             call(
                 ToolCall {
@@ -276,10 +282,10 @@ mod tests {
                 cut,
             )
         };
-        assert!(made(json!({"a": 1}), false).broken.is_none());
-        assert!(made(json!(""), false).broken.is_none());
-        assert!(made(json!("{\"path\": \"a"), true).broken.is_some_and(|b| b.contains("smaller pieces")));
-        assert!(made(json!([1]), false).broken.is_some_and(|b| b.contains("not a JSON object")));
+        assert!(made(json!({"a": 1}), false).invalid.is_none());
+        assert!(made(json!(""), false).invalid.is_none());
+        assert!(made(json!("{\"path\": \"a"), true).invalid.is_some_and(|b| b.contains("smaller pieces")));
+        assert!(made(json!([1]), false).invalid.is_some_and(|b| b.contains("not a JSON object")));
         assert_eq!(made(json!({}), false).tool, "read");
     }
 }

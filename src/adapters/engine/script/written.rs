@@ -1,4 +1,4 @@
-//! A script as written (TOML), read strictly.
+//! Parser of a script (TOML), strict.
 //!
 //! ```toml
 //! [[turn]]
@@ -6,13 +6,13 @@
 //! task = "parser"         # only for this task
 //! try = 1                 # only at this try
 //! round = 2               # only in this round of the run
-//! told = "checks"         # only when it is told something from there (checks, review, conflict, answer, refused, scout)
-//! not_told = "checks"     # only when it is not
-//! patch_has = "text"      # review: only when the patch has this text
-//! patch_lacks = "text"    # review: only when it has not
-//! say = ["a line"]        # what watchers see
-//! wait_ms = 500           # in all, while it says that
-//! tokens = 900            # what it is charged
+//! note_from = "checks"    # only with a note from there (checks, review, conflict, answer, refused, scout)
+//! no_note_from = "checks" # only without one
+//! patch_has = "text"      # review: only if the patch contains this text
+//! patch_lacks = "text"    # review: only if it does not
+//! say = ["a line"]        # lines for people who watch
+//! wait_ms = 500           # total pause while they appear
+//! tokens = 900            # charged usage
 //! cost_micros = 2700
 //! edit = [                # exactly one of write, append, replace, delete each
 //!     { write = "path", content = "whole file" }, { append = "path", content = "more" },
@@ -29,44 +29,44 @@ use crate::platform::rooted_fs;
 use crate::ports::engine::StepOutcome;
 use serde::Deserialize;
 
-/// The largest script, and the largest file it edits.
-pub const BYTES_MAX: u64 = 1024 * 1024;
-/// The most turns, edits of a turn, and lines said in one.
-const TURNS_MAX: usize = 200;
-const EDITS_MAX: usize = 100;
-const LINES_MAX: usize = 100;
-/// The longest wait of one turn.
-const WAIT_MS_MAX: u64 = 60_000;
+/// Upper bound of a script, and of a file it edits, in bytes.
+pub const MAX_BYTES: u64 = 1024 * 1024;
+/// Upper bounds of turns, edits per turn, and lines per turn.
+const MAX_TURNS: usize = 200;
+const MAX_EDITS: usize = 100;
+const MAX_LINES: usize = 100;
+/// Upper bound of the pause in one turn.
+const MAX_WAIT_MS: u64 = 60_000;
 
-/// A script.
+/// Script.
 #[derive(Clone, Debug)]
 pub struct Script {
     turns: Vec<Turn>,
 }
 
-/// A turn.
+/// Turn of a script.
 #[derive(Clone, Debug)]
 pub struct Turn {
     when: When,
-    /// What watchers see.
+    /// Lines for people who watch.
     pub say: Vec<String>,
-    /// How long that takes in all.
+    /// Total pause in milliseconds.
     pub wait_ms: u64,
-    /// What it is charged.
+    /// Charged tokens.
     pub tokens: u64,
-    /// What it is charged, in micro-USD.
+    /// Charged cost in micro-USD.
     pub cost_micros: u64,
-    /// Its edits, in order.
+    /// Edits, in order.
     pub edits: Vec<Edit>,
-    /// How it ends.
+    /// End of the turn.
     pub act: Act,
 }
 
-/// How a turn ends.
+/// End of a turn.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// With a result.
-    StepOutcome(StepOutcome),
+    /// Ends with an outcome.
+    Outcome(StepOutcome),
     /// Panics.
     #[cfg(any(test, debug_assertions))]
     Panic(String),
@@ -78,23 +78,23 @@ pub enum Act {
     Exit(i32),
 }
 
-/// An edit and where it is written.
+/// Edit with its position.
 #[derive(Clone, Debug)]
 pub struct Edit {
-    /// The script's line of its turn.
+    /// Line of its turn in the script.
     pub line: usize,
-    /// What it does.
+    /// Change it makes.
     pub change: Change,
 }
 
-/// What an edit does. Paths were checked for their form.
+/// Change to one file. Paths are validated.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Writes a whole file.
     Write { path: String, content: String },
-    /// Adds to the end of a file.
+    /// Appends to a file.
     Append { path: String, content: String },
-    /// Replaces a text that is in the file once.
+    /// Replaces a text that occurs once in the file.
     Replace { path: String, old: String, new: String },
     /// Deletes a file.
     Delete { path: String },
@@ -107,8 +107,8 @@ struct When {
     #[serde(rename = "try")]
     try_number: Option<u32>,
     round: Option<u32>,
-    told: Option<String>,
-    not_told: Option<String>,
+    note_from: Option<String>,
+    no_note_from: Option<String>,
     patch_has: Option<String>,
     patch_lacks: Option<String>,
 }
@@ -119,7 +119,7 @@ struct RawScript {
     turn: Vec<toml::Spanned<RawTurn>>,
 }
 
-// `flatten` would switch the refusal of unknown keys off, so the fields are spelled out.
+// `flatten` would accept unknown keys, so the fields are repeated.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTurn {
@@ -128,8 +128,8 @@ struct RawTurn {
     #[serde(rename = "try")]
     try_number: Option<u32>,
     round: Option<u32>,
-    told: Option<String>,
-    not_told: Option<String>,
+    note_from: Option<String>,
+    no_note_from: Option<String>,
     patch_has: Option<String>,
     patch_lacks: Option<String>,
     #[serde(default)]
@@ -193,18 +193,18 @@ struct RawFinding {
     text: String,
 }
 
-/// Reads a script.
+/// Parses a script.
 ///
 /// # Errors
 /// `, line N: key: what is wrong and what would be right`.
 pub fn parse(text: &str) -> Result<Script, String> {
     let line = |at: usize| text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
     let raw: RawScript = toml::from_str(text).map_err(|e| {
-        let place = e.span().map_or(String::new(), |s| format!(", line {}", line(s.start)));
-        format!("{place}: {}", e.message().trim().replace('\n', " "))
+        let position = e.span().map_or(String::new(), |s| format!(", line {}", line(s.start)));
+        format!("{position}: {}", e.message().trim().replace('\n', " "))
     })?;
-    if raw.turn.is_empty() || raw.turn.len() > TURNS_MAX {
-        return Err(format!(": has {} turns; 1 to {TURNS_MAX} are allowed", raw.turn.len()));
+    if raw.turn.is_empty() || raw.turn.len() > MAX_TURNS {
+        return Err(format!(": it has {} turns; 1 to {MAX_TURNS} are allowed", raw.turn.len()));
     }
     let mut turns = Vec::new();
     for spanned in raw.turn {
@@ -215,11 +215,11 @@ pub fn parse(text: &str) -> Result<Script, String> {
 }
 
 fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
-    if raw.edit.len() > EDITS_MAX || raw.say.len() > LINES_MAX {
-        return Err(format!("a turn may have {EDITS_MAX} edits and say {LINES_MAX} lines at most"));
+    if raw.edit.len() > MAX_EDITS || raw.say.len() > MAX_LINES {
+        return Err(format!("a turn may have at most {MAX_EDITS} edits and {MAX_LINES} lines"));
     }
-    if raw.wait_ms > WAIT_MS_MAX {
-        return Err(format!("wait_ms: {} is too long; {WAIT_MS_MAX} at most", raw.wait_ms));
+    if raw.wait_ms > MAX_WAIT_MS {
+        return Err(format!("wait_ms: {} is too long; the limit is {MAX_WAIT_MS}", raw.wait_ms));
     }
     if !raw.edit.is_empty() && raw.step != Step::Develop {
         return Err(format!("edit: only the develop step edits, not {}", raw.step.name()));
@@ -231,28 +231,28 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
         return Err(format!("patch_has, patch_lacks: only the review step has a patch, not {}", raw.step.name()));
     }
     if raw.verdict.is_none() && (raw.findings.is_some() || raw.summary.is_some()) {
-        return Err("findings and summary belong to a verdict".to_owned());
+        return Err("findings and summary are only allowed with a verdict".to_owned());
     }
     if raw.to.is_some() && raw.question.is_none() {
-        return Err("to belongs to a question".to_owned());
+        return Err("to is only allowed with a question".to_owned());
     }
     let findings = raw.findings.unwrap_or_default();
     let finding = |f: RawFinding| Finding { path: f.path, line: f.line, text: f.text };
     let task = |t: RawTask| TaskSpec { name: t.name, title: t.title, text: t.text, needs: t.needs, paths: t.paths };
     let ends = [
-        raw.done.map(|summary| (Some(Step::Develop), Act::StepOutcome(StepOutcome::Edited { summary }))),
-        raw.tasks.map(|t| (Some(Step::Plan), Act::StepOutcome(StepOutcome::Tasks(t.into_iter().map(task).collect())))),
+        raw.done.map(|summary| (Some(Step::Develop), Act::Outcome(StepOutcome::Edited { summary }))),
+        raw.tasks.map(|t| (Some(Step::Plan), Act::Outcome(StepOutcome::Tasks(t.into_iter().map(task).collect())))),
         raw.verdict.map(|verdict| {
             let findings = findings.into_iter().map(finding).collect();
             (
                 Some(Step::Review),
-                Act::StepOutcome(StepOutcome::Judged { verdict, findings, summary: raw.summary.unwrap_or_default() }),
+                Act::Outcome(StepOutcome::Judged { verdict, findings, summary: raw.summary.unwrap_or_default() }),
             )
         }),
-        raw.notes.map(|text| (Some(Step::Explore), Act::StepOutcome(StepOutcome::Notes(text)))),
+        raw.notes.map(|text| (Some(Step::Explore), Act::Outcome(StepOutcome::Notes(text)))),
         raw.question
-            .map(|question| (None, Act::StepOutcome(StepOutcome::Asked { question, to: raw.to.unwrap_or_default() }))),
-        raw.fail.map(|text| (None, Act::StepOutcome(StepOutcome::Failed(text)))),
+            .map(|question| (None, Act::Outcome(StepOutcome::Asked { question, to: raw.to.unwrap_or_default() }))),
+        raw.fail.map(|text| (None, Act::Outcome(StepOutcome::Failed(text)))),
         #[cfg(any(test, debug_assertions))]
         raw.panic.map(|text| (None, Act::Panic(text))),
         #[cfg(any(test, debug_assertions))]
@@ -265,13 +265,14 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
         return Err("a turn ends with exactly one of done, tasks, verdict, notes, question, fail".to_owned());
     };
     if let Some(step) = only.filter(|s| *s != raw.step) {
-        return Err(format!("its end belongs to the {} step, not to {}", step.name(), raw.step.name()));
+        return Err(format!("its end is for the {} step, not for {}", step.name(), raw.step.name()));
     }
     let edits: Result<_, String> = raw.edit.into_iter().map(|e| Ok(Edit { line, change: change(e)? })).collect();
     let (step, task, try_number, round) = (raw.step, raw.task, raw.try_number, raw.round);
-    let (told, not_told, patch_has, patch_lacks) = (raw.told, raw.not_told, raw.patch_has, raw.patch_lacks);
+    let (note_from, no_note_from, patch_has, patch_lacks) =
+        (raw.note_from, raw.no_note_from, raw.patch_has, raw.patch_lacks);
     Ok(Turn {
-        when: When { step, task, try_number, round, told, not_told, patch_has, patch_lacks },
+        when: When { step, task, try_number, round, note_from, no_note_from, patch_has, patch_lacks },
         say: raw.say,
         wait_ms: raw.wait_ms,
         tokens: raw.tokens,
@@ -298,9 +299,9 @@ fn change(raw: RawEdit) -> Result<Change, String> {
         }
     };
     rooted_fs::check(change.path()).map_err(|why| format!("edit: {why}"))?;
-    // However it is spelled on a file system that ignores case.
+    // In any spelling, because some file systems ignore case.
     if change.path().split('/').any(|name| name.eq_ignore_ascii_case(".git")) {
-        return Err(format!("edit: {:?} is git's own", change.path()));
+        return Err(format!("edit: {:?} is inside .git", change.path()));
     }
     Ok(change)
 }
@@ -317,8 +318,8 @@ impl Change {
 }
 
 impl Edit {
-    /// For people who watch.
-    pub fn words(&self) -> String {
+    /// Describes the edit for people who watch.
+    pub fn describe(&self) -> String {
         let verb = match self.change {
             Change::Write { .. } => "writes",
             Change::Append { .. } => "adds to",
@@ -330,24 +331,24 @@ impl Edit {
 }
 
 impl Script {
-    /// The first turn that fits, with its number.
+    /// Returns the first turn that matches, with its number.
     pub fn turn(&self, order: &Order, patch: &str) -> Option<(usize, &Turn)> {
-        self.turns.iter().enumerate().find(|(_, t)| t.fits(order, patch)).map(|(i, t)| (i + 1, t))
+        self.turns.iter().enumerate().find(|(_, t)| t.matches(order, patch)).map(|(i, t)| (i + 1, t))
     }
 }
 
 impl Turn {
-    /// Whether it is the turn for this order: all its conditions hold.
-    pub fn fits(&self, order: &Order, patch: &str) -> bool {
+    /// Whether all conditions of the turn hold for an order.
+    pub fn matches(&self, order: &Order, patch: &str) -> bool {
         let w = &self.when;
         let task = order.task.as_ref().map(|t| t.spec.name.as_str());
-        let is_told = |from: &String| order.notes.iter().any(|n| n.source.name() == *from);
+        let has_note_from = |from: &String| order.notes.iter().any(|n| n.source.name() == *from);
         w.step == order.step
             && w.task.as_deref().is_none_or(|t| task == Some(t))
             && w.try_number.is_none_or(|n| n == order.try_number)
             && w.round.is_none_or(|n| n == order.round)
-            && w.told.as_ref().is_none_or(is_told)
-            && !w.not_told.as_ref().is_some_and(is_told)
+            && w.note_from.as_ref().is_none_or(has_note_from)
+            && !w.no_note_from.as_ref().is_some_and(has_note_from)
             && w.patch_has.as_deref().is_none_or(|text| patch.contains(text))
             && !w.patch_lacks.as_deref().is_some_and(|text| patch.contains(text))
     }
@@ -364,7 +365,7 @@ mod tests {
             ("[[turn]]\nstep = \"develop\"", "line 1: a turn ends with exactly one of"),
             ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nfail = \"y\"", "exactly one of"),
             ("[[turn]]\nstep = \"develop\"\nhang = false", "exactly one of"),
-            ("\n[[turn]]\nstep = \"plan\"\ndone = \"x\"", "line 2: its end belongs to the develop step, not to plan"),
+            ("\n[[turn]]\nstep = \"plan\"\ndone = \"x\"", "line 2: its end is for the develop step, not for plan"),
             ("[[turn]]\nstep = \"walk\"\ndone = \"x\"", "line 2: unknown variant `walk`"),
             ("[[turn]]\nstep = \"develop\"\ndoen = \"x\"", "line 3: unknown field `doen`"),
             ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nwait_ms = 60001", "wait_ms"),
@@ -374,12 +375,12 @@ mod tests {
             ("[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{delete = \"/a\"}]", "must be relative"),
             (
                 "[[turn]]\nstep = \"develop\"\ndone = \"x\"\nedit = [{write = \"a/.GIT/config\", content = \"\"}]",
-                "git's own",
+                "inside .git",
             ),
         ];
         for (text, part) in wrong {
-            let said = parse(text).unwrap_err();
-            assert!(said.contains(part), "{text:?} said {said:?}");
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(part), "{text:?}: {error:?}");
         }
     }
 }

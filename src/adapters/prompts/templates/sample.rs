@@ -1,4 +1,4 @@
-//! Orders every template is tried with before it is used: one with everything in it, one with nothing, for each step.
+//! Sample orders for validating templates: per step, one with every field and one with none.
 
 use super::super::context::Instruction;
 use super::STEPS;
@@ -9,15 +9,15 @@ use crate::domain::{
     RunId, Step, TaskId, TaskSpec, Usage,
 };
 
-/// A patch that suits the full order.
+/// Patch of the full order.
 pub(super) const PATCH: &str = "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -1 +1 @@\n-one\n+two\n";
 
-/// What its repository says of itself.
+/// Instructions of its repository.
 pub(super) fn instructions() -> Vec<Instruction> {
     vec![Instruction { path: "AGENTS.md", text: "Run the tests.".to_owned() }]
 }
 
-/// The orders.
+/// All sample orders.
 pub(super) fn orders() -> Vec<Order> {
     STEPS.iter().flat_map(|step| [empty(*step), full(*step)]).collect()
 }

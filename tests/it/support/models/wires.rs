@@ -18,7 +18,7 @@ fn events(events: &[(&str, Value)]) -> String {
     events.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect()
 }
 
-/// Usage of every scripted answer: 100 in (of these 40 from the cache, 20 into it, where the API tells), 10 out.
+/// Usage of every scripted answer: 100 input tokens (40 of them cached, 20 written to the cache, if the API reports it), 10 output tokens.
 fn anthropic(turn: usize, used: &Served, text: &str, calls: &[(String, Value)]) -> String {
     let usage = json!({"input_tokens": used.input - used.cached - used.written, "cache_read_input_tokens": used.cached,
         "cache_creation_input_tokens": used.written, "output_tokens": 1});

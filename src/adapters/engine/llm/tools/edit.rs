@@ -1,13 +1,13 @@
-//! `edit` and `write`: changing files. An edit replaces exact text; all edits of a call are made, or none.
+//! `edit` and `write`: change files. An edit replaces exact text; either all edits of a call are made, or none.
 
 use super::read::text;
-use super::{Did, FILE_BYTES_MAX, Spec, object, path};
+use super::{MAX_FILE_BYTES, Spec, ToolResult, object, path};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use serde::Deserialize;
 use serde_json::json;
 
-/// Edits of one call.
-const EDITS_MAX: usize = 100;
+/// Upper bound of the edits in one call.
+const MAX_EDITS: usize = 100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,15 +35,15 @@ pub(super) struct Whole {
 pub(super) fn spec() -> Spec {
     Spec {
         name: "edit",
-        about: "Replaces exact text in a file. `old` must be there exactly once (or set `all`): without line numbers, with its \
-                indentation. Several edits are made in order, all or none.",
+        description: "Replaces exact text in a file. `old` must occur exactly once, unless `all` is set. Include the indentation and \
+                      leave out line numbers. Edits are applied in order; if one fails, none is applied.",
         schema: object(
             json!({
                 "path": {"type": "string"},
-                "edits": {"type": "array", "minItems": 1, "maxItems": EDITS_MAX, "items": object(json!({
-                    "old": {"type": "string", "description": "The text to replace."},
-                    "new": {"type": "string", "description": "What stands there then."},
-                    "all": {"type": "boolean", "description": "Replace every place."},
+                "edits": {"type": "array", "minItems": 1, "maxItems": MAX_EDITS, "items": object(json!({
+                    "old": {"type": "string", "description": "Text to replace."},
+                    "new": {"type": "string", "description": "Replacement text."},
+                    "all": {"type": "boolean", "description": "Replace every occurrence."},
                 }), &["old", "new"])},
             }),
             &["path", "edits"],
@@ -54,15 +54,15 @@ pub(super) fn spec() -> Spec {
 pub(super) fn write_spec() -> Spec {
     Spec {
         name: "write",
-        about: "Writes a whole file: a new one, or one that changes throughout. Folders are made.",
+        description: "Writes a whole file. Use it for new files and for files that change throughout. Missing folders are created.",
         schema: object(json!({"path": {"type": "string"}, "content": {"type": "string"}}), &["path", "content"]),
     }
 }
 
-pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<Did, String> {
+pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<ToolResult, String> {
     let path = path(&args.path)?;
-    if args.edits.is_empty() || args.edits.len() > EDITS_MAX {
-        return Err(format!("a call takes 1 to {EDITS_MAX} edits"));
+    if args.edits.is_empty() || args.edits.len() > MAX_EDITS {
+        return Err(format!("send 1 to {MAX_EDITS} edits per call"));
     }
     let before = text(tree, path)?;
     let crlf = ends_in_crlf(&before);
@@ -72,51 +72,55 @@ pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<Did, String> {
             .map_err(|why| format!("edit {} of {path:?}: {why}; nothing was changed", n + 1))?;
     }
     if after == before {
-        return Err(format!("the edits leave {path:?} as it is; nothing was changed"));
+        return Err(format!("the edits do not change {path:?}; nothing was changed"));
     }
-    put(tree, path, &after)?;
+    write_file(tree, path, &after)?;
     let s = if args.edits.len() == 1 { "" } else { "s" };
-    Ok(Did { text: format!("{path}: {} edit{s} made", args.edits.len()), changed: vec![path.to_owned()], ok: true })
+    Ok(ToolResult {
+        text: format!("{path}: {} edit{s} applied", args.edits.len()),
+        changed: vec![path.to_owned()],
+        ok: true,
+    })
 }
 
-pub(super) fn write(tree: &RootedDir, args: &Whole) -> Result<Did, String> {
+pub(super) fn write(tree: &RootedDir, args: &Whole) -> Result<ToolResult, String> {
     let path = path(&args.path)?;
     let before = match text(tree, path) {
         Ok(text) => Some(text),
         Err(why) => match tree.size(path) {
             Err(RootedFsError::Missing(_)) => None,
-            // A file that is no text may be replaced; a link or a folder may not.
+            // A binary file may be replaced; a link or a folder may not.
             Ok(_) => Some(String::new()),
             Err(_) => return Err(why),
         },
     };
-    let content = with_ends(&args.content, before.as_deref().is_some_and(ends_in_crlf));
+    let content = with_line_endings(&args.content, before.as_deref().is_some_and(ends_in_crlf));
     if before.as_deref() == Some(content.as_str()) && !content.is_empty() {
-        return Err(format!("{path:?} has exactly this content already"));
+        return Err(format!("{path:?} already has exactly this content"));
     }
-    put(tree, path, &content)?;
-    let how = if before.is_some() { "written anew" } else { "made" };
-    Ok(Did {
+    write_file(tree, path, &content)?;
+    let how = if before.is_some() { "overwritten" } else { "created" };
+    Ok(ToolResult {
         text: format!("{path}: {how}, {} lines", content.lines().count()),
         changed: vec![path.to_owned()],
         ok: true,
     })
 }
 
-fn put(tree: &RootedDir, path: &str, text: &str) -> Result<(), String> {
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("{path:?} would have {} bytes; at most {FILE_BYTES_MAX} are written", text.len()));
+fn write_file(tree: &RootedDir, path: &str, text: &str) -> Result<(), String> {
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("{path:?} would have {} bytes; the limit is {MAX_FILE_BYTES}", text.len()));
     }
     tree.write(path, text.as_bytes()).map_err(|e| e.to_string())
 }
 
-/// Whether every line of a text ends in CR LF.
+/// Whether every line of a text ends in CRLF.
 fn ends_in_crlf(text: &str) -> bool {
     text.contains("\r\n") && text.matches('\n').count() == text.matches("\r\n").count()
 }
 
-/// A model's text with the line ends of the file.
-fn with_ends(text: &str, crlf: bool) -> String {
+/// Converts a model's text to the line endings of the file.
+fn with_line_endings(text: &str, crlf: bool) -> String {
     match crlf && !text.contains("\r\n") {
         true => text.replace('\n', "\r\n"),
         false => text.to_owned(),
@@ -124,19 +128,19 @@ fn with_ends(text: &str, crlf: bool) -> String {
 }
 
 fn replace(text: &str, edit: &Edit, crlf: bool) -> Result<String, String> {
-    let (old, new) = (with_ends(&edit.old, crlf), with_ends(&edit.new, crlf));
+    let (old, new) = (with_line_endings(&edit.old, crlf), with_line_endings(&edit.new, crlf));
     if old.is_empty() {
-        return Err("old is empty; use write for a new file".to_owned());
+        return Err("old is empty; use write to create a file".to_owned());
     }
-    let places: Vec<usize> = text.match_indices(&old).map(|(at, _)| at).take(1_000).collect();
-    match places.as_slice() {
-        [] => Err(format!("old is not in the file{}", hint(text, &old))),
+    let positions: Vec<usize> = text.match_indices(&old).map(|(at, _)| at).take(1_000).collect();
+    match positions.as_slice() {
+        [] => Err(format!("old does not occur in the file{}", hint(text, &old))),
         [_] => Ok(text.replacen(&old, &new, 1)),
         _ if edit.all => Ok(text.replace(&old, &new)),
         many => {
             let lines: Vec<String> = many.iter().take(8).map(|at| line_of(text, *at).to_string()).collect();
             Err(format!(
-                "old is there {} times (lines {}); give more of the text around it, or set all",
+                "old occurs {} times (lines {}); include more of the surrounding text, or set all",
                 many.len(),
                 lines.join(", ")
             ))
@@ -148,13 +152,13 @@ fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// Where the first telling line of `old` stands, when only what is around it differs.
+/// Says where the first significant line of `old` occurs, if only the text around it differs.
 fn hint(text: &str, old: &str) -> String {
-    let Some(telling) = old.lines().map(str::trim).find(|l| l.len() > 3) else { return String::new() };
-    match text.lines().position(|l| l.trim() == telling) {
+    let Some(significant) = old.lines().map(str::trim).find(|l| l.len() > 3) else { return String::new() };
+    match text.lines().position(|l| l.trim() == significant) {
         Some(n) => {
-            let telling: String = telling.chars().take(80).collect();
-            format!("; its line {telling:?} is like line {}: look at its indentation and what follows", n + 1)
+            let significant: String = significant.chars().take(80).collect();
+            format!("; its line {significant:?} matches line {}: compare the indentation and the lines after it", n + 1)
         }
         None => "; read the file again".to_owned(),
     }
@@ -171,18 +175,20 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_there_once_is_replaced() {
+    fn an_edit_replaces_only_a_unique_text() {
         assert_eq!(edits("a b a", false, &[("b", "c", false)]).unwrap(), "a c a");
         assert!(edits("a\nb\na", false, &[("a", "c", false)]).unwrap_err().contains("2 times (lines 1, 3)"));
         assert_eq!(edits("a b a", false, &[("a", "c", true)]).unwrap(), "c b c");
         assert!(
-            edits("    let x = 1;\n", false, &[("let x = 1;\nlet y", "", false)]).unwrap_err().contains("like line 1")
+            edits("    let x = 1;\n", false, &[("let x = 1;\nlet y", "", false)])
+                .unwrap_err()
+                .contains("matches line 1")
         );
         assert!(edits("a", false, &[("", "x", false)]).is_err());
     }
 
     #[test]
-    fn line_ends_stay_what_they_are() {
+    fn line_endings_are_preserved() {
         assert!(ends_in_crlf("a\r\nb\r\n") && !ends_in_crlf("a\r\nb\n") && !ends_in_crlf("a\n"));
         assert_eq!(edits("a\r\nb\r\nc\r\n", true, &[("a\nb\n", "x\ny\nz\n", false)]).unwrap(), "x\r\ny\r\nz\r\nc\r\n");
         assert_eq!(edits("a\nb\n", false, &[("a\n", "x\n", false)]).unwrap(), "x\nb\n");

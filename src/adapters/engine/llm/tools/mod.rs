@@ -1,4 +1,4 @@
-//! The tools a model is given, by step; every call ends in a text for it, whatever it asked for.
+//! Tools of the agent loop, per step. Every call ends in a text for the model, even a wrong one.
 
 use super::history::{Call, Outcome};
 use crate::domain::{ProjectName, Step};
@@ -19,72 +19,72 @@ mod run;
 mod search;
 mod walk;
 
-/// The tool that runs a shell line.
+/// Name of the tool that runs a shell command.
 pub const RUN: &str = "run";
-/// The tool that ends the session with its result.
+/// Name of the tool that ends the session with its result.
 pub const DONE: &str = "done";
-/// The tool that ends the session with a question.
+/// Name of the tool that ends the session with a question.
 pub const ASK: &str = "ask";
 
-/// The most a model is told by one result.
-pub const RESULT_BYTES_MAX: usize = 64 * 1024;
-/// The largest file that is read or edited.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Upper bound of one tool result, in bytes.
+pub const MAX_RESULT_BYTES: usize = 64 * 1024;
+/// Upper bound of a file that is read or edited, in bytes.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A tool as the model is told of it.
+/// Declaration of a tool, as the model sees it.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// What it does.
-    pub about: &'static str,
-    /// The JSON schema of its arguments.
+    /// Description for the model.
+    pub description: &'static str,
+    /// JSON Schema of the arguments.
     pub schema: Value,
 }
 
-/// What a tool did.
-struct Did {
+/// Result of one tool call.
+struct ToolResult {
     text: String,
     changed: Vec<String>,
     ok: bool,
 }
 
-impl Did {
-    fn told(text: String) -> Did {
-        Did { text, changed: Vec::new(), ok: true }
+impl ToolResult {
+    fn read_only(text: String) -> ToolResult {
+        ToolResult { text, changed: Vec::new(), ok: true }
     }
 }
 
-/// The tools of one session.
+/// Tools of one session.
 pub struct Tools {
     tree: Arc<RootedDir>,
     step: Step,
     sandbox: Sandbox,
-    place: ToolEnv,
+    env: ToolEnv,
 }
 
-/// Where commands run.
+/// Environment of the commands that a model runs.
 #[derive(Clone, Debug)]
 pub struct ToolEnv {
-    /// The worktree.
+    /// Worktree.
     pub dir: PathBuf,
-    /// Caches.
+    /// Cache folder, shared by the attempts of one run.
     pub cache: PathBuf,
-    /// Scratch.
+    /// Scratch folder, removed after the attempt.
     pub scratch: PathBuf,
-    /// Whose commands they are.
+    /// Project, for its egress rules.
     pub project: ProjectName,
-    /// What they are given.
+    /// Grants network access to a command.
     pub access_broker: AccessBroker,
 }
 
 impl Tools {
-    /// Tools for a step in an open worktree.
-    pub fn new(tree: Arc<RootedDir>, step: Step, sandbox: Sandbox, place: ToolEnv) -> Tools {
-        Tools { tree, step, sandbox, place }
+    /// Creates the tools of a step in an open worktree.
+    pub fn new(tree: Arc<RootedDir>, step: Step, sandbox: Sandbox, env: ToolEnv) -> Tools {
+        Tools { tree, step, sandbox, env }
     }
 
-    /// The tools of this step. `answer` is the schema of the step's result.
+    /// Declarations of this step's tools. `answer` is the schema of the step's result.
     pub fn specs(&self, answer: Value) -> Vec<Spec> {
         let mut specs = vec![read::spec(), list::spec(), search::spec()];
         if self.may_edit() {
@@ -95,14 +95,14 @@ impl Tools {
         }
         specs.push(Spec {
             name: ASK,
-            about: "Ends your work with a question, when you cannot go on without an answer. Ask only what you cannot find out.",
+            description: "Ends the session with a question. Use it only if you cannot continue without an answer that you cannot find yourself.",
             schema: object(json!({
-                "question": {"type": "string", "description": "The question, with what you found and the choices you see."},
+                "question": {"type": "string", "description": "The question, including what you found out and the options you see."},
                 "to": {"type": "string", "enum": ["person", "scout"],
-                    "description": "person: a decision is needed (default); scout: something has to be looked up."},
+                    "description": "person (default): the question needs a decision. scout: the question needs a fact from the repository."},
             }), &["question"]),
         });
-        specs.push(Spec { name: DONE, about: "Ends your work with its result.", schema: answer });
+        specs.push(Spec { name: DONE, description: "Ends the session with its result.", schema: answer });
         specs
     }
 
@@ -110,44 +110,44 @@ impl Tools {
         self.step == Step::Develop
     }
 
-    /// A reviewer runs the tests it doubts, in its own worktree, which is thrown away.
+    /// A reviewer may run tests. Its worktree is discarded afterwards.
     fn may_run(&self) -> bool {
         matches!(self.step, Step::Develop | Step::Review)
     }
 
-    /// Carries a call out, within `left`. `done` and `ask` are not its business.
-    pub async fn use_one(&self, call: &Call, left: Duration) -> Outcome {
-        let did = match &call.broken {
+    /// Executes a call within `left`. The session handles `done` and `ask` itself.
+    pub async fn call(&self, call: &Call, left: Duration) -> Outcome {
+        let result = match &call.invalid {
             Some(why) => Err(why.clone()),
             None => self.dispatch(call, left).await,
         };
-        let (text, ok, changed) = match did {
-            Ok(did) => (did.text, did.ok, did.changed),
+        let (text, ok, changed) = match result {
+            Ok(result) => (result.text, result.ok, result.changed),
             Err(why) => (format!("error: {why}"), false, Vec::new()),
         };
         Outcome {
             id: call.id.clone(),
             tool: call.tool.clone(),
-            what: what(call),
-            text: middle_cut(&text, RESULT_BYTES_MAX),
+            what: describe(call),
+            text: truncate_middle(&text, MAX_RESULT_BYTES),
             ok,
             changed,
         }
     }
 
-    async fn dispatch(&self, call: &Call, left: Duration) -> Result<Did, String> {
+    async fn dispatch(&self, call: &Call, left: Duration) -> Result<ToolResult, String> {
         match call.tool.as_str() {
             "read" => {
                 let args = args(call)?;
-                self.blocking(move |tree| read::read(tree, &args).map(Did::told)).await
+                self.blocking(move |tree| read::read(tree, &args).map(ToolResult::read_only)).await
             }
             "list" => {
                 let args = args(call)?;
-                self.blocking(move |tree| list::list(tree, &args).map(Did::told)).await
+                self.blocking(move |tree| list::list(tree, &args).map(ToolResult::read_only)).await
             }
             "search" => {
                 let args = args(call)?;
-                self.blocking(move |tree| search::search(tree, &args).map(Did::told)).await
+                self.blocking(move |tree| search::search(tree, &args).map(ToolResult::read_only)).await
             }
             "edit" if self.may_edit() => {
                 let args = args(call)?;
@@ -161,29 +161,29 @@ impl Tools {
                 let args = args(call)?;
                 self.blocking(move |tree| edit::write(tree, &args)).await
             }
-            RUN if self.may_run() => run::run(&self.sandbox, &self.place, args(call)?, left).await,
+            RUN if self.may_run() => run::run(&self.sandbox, &self.env, args(call)?, left).await,
             other => {
                 let names: Vec<&str> = self.specs(Value::Null).iter().map(|s| s.name).collect();
-                let other = middle_cut(other, 80);
-                Err(format!("there is no tool {other:?} in this step; there are: {}", names.join(", ")))
+                let other = truncate_middle(other, 80);
+                Err(format!("tool {other:?} does not exist in this step; available tools: {}", names.join(", ")))
             }
         }
     }
 
-    /// File work off the threads that carry sessions.
+    /// Runs file work on the blocking thread pool.
     async fn blocking(
         &self,
-        work: impl FnOnce(&RootedDir) -> Result<Did, String> + Send + 'static,
-    ) -> Result<Did, String> {
+        operation: impl FnOnce(&RootedDir) -> Result<ToolResult, String> + Send + 'static,
+    ) -> Result<ToolResult, String> {
         let tree = self.tree.clone();
-        tokio::task::spawn_blocking(move || work(&tree))
+        tokio::task::spawn_blocking(move || operation(&tree))
             .await
-            .unwrap_or_else(|e| Err(format!("the tool failed: {e}; this is a defect of Skep's")))
+            .unwrap_or_else(|e| Err(format!("the tool failed: {e}. This is a defect in Skep")))
     }
 }
 
-/// A call in words, for people who watch and for the digest.
-pub fn what(call: &Call) -> String {
+/// Describes a call in one line, for people who watch and for the digest.
+pub fn describe(call: &Call) -> String {
     let word = |key: &str| call.args.get(key).and_then(Value::as_str).unwrap_or_default();
     let of = match call.tool.as_str() {
         "read" | "edit" | "write" | "list" => word("path").to_owned(),
@@ -193,39 +193,42 @@ pub fn what(call: &Call) -> String {
         ASK => word("question").to_owned(),
         _ => String::new(),
     };
-    let tool = middle_cut(&call.tool, 40);
-    crate::platform::terminal_text::sanitize(format!("{tool} {}", middle_cut(&of, 300)).trim_end().as_bytes())
+    let tool = truncate_middle(&call.tool, 40);
+    crate::platform::terminal_text::sanitize(format!("{tool} {}", truncate_middle(&of, 300)).trim_end().as_bytes())
 }
 
-/// A call's arguments, read strictly; the error is for the model.
+/// Parses the arguments of a call strictly.
+///
+/// # Errors
+/// The cause, for the model.
 pub fn args<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
-    T::deserialize(&call.args).map_err(|e| format!("the arguments of {} are not usable: {e}", call.tool))
+    T::deserialize(&call.args).map_err(|e| format!("invalid arguments for {}: {e}", call.tool))
 }
 
-/// The schema of an object whose fields are all named.
+/// JSON Schema of an object without additional properties.
 fn object(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-/// A path as a model writes it, in the form [`RootedDir`] takes; `.git` stays out in any spelling a file system may take for it.
+/// Converts a path as a model writes it to the form [`RootedDir`] takes. Refuses `.git` in every spelling that a file system may accept.
 fn path(given: &str) -> Result<&str, String> {
     let path = given.strip_prefix("./").unwrap_or(given);
     match path.split('/').any(is_git) {
-        true => Err(format!("{path:?} leads into .git, which is not yours to touch")),
+        true => Err(format!("{path:?} is inside .git; do not access it")),
         false => Ok(path),
     }
 }
 
-/// The same for a folder, where "" and "." are the worktree itself.
+/// Converts a folder path; "" and "." are the worktree itself.
 fn folder(given: Option<&str>) -> Result<&str, String> {
     match given.unwrap_or_default().trim_end_matches('/') {
-        "" if given.is_some_and(|g| g.starts_with('/')) => Err("paths are relative to the worktree".to_owned()),
+        "" if given.is_some_and(|g| g.starts_with('/')) => Err("use a path relative to the worktree".to_owned()),
         "" | "." => Ok(""),
         given => path(given),
     }
 }
 
-/// Whether a name is `.git` to some file system: case, trailing dots and spaces, short names, characters that are ignored.
+/// Whether some file system takes the name for `.git`: case, trailing dots and spaces, short names, ignored characters.
 fn is_git(name: &str) -> bool {
     let ignored =
         |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
@@ -234,28 +237,19 @@ fn is_git(name: &str) -> bool {
     plain.split(':').next() == Some(".git") || plain == "git~1"
 }
 
-/// A text of at most `most` bytes: its beginning and its end, and between them how much is missing.
-pub fn middle_cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
+/// Shortens a text to at most `max_bytes`: keeps its beginning and end and says in between how much is missing.
+pub fn truncate_middle(text: &str, max_bytes: usize) -> String {
+    if text.len() <= max_bytes {
         return text.to_owned();
     }
-    let mark = format!("\n[… {} bytes left out …]\n", text.len().saturating_sub(most));
-    let room = most.saturating_sub(mark.len());
-    let (mut head, mut tail) = (room * 2 / 3, text.len() - room / 3);
-    while !text.is_char_boundary(head) {
-        head -= 1;
-    }
-    while !text.is_char_boundary(tail) {
-        tail += 1;
-    }
+    let mark = format!("\n[… {} bytes omitted …]\n", text.len().saturating_sub(max_bytes));
+    let room = max_bytes.saturating_sub(mark.len());
     if room == 0 {
-        // Nothing but a mark would fit: the beginning says more.
-        let mut end = most;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        return text[..end].to_owned();
+        // Only the mark would fit. The beginning of the text is worth more.
+        return text[..text.floor_char_boundary(max_bytes)].to_owned();
     }
+    let head = text.floor_char_boundary(room * 2 / 3);
+    let tail = text.ceil_char_boundary(text.len() - room / 3);
     format!("{}{mark}{}", &text[..head], &text[tail..])
 }
 
@@ -264,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn git_is_git_in_any_spelling() {
+    fn every_spelling_of_git_is_refused() {
         for name in [".git", ".GIT", ".git.", ".git ", "git~1", "GIT~1", ".g\u{200c}it", ".git::$INDEX_ALLOCATION"] {
             assert!(path(&format!("a/{name}/config")).is_err(), "{name:?}");
         }
@@ -276,13 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_goes_and_the_size_holds() {
+    fn truncation_keeps_both_ends_and_the_size() {
         let text = "ü".repeat(4_000);
-        for most in [0, 1, 7, 30, 31, 40, 41, 42, 43, 200, 4_000, 7_999, 8_000, 9_000] {
-            let cut = middle_cut(&text, most);
-            assert!(cut.len() <= most, "{most}: {}", cut.len());
+        for max_bytes in [0, 1, 7, 30, 31, 40, 41, 42, 43, 200, 4_000, 7_999, 8_000, 9_000] {
+            let cut = truncate_middle(&text, max_bytes);
+            assert!(cut.len() <= max_bytes, "{max_bytes}: {}", cut.len());
         }
-        let cut = middle_cut(&format!("begin{}end", "x".repeat(1_000)), 100);
-        assert!(cut.starts_with("begin") && cut.ends_with("end") && cut.contains("bytes left out"), "{cut}");
+        let cut = truncate_middle(&format!("begin{}end", "x".repeat(1_000)), 100);
+        assert!(cut.starts_with("begin") && cut.ends_with("end") && cut.contains("bytes omitted"), "{cut}");
     }
 }

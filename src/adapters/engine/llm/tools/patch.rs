@@ -1,6 +1,6 @@
-//! `patch`: changing several files by one patch, all of it or nothing.
+//! `patch`: changes several files by one patch, atomically.
 
-use super::{Did, FILE_BYTES_MAX, Spec, object, path};
+use super::{MAX_FILE_BYTES, Spec, ToolResult, object, path};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use read::Change;
 use serde::Deserialize;
@@ -12,11 +12,11 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-/// The largest patch, and the most bytes of files that one may hold in memory.
-const PATCH_BYTES_MAX: usize = 1024 * 1024;
-const TOTAL_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Files named in one line.
-const NAMED: usize = 4;
+/// Upper bounds of a patch, and of the file contents it may hold in memory.
+const MAX_PATCH_BYTES: usize = 1024 * 1024;
+const MAX_TOTAL_BYTES: usize = 32 * 1024 * 1024;
+/// Upper bound of the files named in one line.
+const MAX_NAMED_FILES: usize = 4;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,40 +27,41 @@ pub(super) struct Args {
 pub(super) fn spec() -> Spec {
     Spec {
         name: "patch",
-        about: "Changes several files at once: makes, edits, renames, deletes. Takes a unified diff, or the form *** Begin Patch … *** \
-                End Patch. What a hunk takes for granted must stand in the file exactly. All of it is done, or nothing.",
+        description: "Creates, edits, renames and deletes several files at once. Accepts a unified diff, or the form *** Begin Patch … \
+                      *** End Patch. Context lines and removed lines must match the file exactly. If one hunk fails, nothing is changed.",
         schema: object(json!({"patch": {"type": "string"}}), &["patch"]),
     }
 }
 
-/// The first files a patch is about, for people.
+/// Names the first files that a patch changes, for people.
 pub(super) fn files(patch: &str) -> String {
-    let Some(changes) = Some(patch).filter(|p| p.len() <= PATCH_BYTES_MAX).and_then(|p| read::patch(p).ok()) else {
+    let Some(changes) = Some(patch).filter(|p| p.len() <= MAX_PATCH_BYTES).and_then(|p| read::patch(p).ok()) else {
         return String::new();
     };
-    let names: Vec<&str> = changes.iter().filter_map(|c| c.to.as_deref().or(c.from.as_deref())).take(NAMED).collect();
+    let names: Vec<&str> =
+        changes.iter().filter_map(|c| c.to.as_deref().or(c.from.as_deref())).take(MAX_NAMED_FILES).collect();
     let more = changes.len().saturating_sub(names.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", names.join(", "))
 }
 
-pub(super) fn patch(tree: &RootedDir, args: &Args) -> Result<Did, String> {
-    if args.patch.len() > PATCH_BYTES_MAX {
+pub(super) fn patch(tree: &RootedDir, args: &Args) -> Result<ToolResult, String> {
+    if args.patch.len() > MAX_PATCH_BYTES {
         let bytes = args.patch.len();
-        return Err(format!("the patch has {bytes} bytes; at most {PATCH_BYTES_MAX} at once: send it in parts"));
+        return Err(format!("the patch has {bytes} bytes; the limit is {MAX_PATCH_BYTES}. Send it in parts"));
     }
     let unchanged = |why: String| format!("{why}; nothing was changed");
     let changes = read::patch(&args.patch).map_err(unchanged)?;
     let mut plan = Plan { tree, files: BTreeMap::new(), moves: Vec::new(), bytes: 0 };
-    let mut told = Vec::new();
+    let mut report = Vec::new();
     for change in &changes {
-        told.push(plan.take(change).map_err(unchanged)?);
+        report.push(plan.add(change).map_err(unchanged)?);
     }
-    let changed = plan.carry_out().map_err(unchanged)?;
-    Ok(Did { text: told.join("\n"), changed, ok: true })
+    let changed = plan.apply().map_err(unchanged)?;
+    Ok(ToolResult { text: report.join("\n"), changed, ok: true })
 }
 
-/// What the files would be: worked out before the first is touched.
+/// Contents of the files after the patch, computed before any file is changed.
 struct Plan<'a> {
     tree: &'a RootedDir,
     files: BTreeMap<String, State>,
@@ -69,29 +70,29 @@ struct Plan<'a> {
     bytes: usize,
 }
 
-/// A file before and after; `None` = it is not there.
+/// Content of a file before and after; `None` = the file does not exist.
 struct State {
     before: Option<Vec<u8>>,
     after: Option<Vec<u8>>,
 }
 
 impl Plan<'_> {
-    /// Takes the change of one file in, and says it in words.
-    fn take(&mut self, change: &Change) -> Result<String, String> {
+    /// Adds the change of one file and describes it.
+    fn add(&mut self, change: &Change) -> Result<String, String> {
         let (from, to) = (change.from.as_deref().map(path).transpose()?, change.to.as_deref().map(path).transpose()?);
         match (from, to) {
-            (None, None) => Err("a file in it has no name".to_owned()),
+            (None, None) => Err("a file in the patch has no name".to_owned()),
             (None, Some(to)) => {
                 self.absent(to)?;
                 let text = fit::apply("", &change.hunks).map_err(|why| format!("the new file {to:?}: {why}"))?;
                 let lines = text.lines().count();
                 self.set(to, Some(text))?;
-                Ok(format!("{to}: made, {lines} lines"))
+                Ok(format!("{to}: created, {lines} lines"))
             }
             (Some(from), None) => {
                 let before = self.content(from)?;
                 if !change.hunks.is_empty() && !fitted(from, &before, change)?.is_empty() {
-                    return Err(format!("{from:?} is to be deleted, and has more in it than the patch removes"));
+                    return Err(format!("cannot delete {from:?}: it has lines that the patch does not remove"));
                 }
                 self.set(from, None)?;
                 Ok(format!("{from}: deleted"))
@@ -118,7 +119,7 @@ impl Plan<'_> {
         }
     }
 
-    /// What a file has in it, as the patch left it so far.
+    /// Content of a file after the changes added so far.
     fn content(&mut self, path: &str) -> Result<Vec<u8>, String> {
         self.load(path)?.after.clone().ok_or_else(|| format!("{path:?} does not exist"))
     }
@@ -132,15 +133,15 @@ impl Plan<'_> {
 
     fn load(&mut self, path: &str) -> Result<&mut State, String> {
         if !self.files.contains_key(path) {
-            let before = match self.tree.read(path, FILE_BYTES_MAX) {
+            let before = match self.tree.read(path, MAX_FILE_BYTES) {
                 Ok(bytes) => Some(bytes),
                 Err(RootedFsError::Missing(_)) => None,
                 Err(why) => return Err(why.to_string()),
             };
-            self.hold(before.as_ref().map_or(0, Vec::len) * 2)?;
+            self.reserve(before.as_ref().map_or(0, Vec::len) * 2)?;
             self.files.insert(path.to_owned(), State { after: before.clone(), before });
         }
-        self.files.get_mut(path).ok_or_else(|| format!("{path:?} could not be kept"))
+        self.files.get_mut(path).ok_or_else(|| format!("{path:?} could not be loaded"))
     }
 
     fn set(&mut self, path: &str, text: Option<String>) -> Result<(), String> {
@@ -149,53 +150,53 @@ impl Plan<'_> {
 
     fn set_bytes(&mut self, path: &str, after: Option<Vec<u8>>) -> Result<(), String> {
         let size = after.as_ref().map_or(0, Vec::len);
-        if size as u64 > FILE_BYTES_MAX {
-            return Err(format!("{path:?} would have {size} bytes; at most {FILE_BYTES_MAX} are written"));
+        if size as u64 > MAX_FILE_BYTES {
+            return Err(format!("{path:?} would have {size} bytes; the limit is {MAX_FILE_BYTES}"));
         }
-        self.hold(size)?;
+        self.reserve(size)?;
         self.load(path)?.after = after;
         Ok(())
     }
 
-    fn hold(&mut self, bytes: usize) -> Result<(), String> {
+    fn reserve(&mut self, bytes: usize) -> Result<(), String> {
         self.bytes += bytes;
-        match self.bytes > TOTAL_BYTES_MAX {
-            true => Err("its files are too large together: send it in parts".to_owned()),
+        match self.bytes > MAX_TOTAL_BYTES {
+            true => Err("the changed files are too large together; send the patch in parts".to_owned()),
             false => Ok(()),
         }
     }
 
-    /// Does it, and takes back what was done when something cannot be; gives the paths that changed.
-    fn carry_out(self) -> Result<Vec<String>, String> {
+    /// Writes the changes and returns the changed paths. If one fails, the ones before it are undone.
+    fn apply(self) -> Result<Vec<String>, String> {
         let tree = self.tree;
         let differs = |(_, state): &(&String, &State)| state.before != state.after;
         let changed: Vec<String> = self.files.iter().filter(differs).map(|(path, _)| path.clone()).collect();
         if changed.is_empty() {
-            return Err("the patch leaves every file as it is".to_owned());
+            return Err("the patch changes no file".to_owned());
         }
-        let mut done: Vec<Undo> = Vec::new();
+        let mut undo_log: Vec<Undo> = Vec::new();
         let mut act = || -> Result<(), RootedFsError> {
-            // A rename keeps the file's mode, where writing it anew would not.
+            // A rename preserves the file's mode; writing a new file would not.
             for (from, to) in &self.moves {
                 let whole = self.files.get(from).is_some_and(|s| s.before.is_some() && s.after.is_none())
                     && self.files.get(to).is_some_and(|s| s.before.is_none() && s.after.is_some());
                 if whole && tree.size(from).is_ok() {
                     tree.rename(from, to)?;
-                    done.push(Undo::Back { from, to });
+                    undo_log.push(Undo::Rename { from, to });
                 }
             }
-            let (gone, there): (Vec<_>, Vec<_>) =
+            let (deleted, written): (Vec<_>, Vec<_>) =
                 self.files.iter().filter(differs).partition(|(_, s)| s.after.is_none());
-            for (path, state) in there {
+            for (path, state) in written {
                 let Some(after) = &state.after else { continue };
                 tree.write(path, after)?;
-                done.push(Undo::Put { path, before: state.before.as_deref() });
+                undo_log.push(Undo::Restore { path, before: state.before.as_deref() });
             }
-            // Last: what is deleted could be put back, but not with its mode.
-            for (path, state) in gone {
+            // Deletions come last: undoing one would restore the content but not the mode.
+            for (path, state) in deleted {
                 match tree.remove(path) {
-                    Ok(()) => done.push(Undo::Put { path, before: state.before.as_deref() }),
-                    // Renamed already.
+                    Ok(()) => undo_log.push(Undo::Restore { path, before: state.before.as_deref() }),
+                    // The file was renamed above.
                     Err(RootedFsError::Missing(_)) => {}
                     Err(why) => return Err(why),
                 }
@@ -203,35 +204,35 @@ impl Plan<'_> {
             Ok(())
         };
         let Err(why) = act() else { return Ok(changed) };
-        let stuck: Vec<String> =
-            done.iter().rev().filter_map(|undo| undo.run(tree).err()).map(|e| e.to_string()).collect();
-        match stuck.is_empty() {
+        let failures: Vec<String> =
+            undo_log.iter().rev().filter_map(|undo| undo.run(tree).err()).map(|e| e.to_string()).collect();
+        match failures.is_empty() {
             true => Err(why.to_string()),
-            false => Err(format!("{why}; and what was done could not be taken back: {}", stuck.join(", "))),
+            false => Err(format!("{why}; undoing the earlier changes failed, too: {}", failures.join(", "))),
         }
     }
 }
 
-/// A text file after a change's hunks.
+/// Applies a change's hunks to a text file.
 fn fitted(path: &str, before: &[u8], change: &Change) -> Result<String, String> {
     match std::str::from_utf8(before) {
         Ok(text) if !text.contains('\0') => fit::apply(text, &change.hunks).map_err(|why| format!("{path:?}: {why}")),
-        _ => Err(format!("{path:?} is not text")),
+        _ => Err(format!("{path:?} is not a text file")),
     }
 }
 
-/// A step that can be taken back.
+/// Action that undoes one step.
 enum Undo<'a> {
-    Back { from: &'a str, to: &'a str },
-    Put { path: &'a str, before: Option<&'a [u8]> },
+    Rename { from: &'a str, to: &'a str },
+    Restore { path: &'a str, before: Option<&'a [u8]> },
 }
 
 impl Undo<'_> {
     fn run(&self, tree: &RootedDir) -> Result<(), RootedFsError> {
         match self {
-            Undo::Back { from, to } => tree.rename(to, from),
-            Undo::Put { path, before: Some(bytes) } => tree.write(path, bytes),
-            Undo::Put { path, before: None } => tree.remove(path),
+            Undo::Rename { from, to } => tree.rename(to, from),
+            Undo::Restore { path, before: Some(bytes) } => tree.write(path, bytes),
+            Undo::Restore { path, before: None } => tree.remove(path),
         }
     }
 }

@@ -1,16 +1,16 @@
 //! `read`: lines of a file, numbered.
 
-use super::{FILE_BYTES_MAX, Spec, object, path};
+use super::{MAX_FILE_BYTES, Spec, object, path};
 use crate::platform::rooted_fs::RootedDir;
 use serde::Deserialize;
 use serde_json::json;
 
 /// Lines given when the model names no number, and the most it may have at once.
 const LINES: usize = 500;
-const LINES_MAX: usize = 2_000;
-/// The longest line shown whole, and the most text of one reading.
-const LINE_CHARS_MAX: usize = 1_000;
-const TEXT_BYTES_MAX: usize = 56 * 1024;
+const MAX_LINES: usize = 2_000;
+/// Upper bounds of a line shown whole, and of the text of one call.
+const MAX_LINE_CHARS: usize = 1_000;
+const MAX_TEXT_BYTES: usize = 56 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,25 +23,25 @@ pub(super) struct Args {
 pub(super) fn spec() -> Spec {
     Spec {
         name: "read",
-        about: "Shows lines of a text file, each with its number and a tab before it.",
+        description: "Returns lines of a text file. Each line starts with its number and a tab.",
         schema: object(
             json!({
-                "path": {"type": "string", "description": "Relative to the worktree: src/main.rs"},
-                "from": {"type": "integer", "minimum": 1, "description": "First line, from 1."},
-                "lines": {"type": "integer", "minimum": 1, "maximum": LINES_MAX, "description": "How many lines; 500 when not given."},
+                "path": {"type": "string", "description": "Path relative to the worktree, such as src/main.rs."},
+                "from": {"type": "integer", "minimum": 1, "description": "First line to return, starting at 1."},
+                "lines": {"type": "integer", "minimum": 1, "maximum": MAX_LINES, "description": "Number of lines. Default: 500."},
             }),
             &["path"],
         ),
     }
 }
 
-/// A text file's content, or why there is none to show.
+/// Returns a text file's content, or why it cannot be shown.
 pub(super) fn text(tree: &RootedDir, path: &str) -> Result<String, String> {
-    let bytes = tree.read(path, FILE_BYTES_MAX).map_err(|e| e.to_string())?;
+    let bytes = tree.read(path, MAX_FILE_BYTES).map_err(|e| e.to_string())?;
     let size = bytes.len();
     match String::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => Ok(text),
-        _ => Err(format!("{path:?} is not text ({size} bytes, binary or not UTF-8)")),
+        _ => Err(format!("{path:?} is not a text file ({size} bytes, binary or not UTF-8)")),
     }
 }
 
@@ -51,23 +51,23 @@ pub(super) fn read(tree: &RootedDir, args: &Args) -> Result<String, String> {
     let total = text.lines().count();
     let from = args.from.unwrap_or(1).max(1);
     if from > total.max(1) {
-        return Err(format!("{path:?} has {total} lines; there is no line {from}"));
+        return Err(format!("{path:?} has only {total} lines; line {from} does not exist"));
     }
-    let most = args.lines.unwrap_or(LINES).clamp(1, LINES_MAX);
+    let max_lines = args.lines.unwrap_or(LINES).clamp(1, MAX_LINES);
     let mut shown = String::new();
     let mut last = from - 1;
-    for (n, line) in text.lines().enumerate().skip(from - 1).take(most) {
-        let mut cut: String = line.chars().take(LINE_CHARS_MAX).collect();
+    for (n, line) in text.lines().enumerate().skip(from - 1).take(max_lines) {
+        let mut cut: String = line.chars().take(MAX_LINE_CHARS).collect();
         if cut.len() < line.len() {
             cut.push_str(&format!(" [… line of {} bytes]", line.len()));
         }
-        if shown.len() + cut.len() > TEXT_BYTES_MAX {
+        if shown.len() + cut.len() > MAX_TEXT_BYTES {
             break;
         }
         shown.push_str(&format!("{}\t{cut}\n", n + 1));
         last = n + 1;
     }
-    let ends = if text.contains("\r\n") { ", lines end in CR LF" } else { "" };
-    let more = if last < total { format!("; go on with from = {}", last + 1) } else { String::new() };
+    let ends = if text.contains("\r\n") { ", CRLF line endings" } else { "" };
+    let more = if last < total { format!("; to read more, use from = {}", last + 1) } else { String::new() };
     Ok(format!("{path}, lines {from} to {last} of {total}{ends}{more}\n{shown}"))
 }

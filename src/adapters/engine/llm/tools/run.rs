@@ -1,6 +1,6 @@
-//! `run`: a shell line in the worktree, through the sandbox.
+//! `run`: executes a shell command in the worktree, inside the sandbox.
 
-use super::{Did, Spec, ToolEnv, middle_cut, object};
+use super::{Spec, ToolEnv, ToolResult, object, truncate_middle};
 use crate::platform::access::broker::{AccessRequest, Audience};
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::platform::terminal_text;
@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
 
-/// The longest line, the time a command gets when the model does not say, and the most it may ask for.
-const LINE_BYTES_MAX: usize = 16 * 1024;
-const SECONDS: u64 = 120;
-const SECONDS_MAX: u64 = 900;
-/// What is kept of its output, and what the model is shown of that.
-const KEEP: usize = 256 * 1024;
-const SHOWN_BYTES_MAX: usize = 32 * 1024;
+/// Upper bounds of a command line and of its time limit, and the default time limit.
+const MAX_LINE_BYTES: usize = 16 * 1024;
+const DEFAULT_SECONDS: u64 = 120;
+const MAX_SECONDS: u64 = 900;
+/// Bytes of output that are kept, and that the model sees.
+const KEPT_BYTES: usize = 256 * 1024;
+const MAX_SHOWN_BYTES: usize = 32 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,53 +26,59 @@ pub(super) struct Args {
 pub(super) fn spec() -> Spec {
     Spec {
         name: super::RUN,
-        about: "Runs a shell line (/bin/sh) at the root of the worktree and shows its exit code and output. What it leaves running is \
-                ended with it.",
+        description: "Runs a shell command (/bin/sh) at the root of the worktree and returns its exit code and output. Processes that \
+                      are still running when the command ends are killed.",
         schema: object(
             json!({
                 "command": {"type": "string"},
-                "seconds": {"type": "integer", "minimum": 1, "maximum": SECONDS_MAX, "description": "Its time limit; 120 when not given."},
+                "seconds": {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS, "description": "Time limit in seconds. Default: 120."},
             }),
             &["command"],
         ),
     }
 }
 
-pub(super) async fn run(sandbox: &Sandbox, place: &ToolEnv, args: Args, left: Duration) -> Result<Did, String> {
+pub(super) async fn run(
+    sandbox: &Sandbox,
+    tool_env: &ToolEnv,
+    args: Args,
+    left: Duration,
+) -> Result<ToolResult, String> {
     let line = args.command.trim();
-    if line.is_empty() || line.len() > LINE_BYTES_MAX || line.contains('\0') {
-        return Err(format!("the command must have 1 to {LINE_BYTES_MAX} bytes and no NUL"));
+    if line.is_empty() || line.len() > MAX_LINE_BYTES || line.contains('\0') {
+        return Err(format!("the command must have 1 to {MAX_LINE_BYTES} bytes and no NUL character"));
     }
-    let limit = Duration::from_secs(args.seconds.unwrap_or(SECONDS).clamp(1, SECONDS_MAX)).min(left);
-    let asker = AccessRequest {
-        project: &place.project,
+    let limit = Duration::from_secs(args.seconds.unwrap_or(DEFAULT_SECONDS).clamp(1, MAX_SECONDS)).min(left);
+    let request = AccessRequest {
+        project: &tool_env.project,
         audience: Audience::Model,
         level: sandbox.level(),
         label: "a model's command",
     };
-    let given = place.access_broker.grant(asker).await.map_err(|e| format!("the command could not be started: {e}"))?;
+    let given =
+        tool_env.access_broker.grant(request).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let job = Job {
         command: line,
         purpose: Purpose::Agent,
-        dir: &place.dir,
-        cache: &place.cache,
-        scratch: &place.scratch,
+        dir: &tool_env.dir,
+        cache: &tool_env.cache,
+        scratch: &tool_env.scratch,
         env: &[],
         timeout: limit,
-        max_output: KEEP,
+        max_output: KEPT_BYTES,
         proxy: given.endpoint(),
     };
     let ended = sandbox.run(&job, None).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let ok = ended.ok();
-    let how = match (ended.timed_out, ended.code, ended.signal) {
-        (true, ..) => format!("it was still running after {:.0} s and was ended", limit.as_secs_f32()),
+    let status = match (ended.timed_out, ended.code, ended.signal) {
+        (true, ..) => format!("killed: still running after {:.0} s", limit.as_secs_f32()),
         (_, Some(code), _) => format!("exit code {code} after {:.1} s", ended.took.as_secs_f32()),
-        (_, None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
+        (_, None, signal) => format!("killed by signal {}", signal.unwrap_or_default()),
     };
-    let cut = if ended.truncated { ", only the end of its output was kept" } else { "" };
-    let output = middle_cut(terminal_text::sanitize(&ended.stdout).trim_end(), SHOWN_BYTES_MAX);
+    let cut = if ended.truncated { "; the beginning of the output was dropped" } else { "" };
+    let output = truncate_middle(terminal_text::sanitize(&ended.stdout).trim_end(), MAX_SHOWN_BYTES);
     let output = if output.is_empty() { "(no output)" } else { &output };
     let refused =
-        given.denied_hosts().map_or_else(String::new, |why| format!("\nSkep: {why}; only a person can change that"));
-    Ok(Did { text: format!("{how}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
+        given.denied_hosts().map_or_else(String::new, |why| format!("\nSkep: {why}. Only a person can change this"));
+    Ok(ToolResult { text: format!("{status}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
 }

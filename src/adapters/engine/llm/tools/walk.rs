@@ -1,37 +1,37 @@
-//! Walking a worktree as its own ignore rules want it: no link followed, `.git` never entered, everything counted.
+//! Walk over a worktree that respects its ignore rules: no link is followed, `.git` is never entered, everything is bounded.
 
 use super::is_git;
 use crate::platform::rooted_fs::{Entry, EntryKind, RootedDir};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-/// Names looked at in one walk, in one folder, and how deep.
-const NAMES_MAX: usize = 50_000;
-const FOLDER_MAX: usize = 10_000;
-const DEPTH_MAX: usize = 40;
-/// The largest ignore file that is followed, and the most lines of it.
-const RULES_BYTES_MAX: u64 = 64 * 1024;
-const RULES_LINES_MAX: usize = 1_000;
+/// Upper bounds of the names in one walk and in one folder, and of the depth.
+const MAX_NAMES: usize = 50_000;
+const MAX_FOLDER_NAMES: usize = 10_000;
+const MAX_DEPTH: usize = 40;
+/// Upper bounds of an ignore file, in bytes and in lines.
+const MAX_RULES_BYTES: u64 = 64 * 1024;
+const MAX_RULES_LINES: usize = 1_000;
 
-/// What the walk's user wants to go on with.
+/// How a walk continues after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// On; into the folder, if it is one.
-    On,
-    /// On, but not into this folder.
-    Over,
-    /// No further.
+    /// Continue, and enter the folder if it is one.
+    Enter,
+    /// Continue, but do not enter this folder.
+    Skip,
+    /// Stop.
     Stop,
 }
 
-/// Walks from `root` ("" = the worktree) in path order. `visit` gets each path, what it is, and how deep it lies below `root`.
-/// Gives whether everything was seen that the visitor wanted to see.
+/// Walks from `root` ("" = the worktree) in path order. `visit` receives each path, its entry, and its depth below `root`.
+/// Returns whether everything that the visitor wanted was visited.
 pub(super) fn walk(
     tree: &RootedDir,
     root: &str,
     visit: &mut dyn FnMut(&str, &Entry, usize) -> Next,
 ) -> Result<bool, String> {
     let mut rules = Vec::new();
-    // Rules of the folders above hold below.
+    // The rules of parent folders apply to their subfolders.
     let mut above = String::new();
     rules.extend(rules_of(tree, ""));
     for name in root.split('/').filter(|n| !n.is_empty()) {
@@ -40,8 +40,8 @@ pub(super) fn walk(
             rules.extend(rules_of(tree, &above));
         }
     }
-    let mut left = NAMES_MAX;
-    let (entries, whole) = tree.entries(root, FOLDER_MAX).map_err(|e| e.to_string())?;
+    let mut left = MAX_NAMES;
+    let (entries, whole) = tree.entries(root, MAX_FOLDER_NAMES).map_err(|e| e.to_string())?;
     let mut all = whole;
     if !root.is_empty() {
         rules.extend(rules_of(tree, root));
@@ -60,7 +60,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Whether to go on.
+    /// Returns whether the walk continues.
     fn folder(&mut self, folder: &str, entries: Vec<Entry>, depth: usize) -> bool {
         for entry in entries {
             if *self.left == 0 {
@@ -78,12 +78,12 @@ impl Walk<'_> {
                     *self.all = false;
                     return false;
                 }
-                Next::Over => continue,
-                Next::On => {}
+                Next::Skip => continue,
+                Next::Enter => {}
             }
-            if is_folder && depth < DEPTH_MAX {
-                // It may be gone, or a link by now: then there is nothing to walk.
-                let Ok((inner, whole)) = self.tree.entries(&path, FOLDER_MAX) else { continue };
+            if is_folder && depth < MAX_DEPTH {
+                // The folder may have been deleted or replaced by a link.
+                let Ok((inner, whole)) = self.tree.entries(&path, MAX_FOLDER_NAMES) else { continue };
                 *self.all &= whole;
                 let own = inner.iter().any(|e| e.name == ".gitignore").then(|| rules_of(self.tree, &path)).flatten();
                 let pushed = own.is_some();
@@ -101,7 +101,7 @@ impl Walk<'_> {
     }
 
     fn ignored(&self, path: &str, is_folder: bool) -> bool {
-        // The nearest rules decide.
+        // The nearest rules win.
         for rules in self.rules.iter().rev() {
             match rules.matched(path, is_folder) {
                 ignore::Match::Ignore(_) => return true,
@@ -117,12 +117,12 @@ pub(super) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// The ignore rules of a folder. A rule that cannot be read is left out: at worst more is shown.
+/// Ignore rules of a folder. An unreadable rule is skipped: at worst, more is shown.
 fn rules_of(tree: &RootedDir, folder: &str) -> Option<Gitignore> {
-    let bytes = tree.read(&join(folder, ".gitignore"), RULES_BYTES_MAX).ok()?;
-    // Paths are relative to the worktree, so that the library looks at no file of the host's.
+    let bytes = tree.read(&join(folder, ".gitignore"), MAX_RULES_BYTES).ok()?;
+    // Paths are relative to the worktree, so that the library reads no file of the host.
     let mut builder = GitignoreBuilder::new(folder);
-    for line in String::from_utf8_lossy(&bytes).lines().take(RULES_LINES_MAX) {
+    for line in String::from_utf8_lossy(&bytes).lines().take(MAX_RULES_LINES) {
         let _skipped = builder.add_line(None, line);
     }
     builder.build().ok()

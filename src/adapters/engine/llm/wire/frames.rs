@@ -1,19 +1,19 @@
-//! Watching the frames of an answer.
+//! Limits for the frames of a streamed answer.
 
 use genai::chat::{ChatFrameSink, FrameCtx, RawFrameRef};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What an answer may be on the wire: its frames repeat much around each token.
+/// Size of an answer on the wire: each token comes with much framing.
 const FRAME_BYTES_PER_TOKEN: usize = 1024;
 const FRAME_BYTES_BASE: usize = 1024 * 1024;
 
-/// The most bytes of an answer of so many tokens.
-pub fn most(max_output: u32) -> usize {
+/// Upper bound of an answer of `max_output` tokens, in bytes.
+pub fn max_bytes(max_output: u32) -> usize {
     FRAME_BYTES_BASE + FRAME_BYTES_PER_TOKEN * max_output as usize
 }
 
-/// Watches the frames of an answer: ends one that is larger than its tokens can be, or that would make the library set aside room for
-/// calls nobody made.
+/// Sink that ends an answer larger than its tokens can be, or one whose indexes would make the library allocate room for calls that
+/// do not exist.
 #[derive(Debug)]
 pub struct Frames {
     seen: AtomicUsize,
@@ -21,9 +21,9 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// For an answer of so many tokens.
+    /// Creates the limits for an answer of `max_output` tokens.
     pub fn of(max_output: u32) -> Frames {
-        Frames { seen: AtomicUsize::new(0), limit: most(max_output) }
+        Frames { seen: AtomicUsize::new(0), limit: max_bytes(max_output) }
     }
 }
 
@@ -31,13 +31,13 @@ impl ChatFrameSink for Frames {
     fn on_frame(&self, _ctx: &FrameCtx, frame: RawFrameRef<'_>) {
         let seen = self.seen.fetch_add(frame.data.len(), Ordering::Relaxed) + frame.data.len();
         if seen > self.limit || has_absurd_index(frame.data) {
-            // A sink has no other way to stop the stream; caught where the call is made.
-            std::panic::resume_unwind(Box::new("too much"));
+            // A sink cannot stop the stream otherwise. The caller of the model catches it.
+            std::panic::resume_unwind(Box::new("answer too large"));
         }
     }
 }
 
-/// Whether a frame numbers something beyond a thousand. Within JSON texts quotes are escaped: what is found is a key.
+/// Whether a frame has an index of a thousand or more. Quotes inside JSON strings are escaped, so a match is a key.
 fn has_absurd_index(frame: &str) -> bool {
     frame.split("\"index\"").skip(1).any(|rest| {
         let rest = rest.trim_start().strip_prefix(':').unwrap_or_default().trim_start();
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absurd_indexes_are_seen_and_texts_are_not() {
+    fn absurd_indexes_are_found_in_keys_only() {
         assert!(has_absurd_index(r#"{"tool_calls":[{"index": 4000000000}]}"#));
         assert!(has_absurd_index(r#"{"index":1,"a":{"index" : 12345}}"#));
         assert!(!has_absurd_index(r#"{"index":999,"content":"\"index\": 123456"}"#));

@@ -1,8 +1,8 @@
-//! One call of Ollama's own API. Not through the library, which cannot say how large the window is to be: Ollama takes a small one then,
-//! and drops the beginning of what does not fit without a word.
+//! One call of Ollama's native API. The library cannot set the context window; Ollama then uses a small one and silently drops the
+//! beginning of a longer prompt.
 
 use super::super::context::tokens;
-use super::super::fault::{Asked, Fault, Kind, told_status};
+use super::super::fault::{CallContext, Fault, Kind, stream_error_status};
 use super::super::history::{Call, History, Turn};
 use super::super::tools::Spec;
 use super::{Answer, StreamDelta, Wire, frames};
@@ -14,33 +14,33 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-/// The most bytes of an error's body that are read.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
-/// A prompt of more tokens, as estimated, of which less than one in so many was read, was cut: no text has so few.
-const CUT_FROM: u64 = 6_000;
-const CUT_TIMES: u64 = 3;
+/// Upper bound of an error body, in bytes.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// A prompt of at least this many estimated tokens was truncated if fewer than 1 / `TRUNCATION_FACTOR` of them were read.
+const TRUNCATION_MIN_TOKENS: u64 = 6_000;
+const TRUNCATION_FACTOR: u64 = 3;
 
-/// The call's body.
+/// Builds the body of the call.
 pub fn body(wire: &Wire, system: &str, history: &History, tools: &[Spec], max_output: u32) -> Value {
     let mut messages =
         vec![json!({"role": "system", "content": system}), json!({"role": "user", "content": history.opening()})];
     for turn in &history.turns {
-        messages.push(said(turn));
+        messages.push(assistant_message(turn));
         let result =
             |r: &super::super::history::Outcome| json!({"role": "tool", "tool_name": r.tool, "content": r.text});
         messages.extend(turn.results.iter().map(result));
-        messages.extend(turn.told.iter().map(|told| json!({"role": "user", "content": told})));
+        messages.extend(turn.nudge.iter().map(|nudge| json!({"role": "user", "content": nudge})));
     }
-    let tool = |s: &Spec| json!({"type": "function", "function": {"name": s.name, "description": s.about, "parameters": s.schema}});
+    let tool = |s: &Spec| json!({"type": "function", "function": {"name": s.name, "description": s.description, "parameters": s.schema}});
     let mut body = json!({
         "model": wire.model,
         "messages": messages,
         "tools": tools.iter().map(tool).collect::<Vec<_>>(),
         "stream": true,
-        // What does not fit is to be an error, and no prompt with its beginning gone.
+        // A prompt that does not fit must be an error, not lose its beginning.
         "truncate": false,
         "shift": false,
-        "options": {"num_ctx": wire.provider.context_window, "num_predict": max_output},
+        "options": {"num_ctx": wire.provider.context_window, "num_predict": max_output_tokens},
     });
     if let (Some(effort), Some(fields)) = (wire.effort, body.as_object_mut()) {
         fields.insert("think".to_owned(), think(&wire.model, effort));
@@ -48,63 +48,63 @@ pub fn body(wire: &Wire, system: &str, history: &History, tools: &[Spec], max_ou
     body
 }
 
-/// Only these models know levels; the others think or do not.
+/// Only these models have effort levels; the others have reasoning on or off.
 fn think(model: &str, effort: Effort) -> Value {
     if model.contains("gpt-oss") { json!(effort.name()) } else { json!(true) }
 }
 
-fn said(turn: &Turn) -> Value {
-    let mut said = json!({"role": "assistant", "content": turn.text});
-    let Some(fields) = said.as_object_mut() else { return said };
+fn assistant_message(turn: &Turn) -> Value {
+    let mut message = json!({"role": "assistant", "content": turn.text});
+    let Some(fields) = message.as_object_mut() else { return message };
     if !turn.calls.is_empty() {
         let call = |c: &Call| json!({"function": {"name": c.tool, "arguments": c.args}});
         fields.insert("tool_calls".to_owned(), turn.calls.iter().map(call).collect());
     }
     let thought = |part: &ContentPart| part.as_reasoning_content().map(str::to_owned);
-    if let Some(thought) = turn.kept.iter().find_map(thought) {
+    if let Some(thought) = turn.reasoning_parts.iter().find_map(thought) {
         fields.insert("thinking".to_owned(), thought.into());
     }
-    said
+    message
 }
 
-/// Asks once. Dropping the future gives the call up.
+/// Makes one call. Dropping the future cancels it.
 ///
 /// # Errors
-/// The fault, by what to do next.
+/// The fault, classified by what to do next.
 pub async fn ask(
     wire: &Wire,
-    asked: Asked<'_>,
+    context: CallContext<'_>,
     body: Value,
-    max_output: u32,
+    max_output_tokens: u32,
     on_delta: &(dyn Fn(StreamDelta<'_>) + Sync),
 ) -> Result<Answer, Fault> {
     let body = body.to_string();
     let sent = tokens(body.len());
-    let mut request = wire.line.http.post(format!("{}api/chat", wire.provider.base_url));
+    let mut request = wire.clients.http.post(format!("{}api/chat", wire.provider.base_url));
     request = request.header("content-type", "application/json").body(body);
     if let Some(key) = &wire.provider.key {
         request = request.bearer_auth(key.expose());
     }
-    let late = |began| asked.passing("it did not answer in time", began);
+    let late = |began| context.transient("did not answer in time", began);
     let response = timeout(wire.provider.idle_timeout, request.send()).await.map_err(|_| late(true))?;
-    let mut response = response.map_err(|e| asked.connection(&e, false))?;
+    let mut response = response.map_err(|e| context.connection(&e, false))?;
     let status = response.status();
     if !status.is_success() {
         let headers = response.headers().clone();
         let body = timeout(wire.provider.idle_timeout, beginning(&mut response)).await.unwrap_or_default();
-        return Err(asked.status(status.as_u16(), &headers, &String::from_utf8_lossy(&body), false));
+        return Err(context.status(status.as_u16(), &headers, &String::from_utf8_lossy(&body), false));
     }
     let mut answer = Answer::default();
     let (mut calls, mut thought) = (Vec::new(), String::new());
     let (mut seen, mut rest) = (0, Vec::new());
     loop {
         let piece = timeout(wire.provider.idle_timeout, response.chunk()).await.map_err(|_| late(true))?;
-        let Some(piece) = piece.map_err(|e| asked.connection(&e, true))? else {
-            return Err(asked.passing("its answer broke off before its end", true));
+        let Some(piece) = piece.map_err(|e| context.connection(&e, true))? else {
+            return Err(context.transient("the answer broke off", true));
         };
         seen += piece.len();
-        if seen > frames::most(max_output) {
-            return Err(asked.passing("its answer is not readable, or has no end", true));
+        if seen > frames::max_bytes(max_output) {
+            return Err(context.transient("its answer is not readable, or has no end", true));
         }
         rest.extend_from_slice(&piece);
         while let Some(end) = rest.iter().position(|b| *b == b'\n') {
@@ -112,13 +112,13 @@ pub async fn ask(
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let Ok(told) = serde_json::from_slice::<Value>(&line) else {
-                return Err(asked.passing("its answer is not readable", true));
+            let Ok(frame) = serde_json::from_slice::<Value>(&line) else {
+                return Err(context.transient("unreadable answer", true));
             };
-            if told.get("error").is_some() {
-                return Err(asked.status(told_status(&told), &HeaderMap::new(), &told.to_string(), true));
+            if frame.get("error").is_some() {
+                return Err(context.status(stream_error_status(&frame), &HeaderMap::new(), &frame.to_string(), true));
             }
-            let text = |at: &str| told.pointer(at).and_then(Value::as_str).filter(|t| !t.is_empty());
+            let text = |at: &str| frame.pointer(at).and_then(Value::as_str).filter(|t| !t.is_empty());
             if let Some(text) = text("/message/thinking") {
                 on_delta(StreamDelta::Thought(text));
                 thought.push_str(text);
@@ -127,19 +127,20 @@ pub async fn ask(
                 on_delta(StreamDelta::Text(text));
                 answer.text.push_str(text);
             }
-            calls.extend(told.pointer("/message/tool_calls").and_then(Value::as_array).into_iter().flatten().map(call));
-            if told.get("done").and_then(Value::as_bool) != Some(true) {
+            calls
+                .extend(frame.pointer("/message/tool_calls").and_then(Value::as_array).into_iter().flatten().map(call));
+            if frame.get("done").and_then(Value::as_bool) != Some(true) {
                 continue;
             }
             answer.cut = text("/done_reason") == Some("length");
-            answer.usage = usage(&told);
-            if let Some(read) = answer.usage.map(|u| u.input).filter(|read| is_cut(sent, *read)) {
-                return Err(cut(wire, asked, sent, read));
+            answer.usage = usage(&frame);
+            if let Some(read) = answer.usage.map(|u| u.input).filter(|read| is_truncated(sent, *read)) {
+                return Err(truncated(wire, context, sent, read));
             }
             if !calls.is_empty() && !thought.is_empty() {
-                answer.kept.push(ContentPart::ReasoningContent(thought));
+                answer.reasoning_parts.push(ContentPart::ReasoningContent(thought));
             }
-            answer.calls = calls.into_iter().take(super::CALLS_MAX).map(|c| super::call(c, answer.cut)).collect();
+            answer.calls = calls.into_iter().take(super::MAX_CALLS).map(|c| super::call(c, answer.cut)).collect();
             return Ok(answer);
         }
     }
@@ -148,8 +149,8 @@ pub async fn ask(
 async fn beginning(response: &mut Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {
-        body.extend_from_slice(&piece[..piece.len().min(ERROR_BYTES_MAX - body.len())]);
-        if body.len() == ERROR_BYTES_MAX {
+        body.extend_from_slice(&piece[..piece.len().min(MAX_ERROR_BYTES - body.len())]);
+        if body.len() == MAX_ERROR_BYTES {
             break;
         }
     }
@@ -166,8 +167,8 @@ fn call(call: &Value) -> ToolCall {
     }
 }
 
-fn usage(told: &Value) -> Option<WireUsage> {
-    let count = |key: &str| told.get(key).and_then(Value::as_u64);
+fn usage(frame: &Value) -> Option<WireUsage> {
+    let count = |key: &str| frame.get(key).and_then(Value::as_u64);
     Some(WireUsage {
         input: count("prompt_eval_count")?,
         cached: count("prompt_eval_cached_count").unwrap_or(0),
@@ -176,19 +177,21 @@ fn usage(told: &Value) -> Option<WireUsage> {
     })
 }
 
-fn is_cut(sent: u64, read: u64) -> bool {
-    sent > CUT_FROM && read.saturating_mul(CUT_TIMES) < sent
+fn is_truncated(sent: u64, read: u64) -> bool {
+    sent > TRUNCATION_MIN_TOKENS && read.saturating_mul(TRUNCATION_FACTOR) < sent
 }
 
-/// A server that cut the prompt though it was told not to: an old one, or a model with a smaller window than it was given.
-fn cut(wire: &Wire, asked: Asked<'_>, sent: u64, read: u64) -> Fault {
+/// Fault of a server that truncated the prompt against the request: an old release, or a model with a smaller context window than configured.
+fn truncated(wire: &Wire, context: CallContext<'_>, sent: u64, read: u64) -> Fault {
     let (name, window) = (&wire.provider.name, wire.provider.context_window);
-    let told = asked
-        .passing(&format!("it read {read} tokens of about {sent}: it cut the conversation to its own window"), true);
-    let fix = format!(
-        "take a newer Ollama and a model with a window of {window} tokens, or set providers.{name}.window to what it has"
+    let fault = context.transient(
+        &format!("read {read} of about {sent} tokens: the conversation was truncated to its own context window"),
+        true,
     );
-    Fault { kind: Kind::Needs(fix), ..told }
+    let fix = format!(
+        "use a newer Ollama and a model with a context window of {window} tokens, or set providers.{name}.context_window to the model's"
+    );
+    Fault { kind: Kind::NeedsPerson(fix), ..fault }
 }
 
 #[cfg(test)]
@@ -196,13 +199,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_that_was_cut_is_seen_and_a_short_or_sparse_one_is_not() {
-        assert!(is_cut(20_000, 4_096) && is_cut(6_001, 2_000));
-        assert!(!is_cut(6_000, 10) && !is_cut(20_000, 7_000) && !is_cut(0, 0));
+    fn a_truncated_prompt_is_detected_and_a_short_or_sparse_one_is_not() {
+        assert!(is_truncated(20_000, 4_096) && is_truncated(6_001, 2_000));
+        assert!(!is_truncated(6_000, 10) && !is_truncated(20_000, 7_000) && !is_truncated(0, 0));
     }
 
     #[test]
-    fn levels_go_to_models_that_know_them() {
+    fn effort_levels_go_only_to_models_that_have_them() {
         assert_eq!(think("gpt-oss:20b", Effort::High), json!("high"));
         assert_eq!(think("qwen3:8b", Effort::Low), json!(true));
     }

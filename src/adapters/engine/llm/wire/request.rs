@@ -1,4 +1,4 @@
-//! A call as the library takes it: the conversation, and what goes with it by API.
+//! Converts a conversation to the library's request, with the options of each API.
 
 use super::super::history::{History, Outcome};
 use super::super::tools::Spec;
@@ -9,7 +9,7 @@ use genai::chat::{
     ToolResponse,
 };
 
-/// Claude models that are told how many tokens they may think, and not how hard to.
+/// Claude models that take a reasoning budget in tokens instead of an effort.
 const BUDGETED: &[&str] = &[
     "claude-3",
     "haiku-4",
@@ -21,27 +21,27 @@ const BUDGETED: &[&str] = &[
     "opus-4-1",
     "opus-4-2",
 ];
-/// The least budget there is.
-const BUDGET_LEAST: u32 = 1024;
+/// Smallest reasoning budget.
+const MIN_BUDGET: u32 = 1024;
 
-/// What goes with a call.
+/// Options of a call.
 pub fn options(wire: &Wire, max_output: u32) -> ChatOptions {
     let options = ChatOptions::default()
-        .with_max_tokens(max_output)
+        .with_max_tokens(max_output_tokens)
         .with_stream_header_timeout(wire.provider.idle_timeout)
         .with_stream_read_timeout(wire.provider.idle_timeout)
         .with_capture_usage(true)
         .with_capture_content(true)
         .with_capture_tool_calls(true);
-    let effort = effort(wire, max_output);
+    let effort = effort(wire, max_output_tokens);
     match wire.provider.api {
         Api::Anthropic => with_effort(options, wire, effort).with_capture_reasoning_content(true),
-        // Capturing would ask for thoughts, which models without them refuse; their signatures come anyway.
+        // Capturing would request reasoning, which models without it refuse. Signatures arrive anyway.
         Api::Gemini => with_effort(options, wire, effort),
         Api::OpenAi | Api::Ollama => options
             .with_capture_reasoning_content(true)
             .with_reasoning_effort(effort.unwrap_or(ReasoningEffort::Budget(0))),
-        // Here capturing asks for a summary, which models that do not reason refuse.
+        // Capturing requests a reasoning summary, which models without reasoning refuse.
         Api::OpenAiResponses => {
             let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|p| wire.model.starts_with(p));
             options
@@ -51,8 +51,8 @@ pub fn options(wire: &Wire, max_output: u32) -> ChatOptions {
     }
 }
 
-/// The library takes `-high` and the like off a model's name and asks for that effort, unless it is given one: an effort that asks for
-/// nothing leaves the name as it is.
+/// The library strips suffixes like `-high` from a model name and requests that effort, unless an effort is given. An effort of zero
+/// requests nothing and preserves the name.
 fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort>) -> ChatOptions {
     let named = || ReasoningEffort::from_model_name(&wire.model).0.map(|_| ReasoningEffort::Zero);
     match effort.or_else(named) {
@@ -61,18 +61,18 @@ fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort
     }
 }
 
-/// The effort as this model takes it; `None` = nothing is asked for.
+/// Effort in the form of this model; `None` = not requested.
 fn effort(wire: &Wire, max_output: u32) -> Option<ReasoningEffort> {
     let effort = wire.effort?;
     let budgeted = !wire.model.contains("claude") || BUDGETED.iter().any(|old| wire.model.contains(old));
     if wire.provider.api == Api::Anthropic && budgeted {
-        // Thoughts are part of the answer there: they must leave room for the rest of it.
+        // Reasoning counts as output there and must leave room for the answer.
         let share = match effort {
-            Effort::Low => max_output / 8,
-            Effort::Medium => max_output / 4,
-            Effort::High => max_output / 2,
+            Effort::Low => max_output_tokens / 8,
+            Effort::Medium => max_output_tokens / 4,
+            Effort::High => max_output_tokens / 2,
         };
-        return (max_output > 2 * BUDGET_LEAST).then(|| ReasoningEffort::Budget(share.max(BUDGET_LEAST)));
+        return (max_output > 2 * MIN_BUDGET).then(|| ReasoningEffort::Budget(share.max(MIN_BUDGET)));
     }
     Some(match effort {
         Effort::Low => ReasoningEffort::Low,
@@ -81,8 +81,8 @@ fn effort(wire: &Wire, max_output: u32) -> Option<ReasoningEffort> {
     })
 }
 
-/// The conversation as the library takes it. Where the provider caches by mark, the system prompt with the tools and the end of the
-/// conversation are marked, so that each turn reads the one before from the cache.
+/// Builds the request. Where the provider caches by markers, the system prompt with the tools and the end of the conversation are
+/// marked, so that each turn reads the previous one from the cache.
 pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> ChatRequest {
     let marks = api == Api::Anthropic;
     let mut messages = Vec::with_capacity(2 + 2 * history.turns.len());
@@ -91,42 +91,42 @@ pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> Cha
     }
     messages.push(ChatMessage::user(history.opening()));
     for turn in &history.turns {
-        let mut said = turn.kept.clone();
+        let mut parts = turn.reasoning_parts.clone();
         if !turn.text.is_empty() {
-            said.push(ContentPart::Text(turn.text.clone()));
+            parts.push(ContentPart::Text(turn.text.clone()));
         }
-        said.extend(turn.calls.iter().map(|c| {
+        parts.extend(turn.calls.iter().map(|c| {
             ContentPart::ToolCall(ToolCall {
                 call_id: c.id.clone(),
                 fn_name: c.tool.clone(),
                 fn_arguments: c.args.clone(),
-                thought_signatures: c.signed.clone(),
+                thought_signatures: c.signatures.clone(),
             })
         }));
-        if !said.iter().any(|p| p.is_text() || p.is_tool_call()) {
-            // No API takes an empty message back.
-            said.push(ContentPart::Text("(nothing)".to_owned()));
+        if !parts.iter().any(|p| p.is_text() || p.is_tool_call()) {
+            // No API accepts an empty message.
+            parts.push(ContentPart::Text("(no answer)".to_owned()));
         }
-        messages.push(ChatMessage::assistant(MessageContent::from_parts(said)));
+        messages.push(ChatMessage::assistant(MessageContent::from_parts(parts)));
         if !turn.results.is_empty() {
             let result = |r: &Outcome| ToolResponse::new(r.id.clone(), r.text.clone()).with_fn_name(r.tool.clone());
             let results: Vec<ToolResponse> = turn.results.iter().map(result).collect();
             messages.push(ChatMessage::from(results));
         }
-        if let Some(told) = &turn.told {
-            messages.push(ChatMessage::user(told.clone()));
+        if let Some(nudge) = &turn.nudge {
+            messages.push(ChatMessage::user(nudge.clone()));
         }
     }
     if marks && let Some(last) = messages.pop() {
         messages.push(last.with_options(CacheControl::Ephemeral));
     }
-    let tool = |s: &Spec| Tool::new(s.name).with_description(s.about).with_schema(s.schema.clone());
+    let tool = |s: &Spec| Tool::new(s.name).with_description(s.description).with_schema(s.schema.clone());
     let mut request = ChatRequest::new(messages).with_tools(tools.iter().map(tool).collect::<Vec<_>>());
     if !marks {
         request = request.with_system(system);
     }
     if api == Api::OpenAiResponses {
-        // What is said here is kept here, not there.
+        // The provider must not store the conversation.
         request.store = Some(false);
     }
     request

@@ -1,21 +1,20 @@
-//! Finding where the hunks of a patch stand in a file, exactly, and what the file is after them.
+//! Applies hunks to a file: finds the exact position of each and builds the new content.
 
 use super::read::{Hunk, Side};
 use std::fmt::Write as _;
 
-/// Comparisons of lines for one file: files and hunks of many equal lines would take for ever.
-const COMPARED_MAX: usize = 4_000_000;
-/// Places named when there are several.
-const PLACES_SHOWN: usize = 8;
-/// Lines shown of what stands there instead, and the longest of them.
-const LINES_SHOWN: usize = 12;
-const LINE_CHARS_MAX: usize = 160;
+/// Upper bound of line comparisons per file: many equal lines would make the search quadratic.
+const MAX_COMPARISONS: usize = 4_000_000;
+/// Upper bound of the positions named if a hunk fits at several.
+const MAX_POSITIONS: usize = 8;
+/// Upper bounds of the lines shown at a mismatch, and of each of them.
+const MAX_SHOWN_LINES: usize = 12;
+const MAX_LINE_CHARS: usize = 160;
 
-/// The file after all hunks, in their order. Its line ends, and whether it ends in one, stay what they were where the patch does not say
-/// otherwise.
+/// Returns the file after all hunks, in order. Line endings and the final newline are preserved unless the patch changes them.
 ///
 /// # Errors
-/// Which hunk does not fit, and what stands there.
+/// Names the hunk that does not match and shows the lines in the file.
 pub(super) fn apply(text: &str, hunks: &[Hunk]) -> Result<String, String> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let crlf = text.contains("\r\n") && lines.iter().all(|l| l.ends_with("\r\n") || !l.ends_with('\n'));
@@ -23,7 +22,7 @@ pub(super) fn apply(text: &str, hunks: &[Hunk]) -> Result<String, String> {
     let mut file = File { lines: &lines, compared: 0 };
     let mut out = String::with_capacity(text.len());
     let put = |out: &mut String, line: &str, end: &str| {
-        // The file's last line may have had no end; nothing follows it without one.
+        // The file's last line may lack a newline; a line that follows needs one.
         if !out.is_empty() && !out.ends_with('\n') {
             out.push_str(end);
         }
@@ -31,12 +30,12 @@ pub(super) fn apply(text: &str, hunks: &[Hunk]) -> Result<String, String> {
     };
     let (mut at, mut open) = (0, None);
     for (n, hunk) in hunks.iter().enumerate() {
-        let place = file.place(hunk, at).map_err(|why| {
-            let said = hunk.line.map(|l| format!(" (@@ -{l})")).unwrap_or_default();
-            format!("hunk {}{said} {why}", n + 1)
+        let position = file.position(hunk, at).map_err(|why| {
+            let heading = hunk.line.map(|l| format!(" (@@ -{l})")).unwrap_or_default();
+            format!("hunk {}{heading} {why}", n + 1)
         })?;
-        lines[at..place].iter().for_each(|line| put(&mut out, line, end));
-        at = place;
+        lines[at..position].iter().for_each(|line| put(&mut out, line, end));
+        at = position;
         for (side, line) in &hunk.lines {
             match side {
                 Side::Both => put(&mut out, lines.get(at).copied().unwrap_or_default(), end),
@@ -46,7 +45,7 @@ pub(super) fn apply(text: &str, hunks: &[Hunk]) -> Result<String, String> {
             at += usize::from(*side != Side::New);
         }
         if at == lines.len() {
-            open = match hunk.open {
+            open = match hunk.no_newline_at_end {
                 (_, true) => Some(true),
                 (true, false) => Some(false),
                 _ => None,
@@ -63,7 +62,7 @@ pub(super) fn apply(text: &str, hunks: &[Hunk]) -> Result<String, String> {
     Ok(out)
 }
 
-/// A line without its end.
+/// Returns a line without its line ending.
 fn bare(line: &str) -> &str {
     let line = line.strip_suffix('\n').unwrap_or(line);
     line.strip_suffix('\r').unwrap_or(line)
@@ -75,12 +74,12 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// Where a hunk begins, from line `from` on: in the one place where its lines stand, or of several where it says.
-    fn place(&mut self, hunk: &Hunk, from: usize) -> Result<usize, String> {
+    /// Position of a hunk at or after line `from`: the only position where its lines match, or the one it names if there are several.
+    fn position(&mut self, hunk: &Hunk, from: usize) -> Result<usize, String> {
         let mut from = from;
         for heading in &hunk.under {
             let found = self.lines[from..].iter().position(|l| bare(l).trim() == heading.trim());
-            from += 1 + found.ok_or_else(|| format!("stands under {:?}, and no line is that", short(heading)))?;
+            from += 1 + found.ok_or_else(|| format!("belongs below {:?}, but no line matches that", short(heading)))?;
         }
         let old: Vec<&str> = hunk.old().collect();
         let last = self.lines.len();
@@ -88,9 +87,9 @@ impl File<'_> {
             return match hunk.line {
                 _ if hunk.at_end => Ok(last),
                 Some(line) if (from..=last).contains(&line) => Ok(line),
-                Some(line) => Err(format!("is to be put in after line {line}, which the file has not; it has {last}")),
+                Some(line) => Err(format!("inserts after line {line}, but the file has only {last} lines")),
                 None if !hunk.under.is_empty() || last == 0 => Ok(from),
-                None => Err("has no line that is there already: give it some, to say where it belongs".to_owned()),
+                None => Err("has no context lines; add some to show where it belongs".to_owned()),
             };
         }
         let mut found = Vec::new();
@@ -98,48 +97,49 @@ impl File<'_> {
             let fits = (!hunk.at_end || at + old.len() == last) && self.is_at(&old, at)?;
             if fits {
                 found.push(at);
-                // Under a line it was told, the first place is the one that is meant.
-                if !hunk.under.is_empty() || found.len() > PLACES_SHOWN && hunk.line.is_none() {
+                // Below a heading line, the first match is meant.
+                if !hunk.under.is_empty() || found.len() > MAX_POSITIONS && hunk.line.is_none() {
                     break;
                 }
             }
         }
-        let said = hunk.line.map(|l| l.saturating_sub(1));
+        let named = hunk.line.map(|l| l.saturating_sub(1));
         match found.as_slice() {
             [at] => Ok(*at),
-            [] => Err(self.instead(&old, from, said)),
-            many => match said.filter(|at| many.contains(at)) {
+            [] => Err(self.mismatch(&old, from, named)),
+            many => match named.filter(|at| many.contains(at)) {
                 Some(at) => Ok(at),
                 None => {
-                    let places: Vec<String> = many.iter().take(PLACES_SHOWN).map(|at| (at + 1).to_string()).collect();
-                    let s = if many.len() > PLACES_SHOWN { " and more" } else { "" };
-                    Err(format!("fits at several lines ({}{s}): give it more of what stands around", places.join(", ")))
+                    let positions: Vec<String> =
+                        many.iter().take(MAX_POSITIONS).map(|at| (at + 1).to_string()).collect();
+                    let s = if many.len() > MAX_POSITIONS { " and more" } else { "" };
+                    Err(format!("matches at several lines ({}{s}); add more context lines", positions.join(", ")))
                 }
             },
         }
     }
 
-    /// Whether the lines stand at `at`.
+    /// Whether the lines match at `at`.
     fn is_at(&mut self, old: &[&str], at: usize) -> Result<bool, String> {
         let same = old.iter().zip(&self.lines[at..]).take_while(|(want, line)| **want == bare(line)).count();
         self.compared += same + 1;
-        match self.compared > COMPARED_MAX {
-            true => Err("repeats itself too often to be looked for: give it fewer lines, or use write".to_owned()),
+        match self.compared > MAX_COMPARISONS {
+            true => Err("is too repetitive to locate; send fewer lines, or use write".to_owned()),
             false => Ok(same == old.len()),
         }
     }
 
-    /// What stands where most of the hunk's lines are: the first that differs, and the text around it.
-    fn instead(&mut self, old: &[&str], from: usize, said: Option<usize>) -> String {
+    /// Describes the position where most lines match: the first line that differs, and the text around it.
+    fn mismatch(&mut self, old: &[&str], from: usize, named: Option<usize>) -> String {
         let mut best = (0, from);
         for at in from..self.lines.len() {
             self.compared += old.len();
-            if self.compared > COMPARED_MAX {
+            if self.compared > MAX_COMPARISONS {
                 break;
             }
             let same = old.iter().zip(&self.lines[at..]).filter(|(want, line)| **want == bare(line)).count();
-            let nearer = |at: usize| said.map_or(at, |said| at.abs_diff(said));
-            if same > best.0 || same == best.0 && same > 0 && nearer(at) < nearer(best.1) {
+            let distance = |at: usize| named.map_or(at, |named| at.abs_diff(named));
+            if same > best.0 || same == best.0 && same > 0 && distance(at) < distance(best.1) {
                 best = (same, at);
             }
         }
@@ -147,23 +147,23 @@ impl File<'_> {
         if same == 0 {
             let first = short(old.first().unwrap_or(&""));
             return format!(
-                "does not fit: none of its lines stands there (the first is {first:?}); read the file again"
+                "does not match: none of its lines is in the file (the first is {first:?}); read the file again"
             );
         }
-        let there = &self.lines[at..self.lines.len().min(at + old.len())];
-        let differs = old.iter().zip(there).position(|(want, line)| *want != bare(line)).unwrap_or(there.len());
-        let want = short(old.get(differs).unwrap_or(&""));
-        let shown = differs.saturating_sub(LINES_SHOWN / 2);
-        let mut text = match there.get(differs) {
+        let existing = &self.lines[at..self.lines.len().min(at + old.len())];
+        let differs = old.iter().zip(existing).position(|(want, line)| *want != bare(line)).unwrap_or(existing.len());
+        let expected = short(old.get(differs).unwrap_or(&""));
+        let shown = differs.saturating_sub(MAX_SHOWN_LINES / 2);
+        let mut text = match existing.get(differs) {
             Some(line) => format!(
-                "does not fit: it wants {want:?} at line {}, where {:?} stands",
+                "does not match: expected {expected:?} at line {}, found {:?}",
                 at + differs + 1,
                 short(bare(line))
             ),
-            None => format!("does not fit: it wants {want:?} after the last line, {}", self.lines.len()),
+            None => format!("does not match: expected {expected:?} after the last line, {}", self.lines.len()),
         };
-        text.push_str(". The file has there:\n");
-        for (n, line) in there.iter().enumerate().skip(shown).take(LINES_SHOWN) {
+        text.push_str(". Lines in the file:\n");
+        for (n, line) in existing.iter().enumerate().skip(shown).take(MAX_SHOWN_LINES) {
             let _written = writeln!(text, "{}\t{}", at + n + 1, short(bare(line)));
         }
         text.truncate(text.trim_end().len());
@@ -172,6 +172,6 @@ impl File<'_> {
 }
 
 fn short(line: &str) -> String {
-    let cut: String = line.chars().take(LINE_CHARS_MAX).collect();
+    let cut: String = line.chars().take(MAX_LINE_CHARS).collect();
     if cut.len() < line.len() { format!("{cut}…") } else { cut }
 }

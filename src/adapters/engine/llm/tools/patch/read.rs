@@ -1,39 +1,39 @@
-//! Reading a patch as models write it: a unified diff (git's, too), or the `*** Begin Patch` form.
+//! Parser for patches as models write them: a unified diff (git's, too), or the `*** Begin Patch` form.
 //!
-//! The counts in `@@ -a,b +c,d @@` are often wrong and are not needed: a line's first character says what it is. Where a hunk belongs is
-//! decided by its lines, not by its numbers.
+//! The counts in `@@ -a,b +c,d @@` are often wrong and are ignored: a line's first character says what it is, and the position of
+//! a hunk follows from its lines, not from its numbers.
 
-/// Files and hunks of one patch.
-const FILES_MAX: usize = 100;
-const HUNKS_MAX: usize = 1_000;
+/// Upper bounds of the files and hunks in one patch.
+const MAX_FILES: usize = 100;
+const MAX_HUNKS: usize = 1_000;
 
-/// What becomes of one file.
+/// Change of one file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Its path before; `None` = it is made.
+    /// Path before the change; `None` = the file is created.
     pub from: Option<String>,
-    /// Its path afterwards; `None` = it is deleted.
+    /// Path after the change; `None` = the file is deleted.
     pub to: Option<String>,
-    /// Its hunks, in the order of the file.
+    /// Hunks, in file order.
     pub hunks: Vec<Hunk>,
 }
 
-/// Lines that stand together.
+/// Adjacent lines of a change.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Hunk {
-    /// The line it says it begins at, from 1 (0 = before the first).
+    /// First line according to the patch, starting at 1 (0 = before the first line).
     pub line: Option<usize>,
-    /// Lines that come before it in the file, somewhere.
+    /// Lines that come somewhere before the hunk in the file.
     pub under: Vec<String>,
-    /// Its lines, without their ends.
+    /// Lines without their line endings.
     pub lines: Vec<(Side, String)>,
-    /// Whether it says that the old, or the new, file ends with it and without a line end.
-    pub open: (bool, bool),
-    /// Whether it says that it reaches to the end of the file.
+    /// Whether the old, or the new, file ends with this hunk and without a final newline.
+    pub no_newline_at_end: (bool, bool),
+    /// Whether the hunk reaches the end of the file.
     pub at_end: bool,
 }
 
-/// Where a line stands.
+/// File that a line belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Both,
@@ -42,16 +42,16 @@ pub(super) enum Side {
 }
 
 impl Hunk {
-    /// The lines it wants to find.
+    /// Lines that must occur in the old file.
     pub(super) fn old(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().filter(|(side, _)| *side != Side::New).map(|(_, line)| line.as_str())
     }
 }
 
-/// Reads it.
+/// Parses a patch.
 ///
 /// # Errors
-/// Which line is not one of a patch, and what is expected.
+/// Names the invalid line and what is expected.
 pub(super) fn patch(text: &str) -> Result<Vec<Change>, String> {
     let lines: Vec<&str> = text.lines().collect();
     let reader = Reader { lines, at: 0, hunks: 0 };
@@ -60,8 +60,11 @@ pub(super) fn patch(text: &str) -> Result<Vec<Change>, String> {
         None => reader.unified()?,
     };
     match changes.len() {
-        0 => Err("there is no file in it: send a unified diff, or the form *** Begin Patch … *** End Patch".to_owned()),
-        n if n > FILES_MAX => Err(format!("it changes {n} files; at most {FILES_MAX} at once")),
+        0 => {
+            Err("the patch contains no file; send a unified diff, or the form *** Begin Patch … *** End Patch"
+                .to_owned())
+        }
+        n if n > MAX_FILES => Err(format!("the patch changes {n} files; the limit is {MAX_FILES}")),
         _ => Ok(changes),
     }
 }
@@ -82,19 +85,19 @@ impl<'a> Reader<'a> {
         format!("line {} of the patch, {line:?}, {what}", self.at + 1)
     }
 
-    /// `*** Begin Patch`: sections that name what they do.
+    /// Parses the `*** Begin Patch` form: sections that name their operation.
     fn envelope(mut self) -> Result<Vec<Change>, String> {
         let mut changes = Vec::new();
         while let Some(line) = self.peek() {
             let named = |key: &str| line.strip_prefix(key).map(|path| path.trim().to_owned());
-            if changes.len() > FILES_MAX || line.trim_end() == "*** End Patch" {
+            if changes.len() > MAX_FILES || line.trim_end() == "*** End Patch" {
                 break;
             } else if let Some(path) = named("*** Add File:") {
                 self.at += 1;
                 let mut hunk = self.body(false)?;
                 hunk.line = Some(0);
                 if hunk.lines.iter().any(|(side, _)| *side != Side::New) {
-                    return Err(format!("every line of the new file {path:?} must begin with '+'"));
+                    return Err(format!("every line of the new file {path:?} must start with '+'"));
                 }
                 changes.push(Change { from: None, to: Some(path), hunks: vec![hunk] });
             } else if let Some(path) = named("*** Delete File:") {
@@ -109,13 +112,13 @@ impl<'a> Reader<'a> {
             } else if line.trim().is_empty() {
                 self.at += 1;
             } else {
-                return Err(self.wrong("is none of *** Update File:, *** Add File:, *** Delete File:, *** End Patch"));
+                return Err(self.wrong("is not *** Update File:, *** Add File:, *** Delete File: or *** End Patch"));
             }
         }
         Ok(changes)
     }
 
-    /// The hunks of an updated file: each after `@@`, with or without a line it stands under; the first may do without.
+    /// Parses the hunks of an updated file. Each follows `@@`, with or without a heading line; the first may omit it.
     fn updates(&mut self) -> Result<Vec<Hunk>, String> {
         let mut hunks = Vec::new();
         while self.peek().is_some_and(|l| !l.starts_with("*** ")) {
@@ -136,13 +139,13 @@ impl<'a> Reader<'a> {
         Ok(hunks)
     }
 
-    /// A unified diff, of git or without it; what stands before the first file is not looked at.
+    /// Parses a unified diff, with or without git headers. Text before the first file is ignored.
     fn unified(mut self) -> Result<Vec<Change>, String> {
         let mut changes: Vec<Change> = Vec::new();
-        // Whether the change last pushed was begun by a `diff --git` line and may still be told its names.
+        // Whether the last change started with a `diff --git` line and may still receive its names.
         let mut git = false;
         while let Some(line) = self.peek() {
-            if changes.len() > FILES_MAX {
+            if changes.len() > MAX_FILES {
                 break;
             }
             let open = changes.last_mut().filter(|_| git);
@@ -170,7 +173,7 @@ impl<'a> Reader<'a> {
                 } else if let Some(path) = rest("rename to ") {
                     change.to = Some(path);
                 } else if let Some(mode) = rest("new file mode ") {
-                    ordinary(&mode)?;
+                    check_mode(&mode)?;
                     change.from = None;
                 } else if line.starts_with("deleted file mode ") {
                     change.to = None;
@@ -178,10 +181,12 @@ impl<'a> Reader<'a> {
                     .iter()
                     .any(|k| line.starts_with(k))
                 {
-                    return Err(self.wrong("is not done by this tool: modes, copies and binary files are for `run`"));
+                    return Err(
+                        self.wrong("is not supported by this tool; use `run` for modes, copies and binary files")
+                    );
                 } else if !line.starts_with("index ") && !line.contains("similarity index ") && !line.trim().is_empty()
                 {
-                    return Err(self.wrong("is not a line of a diff's head"));
+                    return Err(self.wrong("is not a valid diff header line"));
                 }
             } else if !changes.is_empty() && !line.trim().is_empty() && !line.starts_with("```") {
                 return Err(self.wrong("is not part of a diff"));
@@ -190,11 +195,11 @@ impl<'a> Reader<'a> {
         }
         match changes.iter().all(|c| c.from.is_some() || c.to.is_some()) {
             true => Ok(changes),
-            false => Err("a file in it has no name: give each its --- and +++ lines".to_owned()),
+            false => Err("a file in the patch has no name; give every file its --- and +++ lines".to_owned()),
         }
     }
 
-    /// Whether a file's `---` and `+++` stand here. A removed line may look like the first of them, so the hunk after them counts, too.
+    /// Whether the `---` and `+++` lines of a file follow. A removed line may look like the first of them, so the hunk after them counts, too.
     fn is_file_head(&self) -> bool {
         let at = |n: usize| self.lines.get(self.at + n).copied().unwrap_or_default();
         at(0).starts_with("--- ") && at(1).starts_with("+++ ") && (at(2).starts_with("@@") || at(2).trim().is_empty())
@@ -204,7 +209,9 @@ impl<'a> Reader<'a> {
         let name = |n: usize| -> Result<&'a str, String> {
             let whole = self.lines.get(self.at + n).map_or("", |l| &l[4..]);
             match whole.split('\t').next().unwrap_or_default().trim_end() {
-                quoted if quoted.starts_with('"') => Err(self.wrong("names a file in quotes: write the path as it is")),
+                quoted if quoted.starts_with('"') => {
+                    Err(self.wrong("quotes a file name; write the path without quotes"))
+                }
                 name => Ok(name),
             }
         };
@@ -225,14 +232,14 @@ impl<'a> Reader<'a> {
         Ok(hunks)
     }
 
-    /// The lines of one hunk, to the next heading.
+    /// Parses the lines of one hunk, up to the next heading.
     fn body(&mut self, unified: bool) -> Result<Hunk, String> {
         self.hunks += 1;
-        if self.hunks > HUNKS_MAX {
-            return Err(format!("it has more than {HUNKS_MAX} hunks; send it in parts"));
+        if self.hunks > MAX_HUNKS {
+            return Err(format!("the patch has more than {MAX_HUNKS} hunks; send it in parts"));
         }
         let mut hunk = Hunk::default();
-        // Empty lines at the end: lines of the file without their blank, or only the space before what follows.
+        // Empty lines at the end: context lines without their leading space, or only a gap before the next section.
         let mut blank = 0;
         while let Some(line) = self.peek() {
             if line.trim_end() == "*** End of File" {
@@ -253,9 +260,9 @@ impl<'a> Reader<'a> {
                 (Some(b'+'), Some(text)) => (Side::New, text),
                 (Some(b'\\'), _) => {
                     match hunk.lines.last() {
-                        Some((Side::Old, _)) => hunk.open.0 = true,
-                        Some((Side::New, _)) => hunk.open.1 = true,
-                        _ => hunk.open = (true, true),
+                        Some((Side::Old, _)) => hunk.no_newline_at_end.0 = true,
+                        Some((Side::New, _)) => hunk.no_newline_at_end.1 = true,
+                        _ => hunk.no_newline_at_end = (true, true),
                     }
                     self.at += 1;
                     continue;
@@ -265,7 +272,7 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     continue;
                 }
-                _ => return Err(self.wrong("begins with none of ' ', '+', '-' and '@@'")),
+                _ => return Err(self.wrong("must start with ' ', '+', '-' or '@@'")),
             };
             hunk.lines.extend((0..std::mem::take(&mut blank)).map(|_| (Side::Both, String::new())));
             hunk.lines.push((side, text.strip_suffix('\r').unwrap_or(text).to_owned()));
@@ -275,23 +282,25 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The old line in ` -12,3 +12,4 @@ …`.
+/// Parses the old line number in ` -12,3 +12,4 @@ …`.
 fn numbered(heading: &str) -> Option<usize> {
     let rest = heading.trim_start().strip_prefix('-')?;
     rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
 }
 
-/// The path in `a/PATH b/PATH`, when both are the same.
+/// Parses the path in `a/PATH b/PATH` if both are the same.
 fn same_name(names: &str) -> Option<&str> {
     let (old, new) = names.split_at_checked(names.len() / 2)?;
     let (old, new) = (old.strip_prefix("a/")?, new.strip_prefix(" b/")?);
     (old == new).then_some(old)
 }
 
-fn ordinary(mode: &str) -> Result<(), String> {
+fn check_mode(mode: &str) -> Result<(), String> {
     match mode {
         "100644" => Ok(()),
-        "100755" => Err("this tool makes no executable files: leave the mode out, then chmod with `run`".to_owned()),
-        _ => Err(format!("a file of mode {mode} is not made: only ordinary files are")),
+        "100755" => {
+            Err("this tool cannot create executable files; omit the mode, then use chmod with `run`".to_owned())
+        }
+        _ => Err(format!("cannot create a file with mode {mode}; only regular files are supported")),
     }
 }

@@ -1,4 +1,4 @@
-//! What a patch does to texts, and what it says when it does not fit.
+//! Applying patches to texts, and the errors when one does not match.
 
 use super::fit::apply;
 use super::read;
@@ -9,7 +9,7 @@ fn fitted(text: &str, patch: &str) -> Result<String, String> {
 }
 
 #[test]
-fn both_forms_do_the_same_and_wrong_counts_and_numbers_do_not_matter() {
+fn both_forms_agree_and_wrong_counts_and_numbers_are_ignored() {
     let text = "one\ntwo\nthree\nfour\n";
     for patch in [
         "--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n one\n-two\n+zwei\n three\n",
@@ -23,29 +23,29 @@ fn both_forms_do_the_same_and_wrong_counts_and_numbers_do_not_matter() {
 }
 
 #[test]
-fn what_stands_in_several_places_goes_where_it_is_said_or_is_refused() {
+fn an_ambiguous_hunk_goes_to_its_line_or_is_refused() {
     let text = "a\nx\nb\na\nx\nb\n";
     let at = |line: usize| format!("--- a/f\n+++ b/f\n@@ -{line},2 +{line},2 @@\n a\n-x\n+y\n");
     assert_eq!(fitted(text, &at(4)).unwrap(), "a\nx\nb\na\ny\nb\n");
     assert_eq!(fitted(text, &at(1)).unwrap(), "a\ny\nb\na\nx\nb\n");
-    assert!(fitted(text, &at(3)).unwrap_err().contains("hunk 1 (@@ -3) fits at several lines (1, 4)"));
+    assert!(fitted(text, &at(3)).unwrap_err().contains("hunk 1 (@@ -3) matches at several lines (1, 4)"));
     let under = "*** Begin Patch\n*** Update File: f\n@@ b\n a\n-x\n+y\n*** End Patch";
     assert_eq!(fitted(text, under).unwrap(), "a\nx\nb\na\ny\nb\n");
     let end = "*** Begin Patch\n*** Update File: f\n@@\n a\n-x\n+y\n b\n*** End of File\n*** End Patch";
     assert_eq!(fitted(text, end).unwrap(), "a\nx\nb\na\ny\nb\n");
     let repeated = format!("--- a/f\n+++ b/f\n@@ -1 +1 @@\n{} b\n", "-a\n".repeat(20_000));
-    assert!(fitted(&"a\n".repeat(100_000), &repeated).unwrap_err().contains("repeats itself"));
+    assert!(fitted(&"a\n".repeat(100_000), &repeated).unwrap_err().contains("too repetitive"));
 }
 
 #[test]
-fn what_does_not_fit_is_said_with_what_stands_there() {
-    let said = fitted(
+fn a_mismatch_shows_the_lines_in_the_file() {
+    let result = fitted(
         "fn a() {\n    one();\n    three();\n}\n",
         "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n fn a() {\n     one();\n-    two();\n+    drei();\n",
     );
     assert_eq!(
-        said.unwrap_err(),
-        "hunk 1 (@@ -1) does not fit: it wants \"    two();\" at line 3, where \"    three();\" stands. The file has there:\n\
+        result.unwrap_err(),
+        "hunk 1 (@@ -1) does not match: expected \"    two();\" at line 3, found \"    three();\". Lines in the file:\n\
          1\tfn a() {\n2\t    one();\n3\t    three();"
     );
     assert!(fitted("a\n", "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-zz\n+y\n").unwrap_err().contains("none of its lines"));
@@ -54,22 +54,22 @@ fn what_does_not_fit_is_said_with_what_stands_there() {
         "hunks go down"
     );
     for (patch, part) in [
-        ("hello", "there is no file in it"),
-        ("--- a/f\n+++ b/f\n@@ -1 +1 @@\nfoo\n", "line 4 of the patch, \"foo\", begins with none"),
+        ("hello", "the patch contains no file"),
+        ("--- a/f\n+++ b/f\n@@ -1 +1 @@\nfoo\n", "line 4 of the patch, \"foo\", must start with"),
         ("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n```\nso it is\n", "is not part of a diff"),
-        ("diff --git a/f b/f\nnew file mode 120000\n", "mode 120000 is not made"),
-        ("diff --git a/f b/f\nold mode 100644\nnew mode 100755\n", "is not done by this tool"),
-        ("diff --git a/f b/f\nGIT binary patch\n", "is not done by this tool"),
-        ("*** Begin Patch\n*** Copy File: f\n", "is none of"),
-        ("*** Begin Patch\n*** Add File: f\n+a\nb\n", "begins with none"),
-        ("--- \"a/\\303\"\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n", "in quotes"),
+        ("diff --git a/f b/f\nnew file mode 120000\n", "with mode 120000"),
+        ("diff --git a/f b/f\nold mode 100644\nnew mode 100755\n", "is not supported by this tool"),
+        ("diff --git a/f b/f\nGIT binary patch\n", "is not supported by this tool"),
+        ("*** Begin Patch\n*** Copy File: f\n", "is not *** Update File:"),
+        ("*** Begin Patch\n*** Add File: f\n+a\nb\n", "must start with"),
+        ("--- \"a/\\303\"\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n", "quotes a file name"),
     ] {
         assert!(read::patch(patch).unwrap_err().contains(part), "{patch}: {:?}", read::patch(patch));
     }
 }
 
 #[test]
-fn line_ends_stay_what_they_are_unless_the_patch_says_so() {
+fn line_endings_are_preserved_unless_the_patch_changes_them() {
     let patch = "--- a/f\n+++ b/f\n@@ -1,2 +1,3 @@\n a\n-b\n+c\n+d\n";
     assert_eq!(fitted("a\r\nb\r\n", patch).unwrap(), "a\r\nc\r\nd\r\n");
     assert_eq!(fitted("a\r\nb\r\n", &patch.replace('\n', "\r\n")).unwrap(), "a\r\nc\r\nd\r\n");
@@ -96,9 +96,9 @@ fn lines_that_look_like_heads_are_lines() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
-    /// What git's kind of diff says of two texts leads from one to the other, without its line numbers, too, or is refused.
+    /// A unified diff of two texts turns one into the other. Without line numbers it does so, too, or is refused.
     #[test]
-    fn a_diff_of_two_texts_leads_from_one_to_the_other(
+    fn a_diff_of_two_texts_turns_one_into_the_other(
         before in prop::collection::vec("[ab]{0,2}", 0..30),
         after in prop::collection::vec("[ab]{0,2}", 0..30),
         ends in any::<(bool, bool)>(),
@@ -114,13 +114,13 @@ proptest! {
         let patch = diff.unified_diff().context_radius(context).header("a/f", "b/f").to_string();
         prop_assert_eq!(fitted(&old, &patch), Ok(new.clone()), "{}", patch);
         let unnumbered = patch.lines().map(|l| if l.starts_with("@@") { "@@" } else { l }).collect::<Vec<_>>().join("\n");
-        if let Ok(said) = fitted(&old, &unnumbered) {
-            prop_assert_eq!(said, new, "{}", unnumbered);
+        if let Ok(patched) = fitted(&old, &unnumbered) {
+            prop_assert_eq!(patched, new, "{}", unnumbered);
         }
     }
 
     #[test]
-    fn no_text_makes_it_fall(text in "[-+ @\\\\*/a-c\\n\\r]{0,200}", file in "[a-c \\r\\n]{0,80}", begin in 0usize..4) {
+    fn no_input_panics(text in "[-+ @\\\\*/a-c\\n\\r]{0,200}", file in "[a-c \\r\\n]{0,80}", begin in 0usize..4) {
         let heads = ["", "--- a/f\n+++ b/f\n@@ -1 +1 @@\n", "*** Begin Patch\n*** Update File: f\n", "diff --git a/f b/f\n"];
         for change in read::patch(&format!("{}{text}", heads[begin])).unwrap_or_default() {
             let _fits_or_says_why = apply(&file, &change.hunks);
