@@ -1,4 +1,5 @@
-//! Measures the git operations of a task. Run by hand: `cargo test --release --test it git_measure -- --ignored --nocapture`.
+//! Measures the git operations of a task. Run by hand: `cargo test --release --test it git_measure -- --ignored
+//! --nocapture`.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, write};
 use skep::ports::Workspaces;

@@ -20,8 +20,8 @@ pub const FILES: &[&str] = &[
 /// Timeout of a detected check, in seconds.
 const TIMEOUT_SECS: u64 = 600;
 
-/// Detects the checks of a repository from the names in its root folder; `read` returns the text of a root file. An empty
-/// result means that nothing was recognized, and a person has to define the checks.
+/// Detects the checks of a repository from the names in its root folder; `read` returns the text of a root file. An
+/// empty result means that nothing was recognized, and a person has to define the checks.
 ///
 /// | found | check |
 /// |---|---|

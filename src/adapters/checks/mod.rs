@@ -52,7 +52,8 @@ impl CommandChecks {
         Self { access_broker, ..self }
     }
 
-    /// Adds runners, and the grants that say which project may use which. `sessions` outlives a reload of the configuration.
+    /// Adds runners, and the grants that say which project may use which. `sessions` outlives a reload of the
+    /// configuration.
     #[must_use]
     pub fn with_runners(
         mut self,
@@ -65,8 +66,8 @@ impl CommandChecks {
         self
     }
 
-    /// Removes what an earlier process left in Docker engines. Called when the service starts; SSH hosts are swept on their next
-    /// use, because a command there ends with its connection.
+    /// Removes what an earlier process left in Docker engines. Called when the service starts; SSH hosts are swept on
+    /// their next use, because a command there ends with its connection.
     pub async fn sweep(&self) {
         for (name, runner) in self.runners.iter().filter(|(_, runner)| matches!(runner, Runner::Docker(_))) {
             if let Err(error) = runner::sweep(name, runner, &self.sessions).await {

@@ -1,6 +1,7 @@
 //! Parses `.skep.toml`: a repository's own checks, and how it tightens its policy.
 //!
-//! Invariant: takes text, never a path. The caller reads the file at the base commit, so a change cannot bring its own rules.
+//! Invariant: takes text, never a path. The caller reads the file at the base commit, so a change cannot bring its own
+//! rules.
 
 use crate::adapters::runner::settings::is_name;
 use crate::domain::policy::{Tightening, glob};
@@ -190,7 +191,8 @@ fn location(text: &str, span: Option<Range<usize>>) -> String {
     format!("{NAME}, line {}", before.matches('\n').count() + 1)
 }
 
-/// Turns serde's "unknown field `a`, expected one of `b`, `c`" into a message with the fix. Other messages stay as they are.
+/// Turns serde's "unknown field `a`, expected one of `b`, `c`" into a message with the fix. Other messages stay as they
+/// are.
 fn explain(message: &str) -> String {
     let message = message.trim().replace('\n', " ");
     let mut quoted = message.split('`').skip(1).step_by(2);

@@ -1,7 +1,7 @@
 //! Packs a checkout into a tar file for a remote runner, and reads a single file back out of a tar.
 //!
-//! Invariant: no symbolic link is followed, neither within a path nor at its end. Only folders, regular files and the links
-//! themselves are packed.
+//! Invariant: no symbolic link is followed, neither within a path nor at its end. Only folders, regular files and the
+//! links themselves are packed.
 
 use crate::ports::{PortError, PortResult};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
@@ -25,8 +25,8 @@ const MAX_ENTRIES: u64 = 1_000_000;
 /// Upper bound on the nesting of folders.
 const MAX_DEPTH: usize = 256;
 
-/// Packs the checkout at `dir` into an unnamed file in `scratch`, which disappears with this process. `owner` is the user and
-/// group id of every entry.
+/// Packs the checkout at `dir` into an unnamed file in `scratch`, which disappears with this process. `owner` is the
+/// user and group id of every entry.
 ///
 /// # Errors
 /// When the checkout cannot be read, the file cannot be written, or a size limit is exceeded.

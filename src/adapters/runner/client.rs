@@ -1,7 +1,7 @@
 //! Starts the client programs of remote runners (`ssh`, `docker`) with a cleared environment and Skep's own arguments.
 //!
-//! Invariant: no argument is text from a repository or an engine, except a check's command line, which is one argument of its
-//! own and never read by a shell on this machine.
+//! Invariant: no argument is text from a repository or an engine, except a check's command line, which is one argument
+//! of its own and never read by a shell on this machine.
 
 use crate::platform::process::{self, Input, ProcessOutput, Program};
 use crate::platform::sandbox;
@@ -93,8 +93,8 @@ impl Client {
         let mut finished = result.map_err(|e| {
             PortError::transient(format!("runner {} is unavailable: cannot start {}: {e}", call.runner, self.program))
         })?;
-        // Before anything shortens the output: a secret cut in two could not be recognized. A stream was truncated exactly
-        // when it fills its buffer.
+        // Before anything shortens the output: a secret cut in two could not be recognized. A stream was truncated
+        // exactly when it fills its buffer.
         let redact = |bytes: &[u8]| match finished.truncated && bytes.len() >= call.max_bytes {
             true => redact_end(bytes).into_owned(),
             false => redact_live(bytes).into_owned(),

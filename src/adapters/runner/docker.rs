@@ -1,13 +1,14 @@
-//! Containers of a Docker engine: one unprivileged container per check, without a network unless the configuration names one,
-//! and one volume per checkout. Nothing of the host is mounted.
+//! Containers of a Docker engine: one unprivileged container per check, without a network unless the configuration
+//! names one, and one volume per checkout. Nothing of the host is mounted.
 //!
-//! A container ends with its check, together with every process the check left running. Its standard input is held by the
-//! `docker` program that started it: when that program dies, the container ends itself.
+//! A container ends with its check, together with every process the check left running. Its standard input is held by
+//! the `docker` program that started it: when that program dies, the container ends itself.
 //!
-//! Skep drives the `docker` program rather than the engine's API through `bollard`. The crate itself is small (it adds `bollard`,
-//! `bollard-stubs`, `hyperlocal` and `serde_repr`, and reuses hyper 1), but the program is one child process that Skep already
-//! bounds, redacts and reaps like `ssh`, it works against Podman, and its command line is what the scripted double of the tests
-//! checks flag by flag. A typed API would need its own attach, tar upload and cancellation code, and a fake engine in the tests.
+//! Skep drives the `docker` program rather than the engine's API through `bollard`. The crate itself is small (it adds
+//! `bollard`, `bollard-stubs`, `hyperlocal` and `serde_repr`, and reuses hyper 1), but the program is one child process
+//! that Skep already bounds, redacts and reaps like `ssh`, it works against Podman, and its command line is what the
+//! scripted double of the tests checks flag by flag. A typed API would need its own attach, tar upload and cancellation
+//! code, and a fake engine in the tests.
 
 use super::MAX_OUTPUT_BYTES;
 use super::client::{Call, Client, TREE_TIMEOUT};
@@ -194,7 +195,8 @@ fn volume(session: &str) -> String {
     format!("skep-{session}")
 }
 
-/// Whether a text is an id or name as engines write them. Anything else an engine returns is not passed to a program again.
+/// Whether a text is an id or name as engines write them. Anything else an engine returns is not passed to a program
+/// again.
 fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -37,12 +37,13 @@ const MAX_LOG_BYTES: usize = 1024 * 1024;
 /// The same without the notice that precedes truncated output.
 const MAX_OUTPUT_BYTES: usize = MAX_LOG_BYTES - TRUNCATION_NOTICE.len();
 
-/// A checkout on a runner, shared by the checks of one run in their order. Dropping it ends its processes and removes it.
+/// A checkout on a runner, shared by the checks of one run in their order. Dropping it ends its processes and removes
+/// it.
 #[async_trait]
 pub(super) trait RunnerSession: Send {
-    /// Removes an old report, then runs the check's command to its end or timeout. The inner error says why the report's
-    /// path is unusable; it completes the sentence "its report path …". `access` applies on this machine only: nothing of it
-    /// is sent to another one.
+    /// Removes an old report, then runs the check's command to its end or timeout. The inner error says why the
+    /// report's path is unusable; it completes the sentence "its report path …". `access` applies on this machine only:
+    /// nothing of it is sent to another one.
     async fn run(&mut self, spec: &CheckSpec, access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>>;
     /// Reads the report the check wrote, up to `max_bytes`.
     async fn report(&mut self, path: &str, max_bytes: u64) -> PortResult<Result<Vec<u8>, NoReport>>;

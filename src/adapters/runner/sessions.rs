@@ -19,7 +19,8 @@ pub(super) trait RemoteRunner: Send + Sync {
     fn file_owner(&self) -> (u32, u32);
     /// Ends and removes everything of `owner_id` whose session is not in `live`.
     async fn sweep(&self, owner_id: &str, live: &[String]) -> PortResult<()>;
-    /// Checks that the runner is reachable and has the tools it needs, without lasting changes. Returns a one-line summary.
+    /// Checks that the runner is reachable and has the tools it needs, without lasting changes. Returns a one-line
+    /// summary.
     async fn probe(&self, owner_id: &str) -> PortResult<String>;
     /// Unpacks a checkout into a new session. Sweeps wait meanwhile.
     async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>>;
@@ -33,8 +34,8 @@ pub struct RemoteSessions {
 }
 
 impl RemoteSessions {
-    /// Sessions of this owner: 32 hex digits that identify a data directory (one process at a time drives its runs), or a
-    /// text that starts with `test-`.
+    /// Sessions of this owner: 32 hex digits that identify a data directory (one process at a time drives its runs), or
+    /// a text that starts with `test-`.
     pub fn new(owner_id: &str) -> RemoteSessions {
         RemoteSessions { owner_id: owner_id.into(), by_runner: Arc::default() }
     }

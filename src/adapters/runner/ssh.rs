@@ -1,5 +1,5 @@
-//! A host over SSH. Every request is a connection of its own that runs one script of Skep's (`remote.sh`), which receives all
-//! data through its standard input.
+//! A host over SSH. Every request is a connection of its own that runs one script of Skep's (`remote.sh`), which
+//! receives all data through its standard input.
 //!
 //! A check runs only as long as its connection: when the script sees the end of its input, it ends the check.
 

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 impl GitWorkspaces {
-    /// Scans the commits between the origin's branches, as last fetched, and `sha`: messages, file names, and every added line,
-    /// including those of binary files.
+    /// Scans the commits between the origin's branches, as last fetched, and `sha`: messages, file names, and every
+    /// added line, including those of binary files.
     pub(super) async fn search_outgoing(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<SecretFound>> {
         let format = format!("--format=format:{}%H%n%B", OutgoingScan::COMMIT);
         let show = ["log", "--patch", "--unified=0", "--text", "--no-color", "--no-ext-diff", "--no-textconv"];

@@ -62,8 +62,8 @@ impl WorktreePaths {
     }
 }
 
-/// Copies an index together with its modification time. Git re-reads files that are not older than the index; a newer copy
-/// would hide an edit of equal length made right after the checkout.
+/// Copies an index together with its modification time. Git re-reads files that are not older than the index; a newer
+/// copy would hide an edit of equal length made right after the checkout.
 pub(super) fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
     let written = std::fs::metadata(from)?.modified()?;
     std::fs::copy(from, to)?;
@@ -124,7 +124,8 @@ impl GitWorkspaces {
         run_blocking(move || write_atomic(&ready, text.as_bytes())).await
     }
 
-    /// Refuses a commit whose tree exceeds the limits, listing no more than needed: a few objects can name billions of files.
+    /// Refuses a commit whose tree exceeds the limits, listing no more than needed: a few objects can name billions of
+    /// files.
     async fn check_size(&self, repo: &Repo, head: &Sha) -> PortResult<()> {
         let tally = Arc::new(Mutex::new(SizeCounter::default()));
         let (counting, limits) = (Arc::clone(&tally), self.limits);
@@ -150,8 +151,8 @@ impl GitWorkspaces {
         Ok(())
     }
 
-    /// Writes a separate repository into the worktree for the agent's `git diff` and `git status`: one commit, the same index,
-    /// no link to the mirror. Skep never reads it back.
+    /// Writes a separate repository into the worktree for the agent's `git diff` and `git status`: one commit, the same
+    /// index, no link to the mirror. Skep never reads it back.
     pub(super) async fn write_agent_repo(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
         let dot_git = paths.dir.join(".git");
         let dir = dot_git.clone();

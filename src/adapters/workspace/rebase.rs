@@ -87,8 +87,8 @@ impl GitWorkspaces {
                 "start the branch from the base branch",
             ));
         };
-        // A commit with the target's tree, on the parent of the picked commit: the merge base of the two is that parent, which
-        // makes the merge a cherry-pick. (The option `--merge-base` exists only since git 2.40.)
+        // A commit with the target's tree, on the parent of the picked commit: the merge base of the two is that
+        // parent, which makes the merge a cherry-pick. (The option `--merge-base` exists only since git 2.40.)
         let stand_in = write_commit(self.git(), mirror, &target.tree, (parent, 0), None, b"stand-in\n").await?;
         let call =
             self.git().call(mirror).timeout(TREE_TIMEOUT).args(["merge-tree", "--write-tree", "-z", "--name-only"]);

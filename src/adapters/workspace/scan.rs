@@ -31,8 +31,8 @@ pub(super) struct Findings {
     pub traps: Vec<PathBuf>,
 }
 
-/// Whether a name means `.git` on any system where a commit may be checked out. Covers case, NTFS short names, streams and
-/// trailing dots, and the characters HFS+ ignores.
+/// Whether a name means `.git` on any system where a commit may be checked out. Covers case, NTFS short names, streams
+/// and trailing dots, and the characters HFS+ ignores.
 pub fn is_dot_git(name: &[u8]) -> bool {
     let text = String::from_utf8_lossy(name);
     let plain: String = text
@@ -134,7 +134,8 @@ fn walk(root: &Path) -> PortResult<Findings> {
     }
 }
 
-/// Returns the total size of the files below `root`, following no link. Anything missing or not a regular file counts 0.
+/// Returns the total size of the files below `root`, following no link. Anything missing or not a regular file counts
+/// 0.
 pub(super) fn sizes(root: &Path, paths: &[PathBuf]) -> PortResult<u64> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root_fd = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| failed(root, e))?;

@@ -1,6 +1,7 @@
 //! Mirrors: one bare repository per project, with the origin's commits and those of the runs.
 //!
-//! Layout: `refs/remotes/origin/*` the origin's branches, `refs/heads/*` the runs' branches, `refs/skep/wip/*` saved work.
+//! Layout: `refs/remotes/origin/*` the origin's branches, `refs/heads/*` the runs' branches, `refs/skep/wip/*` saved
+//! work.
 
 use super::durable_fs::{make_dir, remove_path, run_blocking};
 use super::lock::{LockGuard, Locks};

@@ -1,4 +1,5 @@
-//! Reads and writes commits as bytes, so that equal content always gets an equal id. Validates commit ids and branch names.
+//! Reads and writes commits as bytes, so that equal content always gets an equal id. Validates commit ids and branch
+//! names.
 
 use super::Git;
 use crate::domain::Sha;
@@ -54,8 +55,8 @@ fn seconds(signature: &[u8]) -> Option<i64> {
     std::str::from_utf8(&signature[after + 1..]).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// Writes a commit and returns its id. Skep is the committer, at a time derived from the parent's rather than from a clock, so
-/// that repeating it yields the same commit. Without `author`, Skep is the author too.
+/// Writes a commit and returns its id. Skep is the committer, at a time derived from the parent's rather than from a
+/// clock, so that repeating it yields the same commit. Without `author`, Skep is the author too.
 ///
 /// # Errors
 /// When git cannot write it.

@@ -114,8 +114,8 @@ impl Origin {
         names.iter().filter_map(|n| Some((OsString::from(n), std::env::var_os(n)?))).collect()
     }
 
-    /// Returns the option for the reading side of a local origin. A person configured this path, so its owner does not matter;
-    /// its hooks do.
+    /// Returns the option for the reading side of a local origin. A person configured this path, so its owner does not
+    /// matter; its hooks do.
     pub(super) fn upload_pack(&self) -> Option<OsString> {
         matches!(self, Self::Local(_)).then(|| {
             "--upload-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.alternateRefsCommand= upload-pack"
@@ -123,8 +123,8 @@ impl Origin {
         })
     }
 
-    /// Returns the option for the writing side of a local origin: no hooks, and a checked-out branch is updated only if its
-    /// working copy is clean.
+    /// Returns the option for the writing side of a local origin: no hooks, and a checked-out branch is updated only if
+    /// its working copy is clean.
     pub fn receive_pack(&self) -> Option<OsString> {
         matches!(self, Self::Local(_)).then(|| {
             "--receive-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.fsmonitor=false \

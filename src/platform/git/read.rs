@@ -20,8 +20,8 @@ pub async fn with_repo<T: Send + 'static>(
 ) -> PortResult<T> {
     let mirror = mirror.to_owned();
     run_blocking(move || {
-        // Isolated: no environment, and no configuration except the mirror's own. Replacement refs would show other bytes than
-        // those that are pushed.
+        // Isolated: no environment, and no configuration except the mirror's own. Replacement refs would show other
+        // bytes than those that are pushed.
         let options = gix::open::Options::isolated()
             .open_path_as_is(true)
             .strict_config(false)

@@ -1,7 +1,9 @@
-//! The Docker runner, driven through a scripted `docker` program that accepts only the command lines Skep uses, or the real one.
+//! The Docker runner, driven through a scripted `docker` program that accepts only the command lines Skep uses, or the
+//! real one.
 //!
-//! To test a real engine, set `SKEP_TEST_DOCKER_HOST` (its address) and `SKEP_TEST_DOCKER_IMAGE` (an image there with a shell
-//! and coreutils), and run `cargo nextest run --run-ignored only -E 'test(a_docker_engine_fulfils_the_runner_contract)'`.
+//! To test a real engine, set `SKEP_TEST_DOCKER_HOST` (its address) and `SKEP_TEST_DOCKER_IMAGE` (an image there with a
+//! shell and coreutils), and run `cargo nextest run --run-ignored only -E
+//! 'test(a_docker_engine_fulfils_the_runner_contract)'`.
 
 use super::{checks, contract, one, spec};
 use crate::support::cli::Cli;
@@ -40,7 +42,8 @@ fn runner(docker_host: &str, image: &str) -> Runner {
 
 #[test]
 fn scripted_containers_fulfil_the_runner_contract() {
-    // The program is looked up on the PATH of the process, so the test below runs as a child with the scripted one there.
+    // The program is looked up on the PATH of the process, so the test below runs as a child with the scripted one
+    // there.
     let dir = tempfile::tempdir().unwrap();
     let (path, host) = scripted(dir.path());
     let mut child = Command::new(std::env::current_exe().unwrap());

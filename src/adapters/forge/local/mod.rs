@@ -1,4 +1,5 @@
-//! The local forge: changes are files, and the code stays in the origin, so that people's own pushes are always visible.
+//! The local forge: changes are files, and the code stays in the origin, so that people's own pushes are always
+//! visible.
 
 mod human_actions;
 mod land;
@@ -128,7 +129,8 @@ impl Forge for LocalForge {
             if entry.change.branch != text.branch || text.after.is_some_and(|over| *number <= over) {
                 continue;
             }
-            // One change per branch: if a person closed or merged it, it stays that way, and the next observation shows it.
+            // One change per branch: if a person closed or merged it, it stays that way, and the next observation shows
+            // it.
             if entry.change.state == ChangeState::Open {
                 let before = entry.change.clone();
                 let change = &mut entry.change;

@@ -16,7 +16,8 @@ const MAX_CHANGES: usize = 100_000;
 pub(super) struct StoredChange {
     #[serde(flatten)]
     pub change: Change,
-    /// Written before the base branch is pushed, so that the author of the merge is known even if the process dies in between.
+    /// Written before the base branch is pushed, so that the author of the merge is known even if the process dies in
+    /// between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landing: Option<LandingIntent>,
 }
