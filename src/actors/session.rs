@@ -120,6 +120,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
     let engine = deps.engines.get(&order.engine).map_err(|what| PortError::permanent(what, "choose another engine"))?;
     let mut artifacts = Vec::new();
     let env = env(s, engine.as_ref(), &mut artifacts).await?;
+    let prompt_digest = env.prompt.as_ref().map(|prompt| prompt.version.as_str().to_owned());
     crate::fault!("before-engine");
     let limit = Duration::from_millis(order.caps.wall_ms);
     let (spent, given) = (Spent::default(), Named::default());
@@ -138,7 +139,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
                 session: None,
                 artifacts,
                 secrets: given.names(),
-                prompt_digest: None,
+                prompt_digest,
             });
         }
     };
@@ -180,7 +181,7 @@ async fn work(s: &Session) -> PortResult<Carried> {
     };
     clear(s, &env).await;
     crate::fault!("before-report");
-    Ok(Carried { report, usage, usage_by_model, session, artifacts, secrets: given.names(), prompt_digest: None })
+    Ok(Carried { report, usage, usage_by_model, session, artifacts, secrets: given.names(), prompt_digest })
 }
 
 /// The bench: a worktree to edit for a dev, one to read for the others; and the prompt, for an engine that reads one. The prompt is

@@ -1,7 +1,7 @@
 //! Every stage of the demo, with real checks: failing test, wrong fix, right fix, review findings, rework.
 
 use crate::checks_contract::{checks, project};
-use crate::engines_contract::{Place, engine, order, quiet};
+use crate::engines_contract::{AttemptDirs, engine, order, quiet};
 use skep::adapters::checks::detect::detect;
 use skep::adapters::demo;
 use skep::domain::{CheckSpec, Note, NoteSource, Policy, Step, TaskSpec, Verdict, plan};
@@ -22,22 +22,23 @@ fn write_sample(dir: &Path) -> Vec<CheckSpec> {
 }
 
 /// Plays the dev's turn for a task in the worktree.
-async fn develop(place: &Place, task: &str, try_number: u32, notes: Vec<Note>) {
+async fn develop(dirs: &AttemptDirs, task: &str, try_number: u32, notes: Vec<Note>) {
     let mut order = order(Step::Develop, Some(task));
     (order.try_number, order.notes) = (try_number, notes);
-    let worked = engine("script:demo:tally").run(&order, &place.bench(), quiet()).await.unwrap();
-    assert!(matches!(worked.result, StepOutcome::Edited { .. }), "{:?}", worked.result);
+    let run_result = engine("script:demo:tally").run(&order, &dirs.attempt_env(), quiet()).await.unwrap();
+    assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
 }
 
 /// Returns the reviewer's verdict on the current worktree, whose complete files stand in for a patch.
-async fn verdict(place: &mut Place) -> Verdict {
-    place.patch = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
-    let worked = engine("script:demo:tally").run(&order(Step::Review, None), &place.bench(), quiet()).await.unwrap();
-    match worked.result {
+async fn verdict(dirs: &mut AttemptDirs) -> Verdict {
+    dirs.patch = std::fs::read_to_string(dirs.tree().join("src/lib.rs")).unwrap();
+    let run_result =
+        engine("script:demo:tally").run(&order(Step::Review, None), &dirs.attempt_env(), quiet()).await.unwrap();
+    match run_result.result {
         StepOutcome::Judged { verdict, findings, .. } => {
             assert_eq!(findings.is_empty(), verdict == Verdict::Approve);
             for f in &findings {
-                let line = place.patch.lines().nth(f.line as usize - 1).unwrap();
+                let line = dirs.patch.lines().nth(f.line as usize - 1).unwrap();
                 assert!(line.contains("whole"), "the finding points at {line:?}");
             }
             verdict
@@ -46,8 +47,8 @@ async fn verdict(place: &mut Place) -> Verdict {
     }
 }
 
-async fn green(place: &Place, cache: &Path, specs: &[CheckSpec]) -> bool {
-    let results = checks().run(&project(), &place.tree(), cache, specs).await.unwrap();
+async fn green(dirs: &AttemptDirs, cache: &Path, specs: &[CheckSpec]) -> bool {
+    let results = checks().run(&project(), &dirs.tree(), cache, specs).await.unwrap();
     let result = &results[0].result;
     // A failure must come from a test, not from the build.
     assert!(result.green || result.tail.contains("test result: FAILED"), "{result:?}");
@@ -57,44 +58,45 @@ async fn green(place: &Place, cache: &Path, specs: &[CheckSpec]) -> bool {
 #[tokio::test]
 async fn every_stage_of_the_demo_behaves_as_scripted() {
     let cache = tempfile::tempdir().unwrap();
-    let mut place = Place::new();
-    let specs = write_sample(&place.tree());
+    let mut dirs = AttemptDirs::new();
+    let specs = write_sample(&dirs.tree());
     assert_eq!(specs.iter().map(|c| c.command.as_str()).collect::<Vec<_>>(), ["cargo test"]);
-    assert!(!green(&place, cache.path(), &specs).await, "the sample starts with a failing test");
+    assert!(!green(&dirs, cache.path(), &specs).await, "the sample starts with a failing test");
 
-    develop(&place, "fix-reading", 1, vec![]).await;
-    assert!(!green(&place, cache.path(), &specs).await, "the first attempt breaks another test");
-    develop(&place, "fix-reading", 2, vec![Note::new(NoteSource::Checks, "red")]).await;
-    assert!(green(&place, cache.path(), &specs).await, "the second attempt is correct");
-    develop(&place, "keep-it-fixed", 1, vec![]).await;
-    assert!(green(&place, cache.path(), &specs).await);
+    develop(&dirs, "fix-reading", 1, vec![]).await;
+    assert!(!green(&dirs, cache.path(), &specs).await, "the first attempt breaks another test");
+    develop(&dirs, "fix-reading", 2, vec![Note::new(NoteSource::Checks, "red")]).await;
+    assert!(green(&dirs, cache.path(), &specs).await, "the second attempt is correct");
+    develop(&dirs, "keep-it-fixed", 1, vec![]).await;
+    assert!(green(&dirs, cache.path(), &specs).await);
 
     // The findings are true: with the tests of the rework but without its fix, the checks fail.
-    assert_eq!(verdict(&mut place).await, Verdict::Rework);
-    let before = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
-    develop(&place, "review-1", 1, vec![Note::new(NoteSource::Review, "refunds")]).await;
-    let after = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
-    std::fs::write(place.tree().join("src/lib.rs"), before).unwrap();
-    assert!(!green(&place, cache.path(), &specs).await, "the findings are real");
-    std::fs::write(place.tree().join("src/lib.rs"), after).unwrap();
-    assert!(green(&place, cache.path(), &specs).await);
-    assert_eq!(verdict(&mut place).await, Verdict::Approve);
+    assert_eq!(verdict(&mut dirs).await, Verdict::Rework);
+    let before = std::fs::read_to_string(dirs.tree().join("src/lib.rs")).unwrap();
+    develop(&dirs, "review-1", 1, vec![Note::new(NoteSource::Review, "refunds")]).await;
+    let after = std::fs::read_to_string(dirs.tree().join("src/lib.rs")).unwrap();
+    std::fs::write(dirs.tree().join("src/lib.rs"), before).unwrap();
+    assert!(!green(&dirs, cache.path(), &specs).await, "the findings are real");
+    std::fs::write(dirs.tree().join("src/lib.rs"), after).unwrap();
+    assert!(green(&dirs, cache.path(), &specs).await);
+    assert_eq!(verdict(&mut dirs).await, Verdict::Approve);
 }
 
 #[tokio::test]
 async fn the_second_attempt_also_works_on_a_clean_worktree() {
-    let place = Place::new();
-    write_sample(&place.tree());
-    develop(&place, "fix-reading", 2, vec![]).await;
-    let text = std::fs::read_to_string(place.tree().join("src/lib.rs")).unwrap();
+    let dirs = AttemptDirs::new();
+    write_sample(&dirs.tree());
+    develop(&dirs, "fix-reading", 2, vec![]).await;
+    let text = std::fs::read_to_string(dirs.tree().join("src/lib.rs")).unwrap();
     assert!(text.contains("1 => digits * 10"));
 }
 
 #[tokio::test]
 async fn the_domain_accepts_the_plan() {
-    let place = Place::new();
-    let worked = engine("script:demo:tally").run(&order(Step::Plan, None), &place.bench(), quiet()).await.unwrap();
-    let StepOutcome::Tasks(tasks) = worked.result else { panic!() };
+    let dirs = AttemptDirs::new();
+    let run_result =
+        engine("script:demo:tally").run(&order(Step::Plan, None), &dirs.attempt_env(), quiet()).await.unwrap();
+    let StepOutcome::Tasks(tasks) = run_result.result else { panic!() };
     assert_eq!(plan::refuse(&tasks, &Policy::default()), None);
     let names: Vec<_> = tasks.iter().map(|t: &TaskSpec| (t.name.as_str(), t.needs.len())).collect();
     assert_eq!(names, [("fix-reading", 0), ("keep-it-fixed", 1)]);

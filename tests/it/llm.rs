@@ -320,7 +320,9 @@ async fn caps_on_turns_tokens_and_money_hold() {
     let endless = || (0..300).map(|n| call("list", json!({"path": ".", "depth": n + 1})));
     let capped = |caps: Usage| Order { caps: Usage { wall_ms: 60_000, ..caps }, ..develop() };
     let used_up = |run_result: &EngineResult| match &run_result.result {
-        StepOutcome::BudgetExhausted { why, .. } => assert!(why.contains("budget of this attempt is used up"), "{why}"),
+        StepOutcome::BudgetExhausted { why, .. } => {
+            assert!(why.contains("budget of this attempt is exhausted"), "{why}")
+        }
         other => panic!("{other:?}"),
     };
 
