@@ -145,7 +145,7 @@ pub async fn start(ports: &Ports) -> anyhow::Result<(RuntimeHandle, tokio::task:
 pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
     let live = ports.live.clone();
     let checks_from = move |lines: &[String]| {
-        let timeout_secs = live.check_limit_secs();
+        let timeout_secs = live.check_timeout_secs();
         let check = |(n, line): (usize, &String)| CheckSpec {
             name: format!("check-{n}"),
             kind: CheckKind::Test,

@@ -36,7 +36,7 @@ pub struct Live {
     sandbox: Sandbox,
     gate: Option<Arc<EgressProxy>>,
     config: RwLock<Arc<Config>>,
-    check_limit_secs: AtomicU64,
+    check_timeout_secs: AtomicU64,
 }
 
 impl Live {
@@ -74,7 +74,7 @@ impl Live {
             sandbox: sandbox.clone(),
             gate,
             config: RwLock::new(Arc::new(config.clone())),
-            check_limit_secs: AtomicU64::new(config.checks.timeout_secs),
+            check_timeout_secs: AtomicU64::new(config.checks.timeout_secs),
         }))
     }
 
@@ -98,7 +98,7 @@ impl Live {
         *self.prompts.write().unwrap_or_else(PoisonError::into_inner) = prompts;
         *self.checks.write().unwrap_or_else(PoisonError::into_inner) = checks;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.clone());
-        self.check_limit_secs.store(config.checks.timeout_secs, Ordering::Relaxed);
+        self.check_timeout_secs.store(config.checks.timeout_secs, Ordering::Relaxed);
         self.defaults.send_replace(Arc::new(settings::defaults(config)));
         Ok(())
     }
@@ -136,8 +136,8 @@ impl Live {
     }
 
     /// Time limit of a check that names none, in seconds.
-    pub fn check_limit_secs(&self) -> u64 {
-        self.check_limit_secs.load(Ordering::Relaxed)
+    pub fn check_timeout_secs(&self) -> u64 {
+        self.check_timeout_secs.load(Ordering::Relaxed)
     }
 }
 

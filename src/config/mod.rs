@@ -8,6 +8,7 @@ mod models;
 mod problem;
 mod read;
 mod reader;
+mod renamed;
 mod sections;
 pub mod units;
 

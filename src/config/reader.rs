@@ -2,6 +2,7 @@
 
 use super::layers::{Layer, find, kind, merged, not_a_table};
 use super::problem::{Problem, printable};
+use super::renamed;
 use super::units::{self, Unreadable};
 use figment::Figment;
 use figment::value::{Dict, Num, Value};
@@ -39,7 +40,6 @@ pub(super) struct Reader {
     pub problems: Vec<Problem>,
     pub entries: Vec<Entry>,
     known: Vec<String>,
-    moved: &'static [(&'static str, &'static str)],
     bad: BTreeSet<String>,
 }
 
@@ -71,13 +71,8 @@ fn amount(value: &Value, example: &str) -> Parsed<String> {
 impl Reader {
     pub(super) fn new(layers: Vec<Layer>, problems: Vec<Problem>) -> Self {
         let (figment, merged) = merged(&layers);
-        let (known, moved, bad) = (Vec::new(), &[][..], BTreeSet::new());
-        Reader { layers, figment, merged, problems, entries: Vec::new(), known, moved, bad }
-    }
-
-    /// Keys of earlier releases, and where each is now.
-    pub(super) fn moved(&mut self, moved: &'static [(&'static str, &'static str)]) {
-        self.moved = moved;
+        let (known, bad) = (Vec::new(), BTreeSet::new());
+        Reader { layers, figment, merged, problems, entries: Vec::new(), known, bad }
     }
 
     /// Reads `key` into `slot`: checked in every layer, so that a bad value is told even when a later layer hides it.
@@ -381,7 +376,7 @@ impl Reader {
         let known = std::mem::take(&mut self.known);
         let mut found = Vec::new();
         for layer in &self.layers {
-            walk(&layer.values, "", layer, (&known, self.moved), &mut found);
+            walk(&layer.values, "", layer, &known, &mut found);
         }
         for name in odd_variables {
             let key = name.trim_start_matches("SKEP_").to_ascii_lowercase();
@@ -402,24 +397,17 @@ impl Reader {
     }
 }
 
-fn walk(
-    values: &Dict,
-    prefix: &str,
-    layer: &Layer,
-    keys: (&[String], &[(&'static str, &'static str)]),
-    found: &mut Vec<Problem>,
-) {
-    let (known, moved) = keys;
+fn walk(values: &Dict, prefix: &str, layer: &Layer, known: &[String], found: &mut Vec<Problem>) {
     for (name, value) in values {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         if known.contains(&path) {
             continue;
         }
         let is_table = known.iter().any(|k| k.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')));
-        let new = moved.iter().find_map(|(old, new)| new_key(&path, old, new));
+        let new = renamed::replacement(&path);
         let (why, fix) = match (value, new) {
             (Value::Dict(_, inner), None) if is_table => {
-                walk(inner, &path, layer, keys, found);
+                walk(inner, &path, layer, known, found);
                 continue;
             }
             (other, None) if is_table => {
@@ -428,7 +416,7 @@ fn walk(
             }
             (_, Some(new)) => {
                 let new = if layer.texts { variable(&new) } else { new };
-                ("this key has moved", format!("write {new} instead"))
+                ("unknown key", format!("it is now `{new}`"))
             }
             (other, None) => {
                 let is_table = matches!(other, Value::Dict(..));
@@ -443,20 +431,6 @@ fn walk(
             fix,
         });
     }
-}
-
-/// The new name of `path` if `old` matches it. `*` in `old` stands for one name, which takes the place of `*` in `new`.
-fn new_key(path: &str, old: &str, new: &str) -> Option<String> {
-    let mut name = "";
-    let matches = path.split('.').count() == old.split('.').count()
-        && path.split('.').zip(old.split('.')).all(|(part, pattern)| match pattern {
-            "*" => {
-                name = part;
-                true
-            }
-            _ => part == pattern,
-        });
-    matches.then(|| new.replace('*', name))
 }
 
 fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[String]) -> String {

@@ -153,11 +153,11 @@ impl Meter {
     }
 
     /// Reserves the worst case of a call of `model` (`provider/name`): `input` tokens sent, as estimated, and up to
-    /// `max_output` output tokens.
+    /// `max_output_tokens` output tokens.
     ///
     /// # Errors
     /// When it does not fit into the caps; the error contains the largest output limit that would.
-    pub fn admit(self: &Arc<Self>, model: &str, input: u64, max_output: u32) -> Result<Ticket, AdmissionError> {
+    pub fn admit(self: &Arc<Self>, model: &str, input: u64, max_output_tokens: u32) -> Result<Ticket, AdmissionError> {
         let model: String = model.chars().take(NAME_MAX).collect();
         let price = self.prices.of(&model).copied();
         let mut state = self.lock();
@@ -179,13 +179,13 @@ impl Meter {
             wall_ms: 0,
             turns: 1,
         };
-        let requested = worst(u64::from(max_output));
+        let requested = worst(u64::from(max_output_tokens));
         let used = state.spent.plus(state.reserved);
         if let Some(cap) = self.exceeded(used.plus(requested)) {
             let may_fit_later = self.exceeded(state.spent.plus(requested)).is_none();
             // All amounts grow with the output, so a binary search finds the largest that fits.
             let fits = |output: u32| self.exceeded(used.plus(worst(u64::from(output)))).is_none();
-            let fits = largest(max_output, fits).filter(|max| *max >= MIN_OUTPUT_TOKENS);
+            let fits = largest(max_output_tokens, fits).filter(|max| *max >= MIN_OUTPUT_TOKENS);
             if !may_fit_later && fits.is_none() {
                 state.exhausted_cap = Some(cap);
             }
@@ -201,7 +201,7 @@ impl Meter {
             price,
             reserved: requested,
             input,
-            max_output,
+            max_output_tokens,
             in_flight: true,
         };
         let (wire, cost_micros) = ticket.worst();
@@ -218,17 +218,17 @@ impl Meter {
         self: &Arc<Self>,
         model: &str,
         input: u64,
-        max_output: u32,
+        max_output_tokens: u32,
     ) -> Result<Ticket, AdmissionError> {
         let mut settled = self.settled.subscribe();
         loop {
             settled.mark_unchanged();
-            match self.admit(model, input, max_output) {
+            match self.admit(model, input, max_output_tokens) {
                 Err(error) if error.may_fit_later => {}
                 other => return other,
             }
             if settled.changed().await.is_err() {
-                return self.admit(model, input, max_output);
+                return self.admit(model, input, max_output_tokens);
             }
         }
     }
@@ -369,7 +369,7 @@ pub struct Ticket {
     price: Option<Price>,
     reserved: Usage,
     input: u64,
-    max_output: u32,
+    max_output_tokens: u32,
     in_flight: bool,
 }
 
@@ -391,8 +391,8 @@ impl Ticket {
     }
 
     /// Returns the output limit the call was admitted with.
-    pub fn max_output(&self) -> u32 {
-        self.max_output
+    pub fn max_output_tokens(&self) -> u32 {
+        self.max_output_tokens
     }
 
     fn call(&self, wire: WireUsage, cost_micros: u64) -> Call {
@@ -407,7 +407,7 @@ impl Ticket {
     }
 
     fn worst(&self) -> (WireUsage, u64) {
-        let wire = WireUsage { input: self.input, output: u64::from(self.max_output), ..WireUsage::default() };
+        let wire = WireUsage { input: self.input, output: u64::from(self.max_output_tokens), ..WireUsage::default() };
         (wire, self.reserved.cost_micros)
     }
 }

@@ -77,7 +77,7 @@ fn later_layers_win_and_every_value_knows_its_source() {
         ("SKEP_PROFILE", "night"),
         ("SKEP_RUNS__LEASE_TTL", "45s"),
         ("SKEP_POLICY__EXPLORE", "true"),
-        ("SKEP_POLICY__ALLOWED", "src/**, docs/**"),
+        ("SKEP_POLICY__ALLOWED_PATHS", "src/**, docs/**"),
         ("SKEP_LIMITS__TOKENS", "200000"),
         ("SKEP_TEST_DATABASE_URL", "left alone"),
         ("SKEP_PORT_7377_TCP", "left alone"),
@@ -86,7 +86,7 @@ fn later_layers_win_and_every_value_knows_its_source() {
     let c = &loaded.config;
     assert_eq!((c.runs.max_live_runs, c.runs.lease_ttl.as_secs()), (20, 45));
     assert_eq!((c.policy.limits.cost_micros, c.policy.limits.tokens), (Some(5_000_000), Some(200_000)));
-    assert_eq!((c.policy.explore, c.policy.allowed.len()), (true, 2));
+    assert_eq!((c.policy.explore, c.policy.allowed_paths.len()), (true, 2));
     assert_eq!(c.engines.roles[&Role::Dev].arg, "./fix it");
     let source = |key| loaded.explain().iter().find(|e| e.key == key).unwrap().source.clone();
     assert!(source("runs.max_live_runs").starts_with("profile night of file /"), "{}", source("runs.max_live_runs"));
@@ -98,31 +98,31 @@ fn later_layers_win_and_every_value_knows_its_source() {
 /// A file, variables, the key that must be named, and a part of the fix that must be told.
 type Bad = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
 
-const SSH_LEAPS: &str = "[places.box]\nkind = \"ssh\"\nhost = \"-oProxyCommand=x\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"";
-const SSH_HOME: &str = "[places.box]\nkind = \"ssh\"\nhost = \"h\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"~/.ssh/known_hosts\"";
-const SSH_UP: &str = "[places.box]\nkind = \"ssh\"\nhost = \"h\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"\ndir = \"../x\"";
+const SSH_LEAPS: &str = "[runners.box]\nkind = \"ssh\"\nhost = \"-oProxyCommand=x\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"";
+const SSH_HOME: &str = "[runners.box]\nkind = \"ssh\"\nhost = \"h\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"~/.ssh/known_hosts\"";
+const SSH_UP: &str = "[runners.box]\nkind = \"ssh\"\nhost = \"h\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"\ndir = \"../x\"";
 
 const BAD: &[Bad] = &[
     ("[runs]\nmax_live_run = 3", &[], "runs.max_live_run", "did you mean runs.max_live_runs?"),
-    ("[places.box]\nhost = \"h\"", &[], "places.box.kind", "write kind = "),
-    ("[places.box]\nkind = \"telnet\"", &[], "places.box.kind", "\"docker\""),
-    ("[places.local]\nkind = \"docker\"\nimage = \"a\"", &[], "places.local.kind", "another name"),
-    ("[places.box]\nkind = \"docker\"", &[], "places.box.image", "NAME@sha256"),
-    ("[places.box]\nkind = \"docker\"\nimage = \"--privileged\"", &[], "places.box.image", "NAME@sha256"),
-    ("[places.box]\nkind = \"docker\"\nimage = \"a\"\nnetwork = \"host\"", &[], "places.box.network", "\"none\""),
-    ("[places.box]\nkind = \"docker\"\nimage = \"a\"\nhost = \"x\"", &[], "places.box.host", ""),
+    ("[runners.box]\nhost = \"h\"", &[], "runners.box.kind", "write kind = "),
+    ("[runners.box]\nkind = \"telnet\"", &[], "runners.box.kind", "\"docker\""),
+    ("[runners.local]\nkind = \"docker\"\nimage = \"a\"", &[], "runners.local.kind", "another name"),
+    ("[runners.box]\nkind = \"docker\"", &[], "runners.box.image", "NAME@sha256"),
+    ("[runners.box]\nkind = \"docker\"\nimage = \"--privileged\"", &[], "runners.box.image", "NAME@sha256"),
+    ("[runners.box]\nkind = \"docker\"\nimage = \"a\"\nnetwork = \"host\"", &[], "runners.box.network", "\"none\""),
+    ("[runners.box]\nkind = \"docker\"\nimage = \"a\"\nhost = \"x\"", &[], "runners.box.host", ""),
     (
-        "[places.box]\nkind = \"docker\"\nimage = \"a\"\ndocker_host = \"tcp://10.0.0.1:2375\"",
+        "[runners.box]\nkind = \"docker\"\nimage = \"a\"\ndocker_host = \"tcp://10.0.0.1:2375\"",
         &[],
-        "places.box.docker_host",
+        "runners.box.docker_host",
         "kind = \"ssh\"",
     ),
-    ("[places.box]\nkind = \"docker\"\nimage = \"a\"\nuser = \"root\"", &[], "places.box.user", "65534:65534"),
-    (SSH_LEAPS, &[], "places.box.host", "ci.example.org"),
-    (SSH_HOME, &[], "places.box.known_hosts", "starting with /"),
-    (SSH_UP, &[], "places.box.dir", ".skep"),
-    ("[checks]\nplace = \"box\"", &[], "checks.place", "[places.NAME]"),
-    ("[project.a.checks]\nplaces = [\"box\"]", &[], "project.a.checks.places", "[places.NAME]"),
+    ("[runners.box]\nkind = \"docker\"\nimage = \"a\"\nuser = \"root\"", &[], "runners.box.user", "65534:65534"),
+    (SSH_LEAPS, &[], "runners.box.host", "ci.example.org"),
+    (SSH_HOME, &[], "runners.box.known_hosts", "starting with /"),
+    (SSH_UP, &[], "runners.box.dir", ".skep"),
+    ("[checks]\nrunner = \"box\"", &[], "checks.runner", "[runners.NAME]"),
+    ("[project.a.checks]\nrunners = [\"box\"]", &[], "project.a.checks.runners", "[runners.NAME]"),
     ("max_live_runs = 3", &[], "max_live_runs", "did you mean runs.max_live_runs?"),
     ("[run]\nmax_live_runs = 3", &[], "run", "did you mean [runs]?"),
     ("[runs]\nLease-TTL = \"30s\"", &[], "runs.Lease-TTL", "did you mean runs.lease_ttl?"),
@@ -139,7 +139,7 @@ const BAD: &[Bad] = &[
     ("[runs]\nlease_ttl = true", &[], "runs.lease_ttl", "such as \"30s\""),
     ("[runs]\nlease_ttl = 2026-01-01", &[], "runs.lease_ttl", "such as \"30s\""),
     ("[runs]\nlease_ttl = nan", &[], "runs.lease_ttl", "number and a unit"),
-    ("[policy]\nmax_losses = 0", &[], "policy.max_losses", "from 1 to 100"),
+    ("[policy]\nmax_lost_attempts = 0", &[], "policy.max_lost_attempts", "from 1 to 100"),
     ("[policy]\nmax_questions = -1", &[], "policy.max_questions", "from 0 to 1000"),
     ("[runs]\nmax_live_runs = 0", &[], "runs.max_live_runs", "from 1 to 1000"),
     ("[runs]\nmax_live_runs = -1", &[], "runs.max_live_runs", "from 1 to 1000"),
@@ -159,15 +159,15 @@ const BAD: &[Bad] = &[
     ("[limits]\nturns = 0", &[], "limits.turns", "\"unlimited\""),
     ("[steps.develop]\nturns = \"many\"", &[], "steps.develop.turns", "\"unlimited\""),
     ("[agents.claude]\nidle_timeout = 5", &[], "agents.claude.idle_timeout", "write \"5s\""),
-    ("[limits]\nwall = \"1500ms\"", &[], "limits.wall", "\"30s\""),
+    ("[limits]\ntimeout = \"1500ms\"", &[], "limits.timeout", "\"30s\""),
     ("[steps.develop]\ntries = 0", &[], "steps.develop.tries", "from 1 to 100"),
     ("[steps.develp]\ntries = 1", &[], "steps.develp", "did you mean [steps.develop]?"),
-    ("[steps.plan]\nwall = 120", &[], "steps.plan.wall", "write \"120s\""),
-    ("[steps.ops]\nwall = 900", &[], "steps.ops.wall", "write \"900s\""),
+    ("[steps.plan]\ntimeout = 120", &[], "steps.plan.timeout", "write \"120s\""),
+    ("[steps.ops]\ntimeout = 900", &[], "steps.ops.timeout", "write \"900s\""),
     ("[policy]\nexplore = \"yes\"", &[], "policy.explore", "true or false"),
-    ("[policy]\nprotected = \"a/**\"", &[], "policy.protected", "a list of texts"),
-    ("[policy]\nprotected = [1]", &[], "policy.protected", "a list of texts"),
-    ("[policy]\nforbidden = [\"a[\"]", &[], "policy.forbidden", "\"docs/**\""),
+    ("[policy]\nprotected_paths = \"a/**\"", &[], "policy.protected_paths", "a list of texts"),
+    ("[policy]\nprotected_paths = [1]", &[], "policy.protected_paths", "a list of texts"),
+    ("[policy]\nforbidden_paths = [\"a[\"]", &[], "policy.forbidden_paths", "\"docs/**\""),
     ("[server]\nlisten = \"localhost\"", &[], "server.listen", "\"127.0.0.1:7377\""),
     ("[server]\nlisten = 7377", &[], "server.listen", "in quotes"),
     ("[server]\nlisten = \"0.0.0.0:7377\"", &[], "server.listen", "server.trusted_proxy"),
@@ -196,8 +196,13 @@ const BAD: &[Bad] = &[
     ("[engines]\npass_env = [\"SKEP_JOB\"]", &[], "engines.pass_env", "never their values"),
     ("", &[("SKEP_ENGINES__PASS_ENV", "A_KEY, sk-hunter2")], "engines.pass_env", "never their values"),
     ("[role.reviewer]\nengine = \"direct: x\"", &[], "role.reviewer.engine", "write \"direct\""),
-    ("[engines]\ndev = \"command: x\"", &[], "engines.dev", "write role.dev.engine"),
-    ("", &[("SKEP_ENGINES__REVIEWER", "direct")], "engines.reviewer", "write SKEP_ROLE__REVIEWER__ENGINE"),
+    ("[engines]\ndev = \"command: x\"", &[], "engines.dev", "it is now `role.dev.engine`"),
+    ("", &[("SKEP_ENGINES__REVIEWER", "direct")], "engines.reviewer", "it is now `SKEP_ROLE__REVIEWER__ENGINE`"),
+    ("[limits]\nwall = \"4h\"", &[], "limits.wall", "it is now `limits.timeout`"),
+    ("", &[("SKEP_LIMITS__WALL", "4h")], "limits.wall", "it is now `SKEP_LIMITS__TIMEOUT`"),
+    ("[steps.ops]\nwall = \"1m\"", &[], "steps.ops.wall", "it is now `steps.ops.timeout`"),
+    ("[places.box]\nkind = \"ssh\"", &[], "places", "it is now `runners`"),
+    ("[project.tally.checks]\nplace = \"x\"", &[], "project.tally.checks.place", "`project.tally.checks.runner`"),
     ("[role.devs]\nengine = \"x\"", &[], "role.devs", "did you mean [role.dev]?"),
     ("[role.dev]\nmodel = \"m\"", &[], "role.dev.model", "name the engine"),
     ("[role.dev]\nengine = \"command: x\"\nmodel = \"m\"", &[], "role.dev.model", "llm, acp or cli"),
@@ -237,9 +242,9 @@ const BAD: &[Bad] = &[
     ("[providers.openai]\nkey_file = \"/nowhere/at/all\"", &[], "providers.openai.key_file", "this user can read"),
     ("[providers.openai]\nkey_secret = \"a key!\"", &[], "providers.openai.key_secret", "never its value"),
     ("[providers.openai]\nconcurrency = 0", &[], "providers.openai.concurrency", "from 1 to 1000"),
-    ("[providers.openai]\nper_minute = 0", &[], "providers.openai.per_minute", "\"unlimited\""),
-    ("[providers.openai]\nsilence = 5", &[], "providers.openai.silence", "write \"5s\""),
-    ("[providers.openai]\nwindow = 1000", &[], "providers.openai.max_output", "less than the window"),
+    ("[providers.openai]\nrequests_per_minute = 0", &[], "providers.openai.requests_per_minute", "\"unlimited\""),
+    ("[providers.openai]\nidle_timeout = 5", &[], "providers.openai.idle_timeout", "write \"5s\""),
+    ("[providers.openai]\ncontext_window = 1000", &[], "providers.openai.max_output_tokens", "less than the window"),
     ("[providers.Mine]\nbase_url = \"http://h\"", &[], "providers.Mine", "a-z"),
     ("[providers.\"a.b\"]\nbase_url = \"http://h\"", &[], "providers.a.b", "a-z"),
     ("[providers]\nopenai = \"x\"", &[], "providers.openai", "write [providers.openai]"),
@@ -260,7 +265,7 @@ const BAD: &[Bad] = &[
     ("[agents.mine]\ncommand = [\"x\"]\nenv = {A = 1}", &[], "agents.mine.env", "[agents.mine.env]"),
     ("[agents.mine]\ncommand = [\"x\"]\nfiles = {\"../x\" = \"\"}", &[], "agents.mine.files", ".codex/config.toml"),
     ("[agents.mine]\ncommand = [\"x\"]\npass_env = [\"A=hunter2\"]", &[], "agents.mine.pass_env", "never their values"),
-    ("[agents.claude]\nsilence = \"5s\"", &[], "agents.claude.silence", "write agents.claude.idle_timeout instead"),
+    ("[agents.claude]\nsilence = \"5s\"", &[], "agents.claude.silence", "it is now `agents.claude.idle_timeout`"),
     ("[agents.codex_cli.output]\nsaid = \"/x\"", &[], "agents.codex_cli.output.said", "agents.codex_cli.output.text"),
     (
         "[agents.codex_cli.output]\ntext = \"type=x /y\"",
@@ -274,10 +279,10 @@ const BAD: &[Bad] = &[
     ("", &[("SKEP_AGENTS__CLAUDE__ENV__A", "x")], "agents.claude.env", "in the file"),
     ("[budget]\nday_cost = 5", &[], "budget.day_cost", "write \"5 USD\""),
     ("[budget]\nday_tokens = 0", &[], "budget.day_tokens", "from 1"),
-    ("[budget]\nalerts = [80, 50]", &[], "budget.alerts", "ascending"),
-    ("[budget]\nalerts = [0]", &[], "budget.alerts", "ascending"),
-    ("[budget]\nalerts = 50", &[], "budget.alerts", "[50, 80, 100]"),
-    ("", &[("SKEP_BUDGET__ALERTS", "50, many")], "budget.alerts", "[50, 80, 100]"),
+    ("[budget]\nalert_percent = [80, 50]", &[], "budget.alert_percent", "ascending"),
+    ("[budget]\nalert_percent = [0]", &[], "budget.alert_percent", "ascending"),
+    ("[budget]\nalert_percent = 50", &[], "budget.alert_percent", "[50, 80, 100]"),
+    ("", &[("SKEP_BUDGET__ALERT_PERCENT", "50, many")], "budget.alert_percent", "[50, 80, 100]"),
     ("[prices]\nfile = \"/nowhere\"", &[], "prices.file", "this user can read"),
     ("[prompts]\ndir = \"/nowhere\"", &[], "prompts.dir", "this user can read"),
     ("[secrets]\nkey_file = \"/nowhere\"", &[], "secrets.key_file", "32 random bytes"),
@@ -313,7 +318,7 @@ const BAD: &[Bad] = &[
         "project.tally.engines.secrets",
         "names of variables",
     ),
-    ("[project.tally.checks]\nlimit = \"1s\"", &[], "project.tally.checks.limit", ""),
+    ("[project.tally.checks]\ntimeout = \"1s\"", &[], "project.tally.checks.timeout", ""),
     ("[project.Tally]\n", &[], "project.Tally", "starting with a letter"),
     ("[git]\nauthor_name = \"a <b>\"", &[], "git.author_name", "\"Skep\""),
     ("[git]\nauthor_email = \"skep\"", &[], "git.author_email", "\"skep@example.org\""),
@@ -358,8 +363,8 @@ fn every_bad_configuration_gets_one_clear_error() {
 #[test]
 fn tables_with_names_of_their_own_are_layered_like_all_others() {
     let file = "[role.dev]\nengine = \"llm:here\"\nmodel = \"qwen/qwen3:8b\"\neffort = \"high\"\nfallback = [\"llm:anthropic/x\", \"acp:claude\"]\n\
-                [providers.here]\nbase_url = \"http://127.0.0.1:8080/v1\"\nwindow = 64000\n\
-                [providers.anthropic]\nper_minute = 50\n\
+                [providers.here]\nbase_url = \"http://127.0.0.1:8080/v1\"\ncontext_window = 64000\n\
+                [providers.anthropic]\nrequests_per_minute = 50\n\
                 [agents.claude.env]\nEXTRA = \"{model}\"\n[agents.claude.files]\n\".a/b.c\" = \"x\"\n\
                 [profile.night.providers.here]\nconcurrency = 2";
     let env = [
@@ -425,12 +430,12 @@ fn a_key_is_taken_from_the_place_a_person_named_first() {
 #[test]
 fn all_errors_are_told_at_once() {
     let file = "[runs]\nlease_ttl = 30\nmax_live_runs = 0\nnope_nope = 1\n[limits]\ncost = 5";
-    let told = load(file, &[("SKEP_CHECKS__LIMIT", "9")]).unwrap_err().to_string();
+    let told = load(file, &[("SKEP_CHECKS__TIMEOUT", "9")]).unwrap_err().to_string();
     assert!(told.starts_with("the configuration has 5 problems:"), "{told}");
-    for key in ["runs.lease_ttl", "runs.max_live_runs", "runs.nope_nope", "limits.cost", "checks.limit"] {
+    for key in ["runs.lease_ttl", "runs.max_live_runs", "runs.nope_nope", "limits.cost", "checks.timeout"] {
         assert!(told.contains(key), "{key} in {told}");
     }
-    assert!(told.contains("(environment variable SKEP_CHECKS__LIMIT, text): a duration needs a unit"), "{told}");
+    assert!(told.contains("(environment variable SKEP_CHECKS__TIMEOUT, text): a duration needs a unit"), "{told}");
 }
 
 #[test]

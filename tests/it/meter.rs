@@ -146,7 +146,7 @@ async fn a_call_waits_for_reservations_of_calls_in_flight() {
 
 /// Settles a call as a provider might that respects `max_tokens`: with usage, without, or with nonsense.
 fn end(dice: u64, ticket: Ticket, input: u64) {
-    let output = u64::from(ticket.max_output());
+    let output = u64::from(ticket.max_output_tokens());
     match dice % 5 {
         0 => ticket.settle(used(input, output)),
         1 => ticket.settle(used(input / 2, output / 3)),

@@ -19,7 +19,7 @@ async fn baseline(more: &str) -> Baseline {
     let mind = |request: &Request| edits(request.turn());
     let baseline = Baseline::new(Models::think(mind).await.large(), Api::OpenAi, &format!("{CONFIG}{more}"));
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
-    baseline.configure(&text.replace("[prices]", "max_output = 300\nconcurrency = 32\n[prices]"));
+    baseline.configure(&text.replace("[prices]", "max_output_tokens = 300\nconcurrency = 32\n[prices]"));
     baseline
 }
 

@@ -179,7 +179,7 @@ async fn falls_back(what: &'static str, fault: Reply, times: usize) {
     let began = matches!(fault, Reply::Cut | Reply::Garbage | Reply::Silent);
     let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, "");
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
-    let text = text.replace("[prices]", "silence = \"1s\"\nmax_output = 300\n[prices]");
+    let text = text.replace("[prices]", "idle_timeout = \"1s\"\nmax_output_tokens = 300\n[prices]");
     let roles = ROLES.replace("acme/cheap\"\n", "acme/cheap\"\nfallback = [\"llm:spare/second\"]\n");
     baseline.configure(&format!("{text}{roles}{}", baseline.provider("spare", Api::OpenAi, "")));
     baseline.does(RUN).ends(0);
@@ -214,7 +214,7 @@ async fn lasting_faults_fall_back_and_transient_ones_are_retried() {
         ("529", status(529), 4),
         ("cut", Reply::Cut, 4),
         ("garbage", Reply::Garbage, 4),
-        ("silence", Reply::Silent, 4),
+        ("idle_timeout", Reply::Silent, 4),
     ];
     let all = stories.map(|(what, fault, times)| tokio::spawn(falls_back(what, fault, times)));
     for one in futures::future::join_all(all).await {

@@ -170,7 +170,7 @@ async fn too_little_money_for_a_call_is_reported_and_a_raise_helps() {
     let more = format!("{ROLES}[policy]\napprove_merge = false\n[limits]\ncost = \"0.04 USD\"\n");
     let baseline = Baseline::new(Models::think(dawdles).await.large(), Api::OpenAi, &more);
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
-    baseline.configure(&text.replace("[prices]", "max_output = 300\n[prices]"));
+    baseline.configure(&text.replace("[prices]", "max_output_tokens = 300\n[prices]"));
     baseline.does(RUN).ends(4);
     let run = baseline.show();
     let spent = run["budget"]["spent"]["cost_micros"].as_u64().unwrap();

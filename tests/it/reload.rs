@@ -80,7 +80,7 @@ async fn a_provider_is_called_as_often_as_its_limits_say_now() {
         "[role.dev]\nengine = \"llm:acme/cheap\"\n[policy]\napprove_merge = false\n[runs]\nsweep_interval = \"1s\"\n";
     let baseline = Baseline::new(Models::think(|request| edits(request.turn())).await, Api::OpenAi, more);
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
-    baseline.configure(&text.replace("[prices]", "per_minute = 1\n[prices]"));
+    baseline.configure(&text.replace("[prices]", "requests_per_minute = 1\n[prices]"));
     let run = |repo: &str| {
         let mut run: Vec<&str> = RUN.iter().copied().filter(|word| *word != "--yes").collect();
         run[2] = repo;

@@ -31,10 +31,10 @@ fn an_unusable_repository_is_refused_and_leaves_nothing_behind() {
 fn an_unusable_configuration_or_data_directory_is_named() {
     let desk = Cli::new();
     std::fs::write(desk.path("key.toml"), "[runs]\nmax_live_run = 3\n").unwrap();
-    std::fs::write(desk.path("unit.toml"), "[checks]\nlimit = 30\n").unwrap();
+    std::fs::write(desk.path("unit.toml"), "[checks]\ntimeout = 30\n").unwrap();
     let refused = |args: &[&str], what: &str, fix: &str| desk.does(args).ends(78).one_error(what, fix);
     refused(&["runs", "--config", "key.toml"], "runs.max_live_run", "runs.max_live_runs");
-    refused(&["runs", "--config", "unit.toml"], "checks.limit", "\"30s\"");
+    refused(&["runs", "--config", "unit.toml"], "checks.timeout", "\"30s\"");
     refused(&["runs", "--config", "none.toml"], "none.toml", "make the file");
     refused(&["runs", "--data-dir", "key.toml"], "key.toml", "--data-dir");
     refused(&["runs", "--data-dir", "/proc/skep"], "/proc/skep", "--data-dir");

@@ -23,20 +23,6 @@ const FALLBACKS: usize = 8;
 /// The largest key, in bytes.
 const KEY_MAX: usize = 16 * 1024;
 
-/// Keys that had another place before.
-pub(super) const MOVED: [(&str, &str); 10] = [
-    ("engines.manager", "role.manager.engine"),
-    ("engines.scout", "role.scout.engine"),
-    ("engines.dev", "role.dev.engine"),
-    ("engines.reviewer", "role.reviewer.engine"),
-    ("agents.*.silence", "agents.*.idle_timeout"),
-    ("agents.*.output.said", "agents.*.output.text"),
-    ("agents.*.output.thought", "agents.*.output.reasoning"),
-    ("agents.*.output.did", "agents.*.output.tool_call"),
-    ("agents.*.output.wait", "agents.*.output.retryable_errors"),
-    ("agents.*.output.fix", "agents.*.output.fatal_errors"),
-];
-
 /// Reads `[role.*]`, `[engines]`, `[providers.*]` and `[agents.*]`.
 pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     for name in r.names("providers") {
@@ -300,12 +286,12 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
         r.refuse(&at("key_secret"), format!("{} is set as well", at("key_file")), "keep one of them");
     }
     r.number(&at("concurrency"), &mut p.concurrency, 1..=1_000);
-    r.at_most(&at("per_minute"), &mut p.requests_per_minute, 1..=1_000_000);
-    r.duration(&at("silence"), &mut p.idle_timeout, "1s", "1h");
-    r.number(&at("window"), &mut p.context_window, 1_000..=100_000_000);
-    r.number(&at("max_output"), &mut p.max_output_tokens, 256..=10_000_000);
+    r.at_most(&at("requests_per_minute"), &mut p.requests_per_minute, 1..=1_000_000);
+    r.duration(&at("idle_timeout"), &mut p.idle_timeout, "1s", "1h");
+    r.number(&at("context_window"), &mut p.context_window, 1_000..=100_000_000);
+    r.number(&at("max_output_tokens"), &mut p.max_output_tokens, 256..=10_000_000);
     if u64::from(p.max_output_tokens) >= p.context_window {
-        r.refuse(&at("max_output"), "one answer would not fit into the window", "write less than the window");
+        r.refuse(&at("max_output_tokens"), "one answer would not fit into the window", "write less than the window");
     }
     // What a person put in the file goes before the variable that is built in.
     let place = match (file, secret, var) {

@@ -33,7 +33,6 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     r.duration("runs.sweep_interval", &mut runs.sweep_interval, "1s", "1day");
     r.duration("runs.lease_ttl", &mut runs.lease_ttl, "3s", "1h");
     policy(r, c);
-    r.moved(&engines::MOVED);
     engines::read(r, c, env);
     sandbox::read(r, c);
     runners::read(r, c);
@@ -58,7 +57,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
         }
     });
     r.checked("git.branch_prefix", &mut c.git.branch_prefix, branch_prefix);
-    r.seconds("checks.limit", &mut c.checks.timeout_secs, "1s", "1day");
+    r.seconds("checks.timeout", &mut c.checks.timeout_secs, "1s", "1day");
     telemetry(r, c, env);
 }
 
@@ -232,9 +231,9 @@ fn has_password(url: &str) -> bool {
 
 fn policy(r: &mut Reader, c: &mut Config) {
     let p = &mut c.policy;
-    r.number("policy.width", &mut p.parallel_tasks, 1..=64);
+    r.number("policy.parallel_tasks", &mut p.parallel_tasks, 1..=64);
     r.number("policy.max_tasks", &mut p.max_tasks, 1..=500);
-    r.number("policy.max_losses", &mut p.max_lost_attempts, 1..=100);
+    r.number("policy.max_lost_attempts", &mut p.max_lost_attempts, 1..=100);
     r.number("policy.max_questions", &mut p.max_questions, 0..=1_000);
     r.flag("policy.explore", &mut p.explore);
     r.flag("policy.approve_plan", &mut p.approve_plan);
@@ -244,10 +243,10 @@ fn policy(r: &mut Reader, c: &mut Config) {
         true => wrong("one entry is not a usable path pattern", "write patterns such as \"docs/**\" or \"**/*.lock\""),
         false => Ok(()),
     };
-    r.list("policy.protected", &mut p.protected_paths, glob);
-    r.list("policy.tests", &mut p.test_paths, glob);
-    r.list("policy.forbidden", &mut p.forbidden_paths, glob);
-    r.list("policy.allowed", &mut p.allowed_paths, glob);
+    r.list("policy.protected_paths", &mut p.protected_paths, glob);
+    r.list("policy.test_paths", &mut p.test_paths, glob);
+    r.list("policy.forbidden_paths", &mut p.forbidden_paths, glob);
+    r.list("policy.allowed_paths", &mut p.allowed_paths, glob);
     r.list("policy.required_statuses", &mut p.required_statuses, |s| match s.trim().is_empty() {
         true => wrong("one entry is empty", "write the contexts' names, such as \"ci/test\""),
         false => Ok(()),
@@ -259,14 +258,14 @@ fn policy(r: &mut Reader, c: &mut Config) {
     r.count("limits.tokens", &mut p.limits.tokens);
     r.money("limits.cost", &mut p.limits.cost_micros);
     r.turns("limits.turns", &mut p.limits.turns);
-    r.seconds("limits.wall", &mut p.limits.timeout_secs, "1s", "30days");
+    r.seconds("limits.timeout", &mut p.limits.timeout_secs, "1s", "30days");
     r.number("limits.rounds", &mut p.limits.rounds, 0..=100);
     r.number("limits.attempts", &mut p.limits.attempts, 1..=10_000);
 
     type Keys = [&'static str; 5];
-    let mut step = |[tries, wall, tokens, cost, turns]: Keys, s: &mut StepLimits| {
+    let mut step = |[tries, timeout, tokens, cost, turns]: Keys, s: &mut StepLimits| {
         r.number(tries, &mut s.tries, 1..=100);
-        r.seconds(wall, &mut s.timeout_secs, "1s", "1day");
+        r.seconds(timeout, &mut s.timeout_secs, "1s", "1day");
         r.count(tokens, &mut s.tokens);
         r.money(cost, &mut s.cost_micros);
         r.turns(turns, &mut s.turns);
@@ -276,7 +275,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
             step(
                 [
                     concat!("steps.", stringify!($name), ".tries"),
-                    concat!("steps.", stringify!($name), ".wall"),
+                    concat!("steps.", stringify!($name), ".timeout"),
                     concat!("steps.", stringify!($name), ".tokens"),
                     concat!("steps.", stringify!($name), ".cost"),
                     concat!("steps.", stringify!($name), ".turns"),
@@ -289,7 +288,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
     step!(plan);
     step!(develop);
     step!(review);
-    r.seconds("steps.ops.wall", &mut p.steps.ops.timeout_secs, "1s", "1day");
+    r.seconds("steps.ops.timeout", &mut p.steps.ops.timeout_secs, "1s", "1day");
 }
 
 fn branch_prefix(text: &str) -> Parsed<String> {

@@ -15,7 +15,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
     r.money("budget.project_cost", &mut b.project_cost_micros);
     r.count("budget.day_tokens", &mut b.day_tokens);
     r.money("budget.day_cost", &mut b.day_cost_micros);
-    r.shares("budget.alerts", &mut c.policy.alert_percent);
+    r.shares("budget.alert_percent", &mut c.policy.alert_percent);
     r.checked("prices.file", &mut c.prices, path);
     there(r, "prices.file", c.prices.as_deref(), Path::is_file, "name a file of prices this user can read");
     r.checked("prompts.dir", &mut c.prompts, path);

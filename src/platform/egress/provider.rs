@@ -215,7 +215,7 @@ async fn admit(
     let openai = provider.base_url.contains("//api.openai.com/") || provider.base_url.contains(".azure.com/");
     let mut denied: Option<AdmissionError> = None;
     for _ in 0..=MAX_REDUCTIONS {
-        match session.meter.admit_when_free(&name, model_request.input, model_request.max_output).await {
+        match session.meter.admit_when_free(&name, model_request.input, model_request.max_output_tokens).await {
             Ok(ticket) => return Ok(ticket),
             Err(why) => {
                 let was_reduced = why.fits.is_some_and(|max_tokens| model_request.limit_output(max_tokens, openai));

@@ -76,7 +76,7 @@ pub struct ModelRequest {
     /// Upper bound of the tokens sent.
     pub input: u64,
     /// Maximum number of output tokens, all choices together.
-    pub max_output: u32,
+    pub max_output_tokens: u32,
     /// What was removed, for the log.
     pub removed: Vec<String>,
     wire: Wire,
@@ -105,7 +105,7 @@ impl ModelRequest {
         // The largest of them: a server may obey any.
         let each = requested.iter().filter_map(|limit| limit.as_u64()).max();
         let each = each.unwrap_or(u64::from(provider.max_output_tokens));
-        let max_output = u32::try_from(each.saturating_mul(choices)).unwrap_or(u32::MAX);
+        let max_output_tokens = u32::try_from(each.saturating_mul(choices)).unwrap_or(u32::MAX);
         // A token is three to four bytes of text or code; in JSON, with its escapes, it takes more than three bytes.
         // In any case no more than the context window fits. If the provider adds stored context, the whole window may
         // be used.
@@ -115,8 +115,8 @@ impl ModelRequest {
         let input =
             if uses_stored { provider.context_window.max(sent) } else { sent.min(provider.context_window.max(1)) };
         let choices = u32::try_from(choices).unwrap_or(1);
-        let mut request = ModelRequest { model, input, max_output, removed, wire, choices, body };
-        if has_invalid && !request.limit_output(max_output, false) {
+        let mut request = ModelRequest { model, input, max_output_tokens, removed, wire, choices, body };
+        if has_invalid && !request.limit_output(max_output_tokens, false) {
             return Err("the output limit is not a positive integer".to_owned());
         }
         Ok(request)
@@ -161,7 +161,7 @@ impl ModelRequest {
                 }
             }
         }
-        self.max_output = u32::try_from(each).unwrap_or(u32::MAX).saturating_mul(self.choices);
+        self.max_output_tokens = u32::try_from(each).unwrap_or(u32::MAX).saturating_mul(self.choices);
         true
     }
 

@@ -59,7 +59,7 @@ fn a_panic_costs_one_attempt_and_no_other_run_notices() {
 
 #[test]
 fn a_hang_ends_at_its_deadline() {
-    let scene = Scene::new(&story("hang = true"), None).with("SKEP_STEPS__DEVELOP__WALL", "1s");
+    let scene = Scene::new(&story("hang = true"), None).with("SKEP_STEPS__DEVELOP__TIMEOUT", "1s");
     let (code, said) = scene.run(scene.order("Hang", &["--yes"]));
     assert_eq!(code, Some(0), "{said}");
     let run = block_on(only_run(&scene));

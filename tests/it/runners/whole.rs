@@ -17,8 +17,11 @@ fn desk(sshd: &Sshd, more: &str) -> Cli {
 }
 
 fn configure(desk: &Cli, sshd: &Sshd, more: &str) {
-    std::fs::write(desk.path("data/skep.toml"), format!("{}{more}\n[steps.ops]\nwall = \"2s\"\n", sshd.table("box")))
-        .unwrap();
+    std::fs::write(
+        desk.path("data/skep.toml"),
+        format!("{}{more}\n[steps.ops]\ntimeout = \"2s\"\n", sshd.table("box")),
+    )
+    .unwrap();
 }
 
 fn run(engine: &str, more: &[&str]) -> Vec<String> {

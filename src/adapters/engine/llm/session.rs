@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
         let timeout = Duration::from_millis(order.caps.wall_ms);
         let deadline = Instant::now() + timeout.saturating_sub(MARGIN.min(timeout / 4));
         let (window, overhead) = (wire.provider().context_window, overhead_tokens(&prompt.system, &specs));
-        let room = (window.saturating_sub(max_output(wire).into()) * 3 / 4).saturating_sub(overhead);
+        let room = (window.saturating_sub(max_output_tokens(wire).into()) * 3 / 4).saturating_sub(overhead);
         let mut transcript = Transcript::default();
         let names: Vec<&str> = specs.iter().map(|s| s.name).collect();
         transcript.begin(&model_name(wire), prompt.version.as_str(), &names);
@@ -271,7 +271,7 @@ pub fn model_name(wire: &Wire) -> String {
 }
 
 /// Output tokens to ask for: at most a quarter of the context window, so that the conversation has room.
-fn max_output(wire: &Wire) -> u32 {
+fn max_output_tokens(wire: &Wire) -> u32 {
     let quarter = u32::try_from(wire.provider().context_window / 4).unwrap_or(u32::MAX);
     wire.provider().max_output_tokens.min(quarter).max(1)
 }

@@ -152,8 +152,8 @@ impl Wire {
             return ollama::ask(
                 self,
                 context,
-                ollama::body(self, system, history, tools, max_output),
-                max_output,
+                ollama::body(self, system, history, tools, max_output_tokens),
+                max_output_tokens,
                 on_delta,
             )
             .await;

@@ -1,6 +1,6 @@
 //! One answer of the model, within the context window, the budget, the provider's limits and the time. Transient faults are retried.
 
-use super::{Session, failed, max_output, model_name, overhead_tokens};
+use super::{Session, failed, max_output_tokens, model_name, overhead_tokens};
 use crate::adapters::engine::llm::context::{self, TooLarge};
 use crate::adapters::engine::llm::fault::{CallContext, Kind};
 use crate::adapters::engine::llm::wire::{Answer, StreamDelta};
@@ -136,7 +136,7 @@ impl Session<'_> {
     fn admit(&self) -> Result<Ticket, Box<StepOutcome>> {
         let name = model_name(self.wire);
         let input = context::estimate(&self.history) + overhead_tokens(&self.prompt.system, &self.specs);
-        let max_tokens = max_output(self.wire);
+        let max_tokens = max_output_tokens(self.wire);
         let admitted = self.meter.admit(&name, input, max_tokens).or_else(|refused| match refused.fits {
             Some(fits) => self.meter.admit(&name, input, fits),
             None => Err(refused),

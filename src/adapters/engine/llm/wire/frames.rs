@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const FRAME_BYTES_PER_TOKEN: usize = 1024;
 const FRAME_BYTES_BASE: usize = 1024 * 1024;
 
-/// Upper bound of an answer of `max_output` tokens, in bytes.
-pub fn max_bytes(max_output: u32) -> usize {
-    FRAME_BYTES_BASE + FRAME_BYTES_PER_TOKEN * max_output as usize
+/// Upper bound of an answer of `max_output_tokens` tokens, in bytes.
+pub fn max_bytes(max_output_tokens: u32) -> usize {
+    FRAME_BYTES_BASE + FRAME_BYTES_PER_TOKEN * max_output_tokens as usize
 }
 
 /// Sink that ends an answer larger than its tokens can be, or one whose indexes would make the library allocate room for calls that
@@ -21,9 +21,9 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Creates the limits for an answer of `max_output` tokens.
-    pub fn of(max_output: u32) -> Frames {
-        Frames { seen: AtomicUsize::new(0), limit: max_bytes(max_output) }
+    /// Creates the limits for an answer of `max_output_tokens` tokens.
+    pub fn of(max_output_tokens: u32) -> Frames {
+        Frames { seen: AtomicUsize::new(0), limit: max_bytes(max_output_tokens) }
     }
 }
 

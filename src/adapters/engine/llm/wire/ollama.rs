@@ -21,7 +21,7 @@ const TRUNCATION_MIN_TOKENS: u64 = 6_000;
 const TRUNCATION_FACTOR: u64 = 3;
 
 /// Builds the body of the call.
-pub fn body(wire: &Wire, system: &str, history: &History, tools: &[Spec], max_output: u32) -> Value {
+pub fn body(wire: &Wire, system: &str, history: &History, tools: &[Spec], max_output_tokens: u32) -> Value {
     let mut messages =
         vec![json!({"role": "system", "content": system}), json!({"role": "user", "content": history.opening()})];
     for turn in &history.turns {
@@ -103,7 +103,7 @@ pub async fn ask(
             return Err(context.transient("the answer broke off", true));
         };
         seen += piece.len();
-        if seen > frames::max_bytes(max_output) {
+        if seen > frames::max_bytes(max_output_tokens) {
             return Err(context.transient("its answer is not readable, or has no end", true));
         }
         rest.extend_from_slice(&piece);

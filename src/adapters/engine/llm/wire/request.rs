@@ -25,7 +25,7 @@ const BUDGETED: &[&str] = &[
 const MIN_BUDGET: u32 = 1024;
 
 /// Options of a call.
-pub fn options(wire: &Wire, max_output: u32) -> ChatOptions {
+pub fn options(wire: &Wire, max_output_tokens: u32) -> ChatOptions {
     let options = ChatOptions::default()
         .with_max_tokens(max_output_tokens)
         .with_stream_header_timeout(wire.provider.idle_timeout)
@@ -62,7 +62,7 @@ fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort
 }
 
 /// Effort in the form of this model; `None` = not requested.
-fn effort(wire: &Wire, max_output: u32) -> Option<ReasoningEffort> {
+fn effort(wire: &Wire, max_output_tokens: u32) -> Option<ReasoningEffort> {
     let effort = wire.effort?;
     let budgeted = !wire.model.contains("claude") || BUDGETED.iter().any(|old| wire.model.contains(old));
     if wire.provider.api == Api::Anthropic && budgeted {
@@ -72,7 +72,7 @@ fn effort(wire: &Wire, max_output: u32) -> Option<ReasoningEffort> {
             Effort::Medium => max_output_tokens / 4,
             Effort::High => max_output_tokens / 2,
         };
-        return (max_output > 2 * MIN_BUDGET).then(|| ReasoningEffort::Budget(share.max(MIN_BUDGET)));
+        return (max_output_tokens > 2 * MIN_BUDGET).then(|| ReasoningEffort::Budget(share.max(MIN_BUDGET)));
     }
     Some(match effort {
         Effort::Low => ReasoningEffort::Low,
