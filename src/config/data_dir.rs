@@ -1,4 +1,4 @@
-//! The data directory: where it is, and that it is ours, private, writable and on a local disk.
+//! The data directory: its default location, and checks that it is owned, private, writable and on a local disk.
 
 use super::problem::{Problem, printable};
 use rustix::fs::Mode;
@@ -12,9 +12,12 @@ fn problem<T>(path: &Path, why: impl Into<String>, fix: impl Into<String>) -> Re
     Err(Problem { at, source: "data directory".into(), found, why: why.into(), fix: fix.into() })
 }
 
-/// `$XDG_DATA_HOME/skep`, else `$HOME/.local/share/skep`.
+/// Returns `$XDG_DATA_HOME/skep`, else `$HOME/.local/share/skep`.
+///
+/// # Errors
+/// If there is no home directory.
 pub fn default_data_dir(xdg_data_home: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, Problem> {
-    // The XDG rules: a relative path is as good as none.
+    // By the XDG specification, relative paths are ignored.
     let absolute = |dir: Option<OsString>| dir.map(PathBuf::from).filter(|p| p.is_absolute());
     if let Some(dir) = absolute(xdg_data_home) {
         return Ok(dir.join("skep"));
@@ -23,18 +26,21 @@ pub fn default_data_dir(xdg_data_home: Option<OsString>, home: Option<OsString>)
         Some(home) => Ok(home.join(".local/share/skep")),
         None => problem(
             Path::new("SKEP_DATA_DIR"),
-            "there is no home directory to keep data in",
+            "there is no home directory for the data",
             "name a directory with --data-dir or SKEP_DATA_DIR",
         ),
     }
 }
 
-/// Makes every file this process creates readable by its own user only.
+/// Makes all files that this process creates readable by its own user only.
 pub fn private_by_default() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Makes the data directory if it is not there (mode 0700) and proves that it can be used.
+/// Creates the data directory (mode 0700) if it does not exist, and checks that it can be used.
+///
+/// # Errors
+/// If it cannot be created or written, belongs to another user, or is writable by others.
 pub fn prepare_data_dir(path: &Path) -> Result<(), Problem> {
     match std::fs::metadata(path) {
         Ok(m) => {
@@ -52,17 +58,17 @@ pub fn prepare_data_dir(path: &Path) -> Result<(), Problem> {
             }
         }
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-            if let Err(e) = made {
-                return refused(path, "can't be made", &e);
+            let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+            if let Err(e) = created {
+                return refused(path, "cannot be created", &e);
             }
         }
-        Err(e) => return refused(path, "can't be looked at", &e),
+        Err(e) => return refused(path, "cannot be accessed", &e),
     }
-    probe(path).or_else(|e| refused(path, "can't be written", &e))
+    probe(path).or_else(|e| refused(path, "cannot be written", &e))
 }
 
-/// Writes, syncs and removes a small file: the only honest test of read-only, full and forbidden.
+/// Writes, syncs and removes a small file: the only reliable test for a read-only or full disk and for permissions.
 fn probe(path: &Path) -> std::io::Result<()> {
     let file = path.join(format!(".probe-{}", std::process::id()));
     let written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&file).and_then(
@@ -78,9 +84,9 @@ fn probe(path: &Path) -> std::io::Result<()> {
 fn refused(path: &Path, what: &str, e: &std::io::Error) -> Result<(), Problem> {
     let (why, fix) = match e.kind() {
         ErrorKind::ReadOnlyFilesystem => ("the file system is read-only", "name a writable directory with --data-dir"),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ("the disk is full", "free some space, then try again"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ("the disk is full", "free some space, then retry"),
         ErrorKind::PermissionDenied => {
-            ("permission denied", "let this user write there, or name another with --data-dir")
+            ("permission denied", "make it writable for this user, or name another with --data-dir")
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
             ("a part of its path is not a directory", "name a directory with --data-dir")
@@ -90,7 +96,7 @@ fn refused(path: &Path, what: &str, e: &std::io::Error) -> Result<(), Problem> {
     problem(path, format!("{what}: {why}"), fix)
 }
 
-/// The kind of network file system `path` is on, if it is: SQLite's locks can't be trusted there.
+/// Returns the kind of network file system that holds `path`, if any. SQLite's locks are unreliable there.
 pub fn network_file_system(path: &Path) -> Option<&'static str> {
     // From linux/magic.h; the type is unsigned on some machines and signed on others.
     let magic = rustix::fs::statfs(path).ok()?.f_type as u32;

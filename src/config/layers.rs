@@ -1,17 +1,19 @@
-//! The layers a configuration is made of: the reference, the file, its profile, the environment; merged by figment.
+//! Layers of a configuration (the reference, the file, its profile, the environment), merged by figment.
 
 use super::problem::{Problem, printable};
 use figment::value::{Dict, Empty, Map, Num, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
+use toml::de::{DeTable, DeValue};
 
-/// The largest configuration file read, in bytes.
+/// Maximum size of a configuration file, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Variables that begin with `SKEP_` and are no configuration keys: read elsewhere, or told to the commands of engines and checks,
-/// within which another Skep may be started (its own tests, for one).
+/// Variables with the prefix `SKEP_` that are not configuration keys. They are read elsewhere, or set for the commands of
+/// engines and checks, which may start another Skep (its own tests, for example).
 const OTHER_VARIABLES: &[&str] = &[
     "SKEP_CONFIG",
     "SKEP_DATA_DIR",
@@ -37,19 +39,32 @@ const OTHER_VARIABLES: &[&str] = &[
     "SKEP_REPORT_FILE",
 ];
 
-/// `SKEP_TEST_…` and `SKEP_SIM_…` belong to the tests; Kubernetes sets the other two for every pod beside a service named `skep`.
+/// `SKEP_TEST_…` and `SKEP_SIM_…` belong to the tests. Kubernetes sets the other two in every pod next to a service named
+/// `skep`.
 const OTHER_PREFIXES: [&str; 4] = ["SKEP_TEST_", "SKEP_SIM_", "SKEP_SERVICE_", "SKEP_PORT"];
 
-/// One layer: values from one source.
+/// Values from one source.
 pub(super) struct Layer {
-    /// The source, as a person is told it.
+    /// Name of the source, for messages.
     pub source: String,
-    /// Whether all values are texts (the environment), so that numbers and lists are read out of them.
+    /// Whether all values are strings (the environment), from which numbers and lists are parsed.
     pub texts: bool,
-    /// Whether it takes part in the result; a profile that was not chosen is checked and left out.
+    /// Whether the layer is part of the result. A profile that is not selected is only validated.
     pub merged: bool,
     /// The values.
     pub values: Dict,
+    /// Line of each key in the file, by dotted key.
+    pub lines: BTreeMap<String, usize>,
+}
+
+impl Layer {
+    /// Returns the source of a key, with its line if it comes from a file.
+    pub fn source_of(&self, key: &str) -> String {
+        match self.lines.get(key) {
+            Some(line) => format!("{} line {line}", self.source),
+            None => self.source.clone(),
+        }
+    }
 }
 
 impl Provider for Layer {
@@ -61,14 +76,14 @@ impl Provider for Layer {
     }
 }
 
-/// Merges the layers, later over earlier, each value keeping its source.
+/// Merges the layers. Later ones override earlier ones, and each value keeps its source.
 pub(super) fn merged(layers: &[Layer]) -> (Figment, Dict) {
     let figment = layers.iter().filter(|l| l.merged).fold(Figment::new(), |all, layer| all.merge(layer));
     let mut data = figment.data().unwrap_or_default();
     (figment, data.remove(&Profile::Default).unwrap_or_default())
 }
 
-/// The value at a dotted key.
+/// Returns the value at a dotted key.
 pub(super) fn find<'v>(values: &'v Dict, key: &str) -> Option<&'v Value> {
     match key.split_once('.') {
         None => values.get(key),
@@ -79,8 +94,8 @@ pub(super) fn find<'v>(values: &'v Dict, key: &str) -> Option<&'v Value> {
     }
 }
 
-/// Reads a file's text. `Ok(None)`: it is not there and nobody asked for it.
-pub(super) fn read_file(path: &Path, asked: bool) -> Result<Option<String>, Problem> {
+/// Reads the text of a file. `Ok(None)`: it does not exist and is not required.
+pub(super) fn read_file(path: &Path, required: bool) -> Result<Option<String>, Problem> {
     let name = printable(&path.display().to_string());
     let problem = |why: &str, fix: &str| {
         Err(Problem {
@@ -91,24 +106,24 @@ pub(super) fn read_file(path: &Path, asked: bool) -> Result<Option<String>, Prob
             fix: fix.into(),
         })
     };
-    // Look before opening: opening a pipe would wait for ever.
+    // Checked before opening, because opening a pipe would block.
     use std::io::ErrorKind::{NotADirectory, NotFound};
     match std::fs::metadata(path) {
         Ok(m) if m.is_dir() => return problem("is a directory", "name the file itself"),
         Ok(m) if !m.is_file() => return problem("is not a regular file", "name a regular file"),
         Ok(m) if m.len() > FILE_MAX => return problem("is larger than 1 MiB", "name a configuration file"),
         Ok(_) => {}
-        // What is wrong with the data directory itself is told where it is prepared.
-        Err(e) if matches!(e.kind(), NotFound | NotADirectory) && !asked => return Ok(None),
+        // Problems of the data directory itself are reported when it is prepared.
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) && !required => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return problem("does not exist", "correct --config or SKEP_CONFIG, or make the file");
+            return problem("does not exist", "correct --config or SKEP_CONFIG, or create the file");
         }
-        Err(e) => return problem(&format!("can't be read: {}", e.kind()), "let this user read it"),
+        Err(e) => return problem(&format!("cannot be read: {}", e.kind()), "make it readable for this user"),
     }
     let mut bytes = Vec::new();
     match std::fs::File::open(path).and_then(|f| f.take(FILE_MAX).read_to_end(&mut bytes)) {
         Ok(_) => {}
-        Err(e) => return problem(&format!("can't be read: {}", e.kind()), "let this user read it"),
+        Err(e) => return problem(&format!("cannot be read: {}", e.kind()), "make it readable for this user"),
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
@@ -116,12 +131,12 @@ pub(super) fn read_file(path: &Path, asked: bool) -> Result<Option<String>, Prob
     }
 }
 
-/// The layers of one file: its own keys, and its profiles, of which `profile` is merged.
+/// Returns the layers of one file: its own keys, and its profiles, of which only `profile` is merged.
 pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &mut Vec<Problem>) -> Vec<Layer> {
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(e) => {
-            // Not the error's own display: that quotes the line, and the line may hold a secret.
+            // The error's own display quotes the line, which may hold a secret.
             let e: toml::de::Error = e;
             let line = e.span().map(|s| text[..s.start.min(text.len())].lines().count().max(1));
             problems.push(Problem {
@@ -129,9 +144,8 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
                 source: line.map_or("configuration file".into(), |l| format!("line {l}")),
                 found: String::new(),
                 why: "is not valid TOML".into(),
-                fix:
-                    "mend that line: keys are written `name = value`, texts in quotes, tables as [name], nothing twice"
-                        .into(),
+                fix: "fix that line: write keys as `name = value`, strings in quotes, tables as [name], each only once"
+                    .into(),
             });
             return Vec::new();
         }
@@ -139,7 +153,8 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
     let mut values = dict(table);
     let profiles = values.remove("profile");
     let source = format!("file {name}");
-    let mut layers = vec![Layer { source: source.clone(), texts: false, merged: true, values }];
+    let lines = key_lines(text);
+    let mut layers = vec![Layer { source: source.clone(), texts: false, merged: true, values, lines: lines.clone() }];
     let mut names = Vec::new();
     match profiles {
         None => {}
@@ -150,7 +165,10 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
                     Value::Dict(_, values) => {
                         let merged = profile == Some(id.as_str());
                         let source = format!("profile {shown} of {source}");
-                        layers.push(Layer { source, texts: false, merged, values });
+                        let prefix = format!("profile.{id}.");
+                        let lines =
+                            lines.iter().filter_map(|(key, n)| Some((key.strip_prefix(&prefix)?.to_owned(), *n)));
+                        layers.push(Layer { source, texts: false, merged, values, lines: lines.collect() });
                     }
                     other => problems.push(not_a_table(&format!("profile.{shown}"), &source, &other)),
                 }
@@ -159,22 +177,41 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
         }
         Some(other) => problems.push(not_a_table("profile", &source, &other)),
     }
-    if let Some(wanted) = profile
-        && !names.iter().any(|n| n == wanted)
+    if let Some(profile) = profile
+        && !names.iter().any(|n| n == profile)
     {
-        problems.push(no_profile(wanted, &source, &names));
+        problems.push(no_profile(profile, &source, &names));
     }
     layers
 }
 
-/// A profile was asked for that does not exist.
-pub(super) fn no_profile(wanted: &str, source: &str, names: &[String]) -> Problem {
+/// Returns the line of each key, by dotted key. The text was parsed before, so an error cannot occur.
+fn key_lines(text: &str) -> BTreeMap<String, usize> {
+    fn add(table: &DeTable<'_>, prefix: &str, starts: &[usize], lines: &mut BTreeMap<String, usize>) {
+        for (key, value) in table {
+            let path = format!("{prefix}{}", key.get_ref());
+            lines.insert(path.clone(), starts.partition_point(|start| *start <= key.span().start));
+            if let DeValue::Table(inner) = value.get_ref() {
+                add(inner, &format!("{path}."), starts, lines);
+            }
+        }
+    }
+    let starts: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    let mut lines = BTreeMap::new();
+    if let Ok(table) = DeTable::parse(text) {
+        add(table.get_ref(), "", &starts, &mut lines);
+    }
+    lines
+}
+
+/// Problem: the selected profile does not exist.
+pub(super) fn no_profile(profile: &str, source: &str, names: &[String]) -> Problem {
     let known = names.iter().map(|n| printable(n)).collect::<Vec<_>>().join(", ");
     Problem {
-        at: format!("profile.{}", printable(wanted)),
+        at: format!("profile.{}", printable(profile)),
         source: "environment variable SKEP_PROFILE".into(),
         found: String::new(),
-        why: format!("there is no such profile in {source}"),
+        why: format!("unknown profile in {source}"),
         fix: if known.is_empty() {
             "add the table, or unset SKEP_PROFILE".into()
         } else {
@@ -183,9 +220,9 @@ pub(super) fn no_profile(wanted: &str, source: &str, names: &[String]) -> Proble
     }
 }
 
-/// The layers of the environment, one a variable; names that are no keys are left for the reader to refuse.
+/// Returns one layer per environment variable, and the names that cannot be keys, which the reader refuses.
 pub(super) fn of_env(env: &[(OsString, OsString)], problems: &mut Vec<Problem>) -> (Vec<Layer>, Vec<String>) {
-    let (mut layers, mut odd) = (Vec::new(), Vec::new());
+    let (mut layers, mut unknown) = (Vec::new(), Vec::new());
     for (name, value) in env {
         let lossy = name.to_string_lossy();
         let Some(rest) = lossy.strip_prefix("SKEP_") else { continue };
@@ -194,7 +231,7 @@ pub(super) fn of_env(env: &[(OsString, OsString)], problems: &mut Vec<Problem>) 
         }
         let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
         if path.len() < 2 || path.iter().any(String::is_empty) {
-            odd.push(lossy.into_owned());
+            unknown.push(lossy.into_owned());
             continue;
         }
         let source = format!("environment variable {}", printable(&lossy));
@@ -212,26 +249,26 @@ pub(super) fn of_env(env: &[(OsString, OsString)], problems: &mut Vec<Problem>) 
         let nested =
             path.iter().rev().fold(leaf, |inner, part| Value::Dict(Tag::Default, Dict::from([(part.clone(), inner)])));
         if let Value::Dict(_, values) = nested {
-            layers.push(Layer { source, texts: true, merged: true, values });
+            layers.push(Layer { source, texts: true, merged: true, values, lines: BTreeMap::new() });
         }
     }
     layers.sort_by(|a, b| a.source.cmp(&b.source));
-    odd.sort();
-    (layers, odd)
+    unknown.sort();
+    (layers, unknown)
 }
 
-/// A table was needed and something else found.
+/// Problem: a value in place of a table.
 pub(super) fn not_a_table(at: &str, source: &str, found: &Value) -> Problem {
     Problem {
         at: at.to_owned(),
         source: source.to_owned(),
         found: kind(found).to_owned(),
-        why: "this is a table of keys, not a value".into(),
+        why: "a table is required".into(),
         fix: format!("write [{at}] and its keys below"),
     }
 }
 
-/// The kind of a value, as a person is told it.
+/// Returns the kind of a value, for messages.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::String(_, s) if s.is_empty() => "empty text",
@@ -255,7 +292,7 @@ fn convert(value: toml::Value) -> Value {
         toml::Value::Integer(n) => Value::Num(Tag::Default, Num::I64(n)),
         toml::Value::Float(n) => Value::Num(Tag::Default, Num::F64(n)),
         toml::Value::Boolean(b) => Value::Bool(Tag::Default, b),
-        // No key takes a date: it is no text, no number, nothing.
+        // No key accepts a date.
         toml::Value::Datetime(_) => Value::Empty(Tag::Default, Empty::Unit),
         toml::Value::Array(items) => Value::Array(Tag::Default, items.into_iter().map(convert).collect()),
         toml::Value::Table(table) => Value::Dict(Tag::Default, dict(table)),

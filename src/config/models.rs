@@ -1,33 +1,34 @@
-//! Providers with the place of their key, the vault's key, the walls of commands: types of the tables that are named or secret.
+//! Types of `[providers.*]` with the source of their API key, and of `[sandbox]`.
 
 use crate::platform::sandbox::Level;
 use crate::providers::settings::Provider;
 use std::path::PathBuf;
 
-/// Where a provider's key is.
+/// Source of a provider's API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPlace {
-    /// It needs none.
+    /// The provider needs no key.
     Nowhere,
-    /// In an environment variable.
+    /// An environment variable.
     Env(String),
-    /// In a file.
+    /// A file.
     File(PathBuf),
-    /// In the vault.
+    /// A secret of the vault.
     Vault(String),
 }
 
-/// A provider as it is configured.
+/// A configured provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keyed {
-    /// The provider; its `key` is there when the variable or file holds one.
+    /// The provider. `key` is set if the variable or file holds a key.
     pub provider: Provider,
-    /// Where the key is.
+    /// Source of the key.
     pub place: KeyPlace,
 }
 
 impl Keyed {
-    /// Why it can't be used now; `None` = it can, as far as this machine tells. A key in the vault is looked up when it is used.
+    /// Returns why the provider cannot be used; `None` = it can, as far as is known here. A key in the vault is read when it
+    /// is used.
     pub fn missing(&self) -> Option<String> {
         match &self.place {
             KeyPlace::Env(name) if self.provider.key.is_none() => Some(format!("the variable {name} is not set")),
@@ -39,28 +40,28 @@ impl Keyed {
     }
 }
 
-/// `[sandbox]`: sizes in bytes.
+/// `[sandbox]`, with sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Walls {
-    /// The level wanted; nothing runs when the machine can't hold it.
+pub struct SandboxSettings {
+    /// Isolation level. Commands are refused if the machine cannot enforce it.
     pub level: Level,
-    /// Whether a person accepts that level "none" isolates nothing.
+    /// Whether the operator accepts that level "none" isolates nothing.
     pub accept_no_isolation: bool,
-    /// The unprivileged user commands run as when Skep is root, as uid and gid; `None` = chosen by Skep.
+    /// Uid and gid of the unprivileged user that runs commands if Skep is root; `None` = chosen by Skep.
     pub user: Option<(u32, u32)>,
-    /// Memory of one process.
+    /// Memory limit of one process.
     pub memory: Option<u64>,
-    /// Processes of one command.
+    /// Maximum number of processes of one command.
     pub processes: u32,
-    /// The largest file.
+    /// Maximum size of one file.
     pub file_size: u64,
-    /// All files of one worktree together.
+    /// Maximum size of all files of one worktree together.
     pub workspace_size: u64,
-    /// More folders commands may read: toolchains in unusual places.
+    /// Additional folders that commands may read, such as toolchains.
     pub toolchains: Vec<PathBuf>,
 }
 
-impl Default for Walls {
+impl Default for SandboxSettings {
     fn default() -> Self {
         Self {
             level: Level::Strict,

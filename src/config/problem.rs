@@ -1,26 +1,32 @@
-//! What is wrong with a configuration, told so that it can be mended: key, source, kind of value, reason, fix.
+//! Problems of a configuration: key, source, kind of value, cause and fix.
 //!
-//! Invariant: a problem never carries the value itself; a pasted secret must not end up in a log.
+//! Invariant: a problem never contains the value itself, because a pasted secret must not end up in a log.
 
 use std::fmt;
 
-/// One thing that is wrong.
+/// Cause of a problem with a key that does not exist.
+pub(super) const UNKNOWN_KEY: &str = "unknown key";
+
+/// A problem with one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key in dotted form, or the file when it could not be read at all.
+    /// The key in dotted form, or the file if it cannot be read.
     pub at: String,
-    /// Where the value came from.
+    /// Source of the value: a file with the line, or an environment variable.
     pub source: String,
-    /// The kind of value that was found (`text`, `number`, …); empty when there was none.
+    /// Kind of the value (`text`, `whole number`, …); empty if there is none.
     pub found: String,
-    /// What is wrong with it.
+    /// Cause.
     pub why: String,
-    /// What to write or do instead.
+    /// What to write or do instead, in the imperative.
     pub fix: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.why == UNKNOWN_KEY {
+            return write!(f, "unknown key `{}` ({}); {}", self.at, self.source, self.fix);
+        }
         write!(f, "{} ({}", self.at, self.source)?;
         if !self.found.is_empty() {
             write!(f, ", {}", self.found)?;
@@ -29,7 +35,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, in the order of the reference. Never empty.
+/// All problems of a configuration, in the order of the reference. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -44,7 +50,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// A name from outside (a key, a path) made safe to print: control characters escaped, cut to 100 characters.
+/// Makes an external name (a key, a path) safe to print: escapes control characters and truncates it to 100 characters.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::new();
     for (n, c) in text.chars().enumerate() {

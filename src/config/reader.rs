@@ -1,7 +1,7 @@
-//! Reads typed values out of the layers, collecting every problem, and refuses keys nobody read.
+//! Reads typed values from the layers, collects all problems, and refuses keys that are not read.
 
 use super::layers::{Layer, find, kind, merged, not_a_table};
-use super::problem::{Problem, printable};
+use super::problem::{Problem, UNKNOWN_KEY, printable};
 use super::renamed;
 use super::units::{self, Unreadable};
 use figment::Figment;
@@ -10,23 +10,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// A key with the value in force and where it comes from.
+/// A key with its effective value and the source of the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The dotted key.
     pub key: String,
-    /// The value as it is written in the file; secrets masked.
+    /// The value as written in the file, with secrets masked.
     pub value: String,
-    /// Its source.
+    /// Source of the value.
     pub source: String,
 }
 
 type Parsed<T> = Result<T, Unreadable>;
 
-/// The most named tables of one kind, and entries of one of them.
-const NAMES: usize = 100;
+/// Maximum number of named tables of one kind, and of entries of one of them.
+const MAX_NAMES: usize = 100;
 
-/// Whether a table may be named so: names stand in engine specs, in variables and in paths of the gate.
+/// Whether a table may have this name. Names occur in engine specs, in variables and in paths of the egress proxy.
 fn is_name(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -47,16 +47,16 @@ fn wrong<T>(why: impl Into<String>, fix: impl Into<String>) -> Parsed<T> {
     Err(Unreadable { why: why.into(), fix: fix.into() })
 }
 
-/// The text of a value, or that a text is needed.
+/// Returns the string of a value.
 fn text(value: &Value, fix: &str) -> Parsed<String> {
     match value {
         Value::String(_, s) => Ok(s.clone()),
         Value::Char(_, c) => Ok(c.to_string()),
-        _ => wrong("a text is needed", fix),
+        _ => wrong("a string is required", fix),
     }
 }
 
-/// A bare number as it was written, for the fix of an amount without its unit.
+/// Returns an amount as written. A number without a unit is accepted here, so that the fix can name it with a unit.
 fn amount(value: &Value, example: &str) -> Parsed<String> {
     let written = match value {
         Value::Num(_, Num::F32(n)) => n.to_string(),
@@ -64,8 +64,8 @@ fn amount(value: &Value, example: &str) -> Parsed<String> {
         Value::Num(_, n) => n.to_i128().map_or_else(|| "0".into(), |n| n.to_string()),
         other => return text(other, example),
     };
-    // A number of 300 digits would make a fix of 300 digits.
-    if written.len() > 12 { wrong("this number can't be meant", example) } else { Ok(written) }
+    // The fix must stay short, even for a number of 300 digits.
+    if written.len() > 12 { wrong("the number is out of range", example) } else { Ok(written) }
 }
 
 impl Reader {
@@ -75,7 +75,8 @@ impl Reader {
         Reader { layers, figment, merged, problems, entries: Vec::new(), known, bad }
     }
 
-    /// Reads `key` into `slot`: checked in every layer, so that a bad value is told even when a later layer hides it.
+    /// Reads `key` into `slot`. Every layer is validated, so that an invalid value is reported even if a later layer hides
+    /// it.
     fn read<T>(&mut self, key: &str, slot: &mut T, parse: impl Fn(&Value, bool) -> Parsed<T>) {
         self.known.push(key.to_owned());
         for layer in &self.layers {
@@ -85,7 +86,7 @@ impl Reader {
                 Ok(_) => {}
                 Err(e) => {
                     self.bad.insert(key.to_owned());
-                    let (source, found) = (layer.source.clone(), kind(value).to_owned());
+                    let (source, found) = (layer.source_of(key), kind(value).to_owned());
                     self.problems.push(Problem { at: key.into(), source, found, why: e.why, fix: e.fix });
                 }
             }
@@ -100,23 +101,23 @@ impl Reader {
         self.figment.get_metadata(value.tag()).map_or_else(|| "built in".into(), |m| m.name.to_string())
     }
 
-    /// A problem with the value in force at `key` that was seen only later; not told when the key already has one.
+    /// Reports a problem with the effective value of `key` that was detected later. Ignored if the key already has one.
     pub(super) fn refuse(&mut self, key: &str, why: impl Into<String>, fix: impl Into<String>) {
         if !self.bad.insert(key.to_owned()) {
             return;
         }
-        let value = find(&self.merged, key);
-        let source = value.map_or_else(|| "built in".into(), |v| self.source(v));
-        let found = value.map_or("", kind).to_owned();
+        let layer = self.layers.iter().rev().find(|l| l.merged && find(&l.values, key).is_some());
+        let source = layer.map_or_else(|| "built in".into(), |l| l.source_of(key));
+        let found = find(&self.merged, key).map_or("", kind).to_owned();
         self.problems.push(Problem { at: key.into(), source, found, why: why.into(), fix: fix.into() });
     }
 
-    /// Whether a problem with `key` was told.
+    /// Whether a problem with `key` was reported.
     pub(super) fn is_bad(&self, key: &str) -> bool {
         self.bad.contains(key)
     }
 
-    /// A text that passes `check`.
+    /// Reads a string that passes `check`.
     pub(super) fn checked<T>(&mut self, key: &str, slot: &mut T, check: impl Fn(&str) -> Parsed<T>) {
         self.read(key, slot, |v, _| check(&text(v, "put the value in quotes")?));
     }
@@ -126,7 +127,7 @@ impl Reader {
             Value::Bool(_, b) => Ok(*b),
             Value::String(_, s) if texts && s == "true" => Ok(true),
             Value::String(_, s) if texts && s == "false" => Ok(false),
-            _ => wrong("this is a yes-or-no key", "write true or false, without quotes"),
+            _ => wrong("a boolean is required", "write true or false, without quotes"),
         });
     }
 
@@ -141,7 +142,7 @@ impl Reader {
                 Value::String(_, s) if texts => s.trim().parse().ok(),
                 _ => None,
             };
-            let Some(n) = n else { return wrong("a whole number is needed", fix) };
+            let Some(n) = n else { return wrong("a whole number is required", fix) };
             match u64::try_from(n).ok().filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
                 Some(n) => Ok(n),
                 None => wrong("the number is out of range", fix),
@@ -171,7 +172,7 @@ impl Reader {
         *slot = d.as_secs();
     }
 
-    /// A whole number in a range, or "unlimited".
+    /// Reads a whole number in a range, or "unlimited".
     pub(super) fn at_most(&mut self, key: &str, slot: &mut Option<u32>, range: RangeInclusive<u32>) {
         self.read(key, slot, |v, texts| {
             let fix = format!("write a whole number from {} to {}, or \"unlimited\"", range.start(), range.end());
@@ -183,19 +184,19 @@ impl Reader {
             };
             match n.and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n)) {
                 Some(n) => Ok(Some(n)),
-                None => wrong("a whole number is needed", fix),
+                None => wrong("a whole number is required", fix),
             }
         });
     }
 
-    /// Calls of a model, or "unlimited".
+    /// Reads a number of model calls, or "unlimited".
     pub(super) fn turns(&mut self, key: &str, slot: &mut Option<u64>) {
         let mut n = slot.and_then(|n| u32::try_from(n).ok());
         self.at_most(key, &mut n, 1..=1_000_000);
         *slot = n.map(u64::from);
     }
 
-    /// Money, or "unlimited".
+    /// Reads an amount of money, or "unlimited".
     pub(super) fn money(&mut self, key: &str, slot: &mut Option<u64>) {
         self.read(key, slot, |v, _| {
             let text = amount(v, "write an amount such as \"5.00 USD\", or \"unlimited\"")?;
@@ -203,7 +204,7 @@ impl Reader {
         });
     }
 
-    /// A count, or "unlimited".
+    /// Reads a number of tokens, or "unlimited".
     pub(super) fn count(&mut self, key: &str, slot: &mut Option<u64>) {
         self.read(key, slot, |v, texts| {
             let n = match v {
@@ -215,56 +216,57 @@ impl Reader {
             match n.and_then(|n| u64::try_from(n).ok()) {
                 Some(n) if (1..=1_000_000_000_000).contains(&n) => Ok(Some(n)),
                 _ => wrong(
-                    "a number of tokens is needed",
+                    "a number of tokens is required",
                     "write a whole number from 1 without quotes, such as 200000, or \"unlimited\"",
                 ),
             }
         });
     }
 
-    /// Percentages, ascending; in the environment separated by commas.
-    pub(super) fn shares(&mut self, key: &str, slot: &mut Vec<u8>) {
+    /// Reads ascending percentages; in the environment separated by commas.
+    pub(super) fn percentages(&mut self, key: &str, slot: &mut Vec<u8>) {
         self.read(key, slot, |v, texts| {
             let fix = "write percentages in ascending order, such as [50, 80, 100]; [] = none";
-            let share = |n: Option<i128>| match n.and_then(|n| u8::try_from(n).ok()).filter(|n| (1..=100).contains(n)) {
-                Some(n) => Ok(n),
-                None => wrong("one entry is no whole number from 1 to 100", fix),
-            };
-            let shares: Vec<u8> = match v {
+            let percentage =
+                |n: Option<i128>| match n.and_then(|n| u8::try_from(n).ok()).filter(|n| (1..=100).contains(n)) {
+                    Some(n) => Ok(n),
+                    None => wrong("one entry is not a whole number from 1 to 100", fix),
+                };
+            let percentages: Vec<u8> = match v {
                 Value::Array(_, items) => items
                     .iter()
                     .map(|i| match i {
-                        Value::Num(_, n) if !matches!(n, Num::F32(_) | Num::F64(_)) => share(n.to_i128()),
-                        _ => share(None),
+                        Value::Num(_, n) if !matches!(n, Num::F32(_) | Num::F64(_)) => percentage(n.to_i128()),
+                        _ => percentage(None),
                     })
                     .collect::<Parsed<_>>()?,
                 Value::String(_, s) if texts => s
                     .split(',')
                     .map(str::trim)
                     .filter(|s| !s.is_empty())
-                    .map(|s| share(s.parse().ok()))
+                    .map(|s| percentage(s.parse().ok()))
                     .collect::<Parsed<_>>()?,
-                _ => return wrong("a list of percentages is needed", fix),
+                _ => return wrong("a list of percentages is required", fix),
             };
-            match shares.is_sorted_by(|a, b| a < b) && shares.len() <= 10 {
-                true => Ok(shares),
-                false => wrong("the shares do not ascend, or are more than ten", fix),
+            match percentages.is_sorted_by(|a, b| a < b) && percentages.len() <= 10 {
+                true => Ok(percentages),
+                false => wrong("the percentages are not in ascending order, or there are more than ten", fix),
             }
         });
     }
 
-    /// A list of texts, each passing `check`; in the environment separated by commas.
+    /// Reads a list of strings that pass `check`; in the environment separated by commas.
     pub(super) fn list(&mut self, key: &str, slot: &mut Vec<String>, check: impl Fn(&str) -> Parsed<()>) {
         self.read(key, slot, |v, texts| {
             let items: Vec<String> = match v {
                 Value::Array(_, items) => {
-                    let fix = "write a list of texts, such as [\"one\", \"two\"]";
+                    let fix = "write a list of strings, such as [\"one\", \"two\"]";
                     items.iter().map(|i| text(i, fix)).collect::<Parsed<_>>()?
                 }
                 Value::String(_, s) if texts => {
                     s.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
                 }
-                _ => return wrong("a list is needed", "write a list of texts, such as [\"one\", \"two\"]"),
+                _ => return wrong("a list is required", "write a list of strings, such as [\"one\", \"two\"]"),
             };
             items.iter().try_for_each(|i| check(i))?;
             Ok(items)
@@ -282,35 +284,35 @@ impl Reader {
         });
     }
 
-    /// The names of the tables within `table`, in any layer; what is no table, or has no usable name, is refused.
+    /// Returns the names of the tables in `table` of all layers. Refuses other values and invalid names.
     pub(super) fn names(&mut self, table: &str) -> Vec<String> {
         let (mut names, mut problems) = (BTreeSet::new(), Vec::new());
         for layer in &self.layers {
             let Some(Value::Dict(_, inner)) = find(&layer.values, table) else { continue };
             for (name, value) in inner {
                 let path = printable(&format!("{table}.{name}"));
-                let told = match value {
-                    Value::Dict(..) if is_name(name) && names.len() < NAMES => {
+                let problem = match value {
+                    Value::Dict(..) if is_name(name) && names.len() < MAX_NAMES => {
                         names.insert(name.clone());
                         continue;
                     }
                     Value::Dict(..) if is_name(name) => Problem {
                         at: path.clone(),
-                        source: layer.source.clone(),
+                        source: layer.source_of(&format!("{table}.{name}")),
                         found: "table".into(),
-                        why: format!("there are more than {NAMES} tables in [{table}]"),
+                        why: format!("there are more than {MAX_NAMES} tables in [{table}]"),
                         fix: "remove those that are not used".into(),
                     },
                     Value::Dict(..) => Problem {
                         at: path.clone(),
-                        source: layer.source.clone(),
+                        source: layer.source_of(&format!("{table}.{name}")),
                         found: "table".into(),
                         why: "this can't be a name".into(),
                         fix: "use 1 to 40 of a-z, 0-9, _ and -, starting with a letter".into(),
                     },
-                    other => not_a_table(&path, &layer.source, other),
+                    other => not_a_table(&path, &layer.source_of(&format!("{table}.{name}")), other),
                 };
-                problems.push(told);
+                problems.push(problem);
                 self.known.push(format!("{table}.{name}"));
             }
         }
@@ -318,7 +320,7 @@ impl Reader {
         names.into_iter().collect()
     }
 
-    /// A table of texts with names of its own, merged over the layers. Names keep their case, so the environment can't set one.
+    /// Reads a table of named strings, merged over the layers. Names are case-sensitive, so the environment cannot set one.
     pub(super) fn texts(
         &mut self,
         key: &str,
@@ -331,10 +333,11 @@ impl Reader {
             let Some(value) = find(&layer.values, key) else { continue };
             let fix = format!("write [{key}] and lines of the form name = \"text\" below");
             let read = match value {
-                _ if layer.texts => {
-                    wrong("a variable can't set this table: names in it keep their case", "set it in the file")
-                }
-                Value::Dict(_, inner) if inner.len() > NAMES => wrong("it has too many entries", "leave some out"),
+                _ if layer.texts => wrong(
+                    "a variable cannot set this table, because its names are case-sensitive",
+                    "set it in the file",
+                ),
+                Value::Dict(_, inner) if inner.len() > MAX_NAMES => wrong("it has too many entries", "leave some out"),
                 Value::Dict(_, inner) => inner
                     .iter()
                     .map(|(name, value)| {
@@ -343,14 +346,14 @@ impl Reader {
                         Ok((name.clone(), text))
                     })
                     .collect::<Parsed<BTreeMap<String, String>>>(),
-                _ => wrong("a table of texts is needed", fix),
+                _ => wrong("a table of strings is required", fix),
             };
             match read {
                 Ok(read) if layer.merged => slot.extend(read),
                 Ok(_) => {}
                 Err(e) => problems.push(Problem {
                     at: key.to_owned(),
-                    source: layer.source.clone(),
+                    source: layer.source_of(key),
                     found: kind(value).to_owned(),
                     why: e.why,
                     fix: e.fix,
@@ -371,14 +374,14 @@ impl Reader {
         }
     }
 
-    /// Refuses every key nobody has read, and every variable that names none.
-    pub(super) fn refuse_unknown(&mut self, odd_variables: &[String]) {
+    /// Refuses every key that is not known, and every variable that does not name a key.
+    pub(super) fn refuse_unknown(&mut self, unknown_variables: &[String]) {
         let known = std::mem::take(&mut self.known);
         let mut found = Vec::new();
         for layer in &self.layers {
             walk(&layer.values, "", layer, &known, &mut found);
         }
-        for name in odd_variables {
+        for name in unknown_variables {
             let key = name.trim_start_matches("SKEP_").to_ascii_lowercase();
             let whole = known.iter().find(|k| k.replace('.', "_") == key);
             let near = whole.map(String::as_str).or_else(|| nearest(&key, &known));
@@ -386,7 +389,7 @@ impl Reader {
                 at: printable(name),
                 source: "environment".into(),
                 found: String::new(),
-                why: "this variable names no key".into(),
+                why: "the variable does not name a key".into(),
                 fix: match near {
                     Some(k) => format!("use {}", variable(k)),
                     None => "unset it; keys are written SKEP_<TABLE>__<KEY>, with two underscores".into(),
@@ -411,21 +414,21 @@ fn walk(values: &Dict, prefix: &str, layer: &Layer, known: &[String], found: &mu
                 continue;
             }
             (other, None) if is_table => {
-                found.push(not_a_table(&path, &layer.source, other));
+                found.push(not_a_table(&path, &layer.source_of(&path), other));
                 continue;
             }
             (_, Some(new)) => {
                 let new = if layer.texts { variable(&new) } else { new };
-                ("unknown key", format!("it is now `{new}`"))
+                (UNKNOWN_KEY, format!("it is now `{new}`"))
             }
             (other, None) => {
                 let is_table = matches!(other, Value::Dict(..));
-                ("there is no such key", unknown_fix(&path, is_table, layer.texts, known))
+                (UNKNOWN_KEY, unknown_fix(&path, is_table, layer.texts, known))
             }
         };
         found.push(Problem {
             at: printable(&path),
-            source: layer.source.clone(),
+            source: layer.source_of(&path),
             found: kind(value).to_owned(),
             why: why.to_owned(),
             fix,
@@ -439,7 +442,7 @@ fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[String]) -> Str
     if (last == "key" || words.iter().any(|w| last.contains(w)))
         && nearest(path, known).is_none_or(|k| !k.ends_with(&last))
     {
-        return "secrets are never written here: use a *_file or *_env key that tells where the secret is".into();
+        return "do not write secrets here: use a *_file or *_env key that names where the secret is".into();
     }
     let mut tables: Vec<String> =
         known.iter().flat_map(|k| k.match_indices('.').map(|(at, _)| k[..at].to_owned())).collect();
@@ -458,23 +461,23 @@ fn variable(key: &str) -> String {
     format!("SKEP_{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
-/// The known key that looks most like `path`, if any does: by its whole path, or by its last part in another table.
+/// Returns the known key most similar to `path`, if any: by its whole path, or by its last part in another table.
 fn nearest<'k>(path: &str, known: &'k [String]) -> Option<&'k str> {
-    // Long texts are nobody's slip, and the distance is quadratic.
+    // A long text is not a typo, and the distance takes quadratic time.
     if path.len() > 100 {
         return None;
     }
-    let plain = path.to_ascii_lowercase().replace('-', "_");
+    let normalized = path.to_ascii_lowercase().replace('-', "_");
     let last = |k: &str| k.rsplit('.').next().unwrap_or(k).to_owned();
-    let like = |k: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(&plain, k);
-        whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(&plain), &last(k)))
+    let similarity = |k: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(&normalized, k);
+        whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(&normalized), &last(k)))
     };
-    let best = known.iter().map(|k| (like(k), k.as_str())).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let best = known.iter().map(|k| (similarity(k), k.as_str())).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.7).then_some(best.1)
 }
 
-/// A value as the file would have it.
+/// Formats a value as it is written in a file.
 fn written(value: &Value) -> String {
     match value {
         Value::String(_, s) => format!("\"{}\"", crate::telemetry::escape(s)),

@@ -1,11 +1,12 @@
-//! The configuration's tables as types, with the same defaults as config/default.toml (a test holds them together).
+//! Types of the configuration's tables, with the defaults of config/default.toml (a test compares them).
 
-use super::models::{Keyed, Walls};
+use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::Agent;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::platform::access::ProjectGrants;
 use crate::secrets::Secret;
+use crate::telemetry::settings::Telemetry;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,35 +15,36 @@ use std::time::Duration;
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// The REST interface.
+    /// The REST API.
     pub server: Server,
     /// The database.
     pub store: Store,
-    /// How many runs, how often, how long.
+    /// Concurrency and intervals of runs.
     pub runs: Runs,
-    /// The policy new projects get: `[policy]`, `[limits]`, `[steps.*]` and `[budget]` together.
+    /// Policy of new projects: `[policy]`, `[limits]`, `[steps.*]` and `[budget]` together.
     pub policy: Policy,
-    /// The engine of each role; a role that is missing has none.
+    /// Engine of each role. A missing role has none.
     pub engines: Engines,
-    /// Where models are served, by name; empty in [`Config::default`], filled by the reference.
+    /// Model providers by name; empty in [`Config::default`], filled by the reference.
     pub providers: BTreeMap<String, Keyed>,
-    /// Agents that are driven, by name; empty in [`Config::default`], filled by the reference.
+    /// Coding agents by name; empty in [`Config::default`], filled by the reference.
     pub agents: BTreeMap<String, Agent>,
-    /// What models cost: a file over the built-in one.
+    /// Price file that overrides the built-in prices.
     pub prices: Option<PathBuf>,
-    /// Prompts of a person's own: a folder over the built-in ones.
+    /// Folder of prompts that override the built-in ones.
     pub prompts: Option<PathBuf>,
-    /// Where the vault's key is.
+    /// Source of the vault key.
     pub secrets: Secrets,
-    /// The walls commands run in.
-    pub sandbox: Walls,
-    /// Where checks may run besides this machine, by name: `[runners.*]`.
+    /// The sandbox of commands.
+    pub sandbox: SandboxSettings,
+    /// Runners other than this machine, by name: `[runners.*]`.
     pub runners: BTreeMap<String, Runner>,
-    /// What commands of runs are given, by project: `[egress]`, a part of `[checks]`, and `[project.*]`.
+    /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and `[engines]`,
+    /// and `[project.*]`.
     pub granted: ProjectGrants,
-    /// Who Skep is in git.
+    /// Identity of Skep in git.
     pub git: Git,
-    /// How checks are run.
+    /// Settings of checks.
     pub checks: Checks,
     /// Logs and traces.
     pub telemetry: Telemetry,
@@ -51,15 +53,15 @@ pub struct Config {
 /// `[server]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Where it listens.
+    /// Address to listen on.
     pub listen: SocketAddr,
-    /// Host names a request may name besides the usual.
+    /// Additional host names accepted in requests.
     pub allowed_hosts: Vec<String>,
-    /// The TLS-terminating proxy in front.
+    /// Address of the TLS-terminating reverse proxy.
     pub trusted_proxy: Option<IpAddr>,
-    /// Where the token is; `None` = in the data directory.
+    /// File of the bearer token; `None` = in the data directory.
     pub token_file: Option<PathBuf>,
-    /// The most event streams.
+    /// Maximum number of open event streams.
     pub max_streams: u32,
 }
 
@@ -78,24 +80,24 @@ impl Default for Server {
 /// `[secrets]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets {
-    /// The file of the vault's key.
+    /// File with the vault key.
     pub key_file: Option<PathBuf>,
-    /// The variable that holds it, and its value.
+    /// Environment variable with the vault key, and its value.
     pub key_env: Option<(String, Secret)>,
 }
 
-/// Which database.
+/// The database of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Database {
     /// `skep.db` in the data directory.
     #[default]
     InDataDir,
-    /// By URL (`sqlite:` or `postgres:`), which may hold a password.
+    /// A URL (`sqlite:` or `postgres:`), which may contain a password.
     Url(Secret),
 }
 
 impl Database {
-    /// The URL to connect to.
+    /// Returns the URL to connect to.
     pub fn url(&self, data_dir: &Path) -> Secret {
         match self {
             Database::Url(url) => url.clone(),
@@ -114,7 +116,7 @@ impl Database {
             }
         }
     }
-    /// Whether it is SQLite.
+    /// Whether the database is SQLite.
     pub fn is_sqlite(&self) -> bool {
         match self {
             Database::InDataDir => true,
@@ -126,20 +128,20 @@ impl Database {
 /// `[store]`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
-    /// Which database.
+    /// The database.
     pub database: Database,
 }
 
 /// `[runs]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runs {
-    /// Runs worked on at once.
+    /// Maximum number of active runs.
     pub max_live_runs: u32,
-    /// Parked runs that keep their workers.
+    /// Maximum number of parked runs that keep their workers.
     pub max_reserved_slots: u32,
-    /// How often the sweep looks.
+    /// Interval of the sweep.
     pub sweep_interval: Duration,
-    /// How long a lease lives.
+    /// Lifetime of a lease without renewal.
     pub lease_ttl: Duration,
 }
 
@@ -157,11 +159,11 @@ impl Default for Runs {
 /// `[role.*]` and `[engines]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engines {
-    /// By role, the model appended.
+    /// Engine of each role, with its model appended.
     pub roles: BTreeMap<Role, EngineSpec>,
-    /// What takes over, in order, when a role's engine cannot be used.
+    /// Engines to use instead, in order, if a role's engine is unavailable.
     pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
-    /// Names of environment variables that engine commands may see.
+    /// Names of environment variables passed to engine commands.
     pub pass_env: Vec<String>,
 }
 
@@ -176,11 +178,11 @@ impl Default for Engines {
 /// `[git]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Git {
-    /// Author and committer.
+    /// Name of the author and committer.
     pub author_name: String,
-    /// Their address.
+    /// E-mail address of the author and committer.
     pub author_email: String,
-    /// What branch names start with.
+    /// Prefix of branch names.
     pub branch_prefix: String,
 }
 
@@ -200,44 +202,5 @@ pub struct Checks {
 impl Default for Checks {
     fn default() -> Self {
         Self { timeout_secs: 600 }
-    }
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, else JSON.
-    #[default]
-    Auto,
-    /// Text.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// `[telemetry]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Telemetry {
-    /// Where traces go, without `/v1/traces`; `None` = nowhere.
-    pub otlp_endpoint: Option<String>,
-    /// Headers for it.
-    pub otlp_headers: Vec<(String, Secret)>,
-    /// How long a stop waits for the last traces.
-    pub flush_timeout: Duration,
-    /// The form of log lines.
-    pub log_format: LogFormat,
-    /// A level or directives.
-    pub log_level: String,
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self {
-            otlp_endpoint: None,
-            otlp_headers: Vec::new(),
-            flush_timeout: Duration::from_secs(3),
-            log_format: LogFormat::Auto,
-            log_level: "info".into(),
-        }
     }
 }

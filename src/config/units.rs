@@ -1,11 +1,11 @@
-//! Amounts with units: durations, money and sizes, read from text. Bare numbers are refused: nobody can tell what they count.
+//! Parses amounts with units: durations, money and sizes. A number without a unit is refused, because it is ambiguous.
 
 use std::time::Duration;
 
-/// Why a text is not an amount, and what to write instead.
+/// Reason why a text is not an amount, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// What is wrong.
+    /// Cause.
     pub why: String,
     /// What to write instead.
     pub fix: String,
@@ -19,11 +19,14 @@ fn is_bare(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
-/// Reads "30s", "20m", "1h 30m", "500ms", "2days".
+/// Parses "30s", "20m", "1h 30m", "500ms", "2days".
+///
+/// # Errors
+/// If the text is not a duration with a unit, or is longer than a year.
 pub fn duration(text: &str) -> Result<Duration, Unreadable> {
     let text = text.trim();
     if text.is_empty() {
-        return unreadable("a duration is needed", "write one such as \"30s\", \"20m\" or \"4h\"");
+        return unreadable("a duration is required", "write one such as \"30s\", \"20m\" or \"4h\"");
     }
     if is_bare(text) {
         return unreadable(
@@ -33,7 +36,7 @@ pub fn duration(text: &str) -> Result<Duration, Unreadable> {
     }
     match humantime::parse_duration(text) {
         Ok(d) if d.as_secs() > 366 * 86_400 => {
-            unreadable("this is longer than a year", "write a shorter duration such as \"4h\"")
+            unreadable("the duration is longer than a year", "write a shorter duration such as \"4h\"")
         }
         Ok(d) => Ok(d),
         Err(_) => {
@@ -42,7 +45,10 @@ pub fn duration(text: &str) -> Result<Duration, Unreadable> {
     }
 }
 
-/// Reads "5.00 USD" as micro-USD.
+/// Parses "5.00 USD" and returns micro-USD.
+///
+/// # Errors
+/// If the text is not an amount in USD with at most six decimals.
 pub fn money(text: &str) -> Result<u64, Unreadable> {
     let text = text.trim();
     if is_bare(text) {
@@ -50,23 +56,23 @@ pub fn money(text: &str) -> Result<u64, Unreadable> {
     }
     let example = "write an amount and USD, such as \"5.00 USD\"";
     if text.starts_with('$') {
-        return unreadable("the currency is written behind the amount, as USD", example);
+        return unreadable("the currency must follow the amount, as USD", example);
     }
     if text.starts_with('-') {
-        return unreadable("an amount can't be negative", example);
+        return unreadable("an amount cannot be negative", example);
     }
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (amount, unit) = text.split_at(at);
     match unit.trim() {
         "USD" => {}
         u if u.len() == 3 && u.bytes().all(|b| b.is_ascii_uppercase()) => {
-            return unreadable("only USD is counted", "convert the amount and write it as USD, such as \"5.00 USD\"");
+            return unreadable("only USD is supported", "convert the amount and write it as USD, such as \"5.00 USD\"");
         }
         _ => return unreadable("this is not an amount of money", example),
     }
     let (whole, part) = amount.trim().split_once('.').unwrap_or((amount, ""));
     if part.len() > 6 {
-        return unreadable("amounts are counted to a millionth", "write at most six digits after the point");
+        return unreadable("the amount has more than six decimals", "write at most six digits after the decimal point");
     }
     let micros = format!("{part:0<6}").parse::<u64>().ok();
     let sum = whole.parse::<u64>().ok().and_then(|w| w.checked_mul(1_000_000)).zip(micros);
@@ -76,7 +82,10 @@ pub fn money(text: &str) -> Result<u64, Unreadable> {
     }
 }
 
-/// Reads "512MiB", "4GiB", "2 TiB" as bytes.
+/// Parses "512MiB", "4GiB", "2 TiB" and returns bytes.
+///
+/// # Errors
+/// If the text is not a size with a unit, or is larger than 1 PiB.
 pub fn size(text: &str) -> Result<u64, Unreadable> {
     let example = "write a number and a unit: KiB, MiB, GiB or TiB, such as \"4GiB\"";
     let text = text.trim();
@@ -98,12 +107,12 @@ pub fn size(text: &str) -> Result<u64, Unreadable> {
     }
 }
 
-/// Writes micro-USD as "5.00 USD".
+/// Formats micro-USD as "5.00 USD".
 pub fn money_text(micros: u64) -> String {
     let (whole, part) = (micros / 1_000_000, micros % 1_000_000);
     let part = format!("{part:06}");
-    let kept = part.trim_end_matches('0').len().max(2);
-    format!("{whole}.{} USD", &part[..kept])
+    let digits = part.trim_end_matches('0').len().max(2);
+    format!("{whole}.{} USD", &part[..digits])
 }
 
 #[cfg(test)]
@@ -111,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_with_their_units() {
+    fn amounts_are_parsed_with_their_units() {
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(money("5.00 USD"), Ok(5_000_000));
@@ -123,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_numbers_are_refused_with_the_fix() {
+    fn numbers_without_units_are_refused_with_the_fix() {
         assert!(duration("30").is_err_and(|e| e.fix.contains("\"30s\"")));
         assert!(size("5").is_err_and(|e| e.fix.contains("\"5MiB\"")));
         for bad in ["", "GiB", "4GB", "0MiB", "-1MiB", "99999999999TiB", "1.5GiB"] {

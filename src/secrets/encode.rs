@@ -1,45 +1,46 @@
-//! The forms a secret value may take on its way out: as it is, and in the encodings that programs put texts into.
+//! Forms in which a secret value may appear in output: verbatim, and in the encodings that programs apply to text.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Shorter forms are not looked for: they would be found in innocent texts.
+/// Shorter forms are not searched for, because they also occur in harmless text.
 pub(super) const FORM_BYTES_MIN: usize = 8;
-/// Longer values are looked for in pieces of this size, so that a stream never has to hold back much.
+/// Longer values are searched for in pieces of this size, so that a stream never holds back much.
 const PIECE_BYTES: usize = 1024;
-/// Lines of a value (a key file has many) are looked for by themselves from this length on: logs are cut at line ends.
+/// Lines of a value (a key file has many) are searched for separately from this length on, because logs are cut at line
+/// ends.
 const LINE_BYTES_MIN: usize = 16;
 
-/// Every form of a value that is looked for.
+/// Returns every form of a value to search for.
 pub(super) fn forms(value: &str) -> BTreeSet<Vec<u8>> {
     let mut all = BTreeSet::new();
     let value = value.trim();
-    pieces(value).for_each(|piece| of_piece(piece, &mut all));
+    pieces(value).for_each(|piece| add_forms(piece, &mut all));
     if value.contains('\n') {
         let lines = value.lines().map(str::trim);
         for line in lines.filter(|l| l.len() >= LINE_BYTES_MIN && !l.starts_with("-----")) {
-            pieces(line).for_each(|piece| of_piece(piece, &mut all));
+            pieces(line).for_each(|piece| add_forms(piece, &mut all));
         }
     }
     all.retain(|form| form.len() >= FORM_BYTES_MIN);
     all
 }
 
-/// The value in pieces of about the same size, so that none of them is short.
+/// Splits a value into pieces of about the same size, so that none of them is short.
 fn pieces(value: &str) -> impl Iterator<Item = &[u8]> {
     let count = value.len().div_ceil(PIECE_BYTES).max(1);
     let pieces = value.as_bytes().chunks(value.len().div_ceil(count).max(1));
     pieces.filter(|piece| piece.len() >= FORM_BYTES_MIN)
 }
 
-fn of_piece(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
+fn add_forms(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     all.insert(piece.to_vec());
     all.insert(piece.iter().rev().copied().collect());
     base64(piece, all);
     let hex: String = piece.iter().fold(String::with_capacity(piece.len() * 2), |mut text, byte| {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     });
@@ -56,8 +57,8 @@ fn of_piece(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// Base64 of the piece wherever it stands in a longer text: at each of the three places of a byte in a group. The characters at
-/// the edges, which the neighbours decide too, are left out; so padding does not matter.
+/// Adds the base64 forms of a piece of a longer text, for each of the three offsets of a byte in a group. The characters
+/// at the edges also depend on the neighbouring bytes and are left out, so padding does not matter.
 fn base64(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     for before in 0..3 {
         let padded = [&[0; 2][..before], piece].concat();
@@ -69,22 +70,22 @@ fn base64(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// Percent-encoding as libraries do it, with capital and small digits, blanks as `+`, and of every byte.
+/// Adds the percent-encodings that libraries produce: upper-case and lower-case digits, spaces as `+`, every byte encoded.
 fn percent(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
-    let encode = |is_kept: &dyn Fn(u8) -> bool, plus: bool| {
+    let encode = |is_literal: &dyn Fn(u8) -> bool, plus: bool| {
         let mut text = String::with_capacity(piece.len() * 3);
         for byte in piece {
             match byte {
                 b' ' if plus => text.push('+'),
-                byte if is_kept(*byte) => text.push(char::from(*byte)),
-                // Writing to a String does not fail.
+                byte if is_literal(*byte) => text.push(char::from(*byte)),
+                // Writing to a String cannot fail.
                 byte => drop(write!(text, "%{byte:02X}")),
             }
         }
         text
     };
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    // What JavaScript's `encodeURI` and paths leave as it is.
+    // The characters that JavaScript's `encodeURI` and paths leave unencoded.
     let in_path = |b: u8| unreserved(b) || b"!#$&'()*+,/:;=?@".contains(&b);
     for text in [
         encode(&unreserved, false),
@@ -93,15 +94,15 @@ fn percent(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
         encode(&in_path, false),
         encode(&|_| false, false),
     ] {
-        all.insert(small_digits(&text).into_bytes());
+        all.insert(lower_case_digits(&text).into_bytes());
         all.insert(text.into_bytes());
     }
 }
 
-/// `%2F` as `%2f`.
-fn small_digits(text: &str) -> String {
+/// Converts `%2F` to `%2f`.
+fn lower_case_digits(text: &str) -> String {
     let mut left = 0;
-    let small = |c: char| {
+    let lower = |c: char| {
         if c == '%' {
             left = 2;
             return c;
@@ -110,10 +111,10 @@ fn small_digits(text: &str) -> String {
         left = left.max(1) - 1;
         if is_digit { c.to_ascii_lowercase() } else { c }
     };
-    text.chars().map(small).collect()
+    text.chars().map(lower).collect()
 }
 
-/// As it stands within a JSON string (and, but for rare characters, within Rust's and C's).
+/// Returns the text as it appears in a JSON string and, except for rare characters, in Rust and C strings.
 fn json(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()

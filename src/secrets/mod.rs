@@ -1,15 +1,15 @@
-//! Secrets while they are in memory: texts that cannot be printed, the register of live values, and what keeps them from leaving.
+//! Secrets in memory: strings that cannot be printed, the registry of live values, redaction and scanning of output.
 //!
-//! | file | duty |
+//! | file | purpose |
 //! |---|---|
-//! | `registry` | which values are live in this process |
-//! | `encode` | the forms a value may take on its way out |
-//! | `redact` | live values replaced by their names, in whole texts and in streams |
-//! | `shape` | what secrets of well-known services look like |
-//! | `scan` | what goes out, searched for both |
-//! | `seal` | encryption of what is kept |
+//! | `registry` | the values that are live in this process |
+//! | `encode` | the encodings in which a value may appear in output |
+//! | `redact` | replacement of live values by their names, in texts and in streams |
+//! | `shape` | formats of secrets of well-known services |
+//! | `scan` | scan of outgoing commits for both |
+//! | `seal` | encryption of stored secrets |
 //!
-//! Invariant: used across layers and without rules of its own, like `telemetry` and `fault`.
+//! Invariant: every layer may use this module, and it depends on none, like `fault`.
 
 mod encode;
 mod redact;
@@ -26,16 +26,16 @@ pub use seal::{KEY_BYTES, Key, Sealed, Unsealable};
 use std::fmt;
 use zeroize::Zeroize;
 
-/// A text that is never shown: not by `Debug`, and it has no `Display` and no `Serialize`. Wiped when dropped.
+/// A string that is never printed: `Debug` masks it, and it has neither `Display` nor `Serialize`. Zeroed when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a string.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
-    /// The text itself, for the one place that uses it.
+    /// Returns the string, for the code that needs the value itself.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,26 +1,27 @@
-//! Live values replaced by their names: in whole texts, and in streams whatever their chunks.
+//! Replaces live values by their names, in whole texts and in streams with any chunking.
 
 use super::registry::{self, Patterns};
 use super::shape::{self, Sure};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// A text for the journal, for people, for an engine: live values replaced, and what surely is a secret of a well-known service.
+/// Redacts text for the journal, for people and for engines: replaces live values and certain secrets of well-known
+/// services.
 pub fn redact(text: &str) -> Cow<'_, str> {
     as_text(text, redact_bytes(text.as_bytes()))
 }
 
-/// A text for logs and errors: as [`redact`], and what only may be a secret (`Bearer …`, a URL's password), too.
+/// Redacts text for logs and errors: like [`redact`], and also what may be a secret (`Bearer …`, the password of a URL).
 pub fn redact_all(text: &str) -> Cow<'_, str> {
     as_text(text, shaped(redact_live(text.as_bytes()), Sure::May))
 }
 
-/// As [`redact`], for bytes.
+/// Like [`redact`], for bytes.
 pub fn redact_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
     shaped(redact_live(bytes), Sure::Yes)
 }
 
-/// Live values replaced, nothing else: for what must stay as it is but for them.
+/// Replaces only live values, for content that must stay unchanged otherwise.
 pub fn redact_live(bytes: &[u8]) -> Cow<'_, [u8]> {
     let patterns = registry::now();
     if patterns.find(bytes, 0).is_none() {
@@ -36,12 +37,12 @@ pub fn redact_live(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// The end of a longer text, live values replaced: what its first bytes may be the rest of is left out.
+/// Redacts the end of a longer text. Leaves out the first bytes if they may be the rest of a live value.
 pub fn redact_end(bytes: &[u8]) -> Cow<'_, [u8]> {
     let patterns = registry::now();
     let mut start = patterns.longest().saturating_sub(1).min(bytes.len());
     let mut at = 0;
-    // A value that stands across that place goes whole.
+    // A value that crosses the start is removed entirely.
     while let Some(hit) = patterns.find(bytes, at).filter(|hit| hit.start < start) {
         start = start.max(hit.end);
         at = hit.end;
@@ -52,7 +53,7 @@ pub fn redact_end(bytes: &[u8]) -> Cow<'_, [u8]> {
 fn as_text<'a>(text: &'a str, redacted: Cow<'_, [u8]>) -> Cow<'a, str> {
     match redacted {
         Cow::Borrowed(_) => Cow::Borrowed(text),
-        // A form that is no text can only begin or end within a character of one.
+        // A form that is not valid UTF-8 can only begin or end within a character.
         Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
@@ -78,8 +79,8 @@ fn put_name(name: &str, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Live values replaced in a stream, exactly as they would be in the whole text, whatever the chunks. Holds back
-/// only what may be the beginning of a value. A value that becomes live meanwhile is replaced from then on.
+/// Redacts live values in a stream exactly as in the whole text, with any chunking. Holds back only what may be the
+/// beginning of a value. A value that becomes live later is replaced from then on.
 #[derive(Debug)]
 pub struct Redactor {
     patterns: Arc<Patterns>,
@@ -93,12 +94,12 @@ impl Default for Redactor {
 }
 
 impl Redactor {
-    /// Takes a chunk; gives what can be written now.
+    /// Adds a chunk and returns the bytes that can be written now.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
         self.patterns = registry::now();
         self.held.extend_from_slice(chunk);
         let (mut out, mut at) = (Vec::with_capacity(self.held.len()), 0);
-        // What begins before the place where a value may still be coming is whole, however long it can be.
+        // Every value that begins before the first possible start of an incomplete one is complete.
         let mut until = self.patterns.begun(&self.held, at);
         while let Some(hit) = self.patterns.find(&self.held, at).filter(|hit| hit.start < until) {
             out.extend_from_slice(&self.held[at..hit.start]);
@@ -113,7 +114,7 @@ impl Redactor {
         out
     }
 
-    /// The stream is over: gives the rest.
+    /// Ends the stream and returns the remaining bytes.
     pub fn finish(self) -> Vec<u8> {
         redact_live(&self.held).into_owned()
     }

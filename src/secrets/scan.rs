@@ -1,56 +1,56 @@
-//! What goes out, searched for secrets: the lines that commits add, and everything said around them.
+//! Scans outgoing commits for secrets: added lines, commit messages and file names.
 //!
-//! Live values are looked for everywhere; what only looks like a secret, in added lines alone, and only forms that are sure: a
-//! stop has to be worth a person's time.
+//! Live values are searched for everywhere. Text that only looks like a secret is reported in added lines alone, and only
+//! if its format is certain: stopping a push must be worth a person's time.
 
 use super::registry;
 use super::shape::{self, Sure};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// The most findings of one scan that are told; what goes out is stopped at the first.
+/// Maximum number of reported findings of one scan. The first one already stops the push.
 const FOUND_MAX: usize = 20;
-/// Added lines are gathered up to this, so that a value over several lines is seen whole.
+/// Added lines are collected up to this size, so that a value over several lines is seen whole.
 const BLOCK_BYTES_MAX: usize = 256 * 1024;
-/// What of a full block is looked at again with the next one: no form that is looked for is longer.
+/// End of a full block that is scanned again with the next block. No form is longer.
 const OVERLAP_BYTES: usize = 16 * 1024;
 
-/// Something that must not go out. Says where and what kind, never the value.
+/// A secret that must not be pushed: its location and kind, never its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// `path:line`, with the commit's short id.
+    /// `path:line`, with the abbreviated commit id.
     pub place: String,
-    /// `the secret NAME`, or which kind it looks like.
+    /// `the secret NAME`, or the kind of secret it looks like.
     pub what: String,
-    /// Names exactly this find at exactly this path, so that a person can let it pass. No value can be had from it: a live one is
-    /// named, one that is only seen is long and drawn at random.
+    /// Identifies this finding at this path, so that a person can accept it. The value cannot be derived from it: a live
+    /// value enters it by name only, and any other value is long and random.
     pub mark: String,
 }
 
-/// A search through `git log -p` as it comes, without keeping it.
+/// Scans a stream of `git log -p` without storing it.
 #[derive(Debug, Default)]
 pub struct OutgoingScan {
     line: Vec<u8>,
     commit: String,
     path: String,
-    /// How many lines of the current hunk are still to come: old, new.
+    /// Remaining old and new lines of the current hunk.
     hunk: (u64, u64),
     next_line: u64,
     block: Vec<u8>,
-    /// Where each line of the block begins, and its number.
+    /// Offset of each line in the block, and its line number.
     lines: Vec<(usize, u64)>,
     found: Vec<Found>,
 }
 
 impl OutgoingScan {
-    /// What a commit begins with in the text that is searched: `git log --format` has to print it before the id.
+    /// Prefix of a commit id in the scanned text, which `git log --format` must print.
     pub const COMMIT: &'static str = "skep-commit ";
 
-    /// Takes a piece of the text.
+    /// Adds a chunk of the text.
     pub fn push(&mut self, piece: &[u8]) {
         for part in piece.split_inclusive(|b| *b == b'\n') {
             self.line.extend_from_slice(part);
-            // A line without end is taken in parts; its number stays the same.
+            // An unterminated line is processed in parts with the same line number.
             let is_whole = part.ends_with(b"\n");
             if is_whole || self.line.len() >= BLOCK_BYTES_MAX {
                 let line = std::mem::take(&mut self.line);
@@ -59,7 +59,7 @@ impl OutgoingScan {
         }
     }
 
-    /// Ends the search; gives what was found, each once.
+    /// Ends the scan and returns the findings without duplicates.
     pub fn finish(mut self) -> Vec<Found> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
@@ -82,7 +82,7 @@ impl OutgoingScan {
                     self.hunk.1 = self.hunk.1.saturating_sub(1);
                     self.next_line += 1;
                 } else {
-                    // The rest of it comes as a line of its own.
+                    // The rest of it follows as a separate line.
                     self.line.push(b'+');
                 }
             }
@@ -93,7 +93,7 @@ impl OutgoingScan {
                     self.line.push(b'-');
                 }
             }
-            // "\ No newline at end of file" counts for nothing.
+            // "\ No newline at end of file" is not a line of the file.
             b'\\' => {}
             _ => {
                 self.search(true);
@@ -109,7 +109,7 @@ impl OutgoingScan {
         }
     }
 
-    /// A line around the hunks: a commit, its message, a file's names.
+    /// Handles a line outside hunks: a commit, its message, the names of a file.
     fn outside(&mut self, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end_matches('\n');
@@ -129,7 +129,7 @@ impl OutgoingScan {
         }
     }
 
-    /// Searches the block; `all` = it ends here, else its end is kept for the next one.
+    /// Scans the block. Unless `all` is set, its end is kept and scanned again with the next block.
     fn search(&mut self, all: bool) {
         if self.block.is_empty() {
             self.lines.clear();
@@ -167,7 +167,7 @@ impl OutgoingScan {
             hash.update(part);
         }
         let mark = hash.finalize().iter().take(12).fold(String::new(), |mut text, byte| {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
         });
@@ -179,7 +179,7 @@ impl OutgoingScan {
     }
 }
 
-/// `@@ -1,2 +3,4 @@`: how many lines, old and new, and the number of the first new one.
+/// Parses `@@ -1,2 +3,4 @@` into the numbers of old and new lines and the number of the first new line.
 fn hunk_of(text: &str) -> Option<((u64, u64), u64)> {
     let mut words = text.strip_prefix("@@ -")?.split(' ');
     let count = |word: &str| match word.split_once(',') {

@@ -1,18 +1,18 @@
-//! What secrets look like that nobody has told Skep of: keys and tokens of well-known services by their form.
+//! Recognizes keys and tokens of well-known services by their format, without knowing their values.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::sync::LazyLock;
 
-/// How sure a form is.
+/// Certainty that a text is a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sure {
-    /// It may be one; masked in logs, where a wrong guess costs nothing.
+    /// It may be a secret. Masked only in logs and errors, where a false positive costs nothing.
     May,
-    /// It is one; masked everywhere, and it stops a push.
+    /// It is a secret. Masked everywhere, and it stops a push.
     Yes,
 }
 
-/// Something that looks like a secret.
+/// A text that looks like a secret.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hit {
     pub rule: &'static str,
@@ -20,11 +20,11 @@ pub(super) struct Hit {
     pub end: usize,
 }
 
-/// A token by how it begins.
+/// A kind of token, recognized by its prefix.
 struct Token {
     rule: &'static str,
     start: &'static str,
-    /// The bytes after the start, from which on it surely is one.
+    /// Minimum number of bytes after the prefix for a certain match.
     sure: usize,
 }
 
@@ -33,7 +33,7 @@ const fn token(rule: &'static str, start: &'static str, sure: usize) -> Token {
 }
 
 const NEVER_SURE: usize = usize::MAX;
-/// The fewest bytes after the start of anything that may be a token.
+/// Minimum number of bytes after the prefix of a possible token.
 const MAY: usize = 8;
 
 #[rustfmt::skip]
@@ -47,24 +47,24 @@ const TOKENS: &[Token] = &[
     token("npm-token", "npm_", 36), token("pypi-token", "pypi-AgE", 50), token("aws-key", "AKIA", 16), token("aws-key", "ASIA", 16),
     token("bearer", "Bearer ", NEVER_SURE), token("bearer", "bearer ", NEVER_SURE), token("basic", "Basic ", NEVER_SURE),
 ];
-/// After the tokens: what is recognised by more than its beginning.
+/// Prefixes after those of the tokens, whose secrets are recognized by more than the prefix.
 const JWT: &str = "eyJ";
 const PRIVATE_KEY: &str = "-----BEGIN ";
 const URL: &str = "://";
 const PARAMETER: &str = "password=";
 
-/// The most of a private key that is masked when its end is missing.
+/// Maximum number of masked bytes of a private key without an end marker.
 const KEY_BYTES_MAX: usize = 16 * 1024;
-/// The longest password in a URL.
+/// Maximum length of the authority of a URL.
 const AUTHORITY_BYTES_MAX: usize = 1024;
 
-/// Every beginning at once. It can only fail by size.
+/// Search for all prefixes at once. Building it can fail only because of its size.
 static STARTS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     let starts = TOKENS.iter().map(|t| t.start).chain([JWT, PRIVATE_KEY, URL, PARAMETER]);
     AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(starts).ok()
 });
 
-/// What looks like a secret, in order, none within another.
+/// Returns the texts that look like secrets, in order and without overlaps.
 pub(super) fn find(text: &[u8], least: Sure) -> Vec<Hit> {
     let Some(starts) = STARTS.as_ref() else { return Vec::new() };
     let (mut hits, mut done) = (Vec::new(), 0);
@@ -94,7 +94,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// Whether a word goes on to the left of `at`: `task-1` holds no `sk-`.
+/// Whether a word continues to the left of `at`: `task-1` does not contain `sk-`.
 fn within_word(text: &[u8], at: usize) -> bool {
     at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
@@ -117,25 +117,25 @@ fn of_token(text: &[u8], token: &Token, start: usize, least: Sure) -> Option<Hit
     let value = text.get(body..body + len)?;
     // An AWS key id has capitals and digits, and one length.
     let fits = !token.rule.starts_with("aws") || len == token.sure && value.iter().all(|b| !b.is_ascii_lowercase());
-    let sure = fits && len >= token.sure && looks_drawn(value);
+    let sure = fits && len >= token.sure && looks_random(value);
     let hit = Hit { rule: token.rule, start, end: body + len };
     (sure || (least == Sure::May && len >= MAY)).then_some(hit)
 }
 
-/// Whether it can have been drawn at random: letters and digits, enough different ones, and not said to be an example.
-fn looks_drawn(value: &[u8]) -> bool {
+/// Whether a value looks random: letters and digits, enough of them distinct, and not marked as an example.
+fn looks_random(value: &[u8]) -> bool {
     let mut seen = [false; 256];
     value.iter().for_each(|b| seen[usize::from(*b)] = true);
     let different = seen.iter().filter(|s| **s).count();
     let low = value.to_ascii_lowercase();
-    let says = |word: &[u8]| low.windows(word.len()).any(|w| w == word);
+    let contains = |word: &[u8]| low.windows(word.len()).any(|w| w == word);
     different >= 8
         && value.iter().any(u8::is_ascii_digit)
         && value.iter().any(u8::is_ascii_alphabetic)
-        && ![b"example".as_slice(), b"xxxx", b"placeholder", b"dummy", b"your-", b"your_"].into_iter().any(says)
+        && ![b"example".as_slice(), b"xxxx", b"placeholder", b"dummy", b"your-", b"your_"].into_iter().any(contains)
 }
 
-/// Three parts, the first two of which begin as a JSON object does.
+/// Recognizes a JSON web token: three parts, the first two of which begin like a JSON object.
 fn jwt(text: &[u8], start: usize) -> Option<Hit> {
     if within_word(text, start) {
         return None;
@@ -154,7 +154,7 @@ fn jwt(text: &[u8], start: usize) -> Option<Hit> {
     Some(Hit { rule: "jwt", start, end: at })
 }
 
-/// A private key with at least the beginning of its body: the words alone stand in every parser of keys.
+/// Recognizes a private key with at least the beginning of its body. The marker alone occurs in every key parser.
 fn private_key(text: &[u8], start: usize) -> Option<Hit> {
     const TAIL: &[u8] = b"PRIVATE KEY";
     let rest = &text[start + PRIVATE_KEY.len()..];
@@ -163,7 +163,7 @@ fn private_key(text: &[u8], start: usize) -> Option<Hit> {
         return None;
     }
     let body = rest.get(label..)?.strip_prefix(b"-----")?;
-    // Line ends as they are or written out, quotes, and the signs and comments that diffs and languages put before a line.
+    // Line ends (also escaped), quotes, and the markers that diffs and comments put at the start of a line.
     let skipped = run_of(body, 0, |b| b.is_ascii_whitespace() || b"\\nr\"'+#*/|>,;".contains(&b));
     let is_body = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
     let coded = run_of(body, skipped, is_body);
@@ -181,7 +181,7 @@ fn private_key(text: &[u8], start: usize) -> Option<Hit> {
     Some(Hit { rule: "private-key", start, end: start + PRIVATE_KEY.len() + end.unwrap_or(most.len()) })
 }
 
-/// The password of `scheme://user:password@host`; without a colon the user part, which often is a token.
+/// Recognizes the password of `scheme://user:password@host`, or the user if there is no password: it is often a token.
 fn url_password(text: &[u8], start: usize) -> Option<Hit> {
     let rest = &text[start..text.len().min(start + AUTHORITY_BYTES_MAX)];
     let end = run_of(rest, 0, |b| !b.is_ascii_whitespace() && !b"\"'/?#".contains(&b));
@@ -192,7 +192,7 @@ fn url_password(text: &[u8], start: usize) -> Option<Hit> {
     is_hit.then_some(Hit { rule: "url-password", start: start + from, end: start + at })
 }
 
-/// `password=…` as a parameter.
+/// Recognizes the value of a `password=…` parameter.
 fn parameter(text: &[u8], start: usize) -> Option<Hit> {
     let len = run_of(text, start, |b| !b.is_ascii_whitespace() && !b"&\"',;)}]<>".contains(&b));
     let is_hit = len > 0 && !text[start..].starts_with(b"[redacted:");
@@ -207,8 +207,8 @@ mod tests {
         find(text.as_bytes(), least).into_iter().map(|h| h.rule).collect()
     }
 
-    // Put together here, so that no file of this repository holds what looks like a secret.
-    fn made(start: &str, len: usize) -> String {
+    // Assembled at run time, so that no file of this repository contains what looks like a secret.
+    fn token_like(start: &str, len: usize) -> String {
         let body: String = ('A'..='Z').zip('0'..='9').cycle().flat_map(|(a, b)| [a, b]).take(len).collect();
         format!("{start}{body}")
     }
@@ -222,22 +222,23 @@ mod tests {
             ("AKIA", 16, "aws-key"),
             ("AIza", 35, "google-key"),
         ] {
-            let found = made(start, len);
+            let found = token_like(start, len);
             assert_eq!(rules(&format!("x = \"{found}\"\n"), Sure::Yes), [rule], "{found}");
-            let short = made(start, len - 6);
+            let short = token_like(start, len - 6);
             assert!(rules(&short, Sure::Yes).is_empty(), "{short}");
             assert!(rules(&format!("x{found}"), Sure::Yes).is_empty());
         }
-        let jwt = format!("{}.{}.{}", made("eyJ", 20), made("eyJ", 30), made("", 43));
+        let jwt = format!("{}.{}.{}", token_like("eyJ", 20), token_like("eyJ", 30), token_like("", 43));
         assert_eq!(rules(&format!("t={jwt};"), Sure::Yes), ["jwt"]);
-        let key = format!("-----BEGIN RSA PRIVATE {}-----\n{}\n-----END RSA PRIVATE KEY-----", "KEY", made("", 64));
+        let key =
+            format!("-----BEGIN RSA PRIVATE {}-----\n{}\n-----END RSA PRIVATE KEY-----", "KEY", token_like("", 64));
         let hits = find(format!("<{key}>").as_bytes(), Sure::Yes);
         assert_eq!(hits, [Hit { rule: "private-key", start: 1, end: 1 + key.len() }]);
         assert!(rules("if line == \"-----BEGIN PRIVATE KEY-----\" { parse() }", Sure::Yes).is_empty());
     }
 
     #[test]
-    fn examples_and_prose_stop_nothing() {
+    fn examples_and_prose_are_not_reported() {
         for text in [
             "AKIAIOSFODNN7EXAMPLE",
             "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_mask_what_may_be_one() {
+    fn possible_secrets_are_masked_in_logs() {
         for (text, want) in [
             ("postgres://skep:hunter2@db/skep", "postgres://skep:[redacted:url-password]@db/skep"),
             ("https://ghp_abcdefgh12345678@github.com/a/b x", "https://[redacted:url-password]@github.com/a/b x"),

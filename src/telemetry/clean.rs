@@ -1,14 +1,14 @@
-//! Text from outside made safe to print: control characters escaped; which fields are secret by their name.
+//! Escapes unsafe characters in text for logs, and recognizes fields that hold secrets by their name.
 
 use std::borrow::Cow;
 
-/// Whether a character could move the cursor, forge a line or hide text (bidirectional and zero-width marks).
+/// Whether a character can move the cursor, forge a line or hide text (bidirectional and zero-width marks).
 pub fn is_unsafe_to_print(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The text with unsafe characters escaped (`\n`, `\u{1b}`).
+/// Returns the text with unsafe characters escaped (`\n`, `\u{1b}`).
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe_to_print) {
         return Cow::Borrowed(text);
@@ -20,10 +20,10 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a field's name says that its value is a secret.
+/// Whether a field holds a secret, judging by its name.
 pub fn names_secret(field: &str) -> bool {
     let field = field.to_ascii_lowercase();
-    // Counts of tokens are the budget, not secrets.
+    // Token counts belong to the budget and are not secrets.
     if field.ends_with("tokens") {
         return false;
     }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_what_is_secret() {
+    fn secret_fields_are_recognized_by_name() {
         assert!(names_secret("http.Authorization") && names_secret("api_token") && !names_secret("input_tokens"));
     }
 

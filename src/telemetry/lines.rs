@@ -1,4 +1,4 @@
-//! Log lines: JSON objects for machines, text for people; the ids of run, task and attempt on every line of theirs.
+//! Formats log lines as JSON objects or as text, with the ids of run, task and attempt on every line.
 
 use super::clean::{escape, is_unsafe_to_print, names_secret};
 use crate::secrets::redact_all as redact;
@@ -10,23 +10,23 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Fields of spans that are lifted onto every line written inside them.
-const LIFTED: [&str; 8] = ["run", "task", "attempt", "role", "step", "project", "request", "trace"];
+/// Span fields that are copied onto every line written inside the span.
+const INHERITED: [&str; 8] = ["run", "task", "attempt", "role", "step", "project", "request", "trace"];
 
-/// Stores a span's fields as a JSON object, cleaned; [`Lines`] reads it back.
+/// Stores the redacted fields of a span as a JSON object, which [`Lines`] reads back.
 pub(super) struct SpanFields;
 
 impl<'w> FormatFields<'w> for SpanFields {
     fn format_fields<R: tracing_subscriber::field::RecordFields>(&self, mut w: Writer<'w>, fields: R) -> fmt::Result {
-        let mut seen = Gather::default();
-        fields.record(&mut seen);
-        w.write_str(&Value::Object(seen.0).to_string())
+        let mut collected = Fields::default();
+        fields.record(&mut collected);
+        w.write_str(&Value::Object(collected.0).to_string())
     }
 
     fn add_fields(&self, current: &'w mut FormattedFields<Self>, fields: &tracing::span::Record<'_>) -> fmt::Result {
-        let mut seen = Gather(parse(&current.fields));
-        fields.record(&mut seen);
-        current.fields = Value::Object(seen.0).to_string();
+        let mut collected = Fields(parse(&current.fields));
+        fields.record(&mut collected);
+        current.fields = Value::Object(collected.0).to_string();
         Ok(())
     }
 }
@@ -35,11 +35,11 @@ fn parse(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// Gathers an event's or a span's fields, secrets masked.
+/// Collected fields of an event or a span, with secrets masked.
 #[derive(Default)]
-struct Gather(Map<String, Value>);
+struct Fields(Map<String, Value>);
 
-impl Gather {
+impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         let value = match value {
             _ if names_secret(field.name()) => Value::from("***"),
@@ -50,7 +50,7 @@ impl Gather {
     }
 }
 
-impl Visit for Gather {
+impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, Value::from(value));
     }
@@ -80,9 +80,9 @@ impl Visit for Gather {
     }
 }
 
-/// Writes one line an event.
+/// Writes one line per event.
 pub(super) struct Lines {
-    /// JSON, else text.
+    /// Whether lines are JSON objects instead of text.
     pub json: bool,
 }
 
@@ -91,7 +91,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, SpanFields>, mut w: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Gather::default();
+        let mut fields = Fields::default();
         event.record(&mut fields);
         let mut fields = fields.0;
         let message = match fields.remove("message") {
@@ -99,10 +99,10 @@ where
             Some(other) => other.to_string(),
             None => String::new(),
         };
-        let mut lifted = Map::new();
+        let mut inherited = Map::new();
         for span in ctx.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(stored) = span.extensions().get::<FormattedFields<SpanFields>>() {
-                lifted.extend(parse(&stored.fields).into_iter().filter(|(k, _)| LIFTED.contains(&k.as_str())));
+                inherited.extend(parse(&stored.fields).into_iter().filter(|(k, _)| INHERITED.contains(&k.as_str())));
             }
         }
         let time = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
@@ -113,11 +113,11 @@ where
             line.insert("level".into(), meta.level().as_str().to_ascii_lowercase().into());
             line.insert("message".into(), message.into());
             line.insert("target".into(), meta.target().into());
-            line.extend(lifted);
+            line.extend(inherited);
             for (key, value) in fields {
                 line.entry(key).or_insert(value);
             }
-            // JSON escapes C0 controls itself; C1 and the marks that reorder text are escaped here.
+            // JSON itself escapes C0 controls only; C1 controls and bidirectional marks are escaped here.
             let text = Value::Object(line).to_string();
             for c in text.chars() {
                 match is_unsafe_to_print(c) {
@@ -134,7 +134,7 @@ where
             (true, _) => ("\x1b[2m", "\x1b[0m"),
         };
         write!(w, "{time} {on}{:<5}{off} {}", meta.level().as_str(), escape(&message))?;
-        for (key, value) in lifted.iter().chain(fields.iter()) {
+        for (key, value) in inherited.iter().chain(fields.iter()) {
             match value {
                 Value::String(s) if s.is_empty() || s.contains(|c: char| c.is_whitespace() || c == '"') => {
                     write!(w, " {key}={}", escape(&Value::from(s.as_str()).to_string()))?;

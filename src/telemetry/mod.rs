@@ -1,9 +1,10 @@
-//! Logs and traces: where they go, and that what goes there is clean and leaves in time.
+//! Logs and traces: sets them up, redacts them, and flushes traces at shutdown.
 //!
 //! Invariant: nothing is sent anywhere unless `telemetry.otlp_endpoint` is set.
 
 mod clean;
 mod lines;
+pub mod settings;
 mod spans;
 mod trace_context;
 
@@ -11,12 +12,12 @@ pub use crate::secrets::redact_all as redact;
 pub use clean::{escape, is_unsafe_to_print};
 pub use trace_context::{NotATraceparent, TraceContext};
 
-use crate::config::{LogFormat, Telemetry};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
+use settings::{LogFormat, Telemetry};
 use std::io::IsTerminal;
 use std::time::Duration;
 use tracing::Subscriber;
@@ -27,19 +28,19 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Why telemetry could not be set up.
+/// Reasons why telemetry cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// Another subscriber is in place.
+    /// A global subscriber is already installed.
     #[error("logging is already set up in this process")]
     Twice,
-    /// The exporter could not be made.
-    #[error("traces can't be sent to telemetry.otlp_endpoint: {0}")]
+    /// The exporter cannot be created.
+    #[error("cannot export traces to telemetry.otlp_endpoint: {0}")]
     Exporter(String),
 }
 
-/// Keeps the exporter alive; dropping it sends what is left, waiting no longer than `telemetry.flush_timeout`.
-#[must_use = "dropping it at once ends the export of traces"]
+/// Guard of the exporter. Dropping it exports the remaining traces, for at most `telemetry.flush_timeout`.
+#[must_use = "dropping the guard ends the export of traces"]
 #[derive(Debug)]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
@@ -49,21 +50,24 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(provider) = self.provider.take() {
-            // Nothing is lost but traces, and there is nobody left to tell.
+            // Only traces are lost, and the log is gone already.
             let _ = provider.shutdown_with_timeout(self.limit);
         }
     }
 }
 
-/// Installs the cryptography that TLS uses. Must run before any HTTP client is made.
+/// Installs the cryptography provider of TLS. Call it before the first HTTP client is created.
 pub fn install_crypto() {
-    // Fails only when one is installed already, which is as good.
+    // An error means that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Sets logging and tracing up for this process. Log lines go to stderr; stdout belongs to results.
+/// Sets up logging and tracing for this process. Log lines go to stderr, because stdout carries results.
+///
+/// # Errors
+/// If a subscriber is already installed, or the exporter cannot be created.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
-    // The default prints a panic's text as it is.
+    // The default hook prints the panic message without redaction.
     std::panic::set_hook(Box::new(|panic| eprintln!("{}", redact(&panic.to_string()))));
     let provider = match &settings.otlp_endpoint {
         None => None,
@@ -88,8 +92,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // Statement logs and connection chatter are asked for by name or not at all; what is written later wins. genai logs what
-    // providers answer, word for word: what matters of it is in the faults, cleaned.
+    // SQL statements and connection details are logged only if the configured level names their target: later
+    // directives win. genai logs provider responses verbatim; their errors are reported redacted elsewhere.
     let quiet = "sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,\
                  rustls=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn,ractor=warn,genai=off";
     let filter = match level {
@@ -107,13 +111,13 @@ where
 
 /// The layer that turns spans into traces. Public for tests.
 ///
-/// ractor holds one span open per actor for the actor's whole life; exported, it would be one endless trace that
-/// swallows everything, so it is left out, and so is the chatter of the exporter's own HTTP client.
+/// ractor keeps one span open per actor for the whole lifetime of the actor. Exported, it would be one endless trace
+/// that contains everything, so it is excluded, as are the spans of the exporter's own HTTP client.
 pub fn traces<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let wanted = Targets::new().with_default(LevelFilter::INFO).with_targets(
+    let filter = Targets::new().with_default(LevelFilter::INFO).with_targets(
         [
             "ractor",
             "opentelemetry",
@@ -129,24 +133,28 @@ where
     );
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("skep"))
-        // Source places and threads on every span cost more than they tell.
+        // Source locations and threads cost more than they help.
         .with_location(false)
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        .with_filter(wanted)
+        .with_filter(filter)
 }
 
-/// A provider that hands spans to `exporter` in batches. Public for tests.
+/// A tracer provider that passes spans to `exporter` in batches. Public for tests.
 pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
     let resource = Resource::builder_empty()
         .with_service_name("skep")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans::Clean(exporter)).build()
+    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans::Redacting(exporter)).build()
 }
 
-/// The OTLP exporter over HTTP: no redirects (headers may hold a token), no proxy (a collector is near).
+/// The OTLP exporter over HTTP. It follows no redirects, because headers may hold a token, and uses no proxy, because a
+/// collector is close by.
+///
+/// # Errors
+/// If the HTTP client or the exporter cannot be created.
 pub fn otlp(endpoint: &str, settings: &Telemetry) -> Result<opentelemetry_otlp::SpanExporter, TelemetryError> {
     install_crypto();
     let limit = settings.flush_timeout.max(Duration::from_secs(1));
@@ -158,10 +166,10 @@ pub fn otlp(endpoint: &str, settings: &Telemetry) -> Result<opentelemetry_otlp::
             .timeout(limit)
             .build()
     };
-    // A blocking client makes a runtime of its own, which panics inside another one: make it on a thread.
+    // A blocking client starts its own runtime, which panics inside another one, so it is created on a thread.
     let client = std::thread::spawn(build)
         .join()
-        .map_err(|_| TelemetryError::Exporter("the HTTP client could not be made".into()))?
+        .map_err(|_| TelemetryError::Exporter("cannot create the HTTP client".into()))?
         .map_err(|e| TelemetryError::Exporter(e.to_string()))?;
     let headers = settings.otlp_headers.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect();
     opentelemetry_otlp::SpanExporter::builder()

@@ -1,4 +1,4 @@
-//! Spans made clean before they leave: what holds for log lines holds for attributes, events and error texts.
+//! Redacts spans before they are exported, with the rules of log lines: attributes, events and error messages.
 
 use super::clean::names_secret;
 use crate::secrets::redact_all;
@@ -10,11 +10,11 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// An exporter that is given clean spans only.
+/// An exporter that redacts spans before it passes them on.
 #[derive(Debug)]
-pub(super) struct Clean<E>(pub E);
+pub(super) struct Redacting<E>(pub E);
 
-impl<E: SpanExporter> SpanExporter for Clean<E> {
+impl<E: SpanExporter> SpanExporter for Redacting<E> {
     fn export(&self, mut batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
         for span in &mut batch {
             cow(&mut span.name);

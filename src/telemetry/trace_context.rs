@@ -1,4 +1,6 @@
-//! The trace a run belongs to, as the W3C `traceparent` text that is stored with its row and outlives the process.
+//! Trace context of a run: the W3C `traceparent` that is stored with its row and outlives the process.
+//!
+//! Parsed here because `TraceContextPropagator` of opentelemetry_sdk refuses the flags `03` of W3C Trace Context level 2.
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
@@ -8,7 +10,7 @@ use std::str::FromStr;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// A place in a trace: what later spans hang below.
+/// A position in a trace, the parent of later spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace: TraceId,
@@ -22,32 +24,32 @@ pub struct TraceContext {
 pub struct NotATraceparent;
 
 impl TraceContext {
-    /// A new trace, sampled.
+    /// Starts a new, sampled trace.
     pub fn new_root() -> Self {
         let ids = RandomIdGenerator::default();
         Self { trace: ids.new_trace_id(), parent: ids.new_span_id(), sampled: true }
     }
 
-    /// The context of `span`, to be stored; a new trace when no exporter is set up, so that log lines and later
-    /// processes still share one trace id.
+    /// Returns the context of `span` for storage. Without an exporter it is a new trace, so that log lines and later
+    /// processes still share a trace id.
     pub fn of(span: &Span) -> Self {
         let context = span.context();
-        let found = context.span().span_context().clone();
-        match found.is_valid() {
-            true => Self { trace: found.trace_id(), parent: found.span_id(), sampled: found.is_sampled() },
+        let current = context.span().span_context().clone();
+        match current.is_valid() {
+            true => Self { trace: current.trace_id(), parent: current.span_id(), sampled: current.is_sampled() },
             false => Self::new_root(),
         }
     }
 
-    /// Makes `span` a child of this place. Call it before the span is entered; without an exporter it does nothing.
+    /// Makes `span` a child of this context. Call it before the span is entered; without an exporter it does nothing.
     pub fn adopt(&self, span: &Span) {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         let remote = SpanContext::new(self.trace, self.parent, flags, true, TraceState::default());
-        // Fails only without an exporter's layer, or for a span that is switched off: then there is nothing to join.
+        // Fails only without an exporter layer or for a disabled span, which have no trace to join.
         let _ = span.set_parent(Context::new().with_remote_span_context(remote));
     }
 
-    /// `span` as a child of the stored `traceparent`; a text that is none leaves the span a root of its own.
+    /// Returns `span` as a child of the stored `traceparent`. If the text is invalid, the span stays a root.
     pub fn under(stored: Option<&str>, span: Span) -> Span {
         if let Some(Ok(context)) = stored.map(str::parse::<TraceContext>) {
             context.adopt(&span);
@@ -55,7 +57,7 @@ impl TraceContext {
         span
     }
 
-    /// The trace's id, as Jaeger is asked for it.
+    /// Returns the trace id in hex, as trace viewers such as Jaeger accept it.
     pub fn trace_id(&self) -> String {
         self.trace.to_string()
     }
@@ -77,9 +79,9 @@ impl FromStr for TraceContext {
         else {
             return Err(NotATraceparent);
         };
-        // Version 00 has exactly four parts; later ones may have more; ff is none.
-        let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-        if !(known && hex(trace, 32) && hex(parent, 16) && hex(flags, 2)) {
+        // Version 00 has exactly four parts, later versions may have more; ff is invalid.
+        let version_fits = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+        if !(version_fits && hex(trace, 32) && hex(parent, 16) && hex(flags, 2)) {
             return Err(NotATraceparent);
         }
         let trace = TraceId::from_hex(trace).map_err(|_| NotATraceparent)?;
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_traceparent_is_refused() {
+    fn invalid_traceparents_are_refused() {
         for bad in [
             "",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",

@@ -1,21 +1,23 @@
-//! The house's laws, held by reading the source and the documents: who may use whom, how files look, what the papers promise.
+//! Rules for the source and the documents, checked on their text: layers, the form of files, language, what documents state.
 //!
-//! | file | holds |
+//! | file | rules |
 //! |---|---|
-//! | `layers` | the arrows between the layers, and which library lives where |
-//! | `forms` | file heads, lengths, names, what must not be left behind |
-//! | `papers` | links, commands, configuration keys and paths in the documents |
+//! | `layers` | which layer may use which, and which library is used where |
+//! | `forms` | first lines, lengths and names of files; nothing unfinished |
+//! | `language` | replaced names and phrases; the width of documents |
+//! | `docs` | links, commands, configuration keys and paths in the documents |
 //!
-//! Every law is a function over text, and is shown to find a planted violation: a law that can't fail holds nothing.
+//! Every rule is a function over text and is tested with planted violations: a rule that cannot fail checks nothing.
 
 mod docs;
 mod forms;
+mod language;
 mod layers;
 
 use std::path::{Path, PathBuf};
 
-/// A file by its path from the root, with its text.
-pub struct Page {
+/// A file: its path relative to the root, and its text.
+pub struct TextFile {
     pub path: String,
     pub text: String,
 }
@@ -24,14 +26,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files beneath `folders` whose names end so. The demo's sample project is data, not source.
-fn pages(folders: &[&str], ending: &str) -> Vec<Page> {
+/// The files in `folders` whose names end with `ending`. The demo's sample project is data, not source.
+fn files(folders: &[&str], ending: &str) -> Vec<TextFile> {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = folders.iter().map(|f| root().join(f)).collect();
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             let path = entry.path();
-            let name = path.strip_prefix(root()).expect("beneath the root").to_string_lossy().replace('\\', "/");
+            let name = path.strip_prefix(root()).expect("a path in the root").to_string_lossy().replace('\\', "/");
             if name.starts_with("src/adapters/demo/tally/") {
                 continue;
             }
@@ -39,7 +41,7 @@ fn pages(folders: &[&str], ending: &str) -> Vec<Page> {
                 open.push(path);
             } else if name.ends_with(ending) {
                 let text = std::fs::read_to_string(&path).expect("a text file");
-                found.push(Page { path: name, text });
+                found.push(TextFile { path: name, text });
             }
         }
     }
@@ -47,22 +49,22 @@ fn pages(folders: &[&str], ending: &str) -> Vec<Page> {
     found
 }
 
-fn page(path: &str) -> Page {
+fn file(path: &str) -> TextFile {
     let text = std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-    Page { path: path.to_owned(), text }
+    TextFile { path: path.to_owned(), text }
 }
 
-fn sources() -> Vec<Page> {
-    let found = pages(&["src"], ".rs");
+fn sources() -> Vec<TextFile> {
+    let found = files(&["src"], ".rs");
     assert!(found.len() > 100, "the source was not found");
     found
 }
 
-fn nothing(violations: Vec<String>) {
+fn assert_none(violations: Vec<String>) {
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
 }
 
-/// The code without comments and with every text emptied, line by line: what is left is what the compiler acts on.
+/// The code without comments and with empty string literals, line by line: only what the compiler acts on.
 fn code(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let bytes: Vec<char> = text.chars().collect();
@@ -116,7 +118,7 @@ fn code(text: &str) -> String {
 }
 
 #[test]
-fn code_is_what_is_left_without_comments_and_texts() {
+fn code_has_no_comments_and_empty_string_literals() {
     let text = "let a = \"crate::x // \\\" no\"; // crate::y\nlet b = r#\"todo!(\" \n\"#; let c = '\"'; let d: &'a str = '\\'';\n";
     assert_eq!(code(text), "let a = \"\"; \nlet b = \n\"\"; let c = ; let d: &'a str = ;\n");
 }

@@ -165,8 +165,8 @@ const BAD: &[Bad] = &[
     ("[steps.plan]\ntimeout = 120", &[], "steps.plan.timeout", "write \"120s\""),
     ("[steps.ops]\ntimeout = 900", &[], "steps.ops.timeout", "write \"900s\""),
     ("[policy]\nexplore = \"yes\"", &[], "policy.explore", "true or false"),
-    ("[policy]\nprotected_paths = \"a/**\"", &[], "policy.protected_paths", "a list of texts"),
-    ("[policy]\nprotected_paths = [1]", &[], "policy.protected_paths", "a list of texts"),
+    ("[policy]\nprotected_paths = \"a/**\"", &[], "policy.protected_paths", "a list of strings"),
+    ("[policy]\nprotected_paths = [1]", &[], "policy.protected_paths", "a list of strings"),
     ("[policy]\nforbidden_paths = [\"a[\"]", &[], "policy.forbidden_paths", "\"docs/**\""),
     ("[server]\nlisten = \"localhost\"", &[], "server.listen", "\"127.0.0.1:7377\""),
     ("[server]\nlisten = 7377", &[], "server.listen", "in quotes"),
@@ -178,7 +178,7 @@ const BAD: &[Bad] = &[
     ("[store]\nurl = \"postgres://db/skep?password=hunter2\"", &[], "store.url", "store.url_file"),
     ("[store]\nurl = \"mysql://db/skep\"", &[], "store.url", "\"postgres://user@host/name\""),
     ("[store]\nurl = \"sqlite::memory:\"", &[], "store.url", "name a file"),
-    ("[store]\nurl = \"sqlite:skep.db\"", &[], "store.url", "the whole path"),
+    ("[store]\nurl = \"sqlite:skep.db\"", &[], "store.url", "the absolute path"),
     ("[store]\nurl_file = \"/nowhere/at/all\"", &[], "store.url_file", "this user can read"),
     ("[store]\nurl_file = \"/dev/null\"", &[], "store.url_file", "this user can read"),
     ("[store]\nurl_env = \"NOT_SET_HERE\"", &[], "store.url_env", "set that variable"),
@@ -188,7 +188,7 @@ const BAD: &[Bad] = &[
     ("[role.dev]\nengine = \"comand: x\"", &[], "role.dev.engine", "did you mean \"command\"?"),
     ("[role.dev]\nengine = \"direct\"", &[], "role.dev.engine", "\"command: <command line>\""),
     ("[role.dev]\nengine = \"command\"", &[], "role.dev.engine", "\"command: <command line>\""),
-    ("[engines]\npass_env = \"AGENT_KEY\"", &[], "engines.pass_env", "a list of texts"),
+    ("[engines]\npass_env = \"AGENT_KEY\"", &[], "engines.pass_env", "a list of strings"),
     ("[engines]\npass_env = [\"AGENT_KEY\", \"AGENT_KEY=hunter2\"]", &[], "engines.pass_env", "never their values"),
     ("[engines]\npass_env = [\"agent_key\"]", &[], "engines.pass_env", "never their values"),
     ("[engines]\npass_env = [\"2KEYS\"]", &[], "engines.pass_env", "never their values"),
@@ -201,7 +201,7 @@ const BAD: &[Bad] = &[
     ("[limits]\nwall = \"4h\"", &[], "limits.wall", "it is now `limits.timeout`"),
     ("", &[("SKEP_LIMITS__WALL", "4h")], "limits.wall", "it is now `SKEP_LIMITS__TIMEOUT`"),
     ("[steps.ops]\nwall = \"1m\"", &[], "steps.ops.wall", "it is now `steps.ops.timeout`"),
-    ("[places.box]\nkind = \"ssh\"", &[], "places", "it is now `runners`"),
+    ("[places]\nbox = {}", &[], "places", "it is now `runners`"),
     ("[project.tally.checks]\nplace = \"x\"", &[], "project.tally.checks.place", "`project.tally.checks.runner`"),
     ("[role.devs]\nengine = \"x\"", &[], "role.devs", "did you mean [role.dev]?"),
     ("[role.dev]\nmodel = \"m\"", &[], "role.dev.model", "name the engine"),
@@ -257,7 +257,7 @@ const BAD: &[Bad] = &[
         "SKEP_PROVIDERS__OPENAI__BASE_URL",
     ),
     ("[agents.mine]\nprotocol = \"cli\"", &[], "agents.mine.command", "the program and its arguments"),
-    ("[agents.mine]\ncommand = \"x y\"", &[], "agents.mine.command", "a list of texts"),
+    ("[agents.mine]\ncommand = \"x y\"", &[], "agents.mine.command", "a list of strings"),
     ("[agents.mine]\ncommand = [\"x\"]\nprotocol = \"http\"", &[], "agents.mine.protocol", "\"acp\""),
     ("[agents.mine]\ncommand = [\"x\"]\nprovider = \"no\"", &[], "agents.mine.provider", "add its table"),
     ("[agents.mine]\ncommand = [\"x\"]\nenv = {\"A B\" = \"x\"}", &[], "agents.mine.env", "letters, digits"),
@@ -342,9 +342,9 @@ const BAD: &[Bad] = &[
     ("", &[("SKEP_RUNS_LEASE_TTL", "30s")], "SKEP_RUNS_LEASE_TTL", "use SKEP_RUNS__LEASE_TTL"),
     ("", &[("SKEP_RUNS__", "30s")], "SKEP_RUNS__", "SKEP_<TABLE>__<KEY>"),
     ("", &[("SKEP_RUNS", "30s")], "SKEP_RUNS", "SKEP_<TABLE>__<KEY>"),
-    ("[runs", &[], "skep.toml", "mend that line"),
-    ("[runs]\nlease_ttl = hunter2", &[], "skep.toml", "mend that line"),
-    ("[runs]\nlease_ttl = \"3s\"\nlease_ttl = \"4s\"", &[], "skep.toml", "nothing twice"),
+    ("[runs", &[], "skep.toml", "fix that line"),
+    ("[runs]\nlease_ttl = hunter2", &[], "skep.toml", "fix that line"),
+    ("[runs]\nlease_ttl = \"3s\"\nlease_ttl = \"4s\"", &[], "skep.toml", "each only once"),
 ];
 
 #[test]
@@ -450,7 +450,7 @@ fn files_that_cannot_be_read_are_named() {
         ("", "is a directory"),
         ("latin", "is not UTF-8"),
         ("huge", "larger than 1 MiB"),
-        ("loop", "can't be read"),
+        ("loop", "cannot be read"),
     ] {
         let sources = Sources { data_dir: dir.path().into(), file: Some(at(name)), ..Sources::default() };
         let told = config::load(&sources).unwrap_err();

@@ -1,4 +1,4 @@
-//! The keys: which there are, what each takes, and what must hold between them.
+//! All keys: their names, their valid values, and the constraints between them.
 
 mod engines;
 mod projects;
@@ -10,10 +10,11 @@ pub use engines::{engine, key_in};
 use super::layers::read_file;
 use super::problem::Problem;
 use super::reader::Reader;
-use super::sections::{Config, Database, LogFormat};
+use super::sections::{Config, Database};
 use super::units::Unreadable;
 use crate::domain::{StepLimits, policy};
 use crate::secrets::{Key, Secret};
+use crate::telemetry::settings::LogFormat;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -23,7 +24,7 @@ fn wrong<T>(why: impl Into<String>, fix: impl Into<String>) -> Parsed<T> {
     Err(Unreadable { why: why.into(), fix: fix.into() })
 }
 
-/// Reads every key into `c`. `env` looks an environment variable up, for the `*_env` keys.
+/// Reads every key into `c`. `env` returns the value of an environment variable, for the `*_env` keys.
 pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     server(r, c);
     store(r, c, env);
@@ -41,9 +42,9 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {
-            "" => wrong("it is empty", format!("write {what}")),
+            "" => wrong("the value is empty", format!("write {what}")),
             t if t.contains(|c: char| c.is_control() || c == '<' || c == '>') => {
-                wrong("git allows no <, > or control characters in it", format!("write {what}"))
+                wrong("git does not allow <, > or control characters here", format!("write {what}"))
             }
             t => Ok(t.to_owned()),
         }
@@ -84,7 +85,7 @@ fn server(r: &mut Reader, c: &mut Config) {
     if !s.listen.ip().is_loopback() && s.trusted_proxy.is_none() {
         r.refuse(
             "server.listen",
-            "it is reachable from other machines, and nothing in front of it speaks TLS",
+            "other machines can reach this address, and no TLS-terminating proxy is configured",
             "listen on 127.0.0.1, or name the TLS-terminating proxy in server.trusted_proxy",
         );
     }
@@ -94,7 +95,7 @@ fn path(text: &str) -> Parsed<Option<PathBuf>> {
     match text {
         "" => Ok(None),
         t if t.starts_with('/') && !t.contains('\0') => Ok(Some(PathBuf::from(t))),
-        _ => wrong("this is not an absolute path", "write the whole path, starting with /"),
+        _ => wrong("this is not an absolute path", "write the absolute path, starting with /"),
     }
 }
 
@@ -103,11 +104,11 @@ fn variable_name(text: &str) -> Parsed<String> {
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !text.starts_with(|c: char| c.is_ascii_digit());
     match good {
         true => Ok(text.to_owned()),
-        false => wrong("this is not a variable's name", "write the name only, such as \"DATABASE_URL\""),
+        false => wrong("this is not the name of a variable", "write the name only, such as \"DATABASE_URL\""),
     }
 }
 
-/// The content of a `*_file` or `*_env` secret, if either is set and readable.
+/// Returns the content of a `*_file` or `*_env` secret, if either is set and readable.
 fn secret(
     r: &mut Reader,
     file_key: &'static str,
@@ -125,12 +126,12 @@ fn secret(
         let text = match read_file(&file, true) {
             Ok(text) => text.unwrap_or_default(),
             Err(Problem { why, .. }) => {
-                r.refuse(file_key, format!("the file it names {why}"), "name a file this user can read");
+                r.refuse(file_key, format!("the file {why}"), "name a file that this user can read");
                 return None;
             }
         };
         if writable_by_others(&file) {
-            r.refuse(file_key, "other users can write the file it names", "run chmod 600 on that file");
+            r.refuse(file_key, "the file can be written by other users", "run chmod 600 on that file");
             return None;
         }
         return Some((file_key, text));
@@ -138,7 +139,7 @@ fn secret(
     if !name.is_empty() {
         match env(&name) {
             Some(text) if !text.trim().is_empty() => return Some((env_key, text)),
-            _ => r.refuse(env_key, "the variable it names is not set", "set that variable, or name another"),
+            _ => r.refuse(env_key, "the variable is not set", "set that variable, or name another"),
         }
     }
     None
@@ -153,8 +154,8 @@ fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     let mut url = String::new();
     r.checked("store.url", &mut url, |t| match has_password(t) {
         true => wrong(
-            "the URL holds a password",
-            "put the whole URL in a file only this user can read, and name that file in store.url_file",
+            "the URL contains a password",
+            "write the whole URL to a file that only this user can read, and name that file in store.url_file",
         ),
         false => database_url(t),
     });
@@ -167,8 +168,8 @@ fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     } else if let Some((key, text)) = from {
         match database_url(text.trim()) {
             Ok(url) if !url.is_empty() => c.store.database = Database::Url(Secret::new(url)),
-            Ok(_) => r.refuse(key, "what it names is empty", "write the database URL there"),
-            Err(e) => r.refuse(key, format!("what it names holds no database URL: {}", e.why), e.fix),
+            Ok(_) => r.refuse(key, "the secret is empty", "write the database URL there"),
+            Err(e) => r.refuse(key, format!("the secret is not a database URL: {}", e.why), e.fix),
         }
     }
 }
@@ -180,8 +181,8 @@ fn secrets(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>)
     if c.secrets.key_file.as_deref().is_some_and(|file| !file.is_file()) {
         r.refuse(
             "secrets.key_file",
-            "what it names is not there",
-            "make it with 32 random bytes as 64 hex digits, chmod 600",
+            "the file does not exist",
+            "create it with 32 random bytes as 64 hex digits, chmod 600",
         );
     }
     if name.is_empty() {
@@ -194,10 +195,10 @@ fn secrets(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>)
         Some(text) if Key::parse(&text).is_some() => c.secrets.key_env = Some((name, Secret::new(text))),
         Some(_) => r.refuse(
             "secrets.key_env",
-            "the variable it names holds no key",
+            "the variable does not hold a key",
             "write 64 hex digits or base64 of 32 bytes there",
         ),
-        None => r.refuse("secrets.key_env", "the variable it names is not set", "set that variable, or name another"),
+        None => r.refuse("secrets.key_env", "the variable is not set", "set that variable, or name another"),
     }
 }
 
@@ -205,13 +206,14 @@ fn database_url(text: &str) -> Parsed<String> {
     let rest = |scheme: &str| text.strip_prefix(scheme);
     match () {
         () if text.is_empty() => Ok(String::new()),
-        () if text.contains(char::is_control) => wrong("it holds control characters", "write one line"),
-        () if rest("sqlite:").is_some_and(|p| p.contains("memory")) => {
-            wrong("a database in memory keeps nothing", "name a file, such as \"sqlite:/var/lib/skep/skep.db\"")
-        }
+        () if text.contains(char::is_control) => wrong("the URL contains control characters", "write one line"),
+        () if rest("sqlite:").is_some_and(|p| p.contains("memory")) => wrong(
+            "an in-memory database stores nothing permanently",
+            "name a file, such as \"sqlite:/var/lib/skep/skep.db\"",
+        ),
         () if rest("sqlite:").is_some_and(|p| p.starts_with('/')) => Ok(text.to_owned()),
         () if rest("sqlite:").is_some() => {
-            wrong("the path is not absolute", "write the whole path, such as \"sqlite:/var/lib/skep/skep.db\"")
+            wrong("the path is not absolute", "write the absolute path, such as \"sqlite:/var/lib/skep/skep.db\"")
         }
         () if rest("postgres://").or(rest("postgresql://")).is_some_and(|r| !r.is_empty()) => Ok(text.to_owned()),
         () => {
@@ -220,11 +222,11 @@ fn database_url(text: &str) -> Parsed<String> {
     }
 }
 
-/// Whether a URL carries a password, as userinfo or as a parameter.
+/// Whether a URL contains a password, as userinfo or as a parameter.
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // A password may hold an unescaped slash: look for "user:…@" in the whole rest, too.
+    // A password may contain an unescaped slash, so "user:…@" is searched for in the whole rest, too.
     let userinfo = authority.rsplit_once('@').or_else(|| rest.rsplit_once('@')).map(|(user, _)| user);
     userinfo.is_some_and(|u| u.contains(':')) || rest.to_ascii_lowercase().contains("password=")
 }
@@ -248,7 +250,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
     r.list("policy.forbidden_paths", &mut p.forbidden_paths, glob);
     r.list("policy.allowed_paths", &mut p.allowed_paths, glob);
     r.list("policy.required_statuses", &mut p.required_statuses, |s| match s.trim().is_empty() {
-        true => wrong("one entry is empty", "write the contexts' names, such as \"ci/test\""),
+        true => wrong("one entry is empty", "write the names of the contexts, such as \"ci/test\""),
         false => Ok(()),
     });
     r.number("policy.max_deleted", &mut p.max_deleted, 0..=1_000_000);
@@ -303,7 +305,7 @@ fn branch_prefix(text: &str) -> Parsed<String> {
     match good {
         true => Ok(text.to_owned()),
         false => wrong(
-            "this can't start a branch name",
+            "this cannot start a branch name",
             "use 1 to 40 letters, digits, '-', '_', '.' and '/', starting with a letter or digit, such as \"skep\"",
         ),
     }
@@ -318,17 +320,17 @@ fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String
             _ if url.is_empty() => Ok(None),
             None => wrong("this is not an http or https URL", fix),
             Some(rest) if rest.split('/').next().is_some_and(|a| a.contains('@')) => wrong(
-                "the URL holds a user or password",
-                "put an authorization header in a file and name it in telemetry.otlp_headers_file",
+                "the URL contains a user or password",
+                "write an authorization header to a file and name it in telemetry.otlp_headers_file",
             ),
             Some(rest) if rest.starts_with(['/', ':', '?', '#']) || rest.is_empty() => {
                 wrong("the host is missing", fix)
             }
             Some(rest) if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c)) => {
-                wrong("it holds characters a base URL can't have", fix)
+                wrong("the URL contains characters that a base URL cannot have", fix)
             }
             Some(_) if url.trim_end_matches('/').ends_with("/v1/traces") => {
-                wrong("/v1/traces is added by itself", "leave it out")
+                wrong("/v1/traces is appended automatically", "leave it out")
             }
             Some(_) => Ok(Some(url.trim_end_matches('/').to_owned())),
         }
@@ -336,7 +338,9 @@ fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String
     if let Some((key, text)) = secret(r, "telemetry.otlp_headers_file", "telemetry.otlp_headers_env", env) {
         match headers(&text) {
             Some(headers) => t.otlp_headers = headers,
-            None => r.refuse(key, "what it names holds a line that is no header", "write one \"name: value\" a line"),
+            None => {
+                r.refuse(key, "the secret contains a line that is not a header", "write one \"name: value\" per line")
+            }
         }
     }
     r.duration("telemetry.flush_timeout", &mut t.flush_timeout, "0s", "1m");
@@ -344,13 +348,13 @@ fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String
         "auto" => Ok(LogFormat::Auto),
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => wrong("there is no such format", "write \"auto\", \"text\" or \"json\""),
+        _ => wrong("unknown format", "write \"auto\", \"text\" or \"json\""),
     });
     r.checked("telemetry.log_level", &mut t.log_level, |l| {
         let levels = ["error", "warn", "info", "debug", "trace", "off"];
-        // A bare word that is no level would silently be taken for a module's name.
-        let slip = l.split(',').map(str::trim).any(|d| !d.contains('=') && !levels.contains(&d));
-        let good = !slip && tracing_subscriber::EnvFilter::builder().parse(l).is_ok();
+        // A bare word that is not a level would silently be used as the name of a module.
+        let typo = l.split(',').map(str::trim).any(|d| !d.contains('=') && !levels.contains(&d));
+        let good = !typo && tracing_subscriber::EnvFilter::builder().parse(l).is_ok();
         match good {
             true => Ok(l.to_owned()),
             false => wrong("this is not a level", "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or directives such as \"info,skep=debug\""),

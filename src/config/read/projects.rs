@@ -1,4 +1,4 @@
-//! The keys of what commands are given, for all projects and for single ones.
+//! Keys of the hosts, secrets and runners that commands are granted, for all projects and for single ones.
 
 use super::super::reader::Reader;
 use super::super::sections::Config;
@@ -9,34 +9,36 @@ use crate::platform::access::Grants;
 use crate::platform::sandbox::is_protected;
 use std::net::IpAddr;
 
-/// The longest name of a secret, as the vault has it.
+/// Maximum length of the name of a secret in the vault.
 const SECRET_NAME_MAX: usize = 64;
-/// The most secrets of one list.
+/// Maximum number of secrets in one list.
 const SECRETS_MAX: usize = 50;
 
-/// Reads what all projects are given, then each `[project.NAME]`: the same keys over it.
+/// Reads the grants of all projects, then each `[project.NAME]`, whose keys override them.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
-    let there: Vec<String> = c.runners.keys().cloned().collect();
-    grants(r, "", &mut c.granted.all, &there);
+    let runners: Vec<String> = c.runners.keys().cloned().collect();
+    grants(r, "", &mut c.granted.all, &runners);
     for name in r.names("project") {
         let mut own = c.granted.all.clone();
-        grants(r, &format!("project.{name}."), &mut own, &there);
+        grants(r, &format!("project.{name}."), &mut own, &runners);
         match ProjectName::new(&name) {
             Ok(project) => drop(c.granted.projects.insert(project, own)),
-            Err(why) => {
-                r.refuse(&format!("project.{name}"), why, "write a project's name, as `skep project list` has it")
-            }
+            Err(why) => r.refuse(
+                &format!("project.{name}"),
+                why,
+                "write the name of a project, as `skep project list` shows it",
+            ),
         }
     }
 }
 
-fn grants(r: &mut Reader, at: &str, g: &mut Grants, there: &[String]) {
+fn grants(r: &mut Reader, at: &str, g: &mut Grants, runners: &[String]) {
     r.list(&format!("{at}egress.hosts"), &mut g.hosts, host);
     secrets(r, &format!("{at}checks.secrets"), &mut g.check_secrets);
     secrets(r, &format!("{at}engines.secrets"), &mut g.engine_secrets);
-    let runner = |name: &str| match name == LOCAL || there.iter().any(|runner| runner == name) {
+    let runner = |name: &str| match name == LOCAL || runners.iter().any(|runner| runner == name) {
         true => Ok(()),
-        false => wrong("there is no such place", "add its table [runners.NAME], or write \"local\""),
+        false => wrong("unknown runner", "add its table [runners.NAME], or write \"local\""),
     };
     r.checked(&format!("{at}checks.runner"), &mut g.runner, |name| {
         runner(name)?;
@@ -45,7 +47,7 @@ fn grants(r: &mut Reader, at: &str, g: &mut Grants, there: &[String]) {
     r.list(&format!("{at}checks.runners"), &mut g.runners, runner);
 }
 
-/// What must hold between these keys and others.
+/// Checks the constraints between these keys and others.
 pub(super) fn check(r: &mut Reader, c: &Config) {
     let own = c.granted.projects.iter().map(|(name, g)| (format!("project.{name}.engines.secrets"), g));
     for (key, grants) in std::iter::once(("engines.secrets".to_owned(), &c.granted.all)).chain(own) {
@@ -62,26 +64,27 @@ fn secrets(r: &mut Reader, key: &str, slot: &mut Vec<String>) {
     }
     let twice = (1..slot.len()).any(|n| slot[..n].contains(&slot[n]));
     if twice {
-        r.refuse(key, "one name stands there twice", "keep one of them");
+        r.refuse(key, "one name is listed twice", "keep one of them");
     }
 }
 
-/// The name of a secret that is a variable's, too, and changes nothing else for a command than that it is there.
+/// Checks that a secret's name is also the name of a variable, and that setting the variable has no side effects on a
+/// command.
 fn secret(name: &str) -> Parsed<()> {
-    let fix = "write names of the vault that are names of variables, such as \"DB_PASSWORD\"; `skep secret set` takes any such name";
+    let fix = "write names of secrets that are also names of variables, such as \"DB_PASSWORD\"; `skep secret set` accepts any such name";
     let is_variable = name.len() <= SECRET_NAME_MAX
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match is_variable {
         true if is_protected(name) => {
-            wrong("one entry is a variable that Skep sets, or that decides what programs run", fix)
+            wrong("one entry is a variable that Skep sets, or that decides which programs run", fix)
         }
         true => Ok(()),
-        false => wrong("one entry is no variable's name (a letter, then letters, digits and _)", fix),
+        false => wrong("one entry is not the name of a variable (a letter, then letters, digits and _)", fix),
     }
 }
 
-/// A host commands may reach: `pypi.org`, `*.crates.io`, either with `:PORT`.
+/// Checks a host that commands may connect to: `pypi.org`, `*.crates.io`, either with `:PORT`.
 fn host(text: &str) -> Parsed<()> {
     let fix = "write names such as \"pypi.org\", \"*.crates.io\" or \"proxy.example.org:8443\"";
     let (name, port) = match text.rsplit_once(':') {
@@ -89,7 +92,7 @@ fn host(text: &str) -> Parsed<()> {
         _ => (text, None),
     };
     if port.is_some_and(|p| p.parse::<u16>().is_err() || p == "0") {
-        return wrong("the port of one entry is no port", fix);
+        return wrong("one entry has an invalid port", fix);
     }
     if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
         return Ok(());
@@ -100,6 +103,6 @@ fn host(text: &str) -> Parsed<()> {
     let plain = name.strip_prefix("*.").unwrap_or(name);
     match plain.len() <= 253 && plain.split('.').all(label) && (plain == name || plain.contains('.')) {
         true => Ok(()),
-        false => wrong("one entry is no host's name", fix),
+        false => wrong("one entry is not a host name", fix),
     }
 }

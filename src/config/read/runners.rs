@@ -1,4 +1,4 @@
-//! The keys of places where checks may run besides this machine: `[runners.NAME]`.
+//! Keys of runners other than this machine: `[runners.NAME]`.
 
 use super::super::reader::Reader;
 use super::super::sections::Config;
@@ -6,24 +6,24 @@ use super::{Parsed, wrong};
 use crate::adapters::runner::settings::{Docker, LOCAL, Runner, Ssh};
 use std::path::PathBuf;
 
-/// Reads each place.
+/// Reads every runner.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
     for name in r.names("runners") {
         let at = |key: &str| format!("runners.{name}.{key}");
         if name == LOCAL {
-            r.refuse(&at("kind"), "\"local\" is this machine, behind the walls of [sandbox]", "choose another name");
+            r.refuse(&at("kind"), "\"local\" is the runner on this machine, in the sandbox", "choose another name");
         }
         let mut kind = String::new();
         r.checked(&at("kind"), &mut kind, |t| match t {
             "ssh" | "docker" => Ok(t.to_owned()),
-            _ => wrong("there is no such kind of place", "write \"ssh\" or \"docker\""),
+            _ => wrong("unknown kind of runner", "write \"ssh\" or \"docker\""),
         });
         let runner = match kind.as_str() {
             "ssh" => Runner::Ssh(ssh(r, &at, true)),
             "docker" => Runner::Docker(docker(r, &at, true)),
             _ => {
-                r.refuse(&at("kind"), "a place needs its kind", "write kind = \"ssh\" or kind = \"docker\"");
-                // Which keys it needs is told once the kind is known.
+                r.refuse(&at("kind"), "a runner needs a kind", "write kind = \"ssh\" or kind = \"docker\"");
+                // Marks the keys of both kinds as known; required keys are reported once the kind is set.
                 let (_ssh, _docker) = (ssh(r, &at, false), docker(r, &at, false));
                 continue;
             }
@@ -32,24 +32,24 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
     }
 }
 
-type Timestamp<'a> = &'a dyn Fn(&str) -> String;
+type KeyOf<'a> = &'a dyn Fn(&str) -> String;
 
-/// A text of these characters, not starting like an option.
+/// Reads a string of letters, digits and the characters `more` that does not look like an option.
 fn word(text: &str, more: &str, fix: &str) -> Parsed<String> {
     let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
     match (1..=255).contains(&text.len()) && !text.starts_with('-') && text.chars().all(good) {
         true => Ok(text.to_owned()),
-        false => wrong("this can't be used here", fix),
+        false => wrong("the value contains characters that are not allowed", fix),
     }
 }
 
-fn needed(r: &mut Reader, key: &str, is_there: bool, what: &str, fix: &str) {
-    if !is_there {
-        r.refuse(key, format!("a place of this kind needs {what}"), fix);
+fn require(r: &mut Reader, key: &str, is_set: bool, what: &str, fix: &str) {
+    if !is_set {
+        r.refuse(key, format!("a runner of this kind needs {what}"), fix);
     }
 }
 
-fn ssh(r: &mut Reader, at: Timestamp<'_>, all: bool) -> Ssh {
+fn ssh(r: &mut Reader, at: KeyOf<'_>, all: bool) -> Ssh {
     let mut s = Ssh {
         host: String::new(),
         port: 22,
@@ -58,36 +58,36 @@ fn ssh(r: &mut Reader, at: Timestamp<'_>, all: bool) -> Ssh {
         known_hosts: PathBuf::new(),
         dir: ".skep".into(),
     };
-    let host = "write its name or address, such as \"ci.example.org\"";
+    let host = "write its host name or address, such as \"ci.example.org\"";
     r.checked(&at("host"), &mut s.host, |t| word(t, ".-:_", host));
-    needed(r, &at("host"), !all || !s.host.is_empty(), "its host", host);
+    require(r, &at("host"), !all || !s.host.is_empty(), "a host", host);
     r.number(&at("port"), &mut s.port, 1..=65_535);
-    let user = "write the name of a user on that host that is for this alone, such as \"skep\"";
+    let user = "write the name of a dedicated user on that host, such as \"skep\"";
     r.checked(&at("user"), &mut s.user, |t| word(t, "._-", user));
-    needed(r, &at("user"), !all || !s.user.is_empty(), "the user there", user);
-    // ssh reads %, ~ and quotes in paths as more than themselves.
+    require(r, &at("user"), !all || !s.user.is_empty(), "a user", user);
+    // ssh expands %, ~ and quotes in paths.
     let file = |t: &str| match t.starts_with('/') {
-        true => word(t, "/._-+@, ", "write the whole path, without quotes, % and ~").map(PathBuf::from),
-        false => wrong("this is not an absolute path", "write the whole path, starting with /"),
+        true => word(t, "/._-+@, ", "write the absolute path, without quotes, % and ~").map(PathBuf::from),
+        false => wrong("this is not an absolute path", "write the absolute path, starting with /"),
     };
     for (key, slot, what) in [
         ("identity_file", &mut s.identity_file, "a private key"),
-        ("known_hosts", &mut s.known_hosts, "the file of its host keys: no other key is accepted"),
+        ("known_hosts", &mut s.known_hosts, "a file with its host keys: no other key is accepted"),
     ] {
         r.checked(&at(key), slot, file);
-        needed(r, &at(key), !all || !slot.as_os_str().is_empty(), what, "write the whole path of that file");
+        require(r, &at(key), !all || !slot.as_os_str().is_empty(), what, "write the absolute path of that file");
     }
     r.checked(&at("dir"), &mut s.dir, |t| {
         let fix = "write a folder such as \".skep\" (in the user's home) or \"/var/lib/skep\"";
         match t.split('/').any(|part| part == "..") || t == "/" {
-            true => wrong("this can't be a folder of Skep's own", fix),
+            true => wrong("this cannot be a folder of Skep", fix),
             false => word(t, "/._-", fix),
         }
     });
     s
 }
 
-fn docker(r: &mut Reader, at: Timestamp<'_>, all: bool) -> Docker {
+fn docker(r: &mut Reader, at: KeyOf<'_>, all: bool) -> Docker {
     let mut d = Docker {
         image: String::new(),
         docker_host: String::new(),
@@ -98,25 +98,25 @@ fn docker(r: &mut Reader, at: Timestamp<'_>, all: bool) -> Docker {
         user: (65_534, 65_534),
         runtime: String::new(),
     };
-    let image = "write an image's name, best with its digest: \"NAME@sha256:…\"";
+    let image = "write the name of an image, preferably with its digest: \"NAME@sha256:…\"";
     r.checked(&at("image"), &mut d.image, |t| word(t, "._-/:@", image));
-    needed(r, &at("image"), !all || !d.image.is_empty(), "its image", image);
+    require(r, &at("image"), !all || !d.image.is_empty(), "an image", image);
     r.checked(&at("docker_host"), &mut d.docker_host, |t| {
-        let fix = "write \"unix:///path/of/the.sock\" or \"tcp://127.0.0.1:PORT\"; for an engine on another machine use kind = \"ssh\"";
+        let fix = "write \"unix:///path/of/the.sock\" or \"tcp://127.0.0.1:PORT\"; for a Docker engine on another machine use kind = \"ssh\"";
         let loopback = |rest: &str| rest.starts_with("127.0.0.1:") || rest.starts_with("[::1]:");
         match (t.strip_prefix("unix:///"), t.strip_prefix("tcp://")) {
             _ if t.is_empty() => Ok(String::new()),
             (Some(_), _) => word(t, "/._-:", fix),
             (_, Some(rest)) if loopback(rest) => word(t, "/.:[]", fix),
-            (_, Some(_)) => wrong("whoever is on the way to that engine could take over its machine", fix),
-            _ => wrong("this is no engine's address", fix),
+            (_, Some(_)) => wrong("anyone on the network path could take over the engine's machine", fix),
+            _ => wrong("this is not the address of a Docker engine", fix),
         }
     });
-    let name = "write a name the engine knows";
+    let name = "write a name that the Docker engine knows";
     r.checked(&at("network"), &mut d.network, |t| match t {
         "host" => wrong(
-            "the host's own network holds everything that listens there",
-            "write \"none\", or a network made for this",
+            "the host's network gives access to everything that listens on it",
+            "write \"none\", or the name of a dedicated network",
         ),
         t => word(t, "._-", name),
     });
@@ -125,7 +125,7 @@ fn docker(r: &mut Reader, at: Timestamp<'_>, all: bool) -> Docker {
     r.number(&at("processes"), &mut d.processes, 16..=1_000_000);
     r.checked(&at("user"), &mut d.user, |t| {
         let ids = t.split_once(':').and_then(|(u, g)| Some((u.parse::<u32>().ok()?, g.parse::<u32>().ok()?)));
-        ids.map_or_else(|| wrong("this is no user", "write UID:GID as numbers, such as \"65534:65534\""), Ok)
+        ids.map_or_else(|| wrong("this is not a user", "write UID:GID as numbers, such as \"65534:65534\""), Ok)
     });
     r.checked(&at("runtime"), &mut d.runtime, |t| if t.is_empty() { Ok(String::new()) } else { word(t, "._-", name) });
     d

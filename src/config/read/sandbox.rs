@@ -1,6 +1,6 @@
-//! The keys of what holds runs in: budgets shared by runs, the sandbox; and files over built-in ones.
+//! Keys of shared budgets, price and prompt files, and the sandbox.
 
-use super::super::models::Walls;
+use super::super::models::SandboxSettings;
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
@@ -15,32 +15,32 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
     r.money("budget.project_cost", &mut b.project_cost_micros);
     r.count("budget.day_tokens", &mut b.day_tokens);
     r.money("budget.day_cost", &mut b.day_cost_micros);
-    r.shares("budget.alert_percent", &mut c.policy.alert_percent);
+    r.percentages("budget.alert_percent", &mut c.policy.alert_percent);
     r.checked("prices.file", &mut c.prices, path);
-    there(r, "prices.file", c.prices.as_deref(), Path::is_file, "name a file of prices this user can read");
+    require_existing(r, "prices.file", c.prices.as_deref(), Path::is_file, "name a price file that this user can read");
     r.checked("prompts.dir", &mut c.prompts, path);
-    there(r, "prompts.dir", c.prompts.as_deref(), Path::is_dir, "name a folder this user can read");
+    require_existing(r, "prompts.dir", c.prompts.as_deref(), Path::is_dir, "name a folder that this user can read");
     sandbox(r, &mut c.sandbox);
 }
 
-fn there(r: &mut Reader, key: &str, path: Option<&Path>, is: impl Fn(&Path) -> bool, fix: &str) {
+fn require_existing(r: &mut Reader, key: &str, path: Option<&Path>, is: impl Fn(&Path) -> bool, fix: &str) {
     if path.is_some_and(|p| !is(p)) {
-        r.refuse(key, "what it names is not there", fix);
+        r.refuse(key, "the path does not exist or is of another kind", fix);
     }
 }
 
-fn sandbox(r: &mut Reader, w: &mut Walls) {
+fn sandbox(r: &mut Reader, w: &mut SandboxSettings) {
     r.checked("sandbox.level", &mut w.level, |t| match t {
         "strict" => Ok(Level::Strict),
         "landlock" => Ok(Level::Landlock),
         "none" => Ok(Level::None),
-        _ => wrong("there is no such level", "write \"strict\", \"landlock\" or \"none\""),
+        _ => wrong("unknown level", "write \"strict\", \"landlock\" or \"none\""),
     });
     r.flag("sandbox.accept_no_isolation", &mut w.accept_no_isolation);
     if w.level == Level::None && !w.accept_no_isolation {
         r.refuse(
             "sandbox.level",
-            "without walls a command can read this user's files, use the network and end its processes",
+            "without a sandbox, a command can read this user's files, use the network and kill its processes",
             "choose \"strict\" or \"landlock\", or accept it with sandbox.accept_no_isolation = true",
         );
     }
@@ -49,7 +49,7 @@ fn sandbox(r: &mut Reader, w: &mut Walls) {
         match ids() {
             _ if t.is_empty() => Ok(None),
             Some((u, g)) if u != 0 && g != 0 => Ok(Some((u, g))),
-            _ => wrong("this is no unprivileged user", "write UID:GID as numbers above 0, such as \"65534:65534\""),
+            _ => wrong("this is not an unprivileged user", "write UID:GID as numbers above 0, such as \"65534:65534\""),
         }
     });
     let mut memory = Some(0);
@@ -61,22 +61,22 @@ fn sandbox(r: &mut Reader, w: &mut Walls) {
     let mut folders = Vec::new();
     r.list("sandbox.toolchains", &mut folders, |t| match path(t)? {
         Some(p) if p != Path::new("/") => Ok(()),
-        _ => wrong("one entry is no folder of its own", "write whole paths such as \"/opt/toolchains\""),
+        _ => wrong("one entry is not a folder below /", "write absolute paths such as \"/opt/toolchains\""),
     });
     w.toolchains = folders.into_iter().map(PathBuf::from).collect();
 }
 
-/// A size of at least 1 MiB.
+/// Reads a size of at least 1 MiB.
 pub(super) fn bytes(r: &mut Reader, key: &str, slot: &mut u64) {
     let mut read = Some(*slot);
     size(r, key, &mut read, false);
     *slot = read.unwrap_or(*slot);
 }
 
-/// A size of at least 1 MiB, or "unlimited" where that may be.
-fn size(r: &mut Reader, key: &str, slot: &mut Option<u64>, may_be_unlimited: bool) {
+/// Reads a size of at least 1 MiB, or "unlimited" if allowed.
+fn size(r: &mut Reader, key: &str, slot: &mut Option<u64>, unlimited_allowed: bool) {
     r.checked(key, slot, |t| match t {
-        "unlimited" if may_be_unlimited => Ok(None),
+        "unlimited" if unlimited_allowed => Ok(None),
         t => match units::size(t)? {
             n if n < 1 << 20 => wrong("this is too small for any command", "write at least \"1MiB\""),
             n => Ok(Some(n)),

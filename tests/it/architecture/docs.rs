@@ -1,22 +1,22 @@
-//! The documents: links lead somewhere, commands are understood, configuration keys exist, no path of some machine is in them.
+//! The documents: links resolve, commands parse, configuration keys exist, and no path of a developer's machine is left.
 
-use super::{Page, nothing, page, pages, root, sources};
+use super::{TextFile, assert_none, file, files, root, sources};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use skep::cli::args::Skep;
 use std::collections::BTreeSet;
 
-/// Folders that exist on the machine somebody wrote on, and not on the reader's.
+/// Folders that exist on the author's machine, but not on the reader's.
 const MACHINE_PATHS: &[&str] = &["/root/", "/home/", "/Users/", "C:\\"];
 
-fn papers() -> Vec<Page> {
-    let mut all = pages(&["docs", "prompts", "otel", ".github"], ".md");
-    all.push(page("README.md"));
-    all.push(page("ARCHITECTURE.md"));
+fn documents() -> Vec<TextFile> {
+    let mut all = files(&["docs", "prompts", "otel", ".github"], ".md");
+    all.push(file("README.md"));
+    all.push(file("ARCHITECTURE.md"));
     all
 }
 
-/// A document's lines with whether each is within a code block.
+/// The lines of a document, each with whether it is in a code block.
 fn lines(text: &str) -> impl Iterator<Item = (usize, bool, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter_map(move |(n, line)| {
@@ -33,43 +33,43 @@ fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// A heading's anchor, as forges make it.
+/// The anchor of a heading, as forges derive it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().to_lowercase();
     kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect::<String>().replace(' ', "-")
 }
 
-fn links(page: &Page, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+fn links(file: &TextFile, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut found = Vec::new();
-    for (n, fenced, line) in lines(&page.text) {
+    for (n, fenced, line) in lines(&file.text) {
         let prose: String = line.split('`').step_by(2).collect();
         for target in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if fenced || target.starts_with("http://") || target.starts_with("https://") {
                 continue;
             }
-            let (file, part) = target.split_once('#').unwrap_or((target, ""));
-            let folder = page.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let (path, part) = target.split_once('#').unwrap_or((target, ""));
+            let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
             let mut whole: Vec<&str> = folder.split('/').filter(|p| !p.is_empty()).collect();
-            for name in file.split('/') {
+            for name in path.split('/') {
                 match name {
                     ".." => drop(whole.pop()),
                     "" | "." => {}
                     name => whole.push(name),
                 }
             }
-            let place = if file.is_empty() { page.path.clone() } else { whole.join("/") };
-            let text = if file.is_empty() { Some(page.text.clone()) } else { read(&place) };
+            let resolved = if path.is_empty() { file.path.clone() } else { whole.join("/") };
+            let text = if path.is_empty() { Some(file.text.clone()) } else { read(&resolved) };
             let fits =
                 text.is_some_and(|t| part.is_empty() || t.lines().any(|l| l.starts_with('#') && anchor(l) == part));
             if !fits {
-                found.push(format!("{}:{n}: the link {target} leads nowhere", page.path));
+                found.push(format!("{}:{n}: the link {target} does not resolve", file.path));
             }
         }
     }
     found
 }
 
-/// A command line's words, as a shell would take them apart; ends at a pipe, a redirection, a comment or a second command.
+/// The words of a command line as a shell splits them, up to a pipe, a redirection, a comment or a second command.
 fn words(line: &str) -> Vec<String> {
     let (mut all, mut word, mut any, mut quote) = (Vec::new(), String::new(), false, None);
     let mut chars = line.chars().peekable();
@@ -96,11 +96,11 @@ fn words(line: &str) -> Vec<String> {
     all
 }
 
-/// The command lines for Skep in a document: whole lines of code blocks, and spans of code that begin with `skep`.
-fn commands(page: &Page) -> Vec<(usize, String, bool)> {
+/// The Skep command lines of a document: lines of code blocks, and code spans that begin with `skep`.
+fn commands(file: &TextFile) -> Vec<(usize, String, bool)> {
     let mut found = Vec::new();
     let mut part = String::new();
-    for (n, fenced, line) in lines(&page.text) {
+    for (n, fenced, line) in lines(&file.text) {
         if !fenced {
             found.extend(spans(line).filter(|s| s.starts_with("skep ")).map(|s| (n, s.to_owned(), false)));
             continue;
@@ -117,8 +117,8 @@ fn commands(page: &Page) -> Vec<(usize, String, bool)> {
     found
 }
 
-/// Why a printed command is not understood; `None` = it is, or it is no command of ours.
-fn misunderstood(line: &str, whole: bool) -> Option<String> {
+/// Why a printed command does not parse; `None` = it parses, or it is another program's command.
+fn parse_error(line: &str, whole: bool) -> Option<String> {
     let mut words = words(line.trim_start_matches("$ "));
     let is_setting = |w: &String| {
         w.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
@@ -135,17 +135,17 @@ fn misunderstood(line: &str, whole: bool) -> Option<String> {
     let error = Skep::try_parse_from(&words).err()?;
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => None,
-        // In running text a command may stand without what it needs: `skep approve`.
+        // In running text a command may appear without its arguments: `skep approve`.
         ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !whole => None,
         _ => Some(error.to_string().lines().next().unwrap_or_default().to_owned()),
     }
 }
 
-fn unknown_commands(page: &Page) -> Vec<String> {
+fn unknown_commands(file: &TextFile) -> Vec<String> {
     let wrong = |(n, line, whole): (usize, String, bool)| {
-        misunderstood(&line, whole).map(|why| format!("{}:{n}: `{line}`: {why}", page.path))
+        parse_error(&line, whole).map(|why| format!("{}:{n}: `{line}`: {why}", file.path))
     };
-    commands(page).into_iter().filter_map(wrong).collect()
+    commands(file).into_iter().filter_map(wrong).collect()
 }
 
 /// The dotted keys of the reference.
@@ -165,7 +165,7 @@ fn keys(reference: &str) -> BTreeSet<String> {
     found
 }
 
-/// Words that look like keys of a known table, and are none.
+/// Words that look like keys of a known table but do not exist.
 fn stale_keys(text: &str, keys: &BTreeSet<String>) -> Vec<String> {
     let tables: BTreeSet<&str> = keys.iter().filter_map(|k| k.split('.').next()).collect();
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
@@ -188,66 +188,66 @@ fn stale_keys(text: &str, keys: &BTreeSet<String>) -> Vec<String> {
     found
 }
 
-/// Keys named in code spans and blocks of a document.
-fn papers_stale_keys(page: &Page, keys: &BTreeSet<String>) -> Vec<String> {
+/// Unknown keys in code spans and code blocks of a document.
+fn document_stale_keys(file: &TextFile, keys: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
-    for (n, fenced, line) in lines(&page.text) {
+    for (n, fenced, line) in lines(&file.text) {
         let code = if fenced { line.to_owned() } else { spans(line).collect::<Vec<_>>().join("\n") };
-        found.extend(stale_keys(&code, keys).into_iter().map(|k| format!("{}:{n}: there is no key {k}", page.path)));
+        found.extend(stale_keys(&code, keys).into_iter().map(|k| format!("{}:{n}: there is no key {k}", file.path)));
     }
     found
 }
 
-/// Keys named in messages of the program: the texts of a source file.
-fn messages_stale_keys(page: &Page, keys: &BTreeSet<String>) -> Vec<String> {
+/// Unknown keys in the messages of a source file.
+fn messages_stale_keys(file: &TextFile, keys: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
-    for (n, line) in page.text.lines().enumerate() {
+    for (n, line) in file.text.lines().enumerate() {
         let line = line.trim_start();
         if line.starts_with("//") || line.starts_with("#[") {
             continue;
         }
         for text in line.split('"').skip(1).step_by(2) {
-            // A message, not a name of something else: a key in it has an underscore.
+            // Only messages count, and in them only keys with an underscore; anything else may be another name.
             let stale = stale_keys(text, keys).into_iter().filter(|k| k.contains('_') && text.contains(' '));
-            found.extend(stale.map(|k| format!("{}:{}: there is no key {k}", page.path, n + 1)));
+            found.extend(stale.map(|k| format!("{}:{}: there is no key {k}", file.path, n + 1)));
         }
     }
     found
 }
 
-fn machine_paths(page: &Page) -> Vec<String> {
+fn machine_paths(file: &TextFile) -> Vec<String> {
     let wrong = |(n, line): (usize, &str)| {
         let path = MACHINE_PATHS.iter().find(|p| line.contains(**p))?;
-        Some(format!("{}:{}: {path} is a path of one machine", page.path, n + 1))
+        Some(format!("{}:{}: {path} is a path of one machine", file.path, n + 1))
     };
-    page.text.lines().enumerate().filter_map(wrong).collect()
+    file.text.lines().enumerate().filter_map(wrong).collect()
 }
 
 #[test]
-fn links_lead_somewhere() {
-    let read = |place: &str| {
-        let path = root().join(place);
+fn links_resolve() {
+    let read = |path: &str| {
+        let path = root().join(path);
         if path.is_dir() { Some(String::new()) } else { std::fs::read_to_string(path).ok() }
     };
-    nothing(papers().iter().flat_map(|p| links(p, read)).collect());
+    assert_none(documents().iter().flat_map(|p| links(p, read)).collect());
 }
 
 #[test]
-fn printed_commands_are_understood() {
-    let papers = papers();
-    let printed = papers.iter().map(|p| commands(p).len()).sum::<usize>();
+fn printed_commands_parse() {
+    let documents = documents();
+    let printed = documents.iter().map(|p| commands(p).len()).sum::<usize>();
     assert!(printed > 30, "only {printed} commands were found in the documents");
-    nothing(papers.iter().flat_map(unknown_commands).collect());
+    assert_none(documents.iter().flat_map(unknown_commands).collect());
 }
 
 #[test]
-fn keys_that_are_named_exist() {
-    let keys = keys(&page("config/default.toml").text);
+fn configuration_keys_exist() {
+    let keys = keys(&file("config/default.toml").text);
     assert!(keys.contains("policy.approve_merge") && keys.contains("steps.develop.tries") && keys.len() > 40);
-    let mut found: Vec<String> = papers().iter().flat_map(|p| papers_stale_keys(p, &keys)).collect();
+    let mut found: Vec<String> = documents().iter().flat_map(|p| document_stale_keys(p, &keys)).collect();
     found.extend(sources().iter().flat_map(|p| messages_stale_keys(p, &keys)));
     for other in ["docker-compose.yml", "Dockerfile", ".env.example", "config/default.toml"] {
-        let page = page(other);
+        let file = file(other);
         let stale = |(n, line): (usize, &str)| {
             let only_settings: Vec<&str> = line.split_whitespace().filter(|w| w.contains("SKEP_")).collect();
             let stale = stale_keys(&only_settings.join(" "), &keys).into_iter();
@@ -256,22 +256,22 @@ fn keys_that_are_named_exist() {
                 .map(|k| format!("{other}:{}: there is no key {k}", n + 1))
                 .collect::<Vec<_>>()
         };
-        found.extend(page.text.lines().enumerate().filter(|(_, l)| !l.contains("<TABLE>")).flat_map(stale));
+        found.extend(file.text.lines().enumerate().filter(|(_, l)| !l.contains("<TABLE>")).flat_map(stale));
     }
-    nothing(found);
+    assert_none(found);
 }
 
-/// Variables named in texts of the program: what it reads, and what it tells the commands it starts.
-fn variables(page: &Page) -> Vec<String> {
+/// Environment variables named in string literals: those Skep reads, and those it sets for the commands it starts.
+fn variables(file: &TextFile) -> Vec<String> {
     let texts =
-        page.text.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| l.split('"').skip(1).step_by(2));
+        file.text.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| l.split('"').skip(1).step_by(2));
     let is_name = |t: &&str| t.starts_with("SKEP_") && t.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     texts.filter(is_name).filter(|t| !t.ends_with('_') && !t.contains("__")).map(str::to_owned).collect()
 }
 
 #[test]
-fn variables_of_ours_are_no_configuration_errors() {
-    // A command that Skep starts may start another Skep: what it was told must not be refused there.
+fn variables_of_skep_are_not_configuration_errors() {
+    // A command that Skep starts may start another Skep, which must accept the variables the command was given.
     let named: BTreeSet<String> = sources().iter().flat_map(variables).collect();
     assert!(named.contains("SKEP_REPORT_FILE") && named.contains("SKEP_JOB"), "{named:?}");
     let env = named.iter().filter(|n| *n != "SKEP_CONFIG").map(|n| (n.into(), "x".into())).collect();
@@ -283,33 +283,33 @@ fn variables_of_ours_are_no_configuration_errors() {
 
 #[test]
 fn no_document_names_a_path_of_one_machine() {
-    nothing(papers().iter().flat_map(machine_paths).collect());
+    assert_none(documents().iter().flat_map(machine_paths).collect());
 }
 
 #[test]
 fn every_command_is_in_a_document() {
-    let all: String = papers().iter().map(|p| p.text.clone()).collect();
+    let all: String = documents().iter().map(|p| p.text.clone()).collect();
     let command = Skep::command();
     let missing: Vec<String> = command
         .get_subcommands()
         .filter(|c| c.get_name() != "help" && !c.is_hide_set() && !all.contains(&format!("skep {}", c.get_name())))
         .map(|c| format!("no document mentions `skep {}`", c.get_name()))
         .collect();
-    nothing(missing);
+    assert_none(missing);
 }
 
 #[test]
-fn planted_untruths_are_found() {
-    let page = |text: &str| Page { path: "docs/a.md".to_owned(), text: text.to_owned() };
-    let read = |place: &str| (place == "docs/b.md" || place == "README.md").then(|| "# One thing, two\n".to_owned());
+fn planted_mistakes_in_documents_are_found() {
+    let file = |text: &str| TextFile { path: "docs/a.md".to_owned(), text: text.to_owned() };
+    let read = |path: &str| (path == "docs/b.md" || path == "README.md").then(|| "# One thing, two\n".to_owned());
     let good =
         "[a](b.md) [b](../README.md#one-thing-two) [c](https://example.org/x) `[d](no.md)` [e](#here)\n## Here\n";
-    assert_eq!(links(&page(good), read), Vec::<String>::new());
-    assert_eq!(links(&page("[a](c.md) [b](b.md#no) [c](#no)\n"), read).len(), 3);
+    assert_eq!(links(&file(good), read), Vec::<String>::new());
+    assert_eq!(links(&file("[a](c.md) [b](b.md#no) [c](#no)\n"), read).len(), 3);
 
     let good = "`skep approve` and `skep runs --open`, `skepticism`\n```\n$ SKEP_DATA_DIR=x skep run --repo . --goal \"a b\" \\\n  --yes | tee log\n\
                 cargo run --release -- demo   # note\ncargo build\n```\n";
-    assert_eq!(unknown_commands(&page(good)), Vec::<String>::new());
+    assert_eq!(unknown_commands(&file(good)), Vec::<String>::new());
     for bad in [
         "`skep dance`\n",
         "`skep runs --opne`\n",
@@ -317,21 +317,21 @@ fn planted_untruths_are_found() {
         "```\nskep show 3f9a12bc --nothing\n```\n",
         "```\ncargo run --release -- dmeo\n```\n",
     ] {
-        assert_eq!(unknown_commands(&page(bad)).len(), 1, "{bad}");
+        assert_eq!(unknown_commands(&file(bad)).len(), 1, "{bad}");
     }
 
     let keys = keys("# x\n[runs]\n# How many.\nmax_live_runs = 10\n[steps.plan]\ntries = 2\n");
     assert_eq!(
-        papers_stale_keys(&page("`runs.max_live_runs`, `steps.plan.tries`, `run.rs`, runs.no\n"), &keys).len(),
+        document_stale_keys(&file("`runs.max_live_runs`, `steps.plan.tries`, `run.rs`, runs.no\n"), &keys).len(),
         0
     );
-    assert_eq!(papers_stale_keys(&page("`runs.most`\n```\nSKEP_RUNS__MOST=3\n```\n"), &keys).len(), 2);
-    let source = |text: &str| Page { path: "src/a.rs".to_owned(), text: text.to_owned() };
+    assert_eq!(document_stale_keys(&file("`runs.most`\n```\nSKEP_RUNS__MOST=3\n```\n"), &keys).len(), 2);
+    let source = |text: &str| TextFile { path: "src/a.rs".to_owned(), text: text.to_owned() };
     assert_eq!(messages_stale_keys(&source("f(\"raise runs.max_open_runs\")\n"), &keys).len(), 1);
     assert_eq!(
         messages_stale_keys(&source("f(\"raise runs.max_live_runs\")\n// runs.max_open_runs\n"), &keys).len(),
         0
     );
 
-    assert_eq!(machine_paths(&page("see /root/x\nfine\nor /home/me\n")).len(), 2);
+    assert_eq!(machine_paths(&file("see /root/x\nfine\nor /home/me\n")).len(), 2);
 }

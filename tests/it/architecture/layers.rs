@@ -1,10 +1,10 @@
-//! Who may use whom: read from every `crate::` and `super::` path, with or without `use`.
+//! Which layer may use which, read from every `crate::` and `super::` path, with or without `use`.
 
-use super::{Page, code, nothing, sources};
+use super::{TextFile, assert_none, code, sources};
 
-/// What each layer may name. The longest left side that fits a module counts; right sides are path prefixes.
-/// A module may always name itself and what lies below it. Besides these rows, `config` may name any module called
-/// `settings`: the types that the configuration fills in live beside what they configure.
+/// What each layer may use. The row with the longest matching module applies; the right side lists path prefixes.
+/// A module may always use itself and its submodules. In addition, `config` may use every module named `settings`: the
+/// types that the configuration fills in live next to what they configure.
 const MAY: &[(&str, &[&str])] = &[
     ("main", &["app", "cli", "telemetry"]),
     ("lib", &[]),
@@ -13,11 +13,11 @@ const MAY: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ports", &["domain", "secrets"]),
     ("render", &["domain"]),
-    ("telemetry", &["config", "secrets"]),
+    ("telemetry", &["secrets"]),
     ("platform", &["domain", "ports", "secrets", "telemetry", "providers"]),
     ("providers", &["domain", "ports", "secrets", "telemetry"]),
     ("adapters", &["domain", "ports", "secrets", "telemetry", "platform", "providers"]),
-    // Exception: checks run on runners, which have no port of their own.
+    // Exception: checks run on runners, which have no port.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
     ("actors", &["domain", "ports", "render", "secrets", "telemetry"]),
     ("config", &["domain", "secrets", "telemetry", "platform::access", "platform::sandbox"]),
@@ -26,12 +26,12 @@ const MAY: &[(&str, &[&str])] = &[
     ("service::host", &["config", "domain", "ports"]),
     // Surfaces reach the runtime and the store only through the use cases.
     ("http", &["domain", "ports", "secrets", "service", "telemetry", "render"]),
-    // The command line is a client: of REST it knows the wire types and how to reach the routes, not the handlers.
+    // The command line is a client of the REST API: it knows the wire types and how to reach the routes, not the handlers.
     ("cli", &["config", "http::backend", "http::rest::wire", "secrets", "service::host", "telemetry", "render"]),
-    // Exception: lines of a journal are told from the domain's own events, which the wire does not repeat.
+    // Exception: journal lines are rendered from the domain's events, which the wire types do not repeat.
     ("cli::run_log", &["cli", "domain", "http::rest::wire"]),
     ("cli::progress", &["cli", "domain", "http::rest::wire"]),
-    // Tests build runs to see how they are shown.
+    // Tests build runs to check how they are rendered.
     ("cli::tests", &["cli", "domain", "http", "ports", "service"]),
     // The composition root, the only place that names concrete adapters.
     (
@@ -53,13 +53,13 @@ const MAY: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Where a library may be named: it stays replaceable as long as it stays there.
-const LIVES: &[(&str, &[&str])] = &[
+/// The modules that may use a library, so that it stays replaceable.
+const LIBRARIES: &[(&str, &[&str])] = &[
     ("ractor", &["actors"]),
     ("sea_orm", &["adapters::store"]),
     ("sea_orm_migration", &["adapters::store"]),
     ("migration", &["adapters::store"]),
-    // The demo looks whether its sample is untouched; it needs no mirror and no seal for that.
+    // The demo checks that its sample is unchanged; it needs neither a mirror nor sealing for that.
     ("gix", &["platform::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts"]),
     ("serde_json_path", &["adapters::engine"]),
@@ -87,7 +87,7 @@ const LIVES: &[(&str, &[&str])] = &[
 /// The only crates the domain may name.
 const DOMAIN_CRATES: &[&str] = &["std", "core", "serde", "thiserror", "uuid", "globset", "crate", "super", "self"];
 
-/// What the domain has none of: time, chance, files, network, processes, threads, waiting, output.
+/// Forbidden in the domain: time, randomness, files, network, processes, threads, async code, output.
 const NOT_IN_DOMAIN: &[&str] = &[
     "async fn",
     ".await",
@@ -117,7 +117,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The paths that begin with `start` in the code, groups taken apart: `crate::a::{b, c::d}` gives `a::b` and `a::c::d`.
+/// The paths in the code that begin with `start`, with groups expanded: `crate::a::{b, c::d}` yields `a::b` and `a::c::d`.
 fn paths(code: &str, start: &str) -> Vec<(usize, Vec<String>)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices(start) {
@@ -126,52 +126,52 @@ fn paths(code: &str, start: &str) -> Vec<(usize, Vec<String>)> {
         }
         let line = code[..at].matches('\n').count() + 1;
         let mut leaves = Vec::new();
-        tree(&code[at + start.len()..], &[], &mut leaves);
+        parse_use_tree(&code[at + start.len()..], &[], &mut leaves);
         found.extend(leaves.into_iter().map(|leaf| (line, leaf)));
     }
     found
 }
 
-/// Reads one use-tree; gives how many bytes it took.
-fn tree(text: &str, above: &[String], leaves: &mut Vec<Vec<String>>) -> usize {
+/// Parses one use tree and returns the number of bytes read.
+fn parse_use_tree(text: &str, above: &[String], leaves: &mut Vec<Vec<String>>) -> usize {
     let trimmed = text.trim_start();
-    let mut taken = text.len() - trimmed.len();
+    let mut read = text.len() - trimmed.len();
     if trimmed.starts_with('{') {
-        taken += 1;
+        read += 1;
         loop {
-            taken += tree(&text[taken..], above, leaves);
-            let rest = &text[taken..];
+            read += parse_use_tree(&text[read..], above, leaves);
+            let rest = &text[read..];
             let skipped = rest.len() - rest.trim_start().len();
             let more = rest.trim_start().starts_with(',');
-            taken += skipped + usize::from(!rest.trim_start().is_empty());
-            if !more || text[taken..].trim_start().starts_with('}') {
-                return taken;
+            read += skipped + usize::from(!rest.trim_start().is_empty());
+            if !more || text[read..].trim_start().starts_with('}') {
+                return read;
             }
         }
     }
     let word: String = trimmed.chars().take_while(|c| is_word(*c) || *c == '*').collect();
-    taken += word.len();
+    read += word.len();
     let mut path = above.to_vec();
     if !word.is_empty() {
         path.push(word);
     }
-    if text[taken..].starts_with("::") {
-        return taken + 2 + tree(&text[taken + 2..], &path, leaves);
+    if text[read..].starts_with("::") {
+        return read + 2 + parse_use_tree(&text[read + 2..], &path, leaves);
     }
     leaves.push(path);
-    taken
+    read
 }
 
-/// What a file names in this crate, as paths from its root.
-fn names(page: &Page) -> Vec<(usize, String)> {
-    let code = code(&page.text);
-    let own = if page.path == "src/main.rs" { "skep::" } else { "crate::" };
+/// The paths of this crate that a file uses, relative to the crate root.
+fn used_paths(file: &TextFile) -> Vec<(usize, String)> {
+    let code = code(&file.text);
+    let own = if file.path == "src/main.rs" { "skep::" } else { "crate::" };
     let mut found: Vec<(usize, String)> = paths(&code, own).into_iter().map(|(l, p)| (l, p.join("::"))).collect();
-    // Within an inline module `super` means another place; tests are the only ones there are.
+    // `super` has another meaning in an inline module; the only inline modules are tests.
     let outer = code.find("mod tests {").map_or(code.as_str(), |at| &code[..at]);
     for (line, path) in paths(outer, "super::") {
         let ups = 1 + path.iter().take_while(|p| *p == "super").count();
-        let mut whole = module_of(&page.path);
+        let mut whole = module_of(&file.path);
         whole.truncate(whole.len().saturating_sub(ups));
         whole.extend(path.into_iter().skip(ups - 1));
         found.push((line, whole.join("::")));
@@ -183,62 +183,64 @@ fn is_beneath(path: &str, above: &str) -> bool {
     path == above || path.strip_prefix(above).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// `crate::fault!("…")`: wherever something is done to the world, never where it is only decided.
+/// `crate::fault!("…")` is allowed wherever code has external effects, but not where it only decides.
 fn is_fault_point(path: &str) -> bool {
     path == "fault"
 }
 
-fn arrows(page: &Page) -> Vec<String> {
-    let from = module_of(&page.path).join("::");
+fn layer_violations(file: &TextFile) -> Vec<String> {
+    let from = module_of(&file.path).join("::");
     let rule = MAY.iter().filter(|(layer, _)| is_beneath(&from, layer)).max_by_key(|(layer, _)| layer.len());
     let Some((layer, may)) = rule else {
-        return vec![format!("{}: belongs to no layer that is known to tests/it/house/layers.rs", page.path)];
+        return vec![format!("{}: has no layer in tests/it/architecture/layers.rs", file.path)];
     };
     let wrong = |to: &String| {
         let top_is_layer = MAY.iter().any(|(l, _)| is_beneath(to, l));
         let is_settings = *layer == "config" && to.split("::").any(|part| part == "settings");
         let allowed = is_settings || is_beneath(to, layer) || may.iter().any(|m| is_beneath(to, m));
-        // Names of an adapter folder's own root (`adapters::Kind`) are arrows, too; anything else is no module of ours.
-        let only_marks = is_fault_point(to) && !matches!(*layer, "domain" | "ports");
-        top_is_layer && !allowed && !only_marks
+        // Fault points are macros of this crate; a path outside every layer is not a module of this crate.
+        let is_mark = is_fault_point(to) && !matches!(*layer, "domain" | "ports");
+        top_is_layer && !allowed && !is_mark
     };
-    let line = |(line, to): (usize, String)| format!("{}:{line}: {layer} may not use {to}", page.path);
+    let line = |(line, to): (usize, String)| format!("{}:{line}: {layer} may not use {to}", file.path);
     let own_adapter = |to: &String| {
         layer == &"adapters" && is_beneath(to, "adapters") && {
-            // An adapter without a rule of its own: itself and the shared tools only.
+            // An adapter without a row of its own may use only itself and what the row of all adapters lists.
             let own = from.split("::").take(2).collect::<Vec<_>>().join("::");
             !is_beneath(to, &own) && !may.iter().any(|m| is_beneath(to, m))
         }
     };
-    names(page).into_iter().filter(|(_, to)| wrong(to) || own_adapter(to)).map(line).collect()
+    used_paths(file).into_iter().filter(|(_, to)| wrong(to) || own_adapter(to)).map(line).collect()
 }
 
-/// Which crates' names begin a path in the code: after `use`, or anywhere before `::`.
-fn lives(page: &Page) -> Vec<String> {
-    let from = module_of(&page.path).join("::");
-    let code = code(&page.text);
+/// Uses of libraries outside their modules.
+fn library_violations(file: &TextFile) -> Vec<String> {
+    let from = module_of(&file.path).join("::");
+    let code = code(&file.text);
     let mut found = Vec::new();
-    for (library, homes) in LIVES {
+    for (library, homes) in LIBRARIES {
         let start = format!("{library}::");
         if !homes.iter().any(|h| is_beneath(&from, h)) {
-            // A module of ours may have the same name: only paths that begin with it count.
+            // A module of this crate may have the same name, so only paths that begin with it count.
             let uses = paths(&code, &start);
-            found.extend(uses.iter().map(|(l, _)| format!("{}:{l}: {library} lives in {homes:?}", page.path)));
+            found.extend(
+                uses.iter().map(|(l, _)| format!("{}:{l}: {library} may be used only in {homes:?}", file.path)),
+            );
         }
     }
     found
 }
 
-fn pure(page: &Page) -> Vec<String> {
+fn purity_violations(file: &TextFile) -> Vec<String> {
     let mut found = Vec::new();
-    for (n, line) in code(&page.text).lines().enumerate() {
-        let at = format!("{}:{}", page.path, n + 1);
+    for (n, line) in code(&file.text).lines().enumerate() {
+        let at = format!("{}:{}", file.path, n + 1);
         if let Some(path) = line.trim_start().trim_start_matches("pub ").strip_prefix("use ") {
             let first: String = path.chars().take_while(|c| is_word(*c)).collect();
-            // `use Enum::*` within a function names no crate.
+            // `use Enum::*` in a function does not name a crate.
             let is_crate = first.starts_with(|c: char| c.is_ascii_lowercase());
             if is_crate && path[first.len()..].starts_with("::") && !DOMAIN_CRATES.contains(&first.as_str()) {
-                let own = page.path.ends_with("/mod.rs");
+                let own = file.path.ends_with("/mod.rs");
                 if !own {
                     found.push(format!("{at}: the domain may not use {first}"));
                 }
@@ -246,7 +248,7 @@ fn pure(page: &Page) -> Vec<String> {
         }
         for word in NOT_IN_DOMAIN {
             if line.contains(word) {
-                found.push(format!("{at}: the domain is pure and has no {word}"));
+                found.push(format!("{at}: the domain is pure and may not use {word}"));
             }
         }
     }
@@ -254,40 +256,42 @@ fn pure(page: &Page) -> Vec<String> {
 }
 
 #[test]
-fn the_arrows_between_the_layers_are_those_allowed() {
-    nothing(sources().iter().flat_map(arrows).collect());
+fn layers_use_only_what_they_may() {
+    assert_none(sources().iter().flat_map(layer_violations).collect());
 }
 
 #[test]
-fn each_library_lives_in_its_place() {
-    nothing(sources().iter().flat_map(lives).collect());
+fn libraries_are_used_only_in_their_modules() {
+    assert_none(sources().iter().flat_map(library_violations).collect());
 }
 
 #[test]
 fn the_domain_is_pure() {
-    nothing(sources().iter().filter(|p| p.path.starts_with("src/domain/")).flat_map(pure).collect());
+    assert_none(sources().iter().filter(|p| p.path.starts_with("src/domain/")).flat_map(purity_violations).collect());
 }
 
 #[test]
-fn planted_arrows_are_found() {
+fn planted_layer_violations_are_found() {
     let planted = |path: &str, text: &str| {
-        let page = Page { path: path.to_owned(), text: text.to_owned() };
-        arrows(&page).len() + lives(&page).len()
+        let file = TextFile { path: path.to_owned(), text: text.to_owned() };
+        layer_violations(&file).len() + library_violations(&file).len()
     };
     let table = [
         ("src/domain/run.rs", "use crate::ports::Store;\n", 1),
         ("src/domain/run.rs", "fn f() -> crate::config::Config { todo() }\n", 1),
         ("src/domain/decide/land.rs", "use crate::domain::{gate, run::Phase};\nuse super::draft::Draft;\n", 0),
         ("src/ports/store.rs", "use crate::{domain::Run, actors::Deps};\n", 1),
-        ("src/adapters/store/lease.rs", "use crate::platform::git::Git;\n", 1),
+        ("src/adapters/store/lease.rs", "use crate::platform::git::Git;\n", 0),
+        ("src/adapters/store/lease.rs", "use crate::adapters::forge::local::LocalForge;\n", 1),
         ("src/adapters/engine/command.rs", "use super::super::store::Rows;\n", 1),
-        ("src/adapters/engine/command.rs", "use crate::adapters::{beneath::Beneath, workspace::{scan, wip}};\n", 2),
-        ("src/adapters/clock.rs", "use crate::platform::git::Git;\nuse crate::ports::Clock;\n", 1),
+        ("src/adapters/engine/command.rs", "use crate::adapters::{forge, workspace::{scan, wip}};\n", 3),
+        ("src/platform/clock.rs", "use crate::adapters::workspace;\nuse crate::ports::Clock;\n", 1),
         ("src/adapters/workspace/wip.rs", "use crate::platform::git::{Git, durable_fs};\n", 0),
         ("src/actors/ops.rs", "use crate::adapters::forge::local::LocalForge;\n", 1),
         ("src/actors/ops.rs", "crate::fault!(\"before-act\"); use super::deps::Deps;\n", 0),
-        ("src/adapters/git/mirror.rs", "crate::fault!(\"mid-fetch\");\n", 0),
+        ("src/platform/git/mirror.rs", "crate::fault!(\"mid-fetch\");\n", 0),
         ("src/domain/run.rs", "crate::fault!(\"before-open\");\n", 1),
+        ("src/config/read/mod.rs", "use crate::adapters::runner::{settings::Ssh, ssh};\n", 1),
         ("src/http/runs.rs", "use crate::app::Ports;\n", 1),
         ("src/cli/run.rs", "use crate::http::{rest::wire::Run, router};\n", 1),
         ("src/cli/run.rs", "use crate::service::runs;\n", 1),
@@ -300,13 +304,13 @@ fn planted_arrows_are_found() {
         ("src/brandnew/mod.rs", "", 1),
         ("src/http/runs.rs", "fn f(r: ractor::ActorRef<()>) {}\n", 1),
         ("src/ports/store.rs", "use sea_orm::Entity;\n", 1),
-        ("src/adapters/git/read.rs", "use gix::Repository;\n", 0),
+        ("src/platform/git/read.rs", "use gix::Repository;\n", 0),
     ];
     for (path, text, count) in table {
         assert_eq!(planted(path, text), count, "{path}: {text}");
     }
     let impure =
         "use tokio::time;\nuse std::fs;\nasync fn f() { g().await }\nuse serde::Serialize;\nuse super::run::Run;\n";
-    let page = Page { path: "src/domain/run.rs".to_owned(), text: impure.to_owned() };
-    assert_eq!(pure(&page).len(), 5);
+    let file = TextFile { path: "src/domain/run.rs".to_owned(), text: impure.to_owned() };
+    assert_eq!(purity_violations(&file).len(), 5);
 }
