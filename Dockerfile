@@ -1,8 +1,8 @@
-# Skep in a container: built on Debian, run on slim Debian as a user of its own.
+# Container image of Skep: built on Debian, run on slim Debian as an unprivileged user.
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
-# The caches outlive the build, so that a change of Skep's own code does not rebuild the libraries.
+# The caches persist between builds, so that a change of Skep's code does not rebuild the dependencies.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin skep && cp target/release/skep /skep

@@ -65,7 +65,7 @@ pub(super) async fn run(
         scratch: &tool_env.scratch,
         env: &[],
         timeout: limit,
-        max_output_tokens: KEPT_BYTES,
+        max_output: KEPT_BYTES,
         proxy: given.endpoint(),
     };
     let ended = sandbox.run(&job, None).await.map_err(|e| format!("the command could not be started: {e}"))?;
