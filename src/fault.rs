@@ -1,18 +1,18 @@
-//! Named points where a test can end the process: `SKEP_FAULT=<name>[:<n>]` aborts at the n-th passing (from 1).
+//! Fault points: named points at which a test can abort the process. `SKEP_FAULT=<name>[:<n>]` aborts at the n-th pass (from 1).
 //!
-//! With `SKEP_TEST_FAULTS=<file>` every passing adds its name to that file, so that a test knows how often each is reached.
+//! With `SKEP_TEST_FAULTS=<file>` every pass appends the name to that file, so that a test knows how often each is reached.
 //!
-//! Invariant: release builds have none of it.
+//! Invariant: release builds contain no fault points.
 
-/// The names of all points, so that a test can go through them.
+/// The names of all fault points, so that a test can iterate over them.
 pub const POINTS: &[&str] = &[
-    // The run's first row, and its lease.
+    // The first row of a run, and its lease.
     "before-open",
     "after-open",
     "after-take",
     "after-orphan",
     "before-give-back",
-    // Each transition: decided, in the writer's hands, durable, acknowledged.
+    // Each transition: decided, queued for the writer, durable, acknowledged.
     "before-commit",
     "before-flush",
     "after-flush",
@@ -28,12 +28,12 @@ pub const POINTS: &[&str] = &[
     "mid-task-commit",
     "after-task-commit",
     "before-report",
-    // An act.
+    // An operation.
     "before-begin",
     "after-begin",
     "before-act",
     "after-act",
-    // What acts do outside.
+    // External effects of operations.
     "after-check",
     "mid-rebase",
     "before-push",
@@ -51,7 +51,7 @@ pub const POINTS: &[&str] = &[
     "mid-mirror",
 ];
 
-/// Marks a point.
+/// Marks a fault point.
 #[macro_export]
 macro_rules! fault {
     ($name:literal) => {
@@ -60,30 +60,30 @@ macro_rules! fault {
     };
 }
 
-/// Passes a point; aborts the process if a test asked for it.
+/// Passes a fault point and aborts the process if a test requested it.
 #[cfg(debug_assertions)]
 pub fn pass(name: &str) {
     use std::io::Write;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
-    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static REQUESTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
     debug_assert!(POINTS.contains(&name), "fault point {name} is not listed");
     if let Some(path) = std::env::var_os("SKEP_TEST_FAULTS") {
-        let told = std::fs::File::options().create(true).append(true).open(path);
-        // One write: points are passed by many threads.
-        told.and_then(|mut f| f.write_all(format!("{name}\n").as_bytes())).unwrap_or_else(|e| eprintln!("{name}: {e}"));
+        let file = std::fs::File::options().create(true).append(true).open(path);
+        // A single write, because many threads pass fault points.
+        file.and_then(|mut f| f.write_all(format!("{name}\n").as_bytes())).unwrap_or_else(|e| eprintln!("{name}: {e}"));
     }
-    let wanted = WANTED.get_or_init(|| {
+    let requested = REQUESTED.get_or_init(|| {
         let text = std::env::var("SKEP_FAULT").ok()?;
         let (name, n) = text.split_once(':').unwrap_or((&text, "1"));
         Some((name.to_owned(), n.parse().unwrap_or(1)))
     });
-    if let Some((wanted, n)) = wanted
-        && wanted == name
+    if let Some((requested, n)) = requested
+        && requested == name
         && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *n
     {
-        // No unwinding, no flushing: as a kill -9 would.
+        // No unwinding and no flushing, like kill -9.
         std::process::abort();
     }
 }

@@ -1,9 +1,10 @@
-//! Key files of providers, looked at again before each attempt: a key that a person puts there counts for the very next one.
+//! Reloads the key files of providers before each attempt, so that a new key applies to the next one.
 
 use crate::config::{self, Config, KeyPlace};
 
-/// The configuration with the keys that are in the files now; `None` = they are the same. A file that cannot be read changes nothing.
-pub(super) fn renewed(config: &Config) -> Option<Config> {
+/// Returns the configuration with the current keys of the files; `None` = they are unchanged. A file that cannot be read
+/// changes nothing.
+pub(super) fn with_current_keys(config: &Config) -> Option<Config> {
     let mut next = None;
     for (name, keyed) in &config.providers {
         let KeyPlace::File(file) = &keyed.place else { continue };
@@ -14,7 +15,7 @@ pub(super) fn renewed(config: &Config) -> Option<Config> {
                 }
             }
             Ok(_) => {}
-            Err((why, fix)) => tracing::warn!(provider = name, "the file of the provider's key {why}: {fix}"),
+            Err((why, fix)) => tracing::warn!(provider = name, "the provider's key file {why}: {fix}"),
         }
     }
     next

@@ -145,7 +145,7 @@ impl Live {
 impl Engines for Live {
     async fn refresh(&self) {
         let config = self.config();
-        let Some(next) = key_reload::renewed(&config) else { return };
+        let Some(next) = key_reload::with_current_keys(&config) else { return };
         // Where another configuration came meanwhile, it has read the files itself.
         if Arc::ptr_eq(&config, &self.config())
             && let Err(why) = self.take(&next).await

@@ -1,48 +1,49 @@
-//! Which values of this process's own are live: what the configuration and the environment give it to keep to itself.
+//! Registers the secrets of this process for redaction: those of the configuration and of the environment.
 
 use crate::config::{Config, Database};
 use crate::secrets::{Secret, register};
 
-/// Makes every secret that the configuration names live for the life of the process.
+/// Registers every secret that the configuration names until the process ends.
 ///
-/// A variable of `engines.pass_env` whose value is a path or a number is taken for no secret: it would be replaced wherever it stands.
+/// A variable of `engines.pass_env` whose value is a path or a number is not treated as a secret, because every occurrence
+/// would be redacted.
 pub(super) fn register_all(config: &Config) {
     for (name, value) in &config.telemetry.otlp_headers {
         let bare = value.expose().split_whitespace().last().unwrap_or_default();
-        keep_long(&format!("telemetry header {name}"), bare);
-        keep_long(&format!("telemetry header {name}"), value.expose());
+        register_forever(&format!("telemetry header {name}"), bare);
+        register_forever(&format!("telemetry header {name}"), value.expose());
     }
     if let Database::Url(url) = &config.store.database
         && let Some(password) = password_of(url.expose())
     {
         let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
-        keep_long("database password", &decoded);
-        keep_long("database password", password);
+        register_forever("database password", &decoded);
+        register_forever("database password", password);
     }
     if let Some((name, value)) = &config.secrets.key_env {
-        keep_long(name, value.expose());
+        register_forever(name, value.expose());
     }
     for (provider, keyed) in &config.providers {
         if let Some(key) = &keyed.provider.key {
-            keep_long(&format!("key of {provider}"), key.expose());
+            register_forever(&format!("key of {provider}"), key.expose());
         }
     }
     for name in config.agents.values().flat_map(|a| &a.pass_env).chain(&config.engines.pass_env) {
         let Some(value) = std::env::var_os(name).and_then(|v| v.into_string().ok()) else { continue };
-        let is_plain = value.starts_with('/') || value.chars().all(|c| c.is_ascii_digit() || c == '.');
-        if !is_plain {
-            keep_long(name, &value);
+        let is_harmless = value.starts_with('/') || value.chars().all(|c| c.is_ascii_digit() || c == '.');
+        if !is_harmless {
+            register_forever(name, &value);
         }
     }
 }
 
-fn keep_long(name: &str, value: &str) {
+fn register_forever(name: &str, value: &str) {
     if !value.trim().is_empty() {
         register(name, &Secret::new(value)).keep();
     }
 }
 
-/// The password of `scheme://user:password@host`, or of `?password=…`, as it is written.
+/// Returns the password of `scheme://user:password@host` or of `?password=…`, as written.
 fn password_of(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let by_parameter = rest.split(['?', '&']).find_map(|p| p.strip_prefix("password="));

@@ -1,4 +1,4 @@
-//! Encryption of what is kept: XChaCha20-Poly1305 under a key of 32 bytes that lies outside the store.
+//! Encryption of stored secrets with XChaCha20-Poly1305 and a 32-byte key that is kept outside the store.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use zeroize::{Zeroize, Zeroizing};
 
-/// The bytes of a key.
+/// Size of a key in bytes.
 pub const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
-/// A master key. Wiped when dropped, never shown.
+/// A master key. Zeroed when dropped; `Debug` shows only its id.
 #[derive(Clone)]
 pub struct Key([u8; KEY_BYTES]);
 
@@ -28,34 +28,35 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A text encrypted.
+/// An encrypted secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// Which key.
+    /// Id of the key.
     pub key_id: String,
-    /// Drawn for this encryption.
+    /// Random nonce of this encryption.
     pub nonce: Vec<u8>,
-    /// The text and its proof.
+    /// Ciphertext with the authentication tag.
     pub ciphertext: Vec<u8>,
 }
 
-/// It cannot be opened: another key, or it was changed. Which of the two cannot be known.
+/// The ciphertext cannot be decrypted: it was changed, or sealed with another key or for another context. These cases
+/// cannot be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is damaged, or was sealed for another place or with another key")]
+#[error("it is damaged, or was sealed for another context or with another key")]
 pub struct Unsealable;
 
 impl Key {
-    /// A key drawn at random.
+    /// Generates a random key.
     ///
     /// # Errors
-    /// When the system has no random bytes.
-    pub fn draw() -> Result<Key, getrandom::Error> {
+    /// If the system provides no random bytes.
+    pub fn generate() -> Result<Key, getrandom::Error> {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes)?;
         Ok(Key(bytes))
     }
 
-    /// A key as it is written in a file or a variable: 64 hex digits, or base64 of 32 bytes. `None` = it is neither.
+    /// Parses a key from a file or a variable: 64 hex digits, or base64 of 32 bytes.
     pub fn parse(text: &str) -> Option<Key> {
         let text = text.trim();
         let bytes = match text.len() == KEY_BYTES * 2 {
@@ -69,12 +70,12 @@ impl Key {
         Some(Key(bytes.as_slice().try_into().ok()?))
     }
 
-    /// As it is written in a file: 64 hex digits.
-    pub fn written(&self) -> Zeroizing<String> {
+    /// Returns the key as 64 hex digits.
+    pub fn to_hex(&self) -> Zeroizing<String> {
         Zeroizing::new(self.0.iter().map(|b| format!("{b:02x}")).collect())
     }
 
-    /// Names the key without telling anything of it.
+    /// Returns an identifier of the key, which reveals nothing about it.
     pub fn id(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(b"skep vault key id\0");
@@ -82,27 +83,27 @@ impl Key {
         hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Encrypts a text for a place: it opens only with the same `place` given.
+    /// Encrypts a text. It can only be decrypted with the same `context`.
     ///
     /// # Errors
-    /// When the system has no random bytes.
-    pub fn seal(&self, place: &[u8], text: &str) -> Result<Sealed, getrandom::Error> {
+    /// If the system provides no random bytes.
+    pub fn seal(&self, context: &[u8], text: &str) -> Result<Sealed, getrandom::Error> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce)?;
-        let payload = Payload { msg: text.as_bytes(), aad: place };
-        // It only fails for texts of hundreds of gigabytes.
+        let payload = Payload { msg: text.as_bytes(), aad: context };
+        // Fails only for texts of hundreds of gigabytes.
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
         let ciphertext = sealed.map_err(|_| getrandom::Error::UNEXPECTED)?;
         Ok(Sealed { key_id: self.id(), nonce: nonce.to_vec(), ciphertext })
     }
 
-    /// Decrypts what was sealed with this key for this place.
+    /// Decrypts a secret.
     ///
     /// # Errors
-    /// When it was not, or was changed since.
-    pub fn open(&self, place: &[u8], sealed: &Sealed) -> Result<super::Secret, Unsealable> {
+    /// If it was sealed with another key or context, or was changed.
+    pub fn open(&self, context: &[u8], sealed: &Sealed) -> Result<super::Secret, Unsealable> {
         let nonce: [u8; NONCE_BYTES] = sealed.nonce.as_slice().try_into().map_err(|_| Unsealable)?;
-        let payload = Payload { msg: &sealed.ciphertext, aad: place };
+        let payload = Payload { msg: &sealed.ciphertext, aad: context };
         let bytes = self.cipher().decrypt(&XNonce::from(nonce), payload).map_err(|_| Unsealable)?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(super::Secret::new(text)),
@@ -123,13 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_opens_with_the_same_key_and_place_only() {
-        let key = Key::draw().unwrap();
+    fn decryption_requires_the_same_key_and_context() {
+        let key = Key::generate().unwrap();
         let sealed = key.seal(b"here", "the text").unwrap();
         assert_eq!(key.open(b"here", &sealed).unwrap().expose(), "the text");
         assert_ne!(key.seal(b"here", "the text").unwrap().nonce, sealed.nonce);
         assert!(key.open(b"there", &sealed).is_err());
-        assert!(Key::draw().unwrap().open(b"here", &sealed).is_err());
+        assert!(Key::generate().unwrap().open(b"here", &sealed).is_err());
         for at in 0..sealed.ciphertext.len() {
             let mut bad = sealed.clone();
             bad.ciphertext[at] ^= 1;
@@ -139,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_in_both_forms() {
-        let key = Key::draw().unwrap();
-        assert_eq!(Key::parse(&format!("{}\n", *key.written())).unwrap().id(), key.id());
+    fn keys_are_parsed_in_both_forms() {
+        let key = Key::generate().unwrap();
+        assert_eq!(Key::parse(&format!("{}\n", *key.to_hex())).unwrap().id(), key.id());
         assert_eq!(Key::parse(&STANDARD.encode(key.0)).unwrap().id(), key.id());
         for bad in ["", "00", &"g".repeat(64), &"é".repeat(32), &STANDARD.encode([0; 31])] {
             assert!(Key::parse(bad).is_none(), "{bad}");
         }
-        assert!(!format!("{key:?}").contains(key.written().as_str()));
+        assert!(!format!("{key:?}").contains(key.to_hex().as_str()));
     }
 }

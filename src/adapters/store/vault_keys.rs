@@ -69,7 +69,7 @@ impl VaultKeys {
             })?,
             KeySource::DataDir => match read(&self.own()) {
                 Err(_) if make && !self.own().exists() => {
-                    let key = Key::draw().map_err(no_random)?;
+                    let key = Key::generate().map_err(no_random)?;
                     write_new(&self.own(), &key)?;
                     // Whoever came first has made it.
                     read(&self.own())?
@@ -161,7 +161,7 @@ fn write_new(path: &Path, key: &Key) -> PortResult<()> {
     let write = || {
         // Made with mode 0600.
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(key.written().as_bytes())?;
+        file.write_all(key.to_hex().as_bytes())?;
         file.as_file().sync_all()?;
         match file.persist_noclobber(path) {
             Err(e) if e.error.kind() != ErrorKind::AlreadyExists => return Err(e.error),

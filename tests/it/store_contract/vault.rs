@@ -36,7 +36,7 @@ fn vault(b: &Bench) -> (tempfile::TempDir, SeaVault) {
 
 fn key_file(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
-    std::fs::write(&path, Key::draw().expect("a key").written().as_bytes()).expect("a key file");
+    std::fs::write(&path, Key::generate().expect("a key").to_hex().as_bytes()).expect("a key file");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
     path
 }
