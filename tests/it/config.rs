@@ -1,4 +1,4 @@
-//! Configuration: the reference is true and complete, and bad input is refused with its key and its fix.
+//! Configuration: the reference is correct and complete, and invalid input is refused with its key and a fix.
 
 use proptest::prelude::*;
 use skep::config::{self, Config, Database, Problems, REFERENCE, Sources};
@@ -20,14 +20,14 @@ fn load(file: &str, env: &[(&str, &str)]) -> Result<config::Loaded, Problems> {
 }
 
 #[test]
-fn the_reference_is_exactly_the_default() {
+fn the_reference_equals_the_defaults() {
     let empty = tempfile::tempdir().unwrap();
     let of_nothing = Sources { data_dir: empty.path().to_owned(), ..Sources::default() };
     let loaded = config::load(&of_nothing).unwrap().config;
-    // Tables with names of their own stand in the reference alone.
+    // Named tables exist only in the reference.
     let named = Config { providers: loaded.providers.clone(), agents: loaded.agents.clone(), ..Config::default() };
     assert_eq!(loaded, named);
-    // The reference, handed in as a person's own file, is accepted and changes nothing.
+    // The reference is a valid configuration file and changes nothing.
     assert_eq!(load(REFERENCE, &[]).unwrap().config, loaded);
 }
 
@@ -36,7 +36,7 @@ fn every_key_of_the_reference_has_a_comment_and_is_explained() {
     let mut table = String::new();
     let mut keys = Vec::new();
     let mut before = "";
-    let mut told = std::collections::BTreeSet::new();
+    let mut explained_keys = std::collections::BTreeSet::new();
     let mut within_a_text = false;
     for line in REFERENCE.lines() {
         let was_within = within_a_text;
@@ -49,13 +49,13 @@ fn every_key_of_the_reference_has_a_comment_and_is_explained() {
         } else if let Some((key, _)) = line.split_once(" = ")
             && !key.starts_with(['#', ' '])
         {
-            // The first of the tables with names explains the keys for all.
+            // The first named table of a kind explains the keys of all.
             let (kind, rest) = table.split_once('.').unwrap_or((&table, ""));
             let inner = rest.split_once('.').map_or("", |(_, inner)| inner);
             let named = matches!(kind, "providers" | "agents");
-            let told_above = named && (!told.insert(format!("{kind}.{key}")) || !inner.is_empty());
+            let explained_above = named && (!explained_keys.insert(format!("{kind}.{key}")) || !inner.is_empty());
             let commented = before.starts_with("# ") && before.len() > 8;
-            assert!(commented || told_above, "{table}.{key} has no comment");
+            assert!(commented || explained_above, "{table}.{key} has no comment");
             keys.push(format!("{table}.{key}"));
         }
         before = line;
@@ -70,7 +70,7 @@ fn every_key_of_the_reference_has_a_comment_and_is_explained() {
 }
 
 #[test]
-fn later_layers_win_and_every_value_knows_its_source() {
+fn later_layers_override_and_every_value_has_its_source() {
     let file = "[runs]\nmax_live_runs = 3\nlease_ttl = \"1m\"\n[limits]\ncost = \"5.00 USD\"\n\
                 [profile.night.runs]\nmax_live_runs = 20\n[role.dev]\nengine = \"command: ./fix it\"";
     let env = [
@@ -95,7 +95,7 @@ fn later_layers_win_and_every_value_knows_its_source() {
     assert_eq!(source("limits.rounds"), "default");
 }
 
-/// A file, variables, the key that must be named, and a part of the fix that must be told.
+/// A file, variables, the key that must be reported, and a part of the fix that must be reported.
 type Bad = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
 
 const SSH_LEAPS: &str = "[runners.box]\nkind = \"ssh\"\nhost = \"-oProxyCommand=x\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"";
@@ -348,7 +348,7 @@ const BAD: &[Bad] = &[
 ];
 
 #[test]
-fn every_bad_configuration_gets_one_clear_error() {
+fn every_invalid_configuration_yields_one_clear_error() {
     for (file, env, key, fix) in BAD {
         let problems = load(file, env).expect_err(file).0;
         assert_eq!(problems.len(), 1, "{file:?} {env:?}: {problems:?}");
@@ -361,7 +361,7 @@ fn every_bad_configuration_gets_one_clear_error() {
 }
 
 #[test]
-fn tables_with_names_of_their_own_are_layered_like_all_others() {
+fn named_tables_are_layered_like_all_others() {
     let file = "[role.dev]\nengine = \"llm:here\"\nmodel = \"qwen/qwen3:8b\"\neffort = \"high\"\nfallback = [\"llm:anthropic/x\", \"acp:claude\"]\n\
                 [providers.here]\nbase_url = \"http://127.0.0.1:8080/v1\"\ncontext_window = 64000\n\
                 [providers.anthropic]\nrequests_per_minute = 50\n\
@@ -387,7 +387,7 @@ fn tables_with_names_of_their_own_are_layered_like_all_others() {
     assert!(anthropic.key_source.contains("ANTHROPIC_API_KEY"), "{}", anthropic.key_source);
     let claude = &c.agents["claude"];
     assert_eq!((claude.env["EXTRA"].as_str(), claude.files[".a/b.c"].as_str()), ("{model}", "x"));
-    assert!(claude.env.contains_key("ANTHROPIC_BASE_URL"), "what is built in stays: {:?}", claude.env);
+    assert!(claude.env.contains_key("ANTHROPIC_BASE_URL"), "the built-in variables are gone: {:?}", claude.env);
     let source =
         |key: &str| loaded.explain().iter().find(|e| e.key == key).unwrap_or_else(|| panic!("{key}")).source.clone();
     assert_eq!(source("providers.anthropic.base_url"), "environment variable SKEP_PROVIDERS__ANTHROPIC__BASE_URL");
@@ -399,7 +399,7 @@ fn tables_with_names_of_their_own_are_layered_like_all_others() {
 }
 
 #[test]
-fn a_key_is_taken_from_the_place_a_person_named_first() {
+fn a_configured_key_overrides_the_built_in_variable() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
     let put = |text: &str, mode| {
@@ -413,33 +413,33 @@ fn a_key_is_taken_from_the_place_a_person_named_first() {
     assert_eq!(key(&load(&text, &env).unwrap().config).as_deref(), Some("sk-of-the-file"));
     let vault = load("[providers.openai]\nkey_secret = \"openai\"", &env).unwrap().config;
     assert_eq!((key(&vault), vault.providers["openai"].missing()), (None, None));
-    // A key that would break a header, and a file others could exchange.
+    // A key that would break a header, and a file that others could replace.
     for (content, mode, fix) in
         [("sk-a\r\nx-evil: hunter2", 0o600, "only the key"), ("", 0o600, "only the key"), ("sk-a", 0o622, "chmod 600")]
     {
         put(content, mode);
-        let told = load(&text, &env).unwrap_err();
-        assert!(told.0.len() == 1 && told.0[0].fix.contains(fix), "{content:?}: {told}");
-        assert!(!told.to_string().contains("hunter2"));
+        let error = load(&text, &env).unwrap_err();
+        assert!(error.0.len() == 1 && error.0[0].fix.contains(fix), "{content:?}: {error}");
+        assert!(!error.to_string().contains("hunter2"));
     }
-    // In a variable it is as good as none.
+    // An invalid key in a variable counts as missing.
     let odd = load("[role.dev]\nengine = \"llm:openai/m\"", &[("OPENAI_API_KEY", "sk a")]).unwrap_err();
     assert_eq!(odd.0[0].at, "role.dev.engine");
 }
 
 #[test]
-fn all_errors_are_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let file = "[runs]\nlease_ttl = 30\nmax_live_runs = 0\nnope_nope = 1\n[limits]\ncost = 5";
-    let told = load(file, &[("SKEP_CHECKS__TIMEOUT", "9")]).unwrap_err().to_string();
-    assert!(told.starts_with("the configuration has 5 problems:"), "{told}");
+    let error = load(file, &[("SKEP_CHECKS__TIMEOUT", "9")]).unwrap_err().to_string();
+    assert!(error.starts_with("the configuration has 5 problems:"), "{error}");
     for key in ["runs.lease_ttl", "runs.max_live_runs", "runs.nope_nope", "limits.cost", "checks.timeout"] {
-        assert!(told.contains(key), "{key} in {told}");
+        assert!(error.contains(key), "{key} in {error}");
     }
-    assert!(told.contains("(environment variable SKEP_CHECKS__TIMEOUT, text): a duration needs a unit"), "{told}");
+    assert!(error.contains("(environment variable SKEP_CHECKS__TIMEOUT, text): a duration needs a unit"), "{error}");
 }
 
 #[test]
-fn files_that_cannot_be_read_are_named() {
+fn unreadable_files_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("latin"), [0x61, 0xff, 0xfe]).unwrap();
@@ -453,8 +453,8 @@ fn files_that_cannot_be_read_are_named() {
         ("loop", "cannot be read"),
     ] {
         let sources = Sources { data_dir: dir.path().into(), file: Some(at(name)), ..Sources::default() };
-        let told = config::load(&sources).unwrap_err();
-        assert!(told.0.len() == 1 && told.0[0].why.contains(why), "{name}: {told}");
+        let error = config::load(&sources).unwrap_err();
+        assert!(error.0.len() == 1 && error.0[0].why.contains(why), "{name}: {error}");
     }
 }
 
@@ -472,23 +472,23 @@ fn a_secret_is_read_from_its_file_and_never_shown() {
     assert!(!format!("{:?}", loaded.config.store).contains("hunter2"));
 
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
-    let told = load(&text, &[]).unwrap_err();
-    assert!(told.0[0].fix.contains("chmod 600"), "{told}");
+    let error = load(&text, &[]).unwrap_err();
+    assert!(error.0[0].fix.contains("chmod 600"), "{error}");
 }
 
 #[test]
-fn the_default_database_lies_in_the_data_directory() {
+fn the_default_database_is_in_the_data_directory() {
     let url = Database::InDataDir.url(Path::new("/a b/100%?/x"));
     assert_eq!(url.expose(), "sqlite:/a b/100%25%3F/x/skep.db");
 }
 
 #[test]
-fn the_data_directory_is_made_private_and_bad_ones_are_named() {
+fn the_data_directory_is_created_private_and_unusable_ones_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let new = dir.path().join("a/b");
     config::prepare_data_dir(&new).unwrap();
     assert_eq!(std::fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(std::fs::read_dir(&new).unwrap().count(), 0, "the probe is gone");
+    assert_eq!(std::fs::read_dir(&new).unwrap().count(), 0, "the probe file is left");
     config::prepare_data_dir(&new).unwrap();
 
     let file = dir.path().join("file");
@@ -510,14 +510,14 @@ fn the_data_directory_is_made_private_and_bad_ones_are_named() {
 }
 
 #[test]
-fn reading_makes_nothing() {
+fn loading_creates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let sources = Sources { data_dir: dir.path().join("not/there"), ..Sources::default() };
     config::load(&sources).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
-/// Cuts, doubles and replaces pieces of the reference: near-valid files find more than noise.
+/// Cuts, duplicates and replaces pieces of the reference: almost valid files find more bugs than noise.
 fn mutated() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\"30s\"".to_owned()),
@@ -574,10 +574,10 @@ proptest! {
 }
 
 #[test]
-fn a_project_s_table_goes_over_what_all_are_given() {
+fn a_project_table_overrides_the_grants_of_all_projects() {
     let text = "[egress]\nhosts = [\"a.example\"]\n[project.tally.egress]\nhosts = [\"b.example\"]\n[project.plain]\n";
-    let given = load(text, &[]).unwrap().config.granted;
-    let hosts = |name: &str| given.for_project(&ProjectName::new(name).unwrap()).hosts.join(" ");
+    let granted = load(text, &[]).unwrap().config.granted;
+    let hosts = |name: &str| granted.for_project(&ProjectName::new(name).unwrap()).hosts.join(" ");
     assert_eq!((hosts("tally"), hosts("plain")), ("b.example".to_owned(), "a.example".to_owned()));
     assert_eq!(hosts("other"), "a.example");
 }

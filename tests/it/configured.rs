@@ -1,35 +1,35 @@
-//! What is configured is what works: providers, roles, prices and budgets through the real program, to a landed change.
+//! Configured providers, roles, prices and budgets take effect in the real program, up to a landed change.
 
 use crate::support::cli::{Cli, Said, ended};
 use crate::support::models::{KEY, Models, call};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
 
-/// A desk whose `acme` is the scripted server, and whose roles all think with it.
-fn desk(models: &Models, more: &str) -> Cli {
-    let desk = Cli::new();
-    std::fs::create_dir(desk.path("data")).unwrap();
+/// A data directory whose provider `acme` is the scripted server, used by all roles.
+fn cli(models: &Models, more: &str) -> Cli {
+    let cli = Cli::new();
+    std::fs::create_dir(cli.path("data")).unwrap();
     std::fs::write(
-        desk.path("prices.toml"),
+        cli.path("prices.toml"),
         "version = \"2030-01-01\"\n[[model]]\nmatch = [\"acme/*\"]\ninput = 1.0\noutput = 10.0\n",
     )
     .unwrap();
     let base = models.provider(Api::OpenAi).base_url;
-    let prices = desk.path("prices.toml");
+    let prices = cli.path("prices.toml");
     let text = format!(
         "[providers.acme]\napi = \"openai\"\nbase_url = \"{base}\"\nkey_env = \"ACME_KEY\"\n\
          [role.manager]\nengine = \"llm:acme\"\nmodel = \"strong\"\n[role.dev]\nengine = \"llm:acme/cheap\"\n\
          [role.reviewer]\nengine = \"llm:acme/strong\"\n[prices]\nfile = {prices:?}\n{more}"
     );
-    std::fs::write(desk.path("data/skep.toml"), text).unwrap();
-    desk
+    std::fs::write(cli.path("data/skep.toml"), text).unwrap();
+    cli
 }
 
-/// A command with the key in its environment.
-fn does(desk: &Cli, args: &[&str]) -> Said {
-    let mut command = desk.skep(args);
+/// Runs a command with the API key in its environment.
+fn does(cli: &Cli, args: &[&str]) -> Said {
+    let mut command = cli.skep(args);
     command.env("ACME_KEY", KEY);
-    // The scripted server runs in this very test: its threads must go on meanwhile.
+    // The scripted server runs in this test, so its threads must not be blocked.
     tokio::task::block_in_place(|| ended(command))
 }
 
@@ -38,7 +38,7 @@ fn plan() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configured_model_carries_a_run_to_a_landed_change_and_is_charged_by_the_price_file() {
+async fn a_configured_model_lands_a_change_and_is_charged_by_the_price_file() {
     let models = Models::play([
         call("done", plan()),
         call("edit", json!({"path": "a.txt", "edits": [{"old": "a", "new": "b"}]})),
@@ -46,21 +46,21 @@ async fn a_configured_model_carries_a_run_to_a_landed_change_and_is_charged_by_t
         call("done", json!({"verdict": "approve", "summary": "right", "findings": []})),
     ])
     .await;
-    let desk = desk(&models, "[limits]\ncost = \"5 USD\"\ntokens = 1000000\n[budget]\nday_cost = \"9 USD\"\n");
-    let repo = desk.repo("tool", &[("a.txt", "a\n")]);
+    let cli = cli(&models, "[limits]\ncost = \"5 USD\"\ntokens = 1000000\n[budget]\nday_cost = \"9 USD\"\n");
+    let repo = cli.repo("tool", &[("a.txt", "a\n")]);
     let run = ["run", "--repo", "tool.git", "--goal", "a.txt says b", "--check", "grep b a.txt", "--yes"];
-    does(&desk, &run).ends(0);
+    does(&cli, &run).ends(0);
     let landed = crate::support::cli::git(&repo, &["show", "main:a.txt"]);
     assert_eq!(landed.trim(), "b");
 
-    // Which model did what, as the server saw it.
+    // Models as seen by the server.
     let seen = models.seen();
     let named: Vec<&str> = seen.iter().map(|r| r.body["model"].as_str().unwrap()).collect();
     assert_eq!(named, ["strong", "cheap", "cheap", "strong"]);
     assert!(seen.iter().all(|r| format!("{:?}", r.headers).contains(KEY)));
 
-    // What it cost, by model: calls of 100 tokens in and 10 out, at 1 and 10 USD a million.
-    let spent = does(&desk, &["budget", "show", "--by", "model", "--json"]).ends(0).json();
+    // Cost by model: calls with 100 input and 10 output tokens, at 1 and 10 USD per million.
+    let spent = does(&cli, &["budget", "show", "--by", "model", "--json"]).ends(0).json();
     let rows = spent["spending"].as_array().unwrap();
     let of = |key: &str, what: &str| {
         let row = rows.iter().find(|r| r["key"] == key).unwrap_or_else(|| panic!("{key} in {spent}"));
@@ -68,19 +68,19 @@ async fn a_configured_model_carries_a_run_to_a_landed_change_and_is_charged_by_t
     };
     assert_eq!((of("acme/strong", "tokens"), of("acme/cheap", "tokens")), (220, 220));
     assert_eq!((of("acme/strong", "unpriced"), of("acme/cheap", "cost_micros")), (0, 400));
-    let shown = does(&desk, &["budget", "show", "--by", "role", "--day", "today"]).ends(0);
+    let shown = does(&cli, &["budget", "show", "--by", "role", "--day", "today"]).ends(0);
     assert!(shown.out.contains("reviewer") && shown.out.contains("0.00"), "{}", shown.out);
-    does(&desk, &["budget", "raise", "--day", "--cost", "5USD"]).ends(0).says("budget of today raised by");
-    does(&desk, &["budget", "raise", "--day", "--project", "tool", "--tokens", "5"]).ends(2);
-    does(&desk, &["budget", "raise", "--project", "nobody", "--tokens", "5"]).ends(2);
+    does(&cli, &["budget", "raise", "--day", "--cost", "5USD"]).ends(0).says("budget of today raised by");
+    does(&cli, &["budget", "raise", "--day", "--project", "tool", "--tokens", "5"]).ends(2);
+    does(&cli, &["budget", "raise", "--project", "nobody", "--tokens", "5"]).ends(2);
 
-    // The key is nowhere but where it was sent.
-    let store = std::fs::read(desk.path("data/skep.db")).unwrap();
+    // The key is not in the store.
+    let store = std::fs::read(cli.path("data/skep.db")).unwrap();
     assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
+async fn engine_test_verifies_an_engine_or_reports_the_problem() {
     let line = json!({"path": "README.md", "content": "# tally\n\nChecked by Skep.\n"});
     let models = Models::play([
         call("write", line),
@@ -90,34 +90,34 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
         crate::support::models::status(401),
     ])
     .await;
-    let desk = desk(&models, "");
-    let proof = does(&desk, &["engine", "test", "dev", "--json"]).ends(0).json();
+    let cli = cli(&models, "");
+    let proof = does(&cli, &["engine", "test", "dev", "--json"]).ends(0).json();
     assert_eq!((proof["engine"].as_str(), proof["step"].as_str()), (Some("llm:acme/cheap"), Some("develop")));
     assert_eq!((proof["verdict"].as_str(), proof["usage"]["tokens"].as_u64()), (Some("passed"), Some(220)), "{proof}");
-    // What an engine says is not believed.
-    let lied = does(&desk, &["engine", "test", "llm:acme/other", "--json"]).ends(3).json();
+    // The report of an engine is verified.
+    let lied = does(&cli, &["engine", "test", "llm:acme/other", "--json"]).ends(3).json();
     assert!(lied["detail"].as_str().unwrap().contains("changed nothing"), "{lied}");
-    does(&desk, &["engine", "test", "manager"]).ends(0).says("planned 1 task: Say b");
-    let refused = does(&desk, &["engine", "test", "reviewer", "--json"]).ends(78).json();
+    does(&cli, &["engine", "test", "manager"]).ends(0).says("planned 1 task: Say b");
+    let refused = does(&cli, &["engine", "test", "reviewer", "--json"]).ends(78).json();
     assert!(refused["fix"].as_str().unwrap().contains("ACME_KEY"), "{refused}");
     assert_eq!(models.seen().len(), 5);
-    // Engines without a model, and what can't be tested.
-    does(&desk, &["engine", "test", "command: echo more >> CHANGELOG.md"]).ends(0).says("changed CHANGELOG.md");
-    does(&desk, &["engine", "test", "command: exit 3"]).ends(3);
-    does(&desk, &["engine", "test", "direct"]).ends(0).says("works");
-    does(&desk, &["engine", "test", "script:demo:tally"]).ends(0).says("changed src/lib.rs");
-    does(&desk, &["engine", "test", "scout"]).ends(2).one_error("scout", "role.scout.engine");
-    does(&desk, &["engine", "test", "llm:nobody/x"]).ends(78).one_error("nobody", "engine list");
-    does(&desk, &["engine", "test", "banana"]).ends(2).one_error("no such engine", "KIND");
-    let left: Vec<_> = std::fs::read_dir(desk.path("data")).unwrap().flatten().map(|f| f.file_name()).collect();
+    // Engines without a model, and engines that cannot be tested.
+    does(&cli, &["engine", "test", "command: echo more >> CHANGELOG.md"]).ends(0).says("changed CHANGELOG.md");
+    does(&cli, &["engine", "test", "command: exit 3"]).ends(3);
+    does(&cli, &["engine", "test", "direct"]).ends(0).says("works");
+    does(&cli, &["engine", "test", "script:demo:tally"]).ends(0).says("changed src/lib.rs");
+    does(&cli, &["engine", "test", "scout"]).ends(2).one_error("scout", "role.scout.engine");
+    does(&cli, &["engine", "test", "llm:nobody/x"]).ends(78).one_error("nobody", "engine list");
+    does(&cli, &["engine", "test", "banana"]).ends(2).one_error("no such engine", "KIND");
+    let left: Vec<_> = std::fs::read_dir(cli.path("data")).unwrap().flatten().map(|f| f.file_name()).collect();
     assert!(left.iter().all(|n| !n.to_string_lossy().starts_with("probe-")), "{left:?}");
 
-    let listed = does(&desk, &["engine", "list", "--json"]).ends(0).json();
+    let listed = does(&cli, &["engine", "list", "--json"]).ends(0).json();
     let row = |name: &str| listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap().clone();
     assert_eq!((row("acme")["usable"].clone(), row("llm")["what"].clone()), (json!(true), json!("kind")));
     assert!(!listed.to_string().contains(KEY));
-    // A server of this machine that is switched off is not there to be used.
-    let mut command = desk.skep(&["engine", "list", "--json"]);
+    // A local server that is not running is not usable.
+    let mut command = cli.skep(&["engine", "list", "--json"]);
     command.env("ACME_KEY", KEY).env("SKEP_PROVIDERS__VLLM__BASE_URL", "http://127.0.0.1:9/v1/");
     let listed = ended(command).ends(0).json();
     let vllm = listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == "vllm").unwrap().clone();
@@ -129,22 +129,22 @@ async fn engine_test_proves_an_engine_or_says_what_is_wrong() {
 
 #[test]
 fn a_role_without_its_key_is_refused_by_name_before_anything_starts() {
-    let desk = Cli::new();
-    std::fs::create_dir(desk.path("data")).unwrap();
-    std::fs::write(desk.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/x\"\n").unwrap();
+    let cli = Cli::new();
+    std::fs::create_dir(cli.path("data")).unwrap();
+    std::fs::write(cli.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/x\"\n").unwrap();
     for args in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:0"], &["runs"]] {
-        let mut command = desk.skep(args);
+        let mut command = cli.skep(args);
         command.env_remove("ANTHROPIC_API_KEY");
         ended(command).ends(78).one_error("ANTHROPIC_API_KEY", "providers.anthropic.key_env");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
-    let desk = Cli::new();
-    std::fs::create_dir(desk.path("data")).unwrap();
+async fn the_doctor_detects_models_and_its_proposal_is_valid() {
+    let cli = Cli::new();
+    std::fs::create_dir(cli.path("data")).unwrap();
     // An agent on PATH, a key, and a model server on this machine.
-    let bin = desk.path("bin");
+    let bin = cli.path("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink("/bin/true", bin.join("claude-agent-acp")).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -155,7 +155,7 @@ async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
         axum::serve(listener, axum::Router::new().route("/api/tags", axum::routing::get(tags))).into_future(),
     );
     let doctor = |args: &[&str]| {
-        let mut command = desk.skep(args);
+        let mut command = cli.skep(args);
         command
             .env("PATH", &path)
             .env("SKEP_PROVIDERS__OLLAMA__BASE_URL", &base)
@@ -175,20 +175,20 @@ async fn the_doctor_finds_what_is_there_and_its_proposal_is_accepted() {
         assert!(proposed.contains(part), "{part} in {proposed}");
     }
     assert!(!said.out.contains("hunter2") && !proposed.contains("hunter2"));
-    std::fs::write(desk.path("data/skep.toml"), &proposed).unwrap();
+    std::fs::write(cli.path("data/skep.toml"), &proposed).unwrap();
     let checked = doctor(&["config", "check", "--json"]).ends(0);
     assert!(checked.out.contains("role.dev.engine") && !checked.out.contains("hunter2"));
-    // With models and without limits it says what is weak.
-    std::fs::write(desk.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/unheard-of\"\n").unwrap();
+    // With models but without limits, it warns.
+    std::fs::write(cli.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/unheard-of\"\n").unwrap();
     let weak = doctor(&["doctor"]).ends(0).out;
     assert!(weak.contains("price unknown") && weak.contains("budget.day_cost"), "{weak}");
     served.abort();
 }
 
 #[test]
-fn the_prompts_in_force_are_listed_with_where_they_come_from_and_printed() {
-    let desk = Cli::new();
-    let folder = desk.path("prompts");
+fn effective_prompts_are_listed_with_their_source_and_printed() {
+    let cli = Cli::new();
+    let folder = cli.path("prompts");
     for (file, text) in
         [("manager/plan.md", "PLAN {{ goal | data(\"goal\") }}"), ("projects/tool/dev/system.md", "TOOL \u{1b}[2J")]
     {
@@ -196,36 +196,36 @@ fn the_prompts_in_force_are_listed_with_where_they_come_from_and_printed() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    std::fs::create_dir(desk.path("data")).unwrap();
-    let listed = |desk: &Cli, more: &[&str]| {
+    std::fs::create_dir(cli.path("data")).unwrap();
+    let listed = |cli: &Cli, more: &[&str]| {
         let args = [&["prompts", "list", "--json"], more].concat();
-        desk.does(&args).ends(0).json()["prompts"].clone()
+        cli.does(&args).ends(0).json()["prompts"].clone()
     };
     let file = |steps: &Value, step: usize, name: &str| {
         let files = steps[step]["files"].as_array().unwrap();
         files.iter().find(|f| f["name"] == name).unwrap_or_else(|| panic!("no {name} in {steps}")).clone()
     };
-    let built_in = listed(&desk, &[]);
+    let built_in = listed(&cli, &[]);
     let named: Vec<_> = built_in.as_array().unwrap().iter().map(|s| (s["step"].clone(), s["role"].clone())).collect();
     let wanted = [("explore", "scout"), ("plan", "manager"), ("develop", "dev"), ("review", "reviewer")];
     assert_eq!(named, wanted.map(|(step, role)| (json!(step), json!(role))));
     assert_eq!(file(&built_in, 1, "manager/plan.md")["from"], "built in");
 
-    std::fs::write(desk.path("data/skep.toml"), format!("[prompts]\ndir = {folder:?}\n")).unwrap();
-    let own = listed(&desk, &[]);
+    std::fs::write(cli.path("data/skep.toml"), format!("[prompts]\ndir = {folder:?}\n")).unwrap();
+    let own = listed(&cli, &[]);
     let plan = file(&own, 1, "manager/plan.md");
     assert_eq!((&plan["from"], plan["path"].as_str()), (&json!("folder"), folder.join("manager/plan.md").to_str()));
     assert!(own[1]["version"] != built_in[1]["version"] && own[2]["version"] == built_in[2]["version"]);
-    let of_tool = listed(&desk, &["--project", "tool"]);
+    let of_tool = listed(&cli, &["--project", "tool"]);
     assert_eq!(file(&of_tool, 2, "dev/system.md")["from"], "project");
     assert!(of_tool[2]["version"] != own[2]["version"] && of_tool[1] == own[1]);
-    desk.does(&["prompts", "list"]).ends(0).says("folder: ").says("built in");
+    cli.does(&["prompts", "list"]).ends(0).says("folder: ").says("built in");
 
-    desk.does(&["prompts", "show", "plan"]).ends(0).says("PLAN {{ goal").says("==> shared/data.md (built in");
-    let dev = desk.does(&["prompts", "show", "dev", "--project", "tool", "--json"]).ends(0).json();
+    cli.does(&["prompts", "show", "plan"]).ends(0).says("PLAN {{ goal").says("==> shared/data.md (built in");
+    let dev = cli.does(&["prompts", "show", "dev", "--project", "tool", "--json"]).ends(0).json();
     assert_eq!(dev["prompt"]["texts"]["dev/system.md"], "TOOL \u{1b}[2J");
     assert_eq!(dev["prompt"]["version"], of_tool[2]["version"]);
-    desk.does(&["prompts", "show", "nobody"]).ends(2);
+    cli.does(&["prompts", "show", "nobody"]).ends(2);
     std::fs::write(folder.join("manager/plan.md"), "{{ nothing }}").unwrap();
-    desk.does(&["prompts", "list"]).ends(78).one_error("manager/plan.md, line 1", "remove it");
+    cli.does(&["prompts", "list"]).ends(78).one_error("manager/plan.md, line 1", "remove it");
 }

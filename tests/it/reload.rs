@@ -1,4 +1,4 @@
-//! The configuration read again by a running service: new runs have it, a bad one is refused and named, the rest waits for a start.
+//! Configuration reload of a running service: new runs use it, an invalid file is refused, other keys need a restart.
 
 use crate::support::baseline::{Baseline, RUN, edits};
 use crate::support::cli::{Beside, Cli};
@@ -8,7 +8,7 @@ use skep::providers::settings::Api;
 use std::fs::File;
 use std::process::Stdio;
 
-/// A service that looks at its file every second, its log in `log`.
+/// Starts a service that checks its file every second and logs to `log`.
 fn serve(cli: &Cli) -> Beside {
     let log = File::create(cli.path("log")).unwrap();
     let mut command = cli.skep(&["serve", "--listen", "127.0.0.1:0"]);
@@ -18,17 +18,17 @@ fn serve(cli: &Cli) -> Beside {
     service
 }
 
-fn said(cli: &Cli, text: &str) -> bool {
+fn logged(cli: &Cli, text: &str) -> bool {
     std::fs::read_to_string(cli.path("log")).unwrap().contains(text)
 }
 
 fn write(cli: &Cli, text: &str) {
-    // As editors do it: a new file in the old one's place.
+    // Like editors, which replace the file by a new one.
     std::fs::write(cli.path("new.toml"), text).unwrap();
     std::fs::rename(cli.path("new.toml"), cli.path("data/skep.toml")).unwrap();
 }
 
-/// The most attempts a run opened now may have.
+/// The attempt limit of a new run.
 fn attempts_of_a_new_run(cli: &Cli, goal: &str) -> u64 {
     let run = [
         "run",
@@ -48,7 +48,7 @@ fn attempts_of_a_new_run(cli: &Cli, goal: &str) -> u64 {
 }
 
 #[test]
-fn a_service_takes_a_changed_file_over_for_new_runs_and_keeps_the_old_one_when_it_is_bad() {
+fn a_changed_file_applies_to_new_runs_and_an_invalid_one_is_refused() {
     let cli = Cli::new();
     cli.repo("tool", &[("a", "a")]);
     std::fs::create_dir(cli.path("data")).unwrap();
@@ -56,26 +56,30 @@ fn a_service_takes_a_changed_file_over_for_new_runs_and_keeps_the_old_one_when_i
     assert_eq!(attempts_of_a_new_run(&cli, "one"), 64);
     let first = cli.newest();
 
-    // A file that was not there before.
+    // The file did not exist before.
     write(&cli, "[limits]\nattempts = 7\n[server]\nmax_streams = 9\n");
-    cli.until("the new file is taken over", || said(&cli, "new runs have it"));
-    assert!(said(&cli, "limits.attempts") && said(&cli, "restart Skep for them") && said(&cli, "server.max_streams"));
-    assert_eq!(attempts_of_a_new_run(&cli, "two"), 7, "a known project follows, too");
-    assert_eq!(cli.show(&first)["budget"]["limits"]["attempts"], 64, "a run keeps what it was born with");
+    cli.until("the new file is loaded", || logged(&cli, "new runs use it"));
+    assert!(
+        logged(&cli, "limits.attempts") && logged(&cli, "restart Skep for them") && logged(&cli, "server.max_streams")
+    );
+    assert_eq!(attempts_of_a_new_run(&cli, "two"), 7, "a known project does not use the new limit");
+    assert_eq!(cli.show(&first)["budget"]["limits"]["attempts"], 64, "an open run changed its limit");
 
     write(&cli, "[limits]\nattempts = \"hunter2\"\n");
-    cli.until("the bad file is refused", || said(&cli, "the old one stays"));
-    assert!(said(&cli, "a whole number from 1") && !said(&cli, "hunter2"));
+    cli.until("the invalid file is refused", || logged(&cli, "the previous configuration stays in effect"));
+    assert!(logged(&cli, "a whole number from 1") && !logged(&cli, "hunter2"));
     assert_eq!(attempts_of_a_new_run(&cli, "three"), 7);
 
     write(&cli, "[limits]\nattempts = 5\n");
     let pid = Pid::from_raw(i32::try_from(service.0.id()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
-    cli.until("it is mended", || attempts_of_a_new_run(&cli, &format!("{:?}", std::time::Instant::now())) == 5);
+    cli.until("the fixed file is loaded", || {
+        attempts_of_a_new_run(&cli, &format!("{:?}", std::time::Instant::now())) == 5
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_is_called_as_often_as_its_limits_say_now() {
+async fn changed_provider_limits_apply_at_once() {
     let more =
         "[role.dev]\nengine = \"llm:acme/cheap\"\n[policy]\napprove_merge = false\n[runs]\nsweep_interval = \"1s\"\n";
     let baseline = Baseline::new(Models::think(|request| edits(request.turn())).await, Api::OpenAi, more);
@@ -89,13 +93,12 @@ async fn a_provider_is_called_as_often_as_its_limits_say_now() {
     };
     let _service = baseline.serve();
     run("tool.git");
-    baseline.until("the one call of this minute", || baseline.models.seen().len() == 1);
+    baseline.until("the only call of this minute", || baseline.models.seen().len() == 1);
     write(&baseline.cli, &text);
-    baseline.until("the new file is taken over", || said(&baseline.cli, "new runs have it"));
+    baseline.until("the new file is loaded", || logged(&baseline.cli, "new runs use it"));
     tokio::task::block_in_place(|| baseline.cli.repo("other", &[("a.txt", "a\n")]));
     run("other.git");
-    // By the old numbers its three calls would take more than two minutes.
-    baseline.until("a change lands", || {
-        baseline.runs().iter().any(|r| r["project"] == "other" && r["status"] == "completed")
-    });
+    // With the old limit, its three calls would take more than two minutes.
+    baseline
+        .until("a change lands", || baseline.runs().iter().any(|r| r["project"] == "other" && r["status"] == "completed"));
 }

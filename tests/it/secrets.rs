@@ -1,5 +1,5 @@
-//! No secret leaves: whole runs of the real program with engines and checks that say all they know, then everything that was
-//! written or said is searched. And what would be pushed with a secret in it waits for a person.
+//! No secret leaks: engines and checks of complete runs print all they know, then everything that was written or printed is
+//! searched. A push that contains a secret waits for a person.
 
 use crate::support::cli::{Cli, ended, git};
 use crate::support::rest::{request, service};
@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 const PASSED: &str = "pAsSeD-51c0f3aa97+/b2e8-canary";
 const KEPT: &str = "kEpT-0be17a6d93f4-canary-of-the-vault";
 
-/// Says its secret in every way a careless or hostile program may.
-const TELLTALE: &str = r#"
+/// Prints its secret in every way a careless or hostile program may.
+const LEAKY_ENGINE: &str = r#"
 v="$AGENT_KEY"
 echo "plain $v"
 printf '%s' "$v" | base64 -w0; echo
@@ -34,20 +34,20 @@ esac
 printf '{"summary": "did it with %s"}' "$v" > "$SKEP_REPORT_FILE"
 "#;
 
-/// A desk whose engines are given the canary, and know of it by `AGENT_KEY` alone.
-fn desk(engine: &str) -> Cli {
-    let desk = Cli::new();
-    std::fs::create_dir_all(desk.path("data")).unwrap();
-    std::fs::set_permissions(desk.path("data"), std::fs::Permissions::from_mode(0o700)).unwrap();
-    let tools = desk.path("tools");
+/// A data directory whose engines receive the canary in `AGENT_KEY`.
+fn cli(engine: &str) -> Cli {
+    let cli = Cli::new();
+    std::fs::create_dir_all(cli.path("data")).unwrap();
+    std::fs::set_permissions(cli.path("data"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let tools = cli.path("tools");
     let config = format!(
         "[engines]\npass_env = [\"AGENT_KEY\"]\n[steps.develop]\ntries = 4\n[sandbox]\ntoolchains = [\"{}\"]\n",
         tools.display()
     );
-    std::fs::write(desk.path("data/skep.toml"), config).unwrap();
+    std::fs::write(cli.path("data/skep.toml"), config).unwrap();
     std::fs::create_dir(&tools).unwrap();
     std::fs::write(tools.join("engine.sh"), engine).unwrap();
-    desk
+    cli
 }
 
 fn with_key(mut command: Command) -> Command {
@@ -55,11 +55,11 @@ fn with_key(mut command: Command) -> Command {
     command
 }
 
-fn run(desk: &Cli, check: Option<&str>) -> Command {
-    let engine = format!("command: sh {}", desk.path("tools/engine.sh").display());
+fn run(cli: &Cli, check: Option<&str>) -> Command {
+    let engine = format!("command: sh {}", cli.path("tools/engine.sh").display());
     let mut args = vec!["run", "--repo", "tool.git", "--goal", "Do it", "--engine", &engine];
     args.extend(check.into_iter().flat_map(|check| ["--check", check]));
-    with_key(desk.skep(&args))
+    with_key(cli.skep(&args))
 }
 
 /// Every object of a repository, as text.
@@ -71,11 +71,11 @@ fn objects(repo: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_run_that_says_all_it_knows_tells_nothing() {
-    let desk = desk(TELLTALE);
-    // The check knows it, too: it prints it, and puts it into its report.
-    std::fs::write(desk.path("tools/leak.txt"), format!("name='{PASSED}'")).unwrap();
-    let leak = desk.path("tools/leak.txt").display().to_string();
+fn a_leaky_run_leaks_no_secret() {
+    let cli = cli(LEAKY_ENGINE);
+    // The check also prints the secret and writes it to its report.
+    std::fs::write(cli.path("tools/leak.txt"), format!("name='{PASSED}'")).unwrap();
+    let leak = cli.path("tools/leak.txt").display().to_string();
     let rules = format!(
         r#"[[check]]
 name = "unit"
@@ -84,32 +84,32 @@ junit = "report.xml"
 command = '''cat {leak}; echo "<testsuite><testcase $(cat {leak})/></testsuite>" > report.xml; grep good state.txt'''
 "#
     );
-    desk.repo("tool", &[("a.txt", "hello\n"), (".skep.toml", &rules)]);
+    cli.repo("tool", &[("a.txt", "hello\n"), (".skep.toml", &rules)]);
 
-    // The service logs everything there is.
-    let log = std::fs::File::create(desk.path("service.log")).unwrap();
-    let mut serve = with_key(desk.skep(&["serve", "--listen", "127.0.0.1:0"]));
+    // The service logs at the most detailed level.
+    let log = std::fs::File::create(cli.path("service.log")).unwrap();
+    let mut serve = with_key(cli.skep(&["serve", "--listen", "127.0.0.1:0"]));
     let all = "trace,sqlx=trace,sea_orm=trace,hyper=trace,hyper_util=trace,ractor=trace";
     serve.env("SKEP_TELEMETRY__LOG_LEVEL", all).stdout(Stdio::null()).stderr(log);
     let service = crate::support::cli::Beside(serve.spawn().unwrap());
-    desk.until("the service answers", || desk.path("data/service.json").is_file());
+    cli.until("the service answers", || cli.path("data/service.json").is_file());
 
-    let mut said = Vec::new();
+    let mut printed = Vec::new();
     let mut does = |command: Command, code: i32| {
         let done = ended(command).ends(code);
-        said.extend_from_slice(done.out.as_bytes());
-        said.extend_from_slice(done.err.as_bytes());
+        printed.extend_from_slice(done.out.as_bytes());
+        printed.extend_from_slice(done.err.as_bytes());
         done.out
     };
-    does(with_key(desk.skep(&["secret", "set", "DEPLOY_KEY", "--from-env", "KEPT"])), 0);
-    does(desk.skep(&["secret", "list"]), 0);
-    let mut following = run(&desk, None);
+    does(with_key(cli.skep(&["secret", "set", "DEPLOY_KEY", "--from-env", "KEPT"])), 0);
+    does(cli.skep(&["secret", "list"]), 0);
+    let mut following = run(&cli, None);
     following.arg("--yes");
     let out = does(following, 0);
     assert!(out.contains("[redacted:AGENT_KEY]") && out.contains("a2 failed") && out.contains("failed ("), "{out}");
 
-    // Everything people can ask for.
-    let id = desk.newest();
+    // All commands that show something of the run.
+    let id = cli.newest();
     for args in [
         &["show", &id, "--json"][..],
         &["show", &id],
@@ -120,123 +120,121 @@ command = '''cat {leak}; echo "<testsuite><testcase $(cat {leak})/></testsuite>"
         &["runs", "--json"],
         &["secret", "list", "--json"],
     ] {
-        does(desk.skep(args), 0);
+        does(cli.skep(args), 0);
     }
-    let logs = does(desk.skep(&["logs", &id]), 0);
-    assert!(logs.matches("[redacted:AGENT_KEY]").count() > 1_000, "the flood was kept, without it");
+    let logs = does(cli.skep(&["logs", &id]), 0);
+    assert!(logs.matches("[redacted:AGENT_KEY]").count() > 1_000, "the output was not stored in redacted form");
     drop(service);
 
     let search = Search::of(&[PASSED, KEPT]);
-    let mut found = search.find("what commands printed", &said);
-    // Not searched: the objects of mirrors, which are below as the origin has them, and the token, which is its own place.
+    let mut found = search.find("the output of commands", &printed);
+    // The objects of the mirrors are searched below.
     let skip = |path: &Path| path.ends_with("data/mirrors");
-    found.extend(search.find_below(&desk.path("data"), &skip));
-    found.extend(search.find("the log", &std::fs::read(desk.path("service.log")).unwrap()));
-    found.extend(search.find("the origin", &objects(&desk.path("tool.git"))));
-    let mirrors = std::fs::read_dir(desk.path("data/mirrors")).unwrap().flatten().map(|e| e.path());
+    found.extend(search.find_below(&cli.path("data"), &skip));
+    found.extend(search.find("the log", &std::fs::read(cli.path("service.log")).unwrap()));
+    found.extend(search.find("the origin", &objects(&cli.path("tool.git"))));
+    let mirrors = std::fs::read_dir(cli.path("data/mirrors")).unwrap().flatten().map(|e| e.path());
     for mirror in mirrors.filter(|m| m.is_dir()) {
         found.extend(search.find("a mirror", &objects(&mirror)));
     }
     assert_eq!(found, Vec::<String>::new());
-    let trace = std::fs::read_to_string(desk.path("service.log")).unwrap();
+    let trace = std::fs::read_to_string(cli.path("service.log")).unwrap();
     assert!(trace.contains("\"level\":\"trace\""), "the log was not at trace");
-    let message = git(&desk.path("tool.git"), &["log", "-1", "--format=%B", "main"]);
+    let message = git(&cli.path("tool.git"), &["log", "-1", "--format=%B", "main"]);
     assert!(message.contains("did it with [redacted:AGENT_KEY]"), "{message}");
-    // The search itself sees: where the person put it, it is.
-    assert!(!search.find_below(&desk.path("."), &|p| p.ends_with("data")).is_empty());
+    // The search itself works: it finds the secret where the test wrote it.
+    assert!(!search.find_below(&cli.path("."), &|p| p.ends_with("data")).is_empty());
 }
 
 #[test]
-fn a_push_with_a_live_value_waits_and_the_work_is_done_again_without_it() {
-    let desk = desk(
-        "case \"$SKEP_TASK_TEXT\" in *'must not be published'*) echo clean > a.txt ;;\n\
-         *) printf '%s' \"$AGENT_KEY\" | base64 -w0 > a.txt; echo >> a.txt ;; esac",
-    );
-    desk.repo("tool", &[("a.txt", "hello\n")]);
-    let said = ended(run(&desk, Some("true"))).ends(4);
-    assert!(said.out.contains("what would be pushed holds a secret"), "{}", said.out);
-    assert!(said.out.contains("the secret AGENT_KEY at a.txt:1 in commit"), "{}", said.out);
-    let id = desk.newest();
-    assert_eq!(desk.show(&id)["escalations"][0]["code"], "secret_found");
-    let branches = || git(&desk.path("tool.git"), &["branch", "--list", "skep/*"]);
-    assert_eq!(branches(), "", "nothing was pushed");
+fn a_push_with_a_live_value_waits_and_the_task_is_redone_without_it() {
+    let cli = cli("case \"$SKEP_TASK_TEXT\" in *'must not be published'*) echo clean > a.txt ;;\n\
+         *) printf '%s' \"$AGENT_KEY\" | base64 -w0 > a.txt; echo >> a.txt ;; esac");
+    cli.repo("tool", &[("a.txt", "hello\n")]);
+    let output = ended(run(&cli, Some("true"))).ends(4);
+    assert!(output.out.contains("what would be pushed holds a secret"), "{}", output.out);
+    assert!(output.out.contains("the secret AGENT_KEY at a.txt:1 in commit"), "{}", output.out);
+    let id = cli.newest();
+    assert_eq!(cli.show(&id)["escalations"][0]["code"], "secret_found");
+    let branches = || git(&cli.path("tool.git"), &["branch", "--list", "skep/*"]);
+    assert_eq!(branches(), "", "a branch was pushed");
 
-    // Tried again as it is, it is held back again; yes would let exactly this pass, a hint has it done without it.
-    let answer = with_key(desk.skep(&["unblock", &id, "--answer", "leave the key out", "--follow"]));
-    let said = ended(answer).ends(4);
-    assert!(said.out.contains("the merge waits for approval"), "{}", said.out);
-    ended(with_key(desk.skep(&["approve", &id, "--follow"]))).ends(0);
-    assert_eq!(git(&desk.path("tool.git"), &["show", "main:a.txt"]), "clean\n");
-    let found = Search::of(&[PASSED]).find("the origin", &objects(&desk.path("tool.git")));
-    assert_eq!(found, Vec::<String>::new(), "no object of the first work got out");
+    // A retry would be stopped again and an approval would accept exactly this secret; a hint has the task redone.
+    let answer = with_key(cli.skep(&["unblock", &id, "--answer", "leave the key out", "--follow"]));
+    let output = ended(answer).ends(4);
+    assert!(output.out.contains("the merge waits for approval"), "{}", output.out);
+    ended(with_key(cli.skep(&["approve", &id, "--follow"]))).ends(0);
+    assert_eq!(git(&cli.path("tool.git"), &["show", "main:a.txt"]), "clean\n");
+    let found = Search::of(&[PASSED]).find("the origin", &objects(&cli.path("tool.git")));
+    assert_eq!(found, Vec::<String>::new(), "an object of the first attempt was pushed");
 }
 
 #[test]
-fn what_looks_like_a_secret_waits_and_a_persons_yes_lets_exactly_that_pass() {
-    // Put together here, so that this file holds none.
+fn a_probable_secret_waits_and_an_approval_accepts_exactly_that_one() {
+    // Assembled at run time, so that this file contains no token.
     let token = format!("ghp_{}", "A1b2C3d4E5f6G7h8I9".repeat(2));
-    let desk = desk(&format!("mkdir -p src; printf 'line\\ntoken = \"{token}\"\\n' > src/fixture.txt"));
-    desk.repo("tool", &[("a.txt", "hello\n")]);
-    let said = ended(run(&desk, Some("true"))).ends(4);
-    assert!(said.out.contains("(github-token) at src/fixture.txt:2 in commit"), "{}", said.out);
-    assert!(!said.out.contains(&token));
-    let id = desk.newest();
-    let said = ended(with_key(desk.skep(&["unblock", &id, "--follow"]))).ends(4);
-    assert!(said.out.contains("the merge waits for approval"), "{}", said.out);
-    ended(with_key(desk.skep(&["approve", &id, "--follow"]))).ends(0);
-    assert!(git(&desk.path("tool.git"), &["show", "main:src/fixture.txt"]).contains(&token));
+    let cli = cli(&format!("mkdir -p src; printf 'line\\ntoken = \"{token}\"\\n' > src/fixture.txt"));
+    cli.repo("tool", &[("a.txt", "hello\n")]);
+    let output = ended(run(&cli, Some("true"))).ends(4);
+    assert!(output.out.contains("(github-token) at src/fixture.txt:2 in commit"), "{}", output.out);
+    assert!(!output.out.contains(&token));
+    let id = cli.newest();
+    let output = ended(with_key(cli.skep(&["unblock", &id, "--follow"]))).ends(4);
+    assert!(output.out.contains("the merge waits for approval"), "{}", output.out);
+    ended(with_key(cli.skep(&["approve", &id, "--follow"]))).ends(0);
+    assert!(git(&cli.path("tool.git"), &["show", "main:src/fixture.txt"]).contains(&token));
 }
 
 #[test]
-fn a_secret_is_given_by_input_file_or_variable_and_never_shown() {
-    let desk = Cli::new();
+fn secrets_are_set_from_input_file_or_variable_and_never_shown() {
+    let cli = Cli::new();
     let piped = |args: &[&str], text: &str| {
-        let mut command = desk.skep(args);
-        std::fs::write(desk.path("input"), text).unwrap();
-        command.stdin(std::fs::File::open(desk.path("input")).unwrap());
+        let mut command = cli.skep(args);
+        std::fs::write(cli.path("input"), text).unwrap();
+        command.stdin(std::fs::File::open(cli.path("input")).unwrap());
         ended(command)
     };
-    let said =
+    let output =
         piped(&["secret", "set", "A"], &format!("{KEPT}\n")).ends(0).says("A stored for all projects (version 1)");
-    assert!(said.out.contains("vault.key") && said.out.contains("beside the data"), "{}", said.out);
-    desk.does(&["secret", "set", "A", "--from-file", "input"]).ends(0).says("(version 2)");
-    desk.repo("tool", &[("a.txt", "a\n")]);
-    desk.does(&["project", "add", "tool.git"]).ends(0);
+    assert!(output.out.contains("vault.key") && output.out.contains("beside the data"), "{}", output.out);
+    cli.does(&["secret", "set", "A", "--from-file", "input"]).ends(0).says("(version 2)");
+    cli.repo("tool", &[("a.txt", "a\n")]);
+    cli.does(&["project", "add", "tool.git"]).ends(0);
     piped(&["secret", "set", "A", "--project", "tool"], PASSED).ends(0).says("for project tool (version 1)");
-    let list = desk.does(&["secret", "list", "--json"]).ends(0);
+    let list = cli.does(&["secret", "list", "--json"]).ends(0);
     assert_eq!(list.json()["secrets"].as_array().unwrap().len(), 2);
     assert!(!list.out.contains("kEpT") && !list.out.contains("ciphertext"), "{}", list.out);
 
-    std::fs::write(desk.path("new.key"), "ab".repeat(32)).unwrap();
-    desk.does(&["secret", "rekey", "--new-key-file", "new.key"])
+    std::fs::write(cli.path("new.key"), "ab".repeat(32)).unwrap();
+    cli.does(&["secret", "rekey", "--new-key-file", "new.key"])
         .ends(2)
         .one_error("can be read by other users", "chmod 600");
-    std::fs::set_permissions(desk.path("new.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    desk.does(&["secret", "rekey", "--new-key-file", "new.key"]).ends(0).says("2 secrets encrypted with key");
-    assert_eq!(std::fs::read_to_string(desk.path("data/vault.key")).unwrap(), "ab".repeat(32));
+    std::fs::set_permissions(cli.path("new.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    cli.does(&["secret", "rekey", "--new-key-file", "new.key"]).ends(0).says("2 secrets encrypted with key");
+    assert_eq!(std::fs::read_to_string(cli.path("data/vault.key")).unwrap(), "ab".repeat(32));
 
-    desk.does(&["secret", "remove", "A"]).ends(0).says("A deleted");
-    desk.does(&["secret", "remove", "A"]).ends(2).one_error("no secret A", "`skep secret list`");
+    cli.does(&["secret", "remove", "A"]).ends(0).says("A deleted");
+    cli.does(&["secret", "remove", "A"]).ends(2).one_error("no secret A", "`skep secret list`");
     piped(&["secret", "set", "A"], "").ends(2).one_error("the value is empty", "--from-file");
     piped(&["secret", "set", "9"], "x").ends(2).one_error("begins with a letter", "another name");
-    desk.does(&["secret", "set", "A", "--from-env", "NO_SUCH"]).ends(2).one_error("NO_SUCH", "standard input");
-    desk.does(&["secret", "set", "A", "--project", "nope", "--from-file", "input"])
+    cli.does(&["secret", "set", "A", "--from-env", "NO_SUCH"]).ends(2).one_error("NO_SUCH", "standard input");
+    cli.does(&["secret", "set", "A", "--project", "nope", "--from-file", "input"])
         .ends(2)
         .one_error("nope", "skep project list");
-    let found = Search::of(&[PASSED, KEPT]).find_below(&desk.path("data"), &|_| false);
+    let found = Search::of(&[PASSED, KEPT]).find_below(&cli.path("data"), &|_| false);
     assert_eq!(found, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn rest_never_says_what_it_was_given() {
+async fn rest_never_returns_secret_values() {
     let service = service().await;
     let post = async |path: &str, body: String| {
         let request = request(Method::POST, path).header("content-type", "application/json");
         service.send(request.body(Body::from(body)).unwrap()).await
     };
-    let kept = post("/api/v1/secrets", format!(r#"{{"name": "A", "value": "{KEPT}"}}"#)).await;
-    assert_eq!((kept.status.as_u16(), kept.json()["secret"]["version"].as_u64()), (201, Some(1)));
-    let mut said = vec![kept];
+    let created = post("/api/v1/secrets", format!(r#"{{"name": "A", "value": "{KEPT}"}}"#)).await;
+    assert_eq!((created.status.as_u16(), created.json()["secret"]["version"].as_u64()), (201, Some(1)));
+    let mut responses = vec![created];
     for body in [
         format!("\"{KEPT}\""),
         format!(r#"{{"name": "A", "value": ["{KEPT}"]}}"#),
@@ -245,13 +243,13 @@ async fn rest_never_says_what_it_was_given() {
         format!(r#"{{"name": "A", "project": "{KEPT}", "value": "x"}}"#),
         format!(r#"{{"name": "A", "value": "{KEPT}"#),
     ] {
-        said.push(post("/api/v1/secrets", body).await);
-        assert!(said.last().unwrap().status.is_client_error());
+        responses.push(post("/api/v1/secrets", body).await);
+        assert!(responses.last().unwrap().status.is_client_error());
     }
-    said.push(post("/api/v1/secrets/A/remove", format!(r#"{{"{KEPT}": 1}}"#)).await);
-    said.push(post("/api/v1/secrets/rekey", format!(r#"{{"file": "{KEPT}"}}"#)).await);
-    said.push(post("/api/v1/secrets/rekey", format!(r#"{{"file": "/{KEPT}"}}"#)).await);
-    said.push(service.send(request(Method::GET, "/api/v1/secrets").body(Body::empty()).unwrap()).await);
-    let all: String = said.iter().map(|r| format!("{}{:?}", r.text, r.headers)).collect();
+    responses.push(post("/api/v1/secrets/A/remove", format!(r#"{{"{KEPT}": 1}}"#)).await);
+    responses.push(post("/api/v1/secrets/rekey", format!(r#"{{"file": "{KEPT}"}}"#)).await);
+    responses.push(post("/api/v1/secrets/rekey", format!(r#"{{"file": "/{KEPT}"}}"#)).await);
+    responses.push(service.send(request(Method::GET, "/api/v1/secrets").body(Body::empty()).unwrap()).await);
+    let all: String = responses.iter().map(|r| format!("{}{:?}", r.text, r.headers)).collect();
     assert_eq!(Search::of(&[KEPT]).find("REST", all.as_bytes()), Vec::<String>::new());
 }

@@ -1,7 +1,7 @@
-//! Logs are clean and carry their ids; traces join across processes and really leave over HTTP.
+//! Logs are redacted and carry ids; traces continue across processes and are exported over HTTP.
 
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
-use skep::config::Telemetry;
+use skep::telemetry::settings::Telemetry;
 use skep::telemetry::{self, TraceContext};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -54,7 +54,7 @@ fn hostile() {
 }
 
 #[test]
-fn json_lines_carry_ids_and_no_secret_and_no_control_character() {
+fn json_lines_carry_ids_but_no_secrets_or_control_characters() {
     let text = logged(true, "info", hostile);
     assert_eq!(text.lines().count(), 1, "{text}");
     let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
@@ -74,13 +74,13 @@ fn text_lines_escape_hostile_text() {
 }
 
 #[test]
-fn levels_and_directives_are_kept() {
+fn levels_and_directives_are_applied() {
     assert_eq!(logged(true, "error", hostile), "");
     assert_eq!(logged(true, "off", hostile), "");
     assert_eq!(logged(true, "info,sqlx=info", hostile).lines().count(), 2);
 }
 
-/// One process's part of a run: `stored` is what it found in the run's row; what it would store comes back.
+/// Records the spans of one process of a run. `stored` is the traceparent of the run's row; returns the one to store.
 fn process(exporter: InMemorySpanExporter, stored: Option<&str>, name: &'static str) -> (String, SdkTracerProvider) {
     let provider = telemetry::provider(exporter);
     let subscriber = tracing_subscriber::registry().with(telemetry::traces(&provider));
@@ -96,7 +96,7 @@ fn process(exporter: InMemorySpanExporter, stored: Option<&str>, name: &'static 
         context
     });
     provider.force_flush().unwrap();
-    // The exporter forgets its spans when its provider goes.
+    // The exporter drops its spans together with its provider.
     (context, provider)
 }
 
@@ -115,7 +115,7 @@ fn spans_of_two_processes_join_one_trace() {
     assert_ne!(alone.span_context.trace_id(), run.span_context.trace_id());
     assert_eq!(stored.parse::<TraceContext>().unwrap().trace_id(), run.span_context.trace_id().to_string());
     assert_eq!(spans.iter().filter(|s| s.name == "commit").count(), 3);
-    assert!(!spans.iter().any(|s| s.name == "Actor"), "ractor's own spans stay out");
+    assert!(!spans.iter().any(|s| s.name == "Actor"), "ractor's own spans are not exported");
 }
 
 #[test]
@@ -124,11 +124,11 @@ fn without_an_exporter_a_trace_id_still_exists() {
     assert_eq!(context.to_string().len(), 55);
 }
 
-/// Answers one POST and tells its head and body.
+/// Accepts one POST and sends its head and body to the channel.
 fn collector() -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let (tell, told) = mpsc::channel();
+    let (sender, requests) = mpsc::channel();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut bytes = Vec::new();
@@ -150,14 +150,14 @@ fn collector() -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
             bytes.extend_from_slice(&part[..n]);
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
-        tell.send((head, bytes)).unwrap();
+        sender.send((head, bytes)).unwrap();
     });
-    (endpoint, told)
+    (endpoint, requests)
 }
 
 #[test]
-fn spans_leave_over_http_with_the_headers_and_the_resource() {
-    let (endpoint, told) = collector();
+fn spans_are_exported_over_http_with_headers_and_resource() {
+    let (endpoint, requests) = collector();
     let secret = skep::config::Secret::new("hunter2");
     let settings = Telemetry { otlp_headers: vec![("x-key".into(), secret)], ..Telemetry::default() };
     // Inside a runtime, as in the service: the blocking client must not panic there.
@@ -167,7 +167,7 @@ fn spans_leave_over_http_with_the_headers_and_the_resource() {
     let subscriber = tracing_subscriber::registry().with(telemetry::traces(&provider));
     tracing::subscriber::with_default(subscriber, || info_span!("land", run = "r-77").in_scope(|| {}));
     provider.shutdown_with_timeout(Duration::from_secs(5)).unwrap();
-    let (head, body) = told.recv_timeout(Duration::from_secs(5)).unwrap();
+    let (head, body) = requests.recv_timeout(Duration::from_secs(5)).unwrap();
     assert!(head.starts_with("post /v1/traces http/1.1"), "{head}");
     assert!(head.contains("x-key: hunter2") && head.contains("content-type: application/x-protobuf"), "{head}");
     let has = |text: &str| body.windows(text.len()).any(|w| w == text.as_bytes());
@@ -176,8 +176,8 @@ fn spans_leave_over_http_with_the_headers_and_the_resource() {
 }
 
 #[test]
-fn a_dead_collector_does_not_hold_the_stop_up() {
-    // A listener that never answers: the worst case, worse than a refused connection.
+fn a_dead_collector_does_not_delay_the_shutdown() {
+    // A listener that never answers is worse than a refused connection.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let settings = Telemetry { flush_timeout: Duration::from_secs(1), ..Telemetry::default() };
@@ -190,7 +190,7 @@ fn a_dead_collector_does_not_hold_the_stop_up() {
 }
 
 #[test]
-fn live_secrets_are_in_no_line_and_in_no_span() {
+fn live_secrets_are_redacted_in_lines_and_spans() {
     let value = "correct-horse-battery-staple";
     let _live = skep::secrets::register("PASS", &skep::secrets::Secret::new(value));
     let act = || {

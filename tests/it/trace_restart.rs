@@ -1,4 +1,4 @@
-//! One trace per run, over processes: what a second process does hangs in the trace the first one began.
+//! A run is one trace across processes: a second process continues the trace of the first.
 
 use crate::support::program::Scene;
 use crate::support::sameness::runs;
@@ -6,14 +6,14 @@ use axum::Router;
 use axum::body::Bytes;
 use std::sync::{Arc, Mutex};
 
-/// What was exported, one body an element.
+/// Bodies of the export requests.
 type Bodies = Arc<Mutex<Vec<Bytes>>>;
 
 fn sink() -> (String, Bodies) {
     let bodies = Bodies::default();
-    let kept = bodies.clone();
-    let keep = move |body: Bytes| async move {
-        kept.lock().expect("bodies").push(body);
+    let received = bodies.clone();
+    let receive = move |body: Bytes| async move {
+        received.lock().expect("bodies").push(body);
         // An empty ExportTraceServiceResponse.
         Bytes::new()
     };
@@ -24,7 +24,7 @@ fn sink() -> (String, Bodies) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("listener");
-            let router = Router::new().route("/v1/traces", axum::routing::post(keep));
+            let router = Router::new().route("/v1/traces", axum::routing::post(receive));
             axum::serve(listener, router).await.expect("serving");
         });
     });
@@ -36,25 +36,25 @@ fn a_run_is_one_trace_over_two_processes() {
     let (endpoint, bodies) = sink();
     let scene = Scene::new("", None).with("SKEP_TELEMETRY__OTLP_ENDPOINT", &endpoint);
     let goal = "Write the second line down";
-    let (code, said) = scene.run(scene.order_by(goal, "command: echo two > b.txt", &[]));
-    assert_eq!(code, Some(4), "{said}");
-    let seen_first = bodies.lock().expect("bodies").len();
+    let (code, output) = scene.run(scene.order_by(goal, "command: echo two > b.txt", &[]));
+    assert_eq!(code, Some(4), "{output}");
+    let of_first = bodies.lock().expect("bodies").len();
 
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     let run = runtime.block_on(runs(&scene)).pop().expect("one run");
     let trace = run.traceparent.as_deref().and_then(|t| t.split('-').nth(1)).expect("a trace id");
     let trace: Vec<u8> = (0..16).map(|i| u8::from_str_radix(&trace[2 * i..2 * i + 2], 16).expect("hex")).collect();
-    let (code, said) = scene.run(scene.skep(&["approve", &run.id.to_string()]));
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(scene.skep(&["approve", &run.id.to_string()]));
+    assert_eq!(code, Some(0), "{output}");
 
     let bodies = bodies.lock().expect("bodies");
     // In the protobuf a trace id is its 16 raw bytes; span names are plain text.
     let holds = |body: &Bytes, what: &[u8]| body.windows(what.len()).filter(|w| *w == what).count();
     let spans = |bodies: &[Bytes]| bodies.iter().map(|b| holds(b, &trace)).sum::<usize>();
     let named = |bodies: &[Bytes], name: &str| bodies.iter().any(|b| holds(b, name.as_bytes()) > 0);
-    assert!(spans(&bodies[..seen_first]) > 20, "the first process's spans are in the run's trace");
-    assert!(named(&bodies[..seen_first], "attempt"));
-    assert!(spans(&bodies[seen_first..]) >= 4, "the second process goes on in the same trace");
-    assert!(named(&bodies[seen_first..], "land"), "the landing is in it");
-    assert!(!named(&bodies, goal), "no text of the goal is in a span");
+    assert!(spans(&bodies[..of_first]) > 20, "the spans of the first process are not in the run's trace");
+    assert!(named(&bodies[..of_first], "attempt"));
+    assert!(spans(&bodies[of_first..]) >= 4, "the second process does not continue the trace");
+    assert!(named(&bodies[of_first..], "land"), "the landing is not in the trace");
+    assert!(!named(&bodies, goal), "the text of the goal is in a span");
 }
