@@ -1,4 +1,4 @@
-//! A vault that tells when what it holds has changed, so that a provider's key works from the moment it is given.
+//! A vault that notifies when a secret changes, so that a new API key of a provider works immediately.
 
 use crate::domain::ProjectName;
 use crate::ports::vault::Rekeyed;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The vault and who is told.
+/// The vault, and the notification of its changes.
 pub struct Told {
     pub vault: Arc<dyn Vault>,
     pub changed: Arc<Notify>,
@@ -23,9 +23,9 @@ impl Vault for Told {
         project: Option<&ProjectName>,
         value: &Secret,
     ) -> PortResult<(SecretRow, Option<String>)> {
-        let kept = self.vault.set(name, project, value).await?;
+        let stored = self.vault.set(name, project, value).await?;
         self.changed.notify_one();
-        Ok(kept)
+        Ok(stored)
     }
 
     async fn open(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<Secret> {
@@ -37,9 +37,9 @@ impl Vault for Told {
     }
 
     async fn remove(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<bool> {
-        let was = self.vault.remove(name, project).await?;
+        let removed = self.vault.remove(name, project).await?;
         self.changed.notify_one();
-        Ok(was)
+        Ok(removed)
     }
 
     async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed> {

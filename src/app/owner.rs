@@ -1,4 +1,4 @@
-//! Who owns a data directory: the lock, its id, the token, and where the owner answers.
+//! Ownership of a data directory: its lock, id and token, and the address of the owner.
 
 use crate::domain::Principal;
 use crate::ports::{PortError, PortResult};
@@ -11,13 +11,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The fewest characters of a token: 32 bytes in hex.
+/// Minimum length of a token in characters: 32 bytes in hex.
 const TOKEN_CHARS: usize = 64;
-/// How long an owner that has just started is waited for until it answers.
-const STARTING: Duration = Duration::from_secs(15);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Maximum time to wait for the answer of an owner that has just started.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The right to a data directory, for as long as it lives. The kernel gives it back when the process ends, however it ends.
+/// Exclusive ownership of a data directory while it lives. The kernel releases the lock when the process ends, however it
+/// ends.
 #[derive(Debug)]
 pub struct Owned {
     _lock: File,
@@ -26,17 +27,17 @@ pub struct Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _gone = std::fs::remove_file(&self.sign);
+        // It may be gone already.
+        let _result = std::fs::remove_file(&self.sign);
     }
 }
 
-/// What an owner writes down for those who look for it.
+/// Process id and address of an owner, published for other processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sign {
-    /// Its process.
+    /// Process id.
     pub pid: u32,
-    /// Where it answers.
+    /// Address of its REST API.
     pub address: SocketAddr,
 }
 
@@ -51,7 +52,10 @@ fn unusable(path: &Path, e: &std::io::Error) -> HostError {
     )
 }
 
-/// Takes the data directory; `None` = another process has it.
+/// Takes ownership of the data directory; `None` = another process owns it.
+///
+/// # Errors
+/// If the lock file cannot be opened or locked.
 pub fn take(data_dir: &Path) -> Result<Option<Owned>, HostError> {
     let path = data_dir.join("skep.lock");
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
@@ -63,14 +67,17 @@ pub fn take(data_dir: &Path) -> Result<Option<Owned>, HostError> {
     }
 }
 
-/// Whether another process has the data directory now.
+/// Whether another process owns the data directory.
 pub fn taken(data_dir: &Path) -> bool {
     let Ok(lock) = OpenOptions::new().write(true).open(data_dir.join("skep.lock")) else { return false };
     matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 impl Owned {
-    /// Writes down where this process answers.
+    /// Publishes the address of this process.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn put_up_sign(&self, address: SocketAddr) -> Result<(), HostError> {
         let sign = Sign { pid: std::process::id(), address };
         let text = serde_json::to_vec(&sign).unwrap_or_default();
@@ -87,7 +94,11 @@ impl Owned {
     }
 }
 
-/// The token of a data directory, made at the first start: 32 random bytes in hex, readable by its user only.
+/// Returns the token of a data directory: 32 random bytes in hex, readable by its user only. It is created at the first
+/// start.
+///
+/// # Errors
+/// If the file cannot be read or created, or its token is too short.
 pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, HostError> {
     let path = file.map_or_else(|| data_dir.join("token"), Path::to_owned);
     let read = std::fs::read_to_string(&path);
@@ -96,7 +107,7 @@ pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, HostError> 
         Ok(_) => {
             return Err(HostError::config(
                 format!("the token in {} is shorter than {TOKEN_CHARS} characters", path.display()),
-                "remove the file: a new token is made at the next start",
+                "remove the file; a new token is created at the next start",
             ));
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && file.is_none() => {}
@@ -107,19 +118,22 @@ pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, HostError> 
         .and_then(|mut f| f.read_exact(&mut bytes))
         .map_err(|e| HostError::internal(format!("cannot read random bytes from /dev/urandom: {e}")))?;
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    match make_whole(&path, &text) {
+    match create_atomically(&path, &text) {
         Ok(()) => Ok(text),
-        // Another process made one in the same moment.
+        // Another process created one at the same time.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => token(data_dir, Some(&path)),
         Err(e) => Err(unusable(&path, &e)),
     }
 }
 
-/// The id of a data directory, made at the first start: the runs opened in it carry it, and only they are carried on there.
-/// It goes wherever the directory goes.
+/// Returns the id of a data directory, which is created at the first start. Runs opened in the directory carry the id, and only
+/// they are resumed there. The id moves with the directory.
+///
+/// # Errors
+/// If the file cannot be read or created.
 pub fn home(data_dir: &Path) -> PortResult<String> {
     let path = data_dir.join("home");
-    let trouble = |e: std::io::Error| match e.kind() {
+    let error = |e: std::io::Error| match e.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             PortError::transient(format!("{} cannot be written: the disk is full; free some space", path.display()))
         }
@@ -137,21 +151,21 @@ pub fn home(data_dir: &Path) -> PortResult<String> {
             )),
         },
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(trouble(e)),
+        Err(e) => Err(error(e)),
     };
     if let Some(id) = read()? {
         return Ok(id);
     }
     let id = uuid::Uuid::now_v7().simple().to_string();
-    match make_whole(&path, &id) {
+    match create_atomically(&path, &id) {
         Ok(()) => Ok(id),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => read().map(Option::unwrap_or_default),
-        Err(e) => Err(trouble(e)),
+        Err(e) => Err(error(e)),
     }
 }
 
-/// Makes a private file that is not there yet, whole or not at all: a half-written one would lock the user out of it.
-fn make_whole(path: &Path, text: &str) -> std::io::Result<()> {
+/// Creates a private file atomically, because a partial one would lock the user out. Fails if the file exists.
+fn create_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(text.as_bytes())?;
@@ -161,9 +175,12 @@ fn make_whole(path: &Path, text: &str) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// The owner that answers, if the data directory has one. One that has just started is waited for.
+/// Returns the owner of the data directory, if there is one. Waits for an owner that has just started.
+///
+/// # Errors
+/// If an owner does not answer in time.
 pub async fn answering(data_dir: &Path, http: &reqwest::Client) -> Result<Option<Sign>, HostError> {
-    let end = tokio::time::Instant::now() + STARTING;
+    let end = tokio::time::Instant::now() + START_TIMEOUT;
     while taken(data_dir) {
         let sign: Option<Sign> =
             std::fs::read(sign_path(data_dir)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -176,16 +193,16 @@ pub async fn answering(data_dir: &Path, http: &reqwest::Client) -> Result<Option
         }
         if tokio::time::Instant::now() > end {
             return Err(HostError::unavailable(
-                format!("another process has the data directory {} and does not answer", data_dir.display()),
-                "wait until it has ended, or look at its log",
+                format!("another process owns the data directory {} and does not respond", data_dir.display()),
+                "wait until it has ended, or check its log",
             ));
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(None)
 }
 
-/// Who this process's user is.
+/// Returns the user of this process.
 pub fn person() -> Principal {
     let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
     let usable = |name: &String| !name.is_empty() && name.len() <= 64 && name.chars().all(|c| !c.is_control());

@@ -112,7 +112,7 @@ pub async fn test(
         Some(vault) => settings::keys(config, vault.as_ref()).await,
         None => settings::Keys::new(),
     };
-    let registry = settings::gate()
+    let registry = settings::egress_proxy()
         .and_then(|gate| settings::registry(config, &keys, sandbox, Some(gate), vault))
         .map_err(|why| HostError::config(why, "fix the configuration"))?;
     let engine = registry

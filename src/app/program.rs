@@ -255,7 +255,7 @@ impl Backend for Program {
         on_ready: &(dyn Fn(ServiceReady) + Send + Sync),
     ) -> HostResult<()> {
         let began = std::time::Instant::now();
-        let signs = reload::Signs::of(&context.sources).map_err(anyhow::Error::from)?;
+        let triggers = reload::Triggers::of(&context.sources).map_err(anyhow::Error::from)?;
         let requested = match listen {
             None => self.config(context)?.server.listen,
             Some(text) => text.parse().map_err(|_| {
@@ -286,7 +286,7 @@ impl Backend for Program {
         on_ready(doctor::ready(context, &config, address, began.elapsed(), started.level));
         let Some(mut root) = started.root.take() else { return Ok(()) };
         let every = config.runs.sweep_interval;
-        let follow = reload::follow(signs, context.sources.clone(), loaded, started.live.clone(), every);
+        let follow = reload::follow(triggers, context.sources.clone(), loaded, started.live.clone(), every);
         let mut died = false;
         let stop = async {
             tokio::select! {

@@ -55,7 +55,7 @@ impl Live {
         secret_registration::register_all(config);
         let keys = settings::keys(config, vault.as_ref()).await;
         // Loading certificates takes time that a command which starts no engine need not spend.
-        let gate = works.then(settings::gate).transpose()?;
+        let gate = works.then(settings::egress_proxy).transpose()?;
         Ok(Arc::new(Live {
             defaults: watch::channel(Arc::new(settings::defaults(config))).0,
             engines: RwLock::new(Arc::new(settings::registry(

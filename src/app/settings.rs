@@ -1,4 +1,4 @@
-//! From the configuration to what the parts are given.
+//! Builds the parts of the service from the configuration.
 
 use crate::actors::Defaults;
 use crate::adapters::checks::{CommandChecks, RemoteSessions};
@@ -19,10 +19,10 @@ use crate::secrets::Secret;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The largest file of prices, in bytes.
-const PRICES_MAX: u64 = 4 << 20;
+/// Maximum size of a price file, in bytes.
+const MAX_PRICES_BYTES: u64 = 4 << 20;
 
-/// What new runs are born with.
+/// Defaults of new runs.
 pub fn defaults(config: &Config) -> Defaults {
     Defaults {
         policy: config.policy.clone(),
@@ -32,25 +32,25 @@ pub fn defaults(config: &Config) -> Defaults {
     }
 }
 
-/// The engines.
+/// Builds the engine registry.
 ///
 /// # Errors
-/// What can't be used, and what to do.
+/// If the price file is invalid.
 pub fn registry(
     config: &Config,
     keys: &Keys,
     sandbox: &Sandbox,
-    gate: Option<Arc<EgressProxy>>,
+    proxy: Option<Arc<EgressProxy>>,
     vault: Option<Arc<dyn Vault>>,
 ) -> Result<Registry, String> {
     let prices = Arc::new(prices(config)?);
     let registry = Registry::new(sandbox.clone(), Arc::new(engines(config, keys)), Arc::new(SystemClock))
         .passing(sandbox.with_passed_env(&config.engines.pass_env))
         .with_prices(prices.clone());
-    let registry = match gate {
-        // Calls of Skep's own loop and calls through the gate keep to one set of limits.
-        Some(gate) => {
-            registry.with_limits(gate.limits().clone()).through(gate, prices, Arc::new(config.granted.clone()))
+    let registry = match proxy {
+        // Calls of the llm engine and calls through the proxy share one set of rate limits.
+        Some(proxy) => {
+            registry.with_limits(proxy.limits().clone()).through(proxy, prices, Arc::new(config.granted.clone()))
         }
         None => registry,
     };
@@ -60,26 +60,27 @@ pub fn registry(
     })
 }
 
-/// What runs checks.
+/// Builds what runs checks.
 pub fn checks(
     config: &Config,
     sandbox: &Sandbox,
-    gate: Option<Arc<EgressProxy>>,
+    proxy: Option<Arc<EgressProxy>>,
     vault: Arc<dyn Vault>,
     sessions: &RemoteSessions,
 ) -> CommandChecks {
     let access_broker = AccessBroker::default().with_vault(vault);
-    let checks = CommandChecks::new(sandbox.clone()).with_access_broker(match gate {
-        Some(gate) => access_broker.with_proxy(gate),
+    let checks = CommandChecks::new(sandbox.clone()).with_access_broker(match proxy {
+        Some(proxy) => access_broker.with_proxy(proxy),
         None => access_broker,
     });
     checks.with_runners(config.runners.clone(), config.granted.clone(), sessions.clone())
 }
 
-/// Keys of providers that are kept in the vault, by provider.
+/// API keys of providers that are stored in the vault, by provider.
 pub type Keys = BTreeMap<String, Secret>;
 
-/// Opens them. One that is not there, or cannot be opened now, is left out: its provider says so when it is used.
+/// Reads the API keys from the vault. A key that is missing or cannot be read is left out; its provider reports that when it
+/// is used.
 pub async fn keys(config: &Config, vault: &dyn Vault) -> Keys {
     let mut keys = Keys::new();
     for (provider, keyed) in &config.providers {
@@ -92,13 +93,13 @@ pub async fn keys(config: &Config, vault: &dyn Vault) -> Keys {
             Ok(key) => {
                 keys.insert(provider.clone(), key);
             }
-            Err(why) => tracing::warn!(provider, why, "the provider's key is not in the vault"),
+            Err(why) => tracing::warn!(provider, why, "cannot read the provider's key from the vault"),
         }
     }
     keys
 }
 
-/// The providers and agents.
+/// Returns the providers and agents.
 fn engines(config: &Config, keys: &Keys) -> Settings {
     let provider = |(name, keyed): (&String, &Keyed)| {
         let key = keys.get(name).or(keyed.provider.key.as_ref()).cloned();
@@ -107,62 +108,62 @@ fn engines(config: &Config, keys: &Keys) -> Settings {
     Settings { providers: config.providers.iter().map(provider).collect(), agents: config.agents.clone() }
 }
 
-/// The way out of this process, which lives as long as it.
+/// Creates the egress proxy of this process.
 ///
 /// # Errors
-/// When no HTTP client can be made.
-pub fn gate() -> Result<Arc<EgressProxy>, String> {
+/// If no HTTP client can be created.
+pub fn egress_proxy() -> Result<Arc<EgressProxy>, String> {
     crate::telemetry::install_crypto();
     let clock = Arc::new(SystemClock);
-    let gate = EgressProxy::new(RateLimits::new(clock.clone()), clock, &std::env::temp_dir());
-    gate.map(Arc::new).map_err(|e| format!("the way out to providers cannot be made: {e}"))
+    let proxy = EgressProxy::new(RateLimits::new(clock.clone()), clock, &std::env::temp_dir());
+    proxy.map(Arc::new).map_err(|e| format!("cannot create the egress proxy: {e}"))
 }
 
-/// What engines are told.
+/// Loads the prompts of engines.
 ///
 /// # Errors
-/// What is wrong with the folder of prompts, and where.
+/// The problem with the prompt folder, with its position.
 pub fn prompts(config: &Config, workspaces: Arc<dyn Workspaces>) -> Result<FilePrompts, String> {
     Ok(FilePrompts::new(Templates::load(config.prompts.as_deref())?, workspaces))
 }
 
-/// What models cost: the built-in prices, a person's over them.
+/// Loads the prices of models: the built-in ones, overridden by the configured file.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// The problem with the file.
 pub fn prices(config: &Config) -> Result<Prices, String> {
     let embedded = Prices::embedded()?;
     let Some(path) = &config.prices else { return Ok(embedded) };
     let text = match std::fs::metadata(path) {
-        Ok(m) if m.len() > PRICES_MAX => Err(format!("{} is larger than 4 MiB", path.display())),
-        Ok(_) => std::fs::read_to_string(path).map_err(|e| format!("{} can't be read: {e}", path.display())),
-        Err(e) => Err(format!("{} can't be read: {e}", path.display())),
+        Ok(m) if m.len() > MAX_PRICES_BYTES => Err(format!("{} is larger than 4 MiB", path.display())),
+        Ok(_) => std::fs::read_to_string(path).map_err(|e| format!("{} cannot be read: {e}", path.display())),
+        Err(e) => Err(format!("{} cannot be read: {e}", path.display())),
     }?;
     let own = Prices::load(&text).map_err(|why| format!("{}: {why}", path.display()))?;
     Ok(embedded.overridden_by(own))
 }
 
-/// What can only be told by those who use it: problems that the configuration's own reading does not see.
+/// Checks the files that the configuration names, which loading it does not do.
 ///
 /// # Errors
-/// All of them.
+/// All problems.
 pub fn check(config: &Config) -> Result<(), Problems> {
     let mut problems = Vec::new();
     if let Err(why) = prices(config) {
-        let fix = "mend the file, or set prices.file to \"\"".to_owned();
+        let fix = "fix the file, or set prices.file to \"\"".to_owned();
         problems.push(Problem {
             at: "prices.file".into(),
-            source: "file of prices".into(),
+            source: "price file".into(),
             found: String::new(),
             why,
             fix,
         });
     }
     if let Err(why) = Templates::load(config.prompts.as_deref()) {
-        let fix = "mend the template, or take it out of the folder of prompts.dir".to_owned();
+        let fix = "fix the template, or remove it from the folder prompts.dir".to_owned();
         problems.push(Problem {
             at: "prompts.dir".into(),
-            source: "folder of prompts".into(),
+            source: "prompt folder".into(),
             found: String::new(),
             why,
             fix,
@@ -171,12 +172,12 @@ pub fn check(config: &Config) -> Result<(), Problems> {
     if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
 }
 
-/// An engine as people write it.
+/// Formats an engine as it is written in the configuration.
 pub fn written(spec: &EngineSpec) -> String {
     if spec.arg.is_empty() { spec.kind.clone() } else { format!("{}:{}", spec.kind, spec.arg) }
 }
 
-/// The model behind an engine as `provider/name`, as prices know it; `None` = no model that Skep knows of.
+/// Returns the model of an engine as `provider/name`, as in price files; `None` = no known model.
 pub fn model_of(config: &Config, spec: &EngineSpec) -> Option<String> {
     let arg = Effort::split(&spec.arg).map_or(spec.arg.as_str(), |(arg, _)| arg);
     match spec.kind.as_str() {

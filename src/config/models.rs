@@ -1,6 +1,6 @@
 //! Types of `[providers.*]` with the source of their API key, and of `[sandbox]`.
 
-use crate::platform::sandbox::Level;
+use crate::platform::sandbox::settings::Level;
 use crate::providers::settings::Provider;
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@ use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::Agent;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
-use crate::platform::access::ProjectGrants;
+use crate::platform::access::settings::ProjectGrants;
 use crate::secrets::Secret;
 use crate::telemetry::settings::Telemetry;
 use std::collections::BTreeMap;

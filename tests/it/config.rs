@@ -244,7 +244,12 @@ const BAD: &[Bad] = &[
     ("[providers.openai]\nconcurrency = 0", &[], "providers.openai.concurrency", "from 1 to 1000"),
     ("[providers.openai]\nrequests_per_minute = 0", &[], "providers.openai.requests_per_minute", "\"unlimited\""),
     ("[providers.openai]\nidle_timeout = 5", &[], "providers.openai.idle_timeout", "write \"5s\""),
-    ("[providers.openai]\ncontext_window = 1000", &[], "providers.openai.max_output_tokens", "less than the window"),
+    (
+        "[providers.openai]\ncontext_window = 1000",
+        &[],
+        "providers.openai.max_output_tokens",
+        "less than context_window",
+    ),
     ("[providers.Mine]\nbase_url = \"http://h\"", &[], "providers.Mine", "a-z"),
     ("[providers.\"a.b\"]\nbase_url = \"http://h\"", &[], "providers.a.b", "a-z"),
     ("[providers]\nopenai = \"x\"", &[], "providers.openai", "write [providers.openai]"),

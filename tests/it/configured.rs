@@ -108,7 +108,7 @@ async fn engine_test_verifies_an_engine_or_reports_the_problem() {
     does(&cli, &["engine", "test", "script:demo:tally"]).ends(0).says("changed src/lib.rs");
     does(&cli, &["engine", "test", "scout"]).ends(2).one_error("scout", "role.scout.engine");
     does(&cli, &["engine", "test", "llm:nobody/x"]).ends(78).one_error("nobody", "engine list");
-    does(&cli, &["engine", "test", "banana"]).ends(2).one_error("no such engine", "KIND");
+    does(&cli, &["engine", "test", "banana"]).ends(2).one_error("unknown engine", "KIND");
     let left: Vec<_> = std::fs::read_dir(cli.path("data")).unwrap().flatten().map(|f| f.file_name()).collect();
     assert!(left.iter().all(|n| !n.to_string_lossy().starts_with("probe-")), "{left:?}");
 

@@ -60,7 +60,9 @@ fn a_changed_file_applies_to_new_runs_and_an_invalid_one_is_refused() {
     write(&cli, "[limits]\nattempts = 7\n[server]\nmax_streams = 9\n");
     cli.until("the new file is loaded", || logged(&cli, "new runs use it"));
     assert!(
-        logged(&cli, "limits.attempts") && logged(&cli, "restart Skep for them") && logged(&cli, "server.max_streams")
+        logged(&cli, "limits.attempts")
+            && logged(&cli, "restart Skep to apply them")
+            && logged(&cli, "server.max_streams")
     );
     assert_eq!(attempts_of_a_new_run(&cli, "two"), 7, "a known project does not use the new limit");
     assert_eq!(cli.show(&first)["budget"]["limits"]["attempts"], 64, "an open run changed its limit");

@@ -1,4 +1,4 @@
-//! The keys of what thinks: roles, providers of models, agents that are driven.
+//! Keys of roles, model providers and coding agents.
 
 use super::super::layers::read_file;
 use super::super::models::{KeyPlace, Keyed};
@@ -14,14 +14,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// The engine kinds this program knows.
+/// The known engine kinds.
 const ENGINE_KINDS: [&str; 6] = ["acp", "cli", "command", "direct", "llm", "script"];
-/// Roles that think.
-const THINKERS: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
-/// The most fall-backs of one role.
-const FALLBACKS: usize = 8;
-/// The largest key, in bytes.
-const KEY_MAX: usize = 16 * 1024;
+/// The roles that have an engine.
+const ENGINE_ROLES: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
+/// Maximum number of fallbacks of one role.
+const MAX_FALLBACKS: usize = 8;
+/// Maximum size of an API key, in bytes.
+const MAX_KEY_BYTES: usize = 16 * 1024;
 
 /// Reads `[role.*]`, `[engines]`, `[providers.*]` and `[agents.*]`.
 pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
@@ -33,7 +33,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
         let read = agent(r, &name, c);
         c.agents.insert(name, read);
     }
-    for role in THINKERS {
+    for role in ENGINE_ROLES {
         self::role(r, c, role);
     }
     pass_env(r, "engines.pass_env", &mut c.engines.pass_env);
@@ -45,14 +45,14 @@ fn pass_env(r: &mut Reader, key: &str, slot: &mut Vec<String>) {
         let good = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
             && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         match good {
-            true if name.starts_with("SKEP_") => wrong("one entry is a variable of Skep's own", fix),
+            true if name.starts_with("SKEP_") => wrong("one entry is a variable of Skep", fix),
             true => Ok(()),
-            false => wrong("one entry is not a variable's name (capitals, digits, _)", fix),
+            false => wrong("one entry is not the name of a variable (capitals, digits, _)", fix),
         }
     });
 }
 
-/// One role: its engine with the model appended, and what takes over.
+/// Reads one role: its engine with the model appended, and its fallbacks.
 fn role(r: &mut Reader, c: &mut Config, role: Role) {
     let at = |key: &str| format!("role.{}.{key}", role.name());
     let (engine_key, model_key, fallback_key) = (at("engine"), at("model"), at("fallback"));
@@ -62,7 +62,9 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
     r.checked(&model_key, &mut model, |t| {
         match t.len() <= 200 && !t.contains(|c: char| c.is_whitespace() || c.is_control()) {
             true => Ok(t.to_owned()),
-            false => wrong("this can't be a model's name", "write the name the provider gives it, without spaces"),
+            false => {
+                wrong("this cannot be the name of a model", "write the name that the provider uses, without spaces")
+            }
         }
     });
     if !model.is_empty() {
@@ -89,17 +91,17 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
         Some(_) => Ok(()),
         None => wrong("one entry is empty", "write engines such as \"llm:openai/gpt-5\""),
     });
-    if texts.len() > FALLBACKS {
-        r.refuse(&fallback_key, format!("there are more than {FALLBACKS}"), "leave some out");
+    if texts.len() > MAX_FALLBACKS {
+        r.refuse(&fallback_key, format!("there are more than {MAX_FALLBACKS}"), "leave some out");
     }
     let mut fallbacks: Vec<EngineSpec> = texts.iter().map(|t| EngineSpec::parse(t)).collect();
     effort(r, c, role, &mut spec, &mut fallbacks);
-    // A model that can't be read is told already: the engine is not looked at without it.
-    let told = r.is_bad(&model_key);
-    let whole = spec.iter().filter(|_| !told);
-    let all = whole.map(|s| (&engine_key, s)).chain(fallbacks.iter().map(|s| (&fallback_key, s)));
+    // With an invalid model, which is already reported, the engine is incomplete and not checked.
+    let is_incomplete = r.is_bad(&model_key);
+    let complete = spec.iter().filter(|_| !is_incomplete);
+    let all = complete.map(|s| (&engine_key, s)).chain(fallbacks.iter().map(|s| (&fallback_key, s)));
     for (key, spec) in all {
-        if let Err(e) = known(c, spec) {
+        if let Err(e) = check_usable(c, spec) {
             r.refuse(key, e.why, e.fix);
         }
     }
@@ -111,14 +113,14 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
     }
 }
 
-/// How hard the role's models are to think: it goes into the engine as it is written, and so into the run and each attempt. What takes
-/// over thinks as hard, where it can be told and says nothing else itself.
+/// Reads the reasoning effort of a role. It becomes part of the engine spec and so of the run and each attempt. Fallbacks use
+/// the same effort if they support it and do not name another one.
 fn effort(r: &mut Reader, c: &Config, role: Role, spec: &mut Option<EngineSpec>, fallbacks: &mut [EngineSpec]) {
     let key = format!("role.{}.effort", role.name());
     let mut word = String::new();
     r.checked(&key, &mut word, |t| match Effort::split(&format!("#{t}")) {
         Err(_) if !t.is_empty() => {
-            wrong("there is no such effort", "write \"low\", \"medium\" or \"high\"; \"\" leaves it to the model")
+            wrong("unknown effort", "write \"low\", \"medium\" or \"high\"; \"\" leaves it to the model")
         }
         _ => Ok(t.to_owned()),
     });
@@ -139,7 +141,7 @@ fn effort(r: &mut Reader, c: &Config, role: Role, spec: &mut Option<EngineSpec>,
         Some(spec) if spec.arg.contains('#') => {
             r.refuse(&key, format!("role.{}.engine names an effort as well", role.name()), "keep one of them");
         }
-        // Whether an agent takes it is looked at with the rest of its engine.
+        // Whether an agent supports it is checked with the rest of the engine.
         Some(spec) => spec.arg = format!("{}#{word}", spec.arg),
     }
     for spec in fallbacks.iter_mut().filter(|s| !s.arg.contains('#') && takes(s)) {
@@ -147,7 +149,7 @@ fn effort(r: &mut Reader, c: &Config, role: Role, spec: &mut Option<EngineSpec>,
     }
 }
 
-/// The provider or agent an argument names.
+/// Returns the provider or agent that an argument names.
 fn agent_name(arg: &str) -> &str {
     arg.split(['/', '#']).next().unwrap_or_default()
 }
@@ -156,15 +158,15 @@ fn takes_model(kind: &str) -> bool {
     matches!(kind, "llm" | "acp" | "cli")
 }
 
-/// Whether what a spec names is configured and can be used on this machine.
-fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
+/// Checks that the provider or agent of a spec is configured and usable on this machine.
+fn check_usable(c: &Config, spec: &EngineSpec) -> Parsed<()> {
     let name = agent_name(&spec.arg);
     let shown = printable(name);
     let usable = |name: &str| match c.providers.get(name) {
         None => {
             let names = c.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             wrong(
-                format!("there is no provider {}", printable(name)),
+                format!("unknown provider {}", printable(name)),
                 format!("use one of {names}, or add the table [providers.{}]", printable(name)),
             )
         }
@@ -172,7 +174,7 @@ fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
             Some(why) => wrong(
                 format!("the provider {name} has no key: {why}"),
                 format!(
-                    "set it before Skep starts, or say where the key is: providers.{name}.key_env, key_file or key_secret"
+                    "set it before Skep starts, or name the source of the key: providers.{name}.key_env, key_file or key_secret"
                 ),
             ),
             None => Ok(()),
@@ -180,7 +182,7 @@ fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
     };
     match spec.kind.as_str() {
         "llm" if spec.arg.split_once('/').is_none_or(|(_, model)| agent_name(model).is_empty()) => wrong(
-            format!("no model of {shown} is named"),
+            format!("the model of {shown} is missing"),
             "write \"llm:PROVIDER/MODEL\", or name it in the role's model key (role.dev.model)",
         ),
         "llm" => usable(name),
@@ -189,19 +191,19 @@ fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
                 let of_kind = |a: &&Agent| (a.protocol == Protocol::Acp) == (kind == "acp");
                 let names: Vec<&str> = c.agents.values().filter(of_kind).map(|a| a.name.as_str()).collect();
                 wrong(
-                    format!("there is no agent {shown}"),
+                    format!("unknown agent {shown}"),
                     format!("use one of {}, or add the table [agents.{shown}]", names.join(", ")),
                 )
             }
             Some(agent) if (agent.protocol == Protocol::Acp) != (kind == "acp") => {
                 let other = if kind == "acp" { "cli" } else { "acp" };
                 wrong(
-                    format!("the agent {shown} does not speak {kind}"),
+                    format!("the agent {shown} does not support {kind}"),
                     format!("write \"{other}:{}\"", printable(&spec.arg)),
                 )
             }
             Some(agent) if spec.arg.contains('#') && !agent.takes_effort() => wrong(
-                format!("the agent {shown} takes no effort"),
+                format!("the agent {shown} does not support an effort"),
                 format!("leave it out, or put {{effort}} into agents.{shown}.command, env or files"),
             ),
             Some(agent) => agent.provider.as_deref().map_or(Ok(()), usable),
@@ -210,8 +212,11 @@ fn known(c: &Config, spec: &EngineSpec) -> Parsed<()> {
     }
 }
 
-/// Reads an engine for a role: `KIND` or `KIND:ARG`; "" = none. Looks at the form only: which providers and agents there are, the
-/// configuration knows.
+/// Parses an engine for a role: `KIND` or `KIND:ARG`; "" = none. Checks only the form, not whether the provider or agent is
+/// configured.
+///
+/// # Errors
+/// If the kind is unknown, or its argument is missing or invalid.
 pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
     if text.trim().is_empty() {
         return Ok(None);
@@ -221,19 +226,19 @@ pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
     if !ENGINE_KINDS.contains(&spec.kind.as_str()) {
         let near = ENGINE_KINDS.iter().find(|k| k.len() > 3 && strsim::damerau_levenshtein(k, &spec.kind) <= 2);
         return match near {
-            Some(k) => wrong("there is no such engine", format!("did you mean \"{k}\"? Kinds are: {kinds}")),
-            None => wrong("there is no such engine", format!("use one of the kinds {kinds}, written KIND or KIND:ARG")),
+            Some(k) => wrong("unknown engine", format!("did you mean \"{k}\"? Kinds are: {kinds}")),
+            None => wrong("unknown engine", format!("use one of the kinds {kinds}, written KIND or KIND:ARG")),
         };
     }
     if takes_model(&spec.kind)
         && let Err(why) = Effort::split(&spec.arg)
     {
-        return wrong(printable(&why), "write such as \"llm:PROVIDER/MODEL#high\", or leave the # out");
+        return wrong(printable(&why), "write, for example, \"llm:PROVIDER/MODEL#high\", or leave the # out");
     }
     let named = !agent_name(&spec.arg).is_empty();
     match (spec.kind.as_str(), spec.arg.is_empty(), role) {
         ("direct", _, Role::Dev | Role::Scout) => {
-            wrong("\"direct\" plans and reviews, but can't edit or explore", "use \"command: <command line>\"")
+            wrong("\"direct\" can plan and review, but not edit or explore", "use \"command: <command line>\"")
         }
         ("direct", false, _) => wrong("\"direct\" takes no argument", "write \"direct\""),
         ("command", true, _) => wrong("\"command\" needs a command line", "write \"command: <command line>\""),
@@ -270,13 +275,13 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
         "gemini" => Ok(Api::Gemini),
         "ollama" => Ok(Api::Ollama),
         _ => wrong(
-            "there is no such API",
-            "write \"anthropic\", \"openai\" (and everything compatible), \"openai-responses\", \"gemini\" or \"ollama\"",
+            "unknown API",
+            "write \"anthropic\", \"openai\" (also for compatible servers), \"openai-responses\", \"gemini\" or \"ollama\"",
         ),
     });
     r.checked(&at("base_url"), &mut p.base_url, base_url);
     if p.base_url.is_empty() {
-        r.refuse(&at("base_url"), "a provider needs its address", "write one such as \"http://127.0.0.1:8000/v1/\"");
+        r.refuse(&at("base_url"), "a provider needs a base URL", "write one such as \"http://127.0.0.1:8000/v1/\"");
     }
     let (mut var, mut file, mut secret) = (String::new(), None, String::new());
     r.checked(&at("key_env"), &mut var, variable_name);
@@ -291,14 +296,18 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
     r.number(&at("context_window"), &mut p.context_window, 1_000..=100_000_000);
     r.number(&at("max_output_tokens"), &mut p.max_output_tokens, 256..=10_000_000);
     if u64::from(p.max_output_tokens) >= p.context_window {
-        r.refuse(&at("max_output_tokens"), "one answer would not fit into the window", "write less than the window");
+        r.refuse(
+            &at("max_output_tokens"),
+            "an answer of this size does not fit into the context window",
+            "write less than context_window",
+        );
     }
-    // What a person put in the file goes before the variable that is built in.
+    // Configured sources override the built-in variable.
     let place = match (file, secret, var) {
         (Some(file), _, _) => {
             match key_in(&file) {
                 Ok(key) => p.key = Some(key),
-                Err((why, fix)) => r.refuse(&at("key_file"), format!("the file it names {why}"), fix),
+                Err((why, fix)) => r.refuse(&at("key_file"), format!("the file {why}"), fix),
             }
             p.key_source = format!("the file {} ({})", printable(&file.display().to_string()), at("key_file"));
             KeyPlace::File(file)
@@ -320,19 +329,19 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
     Keyed { provider: p, place }
 }
 
-/// A key is one line that can stand in a header.
+/// Whether a text is an API key: one line that is valid in a header.
 fn is_key(text: &str) -> bool {
-    (1..=KEY_MAX).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b))
+    (1..=MAX_KEY_BYTES).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b))
 }
 
-/// The key in a file.
+/// Reads an API key from a file.
 ///
 /// # Errors
-/// What is wrong with the file, and what to do.
+/// The problem with the file, and the fix.
 pub fn key_in(file: &Path) -> Result<Secret, (String, &'static str)> {
     let text = match read_file(file, true) {
         Ok(text) => Secret::new(text.unwrap_or_default()),
-        Err(Problem { why, .. }) => return Err((why, "name a file this user can read")),
+        Err(Problem { why, .. }) => return Err((why, "name a file that this user can read")),
     };
     if writable_by_others(file) {
         return Err(("can be written by other users".to_owned(), "run chmod 600 on that file"));
@@ -348,25 +357,26 @@ fn secret_name(text: &str) -> Parsed<String> {
     let good = text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     match good {
         true => Ok(text.to_owned()),
-        false => wrong("this is not a secret's name", "write the name it has in the vault, never its value"),
+        false => wrong("this is not the name of a secret", "write its name in the vault, never its value"),
     }
 }
 
 fn base_url(text: &str) -> Parsed<String> {
-    let fix = "write the address the API's paths begin at, such as \"https://api.example.org/v1/\"";
+    let fix = "write the URL to which the paths of the API are appended, such as \"https://api.example.org/v1/\"";
     let Some(rest) = text.strip_prefix("https://").or(text.strip_prefix("http://")) else {
         return if text.is_empty() { Ok(String::new()) } else { wrong("this is not an http or https URL", fix) };
     };
     let host = rest.split('/').next().unwrap_or_default();
     match () {
-        () if host.contains('@') => {
-            wrong("the URL holds a user or password", "put the key where key_env, key_file or key_secret tell")
-        }
+        () if host.contains('@') => wrong(
+            "the URL contains a user or password",
+            "name the source of the key in key_env, key_file or key_secret",
+        ),
         () if host.is_empty() || host.starts_with(':') => wrong("the host is missing", fix),
         () if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#\\".contains(c))
             || text.len() > 500 =>
         {
-            wrong("it holds characters a base URL can't have", fix)
+            wrong("the URL contains characters that a base URL cannot have", fix)
         }
         () => Ok(format!("{}/", text.trim_end_matches('/'))),
     }
@@ -390,22 +400,22 @@ fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
         "acp" => Ok(Protocol::Acp),
         "cli" => Ok(Protocol::Cli),
         _ => wrong(
-            "there is no such protocol",
-            "write \"acp\" (Agent Client Protocol) or \"cli\" (a command to its end)",
+            "unknown protocol",
+            "write \"acp\" (Agent Client Protocol) or \"cli\" (a command that runs to completion)",
         ),
     });
-    let plain = |t: &str| match t.len() <= 10_000 && !t.contains('\0') {
+    let check_size = |t: &str| match t.len() <= 10_000 && !t.contains('\0') {
         true => Ok(()),
-        false => wrong("one entry is too long or holds a zero byte", "shorten it"),
+        false => wrong("one entry is too long or contains a NUL byte", "shorten it"),
     };
     r.list(&at("command"), &mut a.command, |t| match t.is_empty() {
         true => wrong("one entry is empty", "write the program and its arguments, such as [\"codex\", \"exec\"]"),
-        false => plain(t),
+        false => check_size(t),
     });
     if a.command.is_empty() {
         r.refuse(
             &at("command"),
-            "an agent needs its command",
+            "an agent needs a command",
             "write the program and its arguments, such as [\"codex\", \"exec\"]",
         );
     }
@@ -414,21 +424,25 @@ fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
         && !c.providers.contains_key(provider)
     {
         let names = c.providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        r.refuse(&at("provider"), "there is no such provider", format!("use one of {names}, or add its table"));
+        r.refuse(&at("provider"), "unknown provider", format!("use one of {names}, or add its table"));
     }
     pass_env(r, &at("pass_env"), &mut a.pass_env);
     r.texts(&at("env"), &mut a.env, |name, value| {
         let good = !name.is_empty()
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if good { plain(value) } else { wrong("one name is no variable's name", "use letters, digits and _") }
+        if good {
+            check_size(value)
+        } else {
+            wrong("one name is not the name of a variable", "use letters, digits and _")
+        }
     });
     r.texts(&at("files"), &mut a.files, |path, text| {
-        let beneath = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        if beneath {
-            plain(text)
+        let is_inside = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if is_inside {
+            check_size(text)
         } else {
-            wrong("one path leaves the agent's home", "write paths such as \".codex/config.toml\"")
+            wrong("one path is outside the agent's home", "write paths such as \".codex/config.toml\"")
         }
     });
     output_table(r, &at("output"), &mut a.output);
@@ -445,7 +459,7 @@ fn output_table(r: &mut Reader, prefix: &str, table: &mut OutputTable) {
         "lines" => Ok(Some(Format::Lines)),
         "json" => Ok(Some(Format::Json)),
         "text" => Ok(Some(Format::Text)),
-        _ => wrong("there is no such format", "write \"lines\", \"json\" or \"text\""),
+        _ => wrong("unknown format", "write \"lines\", \"json\" or \"text\""),
     });
     for (key, slot) in table.expressions_mut() {
         r.one_or_more(&format!("{prefix}.{key}"), slot, |t| match t.len() <= 10_000 {

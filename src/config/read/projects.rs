@@ -5,8 +5,8 @@ use super::super::sections::Config;
 use super::{Parsed, wrong};
 use crate::adapters::runner::settings::LOCAL;
 use crate::domain::ProjectName;
-use crate::platform::access::Grants;
-use crate::platform::sandbox::is_protected;
+use crate::platform::access::settings::Grants;
+use crate::platform::sandbox::settings::is_protected;
 use std::net::IpAddr;
 
 /// Maximum length of the name of a secret in the vault.

@@ -5,7 +5,7 @@ use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
 use super::{path, wrong};
-use crate::platform::sandbox::Level;
+use crate::platform::sandbox::settings::Level;
 use std::path::{Path, PathBuf};
 
 /// Reads `[budget]`, `[prices]`, `[prompts]` and `[sandbox]`.

@@ -45,6 +45,7 @@ mod policy;
 mod reaper;
 mod resource_monitor;
 pub mod self_test;
+pub mod settings;
 mod toolchain_cache;
 mod tree;
 mod view;

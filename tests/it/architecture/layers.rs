@@ -20,7 +20,7 @@ const MAY: &[(&str, &[&str])] = &[
     // Exception: checks run on runners, which have no port.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
     ("actors", &["domain", "ports", "render", "secrets", "telemetry"]),
-    ("config", &["domain", "secrets", "telemetry", "platform::access", "platform::sandbox"]),
+    ("config", &["domain", "secrets", "telemetry"]),
     ("service", &["actors", "domain", "ports", "secrets", "telemetry", "render"]),
     // Use cases about this installation read its configuration.
     ("service::host", &["config", "domain", "ports"]),
