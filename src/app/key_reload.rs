@@ -1,13 +1,13 @@
 //! Reloads the key files of providers before each attempt, so that a new key applies to the next one.
 
-use crate::config::{self, Config, KeyPlace};
+use crate::config::{self, ApiKeySource, Config};
 
 /// Returns the configuration with the current keys of the files; `None` = they are unchanged. A file that cannot be read
 /// changes nothing.
 pub(super) fn with_current_keys(config: &Config) -> Option<Config> {
     let mut next = None;
     for (name, keyed) in &config.providers {
-        let KeyPlace::File(file) = &keyed.place else { continue };
+        let ApiKeySource::File(file) = &keyed.source else { continue };
         match config::key_in(file) {
             Ok(key) if keyed.provider.key.as_ref() != Some(&key) => {
                 if let Some(keyed) = next.get_or_insert_with(|| config.clone()).providers.get_mut(name) {

@@ -7,7 +7,7 @@ use crate::adapters::checks::RemoteSessions;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
-use crate::config::{Config, KeyPlace};
+use crate::config::{ApiKeySource, Config};
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::platform::clock::SystemClock;
@@ -116,7 +116,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
 
 /// The vault, for a process without ports. The store is touched only when something of it is wanted.
 async fn vault_of(config: &Config, data_dir: &Path) -> PortResult<Option<Arc<dyn Vault>>> {
-    let keyed = config.providers.values().any(|keyed| matches!(keyed.place, KeyPlace::Vault(_)));
+    let keyed = config.providers.values().any(|keyed| matches!(keyed.source, ApiKeySource::Vault(_)));
     if !keyed && config.granted.all.engine_secrets.is_empty() {
         return Ok(None);
     }

@@ -1,7 +1,7 @@
 //! Reloads the configuration of a running service when its file changes, and on SIGHUP.
 
 use super::reloadable::Live;
-use crate::config::{self, Config, Entry, KeyPlace, Loaded, Sources};
+use crate::config::{self, ApiKeySource, Config, Entry, Loaded, Sources};
 use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,8 @@ pub struct Triggers {
 
 /// Returns the state of the configuration file and of the files it names.
 fn file_states(path: &Path, config: &Config) -> Vec<FileState> {
-    let keys = config.providers.values().filter_map(|keyed| match &keyed.place {
-        KeyPlace::File(file) => Some(file.as_path()),
+    let keys = config.providers.values().filter_map(|keyed| match &keyed.source {
+        ApiKeySource::File(file) => Some(file.as_path()),
         _ => None,
     });
     std::iter::once(path).chain(keys).chain(config.prices.as_deref()).map(file_state).collect()

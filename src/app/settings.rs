@@ -5,7 +5,7 @@ use crate::adapters::checks::{CommandChecks, RemoteSessions};
 use crate::adapters::engine::Registry;
 use crate::adapters::engine::settings::Settings;
 use crate::adapters::prompts::{FilePrompts, Templates};
-use crate::config::{Config, KeyPlace, Keyed, Problem, Problems};
+use crate::config::{ApiKeySource, Config, Keyed, Problem, Problems};
 use crate::domain::EngineSpec;
 use crate::platform::access::broker::AccessBroker;
 use crate::platform::clock::SystemClock;
@@ -84,7 +84,7 @@ pub type Keys = BTreeMap<String, Secret>;
 pub async fn keys(config: &Config, vault: &dyn Vault) -> Keys {
     let mut keys = Keys::new();
     for (provider, keyed) in &config.providers {
-        let KeyPlace::Vault(name) = &keyed.place else { continue };
+        let ApiKeySource::Vault(name) = &keyed.source else { continue };
         let opened = match SecretName::new(name) {
             Ok(name) => vault.open(&name, None).await.map_err(|e| e.to_string()),
             Err(why) => Err(why),

@@ -15,7 +15,7 @@ pub mod units;
 pub use crate::secrets::Secret;
 pub use crate::telemetry::settings::{LogFormat, Telemetry};
 pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir, private_by_default};
-pub use models::{KeyPlace, Keyed, SandboxSettings};
+pub use models::{ApiKeySource, Keyed, SandboxSettings};
 pub use problem::{Problem, Problems};
 pub use read::{engine, key_in};
 pub use reader::Entry;

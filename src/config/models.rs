@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 /// Source of a provider's API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyPlace {
+pub enum ApiKeySource {
     /// The provider needs no key.
-    Nowhere,
+    None,
     /// An environment variable.
     Env(String),
     /// A file.
@@ -23,16 +23,16 @@ pub struct Keyed {
     /// The provider. `key` is set if the variable or file holds a key.
     pub provider: Provider,
     /// Source of the key.
-    pub place: KeyPlace,
+    pub source: ApiKeySource,
 }
 
 impl Keyed {
     /// Returns why the provider cannot be used; `None` = it can, as far as is known here. A key in the vault is read when it
     /// is used.
     pub fn missing(&self) -> Option<String> {
-        match &self.place {
-            KeyPlace::Env(name) if self.provider.key.is_none() => Some(format!("the variable {name} is not set")),
-            KeyPlace::File(path) if self.provider.key.is_none() => {
+        match &self.source {
+            ApiKeySource::Env(name) if self.provider.key.is_none() => Some(format!("the variable {name} is not set")),
+            ApiKeySource::File(path) if self.provider.key.is_none() => {
                 Some(format!("the file {} holds no key", super::problem::printable(&path.display().to_string())))
             }
             _ => None,

@@ -214,12 +214,12 @@ mod tests {
         );
         for step in [1, 7, 1 << 20] {
             let found = scan(&text, step);
-            let told: Vec<_> = found.iter().map(|f| (f.place.as_str(), f.what.as_str())).collect();
+            let reported: Vec<_> = found.iter().map(|f| (f.place.as_str(), f.what.as_str())).collect();
             let want = [
                 ("x:5 in commit 0123456789ab", "what looks like a secret (github-token)"),
                 ("the commit message:its name or message in commit feedfeedfeed", "the secret DB"),
             ];
-            assert_eq!(told, want, "{step}");
+            assert_eq!(reported, want, "{step}");
             assert!(!format!("{found:?}").contains("A1b2"));
         }
     }

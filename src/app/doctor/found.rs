@@ -1,6 +1,6 @@
 //! Detects which configured providers and agents can be used on this machine. Runs only when a person asks.
 
-use crate::config::{Config, KeyPlace};
+use crate::config::{ApiKeySource, Config};
 use crate::providers::settings::Api;
 use serde_json::Value;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub struct Found {
 impl Found {
     /// Detects them.
     pub async fn on_this_machine(config: &Config) -> Found {
-        let keyed = config.providers.iter().filter(|(_, k)| k.place != KeyPlace::Nowhere && k.missing().is_none());
+        let keyed = config.providers.iter().filter(|(_, k)| k.source != ApiKeySource::None && k.missing().is_none());
         let keyed = keyed.map(|(name, _)| name.clone()).collect();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let agents = config.agents.iter().filter(|(_, a)| a.command.first().is_some_and(|p| is_program(p, &path)));

@@ -140,7 +140,7 @@ fn budget(config: &Config) -> Finding {
 fn providers(config: &Config, found: &Found) -> Finding {
     let sends_key_in_clear = |k: &&config::Keyed| {
         let url = &k.provider.base_url;
-        k.place != config::KeyPlace::Nowhere && url.starts_with("http://") && !found::is_loopback(url)
+        k.source != config::ApiKeySource::None && url.starts_with("http://") && !found::is_loopback(url)
     };
     if let Some(k) = config.providers.values().find(sends_key_in_clear) {
         return finding(

@@ -1,7 +1,7 @@
 //! Keys of roles, model providers and coding agents.
 
 use super::super::layers::read_file;
-use super::super::models::{KeyPlace, Keyed};
+use super::super::models::{ApiKeySource, Keyed};
 use super::super::problem::{Problem, printable};
 use super::super::reader::Reader;
 use super::super::sections::Config;
@@ -303,30 +303,30 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
         );
     }
     // Configured sources override the built-in variable.
-    let place = match (file, secret, var) {
+    let source = match (file, secret, var) {
         (Some(file), _, _) => {
             match key_in(&file) {
                 Ok(key) => p.key = Some(key),
                 Err((why, fix)) => r.refuse(&at("key_file"), format!("the file {why}"), fix),
             }
             p.key_source = format!("the file {} ({})", printable(&file.display().to_string()), at("key_file"));
-            KeyPlace::File(file)
+            ApiKeySource::File(file)
         }
         (None, secret, _) if !secret.is_empty() => {
             p.key_source = format!("the secret {secret} of the vault (`skep secret set {secret}`)");
-            KeyPlace::Vault(secret)
+            ApiKeySource::Vault(secret)
         }
         (None, _, var) if !var.is_empty() => {
             p.key = env(&var).as_deref().map(str::trim).filter(|k| is_key(k)).map(Secret::new);
             p.key_source = format!("the environment variable {var} ({})", at("key_env"));
-            KeyPlace::Env(var)
+            ApiKeySource::Env(var)
         }
         _ => {
             p.key_source = format!("none is configured ({})", at("key_env"));
-            KeyPlace::Nowhere
+            ApiKeySource::None
         }
     };
-    Keyed { provider: p, place }
+    Keyed { provider: p, source }
 }
 
 /// Whether a text is an API key: one line that is valid in a header.
