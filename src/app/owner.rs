@@ -22,26 +22,26 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Owned {
     _lock: File,
-    sign: PathBuf,
+    endpoint: PathBuf,
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
         // It may be gone already.
-        let _result = std::fs::remove_file(&self.sign);
+        let _result = std::fs::remove_file(&self.endpoint);
     }
 }
 
 /// Process id and address of an owner, published for other processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Sign {
+pub struct Endpoint {
     /// Process id.
     pub pid: u32,
     /// Address of its REST API.
     pub address: SocketAddr,
 }
 
-fn sign_path(data_dir: &Path) -> PathBuf {
+fn endpoint_path(data_dir: &Path) -> PathBuf {
     data_dir.join("service.json")
 }
 
@@ -61,7 +61,7 @@ pub fn take(data_dir: &Path) -> Result<Option<Owned>, HostError> {
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let lock = lock.map_err(|e| unusable(&path, &e))?;
     match lock.try_lock() {
-        Ok(()) => Ok(Some(Owned { _lock: lock, sign: sign_path(data_dir) })),
+        Ok(()) => Ok(Some(Owned { _lock: lock, endpoint: endpoint_path(data_dir) })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) => Err(unusable(&path, &e)),
     }
@@ -78,10 +78,10 @@ impl Owned {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn put_up_sign(&self, address: SocketAddr) -> Result<(), HostError> {
-        let sign = Sign { pid: std::process::id(), address };
-        let text = serde_json::to_vec(&sign).unwrap_or_default();
-        let new = self.sign.with_extension("new");
+    pub fn publish_address(&self, address: SocketAddr) -> Result<(), HostError> {
+        let endpoint = Endpoint { pid: std::process::id(), address };
+        let text = serde_json::to_vec(&endpoint).unwrap_or_default();
+        let new = self.endpoint.with_extension("new");
         let written = OpenOptions::new()
             .create(true)
             .truncate(true)
@@ -89,8 +89,8 @@ impl Owned {
             .mode(0o600)
             .open(&new)
             .and_then(|mut f| f.write_all(&text))
-            .and_then(|()| std::fs::rename(&new, &self.sign));
-        written.map_err(|e| unusable(&self.sign, &e))
+            .and_then(|()| std::fs::rename(&new, &self.endpoint));
+        written.map_err(|e| unusable(&self.endpoint, &e))
     }
 }
 
@@ -179,16 +179,16 @@ fn create_atomically(path: &Path, text: &str) -> std::io::Result<()> {
 ///
 /// # Errors
 /// If an owner does not answer in time.
-pub async fn answering(data_dir: &Path, http: &reqwest::Client) -> Result<Option<Sign>, HostError> {
+pub async fn running_owner(data_dir: &Path, http: &reqwest::Client) -> Result<Option<Endpoint>, HostError> {
     let end = tokio::time::Instant::now() + START_TIMEOUT;
     while taken(data_dir) {
-        let sign: Option<Sign> =
-            std::fs::read(sign_path(data_dir)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        if let Some(sign) = sign {
-            let url = format!("http://{}/health/live", sign.address);
+        let endpoint: Option<Endpoint> =
+            std::fs::read(endpoint_path(data_dir)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let Some(endpoint) = endpoint {
+            let url = format!("http://{}/health/live", endpoint.address);
             let answer = http.get(url).timeout(Duration::from_secs(2)).send().await;
             if answer.is_ok_and(|a| a.status().is_success()) {
-                return Ok(Some(sign));
+                return Ok(Some(endpoint));
             }
         }
         if tokio::time::Instant::now() > end {

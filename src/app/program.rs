@@ -147,7 +147,7 @@ impl Program {
         // Without a sandbox only the demo may run: other commands must not find this server.
         let is_public = !(context.is_demo && started.level == "none");
         if let Some(owned) = started.owned.as_ref().filter(|_| is_public) {
-            owned.put_up_sign(address)?;
+            owned.publish_address(address)?;
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let router = started.router.clone();
@@ -222,11 +222,11 @@ impl Backend for Program {
         }
         telemetry::install_crypto();
         let http = reqwest::Client::builder().no_proxy().build().map_err(anyhow::Error::from)?;
-        let Some(sign) = owner::answering(data_dir, &http).await? else { return Ok(None) };
+        let Some(endpoint) = owner::running_owner(data_dir, &http).await? else { return Ok(None) };
         let token_file = self.config(context).ok().and_then(|c| c.server.token_file);
         let token = owner::token(data_dir, token_file.as_deref())?;
         register("token", &Secret::new(token.clone())).keep();
-        Ok(Some(RunningService { base_url: format!("http://{}", sign.address), token }))
+        Ok(Some(RunningService { base_url: format!("http://{}", endpoint.address), token }))
     }
 
     async fn open_driving(&self, context: &HostContext) -> HostResult<InProcessServer> {
@@ -281,7 +281,7 @@ impl Backend for Program {
         })?;
         let address = listener.local_addr().map_err(anyhow::Error::from)?;
         if let Some(owned) = &started.owned {
-            owned.put_up_sign(address)?;
+            owned.publish_address(address)?;
         }
         on_ready(doctor::ready(context, &config, address, began.elapsed(), started.level));
         let Some(mut root) = started.root.take() else { return Ok(()) };
