@@ -101,6 +101,7 @@ async fn changed_provider_limits_apply_at_once() {
     tokio::task::block_in_place(|| baseline.cli.repo("other", &[("a.txt", "a\n")]));
     run("other.git");
     // With the old limit, its three calls would take more than two minutes.
-    baseline
-        .until("a change lands", || baseline.runs().iter().any(|r| r["project"] == "other" && r["status"] == "completed"));
+    baseline.until("a change lands", || {
+        baseline.runs().iter().any(|r| r["project"] == "other" && r["status"] == "completed")
+    });
 }

@@ -94,7 +94,7 @@ impl DockerCli {
         let (path, host) = scripted(desk.dir.path());
         std::fs::create_dir(desk.path("data")).unwrap();
         let text = format!(
-            "[runners.clean]\nkind = \"docker\"\nimage = {image:?}\ndocker_host = {host:?}\n[checks]\nrunner = \"clean\"\n[steps.ops]\nwall = {timeout:?}\n"
+            "[runners.clean]\nkind = \"docker\"\nimage = {image:?}\ndocker_host = {host:?}\n[checks]\nrunner = \"clean\"\n[steps.ops]\ntimeout = {timeout:?}\n"
         );
         std::fs::write(desk.path("data/skep.toml"), text).unwrap();
         desk.repo("tool", &[("a.txt", "a\n")]);
