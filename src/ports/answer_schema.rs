@@ -15,8 +15,8 @@ pub fn example(step: Step) -> &'static str {
     }
 }
 
-/// JSON Schema of a step's answer. It has no `oneOf` at the top, because some providers refuse that; the engine checks afterwards that the
-/// answer has exactly one of the forms.
+/// JSON Schema of a step's answer. It has no `oneOf` at the top, because some providers refuse that; the engine checks
+/// afterwards that the answer has exactly one of the forms.
 pub fn schema(step: Step) -> Value {
     let text = |what: &str| json!({ "type": "string", "description": what });
     let texts = |what: &str| json!({ "type": "array", "items": { "type": "string" }, "description": what });

@@ -1,4 +1,5 @@
-//! Headless agents: the documented tables read the output of real agents, and failures of a command have the right outcome.
+//! Headless agents: the documented tables read the output of real agents, and failures of a command have the right
+//! outcome.
 
 use crate::acp::{all_gone, attempt_env, engines};
 use crate::engines_contract::{AttemptDirs, order, quiet};

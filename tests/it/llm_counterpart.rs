@@ -1,5 +1,5 @@
-//! The agent loop against a third-party model server. Ignored by default: `scripts/agents` installs the server and prints the command that
-//! runs this test.
+//! The agent loop against a third-party model server. Ignored by default: `scripts/agents` installs the server and
+//! prints the command that runs this test.
 
 use super::engines_contract::AttemptDirs;
 use super::llm::{develop, engine};

@@ -1,4 +1,5 @@
-//! Cost of the agent loop itself, without the model. Run by hand: `cargo test --release --test it llm_measure -- --ignored --nocapture`.
+//! Cost of the agent loop itself, without the model. Run by hand: `cargo test --release --test it llm_measure --
+//! --ignored --nocapture`.
 
 use super::engines_contract::AttemptDirs;
 use super::llm::{attempt_env, develop, engine};

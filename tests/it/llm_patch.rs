@@ -104,7 +104,8 @@ async fn a_patch_with_one_failing_part_changes_nothing() {
         );
     }
     assert!(files(&tree) == before, "something was changed");
-    // Found only when it is carried out (a folder cannot be made where the patch has just put a file): all is taken back.
+    // Found only when it is carried out (a folder cannot be made where the patch has just put a file): all is taken
+    // back.
     let late = format!(
         "{good}*** Update File: z\n*** Move to: y\n*** Add File: n\n+x\n*** Add File: n/inner\n+x\n*** End Patch\n"
     );

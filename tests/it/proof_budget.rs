@@ -1,4 +1,5 @@
-//! Many concurrent runs on a day budget that is nearly used up: together they never exceed it, and a raise lets them continue.
+//! Many concurrent runs on a day budget that is nearly used up: together they never exceed it, and a raise lets them
+//! continue.
 
 use crate::support::baseline::{Baseline, RUN, edits, priced};
 use crate::support::cli::Beside;

@@ -1,4 +1,5 @@
-//! Faults of providers during whole runs: each ends in a wait, a fallback, a retry, or a question that a person can act on.
+//! Faults of providers during whole runs: each ends in a wait, a fallback, a retry, or a question that a person can act
+//! on.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, usual};
 use crate::support::models::{KEY, Models, Reply, Request, call, status};

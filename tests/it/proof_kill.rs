@@ -1,5 +1,5 @@
-//! `kill -9` while a model or an agent works: the attempt is lost, or resumed if the agent can; its measured usage is charged once;
-//! nothing of it remains.
+//! `kill -9` while a model or an agent works: the attempt is lost, or resumed if the agent can; its measured usage is
+//! charged once; nothing of it remains.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, driven, priced, resuming, usual};
 use crate::support::cli::Beside;

@@ -1,4 +1,5 @@
-//! A change lands, with a ledger that equals the server's own count to the token and the micro-USD, over every kind of engine.
+//! A change lands, with a ledger that equals the server's own count to the token and the micro-USD, over every kind of
+//! engine.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, driven, priced, usual};
 use crate::support::models::{KEY, Models, Served};

@@ -1,4 +1,5 @@
-//! Models that make no progress: each is stopped, the person who is asked sees the reason, and the cost is reported in time.
+//! Models that make no progress: each is stopped, the person who is asked sees the reason, and the cost is reported in
+//! time.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, plan, priced, usual};
 use crate::support::models::{Models, Reply, Request, call, text};

@@ -1,5 +1,5 @@
-//! Real coding agents, driven with the documented tables through the egress proxy on a scripted model. Ignored by default:
-//! `scripts/agents` installs the agents and prints the command that runs these tests.
+//! Real coding agents, driven with the documented tables through the egress proxy on a scripted model. Ignored by
+//! default: `scripts/agents` installs the agents and prints the command that runs these tests.
 
 use crate::acp::all_gone;
 use crate::engines_contract::{AttemptDirs, order, quiet};
@@ -121,8 +121,8 @@ pub fn attempt_env(dirs: &AttemptDirs, more: &str) -> AttemptEnv {
     }
 }
 
-/// Runs one agent to its end: the edit is made, and the measured usage is what the model served. (opencode gives models of some names
-/// other tools than the script has.)
+/// Runs one agent to its end: the edit is made, and the measured usage is what the model served. (opencode gives models
+/// of some names other tools than the script has.)
 async fn drives(name: &str, model_name: &str) {
     let agents = agents_dir();
     let dirs = AttemptDirs::new();

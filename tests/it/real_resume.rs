@@ -1,4 +1,5 @@
-//! Real coding agents whose process dies during a call: whether they resume their session. Ignored by default, as in `real_agents`.
+//! Real coding agents whose process dies during a call: whether they resume their session. Ignored by default, as in
+//! `real_agents`.
 
 use crate::acp::all_gone;
 use crate::engines_contract::{AttemptDirs, order, quiet};

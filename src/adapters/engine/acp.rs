@@ -1,4 +1,5 @@
-//! Agent that speaks the Agent Client Protocol: one session over standard input and output, one prompt, at most two corrections of the answer.
+//! Agent that speaks the Agent Client Protocol: one session over standard input and output, one prompt, at most two
+//! corrections of the answer.
 //!
 //! A resumable session outlives this process: its id is reported, and an order that names it continues there.
 //!
@@ -147,7 +148,8 @@ impl AcpEngine {
             conversation.client.output.start_turn();
             let turn = self.prompt(cx, &session, text, watch).await?;
             if let Some(usage) = &turn.usage {
-                // Agents report the usage of the turn, the session or the last call. The largest is closest to the truth.
+                // Agents report the usage of the turn, the session or the last call. The largest is closest to the
+                // truth.
                 let mut known = conversation.known.lock().unwrap_or_else(PoisonError::into_inner);
                 known.tokens = known.tokens.max(Some(usage.total_tokens));
             }

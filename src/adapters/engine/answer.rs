@@ -106,8 +106,8 @@ pub fn from_output(text: &str) -> Result<Answer, String> {
     parse(block.as_bytes()).map_err(|why| format!("the last ```json block is invalid: {why}"))
 }
 
-/// Finds the last JSON block of a text: the last fenced one (```` ```json ````, or an unnamed fence with an object in it); without any
-/// fence, the text from the last line that starts with `{`. An unclosed block extends to the end.
+/// Finds the last JSON block of a text: the last fenced one (```` ```json ````, or an unnamed fence with an object in
+/// it); without any fence, the text from the last line that starts with `{`. An unclosed block extends to the end.
 pub fn last_json_block(text: &str) -> Option<&str> {
     let mut found = None;
     let mut open: Option<(usize, &str, bool)> = None;
@@ -165,8 +165,8 @@ impl Answer {
         }
     }
 
-    /// Converts the answer to a step's outcome: it must have exactly the fields of the step, and they must make sense (an acyclic plan,
-    /// findings on existing files).
+    /// Converts the answer to a step's outcome: it must have exactly the fields of the step, and they must make sense
+    /// (an acyclic plan, findings on existing files).
     ///
     /// # Errors
     /// The cause, for the author.

@@ -1,4 +1,5 @@
-//! Manager and reviewer without a model: the goal becomes the only task, and the verdict follows from checks and the diff.
+//! Manager and reviewer without a model: the goal becomes the only task, and the verdict follows from checks and the
+//! diff.
 
 use super::free;
 use crate::domain::{FileKind, Finding, Order, Step, TaskSpec, Verdict};
@@ -95,7 +96,8 @@ fn explore(dir: &Path) -> String {
     notes
 }
 
-/// Asks for rework where something is certainly wrong. What only a person can judge becomes a finding and is left to the merge gate.
+/// Asks for rework where something is certainly wrong. What only a person can judge becomes a finding and is left to
+/// the merge gate.
 fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
     let mut wrong: Vec<Finding> = Vec::new();
     if order.results.is_empty() {
@@ -132,8 +134,8 @@ fn finding(path: &str, line: u64, text: &str) -> Finding {
     Finding { path: path.to_owned(), line, text: text.to_owned() }
 }
 
-/// Finds complete merge conflicts in the added lines: start, middle and end in this order within one file. A single marker
-/// may be a heading or test data.
+/// Finds complete merge conflicts in the added lines: start, middle and end in this order within one file. A single
+/// marker may be a heading or test data.
 fn conflict_markers(patch: &str) -> Vec<Finding> {
     let (mut found, mut path, mut line, mut start, mut middle) = (Vec::new(), String::new(), 0u64, None, false);
     for text in patch.lines() {

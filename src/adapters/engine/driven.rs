@@ -237,7 +237,8 @@ impl DrivenAgent {
         if let Some(effort) = self.effort {
             placeholders.set("effort", effort.name());
         }
-        // Without an effort, everything that mentions it is left out (an argument, a variable, a line of a file): the agent has its own default.
+        // Without an effort, everything that mentions it is left out (an argument, a variable, a line of a file): the
+        // agent has its own default.
         let applies = |text: &str| self.effort.is_some() || !placeholders::has(text, "effort");
         if let Some(url) = model_access.url(&self.sandbox) {
             placeholders.set("proxy_url", url.expose());
@@ -251,7 +252,8 @@ impl DrivenAgent {
         }
         let mut vars = vec![("SKEP_STEP".to_owned(), order.step.name().to_owned())];
         vars.extend(model_access.env());
-        // Variables that a person passes by name, such as HOME for the agent's own login, override those of the sandbox.
+        // Variables that a person passes by name, such as HOME for the agent's own login, override those of the
+        // sandbox.
         if !self.agent.pass_env.iter().any(|name| name == "HOME") {
             vars.push(("HOME".to_owned(), plain_path(&home).map_err(wrong)?));
             write("home/.gitconfig", "[user]\n\tname = Skep\n\temail = skep@localhost\n")?;
@@ -284,7 +286,8 @@ impl DrivenAgent {
         Ok(PreparedAgent { prompt, by_stdin, line, env: vars })
     }
 
-    /// Deadline of an attempt: shortly before that of its order, so that the agent is stopped cleanly and its usage is known.
+    /// Deadline of an attempt: shortly before that of its order, so that the agent is stopped cleanly and its usage is
+    /// known.
     pub fn deadline(order: &Order) -> Instant {
         let limit_ms = order.caps.wall_ms.max(1_000);
         Instant::now() + Duration::from_millis(limit_ms - (limit_ms / 10).min(15_000))
@@ -318,7 +321,8 @@ impl DrivenAgent {
         }
     }
 
-    /// Ends an attempt: determines its usage (measured by the proxy, else reported by the agent) and collects what is stored.
+    /// Ends an attempt: determines its usage (measured by the proxy, else reported by the agent) and collects what is
+    /// stored.
     pub async fn finish(
         &self,
         order: &Order,

@@ -1,5 +1,5 @@
-//! Engines of this build. A new one needs a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the contract
-//! suite (tests/it/engines_contract.rs).
+//! Engines of this build. A new one needs a file here, a line in [`KINDS`], an arm in [`Registry::get`], and the
+//! contract suite (tests/it/engines_contract.rs).
 
 use crate::domain::{EngineSpec, Metered, Usage};
 use crate::platform::access::ProjectGrants;
@@ -62,9 +62,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Creates a registry whose commands start in `sandbox`, with the providers and agents of `settings` and the embedded prices.
+    /// Creates a registry whose commands start in `sandbox`, with the providers and agents of `settings` and the
+    /// embedded prices.
     pub fn new(sandbox: Sandbox, settings: Arc<Settings>, clock: Arc<dyn Clock>) -> Self {
-        // A test proves that the embedded prices load. Without them every price is unknown, which is reported per model.
+        // A test proves that the embedded prices load. Without them every price is unknown, which is reported per
+        // model.
         let prices = Arc::new(Prices::embedded().unwrap_or_default());
         let shared = llm::Shared::new(clock, prices);
         Self {
@@ -91,8 +93,8 @@ impl Registry {
         Self { shared: self.shared.with_limits(limits), ..self }
     }
 
-    /// Sets the egress proxy, through which commands reach what their project is granted, and driven agents their providers, charged by
-    /// `prices`.
+    /// Sets the egress proxy, through which commands reach what their project is granted, and driven agents their
+    /// providers, charged by `prices`.
     pub fn through(self, gate: Arc<EgressProxy>, prices: Arc<Prices>, granted: Arc<ProjectGrants>) -> Self {
         let access_broker = self.model_access.access_broker.clone().with_grants(granted).with_proxy(gate);
         Self { model_access: ModelAccessProvider { prices, ..self.model_access }, ..self }

@@ -40,11 +40,12 @@ pub struct ModelAccess {
 }
 
 impl ModelAccessProvider {
-    /// Opens the access of one attempt: to the agent's provider and to the hosts of its project. Usage is stored in the attempt's meter
-    /// file; `sink` receives the names of the granted secrets.
+    /// Opens the access of one attempt: to the agent's provider and to the hosts of its project. Usage is stored in the
+    /// attempt's meter file; `sink` receives the names of the granted secrets.
     ///
     /// # Errors
-    /// `Permanent` if the provider is unreachable by design or a secret is missing, `Transient` if it cannot be opened now.
+    /// `Permanent` if the provider is unreachable by design or a secret is missing, `Transient` if it cannot be opened
+    /// now.
     pub async fn open(
         &self,
         agent: &Agent,
@@ -91,13 +92,14 @@ pub fn access_denied(error: PortError) -> EngineResult {
 }
 
 impl ModelAccess {
-    /// Endpoint of the egress proxy; `None` = there is none, and the agent has the network that its sandbox level leaves it.
+    /// Endpoint of the egress proxy; `None` = there is none, and the agent has the network that its sandbox level
+    /// leaves it.
     pub fn place(&self) -> Option<&ProxyEndpoint> {
         self.given.endpoint()
     }
 
-    /// URL of the proxy as the agent sees it, with the attempt's token: for its environment and home, never for an argument or a log.
-    /// `None` if it leads to no provider.
+    /// URL of the proxy as the agent sees it, with the attempt's token: for its environment and home, never for an
+    /// argument or a log. `None` if it leads to no provider.
     pub fn url(&self, sandbox: &Sandbox) -> Option<Secret> {
         let out = self.counted()?;
         Some(Secret::new(format!("{}{}", sandbox.proxy_url(&out.endpoint), out.path_prefix().expose())))
@@ -141,8 +143,9 @@ impl ModelAccess {
         self.counted().map(|_| self.meter.usage_by_model()).unwrap_or_default()
     }
 
-    /// Corrects a result by what the proxy saw. If the last model call got no answer, that is why the work failed. Some agents then end as if
-    /// they had succeeded: their work counts as incomplete if the call was to their own model, or if no call was ever answered.
+    /// Corrects a result by what the proxy saw. If the last model call got no answer, that is why the work failed. Some
+    /// agents then end as if they had succeeded: their work counts as incomplete if the call was to their own model, or
+    /// if no call was ever answered.
     pub fn explain(&self, model: Option<&str>, result: StepOutcome) -> StepOutcome {
         let fault = self.counted().and_then(ProxySession::fault);
         match (result, fault) {
@@ -154,8 +157,8 @@ impl ModelAccess {
         }
     }
 
-    /// Whether the agent's model stays unavailable: its last call was refused, and a person has to act first or the cooldown is
-    /// long.
+    /// Whether the agent's model stays unavailable: its last call was refused, and a person has to act first or the
+    /// cooldown is long.
     pub fn is_stuck(&self, model: Option<&str>) -> bool {
         let fault = self.counted().and_then(ProxySession::fault);
         fault.is_some_and(|fault| {

@@ -1,4 +1,5 @@
-//! Output table of a driven agent: JSONPath expressions that say where its JSON output holds what, so that a new agent needs no Rust.
+//! Output table of a driven agent: JSONPath expressions that say where its JSON output holds what, so that a new agent
+//! needs no Rust.
 //!
 //! | key | selects |
 //! |---|---|
@@ -10,8 +11,9 @@
 //! | `error` | the error message |
 //! | `retryable_errors`, `fatal_errors` | substrings of an error message that classify it; not expressions |
 //!
-//! Expressions follow RFC 9535. A filter selects among the *children* of a value, so an expression is evaluated against an array that holds
-//! one event: `$[0].session_id` is a member of the event, `$[?@.type=='result' && @.is_error==false].result` tests the event itself.
+//! Expressions follow RFC 9535. A filter selects among the *children* of a value, so an expression is evaluated against
+//! an array that holds one event: `$[0].session_id` is a member of the event, `$[?@.type=='result' &&
+//! @.is_error==false].result` tests the event itself.
 
 use serde_json::Value;
 use serde_json_path::JsonPath;

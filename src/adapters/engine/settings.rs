@@ -22,10 +22,12 @@ pub struct Agent {
     pub name: String,
     /// Protocol.
     pub protocol: Protocol,
-    /// Program and arguments, never through a shell. Placeholders: `{model}`, `{effort}`, `{dir}` (the worktree), `{home}` and
-    /// `{scratch}` (folders of the attempt); for `Cli` also `{prompt_file}` or `{prompt}`; without them the prompt is sent on standard input.
+    /// Program and arguments, never through a shell. Placeholders: `{model}`, `{effort}`, `{dir}` (the worktree),
+    /// `{home}` and `{scratch}` (folders of the attempt); for `Cli` also `{prompt_file}` or `{prompt}`; without them
+    /// the prompt is sent on standard input.
     pub command: Vec<String>,
-    /// Provider of its model calls, through the egress proxy, which holds the key and measures; `None` = it uses its own key.
+    /// Provider of its model calls, through the egress proxy, which holds the key and measures; `None` = it uses its
+    /// own key.
     pub provider: Option<String>,
     /// Environment; values may contain `{proxy_url}`, `{model}`, `{effort}`, `{dir}`, `{home}`, `{scratch}`.
     pub env: BTreeMap<String, String>,
@@ -33,11 +35,13 @@ pub struct Agent {
     pub pass_env: Vec<String>,
     /// Files written into its home before it starts, by path below `{home}`, with the same placeholders.
     pub files: BTreeMap<String, String>,
-    /// For `Cli`: where its output holds what. For both protocols: which errors are retryable and which a person has to fix.
+    /// For `Cli`: where its output holds what. For both protocols: which errors are retryable and which a person has to
+    /// fix.
     pub output: OutputTable,
     /// For `Acp`: session mode to request.
     pub mode: Option<String>,
-    /// Time without output after which the agent is stopped. Long, because the commands and tests it runs are silent, too.
+    /// Time without output after which the agent is stopped. Long, because the commands and tests it runs are silent,
+    /// too.
     pub idle_timeout: Duration,
 }
 

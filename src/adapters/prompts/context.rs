@@ -1,4 +1,5 @@
-//! Values of an order that templates can use: numbers and names as they are, untrusted text as [`Outside`]. All of it is bounded.
+//! Values of an order that templates can use: numbers and names as they are, untrusted text as [`Outside`]. All of it
+//! is bounded.
 
 use super::outside::{Outside, boundary};
 use crate::domain::{CheckResult, DiffStat, FileKind, Order};
@@ -58,7 +59,8 @@ impl Budget {
     }
 }
 
-/// Values of a role's system prompt: nothing of the order, so that it is identical for all orders and a provider can cache it.
+/// Values of a role's system prompt: nothing of the order, so that it is identical for all orders and a provider can
+/// cache it.
 pub(super) fn role(order: &Order) -> Value {
     context! {
         role => order.step.role().name(),

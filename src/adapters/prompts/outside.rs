@@ -15,8 +15,8 @@ const MAX_NAME_CHARS: usize = 120;
 pub(super) struct Outside(String);
 
 impl Outside {
-    /// Creates a text of at most `max_bytes`. Of a longer one it keeps the beginning and the end, and says in between how much is missing.
-    /// Invisible characters (controls, text direction, tags) are escaped.
+    /// Creates a text of at most `max_bytes`. Of a longer one it keeps the beginning and the end, and says in between
+    /// how much is missing. Invisible characters (controls, text direction, tags) are escaped.
     pub(super) fn new(text: &str, max_bytes: usize) -> Self {
         let near = text.len().min(max_bytes.saturating_mul(2));
         if near < text.len() {
@@ -91,8 +91,8 @@ impl Object for Outside {
     }
 }
 
-/// Marker of a prompt's data blocks: derived from all texts, so that the same order gives the same prompt, and contained in none of them,
-/// so that no block can be closed from within.
+/// Marker of a prompt's data blocks: derived from all texts, so that the same order gives the same prompt, and
+/// contained in none of them, so that no block can be closed from within.
 pub(super) fn boundary(seed: &[u8], texts: &[Arc<Outside>]) -> String {
     let mut digest = Sha256::new();
     digest.update(seed);

@@ -127,7 +127,8 @@ impl Templates {
         self.set(project).render(order, patch, instructions)
     }
 
-    /// Lists what a step's prompt for a project can contain (`None`: for projects without overrides): its version, and its files by name.
+    /// Lists what a step's prompt for a project can contain (`None`: for projects without overrides): its version, and
+    /// its files by name.
     pub fn list(&self, project: Option<&str>, step: Step) -> (Digest, Vec<Listed>) {
         let set = project.map_or(&self.default, |project| self.set(project));
         let listed = |(name, file): (&String, &File)| Listed {

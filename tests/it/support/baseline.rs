@@ -1,4 +1,5 @@
-//! A complete installation whose roles use models of a scripted server, with prices, and the standard story of a change.
+//! A complete installation whose roles use models of a scripted server, with prices, and the standard story of a
+//! change.
 
 use super::cli::{Beside, Cli, Said, ended};
 use super::models::{KEY, Models, Reply, Request, Served, call, calls};
@@ -31,8 +32,8 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Creates an installation with the provider `acme`, its key in the file `key`, prices for all its models, and `tool.git` where `a.txt` says a.
-    /// `more` is the rest of the configuration.
+    /// Creates an installation with the provider `acme`, its key in the file `key`, prices for all its models, and
+    /// `tool.git` where `a.txt` says a. `more` is the rest of the configuration.
     pub fn new(models: Models, api: Api, more: &str) -> Baseline {
         let cli = Cli::new();
         std::fs::create_dir(cli.path("data")).unwrap();

@@ -69,7 +69,8 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
     }
 }
 
-/// Which models it says it used: mostly none, at times one without a price, a lie, or more than it was allowed in its last call.
+/// Which models it says it used: mostly none, at times one without a price, a lie, or more than it was allowed in its
+/// last call.
 fn usage_by_model(world: &World, order: &Order, dice: &mut u64) -> Vec<ModelUse> {
     let line = |model: &str, input: u64, cost_micros: u64, priced: bool| ModelUse {
         model: model.to_owned(),

@@ -80,7 +80,8 @@ impl Request {
     }
 }
 
-/// Usage that the server reports for one complete answer. `input` contains `cached` and `written` (into the cache; one API reports it).
+/// Usage that the server reports for one complete answer. `input` contains `cached` and `written` (into the cache; one
+/// API reports it).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     pub model: String,

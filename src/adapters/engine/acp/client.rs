@@ -78,8 +78,8 @@ impl Client {
         }
     }
 
-    /// Reports a tool call once by its title, and again if it fails. Some agents announce a call only when they ask for permission, some
-    /// never report its end.
+    /// Reports a tool call once by its title, and again if it fails. Some agents announce a call only when they ask for
+    /// permission, some never report its end.
     fn tool(&self, id: &str, fields: &ToolCallUpdateFields) {
         self.output.touch();
         let failed = fields.status == Some(ToolCallStatus::Failed);

@@ -1,8 +1,8 @@
-//! The two pipes of a connection as bounded lines, with a bound on unanswered requests: an agent that does not read its answers is
-//! not read from.
+//! The two pipes of a connection as bounded lines, with a bound on unanswered requests: an agent that does not read its
+//! answers is not read from.
 //!
-//! Invariant: only requests, notifications and responses pass; anything else (a banner, a warning) goes into the transcript and gets
-//! no reply.
+//! Invariant: only requests, notifications and responses pass; anything else (a banner, a warning) goes into the
+//! transcript and gets no reply.
 
 use super::super::driven::wire::{self, Line};
 use super::super::driven::{self, output_log::OutputLog};

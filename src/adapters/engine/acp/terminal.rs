@@ -1,4 +1,5 @@
-//! Terminals of an agent: commands that Skep runs for it, each in a sandbox with the agent's network access and none of its keys.
+//! Terminals of an agent: commands that Skep runs for it, each in a sandbox with the agent's network access and none of
+//! its keys.
 //!
 //! | | |
 //! |---|---|
@@ -299,7 +300,8 @@ impl Output {
     fn text(&self) -> (String, bool) {
         let over = self.bytes.len().saturating_sub(self.limit);
         let mut text = String::from_utf8_lossy(&self.bytes[over..]).into_owned();
-        // Replacement characters, for half a character at the cut and for invalid bytes, take more room than the bytes had.
+        // Replacement characters, for half a character at the cut and for invalid bytes, take more room than the bytes
+        // had.
         let mut start = text.ceil_char_boundary(text.len().saturating_sub(self.limit));
         if over > 0 || self.truncated {
             start = start.max(text.len() - text.trim_start_matches('\u{fffd}').len());

@@ -1,4 +1,5 @@
-//! Classifies the failure of a driven agent by its exit and its output: retryable, fixable by a person, or a failure of the work.
+//! Classifies the failure of a driven agent by its exit and its output: retryable, fixable by a person, or a failure of
+//! the work.
 
 use super::{DrivenAgent, MAX_TAIL_BYTES, tail};
 use crate::platform::process::ProcessOutput;
@@ -48,7 +49,8 @@ const FATAL_ERRORS: &[&str] = &[
     "unknown model",
 ];
 
-/// Substrings of standard error that indicate a broken installation, or an unsupported release of what runs it (Node, Python).
+/// Substrings of standard error that indicate a broken installation, or an unsupported release of what runs it (Node,
+/// Python).
 const BROKEN_INSTALLATION: &[&str] = &[
     "invalid regular expression flags",
     "does not provide an export named",

@@ -1,7 +1,8 @@
-//! Output of a driven agent: reported to people who watch, stored as a transcript, searched for its answer. Everything is bounded.
+//! Output of a driven agent: reported to people who watch, stored as a transcript, searched for its answer. Everything
+//! is bounded.
 //!
-//! Invariant: secrets are redacted before anything is truncated, and across the pieces of a stream, because half a secret would not be
-//! recognized.
+//! Invariant: secrets are redacted before anything is truncated, and across the pieces of a stream, because half a
+//! secret would not be recognized.
 
 use crate::domain::Usage;
 use crate::platform::terminal_text;
@@ -126,8 +127,8 @@ impl OutputLog {
         state.broken = true;
     }
 
-    /// Adds a note of Skep to the transcript. It may interrupt the agent's text without ending it: text held back for redaction keeps waiting
-    /// for its continuation.
+    /// Adds a note of Skep to the transcript. It may interrupt the agent's text without ending it: text held back for
+    /// redaction keeps waiting for its continuation.
     pub fn note(&self, what: &str) {
         let what = terminal_text::sanitize(what.as_bytes());
         self.state().write("# ", &redact(&what));
@@ -212,7 +213,8 @@ impl State {
     }
 }
 
-/// Returns the lines completed by `chunk`. The rest stays in `partial`, which is bounded: an overlong line is returned in pieces.
+/// Returns the lines completed by `chunk`. The rest stays in `partial`, which is bounded: an overlong line is returned
+/// in pieces.
 fn whole_lines(partial: &mut String, chunk: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for part in chunk.split_inclusive('\n') {

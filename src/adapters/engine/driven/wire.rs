@@ -11,7 +11,8 @@ pub enum Line {
     TooLong,
 }
 
-/// Reads the next line; `None` at the end. A last line without a newline counts. Not cancel-safe: a partially read line is lost.
+/// Reads the next line; `None` at the end. A last line without a newline counts. Not cancel-safe: a partially read line
+/// is lost.
 ///
 /// # Errors
 /// Errors of the reader.

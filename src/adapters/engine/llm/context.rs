@@ -30,8 +30,8 @@ pub struct TooLarge {
     pub room: u64,
 }
 
-/// Estimates the tokens of a text. Code has three to four bytes per token; the estimate uses three, because sending too much is an error
-/// and sending too little only compacts early.
+/// Estimates the tokens of a text. Code has three to four bytes per token; the estimate uses three, because sending too
+/// much is an error and sending too little only compacts early.
 pub fn tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(3)
 }
@@ -144,8 +144,9 @@ fn stub_results(turn: &mut Turn) {
     }
 }
 
-/// Shortens the model's own answer. Signed reasoning is dropped, because it must not be changed; unsigned reasoning is shortened, because
-/// some servers refuse calls without any. Signatures of calls stay, because some servers require them.
+/// Shortens the model's own answer. Signed reasoning is dropped, because it must not be changed; unsigned reasoning is
+/// shortened, because some servers refuse calls without any. Signatures of calls stay, because some servers require
+/// them.
 fn shorten_answer(turn: &mut Turn, max_bytes: usize) {
     turn.reasoning_parts.retain(ContentPart::is_reasoning_content);
     for part in &mut turn.reasoning_parts {

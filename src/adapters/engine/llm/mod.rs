@@ -1,4 +1,5 @@
-//! Skep's own agent loop over any model: the model reads, searches, edits and runs commands by tools, and ends with a checked result.
+//! Skep's own agent loop over any model: the model reads, searches, edits and runs commands by tools, and ends with a
+//! checked result.
 //!
 //! | part | duty |
 //! |---|---|

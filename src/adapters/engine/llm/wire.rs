@@ -26,7 +26,8 @@ const CONNECT: Duration = Duration::from_secs(15);
 /// Upper bound of the tool calls read from one answer.
 pub const MAX_CALLS: usize = 64;
 
-/// HTTP clients shared by all calls of this process: one uses the host's proxy, one bypasses it for addresses on this machine.
+/// HTTP clients shared by all calls of this process: one uses the host's proxy, one bypasses it for addresses on this
+/// machine.
 #[derive(Clone, Debug)]
 pub struct Clients {
     proxied: ClientPair,

@@ -22,7 +22,8 @@
 //! to = "scout"            # with a question
 //! ```
 //!
-//! Debug builds, and only those, know three more ends for tests of supervision: `panic = "why"`, `hang = true`, `exit = 1`.
+//! Debug builds, and only those, know three more ends for tests of supervision: `panic = "why"`, `hang = true`, `exit =
+//! 1`.
 
 use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict};
 use crate::platform::rooted_fs;

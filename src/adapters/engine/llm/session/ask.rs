@@ -1,4 +1,5 @@
-//! One answer of the model, within the context window, the budget, the provider's limits and the time. Transient faults are retried.
+//! One answer of the model, within the context window, the budget, the provider's limits and the time. Transient faults
+//! are retried.
 
 use super::{Session, failed, max_output_tokens, model_name, overhead_tokens};
 use crate::adapters::engine::llm::context::{self, TooLarge};
@@ -85,7 +86,8 @@ impl Session<'_> {
                 Kind::Transient => return self.unavailable(format!("{} ({} tries)", fault.why, RETRIES + 1), None),
                 Kind::Cooldown(Some(at)) if cooldowns < MAX_COOLDOWNS && self.is_before_deadline(at) => {
                     cooldowns += 1;
-                    // The limiter waits out a short cooldown for all sessions of the provider, and refuses at a long one.
+                    // The limiter waits out a short cooldown for all sessions of the provider, and refuses at a long
+                    // one.
                     self.limiter.cool_down_until(self.wire.model(), at);
                 }
                 Kind::Cooldown(until) => {
@@ -156,7 +158,8 @@ impl Session<'_> {
     }
 }
 
-/// Returns a random duration between 0.5 and 1.5 times `wait`, so that sessions that failed together do not retry together.
+/// Returns a random duration between 0.5 and 1.5 times `wait`, so that sessions that failed together do not retry
+/// together.
 fn jittered(wait: Duration) -> Duration {
     let dice = getrandom::u32().unwrap_or(u32::MAX / 2);
     wait.mul_f64(0.5 + f64::from(dice) / f64::from(u32::MAX))

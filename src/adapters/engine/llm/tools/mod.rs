@@ -210,7 +210,8 @@ fn object(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-/// Converts a path as a model writes it to the form [`RootedDir`] takes. Refuses `.git` in every spelling that a file system may accept.
+/// Converts a path as a model writes it to the form [`RootedDir`] takes. Refuses `.git` in every spelling that a file
+/// system may accept.
 fn path(given: &str) -> Result<&str, String> {
     let path = given.strip_prefix("./").unwrap_or(given);
     match path.split('/').any(is_git) {

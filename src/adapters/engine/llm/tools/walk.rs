@@ -1,4 +1,5 @@
-//! Walk over a worktree that respects its ignore rules: no link is followed, `.git` is never entered, everything is bounded.
+//! Walk over a worktree that respects its ignore rules: no link is followed, `.git` is never entered, everything is
+//! bounded.
 
 use super::is_git;
 use crate::platform::rooted_fs::{Entry, EntryKind, RootedDir};
@@ -23,8 +24,8 @@ pub(super) enum Next {
     Stop,
 }
 
-/// Walks from `root` ("" = the worktree) in path order. `visit` receives each path, its entry, and its depth below `root`.
-/// Returns whether everything that the visitor wanted was visited.
+/// Walks from `root` ("" = the worktree) in path order. `visit` receives each path, its entry, and its depth below
+/// `root`. Returns whether everything that the visitor wanted was visited.
 pub(super) fn walk(
     tree: &RootedDir,
     root: &str,

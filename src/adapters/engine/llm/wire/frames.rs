@@ -12,8 +12,8 @@ pub fn max_bytes(max_output_tokens: u32) -> usize {
     FRAME_BYTES_BASE + FRAME_BYTES_PER_TOKEN * max_output_tokens as usize
 }
 
-/// Sink that ends an answer larger than its tokens can be, or one whose indexes would make the library allocate room for calls that
-/// do not exist.
+/// Sink that ends an answer larger than its tokens can be, or one whose indexes would make the library allocate room
+/// for calls that do not exist.
 #[derive(Debug)]
 pub struct Frames {
     seen: AtomicUsize,

@@ -1,5 +1,5 @@
-//! One call of Ollama's native API. The library cannot set the context window; Ollama then uses a small one and silently drops the
-//! beginning of a longer prompt.
+//! One call of Ollama's native API. The library cannot set the context window; Ollama then uses a small one and
+//! silently drops the beginning of a longer prompt.
 
 use super::super::context::tokens;
 use super::super::fault::{CallContext, Fault, Kind, stream_error_status};
@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 /// Upper bound of an error body, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// A prompt of at least this many estimated tokens was truncated if fewer than 1 / `TRUNCATION_FACTOR` of them were read.
+/// A prompt of at least this many estimated tokens was truncated if fewer than 1 / `TRUNCATION_FACTOR` of them were
+/// read.
 const TRUNCATION_MIN_TOKENS: u64 = 6_000;
 const TRUNCATION_FACTOR: u64 = 3;
 
@@ -181,7 +182,8 @@ fn is_truncated(sent: u64, read: u64) -> bool {
     sent > TRUNCATION_MIN_TOKENS && read.saturating_mul(TRUNCATION_FACTOR) < sent
 }
 
-/// Fault of a server that truncated the prompt against the request: an old release, or a model with a smaller context window than configured.
+/// Fault of a server that truncated the prompt against the request: an old release, or a model with a smaller context
+/// window than configured.
 fn truncated(wire: &Wire, context: CallContext<'_>, sent: u64, read: u64) -> Fault {
     let (name, window) = (&wire.provider.name, wire.provider.context_window);
     let fault = context.transient(

@@ -51,8 +51,8 @@ pub fn options(wire: &Wire, max_output_tokens: u32) -> ChatOptions {
     }
 }
 
-/// The library strips suffixes like `-high` from a model name and requests that effort, unless an effort is given. An effort of zero
-/// requests nothing and preserves the name.
+/// The library strips suffixes like `-high` from a model name and requests that effort, unless an effort is given. An
+/// effort of zero requests nothing and preserves the name.
 fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort>) -> ChatOptions {
     let named = || ReasoningEffort::from_model_name(&wire.model).0.map(|_| ReasoningEffort::Zero);
     match effort.or_else(named) {
@@ -81,8 +81,8 @@ fn effort(wire: &Wire, max_output_tokens: u32) -> Option<ReasoningEffort> {
     })
 }
 
-/// Builds the request. Where the provider caches by markers, the system prompt with the tools and the end of the conversation are
-/// marked, so that each turn reads the previous one from the cache.
+/// Builds the request. Where the provider caches by markers, the system prompt with the tools and the end of the
+/// conversation are marked, so that each turn reads the previous one from the cache.
 pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> ChatRequest {
     let marks = api == Api::Anthropic;
     let mut messages = Vec::with_capacity(2 + 2 * history.turns.len());

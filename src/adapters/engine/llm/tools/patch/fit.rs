@@ -11,7 +11,8 @@ const MAX_POSITIONS: usize = 8;
 const MAX_SHOWN_LINES: usize = 12;
 const MAX_LINE_CHARS: usize = 160;
 
-/// Returns the file after all hunks, in order. Line endings and the final newline are preserved unless the patch changes them.
+/// Returns the file after all hunks, in order. Line endings and the final newline are preserved unless the patch
+/// changes them.
 ///
 /// # Errors
 /// Names the hunk that does not match and shows the lines in the file.
@@ -74,7 +75,8 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// Position of a hunk at or after line `from`: the only position where its lines match, or the one it names if there are several.
+    /// Position of a hunk at or after line `from`: the only position where its lines match, or the one it names if
+    /// there are several.
     fn position(&mut self, hunk: &Hunk, from: usize) -> Result<usize, String> {
         let mut from = from;
         for heading in &hunk.under {

@@ -1,7 +1,7 @@
 //! Parser for patches as models write them: a unified diff (git's, too), or the `*** Begin Patch` form.
 //!
-//! The counts in `@@ -a,b +c,d @@` are often wrong and are ignored: a line's first character says what it is, and the position of
-//! a hunk follows from its lines, not from its numbers.
+//! The counts in `@@ -a,b +c,d @@` are often wrong and are ignored: a line's first character says what it is, and the
+//! position of a hunk follows from its lines, not from its numbers.
 
 /// Upper bounds of the files and hunks in one patch.
 const MAX_FILES: usize = 100;
@@ -199,7 +199,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the `---` and `+++` lines of a file follow. A removed line may look like the first of them, so the hunk after them counts, too.
+    /// Whether the `---` and `+++` lines of a file follow. A removed line may look like the first of them, so the hunk
+    /// after them counts, too.
     fn is_file_head(&self) -> bool {
         let at = |n: usize| self.lines.get(self.at + n).copied().unwrap_or_default();
         at(0).starts_with("--- ") && at(1).starts_with("+++ ") && (at(2).starts_with("@@") || at(2).trim().is_empty())
