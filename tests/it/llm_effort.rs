@@ -25,7 +25,7 @@ async fn work(provider: Provider, engine: &str, dirs: &AttemptDirs) -> EngineRes
 /// Request that is sent to a model for an effort.
 async fn sent(api: Api, model: &str) -> Value {
     let models = Models::play([done()]).await;
-    let provider = Provider { max_output: 16_000, ..models.provider(api) };
+    let provider = Provider { max_output_tokens: 16_000, ..models.provider(api) };
     let run_result = work(provider, &format!("llm:acme/{model}"), &AttemptDirs::new()).await;
     assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
     // Prices and books know the model without the effort.
@@ -62,7 +62,7 @@ async fn each_api_receives_the_effort_in_its_form_and_the_model_name_unchanged()
 #[tokio::test]
 async fn ollama_receives_the_window_and_a_truncated_prompt_is_a_fault() {
     let models = Models::play([done()]).await;
-    let provider = Provider { window: 24_000, ..models.provider(Api::Ollama) };
+    let provider = Provider { context_window: 24_000, ..models.provider(Api::Ollama) };
     work(provider, "llm:acme/m", &AttemptDirs::new()).await;
     let body = &models.seen()[0].body;
     assert_eq!((&body["options"]["num_ctx"], &body["options"]["num_predict"]), (&json!(24_000), &json!(4_000)));

@@ -229,7 +229,7 @@ async fn an_overlong_conversation_is_shortened_once_then_reported() {
         run_result.result
     );
 
-    let small = Provider { window: 1_200, max_output: 300, ..models.provider(Api::Anthropic) };
+    let small = Provider { context_window: 1_200, max_output_tokens: 300, ..models.provider(Api::Anthropic) };
     let run_result = work(small, &develop(), &dirs).await;
     assert!(
         matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("larger context window")),

@@ -31,7 +31,7 @@ async fn a_long_conversation_stays_within_the_window_and_keeps_its_order() {
     }
     let reads = (0..40).map(|n| call("read", json!({"path": format!("f{n}.txt")})));
     let models = Models::play(reads.chain([call("done", json!({"summary": "read all"}))])).await;
-    let provider = Provider { window: 20_000, max_output: 2_000, ..models.provider(Api::Anthropic) };
+    let provider = Provider { context_window: 20_000, max_output_tokens: 2_000, ..models.provider(Api::Anthropic) };
     let run_result = work(provider, &develop(), &dirs).await;
     assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
     let seen = models.seen();
