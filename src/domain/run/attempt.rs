@@ -35,7 +35,7 @@ pub struct Attempt {
     /// The engine session that outlives this process, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumable: Option<Resumable>,
-    /// Digest of the prompt it was given; `None` for an engine without a prompt.
+    /// Version of the prompt it was given: the digest of its template files. `None` for an engine without a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_digest: Option<String>,
     /// Its end; `None` = live.

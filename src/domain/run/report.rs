@@ -29,7 +29,7 @@ pub struct Reported {
     /// Names of the vault's secrets it was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Digest of the prompt it was given; `None` for an engine without a prompt.
+    /// Version of the prompt it was given: the digest of its template files. `None` for an engine without a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_digest: Option<String>,
 }
