@@ -140,7 +140,7 @@ async fn a_wrong_model_is_named_with_the_setting_that_chose_it() {
 async fn a_quota_is_waited_out_without_using_a_try_and_shown_meanwhile() {
     let faults = vec![("cheap", refused("retry-after", "5"))];
     // The attempt's time would end before the quota resets, so the run is parked.
-    let more = format!("{ROLES}{NO_MERGE_QUESTION}[steps.develop]\nwall = \"4s\"\ntries = 1\n");
+    let more = format!("{ROLES}{NO_MERGE_QUESTION}[steps.develop]\ntimeout = \"4s\"\ntries = 1\n");
     let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::Anthropic, &more);
     let _service = baseline.serve();
     baseline.does(&[RUN, &["--detach"]].concat()).ends(0);

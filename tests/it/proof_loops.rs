@@ -46,7 +46,7 @@ async fn a_repeated_call_is_stopped_at_the_fourth() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_without_tools_are_stopped_at_the_third() {
     let (baseline, run) = asked("cheap", "", |_| text("I am about to begin.")).await;
-    question(&run, "tries", &["3 times without using a tool"]);
+    question(&run, "tries", &["3 times without calling a tool"]);
     assert_eq!(calls_of(&baseline, "cheap"), 6);
 }
 
@@ -60,10 +60,10 @@ async fn endless_different_calls_are_stopped_by_the_turn_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_model_is_stopped_by_the_time_limit() {
-    let more = "[steps.develop]\nwall = \"2s\"\ntries = 1\n";
+    let more = "[steps.develop]\ntimeout = \"2s\"\ntries = 1\n";
     let wait = |r: &Request| call("run", json!({"command": format!("sleep 0.{}5", r.turn() % 9)}));
     let (_, run) = asked("cheap", more, wait).await;
-    question(&run, "tries", &["time was up"]);
+    question(&run, "tries", &["time limit was reached"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,13 +74,13 @@ async fn an_invalid_plan_is_refused_with_its_reason_each_time() {
         call("done", json!({"tasks": [task("a", "b"), task("b", "a")]}))
     };
     let (baseline, run) = asked("strong", "[steps.plan]\ntries = 1\n", circle).await;
-    question(&run, "tries", &["went in circles", "its result was refused because", "waits for itself"]);
+    question(&run, "tries", &["went in circles", "the result was refused because", "waits for itself"]);
     // The model received the reason, not only a retry.
     let last = baseline.models.seen().last().unwrap().body["messages"].to_string();
     assert!(last.contains("waits for itself"), "{last}");
 
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", |_| call("done", json!({"tasks": "all of it"}))).await;
-    question(&run, "tries", &["went in circles", "its result was refused because", "expected a sequence"]);
+    question(&run, "tries", &["went in circles", "the result was refused because", "expected a sequence"]);
     // Paths in a plan only narrow: outside the worktree there is nothing.
     let grants = |_: &Request| {
         call(
