@@ -2,7 +2,7 @@
 //! outcomes.
 
 use super::block::Block;
-use super::budget::shared::{Level, SharedBudget, SharedLimits, SharedSpending};
+use super::budget::shared_budget::{Level, SharedBudget, SharedLimits, SharedSpending};
 use super::budget::{Alert, Usage};
 use super::change::{ChangeRef, DiffStat, Observation, StatusState};
 use super::check::{CheckResult, CheckSpec, Scope};

@@ -27,7 +27,7 @@ pub mod refusal;
 pub mod run;
 pub mod texts;
 
-pub use budget::{ledger_row, shared as shared_budget};
+pub use budget::{ledger_row, shared_budget};
 pub use change::check;
 pub use policy::gate;
 pub use run::{attempt, block, engine_selection, escalation, inquiry, order, plan, report, slots, status, task};

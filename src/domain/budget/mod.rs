@@ -2,12 +2,12 @@
 //! more than the calls in flight.
 
 pub mod ledger_row;
-pub mod shared;
+pub mod shared_budget;
 
 use crate::domain::id::{AttemptId, Timestamp};
 use crate::domain::policy::StepLimits;
 use serde::{Deserialize, Serialize};
-use shared::BudgetScope;
+use shared_budget::BudgetScope;
 use std::collections::BTreeMap;
 
 /// What a budget limits.

@@ -1,7 +1,7 @@
 //! Budget alerts: people are notified once per threshold, in the run and on the change. An alert never blocks.
 
 use super::builder::DecisionBuilder;
-use crate::domain::budget::shared::{BudgetScope, Level};
+use crate::domain::budget::shared_budget::{BudgetScope, Level};
 use crate::domain::budget::{Alert, BudgetKind};
 use crate::domain::effect::{CommentSubject, Effect};
 use crate::domain::ledger_row::Day;

@@ -3,7 +3,7 @@
 use super::builder::{DecisionBuilder, cap};
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::block::{Block, BlockKind};
-use crate::domain::budget::shared::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedSpending};
+use crate::domain::budget::shared_budget::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedSpending};
 use crate::domain::budget::{BudgetKind, Usage};
 use crate::domain::change::DiffStat;
 use crate::domain::effect::{Effect, EffectKind};

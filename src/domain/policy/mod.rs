@@ -3,7 +3,7 @@
 pub mod gate;
 
 use crate::domain::budget::Limits;
-use crate::domain::budget::shared::SharedLimits;
+use crate::domain::budget::shared_budget::SharedLimits;
 use crate::domain::change::{Concern, DiffStat, FileChange, FileKind};
 use crate::domain::order::Bounds;
 use globset::{Glob, GlobBuilder, GlobMatcher};

@@ -1,7 +1,7 @@
 //! One try at a step.
 
 use crate::domain::artifact::ArtifactRef;
-use crate::domain::budget::shared::SharedBudget;
+use crate::domain::budget::shared_budget::SharedBudget;
 use crate::domain::budget::{ModelUse, Usage};
 use crate::domain::id::{AttemptId, TaskId, Timestamp};
 use crate::domain::order::Step;

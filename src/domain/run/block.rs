@@ -1,6 +1,6 @@
 //! A block: something that only an outsider can lift. A block is not an error: the run keeps its resources and waits.
 
-use crate::domain::budget::shared::{Level, SharedBudget, SharedSpending};
+use crate::domain::budget::shared_budget::{Level, SharedBudget, SharedSpending};
 use crate::domain::budget::{BudgetKind, Raise};
 use crate::domain::change::Concern;
 use crate::domain::effect::{EffectKind, SecretFound};

@@ -5,7 +5,7 @@
 
 use super::Run;
 use super::attempt::{Attempt, Ending};
-use crate::domain::budget::shared::SharedBudget;
+use crate::domain::budget::shared_budget::SharedBudget;
 use crate::domain::id::Timestamp;
 use crate::domain::order::{EngineSpec, Role, Step};
 use serde::{Deserialize, Serialize};

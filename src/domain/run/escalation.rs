@@ -2,7 +2,7 @@
 
 use super::block::{Block, BlockKind, Subject};
 use crate::domain::budget::BudgetKind;
-use crate::domain::budget::shared::{BudgetScope, BudgetUnit, SharedBudget};
+use crate::domain::budget::shared_budget::{BudgetScope, BudgetUnit, SharedBudget};
 use serde::{Deserialize, Serialize};
 
 /// One answer that lifts a block, or helps to.

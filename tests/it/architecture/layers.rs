@@ -29,10 +29,10 @@ const MAY: &[(&str, &[&str])] = &[
     // The command line is a client of the REST API: it knows the wire types and how to reach the routes, not the handlers.
     ("cli", &["config", "http::backend", "http::rest::wire", "secrets", "service::host", "telemetry", "render"]),
     // Exception: journal lines are rendered from the domain's events, which the wire types do not repeat.
-    ("cli::run_log", &["cli", "domain", "http::rest::wire"]),
+    ("cli::run_log", &["cli", "domain", "http::rest::wire", "render"]),
     ("cli::progress", &["cli", "domain", "http::rest::wire"]),
     // Tests build runs to check how they are rendered.
-    ("cli::tests", &["cli", "domain", "http", "ports", "service"]),
+    ("cli::tests", &["cli", "domain", "http", "ports", "render", "service"]),
     // The composition root, the only place that names concrete adapters.
     (
         "app",
