@@ -36,7 +36,7 @@ pub(super) fn answered(
     Ok(())
 }
 
-/// A comment `UNBLOCK #b…` on the change. A comment that is no valid answer is not an error, just text.
+/// A comment `UNBLOCK #b…` on the change. A comment that is not a valid answer is not an error, just text.
 pub(super) fn by_comment(d: &mut DecisionBuilder, comment: &UnblockComment) {
     let text = comment.text.trim();
     let Some(block) = d.run.block(comment.block).cloned() else { return };

@@ -33,7 +33,7 @@ pub(super) struct DecisionBuilder {
 impl DecisionBuilder {
     pub fn new(mut run: Run, at: Timestamp) -> Self {
         run.seq += 1;
-        // Each decision determines anew what the run waits for. A block whose time has passed is lifted.
+        // Each decision determines again what the run waits for. A block whose time has passed is lifted.
         run.wait = None;
         run.blocks.retain(|b| b.until.is_none_or(|until| until > at));
         Self { run, at, effects: Vec::new(), finished: Vec::new(), charged: BTreeSet::new() }

@@ -129,8 +129,8 @@ fn failed(d: &mut DecisionBuilder, effect: &EffectRef, failure: &Failure) {
     }
     let closing = d.run.phase >= Phase::Reporting;
     if closing && *effect != EffectRef::Release {
-        // Either the effect was cut short because the run is over, or the result was not reported, which is no reason
-        // to keep a delivered run open. Reporting it again could repeat a comment: which one failed is unknown.
+        // Either the effect was cut short because the run is over, or the result was not reported. That does not
+        // justify keeping a delivered run open. Reporting it again could repeat a comment: which one failed is unknown.
         return;
     }
     if (d.run.stopping.is_some() && *effect != EffectRef::Release) || matches!(effect, EffectRef::SetStatus) {
