@@ -177,13 +177,13 @@ async fn noise_on_the_pipe_is_ignored() {
 #[tokio::test]
 async fn an_invalid_answer_is_corrected_in_the_same_session() {
     let dirs = AttemptDirs::new();
-    let mended = play("mends", Step::Plan, &dirs).await.result;
-    assert!(matches!(&mended, StepOutcome::Tasks(tasks) if tasks.len() == 1), "{mended:?}");
+    let corrected = play("corrects", Step::Plan, &dirs).await.result;
+    assert!(matches!(&corrected, StepOutcome::Tasks(tasks) if tasks.len() == 1), "{corrected:?}");
     let prompt = |turn: usize| json(&dirs, &format!("told-{turn}.json")).as_str().unwrap().to_owned();
     assert!(prompt(1).contains("json block") && prompt(1).contains("\"tasks\""), "{}", prompt(1));
     assert!(prompt(2).contains("is invalid"), "{}", prompt(2));
 
-    let why = failed(result("never mends", Step::Review).await);
+    let why = failed(result("never corrects", Step::Review).await);
     assert!(why.contains("unknown variant `merge`") && why.contains("fake"), "{why}");
     assert!(
         matches!(result("notes", Step::Explore).await, StepOutcome::Notes(notes) if notes == "add is in calc.py:2")
@@ -390,8 +390,8 @@ fn invalid_tables_are_refused_before_anything_starts() {
         (agent("edit"), "acp:fake#lwo", "unknown effort"),
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake", "needs a model"),
         (with(&|a| a.command.push("{model}".to_owned())), "acp:fake/a\"b", "letters, digits"),
-        (with(&|a| a.command.push("{modle}".to_owned())), "acp:fake", "{modle} stands for nothing"),
-        (with(&|a| a.command.push("{proxy_url}".to_owned())), "acp:fake", "cannot be an argument"),
+        (with(&|a| a.command.push("{modle}".to_owned())), "acp:fake", "unknown placeholder {modle}"),
+        (with(&|a| a.command.push("{proxy_url}".to_owned())), "acp:fake", "must not be an argument"),
         (with(&|a| drop(a.env.insert("URL".to_owned(), "{proxy_url}/v1".to_owned()))), "acp:fake", "no provider"),
         (with(&|a| a.provider = Some("none".to_owned())), "acp:fake", "\"none\" is not configured"),
         (with(&|a| drop(a.files.insert("../x".to_owned(), String::new()))), "acp:fake", "leads outside"),

@@ -44,11 +44,11 @@ async fn resumed(part: &str, dirs: &AttemptDirs, order: &Order) -> EngineResult 
 async fn a_session_resumes_in_its_worktree_and_home() {
     for part in ["resumes", "resumes quietly"] {
         let dirs = AttemptDirs::new();
-        let session = begun(part, &dirs).await.expect("a name that can be taken up");
+        let session = begun(part, &dirs).await.expect("a resumable session");
         assert_eq!(session, "s-1");
         let run_result = resumed(part, &dirs, &again(&session)).await;
         let StepOutcome::Edited { summary } = &run_result.result else { panic!("{part}: {:?}", run_result.result) };
-        assert_eq!(summary, "Finished the other half.", "{part}: its past is no answer");
+        assert_eq!(summary, "Finished the other half.", "{part}: its history is not an answer");
         assert_eq!(std::fs::read_to_string(dirs.tree().join("half")).unwrap(), "half of it");
         let message = json(&dirs, "told.json").as_str().unwrap().to_owned();
         assert!(message.contains("has been restarted") && message.ends_with("Fix add."), "{message}");

@@ -78,7 +78,7 @@ fn plans_make_sense() {
         (vec![task("a", &[]), task("a", &[])], "two tasks are named"),
         (vec![task("a", &["z"])], "not in the plan"),
         (vec![task("a", &["b"]), task("b", &["a"])], "waits for itself"),
-        (with("paths", json!(["src/{a"])), "is invalid"),
+        (with("paths", json!(["src/{a"])), "invalid path pattern"),
         (with("title", json!(" ")), "no title"),
         (with("name", json!("a\u{1b}[2J")), "control character"),
         (with("grants", json!(["merge"])), "unknown field `grants`"),
@@ -108,7 +108,7 @@ fn findings_name_existing_files() {
         (json!({"verdict": "rework", "summary": " \n"}), "at least one finding"),
         (json!({"verdict": "approve", "findings": [{"path": "seen.rs", "text": " "}]}), "no text"),
         (json!({"verdict": "approve", "findings": [{"path": "seen.rs", "line": -1, "text": "x"}]}), "-1"),
-        (json!({"verdict": "approve", "findings": vec![json!({"text": "x"}); 51]}), "at most 50"),
+        (json!({"verdict": "approve", "findings": vec![json!({"text": "x"}); 51]}), "the limit is 50"),
         (json!({"verdict": "merge"}), "unknown variant"),
     ] {
         let why = read(&order, &dirs, &bad).unwrap_err();
@@ -132,7 +132,7 @@ fn breaks(schema: &Value, value: &Value) -> Option<String> {
         other => return Some(format!("the schema says {other}")),
     };
     if !fits {
-        return Some(format!("{value} is no {kind}"));
+        return Some(format!("{value} is not of type {kind}"));
     }
     if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(value)) {
         return Some(format!("{value} is none of {words:?}"));

@@ -109,7 +109,7 @@ fn unknown_kinds_and_bad_arguments_come_with_a_fix() {
         ("llm", vec!["llm:PROVIDER/MODEL"]),
         ("llm:nobody/m", vec!["\"nobody\"", "configured are: none", "[providers.nobody]"]),
         ("", vec!["\"\""]),
-        ("command", vec!["command:<shell line>"]),
+        ("command", vec!["command:<shell command>"]),
         ("direct:x", vec!["no argument"]),
         ("script", vec!["script:/path"]),
         ("script:demo:none", vec!["\"none\"", "tally"]),

@@ -227,11 +227,11 @@ def play(prompt, turn):
         update("tool_call_update", toolCallId="never announced", status="failed")
         say("still here \x1b[31mred\x1b[0m")
         return "end_turn"
-    if part == "mends":
+    if part == "corrects":
         keep(f"told-{turn}.json", prompt)
         say(["no block", '```json\n{"tasks": []}\n```', '```json\n{"tasks": [{"name": "a", "title": "A", "text": "Do"}]}\n```'][turn])
         return "end_turn"
-    if part == "never mends":
+    if part == "never corrects":
         say('```json\n{"verdict": "merge"}\n```')
         return "end_turn"
     if part == "notes":

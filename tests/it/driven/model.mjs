@@ -27,7 +27,7 @@ const agents = {
   })[step],
   run_shell_command: (step, dir) => ({
     read: ["read_file", { file_path: dir + "/calc.py" }],
-    edit: ["replace", { ...replace("file_path", "old_string", "new_string")(dir), instruction: "mend the sign" }],
+    edit: ["replace", { ...replace("file_path", "old_string", "new_string")(dir), instruction: "fix the sign" }],
     test: ["run_shell_command", { command: shell.test, description: "run tests" }],
   })[step],
   todowrite: (step, dir) => ({

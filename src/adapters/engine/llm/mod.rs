@@ -104,7 +104,9 @@ impl LlmEngine {
         let Some(provider) = settings.providers.get(name) else {
             let known: Vec<&str> = settings.providers.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(format!("provider {name:?} is not configured. Use one of {known}, or add [providers.{name}]"));
+            return Err(format!(
+                "provider {name:?} is not configured; configured are: {known}. Use one of them, or add [providers.{name}]"
+            ));
         };
         let clients = shared.clients.get_or_init(Clients::new).as_ref().map_err(Clone::clone)?;
         Ok(Self {
