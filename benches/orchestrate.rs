@@ -1,12 +1,12 @@
-//! What a whole run costs when its steps cost nothing: runs per second, time of one run, memory per live and per parked run.
+//! Overhead of a whole run whose steps do nothing: runs per second, time of one run, memory per live and per parked run.
 //!
-//! The ports that touch the world (git, checks, engines, forge) are replaced by ones that do nothing and return about what a small
-//! run returns; the store, the actors and the domain are the real ones. `commits/s` of the same database, measured in the same
-//! run, is what the figures are to be read against.
+//! The ports that touch the outside world (git, checks, engines, forge) are replaced by ones that do nothing and return about as much
+//! as in a small run; the store, the actors and the domain are real. Compare the figures with `commits/s` of the same database,
+//! measured in the same run.
 //!
-//! `-- sqlite 16 200` (database, runs at once, runs) does only that and ends: what a profiler is given.
+//! `-- sqlite 16 200` (database, concurrent runs, runs) measures only that, for a profiler.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run has nobody to tell
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run should fail loudly
 
 #[allow(dead_code)]
 #[path = "../tests/it/support/postgres.rs"]
@@ -16,7 +16,7 @@ mod postgres;
 mod idle_world;
 
 use idle_world::{IdleWorld, deps};
-use skep::actors::{Ask, News, RuntimeHandle};
+use skep::actors::{Notification, RunRequest, RuntimeHandle};
 use skep::adapters::store;
 use skep::domain::{CheckKind, CheckSpec, Goal, GoalSource, Policy, Principal, Project, ProjectName, Run, RunId};
 use std::collections::{BTreeMap, HashMap};
@@ -38,7 +38,7 @@ fn main() {
         let levels: Vec<(usize, usize)> = match args.as_slice() {
             [] => AT_ONCE.to_vec(),
             [_, at_once, runs] => vec![(at_once.parse().expect("a number"), runs.parse().expect("a number"))],
-            _ => panic!("give a database, runs at once and runs; or nothing"),
+            _ => panic!("give a database, the number of concurrent runs and of runs; or nothing"),
         };
         let asked = |name: &str| args.first().is_none_or(|only| only == name);
         if asked("sqlite") {
@@ -58,7 +58,7 @@ fn main() {
     });
 }
 
-async fn factory(url: &str, approve: bool, hold: bool) -> (RuntimeHandle, skep::actors::Deps) {
+async fn start(url: &str, approve: bool, hold: bool) -> (RuntimeHandle, skep::actors::Deps) {
     store::migrate(url).await.expect("the schema");
     let store = Arc::new(store::connect(url).await.expect("the store"));
     let deps = deps(store, IdleWorld { hold });
@@ -66,6 +66,7 @@ async fn factory(url: &str, approve: bool, hold: bool) -> (RuntimeHandle, skep::
     let project = Project {
         name: ProjectName::new("idle").expect("a name"),
         repo: "/srv/idle.git".to_owned(),
+        forge: Default::default(),
         base: None,
         branch_prefix: "skep".to_owned(),
         checks: Vec::new(),
@@ -73,12 +74,12 @@ async fn factory(url: &str, approve: bool, hold: bool) -> (RuntimeHandle, skep::
         policy: Some(policy),
     };
     deps.store.put_project(&project, true).await.expect("a project");
-    let (factory, _) = RuntimeHandle::start(deps.clone()).await.expect("the actors");
-    (factory, deps)
+    let (runtime, _) = RuntimeHandle::start(deps.clone()).await.expect("the actors");
+    (runtime, deps)
 }
 
-fn ask(n: usize) -> Ask {
-    Ask {
+fn request(n: usize) -> RunRequest {
+    RunRequest {
         id: None,
         project: Some(ProjectName::new("idle").expect("a name")),
         repo: None,
@@ -102,30 +103,32 @@ fn ask(n: usize) -> Ask {
     }
 }
 
-/// Wakes whoever waits for a run's last transition: one listener for all, and no look before it, so that the benchmark measures the
-/// runs and not itself.
+/// Wakes the waiter for a run's last transition. One listener serves all, and nothing is read before that transition, so that the
+/// benchmark measures the runs and not itself.
 struct Ends {
-    waited_for: Mutex<HashMap<RunId, Arc<Notify>>>,
-    /// The number of a run's last transition, once one run has shown it.
+    waiters: Mutex<HashMap<RunId, Arc<Notify>>>,
+    /// The sequence number of a run's last transition, once the first run has shown it.
     last: AtomicU64,
 }
 
 impl Ends {
     fn of(&self, run: RunId) -> Arc<Notify> {
-        self.waited_for.lock().expect("ends").entry(run).or_default().clone()
+        self.waiters.lock().expect("ends").entry(run).or_default().clone()
     }
 
     fn listen(deps: &skep::actors::Deps) -> Arc<Ends> {
-        let ends = Arc::new(Ends { waited_for: Mutex::default(), last: AtomicU64::new(1) });
-        let mut news = deps.notifications.listen();
-        let told = ends.clone();
+        let ends = Arc::new(Ends { waiters: Mutex::default(), last: AtomicU64::new(1) });
+        let mut notifications = deps.notifications.subscribe();
+        let listener = ends.clone();
         tokio::spawn(async move {
             loop {
-                match news.recv().await {
-                    Ok(News::Moved { run, seq }) if seq >= told.last.load(Relaxed) => told.of(run).notify_one(),
+                match notifications.recv().await {
+                    Ok(Notification::Moved { run, seq }) if seq >= listener.last.load(Relaxed) => {
+                        listener.of(run).notify_one()
+                    }
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => {
-                        told.waited_for.lock().expect("ends").values().for_each(|n| n.notify_one());
+                        listener.waiters.lock().expect("ends").values().for_each(|n| n.notify_one());
                     }
                     Err(RecvError::Closed) => return,
                 }
@@ -135,36 +138,36 @@ impl Ends {
     }
 }
 
-/// Asks for a run and waits until it has ended.
-async fn one(factory: &RuntimeHandle, deps: &skep::actors::Deps, ends: &Ends, n: usize) -> Duration {
+/// Opens a run and waits until it has ended.
+async fn one(runtime: &RuntimeHandle, deps: &skep::actors::Deps, ends: &Ends, n: usize) -> Duration {
     let began = Instant::now();
-    let run = factory.ask(ask(n)).await.expect("a run").id;
+    let run = runtime.open(request(n)).await.expect("a run").id;
     let moved = ends.of(run);
     loop {
         moved.notified().await;
-        let now: Run = deps.store.load(run).await.expect("a look").expect("a run");
+        let now: Run = deps.store.load(run).await.expect("an answer").expect("a run");
         if now.ended() {
-            ends.waited_for.lock().expect("ends").remove(&run);
+            ends.waiters.lock().expect("ends").remove(&run);
             return began.elapsed();
         }
-        assert!(!now.parked() || now.blocks.is_empty(), "it asks: {:?}", now.blocks);
+        assert!(!now.parked() || now.blocks.is_empty(), "the run is blocked: {:?}", now.blocks);
     }
 }
 
 async fn measure(name: &str, url: &str, levels: &[(usize, usize)]) {
-    let (factory, deps) = factory(url, false, false).await;
+    let (runtime, deps) = start(url, false, false).await;
     let ends = Ends::listen(&deps);
     let events = {
-        one(&factory, &deps, &ends, 0).await;
+        one(&runtime, &deps, &ends, 0).await;
         let rows =
-            deps.store.list(&skep::ports::store::RunFilter { limit: 1, ..Default::default() }).await.expect("list");
+            deps.store.list(&skep::ports::run_index::RunFilter { limit: 1, ..Default::default() }).await.expect("list");
         rows[0].seq
     };
     ends.last.store(events, Relaxed);
-    println!("\n{name}: {events} durable transitions a run");
+    println!("\n{name}: {events} durable transitions per run");
     println!(
         "{:>8} {:>10} {:>14} {:>10} {:>10} {:>14}",
-        "at once", "runs/s", "transitions/s", "p50 ms", "p99 ms", "CPU s/1,000"
+        "parallel", "runs/s", "transitions/s", "p50 ms", "p99 ms", "CPU s/1,000"
     );
     for (at_once, total) in levels.iter().copied() {
         let cpu = cpu_secs();
@@ -174,8 +177,8 @@ async fn measure(name: &str, url: &str, levels: &[(usize, usize)]) {
         let mut next = 0;
         while next < total || !set.is_empty() {
             while next < total && set.len() < at_once {
-                let (factory, deps, ends) = (factory.clone(), deps.clone(), ends.clone());
-                set.spawn(async move { one(&factory, &deps, &ends, next).await });
+                let (runtime, deps, ends) = (runtime.clone(), deps.clone(), ends.clone());
+                set.spawn(async move { one(&runtime, &deps, &ends, next).await });
                 next += 1;
             }
             times.push(set.join_next().await.expect("one").expect("a run ends"));
@@ -192,21 +195,21 @@ async fn measure(name: &str, url: &str, levels: &[(usize, usize)]) {
             (cpu_secs() - cpu) / total as f64 * 1000.0
         );
     }
-    factory.stop().await;
+    runtime.stop().await;
 }
 
-/// Memory of runs whose engines work without end, and of runs that wait for a person.
+/// Memory of runs whose engines never end, and of runs that wait for a person.
 async fn memory(url: &str) {
     for (what, approve, hold) in [("live", false, true), ("parked", true, false)] {
-        let (factory, deps) = factory(url, approve, hold).await;
+        let (runtime, deps) = start(url, approve, hold).await;
         let before = rss_kib();
         let mut runs = Vec::new();
         for n in 0..MEMORY_RUNS {
-            runs.push(factory.ask(ask(n)).await.expect("a run").id);
+            runs.push(runtime.open(request(n)).await.expect("a run").id);
         }
         for run in &runs {
             loop {
-                let now = deps.store.load(*run).await.expect("a look").expect("a run");
+                let now = deps.store.load(*run).await.expect("an answer").expect("a run");
                 let rests = now.parked() && !now.blocks.is_empty();
                 if rests || (hold && now.live_attempts().next().is_some()) {
                     break;
@@ -214,13 +217,13 @@ async fn memory(url: &str) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        let live = factory.live().await.len();
+        let live = runtime.live().await.len();
         let grown = rss_kib().saturating_sub(before);
         println!(
             "\n{MEMORY_RUNS} {what} runs ({live} with an actor): {grown} KiB more, {:.1} KiB a run",
             grown as f64 / MEMORY_RUNS as f64
         );
-        factory.stop().await;
+        runtime.stop().await;
     }
 }
 
@@ -228,7 +231,7 @@ fn cpu_secs() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("stat");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
     let ticks: f64 = fields[11].parse::<f64>().expect("user") + fields[12].parse::<f64>().expect("system");
-    // Programs are told ticks of 10 ms on every Linux.
+    // The kernel reports ticks of 10 ms on every Linux.
     ticks / 100.0
 }
 

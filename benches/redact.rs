@@ -1,7 +1,7 @@
-//! What redaction costs per MB: whole texts and streams, with few and with many live values, on plain logs and on text that is all
-//! secrets; and the scan of what goes out. Rounds are interleaved and the median counts, since the machine is shared.
+//! Cost of redaction per MB: whole texts and streams, with few and with many registered secrets, on plain logs and on text full of
+//! secrets; and the scan of outgoing commits. Rounds are interleaved and the median counts, because the machine is shared.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run has nobody to tell
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run should fail loudly
 
 use skep::secrets::{Live, OutgoingScan, Redactor, Secret, redact_bytes, redact_live, register};
 use std::hint::black_box;
@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-/// A number that looks drawn.
+/// A pseudo-random number.
 fn mixed(n: u128) -> u128 {
     (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }

@@ -1,4 +1,4 @@
-//! What starting a command behind walls costs over starting it bare.
+//! Cost of starting a command in the sandbox, compared with starting it directly.
 #![allow(missing_docs, clippy::expect_used)]
 
 use divan::Bencher;

@@ -1,6 +1,6 @@
-//! The service at rest: time from start to ready, memory and work when idle. Starts the real program.
+//! The idle service: time from start to ready, memory and CPU time. Starts the real program.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run has nobody to tell
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run should fail loudly
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const STARTS: usize = 10;
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Ends the service with the benchmark.
+/// Ends the service when the benchmark ends.
 struct Service(Child);
 
 impl Drop for Service {
@@ -41,7 +41,7 @@ fn main() {
     );
     let (service, _) = start(tmp.path());
     let pid = service.0.id();
-    // Let the start's own work end before idleness is measured.
+    // Let the work of the start end before the idle service is measured.
     std::thread::sleep(Duration::from_secs(2));
     let before = cpu_ticks(pid);
     std::thread::sleep(IDLE);

@@ -1,9 +1,9 @@
-//! Durable transitions per second through the store, against what the same database can do at all, in the same run.
+//! Durable transitions per second through the store, compared with what the same database can do at all, measured in the same run.
 //!
-//! `raw` = one prepared insert per commit. `floor` = the least a transition needs (an event and its run's row) for a whole
-//! batch in one commit, with the same payloads. Rounds are interleaved and the median counts, since the machine is shared.
+//! `raw` = one prepared insert per commit. `floor` = the minimum of a transition (an event and its run's row) for a whole batch in one
+//! commit, with the same payloads. Rounds are interleaved and the median counts, because the machine is shared.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run has nobody to tell
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run should fail loudly
 
 #[allow(dead_code)]
 #[path = "../tests/it/support/postgres.rs"]
@@ -18,7 +18,9 @@ use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolO
 use sea_orm::sqlx::{ConnectOptions, PgPool, SqlitePool, query};
 use skep::adapters::store::{SeaStore, connect, migrate};
 use skep::domain::{Phase, Run};
-use skep::ports::store::{Lease, Store, Transition};
+use skep::ports::journal::Transition;
+use skep::ports::leases::Lease;
+use skep::ports::{Journal, Leases};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,7 +28,7 @@ const BATCHES: [usize; 3] = [1, 16, 256];
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_millis(1500);
 
-/// The database itself, past the store.
+/// The database itself, without the store.
 enum Raw {
     Sqlite(SqlitePool),
     Postgres(PgPool),
@@ -70,7 +72,7 @@ async fn measure(name: &str, url: &str) {
     }
 }
 
-/// Transitions per second of `act`, which makes `batch` of them and tells how long its database work took.
+/// Transitions per second of `act`, which writes `batch` of them and returns how long the database took.
 async fn rate(batch: usize, mut act: impl AsyncFnMut() -> Duration) -> f64 {
     act().await;
     let start = Instant::now();
@@ -87,7 +89,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// Runs that are carried on, each transition with one new effect and the last one's finished.
+/// Live runs; each transition adds one effect and finishes the previous one.
 struct Carried(Vec<(Run, Lease)>);
 
 impl Carried {
@@ -96,7 +98,7 @@ impl Carried {
         for _ in 0..count {
             let run = runs::run();
             store.commit(vec![opening(&run, no_lease(run.id))]).await.remove(0).expect("opening");
-            let lease = store.take(run.id, &owner("bench"), 3600).await.expect("an answer").expect("a run").lease;
+            let lease = store.acquire(run.id, &owner("bench"), 3600).await.expect("an answer").expect("a run").lease;
             all.push((run, lease));
         }
         Carried(all)
@@ -121,7 +123,7 @@ impl Carried {
         ("x".repeat(1030), snapshot)
     }
 
-    /// Only the commit is timed: deciding the transitions is not the store's work.
+    /// Only the commit is timed; building the transitions is not the store's work.
     async fn commit(&mut self, store: &SeaStore, batch: usize) -> Duration {
         let transitions = self.next(batch);
         let start = Instant::now();
@@ -146,7 +148,7 @@ const RAW_GROUP: &str = "WITH t AS (SELECT * FROM unnest($1::bigint[], $2::text[
     moved AS (UPDATE raw_run SET seq = seq + 1, snapshot = t.snapshot FROM t WHERE raw_run.id = t.id) \
     INSERT INTO raw_event (run, seq, body) SELECT id, $4, event FROM t";
 
-/// A number never given before: an event's in its raw run.
+/// A number that was not used before: the sequence number of an event in its raw run.
 fn count() -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)

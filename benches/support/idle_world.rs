@@ -1,55 +1,62 @@
-//! Ports that touch nothing: every act succeeds at once, every step answers about a kilobyte.
+//! Ports that touch nothing: every operation succeeds at once, every step returns about a kilobyte.
 
 use async_trait::async_trait;
-use skep::actors::{AttemptLocks, Defaults, Deps, Notifications, Scope, Tuning};
+use skep::actors::{AttemptLocks, Defaults, Deps, Notifications, Parts, Scope, Tuning};
 use skep::adapters::prompts::{FilePrompts, Templates};
 use skep::domain::{
     ArtifactKind, AttemptId, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat,
-    EngineSpec, FileChange, FileKind, Observation, Order, Policy, ProjectName, Role, RunId, SecretFound, Sha, Step,
-    TaskId, TaskSpec, Usage, Verdict,
+    EngineSpec, FileChange, FileKind, ForgeName, Observation, Order, Policy, ProjectName, Role, RunId, SecretFound,
+    Sha, Step, TaskId, TaskSpec, Usage, Verdict,
 };
 use skep::platform::clock::SystemClock;
 use skep::platform::sandbox::Sandbox;
 use skep::ports::checks::{Checked, RepoRules};
 use skep::ports::engine::{AttemptEnv, EngineResult, Sink, StepOutcome};
 use skep::ports::forge::{ChangeText, Landing};
-use skep::ports::store::Owner;
+use skep::ports::leases::Owner;
 use skep::ports::workspace::{Commit, Moved};
-use skep::ports::{Checks, Engine, Engines, Forge, PortResult, Repo, Store, Workspaces};
+use skep::ports::{
+    Checks, Engine, Engines, Forge, Forges, HumanActions, PortError, PortResult, Repo, Store, Workspaces,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The world; with `hold`, engines never end.
+/// The idle world.
 #[derive(Clone, Copy)]
 pub struct IdleWorld {
     /// Whether engines never end.
     pub hold: bool,
 }
 
-/// The actors' ports over an idle world and a real store.
+/// Ports of the actors: an idle world and a real store.
 pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
     let direct = || EngineSpec { kind: "idle".to_owned(), arg: String::new() };
     Deps {
         store,
         workspaces: Arc::new(world),
-        checks: Arc::new(world),
-        engines: Arc::new(world),
-        prompts: Arc::new(FilePrompts::new(Templates::load(None).expect("the built-in templates"), Arc::new(world))),
-        forge: Arc::new(IdleForge::default()),
+        parts: Parts {
+            checks: Arc::new(world),
+            engines: Arc::new(world),
+            prompts: Arc::new(FilePrompts::new(
+                Templates::load(None).expect("the built-in templates"),
+                Arc::new(world),
+            )),
+            defaults: Arc::new(Defaults {
+                policy: Policy::default(),
+                engines: [Role::Manager, Role::Dev, Role::Reviewer].into_iter().map(|r| (r, direct())).collect(),
+                fallbacks: BTreeMap::new(),
+                branch_prefix: "skep".to_owned(),
+            }),
+        }
+        .fixed(),
+        forges: Arc::new(IdleForges(Arc::default())),
         isolation: Arc::new(Sandbox::from_process_env(&[])),
         clock: Arc::new(SystemClock),
         notifications: Notifications::default(),
         attempt_locks: AttemptLocks::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),
-        defaults: Defaults {
-            policy: Policy::default(),
-            engines: [Role::Manager, Role::Dev, Role::Reviewer].into_iter().map(|r| (r, direct())).collect(),
-            fallbacks: BTreeMap::new(),
-            branch_prefix: "skep".to_owned(),
-        }
-        .fixed(),
         tuning: Tuning {
             max_live_runs: 1_000,
             max_reserved_slots: 900,
@@ -126,13 +133,13 @@ impl Workspaces for IdleWorld {
 
 #[async_trait]
 impl Checks for IdleWorld {
-    fn wanted(&self) -> &'static [&'static str] {
+    fn rule_files(&self) -> &'static [&'static str] {
         &[]
     }
     fn rules(&self, _: &[String], _: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
         Ok(RepoRules::default())
     }
-    fn placed(&self, _: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
+    fn assign_runners(&self, _: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
         Ok(checks)
     }
     async fn run(&self, _: &ProjectName, _: &Path, _: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
@@ -190,7 +197,19 @@ impl Engines for IdleWorld {
     }
 }
 
-/// A forge of numbers: a change for each branch, and what its head is.
+/// The one forge, under every name.
+struct IdleForges(Arc<IdleForge>);
+
+impl Forges for IdleForges {
+    fn get(&self, _: &ForgeName) -> PortResult<Arc<dyn Forge>> {
+        Ok(self.0.clone())
+    }
+    fn human_actions(&self, _: &ForgeName) -> PortResult<Arc<dyn HumanActions>> {
+        Err(PortError::permanent("people do nothing here", "measure something else"))
+    }
+}
+
+/// A forge that only numbers changes: one per branch.
 #[derive(Default)]
 struct IdleForge(Mutex<BTreeMap<String, u64>>);
 

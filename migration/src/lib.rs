@@ -1,6 +1,6 @@
-//! The store's schema, one file a step, the same steps on SQLite and on Postgres.
+//! The store's schema: one file per migration, the same ones on SQLite and Postgres.
 //!
-//! Invariant: a step that was released is never edited; a change is a new step.
+//! Invariant: a released migration is never edited; a change is a new migration.
 
 pub use sea_orm_migration::prelude::*;
 
@@ -11,8 +11,9 @@ mod m20261121_000004_vault;
 mod m20261121_000005_shared_alerts;
 mod m20261129_000010_audit;
 mod m20261129_000011_idempotency;
+mod m20261129_000020_vocabulary;
 
-/// All steps, in order.
+/// All migrations, in order.
 pub struct Migrator;
 
 #[async_trait::async_trait]
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000005_shared_alerts::Migration),
             Box::new(m20261129_000010_audit::Migration),
             Box::new(m20261129_000011_idempotency::Migration),
+            Box::new(m20261129_000020_vocabulary::Migration),
         ]
     }
 }

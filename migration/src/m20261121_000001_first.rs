@@ -1,6 +1,6 @@
 //! The first schema: projects, runs with their journal and outbox, artifacts.
 //!
-//! Written as SQL, not with a builder: what both databases run is then readable here, and they differ in three words only.
+//! Written as SQL instead of with a builder, so that what both databases run is readable here; they differ in three words only.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -8,14 +8,14 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Times are Unix milliseconds. Payloads are text, not jsonb: SQL never looks inside them.
+/// Times are Unix milliseconds. Payloads are text, not jsonb, because SQL never reads inside them.
 ///
-/// `run`: the lease is in the run's own row, so that the fence and the write are one row lock; in a table of its own, a
-/// take-over could slip between the look and the write. `tail` is the id backwards: an index for finding a run by its end.
-/// The snapshot is the last column: SQLite then reads a list without walking through it.
+/// `run`: the lease is in the run's own row, so that the fence and the write are one row lock; with a table of its own, another owner
+/// could take the run between the check and the write. `tail` is the reversed id: an index to find a run by the end of its id.
+/// The snapshot is the last column, so that SQLite reads a list without reading the snapshots.
 ///
 /// `event` and `outbox` have no foreign key to `run`: they are only written by the statement that has just written that
-/// row, and a foreign key would look it up once more for each of them.
+/// row, and a foreign key would look it up again for each of them.
 const TABLES: &str = r#"
 CREATE TABLE project (
     name        {id}   NOT NULL PRIMARY KEY,
@@ -79,14 +79,14 @@ CREATE TABLE run_artifact (
 );
 "#;
 
-/// The journal is only ever added to. A person who must change it drops the trigger first, and then knows it.
+/// The journal is append-only. A person who must change it has to drop the trigger first, and so does it knowingly.
 const SQLITE_APPEND_ONLY: &str = r#"
 CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 "#;
 
-/// Room in the pages for the update of each transition (a heap-only update touches no index), and an outbox that is
-/// vacuumed early, since every row of it dies young.
+/// Leaves space in the pages for the update of each transition (a heap-only update touches no index), and vacuums the outbox
+/// early, because its rows are short-lived.
 const POSTGRES_EXTRAS: &str = r#"
 CREATE FUNCTION event_append_only() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'the journal is append-only'; END $$;
@@ -101,7 +101,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
         let postgres = manager.get_database_backend() == DbBackend::Postgres;
-        // Keys are compared by their bytes on both databases, whatever the language of the server.
+        // Keys are compared by their bytes on both databases, independent of the server's locale.
         let (id, blob, counter) = if postgres {
             (r#"text COLLATE "C""#, "bytea", "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
         } else {

@@ -1,4 +1,4 @@
-//! The books: a line for each attempt, more budget given to several runs, and when a run wants to be woken.
+//! Adds the ledger, raises of shared budgets, and the time at which a run wants to be woken.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -6,10 +6,10 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `charge`: what is set aside or was used, by attempt. It is written with the event that changes it, except that an attempt of a
-/// run with shared limits gets its line where the shared budgets are asked. `models` is JSON: which models were used for what.
+/// `charge`: the reservation or the usage of each attempt. A row is written with the event that changes it; only an attempt of a run
+/// with shared limits gets its row when the shared budgets reserve for it. `models` is JSON: the usage by model.
 ///
-/// The indexes hold the amounts, so that a budget is summed up without the rows.
+/// The indexes hold the amounts, so that a budget is summed up from the index alone.
 const TABLES: &str = r#"
 ALTER TABLE run ADD COLUMN wake_at bigint;
 ALTER TABLE run ADD COLUMN waits text;

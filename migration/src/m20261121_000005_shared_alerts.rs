@@ -1,4 +1,4 @@
-//! What people were told of shared budgets, and the round each attempt belongs to.
+//! Adds the alerts of shared budgets that people were sent, and the round of each attempt.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -6,8 +6,8 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `shared_alert`: which share of which budget was told, of which limit, by the reservation of which attempt. Written with that
-/// reservation: once, whatever run or process is next.
+/// `shared_alert`: the threshold of a budget that was reached, with the limit at that time and the attempt whose reservation reached
+/// it. Written with that reservation, so that each alert is sent once, across runs and processes.
 const TABLES: &str = r#"
 ALTER TABLE charge ADD COLUMN round bigint NOT NULL DEFAULT 0;
 CREATE TABLE shared_alert (

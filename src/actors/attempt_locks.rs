@@ -1,38 +1,38 @@
-//! One session at a time for an attempt: the next begins when everything of the one before is gone.
+//! One session at a time per attempt: the next one starts only when every process of the previous one is gone.
 //!
-//! A supervisor that is started again takes its attempts up while the sessions of the old one may still be ending.
+//! A restarted supervisor resumes its attempts while the sessions of its predecessor may still be ending.
 
 use crate::domain::{AttemptId, RunId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// The seats of this process.
+/// The locks of this process.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptLocks(Arc<watch::Sender<BTreeSet<(RunId, AttemptId)>>>);
 
-/// A seat that is taken. Free again when dropped.
+/// A held lock; dropping it releases the attempt.
 pub(super) struct AttemptLock {
-    attempt_locks: AttemptLocks,
-    of: (RunId, AttemptId),
+    locks: AttemptLocks,
+    key: (RunId, AttemptId),
 }
 
 impl AttemptLocks {
-    /// Takes an attempt's seat, once it is free.
-    pub(super) async fn take(&self, run: RunId, attempt: AttemptId) -> AttemptLock {
-        let of = (run, attempt);
-        let mut taken = self.0.subscribe();
-        while !self.0.send_if_modified(|attempt_locks| attempt_locks.insert(of)) {
-            // The sender is here, so this ends only when it is free.
-            let _free = taken.wait_for(|attempt_locks| !attempt_locks.contains(&of)).await;
+    /// Acquires the lock of an attempt, waiting until it is free.
+    pub(super) async fn acquire(&self, run: RunId, attempt: AttemptId) -> AttemptLock {
+        let key = (run, attempt);
+        let mut held = self.0.subscribe();
+        while !self.0.send_if_modified(|locked| locked.insert(key)) {
+            // `self` holds the sender, so the wait ends only when the lock is free.
+            let _free = held.wait_for(|locked| !locked.contains(&key)).await;
         }
-        AttemptLock { attempt_locks: self.clone(), of }
+        AttemptLock { locks: self.clone(), key }
     }
 }
 
 impl Drop for AttemptLock {
     fn drop(&mut self) {
-        self.attempt_locks.0.send_if_modified(|attempt_locks| attempt_locks.remove(&self.of));
+        self.locks.0.send_if_modified(|locked| locked.remove(&self.key));
     }
 }
 
@@ -41,11 +41,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_seat_is_taken_once_and_given_on() {
-        let (attempt_locks, run) = (AttemptLocks::default(), RunId::try_from("0".repeat(31) + "1").unwrap());
-        let first = attempt_locks.take(run, AttemptId(1)).await;
-        let _other = attempt_locks.take(run, AttemptId(2)).await;
-        let mut next = Box::pin(attempt_locks.take(run, AttemptId(1)));
+    async fn a_lock_is_exclusive_and_released_on_drop() {
+        let (locks, run) = (AttemptLocks::default(), RunId::try_from("0".repeat(31) + "1").unwrap());
+        let first = locks.acquire(run, AttemptId(1)).await;
+        let _other = locks.acquire(run, AttemptId(2)).await;
+        let mut next = Box::pin(locks.acquire(run, AttemptId(1)));
         assert!(futures::poll!(&mut next).is_pending());
         drop(first);
         let _next = next.await;

@@ -1,14 +1,14 @@
-//! Commits: gathers what is waiting to be written into one transaction; a lone write goes alone.
+//! Commits: gathers transitions that are waiting to be written into one transaction; a single one is written alone.
 
 use super::deps::Deps;
 use super::message::CommitsMsg;
-use super::notifications::News;
+use super::notifications::Notification;
 use crate::ports::PortResult;
-use crate::ports::store::Transition;
+use crate::ports::journal::Transition;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-/// The most transitions in one transaction.
-const BATCH: usize = 256;
+/// Upper bound of transitions in one transaction.
+const MAX_BATCH: usize = 256;
 
 /// The actor.
 pub struct Commits;
@@ -43,29 +43,29 @@ impl Actor for Commits {
             return Ok(());
         }
         s.busy = true;
-        let batch: Vec<_> = s.queue.drain(..s.queue.len().min(BATCH)).collect();
+        let batch: Vec<_> = s.queue.drain(..s.queue.len().min(MAX_BATCH)).collect();
         let deps = s.deps.clone();
-        // In a task of its own, so that the next batch gathers while this one is written.
+        // A separate task, so that the next batch gathers while this one is written.
         tokio::spawn(async move {
             let _flushed = Flushed(me);
             let (transitions, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            let moved: Vec<_> = transitions.iter().map(|t| (t.run.id, t.run.seq)).collect();
+            let positions: Vec<_> = transitions.iter().map(|t| (t.run.id, t.run.seq)).collect();
             crate::fault!("before-flush");
-            let outcomes = deps.store.commit(transitions).await;
+            let results = deps.store.commit(transitions).await;
             crate::fault!("after-flush");
-            for ((outcome, reply), (run, seq)) in outcomes.into_iter().zip(replies).zip(moved) {
-                if outcome.is_ok() {
-                    deps.notifications.tell(News::Moved { run, seq });
+            for ((result, reply), (run, seq)) in results.into_iter().zip(replies).zip(positions) {
+                if result.is_ok() {
+                    deps.notifications.send(Notification::Moved { run, seq });
                 }
                 // A supervisor that is gone has lost its run; the next owner reads what was written.
-                let _gone = reply.send(outcome);
+                let _gone = reply.send(result);
             }
         });
         Ok(())
     }
 }
 
-/// Says that the batch is through, however its task ended.
+/// Reports the end of a batch, however its task ended.
 struct Flushed(ActorRef<CommitsMsg>);
 
 impl Drop for Flushed {

@@ -1,68 +1,69 @@
 //! What every actor is given: the ports, and the numbers that tune the runtime.
 
 use super::attempt_locks::AttemptLocks;
-use super::intake::DefaultsNow;
 use super::notifications::Notifications;
-use crate::ports::store::Owner;
-use crate::ports::{Checks, Clock, Engines, Forge, Isolation, Prompts, Store, Workspaces};
+use super::parts::{Parts, PartsSource};
+use crate::ports::leases::Owner;
+use crate::ports::{Clock, Forges, Isolation, Store, Workspaces};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The ports behind one run of the process.
+/// Ports and settings of the runtime.
 #[derive(Clone)]
 pub struct Deps {
-    /// The durable truth.
+    /// Durable state.
     pub store: Arc<dyn Store>,
     /// Git.
     pub workspaces: Arc<dyn Workspaces>,
-    /// Checks.
-    pub checks: Arc<dyn Checks>,
-    /// Engines.
-    pub engines: Arc<dyn Engines>,
-    /// What engines are told.
-    pub prompts: Arc<dyn Prompts>,
-    /// The forge.
-    pub forge: Arc<dyn Forge>,
-    /// Whether commands may be started: without that nothing new is claimed.
+    /// Checks, engines, prompts and defaults, as configured now.
+    pub parts: Arc<dyn PartsSource>,
+    /// The forges by name.
+    pub forges: Arc<dyn Forges>,
+    /// The sandbox's state: while it is broken, no queued run is admitted.
     pub isolation: Arc<dyn Isolation>,
-    /// Time.
+    /// Time and new run ids.
     pub clock: Arc<dyn Clock>,
-    /// News for people who watch.
+    /// Live notifications.
     pub notifications: Notifications,
     /// Which attempts have a session now.
     pub attempt_locks: AttemptLocks,
-    /// This process, for leases.
+    /// This process, as the owner of leases.
     pub owner: Owner,
-    /// What new runs are born with where nobody said otherwise.
-    pub defaults: DefaultsNow,
-    /// Numbers.
+    /// Limits and intervals.
     pub tuning: Tuning,
-    /// Which runs this process carries on.
+    /// Which runs this process carries.
     pub scope: Scope,
 }
 
-/// Which runs a process carries on.
+impl Deps {
+    /// Returns the configured parts.
+    pub(super) fn parts(&self) -> Arc<Parts> {
+        self.parts.current()
+    }
+}
+
+/// Which runs a process carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Every run of its store: a service.
     All,
-    /// Only those it is asked for or told something: a command in the foreground must not spend on others' runs.
+    /// Only runs that were requested or sent an event here: a foreground command must not spend on others' runs.
     Asked,
-    /// None: what is asked for is written and waits for somebody who carries it on.
+    /// None: requests are written down for another process to carry out.
     Nothing,
 }
 
-/// The numbers that tune the runtime.
+/// Limits and intervals of the runtime.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// The most runs that hold a slot.
+    /// Upper bound of runs that hold a slot.
     pub max_live_runs: u32,
-    /// Of these, how many waiting runs keep to themselves.
+    /// How many of these slots waiting runs may keep reserved.
     pub max_reserved_slots: u32,
-    /// How long a lease is good for.
+    /// Validity of a lease.
     pub lease: Duration,
-    /// How often the sweep looks.
+    /// Interval of the sweep.
     pub sweep: Duration,
-    /// The most runs that may be queued or waiting; more are refused at intake.
+    /// Upper bound of queued and waiting runs; intake refuses more.
     pub max_open_runs: u32,
 }

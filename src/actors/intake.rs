@@ -1,154 +1,122 @@
-//! Intake: from "this goal, that repository" to a run with its rules pinned. Nothing is opened that could never end well.
+//! Intake: turns a goal and a repository into a run with its rules pinned, and refuses what could never succeed.
 
 use super::deps::Deps;
-use super::runtime_handle::Rejected;
-use crate::domain::{
-    CheckSpec, Decision, EngineSpec, Event, Goal, Opened, Outcome, Policy, Project, ProjectName, Role, Run, RunId,
-    Settings, open,
-};
-use crate::ports::store::{Lease, Owner, RunFilter, Transition};
-use crate::ports::{PortError, Repo};
+use super::error::RuntimeError;
+use super::parts::Parts;
+use super::request::{Defaults, RunRequest};
+use crate::domain::{Decision, Event, ForgeName, Opened, Outcome, Project, ProjectName, Run, Settings, open};
+use crate::ports::Repo;
+use crate::ports::journal::Transition;
+use crate::ports::leases::{Lease, Owner};
+use crate::ports::run_index::RunFilter;
 use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use tokio::sync::watch;
 
-/// What new projects and runs are born with where nobody said otherwise: the configuration's part.
-#[derive(Clone, Debug)]
-pub struct Defaults {
-    /// The policy.
-    pub policy: Policy,
-    /// An engine for each role.
-    pub engines: BTreeMap<Role, EngineSpec>,
-    /// What a role falls back on, in order.
-    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
-    /// What run branches start with.
-    pub branch_prefix: String,
+/// What a request leads to.
+pub(super) enum Intake {
+    /// A new run, born with this.
+    New(Box<Opened>),
+    /// The open run of the same goal.
+    Existing(Box<Run>),
 }
 
-/// The defaults in force: replaced as a whole when the configuration is read again, for runs opened after that.
-pub type DefaultsNow = watch::Receiver<Arc<Defaults>>;
-
-impl Defaults {
-    /// Defaults that never change.
-    pub fn fixed(self) -> DefaultsNow {
-        watch::channel(Arc::new(self)).1
+/// Inspects the repository and returns what the run is born with, or the open run of the same goal.
+pub(super) async fn prepare(deps: &Deps, mut request: RunRequest) -> Result<Intake, RuntimeError> {
+    // Every event is redacted before `decide`; the goal already here, so that the open run of the same goal is found.
+    request.goal.text = redact(&request.goal.text).into_owned();
+    // Read once: a run is born with one configuration, never with parts of two.
+    let parts = deps.parts();
+    let (project, is_new) = project(deps, &request, &parts.defaults).await?;
+    if let Some(run) = open_run(deps, &request, &project, is_new).await? {
+        return Ok(Intake::Existing(Box::new(run)));
     }
-}
-
-/// A request for a run.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// Id that the run gets if it is opened; drawn if absent.
-    pub id: Option<RunId>,
-    /// A project by name; or else `repo`.
-    pub project: Option<ProjectName>,
-    /// A repository: becomes a project the first time.
-    pub repo: Option<String>,
-    /// The goal.
-    pub goal: Goal,
-    /// The branch to land on, over the project's.
-    pub base: Option<String>,
-    /// Engines, over the project's.
-    pub engines: BTreeMap<Role, EngineSpec>,
-    /// Checks, instead of the project's.
-    pub checks: Vec<CheckSpec>,
-    /// Whether an open run of the same project and goal is carried on instead of a second one opened.
-    pub carry_on: bool,
-    /// The W3C trace context of the request.
-    pub traceparent: Option<String>,
-}
-
-/// Looks at the repository and gives what the run is born with, or an open run with the same goal.
-pub(super) async fn prepare(deps: &Deps, mut ask: Ask) -> Result<Result<Opened, Run>, Rejected> {
-    // As every event's texts are cleaned before it is decided upon; here already, so that the same goal is found again.
-    ask.goal.text = redact(&ask.goal.text).into_owned();
-    // Looked at once: a run is born with one configuration, never with parts of two.
-    let defaults = deps.defaults.borrow().clone();
-    let (project, is_new) = project(deps, &ask, &defaults).await?;
-    if let Some(run) = open_already(deps, &ask, &project, is_new).await? {
-        return Ok(Err(run));
-    }
-    let traceparent = ask.traceparent.clone();
-    let mut opened = look(deps, ask, project.clone(), &defaults).await?;
-    // What the machine itself would refuse is refused before anything is kept.
+    let traceparent = request.traceparent.clone();
+    let mut opened = inspect(deps, request, project.clone(), &parts).await?;
+    // What `decide` would refuse is refused before anything is stored.
     open(&opened, deps.clock.now())?;
-    // Only a repository a run can be opened on becomes a project: a refused request leaves nothing behind.
+    // Only a repository that a run can be opened on becomes a project: a refused request leaves nothing behind.
     if is_new {
-        keep(deps, &project).await?;
+        store_project(deps, &project).await?;
     }
-    // The run's first span: what later happens, in this process or another, hangs below it by the stored context.
+    // The root span of the run: later spans, in this process or another, become its children by the stored context.
     let span = tracing::info_span!("run", run = %opened.id, project = %opened.project, base = %opened.base);
     let span = TraceContext::under(traceparent.as_deref(), span);
     opened.traceparent = Some(TraceContext::of(&span).to_string());
-    Ok(Ok(opened))
+    Ok(Intake::New(Box::new(opened)))
 }
 
-/// The open run that would be carried on instead of a new one.
-pub(super) async fn open_already(
+/// Returns the open run that would be resumed instead of opening a new one.
+pub(super) async fn open_run(
     deps: &Deps,
-    ask: &Ask,
+    request: &RunRequest,
     project: &Project,
     is_new: bool,
-) -> Result<Option<Run>, Rejected> {
-    match ask.carry_on && !is_new {
-        true => same_goal(deps, &project.name, &ask.goal.text).await,
+) -> Result<Option<Run>, RuntimeError> {
+    match request.carry_on && !is_new {
+        true => same_goal(deps, &project.name, &request.goal.text).await,
         false => Ok(None),
     }
 }
 
-/// What a run of this project is born with. Nothing is written but the mirror's fetch.
-pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Defaults) -> Result<Opened, Rejected> {
+/// Returns what a run of this project is born with. Writes nothing but the mirror's fetch.
+pub(super) async fn inspect(
+    deps: &Deps,
+    request: RunRequest,
+    project: Project,
+    parts: &Parts,
+) -> Result<Opened, RuntimeError> {
+    let Parts { checks: runner, engines: registry, defaults, .. } = parts;
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
-    let wanted = ask.base.as_deref().or(project.base.as_deref());
-    let (base_branch, base) = deps.workspaces.fetch(&repo, wanted).await.map_err(rejected)?;
-    let names = deps.workspaces.root_names(&repo, &base).await.map_err(rejected)?;
+    let branch = request.base.as_deref().or(project.base.as_deref());
+    let (base_branch, base) = deps.workspaces.fetch(&repo, branch).await?;
+    let names = deps.workspaces.root_names(&repo, &base).await?;
     let mut files = BTreeMap::new();
-    for name in deps.checks.wanted() {
+    for name in runner.rule_files() {
         if names.iter().any(|n| n == name)
-            && let Some(bytes) = deps.workspaces.read_at(&repo, &base, name).await.map_err(rejected)?
+            && let Some(bytes) = deps.workspaces.read_at(&repo, &base, name).await?
         {
             files.insert((*name).to_owned(), bytes);
         }
     }
-    let rules = deps
-        .checks
+    let rules = runner
         .rules(&names, &files)
-        .map_err(|what| Rejected::Invalid { what, fix: format!("Mend it on {base_branch} of {}", project.repo) })?;
-    let checks = [ask.checks, project.checks, rules.checks].into_iter().find(|c| !c.is_empty()).unwrap_or_default();
+        .map_err(|what| RuntimeError::Invalid { what, fix: format!("Fix it on {base_branch} of {}", project.repo) })?;
+    let checks = [request.checks, project.checks, rules.checks].into_iter().find(|c| !c.is_empty()).unwrap_or_default();
     if checks.is_empty() {
-        return Err(Rejected::Invalid {
+        return Err(RuntimeError::Invalid {
             what: format!("no checks were found in {} at {} of {base_branch}", project.repo, base.abbrev()),
             fix: "Give the command that proves a change with --check, or name it in .skep.toml".to_owned(),
         });
     }
-    let checks = deps.checks.placed(&project.name, checks).map_err(|(what, fix)| Rejected::Invalid { what, fix })?;
+    let checks =
+        runner.assign_runners(&project.name, checks).map_err(|(what, fix)| RuntimeError::Invalid { what, fix })?;
     let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
-    engines.extend(ask.engines);
-    // Who names an engine for a role means that one: what takes over belongs to the configured engine.
+    engines.extend(request.engines);
+    // The fallbacks belong to the configured engine: a role whose engine was chosen explicitly has none.
     let mut fallbacks = defaults.fallbacks.clone();
     fallbacks.retain(|role, _| engines.get(role) == defaults.engines.get(role));
     for (role, spec) in
         engines.iter().chain(fallbacks.iter().flat_map(|(role, all)| all.iter().map(move |s| (role, s))))
     {
-        deps.engines.get(spec).map_err(|what| Rejected::Invalid {
-            what: format!("the engine of the role {} cannot be used: {what}", role.name()),
+        registry.get(spec).map_err(|what| RuntimeError::Invalid {
+            what: format!("cannot use the engine of the role {}: {what}", role.name()),
             fix: "Choose another with --engine, or in the configuration".to_owned(),
         })?;
     }
-    let id = ask.id.unwrap_or_else(|| deps.clock.new_run_id());
+    let id = request.id.unwrap_or_else(|| deps.clock.new_run_id());
     Ok(Opened {
         id,
         project: project.name,
-        goal: ask.goal,
+        goal: request.goal,
         settings: Settings {
             policy: project.policy.unwrap_or_else(|| defaults.policy.clone()).tightened(&rules.tightening),
             engines,
             fallbacks,
             checks,
             origin: project.repo,
+            forge: project.forge,
             base_branch,
             branch: format!("{}/{}", project.branch_prefix, id.abbrev()),
         },
@@ -157,8 +125,8 @@ pub(super) async fn look(deps: &Deps, ask: Ask, project: Project, defaults: &Def
     })
 }
 
-/// The first transition of a run, which opens it. Nobody owns it yet.
-pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejected> {
+/// Returns the transition that opens a run. It has no owner yet.
+pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, RuntimeError> {
     let at = deps.clock.now();
     let Decision { run, effects, finished, ledger_rows } = open(&opened, at)?;
     let lease = Lease { run: run.id, owner: Owner(String::new()), epoch: 0 };
@@ -173,34 +141,39 @@ pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Rejecte
     })
 }
 
-/// Keeps a new project. Whoever named the same repository in the same moment made the same one.
-async fn keep(deps: &Deps, project: &Project) -> Result<(), Rejected> {
+/// Stores a new project. A concurrent request for the same repository may have stored it already.
+async fn store_project(deps: &Deps, project: &Project) -> Result<(), RuntimeError> {
     let Err(error) = deps.store.put_project(project, false).await else { return Ok(()) };
-    match deps.store.project(&project.name).await.map_err(rejected)? {
-        Some(known) if known.repo == project.repo => Ok(()),
-        Some(known) => {
-            Err(Rejected::Away(format!("the name {} was given to {} in this moment", project.name, known.repo)))
-        }
-        None => Err(rejected(error)),
+    match deps.store.project(&project.name).await? {
+        Some(existing) if existing.repo == project.repo => Ok(()),
+        Some(existing) => Err(RuntimeError::Unavailable(format!(
+            "the project name {} was taken by {} at the same moment; try again",
+            project.name, existing.repo
+        ))),
+        None => Err(error.into()),
     }
 }
 
-/// The project asked for, and whether it is not kept yet.
-pub(super) async fn project(deps: &Deps, ask: &Ask, defaults: &Defaults) -> Result<(Project, bool), Rejected> {
-    if let Some(name) = &ask.project {
-        let known = deps.store.project(name).await.map_err(rejected)?.ok_or_else(|| Rejected::Invalid {
+/// Returns the requested project, and whether it is new and not stored yet.
+pub(super) async fn project(
+    deps: &Deps,
+    request: &RunRequest,
+    defaults: &Defaults,
+) -> Result<(Project, bool), RuntimeError> {
+    if let Some(name) = &request.project {
+        let known = deps.store.project(name).await?.ok_or_else(|| RuntimeError::Invalid {
             what: format!("there is no project {name}"),
-            fix: "`skep project list` shows those there are; `skep project add` makes one".to_owned(),
+            fix: "List the projects with `skep project list`, or add one with `skep project add`".to_owned(),
         })?;
         return Ok((known, false));
     }
-    let Some(repo) = &ask.repo else {
-        return Err(Rejected::Invalid {
-            what: "neither a project nor a repository was named".to_owned(),
+    let Some(repo) = &request.repo else {
+        return Err(RuntimeError::Invalid {
+            what: "neither a project nor a repository was given".to_owned(),
             fix: "Give --repo PATH_OR_URL, or --project NAME".to_owned(),
         });
     };
-    let known = deps.store.projects().await.map_err(rejected)?;
+    let known = deps.store.projects().await?;
     if let Some(project) = known.iter().find(|p| p.repo == *repo) {
         return Ok((project.clone(), false));
     }
@@ -214,6 +187,7 @@ pub(super) async fn project(deps: &Deps, ask: &Ask, defaults: &Defaults) -> Resu
     let project = Project {
         name,
         repo: repo.clone(),
+        forge: ForgeName::default(),
         base: None,
         branch_prefix: defaults.branch_prefix.clone(),
         checks: Vec::new(),
@@ -223,7 +197,7 @@ pub(super) async fn project(deps: &Deps, ask: &Ask, defaults: &Defaults) -> Resu
     Ok((project, true))
 }
 
-async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, Rejected> {
+async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, RuntimeError> {
     let filter = RunFilter {
         project: Some(project.clone()),
         open_only: true,
@@ -231,11 +205,11 @@ async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Opt
         limit: 100,
         ..RunFilter::default()
     };
-    for row in deps.store.list(&filter).await.map_err(rejected)? {
-        // A run that cannot be read is not the one looked for; the list shows it quarantined.
+    for row in deps.store.list(&filter).await? {
+        // A run that cannot be read is skipped; the list shows it as quarantined.
         if let Ok(Some(run)) = deps.store.load(row.run).await
             && run.goal.text == goal
-            // One that is winding down cannot deliver any more; one that has delivered may still have its end to tell.
+            // A stopping run cannot deliver any more; one that has delivered may still be reporting.
             && matches!(run.outcome, None | Some(Outcome::Delivered { .. }))
             && run.stopping.is_none()
         {
@@ -243,12 +217,4 @@ async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Opt
         }
     }
     Ok(None)
-}
-
-/// A port's error as an answer to somebody outside.
-pub(super) fn rejected(error: PortError) -> Rejected {
-    match error {
-        PortError::Permanent { what, fix } => Rejected::Invalid { what, fix },
-        other => Rejected::Away(other.to_string()),
-    }
 }

@@ -1,110 +1,111 @@
-//! The typed messages between the actors. Trace context travels in them, spans do not.
+//! The typed messages between the actors. They carry the trace context; spans stay where they are.
 
-use super::intake::Ask;
+use super::error::RuntimeError;
 use super::preview::Preview;
-use super::runtime_handle::Rejected;
+use super::request::RunRequest;
 use crate::domain::{AttemptId, Effect, EffectKey, EffectOutcome, Event, Reported, Run, RunId, Timestamp};
 use crate::ports::PortResult;
-use crate::ports::store::{Lease, Transition};
+use crate::ports::journal::Transition;
+use crate::ports::leases::Lease;
 use crate::render::EffectText;
 use ractor::RpcReplyPort;
 
-/// An answer to somebody outside: the run after the event, or why not.
-pub type Reply = RpcReplyPort<Result<Run, Rejected>>;
+/// The answer to a caller outside the runtime: the run after the event, or the error.
+pub type Reply = RpcReplyPort<Result<Run, RuntimeError>>;
 
-/// To the root.
+/// Messages to the root.
 pub enum RootMsg {
-    /// Somebody asks for a run.
-    Ask { ask: Box<Ask>, reply: Reply },
-    /// Somebody asks what a run would begin with.
-    Preview { ask: Box<Ask>, reply: RpcReplyPort<Result<Preview, Rejected>> },
-    /// Somebody tells a run something. `if_seq`: only if the run is still at this event.
-    Tell { run: RunId, event: Box<Event>, if_seq: Option<u64>, reply: Reply },
-    /// A run has something to do, or may have (start, sweep).
+    /// Open a run.
+    Open { request: Box<RunRequest>, reply: Reply },
+    /// Compute what a run would start with.
+    Preview { request: Box<RunRequest>, reply: RpcReplyPort<Result<Preview, RuntimeError>> },
+    /// Deliver an event from outside to a run. `if_seq`: only if the run is still at this event.
+    Send { run: RunId, event: Box<Event>, if_seq: Option<u64>, reply: Reply },
+    /// A run has, or may have, something to do (start, sweep).
     Wake { run: RunId },
     /// A run wants to be woken at this time.
     Alarm { at: Timestamp },
-    /// The time has come that a run waits for.
+    /// The time a run waits for has come.
     Due { run: RunId },
-    /// A run was asked for and is written, or is asked for again.
-    Asked { run: RunId },
-    /// The forge may have news about a run: look. The answer comes when what was seen is in the journal.
-    Look { run: RunId, reply: RpcReplyPort<()> },
-    /// The forge has news about a waiting run.
-    Seen { run: RunId, event: Box<Event> },
-    /// A run was taken: its lease.
-    Taken { lease: Lease },
+    /// A run was opened or asked for: this process carries it from now on.
+    Requested { run: RunId },
+    /// Observe a run's change. The reply is sent once any update is in the journal.
+    Refresh { run: RunId, reply: RpcReplyPort<()> },
+    /// The sweep observed an update of a waiting run.
+    Observed { run: RunId, event: Box<Event> },
+    /// A run's lease was acquired.
+    Leased { lease: Lease },
     /// A run has nothing to do after `handled` messages from the root.
     Idle { run: RunId, handled: u64, ended: bool },
-    /// Queued runs that may start, as far as the store knows, and how many runs wait.
+    /// Queued runs that may start, and the number of waiting runs, as far as the store knows.
     Queued { runs: Vec<RunId>, waiting: u32 },
-    /// Leases that are no longer ours.
+    /// Leases that were lost to another owner.
     LostLeases { runs: Vec<RunId> },
-    /// Look for queued runs.
+    /// Check for queued runs.
     Admit,
-    /// Lengthen the leases.
+    /// Renew the leases.
     Renew,
-    /// Which runs are alive now, for health and tests.
+    /// List the live runs, for health and tests.
     Live { reply: RpcReplyPort<Vec<RunId>> },
 }
 
-/// To a run's supervisor.
+/// Messages to a run's supervisor.
 pub enum RunMsg {
-    /// Take the lease and load the state: the first message.
+    /// Acquire the lease and load the state: always the first message.
     Load,
-    /// The slot is given: effects may be carried out.
+    /// The run has a slot: effects may be carried out.
     Go,
     /// The run is admitted from the queue.
     Admit,
-    /// From outside.
-    Tell { event: Box<Event>, if_seq: Option<u64>, reply: Option<Reply> },
-    /// Nothing: only that it was woken.
+    /// An event from outside.
+    Deliver { event: Box<Event>, if_seq: Option<u64>, reply: Option<Reply> },
+    /// The run was woken without an event.
     Nudge,
     /// An effect ended.
     EffectFinished { key: EffectKey, outcome: Box<EffectOutcome> },
-    /// An attempt's conversation can be taken up again should this process end.
+    /// An attempt's conversation can be resumed should this process end.
     SessionOpened { attempt: AttemptId, session: String },
     /// An attempt ended.
     Reported { reported: Box<Reported> },
-    /// The lease is another's.
+    /// The lease belongs to another owner.
     Fenced,
 }
 
-/// To the commits.
+/// Messages to the commits actor.
 pub enum CommitsMsg {
     /// Make a transition durable.
     Commit { transition: Box<Transition>, reply: RpcReplyPort<PortResult<()>> },
-    /// A batch is through.
+    /// A batch was written.
     Flushed,
 }
 
-/// To a run's hands.
+/// Messages to a run's operations actor.
 pub enum OpsMsg {
-    /// Carry out an effect. `text`: what it puts on the forge. `again`: it may have been begun before.
+    /// Carry out an effect. `text`: what it puts on the forge. `again`: an earlier try may have begun.
     Act { key: EffectKey, effect: Box<Effect>, text: Option<EffectText>, again: bool },
-    /// One ended.
+    /// An effect ended.
     Ended { key: EffectKey, outcome: Box<EffectOutcome> },
-    /// The lease is another's.
+    /// The lease belongs to another owner.
     Fenced,
-    /// End the checks.
+    /// Stop the checks.
     StopChecks,
 }
 
-/// To the sweeper.
+/// Messages to the sweeper.
 pub enum SweeperMsg {
-    /// The periodic look.
+    /// A sweep is due.
     Tick,
-    /// The leases are due.
+    /// The leases must be renewed.
     Renew,
-    /// Look for due runs at this time.
+    /// Check for due runs at this time.
     Alarm { at: Timestamp },
-    /// Look for due runs.
+    /// Check for due runs now.
     Due,
-    /// Look at one run's change, for somebody who waits for it.
-    Look { run: RunId, reply: RpcReplyPort<()> },
+    /// Observe the change of one run for a caller that waits for it.
+    Refresh { run: RunId, reply: RpcReplyPort<()> },
 }
 
-/// To a role's actor.
+/// Messages to a role's actor.
 pub enum RoleMsg {
     /// The session ended.
     Ended { reported: Box<Reported> },

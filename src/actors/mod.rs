@@ -1,24 +1,28 @@
-//! The runtime: who is alive, who watches whom, and how facts reach `decide`.
+//! The runtime: which actors are alive, who supervises whom, and how facts reach `decide`.
 //!
 //! ```text
 //! Root (dies -> the process exits)
-//!  ├─ Sweeper                    leases, queued runs, the forge's news
+//!  ├─ Sweeper                    leases, queued runs, due runs, updates from the forge
 //!  ├─ Commits                    gathers the runs' writes into group commits
 //!  └─ RunSupervisor, one per live run
-//!      ├─ Ops                    the hands: carries out effects through ports
+//!      ├─ Ops                    operations: carries out effects through ports
 //!      └─ Manager / Scout / Dev / Reviewer, one per attempt; death = Report::Lost
 //! ```
 //!
-//! Invariant: no rule of the product stands here. Actors carry facts to `domain::decide` and effects to ports.
+//! Invariant: no product rule lives here. Actors carry facts to `domain::decide` and effects to ports.
+//! Invariant: the modules import each other without a cycle.
 
 mod attempt_locks;
 mod commits;
 mod deps;
-pub mod intake;
+mod error;
+mod intake;
 mod message;
-pub mod notifications;
+mod notifications;
 mod ops;
-pub mod preview;
+mod parts;
+mod preview;
+mod request;
 mod retry;
 mod role;
 mod root;
@@ -26,10 +30,14 @@ mod run;
 mod runtime_handle;
 mod session;
 mod sweeper;
+mod target;
+mod task;
 
 pub use attempt_locks::AttemptLocks;
 pub use deps::{Deps, Scope, Tuning};
-pub use intake::{Ask, Defaults, DefaultsNow};
-pub use notifications::{News, Notifications};
+pub use error::RuntimeError;
+pub use notifications::{Notification, Notifications};
+pub use parts::{Parts, PartsSource};
 pub use preview::Preview;
-pub use runtime_handle::{Rejected, RuntimeHandle};
+pub use request::{Defaults, RunRequest};
+pub use runtime_handle::RuntimeHandle;

@@ -1,35 +1,35 @@
-//! News of runs for people who watch: lossy by design, never waited for.
+//! Live notifications about runs: lossy by design, so that no sender ever waits for a listener.
 
 use crate::domain::{AttemptId, RunId};
 use tokio::sync::broadcast;
 
-/// How many pieces of news a slow watcher may be behind before it loses some (it then reads the journal).
+/// How many notifications a slow listener may lag behind before it loses some (it then reads the journal).
 const DEPTH: usize = 1024;
 
-/// A piece of news.
+/// One notification.
 #[derive(Clone, Debug)]
-pub enum News {
-    /// A transition was committed: read the journal up to `seq`.
+pub enum Notification {
+    /// A transition was committed: the journal can be read up to `seq`.
     Moved {
         /// The run.
         run: RunId,
         /// Its last event.
         seq: u64,
     },
-    /// An engine gave a sign of life.
-    Said {
+    /// An engine produced output.
+    Output {
         /// The run.
         run: RunId,
         /// The attempt.
         attempt: AttemptId,
-        /// A line, capped, hostile.
+        /// One line, capped; untrusted.
         text: String,
     },
 }
 
-/// The feed.
+/// The channel of all notifications of this process.
 #[derive(Clone)]
-pub struct Notifications(broadcast::Sender<News>);
+pub struct Notifications(broadcast::Sender<Notification>);
 
 impl Default for Notifications {
     fn default() -> Self {
@@ -38,13 +38,13 @@ impl Default for Notifications {
 }
 
 impl Notifications {
-    /// Tells whoever listens.
-    pub fn tell(&self, news: News) {
-        // No listener is the usual case, not an error.
-        let _nobody = self.0.send(news);
+    /// Sends to every listener.
+    pub fn send(&self, notification: Notification) {
+        // Having no listener is the usual case, not an error.
+        let _no_listener = self.0.send(notification);
     }
-    /// Listens from now on.
-    pub fn listen(&self) -> broadcast::Receiver<News> {
+    /// Receives what is sent from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Notification> {
         self.0.subscribe()
     }
 }

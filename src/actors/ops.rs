@@ -1,17 +1,20 @@
-//! Ops: a run's hands. Carries out effects through the ports; every act looks before it acts, so twice is once.
+//! Ops: a run's operations. Carries out effects through the ports; every effect observes before it acts, so that carrying one out
+//! twice has one result.
 
 use super::deps::Deps;
 use super::message::{OpsMsg, RunMsg};
 use super::retry::patiently;
-use super::role::{AbortOnDrop, panic_text};
+use super::target::RunTarget;
+use super::task::{AbortOnDrop, panic_text};
 use crate::domain::{
-    BudgetScope, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Run, RunId, Scope, Sha,
-    SharedBudget, SharedSpending, Timestamp,
+    BudgetScope, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Scope, Sha, SharedBudget,
+    SharedSpending, Timestamp,
 };
 use crate::ports::forge::{ChangeText, Landing};
-use crate::ports::store::{Lease, Reservation, Room, SpendingBy, SpendingFilter};
+use crate::ports::leases::Lease;
+use crate::ports::ledger::{Reservation, ReserveOutcome, SpendingBy, SpendingFilter};
 use crate::ports::workspace::Moved;
-use crate::ports::{PortError, PortResult, Repo};
+use crate::ports::{PortError, PortResult};
 use crate::render::EffectText;
 use crate::secrets::redact;
 use crate::telemetry::TraceContext;
@@ -19,39 +22,13 @@ use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 use tracing::Instrument;
 
-/// Begun this often and never ended: the act seems to kill its process, a person is asked.
-const BEGUN_MOST: u32 = 5;
+/// An effect that began this often and never ended seems to kill its process: a person is asked.
+const MAX_BEGUN: u32 = 5;
 
 /// The actor.
 pub struct Ops;
-
-/// Where a run's acts go.
-#[derive(Clone)]
-pub struct RunTarget {
-    pub run: RunId,
-    pub repo: Repo,
-    pub branch: String,
-    pub base_branch: String,
-    /// How long an act may be tried again before a person is asked.
-    pub patience: Duration,
-    pub traceparent: Option<String>,
-}
-
-impl RunTarget {
-    pub fn of(run: &Run) -> RunTarget {
-        RunTarget {
-            run: run.id,
-            repo: Repo { project: run.project.clone(), origin: run.settings.origin.clone() },
-            branch: run.settings.branch.clone(),
-            base_branch: run.settings.base_branch.clone(),
-            patience: Duration::from_secs(run.settings.policy.steps.ops.timeout_secs),
-            traceparent: run.traceparent.clone(),
-        }
-    }
-}
 
 /// What it is started with.
 pub struct Args {
@@ -64,6 +41,7 @@ pub struct Args {
 /// Its state.
 pub struct State {
     args: Args,
+    /// The tasks under way, and whether each is a check.
     acts: HashMap<EffectKey, (AbortOnDrop, bool)>,
 }
 
@@ -129,25 +107,25 @@ async fn act(
     ordered: Ordered,
     again: bool,
 ) {
-    let tag = ordered.effect.effect_ref();
+    let effect_ref = ordered.effect.effect_ref();
     let span = TraceContext::under(
         target.traceparent.as_deref(),
         tracing::info_span!(
             "act",
-            otel.name = tag.name(),
+            otel.name = effect_ref.name(),
             otel.status_code = tracing::field::Empty,
             run = %target.run,
             project = %target.repo.project,
-            act = tag.name(),
+            act = effect_ref.name(),
             %key
         ),
     );
-    let carried = AssertUnwindSafe(carry_out(&deps, &lease, &target, &key, &ordered, again));
-    let outcome = match carried.catch_unwind().instrument(span.clone()).await {
+    let attempt = AssertUnwindSafe(carry_out(&deps, &lease, &target, &key, &ordered, again));
+    let outcome = match attempt.catch_unwind().instrument(span.clone()).await {
         Ok(outcome) => outcome,
         Err(panic) => Err(PortError::permanent(
-            format!("the act {} panicked: {}", tag.name(), panic_text(panic.as_ref())),
-            "report this as a defect; unblock to try again",
+            format!("the effect {} panicked: {}", effect_ref.name(), panic_text(panic.as_ref())),
+            "report this as a bug; unblock the run to try again",
         )),
     };
     if outcome.is_err() {
@@ -157,12 +135,12 @@ async fn act(
         Ok(outcome) => OpsMsg::Ended { key, outcome: Box::new(outcome) },
         Err(PortError::Fenced { .. }) => OpsMsg::Fenced,
         Err(error) => {
-            tracing::warn!(run = %target.run, act = tag.name(), %error, "an act does not succeed");
+            tracing::warn!(run = %target.run, act = effect_ref.name(), %error, "an effect failed");
             let failure = Failure { what: error.to_string(), fix: error.fix().to_owned() };
             OpsMsg::Ended { key, outcome: Box::new(EffectOutcome::Failed { failure }) }
         }
     };
-    // A run that was let go meanwhile takes the act up again at its next start.
+    // A run that was dropped in the meantime resumes the effect at its next start.
     let _gone = me.cast(message);
 }
 
@@ -175,14 +153,14 @@ async fn carry_out(
     again: bool,
 ) -> PortResult<EffectOutcome> {
     if again || matches!(*ordered.effect, Effect::Land { .. }) {
-        // Counted before it is carried out; fenced, so a process that lost the run does not act for it.
+        // Counted before it is carried out. The count is fenced, so that a process that lost the run does not act for it.
         crate::fault!("before-begin");
-        let begun = patiently(target.patience, || deps.store.begin(lease, key)).await?;
+        let begun = patiently(target.patience, || deps.store.begin_effect(lease, key)).await?;
         crate::fault!("after-begin");
-        if begun > BEGUN_MOST {
+        if begun > MAX_BEGUN {
             return Err(PortError::permanent(
-                format!("the act was begun {begun} times and never ended"),
-                "look at the log of the last starts; unblock to try again",
+                format!("the effect was begun {begun} times and never ended"),
+                "check the logs of the last starts; unblock the run to try again",
             ));
         }
     }
@@ -192,7 +170,7 @@ async fn carry_out(
     Ok(outcome)
 }
 
-/// One try at an act.
+/// Carries out an effect once.
 async fn once(
     deps: &Deps,
     lease: &Lease,
@@ -203,9 +181,10 @@ async fn once(
     let Ordered { effect, text } = ordered;
     let RunTarget { repo, branch, base_branch, .. } = target;
     let ws = &deps.workspaces;
+    let forge = || deps.forges.get(&target.forge);
     match &**effect {
         Effect::Reserve { attempt, role, engine, caps, shared, alert_percent, round, at } => {
-            let ask = Reservation {
+            let reservation = Reservation {
                 lease: lease.clone(),
                 attempt: *attempt,
                 project: repo.project.clone(),
@@ -217,9 +196,11 @@ async fn once(
                 round: *round,
                 at: *at,
             };
-            match deps.store.reserve(&ask).await? {
-                Room::Reserved { caps, levels } => Ok(EffectOutcome::Reserved { caps, levels }),
-                Room::Short { levels, set_aside } => exhausted(deps, target, levels, set_aside > 0, *at).await,
+            match deps.store.reserve(&reservation).await? {
+                ReserveOutcome::Reserved { caps, levels } => Ok(EffectOutcome::Reserved { caps, levels }),
+                ReserveOutcome::Exhausted { levels, reserved } => {
+                    exhausted(deps, target, levels, reserved > 0, *at).await
+                }
             }
         }
         Effect::Check { scope, sha, checks } => check(deps, target, *scope, sha, checks).await,
@@ -247,28 +228,28 @@ async fn once(
             let Some(EffectText::Change { title, body }) = text else { return Err(no_text()) };
             let (title, body) = (&*redact(title), &*redact(body));
             let text = ChangeText { after: *after, branch, base_branch, head, draft: *draft, title, body };
-            Ok(EffectOutcome::ChangeOpened { change: deps.forge.ensure_change(repo, text).await? })
+            Ok(EffectOutcome::ChangeOpened { change: forge()?.ensure_change(repo, text).await? })
         }
         Effect::Comment { change, .. } => {
             let Some(EffectText::Comment(text)) = text else { return Err(no_text()) };
             let marker = format!("skep:{}:{key}", target.run);
-            deps.forge.ensure_comment(repo, *change, &marker, &redact(text)).await?;
+            forge()?.ensure_comment(repo, *change, &marker, &redact(text)).await?;
             Ok(EffectOutcome::Commented)
         }
         Effect::SetStatus { change, sha, status, state } => {
             let Some(EffectText::Status(text)) = text else { return Err(no_text()) };
-            deps.forge.set_status(repo, *change, sha, status.context(), *state, &redact(text)).await?;
+            forge()?.set_status(repo, *change, sha, status.context(), *state, &redact(text)).await?;
             Ok(EffectOutcome::StatusSet)
         }
         Effect::Observe { change } => {
-            Ok(EffectOutcome::Observed { observation: deps.forge.observe(repo, *change).await? })
+            Ok(EffectOutcome::Observed { observation: forge()?.observe(repo, *change).await? })
         }
-        Effect::Land { change, head, base } => match deps.forge.land(repo, *change, head, base).await? {
+        Effect::Land { change, head, base } => match forge()?.land(repo, *change, head, base).await? {
             Landing::Landed(sha) => Ok(EffectOutcome::Landed { sha }),
             Landing::Stale(why) => Ok(EffectOutcome::Stale { why }),
         },
         Effect::Close { change } => {
-            deps.forge.close(repo, *change).await?;
+            forge()?.close(repo, *change).await?;
             Ok(EffectOutcome::ChangeClosed)
         }
         Effect::Release => {
@@ -276,7 +257,7 @@ async fn once(
             Ok(EffectOutcome::Released)
         }
         Effect::Start { .. } | Effect::Stop => {
-            Err(PortError::permanent("this act is not for a run's hands", "report this as a defect"))
+            Err(PortError::permanent("this effect is not an operation", "report this as a bug"))
         }
     }
 }
@@ -287,7 +268,7 @@ fn conflict(paths: Vec<String>) -> EffectOutcome {
 }
 
 fn no_text() -> PortError {
-    PortError::permanent("the effect was ordered without its text", "report this as a defect")
+    PortError::permanent("the effect was ordered without its text", "report this as a bug")
 }
 
 /// Returns the outcome for exhausted shared budgets: which, and their spending by role and by model.
@@ -354,20 +335,20 @@ async fn check(
         Scope::Task(task) => format!("check-{task}"),
         Scope::Head => "check-head".to_owned(),
     };
-    let started = tokio::time::Instant::now();
+    let started = deps.clock.monotonic();
     let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.scratch_dirs(target.run, &name);
-    let checked = deps.checks.run(&target.repo.project, &dir, &cache, specs).await?;
+    let checked = deps.parts().checks.run(&target.repo.project, &dir, &cache, specs).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
-    for one in checked {
-        let mut result = one.result;
-        for (kind, name, bytes) in &one.files {
+    for check in checked {
+        let mut result = check.result;
+        for (kind, name, bytes) in &check.files {
             result.artifacts.push(deps.store.put_artifact(target.run, *kind, name, bytes).await?);
         }
         results.push(result);
     }
     deps.workspaces.remove_dir(&target.repo, target.run, &name).await?;
-    let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let wall_ms = u64::try_from(deps.clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     Ok(EffectOutcome::Checked { results, wall_ms })
 }

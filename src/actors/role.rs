@@ -1,15 +1,15 @@
-//! The role actors: Manager, Scout, Dev, Reviewer. One per attempt, never started again: their death is a report.
+//! The role actors: Manager, Scout, Dev, Reviewer. One per attempt, never restarted: the death of one becomes a report.
 
 use super::deps::Deps;
 use super::message::{RoleMsg, RunMsg};
-use super::ops::RunTarget;
 use super::session::{self, Session};
+use super::target::RunTarget;
+use super::task::{AbortOnDrop, panic_text};
 use crate::domain::{Order, Report, Role};
 use crate::telemetry::TraceContext;
 use futures::FutureExt;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr};
 use std::panic::AssertUnwindSafe;
-use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 /// What a role actor is started with.
@@ -20,23 +20,14 @@ pub struct Args {
     pub order: Box<Order>,
 }
 
-/// Its state: the session it carries, ended with it.
+/// Its state. The session ends with it.
 pub struct State {
     run: ActorRef<RunMsg>,
     _session: AbortOnDrop,
 }
 
-/// Why a role actor stops that has reported. Its end is told before its report is read, and is no death.
+/// Stop reason of a role actor that has reported. The supervisor sees its end before it reads the report; it is not a death.
 pub(super) const REPORTED: &str = "reported";
-
-/// Ends a task when dropped. `post_stop` does not run on a panic, a kill or the parent's end; `Drop` does.
-pub(super) struct AbortOnDrop(pub AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 macro_rules! roles {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
@@ -63,13 +54,13 @@ macro_rules! roles {
 }
 
 roles!(
-    /// Plans.
+    /// Plans the tasks.
     Manager,
-    /// Looks around.
+    /// Explores the repository.
     Scout,
-    /// Edits.
+    /// Edits the code of one task.
     Dev,
-    /// Judges what it did not write.
+    /// Reviews what others wrote.
     Reviewer,
 );
 
@@ -85,7 +76,7 @@ pub(super) async fn start(args: Args, parent: ActorCell) -> Result<(ActorRef<Rol
     Ok((actor, id))
 }
 
-/// Carries the session in a task of its own, so that the actor stays ready to be stopped.
+/// Runs the session in a task of its own, so that the actor can be stopped at any time.
 fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
     let Args { deps, target, run, order } = args;
     let attempt = order.attempt;
@@ -104,34 +95,25 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
             otel.status_code = tracing::field::Empty,
         ),
     );
-    let (counts, id) = (deps.clone(), order.run);
+    let (usage_deps, run_id) = (deps.clone(), order.run);
     let session = Session { deps, target, run: run.clone(), order };
     let task = tokio::spawn(
         async move {
-            let carried = AssertUnwindSafe(session::carry(session)).catch_unwind().await;
-            let reported = carried.unwrap_or_else(|panic| {
+            let outcome = AssertUnwindSafe(session::carry(session)).catch_unwind().await;
+            let reported = outcome.unwrap_or_else(|panic| {
                 let why = format!("it panicked: {}", panic_text(panic.as_ref()));
-                session::silent(&counts, id, attempt, Report::Lost { why })
+                session::without_result(&usage_deps, run_id, attempt, Report::Lost { why })
             });
             let failed = matches!(reported.report, Report::Failed { .. } | Report::Lost { .. });
-            let here = tracing::Span::current();
-            here.record("outcome", reported.report.name());
+            let current = tracing::Span::current();
+            current.record("outcome", reported.report.name());
             if failed {
-                here.record("otel.status_code", "ERROR");
+                current.record("otel.status_code", "ERROR");
             }
-            // An actor that was stopped meanwhile has been reported as stopped.
+            // An actor that was stopped in the meantime has been reported as stopped.
             let _stopped = me.cast(RoleMsg::Ended { reported: Box::new(reported) });
         }
         .instrument(span),
     );
     State { run, _session: AbortOnDrop(task.abort_handle()) }
-}
-
-/// What a panic says.
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

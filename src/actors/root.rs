@@ -1,28 +1,33 @@
-//! Root: knows which runs are alive and who may start. Its death ends the process.
+//! Root: knows which runs are live and decides which may start. Its death ends the process.
 
 use super::commits::Commits;
 use super::deps::{Deps, Scope};
-use super::intake::{self, Ask};
+use super::error::RuntimeError;
+use super::intake::{self, Intake};
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
 use super::preview;
+use super::request::RunRequest;
 use super::run::{Args, FENCED, RunSupervisor};
-use super::runtime_handle::{Rejected, RuntimeHandle};
 use super::sweeper::Sweeper;
 use crate::domain::slots::Slots;
-use crate::domain::{Event, RunId};
-use crate::ports::store::Lease;
+use crate::domain::{Event, Run, RunId};
+use crate::ports::leases::Lease;
 use crate::secrets::redact;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Supervisor deaths of one run before it is put aside.
-const CRASHES_MOST: u32 = 3;
-/// Intakes at the same time: each may clone a repository.
-const INTAKES: usize = 4;
-/// Queued runs looked at in one go.
-const QUEUE_LOOK: u64 = 64;
+/// Supervisor deaths of one run before the run is quarantined.
+const MAX_CRASHES: u32 = 3;
+/// Concurrent intakes: each may clone a repository.
+const MAX_INTAKES: usize = 4;
+/// Queued runs read from the store at a time.
+const QUEUE_PAGE: u64 = 64;
+
+/// How long an intake waits for the refresh of a run it resumes.
+const REFRESH_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The actor.
 pub struct Root;
@@ -33,38 +38,47 @@ pub struct State {
     commits: ActorRef<CommitsMsg>,
     sweeper: ActorRef<SweeperMsg>,
     runs: HashMap<RunId, Entry>,
-    /// Runs whose block was lifted while every slot was in use: first served when one is free.
+    /// Runs whose block was lifted while every slot was in use; they get the next free slots.
     returning: VecDeque<RunId>,
     crashes: HashMap<RunId, u32>,
     intakes: Arc<Semaphore>,
-    looking: bool,
-    look_again: bool,
-    /// The runs carried on; `None` = all.
-    asked: Option<HashSet<RunId>>,
+    /// A query for queued runs is under way.
+    querying: bool,
+    /// Another query is wanted once it has ended.
+    query_again: bool,
+    /// The runs this process carries; `None` = all.
+    requested: Option<HashSet<RunId>>,
 }
 
 struct Entry {
     actor: ActorRef<RunMsg>,
-    /// Messages sent to it, to tell whether an "idle" is still true.
+    /// Messages sent to it, to detect an "idle" that is out of date.
     sent: u64,
-    /// Whether it may carry out effects.
+    /// Whether it has a slot and may carry out effects.
     go: bool,
     lease: Option<Lease>,
 }
 
 impl State {
-    /// From now on this run is carried on, if the scope allows it.
+    /// Carries this run from now on, if the scope allows it.
     fn carry(&mut self, run: RunId) {
-        if let (Scope::Asked, Some(asked)) = (self.deps.scope, &mut self.asked) {
-            asked.insert(run);
+        if let (Scope::Asked, Some(requested)) = (self.deps.scope, &mut self.requested) {
+            requested.insert(run);
         }
+    }
+}
+
+impl State {
+    /// Whether this process carries the run.
+    fn carries(&self, run: RunId) -> bool {
+        self.requested.as_ref().is_none_or(|requested| requested.contains(&run))
     }
 }
 
 impl Entry {
     fn send(&mut self, message: RunMsg) {
         self.sent += 1;
-        // If it is dying, its end comes as a supervision event.
+        // If it is dying, its end arrives as a supervision event.
         let _dying = self.actor.cast(message);
     }
 }
@@ -77,7 +91,7 @@ impl Actor for Root {
     async fn pre_start(&self, me: ActorRef<RootMsg>, deps: Deps) -> Result<State, ActorProcessingErr> {
         let (commits, _) = Actor::spawn_linked(None, Commits, deps.clone(), me.get_cell()).await?;
         let (sweeper, _) = Actor::spawn_linked(None, Sweeper, (deps.clone(), me.clone()), me.get_cell()).await?;
-        let asked = (deps.scope != Scope::All).then(HashSet::new);
+        let requested = (deps.scope != Scope::All).then(HashSet::new);
         for run in deps.store.unfinished(&deps.owner).await? {
             me.cast(RootMsg::Wake { run })?;
         }
@@ -90,51 +104,51 @@ impl Actor for Root {
             runs: HashMap::new(),
             returning: VecDeque::new(),
             crashes: HashMap::new(),
-            intakes: Arc::new(Semaphore::new(INTAKES)),
-            looking: false,
-            look_again: false,
-            asked,
+            intakes: Arc::new(Semaphore::new(MAX_INTAKES)),
+            querying: false,
+            query_again: false,
+            requested,
         })
     }
 
     async fn handle(&self, me: ActorRef<RootMsg>, message: RootMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            RootMsg::Ask { ask, reply } => take_in(&me, s, *ask, reply),
-            RootMsg::Preview { ask, reply } => {
+            RootMsg::Open { request, reply } => take_in(&me, s, *request, reply),
+            RootMsg::Preview { request, reply } => {
                 let (deps, intakes) = (s.deps.clone(), s.intakes.clone());
                 tokio::spawn(async move {
                     let answer = match intakes.acquire().await {
-                        Ok(_turn) => preview::look_ahead(&deps, *ask).await,
-                        Err(_) => Err(Rejected::Away("the runtime is stopping".to_owned())),
+                        Ok(_permit) => preview::preview(&deps, *request).await,
+                        Err(_) => Err(stopping()),
                     };
                     // A caller that gave up needs no answer.
                     let _gave_up = reply.send(answer);
                 });
             }
-            RootMsg::Tell { run, event, if_seq, reply } => {
+            RootMsg::Send { run, event, if_seq, reply } => {
                 s.carry(run);
-                let message = RunMsg::Tell { event, if_seq, reply: Some(reply) };
+                let message = RunMsg::Deliver { event, if_seq, reply: Some(reply) };
                 deliver(&me, s, run, message).await?;
             }
-            RootMsg::Seen { run, event } => {
-                deliver(&me, s, run, RunMsg::Tell { event, if_seq: None, reply: None }).await?;
+            RootMsg::Observed { run, event } => {
+                deliver(&me, s, run, RunMsg::Deliver { event, if_seq: None, reply: None }).await?;
             }
-            RootMsg::Wake { run } if s.asked.as_ref().is_none_or(|asked| asked.contains(&run)) => {
+            RootMsg::Wake { run } if s.carries(run) => {
                 deliver(&me, s, run, RunMsg::Nudge).await?;
             }
             RootMsg::Wake { .. } => {}
-            RootMsg::Due { run } if s.asked.as_ref().is_none_or(|asked| asked.contains(&run)) => {
-                let message = RunMsg::Tell { event: Box::new(Event::Due), if_seq: None, reply: None };
+            RootMsg::Due { run } if s.carries(run) => {
+                let message = RunMsg::Deliver { event: Box::new(Event::Due), if_seq: None, reply: None };
                 deliver(&me, s, run, message).await?;
             }
             RootMsg::Due { .. } => {}
             RootMsg::Alarm { at } => s.sweeper.cast(SweeperMsg::Alarm { at })?,
-            RootMsg::Asked { run } => {
+            RootMsg::Requested { run } => {
                 s.carry(run);
-                look_for_queued(&me, s);
+                query_queued(&me, s);
             }
-            RootMsg::Look { run, reply } => s.sweeper.cast(SweeperMsg::Look { run, reply })?,
-            RootMsg::Taken { lease } => {
+            RootMsg::Refresh { run, reply } => s.sweeper.cast(SweeperMsg::Refresh { run, reply })?,
+            RootMsg::Leased { lease } => {
                 if let Some(entry) = s.runs.get_mut(&lease.run) {
                     entry.lease = Some(lease);
                 }
@@ -143,14 +157,14 @@ impl Actor for Root {
             RootMsg::Queued { runs, waiting } => admit(&me, s, runs, waiting).await?,
             RootMsg::LostLeases { runs } => {
                 for run in runs {
-                    lost(s, run);
+                    drop_lost(s, run);
                 }
             }
-            RootMsg::Admit => look_for_queued(&me, s),
+            RootMsg::Admit => query_queued(&me, s),
             RootMsg::Renew => renew(&me, s),
             RootMsg::Live { reply } => {
                 let live = s.runs.keys().copied().collect();
-                // A caller that gave up waiting needs no answer.
+                // A caller that gave up needs no answer.
                 let _gave_up = reply.send(live);
             }
         }
@@ -183,11 +197,27 @@ fn slots(s: &State, waiting: u32) -> Slots {
     }
 }
 
-/// Looks at the repository and opens the run, in a task of its own: cloning takes as long as it takes.
-fn take_in(me: &ActorRef<RootMsg>, s: &State, ask: Ask, reply: Reply) {
+/// Observes a run's change and waits until any update is in the journal.
+pub(super) async fn refresh(root: &ActorRef<RootMsg>, run: RunId, patience: Duration) {
+    // A root that is gone ends the process; what is not observed in time the sweep observes.
+    let _late = root.call(|reply| RootMsg::Refresh { run, reply }, Some(patience)).await;
+}
+
+/// Carries a run from now on, and refreshes it.
+pub(super) async fn resume(root: &ActorRef<RootMsg>, run: RunId, patience: Duration) {
+    let _stopping = root.cast(RootMsg::Requested { run }).and_then(|()| root.cast(RootMsg::Wake { run }));
+    refresh(root, run, patience).await;
+}
+
+fn stopping() -> RuntimeError {
+    RuntimeError::Unavailable("the runtime is stopping".to_owned())
+}
+
+/// Inspects the repository and opens the run in a task of its own, because cloning may take long.
+fn take_in(me: &ActorRef<RootMsg>, s: &State, request: RunRequest, reply: Reply) {
     let (me, deps, commits, intakes) = (me.clone(), s.deps.clone(), s.commits.clone(), s.intakes.clone());
     tokio::spawn(async move {
-        let answer = open(&me, &deps, &commits, &intakes, ask).await;
+        let answer = open(&me, &deps, &commits, &intakes, request).await;
         // A caller that gave up finds the run in the list.
         let _gave_up = reply.send(answer);
     });
@@ -198,22 +228,21 @@ async fn open(
     deps: &Deps,
     commits: &ActorRef<CommitsMsg>,
     intakes: &Semaphore,
-    ask: Ask,
-) -> Result<crate::domain::Run, Rejected> {
-    let _turn = intakes.acquire().await.map_err(|_| Rejected::Away("the runtime is stopping".to_owned()))?;
-    let opened = match intake::prepare(deps, ask).await? {
-        Ok(opened) => opened,
-        Err(open_already) => {
-            let run = open_already.id;
-            RuntimeHandle::of(me.clone()).carry_on(run).await;
-            let now = deps.store.load(run).await.map_err(intake::rejected)?;
-            return Ok(now.unwrap_or(open_already));
+    request: RunRequest,
+) -> Result<Run, RuntimeError> {
+    let _permit = intakes.acquire().await.map_err(|_| stopping())?;
+    let opened = match intake::prepare(deps, request).await? {
+        Intake::New(opened) => *opened,
+        Intake::Existing(run) => {
+            resume(me, run.id, REFRESH_PATIENCE).await;
+            let now = deps.store.load(run.id).await?;
+            return Ok(now.unwrap_or(*run));
         }
     };
-    let queued = deps.store.queued(u64::from(deps.tuning.max_open_runs) + 1).await.map_err(intake::rejected)?;
+    let queued = deps.store.queued(u64::from(deps.tuning.max_open_runs) + 1).await?;
     if queued.len() > deps.tuning.max_open_runs as usize {
-        return Err(Rejected::Away(format!(
-            "{} runs wait for a slot already, the most allowed; try again when some have ended",
+        return Err(RuntimeError::Unavailable(format!(
+            "{} runs are queued, which is the maximum; try again when some have ended",
             queued.len()
         )));
     }
@@ -223,19 +252,19 @@ async fn open(
     crate::fault!("before-open");
     match commits.call(write, None).await {
         Ok(ractor::rpc::CallResult::Success(Ok(()))) => {}
-        Ok(ractor::rpc::CallResult::Success(Err(error))) => return Err(intake::rejected(error)),
-        _ => return Err(Rejected::Away("the runtime is stopping".to_owned())),
+        Ok(ractor::rpc::CallResult::Success(Err(error))) => return Err(error.into()),
+        _ => return Err(stopping()),
     }
     crate::fault!("after-open");
-    // A run that was written is carried on by whoever sees it; this process should see it at once.
-    let _stopping = me.cast(RootMsg::Asked { run: run.id });
+    // Any process may pick a written run up; this one should do so at once.
+    let _stopping = me.cast(RootMsg::Requested { run: run.id });
     Ok(*run)
 }
 
 /// Sends a message to a run, waking it first if it is parked.
 async fn deliver(me: &ActorRef<RootMsg>, s: &mut State, run: RunId, message: RunMsg) -> Result<(), ActorProcessingErr> {
     if !s.runs.contains_key(&run) {
-        // What a waiting run does after its answer needs a slot; its own was reserved.
+        // A waiting run needs a slot after its answer; its own was kept reserved.
         let go = s.deps.scope != Scope::Nothing && slots(s, 0).readmits();
         if !go {
             s.returning.push_back(run);
@@ -257,7 +286,7 @@ async fn wake(me: &ActorRef<RootMsg>, s: &mut State, run: RunId, go: bool) -> Re
     Ok(())
 }
 
-/// A run has nothing to do: it is let go, unless a message is on its way to it.
+/// Drops a run that has nothing to do, unless a message is on its way to it.
 fn idle(
     me: &ActorRef<RootMsg>,
     s: &mut State,
@@ -289,26 +318,26 @@ fn slot_free(me: &ActorRef<RootMsg>, s: &mut State) -> Result<(), ActorProcessin
     Ok(())
 }
 
-/// Asks the store for queued runs, one look at a time.
-fn look_for_queued(me: &ActorRef<RootMsg>, s: &mut State) {
+/// Queries the store for queued runs, one query at a time.
+fn query_queued(me: &ActorRef<RootMsg>, s: &mut State) {
     if s.deps.isolation.broken().is_some() {
-        // Whoever found that has said so; the sweep asks again.
+        // The sandbox has logged it; the sweep tries again.
         return;
     }
-    if s.looking {
-        s.look_again = true;
+    if s.querying {
+        s.query_again = true;
         return;
     }
-    s.looking = true;
+    s.querying = true;
     let (me, store) = (me.clone(), s.deps.store.clone());
-    let limit = if s.asked.is_some() { u64::from(s.deps.tuning.max_open_runs) } else { QUEUE_LOOK };
+    let limit = if s.requested.is_some() { u64::from(s.deps.tuning.max_open_runs) } else { QUEUE_PAGE };
     tokio::spawn(async move {
-        let look = async {
+        let query = async {
             let waiting = store.counts().await?.waiting;
             store.queued(limit).await.map(|runs| (runs, waiting))
         };
-        let (runs, waiting) = look.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "could not look for queued runs; the sweep looks again");
+        let (runs, waiting) = query.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot query the queued runs; the next sweep tries again");
             (Vec::new(), u32::MAX)
         });
         let _stopping = me.cast(RootMsg::Queued { runs, waiting });
@@ -321,9 +350,9 @@ async fn admit(
     runs: Vec<RunId>,
     waiting: u32,
 ) -> Result<(), ActorProcessingErr> {
-    s.looking = false;
+    s.querying = false;
     for run in runs {
-        if s.runs.contains_key(&run) || s.asked.as_ref().is_some_and(|asked| !asked.contains(&run)) {
+        if s.runs.contains_key(&run) || !s.carries(run) {
             continue;
         }
         if !slots(s, waiting).admits() {
@@ -334,8 +363,8 @@ async fn admit(
             entry.send(RunMsg::Admit);
         }
     }
-    if std::mem::take(&mut s.look_again) {
-        look_for_queued(me, s);
+    if std::mem::take(&mut s.query_again) {
+        query_queued(me, s);
     }
     Ok(())
 }
@@ -352,21 +381,21 @@ fn renew(me: &ActorRef<RootMsg>, s: &State) {
             Ok(runs) => {
                 let _stopping = me.cast(RootMsg::LostLeases { runs });
             }
-            Err(error) => tracing::warn!(%error, "leases could not be lengthened; every write checks them anyway"),
+            Err(error) => tracing::warn!(%error, "cannot renew the leases; every write still checks them"),
         }
     });
 }
 
-/// Another process has the run: it is dropped here at once.
-fn lost(s: &mut State, run: RunId) {
+/// Drops a run that another process has taken over.
+fn drop_lost(s: &mut State, run: RunId) {
     if let Some(entry) = s.runs.remove(&run) {
-        tracing::warn!(%run, "the lease is another's; this process lets go");
+        tracing::warn!(%run, "the lease was lost to another owner; this process drops the run");
         entry.actor.kill();
     }
 }
 
-/// A child died. The commits and the sweeper are needed by all: their death ends the process. A run's supervisor is started again,
-/// but not for ever.
+/// Handles the death of a child. Every run needs the commits and the sweeper: their death ends the process. A run's supervisor is
+/// restarted a limited number of times.
 async fn died(me: &ActorRef<RootMsg>, s: &mut State, cell: &ActorCell, why: &str) -> Result<(), ActorProcessingErr> {
     if cell.get_id() == s.commits.get_id() || cell.get_id() == s.sweeper.get_id() {
         return Err(format!("a permanent actor died: {why}").into());
@@ -376,16 +405,16 @@ async fn died(me: &ActorRef<RootMsg>, s: &mut State, cell: &ActorCell, why: &str
     };
     s.runs.remove(&run);
     if why == FENCED {
-        tracing::warn!(%run, "a write was fenced; this process lets go");
+        tracing::warn!(%run, "a write was fenced; this process drops the run");
         return slot_free(me, s);
     }
     let crashes = s.crashes.entry(run).or_default();
     *crashes += 1;
     tracing::error!(%run, crashes = *crashes, why, "a run's supervisor died");
-    if *crashes >= CRASHES_MOST {
-        let reason = format!("its supervisor died {crashes} times, the last time: {why}");
+    if *crashes >= MAX_CRASHES {
+        let reason = format!("its supervisor died {crashes} times, most recently: {why}");
         if let Err(error) = s.deps.store.quarantine(run, &redact(&reason)).await {
-            tracing::error!(%run, %error, "could not put the run aside");
+            tracing::error!(%run, %error, "cannot quarantine the run");
         }
     } else {
         deliver(me, s, run, RunMsg::Nudge).await?;

@@ -1,18 +1,19 @@
-//! A run's supervisor: the only writer of its run. Facts come in, `decide` decides, one write makes it durable, then the effects
-//! are carried out.
+//! A run's supervisor, the only writer of its run: it passes each event to `decide`, makes the decision durable in one write, and
+//! only then has the effects carried out.
 
 use super::deps::Deps;
-use super::intake;
+use super::error::RuntimeError;
 use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
 use super::ops::{self, Ops};
 use super::retry::patiently;
 use super::role;
-use super::runtime_handle::Rejected;
 use super::session;
+use super::target::RunTarget;
 use crate::domain::{
     AttemptId, BudgetScope, Effect, EffectKey, EffectOutcome, Event, Refusal, Report, Run, RunId, decide,
 };
-use crate::ports::store::{Lease, Transition};
+use crate::ports::journal::Transition;
+use crate::ports::leases::Lease;
 use crate::ports::{PortError, PortResult};
 use crate::render;
 use crate::secrets::redact;
@@ -26,12 +27,12 @@ use tracing::Instrument;
 
 mod load;
 
-/// Deaths of a run's hands before its supervisor dies too.
-const HANDS_MOST: u32 = 3;
-/// How long a store that is away is waited for before the supervisor gives up and is started anew.
+/// Deaths of a run's operations actor before its supervisor dies too.
+const MAX_OPS_DEATHS: u32 = 3;
+/// How long an unavailable store is waited for before the supervisor gives up and is restarted.
 const STORE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
-/// Why a supervisor stops whose lease is another's. Letting go drops nothing durable; its children end with it.
+/// Stop reason of a supervisor that lost its lease. Nothing durable is dropped; its children end with it.
 pub(super) const FENCED: &str = "fenced";
 
 /// The actor.
@@ -43,25 +44,25 @@ pub struct Args {
     pub run: RunId,
     pub root: ActorRef<RootMsg>,
     pub commits: ActorRef<CommitsMsg>,
-    /// Whether effects may be carried out at once.
+    /// Whether the run has a slot, so that effects may be carried out.
     pub go: bool,
 }
 
 /// Its state.
 pub struct State {
     args: Args,
-    /// Messages of the root handled so far.
+    /// Number of messages from the root handled so far.
     handled: u64,
     held: Option<Held>,
 }
 
-/// What it holds once the run is taken.
+/// What the supervisor holds once it has the lease.
 struct Held {
     lease: Lease,
     run: Run,
-    /// Decided and not yet let go.
+    /// Decided, not yet started: key, effect, and whether an earlier try may have begun.
     waiting: Vec<(EffectKey, Effect, bool)>,
-    /// Handed to the ops actor.
+    /// Handed to the operations actor.
     acting: HashMap<EffectKey, Effect>,
     ops: ActorRef<OpsMsg>,
     ops_deaths: u32,
@@ -80,27 +81,27 @@ impl Actor for RunSupervisor {
     async fn post_stop(&self, _me: ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
         crate::fault!("before-give-back");
         if let Some(held) = &s.held
-            && let Err(error) = s.args.deps.store.give_back(&held.lease).await
+            && let Err(error) = s.args.deps.store.release(&held.lease).await
         {
-            // The lease ends by itself.
-            tracing::debug!(run = %held.run.id, %error, "the lease could not be given back");
+            // The lease expires by itself.
+            tracing::debug!(run = %held.run.id, %error, "cannot release the lease");
         }
         Ok(())
     }
 
     async fn handle(&self, me: ActorRef<RunMsg>, message: RunMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
-        if matches!(message, RunMsg::Load | RunMsg::Go | RunMsg::Admit | RunMsg::Nudge | RunMsg::Tell { .. }) {
+        if matches!(message, RunMsg::Load | RunMsg::Go | RunMsg::Admit | RunMsg::Nudge | RunMsg::Deliver { .. }) {
             s.handled += 1;
         }
         if let RunMsg::Load = message {
             load::load(&me, s).await?;
         } else if s.held.is_none() {
-            // It could not be taken; whoever asks is told why and the actor goes.
+            // The run could not be leased: callers get the reason, then the actor stops.
             turn_away(s, message);
         } else {
-            take(&me, s, message).await?;
+            handle(&me, s, message).await?;
         }
-        rest(&me, s);
+        report_idle(s);
         Ok(())
     }
 
@@ -118,36 +119,36 @@ impl Actor for RunSupervisor {
         };
         let Some(held) = &mut s.held else { return Ok(()) };
         if cell.get_id() == held.ops.get_id() {
-            return new_hands(&me, s, &why).await;
+            return restart_ops(&me, s, &why).await;
         }
         if why == role::REPORTED {
             return Ok(());
         }
-        // A role actor that ends without a report is a fact for the domain, not something to start again.
+        // A role actor that ends without a report is a fact for the domain, never restarted.
         if let Some((attempt, _)) = held.roles.remove(&cell.get_id()) {
-            // One that ended in order has reported before: what is told here comes after that and is refused.
+            // One that ended normally has reported already: the domain then refuses this second report.
             match failed {
                 true => tracing::warn!(run = %held.run.id, %attempt, why, "a role actor died"),
                 false => tracing::debug!(run = %held.run.id, %attempt, "a role actor ended"),
             }
             let report = Report::Lost { why: format!("its actor died: {why}") };
-            let reported = session::silent(&s.args.deps, s.args.run, attempt, report);
+            let reported = session::without_result(&s.args.deps, s.args.run, attempt, report);
             me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
         }
         Ok(())
     }
 }
 
-async fn take(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(), ActorProcessingErr> {
+async fn handle(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result<(), ActorProcessingErr> {
     match message {
         RunMsg::Load | RunMsg::Nudge => {}
         RunMsg::Go => s.args.go = true,
         RunMsg::Admit => {
             s.args.go = true;
-            // Admitted already (a second look of the queue): nothing to do.
+            // Refused if the run was admitted already (the queue was read twice): nothing to do.
             note_refusal(apply(me, s, Event::Admitted).await?);
         }
-        RunMsg::Tell { event, if_seq, reply } => tell(me, s, *event, if_seq, reply).await?,
+        RunMsg::Deliver { event, if_seq, reply } => deliver(me, s, *event, if_seq, reply).await?,
         RunMsg::EffectFinished { key, outcome } => {
             if let Some(held) = &mut s.held {
                 held.acting.remove(&key);
@@ -177,7 +178,7 @@ fn note_refusal(outcome: Result<(), Refusal>) {
     }
 }
 
-async fn tell(
+async fn deliver(
     me: &ActorRef<RunMsg>,
     s: &mut State,
     event: Event,
@@ -186,10 +187,10 @@ async fn tell(
 ) -> Result<(), ActorProcessingErr> {
     let seq = s.held.as_ref().map_or(0, |h| h.run.seq);
     let answer = match if_seq {
-        Some(wanted) if wanted != seq => Err(Rejected::Moved { seq }),
-        _ => apply(me, s, event).await?.map_err(Rejected::from),
+        Some(expected) if expected != seq => Err(RuntimeError::Moved { seq }),
+        _ => apply(me, s, event).await?.map_err(RuntimeError::from),
     };
-    let answer = answer.and_then(|()| s.held.as_ref().map(|h| h.run.clone()).ok_or(Rejected::NoRun(s.args.run)));
+    let answer = answer.and_then(|()| s.held.as_ref().map(|h| h.run.clone()).ok_or(RuntimeError::NoRun(s.args.run)));
     if let Some(reply) = reply {
         // A caller that gave up finds the event in the journal.
         let _gave_up = reply.send(answer);
@@ -197,10 +198,10 @@ async fn tell(
     Ok(())
 }
 
-/// One event: decide, write, remember. The outer error ends the actor (the lease or the store is gone).
+/// Applies one event: decides, writes, then adopts the new state. The outer error ends the actor (the store is gone).
 async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Result<(), Refusal>, ActorProcessingErr> {
     let Some(held) = &mut s.held else { return Ok(Ok(())) };
-    let event = cleaned(event);
+    let event = redacted(event);
     let at = s.args.deps.clock.now();
     let span = TraceContext::under(
         held.run.traceparent.as_deref(),
@@ -240,7 +241,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
             me.stop(Some(FENCED.to_owned()));
             return Ok(Ok(()));
         }
-        Err(error) => return Err(format!("a transition could not be written: {error}").into()),
+        Err(error) => return Err(format!("cannot write a transition: {error}").into()),
     }
     if held.run.phase != decision.run.phase {
         tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = decision.run.phase.name(), "phase");
@@ -253,7 +254,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     match decision.run.wake_at() {
         Some(at) if held.run.wake_at() != Some(at) => {
             if let Some(wait) = &decision.run.wait {
-                tracing::info!(run = %held.run.id, until = wait.until.0, why = %wait.reason, "waits by itself");
+                tracing::info!(run = %held.run.id, until = wait.until.0, why = %wait.reason, "waiting for a time");
             }
             s.args.root.cast(RootMsg::Alarm { at })?;
         }
@@ -264,8 +265,8 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     Ok(Ok(()))
 }
 
-/// The event without secrets. What a run holds, orders and tells is made of its events: what is not in them is nowhere.
-fn cleaned(mut event: Event) -> Event {
+/// Redacts the event. Everything a run holds, orders and reports derives from its events, so what is not in them is nowhere.
+fn redacted(mut event: Event) -> Event {
     event.clean_texts(&mut |text| {
         if let Cow::Owned(clean) = redact(text) {
             *text = clean;
@@ -274,21 +275,21 @@ fn cleaned(mut event: Event) -> Event {
     event
 }
 
-/// Writes a transition, however long the store is away: until then nothing else may happen to this run.
+/// Writes a transition, waiting for an unavailable store: until it is written nothing else may happen to this run.
 async fn write(commits: &ActorRef<CommitsMsg>, transition: Transition) -> PortResult<()> {
     patiently(STORE_PATIENCE, || {
         let transition = Box::new(transition.clone());
         async {
             match commits.call(|reply| CommitsMsg::Commit { transition, reply }, None).await {
                 Ok(CallResult::Success(outcome)) => outcome,
-                _ => Err(PortError::permanent("the writer is gone", "start Skep again")),
+                _ => Err(PortError::permanent("the commits actor is gone", "restart Skep")),
             }
         }
     })
     .await
 }
 
-/// Lets the decided effects go, if the run has its slot.
+/// Starts the decided effects, if the run has its slot.
 async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
     let Some(held) = &mut s.held else { return Ok(()) };
     if !s.args.go {
@@ -298,12 +299,8 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
         match effect {
             Effect::Start { order } => {
                 crate::fault!("before-start");
-                let args = role::Args {
-                    deps: s.args.deps.clone(),
-                    target: ops::RunTarget::of(&held.run),
-                    run: me.clone(),
-                    order,
-                };
+                let args =
+                    role::Args { deps: s.args.deps.clone(), target: RunTarget::of(&held.run), run: me.clone(), order };
                 let attempt = args.order.attempt;
                 let (actor, id) = role::start(args, me.get_cell()).await?;
                 held.roles.insert(id, (attempt, actor));
@@ -320,11 +317,11 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
     Ok(())
 }
 
-/// Ends every session and check; each still ends with its own event.
+/// Ends every session and check. Each of them still ends with its own event.
 fn stop_work(me: &ActorRef<RunMsg>, deps: &Deps, held: &mut Held, key: EffectKey) -> Result<(), ActorProcessingErr> {
     for (attempt, actor) in std::mem::take(&mut held.roles).into_values() {
         actor.kill();
-        let reported = session::silent(deps, held.run.id, attempt, Report::Stopped);
+        let reported = session::without_result(deps, held.run.id, attempt, Report::Stopped);
         me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
     }
     held.ops.cast(OpsMsg::StopChecks)?;
@@ -332,15 +329,16 @@ fn stop_work(me: &ActorRef<RunMsg>, deps: &Deps, held: &mut Held, key: EffectKey
     Ok(())
 }
 
-/// The run's hands died: new ones take up what the old ones were at. Every act looks before it acts, so twice is harmless.
-async fn new_hands(me: &ActorRef<RunMsg>, s: &mut State, why: &str) -> Result<(), ActorProcessingErr> {
+/// Restarts the operations actor with the effects its predecessor was carrying out. Every effect observes before it acts, so
+/// carrying one out twice is harmless.
+async fn restart_ops(me: &ActorRef<RunMsg>, s: &mut State, why: &str) -> Result<(), ActorProcessingErr> {
     let deps = s.args.deps.clone();
     let Some(held) = &mut s.held else { return Ok(()) };
     held.ops_deaths += 1;
-    if held.ops_deaths >= HANDS_MOST {
-        return Err(format!("its hands died {} times, the last time: {why}", held.ops_deaths).into());
+    if held.ops_deaths >= MAX_OPS_DEATHS {
+        return Err(format!("its operations actor died {} times, most recently: {why}", held.ops_deaths).into());
     }
-    let args = ops::Args { deps, lease: held.lease.clone(), target: ops::RunTarget::of(&held.run), run: me.clone() };
+    let args = ops::Args { deps, lease: held.lease.clone(), target: RunTarget::of(&held.run), run: me.clone() };
     held.ops = Actor::spawn_linked(None, Ops, args, me.get_cell()).await?.0;
     for (key, effect) in held.acting.drain() {
         held.waiting.push((key, effect, true));
@@ -349,14 +347,14 @@ async fn new_hands(me: &ActorRef<RunMsg>, s: &mut State, why: &str) -> Result<()
 }
 
 fn turn_away(s: &State, message: RunMsg) {
-    if let RunMsg::Tell { reply: Some(reply), .. } = message {
+    if let RunMsg::Deliver { reply: Some(reply), .. } = message {
         let (store, run) = (s.args.deps.store.clone(), s.args.run);
         tokio::spawn(async move {
             let answer = match store.load(run).await {
-                Ok(Some(_)) => Rejected::Elsewhere(run),
-                Ok(None) => Rejected::NoRun(run),
-                Err(PortError::Permanent { what, .. }) => Rejected::Quarantined(what),
-                Err(error) => intake::rejected(error),
+                Ok(Some(_)) => RuntimeError::Elsewhere(run),
+                Ok(None) => RuntimeError::NoRun(run),
+                Err(PortError::Permanent { what, .. }) => RuntimeError::Quarantined(what),
+                Err(error) => error.into(),
             };
             // A caller that gave up needs no answer.
             let _gave_up = reply.send(Err(answer));
@@ -364,8 +362,8 @@ fn turn_away(s: &State, message: RunMsg) {
     }
 }
 
-/// Tells the root when there is nothing to do, so that a waiting run costs nothing.
-fn rest(_me: &ActorRef<RunMsg>, s: &State) {
+/// Notifies the root when there is nothing to do, so that a waiting run costs nothing.
+fn report_idle(s: &State) {
     let (idle, ended) = match &s.held {
         None => (true, false),
         Some(held) => (held.run.parked() && held.waiting.is_empty() && held.roles.is_empty(), held.run.ended()),

@@ -1,22 +1,24 @@
-//! Sweeper: the periodic look that finds what nobody told us: leases due, queued runs, runs left behind, news on the forge.
+//! Sweeper: the periodic observation that finds what nothing else reported: leases to renew, queued runs, due runs, runs left
+//! behind by a dead process, updates on the forge.
 
 use super::deps::Deps;
 use super::message::{RootMsg, SweeperMsg};
-use super::role::AbortOnDrop;
+use super::task::AbortOnDrop;
 use crate::domain::{Event, RunId, Timestamp};
 use crate::ports::{PortResult, Repo};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Waiting runs looked at in one sweep.
-const LOOKS: u64 = 1_000;
-/// How long a run may take to hear what a look found.
-const LOOK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
-/// The shortest wait for a due run, in milliseconds.
-const ALARM_LEAST_MS: u64 = 50;
-/// Looks at the forge at the same time.
-const AT_ONCE: usize = 4;
+/// Upper bound of runs handled in one sweep.
+const MAX_RUNS: u64 = 1_000;
+/// How long a refresh waits for the run to take an update in.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
+/// Shortest wait for a due run, in milliseconds.
+const MIN_ALARM_MS: u64 = 50;
+/// Concurrent observations of the forge.
+const MAX_OBSERVATIONS: usize = 4;
 
 /// The actor.
 pub struct Sweeper;
@@ -25,10 +27,10 @@ pub struct Sweeper;
 pub struct State {
     deps: Deps,
     root: ActorRef<RootMsg>,
-    turns: Arc<Semaphore>,
-    /// The sweep under way; a new one waits for it.
+    observations: Arc<Semaphore>,
+    /// The sweep under way; the next one starts only after it.
     sweep: Option<tokio::task::JoinHandle<()>>,
-    /// When to look for due runs next, where that is before the next sweep.
+    /// When to check for due runs next, if that is before the next sweep.
     alarm: Option<(Timestamp, AbortOnDrop)>,
     _ticks: Vec<AbortOnDrop>,
 }
@@ -55,7 +57,14 @@ impl Actor for Sweeper {
             every(deps.tuning.sweep, me.clone(), || SweeperMsg::Tick),
             every(deps.tuning.lease / 3, me, || SweeperMsg::Renew),
         ];
-        Ok(State { deps, root, turns: Arc::new(Semaphore::new(AT_ONCE)), sweep: None, alarm: None, _ticks: ticks })
+        Ok(State {
+            deps,
+            root,
+            observations: Arc::new(Semaphore::new(MAX_OBSERVATIONS)),
+            sweep: None,
+            alarm: None,
+            _ticks: ticks,
+        })
     }
 
     async fn handle(
@@ -66,11 +75,11 @@ impl Actor for Sweeper {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SweeperMsg::Renew => s.root.cast(RootMsg::Renew)?,
-            SweeperMsg::Alarm { at } if s.alarm.as_ref().is_none_or(|(known, _)| at < *known) => {
+            SweeperMsg::Alarm { at } if s.alarm.as_ref().is_none_or(|(next, _)| at < *next) => {
                 let wait = u64::try_from(at.0.saturating_sub(s.deps.clock.now().0)).unwrap_or(0);
                 let task = tokio::spawn(async move {
-                    // At least a little, so that a clock that runs behind the store's is no busy loop.
-                    tokio::time::sleep(std::time::Duration::from_millis(wait.max(ALARM_LEAST_MS))).await;
+                    // A minimum, so that a clock behind the store's does not cause a busy loop.
+                    tokio::time::sleep(Duration::from_millis(wait.max(MIN_ALARM_MS))).await;
                     // When the actor is gone the process is ending.
                     let _stopping = me.cast(SweeperMsg::Due);
                 });
@@ -82,17 +91,17 @@ impl Actor for Sweeper {
                 let (deps, root) = (s.deps.clone(), s.root.clone());
                 tokio::spawn(async move {
                     if let Err(error) = due(&deps, &root, &me).await {
-                        tracing::warn!(%error, "due runs could not be looked for; the sweep looks again");
+                        tracing::warn!(%error, "cannot query the due runs; the next sweep tries again");
                     }
                 });
             }
-            SweeperMsg::Look { run, reply } => {
-                let (deps, root, turns) = (s.deps.clone(), s.root.clone(), s.turns.clone());
+            SweeperMsg::Refresh { run, reply } => {
+                let (deps, root, observations) = (s.deps.clone(), s.root.clone(), s.observations.clone());
                 tokio::spawn(async move {
-                    if let Some(event) = look(&deps, &turns, run).await {
-                        let tell = |reply| RootMsg::Tell { run, event, if_seq: None, reply };
-                        // A run that ended meanwhile refuses; whoever waits looks at the run himself.
-                        let _refused = root.call(tell, Some(LOOK_PATIENCE)).await;
+                    if let Some(event) = observe(&deps, &observations, run).await {
+                        let send = |reply| RootMsg::Send { run, event, if_seq: None, reply };
+                        // A run that ended in the meantime refuses; the caller reads the run again anyway.
+                        let _refused = root.call(send, Some(DELIVERY_PATIENCE)).await;
                     }
                     let _gave_up = reply.send(());
                 });
@@ -101,10 +110,10 @@ impl Actor for Sweeper {
                 s.root.cast(RootMsg::Admit)?;
                 me.cast(SweeperMsg::Due)?;
                 if s.sweep.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-                    let (deps, root, turns) = (s.deps.clone(), s.root.clone(), s.turns.clone());
+                    let (deps, root, observations) = (s.deps.clone(), s.root.clone(), s.observations.clone());
                     s.sweep = Some(tokio::spawn(async move {
-                        if let Err(error) = sweep(&deps, &root, &turns).await {
-                            tracing::warn!(%error, "the sweep did not see everything; it looks again");
+                        if let Err(error) = sweep(&deps, &root, &observations).await {
+                            tracing::warn!(%error, "the sweep is incomplete; the next one tries again");
                         }
                     }));
                 }
@@ -114,11 +123,7 @@ impl Actor for Sweeper {
     }
 }
 
-fn every(
-    period: std::time::Duration,
-    me: ActorRef<SweeperMsg>,
-    message: impl Fn() -> SweeperMsg + Send + 'static,
-) -> AbortOnDrop {
+fn every(period: Duration, me: ActorRef<SweeperMsg>, message: impl Fn() -> SweeperMsg + Send + 'static) -> AbortOnDrop {
     let task = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -133,26 +138,26 @@ fn every(
     AbortOnDrop(task.abort_handle())
 }
 
-async fn sweep(deps: &Deps, root: &ActorRef<RootMsg>, turns: &Semaphore) -> PortResult<()> {
+async fn sweep(deps: &Deps, root: &ActorRef<RootMsg>, observations: &Semaphore) -> PortResult<()> {
     for run in deps.store.unfinished(&deps.owner).await? {
-        // The root knows whether it carries it already.
+        // The root ignores runs it carries already.
         let _stopping = root.cast(RootMsg::Wake { run });
     }
-    let waiting = deps.store.waiting(LOOKS).await?;
+    let waiting = deps.store.waiting(MAX_RUNS).await?;
     futures::future::join_all(waiting.into_iter().map(|run| async move {
-        if let Some(event) = look(deps, turns, run).await {
-            let _stopping = root.cast(RootMsg::Seen { run, event });
+        if let Some(event) = observe(deps, observations, run).await {
+            let _stopping = root.cast(RootMsg::Observed { run, event });
         }
     }))
     .await;
     Ok(())
 }
 
-/// Wakes the runs that are due, and sets the alarm for the next one where that is before the next sweep.
+/// Wakes the runs that are due, and sets the alarm for the next one if it is due before the next sweep.
 async fn due(deps: &Deps, root: &ActorRef<RootMsg>, me: &ActorRef<SweeperMsg>) -> PortResult<()> {
     let now = deps.clock.now();
     let sweep = i64::try_from(deps.tuning.sweep.as_millis()).unwrap_or(i64::MAX);
-    for (run, at) in deps.store.due(Timestamp(now.0.saturating_add(sweep)), LOOKS).await? {
+    for (run, at) in deps.store.due(Timestamp(now.0.saturating_add(sweep)), MAX_RUNS).await? {
         // When the actors are gone the process is ending.
         if at > now {
             let _stopping = me.cast(SweeperMsg::Alarm { at });
@@ -163,23 +168,30 @@ async fn due(deps: &Deps, root: &ActorRef<RootMsg>, me: &ActorRef<SweeperMsg>) -
     Ok(())
 }
 
-/// Looks at one run's change, and gives only what the run does not know: a look that finds nothing writes nothing.
-async fn look(deps: &Deps, turns: &Semaphore, run: RunId) -> Option<Box<Event>> {
-    let _turn = turns.acquire().await.ok()?;
+/// Observes one run's change and returns only what the run does not know, so that an observation without news writes nothing.
+async fn observe(deps: &Deps, observations: &Semaphore, run: RunId) -> Option<Box<Event>> {
+    let _permit = observations.acquire().await.ok()?;
     let known = match deps.store.load(run).await {
         Ok(Some(known)) => known,
         Ok(None) => return None,
         Err(error) => {
-            tracing::warn!(%run, %error, "a waiting run could not be read");
+            tracing::warn!(%run, %error, "cannot read a waiting run");
             return None;
         }
     };
     let change = known.change.as_ref().map(|c| c.number)?;
     let repo = Repo { project: known.project.clone(), origin: known.settings.origin.clone() };
-    match deps.forge.observe(&repo, change).await {
+    let forge = match deps.forges.get(&known.settings.forge) {
+        Ok(forge) => forge,
+        Err(error) => {
+            tracing::warn!(%run, %error, "cannot observe the change of a run");
+            return None;
+        }
+    };
+    match forge.observe(&repo, change).await {
         Ok(observation) => known.is_news(&observation).then(|| Box::new(Event::Observed { observation })),
         Err(error) => {
-            tracing::debug!(%run, %error, "the forge could not be looked at");
+            tracing::debug!(%run, %error, "cannot observe the change on the forge");
             None
         }
     }

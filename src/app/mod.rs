@@ -1,4 +1,4 @@
-//! The composition root: connects the ports.
+//! The composition root: connects ports to adapters.
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
@@ -13,13 +13,16 @@ use crate::http;
 use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
-use crate::ports::store::Owner;
+use crate::ports::leases::Owner;
 use crate::ports::{AuditLog, HumanActions, IdempotencyKeys, PortError, PortResult, Vault};
 use crate::service::{Caller, Callers, Services, Via};
+use forges::ForgeRegistry;
+use reloadable::{Reloadable, Surroundings};
 use std::path::Path;
 use std::sync::Arc;
 
 mod doctor;
+mod forges;
 mod host;
 mod key_reload;
 mod notifying_vault;
@@ -37,71 +40,75 @@ mod settings;
 pub use crate::platform::sandbox::inside::run_if_helper as run_sandbox_helper;
 pub use program::Program;
 
-/// The most runs that may wait for a slot.
+/// Upper bound of queued and waiting runs.
 const MAX_OPEN_RUNS: u32 = 10_000;
 
 /// The ports, connected.
 #[derive(Clone)]
 pub struct Ports {
-    /// What the actors are given.
+    /// Dependencies of the actors.
     pub deps: Deps,
-    /// The local forge's side for people.
+    /// What people do on the local forge.
     pub people: Arc<dyn HumanActions>,
-    /// The secrets people gave.
+    /// The vault for people.
     pub vault: Arc<dyn Vault>,
     /// Audit log.
     pub audit: Arc<dyn AuditLog>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
-    /// What follows the configuration.
-    live: Arc<reloadable::Live>,
+    /// The parts that follow the configuration.
+    reloadable: Arc<Reloadable>,
 }
 
-/// Connects every port for a data directory; commands start in `sandbox`.
+/// Connects every port for a data directory; commands run in `sandbox`.
 ///
 /// # Errors
-/// When the database or git cannot be used; the text names the fix.
+/// The database, git or the configuration cannot be used; the error names the fix.
 pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &Sandbox) -> PortResult<Ports> {
     let clock = Arc::new(SystemClock);
-    let me = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
-    let git = Arc::new(Git::find(me).await?);
+    let author = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
+    let git = Arc::new(Git::find(author).await?);
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
     let pass = &config.engines.pass_env;
     for name in pass.iter().filter(|name| std::env::var_os(name).is_none()) {
-        tracing::warn!(name, "a variable named in engines.pass_env is not set");
+        tracing::warn!(name, "a variable listed in engines.pass_env is not set");
     }
     let url = config.store.database.url(data_dir);
     for name in store::migrate(url.expose()).await? {
-        tracing::info!(name, "migrated");
+        tracing::info!(name, "schema migrated");
     }
     let home = owner::home(data_dir)?;
     let store = store::connect(url.expose()).await?.at_home(&home);
     let vault = Arc::new(store.vault(key_source(config), data_dir));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
-    let (works, sessions) = (scope != Scope::Nothing, RemoteSessions::new(&home));
-    let live = reloadable::Live::of(config, workspaces.clone(), vault.clone(), sandbox, works, sessions)
-        .await
-        .map_err(|why| PortError::permanent(why, "mend it in the configuration"))?;
-    if works {
-        let live = live.clone();
-        // Nobody waits for an engine that may be away.
-        tokio::spawn(async move { live.sweep_runners().await });
+    let runs_engines = scope != Scope::Nothing;
+    let unusable = |why: String| PortError::permanent(why, "fix the configuration");
+    let surroundings = Surroundings {
+        workspaces: workspaces.clone(),
+        vault,
+        sandbox: sandbox.clone(),
+        sessions: RemoteSessions::new(&home),
+        // Loading certificates takes time that a command which starts no engine need not spend.
+        proxy: runs_engines.then(settings::egress_proxy).transpose().map_err(unusable)?,
+    };
+    let reloadable = Reloadable::new(config, surroundings).await.map_err(unusable)?;
+    if runs_engines {
+        let reloadable = reloadable.clone();
+        // In the background, because a runner may be unreachable.
+        tokio::spawn(async move { reloadable.sweep_runners().await });
     }
     let store = Arc::new(store);
     let deps = Deps {
         store: store.clone(),
         workspaces,
-        checks: live.clone(),
-        engines: live.clone(),
-        prompts: live.clone(),
-        forge: forge.clone(),
+        parts: reloadable.clone(),
+        forges: Arc::new(ForgeRegistry::new(forge.clone())),
         isolation: Arc::new(sandbox.clone()),
         clock,
         notifications: Notifications::default(),
         attempt_locks: AttemptLocks::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
-        defaults: live.defaults(),
         tuning: Tuning {
             max_live_runs: config.runs.max_live_runs,
             max_reserved_slots: config.runs.max_reserved_slots,
@@ -111,10 +118,11 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         },
         scope,
     };
-    Ok(Ports { deps, people: forge, vault: live.vault(), audit: store.clone(), idempotency: store, live })
+    let vault = reloadable.vault();
+    Ok(Ports { deps, people: forge, vault, audit: store.clone(), idempotency: store, reloadable })
 }
 
-/// The vault, for a process without ports. The store is touched only when something of it is wanted.
+/// Opens the vault for a process without ports; `None` if the configuration uses no secret, so that the store is left alone.
 async fn vault_of(config: &Config, data_dir: &Path) -> PortResult<Option<Arc<dyn Vault>>> {
     let keyed = config.providers.values().any(|keyed| matches!(keyed.source, ApiKeySource::Vault(_)));
     if !keyed && config.granted.all.engine_secrets.is_empty() {
@@ -136,16 +144,16 @@ fn key_source(config: &Config) -> KeySource {
 /// Starts the runtime over the ports.
 ///
 /// # Errors
-/// When the store cannot be read.
+/// The store cannot be read.
 pub async fn start(ports: &Ports) -> anyhow::Result<(RuntimeHandle, tokio::task::JoinHandle<()>)> {
     Ok(RuntimeHandle::start(ports.deps.clone()).await?)
 }
 
-/// The use cases over the ports.
+/// Builds the use cases over the ports.
 pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
-    let live = ports.live.clone();
+    let reloadable = ports.reloadable.clone();
     let checks_from = move |lines: &[String]| {
-        let timeout_secs = live.check_timeout_secs();
+        let timeout_secs = reloadable.check_timeout_secs();
         let check = |(n, line): (usize, &String)| CheckSpec {
             name: format!("check-{n}"),
             kind: CheckKind::Test,
@@ -168,7 +176,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),
         checks_from: Arc::new(checks_from),
-        defaults: ports.deps.defaults.clone(),
+        parts: ports.deps.parts.clone(),
         sandbox: ports.deps.isolation.clone(),
         started_at: std::time::Instant::now(),
     }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// The vault, and the notification of its changes.
-pub struct Told {
+pub struct NotifyingVault {
     pub vault: Arc<dyn Vault>,
     pub changed: Arc<Notify>,
 }
 
 #[async_trait]
-impl Vault for Told {
+impl Vault for NotifyingVault {
     async fn set(
         &self,
         name: &SecretName,

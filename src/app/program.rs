@@ -1,6 +1,6 @@
 //! The process behind the command line: locks the data directory, drives runs, serves REST.
 
-use super::reloadable::Live;
+use super::reloadable::Reloadable;
 use super::{Ports, connect, doctor, owner, reload, routes, sandbox, services, settings, start};
 use crate::actors::{RuntimeHandle, Scope};
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
@@ -37,7 +37,7 @@ struct Started {
     router: axum::Router,
     token: String,
     runtime: RuntimeHandle,
-    live: Arc<Live>,
+    reloadable: Arc<Reloadable>,
     root: Option<tokio::task::JoinHandle<()>>,
     owned: Option<owner::Owned>,
     /// The level of isolation reached.
@@ -117,18 +117,18 @@ impl Program {
         let level = sandbox.level().name();
         let watch = (scope == Scope::All).then(|| SandboxWatch(sandbox::watch(sandbox, data_dir.clone())));
         // This process holds the lock, so every earlier owner is dead: its leases need not expire first.
-        let freed = ports.deps.store.free_leases().await?;
+        let freed = ports.deps.store.release_all().await?;
         if freed > 0 {
             tracing::info!(freed, "resuming runs of an earlier process that was killed");
         }
         let (runtime, root) = start(&ports).await?;
         let router = routes(services(&ports, runtime.clone()), &config, &token);
-        let live = ports.live;
+        let reloadable = ports.reloadable;
         let started = Started {
             router,
             token,
             runtime,
-            live,
+            reloadable,
             root: Some(root),
             owned: Some(owned),
             level,
@@ -286,7 +286,7 @@ impl Backend for Program {
         on_ready(doctor::ready(context, &config, address, began.elapsed(), started.level));
         let Some(mut root) = started.root.take() else { return Ok(()) };
         let every = config.runs.sweep_interval;
-        let follow = reload::follow(triggers, context.sources.clone(), loaded, started.live.clone(), every);
+        let follow = reload::follow(triggers, context.sources.clone(), loaded, started.reloadable.clone(), every);
         let mut died = false;
         let stop = async {
             tokio::select! {

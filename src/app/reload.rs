@@ -1,6 +1,6 @@
 //! Reloads the configuration of a running service when its file changes, and on SIGHUP.
 
-use super::reloadable::Live;
+use super::reloadable::Reloadable;
 use crate::config::{self, ApiKeySource, Config, Entry, Loaded, Sources};
 use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt;
@@ -54,7 +54,7 @@ pub async fn follow(
     triggers: Triggers,
     sources: Sources,
     loaded: Loaded,
-    live: Arc<Live>,
+    reloadable: Arc<Reloadable>,
     every: Duration,
 ) -> Infallible {
     let (Triggers { path, seen: first, mut hangup }, mut in_effect) = (triggers, loaded);
@@ -65,7 +65,7 @@ pub async fn follow(
     loop {
         tokio::select! {
             _signal = hangup.recv() => {}
-            () = live.secrets_changed() => {}
+            () = reloadable.secrets_changed() => {}
             _tick = ticks.tick() => {
                 let now = file_states(&path, &in_effect.config);
                 if now == seen {
@@ -74,14 +74,14 @@ pub async fn follow(
             }
         }
         seen = file_states(&path, &in_effect.config);
-        if let Some(next) = reload(&sources, &in_effect, &live).await {
+        if let Some(next) = reload(&sources, &in_effect, &reloadable).await {
             in_effect = next;
         }
     }
 }
 
 /// Reloads the configuration once; `None` = the previous one stays in effect.
-async fn reload(sources: &Sources, before: &Loaded, live: &Live) -> Option<Loaded> {
+async fn reload(sources: &Sources, before: &Loaded, reloadable: &Reloadable) -> Option<Loaded> {
     let next = match config::load(sources) {
         Ok(next) => next,
         Err(problems) => {
@@ -91,7 +91,7 @@ async fn reload(sources: &Sources, before: &Loaded, live: &Live) -> Option<Loade
             return None;
         }
     };
-    if let Err(why) = live.take(&next.config).await {
+    if let Err(why) = reloadable.adopt(&next.config).await {
         tracing::error!(why, "the new configuration is invalid; the previous configuration stays in effect");
         return None;
     }

@@ -50,7 +50,7 @@ pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
 pub use plan::{Plan, TaskSpec};
 pub use policy::{Policy, StepLimits, StepTable, Tightening};
-pub use project::{Project, ProjectName};
+pub use project::{ForgeName, Project, ProjectName};
 pub use refusal::Refusal;
 pub use report::{AskedTo, Finding, Report, Reported, Verdict};
 pub use run::{Outcome, Phase, Run, Settings};

@@ -71,6 +71,31 @@ impl From<ProjectName> for String {
     }
 }
 
+/// A forge's name in the configuration: `local`, or one of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ForgeName(pub String);
+
+impl ForgeName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for ForgeName {
+    /// The local forge.
+    fn default() -> Self {
+        Self("local".to_owned())
+    }
+}
+
+impl fmt::Display for ForgeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A stored project. A run copies what it needs when it is opened and never reads it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
@@ -78,6 +103,9 @@ pub struct Project {
     pub name: ProjectName,
     /// The repository: an absolute path, or a URL (`file`, `https`, `ssh`).
     pub repo: String,
+    /// The forge that holds its changes.
+    #[serde(default)]
+    pub forge: ForgeName,
     /// The branch changes land on; `None` = the repository's default branch.
     pub base: Option<String>,
     /// The prefix of run branches, `skep` by default.

@@ -6,40 +6,41 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A result with the bytes to keep; the caller stores them and fills in the references.
+/// A check's result with the files to store. The caller stores them and fills in the references.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// The result, its `artifacts` still empty.
+    /// The result; its `artifacts` are still empty.
     pub result: CheckResult,
-    /// Output and report: kind, name, bytes (capped).
+    /// Output and test report: kind, name, bytes (capped).
     pub files: Vec<(ArtifactKind, String, Vec<u8>)>,
 }
 
-/// What a repository says of itself at its base commit, or what it looks like.
+/// Rules of a repository at its base commit: its own, or what was detected.
 #[derive(Clone, Debug, Default)]
 pub struct RepoRules {
-    /// Its checks, named in `.skep.toml` or detected; empty = none found.
+    /// Its checks, from `.skep.toml` or detected; empty = none found.
     pub checks: Vec<CheckSpec>,
-    /// How its policy is stricter.
+    /// Where it makes the policy stricter.
     pub tightening: Tightening,
 }
 
-/// Runs checks. A red check is a result; only "could not run at all" is an error.
+/// Runs checks. A red check is a result; only a check that could not run at all is an error.
 #[async_trait]
 pub trait Checks: Send + Sync {
-    /// The files in the root folder that tell about checks.
-    fn wanted(&self) -> &'static [&'static str];
-    /// The rules of a repository from the names in its root folder and the files that were wanted and found.
-    /// The error names the file, the place and the fix.
+    /// Names of the files in the root folder that rules are read from.
+    fn rule_files(&self) -> &'static [&'static str];
+    /// Reads a repository's rules from the names in its root folder and the existing rule files.
+    /// The error names the file, the line and the fix.
     fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String>;
 
-    /// The checks of a new run, each with the place it runs at: the one it names, if a person lets the project use it, else the
-    /// project's. The error is what is wrong and what to do.
-    fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)>;
+    /// Assigns a runner to each check of a new run: the one it names, if the project may use it, else the project's. The error is what
+    /// is wrong and the fix.
+    fn assign_runners(&self, project: &ProjectName, checks: Vec<CheckSpec>)
+    -> Result<Vec<CheckSpec>, (String, String)>;
 
-    /// Runs `specs` of a project in order in the checkout at `dir`, with `cache` as a writable folder kept between checks of one run.
-    /// A red setup check stops the rest: they are reported red, not run. Dropping the future ends the commands. What goes wrong with
-    /// the place of a check is an error, never a red check.
+    /// Runs the checks of a project in order in the checkout at `dir`; `cache` is a writable folder that lasts for the run. After a red
+    /// setup check the rest is reported red without running. Dropping the future ends the commands. A failure of the runner itself is
+    /// an error, never a red check.
     async fn run(
         &self,
         project: &ProjectName,

@@ -1,4 +1,4 @@
-//! What thinks: an LLM loop, a driven agent, a plain command, a script. One live conversation = one session.
+//! Engines: an LLM loop, an external agent, a plain command, a script. A session is one live conversation with one.
 
 use super::PortResult;
 use super::prompts::Prompt;
@@ -10,70 +10,70 @@ use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What an engine is told while it works, besides its order.
+/// Environment of an attempt, besides its order.
 #[derive(Clone, Debug)]
 pub struct AttemptEnv {
-    /// Its worktree: the place it may edit (`Develop`), or may read (the other steps).
+    /// The worktree, to edit (`Develop`) or to read (the other steps).
     pub dir: PathBuf,
-    /// A folder for caches, kept between attempts of one run (build outputs go here, not into the worktree).
+    /// The cache folder, shared by the attempts of one run (build outputs go here, not into the worktree).
     pub cache: PathBuf,
-    /// A folder outside the worktree for the order's file and scratch, removed afterwards.
+    /// A folder outside the worktree for the order's file and temporary files; removed afterwards.
     pub scratch: PathBuf,
-    /// The patch from base to head, for `Review`; empty otherwise. Capped.
+    /// The patch from base to head for `Review`, capped; empty otherwise.
     pub patch: String,
-    /// A file outside every sandbox that an engine which counts writes its count to, before each call and after it.
+    /// The meter file, outside every sandbox: a metering engine writes its usage there before and after each call.
     pub meter: PathBuf,
-    /// The project, for what is set per project (egress, places).
+    /// The project, for settings per project (egress, runners).
     pub project: ProjectName,
-    /// What the engine is told, rendered; `None` for engines that do not ask for one ([`Engine::reads_prompt`]).
+    /// The rendered prompt; `None` for engines that read none ([`Engine::reads_prompt`]).
     pub prompt: Option<Prompt>,
 }
 
-/// A sign of life, for people who watch. Lossy by design.
+/// Progress of a session, for people who watch. Lossy by design.
 #[derive(Clone, Debug)]
 pub enum EngineEvent {
-    /// A line of output or thought.
+    /// A line of output.
     Said(String),
-    /// What it thinks, where it tells.
+    /// A line of reasoning, if the engine reports it.
     Thought(String),
-    /// A tool or command it used.
+    /// A tool call or command.
     Did(String),
-    /// What it has used so far, all calls together.
+    /// Usage so far, over all calls.
     Spent(Usage),
-    /// The secrets of the vault it is given, by name.
+    /// Names of the vault's secrets it was given.
     Given(Vec<String>),
-    /// The name of its conversation, which it can take up again in another process ([`Order::resume`]).
+    /// The name of its conversation, which can be resumed in another process ([`Order::resume`]).
     Session(String),
 }
 
-/// Where signs of life go.
+/// Receives the progress of a session.
 pub type Sink = Arc<dyn Fn(EngineEvent) + Send + Sync>;
 
-/// What an engine brought back.
+/// Result of a session.
 #[derive(Clone, Debug)]
 pub struct EngineResult {
-    /// Its result.
+    /// The outcome of the step.
     pub result: StepOutcome,
-    /// What it used, apart from wall time (measured by the caller); `None` = not known.
+    /// Usage without wall time, which the caller measures; `None` = unknown.
     pub usage: Option<Usage>,
-    /// Which models that was.
+    /// Usage by model.
     pub usage_by_model: Vec<ModelUse>,
-    /// Its session's name, where it has one.
+    /// The session's name, if it has one.
     pub session: Option<String>,
-    /// What to keep: kind, name, bytes (capped).
+    /// Files to store: kind, name, bytes (capped).
     pub files: Vec<(ArtifactKind, String, Vec<u8>)>,
 }
 
-/// A result by step.
+/// Outcome of a step.
 #[derive(Clone, Debug)]
 pub enum StepOutcome {
     /// `Explore`: notes for the manager.
     Notes(String),
     /// `Plan`: the tasks.
     Tasks(Vec<TaskSpec>),
-    /// `Develop`: it says it is done. What it did is read from the worktree, never from here.
+    /// `Develop`: the engine reports that it is done. Its changes are read from the worktree, never from here.
     Edited {
-        /// What it says it did.
+        /// Its own summary.
         summary: String,
     },
     /// `Review`: a verdict on the order's head.
@@ -82,17 +82,17 @@ pub enum StepOutcome {
         verdict: Verdict,
         /// The findings.
         findings: Vec<Finding>,
-        /// In a sentence or two.
+        /// A summary in a sentence or two.
         summary: String,
     },
-    /// It needs an answer first.
+    /// The engine needs an answer first.
     Asked {
-        /// What it needs to know.
+        /// The question.
         question: String,
         /// Who should answer.
         to: AskedTo,
     },
-    /// It failed.
+    /// The attempt failed.
     Failed(String),
     /// What it was given did not suffice for its next call.
     BudgetExhausted {
@@ -101,13 +101,13 @@ pub enum StepOutcome {
         /// In words.
         why: String,
     },
-    /// The conversation of [`Order::resume`] could not be taken up, so nothing was done.
+    /// The conversation of [`Order::resume`] could not be resumed, so nothing was done.
     NotResumed(String),
-    /// It cannot be used now; says nothing about the work (see [`crate::domain::Report::Unavailable`]).
+    /// The engine cannot be used now; this says nothing about the work (see [`crate::domain::Report::Unavailable`]).
     Unavailable {
-        /// What happened, to which engine.
+        /// What happened to which engine.
         why: String,
-        /// When it can be used again, where that is known.
+        /// When it can be used again, if known.
         until: Option<Timestamp>,
         /// What a person has to do first; `None` = waiting helps.
         fix: Option<String>,
@@ -117,26 +117,23 @@ pub enum StepOutcome {
 /// An engine.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// Whether it is told its order in words: a [`Prompt`] is rendered for it and kept as an artifact before it starts.
+    /// Whether it reads its order as text: then a [`Prompt`] is rendered and stored as an artifact before it starts.
     fn reads_prompt(&self) -> bool {
         false
     }
-    /// Does one order. Dropping the future ends the session and every process it started.
+    /// Carries out one order. Dropping the future ends the session and every process it started.
     async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult>;
 }
 
-/// The engines there are.
-#[async_trait]
+/// The engines by spec.
 pub trait Engines: Send + Sync {
-    /// Looks at what people may have changed for them, such as keys. Called before each attempt.
-    async fn refresh(&self) {}
-    /// The engine for a spec, or why there is none (unknown kind, bad argument), with the kinds there are.
+    /// Returns the engine of a spec; the error says why there is none (unknown kind, bad argument) and lists the kinds.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
-    /// What was counted in a file ([`AttemptEnv::meter`]) of an attempt that cannot tell itself; `None` = nothing was, or it cannot be read.
+    /// Reads the meter file ([`AttemptEnv::meter`]) of an attempt that did not report its usage; `None` = empty or unreadable.
     fn metered(&self, _file: &Path) -> Option<Metered> {
         None
     }
-    /// What sending `tokens` tokens once costs with a spec's model, in micro-USD; `None` = no price is known, or it has no model.
+    /// Returns the cost of sending `tokens` tokens once to a spec's model, in micro-USD; `None` = no known price, or no model.
     fn input_cost(&self, _spec: &EngineSpec, _tokens: u64) -> Option<u64> {
         None
     }

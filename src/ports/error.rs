@@ -1,36 +1,36 @@
-//! How an act on the world can go wrong, told by what to do next.
+//! How a call of a port can fail, classified by what to do next.
 
 use std::time::Duration;
 
-/// A port's result.
+/// Result of a port's call.
 pub type PortResult<T> = Result<T, PortError>;
 
-/// A port's error. Expected outcomes (a conflict, a red check, a stale head) are values, never errors.
+/// Error of a port's call. Expected outcomes (a conflict, a red check, a stale head) are values, never errors.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// It may work later: the same call again, after a while.
+    /// The same call may succeed later.
     #[error("{what}")]
     Transient {
         /// What happened, to what, and why.
         what: String,
-        /// When to try again, if the other side said so.
+        /// When to retry, if the other side announced it.
         after: Option<Duration>,
     },
-    /// The same call will fail again until somebody changes something.
+    /// The same call will fail again until a person changes something.
     #[error("{what}")]
     Permanent {
         /// What happened, to what, and why.
         what: String,
-        /// What a person can do about it.
+        /// What a person can do about it, in the imperative.
         fix: String,
     },
-    /// Nobody knows whether it happened (a time-out, a cut connection): look again before anything else.
+    /// The outcome is unknown (a timeout, a lost connection): observe before anything else.
     #[error("{what}")]
     Unknown {
         /// What happened, to what, and why.
         what: String,
     },
-    /// The lease is another's: this process must stop acting for the run at once.
+    /// The lease was lost to another owner: this process must stop acting for the run at once.
     #[error("{what}")]
     Fenced {
         /// Which lease.
@@ -39,20 +39,20 @@ pub enum PortError {
 }
 
 impl PortError {
-    /// A transient error.
+    /// Creates a transient error.
     pub fn transient(what: impl Into<String>) -> Self {
         PortError::Transient { what: what.into(), after: None }
     }
-    /// A permanent error with its fix.
+    /// Creates a permanent error with its fix.
     pub fn permanent(what: impl Into<String>, fix: impl Into<String>) -> Self {
         PortError::Permanent { what: what.into(), fix: fix.into() }
     }
-    /// What a person can do about it.
+    /// Returns what a person can do about it.
     pub fn fix(&self) -> &str {
         match self {
             PortError::Permanent { fix, .. } => fix,
-            PortError::Transient { .. } | PortError::Unknown { .. } => "wait; it is tried again by itself",
-            PortError::Fenced { .. } => "nothing: another Skep process carries this run now",
+            PortError::Transient { .. } | PortError::Unknown { .. } => "wait; Skep retries automatically",
+            PortError::Fenced { .. } => "nothing to do: another Skep process carries this run now",
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Where people and code are: changes, reviews, comments, statuses, and a merge that is a compare-and-swap.
+//! Forges: changes, reviews, comments, statuses, and a merge that is a compare-and-swap.
 //!
-//! Every writing call looks first: `ensure_*` may be repeated and gives one result.
+//! Every writing call observes first: `ensure_*` may be repeated and has one result.
 
 use super::PortResult;
 use super::workspace::Repo;
-use crate::domain::Timestamp;
-use crate::domain::{ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState};
+use crate::domain::{
+    ChangeNumber, ChangeRef, ChangeState, ForgeName, Observation, Principal, Sha, StatusState, Timestamp,
+};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A change as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,13 +19,13 @@ pub struct Change {
     pub number: ChangeNumber,
     /// Its title.
     pub title: String,
-    /// Its text, Markdown.
+    /// Its description, Markdown.
     pub body: String,
-    /// The branch it offers.
+    /// The source branch.
     pub branch: String,
-    /// The head of that branch when it was last pushed.
+    /// The head of the source branch when it was last pushed.
     pub head: Sha,
-    /// The branch it goes to.
+    /// The target branch.
     pub base_branch: String,
     /// Whether it is a draft.
     pub draft: bool,
@@ -33,7 +35,7 @@ pub struct Change {
     pub by: Principal,
     /// When.
     pub opened_at: Timestamp,
-    /// What was said, oldest first.
+    /// Comments, oldest first.
     #[serde(default)]
     pub comments: Vec<Comment>,
     /// Reviews by people, oldest first.
@@ -49,13 +51,13 @@ pub struct Change {
 pub struct Comment {
     /// Its id on the forge.
     pub id: u64,
-    /// Who.
+    /// The author.
     pub by: Principal,
-    /// When.
+    /// When it was written.
     pub at: Timestamp,
     /// The text, Markdown.
     pub text: String,
-    /// The hidden marker of the effect that wrote it; a person's has none.
+    /// The hidden marker of the effect that wrote it; a person's comment has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
 }
@@ -63,19 +65,19 @@ pub struct Comment {
 /// A person's review of exactly one head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Review {
-    /// Who.
+    /// The reviewer.
     pub by: Principal,
-    /// When.
+    /// When it was submitted.
     pub at: Timestamp,
-    /// The head reviewed.
+    /// The reviewed head.
     pub head: Sha,
-    /// Approved, or changes wanted.
+    /// `true` = approved, `false` = changes requested.
     pub approved: bool,
-    /// What was said.
+    /// The reviewer's text.
     pub text: String,
 }
 
-/// A status.
+/// A commit status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The state.
@@ -86,42 +88,42 @@ pub struct Status {
     pub by: Principal,
 }
 
-/// What landing came to.
+/// Outcome of landing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Landing {
-    /// It is on the base branch (by this call or an earlier one).
+    /// The commit is on the base branch (by this call or an earlier one).
     Landed(Sha),
-    /// The head or the base is not the one expected; nothing was done.
+    /// Head or base is not the expected one; nothing was done.
     Stale(String),
 }
 
-/// The text of a change to open or bring up to date.
+/// A change to open or update.
 #[derive(Clone, Debug)]
 pub struct ChangeText<'a> {
-    /// The change of this branch that is over: only a later one counts. `None` = none is.
+    /// The branch's previous, closed change: only a later one counts. `None` = there is none.
     pub after: Option<ChangeNumber>,
-    /// The branch it offers.
+    /// The source branch.
     pub branch: &'a str,
-    /// The branch it goes to.
+    /// The target branch.
     pub base_branch: &'a str,
-    /// The head it must show.
+    /// The expected head.
     pub head: &'a Sha,
     /// Whether it is a draft.
     pub draft: bool,
     /// Its title.
     pub title: &'a str,
-    /// Its text.
+    /// Its description.
     pub body: &'a str,
 }
 
-/// A forge, seen by a run. The run's side: everything is done as Skep.
+/// A forge as runs use it: everything is done as Skep.
 #[async_trait]
 pub trait Forge: Send + Sync {
-    /// Opens the change for a branch, or brings the open one up to date. One per branch.
+    /// Opens the change of a branch, or updates the open one. One per branch.
     async fn ensure_change(&self, repo: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef>;
-    /// Says something once: a comment with this marker that is there already is left alone.
+    /// Comments once: an existing comment with this marker is left alone.
     async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()>;
-    /// Sets a status.
+    /// Sets a status of a commit.
     async fn set_status(
         &self,
         repo: &Repo,
@@ -131,23 +133,23 @@ pub trait Forge: Send + Sync {
         state: StatusState,
         text: &str,
     ) -> PortResult<()>;
-    /// Looks at a change and its base branch. Statuses set by Skep are left out.
+    /// Observes a change and its base branch, without the statuses set by Skep.
     async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation>;
-    /// Puts exactly `head` on the base branch if the change still shows `head` and the base branch still is at `base`.
-    /// Looks first: a head that is on the base branch already is `Landed`.
+    /// Lands exactly `head` on the base branch if the change is still at `head` and the base branch still at `base`.
+    /// A head that is on the base branch already is `Landed`.
     async fn land(&self, repo: &Repo, change: ChangeNumber, head: &Sha, base: &Sha) -> PortResult<Landing>;
-    /// Closes a change without merging; closed or merged already is fine.
+    /// Closes a change without merging it; a change that is closed or merged already is left alone.
     async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()>;
 }
 
-/// A forge, seen by a person through Skep (the local forge only: elsewhere people use the forge's own pages).
+/// What people do on a forge through Skep (the local forge only: on others they use the forge's own pages).
 #[async_trait]
 pub trait HumanActions: Send + Sync {
-    /// All changes of a project, newest first, at most 200.
+    /// Returns the changes of a project, newest first, at most 200.
     async fn changes(&self, repo: &Repo) -> PortResult<Vec<Change>>;
-    /// One change.
+    /// Returns one change.
     async fn change(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change>;
-    /// Reviews it at its present head.
+    /// Reviews a change at its current head.
     async fn review(
         &self,
         repo: &Repo,
@@ -156,13 +158,13 @@ pub trait HumanActions: Send + Sync {
         approved: bool,
         text: &str,
     ) -> PortResult<Change>;
-    /// Says something on it.
-    async fn say(&self, repo: &Repo, number: ChangeNumber, by: &Principal, text: &str) -> PortResult<Change>;
-    /// Merges it as a person would: compare-and-swap on its present head, fast-forward only.
+    /// Comments on a change.
+    async fn comment(&self, repo: &Repo, number: ChangeNumber, by: &Principal, text: &str) -> PortResult<Change>;
+    /// Merges a change as a person would: compare-and-swap on its current head, fast-forward only.
     async fn merge(&self, repo: &Repo, number: ChangeNumber, by: &Principal) -> PortResult<Change>;
-    /// Closes it.
+    /// Closes a change.
     async fn close_by(&self, repo: &Repo, number: ChangeNumber, by: &Principal) -> PortResult<Change>;
-    /// Sets a status, as a CI would.
+    /// Sets a status of a commit, as a CI would.
     async fn report_status(
         &self,
         repo: &Repo,
@@ -173,4 +175,12 @@ pub trait HumanActions: Send + Sync {
         state: StatusState,
         text: &str,
     ) -> PortResult<Change>;
+}
+
+/// The forges by name. A project names its forge, and so does a run from its start on.
+pub trait Forges: Send + Sync {
+    /// Returns a forge; an unknown name is a permanent error.
+    fn get(&self, name: &ForgeName) -> PortResult<Arc<dyn Forge>>;
+    /// Returns what people can do on a forge through Skep; a forge with pages of its own is a permanent error.
+    fn human_actions(&self, name: &ForgeName) -> PortResult<Arc<dyn HumanActions>>;
 }

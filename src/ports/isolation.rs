@@ -1,9 +1,9 @@
-//! The walls around commands, as the rest of the product sees them: how strong, and whether they still hold.
+//! The sandbox around commands, as the rest of the product sees it: its level, and whether it still holds.
 
-/// The walls.
+/// The sandbox.
 pub trait Isolation: Send + Sync {
-    /// The level commands get: `strict`, `landlock` or `none`.
+    /// Returns the sandbox level of commands: `strict`, `landlock` or `none`.
     fn level(&self) -> &'static str;
-    /// Why no command is started at present, and what to do about it; `None` = the level holds.
+    /// Returns why no command is started at present, and the fix; `None` = the level holds.
     fn broken(&self) -> Option<(String, String)>;
 }

@@ -1,9 +1,10 @@
-//! What the product needs of the world: small traits over domain types.
+//! What the product needs from the outside world: small traits over domain types.
 //!
 //! Invariant: no adapter's type appears here, and nothing here does I/O.
 
 pub mod answer_schema;
 pub mod audit;
+pub mod blobs;
 pub mod checks;
 pub mod clock;
 pub mod engine;
@@ -11,20 +12,31 @@ pub mod error;
 pub mod forge;
 pub mod idempotency;
 pub mod isolation;
+pub mod journal;
+pub mod leases;
+pub mod ledger;
+pub mod projects;
 pub mod prompts;
+pub mod run_index;
 pub mod store;
 pub mod vault;
 pub mod workspace;
 
 pub use audit::AuditLog;
+pub use blobs::Blobs;
 pub use checks::{Checks, RepoRules};
 pub use clock::Clock;
 pub use engine::{Engine, EngineEvent, EngineResult, Engines, Sink};
 pub use error::{PortError, PortResult};
-pub use forge::{Change, Comment, Forge, HumanActions, Review};
+pub use forge::{Change, Comment, Forge, Forges, HumanActions, Review};
 pub use idempotency::IdempotencyKeys;
 pub use isolation::Isolation;
+pub use journal::Journal;
+pub use leases::Leases;
+pub use ledger::Ledger;
+pub use projects::Projects;
 pub use prompts::{Prompt, Prompts};
+pub use run_index::RunIndex;
 pub use store::Store;
 pub use vault::{SecretName, SecretRow, Vault};
 pub use workspace::{Commit, Moved, Repo, Workspaces};

@@ -1,4 +1,4 @@
-//! What an engine that reads words is told.
+//! Prompts for engines that read text.
 
 use super::{PortResult, Repo};
 use crate::domain::{Digest, Order};
@@ -7,18 +7,18 @@ use async_trait::async_trait;
 /// A rendered prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// Who it is and what holds always.
+    /// The system prompt: the role and the rules that always hold.
     pub system: String,
-    /// The order: goal, task, notes, patch, each text from outside in a marked data block.
+    /// The user prompt: goal, task, notes and patch, with each text from outside in a marked data block.
     pub user: String,
-    /// The digest of the template files it came from: the prompt's version.
+    /// The digest of its template files: the prompt's version.
     pub version: Digest,
 }
 
-/// The prompts.
+/// Renders prompts.
 #[async_trait]
 pub trait Prompts: Send + Sync {
-    /// Renders the prompt of an order; `patch` is what `Review` judges. What the repository says of itself (AGENTS.md and the like)
-    /// is read at the order's base commit only.
+    /// Renders the prompt of an order; `patch` is what a `Review` judges. The repository's own instructions (AGENTS.md and the like)
+    /// are read at the order's base commit only.
     async fn render(&self, repo: &Repo, order: &Order, patch: &str) -> PortResult<Prompt>;
 }

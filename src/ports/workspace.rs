@@ -1,6 +1,6 @@
-//! Git, sealed: one mirror per project, one worktree per task, plumbing for the run's branch.
+//! Workspaces: one mirror per project, one worktree per task, and the operations on the run's branch.
 //!
-//! Every call is idempotent: it looks whether its work is done already before it does it.
+//! Every call is idempotent: it checks first whether its work is already done.
 
 use super::PortResult;
 use crate::domain::{AttemptId, DiffStat, ProjectName, RunId, SecretFound, Sha, TaskId};
@@ -12,48 +12,48 @@ use std::path::PathBuf;
 pub struct Repo {
     /// The project.
     pub project: ProjectName,
-    /// Where it comes from: an absolute path or a URL.
+    /// Its origin: an absolute path or a URL.
     pub origin: String,
 }
 
-/// What a worktree held, as a commit made by Skep.
+/// The content of a worktree, as a commit made by Skep.
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// The commit; equal to the starting point when nothing changed.
     pub head: Sha,
-    /// Against the starting point.
+    /// The diff to the starting point.
     pub diff: DiffStat,
-    /// The same as a unified diff, capped at 1 MiB.
+    /// The unified diff, capped at 1 MiB.
     pub patch: Vec<u8>,
 }
 
-/// What became of moving commits onto another one.
+/// Outcome of moving commits onto another one.
 #[derive(Clone, Debug)]
 pub enum Moved {
-    /// They are there; the new head.
+    /// They were moved; the new head.
     Clean(Sha),
-    /// They do not fit; the paths in conflict.
+    /// They conflict in these paths.
     Conflict(Vec<String>),
 }
 
-/// Workspaces.
+/// Mirrors and worktrees.
 #[async_trait]
 pub trait Workspaces: Send + Sync {
-    /// Brings the mirror up to date and returns the base branch's name and head.
-    /// `base` = `None` takes the origin's default branch. Errors name what is wrong with the repository and the fix.
+    /// Updates the mirror and returns the name and head of the base branch; `base` = `None` takes the origin's default branch.
+    /// Errors name what is wrong with the repository and the fix.
     async fn fetch(&self, repo: &Repo, base: Option<&str>) -> PortResult<(String, Sha)>;
 
-    /// The bytes of a file at a commit, capped at 1 MiB; `None` = there is none (or it is no regular file).
+    /// Returns the bytes of a file at a commit, capped at 1 MiB; `None` = it does not exist or is not a regular file.
     async fn read_at(&self, repo: &Repo, sha: &Sha, path: &str) -> PortResult<Option<Vec<u8>>>;
 
-    /// The names in the root folder at a commit, capped at 10,000.
+    /// Returns the names in the root folder at a commit, at most 10,000.
     async fn root_names(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>>;
 
-    /// The worktree of a task, clean at `head`. Work of an earlier attempt that is not in a commit is kept under a WIP ref first.
+    /// Prepares the worktree of a task, clean at `head`. Uncommitted work of an earlier attempt is first saved under a WIP ref.
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf>;
 
-    /// The worktree that `task_dir` (with a task) or `read_dir` (by its name) gave at `head`, with whatever was done in it since; `None` = it
-    /// is not there, not whole, or was brought to another commit.
+    /// Returns the worktree that `task_dir` (with a task) or `read_dir` (by its name) prepared at `head`, with the edits made in it
+    /// since; `None` = it is gone, incomplete, or at another commit.
     async fn existing_dir(
         &self,
         run: RunId,
@@ -62,23 +62,23 @@ pub trait Workspaces: Send + Sync {
         head: &Sha,
     ) -> PortResult<Option<PathBuf>>;
 
-    /// A worktree to read at `head`, for a role that must not edit (`name` tells them apart).
+    /// Prepares a worktree to read at `head`, for a role that must not edit; `name` distinguishes them.
     async fn read_dir(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf>;
 
-    /// A fresh checkout of exactly `sha`, used once, for checks.
+    /// Prepares a fresh checkout of exactly `sha`, used once, for checks.
     async fn check_dir(&self, repo: &Repo, run: RunId, name: &str, sha: &Sha) -> PortResult<PathBuf>;
 
-    /// Removes a worktree given by `read_dir` or `check_dir`.
+    /// Removes a worktree of `read_dir` or `check_dir`.
     async fn remove_dir(&self, repo: &Repo, run: RunId, name: &str) -> PortResult<()>;
 
-    /// The run's cache folder and a scratch folder for an attempt, both outside every worktree.
+    /// Returns the run's cache folder and a scratch folder for an attempt, both outside every worktree.
     fn scratch_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf);
 
-    /// The file for what an attempt's engine has counted: where no sandbox leads, and removed with the run.
+    /// Returns the meter file of an attempt: outside every sandbox, removed with the run.
     fn meter_file(&self, run: RunId, attempt: AttemptId) -> PathBuf;
 
-    /// Commits what the task's worktree holds on top of `from`, under the task's branch. Nothing changed = `from` itself.
-    /// Refuses (permanent) what must never be committed: nested repositories in any spelling, device files, over-large trees.
+    /// Commits the content of the task's worktree on top of `from` on the task's branch; without changes it returns `from` itself.
+    /// Refuses (permanently) what must never be committed: nested repositories in any spelling, device files, oversized trees.
     async fn commit(
         &self,
         repo: &Repo,
@@ -89,21 +89,21 @@ pub trait Workspaces: Send + Sync {
         message: &str,
     ) -> PortResult<Commit>;
 
-    /// Puts the commits in `from..head` onto `onto` and points `branch` at the result. Without a worktree; deterministic: the same
-    /// input gives the same commits.
+    /// Moves the commits in `from..head` onto `onto` and points `branch` at the result. Needs no worktree and is deterministic: the
+    /// same input gives the same commits.
     async fn rebase(&self, repo: &Repo, from: &Sha, head: &Sha, onto: &Sha, branch: &str) -> PortResult<Moved>;
 
-    /// The diff from `from` to `to`: its size and paths, and the patch capped at 1 MiB.
+    /// Returns the diff from `from` to `to`: its size and paths, and the patch capped at 1 MiB.
     async fn diff(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)>;
 
-    /// Searches everything a push of `sha` would send that the origin's branches do not have: live values anywhere, forms of secrets
-    /// in added lines. Commit by commit: what a later commit takes out again would still be sent.
+    /// Searches everything that a push of `sha` would add to the origin for secrets: live values anywhere, patterns of secrets in added
+    /// lines. It searches commit by commit, because what a later commit removes would still be sent.
     async fn scan_outgoing(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<SecretFound>>;
 
-    /// Makes `branch` on the origin point at `sha`. Only a branch with the run's prefix may be given; a foreign head there is refused.
+    /// Points `branch` on the origin at `sha`. The branch must have the run's prefix; a foreign head there is refused.
     async fn push(&self, repo: &Repo, sha: &Sha, branch: &str, expected: Option<&Sha>) -> PortResult<()>;
 
-    /// Removes the run's worktrees, caches and local branches, keeping every commit that is not on the base branch under
+    /// Removes the run's worktrees, caches and local branches. Commits that are not on the base branch stay under
     /// `refs/skep/wip/<run>/…` in the mirror.
     async fn release(&self, repo: &Repo, run: RunId, branch: &str) -> PortResult<()>;
 }

@@ -3,7 +3,7 @@
 use super::audit::record;
 use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
-use crate::actors::{Ask, Rejected};
+use crate::actors::{RunRequest, RuntimeError};
 use crate::domain::{Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Raise, Refusal, Run, status};
 
 /// Run that an action is for.
@@ -21,7 +21,7 @@ impl Target<'_> {
         let run = runs::load(s, self.run).await?;
         match self.if_seq {
             // Checked before the action: otherwise it could count as a repetition in a run that has moved on.
-            Some(seq) if seq != run.seq => Err(Rejected::Moved { seq: run.seq }.into()),
+            Some(seq) if seq != run.seq => Err(RuntimeError::Moved { seq: run.seq }.into()),
             _ => Ok(run),
         }
     }
@@ -91,11 +91,11 @@ pub async fn resume(s: &Services, caller: &Caller, target: &Target<'_>) -> Servi
     }
     // Not paused: there is nothing to write. But a run that receives an event is carried on, after a kill for example, and its
     // change is observed. A run of another process is refused here.
-    match s.runtime.tell(run.id, event, target.if_seq).await {
-        Ok(_) | Err(Rejected::Refused(_)) => {}
+    match s.runtime.send(run.id, event, target.if_seq).await {
+        Ok(_) | Err(RuntimeError::Refused(_)) => {}
         Err(other) => return Err(other.into()),
     }
-    s.runtime.carry_on(run.id).await;
+    s.runtime.resume(run.id).await;
     record(s, caller, "run.resume", subject(&run), "").await;
     runs::load(s, &run.id.to_string()).await
 }
@@ -174,13 +174,13 @@ pub async fn lift_quarantine(s: &Services, caller: &Caller, id: &str) -> Service
         ));
     }
     record(s, caller, "run.lift_quarantine", format!("run:{run}"), "").await;
-    s.runtime.carry_on(run).await;
+    s.runtime.resume(run).await;
     runs::load(s, &run.to_string()).await
 }
 
 /// Request for the same run again. An open run with that goal is reused, so that a repeated retry opens one run.
-fn again(caller: &Caller, run: &Run, traceparent: Option<String>) -> Ask {
-    Ask {
+fn again(caller: &Caller, run: &Run, traceparent: Option<String>) -> RunRequest {
+    RunRequest {
         id: None,
         project: Some(run.project.clone()),
         repo: None,
@@ -249,12 +249,12 @@ async fn tell(
     event: Event,
     (action, detail): (&str, &str),
 ) -> ServiceResult<Run> {
-    match s.runtime.tell(run.id, event, target.if_seq).await {
+    match s.runtime.send(run.id, event, target.if_seq).await {
         Ok(now) => {
             record(s, caller, action, subject(run), detail).await;
             Ok(now)
         }
-        Err(Rejected::Refused(Refusal::Repeated { .. })) => runs::load(s, &run.id.to_string()).await,
+        Err(RuntimeError::Refused(Refusal::Repeated { .. })) => runs::load(s, &run.id.to_string()).await,
         Err(other) => Err(other.into()),
     }
 }

@@ -2,10 +2,11 @@
 
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, runs};
-use crate::actors::Rejected;
+use crate::actors::RuntimeError;
 use crate::domain::{Answer, BlockKind, BudgetScope, BudgetUnit, Day, Event, ProjectName, Run, RunId};
 use crate::ports::PortError;
-use crate::ports::store::{RunFilter, SharedRaise, Spending, SpendingBy, SpendingFilter};
+use crate::ports::ledger::{BudgetRaise, Spending, SpendingBy, SpendingFilter};
+use crate::ports::run_index::RunFilter;
 
 /// Maximum number of waiting runs that one raise resumes. The next raise, or a person, resumes the others.
 const MAX_RESUMED: u64 = 500;
@@ -68,7 +69,7 @@ pub async fn raise_shared(s: &Services, caller: &Caller, request: &RaiseShared) 
     let now = s.clock.now();
     let key = project.as_ref().map_or_else(|| Day::of(now).0.to_string(), |p| p.as_str().to_owned());
     let by = caller.principal.clone();
-    s.store.raise_shared(&SharedRaise { share: scope, key, tokens, cost_micros, by, at: now }).await?;
+    s.store.raise_budget(&BudgetRaise { scope, key, tokens, cost_micros, by, at: now }).await?;
     let name = project.as_ref().map_or_else(|| Day::of(now).to_string(), ToString::to_string);
     let detail = format!("tokens+{tokens} cost_micros+{cost_micros}");
     record(s, caller, "budget.raise", format!("{}:{name}", scope.name()), &detail).await;
@@ -110,10 +111,10 @@ async fn resume_waiting(
         };
         let Some(block) = run.blocks.iter().find(|b| waits_for(&b.kind, raised)).map(|b| b.id) else { continue };
         let event = Event::Answered { block: Some(block), answer: Answer::Yes, by: caller.principal.clone() };
-        match s.runtime.tell(run.id, event, None).await {
+        match s.runtime.send(run.id, event, None).await {
             Ok(Run { id, .. }) => resumed.push(id),
             // It continued meanwhile, or another process carries it and asks for the budget again on its next event.
-            Err(Rejected::Refused(_) | Rejected::Elsewhere(_)) => {}
+            Err(RuntimeError::Refused(_) | RuntimeError::Elsewhere(_)) => {}
             Err(other) => return Err(other.into()),
         }
     }

@@ -3,7 +3,7 @@
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
 use crate::domain::{ChangeNumber, Sha, StatusState};
-use crate::ports::store::Found;
+use crate::ports::run_index::RunMatch;
 use crate::ports::{Change, PortResult, Repo};
 
 /// Maximum bytes of a status's context.
@@ -81,7 +81,7 @@ pub async fn comment(s: &Services, caller: &Caller, change: ChangeRef<'_>, text:
         return Err(ServiceError::invalid("text: empty", "Give a `text`"));
     }
     let repo = existing(s, change).await?;
-    let commented = s.people.say(&repo, ChangeNumber(change.number), &caller.principal, text).await;
+    let commented = s.people.comment(&repo, ChangeNumber(change.number), &caller.principal, text).await;
     acted(s, caller, change, commented, "change.comment", text).await
 }
 
@@ -149,8 +149,8 @@ async fn acted(
     record(s, caller, action, format!("change:{}#{}", of.project, of.number), detail).await;
     // A run's branch ends with its short id. No run is found for the branch of another Skep, and none needs to observe it then.
     let short = change.branch.rsplit('/').next().unwrap_or_default();
-    if let Ok(Found::One(run)) = s.store.find(short).await {
-        s.runtime.look(run).await;
+    if let Ok(RunMatch::One(run)) = s.store.find(short).await {
+        s.runtime.refresh(run).await;
     }
     Ok(change)
 }

@@ -1,6 +1,6 @@
 //! Errors of use cases: a kind, a stable code, what failed and how to fix it. Each surface renders them in its own form.
 
-use crate::actors::Rejected;
+use crate::actors::RuntimeError;
 use crate::domain::{Refusal, RunId};
 use crate::ports::PortError;
 use crate::secrets::redact_all;
@@ -130,23 +130,23 @@ impl From<Refusal> for ServiceError {
     }
 }
 
-impl From<Rejected> for ServiceError {
-    fn from(rejected: Rejected) -> ServiceError {
+impl From<RuntimeError> for ServiceError {
+    fn from(rejected: RuntimeError) -> ServiceError {
         let text = rejected.to_string();
         match rejected {
-            Rejected::Refused(refusal) => refusal.into(),
-            Rejected::NoRun(id) => ServiceError::no_run(&id.to_string()),
-            Rejected::Moved { .. } => {
+            RuntimeError::Refused(refusal) => refusal.into(),
+            RuntimeError::NoRun(id) => ServiceError::no_run(&id.to_string()),
+            RuntimeError::Moved { .. } => {
                 ServiceError::new(ErrorKind::Moved, "moved", text, "Show the run and repeat what still fits")
             }
-            Rejected::Invalid { what, fix } => ServiceError::invalid(what, fix),
-            Rejected::Away(what) => ServiceError::unavailable(what, "Retry once the service is available"),
-            Rejected::Elsewhere(_) => ServiceError::conflict(
+            RuntimeError::Invalid { what, fix } => ServiceError::invalid(what, fix),
+            RuntimeError::Unavailable(what) => ServiceError::unavailable(what, "Retry once the service is available"),
+            RuntimeError::Elsewhere(_) => ServiceError::conflict(
                 "elsewhere",
                 text,
                 "Send the request to the process that carries the run, or wait",
             ),
-            Rejected::Quarantined(what) => ServiceError::conflict("quarantined", what, FIX_QUARANTINE),
+            RuntimeError::Quarantined(what) => ServiceError::conflict("quarantined", what, FIX_QUARANTINE),
         }
     }
 }

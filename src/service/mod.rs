@@ -24,7 +24,7 @@ pub mod watch;
 pub use caller::{Caller, Callers, Right, Via};
 pub use error::{ErrorKind, ServiceError, ServiceResult};
 
-use crate::actors::{DefaultsNow, Notifications, RuntimeHandle};
+use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
 use crate::ports::{AuditLog, Clock, HumanActions, IdempotencyKeys, Isolation, Store, Vault, Workspaces};
 use std::sync::Arc;
@@ -58,8 +58,8 @@ pub struct Services {
     pub notifications: Notifications,
     /// Builds checks from command lines.
     pub checks_from: ChecksFrom,
-    /// Defaults for new projects and runs.
-    pub defaults: DefaultsNow,
+    /// The configured parts, for the defaults of new projects.
+    pub parts: Arc<dyn PartsSource>,
     /// Sandbox of commands.
     pub sandbox: Arc<dyn Isolation>,
     /// Start of the service.

@@ -2,7 +2,7 @@
 
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
-use crate::domain::{Policy, Project, ProjectName, Role};
+use crate::domain::{ForgeName, Policy, Project, ProjectName, Role};
 use crate::ports::{PortError, Repo};
 use std::collections::BTreeMap;
 
@@ -57,8 +57,9 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
     let project = Project {
         name,
         repo: new.repo,
+        forge: ForgeName::default(),
         base: new.base,
-        branch_prefix: s.defaults.borrow().branch_prefix.clone(),
+        branch_prefix: s.parts.current().defaults.branch_prefix.clone(),
         checks: input::checks(s, &new.checks)?,
         engines: input::engines(&new.engines),
         policy: new.policy,

@@ -2,7 +2,7 @@
 
 use super::{Caller, Right, ServiceError, ServiceResult, Services, projects};
 use crate::domain::{CheckResult, Run, RunId, check};
-use crate::ports::store::RunFilter;
+use crate::ports::run_index::RunFilter;
 use std::collections::BTreeMap;
 
 /// Maximum number of runs that are searched.

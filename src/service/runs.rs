@@ -3,11 +3,12 @@
 use super::audit::record;
 use super::idempotency::{self, IdempotencyKey};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
-use crate::actors::Ask;
-pub use crate::actors::preview::Preview;
+pub use crate::actors::Preview;
+use crate::actors::RunRequest;
 use crate::domain::{Goal, GoalSource, Role, Run, RunId};
 use crate::ports::PortError;
-use crate::ports::store::{Found, JournalRow, RunFilter, RunRow};
+use crate::ports::journal::JournalRow;
+use crate::ports::run_index::{RunFilter, RunMatch, RunRow};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -43,8 +44,8 @@ pub struct Opened {
 }
 
 /// Asks the runtime for a run that gets this id, unless an open run is reused.
-pub(super) async fn open_as(s: &Services, ask: Ask, id: RunId) -> ServiceResult<Opened> {
-    let run = s.runtime.ask(Ask { id: Some(id), ..ask }).await?;
+pub(super) async fn open_as(s: &Services, ask: RunRequest, id: RunId) -> ServiceResult<Opened> {
+    let run = s.runtime.open(RunRequest { id: Some(id), ..ask }).await?;
     Ok(Opened { is_new: run.id == id, run })
 }
 
@@ -96,7 +97,7 @@ pub async fn preview(s: &Services, caller: &Caller, request: OpenRun) -> Service
     Ok(s.runtime.preview(ask).await?)
 }
 
-async fn ask(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<Ask> {
+async fn ask(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<RunRequest> {
     if request.project.is_none() == request.repo.is_none() {
         return Err(ServiceError::invalid("name either `project` or `repo`", "Send exactly one of them"));
     }
@@ -105,7 +106,7 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<A
         Some(text) => Some(projects::find(s, text).await?.name),
         None => None,
     };
-    Ok(Ask {
+    Ok(RunRequest {
         id: None,
         project,
         repo: request.repo,
@@ -190,7 +191,7 @@ pub async fn events(
     let limit = input::rows(limit)?;
     let run = find_id(s, id).await?;
     // The store counts in signed numbers.
-    Ok(s.store.journal(run, after.min(i64::MAX as u64), limit).await?)
+    Ok(s.store.events(run, after.min(i64::MAX as u64), limit).await?)
 }
 
 /// Returns a run's id by its whole or shortened form.
@@ -199,9 +200,9 @@ pub(super) async fn find_id(s: &Services, text: &str) -> ServiceResult<RunId> {
         return Err(ServiceError::no_run(text));
     }
     match s.store.find(text).await? {
-        Found::One(id) => Ok(id),
-        Found::None => Err(ServiceError::no_run(text)),
-        Found::Several(ids) => Err(ServiceError::several_runs(text, &ids)),
+        RunMatch::One(id) => Ok(id),
+        RunMatch::None => Err(ServiceError::no_run(text)),
+        RunMatch::Several(ids) => Err(ServiceError::several_runs(text, &ids)),
     }
 }
 

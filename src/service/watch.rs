@@ -5,10 +5,10 @@
 
 use super::runs::find_id;
 use super::{Caller, Right, ServiceResult, Services};
-use crate::actors::News;
+use crate::actors::Notification;
 use crate::domain::{AttemptId, Outcome, RunId, status};
 use crate::ports::PortResult;
-use crate::ports::store::JournalRow;
+use crate::ports::journal::JournalRow;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -48,7 +48,7 @@ pub enum Seen {
 pub struct Watch {
     services: Services,
     run: RunId,
-    notifications: broadcast::Receiver<News>,
+    notifications: broadcast::Receiver<Notification>,
     /// Last row sent.
     last: u64,
     ready: VecDeque<Seen>,
@@ -68,7 +68,7 @@ pub async fn watch(s: &Services, caller: &Caller, run: &str, after: u64) -> Serv
     let run = find_id(s, run).await?;
     Ok(Watch {
         // Subscribed before the first read: what is committed in between is notified and read once.
-        notifications: s.notifications.listen(),
+        notifications: s.notifications.subscribe(),
         services: s.clone(),
         run,
         // The store counts in signed numbers.
@@ -105,7 +105,7 @@ impl Watch {
     /// Reads new rows, and detects the end.
     async fn read(&mut self) -> PortResult<()> {
         self.read_at = Instant::now() + READ_EVERY;
-        let rows = self.services.store.journal(self.run, self.last, ROWS).await?;
+        let rows = self.services.store.events(self.run, self.last, ROWS).await?;
         let is_full = rows.len() as u64 == ROWS;
         for row in rows {
             self.last = row.seq;
@@ -132,11 +132,11 @@ impl Watch {
 
     async fn wait(&mut self) {
         match timeout_at(self.read_at, self.notifications.recv()).await {
-            Ok(Ok(News::Said { run, attempt, text })) if run == self.run => {
+            Ok(Ok(Notification::Output { run, attempt, text })) if run == self.run => {
                 self.ready.push_back(Seen::Output { run, attempt, text });
             }
-            Ok(Ok(News::Moved { run, seq })) => self.read_now = run == self.run && seq > self.last,
-            Ok(Ok(News::Said { .. })) => {}
+            Ok(Ok(Notification::Moved { run, seq })) => self.read_now = run == self.run && seq > self.last,
+            Ok(Ok(Notification::Output { .. })) => {}
             Ok(Err(broadcast::error::RecvError::Closed)) => {
                 tokio::time::sleep_until(self.read_at).await;
                 self.read_now = true;

@@ -94,7 +94,7 @@ fn a_missing_secret_is_requested_by_name_and_the_command_does_not_run_without_it
     let check = has("DB_PASSWORD", PASSWORD);
     let output = run(&desk, "command: echo b > a.txt", &check).ends(4);
     assert!(
-        output.out.contains("there is no secret DEPLOY_KEY, neither for project tool nor for all"),
+        output.out.contains("there is no secret DEPLOY_KEY, neither for project tool nor for all projects"),
         "{}",
         output.out
     );

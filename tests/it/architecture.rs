@@ -9,6 +9,7 @@
 //!
 //! Every rule is a function over text and is tested with planted violations: a rule that cannot fail checks nothing.
 
+mod actors;
 mod docs;
 mod forms;
 mod language;

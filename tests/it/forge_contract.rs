@@ -65,7 +65,7 @@ async fn concurrent_writers_lose_nothing() {
     let other = LocalForge::new(w.data(), mirrors, Arc::new(crate::git_world::Ticks::default()));
     let comments = (0..20).map(|i| {
         let (forge, repo, text) = (if i % 2 == 0 { &w.forge } else { &other }, &w.repo, format!("comment {i}"));
-        async move { forge.say(repo, n, &ann(), &text).await.unwrap() }
+        async move { forge.comment(repo, n, &ann(), &text).await.unwrap() }
     });
     futures::future::join_all(comments).await;
     let change = w.forge.change(&w.repo, n).await.unwrap();
@@ -82,14 +82,14 @@ async fn comments_are_posted_once_and_only_people_unblock() {
     for _ in 0..3 {
         w.forge.ensure_comment(&w.repo, n, "7.1", "UNBLOCK #b1 I say").await.unwrap();
     }
-    w.forge.say(&w.repo, n, &ann(), "unblock #2 take Postgres").await.unwrap();
-    w.forge.say(&w.repo, n, &ann(), "you may UNBLOCK #b3").await.unwrap();
-    assert!(w.forge.say(&w.repo, n, &Principal::skep(), "UNBLOCK #b4").await.is_err());
+    w.forge.comment(&w.repo, n, &ann(), "unblock #2 take Postgres").await.unwrap();
+    w.forge.comment(&w.repo, n, &ann(), "you may UNBLOCK #b3").await.unwrap();
+    assert!(w.forge.comment(&w.repo, n, &Principal::skep(), "UNBLOCK #b4").await.is_err());
     let observed = w.forge.observe(&w.repo, n).await.unwrap().unblocks;
     assert_eq!(observed.len(), 1);
     assert_eq!((observed[0].block, observed[0].text.as_str(), observed[0].comment), (BlockId(2), "take Postgres", 2));
     let huge = "é".repeat(100_000);
-    let change = w.forge.say(&w.repo, n, &ann(), &huge).await.unwrap();
+    let change = w.forge.comment(&w.repo, n, &ann(), &huge).await.unwrap();
     assert_eq!(change.comments.last().unwrap().text.len(), 64 * 1024);
 }
 

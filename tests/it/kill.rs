@@ -1,6 +1,6 @@
-//! Killed at any moment, the same command again ends as if nothing had happened: on both databases, through the real program.
+//! A command that is killed at any moment and repeated ends as if nothing had happened: on both databases, with the real program.
 //!
-//! `SKEP_TEST_KILL_ALL=1` goes through every passing of every point; otherwise a few of each.
+//! `SKEP_TEST_KILL_ALL=1` kills at every pass of every fault point; otherwise at a few passes of each.
 
 mod blocked;
 mod fence;
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 
-/// One task, wrong at first: its reviewer asks for rework, then approves.
+/// One task that is incomplete at first: the reviewer requests rework, then approves.
 pub const STORY: &str = r#"
 [[turn]]
 step = "plan"
@@ -31,7 +31,7 @@ step = "review"
 patch_lacks = "three"
 verdict = "rework"
 findings = [{ path = "b.txt", line = 1, text = "three is missing" }]
-summary = "not whole yet"
+summary = "incomplete"
 
 [[turn]]
 step = "review"
@@ -41,11 +41,11 @@ summary = "whole"
 [[turn]]
 step = "develop"
 edit = [{ append = "b.txt", content = "three\n" }]
-done = "made it whole"
+done = "completed it"
 "#;
 
-/// Cases at the same time: half of a case is waiting for the disk.
-const AT_ONCE: usize = 3;
+/// Concurrent cases: half of the time of a case is spent waiting for the disk.
+const CONCURRENCY: usize = 3;
 
 fn order(scene: &Scene) -> std::process::Command {
     scene.order("Write it down", &["--yes"])
@@ -55,7 +55,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
 }
 
-/// The run that is not killed: what it leaves, and how often it passes each point.
+/// Runs without a kill; returns what the run leaves and how often it passes each fault point.
 fn reference(url: Option<String>) -> (Left, BTreeMap<String, u64>) {
     let scene = Scene::new(STORY, url);
     let faults = scene.path("faults");
@@ -64,20 +64,20 @@ fn reference(url: Option<String>) -> (Left, BTreeMap<String, u64>) {
     let (code, said) = scene.run(command);
     assert_eq!(code, Some(0), "{said}");
     let mut passed = BTreeMap::new();
-    for name in std::fs::read_to_string(faults).expect("the passings").lines() {
+    for name in std::fs::read_to_string(faults).expect("the passed points").lines() {
         *passed.entry(name.to_owned()).or_default() += 1;
     }
     (block_on(left(&scene)), passed)
 }
 
-/// Killed at these points one after the other, then run to the end.
+/// Kills the command at these fault points one after the other, then runs it to the end.
 fn killed(faults: &[String], url: Option<String>) -> Left {
     let scene = Scene::new(STORY, url);
     for fault in faults {
         let mut command = order(&scene);
         command.env("SKEP_FAULT", fault);
         let (code, said) = scene.run(command);
-        // Under other timing a last passing may not come; then it has simply ended.
+        // With other timing the last pass may not happen; then the run has ended normally.
         assert!(matches!(code, None | Some(0)), "{faults:?}: {code:?}\n{said}");
     }
     let (code, said) = scene.run(order(&scene));
@@ -85,12 +85,12 @@ fn killed(faults: &[String], url: Option<String>) -> Left {
     block_on(left(&scene))
 }
 
-/// Runs all cases, a few at once; every one that differs is told.
+/// Runs all cases, a few at a time, and reports every case that ends differently.
 fn all_end_the_same(cases: Vec<Vec<String>>, expected: &Left, postgres: bool) {
     let (queue, wrong) = (Mutex::new(cases.into_iter()), Mutex::new(Vec::new()));
     let next = || queue.lock().expect("the queue").next();
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..CONCURRENCY {
             scope.spawn(|| {
                 while let Some(case) = next() {
                     let url = postgres.then(|| block_on(postgres::database()));
@@ -115,15 +115,15 @@ fn all_end_the_same(cases: Vec<Vec<String>>, expected: &Left, postgres: bool) {
     assert!(wrong.is_empty(), "{} cases end differently from {expected:#?}\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The passings to kill at: `few` gives those of the normal run.
-fn cases(passed: &BTreeMap<String, u64>, few: impl Fn(usize, &str, u64) -> Vec<u64>) -> Vec<Vec<String>> {
+/// The passes to kill at; `sample` chooses those of a normal test run.
+fn cases(passed: &BTreeMap<String, u64>, sample: impl Fn(usize, &str, u64) -> Vec<u64>) -> Vec<Vec<String>> {
     let all = std::env::var_os("SKEP_TEST_KILL_ALL").is_some();
     let mut cases = Vec::new();
     for (at, (name, times)) in passed.iter().enumerate() {
-        let chosen = if all { (1..=*times).collect() } else { few(at, name, *times) };
+        let chosen = if all { (1..=*times).collect() } else { sample(at, name, *times) };
         cases.extend(chosen.into_iter().map(|n| vec![format!("{name}:{n}")]));
     }
-    // What only a process that comes after a killed one passes.
+    // Points that only a process after a killed one passes.
     cases.push(vec!["after-engine:1".to_owned(), "after-orphan".to_owned()]);
     cases.push(vec!["before-act:3".to_owned(), "after-begin".to_owned()]);
     cases.push(vec!["after-land-push".to_owned(), "after-take".to_owned(), "before-begin".to_owned()]);
@@ -131,24 +131,24 @@ fn cases(passed: &BTreeMap<String, u64>, few: impl Fn(usize, &str, u64) -> Vec<u
 }
 
 #[test]
-fn killed_at_every_point_it_ends_the_same_on_sqlite() {
+fn a_run_killed_at_every_point_ends_the_same_on_sqlite() {
     let (expected, passed) = reference(None);
     let of_each = |at: usize, _: &str, n: u64| vec![if at % 2 == 0 { 1 } else { n }];
     all_end_the_same(cases(&passed, of_each), &expected, false);
 }
 
 #[test]
-fn killed_at_every_point_it_ends_the_same_on_postgres() {
+fn a_run_killed_at_every_point_ends_the_same_on_postgres() {
     let url = block_on(postgres::database());
     let (expected, passed) = reference(Some(url.clone()));
     block_on(postgres::drop_database(&url));
-    // Another passing of each point than on SQLite, so that the two together see more.
+    // Other passes than on SQLite, so that the two tests cover more together.
     let of_each = |at: usize, _: &str, n: u64| vec![if at % 2 == 0 { n } else { n.div_ceil(2) }];
     all_end_the_same(cases(&passed, of_each), &expected, true);
 }
 
 #[test]
-fn every_point_is_in_the_source_and_on_the_way_of_a_run() {
+fn every_fault_point_is_in_the_source_and_passed_by_a_run() {
     let mut marked = BTreeSet::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {

@@ -31,7 +31,7 @@ fn no(why: &str) -> Answer {
 }
 
 /// Every state of the matrix, reached by real decisions. Most use one reviewer and approval of the merge.
-fn states() -> Vec<(&'static str, Story)> {
+pub fn states() -> Vec<(&'static str, Story)> {
     let policy = || Policy { self_approval: true, ..bare_policy() };
     let planning = |p: Policy| Story::new(p).tell(Event::Admitted);
     let planned = |p: Policy, tasks: Vec<TaskSpec>| planning(p).reserved().report(Report::Planned { tasks });
@@ -135,7 +135,7 @@ fn states() -> Vec<(&'static str, Story)> {
 }
 
 /// Every event that could arrive, by name.
-fn events(run: &Run) -> Vec<(String, Event)> {
+pub fn events(run: &Run) -> Vec<(String, Event)> {
     let mut list: Vec<(String, Event)> = Vec::new();
     let mut add = |name: &str, event: Event| list.push((name.to_owned(), event));
     add("opened", Event::Opened(Box::new(crate::support::fixtures::opened(bare_policy()))));

@@ -96,7 +96,7 @@ impl World {
     }
 
     async fn render(&self, order: &Order, patch: &str) -> Prompt {
-        self.ports.deps.prompts.render(&self.repo, order, patch).await.unwrap()
+        self.ports.deps.parts.current().prompts.render(&self.repo, order, patch).await.unwrap()
     }
 
     async fn render_from(&self, dir: &Path, order: &Order) -> Result<Prompt, String> {

@@ -215,7 +215,7 @@ async fn a_run_completes_when_a_person_merges_its_change() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spending_is_summed_up_and_shared_budgets_are_raised() {
     let s = service().await;
-    let mut project = s.ports.deps.defaults.borrow().policy.clone();
+    let mut project = s.ports.deps.parts.current().defaults.policy.clone();
     project.shared.project_cost_micros = Some(0);
     let dev =
         r#"command:echo two >> a.txt; echo '{"summary": "did it", "usage": {"cost_micros": 7}}' > "$SKEP_REPORT_FILE""#;

@@ -119,7 +119,7 @@ async fn a_lost_notification_costs_time_but_no_row() {
         for _ in 0..40 {
             for _ in 0..200 {
                 let run = skep::domain::RunId(uuid::Uuid::now_v7());
-                s.ports.deps.notifications.tell(skep::actors::News::Moved { run, seq: 1 });
+                s.ports.deps.notifications.send(skep::actors::Notification::Moved { run, seq: 1 });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

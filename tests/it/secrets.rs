@@ -196,7 +196,7 @@ fn secrets_are_set_from_input_file_or_variable_and_never_shown() {
     };
     let output =
         piped(&["secret", "set", "A"], &format!("{KEPT}\n")).ends(0).says("A stored for all projects (version 1)");
-    assert!(output.out.contains("vault.key") && output.out.contains("beside the data"), "{}", output.out);
+    assert!(output.out.contains("vault.key") && output.out.contains("next to the data"), "{}", output.out);
     cli.does(&["secret", "set", "A", "--from-file", "input"]).ends(0).says("(version 2)");
     cli.repo("tool", &[("a.txt", "a\n")]);
     cli.does(&["project", "add", "tool.git"]).ends(0);

@@ -1,6 +1,6 @@
-//! What every store must do, on SQLite and on Postgres alike.
+//! The contract of the store, the same on SQLite and Postgres.
 
-/// Makes a test on each database of each function named.
+/// Generates a test on each database for every named function.
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         mod sqlite {
@@ -14,12 +14,12 @@ macro_rules! on_both {
 use on_both;
 
 mod audit;
-mod books;
 mod crash;
 mod damage;
 mod journal;
 mod lease;
+mod ledger;
 mod opening;
+mod run_index;
 mod shared_budgets;
 mod vault;
-mod views;

@@ -41,7 +41,7 @@ fn runs_on_one_base_branch_all_land() {
 }
 
 #[test]
-fn commands_side_by_side_share_the_data_directory() {
+fn concurrent_commands_share_the_data_directory() {
     let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "a\n")]);
     std::thread::scope(|scope| {

@@ -1,39 +1,40 @@
-//! A run taken up: its lease, its snapshot, its outbox, and the attempts whose process is gone.
+//! Resumes a run: acquires its lease, loads snapshot and outbox, and reports the attempts whose process is gone.
 
 use super::super::message::{RootMsg, RunMsg};
 use super::super::ops::{self, Ops};
 use super::super::retry::patiently;
 use super::super::session;
+use super::super::target::RunTarget;
 use super::{Held, State, apply, carry_out, note_refusal};
 use crate::domain::{AttemptId, Effect, EffectKey, Event, Order};
-use crate::ports::store::{Pending, Taken};
+use crate::ports::journal::PendingEffect;
+use crate::ports::leases::LeasedRun;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Takes the lease, loads the run, and says what became of the attempts of an earlier process.
+/// Acquires the lease, loads the run, and settles the attempts of an earlier process.
 pub(super) async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
     let deps = s.args.deps.clone();
     let secs = deps.tuning.lease.as_secs();
-    let taken = patiently(Duration::from_secs(60), || deps.store.take(s.args.run, &deps.owner, secs)).await;
-    let Taken { lease, run, pending } = match taken {
+    let leased = patiently(Duration::from_secs(60), || deps.store.acquire(s.args.run, &deps.owner, secs)).await;
+    let LeasedRun { lease, run, pending } = match leased {
         Ok(Some(taken)) => taken,
         Ok(None) => {
             tracing::debug!(run = %s.args.run, "another process carries this run");
             return Ok(());
         }
         Err(error) => {
-            tracing::error!(run = %s.args.run, %error, "the run could not be taken");
+            tracing::error!(run = %s.args.run, %error, "cannot load the run");
             return Ok(());
         }
     };
     crate::fault!("after-take");
-    s.args.root.cast(RootMsg::Taken { lease: lease.clone() })?;
-    let hands =
-        ops::Args { deps: deps.clone(), lease: lease.clone(), target: ops::RunTarget::of(&run), run: me.clone() };
-    let (ops, _) = Actor::spawn_linked(None, Ops, hands, me.get_cell()).await?;
+    s.args.root.cast(RootMsg::Leased { lease: lease.clone() })?;
+    let args = ops::Args { deps: deps.clone(), lease: lease.clone(), target: RunTarget::of(&run), run: me.clone() };
+    let (ops, _) = Actor::spawn_linked(None, Ops, args, me.get_cell()).await?;
     let (mut begun, mut waiting) = (Vec::new(), Vec::new());
-    for Pending { key, effect, .. } in pending {
+    for PendingEffect { key, effect, .. } in pending {
         match effect {
             Effect::Start { order } => begun.push((key, order)),
             effect => waiting.push((key, effect, true)),
@@ -48,7 +49,7 @@ pub(super) async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), Act
     carry_out(me, s).await
 }
 
-/// Tells that the process of these attempts is gone. Those that the run did not give up are taken up again.
+/// Reports that the process of these attempts is gone, then resumes those that the run did not give up.
 async fn orphaned(
     me: &ActorRef<RunMsg>,
     s: &mut State,
@@ -56,10 +57,10 @@ async fn orphaned(
 ) -> Result<(), ActorProcessingErr> {
     let seq = s.held.as_ref().map(|held| held.run.seq);
     let attempts: Vec<AttemptId> = begun.iter().map(|(_, order)| order.attempt).collect();
-    let counted = |id: &AttemptId| Some((*id, session::metered(&s.args.deps, s.args.run, *id)?));
-    let metered = attempts.iter().filter_map(counted).collect();
+    let usage_of = |id: &AttemptId| Some((*id, session::metered(&s.args.deps, s.args.run, *id)?));
+    let metered = attempts.iter().filter_map(usage_of).collect();
     note_refusal(apply(me, s, Event::Orphaned { attempts, metered }).await?);
-    // What could not be written is not so.
+    // If the event was not written, nothing has changed.
     let Some(held) = s.held.as_mut().filter(|held| Some(held.run.seq) != seq) else { return Ok(()) };
     for (key, order) in begun {
         let resumable = held.run.attempt(order.attempt).and_then(|a| a.resumable.as_ref());

@@ -175,7 +175,7 @@ impl CommandChecks {
 
 #[async_trait]
 impl Checks for CommandChecks {
-    fn wanted(&self) -> &'static [&'static str] {
+    fn rule_files(&self) -> &'static [&'static str] {
         detect::FILES
     }
 
@@ -192,7 +192,11 @@ impl Checks for CommandChecks {
         Ok(RepoRules { checks, tightening: file.policy })
     }
 
-    fn placed(&self, project: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
+    fn assign_runners(
+        &self,
+        project: &ProjectName,
+        checks: Vec<CheckSpec>,
+    ) -> Result<Vec<CheckSpec>, (String, String)> {
         let grants = self.access_broker.grants(project);
         let mut assigned = Vec::with_capacity(checks.len());
         for mut check in checks {

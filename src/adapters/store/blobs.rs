@@ -1,21 +1,22 @@
-//! Artifacts: bytes kept once under their digest, and linked to the runs that made them.
+//! Artifacts: bytes stored once under their digest and linked to the runs that made them.
 
 use super::SeaStore;
 use super::entity::artifact;
-use super::views::text_of;
+use super::run_index::text_of;
 use crate::domain::{ArtifactKind, ArtifactRef, Digest, RunId};
-use crate::ports::{PortError, PortResult};
+use crate::ports::{Blobs, PortError, PortResult};
 use crate::secrets::{redact, redact_bytes};
+use async_trait::async_trait;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, EntityTrait, QueryResult};
 use sha2::{Digest as _, Sha256};
 
-/// The most bytes of one artifact.
-pub const ARTIFACT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The longest name kept, in characters.
-const NAME_MAX: usize = 200;
+/// Upper bound of one artifact, in bytes.
+pub const MAX_ARTIFACT_BYTES: usize = 16 * 1024 * 1024;
+/// Longest stored name, in characters.
+const MAX_NAME: usize = 200;
 
-const KNOWN: &str = "SELECT 1 AS one FROM artifact WHERE digest = $1";
+const EXISTS: &str = "SELECT 1 AS one FROM artifact WHERE digest = $1";
 const HAS_RUN: &str = "SELECT 1 AS one FROM run WHERE id = $1";
 const LINK: &str = "INSERT INTO run_artifact (run, digest, kind, name, added_at) VALUES ($1, $2, $3, $4, {now}) \
     ON CONFLICT (run, digest, kind, name) DO NOTHING RETURNING id";
@@ -24,21 +25,16 @@ const OF_RUN: &str = "SELECT l.digest, l.kind, l.name, a.size FROM run_artifact 
 const ONE: &str = "SELECT l.digest, l.kind, l.name, a.size, a.bytes FROM run_artifact l \
     JOIN artifact a ON a.digest = l.digest WHERE l.run = $1 AND l.digest = $2 ORDER BY l.id LIMIT 1";
 
-impl SeaStore {
-    pub(super) async fn keep_artifact(
-        &self,
-        run: RunId,
-        kind: ArtifactKind,
-        name: &str,
-        bytes: &[u8],
-    ) -> PortResult<ArtifactRef> {
-        // The one place through which artifacts are kept: no secret gets into one.
+#[async_trait]
+impl Blobs for SeaStore {
+    async fn put_artifact(&self, run: RunId, kind: ArtifactKind, name: &str, bytes: &[u8]) -> PortResult<ArtifactRef> {
+        // Every artifact is stored through here: redacting here keeps secrets out of all of them.
         let (bytes, name) = (&*redact_bytes(bytes), redact(name));
-        let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
-        if bytes.len() > ARTIFACT_BYTES_MAX {
+        let name: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+        if bytes.len() > MAX_ARTIFACT_BYTES {
             return Err(PortError::permanent(
-                format!("run {run}: artifact {name} has {} bytes, more than {ARTIFACT_BYTES_MAX}", bytes.len()),
-                "keep its end, or split it",
+                format!("run {run}: artifact {name} has {} bytes, more than {MAX_ARTIFACT_BYTES}", bytes.len()),
+                "store its end only, or split it",
             ));
         }
         if self.read(HAS_RUN, [run.to_string().into()]).await?.is_empty() {
@@ -49,8 +45,8 @@ impl SeaStore {
         }
         let digest = Digest(hex(&Sha256::digest(bytes)));
         let size = bytes.len() as u64;
-        // Asked first: bytes that are there already are not sent.
-        if self.read(KNOWN, [digest.as_str().into()]).await?.is_empty() {
+        // Checked first, so that existing bytes are not sent again.
+        if self.read(EXISTS, [digest.as_str().into()]).await?.is_empty() {
             let model = artifact::ActiveModel {
                 digest: Set(digest.0.clone()),
                 size: Set(i64::try_from(size).unwrap_or(i64::MAX)),
@@ -67,30 +63,28 @@ impl SeaStore {
         Ok(ArtifactRef { digest, kind, name, size })
     }
 
-    pub(super) async fn read_artifact(
-        &self,
-        run: RunId,
-        digest: &Digest,
-    ) -> PortResult<Option<(ArtifactRef, Vec<u8>)>> {
+    async fn artifact(&self, run: RunId, digest: &Digest) -> PortResult<Option<(ArtifactRef, Vec<u8>)>> {
         let rows = self.read(ONE, [run.to_string().into(), digest.as_str().into()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let bytes: Vec<u8> = row.try_get("", "bytes").map_err(|e| self.reading(&e))?;
         if hex(&Sha256::digest(&bytes)) != digest.0 {
             return Err(PortError::permanent(
-                format!("{}: the bytes of artifact {digest} are not what was stored", self.place),
+                format!("{}: the bytes of artifact {digest} do not match their digest", self.location),
                 "check the disk and restore the store from a backup",
             ));
         }
         Ok(Some((self.artifact_from(row)?, bytes)))
     }
 
-    pub(super) async fn list_artifacts(&self, run: RunId) -> PortResult<Vec<ArtifactRef>> {
+    async fn artifacts(&self, run: RunId) -> PortResult<Vec<ArtifactRef>> {
         self.read(OF_RUN, [run.to_string().into()]).await?.iter().map(|row| self.artifact_from(row)).collect()
     }
+}
 
+impl SeaStore {
     fn artifact_from(&self, row: &QueryResult) -> PortResult<ArtifactRef> {
         let damaged = |why: String| {
-            PortError::permanent(format!("{}: an artifact's row cannot be read: {why}", self.place), "restore a backup")
+            PortError::permanent(format!("{}: cannot read an artifact's row: {why}", self.location), "restore a backup")
         };
         let size: i64 = row.try_get("", "size").map_err(|e| self.reading(&e))?;
         let kind = serde_json::Value::String(text_of(row, "kind").map_err(damaged)?);
@@ -103,18 +97,18 @@ impl SeaStore {
     }
 }
 
-/// A kind by its word, the same as in JSON.
+/// Returns the word of a kind, as in JSON.
 fn word(kind: ArtifactKind) -> PortResult<String> {
     match serde_json::to_value(kind) {
         Ok(serde_json::Value::String(word)) => Ok(word),
-        _ => Err(PortError::permanent("an artifact's kind has no word", "this is a fault of Skep: report it")),
+        _ => Err(PortError::permanent("an artifact kind has no word", "this is a bug in Skep: report it")),
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })

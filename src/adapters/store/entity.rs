@@ -1,9 +1,9 @@
-//! The tables as SeaORM entities, for the statements that are built and not written.
+//! The tables as SeaORM entities, for the statements that are built instead of written as SQL.
 //!
-//! Invariant: the snapshot, the journal's and the outbox's bodies are read row by row elsewhere, so that one bad row is one bad
-//! row; an entity would fail the whole answer.
+//! Invariant: snapshots and the bodies of journal and outbox are read row by row elsewhere, so that a damaged row affects only itself;
+//! with an entity it would fail the whole query.
 
-/// `run`, without its snapshot.
+/// `run`, without the snapshot.
 pub(super) mod run {
     use sea_orm::entity::prelude::*;
 
@@ -12,7 +12,7 @@ pub(super) mod run {
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: String,
-        pub tail: String,
+        pub reversed_id: String,
         pub project: String,
         pub seq: i64,
         pub phase: String,
@@ -27,7 +27,7 @@ pub(super) mod run {
         pub version: i64,
         pub home: String,
         pub wake_at: Option<i64>,
-        pub waits: Option<String>,
+        pub wait_reason: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -54,7 +54,7 @@ pub(super) mod project {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// `artifact`: bytes by their digest.
+/// `artifact`: bytes by digest.
 pub(super) mod artifact {
     use sea_orm::entity::prelude::*;
 

@@ -1,130 +1,163 @@
-//! Group commit: turns transitions into rows, and answers each of them.
+//! Events, snapshots and the outbox: group commit, and the reads by run.
 //!
-//! Invariant: nothing here writes. `journal_sqlite` and `journal_postgres` do, and each tells which transitions the fence let
-//! through.
+//! Invariant: a batch is written by `journal_sqlite` or `journal_postgres`, which report the transitions that the fence let through.
 
 use super::SeaStore;
-use super::error::again;
-use super::ledger::LedgerRecord;
-use crate::domain::run::SNAPSHOT_VERSION;
-use crate::domain::{Event, status};
-use crate::ports::store::Transition;
+use super::codec;
+use super::error::duplicate;
+use super::row::Row;
+use super::run_index::{bounded, text_of};
+use crate::domain::{EffectKey, Run, RunId, Timestamp};
+use crate::ports::journal::{Journal, JournalRow, Transition};
+use crate::ports::leases::Lease;
 use crate::ports::{PortError, PortResult};
-use sea_orm::DbBackend;
+use async_trait::async_trait;
+use sea_orm::{DbBackend, QueryResult};
 
-/// The most bytes of one row's payload. A run that outgrows it has gone wrong long before.
-const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The most effects of one transition; `ord` counts within it.
-const EFFECTS_MAX: usize = 10_000;
-/// `ord` is the deciding event's number times this, plus the place in its decision: the order of decision over the run's life.
-const ORD_STEP: i64 = 65_536;
-/// How long a process that opens a run with an epoch of its own holds it before it must renew.
+/// How long a process that opens a run under an epoch of its own holds the run before it must renew the lease.
 pub(super) const FIRST_LEASE_SECS: i64 = 30;
+/// Upper bound of journal rows in one answer.
+const MAX_EVENTS: u64 = 1_000;
 
-/// A transition as it is written.
-pub(super) struct Row {
-    pub run: String,
-    pub owner: String,
-    pub epoch: i64,
-    pub seq: i64,
-    pub at: i64,
-    pub name: &'static str,
-    pub event: String,
-    pub project: String,
-    pub phase: &'static str,
-    pub status: &'static str,
-    pub ended: bool,
-    pub change_number: Option<i64>,
-    pub title: String,
-    pub blocks: String,
-    pub version: i64,
-    pub opened_at: i64,
-    pub snapshot: String,
-    /// New outbox rows: key, order, effect.
-    pub effects: Vec<(String, i64, String)>,
-    pub finished: Vec<String>,
-    pub wake_at: Option<i64>,
-    pub waits: Option<String>,
-    pub ledger_rows: Vec<LedgerRecord>,
-}
+/// Reading the lease locks the run's row, so that no other owner takes it between the check and the count.
+const BEGIN_POSTGRES: &str = "WITH mine AS (SELECT id FROM run WHERE id = $1 AND owner = $2 AND epoch = $3 FOR SHARE) \
+    UPDATE outbox SET begun = begun + 1 FROM mine WHERE outbox.run = mine.id AND outbox.key = $4 RETURNING begun";
+/// SQLite has one writer at a time, so that the check and the count are atomic anyway.
+const BEGIN_SQLITE: &str = "UPDATE outbox SET begun = begun + 1 WHERE run = $1 AND key = $4 \
+    AND EXISTS (SELECT 1 FROM run WHERE id = $1 AND owner = $2 AND epoch = $3) RETURNING begun";
+const MINE: &str = "SELECT 1 AS one FROM run WHERE id = $1 AND owner = $2 AND epoch = $3";
+const LOAD: &str = "SELECT version, snapshot FROM run WHERE id = $1";
+const EVENTS: &str =
+    "SELECT seq, at, name, epoch, version, body FROM event WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 
-impl Row {
-    /// The first transition makes the run's row; the others find it.
-    pub(super) fn opens(&self) -> bool {
-        self.seq == 1
-    }
-    /// The id backwards.
-    pub(super) fn tail(&self) -> String {
-        self.run.chars().rev().collect()
-    }
-    /// Whose the new run is: nobody's, unless it was opened with an epoch.
-    pub(super) fn first_owner(&self) -> Option<&str> {
-        (self.epoch > 0).then_some(self.owner.as_str())
-    }
-}
-
-/// What became of a row.
+/// The outcome of writing a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is in the journal, from now or from before.
+pub(super) enum WriteOutcome {
+    /// The row is in the journal, from now or from before.
     Written,
-    /// The lease is not (or no longer) the one it carries, or the journal is elsewhere.
+    /// The transition's lease was lost, or the journal is not at the event it follows.
     Fenced,
 }
 
-impl SeaStore {
-    /// Writes a batch in one transaction. See [`crate::ports::Store::commit`].
-    pub(super) async fn commit_batch(&self, batch: &[Transition]) -> Vec<PortResult<()>> {
+#[async_trait]
+impl Journal for SeaStore {
+    async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>> {
         let mut answers: Vec<PortResult<()>> = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
-        let mut places = Vec::with_capacity(batch.len());
-        for (place, transition) in batch.iter().enumerate() {
-            match row_of(transition) {
+        let mut indexes = Vec::with_capacity(batch.len());
+        for (index, transition) in batch.iter().enumerate() {
+            match Row::of(transition) {
                 Ok(row) => {
                     rows.push(row);
-                    places.push(place);
+                    indexes.push(index);
                     answers.push(Ok(()));
                 }
                 Err(e) => answers.push(Err(e)),
             }
         }
-        let fates = self.commit_rows(&rows).await;
-        for ((place, row), fate) in places.into_iter().zip(&rows).zip(fates) {
-            if let Some(answer) = answers.get_mut(place) {
-                *answer = fate.and_then(|fate| match fate {
-                    Fate::Written => Ok(()),
-                    Fate::Fenced => Err(fenced(row)),
+        let outcomes = self.commit_rows(&rows).await;
+        for ((index, row), outcome) in indexes.into_iter().zip(&rows).zip(outcomes) {
+            if let Some(answer) = answers.get_mut(index) {
+                *answer = outcome.and_then(|outcome| match outcome {
+                    WriteOutcome::Written => Ok(()),
+                    WriteOutcome::Fenced => Err(fenced(row)),
                 });
             }
         }
         answers
     }
 
-    async fn commit_rows(&self, rows: &[Row]) -> Vec<PortResult<Fate>> {
+    async fn begin_effect(&self, lease: &Lease, key: &EffectKey) -> PortResult<u32> {
+        let sql = if self.backend() == DbBackend::Postgres { BEGIN_POSTGRES } else { BEGIN_SQLITE };
+        let mine = || [lease.run.to_string().into(), lease.owner.0.as_str().into(), lease.epoch.into()];
+        let rows = self.write(sql, mine().into_iter().chain([key.as_str().into()])).await?;
+        if let Some(row) = rows.first() {
+            let begun: i64 = row.try_get("", "begun").map_err(|e| self.reading(&e))?;
+            return Ok(u32::try_from(begun).unwrap_or(u32::MAX));
+        }
+        if self.read(MINE, mine()).await?.is_empty() {
+            return Err(PortError::Fenced {
+                what: format!(
+                    "run {}: {} no longer holds its lease under epoch {}",
+                    lease.run, lease.owner.0, lease.epoch
+                ),
+            });
+        }
+        Err(PortError::permanent(
+            format!("run {}: effect {key} is not pending", lease.run),
+            "nothing to do: the effect has ended, or was never decided",
+        ))
+    }
+
+    async fn load(&self, run: RunId) -> PortResult<Option<Run>> {
+        let rows = self.read(LOAD, [run.to_string().into()]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        snapshot_of(row).map(Some).map_err(|why| {
+            PortError::permanent(
+                format!("cannot read run {run}: {why}"),
+                "use the Skep version that wrote it, or restore a backup; other runs are not affected",
+            )
+        })
+    }
+
+    async fn events(&self, run: RunId, after: u64, limit: u64) -> PortResult<Vec<JournalRow>> {
+        let values = [
+            run.to_string().into(),
+            i64::try_from(after).unwrap_or(i64::MAX).into(),
+            bounded(limit, MAX_EVENTS).into(),
+        ];
+        let rows = self.read(EVENTS, values).await?;
+        rows.iter().map(|row| self.journal_row(run, row)).collect()
+    }
+}
+
+impl SeaStore {
+    async fn commit_rows(&self, rows: &[Row]) -> Vec<PortResult<WriteOutcome>> {
         if rows.is_empty() {
             return Vec::new();
         }
         match self.write_rows(rows).await {
-            Ok(fates) => fates.into_iter().map(Ok).collect(),
-            // One row the database will not have must not hold up the others: each by itself then.
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            // A row that the database rejects must not hold up the others: each is written by itself then.
             Err(PortError::Permanent { .. }) if rows.len() > 1 => {
-                let mut fates = Vec::with_capacity(rows.len());
+                let mut outcomes = Vec::with_capacity(rows.len());
                 for row in rows {
                     let alone = self.write_rows(std::slice::from_ref(row)).await;
-                    fates.push(alone.map(|f| f.first().copied().unwrap_or(Fate::Fenced)));
+                    outcomes.push(alone.map(|o| o.first().copied().unwrap_or(WriteOutcome::Fenced)));
                 }
-                fates
+                outcomes
             }
-            Err(e) => rows.iter().map(|_| Err(again(&e))).collect(),
+            Err(e) => rows.iter().map(|_| Err(duplicate(&e))).collect(),
         }
     }
 
-    async fn write_rows(&self, rows: &[Row]) -> PortResult<Vec<Fate>> {
+    async fn write_rows(&self, rows: &[Row]) -> PortResult<Vec<WriteOutcome>> {
         match self.backend() {
             DbBackend::Postgres => self.write_rows_postgres(rows).await,
             _ => self.write_rows_sqlite(rows).await,
         }
     }
+
+    /// Reads a journal row. Its number must be readable, because it is the row's position; everything else may be damaged.
+    fn journal_row(&self, run: RunId, row: &QueryResult) -> PortResult<JournalRow> {
+        let seq: i64 = row.try_get("", "seq").map_err(|e| self.reading(&e))?;
+        let version: i64 = row.try_get("", "version").unwrap_or(i64::MAX);
+        Ok(JournalRow {
+            run,
+            seq: u64::try_from(seq).unwrap_or(0),
+            at: Timestamp(row.try_get("", "at").unwrap_or(0)),
+            name: text_of(row, "name").unwrap_or_else(|_| "unreadable".to_owned()),
+            epoch: row.try_get("", "epoch").unwrap_or(0),
+            event: text_of(row, "body").and_then(|body| codec::event_json(version, &body)).ok(),
+        })
+    }
+}
+
+/// Reads the state in a row's `version` and `snapshot`, or explains why it cannot be used.
+pub(super) fn snapshot_of(row: &QueryResult) -> Result<Run, String> {
+    let version: i64 = row.try_get("", "version").map_err(|e| e.to_string())?;
+    codec::check_version(version)?;
+    codec::decode_snapshot(version, &text_of(row, "snapshot")?)
 }
 
 fn fenced(row: &Row) -> PortError {
@@ -134,70 +167,4 @@ fn fenced(row: &Row) -> PortError {
             row.run, row.seq, row.owner, row.epoch
         ),
     }
-}
-
-fn row_of(t: &Transition) -> PortResult<Row> {
-    let run = &t.run;
-    let wrong = |why: String| {
-        PortError::permanent(
-            format!("run {}: event {} cannot be written: {why}", run.id, run.seq),
-            "this is a fault of Skep: report it, with the message",
-        )
-    };
-    if t.lease.run != run.id {
-        return Err(wrong(format!("its lease is on run {}", t.lease.run)));
-    }
-    if matches!(t.event, Event::Opened(_)) != (run.seq == 1) {
-        return Err(wrong(format!("{:?} must be the first event, and no other", t.event.name())));
-    }
-    if run.version != SNAPSHOT_VERSION {
-        return Err(wrong(format!("its snapshot is of form {}, not {SNAPSHOT_VERSION}", run.version)));
-    }
-    if t.effects.len() > EFFECTS_MAX {
-        return Err(wrong(format!("it has {} effects, more than {EFFECTS_MAX}", t.effects.len())));
-    }
-    let json = |what: &str, text: serde_json::Result<String>| match text {
-        Ok(text) if text.len() > PAYLOAD_BYTES_MAX => {
-            Err(wrong(format!("its {what} has {} bytes, more than {PAYLOAD_BYTES_MAX}", text.len())))
-        }
-        Ok(text) => Ok(text),
-        Err(e) => Err(wrong(format!("its {what} is no JSON: {e}"))),
-    };
-    let seq = i64::try_from(run.seq).map_err(|_| wrong("its number is too large".to_owned()))?;
-    let mut effects = Vec::with_capacity(t.effects.len());
-    for (place, (key, effect)) in (0i64..).zip(&t.effects) {
-        let ord = seq.saturating_mul(ORD_STEP).saturating_add(place);
-        effects.push((key.0.clone(), ord, json("effect", serde_json::to_string(effect))?));
-    }
-    let mut ledger_rows = Vec::with_capacity(t.ledger_rows.len());
-    for c in &t.ledger_rows {
-        let line = LedgerRecord::of(run.id, &run.project, c)
-            .map_err(|e| wrong(format!("its list of models is no JSON: {e}")))?;
-        ledger_rows.push(line);
-    }
-    let codes: Vec<&str> = run.blocks.iter().map(|b| b.kind.code()).collect();
-    Ok(Row {
-        run: run.id.to_string(),
-        owner: t.lease.owner.0.clone(),
-        epoch: t.lease.epoch,
-        seq,
-        at: t.at.0,
-        name: t.event.name(),
-        event: json("event", serde_json::to_string(&t.event))?,
-        project: run.project.as_str().to_owned(),
-        phase: run.phase.name(),
-        status: status::of_run(run).word(),
-        ended: run.ended(),
-        change_number: run.change.as_ref().and_then(|c| i64::try_from(c.number.0).ok()),
-        title: run.goal.title(),
-        blocks: json("list of blocks", serde_json::to_string(&codes))?,
-        version: i64::from(run.version),
-        opened_at: run.opened_at.0,
-        snapshot: json("snapshot", serde_json::to_string(run))?,
-        effects,
-        finished: t.finished.iter().map(|key| key.0.clone()).collect(),
-        wake_at: run.wake_at().filter(|_| !run.ended()).map(|at| at.0),
-        waits: run.wait.as_ref().map(|w| w.reason.to_string()),
-        ledger_rows,
-    })
 }

@@ -1,69 +1,79 @@
 //! Group commit on SQLite: one immediate transaction, a handful of prepared statements per transition.
 
 use super::SeaStore;
-use super::journal::{FIRST_LEASE_SECS, Fate, Row};
-use super::ledger::CHARGE;
+use super::journal::{FIRST_LEASE_SECS, WriteOutcome};
+use super::ledger::PUT_ROW;
+use super::row::Row;
 use crate::ports::PortResult;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
     TransactionTrait, Value,
 };
 
-const MOVE: &str = "UPDATE run SET seq = $5, phase = $6, status = $7, ended = $8, change_number = $9, title = $10, \
-    blocks = $11, updated_at = $12, version = $13, snapshot = $14, wake_at = $15, waits = $16 \
+const UPDATE: &str = "UPDATE run SET seq = $5, phase = $6, status = $7, ended = $8, change_number = $9, title = $10, \
+    blocks = $11, updated_at = $12, version = $13, snapshot = $14, wake_at = $15, wait_reason = $16 \
     WHERE id = $1 AND owner = $2 AND epoch = $3 AND seq = $4";
-const OPEN: &str = "INSERT INTO run (id, tail, project, seq, phase, status, ended, change_number, title, blocks, opened_at, \
+const OPEN: &str = "INSERT INTO run (id, reversed_id, project, seq, phase, status, ended, change_number, title, blocks, opened_at, \
     updated_at, owner, epoch, lease_until, version, snapshot, home) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
     CAST(unixepoch('subsec') * 1000 AS INTEGER) + $15, $16, $17, $18) ON CONFLICT (id) DO NOTHING";
-const JOURNAL: &str = "INSERT INTO event (run, seq, epoch, at, name, body) VALUES ($1, $2, $3, $4, $5, $6)";
-const PUT: &str = "INSERT INTO outbox (run, key, ord, body) VALUES ($1, $2, $3, $4)";
-const FINISH: &str = "DELETE FROM outbox WHERE run = $1 AND key = $2";
+const ADD_EVENT: &str =
+    "INSERT INTO event (run, seq, epoch, at, name, version, body) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const ADD_EFFECT: &str = "INSERT INTO outbox (run, key, ord, version, body) VALUES ($1, $2, $3, $4, $5)";
+const REMOVE_EFFECT: &str = "DELETE FROM outbox WHERE run = $1 AND key = $2";
 const WRITTEN: &str = "SELECT 1 FROM event WHERE run = $1 AND seq = $2 AND epoch = $3 AND body = $4";
 
 impl SeaStore {
-    pub(super) async fn write_rows_sqlite(&self, rows: &[Row]) -> PortResult<Vec<Fate>> {
+    pub(super) async fn write_rows_sqlite(&self, rows: &[Row]) -> PortResult<Vec<WriteOutcome>> {
         self.write_rows_in_tx(rows).await.map_err(|e| self.writing(&e))
     }
 
-    async fn write_rows_in_tx(&self, rows: &[Row]) -> Result<Vec<Fate>, DbErr> {
-        // Immediate: a transaction that reads first and then wants to write fails at once when another writes.
+    async fn write_rows_in_tx(&self, rows: &[Row]) -> Result<Vec<WriteOutcome>, DbErr> {
+        // Immediate: a transaction that reads first and writes later fails at once while another one writes.
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
         let tx = self.write.begin_with_options(options).await?;
-        let mut fates = Vec::with_capacity(rows.len());
+        let mut outcomes = Vec::with_capacity(rows.len());
         for row in rows {
-            fates.push(self.write_row(&tx, row).await?);
+            outcomes.push(self.write_row(&tx, row).await?);
         }
         tx.commit().await?;
-        Ok(fates)
+        Ok(outcomes)
     }
 
-    async fn write_row(&self, tx: &DatabaseTransaction, row: &Row) -> Result<Fate, DbErr> {
+    async fn write_row(&self, tx: &DatabaseTransaction, row: &Row) -> Result<WriteOutcome, DbErr> {
         let run = || Value::from(row.run.as_str());
         let (sql, values) =
-            if row.opens() { (OPEN, [opening(row), vec![self.home()]].concat()) } else { (MOVE, moving(row)) };
+            if row.opens() { (OPEN, [opening(row), vec![self.home()]].concat()) } else { (UPDATE, updating(row)) };
         if self.run_statement(tx, sql, values).await? == 0 {
-            let known = [run(), row.seq.into(), row.epoch.into(), row.event.as_str().into()];
-            let statement = Statement::from_sql_and_values(self.backend(), WRITTEN, known);
+            let identity = [run(), row.seq.into(), row.epoch.into(), row.event.as_str().into()];
+            let statement = Statement::from_sql_and_values(self.backend(), WRITTEN, identity);
             let written = !tx.query_all_raw(statement).await?.is_empty();
-            return Ok(if written { Fate::Written } else { Fate::Fenced });
+            return Ok(if written { WriteOutcome::Written } else { WriteOutcome::Fenced });
         }
-        let event =
-            vec![run(), row.seq.into(), row.epoch.into(), row.at.into(), row.name.into(), row.event.as_str().into()];
-        self.run_statement(tx, JOURNAL, event).await?;
+        let event = vec![
+            run(),
+            row.seq.into(),
+            row.epoch.into(),
+            row.at.into(),
+            row.name.into(),
+            row.version.into(),
+            row.event.as_str().into(),
+        ];
+        self.run_statement(tx, ADD_EVENT, event).await?;
         for (key, ord, body) in &row.effects {
-            self.run_statement(tx, PUT, vec![run(), key.as_str().into(), (*ord).into(), body.as_str().into()]).await?;
+            let effect = vec![run(), key.as_str().into(), (*ord).into(), row.version.into(), body.as_str().into()];
+            self.run_statement(tx, ADD_EFFECT, effect).await?;
         }
         for key in &row.finished {
-            self.run_statement(tx, FINISH, vec![run(), key.as_str().into()]).await?;
+            self.run_statement(tx, REMOVE_EFFECT, vec![run(), key.as_str().into()]).await?;
         }
-        for line in &row.ledger_rows {
-            self.run_statement(tx, CHARGE, line.values()).await?;
+        for ledger_row in &row.ledger {
+            self.run_statement(tx, PUT_ROW, ledger_row.values()).await?;
         }
-        Ok(Fate::Written)
+        Ok(WriteOutcome::Written)
     }
 
     async fn run_statement(&self, tx: &DatabaseTransaction, sql: &str, values: Vec<Value>) -> Result<u64, DbErr> {
@@ -72,7 +82,7 @@ impl SeaStore {
     }
 }
 
-fn moving(row: &Row) -> Vec<Value> {
+fn updating(row: &Row) -> Vec<Value> {
     vec![
         row.run.as_str().into(),
         row.owner.as_str().into(),
@@ -89,14 +99,14 @@ fn moving(row: &Row) -> Vec<Value> {
         row.version.into(),
         row.snapshot.as_str().into(),
         row.wake_at.into(),
-        row.waits.as_deref().into(),
+        row.wait_reason.as_deref().into(),
     ]
 }
 
 fn opening(row: &Row) -> Vec<Value> {
     vec![
         row.run.as_str().into(),
-        row.tail().into(),
+        row.reversed_id().into(),
         row.project.as_str().into(),
         row.seq.into(),
         row.phase.into(),

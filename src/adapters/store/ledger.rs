@@ -1,43 +1,46 @@
-//! The books: a line for each attempt, written as it goes on, and what they sum up to.
+//! The ledger: one row per attempt, rewritten as the attempt proceeds, and the reports over all rows.
 
 use super::SeaStore;
 use crate::domain::{Day, LedgerRow, ProjectName, RunId};
-use crate::ports::PortResult;
-use crate::ports::store::{Spending, SpendingBy, SpendingFilter};
+use crate::ports::ledger::{BudgetRaise, Ledger, Reservation, ReserveOutcome, Spending, SpendingBy, SpendingFilter};
+use crate::ports::{PortError, PortResult};
+use async_trait::async_trait;
 use sea_orm::{DbBackend, DbErr, QueryResult, Value};
 
-/// A line is rewritten as its attempt goes on.
-pub(super) const CHARGE: &str = "INSERT INTO charge (run, attempt, project, role, engine, tokens, cost_micros, turns, wall_ms, \
-    settled, day, at, models, round) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+/// Inserts an attempt's row, or rewrites the amounts of an existing one.
+pub(super) const PUT_ROW: &str = "INSERT INTO ledger_row (run, attempt, project, role, engine, tokens, cost_micros, turns, \
+    wall_ms, settled, day, at, usage_by_model, round, prompt_digest) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
     ON CONFLICT (run, attempt) DO UPDATE SET tokens = excluded.tokens, cost_micros = excluded.cost_micros, \
-    turns = excluded.turns, wall_ms = excluded.wall_ms, settled = excluded.settled, at = excluded.at, models = excluded.models";
+    turns = excluded.turns, wall_ms = excluded.wall_ms, settled = excluded.settled, at = excluded.at, \
+    usage_by_model = excluded.usage_by_model, prompt_digest = excluded.prompt_digest";
 
-/// The sums of lines `c`, of the amounts in `of`: `c` itself, or its parts `a`.
+/// The sums over rows `l` of the amounts in `of`: `l` itself, or its parts by model `m`.
 fn sums(of: &str) -> String {
     let sum = |column: &str, settled: bool, name: &str| {
-        format!("CAST(sum(CASE WHEN c.settled = {settled} THEN {of}.{column} ELSE 0 END) AS bigint) AS {name}")
+        format!("CAST(sum(CASE WHEN l.settled = {settled} THEN {of}.{column} ELSE 0 END) AS bigint) AS {name}")
     };
     let used = ["tokens", "cost_micros", "turns", "wall_ms"].map(|column| sum(column, true, column));
-    let aside = [sum("tokens", false, "reserved_tokens"), sum("cost_micros", false, "reserved_cost")];
-    format!("{}, {}, {COUNTS}", used.join(", "), aside.join(", "))
+    let reserved = [sum("tokens", false, "reserved_tokens"), sum("cost_micros", false, "reserved_cost")];
+    format!("{}, {}, {COUNTS}", used.join(", "), reserved.join(", "))
 }
-const COUNTS: &str = "count(DISTINCT c.run || '/' || CAST(c.attempt AS text)) AS attempts, \
-    count(DISTINCT CASE WHEN c.round > 0 THEN c.run || '/' || CAST(c.round AS text) END) AS rounds";
-const LINES: &str = "CAST(0 AS bigint) AS unpriced FROM charge AS c";
-const PARTS_POSTGRES: &str = "CAST(sum(CASE WHEN a.priced THEN 0 ELSE 1 END) AS bigint) AS unpriced FROM charge AS c, \
-    LATERAL json_to_recordset(c.models::json) AS a (model text, tokens bigint, cost_micros bigint, turns bigint, \
+const COUNTS: &str = "count(DISTINCT l.run || '/' || CAST(l.attempt AS text)) AS attempts, \
+    count(DISTINCT CASE WHEN l.round > 0 THEN l.run || '/' || CAST(l.round AS text) END) AS rounds";
+const ROWS: &str = "CAST(0 AS bigint) AS unpriced FROM ledger_row AS l";
+const BY_MODEL_POSTGRES: &str = "CAST(sum(CASE WHEN m.priced THEN 0 ELSE 1 END) AS bigint) AS unpriced \
+    FROM ledger_row AS l, LATERAL json_to_recordset(l.usage_by_model::json) AS m (model text, tokens bigint, cost_micros bigint, turns bigint, \
     wall_ms bigint, priced boolean)";
-const PARTS_SQLITE: &str = "CAST(sum(CASE WHEN a.priced THEN 0 ELSE 1 END) AS bigint) AS unpriced FROM charge AS c, \
+const BY_MODEL_SQLITE: &str = "CAST(sum(CASE WHEN m.priced THEN 0 ELSE 1 END) AS bigint) AS unpriced FROM ledger_row AS l, \
     (SELECT run, attempt, value ->> 'model' AS model, value ->> 'tokens' AS tokens, value ->> 'turns' AS turns, \
     value ->> 'cost_micros' AS cost_micros, value ->> 'wall_ms' AS wall_ms, value ->> 'priced' AS priced \
-    FROM charge AS all_lines, json_each(all_lines.models)) AS a";
+    FROM ledger_row AS all_rows, json_each(all_rows.usage_by_model)) AS m";
 
-/// An amount as the databases count.
+/// Converts an amount to the databases' integer type.
 pub(super) fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// A line of the books as it is written; the names are the columns'.
+/// A ledger row as it is written; the field names are the column names.
 #[derive(serde::Serialize)]
 pub(super) struct LedgerRecord {
     pub run: String,
@@ -52,32 +55,34 @@ pub(super) struct LedgerRecord {
     pub settled: bool,
     pub day: i64,
     pub at: i64,
-    /// Its parts, as JSON.
-    pub models: String,
+    /// The amounts by model, as JSON.
+    pub usage_by_model: String,
     pub round: i64,
+    pub prompt_digest: Option<String>,
 }
 
 impl LedgerRecord {
-    pub(super) fn of(run: RunId, project: &ProjectName, charge: &LedgerRow) -> serde_json::Result<LedgerRecord> {
+    pub(super) fn of(run: RunId, project: &ProjectName, row: &LedgerRow) -> serde_json::Result<LedgerRecord> {
         Ok(LedgerRecord {
             run: run.to_string(),
-            attempt: i64::from(charge.attempt.0),
+            attempt: i64::from(row.attempt.0),
             project: project.as_str().to_owned(),
-            role: charge.role.name(),
-            engine: charge.engine.clone(),
-            tokens: signed(charge.amount.tokens),
-            cost_micros: signed(charge.amount.cost_micros),
-            turns: signed(charge.amount.turns),
-            wall_ms: signed(charge.amount.wall_ms),
-            settled: charge.settled,
-            day: charge.day.0,
-            at: charge.at.0,
-            models: serde_json::to_string(&charge.parts())?,
-            round: i64::from(charge.round),
+            role: row.role.name(),
+            engine: row.engine.clone(),
+            tokens: signed(row.amount.tokens),
+            cost_micros: signed(row.amount.cost_micros),
+            turns: signed(row.amount.turns),
+            wall_ms: signed(row.amount.wall_ms),
+            settled: row.settled,
+            day: row.day.0,
+            at: row.at.0,
+            usage_by_model: serde_json::to_string(&row.parts())?,
+            round: i64::from(row.round),
+            prompt_digest: row.prompt_digest.clone(),
         })
     }
 
-    /// For [`CHARGE`].
+    /// The values for [`PUT_ROW`].
     pub(super) fn values(&self) -> Vec<Value> {
         vec![
             self.run.as_str().into(),
@@ -92,55 +97,73 @@ impl LedgerRecord {
             self.settled.into(),
             self.day.into(),
             self.at.into(),
-            self.models.as_str().into(),
+            self.usage_by_model.as_str().into(),
             self.round.into(),
+            self.prompt_digest.as_deref().into(),
         ]
     }
 }
 
+/// Reads an amount.
 pub(super) fn number(row: &QueryResult, column: &str) -> Result<u64, DbErr> {
     row.try_get::<i64>("", column).map(|n| u64::try_from(n).unwrap_or(0))
 }
 
-impl SeaStore {
-    pub(super) async fn sum_spending(&self, filter: &SpendingFilter) -> PortResult<Vec<Spending>> {
+#[async_trait]
+impl Ledger for SeaStore {
+    async fn reserve(&self, reservation: &Reservation) -> PortResult<ReserveOutcome> {
+        let tx = self.exclusive().await?;
+        let outcome = self.reserve_in(&tx, reservation).await;
+        let lease = &reservation.lease;
+        self.end(tx, outcome).await?.ok_or_else(|| PortError::Fenced {
+            what: format!("run {}: {} no longer holds its lease", lease.run, lease.owner.0),
+        })
+    }
+
+    async fn raise_budget(&self, raise: &BudgetRaise) -> PortResult<()> {
+        let tx = self.exclusive().await?;
+        let raised = self.raise_in(&tx, raise).await;
+        self.end(tx, raised).await
+    }
+
+    async fn spending(&self, filter: &SpendingFilter) -> PortResult<Vec<Spending>> {
         let (mut wheres, mut values) = (Vec::new(), Vec::new());
-        let mut only = |column: &str, value: Value| {
+        let mut filter_by = |column: &str, value: Value| {
             values.push(value);
-            wheres.push(format!("c.{column} = ${}", values.len()));
+            wheres.push(format!("l.{column} = ${}", values.len()));
         };
         if let Some(run) = filter.run {
-            only("run", run.to_string().into());
+            filter_by("run", run.to_string().into());
         }
         if let Some(project) = &filter.project {
-            only("project", project.as_str().into());
+            filter_by("project", project.as_str().into());
         }
         if let Some(day) = filter.day {
-            only("day", day.0.into());
+            filter_by("day", day.0.into());
         }
         let key = match filter.by {
-            SpendingBy::Run => "c.run",
-            SpendingBy::Project => "c.project",
-            SpendingBy::Role => "c.role",
-            SpendingBy::Day => "CAST(c.day AS text)",
-            SpendingBy::Model => "a.model",
+            SpendingBy::Run => "l.run",
+            SpendingBy::Project => "l.project",
+            SpendingBy::Role => "l.role",
+            SpendingBy::Day => "CAST(l.day AS text)",
+            SpendingBy::Model => "m.model",
         };
         let from = match (filter.by, self.backend()) {
-            (SpendingBy::Model, DbBackend::Postgres) => PARTS_POSTGRES,
+            (SpendingBy::Model, DbBackend::Postgres) => BY_MODEL_POSTGRES,
             (SpendingBy::Model, _) => {
-                wheres.extend(["a.run = c.run".to_owned(), "a.attempt = c.attempt".to_owned()]);
-                PARTS_SQLITE
+                wheres.extend(["m.run = l.run".to_owned(), "m.attempt = l.attempt".to_owned()]);
+                BY_MODEL_SQLITE
             }
-            _ => LINES,
+            _ => ROWS,
         };
         let wheres = if wheres.is_empty() { String::new() } else { format!(" WHERE {}", wheres.join(" AND ")) };
-        values.push(signed(filter.limit.clamp(1, Spending::ROWS_MAX)).into());
-        // Newest first where keys are in the order of time, else the dearest.
+        values.push(signed(filter.limit.clamp(1, Spending::MAX_ROWS)).into());
+        // Newest first where keys are in the order of time, else most expensive first.
         let order = match filter.by {
             SpendingBy::Run | SpendingBy::Day => "key DESC",
             _ => "cost_micros DESC, tokens DESC, key",
         };
-        let sums = sums(if filter.by == SpendingBy::Model { "a" } else { "c" });
+        let sums = sums(if filter.by == SpendingBy::Model { "m" } else { "l" });
         let sql = format!(
             "SELECT {key} AS key, {sums}, {from}{wheres} GROUP BY {key} ORDER BY {order} LIMIT ${}",
             values.len()

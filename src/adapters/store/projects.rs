@@ -1,46 +1,47 @@
-//! The projects: one row each, the body as JSON.
+//! Projects: one row each, with the body as JSON.
 
 use super::SeaStore;
 use super::entity::project::{Column, Entity, Model};
 use crate::domain::{Project, ProjectName};
-use crate::ports::{PortError, PortResult};
-use sea_orm::{EntityTrait, QueryOrder, QuerySelect, SqlErr};
+use crate::ports::{PortError, PortResult, Projects};
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, QuerySelect, SqlErr};
 
-/// The most projects of one store.
-const PROJECTS_MAX: u64 = 10_000;
+/// Upper bound of projects in one store.
+const MAX_PROJECTS: u64 = 10_000;
 
 const ADD: &str =
     "INSERT INTO project (name, body, created_at, updated_at) VALUES ($1, $2, {now}, {now}) RETURNING name";
 const REPLACE: &str = "INSERT INTO project (name, body, created_at, updated_at) VALUES ($1, $2, {now}, {now}) \
     ON CONFLICT (name) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at RETURNING name";
 
-impl SeaStore {
-    pub(super) async fn write_project(&self, project: &Project, replace: bool) -> PortResult<()> {
+#[async_trait]
+impl Projects for SeaStore {
+    async fn put_project(&self, project: &Project, replace: bool) -> PortResult<()> {
         let name = project.name.as_str();
         let body = serde_json::to_string(project).map_err(|e| {
-            PortError::permanent(format!("project {name} is no JSON: {e}"), "this is a fault of Skep: report it")
+            PortError::permanent(format!("cannot serialize project {name}: {e}"), "this is a bug in Skep: report it")
         })?;
         let sql = if replace { REPLACE } else { ADD };
         let statement = self.statement(sql, [name.into(), body.into()]);
-        use sea_orm::ConnectionTrait;
         match self.write.query_all_raw(statement).await {
             Ok(_) => Ok(()),
             Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Err(PortError::permanent(
-                format!("there is a project {name} already"),
+                format!("there is already a project {name}"),
                 "choose another name, or replace the project",
             )),
             Err(e) => Err(self.writing(&e)),
         }
     }
 
-    pub(super) async fn read_project(&self, name: &ProjectName) -> PortResult<Option<Project>> {
-        let found = Entity::find_by_id(name.as_str()).one(&self.read).await.map_err(|e| self.reading(&e))?;
-        found.map(|model| self.project_from(&model)).transpose()
+    async fn project(&self, name: &ProjectName) -> PortResult<Option<Project>> {
+        let model = Entity::find_by_id(name.as_str()).one(&self.read).await.map_err(|e| self.reading(&e))?;
+        model.map(|model| self.project_from(&model)).transpose()
     }
 
-    /// All that can be read: a bad one is told in the log and by its own name, and hides no other.
-    pub(super) async fn list_projects(&self) -> PortResult<Vec<Project>> {
-        let find = Entity::find().order_by_asc(Column::Name).limit(PROJECTS_MAX);
+    /// Returns the projects that can be read. A damaged one is logged, is an error when read by name, and hides no other.
+    async fn projects(&self) -> PortResult<Vec<Project>> {
+        let find = Entity::find().order_by_asc(Column::Name).limit(MAX_PROJECTS);
         let models = find.all(&self.read).await.map_err(|e| self.reading(&e))?;
         let mut projects = Vec::with_capacity(models.len());
         for model in &models {
@@ -51,12 +52,14 @@ impl SeaStore {
         }
         Ok(projects)
     }
+}
 
+impl SeaStore {
     fn project_from(&self, model: &Model) -> PortResult<Project> {
         serde_json::from_str(&model.body).map_err(|e| {
             PortError::permanent(
-                format!("{}: project {} cannot be read: {e}", self.place, model.name),
-                "write the project anew, replacing it",
+                format!("{}: cannot read project {}: {e}", self.location, model.name),
+                "replace the project",
             )
         })
     }

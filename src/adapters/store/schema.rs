@@ -1,4 +1,4 @@
-//! Brings the schema up to this program's, one process at a time, and refuses a newer one.
+//! Migrates the schema to this program's, one process at a time, and refuses a newer one.
 
 use super::SeaStore;
 use super::connect::open;
@@ -9,21 +9,21 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
-/// The lock of Postgres that a migrating process holds: "skep" in ASCII.
+/// The Postgres advisory lock that a migrating process holds: "skep" in ASCII.
 const MIGRATION_LOCK: i64 = 0x736b_6570;
 
-/// Which steps a store has.
+/// The migrations of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SchemaStatus {
-    /// Applied, and known to this program.
+    /// Applied and known to this program.
     pub applied: Vec<String>,
-    /// Known to this program, not applied.
+    /// Known to this program, not yet applied.
     pub pending: Vec<String>,
     /// Applied by a newer program.
     pub unknown: Vec<String>,
 }
 
-/// Applies the steps the store at `url` lacks, all or none, and returns their names.
+/// Applies the missing migrations to the store at `url`, all or none, and returns their names.
 pub async fn migrate(url: &str) -> PortResult<Vec<String>> {
     let store = open(url).await?;
     let options =
@@ -36,7 +36,7 @@ pub async fn migrate(url: &str) -> PortResult<Vec<String>> {
         );
         tx.execute_unprepared(&lock).await.map_err(fail)?;
     }
-    // Looked at under the lock: whoever migrated in between has left nothing to do.
+    // Read under the lock: another process may have migrated in the meantime.
     let before = compare(applied_in(&store, &tx).await?);
     refuse_newer(&store, &before)?;
     if !before.pending.is_empty() {
@@ -46,20 +46,20 @@ pub async fn migrate(url: &str) -> PortResult<Vec<String>> {
     Ok(before.pending)
 }
 
-/// Which steps the store at `url` has. Changes nothing.
+/// Returns the migrations of the store at `url`. Changes nothing.
 pub async fn status(url: &str) -> PortResult<SchemaStatus> {
     let store = open(url).await?;
     Ok(compare(applied(&store).await?))
 }
 
-/// Refuses a store that is newer or older than this program.
+/// Refuses a store whose schema is newer or older than this program's.
 pub(super) async fn require_current(store: &SeaStore) -> PortResult<()> {
     let status = compare(applied(store).await?);
     refuse_newer(store, &status)?;
     if status.pending.is_empty() {
         return Ok(());
     }
-    Err(PortError::permanent(format!("{} lacks the schema steps {}", store.place, status.pending.join(", ")), MIGRATE))
+    Err(PortError::permanent(format!("{} lacks the migrations {}", store.location, status.pending.join(", ")), MIGRATE))
 }
 
 fn refuse_newer(store: &SeaStore, status: &SchemaStatus) -> PortResult<()> {
@@ -67,8 +67,8 @@ fn refuse_newer(store: &SeaStore, status: &SchemaStatus) -> PortResult<()> {
         return Ok(());
     }
     Err(PortError::permanent(
-        format!("{} has schema steps this Skep does not know: {}", store.place, status.unknown.join(", ")),
-        "start the newer Skep that made them, or restore the backup taken before it",
+        format!("{} has migrations that this Skep does not know: {}", store.location, status.unknown.join(", ")),
+        "start the newer Skep that applied them, or restore a backup from before the upgrade",
     ))
 }
 

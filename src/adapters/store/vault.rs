@@ -1,12 +1,12 @@
 //! The vault's rows: sealed before they are written, opened after they are read.
 //!
-//! A row is bound to its name, scope and version: put in another's place, or changed, it does not open. What does not open is one
-//! secret's matter.
+//! A ciphertext is bound to its name, scope and version: moved to another row, or changed, it does not open. A secret that does not
+//! open affects no other secret.
 
 use super::SeaStore;
 use super::vault_keys::{KeySource, VaultKeys, no_random, read};
 use crate::domain::{ProjectName, Timestamp};
-use crate::ports::vault::{Rekeyed, SECRET_BYTES_MAX, SecretName, SecretRow, Vault};
+use crate::ports::vault::{MAX_SECRET_BYTES, Rekeyed, SecretName, SecretRow, Vault};
 use crate::ports::{PortError, PortResult};
 use crate::secrets::{Sealed, Secret, register};
 use async_trait::async_trait;
@@ -14,42 +14,42 @@ use sea_orm::{ConnectionTrait, QueryResult, SqliteTransactionMode, TransactionOp
 use std::path::Path;
 use tokio::sync::RwLock;
 
-/// The most secrets of one store.
-const SECRETS_MAX: i64 = 1_000;
-/// How often a value is written again when others write the same name at the same time.
-const TURNS: u32 = 100;
+/// Upper bound of secrets in one store.
+const MAX_SECRETS: i64 = 1_000;
+/// How often a write is retried while others write the same name.
+const MAX_TRIES: u32 = 100;
 
 const COLUMNS: &str = "scope, name, version, key_id, nonce, ciphertext, created_at, updated_at, last_used_at";
 const ONE: &str = "WHERE scope = $1 AND name = $2";
-/// The project's own sorts after the one for all.
+/// The project's own secret sorts after the one for all projects.
 const NEAREST: &str = "WHERE name = $1 AND scope IN ('', $2) ORDER BY scope DESC LIMIT 1";
 const COUNT: &str = "SELECT count(*) AS n FROM secret";
 const ADD: &str = "INSERT INTO secret (scope, name, version, key_id, nonce, ciphertext, created_at, updated_at) \
     VALUES ($1, $2, $3, $4, $5, $6, {now}, {now}) ON CONFLICT (scope, name) DO NOTHING RETURNING version";
-const RAISE: &str = "UPDATE secret SET version = $3, key_id = $4, nonce = $5, ciphertext = $6, updated_at = {now} \
+const REPLACE: &str = "UPDATE secret SET version = $3, key_id = $4, nonce = $5, ciphertext = $6, updated_at = {now} \
     WHERE scope = $1 AND name = $2 AND version = $3 - 1 RETURNING version";
 const RESEAL: &str = "UPDATE secret SET key_id = $4, nonce = $5, ciphertext = $6 \
     WHERE scope = $1 AND name = $2 AND version = $3 RETURNING version";
 const USED: &str = "UPDATE secret SET last_used_at = {now} WHERE scope = $1 AND name = $2 RETURNING version";
 const REMOVE: &str = "DELETE FROM secret WHERE scope = $1 AND name = $2 RETURNING version";
 
-/// The vault in a store.
+/// The vault of a store.
 #[derive(Debug)]
 pub struct SeaVault {
     store: SeaStore,
     keys: VaultKeys,
-    /// Values are sealed under a shared right, everything is sealed anew under the sole one: no value under an old key comes after.
-    turn: RwLock<()>,
+    /// Sealing a value holds it for reading, resealing everything for writing: no value is sealed with the old key afterwards.
+    sealing: RwLock<()>,
 }
 
 impl SeaStore {
-    /// The vault of this store.
+    /// Returns the vault of this store.
     pub fn vault(&self, source: KeySource, data_dir: &Path) -> SeaVault {
-        SeaVault { store: self.clone(), keys: VaultKeys::new(source, data_dir), turn: RwLock::default() }
+        SeaVault { store: self.clone(), keys: VaultKeys::new(source, data_dir), sealing: RwLock::default() }
     }
 }
 
-/// A row with what is sealed in it.
+/// A row with its sealed value.
 struct Row {
     row: SecretRow,
     sealed: Sealed,
@@ -61,8 +61,8 @@ impl Row {
     }
 }
 
-/// What a ciphertext is bound to.
-fn place(scope: &str, name: &str, version: u64) -> Vec<u8> {
+/// Associated data that a ciphertext is bound to.
+fn binding(scope: &str, name: &str, version: u64) -> Vec<u8> {
     format!("skep secret\0{}:{scope}\0{}:{name}\0{version}", scope.len(), name.len()).into_bytes()
 }
 
@@ -70,7 +70,7 @@ fn scope_of(project: Option<&ProjectName>) -> &str {
     project.map_or("", ProjectName::as_str)
 }
 
-fn in_words(scope: &str, name: &str) -> String {
+fn label(scope: &str, name: &str) -> String {
     if scope.is_empty() { format!("the secret {name}") } else { format!("the secret {name} of project {scope}") }
 }
 
@@ -104,23 +104,23 @@ impl SeaVault {
         })
     }
 
-    fn unseal(&self, found: &Row) -> PortResult<Secret> {
-        let (scope, name) = (found.scope(), found.row.name.as_str());
-        let Some(key) = self.keys.by_id(&found.sealed.key_id)? else {
+    fn unseal(&self, row: &Row) -> PortResult<Secret> {
+        let (scope, name) = (row.scope(), row.row.name.as_str());
+        let Some(key) = self.keys.by_id(&row.sealed.key_id)? else {
             return Err(PortError::permanent(
                 format!(
-                    "{} is sealed with the key {}, and this Skep has the key {}",
-                    in_words(scope, name),
-                    found.sealed.key_id,
+                    "{} is sealed with key {}, but this Skep has key {}",
+                    label(scope, name),
+                    row.sealed.key_id,
                     self.keys.current(false)?.id()
                 ),
-                "give the key it was sealed with (secrets.key_file, secrets.key_env), or set the secret anew",
+                "configure the key it was sealed with (secrets.key_file, secrets.key_env), or set the secret again",
             ));
         };
-        key.open(&place(scope, name, found.row.version), &found.sealed).map_err(|e| {
+        key.open(&binding(scope, name, row.row.version), &row.sealed).map_err(|e| {
             PortError::permanent(
-                format!("{} cannot be opened: {e}", in_words(scope, name)),
-                format!("set it anew with `skep secret set {name}`, or restore the store from a backup; other secrets are not touched"),
+                format!("cannot open {}: {e}", label(scope, name)),
+                format!("set it again with `skep secret set {name}`, or restore the store from a backup; other secrets are not affected"),
             )
         })
     }
@@ -140,64 +140,65 @@ impl Vault for SeaVault {
         value: &Secret,
     ) -> PortResult<(SecretRow, Option<String>)> {
         let size = value.expose().len();
-        if size == 0 || size > SECRET_BYTES_MAX {
+        if size == 0 || size > MAX_SECRET_BYTES {
             return Err(PortError::permanent(
                 format!("the value of {name} has {size} bytes"),
-                format!("give one of 1 to {SECRET_BYTES_MAX} bytes"),
+                format!("use a value of 1 to {MAX_SECRET_BYTES} bytes"),
             ));
         }
         register(name.as_str(), value).keep();
-        let _turn = self.turn.read().await;
+        let _sealing = self.sealing.read().await;
         let key = self.keys.current(true)?;
         let (scope, name) = (scope_of(project), name.as_str());
-        for _ in 0..TURNS {
-            let known = self.rows(ONE, vec![scope.into(), name.into()]).await?;
-            let version = known.first().map_or(1, |row| row.row.version + 1);
-            if known.is_empty() {
-                let counted = self.store.read(COUNT, []).await?;
-                let count: i64 = match counted.first() {
+        for _ in 0..MAX_TRIES {
+            let existing = self.rows(ONE, vec![scope.into(), name.into()]).await?;
+            let version = existing.first().map_or(1, |row| row.row.version + 1);
+            if existing.is_empty() {
+                let rows = self.store.read(COUNT, []).await?;
+                let count: i64 = match rows.first() {
                     Some(row) => row.try_get("", "n").map_err(|e| self.store.reading(&e))?,
                     None => 0,
                 };
-                if count >= SECRETS_MAX {
+                if count >= MAX_SECRETS {
                     return Err(PortError::permanent(
-                        format!("there are {count} secrets already"),
+                        format!("there are already {count} secrets"),
                         "remove some with `skep secret remove`",
                     ));
                 }
             }
-            let sealed = key.seal(&place(scope, name, version), value.expose()).map_err(no_random)?;
-            let sql = if known.is_empty() { ADD } else { RAISE };
-            // Nothing comes back where somebody else wrote meanwhile: look again.
+            let sealed = key.seal(&binding(scope, name, version), value.expose()).map_err(no_random)?;
+            let sql = if existing.is_empty() { ADD } else { REPLACE };
+            // No row is returned if another process wrote in the meantime: try again.
             if self.store.write(sql, Self::values(scope, name, version, sealed)).await?.is_empty() {
                 continue;
             }
             let row = self.rows(ONE, vec![scope.into(), name.into()]).await?.pop();
-            let row = row.ok_or_else(|| PortError::transient(format!("{name} was removed in this moment")))?;
+            let row = row.ok_or_else(|| PortError::transient(format!("{name} was removed at the same moment")))?;
             return Ok((row.row, self.keys.notice()));
         }
-        Err(PortError::transient(format!("{} is written by others all the time", in_words(scope, name))))
+        Err(PortError::transient(format!("{} is being written by other processes", label(scope, name))))
     }
 
     async fn open(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<Secret> {
         let scope = scope_of(project);
-        let found = self.rows(NEAREST, vec![name.as_str().into(), scope.into()]).await?.pop();
-        let Some(found) = found else {
-            let whose = project.map_or_else(String::new, |p| format!(", neither for project {p} nor for all"));
+        let row = self.rows(NEAREST, vec![name.as_str().into(), scope.into()]).await?.pop();
+        let Some(row) = row else {
+            let scopes =
+                project.map_or_else(String::new, |p| format!(", neither for project {p} nor for all projects"));
             return Err(PortError::permanent(
-                format!("there is no secret {name}{whose}"),
+                format!("there is no secret {name}{scopes}"),
                 match project {
                     Some(project) => format!(
-                        "give it with `skep secret set {name} --project {project}`, or for all projects without --project"
+                        "set it with `skep secret set {name} --project {project}`, or for all projects without --project"
                     ),
-                    None => format!("give it with `skep secret set {name}`"),
+                    None => format!("set it with `skep secret set {name}`"),
                 },
             ));
         };
-        let value = self.unseal(&found)?;
+        let value = self.unseal(&row)?;
         register(name.as_str(), &value).keep();
-        if let Err(error) = self.store.write(USED, [found.scope().into(), name.as_str().into()]).await {
-            tracing::debug!(%name, %error, "when a secret was last used could not be written");
+        if let Err(error) = self.store.write(USED, [row.scope().into(), name.as_str().into()]).await {
+            tracing::debug!(%name, %error, "cannot record the use of a secret");
         }
         Ok(value)
     }
@@ -208,14 +209,14 @@ impl Vault for SeaVault {
     }
 
     async fn remove(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<bool> {
-        let gone = self.store.write(REMOVE, [scope_of(project).into(), name.as_str().into()]).await?;
-        Ok(!gone.is_empty())
+        let removed = self.store.write(REMOVE, [scope_of(project).into(), name.as_str().into()]).await?;
+        Ok(!removed.is_empty())
     }
 
     async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed> {
         let new = read(new_key_file)?;
-        let _turn = self.turn.write().await;
-        // The right to write first, then the look: on SQLite nobody writes between the two.
+        let _resealing = self.sealing.write().await;
+        // Immediate: on SQLite no other process writes between the read and the write.
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -229,12 +230,12 @@ impl Vault for SeaVault {
         for row in &rows {
             let row = self.row_of(row)?;
             let (scope, name, version) = (row.scope(), row.row.name.as_str(), row.row.version);
-            // One that cannot be opened stops it: under the new key it would be lost for good.
+            // A secret that does not open ends the rekeying: under the new key it would be lost for good.
             let value = self.unseal(&row)?;
-            let sealed = new.seal(&place(scope, name, version), value.expose()).map_err(no_random)?;
+            let sealed = new.seal(&binding(scope, name, version), value.expose()).map_err(no_random)?;
             let statement = self.store.statement(RESEAL, Self::values(scope, name, version, sealed));
             if tx.query_all_raw(statement).await.map_err(fail)?.is_empty() {
-                return Err(PortError::transient(format!("{} was written meanwhile", in_words(scope, name))));
+                return Err(PortError::transient(format!("{} was written in the meantime", label(scope, name))));
             }
             secrets += 1;
         }

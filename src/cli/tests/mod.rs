@@ -37,6 +37,7 @@ fn opened() -> Opened {
                 runner: None,
             }],
             origin: "/srv/tool.git".into(),
+            forge: Default::default(),
             base_branch: "main".into(),
             branch: "skep/3f9a12bc".into(),
         },

@@ -19,7 +19,7 @@ use crate::domain::effect::EffectRef;
 use crate::domain::goal::Goal;
 use crate::domain::id::{AttemptId, BlockId, ChangeNumber, EffectKey, Principal, RunId, Sha, TaskId, Timestamp};
 use crate::domain::policy::Policy;
-use crate::domain::project::ProjectName;
+use crate::domain::project::{ForgeName, ProjectName};
 use attempt::Attempt;
 use block::Block;
 use engine_selection::{Cooldown, Wait};
@@ -49,6 +49,9 @@ pub struct Settings {
     /// The repository: an absolute path or a URL.
     #[serde(default)]
     pub origin: String,
+    /// The forge that holds the change.
+    #[serde(default)]
+    pub forge: ForgeName,
     /// The branch the change lands on.
     pub base_branch: String,
     /// The run's branch; task branches are `<branch>-task/<id>`.

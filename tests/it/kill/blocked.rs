@@ -1,4 +1,4 @@
-//! A run that waits for a person keeps what it holds over a kill, and two answers at once are one answer.
+//! A run that waits for a person keeps its workspace over a kill, and of two concurrent answers one counts.
 
 use super::{STORY, block_on, order};
 use crate::support::program::{Scene, git, until};
@@ -14,7 +14,7 @@ fn waiting(scene: &Scene) -> Run {
 }
 
 #[test]
-fn a_blocked_run_keeps_everything_over_a_kill_and_one_of_two_answers_counts() {
+fn a_blocked_run_survives_a_kill_and_one_of_two_answers_counts() {
     let expected = {
         let scene = Scene::new(STORY, None);
         assert_eq!(scene.run(order(&scene)).0, Some(0));
@@ -32,8 +32,8 @@ fn a_blocked_run_keeps_everything_over_a_kill_and_one_of_two_answers_counts() {
         names.sort();
         names
     };
-    let held = folders();
-    assert!(!held.is_empty(), "it keeps its workspace");
+    let workspace = folders();
+    assert!(!workspace.is_empty(), "it keeps its workspace");
     let branch = || git(&scene.origin, &["rev-parse", &format!("refs/heads/{}", before.settings.branch)]);
     let head = branch();
 
@@ -41,7 +41,7 @@ fn a_blocked_run_keeps_everything_over_a_kill_and_one_of_two_answers_counts() {
     service = scene.serve();
     let after = waiting(&scene);
     assert_eq!((after.seq, &after.blocks, &after.attempts), (before.seq, &before.blocks, &before.attempts));
-    assert_eq!((folders(), branch()), (held, head), "workspace and branch are still there");
+    assert_eq!((folders(), branch()), (workspace, head), "workspace and branch still exist");
 
     let (run, block) = (before.id.to_string(), after.blocks[0].id.to_string());
     let approve = || scene.start(scene.skep(&["approve", &run, "--block", &block]));
@@ -49,9 +49,9 @@ fn a_blocked_run_keeps_everything_over_a_kill_and_one_of_two_answers_counts() {
     let mut codes: Vec<_> = both.iter_mut().map(|b| b.wait()).collect();
     codes.sort_unstable();
     let said = both.each_ref().map(|b| b.said()).join("\n---\n");
-    assert_eq!(codes, [Some(0), Some(2)], "one goes on, the other is refused:\n{said}");
+    assert_eq!(codes, [Some(0), Some(2)], "one continues, the other is refused:\n{said}");
     let ended = until("it ends", Duration::from_secs(60), || Some(block_on(only_run(&scene))).filter(Run::ended));
-    assert_eq!(ended.attempts.len(), before.attempts.len(), "attempts are counted on");
+    assert_eq!(ended.attempts.len(), before.attempts.len(), "attempt ids keep counting");
     service.kill();
     assert_eq!(block_on(left(&scene)), expected);
 }
@@ -64,14 +64,14 @@ fn a_killed_run_is_resumed_by_its_name() {
     assert_eq!(scene.run(command).0, None);
     let run = block_on(only_run(&scene)).id.to_string();
     let (code, said) = scene.run(scene.skep(&["resume", &run]));
-    assert_eq!(code, Some(4), "it goes on to its question: {said}");
+    assert_eq!(code, Some(4), "it continues to its question: {said}");
     let (code, said) = scene.run(scene.skep(&["approve", &run]));
     assert_eq!(code, Some(0), "{said}");
     block_on(left(&scene));
 }
 
 #[test]
-fn attempts_are_counted_on_after_an_unblock_that_follows_a_kill() {
+fn attempt_ids_keep_counting_after_a_kill_and_an_unblock() {
     let scene = Scene::new(STORY, None).with("SKEP_STEPS__DEVELOP__TRIES", "1");
     let broken = "command: exit 3";
     let mut service = scene.serve();

@@ -1,4 +1,5 @@
-//! Two processes never both own a run: the data directory's lock, the lease's fence behind it, and runs that stay at home.
+//! Two processes never own the same run: the data directory's lock, the lease's fence behind it, and runs that stay in their data
+//! directory.
 
 use super::{STORY, block_on};
 use crate::support::postgres;
@@ -9,7 +10,7 @@ use skep::domain::{Phase, Run};
 use std::time::Duration;
 
 #[test]
-fn a_second_service_on_the_same_data_directory_says_so_and_goes() {
+fn a_second_service_on_the_same_data_directory_is_refused() {
     let scene = Scene::new(STORY, None);
     let _first = scene.serve();
     let (code, said) = scene.run(scene.skep(&["serve"]));
@@ -17,11 +18,11 @@ fn a_second_service_on_the_same_data_directory_says_so_and_goes() {
     assert!(said.contains("is served already") && said.contains("--data-dir"), "{said}");
 }
 
-/// The lock is lost (a person removes the file) and the owner stands still: another takes its run over and lands it; when the
-/// first one moves again, nothing it still wants to write gets in.
+/// The lock is lost (a person removes the file) and its owner is stopped: another process takes the run over and lands it. When the
+/// first one continues, all its writes are fenced.
 fn a_stopped_owner_writes_nothing(url: Option<String>) {
     let scene = Scene::new(STORY, url).with("SKEP_POLICY__APPROVE_MERGE", "false").with("SKEP_RUNS__LEASE_TTL", "3s");
-    // Behind its walls the dev sees this folder, and writes nowhere but in its worktree.
+    // Inside the sandbox the dev can read this folder, and writes nowhere but in its worktree.
     let signs = scene.path("signs");
     std::fs::create_dir(&signs).expect("a folder");
     let scene = scene.with("SKEP_SANDBOX__TOOLCHAINS", &signs.display().to_string());
@@ -32,7 +33,7 @@ fn a_stopped_owner_writes_nothing(url: Option<String>) {
     );
     let mut first = scene.serve();
     assert_eq!(scene.run(scene.order_by("Write it down", &engine, &["--detach"])).0, Some(0));
-    until("the dev is at work", Duration::from_secs(30), || below(&scene.data.join("work"), "at-work").then_some(()));
+    until("the dev works", Duration::from_secs(30), || below(&scene.data.join("work"), "at-work").then_some(()));
     first.signal(Signal::STOP);
     std::fs::write(&go, "").expect("the go");
     std::fs::remove_file(scene.data.join("skep.lock")).expect("the lock file");
@@ -41,12 +42,12 @@ fn a_stopped_owner_writes_nothing(url: Option<String>) {
         until("the second lands it", Duration::from_secs(60), || Some(block_on(only_run(&scene))).filter(Run::ended));
     let before = block_on(journal(&scene, &ended)).len();
     first.signal(Signal::CONT);
-    // It finds out by itself: either a write is fenced, or the next renewal tells it that the lease is another's.
-    until("the first lets go", Duration::from_secs(30), || {
+    // Either a write is fenced, or the next renewal reports that the lease was lost.
+    until("the first one drops the run", Duration::from_secs(30), || {
         let said = first.said();
-        (said.contains("lets go") || said.contains("fenced") || said.contains("may not be written")).then_some(())
+        (said.contains("drops the run") || said.contains("fenced") || said.contains("may not be written")).then_some(())
     });
-    assert!(first.ended().is_none(), "a lost run is no reason to end: {}", first.said());
+    assert!(first.ended().is_none(), "losing a run must not end the process: {}", first.said());
     let rows = block_on(journal(&scene, &ended));
     assert_eq!(rows.len(), before, "nothing was written with the old epoch");
     let epochs: std::collections::BTreeSet<i64> = rows.iter().map(|r| r.epoch).collect();
@@ -80,14 +81,14 @@ fn services_that_share_a_database_leave_each_others_runs_alone() {
     let url = block_on(postgres::database());
     let scene = Scene::new(STORY, Some(url.clone())).with("SKEP_RUNS__SWEEP_INTERVAL", "1s");
     let scene = scene.with("SKEP_POLICY__APPROVE_MERGE", "false");
-    // Opened at home, where nobody carries it on for now.
+    // Opened in its data directory, where no process carries it for now.
     assert_eq!(scene.run(scene.order("Write it down", &["--detach"])).0, Some(0));
     let at_home = block_on(only_run(&scene)).id;
 
     let away = scene.path("away");
     let other = scene.start(scene.skep_at(&away, &["serve"]));
     let mut other = scene.serving(other, &away);
-    // The other service is seen to work through its queue: its own run, of the very same goal, ends.
+    // The other service works: its own run, of the same goal, ends.
     let origin = scene.origin.display().to_string();
     let order = ["run", "--repo", &origin, "--goal", "Write it down", "--engine", "command: echo x > x.txt"];
     let mut command = scene.skep_at(&away, &order);
@@ -95,10 +96,10 @@ fn services_that_share_a_database_leave_each_others_runs_alone() {
     let (code, said) = scene.run(command);
     assert_eq!(code, Some(0), "{said}");
     let all = block_on(runs(&scene));
-    assert_eq!(all.len(), 2, "an open run of another data directory is not carried on here");
+    assert_eq!(all.len(), 2, "an open run of another data directory must not be resumed here");
     let waits = all.iter().find(|r| r.id == at_home).expect("the first run");
-    assert_eq!((waits.phase, waits.seq), (Phase::Queued, 1), "it waits for its own");
-    // Nor is it moved when it is named.
+    assert_eq!((waits.phase, waits.seq), (Phase::Queued, 1), "it waits for its own service");
+    // Naming it does not move it either.
     let (code, said) = scene.run(scene.skep_at(&away, &["resume", &at_home.to_string()]));
     assert_ne!(code, Some(0), "{said}");
     assert_eq!(block_on(journal(&scene, waits)).len(), 1);

@@ -1,6 +1,6 @@
 //! `kill -9` from outside at random moments: of a command, and of a service with three live runs.
 //!
-//! `SKEP_TEST_KILLS=<n>` for more kills, `SKEP_TEST_SEED=<n>` for the moments of an earlier run.
+//! `SKEP_TEST_KILLS=<n>` sets the number of kills, `SKEP_TEST_SEED=<n>` repeats the moments of an earlier run.
 
 use super::{STORY, block_on, order};
 use crate::support::program::{Scene, until};
@@ -12,25 +12,25 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn dice() -> Rng {
+fn seeded_rng() -> Rng {
     let seed = number("SKEP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 7_919);
     println!("SKEP_TEST_SEED={seed}");
     Rng(seed)
 }
 
-/// Many losses in a row are the point here, and no reason to ask.
+/// Raises the limit of lost attempts, because many in a row are intended here.
 fn patient(scene: Scene) -> Scene {
     scene.with("SKEP_POLICY__MAX_LOSSES", "100")
 }
 
-/// Whether a followed run's end is still to be told.
-fn marked(scene: &Scene) -> bool {
+/// Whether the end of a followed run has not been shown yet.
+fn unseen(scene: &Scene) -> bool {
     std::fs::read_dir(scene.data.join("unreported")).is_ok_and(|mut marks| marks.next().is_some())
 }
 
 #[test]
-fn killed_at_random_moments_it_ends_the_same() {
-    let (mut rng, kills) = (dice(), number("SKEP_TEST_KILLS").unwrap_or(20));
+fn a_command_killed_at_random_moments_ends_the_same() {
+    let (mut rng, kills) = (seeded_rng(), number("SKEP_TEST_KILLS").unwrap_or(20));
     let expected = {
         let scene = patient(Scene::new(STORY, None));
         assert_eq!(scene.run(order(&scene)).0, Some(0));
@@ -42,13 +42,13 @@ fn killed_at_random_moments_it_ends_the_same() {
         loop {
             let mut running = scene.start(order(&scene));
             if killed < kills {
-                // The moment is what is tried here, so it is not waited for a condition.
+                // The moment is the test input, so there is no condition to wait for.
                 std::thread::sleep(Duration::from_millis(rng.below(1_000)));
                 if running.ended().is_none() {
                     running.kill();
                     killed += 1;
-                    // Told in full and its mark taken away: the command was over, and the next one would be a new order.
-                    if running.said().contains("delivered as") && !marked(&scene) {
+                    // The result was shown in full: the command was over, and the next one would open a new run.
+                    if running.said().contains("delivered as") && !unseen(&scene) {
                         break;
                     }
                     continue;
@@ -63,8 +63,8 @@ fn killed_at_random_moments_it_ends_the_same() {
 }
 
 #[test]
-fn a_service_killed_with_three_live_runs_brings_all_of_them_home() {
-    let mut rng = dice();
+fn a_service_killed_with_three_live_runs_completes_all_of_them() {
+    let mut rng = seeded_rng();
     let scene = patient(Scene::new(STORY, None)).with("SKEP_POLICY__APPROVE_MERGE", "false");
     let mut service = scene.serve();
     for goal in ["one", "two", "three"] {

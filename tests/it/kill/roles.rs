@@ -1,4 +1,4 @@
-//! A role's panic, hang or fatal crash costs its own run an attempt, and no other run notices.
+//! A role's panic, hang or fatal crash costs its own run an attempt and affects no other run.
 
 use super::block_on;
 use crate::support::program::{Scene, until};
@@ -37,7 +37,7 @@ fn endings(run: &Run) -> Vec<(bool, Ending)> {
 }
 
 #[test]
-fn a_panic_costs_one_attempt_and_no_other_run_notices() {
+fn a_panic_costs_one_attempt_and_affects_no_other_run() {
     let scene = Scene::new(&story("panic = \"a bug\""), None).with("SKEP_POLICY__APPROVE_MERGE", "false");
     let service = scene.serve();
     let other = "command: sleep 0.5; echo x > x.txt";
@@ -58,7 +58,7 @@ fn a_panic_costs_one_attempt_and_no_other_run_notices() {
 }
 
 #[test]
-fn a_hang_ends_at_its_deadline() {
+fn a_hang_ends_at_its_timeout() {
     let scene = Scene::new(&story("hang = true"), None).with("SKEP_STEPS__DEVELOP__TIMEOUT", "1s");
     let (code, said) = scene.run(scene.order("Hang", &["--yes"]));
     assert_eq!(code, Some(0), "{said}");
@@ -68,7 +68,7 @@ fn a_hang_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_run_that_ends_its_process_asks_instead_of_ending_it_for_ever() {
+fn a_run_that_keeps_ending_its_process_asks_a_person() {
     let poison = story("exit = 9").replace("try = 1\n", "");
     let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOSSES", "2");
     for _ in 0..2 {
@@ -85,14 +85,14 @@ fn a_run_that_ends_its_process_asks_instead_of_ending_it_for_ever() {
 }
 
 #[test]
-fn a_service_carries_other_runs_on_past_a_poisonous_one() {
+fn a_service_completes_other_runs_next_to_a_poisonous_one() {
     let poison = story("exit = 9").replace("try = 1\n", "");
     let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOSSES", "2");
     let scene = scene.with("SKEP_POLICY__APPROVE_MERGE", "false");
     assert_eq!(scene.run(scene.order("Poison", &["--detach"])).0, Some(0));
     let good = "command: echo x > x.txt";
     assert_eq!(scene.run(scene.order_by("Good", good, &["--detach"])).0, Some(0));
-    // As an init system would: started again whenever it ends.
+    // Restarted whenever it ends, as a service manager does.
     let mut lives = 0;
     let mut service = scene.start(scene.skep(&["serve"]));
     let all = until("the good run ends and the other asks", Duration::from_secs(60), || {
@@ -105,7 +105,7 @@ fn a_service_carries_other_runs_on_past_a_poisonous_one() {
     });
     assert!((1..=2).contains(&lives), "it ended {lives} times");
     assert!(all.iter().any(|r| r.goal.text == "Poison" && r.blocks.len() == 1));
-    // Nobody knows whose work ended the process, so a run that was at work each time asks as well; it is let go on.
+    // It is unknown which run ended the process, so a run that was active each time asks as well; unblock it.
     let good = all.iter().find(|r| r.goal.text == "Good").expect("the good run").id;
     if all.iter().any(|r| r.id == good && !r.ended()) {
         let (code, said) = scene.run(scene.skep(&["unblock", &good.to_string()]));

@@ -1,20 +1,20 @@
-//! A process killed between any two instructions loses nothing it was told is written.
+//! A process killed between any two instructions loses nothing that was acknowledged.
 
 use crate::support::runs::{moving, no_lease, opening, owner, run};
 use crate::support::stores::Bench;
 use skep::adapters::store::connect;
 use skep::domain::{Phase, RunId};
-use skep::ports::Store;
+use skep::ports::{Journal, Leases};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 super::on_both!(a_killed_process_loses_nothing_acknowledged);
 
-/// Where the killed process finds its store.
+/// The variable with the URL of the killed process's store.
 const URL: &str = "SKEP_TEST_CRASH_URL";
 const KILLS: usize = 4;
 
-/// The process that is killed: batches of transitions, each told on standard output after it was acknowledged.
+/// The process that is killed: it writes batches of transitions and prints each one after its acknowledgement.
 #[tokio::test]
 #[ignore = "started and killed by the tests of this file"]
 async fn writer() {
@@ -25,7 +25,7 @@ async fn writer() {
     for r in &runs {
         store.commit(vec![opening(r, no_lease(r.id))]).await.remove(0).expect("an opening");
         println!("ack {} 1", r.id);
-        leases.push(store.take(r.id, &owner("one"), 60).await.expect("an answer").expect("a run").lease);
+        leases.push(store.acquire(r.id, &owner("one"), 60).await.expect("an answer").expect("a run").lease);
     }
     loop {
         let batch = runs.iter_mut().zip(&leases).map(|(r, lease)| moving(r, lease, Phase::Working, 2)).collect();
@@ -55,23 +55,26 @@ async fn a_killed_process_loses_nothing_acknowledged(b: Bench) {
         }
         child.kill().expect("a kill");
         child.wait().expect("its end");
-        // What it still told before it died was acknowledged too.
+        // Lines printed before the kill were acknowledged too.
         acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| read_ack(&line)));
 
         let mut last = std::collections::BTreeMap::new();
         last.extend(acknowledged);
         assert_eq!(last.len(), 3);
         for (run, seq) in last {
-            // Taken before it is looked at: a database may still be at the last statement of a process that is gone.
-            assert!(b.store.take(run, &owner("two"), 60).await.expect("an answer").is_none(), "its lease still runs");
-            let taken = b.store.take(run, &owner("one"), 60).await.expect("an answer").expect("a run");
+            // Acquired before it is read: the database may still execute the last statement of the killed process.
+            assert!(
+                b.store.acquire(run, &owner("two"), 60).await.expect("an answer").is_none(),
+                "its lease still runs"
+            );
+            let taken = b.store.acquire(run, &owner("one"), 60).await.expect("an answer").expect("a run");
             let numbers: Vec<u64> =
-                b.store.journal(run, 0, 1_000).await.expect("a journal").iter().map(|row| row.seq).collect();
-            let there = numbers.len() as u64;
-            assert_eq!(numbers, (1..=there).collect::<Vec<_>>(), "a gap");
-            assert!(there == seq || there == seq + 1, "{there} written, {seq} acknowledged");
-            // Event, state and outbox are of one moment.
-            assert_eq!((taken.run.seq, taken.pending.len() as u64), (there, 2 * (there - 1)));
+                b.store.events(run, 0, 1_000).await.expect("a journal").iter().map(|row| row.seq).collect();
+            let written = numbers.len() as u64;
+            assert_eq!(numbers, (1..=written).collect::<Vec<_>>(), "a gap");
+            assert!(written == seq || written == seq + 1, "{written} written, {seq} acknowledged");
+            // Events, state and outbox agree.
+            assert_eq!((taken.run.seq, taken.pending.len() as u64), (written, 2 * (written - 1)));
         }
     }
 }

@@ -1,21 +1,22 @@
-//! Commits: what was acknowledged stays, and each transition of a batch stands or falls by itself.
+//! Commits: acknowledged transitions are durable, and each transition of a batch succeeds or fails by itself.
 
 use crate::support::runs::{finishing, moving, no_lease, opening, owner, run};
 use crate::support::stores::{Bench, fenced, permanent};
 use skep::adapters::store::connect;
 use skep::domain::{Phase, Run, Timestamp};
-use skep::ports::store::{Counts, Lease, RunFilter};
+use skep::ports::leases::Lease;
+use skep::ports::run_index::{Counts, RunFilter};
 
 super::on_both!(
     acknowledged_transitions_survive_a_reopening,
     a_batch_commits_as_one,
-    a_batch_may_hold_one_run_twice,
+    a_batch_may_contain_a_run_twice,
     a_gap_in_the_journal_is_refused,
-    the_same_transition_again_is_done,
-    another_transition_of_the_same_number_is_fenced,
-    a_transition_that_contradicts_itself_is_refused_alone,
+    the_same_transition_again_succeeds,
+    another_transition_with_the_same_number_is_fenced,
+    an_inconsistent_transition_is_refused_alone,
     the_journal_is_append_only,
-    concurrent_commits_all_land
+    concurrent_commits_all_succeed
 );
 
 async fn acknowledged_transitions_survive_a_reopening(b: Bench) {
@@ -28,7 +29,7 @@ async fn acknowledged_transitions_survive_a_reopening(b: Bench) {
     let again = connect(&b.url).await.expect("the store, opened again");
     let again: &dyn skep::ports::Store = &again;
     assert_eq!(again.load(r.id).await.expect("a run"), Some(r.clone()));
-    let rows = again.journal(r.id, 0, 100).await.expect("its journal");
+    let rows = again.events(r.id, 0, 100).await.expect("its journal");
     assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!(rows.iter().map(|row| row.epoch).collect::<Vec<_>>(), [0, 1, 1, 1]);
     assert_eq!(
@@ -37,7 +38,7 @@ async fn acknowledged_transitions_survive_a_reopening(b: Bench) {
     );
     assert_eq!(rows[1].at, Timestamp(1_002));
     assert_eq!(rows[2].event.as_ref().expect("readable")["by"], "local:ann");
-    let later = again.journal(r.id, 2, 1).await.expect("its journal");
+    let later = again.events(r.id, 2, 1).await.expect("its journal");
     assert_eq!(later.iter().map(|row| row.seq).collect::<Vec<_>>(), [3]);
     assert_eq!(again.load(run().id).await.expect("an answer"), None);
     again.ping().await.expect("a living store");
@@ -63,14 +64,14 @@ async fn a_batch_commits_as_one(b: Bench) {
     assert!(b.store.commit(Vec::new()).await.is_empty());
 }
 
-async fn a_batch_may_hold_one_run_twice(b: Bench) {
+async fn a_batch_may_contain_a_run_twice(b: Bench) {
     let mut r = run();
     let first = opening(&r, Lease { epoch: 1, ..no_lease(r.id) });
     let lease = first.lease.clone();
     let batch = vec![first, moving(&mut r, &lease, Phase::Planning, 1), finishing(&mut r, &lease, Phase::Working)];
     assert!(b.store.commit(batch).await.iter().all(Result::is_ok));
     assert_eq!(b.store.load(r.id).await.expect("a run"), Some(r.clone()));
-    assert_eq!(b.store.journal(r.id, 0, 10).await.expect("a journal").len(), 3);
+    assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), 3);
 }
 
 async fn a_gap_in_the_journal_is_refused(b: Bench) {
@@ -84,7 +85,7 @@ async fn a_gap_in_the_journal_is_refused(b: Bench) {
     assert!(fenced(&b.commit(moving(&mut unknown.clone(), &lease, Phase::Planning, 0)).await));
 }
 
-async fn the_same_transition_again_is_done(b: Bench) {
+async fn the_same_transition_again_succeeds(b: Bench) {
     let mut r = run();
     let first = opening(&r, no_lease(r.id));
     b.commit(first.clone()).await.expect("once");
@@ -93,20 +94,20 @@ async fn the_same_transition_again_is_done(b: Bench) {
     let second = moving(&mut r, &lease, Phase::Planning, 2);
     b.commit(second.clone()).await.expect("once");
     let third = moving(&mut r, &lease, Phase::Working, 0);
-    // The lost acknowledgement of one, and the next, in one batch with another run's.
+    // A transition whose acknowledgement was lost and the next one, in one batch with another run.
     let other = run();
     let batch = vec![second.clone(), opening(&other, no_lease(other.id)), third.clone()];
     assert!(b.store.commit(batch).await.iter().all(Result::is_ok));
     b.commit(second).await.expect("a repeat that is no longer the last");
-    // Also when the lease was lost in between: it is done, whoever has the run now.
+    // Also when the lease was lost in between, whoever owns the run now.
     b.take(r.id, "one").await;
     b.commit(third).await.expect("a repeat under an old epoch");
-    assert_eq!(b.store.journal(r.id, 0, 10).await.expect("a journal").len(), 3);
-    let taken = b.store.take(r.id, &owner("one"), 60).await.expect("an answer").expect("a run");
+    assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), 3);
+    let taken = b.store.acquire(r.id, &owner("one"), 60).await.expect("an answer").expect("a run");
     assert_eq!(taken.pending.len(), 2);
 }
 
-async fn another_transition_of_the_same_number_is_fenced(b: Bench) {
+async fn another_transition_with_the_same_number_is_fenced(b: Bench) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
@@ -118,7 +119,7 @@ async fn another_transition_of_the_same_number_is_fenced(b: Bench) {
     assert_eq!(b.store.load(r.id).await.expect("a run"), Some(r));
 }
 
-async fn a_transition_that_contradicts_itself_is_refused_alone(b: Bench) {
+async fn an_inconsistent_transition_is_refused_alone(b: Bench) {
     let (good, other, mut twice) = (run(), run(), run());
     b.open(&twice).await;
     let lease = b.take(twice.id, "one").await;
@@ -130,7 +131,7 @@ async fn a_transition_that_contradicts_itself_is_refused_alone(b: Bench) {
     assert!(permanent(answers.remove(1)).0.contains("lease"));
     answers.remove(0).expect("the good one");
     assert!(b.store.load(other.id).await.expect("an answer").is_none());
-    assert_eq!(b.store.journal(twice.id, 0, 10).await.expect("a journal").len(), 1);
+    assert_eq!(b.store.events(twice.id, 0, 10).await.expect("a journal").len(), 1);
 }
 
 async fn the_journal_is_append_only(b: Bench) {
@@ -144,7 +145,7 @@ async fn the_journal_is_append_only(b: Bench) {
     db.close().await.expect("closing");
 }
 
-async fn concurrent_commits_all_land(b: Bench) {
+async fn concurrent_commits_all_succeed(b: Bench) {
     let mut runs: Vec<Run> = (0..16).map(|_| run()).collect();
     let carried = runs.iter_mut().map(|r| {
         let b = &b;
@@ -159,13 +160,13 @@ async fn concurrent_commits_all_land(b: Bench) {
     });
     futures::future::join_all(carried).await;
     for r in &runs {
-        let rows = b.store.journal(r.id, 0, 100).await.expect("a journal");
+        let rows = b.store.events(r.id, 0, 100).await.expect("a journal");
         assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), (1..=11).collect::<Vec<_>>());
     }
 }
 
 #[tokio::test]
-async fn a_cut_connection_leaves_the_outcome_open_and_a_repeat_settles_it() {
+async fn a_lost_connection_leaves_the_outcome_unknown_and_a_repeat_settles_it() {
     crate::support::stores::on_postgres(async |b| {
         let mut r = run();
         b.open(&r).await;
@@ -179,7 +180,7 @@ async fn a_cut_connection_leaves_the_outcome_open_and_a_repeat_settles_it() {
         let answer = b.commit(next.clone()).await;
         assert!(matches!(answer, Err(skep::ports::PortError::Unknown { .. })), "{answer:?}");
         b.commit(next).await.expect("the same again, on a new connection");
-        assert_eq!(b.store.journal(r.id, 0, 10).await.expect("a journal").len(), 2);
+        assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), 2);
     })
     .await;
 }

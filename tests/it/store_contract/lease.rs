@@ -1,19 +1,19 @@
-//! Leases and the outbox: who may write, and what is carried on.
+//! Leases and the outbox: who may write, and what is resumed.
 
 use crate::support::runs::{finishing, moving, no_lease, opening, owner, run};
 use crate::support::stores::{Bench, fenced, permanent};
 use skep::adapters::store::connect;
 use skep::domain::{EffectKey, Phase};
-use skep::ports::store::Lease;
+use skep::ports::leases::Lease;
 
 super::on_both!(
     an_old_epoch_writes_nothing,
     a_fenced_transition_does_not_touch_its_batch,
     an_opened_run_has_no_owner,
-    a_run_opened_with_an_epoch_is_its_openers,
-    leases_are_taken_renewed_expired_and_given_back,
-    begin_counts_before_the_act,
-    effects_come_back_in_the_order_of_decision
+    a_run_opened_with_an_epoch_belongs_to_its_opener,
+    leases_are_acquired_renewed_expired_and_released,
+    beginning_an_effect_is_counted,
+    effects_are_returned_in_the_order_of_decision
 );
 
 async fn an_old_epoch_writes_nothing(b: Bench) {
@@ -24,9 +24,9 @@ async fn an_old_epoch_writes_nothing(b: Bench) {
     assert_eq!(new.epoch, old.epoch + 1);
     let before = r.clone();
     assert!(fenced(&b.commit(moving(&mut r, &old, Phase::Planning, 1)).await));
-    assert!(fenced(&b.store.begin(&old, &EffectKey::from("2.1")).await));
+    assert!(fenced(&b.store.begin_effect(&old, &EffectKey::from("2.1")).await));
     assert_eq!(b.store.load(r.id).await.expect("a run"), Some(before));
-    assert_eq!(b.store.journal(r.id, 0, 10).await.expect("a journal").len(), 1);
+    assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), 1);
     assert!(b.store.unfinished(&owner("one")).await.expect("a list").is_empty());
 }
 
@@ -43,7 +43,7 @@ async fn a_fenced_transition_does_not_touch_its_batch(b: Bench) {
     assert!(answers[0].is_ok() && fenced(&answers[1]) && answers[2].is_ok());
     let lengths = [2, 1, 2];
     for (r, length) in runs.iter().zip(lengths) {
-        assert_eq!(b.store.journal(r.id, 0, 10).await.expect("a journal").len(), length);
+        assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), length);
     }
     let unfinished = b.store.unfinished(&owner("one")).await.expect("a list");
     assert_eq!(unfinished, [runs[0].id, runs[2].id]);
@@ -52,30 +52,30 @@ async fn a_fenced_transition_does_not_touch_its_batch(b: Bench) {
 async fn an_opened_run_has_no_owner(b: Bench) {
     let mut r = run();
     b.open(&r).await;
-    let nobodys = no_lease(r.id);
-    assert!(fenced(&b.commit(moving(&mut r, &nobodys, Phase::Planning, 0)).await));
+    let unowned = no_lease(r.id);
+    assert!(fenced(&b.commit(moving(&mut r, &unowned, Phase::Planning, 0)).await));
     assert_eq!(b.take(r.id, "two").await.epoch, 1);
 }
 
-async fn a_run_opened_with_an_epoch_is_its_openers(b: Bench) {
+async fn a_run_opened_with_an_epoch_belongs_to_its_opener(b: Bench) {
     let mut r = run();
     let lease = Lease { run: r.id, owner: owner("one"), epoch: 1 };
     b.commit(opening(&r, lease.clone())).await.expect("opening");
-    assert!(b.store.take(r.id, &owner("two"), 60).await.expect("an answer").is_none());
+    assert!(b.store.acquire(r.id, &owner("two"), 60).await.expect("an answer").is_none());
     b.commit(moving(&mut r, &lease, Phase::Planning, 0)).await.expect("its next transition");
     assert!(b.store.renew(&[lease], 60).await.expect("an answer").is_empty());
 }
 
-async fn leases_are_taken_renewed_expired_and_given_back(b: Bench) {
+async fn leases_are_acquired_renewed_expired_and_released(b: Bench) {
     let mut r = run();
     b.open(&r).await;
     let one = b.take(r.id, "one").await;
-    assert!(b.store.take(r.id, &owner("two"), 60).await.expect("an answer").is_none());
+    assert!(b.store.acquire(r.id, &owner("two"), 60).await.expect("an answer").is_none());
     b.commit(moving(&mut r, &one, Phase::Planning, 1)).await.expect("a transition");
     assert!(b.store.unfinished(&owner("two")).await.expect("a list").is_empty());
     assert_eq!(b.store.unfinished(&owner("one")).await.expect("a list"), [r.id]);
 
-    // No seconds: it is over at once, and the owner may still write until another takes it.
+    // No seconds: it expires at once, and the owner may still write until another one acquires it.
     assert!(b.store.renew(std::slice::from_ref(&one), 0).await.expect("an answer").is_empty());
     assert_eq!(b.store.unfinished(&owner("two")).await.expect("a list"), [r.id]);
     b.commit(moving(&mut r, &one, Phase::Working, 0)).await.expect("a late transition");
@@ -86,40 +86,40 @@ async fn leases_are_taken_renewed_expired_and_given_back(b: Bench) {
     assert_eq!(lost, [r.id, unknown.run]);
     assert!(b.store.renew(&[], 60).await.expect("an answer").is_empty());
 
-    b.store.give_back(&one).await.expect("a lease that is another's is given back already");
-    assert!(b.store.take(r.id, &owner("three"), 60).await.expect("an answer").is_none());
-    b.store.give_back(&two).await.expect("giving back");
+    b.store.release(&one).await.expect("releasing a lost lease succeeds");
+    assert!(b.store.acquire(r.id, &owner("three"), 60).await.expect("an answer").is_none());
+    b.store.release(&two).await.expect("releasing");
     assert!(fenced(&b.commit(moving(&mut r.clone(), &two, Phase::Working, 0)).await));
-    let three = b.store.take(r.id, &owner("three"), 60).await.expect("an answer").expect("a free run");
+    let three = b.store.acquire(r.id, &owner("three"), 60).await.expect("an answer").expect("a free run");
     assert_eq!(three.lease.epoch, two.epoch + 1);
     assert_eq!(*three.run, r);
-    assert!(permanent(b.store.take(run().id, &owner("one"), 60).await).0.contains("no run"));
+    assert!(permanent(b.store.acquire(run().id, &owner("one"), 60).await).0.contains("no run"));
 }
 
-async fn begin_counts_before_the_act(b: Bench) {
+async fn beginning_an_effect_is_counted(b: Bench) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
     b.commit(moving(&mut r, &lease, Phase::Planning, 1)).await.expect("a transition");
     let key = EffectKey::from("2.1");
-    assert_eq!(b.store.begin(&lease, &key).await.expect("a count"), 1);
-    assert_eq!(b.store.begin(&lease, &key).await.expect("a count"), 2);
+    assert_eq!(b.store.begin_effect(&lease, &key).await.expect("a count"), 1);
+    assert_eq!(b.store.begin_effect(&lease, &key).await.expect("a count"), 2);
     let again = connect(&b.url).await.expect("the store, opened again");
-    let taken = skep::ports::Store::take(&again, r.id, &owner("one"), 60).await.expect("an answer").expect("a run");
+    let taken = skep::ports::Leases::acquire(&again, r.id, &owner("one"), 60).await.expect("an answer").expect("a run");
     assert_eq!(taken.pending.iter().map(|p| p.begun).collect::<Vec<_>>(), [2]);
-    assert!(fenced(&b.store.begin(&lease, &key).await));
+    assert!(fenced(&b.store.begin_effect(&lease, &key).await));
     b.commit(finishing(&mut r, &taken.lease, Phase::Working)).await.expect("a transition");
-    assert!(permanent(b.store.begin(&taken.lease, &key).await).0.contains("not pending"));
+    assert!(permanent(b.store.begin_effect(&taken.lease, &key).await).0.contains("not pending"));
 }
 
-async fn effects_come_back_in_the_order_of_decision(b: Bench) {
+async fn effects_are_returned_in_the_order_of_decision(b: Bench) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
     for _ in 0..10 {
         b.commit(moving(&mut r, &lease, Phase::Working, 11)).await.expect("a transition");
     }
-    let taken = b.store.take(r.id, &owner("one"), 60).await.expect("an answer").expect("a run");
+    let taken = b.store.acquire(r.id, &owner("one"), 60).await.expect("an answer").expect("a run");
     let keys: Vec<String> = taken.pending.into_iter().map(|p| p.key.0).collect();
     let expected: Vec<String> = (2..12).flat_map(|seq| (1..12).map(move |n| format!("{seq}.{n}"))).collect();
     assert_eq!(keys, expected);

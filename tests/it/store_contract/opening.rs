@@ -1,4 +1,4 @@
-//! Opening a store: its schema, its rights, its URL.
+//! Opening a store: its schema, its permissions, its URL.
 
 use crate::support::runs::{no_lease, opening, owner, run};
 use crate::support::stores::{Bench, permanent};
@@ -8,7 +8,7 @@ super::on_both!(
     a_newer_schema_is_refused,
     an_older_schema_is_refused_and_migrated,
     two_processes_migrate_once,
-    a_read_only_store_says_so
+    a_read_only_store_refuses_writes
 );
 
 async fn a_newer_schema_is_refused(b: Bench) {
@@ -21,16 +21,16 @@ async fn a_newer_schema_is_refused(b: Bench) {
 }
 
 async fn an_older_schema_is_refused_and_migrated(b: Bench) {
-    let steps = status(&b.url).await.expect("a status");
-    assert!(steps.pending.is_empty() && steps.unknown.is_empty() && !steps.applied.is_empty());
+    let migrations = status(&b.url).await.expect("a status");
+    assert!(migrations.pending.is_empty() && migrations.unknown.is_empty() && !migrations.applied.is_empty());
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
     for table in [
         "audit",
         "idempotency_key",
         "secret",
-        "charge",
-        "shared_raise",
-        "shared_alert",
+        "ledger_row",
+        "budget_raise",
+        "budget_alert",
         "run_artifact",
         "artifact",
         "project",
@@ -46,10 +46,10 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
         b.damage("DROP FUNCTION audit_append_only").await;
     }
     let (what, fix) = permanent(connect(&b.url).await);
-    assert!(what.contains(&steps.applied[0]) && fix.contains("migrate"), "{what}: {fix}");
-    // A store whose table is gone under its feet says the same.
+    assert!(what.contains(&migrations.applied[0]) && fix.contains("migrate"), "{what}: {fix}");
+    // An open store whose tables are gone reports the same.
     assert!(permanent(b.store.counts().await).1.contains("migrate"));
-    assert_eq!(migrate(&b.url).await.expect("the schema"), steps.applied);
+    assert_eq!(migrate(&b.url).await.expect("the schema"), migrations.applied);
     connect(&b.url).await.expect("the store");
 }
 
@@ -63,7 +63,7 @@ async fn two_processes_migrate_once(b: Bench) {
     }
 }
 
-async fn a_read_only_store_says_so(b: Bench) {
+async fn a_read_only_store_refuses_writes(b: Bench) {
     b.open(&run()).await;
     let url = if b.sqlite() {
         format!("{}?mode=ro", b.url)
@@ -79,11 +79,11 @@ async fn a_read_only_store_says_so(b: Bench) {
     let (what, fix) = permanent(store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0));
     assert!(what.contains("cannot be written"), "{what}");
     assert!(!fix.is_empty());
-    permanent(store.take(r.id, &owner("one"), 60).await);
+    permanent(store.acquire(r.id, &owner("one"), 60).await);
 }
 
 #[tokio::test]
-async fn a_bad_url_is_refused_with_the_right_form() {
+async fn a_bad_url_is_refused_with_an_example() {
     let urls =
         ["", "skep.db", "mysql://localhost/skep", "sqlite:skep.db", "sqlite://", "sqlite:///x/", "sqlite::memory:"];
     for url in urls.into_iter().chain([
@@ -98,7 +98,7 @@ async fn a_bad_url_is_refused_with_the_right_form() {
 }
 
 #[tokio::test]
-async fn a_sqlite_file_is_its_owners_alone() {
+async fn a_sqlite_file_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     crate::support::stores::on_sqlite(async |b| {
         b.open(&run()).await;
@@ -112,17 +112,17 @@ async fn a_sqlite_file_is_its_owners_alone() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused() {
+async fn a_file_that_is_not_a_database_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("skep.db");
-    std::fs::write(&path, "not a database at all, but a text that is long enough to be looked at".repeat(100))
+    std::fs::write(&path, "not a database at all, but a text that is long enough to be checked".repeat(100))
         .expect("a file");
     let (what, _) = permanent(connect(&format!("sqlite://{}", path.display())).await);
     assert!(what.contains("not a Skep store"), "{what}");
 }
 
 #[tokio::test]
-async fn a_postgres_that_forgets_is_refused() {
+async fn a_postgres_without_durable_commits_is_refused() {
     crate::support::stores::on_postgres(async |b| {
         let name = b.url.split('?').next().and_then(|u| u.rsplit('/').next()).expect("a name").to_owned();
         b.damage(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;

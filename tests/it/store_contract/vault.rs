@@ -1,22 +1,22 @@
-//! The vault: what is kept is sealed, bound to its place, and one secret's damage is no other's.
+//! The vault: values are sealed and bound to their row, and damage to one secret affects no other.
 
 use crate::support::runs::project;
 use crate::support::stores::{Bench, permanent};
 use skep::adapters::store::{KeySource, SeaVault};
-use skep::ports::vault::{SECRET_BYTES_MAX, SecretName, Vault};
+use skep::ports::vault::{MAX_SECRET_BYTES, SecretName, Vault};
 use skep::secrets::{Key, Secret, redact};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 super::on_both!(
-    a_value_comes_back_and_is_never_in_the_rows,
-    a_projects_own_comes_before_the_one_for_all,
-    what_was_tampered_with_is_one_secrets_matter,
-    another_key_is_told_by_name,
-    a_new_key_takes_everything_over,
-    a_rekey_that_cannot_read_one_changes_none,
-    writers_at_the_same_time_lose_nothing,
-    what_cannot_be_kept_is_refused
+    a_value_is_returned_and_never_stored_in_the_clear,
+    a_projects_secret_takes_precedence,
+    tampering_affects_one_secret_only,
+    a_missing_key_is_named,
+    a_new_key_reseals_everything,
+    a_rekey_that_cannot_open_a_secret_changes_none,
+    concurrent_writers_lose_nothing,
+    invalid_names_and_values_are_refused
 );
 
 fn name(text: &str) -> SecretName {
@@ -41,10 +41,10 @@ fn key_file(dir: &Path, name: &str) -> PathBuf {
     path
 }
 
-async fn a_value_comes_back_and_is_never_in_the_rows(b: Bench) {
+async fn a_value_is_returned_and_never_stored_in_the_clear(b: Bench) {
     let (dir, vault) = vault(&b);
     assert!(vault.list().await.expect("a list").is_empty());
-    assert!(!dir.path().join("vault.key").exists(), "a look makes no key");
+    assert!(!dir.path().join("vault.key").exists(), "listing must not create a key");
     let (row, notice) = vault.set(&name("A"), None, &value("first-value-of-a")).await.expect("a secret");
     assert_eq!((row.version, row.project, row.last_used_at), (1, None, None));
     assert!(notice.expect("a notice").contains("vault.key"));
@@ -58,7 +58,7 @@ async fn a_value_comes_back_and_is_never_in_the_rows(b: Bench) {
     // Another process, the same key.
     let again = b.sea.vault(KeySource::DataDir, dir.path());
     assert_eq!(again.open(&name("A"), None).await.expect("its value").expose(), "second-value-of-a");
-    // Both are live: what was kept here must not be written.
+    // Both values are registered, so both are redacted.
     assert_eq!(redact("first-value-of-a second-value-of-a"), "[redacted:A] [redacted:A]");
 
     assert!(vault.remove(&name("A"), None).await.expect("removing"));
@@ -67,7 +67,7 @@ async fn a_value_comes_back_and_is_never_in_the_rows(b: Bench) {
     assert!(what.contains("no secret A") && fix.contains("skep secret set A"), "{what} {fix}");
 }
 
-async fn a_projects_own_comes_before_the_one_for_all(b: Bench) {
+async fn a_projects_secret_takes_precedence(b: Bench) {
     let (_dir, vault) = vault(&b);
     let tally = project("tally");
     vault.set(&name("A"), None, &value("value-for-all")).await.expect("a secret");
@@ -82,35 +82,32 @@ async fn a_projects_own_comes_before_the_one_for_all(b: Bench) {
     assert!(permanent(vault.open(&name("ONLY"), None).await).0.contains("no secret ONLY"));
 }
 
-async fn what_was_tampered_with_is_one_secrets_matter(b: Bench) {
+async fn tampering_affects_one_secret_only(b: Bench) {
     let (_dir, vault) = vault(&b);
     for n in ["A", "B", "C", "D"] {
         vault.set(&name(n), None, &value(&format!("the value of {n}"))).await.expect("a secret");
     }
-    // Put in another's place; given another version; with another nonce.
+    // Another row's ciphertext; another version; another row's nonce.
     b.damage("UPDATE secret SET ciphertext = (SELECT ciphertext FROM secret WHERE name = 'D') WHERE name = 'A'").await;
     b.damage("UPDATE secret SET version = 7 WHERE name = 'B'").await;
     b.damage("UPDATE secret SET nonce = (SELECT nonce FROM secret WHERE name = 'D') WHERE name = 'C'").await;
     for n in ["A", "B", "C"] {
         let (what, fix) = permanent(vault.open(&name(n), None).await);
-        assert!(
-            what.contains(&format!("the secret {n} cannot be opened")) && fix.contains("skep secret set"),
-            "{what}"
-        );
+        assert!(what.contains(&format!("cannot open the secret {n}")) && fix.contains("skep secret set"), "{what}");
     }
     assert_eq!(vault.open(&name("D"), None).await.expect("the other's value").expose(), "the value of D");
     assert_eq!(vault.list().await.expect("a list").len(), 4);
-    vault.set(&name("A"), None, &value("set anew after damage")).await.expect("a secret");
-    assert_eq!(vault.open(&name("A"), None).await.expect("its value").expose(), "set anew after damage");
+    vault.set(&name("A"), None, &value("set again after damage")).await.expect("a secret");
+    assert_eq!(vault.open(&name("A"), None).await.expect("its value").expose(), "set again after damage");
 }
 
-async fn another_key_is_told_by_name(b: Bench) {
+async fn a_missing_key_is_named(b: Bench) {
     let (dir, vault) = vault(&b);
     vault.set(&name("A"), None, &value("the value of A")).await.expect("a secret");
     let other = b.sea.vault(KeySource::File(key_file(dir.path(), "other")), dir.path());
     let (what, fix) = permanent(other.open(&name("A"), None).await);
-    assert!(what.contains("the secret A is sealed with the key") && fix.contains("secrets.key_file"), "{what} {fix}");
-    // What is new is kept all the same.
+    assert!(what.contains("the secret A is sealed with key") && fix.contains("secrets.key_file"), "{what} {fix}");
+    // New values can still be stored.
     other.set(&name("B"), None, &value("the value of B")).await.expect("a secret");
     assert_eq!(other.open(&name("B"), None).await.expect("its value").expose(), "the value of B");
 
@@ -122,16 +119,16 @@ async fn another_key_is_told_by_name(b: Bench) {
         permanent(vault.set(&name("X"), None, &value("the value of X")).await)
     };
     assert!(refused(open.clone()).await.0.contains("can be read by other users"));
-    assert!(refused(dir.path().join("none")).await.0.contains("cannot be used"));
+    assert!(refused(dir.path().join("none")).await.0.contains("cannot use the vault's key file"));
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o600)).expect("its mode");
     std::fs::write(&open, "no key").expect("a file");
     let (what, _) = refused(open).await;
-    assert!(what.contains("holds no key") && !what.contains("no key\n"), "{what}");
+    assert!(what.contains("does not hold a key") && !what.contains("no key\n"), "{what}");
     let env = b.sea.vault(KeySource::Env("VAULT_KEY".to_owned(), Secret::new("aa".repeat(32))), dir.path());
     env.set(&name("E"), None, &value("the value of E")).await.expect("a secret under a variable's key");
 }
 
-async fn a_new_key_takes_everything_over(b: Bench) {
+async fn a_new_key_reseals_everything(b: Bench) {
     let (dir, vault) = vault(&b);
     for n in 0..5 {
         vault.set(&name(&format!("S{n}")), None, &value(&format!("the value of S{n}"))).await.expect("a secret");
@@ -142,7 +139,7 @@ async fn a_new_key_takes_everything_over(b: Bench) {
     assert_eq!(done.secrets, 5);
     assert_ne!(done.key_id, old);
     assert!(vault.list().await.expect("a list").iter().all(|row| row.key_id == done.key_id));
-    // This process goes on, a new one finds the key where it looks for it, and nothing is left lying about.
+    // This process goes on, a new one finds the key in its place, and no file is left over.
     let again = b.sea.vault(KeySource::DataDir, dir.path());
     for v in [&vault, &again] {
         assert_eq!(v.open(&name("S3"), None).await.expect("a value").expose(), "the value of S3");
@@ -151,9 +148,9 @@ async fn a_new_key_takes_everything_over(b: Bench) {
     let mut left: Vec<_> = left.map(|e| e.file_name().into_string().expect("a name")).collect();
     left.sort();
     assert_eq!(left, ["new", "vault.key"]);
-    vault.set(&name("S9"), None, &value("kept after the new key")).await.expect("a secret");
-    assert_eq!(again.open(&name("S9"), None).await.expect("a value").expose(), "kept after the new key");
-    // A key somebody named stays where they put it, and they are told.
+    vault.set(&name("S9"), None, &value("stored after the new key")).await.expect("a secret");
+    assert_eq!(again.open(&name("S9"), None).await.expect("a value").expose(), "stored after the new key");
+    // A configured key file stays where it is, and the answer says what to do next.
     let named = b.sea.vault(KeySource::File(dir.path().join("vault.key")), dir.path());
     let done = named.rekey(&key_file(dir.path(), "third")).await.expect("a third key");
     assert!(done.next.contains("secrets.key_file") && done.next.contains("third"), "{}", done.next);
@@ -161,13 +158,13 @@ async fn a_new_key_takes_everything_over(b: Bench) {
     assert_eq!(third.open(&name("S0"), None).await.expect("a value").expose(), "the value of S0");
 }
 
-async fn a_rekey_that_cannot_read_one_changes_none(b: Bench) {
+async fn a_rekey_that_cannot_open_a_secret_changes_none(b: Bench) {
     let (dir, vault) = vault(&b);
     vault.set(&name("A"), None, &value("the value of A")).await.expect("a secret");
     vault.set(&name("B"), None, &value("the value of B")).await.expect("a secret");
     b.damage("UPDATE secret SET version = 7 WHERE name = 'B'").await;
     let new = key_file(dir.path(), "new");
-    assert!(permanent(vault.rekey(&new).await).0.contains("the secret B cannot be opened"));
+    assert!(permanent(vault.rekey(&new).await).0.contains("cannot open the secret B"));
     let again = b.sea.vault(KeySource::DataDir, dir.path());
     assert_eq!(again.open(&name("A"), None).await.expect("a value").expose(), "the value of A");
     again.remove(&name("B"), None).await.expect("removing");
@@ -175,7 +172,7 @@ async fn a_rekey_that_cannot_read_one_changes_none(b: Bench) {
     assert_eq!(again.open(&name("A"), None).await.expect("a value").expose(), "the value of A");
 }
 
-async fn writers_at_the_same_time_lose_nothing(b: Bench) {
+async fn concurrent_writers_lose_nothing(b: Bench) {
     let (_dir, vault) = vault(&b);
     let vault = std::sync::Arc::new(vault);
     let writers = (0..16).map(|n| {
@@ -195,10 +192,10 @@ async fn writers_at_the_same_time_lose_nothing(b: Bench) {
     assert!(written.iter().any(|text| text == last.expose()));
 }
 
-async fn what_cannot_be_kept_is_refused(b: Bench) {
+async fn invalid_names_and_values_are_refused(b: Bench) {
     let (_dir, vault) = vault(&b);
     assert!(permanent(vault.set(&name("A"), None, &value("")).await).0.contains("0 bytes"));
-    let most = "x".repeat(SECRET_BYTES_MAX);
+    let most = "x".repeat(MAX_SECRET_BYTES);
     vault.set(&name("A"), None, &value(&most)).await.expect("the largest");
     assert!(permanent(vault.set(&name("A"), None, &value(&format!("{most}x"))).await).0.contains("65537 bytes"));
     for bad in ["", "1A", "a b", "a/b", "é", &"a".repeat(65)] {

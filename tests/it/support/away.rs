@@ -1,4 +1,4 @@
-//! A store that is unavailable: every call fails with a transient error.
+//! An unavailable store: every call fails with a transient error.
 
 use async_trait::async_trait;
 use skep::domain::{
@@ -6,12 +6,14 @@ use skep::domain::{
 };
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
 use skep::ports::idempotency::{Claimed, IdempotencyKeys, NewClaim};
-use skep::ports::store::{
-    Counts, Found, JournalRow, Lease, Owner, Reservation, Room, RunFilter, RunRow, SharedRaise, Spending,
-    SpendingFilter, Taken, Transition,
-};
+use skep::ports::journal::{JournalRow, Transition};
+use skep::ports::leases::{Lease, LeasedRun, Owner};
+use skep::ports::ledger::{BudgetRaise, Reservation, ReserveOutcome, Spending, SpendingFilter};
+use skep::ports::run_index::{Counts, RunFilter, RunMatch, RunRow};
 use skep::ports::vault::Rekeyed;
-use skep::ports::{PortError, PortResult, SecretName, SecretRow, Store, Vault};
+use skep::ports::{
+    Blobs, Journal, Leases, Ledger, PortError, PortResult, Projects, RunIndex, SecretName, SecretRow, Store, Vault,
+};
 use skep::secrets::Secret;
 use std::path::Path;
 
@@ -22,47 +24,33 @@ fn away<T>() -> PortResult<T> {
 }
 
 #[async_trait]
-impl Store for Away {
+impl Journal for Away {
     async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>> {
         batch.iter().map(|_| away()).collect()
     }
-    async fn take(&self, _: RunId, _: &Owner, _: u64) -> PortResult<Option<Taken>> {
+    async fn begin_effect(&self, _: &Lease, _: &EffectKey) -> PortResult<u32> {
+        away()
+    }
+    async fn load(&self, _: RunId) -> PortResult<Option<Run>> {
+        away()
+    }
+    async fn events(&self, _: RunId, _: u64, _: u64) -> PortResult<Vec<JournalRow>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Leases for Away {
+    async fn acquire(&self, _: RunId, _: &Owner, _: u64) -> PortResult<Option<LeasedRun>> {
         away()
     }
     async fn renew(&self, _: &[Lease], _: u64) -> PortResult<Vec<RunId>> {
         away()
     }
-    async fn give_back(&self, _: &Lease) -> PortResult<()> {
+    async fn release(&self, _: &Lease) -> PortResult<()> {
         away()
     }
-    async fn free_leases(&self) -> PortResult<u64> {
-        away()
-    }
-    async fn begin(&self, _: &Lease, _: &EffectKey) -> PortResult<u32> {
-        away()
-    }
-    async fn unfinished(&self, _: &Owner) -> PortResult<Vec<RunId>> {
-        away()
-    }
-    async fn queued(&self, _: u64) -> PortResult<Vec<RunId>> {
-        away()
-    }
-    async fn waiting(&self, _: u64) -> PortResult<Vec<RunId>> {
-        away()
-    }
-    async fn due(&self, _: Timestamp, _: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
-        away()
-    }
-    async fn reserve(&self, _: &Reservation) -> PortResult<Room> {
-        away()
-    }
-    async fn raise_shared(&self, _: &SharedRaise) -> PortResult<()> {
-        away()
-    }
-    async fn spending(&self, _: &SpendingFilter) -> PortResult<Vec<Spending>> {
-        away()
-    }
-    async fn counts(&self) -> PortResult<Counts> {
+    async fn release_all(&self) -> PortResult<u64> {
         away()
     }
     async fn quarantine(&self, _: RunId, _: &str) -> PortResult<()> {
@@ -71,18 +59,48 @@ impl Store for Away {
     async fn lift_quarantine(&self, _: RunId) -> PortResult<bool> {
         away()
     }
-    async fn load(&self, _: RunId) -> PortResult<Option<Run>> {
-        away()
-    }
+}
+
+#[async_trait]
+impl RunIndex for Away {
     async fn list(&self, _: &RunFilter) -> PortResult<Vec<RunRow>> {
         away()
     }
-    async fn find(&self, _: &str) -> PortResult<Found> {
+    async fn find(&self, _: &str) -> PortResult<RunMatch> {
         away()
     }
-    async fn journal(&self, _: RunId, _: u64, _: u64) -> PortResult<Vec<JournalRow>> {
+    async fn counts(&self) -> PortResult<Counts> {
         away()
     }
+    async fn queued(&self, _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn waiting(&self, _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn unfinished(&self, _: &Owner) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn due(&self, _: Timestamp, _: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Ledger for Away {
+    async fn reserve(&self, _: &Reservation) -> PortResult<ReserveOutcome> {
+        away()
+    }
+    async fn raise_budget(&self, _: &BudgetRaise) -> PortResult<()> {
+        away()
+    }
+    async fn spending(&self, _: &SpendingFilter) -> PortResult<Vec<Spending>> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Projects for Away {
     async fn put_project(&self, _: &Project, _: bool) -> PortResult<()> {
         away()
     }
@@ -92,6 +110,10 @@ impl Store for Away {
     async fn projects(&self) -> PortResult<Vec<Project>> {
         away()
     }
+}
+
+#[async_trait]
+impl Blobs for Away {
     async fn put_artifact(&self, _: RunId, _: ArtifactKind, _: &str, _: &[u8]) -> PortResult<ArtifactRef> {
         away()
     }
@@ -101,6 +123,10 @@ impl Store for Away {
     async fn artifacts(&self, _: RunId) -> PortResult<Vec<ArtifactRef>> {
         away()
     }
+}
+
+#[async_trait]
+impl Store for Away {
     async fn ping(&self) -> PortResult<()> {
         away()
     }

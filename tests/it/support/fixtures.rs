@@ -41,6 +41,7 @@ pub fn opened(policy: Policy) -> Opened {
         settings: Settings {
             fallbacks: BTreeMap::new(),
             origin: "/srv/demo.git".to_owned(),
+            forge: Default::default(),
             policy,
             engines: roles.into_iter().map(|r| (r, engine("script"))).collect::<BTreeMap<_, _>>(),
             checks: vec![test],

@@ -4,7 +4,7 @@ use crate::git_world::git;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
-use skep::actors::Scope;
+use skep::actors::{Parts, Scope};
 use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{CheckKind, CheckSpec, Principal};
@@ -75,7 +75,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
     config.store.database = Database::InDataDir;
     let mut ports = app::connect(&config, &data, Scope::All, &super::sandbox::strict()).await.expect("the ports");
     if let Some(engines) = engines {
-        ports.deps.engines = engines;
+        ports.deps.parts = Parts { engines, ..Parts::clone(&ports.deps.parts.current()) }.fixed();
     }
     let (runtime, _) = app::start(&ports).await.expect("the runtime");
     let checks_from = |commands: &[String]| -> Vec<CheckSpec> {

@@ -1,11 +1,12 @@
-//! Hand-made runs and transitions, so that the store is tested without the product rules.
+//! Hand-made runs and transitions, to test the store without the product's rules.
 
 use skep::domain::run::{Facts, SNAPSHOT_VERSION};
 use skep::domain::{
     ChangeNumber, Effect, EffectKey, Event, Goal, GoalSource, Ledger, Limits, Opened, Outcome, Phase, Plan, Policy,
     Principal, ProjectName, Run, RunId, Settings, Sha, Timestamp,
 };
-use skep::ports::store::{Lease, Owner, Transition};
+use skep::ports::journal::Transition;
+use skep::ports::leases::{Lease, Owner};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn project(name: &str) -> ProjectName {
@@ -16,12 +17,12 @@ pub fn owner(name: &str) -> Owner {
     Owner(name.to_owned())
 }
 
-/// A lease that was never granted: what a run is opened with.
+/// The lease that a run is opened with: nobody owns it.
 pub fn no_lease(run: RunId) -> Lease {
     Lease { run, owner: owner("intake"), epoch: 0 }
 }
 
-/// A freshly opened run.
+/// A run just after its opening.
 pub fn run() -> Run {
     Run {
         version: SNAPSHOT_VERSION,
@@ -38,6 +39,7 @@ pub fn run() -> Run {
             engines: BTreeMap::new(),
             checks: Vec::new(),
             origin: "/srv/demo.git".to_owned(),
+            forge: Default::default(),
             base_branch: "main".to_owned(),
             branch: "skep/greeting".to_owned(),
         },
@@ -101,14 +103,14 @@ pub fn opening(run: &Run, lease: Lease) -> Transition {
     }
 }
 
-/// The next transition of a run: moves it to `phase` and writes `pushes` new effects.
-pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, pushes: usize) -> Transition {
+/// The next transition of a run: moves `run` to `phase` and adds new effects.
+pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, new_effects: usize) -> Transition {
     run.seq += 1;
     run.phase = phase;
     if phase == Phase::Ended {
         run.outcome = Some(Outcome::Delivered { sha: run.head.clone() });
     }
-    let effects: Vec<(EffectKey, Effect)> = (1..=pushes)
+    let effects: Vec<(EffectKey, Effect)> = (1..=new_effects)
         .map(|n| (EffectKey(format!("{}.{n}", run.seq)), Effect::Observe { change: ChangeNumber(n as u64) }))
         .collect();
     for (key, effect) in &effects {

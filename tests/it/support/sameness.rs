@@ -4,7 +4,8 @@ use super::program::{Scene, git};
 use skep::adapters::store::connect;
 use skep::domain::{Event, Report, Run, decide, open};
 use skep::ports::Store;
-use skep::ports::store::{JournalRow, RunFilter};
+use skep::ports::journal::JournalRow;
+use skep::ports::run_index::RunFilter;
 use std::collections::BTreeSet;
 
 /// Everything that does not depend on when the process was killed.
@@ -46,7 +47,7 @@ pub async fn journal(scene: &Scene, run: &Run) -> Vec<JournalRow> {
     let store = connect(&scene.store()).await.expect("the store");
     let (mut rows, mut after) = (Vec::new(), 0);
     loop {
-        let more = store.journal(run.id, after, 1_000).await.expect("the journal");
+        let more = store.events(run.id, after, 1_000).await.expect("the journal");
         let Some(last) = more.last() else { return rows };
         after = last.seq;
         rows.extend(more);

@@ -1,10 +1,12 @@
-//! A store on each database for one test, with a back door that damages it.
+//! A fresh store on each database for one test, with a way to damage it.
 
 use super::postgres;
 use super::runs::{no_lease, opening, owner};
 use skep::adapters::store::{SeaStore, connect, migrate};
 use skep::domain::{Run, RunId};
-use skep::ports::store::{Lease, Store, Transition};
+use skep::ports::journal::Transition;
+use skep::ports::leases::Lease;
+use skep::ports::store::Store;
 use skep::ports::{PortError, PortResult};
 use std::future::Future;
 use std::sync::Arc;
@@ -13,9 +15,9 @@ use std::sync::Arc;
 pub struct Bench {
     /// The port.
     pub store: Arc<dyn Store>,
-    /// The adapter itself, for what is not in the port.
+    /// The adapter itself, for what is not in a port.
     pub sea: SeaStore,
-    /// Where it is.
+    /// Its URL.
     pub url: String,
 }
 
@@ -40,12 +42,12 @@ async fn bench(url: String) -> Bench {
 }
 
 impl Bench {
-    /// Whether it is on SQLite.
+    /// Whether the store is on SQLite.
     pub fn sqlite(&self) -> bool {
         self.url.starts_with("sqlite:")
     }
 
-    /// Runs a statement past the store.
+    /// Executes a statement behind the store's back.
     pub async fn damage(&self, sql: &str) {
         use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, query, sqlite::SqliteConnectOptions};
         if !self.sqlite() {
@@ -64,27 +66,27 @@ impl Bench {
         answers.remove(0)
     }
 
-    /// Opens a run that nobody has.
+    /// Opens a run without an owner.
     pub async fn open(&self, run: &Run) {
         self.commit(opening(run, no_lease(run.id))).await.expect("opening a run");
     }
 
-    /// Takes the lease on a run for `name`.
+    /// Acquires the lease on a run for `name`.
     pub async fn take(&self, run: RunId, name: &str) -> Lease {
-        self.store.take(run, &owner(name), 60).await.expect("taking a run").expect("a free run").lease
+        self.store.acquire(run, &owner(name), 60).await.expect("acquiring a run").expect("a free run").lease
     }
 }
 
-/// The text and the fix of an error that stays until somebody changes something.
+/// The text and the fix of a permanent error.
 pub fn permanent<T>(answer: PortResult<T>) -> (String, String) {
     match answer {
         Err(PortError::Permanent { what, fix }) => (what, fix),
         Err(e) => panic!("{e} is not permanent"),
-        Ok(_) => panic!("it was no error"),
+        Ok(_) => panic!("no error"),
     }
 }
 
-/// Whether the answer is that the lease is another's.
+/// Whether the answer is that the lease was lost.
 pub fn fenced<T>(answer: &PortResult<T>) -> bool {
     matches!(answer, Err(PortError::Fenced { .. }))
 }

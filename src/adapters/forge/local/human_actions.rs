@@ -84,7 +84,7 @@ impl HumanActions for LocalForge {
         .await
     }
 
-    async fn say(&self, repo: &Repo, number: ChangeNumber, by: &Principal, text: &str) -> PortResult<Change> {
+    async fn comment(&self, repo: &Repo, number: ChangeNumber, by: &Principal, text: &str) -> PortResult<Change> {
         check_person(by)?;
         let at = self.now();
         self.edit(repo, number, |entry| {

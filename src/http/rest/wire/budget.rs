@@ -3,7 +3,7 @@
 use super::Timestamp;
 use super::word::words;
 use crate::domain;
-use crate::ports::store;
+use crate::ports::ledger;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -240,7 +240,7 @@ impl From<&domain::Run> for Budget {
 
 words! {
     /// Attribute by which spending is summed up.
-    SpendingBy = store::SpendingBy {
+    SpendingBy = ledger::SpendingBy {
         /// By project.
         Project = "project",
         /// By role.
@@ -280,8 +280,8 @@ pub struct Spending {
     pub unpriced: u64,
 }
 
-impl From<store::Spending> for Spending {
-    fn from(sum: store::Spending) -> Spending {
+impl From<ledger::Spending> for Spending {
+    fn from(sum: ledger::Spending) -> Spending {
         Spending {
             key: sum.key,
             tokens: sum.tokens,

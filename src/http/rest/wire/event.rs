@@ -1,7 +1,7 @@
 //! Rows of a run's journal, and what a stream sends besides them.
 
 use super::{Outcome, Timestamp};
-use crate::ports::store::JournalRow;
+use crate::ports::journal::JournalRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -5,7 +5,7 @@ use super::{
     Timestamp,
 };
 use crate::domain::{self, gate, status};
-use crate::ports::store::RunRow;
+use crate::ports::run_index::RunRow;
 use crate::render;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

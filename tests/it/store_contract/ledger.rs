@@ -1,14 +1,16 @@
-//! The books: lines follow their events, shared budgets are never passed, and what runs wait for is found when it is due.
+//! The ledger: rows follow their events, every report adds up to the same, and due runs are found in time.
 
 use crate::support::runs::{moving, project, run};
 use crate::support::stores::{Bench, fenced};
 use skep::domain::{AttemptId, Day, LedgerRow, ModelUse, Phase, Role, Run, RunId, Timestamp, Usage, Wait, WaitReason};
-use skep::ports::store::{Lease, Spending, SpendingBy, SpendingFilter, Transition};
+use skep::ports::journal::Transition;
+use skep::ports::leases::Lease;
+use skep::ports::ledger::{Spending, SpendingBy, SpendingFilter};
 
 super::on_both!(
-    lines_follow_their_events,
-    a_fenced_transition_leaves_no_line,
-    every_way_to_sum_up_gives_the_same,
+    rows_follow_their_events,
+    a_fenced_transition_leaves_no_row,
+    every_grouping_adds_up_to_the_same,
     due_runs_are_found_in_time
 );
 
@@ -51,12 +53,12 @@ pub(super) async fn opened(b: &Bench, name: &str) -> (Run, Lease) {
     (r, lease)
 }
 
-async fn lines_follow_their_events(b: Bench) {
+async fn rows_follow_their_events(b: Bench) {
     let (mut r, lease) = opened(&b, "demo").await;
     let (mut other, other_lease) = opened(&b, "other").await;
     let with = |t: Transition, ledger_rows: Vec<LedgerRow>| Transition { ledger_rows, ..t };
-    let set_aside = vec![charge(1, Role::Dev, 100, false, &[]), charge(2, Role::Reviewer, 50, false, &[])];
-    b.commit(with(moving(&mut r, &lease, Phase::Working, 0), set_aside)).await.expect("a transition");
+    let reserved = vec![charge(1, Role::Dev, 100, false, &[]), charge(2, Role::Reviewer, 50, false, &[])];
+    b.commit(with(moving(&mut r, &lease, Phase::Working, 0), reserved)).await.expect("a transition");
     assert_eq!(
         sums(&b, by(SpendingBy::Role)).await,
         [("dev".to_owned(), 0, 100, 1), ("reviewer".to_owned(), 0, 50, 1)]
@@ -64,15 +66,19 @@ async fn lines_follow_their_events(b: Bench) {
     let used = vec![charge(1, Role::Dev, 60, true, &[("a/good", 40, true), ("a/new", 20, false)])];
     let transition = with(moving(&mut r, &lease, Phase::Working, 0), used);
     b.commit(transition.clone()).await.expect("a transition");
-    // The same again, as after a lost acknowledgement, is one line.
+    // Written again, as after a lost acknowledgement, it is still one row.
     b.commit(transition).await.expect("the same again");
-    let told = vec![charge(1, Role::Dev, 5, true, &[])];
-    b.commit(with(moving(&mut other, &other_lease, Phase::Working, 0), told)).await.expect("a transition");
+    let unnamed = vec![charge(1, Role::Dev, 5, true, &[])];
+    b.commit(with(moving(&mut other, &other_lease, Phase::Working, 0), unnamed)).await.expect("a transition");
     assert_eq!(sums(&b, by(SpendingBy::Role)).await, [("dev".to_owned(), 65, 0, 2), ("reviewer".to_owned(), 0, 50, 1)]);
     let models = b.store.spending(&by(SpendingBy::Model)).await.expect("sums");
-    let told: Vec<_> = models.iter().map(|m| (m.key.as_str(), m.tokens, m.cost_micros, m.unpriced)).collect();
-    assert_eq!(told, [("a/good", 40, 80, 0), ("a/new", 20, 40, 1), ("a/b", 5, 10, 0)], "what is charged has a place");
-    assert_eq!(models[2].reserved_tokens, 50, "set aside for the model its engine names");
+    let by_model: Vec<_> = models.iter().map(|m| (m.key.as_str(), m.tokens, m.cost_micros, m.unpriced)).collect();
+    assert_eq!(
+        by_model,
+        [("a/good", 40, 80, 0), ("a/new", 20, 40, 1), ("a/b", 5, 10, 0)],
+        "charges without a model are listed under the engine's model"
+    );
+    assert_eq!(models[2].reserved_tokens, 50, "reserved for the model that the engine names");
     assert_eq!(sums(&b, by(SpendingBy::Day)).await, [("2024-10-04".to_owned(), 65, 50, 3)]);
     let mine = SpendingFilter { project: Some(project("demo")), ..by(SpendingBy::Run) };
     assert_eq!(sums(&b, mine).await, [(r.id.to_string(), 60, 50, 2)]);
@@ -82,7 +88,7 @@ async fn lines_follow_their_events(b: Bench) {
     assert!(sums(&b, never).await.is_empty());
 }
 
-async fn a_fenced_transition_leaves_no_line(b: Bench) {
+async fn a_fenced_transition_leaves_no_row(b: Bench) {
     let (mut r, old) = opened(&b, "demo").await;
     b.take(r.id, "one").await;
     let ledger_rows = vec![charge(1, Role::Dev, 100, false, &[])];
@@ -94,31 +100,31 @@ async fn a_fenced_transition_leaves_no_line(b: Bench) {
     ));
 }
 
-async fn every_way_to_sum_up_gives_the_same(b: Bench) {
+async fn every_grouping_adds_up_to_the_same(b: Bench) {
     let (mut r, lease) = opened(&b, "demo").await;
     let nameless = |n| LedgerRow { engine: "acp:robot".to_owned(), ..charge(n, Role::Manager, 11, false, &[]) };
-    let lines = vec![
+    let rows = vec![
         charge(1, Role::Dev, 60, true, &[("a/good", 40, true), ("a/new", 20, false)]),
         charge(2, Role::Dev, 100, false, &[]),
         charge(3, Role::Reviewer, 9, true, &[("a/lies", 4_000, true)]),
         nameless(4),
         LedgerRow { settled: true, ..nameless(5) },
     ];
-    b.commit(Transition { ledger_rows: lines, ..moving(&mut r, &lease, Phase::Working, 0) })
+    b.commit(Transition { ledger_rows: rows, ..moving(&mut r, &lease, Phase::Working, 0) })
         .await
         .expect("a transition");
     let mut all = Vec::new();
-    for way in [SpendingBy::Project, SpendingBy::Day, SpendingBy::Run, SpendingBy::Role, SpendingBy::Model] {
-        let rows: Vec<Spending> = b.store.spending(&by(way)).await.expect("sums");
+    for grouping in [SpendingBy::Project, SpendingBy::Day, SpendingBy::Run, SpendingBy::Role, SpendingBy::Model] {
+        let rows: Vec<Spending> = b.store.spending(&by(grouping)).await.expect("sums");
         let sum = |of: fn(&Spending) -> u64| rows.iter().map(of).sum::<u64>();
         let used = (sum(|s| s.tokens), sum(|s| s.cost_micros), sum(|s| s.turns), sum(|s| s.wall_ms));
         all.push((used, sum(|s| s.reserved_tokens), sum(|s| s.reserved_cost_micros)));
-        if way == SpendingBy::Run {
-            assert_eq!((rows[0].attempts, rows[0].rounds), (5, 4), "attempts 2 to 5 stand in a round of rework each");
+        if grouping == SpendingBy::Run {
+            assert_eq!((rows[0].attempts, rows[0].rounds), (5, 4), "attempts 2 to 5 each belong to a round of rework");
         }
-        if way == SpendingBy::Model {
-            let aside = |key: &str| rows.iter().find(|s| s.key == key).map(|s| s.reserved_tokens);
-            assert_eq!((aside("a/b"), aside("not known yet")), (Some(100), Some(11)), "{rows:?}");
+        if grouping == SpendingBy::Model {
+            let reserved = |key: &str| rows.iter().find(|s| s.key == key).map(|s| s.reserved_tokens);
+            assert_eq!((reserved("a/b"), reserved("not known yet")), (Some(100), Some(11)), "{rows:?}");
         }
     }
     assert_eq!(all[0], ((80, 160, 9, 21), 111, 222));
@@ -140,7 +146,7 @@ async fn due_runs_are_found_in_time(b: Bench) {
     assert_eq!(due(2_999).await, []);
     assert_eq!(due(5_000).await, [(ids[1], Timestamp(3_000)), (ids[0], Timestamp(5_000))]);
     let row =
-        &b.store.list(&skep::ports::store::RunFilter { limit: 1, ..Default::default() }).await.expect("a list")[0];
+        &b.store.list(&skep::ports::run_index::RunFilter { limit: 1, ..Default::default() }).await.expect("a list")[0];
     assert_eq!((row.wake_at, row.waits.as_deref()), (Some(Timestamp(9_000)), Some("llm:a/b: 429")));
     let mut r = b.store.load(ids[1]).await.expect("an answer").expect("a run");
     let lease = b.take(r.id, "one").await;

@@ -1,20 +1,20 @@
-//! What people and the sweep read.
+//! The run index, artifacts and projects, as people and the sweep read them.
 
 use crate::support::runs::{finishing, moving, owner, project, run};
 use crate::support::stores::{Bench, permanent};
-use skep::adapters::store::ARTIFACT_BYTES_MAX;
+use skep::adapters::store::MAX_ARTIFACT_BYTES;
 use skep::domain::{
-    ArtifactKind, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, Phase, Policy, Project, Run, RunId, Sha,
-    Timestamp,
+    ArtifactKind, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, ForgeName, Phase, Policy, Project, Run,
+    RunId, Sha, Timestamp,
 };
-use skep::ports::store::{Counts, Found, RunFilter};
+use skep::ports::run_index::{Counts, RunFilter, RunMatch};
 use std::collections::BTreeMap;
 
 super::on_both!(
     lists_filter_and_page,
-    runs_are_found_by_both_ends,
-    counts_tell_live_from_waiting,
-    artifacts_are_kept_once,
+    runs_are_found_by_either_end_of_the_id,
+    counts_distinguish_live_from_waiting,
+    artifacts_are_stored_once,
     projects_are_written_and_replaced
 );
 
@@ -58,12 +58,12 @@ async fn lists_filter_and_page(b: Bench) {
     let word = list(RunFilter { status: Some("blocked".to_owned()), limit: 9, ..RunFilter::default() }).await;
     assert_eq!(word.iter().map(|r| r.run).collect::<Vec<_>>(), [runs[1].id]);
     assert_eq!(list(RunFilter { open_only: true, limit: 9, ..RunFilter::default() }).await.len(), 6);
-    // A limit of none is one, and an absurd one is cut: a list is never the whole table.
+    // A limit of 0 counts as 1 and a huge one is cut: a list is never the whole table.
     assert_eq!(list(RunFilter::default()).await.len(), 1);
     assert_eq!(list(RunFilter { limit: u64::MAX, ..RunFilter::default() }).await.len(), 7);
 }
 
-async fn runs_are_found_by_both_ends(b: Bench) {
+async fn runs_are_found_by_either_end_of_the_id(b: Bench) {
     let id = |text: &str| RunId(uuid::Uuid::try_parse(text).expect("an id"));
     let ids = [
         id("0193aaaa00007000800000000000beef"),
@@ -74,19 +74,19 @@ async fn runs_are_found_by_both_ends(b: Bench) {
         b.open(&Run { id, ..run() }).await;
     }
     let find = async |text: &str| b.store.find(text).await.expect("an answer");
-    assert_eq!(find("0193aaaa00007000800000000000beef").await, Found::One(ids[0]));
-    assert_eq!(find(" 0193AAAA-0000-7000-8000-00000001CAFE ").await, Found::One(ids[1]));
-    assert_eq!(find(" BEEF").await, Found::One(ids[0]));
-    assert_eq!(find("0193bb").await, Found::One(ids[2]));
-    assert_eq!(find(&ids[1].abbrev()).await, Found::One(ids[1]));
-    assert_eq!(find("cafe").await, Found::Several(vec![ids[2], ids[1]]));
-    assert_eq!(find("0193").await, Found::Several(vec![ids[2], ids[1], ids[0]]));
+    assert_eq!(find("0193aaaa00007000800000000000beef").await, RunMatch::One(ids[0]));
+    assert_eq!(find(" 0193AAAA-0000-7000-8000-00000001CAFE ").await, RunMatch::One(ids[1]));
+    assert_eq!(find(" BEEF").await, RunMatch::One(ids[0]));
+    assert_eq!(find("0193bb").await, RunMatch::One(ids[2]));
+    assert_eq!(find(&ids[1].abbrev()).await, RunMatch::One(ids[1]));
+    assert_eq!(find("cafe").await, RunMatch::Several(vec![ids[2], ids[1]]));
+    assert_eq!(find("0193").await, RunMatch::Several(vec![ids[2], ids[1], ids[0]]));
     for none in ["", "eef", "0000", "xyzw", "'; --", &"0".repeat(33), "g193"] {
-        assert_eq!(find(none).await, Found::None, "{none:?}");
+        assert_eq!(find(none).await, RunMatch::None, "{none:?}");
     }
 }
 
-async fn counts_tell_live_from_waiting(b: Bench) {
+async fn counts_distinguish_live_from_waiting(b: Bench) {
     // Queued, live, waiting without and with a change, over (once with an effect left), quarantined.
     let mut runs: Vec<Run> = (0..7).map(|_| run()).collect();
     for r in &runs {
@@ -98,14 +98,14 @@ async fn counts_tell_live_from_waiting(b: Bench) {
         let lease = b.take(runs[n].id, "one").await;
         runs[n].change = (n == 3).then(|| change.clone());
         b.commit(moving(&mut runs[n], &lease, phase, effects)).await.expect("a transition");
-        b.store.give_back(&lease).await.expect("giving back");
+        b.store.release(&lease).await.expect("releasing");
     }
     b.store.quarantine(runs[6].id, "bad").await.expect("a quarantine");
 
     assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 1, waiting: 2 });
     assert_eq!(b.store.queued(10).await.expect("a list"), [runs[0].id]);
     assert_eq!(b.store.waiting(10).await.expect("a list"), [runs[3].id]);
-    // What is over but has an effect left is carried on all the same.
+    // An ended run with an effect left is unfinished all the same.
     assert_eq!(b.store.unfinished(&owner("one")).await.expect("a list"), [runs[1].id, runs[5].id]);
 
     let more: Vec<Run> = (0..3).map(|_| run()).collect();
@@ -118,7 +118,7 @@ async fn counts_tell_live_from_waiting(b: Bench) {
     assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 0, waiting: 3 });
 }
 
-async fn artifacts_are_kept_once(b: Bench) {
+async fn artifacts_are_stored_once(b: Bench) {
     let (one, two) = (run(), run());
     b.open(&one).await;
     b.open(&two).await;
@@ -141,9 +141,9 @@ async fn artifacts_are_kept_once(b: Bench) {
     let review = b.store.put_artifact(one.id, ArtifactKind::Review, "r", b"fine").await.expect("an artifact");
     assert!(b.store.artifact(two.id, &review.digest).await.expect("an answer").is_none());
 
-    let most = vec![7u8; ARTIFACT_BYTES_MAX];
+    let most = vec![7u8; MAX_ARTIFACT_BYTES];
     b.store.put_artifact(one.id, ArtifactKind::Log, "most", &most).await.expect("the largest");
-    let more = vec![7u8; ARTIFACT_BYTES_MAX + 1];
+    let more = vec![7u8; MAX_ARTIFACT_BYTES + 1];
     assert!(permanent(b.store.put_artifact(one.id, ArtifactKind::Log, "more", &more).await).0.contains("16777217"));
     assert!(permanent(b.store.put_artifact(run().id, ArtifactKind::Log, "l", b"x").await).0.contains("does not exist"));
 }
@@ -153,6 +153,7 @@ async fn projects_are_written_and_replaced(b: Bench) {
         name: project("demo"),
         repo: "/srv/demo".to_owned(),
         base: None,
+        forge: ForgeName::default(),
         branch_prefix: "skep".to_owned(),
         checks: vec![],
         engines: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use crate::support::program::git;
 use async_trait::async_trait;
-use skep::actors::{Ask, RuntimeHandle, Scope};
+use skep::actors::{Parts, RunRequest, RuntimeHandle, Scope};
 use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{
@@ -10,7 +10,9 @@ use skep::domain::{
     GoalSource, LedgerRow, Order, Outcome, Phase, Principal, Role, Run, RunId, SharedBudget, Timestamp, Usage,
 };
 use skep::ports::engine::{AttemptEnv, EngineEvent, EngineResult, Sink, StepOutcome};
-use skep::ports::store::{RunFilter, SharedRaise, SpendingBy, SpendingFilter, Transition};
+use skep::ports::journal::Transition;
+use skep::ports::ledger::{BudgetRaise, SpendingBy, SpendingFilter};
+use skep::ports::run_index::RunFilter;
 use skep::ports::{Engine, Engines, PortResult};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,23 +24,23 @@ struct World {
     data: PathBuf,
     origin: PathBuf,
     ports: app::Ports,
-    factory: RuntimeHandle,
+    runtime: RuntimeHandle,
 }
 
 async fn world() -> World {
     world_with(Config::default()).await
 }
 
-/// Engines that cannot be used at first, and say what they like; afterwards the real ones.
-struct Away {
+/// Engines that first return scripted outcomes; afterwards the real ones.
+struct Scripted {
     engines: Arc<dyn Engines>,
-    says: Mutex<Vec<StepOutcome>>,
+    outcomes: Mutex<Vec<StepOutcome>>,
 }
 
-struct Says(StepOutcome);
+struct Fixed(StepOutcome);
 
 #[async_trait]
-impl Engine for Says {
+impl Engine for Fixed {
     async fn run(&self, _: &Order, _: &AttemptEnv, sink: Sink) -> PortResult<EngineResult> {
         if let StepOutcome::Notes(_) = &self.0 {
             sink(EngineEvent::Spent(Usage { tokens: 40, cost_micros: 7, wall_ms: 0, turns: 3 }));
@@ -54,27 +56,28 @@ impl Engine for Says {
     }
 }
 
-impl Engines for Away {
+impl Engines for Scripted {
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         let real = self.engines.get(spec)?;
         if spec.kind != "command" {
             return Ok(real);
         }
-        Ok(match self.says.lock().expect("no panic").pop() {
-            Some(says) => Arc::new(Says(says)),
+        Ok(match self.outcomes.lock().expect("no panic").pop() {
+            Some(outcome) => Arc::new(Fixed(outcome)),
             None => real,
         })
     }
 }
 
-/// A world whose dev's engine first says these things, the last one first. The first is asked for at intake.
-async fn away(config: Config, mut says: Vec<StepOutcome>) -> World {
+/// A world whose dev's engine first returns these outcomes, the last one first. Intake consumes one more.
+async fn scripted(config: Config, mut outcomes: Vec<StepOutcome>) -> World {
     let mut w = world_with(config).await;
-    w.factory.stop().await;
-    says.push(StepOutcome::Failed("asked for at intake".to_owned()));
-    let engines = w.ports.deps.engines.clone();
-    w.ports.deps.engines = Arc::new(Away { engines, says: Mutex::new(says) });
-    w.factory = app::start(&w.ports).await.expect("factory").0;
+    w.runtime.stop().await;
+    outcomes.push(StepOutcome::Failed("requested at intake".to_owned()));
+    let parts = w.ports.deps.parts.current();
+    let engines = Arc::new(Scripted { engines: parts.engines.clone(), outcomes: Mutex::new(outcomes) });
+    w.ports.deps.parts = Parts { engines, ..Parts::clone(&parts) }.fixed();
+    w.runtime = app::start(&w.ports).await.expect("the runtime").0;
     w
 }
 
@@ -86,10 +89,10 @@ fn unavailable(until: Option<Timestamp>, fix: Option<&str>) -> StepOutcome {
 async fn a_run_waits_for_its_engine_without_an_actor_and_is_woken_in_time() {
     let soon = |secs: i64| Timestamp(chrono::Utc::now().timestamp_millis() + secs * 1000);
     let until = soon(3);
-    let w = away(Config::default(), vec![unavailable(Some(until), None)]).await;
-    let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
+    let w = scripted(Config::default(), vec![unavailable(Some(until), None)]).await;
+    let run = w.runtime.open(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
     let waiting = loop {
-        let now = w.ports.deps.store.load(run.id).await.expect("load").expect("there");
+        let now = w.ports.deps.store.load(run.id).await.expect("load").expect("a run");
         if now.wait.is_some() {
             break now;
         }
@@ -100,47 +103,47 @@ async fn a_run_waits_for_its_engine_without_an_actor_and_is_woken_in_time() {
     let row = &w.ports.deps.store.list(&filter).await.expect("a list")[0];
     assert_eq!((row.wake_at, row.status.as_str()), (Some(until), "running"));
     assert!(row.waits.as_ref().is_some_and(|why| why.contains("429")), "{row:?}");
-    while !w.factory.live().await.is_empty() {
-        assert!(soon(0) < until, "no actor is kept while it waits");
+    while !w.runtime.live().await.is_empty() {
+        assert!(soon(0) < until, "no actor must be alive while it waits");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The sweep looks every 30 s; it is woken before that.
-    let asked = w.rest(run.id).await;
+    // The sweep runs every 30 s; the run is woken before that.
+    let asked = w.settled(run.id).await;
     assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
     assert!(soon(0).0 - until.0 < 15_000, "woken late");
     assert_eq!(asked.attempts[1].ended.as_ref().map(|e| e.ending), Some(Ending::Unavailable));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_waits_is_found_again_after_a_restart() {
+async fn a_waiting_run_is_found_after_a_restart() {
     let until = Timestamp(chrono::Utc::now().timestamp_millis() + 2_000);
-    let mut w = away(Config::default(), vec![unavailable(Some(until), None)]).await;
-    let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
-    while w.ports.deps.store.load(run.id).await.expect("load").expect("there").wait.is_none() {
+    let mut w = scripted(Config::default(), vec![unavailable(Some(until), None)]).await;
+    let run = w.runtime.open(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
+    while w.ports.deps.store.load(run.id).await.expect("load").expect("a run").wait.is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    w.factory.stop().await;
-    w.factory = app::start(&w.ports).await.expect("factory").0;
-    let asked = w.rest(run.id).await;
+    w.runtime.stop().await;
+    w.runtime = app::start(&w.ports).await.expect("the runtime").0;
+    let asked = w.settled(run.id).await;
     assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_attempt_out_of_time_is_charged_what_its_engine_last_told() {
+async fn an_attempt_that_times_out_is_charged_the_last_reported_usage() {
     let mut config = Config::default();
     config.policy.steps.develop.timeout_secs = 1;
     config.policy.steps.develop.tries = 1;
     config.policy.limits.tokens = Some(5_000);
-    let w = away(config, vec![StepOutcome::Notes("never told".to_owned())]).await;
-    let run = w.factory.ask(w.ask("true", "true")).await.expect("opened");
-    let asked = w.rest(run.id).await;
+    let w = scripted(config, vec![StepOutcome::Notes("never returned".to_owned())]).await;
+    let run = w.runtime.open(w.ask("true", "true")).await.expect("opened");
+    let asked = w.settled(run.id).await;
     let ended = asked.attempts[1].ended.as_ref().expect("ended");
-    assert!(ended.why.contains("ran out of its time"), "{}", ended.why);
+    assert!(ended.why.contains("exceeded its time limit"), "{}", ended.why);
     assert_eq!((ended.charged.tokens, ended.charged.cost_micros, ended.charged.turns), (40, 7, 3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn runs_that_share_a_day_ask_when_it_is_used_up() {
+async fn runs_that_share_a_days_budget_ask_when_it_is_exhausted() {
     let mut config = Config::default();
     config.policy.shared.day_tokens = Some(1_000);
     let w = world_with(config).await;
@@ -156,15 +159,15 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
         day: Day::of(w.ports.deps.clock.now()),
         at: w.ports.deps.clock.now(),
     };
-    // A command that tells its usage; without a word all that was set aside would be charged.
+    // A command that reports its usage; otherwise its full reservation would be charged.
     let report = r#"echo two >> a.txt; echo '{"summary": "did", "usage": {"tokens": 5}}' > "$SKEP_REPORT_FILE""#;
-    // Another run of this database has spent all of it.
+    // Another run of this database has spent the whole budget.
     let other = crate::support::runs::run();
     let lease = crate::support::runs::no_lease(other.id);
     let opening = Transition { ledger_rows: vec![spent(1_000)], ..crate::support::runs::opening(&other, lease) };
     w.ports.deps.store.commit(vec![opening]).await.remove(0).expect("written");
-    let run = w.factory.ask(w.ask(report, "grep -q two a.txt")).await.expect("opened");
-    let asked = w.rest(run.id).await;
+    let run = w.runtime.open(w.ask(report, "grep -q two a.txt")).await.expect("opened");
+    let asked = w.settled(run.id).await;
     assert_eq!(
         asked.blocks[0].kind,
         BlockKind::SharedBudget {
@@ -176,17 +179,17 @@ async fn runs_that_share_a_day_ask_when_it_is_used_up() {
         assert!(why.contains(part), "{part}: {why}");
     }
     assert_eq!(asked.wake_at(), Some(Day::of(w.ports.deps.clock.now()).end()));
-    let raise = SharedRaise {
-        share: BudgetScope::Day,
+    let raise = BudgetRaise {
+        scope: BudgetScope::Day,
         key: Day::of(w.ports.deps.clock.now()).0.to_string(),
         tokens: 500,
         cost_micros: 0,
         by: me(),
         at: w.ports.deps.clock.now(),
     };
-    w.ports.deps.store.raise_shared(&raise).await.expect("a raise");
+    w.ports.deps.store.raise_budget(&raise).await.expect("a raise");
     w.answer(run.id, Answer::Yes).await;
-    let asked = w.rest(run.id).await;
+    let asked = w.settled(run.id).await;
     assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
     assert_eq!(asked.attempts.iter().filter_map(|a| a.ended.as_ref()).filter(|e| !e.ending.counts()).count(), 1);
     let by_day = SpendingFilter { by: SpendingBy::Day, run: None, project: None, day: None, limit: 9 };
@@ -206,14 +209,14 @@ async fn world_with(mut config: Config) -> World {
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
     config.store.database = Database::InDataDir;
     let ports = app::connect(&config, &data, Scope::All, &crate::support::sandbox::strict()).await.expect("ports");
-    let (factory, _) = app::start(&ports).await.expect("factory");
-    World { _tmp: tmp, data, origin, ports, factory }
+    let (runtime, _) = app::start(&ports).await.expect("the runtime");
+    World { _tmp: tmp, data, origin, ports, runtime }
 }
 
 impl World {
-    fn ask(&self, command: &str, check: &str) -> Ask {
+    fn ask(&self, command: &str, check: &str) -> RunRequest {
         let dev = EngineSpec { kind: "command".to_owned(), arg: command.to_owned() };
-        Ask {
+        RunRequest {
             id: None,
             project: None,
             repo: Some(self.origin.to_string_lossy().into_owned()),
@@ -233,22 +236,22 @@ impl World {
         }
     }
 
-    /// Waits until the run is over or asks.
-    async fn rest(&self, run: RunId) -> Run {
-        let mut news = self.ports.deps.notifications.listen();
+    /// Waits until the run has ended or is blocked.
+    async fn settled(&self, run: RunId) -> Run {
+        let mut notifications = self.ports.deps.notifications.subscribe();
         let wait = async {
             loop {
-                let now = self.ports.deps.store.load(run).await.expect("load").expect("there");
+                let now = self.ports.deps.store.load(run).await.expect("load").expect("a run");
                 if now.ended() || (now.parked() && !now.blocks.is_empty()) {
                     return now;
                 }
-                let _lagged = tokio::time::timeout(Duration::from_millis(500), news.recv()).await;
+                let _lagged = tokio::time::timeout(Duration::from_millis(500), notifications.recv()).await;
             }
         };
         match tokio::time::timeout(Duration::from_secs(60), wait).await {
             Ok(run) => run,
             Err(_) => {
-                let now = self.ports.deps.store.load(run).await.expect("load").expect("there");
+                let now = self.ports.deps.store.load(run).await.expect("load").expect("a run");
                 panic!(
                     "stuck in {:?}: pending {:?}, blocks {:?}, tasks {:?}",
                     now.phase, now.pending, now.blocks, now.tasks
@@ -259,7 +262,7 @@ impl World {
 
     async fn answer(&self, run: RunId, answer: Answer) {
         let event = Event::Answered { block: None, answer, by: me() };
-        self.factory.tell(run, event, None).await.expect("answer taken");
+        self.runtime.send(run, event, None).await.expect("answer taken");
     }
 }
 
@@ -268,51 +271,56 @@ fn me() -> Principal {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_engine_lands_a_change_after_a_persons_yes() {
+async fn a_command_engine_lands_a_change_after_approval() {
     let w = world().await;
-    let run = w.factory.ask(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
-    let asked = w.rest(run.id).await;
+    let run = w.runtime.open(w.ask("echo two >> a.txt", "grep -q two a.txt")).await.expect("opened");
+    let asked = w.settled(run.id).await;
     assert_eq!(asked.phase, Phase::Gating, "{:?}", asked.blocks);
     assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
-    assert_eq!(git(&w.origin, &["log", "--oneline", "main"]).lines().count(), 1, "nothing landed before the yes");
+    assert_eq!(git(&w.origin, &["log", "--oneline", "main"]).lines().count(), 1, "nothing landed before the approval");
     w.answer(run.id, Answer::Yes).await;
-    let done = w.rest(run.id).await;
+    let done = w.settled(run.id).await;
     let Some(Outcome::Delivered { sha }) = &done.outcome else { panic!("{:?}", done.outcome) };
     assert_eq!(git(&w.origin, &["rev-parse", "main"]), sha.0);
     assert_eq!(git(&w.origin, &["show", "main:a.txt"]), "one\ntwo");
-    assert!(!w.data.join("work").join(run.id.to_string()).exists(), "the workspace was given back");
+    assert!(!w.data.join("work").join(run.id.to_string()).exists(), "the workspace was removed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_variable_let_in_is_seen_by_engines_and_not_by_checks() {
-    // Any variable of this process that no command gets by itself.
+async fn a_passed_variable_is_visible_to_engines_but_not_to_checks() {
+    // Any variable of this process that commands do not get by default.
     let name = "CARGO_MANIFEST_DIR";
     assert!(std::env::var_os(name).is_some(), "cargo sets it");
     let (engine, check) = (format!("test -n \"${name}\" && echo two >> a.txt"), format!("test -z \"${name}\""));
     let mut config = Config::default();
     let w = world_with(config.clone()).await;
-    let shut = w.factory.ask(w.ask(&engine, &check)).await.expect("opened");
-    let asked = w.rest(shut.id).await;
-    assert!(matches!(asked.blocks[0].kind, BlockKind::Tries { .. }), "no engine gets it unnamed: {:?}", asked.blocks);
+    let refused = w.runtime.open(w.ask(&engine, &check)).await.expect("opened");
+    let asked = w.settled(refused.id).await;
+    assert!(
+        matches!(asked.blocks[0].kind, BlockKind::Tries { .. }),
+        "no engine gets it unless it is listed: {:?}",
+        asked.blocks
+    );
 
     config.engines.pass_env = vec![name.to_owned()];
     let w = world_with(config).await;
-    let run = w.factory.ask(w.ask(&engine, &check)).await.expect("opened");
-    let asked = w.rest(run.id).await;
+    let run = w.runtime.open(w.ask(&engine, &check)).await.expect("opened");
+    let asked = w.settled(run.id).await;
     assert_eq!(asked.phase, Phase::Gating, "{:?}", asked.blocks);
     assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "the check was green: {:?}", asked.blocks);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn red_checks_end_in_a_question_and_a_hint_carries_on() {
+async fn red_checks_end_in_a_question_and_a_hint_continues_the_run() {
     let w = world().await;
-    let run = w.factory.ask(w.ask("echo more >> a.txt; cat \"$SKEP_NOTES_FILE\" >> a.txt", "grep -q HINT a.txt")).await;
+    let run =
+        w.runtime.open(w.ask("echo more >> a.txt; cat \"$SKEP_NOTES_FILE\" >> a.txt", "grep -q HINT a.txt")).await;
     let run = run.expect("opened");
-    let asked = w.rest(run.id).await;
+    let asked = w.settled(run.id).await;
     assert!(matches!(asked.blocks[0].kind, BlockKind::Tries { .. }), "{:?}", asked.blocks);
     assert_eq!(asked.attempts.len(), 3, "a plan and two tries");
     w.answer(run.id, Answer::Text { text: "HINT".to_owned() }).await;
-    let asked = w.rest(run.id).await;
+    let asked = w.settled(run.id).await;
     assert_eq!(asked.phase, Phase::Gating, "{:?}", asked.blocks);
-    assert_eq!(asked.attempts.iter().filter(|a| a.task.is_some()).count(), 3, "attempts go on counting");
+    assert_eq!(asked.attempts.iter().filter(|a| a.task.is_some()).count(), 3, "attempt ids keep counting");
 }

@@ -1,0 +1,48 @@
+//! The ports and defaults that follow the configuration: one set, replaced as a whole when the configuration is reloaded.
+//!
+//! Invariant: whoever needs several parts takes them from one set, so that nothing is done with parts of two configurations.
+
+use super::request::Defaults;
+use crate::ports::{Checks, Engines, Prompts};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// One set of parts.
+#[derive(Clone)]
+pub struct Parts {
+    /// Runs checks.
+    pub checks: Arc<dyn Checks>,
+    /// Engines by spec.
+    pub engines: Arc<dyn Engines>,
+    /// Renders prompts.
+    pub prompts: Arc<dyn Prompts>,
+    /// Defaults of new projects and runs.
+    pub defaults: Arc<Defaults>,
+}
+
+/// Where the current set comes from.
+#[async_trait]
+pub trait PartsSource: Send + Sync {
+    /// Returns the current set.
+    fn current(&self) -> Arc<Parts>;
+    /// Picks up changes that people made outside the configuration, such as a new key file, and returns the set after them.
+    async fn refreshed(&self) -> Arc<Parts> {
+        self.current()
+    }
+}
+
+/// A set that never changes.
+struct Fixed(Arc<Parts>);
+
+impl PartsSource for Fixed {
+    fn current(&self) -> Arc<Parts> {
+        self.0.clone()
+    }
+}
+
+impl Parts {
+    /// A source of this set only.
+    pub fn fixed(self) -> Arc<dyn PartsSource> {
+        Arc::new(Fixed(Arc::new(self)))
+    }
+}

@@ -1,0 +1,40 @@
+//! A request for a run, and the defaults for what the request leaves open.
+
+use crate::domain::{CheckSpec, EngineSpec, Goal, Policy, ProjectName, Role, RunId};
+use std::collections::BTreeMap;
+
+/// A request for a run.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The id of the new run; `None` = a new one is drawn.
+    pub id: Option<RunId>,
+    /// A project by name; else `repo` must be given.
+    pub project: Option<ProjectName>,
+    /// A repository; it becomes a project on first use.
+    pub repo: Option<String>,
+    /// The goal.
+    pub goal: Goal,
+    /// The branch to land on; overrides the project's.
+    pub base: Option<String>,
+    /// Engines by role; each overrides the project's.
+    pub engines: BTreeMap<Role, EngineSpec>,
+    /// Checks; replace the project's unless empty.
+    pub checks: Vec<CheckSpec>,
+    /// Resume an open run of the same project and goal instead of opening a second one.
+    pub carry_on: bool,
+    /// The W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// The configured defaults for new projects and runs.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// The policy.
+    pub policy: Policy,
+    /// An engine for each role.
+    pub engines: BTreeMap<Role, EngineSpec>,
+    /// Fallback engines of a role, in order of preference.
+    pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
+    /// Prefix of the names of run branches.
+    pub branch_prefix: String,
+}

@@ -1,0 +1,197 @@
+//! The index of runs: lists and counts for people, and the runs with something to do. A damaged row is shown as such and hides no
+//! other.
+
+use super::SeaStore;
+use super::codec;
+use super::entity::run::{Column, Entity};
+use crate::domain::{RunId, Timestamp};
+use crate::ports::PortResult;
+use crate::ports::leases::Owner;
+use crate::ports::run_index::{Counts, RunFilter, RunIndex, RunMatch, RunRow};
+use async_trait::async_trait;
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+};
+
+/// The word shown for a quarantined run instead of its status.
+const QUARANTINED: &str = "quarantined";
+/// Upper bound of rows of a list.
+const MAX_ROWS: u64 = 500;
+/// Upper bound of ids in one answer.
+const MAX_IDS: u64 = 10_000;
+/// Fewer digits match too many runs.
+const MIN_FIND_DIGITS: usize = 4;
+/// Upper bound of matches returned.
+const MAX_MATCHES: u64 = 8;
+
+const UNFINISHED: &str = "SELECT id FROM run WHERE quarantined IS NULL AND home = $3 \
+    AND (owner IS NULL OR owner = $1 OR lease_until <= {now}) \
+    AND id IN (SELECT run FROM outbox) ORDER BY id LIMIT $2";
+const QUEUED: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase = 'queued' AND home = $2 \
+    ORDER BY id LIMIT $1";
+/// Least recently written first, so that the limit starves no run that changes.
+const WAITING: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $2 \
+    AND change_number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) \
+    ORDER BY updated_at, id LIMIT $1";
+const DUE: &str = "SELECT id, wake_at FROM run WHERE wake_at <= $1 AND NOT ended AND quarantined IS NULL AND home = $3 \
+    ORDER BY wake_at, id LIMIT $2";
+const COUNTS: &str = "SELECT count(*) AS admitted, \
+    coalesce(sum(CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) THEN 1 ELSE 0 END), 0) AS live \
+    FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $1";
+/// 'g' follows the last hex digit: a prefix is a range of an index, on the id or on the reversed id.
+const FIND: &str = "SELECT id FROM run WHERE id >= $1 AND id < $2 \
+    UNION SELECT id FROM run WHERE reversed_id >= $3 AND reversed_id < $4 ORDER BY id DESC LIMIT $5";
+
+/// Reads a text column, or explains why it cannot be read (SQLite stores any bytes in a text column).
+pub(super) fn text_of(row: &QueryResult, column: &str) -> Result<String, String> {
+    row.try_get("", column).map_err(|e| format!("column {column}: {e}"))
+}
+
+fn id_of(row: &QueryResult) -> Result<RunId, String> {
+    RunId::try_from(text_of(row, "id")?).map_err(|e| e.to_string())
+}
+
+#[async_trait]
+impl RunIndex for SeaStore {
+    async fn list(&self, filter: &RunFilter) -> PortResult<Vec<RunRow>> {
+        let quarantined =
+            Condition::any().add(Column::Quarantined.is_not_null()).add(Column::Version.gt(codec::VERSION));
+        let mut find = Entity::find();
+        if let Some(project) = &filter.project {
+            find = find.filter(Column::Project.eq(project.as_str()));
+        }
+        match filter.status.as_deref() {
+            None => {}
+            Some(QUARANTINED) => find = find.filter(quarantined),
+            Some(word) => find = find.filter(Column::Status.eq(word)).filter(quarantined.not()),
+        }
+        if filter.open_only {
+            find = find.filter(Column::Ended.eq(false));
+        }
+        if filter.own_only {
+            find = find.filter(Column::Home.eq(&*self.home));
+        }
+        if let Some(before) = filter.before {
+            find = find.filter(Column::Id.lt(before.to_string()));
+        }
+        let find = find.order_by_desc(Column::Id).limit(filter.limit.clamp(1, MAX_ROWS));
+        let rows = self.read.query_all_raw(find.build(self.backend())).await.map_err(|e| self.reading(&e))?;
+        Ok(rows.iter().filter_map(|row| self.run_row(row)).collect())
+    }
+
+    async fn find(&self, text: &str) -> PortResult<RunMatch> {
+        let digits: String = text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
+        if !(MIN_FIND_DIGITS..=32).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(RunMatch::None);
+        }
+        let reversed: String = digits.chars().rev().collect();
+        let values = vec![
+            digits.as_str().into(),
+            format!("{digits}g").into(),
+            reversed.as_str().into(),
+            format!("{reversed}g").into(),
+            bounded(MAX_MATCHES, MAX_MATCHES).into(),
+        ];
+        let found = self.ids(FIND, values).await?;
+        Ok(match found.as_slice() {
+            [] => RunMatch::None,
+            [one] => RunMatch::One(*one),
+            _ => RunMatch::Several(found),
+        })
+    }
+
+    async fn counts(&self) -> PortResult<Counts> {
+        let rows = self.read(COUNTS, [self.home()]).await?;
+        let Some(row) = rows.first() else { return Ok(Counts::default()) };
+        let number = |column: &str| -> PortResult<u32> {
+            let n: i64 = row.try_get("", column).map_err(|e| self.reading(&e))?;
+            Ok(u32::try_from(n).unwrap_or(u32::MAX))
+        };
+        let (admitted, live) = (number("admitted")?, number("live")?);
+        Ok(Counts { live, waiting: admitted.saturating_sub(live) })
+    }
+
+    async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>> {
+        self.ids(QUEUED, vec![bounded(limit, MAX_IDS).into(), self.home()]).await
+    }
+
+    async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>> {
+        self.ids(WAITING, vec![bounded(limit, MAX_IDS).into(), self.home()]).await
+    }
+
+    async fn unfinished(&self, owner: &Owner) -> PortResult<Vec<RunId>> {
+        self.ids(UNFINISHED, vec![owner.0.as_str().into(), bounded(MAX_IDS, MAX_IDS).into(), self.home()]).await
+    }
+
+    async fn due(&self, until: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
+        let rows = self.read(DUE, [until.0.into(), bounded(limit, MAX_IDS).into(), self.home()]).await?;
+        let readable = |row: &QueryResult| {
+            let at = row.try_get("", "wake_at").ok().map(Timestamp)?;
+            let id = id_of(row).inspect_err(|why| tracing::warn!("{}: cannot read a run id: {why}", self.location));
+            Some((id.ok()?, at))
+        };
+        Ok(rows.iter().filter_map(readable).collect())
+    }
+}
+
+impl SeaStore {
+    /// Returns the ids of a statement's rows. A value that is not an id belongs to no run; it is logged and skipped.
+    async fn ids(&self, sql: &str, values: Vec<sea_orm::Value>) -> PortResult<Vec<RunId>> {
+        let rows = self.read(sql, values).await?;
+        let readable = |row: &QueryResult| {
+            id_of(row).inspect_err(|why| tracing::warn!("{}: cannot read a run id: {why}", self.location)).ok()
+        };
+        Ok(rows.iter().filter_map(readable).collect())
+    }
+
+    fn run_row(&self, row: &QueryResult) -> Option<RunRow> {
+        let run =
+            id_of(row).inspect_err(|why| tracing::warn!("{}: cannot read a run id: {why}", self.location)).ok()?;
+        let mut unusable: Option<String> = row.try_get("", "quarantined").unwrap_or_else(|e| Some(e.to_string()));
+        let mut note = |why: String| {
+            unusable.get_or_insert(why);
+        };
+        let mut text = |column: &str| {
+            text_of(row, column).unwrap_or_else(|why| {
+                note(why);
+                String::new()
+            })
+        };
+        let (project, title, phase) = (text("project"), text("title"), text("phase"));
+        let (status, blocks) = (text("status"), text("blocks"));
+        let mut number = |column: &str| {
+            row.try_get::<i64>("", column).unwrap_or_else(|e| {
+                note(e.to_string());
+                0
+            })
+        };
+        let (seq, opened_at, updated_at) = (number("seq"), number("opened_at"), number("updated_at"));
+        let version = number("version");
+        let blocks = serde_json::from_str(&blocks).unwrap_or_else(|e| {
+            note(format!("cannot read its list of blocks: {e}"));
+            Vec::new()
+        });
+        if let Err(why) = codec::check_version(version) {
+            note(why);
+        }
+        Some(RunRow {
+            run,
+            project,
+            title,
+            status: if unusable.is_some() { QUARANTINED.to_owned() } else { status },
+            phase,
+            seq: u64::try_from(seq).unwrap_or(0),
+            blocks,
+            wake_at: row.try_get::<Option<i64>>("", "wake_at").unwrap_or_default().map(Timestamp),
+            waits: row.try_get("", "wait_reason").unwrap_or_default(),
+            opened_at: Timestamp(opened_at),
+            updated_at: Timestamp(updated_at),
+            quarantined: unusable,
+        })
+    }
+}
+
+/// Clamps a limit, as a value of a statement.
+pub(super) fn bounded(limit: u64, max: u64) -> i64 {
+    i64::try_from(limit.clamp(1, max)).unwrap_or(i64::MAX)
+}
