@@ -78,7 +78,7 @@ pub enum SpendingBy {
     /// Roles, most expensive first.
     Role,
     /// Models, most expensive first. Usage without a named model is listed under its engine, a reservation without a named model
-    /// under [`crate::domain::Part::NOT_KNOWN`].
+    /// under [`crate::domain::LedgerPart::UNNAMED`].
     Model,
     /// UTC days, newest first.
     Day,
