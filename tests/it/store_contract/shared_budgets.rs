@@ -89,7 +89,7 @@ async fn the_same_attempt_gets_the_same_answer(b: Bench) {
     let tomorrow = Reservation { at: Timestamp(20_001 * 86_400_000), ..ask(&lease, 2, 0, limits(500)) };
     assert!(
         matches!(b.store.reserve(&tomorrow).await, Ok(ReserveOutcome::Reserved { .. })),
-        "another day has its own alerts"
+        "another day has its own budget"
     );
 }
 
