@@ -92,7 +92,7 @@ impl From<protocol::Error> for ConversationError {
 
 /// Session data that is known even if the conversation fails.
 #[derive(Default)]
-struct SessionInfo {
+struct KnownSession {
     session: Option<String>,
     tokens: Option<u64>,
 }
@@ -103,7 +103,7 @@ struct Conversation<'a> {
     env: &'a AttemptEnv,
     client: &'a Client,
     sink: &'a Sink,
-    known: &'a Mutex<SessionInfo>,
+    known: &'a Mutex<KnownSession>,
 }
 
 type Watch<'a, 'w> = &'a mut Pin<&'w mut (dyn Future<Output = Interruption> + Send)>;
@@ -259,7 +259,7 @@ impl Engine for AcpEngine {
         let terminals = Terminals::new(terminal_env, output.clone());
         let files = Files { dir: env.dir.clone(), allowed_paths, step: order.step };
         let client = Client::new(output.clone(), files, terminals.clone());
-        let known = Mutex::new(SessionInfo::default());
+        let known = Mutex::new(KnownSession::default());
 
         let broken = {
             let context = Conversation { order, env, client: &client, sink: &sink, known: &known };

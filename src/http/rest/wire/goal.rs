@@ -1,4 +1,4 @@
-//! Goals.
+//! Wire types of goals.
 
 use crate::domain;
 use serde::{Deserialize, Serialize};
