@@ -2,6 +2,7 @@
 //!
 //! | file | rules |
 //! |---|---|
+//! | `actors` | the modules of the runtime import each other without a cycle |
 //! | `layers` | which layer may use which, and which library is used where |
 //! | `forms` | first lines, lengths and names of files; nothing unfinished |
 //! | `language` | replaced names and phrases; the width of documents |

@@ -1,6 +1,6 @@
 //! The modules of the runtime import each other without a cycle.
 
-use super::{Page, code, sources};
+use super::{TextFile, code, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The module of `actors` that a file belongs to: `src/actors/run/load.rs` belongs to `run`.
@@ -11,10 +11,10 @@ fn module_of(path: &str) -> Option<&str> {
 }
 
 /// The modules of `actors` that a file imports.
-fn imports(page: &Page) -> BTreeSet<String> {
+fn imports(file: &TextFile) -> BTreeSet<String> {
     // `super` is `actors` in a file of the folder itself, `super::super` in one of a folder below it.
-    let to_actors = "super::".repeat(page.path.matches('/').count() - 1);
-    let code = code(&page.text);
+    let to_actors = "super::".repeat(file.path.matches('/').count() - 1);
+    let code = code(&file.text);
     // Within a test module `super` means something else.
     let code = code.split("mod tests {").next().unwrap_or_default();
     let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
@@ -35,11 +35,11 @@ fn cyclic(mut graph: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     }
 }
 
-fn graph(pages: &[Page]) -> BTreeMap<String, BTreeSet<String>> {
+fn graph(files: &[TextFile]) -> BTreeMap<String, BTreeSet<String>> {
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for page in pages {
-        if let Some(module) = module_of(&page.path) {
-            let others = imports(page).into_iter().filter(|name| name != module);
+    for file in files {
+        if let Some(module) = module_of(&file.path) {
+            let others = imports(file).into_iter().filter(|name| name != module);
             graph.entry(module.to_owned()).or_default().extend(others);
         }
     }
@@ -55,11 +55,11 @@ fn the_modules_of_the_runtime_have_no_import_cycle() {
 
 #[test]
 fn a_planted_cycle_is_found() {
-    let page = |path: &str, text: &str| Page { path: path.to_owned(), text: text.to_owned() };
-    let pages = [
-        page("src/actors/a.rs", "use super::b::{B, C};\n"),
-        page("src/actors/b/part.rs", "use super::super::a::A;\nuse super::State;\n"),
-        page("src/actors/leaf.rs", "use crate::domain::Run;\n"),
+    let file = |path: &str, text: &str| TextFile { path: path.to_owned(), text: text.to_owned() };
+    let files = [
+        file("src/actors/a.rs", "use super::b::{B, C};\n"),
+        file("src/actors/b/part.rs", "use super::super::a::A;\nuse super::State;\n"),
+        file("src/actors/leaf.rs", "use crate::domain::Run;\n"),
     ];
-    assert_eq!(cyclic(graph(&pages)), ["a", "b"]);
+    assert_eq!(cyclic(graph(&files)), ["a", "b"]);
 }
