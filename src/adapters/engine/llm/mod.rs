@@ -145,7 +145,7 @@ impl Engine for LlmEngine {
         };
         // The conversation exists only in this process, so it is never resumed.
         let meter =
-            Meter::reasoning_parts(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
+            Meter::with_file(order.caps, self.prices.clone(), &env.meter, false).map_err(PortError::transient)?;
         let session = Session::new(Parts {
             wire: &self.wire,
             clock: self.clock.clone(),
