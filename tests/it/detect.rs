@@ -58,9 +58,10 @@ fn python() {
 
 #[test]
 fn several_languages_and_none() {
-    let both = found(&[("Cargo.toml", ""), ("package.json", r#"{"scripts":{"test":"x"}}"#), ("package-lock.json", "")]);
+    let both =
+        detected(&[("Cargo.toml", ""), ("package.json", r#"{"scripts":{"test":"x"}}"#), ("package-lock.json", "")]);
     let names: Vec<_> = both.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["npm-install", "cargo-test", "npm-test"]);
-    assert!(found(&[("README.md", ""), ("tests", ""), ("src", "")]).is_empty());
-    assert!(found(&[]).is_empty());
+    assert!(detected(&[("README.md", ""), ("tests", ""), ("src", "")]).is_empty());
+    assert!(detected(&[]).is_empty());
 }

@@ -3,9 +3,9 @@
 use super::program::{Scene, git};
 use skep::adapters::store::connect;
 use skep::domain::{Event, Report, Run, decide, open};
-use skep::ports::Store;
 use skep::ports::journal::JournalRow;
 use skep::ports::run_index::RunFilter;
+use skep::ports::{Journal, RunIndex};
 use std::collections::BTreeSet;
 
 /// Everything that does not depend on when the process was killed.
