@@ -1,4 +1,21 @@
 //! The one integration-test binary.
+//!
+//! | modules | what they prove |
+//! |---|---|
+//! | `matrix` | every phase, stage and question × every event moves or refuses; the table is a snapshot |
+//! | `simulate` | 10,000 seeds: any world, a crash at any point, effects twice, half without human help |
+//! | `kill` | the real program, killed at every fault point and at random, on both databases, ends the same |
+//! | `rules`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
+//! | `store_contract`, `stored_form` | both databases behave alike; stored runs of each version still load |
+//! | `workspace_contract`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
+//! | `forge_contract`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
+//! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent`, `egress`, `access_*`, `secrets` | isolation, network access, secrets |
+//! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
+//! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
+//! | `rest*`, `story_*`, `demo`, `runtime`, `preview` | the surfaces, from the outside |
+//! | `config`, `configured`, `reload` | the reference configuration is true and complete, and takes effect |
+//! | `telemetry`, `trace_restart`, `otel` | traces join across processes; dashboards query only what exists |
+//! | `architecture` | layers, file forms, vocabulary, documentation |
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
 #![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is

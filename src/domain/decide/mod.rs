@@ -17,6 +17,34 @@
 //!
 //! After the match on the event, one [`advance`] starts whatever may start now: it determines what is missing for the
 //! goal of the phase, and orders it unless it is pending. So a webhook, a timer, an answer and a restart take one path.
+//! While a run is paused or has a block, [`advance`] starts nothing.
+//!
+//! | phase | ends when | next | ordered meanwhile |
+//! |---|---|---|---|
+//! | Queued | a slot is free | Planning | |
+//! | Planning | the plan is valid, and approved if `approve_plan` | Working | explore (if the policy says so), plan |
+//! | Working | every task is integrated or dropped, and something changed | Reviewing | develop, check of a task, integrate |
+//! | Reviewing | the reviewer approved exactly this head | Gating | push and check of the head together, draft change, status, review |
+//! | | checks failed or rework is wanted: one round, one new task | Working | comment with the findings |
+//! | Gating | all gates are open | Landing | change ready, observe, rebase if the base moved, approval |
+//! | | the rebase was clean: a new head, about which nothing is known | Reviewing | |
+//! | | a required status failed or the rebase conflicts: one round, one task | Working | |
+//! | Landing | landed | Reporting | land with the expected head and base |
+//! | | stale: head or base moved | Gating | |
+//! | Reporting | reported, nothing is pending, the workspace is released | Ended | comment, close if not merged, stop, release |
+//! | any before Reporting | the change was merged by a person, or the run is to stop and no landing is pending | Reporting | stop |
+//!
+//! | stage of a task | continues when | next |
+//! |---|---|---|
+//! | Waiting | all its needs are integrated or dropped | Ready |
+//! | Ready | `parallel_tasks`, tries, attempts and budget allow it | Developing |
+//! | Developing | the commit differs from its base and touches only allowed paths | Checking |
+//! | Checking | all checks passed at that commit | Integrating |
+//! | Integrating | it is the first open task in plan order, and it applies without conflict | Integrated |
+//!
+//! A task that fails a condition returns to Ready with a note that says why. The gates are, in this order, diff, checks,
+//! review, change, head, base, statuses and approval; each tests facts of exactly the current head, and a new head
+//! forgets every fact.
 
 mod alert;
 mod answer;
