@@ -222,7 +222,7 @@ mod tests {
         };
         let ann = "local:ann";
         let table: Vec<(Value, Option<&str>)> = vec![
-            (json!({ "event": "admitted" }), Some("has a slot; work begins")),
+            (json!({ "event": "admitted" }), Some("admitted: work starts")),
             (reported(json!({ "failed": { "why": "exit 3\nmore" } })), Some("a2 failed: exit 3")),
             (reported(json!({ "lost": { "why": "killed" } })), Some("a2 was lost: killed")),
             (reported(json!({ "asked": { "question": "which port?" } })), Some("a2 asked: which port?")),

@@ -244,5 +244,5 @@ fn results(results: &[CheckResult], checks: &[Check]) -> String {
 
 /// Returns where a check runs, if not on Skep's own machine: ` at box`.
 pub fn on_runner(check: &Check) -> String {
-    check.runner.as_ref().map_or_else(String::new, |runner| format!(" at {runner}"))
+    check.runner.as_ref().map_or_else(String::new, |runner| format!(" on {runner}"))
 }

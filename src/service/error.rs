@@ -151,8 +151,9 @@ impl From<RuntimeError> for ServiceError {
     }
 }
 
-/// Quotes a caller's text for an error: one line, shortened, without control characters.
+/// Quotes a caller's text for an error: redacted, one line, shortened, without control characters.
 pub fn shown(text: &str) -> String {
-    let clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+    // Redacted before it is cut: part of a secret is not recognised as one.
+    let clean: String = redact_all(text).chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
     format!("\"{clean}\"")
 }

@@ -383,7 +383,7 @@ fn invalid_tables_are_refused_before_anything_starts() {
     };
     for (agent, spec, part) in [
         (agent("edit"), "acp:", "acp:AGENT"),
-        (agent("edit"), "acp:none", "there are: fake"),
+        (agent("edit"), "acp:none", "configured are: fake"),
         (agent("edit"), "cli:fake", "none is configured"),
         (agent("edit"), "acp:fake/m", "takes no model"),
         (agent("edit"), "acp:fake#low", "takes no effort"),

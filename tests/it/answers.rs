@@ -77,7 +77,7 @@ fn plans_make_sense() {
         (vec![task("a", &[]), task("b", &[]), task("c", &[])], "allows 2"),
         (vec![task("a", &[]), task("a", &[])], "two tasks are named"),
         (vec![task("a", &["z"])], "not in the plan"),
-        (vec![task("a", &["b"]), task("b", &["a"])], "waits for itself"),
+        (vec![task("a", &["b"]), task("b", &["a"])], "depends on itself"),
         (with("paths", json!(["src/{a"])), "invalid path pattern"),
         (with("title", json!(" ")), "no title"),
         (with("name", json!("a\u{1b}[2J")), "control character"),

@@ -181,6 +181,6 @@ async fn temporary_files_are_removed_and_caches_stay() {
     let mut names: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     // Next to the caches: the synthetic user database that commands see.
-    assert_eq!(names, ["check", "who"]);
+    assert_eq!(names, ["check", "users"]);
     assert!(cache.path().join("check/cargo-target/kept").exists());
 }

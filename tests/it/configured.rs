@@ -209,15 +209,15 @@ fn effective_prompts_are_listed_with_their_source_and_printed() {
     let named: Vec<_> = built_in.as_array().unwrap().iter().map(|s| (s["step"].clone(), s["role"].clone())).collect();
     let wanted = [("explore", "scout"), ("plan", "manager"), ("develop", "dev"), ("review", "reviewer")];
     assert_eq!(named, wanted.map(|(step, role)| (json!(step), json!(role))));
-    assert_eq!(file(&built_in, 1, "manager/plan.md")["from"], "built in");
+    assert_eq!(file(&built_in, 1, "manager/plan.md")["source"], "built in");
 
     std::fs::write(cli.path("data/skep.toml"), format!("[prompts]\ndir = {folder:?}\n")).unwrap();
     let own = listed(&cli, &[]);
     let plan = file(&own, 1, "manager/plan.md");
-    assert_eq!((&plan["from"], plan["path"].as_str()), (&json!("folder"), folder.join("manager/plan.md").to_str()));
+    assert_eq!((&plan["source"], plan["path"].as_str()), (&json!("folder"), folder.join("manager/plan.md").to_str()));
     assert!(own[1]["version"] != built_in[1]["version"] && own[2]["version"] == built_in[2]["version"]);
     let of_tool = listed(&cli, &["--project", "tool"]);
-    assert_eq!(file(&of_tool, 2, "dev/system.md")["from"], "project");
+    assert_eq!(file(&of_tool, 2, "dev/system.md")["source"], "project");
     assert!(of_tool[2]["version"] != own[2]["version"] && of_tool[1] == own[1]);
     cli.does(&["prompts", "list"]).ends(0).says("folder: ").says("built in");
 

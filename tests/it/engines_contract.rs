@@ -205,16 +205,16 @@ async fn command_reports_are_parsed_strictly() {
         (&plan, "command: true".to_owned(), "must write {\"tasks\""),
         (&review, "command: true".to_owned(), "must write {\"verdict\""),
         (&develop, say(r#"{"summery": "x"}"#), "unknown field `summery`"),
-        (&develop, say(r#"{"verdict": "approve"}"#), "develop step needs"),
-        (&develop, say(r#"{"summary": "x", "question": "y"}"#), "develop step needs"),
-        (&develop, say("{}"), "develop step needs"),
-        (&develop, say("not json"), "not usable"),
+        (&develop, say(r#"{"verdict": "approve"}"#), "the develop step requires"),
+        (&develop, say(r#"{"summary": "x", "question": "y"}"#), "the develop step requires"),
+        (&develop, say("{}"), "the develop step requires"),
+        (&develop, say("not json"), "is invalid"),
         (&review, say(r#"{"verdict": "merge"}"#), "unknown variant"),
         (&review, say(r#"{"verdict": "rework", "findings": []}"#), "at least one finding"),
         (&plan, say(r#"{"tasks": [{"name": "a", "title": "A", "approved": true}]}"#), "unknown field"),
         (&develop, "command: ln -s /etc/passwd \"$SKEP_REPORT_FILE\"".to_owned(), "symbolic link"),
         (&develop, "command: mkfifo \"$SKEP_REPORT_FILE\"".to_owned(), "named pipe"),
-        (&develop, "command: head -c 2000000 /dev/zero > \"$SKEP_REPORT_FILE\"".to_owned(), "at most"),
+        (&develop, "command: head -c 2000000 /dev/zero > \"$SKEP_REPORT_FILE\"".to_owned(), "the maximum is"),
     ] {
         let why = failed(result(&line, order).await);
         assert!(why.contains(part), "{line:?}: {why:?}");
@@ -527,5 +527,5 @@ async fn a_script_that_is_a_link_or_too_large_is_refused() {
         Registry::new(sandbox::strict(), Arc::default(), system_clock()).get(&spec).err().unwrap()
     };
     assert!(get(&link).contains("symbolic link"));
-    assert!(get(&large).contains("at most"));
+    assert!(get(&large).contains("the maximum is"));
 }

@@ -147,9 +147,9 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
             "calc.py, lines 1 to 2 of 2",
             "calc.py  32",
             "calc.py:2: ",
-            "1 edit made",
+            "1 edit applied",
             "exit code 3",
-            "notes/why.md: made",
+            "notes/why.md: created",
         ]
         .iter()
         .enumerate()
@@ -235,7 +235,7 @@ async fn each_role_has_its_tools_and_its_result() {
     let run_result = work(models.provider(Api::Anthropic), &of(Step::Plan), &dirs).await;
     assert!(matches!(run_result.result, StepOutcome::Tasks(t) if t.len() == 2 && t[1].needs == ["a"]));
     assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
-    assert!(results(&models.seen()[1].body)[0].contains("waits for itself"));
+    assert!(results(&models.seen()[1].body)[0].contains("depends on itself"));
 
     // Findings on files that are not there go back; deleted files are in the diff.
     let judged = |path: &str| json!({"verdict": "rework", "summary": "no", "findings": [{"path": path, "line": 1, "text": "wrong"}]});

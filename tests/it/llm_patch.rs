@@ -88,10 +88,10 @@ async fn a_patch_with_one_failing_part_changes_nothing() {
     let good = "*** Begin Patch\n*** Update File: a.txt\n-one\n+eins\n*** Delete File: b.txt\n";
     let bad = [
         ("*** Update File: none.txt\n-x\n+y\n", "\"none.txt\" does not exist"),
-        ("*** Add File: z/inner\n+x\n", "\"z/inner\" goes through \"z\", which is a link or not a folder"),
+        ("*** Add File: z/inner\n+x\n", "\"z/inner\" goes through \"z\", which is a link or not a directory"),
         ("*** Add File: a.txt\n+x\n", "\"a.txt\" already exists"),
         ("*** Update File: bin\n-x\n+y\n", "\"bin\" is not a text file"),
-        ("*** Update File: large\n-x\n+y\n", "at most"),
+        ("*** Update File: large\n-x\n+y\n", "the maximum is"),
         ("*** Update File: a.txt\n-two\n+zwei\n*** Update File: a.txt\n-one\n+x\n", "hunk 1 does not match"),
         ("*** Update File: z\n*** Move to: a.txt\n", "\"a.txt\" already exists"),
         ("*** Delete File: b.txt\n", "\"b.txt\" does not exist"),

@@ -299,7 +299,7 @@ async fn a_bad_template_is_named_and_never_passed_over() {
         ("dev/develop.md", "{% if notes %}{{ only_then }}{% endif %}", ["develop.md", "line 1", "undefined"]),
         ("scout/system.md", "{{ goal | data(\"goal\") }}", ["system.md", "line 1", "undefined"]),
         ("scout/explore.md", "{% include \"shared/none.md\" %}", ["explore.md", "line 1", "none.md"]),
-        ("scout/explore.md", "{{ role | data(\"role\") }}", ["explore.md", "line 1", "template's own"]),
+        ("scout/explore.md", "{{ role | data(\"role\") }}", ["explore.md", "line 1", "this value is trusted"]),
         (
             "reviewer/review.md",
             "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",

@@ -158,7 +158,7 @@ async fn a_quota_is_waited_out_without_using_a_try_and_shown_meanwhile() {
     assert!(baseline.models.seen().len() > calls);
     let run = baseline.show();
     assert_eq!(baseline.landed(), "b");
-    assert_eq!((&run["tasks"][0]["tries"], &run["resting"]), (&1.into(), &serde_json::json!({})), "{run}");
+    assert_eq!((&run["tasks"][0]["tries"], &run["cooldowns"]), (&1.into(), &serde_json::json!({})), "{run}");
     assert_eq!(ends(&run)[1..3], ["develop llm:acme/cheap unavailable", "develop llm:acme/cheap succeeded"]);
 }
 
@@ -203,7 +203,7 @@ async fn falls_back(what: &'static str, fault: Reply, times: usize) {
     let (tokens, _) = crate::support::baseline::priced(&baseline.models.served());
     let spent = run["budget"]["spent"]["tokens"].as_u64().unwrap();
     assert_eq!(spent > tokens, began, "{what}: {spent} of {tokens}");
-    let shown = &run["resting"]["llm:acme/cheap"];
+    let shown = &run["cooldowns"]["llm:acme/cheap"];
     assert!(shown["until"].is_i64() && shown["why"].as_str().unwrap().contains("acme"), "{what}: {shown}");
 }
 

@@ -74,10 +74,10 @@ async fn an_invalid_plan_is_refused_with_its_reason_each_time() {
         call("done", json!({"tasks": [task("a", "b"), task("b", "a")]}))
     };
     let (baseline, run) = asked("strong", "[steps.plan]\ntries = 1\n", circle).await;
-    question(&run, "tries", &["went in circles", "the result was refused because", "waits for itself"]);
+    question(&run, "tries", &["went in circles", "the result was refused because", "depends on itself"]);
     // The model received the reason, not only a retry.
     let last = baseline.models.seen().last().unwrap().body["messages"].to_string();
-    assert!(last.contains("waits for itself"), "{last}");
+    assert!(last.contains("depends on itself"), "{last}");
 
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", |_| call("done", json!({"tasks": "all of it"}))).await;
     question(&run, "tries", &["went in circles", "the result was refused because", "expected a sequence"]);

@@ -152,7 +152,7 @@ fn a_push_with_a_live_value_waits_and_the_task_is_redone_without_it() {
          *) printf '%s' \"$AGENT_KEY\" | base64 -w0 > a.txt; echo >> a.txt ;; esac");
     cli.repo("tool", &[("a.txt", "hello\n")]);
     let output = ended(run(&cli, Some("true"))).ends(4);
-    assert!(output.out.contains("what would be pushed holds a secret"), "{}", output.out);
+    assert!(output.out.contains("the commits to push contain a secret"), "{}", output.out);
     assert!(output.out.contains("the secret AGENT_KEY at a.txt:1 in commit"), "{}", output.out);
     let id = cli.newest();
     assert_eq!(cli.show(&id)["escalations"][0]["code"], "secret_found");
@@ -216,7 +216,7 @@ fn secrets_are_set_from_input_file_or_variable_and_never_shown() {
     cli.does(&["secret", "remove", "A"]).ends(0).says("A deleted");
     cli.does(&["secret", "remove", "A"]).ends(2).one_error("no secret A", "`skep secret list`");
     piped(&["secret", "set", "A"], "").ends(2).one_error("the value is empty", "--from-file");
-    piped(&["secret", "set", "9"], "x").ends(2).one_error("begins with a letter", "another name");
+    piped(&["secret", "set", "9"], "x").ends(2).one_error("starts with a letter", "another name");
     cli.does(&["secret", "set", "A", "--from-env", "NO_SUCH"]).ends(2).one_error("NO_SUCH", "standard input");
     cli.does(&["secret", "set", "A", "--project", "nope", "--from-file", "input"])
         .ends(2)

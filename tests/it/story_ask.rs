@@ -64,14 +64,14 @@ fn a_protected_path_needs_approval_before_the_merge() {
 #[test]
 fn an_exhausted_budget_asks_for_more() {
     let (desk, id, out) = asked("command: exit 1", "true", "[limits]\nattempts = 2\n");
-    assert!(out.contains("change [limits] in the configuration"), "{out}");
+    assert!(out.contains("change `[limits]` in the configuration"), "{out}");
     desk.does(&["unblock", &id, "--more", "attempts=10"]).ends(4).says("answered b1: more budget").says("a3 started");
 }
 
 #[test]
 fn a_question_is_answered_by_comment_and_by_command() {
-    let script = "[[turn]]\nstep = \"develop\"\ntold = \"answer\"\nedit = [{ append = \"a.txt\", content = \"5433\\n\" }]\n\
-                  done = \"as told\"\n[[turn]]\nstep = \"develop\"\nquestion = \"Which port?\"\n";
+    let script = "[[turn]]\nstep = \"develop\"\nnote_from = \"answer\"\nedit = [{ append = \"a.txt\", content = \"5433\\n\" }]\n\
+                  done = \"as answered\"\n[[turn]]\nstep = \"develop\"\nquestion = \"Which port?\"\n";
     let desk = Cli::new();
     let bare = desk.repo("tool", &[("a.txt", "hello\n")]);
     std::fs::write(desk.path("s.toml"), script).unwrap();
@@ -122,7 +122,7 @@ fn actions_on_the_change_are_observed_without_a_service() {
     git(desk.dir.path(), &["clone", "-q", "-b", &branch, "tool.git", "other"]);
     git(&desk.path("other"), &["commit", "-q", "--allow-empty", "-m", "foreign"]);
     git(&desk.path("other"), &["push", "-q", "origin", &branch]);
-    desk.does(&["approve", &id]).ends(4).says("somebody else pushed to the run's branch");
+    desk.does(&["approve", &id]).ends(4).says("a foreign commit was pushed to the run's branch");
     desk.does(&["unblock", &id, "--block", "b2"]).ends(4);
     desk.does(&["approve", &id]).ends(0);
 }
@@ -134,7 +134,7 @@ fn work_that_removes_tests_needs_approval() {
     let engine = "command: echo one > tests/a_test.py; echo more > tests/b_test.py";
     desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", "true"])
         .ends(4)
-        .says("it takes tests away (2 lines fewer, files it deletes included): tests/a_test.py")
+        .says("it removes tests (2 lines fewer, deleted files included): tests/a_test.py")
         .says("a task's work needs approval before it goes on");
     let id = desk.newest();
     desk.does(&["approve", &id]).ends(4).says("Escalation: the merge waits for approval");
@@ -143,8 +143,8 @@ fn work_that_removes_tests_needs_approval() {
 
 #[test]
 fn a_question_to_the_scout_needs_no_person() {
-    let script = "[[turn]]\nstep = \"develop\"\ntold = \"scout\"\n\
-                  edit = [{ append = \"a.txt\", content = \"5433\\n\" }]\ndone = \"as told\"\n\
+    let script = "[[turn]]\nstep = \"develop\"\nnote_from = \"scout\"\n\
+                  edit = [{ append = \"a.txt\", content = \"5433\\n\" }]\ndone = \"as answered\"\n\
                   [[turn]]\nstep = \"develop\"\nquestion = \"Which port?\"\nto = \"scout\"\n";
     let desk = Cli::new();
     desk.repo("tool", &[("a.txt", "hello\n"), ("port.txt", "5433\n")]);

@@ -78,7 +78,7 @@ fn a_working_copy_is_updated_only_when_it_is_clean() {
     assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "one\n");
 
     std::fs::write(desk.path("greet/notes"), "mine\n").unwrap();
-    run("dirty", "command: echo two >> notes").ends(4).says("landing does not succeed").says("commit or stash");
+    run("dirty", "command: echo two >> notes").ends(4).says("landing the change failed").says("commit or stash");
     assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "mine\n", "nothing is lost");
     git(&desk.path("greet"), &["stash", "-q"]);
     desk.does(&["unblock", &desk.newest()]).ends(0);

@@ -18,8 +18,8 @@ fn an_unusable_repository_is_refused_and_leaves_nothing_behind() {
     refused(&["nowhere"], 2, "nowhere", "pass a directory that exists");
     refused(&["folder"], 2, "folder", "git init");
     refused(&["empty"], 2, "has no commit", "make a first commit");
-    refused(&["loose", "--check", "true"], 2, "HEAD is detached", "--base; there are: main");
-    refused(&["loose", "--base", "nope", "--check", "true"], 2, "has no branch \"nope\"", "there are: main");
+    refused(&["loose", "--check", "true"], 2, "HEAD is detached", "--base, for example: main");
+    refused(&["loose", "--base", "nope", "--check", "true"], 2, "has no branch \"nope\"", "for example: main");
     refused(&["plain-checks"], 2, "no checks were found", "--check");
     refused(&["https://127.0.0.1:1/x.git"], 75, "127.0.0.1", "Try again");
     refused(&["plain-checks", "--check", "true", "--engine", "script:/no/such.toml"], 2, "no/such", "--engine");
@@ -35,7 +35,7 @@ fn an_unusable_configuration_or_data_directory_is_named() {
     let refused = |args: &[&str], what: &str, fix: &str| desk.does(args).ends(78).one_error(what, fix);
     refused(&["runs", "--config", "key.toml"], "runs.max_live_run", "runs.max_live_runs");
     refused(&["runs", "--config", "unit.toml"], "checks.timeout", "\"30s\"");
-    refused(&["runs", "--config", "none.toml"], "none.toml", "make the file");
+    refused(&["runs", "--config", "none.toml"], "none.toml", "create the file");
     refused(&["runs", "--data-dir", "key.toml"], "key.toml", "--data-dir");
     refused(&["runs", "--data-dir", "/proc/skep"], "/proc/skep", "--data-dir");
 

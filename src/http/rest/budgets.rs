@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 struct Spend {
     /// Attribute to sum up by.
     #[param(example = "model")]
+    #[param(inline)]
     by: wire::SpendingBy,
     /// Only this project.
     project: Option<String>,

@@ -15,7 +15,7 @@ fn a_second_service_on_the_same_data_directory_is_refused() {
     let _first = scene.serve();
     let (code, said) = scene.run(scene.skep(&["serve"]));
     assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains("is served already") && said.contains("--data-dir"), "{said}");
+    assert!(said.contains("a service already uses") && said.contains("--data-dir"), "{said}");
 }
 
 /// The lock is lost (a person removes the file) and its owner is stopped: another process takes the run over and lands it. When the

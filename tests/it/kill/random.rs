@@ -20,7 +20,7 @@ fn seeded_rng() -> Rng {
 
 /// Raises the limit of lost attempts, because many in a row are intended here.
 fn patient(scene: Scene) -> Scene {
-    scene.with("SKEP_POLICY__MAX_LOSSES", "100")
+    scene.with("SKEP_POLICY__MAX_LOST_ATTEMPTS", "100")
 }
 
 /// Whether the end of a followed run has not been shown yet.

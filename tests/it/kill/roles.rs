@@ -70,7 +70,7 @@ fn a_hang_ends_at_its_timeout() {
 #[test]
 fn a_run_that_keeps_ending_its_process_asks_a_person() {
     let poison = story("exit = 9").replace("try = 1\n", "");
-    let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOSSES", "2");
+    let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOST_ATTEMPTS", "2");
     for _ in 0..2 {
         let (code, said) = scene.run(scene.order("Poison", &["--yes"]));
         assert_eq!(code, Some(9), "{said}");
@@ -87,7 +87,7 @@ fn a_run_that_keeps_ending_its_process_asks_a_person() {
 #[test]
 fn a_service_completes_other_runs_next_to_a_poisonous_one() {
     let poison = story("exit = 9").replace("try = 1\n", "");
-    let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOSSES", "2");
+    let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOST_ATTEMPTS", "2");
     let scene = scene.with("SKEP_POLICY__APPROVE_MERGE", "false");
     assert_eq!(scene.run(scene.order("Poison", &["--detach"])).0, Some(0));
     let good = "command: echo x > x.txt";

@@ -48,15 +48,15 @@ fn a_repository_can_only_use_runners_allowed_for_its_project() {
     configure(&desk, &sshd, "[project.tool.checks]\nrunners = [\"box\"]");
     desk.does(&["runner", "list"]).ends(0).says("(tool)");
     let look: Vec<&str> = words(&args).into_iter().filter(|w| *w != "--yes").chain(["--dry-run"]).collect();
-    desk.does(&look).ends(0).says("unit at box: ");
+    desk.does(&look).ends(0).says("unit on box: ");
     desk.does(&words(&args)).ends(0);
     assert_eq!(git(&repo, &["show", "main:a.txt"]).trim(), "b");
     let shown = desk.show(&desk.newest());
     assert_eq!(shown["results"][0]["tests"], json!({"run": 2, "failed": 0, "skipped": 0}), "{shown}");
     assert_eq!((&shown["checks"][0]["runner"], &shown["checks"][1]["runner"]), (&json!("box"), &json!(null)));
-    desk.does(&["show", &desk.newest()]).ends(0).says("unit at box passed");
+    desk.does(&["show", &desk.newest()]).ends(0).says("unit on box passed");
     let change = desk.does(&["change", "show", "tool#1"]).ends(0);
-    assert!(change.out.contains("check `unit` at box: green"), "{}", change.out);
+    assert!(change.out.contains("check `unit` on box: green"), "{}", change.out);
     assert!(sshd.sessions().is_empty());
     desk.does(&["doctor"]).says("runner box");
 

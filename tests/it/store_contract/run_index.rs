@@ -162,7 +162,7 @@ async fn projects_are_written_and_replaced(b: Bench) {
     assert_eq!(b.store.project(&demo.name).await.expect("an answer"), None);
     b.store.put_project(&demo, false).await.expect("a new project");
     let (what, fix) = permanent(b.store.put_project(&demo, false).await);
-    assert!(what.contains("demo already") && fix.contains("another name"));
+    assert!(what.contains("already a project demo") && fix.contains("another name"));
     demo.base = Some(Sha::from("main").0);
     b.store.put_project(&demo, true).await.expect("a replacement");
     assert_eq!(b.store.project(&demo.name).await.expect("an answer"), Some(demo.clone()));
