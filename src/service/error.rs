@@ -140,7 +140,7 @@ impl From<RuntimeError> for ServiceError {
                 ServiceError::new(ErrorKind::Moved, "moved", text, "Show the run and repeat what still fits")
             }
             RuntimeError::Invalid { what, fix } => ServiceError::invalid(what, fix),
-            RuntimeError::Unavailable(what) => ServiceError::unavailable(what, "Retry once the service is available"),
+            RuntimeError::Unavailable(what) => ServiceError::unavailable(what, "Retry once it is available"),
             RuntimeError::Elsewhere(_) => ServiceError::conflict(
                 "elsewhere",
                 text,

@@ -73,7 +73,7 @@ fn checks_and_engines_get_their_secrets_and_only_the_names_are_shown() {
         assert!(events.contains("\"secrets\":[\"DB_PASSWORD\"]") && !events.contains("\"secrets\":[\"DB_PASSWORD\",\""));
     }
     let printed = String::from_utf8_lossy(&output);
-    assert!(printed.contains("was given the secrets DEPLOY_KEY"), "{printed}");
+    assert!(printed.contains("had access to the secrets DEPLOY_KEY"), "{printed}");
     for name in ["DEPLOY_KEY", "DB_PASSWORD"] {
         assert!(printed.contains(&format!("{name} is [redacted:{name}]")), "{printed}");
         assert!(used(name).is_number(), "{name} was used");

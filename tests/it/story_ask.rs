@@ -158,5 +158,5 @@ fn a_question_to_the_scout_needs_no_person() {
         .says("a4 started: dev (script) on t1: Ask (try 1 of 2)")
         .says("Escalation: the merge waits");
     // Without a scout the same question goes to a person.
-    desk.does(&[&run[..], &["--new"]].concat()).ends(4).says("  | Which port?").says("the dev step asks");
+    desk.does(&[&run[..], &["--new"]].concat()).ends(4).says("  | Which port?").says("the dev asks a question");
 }

@@ -21,7 +21,7 @@ fn an_unusable_repository_is_refused_and_leaves_nothing_behind() {
     refused(&["loose", "--check", "true"], 2, "HEAD is detached", "--base, for example: main");
     refused(&["loose", "--base", "nope", "--check", "true"], 2, "has no branch \"nope\"", "for example: main");
     refused(&["plain-checks"], 2, "no checks were found", "--check");
-    refused(&["https://127.0.0.1:1/x.git"], 75, "127.0.0.1", "Try again");
+    refused(&["https://127.0.0.1:1/x.git"], 75, "127.0.0.1", "Retry once it is available");
     refused(&["plain-checks", "--check", "true", "--engine", "script:/no/such.toml"], 2, "no/such", "--engine");
     assert_eq!(desk.does(&["project", "list", "--json"]).ends(0).json()["projects"], serde_json::json!([]));
     assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], serde_json::json!([]));

@@ -1,6 +1,5 @@
 //! Audit log and idempotency keys: appended once, listed newest first, remembered for a time.
 
-use super::on_both;
 use crate::support::stores::Bench;
 use skep::domain::{Principal, RunId, Timestamp};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog};
