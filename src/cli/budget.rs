@@ -6,7 +6,7 @@ use super::client::{Client, encode};
 use super::context::{Access, CliContext};
 use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
-use super::text::{money_text, span, table};
+use super::text::{duration, money, table};
 use crate::http::rest::wire::{BudgetScope, Raise, RaiseShared, Raised, Spending};
 use serde_json::json;
 
@@ -32,15 +32,15 @@ pub async fn show(
     let unpriced = rows.iter().map(|r| r.unpriced).sum::<u64>();
     let cells = rows.into_iter().map(|r| {
         let cost = match r.unpriced {
-            0 => money_text(r.cost_micros),
-            n => format!("{} ({n} of unknown price)", money_text(r.cost_micros)),
+            0 => money(r.cost_micros),
+            n => format!("{} ({n} of unknown price)", money(r.cost_micros)),
         };
         let reserved = match (r.reserved_tokens, r.reserved_cost_micros) {
             (0, 0) => String::new(),
-            (tokens, micros) => format!("{tokens} tokens, {}", money_text(micros)),
+            (tokens, micros) => format!("{tokens} tokens, {}", money(micros)),
         };
         let (attempts, rounds) = (r.attempts.to_string(), r.rounds.to_string());
-        vec![r.key, cost, r.tokens.to_string(), span(r.wall_ms), r.turns.to_string(), rounds, attempts, reserved]
+        vec![r.key, cost, r.tokens.to_string(), duration(r.wall_ms), r.turns.to_string(), rounds, attempts, reserved]
     });
     let header = [by, "cost", "tokens", "time", "turns", "rounds", "attempts", "reserved"];
     terminal.print(&table(&header, cells.collect(), terminal.width))?;
@@ -77,7 +77,7 @@ async fn raise_shared(client: &Client, terminal: &Terminal, request: &RaiseShare
     };
     let mut amounts = Vec::new();
     if request.cost_micros > 0 {
-        amounts.push(money_text(request.cost_micros));
+        amounts.push(money(request.cost_micros));
     }
     if request.tokens > 0 {
         amounts.push(format!("{} tokens", request.tokens));

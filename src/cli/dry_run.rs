@@ -4,7 +4,7 @@ use super::client::Client;
 use super::exit::{ExitStatus, Stop};
 use super::show::on_runner;
 use super::terminal::{Style, Terminal};
-use super::text::{count, money_text, span};
+use super::text::{count, duration, money};
 use crate::http::rest::wire::{NewRun, Preview, Prompt, Role};
 
 /// Requests the preview and prints it.
@@ -33,9 +33,9 @@ fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     section(terminal, "Budget")?;
     let limits = &preview.limits;
     let limit = |amount: Option<String>| amount.map_or_else(|| "no limit".to_owned(), |a| format!("at most {a}"));
-    line("time", &limit(Some(span(limits.timeout_secs.saturating_mul(1_000)))))?;
+    line("time", &limit(Some(duration(limits.timeout_secs.saturating_mul(1_000)))))?;
     line("tokens", &limit(limits.tokens.map(|t| t.to_string())))?;
-    line("cost", &limit(limits.cost_micros.map(money_text)))?;
+    line("cost", &limit(limits.cost_micros.map(money)))?;
     line("attempts", &format!("at most {}, {}", limits.attempts, count(limits.rounds.into(), "rework round")))?;
     match &preview.prompt {
         Some(prompt) => print_prompt(terminal, preview, prompt),
@@ -49,7 +49,7 @@ fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
 
 fn print_prompt(terminal: &Terminal, preview: &Preview, prompt: &Prompt) -> Result<(), Stop> {
     let cost = match prompt.cost_micros {
-        Some(micros) => format!("about {}", money_text(micros)),
+        Some(micros) => format!("about {}", money(micros)),
         None => "the price of its model is unknown".to_owned(),
     };
     let text = format!("about {} tokens per call ({cost})", prompt.tokens);

@@ -3,7 +3,7 @@
 use super::context::CliContext;
 use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
-use super::text::{count, money_text, table};
+use super::text::{count, money, table};
 use crate::service::host::{EngineTest, EngineVerdict};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -59,7 +59,7 @@ fn print_result(terminal: &Terminal, test: &EngineTest) -> Result<ExitStatus, St
     match test.usage {
         Some(used) if used.tokens > 0 || used.turns > 0 => {
             let cost = match test.usage_by_model.iter().all(|m| m.priced) {
-                true => money_text(used.cost_micros),
+                true => money(used.cost_micros),
                 false => "unknown cost".to_owned(),
             };
             let calls = count(used.turns, "call");

@@ -2,7 +2,7 @@
 //!
 //! Invariant: pure. Foreign text passes through unchanged; the terminal escapes it.
 
-use super::text::{brief, count, span, usage};
+use super::text::{brief, count, duration, usage};
 use crate::domain::{
     Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, StatusState, Verdict,
 };
@@ -162,7 +162,7 @@ fn checks(results: &[CheckResult]) -> String {
         });
         let word = if r.green { "passed" } else { "failed" };
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(": {}", quote(&r.why)) };
-        format!("{} {word} ({}{}){why}", r.name, span(r.duration_ms), tests.unwrap_or_default())
+        format!("{} {word} ({}{}){why}", r.name, duration(r.duration_ms), tests.unwrap_or_default())
     });
     format!("checks: {}", each.collect::<Vec<_>>().join("; "))
 }

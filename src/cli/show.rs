@@ -5,7 +5,7 @@ use super::escalation;
 use super::exit::{ExitStatus, Stop};
 use super::run_log;
 use super::terminal::{Style, Terminal};
-use super::text::{brief, moment, money_text, short_sha, span, table, usage};
+use super::text::{brief, duration, moment, money, short_sha, table, usage};
 use crate::http::rest::wire::{Artifact, Budget, BudgetScope, Check, CheckResult, Engine, GateState, Run};
 use serde_json::json;
 
@@ -59,8 +59,8 @@ fn head(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if let Some(outcome) = &view.outcome {
         line("outcome", &run_log::outcome(outcome))?;
     }
-    if let Some(waiting) = run_log::waiting_for(view) {
-        line("waiting", &waiting)?;
+    if view.outcome.is_none() {
+        line("now", &view.now)?;
     }
     line("id", &view.id)?;
     line("started", &format!("{} by {}", moment(view.opened_at), view.goal.asked_by))?;
@@ -182,12 +182,17 @@ fn budget(terminal: &Terminal, budget: &Budget, rounds: u32) -> Result<(), Stop>
     let row = |name: &str, a: String, b: String, c: String| vec![name.to_owned(), a, b, c];
     let none = String::new;
     let rows = vec![
-        row("time", span(spent.wall_ms), span(reserved.wall_ms), span(limits.timeout_secs.saturating_mul(1000))),
+        row(
+            "time",
+            duration(spent.wall_ms),
+            duration(reserved.wall_ms),
+            duration(limits.timeout_secs.saturating_mul(1000)),
+        ),
         row(
             "cost",
-            money_text(spent.cost_micros),
-            money_text(reserved.cost_micros),
-            limits.cost_micros.map_or_else(unlimited, money_text),
+            money(spent.cost_micros),
+            money(reserved.cost_micros),
+            limits.cost_micros.map_or_else(unlimited, money),
         ),
         row(
             "tokens",
@@ -237,7 +242,7 @@ fn results(results: &[CheckResult], checks: &[Check]) -> String {
         let runner = checks.iter().find(|c| c.name == r.name).map_or_else(String::new, on_runner);
         let word = if r.green { "passed" } else { "failed" };
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(", {}", brief(&r.why, 100)) };
-        format!("{}{runner} {word} ({}{why})", r.name, span(r.duration_ms))
+        format!("{}{runner} {word} ({}{why})", r.name, duration(r.duration_ms))
     });
     each.collect::<Vec<_>>().join("; ")
 }

@@ -1,6 +1,8 @@
 //! Text for the terminal: escaping of foreign text, tables, times, shell quoting.
 
 use crate::http::rest::wire::{Timestamp, Usage};
+use crate::render;
+pub use crate::render::{count, duration, money};
 use crate::telemetry::is_unsafe_to_print;
 use chrono::{Local, TimeZone};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -37,10 +39,7 @@ fn escaped(text: &str, lines: bool) -> String {
 
 /// Returns the first non-empty line, escaped and truncated to `max_chars` characters.
 pub fn brief(text: &str, max_chars: usize) -> String {
-    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("");
-    let cut: String = line.chars().take(max_chars).collect();
-    let more = if line.chars().count() > max_chars { "…" } else { "" };
-    escape(&format!("{}{more}", cut.trim_end()))
+    escape(&render::brief(text, max_chars))
 }
 
 /// Lays out a table without borders. Cells are escaped; the last column gets the rest of `width`.
@@ -73,51 +72,14 @@ pub fn time_of_day(at: Timestamp) -> String {
     }
 }
 
-/// Formats a duration: `340 ms`, `4.2 s`, `2 m 13 s`, `2 h 10 m`.
-pub fn span(ms: u64) -> String {
-    let secs = ms / 1000;
-    match secs {
-        0 => format!("{ms} ms"),
-        1..=59 => format!("{secs}.{} s", ms % 1000 / 100),
-        60..=3599 => format!("{} m {} s", secs / 60, secs % 60),
-        _ => format!("{} h {} m", secs / 3600, secs % 3600 / 60),
-    }
-}
-
 /// Formats the time between two timestamps.
 pub fn between(from: Timestamp, to: Timestamp) -> String {
-    span(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
+    duration(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
 }
 
-/// Formats usage: `3 m 5 s, 1200 tokens, $0.02`; zero amounts are left out, except the time.
+/// Formats usage: `3 m 5 s, 1200 tokens, $0.02`.
 pub fn usage(usage: Usage) -> String {
-    let mut parts = vec![span(usage.wall_ms)];
-    if usage.tokens > 0 {
-        parts.push(count(usage.tokens, "token"));
-    }
-    if usage.cost_micros > 0 {
-        parts.push(money_text(usage.cost_micros));
-    }
-    if usage.turns > 0 {
-        parts.push(count(usage.turns, "model call"));
-    }
-    parts.join(", ")
-}
-
-/// Formats an amount of micro-dollars: `$1.23`. Amounts below ten cents show two significant digits: `$0.0042`.
-pub fn money_text(micros: u64) -> String {
-    let digits = micros.checked_ilog10().map_or(0, |log| log + 1);
-    // Micro-dollars in the last digit shown.
-    let unit = if micros >= 100_000 { 10_000 } else { 10_u64.pow(digits.saturating_sub(2)) };
-    let rounded = micros.saturating_add(unit / 2) / unit * unit;
-    let fraction = format!("{:06}", rounded % 1_000_000);
-    let shown = fraction.trim_end_matches('0').len().max(2);
-    format!("${}.{}", rounded / 1_000_000, &fraction[..shown])
-}
-
-/// Formats a count with its noun: `1 task`, `2 tasks`.
-pub fn count(n: u64, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+    render::usage(usage.into())
 }
 
 /// Abbreviates a commit id.
@@ -153,14 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_and_tables_read_well() {
-        for (micros, text) in [(0, "$0.00"), (4_256, "$0.0043"), (50_000, "$0.05"), (1_234_567, "$1.23")] {
-            assert_eq!(money_text(micros), text);
-        }
-        assert_eq!(span(340), "340 ms");
-        assert_eq!(span(4_250), "4.2 s");
-        assert_eq!(span(185_000), "3 m 5 s");
-        assert_eq!(span(7_800_000), "2 h 10 m");
+    fn lines_and_tables_read_well() {
         assert_eq!(brief("\n  first \x1b line\nsecond", 72), "first \\u{1b} line");
         assert_eq!(brief("abcdef", 3), "abc…");
         let text = super::table(&["id", "goal"], vec![vec!["1".into(), "a\nb".into()]], None);

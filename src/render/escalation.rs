@@ -141,7 +141,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
         ),
         BlockKind::Effect(kind) => (
             format!("{} failed", effect_words(*kind)),
-            need("Fix the cause described below", "what happened, and what to do, is below"),
+            need("A fix of the cause", "what happened, and what to do, is described below"),
         ),
         BlockKind::ChangeClosed => (
             "the change was closed".to_owned(),

@@ -70,7 +70,9 @@ fn checks_and_engines_get_their_secrets_and_only_the_names_are_shown() {
         let dev = attempts.iter().find(|a| a["step"] == "develop").unwrap();
         assert_eq!(dev["ended"]["secrets"][0], "DEPLOY_KEY", "{dev}");
         let events = desk.does(&["events", &id, "--json"]).ends(0).out;
-        assert!(events.contains("\"secrets\":[\"DB_PASSWORD\"]") && !events.contains("\"secrets\":[\"DB_PASSWORD\",\""));
+        assert!(
+            events.contains("\"secrets\":[\"DB_PASSWORD\"]") && !events.contains("\"secrets\":[\"DB_PASSWORD\",\"")
+        );
     }
     let printed = String::from_utf8_lossy(&output);
     assert!(printed.contains("had access to the secrets DEPLOY_KEY"), "{printed}");

@@ -49,7 +49,7 @@ fn asked_a_person(story: &Story, expected: &[&str]) {
 fn answer_to_a_tasks_question_goes_to_that_task_only() {
     let story = planned(opened(Policy { parallel_tasks: 2, ..bare_policy() }), &["a", "b"]);
     let story = story.report(to_scout("Where is main?"));
-    let open = &skep::http::rest::wire::Run::from(&story.run).inquiries[0];
+    let open = &skep::http::rest::wire::Run::new(&story.run, story.run.opened_at).inquiries[0];
     assert_eq!((open.state.as_str(), open.question.as_str(), &open.answer), ("open", "Where is main?", &None));
     let order = newest(&story);
     assert_eq!(
@@ -89,7 +89,7 @@ fn answer_to_a_tasks_question_goes_to_that_task_only() {
     assert!(answers(&story.run.tasks[1].notes).is_empty() && story.run.notes.is_empty(), "no other step receives it");
     assert_eq!((story.run.tasks[0].tries, story.run.tries.get(&Step::Explore)), (1, None));
     assert!(story.run.inquiries.is_empty());
-    let shown = &skep::http::rest::wire::Run::from(&story.run).inquiries[..];
+    let shown = &skep::http::rest::wire::Run::new(&story.run, story.run.opened_at).inquiries[..];
     let [one] = shown else { panic!("{shown:?}") };
     assert_eq!((one.asked_by.as_str(), one.task.as_deref(), one.state.as_str()), ("a2", Some("t1"), "answered"));
     assert_eq!((one.question.as_str(), one.answer.as_deref()), ("Where is main?", Some("src/main.rs:1")));

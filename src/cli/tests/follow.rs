@@ -85,7 +85,7 @@ async fn open_run(State(fake): State<Shared>, Json(order): Json<NewRun>) -> axum
     fake.order = Some(order);
     fake.row(Event::Opened(Box::new(opened())));
     fake.run.pending.insert("1.1".into(), crate::domain::EffectRef::Comment);
-    Json(wire::Run::from(&fake.run)).into_response()
+    Json(wire::Run::new(&fake.run, crate::domain::Timestamp(0))).into_response()
 }
 
 async fn stream(State(fake): State<Shared>, headers: HeaderMap) -> String {
@@ -117,11 +117,13 @@ async fn act(
     fake.answers.push(say);
     fake.row(Event::Answered { block: Some(BlockId(1)), answer, by: Principal::from("local:ann") });
     fake.advance();
-    Json(wire::Run::from(&fake.run))
+    Json(wire::Run::new(&fake.run, crate::domain::Timestamp(0)))
 }
 
 fn routes(fake: Shared) -> Router {
-    let show = |State(fake): State<Shared>| async move { Json(wire::Run::from(&fake.lock().unwrap().run)) };
+    let show = |State(fake): State<Shared>| async move {
+        Json(wire::Run::new(&fake.lock().unwrap().run, crate::domain::Timestamp(0)))
+    };
     Router::new()
         .route("/api/v1/runs", post(open_run))
         .route("/api/v1/runs/{id}", get(show))

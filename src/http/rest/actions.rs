@@ -43,7 +43,7 @@ async fn approve(
         true => actions::decline(&state.services, &caller, &target, block, action.text.unwrap_or_default()).await,
         false => actions::approve(&state.services, &caller, &target, block).await,
     };
-    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?, state.services.clock.now()))
 }
 
 /// Answer a question
@@ -70,7 +70,7 @@ async fn unblock(
     };
     let target = Target { run: &id, if_seq };
     let run = actions::answer(&state.services, &caller, &target, block.as_deref(), answer).await;
-    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?, state.services.clock.now()))
 }
 
 /// Pause
@@ -87,7 +87,7 @@ async fn pause(
 ) -> Result<Response, Response> {
     let (if_seq, _) = parse(request).await?;
     let run = actions::pause(&state.services, &caller, &Target { run: &id, if_seq }).await;
-    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?, state.services.clock.now()))
 }
 
 /// Resume
@@ -104,7 +104,7 @@ async fn resume(
 ) -> Result<Response, Response> {
     let (if_seq, _) = parse(request).await?;
     let run = actions::resume(&state.services, &caller, &Target { run: &id, if_seq }).await;
-    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?, state.services.clock.now()))
 }
 
 /// Cancel
@@ -122,7 +122,7 @@ async fn cancel(
     let (if_seq, action) = parse(request).await?;
     let target = Target { run: &id, if_seq };
     let run = actions::cancel(&state.services, &caller, &target, action.text.unwrap_or_default()).await;
-    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?, state.services.clock.now()))
 }
 
 /// Raise the budget of a run
@@ -138,7 +138,7 @@ async fn raise(
     let (if_seq, action) = parse(request).await?;
     let target = Target { run: &id, if_seq };
     let run = actions::raise(&state.services, &caller, &target, action.more.unwrap_or_default().into()).await;
-    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?))
+    Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?, state.services.clock.now()))
 }
 
 /// Retry
@@ -161,7 +161,7 @@ async fn retry(
     let (if_seq, action) = parse(request).await?;
     let (target, block) = (Target { run: &id, if_seq }, action.block.as_deref());
     let opened = actions::retry(&state.services, &caller, &target, block, action.text, trace).await;
-    Ok(runs::rendered(&opened.map_err(refused)?))
+    Ok(runs::rendered(&state, &opened.map_err(refused)?))
 }
 
 /// Lift a quarantine
@@ -176,7 +176,7 @@ async fn lift_quarantine(
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
     let run = actions::lift_quarantine(&state.services, &caller, &id).await?;
-    Ok(etag::tagged(StatusCode::OK, &run))
+    Ok(etag::tagged(StatusCode::OK, &run, state.services.clock.now()))
 }
 
 fn refused(error: crate::service::ServiceError) -> Response {

@@ -2,15 +2,15 @@
 
 use super::problem::{ApiError, ApiResult};
 use super::wire;
-use crate::domain::Run;
+use crate::domain::{Run, Timestamp};
 use axum::Json;
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-/// Renders a run with its ETag.
-pub fn tagged(status: StatusCode, run: &Run) -> Response {
-    (status, [(ETAG, etag(run.seq))], Json(wire::Run::from(run))).into_response()
+/// Renders a run as it is at `at`, with its ETag.
+pub fn tagged(status: StatusCode, run: &Run, at: Timestamp) -> Response {
+    (status, [(ETAG, etag(run.seq))], Json(wire::Run::new(run, at))).into_response()
 }
 
 /// Returns the ETag of a run at an event.

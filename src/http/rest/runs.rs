@@ -93,7 +93,7 @@ async fn open(
 ) -> ApiResult<Response> {
     let key = etag::single(&headers, &IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose()?;
     let opened = runs::open(&state.services, &caller, request(new, &headers), key.as_ref()).await?;
-    Ok(rendered(&opened))
+    Ok(rendered(&state, &opened))
 }
 
 /// Preview a run
@@ -130,7 +130,7 @@ async fn show(
     if etag::is_known(&headers, run.seq) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag::etag(run.seq))]).into_response());
     }
-    Ok(etag::tagged(StatusCode::OK, &run))
+    Ok(etag::tagged(StatusCode::OK, &run, state.services.clock.now()))
 }
 
 /// List the steps of a run
@@ -143,7 +143,7 @@ async fn steps(
 ) -> ApiResult<Response> {
     let run = runs::show(&state.services, &caller, &id).await?;
     let etag = etag::etag(run.seq);
-    let wire::Run { id, status, tasks, .. } = wire::Run::from(&run);
+    let wire::Run { id, status, tasks, .. } = wire::Run::new(&run, state.services.clock.now());
     Ok(([(ETAG, etag)], Json(wire::Steps { run: id, status, steps: tasks })).into_response())
 }
 
@@ -187,9 +187,9 @@ fn request(new: wire::NewRun, headers: &HeaderMap) -> OpenRun {
 }
 
 /// Renders a run that was requested: 201 if it is new, 200 if it existed.
-pub(super) fn rendered(opened: &Opened) -> Response {
+pub(super) fn rendered(state: &State, opened: &Opened) -> Response {
     let status = if opened.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = etag::tagged(status, &opened.run);
+    let mut response = etag::tagged(status, &opened.run, state.services.clock.now());
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/runs/{}", opened.run.id)) {
         response.headers_mut().insert(LOCATION, location);
     }

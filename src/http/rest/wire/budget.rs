@@ -27,6 +27,13 @@ impl From<domain::Usage> for Usage {
     }
 }
 
+impl From<Usage> for domain::Usage {
+    fn from(usage: Usage) -> domain::Usage {
+        let Usage { tokens, cost_micros, wall_ms, turns } = usage;
+        domain::Usage { tokens, cost_micros, wall_ms, turns }
+    }
+}
+
 /// Usage of one model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelUsage {

@@ -24,6 +24,8 @@ pub struct Run {
     pub goal: Goal,
     /// Status word: `pending`, `planning`, `planned`, `running`, `paused`, `blocked`, `failed`, `cancelled` or `completed`.
     pub status: String,
+    /// What it is doing or waiting for, in one sentence.
+    pub now: String,
     /// Phase.
     pub phase: String,
     /// Number of events; also the ETag.
@@ -143,8 +145,9 @@ impl From<&domain::Cooldown> for Cooldown {
     }
 }
 
-impl From<&domain::Run> for Run {
-    fn from(run: &domain::Run) -> Run {
+impl Run {
+    /// Returns the form of a run as it is at `at`.
+    pub fn new(run: &domain::Run, at: domain::Timestamp) -> Run {
         let settings = &run.settings;
         let engines = |all: &Vec<domain::EngineSpec>| all.iter().map(Engine::from).collect();
         Run {
@@ -153,6 +156,7 @@ impl From<&domain::Run> for Run {
             project: run.project.to_string(),
             goal: (&run.goal).into(),
             status: status::of_run(run).word().to_owned(),
+            now: render::now(run, at),
             phase: run.phase.name().to_owned(),
             seq: run.seq,
             opened_at: run.opened_at.into(),
@@ -199,6 +203,8 @@ pub struct RunSummary {
     /// Status word; `quarantined` if the run's data cannot be used.
     #[schema(example = "running")]
     pub status: String,
+    /// What it is doing or waiting for, in one sentence.
+    pub now: String,
     /// Phase.
     pub phase: String,
     /// Number of events.
