@@ -203,8 +203,6 @@ pub struct RunSummary {
     /// Status word; `quarantined` if the run's data cannot be used.
     #[schema(example = "running")]
     pub status: String,
-    /// What it is doing or waiting for, in one sentence.
-    pub now: String,
     /// Phase.
     pub phase: String,
     /// Number of events.
