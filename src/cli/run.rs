@@ -171,7 +171,8 @@ fn read_goal(file: &Path) -> Result<String, CliError> {
         std::fs::File::open(file).map_err(unreadable)?.take(max_bytes).read_to_end(&mut bytes).map_err(unreadable)?;
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
+        // Editors on Windows start text files with a byte order mark.
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned)),
         Err(e) if e.as_bytes().len() > MAX_GOAL_BYTES => Ok("x".repeat(MAX_GOAL_BYTES + 1)),
         Err(_) => Err(CliError::usage(format!("the goal in {name} is not valid UTF-8"), "save it as UTF-8")),
     }

@@ -20,6 +20,10 @@ fn commands(files: &[(&str, &str)]) -> Vec<String> {
 fn rust_go_and_make() {
     assert_eq!(commands(&[("Cargo.toml", "[package]")]), ["cargo test"]);
     assert_eq!(commands(&[("Cargo.toml", "[workspace]\nmembers = []")]), ["cargo test --workspace"]);
+    for header in ["[workspace] # every crate\nmembers = []", "workspace.members = []", "\u{feff}[workspace.package]"] {
+        assert_eq!(commands(&[("Cargo.toml", header)]), ["cargo test --workspace"], "{header}");
+    }
+    assert_eq!(commands(&[("Cargo.toml", "# [workspace]\n[package]")]), ["cargo test"]);
     assert_eq!(commands(&[("go.mod", "module x")]), ["go test ./..."]);
     assert_eq!(commands(&[("Makefile", "all: x\n\ntest: all\n\t./run\n")]), ["make test"]);
     assert_eq!(commands(&[("Makefile", "lint check: all\n")]), ["make check"]);
@@ -40,6 +44,7 @@ fn npm() {
         commands(&[("package.json", real), ("package-lock.json", "")]),
         ["npm ci --no-audit --no-fund", "npm test"]
     );
+    assert_eq!(commands(&[("package.json", &format!("\u{feff}{deps}"))]), commands(&[("package.json", deps)]));
     assert_eq!(commands(&[("package.json", deps)])[0], "npm install --no-audit --no-fund --no-package-lock");
 }
 
@@ -54,6 +59,10 @@ fn python() {
     assert_eq!(commands(&[("tox.ini", "[testenv]\ncommands = nose")]), ["python3 -m tox -q"]);
     assert_eq!(commands(&[("test_x.py", ""), ("x.py", "")]), ["python3 -m unittest discover"]);
     assert_eq!(commands(&[("pyproject.toml", "[project]")]), [""; 0]);
+    assert_eq!(
+        commands(&[("pyproject.toml", "[tool.ruff.lint]\nselect = [\"PT\"] # flake8-pytest-style"), ("test_x.py", "")]),
+        ["python3 -m unittest discover"]
+    );
 }
 
 #[test]

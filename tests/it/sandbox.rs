@@ -51,7 +51,7 @@ async fn host_variables_do_not_reach_commands() {
     let ended = Sandbox::new(&host, &[]).run(&job, None).await.unwrap();
     let text = String::from_utf8(ended.stdout).unwrap();
     assert!(!text.contains("canary-5713"), "{text}");
-    for expected in ["LANG=C.UTF-8", "TERM=dumb", "CI=true", "NO_COLOR=1", "SKEP=1", "PYTHONDONTWRITEBYTECODE=1"] {
+    for expected in ["LANG=C.UTF-8", "TERM=dumb", "CI=true", "SKEP=1", "PYTHONDONTWRITEBYTECODE=1"] {
         assert!(text.lines().any(|l| l == expected), "{expected} is missing in {text}");
     }
     let home = dir.path().join("check/home");

@@ -33,10 +33,13 @@ const TIMEOUT_SECS: u64 = 600;
 /// | `go.mod` | `go test ./...` |
 /// | none of these, a Makefile with `test` or `check` | `make test`, `make check` |
 pub fn detect(names: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<CheckSpec> {
+    // A byte order mark is no part of the text.
+    let read =
+        |name: &str| read(name).map(|text| text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned));
     let has = |name: &str| names.iter().any(|n| n == name);
     let mut found = Vec::new();
     if has("Cargo.toml") {
-        let all = read("Cargo.toml").is_some_and(|t| t.lines().any(|l| l.trim() == "[workspace]"));
+        let all = table(read("Cargo.toml")).contains_key("workspace");
         found.push(check("cargo-test", CheckKind::Test, if all { "cargo test --workspace" } else { "cargo test" }));
     }
     if has("package.json") {
@@ -91,7 +94,11 @@ fn npm(has: &dyn Fn(&str) -> bool, package: Option<String>) -> Vec<CheckSpec> {
 }
 
 fn python(names: &[String], has: &dyn Fn(&str) -> bool, read: &dyn Fn(&str) -> Option<String>) -> Option<CheckSpec> {
-    let mentions = |name: &str, word: &str| has(name) && read(name).is_some_and(|t| t.contains(word));
+    // A comment that mentions pytest, or a linter's rules for it, does not make a project use it.
+    let mentions = |name: &str, word: &str| {
+        has(name)
+            && read(name).is_some_and(|t| t.lines().any(|l| l.split('#').next().is_some_and(|l| l.contains(word))))
+    };
     let pytest = has("pytest.ini")
         || has("conftest.py")
         || mentions("setup.cfg", "[tool:pytest]")
@@ -111,6 +118,11 @@ fn python(names: &[String], has: &dyn Fn(&str) -> bool, read: &dyn Fn(&str) -> O
     // A `tests` folder alone says nothing about the language.
     let project = ["pyproject.toml", "setup.py", "setup.cfg"].into_iter().any(has);
     (project && (has("tests") || has("test"))).then(|| check("pytest", CheckKind::Test, "python3 -m pytest -q"))
+}
+
+/// Parses a TOML file; empty if it is missing or invalid.
+fn table(text: Option<String>) -> toml::Table {
+    text.and_then(|t| t.parse().ok()).unwrap_or_default()
 }
 
 fn make(text: &str) -> Option<CheckSpec> {

@@ -61,7 +61,7 @@ exec /bin/sh -c "$2"
 #[rustfmt::skip]
 const ENVIRONMENT: [(&str, &str); 11] = [
     ("HOME", "/skep/home"), ("TMPDIR", "/skep/tmp"), ("SHELL", "/bin/sh"), ("LANG", "C.UTF-8"), ("TERM", "dumb"), ("CI", "true"),
-    ("SKEP", "1"), ("NO_COLOR", "1"), ("GIT_TERMINAL_PROMPT", "0"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+    ("SKEP", "1"), ("GIT_TERMINAL_PROMPT", "0"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
     ("PYTHONDONTWRITEBYTECODE", "1"),
 ];
 

@@ -127,6 +127,7 @@ impl Default for Policy {
             self_approval: true,
             // CI, ownership and the rules agents read decide what is proven and by whom, so a person reviews them
             // (M12).
+            // What decides how a change is checked, or what agents and editors run, in the spellings of common tools.
             protected_paths: list(&[
                 ".skep.toml",
                 ".github/workflows/**",
@@ -134,8 +135,42 @@ impl Default for Policy {
                 ".gitea/**",
                 ".forgejo/**",
                 "**/CODEOWNERS",
-                "**/AGENTS.md",
-                "**/CLAUDE.md",
+                ".github/actions/**",
+                ".github/copilot-instructions.md",
+                ".github/instructions/**",
+                ".circleci/**",
+                ".woodpecker/**",
+                ".woodpecker.*",
+                ".drone.*",
+                ".travis.yml",
+                ".buildkite/**",
+                ".azure-pipelines/**",
+                "azure-pipelines.*",
+                "bitbucket-pipelines.yml",
+                "**/Jenkinsfile*",
+                "**/AGENTS*.md",
+                "**/CLAUDE*.md",
+                "**/GEMINI*.md",
+                "**/QWEN.md",
+                "**/.claude/**",
+                "**/.codex/**",
+                "**/.gemini/**",
+                "**/.qwen/**",
+                "**/.cursor/**",
+                "**/.cursorrules",
+                "**/.windsurf/**",
+                "**/.windsurfrules",
+                "**/.clinerules",
+                "**/.clinerules/**",
+                "**/.aider*",
+                "**/.mcp.json",
+                "**/.husky/**",
+                "**/.pre-commit-config.yaml",
+                "**/.vscode/**",
+                "**/.devcontainer/**",
+                "**/.devcontainer.json",
+                "**/.envrc",
+                "**/.gitattributes",
             ]),
             // The author of the code must not weaken its proof unseen.
             test_paths: list(&[
@@ -169,8 +204,13 @@ pub fn glob(pattern: &str) -> Result<Glob, String> {
     if pattern.len() > 256 {
         return Err(format!("path pattern of {} bytes is longer than 256", pattern.len()));
     }
+    build(pattern, false)
+}
+
+fn build(pattern: &str, any_case: bool) -> Result<Glob, String> {
     GlobBuilder::new(pattern)
         .literal_separator(true)
+        .case_insensitive(any_case)
         .build()
         .map_err(|e| format!("invalid path pattern {pattern:?}: {}", e.kind()))
 }
@@ -180,19 +220,21 @@ const MAX_COMPILED: usize = 256;
 
 /// Compiled patterns; `None` = does not compile. Runs share the same few patterns, and compiling one costs as much as
 /// matching it against thousands of paths.
-static COMPILED: Mutex<BTreeMap<String, Option<Arc<GlobMatcher>>>> = Mutex::new(BTreeMap::new());
+static COMPILED: Mutex<BTreeMap<(String, bool), Option<Arc<GlobMatcher>>>> = Mutex::new(BTreeMap::new());
 
-fn compiled(pattern: &str) -> Option<Arc<GlobMatcher>> {
+fn compiled(pattern: &str, any_case: bool) -> Option<Arc<GlobMatcher>> {
     let cache = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(matcher) = cache().get(pattern) {
+    let key = (pattern.to_owned(), any_case);
+    if let Some(matcher) = cache().get(&key) {
         return matcher.clone();
     }
-    let matcher = glob(pattern).ok().map(|glob| Arc::new(glob.compile_matcher()));
+    let matcher =
+        glob(pattern).and_then(|_| build(pattern, any_case)).ok().map(|glob| Arc::new(glob.compile_matcher()));
     let mut cache = cache();
     if cache.len() >= MAX_COMPILED {
         cache.clear();
     }
-    cache.insert(pattern.to_owned(), matcher.clone());
+    cache.insert(key, matcher.clone());
     matcher
 }
 
@@ -201,7 +243,12 @@ struct Patterns(Vec<Option<Arc<GlobMatcher>>>);
 
 impl Patterns {
     fn of(patterns: &[String]) -> Self {
-        Self(patterns.iter().map(|p| compiled(p)).collect())
+        Self(patterns.iter().map(|p| compiled(p, false)).collect())
+    }
+    /// Patterns that restrict. They match in any case, because file systems and tools may ignore it: `.GITMODULES`,
+    /// `Claude.md`.
+    fn restricting(patterns: &[String]) -> Self {
+        Self(patterns.iter().map(|p| compiled(p, true)).collect())
     }
     /// Returns whether any pattern matches. A pattern that does not compile matches everything: a broken rule must not
     /// weaken the policy.
@@ -214,7 +261,7 @@ impl Policy {
     /// Returns what a person should know about a diff before it goes on; empty = nothing.
     pub fn concerns(&self, diff: &DiffStat) -> Vec<Concern> {
         let mut found = Vec::new();
-        let patterns = Patterns::of(&self.protected_paths);
+        let patterns = Patterns::restricting(&self.protected_paths);
         let protected: Vec<String> = diff.paths().filter(|p| patterns.match_any(p)).map(str::to_owned).collect();
         if !protected.is_empty() {
             found.push(Concern::Protected { paths: protected });
@@ -227,7 +274,7 @@ impl Policy {
         let shrinks = |f: &&FileChange| f.kind == FileKind::Deleted || f.removed > f.added;
         let shrunk: Vec<&FileChange> = diff.files.iter().filter(shrinks).collect();
         if !shrunk.is_empty() {
-            let patterns = Patterns::of(&self.test_paths);
+            let patterns = Patterns::restricting(&self.test_paths);
             let tests: Vec<&FileChange> = shrunk.into_iter().filter(|f| patterns.match_any(&f.path)).collect();
             // The number of lines is part of the concern, so that accepting some removed lines does not accept more.
             let lines = tests.iter().map(|f| f.removed.saturating_sub(f.added)).fold(0, u64::saturating_add);
@@ -245,7 +292,7 @@ impl Policy {
 
     /// Returns the first path of the diff that must not be touched, by the policy or by the task's own paths.
     pub fn forbids(&self, diff: &DiffStat, task_paths: &[String]) -> Option<String> {
-        let (forbidden, allowed) = (Patterns::of(&self.forbidden_paths), Patterns::of(&self.allowed_paths));
+        let (forbidden, allowed) = (Patterns::restricting(&self.forbidden_paths), Patterns::of(&self.allowed_paths));
         let task = Patterns::of(task_paths);
         diff.paths()
             .find(|p| {
@@ -310,6 +357,49 @@ pub struct Tightening {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_decide_what_runs_are_protected_in_any_case() {
+        let policy = Policy::default();
+        let diff = |path: &str| {
+            let file =
+                FileChange { path: path.to_owned(), kind: FileKind::Modified, added: 1, removed: 0, binary: false };
+            DiffStat { files: vec![file], files_total: 1, added: 1, removed: 0 }
+        };
+        for path in [
+            ".claude/settings.json",
+            "GEMINI.md",
+            "sub/Claude.md",
+            "agents.md",
+            "AGENTS.override.md",
+            ".mcp.json",
+            ".github/copilot-instructions.md",
+            ".cursor/rules/x.mdc",
+            ".cursorrules",
+            ".windsurfrules",
+            ".clinerules",
+            ".github/actions/a/action.yml",
+            ".circleci/config.yml",
+            "Jenkinsfile",
+            ".travis.yml",
+            "azure-pipelines.yml",
+            ".woodpecker.yml",
+            ".drone.yml",
+            "bitbucket-pipelines.yml",
+            ".husky/pre-commit",
+            ".vscode/tasks.json",
+            ".devcontainer/devcontainer.json",
+            ".envrc",
+            "a/.gitattributes",
+            ".GitHub/Workflows/ci.yml",
+            ".SKEP.toml",
+        ] {
+            let concerns = policy.concerns(&diff(path));
+            assert!(matches!(&concerns[..], [Concern::Protected { .. }]), "{path}: {concerns:?}");
+        }
+        assert!(policy.concerns(&diff("src/agents/mod.rs")).is_empty());
+        assert!(policy.forbids(&diff(".GITMODULES"), &[]).is_some());
+    }
 
     #[test]
     fn compiled_pattern_cache_is_bounded_and_matches_like_fresh_patterns() {

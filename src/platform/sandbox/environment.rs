@@ -39,7 +39,6 @@ const FIXED: &[(&str, &str)] = &[
     ("CI", "true"),
     ("GIT_TERMINAL_PROMPT", "0"),
     ("LANG", "C.UTF-8"),
-    ("NO_COLOR", "1"),
     ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
     ("PYTHONDONTWRITEBYTECODE", "1"),
     ("SHELL", "/bin/sh"),
