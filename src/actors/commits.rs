@@ -1,4 +1,4 @@
-//! Commits: gathers transitions that are waiting to be written into one transaction; a single one is written alone.
+//! The commits actor: gathers the transitions that wait to be written and writes them in one transaction.
 
 use super::deps::Deps;
 use super::message::CommitsMsg;
@@ -7,7 +7,7 @@ use crate::ports::PortResult;
 use crate::ports::journal::Transition;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-/// Upper bound of transitions in one transaction.
+/// Upper bound on transitions in one transaction.
 const MAX_BATCH: usize = 256;
 
 /// The actor.

@@ -1,4 +1,4 @@
-//! What every actor is given: the ports, and the numbers that tune the runtime.
+//! Dependencies of every actor: the ports, and the numbers that tune the runtime.
 
 use super::attempt_locks::AttemptLocks;
 use super::notifications::Notifications;
@@ -25,13 +25,13 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// Live notifications.
     pub notifications: Notifications,
-    /// Which attempts have a session now.
+    /// Locks of the attempts that have a session.
     pub attempt_locks: AttemptLocks,
     /// This process, as the owner of leases.
     pub owner: Owner,
     /// Limits and intervals.
     pub tuning: Tuning,
-    /// Which runs this process carries.
+    /// Which runs this process drives.
     pub scope: Scope,
 }
 
@@ -42,28 +42,28 @@ impl Deps {
     }
 }
 
-/// Which runs a process carries.
+/// Which runs a process drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Every run of its store: a service.
+    /// Every run of its store, as a service does.
     All,
-    /// Only runs that were requested or sent an event here: a foreground command must not spend on others' runs.
+    /// Only runs that were opened here or sent an event here: a foreground command must not spend money on other runs.
     Asked,
-    /// None: requests are written down for another process to carry out.
+    /// None: requests are only stored, for another process to carry out.
     Nothing,
 }
 
 /// Limits and intervals of the runtime.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// Upper bound of runs that hold a slot.
+    /// Upper bound on runs that hold a slot.
     pub max_live_runs: u32,
-    /// How many of these slots waiting runs may keep reserved.
+    /// Upper bound on the slots that are reserved for waiting runs.
     pub max_reserved_slots: u32,
     /// Validity of a lease.
     pub lease: Duration,
     /// Interval of the sweep.
     pub sweep: Duration,
-    /// Upper bound of queued and waiting runs; intake refuses more.
+    /// Upper bound on queued and waiting runs; intake refuses more.
     pub max_open_runs: u32,
 }

@@ -1,9 +1,9 @@
-//! Why the runtime did not do what a caller asked for.
+//! Errors that the runtime returns to its callers.
 
 use crate::domain::{Refusal, RunId};
 use crate::ports::PortError;
 
-/// An answer to a caller outside the runtime other than success.
+/// Error returned to a caller outside the runtime.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The domain refused the event; nothing changed.
@@ -29,7 +29,7 @@ pub enum RuntimeError {
     /// The same request may succeed later.
     #[error("{0}")]
     Unavailable(String),
-    /// Another process carries this run.
+    /// Another process drives this run.
     #[error(
         "run {0} is carried by another process or belongs to another data directory; send the request to that process"
     )]

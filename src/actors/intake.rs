@@ -23,7 +23,8 @@ pub(super) enum Intake {
 
 /// Inspects the repository and returns what the run is born with, or the open run of the same goal.
 pub(super) async fn prepare(deps: &Deps, mut request: RunRequest) -> Result<Intake, RuntimeError> {
-    // Every event is redacted before `decide`; the goal already here, so that the open run of the same goal is found.
+    // Every event is redacted before `decide`. The goal is redacted here already, so that the open run of the same goal
+    // is found.
     request.goal.text = redact(&request.goal.text).into_owned();
     // Read once: a run is born with one configuration, never with parts of two.
     let parts = deps.parts();
@@ -59,7 +60,7 @@ pub(super) async fn open_run(
     }
 }
 
-/// Returns what a run of this project is born with. Writes nothing but the mirror's fetch.
+/// Returns what a run of this project is born with. It only fetches the mirror and writes nothing else.
 pub(super) async fn inspect(
     deps: &Deps,
     request: RunRequest,
@@ -125,7 +126,7 @@ pub(super) async fn inspect(
     })
 }
 
-/// Returns the transition that opens a run. It has no owner yet.
+/// Returns the transition that opens a run. The run has no owner yet.
 pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, RuntimeError> {
     let at = deps.clock.now();
     let Decision { run, effects, finished, ledger_rows } = open(&opened, at)?;

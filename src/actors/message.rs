@@ -1,4 +1,4 @@
-//! The typed messages between the actors. They carry the trace context; spans stay where they are.
+//! The typed messages between the actors. They carry the trace context, never a span.
 
 use super::error::RuntimeError;
 use super::preview::Preview;
@@ -27,7 +27,7 @@ pub enum RootMsg {
     Alarm { at: Timestamp },
     /// The time a run waits for has come.
     Due { run: RunId },
-    /// A run was opened or asked for: this process carries it from now on.
+    /// A run was opened or requested: this process drives it from now on.
     Requested { run: RunId },
     /// Observe a run's change. The reply is sent once any update is in the journal.
     Refresh { run: RunId, reply: RpcReplyPort<()> },
@@ -63,7 +63,7 @@ pub enum RunMsg {
     Nudge,
     /// An effect ended.
     EffectFinished { key: EffectKey, outcome: Box<EffectOutcome> },
-    /// An attempt's conversation can be resumed should this process end.
+    /// An attempt's conversation can be resumed if this process ends.
     SessionOpened { attempt: AttemptId, session: String },
     /// An attempt ended.
     Reported { reported: Box<Reported> },
@@ -81,7 +81,7 @@ pub enum CommitsMsg {
 
 /// Messages to a run's operations actor.
 pub enum OpsMsg {
-    /// Carry out an effect. `text`: what it puts on the forge. `again`: an earlier try may have begun.
+    /// Carry out an effect. `text`: what it puts on the forge. `again`: it may have been started before.
     Act { key: EffectKey, effect: Box<Effect>, text: Option<EffectText>, again: bool },
     /// An effect ended.
     Ended { key: EffectKey, outcome: Box<EffectOutcome> },

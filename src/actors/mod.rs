@@ -9,15 +9,15 @@
 //!      └─ Manager / Scout / Dev / Reviewer, one per attempt; death = Report::Lost
 //! ```
 //!
-//! For each event, the RunSupervisor calls `decide` and hands one transition to Commits: the event, the new snapshot, new
-//! and finished outbox rows, and the listing row. All of it is one transaction, fenced by the lease's epoch; only then are
-//! the effects carried out.
+//! For each event, the RunSupervisor calls `decide` and hands one transition to Commits: the event, the new snapshot,
+//! new and finished outbox rows, and the listing row. All of it is one transaction, fenced by the lease's epoch; only
+//! then are the effects carried out.
 //!
-//! Recovery is loading, and there is no second path. Starting a run means taking its lease and loading its snapshot and
-//! outbox. Pending effects are carried out again, and each first observes whether it is already done. Attempts cost money:
-//! `Event::Orphaned` reports that their process is gone, and the domain decides whether an attempt resumes its session or
-//! is lost. Repeating an action is harmless because commits have content and dates that follow from the order, pushes and
-//! merges are compare-and-swap, comments carry a hidden marker, and a change is known by its branch.
+//! Recovery is loading, and there is no second path. Starting a run means acquiring its lease and loading its snapshot
+//! and outbox. Pending effects are carried out again, and each first observes whether it is already done. Attempts cost
+//! money: `Event::Orphaned` reports that their process is gone, and the domain decides whether an attempt resumes its
+//! session or is lost. Repeating an action is harmless because the content and the dates of commits follow from the
+//! order, pushes and merges are compare-and-swap, comments carry a hidden marker, and a change is known by its branch.
 //!
 //! A parked run, with nothing pending, has no actor and no memory; its workspace and slot are kept. Two things stop an
 //! actor without `post_stop`: a panic and a kill. Whatever must be released is therefore released in `Drop`.

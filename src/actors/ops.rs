@@ -1,5 +1,5 @@
-//! Ops: a run's operations. Carries out effects through the ports; every effect observes before it acts, so that carrying one out
-//! twice has one result.
+//! A run's operations actor: carries out effects through the ports. Each observes before it acts, so that carrying one
+//! out twice has one result.
 
 use super::deps::Deps;
 use super::message::{OpsMsg, RunMsg};
@@ -24,7 +24,8 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use tracing::Instrument;
 
-/// An effect that began this often and never ended seems to kill its process: a person is asked.
+/// Upper bound on starts of an effect that has no outcome yet. Beyond it a person is asked, because the effect seems to
+/// kill its process.
 const MAX_BEGUN: u32 = 5;
 
 /// The actor.
@@ -41,7 +42,7 @@ pub struct Args {
 /// Its state.
 pub struct State {
     args: Args,
-    /// The tasks under way, and whether each is a check.
+    /// The tasks in progress, and whether each is a check.
     acts: HashMap<EffectKey, (AbortOnDrop, bool)>,
 }
 
@@ -153,7 +154,8 @@ async fn carry_out(
     again: bool,
 ) -> PortResult<EffectOutcome> {
     if again || matches!(*ordered.effect, Effect::Land { .. }) {
-        // Counted before it is carried out. The count is fenced, so that a process that lost the run does not act for it.
+        // The start is counted before the effect is carried out. The count is fenced, so that a process that lost the
+        // run does not act for it.
         crate::fault!("before-begin");
         let begun = patiently(target.patience, || deps.store.begin_effect(lease, key)).await?;
         crate::fault!("after-begin");
@@ -222,8 +224,7 @@ async fn once(
             ws.push(repo, sha, branch, expected.as_ref()).await?;
             Ok(EffectOutcome::Pushed)
         }
-        // The texts are redacted once more: secrets may have become known since the events they are made of were
-        // cleaned.
+        // The texts are redacted once more: secrets may have become known since their events were redacted.
         Effect::EnsureChange { after, head, draft } => {
             let Some(EffectText::Change { title, body }) = text else { return Err(no_text()) };
             let (title, body) = (&*redact(title), &*redact(body));

@@ -1,6 +1,7 @@
-//! The ports and defaults that follow the configuration: one set, replaced as a whole when the configuration is reloaded.
+//! The ports and defaults that follow the configuration: one set, replaced as a whole when the configuration is
+//! reloaded.
 //!
-//! Invariant: whoever needs several parts takes them from one set, so that nothing is done with parts of two configurations.
+//! Invariant: code that needs several parts takes them from one set, so that no operation mixes two configurations.
 
 use super::request::Defaults;
 use crate::ports::{Checks, Engines, Prompts};
@@ -25,7 +26,8 @@ pub struct Parts {
 pub trait PartsSource: Send + Sync {
     /// Returns the current set.
     fn current(&self) -> Arc<Parts>;
-    /// Picks up changes that people made outside the configuration, such as a new key file, and returns the set after them.
+    /// Picks up changes that people made outside the configuration, such as a new key file, and returns the resulting
+    /// set.
     async fn refreshed(&self) -> Arc<Parts> {
         self.current()
     }

@@ -34,7 +34,7 @@ fn tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(4)
 }
 
-/// Computes a preview. Writes nothing but the mirror's fetch, and spends nothing.
+/// Computes a preview. It only fetches the mirror, writes nothing else, and spends nothing.
 pub(super) async fn preview(deps: &Deps, request: RunRequest) -> Result<Preview, RuntimeError> {
     let parts = deps.parts();
     let (project, is_new) = intake::project(deps, &request, &parts.defaults).await?;

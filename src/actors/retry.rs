@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// Pauses from this length on are logged as an error, once per call; shorter hiccups are noise.
+/// Pauses from this length on are logged as an error, once per call; shorter ones are noise.
 const LOGGED_PAUSE: Duration = Duration::from_secs(3);
 
-/// Repeats a call while its error may be temporary, for at most `patience`. The call must observe before it acts: after an
-/// unknown outcome it is simply made again.
+/// Repeats a call while its error may be temporary, for at most `patience`. The call must observe before it acts: after
+/// an unknown outcome it is simply made again.
 pub async fn patiently<T, F, Fut>(patience: Duration, mut call: F) -> PortResult<T>
 where
     F: FnMut() -> Fut,

@@ -1,4 +1,5 @@
-//! The role actors: Manager, Scout, Dev, Reviewer. One per attempt, never restarted: the death of one becomes a report.
+//! The role actors: Manager, Scout, Dev, Reviewer. There is one per attempt, never restarted: its death becomes a
+//! report.
 
 use super::deps::Deps;
 use super::message::{RoleMsg, RunMsg};
@@ -26,7 +27,8 @@ pub struct State {
     _session: AbortOnDrop,
 }
 
-/// Stop reason of a role actor that has reported. The supervisor sees its end before it reads the report; it is not a death.
+/// Stop reason of a role actor that has reported. The supervisor sees its end before it reads the report; it is not a
+/// death.
 pub(super) const REPORTED: &str = "reported";
 
 macro_rules! roles {

@@ -46,13 +46,13 @@ pub struct State {
     querying: bool,
     /// Another query is wanted once it has ended.
     query_again: bool,
-    /// The runs this process carries; `None` = all.
+    /// The runs this process drives; `None` = all.
     requested: Option<HashSet<RunId>>,
 }
 
 struct Entry {
     actor: ActorRef<RunMsg>,
-    /// Messages sent to it, to detect an "idle" that is out of date.
+    /// Number of messages sent to it, to detect an outdated `Idle`.
     sent: u64,
     /// Whether it has a slot and may carry out effects.
     go: bool,
@@ -60,7 +60,7 @@ struct Entry {
 }
 
 impl State {
-    /// Carries this run from now on, if the scope allows it.
+    /// Drives this run from now on, if the scope allows it.
     fn carry(&mut self, run: RunId) {
         if let (Scope::Asked, Some(requested)) = (self.deps.scope, &mut self.requested) {
             requested.insert(run);
@@ -69,7 +69,7 @@ impl State {
 }
 
 impl State {
-    /// Whether this process carries the run.
+    /// Returns whether this process drives the run.
     fn carries(&self, run: RunId) -> bool {
         self.requested.as_ref().is_none_or(|requested| requested.contains(&run))
     }
@@ -199,11 +199,11 @@ fn slots(s: &State, waiting: u32) -> Slots {
 
 /// Observes a run's change and waits until any update is in the journal.
 pub(super) async fn refresh(root: &ActorRef<RootMsg>, run: RunId, patience: Duration) {
-    // A root that is gone ends the process; what is not observed in time the sweep observes.
+    // Without a root the process ends. What is not observed in time is observed by the sweep.
     let _late = root.call(|reply| RootMsg::Refresh { run, reply }, Some(patience)).await;
 }
 
-/// Carries a run from now on, and refreshes it.
+/// Drives a run from now on, and refreshes it.
 pub(super) async fn resume(root: &ActorRef<RootMsg>, run: RunId, patience: Duration) {
     let _stopping = root.cast(RootMsg::Requested { run }).and_then(|()| root.cast(RootMsg::Wake { run }));
     refresh(root, run, patience).await;
@@ -256,7 +256,7 @@ async fn open(
         _ => return Err(stopping()),
     }
     crate::fault!("after-open");
-    // Any process may pick a written run up; this one should do so at once.
+    // Any process may start a stored run; this one should do so at once.
     let _stopping = me.cast(RootMsg::Requested { run: run.id });
     Ok(*run)
 }
@@ -321,7 +321,7 @@ fn slot_free(me: &ActorRef<RootMsg>, s: &mut State) -> Result<(), ActorProcessin
 /// Queries the store for queued runs, one query at a time.
 fn query_queued(me: &ActorRef<RootMsg>, s: &mut State) {
     if s.deps.isolation.broken().is_some() {
-        // The sandbox has logged it; the sweep tries again.
+        // The broken sandbox was logged when it was tested; the sweep tries again.
         return;
     }
     if s.querying {
@@ -394,8 +394,8 @@ fn drop_lost(s: &mut State, run: RunId) {
     }
 }
 
-/// Handles the death of a child. Every run needs the commits and the sweeper: their death ends the process. A run's supervisor is
-/// restarted a limited number of times.
+/// Handles the death of a child. Every run needs the commits and the sweeper: their death ends the process. A run's
+/// supervisor is restarted a limited number of times.
 async fn died(me: &ActorRef<RootMsg>, s: &mut State, cell: &ActorCell, why: &str) -> Result<(), ActorProcessingErr> {
     if cell.get_id() == s.commits.get_id() || cell.get_id() == s.sweeper.get_id() {
         return Err(format!("a permanent actor died: {why}").into());

@@ -1,5 +1,5 @@
-//! A run's supervisor, the only writer of its run: it passes each event to `decide`, makes the decision durable in one write, and
-//! only then has the effects carried out.
+//! A run's supervisor, the only writer of its run: it passes each event to `decide`, makes the decision durable in one
+//! write, and only then has the effects carried out.
 
 use super::deps::Deps;
 use super::error::RuntimeError;
@@ -29,7 +29,7 @@ mod load;
 
 /// Deaths of a run's operations actor before its supervisor dies too.
 const MAX_OPS_DEATHS: u32 = 3;
-/// How long an unavailable store is waited for before the supervisor gives up and is restarted.
+/// How long the supervisor waits for an unavailable store before it gives up and is restarted.
 const STORE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Stop reason of a supervisor that lost its lease. Nothing durable is dropped; its children end with it.
@@ -60,9 +60,9 @@ pub struct State {
 struct Held {
     lease: Lease,
     run: Run,
-    /// Decided, not yet started: key, effect, and whether an earlier try may have begun.
+    /// Effects decided but not yet started: key, effect, and whether it may have been started before.
     waiting: Vec<(EffectKey, Effect, bool)>,
-    /// Handed to the operations actor.
+    /// Effects handed to the operations actor.
     acting: HashMap<EffectKey, Effect>,
     ops: ActorRef<OpsMsg>,
     ops_deaths: u32,
@@ -265,7 +265,8 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     Ok(Ok(()))
 }
 
-/// Redacts the event. Everything a run holds, orders and reports derives from its events, so what is not in them is nowhere.
+/// Redacts the event. Everything a run holds, orders and reports derives from its events, so what is redacted from them
+/// appears nowhere.
 fn redacted(mut event: Event) -> Event {
     event.clean_texts(&mut |text| {
         if let Cow::Owned(clean) = redact(text) {
@@ -329,8 +330,8 @@ fn stop_work(me: &ActorRef<RunMsg>, deps: &Deps, held: &mut Held, key: EffectKey
     Ok(())
 }
 
-/// Restarts the operations actor with the effects its predecessor was carrying out. Every effect observes before it acts, so
-/// carrying one out twice is harmless.
+/// Restarts the operations actor with the effects its predecessor was carrying out. Every effect observes before it
+/// acts, so carrying one out twice is harmless.
 async fn restart_ops(me: &ActorRef<RunMsg>, s: &mut State, why: &str) -> Result<(), ActorProcessingErr> {
     let deps = s.args.deps.clone();
     let Some(held) = &mut s.held else { return Ok(()) };

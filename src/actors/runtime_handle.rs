@@ -31,7 +31,7 @@ impl RuntimeHandle {
         Ok((RuntimeHandle { root: Some(root) }, ended))
     }
 
-    /// A handle without a runtime, for a process that only reads.
+    /// Returns a handle without a runtime, for a process that only reads.
     pub fn closed() -> RuntimeHandle {
         RuntimeHandle { root: None }
     }
@@ -57,7 +57,7 @@ impl RuntimeHandle {
         root::refresh(root, run, PATIENCE).await;
     }
 
-    /// Resumes a run that was left where it is: its process may be gone, or what it waits for may have come.
+    /// Resumes a run that stands still: its process may be gone, or what it waits for may have happened.
     pub async fn resume(&self, run: RunId) {
         let Some(root) = &self.root else { return };
         root::resume(root, run, PATIENCE).await;
@@ -72,7 +72,7 @@ impl RuntimeHandle {
         }
     }
 
-    /// Stops everything at once. Nothing is lost: what had begun is resumed at the next start.
+    /// Stops everything at once. Nothing is lost: what was in progress is resumed at the next start.
     pub async fn stop(&self) {
         let Some(root) = &self.root else { return };
         // Stopping twice is fine.

@@ -1,4 +1,4 @@
-//! Carries one attempt from its order to its report: prepares the environment, runs the engine, stores what it left.
+//! Carries one attempt from its order to its report: prepares the environment, runs the engine, stores the results.
 //!
 //! A resumed attempt finds its worktree as it was left, or cannot be resumed.
 
@@ -35,13 +35,13 @@ pub(super) async fn carry(session: Session) -> Reported {
     let clock = session.deps.clock.clone();
     let started = clock.monotonic();
     let (run, attempt) = (session.order.run, session.order.attempt);
-    // Taken first, so that it is released only when the engine's last process is gone.
+    // Acquired first, so that the lock is released only when the engine's last process is gone.
     let _lock = session.deps.attempt_locks.acquire(run, attempt).await;
     let outcome = work(&session).await.unwrap_or_else(|error| {
         let why = with_fix(&error);
         let (report, (usage, usage_by_model)) = match session.order.resume {
             None => (Report::Failed { why }, (Some(Usage::default()), Vec::new())),
-            // Of its usage before the restart only the meter file knows.
+            // Its usage before the restart is recorded only in the meter file.
             Some(_) => (Report::NotResumed { why }, metered_usage(&session.deps, run, attempt)),
         };
         Outcome {
@@ -185,8 +185,8 @@ async fn work(s: &Session) -> PortResult<Outcome> {
     Ok(Outcome { report, usage, usage_by_model, session, artifacts, secrets: given.get(), prompt_digest })
 }
 
-/// Prepares the environment: a worktree to edit for a dev, one to read for the others, and the prompt for an engine that reads one.
-/// The prompt is stored before the engine starts, so that it can be read even when the attempt is lost.
+/// Prepares the environment: a worktree to edit for a dev, one to read for the others, and the prompt for an engine
+/// that reads one. The prompt is stored before the engine starts, so that it can be read even when the attempt is lost.
 async fn env(
     s: &Session,
     engine: &dyn Engine,
@@ -236,7 +236,8 @@ async fn env(
     Ok(AttemptEnv { dir, cache, scratch, patch, meter, project: target.repo.project.clone(), prompt })
 }
 
-/// Redacts a prompt. It goes to the operator of the model, so it must not hold a secret from anywhere in the repository.
+/// Redacts a prompt. It goes to the operator of the model, so it must not hold a secret from anywhere in the
+/// repository.
 fn without_secrets(order: &Order, prompt: Prompt) -> Prompt {
     let (system, user) = (redact(&prompt.system).into_owned(), redact(&prompt.user).into_owned());
     if system != prompt.system || user != prompt.user {
@@ -245,7 +246,7 @@ fn without_secrets(order: &Order, prompt: Prompt) -> Prompt {
     Prompt { system, user, version: prompt.version }
 }
 
-/// Removes what only this attempt needed. What cannot be removed goes with the run.
+/// Removes what only this attempt needed. What cannot be removed now is removed with the run.
 async fn clear(s: &Session, env: &AttemptEnv) {
     if let Err(error) = tokio::fs::remove_dir_all(&env.scratch).await {
         tracing::debug!(%error, "the scratch folder stays until the run is released");
@@ -263,7 +264,7 @@ async fn store(s: &Session, kind: ArtifactKind, name: &str, bytes: &[u8]) -> Por
     patiently(PATIENCE, || s.deps.store.put_artifact(s.order.run, kind, name, bytes)).await
 }
 
-/// The usage an engine reported last: all that is known when it exceeds its time limit.
+/// The usage that an engine reported last; nothing more is known when it exceeds its time limit.
 #[derive(Clone, Default)]
 struct LastUsage(Arc<Mutex<Option<Usage>>>);
 
@@ -272,8 +273,8 @@ impl LastUsage {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
     }
 
-    /// Returns the usage; `None` = none was reported. Tokens without a cost may have no known price: where money is limited, they are
-    /// charged the whole reservation.
+    /// Returns the usage; `None` = none was reported. Tokens without a cost may have no known price, so the whole
+    /// reserved cost is charged for them.
     fn get(&self, caps: &Usage) -> Option<Usage> {
         let mut usage = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         if usage.cost_micros == 0 && usage.tokens > 0 {
@@ -283,7 +284,7 @@ impl LastUsage {
     }
 }
 
-/// The names of the secrets an engine reported it was given.
+/// Names of the secrets that the engine reported to have received.
 #[derive(Clone, Default)]
 struct SecretNames(Arc<Mutex<Vec<String>>>);
 
@@ -306,7 +307,7 @@ fn sink(s: &Session, spent: &LastUsage, given: &SecretNames) -> Sink {
             EngineEvent::Spent(usage) => return spent.set(usage),
             EngineEvent::Given(names) => return given.set(names),
             EngineEvent::Session(session) => {
-                // A supervisor that is gone has no use for it.
+                // A supervisor that is gone does not need it.
                 let _gone = supervisor.cast(RunMsg::SessionOpened { attempt, session });
                 return;
             }

@@ -1,5 +1,5 @@
-//! Sweeper: the periodic observation that finds what nothing else reported: leases to renew, queued runs, due runs, runs left
-//! behind by a dead process, updates on the forge.
+//! The sweeper: periodically finds what nothing else reported, such as leases to renew, queued and due runs, runs left
+//! behind by a dead process, and updates on the forge.
 
 use super::deps::Deps;
 use super::message::{RootMsg, SweeperMsg};
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Upper bound of runs handled in one sweep.
+/// Upper bound on runs handled in one sweep.
 const MAX_RUNS: u64 = 1_000;
-/// How long a refresh waits for the run to take an update in.
+/// How long a refresh waits for the run to process an update.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
 /// Shortest wait for a due run, in milliseconds.
 const MIN_ALARM_MS: u64 = 50;
@@ -28,7 +28,7 @@ pub struct State {
     deps: Deps,
     root: ActorRef<RootMsg>,
     observations: Arc<Semaphore>,
-    /// The sweep under way; the next one starts only after it.
+    /// The sweep in progress; the next one starts only after it.
     sweep: Option<tokio::task::JoinHandle<()>>,
     /// When to check for due runs next, if that is before the next sweep.
     alarm: Option<(Timestamp, AbortOnDrop)>,
@@ -140,7 +140,7 @@ fn every(period: Duration, me: ActorRef<SweeperMsg>, message: impl Fn() -> Sweep
 
 async fn sweep(deps: &Deps, root: &ActorRef<RootMsg>, observations: &Semaphore) -> PortResult<()> {
     for run in deps.store.unfinished(&deps.owner).await? {
-        // The root ignores runs it carries already.
+        // The root ignores runs that it drives already.
         let _stopping = root.cast(RootMsg::Wake { run });
     }
     let waiting = deps.store.waiting(MAX_RUNS).await?;
@@ -168,7 +168,8 @@ async fn due(deps: &Deps, root: &ActorRef<RootMsg>, me: &ActorRef<SweeperMsg>) -
     Ok(())
 }
 
-/// Observes one run's change and returns only what the run does not know, so that an observation without news writes nothing.
+/// Observes one run's change and returns only what the run does not know, so that an observation without news writes
+/// nothing.
 async fn observe(deps: &Deps, observations: &Semaphore, run: RunId) -> Option<Box<Event>> {
     let _permit = observations.acquire().await.ok()?;
     let known = match deps.store.load(run).await {

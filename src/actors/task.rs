@@ -1,4 +1,4 @@
-//! Spawned tasks: ended with their owner, and their panics put into words.
+//! Spawned tasks: they end with their owner, and their panics are described in words.
 
 use tokio::task::AbortHandle;
 
@@ -11,7 +11,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()

@@ -15,7 +15,7 @@ struct Entry {
 pub struct ForgeRegistry(BTreeMap<ForgeName, Entry>);
 
 impl ForgeRegistry {
-    /// A registry with the local forge.
+    /// Creates a registry with the local forge.
     pub fn new<F: Forge + HumanActions + 'static>(local: Arc<F>) -> ForgeRegistry {
         let entry = Entry { forge: local.clone(), human_actions: Some(local) };
         ForgeRegistry([(ForgeName::default(), entry)].into())

@@ -2,8 +2,8 @@
 
 use crate::config::{self, ApiKeySource, Config};
 
-/// Returns the configuration with the current keys of the files; `None` = they are unchanged. A file that cannot be read
-/// changes nothing.
+/// Returns the configuration with the current keys of the files; `None` = they are unchanged. A file that cannot be
+/// read changes nothing.
 pub(super) fn with_current_keys(config: &Config) -> Option<Config> {
     let mut next = None;
     for (name, keyed) in &config.providers {

@@ -40,7 +40,7 @@ mod settings;
 pub use crate::platform::sandbox::inside::run_if_helper as run_sandbox_helper;
 pub use program::Program;
 
-/// Upper bound of queued and waiting runs.
+/// Upper bound on queued and waiting runs.
 const MAX_OPEN_RUNS: u32 = 10_000;
 
 /// The ports, connected.
@@ -122,7 +122,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     Ok(Ports { deps, people: forge, vault, audit: store.clone(), idempotency: store, reloadable })
 }
 
-/// Opens the vault for a process without ports; `None` if the configuration uses no secret, so that the store is left alone.
+/// Opens the vault for a process without ports; `None` if the configuration uses no secret, so that the store is left
+/// alone.
 async fn vault_of(config: &Config, data_dir: &Path) -> PortResult<Option<Arc<dyn Vault>>> {
     let keyed = config.providers.values().any(|keyed| matches!(keyed.source, ApiKeySource::Vault(_)));
     if !keyed && config.granted.all.engine_secrets.is_empty() {

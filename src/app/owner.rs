@@ -17,8 +17,8 @@ const TOKEN_CHARS: usize = 64;
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Exclusive ownership of a data directory while it lives. The kernel releases the lock when the process ends, however it
-/// ends.
+/// Exclusive ownership of a data directory while it lives. The kernel releases the lock when the process ends, however
+/// it ends.
 #[derive(Debug)]
 pub struct Owned {
     _lock: File,
@@ -67,7 +67,7 @@ pub fn take(data_dir: &Path) -> Result<Option<Owned>, HostError> {
     }
 }
 
-/// Whether another process owns the data directory.
+/// Returns whether another process owns the data directory.
 pub fn taken(data_dir: &Path) -> bool {
     let Ok(lock) = OpenOptions::new().write(true).open(data_dir.join("skep.lock")) else { return false };
     matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
@@ -126,8 +126,8 @@ pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, HostError> 
     }
 }
 
-/// Returns the id of a data directory, which is created at the first start. Runs opened in the directory carry the id, and only
-/// they are resumed there. The id moves with the directory.
+/// Returns the id of a data directory, which is created at the first start. Runs opened in the directory carry the id,
+/// and only they are resumed there. The id moves with the directory.
 ///
 /// # Errors
 /// If the file cannot be read or created.

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 /// The line that a dev has to add.
 const LINE: &str = "Checked by Skep.";
-/// Upper bound of usage for the order.
+/// Upper bound on usage for the order.
 const CAPS: Usage = Usage { tokens: 300_000, cost_micros: 1_000_000, wall_ms: 300_000, turns: 40 };
 /// Roles with an engine, and the step each is tested with.
 const STEPS: [(Role, Step); 4] = [
@@ -191,7 +191,7 @@ async fn work(
     let dir = workspaces.task_dir(repo, *run, task, base).await?;
     let mut head = base.clone();
     if step == Step::Review {
-        // The reviewer judges the change a dev is asked for.
+        // The reviewer judges the change that a dev would be asked to make.
         let io = |e: std::io::Error| PortError::transient(format!("cannot edit the sample: {e}"));
         let path = dir.join("README.md");
         let text = std::fs::read_to_string(&path).map_err(io)?;

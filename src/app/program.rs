@@ -92,7 +92,7 @@ impl Program {
         }
     }
 
-    /// Locks the data directory and connects everything; `scope` says which runs this process drives.
+    /// Locks the data directory and connects everything; `scope` selects the runs that this process drives.
     async fn own(&self, context: &HostContext, scope: Scope) -> HostResult<(Started, Loaded)> {
         let loaded = self.loaded(context)?;
         let config = loaded.config.clone();

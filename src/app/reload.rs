@@ -48,8 +48,8 @@ impl Triggers {
     }
 }
 
-/// Reloads the configuration until dropped. `loaded` is the configuration in effect, `every` the interval at which the files
-/// are checked.
+/// Reloads the configuration until dropped. `loaded` is the configuration in effect, `every` the interval at which the
+/// files are checked.
 pub async fn follow(
     triggers: Triggers,
     sources: Sources,

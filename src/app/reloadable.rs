@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 
-/// What the parts are built from, besides the configuration.
+/// What the parts are built from, in addition to the configuration.
 pub struct Surroundings {
     pub workspaces: Arc<GitWorkspaces>,
     pub vault: Arc<dyn Vault>,

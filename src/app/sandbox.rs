@@ -37,10 +37,11 @@ pub fn policy(config: &Config, data_dir: &Path) -> Policy {
     }
 }
 
-/// Creates the sandbox in which this process starts commands, proven to hold. A process that drives no run gets a closed
-/// one, which starts nothing.
+/// Creates the sandbox in which this process starts commands, proven to hold. A process that drives no run gets a
+/// closed one, which starts nothing.
 ///
-/// The demo only runs commands of Skep's own sample: where no sandbox is available it runs without one, and reports it.
+/// The demo only runs commands of Skep's own sample: where no sandbox is available it runs without one, and reports
+/// that.
 ///
 /// # Errors
 /// When the configured level does not hold.

@@ -5,8 +5,8 @@ use crate::secrets::{Secret, register};
 
 /// Registers every secret that the configuration names until the process ends.
 ///
-/// A variable of `engines.pass_env` whose value is a path or a number is not treated as a secret, because every occurrence
-/// would be redacted.
+/// A variable of `engines.pass_env` whose value is a path or a number is not treated as a secret, because every
+/// occurrence would be redacted.
 pub(super) fn register_all(config: &Config) {
     for (name, value) in &config.telemetry.otlp_headers {
         let bare = value.expose().split_whitespace().last().unwrap_or_default();

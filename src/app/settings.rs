@@ -60,7 +60,7 @@ pub fn registry(
     })
 }
 
-/// Builds what runs checks.
+/// Builds the port that runs checks.
 pub fn checks(
     config: &Config,
     sandbox: &Sandbox,
@@ -79,8 +79,8 @@ pub fn checks(
 /// API keys of providers that are stored in the vault, by provider.
 pub type Keys = BTreeMap<String, Secret>;
 
-/// Reads the API keys from the vault. A key that is missing or cannot be read is left out; its provider reports that when it
-/// is used.
+/// Reads the API keys from the vault. A key that is missing or cannot be read is left out; its provider reports that
+/// when it is used.
 pub async fn keys(config: &Config, vault: &dyn Vault) -> Keys {
     let mut keys = Keys::new();
     for (provider, keyed) in &config.providers {
@@ -146,7 +146,7 @@ pub fn prices(config: &Config) -> Result<Prices, String> {
 /// Checks the files that the configuration names, which loading it does not do.
 ///
 /// # Errors
-/// All problems.
+/// All problems found in them.
 pub fn check(config: &Config) -> Result<(), Problems> {
     let mut problems = Vec::new();
     if let Err(why) = prices(config) {

@@ -26,9 +26,9 @@ pub enum Action {
         /// The answer.
         answer: AnswerArgs,
     },
-    /// Holds the run.
+    /// Pauses the run.
     Pause,
-    /// Lets the run continue.
+    /// Resumes the run.
     Resume,
     /// Lifts the quarantine of the run.
     LiftQuarantine,
@@ -37,7 +37,7 @@ pub enum Action {
         /// The reason.
         why: Option<String>,
     },
-    /// Starts the goal again, as a new run.
+    /// Grants more tries, or starts the goal of an ended run again as a new run.
     Retry,
     /// Adds budget.
     Raise(Raise),

@@ -12,7 +12,7 @@ use serde_json::json;
 /// `skep serve`.
 pub async fn serve(cli: &CliContext<'_>, listen: Option<&str>) -> Result<ExitStatus, Stop> {
     let greet = |ready: ServiceReady| {
-        // The service runs on even if nobody reads its output.
+        // The service runs on even if its output is closed.
         let _unread = greeting(cli.terminal, &ready);
     };
     cli.backend.serve(cli.host, listen, &greet).await?;

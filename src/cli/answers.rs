@@ -1,6 +1,6 @@
 //! The answers to an escalation as shell commands.
 //!
-//! Invariant: pure. Every command printed here parses; a test types each of them.
+//! Invariant: pure. Every command printed here parses; a test parses each of them.
 
 use crate::config::units::money_text;
 use crate::http::rest::wire::{Answer, AnswerKind, BudgetScope, Escalation};

@@ -1,4 +1,5 @@
-//! What every command works with, and the one way to a REST client: a running service first, else routes in this process.
+//! The context of every command, and its REST client: of a running service if there is one, else of routes in this
+//! process.
 
 use super::client::Client;
 use super::exit::CliError;
@@ -49,8 +50,8 @@ impl Connection {
 }
 
 impl CliContext<'_> {
-    /// Connects to a running service, or starts the routes in this process. Asking for the service first makes sure that
-    /// a data directory never has two owners.
+    /// Connects to a running service, or starts the routes in this process. Checking for a service first makes sure
+    /// that a data directory never has two owners.
     pub async fn connect(&self, access: Access) -> Result<Connection, CliError> {
         let mut races = 0;
         loop {

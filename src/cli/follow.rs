@@ -1,4 +1,5 @@
-//! Follows a run until it ends, waits for a person, or the command is interrupted; gives or requests approvals meanwhile.
+//! Follows a run until it ends, waits for a person, or the command is interrupted; gives or requests approvals
+//! meanwhile.
 
 use super::client::{Client, encode, with_query};
 use super::escalation;
@@ -52,7 +53,7 @@ struct Follower<'a> {
     waiting: Option<String>,
 }
 
-/// Follows a run until it ends or waits for a person, and prints where it stands. Ctrl-C leaves the run unchanged.
+/// Follows a run until it ends or waits for a person, and prints its state. Ctrl-C leaves the run unchanged.
 pub async fn follow(
     client: &Client,
     terminal: &Terminal,
@@ -312,8 +313,8 @@ impl Follower<'_> {
         }
     }
 
-    /// Gives the oldest open approval (`--yes`). Each block is answered once: one that stays open needs more than the yes
-    /// of this person.
+    /// Gives the oldest open approval (`--yes`). Each block is answered once: one that stays open needs more than the
+    /// yes of this person.
     async fn approve_next(&mut self) -> Result<bool, Stop> {
         let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
         let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
@@ -322,7 +323,8 @@ impl Follower<'_> {
         let body = Action { block: Some(escalation.block.to_string()), ..Action::default() };
         match self.client.post(&format!("{}/actions/approve", self.path), &body, None).await {
             Ok(view) => self.view = view,
-            // This person may not give it (policy), or it was answered meanwhile: it stays open, and the command exits with 4.
+            // This person may not give it (policy), or it was answered meanwhile: it stays open, and the command exits
+            // with 4.
             Err(error) if error.exit == ExitStatus::Usage => {
                 self.terminal.error(&error);
                 self.view = self.client.get(&self.path).await?;

@@ -1,4 +1,4 @@
-//! The command line: every command is a client of REST, of a running service or of routes in this process.
+//! The command line: every command is a REST client, either of a running service or of routes in this process.
 
 pub mod actions;
 pub mod admin;

@@ -1,4 +1,4 @@
-//! Prints how a followed run ended: what landed, and where to look next.
+//! Prints how a followed run ended: what landed, and what to inspect next.
 
 use super::exit::Stop;
 use super::run_log;
@@ -6,7 +6,8 @@ use super::terminal::{Style, Terminal};
 use super::text::{between, count, shell_quoted, short_sha, usage};
 use crate::http::rest::wire::{Outcome, Run, Timestamp};
 
-/// Prints what a run delivered, where, how long it took, and commands to inspect it. `last` is the time of its last event.
+/// Prints what a run delivered, where, how long it took, and commands to inspect it. `last` is the time of its last
+/// event.
 pub fn print(terminal: &Terminal, view: &Run, last: Timestamp) -> Result<(), Stop> {
     let Some(outcome) = &view.outcome else { return Ok(()) };
     terminal.print("")?;

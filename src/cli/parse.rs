@@ -143,8 +143,8 @@ pub fn by_role(choices: &[EngineChoice]) -> BTreeMap<Role, String> {
     engines
 }
 
-/// Makes the path of a script absolute, because the process that plays it may have another working directory. Other engines
-/// are returned unchanged.
+/// Makes the path of a script absolute, because the process that plays it may have another working directory. Other
+/// engines are returned unchanged.
 fn absolute_script(spec: &str) -> String {
     let named =
         spec.split_once(':').filter(|(kind, _)| kind.trim() == "script").map(|(_, path)| Path::new(path.trim()));

@@ -1,4 +1,5 @@
-//! Lines about the progress of a followed run, in order and each once, although the run is fetched later than its events.
+//! Lines about the progress of a followed run: each once and in order, although the run is fetched later than its
+//! events.
 //!
 //! Invariant: pure. A fetched run may be ahead of the events printed so far; what it shows waits until they catch up.
 
@@ -61,7 +62,8 @@ impl Progress {
         }
     }
 
-    /// Returns lines for what started, from a run that is not ahead of the events: phases, rework tasks, attempts, checks.
+    /// Returns lines for what started, from a run that is not ahead of the events: phases, rework tasks, attempts,
+    /// checks.
     pub fn update(&mut self, now: &Run) -> Vec<String> {
         let mut lines = Vec::new();
         // The follower reports a queued run only after a while: most are admitted at once.

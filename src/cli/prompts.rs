@@ -8,7 +8,7 @@ use super::text::table;
 use crate::service::host::{PromptFile, StepPrompt};
 use serde_json::json;
 
-/// Characters of a digest that are printed; enough to tell two templates apart.
+/// Characters of a digest that are printed: enough to distinguish two templates.
 const DIGEST_CHARS: usize = 12;
 
 /// `skep prompts`.

@@ -1,4 +1,5 @@
-//! Follows a run across process changes: when the process that drives it ends, the follower reconnects to its successor.
+//! Follows a run across process changes: when the process that drives it ends, the follower reconnects to its
+//! successor.
 
 use super::client::{Client, encode};
 use super::context::{Access, CliContext, Connection};
@@ -42,7 +43,7 @@ async fn successor(cli: &CliContext<'_>, path: &str, yes: bool) -> Option<(Conne
     let is_idle = |run: &Run| run.pending_effects.is_empty() || run.phase == "ended";
     match now {
         Some(now) if connection.client.is_remote() => Some((connection, now)),
-        // With --yes, approvals are still to be given, which takes a process that acts on them.
+        // With --yes, approvals still have to be given, which requires a process that acts on them.
         Some(now) if is_idle(&now) && yes && now.outcome.is_none() => {
             connection.close().await;
             let connection = cli.connect(Access::Drive).await.ok()?;

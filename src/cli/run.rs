@@ -88,7 +88,7 @@ async fn start(
         terminal.object(&view)?;
         return Ok(ExitStatus::Success);
     }
-    // The journal has the story so far; a resumed run is followed from here.
+    // The journal holds the earlier events; a resumed run is followed from here.
     let after = if resumed { view.seq } else { 0 };
     let run = view.id.clone();
     unreported.mark(&run, order);

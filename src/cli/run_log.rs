@@ -17,7 +17,7 @@ pub fn line(row: &wire::Event) -> Option<String> {
     let Some(value) = &row.event else {
         return Some(format!("{} (this row cannot be read; other rows are not affected)", row.name));
     };
-    // Rows written by a newer version may be unknown here; their name has to do.
+    // Rows written by a newer version may be unknown here; then only their name is shown.
     let Ok(event) = serde_json::from_value::<Event>(value.clone()) else {
         return Some(row.name.replace('_', " "));
     };

@@ -1,7 +1,7 @@
 //! Secrets: store, list by name, delete, encrypt with a new key.
 //!
-//! Invariant: a value is read from standard input, a file or a variable; never from the command line, which is visible to
-//! other users.
+//! Invariant: a value is read from standard input, a file or a variable; never from the command line, which is visible
+//! to other users.
 
 use super::args::SecretCommand;
 use super::client::{Client, encode};
@@ -23,7 +23,7 @@ pub async fn secret(client: &Client, terminal: &Terminal, command: SecretCommand
     match command {
         SecretCommand::Set { name, project, from_env, from_file } => {
             let value = value(terminal, from_env.as_deref(), from_file.as_deref())?;
-            // Errors of this process must not print it.
+            // Errors of this process must not print the value.
             register(&name, &value).keep();
             let new = NewSecret { name, project, value: value.expose().to_owned() };
             let stored: StoredSecret = client.post("/secrets", &new, None).await?;

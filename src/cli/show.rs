@@ -247,7 +247,7 @@ fn results(results: &[CheckResult], checks: &[Check]) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// Returns where a check runs, if not on Skep's own machine: ` at box`.
+/// Returns where a check runs, if not on Skep's own machine: ` on box`.
 pub fn on_runner(check: &Check) -> String {
     check.runner.as_ref().map_or_else(String::new, |runner| format!(" on {runner}"))
 }

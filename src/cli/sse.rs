@@ -30,8 +30,8 @@ pub struct SseReader {
 pub struct TooLarge;
 
 impl SseReader {
-    /// Consumes bytes and returns the events that are complete now. An event cut off by the end of the stream is dropped, as
-    /// the standard requires.
+    /// Consumes bytes and returns the events that are complete now. An event cut off by the end of the stream is
+    /// dropped, as the standard requires.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Vec<SseEvent>, TooLarge> {
         let mut ready = Vec::new();
         for &byte in bytes {

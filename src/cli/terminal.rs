@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 /// Where answers to questions come from.
 pub enum Prompter {
-    /// Nobody can be asked: a question ends the command.
+    /// No source of answers: a question ends the command.
     None,
     /// The person at the terminal.
     Terminal,
@@ -205,7 +205,7 @@ impl Terminal {
         }
     }
 
-    /// Asks for a line; `None` if nobody answers (end of input).
+    /// Asks for a line; `None` at the end of input.
     pub async fn ask(&self, question: &str) -> Result<Option<String>, Stop> {
         match &self.prompter {
             Prompter::None => Ok(None),
@@ -216,7 +216,8 @@ impl Terminal {
             Prompter::Terminal => {
                 self.write(format!("{} ", escape_lines(question)).as_bytes())?;
                 let (send, receive) = tokio::sync::oneshot::channel();
-                // A separate thread: at its end the runtime would wait for a blocking task that reads a terminal.
+                // A separate thread, because at its end the runtime would wait for a blocking task that reads a
+                // terminal.
                 std::thread::spawn(move || {
                     let mut line = String::new();
                     let read = std::io::stdin().read_line(&mut line);

@@ -1,8 +1,8 @@
-//! Runs that a command started and whose end it never reported: the same command, given again after a kill, reports that
-//! end instead of starting the goal a second time.
+//! Runs that a command started and whose end it never reported: the same command, given again after a kill, reports
+//! that end instead of starting the goal a second time.
 //!
-//! `<data-dir>/unreported/<run>` holds the order from when the run is followed until the command has reported how it
-//! stands.
+//! `<data-dir>/unreported/<run>` holds the order from when the run is followed until the command has reported its
+//! state.
 
 use crate::http::rest::wire::NewRun;
 use std::path::{Path, PathBuf};
@@ -52,13 +52,13 @@ impl UnreportedRuns {
         }
     }
 
-    /// Records that the end of a run, or where it stands, was reported.
+    /// Records that the end of a run, or its state, was reported.
     pub fn set_reported(&mut self, run: &str) {
         self.reported = Some(run.to_owned());
     }
 
-    /// Removes the mark of the reported run. The last thing a command does: a kill before this is one whose end nobody
-    /// saw.
+    /// Removes the mark of the reported run. This is the last thing a command does: if it is killed earlier, the end of
+    /// the run counts as unreported.
     pub fn settle(&mut self) {
         if let Some(run) = self.reported.take() {
             self.remove(&run);

@@ -1,5 +1,5 @@
-//! Effects: actions on the world. They are decided, journaled, then carried out, and known by their keys. And their
-//! outcomes.
+//! Effects and their outcomes. An effect is an action on the world: decided, journaled, carried out, and known by its
+//! key.
 
 use super::block::Block;
 use super::budget::shared_budget::{Level, SharedBudget, SharedLimits, SharedSpending};
@@ -91,7 +91,7 @@ pub enum Effect {
     },
     /// Open the change, or update its text.
     EnsureChange {
-        /// The run's earlier change that was closed: only a later one counts.
+        /// The run's earlier change, which was closed; only a later one counts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<ChangeNumber>,
         /// The commit it shows.
@@ -344,7 +344,7 @@ pub enum EffectOutcome {
         /// Wall time of all checks together, in milliseconds.
         wall_ms: u64,
     },
-    /// The reservation stands.
+    /// The worst case is reserved.
     Reserved {
         /// The caps, cut to what the shared budgets have left.
         caps: Usage,
@@ -362,7 +362,7 @@ pub enum EffectOutcome {
         /// Spending from the exhausted budgets.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         spending: Vec<SharedSpending>,
-        /// Whether a part of each is only reserved for attempts in progress: what they leave unused comes back.
+        /// Whether a part of each is only reserved for attempts in progress, whose unused part comes back.
         #[serde(default)]
         reserved: bool,
     },
@@ -464,7 +464,7 @@ pub struct Failure {
     pub fix: String,
 }
 
-/// A secret in commits that are about to be pushed. Never its value.
+/// A secret in commits that are about to be pushed, without its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretFound {
     /// File, line and commit.

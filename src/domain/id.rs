@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// A moment, in milliseconds since the Unix epoch. Never used for ordering (P14); sequence numbers are.
+/// A moment, in milliseconds since the Unix epoch. Never used for ordering; sequence numbers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
@@ -126,7 +126,8 @@ impl Principal {
     pub fn skep() -> Principal {
         Principal("skep".to_owned())
     }
-    /// Returns whether this is a person. Everything without a person's prefix is a program and cannot approve or answer.
+    /// Returns whether this is a person. Everything without a person's prefix is a program and cannot approve or
+    /// answer.
     pub fn is_person(&self) -> bool {
         Self::PEOPLE.iter().any(|prefix| self.0.strip_prefix(prefix).is_some_and(|name| !name.is_empty()))
     }

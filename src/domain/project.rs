@@ -71,20 +71,20 @@ impl From<ProjectName> for String {
     }
 }
 
-/// A forge's name in the configuration: `local`, or one of its own.
+/// A forge's name: `local`, or the name of a configured forge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ForgeName(pub String);
 
 impl ForgeName {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Default for ForgeName {
-    /// The local forge.
+    /// Returns the local forge.
     fn default() -> Self {
         Self("local".to_owned())
     }

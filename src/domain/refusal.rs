@@ -1,4 +1,4 @@
-//! A refusal by `decide`: nothing changed.
+//! Refusals: `decide` rejected the event, and nothing changed.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,9 @@
-//! The texts of an event that come from outside. They are cleaned (of secrets) before the event is decided.
+//! The texts of an event that come from outside. Secrets are redacted from them before the event is decided.
 //!
-//! Everything a run stores, orders or reports is made of its events, so what is not in them is nowhere.
+//! Everything a run stores, orders or reports derives from its events, so what is redacted from them appears nowhere.
 //!
-//! Invariant: every kind of event, outcome and report is named here; a new one does not compile until its texts are.
+//! Invariant: every kind of event, outcome and report is matched here; a new one does not compile until its texts are
+//! covered.
 
 use super::artifact::ArtifactRef;
 use super::block::Answer;

@@ -55,7 +55,7 @@ pub struct ServiceReady {
 pub trait Backend: Host {
     /// Finds the service that owns the data directory and answers, if there is one.
     async fn running_service(&self, context: &HostContext) -> HostResult<Option<RunningService>>;
-    /// Locks the data directory and drives the runs that this process is asked for.
+    /// Locks the data directory and drives the runs that are requested from this process.
     async fn open_driving(&self, context: &HostContext) -> HostResult<InProcessServer>;
     /// Locks the data directory and writes, but starts no work.
     async fn open_writing(&self, context: &HostContext) -> HostResult<InProcessServer>;

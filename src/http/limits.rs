@@ -38,7 +38,7 @@ const EVERYWHERE: [(HeaderName, HeaderValue); 6] = [
 /// Opens a span for every request, below the caller's trace if it names one, and adds the headers to every response.
 pub async fn observed(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    // The route, not the address: an address may contain anything.
+    // The span names the route, not the address, because an address may contain anything.
     let span = tracing::info_span!(
         "http",
         http.request.method = method_name(request.method()),

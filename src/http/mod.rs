@@ -8,7 +8,7 @@
 //! | `rest` | the REST interface |
 //! | `serve` | the listener |
 //!
-//! Invariant: handlers parse, call `service`, and render. No product rule is here.
+//! Invariant: handlers parse, call `service`, and render. They contain no product rule.
 
 mod auth;
 pub mod backend;

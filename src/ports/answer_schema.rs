@@ -1,9 +1,9 @@
-//! Form of a structured answer, per step: what prompts show, what the answer tool declares, what the engines check.
+//! The form of a structured answer, per step: prompts show it, the answer tool declares it, and the engines check it.
 
 use crate::domain::{Finding, Step};
 use serde_json::{Value, json};
 
-/// Example of a step's answer, for sentences.
+/// Returns an example of a step's answer, for use in a sentence.
 pub fn example(step: Step) -> &'static str {
     match step {
         Step::Explore => r#"{"notes": "…"}"#,
@@ -15,8 +15,8 @@ pub fn example(step: Step) -> &'static str {
     }
 }
 
-/// JSON Schema of a step's answer. It has no `oneOf` at the top, because some providers refuse that; the engine checks
-/// afterwards that the answer has exactly one of the forms.
+/// Returns the JSON Schema of a step's answer. It has no `oneOf` at the top, because some providers refuse that; the
+/// engine checks afterwards that the answer has exactly one of the forms.
 pub fn schema(step: Step) -> Value {
     let text = |what: &str| json!({ "type": "string", "description": what });
     let texts = |what: &str| json!({ "type": "array", "items": { "type": "string" }, "description": what });

@@ -17,7 +17,7 @@ pub struct AuditEntry {
     pub action: String,
     /// Subject (`run:<id>`, `project:<name>`).
     pub subject: String,
-    /// Detail in words. Never the value of a secret.
+    /// Detail in words. Never contains the value of a secret.
     pub detail: String,
 }
 

@@ -33,14 +33,14 @@ pub trait Checks: Send + Sync {
     /// The error names the file, the line and the fix.
     fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String>;
 
-    /// Assigns a runner to each check of a new run: the one it names, if the project may use it, else the project's. The error is what
-    /// is wrong and the fix.
+    /// Assigns a runner to each check of a new run: the one it names, if the project may use it, else the project's.
+    /// The error names the problem and the fix.
     fn assign_runners(&self, project: &ProjectName, checks: Vec<CheckSpec>)
     -> Result<Vec<CheckSpec>, (String, String)>;
 
-    /// Runs the checks of a project in order in the checkout at `dir`; `cache` is a writable folder that lasts for the run. After a red
-    /// setup check the rest is reported red without running. Dropping the future ends the commands. A failure of the runner itself is
-    /// an error, never a red check.
+    /// Runs the checks of a project in order in the checkout at `dir`; `cache` is a writable folder that lasts for the
+    /// run. After a red setup check the rest is reported red without running. Dropping the future ends the commands. A
+    /// failure of the runner itself is an error, never a red check.
     async fn run(
         &self,
         project: &ProjectName,

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub trait Clock: Send + Sync {
     /// Returns the current time, in milliseconds since the Unix epoch.
     fn now(&self) -> Timestamp;
-    /// Returns the time since an arbitrary moment, to measure durations. The system clock never goes back here, unlike in
-    /// [`Clock::now`].
+    /// Returns the time since an arbitrary moment, to measure durations. The system clock never goes back here, unlike
+    /// in [`Clock::now`].
     fn monotonic(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.now().0).unwrap_or_default())
     }

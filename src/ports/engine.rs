@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Environment of an attempt, besides its order.
+/// Environment of an attempt, in addition to its order.
 #[derive(Clone, Debug)]
 pub struct AttemptEnv {
     /// The worktree, to edit (`Develop`) or to read (the other steps).
@@ -40,7 +40,7 @@ pub enum EngineEvent {
     Did(String),
     /// Usage so far, over all calls.
     Spent(Usage),
-    /// Names of the vault's secrets it was given.
+    /// Names of the vault secrets it received.
     Given(Vec<String>),
     /// The name of its conversation, which can be resumed in another process ([`Order::resume`]).
     Session(String),
@@ -94,7 +94,7 @@ pub enum StepOutcome {
     },
     /// The attempt failed.
     Failed(String),
-    /// What it was given did not suffice for its next call.
+    /// The reservation did not suffice for the next call.
     BudgetExhausted {
         /// The part of the reservation that is used up.
         budget: BudgetKind,
@@ -117,7 +117,8 @@ pub enum StepOutcome {
 /// An engine.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// Whether it reads its order as text: then a [`Prompt`] is rendered and stored as an artifact before it starts.
+    /// Returns whether it reads its order as text: if so, a [`Prompt`] is rendered and stored as an artifact before it
+    /// starts.
     fn reads_prompt(&self) -> bool {
         false
     }
@@ -129,11 +130,13 @@ pub trait Engine: Send + Sync {
 pub trait Engines: Send + Sync {
     /// Returns the engine of a spec; the error says why there is none (unknown kind, bad argument) and lists the kinds.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
-    /// Reads the meter file ([`AttemptEnv::meter`]) of an attempt that did not report its usage; `None` = empty or unreadable.
+    /// Reads the meter file ([`AttemptEnv::meter`]) of an attempt that did not report its usage; `None` = empty or
+    /// unreadable.
     fn metered(&self, _file: &Path) -> Option<Metered> {
         None
     }
-    /// Returns the cost of sending `tokens` tokens once to a spec's model, in micro-USD; `None` = no known price, or no model.
+    /// Returns the cost of sending `tokens` tokens once to a spec's model, in micro-USD; `None` = no known price, or no
+    /// model.
     fn input_cost(&self, _spec: &EngineSpec, _tokens: u64) -> Option<u64> {
         None
     }

@@ -1,4 +1,4 @@
-//! How a call of a port can fail, classified by what to do next.
+//! Errors of port calls, classified by what to do next.
 
 use std::time::Duration;
 

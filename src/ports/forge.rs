@@ -116,12 +116,12 @@ pub struct ChangeText<'a> {
     pub body: &'a str,
 }
 
-/// A forge as runs use it: everything is done as Skep.
+/// A forge as runs use it: Skep is the author of everything done here.
 #[async_trait]
 pub trait Forge: Send + Sync {
     /// Opens the change of a branch, or updates the open one. One per branch.
     async fn ensure_change(&self, repo: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef>;
-    /// Comments once: an existing comment with this marker is left alone.
+    /// Comments once: an existing comment with this marker is left unchanged.
     async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()>;
     /// Sets a status of a commit.
     async fn set_status(
@@ -138,11 +138,12 @@ pub trait Forge: Send + Sync {
     /// Lands exactly `head` on the base branch if the change is still at `head` and the base branch still at `base`.
     /// A head that is on the base branch already is `Landed`.
     async fn land(&self, repo: &Repo, change: ChangeNumber, head: &Sha, base: &Sha) -> PortResult<Landing>;
-    /// Closes a change without merging it; a change that is closed or merged already is left alone.
+    /// Closes a change without merging it; a change that is closed or merged already is left unchanged.
     async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()>;
 }
 
-/// What people do on a forge through Skep (the local forge only: on others they use the forge's own pages).
+/// What people do on a forge through Skep. Only the local forge has this; on other forges people use the forge's own
+/// pages.
 #[async_trait]
 pub trait HumanActions: Send + Sync {
     /// Returns the changes of a project, newest first, at most 200.

@@ -1,4 +1,4 @@
-//! Idempotency keys: which run a client's key stands for.
+//! Idempotency keys: which run a client's key refers to.
 
 use super::PortResult;
 use crate::domain::{Principal, RunId, Timestamp};
@@ -15,9 +15,9 @@ pub struct NewClaim {
     pub fingerprint: String,
     /// Id that the run of the request will have.
     pub run: RunId,
-    /// Now.
+    /// Time of the claim.
     pub at: Timestamp,
-    /// Claims older than this are forgotten, in seconds.
+    /// Age, in seconds, from which claims are forgotten.
     pub retention_secs: u64,
 }
 

@@ -4,6 +4,6 @@
 pub trait Isolation: Send + Sync {
     /// Returns the sandbox level of commands: `strict`, `landlock` or `none`.
     fn level(&self) -> &'static str;
-    /// Returns why no command is started at present, and the fix; `None` = the level holds.
+    /// Returns why no command can be started at present, and the fix; `None` = the level holds.
     fn broken(&self) -> Option<(String, String)>;
 }

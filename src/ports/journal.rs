@@ -32,7 +32,7 @@ pub struct PendingEffect {
     pub key: EffectKey,
     /// The effect.
     pub effect: Effect,
-    /// How often it was begun.
+    /// Number of times it was started.
     pub begun: u32,
 }
 
@@ -56,13 +56,15 @@ pub struct JournalRow {
 /// Events, snapshots and the outbox of all runs.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Writes a batch in one transaction and answers each transition by itself: written, `Fenced`, or (for all of them) why the
-    /// transaction did not commit. A run's first transition (`seq` 1) creates the run. Writing the same transition again succeeds
-    /// and changes nothing.
+    /// Writes a batch in one transaction and returns one result per transition: written, `Fenced`, or (for all of them)
+    /// why the transaction did not commit. A run's first transition (`seq` 1) creates the run. Writing the same
+    /// transition again succeeds and changes nothing.
     async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>>;
-    /// Counts an effect as begun before it is carried out and returns how often it has begun, including this time. Fenced.
+    /// Counts a start of an effect before it is carried out, and returns the number of its starts, including this one.
+    /// Fenced.
     async fn begin_effect(&self, lease: &Lease, key: &EffectKey) -> PortResult<u32>;
-    /// Returns a run's state without leasing the run. A snapshot that cannot be read is a permanent error of this run only.
+    /// Returns a run's state without leasing the run. A snapshot that cannot be read is a permanent error of this run
+    /// only.
     async fn load(&self, run: RunId) -> PortResult<Option<Run>>;
     /// Returns the journal rows after `after`, in order, at most `limit`.
     async fn events(&self, run: RunId, after: u64, limit: u64) -> PortResult<Vec<JournalRow>>;

@@ -47,7 +47,8 @@ pub enum ReserveOutcome {
     Exhausted {
         /// Fill levels of all budgets.
         levels: Vec<Level>,
-        /// The part that is only reserved for running attempts and may come back, of the exhausted budget where it is least.
+        /// The part of an exhausted budget that is only reserved for running attempts and may come back; the smallest
+        /// one if several budgets are exhausted.
         reserved: u64,
     },
 }
@@ -77,8 +78,8 @@ pub enum SpendingBy {
     Project,
     /// Roles, most expensive first.
     Role,
-    /// Models, most expensive first. Usage without a named model is listed under its engine, a reservation without a named model
-    /// under [`crate::domain::LedgerPart::UNNAMED`].
+    /// Models, most expensive first. Usage without a named model is listed under its engine, a reservation without a
+    /// named model under [`crate::domain::LedgerPart::UNNAMED`].
     Model,
     /// UTC days, newest first.
     Day,
@@ -97,7 +98,7 @@ pub struct SpendingFilter {
     pub project: Option<ProjectName>,
     /// Only of this day.
     pub day: Option<Day>,
-    /// Upper bound of rows (1 to [`Spending::MAX_ROWS`]).
+    /// Upper bound on rows (1 to [`Spending::MAX_ROWS`]).
     pub limit: u64,
 }
 
@@ -128,15 +129,15 @@ pub struct Spending {
 }
 
 impl Spending {
-    /// Upper bound of rows in one answer.
+    /// Upper bound on rows in one answer.
     pub const MAX_ROWS: u64 = 500;
 }
 
 /// Shared budgets and spending.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Reserves an attempt's worst case in the shared budgets, or reports which are exhausted. Reservations of all processes are
-    /// serialized; the same attempt again gets the same answer. Fenced.
+    /// Reserves an attempt's worst case in the shared budgets, or reports which are exhausted. Reservations of all
+    /// processes are serialized; the same attempt again gets the same answer. Fenced.
     async fn reserve(&self, reservation: &Reservation) -> PortResult<ReserveOutcome>;
     /// Raises a shared budget.
     async fn raise_budget(&self, raise: &BudgetRaise) -> PortResult<()>;

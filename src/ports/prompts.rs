@@ -18,7 +18,7 @@ pub struct Prompt {
 /// Renders prompts.
 #[async_trait]
 pub trait Prompts: Send + Sync {
-    /// Renders the prompt of an order; `patch` is what a `Review` judges. The repository's own instructions (AGENTS.md and the like)
-    /// are read at the order's base commit only.
+    /// Renders the prompt of an order; `patch` is what a `Review` judges. The repository's own instructions (AGENTS.md
+    /// and the like) are read at the order's base commit only.
     async fn render(&self, repo: &Repo, order: &Order, patch: &str) -> PortResult<Prompt>;
 }

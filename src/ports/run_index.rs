@@ -51,16 +51,16 @@ pub struct RunFilter {
     pub own_only: bool,
     /// Only runs older than this one (for paging).
     pub before: Option<RunId>,
-    /// Upper bound of rows (1 to 500).
+    /// Upper bound on rows (1 to 500).
     pub limit: u64,
 }
 
-/// Number of runs, as far as it matters for admission.
+/// Numbers of runs that matter for admission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Admitted, not ended, with pending effects.
+    /// Runs that are admitted, have not ended and have pending effects.
     pub live: u32,
-    /// Admitted, not ended, without pending effects: they wait for a person or the forge.
+    /// Runs that are admitted, have not ended and have no pending effects: they wait for a person or the forge.
     pub waiting: u32,
 }
 
@@ -86,11 +86,13 @@ pub trait RunIndex: Send + Sync {
     async fn counts(&self) -> PortResult<Counts>;
     /// Returns the queued runs of this data directory, oldest first, at most `limit`.
     async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>>;
-    /// Returns the admitted runs of this data directory that wait with an open change, for the sweep to observe; at most `limit`.
+    /// Returns the admitted runs of this data directory that wait with an open change, for the sweep to observe; at
+    /// most `limit`.
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>>;
-    /// Returns the runs of this data directory that have pending effects and no valid lease of another owner, oldest first: a
-    /// starting process resumes them.
+    /// Returns the runs of this data directory that have pending effects and no valid lease of another owner, oldest
+    /// first: a starting process resumes them.
     async fn unfinished(&self, owner: &Owner) -> PortResult<Vec<RunId>>;
-    /// Returns the runs of this data directory that want to be woken before `until`, and when; earliest first, at most `limit`.
+    /// Returns the runs of this data directory that want to be woken before `until`, and when; earliest first, at most
+    /// `limit`.
     async fn due(&self, until: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>>;
 }

@@ -1,6 +1,7 @@
 //! The store: the durable state of all runs behind one handle.
 //!
-//! The concerns are ports of their own. What needs only one of them takes that one (`&dyn Ledger`): a `&dyn Store` coerces to it.
+//! Each concern is a port of its own. Code that needs only one takes that one (`&dyn Ledger`): a `&dyn Store` coerces
+//! to it.
 
 use super::PortResult;
 use super::blobs::Blobs;

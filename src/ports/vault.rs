@@ -1,4 +1,4 @@
-//! The vault: secrets that people store in Skep. Written and used, never shown.
+//! The vault: secrets that people store in Skep. They are written and used, but never shown.
 
 use super::{PortError, PortResult};
 use crate::domain::{ProjectName, Timestamp};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
-/// Upper bound of a value, in bytes.
+/// Upper bound on a value, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
 const MAX_NAME: usize = 64;
 
@@ -76,7 +76,8 @@ pub struct Rekeyed {
 /// The vault.
 #[async_trait]
 pub trait Vault: Send + Sync {
-    /// Stores a value, replacing an older one of that name. Returns its row, and a notice about the key's location if there is one.
+    /// Stores a value, replacing an older one of that name. Returns its row, and a notice about the key's location if
+    /// there is one.
     async fn set(
         &self,
         name: &SecretName,
@@ -84,8 +85,8 @@ pub trait Vault: Send + Sync {
         value: &Secret,
     ) -> PortResult<(SecretRow, Option<String>)>;
 
-    /// Returns the value: the project's own, else the one for all projects. From now on it is redacted from everything this process
-    /// writes.
+    /// Returns the value: the project's own, else the one for all projects. From now on it is redacted from everything
+    /// this process writes.
     async fn open(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<Secret>;
 
     /// Lists all secrets, without values.
@@ -97,8 +98,8 @@ pub trait Vault: Send + Sync {
     /// Reseals every secret with the key in this file, all or none.
     async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed>;
 
-    /// Returns the value for a command of a run in a sandbox of this level. At level `none` it is refused, because any other process of
-    /// the same user could read it.
+    /// Returns the value for a command of a run in a sandbox of this level. At level `none` it is refused, because any
+    /// other process of the same user could read it.
     async fn for_run(&self, name: &SecretName, project: &ProjectName, level: &str) -> PortResult<Secret> {
         if level == "none" {
             return Err(PortError::permanent(

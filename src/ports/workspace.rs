@@ -39,8 +39,8 @@ pub enum Moved {
 /// Mirrors and worktrees.
 #[async_trait]
 pub trait Workspaces: Send + Sync {
-    /// Updates the mirror and returns the name and head of the base branch; `base` = `None` takes the origin's default branch.
-    /// Errors name what is wrong with the repository and the fix.
+    /// Updates the mirror and returns the name and head of the base branch; `base` = `None` takes the origin's default
+    /// branch. Errors name what is wrong with the repository and the fix.
     async fn fetch(&self, repo: &Repo, base: Option<&str>) -> PortResult<(String, Sha)>;
 
     /// Returns the bytes of a file at a commit, capped at 1 MiB; `None` = it does not exist or is not a regular file.
@@ -49,11 +49,12 @@ pub trait Workspaces: Send + Sync {
     /// Returns the names in the root folder at a commit, at most 10,000.
     async fn root_names(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>>;
 
-    /// Prepares the worktree of a task, clean at `head`. Uncommitted work of an earlier attempt is first saved under a WIP ref.
+    /// Prepares the worktree of a task, clean at `head`. Uncommitted work of an earlier attempt is first saved under a
+    /// WIP ref.
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf>;
 
-    /// Returns the worktree that `task_dir` (with a task) or `read_dir` (by its name) prepared at `head`, with the edits made in it
-    /// since; `None` = it is gone, incomplete, or at another commit.
+    /// Returns the worktree that `task_dir` (with a task) or `read_dir` (by its name) prepared at `head`, with the
+    /// edits made in it since; `None` = it is gone, incomplete, or at another commit.
     async fn existing_dir(
         &self,
         run: RunId,
@@ -77,8 +78,9 @@ pub trait Workspaces: Send + Sync {
     /// Returns the meter file of an attempt: outside every sandbox, removed with the run.
     fn meter_file(&self, run: RunId, attempt: AttemptId) -> PathBuf;
 
-    /// Commits the content of the task's worktree on top of `from` on the task's branch; without changes it returns `from` itself.
-    /// Refuses (permanently) what must never be committed: nested repositories in any spelling, device files, oversized trees.
+    /// Commits the content of the task's worktree on top of `from` on the task's branch; without changes it returns
+    /// `from` itself. Refuses (permanently) what must never be committed: nested repositories in any spelling, device
+    /// files, oversized trees.
     async fn commit(
         &self,
         repo: &Repo,
@@ -89,15 +91,15 @@ pub trait Workspaces: Send + Sync {
         message: &str,
     ) -> PortResult<Commit>;
 
-    /// Moves the commits in `from..head` onto `onto` and points `branch` at the result. Needs no worktree and is deterministic: the
-    /// same input gives the same commits.
+    /// Moves the commits in `from..head` onto `onto` and points `branch` at the result. Needs no worktree and is
+    /// deterministic: the same input gives the same commits.
     async fn rebase(&self, repo: &Repo, from: &Sha, head: &Sha, onto: &Sha, branch: &str) -> PortResult<Moved>;
 
     /// Returns the diff from `from` to `to`: its size and paths, and the patch capped at 1 MiB.
     async fn diff(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)>;
 
-    /// Searches everything that a push of `sha` would add to the origin for secrets: live values anywhere, patterns of secrets in added
-    /// lines. It searches commit by commit, because what a later commit removes would still be sent.
+    /// Searches everything that a push of `sha` would add to the origin for secrets: live values anywhere, patterns of
+    /// secrets in added lines. It searches commit by commit, because what a later commit removes would still be sent.
     async fn scan_outgoing(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<SecretFound>>;
 
     /// Points `branch` on the origin at `sha`. The branch must have the run's prefix; a foreign head there is refused.

@@ -1,5 +1,5 @@
 //! Escalations: how a block is put to a person. The text says what is needed, where, with which exact scope, and what
-//! answers lift it. It is worded by Skep; text from outside is quoted and marked.
+//! answers lift it. Skep writes the text itself; text from outside is quoted and marked.
 
 use super::markdown::{fenced, inline};
 use super::quantity::{budget_word, money};
@@ -12,7 +12,7 @@ use crate::domain::{
 };
 use serde::{Deserialize, Serialize};
 
-/// One thing a person is asked for.
+/// Something that a person is asked to provide or do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// What is needed.

@@ -62,7 +62,7 @@ pub fn outcome(outcome: &Outcome) -> String {
 fn activity(run: &Run, at: Timestamp) -> Option<String> {
     let started = |a: &&Attempt| run.is_pending(&EffectRef::Start(a.id));
     let mut parts: Vec<String> = run.live_attempts().filter(started).map(|a| attempt(run, a, at)).collect();
-    // A comment or a status is not what a run is about.
+    // Comments and statuses say little about the progress of a run.
     let quiet = [EffectKind::Start, EffectKind::Reserve, EffectKind::Comment, EffectKind::SetStatus, EffectKind::Stop];
     let mut kinds: Vec<EffectKind> = run.pending.values().map(EffectRef::kind).filter(|k| !quiet.contains(k)).collect();
     kinds.sort();

@@ -69,7 +69,7 @@ pub async fn answer(
     answer_block(s, caller, target, &run, block, answer).await
 }
 
-/// Pauses a run: nothing new starts, what is running ends.
+/// Pauses a run: nothing new starts, and what is in progress finishes.
 ///
 /// # Errors
 /// `ended`, `moved`, or those of reading the run.
@@ -79,7 +79,7 @@ pub async fn pause(s: &Services, caller: &Caller, target: &Target<'_>) -> Servic
     tell(s, caller, target, &run, event, ("run.pause", "")).await
 }
 
-/// Resumes a run that was paused, or that no process carries.
+/// Resumes a run that was paused, or that no process drives.
 ///
 /// # Errors
 /// As [`pause`].
@@ -89,8 +89,8 @@ pub async fn resume(s: &Services, caller: &Caller, target: &Target<'_>) -> Servi
     if run.paused.is_some() || run.ended() {
         return tell(s, caller, target, &run, event, ("run.resume", "")).await;
     }
-    // Not paused: there is nothing to write. But a run that receives an event is carried on, after a kill for example, and its
-    // change is observed. A run of another process is refused here.
+    // A run that is not paused needs no event. But a run that receives one is resumed, after a kill for example, and
+    // its change is observed. A run of another process is refused here.
     match s.runtime.send(run.id, event, target.if_seq).await {
         Ok(_) | Err(RuntimeError::Refused(_)) => {}
         Err(other) => return Err(other.into()),
@@ -100,7 +100,7 @@ pub async fn resume(s: &Services, caller: &Caller, target: &Target<'_>) -> Servi
     runs::load(s, &run.id.to_string()).await
 }
 
-/// Cancels a run. A landing under way is waited for: what reaches the base branch counts as delivered.
+/// Cancels a run. A landing in progress is awaited: what reaches the base branch counts as delivered.
 ///
 /// # Errors
 /// As [`pause`].
@@ -124,8 +124,8 @@ pub async fn raise(s: &Services, caller: &Caller, target: &Target<'_>, raise: Ra
     tell(s, caller, target, &run, event, ("run.raise", &amounts(&raise))).await
 }
 
-/// Retries a run. One that has used up its tries or rounds gets as many again, with an optional hint. One that ended undelivered
-/// is followed by a new run with the same project, goal, engines and checks.
+/// Retries a run. One that has used up its tries or rounds gets as many again, with an optional hint. One that ended
+/// undelivered is followed by a new run with the same project, goal, engines and checks.
 ///
 /// # Errors
 /// `delivered` if its change landed, `nothing_to_answer` if it has tries left, and those of [`pause`].
@@ -159,7 +159,7 @@ pub async fn retry(
     }
 }
 
-/// Lifts the quarantine of a run whose cause was fixed, and carries it on.
+/// Lifts the quarantine of a run whose cause was fixed, and resumes the run.
 ///
 /// # Errors
 /// `not_quarantined`, `no_run` or `several_runs`.
@@ -178,7 +178,7 @@ pub async fn lift_quarantine(s: &Services, caller: &Caller, id: &str) -> Service
     runs::load(s, &run.to_string()).await
 }
 
-/// Request for the same run again. An open run with that goal is reused, so that a repeated retry opens one run.
+/// Returns a request for the same run. An open run with that goal is reused, so that a repeated retry opens one run.
 fn again(caller: &Caller, run: &Run, traceparent: Option<String>) -> RunRequest {
     RunRequest {
         id: None,

@@ -10,7 +10,8 @@ use crate::secrets::redact_all;
 /// Maximum number of characters of a record's detail.
 const MAX_DETAIL: usize = 500;
 
-/// Records an action that was carried out. The action is done by then, so a failure to record it is logged and not returned.
+/// Records an action that was carried out. The action is done by then, so a failure to record it is logged and not
+/// returned.
 pub(super) async fn record(s: &Services, caller: &Caller, action: &str, subject: impl Into<String>, detail: &str) {
     let entry = AuditEntry {
         at: s.clock.now(),

@@ -10,7 +10,7 @@ use crate::ports::run_index::RunFilter;
 
 /// Maximum number of waiting runs that one raise resumes. The next raise, or a person, resumes the others.
 const MAX_RESUMED: u64 = 500;
-/// Maximum amount of one raise, in tokens or micro-USD; more is a slip.
+/// Maximum amount of one raise, in tokens or micro-USD; a larger amount is a mistake.
 const MAX_AMOUNT: u64 = 1_000_000_000_000;
 
 /// Query for spending.
@@ -28,7 +28,7 @@ pub struct SpendingQuery {
     pub limit: Option<u64>,
 }
 
-/// Returns what attempts cost, summed up.
+/// Returns what attempts cost, summed up by an attribute.
 ///
 /// # Errors
 /// `invalid` if the query is not usable, `no_run` or `several_runs`.
@@ -57,8 +57,8 @@ pub struct RaiseShared {
     pub cost_micros: u64,
 }
 
-/// Adds to the limits that the runs of a project, or of the current UTC day, share. Resumes the runs that waited for exactly this
-/// budget and returns them.
+/// Adds to the limits that the runs of a project, or of the current UTC day, share. Resumes the runs that waited for
+/// exactly this budget and returns them.
 ///
 /// # Errors
 /// `invalid` if the amounts or the scope are not usable, `no_project`.
@@ -113,7 +113,8 @@ async fn resume_waiting(
         let event = Event::Answered { block: Some(block), answer: Answer::Yes, by: caller.principal.clone() };
         match s.runtime.send(run.id, event, None).await {
             Ok(Run { id, .. }) => resumed.push(id),
-            // It continued meanwhile, or another process carries it and asks for the budget again on its next event.
+            // It continued in the meantime, or another process drives it and requests the budget again on its next
+            // event.
             Err(RuntimeError::Refused(_) | RuntimeError::Elsewhere(_)) => {}
             Err(other) => return Err(other.into()),
         }

@@ -1,4 +1,4 @@
-//! Callers: who calls a use case, by which surface, with which rights.
+//! Callers: who calls a use case, through which surface, with which rights.
 
 use super::error::{ServiceError, ServiceResult};
 use crate::domain::Principal;
@@ -105,14 +105,14 @@ impl fmt::Debug for Callers {
 }
 
 impl Callers {
-    /// Registers callers with their tokens. An empty token is never registered: it would let everybody in.
+    /// Registers callers with their tokens. An empty token is never registered: it would admit everyone.
     pub fn new(tokens: impl IntoIterator<Item = (String, Caller)>) -> Callers {
         let registered = tokens.into_iter().filter(|(token, _)| !token.is_empty());
         Callers(Arc::new(registered.map(|(token, caller)| (digest(&token), caller)).collect()))
     }
 
-    /// Returns the caller of a token. Compares the digests of all tokens to the last bit, so that the time taken reveals neither
-    /// the length of a token nor the position of a difference.
+    /// Returns the caller of a token. Compares the digests of all tokens to the last bit, so that the time taken
+    /// reveals neither the length of a token nor the position of a difference.
     pub fn find(&self, token: &str) -> Option<&Caller> {
         let sent = digest(token);
         let mut found = None;

@@ -147,7 +147,8 @@ async fn acted(
 ) -> ServiceResult<Change> {
     let change = outcome?;
     record(s, caller, action, format!("change:{}#{}", of.project, of.number), detail).await;
-    // A run's branch ends with its short id. No run is found for the branch of another Skep, and none needs to observe it then.
+    // A run's branch ends with its short id. No run is found for a branch of another installation, and then none needs
+    // to observe the change.
     let short = change.branch.rsplit('/').next().unwrap_or_default();
     if let Ok(RunMatch::One(run)) = s.store.find(short).await {
         s.runtime.refresh(run).await;

@@ -1,4 +1,5 @@
-//! Errors of use cases: a kind, a stable code, what failed and how to fix it. Each surface renders them in its own form.
+//! Errors of use cases: a kind, a stable code, what failed and how to fix it. Each surface renders them in its own
+//! form.
 
 use crate::actors::RuntimeError;
 use crate::domain::{Refusal, RunId};
@@ -48,7 +49,7 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// An error. Secrets are redacted from its texts.
+    /// Creates an error. Secrets are redacted from its texts.
     pub fn new(kind: ErrorKind, code: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> ServiceError {
         ServiceError {
             kind,
@@ -153,7 +154,7 @@ impl From<RuntimeError> for ServiceError {
 
 /// Quotes a caller's text for an error: redacted, one line, shortened, without control characters.
 pub fn shown(text: &str) -> String {
-    // Redacted before it is cut: part of a secret is not recognised as one.
+    // Redacted before it is cut: part of a secret is not recognized as one.
     let clean: String = redact_all(text).chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
     format!("\"{clean}\"")
 }

@@ -1,4 +1,5 @@
-//! Use cases about this installation rather than a run: configuration, schema, engines, runners, sandbox, prompts, demo.
+//! Use cases about this installation rather than a run: configuration, schema, engines, runners, sandbox, prompts,
+//! demo.
 //!
 //! Invariant: no adapter and no transport is named here; the composition root implements [`Host`].
 

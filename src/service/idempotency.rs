@@ -1,7 +1,8 @@
 //! Idempotency keys of requests, by draft-ietf-httpapi-idempotency-key-header.
 //!
-//! A key is claimed before the run is opened, together with the fingerprint of the request and the id that the run will have. A
-//! repeated request therefore finds the run, or opens it under the same id, even if the process died in between.
+//! A key is claimed before the run is opened, together with the fingerprint of the request and the id that the run will
+//! have. A repeated request therefore finds the run, or opens it under the same id, even if the process died in
+//! between.
 
 use super::runs::OpenRun;
 use super::{Caller, ErrorKind, ServiceError, ServiceResult, Services};
@@ -120,7 +121,7 @@ impl InProgress {
     }
 }
 
-/// Ends the mark of a request when dropped.
+/// Removes the mark of a request in progress when dropped.
 pub(super) struct InProgressGuard {
     all: InProgress,
     entry: (String, IdempotencyKey),

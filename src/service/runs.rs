@@ -39,18 +39,18 @@ pub struct OpenRun {
 pub struct Opened {
     /// The run.
     pub run: Run,
-    /// Whether this request opened it; otherwise an open run is reused.
+    /// Whether this request opened it; otherwise an open run was reused.
     pub is_new: bool,
 }
 
-/// Asks the runtime for a run that gets this id, unless an open run is reused.
+/// Opens a run under this id, unless an open run is reused.
 pub(super) async fn open_as(s: &Services, ask: RunRequest, id: RunId) -> ServiceResult<Opened> {
     let run = s.runtime.open(RunRequest { id: Some(id), ..ask }).await?;
     Ok(Opened { is_new: run.id == id, run })
 }
 
-/// Opens a run, or reuses an open one if the request allows that. With an idempotency key a repeated request returns the run that
-/// the first one opened, also after a restart.
+/// Opens a run, or reuses an open one if the request allows that. With an idempotency key a repeated request returns
+/// the run that the first one opened, also after a restart.
 ///
 /// # Errors
 /// `invalid` if the request is not usable, `no_project`, `idempotency_key_reused` if the key came with another request,

@@ -1,6 +1,6 @@
 //! Secrets: storing, listing, removing and rekeying them.
 //!
-//! Invariant: a value comes in and never goes out, not into an error and not into the audit log.
+//! Invariant: a value is accepted and never returned, neither in an error nor in the audit log.
 
 use super::audit::record;
 use super::error::shown;

@@ -1,7 +1,7 @@
 //! Watching a run: each row of its journal once, in order, without a gap, wherever the watcher resumes.
 //!
-//! Notifications only hurry the next read: they are lossy by design and do not cover what another process commits. The journal is
-//! therefore read from the last row sent, on each notification and every few seconds.
+//! Notifications only hurry the next read: they are lossy by design and do not cover what another process commits. The
+//! journal is therefore read from the last row sent, on each notification and every few seconds.
 
 use super::runs::find_id;
 use super::{Caller, Right, ServiceResult, Services};
@@ -93,7 +93,7 @@ impl Watch {
             if std::mem::take(&mut self.read_now)
                 && let Err(error) = self.read().await
             {
-                // The watcher is not told: the store may answer the next time.
+                // The watcher is not notified: the store may respond next time.
                 tracing::debug!(%error, run = %self.run, "a watcher cannot read the journal");
             }
             if self.ready.is_empty() && !self.read_now && !self.is_over {

@@ -49,7 +49,7 @@ pub(super) async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), Act
     carry_out(me, s).await
 }
 
-/// Reports that the process of these attempts is gone, then resumes those that the run did not give up.
+/// Reports that the process of these attempts is gone, then resumes those that the run has not given up.
 async fn orphaned(
     me: &ActorRef<RunMsg>,
     s: &mut State,

@@ -25,7 +25,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Detects them.
+    /// Detects the providers and agents that can be used on this machine.
     pub async fn on_this_machine(config: &Config) -> Found {
         let keyed = config.providers.iter().filter(|(_, k)| k.source != ApiKeySource::None && k.missing().is_none());
         let keyed = keyed.map(|(name, _)| name.clone()).collect();
@@ -46,7 +46,7 @@ impl Found {
     }
 }
 
-/// Returns whether a program is installed: a path is taken as it is, a bare name is looked up on PATH.
+/// Returns whether a program is installed: a path is used as it is, a bare name is searched for on PATH.
 pub fn is_program(name: &str, path: &std::ffi::OsStr) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let is_executable =
@@ -64,7 +64,7 @@ pub fn is_loopback(base_url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|a| a.is_loopback())
 }
 
-/// Returns whether a server on this machine accepts connections; one elsewhere is assumed to.
+/// Returns whether a server on this machine accepts connections; one elsewhere is assumed to accept them.
 pub async fn listens(base_url: &str) -> bool {
     let url = reqwest::Url::parse(base_url).ok().filter(|_| is_loopback(base_url));
     let Some((host, port)) = url.and_then(|u| Some((u.host_str()?.to_owned(), u.port_or_known_default()?))) else {

@@ -1,4 +1,4 @@
-//! `skep doctor`: inspects everything Skep needs; also the findings a service reports when it is ready.
+//! `skep doctor`: inspects everything Skep needs. Also collects the findings that a service reports when it is ready.
 
 mod found;
 mod propose;

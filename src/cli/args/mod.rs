@@ -131,7 +131,7 @@ pub enum Command {
         /// The question to answer (b1), instead of the oldest open one
         #[arg(long, value_name = "BLOCK", value_parser = parse::block)]
         block: Option<String>,
-        /// The answer; without one: yes, try again
+        /// The answer; if omitted, yes (try again)
         #[command(flatten)]
         answer: AnswerArgs,
     },
@@ -141,7 +141,7 @@ pub enum Command {
         #[arg(value_parser = parse::run)]
         run: String,
     },
-    /// Resume a run that was paused, or that nothing is working on
+    /// Resume a run that was paused, or that no process is working on
     Resume {
         /// The run, and whether to follow it
         #[command(flatten)]
@@ -162,7 +162,7 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
     },
-    /// Start the goal of an ended run again, as a new run
+    /// Retry a run: grant more tries if it has used them up, or start the goal of an undelivered run again as a new one
     Retry {
         /// The run, and whether to follow it
         #[command(flatten)]
@@ -285,8 +285,8 @@ pub struct RunArgs {
     /// Engine of the dev, or of the named role (manager, scout, dev, reviewer); repeatable
     ///
     /// KIND is one of those that `skep engine list` shows, such as `command` (any program, run in the worktree), `llm`
-    /// (a model), `direct` (a manager or reviewer without a model) or `script` (a scripted agent; without a role it plays
-    /// every role).
+    /// (a model), `direct` (a manager or reviewer without a model) or `script` (a scripted agent; without a role it
+    /// plays every role).
     #[arg(long, value_name = "[ROLE=]KIND[:ARG]", value_parser = parse::engine)]
     pub engine: Vec<EngineChoice>,
     /// Command that verifies the change, instead of the checks detected in the repository; repeatable
@@ -321,7 +321,7 @@ With --json each line has one key: `event` (a journal row), `output` (a line of 
 /// Options of `skep demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Give every requested approval; without this the demo asks, if there is a terminal
+    /// Give every requested approval; without this option the demo asks if there is a terminal
     #[arg(long)]
     pub yes: bool,
 }

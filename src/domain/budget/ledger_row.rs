@@ -1,4 +1,4 @@
-//! The ledger row of an attempt: written when the attempt is reserved, rewritten when it is settled, never added twice.
+//! The ledger row of an attempt: written with its reservation, replaced when it is settled, never counted twice.
 
 use super::{ModelUse, Usage};
 use crate::domain::id::{AttemptId, Timestamp};
@@ -85,8 +85,8 @@ impl LedgerRow {
     }
 
     /// Returns the row broken down by model; the parts add up to it exactly. A reservation belongs to the model the
-    /// engine names. Usage that no model was named for (time, and charges for unknown usage) goes to a model with an
-    /// unknown price, else to the engine's own model, else to the first one reported.
+    /// engine names. Usage without a named model (time, and charges for unknown usage) goes to a model with an unknown
+    /// price, else to the engine's own model, else to the first one reported.
     pub fn parts(&self) -> Vec<LedgerPart> {
         let spec = EngineSpec::parse(&self.engine);
         let whole = |model: &str| LedgerPart { model: model.to_owned(), amount: self.amount, priced: true };
@@ -100,7 +100,7 @@ impl LedgerRow {
         };
         let mut parts: Vec<LedgerPart> = self.usage_by_model.iter().map(part).collect();
         let Some(remainder) = self.amount.less(Usage::of_models(&self.usage_by_model)) else {
-            // The models report more than was charged: the report was not believed.
+            // The models add up to more than was charged, so their report was rejected.
             return vec![whole(spec.model().unwrap_or(&self.engine))];
         };
         let unpriced = parts.iter().position(|p| !p.priced);

@@ -120,7 +120,7 @@ pub struct Metered {
 impl ModelUse {
     /// Upper bound on the models recorded per attempt.
     pub const MAX_MODELS: usize = 16;
-    /// Any larger amount is a lie or a defect.
+    /// Upper bound on a plausible amount; a larger one is a false report or a defect.
     const MAX_AMOUNT: u64 = 10_000_000_000;
 
     /// Returns the usage as it is stored: bounded in length, texts and amounts. Usage of models beyond the bound is
@@ -156,7 +156,7 @@ impl Usage {
         })
     }
 
-    /// Returns the difference, or `None` where `o` is larger in any field.
+    /// Returns the difference, or `None` if `o` is larger in any field.
     pub fn less(self, o: Usage) -> Option<Usage> {
         Some(Usage {
             tokens: self.tokens.checked_sub(o.tokens)?,
@@ -176,14 +176,14 @@ impl Usage {
         }
     }
 
-    /// Returns whether the amount is more than any single attempt can have used (ten billion tokens, ten thousand
-    /// dollars). Such a report is a lie or a defect and counts as no report.
+    /// Returns whether the amount exceeds what a single attempt can use (ten billion tokens, ten thousand dollars).
+    /// Such a report is false or a defect and counts as no report.
     pub fn is_absurd(&self) -> bool {
         let max = ModelUse::MAX_AMOUNT;
         self.tokens > max || self.cost_micros > max || self.turns > max
     }
 
-    /// Returns the sum. Saturating, so that a lying engine cannot wrap the ledger around.
+    /// Returns the sum. It saturates, so that a false report cannot overflow the ledger.
     pub fn plus(self, o: Usage) -> Usage {
         Usage {
             tokens: self.tokens.saturating_add(o.tokens),
@@ -194,7 +194,7 @@ impl Usage {
     }
 }
 
-/// Additional budget given by a person.
+/// Additional budget granted by a person.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Raise {
@@ -251,7 +251,7 @@ impl Alert {
         usable.copied().filter(|t| limit > 0 && percent >= u128::from(limit) * u128::from(*t)).max()
     }
 
-    /// Returns whether both alerts are about the same budget.
+    /// Returns whether the alert is about this budget.
     pub fn is_of(&self, scope: Option<BudgetScope>, budget: BudgetKind) -> bool {
         (self.scope, self.budget) == (scope, budget)
     }
@@ -302,7 +302,7 @@ impl Ledger {
         })
     }
 
-    /// Returns settled usage and limit of each limited budget.
+    /// Returns the settled usage and the limit of each limited budget.
     pub fn levels(&self, limits: &Limits) -> Vec<(BudgetKind, u64, u64)> {
         let all = [
             (BudgetKind::Tokens, self.spent.tokens, limits.tokens),
@@ -318,7 +318,7 @@ impl Ledger {
         self.reserved.insert(attempt, amount);
     }
 
-    /// Turns a reservation into spending: the reported usage, or all of the reservation if there was no report.
+    /// Turns a reservation into spending: the reported usage, or the whole reservation if there was no report.
     pub fn settle(&mut self, attempt: AttemptId, usage: Option<Usage>) -> Usage {
         let Some(reserved) = self.reserved.remove(&attempt) else { return Usage::default() };
         let amount = usage.unwrap_or(reserved);

@@ -18,7 +18,8 @@ pub struct SharedLimits {
 }
 
 impl SharedLimits {
-    /// Remainders up to this size, in tokens and micro-USD, are given away whole: smaller portions would be useless.
+    /// Remainders up to this size, in tokens and micro-USD, are granted whole, because smaller portions would be
+    /// useless.
     const WHOLE: (u64, u64) = (200_000, 1_000_000);
 
     /// Returns whether any limit is set.
@@ -26,8 +27,8 @@ impl SharedLimits {
         *self != SharedLimits::default()
     }
 
-    /// Returns the cap of an attempt that asks for `asked` (0 = as much as it takes) when `left` (more than 0) remains.
-    /// An attempt that states no amount is given a quarter, so that others need not wait for it.
+    /// Returns the cap of an attempt that asks for `asked` (0 = no stated amount) when `left` (more than 0) remains. An
+    /// attempt that states no amount is granted a quarter, so that others need not wait for it.
     pub fn cap(asked: u64, left: u64, unit: BudgetUnit) -> u64 {
         let whole = match unit {
             BudgetUnit::Tokens => Self::WHOLE.0,
@@ -125,7 +126,7 @@ pub struct Level {
     pub reserved: u64,
     /// The limit.
     pub limit: u64,
-    /// The alert threshold, in percent, that this run is the first to find reached and therefore reports.
+    /// The alert threshold, in percent, that this run reports because it is the first to reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_percent: Option<u8>,
 }

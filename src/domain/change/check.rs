@@ -25,7 +25,7 @@ pub struct CheckSpec {
     pub name: String,
     /// Its purpose.
     pub kind: CheckKind,
-    /// The command line, given to `sh -c` in a fresh checkout. From a person or the base commit only, never from an
+    /// The command line, given to `sh -c` in a fresh checkout. It comes from a person or the base commit, never from an
     /// agent.
     pub command: String,
     /// Its timeout in seconds.
@@ -39,7 +39,7 @@ pub struct CheckSpec {
 }
 
 impl CheckSpec {
-    /// Returns a suffix for its name that says where it runs: ` on box`, or nothing for Skep's own machine.
+    /// Returns a suffix that names its runner: ` on box`; empty for Skep's own machine.
     pub fn on_runner(&self) -> String {
         self.runner.as_ref().map_or_else(String::new, |runner| format!(" on {runner}"))
     }
@@ -80,7 +80,7 @@ pub struct CheckResult {
     /// Its output and report (capped).
     #[serde(default)]
     pub artifacts: Vec<ArtifactRef>,
-    /// Names of the vault's secrets it was given.
+    /// Names of the vault secrets it received.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
 }
@@ -90,7 +90,7 @@ pub struct CheckResult {
 pub struct TestCounts {
     /// Test cases, including failed and skipped ones.
     pub run: u64,
-    /// Test cases failed or in error.
+    /// Test cases that failed or ended in an error.
     pub failed: u64,
     /// Test cases skipped.
     pub skipped: u64,

@@ -73,14 +73,14 @@ impl DiffStat {
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|f| f.path.as_str())
     }
-    /// Returns the size in short: `3 files, +10 -2`.
+    /// Returns the size in one line: `3 files, +10 -2`.
     pub fn summary(&self) -> String {
         let s = if self.files_total == 1 { "" } else { "s" };
         format!("{} file{s}, +{} -{}", self.files_total, self.added, self.removed)
     }
 }
 
-/// Something about a diff that a person should see first.
+/// A property of a diff that a person should see before it goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Concern {

@@ -8,7 +8,7 @@ use crate::domain::ledger_row::Day;
 use crate::domain::run::Phase;
 
 impl DecisionBuilder {
-    /// Notifies people, once each, that the run's own budgets have reached thresholds.
+    /// Notifies people, once per threshold, that a budget of the run has reached it.
     pub fn alert(&mut self) {
         for (budget, used, limit) in self.run.ledger.levels(&self.run.limits) {
             if let Some(alert) = self.reached(budget, used, limit) {
@@ -25,13 +25,13 @@ impl DecisionBuilder {
         }
     }
 
-    /// Notifies people of thresholds of shared budgets that this run is the first of all runs to find reached.
+    /// Notifies people of thresholds of shared budgets that this run is the first to reach.
     pub fn alert_shared(&mut self, levels: &[Level]) {
         let today = Day::of(self.at);
         self.run.alerts.retain(|a| a.scope != Some(BudgetScope::Day) || Day::of(a.at) == today);
         for (level, percent) in levels.iter().take(8).filter_map(|l| Some((l, l.alert_percent?))) {
             let (scope, budget) = (Some(level.scope), level.unit.kind());
-            // An alert about a limit that was raised since is replaced.
+            // An earlier alert about a limit that has been raised since is replaced.
             self.run.alerts.retain(|a| !a.is_of(scope, budget) || a.percent < percent);
             self.run.alerts.push(Alert { scope, budget, percent, at: self.at });
             self.comment_alert(CommentSubject::SharedAlert { level: level.clone(), percent });
@@ -46,8 +46,7 @@ impl DecisionBuilder {
         Some(Alert { scope: None, budget, percent, at: self.at })
     }
 
-    /// Forgets alerts about limits that were raised, where they are not true of the new limits, so that they may be
-    /// repeated.
+    /// Removes alerts that no longer hold under raised limits, so that they can be sent again.
     pub fn forget_alerts(&mut self) {
         let levels = self.run.ledger.levels(&self.run.limits);
         let thresholds = self.run.settings.policy.alert_percent.clone();

@@ -1,4 +1,4 @@
-//! People's answers to blocks, and their raises of the budget.
+//! People's answers to blocks, and budget raises.
 
 use super::builder::{DecisionBuilder, cap};
 use super::outcome::give_up;
@@ -13,7 +13,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase};
 use crate::domain::task::{Origin, Stage};
 
-/// A person answered a block.
+/// Applies a person's answer to a block.
 pub(super) fn answered(
     d: &mut DecisionBuilder,
     block: Option<BlockId>,
@@ -36,7 +36,7 @@ pub(super) fn answered(
     Ok(())
 }
 
-/// A comment `UNBLOCK #b…` on the change. A comment that is not a valid answer is not an error, just text.
+/// Applies a comment `UNBLOCK #b…` on the change. A comment that is not a valid answer is ordinary text, not an error.
 pub(super) fn by_comment(d: &mut DecisionBuilder, comment: &UnblockComment) {
     let text = comment.text.trim();
     let Some(block) = d.run.block(comment.block).cloned() else { return };
@@ -51,7 +51,7 @@ pub(super) fn by_comment(d: &mut DecisionBuilder, comment: &UnblockComment) {
     }
 }
 
-/// A person raised the budget.
+/// Applies a person's raise of the budget.
 pub(super) fn raised(d: &mut DecisionBuilder, raise: &Raise, by: &Principal) -> Result<(), Refusal> {
     if !by.is_person() {
         return Err(not_allowed(by, "raise the budget", "only people give budget"));

@@ -33,7 +33,7 @@ pub(super) struct DecisionBuilder {
 impl DecisionBuilder {
     pub fn new(mut run: Run, at: Timestamp) -> Self {
         run.seq += 1;
-        // Each decision determines again what the run waits for. A block whose time has passed is lifted.
+        // Each decision recomputes what the run waits for. A block whose time has passed is lifted.
         run.wait = None;
         run.blocks.retain(|b| b.until.is_none_or(|until| until > at));
         Self { run, at, effects: Vec::new(), finished: Vec::new(), charged: BTreeSet::new() }
@@ -121,7 +121,7 @@ impl DecisionBuilder {
         true
     }
 
-    /// Records the request to stop. Whatever the run waited for no longer matters.
+    /// Records the request to stop. What the run waited for no longer matters.
     pub fn stop(&mut self, stopping: Stopping) {
         self.run.blocks.clear();
         self.run.paused = None;

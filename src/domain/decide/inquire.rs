@@ -1,7 +1,7 @@
 //! Questions to the scout: an attempt of its own answers the question, and the asking step starts again with the
 //! answer.
 //!
-//! Invariant: no step waits for the scout for ever. A question the scout cannot answer goes to a person.
+//! Invariant: no step waits for the scout forever. A question the scout cannot answer goes to a person.
 
 use super::builder::{DecisionBuilder, cap};
 use crate::domain::attempt::Attempt;
@@ -12,7 +12,8 @@ use crate::domain::inquiry::Inquiry;
 use crate::domain::order::{Note, NoteSource, Role, Step};
 use crate::domain::report::Report;
 
-/// Bytes of the question repeated in the answer's note. A note that is too long loses its beginning.
+/// Upper bound on the bytes of the question that the answer's note repeats. A note that is too long loses its
+/// beginning.
 const QUESTION_BYTES: usize = 1024;
 const ANSWER_BYTES: usize = Note::MAX_TEXT_BYTES - QUESTION_BYTES - 64;
 
@@ -82,7 +83,7 @@ impl DecisionBuilder {
         Ok(summary)
     }
 
-    /// Counts one more scout of this question that was lost with its process.
+    /// Counts another scout of this question that was lost with its process.
     pub(super) fn scout_lost(&mut self, by: AttemptId) {
         if let Some(inquiry) = self.run.inquiries.iter_mut().find(|i| i.by == by) {
             inquiry.losses += 1;

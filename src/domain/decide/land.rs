@@ -11,7 +11,7 @@ use crate::domain::id::Sha;
 use crate::domain::run::{Outcome, Phase, Stopping};
 use crate::domain::task::Origin;
 
-/// Waits until everything that must be true before landing is true of exactly this head.
+/// Waits until every gate is open for exactly this head.
 pub(super) fn gating(d: &mut DecisionBuilder) {
     let Some(change) = d.run.change.as_ref().map(|c| c.number) else {
         d.run.phase = Phase::Reviewing;
@@ -64,7 +64,7 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
     }
 }
 
-/// The landing was ordered; only its end moves the run on.
+/// Waits for the end of the ordered landing. Returns to the gates if no landing is pending.
 pub(super) fn landing(d: &mut DecisionBuilder) {
     if !d.run.pending.values().any(|e| matches!(e, EffectRef::Land(_))) {
         d.run.facts.observed = None;
@@ -118,7 +118,7 @@ pub(super) fn wind_down(d: &mut DecisionBuilder) {
     }
 }
 
-/// Orders the end of what is in progress. Once, because nothing new starts after it.
+/// Orders the stop of the attempts and checks in progress. Once is enough, because nothing new starts afterwards.
 fn stop_work(d: &mut DecisionBuilder) {
     if !d.run.closing.stopped {
         d.run.closing.stopped = true;
@@ -126,7 +126,7 @@ fn stop_work(d: &mut DecisionBuilder) {
     }
 }
 
-/// Returns whether an attempt or a check is in progress, which can be stopped.
+/// Returns whether an attempt or a check is in progress. Only these can be stopped.
 fn in_progress(d: &DecisionBuilder) -> bool {
     d.run.pending.values().any(|e| matches!(e, EffectRef::Start(_) | EffectRef::Check(..)))
 }
@@ -140,7 +140,7 @@ fn outcome_of(stopping: &Stopping) -> Outcome {
     if stopping.failed { Outcome::Failed { why } } else { Outcome::Cancelled { why } }
 }
 
-/// The change is on the base branch, landed by Skep or by a person. Always accepted, even when stopping.
+/// Records that the change is on the base branch, landed by Skep or by a person. Always accepted, even when stopping.
 pub(super) fn delivered(d: &mut DecisionBuilder, sha: &Sha) {
     d.run.outcome = Some(Outcome::Delivered { sha: sha.clone() });
     d.run.blocks.clear();

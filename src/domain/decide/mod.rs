@@ -23,16 +23,16 @@
 //! |---|---|---|---|
 //! | Queued | a slot is free | Planning | |
 //! | Planning | the plan is valid, and approved if `approve_plan` | Working | explore (if the policy says so), plan |
-//! | Working | every task is integrated or dropped, and something changed | Reviewing | develop, check of a task, integrate |
-//! | Reviewing | the reviewer approved exactly this head | Gating | push and check of the head together, draft change, status, review |
+//! | Working | every task is integrated or dropped, and something changed | Reviewing | develop, check, integrate |
+//! | Reviewing | the reviewer approved exactly this head | Gating | push, check of the head, draft, status, review |
 //! | | checks failed or rework is wanted: one round, one new task | Working | comment with the findings |
 //! | Gating | all gates are open | Landing | change ready, observe, rebase if the base moved, approval |
 //! | | the rebase was clean: a new head, about which nothing is known | Reviewing | |
 //! | | a required status failed or the rebase conflicts: one round, one task | Working | |
 //! | Landing | landed | Reporting | land with the expected head and base |
 //! | | stale: head or base moved | Gating | |
-//! | Reporting | reported, nothing is pending, the workspace is released | Ended | comment, close if not merged, stop, release |
-//! | any before Reporting | the change was merged by a person, or the run is to stop and no landing is pending | Reporting | stop |
+//! | Reporting | reported, nothing is pending, the workspace is released | Ended | comment, close, stop, release |
+//! | before Reporting | a person merged, or the run is to stop and no landing is pending | Reporting | stop |
 //!
 //! | stage of a task | continues when | next |
 //! |---|---|---|
@@ -42,9 +42,9 @@
 //! | Checking | all checks passed at that commit | Integrating |
 //! | Integrating | it is the first open task in plan order, and it applies without conflict | Integrated |
 //!
-//! A task that fails a condition returns to Ready with a note that says why. The gates are, in this order, diff, checks,
-//! review, change, head, base, statuses and approval; each tests facts of exactly the current head, and a new head
-//! forgets every fact.
+//! A task that fails a condition returns to Ready with a note that says why. The gates are, in this order, diff,
+//! checks, review, change, head, base, statuses and approval; each tests facts of exactly the current head, and a new
+//! head forgets every fact.
 
 mod alert;
 mod answer;
@@ -213,7 +213,7 @@ pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refus
 
 /// Starts whatever may start now.
 fn advance(d: &mut DecisionBuilder) {
-    // Each turn of the loop is a change of phase, and phases only cycle through counted rounds.
+    // Each iteration changes the phase, and phases only cycle through counted rounds.
     for _ in 0..32 {
         let before = d.run.phase;
         if d.run.stopping.is_some() && before < Phase::Reporting {

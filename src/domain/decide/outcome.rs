@@ -15,7 +15,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase, Stopping};
 use crate::domain::task::{Origin, Stage};
 
-/// An effect ended.
+/// Handles the end of an effect.
 pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &EffectOutcome) -> Result<(), Refusal> {
     let Some(effect) = d.run.pending.get(key).cloned() else {
         return Err(Refusal::Repeated { what: format!("the end of effect {key}") });
@@ -41,8 +41,7 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
             let cooldown = d.run.attempt(*id).and_then(|a| d.run.cooldowns.get(&a.engine));
             let cools_down = cooldown.is_some_and(|c| c.active(d.at));
             if d.held() || cools_down || d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
-                // Things changed while the shared budgets were asked: nothing new starts, and the reservation is
-                // returned.
+                // The run changed while the reservation was made: nothing new starts, and the reservation is returned.
                 d.not_started(*id, "the run was held, or its engine became unavailable, before it could begin");
             } else {
                 d.send(*id);
@@ -100,8 +99,8 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
     Ok(())
 }
 
-/// The base or the head moved before landing. The forge is read again: `landing` returns to the gates when no landing
-/// is pending.
+/// Handles a landing that was refused because the base or the head moved. The forge is read again: `landing` returns to
+/// the gates when no landing is pending.
 fn stale_landing(d: &mut DecisionBuilder, why: &str) {
     d.run.facts.observed = None;
     d.run.facts.stale_landings += 1;
@@ -117,7 +116,7 @@ fn stale_landing(d: &mut DecisionBuilder, why: &str) {
     }
 }
 
-/// An effect failed: a person is asked. After the answer the effect is ordered again, because its purpose is still
+/// Asks a person about a failed effect. After the answer the effect is ordered again, because its result is still
 /// missing.
 fn failed(d: &mut DecisionBuilder, effect: &EffectRef, failure: &Failure) {
     if let EffectRef::Reserve(id) = effect {
@@ -129,8 +128,8 @@ fn failed(d: &mut DecisionBuilder, effect: &EffectRef, failure: &Failure) {
     }
     let closing = d.run.phase >= Phase::Reporting;
     if closing && *effect != EffectRef::Release {
-        // Either the effect was cut short because the run is over, or the result was not reported. That does not
-        // justify keeping a delivered run open. Reporting it again could repeat a comment: which one failed is unknown.
+        // Either the effect was cut short because the run is over, or the result was not reported. Neither justifies
+        // keeping a delivered run open. Reporting again could repeat a comment, because it is unknown which one failed.
         return;
     }
     if (d.run.stopping.is_some() && *effect != EffectRef::Release) || matches!(effect, EffectRef::SetStatus) {
@@ -150,8 +149,8 @@ fn failed(d: &mut DecisionBuilder, effect: &EffectRef, failure: &Failure) {
     }
 }
 
-/// A push was held back: a person decides whether the findings may be published. A push that is no longer wanted asks
-/// nobody.
+/// Asks a person whether the findings of a held push may be published. A push that is no longer wanted raises no
+/// question.
 fn push_held(d: &mut DecisionBuilder, found: &[SecretFound]) {
     if d.run.stopping.is_some() || d.run.phase >= Phase::Reporting {
         return;
@@ -182,7 +181,7 @@ fn checked(d: &mut DecisionBuilder, scope: Scope, sha: &Sha, results: &[CheckRes
     }
 }
 
-/// The base moved and the change conflicts with it: the work is redone on the new base.
+/// Handles a conflict of the change with a moved base: the work is redone on the new base.
 fn rebase_conflict(d: &mut DecisionBuilder, onto: &Sha, paths: &[String]) {
     let title = format!("{} moved and the change conflicts with it", d.run.settings.base_branch);
     let old = d.run.head.clone();
@@ -202,7 +201,7 @@ fn rebase_conflict(d: &mut DecisionBuilder, onto: &Sha, paths: &[String]) {
     }
 }
 
-/// Handles an observation. The forge has the truth: a person may have merged, closed, approved or pushed there.
+/// Handles an observation. The forge is authoritative: a person may have merged, closed, approved or pushed there.
 pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
     match &seen.state {
         ChangeState::Merged { sha, .. } => {
@@ -212,11 +211,13 @@ pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
             return;
         }
         // While landing, the end of the landing decides, and then the gates observe again. A closed change cannot land,
-        // whoever closed it.
+        // no matter who closed it.
         ChangeState::Closed { by } if d.run.stopping.is_none() && d.run.phase < Phase::Landing => {
-            // Not stored: once it is reopened, or a new change is open, the gates observe for themselves.
+            // The observation is not stored: once the change is reopened, or a new one is open, the gates observe
+            // again.
             d.run.facts.observed = None;
-            // A closed change cannot be merged, so the approval is void: one question, not two.
+            // A closed change cannot be merged, so the approval is void and the person gets one question instead of
+            // two.
             d.forget_approval();
             let why = format!("{by} closed the change");
             d.block(BlockKind::ChangeClosed, &why);
@@ -251,7 +252,7 @@ fn read_comments(d: &mut DecisionBuilder, seen: &Observation) {
     }
 }
 
-/// A person rejected the whole run: it ends undelivered.
+/// Ends the run undelivered, because a person rejected it as a whole.
 pub(super) fn give_up(d: &mut DecisionBuilder, by: &Principal, why: &str) {
     d.stop(Stopping { by: by.clone(), why: cap(why, 1024), failed: true });
 }

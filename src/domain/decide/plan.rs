@@ -14,7 +14,7 @@ use crate::domain::run::Phase;
 use crate::domain::task::{Origin, Stage, Task};
 use std::collections::BTreeSet;
 
-/// The run was given a slot.
+/// Handles the admission of the run: it has a slot.
 pub(super) fn admitted(d: &mut DecisionBuilder) -> Result<(), Refusal> {
     if d.run.phase != Phase::Queued {
         return Err(out_of_place(&d.run, "an admission"));
@@ -52,7 +52,7 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
     d.run.phase = Phase::Working;
 }
 
-/// Adopts the manager's tasks as the plan. They were found usable.
+/// Adopts the manager's tasks, which have been validated, as the plan.
 pub(super) fn adopt(d: &mut DecisionBuilder, specs: &[TaskSpec]) {
     let tries_allowed = d.run.settings.policy.steps.develop.tries;
     d.run.plan.revision += 1;
@@ -64,8 +64,8 @@ pub(super) fn adopt(d: &mut DecisionBuilder, specs: &[TaskSpec]) {
         .collect();
 }
 
-/// Returns the tasks ordered so that each comes after its needs, otherwise as the manager wrote them. Plan order is
-/// integration order, so a task before its need would wait for ever.
+/// Returns the tasks in the manager's order, except that each comes after its needs. Plan order is integration order,
+/// so a task before its need would wait forever.
 fn in_order(specs: &[TaskSpec]) -> Vec<TaskSpec> {
     let mut remaining: Vec<&TaskSpec> = specs.iter().collect();
     let mut ordered_names: BTreeSet<&str> = BTreeSet::new();

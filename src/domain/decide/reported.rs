@@ -16,7 +16,7 @@ use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
 use crate::domain::task::Stage;
 
-/// An attempt reported.
+/// Handles the report of an attempt.
 pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(), Refusal> {
     let id = reported.attempt;
     let started = d.run.is_pending(&EffectRef::Start(id));
@@ -89,8 +89,8 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
 }
 
 /// Returns the usage to charge, and a note about it: the reported usage, but never less than the sum over its models;
-/// the whole reservation if nothing was reported, or an absurd amount. An unknown cost is charged as its reservation,
-/// never as nothing.
+/// the whole reservation if nothing was reported, or if the amount is absurd. An unknown cost is charged as its
+/// reservation, never as nothing.
 fn usage_to_charge(
     attempt: &Attempt,
     usage: Option<Usage>,
@@ -116,7 +116,7 @@ fn worst_case(d: &DecisionBuilder, attempt: &Attempt) -> Usage {
     Usage { wall_ms: attempt.elapsed_ms(d.at), ..attempt.reserved }
 }
 
-/// An attempt's session can be resumed from now on.
+/// Records that an attempt's session can be resumed from now on.
 pub(super) fn session_opened(d: &mut DecisionBuilder, id: AttemptId, session: &str) -> Result<(), Refusal> {
     if session.is_empty() || session.len() > Resumable::MAX_SESSION_BYTES {
         return Err(Refusal::Invalid {
@@ -134,8 +134,8 @@ pub(super) fn session_opened(d: &mut DecisionBuilder, id: AttemptId, session: &s
     Ok(())
 }
 
-/// Returns the resumed session of an attempt whose process is gone, if it is to be resumed: the run still wants the
-/// attempt, the attempt has time left, and it did not lose its process too often.
+/// Returns the session that an attempt whose process is gone resumes. An attempt resumes if the run still wants it, it
+/// has time left, and it has not lost its process too often.
 fn resumed(d: &DecisionBuilder, attempt: &Attempt) -> Option<Resumable> {
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     let known = attempt.resumable.as_ref().filter(|r| !over && r.resumes < Resumable::MAX_RESUMES)?;
@@ -144,15 +144,15 @@ fn resumed(d: &DecisionBuilder, attempt: &Attempt) -> Option<Resumable> {
     is_worth_it.then(|| Resumable { session: known.session.clone(), resumes: known.resumes + 1, elapsed_ms })
 }
 
-/// The process that ran these attempts is gone. Attempts with a resumable session go on: their start stays pending.
-/// Each of the others is charged its metered usage, else its whole reservation. It does not count as a try, but losses
-/// are counted, so that a step that keeps losing its process is not started for ever.
+/// Handles attempts whose process is gone. Attempts with a resumable session go on: their start stays pending. Each of
+/// the others is charged its metered usage, else its whole reservation. A lost attempt does not count as a try, but
+/// losses are counted, so that a step that repeatedly loses its process is not started forever.
 pub(super) fn orphaned(
     d: &mut DecisionBuilder,
     attempts: &[AttemptId],
     metered: &[(AttemptId, Metered)],
 ) -> Result<(), Refusal> {
-    // An attempt that waits for its reservation was not started: that effect is carried out again.
+    // An attempt that waits for its reservation has not started: its `Reserve` effect is carried out again.
     let started = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&EffectRef::Start(a.id));
     let live: Vec<Attempt> = d.run.live_attempts().filter(started).cloned().collect();
     if live.is_empty() {
@@ -186,7 +186,7 @@ pub(super) fn orphaned(
     Ok(())
 }
 
-/// Returns the try of a lost attempt, and counts the loss.
+/// Gives back the try of a lost attempt, and counts the loss.
 fn lose(d: &mut DecisionBuilder, attempt: &Attempt) {
     d.return_try(attempt);
     match (attempt.answers, attempt.task.and_then(|t| d.run.task_mut(t))) {
@@ -301,7 +301,7 @@ fn asked(d: &mut DecisionBuilder, attempt: &Attempt, question: &str, to: AskedTo
         next_try(d, attempt, NoteSource::Attempt, &why);
         return Err(why);
     }
-    // A question is not a failure: the try is returned, and the answer starts a new attempt.
+    // A question is not a failure: the try is given back, and the answer starts a new attempt.
     d.return_try(attempt);
     if to == AskedTo::Person || !d.inquire(attempt, question) {
         d.block(BlockKind::Question { step: attempt.step, task: attempt.task }, question);

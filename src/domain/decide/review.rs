@@ -44,7 +44,8 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
         return show(d, true);
     }
     if d.run.facts.review.is_some() && matches!(gate::review(&d.run), Gate::Shut(_)) && approved(d) {
-        // A later attempt wrote under the reviewer's session: the verdict no longer counts, and another one is needed.
+        // A later attempt wrote code in the reviewer's session: the verdict no longer counts, and another one is
+        // needed.
         d.run.facts.review = None;
         d.run.facts.statuses.remove(OwnStatus::Review { summary: String::new() }.context());
     }

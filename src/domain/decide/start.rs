@@ -22,7 +22,7 @@ pub(super) enum CutBy {
     Shared(Vec<SharedBudget>),
 }
 
-/// Shared budgets that are exhausted, with what explains it.
+/// Exhausted shared budgets, with the fill levels and the spending that explain it.
 pub(super) struct Exhausted<'a> {
     pub budgets: &'a [SharedBudget],
     pub levels: &'a [Level],
@@ -87,7 +87,8 @@ impl DecisionBuilder {
     pub(super) fn grant(&mut self, step: Step) -> Option<Usage> {
         match self.run.ledger.grant(&self.limits_of(step), &self.run.limits) {
             Ok(caps) => return Some(caps),
-            // Reserved is not spent: what attempts in progress leave unused comes back, and then this is tried again.
+            // Reserved is not spent: what attempts in progress leave unused comes back, and then the grant is tried
+            // again.
             Err(_) if !self.run.ledger.reserved.is_empty() => {}
             Err(budget) => self.exhausted(budget),
         }
@@ -123,8 +124,9 @@ impl DecisionBuilder {
         self.raise(block);
     }
 
-    /// Returns the budget that cut the reservation an attempt has used up: it was granted what was left of that budget,
-    /// which is less than its step allows. `None` = the step's own limit. To be called while the reservation stands.
+    /// Returns the budget that cut the reservation which an attempt has used up: the attempt was granted the rest of
+    /// that budget, less than its step allows. `None` = the step's own limit. Call this before the reservation is
+    /// settled.
     pub fn cut_by(&self, attempt: &Attempt, budget: BudgetKind) -> Option<CutBy> {
         let step = self.limits_of(attempt.step);
         let run = &self.run.limits;
@@ -163,7 +165,8 @@ impl DecisionBuilder {
         let role = step.role();
         match engine_selection::choose(&self.run, step, self.at) {
             Choice::None => {
-                // `open` has checked this. A snapshot that lost its engines is a case for a person, not a panic.
+                // `open` has checked this. A snapshot without its engines is put to a person instead of causing a
+                // panic.
                 let why = format!("no engine is set for the role {}", role.name());
                 self.block(BlockKind::Effect(EffectKind::Start), &why);
                 None
@@ -187,15 +190,15 @@ impl DecisionBuilder {
         }
     }
 
-    /// Lets the run go on by itself at that time, unless it already does so earlier.
+    /// Schedules the run to continue by itself at that time, unless it does so earlier anyway.
     fn wait_for(&mut self, wait: Wait) {
         if self.run.wait.as_ref().is_none_or(|w| wait.until < w.until) {
             self.run.wait = Some(wait);
         }
     }
 
-    /// Handles exhausted shared budgets for an attempt. What is only reserved may come back, so they are asked again
-    /// after a while, and a person if that does not help.
+    /// Handles exhausted shared budgets for an attempt. What is only reserved may come back, so the reservation is
+    /// tried again after a while; if that does not help, a person is asked.
     pub fn budget_refused(&mut self, id: AttemptId, exhausted: &Exhausted<'_>, reserved: bool) {
         let count = self.run.budget_wait.as_ref().map_or(0, |w| w.count) + 1;
         self.not_started(id, "a shared budget is exhausted");
@@ -280,7 +283,7 @@ impl DecisionBuilder {
         self.order(Effect::Reserve { attempt: id, role, engine, caps, shared, alert_percent, round, at: self.at });
     }
 
-    /// Orders the start of an attempt whose reservation stands.
+    /// Orders the start of an attempt whose reservation was made.
     pub fn send(&mut self, id: AttemptId) {
         let Some(attempt) = self.run.attempt(id).cloned() else { return };
         let (step, caps) = (attempt.step, attempt.reserved);
@@ -364,7 +367,7 @@ impl DecisionBuilder {
         self.run.ledger.settle(id, Some(used))
     }
 
-    /// Returns an attempt's try: its step is where it was before.
+    /// Gives back an attempt's try and makes its task ready again: the step is where it was before the attempt.
     pub fn return_try(&mut self, attempt: &Attempt) {
         if attempt.answers.is_some() {
             return;

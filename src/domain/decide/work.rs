@@ -21,7 +21,7 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
     finish(d);
 }
 
-/// Makes waiting tasks ready whose needs have ended.
+/// Makes the waiting tasks ready whose needs have ended.
 fn make_ready(d: &mut DecisionBuilder) {
     let over: BTreeSet<String> = d.run.tasks.iter().filter(|t| t.over()).map(|t| t.spec.name.clone()).collect();
     for task in d.run.tasks.iter_mut().filter(|t| t.stage == Stage::Waiting) {

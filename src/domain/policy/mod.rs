@@ -30,7 +30,7 @@ pub struct StepLimits {
     pub turns: Option<u64>,
 }
 
-/// The limits of every step (mission M2).
+/// The limits of every step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StepTable {
@@ -78,10 +78,10 @@ pub struct Policy {
     pub parallel_tasks: u32,
     /// Upper bound on the tasks of a plan.
     pub max_tasks: u32,
-    /// Attempts of one step lost in a row to dead processes before a person is asked, so that a step that kills Skep
-    /// does not do so for ever.
+    /// Attempts of one step lost in a row to dead processes before a person is asked, so that a step that kills Skep is
+    /// not started forever.
     pub max_lost_attempts: u32,
-    /// Questions attempts may ask before a further question counts as a failure.
+    /// Number of questions that attempts may ask; a further question counts as a failure.
     pub max_questions: u32,
     /// Whether a scout explores the repository before the plan.
     pub explore: bool,
@@ -93,7 +93,7 @@ pub struct Policy {
     pub self_approval: bool,
     /// Path patterns whose change needs a person's approval.
     pub protected_paths: Vec<String>,
-    /// Path patterns of tests. Deleting a test, or removing more lines than are added, needs a person.
+    /// Path patterns of tests. Deleting a test, or removing more lines than are added, needs a person's approval.
     pub test_paths: Vec<String>,
     /// Path patterns that must not be changed.
     pub forbidden_paths: Vec<String>,
@@ -101,11 +101,11 @@ pub struct Policy {
     pub allowed_paths: Vec<String>,
     /// Status contexts that must be green on the forge.
     pub required_statuses: Vec<String>,
-    /// Deleted files above which a person is needed.
+    /// Number of deleted files above which a person has to approve.
     pub max_deleted: u64,
-    /// Changed files above which a person is needed.
+    /// Number of changed files above which a person has to approve.
     pub max_files: u64,
-    /// Added and removed lines above which a person is needed.
+    /// Number of added and removed lines above which a person has to approve.
     pub max_lines: u64,
 }
 
@@ -125,9 +125,8 @@ impl Default for Policy {
             approve_plan: false,
             approve_merge: true,
             self_approval: true,
-            // CI, ownership and the rules agents read decide what is proven and by whom, so a person reviews them
-            // (M12).
-            // What decides how a change is checked, or what agents and editors run, in the spellings of common tools.
+            // CI, code ownership and the rules that agents read decide what is proven and by whom; editors and hooks run
+            // what is configured. So a person reviews changes to the files of the common tools.
             protected_paths: list(&[
                 ".skep.toml",
                 ".github/workflows/**",
@@ -172,7 +171,7 @@ impl Default for Policy {
                 "**/.envrc",
                 "**/.gitattributes",
             ]),
-            // The author of the code must not weaken its proof unseen.
+            // The author of a change must not weaken its tests unseen.
             test_paths: list(&[
                 "**/tests/**",
                 "**/test/**",
@@ -184,7 +183,7 @@ impl Default for Policy {
                 "**/*.spec.*",
                 "**/*_spec.*",
             ]),
-            // A nested repository or a submodule can make git run or hide things.
+            // A nested repository or a submodule can make git run commands or hide files.
             forbidden_paths: list(&["**/.git", "**/.git/**", ".gitmodules"]),
             allowed_paths: Vec::new(),
             required_statuses: Vec::new(),
@@ -218,9 +217,8 @@ fn build(pattern: &str, any_case: bool) -> Result<Glob, String> {
 /// Upper bound on cached compiled patterns. Each takes about ten kilobytes.
 const MAX_COMPILED: usize = 256;
 
-/// Compiled patterns; `None` = does not compile. Runs share the same few patterns, and compiling one costs as much as
-/// matching it against thousands of paths.
-static COMPILED: Mutex<BTreeMap<(String, bool), Option<Arc<GlobMatcher>>>> = Mutex::new(BTreeMap::new());
+            // CI, code ownership and the rules that agents read decide what is proven and by whom; editors and hooks run
+            // what is configured. So a person reviews changes to the files of the common tools.
 
 fn compiled(pattern: &str, any_case: bool) -> Option<Arc<GlobMatcher>> {
     let cache = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -303,7 +301,7 @@ impl Policy {
             .map(str::to_owned)
     }
 
-    /// Returns the part that an attempt should know beforehand.
+    /// Returns the part of the policy that an attempt should know beforehand.
     pub fn bounds(&self) -> Bounds {
         Bounds {
             max_tasks: self.max_tasks,

@@ -17,7 +17,7 @@ pub struct Attempt {
     /// The task, for `Develop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
-    /// The attempt whose question this one answers, for an `Explore` on request. It counts no tries of its own.
+    /// The attempt whose question this one answers, for an `Explore` on request. Such an attempt counts no tries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AttemptId>,
     /// The engine, `KIND` or `KIND:ARG`.
@@ -57,7 +57,7 @@ pub struct Resumable {
 }
 
 impl Resumable {
-    /// Upper bound on resumes of one attempt, so that an attempt that kills its process does not do so for ever.
+    /// Upper bound on resumes of one attempt, so that an attempt that kills its process is not resumed forever.
     pub const MAX_RESUMES: u32 = 3;
     /// Minimum remaining time, in milliseconds, for a resume to be worth it.
     pub const MIN_LEFT_MS: u64 = 5_000;
@@ -85,7 +85,7 @@ pub struct Ended {
     /// Usage by model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage_by_model: Vec<ModelUse>,
-    /// Names of the vault's secrets it was given.
+    /// Names of the vault secrets it received.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
 }

@@ -19,7 +19,7 @@ const MAX_BACKOFF_MS: i64 = 30 * 60_000;
 const MIN_BUDGET_WAIT_MS: i64 = 2_000;
 /// Upper bound for a retry time that an engine reports.
 const MAX_REPORTED_MS: i64 = 30 * 24 * 3_600_000;
-/// A longer wait is also put to a person as a question.
+/// Longest wait, in milliseconds, that is not also put to a person as a question.
 pub const MAX_SILENT_WAIT_MS: i64 = 24 * 3_600_000;
 /// Attempts in a row without a usable engine before a person is asked.
 pub const MAX_UNAVAILABLE: u32 = 20;
@@ -45,7 +45,8 @@ impl Cooldown {
         self.until.is_none_or(|until| until > at)
     }
 
-    /// Returns the cooldown after an engine was unavailable. `before` is its last one, if it has not worked since.
+    /// Returns the cooldown after an engine was unavailable. `before` is its previous cooldown, if the engine has not
+    /// worked since.
     pub fn after(
         before: Option<&Cooldown>,
         why: String,
@@ -54,7 +55,7 @@ impl Cooldown {
         at: Timestamp,
     ) -> Cooldown {
         if let Some(known) = before.filter(|r| r.active(at)) {
-            // Another attempt ran into the same outage before it was known: it counts once.
+            // Another attempt ran into the same outage before the cooldown was known: the outage counts once.
             let later =
                 if fix.is_some() { None } else { known.until.map(|k| believed(until, at).map_or(k, |u| u.max(k))) };
             return Cooldown { until: later, why, fix: fix.or_else(|| known.fix.clone()), count: known.count };
@@ -68,12 +69,13 @@ impl Cooldown {
     }
 }
 
-/// Returns the end of a cooldown after `count` (from 1) times in a row: first 30 s, at most 30 min.
+/// Returns the end of a cooldown when the engine was unavailable `count` (from 1) times in a row: first 30 s, at most
+/// 30 min.
 pub fn cooldown_end(count: u32, at: Timestamp) -> Timestamp {
     backoff(MIN_COOLDOWN_MS, count, at)
 }
 
-/// Returns when to ask again for amounts that other runs have only reserved, after `count` (from 1) times in a row:
+/// Returns when to ask again for amounts that other runs have only reserved, after `count` (from 1) refusals in a row:
 /// first 2 s, because attempts may end at any moment, at most 30 min.
 pub fn budget_retry(count: u32, at: Timestamp) -> Timestamp {
     backoff(MIN_BUDGET_WAIT_MS, count, at)

@@ -110,7 +110,7 @@ pub struct Run {
     /// again.
     #[serde(default)]
     pub cooldowns: BTreeMap<String, Cooldown>,
-    /// Attempts in a row, of any engine, that found theirs unavailable.
+    /// Attempts in a row, of any engine, that ended because the engine was unavailable.
     #[serde(default)]
     pub unavailable: u32,
     /// Wait for shared budgets whose remainder is reserved for other attempts.
@@ -144,7 +144,7 @@ pub struct Run {
     /// The change, once it is open.
     #[serde(default)]
     pub change: Option<ChangeRef>,
-    /// An earlier change of this run that was closed, and that a person allowed to replace by a new one.
+    /// An earlier change of this run that was closed, and that a person allowed the run to replace with a new one.
     #[serde(default)]
     pub closed_change: Option<ChangeNumber>,
     /// Facts about `head`. A new head starts without any.
@@ -159,7 +159,7 @@ pub struct Run {
     /// Secret findings that a person allowed to push, by fingerprint.
     #[serde(default)]
     pub allowed_secrets: BTreeSet<String>,
-    /// What the last phase has already ordered.
+    /// Steps of the last phase that were already ordered.
     #[serde(default)]
     pub closing: Closing,
     /// `UNBLOCK` comments that were read already.
@@ -173,7 +173,7 @@ pub struct Run {
     pub outcome: Option<Outcome>,
 }
 
-/// What the last phase has already ordered.
+/// Steps of the last phase that were already ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
     /// The result was reported (and the change closed, unless it was merged).
@@ -199,7 +199,7 @@ pub struct BudgetWait {
 pub struct Tries {
     /// Tries used.
     pub used: u32,
-    /// Tries given by people, beyond the policy's.
+    /// Tries granted by people, beyond the policy's.
     pub extra: u32,
     /// Attempts in a row lost to dead processes.
     pub losses: u32,
@@ -313,7 +313,7 @@ pub struct Stopping {
     pub by: Principal,
     /// The reason.
     pub why: String,
-    /// Whether the run counts as failed (a person said no) rather than cancelled.
+    /// Whether the run counts as failed (a person rejected it) rather than cancelled.
     #[serde(default)]
     pub failed: bool,
 }
@@ -340,7 +340,7 @@ pub enum Outcome {
 }
 
 impl Run {
-    /// Upper bound on notes; the oldest go first.
+    /// Upper bound on notes; the oldest are dropped first.
     pub const MAX_NOTES: usize = 12;
 
     /// Adds a note for the next attempt at any step.
@@ -407,7 +407,7 @@ impl Run {
     pub fn parked(&self) -> bool {
         self.pending.is_empty()
     }
-    /// Returns whether an observation of the forge holds anything new for the run.
+    /// Returns whether an observation of the forge contains anything new for the run.
     pub fn is_news(&self, seen: &Observation) -> bool {
         let gates_may_open = self.phase == Phase::Gating && self.facts.observed.as_ref() != Some(seen);
         let commented = seen.unblocks.iter().any(|c| !self.comments_read.contains(&c.comment));

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Plans.
+    /// Plans the tasks.
     Manager,
     /// Explores the repository and answers questions.
     Scout,
-    /// Edits.
+    /// Edits the code.
     Dev,
     /// Reviews changes it did not write.
     Reviewer,
@@ -229,13 +229,13 @@ pub struct Order {
     pub bounds: Bounds,
     /// The reservation, which caps the attempt. `wall_ms` is its deadline.
     pub caps: Usage,
-    /// The engine session to resume: its process is gone, its worktree and folders are as they were left.
+    /// The engine session to resume. Its process is gone; its worktree and folders are as they were left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<String>,
 }
 
 impl Order {
-    /// Returns the order for an attempt that is resumed: with its remaining time.
+    /// Returns the order that resumes the attempt, with its remaining time.
     pub fn resumed(mut self, resumable: &Resumable) -> Order {
         self.caps.wall_ms = self.caps.wall_ms.saturating_sub(resumable.elapsed_ms);
         self.resume = Some(resumable.session.clone());

@@ -26,7 +26,7 @@ pub struct Reported {
     /// Usage by model.
     #[serde(default)]
     pub usage_by_model: Vec<ModelUse>,
-    /// Names of the vault's secrets it was given.
+    /// Names of the vault secrets it received.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Version of the prompt it was given: the digest of its template files. `None` for an engine without a prompt.
@@ -81,16 +81,16 @@ pub enum Report {
         /// The reason.
         why: String,
     },
-    /// The reservation did not suffice for the next call. If it had been cut by an almost exhausted budget, more is
-    /// requested and no try counts; if it was the step's own limit, the attempt failed.
+    /// The reservation did not suffice for the next call. If an almost exhausted budget had cut it, more is requested
+    /// and the try does not count; if it was the step's own limit, the attempt failed.
     BudgetExhausted {
         /// The part of the reservation that is used up.
         budget: BudgetKind,
         /// The reason.
         why: String,
     },
-    /// The engine is unavailable: quota, outage, a key or model that does not work. Says nothing about the work; costs
-    /// no try.
+    /// The engine is unavailable: quota, outage, a key or model that does not work. This says nothing about the work
+    /// and costs no try.
     Unavailable {
         /// What happened, and to which engine.
         why: String,
@@ -139,7 +139,8 @@ pub enum AskedTo {
     /// A person: something has to be decided.
     #[default]
     Person,
-    /// The scout: something has to be looked up. Falls to a person if there is no scout or it finds nothing.
+    /// The scout: the answer has to be found in the repository. The question goes to a person if there is no scout or
+    /// it finds nothing.
     Scout,
 }
 

@@ -1,12 +1,13 @@
-//! Admission: a bounded number of runs hold slots, and a run that waits for a person keeps its slot (M13).
+//! Admission: a bounded number of runs hold slots, and a run that waits for a person keeps its slot.
 
 /// Slot counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
     /// Upper bound on runs that hold a slot (`max_live_runs`).
     pub max: u32,
-    /// Upper bound on slots that waiting runs keep to themselves (`max_reserved_slots`), so that other runs always
-    /// progress. A waiting run beyond it shares: it keeps its workspace and is readmitted before any new run.
+    /// Upper bound on slots that are reserved for waiting runs (`max_reserved_slots`), so that other runs always
+    /// progress. A waiting run beyond this bound has no slot of its own, but it keeps its workspace and is readmitted
+    /// before any new run.
     pub max_reserved: u32,
     /// Runs in progress.
     pub live: u32,

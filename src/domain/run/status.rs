@@ -1,4 +1,4 @@
-//! The status words of the interfaces (M4), derived from phase and stage, never stored as truth.
+//! The status words of the interfaces, derived from phase and stage, never stored as truth.
 
 use crate::domain::run::{Outcome, Phase, Run};
 use crate::domain::task::{Stage, Task};

@@ -118,7 +118,7 @@ impl Stage {
 }
 
 impl Task {
-    /// Upper bound on notes for the next attempt; the oldest go first.
+    /// Upper bound on notes for the next attempt; the oldest are dropped first.
     pub const MAX_NOTES: usize = 6;
 
     /// Returns a fresh task.

@@ -1,4 +1,5 @@
-//! Routes for actions on a run. Each may be repeated: an action that has happened already responds with the run as it is.
+//! Routes for actions on a run. Each may be repeated: an action that has happened already responds with the run as it
+//! is.
 
 use super::problem::{ApiError, ApiResult};
 use super::{State, etag, runs, wire};
@@ -27,7 +28,8 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 
 /// Approve or decline
 ///
-/// Lifts the block named, or the oldest approval that the run waits for. `no` declines; `text` says what should be different.
+/// Lifts the block named, or the oldest approval that the run waits for. `no` declines; `text` says what should be
+/// different.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/actions/approve", tag = "actions", request_body = Option<wire::Action>,
     params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
@@ -75,7 +77,7 @@ async fn unblock(
 
 /// Pause
 ///
-/// Nothing new starts; what is running ends.
+/// Nothing new starts; what is in progress finishes.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/actions/pause", tag = "actions", request_body = Option<wire::Action>,
     params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
@@ -92,7 +94,7 @@ async fn pause(
 
 /// Resume
 ///
-/// Resumes a run that was paused, or that no process carries.
+/// Resumes a run that was paused, or that no process drives.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/actions/resume", tag = "actions", request_body = Option<wire::Action>,
     params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
@@ -109,7 +111,7 @@ async fn resume(
 
 /// Cancel
 ///
-/// A landing under way is waited for: what reaches the base branch counts as delivered.
+/// A landing in progress is awaited: what reaches the base branch counts as delivered.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/actions/cancel", tag = "actions", request_body = Option<wire::Action>,
     params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
@@ -143,8 +145,8 @@ async fn raise(
 
 /// Retry
 ///
-/// A run that used up its tries or rounds gets as many again, with `text` as a hint. A run that ended undelivered is followed by
-/// a new one with the same project, goal, engines and checks (201 with its Location).
+/// A run that used up its tries or rounds gets as many again, with `text` as a hint. A run that ended undelivered is
+/// followed by a new one with the same project, goal, engines and checks (201 with its Location).
 #[utoipa::path(post, path = "/api/v1/runs/{id}/actions/retry", tag = "actions", request_body = Option<wire::Action>,
     params(("id" = String, description = "Whole or shortened"), ("If-Match" = Option<String>, Header)),
     responses(
@@ -166,7 +168,7 @@ async fn retry(
 
 /// Lift a quarantine
 ///
-/// For a quarantined run whose cause was fixed. The run is carried on.
+/// For a quarantined run whose cause was fixed. The run is resumed.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/actions/lift-quarantine", tag = "actions",
     params(("id" = String, description = "Whole or shortened")),
     responses((status = 200, body = wire::Run, description = "The run afterwards", headers(("ETag" = String)))))]
@@ -183,7 +185,7 @@ fn refused(error: crate::service::ServiceError) -> Response {
     ApiError::from(error).into_response()
 }
 
-/// Parses the expected event and the body. An empty body means the action alone.
+/// Parses the expected event and the body. An empty body stands for an action without options.
 async fn parse(request: Request) -> Result<(Option<u64>, wire::Action), Response> {
     let if_seq = etag::if_match(request.headers()).map_err(ApiError::into_response)?;
     let (parts, body) = request.into_parts();

@@ -33,7 +33,7 @@ async fn list(
 
 /// Get the bytes of an artifact
 ///
-/// Always as plain text to be saved: they come from engines and commands.
+/// The bytes come from engines and commands, so they are always sent as plain text to be saved.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts/{digest}", tag = "runs",
     params(("id" = String, description = "Whole or shortened"), ("digest" = String, description = "64 hex digits")),
     responses((status = 200, description = "The bytes", body = String, content_type = "text/plain; charset=utf-8")))]
@@ -57,7 +57,8 @@ struct PatchQuery {
 
 /// Get the patch of a run
 ///
-/// The diff of its branch against its base, or the one that a task's latest attempt left: a unified diff of at most 1 MiB.
+/// The diff of its branch against its base, or the one that a task's latest attempt left: a unified diff of at most 1
+/// MiB.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/patch", tag = "runs",
     params(("id" = String, description = "Whole or shortened"), PatchQuery),
     responses((status = 200, description = "The diff", body = String, content_type = "text/plain; charset=utf-8")))]

@@ -37,8 +37,9 @@ struct Spend {
 
 /// Sum up spending
 ///
-/// Usage and reservations of attempts. Days are UTC; an attempt belongs to the day it was ordered on. Attempts with a model of
-/// unknown price count as `unpriced`: they are charged their full reservation, which is not in the model's sum.
+/// Usage and reservations of attempts. Days are UTC; an attempt belongs to the day it was ordered on. Attempts with a
+/// model of unknown price count as `unpriced`: they are charged their full reservation, which is not in the model's
+/// sum.
 #[utoipa::path(get, path = "/api/v1/spending", tag = "budget", params(Spend),
     responses((status = 200, body = Vec<wire::Spending>, description = "The sums")))]
 async fn spending(
@@ -54,8 +55,8 @@ async fn spending(
 
 /// Raise a shared budget
 ///
-/// Adds to the limits that the runs of a project, or of the current UTC day, share. Runs that wait for exactly this budget
-/// continue.
+/// Adds to the limits that the runs of a project, or of the current UTC day, share. Runs that wait for exactly this
+/// budget continue.
 #[utoipa::path(post, path = "/api/v1/budget/raise", tag = "budget", request_body = wire::RaiseShared,
     responses((status = 200, body = wire::Raised, description = "Raised, durably")))]
 async fn raise(

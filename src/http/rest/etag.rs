@@ -36,7 +36,7 @@ pub fn if_match(headers: &HeaderMap) -> ApiResult<Option<u64>> {
     }
 }
 
-/// Returns whether the caller has the run at this event already.
+/// Returns whether the caller already has the run as it is at this event.
 pub fn is_known(headers: &HeaderMap, seq: u64) -> bool {
     let etag = etag(seq);
     let tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));

@@ -1,4 +1,5 @@
-//! REST interface under `/api/v1`, with its OpenAPI document. Each handler parses, calls one function of `service`, and renders.
+//! REST interface under `/api/v1`, with its OpenAPI document. Each handler parses, calls one function of `service`, and
+//! renders.
 
 mod actions;
 mod artifacts;

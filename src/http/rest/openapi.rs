@@ -58,7 +58,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     api
 }
 
-/// Adds the problem response to every operation, here for all of them, so that no handler can forget it.
+/// Adds the problem response to every operation in one place, so that no handler can forget it.
 pub fn with_problems(api: &mut utoipa::openapi::OpenApi) {
     let problem = || {
         ResponseBuilder::new()

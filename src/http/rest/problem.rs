@@ -25,7 +25,7 @@ const RETRY_AFTER_SECS: &str = "5";
 pub struct ApiError(Box<Problem>);
 
 impl ApiError {
-    /// An error. Secrets are redacted from its texts.
+    /// Creates an error. Secrets are redacted from its texts.
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>, fix: impl Into<String>) -> ApiError {
         ApiError(Box::new(Problem {
             kind: format!("urn:skep:problem:{code}"),
@@ -76,7 +76,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Turns every error response that is not a problem yet into one: unknown routes, wrong methods, refusals of extractors, panics.
+/// Turns every error response that is not a problem yet into one: unknown routes, wrong methods, refusals of
+/// extractors, panics.
 pub async fn everywhere(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();

@@ -14,8 +14,8 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 
 /// Get the newest test results of a project
 ///
-/// The newest results of its newest run that was checked: at the head of its branch, else at a task's commit. The bytes of logs
-/// and JUnit reports are artifacts of that run.
+/// The newest results of its newest run that was checked: at the head of its branch, else at a task's commit. The bytes
+/// of logs and JUnit reports are artifacts of that run.
 #[utoipa::path(get, path = "/api/v1/projects/{name}/tests/latest", tag = "projects",
     params(("name" = String, description = "The project's name")),
     responses((status = 200, body = wire::LatestTests, description = "The results")))]

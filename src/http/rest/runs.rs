@@ -35,8 +35,8 @@ struct ListQuery {
     /// Only runs of this project.
     #[param(example = "tally")]
     project: Option<String>,
-    /// Only runs with this status: `pending`, `planning`, `planned`, `running`, `paused`, `blocked`, `failed`, `cancelled`,
-    /// `completed`, `quarantined`.
+    /// Only runs with this status: `pending`, `planning`, `planned`, `running`, `paused`, `blocked`, `failed`,
+    /// `cancelled`, `completed`, `quarantined`.
     #[param(example = "blocked")]
     status: Option<String>,
     /// Only runs that have not ended.
@@ -73,10 +73,10 @@ async fn list(
 /// Open a run
 ///
 /// A repository that is named for the first time becomes a project. With an `Idempotency-Key`
-/// (draft-ietf-httpapi-idempotency-key-header) the request may be repeated for 24 hours, also after a restart: the same key with
-/// the same body returns the same run; with another body it is refused with 422 (`idempotency_key_reused`); while the first
-/// request is in progress, with 409 (`request_in_progress`). `reuse_open_run` instead reuses an open run of the same project and
-/// goal.
+/// (draft-ietf-httpapi-idempotency-key-header) the request may be repeated for 24 hours, also after a restart: the same
+/// key with the same body returns the same run; with another body it is refused with 422 (`idempotency_key_reused`);
+/// while the first request is in progress, with 409 (`request_in_progress`). `reuse_open_run` instead reuses an open
+/// run of the same project and goal.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = wire::NewRun,
     params(("Idempotency-Key" = Option<String>, Header, description = "A unique string for this request, such as a UUID in quotes")),
     responses(
@@ -98,8 +98,8 @@ async fn open(
 
 /// Preview a run
 ///
-/// Returns what a run requested like this would start with: engines, checks, limits, and the manager's prompt. Nothing is opened,
-/// written or spent; only the project's mirror is fetched.
+/// Returns what a run requested like this would start with: engines, checks, limits, and the manager's prompt. Nothing
+/// is opened, written or spent; only the project's mirror is fetched.
 #[utoipa::path(post, path = "/api/v1/runs/preview", tag = "runs", request_body = wire::NewRun,
     responses((status = 200, body = wire::Preview, description = "What it would start with")))]
 async fn preview(

@@ -1,6 +1,7 @@
 //! Routes for secrets.
 //!
-//! Invariant: a value comes in and never goes out. Bodies are parsed here and not by an extractor, because its errors quote them.
+//! Invariant: a value is accepted and never returned. Bodies are parsed here and not by an extractor, whose errors
+//! would quote them.
 
 use super::problem::{ApiError, ApiResult};
 use super::{State, wire};
@@ -74,7 +75,7 @@ async fn rekey(
     Ok(Json(secrets::rekey(&state.services, &caller, &new.file).await?.into()))
 }
 
-/// Parses a body. The error says where it is wrong, never what is there.
+/// Parses a body. The error names the position, never the content.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
     serde_json::from_slice(body).map_err(|e| {
         let detail = format!("the body does not match the schema at line {} column {}", e.line(), e.column());

@@ -38,9 +38,9 @@ struct StreamQuery {
 
 /// Stream the events of a run
 ///
-/// Each committed row is an event with its number as `id` and its name as `event`. Lines of output of running engines come as
-/// `output` without an id; some may be lost. After the run's end comes `end`, then the stream ends. Reconnect with `Last-Event-ID`
-/// and nothing is missed or repeated.
+/// Each committed row is an event with its number as `id` and its name as `event`. Lines of output of running engines
+/// come as `output` without an id; some may be lost. When the run has ended, the event `end` follows, and the stream
+/// ends. Reconnect with `Last-Event-ID` and nothing is missed or repeated.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/stream", tag = "runs",
     params(("id" = String, description = "Whole or shortened"), StreamQuery, ("Last-Event-ID" = Option<u64>, Header)),
     responses((status = 200, description = "The rows", body = wire::Event, content_type = "text/event-stream")))]

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 words! {
     /// Step of a run that a role carries out.
     Step = domain::Step {
-        /// The scout looks around.
+        /// The scout explores the repository.
         Explore = "explore",
         /// The manager plans.
         Plan = "plan",
-        /// A developer changes the code.
+        /// The dev changes the code.
         Develop = "develop",
         /// The reviewer judges the change.
         Review = "review",
@@ -98,9 +98,9 @@ pub struct Resumable {
 /// End of an attempt.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Ended {
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
-    /// How.
+    /// How it ended.
     pub ending: Ending,
     /// Summary, or the reason it failed. May contain text from outside.
     pub why: String,

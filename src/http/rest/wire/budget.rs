@@ -42,13 +42,13 @@ pub struct ModelUsage {
     pub model: String,
     /// Calls.
     pub calls: u64,
-    /// Input tokens, cached ones not counted.
+    /// Input tokens, including those read from or written to the cache.
     pub input_tokens: u64,
     /// Input tokens read from the provider's cache.
     pub cached_tokens: u64,
     /// Input tokens written to the provider's cache.
     pub cache_written_tokens: u64,
-    /// Output tokens.
+    /// Output tokens, including those spent on reasoning.
     pub output_tokens: u64,
     /// Output tokens spent on reasoning.
     pub reasoning_tokens: u64,
@@ -193,7 +193,7 @@ impl From<domain::SharedLimits> for SharedLimits {
     }
 }
 
-/// Notice that a share of a budget was used.
+/// Notice that a budget reached an alert threshold.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Alert {
     /// Scope of a shared budget; absent for the run's own.

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 words! {
     /// Role in a run.
     Role = domain::Role {
-        /// Plans.
+        /// Plans the tasks.
         Manager = "manager",
-        /// Looks around and answers questions.
+        /// Explores the repository and answers questions.
         Scout = "scout",
         /// Changes the code.
         Dev = "dev",

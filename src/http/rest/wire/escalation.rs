@@ -6,7 +6,7 @@ use crate::render;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Thing that a person is asked for.
+/// Something that a person is asked to provide or do.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Need {
     /// What.

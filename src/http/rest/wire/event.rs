@@ -1,4 +1,4 @@
-//! Rows of a run's journal, and what a stream sends besides them.
+//! Rows of a run's journal, and the other events of a stream.
 
 use super::{Outcome, Timestamp};
 use crate::ports::journal::JournalRow;

@@ -1,7 +1,7 @@
 //! JSON forms of the REST interface: what clients send and what they receive.
 //!
-//! Invariant: nothing here is a domain type. Each form is made from one with `From`, so that a change to the domain or to its
-//! snapshots changes no client.
+//! Invariant: nothing here is a domain type. Each form is made from one with `From`, so that a change to the domain or
+//! to its snapshots breaks no client.
 
 mod artifact;
 mod attempt;

@@ -22,7 +22,8 @@ pub struct Run {
     pub project: String,
     /// Goal.
     pub goal: Goal,
-    /// Status word: `pending`, `planning`, `planned`, `running`, `paused`, `blocked`, `failed`, `cancelled` or `completed`.
+    /// Status word: `pending`, `planning`, `planned`, `running`, `paused`, `blocked`, `failed`, `cancelled` or
+    /// `completed`.
     pub status: String,
     /// What it is doing or waiting for, in one sentence.
     pub now: String,

@@ -39,7 +39,7 @@ impl From<vault::SecretRow> for Secret {
     }
 }
 
-/// Secret to store. Not `Debug`: the value must never be printed.
+/// Secret to store. It is not `Debug`, because the value must never be printed.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"name": "FORGE_TOKEN", "project": "tally", "value": "…"}))]
 #[serde(deny_unknown_fields)]
