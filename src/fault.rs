@@ -1,6 +1,8 @@
-//! Fault points: named points at which a test can abort the process. `SKEP_FAULT=<name>[:<n>]` aborts at the n-th pass (from 1).
+//! Fault points: named points at which a test can abort the process. `SKEP_FAULT=<name>[:<n>]` aborts at the n-th pass,
+//! counted from 1.
 //!
-//! With `SKEP_TEST_FAULTS=<file>` every pass appends the name to that file, so that a test knows how often each is reached.
+//! With `SKEP_TEST_FAULTS=<file>`, every pass appends the name to that file, so that a test knows how often each point
+//! is reached.
 //!
 //! Invariant: release builds contain no fault points.
 

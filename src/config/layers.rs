@@ -12,8 +12,8 @@ use toml::de::{DeTable, DeValue};
 /// Maximum size of a configuration file, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Variables with the prefix `SKEP_` that are not configuration keys. They are read elsewhere, or set for the commands of
-/// engines and checks, which may start another Skep (its own tests, for example).
+/// Variables with the prefix `SKEP_` that are not configuration keys. They are read elsewhere, or set for the commands
+/// of engines and checks, which may start another Skep (its own tests, for example).
 const OTHER_VARIABLES: &[&str] = &[
     "SKEP_CONFIG",
     "SKEP_DATA_DIR",
@@ -39,8 +39,8 @@ const OTHER_VARIABLES: &[&str] = &[
     "SKEP_REPORT_FILE",
 ];
 
-/// `SKEP_TEST_…` and `SKEP_SIM_…` belong to the tests. Kubernetes sets the other two in every pod next to a service named
-/// `skep`.
+/// Prefixes of other variables. `SKEP_TEST_…` and `SKEP_SIM_…` are for the tests. Kubernetes sets the other two in
+/// every pod next to a service named `skep`.
 const OTHER_PREFIXES: [&str; 4] = ["SKEP_TEST_", "SKEP_SIM_", "SKEP_SERVICE_", "SKEP_PORT"];
 
 /// Values from one source.

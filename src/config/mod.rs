@@ -41,7 +41,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Returns the sources of this process. `data_dir` and `file` come from the command line and override the environment.
+    /// Returns the sources of this process. `data_dir` and `file` come from the command line and override the
+    /// environment.
     ///
     /// # Errors
     /// If no data directory is given and there is no home directory.

@@ -27,7 +27,7 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// Returns why the provider cannot be used; `None` = it can, as far as is known here. A key in the vault is read when it
+    /// Returns why the provider cannot be used; `None` = no problem is known. A key in the vault is read only when it
     /// is used.
     pub fn missing(&self) -> Option<String> {
         match &self.source {
@@ -49,7 +49,7 @@ pub struct SandboxSettings {
     pub accept_no_isolation: bool,
     /// Uid and gid of the unprivileged user that runs commands if Skep is root; `None` = chosen by Skep.
     pub user: Option<(u32, u32)>,
-    /// Memory limit of one process.
+    /// Memory limit of each process, and of the resident memory of all processes of a command together.
     pub memory: Option<u64>,
     /// Maximum number of processes of one command.
     pub processes: u32,

@@ -75,8 +75,8 @@ impl Reader {
         Reader { layers, figment, merged, problems, entries: Vec::new(), known, bad }
     }
 
-    /// Reads `key` into `slot`. Every layer is validated, so that an invalid value is reported even if a later layer hides
-    /// it.
+    /// Reads `key` into `slot`. Every layer is validated, so that an invalid value is reported even if a later layer
+    /// hides it.
     fn read<T>(&mut self, key: &str, slot: &mut T, parse: impl Fn(&Value, bool) -> Parsed<T>) {
         self.known.push(key.to_owned());
         for layer in &self.layers {
@@ -273,7 +273,7 @@ impl Reader {
         });
     }
 
-    /// A list of texts, each parsed by `parse`. A single text is a list of one, in the environment as well.
+    /// Reads a list of strings, each parsed by `parse`. A single string is a list of one, in the environment as well.
     pub(super) fn one_or_more<T>(&mut self, key: &str, slot: &mut Vec<T>, parse: impl Fn(&str) -> Parsed<T>) {
         self.read(key, slot, |v, _| {
             let fix = "write a text, or a list of texts such as [\"one\", \"two\"]";
@@ -320,7 +320,8 @@ impl Reader {
         names.into_iter().collect()
     }
 
-    /// Reads a table of named strings, merged over the layers. Names are case-sensitive, so the environment cannot set one.
+    /// Reads a table of named strings, merged over the layers. Names are case-sensitive, so the environment cannot set
+    /// one.
     pub(super) fn texts(
         &mut self,
         key: &str,

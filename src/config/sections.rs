@@ -39,8 +39,8 @@ pub struct Config {
     pub sandbox: SandboxSettings,
     /// Runners other than this machine, by name: `[runners.*]`.
     pub runners: BTreeMap<String, Runner>,
-    /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and `[engines]`,
-    /// and `[project.*]`.
+    /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
+    /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,
     /// Identity of Skep in git.
     pub git: Git,

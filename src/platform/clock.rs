@@ -5,7 +5,7 @@ use crate::ports::Clock;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// The moment that monotonic time counts from.
+/// Start of monotonic time.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The system clock.

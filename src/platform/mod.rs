@@ -1,5 +1,5 @@
-//! Infrastructure that adapters build on and that implements no port except the clock: processes, files, git, the
-//! sandbox, the egress proxy.
+//! Infrastructure that adapters build on: processes, files, git, the sandbox, the egress proxy. The only ports
+//! implemented here are the clock and isolation.
 
 pub mod access;
 pub mod clock;

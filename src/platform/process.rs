@@ -39,7 +39,7 @@ pub struct ProcessOutput {
     pub signal: Option<i32>,
     /// Whether it was killed because it exceeded its time limit.
     pub timed_out: bool,
-    /// Why it was killed, if for another reason than time.
+    /// Why it was killed, if not for exceeding its time limit.
     pub stop_reason: Option<String>,
     /// The last [`Program::max_output`] bytes of standard output.
     pub stdout: Vec<u8>,
@@ -51,7 +51,7 @@ pub struct ProcessOutput {
     pub took: Duration,
 }
 
-/// Notice put before output of which only the end was kept.
+/// Notice that precedes truncated output.
 pub const TRUNCATION_NOTICE: &[u8] = b"[output truncated: only the end is shown]\n";
 
 impl ProcessOutput {
@@ -398,7 +398,7 @@ struct OutputTail {
 impl OutputTail {
     fn add(&mut self, chunk: &[u8], max_bytes: usize) {
         self.bytes.extend_from_slice(chunk);
-        // Not for every chunk, so that a flood of output does not move the same bytes again and again.
+        // Only occasionally, so that a flood of output does not move the same bytes for every chunk.
         if self.bytes.len() > max_bytes.saturating_mul(2) {
             self.trim(max_bytes);
         }

@@ -18,9 +18,9 @@ use tokio::sync::watch;
 
 /// Smallest output limit worth offering; a shorter answer is of no use.
 pub const MIN_OUTPUT_TOKENS: u32 = 256;
-/// Reported usage of more than this many times the reservation is a lie or a bug, and counts as not reported.
+/// Reported usage of more than this many times the reservation is wrong, and counts as not reported.
 const ABSURD_FACTOR: u64 = 20;
-/// No single call uses this many tokens.
+/// Upper bound of the tokens of one call. A report above it counts as not reported.
 const ABSURD_TOKENS: u64 = 10_000_000_000;
 /// Maximum number of models listed individually. An agent that makes up names gets all others in one entry.
 const MODELS_MAX: usize = 64;

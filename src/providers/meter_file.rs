@@ -23,8 +23,8 @@ impl MeterFile {
         MeterFile { file: file.to_owned(), failed: AtomicBool::new(false) }
     }
 
-    /// Writes the usage. If that fails, the file is removed: unknown usage is charged in full, and never as less than
-    /// it was.
+    /// Writes the usage. If that fails, the file is removed: unknown usage is charged in full, while an outdated file
+    /// would charge too little.
     pub fn write(&self, counted: &Metered) {
         let Err(error) = replace(&self.file, counted) else { return };
         let gone = std::fs::remove_file(&self.file);

@@ -1,4 +1,4 @@
-//! Model providers: who serves a model, what it costs, what has been used, and how fast it may be called.
+//! Model providers: endpoints, prices, usage metering, rate limits and quota resets.
 
 pub mod meter;
 pub mod meter_file;

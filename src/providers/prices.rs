@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// Prices shipped with the program (`config/prices.toml`).
 const EMBEDDED: &str = include_str!("../../config/prices.toml");
-/// A million USD per million tokens can only be a typo.
+/// Upper bound of a price per million tokens, in USD. A higher one can only be a typo.
 const MAX_USD: f64 = 1_000_000.0;
 /// Maximum number of patterns in one file.
 const PATTERNS_MAX: usize = 10_000;
@@ -60,7 +60,7 @@ impl Price {
     /// Returns the cost of a call in micro-USD, rounded up once.
     pub fn of(&self, usage: &WireUsage) -> u64 {
         let rates = self.rates(usage.input);
-        // Parts that exceed their total are a provider's mistake: they count no more than the total.
+        // A provider may report parts that exceed their total. They count as the total.
         let cached = usage.cached.min(usage.input);
         let written = usage.cache_written.min(usage.input - cached);
         let hour = usage.cache_written_hour.min(written);

@@ -241,7 +241,7 @@ mod tests {
                 ],
                 Some(42.0),
             ),
-            // Anthropic by subscription: the window of five hours is used up, that of a week is not.
+            // Anthropic subscription: the five-hour window is used up, the weekly window is not.
             (
                 &[
                     ("anthropic-ratelimit-unified-status", "rejected"),

@@ -30,7 +30,7 @@ impl fmt::Debug for RateLimits {
 }
 
 impl RateLimits {
-    /// Creates the limits with no provider known yet.
+    /// Creates the limits, without any provider yet.
     pub fn new(clock: Arc<dyn Clock>) -> RateLimits {
         RateLimits { clock, all: Arc::default() }
     }
@@ -40,8 +40,8 @@ impl RateLimits {
         self.for_provider(provider).adopt(provider);
     }
 
-    /// Returns the limiter of a provider, always the same one for a name. Its limits are those adopted last, so that
-    /// an attempt that started with an older configuration does not bring that one back.
+    /// Returns the limiter of a provider: one for each name. Its limits are those adopted last, so that an attempt that
+    /// started with an older configuration does not restore the older limits.
     pub fn for_provider(&self, provider: &Provider) -> Arc<RateLimiter> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Arc::new(RateLimiter::new(provider, self.clock.clone()));
@@ -107,7 +107,7 @@ impl RateLimiter {
         let mut state = self.lock();
         state.requests_per_minute = provider.requests_per_minute.map(|n| n.max(1) as usize);
         if let Some(more) = target.checked_sub(state.concurrency) {
-            // A permit that is in use and was to be removed stays instead.
+            // Keep permits that were due for removal but are still in use.
             let retained = more.min(state.excess);
             state.excess -= retained;
             self.permits.add_permits(more - retained);
@@ -195,7 +195,7 @@ mod tests {
     use crate::providers::settings::Api;
     use tokio::time::timeout;
 
-    /// A clock that stands still: cooldowns run on tokio's paused time.
+    /// Clock that stands still: cooldowns run on tokio's paused time.
     #[derive(Debug)]
     struct FixedClock;
 
@@ -257,7 +257,7 @@ mod tests {
         assert!(at_once(&limiter, "m").await.is_none());
         drop(last);
         assert!(at_once(&limiter, "m").await.is_none(), "one a minute");
-        // More permits again while one that is to be removed is still in use.
+        // Raise the limit while a permit that is due for removal is still in use.
         limits.adopt(&provider(2, None));
         let two = [at_once(&limiter, "m").await.unwrap().unwrap(), at_once(&limiter, "m").await.unwrap().unwrap()];
         limits.adopt(&provider(1, None));

@@ -57,8 +57,8 @@ fn add_forms(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// Adds the base64 forms of a piece of a longer text, for each of the three offsets of a byte in a group. The characters
-/// at the edges also depend on the neighbouring bytes and are left out, so padding does not matter.
+/// Adds the base64 forms of a piece of a longer text, for each of the three offsets of a byte in a group. The
+/// characters at the edges also depend on the neighbouring bytes and are left out, so padding does not matter.
 fn base64(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     for before in 0..3 {
         let padded = [&[0; 2][..before], piece].concat();
@@ -70,7 +70,8 @@ fn base64(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// Adds the percent-encodings that libraries produce: upper-case and lower-case digits, spaces as `+`, every byte encoded.
+/// Adds the percent-encodings that libraries produce: upper-case and lower-case digits, spaces as `+`, every byte
+/// encoded.
 fn percent(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     let encode = |is_literal: &dyn Fn(u8) -> bool, plus: bool| {
         let mut text = String::with_capacity(piece.len() * 3);

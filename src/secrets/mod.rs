@@ -9,16 +9,17 @@
 //! | `scan` | scan of outgoing commits for both |
 //! | `seal` | encryption of stored secrets |
 //!
-//! A value is *live* once this process knows it: its own token, what the configuration names, `engines.pass_env`, and
-//! what the vault opened or received. Text from outside enters and leaves at a few places, and is redacted there:
+//! A value is *live* once this process knows it: the server's own token, secrets that the configuration names, the
+//! variables in `engines.pass_env`, and values that the vault has decrypted or received. Text from outside enters and
+//! leaves the process at a few points, and is redacted there:
 //!
-//! | place | what passes |
+//! | file | redacted text |
 //! |---|---|
 //! | `actors/run.rs`, `actors/intake.rs` | every event, before it is decided upon (`domain/texts.rs` lists its texts); snapshots, comments, notes and orders are made of events |
 //! | `platform/sandbox`, `adapters/runner/client.rs` | output of commands, as it arrives and before it is shortened |
 //! | `adapters/engine/driven` | messages, tool calls, errors and standard error of agents |
 //! | `adapters/store/blobs.rs` | every artifact |
-//! | `actors/session.rs` | prompts, patches for reviewers, commit messages, lines for people who watch |
+//! | `actors/session.rs` | prompts, patches for reviewers, commit messages, live output |
 //! | `actors/ops.rs` | texts for the forge, and the scan of every outgoing commit before a push |
 //! | `telemetry` | log fields, span attributes, panics |
 //! | `http/rest/problem.rs`, `cli/terminal.rs` | errors |

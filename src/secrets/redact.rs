@@ -11,7 +11,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     as_text(text, redact_bytes(text.as_bytes()))
 }
 
-/// Redacts text for logs and errors: like [`redact`], and also what may be a secret (`Bearer …`, the password of a URL).
+/// Redacts text for logs and errors: like [`redact`], and also what may be a secret (`Bearer …`, the password of a
+/// URL).
 pub fn redact_all(text: &str) -> Cow<'_, str> {
     as_text(text, shaped(redact_live(text.as_bytes()), Sure::May))
 }
@@ -190,7 +191,7 @@ mod tests {
         proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
     }
 
-    /// `REDACT_SECS` gives it more time.
+    /// `REDACT_SECS` sets how long the test runs.
     #[test]
     fn a_stream_is_redacted_like_the_whole_text_whatever_its_chunks() {
         let _live: Vec<_> = ["abcabcabcabc", "cabcabcabcabcabc", "\u{e9}t\u{e9}-\u{e9}t\u{e9}", "bcabcabca"]

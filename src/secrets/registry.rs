@@ -1,7 +1,7 @@
 //! Registry of the secret values that are live in this process, by name. All output is searched for them.
 //!
-//! The search structure holds the values in plain memory, as the process itself does. It is rebuilt at the first use after
-//! the registry changed, and shared as one snapshot.
+//! The search structure holds the values in plain memory, as the process itself does. It is rebuilt at the first use
+//! after the registry changed, and shared as one snapshot.
 
 use super::Secret;
 use super::encode::{self, FORM_BYTES_MIN};
@@ -26,8 +26,8 @@ struct Entry {
 
 static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 static NOW: LazyLock<RwLock<Arc<Patterns>>> = LazyLock::new(RwLock::default);
-/// Whether the entries changed since `NOW` was built. Set and cleared under the lock of the entries, and cleared only after
-/// `NOW` is replaced: whoever reads `false` sees every value registered before.
+/// Whether the entries changed since `NOW` was built. Set and cleared under the lock of the entries, and cleared only
+/// after `NOW` is replaced: a reader that sees `false` also sees every value registered before.
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
 /// Search structure of every form of every live value.
@@ -74,8 +74,8 @@ impl Patterns {
         Some(Hit { start: found.start(), end: found.end(), name })
     }
 
-    /// Returns the first position at or after `at` where a value may begin whose rest is still to come, or the length of
-    /// the text.
+    /// Returns the first position at or after `at` where a value may begin whose rest is still to come, or the length
+    /// of the text.
     pub fn begun(&self, text: &[u8], at: usize) -> usize {
         let first = (text.len() + 1).saturating_sub(self.longest).max(at);
         let is_begin = |from: &usize| {
@@ -128,9 +128,9 @@ impl Drop for Live {
     }
 }
 
-/// Registers a value under a name for people. From now on it is replaced by `[redacted:NAME]` in everything this process
-/// writes. Surrounding whitespace is ignored. A value of fewer than [`VALUE_BYTES_MIN`] bytes is not searched for; a
-/// warning is logged.
+/// Registers a value under a name for people. From now on it is replaced by `[redacted:NAME]` in everything this
+/// process writes. Surrounding whitespace is ignored. A value of fewer than [`VALUE_BYTES_MIN`] bytes is not searched
+/// for; a warning is logged.
 pub fn register(name: &str, value: &Secret) -> Live {
     let name: String = name.chars().filter(|c| !c.is_control() && !"[]".contains(*c)).take(80).collect();
     if value.expose().trim().len() < VALUE_BYTES_MIN {

@@ -1,7 +1,7 @@
 //! Scans outgoing commits for secrets: added lines, commit messages and file names.
 //!
-//! Live values are searched for everywhere. Text that only looks like a secret is reported in added lines alone, and only
-//! if its format is certain: stopping a push must be worth a person's time.
+//! Live values are searched for everywhere. Text that only looks like a secret is reported in added lines alone, and
+//! only if its format is certain, because stopping a push must be worth a person's time.
 
 use super::registry;
 use super::shape::{self, Sure};
@@ -22,8 +22,8 @@ pub struct Found {
     pub place: String,
     /// `the secret NAME`, or the kind of secret it looks like.
     pub what: String,
-    /// Identifies this finding at this path, so that a person can accept it. The value cannot be derived from it: a live
-    /// value enters it by name only, and any other value is long and random.
+    /// Identifies this finding at this path, so that a person can accept it. The value cannot be derived from it: a
+    /// live value enters it by name only, and any other value is long and random.
     pub mark: String,
 }
 

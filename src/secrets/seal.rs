@@ -40,7 +40,7 @@ pub struct Sealed {
 }
 
 /// The ciphertext cannot be decrypted: it was changed, or sealed with another key or for another context. These cases
-/// cannot be told apart.
+/// cannot be distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is damaged, or was sealed for another context or with another key")]
 pub struct Unsealable;

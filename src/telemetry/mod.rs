@@ -50,7 +50,7 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(provider) = self.provider.take() {
-            // Only traces are lost, and the log is gone already.
+            // A failure only loses traces, and it is too late to log it.
             let _ = provider.shutdown_with_timeout(self.limit);
         }
     }

@@ -1,6 +1,7 @@
 //! Trace context of a run: the W3C `traceparent` that is stored with its row and outlives the process.
 //!
-//! Parsed here because `TraceContextPropagator` of opentelemetry_sdk refuses the flags `03` of W3C Trace Context level 2.
+//! Parsed here because `TraceContextPropagator` of opentelemetry_sdk refuses the flags `03` of W3C Trace Context level
+//! 2.
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};

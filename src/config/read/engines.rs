@@ -113,8 +113,8 @@ fn role(r: &mut Reader, c: &mut Config, role: Role) {
     }
 }
 
-/// Reads the reasoning effort of a role. It becomes part of the engine spec and so of the run and each attempt. Fallbacks use
-/// the same effort if they support it and do not name another one.
+/// Reads the reasoning effort of a role. It becomes part of the engine spec and so of the run and each attempt.
+/// Fallbacks use the same effort if they support it and do not name another one.
 fn effort(r: &mut Reader, c: &Config, role: Role, spec: &mut Option<EngineSpec>, fallbacks: &mut [EngineSpec]) {
     let key = format!("role.{}.effort", role.name());
     let mut word = String::new();
@@ -212,8 +212,8 @@ fn check_usable(c: &Config, spec: &EngineSpec) -> Parsed<()> {
     }
 }
 
-/// Parses an engine for a role: `KIND` or `KIND:ARG`; "" = none. Checks only the form, not whether the provider or agent is
-/// configured.
+/// Parses an engine for a role: `KIND` or `KIND:ARG`; "" = none. Checks only the form, not whether the provider or
+/// agent is configured.
 ///
 /// # Errors
 /// If the kind is unknown, or its argument is missing or invalid.

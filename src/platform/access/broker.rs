@@ -1,5 +1,5 @@
-//! Grants a command the access its project has: a session of the egress proxy, and secrets of the vault. Dropping the
-//! access closes the session.
+//! Grants a command the access that its project has: a session of the egress proxy, and secrets from the vault.
+//! Dropping the access closes the session.
 //!
 //! Invariant: [`AccessBroker::grant`] never gives access to a model provider, and a secret is decrypted for one
 //! command at a time.
@@ -33,7 +33,7 @@ const OFFLINE_MESSAGES: &[&str] = &[
     "no such host",
 ];
 
-/// Grants access. Without a proxy no host can be reached, without a vault no secret is granted.
+/// Grants access to commands. Without a proxy, no host can be reached; without a vault, no secret is granted.
 #[derive(Clone, Default)]
 pub struct AccessBroker {
     grants: Arc<ProjectGrants>,
@@ -58,14 +58,14 @@ pub enum Audience {
     Model,
 }
 
-/// Request of a command for access.
+/// Access request for one command.
 #[derive(Clone, Debug)]
 pub struct AccessRequest<'a> {
-    /// The project it works on.
+    /// Project that the command works on.
     pub project: &'a ProjectName,
     /// Kind of the command.
     pub audience: Audience,
-    /// Isolation level it runs at.
+    /// Isolation level that the command runs at.
     pub level: Level,
     /// Name of the command for logs and errors.
     pub label: &'a str,
@@ -76,7 +76,7 @@ pub struct AccessRequest<'a> {
 pub struct CommandAccess {
     project: ProjectName,
     level: Level,
-    /// Session of the egress proxy, if it has one.
+    /// Session of the egress proxy, if the command has one.
     pub session: Option<ProxySession>,
     secrets: Vec<(String, Secret)>,
 }
@@ -153,7 +153,7 @@ impl AccessBroker {
         Ok(CommandAccess::new(&request, session, secrets))
     }
 
-    /// Returns the secrets, all or none.
+    /// Decrypts the granted secrets. Fails if one of them is unavailable.
     async fn secrets(&self, request: &AccessRequest<'_>) -> PortResult<Vec<(String, Secret)>> {
         let grants = self.grants.for_project(request.project);
         let names = match request.audience {
@@ -229,7 +229,7 @@ impl CommandAccess {
         CommandAccess { project: request.project.clone(), level: request.level, session, secrets }
     }
 
-    /// Returns no access at all, for a command that runs on another machine.
+    /// Returns an access that grants nothing, for a command that runs on another machine.
     pub fn none(request: &AccessRequest<'_>) -> CommandAccess {
         CommandAccess::new(request, None, Vec::new())
     }
@@ -249,13 +249,13 @@ impl CommandAccess {
         self.secrets.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// Describes the hosts the proxy denied, for people; `None` = none.
+    /// Describes the hosts that the proxy denied, for people; `None` = it denied none.
     pub fn denied_hosts(&self) -> Option<String> {
         let mut denials = self.session.as_ref()?.denials();
-        // Calls of models are not hosts; their errors are reported where they are made.
+        // Model calls are not hosts; their errors are reported where they occur.
         denials.retain(|(what, _)| !what.starts_with('/'));
         let describe = |(host, why): &(String, String)| {
-            // The name is text of the command's own.
+            // The command chose the name, so it is untrusted text.
             let host: String = terminal_text::sanitize(host.as_bytes()).chars().take(HOST_CHARS_MAX).collect();
             format!("{host} ({why})")
         };

@@ -6,24 +6,25 @@ use std::collections::BTreeMap;
 /// Grants of one project's commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// Hosts they may reach through the egress proxy: `pypi.org`, `*.crates.io`, each optionally with `:PORT`.
+    /// Hosts that the commands may reach through the egress proxy: `pypi.org`, `*.crates.io`, each optionally with
+    /// `:PORT`.
     pub hosts: Vec<String>,
     /// Secrets of the vault granted to its checks, as environment variables of the same name.
     pub check_secrets: Vec<String>,
-    /// Secrets of the vault granted to `command:` engines and driven agents that work on it, in the same way.
+    /// Secrets of the vault granted to `command:` engines and driven agents that work on the project, in the same way.
     pub engine_secrets: Vec<String>,
     /// Runner of its checks; `None` = Skep's own machine.
     pub runner: Option<String>,
-    /// Additional runners that individual checks of it may name.
+    /// Additional runners that individual checks of the project may name.
     pub runners: Vec<String>,
 }
 
 /// Grants of all projects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectGrants {
-    /// Grants of a project that has none of its own.
+    /// Grants of every project without an entry in `projects`.
     pub all: Grants,
-    /// Grants of individual projects: complete ones, with everything they leave out already filled in from `all`.
+    /// Grants of individual projects. Each is complete: what its table leaves out is filled in from `all`.
     pub projects: BTreeMap<ProjectName, Grants>,
 }
 

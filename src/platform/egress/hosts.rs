@@ -59,8 +59,8 @@ impl Hosts {
         if fitting.any(open) { Ok(()) } else { Err("on the list, but with another port") }
     }
 
-    /// Returns whether an address that a name resolved to may be connected to: public ones, and those on the list
-    /// themselves.
+    /// Returns whether a connection to a resolved address is allowed: the address must be public, or on the list
+    /// itself.
     pub fn may_dial(&self, address: SocketAddr) -> bool {
         is_public(address.ip()) || self.check(&address.ip().to_canonical().to_string(), address.port()).is_ok()
     }
@@ -119,7 +119,7 @@ pub fn normalize_host(text: &str) -> Option<String> {
         return Some(ip.to_string());
     }
     let name = normalize_name(text)?;
-    // Public names never end like this, and C libraries parse it as a numeric address.
+    // No public name ends in a number, and C libraries parse such a name as a numeric address.
     let last = name.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x");
     if numeric { None } else { Some(name) }
@@ -132,8 +132,8 @@ fn normalize_name(text: &str) -> Option<String> {
     (name.len() <= NAME_MAX && name.split('.').all(label)).then_some(name)
 }
 
-/// Returns whether an address is public: not this machine's, not of a private network, not a cloud's metadata service,
-/// not one that embeds another address.
+/// Returns whether an address is public. Addresses of this machine, of private networks and of cloud metadata services
+/// are not; neither are addresses that embed another one.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => {

@@ -12,7 +12,7 @@ const REPLACEMENT: &[u8] = b"***";
 pub struct KeyMask {
     key: Vec<u8>,
     finder: Option<AhoCorasick>,
-    /// The end of the last chunk, as far as it may be the beginning of the key.
+    /// End of the last chunk, if it may be the beginning of the key.
     held: Vec<u8>,
 }
 
@@ -44,7 +44,7 @@ impl KeyMask {
         piece.slice(..piece.len() - prefix)
     }
 
-    /// Returns what is still held back, at the end of the stream.
+    /// Ends the stream and returns the bytes still held back.
     pub fn finish(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.held))
     }

@@ -30,7 +30,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Answer to a client without the session's token.
 const BAD_CREDENTIALS: &str = "Skep: invalid or missing proxy credentials";
 
-/// One of the [`MAX_CONNECTIONS`] permits; anything that outlives its connection holds on to it.
+/// One of the [`MAX_CONNECTIONS`] permits. A tunnel keeps the permit when it outlives its HTTP connection.
 pub type ConnectionPermit = Arc<OwnedSemaphorePermit>;
 
 /// Listener a client is connected to.
@@ -53,7 +53,7 @@ pub fn serve(session: Arc<SessionState>, unix: UnixListener, tcp: TcpListener) {
         let tcp = tcp.clone();
         async move {
             let (stream, _) = tcp.accept().await?;
-            // Send pieces of a response at once; if this cannot be set, they only arrive later.
+            // Send pieces of a response immediately. If the option cannot be set, they only arrive later.
             let _later = stream.set_nodelay(true);
             Ok(stream)
         }
@@ -78,7 +78,7 @@ where
         match accepted {
             Ok((stream, permit)) => drop(tokio::spawn(connection(session.clone(), listener, stream, Arc::new(permit)))),
             Err(error) => {
-                // Usually out of file descriptors; some will be free a moment later.
+                // Usually the process has run out of file descriptors; some will be free a moment later.
                 tracing::warn!(%error, "cannot accept a connection to the egress proxy");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -139,7 +139,7 @@ async fn answer(session: &Arc<SessionState>, listener: Listener, request: Reques
     }
 }
 
-/// Returns the token in the proxy credentials: the password.
+/// Returns the token from the proxy credentials, where it is the password.
 fn proxy_token(headers: &HeaderMap) -> Option<String> {
     let login = headers.get(header::PROXY_AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = login.split_once(' ')?;

@@ -41,13 +41,13 @@ pub use hosts::{Hosts, Resolver, SystemResolver};
 
 pub use session::{Fault, SessionSpec};
 
-/// A socket path is limited to 108 bytes, and a sandbox needs a few of them itself.
+/// Maximum length of a socket path, in bytes. The kernel allows 108, and a sandbox needs a few of them itself.
 const SOCKET_PATH_MAX: usize = 99;
 /// Timeout for connecting to a provider.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Prefix of the sockets' directories.
 const DIR_PREFIX: &str = "skep-egress-";
-/// Younger sockets are not swept: one may just be being opened.
+/// Minimum age of a socket to be swept. A younger one may belong to a session that is still being opened.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// Opens proxy sessions. There is one for the whole process.
@@ -201,7 +201,7 @@ impl ProxySession {
         self.state.fault()
     }
 
-    /// Returns what was denied so far, each with the reason; without repetitions, at most 256.
+    /// Returns the denied requests so far, each with its reason, without repetitions; at most 256.
     pub fn denials(&self) -> Vec<(String, String)> {
         self.state.denials()
     }

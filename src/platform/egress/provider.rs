@@ -74,7 +74,7 @@ pub async fn serve(session: &Arc<SessionState>, request: Request, path: &str) ->
     }
 }
 
-/// Ticket of a call that has not been sent yet. If dropped before, the call costs nothing.
+/// Ticket of a call that has not been sent yet. Dropping it releases the ticket, so the call costs nothing.
 struct PendingTicket(Option<Ticket>);
 
 impl PendingTicket {
@@ -128,7 +128,7 @@ async fn call(
             ))
         }
     };
-    // Token counting is free, and takes the same bodies.
+    // Token counting is free and accepts the same bodies.
     let free = match &model_request {
         None if !raw.is_empty() => Some(
             SanitizedBody::read(wire_of(provider.api), &raw).map_err(|why| failure(StatusCode::BAD_REQUEST, why))?,
@@ -163,7 +163,7 @@ async fn call(
     let response = match sent {
         Ok(response) => response,
         Err(SendError::Unreachable(why)) => {
-            // The provider never received it.
+            // The provider never received the call.
             ticket.map(Ticket::release).unwrap_or_default();
             return Err(no_response(session, provider, &model, StatusCode::BAD_GATEWAY, why));
         }
@@ -251,7 +251,7 @@ async fn send(
 ) -> Result<reqwest::Response, SendError> {
     let mut headers = HeaderMap::new();
     for name in REQUEST_HEADERS {
-        // Only the first of each: servers disagree on what a second one means.
+        // Only the first header of each name: servers disagree on what a second one means.
         if let Some(value) = agent_headers.get(*name) {
             headers.insert(HeaderName::from_static(name), value.clone());
         }
@@ -483,7 +483,7 @@ async fn next(stream: Option<ResponseStream>) -> Option<(io::Result<Bytes>, Opti
             Some(Err(error)) => return Some((Err(error), None)),
             None => {
                 let rest = stream.mask.finish();
-                // Settle before the agent sees the end and can ask what it used.
+                // Settle before the agent sees the end and can query its usage.
                 drop(stream);
                 return (!rest.is_empty()).then_some((Ok(rest), None));
             }

@@ -33,7 +33,7 @@ const REMOVED_FIELDS: &[&str] = &[
 const GEMINI_CONFIG: [&str; 2] = ["generationConfig", "generation_config"];
 /// Types of tools that the caller runs, not the provider.
 const CLIENT_TOOLS: &[&str] = &["function", "custom", "local_shell", "apply_patch"];
-/// The same at Anthropic, as the prefix before the date.
+/// Anthropic's types of such tools, as the prefix before the date.
 const CLIENT_TOOLS_ANTHROPIC: &[&str] = &["bash_", "text_editor_", "memory_", "computer_"];
 
 /// A request body that does not make the provider access the network.
@@ -100,15 +100,14 @@ impl ModelRequest {
         }
         let choices = choices(wire, &body)?;
         let requested = limits(wire, &body);
-        // -1, 1e9, "many": there is no telling what a provider makes of them.
+        // A provider may interpret `-1`, `1e9` or `"many"` in any way.
         let has_invalid = requested.iter().any(|limit| limit.as_u64().is_none());
-        // The largest of them: a server may obey any.
+        // The largest limit counts, because a server may apply any of them.
         let each = requested.iter().filter_map(|limit| limit.as_u64()).max();
         let each = each.unwrap_or(u64::from(provider.max_output_tokens));
         let max_output_tokens = u32::try_from(each.saturating_mul(choices)).unwrap_or(u32::MAX);
-        // A token is three to four bytes of text or code; in JSON, with its escapes, it takes more than three bytes.
-        // In any case no more than the context window fits. If the provider adds stored context, the whole window may
-        // be used.
+        // A token is three to four bytes of text or code, and more than three bytes of JSON with its escapes. The input
+        // can never exceed the context window. If the provider adds stored context, it may fill the whole window.
         let stored = ["previous_response_id", "conversation", "cachedContent", "cached_content", "prompt", "context"];
         let uses_stored = wire != Wire::Chat && stored.iter().any(|k| body.get(*k).is_some_and(|v| !v.is_null()));
         let sent = (raw.len() as u64).div_ceil(3);
@@ -140,7 +139,7 @@ impl ModelRequest {
             Wire::Ollama => (Some("options"), "num_predict"),
         };
         if self.wire == Wire::Gemini {
-            // Gemini accepts either spelling of either name: no other one may allow more.
+            // Gemini accepts both spellings of both names, so no other spelling may allow more.
             for config_name in GEMINI_CONFIG {
                 if let Some(config) = self.body.get_mut(config_name).and_then(Value::as_object_mut) {
                     config.retain(|name, _| !matches!(name.as_str(), "maxOutputTokens" | "max_output_tokens"));

@@ -1,4 +1,4 @@
-//! Decides which provider endpoints may be called: those of its models, and nothing else an account can do.
+//! Decides which provider endpoints may be called: those that serve its models, and no other operation of the account.
 
 use super::wire::Wire;
 use crate::providers::settings::{Api, Provider};

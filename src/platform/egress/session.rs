@@ -42,7 +42,7 @@ pub struct SessionSpec {
 pub struct Fault {
     /// Name of the provider.
     pub provider: String,
-    /// Requested model; empty if there was none.
+    /// Requested model; empty if the request named none.
     pub model: String,
     /// Time of the failure.
     pub at: Timestamp,

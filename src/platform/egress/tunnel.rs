@@ -1,7 +1,7 @@
 //! General network access: `CONNECT` and plain HTTP requests, only to hosts on the session's list.
 //!
-//! The name is checked, then resolved, then each address is checked, and exactly the checked address is connected to:
-//! a name that resolves differently the second time gains nothing.
+//! The name is checked and resolved, each address is checked, and the connection goes to exactly the checked address. A
+//! name that resolves differently the second time therefore gains nothing.
 
 use super::hosts::normalize_host;
 use super::listener::ConnectionPermit;
@@ -96,7 +96,7 @@ enum DialError {
     Failed(std::io::Error),
 }
 
-/// Connects to an address of the host that was itself checked.
+/// Connects to an address of the host that has passed the address check.
 async fn dial(session: &SessionState, host: &str, port: u16) -> Result<TcpStream, DialError> {
     let found = match host.parse() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
@@ -107,7 +107,7 @@ async fn dial(session: &SessionState, host: &str, port: u16) -> Result<TcpStream
     for address in allowed {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                // If this cannot be set, small pieces only arrive later.
+                // If the option cannot be set, small pieces only arrive later.
                 let _later = stream.set_nodelay(true);
                 return Ok(stream);
             }

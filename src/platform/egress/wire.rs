@@ -46,7 +46,7 @@ pub struct UsageReader {
     wire: Wire,
     framing: Framing,
     buffer: Vec<u8>,
-    /// The line (or the whole response) is too long; the rest of it is dropped.
+    /// Whether the current line (or the whole response) is too long, so that the rest of it is dropped.
     skipping: bool,
     found: FoundUsage,
 }
@@ -55,7 +55,7 @@ pub struct UsageReader {
 struct FoundUsage {
     usage: Option<WireUsage>,
     finished: bool,
-    /// A count was not a number: nothing of this response is trusted.
+    /// Whether a count was not a number, so that nothing in this response is trusted.
     invalid: bool,
 }
 
@@ -92,7 +92,7 @@ impl UsageReader {
                 Ok(Value::Array(items)) => items.iter().for_each(|item| self.found.take(self.wire, item)),
                 Ok(json) => {
                     self.found.take(self.wire, &json);
-                    // An unstreamed response is complete, whatever it says.
+                    // An unstreamed response is complete; only Gemini's must report that it is.
                     self.found.finished |= self.wire != Wire::Gemini;
                 }
                 Err(_) => {}
@@ -245,7 +245,7 @@ impl FoundUsage {
     }
 
     fn ollama(&mut self, json: &Value) {
-        // Old versions do not count a cached prompt; then the usage is unknown.
+        // Old versions do not report the count of a cached prompt, so the usage is unknown.
         let (Some(input), Some(output)) = (json["prompt_eval_count"].as_u64(), json["eval_count"].as_u64()) else {
             return;
         };

@@ -18,10 +18,10 @@ fn io_error(doing: &str, path: &Path, error: &std::io::Error) -> PortError {
     }
 }
 
-/// Runs blocking file work on a thread for it.
+/// Runs blocking file work on the blocking thread pool.
 ///
 /// # Errors
-/// Those of the work.
+/// Errors of the work.
 pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> PortResult<T> + Send + 'static) -> PortResult<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
@@ -83,7 +83,8 @@ pub fn remove_path(path: &Path) -> PortResult<()> {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             Err(e) if tries == 0 => return Err(io_error("remove", path, &e)),
-            // Folders without permissions are made accessible; one that is being written to gets another try.
+            // A folder without permissions is made accessible, and the removal is retried in case a process is still
+            // writing.
             Err(_) => make_removable(path),
         }
         tries -= 1;

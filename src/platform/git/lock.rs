@@ -25,7 +25,7 @@ impl Locks {
     /// Acquires the lock on a path.
     ///
     /// # Errors
-    /// Transient when another holder keeps it for longer than `timeout`.
+    /// Transient when another holder has the lock for longer than `timeout`.
     pub async fn acquire(&self, path: &Path, timeout: Duration) -> PortResult<LockGuard> {
         let deadline = Instant::now() + timeout;
         let lock = {

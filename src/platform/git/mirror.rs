@@ -58,7 +58,7 @@ impl Mirrors {
         self.locks.acquire(&self.data.join("mirrors").join(format!("{project}.lock")), NET_TIMEOUT).await
     }
 
-    /// Creates the mirror if it does not exist. Creation is atomic: an interruption leaves all of it or nothing.
+    /// Creates the mirror if it does not exist. Creation is atomic: an interruption leaves a complete mirror or none.
     async fn ensure(&self, project: &ProjectName) -> PortResult<PathBuf> {
         let dir = self.dir(project);
         if dir.join("HEAD").is_file() {
@@ -183,10 +183,10 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Whether `older` is `newer` or one of its ancestors. Fetches commits that are missing in the mirror.
+    /// Returns whether `older` is `newer` or one of its ancestors. Fetches commits that are missing in the mirror.
     ///
     /// # Errors
-    /// When the origin lacks one of them too.
+    /// When neither the mirror nor the origin has one of the commits.
     pub async fn contains(&self, repo: &Repo, older: &Sha, newer: &Sha) -> PortResult<bool> {
         if older == newer {
             return Ok(true);

@@ -62,7 +62,7 @@ pub async fn commit_tree(mirror: &Path, sha: &Sha) -> PortResult<Sha> {
     Ok(read_commit(mirror, sha).await?.tree)
 }
 
-/// Whether `older` is `newer` or one of its ancestors.
+/// Returns whether `older` is `newer` or one of its ancestors.
 ///
 /// # Errors
 /// When one of them is not in the mirror.

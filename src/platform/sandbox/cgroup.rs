@@ -7,7 +7,7 @@
 //!   job-<marker>/   a command: memory.max, pids.max; ended as a whole by cgroup.kill
 //! ```
 //!
-//! They add to the other limits, which apply without them: no failure here ever prevents a start.
+//! Control groups only add to the other limits, so a failure here never prevents a start.
 
 use super::policy::Limits;
 use super::reaper;
@@ -132,8 +132,8 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Wraps a program so that it starts in this leaf: a shell of our own moves itself there and becomes the program.
-    /// That shell reads nothing of the command.
+    /// Wraps a program so that it starts in this leaf: a shell moves itself into the leaf, then becomes the program.
+    /// The shell interprets no text of the command.
     pub fn wrap(&self, name: OsString, args: Vec<OsString>) -> (OsString, Vec<OsString>) {
         let line = "{ echo 0 > \"$0\"; } 2> /dev/null; exec \"$@\"";
         let first = ["-c".into(), line.into(), self.path.join("cgroup.procs").into(), name];

@@ -56,7 +56,7 @@ const EXECUTION_VARS: &[&str] = &[
 ];
 const EXECUTION_VAR_PREFIXES: &[&str] = &["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "SKEP"];
 
-/// Passed-on variables that say where packages come from; such an address may well contain credentials.
+/// Passed-on variables with the addresses of package sources, which may contain credentials.
 const MIRRORS: &[&str] = &["GOPROXY", "PIP_INDEX_URL", "npm_config_registry"];
 
 /// Returns whether a secret must not be passed under this name, because Skep sets the variable or because it decides

@@ -64,7 +64,7 @@ pub fn give_to_user(job: &Job<'_>, user: (u32, u32), data_dir: Option<&Path>) ->
     };
     give(job.dir)?;
     give(job.scratch)?;
-    // A cache is large; of its content, only Skep's own few files do not belong to the user yet.
+    // A cache is large, and only a few files in it, written by Skep, do not belong to the user yet.
     let cache = job.cache.join(job.purpose.dir_name());
     if rustix::fs::stat(&cache)?.st_uid == user.0 {
         give(&cache.join("home"))?

@@ -6,7 +6,7 @@ use super::view::Visible;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// Paths tried first for bubblewrap: systems that restrict namespaces allow them by these paths.
+/// Paths where bubblewrap is searched first, because systems that restrict namespaces exempt it by these paths.
 const BWRAP_PATHS: &[&str] = &["/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap"];
 
 /// Path of Skep's own executable inside the sandbox.

@@ -126,7 +126,7 @@ pub struct Sandbox {
     user: Option<(u32, u32)>,
     /// Control groups for commands, or the reason why there are none.
     cgroups: Result<Arc<Cgroups>, Arc<str>>,
-    /// Why no command is started, while that is so.
+    /// Why no command is started; `None` = commands are started.
     broken: Arc<RwLock<Option<SandboxError>>>,
 }
 
@@ -147,8 +147,8 @@ impl fmt::Debug for Sandbox {
     }
 }
 
-/// Applies limits in a shell of our own before the command's shell, for level `none`. A lower hard limit stays in
-/// force. The file size is given in blocks of 512 bytes.
+/// Applies limits in a shell that precedes the command's shell, for level `none`. A lower hard limit stays in force.
+/// The file size is given in blocks of 512 bytes.
 const PRELUDE: &str = "ulimit -c 0; ulimit -f 8388608 2>/dev/null; ulimit -n 4096 2>/dev/null; exec /bin/sh -c \"$1\"";
 
 /// Added by the launcher to the number of the signal that ended a command, as shells do.

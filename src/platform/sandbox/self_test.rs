@@ -167,7 +167,7 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
     };
     let results = {
         let mut tested = sandbox.clone();
-        // This test is also what finds out that a broken sandbox works again.
+        // A broken sandbox is tested, too, which is how Skep detects that it works again.
         tested.broken = Arc::default();
         // The kernel counts processes by user: processes of others must neither use up the limit nor be counted as the
         // test's.
@@ -191,7 +191,7 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
             })
         })?
     };
-    // Only what arrived outside counts.
+    // Only data that arrived outside counts.
     let mut buffer = [0; 8];
     let arrived = [
         ("Write a file outside", folder.join("written").exists()),

@@ -1,4 +1,4 @@
-//! What the configuration needs to know of the sandbox: its levels, and the variables that secrets may not replace.
+//! The part of the sandbox that the configuration uses: its levels, and the variables that secrets may not replace.
 
 pub use super::environment::is_protected;
 pub use super::policy::Level;

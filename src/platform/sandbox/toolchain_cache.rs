@@ -1,7 +1,7 @@
 //! Toolchain homes for commands with network access: they store downloads there, and find what the host already has.
 //!
-//! The host's own toolchain homes are read-only in the sandbox, which is right as long as nothing can be downloaded.
-//! The command's home consists of real directories with links to the host's files and finished packages: nothing is
+//! The host's own toolchain homes are read-only in the sandbox, which is enough for a command that downloads nothing.
+//! The command's homes consist of real directories with links to the host's files and finished packages: nothing is
 //! copied, and nothing of the host's can be changed.
 
 use super::view::Visible;
@@ -127,7 +127,7 @@ pub fn make(
         tree::give(&made, user)?;
     }
     match std::fs::rename(&made, &target) {
-        // Another command of the run was faster.
+        // Another command of the run has created the homes first.
         Err(_) if std::fs::symlink_metadata(&target).is_ok() => Ok(()),
         renamed => renamed,
     }

@@ -34,7 +34,7 @@ const DENIED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")] libc::SYS_uselib,
 ];
 
-/// Mount-related calls too new for libc's constants; by now numbers are the same on all architectures.
+/// Mount-related calls too new for libc's constants. Their numbers are the same on all architectures.
 const STATMOUNT: libc::c_long = 457;
 const LISTMOUNT: libc::c_long = 458;
 const OPEN_TREE_ATTR: libc::c_long = 467;
@@ -102,7 +102,7 @@ fn programs(sockets: Sockets) -> Result<[BpfProgram; 2], seccompiler::BackendErr
         libc::SYS_clone,
         NAMESPACES.iter().map(|flag| SeccompRule::new(vec![has(0, *flag as u64)?])).collect::<Result<_, _>>()?,
     );
-    // Injecting characters into a terminal's input.
+    // Denies injecting characters into a terminal's input.
     let inject = |request: u64| SeccompRule::new(vec![is(1, request)?]);
     rules.insert(libc::SYS_ioctl, vec![inject(libc::TIOCSTI)?, inject(libc::TIOCLINUX)?]);
     let families = |allowed: &[libc::c_int]| -> Result<SeccompRule, seccompiler::BackendError> {

@@ -19,8 +19,8 @@ const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/
 /// Rules that are not in force yet; their files are open.
 pub struct Rules(RulesetCreated);
 
-/// Builds the rules with the rights of the moment. At `strict` they back up the mounts and enforce as much as the
-/// kernel supports; at `landlock` they are the isolation itself, and all of them must be enforced.
+/// Builds the rules with the current privileges of this process. At `strict` they back up the mounts and enforce as
+/// much as the kernel supports; at `landlock` they are the isolation itself, and all of them must be enforced.
 ///
 /// # Errors
 /// When a required rule is not supported.

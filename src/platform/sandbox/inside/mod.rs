@@ -1,7 +1,7 @@
 //! The helper process inside the sandbox: applies the last restrictions to itself, then becomes the command.
 //!
-//! It receives a frame on standard input, before the command's own input: neither the arguments nor the environment of
-//! the launcher contain anything of the command.
+//! The helper receives a frame on standard input, before the command's own input. The arguments and the environment of
+//! the launcher therefore contain nothing of the command.
 //!
 //! Invariant: no runtime, no logging, no configuration: it is started for every command and knows only the frame.
 
@@ -98,7 +98,7 @@ pub fn run_if_helper(mut args: impl Iterator<Item = OsString>) -> Option<ExitCod
     })
 }
 
-/// Returns only on failure.
+/// Becomes the command; returns only on failure.
 fn become_command() -> io::Result<()> {
     let restrictions = read_frame()?;
     let in_step = |step: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{step}: {e}"));

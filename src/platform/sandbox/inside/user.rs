@@ -15,13 +15,14 @@ use std::os::fd::OwnedFd;
 const USER_NAMESPACES: &str = "sys/user/max_user_namespaces";
 
 /// Changes from root to this user and group and drops all privileges. With `own_namespace`, moves into a new user
-/// namespace in which no further one can be created. For a single-threaded process, before the other restrictions
-/// apply. Resource limits are set afterwards, because the limits in force now would bind the namespace as a whole.
+/// namespace in which no further one can be created. Must be called by a single-threaded process, before the other
+/// restrictions apply. Resource limits are set afterwards, because the limits in force now would bind the namespace as
+/// a whole.
 ///
 /// # Errors
 /// When this process lacks the privileges, or the machine has no user namespaces.
 pub fn give_up_root((uid, gid): (u32, u32), own_namespace: bool) -> io::Result<()> {
-    // The `/proc` mounted here cannot be written.
+    // The `/proc` mounted here is read-only.
     let proc = if own_namespace { Some(detached_proc()?) } else { None };
     rustix::thread::set_keep_capabilities(own_namespace)?;
     rustix::thread::set_thread_groups(&[])?;
