@@ -1,4 +1,5 @@
-//! Implementations of the ports. One file or folder each; an adapter does not use another adapter.
+//! Implementations of the ports, one file or folder each. Adapters do not use each other, except that `checks` uses
+//! `runner`.
 
 pub mod checks;
 pub mod demo;

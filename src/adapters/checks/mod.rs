@@ -111,7 +111,7 @@ impl CommandChecks {
         let request = AccessRequest { project, audience: Audience::Check, level: self.sandbox.level(), label: &label };
         let access = match spec.runner {
             None => self.access_broker.grant(request).await?,
-            // The owner of another machine could read everything a command there is given.
+            // The owner of another machine could read everything that is passed to a command there.
             Some(_) => CommandAccess::none(&request),
         };
         let finished = match session.run(spec, &access).await? {

@@ -1,7 +1,7 @@
 //! Parses `.skep.toml`: a repository's own checks, and how it tightens its policy.
 //!
-//! Invariant: takes text, never a path. The caller reads the file at the base commit, so a change cannot bring its own
-//! rules.
+//! Invariant: this module takes text, never a path. The caller reads the file at the base commit, so a change cannot
+//! bring its own rules.
 
 use crate::adapters::runner::settings::is_name;
 use crate::domain::policy::{Tightening, glob};

@@ -11,7 +11,7 @@
 //! | asks for anything else | "no such method" |
 //! | is idle, runs too long, spends too much | `session/cancel`, then the end |
 //!
-//! The end: its input is closed, then SIGTERM, then SIGKILL, each to all processes it started.
+//! At the end, the agent's input is closed, then SIGTERM and finally SIGKILL are sent to all processes it started.
 
 use super::answer;
 use super::driven::figures;
@@ -49,9 +49,9 @@ mod terminal;
 
 /// Time limit for starting and opening a session.
 const START: Duration = Duration::from_secs(120);
-/// Time that its pipes may stay open after its exit.
+/// Time that the agent's pipes may stay open after its exit.
 const DRAIN: Duration = Duration::from_secs(1);
-/// Time limit for model calls that are in flight after its answer.
+/// Time limit for model calls that are in flight after the agent's answer.
 const LAST_CALLS: Duration = Duration::from_secs(10);
 /// Upper bound of the corrections of an invalid answer.
 const MAX_CORRECTIONS: usize = 2;
@@ -234,7 +234,7 @@ impl Engine for AcpEngine {
         let model_access =
             match self.model_access.open(&self.driven.agent, &self.driven.sandbox, order, env, &sink).await {
                 Ok(model_access) => model_access,
-                // If it cannot continue, its earlier usage is charged.
+                // For a resumed attempt, the error is returned, so that its earlier usage is charged.
                 Err(error) if order.resume.is_some() => return Err(error),
                 Err(error) => return Ok(model_access::access_denied(error)),
             };

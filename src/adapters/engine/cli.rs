@@ -1,4 +1,4 @@
-//! Headless agent: one command that receives its order, works and exits. Its output is read by its
+//! Headless agent: one command that receives its order, works and exits. An output table says how to read its output.
 
 use super::driven::figures;
 use super::driven::output_log::OutputLog;
@@ -21,9 +21,9 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 /// Upper bound of a line and of a document, in bytes. Longer ones are dropped.
 const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
-/// Time that its output may stay open after its exit, held by a process it started.
+/// Time that the agent's output may stay open after its exit, because a process that it started holds it.
 const DRAIN: Duration = Duration::from_secs(1);
-/// Time that it may keep running after it closed its output.
+/// Time that the agent may keep running after it closed its output.
 const LINGER: Duration = Duration::from_secs(30);
 
 /// Engine `cli`.

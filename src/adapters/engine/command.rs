@@ -65,7 +65,7 @@ impl CommandEngine {
         Ok(Self { line: line.to_owned(), sandbox, access_broker: AccessBroker::default() })
     }
 
-    /// Sets the broker for what its project is granted.
+    /// Sets the broker that grants the command the access of its project.
     pub fn with_access_broker(self, access_broker: AccessBroker) -> Self {
         Self { access_broker, ..self }
     }
@@ -187,7 +187,7 @@ fn read_report(scratch: &Path) -> Result<Option<Answer>, String> {
 }
 
 /// Usage apart from time. A command that reports none is charged its reservation, if there is a limit at all: an agent
-/// with an account of its own must not be free.
+/// that uses its own account must not be free.
 fn charged_usage(order: &Order, report: Option<&Answer>) -> Usage {
     let reported = report.and_then(|r| r.usage);
     Usage {

@@ -44,7 +44,7 @@ pub const MAX_TAIL_BYTES: usize = 2 * 1024;
 const MAX_SUMMARY_CHARS: usize = 1_000;
 /// Upper bound of the command line, in bytes. Linux limits a single argument to 128 KiB.
 const MAX_LINE_BYTES: usize = 120 * 1024;
-/// Time that an agent may keep trying while its provider refuses it for long.
+/// Time that an agent may keep retrying while its provider rejects its calls.
 const STUCK: Duration = Duration::from_secs(30);
 /// Time to wait until a call of an ended agent counts as cut off.
 const CUT_OFF: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ pub enum Interruption {
     Idle,
     /// This budget is used up.
     Exhausted(Cap),
-    /// Its provider refuses it for long.
+    /// Its provider keeps rejecting its calls.
     Refused,
 }
 
@@ -321,8 +321,8 @@ impl DrivenAgent {
         }
     }
 
-    /// Ends an attempt: determines its usage (measured by the proxy, else reported by the agent) and collects what is
-    /// stored.
+    /// Ends an attempt: determines its usage (measured by the proxy, else reported by the agent), corrects its result,
+    /// and collects its transcript.
     pub async fn finish(
         &self,
         order: &Order,
@@ -333,7 +333,7 @@ impl DrivenAgent {
     ) -> EngineResult {
         // The agent is gone, so its calls in flight end now.
         model_access.wait_idle(CUT_OFF).await;
-        // An agent describes an exhausted budget or a refusing provider in its own words; Skep's are exact.
+        // An agent describes an exhausted budget or a rejecting provider in its own words; Skep's record is exact.
         let result = match (model_access.exhausted(), result) {
             (Some(what), StepOutcome::Failed(_) | StepOutcome::Unavailable { .. }) => {
                 Interruption::Exhausted(what).into_outcome(&self.agent, order)

@@ -93,15 +93,15 @@ impl Registry {
         Self { shared: self.shared.with_limits(limits), ..self }
     }
 
-    /// Sets the egress proxy, through which commands reach what their project is granted, and driven agents their
-    /// providers, charged by `prices`.
+    /// Sets the egress proxy. Through it, commands reach the hosts granted to their project, and driven agents reach
+    /// their providers, charged by `prices`.
     pub fn through(self, gate: Arc<EgressProxy>, prices: Arc<Prices>, granted: Arc<ProjectGrants>) -> Self {
         let access_broker = self.model_access.access_broker.clone().with_grants(granted).with_proxy(gate);
         Self { model_access: ModelAccessProvider { prices, ..self.model_access }, ..self }
             .with_access_broker(access_broker)
     }
 
-    /// Sets the vault, whose secrets `command:` engines and driven agents receive as their project is granted.
+    /// Sets the vault. `command:` engines and driven agents receive those of its secrets that their project is granted.
     pub fn opening(self, vault: Arc<dyn Vault>) -> Self {
         let access_broker = self.model_access.access_broker.clone().with_vault(vault);
         self.with_access_broker(access_broker)

@@ -35,7 +35,7 @@ pub struct ModelAccessProvider {
 pub struct ModelAccess {
     given: CommandAccess,
     meter: Arc<Meter>,
-    /// Whether it leads to a provider. Only then usage is measured.
+    /// Whether the session leads to a provider. Usage is measured only then.
     counted: bool,
 }
 
@@ -143,9 +143,9 @@ impl ModelAccess {
         self.counted().map(|_| self.meter.usage_by_model()).unwrap_or_default()
     }
 
-    /// Corrects a result by what the proxy saw. If the last model call got no answer, that is why the work failed. Some
-    /// agents then end as if they had succeeded: their work counts as incomplete if the call was to their own model, or
-    /// if no call was ever answered.
+    /// Corrects a result by what the proxy observed. If the last model call got no answer, that is why the work failed.
+    /// Some agents then end as if they had succeeded: their work counts as incomplete if the call was to their own
+    /// model, or if no call was ever answered.
     pub fn explain(&self, model: Option<&str>, result: StepOutcome) -> StepOutcome {
         let fault = self.counted().and_then(ProxySession::fault);
         match (result, fault) {

@@ -1,5 +1,5 @@
-//! Output table of a driven agent: JSONPath expressions that say where its JSON output holds what, so that a new agent
-//! needs no Rust.
+//! Output table of a driven agent: JSONPath expressions that select the fields of its JSON output, so that a new agent
+//! needs no Rust code.
 //!
 //! | key | selects |
 //! |---|---|

@@ -1,8 +1,8 @@
 //! Plays a written script of turns and edits, for the demo and for tests. No model is involved.
 //!
-//! The order and its patch alone determine the turn that is played, never the turns before: it is the first turn of the
-//! file that matches (see [`written::Turn::matches`]). So a restart plays the same turn, and a lost attempt changes
-//! nothing in the story.
+//! Only the order and its patch determine which turn is played, never the turns before it: the first turn in the file
+//! that matches (see [`written::Turn::matches`]). So a restart plays the same turn, and a lost attempt does not change
+//! the story.
 
 use super::free;
 use crate::domain::{ArtifactKind, Order, Usage};

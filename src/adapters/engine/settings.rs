@@ -35,8 +35,7 @@ pub struct Agent {
     pub pass_env: Vec<String>,
     /// Files written into its home before it starts, by path below `{home}`, with the same placeholders.
     pub files: BTreeMap<String, String>,
-    /// For `Cli`: where its output holds what. For both protocols: which errors are retryable and which a person has to
-    /// fix.
+    /// For `Cli`: how to read its output. For both protocols: which errors are retryable and which a person has to fix.
     pub output: OutputTable,
     /// For `Acp`: session mode to request.
     pub mode: Option<String>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Upper bound of a prompt, in bytes.
 pub(super) const MAX_PROMPT_BYTES: usize = 512 * 1024;
-/// Reserved for the templates' own text and the markers of blocks.
+/// Bytes reserved for the templates' own text and the markers of blocks.
 const TEMPLATE_BYTES: usize = 96 * 1024;
 const GOAL_BYTES: usize = 32 * 1024;
 const NOTE_BYTES: usize = 8 * 1024;
@@ -18,7 +18,7 @@ const FILE_BYTES: usize = 16 * 1024;
 const LIST_BYTES: usize = 16 * 1024;
 /// Upper bound of the notes; the oldest are omitted.
 const MAX_NOTES: usize = 24;
-/// Room that every block gets, even if nothing is left.
+/// Minimum size of a block, which it gets even if no room is left.
 const MIN_BLOCK_BYTES: usize = 256;
 
 /// Instruction file of the repository.
@@ -72,7 +72,7 @@ pub(super) fn role(order: &Order) -> Value {
     }
 }
 
-/// Values of a step's prompt. The most important ones take their room first.
+/// Values of a step's prompt. The most important values are added first, while there is most room.
 pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> Value {
     let mut budget = Budget { left: MAX_PROMPT_BYTES - TEMPLATE_BYTES, texts: Vec::new() };
     let goal = budget.take(&order.goal, GOAL_BYTES);

@@ -15,8 +15,8 @@ const MAX_NAME_CHARS: usize = 120;
 pub(super) struct Outside(String);
 
 impl Outside {
-    /// Creates a text of at most `max_bytes`. Of a longer one it keeps the beginning and the end, and says in between
-    /// how much is missing. Invisible characters (controls, text direction, tags) are escaped.
+    /// Creates a text of at most `max_bytes`. A longer text keeps its beginning and end, with a note in between that
+    /// states how much is missing. Invisible characters (controls, text direction, tags) are escaped.
     pub(super) fn new(text: &str, max_bytes: usize) -> Self {
         let near = text.len().min(max_bytes.saturating_mul(2));
         if near < text.len() {

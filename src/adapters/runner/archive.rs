@@ -88,7 +88,7 @@ impl<W: std::io::Write> Packer<W> {
 
     fn link(&mut self, path: &Path, target: &[u8]) -> std::io::Result<()> {
         let mut header = self.header(tar::EntryType::Symlink, 0o777, 0, 0);
-        // Byte for byte. Only a long target takes the other way, which may normalize it.
+        // Stored byte for byte. Only a long target uses the other call, which may normalize it.
         match header.set_link_name_literal(target) {
             Ok(()) => self.tar.append_data(&mut header, path, std::io::empty()),
             Err(_) => self.tar.append_link(&mut header, path, OsStr::from_bytes(target)),

@@ -5,10 +5,10 @@
 //! the `docker` program that started it: when that program dies, the container ends itself.
 //!
 //! Skep drives the `docker` program rather than the engine's API through `bollard`. The crate itself is small (it adds
-//! `bollard`, `bollard-stubs`, `hyperlocal` and `serde_repr`, and reuses hyper 1), but the program is one child process
-//! that Skep already bounds, redacts and reaps like `ssh`, it works against Podman, and its command line is what the
-//! scripted double of the tests checks flag by flag. A typed API would need its own attach, tar upload and cancellation
-//! code, and a fake engine in the tests.
+//! `bollard`, `bollard-stubs`, `hyperlocal` and `serde_repr`, and reuses hyper 1). But Skep already bounds, redacts and
+//! reaps the program as it does `ssh`, the program also drives Podman, and a scripted double in the tests checks its
+//! command line flag by flag. A typed API would need its own attach, tar upload and cancellation code, and a fake
+//! engine in the tests.
 
 use super::MAX_OUTPUT_BYTES;
 use super::client::{Call, Client, TREE_TIMEOUT};

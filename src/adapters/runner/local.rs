@@ -1,4 +1,4 @@
-//! The local runner: the checkout where it lies, its commands in the sandbox of this machine.
+//! The local runner: uses the checkout in place and runs its commands in the sandbox of this machine.
 
 use super::{MAX_OUTPUT_BYTES, NoReport, RunnerSession};
 use crate::domain::CheckSpec;

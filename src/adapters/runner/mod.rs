@@ -6,7 +6,7 @@
 //! | `local` | the sandbox on this machine |
 //! | `ssh`, `remote.sh` | a host: one connection per request, carried out there by a script of Skep's own |
 //! | `docker` | one container per check, one volume per checkout |
-//! | `sessions` | which sessions are live; everything else of Skep's on a runner is swept |
+//! | `sessions` | which sessions are live; anything else that Skep left on a runner is swept |
 //! | `archive`, `client` | a checkout as a tar file; the programs `ssh` and `docker` |
 //!
 //! Invariant: a fault of a runner is an error of the port, never a failed check.
@@ -41,7 +41,7 @@ const MAX_OUTPUT_BYTES: usize = MAX_LOG_BYTES - TRUNCATION_NOTICE.len();
 /// it.
 #[async_trait]
 pub(super) trait RunnerSession: Send {
-    /// Removes an old report, then runs the check's command to its end or timeout. The inner error says why the
+    /// Removes an old report, then runs the check's command to its end or timeout. The inner error describes why the
     /// report's path is unusable; it completes the sentence "its report path …". `access` applies on this machine only:
     /// nothing of it is sent to another one.
     async fn run(&mut self, spec: &CheckSpec, access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>>;

@@ -1,4 +1,4 @@
-//! Tracks which sessions on remote runners are live. Everything else of Skep's on a runner is left over and gets swept.
+//! Tracks which sessions on remote runners are live. Anything else that Skep left on a runner is swept.
 //!
 //! One mechanism covers a normal end, a lost connection and a killed process: a session that is no longer live is swept
 //! immediately if possible, otherwise before the next session on that runner opens.

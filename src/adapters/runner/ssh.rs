@@ -1,5 +1,5 @@
-//! A host over SSH. Every request is a connection of its own that runs one script of Skep's (`remote.sh`), which
-//! receives all data through its standard input.
+//! A host over SSH. Every request is a separate connection that runs one script (`remote.sh`), which receives all data
+//! through its standard input.
 //!
 //! A check runs only as long as its connection: when the script sees the end of its input, it ends the check.
 
@@ -226,7 +226,7 @@ impl RunnerSession for SshSession {
     }
 
     async fn report(&mut self, path: &str, max_bytes: u64) -> PortResult<Result<Vec<u8>, NoReport>> {
-        // One byte more shows that the report is too large.
+        // One byte more than allowed reveals that the report is too large.
         let fetch_bytes = (max_bytes + 1).to_string();
         let head = self.host.request_head("fetch", self.guard.owner_id(), &self.guard.id);
         let lines = [&head[..], &[path, &fetch_bytes]].concat();

@@ -1,7 +1,7 @@
 //! The stored form of snapshots, events and effects: JSON, with the version of its form in a column of the row.
 //!
-//! Invariant: a form that was released is never changed in place. A change raises [`VERSION`] and adds a step to `upgrade`, and the
-//! fixtures of the older version (`tests/it/fixtures`) must still load.
+//! Invariant: a form that was released is never changed in place. A change raises [`VERSION`] and adds a step to
+//! `upgrade`, and the fixtures of the older version (`tests/it/stored_form.rs`) must still load.
 
 use crate::domain::run::SNAPSHOT_VERSION;
 use crate::domain::{Effect, Event, Run};
@@ -11,7 +11,7 @@ use serde_json::Value;
 /// The version this program writes.
 pub const VERSION: i64 = SNAPSHOT_VERSION as i64;
 
-/// What a stored document is.
+/// Kind of a stored document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Snapshot,
@@ -63,7 +63,7 @@ pub fn encode_effect(effect: &Effect) -> Result<String, String> {
 pub fn decode_snapshot(version: i64, json: &str) -> Result<Run, String> {
     let run: Run = decode(Kind::Snapshot, version, json)?;
     match i64::from(run.version) {
-        // The column and the document say the same, unless one of them is damaged.
+        // The column and the document agree, unless one of them is damaged.
         newer if newer > VERSION => Err(too_new(Kind::Snapshot, newer)),
         _ => Ok(run),
     }
@@ -85,7 +85,7 @@ pub fn decode_effect(version: i64, json: &str) -> Result<Effect, String> {
     decode(Kind::Effect, version, json)
 }
 
-/// Decodes a stored event as JSON in the current form, for those who only show it.
+/// Decodes a stored event as JSON in the current form, for display only.
 pub(super) fn event_json(version: i64, json: &str) -> Result<Value, String> {
     decode(Kind::Event, version, json)
 }

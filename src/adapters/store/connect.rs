@@ -13,15 +13,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const POSTGRES_READERS: u32 = 6;
-/// Few, so that each connection has the commit's plan cached. More would not help: waiting transitions join the next commit.
+/// Few, so that each connection has the commit's plan cached. More would not help: waiting transitions join the next
+/// commit.
 const POSTGRES_WRITERS: u32 = 2;
 const SQLITE_READERS: u32 = 4;
 const CACHED_STATEMENTS: usize = 200;
-/// How long to wait for a locked SQLite file, and twice that for a free connection.
+/// How long to wait for a locked SQLite file. A free connection is waited for twice as long.
 const BUSY: Duration = Duration::from_secs(5);
-/// A Postgres connection that was idle for this long is pinged before use.
+/// Idle time after which a Postgres connection is pinged before use.
 const STALE: Duration = Duration::from_secs(5);
-/// A larger SQLite file is not checked at each start, because that would take too long.
+/// Maximum size of a SQLite file that is checked at each start. A larger one would take too long.
 const MAX_QUICK_CHECK_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Opens the store at `url`; refuses a schema that differs from this program's.
@@ -110,8 +111,8 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
     Ok(SeaStore { read: read.into(), write: write.into(), location, home: "".into(), losses: Losses::new() })
 }
 
-/// Opens the writing connection. Switching to the write-ahead log locks the whole file and does not wait for another process that
-/// switches at the same moment, so this function waits.
+/// Opens the writing connection. Switching to the write-ahead log locks the whole file and does not wait for another
+/// process that switches at the same moment, so this function waits.
 async fn first_connection(pool: &SqlitePoolOptions, writer: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let deadline = tokio::time::Instant::now() + BUSY;
     loop {
@@ -126,7 +127,8 @@ async fn first_connection(pool: &SqlitePoolOptions, writer: &SqliteConnectOption
     }
 }
 
-/// Creates an empty file that only its owner can read, before SQLite creates one that everybody can. The WAL inherits its mode.
+/// Creates an empty file that only its owner can read, before SQLite creates one that everybody can. The WAL inherits
+/// its mode.
 fn create_private(path: &Path, location: &str) -> PortResult<()> {
     use std::os::unix::fs::OpenOptionsExt;
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {

@@ -1,7 +1,7 @@
 //! The tables as SeaORM entities, for the statements that are built instead of written as SQL.
 //!
-//! Invariant: snapshots and the bodies of journal and outbox are read row by row elsewhere, so that a damaged row affects only itself;
-//! with an entity it would fail the whole query.
+//! Invariant: snapshots and the bodies of journal and outbox are read row by row elsewhere, so that a damaged row
+//! affects only itself; with an entity it would fail the whole query.
 
 /// `run`, without the snapshot.
 pub(super) mod run {

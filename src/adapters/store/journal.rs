@@ -1,6 +1,7 @@
 //! Events, snapshots and the outbox: group commit, and the reads by run.
 //!
-//! Invariant: a batch is written by `journal_sqlite` or `journal_postgres`, which report the transitions that the fence let through.
+//! Invariant: a batch is written by `journal_sqlite` or `journal_postgres`, which report the transitions that passed
+//! the fence.
 
 use super::SeaStore;
 use super::codec;
@@ -14,15 +15,16 @@ use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sea_orm::{DbBackend, QueryResult};
 
-/// How long a process that opens a run under an epoch of its own holds the run before it must renew the lease.
+/// Duration of the first lease, in seconds. A process that opens a run under its own epoch must renew the lease within
+/// it.
 pub(super) const FIRST_LEASE_SECS: i64 = 30;
 /// Upper bound of journal rows in one answer.
 const MAX_EVENTS: u64 = 1_000;
 
-/// Reading the lease locks the run's row, so that no other owner takes it between the check and the count.
+/// Reading the lease locks the run's row, so that no other owner acquires it between the check and the count.
 const BEGIN_POSTGRES: &str = "WITH mine AS (SELECT id FROM run WHERE id = $1 AND owner = $2 AND epoch = $3 FOR SHARE) \
     UPDATE outbox SET begun = begun + 1 FROM mine WHERE outbox.run = mine.id AND outbox.key = $4 RETURNING begun";
-/// SQLite has one writer at a time, so that the check and the count are atomic anyway.
+/// SQLite has one writer at a time, so the check and the count are atomic.
 const BEGIN_SQLITE: &str = "UPDATE outbox SET begun = begun + 1 WHERE run = $1 AND key = $4 \
     AND EXISTS (SELECT 1 FROM run WHERE id = $1 AND owner = $2 AND epoch = $3) RETURNING begun";
 const MINE: &str = "SELECT 1 AS one FROM run WHERE id = $1 AND owner = $2 AND epoch = $3";
@@ -33,9 +35,9 @@ const EVENTS: &str =
 /// The outcome of writing a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// The row is in the journal, from now or from before.
+    /// The row is in the journal, written now or earlier.
     Written,
-    /// The transition's lease was lost, or the journal is not at the event it follows.
+    /// The transition's lease was lost, or the journal is not at the event that the transition follows.
     Fenced,
 }
 
@@ -118,7 +120,7 @@ impl SeaStore {
         }
         match self.write_rows(rows).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-            // A row that the database rejects must not hold up the others: each is written by itself then.
+            // A row that the database rejects must not hold up the others: each is then written separately.
             Err(PortError::Permanent { .. }) if rows.len() > 1 => {
                 let mut outcomes = Vec::with_capacity(rows.len());
                 for row in rows {
@@ -138,7 +140,8 @@ impl SeaStore {
         }
     }
 
-    /// Reads a journal row. Its number must be readable, because it is the row's position; everything else may be damaged.
+    /// Reads a journal row. Its number must be readable, because it is the row's position; everything else may be
+    /// damaged.
     fn journal_row(&self, run: RunId, row: &QueryResult) -> PortResult<JournalRow> {
         let seq: i64 = row.try_get("", "seq").map_err(|e| self.reading(&e))?;
         let version: i64 = row.try_get("", "version").unwrap_or(i64::MAX);

@@ -14,11 +14,12 @@ use std::collections::BTreeSet;
 /// Upper bound of rows in one statement; a larger batch is written as several statements in one transaction.
 const MAX_WAVE: usize = 512;
 
-/// `let_in` is what the fence let through: new runs, and runs whose row still has the owner, the epoch and the event number that the
-/// transition expects. Everything else is joined to it, so that a fenced transition leaves no trace while the others stand.
+/// `let_in` holds the runs that passed the fence: new runs, and runs whose row still has the owner, the epoch and the
+/// event number that the transition expects. Everything else is joined to it, so that a fenced transition leaves no
+/// trace while the others are written.
 ///
-/// The numbers of the values are in the order of `bound_commit`: $1 to $20 the transitions, $21 to $24 new effects, $25 and $26
-/// finished effects, $27 ledger rows, $28 and $29 what every new run gets.
+/// The numbers of the values are in the order of `bound_commit`: $1 to $20 the transitions, $21 to $24 new effects, $25
+/// and $26 finished effects, $27 ledger rows, $28 and $29 the first lease and the home of new runs.
 const COMMIT: &str = r#"
 WITH t AS (
     SELECT * FROM unnest(
@@ -106,7 +107,8 @@ async fn write_waves(connection: &mut PgConnection, rows: &[Row], home: &str) ->
     Ok(outcomes)
 }
 
-/// Splits a batch so that no statement has the same run twice, because a statement sees each row as it was before the statement.
+/// Splits a batch so that no statement has the same run twice, because a statement sees each row as it was before the
+/// statement.
 fn waves_of(rows: &[Row]) -> Vec<Vec<usize>> {
     let mut waves: Vec<Vec<usize>> = Vec::new();
     let mut current: Vec<usize> = Vec::new();
@@ -132,7 +134,7 @@ async fn write_wave(
     let wave_rows: Vec<&Row> = wave.iter().filter_map(|index| rows.get(*index)).collect();
     let let_in = ids(bound_commit(&wave_rows, home).fetch_all(&mut *connection).await?)?;
     let missing: Vec<&Row> = wave_rows.iter().copied().filter(|row| !let_in.contains(&row.run)).collect();
-    // Rare: an acknowledgement was lost and the transition came again, or another process has the run.
+    // Rare: an acknowledgement was lost and the transition came again, or another process owns the run.
     let before = if missing.is_empty() { BTreeSet::new() } else { written_before(connection, &missing).await? };
     for index in wave {
         if let (Some(row), Some(outcome)) = (rows.get(*index), outcomes.get_mut(*index))
@@ -205,7 +207,7 @@ fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Query<'q, Postgres, PgAr
         .bind(finished.iter().map(|(_, key)| *key).collect::<Vec<_>>())
         // Ledger rows.
         .bind(ledger)
-        // What every new run gets.
+        // First lease and home of new runs.
         .bind(FIRST_LEASE_SECS * 1000)
         .bind(home)
 }

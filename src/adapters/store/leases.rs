@@ -21,7 +21,8 @@ const MAX_REASON: usize = 2_000;
 /// Upper bound of pending effects of one run that is resumed. `decide` keeps them to a few per task.
 const MAX_PENDING: usize = 10_000;
 
-/// Every acquisition raises the epoch, even by the same owner: writes that its earlier self still has in flight are fenced.
+/// Every acquisition raises the epoch, even by the same owner: writes still in flight under the earlier epoch are
+/// fenced.
 const ACQUIRE: &str = "UPDATE run SET owner = $2, lease_until = {now} + $3, epoch = epoch + 1 \
     WHERE id = $1 AND home = $4 AND quarantined IS NULL AND (owner IS NULL OR owner = $2 OR lease_until <= {now}) \
     RETURNING epoch, version, snapshot";
@@ -35,10 +36,10 @@ const RENEW_SQLITE: &str = "UPDATE run SET lease_until = {now} + $1 \
     WHERE run.id = l.run AND run.owner = l.owner AND run.epoch = l.epoch RETURNING id, epoch";
 const WHY_QUARANTINED: &str = "SELECT quarantined FROM run WHERE id = $1";
 const RELEASE: &str = "UPDATE run SET owner = NULL, lease_until = 0 WHERE id = $1 AND owner = $2 AND epoch = $3";
-/// Raising the epoch fences a former owner that still writes after all.
+/// Raising the epoch fences a former owner that still writes.
 const RELEASE_ALL: &str = "UPDATE run SET owner = NULL, lease_until = 0, epoch = epoch + 1 \
     WHERE home = $1 AND owner IS NOT NULL RETURNING id";
-/// Raising the epoch fences the process that carries the run now.
+/// Raising the epoch fences the process that drives the run now.
 const QUARANTINE: &str = "UPDATE run SET quarantined = $2, owner = NULL, lease_until = 0, epoch = epoch + 1 WHERE id = $1 \
     RETURNING id, {now} AS now";
 const LIFT: &str = "UPDATE run SET quarantined = NULL WHERE id = $1 AND quarantined IS NOT NULL RETURNING id";
@@ -114,7 +115,8 @@ impl Leases for SeaStore {
 }
 
 impl SeaStore {
-    /// Explains why a run could not be acquired: another owner has it (no error), it is quarantined, or it does not exist.
+    /// Explains why a run could not be acquired: another owner has it (no error), it is quarantined, or it does not
+    /// exist.
     async fn why_not_acquired(&self, run: RunId) -> PortResult<Option<LeasedRun>> {
         let rows = self.read(WHY_QUARANTINED, [run.to_string().into()]).await?;
         let Some(row) = rows.first() else { return Err(no_run(run)) };

@@ -1,8 +1,10 @@
-//! The store on SQLite or Postgres: one `SeaStore` that implements each port of durable state in the file that holds its SQL.
+//! The store on SQLite or Postgres: one `SeaStore` that implements each port of durable state in the file that holds
+//! its SQL.
 //!
-//! A run belongs to the data directory it was opened in, because its mirror, workspaces and local changes live there. Each run's row
-//! holds the id of that directory, its home. The queries that find runs to resume, acquire one or count slots see only the runs of
-//! their own home, so several services may share one database, each with its own data directory. Lists and journals show all runs.
+//! A run belongs to the data directory it was opened in, because its mirror, workspaces and local changes live there.
+//! Each run's row holds the id of that directory, its home. The queries that find runs to resume, acquire one or count
+//! slots see only the runs of their own home, so several services may share one database, each with its own data
+//! directory. Lists and journals show all runs.
 
 mod audit;
 mod blobs;
@@ -43,18 +45,19 @@ use std::time::{Duration, Instant};
 pub struct SeaStore {
     /// The pool for reading.
     read: DatabaseConnection,
-    /// The pool for writing. On SQLite a single connection: SQLite has one writer at a time anyway, and waiting in the pool is fair.
+    /// The pool for writing. On SQLite a single connection: SQLite has one writer at a time anyway, and waiting in the
+    /// pool is fair.
     write: DatabaseConnection,
     /// The database, for error messages; without a password.
     location: String,
-    /// The id of the data directory whose runs may be carried through this store.
+    /// The id of the data directory whose runs this store may acquire.
     home: Arc<str>,
     /// When a connection was last found dead.
     losses: Arc<Losses>,
 }
 
-/// When a connection was last found dead. Every other connection that has been idle since before then is pinged before its next use,
-/// so that a server restart costs one unknown outcome and not one per connection.
+/// When a connection was last found dead. Every other connection that has been idle since before then is pinged before
+/// its next use, so that a server restart costs one unknown outcome and not one per connection.
 #[derive(Debug)]
 struct Losses {
     start: Instant,
@@ -130,8 +133,8 @@ impl SeaStore {
 
     /// Runs one writing statement as its own transaction and returns its `RETURNING` rows.
     ///
-    /// It always reads all rows: the commit follows the last row, so a caller that stopped at the first one would continue before
-    /// the commit.
+    /// It always reads all rows: the commit follows the last row, so a caller that stopped at the first one would
+    /// continue before the commit.
     async fn write(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> PortResult<Vec<QueryResult>> {
         let statement = self.statement(sql, values);
         self.write.query_all_raw(statement).await.map_err(|e| self.writing(&e))

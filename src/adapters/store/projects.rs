@@ -39,7 +39,8 @@ impl Projects for SeaStore {
         model.map(|model| self.project_from(&model)).transpose()
     }
 
-    /// Returns the projects that can be read. A damaged one is logged, is an error when read by name, and hides no other.
+    /// Returns the projects that can be read. A damaged one is logged, is an error when read by name, and hides no
+    /// other.
     async fn projects(&self) -> PortResult<Vec<Project>> {
         let find = Entity::find().order_by_asc(Column::Name).limit(MAX_PROJECTS);
         let models = find.all(&self.read).await.map_err(|e| self.reading(&e))?;

@@ -6,11 +6,12 @@ use crate::domain::{Event, status};
 use crate::ports::journal::Transition;
 use crate::ports::{PortError, PortResult};
 
-/// Upper bound of one row's payload, in bytes. A run that outgrows it has gone wrong long before.
+/// Upper bound of one row's payload, in bytes. Only a defective run exceeds it.
 const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 /// Upper bound of effects of one transition. `ord` counts within it.
 const MAX_EFFECTS: usize = 10_000;
-/// `ord` is the number of the deciding event times this, plus the index in its decision: the order of decision over the run's life.
+/// `ord` is the number of the deciding event times this, plus the index in its decision: the order of decision over the
+/// run's life.
 const ORD_STEP: i64 = 65_536;
 
 /// A transition as it is written.

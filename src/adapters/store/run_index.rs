@@ -1,5 +1,5 @@
-//! The index of runs: lists and counts for people, and the runs with something to do. A damaged row is shown as such and hides no
-//! other.
+//! The index of runs: lists and counts for people, and the runs with something to do. A damaged row is shown as such
+//! and hides no other.
 
 use super::SeaStore;
 use super::codec;
@@ -19,7 +19,7 @@ const QUARANTINED: &str = "quarantined";
 const MAX_ROWS: u64 = 500;
 /// Upper bound of ids in one answer.
 const MAX_IDS: u64 = 10_000;
-/// Fewer digits match too many runs.
+/// Minimum number of digits to find a run by; fewer match too many runs.
 const MIN_FIND_DIGITS: usize = 4;
 /// Upper bound of matches returned.
 const MAX_MATCHES: u64 = 8;

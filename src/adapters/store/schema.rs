@@ -1,4 +1,4 @@
-//! Migrates the schema to this program's, one process at a time, and refuses a newer one.
+//! Migrates the schema to this program's version, one process at a time, and refuses a newer schema.
 
 use super::SeaStore;
 use super::connect::open;

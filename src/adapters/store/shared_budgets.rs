@@ -90,14 +90,14 @@ impl SeaStore {
             None => None,
         };
         let (mut caps, mut levels) = (existing.unwrap_or(reservation.caps), Vec::new());
-        // Of the exhausted budgets: the least that may come back.
+        // Smallest amount that may be returned, over all exhausted budgets.
         let mut exhausted: Option<u64> = None;
         for (budget, limit) in limited(reservation) {
             let limit = limit.saturating_add(self.raised(tx, &budget).await?);
             let (used, reserved) = self.used(tx, &budget).await?;
             let left = limit.saturating_sub(used);
             if existing.is_none() && left == 0 {
-                // If the limit is spent already, no reservation that comes back helps.
+                // If the limit is already spent, a returned reservation does not help.
                 let may_return = if used.saturating_sub(reserved) < limit { reserved } else { 0 };
                 exhausted = Some(exhausted.map_or(may_return, |least| least.min(may_return)));
             } else if existing.is_none() {
@@ -153,8 +153,8 @@ impl SeaStore {
         self.execute_in(tx, PUT_ROW, record.values()).await
     }
 
-    /// Records and returns the threshold that a budget's spending has reached, unless people were alerted to it before. What is only
-    /// reserved does not count, because it may come back.
+    /// Records and returns the threshold that a budget's spending has reached, unless people were already alerted to
+    /// it. What is only reserved does not count, because it may be returned.
     async fn new_alert(
         &self,
         tx: &DatabaseTransaction,
@@ -182,7 +182,7 @@ impl SeaStore {
         Ok(Some(percent))
     }
 
-    /// Returns what is used of a budget, reservations included, and the reserved part of that.
+    /// Returns the used part of a budget, including reservations, and the reserved part of that.
     async fn used(&self, tx: &DatabaseTransaction, budget: &Budget) -> Result<(u64, u64), DbErr> {
         let (sql, key) = match budget.scope {
             BudgetScope::Project => (USED_BY_PROJECT, Value::from(budget.key.as_str())),
@@ -205,7 +205,8 @@ impl SeaStore {
         rows.first().map_or(Ok(0), |row| number(row, column))
     }
 
-    /// Raises a budget within a transaction. Alerts that no longer hold for the new limit are removed, so that they can be sent again.
+    /// Raises a budget within a transaction. Alerts that no longer hold for the new limit are removed, so that they can
+    /// be sent again.
     pub(super) async fn raise_in(&self, tx: &DatabaseTransaction, raise: &BudgetRaise) -> Result<(), DbErr> {
         let values = [
             raise.scope.name().into(),
@@ -236,8 +237,8 @@ impl SeaStore {
         Ok(())
     }
 
-    /// Charges the open reservations of a run in full, because their actual usage will never be known. Time is charged as far as it
-    /// has passed.
+    /// Charges the open reservations of a run in full, because their actual usage will never be known. Time is charged
+    /// as far as it has passed.
     pub(super) async fn settle_reservations(
         &self,
         tx: &DatabaseTransaction,

@@ -1,4 +1,4 @@
-//! Exclusive transactions, for what must read and then write without another process in between.
+//! Exclusive transactions, for work that must read and then write with no other process in between.
 
 use super::SeaStore;
 use crate::ports::PortResult;

@@ -1,7 +1,7 @@
 //! The vault's rows: sealed before they are written, opened after they are read.
 //!
-//! A ciphertext is bound to its name, scope and version: moved to another row, or changed, it does not open. A secret that does not
-//! open affects no other secret.
+//! A ciphertext is bound to its name, scope and version: moved to another row, or changed, it does not open. A secret
+//! that does not open affects no other secret.
 
 use super::SeaStore;
 use super::vault_keys::{KeySource, VaultKeys, no_random, read};
@@ -38,7 +38,8 @@ const REMOVE: &str = "DELETE FROM secret WHERE scope = $1 AND name = $2 RETURNIN
 pub struct SeaVault {
     store: SeaStore,
     keys: VaultKeys,
-    /// Sealing a value holds it for reading, resealing everything for writing: no value is sealed with the old key afterwards.
+    /// Sealing a value holds it for reading, resealing everything for writing: no value is sealed with the old key
+    /// afterwards.
     sealing: RwLock<()>,
 }
 

@@ -57,7 +57,7 @@ impl VaultKeys {
         })
     }
 
-    /// Returns the key that seals new values. `create`: creates it if it belongs into the data directory and is missing.
+    /// Returns the key that seals new values. With `create`, a missing key of the data directory is created.
     pub fn current(&self, create: bool) -> PortResult<Key> {
         if let Some(key) = self.keys().first() {
             return Ok(key.clone());

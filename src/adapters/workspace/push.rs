@@ -45,7 +45,7 @@ impl GitWorkspaces {
         let pushed = call.arg(format!("{sha}:refs/heads/{branch}")).output(&format!("push {branch:?}")).await;
         crate::fault!("after-push");
         let Err(error) = pushed else { return Ok(()) };
-        // Git's message does not decide; the branch as it is now does.
+        // The current head of the branch decides the outcome, not git's message.
         let now = self
             .mirrors
             .remote_heads(repo, &[branch])

@@ -44,7 +44,7 @@ impl GitWorkspaces {
         for (sha, name) in list.lines().filter_map(|l| l.split_once(' ')) {
             let sha = Sha(sha.to_owned());
             let Some(short) = name.strip_prefix("refs/heads/").filter(|_| check_sha(&sha).is_ok()) else { continue };
-            // Commits on any other branch of the origin have landed, or are kept there by others.
+            // Commits on any other branch of the origin have landed, or others keep them there.
             let unlanded = self.mirrors.call(repo).args(["rev-list", "--max-count=1", sha.as_str(), "--not"]);
             let unlanded =
                 unlanded.arg(format!("--exclude=refs/remotes/origin/{branch}*")).arg("--glob=refs/remotes/origin/*");

@@ -135,7 +135,7 @@ fn walk(root: &Path) -> PortResult<Findings> {
 }
 
 /// Returns the total size of the files below `root`, following no link. Anything missing or not a regular file counts
-/// 0.
+/// as 0.
 pub(super) fn sizes(root: &Path, paths: &[PathBuf]) -> PortResult<u64> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root_fd = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| failed(root, e))?;

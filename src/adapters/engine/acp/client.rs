@@ -165,7 +165,7 @@ impl Client {
         result.map_err(|why| self.denied(why))
     }
 
-    /// Creates the answer for a refused request.
+    /// Creates the error that refuses a request.
     pub fn denied(&self, why: String) -> Error {
         self.refuse(&why);
         Error::invalid_params().data(why)

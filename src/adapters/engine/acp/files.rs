@@ -24,7 +24,7 @@ impl Files {
     /// Reads the requested text.
     ///
     /// # Errors
-    /// Why not, in words for the agent.
+    /// The reason, worded for the agent.
     pub fn read(&self, ask: &ReadTextFileRequest) -> Result<String, String> {
         let bytes = self.open()?.read(&self.inside(&ask.path)?, MAX_FILE_BYTES).map_err(|why| why.to_string())?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{} is not text", ask.path.display()))?;
@@ -38,7 +38,7 @@ impl Files {
     /// Writes the requested text.
     ///
     /// # Errors
-    /// Why not, in words for the agent.
+    /// The reason, worded for the agent.
     pub fn write(&self, ask: &WriteTextFileRequest) -> Result<(), String> {
         if self.step != Step::Develop {
             return Err(format!("the {} step must not change files", self.step.name()));

@@ -34,7 +34,7 @@ const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 const MAX_LINE_BYTES: usize = 64 * 1024;
 const MAX_ENV_VARIABLES: usize = 64;
 const MAX_ENV_BYTES: usize = 32 * 1024;
-/// Output that the sandbox stores itself, for errors of its own setup.
+/// Bytes of output that the sandbox itself stores, for errors of its setup.
 const SANDBOX_OUTPUT_BYTES: usize = 4 * 1024;
 
 /// Environment of an attempt's commands.
@@ -85,7 +85,7 @@ impl Terminals {
     /// Starts a command in a new terminal.
     ///
     /// # Errors
-    /// Why not, in words for the agent.
+    /// The reason, worded for the agent.
     pub fn create(&self, ask: CreateTerminalRequest) -> Result<CreateTerminalResponse, String> {
         let argv: Vec<String> = std::iter::once(ask.command).chain(ask.args).collect();
         self.log.push_tool_call(&format!("$ {}", argv.join(" ")));

@@ -1,5 +1,4 @@
-//! Output of a driven agent: reported to people who watch, stored as a transcript, searched for its answer. Everything
-//! is bounded.
+//! Output of a driven agent: reported live, stored as a transcript, and searched for its answer. Everything is bounded.
 //!
 //! Invariant: secrets are redacted before anything is truncated, and across the pieces of a stream, because half a
 //! secret would not be recognized.
@@ -128,7 +127,7 @@ impl OutputLog {
     }
 
     /// Adds a note of Skep to the transcript. It may interrupt the agent's text without ending it: text held back for
-    /// redaction keeps waiting for its continuation.
+    /// redaction still waits for its continuation.
     pub fn note(&self, what: &str) {
         let what = terminal_text::sanitize(what.as_bytes());
         self.state().write("# ", &redact(&what));

@@ -133,7 +133,7 @@ impl Sizes {
 fn stub_results(turn: &mut Turn) {
     for result in turn.results.iter_mut().filter(|r| r.text.len() > MIN_STUB_BYTES) {
         if result.tool == RUN && !result.ok {
-            // A failing command is what the work is about.
+            // A failing command matters most for the next step, so more of its result is kept.
             result.text = truncate_middle(&result.text, MAX_FAILED_BYTES);
             continue;
         }

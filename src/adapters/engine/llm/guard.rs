@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 const MAX_REPETITIONS: usize = 4;
 /// Longest cycle that is detected, in turns.
 const MAX_CYCLE: usize = 4;
-/// Consecutive answers without a call after which the session stops. The earlier ones are nudged.
+/// Consecutive answers without a call after which the session stops. Each earlier one is answered with a nudge.
 const MAX_IDLE: usize = 3;
 
 /// Reaction to the last answer.

@@ -8,9 +8,9 @@
 //! | `history`, `context` | the conversation; keeping it within the model's context window |
 //! | `guard` | detection of models that go in circles |
 //! | `tools` | tools of the model |
-//! | `progress`, `transcript` | output for people who watch, and the stored record |
+//! | `progress`, `transcript` | live output, and the stored record |
 //!
-//! Invariant: nothing is believed because a model says so; its result is checked like any other engine's.
+//! Invariant: a model's claims are never trusted; its result is checked like any other engine's.
 
 use super::settings::Settings;
 use crate::domain::{ArtifactKind, Order};
@@ -68,7 +68,7 @@ impl Shared {
         Shared { prices, ..self }
     }
 
-    /// Sets what commands that models run are granted.
+    /// Sets the broker that grants access to the commands that models run.
     pub fn with_access_broker(self, access_broker: AccessBroker) -> Shared {
         Shared { access_broker, ..self }
     }

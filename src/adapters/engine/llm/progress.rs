@@ -1,4 +1,4 @@
-//! Progress of a session for people who watch: lines of text and reasoning as they arrive, bounded.
+//! Progress of a session, reported live: lines of text and reasoning as they arrive, bounded.
 
 use super::wire::StreamDelta;
 use crate::platform::terminal_text;

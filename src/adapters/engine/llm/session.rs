@@ -73,7 +73,7 @@ pub struct Parts<'a> {
     pub prompt: &'a Prompt,
     /// Tools of the step.
     pub tools: Tools,
-    /// Output for people who watch.
+    /// Live output.
     pub progress: Progress,
 }
 
@@ -144,7 +144,8 @@ impl<'a> Session<'a> {
         self.transcript.answer(self.turn, &text, &calls, usage, started.elapsed().as_millis());
         let verdict = self.guard.check(&calls);
         if let Verdict::Stop(why) = verdict {
-            // Sending the same result again is a circle, too: what was wrong with it is what a person needs to know.
+            // Sending the same result again is a circle, too. What a person needs to know is why that result was
+            // refused.
             return failed(match self.refusal.take().filter(|_| calls.iter().any(|c| c.tool == tools::DONE)) {
                 Some(refusal) => format!("{why}; the result was refused because {refusal}"),
                 None => why,

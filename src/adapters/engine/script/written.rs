@@ -10,7 +10,7 @@
 //! no_note_from = "checks" # only without one
 //! patch_has = "text"      # review: only if the patch contains this text
 //! patch_lacks = "text"    # review: only if it does not
-//! say = ["a line"]        # lines for people who watch
+//! say = ["a line"]        # lines shown live
 //! wait_ms = 500           # total pause while they appear
 //! tokens = 900            # charged usage
 //! cost_micros = 2700
@@ -49,7 +49,7 @@ pub struct Script {
 #[derive(Clone, Debug)]
 pub struct Turn {
     when: When,
-    /// Lines for people who watch.
+    /// Lines shown live.
     pub say: Vec<String>,
     /// Total pause in milliseconds.
     pub wait_ms: u64,
@@ -319,7 +319,7 @@ impl Change {
 }
 
 impl Edit {
-    /// Describes the edit for people who watch.
+    /// Describes the edit in one line, for live output.
     pub fn describe(&self) -> String {
         let verb = match self.change {
             Change::Write { .. } => "writes",

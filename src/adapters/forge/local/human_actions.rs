@@ -1,4 +1,4 @@
-//! Actions people take on changes of the local forge, each in the name of a person.
+//! Actions that people take on changes of the local forge. Each is recorded with the person who took it.
 
 use super::state::truncated;
 use super::{LocalForge, MAX_COMMENTS, push_comment, put_status};
@@ -32,7 +32,7 @@ fn check_open(change: &Change) -> PortResult<()> {
 }
 
 impl LocalForge {
-    /// Loads a change with the current head of its branch, marked as merged if that is on the base branch.
+    /// Loads a change with the current head of its branch. Marks it as merged if that head is on the base branch.
     async fn load_current(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Change> {
         self.observe_change(repo, number).await.map(drop)?;
         let mut change = self.load(repo, number).await?.change;

@@ -75,7 +75,7 @@ impl LocalForge {
         if pushed.as_ref().is_ok_and(|finished| finished.ok()) {
             return Ok(None);
         }
-        // Git's message does not decide; the branch as it is now does.
+        // The current head of the branch decides the outcome, not git's message.
         let unknown = |what: String| PortError::Unknown { what };
         let now =
             self.mirrors.remote_heads(repo, &[branch]).await.map_err(|e| unknown(format!("cannot {doing}: {e}")))?;

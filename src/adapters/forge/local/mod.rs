@@ -129,8 +129,8 @@ impl Forge for LocalForge {
             if entry.change.branch != text.branch || text.after.is_some_and(|over| *number <= over) {
                 continue;
             }
-            // One change per branch: if a person closed or merged it, it stays that way, and the next observation shows
-            // it.
+            // A branch has only one change. If a person closed or merged it, it stays that way, and the next
+            // observation reports it.
             if entry.change.state == ChangeState::Open {
                 let before = entry.change.clone();
                 let change = &mut entry.change;

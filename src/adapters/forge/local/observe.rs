@@ -30,8 +30,8 @@ impl LocalForge {
         Ok(Branches { base, head: remote.remove(&change.branch) })
     }
 
-    /// Marks an open change as merged if its head is on the base branch, whoever pushed it. This also recovers from a
-    /// crash between pushing and writing the file. Returns whether the change was marked.
+    /// Marks an open change as merged if its head is on the base branch, no matter who pushed it. This also recovers
+    /// from a crash between pushing and writing the file. Returns whether the change was marked.
     pub(super) async fn record_merge(
         &self,
         repo: &Repo,

@@ -152,7 +152,7 @@ fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// Says where the first significant line of `old` occurs, if only the text around it differs.
+/// Describes where the first significant line of `old` occurs, if only the text around it differs.
 fn hint(text: &str, old: &str) -> String {
     let Some(significant) = old.lines().map(str::trim).find(|l| l.len() > 3) else { return String::new() };
     match text.lines().position(|l| l.trim() == significant) {

@@ -1,4 +1,4 @@
-//! Tools of the agent loop, per step. Every call ends in a text for the model, even a wrong one.
+//! Tools of the agent loop, per step. Every call, even an invalid one, ends in a text for the model.
 
 use super::history::{Call, Outcome};
 use crate::domain::{ProjectName, Step};
@@ -182,7 +182,7 @@ impl Tools {
     }
 }
 
-/// Describes a call in one line, for people who watch and for the digest.
+/// Describes a call in one line, for live output and for the digest.
 pub fn describe(call: &Call) -> String {
     let word = |key: &str| call.args.get(key).and_then(Value::as_str).unwrap_or_default();
     let of = match call.tool.as_str() {
@@ -238,7 +238,7 @@ fn is_git(name: &str) -> bool {
     plain.split(':').next() == Some(".git") || plain == "git~1"
 }
 
-/// Shortens a text to at most `max_bytes`: keeps its beginning and end and says in between how much is missing.
+/// Shortens a text to at most `max_bytes`: keeps its beginning and end, and states in between how much is missing.
 pub fn truncate_middle(text: &str, max_bytes: usize) -> String {
     if text.len() <= max_bytes {
         return text.to_owned();

@@ -5,7 +5,7 @@ use crate::platform::rooted_fs::RootedDir;
 use serde::Deserialize;
 use serde_json::json;
 
-/// Lines given when the model names no number, and the most it may have at once.
+/// Default and maximum number of lines per call.
 const LINES: usize = 500;
 const MAX_LINES: usize = 2_000;
 /// Upper bounds of a line shown whole, and of the text of one call.

@@ -3,7 +3,7 @@
 use genai::chat::{ChatFrameSink, FrameCtx, RawFrameRef};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Size of an answer on the wire: each token comes with much framing.
+/// Bytes on the wire per token of an answer, because each token comes with much framing.
 const FRAME_BYTES_PER_TOKEN: usize = 1024;
 const FRAME_BYTES_BASE: usize = 1024 * 1024;
 
@@ -31,7 +31,7 @@ impl ChatFrameSink for Frames {
     fn on_frame(&self, _ctx: &FrameCtx, frame: RawFrameRef<'_>) {
         let seen = self.seen.fetch_add(frame.data.len(), Ordering::Relaxed) + frame.data.len();
         if seen > self.limit || has_absurd_index(frame.data) {
-            // A sink cannot stop the stream otherwise. The caller of the model catches it.
+            // A sink has no other way to stop the stream. The code that calls the model catches the unwinding.
             std::panic::resume_unwind(Box::new("answer too large"));
         }
     }

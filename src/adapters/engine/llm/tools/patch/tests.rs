@@ -87,7 +87,7 @@ fn lines_that_look_like_heads_are_lines() {
     let sql = "select 1;\n-- old note\nselect 2;\n";
     let patch = "--- a/q.sql\n+++ b/q.sql\n@@ -1,3 +1,3 @@\n select 1;\n--- old note\n+-- new note\n select 2;\n";
     assert_eq!(fitted(sql, patch).unwrap(), "select 1;\n-- new note\nselect 2;\n");
-    // An empty line of the file without its blank; and the space before the next file.
+    // An empty context line without its leading space, and the blank line before the next file.
     let two = "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n a\n\n-b\n+c\n\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-x\n+y\n";
     let changes = read::patch(two).unwrap();
     assert_eq!(changes.len(), 2);
@@ -96,7 +96,7 @@ fn lines_that_look_like_heads_are_lines() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
-    /// A unified diff of two texts turns one into the other. Without line numbers it does so, too, or is refused.
+    /// A unified diff of two texts turns one into the other. Without line numbers, it either still does or is refused.
     #[test]
     fn a_diff_of_two_texts_turns_one_into_the_other(
         before in prop::collection::vec("[ab]{0,2}", 0..30),
