@@ -1,6 +1,7 @@
 //! The first schema: projects, runs with their journal and outbox, artifacts.
 //!
-//! Written as SQL instead of with a builder, so that what both databases run is readable here; they differ in three words only.
+//! Plain SQL rather than a query builder, so that the statements of both databases can be read here. They differ in
+//! three words only.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -10,12 +11,13 @@ pub struct Migration;
 
 /// Times are Unix milliseconds. Payloads are text, not jsonb, because SQL never reads inside them.
 ///
-/// `run`: the lease is in the run's own row, so that the fence and the write are one row lock; with a table of its own, another owner
-/// could take the run between the check and the write. `tail` is the reversed id: an index to find a run by the end of its id.
-/// The snapshot is the last column, so that SQLite reads a list without reading the snapshots.
+/// `run`: the lease is in the run's own row, so that the fence and the write are one row lock; with a separate table,
+/// another owner could acquire the run between the check and the write. `tail` is the reversed id: an index to find a
+/// run by the end of its id. The snapshot is the last column, so that SQLite reads a list without reading the
+/// snapshots.
 ///
-/// `event` and `outbox` have no foreign key to `run`: they are only written by the statement that has just written that
-/// row, and a foreign key would look it up again for each of them.
+/// `event` and `outbox` have no foreign key to `run`: their rows are only written by the statement that has just
+/// written the run's row, and a foreign key would check that row again for each of them.
 const TABLES: &str = r#"
 CREATE TABLE project (
     name        {id}   NOT NULL PRIMARY KEY,
@@ -79,14 +81,14 @@ CREATE TABLE run_artifact (
 );
 "#;
 
-/// The journal is append-only. A person who must change it has to drop the trigger first, and so does it knowingly.
+/// The journal is append-only. To change it, a person must drop the trigger first, which is a deliberate act.
 const SQLITE_APPEND_ONLY: &str = r#"
 CREATE TRIGGER event_no_update BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER event_no_delete BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 "#;
 
-/// Leaves space in the pages for the update of each transition (a heap-only update touches no index), and vacuums the outbox
-/// early, because its rows are short-lived.
+/// Leaves space in the pages for the update of each transition (a heap-only update touches no index), and vacuums the
+/// outbox early, because its rows are short-lived.
 const POSTGRES_EXTRAS: &str = r#"
 CREATE FUNCTION event_append_only() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'the journal is append-only'; END $$;

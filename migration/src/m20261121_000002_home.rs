@@ -1,4 +1,4 @@
-//! Records the data directory of each run: only a process with that directory may carry the run.
+//! Records the data directory of each run: only a process with that directory may drive the run.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::ConnectionTrait;
@@ -6,7 +6,7 @@ use sea_orm_migration::sea_orm::ConnectionTrait;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// The id in the data directory's file `home`. With a constant default neither database rewrites the table.
+/// The id in the data directory's file `home`. With a constant default, neither database rewrites the table.
 const COLUMN: &str = "ALTER TABLE run ADD COLUMN home text NOT NULL DEFAULT ''";
 
 #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! Adds the ledger, raises of shared budgets, and the time at which a run wants to be woken.
+//! Adds the ledger, raises of shared budgets, and the time at which a run is due.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -6,8 +6,9 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `charge`: the reservation or the usage of each attempt. A row is written with the event that changes it; only an attempt of a run
-/// with shared limits gets its row when the shared budgets reserve for it. `models` is JSON: the usage by model.
+/// `charge`: the reservation or the usage of each attempt. A row is written with the event that changes it; only an
+/// attempt of a run with shared limits gets its row when the shared budgets reserve for it. `models` is JSON: the usage
+/// by model.
 ///
 /// The indexes hold the amounts, so that a budget is summed up from the index alone.
 const TABLES: &str = r#"

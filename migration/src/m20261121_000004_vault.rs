@@ -6,8 +6,8 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `scope` is a project's name, or empty for all projects. `version` grows with each value. The ciphertext is bound to name, scope and
-/// version, so that no row can replace another one.
+/// `scope` is a project's name, or empty for all projects. `version` grows with each value. The ciphertext is bound to
+/// name, scope and version, so that no row can replace another one.
 const TABLE: &str = r#"
 CREATE TABLE secret (
     scope         {id}   NOT NULL,

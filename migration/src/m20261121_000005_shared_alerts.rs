@@ -1,4 +1,4 @@
-//! Adds the alerts of shared budgets that people were sent, and the round of each attempt.
+//! Adds the alerts of shared budgets that were sent to people, and the round of each attempt.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -6,8 +6,8 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `shared_alert`: the threshold of a budget that was reached, with the limit at that time and the attempt whose reservation reached
-/// it. Written with that reservation, so that each alert is sent once, across runs and processes.
+/// `shared_alert`: the threshold of a budget that was reached, with the limit at that time and the attempt whose
+/// reservation reached it. Written with that reservation, so that each alert is sent once, across runs and processes.
 const TABLES: &str = r#"
 ALTER TABLE charge ADD COLUMN round bigint NOT NULL DEFAULT 0;
 CREATE TABLE shared_alert (

@@ -6,7 +6,7 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `at` is in Unix milliseconds. No foreign keys: the log outlives what it is about.
+/// `at` is in Unix milliseconds. No foreign keys: the log outlives the rows that it refers to.
 const TABLE: &str = r#"
 CREATE TABLE audit (
     id         {counter},

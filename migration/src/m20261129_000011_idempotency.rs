@@ -1,4 +1,4 @@
-//! Idempotency keys of requests for runs.
+//! Idempotency keys of requests that open runs.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -6,8 +6,8 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `run` is the run of the first request with the key, or the id that it will have: the key is claimed before the run is opened.
-/// `reused` says that the request reused an open run. Rows are deleted a day after `at`.
+/// `run` is the run of the first request with the key, or the id that it will have: the key is claimed before the run
+/// is opened. `reused` is set if the request reused an open run. Rows are deleted a day after `at`.
 const TABLE: &str = r#"
 CREATE TABLE idempotency_key (
     principal    {id}    NOT NULL,

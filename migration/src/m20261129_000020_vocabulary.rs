@@ -1,4 +1,4 @@
-//! Renames tables and columns to the words of the code, and gives journal and outbox rows the version of their form.
+//! Renames tables and columns to the names in the code, and gives journal and outbox rows the version of their form.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -6,8 +6,8 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Indexes are recreated, because SQLite cannot rename them. `budget_alert` is copied, because its key changes: a boolean becomes the
-/// unit of the limit. Constant defaults: neither database rewrites a table for a new column.
+/// Indexes are recreated, because SQLite cannot rename them. `budget_alert` is copied, because its key changes: a
+/// boolean becomes the unit of the limit. Constant defaults: neither database rewrites a table for a new column.
 const SCHEMA: &str = r#"
 DROP INDEX run_tail;
 ALTER TABLE run RENAME COLUMN tail TO reversed_id;

@@ -204,7 +204,7 @@ fn key_lines(text: &str) -> BTreeMap<String, usize> {
     lines
 }
 
-/// Problem: the selected profile does not exist.
+/// Creates the problem of a selected profile that does not exist.
 pub(super) fn no_profile(profile: &str, source: &str, names: &[String]) -> Problem {
     let known = names.iter().map(|n| printable(n)).collect::<Vec<_>>().join(", ");
     Problem {
@@ -257,7 +257,7 @@ pub(super) fn of_env(env: &[(OsString, OsString)], problems: &mut Vec<Problem>) 
     (layers, unknown)
 }
 
-/// Problem: a value in place of a table.
+/// Creates the problem of a value in place of a table.
 pub(super) fn not_a_table(at: &str, source: &str, found: &Value) -> Problem {
     Problem {
         at: at.to_owned(),

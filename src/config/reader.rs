@@ -26,7 +26,8 @@ type Parsed<T> = Result<T, Unreadable>;
 /// Maximum number of named tables of one kind, and of entries of one of them.
 const MAX_NAMES: usize = 100;
 
-/// Whether a table may have this name. Names occur in engine specs, in variables and in paths of the egress proxy.
+/// Returns whether a table may have this name. Names occur in engine specs, in variables and in paths of the egress
+/// proxy.
 fn is_name(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -112,7 +113,7 @@ impl Reader {
         self.problems.push(Problem { at: key.into(), source, found, why: why.into(), fix: fix.into() });
     }
 
-    /// Whether a problem with `key` was reported.
+    /// Returns whether a problem with `key` was reported.
     pub(super) fn is_bad(&self, key: &str) -> bool {
         self.bad.contains(key)
     }

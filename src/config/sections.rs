@@ -116,7 +116,7 @@ impl Database {
             }
         }
     }
-    /// Whether the database is SQLite.
+    /// Returns whether the database is SQLite.
     pub fn is_sqlite(&self) -> bool {
         match self {
             Database::InDataDir => true,

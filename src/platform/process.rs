@@ -55,7 +55,7 @@ pub struct ProcessOutput {
 pub const TRUNCATION_NOTICE: &[u8] = b"[output truncated: only the end is shown]\n";
 
 impl ProcessOutput {
-    /// Whether it exited by itself with code 0.
+    /// Returns whether it exited by itself with code 0.
     pub fn ok(&self) -> bool {
         self.code == Some(0) && !self.timed_out && self.stop_reason.is_none()
     }

@@ -87,7 +87,7 @@ impl Patterns {
         if self.forms.is_empty() { text.len() } else { (first..text.len()).find(is_begin).unwrap_or(text.len()) }
     }
 
-    /// Length of the longest pattern. A stream always holds back fewer bytes than this.
+    /// Returns the length of the longest pattern. A stream always holds back fewer bytes than this.
     pub fn longest(&self) -> usize {
         self.longest
     }

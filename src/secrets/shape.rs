@@ -94,7 +94,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// Whether a word continues to the left of `at`: `task-1` does not contain `sk-`.
+/// Returns whether a word continues to the left of `at`: `task-1` does not contain `sk-`.
 fn within_word(text: &[u8], at: usize) -> bool {
     at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
@@ -122,7 +122,7 @@ fn of_token(text: &[u8], token: &Token, start: usize, least: Sure) -> Option<Hit
     (sure || (least == Sure::May && len >= MAY)).then_some(hit)
 }
 
-/// Whether a value looks random: letters and digits, enough of them distinct, and not marked as an example.
+/// Returns whether a value looks random: letters and digits, enough of them distinct, and not marked as an example.
 fn looks_random(value: &[u8]) -> bool {
     let mut seen = [false; 256];
     value.iter().for_each(|b| seen[usize::from(*b)] = true);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Whether a character can move the cursor, forge a line or hide text (bidirectional and zero-width marks).
+/// Returns whether a character can move the cursor, forge a line or hide text (bidirectional and zero-width marks).
 pub fn is_unsafe_to_print(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
@@ -20,7 +20,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a field holds a secret, judging by its name.
+/// Returns whether a field holds a secret, judging by its name.
 pub fn names_secret(field: &str) -> bool {
     let field = field.to_ascii_lowercase();
     // Token counts belong to the budget and are not secrets.

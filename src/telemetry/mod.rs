@@ -86,7 +86,7 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     Ok(Guard { provider, limit: settings.flush_timeout })
 }
 
-/// The layer that writes log lines. Public for tests.
+/// Creates the layer that writes log lines. Public for tests.
 pub fn logs<S, W>(level: &str, json: bool, colour: bool, writer: W) -> impl Layer<S> + use<S, W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -109,7 +109,7 @@ where
         .with_filter(filter)
 }
 
-/// The layer that turns spans into traces. Public for tests.
+/// Creates the layer that turns spans into traces. Public for tests.
 ///
 /// ractor keeps one span open per actor for the whole lifetime of the actor. Exported, it would be one endless trace
 /// that contains everything, so it is excluded, as are the spans of the exporter's own HTTP client.
@@ -141,7 +141,7 @@ where
         .with_filter(filter)
 }
 
-/// A tracer provider that passes spans to `exporter` in batches. Public for tests.
+/// Creates a tracer provider that passes spans to `exporter` in batches. Public for tests.
 pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
     let resource = Resource::builder_empty()
         .with_service_name("skep")
@@ -150,8 +150,8 @@ pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
     SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans::Redacting(exporter)).build()
 }
 
-/// The OTLP exporter over HTTP. It follows no redirects, because headers may hold a token, and uses no proxy, because a
-/// collector is close by.
+/// Creates the OTLP exporter over HTTP. It follows no redirects, because headers may hold a token, and uses no proxy,
+/// because a collector is close by.
 ///
 /// # Errors
 /// If the HTTP client or the exporter cannot be created.

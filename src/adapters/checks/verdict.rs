@@ -5,7 +5,7 @@ use crate::domain::{CheckKind, CheckResult, CheckSpec};
 use crate::platform::process::ProcessOutput;
 use crate::ports::checks::Checked;
 
-/// A failed check whose command was not run.
+/// Creates a failed check whose command was not run.
 pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
     let result = CheckResult {
         name: spec.name.clone(),
@@ -22,7 +22,7 @@ pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
     Checked { result, files: Vec::new() }
 }
 
-/// Why the command failed, if it did.
+/// Returns why the command failed, if it did.
 pub fn command_failure(spec: &CheckSpec, finished: &ProcessOutput) -> Option<String> {
     if let Some(why) = &finished.stop_reason {
         return Some(format!("the command was killed: {why}"));
@@ -39,7 +39,8 @@ pub fn command_failure(spec: &CheckSpec, finished: &ProcessOutput) -> Option<Str
     }
 }
 
-/// Why the report of a successful command still fails the check. A test check in which no test ran proves nothing.
+/// Returns why the report of a successful command still fails the check. A test check in which no test ran proves
+/// nothing.
 pub fn report_failure(kind: CheckKind, counts: TestCounts) -> Option<String> {
     match counts {
         TestCounts { failed: 1.., run, .. } => {

@@ -193,7 +193,7 @@ impl AcpEngine {
         }
     }
 
-    /// Outcome of a turn that did not end normally; `None` = it did.
+    /// Returns the outcome of a turn that did not end normally; `None` = it did.
     fn cut_short(&self, reason: StopReason, client: &Client) -> Option<StepOutcome> {
         let agent = &self.driven.agent.name;
         let refusals = client.refusals();
@@ -324,7 +324,7 @@ impl Engine for AcpEngine {
     }
 }
 
-/// Message of an error, redacted and bounded.
+/// Returns the message of an error, redacted and bounded.
 fn error_message(error: &protocol::Error) -> String {
     let more = error.data.as_ref().map(|d| d.as_str().map_or_else(|| d.to_string(), str::to_owned));
     let message = format!("{} {}", error.message, more.unwrap_or_default());

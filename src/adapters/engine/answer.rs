@@ -142,7 +142,7 @@ fn object(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|t| t.starts_with('{'))
 }
 
-/// Message to the author of an invalid answer, before it tries again.
+/// Writes the message to the author of an invalid answer, before it tries again.
 pub fn correction(step: Step, why: &str) -> String {
     format!(
         "Your answer is invalid: {}. Send the complete answer again as {}, or as {{\"question\": \"…\"}} or {{\"failed\": \"…\"}}. \
@@ -263,7 +263,7 @@ fn judged(
     Ok(StepOutcome::Judged { verdict, findings, summary: truncate(summary, MAX_TEXT_BYTES) })
 }
 
-/// Whether the path is in the diff or the tree. Entries that cannot be read (links, devices) exist, too.
+/// Returns whether the path is in the diff or the tree. Entries that cannot be read (links, devices) exist, too.
 fn exists(path: &str, order: &Order, tree: Option<&RootedDir>) -> bool {
     if order.diff.paths().any(|p| p == path) {
         return true;

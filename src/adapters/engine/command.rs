@@ -186,8 +186,8 @@ fn read_report(scratch: &Path) -> Result<Option<Answer>, String> {
     }
 }
 
-/// Usage apart from time. A command that reports none is charged its reservation, if there is a limit at all: an agent
-/// that uses its own account must not be free.
+/// Returns the usage apart from time. A command that reports none is charged its reservation, if there is a limit at
+/// all: an agent that uses its own account must not be free.
 fn charged_usage(order: &Order, report: Option<&Answer>) -> Usage {
     let reported = report.and_then(|r| r.usage);
     Usage {

@@ -286,8 +286,8 @@ impl DrivenAgent {
         Ok(PreparedAgent { prompt, by_stdin, line, env: vars })
     }
 
-    /// Deadline of an attempt: shortly before that of its order, so that the agent is stopped cleanly and its usage is
-    /// known.
+    /// Returns the deadline of an attempt: shortly before that of its order, so that the agent is stopped cleanly and
+    /// its usage is known.
     pub fn deadline(order: &Order) -> Instant {
         let limit_ms = order.caps.wall_ms.max(1_000);
         Instant::now() + Duration::from_millis(limit_ms - (limit_ms / 10).min(15_000))
@@ -354,12 +354,12 @@ impl DrivenAgent {
 }
 
 impl PreparedAgent {
-    /// Environment of the agent.
+    /// Returns the environment of the agent.
     pub fn env(&self) -> Vec<(&str, String)> {
         self.env.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
     }
 
-    /// Job of the agent in the sandbox.
+    /// Returns the job of the agent in the sandbox.
     pub fn job<'a>(
         &'a self,
         env: &'a AttemptEnv,
@@ -381,7 +381,7 @@ impl PreparedAgent {
     }
 }
 
-/// Engine kind of a protocol.
+/// Returns the engine kind of a protocol.
 fn kind(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Acp => "acp",

@@ -155,7 +155,7 @@ impl Engines for Registry {
     }
 }
 
-/// Result of an engine that uses only time, without a session or files.
+/// Returns the result of an engine that uses only time, without a session or files.
 fn free(result: StepOutcome) -> EngineResult {
     EngineResult { result, usage: Some(Usage::default()), usage_by_model: Vec::new(), session: None, files: Vec::new() }
 }

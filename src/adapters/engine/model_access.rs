@@ -84,7 +84,8 @@ pub fn report_secrets(given: &CommandAccess, sink: &Sink) {
     }
 }
 
-/// Result of an engine that was not started because its access could not be granted. It says nothing about the work.
+/// Returns the result of an engine that was not started because its access could not be granted. It says nothing about
+/// the work.
 pub fn access_denied(error: PortError) -> EngineResult {
     let fix = matches!(error, PortError::Permanent { .. }).then(|| error.fix().to_owned());
     let result = StepOutcome::Unavailable { why: error.to_string(), until: None, fix };
@@ -92,14 +93,14 @@ pub fn access_denied(error: PortError) -> EngineResult {
 }
 
 impl ModelAccess {
-    /// Endpoint of the egress proxy; `None` = there is none, and the agent has the network that its sandbox level
-    /// leaves it.
+    /// Returns the endpoint of the egress proxy; `None` = there is none, and the agent has the network that its sandbox
+    /// level leaves it.
     pub fn place(&self) -> Option<&ProxyEndpoint> {
         self.given.endpoint()
     }
 
-    /// URL of the proxy as the agent sees it, with the attempt's token: for its environment and home, never for an
-    /// argument or a log. `None` if it leads to no provider.
+    /// Returns the URL of the proxy as the agent sees it, with the attempt's token: for its environment and home, never
+    /// for an argument or a log. `None` if it leads to no provider.
     pub fn url(&self, sandbox: &Sandbox) -> Option<Secret> {
         let out = self.counted()?;
         Some(Secret::new(format!("{}{}", sandbox.proxy_url(&out.endpoint), out.path_prefix().expose())))
@@ -110,12 +111,12 @@ impl ModelAccess {
         self.given.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What the proxy refused, for people; `None` = nothing.
+    /// Describes what the proxy refused, for people; `None` = nothing.
     pub fn refused(&self) -> Option<String> {
         self.given.denied_hosts()
     }
 
-    /// The proxy session, if it leads to a provider.
+    /// Returns the proxy session, if it leads to a provider.
     fn counted(&self) -> Option<&ProxySession> {
         self.given.session.as_ref().filter(|_| self.counted)
     }
@@ -127,18 +128,18 @@ impl ModelAccess {
         }
     }
 
-    /// The exhausted limit, if there is one.
+    /// Returns the exhausted limit, if there is one.
     pub fn exhausted(&self) -> Option<Cap> {
         self.counted()?;
         self.meter.exhausted_cap()
     }
 
-    /// Measured usage; `None` = not measured.
+    /// Returns the measured usage; `None` = not measured.
     pub fn usage(&self) -> Option<Usage> {
         self.counted().map(|_| self.meter.usage())
     }
 
-    /// Measured usage by model.
+    /// Returns the measured usage by model.
     pub fn usage_by_model(&self) -> Vec<ModelUse> {
         self.counted().map(|_| self.meter.usage_by_model()).unwrap_or_default()
     }
@@ -157,8 +158,8 @@ impl ModelAccess {
         }
     }
 
-    /// Whether the agent's model stays unavailable: its last call was refused, and a person has to act first or the
-    /// cooldown is long.
+    /// Returns whether the agent's model stays unavailable: its last call was refused, and a person has to act first or
+    /// the cooldown is long.
     pub fn is_stuck(&self, model: Option<&str>) -> bool {
         let fault = self.counted().and_then(ProxySession::fault);
         fault.is_some_and(|fault| {

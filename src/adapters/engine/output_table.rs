@@ -122,7 +122,8 @@ impl Event {
         Event(Value::Array(vec![value]))
     }
 
-    /// Selected values as text. Objects and arrays are returned as JSON; null, booleans and empty texts are left out.
+    /// Returns the selected values as text. Objects and arrays are returned as JSON; null, booleans and empty texts are
+    /// left out.
     pub fn texts(&self, expressions: &[Expression]) -> Vec<String> {
         let text = |value: &Value| match value {
             Value::String(text) => Some(text.clone()),
@@ -133,7 +134,7 @@ impl Event {
         self.select(expressions).filter_map(text).filter(|t| !t.is_empty()).collect()
     }
 
-    /// Sum of the selected numbers; `None` if none is selected.
+    /// Returns the sum of the selected numbers; `None` if none is selected.
     pub fn sum(&self, expressions: &[Expression]) -> Option<f64> {
         let numbers = self.select(expressions).filter_map(|value| match value {
             Value::Number(number) => number.as_f64(),
@@ -149,7 +150,7 @@ impl Event {
 }
 
 impl OutputTable {
-    /// Every key that holds expressions, with its slot.
+    /// Returns every key that holds expressions, with its slot.
     pub fn expressions_mut(&mut self) -> [(&'static str, &mut Vec<Expression>); 8] {
         [
             ("text", &mut self.text),
@@ -163,12 +164,12 @@ impl OutputTable {
         ]
     }
 
-    /// Whether any key holds an expression.
+    /// Returns whether any key holds an expression.
     pub fn has_expressions(&self) -> bool {
         self.clone().expressions_mut().iter().any(|(_, expressions)| !expressions.is_empty())
     }
 
-    /// The format in force.
+    /// Returns the format in force.
     pub fn format(&self) -> Format {
         self.format.unwrap_or(if self.has_expressions() { Format::Lines } else { Format::Text })
     }

@@ -45,7 +45,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Whether its table has the placeholder for a reasoning effort.
+    /// Returns whether its table has the placeholder for a reasoning effort.
     pub fn takes_effort(&self) -> bool {
         self.command.iter().chain(self.env.values()).chain(self.files.values()).any(|text| text.contains("{effort}"))
     }

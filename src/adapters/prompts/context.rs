@@ -126,7 +126,7 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
     }
 }
 
-/// Seed of the boundary, from the run and the attempt: the same texts get other markers in another attempt.
+/// Returns the seed of the boundary, from the run and the attempt: the same texts get other markers in another attempt.
 fn seed(order: &Order) -> Vec<u8> {
     format!("{}/{}/{}/{}", order.run, order.attempt, order.base.as_str(), order.head.as_str()).into_bytes()
 }

@@ -91,8 +91,8 @@ impl Object for Outside {
     }
 }
 
-/// Marker of a prompt's data blocks: derived from all texts, so that the same order gives the same prompt, and
-/// contained in none of them, so that no block can be closed from within.
+/// Returns the marker of a prompt's data blocks: derived from all texts, so that the same order gives the same prompt,
+/// and contained in none of them, so that no block can be closed from within.
 pub(super) fn boundary(seed: &[u8], texts: &[Arc<Outside>]) -> String {
     let mut digest = Sha256::new();
     digest.update(seed);
@@ -114,7 +114,7 @@ pub(super) fn boundary(seed: &[u8], texts: &[Arc<Outside>]) -> String {
     }
 }
 
-/// Filter `data(NAME)`: prints untrusted text as a block with the prompt's boundary.
+/// Prints untrusted text as a block with the prompt's boundary: the filter `data(NAME)`.
 pub(super) fn data(state: &State, value: &Value, name: &str) -> Result<Value, Error> {
     if value.is_undefined() {
         return Err(Error::new(ErrorKind::UndefinedError, format!("nothing to print as {name:?}")));

@@ -188,7 +188,7 @@ impl Set {
         self.files.iter().filter(move |(name, _)| name.starts_with("shared/") || **name == system || **name == order)
     }
 
-    /// Digest of those files.
+    /// Returns the digest of those files.
     fn version(&self, step: Step) -> Digest {
         let mut digest = Sha256::new();
         for (name, file) in self.files_of(step) {

@@ -50,7 +50,7 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// A short call without input.
+    /// Creates a short call without input.
     pub fn short<A: Into<OsString>>(runner: &'a str, args: impl IntoIterator<Item = A>) -> Call<'a> {
         let args = args.into_iter().map(Into::into).collect();
         Call {

@@ -89,7 +89,7 @@ pub struct DockerRunner {
 }
 
 impl DockerRunner {
-    /// The runner with this name and these settings.
+    /// Creates the runner with this name and these settings.
     pub fn new(name: &str, settings: &Docker) -> DockerRunner {
         // Excludes the user's settings, contexts and logins.
         let mut env = vec![("DOCKER_CONFIG", OsString::from("/nonexistent"))];
@@ -124,7 +124,7 @@ impl DockerRunner {
         ))
     }
 
-    /// The error for a failed command, from the output of docker.
+    /// Creates the error for a failed command, from the output of docker.
     fn docker_error(&self, finished: &ProcessOutput) -> PortError {
         let output = terminal_text::sanitize(&finished.stderr);
         let (name, lower) = (&self.name, output.to_lowercase());
@@ -195,8 +195,8 @@ fn volume(session: &str) -> String {
     format!("skep-{session}")
 }
 
-/// Whether a text is an id or name as engines write them. Anything else an engine returns is not passed to a program
-/// again.
+/// Returns whether a text is an id or name as engines write them. Anything else an engine returns is not passed to a
+/// program again.
 fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -20,7 +20,7 @@ pub(in crate::adapters) struct LocalSession {
 }
 
 impl LocalSession {
-    /// A session on the checkout at `dir`.
+    /// Opens a session on the checkout at `dir`.
     pub(in crate::adapters) fn new(sandbox: &Sandbox, dir: &Path, cache: &Path) -> PortResult<LocalSession> {
         let tree = RootedDir::open(dir).map_err(|e| cannot_run(dir, &e))?;
         Ok(LocalSession { sandbox: sandbox.clone(), dir: dir.to_owned(), cache: cache.to_owned(), tree })

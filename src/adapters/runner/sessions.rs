@@ -15,7 +15,7 @@ use tokio::sync::RwLock;
 /// What each kind of remote runner implements.
 #[async_trait]
 pub(super) trait RemoteRunner: Send + Sync {
-    /// User and group id that own the files of a checkout there.
+    /// Returns the user and group id that own the files of a checkout there.
     fn file_owner(&self) -> (u32, u32);
     /// Ends and removes everything of `owner_id` whose session is not in `live`.
     async fn sweep(&self, owner_id: &str, live: &[String]) -> PortResult<()>;
@@ -40,12 +40,12 @@ impl RemoteSessions {
         RemoteSessions { owner_id: owner_id.into(), by_runner: Arc::default() }
     }
 
-    /// The id that marks everything of this process on a runner.
+    /// Returns the id that marks everything of this process on a runner.
     pub(super) fn owner_id(&self) -> &str {
         &self.owner_id
     }
 
-    /// The sessions on the runner with this key.
+    /// Returns the sessions on the runner with this key.
     pub(super) fn of_runner(&self, key: &str) -> Arc<RunnerSessions> {
         let mut by_runner = self.by_runner.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
@@ -122,7 +122,7 @@ pub(super) struct SessionGuard {
 }
 
 impl SessionGuard {
-    /// The id that marks everything of this process on the runner.
+    /// Returns the id that marks everything of this process on the runner.
     pub(super) fn owner_id(&self) -> &str {
         &self.sessions.owner_id
     }

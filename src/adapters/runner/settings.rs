@@ -53,7 +53,7 @@ pub struct Docker {
 }
 
 impl Runner {
-    /// The kind, as written in the configuration.
+    /// Returns the kind, as written in the configuration.
     pub fn kind(&self) -> &'static str {
         match self {
             Runner::Ssh(_) => "ssh",
@@ -73,7 +73,7 @@ impl Runner {
     }
 }
 
-/// Whether a text is a valid runner name.
+/// Returns whether a text is a valid runner name.
 pub fn is_name(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())

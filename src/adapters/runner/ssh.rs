@@ -58,7 +58,7 @@ enum Reply {
 }
 
 impl SshRunner {
-    /// The runner with this name and these settings.
+    /// Creates the runner with this name and these settings.
     pub fn new(name: &str, settings: &Ssh) -> SshRunner {
         let mut args: Vec<OsString> = vec!["-F".into(), "/dev/null".into()];
         for option in OPTIONS {
@@ -132,7 +132,7 @@ impl SshRunner {
         ))
     }
 
-    /// The error for a request that did not complete, from the output of ssh.
+    /// Creates the error for a request that did not complete, from the output of ssh.
     fn connection_error(&self, output: &str) -> PortError {
         let Ssh { host, port, user, known_hosts, identity_file, .. } = &self.settings;
         let name = &self.name;

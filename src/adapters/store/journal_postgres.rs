@@ -161,7 +161,7 @@ fn ids(rows: Vec<PgRow>) -> Result<BTreeSet<String>, Error> {
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// One column of all rows, as an array.
+/// Returns one column of all rows, as an array.
 fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
     rows.iter().map(|row| value(row)).collect()
 }

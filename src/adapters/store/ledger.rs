@@ -15,7 +15,7 @@ pub(super) const PUT_ROW: &str = "INSERT INTO ledger_row (run, attempt, project,
     turns = excluded.turns, wall_ms = excluded.wall_ms, settled = excluded.settled, at = excluded.at, \
     usage_by_model = excluded.usage_by_model, prompt_digest = excluded.prompt_digest";
 
-/// The sums over rows `l` of the amounts in `of`: `l` itself, or its parts by model `m`.
+/// Returns the sums over rows `l` of the amounts in `of`: `l` itself, or its parts by model `m`.
 fn sums(of: &str) -> String {
     let sum = |column: &str, settled: bool, name: &str| {
         format!("CAST(sum(CASE WHEN l.settled = {settled} THEN {of}.{column} ELSE 0 END) AS bigint) AS {name}")
@@ -82,7 +82,7 @@ impl LedgerRecord {
         })
     }
 
-    /// The values for [`PUT_ROW`].
+    /// Returns the values for [`PUT_ROW`].
     pub(super) fn values(&self) -> Vec<Value> {
         vec![
             self.run.as_str().into(),

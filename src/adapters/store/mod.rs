@@ -73,7 +73,7 @@ impl Losses {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(now.max(1), Ordering::Relaxed);
     }
-    /// Whether a connection that was idle this long was last used before the last loss.
+    /// Returns whether a connection that was idle this long was last used before the last loss.
     fn suspects(&self, idle: Duration) -> bool {
         let last = self.last.load(Ordering::Relaxed);
         last > 0 && self.start.elapsed().saturating_sub(idle) <= Duration::from_millis(last)
@@ -112,7 +112,7 @@ impl SeaStore {
         e
     }
 
-    /// The database's clock in Unix milliseconds, as SQL. Leases never compare the clocks of two machines.
+    /// Returns the database's clock in Unix milliseconds, as SQL. Leases never compare the clocks of two machines.
     fn now(&self) -> &'static str {
         match self.backend() {
             DbBackend::Postgres => "(extract(epoch from clock_timestamp()) * 1000)::bigint",

@@ -43,15 +43,15 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Whether it creates the run's row; later transitions update it.
+    /// Returns whether the transition creates the run's row; later ones update it.
     pub(super) fn opens(&self) -> bool {
         self.seq == 1
     }
-    /// The run's id backwards.
+    /// Returns the run's id with its digits in reverse order.
     pub(super) fn reversed_id(&self) -> String {
         self.run.chars().rev().collect()
     }
-    /// The owner of a new run: none, unless the run was opened with an epoch.
+    /// Returns the owner of a new run: none, unless the run was opened with an epoch.
     pub(super) fn first_owner(&self) -> Option<&str> {
         (self.epoch > 0).then_some(self.owner.as_str())
     }

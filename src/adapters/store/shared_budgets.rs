@@ -50,7 +50,7 @@ impl Budget {
     }
 }
 
-/// The unit of a limit, as it is stored.
+/// Returns the unit of a limit, as it is stored.
 fn unit_word(unit: BudgetUnit) -> &'static str {
     match unit {
         BudgetUnit::Tokens => "tokens",
@@ -58,7 +58,7 @@ fn unit_word(unit: BudgetUnit) -> &'static str {
     }
 }
 
-/// The part of a reservation that this unit limits.
+/// Returns the part of a reservation that this unit limits.
 fn cap_of(caps: &mut Usage, unit: BudgetUnit) -> &mut u64 {
     match unit {
         BudgetUnit::Tokens => &mut caps.tokens,
@@ -259,7 +259,7 @@ impl SeaStore {
     }
 }
 
-/// The shared limits that apply to a reservation, before raises.
+/// Returns the shared limits that apply to a reservation, before raises.
 fn limited(reservation: &Reservation) -> impl Iterator<Item = (Budget, u64)> {
     let shared = &reservation.shared;
     let limits = [

@@ -62,7 +62,7 @@ impl Row {
     }
 }
 
-/// Associated data that a ciphertext is bound to.
+/// Returns the associated data that a ciphertext is bound to.
 fn binding(scope: &str, name: &str, version: u64) -> Vec<u8> {
     format!("skep secret\0{}:{scope}\0{}:{name}\0{version}", scope.len(), name.len()).into_bytes()
 }

@@ -41,7 +41,7 @@ impl VaultKeys {
     fn own_file(&self) -> PathBuf {
         self.data_dir.join("vault.key")
     }
-    /// The file of a new key, from its announcement until everything is sealed with it.
+    /// Returns the path of a new key until everything is sealed with it.
     fn next_file(&self, id: &str) -> PathBuf {
         self.data_dir.join(format!("{NEXT}{id}"))
     }

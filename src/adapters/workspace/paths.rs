@@ -19,15 +19,16 @@ pub(super) struct WorktreePaths {
 }
 
 impl WorktreePaths {
-    /// The trusted index; it describes the checkout.
+    /// Returns the path of the trusted index, which describes the checkout.
     pub fn index(&self) -> PathBuf {
         self.sealed.join("index")
     }
-    /// Marker written last, with the commit that is checked out. Without it the worktree is incomplete.
+    /// Returns the path of the marker with the checked-out commit. It is written last; without it, the worktree is
+    /// incomplete.
     pub fn ready(&self) -> PathBuf {
         self.sealed.join("ready")
     }
-    /// File with the last commit made from this worktree.
+    /// Returns the path of the file with the last commit made from this worktree.
     pub fn last(&self) -> PathBuf {
         self.sealed.join("last")
     }

@@ -31,8 +31,8 @@ pub(super) struct Findings {
     pub traps: Vec<PathBuf>,
 }
 
-/// Whether a name means `.git` on any system where a commit may be checked out. Covers case, NTFS short names, streams
-/// and trailing dots, and the characters HFS+ ignores.
+/// Returns whether a name means `.git` on any system where a commit may be checked out. Covers case, NTFS short names,
+/// streams and trailing dots, and the characters HFS+ ignores.
 pub fn is_dot_git(name: &[u8]) -> bool {
     let text = String::from_utf8_lossy(name);
     let plain: String = text

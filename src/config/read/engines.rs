@@ -329,7 +329,7 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
     Keyed { provider: p, source }
 }
 
-/// Whether a text is an API key: one line that is valid in a header.
+/// Returns whether a text is an API key: one line that is valid in a header.
 fn is_key(text: &str) -> bool {
     (1..=MAX_KEY_BYTES).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b))
 }

@@ -222,7 +222,7 @@ fn database_url(text: &str) -> Parsed<String> {
     }
 }
 
-/// Whether a URL contains a password, as userinfo or as a parameter.
+/// Returns whether a URL contains a password, as userinfo or as a parameter.
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

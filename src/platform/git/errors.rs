@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Age at which a lock file counts as left behind by a killed process. No git that Skep runs holds one this long.
 const STALE_AFTER: Duration = Duration::from_secs(20);
 
-/// The error for a git that cannot be started.
+/// Creates the error for a git that cannot be started.
 pub(super) fn start_error(doing: &str, error: &std::io::Error) -> PortError {
     PortError::transient(format!("cannot {doing}: {error}"))
 }
@@ -83,7 +83,7 @@ const TRANSIENT: &[&str] = &[
     "cannot lock ref",
 ];
 
-/// The error for a git command that failed while `doing` something.
+/// Creates the error for a git command that failed while `doing` something.
 pub fn command_error(doing: &str, finished: &ProcessOutput) -> PortError {
     let message = String::from_utf8_lossy(&finished.stderr);
     let what = format!("cannot {doing}: {}", output_tail(&finished.stderr));

@@ -44,7 +44,7 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cost of the session so far in micro-USD, as the agent reports it.
+    /// Returns the cost of the session so far in micro-USD, as the agent reports it.
     pub fn cost_micros(&self) -> Option<u64> {
         self.state().cost_micros
     }

@@ -28,7 +28,7 @@ impl AllowedPaths {
         AllowedPaths { dir: dir.to_owned(), all }
     }
 
-    /// Whether a path leads outside, by its text alone. A relative path starts at the worktree.
+    /// Returns whether a path leads outside, by its text alone. A relative path starts at the worktree.
     pub fn outside(&self, path: &Path) -> bool {
         let path = normalize(&self.dir.join(path));
         !self.all.iter().any(|folder| path.starts_with(folder))

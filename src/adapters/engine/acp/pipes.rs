@@ -51,7 +51,7 @@ fn is_present<'d, D: serde::Deserializer<'d>>(from: D) -> std::result::Result<bo
 }
 
 impl Message {
-    /// Id in canonical form.
+    /// Returns the id in canonical form.
     fn id(&self) -> Option<String> {
         match &self.id {
             Some(id @ (Value::String(_) | Value::Number(_))) => {
@@ -96,7 +96,7 @@ impl Pending {
         }
     }
 
-    /// Whether a line is a message. A request becomes pending.
+    /// Returns whether a line is a message. A request becomes pending.
     fn accept(&self, line: &str) -> bool {
         let Ok(message) = serde_json::from_str::<Message>(line) else { return false };
         match (&message.method, &message.id) {

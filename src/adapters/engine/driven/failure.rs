@@ -95,7 +95,8 @@ impl DrivenAgent {
         }
     }
 
-    /// Outcome of an agent that exited early or with an error. `reason` is what it reported, possibly empty.
+    /// Returns the outcome of an agent that exited early or with an error. `reason` is what it reported, possibly
+    /// empty.
     pub fn failure(&self, ended: &ProcessOutput, reason: &str) -> StepOutcome {
         let name = &self.agent.name;
         let stderr = terminal_text::tail(&ended.stderr, MAX_TAIL_BYTES);
@@ -135,7 +136,7 @@ impl DrivenAgent {
     }
 }
 
-/// Whether `text` contains `word`. A number counts only as a status: delimited, and named as one just before.
+/// Returns whether `text` contains `word`. A number counts only as a status: delimited, and named as one just before.
 fn contains_word(text: &str, word: &str) -> bool {
     if !word.bytes().all(|b| b.is_ascii_digit()) {
         return text.contains(word);

@@ -10,7 +10,7 @@ pub fn micros(usd: f64) -> Option<u64> {
     (micros.is_finite() && (0.0..=9.0e15).contains(&micros)).then_some(micros as u64)
 }
 
-/// Usage to charge for an unmetered agent: its own figures if they are plausible, else the reservation.
+/// Returns the usage to charge for an unmetered agent: its own figures if they are plausible, else the reservation.
 pub fn charged(order: &Order, tokens: Option<u64>, cost_micros: Option<u64>) -> Usage {
     let reported = Usage { tokens: tokens.unwrap_or(0), cost_micros: cost_micros.unwrap_or(0), wall_ms: 0, turns: 0 };
     let (tokens, cost_micros) = if reported.is_absurd() { (None, None) } else { (tokens, cost_micros) };

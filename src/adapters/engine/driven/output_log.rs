@@ -73,7 +73,7 @@ impl OutputLog {
         self.state().last = Some(Instant::now());
     }
 
-    /// Time since the last activity.
+    /// Returns the time since the last activity.
     pub fn idle_for(&self) -> Duration {
         self.state().last.map_or(Duration::ZERO, |at| at.elapsed())
     }
@@ -142,14 +142,14 @@ impl OutputLog {
         state.last = Some(Instant::now());
     }
 
-    /// Text of the turn (its end, if it is very long).
+    /// Returns the text of the turn (its end, if it is very long).
     pub fn text(&self) -> String {
         let mut state = self.state();
         self.flush(&mut state);
         state.text.clone()
     }
 
-    /// Last message of the turn: the text after the last tool call.
+    /// Returns the last message of the turn: the text after the last tool call.
     pub fn message(&self) -> String {
         let mut state = self.state();
         self.flush(&mut state);

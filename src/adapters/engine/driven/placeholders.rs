@@ -53,7 +53,7 @@ fn blank(text: &str) -> Option<&'static str> {
     NAMES.iter().find(|n| text[1..].strip_prefix(**n).is_some_and(|r| r.starts_with('}'))).copied()
 }
 
-/// Whether a text contains a placeholder.
+/// Returns whether a text contains a placeholder.
 pub fn has(text: &str, name: &str) -> bool {
     text.contains(&format!("{{{name}}}"))
 }

@@ -56,7 +56,7 @@ fn bytes(turn: &Turn) -> usize {
     FRAME_BYTES + turn.text.len() + calls + results + reasoning_parts + turn.nudge.as_ref().map_or(0, String::len)
 }
 
-/// Approximate size of a value as JSON, without serializing it.
+/// Returns the approximate size of a value as JSON, without serializing it.
 fn json_bytes(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,

@@ -173,7 +173,7 @@ impl CallContext<'_> {
     }
 }
 
-/// Message in an error body, or the body itself.
+/// Returns the message in an error body, or the body itself.
 fn error_message(body: &str) -> String {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let json = json.get(0).unwrap_or(&json);
@@ -181,7 +181,7 @@ fn error_message(body: &str) -> String {
     found.map_or_else(|| body.trim().to_owned(), str::to_owned)
 }
 
-/// HTTP status that corresponds to an error within a stream.
+/// Returns the HTTP status that corresponds to an error within a stream.
 pub fn stream_error_status(body: &Value) -> u16 {
     let error = body.get("error").unwrap_or(body);
     let code = ["code", "status_code", "status"].iter().find_map(|k| error.get(k)?.as_u64());
@@ -201,7 +201,7 @@ pub fn stream_error_status(body: &Value) -> u16 {
     }
 }
 
-/// Innermost cause of a connection error, without the address, which may contain credentials.
+/// Returns the innermost cause of a connection error, without the address, which may contain credentials.
 fn root(error: &reqwest::Error) -> Option<String> {
     let mut source = std::error::Error::source(error)?;
     while let Some(inner) = source.source() {

@@ -73,7 +73,7 @@ impl Guard {
         }
     }
 
-    /// Number of consecutive repetitions of the last `n` answers.
+    /// Returns the number of consecutive repetitions of the last `n` answers.
     fn rounds(&self, n: usize) -> usize {
         let last: Vec<_> = self.seen.iter().rev().take(n).collect();
         if last.len() < n {
@@ -84,7 +84,7 @@ impl Guard {
     }
 }
 
-/// JSON with sorted keys, so that their order makes no difference.
+/// Serializes JSON with sorted keys, so that their order makes no difference.
 fn sorted(value: &serde_json::Value) -> String {
     use serde_json::Value;
     match value {

@@ -81,7 +81,7 @@ const MAX_FAILED_SHOWN: usize = 3;
 pub const MAX_FAILED_BYTES: usize = 1_500;
 
 impl Digest {
-    /// Whether no turn was dropped.
+    /// Returns whether no turn was dropped.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.unlisted == 0
     }
@@ -142,7 +142,7 @@ impl History {
         History { order, digest: Digest::default(), turns: Vec::new() }
     }
 
-    /// First message: the order and the digest.
+    /// Returns the first message: the order and the digest.
     pub fn opening(&self) -> String {
         match self.digest.is_empty() {
             true => self.order.clone(),

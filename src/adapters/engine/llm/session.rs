@@ -271,7 +271,8 @@ pub fn model_name(wire: &Wire) -> String {
     format!("{}/{}", wire.provider().name, wire.model())
 }
 
-/// Output tokens to ask for: at most a quarter of the context window, so that the conversation has room.
+/// Returns the number of output tokens to ask for: at most a quarter of the context window, so that the conversation
+/// has room.
 fn max_output_tokens(wire: &Wire) -> u32 {
     let quarter = u32::try_from(wire.provider().context_window / 4).unwrap_or(u32::MAX);
     wire.provider().max_output_tokens.min(quarter).max(1)

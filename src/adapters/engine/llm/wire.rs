@@ -126,12 +126,12 @@ impl Wire {
         Ok(Wire { clients: clients.of(&provider.base_url).clone(), provider, model: model.to_owned(), effort })
     }
 
-    /// The provider.
+    /// Returns the provider.
     pub fn provider(&self) -> &Provider {
         &self.provider
     }
 
-    /// Name of the model at its provider.
+    /// Returns the name of the model at its provider.
     pub fn model(&self) -> &str {
         &self.model
     }
@@ -202,7 +202,7 @@ impl Wire {
         .into()
     }
 
-    /// Whether the stream really ended: for some APIs the library reports an end when the connection closes.
+    /// Returns whether the stream really ended: for some APIs the library reports an end when the connection closes.
     fn ended(&self, end: &StreamEnd) -> bool {
         match self.provider.api {
             Api::Anthropic | Api::OpenAi => true,
@@ -250,7 +250,7 @@ fn call(call: ToolCall, cut: bool) -> Call {
     Call { id: call.call_id, tool, args, invalid, signatures: call.thought_signatures }
 }
 
-/// Reported usage; `None` if nothing plausible was reported.
+/// Returns the reported usage; `None` if nothing plausible was reported.
 fn wire_usage(usage: &genai::chat::Usage) -> Option<WireUsage> {
     let count = |n: Option<i32>| n.and_then(|n| u64::try_from(n).ok());
     let (input, output) = (count(usage.prompt_tokens)?, count(usage.completion_tokens)?);

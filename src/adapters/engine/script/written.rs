@@ -339,7 +339,7 @@ impl Script {
 }
 
 impl Turn {
-    /// Whether all conditions of the turn hold for an order.
+    /// Returns whether all conditions of the turn hold for an order.
     pub fn matches(&self, order: &Order, patch: &str) -> bool {
         let w = &self.when;
         let task = order.task.as_ref().map(|t| t.spec.name.as_str());

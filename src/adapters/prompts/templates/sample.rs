@@ -17,7 +17,7 @@ pub(super) fn instructions() -> Vec<Instruction> {
     vec![Instruction { path: "AGENTS.md", text: "Run the tests.".to_owned() }]
 }
 
-/// All sample orders.
+/// Returns all sample orders.
 pub(super) fn orders() -> Vec<Order> {
     STEPS.iter().flat_map(|step| [empty(*step), full(*step)]).collect()
 }

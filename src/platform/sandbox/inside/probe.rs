@@ -160,7 +160,7 @@ fn raw(number: libc::c_long, a: [libc::c_long; 5]) -> Result<(), i32> {
     if ended == -1 { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) } else { Ok(()) }
 }
 
-/// Blocked if the call does not get past the filter or the kernel's permission checks.
+/// Makes a call. Reports "blocked" if it does not get past the filter or the kernel's permission checks.
 fn call(number: libc::c_long, args: [libc::c_long; 5]) -> (bool, String) {
     match raw(number, args) {
         Ok(()) => (false, "done".into()),
@@ -168,7 +168,7 @@ fn call(number: libc::c_long, args: [libc::c_long; 5]) -> (bool, String) {
     }
 }
 
-/// Blocked if the call fails.
+/// Reports "blocked" if the call fails.
 fn blocked_if_errno(ended: Result<(), i32>) -> (bool, String) {
     ended.map_or_else(|errno| (true, errno_text(errno)), |()| (false, "done".into()))
 }

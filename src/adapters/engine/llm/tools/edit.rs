@@ -114,7 +114,7 @@ fn write_file(tree: &RootedDir, path: &str, text: &str) -> Result<(), String> {
     tree.write(path, text.as_bytes()).map_err(|e| e.to_string())
 }
 
-/// Whether every line of a text ends in CRLF.
+/// Returns whether every line of a text ends in CRLF.
 fn ends_in_crlf(text: &str) -> bool {
     text.contains("\r\n") && text.matches('\n').count() == text.matches("\r\n").count()
 }

@@ -110,7 +110,7 @@ impl Tools {
         self.step == Step::Develop
     }
 
-    /// A reviewer may run tests. Its worktree is discarded afterwards.
+    /// Returns whether the step may run commands. A reviewer may run tests. Its worktree is discarded afterwards.
     fn may_run(&self) -> bool {
         matches!(self.step, Step::Develop | Step::Review)
     }
@@ -205,7 +205,7 @@ pub fn args<T: DeserializeOwned>(call: &Call) -> Result<T, String> {
     T::deserialize(&call.args).map_err(|e| format!("invalid arguments for {}: {e}", call.tool))
 }
 
-/// JSON Schema of an object without additional properties.
+/// Returns the JSON Schema of an object without additional properties.
 fn object(properties: Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
@@ -229,7 +229,8 @@ fn folder(given: Option<&str>) -> Result<&str, String> {
     }
 }
 
-/// Whether some file system takes the name for `.git`: case, trailing dots and spaces, short names, ignored characters.
+/// Returns whether some file system takes the name for `.git`: case, trailing dots and spaces, short names, ignored
+/// characters.
 fn is_git(name: &str) -> bool {
     let ignored =
         |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');

@@ -119,7 +119,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Content of a file after the changes added so far.
+    /// Returns the content of a file after the changes added so far.
     fn content(&mut self, path: &str) -> Result<Vec<u8>, String> {
         self.load(path)?.after.clone().ok_or_else(|| format!("{path:?} does not exist"))
     }

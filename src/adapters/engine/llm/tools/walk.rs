@@ -118,7 +118,7 @@ pub(super) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// Ignore rules of a folder. An unreadable rule is skipped: at worst, more is shown.
+/// Returns the ignore rules of a folder. An unreadable rule is skipped: at worst, more is shown.
 fn rules_of(tree: &RootedDir, folder: &str) -> Option<Gitignore> {
     let bytes = tree.read(&join(folder, ".gitignore"), MAX_RULES_BYTES).ok()?;
     // Paths are relative to the worktree, so that the library reads no file of the host.

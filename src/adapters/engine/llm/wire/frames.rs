@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const FRAME_BYTES_PER_TOKEN: usize = 1024;
 const FRAME_BYTES_BASE: usize = 1024 * 1024;
 
-/// Upper bound of an answer of `max_output_tokens` tokens, in bytes.
+/// Returns the upper bound of an answer of `max_output_tokens` tokens, in bytes.
 pub fn max_bytes(max_output_tokens: u32) -> usize {
     FRAME_BYTES_BASE + FRAME_BYTES_PER_TOKEN * max_output_tokens as usize
 }
@@ -37,7 +37,8 @@ impl ChatFrameSink for Frames {
     }
 }
 
-/// Whether a frame has an index of a thousand or more. Quotes inside JSON strings are escaped, so a match is a key.
+/// Returns whether a frame has an index of a thousand or more. Quotes inside JSON strings are escaped, so a match is a
+/// key.
 fn has_absurd_index(frame: &str) -> bool {
     frame.split("\"index\"").skip(1).any(|rest| {
         let rest = rest.trim_start().strip_prefix(':').unwrap_or_default().trim_start();

@@ -49,7 +49,7 @@ pub fn body(wire: &Wire, system: &str, history: &History, tools: &[Spec], max_ou
     body
 }
 
-/// Only these models have effort levels; the others have reasoning on or off.
+/// Returns the reasoning setting. Only these models have effort levels; the others have reasoning on or off.
 fn think(model: &str, effort: Effort) -> Value {
     if model.contains("gpt-oss") { json!(effort.name()) } else { json!(true) }
 }
@@ -182,8 +182,8 @@ fn is_truncated(sent: u64, read: u64) -> bool {
     sent > TRUNCATION_MIN_TOKENS && read.saturating_mul(TRUNCATION_FACTOR) < sent
 }
 
-/// Fault of a server that truncated the prompt against the request: an old release, or a model with a smaller context
-/// window than configured.
+/// Creates the fault of a server that truncated the prompt against the request: an old release, or a model with a
+/// smaller context window than configured.
 fn truncated(wire: &Wire, context: CallContext<'_>, sent: u64, read: u64) -> Fault {
     let (name, window) = (&wire.provider.name, wire.provider.context_window);
     let fault = context.transient(

@@ -51,8 +51,8 @@ pub fn options(wire: &Wire, max_output_tokens: u32) -> ChatOptions {
     }
 }
 
-/// The library strips suffixes like `-high` from a model name and requests that effort, unless an effort is given. An
-/// effort of zero requests nothing and preserves the name.
+/// Adds an effort to the options. Without one, the library would strip a suffix like `-high` from the model name and
+/// request that effort; an effort of zero requests nothing and preserves the name.
 fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort>) -> ChatOptions {
     let named = || ReasoningEffort::from_model_name(&wire.model).0.map(|_| ReasoningEffort::Zero);
     match effort.or_else(named) {
@@ -61,7 +61,7 @@ fn with_effort(options: ChatOptions, wire: &Wire, effort: Option<ReasoningEffort
     }
 }
 
-/// Effort in the form of this model; `None` = not requested.
+/// Returns the effort in the form of this model; `None` = not requested.
 fn effort(wire: &Wire, max_output_tokens: u32) -> Option<ReasoningEffort> {
     let effort = wire.effort?;
     let budgeted = !wire.model.contains("claude") || BUDGETED.iter().any(|old| wire.model.contains(old));

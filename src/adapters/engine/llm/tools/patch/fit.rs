@@ -75,8 +75,8 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// Position of a hunk at or after line `from`: the only position where its lines match, or the one it names if
-    /// there are several.
+    /// Returns the position of a hunk at or after line `from`: the only position where its lines match, or the one it
+    /// names if there are several.
     fn position(&mut self, hunk: &Hunk, from: usize) -> Result<usize, String> {
         let mut from = from;
         for heading in &hunk.under {
@@ -121,7 +121,7 @@ impl File<'_> {
         }
     }
 
-    /// Whether the lines match at `at`.
+    /// Returns whether the lines match at `at`.
     fn is_at(&mut self, old: &[&str], at: usize) -> Result<bool, String> {
         let same = old.iter().zip(&self.lines[at..]).take_while(|(want, line)| **want == bare(line)).count();
         self.compared += same + 1;

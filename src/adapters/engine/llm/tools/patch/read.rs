@@ -199,8 +199,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the `---` and `+++` lines of a file follow. A removed line may look like the first of them, so the hunk
-    /// after them counts, too.
+    /// Returns whether the `---` and `+++` lines of a file follow. A removed line may look like the first of them, so
+    /// the hunk after them counts, too.
     fn is_file_head(&self) -> bool {
         let at = |n: usize| self.lines.get(self.at + n).copied().unwrap_or_default();
         at(0).starts_with("--- ") && at(1).starts_with("+++ ") && (at(2).starts_with("@@") || at(2).trim().is_empty())
