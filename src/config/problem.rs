@@ -18,7 +18,7 @@ pub struct Problem {
     pub found: String,
     /// Cause.
     pub why: String,
-    /// What to write or do instead, in the imperative.
+    /// The fix, in the imperative.
     pub fix: String,
 }
 

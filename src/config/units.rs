@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Unreadable {
     /// Cause.
     pub why: String,
-    /// What to write instead.
+    /// The fix.
     pub fix: String,
 }
 

@@ -47,7 +47,7 @@ pub struct ProcessOutput {
     pub stderr: Vec<u8>,
     /// Whether output was dropped.
     pub truncated: bool,
-    /// How long it ran.
+    /// Run time.
     pub took: Duration,
 }
 
@@ -66,7 +66,7 @@ impl ProcessOutput {
     }
 }
 
-/// What a program reads from standard input.
+/// Standard input of a program.
 #[derive(Debug)]
 pub enum Input {
     /// [`Program::stdin`], then end of file.
@@ -83,10 +83,10 @@ pub type OnOutput = std::sync::Arc<dyn Fn(bool, &[u8]) + Send + Sync>;
 
 /// Guaranteed capacity of a new pipe, in bytes.
 const PIPE_BYTES: usize = 32 * 1024;
-/// How long the pipes may stay open after the program has exited. Only a process that left the group can hold them
+/// Time that the pipes may stay open after the program has exited. Only a process that left the group can hold them
 /// open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a killed program may take to disappear (a hung network file system can hold it in the kernel).
+/// Time that a killed program may take to disappear (a hung network file system can hold it in the kernel).
 const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A child process and its process group. The whole group is killed on drop, so that a dropped future leaves no
@@ -149,7 +149,7 @@ impl ProcessHandle {
     /// [`ProcessOutput::stop_reason`].
     pub fn kill_when<F: Future<Output = String> + Send + 'static>(&mut self, monitor: impl FnOnce(u32) -> F) {
         let Some(pid) = self.group.pid else { return };
-        // By pidfd: the process id may belong to another process by then.
+        // By pidfd, because by then the process id may belong to another process.
         let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
         let (exceeded, stop_reason) = (monitor(pid.as_raw_nonzero().get().unsigned_abs()), self.stop_reason.clone());
         self.monitor = Some(tokio::spawn(async move {
@@ -398,7 +398,7 @@ struct OutputTail {
 impl OutputTail {
     fn add(&mut self, chunk: &[u8], max_bytes: usize) {
         self.bytes.extend_from_slice(chunk);
-        // Only occasionally, so that a flood of output does not move the same bytes for every chunk.
+        // Trimmed only occasionally, so that a flood of output does not move the same bytes for every chunk.
         if self.bytes.len() > max_bytes.saturating_mul(2) {
             self.trim(max_bytes);
         }

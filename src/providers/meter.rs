@@ -27,7 +27,7 @@ const MODELS_MAX: usize = 64;
 /// Maximum number of characters kept of a model name.
 const NAME_MAX: usize = 128;
 
-/// What an attempt can run out of.
+/// A limit that an attempt can exhaust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cap {
     /// Input and output tokens.

@@ -18,7 +18,7 @@ use serde_json::Value;
 const MAX_WAIT_SECS: i64 = 32 * 24 * 3600;
 /// Number of bytes of a body that are searched.
 const BODY_MAX: usize = 64 * 1024;
-/// How deep a JSON body is searched.
+/// Maximum depth to which a JSON body is searched.
 const DEPTH_MAX: usize = 8;
 /// Midnight in California in UTC, in winter; an hour late in summer.
 const PACIFIC_MIDNIGHT: (u32, u32) = (8, 0);
@@ -66,7 +66,7 @@ fn from_headers(headers: &HeaderMap, now: i64, found: &mut Vec<i64>) {
     if let Some(ms) = text("retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
         found.extend(millis(ms).map(|ms| now.saturating_add(ms)));
     }
-    // Of several limits, the exhausted ones count; if nothing says which those are, all of them do.
+    // Of several limits, only the exhausted ones count; if the headers do not show which those are, all limits count.
     let (mut exhausted, mut all) = (Vec::new(), Vec::new());
     for (name, value) in headers {
         let (name, Ok(value)) = (name.as_str(), value.to_str()) else { continue };

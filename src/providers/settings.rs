@@ -64,7 +64,7 @@ pub struct Provider {
     pub base_url: String,
     /// API key; `None` for servers without one.
     pub key: Option<Secret>,
-    /// Where the key comes from ("environment variable ANTHROPIC_API_KEY"), for questions to a person.
+    /// Source of the key ("environment variable ANTHROPIC_API_KEY"), for questions to a person.
     pub key_source: String,
     /// Maximum number of concurrent calls of all runs together.
     pub concurrency: u32,

@@ -39,7 +39,7 @@ const MAX_TIMEOUT_SECS: u64 = 4 * 3600;
 pub struct RepoFile {
     /// Checks in the order they run; empty = none defined.
     pub checks: Vec<CheckSpec>,
-    /// How it tightens the policy.
+    /// Restrictions that the file adds to the policy.
     pub policy: Tightening,
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Upper bound of the values taken from one event for one key: an event can be as wide as a line is long.
 const MAX_VALUES: usize = 1_000;
 
-/// How an agent writes its output.
+/// Format of an agent's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON value per line.

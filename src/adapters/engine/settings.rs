@@ -39,8 +39,8 @@ pub struct Agent {
     pub output: OutputTable,
     /// For `Acp`: session mode to request.
     pub mode: Option<String>,
-    /// Time without output after which the agent is stopped. Long, because the commands and tests it runs are silent,
-    /// too.
+    /// Time without output after which the agent is stopped. It is long, because the commands and tests that the agent
+    /// runs may be silent.
     pub idle_timeout: Duration,
 }
 
@@ -54,8 +54,8 @@ impl Agent {
 /// Settings of all engines.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// By name.
+    /// Providers by name.
     pub providers: BTreeMap<String, Provider>,
-    /// By name.
+    /// Agents by name.
     pub agents: BTreeMap<String, Agent>,
 }

@@ -36,7 +36,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// Adds a text, as far as it fits.
+    /// Adds a text, truncated to what fits.
     fn take(&mut self, text: &str, max_bytes: usize) -> Value {
         let outside = Arc::new(Outside::new(text, max_bytes.min(self.left.max(MIN_BLOCK_BYTES))));
         self.left = self.left.saturating_sub(outside.len());
@@ -131,7 +131,7 @@ fn seed(order: &Order) -> Vec<u8> {
     format!("{}/{}/{}/{}", order.run, order.attempt, order.base.as_str(), order.head.as_str()).into_bytes()
 }
 
-/// Restricts an internal word that came through a snapshot to letters.
+/// Reduces an internal word that came through a snapshot to its letters, digits and hyphens.
 fn name(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect()
 }

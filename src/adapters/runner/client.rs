@@ -77,7 +77,7 @@ impl Client {
             .find(|p| p.is_absolute() && p.is_file())
             .ok_or_else(|| self.not_installed(call.runner))?;
         let fixed = [("PATH", path), ("HOME", "/nonexistent".into()), ("LC_ALL", "C.UTF-8".into())];
-        // If this process is killed, the next start finds the program by this mark and ends it.
+        // If this process is killed, the next process finds the program by this mark and ends it.
         let mark = [(sandbox::JOB_MARKER_VAR, OsString::from(sandbox::job_marker()))];
         let env = fixed.into_iter().chain(mark).chain(self.env.iter().cloned());
         let program = Program {

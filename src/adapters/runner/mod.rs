@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `settings` | the configured runners |
 //! | `local` | the sandbox on this machine |
-//! | `ssh`, `remote.sh` | a host: one connection per request, carried out there by a script of Skep's own |
+//! | `ssh`, `remote.sh` | a host: one connection per request, which a script carries out there |
 //! | `docker` | one container per check, one volume per checkout |
 //! | `sessions` | which sessions are live; anything else that Skep left on a runner is swept |
 //! | `archive`, `client` | a checkout as a tar file; the programs `ssh` and `docker` |
@@ -71,7 +71,7 @@ fn key(name: &str, runner: &Runner) -> String {
     format!("{name} {runner:?}")
 }
 
-/// Sends the checkout at `dir` to a runner and opens a session on it. `scratch` holds the archive meanwhile.
+/// Sends the checkout at `dir` to a runner and opens a session on it. `scratch` holds the archive while it is sent.
 pub(super) async fn open_session(
     name: &str,
     runner: &Runner,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::RwLock;
 
-/// What each kind of remote runner implements.
+/// A remote runner: the operations that each kind implements.
 #[async_trait]
 pub(super) trait RemoteRunner: Send + Sync {
     /// Returns the user and group id that own the files of a checkout there.
@@ -22,7 +22,7 @@ pub(super) trait RemoteRunner: Send + Sync {
     /// Checks that the runner is reachable and has the tools it needs, without lasting changes. Returns a one-line
     /// summary.
     async fn probe(&self, owner_id: &str) -> PortResult<String>;
-    /// Unpacks a checkout into a new session. Sweeps wait meanwhile.
+    /// Unpacks a checkout into a new session. No sweep runs at the same time.
     async fn create_session(self: Arc<Self>, guard: SessionGuard, archive: File) -> PortResult<Box<dyn RunnerSession>>;
 }
 

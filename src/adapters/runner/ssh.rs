@@ -29,7 +29,7 @@ const END: &str = "skep-end ";
 const FAIL: &str = "skep-fail ";
 /// Prefix of a reason that concerns the report.
 const REPORT_PREFIX: &str = "report ";
-/// How much longer than the check's timeout its connection may last: the host itself enforces the timeout.
+/// Time that a connection may outlast the check's timeout, which the host itself enforces.
 const GRACE: Duration = Duration::from_secs(60);
 /// Options of the connection: no machine or user settings, known host keys only, one key, no forwarding.
 #[rustfmt::skip]

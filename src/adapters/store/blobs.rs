@@ -97,7 +97,7 @@ impl SeaStore {
     }
 }
 
-/// Returns the word of a kind, as in JSON.
+/// Returns the name of a kind, as in JSON.
 fn word(kind: ArtifactKind) -> PortResult<String> {
     match serde_json::to_value(kind) {
         Ok(serde_json::Value::String(word)) => Ok(word),

@@ -18,7 +18,7 @@ const POSTGRES_READERS: u32 = 6;
 const POSTGRES_WRITERS: u32 = 2;
 const SQLITE_READERS: u32 = 4;
 const CACHED_STATEMENTS: usize = 200;
-/// How long to wait for a locked SQLite file. A free connection is waited for twice as long.
+/// Maximum wait for a locked SQLite file, and half the maximum wait for a free connection.
 const BUSY: Duration = Duration::from_secs(5);
 /// Idle time after which a Postgres connection is pinged before use.
 const STALE: Duration = Duration::from_secs(5);

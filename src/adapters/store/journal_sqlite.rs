@@ -29,7 +29,7 @@ impl SeaStore {
     }
 
     async fn write_rows_in_tx(&self, rows: &[Row]) -> Result<Vec<WriteOutcome>, DbErr> {
-        // Immediate: a transaction that reads first and writes later fails at once while another one writes.
+        // Immediate: a transaction that reads first and writes later fails immediately while another one writes.
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()

@@ -13,7 +13,7 @@ use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
 };
 
-/// The word shown for a quarantined run instead of its status.
+/// Status shown for a quarantined run.
 const QUARANTINED: &str = "quarantined";
 /// Upper bound of rows of a list.
 const MAX_ROWS: u64 = 500;

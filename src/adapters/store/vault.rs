@@ -16,7 +16,7 @@ use tokio::sync::RwLock;
 
 /// Upper bound of secrets in one store.
 const MAX_SECRETS: i64 = 1_000;
-/// How often a write is retried while others write the same name.
+/// Maximum number of tries of a write while others write the same name.
 const MAX_TRIES: u32 = 100;
 
 const COLUMNS: &str = "scope, name, version, key_id, nonce, ciphertext, created_at, updated_at, last_used_at";

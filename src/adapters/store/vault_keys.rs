@@ -14,7 +14,7 @@ const NEXT: &str = "vault.key.";
 /// Upper bound of a key file, in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// Where the key comes from.
+/// Source of the key.
 #[derive(Clone, Debug)]
 pub enum KeySource {
     /// This file: `secrets.key_file`.

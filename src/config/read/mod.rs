@@ -226,7 +226,7 @@ fn database_url(text: &str) -> Parsed<String> {
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // A password may contain an unescaped slash, so "user:…@" is searched for in the whole rest, too.
+    // A password may contain an unescaped slash, so the whole rest is searched for "user:…@", too.
     let userinfo = authority.rsplit_once('@').or_else(|| rest.rsplit_once('@')).map(|(user, _)| user);
     userinfo.is_some_and(|u| u.contains(':')) || rest.to_ascii_lowercase().contains("password=")
 }

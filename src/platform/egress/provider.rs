@@ -38,7 +38,7 @@ const MAX_RESPONSE_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// Maximum number of characters of a provider's message that is passed on.
 const MAX_MESSAGE_CHARS: usize = 300;
-/// How often a call's output limit is lowered before giving up: other calls may take the budget that was offered.
+/// Maximum number of times a call's output limit is lowered: other calls may take the budget that was offered.
 const MAX_REDUCTIONS: usize = 3;
 
 /// Request headers that are forwarded to the provider. All others are dropped: credentials, cookies, the account to
@@ -273,7 +273,7 @@ async fn send(
     let request = client.request(method, &route.url).headers(headers).body(body);
     match timeout(provider.idle_timeout, request.send()).await {
         Ok(Ok(response)) => Ok(response),
-        // Without the URL: someone may have put a credential into it.
+        // Without the URL, which may contain a credential.
         Ok(Err(error)) if error.is_connect() => Err(SendError::Unreachable(error_chain(&error.without_url()))),
         Ok(Err(error)) if error.is_builder() => Err(SendError::Invalid(error_chain(&error.without_url()))),
         Ok(Err(error)) => Err(SendError::NoResponse(error_chain(&error.without_url()))),

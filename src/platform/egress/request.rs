@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 /// Maximum length of a model name.
 const MODEL_MAX: usize = 128;
-/// How deep a request is inspected; the JSON parser rejects deeper ones.
+/// Maximum depth to which a request is inspected; the JSON parser rejects deeper ones.
 const DEPTH_MAX: usize = 130;
 /// Maximum number of answers in one request; more are rejected.
 const CHOICES_MAX: u64 = 16;
@@ -41,7 +41,7 @@ const CLIENT_TOOLS_ANTHROPIC: &[&str] = &["bash_", "text_editor_", "memory_", "c
 pub struct SanitizedBody {
     /// The body to send: never the received bytes, which may contain a field twice.
     pub body: Map<String, Value>,
-    /// What was removed, for the log.
+    /// The removed parts, for the log.
     pub removed: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ pub struct ModelRequest {
     pub input: u64,
     /// Maximum number of output tokens, all choices together.
     pub max_output_tokens: u32,
-    /// What was removed, for the log.
+    /// The removed parts, for the log.
     pub removed: Vec<String>,
     wire: Wire,
     choices: u32,

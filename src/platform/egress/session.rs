@@ -23,7 +23,7 @@ const DENIALS_MAX: usize = 256;
 /// Idle timeout for the body of a plain HTTP request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a session may reach.
+/// Specification of a session: what it may reach, and how its calls are limited.
 #[derive(Debug)]
 pub struct SessionSpec {
     /// The providers it may call.
@@ -48,11 +48,11 @@ pub struct Fault {
     pub at: Timestamp,
     /// HTTP status of the response; `None` = no response, or none in time.
     pub status: Option<u16>,
-    /// What happened, for people and without the key.
+    /// Description of the failure, for people and without the key.
     pub why: String,
     /// When the provider may be called again, if known.
     pub until: Option<Timestamp>,
-    /// What a person has to do first; `None` = waiting helps.
+    /// Action that a person has to take first; `None` = waiting helps.
     pub fix: Option<String>,
 }
 

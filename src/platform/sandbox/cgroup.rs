@@ -24,7 +24,7 @@ const OWN_LEAF: &str = "skep";
 const JOB_PREFIX: &str = "job-";
 /// Processes that the launcher of a command needs for itself in the leaf.
 const LAUNCHER_PROCESSES: u64 = 8;
-/// How long killed processes may take to leave a leaf.
+/// Time that killed processes may take to leave a leaf.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between attempts to remove an empty leaf.
 const REMOVE_INTERVAL: Duration = Duration::from_millis(5);

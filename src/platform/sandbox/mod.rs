@@ -79,7 +79,7 @@ impl Purpose {
 pub struct Job<'a> {
     /// Shell command line. Written by a person or taken from the base commit, never by an agent.
     pub command: &'a str,
-    /// What the command is run for.
+    /// Purpose of the command.
     pub purpose: Purpose,
     /// Working directory, a whole worktree. A sandboxed command can write here, in its cache and in its scratch
     /// directory, and nowhere else.
@@ -271,8 +271,8 @@ impl Sandbox {
             let max_mib = self.policy.limits.memory >> 20;
             output.stop_reason = Some(format!("its processes used all of the allowed {max_mib} MiB of memory"));
         }
-        // Only after the group has ended, so that processes that left the group are still found. An early return drops
-        // it, too.
+        // Dropped only after the group has ended, so that processes that left the group are still found. An early
+        // return drops it, too.
         drop(reaper);
         flush.into_iter().for_each(|flush: Flush| flush());
         // Redact before anyone truncates the output: a value cut in two would not be recognized.

@@ -84,7 +84,7 @@ pub const UNPRIVILEGED: (u32, u32) = (65_533, 65_533);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct SandboxError {
-    /// What is missing, and why it matters.
+    /// The missing part, and why it matters.
     pub what: String,
     /// The exact fix, and the weaker level with its disadvantages.
     pub fix: String,

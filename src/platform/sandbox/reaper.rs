@@ -18,7 +18,7 @@ const ENVIRON_MAX: u64 = 1024 * 1024;
 const GIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Interval between checks whether the launcher has created its namespace.
 const INIT_POLL_INTERVAL: Duration = Duration::from_millis(1);
-/// How long a killed namespace may take to disappear.
+/// Time that a killed namespace may take to disappear.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Scans of the process table before giving up on something that forks faster than it is killed.
 const MAX_SCANS: usize = 16;

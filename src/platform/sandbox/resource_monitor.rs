@@ -86,7 +86,7 @@ fn memory_fs_usage(pid: u32) -> u64 {
     let device = |path: &str| rustix::fs::stat(path).map(|s| s.st_dev).ok();
     let used = |mount_point: &&str| {
         let path = format!("/proc/{pid}/root{mount_point}");
-        // If it is not a mount of the command's own, it is the host's and shared with others.
+        // If it is not the command's own mount, it is the host's and shared with others.
         if device(&path)? == device(mount_point)? {
             return None;
         }

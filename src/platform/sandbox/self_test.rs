@@ -37,7 +37,7 @@ pub struct TestResult {
     pub must_block: bool,
     /// Whether it was blocked.
     pub blocked: bool,
-    /// What was observed.
+    /// The observed result.
     pub observed: String,
 }
 
@@ -48,8 +48,8 @@ impl TestResult {
     }
 }
 
-/// Tries every action inside this sandbox. `data_dir` is a directory of Skep's own, like the one the workspaces are
-/// in.
+/// Tries every action inside this sandbox. `data_dir` is a directory owned by Skep, like the one that holds the
+/// workspaces.
 ///
 /// # Errors
 /// When the sandbox could not be set up, or the test could not run: then no level holds.
@@ -175,7 +175,7 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
         tested.policy = Arc::new(Policy { limits: LIMITS, ..(*sandbox.policy).clone() });
         let helper = match sandbox.level() {
             Level::Strict => launcher::HELPER.into(),
-            // Not by its path: its directories may be inaccessible to the user that commands run as.
+            // Not by the executable's path, whose directories may be inaccessible to the user that commands run as.
             _ => "/proc/self/exe".into(),
         };
         let (program, reaper) = tested.launch(&job, false, vec![helper, inside::PROBE.into()])?;

@@ -109,7 +109,7 @@ pub fn make(
         std::fs::create_dir_all(&own)?;
         for (part, depth) in home.parts {
             let from = root.join(part);
-            // Only what commands may see: that excludes a configuration file with credentials.
+            // Links only what commands may see, which excludes a configuration file with credentials.
             let is_readable = user.is_none() || *part != UNPACKED;
             if is_readable && is_seen(&from, view) {
                 link(&from, &own.join(part), (*depth, user.is_some()), &mut left)?;

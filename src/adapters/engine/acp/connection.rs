@@ -55,7 +55,7 @@ pub async fn connect<T>(
         .on_receive_request(
             async move |ask: WaitForTerminalExitRequest, responder, cx| {
                 let client = waits.clone();
-                // In a task of its own, because it may take as long as the command.
+                // In a separate task, because it may take as long as the command.
                 cx.spawn(async move {
                     let exit = client.terminals.wait(&ask.terminal_id).await;
                     responder.respond_with_result(exit.map_err(|why| client.denied(why)))

@@ -289,7 +289,7 @@ struct Output {
 impl Output {
     fn add(&mut self, chunk: &[u8]) {
         self.bytes.extend_from_slice(chunk);
-        // Only occasionally, so that a flood does not move the same bytes for each chunk.
+        // Trimmed only occasionally, so that a flood does not move the same bytes for each chunk.
         if self.bytes.len() > self.limit.saturating_mul(2) + chunk.len() {
             self.bytes.drain(..self.bytes.len() - self.limit);
             self.truncated = true;

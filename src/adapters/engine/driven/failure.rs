@@ -136,7 +136,8 @@ impl DrivenAgent {
     }
 }
 
-/// Returns whether `text` contains `word`. A number counts only as a status: delimited, and named as one just before.
+/// Returns whether `text` contains `word`. A number counts only as a status: delimited, and shortly after a word that
+/// names it as one.
 fn contains_word(text: &str, word: &str) -> bool {
     if !word.bytes().all(|b| b.is_ascii_digit()) {
         return text.contains(word);

@@ -15,15 +15,15 @@ const MAX_MESSAGE_CHARS: usize = 300;
 /// Fault of one model call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What to do about it.
+    /// Required reaction.
     pub kind: Kind,
-    /// What happened to which model, in the provider's words if there are any.
+    /// Description of the fault and the model, in the provider's words if there are any.
     pub why: String,
     /// Whether an answer had started, or may have: then it is billed.
     pub began: bool,
 }
 
-/// What to do about a fault.
+/// Required reaction to a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Retry.

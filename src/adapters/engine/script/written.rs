@@ -197,7 +197,7 @@ struct RawFinding {
 /// Parses a script.
 ///
 /// # Errors
-/// `, line N: key: what is wrong and what would be right`.
+/// `, line N: key: the problem and the fix`.
 pub fn parse(text: &str) -> Result<Script, String> {
     let line = |at: usize| text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
     let raw: RawScript = toml::from_str(text).map_err(|e| {

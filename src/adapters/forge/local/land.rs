@@ -68,7 +68,7 @@ impl LocalForge {
         let call = call.arg(format!("--force-with-lease=refs/heads/{branch}:{base}"));
         let call = call.arg("--end-of-options").arg(origin.address()).arg(format!("{head}:refs/heads/{branch}"));
         let doing = format!("land {} on {branch:?}", head.abbrev());
-        // In a task of its own, so that a cancelled caller does not leave a person's working copy half updated.
+        // In a separate task, so that a cancelled caller does not leave a person's working copy half updated.
         let description = doing.clone();
         let pushed = tokio::spawn(async move { call.run(&description).await }).await;
         let pushed = pushed.unwrap_or_else(|e| Err(PortError::Unknown { what: format!("cannot {doing}: {e}") }));

@@ -20,7 +20,7 @@ use std::time::Duration;
 const MAX_COMMENTS: usize = 1_000;
 /// Upper bound on commits with statuses in a change, and on statuses of a commit.
 const MAX_STATUSES: usize = 100;
-/// How long to wait for the project's lock.
+/// Maximum wait for the project's lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The local forge.

@@ -50,7 +50,7 @@ pub struct ProbeResult {
     pub action: String,
     /// Whether it was blocked.
     pub blocked: bool,
-    /// What was observed.
+    /// The observed result.
     pub observed: String,
 }
 

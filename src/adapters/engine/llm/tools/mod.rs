@@ -247,7 +247,7 @@ pub fn truncate_middle(text: &str, max_bytes: usize) -> String {
     let mark = format!("\n[… {} bytes omitted …]\n", text.len().saturating_sub(max_bytes));
     let room = max_bytes.saturating_sub(mark.len());
     if room == 0 {
-        // Only the mark would fit. The beginning of the text is worth more.
+        // Only the note about the omission would fit. The beginning of the text is worth more.
         return text[..text.floor_char_boundary(max_bytes)].to_owned();
     }
     let head = text.floor_char_boundary(room * 2 / 3);

@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 40;
 const MAX_RULES_BYTES: u64 = 64 * 1024;
 const MAX_RULES_LINES: usize = 1_000;
 
-/// How a walk continues after an entry.
+/// Continuation of a walk after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Continue, and enter the folder if it is one.
