@@ -22,8 +22,10 @@
 //! | `actors/session.rs` | prompts, patches for reviewers, commit messages, live output |
 //! | `actors/ops.rs` | texts for the forge, and the scan of every outgoing commit before a push |
 //! | `telemetry` | log fields, span attributes, panics |
-//! | `http/rest/problem.rs`, `cli/terminal.rs` | errors |
-//!
+//! | `actors/root.rs` | reasons of quarantines |
+//! | `service/audit.rs` | details of audit records |
+//! | `service/error.rs`, `http/rest/problem.rs`, `cli/terminal.rs` | errors |
+//! Invariant: like `fault`, this module may be used by every layer and depends on none.
 //! Invariant: every layer may use this module, and it depends on none, like `fault`.
 
 mod encode;

@@ -3,15 +3,15 @@
 //!
 //! A resumable session outlives this process: its id is reported, and an order that names it continues there.
 //!
-//! | the agent | gets |
+//! | the agent | Skep's response |
 //! |---|---|
 //! | asks for permission | what its step allows inside its workspace, once (see [`permit`]) |
 //! | reads or writes files through the client | its worktree, bounded, no links (see [`files`]) |
-//! | asks for a terminal | a command in a sandbox of its own (see [`terminal`]) |
+//! | asks for a terminal | a command in a separate sandbox (see [`terminal`]) |
 //! | asks for anything else | "no such method" |
-//! | is idle, runs too long, spends too much | `session/cancel`, then the end |
+//! | is idle, runs too long or spends too much | `session/cancel`, then shutdown |
 //!
-//! At the end, the agent's input is closed, then SIGTERM and finally SIGKILL are sent to all processes it started.
+//! At shutdown, the agent's input is closed, then SIGTERM and finally SIGKILL are sent to all processes it started.
 
 use super::answer;
 use super::driven::figures;
