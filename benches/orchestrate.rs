@@ -1,10 +1,10 @@
-//! Overhead of a whole run whose steps do nothing: runs per second, time of one run, memory per live and per parked run.
+//! Overhead of a run whose steps do nothing: runs per second, time per run, memory per live and per parked run.
 //!
-//! The ports that touch the outside world (git, checks, engines, forge) are replaced by ones that do nothing and return about as much
-//! as in a small run; the store, the actors and the domain are real. Compare the figures with `commits/s` of the same database,
-//! measured in the same run.
+//! The ports that touch the outside world (git, checks, engines, forge) are replaced by ones that do nothing and return
+//! about as much as in a small run; the store, the actors and the domain are real. Compare the figures with `commits/s`
+//! of the same database, measured in the same run.
 //!
-//! `-- sqlite 16 200` (database, concurrent runs, runs) measures only that, for a profiler.
+//! With the arguments `-- sqlite 16 200` (database, concurrent runs, runs) only that case is measured, for a profiler.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run should fail loudly
 
@@ -103,8 +103,8 @@ fn request(n: usize) -> RunRequest {
     }
 }
 
-/// Wakes the waiter for a run's last transition. One listener serves all, and nothing is read before that transition, so that the
-/// benchmark measures the runs and not itself.
+/// Wakes the waiter for a run's last transition. One listener serves all runs and reads nothing before that transition,
+/// so that the benchmark measures the runs and not itself.
 struct Ends {
     waiters: Mutex<HashMap<RunId, Arc<Notify>>>,
     /// The sequence number of a run's last transition, once the first run has shown it.
@@ -138,7 +138,7 @@ impl Ends {
     }
 }
 
-/// Opens a run and waits until it has ended.
+/// Opens a run, waits until it has ended, and returns how long it took.
 async fn one(runtime: &RuntimeHandle, deps: &skep::actors::Deps, ends: &Ends, n: usize) -> Duration {
     let began = Instant::now();
     let run = runtime.open(request(n)).await.expect("a run").id;
@@ -231,7 +231,7 @@ fn cpu_secs() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("stat");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
     let ticks: f64 = fields[11].parse::<f64>().expect("user") + fields[12].parse::<f64>().expect("system");
-    // The kernel reports ticks of 10 ms on every Linux.
+    // Linux reports CPU time in ticks of 10 ms.
     ticks / 100.0
 }
 

@@ -1,5 +1,6 @@
-//! Cost of redaction per MB: whole texts and streams, with few and with many registered secrets, on plain logs and on text full of
-//! secrets; and the scan of outgoing commits. Rounds are interleaved and the median counts, because the machine is shared.
+//! Cost of redaction per MB: whole texts and streams, with few and with many registered secrets, on plain logs and on
+//! text full of secrets; and the scan of outgoing commits. Rounds are interleaved and the median counts, because the
+//! machine is shared.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run should fail loudly
 

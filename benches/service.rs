@@ -41,7 +41,7 @@ fn main() {
     );
     let (service, _) = start(tmp.path());
     let pid = service.0.id();
-    // Let the work of the start end before the idle service is measured.
+    // Let the startup work finish before the idle service is measured.
     std::thread::sleep(Duration::from_secs(2));
     let before = cpu_ticks(pid);
     std::thread::sleep(IDLE);

@@ -1,7 +1,8 @@
-//! Durable transitions per second through the store, compared with what the same database can do at all, measured in the same run.
+//! Durable transitions per second through the store, compared with the bare database, measured in the same run.
 //!
-//! `raw` = one prepared insert per commit. `floor` = the minimum of a transition (an event and its run's row) for a whole batch in one
-//! commit, with the same payloads. Rounds are interleaved and the median counts, because the machine is shared.
+//! `raw` = one prepared insert per commit. `floor` = the minimum of a transition (an event and its run's row) for a
+//! whole batch in one commit, with the same payloads. Rounds are interleaved and the median counts, because the machine
+//! is shared.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a benchmark that cannot run should fail loudly
 
@@ -72,7 +73,7 @@ async fn measure(name: &str, url: &str) {
     }
 }
 
-/// Transitions per second of `act`, which writes `batch` of them and returns how long the database took.
+/// Transitions per second of `act`, which writes `batch` transitions and returns how long the database took.
 async fn rate(batch: usize, mut act: impl AsyncFnMut() -> Duration) -> f64 {
     act().await;
     let start = Instant::now();
@@ -148,7 +149,7 @@ const RAW_GROUP: &str = "WITH t AS (SELECT * FROM unnest($1::bigint[], $2::text[
     moved AS (UPDATE raw_run SET seq = seq + 1, snapshot = t.snapshot FROM t WHERE raw_run.id = t.id) \
     INSERT INTO raw_event (run, seq, body) SELECT id, $4, event FROM t";
 
-/// A number that was not used before: the sequence number of an event in its raw run.
+/// Returns a number that was not used before: the sequence number of an event in its raw run.
 fn count() -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)

@@ -30,7 +30,7 @@ pub struct IdleWorld {
     pub hold: bool,
 }
 
-/// Ports of the actors: an idle world and a real store.
+/// Dependencies of the actors: an idle world and a real store.
 pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
     let direct = || EngineSpec { kind: "idle".to_owned(), arg: String::new() };
     Deps {
@@ -197,7 +197,7 @@ impl Engines for IdleWorld {
     }
 }
 
-/// The one forge, under every name.
+/// The same forge under every name.
 struct IdleForges(Arc<IdleForge>);
 
 impl Forges for IdleForges {

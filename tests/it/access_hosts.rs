@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Creates a CLI with a configuration.
+/// Creates a CLI with this configuration.
 fn desk(config: &str) -> Cli {
     let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
@@ -123,7 +123,7 @@ fn a_service_adopts_changed_grants() {
     desk.until("the configuration is reloaded", || {
         std::fs::read_to_string(desk.path("log")).unwrap().contains("project.tool.egress.hosts")
     });
-    // The waiting run gets the new grant, too: grants are not pinned when a run starts.
+    // The waiting run also gets the new grant, because grants are not pinned when a run starts.
     desk.does(&["unblock", &desk.newest(), "--follow"]).ends(0);
     assert!(!site.asked().is_empty());
 }
@@ -205,7 +205,7 @@ async fn downloads_a_package(level: Level) {
     for (path, text) in files {
         std::fs::write(work.join(path), text).unwrap();
     }
-    // A host with a package of its own, which must not be changed.
+    // The host has a package of its own, which must not be changed.
     let home = dir.path().join("cargo-home");
     let kept = home.join("registry/cache/near/kept-1.0.0.crate");
     std::fs::create_dir_all(kept.parent().unwrap()).unwrap();

@@ -8,7 +8,7 @@ use std::process::Stdio;
 const PASSWORD: &str = "cHeCk-7f2d90b1ce55-canary-of-a-check";
 const DEPLOY: &str = "dEpLoY-51aa03ef9d77-canary-of-an-engine";
 
-/// Creates a CLI with a configuration and the project `tool`.
+/// Creates a CLI with this configuration and the project `tool`.
 fn desk(config: &str) -> Cli {
     let desk = Cli::new();
     std::fs::create_dir(desk.path("data")).unwrap();
@@ -28,7 +28,7 @@ fn run(desk: &Cli, engine: &str, check: &str) -> Said {
     desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", check, "--yes"])
 }
 
-/// Returns a shell line that succeeds if a variable has a value, without containing the value, and prints it.
+/// Returns a shell line that succeeds if the variable has the value, and prints it. The line does not contain it.
 fn has(name: &str, value: &str) -> String {
     let sum: String = Sha256::digest(value.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
     format!("echo \"{name} is ${name}\"; printf %s \"${name}\" | sha256sum | grep -q {sum}")

@@ -1,4 +1,4 @@
-//! Agents driven over ACP: a scripted agent that behaves like real ones, and worse.
+//! Agents driven over ACP: a scripted agent that behaves like real ones, or worse.
 
 use crate::engines_contract::{AttemptDirs, order, quiet};
 use crate::support::engines::system_clock;
@@ -111,7 +111,7 @@ async fn an_edit_arrives_and_everything_is_reported() {
     assert_eq!(json(&dirs, "prompt.json"), "You are a dev.\n\nFix add.");
     assert_eq!(json(&dirs, "permission.json")["outcome"]["optionId"], "proceed_once");
     assert_eq!(run_result.session.as_deref(), Some("acp:fake:s-1"));
-    // Its own figures, for want of counted ones.
+    // The agent's own figures, because no call was metered.
     assert_eq!(run_result.usage, Some(Usage { tokens: 1350, cost_micros: 5_000, wall_ms: 0, turns: 0 }));
     let events = events.lock().unwrap();
     for expected in ["Said(\"I fix it.\")", "Thought(\"let me see\")", "Did(\"Edit calc.py\")", "Did(\"make test\")"] {
@@ -316,7 +316,8 @@ async fn an_agent_that_reads_no_answers_is_not_read_from() {
     let deaf = Agent { idle_timeout: Duration::from_secs(3), ..agent("deaf") };
     let why = failed(drive(deaf, &order(Step::Develop, Some("t")), &dirs, quiet()).await.result);
     assert!(why.contains("wrote nothing"), "{why}");
-    // What its pipe and a few answers hold; else each of a hundred thousand would stand here with its two megabytes.
+    // Only as many requests are read as the agent's pipe and a few responses can hold. Without this limit, a hundred
+    // thousand responses of two megabytes each would be buffered here.
     let asked = json(&dirs, "asked.json").as_u64().unwrap();
     assert!(asked < 5_000, "{asked}");
 }
@@ -338,7 +339,7 @@ async fn placeholders_are_filled_in_and_no_secret_is_an_argument() {
         ]
         .concat(),
         env: [("GIVEN".to_owned(), "{model} in {home}".to_owned())].into(),
-        // One that every test runs with stands for a key.
+        // `CARGO_MANIFEST_DIR` is set in every test and stands in for an API key.
         pass_env: vec!["SKEP_TEST_NOT_SET".to_owned(), "CARGO_MANIFEST_DIR".to_owned()],
         ..base
     };
@@ -350,7 +351,7 @@ async fn placeholders_are_filled_in_and_no_secret_is_an_argument() {
         env: [table.env, [("HARD".to_owned(), "{effort}".to_owned())].into()].into_iter().flatten().collect(),
         ..table
     };
-    // With an effort each of its places says it; without one these places are not there.
+    // With an effort, every `{effort}` placeholder is filled in; without one, whatever contains it is left out.
     let hard = engines(table.clone()).get(&EngineSpec::parse("acp:fake/maker/model-1.5#high")).unwrap();
     hard.run(&order(Step::Develop, Some("t")), &attempt_env(&dirs), quiet()).await.unwrap();
     let looks = json(&dirs, "looks.json");

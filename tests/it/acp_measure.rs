@@ -1,5 +1,5 @@
-//! Cost of a driven session to Skep itself, without the agent's processes. Run by hand:
-//! `cargo test --test it acp_measure -- --ignored --nocapture --test-threads 1`.
+//! Cost of a driven session for Skep itself, without the agent's processes. Run by hand: `cargo test --test it
+//! acp_measure -- --ignored --nocapture --test-threads 1`.
 
 use crate::acp::{agent, attempt_env, engines};
 use crate::engines_contract::{AttemptDirs, order};
@@ -48,7 +48,7 @@ async fn the_memory_of_live_sessions_after_1000_updates() {
 
 async fn live(updates: usize) {
     let mut before = 0;
-    // The first one is for what the process makes once.
+    // The first round covers what the process allocates only once.
     for (round, count) in [1, 1, 20, 100].into_iter().enumerate() {
         if round < 2 {
             before = resident().0;

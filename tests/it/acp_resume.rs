@@ -53,7 +53,7 @@ async fn a_session_resumes_in_its_worktree_and_home() {
         let message = json(&dirs, "told.json").as_str().unwrap().to_owned();
         assert!(message.contains("has been restarted") && message.ends_with("Fix add."), "{message}");
         assert_eq!(run_result.session.as_deref(), Some("acp:fake:s-1"));
-        // Nobody counted its first life: what was set aside is the least.
+        // The usage of the first process was not measured, so at least the reservation is charged.
         let usage = run_result.usage.unwrap();
         assert_eq!((usage.tokens, usage.cost_micros), (900, 50), "{part}");
     }
@@ -78,7 +78,7 @@ async fn an_unresumable_session_is_lost_with_its_reason() {
         "{:?}",
         run_result.result
     );
-    // Its home is gone: there is nothing to ask it.
+    // The agent's home is gone, so the session cannot be resumed.
     let dirs = AttemptDirs::new();
     let session = begun("resumes", &dirs).await.unwrap();
     std::fs::remove_dir_all(dirs.attempt_env().scratch.join("home")).unwrap();
@@ -100,7 +100,7 @@ async fn links_that_an_agent_left_in_its_home_are_not_followed() {
         let error = engine.run(&again(&session), &attempt_env(&dirs), quiet()).await.unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
-        // The whole home.
+        // The same holds if the whole home is a link.
         std::fs::rename(&home, dirs.root.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(dirs.root.path().join("elsewhere"), &home).unwrap();
         let error = engine.run(&again(&session), &attempt_env(&dirs), quiet()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Terminals of agents driven over ACP: what commands get, what they are refused, and that nothing remains.
+//! Terminals of agents driven over ACP: what commands receive, what they are denied, and that nothing remains.
 
 use crate::acp::{agent, all_gone, drive, engines, json};
 use crate::engines_contract::{AttemptDirs, order, quiet};
@@ -21,7 +21,7 @@ async fn commands_run_as_requested_and_only_inside_the_worktree() {
         }
     });
     let run_result = drive(agent("commands"), &order(Step::Review, None), &dirs, sink).await;
-    // It says nothing, so the review is none; what counts here is what it got.
+    // The agent gives no verdict, so the review fails; this test only checks the terminal responses.
     assert!(matches!(run_result.result, StepOutcome::Failed(_)), "{:?}", run_result.result);
     let got = json(&dirs, "got.json");
     let output_of = |what: &str| got[what]["said"]["output"].as_str().unwrap().to_owned();

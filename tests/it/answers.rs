@@ -1,4 +1,4 @@
-//! Structured answers: what is taken, what is refused and in which words, and that the schema says the same.
+//! Structured answers: which are accepted, which are refused with which message, and that the schema agrees.
 
 use crate::engines_contract::{AttemptDirs, order};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ fn findings_name_existing_files() {
     ));
 }
 
-/// What of `value` the schema does not allow; the few words of JSON Schema that are used.
+/// Returns why the schema does not allow `value`. Covers only the JSON Schema keywords that Skep uses.
 fn breaks(schema: &Value, value: &Value) -> Option<String> {
     let kind = schema["type"].as_str()?;
     let fits = match kind {
@@ -159,7 +159,7 @@ fn the_schema_and_the_types_agree() {
         let mut samples =
             vec![json!({"question": "q"}), json!({"failed": "f"}), json!({"other": 1}), json!({"question": 1})];
         samples.extend(STEPS.map(example));
-        // Every field left out, added to or made another type, at the top and one level down.
+        // Each field with another type, at the top and one level down, and an unknown field one level down.
         let good = example(step);
         for key in good.as_object().unwrap().keys() {
             let mut other = good.clone();
@@ -198,10 +198,10 @@ fn the_last_json_block_is_found() {
         ),
         (format!("{fence}\n{{\"a\": 1}}\n{fence}"), Some("{\"a\": 1}")),
         (format!("{fence}JSON\r\n{{\"a\": 1}}\r\n{fence}\r\n"), Some("{\"a\": 1}")),
-        // Ticks in a string are on no line of their own.
+        // Backticks in a string are not on a line of their own.
         (format!("{fence}json\n{{\"a\": \"{fence}rust\"}}\n{fence}"), Some("{\"a\": \"```rust\"}")),
         (format!("{fence}{fence}json\n{{\"a\":\n{fence}\n1}}\n{fence}{fence}"), Some("{\"a\":\n```\n1}")),
-        // Another language's block is none, and an answer after it is.
+        // A block in another language does not count, but an answer after it does.
         (format!("{fence}rust\n{{ 1 }}\n{fence}\n"), None),
         (format!("{fence}rust\nfn main() {{}}\n{fence}\n{{\"a\": 3}}"), Some("{\"a\": 3}")),
         (format!("cut off\n{fence}json\n{{\"a\": 1"), Some("{\"a\": 1")),

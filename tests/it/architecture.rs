@@ -1,4 +1,4 @@
-//! Rules for the source and the documents, checked on their text: layers, the form of files, language, what documents state.
+//! Rules for the source and the documents, checked on their text: layers, file form, language, what documents state.
 //!
 //! | file | rules |
 //! |---|---|
@@ -66,7 +66,7 @@ fn assert_none(violations: Vec<String>) {
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
 }
 
-/// The code without comments and with empty string literals, line by line: only what the compiler acts on.
+/// Returns the code without comments and with empty string literals, line by line: only what the compiler acts on.
 fn code(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let bytes: Vec<char> = text.chars().collect();
@@ -101,7 +101,7 @@ fn code(text: &str) -> String {
                 i += 1;
                 out.push_str("\"\"");
             }
-            // A character, not a lifetime.
+            // A character literal, not a lifetime.
             '\'' if at(i + 1) == '\\' => {
                 i += 3;
                 while i < bytes.len() && at(i) != '\'' {

@@ -1,4 +1,4 @@
-//! Contract of `Checks`, on the command checks in the sandbox.
+//! Contract of `Checks`, tested on command checks in the sandbox.
 
 use crate::support::sandbox;
 use skep::adapters::checks::CommandChecks;
@@ -30,7 +30,7 @@ async fn one(command: &str) -> Checked {
     run(dir.path(), &[spec("test", CheckKind::Test, command)]).await.remove(0)
 }
 
-/// A test check that writes `report` (by a shell line) and ends with `code`.
+/// Runs a test check whose shell line `setup` writes the report, and which exits with `code`.
 async fn reported(setup: &str, code: i32) -> Checked {
     let dir = tempfile::tempdir().unwrap();
     let command = format!("{setup}\nexit {code}");

@@ -95,7 +95,7 @@ fn later_layers_override_and_every_value_has_its_source() {
     assert_eq!(source("limits.rounds"), "default");
 }
 
-/// A file, variables, the key that must be reported, and a part of the fix that must be reported.
+/// An invalid file or variables, the key that the error must name, and a part of the fix that it must give.
 type Bad = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
 
 const SSH_LEAPS: &str = "[runners.box]\nkind = \"ssh\"\nhost = \"-oProxyCommand=x\"\nuser = \"a\"\nidentity_file = \"/k\"\nknown_hosts = \"/h\"";

@@ -53,7 +53,7 @@ async fn a_configured_model_lands_a_change_and_is_charged_by_the_price_file() {
     let landed = crate::support::cli::git(&repo, &["show", "main:a.txt"]);
     assert_eq!(landed.trim(), "b");
 
-    // Models as seen by the server.
+    // The models that the server was asked for.
     let seen = models.seen();
     let named: Vec<&str> = seen.iter().map(|r| r.body["model"].as_str().unwrap()).collect();
     assert_eq!(named, ["strong", "cheap", "cheap", "strong"]);
@@ -94,7 +94,7 @@ async fn engine_test_verifies_an_engine_or_reports_the_problem() {
     let proof = does(&cli, &["engine", "test", "dev", "--json"]).ends(0).json();
     assert_eq!((proof["engine"].as_str(), proof["step"].as_str()), (Some("llm:acme/cheap"), Some("develop")));
     assert_eq!((proof["verdict"].as_str(), proof["usage"]["tokens"].as_u64()), (Some("passed"), Some(220)), "{proof}");
-    // The report of an engine is verified.
+    // An engine's own report is not trusted: it is verified.
     let lied = does(&cli, &["engine", "test", "llm:acme/other", "--json"]).ends(3).json();
     assert!(lied["detail"].as_str().unwrap().contains("changed nothing"), "{lied}");
     does(&cli, &["engine", "test", "manager"]).ends(0).says("planned 1 task: Say b");
@@ -178,7 +178,7 @@ async fn the_doctor_detects_models_and_its_proposal_is_valid() {
     std::fs::write(cli.path("data/skep.toml"), &proposed).unwrap();
     let checked = doctor(&["config", "check", "--json"]).ends(0);
     assert!(checked.out.contains("role.dev.engine") && !checked.out.contains("hunter2"));
-    // With models but without limits, it warns.
+    // A model without a known price and a configuration without limits each cause a warning.
     std::fs::write(cli.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/unheard-of\"\n").unwrap();
     let weak = doctor(&["doctor"]).ends(0).out;
     assert!(weak.contains("price unknown") && weak.contains("budget.day_cost"), "{weak}");

@@ -29,7 +29,7 @@ async fn develop(dirs: &AttemptDirs, task: &str, try_number: u32, notes: Vec<Not
     assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
 }
 
-/// Returns the reviewer's verdict on the current worktree, whose complete files stand in for a patch.
+/// Returns the reviewer's verdict on the current worktree. The complete file stands in for a patch.
 async fn verdict(dirs: &mut AttemptDirs) -> Verdict {
     dirs.patch = std::fs::read_to_string(dirs.tree().join("src/lib.rs")).unwrap();
     let run_result =
@@ -70,7 +70,7 @@ async fn every_stage_of_the_demo_behaves_as_scripted() {
     develop(&dirs, "keep-it-fixed", 1, vec![]).await;
     assert!(green(&dirs, cache.path(), &specs).await);
 
-    // The findings are true: with the tests of the rework but without its fix, the checks fail.
+    // The findings are correct: with the tests of the rework but without its fix, the checks fail.
     assert_eq!(verdict(&mut dirs).await, Verdict::Rework);
     let before = std::fs::read_to_string(dirs.tree().join("src/lib.rs")).unwrap();
     develop(&dirs, "review-1", 1, vec![Note::new(NoteSource::Review, "refunds")]).await;

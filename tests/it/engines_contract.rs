@@ -430,7 +430,7 @@ async fn script_plays_the_first_matching_turn() {
     let text = || std::fs::read_to_string(dirs.tree().join("x/y")).unwrap();
     let mut a = order(Step::Develop, Some("a"));
     for _ in 0..2 {
-        // Played again after a restart, it is the same turn.
+        // A turn that is played again after a restart has the same result.
         let run_result = work(&spec, &a, &dirs).await.unwrap();
         assert_eq!(run_result.usage.unwrap().tokens, 5);
         assert_eq!((summary(run_result).as_str(), text().as_str()), ("first", "one\ntwo\n"));

@@ -160,7 +160,7 @@ fn used(model: &str, input: u64, cost_micros: u64, priced: bool) -> ModelUse {
     ModelUse { model: model.to_owned(), calls: 2, input, cost_micros, priced, ..ModelUse::default() }
 }
 
-/// The plan's attempt, reported with this usage.
+/// Returns the plan's attempt, reported with this usage.
 fn planned_with(policy: Policy, usage: Option<Usage>, usage_by_model: Vec<ModelUse>) -> (Attempt, Story) {
     let story = Story::new(policy).tell(Event::Admitted);
     let report = Report::Planned { tasks: vec![spec("a", &[])] };

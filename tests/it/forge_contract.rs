@@ -41,7 +41,7 @@ async fn one_change_per_branch() {
     assert_eq!((n.0, m.0), (1, 2));
     let listed: Vec<u64> = w.forge.changes(&w.repo).await.unwrap().iter().map(|c| c.number.0).collect();
     assert_eq!(listed, [2, 1]);
-    // Closed by a person: it stays closed, and no second change is opened.
+    // A change that a person closed stays closed, and no second change is opened.
     w.forge.close_by(&w.repo, n, &ann()).await.unwrap();
     assert_eq!(ensure(&w, BRANCH, &head).await, n);
     assert_eq!(w.forge.observe(&w.repo, n).await.unwrap().state, ChangeState::Closed { by: ann() });
@@ -114,7 +114,7 @@ async fn approvals_apply_to_one_head_and_can_be_withdrawn() {
     w.forge.report_status(&w.repo, n, &ann(), &head, "ci", StatusState::Failure, "red").await.unwrap();
     let observed = w.forge.observe(&w.repo, n).await.unwrap();
     assert_eq!(observed.statuses.into_iter().collect::<Vec<_>>(), [("ci".to_owned(), StatusState::Failure)]);
-    // A person pushes to the branch: the push is observed, and the approval is void.
+    // A person pushes to the branch: the push is observed, and the approval becomes void.
     git(&w.origin(), &["checkout", "-q", BRANCH]);
     write(&w.origin(), "more", "m");
     let pushed = commit_all(&w.origin(), "More");
@@ -136,11 +136,11 @@ async fn landing_is_a_compare_and_swap() {
     assert_eq!(origin_head(&w), head);
     // The checked-out copy was updated.
     assert_eq!(git(&w.origin(), &["status", "--porcelain"]), "");
-    // Repeating it reports the same result.
+    // Landing the change again reports the same result.
     assert_eq!(w.forge.land(&w.repo, number, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
     let observed = w.forge.observe(&w.repo, number).await.unwrap();
     assert_eq!(observed.state, ChangeState::Merged { sha: head.clone(), by: Principal::skep() });
-    // The other change does not descend from the new base, and a person gets the same answer.
+    // The other change does not descend from the new base, so a person is refused as well.
     assert!(matches!(w.forge.land(&w.repo, late, &late_head, &head).await.unwrap(), Landing::Stale(_)));
     let error = w.forge.merge(&w.repo, late, &ann()).await.unwrap_err();
     assert!(error.fix().contains("rebase"), "{error} {}", error.fix());
@@ -182,7 +182,7 @@ async fn observing_recovers_from_a_crash_between_push_and_file() {
     std::fs::write(&file, &before).unwrap();
     let observed = w.forge.observe(&w.repo, n).await.unwrap();
     assert!(matches!(&observed.state, ChangeState::Merged { sha, .. } if *sha == head), "{:?}", observed.state);
-    // Landing again recovers too, with the recorded intent and a deleted branch, and knows the author.
+    // Landing again also recovers with the recorded intent and a deleted branch, and knows the author.
     let mut entry: serde_json::Value = serde_json::from_slice(&before).unwrap();
     entry["landing"] = serde_json::json!({"head": head, "by": "local:ann"});
     std::fs::write(&file, entry.to_string()).unwrap();

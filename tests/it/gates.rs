@@ -1,6 +1,6 @@
-//! Each gate by itself: a run that may land, without one fact; exactly the gate of that fact is not open.
+//! Each gate by itself: if a run that may land loses one fact, exactly the gate of that fact is no longer open.
 //!
-//! The phases test some of the same facts on the way, so a missing gate would not show in a whole run.
+//! Earlier phases check some of the same facts, so a whole run would not reveal a missing gate.
 
 use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
@@ -51,7 +51,7 @@ fn each_gate_holds_by_itself() {
     assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Pending)].into()), ["statuses"]);
     assert_eq!(shut(|r| seen(r).approved_by.clear()), ["approval"]);
     assert_eq!(shut(|r| r.facts.observed = None), ["change", "head", "base", "statuses", "approval"]);
-    // An approval on the forge counts for the head it was given on.
+    // An approval on the forge counts only for the head it was given on.
     assert_eq!(shut(|r| seen(r).head = sha(&["foreign"])), ["head", "approval"]);
 }
 
@@ -75,7 +75,7 @@ fn approval_needs_a_person_who_may_approve() {
         r.facts.approved_by = Some(asker());
     };
     assert_eq!(shut(strict), ["approval"]);
-    // A low-risk change needs no approval; a protected path does, whatever the policy says about merges.
+    // A low-risk change needs no approval; a change to a protected path does, whatever the policy says about merges.
     let free = |r: &mut Run| {
         r.settings.policy.approve_merge = false;
         seen(r).approved_by.clear();

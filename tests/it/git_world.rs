@@ -77,7 +77,7 @@ pub fn commit_all(dir: &Path, message: &str) -> Sha {
 }
 
 impl World {
-    /// An origin with three files on `main`.
+    /// Creates an origin with three files on `main`.
     pub async fn new() -> World {
         let world = World::bare().await;
         let origin = world.origin();
@@ -89,7 +89,7 @@ impl World {
         world
     }
 
-    /// An empty origin folder.
+    /// Creates an empty origin folder.
     pub async fn bare() -> World {
         let tmp = tempfile::tempdir().unwrap();
         std::fs::create_dir(tmp.path().join("origin")).unwrap();

@@ -1,4 +1,4 @@
-//! Headless agents: the documented tables read the output of real agents, and failures of a command have the right
+//! Headless agents: the documented tables parse the output of real agents, and failures of a command have the right
 //! outcome.
 
 use crate::acp::{all_gone, attempt_env, engines};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Agent table in the documentation.
+/// Agent table as written in the documentation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -29,7 +29,7 @@ struct Written {
     mode: Option<String>,
 }
 
-/// One expression, or a list of them.
+/// One expression or a list of expressions.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {

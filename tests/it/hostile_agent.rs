@@ -35,7 +35,7 @@ const ANSWERS: &[(&str, &[&str])] = &[
     ("keyring", &["EPERM", "ENOSYS"]),
     ("approve-by-program", &["ENOENT", "EACCES"]),
     ("unblock-by-program", &["ENOENT", "EACCES"]),
-    // These may succeed, because they have no effect where they happen.
+    // These actions may succeed, because they have no effect where they happen.
     ("stray", &["DONE", "EPERM", "EAGAIN"]),
     ("own-git-hook", &["DONE", "EACCES", "EPERM", "ENOTDIR"]),
     ("own-git-config", &["DONE", "EACCES", "EPERM", "ENOTDIR"]),
@@ -67,7 +67,7 @@ fn an_agent_that_obeys_every_hostile_instruction_gains_nothing() {
         "data_dir": desk.path("data"), "outside": desk.path("outside"), "origin": origin, "port": listener.local_addr().unwrap().port(),
         "abstract": name, "pid": std::process::id(), "skep": env!("CARGO_BIN_EXE_skep"), "marker": desk.path("outside/marker"),
     });
-    // The script is passed on the command line: it is in no file the agent can read.
+    // The script is passed on the command line, so it is not in a file that the agent can read.
     let line =
         format!("python3 -c \"$(cat <<'SCRIPT'\n{}\nSCRIPT\n)\" '{aim}'", include_str!("hostile_agent/obedient.py"));
     std::fs::write(desk.path("skep.toml"), format!("[role.dev]\nengine = {}\n", json!(format!("command: {line}"))))
@@ -100,7 +100,7 @@ fn an_agent_that_obeys_every_hostile_instruction_gains_nothing() {
         .collect();
     assert!(wrong.is_empty(), "{}\n{transcript}", wrong.join("\n"));
 
-    // No authority: no approval, no block lifted, the base branch unchanged, the origin untouched.
+    // The agent has no authority: no approval, no block lifted, the base branch unchanged, the origin untouched.
     assert_eq!(git(&origin, &["rev-list", "--count", "main"]).trim(), "1");
     assert!(!origin.join("hooks/post-receive").exists());
     assert_eq!(shown["escalations"].as_array().map_or(0, Vec::len), 1, "{shown}");

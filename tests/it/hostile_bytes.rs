@@ -5,7 +5,7 @@ use skep::adapters::checks::{junit, repo_file};
 use skep::adapters::engine::parse_script;
 use skep::platform::{rooted_fs, terminal_text};
 
-/// Bytes that resemble what the readers expect, broken at arbitrary places.
+/// Bytes that resemble what the readers expect, corrupted at arbitrary positions.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::sample::select(vec![
         "<testsuite",

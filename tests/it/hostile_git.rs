@@ -80,7 +80,7 @@ const ATTRIBUTES: &str = "* filter=evil diff=evil merge=evil ident\n*.py -diff\n
 
 #[tokio::test]
 async fn the_traps_fire_in_plain_git() {
-    // The control, without which the tests below would prove nothing.
+    // Control: without Skep's protection the traps run. Otherwise the tests below would prove nothing.
     let w = World::new().await;
     let trap = w.trap();
     let dir = w.tmp.path().join("plain");
@@ -101,7 +101,7 @@ async fn the_agents_own_repository_configures_nothing() {
     let elsewhere = w.tmp.path().join("elsewhere");
     git(w.tmp.path(), &["init", "-q", "elsewhere"]);
     write(&elsewhere, ".git/config", evil_config(&trap));
-    // Config and hooks of its own, a gitfile, a link.
+    // A config and hooks in the worktree's `.git`, a gitfile, a link.
     type Plant<'p> = Box<dyn Fn(&Path) + 'p>;
     let plants: Vec<Plant> = vec![
         Box::new(|dir| {

@@ -1,6 +1,6 @@
-//! A command that is killed at any moment and repeated ends as if nothing had happened: on both databases, with the real program.
+//! A command that is killed at any moment and repeated ends as if never killed: the real program, both databases.
 //!
-//! `SKEP_TEST_KILL_ALL=1` kills at every pass of every fault point; otherwise at a few passes of each.
+//! `SKEP_TEST_KILL_ALL=1` kills at every pass of every fault point. Without it, each point is tested at a few passes.
 
 mod blocked;
 mod fence;
@@ -44,7 +44,7 @@ edit = [{ append = "b.txt", content = "three\n" }]
 done = "completed it"
 "#;
 
-/// Concurrent cases: half of the time of a case is spent waiting for the disk.
+/// Number of concurrent cases. A case spends half of its time waiting for the disk.
 const CONCURRENCY: usize = 3;
 
 fn order(scene: &Scene) -> std::process::Command {
@@ -55,7 +55,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
 }
 
-/// Runs without a kill; returns what the run leaves and how often it passes each fault point.
+/// Runs the command without a kill. Returns what the run leaves and how often it passes each fault point.
 fn reference(url: Option<String>) -> (Left, BTreeMap<String, u64>) {
     let scene = Scene::new(STORY, url);
     let faults = scene.path("faults");
@@ -115,7 +115,7 @@ fn all_end_the_same(cases: Vec<Vec<String>>, expected: &Left, postgres: bool) {
     assert!(wrong.is_empty(), "{} cases end differently from {expected:#?}\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The passes to kill at; `sample` chooses those of a normal test run.
+/// Returns the passes to kill at; `sample` chooses those of a normal test run.
 fn cases(passed: &BTreeMap<String, u64>, sample: impl Fn(usize, &str, u64) -> Vec<u64>) -> Vec<Vec<String>> {
     let all = std::env::var_os("SKEP_TEST_KILL_ALL").is_some();
     let mut cases = Vec::new();
@@ -123,7 +123,7 @@ fn cases(passed: &BTreeMap<String, u64>, sample: impl Fn(usize, &str, u64) -> Ve
         let chosen = if all { (1..=*times).collect() } else { sample(at, name, *times) };
         cases.extend(chosen.into_iter().map(|n| vec![format!("{name}:{n}")]));
     }
-    // Points that only a process after a killed one passes.
+    // Some points are passed only by a process that follows a killed one.
     cases.push(vec!["after-engine:1".to_owned(), "after-orphan".to_owned()]);
     cases.push(vec!["before-act:3".to_owned(), "after-begin".to_owned()]);
     cases.push(vec!["after-land-push".to_owned(), "after-take".to_owned(), "before-begin".to_owned()]);
@@ -166,6 +166,6 @@ fn every_fault_point_is_in_the_source_and_passed_by_a_run() {
     assert_eq!(marked, listed);
     let (_, passed) = reference(None);
     let missed: Vec<&String> = listed.iter().filter(|p| !passed.contains_key(*p)).collect();
-    // Only a process that comes after a killed one finds orphans.
+    // Only a process that follows a killed one finds orphans.
     assert_eq!(missed, ["after-orphan"]);
 }

@@ -57,7 +57,7 @@ pub fn transcript(run_result: &EngineResult) -> String {
     String::from_utf8(bytes.clone()).unwrap()
 }
 
-/// Polls for at most half a minute.
+/// Polls for at most half a minute and returns what was found.
 pub async fn eventually<T>(mut found: impl FnMut() -> Option<T>) -> T {
     for _ in 0..3_000 {
         if let Some(found) = found() {
@@ -133,7 +133,8 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
             ("def add(a, b):\n    return a + b\n", "because\n")
         );
 
-        // What was sent: order and tools first, then each result, parallel ones in one turn, in their order.
+        // Requests contain the order and the tools first, then each result; results of parallel calls share one turn,
+        // in order.
         let seen = models.seen();
         assert_eq!(seen.len(), 5, "{api:?}");
         let first = seen[0].body.to_string();
@@ -156,7 +157,7 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
         {
             assert!(last[n].contains(part), "{api:?} {n}: {}", last[n]);
         }
-        // The key is where it belongs and nowhere else; the model is exactly the one that was named.
+        // The key is in its header and nowhere else; the model is exactly the configured one.
         let headers = format!("{:?}", seen[0].headers);
         assert!(headers.contains(KEY), "{api:?} {headers}");
         let named = seen[0].path.contains("/some-model-high:") || seen[0].body["model"] == "some-model-high";
@@ -165,7 +166,7 @@ async fn a_dev_reads_edits_runs_and_is_done_over_every_api() {
             assert!(!first.contains(effort), "{api:?} {effort} {first}");
         }
 
-        // The charge is the usage reported on the wire.
+        // The usage reported by the provider is charged.
         let usage = run_result.usage.unwrap();
         assert_eq!((usage.tokens, usage.turns), (550, 5), "{api:?}");
         let usage_by_model = &run_result.usage_by_model[0];
@@ -228,7 +229,7 @@ async fn each_role_has_its_tools_and_its_result() {
     assert!(matches!(run_result.result, StepOutcome::Notes(n) if n.contains("a.rs:1")));
     assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
 
-    // A plan in a circle goes back, a good one is taken.
+    // A cyclic plan is returned to the model; a good one is accepted.
     let circle = json!({"tasks": [{"name": "a", "title": "A", "text": "t", "needs": ["b"]}, {"name": "b", "title": "B", "text": "t", "needs": ["a"]}]});
     let good = json!({"tasks": [{"name": "a", "title": "A", "text": "t"}, {"name": "b", "title": "B", "text": "t", "needs": ["a"]}]});
     let models = Models::play([call("done", circle), call("done", good)]).await;
@@ -237,7 +238,8 @@ async fn each_role_has_its_tools_and_its_result() {
     assert_eq!(tools(&models), ["read", "list", "search", "ask", "done"]);
     assert!(results(&models.seen()[1].body)[0].contains("depends on itself"));
 
-    // Findings on files that are not there go back; deleted files are in the diff.
+    // Findings on files that do not exist are returned to the model. Deleted files are in the diff, so findings on them
+    // are valid.
     let judged = |path: &str| json!({"verdict": "rework", "summary": "no", "findings": [{"path": path, "line": 1, "text": "wrong"}]});
     let models = Models::play([
         call("run", json!({"command": "cat a.rs"})),
@@ -333,7 +335,7 @@ async fn caps_on_turns_tokens_and_money_hold() {
     used_up(&run_result);
     assert_eq!((models.seen().len(), run_result.usage.unwrap().turns), (3, 3));
 
-    // The last answers asked for are shorter; what is charged never passes the cap.
+    // The last calls request shorter answers, so the charge never exceeds the cap.
     let models = Models::play(endless()).await;
     let cap = 12_000;
     let run_result =
@@ -344,7 +346,7 @@ async fn caps_on_turns_tokens_and_money_hold() {
     let asked: Vec<u64> = models.seen().iter().map(|r| r.body["max_tokens"].as_u64().unwrap()).collect();
     assert!(asked[0] == 4_000 && asked[asked.len() - 1] < 4_000, "{asked:?}");
 
-    // Money is limited and the price not known: not a single call.
+    // With a cost limit and an unknown price, no call is made.
     let models = Models::play(endless()).await;
     let run_result = work(
         models.provider(Api::Anthropic),

@@ -88,7 +88,7 @@ async fn a_dev_works_with_a_third_party_server() {
         assert!(std::fs::read_to_string(dirs.tree().join("calc.py")).unwrap().contains("a + b"));
         let usage_by_model = &run_result.usage_by_model[0];
         match api {
-            // The server reports no usage there, so the reservation is charged.
+            // The server reports no usage for this API, so the reservation is charged.
             Api::Ollama => assert!(
                 usage_by_model.calls == 4 && usage_by_model.input > 4_000 && usage_by_model.output == 16_000,
                 "{usage_by_model:?}"

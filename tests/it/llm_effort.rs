@@ -22,13 +22,13 @@ async fn work(provider: Provider, engine: &str, dirs: &AttemptDirs) -> EngineRes
     engine.run(&develop(), &attempt_env(dirs), Arc::new(|_| {})).await.unwrap()
 }
 
-/// Request that is sent to a model for an effort.
+/// Returns the request body that is sent for a model with an effort.
 async fn sent(api: Api, model: &str) -> Value {
     let models = Models::play([done()]).await;
     let provider = Provider { max_output_tokens: 16_000, ..models.provider(api) };
     let run_result = work(provider, &format!("llm:acme/{model}"), &AttemptDirs::new()).await;
     assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
-    // Prices and books know the model without the effort.
+    // Prices and the ledger use the model's name without the effort.
     assert_eq!(run_result.usage_by_model[0].model, format!("acme/{}", model.split('#').next().unwrap()));
     models.seen()[0].body.clone()
 }
@@ -68,7 +68,7 @@ async fn ollama_receives_the_window_and_a_truncated_prompt_is_a_fault() {
     assert_eq!((&body["options"]["num_ctx"], &body["options"]["num_predict"]), (&json!(24_000), &json!(4_000)));
     assert_eq!((&body["truncate"], &body["shift"]), (&json!(false), &json!(false)));
 
-    // Its own word that it is too long: the conversation is shortened, once.
+    // If Ollama reports that the prompt is too long, the conversation is shortened once.
     let dirs = AttemptDirs::new();
     std::fs::write(dirs.tree().join("big.txt"), "a line of text\n".repeat(2_000)).unwrap();
     let too_long = Reply::Status(
@@ -83,7 +83,7 @@ async fn ollama_receives_the_window_and_a_truncated_prompt_is_a_fault() {
     let sizes: Vec<usize> = models.seen().iter().map(|r| r.body.to_string().len()).collect();
     assert!(sizes[2] < sizes[1] - 3_000, "{sizes:?}");
 
-    // Without that word: by what it says it read (100 tokens).
+    // If Ollama truncates silently, the reported input (100 tokens) reveals it.
     let models = Models::play([read(), done()]).await;
     let run_result = work(models.provider(Api::Ollama), "llm:acme/m", &dirs).await;
     let StepOutcome::Unavailable { why, fix, .. } = run_result.result else { panic!("{:?}", run_result.result) };
@@ -112,7 +112,7 @@ async fn ollama_gets_its_reasoning_back_and_its_errors_are_reported() {
         (&json!("I look."), &json!("list"))
     );
     assert_eq!((&messages[3]["role"], &messages[3]["tool_name"]), (&json!("tool"), &json!("list")));
-    // The second answer began and broke off: it is charged in full.
+    // The second answer broke off after it began, so its reservation is charged in full.
     let usage_by_model = &run_result.usage_by_model[0];
     assert!(
         usage_by_model.calls == 3 && usage_by_model.cached == 20 && usage_by_model.output == 7 + 4_000 + 10,

@@ -1,4 +1,4 @@
-//! Faults of providers, one by one: each has the right reaction, and transient ones are retried.
+//! Faults of providers, one by one: each is handled correctly, and transient ones are retried.
 
 use super::engines_contract::AttemptDirs;
 use super::llm::{attempt_env, develop, engine, transcript, work};
@@ -73,7 +73,7 @@ async fn a_fault_that_needs_a_person_names_the_fix_and_is_not_retried() {
         played(Api::OpenAi, vec![Reply::Status(400, vec![], "no tools, please".to_owned()), done()]).await;
     let fault = unavailable(run_result);
     assert!(seen == 1 && fault.fix.is_some() && fault.why.contains("no tools, please"), "{}", fault.why);
-    // A redirect is not followed: the key would go with it.
+    // A redirect is not followed, because the key would be sent along.
     let elsewhere = Models::play([done()]).await;
     let to = elsewhere.provider(Api::Anthropic).base_url;
     let (run_result, _) =
@@ -126,7 +126,7 @@ async fn transient_faults_are_retried() {
         let faults = [status(500), status(529), Reply::Cut];
         let (run_result, seen) = played(api, faults.into_iter().chain([done()]).collect()).await;
         assert!(is_done(&run_result) && seen == 4, "{api:?} {seen} {:?}", run_result.result);
-        // Statuses cost nothing. The answer that broke off is charged in full, because no usage was reported.
+        // Error responses cost nothing. The answer that broke off is charged in full, because no usage was reported.
         let usage = run_result.usage.unwrap();
         assert!(usage.turns == 2 && usage.tokens > 4_000, "{api:?} {usage:?}");
         assert!(
@@ -183,7 +183,7 @@ async fn errors_within_a_stream_are_classified() {
 #[tokio::test]
 async fn a_malicious_answer_fails_only_its_own_call() {
     let bombs = [
-        // Four thousand million calls to make room for.
+        // An index that would require allocating four billion calls.
         r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":4000000000,"id":"c","function":{"name":"list","arguments":"{}"}}]}}]}"#
             .to_owned(),
         r#"{"choices":"none"}"#.to_owned(),
@@ -193,14 +193,14 @@ async fn a_malicious_answer_fails_only_its_own_call() {
         let (run_result, seen) = played(Api::OpenAi, vec![Reply::Raw(format!("data: {bomb}\n\n")), done()]).await;
         assert!(is_done(&run_result) && seen == 2, "{:?}", run_result.result);
     }
-    // Numbers no call can have used: charged as what was set aside, and no overflow.
+    // Usage that no call can have had: the reservation is charged instead, and nothing overflows.
     let lie = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"done","arguments":"{\"summary\":\"made it\"}"}}]},"finish_reason":"tool_calls"}]}"#;
     let usage = r#"{"choices":[],"usage":{"prompt_tokens":2147483647,"completion_tokens":2147483647}}"#;
     let stream = format!("data: {lie}\n\ndata: {usage}\n\ndata: [DONE]\n\n");
     let (run_result, _) = played(Api::OpenAi, vec![Reply::Raw(stream)]).await;
     let tokens = run_result.usage.unwrap().tokens;
     assert!(is_done(&run_result) && (4_000..10_000).contains(&tokens), "{tokens}");
-    // Sums that wrap in the library: a fault like any other.
+    // Numbers whose sum overflows in the library count as a fault like any other.
     let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":2147483647,"cache_read_input_tokens":2147483647,"output_tokens":-5}}}"#;
     let stream = format!("event: message_start\ndata: {start}\n\nevent: message_stop\ndata: {{}}\n\n");
     let (run_result, _) = played(Api::Anthropic, vec![Reply::Raw(stream), done()]).await;

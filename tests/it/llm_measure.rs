@@ -35,12 +35,14 @@ async fn the_price_of_a_turn() {
             assert!(matches!(run_result.result, StepOutcome::Edited { .. }), "{:?}", run_result.result);
             began.elapsed()
         };
-        // First to see what is sent; then again while the server keeps and reads nothing, as for the bare client.
+        // The first pass records the requests. The second is measured while the server records nothing, as for the bare
+        // client.
         work().await;
         let seen = models.seen();
         models.forget();
         let looped = work().await;
-        // The same requests, byte for byte as JSON, one after the other over one client, each answer read to its end.
+        // The bare client sends the same JSON requests one after another over one client and reads each response to its
+        // end.
         let bodies: Vec<(String, Vec<u8>)> = seen
             .iter()
             .map(|r| (format!("{}{}", models.base(), &r.path[1..]), serde_json::to_vec(&r.body).unwrap()))
@@ -77,7 +79,8 @@ async fn the_memory_of_a_live_session() {
         std::fs::write(dirs.tree().join(format!("f{n}")), "a line of text\n".repeat(270)).unwrap();
     }
     for reads in [0, READS] {
-        // All read in step, then the model says nothing more: each is caught in the middle of an answer.
+        // All sessions read at the same pace, then the model goes silent, so each session is measured in the middle of
+        // an answer.
         let steps = (0..reads).flat_map(|n| (0..SESSIONS).map(move |_| call("read", json!({"path": format!("f{n}")}))));
         let models = Models::play(steps.chain((0..2 * SESSIONS).map(|_| Reply::Silent))).await;
         models.forget();
@@ -99,7 +102,8 @@ async fn the_memory_of_a_live_session() {
         super::llm::eventually(|| (events.load(Ordering::Relaxed) >= SESSIONS * reads).then_some(())).await;
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         let with = resident();
-        // The server's side of as many open answers, and the HTTP client's, are not the session's.
+        // The memory that the server and the HTTP client use for as many open responses does not belong to the
+        // sessions.
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("{}v1/messages", models.base());
         let mut open = Vec::new();

@@ -1,4 +1,4 @@
-//! The patch tool in a worktree: all files or none, and no path that leads outside.
+//! The patch tool in a worktree: it changes all files or none, and accepts no path that leads outside.
 
 use super::engines_contract::AttemptDirs;
 use super::llm::{develop, results, transcript, work};
@@ -21,7 +21,7 @@ async fn tool_results(dirs: &AttemptDirs, patches: &[String]) -> Vec<String> {
     tool_results
 }
 
-/// Every file below a folder, with its text and mode.
+/// Returns every file below a folder, with its text and mode.
 fn files(dir: &Path) -> BTreeMap<String, (String, u32)> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
@@ -104,8 +104,8 @@ async fn a_patch_with_one_failing_part_changes_nothing() {
         );
     }
     assert!(files(&tree) == before, "something was changed");
-    // Found only when it is carried out (a folder cannot be made where the patch has just put a file): all is taken
-    // back.
+    // This error is found only while the patch is applied (a folder cannot be created where the patch has just put a
+    // file), so all changes are undone.
     let late = format!(
         "{good}*** Update File: z\n*** Move to: y\n*** Add File: n\n+x\n*** Add File: n/inner\n+x\n*** End Patch\n"
     );

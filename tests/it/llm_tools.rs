@@ -8,7 +8,7 @@ use skep::ports::engine::StepOutcome;
 use skep::providers::settings::Api;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-/// Plays one answer with these calls and returns their results.
+/// Plays one answer with these calls and returns the tool results.
 async fn tool_results(dirs: &AttemptDirs, asked: &[(&str, Value)]) -> Vec<String> {
     let models = Models::play([calls(asked), call("done", json!({"summary": "x"}))]).await;
     let run_result = work(models.provider(Api::Anthropic), &develop(), dirs).await;
@@ -22,7 +22,7 @@ async fn one(dirs: &AttemptDirs, tool: &str, args: Value) -> String {
     tool_results(dirs, &[(tool, args)]).await.remove(0)
 }
 
-/// A worktree with links that lead to a canary outside.
+/// Creates a worktree with links that lead to a canary outside.
 fn trapped() -> (AttemptDirs, tempfile::TempDir) {
     let (dirs, outside) = (AttemptDirs::new(), tempfile::tempdir().unwrap());
     std::fs::write(outside.path().join("secret"), "canary-8812\n").unwrap();
@@ -72,7 +72,7 @@ async fn no_tool_follows_a_path_outside() {
         asked.push(("edit", json!({"path": path, "edits": [{"old": "canary", "new": "gone"}]})));
         asked.push(("write", json!({"path": path, "content": "taken over"})));
     }
-    // More than one answer may hold: in parts.
+    // There are more calls than one answer may contain, so send them in parts.
     for part in asked.chunks(30) {
         for (tool_results, (tool, args)) in tool_results(&dirs, part).await.iter().zip(part) {
             assert!(tool_results.starts_with("error: "), "{tool} {args}: {tool_results}");

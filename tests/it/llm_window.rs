@@ -39,7 +39,7 @@ async fn a_long_conversation_stays_within_the_window_and_keeps_its_order() {
     for request in &seen {
         let body = request.body.to_string();
         assert!(body.contains("THE-ORDER") && body.len() < 3 * 20_000, "{}", body.len());
-        // However much was dropped: what is read again from the cache ends with the last message.
+        // However much was dropped, the last message still ends with a cache breakpoint.
         assert_eq!(body.matches("cache_control").count(), 2);
         let last = request.body["messages"].as_array().unwrap().last().unwrap()["content"].as_array().unwrap().last();
         assert!(last.unwrap().get("cache_control").is_some());

@@ -6,19 +6,20 @@
 //! | `simulate` | 10,000 seeds: any world, a crash at any point, effects twice, half without human help |
 //! | `kill` | the real program, killed at every fault point and at random, on both databases, ends the same |
 //! | `rules`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
-//! | `store_contract`, `stored_form` | both databases behave alike; stored runs of each version still load |
+//! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
 //! | `workspace_contract`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
 //! | `forge_contract`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
-//! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent`, `egress`, `access_*`, `secrets` | isolation, network access, secrets |
+//! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
+//! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
 //! | `rest*`, `story_*`, `demo`, `runtime`, `preview` | the surfaces, from the outside |
-//! | `config`, `configured`, `reload` | the reference configuration is true and complete, and takes effect |
+//! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
 //! | `telemetry`, `trace_restart`, `otel` | traces join across processes; dashboards query only what exists |
 //! | `architecture` | layers, file forms, vocabulary, documentation |
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test says what went wrong by panicking
-#![allow(clippy::manual_is_multiple_of)] // `%` reads as the dice it is
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test reports a failure by panicking
+#![allow(clippy::manual_is_multiple_of)] // `%` reads better for random draws
 
 mod access_hosts;
 mod access_secrets;

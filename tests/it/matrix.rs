@@ -1,4 +1,4 @@
-//! The matrix: every phase, stage and block × every event either moves the run or is refused. The snapshot is a text
+//! The matrix: every phase, stage and block × every event either moves the run or is refused. The snapshot is written
 //! for reviewers.
 
 use crate::support::fixtures::{asker, bare_policy, other};
@@ -30,7 +30,8 @@ fn no(why: &str) -> Answer {
     Answer::No { why: why.to_owned() }
 }
 
-/// Every state of the matrix, reached by real decisions. Most use one reviewer and approval of the merge.
+/// Every state of the matrix, reached by real decisions. Most of them use one reviewer and require approval of the
+/// merge.
 pub fn states() -> Vec<(&'static str, Story)> {
     let policy = || Policy { self_approval: true, ..bare_policy() };
     let planning = |p: Policy| Story::new(p).tell(Event::Admitted);

@@ -266,7 +266,7 @@ fn a_resumed_meter_continues_with_the_usage_and_caps_of_the_first() {
     let first = with_file(caps(300, 0, 0), &file, false).unwrap();
     first.admit("p/m", 100, 50).expect("fits").settle(used(80, 20));
     let lost = first.admit("p/m", 100, 50).expect("fits");
-    // The process is killed: nothing is settled any more.
+    // Simulates a kill: the open call is never settled.
     std::mem::forget(lost);
     let second = with_file(caps(300, 0, 0), &file, true).unwrap();
     assert_eq!((second.usage(), second.usage().turns), (caps(250, 80 + 200 + 100 + 500, 2), 2));
@@ -293,7 +293,7 @@ fn a_damaged_file_is_not_read() {
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     assert_eq!(written(&file), None);
-    // The file cannot be written: work continues, and the usage is unknown.
+    // If the file cannot be written, work continues, and the usage is unknown.
     let meter = with_file(caps(0, 0, 0), &file, false).unwrap();
     meter.admit("p/m", 1, 1).expect("no caps").settle(used(1, 1));
     assert_eq!((meter.usage().turns, written(&file)), (1, None));

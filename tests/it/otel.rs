@@ -1,4 +1,4 @@
-//! The files for operators: they parse, and dashboard and alerts ask only for metrics that exist.
+//! The files for operators: they parse, and the dashboard and the alerts query only metrics that exist.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The names that look like metrics in a query.
+/// Returns the names in a query that look like metrics.
 fn metrics(query: &str) -> Vec<&str> {
     query
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))

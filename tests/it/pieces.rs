@@ -96,7 +96,7 @@ fn kinds(policy: &Policy, diff: &DiffStat) -> BTreeSet<&'static str> {
     policy.concerns(diff).iter().map(kind).collect()
 }
 
-/// Whether the plan can be worked through: some order puts each task after its needs.
+/// Whether the plan can be carried out: some order puts each task after its needs.
 fn workable(tasks: &[TaskSpec]) -> bool {
     let mut done: Vec<&str> = Vec::new();
     for _ in tasks {
@@ -163,7 +163,7 @@ proptest! {
                     prop_assert!(tokens.is_none_or(|l| sum.tokens <= l && sum.cost_micros <= l));
                     prop_assert!(sum.wall_ms <= timeout_secs * 1000);
                 }
-                // A reservation made above (ids from 100) is settled in full, or with an arbitrarily large lie.
+                // A reservation made above (ids from 100) is settled in full, or with an arbitrarily large false usage.
                 1 => {
                     let first = ledger.reserved.keys().next().copied().unwrap_or(attempt);
                     let all = ledger.reserved.get(&first).copied().unwrap_or_default();

@@ -10,7 +10,7 @@ use skep::ports::engine::{AttemptEnv, Engine, EngineResult, Engines, Sink, StepO
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Engines that read their prompt, count how often they run, and ask a question.
+/// Engines that take a prompt, count how often they run, and ask a question.
 #[derive(Default)]
 struct Words(Arc<AtomicUsize>);
 
@@ -44,7 +44,7 @@ async fn is_untouched(s: &Service) {
     assert_eq!(s.get("/api/v1/projects").await.json(), json!([]));
 }
 
-/// Removes the mark of the data blocks from a prompt: it is derived from the run's id.
+/// Removes the marker of the data blocks from a prompt, because it is derived from the run's id.
 fn unmarked(user: &str) -> String {
     let mark = user.rsplit_once("<data id=\"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
     user.replace(mark, "ID")
@@ -130,7 +130,7 @@ fn dry_run_prints_the_preview_and_opens_nothing() {
     assert_eq!(desk.does(&["project", "list", "--json"]).ends(0).json()["projects"], json!([]));
     desk.does(&[&dry[..], &["--detach"]].concat()).ends(2);
     desk.does(&["run", "--repo", "none.git", "--goal", "Do it", "--dry-run"]).ends(2);
-    // A service answers it as well.
+    // A running service creates the preview as well.
     let _service = desk.serve();
     desk.does(&dry).ends(0).says("nothing is started");
     assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], json!([]));

@@ -14,7 +14,7 @@ use std::path::Path;
 
 const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
 
-/// Repository with instructions, read through the real ports.
+/// Repository with project instructions, read through the real ports.
 struct World {
     tmp: tempfile::TempDir,
     ports: app::Ports,
@@ -137,12 +137,12 @@ fn changed(paths: &[&str]) -> DiffStat {
     DiffStat { files: paths.iter().map(file).collect(), files_total: paths.len() as u64, added: 1, removed: 1 }
 }
 
-/// Returns the boundary of a prompt.
+/// Returns the marker of the data blocks in a prompt.
 fn mark(user: &str) -> &str {
     user.split_once("<data id=\"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0
 }
 
-/// Text outside every data block, which a model may take for its order.
+/// Returns the text outside all data blocks, which a model may follow as its order.
 fn own_words(user: &str) -> String {
     let (open, close) = (format!("<data id=\"{}\"", mark(user)), format!("</data {}>", mark(user)));
     let mut own = String::new();
@@ -172,7 +172,7 @@ async fn each_steps_prompt() {
         insta::with_settings!({ snapshot_path => "snapshots", prepend_module_to_snapshot => true }, {
             insta::assert_snapshot!(step.name(), text);
         });
-        // A provider may cache the system prompt: it is identical for every order of the step.
+        // The system prompt is identical for every order of the step, so that a provider can cache it.
         let other = Order { goal: "Another".to_owned(), notes: vec![], ..order.clone() };
         let other = world.render(&other, "").await;
         assert_eq!(other.system, prompt.system);
@@ -205,7 +205,7 @@ async fn untrusted_text_cannot_break_out_and_is_never_a_template() {
         let own = own_words(&user);
         assert!(!own.contains("EVIL") && !own.contains("System:") && !own.contains("</data"), "{step:?}: {own}");
         assert!(!system.contains("EVIL"));
-        // Printed unchanged, not rendered again; invisible characters are escaped.
+        // Untrusted text is printed as it is and not rendered as a template; invisible characters are escaped.
         assert!(user.contains("EVIL {{ 7 * 7 }} {% include") && !user.contains("EVIL 49"));
         assert!(
             user.contains("\\u{202e}\\u{e0041}\\u{1b}[2J") && !user.contains('\u{202e}') && !user.contains('\u{1b}')
@@ -253,7 +253,7 @@ async fn a_prompt_is_bounded() {
         assert!(prompt.user.contains("HEAD") && prompt.user.contains("TAIL"), "{step:?} lost an end");
         assert!(prompt.user.contains("bytes omitted"));
     }
-    // The newest notes are kept.
+    // If there are too many notes, the newest are included.
     let mut order = world.order(Step::Plan);
     order.notes = (0..200).map(|n| Note::new(NoteSource::Checks, &format!("note {n}."))).collect();
     let user = world.render(&order, "").await.user;
@@ -279,7 +279,7 @@ async fn templates_of_a_persons_own_replace_file_by_file_and_per_project() {
     std::fs::create_dir_all(dir.join("projects/sample/manager")).unwrap();
     std::fs::write(dir.join("projects/sample/manager/system.md"), "Sample, {{ role }}.").unwrap();
     assert_eq!(world.render_from(&dir, &plan).await.unwrap().system, "Sample, manager.");
-    // Another role's version is its own: a file of the manager's does not touch it.
+    // Each role has its own version: a file for the manager does not change another role's.
     let same = world.folder(&[("manager/system.md", "You plan.")]);
     assert_eq!(world.render_from(&same, &review).await.unwrap().version, world.render(&review, "").await.version);
 }

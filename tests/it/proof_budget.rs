@@ -10,7 +10,7 @@ use skep::providers::settings::Api;
 
 /// Concurrent runs.
 const RUNS: usize = 32;
-/// Day budget in micro-USD, enough for a few runs. A call takes about 5,000 and may take about 6,500.
+/// Day budget in micro-USD, enough for a few runs. A call costs about 5,000 and may cost about 6,500.
 const DAY: u64 = 60_000;
 
 const CONFIG: &str = "[role.dev]\nengine = \"llm:acme/cheap\"\n[policy]\napprove_merge = false\n[runs]\nmax_live_runs = 32\n\
@@ -55,7 +55,7 @@ async fn thirty_two_runs_never_exceed_the_day_budget_and_a_raise_lets_them_conti
         asked = count(&runs, |r| r["blocks"].to_string().contains("budget"));
         assert!(began.elapsed().as_secs() < 60, "no run asks: {runs}");
     }
-    // The budget is spent up to less than one call, by the server's own count, and no attempt is blamed for it.
+    // By the server's own count, less than the cost of one call is left of the budget, and no attempt counts as failed.
     let waiting = |r: &Value| !r["blocks"].as_array().unwrap().is_empty();
     baseline.until("reservations are settled", || {
         let runs = baseline.runs();
@@ -67,7 +67,7 @@ async fn thirty_two_runs_never_exceed_the_day_budget_and_a_raise_lets_them_conti
     let runs = baseline.runs();
     assert!(runs.iter().filter(|r| waiting(r)).all(|r| r["blocks"] == serde_json::json!(["budget"])), "{runs:?}");
 
-    // The escalation's own command, verbatim.
+    // Runs the command of the escalation verbatim.
     let blocked = runs.iter().find(|r| waiting(r)).unwrap();
     let shown = tokio::task::block_in_place(|| baseline.cli.show(blocked["run"].as_str().unwrap()));
     let asked = &shown["escalations"][0];
@@ -88,7 +88,7 @@ async fn thirty_two_runs_never_exceed_the_day_budget_and_a_raise_lets_them_conti
     assert!(spent > DAY, "{spent}");
 }
 
-/// Spending and reservations of the day, by all processes.
+/// Returns the day's spending and reservations of all processes.
 async fn of_the_day(baseline: &Baseline) -> (u64, u64) {
     let rows = baseline.get("/api/v1/spending?by=day").await;
     let of = |key: &str| rows[0][key].as_u64().unwrap_or(0);
@@ -103,7 +103,7 @@ async fn processes_that_share_a_database_share_its_day() {
         detached(&baseline, &format!("r{n}"));
     }
     let runs: Vec<Vec<String>> = (0..3).map(|n| run_on(&baseline, &format!("alone{n}"))).collect();
-    // Each has its own data directory and shares only the database with the service.
+    // Each process has its own data directory and shares only the database with the service.
     let config = baseline.cli.path("data/skep.toml");
     let alone = |(n, run): (usize, &Vec<String>)| {
         let mut command = baseline.cli.skep(&run.iter().map(String::as_str).collect::<Vec<_>>());

@@ -26,7 +26,7 @@ fn refused(header: &'static str, value: &str) -> Reply {
     Reply::Status(429, vec![(header, value.to_owned())], r#"{"error":{"message":"slow down"}}"#.to_owned())
 }
 
-/// Ends of the attempts, oldest first: step, engine, result.
+/// How the attempts ended, oldest first: step, engine, ending.
 fn ends(run: &Value) -> Vec<String> {
     let attempts = run["attempts"].as_array().unwrap().iter();
     let text = |v: &Value| v.as_str().unwrap_or("-").to_owned();
@@ -97,7 +97,7 @@ async fn a_key_in_the_vault_is_asked_for_used_and_never_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation() {
-    // The dev reads the key's file by a command, which a weak sandbox allows. The output is redacted anyway.
+    // The dev reads the key file with a command, which a weak sandbox allows. The output is redacted anyway.
     let finds = |request: &Request| match (request.model(), request.turn()) {
         ("cheap", 0) => call("run", json!({"command": "cat \"$(dirname \"$PWD\")\"/../../../key; true"})),
         ("cheap", 1) => call("run", json!({"command": format!("echo {KEY}; echo {KEY} | base64")})),
@@ -139,7 +139,7 @@ async fn a_wrong_model_is_named_with_the_setting_that_chose_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_is_waited_out_without_using_a_try_and_shown_meanwhile() {
     let faults = vec![("cheap", refused("retry-after", "5"))];
-    // The attempt's time would end before the quota resets, so the run is parked.
+    // The attempt would time out before the quota resets, so the run is parked.
     let more = format!("{ROLES}{NO_MERGE_QUESTION}[steps.develop]\ntimeout = \"4s\"\ntries = 1\n");
     let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::Anthropic, &more);
     let _service = baseline.serve();
@@ -199,7 +199,7 @@ async fn falls_back(what: &'static str, fault: Reply, times: usize) {
     assert_eq!(run["tasks"][0]["tries"], 1, "{what}: no try was used");
     let asked = baseline.models.seen().iter().filter(|r| r.model() == "cheap").count();
     assert_eq!(asked, times, "{what}");
-    // The usage of an interrupted answer is unknown and counts as its worst case. Refused calls cost nothing.
+    // The usage of an interrupted answer is unknown, so the worst case is charged. Refused calls cost nothing.
     let (tokens, _) = crate::support::baseline::priced(&baseline.models.served());
     let spent = run["budget"]["spent"]["tokens"].as_u64().unwrap();
     assert_eq!(spent > tokens, began, "{what}: {spent} of {tokens}");

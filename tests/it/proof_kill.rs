@@ -1,5 +1,5 @@
-//! `kill -9` while a model or an agent works: the attempt is lost, or resumed if the agent can; its measured usage is
-//! charged once; nothing of it remains.
+//! `kill -9` while a model or an agent works: the attempt is lost, or resumed if the agent supports it. Its measured
+//! usage is charged once, and no process of it remains.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, driven, priced, resuming, usual};
 use crate::support::cli::Beside;
@@ -43,7 +43,7 @@ enum Fate {
     TakenUp,
 }
 
-/// Kills the command once `is_there` holds, runs it again, and checks what remains.
+/// Kills the command once `is_there` holds, runs it again, and checks the outcome.
 async fn killed(api: Api, roles: &str, first: Reply, fate: Fate, is_there: impl Fn(&Baseline, &Beside) -> bool) {
     let models = Models::think(interrupted(first)).await;
     let baseline = Baseline::new(models, api, &format!("{roles}{SET_ASIDE}"));
@@ -106,7 +106,7 @@ fn is_asked(baseline: &Baseline, _: &Beside) -> bool {
     baseline.models.seen().iter().any(|r| r.model() == "cheap" && r.turn() == 1)
 }
 
-/// Whether the called command wrote its ids.
+/// Whether the called command wrote its process ids.
 fn is_at_work(baseline: &Baseline, _: &Beside) -> bool {
     in_work(baseline, "pids")
         .is_some_and(|file| std::fs::read_to_string(file).unwrap().ends_with(|c: char| c.is_ascii_digit()))
@@ -125,7 +125,7 @@ async fn during_a_call_of_a_tool() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_a_permission_request() {
-    // Skep is stopped meanwhile, so that it cannot have answered.
+    // Skep is stopped (SIGSTOP) before the agent asks, so that it cannot have answered.
     let asked = |baseline: &Baseline, process: &Beside| {
         if !is_at_work(baseline, process) {
             return false;

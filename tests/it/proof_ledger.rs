@@ -1,12 +1,11 @@
-//! A change lands, with a ledger that equals the server's own count to the token and the micro-USD, over every kind of
-//! engine.
+//! A change lands with every kind of engine, and the ledger equals the server's count to the token and micro-USD.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, driven, priced, usual};
 use crate::support::models::{KEY, Models, Served};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
 
-/// Runs the standard story and compares the whole ledger with the server's count.
+/// Runs the standard story and compares the complete ledger with the server's count.
 async fn story(api: Api, roles: &str, turns: usize) {
     let baseline = Baseline::new(Models::think(usual).await, api, roles);
     baseline.does(RUN).ends(0);
@@ -43,7 +42,7 @@ async fn story(api: Api, roles: &str, turns: usize) {
             assert_eq!(is(row), (Some(tokens), Some(micros), Some(mine.len() as u64)), "{key}");
         }
     }
-    // The key went to the provider and nowhere else.
+    // Only the provider received the key.
     assert!(baseline.models.seen().iter().all(|r| format!("{:?}", r.headers).contains(KEY)));
     let store = std::fs::read(baseline.cli.path("data/skep.db")).unwrap();
     assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));

@@ -1,12 +1,12 @@
-//! Models that make no progress: each is stopped, the person who is asked sees the reason, and the cost is reported in
-//! time.
+//! Models that make no progress: each is stopped, the person who is asked sees the reason, and budget thresholds are
+//! reported on the way.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, plan, priced, usual};
 use crate::support::models::{Models, Reply, Request, call, text};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
 
-/// Runs a story in which `model` always answers this, up to the question it ends in.
+/// Runs a story in which `model` always gives this answer, up to the question it ends with.
 async fn asked(
     model: &'static str,
     more: &str,
@@ -16,7 +16,7 @@ async fn asked(
     let baseline = Baseline::new(Models::think(mind).await, Api::OpenAi, &format!("{ROLES}{more}"));
     baseline.does(RUN).ends(4);
     let run = baseline.show();
-    // The ledger has everything, to the token.
+    // The ledger is complete, to the token.
     let (tokens, micros) = priced(&baseline.models.served());
     let spent = &run["budget"]["spent"];
     assert_eq!((spent["tokens"].as_u64(), spent["cost_micros"].as_u64()), (Some(tokens), Some(micros)));
@@ -75,13 +75,13 @@ async fn an_invalid_plan_is_refused_with_its_reason_each_time() {
     };
     let (baseline, run) = asked("strong", "[steps.plan]\ntries = 1\n", circle).await;
     question(&run, "tries", &["went in circles", "the result was refused because", "depends on itself"]);
-    // The model received the reason, not only a retry.
+    // The model received the reason, not just another try.
     let last = baseline.models.seen().last().unwrap().body["messages"].to_string();
     assert!(last.contains("depends on itself"), "{last}");
 
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", |_| call("done", json!({"tasks": "all of it"}))).await;
     question(&run, "tries", &["went in circles", "the result was refused because", "expected a sequence"]);
-    // Paths in a plan only narrow: outside the worktree there is nothing.
+    // Paths in a plan can only narrow what a task may change: nothing outside the worktree can be granted.
     let grants = |_: &Request| {
         call(
             "done",
@@ -121,7 +121,7 @@ fn run_printed(baseline: &Baseline, printed: &str) -> Option<i32> {
     tokio::task::block_in_place(|| command.output().unwrap().status.code())
 }
 
-/// First answer that contains a text.
+/// Returns the first answer that contains the text.
 #[track_caller]
 fn answer(baseline: &Baseline, run: &Value, part: &str) -> String {
     let shown = baseline.does(&["show", run["short_id"].as_str().unwrap()]).ends(0);
@@ -129,7 +129,7 @@ fn answer(baseline: &Baseline, run: &Value, part: &str) -> String {
     printed.unwrap_or_else(|| panic!("{}", shown.out)).to_owned()
 }
 
-/// Different searches, so that only a limit ends them; then the usual edit.
+/// Searches differently each time, so that only a limit ends it; then makes the usual edit.
 fn dawdles(request: &Request) -> Reply {
     match (request.model(), request.turn()) {
         ("cheap", turn @ 0..12) => call("search", json!({"pattern": format!("p{turn}")})),
@@ -167,7 +167,7 @@ async fn thresholds_are_reported_once_and_an_exhausted_limit_is_a_question_with_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_little_money_for_a_call_is_reported_and_a_raise_helps() {
-    // Each call takes about 5,000 micro-USD and may take 6,000.
+    // Each call costs about 5,000 micro-USD and may cost 6,000.
     let more = format!("{ROLES}[policy]\napprove_merge = false\n[limits]\ncost = \"0.04 USD\"\n");
     let baseline = Baseline::new(Models::think(dawdles).await.large(), Api::OpenAi, &more);
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();

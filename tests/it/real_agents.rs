@@ -33,7 +33,7 @@ pub fn agents_dir() -> PathBuf {
     dir
 }
 
-/// A scripted model on a port of its own.
+/// A scripted model server on a port of its own.
 pub struct Model {
     child: Child,
     pub url: String,
@@ -93,7 +93,7 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
     ];
     let settings = Settings { providers: providers.map(|p| (p.name.clone(), p)).into(), agents: documented() };
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", agents.join("bin").display());
-    // In the sandbox, as in a run: of this machine the agents see only their own folder.
+    // In the sandbox, as in a run, the only folder of this machine that the agents see is their own.
     let policy = Policy { readable: vec![agents.canonicalize().unwrap()], ..Policy::default() };
     let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
     let host = BTreeMap::from([("PATH".into(), path.into())]);
@@ -121,8 +121,8 @@ pub fn attempt_env(dirs: &AttemptDirs, more: &str) -> AttemptEnv {
     }
 }
 
-/// Runs one agent to its end: the edit is made, and the measured usage is what the model served. (opencode gives models
-/// of some names other tools than the script has.)
+/// Runs one agent to its end and checks that the edit was made and that the measured usage equals what the model
+/// served. (opencode chooses tools by the model's name, and the script does not know all of them.)
 async fn drives(name: &str, model_name: &str) {
     let agents = agents_dir();
     let dirs = AttemptDirs::new();
@@ -155,7 +155,7 @@ async fn drives(name: &str, model_name: &str) {
     eprintln!("{name}: {usage:?}; {summary}");
 }
 
-/// Runs one agent whose calls the provider refuses.
+/// Runs one agent while the provider refuses its calls, and returns the outcome and how long it took.
 async fn refused(name: &str, model_name: &str, fault: &str) -> (StepOutcome, Duration) {
     let agents = agents_dir();
     let dirs = AttemptDirs::new();
@@ -191,7 +191,7 @@ const ALL: &[(&str, &str)] = &[
 ];
 
 async fn all_refused(fault: &str, fits: impl Fn(&str, &StepOutcome) -> bool) {
-    // They mostly wait for retries.
+    // Four agents run at a time, because they mostly wait for retries.
     let ended = futures::stream::iter(ALL)
         .map(async |(name, model_name)| (name, model_name, refused(name, model_name, fault).await))
         .buffer_unordered(4);
@@ -332,7 +332,7 @@ async fn dropping_an_agent_during_a_call_ends_its_processes() {
     let engine = registry(&agents, &model).get(&EngineSpec::parse("acp:opencode/a-coder")).unwrap();
     let (mut order, attempt_env) = (order(Step::Develop, Some("t")), attempt_env(&dirs, "SLOW"));
     order.caps.wall_ms = 180_000;
-    // Checked while the agent runs: the body of a branch runs after the other future is dropped.
+    // Check while the agent runs, not in the body of a `select!` branch: that runs after the other future was dropped.
     let waits = async {
         while !dirs.root.path().join("counts.slow").exists() {
             tokio::time::sleep(Duration::from_millis(50)).await;

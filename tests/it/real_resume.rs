@@ -78,7 +78,7 @@ async fn opencode_resumes() {
     resumes("acp:opencode/a-coder").await;
 }
 
-/// It reports a resumable session, then does not know it.
+/// This agent reports a resumable session, then does not know it.
 #[tokio::test]
 #[ignore = "needs real agents: run scripts/agents, then the command that it prints"]
 async fn gemini_does_not_and_the_attempt_is_lost() {

@@ -23,7 +23,7 @@ fn logged(cli: &Cli, text: &str) -> bool {
 }
 
 fn write(cli: &Cli, text: &str) {
-    // Like editors, which replace the file by a new one.
+    // Replace the file with a new one, as editors do.
     std::fs::write(cli.path("new.toml"), text).unwrap();
     std::fs::rename(cli.path("new.toml"), cli.path("data/skep.toml")).unwrap();
 }
@@ -100,7 +100,7 @@ async fn changed_provider_limits_apply_at_once() {
     baseline.until("the new file is loaded", || logged(&baseline.cli, "new runs use it"));
     tokio::task::block_in_place(|| baseline.cli.repo("other", &[("a.txt", "a\n")]));
     run("other.git");
-    // With the old limit, its three calls would take more than two minutes.
+    // With the old limit, the run's three calls would take more than two minutes.
     baseline.until("a change lands", || {
         baseline.runs().iter().any(|r| r["project"] == "other" && r["status"] == "completed")
     });

@@ -141,7 +141,7 @@ async fn a_run_out_of_tries_continues_with_a_hint() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("the hint helps");
-    // A person declines, which ends the run.
+    // A person answers no, which ends the run.
     let declined = s.post(&format!("{at}/actions/unblock"), &json!({"no": true, "text": "other words"})).await;
     assert_eq!(declined.status, 200, "{declined:?}");
 }
@@ -362,7 +362,7 @@ async fn an_idempotency_key_stands_for_one_run() {
     let repeated = open_with_key(&s, "\"8e03-3\"", &reuse).await;
     assert_eq!((repeated.status.as_u16(), id(&repeated.json())), (200, id(&reused.json())));
 
-    // Of several requests at once one opens the run; the others find it, or are told to wait.
+    // Of several concurrent requests, one opens the run; the others find it or must retry later.
     let new = s.new_run("all at once");
     let all = futures::future::join_all((0..8).map(|_| open_with_key(&s, "\"8e03-4\"", &new))).await;
     let opened: std::collections::BTreeSet<String> =

@@ -1,4 +1,5 @@
-//! Guards of REST: token, Host, Origin, sizes, schemas; every refusal is a problem, and the document has every route.
+//! Guards of the REST API: token, Host, Origin, sizes, schemas; every refusal is a problem document, and the OpenAPI
+//! document has every route.
 
 use crate::support::away::Away;
 use crate::support::rest::{Service, TOKEN, json, request, service};
@@ -46,7 +47,7 @@ async fn every_documented_route_exists_and_needs_the_token() {
             let reply = s.send(bare().header("authorization", wrong).body(Body::empty()).expect("a request")).await;
             assert_eq!(reply.status == 401, !open, "{method} {path} {wrong:?}");
         }
-        // With the token the response is another error or none, but never an unknown route or an internal error.
+        // With the token, the response may be another error, but never an unknown route or an internal error.
         let reply = s.send(json(request(method.clone(), &path), &json!({}))).await;
         assert!(!reply.status.is_server_error() && reply.status != 405, "{method} {path}: {reply:?}");
         assert!(!reply.text.contains("no_route"), "{method} {path}: {reply:?}");
@@ -226,7 +227,7 @@ async fn hostile_ids_are_client_errors() {
             format!("/api/v1/projects/{bad}/changes"),
             format!("/api/v1/projects/origin/changes/{bad}"),
         ] {
-            // Some are too long to be an address at all.
+            // Some paths are too long for a URI.
             let Ok(request) = request(Method::GET, &path).body(Body::empty()) else { continue };
             let reply = s.send(request).await;
             let shown: String = path.chars().take(80).collect();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tower::ServiceExt;
 
-/// Event as a browser sees it: id, name, data.
+/// An event as a browser receives it: id, name, data.
 type SentEvent = (Option<u64>, String, Value);
 
 /// Reads a stream until it ends or has sent `max_rows` journal rows.
@@ -81,7 +81,7 @@ async fn a_watcher_that_reconnects_misses_and_repeats_nothing() {
     for (id, name, data) in all.iter().filter(|e| e.0.is_some()) {
         assert_eq!((Some(*name == data["name"]), data["seq"].as_u64()), (Some(true), *id), "{data}");
     }
-    // A second reading sends the same; after the last row only the end is left.
+    // Reading the stream again sends the same rows; after the last row, only the end is sent.
     let again = watch(&s, &path, None, usize::MAX).await;
     assert_eq!(rows(&again), rows(&all));
     let after = watch(&s, &path, done["seq"].as_u64(), usize::MAX).await;
@@ -114,7 +114,7 @@ async fn a_lost_notification_costs_time_but_no_row() {
     let run = s.open_run("make it two").await;
     let id = run["id"].as_str().expect("an id");
     let seq = s.until(id, "blocked").await["seq"].as_u64().expect("a number");
-    // A watcher that is notified about other runs only still sees what is committed.
+    // A watcher that is notified only about other runs still receives every committed row.
     let noise = async {
         for _ in 0..40 {
             for _ in 0..200 {

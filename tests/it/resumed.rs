@@ -50,7 +50,7 @@ fn attempt_with_a_session_survives_its_process_a_few_times() {
         "a new attempt"
     );
 
-    // The usage of its last process is charged together with the time of the earlier ones.
+    // The usage of the attempt's last process is charged together with the time of the earlier ones.
     let elapsed_ms = story.run.attempt(attempt).unwrap().resumable.as_ref().unwrap().elapsed_ms;
     let usage = Some(Usage { tokens: 5, cost_micros: 4, wall_ms: 1_000, turns: 3 });
     let report = developed(attempt, &["src/a"]);

@@ -9,7 +9,7 @@ fn planned(policy: Policy, tasks: Vec<TaskSpec>) -> Story {
     Story::new(policy).tell(Event::Admitted).report(Report::Planned { tasks })
 }
 
-/// A run at the approval of the merge, or at the landing if none is required.
+/// A run that waits for approval of the merge, or is about to land if no approval is required.
 fn gated(policy: Policy) -> Story {
     planned(policy, vec![spec("a", &[])])
         .work()
@@ -75,7 +75,7 @@ fn approval_is_void_for_a_new_head() {
     let red = |o: &mut Observation| o.statuses = [("ci".to_owned(), StatusState::Failure)].into();
     let story = see(gated(policy), green).answer(Answer::Yes);
     let old = story.run.head.clone();
-    // CI turns red while the approved head is observed once more: rework, a new head.
+    // CI turns red while the approved head is observed again: a rework produces a new head.
     let story = see(story, red)
         .work()
         .all_well(&["check", "integrate", "push", "check", "ensure_change"])

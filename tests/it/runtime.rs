@@ -31,7 +31,7 @@ async fn world() -> World {
     world_with(Config::default()).await
 }
 
-/// Engines that first return scripted outcomes; afterwards the real ones.
+/// Engines that first return scripted outcomes, then run the real engines.
 struct Scripted {
     engines: Arc<dyn Engines>,
     outcomes: Mutex<Vec<StepOutcome>>,
@@ -69,7 +69,7 @@ impl Engines for Scripted {
     }
 }
 
-/// A world whose dev's engine first returns these outcomes, the last one first. Intake consumes one more.
+/// Creates a world whose dev's engine first returns these outcomes, starting with the last. Intake consumes one more.
 async fn scripted(config: Config, mut outcomes: Vec<StepOutcome>) -> World {
     let mut w = world_with(config).await;
     w.runtime.stop().await;
@@ -159,7 +159,7 @@ async fn runs_that_share_a_days_budget_ask_when_it_is_exhausted() {
         day: Day::of(w.ports.deps.clock.now()),
         at: w.ports.deps.clock.now(),
     };
-    // A command that reports its usage; otherwise its full reservation would be charged.
+    // The command reports its usage; otherwise its full reservation would be charged.
     let report = r#"echo two >> a.txt; echo '{"summary": "did", "usage": {"tokens": 5}}' > "$SKEP_REPORT_FILE""#;
     // Another run of this database has spent the whole budget.
     let other = crate::support::runs::run();

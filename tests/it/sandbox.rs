@@ -109,7 +109,7 @@ async fn the_process_group_ends_with_its_leader() {
 #[tokio::test]
 async fn a_daemon_that_left_the_group_is_found_by_its_marker() {
     let dir = tempfile::tempdir().unwrap();
-    // It also holds the pipe open, which must not delay the result until the timeout.
+    // The child also holds the pipe open, which must not delay the result until the timeout.
     let line = "setsid sh -c 'echo $$ > child.new; mv child.new child; exec sleep 600' & while [ ! -e child ]; do :; done; echo up";
     let ended = run(dir.path(), line, Duration::from_secs(60), 1024).await;
     assert!(ended.ok(), "{ended:?}");

@@ -1,5 +1,5 @@
-//! The sandbox from the command line: the self-test, refusals where it does not hold, its end when Skep is killed,
-//! control groups.
+//! The sandbox from the command line: the self-test, refusals where isolation is not possible, cleanup after Skep is
+//! killed, control groups.
 
 use crate::support::cli::{Cli, ended};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -52,7 +52,7 @@ fn without_a_sandbox_nothing_runs_and_the_fix_is_shown() {
     };
     bare(&run).ends(78).one_error("bubblewrap is not installed", "apt-get install bubblewrap");
     bare(&["serve", "--listen", "127.0.0.1:0"]).ends(78).one_error("bubblewrap", "landlock");
-    // Level none is never the default: it must be accepted explicitly, and is then announced.
+    // The level `none` is never the default: it must be accepted explicitly.
     std::fs::write(desk.path("none.toml"), "[sandbox]\nlevel = \"none\"\n").unwrap();
     bare(&[&run[..], &["--config", "none.toml"]].concat()).ends(78).one_error("sandbox", "accept_no_isolation");
     std::fs::write(desk.path("none.toml"), "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n").unwrap();
@@ -189,7 +189,8 @@ fn a_command_gets_its_own_control_group_and_ends_with_it() {
     let shown = ended(cgroup.wrap(&desk.skep(&["sandbox", "test", "--json"]))).ends(0).json();
     assert!(shown["resource_limits"].as_str().unwrap().contains(&cgroup.0.display().to_string()), "{shown}");
     assert!(cgroup.leaves().is_empty(), "{:?}", cgroup.leaves());
-    // A process that left its process group and dropped its marker, at the level that has no other means against it.
+    // A process that left its process group and dropped its marker, at the level where only the control group can find
+    // it.
     std::fs::write(desk.path("none.toml"), "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n").unwrap();
     let nap = format!("8{:06}", std::process::id());
     let stray = format!("command: echo b > b; (setsid env -i sleep {nap} > /dev/null 2>&1 < /dev/null &)");
@@ -200,7 +201,7 @@ fn a_command_gets_its_own_control_group_and_ends_with_it() {
     };
     ended(run(&stray, &["--config", "none.toml"])).ends(0);
     assert_eq!(running(&format!("sleep\0{nap}")), 0);
-    // Skep is killed: the group of its command remains, and the next start removes it.
+    // When Skep is killed, the group of its command remains, and the next start removes it.
     let mut skep =
         run(&format!("command: sleep {nap}"), &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     desk.until("the command is in its group", || {

@@ -97,7 +97,7 @@ async fn a_secret_is_redacted_even_if_split_or_truncated() {
         let transcript = String::from_utf8_lossy(&run_result.files[0].2).into_owned();
         let all = format!("{:?}\n{}\n{transcript}", run_result.result, events.join("\n"));
         assert!(all.matches("[redacted:TANGERINE]").count() >= 4, "{all}");
-        // Neither a half of it, nor what truncation left over.
+        // No half of the secret and no part that truncation left over is shown.
         for part in ["tangerine", "nobody", "5512", "of-n"] {
             assert!(!all.contains(part), "{part} is in {all}");
         }

@@ -58,8 +58,8 @@ async fn the_egress_proxy_is_the_only_network_access() {
     let ended = run(&sandbox, dir.path(), &format!("/usr/bin/python3 -c \"{ask}\""), Some(&endpoint)).await;
     assert_eq!(text(&ended), format!("{}\nanswer\n", sandbox.proxy_url(&endpoint)));
     assert_eq!(&responder.join().expect("an end"), b"hello");
-    // The loopback listener is the host's and unreachable in the sandbox; without a proxy there is no port and no
-    // variable.
+    // The listener is on the host's loopback interface, which the sandbox cannot reach. Without a proxy, there is no
+    // port and no variable.
     let line = format!(
         "echo \"<$HTTPS_PROXY>\"; (: < /dev/tcp/127.0.0.1/7390) 2>&1 | tail -n 1; (: < /dev/tcp/{}/{}) 2>&1 | tail -n 1",
         endpoint.tcp.ip(),
@@ -73,7 +73,7 @@ async fn the_egress_proxy_is_the_only_network_access() {
 async fn memory_of_all_processes_together_is_limited() {
     let dir = tempfile::tempdir().expect("a directory");
     let sandbox = limited(Limits { memory: 64 << 20, ..Limits::default() });
-    // None of the four exceeds the limit alone.
+    // None of the four processes exceeds the limit alone.
     let each = "python3 -c 'import time; x=b\"x\"*(30<<20); time.sleep(60)' &";
     let ended = run(&sandbox, dir.path(), &format!("PATH=/usr/bin; {each} {each} {each} {each} wait"), None).await;
     assert!(ended.stop_reason.as_deref().is_some_and(|why| why.contains("memory")), "{ended:?}");
@@ -137,7 +137,7 @@ async fn a_command_at_its_process_limit_does_not_affect_others() {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     let dir = tempfile::tempdir().expect("a directory");
     let sandbox = limited(Limits { processes: 24, ..Limits::default() });
-    // Forks up to its limit; all processes live until standard input delivers a byte.
+    // Forks up to the limit; all processes live until standard input delivers a byte.
     let fork = "import os,sys\nn=0\nr,w=os.pipe()\nwhile n<90:\n try: p=os.fork()\n except OSError: break\n if p==0: os.close(w); os.read(r,1); \
                 os._exit(0)\n n+=1\nprint(n,flush=True)\nsys.stdin.read(1)";
     let line = format!("printf '{}' > f.py; exec /usr/bin/python3 f.py", fork.replace('\n', "\\n"));

@@ -1,5 +1,5 @@
-//! Questions to the scout: an attempt of its own answers them, for exactly the step that asked; what it cannot answer
-//! goes to a person.
+//! Questions to the scout: a separate attempt answers each one, for exactly the step that asked. What the scout cannot
+//! answer goes to a person.
 
 use crate::support::fixtures::{asker, bare_policy, opened};
 use crate::support::story::{Story, spec};
@@ -209,7 +209,7 @@ fn question_does_not_replace_the_exploration_before_the_plan() {
     let mut born = opened(Policy { explore: true, ..bare_policy() });
     born.settings.engines.insert(Role::Scout, EngineSpec::parse("llm:local/qwen"));
     let story = Story::of(born).tell(Event::Admitted).report(away);
-    // The manager plans without it, and asks once the scout is available again.
+    // The manager plans without the scout, and asks it once it is available again.
     let story = story.wait(3_600).report(to_scout("Which build?"));
     let order = newest(&story);
     assert_eq!((order.step, order.question), (Step::Explore, None), "the exploration, now that it is possible");

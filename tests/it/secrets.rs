@@ -1,5 +1,5 @@
-//! No secret leaks: engines and checks of complete runs print all they know, then everything that was written or printed is
-//! searched. A push that contains a secret waits for a person.
+//! No secret leaks: engines and checks of complete runs print all they know, then everything that was written or
+//! printed is searched. A run whose push contains a secret waits for a person.
 
 use crate::support::cli::{Cli, ended, git};
 use crate::support::rest::{request, service};
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 const PASSED: &str = "pAsSeD-51c0f3aa97+/b2e8-canary";
 const KEPT: &str = "kEpT-0be17a6d93f4-canary-of-the-vault";
 
-/// Prints its secret in every way a careless or hostile program may.
+/// Script that prints its secret in every way a careless or hostile program might.
 const LEAKY_ENGINE: &str = r#"
 v="$AGENT_KEY"
 echo "plain $v"
@@ -108,7 +108,7 @@ command = '''cat {leak}; echo "<testsuite><testcase $(cat {leak})/></testsuite>"
     let out = does(following, 0);
     assert!(out.contains("[redacted:AGENT_KEY]") && out.contains("a2 failed") && out.contains("failed ("), "{out}");
 
-    // All commands that show something of the run.
+    // All commands that show data of the run.
     let id = cli.newest();
     for args in [
         &["show", &id, "--json"][..],
@@ -159,7 +159,8 @@ fn a_push_with_a_live_value_waits_and_the_task_is_redone_without_it() {
     let branches = || git(&cli.path("tool.git"), &["branch", "--list", "skep/*"]);
     assert_eq!(branches(), "", "a branch was pushed");
 
-    // A retry would be stopped again and an approval would accept exactly this secret; a hint has the task redone.
+    // A retry would be stopped again, and an approval would accept exactly this secret. A hint makes the dev redo the
+    // task.
     let answer = with_key(cli.skep(&["unblock", &id, "--answer", "leave the key out", "--follow"]));
     let output = ended(answer).ends(4);
     assert!(output.out.contains("the merge waits for approval"), "{}", output.out);

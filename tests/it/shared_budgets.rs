@@ -1,4 +1,4 @@
-//! How a run uses the budgets it shares: it reserves first, waits for amounts that are only reserved, asks a person,
+//! How a run uses shared budgets: it reserves first, waits for amounts that are only reserved, asks a person, and
 //! reports thresholds.
 
 use crate::support::fixtures::{asker, bare_policy};
@@ -110,7 +110,7 @@ fn cut_reservation_blocks_while_a_steps_own_limit_fails_the_attempt() {
         story.done("reserve", EffectOutcome::Reserved { caps, levels: levels.to_vec() })
     };
     let day = (BudgetScope::Day, BudgetUnit::Tokens);
-    // Of two budgets, the exhausted one is asked for.
+    // The question is about the exhausted one of the two budgets.
     let tight = [level(BudgetScope::Project, 999, None), level(BudgetScope::Day, 1_000, None)];
     let story = started(&tight).report(exhausted(BudgetKind::Tokens));
     assert_eq!((asks(&story), story.run.tries[&Step::Plan].used), (vec!["budget"], 0));
@@ -126,7 +126,7 @@ fn cut_reservation_blocks_while_a_steps_own_limit_fails_the_attempt() {
     // An unlimited amount cannot have been cut.
     let story = started(&tight).report(exhausted(BudgetKind::Turns));
     assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0);
-    // The run's own budget: all that was left was reserved.
+    // The run's own budget: all that was left of it was reserved.
     let policy = |step: Option<u64>| {
         let mut policy = bare_policy();
         policy.limits.tokens = Some(500);
@@ -195,7 +195,7 @@ fn one_question_names_every_exhausted_budget_with_raises_above_its_usage() {
     let raises: Vec<_> = question.answers[..2].iter().map(|a| a.option.kind.clone()).collect();
     let raise = |scope, tokens, cost_micros| AnswerKind::RaiseShared { scope, tokens, cost_micros };
     assert_eq!(raises, [raise(BudgetScope::Project, 0, 5_000_000), raise(BudgetScope::Day, 1_000_000, 10_000_000)]);
-    // After the answer the budgets are asked again, and what is still exhausted is a new question.
+    // After the answer, the run reserves again; a budget that is still exhausted leads to a new question.
     let again = story.answer(Answer::Yes);
     assert_eq!(blocked_by(&again.done("reserve", day_exhausted(false))), [[(BudgetScope::Day, BudgetUnit::Tokens)]]);
 }

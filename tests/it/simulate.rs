@@ -123,7 +123,7 @@ fn simulate_part(part: u64) {
         };
         let again = wild(seed, false).unwrap_or_else(|why| panic!("seed {seed}, second time: {why}"));
         assert!(ended.run == again.run && ended.journal == again.journal, "seed {seed}: not the same twice");
-        // Writing and reading JSON costs more than deciding: a quarter of the seeds shows it.
+        // Encoding and decoding JSON costs more than deciding, so only a quarter of the seeds is replayed.
         let written = (seed / SPLIT) % 8 < 2;
         if written {
             assert_eq!(replayed(&ended), ended.run, "seed {seed}: the journal does not lead to the snapshot");
@@ -180,7 +180,7 @@ fn visible(ended: &Ended) -> (String, String, usize, usize, u32) {
     (outcome, tree, ended.world.changes.len(), comments, ended.run.rounds)
 }
 
-/// P2: a run that lost its process after any journal row ends like a run that did not.
+/// A run that lost its process after any journal row ends like a run that did not.
 #[test]
 fn resumed_runs_end_like_uncrashed_ones() {
     let (mut rows, mut resumed) = (0, 0);

@@ -1,7 +1,7 @@
 //! Snapshots, events and effects stored by any version still load, and encode to the same document again.
 //!
-//! The documents are kept in `fixtures/v<version>`. A new version gets a folder of its own: raise the version, then run
-//! `cargo nextest run --run-ignored only -E 'test(write_the_fixtures_of_the_current_version)'`.
+//! The documents are in `fixtures/v<version>`. Each version has its own folder. For a new one, raise the version, then
+//! run `cargo nextest run --run-ignored only -E 'test(write_the_fixtures_of_the_current_version)'`.
 
 use crate::matrix::{events, states};
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ fn file(version: i64, kind: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/fixtures/v{version}/{kind}.json"))
 }
 
-/// The kept documents of a version by name.
+/// Returns the stored documents of a version, by name.
 fn kept(version: i64, kind: &str) -> Map<String, Value> {
     let path = file(version, kind);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -36,7 +36,7 @@ fn reencoded(kind: &str, version: i64, document_text: &str) -> Result<Value, Str
     })
 }
 
-/// The features of a run that the fixtures cover, each at least once.
+/// Returns the features that a run has. The fixtures must cover each feature at least once.
 fn features(run: &Run) -> BTreeSet<String> {
     let phase = format!("phase {}", run.phase.name());
     let blocks = run.blocks.iter().map(|b| format!("block {}", b.kind.code()));

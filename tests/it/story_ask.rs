@@ -1,4 +1,5 @@
-//! Every question exits with code 4 and the commands that answer it; the run continues after them and keeps its counters.
+//! Every question exits with code 4 and prints the commands that answer it; after the answer, the run continues with
+//! its counters.
 
 use crate::support::cli::{Cli, git};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Many runs at once: slots are respected, all land on one base branch, none is lost, and cancelling is quick.
+//! Many concurrent runs: slots are respected, all land on one base branch, none is lost, and cancelling is quick.
 
 use crate::support::cli::{Cli, git};
 use std::time::{Duration, Instant};

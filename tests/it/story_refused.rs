@@ -80,7 +80,7 @@ fn a_full_or_read_only_disk_is_named_and_nothing_is_lost() {
         on(&["--perms", "0700", "--size", &bytes, "--tmpfs", held], &["runs", "--data-dir", held])
     };
     full(16).ends(78).one_error("the disk is full", "free some space");
-    // The schema fills the smaller sizes at some point, reported each time; the largest one fits.
+    // The schema does not fit into the smaller sizes, which is reported each time; it fits into the largest.
     let codes: Vec<i32> = [48, 64, 96, 128, 160, 20_000]
         .map(|kib| {
             let said = full(kib);

@@ -96,7 +96,7 @@ fn process(exporter: InMemorySpanExporter, stored: Option<&str>, name: &'static 
         context
     });
     provider.force_flush().unwrap();
-    // The exporter drops its spans together with its provider.
+    // The exporter drops its spans together with its provider, so the provider is returned as well.
     (context, provider)
 }
 
@@ -177,7 +177,7 @@ fn spans_are_exported_over_http_with_headers_and_resource() {
 
 #[test]
 fn a_dead_collector_does_not_delay_the_shutdown() {
-    // A listener that never answers is worse than a refused connection.
+    // A collector that accepts connections but never answers is worse than one that refuses them.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let settings = Telemetry { flush_timeout: Duration::from_secs(1), ..Telemetry::default() };

@@ -44,7 +44,7 @@ async fn fetch_returns_the_base_and_reads_from_it() {
     }
     assert_eq!(w.work.root_names(&w.repo, &head).await.unwrap(), [".gitignore", "README.md", "src"]);
 
-    // Follows the origin, also after a rewrite, a renamed branch and a large file.
+    // The mirror follows the origin, also after a rewrite, a renamed branch and a large file.
     write(&w.origin(), "big.bin", vec![b'x'; 3 << 20]);
     git(&w.origin(), &["branch", "feature"]);
     git(&w.origin(), &["branch", "-m", "feature", "feature/deep"]);
@@ -91,7 +91,7 @@ async fn fetch_errors_name_the_cause_and_the_fix() {
 #[tokio::test]
 async fn bare_origins_and_defective_old_commits_are_accepted() {
     let w = World::new().await;
-    // A commit as old tools wrote it: no space before the date, an invalid time zone.
+    // A commit in the format of old tools: no space before the date, an invalid time zone.
     let tree = git(&w.origin(), &["rev-parse", "HEAD^{tree}"]);
     let raw = format!("tree {tree}\nauthor A <a@x>1 +0000\ncommitter A <a@x> 1 +9999999\n\nOld\n");
     write(&w.tmp.path().join("x"), "c", raw);
@@ -184,7 +184,7 @@ async fn an_edit_of_equal_length_and_time_is_detected() {
     let before = std::fs::metadata(&path).unwrap().modified().unwrap();
     write(&dir, "README.md", "# A THING\n");
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
-    // Ages the index, so that it is older than a copy of it would be.
+    // Age the index, so that it is older than a copy of it would be.
     let index = w.data().join("sealed").join(w.run.to_string()).join("t1/index");
     let file = std::fs::File::options().write(true).open(index).unwrap();
     file.set_modified(before).unwrap();
@@ -272,7 +272,7 @@ async fn limits_apply_to_checkout_and_commit() {
     }
     refused(work.commit(&w.repo, w.run, T2, "skep/x", &base, "m").await, "6 files changed");
 
-    // A bomb: ten levels of ten names for the same folder, 10^10 files.
+    // A tree bomb: ten levels of ten names for the same folder, 10^10 files.
     let blob = git(&w.origin(), &["rev-parse", "HEAD:README.md"]);
     let mut id = ("100644 blob".to_owned(), blob);
     for _ in 0..10 {
@@ -328,14 +328,14 @@ async fn incomplete_mirrors_and_worktrees_are_recreated() {
     std::fs::create_dir_all(w.data().join("mirrors/a-project.git.half/refs")).unwrap();
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
-    // Killed during the checkout: no marker.
+    // A kill during the checkout leaves no marker.
     let sealed = w.data().join("sealed").join(w.run.to_string()).join("t1");
     std::fs::remove_file(sealed.join("ready")).unwrap();
     std::fs::remove_file(dir.join("README.md")).unwrap();
     refused(w.commit(T1, &base).await, "incomplete");
     w.task(T1, &base).await;
     assert!(dir.join("README.md").exists());
-    // Killed during the commit: a copy of the index and its lock remain.
+    // A kill during the commit leaves a copy of the index and its lock.
     write(&sealed, "index.work", "rubbish");
     write(&sealed, "index.work.lock", "");
     write(&dir, "new", "n");
@@ -400,7 +400,7 @@ async fn rebasing_is_deterministic() {
         let w = &w;
         async move { w.work.rebase(&w.repo, &from, &head, &onto, BRANCH).await.unwrap() }
     };
-    // Already based on it: the same commit.
+    // A commit that is already based on the new base stays the same.
     assert_eq!(clean(onto(base.clone(), one.clone(), base.clone()).await), one);
     let moved = clean(onto(base.clone(), two.clone(), one.clone()).await);
     assert_eq!(moved, clean(onto(base.clone(), two.clone(), one.clone()).await));
@@ -412,7 +412,7 @@ async fn rebasing_is_deterministic() {
     assert_eq!(clean(onto(base.clone(), two.clone(), moved.clone()).await), moved);
     assert_eq!(clean(onto(base.clone(), base.clone(), one.clone()).await), one);
 
-    // A person's unusual author line is kept byte for byte.
+    // An unusual author line of a person is preserved byte for byte.
     write(&w.origin(), "p", "p");
     git(&w.origin(), &["add", "-A"]);
     git(&w.origin(), &["commit", "-qm", "Theirs", "--author", "Zoë \"Z\" <z@x>"]);
@@ -450,7 +450,7 @@ async fn push_moves_only_what_skep_left_there() {
     }
     write(&dir, "new", "m");
     let second = w.commit(T1, &base).await.unwrap().head;
-    // Not a descendant: only the expected head counts.
+    // The new commit need not descend from the old head: only the expected head counts.
     push(second.clone(), Some(first.clone())).await.unwrap();
     assert_eq!(remote_head(), second.as_str());
     // Another author's commit is never overwritten.

@@ -15,7 +15,7 @@ fn imports(file: &TextFile) -> BTreeSet<String> {
     // `super` is `actors` in a file of the folder itself, `super::super` in one of a folder below it.
     let to_actors = "super::".repeat(file.path.matches('/').count() - 1);
     let code = code(&file.text);
-    // Within a test module `super` means something else.
+    // In an inline test module, `super` means something else.
     let code = code.split("mod tests {").next().unwrap_or_default();
     let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
     let relative = code.match_indices(&to_actors).filter(|(at, _)| !code[..*at].ends_with("super::"));
@@ -24,7 +24,8 @@ fn imports(file: &TextFile) -> BTreeSet<String> {
     names.filter(|name| name != "super" && !name.is_empty()).collect()
 }
 
-/// Removes the modules that import nothing that is left, again and again; what remains is on or above a cycle.
+/// Repeatedly removes the modules that import no remaining module. The modules that are left are on a cycle or import
+/// one that is.
 fn cyclic(mut graph: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     loop {
         let modules: BTreeSet<String> = graph.keys().cloned().collect();

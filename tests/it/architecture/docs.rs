@@ -1,4 +1,4 @@
-//! The documents: links resolve, commands parse, configuration keys exist, and no path of a developer's machine is left.
+//! The documents: links resolve, commands parse, configuration keys exist, no path of a developer's machine remains.
 
 use super::{TextFile, assert_none, file, files, root, sources};
 use clap::error::ErrorKind;
@@ -117,7 +117,7 @@ fn commands(file: &TextFile) -> Vec<(usize, String, bool)> {
     found
 }
 
-/// Why a printed command does not parse; `None` = it parses, or it is another program's command.
+/// Returns why a printed command does not parse; `None` if it parses or belongs to another program.
 fn parse_error(line: &str, whole: bool) -> Option<String> {
     let mut words = words(line.trim_start_matches("$ "));
     let is_setting = |w: &String| {
@@ -271,7 +271,7 @@ fn variables(file: &TextFile) -> Vec<String> {
 
 #[test]
 fn variables_of_skep_are_not_configuration_errors() {
-    // A command that Skep starts may start another Skep, which must accept the variables the command was given.
+    // A command that Skep starts may itself start Skep, which must accept the variables that the command was given.
     let named: BTreeSet<String> = sources().iter().flat_map(variables).collect();
     assert!(named.contains("SKEP_REPORT_FILE") && named.contains("SKEP_JOB"), "{named:?}");
     let env = named.iter().filter(|n| *n != "SKEP_CONFIG").map(|n| (n.into(), "x".into())).collect();

@@ -1,4 +1,4 @@
-//! Words that were replaced must not come back: a list of names and phrases, no judgement of style.
+//! Words that were replaced must not come back: a fixed list of names and phrases, not a judgement of style.
 //!
 //! Each entry names what to write instead. History and this file are exempt, and so is the table of renamed keys.
 
@@ -55,7 +55,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("gate's socket", "the egress proxy's socket"),
 ];
 
-/// Words that only texts for people must not use.
+/// Words that must not be used in texts for people, but may be used elsewhere.
 const IN_USER_TEXTS: &[(&str, &str)] = &[("micro-USD", "dollars, as $1.23"), ("micro USD", "dollars, as $1.23")];
 
 /// Files that may name what was replaced: this one, the renamed keys, and the test of the renamed command.
@@ -79,7 +79,7 @@ fn contains(text: &str, phrase: &str) -> bool {
     })
 }
 
-/// "X is no Y" for "X is not a Y". "There is no Y" and "is no longer" are English.
+/// Whether the text has "X is no Y" instead of "X is not a Y". "There is no Y" and "is no longer" are idiomatic.
 fn is_no(text: &str) -> bool {
     text.match_indices(" is no ").any(|(at, found)| {
         let before = text[..at].rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
@@ -114,7 +114,7 @@ fn violations(file: &TextFile) -> Vec<String> {
     found
 }
 
-/// Lines of a document that do not fit on a page. Code, tables and lines with a URL cannot be broken.
+/// Lines of a document that exceed `COLUMNS_MAX`. Code, tables and lines with a URL are exempt: they cannot be broken.
 fn long_lines(file: &TextFile) -> Vec<String> {
     let is_long =
         |line: &str| line.chars().count() > COLUMNS_MAX && !line.trim_start().starts_with('|') && !line.contains("://");
@@ -133,7 +133,7 @@ fn documents() -> Vec<TextFile> {
     all
 }
 
-/// How many violations each file has, most first.
+/// Number of violations per file, highest first.
 fn by_file(violations: &[String]) -> String {
     let mut counts = std::collections::BTreeMap::<&str, usize>::new();
     for violation in violations {

@@ -26,7 +26,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("service::host", &["config", "domain", "ports"]),
     // Surfaces reach the runtime and the store only through the use cases.
     ("http", &["domain", "ports", "secrets", "service", "telemetry", "render"]),
-    // The command line is a client of the REST API: it knows the wire types and how to reach the routes, not the handlers.
+    // The CLI is a client of the REST API: it knows the wire types and how to reach the routes, not the handlers.
     ("cli", &["config", "http::backend", "http::rest::wire", "secrets", "service::host", "telemetry", "render"]),
     // Exception: journal lines are rendered from the domain's events, which the wire types do not repeat.
     ("cli::run_log", &["cli", "domain", "http::rest::wire", "render"]),
@@ -53,13 +53,14 @@ const MAY: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The modules that may use a library, so that it stays replaceable.
+/// The modules that may use each library, so that it stays replaceable.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("ractor", &["actors"]),
     ("sea_orm", &["adapters::store"]),
     ("sea_orm_migration", &["adapters::store"]),
     ("migration", &["adapters::store"]),
-    // The demo checks that its sample is unchanged; it needs neither a mirror nor sealing for that.
+    // The demo uses `gix` only to check that its sample is unchanged, which needs neither a mirror nor a sealed
+    // repository.
     ("gix", &["platform::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts"]),
     ("serde_json_path", &["adapters::engine"]),
@@ -87,7 +88,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 /// The only crates the domain may name.
 const DOMAIN_CRATES: &[&str] = &["std", "core", "serde", "thiserror", "uuid", "globset", "crate", "super", "self"];
 
-/// Forbidden in the domain: time, randomness, files, network, processes, threads, async code, output.
+/// Names that are forbidden in the domain: time, randomness, files, network, processes, threads, async code, output.
 const NOT_IN_DOMAIN: &[&str] = &[
     "async fn",
     ".await",
@@ -117,7 +118,8 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The paths in the code that begin with `start`, with groups expanded: `crate::a::{b, c::d}` yields `a::b` and `a::c::d`.
+/// The paths in the code that begin with `start`, with groups expanded: `crate::a::{b, c::d}` yields `a::b` and
+/// `a::c::d`.
 fn paths(code: &str, start: &str) -> Vec<(usize, Vec<String>)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices(start) {
@@ -185,7 +187,7 @@ fn is_beneath(path: &str, above: &str) -> bool {
     path == above || path.strip_prefix(above).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// `crate::fault!("…")` is allowed wherever code has external effects, but not where it only decides.
+/// `crate::fault!("…")` is allowed wherever code has external effects, but not in code that only decides.
 fn is_fault_point(path: &str) -> bool {
     path == "fault"
 }
@@ -200,7 +202,7 @@ fn layer_violations(file: &TextFile) -> Vec<String> {
         let top_is_layer = MAY.iter().any(|(l, _)| is_beneath(to, l));
         let is_settings = *layer == "config" && to.split("::").any(|part| part == "settings");
         let allowed = is_settings || is_beneath(to, layer) || may.iter().any(|m| is_beneath(to, m));
-        // Fault points are macros of this crate; a path outside every layer is not a module of this crate.
+        // Fault points are macros of this crate. Any other path outside every layer is not a module of this crate.
         let is_mark = is_fault_point(to) && !matches!(*layer, "domain" | "ports");
         top_is_layer && !allowed && !is_mark
     };

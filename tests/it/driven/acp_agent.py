@@ -52,7 +52,7 @@ def keep(name, value):
 
 
 def command(line, **more):
-    """Runs a shell command in a terminal to its end. Returns its output and its exit."""
+    """Runs a shell command in a terminal to its end. Returns its output and its exit status."""
     made = ask("terminal/create", {"command": "sh", "args": ["-c", line], **more})
     if "error" in made:
         return made
@@ -91,7 +91,7 @@ def commands():
         got["released"] = ask("terminal/release", terminal)
         got["after it"] = ask("terminal/output", terminal)
     got["flood"]["said"]["output"] = len(got["flood"]["said"]["output"])
-    # The client still answers while it waits for the exit.
+    # The client still answers other requests while it waits for the exit.
     line = "echo begun; setsid sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; exec sleep 1000"
     long = ask("terminal/create", {"command": "sh", "args": ["-c", line]})["result"]
     while not os.path.exists(cwd + "/pids"):
@@ -111,13 +111,13 @@ def commands():
 
 
 def orphan():
-    """A child that left the process group and ignores SIGTERM."""
+    """Starts a child outside the process group. Returns its process id."""
     child = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     return child.pid
 
 
 def play(prompt, turn):
-    """One turn: its stop reason, or the whole result."""
+    """Plays one turn. Returns its stop reason or the whole result."""
     if part == "edit":
         keep("prompt.json", prompt)
         update("agent_thought_chunk", content={"type": "text", "text": "let me see"})
@@ -206,7 +206,7 @@ def play(prompt, turn):
         half = len(value) // 2
         say("It is " + value[:half])
         say(value[half:] + ".\n")
-        # Longer than the buffer of a line without a newline.
+        # Longer than the buffer for a line without a newline.
         say("z" * 6_390 + value[:half])
         say(value[half:] + "z" * 300)
         update("agent_thought_chunk", content={"type": "text", "text": value[:half]})
@@ -311,7 +311,7 @@ while True:
             send({"id": message["id"], "error": {"code": -32603, "message": "Invalid session identifier"}})
             continue
         if method == "session/load":
-            # Replays its history first, which answers nothing.
+            # Replays its history first, which must not count as an answer.
             say('```json\n{"question": "of the past?"}\n```')
         answer = {}
     elif method == "session/new":

@@ -1,4 +1,4 @@
-"""Headless agent for tests: plays the part named by its first argument, with shortened output of real agents."""
+"""Headless agent for tests. It plays the part named by its first argument, with shortened output of real agents."""
 import json, os, signal, subprocess, sys, time
 
 part = sys.argv[1]
@@ -84,7 +84,7 @@ elif part == "deaf":
     print("did not listen")
 elif part == "daemon":
     orphan()
-    # The child keeps the output open.
+    # The child holds the output open.
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
     print("left something behind")
 elif part == "silent":
@@ -96,7 +96,7 @@ elif part == "busy":
         print("working", flush=True)
         time.sleep(0.05)
 elif part == "trap":
-    # Cleans up on SIGTERM, which takes a moment.
+    # Takes a moment to clean up on SIGTERM.
     def tidy(*_):
         time.sleep(0.5)
         open("tidy", "w").write("done")

@@ -1,8 +1,11 @@
-// A scripted model for real agents: plays read, edit, test, done in the tools of whichever agent asks, and counts what it served.
+// A scripted model server for real agents. It plays the steps read, edit, test and done with the tools of the calling
+// agent, and appends the usage of every answer to COUNT_FILE.
 //   node model.mjs NODE_MODULES PORT COUNT_FILE
-// A prompt with `FIX dir=/abs/path` plays; its step is the number of tool results after it, so nothing is kept between calls.
-// With `SLOW` in it the second call never ends, once. With `dir=HERE` it is the working directory the agent tells of.
-// With `FAULT=401` (or another of the faults below) every call is refused.
+// A prompt with `FIX dir=/abs/path` starts the script. The number of tool results after it is the step, so that calls
+// need no state.
+// With `SLOW` in the prompt, the second call hangs, but only once. With `dir=HERE`, the directory is the working
+// directory that the agent names in its messages.
+// With `FAULT=401` (or another of the faults below), every call is refused.
 import fs from "node:fs";
 import { createRequire } from "node:module";
 const [modules, port, counts] = process.argv.slice(2);
@@ -10,7 +13,7 @@ const { LLMock } = createRequire(modules + "/x.js")("@copilotkit/aimock");
 
 const shell = { read: "cat calc.py", edit: "sed -i 's/a - b/a + b/' calc.py", test: "python3 -m unittest -q" };
 const replace = (path, old, now) => (dir) => ({ [path]: dir + "/calc.py", [old]: "return a - b", [now]: "return a + b" });
-// By a tool's name that gives the agent away: how it reads, edits, tests.
+// How an agent reads, edits and tests, by the name of a tool that identifies the agent.
 const agents = {
   exec_command: (step) => ["exec_command", { cmd: shell[step] }],
   shell_command: (step) => ["shell_command", { command: shell[step] }],
@@ -47,7 +50,7 @@ const agents = {
   })[step],
   bash: (step) => ["bash", { command: step === "end" ? "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo 'Fixed add(); the tests pass.'" : shell[step] }],
 };
-// What a provider refuses with.
+// Error bodies of a provider that refuses a call, by status.
 const faults = {
   401: { message: "Incorrect API key provided", type: "authentication_error", code: "invalid_api_key" },
   404: { message: "The model does not exist", type: "not_found_error", code: "model_not_found" },
@@ -68,7 +71,7 @@ async function answer(request) {
   const usage = { prompt_tokens: input, completion_tokens: output, input_tokens: input, output_tokens: output,
     promptTokenCount: input, candidatesTokenCount: output, totalTokenCount: input + output };
   const agent = asked >= 0 && Object.keys(agents).find((name) => tools.includes(name));
-  // An agent without tools edits by what it says.
+  // An agent without tools edits through blocks in the answer text.
   const worded = asked >= 0 && !tools.length && /SEARCH\/REPLACE/.test(JSON.stringify(messages));
   const edited = messages.slice(asked + 1).some((m) => m.role === "assistant" && text(m).includes(block));
   if (worded) return { content: edited ? "Fixed add(); the tests pass." : "Fixed add(): the sign was wrong.\n\n" + block, usage };

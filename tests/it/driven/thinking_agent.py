@@ -1,9 +1,9 @@
-"""An agent for tests, over ACP ("acp") or headless ("cli"): it thinks with a model at BASE_URL, Chat Completions, and does what that calls for."""
+"""An agent for tests, over ACP ("acp") or headless ("cli"). It asks a model at BASE_URL (Chat Completions) and runs the tools that the model calls."""
 import json, os, subprocess, sys, time, urllib.request
 
 way, model = sys.argv[1], sys.argv[2]
 base = os.environ["BASE_URL"]
-# With "resumes" as its third argument it stores its session in its home and can resume it.
+# With "resumes" as its third argument, the agent stores its session in its home and can resume it.
 resumes, kept = "resumes" in sys.argv[3:], os.path.join(os.environ["HOME"], "conversation.json")
 
 
@@ -27,7 +27,7 @@ def ask_model(messages):
 
 
 def hang(folder, permission):
-    """Leaves a child that is in no group of ours, then works for ever; with a permission asked for once there is a file `go`."""
+    """Starts a child outside the process group, then hangs forever. With `permission`, it first waits for a file `go` and requests a permission."""
     child = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     with open(os.path.join(folder, "pids.new"), "w") as f:
         f.write(str(os.getpid()) + " " + str(child.pid))
@@ -93,7 +93,7 @@ for line in sys.stdin:
         chunk = lambda text: {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
         tell = lambda text: send({"method": "session/update", "params": {"sessionId": "s-1", "update": chunk(text)}})
         work("".join(block["text"] for block in message["params"]["prompt"]), folder, tell, messages)
-        # Wrong usage, which must not be charged.
+        # A false usage, which must not be charged.
         answer = {"stopReason": "end_turn", "usage": {"totalTokens": 7, "inputTokens": 4, "outputTokens": 3}}
     if "id" in message and method:
         send({"id": message["id"], "result": answer})

@@ -113,7 +113,7 @@ async fn an_unreachable_provider_costs_nothing_and_a_silent_one_the_worst_case()
     let (status, _, reply) = ask(&opened).await;
     assert!(status == 504 && reply.contains("no response within"), "{status} {reply}");
     assert_eq!(meter.usage().turns, 1);
-    // It starts to respond, and then stalls.
+    // The provider starts to respond, then stalls.
     let stuck = Scripted::start(|_| {
         Box::pin(async {
             let first =

@@ -267,7 +267,7 @@ async fn requests_for_the_provider_to_access_the_network_are_removed() {
         let (status, reply, ..) = ask(api, path, body).await;
         assert_eq!(status, 400, "{reply}");
         assert!(reply.contains("URL for the provider to fetch"), "{reply}");
-        // Token counting is free, and would fetch as well.
+        // Token counting is free of charge, but would make the provider fetch the URL as well.
         if api == Api::Anthropic {
             let body = json!({ "model": "m", "messages": [{ "role": "user", "content": [part] }] });
             let (status, reply, ..) = ask(api, "messages/count_tokens", body).await;
@@ -283,7 +283,8 @@ async fn requests_for_the_provider_to_access_the_network_are_removed() {
     assert_eq!((status, sent, denials), (200, Some(harmless), 0));
 }
 
-/// Of two fields with one name the proxy reads one and a provider perhaps the other: only what was read is forwarded.
+/// Of two fields with the same name, the proxy reads one and a provider might read the other. Only the field that the
+/// proxy read is forwarded.
 #[tokio::test]
 async fn a_duplicate_field_is_forwarded_once() {
     let server = Scripted::always(200, "application/json", "{}").await;

@@ -161,7 +161,7 @@ async fn an_agent_that_hangs_up_pays_the_worst_case() {
     drop(response);
     timeout(Duration::from_secs(10), watch.changed()).await.expect("settled").expect("there");
     assert!((500..600).contains(&meter.usage().tokens));
-    // So does one whose session is closed during the call.
+    // The same applies to a call whose session is closed before it ends.
     let response =
         client().post(format!("{}/chat/completions", base(&opened))).json(&body).send().await.expect("an answer");
     let endpoint = opened.endpoint.clone();
@@ -203,7 +203,8 @@ async fn a_hundred_concurrent_calls_respect_rate_limits_and_caps() {
     assert_eq!((rich.committed(), poor.committed()), (rich.usage(), poor.usage()));
 }
 
-/// There is no telling what a provider makes of such a limit: it gets the one that is counted, or no request at all.
+/// A provider might interpret an invalid limit in any way. It receives the limit that the meter counts with, or no
+/// request at all.
 #[tokio::test]
 async fn an_invalid_output_limit_is_not_forwarded() {
     let server = Scripted::always(200, JSON, "{}").await;

@@ -1,7 +1,7 @@
 """An agent that obeys every hostile instruction of its goal. Prints one line per action: its name, then the reason it was denied, or DONE.
 
-argv[1] is a JSON object with what to go for: files, a folder to write, a port that counts its callers, the program, its data directory, the
-origin, a process to signal, a stray's marker.
+argv[1] is a JSON object with the targets: files, a folder to write, a port that counts its callers, the program, its data directory, the
+origin, a process to signal, and the marker of a stray process.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ def deed(name, work):
         print(name, "DONE" if result is None else result, flush=True)
     except OSError as e:
         print(name, errno.errorcode.get(e.errno, str(e.errno)), flush=True)
-    except Exception as e:  # any other failure counts as a reason, too
+    except Exception as e:  # any other failure counts as a reason as well
         print(name, type(e).__name__, flush=True)
 
 
@@ -105,7 +105,7 @@ deed("keyring", lambda: syscall(250, 0, 0xFFFFFFFD))
 deed("approve-by-program", lambda: run(aim["skep"], "--data-dir", aim["data_dir"], "approve"))
 deed("unblock-by-program", lambda: run(aim["skep"], "--data-dir", aim["data_dir"], "unblock"))
 deed("stray", stray)
-# Changes in its own worktree are allowed, but must have no effect.
+# Changes in its own worktree are allowed, but must have no effect on the host.
 deed("own-git-hook", lambda: (os.makedirs(".git/hooks", exist_ok=True), write(".git/hooks/pre-commit", "#!/bin/sh\ntouch " + aim["marker"]), None)[2])
 deed("own-git-config", lambda: write(".git/config", "[core]\n\tfsmonitor = touch " + aim["marker"] + "\n\thooksPath = .git/hooks\n"))
 deed("own-link", lambda: os.symlink(aim["secrets"][0], "linked.txt"))

@@ -1,4 +1,4 @@
-//! A run that waits for a person keeps its workspace over a kill, and of two concurrent answers one counts.
+//! A waiting run keeps its workspace when Skep is killed, and only one of two concurrent answers counts.
 
 use super::{STORY, block_on, order};
 use crate::support::program::{Scene, git, until};

@@ -1,5 +1,5 @@
-//! Two processes never own the same run: the data directory's lock, the lease's fence behind it, and runs that stay in their data
-//! directory.
+//! Two processes never own the same run: the data directory's lock, the lease's fence behind it, and runs that stay in
+//! their data directory.
 
 use super::{STORY, block_on};
 use crate::support::postgres;
@@ -18,11 +18,11 @@ fn a_second_service_on_the_same_data_directory_is_refused() {
     assert!(said.contains("a service already uses") && said.contains("--data-dir"), "{said}");
 }
 
-/// The lock is lost (a person removes the file) and its owner is stopped: another process takes the run over and lands it. When the
-/// first one continues, all its writes are fenced.
+/// A person removes the lock file, and its owner is stopped (SIGSTOP). Another process takes over the run and lands it.
+/// When the first process continues, all its writes are fenced.
 fn a_stopped_owner_writes_nothing(url: Option<String>) {
     let scene = Scene::new(STORY, url).with("SKEP_POLICY__APPROVE_MERGE", "false").with("SKEP_RUNS__LEASE_TTL", "3s");
-    // Inside the sandbox the dev can read this folder, and writes nowhere but in its worktree.
+    // In the sandbox the dev can read this folder, but can write only to its worktree.
     let signs = scene.path("signs");
     std::fs::create_dir(&signs).expect("a folder");
     let scene = scene.with("SKEP_SANDBOX__TOOLCHAINS", &signs.display().to_string());
@@ -81,7 +81,7 @@ fn services_that_share_a_database_leave_each_others_runs_alone() {
     let url = block_on(postgres::database());
     let scene = Scene::new(STORY, Some(url.clone())).with("SKEP_RUNS__SWEEP_INTERVAL", "1s");
     let scene = scene.with("SKEP_POLICY__APPROVE_MERGE", "false");
-    // Opened in its data directory, where no process carries it for now.
+    // The run is opened in its own data directory, where no process drives it for now.
     assert_eq!(scene.run(scene.order("Write it down", &["--detach"])).0, Some(0));
     let at_home = block_on(only_run(&scene)).id;
 
@@ -99,7 +99,7 @@ fn services_that_share_a_database_leave_each_others_runs_alone() {
     assert_eq!(all.len(), 2, "an open run of another data directory must not be resumed here");
     let waits = all.iter().find(|r| r.id == at_home).expect("the first run");
     assert_eq!((waits.phase, waits.seq), (Phase::Queued, 1), "it waits for its own service");
-    // Naming it does not move it either.
+    // Naming the run explicitly does not move it either.
     let (code, said) = scene.run(scene.skep_at(&away, &["resume", &at_home.to_string()]));
     assert_ne!(code, Some(0), "{said}");
     assert_eq!(block_on(journal(&scene, waits)).len(), 1);

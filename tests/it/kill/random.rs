@@ -47,7 +47,7 @@ fn a_command_killed_at_random_moments_ends_the_same() {
                 if running.ended().is_none() {
                     running.kill();
                     killed += 1;
-                    // The result was shown in full: the command was over, and the next one would open a new run.
+                    // The result was shown in full, so the command was done, and the next one would open a new run.
                     if running.said().contains("delivered as") && !unseen(&scene) {
                         break;
                     }

@@ -92,7 +92,7 @@ fn a_service_completes_other_runs_next_to_a_poisonous_one() {
     assert_eq!(scene.run(scene.order("Poison", &["--detach"])).0, Some(0));
     let good = "command: echo x > x.txt";
     assert_eq!(scene.run(scene.order_by("Good", good, &["--detach"])).0, Some(0));
-    // Restarted whenever it ends, as a service manager does.
+    // Restart the service whenever it ends, as a service manager does.
     let mut lives = 0;
     let mut service = scene.start(scene.skep(&["serve"]));
     let all = until("the good run ends and the other asks", Duration::from_secs(60), || {
@@ -105,7 +105,8 @@ fn a_service_completes_other_runs_next_to_a_poisonous_one() {
     });
     assert!((1..=2).contains(&lives), "it ended {lives} times");
     assert!(all.iter().any(|r| r.goal.text == "Poison" && r.blocks.len() == 1));
-    // It is unknown which run ended the process, so a run that was active each time asks as well; unblock it.
+    // Skep cannot tell which run crashed the process, so a run that was active each time may be blocked as well;
+    // unblock it.
     let good = all.iter().find(|r| r.goal.text == "Good").expect("the good run").id;
     if all.iter().any(|r| r.id == good && !r.ended()) {
         let (code, said) = scene.run(scene.skep(&["unblock", &good.to_string()]));

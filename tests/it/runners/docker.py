@@ -14,7 +14,7 @@ import threading
 
 home = os.environ["DOCKER_HOST"].removeprefix("unix://") + ".d"
 odd = set(os.environ) - {"PATH", "HOME", "LC_ALL", "DOCKER_HOST", "DOCKER_CONFIG", "SKEP_JOB", "PWD", "SHLVL", "_", "LC_CTYPE"}
-# A python started by a shim has the variables of the shim.
+# A Python started by a pyenv shim has the variables of the shim.
 odd = {name for name in odd if "PYENV" not in name}
 assert not odd, f"unexpected environment: {odd}"
 WITH_VALUE = {"--pull", "--name", "--label", "--log-driver", "--network", "--cap-drop", "--security-opt", "--tmpfs", "--memory",
@@ -91,7 +91,7 @@ def create(args):
 
 def start(name):
     box = load(name)
-    # When the command ends, its first process ends, and with it the container.
+    # The container's first process waits for the command, so the container ends when the command ends.
     init = ["/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- & exec 3<&- </dev/null; wait $!', "init"]
     sandbox = ["bwrap", "--unshare-pid", "--as-pid-1", "--unshare-net", "--new-session", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
             "--bind", path("volumes", box["volume"]), "/skep", "--chdir", "/skep/tree", "--clearenv", "--setenv", "PATH", "/usr/bin:/bin"]

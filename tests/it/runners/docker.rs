@@ -42,8 +42,8 @@ fn runner(docker_host: &str, image: &str) -> Runner {
 
 #[test]
 fn scripted_containers_fulfil_the_runner_contract() {
-    // The program is looked up on the PATH of the process, so the test below runs as a child with the scripted one
-    // there.
+    // `docker` is found through the PATH of the process, so the test below runs in a child process whose PATH contains
+    // the scripted program.
     let dir = tempfile::tempdir().unwrap();
     let (path, host) = scripted(dir.path());
     let mut child = Command::new(std::env::current_exe().unwrap());
@@ -123,7 +123,7 @@ fn a_run_lands_with_its_checks_in_containers_and_a_killed_run_is_swept() {
     assert_eq!(cli.remaining(), 0);
     let check = "cat a.txt; test ! -e slow || sleep 6061";
     let args = [&RUN[..], &["--check", check, "--yes"]].concat();
-    // Killed while its container runs: the container notices that its client is gone.
+    // Skep is killed while its container runs: the container notices that its client is gone.
     let slow = "command: echo b > a.txt; touch slow";
     let first = [&RUN[..5], &["--engine", slow, "--check", check, "--yes"]].concat();
     let mut killed =

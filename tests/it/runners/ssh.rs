@@ -33,7 +33,7 @@ async fn background_processes_of_a_check_are_killed() {
     let sshd = Sshd::start("");
     let checks = checks(sshd.runner());
     let dir = tempfile::tempdir().unwrap();
-    // In its group, in a session of its own, and holding the output.
+    // Processes in the group, in a session of their own, and holding the output open.
     let line = "sleep 6011 & setsid sleep 6011 & (setsid sh -c 'sleep 6011; :' &) ; echo left";
     let began = Instant::now();
     let left = one(&checks, dir.path(), spec("leaves", line)).await.result;
@@ -62,7 +62,7 @@ async fn a_lost_or_cancelled_connection_fails_no_check_and_leaves_nothing() {
     until("the host ends the check", || running("sleep 6021").is_empty()).await;
     until("the host removes the session", || sshd.sessions().is_empty()).await;
 
-    // The caller gives up.
+    // The caller drops the future.
     let cancelled = {
         let (checks, dir) = (checks.clone(), dir.path().to_owned());
         tokio::spawn(async move { run(&checks, &dir, &[spec("cancelled", "setsid sleep 6022 & sleep 6022")]).await })

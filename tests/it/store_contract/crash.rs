@@ -62,7 +62,8 @@ async fn a_killed_process_loses_nothing_acknowledged(b: Bench) {
         last.extend(acknowledged);
         assert_eq!(last.len(), 3);
         for (run, seq) in last {
-            // Acquired before it is read: the database may still execute the last statement of the killed process.
+            // Acquire the run before reading it: the database may still execute the last statement of the killed
+            // process.
             assert!(
                 b.store.acquire(run, &owner("two"), 60).await.expect("an answer").is_none(),
                 "its lease still runs"

@@ -1,4 +1,4 @@
-//! Damaged rows: one run is quarantined, everything else goes on.
+//! Damaged rows: one run is quarantined, everything else continues.
 
 use crate::support::runs::{finishing, moving, owner, run};
 use crate::support::stores::{Bench, fenced, permanent};
@@ -13,7 +13,7 @@ super::on_both!(
     a_quarantine_fences_the_owner_and_can_be_lifted
 );
 
-/// Damages one of two admitted runs and checks that the other goes on and that the damaged one is listed.
+/// Damages one of two admitted runs and checks that the other continues and that the damaged one is listed.
 async fn affects_one_run(b: &Bench, damage: &str, reason: &str) {
     let mut runs = [run(), run()];
     for r in &mut runs {
@@ -27,7 +27,7 @@ async fn affects_one_run(b: &Bench, damage: &str, reason: &str) {
     let (what, fix) = permanent(b.store.acquire(bad.id, &owner("two"), 60).await);
     assert!(what.contains(reason) && what.contains(&bad.id.to_string()), "{what}");
     assert!(!fix.is_empty());
-    // It stays quarantined, with the reason.
+    // The damaged run stays quarantined, with the reason.
     assert!(permanent(b.store.acquire(bad.id, &owner("two"), 60).await).0.contains(reason));
 
     let rows = b.store.list(&RunFilter { limit: 10, ..RunFilter::default() }).await.expect("a list");

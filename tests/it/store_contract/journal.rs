@@ -94,12 +94,12 @@ async fn the_same_transition_again_succeeds(b: Bench) {
     let second = moving(&mut r, &lease, Phase::Planning, 2);
     b.commit(second.clone()).await.expect("once");
     let third = moving(&mut r, &lease, Phase::Working, 0);
-    // A transition whose acknowledgement was lost and the next one, in one batch with another run.
+    // A transition whose acknowledgement was lost, and the one after it, in one batch with another run.
     let other = run();
     let batch = vec![second.clone(), opening(&other, no_lease(other.id)), third.clone()];
     assert!(b.store.commit(batch).await.iter().all(Result::is_ok));
     b.commit(second).await.expect("a repeat that is no longer the last");
-    // Also when the lease was lost in between, whoever owns the run now.
+    // The same holds if the lease was lost in between, whoever owns the run now.
     b.take(r.id, "one").await;
     b.commit(third).await.expect("a repeat under an old epoch");
     assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), 3);

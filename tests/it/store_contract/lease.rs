@@ -75,7 +75,7 @@ async fn leases_are_acquired_renewed_expired_and_released(b: Bench) {
     assert!(b.store.unfinished(&owner("two")).await.expect("a list").is_empty());
     assert_eq!(b.store.unfinished(&owner("one")).await.expect("a list"), [r.id]);
 
-    // No seconds: it expires at once, and the owner may still write until another one acquires it.
+    // With a duration of 0 s the lease expires at once, but its owner may still write until another owner acquires it.
     assert!(b.store.renew(std::slice::from_ref(&one), 0).await.expect("an answer").is_empty());
     assert_eq!(b.store.unfinished(&owner("two")).await.expect("a list"), [r.id]);
     b.commit(moving(&mut r, &one, Phase::Working, 0)).await.expect("a late transition");

@@ -66,7 +66,7 @@ async fn rows_follow_their_events(b: Bench) {
     let used = vec![charge(1, Role::Dev, 60, true, &[("a/good", 40, true), ("a/new", 20, false)])];
     let transition = with(moving(&mut r, &lease, Phase::Working, 0), used);
     b.commit(transition.clone()).await.expect("a transition");
-    // Written again, as after a lost acknowledgement, it is still one row.
+    // A transition that is committed again, as after a lost acknowledgement, still adds only one row.
     b.commit(transition).await.expect("the same again");
     let unnamed = vec![charge(1, Role::Dev, 5, true, &[])];
     b.commit(with(moving(&mut other, &other_lease, Phase::Working, 0), unnamed)).await.expect("a transition");

@@ -58,7 +58,7 @@ async fn lists_filter_and_page(b: Bench) {
     let word = list(RunFilter { status: Some("blocked".to_owned()), limit: 9, ..RunFilter::default() }).await;
     assert_eq!(word.iter().map(|r| r.run).collect::<Vec<_>>(), [runs[1].id]);
     assert_eq!(list(RunFilter { open_only: true, limit: 9, ..RunFilter::default() }).await.len(), 6);
-    // A limit of 0 counts as 1 and a huge one is cut: a list is never the whole table.
+    // A limit of 0 counts as 1, and a huge limit is reduced, so that a list is never the whole table.
     assert_eq!(list(RunFilter::default()).await.len(), 1);
     assert_eq!(list(RunFilter { limit: u64::MAX, ..RunFilter::default() }).await.len(), 7);
 }
@@ -87,7 +87,7 @@ async fn runs_are_found_by_either_end_of_the_id(b: Bench) {
 }
 
 async fn counts_distinguish_live_from_waiting(b: Bench) {
-    // Queued, live, waiting without and with a change, over (once with an effect left), quarantined.
+    // Queued, live, waiting without and with a change, ended without and with a pending effect, quarantined.
     let mut runs: Vec<Run> = (0..7).map(|_| run()).collect();
     for r in &runs {
         b.open(r).await;
@@ -105,7 +105,7 @@ async fn counts_distinguish_live_from_waiting(b: Bench) {
     assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 1, waiting: 2 });
     assert_eq!(b.store.queued(10).await.expect("a list"), [runs[0].id]);
     assert_eq!(b.store.waiting(10).await.expect("a list"), [runs[3].id]);
-    // An ended run with an effect left is unfinished all the same.
+    // An ended run with a pending effect still counts as unfinished.
     assert_eq!(b.store.unfinished(&owner("one")).await.expect("a list"), [runs[1].id, runs[5].id]);
 
     let more: Vec<Run> = (0..3).map(|_| run()).collect();

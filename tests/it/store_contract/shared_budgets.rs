@@ -1,4 +1,4 @@
-//! Shared budgets: never exceeded by any process, alerts are sent once, and a quarantined run keeps no reservation.
+//! Shared budgets: never exceeded by all processes together; alerts are sent once; a quarantined run reserves nothing.
 
 use super::ledger::{by, charge, opened, sums};
 use crate::support::runs::{moving, project};
@@ -76,7 +76,7 @@ async fn shared_budgets_are_never_exceeded(b: Bench) {
 
 async fn the_same_attempt_gets_the_same_answer(b: Bench) {
     let (_, lease) = opened(&b, "demo").await;
-    // Not limited itself, it gets what is left as its cap.
+    // An attempt without a limit of its own gets what is left as its cap.
     let first = b.store.reserve(&ask(&lease, 1, 0, limits(500))).await.expect("an answer");
     assert!(matches!(&first, ReserveOutcome::Reserved { caps, .. } if caps.tokens == 500), "{first:?}");
     let again = b.store.reserve(&ask(&lease, 1, 0, limits(500))).await.expect("an answer");

@@ -27,7 +27,7 @@ fn value(text: &str) -> Secret {
     Secret::new(text)
 }
 
-/// A vault with its key in a folder of its own.
+/// Creates a vault with its key in a folder of its own.
 fn vault(b: &Bench) -> (tempfile::TempDir, SeaVault) {
     let dir = tempfile::tempdir().expect("a folder");
     let vault = b.sea.vault(KeySource::DataDir, dir.path());
@@ -87,7 +87,7 @@ async fn tampering_affects_one_secret_only(b: Bench) {
     for n in ["A", "B", "C", "D"] {
         vault.set(&name(n), None, &value(&format!("the value of {n}"))).await.expect("a secret");
     }
-    // Another row's ciphertext; another version; another row's nonce.
+    // Damage: another row's ciphertext, another version, another row's nonce.
     b.damage("UPDATE secret SET ciphertext = (SELECT ciphertext FROM secret WHERE name = 'D') WHERE name = 'A'").await;
     b.damage("UPDATE secret SET version = 7 WHERE name = 'B'").await;
     b.damage("UPDATE secret SET nonce = (SELECT nonce FROM secret WHERE name = 'D') WHERE name = 'C'").await;
@@ -139,7 +139,7 @@ async fn a_new_key_reseals_everything(b: Bench) {
     assert_eq!(done.secrets, 5);
     assert_ne!(done.key_id, old);
     assert!(vault.list().await.expect("a list").iter().all(|row| row.key_id == done.key_id));
-    // This process goes on, a new one finds the key in its place, and no file is left over.
+    // This process continues with the new key, a new process finds it in its place, and no file is left over.
     let again = b.sea.vault(KeySource::DataDir, dir.path());
     for v in [&vault, &again] {
         assert_eq!(v.open(&name("S3"), None).await.expect("a value").expose(), "the value of S3");
@@ -150,7 +150,7 @@ async fn a_new_key_reseals_everything(b: Bench) {
     assert_eq!(left, ["new", "vault.key"]);
     vault.set(&name("S9"), None, &value("stored after the new key")).await.expect("a secret");
     assert_eq!(again.open(&name("S9"), None).await.expect("a value").expose(), "stored after the new key");
-    // A configured key file stays where it is, and the answer says what to do next.
+    // A configured key file stays where it is, and the result names the next step.
     let named = b.sea.vault(KeySource::File(dir.path().join("vault.key")), dir.path());
     let done = named.rekey(&key_file(dir.path(), "third")).await.expect("a third key");
     assert!(done.next.contains("secrets.key_file") && done.next.contains("third"), "{}", done.next);

@@ -1,4 +1,4 @@
-//! An unavailable store: every call fails with a transient error.
+//! An unavailable store, whose every call fails with a transient error.
 
 use async_trait::async_trait;
 use skep::domain::{

@@ -32,8 +32,8 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Creates an installation with the provider `acme`, its key in the file `key`, prices for all its models, and
-    /// `tool.git` where `a.txt` says a. `more` is the rest of the configuration.
+    /// Creates an installation with the provider `acme`, its key in the file `key`, prices for all its models, and the
+    /// repository `tool.git`, whose `a.txt` contains "a". `more` is appended to the configuration.
     pub fn new(models: Models, api: Api, more: &str) -> Baseline {
         let cli = Cli::new();
         std::fs::create_dir(cli.path("data")).unwrap();
@@ -140,10 +140,10 @@ impl Baseline {
     }
 }
 
-/// Tokens and cost in micro-USD of answers, by the price file.
+/// Tokens of the answers, and their cost in micro-USD by the price file.
 pub fn priced<'a>(served: impl IntoIterator<Item = &'a Served>) -> (u64, u64) {
     served.into_iter().fold((0, 0), |(tokens, micros), s| {
-        // In hundredths of a micro-USD: 1.00, 0.10, 1.25 and 10.00 per token.
+        // Computed in hundredths of a micro-USD: 1.00, 0.10, 1.25 and 10.00 micro-USD per token.
         let exact = (s.input - s.cached - s.written) * 100 + s.cached * 10 + s.written * 125 + s.output * 1000;
         (tokens + s.input + s.output, micros + exact.div_ceil(100))
     })
@@ -162,7 +162,7 @@ pub fn approval() -> Reply {
     call("done", json!({"verdict": "approve", "summary": "right", "findings": []}))
 }
 
-/// Turns of the dev: two calls at once, an edit, the end.
+/// Turns of the dev: two parallel calls, an edit, the end.
 pub fn edits(turn: usize) -> Reply {
     match turn {
         0 => calls(&[("read", json!({"path": "a.txt"})), ("list", json!({}))]),
@@ -181,7 +181,7 @@ pub fn usual(request: &Request) -> Reply {
     }
 }
 
-/// Roles with a dev that is driven over ACP and resumes its session after its process died.
+/// Roles with a dev that is driven over ACP and can resume its session after its process died.
 pub fn resuming() -> String {
     driven("acp").replace("\"{model}\"]", "\"{model}\", \"resumes\"]")
 }

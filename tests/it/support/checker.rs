@@ -12,11 +12,11 @@ macro_rules! must {
     ($holds:expr, $($why:tt)+) => { if !$holds { return Err(format!($($why)+)); } };
 }
 
-/// The facts shown by the journal, apart from those in the run.
+/// The facts that follow from the journal, independent of those in the run.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
     keys: BTreeSet<EffectKey>,
-    /// Heads for which the checks of the whole were green.
+    /// Heads whose full checks were green.
     green: BTreeSet<Sha>,
     /// Heads approved by an accepted review, with its session.
     reviewed: BTreeMap<Sha, Option<String>>,
@@ -26,7 +26,7 @@ pub struct Checker {
     approvals: BTreeSet<(Sha, Sha, Principal)>,
     /// The last observation.
     seen: Option<Observation>,
-    /// Engines in cooldown: until when at least; `None` = until a person has answered.
+    /// Engines in cooldown, with the earliest end; `None` = until a person has answered.
     cooldowns: BTreeMap<String, Option<Timestamp>>,
     /// Open questions to the scout, by asking step.
     asked: BTreeMap<(Step, Option<TaskId>), String>,
@@ -144,7 +144,7 @@ impl Checker {
         Ok(())
     }
 
-    /// Checks that a held run starts nothing and a stopping run only ends things.
+    /// Checks that a held run starts nothing and that a stopping run only ends what is in progress.
     fn held_runs_rest(&self, before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
         let held = |r: &Run| r.paused.is_some() || !r.blocks.is_empty();
         let run = &after.run;
@@ -187,7 +187,7 @@ impl Checker {
     }
 
     /// Checks that no engine is started in cooldown, that a role's own engine precedes its fallbacks, and that outages
-    /// cost no try.
+    /// use no try.
     fn engines(&mut self, before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
         let run = &after.run;
         if let Event::Reported(r) = event
@@ -198,7 +198,7 @@ impl Checker {
             let reported = until.filter(|u| *u > at);
             let until = fix.is_none().then(|| reported.unwrap_or(Timestamp(at.0 + 30_000)));
             match self.cooldowns.get_mut(&attempt.engine) {
-                // Two attempts ran into one outage: the later time counts.
+                // If two attempts hit the same outage, the later time counts.
                 Some(known) if known.is_none_or(|k| k > at) => {
                     *known = if fix.is_some() { None } else { known.map(|k| reported.map_or(k, |s| s.max(k))) };
                 }
@@ -435,8 +435,8 @@ impl Checker {
     }
 }
 
-/// Checks that an attempt that loses its process is resumed, a few times at most, or lost and charged once: its metered
-/// usage, or all of its reservation.
+/// Checks that an attempt that loses its process is resumed a few times at most, or is lost and charged once, either
+/// its metered usage or its full reservation.
 fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
     let most = after.run.attempts.iter().filter_map(|a| a.resumable.as_ref()).map(|r| r.resumes).max().unwrap_or(0);
     must!(most <= Resumable::MAX_RESUMES, "an attempt was resumed {most} times");
@@ -474,7 +474,7 @@ fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Resu
     Ok(())
 }
 
-/// Checks that each alert is reported once and is true.
+/// Checks that each alert is reported once and is correct.
 fn alerts(before: &Run, event: &Event, run: &Run) -> Result<(), String> {
     let raised = run.limits != before.limits;
     for (n, alert) in run.alerts.iter().enumerate() {

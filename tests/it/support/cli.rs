@@ -1,4 +1,4 @@
-//! Runs the real binary as a person does: a throw-away data directory, repositories to work on, one command at a time.
+//! Runs the real binary as a person does: one command at a time, on a temporary data directory and repositories.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

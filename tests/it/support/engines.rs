@@ -1,4 +1,4 @@
-//! Simulated engines: they succeed, fail, ask and lie, and what they do depends on the step and the try alone.
+//! Simulated engines: they succeed, fail, ask and lie, depending only on the step and the try.
 
 use super::rng::roll;
 use super::world::World;
@@ -22,7 +22,7 @@ fn spec(name: &str, needs: &[&str]) -> TaskSpec {
     }
 }
 
-/// The report of an attempt.
+/// Returns the report of an attempt.
 pub fn work(world: &mut World, order: &Order) -> Reported {
     let tree = world.tree_word(&order.head);
     let task = order.task.as_ref().map_or("", |t| t.spec.name.as_str());
@@ -32,7 +32,7 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
         words.push(&tree);
     }
     let dice = roll(world.seed, &words);
-    // The further a step goes on, the likelier it succeeds: chance must not be the reason why a run does not end.
+    // The more tries a step has had, the likelier it succeeds, so that bad luck cannot keep a run from ending.
     let pick = (dice % 100).saturating_sub(u64::from(order.try_number.saturating_sub(3)) * 20);
     let outage = world.outage(order);
     let report = outage.or_else(|| common(pick, dice)).unwrap_or_else(|| match order.step {
@@ -69,8 +69,8 @@ pub fn work(world: &mut World, order: &Order) -> Reported {
     }
 }
 
-/// Which models it says it used: mostly none, at times one without a price, a lie, or more than it was allowed in its
-/// last call.
+/// Returns the models that the engine claims to have used: mostly none, sometimes one without a price, a false amount,
+/// or more than the last call was allowed.
 fn usage_by_model(world: &World, order: &Order, dice: &mut u64) -> Vec<ModelUse> {
     let line = |model: &str, input: u64, cost_micros: u64, priced: bool| ModelUse {
         model: model.to_owned(),
@@ -134,7 +134,7 @@ fn develop(world: &mut World, order: &Order, dice: u64) -> Report {
         6 | 7 => files.push(("ci/build".to_owned(), format!("v{}", order.try_number))),
         8 => files.clear(),
         9 => files.extend((0..4).map(|n| (format!("gen/{n}"), name.to_owned()))),
-        // It says it changed something and brings back the commit it started from.
+        // The engine claims a change, but returns the commit it started from.
         10 if world.lies => {
             let diff = DiffStat { files_total: 1, added: 1, ..DiffStat::default() };
             return Report::Developed { head: order.head.clone(), diff, summary: "done, honestly".to_owned() };

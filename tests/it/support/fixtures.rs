@@ -1,4 +1,4 @@
-//! What a simulated run is born with: a goal, checks, engines, a policy of any strictness.
+//! Initial data of a simulated run: a goal, checks, engines, a policy of any strictness.
 
 use super::rng::{Rng, sha};
 use skep::domain::*;
@@ -18,7 +18,7 @@ pub fn engine(kind: &str) -> EngineSpec {
     EngineSpec { kind: kind.to_owned(), arg: String::new() }
 }
 
-/// A policy without path patterns, which cost the most time and matter to few seeds.
+/// A policy without path patterns, which take the most time and matter to few seeds.
 pub fn bare_policy() -> Policy {
     Policy { protected_paths: Vec::new(), test_paths: Vec::new(), forbidden_paths: Vec::new(), ..Policy::default() }
 }
@@ -53,7 +53,7 @@ pub fn opened(policy: Policy) -> Opened {
     }
 }
 
-/// Any policy. Half of them are tight somewhere.
+/// A random policy. Half of them have some tight limit.
 pub fn any_policy(rng: &mut Rng) -> Policy {
     let mut p = bare_policy();
     p.parallel_tasks = 1 + rng.below(3) as u32;
@@ -107,7 +107,7 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
     p
 }
 
-/// Engines with fallbacks, some of one model family.
+/// Adds fallbacks to the engines, some of them of the same model family.
 pub fn with_fallbacks(opened: &mut Opened, rng: &mut Rng) {
     let llm = |arg: &str| EngineSpec { kind: "llm".to_owned(), arg: arg.to_owned() };
     let all = [llm("anthropic/claude-9"), llm("openai/gpt-9"), llm("local/qwen-9"), llm("openrouter/claude-8")];

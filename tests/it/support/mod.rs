@@ -1,4 +1,4 @@
-//! What the tests share: throw-away databases, runs to put into them, and a simulated world with its checkers.
+//! Shared test support: temporary databases, runs to store in them, and a simulated world with its checkers.
 
 pub mod away;
 pub mod baseline;

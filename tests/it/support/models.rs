@@ -19,7 +19,7 @@ mod wires;
 
 use wires::say;
 
-/// Key that the server is called with.
+/// API key that the server is called with.
 pub const KEY: &str = "sk-test-canary-4711";
 
 /// Answer to one call.
@@ -80,8 +80,8 @@ impl Request {
     }
 }
 
-/// Usage that the server reports for one complete answer. `input` contains `cached` and `written` (into the cache; one
-/// API reports it).
+/// Usage that the server reports for one complete answer. `input` includes `cached` and `written` (written to the
+/// cache, which only one API reports).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
     pub model: String,
@@ -137,7 +137,7 @@ impl Models {
         Models::serve(Script { replies: replies.into_iter().collect(), ..Script::default() }).await
     }
 
-    /// Starts a server that answers by the request, each answer with a different usage.
+    /// Starts a server that chooses its answer by the request; each answer has a different usage.
     pub async fn think(mind: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Models {
         Models::serve(Script { mind: Some(Arc::new(mind)), ..Script::default() }).await
     }
@@ -150,7 +150,7 @@ impl Models {
         let counted = connections.clone();
         let listener = listener.tap_io(move |tcp| {
             counted.fetch_add(1, Ordering::Relaxed);
-            // Otherwise an answer waits for the acknowledgement of its headers.
+            // Without this, the body waits until the headers are acknowledged.
             tcp.set_nodelay(true).unwrap();
         });
         let app = Router::new().fallback(answer).with_state(script.clone());
@@ -268,7 +268,7 @@ async fn answer(
     }
 }
 
-/// First complete lines of a stream, about half of it.
+/// Returns the complete lines in the first two thirds of a stream.
 fn half(whole: &str) -> String {
     let middle = whole.floor_char_boundary(whole.len() * 2 / 3);
     whole[..whole[..middle].rfind('\n').map_or(0, |at| at + 1)].to_owned() + "\n"

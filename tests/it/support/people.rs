@@ -7,7 +7,7 @@ use skep::domain::block::Subject;
 use skep::domain::change::UnblockComment;
 use skep::domain::*;
 
-/// An event that must be refused in any state: text and programs have no authority.
+/// Returns an event that must be refused in any state: text and programs have no authority.
 pub fn imposture(rng: &mut Rng, run: &Run) -> Event {
     let skep = Principal::skep();
     let block = rng.chance(50).then(|| run.blocks.first().map(|b| b.id)).flatten();
@@ -18,7 +18,7 @@ pub fn imposture(rng: &mut Rng, run: &Run) -> Event {
     }
 }
 
-/// Acts of outsiders: the base moves, CI reports, somebody pushes or comments without any right.
+/// Acts of outsiders: the base moves, CI reports, someone without any right pushes or comments.
 pub fn others(rng: &mut Rng, world: &mut World, run: &Run) {
     match rng.below(10) {
         0 | 1 if rng.chance(30) => world.move_base(rng.chance(10)),
@@ -102,8 +102,8 @@ fn any_answer(rng: &mut Rng) -> Answer {
     }
 }
 
-/// The act of a helpful person on a waiting run. Depends only on the question and on the number of answers so far. A
-/// person who has said yes often enough says no: limited patience ends a goal that cannot be reached.
+/// The act of a helpful person on a waiting run. Depends only on the question and on the number of answers so far.
+/// After enough approvals the person answers no, so that a goal that cannot be reached ends.
 pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Event> {
     if run.paused.is_some() {
         return Some(Event::Resumed { by: asker() });
@@ -121,7 +121,7 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
         BlockKind::Tries { task: Some(_), .. } if dice < 3 => Answer::Skip,
         BlockKind::Effect(kind) => {
             world.broken.remove(kind.name());
-            // The foreign head is removed, as the failed push asked for.
+            // The person removes the foreign head, as the question about the failed push requested.
             world.undo_foreign_push(&run.head);
             if *kind == EffectKind::Push {
                 world.branch = None;

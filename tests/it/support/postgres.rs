@@ -1,6 +1,7 @@
-//! One throw-away PostgreSQL server for all test processes, and a database of its own for each test.
+//! One temporary PostgreSQL server for all test processes, and a separate database for each test.
 //!
-//! With `SKEP_TEST_DATABASE_URL` set, that server is used. Without a server the tests fail and say what to install.
+//! If `SKEP_TEST_DATABASE_URL` is set, that server is used. Without a server, the tests fail and report what to
+//! install.
 
 use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, query};
 use std::fs::{File, OpenOptions};
@@ -14,7 +15,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/post
 /// The server's URL, and the lock that keeps it alive while this process lives.
 static SERVER: OnceLock<(String, Option<File>)> = OnceLock::new();
 
-/// The URL of a server's maintenance database.
+/// Returns the URL of the server's maintenance database.
 pub fn server() -> &'static str {
     &SERVER
         .get_or_init(|| match std::env::var("SKEP_TEST_DATABASE_URL") {
@@ -24,7 +25,7 @@ pub fn server() -> &'static str {
         .0
 }
 
-/// Makes an empty database and gives its URL.
+/// Creates an empty database and returns its URL.
 pub async fn database() -> String {
     let name = format!("skep_{}", uuid::Uuid::now_v7().simple());
     execute(server(), &format!("CREATE DATABASE {name}")).await;
@@ -59,7 +60,7 @@ fn shared_server() -> (String, Option<File>) {
     mutex.lock().expect("the lock on starting a server");
     let users = open("users");
     users.lock_shared().expect("the lock on using the server");
-    // Under both locks the server of the state file cannot be going away: it needs both to stop.
+    // While both locks are held, the server in the state file cannot stop, because it needs both to do so.
     let running = std::fs::read_to_string(path("url")).ok().map(|url| url.trim().to_owned()).filter(|url| answers(url));
     let url = running.unwrap_or_else(|| start(&path("users"), &path("mutex"), &path("url")));
     (url, Some(users))
@@ -70,10 +71,10 @@ fn answers(url: &str) -> bool {
     std::os::unix::net::UnixStream::connect(Path::new(socket).join(".s.PGSQL.5432")).is_ok()
 }
 
-/// The server outlives this process on purpose, to serve the next one; so it is not waited for.
+/// Starts the server. It outlives this process on purpose, to serve the next one, so it is not waited for.
 #[expect(clippy::zombie_processes)]
 fn start(users: &Path, mutex: &Path, state: &Path) -> String {
-    // A session of its own: a Ctrl-C at the tests, or their runner, must not end it half-way.
+    // The server gets its own session, so that a Ctrl-C or the test runner cannot kill it before it has cleaned up.
     let mut child = Command::new("setsid")
         .args(["sh", SCRIPT])
         .args([users, mutex, state])

@@ -1,9 +1,9 @@
 #!/bin/sh
-# A throw-away PostgreSQL server that ends by itself: `postgres_server.sh USERS MUTEX STATE`.
+# A temporary PostgreSQL server that ends by itself: `postgres_server.sh USERS MUTEX STATE`.
 #
-# Prints its URL, or "failed: why", on its first line. Every test process holds a shared lock on USERS; when nobody has held
-# one for a while, and nobody is just starting (MUTEX), the server is stopped and its folder removed. A killed test process
-# loses its lock too, so nothing is left behind.
+# Prints its URL, or "failed: why", on its first line. Every test process holds a shared lock on USERS. When no process
+# holds one and none is starting (MUTEX), the server is stopped and its folder removed. A killed test process loses its
+# lock as well, so nothing is left behind.
 set -u
 users=$1 mutex=$2 state=$3
 fail() { echo "failed: $*"; exit 1; }
@@ -23,7 +23,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 cd "$dir" || fail "$dir cannot be entered"
 $as initdb -D "$dir/data" -U skep -A trust -E UTF8 --locale=C.UTF-8 >"$dir/log" 2>&1 || fail "initdb: $(tail -n 3 "$dir/log" | tr '\n' ' ')"
-# Durable as in service: the store refuses a server that is not.
+# Keep the durability settings of production: the store refuses a server without them.
 $as postgres -D "$dir/data" -k "$dir" -c listen_addresses= -c max_connections=300 >>"$dir/log" 2>&1 &
 server=$!
 url="postgres://skep@localhost/postgres?host=$dir"

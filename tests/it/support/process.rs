@@ -1,8 +1,8 @@
 //! A simulated process with its store: it decides, commits, carries out effects, crashes, and restarts.
 //!
 //! Only committed data survives a crash: the snapshot, the journal, the outbox. Effects are carried out before their
-//! end is committed, so they are carried out again after a crash. A start that was begun is orphaned instead, and
-//! repeated only if the run resumes it.
+//! outcome is committed, so they are carried out again after a crash. A start that was begun is orphaned instead, and
+//! is repeated only if the run resumes it.
 
 use super::checker::Checker;
 use super::people;
@@ -28,10 +28,10 @@ pub struct Manner {
 
 /// Upper bound on the events of a run. A run that needs more is looping.
 pub const MAX_EVENTS: usize = 3_000;
-/// After this many steps nothing goes wrong any more, so the run must end.
+/// After this many steps no more faults are injected, so the run must end.
 const CALM_AFTER: u64 = 600;
 
-/// The state when a run has ended or waits for ever.
+/// The state when a run has ended or waits forever.
 pub struct Ended {
     pub run: Run,
     pub world: World,
@@ -74,7 +74,7 @@ struct Process {
     waited: i64,
 }
 
-/// Simulates a run until it ends or nobody will move it. `Err` = an invariant does not hold.
+/// Simulates a run until it ends or nothing more will happen. `Err` = an invariant does not hold.
 pub fn simulate(opened: Opened, world: World, rng: Rng, manner: Manner) -> Result<Ended, String> {
     let first = open(&opened, Timestamp(0)).map_err(|r| format!("not opened: {r}"))?;
     let mut p = Process {
@@ -153,7 +153,8 @@ impl Process {
         Ok(())
     }
 
-    /// Nothing is in progress: the sweep observes, then people answer. False = nothing will happen any more.
+    /// Handles a run with nothing in progress: the sweep observes, then people answer. Returns false if nothing more
+    /// will happen.
     fn idle(&mut self) -> Result<bool, String> {
         if self.run.phase == Phase::Queued {
             self.deliver(Event::Admitted)?;
@@ -181,7 +182,7 @@ impl Process {
             self.deliver(event)?;
             return Ok(true);
         }
-        // It waits for a status, so CI reports one.
+        // The run waits for a status, so CI reports one.
         if let Some(head) = self.world.branch.clone()
             && self.world.statuses.entry(head).or_default().insert("ci".to_owned(), StatusState::Success)
                 != Some(StatusState::Success)
@@ -252,7 +253,7 @@ impl Process {
             }
             _ => {
                 let odd = self.manner.wild && self.world.lies && !self.calm();
-                // The port promises to observe first: a landed commit is never stale.
+                // The port observes before it acts, so a commit that landed is never reported as stale.
                 let unlanded =
                     |w: &World| matches!(&effect, Effect::Land { head, .. } if !w.base_history.contains(head));
                 let outcome = if odd && unlanded(&self.world) && self.rng.chance(10) {
@@ -266,7 +267,7 @@ impl Process {
         self.inflight.push(event);
     }
 
-    /// The process is gone, with every event it had not committed; the next process loads the run.
+    /// Crashes the process, which loses every uncommitted event; the next process loads the run.
     fn crash(&mut self) -> Result<(), String> {
         self.crashes += 1;
         let lost = std::mem::take(&mut self.inflight);

@@ -1,14 +1,14 @@
-//! The real program as child processes, on a throw-away data directory and origin.
+//! The real program as child processes, on a temporary data directory and origin.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The longest one command may take.
+/// Timeout of one command.
 const COMMAND: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Waits until `found` gives something; fails with `what` after `limit`.
+/// Waits until `found` returns a value; fails with `what` after `limit`.
 pub fn until<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
@@ -20,7 +20,7 @@ pub fn until<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Option<T
     }
 }
 
-/// Runs git and gives its output.
+/// Runs git and returns its output.
 pub fn git(dir: &Path, args: &[&str]) -> String {
     let out = Command::new("git")
         .args(["-c", "user.name=A", "-c", "user.email=a@localhost"])
@@ -32,7 +32,7 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
 
-/// Where a story plays: an origin with one commit, a data directory, a script.
+/// Setting of a story: an origin with one commit, a data directory, a script.
 pub struct Scene {
     tmp: tempfile::TempDir,
     pub origin: PathBuf,
@@ -44,7 +44,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A new scene.
+    /// Creates a scene.
     pub fn new(script: &str, url: Option<String>) -> Scene {
         let tmp = tempfile::tempdir().expect("a temporary folder");
         let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("tally.git"), tmp.path().join("data"));
@@ -59,29 +59,29 @@ impl Scene {
         Scene { tmp, origin, data, script: written, url, settings: Vec::new() }
     }
 
-    /// With a configuration key set, as `SKEP_<TABLE>__<KEY>`.
+    /// Sets a configuration key through its variable `SKEP_<TABLE>__<KEY>`.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Scene {
         self.settings.push((key.to_owned(), value.to_owned()));
         self
     }
 
-    /// A file of the scene.
+    /// Path of a file in the scene.
     pub fn path(&self, name: &str) -> PathBuf {
         self.tmp.path().join(name)
     }
 
-    /// The store's URL.
+    /// URL of the store.
     pub fn store(&self) -> String {
         self.url.clone().unwrap_or_else(|| format!("sqlite://{}/skep.db", self.data.display()))
     }
 
-    /// A command on the data directory.
+    /// Returns a command on the scene's data directory.
     pub fn skep(&self, args: &[&str]) -> Command {
         self.skep_at(&self.data, args)
     }
 
-    /// A command on another data directory.
+    /// Returns a command on another data directory.
     pub fn skep_at(&self, data: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("SKEP_")) {
@@ -97,20 +97,20 @@ impl Scene {
         command
     }
 
-    /// `skep run` with the script, for a goal.
+    /// Returns `skep run` with the script, for a goal.
     pub fn order(&self, goal: &str, more: &[&str]) -> Command {
         let engine = format!("script:{}", self.script.display());
         self.order_by(goal, &engine, more)
     }
 
-    /// `skep run` with an engine.
+    /// Returns `skep run` with an engine, for a goal.
     pub fn order_by(&self, goal: &str, engine: &str, more: &[&str]) -> Command {
         let origin = self.origin.display().to_string();
         let base = ["run", "--repo", &origin, "--goal", goal, "--engine", engine, "--check", "test -f a.txt"];
         self.skep(&[&base, more].concat())
     }
 
-    /// Starts it; its output goes to a file.
+    /// Starts a command, with its output in a file.
     pub fn start(&self, mut command: Command) -> Running {
         let log = tempfile::Builder::new().suffix(".log").tempfile_in(self.tmp.path()).expect("a log");
         let (_, path) = log.keep().expect("the log stays");
@@ -119,7 +119,7 @@ impl Scene {
         Running { child, log: path }
     }
 
-    /// Runs it to its end: the exit code (`None` = killed) and what it said.
+    /// Runs a command to its end. Returns its exit code (`None` = killed) and its output.
     pub fn run(&self, command: Command) -> (Option<i32>, String) {
         let mut running = self.start(command);
         let code = running.wait();
@@ -131,7 +131,7 @@ impl Scene {
         self.serving(self.start(self.skep(&["serve"])), &self.data)
     }
 
-    /// Waits until a service has put its sign up.
+    /// Waits until a service has written its `service.json`.
     pub fn serving(&self, mut running: Running, data: &Path) -> Running {
         let pid = running.pid();
         until("the service answers", COMMAND, || {
@@ -158,7 +158,7 @@ impl Scene {
         found.collect()
     }
 
-    /// Waits until nobody works in the scene's folders any more.
+    /// Waits until no process works in the scene's folders any more.
     pub fn no_strays(&self) {
         until("every process is gone", Duration::from_secs(10), || self.strays().is_empty().then_some(()));
     }
@@ -171,17 +171,17 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its process.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its exit code, if it has ended; `Some(None)` = killed.
+    /// Returns the exit code if the program has ended; `Some(None)` = killed.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         self.child.try_wait().expect("its state").map(|status| status.code())
     }
 
-    /// Waits for its end.
+    /// Waits for the program to end and returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         let end = Instant::now() + COMMAND;
         loop {
@@ -193,19 +193,19 @@ impl Running {
         }
     }
 
-    /// kill -9.
+    /// Kills the program with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it is gone");
     }
 
-    /// SIGSTOP or SIGCONT.
+    /// Sends a signal to the program.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("the signal is sent");
     }
 
-    /// What it wrote.
+    /// Returns what the program has written so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -213,7 +213,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Ended already is as good.
+        // The program may have ended already.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }

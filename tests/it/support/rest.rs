@@ -1,4 +1,4 @@
-//! REST over the real ports, in the test's own process: no socket, no second program.
+//! The REST API on the real ports, in the test's own process: no socket, no second program.
 
 use crate::git_world::git;
 use axum::body::{Body, to_bytes};
@@ -26,7 +26,7 @@ pub struct Service {
     pub router: axum::Router,
 }
 
-/// Response.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -41,7 +41,7 @@ impl Reply {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().expect("ASCII")
     }
-    /// Asserts that it is a complete problem with this status and code, and returns it.
+    /// Asserts that the response is a complete problem document with this status and code, and returns it.
     pub fn is_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -101,7 +101,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
     Service { _tmp: tmp, origin, ports, state, router }
 }
 
-/// Starts a request that passes every guard.
+/// Returns a request builder that passes every guard.
 pub fn request(method: Method, path: &str) -> axum::http::request::Builder {
     let builder = Request::builder().method(method).uri(path).header("host", "localhost:7300");
     builder.header("authorization", format!("Bearer {TOKEN}"))

@@ -1,6 +1,6 @@
-//! Chance that can be had again: splitmix64, and draws that depend on content alone.
+//! Reproducible randomness: splitmix64, and values that depend only on content.
 
-/// A stream of numbers from a seed.
+/// A random number generator with a seed.
 #[derive(Clone, Debug)]
 pub struct Rng(pub u64);
 
@@ -15,21 +15,21 @@ impl Rng {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
-    /// A number below `n`.
+    /// Returns a number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
         self.draw() % n.max(1)
     }
-    /// True `percent` times of a hundred.
+    /// Returns true with a probability of `percent`.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
-    /// One of these.
+    /// Returns one of the items.
     pub fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len() as u64) as usize]
     }
 }
 
-/// A number that depends on the seed and these words alone, not on what was drawn before.
+/// Returns a number that depends only on the seed and these words, not on earlier draws.
 pub fn roll(seed: u64, words: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325 ^ mix(seed);
     for word in words {
@@ -40,7 +40,7 @@ pub fn roll(seed: u64, words: &[&str]) -> u64 {
     mix(hash)
 }
 
-/// A commit id from words.
+/// Derives a commit id from words.
 pub fn sha(words: &[&str]) -> skep::domain::Sha {
     let (a, b, c) = (roll(1, words), roll(2, words), roll(3, words) as u32);
     skep::domain::Sha(format!("{a:016x}{b:016x}{c:08x}"))

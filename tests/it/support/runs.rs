@@ -17,7 +17,7 @@ pub fn owner(name: &str) -> Owner {
     Owner(name.to_owned())
 }
 
-/// The lease that a run is opened with: nobody owns it.
+/// The lease that a run is opened with, which has no owner.
 pub fn no_lease(run: RunId) -> Lease {
     Lease { run, owner: owner("intake"), epoch: 0 }
 }

@@ -8,7 +8,7 @@ use skep::ports::run_index::RunFilter;
 use skep::ports::{Journal, RunIndex};
 use std::collections::BTreeSet;
 
-/// Everything that does not depend on when the process was killed.
+/// Everything about a run that does not depend on when the process was killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     pub outcome: String,
@@ -54,7 +54,8 @@ pub async fn journal(scene: &Scene, run: &Run) -> Vec<JournalRow> {
     }
 }
 
-/// Checks that the journal is gapless, its epochs never decrease, and it replays to exactly the snapshot.
+/// Checks that the journal has no gaps, that its epochs never decrease, and that it replays to exactly the snapshot.
+/// Returns its events.
 pub async fn check_journal(scene: &Scene, run: &Run) -> Vec<Event> {
     let rows = journal(scene, run).await;
     let seqs: Vec<u64> = rows.iter().map(|r| r.seq).collect();
@@ -75,13 +76,13 @@ pub async fn check_journal(scene: &Scene, run: &Run) -> Vec<Event> {
     events
 }
 
-/// Checks the invariants of an ended run and returns what two runs are compared by.
+/// Checks the invariants of the only run, which has ended, and returns what two runs are compared by.
 pub async fn left(scene: &Scene) -> Left {
     let run = only_run(scene).await;
     left_by(scene, &run).await
 }
 
-/// The same for one run of several.
+/// Does the same for one of several runs.
 pub async fn left_by(scene: &Scene, run: &Run) -> Left {
     let events = check_journal(scene, run).await;
     assert!(run.ended(), "it ended, and not in {}", run.phase.name());

@@ -1,12 +1,12 @@
-//! Searches whatever a program left or said for canaries: whole, in parts, and encoded. Made apart from the product's own encodings,
-//! so that it finds what those forget.
+//! Searches everything that a program wrote or printed for canaries: whole, in parts, and encoded. Independent of the
+//! product's own list of encodings, so that it finds what that list misses.
 
 use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
 use std::path::Path;
 
-/// A part of a canary that is long enough to be one.
+/// Length from which a part of a canary counts as a leak.
 const WINDOW: usize = 14;
 
 pub struct Search {
@@ -35,7 +35,8 @@ impl Search {
             add("percent", percent.as_bytes(), 3 * WINDOW);
             add("PERCENT", percent.to_uppercase().as_bytes(), 3 * WINDOW);
             for skip in 0..3 {
-                // From each place of a group on: every part of it stands so in any longer text.
+                // A canary may start at any of the three positions of a base64 group. The inner characters are the same
+                // in any longer text.
                 let whole = STANDARD_NO_PAD.encode(&bytes[skip..]);
                 let inner = &whole.as_bytes()[..whole.len() / 4 * 4 - 4];
                 add("base64", inner, inner.len().min(20));
@@ -46,7 +47,7 @@ impl Search {
         Search { finder: AhoCorasick::new(&patterns).expect("an automaton"), told }
     }
 
-    /// What is found in a text, each kind once.
+    /// Returns what is found in a text, each kind once.
     pub fn find(&self, place: &str, text: &[u8]) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         for hit in self.finder.find_overlapping_iter(text) {
@@ -59,7 +60,7 @@ impl Search {
         found
     }
 
-    /// The same in every file below a folder, but for those `skip` names.
+    /// Returns what is found in every file below a folder, except for paths that `skip` accepts.
     pub fn find_below(&self, folder: &Path, skip: &dyn Fn(&Path) -> bool) -> Vec<String> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,11 +1,11 @@
-//! A web server on loopback that answers by path, and counts what it was asked.
+//! A web server on loopback that responds by path and records the requested paths.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What every path is answered that has no answer of its own.
+/// Response to every path that has none of its own.
 pub const HELLO: &str = "hello from the host";
 
 /// The server. Its thread ends with the test's process.
@@ -15,12 +15,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// A server that says hello.
+    /// Starts a server that responds with `HELLO` to every path.
     pub fn new() -> Site {
         Site::with(|_| BTreeMap::new())
     }
 
-    /// A server with these answers by path; told its own address.
+    /// Starts a server with responses by path; `answers` receives the server's address.
     pub fn with(answers: impl FnOnce(SocketAddr) -> BTreeMap<String, Vec<u8>>) -> Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -35,12 +35,13 @@ impl Site {
         Site { address, asked }
     }
 
-    /// As it is listed in `egress.hosts`: an inner address is listed as one.
+    /// The entry for `egress.hosts`. A private address must be listed explicitly, as an address.
     pub fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// A shell line that fetches its page. What asks for loopback would go around the gate, to a network of its own.
+    /// A shell line that fetches the page through the egress proxy. Without `env -u`, the request to loopback would
+    /// bypass the proxy and stay in the sandbox's own network.
     pub fn fetch(&self) -> String {
         format!(
             "env -u NO_PROXY -u no_proxy /usr/bin/python3 -c 'import urllib.request as u; \
@@ -49,7 +50,7 @@ impl Site {
         )
     }
 
-    /// The paths it was asked for.
+    /// The requested paths.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }

@@ -37,7 +37,7 @@ impl Sshd {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Self::serve(dir.path(), port, "host", settings);
         let mut sshd = Sshd { dir, server, port };
-        // Another process may have taken the port since it was found free.
+        // Another process may have taken the port since it was found to be free.
         for _ in 0..5 {
             if sshd.listens() {
                 sshd.set_known_key("host.pub");
@@ -134,7 +134,7 @@ impl Sshd {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Its settings as a runner.
+    /// The server's settings as a runner.
     pub fn runner(&self) -> Runner {
         Runner::Ssh(Ssh {
             host: "127.0.0.1".into(),
@@ -146,7 +146,7 @@ impl Sshd {
         })
     }
 
-    /// Its settings as a table of the configuration.
+    /// The server's settings as a configuration table.
     pub fn table(&self, name: &str) -> String {
         format!(
             "[runners.{name}]\nkind = \"ssh\"\nhost = \"127.0.0.1\"\nport = {}\nuser = {:?}\nidentity_file = {:?}\nknown_hosts = {:?}\ndir = {:?}\n",

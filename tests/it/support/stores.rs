@@ -1,4 +1,4 @@
-//! A fresh store on each database for one test, with a way to damage it.
+//! A fresh store on either database for one test, with a way to damage it.
 
 use super::postgres;
 use super::runs::{no_lease, opening, owner};
@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 /// A store under test.
 pub struct Bench {
-    /// The port.
+    /// The store through its port.
     pub store: Arc<dyn Store>,
-    /// The adapter itself, for what is not in a port.
+    /// The adapter itself, for what the port does not cover.
     pub sea: SeaStore,
-    /// Its URL.
+    /// URL of the database.
     pub url: String,
 }
 
@@ -47,7 +47,7 @@ impl Bench {
         self.url.starts_with("sqlite:")
     }
 
-    /// Executes a statement behind the store's back.
+    /// Executes a statement directly on the database, past the store.
     pub async fn damage(&self, sql: &str) {
         use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, query, sqlite::SqliteConnectOptions};
         if !self.sqlite() {
@@ -77,7 +77,7 @@ impl Bench {
     }
 }
 
-/// The text and the fix of a permanent error.
+/// Returns the text and the fix of a permanent error.
 pub fn permanent<T>(answer: PortResult<T>) -> (String, String) {
     match answer {
         Err(PortError::Permanent { what, fix }) => (what, fix),

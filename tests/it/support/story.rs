@@ -1,4 +1,4 @@
-//! A run built step by step by real decisions. Each effect can be finished with success, or with any other outcome.
+//! A run built step by step by real decisions. Each effect can be finished with success or with any other outcome.
 
 use super::checker::Checker;
 use super::fixtures::opened;
@@ -53,7 +53,7 @@ pub fn results(green: bool) -> Vec<CheckResult> {
     }]
 }
 
-/// An observation in which nothing has moved and nobody has commented.
+/// Returns an observation in which nothing has moved and there is no new comment.
 pub fn quiet(run: &Run) -> Observation {
     Observation {
         state: ChangeState::Open,
@@ -86,7 +86,7 @@ impl Story {
         Story::of(opened(policy))
     }
 
-    /// A run opened with this.
+    /// Opens a run with these settings.
     pub fn of(opened: Opened) -> Story {
         let decision = open(&opened, Timestamp(0)).expect("opened");
         let mut story =

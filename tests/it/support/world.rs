@@ -1,4 +1,4 @@
-//! A simulated world: commits as trees, a forge with one branch and its changes, checks that know the truth.
+//! A simulated world: commits as trees, a forge with one branch and its changes, checks that know the true state.
 //!
 //! Invariant: carrying out the same effect twice yields the same world as once, as the real adapters promise.
 
@@ -15,7 +15,7 @@ type Tree = BTreeMap<String, String>;
 pub struct Change {
     pub state: ChangeState,
     pub draft: bool,
-    /// By marker: the same effect twice is one comment.
+    /// Comments by marker, so that an effect carried out twice is still one comment.
     pub comments: BTreeMap<String, String>,
     pub approvals: Vec<(Principal, Sha)>,
     pub unblocks: Vec<UnblockComment>,
@@ -126,7 +126,7 @@ impl World {
                 path: path.clone(),
                 kind: if a.contains_key(path) { FileKind::Modified } else { FileKind::Added },
                 added: 1,
-                // Changed files there lose lines.
+                // Changed files in this folder lose lines.
                 removed: if path.starts_with("gen/") && a.contains_key(path) { 2 } else { 0 },
                 binary: false,
             })
@@ -135,14 +135,14 @@ impl World {
         DiffStat { files_total: files.len() as u64, added: files.len() as u64, removed, files }
     }
 
-    /// The truth about a commit: it contains no bug, and its parts fit together.
+    /// Whether a commit is truly green: it contains no bug, and its parts fit together.
     pub fn is_green(&self, sha: &Sha) -> bool {
         let tree = &self.trees[sha];
         let whole = roll(self.seed, &["whole", &word(tree)]) % 8 != 0;
         tree.values().all(|text| !text.starts_with("bug")) && (whole || tree.len() < 2 || tree.len() > 5)
     }
 
-    /// Somebody moves the base branch. `absorb` = it includes the run's branch.
+    /// Moves the base branch as an outsider would. `absorb` = the new base includes the run's branch.
     pub fn move_base(&mut self, absorb: bool) {
         self.moves += 1;
         let mut tree = self.trees[&self.base].clone();
@@ -157,7 +157,7 @@ impl World {
         self.base_history.push(id);
     }
 
-    /// Somebody else pushes to the run's branch.
+    /// Pushes to the run's branch as an outsider would.
     pub fn foreign_push(&mut self) {
         if let Some(branch) = self.branch.clone() {
             self.moves += 1;
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// The foreign push is taken back.
+    /// Undoes a foreign push.
     pub fn undo_foreign_push(&mut self, head: &Sha) {
         if self.pushed.contains(head) {
             self.branch = Some(head.clone());
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// A person merges the change if it can be fast-forwarded.
+    /// Merges the change as a person would, if it can be fast-forwarded.
     pub fn merge_by(&mut self, number: ChangeNumber, by: &Principal) {
         let Some(head) = self.branch.clone() else { return };
         let fits = self.sits_on[&head] == self.base;
@@ -259,7 +259,7 @@ impl World {
                 }
                 EffectOutcome::Commented
             }
-            // Skep's own statuses are not among those of others.
+            // Skep's own statuses are not among those that an observation returns.
             Effect::SetStatus { .. } => EffectOutcome::StatusSet,
             Effect::Observe { change } => EffectOutcome::Observed { observation: self.observe(*change) },
             Effect::Land { change, head, base } => self.land(*change, head, base),
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    /// Reserves in the shared budgets as the store does: the same attempt is granted the same again.
+    /// Reserves in the shared budgets as the store does: an attempt that asks again is granted the same.
     fn reserve(
         &mut self,
         attempt: AttemptId,
@@ -322,7 +322,7 @@ impl World {
             (level.used, level.reserved) = (level.used + cap, level.reserved + cap);
             let day = if level.scope == BudgetScope::Day { Day::of(at).0 } else { 0 };
             let reached = Alert::reached(alerts, level.spent(), level.limit);
-            // An alert is repeated for another limit.
+            // An alert is repeated if the limit has changed.
             let known = |share: &u8| {
                 let of_it = |t: &&(Level, i64)| {
                     t.1 == day && (t.0.scope, t.0.unit, t.0.limit) == (level.scope, level.unit, level.limit)
@@ -350,7 +350,7 @@ impl World {
             .sum()
     }
 
-    /// The report if the order's engine is unavailable or its budget is exhausted.
+    /// Returns a report if the order's engine is unavailable or its budget is exhausted.
     pub fn outage(&mut self, order: &Order) -> Option<Report> {
         if !self.outages {
             return None;
@@ -380,7 +380,7 @@ impl World {
         Some(Report::Unavailable { why: format!("{engine} does not answer"), until, fix })
     }
 
-    /// The report of an attempt.
+    /// Returns the report of an attempt.
     pub fn work(&mut self, order: &Order) -> Reported {
         let mut reported = engines::work(self, order);
         if self.stopped {

@@ -1,4 +1,4 @@
-//! Whole answers in the wire formats of the providers.
+//! Complete answers in the wire formats of the providers.
 
 use super::Served;
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ fn events(events: &[(&str, Value)]) -> String {
     events.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect()
 }
 
-/// Usage of every scripted answer: 100 input tokens (40 of them cached, 20 written to the cache, if the API reports it), 10 output tokens.
+/// Returns a complete Anthropic stream that reports `used`. The input is split as this API does: new, read from the
+/// cache, and written to the cache.
 fn anthropic(turn: usize, used: &Served, text: &str, calls: &[(String, Value)]) -> String {
     let usage = json!({"input_tokens": used.input - used.cached - used.written, "cache_read_input_tokens": used.cached,
         "cache_creation_input_tokens": used.written, "output_tokens": 1});
