@@ -200,13 +200,13 @@ impl Default for Policy {
 ///
 /// Returns why the pattern cannot be used.
 pub fn glob(pattern: &str) -> Result<Glob, String> {
-    if pattern.len() > 256 {
-        return Err(format!("path pattern of {} bytes is longer than 256", pattern.len()));
-    }
     build(pattern, false)
 }
 
 fn build(pattern: &str, any_case: bool) -> Result<Glob, String> {
+    if pattern.len() > 256 {
+        return Err(format!("path pattern of {} bytes is longer than 256", pattern.len()));
+    }
     GlobBuilder::new(pattern)
         .literal_separator(true)
         .case_insensitive(any_case)
@@ -217,8 +217,12 @@ fn build(pattern: &str, any_case: bool) -> Result<Glob, String> {
 /// Upper bound on cached compiled patterns. Each takes about ten kilobytes.
 const MAX_COMPILED: usize = 256;
 
-            // CI, code ownership and the rules that agents read decide what is proven and by whom; editors and hooks run
-            // what is configured. So a person reviews changes to the files of the common tools.
+/// Compiled patterns, by pattern and whether it matches in any case; `None` = does not compile.
+type Compiled = BTreeMap<(String, bool), Option<Arc<GlobMatcher>>>;
+
+/// Cache of compiled patterns. Runs share the same few patterns, and compiling one costs as much as matching it against
+/// thousands of paths.
+static COMPILED: Mutex<Compiled> = Mutex::new(BTreeMap::new());
 
 fn compiled(pattern: &str, any_case: bool) -> Option<Arc<GlobMatcher>> {
     let cache = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,8 +230,7 @@ fn compiled(pattern: &str, any_case: bool) -> Option<Arc<GlobMatcher>> {
     if let Some(matcher) = cache().get(&key) {
         return matcher.clone();
     }
-    let matcher =
-        glob(pattern).and_then(|_| build(pattern, any_case)).ok().map(|glob| Arc::new(glob.compile_matcher()));
+    let matcher = build(pattern, any_case).ok().map(|glob| Arc::new(glob.compile_matcher()));
     let mut cache = cache();
     if cache.len() >= MAX_COMPILED {
         cache.clear();
