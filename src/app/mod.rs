@@ -14,7 +14,7 @@ use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{AuditLog, HumanActions, IdempotencyKeys, PortError, PortResult, Vault};
+use crate::ports::{AuditLog, IdempotencyKeys, PortError, PortResult, Vault};
 use crate::service::{Caller, Callers, Services, Via};
 use forges::ForgeRegistry;
 use reloadable::{Reloadable, Surroundings};
@@ -48,8 +48,6 @@ const MAX_OPEN_RUNS: u32 = 10_000;
 pub struct Ports {
     /// Dependencies of the actors.
     pub deps: Deps,
-    /// What people do on the local forge.
-    pub people: Arc<dyn HumanActions>,
     /// The vault for people.
     pub vault: Arc<dyn Vault>,
     /// Audit log.
@@ -103,7 +101,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         store: store.clone(),
         workspaces,
         parts: reloadable.clone(),
-        forges: Arc::new(ForgeRegistry::new(forge.clone())),
+        forges: Arc::new(ForgeRegistry::new(forge)),
         isolation: Arc::new(sandbox.clone()),
         clock,
         notifications: Notifications::default(),
@@ -119,7 +117,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         scope,
     };
     let vault = reloadable.vault();
-    Ok(Ports { deps, people: forge, vault, audit: store.clone(), idempotency: store, reloadable })
+    Ok(Ports { deps, vault, audit: store.clone(), idempotency: store, reloadable })
 }
 
 /// Opens the vault for a process without ports; `None` if the configuration uses no secret, so that the store is left
@@ -169,7 +167,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         runtime,
         clock: ports.deps.clock.clone(),
         store: ports.deps.store.clone(),
-        people: ports.people.clone(),
+        forges: ports.deps.forges.clone(),
         vault: ports.vault.clone(),
         workspaces: ports.deps.workspaces.clone(),
         audit: ports.audit.clone(),

@@ -1,10 +1,11 @@
-//! Changes of the local forge, and actions of people on them. The run of a change sees each action at once.
+//! Changes of a forge, and actions of people on them through Skep. The run of a change sees each action at once.
 
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
 use crate::domain::{ChangeNumber, Sha, StatusState};
 use crate::ports::run_index::RunMatch;
-use crate::ports::{Change, PortResult, Repo};
+use crate::ports::{Change, HumanActions, PortResult, Repo};
+use std::sync::Arc;
 
 /// Maximum bytes of a status's context.
 const MAX_CONTEXT_BYTES: usize = 200;
@@ -37,8 +38,8 @@ pub struct NewStatus {
 /// `no_project`.
 pub async fn list(s: &Services, caller: &Caller, project: &str) -> ServiceResult<Vec<Change>> {
     caller.require(Right::Read)?;
-    let repo = repo(s, project).await?;
-    Ok(s.people.changes(&repo).await?)
+    let (repo, forge) = forge(s, project).await?;
+    Ok(forge.changes(&repo).await?)
 }
 
 /// Returns a change.
@@ -47,8 +48,8 @@ pub async fn list(s: &Services, caller: &Caller, project: &str) -> ServiceResult
 /// `no_project` or `no_change`.
 pub async fn show(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
     caller.require(Right::Read)?;
-    let repo = repo(s, change.project).await?;
-    load(s, &repo, change.number).await
+    let (repo, forge) = forge(s, change.project).await?;
+    load(forge.as_ref(), &repo, change.number).await
 }
 
 /// Reviews a change at its current head: approves it, or requests changes.
@@ -64,8 +65,8 @@ pub async fn review(
 ) -> ServiceResult<Change> {
     caller.require(Right::Review)?;
     input::text(text)?;
-    let repo = existing(s, change).await?;
-    let reviewed = s.people.review(&repo, ChangeNumber(change.number), &caller.principal, approved, text).await;
+    let (repo, forge) = existing(s, change).await?;
+    let reviewed = forge.review(&repo, ChangeNumber(change.number), &caller.principal, approved, text).await;
     let action = if approved { "change.approve" } else { "change.request_changes" };
     acted(s, caller, change, reviewed, action, text).await
 }
@@ -80,8 +81,8 @@ pub async fn comment(s: &Services, caller: &Caller, change: ChangeRef<'_>, text:
     if text.trim().is_empty() {
         return Err(ServiceError::invalid("text: empty", "Give a `text`"));
     }
-    let repo = existing(s, change).await?;
-    let commented = s.people.comment(&repo, ChangeNumber(change.number), &caller.principal, text).await;
+    let (repo, forge) = existing(s, change).await?;
+    let commented = forge.comment(&repo, ChangeNumber(change.number), &caller.principal, text).await;
     acted(s, caller, change, commented, "change.comment", text).await
 }
 
@@ -91,8 +92,8 @@ pub async fn comment(s: &Services, caller: &Caller, change: ChangeRef<'_>, text:
 /// `not_possible` if it cannot be merged, and those of [`show`].
 pub async fn merge(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
     caller.require(Right::Review)?;
-    let repo = existing(s, change).await?;
-    let merged = s.people.merge(&repo, ChangeNumber(change.number), &caller.principal).await;
+    let (repo, forge) = existing(s, change).await?;
+    let merged = forge.merge(&repo, ChangeNumber(change.number), &caller.principal).await;
     acted(s, caller, change, merged, "change.merge", "").await
 }
 
@@ -102,8 +103,8 @@ pub async fn merge(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> Serv
 /// As [`merge`].
 pub async fn close(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
     caller.require(Right::Review)?;
-    let repo = existing(s, change).await?;
-    let closed = s.people.close_by(&repo, ChangeNumber(change.number), &caller.principal).await;
+    let (repo, forge) = existing(s, change).await?;
+    let closed = forge.close_by(&repo, ChangeNumber(change.number), &caller.principal).await;
     acted(s, caller, change, closed, "change.close", "").await
 }
 
@@ -124,15 +125,15 @@ pub async fn report_status(
         let detail = format!("context: must be 1 to {MAX_CONTEXT_BYTES} bytes");
         return Err(ServiceError::invalid(detail, "Name the CI job, such as `ci/windows`"));
     }
-    let repo = repo(s, change.project).await?;
-    let head = load(s, &repo, change.number).await?.head;
+    let (repo, forge) = forge(s, change.project).await?;
+    let head = load(forge.as_ref(), &repo, change.number).await?.head;
     let sha = match sha.map(|sha| sha.to_ascii_lowercase()) {
         None => head,
         Some(sha) if [40, 64].contains(&sha.len()) && sha.bytes().all(|b| b.is_ascii_hexdigit()) => Sha(sha),
         Some(_) => return Err(ServiceError::invalid("sha: must be a full commit id", "Give all of its hex digits")),
     };
     let (number, by) = (ChangeNumber(change.number), &caller.principal);
-    let reported = s.people.report_status(&repo, number, by, &sha, &context, state, &text).await;
+    let reported = forge.report_status(&repo, number, by, &sha, &context, state, &text).await;
     acted(s, caller, change, reported, "change.status", &context).await
 }
 
@@ -156,18 +157,20 @@ async fn acted(
     Ok(change)
 }
 
-async fn repo(s: &Services, project: &str) -> ServiceResult<Repo> {
+/// Returns the repository of a project, and what people can do on its forge through Skep.
+async fn forge(s: &Services, project: &str) -> ServiceResult<(Repo, Arc<dyn HumanActions>)> {
     let project = projects::find(s, project).await?;
-    Ok(Repo { project: project.name, origin: project.repo })
+    let actions = s.forges.human_actions(&project.forge)?;
+    Ok((Repo { project: project.name, origin: project.repo }, actions))
 }
 
-async fn load(s: &Services, repo: &Repo, number: u64) -> ServiceResult<Change> {
-    s.people.change(repo, ChangeNumber(number)).await.map_err(|e| ServiceError::missing("no_change", e))
+async fn load(forge: &dyn HumanActions, repo: &Repo, number: u64) -> ServiceResult<Change> {
+    forge.change(repo, ChangeNumber(number)).await.map_err(|e| ServiceError::missing("no_change", e))
 }
 
-/// Returns the repository if it has the change.
-async fn existing(s: &Services, change: ChangeRef<'_>) -> ServiceResult<Repo> {
-    let repo = repo(s, change.project).await?;
-    load(s, &repo, change.number).await?;
-    Ok(repo)
+/// Returns the same as [`forge`] if the project has the change.
+async fn existing(s: &Services, change: ChangeRef<'_>) -> ServiceResult<(Repo, Arc<dyn HumanActions>)> {
+    let (repo, forge) = forge(s, change.project).await?;
+    load(forge.as_ref(), &repo, change.number).await?;
+    Ok((repo, forge))
 }

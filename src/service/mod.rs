@@ -26,7 +26,7 @@ pub use error::{ErrorKind, ServiceError, ServiceResult};
 
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
-use crate::ports::{AuditLog, Clock, HumanActions, IdempotencyKeys, Isolation, Store, Vault, Workspaces};
+use crate::ports::{AuditLog, Clock, Forges, IdempotencyKeys, Isolation, Store, Vault, Workspaces};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,8 +42,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Store: runs, journals, artifacts, projects and the ledger.
     pub store: Arc<dyn Store>,
-    /// Actions of people on changes of the local forge.
-    pub people: Arc<dyn HumanActions>,
+    /// Forges, by name.
+    pub forges: Arc<dyn Forges>,
     /// Vault.
     pub vault: Arc<dyn Vault>,
     /// Git workspaces, to inspect repositories and diffs.
