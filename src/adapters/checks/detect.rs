@@ -33,7 +33,7 @@ const TIMEOUT_SECS: u64 = 600;
 /// | `go.mod` | `go test ./...` |
 /// | none of these, a Makefile with `test` or `check` | `make test`, `make check` |
 pub fn detect(names: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<CheckSpec> {
-    // A byte order mark is no part of the text.
+    // A byte order mark is not part of the text.
     let read =
         |name: &str| read(name).map(|text| text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned));
     let has = |name: &str| names.iter().any(|n| n == name);
