@@ -61,10 +61,14 @@ async fn cut<T, F: Future<Output = PortResult<T>>>(w: &World, cuts: &mut Option<
         }
         settle(w).await;
     }
-    // Each try clears at most one stale lock, and an operation may meet several.
-    for _ in 0..10 {
+    // Each try clears at most one stale lock, and an operation may meet several. A killed git is out of sight before the
+    // kernel has closed its files, so a lock can still appear after it was looked for.
+    for _ in 0..50 {
         match work().await {
-            Err(PortError::Transient { .. } | PortError::Unknown { .. }) => settle(w).await,
+            Err(PortError::Transient { .. } | PortError::Unknown { .. }) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                settle(w).await;
+            }
             result => return result.unwrap(),
         }
     }
