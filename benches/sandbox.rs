@@ -14,7 +14,8 @@ fn main() {
 fn start_and_end(bencher: Bencher<'_, '_>, level: &str) {
     let level = Level::named(level).expect("a level");
     let policy = Policy { level, accept_no_isolation: level == Level::None, ..Policy::default() };
-    let sandbox = Sandbox::isolated(&policy, &[], Some(Path::new(env!("CARGO_BIN_EXE_skep")))).expect("the walls");
+    let sandbox =
+        Sandbox::isolated(&policy, &[], Some(Path::new(env!("CARGO_BIN_EXE_skep")))).expect("the sandbox starts");
     let root = tempfile::tempdir().expect("a folder");
     let (dir, cache, scratch) = (root.path().join("work"), root.path().join("cache"), root.path().join("scratch"));
     std::fs::create_dir(&dir).expect("a folder");
