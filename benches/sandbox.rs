@@ -23,6 +23,7 @@ fn start_and_end(bencher: Bencher<'_, '_>, level: &str) {
     let job = Job {
         command: ":",
         purpose: Purpose::Check,
+        origin: None,
         dir: &dir,
         cache: &cache,
         scratch: &scratch,

@@ -10,7 +10,7 @@ use skep::domain::{
 };
 use skep::platform::clock::SystemClock;
 use skep::platform::sandbox::Sandbox;
-use skep::ports::checks::{Checked, RepoRules};
+use skep::ports::checks::{Checked, RepoRules, Trust};
 use skep::ports::engine::{AttemptEnv, EngineResult, Sink, StepOutcome};
 use skep::ports::forge::{ChangeText, Landing};
 use skep::ports::leases::Owner;
@@ -142,7 +142,8 @@ impl Checks for IdleWorld {
     fn assign_runners(&self, _: &ProjectName, checks: Vec<CheckSpec>) -> Result<Vec<CheckSpec>, (String, String)> {
         Ok(checks)
     }
-    async fn run(&self, _: &ProjectName, _: &Path, _: &Path, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
+    async fn fill_cache(&self, _: &Repo, _: &Path, _: &Path) {}
+    async fn run(&self, _: &Repo, _: &Path, _: &Path, _: Trust, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
         let result = |spec: &CheckSpec| CheckResult {
             name: spec.name.clone(),
             kind: CheckKind::Test,

@@ -14,7 +14,7 @@ use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::leases::Lease;
 use crate::ports::ledger::{Reservation, ReserveOutcome, SpendingBy, SpendingFilter};
 use crate::ports::workspace::Moved;
-use crate::ports::{PortError, PortResult};
+use crate::ports::{PortError, PortResult, Trust};
 use crate::render::EffectText;
 use crate::secrets::redact;
 use crate::telemetry::TraceContext;
@@ -339,7 +339,7 @@ async fn check(
     let started = deps.clock.monotonic();
     let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.scratch_dirs(target.run, &name);
-    let checked = deps.parts().checks.run(&target.repo.project, &dir, &cache, specs).await?;
+    let checked = deps.parts().checks.run(&target.repo, &dir, &cache, Trust::Unproven, specs).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for check in checked {

@@ -14,6 +14,7 @@ use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, 
 use crate::ports::{PortError, PortResult, Prompt, Prompts};
 use crate::secrets::redact;
 use ractor::ActorRef;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -222,6 +223,7 @@ async fn env(
             .await
             .map_err(|e| PortError::transient(format!("cannot create the folder {}: {e}", dir.display())))?;
     }
+    deps.parts().checks.fill_cache(&target.repo, &dir, &cache).await;
     let prompt = match engine.reads_prompt() {
         true => {
             let prompt = without_secrets(order, prompts.render(&target.repo, order, &patch).await?);
@@ -233,7 +235,8 @@ async fn env(
         false => None,
     };
     let meter = deps.workspaces.meter_file(order.run, order.attempt);
-    Ok(AttemptEnv { dir, cache, scratch, patch, meter, project: target.repo.project.clone(), prompt })
+    let origin = target.repo.local_origin().map(Path::to_owned);
+    Ok(AttemptEnv { dir, cache, scratch, patch, meter, project: target.repo.project.clone(), origin, prompt })
 }
 
 /// Redacts a prompt. It goes to the operator of the model, so it must not hold a secret from anywhere in the
@@ -248,8 +251,10 @@ fn without_secrets(order: &Order, prompt: Prompt) -> Prompt {
 
 /// Removes what only this attempt needed. What cannot be removed now is removed with the run.
 async fn clear(s: &Session, env: &AttemptEnv) {
-    if let Err(error) = tokio::fs::remove_dir_all(&env.scratch).await {
-        tracing::debug!(%error, "the scratch folder stays until the run is released");
+    for dir in [&env.scratch, &env.cache] {
+        if let Err(error) = tokio::fs::remove_dir_all(dir).await {
+            tracing::debug!(%error, "a folder of the attempt stays until the run is released");
+        }
     }
     if s.order.task.is_none() {
         let name = s.order.attempt.to_string();

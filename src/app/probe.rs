@@ -216,7 +216,7 @@ async fn work(
         false => None,
     };
     let meter = workspaces.meter_file(*run, order.attempt);
-    let env = AttemptEnv { dir, cache, scratch, patch, meter, project: repo.project.clone(), prompt };
+    let env = AttemptEnv { dir, cache, scratch, patch, meter, project: repo.project.clone(), origin: None, prompt };
     let sink: Sink = Arc::new(move |event| {
         let (EngineEvent::Said(text) | EngineEvent::Did(text)) = event else { return };
         // A slow receiver misses lines.

@@ -1,6 +1,7 @@
 //! Running a project's checks on a checkout.
 
 use super::PortResult;
+use super::workspace::Repo;
 use crate::domain::{ArtifactKind, CheckResult, CheckSpec, ProjectName, Tightening};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -24,6 +25,15 @@ pub struct RepoRules {
     pub tightening: Tightening,
 }
 
+/// What is known about the commit that checks run on. It decides what outlives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The base commit of a run. What its checks leave in their home and caches is kept for the project.
+    Base,
+    /// Any other commit. Its checks start from a copy of what base commits left, and leave nothing.
+    Unproven,
+}
+
 /// Runs checks. A red check is a result; only a check that could not run at all is an error.
 #[async_trait]
 pub trait Checks: Send + Sync {
@@ -38,14 +48,21 @@ pub trait Checks: Send + Sync {
     fn assign_runners(&self, project: &ProjectName, checks: Vec<CheckSpec>)
     -> Result<Vec<CheckSpec>, (String, String)>;
 
-    /// Runs the checks of a project in order in the checkout at `dir`; `cache` is a writable folder that lasts for the
-    /// run. After a red setup check the rest is reported red without running. Dropping the future ends the commands. A
-    /// failure of the runner itself is an error, never a red check.
+    /// Runs the checks of a project in order in the checkout at `dir`. `cache` is a folder for this call alone, with
+    /// the home and the caches of the checks: it is emptied before, filled with what base commits left, and removed
+    /// afterwards. No command of another commit has ever written to it. After a red setup check the rest is reported red
+    /// without running. Dropping the future ends the commands. A failure of the runner itself is an error, never a red
+    /// check.
     async fn run(
         &self,
-        project: &ProjectName,
+        repo: &Repo,
         dir: &Path,
         cache: &Path,
+        trust: Trust,
         specs: &[CheckSpec],
     ) -> PortResult<Vec<Checked>>;
+
+    /// Fills the new cache folder of an attempt that works in the worktree `dir` with what the checks of base commits
+    /// left. Does nothing when the folder has been used.
+    async fn fill_cache(&self, repo: &Repo, dir: &Path, cache: &Path);
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct AttemptEnv {
     /// The worktree, to edit (`Develop`) or to read (the other steps).
     pub dir: PathBuf,
-    /// The cache folder, shared by the attempts of one run (build outputs go here, not into the worktree).
+    /// The folder of its home and caches, for this attempt alone (build outputs go here, not into the worktree).
     pub cache: PathBuf,
     /// A folder outside the worktree for the order's file and temporary files; removed afterwards.
     pub scratch: PathBuf,
@@ -25,6 +25,8 @@ pub struct AttemptEnv {
     pub meter: PathBuf,
     /// The project, for settings per project (egress, runners).
     pub project: ProjectName,
+    /// The project's working copy, if its origin is a folder of this machine.
+    pub origin: Option<PathBuf>,
     /// The rendered prompt; `None` for engines that read none ([`Engine::reads_prompt`]).
     pub prompt: Option<Prompt>,
 }

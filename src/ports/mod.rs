@@ -24,7 +24,7 @@ pub mod workspace;
 
 pub use audit::AuditLog;
 pub use blobs::Blobs;
-pub use checks::{Checks, RepoRules};
+pub use checks::{Checks, RepoRules, Trust};
 pub use clock::Clock;
 pub use engine::{Engine, EngineEvent, EngineResult, Engines, Sink};
 pub use error::{PortError, PortResult};

@@ -5,7 +5,7 @@
 use super::PortResult;
 use crate::domain::{AttemptId, DiffStat, ProjectName, RunId, SecretFound, Sha, TaskId};
 use async_trait::async_trait;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A project's repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,13 @@ pub struct Repo {
     pub project: ProjectName,
     /// Its origin: an absolute path or a URL.
     pub origin: String,
+}
+
+impl Repo {
+    /// Returns the folder of the origin, if it is one of this machine.
+    pub fn local_origin(&self) -> Option<&Path> {
+        Some(Path::new(&self.origin)).filter(|path| path.is_absolute())
+    }
 }
 
 /// The content of a worktree, as a commit made by Skep.
@@ -72,7 +79,8 @@ pub trait Workspaces: Send + Sync {
     /// Removes a worktree of `read_dir` or `check_dir`.
     async fn remove_dir(&self, repo: &Repo, run: RunId, name: &str) -> PortResult<()>;
 
-    /// Returns the run's cache folder and a scratch folder for an attempt, both outside every worktree.
+    /// Returns the cache folder and the scratch folder of an attempt or of a run of checks, both outside every worktree
+    /// and shared with no other.
     fn scratch_dirs(&self, run: RunId, name: &str) -> (PathBuf, PathBuf);
 
     /// Returns the meter file of an attempt: outside every sandbox, removed with the run.

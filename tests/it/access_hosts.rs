@@ -145,6 +145,7 @@ async fn runs(sandbox: &Sandbox, dir: &Path, command: &str, proxy: Option<&Proxy
     let job = Job {
         command,
         purpose: Purpose::Check,
+        origin: None,
         dir,
         cache: &cache,
         scratch: &scratch,

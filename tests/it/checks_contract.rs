@@ -5,6 +5,7 @@ use skep::adapters::checks::CommandChecks;
 use skep::domain::check::TestCounts;
 use skep::domain::{ArtifactKind, CheckKind, CheckSpec, ProjectName};
 use skep::ports::checks::{Checked, Checks};
+use skep::ports::{Repo, Trust};
 use std::path::Path;
 
 pub fn checks() -> CommandChecks {
@@ -16,13 +17,18 @@ pub fn project() -> ProjectName {
     ProjectName::new("calc").unwrap()
 }
 
+/// Its repository, whose origin is not on this machine.
+pub fn repo() -> Repo {
+    Repo { project: project(), origin: "https://forge.invalid/calc".to_owned() }
+}
+
 fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
     CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), timeout_secs: 60, junit: None, runner: None }
 }
 
 async fn run(dir: &Path, specs: &[CheckSpec]) -> Vec<Checked> {
     let cache = tempfile::tempdir().unwrap();
-    checks().run(&project(), dir, cache.path(), specs).await.unwrap()
+    checks().run(&repo(), dir, cache.path(), Trust::Unproven, specs).await.unwrap()
 }
 
 async fn one(command: &str) -> Checked {
@@ -166,21 +172,26 @@ X"#;
 #[tokio::test]
 async fn a_missing_checkout_is_an_error_and_not_a_failed_check() {
     let cache = tempfile::tempdir().unwrap();
+    let specs = [spec("t", CheckKind::Test, "true")];
     let result =
-        checks().run(&project(), &cache.path().join("none"), cache.path(), &[spec("t", CheckKind::Test, "true")]).await;
+        checks().run(&repo(), &cache.path().join("none"), &cache.path().join("cache"), Trust::Unproven, &specs).await;
     assert!(result.unwrap_err().to_string().contains("none"));
 }
 
 #[tokio::test]
-async fn temporary_files_are_removed_and_caches_stay() {
+async fn nothing_that_checks_leave_outlives_them() {
     let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let line = r#"echo x > "$TMPDIR/left"; mkdir -p "$CARGO_TARGET_DIR"; echo y > "$CARGO_TARGET_DIR/kept""#;
-    let results =
-        checks().run(&project(), dir.path(), cache.path(), &[spec("t", CheckKind::Test, line)]).await.unwrap();
-    assert!(results[0].result.green, "{:?}", results[0].result);
-    let mut names: Vec<_> = std::fs::read_dir(cache.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    names.sort();
-    // Next to the caches: the synthetic user database that commands see.
-    assert_eq!(names, ["check", "users"]);
-    assert!(cache.path().join("check/cargo-target/kept").exists());
+    let leave = r#"echo x > "$TMPDIR/left"; mkdir -p "$CARGO_TARGET_DIR"; echo y > "$CARGO_TARGET_DIR/left"; echo z > "$HOME/left""#;
+    let find = r#"test -e "$CARGO_TARGET_DIR/left" && test -e "$HOME/left" && ! test -e "$TMPDIR/left""#;
+    let specs = [spec("leave", CheckKind::Test, leave), spec("find", CheckKind::Test, find)];
+    for _ in 0..2 {
+        // What a killed process left is not found either.
+        std::fs::create_dir_all(cache.path().join("check/home")).unwrap();
+        std::fs::write(cache.path().join("check/home/planted"), "").unwrap();
+        let clean = spec("clean", CheckKind::Test, r#"! test -e "$HOME/left" && ! test -e "$HOME/planted""#);
+        let specs = [&[clean], &specs[..]].concat();
+        let results = checks().run(&repo(), dir.path(), cache.path(), Trust::Unproven, &specs).await.unwrap();
+        results.iter().for_each(|checked| assert!(checked.result.green, "{:?}", checked.result));
+        assert!(!cache.path().exists());
+    }
 }

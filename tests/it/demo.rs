@@ -1,11 +1,11 @@
 //! Every stage of the demo, with real checks: failing test, wrong fix, right fix, review findings, rework.
 
-use crate::checks_contract::{checks, project};
+use crate::checks_contract::{checks, repo};
 use crate::engines_contract::{AttemptDirs, engine, order, quiet};
 use skep::adapters::checks::detect::detect;
 use skep::adapters::demo;
 use skep::domain::{CheckSpec, Note, NoteSource, Policy, Step, TaskSpec, Verdict, plan};
-use skep::ports::checks::Checks;
+use skep::ports::checks::{Checks, Trust};
 use skep::ports::engine::StepOutcome;
 use std::path::Path;
 use std::process::Command;
@@ -48,7 +48,7 @@ async fn verdict(dirs: &mut AttemptDirs) -> Verdict {
 }
 
 async fn green(dirs: &AttemptDirs, cache: &Path, specs: &[CheckSpec]) -> bool {
-    let results = checks().run(&project(), &dirs.tree(), cache, specs).await.unwrap();
+    let results = checks().run(&repo(), &dirs.tree(), cache, Trust::Unproven, specs).await.unwrap();
     let result = &results[0].result;
     // A failure must come from a test, not from the build.
     assert!(result.green || result.tail.contains("test result: FAILED"), "{result:?}");

@@ -71,6 +71,7 @@ impl AttemptDirs {
             patch: self.patch.clone(),
             meter: at("meter"),
             project: skep::domain::ProjectName::try_from("sample".to_owned()).unwrap(),
+            origin: None,
             prompt: None,
         }
     }

@@ -63,6 +63,7 @@ mod preview;
 mod prompts;
 mod proof_budget;
 mod proof_faults;
+mod proof_home;
 mod proof_kill;
 mod proof_ledger;
 mod proof_loops;

@@ -12,7 +12,18 @@ async fn run(dir: &Path, command: &str, timeout: Duration, max_output: usize) ->
 }
 
 fn job<'a>(dir: &'a Path, command: &'a str, timeout: Duration, max_output: usize) -> Job<'a> {
-    Job { command, purpose: Purpose::Check, dir, cache: dir, scratch: dir, env: &[], timeout, max_output, proxy: None }
+    Job {
+        command,
+        purpose: Purpose::Check,
+        origin: None,
+        dir,
+        cache: dir,
+        scratch: dir,
+        env: &[],
+        timeout,
+        max_output,
+        proxy: None,
+    }
 }
 
 async fn quick(line: &str) -> (ProcessOutput, String) {

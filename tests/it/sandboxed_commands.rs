@@ -18,6 +18,7 @@ async fn run(sandbox: &Sandbox, dir: &Path, command: &str, proxy: Option<&ProxyE
     let job = Job {
         command,
         purpose: Purpose::Check,
+        origin: None,
         dir: &work,
         cache: &cache,
         scratch: &scratch,
@@ -117,6 +118,7 @@ async fn a_planted_link_is_not_followed() {
     let job = |line| Job {
         command: line,
         purpose: Purpose::Check,
+        origin: None,
         dir: Path::new("/"),
         cache: Path::new("/"),
         scratch: Path::new("/"),
@@ -146,6 +148,7 @@ async fn a_command_at_its_process_limit_does_not_affect_others() {
     let job = Job {
         command: &line,
         purpose: Purpose::Check,
+        origin: None,
         dir: &full,
         cache: &cache,
         scratch: &scratch,
@@ -172,6 +175,7 @@ async fn an_interactive_program_gets_its_input_from_the_first_byte() {
     let job = Job {
         command: "cat; echo aside >&2; echo ${#LARGE}",
         purpose: Purpose::Agent,
+        origin: None,
         dir: dir.path(),
         cache: &cache,
         scratch: &scratch,

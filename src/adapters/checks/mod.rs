@@ -1,5 +1,6 @@
 //! Runs a project's checks in a fresh checkout, and trusts only exit codes and reports it observed itself.
 
+mod caches;
 pub mod detect;
 pub mod junit;
 pub mod repo_file;
@@ -12,11 +13,12 @@ use super::runner::{self, LocalSession, NoReport, RunnerSession};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::access::{Grants, ProjectGrants};
-use crate::platform::sandbox::Sandbox;
+use crate::platform::sandbox::{Purpose, Sandbox};
 use crate::platform::terminal_text;
-use crate::ports::checks::{Checked, Checks, RepoRules};
-use crate::ports::{PortError, PortResult};
+use crate::ports::checks::{Checked, Checks, RepoRules, Trust};
+use crate::ports::{PortError, PortResult, Repo};
 use async_trait::async_trait;
+use caches::Caches;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
@@ -33,16 +35,19 @@ pub struct CommandChecks {
     access_broker: AccessBroker,
     runners: Arc<BTreeMap<String, Runner>>,
     sessions: RemoteSessions,
+    caches: Caches,
 }
 
 impl CommandChecks {
-    /// Checks that run only in `sandbox`.
+    /// Checks that run only in `sandbox`. If it has a data directory, the caches of base commits are kept there.
     pub fn new(sandbox: Sandbox) -> Self {
+        let caches = sandbox.data_dir().map(|dir| Caches::in_dir(&dir.join("caches"), &sandbox.fingerprint()));
         Self {
             sandbox,
             access_broker: AccessBroker::default(),
             runners: Arc::default(),
             sessions: RemoteSessions::new("test-none"),
+            caches: caches.unwrap_or_default(),
         }
     }
 
@@ -79,12 +84,13 @@ impl CommandChecks {
     /// Opens a session on the runner of a check, if this project is allowed to use it.
     async fn open_session(
         &self,
-        project: &ProjectName,
+        repo: &Repo,
         runner: Option<&str>,
         dir: &Path,
         cache: &Path,
     ) -> PortResult<Box<dyn RunnerSession>> {
-        let Some(name) = runner else { return Ok(Box::new(LocalSession::new(&self.sandbox, dir, cache)?)) };
+        let Some(name) = runner else { return Ok(Box::new(LocalSession::new(&self.sandbox, repo, dir, cache)?)) };
+        let project = &repo.project;
         check_allowed(self.access_broker.grants(project), project, name)
             .map_err(|(what, fix)| PortError::permanent(what, fix))?;
         let runner = self.runners.get(name).ok_or_else(|| {
@@ -219,11 +225,16 @@ impl Checks for CommandChecks {
 
     async fn run(
         &self,
-        project: &ProjectName,
+        repo: &Repo,
         dir: &Path,
         cache: &Path,
+        trust: Trust,
         specs: &[CheckSpec],
     ) -> PortResult<Vec<Checked>> {
+        // Whatever a killed process left there was written by another commit.
+        caches::clear(cache).await?;
+        let own = cache.join(Purpose::Check.dir_name());
+        self.caches.fill(&repo.project, dir, &own).await;
         let mut results: Vec<Checked> = Vec::with_capacity(specs.len());
         let mut failed_setup: Option<&str> = None;
         // One checkout per runner, shared by all checks that run there. An error drops the sessions, which ends them.
@@ -235,9 +246,9 @@ impl Checks for CommandChecks {
                     let runner = spec.runner.as_deref();
                     let session = match sessions.entry(runner) {
                         Entry::Occupied(entry) => entry.into_mut(),
-                        Entry::Vacant(entry) => entry.insert(self.open_session(project, runner, dir, cache).await?),
+                        Entry::Vacant(entry) => entry.insert(self.open_session(repo, runner, dir, cache).await?),
                     };
-                    self.run_one(project, session.as_mut(), spec).await?
+                    self.run_one(&repo.project, session.as_mut(), spec).await?
                 }
             };
             if spec.kind == CheckKind::Setup && !checked.result.green && failed_setup.is_none() {
@@ -248,7 +259,15 @@ impl Checks for CommandChecks {
         for session in sessions.into_values() {
             session.close().await;
         }
+        if trust == Trust::Base && failed_setup.is_none() {
+            self.caches.keep(&repo.project, dir, &own).await;
+        }
+        caches::clear(cache).await?;
         Ok(results)
+    }
+
+    async fn fill_cache(&self, repo: &Repo, dir: &Path, cache: &Path) {
+        self.caches.fill(&repo.project, dir, &cache.join(Purpose::Agent.dir_name())).await;
     }
 }
 

@@ -5,8 +5,8 @@ use crate::adapters::runner::{self, settings::Runner};
 use crate::domain::{CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::platform::access::{Grants, ProjectGrants};
 use crate::platform::sandbox::Sandbox;
-use crate::ports::checks::Checks;
-use crate::ports::{PortError, PortResult};
+use crate::ports::checks::{Checks, Trust};
+use crate::ports::{PortError, PortResult, Repo};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -70,13 +70,13 @@ pub async fn run(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<
         check("leave", TIMEOUT_SECS, LEAVE_PROCESS, None),
         check("find", TIMEOUT_SECS, FIND_PROCESS, None),
     ];
-    let project = ProjectName::from_text("runner-test");
+    let repo = Repo { project: ProjectName::from_text("runner-test"), origin: String::new() };
     let all = Grants { runner: Some(name.to_owned()), ..Grants::default() };
     let granted = ProjectGrants { all, ..ProjectGrants::default() };
     let sessions = temporary_sessions();
     let runners = BTreeMap::from([(name.to_owned(), runner.clone())]);
     let checks = CommandChecks::new(Sandbox::disabled()).with_runners(runners, granted, sessions.clone());
-    let results = checks.run(&project, &dir, &cache, &specs).await;
+    let results = checks.run(&repo, &dir, &cache, Trust::Unproven, &specs).await;
     // Swept here, because no later process will use this owner id.
     let swept = runner::purge(name, runner, &sessions).await;
     let results = results?;

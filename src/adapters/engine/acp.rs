@@ -250,6 +250,7 @@ impl Engine for AcpEngine {
             sandbox: self.driven.sandbox.clone(),
             dir: env.dir.clone(),
             cache: env.cache.clone(),
+            origin: env.origin.clone(),
             scratch: env.scratch.clone(),
             gate: model_access.place().cloned(),
             variables: model_access.env(),

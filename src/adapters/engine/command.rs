@@ -94,6 +94,7 @@ impl Engine for CommandEngine {
         let job = Job {
             command: &self.line,
             purpose: Purpose::Agent,
+            origin: env.origin.as_deref(),
             dir: &env.dir,
             cache: &env.cache,
             scratch: &env.scratch,

@@ -369,6 +369,7 @@ impl PreparedAgent {
         Job {
             command: &self.line,
             purpose: Purpose::Agent,
+            origin: env.origin.as_deref(),
             dir: &env.dir,
             cache: &env.cache,
             scratch: &env.scratch,

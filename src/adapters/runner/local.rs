@@ -6,7 +6,7 @@ use crate::platform::access::broker::CommandAccess;
 use crate::platform::process::ProcessOutput;
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
-use crate::ports::{PortError, PortResult};
+use crate::ports::{PortError, PortResult, Repo};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,15 +15,22 @@ use std::time::Duration;
 pub(in crate::adapters) struct LocalSession {
     sandbox: Sandbox,
     dir: PathBuf,
+    origin: Option<PathBuf>,
     cache: PathBuf,
     tree: RootedDir,
 }
 
 impl LocalSession {
-    /// Opens a session on the checkout at `dir`.
-    pub(in crate::adapters) fn new(sandbox: &Sandbox, dir: &Path, cache: &Path) -> PortResult<LocalSession> {
+    /// Opens a session on the checkout of `repo` at `dir`.
+    pub(in crate::adapters) fn new(
+        sandbox: &Sandbox,
+        repo: &Repo,
+        dir: &Path,
+        cache: &Path,
+    ) -> PortResult<LocalSession> {
         let tree = RootedDir::open(dir).map_err(|e| cannot_run(dir, &e))?;
-        Ok(LocalSession { sandbox: sandbox.clone(), dir: dir.to_owned(), cache: cache.to_owned(), tree })
+        let origin = repo.local_origin().map(Path::to_owned);
+        Ok(LocalSession { sandbox: sandbox.clone(), dir: dir.to_owned(), origin, cache: cache.to_owned(), tree })
     }
 }
 
@@ -43,6 +50,7 @@ impl RunnerSession for LocalSession {
         let job = Job {
             command: &spec.command,
             purpose: Purpose::Check,
+            origin: self.origin.as_deref(),
             dir: &self.dir,
             cache: &self.cache,
             scratch: scratch.path(),

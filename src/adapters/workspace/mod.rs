@@ -192,7 +192,7 @@ impl Workspaces for GitWorkspaces {
         let base = self.data.join("scratch").join(run.to_string());
         let sanitized = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
         let name: String = name.chars().take(100).map(sanitized).collect();
-        let dirs = (base.join("cache"), base.join("tmp").join(format!("s-{name}")));
+        let dirs = (base.join("cache").join(format!("s-{name}")), base.join("tmp").join(format!("s-{name}")));
         for dir in [&dirs.0, &dirs.1] {
             if let Err(error) = make_dir(dir) {
                 tracing::warn!(%error, "cannot create a scratch folder; the command that needs it will fail");

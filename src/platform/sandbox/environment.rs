@@ -1,6 +1,6 @@
 //! The environment of a command: the host variables passed on, and the ones Skep sets.
 
-use super::{Job, Level, toolchain_cache};
+use super::{Job, Level, folders, toolchain_cache};
 use crate::secrets::Secret;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -150,7 +150,7 @@ impl Host {
         proxy: Option<&Secret>,
         job_marker: (&str, &str),
     ) -> Vec<(OsString, OsString)> {
-        let cache = job.cache.join(job.purpose.dir_name());
+        let cache = folders::seen_cache(job, level);
         let mut env = self.vars.clone();
         if level != Level::None {
             PROXIES.iter().for_each(|name| drop(env.remove(OsStr::new(name))));

@@ -1,7 +1,7 @@
 //! The directories of a command: creating them, handing them to the user it runs as, and making them reachable.
 
-use super::Job;
 use super::tree;
+use super::{Job, Level};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use std::io;
@@ -9,6 +9,24 @@ use std::path::{Path, PathBuf};
 
 /// Subdirectory of the cache with the generated `passwd` and `group` files.
 pub const USER_FILES: &str = "users";
+
+/// Path at which commands find their cache at `strict`. It is the same for all of them: programs and build outputs in a
+/// cache that is copied for another command contain their own paths.
+const SEEN_CACHE: &str = "/run/skep/cache";
+
+/// Returns the path at which a job finds its cache.
+pub fn seen_cache(job: &Job<'_>, level: Level) -> PathBuf {
+    match level {
+        Level::Strict => SEEN_CACHE.into(),
+        Level::Landlock | Level::None => job.cache.join(job.purpose.dir_name()),
+    }
+}
+
+/// Lists the directories a job may write to, each with the path at which the job finds it.
+pub fn mounts(job: &Job<'_>, level: Level) -> Vec<(PathBuf, PathBuf)> {
+    let cache = (job.cache.join(job.purpose.dir_name()), seen_cache(job, level));
+    vec![(job.dir.to_owned(), job.dir.to_owned()), cache, (job.scratch.to_owned(), job.scratch.to_owned())]
+}
 
 /// Lists the directories a job may write to.
 pub fn writable(job: &Job<'_>) -> Vec<PathBuf> {

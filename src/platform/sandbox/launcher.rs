@@ -20,8 +20,8 @@ pub struct Launch<'a> {
     pub user_files: (&'a Path, &'a Path),
     /// Skep's own executable.
     pub helper: &'a Path,
-    /// Writable directories.
-    pub writable: &'a [PathBuf],
+    /// Writable directories, each with the path at which the command finds it.
+    pub writable: &'a [(PathBuf, PathBuf)],
     /// Socket of the egress proxy.
     pub proxy: Option<&'a Path>,
     /// Whether Skep runs as root; then the launcher keeps the capabilities needed to give up root.
@@ -56,8 +56,8 @@ pub fn args(launch: &Launch<'_>) -> Vec<OsString> {
         add(&["--perms", "1777", "--size"].map(OsStr::new));
         add(&[&size, OsStr::new("--tmpfs"), OsStr::new(mount_point)]);
     }
-    let mut writable: Vec<&PathBuf> = launch.writable.iter().collect();
-    writable.sort();
+    let mut writable: Vec<&(PathBuf, PathBuf)> = launch.writable.iter().collect();
+    writable.sort_by(|a, b| a.1.cmp(&b.1));
     writable.dedup();
     for dir in parent_dirs(launch.view, &writable) {
         // By default the launcher copies the modes of the host, which may lock out everyone but Skep.
@@ -78,20 +78,20 @@ pub fn args(launch: &Launch<'_>) -> Vec<OsString> {
         add(&[OsStr::new("--bind"), socket.as_ref(), OsStr::new(inside::relay::SOCKET)]);
     }
     // Sorted, so that outer directories are mounted before inner ones.
-    for path in writable {
-        add(&[OsStr::new("--bind"), path.as_ref(), path.as_ref()]);
+    for (path, seen) in writable {
+        add(&[OsStr::new("--bind"), path.as_ref(), seen.as_ref()]);
     }
     add(&["--chdir", "/", "--", HELPER, inside::HELPER].map(OsStr::new));
     args
 }
 
 /// Lists the parent directories of all mounts, outer ones first, except those that are part of a mount themselves.
-fn parent_dirs(view: &[Visible], writable: &[&PathBuf]) -> Vec<PathBuf> {
+fn parent_dirs(view: &[Visible], writable: &[&(PathBuf, PathBuf)]) -> Vec<PathBuf> {
     let mounted = view.iter().filter_map(|visible| match visible {
         Visible::Path(path) => Some(path),
         Visible::Link(..) => None,
     });
-    let mounted: Vec<&Path> = mounted.chain(writable.iter().copied()).map(PathBuf::as_path).collect();
+    let mounted: Vec<&Path> = mounted.chain(writable.iter().map(|(_, seen)| seen)).map(PathBuf::as_path).collect();
     let mut parents: Vec<PathBuf> = Vec::new();
     for path in mounted.iter().copied().chain([Path::new("/etc/passwd"), Path::new(HELPER)]) {
         parents
@@ -138,7 +138,7 @@ mod tests {
             view: &view,
             user_files: (Path::new("/c/users/passwd"), Path::new("/c/users/group")),
             helper: Path::new("/x/skep"),
-            writable: &["/w/b/in".into(), "/w".into(), "/w".into()],
+            writable: &["/w/b/in", "/w", "/w"].map(|path| (path.into(), path.into())),
             proxy: Some(Path::new("/d/egress.sock")),
             is_root,
             limits: Limits::default(),

@@ -54,6 +54,7 @@ pub use cgroup::Cgroups;
 pub use environment::is_protected;
 pub use policy::{Level, Limits, Policy, SandboxError, UNPRIVILEGED};
 pub use reaper::{JOB_MARKER_VAR, ProcessReaper, git_job_marker, job_marker, sweep};
+pub use tree::copy as copy_tree;
 
 /// Purpose of a command. Each purpose has its own caches, so that an agent can never write what a check builds on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +85,10 @@ pub struct Job<'a> {
     /// Working directory, a whole worktree. A sandboxed command can write here, in its cache and in its scratch
     /// directory, and nowhere else.
     pub dir: &'a Path,
-    /// Directory of its caches.
+    /// The project's working copy on this machine, if there is one. Its virtual environment is used; nothing else of it
+    /// is visible.
+    pub origin: Option<&'a Path>,
+    /// Directory of its home and caches. Commands of another role, attempt or commit must not share it.
     pub cache: &'a Path,
     /// Directory of its temporary files; the caller removes it.
     pub scratch: &'a Path,
@@ -254,6 +258,16 @@ impl Sandbox {
         format!("memory: {memory}monitor; processes: {processes}kernel limit per user; {by_group}")
     }
 
+    /// Returns a text that changes whenever commands find other toolchains, or run as another user.
+    pub fn fingerprint(&self) -> String {
+        format!("{:?} {:?} {:?}", self.level, self.user, self.host.vars)
+    }
+
+    /// Returns the data directory of its policy.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.policy.data_dir.as_deref()
+    }
+
     /// Returns the isolation level.
     pub fn level(&self) -> Level {
         self.level
@@ -387,7 +401,7 @@ impl Sandbox {
             hold_in_leaf(&mut program);
             return Ok((program, ProcessReaper::new(job_marker, leaf)));
         }
-        let (home, data_dir) = (job.cache.join(job.purpose.dir_name()).join("home"), self.policy.data_dir.as_deref());
+        let (home, data_dir) = (folders::seen_cache(job, self.level).join("home"), self.policy.data_dir.as_deref());
         folders::write_user_files(job.cache, &home, self.user)?;
         if let Some(user) = self.user {
             // At `strict` the bind mounts make the directories reachable, whatever lies above them.
@@ -395,10 +409,10 @@ impl Sandbox {
         }
         toolchain_cache::make(job, self.level, &self.host.vars, &self.view, self.user)
             .map_err(|e| io::Error::new(e.kind(), format!("cannot prepare the toolchain caches: {e}")))?;
-        let writable = folders::writable(job);
+        let writable = folders::mounts(job, self.level);
         let is_strict = self.level == Level::Strict;
         let owned = |paths: &[&str]| paths.iter().map(OsString::from).collect::<Vec<_>>();
-        let folders = writable.iter().map(|p| p.clone().into_os_string());
+        let folders = writable.iter().map(|(_, seen)| seen.clone().into_os_string());
         let restrictions = Restrictions {
             level: self.level,
             argv,

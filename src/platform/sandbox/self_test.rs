@@ -157,6 +157,7 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
     let job = Job {
         command: "",
         purpose: Purpose::Check,
+        origin: None,
         dir: &dir,
         cache: &cache,
         scratch: &scratch,

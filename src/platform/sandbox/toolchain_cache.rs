@@ -5,12 +5,12 @@
 //! copied, and nothing of the host's can be changed.
 
 use super::view::Visible;
-use super::{Job, Level, tree};
+use super::{Job, Level, folders, tree};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Directory of all homes, within the cache of the command's purpose.
 const DIR_NAME: &str = "toolchains";
@@ -55,14 +55,17 @@ const UNPACKED: &str = "registry/src";
 const GO_DOWNLOADS: &str = "pkg/mod/cache/download";
 const GO_PROXIES: &str = "https://proxy.golang.org,direct";
 
-/// Returns the directory of all homes of a job; `None` = the job uses the host's.
-fn homes_dir(job: &Job<'_>, level: Level) -> Option<PathBuf> {
-    (job.proxy.is_some() && level != Level::None).then(|| job.cache.join(job.purpose.dir_name()).join(DIR_NAME))
+/// Returns whether a job has homes of its own; otherwise it uses the host's.
+fn has_homes(job: &Job<'_>, level: Level) -> bool {
+    job.proxy.is_some() && level != Level::None
 }
 
 /// Returns the variables that point to the homes, overriding the host's.
 pub fn environment(job: &Job<'_>, level: Level, host: &BTreeMap<OsString, OsString>) -> Vec<(&'static str, OsString)> {
-    let Some(dir) = homes_dir(job, level) else { return Vec::new() };
+    if !has_homes(job, level) {
+        return Vec::new();
+    }
+    let dir = folders::seen_cache(job, level).join(DIR_NAME);
     let of_host = |name: &str| host.get(OsStr::new(name));
     let mut env: Vec<(&'static str, OsString)> = HOMES
         .iter()
@@ -95,8 +98,8 @@ pub fn make(
     view: &[Visible],
     user: Option<(u32, u32)>,
 ) -> io::Result<()> {
-    let Some(target) = homes_dir(job, level) else { return Ok(()) };
-    if std::fs::symlink_metadata(&target).is_ok() {
+    let target = job.cache.join(job.purpose.dir_name()).join(DIR_NAME);
+    if !has_homes(job, level) || std::fs::symlink_metadata(&target).is_ok() {
         return Ok(());
     }
     // Created in a separate directory, where no command can put a link in the way.

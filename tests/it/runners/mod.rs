@@ -9,8 +9,8 @@ use skep::adapters::runner::settings::Runner;
 use skep::domain::{ArtifactKind, CheckKind, CheckSpec, ProjectName};
 use skep::platform::access::{Grants, ProjectGrants};
 use skep::platform::sandbox::Sandbox;
-use skep::ports::PortError;
 use skep::ports::checks::{Checked, Checks};
+use skep::ports::{PortError, Repo, Trust};
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -38,8 +38,9 @@ fn spec(name: &str, command: &str) -> CheckSpec {
 
 async fn run(checks: &CommandChecks, dir: &Path, specs: &[CheckSpec]) -> Result<Vec<Checked>, PortError> {
     let cache = tempfile::tempdir().unwrap();
-    let result = checks.run(&project(), dir, cache.path(), specs).await;
-    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0, "the archive is removed");
+    let repo = Repo { project: project(), origin: "https://forge.invalid/calc".to_owned() };
+    let result = checks.run(&repo, dir, cache.path(), Trust::Unproven, specs).await;
+    assert!(std::fs::read_dir(cache.path()).map_or(0, Iterator::count) == 0, "the archive is removed");
     result
 }
 

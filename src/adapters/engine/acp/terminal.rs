@@ -42,6 +42,7 @@ pub struct TerminalEnv {
     pub sandbox: Sandbox,
     pub dir: PathBuf,
     pub cache: PathBuf,
+    pub origin: Option<PathBuf>,
     pub scratch: PathBuf,
     pub gate: Option<ProxyEndpoint>,
     pub variables: Vec<(String, String)>,
@@ -236,6 +237,7 @@ async fn run(
     let job = Job {
         command: &line,
         purpose: Purpose::Agent,
+        origin: env.origin.as_deref(),
         dir: &env.dir,
         cache: &env.cache,
         scratch: &env.scratch,

@@ -139,6 +139,7 @@ impl Engine for LlmEngine {
         let tool_env = ToolEnv {
             dir: env.dir.clone(),
             cache: env.cache.clone(),
+            origin: env.origin.clone(),
             scratch: env.scratch.clone(),
             project: env.project.clone(),
             access_broker: self.access_broker.clone(),

@@ -6,6 +6,7 @@
 //! Invariant: no runtime, no logging, no configuration: it is started for every command and knows only the frame.
 
 use super::policy::{Level, Limits};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -13,6 +14,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 mod filter;
 mod landlock;
@@ -33,6 +35,10 @@ pub const PROBE: &str = "sandbox-probe";
 pub const MESSAGE_PREFIX: &str = "skep sandbox: ";
 /// Exit code of the helper when the command could not be started.
 pub const NOT_STARTED: u8 = 125;
+
+/// Time that the namespace's init may take to reach its wait, and the interval between looks.
+const INIT_TIMEOUT: Duration = Duration::from_secs(2);
+const INIT_POLL_INTERVAL: Duration = Duration::from_micros(200);
 
 /// Maximum frame size in bytes: an environment and a shell command line.
 const FRAME_MAX: u32 = 8 * 1024 * 1024;
@@ -114,6 +120,7 @@ fn become_command() -> io::Result<()> {
         // that.
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     }
+    require_skep(restrictions.level).map_err(in_step("check that Skep is running"))?;
     set_limits(&restrictions.limits).map_err(in_step("set limits"))?;
     rustix::thread::set_no_new_privs(true)?;
     rules.bind()?;
@@ -135,6 +142,33 @@ fn become_command() -> io::Result<()> {
     }
     let e = command.exec();
     Err(io::Error::new(e.kind(), format!("cannot start {program:?} in {:?}: {e}", restrictions.dir)))
+}
+
+/// Fails if Skep has died. From here on, its death ends this process: each process between Skep and this one is killed
+/// with its parent, or this one is itself. Before, a death of Skep would have gone unnoticed.
+fn require_skep(level: Level) -> io::Result<()> {
+    if level == Level::Strict {
+        // The namespace's init asks for the signal after it has started this process, and then sleeps.
+        let is_waiting = || std::fs::read_to_string("/proc/1/stat").is_ok_and(|stat| is_sleeping(&stat));
+        let until = std::time::Instant::now() + INIT_TIMEOUT;
+        while !is_waiting() && std::time::Instant::now() < until {
+            std::thread::sleep(INIT_POLL_INTERVAL);
+        }
+    }
+    // Only Skep reads this pipe.
+    let stdout = io::stdout();
+    let mut output = [PollFd::new(&stdout, PollFlags::OUT)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut output, Some(&now))?;
+    if output[0].revents().contains(PollFlags::ERR) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
+}
+
+/// Returns whether the state in a `/proc/PID/stat` is that of a sleeping process.
+fn is_sleeping(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 /// Marks all files that Skep inherited or left open to be closed; the command gets only its three streams.

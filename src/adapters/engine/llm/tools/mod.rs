@@ -68,8 +68,10 @@ pub struct Tools {
 pub struct ToolEnv {
     /// Worktree.
     pub dir: PathBuf,
-    /// Cache folder, shared by the attempts of one run.
+    /// Cache folder of the attempt.
     pub cache: PathBuf,
+    /// The project's working copy on this machine.
+    pub origin: Option<PathBuf>,
     /// Scratch folder, removed after the attempt.
     pub scratch: PathBuf,
     /// Project, for its egress rules.

@@ -60,6 +60,7 @@ pub(super) async fn run(
     let job = Job {
         command: line,
         purpose: Purpose::Agent,
+        origin: tool_env.origin.as_deref(),
         dir: &tool_env.dir,
         cache: &tool_env.cache,
         scratch: &tool_env.scratch,
