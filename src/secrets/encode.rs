@@ -1,5 +1,6 @@
 //! Forms in which a secret value may appear in output: verbatim, and in the encodings that programs apply to text.
 
+use super::escape;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use std::collections::BTreeSet;
@@ -49,11 +50,7 @@ fn add_forms(piece: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     percent(piece, all);
     if let Ok(text) = std::str::from_utf8(piece) {
         all.insert(text.chars().rev().collect::<String>().into_bytes());
-        let once = json(text);
-        all.insert(json(&once).into_bytes());
-        all.insert(once.replace('/', "\\/").into_bytes());
-        all.insert(once.into_bytes());
-        all.insert(html(text).into_bytes());
+        all.extend(escape::forms(text).map(String::into_bytes));
     }
 }
 
@@ -113,16 +110,6 @@ fn lower_case_digits(text: &str) -> String {
         if is_digit { c.to_ascii_lowercase() } else { c }
     };
     text.chars().map(lower).collect()
-}
-
-/// Returns the text as it appears in a JSON string and, except for rare characters, in Rust and C strings.
-fn json(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
-    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
-}
-
-fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

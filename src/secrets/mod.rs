@@ -3,7 +3,8 @@
 //! | file | purpose |
 //! |---|---|
 //! | `registry` | the values that are live in this process |
-//! | `encode` | the encodings in which a value may appear in output |
+//! | `encode`, `escape` | the encodings and escapes in which a value may appear in output |
+//! | `file` | files that hold a secret |
 //! | `redact` | replacement of live values by their names, in texts and in streams |
 //! | `shape` | formats of secrets of well-known services |
 //! | `scan` | scan of outgoing commits for both |
@@ -23,18 +24,22 @@
 //! | `actors/ops.rs` | texts for the forge, and the scan of every outgoing commit before a push |
 //! | `telemetry` | log fields, span attributes, panics |
 //! | `actors/root.rs` | reasons of quarantines |
+//! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
 //! | `service/error.rs`, `http/rest/problem.rs`, `cli/terminal.rs` | errors |
 //! Invariant: like `fault`, this module may be used by every layer and depends on none.
 //! Invariant: every layer may use this module, and it depends on none, like `fault`.
 
 mod encode;
+mod escape;
+mod file;
 mod redact;
 mod registry;
 mod scan;
 mod seal;
 mod shape;
 
+pub use file::{FileProblem, read_private};
 pub use redact::{Redactor, redact, redact_all, redact_bytes, redact_end, redact_live};
 pub use registry::{Live, VALUE_BYTES_MIN, register};
 pub use scan::{Found, OutgoingScan};

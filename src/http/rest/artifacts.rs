@@ -2,6 +2,7 @@
 
 use super::problem::ApiResult;
 use super::{State, wire};
+use crate::secrets::redact_bytes;
 use crate::service::Caller;
 use crate::service::artifacts::{self, File};
 use axum::extract::{Path, Query, State as Shared};
@@ -86,12 +87,13 @@ async fn logs(
     Ok(Json(logs.into_iter().map(Into::into).collect()))
 }
 
-/// Renders bytes as a download under a harmless name.
+/// Renders bytes as a download under a harmless name. Redacted here, because this is the one exit for bytes: a diff comes
+/// from the repository, and a value may have become known after an artifact was stored.
 fn attachment(file: File) -> Response {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = file.name.chars().take(100).map(safe).collect();
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""))
         .unwrap_or(HeaderValue::from_static("attachment"));
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    ([(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, disposition)], file.bytes).into_response()
+    ([(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, disposition)], redact_bytes(&file.bytes).into_owned()).into_response()
 }
