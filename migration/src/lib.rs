@@ -12,6 +12,7 @@ mod m20261121_000005_shared_alerts;
 mod m20261129_000010_audit;
 mod m20261129_000011_idempotency;
 mod m20261129_000020_vocabulary;
+mod m20261129_000030_durability;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000010_audit::Migration),
             Box::new(m20261129_000011_idempotency::Migration),
             Box::new(m20261129_000020_vocabulary::Migration),
+            Box::new(m20261129_000030_durability::Migration),
         ]
     }
 }

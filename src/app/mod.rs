@@ -132,6 +132,12 @@ async fn vault_of(config: &Config, data_dir: &Path) -> PortResult<Option<Arc<dyn
     Ok(Some(Arc::new(store::connect(url.expose()).await?.vault(key_source(config), data_dir))))
 }
 
+/// Checks the vault of a store whose schema is current, without changing anything.
+async fn check_vault(config: &Config, data_dir: &Path) -> PortResult<()> {
+    let url = config.store.database.url(data_dir);
+    store::connect(url.expose()).await?.vault(key_source(config), data_dir).check().await
+}
+
 fn key_source(config: &Config) -> KeySource {
     match (&config.secrets.key_file, &config.secrets.key_env) {
         (Some(file), _) => KeySource::File(file.clone()),

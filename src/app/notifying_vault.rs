@@ -42,6 +42,10 @@ impl Vault for NotifyingVault {
         Ok(removed)
     }
 
+    async fn check(&self) -> PortResult<()> {
+        self.vault.check().await
+    }
+
     async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed> {
         self.vault.rekey(new_key_file).await
     }

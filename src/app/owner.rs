@@ -2,33 +2,40 @@
 
 use crate::domain::Principal;
 use crate::ports::{PortError, PortResult};
+use crate::secrets::read_private;
 use crate::service::host::HostError;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Minimum length of a token in characters: 32 bytes in hex.
 const TOKEN_CHARS: usize = 64;
+const MAX_TOKEN_BYTES: u64 = 4096;
 /// Maximum time to wait for the answer of an owner that has just started.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often an owner checks that its data directory is in place.
+const OWNERSHIP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Exclusive ownership of a data directory while it lives. The kernel releases the lock when the process ends, however
 /// it ends.
 #[derive(Debug)]
 pub struct Owned {
-    _lock: File,
+    lock: File,
+    path: PathBuf,
     endpoint: PathBuf,
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // It may be gone already.
-        let _result = std::fs::remove_file(&self.endpoint);
+        if self.is_in_place() {
+            // It may be gone already.
+            let _result = std::fs::remove_file(&self.endpoint);
+        }
     }
 }
 
@@ -61,7 +68,7 @@ pub fn take(data_dir: &Path) -> Result<Option<Owned>, HostError> {
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let lock = lock.map_err(|e| unusable(&path, &e))?;
     match lock.try_lock() {
-        Ok(()) => Ok(Some(Owned { _lock: lock, endpoint: endpoint_path(data_dir) })),
+        Ok(()) => Ok(Some(Owned { lock, path, endpoint: endpoint_path(data_dir) })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) => Err(unusable(&path, &e)),
     }
@@ -74,6 +81,22 @@ pub fn taken(data_dir: &Path) -> bool {
 }
 
 impl Owned {
+    /// Returns whether the data directory is still the one that was locked, and was not removed or replaced.
+    pub fn is_in_place(&self) -> bool {
+        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        match (self.lock.metadata(), self.path.metadata()) {
+            (Ok(locked), Ok(there)) => id(locked) == id(there),
+            _ => false,
+        }
+    }
+
+    /// Returns once the data directory was removed or replaced: then the lock excludes nobody any more.
+    pub async fn lost(&self) {
+        while self.is_in_place() {
+            tokio::time::sleep(OWNERSHIP_INTERVAL).await;
+        }
+    }
+
     /// Publishes the address of this process.
     ///
     /// # Errors
@@ -101,17 +124,22 @@ impl Owned {
 /// If the file cannot be read or created, or its token is too short.
 pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, HostError> {
     let path = file.map_or_else(|| data_dir.join("token"), Path::to_owned);
-    let read = std::fs::read_to_string(&path);
-    match read {
-        Ok(text) if text.trim().len() >= TOKEN_CHARS => return Ok(text.trim().to_owned()),
+    match read_private(&path, MAX_TOKEN_BYTES) {
+        Ok(text) if text.expose().trim().len() >= TOKEN_CHARS => return Ok(text.expose().trim().to_owned()),
         Ok(_) => {
             return Err(HostError::config(
                 format!("the token in {} is shorter than {TOKEN_CHARS} characters", path.display()),
-                "remove the file; a new token is created at the next start",
+                match file {
+                    Some(_) => "write a longer one: openssl rand -hex 32",
+                    None => "remove the file; a new token is created at the next start",
+                },
             ));
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && file.is_none() => {}
-        Err(e) => return Err(unusable(&path, &e)),
+        Err(problem) if problem.is_missing && file.is_none() => {}
+        Err(problem) => {
+            let detail = format!("the token file {} {}", path.display(), problem.why);
+            return Err(HostError::config(detail, problem.fix));
+        }
     }
     let mut bytes = [0; TOKEN_CHARS / 2];
     File::open("/dev/urandom")
@@ -123,6 +151,20 @@ pub fn token(data_dir: &Path, file: Option<&Path>) -> Result<String, HostError> 
         // Another process created one at the same time.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => token(data_dir, Some(&path)),
         Err(e) => Err(unusable(&path, &e)),
+    }
+}
+
+/// Refuses a key file of the vault that other users can read: they could read every secret.
+///
+/// # Errors
+/// If the file exists and is not private.
+pub fn require_private_key(data_dir: &Path, file: Option<&Path>) -> Result<(), HostError> {
+    let path = file.map_or_else(|| data_dir.join("vault.key"), Path::to_owned);
+    match read_private(&path, MAX_TOKEN_BYTES) {
+        Err(problem) if !problem.is_missing => {
+            Err(HostError::config(format!("the vault's key file {} {}", path.display(), problem.why), problem.fix))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -209,4 +251,47 @@ pub fn person() -> Principal {
     let login = named.into_iter().find(usable);
     let login = login.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
     Principal(format!("local:{login}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_token_or_key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let created = token(dir.path(), None).unwrap();
+        assert_eq!(token(dir.path(), None).unwrap(), created);
+        require_private_key(dir.path(), None).unwrap();
+        for name in ["token", "vault.key"] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "ab".repeat(32)).unwrap();
+            for (mode, is_private) in [(0o644, false), (0o640, false), (0o600, true), (0o400, true)] {
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+                let result = match name {
+                    "token" => token(dir.path(), Some(&path)).map(drop),
+                    _ => require_private_key(dir.path(), None),
+                };
+                assert_eq!(result.is_ok(), is_private, "{name} {mode:o}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_removed_or_replaced_data_directory_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let owned = take(&data).unwrap().unwrap();
+        assert!(owned.is_in_place() && take(&data).unwrap().is_none());
+        std::fs::remove_dir_all(&data).unwrap();
+        assert!(!owned.is_in_place());
+        std::fs::create_dir(&data).unwrap();
+        let other = take(&data).unwrap().unwrap();
+        assert!(!owned.is_in_place() && other.is_in_place());
+        std::fs::write(data.join("service.json"), "{}").unwrap();
+        drop(owned);
+        assert!(data.join("service.json").exists(), "it belongs to the other owner");
+    }
 }

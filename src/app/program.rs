@@ -112,8 +112,13 @@ impl Program {
         }
         let token = owner::token(data_dir, config.server.token_file.as_deref())?;
         register("token", &Secret::new(token.clone())).keep();
+        owner::require_private_key(data_dir, config.secrets.key_file.as_deref())?;
         let sandbox = sandbox::enter(&config, context, scope).await?;
         let ports = connect(&config, data_dir, scope, &sandbox).await?;
+        if let Err(error) = ports.vault.check().await {
+            // Runs that need no secret are not affected.
+            tracing::error!("the vault cannot be used: {error}; {}", error.fix());
+        }
         let level = sandbox.level().name();
         let watch = (scope == Scope::All).then(|| SandboxWatch(sandbox::watch(sandbox, data_dir.clone())));
         // This process holds the lock, so every earlier owner is dead: its leases need not expire first.
@@ -158,9 +163,8 @@ impl Program {
         let interrupted = Arc::new(tokio::sync::Notify::new());
         let notify = interrupted.clone();
         let interrupt_listener = tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                notify.notify_one();
-            }
+            stop_signal().await;
+            notify.notify_one();
         });
         let runtime = started.runtime.clone();
         let token = started.token.clone();
@@ -287,22 +291,36 @@ impl Backend for Program {
         let Some(mut root) = started.root.take() else { return Ok(()) };
         let every = config.runs.sweep_interval;
         let follow = reload::follow(triggers, context.sources.clone(), loaded, started.reloadable.clone(), every);
-        let mut died = false;
+        let mut error = None;
+        let owned = started.owned.take();
+        let lost = async {
+            match &owned {
+                Some(owned) => owned.lost().await,
+                None => std::future::pending().await,
+            }
+        };
         let stop = async {
-            tokio::select! {
-                () = stop_signal() => {}
+            error = tokio::select! {
+                () = stop_signal() => None,
                 never = follow => match never {},
-                _ended = &mut root => died = true,
+                _ended = &mut root => {
+                    Some(HostError::internal("the runtime ended unexpectedly; nothing is lost, start Skep again"))
+                }
+                () = lost => Some(directory_lost(&context.sources.data_dir)),
             }
         };
         http::serve(listener, started.router.clone(), stop).await.map_err(anyhow::Error::from)?;
         started.runtime.stop().await;
-        drop(started.owned.take());
-        if died {
-            return Err(HostError::internal("the runtime ended unexpectedly; nothing is lost, start Skep again"));
-        }
-        Ok(())
+        drop(owned);
+        error.map_or(Ok(()), Err)
     }
+}
+
+fn directory_lost(data_dir: &Path) -> HostError {
+    HostError::config(
+        format!("the data directory {} was removed or replaced while Skep was using it", data_dir.display()),
+        "restore it from a backup, or make sure that it stays mounted; then start Skep again",
+    )
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -6,6 +6,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
@@ -111,6 +112,8 @@ pub(super) fn read_file(path: &Path, required: bool) -> Result<Option<String>, P
     match std::fs::metadata(path) {
         Ok(m) if m.is_dir() => return problem("is a directory", "name the file itself"),
         Ok(m) if !m.is_file() => return problem("is not a regular file", "name a regular file"),
+        // It names the programs that Skep starts.
+        Ok(m) if m.mode() & 0o002 != 0 => return problem("can be written by every user", "run chmod o-w on that file"),
         Ok(m) if m.len() > FILE_MAX => return problem("is larger than 1 MiB", "name a configuration file"),
         Ok(_) => {}
         // Problems of the data directory itself are reported when it is prepared.

@@ -98,6 +98,9 @@ pub trait Vault: Send + Sync {
     /// Reseals every secret with the key in this file, all or none.
     async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed>;
 
+    /// Checks that the key that each secret is sealed with is there; the error names the fix.
+    async fn check(&self) -> PortResult<()>;
+
     /// Returns the value for a command of a run in a sandbox of this level. At level `none` it is refused, because any
     /// other process of the same user could read it.
     async fn for_run(&self, name: &SecretName, project: &ProjectName, level: &str) -> PortResult<Secret> {

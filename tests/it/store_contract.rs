@@ -16,6 +16,7 @@ use on_both;
 mod audit;
 mod crash;
 mod damage;
+mod full_disk;
 mod journal;
 mod lease;
 mod ledger;

@@ -52,11 +52,9 @@ impl Blobs for SeaStore {
                 size: Set(i64::try_from(size).unwrap_or(i64::MAX)),
                 bytes: Set(bytes.to_vec()),
             };
-            artifact::Entity::insert(model)
-                .on_conflict(OnConflict::column(artifact::Column::Digest).do_nothing().to_owned())
-                .exec_without_returning(&self.write)
-                .await
-                .map_err(|e| self.writing(&e))?;
+            let insert = artifact::Entity::insert(model)
+                .on_conflict(OnConflict::column(artifact::Column::Digest).do_nothing().to_owned());
+            self.written(insert.exec_without_returning(&self.write).await)?;
         }
         let link = [run.to_string().into(), digest.as_str().into(), word(kind)?.into(), name.as_str().into()];
         self.write(LINK, link).await?;

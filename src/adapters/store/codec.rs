@@ -1,10 +1,10 @@
-//! The stored form of snapshots, events and effects: JSON, with the version of its form in a column of the row.
+//! The stored form of snapshots, events, effects and projects: JSON, with the version of its form in a column of the row.
 //!
 //! Invariant: a form that was released is never changed in place. A change raises [`VERSION`] and adds a step to
 //! `upgrade`, and the fixtures of the older version (`tests/it/stored_form.rs`) must still load.
 
 use crate::domain::run::SNAPSHOT_VERSION;
-use crate::domain::{Effect, Event, Run};
+use crate::domain::{Effect, Event, Project, Run};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,6 +17,7 @@ enum Kind {
     Snapshot,
     Event,
     Effect,
+    Project,
 }
 
 impl Kind {
@@ -25,6 +26,7 @@ impl Kind {
             Kind::Snapshot => "snapshot",
             Kind::Event => "event",
             Kind::Effect => "effect",
+            Kind::Project => "definition",
         }
     }
 }
@@ -56,6 +58,14 @@ pub fn encode_effect(effect: &Effect) -> Result<String, String> {
     encode(Kind::Effect, effect)
 }
 
+/// Encodes a project in the current form.
+///
+/// # Errors
+/// The project cannot be written as JSON.
+pub fn encode_project(project: &Project) -> Result<String, String> {
+    encode(Kind::Project, project)
+}
+
 /// Decodes a stored snapshot.
 ///
 /// # Errors
@@ -83,6 +93,14 @@ pub fn decode_event(version: i64, json: &str) -> Result<Event, String> {
 /// The effect is damaged, or was written by a newer Skep.
 pub fn decode_effect(version: i64, json: &str) -> Result<Effect, String> {
     decode(Kind::Effect, version, json)
+}
+
+/// Decodes a stored project.
+///
+/// # Errors
+/// The project is damaged, or was written by a newer Skep.
+pub fn decode_project(version: i64, json: &str) -> Result<Project, String> {
+    decode(Kind::Project, version, json)
 }
 
 /// Decodes a stored event as JSON in the current form, for display only.

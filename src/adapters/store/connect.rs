@@ -1,15 +1,18 @@
 //! Opens the store: turns a URL into pools whose every commit is durable, or refuses with the reason.
 
-use super::error::from_sqlx;
+use super::error::{Operation, URL_FORMS, from_sqlx};
+use super::written::StoreFile;
 use super::{Losses, SeaStore, schema};
 use crate::ports::{PortError, PortResult};
 use sea_orm::QueryResult;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{self, ConnectOptions, Connection, Row, SqlitePool, query};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool, query};
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 const POSTGRES_READERS: u32 = 6;
@@ -18,6 +21,8 @@ const POSTGRES_READERS: u32 = 6;
 const POSTGRES_WRITERS: u32 = 2;
 const SQLITE_READERS: u32 = 4;
 const CACHED_STATEMENTS: usize = 200;
+/// Length of a scheme that an error repeats.
+const MAX_SCHEME: usize = 16;
 /// Maximum wait for a locked SQLite file, and half the maximum wait for a free connection.
 const BUSY: Duration = Duration::from_secs(5);
 /// Idle time after which a Postgres connection is pinged before use.
@@ -29,7 +34,7 @@ const MAX_QUICK_CHECK_BYTES: u64 = 64 * 1024 * 1024;
 pub async fn connect(url: &str) -> PortResult<SeaStore> {
     let store = open(url).await?;
     schema::require_current(&store).await?;
-    Ok(store)
+    Ok(SeaStore { is_open: true, ..store })
 }
 
 /// Opens the store at `url`, whatever its schema.
@@ -37,10 +42,11 @@ pub(super) async fn open(url: &str) -> PortResult<SeaStore> {
     match url.split_once(':').map_or(url, |(scheme, _)| scheme) {
         "sqlite" => open_sqlite(url).await,
         "postgres" | "postgresql" => open_postgres(url).await,
-        other => Err(PortError::permanent(
-            format!("the store's URL has the unknown scheme {other:?}"),
-            "use sqlite:///absolute/path/skep.db or postgres://user@host/database",
-        )),
+        // What is not a URL may be anything, a password included.
+        other if other.len() > MAX_SCHEME || !other.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            Err(PortError::permanent("the store's URL has no scheme", URL_FORMS))
+        }
+        other => Err(PortError::permanent(format!("the store's URL has the unknown scheme {other:?}"), URL_FORMS)),
     }
 }
 
@@ -95,8 +101,14 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
             .max_lifetime(None)
             .test_before_acquire(false)
     };
-    let refuse = |e| from_sqlx(&location, &e, false);
-    let write = first_connection(&pool(1), &writer).await.map_err(refuse)?;
+    let refuse = |e| from_sqlx(&location, &e, Operation::Open);
+    let losses = Losses::new();
+    let known_losses = losses.clone();
+    let single = pool(1).before_acquire(move |connection, meta| {
+        let is_doubtful = known_losses.suspects(meta.idle_for);
+        Box::pin(async move { Ok(!is_doubtful && is_settled(connection).await) })
+    });
+    let write = first_connection(&single, &writer).await.map_err(refuse)?;
     if path.metadata().map_or(0, |m| m.len()) <= MAX_QUICK_CHECK_BYTES {
         let verdict: String =
             query("PRAGMA quick_check(1)").fetch_one(&write).await.and_then(|row| row.try_get(0)).map_err(refuse)?;
@@ -107,8 +119,25 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
             ));
         }
     }
+    let file = StoreFile::of(&path).map_err(|e| refuse(e.into()))?;
     let read = pool(SQLITE_READERS).connect_lazy_with(base.read_only(true));
-    Ok(SeaStore { read: read.into(), write: write.into(), location, home: "".into(), losses: Losses::new() })
+    Ok(SeaStore {
+        read: read.into(),
+        write: write.into(),
+        location,
+        home: "".into(),
+        losses,
+        writes: Arc::default(),
+        file: Some(Arc::new(file)),
+        is_open: false,
+    })
+}
+
+/// Returns whether a connection has no transaction left. After a failed commit the rollback may fail as well, and
+/// everything written later would belong to a transaction that nobody ends: such a connection is closed.
+async fn is_settled(connection: &mut SqliteConnection) -> bool {
+    // The rollback of a dropped transaction is queued; the answer to a ping comes after it.
+    !connection.is_in_transaction() || (connection.ping().await.is_ok() && !connection.is_in_transaction())
 }
 
 /// Opens the writing connection. Switching to the write-ahead log locks the whole file and does not wait for another
@@ -141,8 +170,33 @@ fn create_private(path: &Path, location: &str) -> PortResult<()> {
     }
 }
 
+/// Checks and completes a Postgres URL: characters of user or password that end the authority must be percent-encoded,
+/// or a piece of the password would become the host. A URL without a host, as libpq takes it, gets one.
+fn postgres_url(url: &str) -> PortResult<Cow<'_, str>> {
+    let invalid = |what: &str, fix: &str| Err(PortError::permanent(format!("the store's URL {what}"), fix));
+    let Some((scheme, rest)) = url.split_once("://") else { return invalid("has no //", URL_FORMS) };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // An `@` after the authority is the one that was meant to end the password.
+    if tail.contains(['#', '@']) || authority.matches('@').count() > 1 {
+        return invalid(
+            "has characters in user, password or database that must be percent-encoded",
+            "write @ as %40, / as %2F, # as %23, ? as %3F, : as %3A and % as %25 there",
+        );
+    }
+    let (credentials, host) = match authority.rsplit_once('@') {
+        Some((credentials, host)) => (Some(credentials), host),
+        None => (None, authority),
+    };
+    if !host.is_empty() && !host.starts_with(':') {
+        return Ok(url.into());
+    }
+    let credentials = credentials.map_or_else(String::new, |c| format!("{c}@"));
+    Ok(format!("{scheme}://{credentials}localhost{host}{tail}").into())
+}
+
 async fn open_postgres(url: &str) -> PortResult<SeaStore> {
-    let options: PgConnectOptions = url.parse().map_err(|e| from_sqlx("the store", &e, false))?;
+    let url = postgres_url(url)?;
+    let options: PgConnectOptions = url.parse().map_err(|e| from_sqlx("the store", &e, Operation::Open))?;
     let host = options.get_socket().map_or_else(|| options.get_host().to_owned(), |s| s.display().to_string());
     let location = format!("the store {} on {host}:{}", options.get_database().unwrap_or("?"), options.get_port());
     let options = options
@@ -170,8 +224,18 @@ async fn open_postgres(url: &str) -> PortResult<SeaStore> {
     let read = pool(POSTGRES_READERS).connect_lazy_with(options.clone());
     // Every write finds its rows by key. A plan cached while a table was small would keep scanning all of it.
     let options = options.options([("enable_seqscan", "off"), ("jit", "off")]);
-    let write = pool(POSTGRES_WRITERS).connect_with(options).await.map_err(|e| from_sqlx(&location, &e, false))?;
-    let store = SeaStore { read: read.into(), write: write.into(), location, home: "".into(), losses };
+    let refuse = |e| from_sqlx(&location, &e, Operation::Open);
+    let write = pool(POSTGRES_WRITERS).connect_with(options).await.map_err(refuse)?;
+    let store = SeaStore {
+        read: read.into(),
+        write: write.into(),
+        location,
+        home: "".into(),
+        losses,
+        writes: Arc::default(),
+        file: None,
+        is_open: false,
+    };
     require_durable(&store).await?;
     Ok(store)
 }
@@ -201,4 +265,35 @@ async fn require_durable(store: &SeaStore) -> PortResult<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_postgres_url_that_is_not_encoded_is_refused_without_a_word_of_it() {
+        for password in ["9xQ@plum", "9xQ/plum", "9xQ#plum", "9xQ?plum", "9x@Q/pl#um", "@9xQplum", "9xQ/@plum"] {
+            let error = postgres_url(&format!("postgres://skep:{password}@db.example:5432/skep")).unwrap_err();
+            assert!(error.fix().contains("%40"), "{password}: {}", error.fix());
+            assert!(!error.to_string().contains("9xQ") && !error.to_string().contains("plum"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_usual_forms_of_a_postgres_url_are_taken() {
+        for (url, completed) in [
+            ("postgres://u:p%40s@h:5432/d?sslmode=require", "postgres://u:p%40s@h:5432/d?sslmode=require"),
+            ("postgres://h/d", "postgres://h/d"),
+            ("postgres://u@%2Frun%2Fpostgresql/d", "postgres://u@%2Frun%2Fpostgresql/d"),
+            ("postgres://[::1]:5432/d", "postgres://[::1]:5432/d"),
+            ("postgres://u@/d?host=/run/postgresql", "postgres://u@localhost/d?host=/run/postgresql"),
+            ("postgresql:///d?host=/run/postgresql&user=u", "postgresql://localhost/d?host=/run/postgresql&user=u"),
+            ("postgres://u@:5433/d", "postgres://u@localhost:5433/d"),
+        ] {
+            let taken = postgres_url(url).unwrap();
+            assert_eq!(taken, completed);
+            let _: PgConnectOptions = taken.parse().unwrap();
+        }
+    }
 }

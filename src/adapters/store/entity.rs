@@ -44,6 +44,7 @@ pub(super) mod project {
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub name: String,
+        pub version: i64,
         pub body: String,
         pub created_at: i64,
         pub updated_at: i64,

@@ -1,7 +1,7 @@
 //! Group commit on Postgres: the whole batch is one statement, and thus one round trip and one commit.
 
 use super::SeaStore;
-use super::error::from_sqlx;
+use super::error::{Operation, from_sqlx};
 use super::journal::{FIRST_LEASE_SECS, WriteOutcome};
 use super::ledger::LedgerRecord;
 use super::row::Row;
@@ -85,10 +85,11 @@ JOIN unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS t (run, seq, 
 
 impl SeaStore {
     pub(super) async fn write_rows_postgres(&self, rows: &[Row]) -> PortResult<Vec<WriteOutcome>> {
-        let failed = |e: Error, wrote: bool| self.recorded(from_sqlx(&self.location, &e, wrote));
+        let failed = |e: Error, operation| self.failed_write(from_sqlx(&self.location, &e, operation));
         let pool = self.write.get_postgres_connection_pool();
-        let mut connection = pool.acquire().await.map_err(|e| failed(e, false))?;
-        write_waves(&mut connection, rows, &self.home).await.map_err(|e| failed(e, true))
+        let mut connection = pool.acquire().await.map_err(|e| failed(e, Operation::Read))?;
+        let outcomes = write_waves(&mut connection, rows, &self.home).await.map_err(|e| failed(e, Operation::Write))?;
+        self.confirmed(outcomes)
     }
 }
 

@@ -25,7 +25,7 @@ const WRITTEN: &str = "SELECT 1 FROM event WHERE run = $1 AND seq = $2 AND epoch
 
 impl SeaStore {
     pub(super) async fn write_rows_sqlite(&self, rows: &[Row]) -> PortResult<Vec<WriteOutcome>> {
-        self.write_rows_in_tx(rows).await.map_err(|e| self.writing(&e))
+        self.written(self.write_rows_in_tx(rows).await)
     }
 
     async fn write_rows_in_tx(&self, rows: &[Row]) -> Result<Vec<WriteOutcome>, DbErr> {

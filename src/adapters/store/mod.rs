@@ -26,6 +26,7 @@ mod shared_budgets;
 mod transaction;
 mod vault;
 mod vault_keys;
+mod written;
 
 pub use blobs::MAX_ARTIFACT_BYTES;
 pub use connect::connect;
@@ -35,10 +36,12 @@ pub use vault_keys::KeySource;
 
 use crate::ports::{PortError, PortResult, Store};
 use async_trait::async_trait;
+use error::{Operation, from_db};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use written::{StoreFile, Writes};
 
 /// The store.
 #[derive(Clone, Debug)]
@@ -54,6 +57,13 @@ pub struct SeaStore {
     home: Arc<str>,
     /// When a connection was last found dead.
     losses: Arc<Losses>,
+    /// Whether writes succeed.
+    writes: Arc<Writes>,
+    /// The file on SQLite.
+    file: Option<Arc<StoreFile>>,
+    /// Whether it was opened with the right schema. Before that, a database that cannot be used is refused; afterwards it
+    /// is waited for.
+    is_open: bool,
 }
 
 /// When a connection was last found dead. Every other connection that has been idle since before then is pinged before
@@ -97,16 +107,8 @@ impl SeaStore {
 
     /// Converts an error of a read: nothing can have changed.
     fn reading(&self, e: &DbErr) -> PortError {
-        self.recorded(error::reading(&self.location, e))
-    }
-
-    /// Converts an error of a write: if the connection was lost on the way, the outcome is unknown.
-    fn writing(&self, e: &DbErr) -> PortError {
-        self.recorded(error::writing(&self.location, e))
-    }
-
-    fn recorded(&self, e: PortError) -> PortError {
-        if matches!(e, PortError::Transient { .. } | PortError::Unknown { .. }) {
+        let e = from_db(&self.location, e, if self.is_open { Operation::Read } else { Operation::Open });
+        if matches!(e, PortError::Transient { .. }) {
             self.losses.record();
         }
         e
@@ -137,13 +139,13 @@ impl SeaStore {
     /// continue before the commit.
     async fn write(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> PortResult<Vec<QueryResult>> {
         let statement = self.statement(sql, values);
-        self.write.query_all_raw(statement).await.map_err(|e| self.writing(&e))
+        self.written(self.write.query_all_raw(statement).await)
     }
 }
 
 #[async_trait]
 impl Store for SeaStore {
     async fn ping(&self) -> PortResult<()> {
-        self.read("SELECT 1 AS one", []).await.map(|_| ())
+        self.probe().await
     }
 }

@@ -1,6 +1,7 @@
 //! Projects: one row each, with the body as JSON.
 
 use super::SeaStore;
+use super::codec;
 use super::entity::project::{Column, Entity, Model};
 use crate::domain::{Project, ProjectName};
 use crate::ports::{PortError, PortResult, Projects};
@@ -10,22 +11,22 @@ use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, QuerySelect, SqlErr};
 /// Upper bound of projects in one store.
 const MAX_PROJECTS: u64 = 10_000;
 
-const ADD: &str =
-    "INSERT INTO project (name, body, created_at, updated_at) VALUES ($1, $2, {now}, {now}) RETURNING name";
-const REPLACE: &str = "INSERT INTO project (name, body, created_at, updated_at) VALUES ($1, $2, {now}, {now}) \
-    ON CONFLICT (name) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at RETURNING name";
+const ADD: &str = "INSERT INTO project (name, version, body, created_at, updated_at) VALUES ($1, $2, $3, {now}, {now}) RETURNING name";
+const REPLACE: &str = "INSERT INTO project (name, version, body, created_at, updated_at) VALUES ($1, $2, $3, {now}, {now}) \
+    ON CONFLICT (name) DO UPDATE SET version = excluded.version, body = excluded.body, updated_at = excluded.updated_at \
+    RETURNING name";
 
 #[async_trait]
 impl Projects for SeaStore {
     async fn put_project(&self, project: &Project, replace: bool) -> PortResult<()> {
         let name = project.name.as_str();
-        let body = serde_json::to_string(project).map_err(|e| {
-            PortError::permanent(format!("cannot serialize project {name}: {e}"), "this is a bug in Skep: report it")
+        let body = codec::encode_project(project).map_err(|e| {
+            PortError::permanent(format!("cannot write project {name}: {e}"), "this is a bug in Skep: report it")
         })?;
         let sql = if replace { REPLACE } else { ADD };
-        let statement = self.statement(sql, [name.into(), body.into()]);
+        let statement = self.statement(sql, [name.into(), codec::VERSION.into(), body.into()]);
         match self.write.query_all_raw(statement).await {
-            Ok(_) => Ok(()),
+            Ok(_) => self.confirmed(()),
             Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Err(PortError::permanent(
                 format!("there is already a project {name}"),
                 "choose another name, or replace the project",
@@ -57,10 +58,10 @@ impl Projects for SeaStore {
 
 impl SeaStore {
     fn project_from(&self, model: &Model) -> PortResult<Project> {
-        serde_json::from_str(&model.body).map_err(|e| {
+        codec::decode_project(model.version, &model.body).map_err(|e| {
             PortError::permanent(
                 format!("{}: cannot read project {}: {e}", self.location, model.name),
-                "replace the project",
+                "use the Skep version that wrote it, or replace the project",
             )
         })
     }

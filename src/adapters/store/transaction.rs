@@ -27,7 +27,7 @@ impl SeaStore {
     /// Ends a transaction: commits it, or rolls it back if its work failed.
     pub(super) async fn end<T>(&self, tx: DatabaseTransaction, result: Result<T, DbErr>) -> PortResult<T> {
         match result {
-            Ok(value) => tx.commit().await.map(|()| value).map_err(|e| self.writing(&e)),
+            Ok(value) => self.written(tx.commit().await.map(|()| value)),
             Err(e) => {
                 let error = self.writing(&e);
                 // Its writes are gone, whether or not the rollback succeeds.

@@ -30,6 +30,9 @@ const REPLACE: &str = "UPDATE secret SET version = $3, key_id = $4, nonce = $5, 
     WHERE scope = $1 AND name = $2 AND version = $3 - 1 RETURNING version";
 const RESEAL: &str = "UPDATE secret SET key_id = $4, nonce = $5, ciphertext = $6 \
     WHERE scope = $1 AND name = $2 AND version = $3 RETURNING version";
+const SEALED_WITH: &str = "SELECT key_id, count(*) AS n FROM secret GROUP BY key_id ORDER BY key_id LIMIT 1000";
+const RESTORE_KEY: &str = "restore that key (vault.key in the data directory, secrets.key_file or secrets.key_env), or \
+    remove the secrets with `skep secret remove` and set them again";
 const USED: &str = "UPDATE secret SET last_used_at = {now} WHERE scope = $1 AND name = $2 RETURNING version";
 const REMOVE: &str = "DELETE FROM secret WHERE scope = $1 AND name = $2 RETURNING version";
 
@@ -126,6 +129,27 @@ impl SeaVault {
         })
     }
 
+    /// Returns the keys that seal the stored values, each with the number of values.
+    async fn sealing_keys(&self) -> PortResult<Vec<(String, i64)>> {
+        let fail = |e: sea_orm::DbErr| self.store.reading(&e);
+        let rows = self.store.read(SEALED_WITH, []).await?;
+        let of =
+            |row: &QueryResult| Ok((row.try_get("", "key_id").map_err(fail)?, row.try_get("", "n").map_err(fail)?));
+        rows.iter().map(of).collect()
+    }
+
+    /// Refuses to create a key while values are sealed with one whose file is gone: it may have been lost or moved by
+    /// mistake, and a new one would hide that.
+    async fn refuse_new_key(&self) -> PortResult<()> {
+        match self.sealing_keys().await?.first() {
+            Some((id, count)) if !self.keys.is_configured() => Err(PortError::permanent(
+                format!("the vault's key file is missing, and {count} secrets are sealed with key {id}"),
+                RESTORE_KEY,
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn values(scope: &str, name: &str, version: u64, sealed: Sealed) -> [sea_orm::Value; 6] {
         let version = i64::try_from(version).unwrap_or(i64::MAX);
         [scope.into(), name.into(), version.into(), sealed.key_id.into(), sealed.nonce.into(), sealed.ciphertext.into()]
@@ -149,8 +173,9 @@ impl Vault for SeaVault {
         }
         register(name.as_str(), value).keep();
         let _sealing = self.sealing.read().await;
-        let key = self.keys.current(true)?;
         let (scope, name) = (scope_of(project), name.as_str());
+        self.refuse_new_key().await?;
+        let key = self.keys.current(true)?;
         for _ in 0..MAX_TRIES {
             let existing = self.rows(ONE, vec![scope.into(), name.into()]).await?;
             let version = existing.first().map_or(1, |row| row.row.version + 1);
@@ -214,6 +239,21 @@ impl Vault for SeaVault {
         Ok(!removed.is_empty())
     }
 
+    async fn check(&self) -> PortResult<()> {
+        let sealed = self.sealing_keys().await?;
+        if sealed.is_empty() && !self.keys.is_configured() {
+            return Ok(());
+        }
+        let current = self.keys.current(false)?;
+        for (id, count) in sealed {
+            if self.keys.by_id(&id)?.is_none() {
+                let what = format!("{count} secrets are sealed with key {id}, but this Skep has key {}", current.id());
+                return Err(PortError::permanent(what, RESTORE_KEY));
+            }
+        }
+        Ok(())
+    }
+
     async fn rekey(&self, new_key_file: &Path) -> PortResult<Rekeyed> {
         let new = read(new_key_file)?;
         let _resealing = self.sealing.write().await;
@@ -240,7 +280,7 @@ impl Vault for SeaVault {
             }
             secrets += 1;
         }
-        tx.commit().await.map_err(fail)?;
+        self.store.written(tx.commit().await)?;
         let key_id = new.id();
         let next = self.keys.adopt(new, new_key_file)?;
         Ok(Rekeyed { secrets, key_id, next })

@@ -1,13 +1,11 @@
 //! The vault's keys: from a configured file or variable, else from a file in the data directory, created at first use.
 
 use crate::ports::{PortError, PortResult};
-use crate::secrets::{Key, Secret};
+use crate::secrets::{Key, Secret, read_private};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use zeroize::Zeroizing;
 
 /// Prefix of the file names of new keys.
 const NEXT: &str = "vault.key.";
@@ -44,6 +42,11 @@ impl VaultKeys {
     /// Returns the path of a new key until everything is sealed with it.
     fn next_file(&self, id: &str) -> PathBuf {
         self.data_dir.join(format!("{NEXT}{id}"))
+    }
+
+    /// Returns whether a key is configured, or was created.
+    pub fn is_configured(&self) -> bool {
+        !matches!(self.source, KeySource::DataDir) || self.own_file().exists()
     }
 
     /// Returns a notice for people about the key's location.
@@ -130,29 +133,19 @@ impl VaultKeys {
     }
 }
 
+const RESTORE: &str =
+    "restore the key file, or name another one in secrets.key_file; without the key no secret can be read";
 const KEY_FORMAT: &str = "write 64 hex digits (`openssl rand -hex 32`) or base64 of 32 bytes there";
 
 /// Reads a key's file; refuses one that other users can read.
 pub(super) fn read(path: &Path) -> PortResult<Key> {
-    let mut file = File::open(path).map_err(|e| unusable(path, &e))?;
-    let meta = file.metadata().map_err(|e| unusable(path, &e))?;
     let refuse =
-        |why: &str, fix: &str| Err(PortError::permanent(format!("the vault's key file {} {why}", path.display()), fix));
-    if !meta.is_file() {
-        return refuse("is not a file", "name the file that holds the key");
-    }
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        return refuse("belongs to another user", "change its owner to the user Skep runs as");
-    }
-    if meta.mode() & 0o077 != 0 {
-        return refuse("can be read by other users", &format!("run: chmod 600 {}", path.display()));
-    }
-    let mut text = Zeroizing::new(String::new());
-    (&mut file).take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(|e| unusable(path, &e))?;
-    match Key::parse(&text) {
-        Some(key) => Ok(key),
-        None => refuse("does not hold a key", KEY_FORMAT),
-    }
+        |why: &str, fix: &str| PortError::permanent(format!("the vault's key file {} {why}", path.display()), fix);
+    let text = read_private(path, MAX_FILE_BYTES).map_err(|problem| match problem.is_missing {
+        true => refuse("does not exist", RESTORE),
+        false => refuse(&problem.why, &problem.fix),
+    })?;
+    Key::parse(text.expose()).ok_or_else(|| refuse("does not hold a key", KEY_FORMAT))
 }
 
 /// Writes a new key file, atomically; an existing one is left alone.
@@ -173,10 +166,7 @@ fn write_new(path: &Path, key: &Key) -> PortResult<()> {
 }
 
 fn unusable(path: &Path, e: &std::io::Error) -> PortError {
-    PortError::permanent(
-        format!("cannot use the vault's key file {}: {e}", path.display()),
-        "restore the key file, or name another one in secrets.key_file; without the key no secret can be read",
-    )
+    PortError::permanent(format!("cannot use the vault's key file {}: {e}", path.display()), RESTORE)
 }
 
 pub(super) fn no_random(e: getrandom::Error) -> PortError {

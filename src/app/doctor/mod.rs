@@ -3,11 +3,12 @@
 mod found;
 mod propose;
 
-use super::{owner, runners, sandbox, settings};
+use super::{check_vault, owner, runners, sandbox, settings};
 use crate::adapters::store;
 use crate::config::{self, Config, prepare_data_dir};
 use crate::http::backend::ServiceReady;
 use crate::platform::git::{Git, Identity};
+use crate::secrets::read_private;
 use crate::service::host::{Diagnosis, Finding, HostContext, Severity};
 use found::Found;
 pub use found::{is_program, listens};
@@ -16,6 +17,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
+
+/// Maximum size of a token's file, in bytes.
+const MAX_TOKEN_BYTES: u64 = 4096;
 
 fn finding(subject: &str, severity: Severity, detail: impl Into<String>, fix: impl Into<String>) -> Finding {
     Finding { subject: subject.to_owned(), severity, detail: detail.into(), fix: fix.into() }
@@ -38,6 +42,12 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
         }
     };
     all.push(match prepare_data_dir(data_dir) {
+        Ok(()) if is_open_to_others(data_dir) => finding(
+            "data directory",
+            Severity::Warning,
+            format!("{} can be listed by other users", data_dir.display()),
+            format!("chmod 700 {}", data_dir.display()),
+        ),
         Ok(()) => finding("data directory", Severity::Ok, data_dir.display().to_string(), ""),
         Err(p) => finding("data directory", Severity::Error, format!("{} {}", p.at, p.why), p.fix),
     });
@@ -46,9 +56,15 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
         Err(e) => finding("git", Severity::Error, e.to_string(), e.fix().to_owned()),
     });
     if let Some(config) = &config {
-        all.push(schema(config, data_dir).await);
+        let schema = schema(config, data_dir).await;
+        // Without its schema the store has no secrets to check.
+        let is_current = schema.severity == Severity::Ok;
+        all.push(schema);
+        if is_current {
+            all.push(vault(config, data_dir).await);
+        }
     }
-    all.push(token(data_dir));
+    all.push(token(data_dir, config.as_ref().and_then(|c| c.server.token_file.as_deref())));
     all.push(match owner::taken(data_dir) {
         true => finding("service", Severity::Ok, "a process uses the data directory", ""),
         false => finding("service", Severity::Ok, "not running: each command drives its own runs", ""),
@@ -162,15 +178,28 @@ fn providers(config: &Config, found: &Found) -> Finding {
     }
 }
 
-fn token(data_dir: &Path) -> Finding {
-    let path = data_dir.join("token");
-    match std::fs::metadata(&path) {
-        Ok(m) if m.permissions().mode() & 0o077 == 0 => {
-            finding("token", Severity::Ok, "readable only by its owner", "")
+/// Inspects the token's file, as a start would.
+fn token(data_dir: &Path, file: Option<&Path>) -> Finding {
+    let path = file.map_or_else(|| data_dir.join("token"), Path::to_owned);
+    match read_private(&path, MAX_TOKEN_BYTES) {
+        Ok(_) => finding("token", Severity::Ok, "readable only by its owner", ""),
+        Err(problem) if problem.is_missing && file.is_none() => {
+            finding("token", Severity::Ok, "created at the first start", "")
         }
-        Ok(_) => finding("token", Severity::Error, "other users can read it", format!("chmod 600 {}", path.display())),
-        Err(_) => finding("token", Severity::Ok, "created at the first start", ""),
+        Err(problem) => finding("token", Severity::Error, format!("{} {}", path.display(), problem.why), problem.fix),
     }
+}
+
+/// Inspects whether the vault's key is there and private, and opens what is stored.
+async fn vault(config: &Config, data_dir: &Path) -> Finding {
+    match check_vault(config, data_dir).await {
+        Ok(()) => finding("vault", Severity::Ok, "the key of every secret is there", ""),
+        Err(e) => finding("vault", Severity::Error, e.to_string(), e.fix().to_owned()),
+    }
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
 }
 
 /// Tests the sandbox, as a start would.

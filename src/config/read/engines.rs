@@ -1,15 +1,14 @@
 //! Keys of roles, model providers and coding agents.
 
-use super::super::layers::read_file;
 use super::super::models::{ApiKeySource, Keyed};
-use super::super::problem::{Problem, printable};
+use super::super::problem::printable;
 use super::super::reader::Reader;
 use super::super::sections::Config;
-use super::{Parsed, path, variable_name, writable_by_others, wrong};
+use super::{MAX_SECRET_BYTES, Parsed, path, variable_name, wrong};
 use crate::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol};
 use crate::domain::{EngineSpec, Role};
 use crate::providers::settings::{Api, Effort, Provider};
-use crate::secrets::Secret;
+use crate::secrets::{Secret, read_private};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -338,17 +337,12 @@ fn is_key(text: &str) -> bool {
 ///
 /// # Errors
 /// The problem with the file, and the fix.
-pub fn key_in(file: &Path) -> Result<Secret, (String, &'static str)> {
-    let text = match read_file(file, true) {
-        Ok(text) => Secret::new(text.unwrap_or_default()),
-        Err(Problem { why, .. }) => return Err((why, "name a file that this user can read")),
-    };
-    if writable_by_others(file) {
-        return Err(("can be written by other users".to_owned(), "run chmod 600 on that file"));
-    }
+pub fn key_in(file: &Path) -> Result<Secret, (String, String)> {
+    let text = read_private(file, MAX_SECRET_BYTES).map_err(|problem| (problem.why, problem.fix))?;
     let found = text.expose().trim();
     if !is_key(found) {
-        return Err(("does not hold one key on one line".to_owned(), "write only the key into that file"));
+        let why = "does not hold one key on one line".to_owned();
+        return Err((why, "write only the key into that file".to_owned()));
     }
     Ok(Secret::new(found))
 }

@@ -7,16 +7,17 @@ mod sandbox;
 
 pub use engines::{engine, key_in};
 
-use super::layers::read_file;
-use super::problem::Problem;
 use super::reader::Reader;
 use super::sections::{Config, Database};
 use super::units::Unreadable;
 use crate::domain::{StepLimits, policy};
-use crate::secrets::{Key, Secret};
+use crate::secrets::{Key, Secret, read_private};
 use crate::telemetry::settings::LogFormat;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+/// Maximum size of a file that holds a secret, in bytes.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 type Parsed<T> = Result<T, Unreadable>;
 
@@ -123,17 +124,13 @@ fn secret(
         return None;
     }
     if let Some(file) = file {
-        let text = match read_file(&file, true) {
-            Ok(text) => text.unwrap_or_default(),
-            Err(Problem { why, .. }) => {
-                r.refuse(file_key, format!("the file {why}"), "name a file that this user can read");
+        let text = match read_private(&file, MAX_SECRET_BYTES) {
+            Ok(text) => text.expose().to_owned(),
+            Err(problem) => {
+                r.refuse(file_key, format!("the file {}", problem.why), problem.fix);
                 return None;
             }
         };
-        if writable_by_others(&file) {
-            r.refuse(file_key, "the file can be written by other users", "run chmod 600 on that file");
-            return None;
-        }
         return Some((file_key, text));
     }
     if !name.is_empty() {
@@ -143,11 +140,6 @@ fn secret(
         }
     }
     None
-}
-
-fn writable_by_others(path: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o022 != 0)
 }
 
 fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {

@@ -1,14 +1,15 @@
 //! Opening a store: its schema, its permissions, its URL.
 
 use crate::support::runs::{no_lease, opening, owner, run};
-use crate::support::stores::{Bench, permanent};
+use crate::support::stores::{Bench, permanent, transient};
 use skep::adapters::store::{connect, migrate, status};
+use skep::ports::PortError;
 
 super::on_both!(
     a_newer_schema_is_refused,
     an_older_schema_is_refused_and_migrated,
     two_processes_migrate_once,
-    a_read_only_store_refuses_writes
+    a_read_only_store_is_waited_for
 );
 
 async fn a_newer_schema_is_refused(b: Bench) {
@@ -26,6 +27,7 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
     for table in [
         "audit",
+        "write_probe",
         "idempotency_key",
         "secret",
         "ledger_row",
@@ -47,8 +49,8 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
     }
     let (what, fix) = permanent(connect(&b.url).await);
     assert!(what.contains(&migrations.applied[0]) && fix.contains("migrate"), "{what}: {fix}");
-    // An open store whose tables are gone reports the same.
-    assert!(permanent(b.store.counts().await).1.contains("migrate"));
+    // An open store whose tables are gone, as during a restore, is waited for.
+    assert!(transient(b.store.counts().await).contains("migrate"));
     assert_eq!(migrate(&b.url).await.expect("the schema"), migrations.applied);
     connect(&b.url).await.expect("the store");
 }
@@ -63,7 +65,7 @@ async fn two_processes_migrate_once(b: Bench) {
     }
 }
 
-async fn a_read_only_store_refuses_writes(b: Bench) {
+async fn a_read_only_store_is_waited_for(b: Bench) {
     b.open(&run()).await;
     let url = if b.sqlite() {
         format!("{}?mode=ro", b.url)
@@ -76,10 +78,68 @@ async fn a_read_only_store_refuses_writes(b: Bench) {
     let store: &dyn skep::ports::Store = &read_only;
     assert_eq!(store.queued(10).await.expect("a list").len(), 1);
     let r = run();
-    let (what, fix) = permanent(store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0));
+    let what = transient(store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0));
     assert!(what.contains("cannot be written"), "{what}");
-    assert!(!fix.is_empty());
-    permanent(store.acquire(r.id, &owner("one"), 60).await);
+    transient(store.acquire(r.id, &owner("one"), 60).await);
+    assert!(transient(store.ping().await).contains("cannot be written"), "it is not ready");
+    b.store.ping().await.expect("the other connections can write");
+}
+
+/// The server refuses connections to the database, and ends those that there are: an upgrade, or a rename.
+#[tokio::test]
+async fn a_closed_database_is_waited_for() {
+    crate::support::stores::on_postgres(async |b| {
+        let name = b.url.split('?').next().and_then(|u| u.rsplit('/').next()).expect("a name").to_owned();
+        let elsewhere = b.url.replacen(&format!("/{name}"), "/postgres", 1);
+        let admin = async |sql: &str| crate::support::postgres::execute(&elsewhere, sql).await;
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        for (close, open) in [
+            (
+                format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"),
+                format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"),
+            ),
+            (
+                format!("ALTER DATABASE {name} RENAME TO {name}_away"),
+                format!("ALTER DATABASE {name}_away RENAME TO {name}"),
+            ),
+        ] {
+            admin(&end).await;
+            admin(&close).await;
+            admin(&end).await;
+            for _ in 0..3 {
+                let r = run();
+                match b.store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0) {
+                    Err(PortError::Transient { .. } | PortError::Unknown { .. }) => {}
+                    other => panic!("{close}: {other:?}"),
+                }
+                transient(b.store.queued(10).await);
+            }
+            admin(&open).await;
+            b.open(&run()).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_removed_or_replaced_acknowledges_nothing() {
+    crate::support::stores::on_sqlite(async |b| {
+        b.open(&run()).await;
+        let path = b.url.trim_start_matches("sqlite://");
+        let aside = format!("{path}.aside");
+        std::fs::rename(path, &aside).expect("moving the file");
+        for replaced in [false, true] {
+            if replaced {
+                std::fs::write(path, "").expect("another file");
+            }
+            let r = run();
+            let what = transient(b.store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0));
+            assert!(what.contains("removed or replaced"), "{what}");
+            tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+            assert!(transient(b.store.ping().await).contains("removed or replaced"));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

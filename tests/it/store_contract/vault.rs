@@ -13,6 +13,7 @@ super::on_both!(
     a_projects_secret_takes_precedence,
     tampering_affects_one_secret_only,
     a_missing_key_is_named,
+    a_lost_key_is_not_replaced_silently,
     a_new_key_reseals_everything,
     a_rekey_that_cannot_open_a_secret_changes_none,
     concurrent_writers_lose_nothing,
@@ -107,6 +108,9 @@ async fn a_missing_key_is_named(b: Bench) {
     let other = b.sea.vault(KeySource::File(key_file(dir.path(), "other")), dir.path());
     let (what, fix) = permanent(other.open(&name("A"), None).await);
     assert!(what.contains("the secret A is sealed with key") && fix.contains("secrets.key_file"), "{what} {fix}");
+    let (what, fix) = permanent(other.check().await);
+    assert!(what.contains("1 secrets are sealed with key") && fix.contains("secrets.key_file"), "{what} {fix}");
+    vault.check().await.expect("its key is there");
     // New values can still be stored.
     other.set(&name("B"), None, &value("the value of B")).await.expect("a secret");
     assert_eq!(other.open(&name("B"), None).await.expect("its value").expose(), "the value of B");
@@ -119,13 +123,32 @@ async fn a_missing_key_is_named(b: Bench) {
         permanent(vault.set(&name("X"), None, &value("the value of X")).await)
     };
     assert!(refused(open.clone()).await.0.contains("can be read by other users"));
-    assert!(refused(dir.path().join("none")).await.0.contains("cannot use the vault's key file"));
+    assert!(refused(dir.path().join("none")).await.0.contains("does not exist"));
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o600)).expect("its mode");
     std::fs::write(&open, "no key").expect("a file");
     let (what, _) = refused(open).await;
     assert!(what.contains("does not hold a key") && !what.contains("no key\n"), "{what}");
     let env = b.sea.vault(KeySource::Env("VAULT_KEY".to_owned(), Secret::new("aa".repeat(32))), dir.path());
     env.set(&name("E"), None, &value("the value of E")).await.expect("a secret under a variable's key");
+}
+
+async fn a_lost_key_is_not_replaced_silently(b: Bench) {
+    let (dir, first) = vault(&b);
+    first.check().await.expect("nothing is stored yet");
+    first.set(&name("A"), None, &value("the value of A")).await.expect("a secret");
+    let key = dir.path().join("vault.key");
+    let kept = std::fs::read(&key).expect("the key");
+    std::fs::remove_file(&key).expect("losing it");
+    let second = b.sea.vault(KeySource::DataDir, dir.path());
+    for answer in [second.check().await, second.set(&name("B"), None, &value("the value of B")).await.map(drop)] {
+        let (what, fix) = permanent(answer);
+        assert!(!what.is_empty() && fix.contains("restore"), "{what}: {fix}");
+    }
+    assert!(!key.exists(), "no new key was created");
+    std::fs::write(&key, kept).expect("the key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+    second.check().await.expect("it is back");
+    second.set(&name("B"), None, &value("the value of B")).await.expect("a secret");
 }
 
 async fn a_new_key_reseals_everything(b: Bench) {

@@ -171,6 +171,9 @@ impl Vault for Away {
     async fn remove(&self, _: &SecretName, _: Option<&ProjectName>) -> PortResult<bool> {
         away()
     }
+    async fn check(&self) -> PortResult<()> {
+        away()
+    }
     async fn rekey(&self, _: &Path) -> PortResult<Rekeyed> {
         away()
     }

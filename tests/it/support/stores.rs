@@ -86,6 +86,15 @@ pub fn permanent<T>(answer: PortResult<T>) -> (String, String) {
     }
 }
 
+/// Returns the text of a transient error.
+pub fn transient<T>(answer: PortResult<T>) -> String {
+    match answer {
+        Err(PortError::Transient { what, .. }) => what,
+        Err(e) => panic!("{e} is not transient"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
 /// Whether the answer is that the lease was lost.
 pub fn fenced<T>(answer: &PortResult<T>) -> bool {
     matches!(answer, Err(PortError::Fenced { .. }))
