@@ -8,9 +8,17 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Routes that need no token. Everything else does, unknown routes included.
 pub const OPEN: &[&str] = &["/health", "/health/live", "/health/ready", "/openapi.json"];
+
+/// Time over which refused tokens are counted.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Refused tokens after which others in the same window are answered 429.
+const MAX_REFUSED: u64 = 100;
 
 /// Names under which this machine reaches itself: allowed in any configuration.
 pub const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
@@ -23,12 +31,60 @@ pub async fn guard_host(Shared(state): Shared<State>, request: Request, next: Ne
     }
 }
 
+/// Address of the peer of a connection. Requests from this process have none.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// Requests that were refused for their token.
+#[derive(Clone, Debug, Default)]
+pub struct RefusedTokens(Arc<Mutex<Refused>>);
+
+#[derive(Debug, Default)]
+struct Refused {
+    /// Since the start.
+    total: u64,
+    /// Start of the present window, and the refusals in it.
+    window: Option<Instant>,
+    in_window: u64,
+}
+
+impl RefusedTokens {
+    /// Counts a refusal, logs the first one of each window, and returns whether the window has had too many.
+    fn record(&self, peer: Option<Peer>) -> bool {
+        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.total += 1;
+        let is_new = refused.window.is_none_or(|start| start.elapsed() > WINDOW);
+        if is_new {
+            let (total, before) = (refused.total, refused.in_window);
+            let peer = peer.map_or_else(|| "this process".to_owned(), |peer| peer.0.to_string());
+            tracing::warn!(peer, total, in_last_minute = before, "a request with a wrong or missing token was refused");
+            (refused.window, refused.in_window) = (Some(Instant::now()), 0);
+        }
+        refused.in_window += 1;
+        // A valid token is accepted at any rate, so nobody can lock its owner out.
+        peer.is_some() && refused.in_window > MAX_REFUSED
+    }
+}
+
 /// Refuses requests without a valid token, and attaches the [`Caller`] of the token to the others.
-pub async fn guard_token(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
+pub async fn guard_token(
+    Shared((state, refused)): Shared<(State, RefusedTokens)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     let Some(caller) = caller(&state.callers, request.headers()) else {
+        if refused.record(request.extensions().get::<Peer>().copied()) {
+            return ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_refused",
+                "too many requests without a valid token",
+                "Correct the token and try again in a minute; requests with a valid token are not affected",
+            )
+            .into_response();
+        }
         return ApiError::new(
             StatusCode::UNAUTHORIZED,
             "no_token",
@@ -92,6 +148,16 @@ fn caller<'a>(callers: &'a Callers, headers: &HeaderMap) -> Option<&'a Caller> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_tokens_are_limited_per_window_and_only_on_connections() {
+        let refused = RefusedTokens::default();
+        let peer = Some(Peer(IpAddr::from([127, 0, 0, 1])));
+        let limited = (0..MAX_REFUSED + 5).filter(|_| refused.record(peer)).count();
+        assert_eq!(limited, 5);
+        assert!(!refused.record(None));
+        assert_eq!(refused.0.lock().unwrap().total, MAX_REFUSED + 6);
+    }
 
     #[test]
     fn the_port_is_not_part_of_the_host_name() {

@@ -16,6 +16,8 @@ use tracing::Instrument;
 
 /// Maximum bytes of a body.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Maximum bytes of a request's head.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Time limit for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of a reading request.
@@ -62,6 +64,16 @@ pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
 fn method_name(method: &Method) -> &str {
     let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
     if known.contains(method) { method.as_str() } else { "_OTHER" }
+}
+
+/// Refuses a request whose head is too large. The connection's buffer is a limit, too, but not an exact one.
+pub async fn small_head(request: Request, next: Next) -> Response {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    let address = request.uri().path_and_query().map_or(0, |address| address.as_str().len());
+    if address + headers.sum::<usize>() > MAX_HEAD_BYTES {
+        return StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response();
+    }
+    next.run(request).await
 }
 
 /// Reads the whole body within its limits, and enforces the time limit of the handler.

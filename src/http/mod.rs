@@ -47,8 +47,9 @@ pub fn router(state: State) -> Router {
         .method_not_allowed_fallback(limits::not_allowed)
         // A request passes the layers from the last to the first.
         .layer(from_fn(limits::bounded))
-        .layer(from_fn_with_state(state.clone(), auth::guard_token))
+        .layer(from_fn_with_state((state.clone(), auth::RefusedTokens::default()), auth::guard_token))
         .layer(from_fn_with_state(state.clone(), auth::guard_host))
+        .layer(from_fn(limits::small_head))
         .layer(CatchPanicLayer::custom(limits::panicked))
         .layer(from_fn(rest::problem::everywhere))
         .layer(from_fn(limits::observed))

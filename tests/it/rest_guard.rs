@@ -194,6 +194,39 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_is_json_and_an_object_where_the_schema_has_one() {
+    let s = service().await;
+    let run = s.open_run("make it two").await;
+    let at = format!("/api/v1/runs/{}/actions", run["id"].as_str().expect("an id"));
+    for (path, body) in [
+        ("/api/v1/runs".to_owned(), json!([null, s.origin, "a goal"])),
+        ("/api/v1/runs".to_owned(), json!([])),
+        ("/api/v1/projects".to_owned(), json!([null, s.origin])),
+        ("/api/v1/budget/raise".to_owned(), json!(["day", null, 1])),
+        ("/api/v1/secrets".to_owned(), json!(["A", null, "a value in an array"])),
+        (format!("{at}/raise"), json!({"more": []})),
+        (format!("{at}/unblock"), json!({"more": [1, 2]})),
+        (format!("{at}/approve"), json!(["b1"])),
+    ] {
+        let reply = s.post(&path, &body).await;
+        reply.is_problem(422, "invalid");
+        assert!(!reply.text.contains("a value in an array"), "{reply:?}");
+    }
+    for path in [
+        "/api/v1/runs",
+        "/api/v1/secrets",
+        "/api/v1/secrets/rekey",
+        "/api/v1/secrets/A/remove",
+        &format!("{at}/cancel"),
+    ] {
+        for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
+            let sent = request(Method::POST, path).header("content-type", kind).body(Body::from("{}"));
+            s.send(sent.expect("a request")).await.is_problem(415, "media_type");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_is_a_problem_without_details() {
     let mut s = service().await;
     s.state.services.checks_from = std::sync::Arc::new(|_| panic!("a secret"));
@@ -274,7 +307,39 @@ async fn the_listener_refuses_long_heads_and_stops() {
     assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
     let absolute = send("GET http://evil.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()).await;
     assert!(absolute.starts_with("HTTP/1.1 421"), "{absolute}");
-    let idle = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let head =
+        |bytes: usize| format!("GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Y: {}\r\n\r\n", "y".repeat(bytes));
+    assert!(send(head(30_000)).await.starts_with("HTTP/1.1 200"));
+    let refused = send(head(34_000)).await;
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
+
+    // Connections that send nothing, or never end a request, keep nobody out.
+    let mut idle = Vec::new();
+    for n in 0..300 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        if n % 2 == 0 {
+            stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: local").await.expect("half a head");
+        }
+        idle.push(stream);
+    }
+    for _ in 0..20 {
+        let request = send("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned());
+        let good = tokio::time::timeout(Duration::from_secs(3), request).await.expect("an answer at once");
+        assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+    }
+    // Wrong tokens are refused, and too many of them are told so; a valid one is not affected.
+    let with = |token: &str| {
+        format!(
+            "GET /api/v1/projects HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let mut answers = std::collections::BTreeMap::new();
+    for _ in 0..110 {
+        let answer = send(with("wrong")).await;
+        *answers.entry(answer.get(9..12).unwrap_or_default().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(answers, [("401".to_owned(), 100), ("429".to_owned(), 10)].into());
+    assert!(send(with(TOKEN)).await.starts_with("HTTP/1.1 200"));
     stop.send(()).expect("listening");
     let ended = tokio::time::timeout(Duration::from_secs(10), served).await.expect("it stops").expect("no panic");
     ended.expect("no error");

@@ -1,16 +1,17 @@
 //! Routes for actions on a run. Each may be repeated: an action that has happened already responds with the run as it
 //! is.
 
+use super::body::OptionalBody;
 use super::problem::{ApiError, ApiResult};
 use super::{State, etag, runs, wire};
 use crate::domain::Answer;
 use crate::http::limits;
 use crate::service::Caller;
 use crate::service::actions::{self, Target};
+use axum::Extension;
 use axum::extract::{FromRequest, Path, Request, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -185,17 +186,9 @@ fn refused(error: crate::service::ServiceError) -> Response {
     ApiError::from(error).into_response()
 }
 
-/// Parses the expected event and the body. An empty body stands for an action without options.
+/// Parses the expected event and the body.
 async fn parse(request: Request) -> Result<(Option<u64>, wire::Action), Response> {
     let if_seq = etag::if_match(request.headers()).map_err(ApiError::into_response)?;
-    let (parts, body) = request.into_parts();
-    let bytes = axum::body::to_bytes(body, limits::MAX_BODY_BYTES)
-        .await
-        .map_err(|_| StatusCode::BAD_REQUEST.into_response())?;
-    if bytes.is_empty() {
-        return Ok((if_seq, wire::Action::default()));
-    }
-    let request = Request::from_parts(parts, axum::body::Body::from(bytes));
-    let Json(action) = Json::<wire::Action>::from_request(request, &()).await.map_err(IntoResponse::into_response)?;
+    let OptionalBody(action) = OptionalBody::from_request(request, &()).await?;
     Ok((if_seq, action))
 }

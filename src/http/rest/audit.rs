@@ -22,6 +22,7 @@ struct AuditQuery {
     /// Only entries before this id, for paging.
     before: Option<u64>,
     /// Maximum number of entries, 1 to 500; 100 if absent.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
 }
 

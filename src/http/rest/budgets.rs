@@ -1,5 +1,6 @@
 //! Routes for spending, and for budgets that runs share.
 
+use super::body::JsonBody;
 use super::problem::ApiResult;
 use super::{State, wire};
 use crate::service::Caller;
@@ -32,6 +33,7 @@ struct Spend {
     #[param(example = "today")]
     day: Option<String>,
     /// Maximum number of rows, 1 to 500; 100 if absent.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
 }
 
@@ -62,7 +64,7 @@ async fn spending(
 async fn raise(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
-    Json(more): Json<wire::RaiseShared>,
+    JsonBody(more): JsonBody<wire::RaiseShared>,
 ) -> ApiResult<Json<wire::Raised>> {
     let wire::RaiseShared { scope, project, tokens, cost_micros } = more;
     let request = RaiseShared { scope: scope.into(), project, tokens, cost_micros };

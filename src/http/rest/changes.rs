@@ -1,5 +1,6 @@
 //! Routes for changes (pull requests) of the local forge.
 
+use super::body::{JsonBody, OptionalBody};
 use super::problem::ApiResult;
 use super::{State, wire};
 use crate::service::Caller;
@@ -57,9 +58,9 @@ async fn approve(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Path((name, n)): ChangePath,
-    text: Option<Json<wire::ChangeText>>,
+    OptionalBody(review): OptionalBody<wire::ChangeText>,
 ) -> ApiResult<Json<wire::Change>> {
-    let (of, text) = (ChangeRef { project: &name, number: n }, text.unwrap_or_default().0.text);
+    let (of, text) = (ChangeRef { project: &name, number: n }, review.text);
     let change = changes::review(&state.services, &caller, of, true, &text).await?;
     Ok(Json((&change).into()))
 }
@@ -73,9 +74,9 @@ async fn decline(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Path((name, n)): ChangePath,
-    text: Option<Json<wire::ChangeText>>,
+    OptionalBody(review): OptionalBody<wire::ChangeText>,
 ) -> ApiResult<Json<wire::Change>> {
-    let (of, text) = (ChangeRef { project: &name, number: n }, text.unwrap_or_default().0.text);
+    let (of, text) = (ChangeRef { project: &name, number: n }, review.text);
     let change = changes::review(&state.services, &caller, of, false, &text).await?;
     Ok(Json((&change).into()))
 }
@@ -90,7 +91,7 @@ async fn comment(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Path((name, n)): ChangePath,
-    Json(comment): Json<wire::ChangeText>,
+    JsonBody(comment): JsonBody<wire::ChangeText>,
 ) -> ApiResult<Json<wire::Change>> {
     let of = ChangeRef { project: &name, number: n };
     let change = changes::comment(&state.services, &caller, of, &comment.text).await?;
@@ -133,7 +134,7 @@ async fn status(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Path((name, n)): ChangePath,
-    Json(new): Json<wire::NewStatus>,
+    JsonBody(new): JsonBody<wire::NewStatus>,
 ) -> ApiResult<Json<wire::Change>> {
     let wire::NewStatus { context, state: reported, text, sha } = new;
     let status = NewStatus { context, state: reported.into(), text, sha };

@@ -4,6 +4,7 @@
 mod actions;
 mod artifacts;
 mod audit;
+mod body;
 mod budgets;
 mod changes;
 mod etag;

@@ -67,6 +67,9 @@ impl IntoResponse for ApiError {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"skep\""));
             }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS));
             }
@@ -113,6 +116,9 @@ fn from_status(status: StatusCode, text: &str) -> ApiError {
             ("method", "this address does not support the method", "The Allow header lists the supported methods")
         }
         StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is larger than 1 MiB", "Send a smaller body"),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            ("headers_too_large", "the address and headers are larger than 32 KiB", "Send fewer or shorter ones")
+        }
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             ("media_type", "the body is not declared as JSON", "Send Content-Type: application/json")
         }

@@ -1,5 +1,6 @@
 //! Routes for projects.
 
+use super::body::JsonBody;
 use super::problem::{ApiError, ApiResult};
 use super::{State, wire};
 use crate::service::Caller;
@@ -36,7 +37,7 @@ async fn list(
 async fn add(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
-    Json(new): Json<wire::NewProject>,
+    JsonBody(new): JsonBody<wire::NewProject>,
 ) -> ApiResult<impl IntoResponse> {
     let policy = new.policy.map(serde_json::from_value).transpose().map_err(|error| {
         ApiError::invalid(format!("policy: {error}"), "Use the keys of [policy] in the configuration")

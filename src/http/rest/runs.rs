@@ -1,5 +1,6 @@
 //! Routes to open, preview, list and read runs.
 
+use super::body::JsonBody;
 use super::problem::ApiResult;
 use super::{State, etag, wire};
 use crate::http::limits;
@@ -43,6 +44,7 @@ struct ListQuery {
     #[serde(default)]
     open: bool,
     /// Maximum number of rows, 1 to 500; 100 if absent.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
     /// Only runs older than this one, for paging. The `Link` header has the address of the next page.
     before: Option<String>,
@@ -73,10 +75,10 @@ async fn list(
 /// Open a run
 ///
 /// A repository that is named for the first time becomes a project. With an `Idempotency-Key`
-/// (draft-ietf-httpapi-idempotency-key-header) the request may be repeated for 24 hours, also after a restart: the same
-/// key with the same body returns the same run; with another body it is refused with 422 (`idempotency_key_reused`);
-/// while the first request is in progress, with 409 (`request_in_progress`). `reuse_open_run` instead reuses an open
-/// run of the same project and goal.
+/// (draft-ietf-httpapi-idempotency-key-header) the request may be repeated for a week, also after a restart and after the
+/// run has ended: the same key with the same body returns the same run; with another body it is refused with 422
+/// (`idempotency_key_reused`). A repetition waits for the first request, up to two minutes, then it is refused with 409
+/// (`request_in_progress`). `reuse_open_run` instead reuses an open run of the same project and goal.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = wire::NewRun,
     params(("Idempotency-Key" = Option<String>, Header, description = "A unique string for this request, such as a UUID in quotes")),
     responses(
@@ -89,7 +91,7 @@ async fn open(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    Json(new): Json<wire::NewRun>,
+    JsonBody(new): JsonBody<wire::NewRun>,
 ) -> ApiResult<Response> {
     let key = etag::single(&headers, &IDEMPOTENCY_KEY)?.map(IdempotencyKey::parse).transpose()?;
     let opened = runs::open(&state.services, &caller, request(new, &headers), key.as_ref()).await?;
@@ -106,7 +108,7 @@ async fn preview(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    Json(new): Json<wire::NewRun>,
+    JsonBody(new): JsonBody<wire::NewRun>,
 ) -> ApiResult<Json<wire::Preview>> {
     let preview: Preview = runs::preview(&state.services, &caller, request(new, &headers)).await?;
     Ok(Json(preview.into()))
@@ -156,6 +158,7 @@ struct EventsQuery {
     #[serde(default)]
     after: u64,
     /// Maximum number of rows, 1 to 500; 100 if absent.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
 }
 

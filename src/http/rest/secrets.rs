@@ -3,16 +3,15 @@
 //! Invariant: a value is accepted and never returned. Bodies are parsed here and not by an extractor, whose errors
 //! would quote them.
 
-use super::problem::{ApiError, ApiResult};
+use super::body::SecretBody;
+use super::problem::ApiResult;
 use super::{State, wire};
 use crate::secrets::Secret;
 use crate::service::{Caller, secrets};
-use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use serde::de::DeserializeOwned;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -39,9 +38,9 @@ async fn list(
 async fn set(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
-    body: Bytes,
+    body: SecretBody,
 ) -> ApiResult<impl IntoResponse> {
-    let wire::NewSecret { name, project, value } = parse(&body)?;
+    let wire::NewSecret { name, project, value } = body.parse()?;
     let value = Secret::new(value);
     let stored = secrets::set(&state.services, &caller, &name, project.as_deref(), &value).await?;
     let stored = wire::StoredSecret { secret: stored.secret.into(), notice: stored.notice };
@@ -49,16 +48,16 @@ async fn set(
 }
 
 /// Remove a secret
-#[utoipa::path(post, path = "/api/v1/secrets/{name}/remove", tag = "secrets", request_body = wire::SecretScope,
+#[utoipa::path(post, path = "/api/v1/secrets/{name}/remove", tag = "secrets", request_body = Option<wire::SecretScope>,
     params(("name" = String, description = "Its name")),
     responses((status = 200, body = wire::SecretScope, description = "Removed")))]
 async fn remove(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    body: Bytes,
+    body: SecretBody,
 ) -> ApiResult<Json<wire::SecretScope>> {
-    let scope: wire::SecretScope = if body.is_empty() { wire::SecretScope::default() } else { parse(&body)? };
+    let scope: wire::SecretScope = body.parse_or_default()?;
     secrets::remove(&state.services, &caller, &name, scope.project.as_deref()).await?;
     Ok(Json(scope))
 }
@@ -69,16 +68,8 @@ async fn remove(
 async fn rekey(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
-    body: Bytes,
+    body: SecretBody,
 ) -> ApiResult<Json<wire::Rekeyed>> {
-    let new: wire::NewKey = parse(&body)?;
+    let new: wire::NewKey = body.parse()?;
     Ok(Json(secrets::rekey(&state.services, &caller, &new.file).await?.into()))
-}
-
-/// Parses a body. The error names the position, never the content.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
-    serde_json::from_slice(body).map_err(|e| {
-        let detail = format!("the body does not match the schema at line {} column {}", e.line(), e.column());
-        ApiError::invalid(detail, "GET /openapi.json has the schema; the body is not repeated here")
-    })
 }

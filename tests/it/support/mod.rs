@@ -17,6 +17,7 @@ pub mod rng;
 pub mod runs;
 pub mod sameness;
 pub mod sandbox;
+pub mod schema;
 pub mod search;
 pub mod site;
 pub mod sshd;

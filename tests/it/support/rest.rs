@@ -1,5 +1,6 @@
 //! The REST API on the real ports, in the test's own process: no socket, no second program.
 
+use super::schema;
 use crate::git_world::git;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
@@ -108,7 +109,24 @@ pub fn request(method: Method, path: &str) -> axum::http::request::Builder {
 }
 
 impl Service {
-    pub async fn send(&self, request: Request<Body>) -> Reply {
+    /// Sends a request. A JSON response must match the published schema.
+    pub async fn send(&self, sent: Request<Body>) -> Reply {
+        let (method, path) = (sent.method().clone(), sent.uri().path().to_owned());
+        let reply = self.unchecked(sent).await;
+        let kind = reply.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("application/") && path != "/openapi.json" {
+            let document = request(Method::GET, "/openapi.json").body(Body::empty()).expect("a request");
+            let document = self.unchecked(document).await.json();
+            let schema = schema::of_response(&document, method.as_str(), &path, reply.status.as_u16(), kind);
+            let is_refused = reply.status.is_client_error();
+            assert!(schema.is_some() || is_refused, "{method} {path}: {} {kind} is not documented", reply.status);
+            let found = schema.map(|schema| schema::mismatches(&document, schema, &reply.json())).unwrap_or_default();
+            assert!(found.is_empty(), "{method} {path}: {found:#?}");
+        }
+        reply
+    }
+
+    async fn unchecked(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 8 << 20).await.expect("a body");

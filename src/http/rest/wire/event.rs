@@ -20,7 +20,7 @@ pub struct Event {
     /// Epoch of the lease under which it was written.
     pub epoch: i64,
     /// The event in the journal's own form; `null` if the row cannot be read.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     pub event: Option<serde_json::Value>,
 }
 

@@ -15,6 +15,9 @@ pub struct Project {
     /// Repository.
     #[schema(example = "/srv/git/tally.git")]
     pub repo: String,
+    /// Forge that its changes are put on.
+    #[schema(example = "local")]
+    pub forge: String,
     /// Branch that changes land on; `null` for the repository's default branch.
     pub base: Option<String>,
     /// Prefix of run branches.
@@ -34,6 +37,7 @@ impl From<&domain::Project> for Project {
         Project {
             name: project.name.to_string(),
             repo: project.repo.clone(),
+            forge: project.forge.to_string(),
             base: project.base.clone(),
             branch_prefix: project.branch_prefix.clone(),
             checks: project.checks.iter().map(Into::into).collect(),
