@@ -4,6 +4,7 @@ use super::commits::Commits;
 use super::deps::{Deps, Scope};
 use super::error::RuntimeError;
 use super::intake::{self, Intake};
+use super::keyed_locks::KeyedLocks;
 use super::message::{CommitsMsg, Reply, RootMsg, RunMsg, SweeperMsg};
 use super::preview;
 use super::request::RunRequest;
@@ -42,6 +43,8 @@ pub struct State {
     returning: VecDeque<RunId>,
     crashes: HashMap<RunId, u32>,
     intakes: Arc<Semaphore>,
+    /// Requests that could lead to the same run are taken in one after the other.
+    same_run: KeyedLocks<String>,
     /// A query for queued runs is under way.
     querying: bool,
     /// Another query is wanted once it has ended.
@@ -105,6 +108,7 @@ impl Actor for Root {
             returning: VecDeque::new(),
             crashes: HashMap::new(),
             intakes: Arc::new(Semaphore::new(MAX_INTAKES)),
+            same_run: KeyedLocks::default(),
             querying: false,
             query_again: false,
             requested,
@@ -216,7 +220,14 @@ fn stopping() -> RuntimeError {
 /// Inspects the repository and opens the run in a task of its own, because cloning may take long.
 fn take_in(me: &ActorRef<RootMsg>, s: &State, request: RunRequest, reply: Reply) {
     let (me, deps, commits, intakes) = (me.clone(), s.deps.clone(), s.commits.clone(), s.intakes.clone());
+    let same_run = s.same_run.clone();
     tokio::spawn(async move {
+        let key = match request.id {
+            Some(id) if !request.carry_on => id.to_string(),
+            _ => request.goal.text.clone(),
+        };
+        // Without a seat: those that wait must not keep other intakes from theirs.
+        let _turn = same_run.lock(key).await;
         let answer = open(&me, &deps, &commits, &intakes, request).await;
         // A caller that gave up finds the run in the list.
         let _gave_up = reply.send(answer);
@@ -231,6 +242,12 @@ async fn open(
     request: RunRequest,
 ) -> Result<Run, RuntimeError> {
     let _permit = intakes.acquire().await.map_err(|_| stopping())?;
+    // The caller of an earlier request with this id may be gone while its run was opened.
+    if let Some(id) = request.id
+        && let Some(run) = deps.store.load(id).await?
+    {
+        return Ok(run);
+    }
     let opened = match intake::prepare(deps, request).await? {
         Intake::New(opened) => *opened,
         Intake::Existing(run) => {

@@ -15,6 +15,8 @@ use tower::ServiceExt;
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 /// Timeout of a request. Opening a run may clone a repository.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(11 * 60);
+/// Longest silence of an event stream: the service sends a comment every 15 seconds.
+const MAX_SILENCE: Duration = Duration::from_secs(45);
 /// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -92,11 +94,30 @@ impl Client {
         body: &impl Serialize,
         if_match: Option<u64>,
     ) -> Result<T, CliError> {
+        let condition = if_match.map(|seq| (header::IF_MATCH, format!("\"{seq}\"")));
+        self.post_with(path, body, condition).await
+    }
+
+    /// Posts a value under an idempotency key and reads the response.
+    pub async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: &str,
+    ) -> Result<T, CliError> {
+        let header = (header::HeaderName::from_static("idempotency-key"), format!("\"{key}\""));
+        self.post_with(path, body, Some(header)).await
+    }
+
+    async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        header: Option<(header::HeaderName, String)>,
+    ) -> Result<T, CliError> {
         let body = serde_json::to_vec(body).map_err(|e| CliError::internal(format!("{path}: {e}")))?;
-        let mut headers = vec![(header::CONTENT_TYPE, "application/json".to_owned())];
-        if let Some(seq) = if_match {
-            headers.push((header::IF_MATCH, format!("\"{seq}\"")));
-        }
+        let json = (header::CONTENT_TYPE, "application/json".to_owned());
+        let headers = std::iter::once(json).chain(header).collect();
         let bytes = self.read_whole(ApiRequest { method: Method::POST, path, headers, body: Some(body) }).await?;
         typed(path, &bytes)
     }
@@ -107,7 +128,21 @@ impl Client {
         if after > 0 {
             headers.push((header::HeaderName::from_static("last-event-id"), after.to_string()));
         }
-        let bytes = self.call(ApiRequest { method: Method::GET, path, headers, body: None }).await?;
+        let silent = || {
+            CliError::unavailable(
+                "the service has stopped sending events",
+                "try again; `skep doctor` checks the service",
+            )
+        };
+        let opened = self.call(ApiRequest { method: Method::GET, path, headers, body: None });
+        let bytes = tokio::time::timeout(MAX_SILENCE, opened).await.map_err(|_elapsed| silent())??;
+        let bytes = futures::stream::unfold(Some(bytes), move |bytes| async move {
+            let mut bytes = bytes?;
+            match tokio::time::timeout(MAX_SILENCE, bytes.next()).await {
+                Ok(chunk) => Some((chunk?, Some(bytes))),
+                Err(_elapsed) => Some((Err(silent()), None)),
+            }
+        });
         let events = bytes.scan(SseReader::default(), |reader, chunk| {
             let events: Vec<Result<SseEvent, CliError>> = match chunk.map(|bytes| reader.take(&bytes)) {
                 Ok(Ok(events)) => events.into_iter().map(Ok).collect(),
@@ -204,9 +239,9 @@ async fn problem(status: StatusCode, path: &str, mut chunks: Bytes) -> CliError 
         }
     }
     if let Ok(mut problem) = serde_json::from_slice::<Problem>(&body) {
-        // REST names routes; here the fix is a command.
-        if let Some(fix) = command_fix(&problem.code) {
-            problem.fix = fix.to_owned();
+        // REST speaks of resources; here the fix is a command.
+        if let Some((_, fix)) = COMMAND_FIXES.iter().find(|(code, _)| *code == problem.code) {
+            problem.fix = fix.replace("RUN", run_in(path).unwrap_or("RUN"));
         }
         return problem.into();
     }
@@ -223,16 +258,40 @@ async fn problem(status: StatusCode, path: &str, mut chunks: Bytes) -> CliError 
 
 const VERSION_FIX: &str = "check that the service runs the same version of Skep (`skep doctor`)";
 
-/// Returns the fix for a problem whose REST fix names a route.
-fn command_fix(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "no_run" => "`skep runs` lists the runs; an id may be abbreviated to four or more digits",
-        "no_project" => "`skep project list` lists the projects; `skep project add` adds one",
-        "no_secret" => "`skep secret list` lists the secrets",
-        "no_change" => "`skep change list` lists the changes",
-        "no_block" => "`skep show RUN` shows what the run waits for",
-        _ => return None,
-    })
+/// The fixes of problems whose next step is a command; `RUN` is the run that the request was about. Other codes keep the
+/// fix of the service, which then names no surface.
+const COMMAND_FIXES: &[(&str, &str)] = &[
+    ("already_answered", "`skep events RUN` shows the answer that was given"),
+    ("delivered", "give a new goal with `skep run`"),
+    ("ended", "`skep retry RUN` starts the same goal again"),
+    ("elsewhere", "wait until the other process has ended, or repeat the command on its data directory"),
+    ("method", VERSION_FIX),
+    ("moved", "`skep show RUN` shows the run as it is now; repeat what still fits"),
+    ("no_artifact", "`skep logs RUN` lists what the run has stored"),
+    ("no_block", "`skep show RUN` shows what the run waits for"),
+    ("no_change", "`skep change list` lists the changes"),
+    ("no_patch", "`skep show RUN` shows the run and what it has changed so far"),
+    ("no_project", "`skep project list` lists the projects; `skep project add` adds one"),
+    ("no_route", VERSION_FIX),
+    ("no_run", "`skep runs` lists the runs; an id may be abbreviated to four or more digits"),
+    ("no_secret", "`skep secret list` lists the secrets"),
+    ("no_token", "the service uses another token: check server.token_file, or restart the service"),
+    ("not_an_answer", "`skep show RUN` lists the answers to each question"),
+    ("not_quarantined", "`skep runs --status quarantined` lists the quarantined runs"),
+    ("nothing_to_answer", "`skep show RUN` shows what the run waits for"),
+    ("out_of_place", "`skep show RUN` shows the run; choose an action that fits"),
+    (
+        "quarantined",
+        "restore the store from a backup, or use the Skep version that wrote the run; then `skep lift-quarantine RUN`",
+    ),
+    ("several_runs", "give more digits; `skep runs` lists the runs"),
+];
+
+/// Returns the run that a request is about.
+fn run_in(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once("/runs/")?;
+    let id = rest.split(['/', '?']).next()?;
+    (id.len() >= 4 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')).then_some(id)
 }
 
 fn typed<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, CliError> {
@@ -270,6 +329,19 @@ pub fn with_query(path: &str, query: &[(&str, Option<String>)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_of_a_run_or_a_resource_has_a_command_as_its_fix() {
+        let documented = include_str!("../../docs/rest.md");
+        for (code, _) in COMMAND_FIXES {
+            assert!(documented.contains(&format!("`{code}`")), "{code} is not documented");
+        }
+        assert!(COMMAND_FIXES.is_sorted_by_key(|(code, _)| *code));
+        assert_eq!(run_in("/api/v1/runs/67e2cfab/actions/approve"), Some("67e2cfab"));
+        for other in ["/api/v1/runs", "/api/v1/runs/preview", "/api/v1/projects/x", "/api/v1/runs/%2E%2E/x"] {
+            assert_eq!(run_in(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn foreign_names_stay_in_their_segment() {

@@ -58,6 +58,8 @@ pub enum Stop {
     Error(CliError),
     /// The reader of the output has closed it: end quietly.
     OutputClosed,
+    /// The command left a run before it could report how the run ended.
+    Left,
 }
 
 /// Failure of a command.

@@ -22,6 +22,9 @@ const MAX_RETRIES: u32 = 5;
 /// How long a run may be queued before that is printed: most are admitted at once.
 const QUEUE_GRACE: Duration = Duration::from_millis(500);
 
+/// How long a command that was asked to leave waits for a landing. Container runtimes kill after ten seconds.
+const LANDING_GRACE: Duration = Duration::from_secs(8);
+
 /// How to follow a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FollowOptions {
@@ -75,19 +78,38 @@ pub async fn follow(
         asked: BTreeSet::new(),
         waiting: None,
     };
+    let path = follower.path.clone();
     let end = tokio::select! {
         end = follower.run() => match end {
-            // The reader of the output is gone. The run has not ended, so the exit status must not claim it has.
-            Err(Stop::OutputClosed) => Ok(ExitStatus::WaitsForPerson),
+            Err(Stop::OutputClosed) => Err(Stop::Left),
             end => end,
         },
-        () = stop_signal() => {
+        left = leave(client, terminal, &path) => {
+            left?;
             detached(client, terminal, &short)?;
-            Ok(ExitStatus::WaitsForPerson)
+            Err(Stop::Left)
         }
     };
     *seen = follower.seen;
     end
+}
+
+/// Waits until the command is asked to leave. A run that lands in this process is followed to its end first: a landing
+/// cannot be taken back, so saying that the run was left as it is would be wrong. A second signal leaves at once.
+async fn leave(client: &Client, terminal: &Terminal, path: &str) -> Result<(), Stop> {
+    stop_signal().await;
+    if client.is_remote() {
+        return Ok(());
+    }
+    let lands =
+        |run: &Run| matches!(run.phase.as_str(), "gating" | "landing" | "reporting") && run.escalations.is_empty();
+    if let Ok(Ok(run)) = tokio::time::timeout(Duration::from_secs(1), client.get::<Run>(path)).await
+        && lands(&run)
+    {
+        terminal.print("The run is landing, which is finished first; interrupt again to leave at once.")?;
+        tokio::select! { () = stop_signal() => {}, () = tokio::time::sleep(LANDING_GRACE) => {} }
+    }
+    Ok(())
 }
 
 /// Waits for SIGTERM or SIGINT.
@@ -125,6 +147,7 @@ fn detached(client: &Client, terminal: &Terminal, short: &str) -> Result<(), Sto
 impl Follower<'_> {
     async fn run(&mut self) -> Result<ExitStatus, Stop> {
         let mut failures = 0;
+        let mut is_reopened = false;
         // Pending events are printed first.
         if self.seen >= self.view.seq {
             for line in self.progress.update(&self.view) {
@@ -136,7 +159,7 @@ impl Follower<'_> {
         }
         loop {
             let before = self.seen;
-            let broken = match self.stream().await? {
+            let broken = match self.stream(std::mem::replace(&mut is_reopened, true)).await? {
                 Ok(Some(exit)) => return Ok(exit),
                 Ok(None) => None,
                 Err(error) => Some(error),
@@ -158,13 +181,17 @@ impl Follower<'_> {
     }
 
     /// Reads one stream to its end. The outer error ends the command, the inner one only this stream.
-    async fn stream(&mut self) -> Result<Result<Option<ExitStatus>, CliError>, Stop> {
+    async fn stream(&mut self, is_reopened: bool) -> Result<Result<Option<ExitStatus>, CliError>, Stop> {
         let mut events = match self.client.stream(&format!("{}/stream", self.path), self.seen).await {
             Ok(events) => events,
             // An unknown or quarantined run stays that way; an unreachable service may come back.
             Err(error) if error.exit == ExitStatus::TryAgain => return Ok(Err(error)),
             Err(error) => return Err(error.into()),
         };
+        // The last stream may have broken between an event and the look at the run; no further event may come.
+        if is_reopened && let Some(exit) = self.refresh().await? {
+            return Ok(Ok(Some(exit)));
+        }
         let mut next = events.next().await;
         while let Some(event) = next {
             let event = match event {

@@ -34,6 +34,7 @@ mod unreported;
 mod tests;
 
 use crate::http::backend::Backend;
+use crate::secrets::redact_all;
 use crate::service::host::HostContext;
 use actions::Action;
 use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, RunnerCommand, SandboxCommand, Skep};
@@ -64,6 +65,8 @@ pub async fn run_on(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> E
     match dispatch(backend, terminal, skep).await {
         Ok(status) => status,
         Err(Stop::OutputClosed) => ExitStatus::Success,
+        // The run has not ended, so the exit status must not claim it has.
+        Err(Stop::Left) => ExitStatus::WaitsForPerson,
         Err(Stop::Error(error)) => {
             terminal.error(&error);
             error.exit
@@ -93,17 +96,41 @@ fn usage_error(error: &clap::Error, json: bool) -> ExitStatus {
         let _closed = error.print();
         return ExitStatus::Success;
     }
+    // The message quotes the arguments, which may contain anything.
+    let text = printable(&error.render().to_string());
     if json {
-        let text = error.render().to_string();
         let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
         let detail = lines.next().unwrap_or("invalid command line").trim_start_matches("error: ").to_owned();
         let fix = lines.filter(|l| !l.starts_with("For more")).collect::<Vec<_>>().join(" ");
         let fix = if fix.is_empty() { "`skep --help` lists the commands".to_owned() } else { fix };
         Terminal::of_process(true, true).error(&CliError::usage(detail, fix));
     } else {
-        let _closed = error.print();
+        use std::io::Write;
+        let _closed = write!(std::io::stderr(), "{text}");
     }
     ExitStatus::Usage
+}
+
+/// Makes a message about arguments printable: without secrets, credentials of URLs and control characters.
+fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut rest = line;
+        while let Some(at) = rest.find("://") {
+            let (before, after) = rest.split_at(at + 3);
+            clean.push_str(before);
+            // Up to the last `@`, because an unescaped password may contain others, quotes and blanks.
+            rest = match after.rfind('@') {
+                Some(end) => {
+                    clean.push_str("[redacted]");
+                    &after[end..]
+                }
+                None => after,
+            };
+        }
+        clean.push_str(rest);
+    }
+    text::escape_lines(&redact_all(&clean))
 }
 
 async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Result<ExitStatus, Stop> {
@@ -173,5 +200,27 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
         Command::Change(command) => change::change(client, terminal, command).await,
         Command::Secret(command) => secret::secret(client, terminal, command).await,
         other => Err(CliError::internal(format!("command not handled: {other:?}")).into()),
+    }
+}
+
+#[cfg(test)]
+mod usage_tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_repeated_without_passwords_and_control_characters() {
+        for (repo, hidden) in [
+            ("https://user:hunter2@host/x", "hunter2"),
+            ("https://user:hun@ter/2#x@host/x", "ter/2"),
+            ("https://user:it's mine@host/x", "mine"),
+            ("ftp://user:hunter2@host/\u{202e}x\u{1b}[2J", "\u{202e}"),
+            ("ftp://user:hunter2@host/\u{202e}x\u{1b}[2J", "\u{1b}"),
+        ] {
+            let error = Skep::try_parse_from(["skep", "run", "--goal", "x", "--repo", repo]).unwrap_err();
+            let text = printable(&error.render().to_string());
+            assert!(!text.contains(hidden) && text.contains("host/"), "{text}");
+        }
+        let text = printable("error: one\n\n  two: https://host/x, a@b\n");
+        assert_eq!(text, "error: one\n\n  two: https://[redacted]@b\n");
     }
 }

@@ -6,9 +6,14 @@ use super::context::{Access, CliContext, Connection};
 use super::exit::{ExitStatus, Stop};
 use super::follow::{FollowOptions, follow};
 use crate::http::rest::wire::{Action, Run};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How many times the process that drives a run may end before the command gives up.
 const MAX_RECONNECTS: u32 = 20;
+/// How long a service that is gone may take to come back.
+const RESTART_GRACE: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Follows a run until it ends or waits for a person. The driving process may be another command, which held the data
 /// directory first and exits when its own run is finished.
@@ -38,7 +43,14 @@ pub async fn follow_run(
 /// Connects to the process that drives the run now, or to the store if the run is idle. A run that is working is not
 /// taken over: its service may be restarting.
 async fn successor(cli: &CliContext<'_>, path: &str, yes: bool) -> Option<(Connection, Run)> {
-    let connection = cli.connect(Access::Read).await.ok()?;
+    let mut connection = cli.connect(Access::Read).await.ok()?;
+    let deadline = Instant::now() + RESTART_GRACE;
+    // A service that is being restarted is waited for: taking its place would keep it from starting.
+    while !connection.client.is_remote() && Instant::now() < deadline {
+        tokio::time::sleep(POLL_INTERVAL).await;
+        connection.close().await;
+        connection = cli.connect(Access::Read).await.ok()?;
+    }
     let now: Option<Run> = connection.client.get(path).await.ok();
     let is_idle = |run: &Run| run.pending_effects.is_empty() || run.phase == "ended";
     match now {

@@ -1,7 +1,6 @@
 //! `run` and `demo`: from a goal to a followed run.
 
 use super::args::{DemoArgs, RunArgs};
-use super::client::{Client, encode};
 use super::context::{Access, CliContext, Connection};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::follow::FollowOptions;
@@ -9,7 +8,7 @@ use super::parse::by_role;
 use super::reconnect::follow_run;
 use super::terminal::Style;
 use super::text::shell_quoted;
-use super::unreported::UnreportedRuns;
+use super::unreported::UnreportedOrders;
 use crate::http::rest::wire::{NewRun, Run};
 use serde_json::json;
 use std::io::Read;
@@ -44,7 +43,7 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
     // Without a service nothing would drive a detached run: it is only queued.
     let access = if args.detach { Access::Write } else { Access::Drive };
     let connection = cli.connect(access).await?;
-    let mut unreported = UnreportedRuns::of(&cli.host.sources.data_dir);
+    let mut unreported = UnreportedOrders::of(&cli.host.sources.data_dir);
     let end = start(cli, &connection, &order, &mut unreported, args.detach, args.yes).await;
     connection.close().await;
     unreported.settle();
@@ -55,23 +54,39 @@ async fn start(
     cli: &CliContext<'_>,
     connection: &Connection,
     order: &NewRun,
-    unreported: &mut UnreportedRuns,
+    unreported: &mut UnreportedOrders,
     detach: bool,
     yes: bool,
 ) -> Result<ExitStatus, Stop> {
     let (terminal, client) = (cli.terminal, &connection.client);
-    if let Some(view) = ended_unreported(client, order, unreported, detach).await? {
-        let line = format!("run {} has ended since the last command: {}", view.short_id, &view.goal.title);
-        terminal.line(Style::Bold, &line)?;
-        let (run, after) = (view.id.clone(), view.seq);
-        let end = follow_run(cli, client, view, FollowOptions { yes, after }).await?;
-        unreported.set_reported(&run);
-        return Ok(end);
-    }
-    let view: Run = client.post("/runs", order, None).await?;
+    // A detached order is reported by its answer. Only a repetition of an order without `--new` may find its run.
+    let unfinished = if detach || !order.reuse_open_run { None } else { unreported.find(order) };
+    let is_repeated = unfinished.is_some();
+    let key = match (unfinished, detach) {
+        (Some(key), _) => Some(key),
+        (None, false) => Some(unreported.mark(order)),
+        (None, true) => None,
+    };
+    let posted: Result<Run, CliError> = match &key {
+        Some(key) => client.post_once("/runs", order, key).await,
+        None => client.post("/runs", order, None).await,
+    };
+    let view = match posted {
+        Ok(view) => view,
+        Err(error) => {
+            // A refused order opened nothing; one without an answer may have.
+            if let Some(key) = key.filter(|_| error.exit != ExitStatus::TryAgain) {
+                unreported.set_reported(&key);
+            }
+            return Err(error.into());
+        }
+    };
     let resumed = view.seq > 1;
     let (short, title) = (&view.short_id, &view.goal.title);
     let headline = match resumed {
+        true if is_repeated && view.phase == "ended" => {
+            format!("run {short} has ended since the last command: {title}")
+        }
         true => format!("run {short} continues, it has the same goal (--new starts another): {title}"),
         false => format!("run {short} started: {title}"),
     };
@@ -90,33 +105,11 @@ async fn start(
     }
     // The journal holds the earlier events; a resumed run is followed from here.
     let after = if resumed { view.seq } else { 0 };
-    let run = view.id.clone();
-    unreported.mark(&run, order);
     let end = follow_run(cli, client, view, FollowOptions { yes, after }).await?;
-    unreported.set_reported(&run);
+    if let Some(key) = key {
+        unreported.set_reported(&key);
+    }
     Ok(end)
-}
-
-/// Finds the run of the same order that ended after the command that followed it was killed.
-async fn ended_unreported(
-    client: &Client,
-    order: &NewRun,
-    unreported: &UnreportedRuns,
-    detach: bool,
-) -> Result<Option<Run>, Stop> {
-    if detach || !order.reuse_open_run {
-        return Ok(None);
-    }
-    let Some(run) = unreported.find(order) else { return Ok(None) };
-    match client.get::<Run>(&format!("/runs/{}", encode(&run))).await {
-        // A run that is still open is resumed by its goal, like every open run.
-        Ok(view) => Ok(Some(view).filter(|v| v.phase == "ended")),
-        Err(error) if error.exit == ExitStatus::TryAgain => Err(error.into()),
-        Err(_) => {
-            unreported.remove(&run);
-            Ok(None)
-        }
-    }
 }
 
 /// `skep demo`.
@@ -137,7 +130,7 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs) -> Result<ExitStatus, St
         reuse_open_run: true,
     };
     let connection = cli.connect(Access::Drive).await?;
-    let mut unreported = UnreportedRuns::of(data_dir);
+    let mut unreported = UnreportedOrders::of(data_dir);
     // The demo shows a complete run: without a terminal to ask at, it gives the approval itself, visibly.
     let yes = args.yes || !terminal.can_prompt();
     let end = start(cli, &connection, &order, &mut unreported, false, yes).await;

@@ -4,7 +4,13 @@ use super::audit::record;
 use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::{RunRequest, RuntimeError};
-use crate::domain::{Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Raise, Refusal, Run, status};
+use crate::domain::{
+    Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Principal, Raise, Refusal, Run, status,
+};
+use crate::secrets::redact;
+
+/// Rows of the journal read at once.
+const MAX_EVENTS: u64 = 500;
 
 /// Run that an action is for.
 #[derive(Clone, Debug)]
@@ -33,8 +39,7 @@ impl Target<'_> {
 /// `no_block`, `nothing_to_answer`, `not_allowed`, `moved`, or those of reading the run.
 pub async fn approve(s: &Services, caller: &Caller, target: &Target<'_>, block: Option<&str>) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
-    let block = choose_block(&run, block, BlockKind::is_approval, "an approval")?;
-    answer_block(s, caller, target, &run, block, Answer::Yes).await
+    give(s, caller, target, &run, (block, BlockKind::is_approval, "an approval"), Answer::Yes).await
 }
 
 /// Declines the block named, or the oldest approval the run waits for; `why` says what should be different.
@@ -49,8 +54,7 @@ pub async fn decline(
     why: String,
 ) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
-    let block = choose_block(&run, block, BlockKind::is_approval, "an approval")?;
-    answer_block(s, caller, target, &run, block, Answer::No { why }).await
+    give(s, caller, target, &run, (block, BlockKind::is_approval, "an approval"), Answer::No { why }).await
 }
 
 /// Answers the block named, or the oldest open one.
@@ -65,8 +69,7 @@ pub async fn answer(
     answer: Answer,
 ) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
-    let block = choose_block(&run, block, |_| true, "an answer")?;
-    answer_block(s, caller, target, &run, block, answer).await
+    give(s, caller, target, &run, (block, |_| true, "an answer"), answer).await
 }
 
 /// Pauses a run: nothing new starts, and what is in progress finishes.
@@ -151,8 +154,8 @@ pub async fn retry(
         }
         None => {
             let used_up = |k: &BlockKind| matches!(k, BlockKind::Tries { .. } | BlockKind::Rounds);
-            let block = choose_block(&run, block, used_up, "another try")?;
             let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
+            let block = choose_block(&run, block, used_up, "another try")?;
             let run = answer_block(s, caller, target, &run, block, answer).await?;
             Ok(Opened { run, is_new: false })
         }
@@ -221,6 +224,22 @@ fn choose_block(
     })
 }
 
+/// Answers the block named, or the oldest one that fits. An answer that was given before changes nothing.
+async fn give(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    run: &Run,
+    (named, fits, what): (Option<&str>, fn(&BlockKind) -> bool, &str),
+    answer: Answer,
+) -> ServiceResult<Run> {
+    match choose_block(run, named, fits, what) {
+        Ok(block) => answer_block(s, caller, target, run, block, answer).await,
+        Err(refused) if named.is_none() => repeated(s, run, None, &answer).await?.ok_or(refused),
+        Err(refused) => Err(refused),
+    }
+}
+
 async fn answer_block(
     s: &Services,
     caller: &Caller,
@@ -236,8 +255,49 @@ async fn answer_block(
         Answer::More { raise } => format!("{block}: {}", amounts(raise)),
         Answer::Skip => format!("{block}: skip"),
     };
-    let event = Event::Answered { block: Some(block), answer, by: caller.principal.clone() };
-    tell(s, caller, target, run, event, ("run.answer", &words)).await
+    let event = Event::Answered { block: Some(block), answer: answer.clone(), by: caller.principal.clone() };
+    match tell(s, caller, target, run, event, ("run.answer", &words)).await {
+        Err(refused) if matches!(refused.code, "no_block" | "ended") => {
+            repeated(s, run, Some(block), &answer).await?.ok_or(refused)
+        }
+        answered => answered,
+    }
+}
+
+/// Returns the run as it is if an answer was given before: its response was lost, and it was sent again. Without a
+/// block, the last answer counts.
+async fn repeated(s: &Services, run: &Run, block: Option<BlockId>, answer: &Answer) -> ServiceResult<Option<Run>> {
+    // Compared in the form in which the journal holds it.
+    let clean = |answer: &Answer| {
+        let mut event = Event::Answered { block: None, answer: answer.clone(), by: Principal::skep() };
+        event.clean_texts(&mut |text| *text = redact(text).into_owned());
+        event
+    };
+    let (mut after, mut last) = (0, None);
+    loop {
+        let rows = s.store.events(run.id, after, MAX_EVENTS).await?;
+        let is_full = rows.len() as u64 == MAX_EVENTS;
+        after = rows.last().map_or(after, |row| row.seq);
+        for row in rows {
+            if let Some(Ok(Event::Answered { block: Some(to), answer, .. })) = row.event.map(serde_json::from_value)
+                && block.is_none_or(|block| block == to)
+            {
+                last = Some((to, answer));
+            }
+        }
+        if !is_full {
+            break;
+        }
+    }
+    match last {
+        Some((_, given)) if clean(&given) == clean(answer) => runs::load(s, &run.id.to_string()).await.map(Some),
+        Some((to, _)) if block.is_some() => Err(ServiceError::conflict(
+            "already_answered",
+            format!("{to} was already answered, and differently"),
+            "Show the run: its events have the answer",
+        )),
+        _ => Ok(None),
+    }
 }
 
 /// Sends an event to a run and records it. A repeated event changes nothing and is not recorded.

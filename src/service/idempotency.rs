@@ -6,16 +6,19 @@
 
 use super::runs::OpenRun;
 use super::{Caller, ErrorKind, ServiceError, ServiceResult, Services};
+use crate::actors::KeyedLocks;
 use crate::domain::{Principal, RunId};
 use crate::ports::idempotency::NewClaim;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 
 /// Maximum length of a key.
 const MAX_KEY: usize = 255;
-/// Time for which a key is remembered: 24 hours.
-const RETENTION_SECS: u64 = 24 * 3600;
+/// Time for which a key is remembered: a week.
+const RETENTION_SECS: u64 = 7 * 24 * 3600;
+/// How long a request waits for the one with the same key.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// Idempotency key chosen by a client.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,35 +104,26 @@ fn fingerprint(request: &OpenRun) -> String {
 
 /// Requests with an idempotency key that are in progress in this process.
 #[derive(Clone, Debug, Default)]
-pub struct InProgress(Arc<Mutex<BTreeSet<(String, IdempotencyKey)>>>);
+pub struct InProgress(KeyedLocks<(String, IdempotencyKey)>);
 
 impl InProgress {
-    /// Marks a request as in progress until the guard is dropped.
+    /// Marks a request as in progress until the guard is dropped. Waits for one with the same key.
     ///
     /// # Errors
-    /// `request_in_progress` (conflict) if a request with this key is in progress.
-    pub(super) fn enter(&self, principal: &Principal, key: &IdempotencyKey) -> ServiceResult<InProgressGuard> {
-        let entry = (principal.as_str().to_owned(), key.clone());
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.clone()) {
-            return Ok(InProgressGuard { all: self.clone(), entry });
-        }
-        Err(ServiceError::conflict(
-            "request_in_progress",
-            "a request with this idempotency key is still in progress",
-            "Retry once it has been answered",
-        ))
-    }
-}
-
-/// Removes the mark of a request in progress when dropped.
-pub(super) struct InProgressGuard {
-    all: InProgress,
-    entry: (String, IdempotencyKey),
-}
-
-impl Drop for InProgressGuard {
-    fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.entry);
+    /// `request_in_progress` (conflict) if that one takes longer than [`MAX_WAIT`].
+    pub(super) async fn enter(
+        &self,
+        principal: &Principal,
+        key: &IdempotencyKey,
+    ) -> ServiceResult<OwnedMutexGuard<()>> {
+        let lock = self.0.lock((principal.as_str().to_owned(), key.clone()));
+        tokio::time::timeout(MAX_WAIT, lock).await.map_err(|_elapsed| {
+            ServiceError::conflict(
+                "request_in_progress",
+                "a request with this idempotency key is still in progress",
+                "Retry once it has been answered",
+            )
+        })
     }
 }
 
@@ -145,16 +139,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_key_is_in_progress_once_per_principal() {
+    #[tokio::test(start_paused = true)]
+    async fn one_key_is_in_progress_once_per_principal() {
         let all = InProgress::default();
         let (ann, ben) = (Principal::from("local:ann"), Principal::from("local:ben"));
         let key = IdempotencyKey::parse("k").unwrap();
-        let guard = all.enter(&ann, &key).unwrap();
-        assert_eq!(all.enter(&ann, &key).err().unwrap().code, "request_in_progress");
-        assert!(all.enter(&ben, &key).is_ok());
+        let guard = all.enter(&ann, &key).await.unwrap();
+        assert_eq!(all.enter(&ann, &key).await.err().unwrap().code, "request_in_progress");
+        assert!(all.enter(&ben, &key).await.is_ok());
         drop(guard);
-        assert!(all.enter(&ann, &key).is_ok());
+        assert!(all.enter(&ann, &key).await.is_ok());
     }
 
     #[test]

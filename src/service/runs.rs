@@ -54,7 +54,7 @@ pub(super) async fn open_as(s: &Services, ask: RunRequest, id: RunId) -> Service
 ///
 /// # Errors
 /// `invalid` if the request is not usable, `no_project`, `idempotency_key_reused` if the key came with another request,
-/// `request_in_progress` if the same request is being handled now.
+/// `request_in_progress` if the same request is still being handled after two minutes.
 pub async fn open(
     s: &Services,
     caller: &Caller,
@@ -68,9 +68,14 @@ pub async fn open(
         record_opened(s, caller, &opened).await;
         return Ok(opened);
     };
-    let _in_progress = s.in_progress.enter(&caller.principal, key)?;
+    let _in_progress = s.in_progress.enter(&caller.principal, key).await?;
     let claim = idempotency::claim(s, caller, key, &request).await?;
-    if let Some(run) = s.store.load(claim.run).await? {
+    if let Some(mut run) = s.store.load(claim.run).await? {
+        if !run.ended() {
+            // The process that drove it may be gone.
+            s.runtime.resume(run.id).await;
+            run = s.store.load(run.id).await?.unwrap_or(run);
+        }
         return Ok(Opened { is_new: claim.opened_by_it, run });
     }
     let ask = ask(s, caller, request).await?;

@@ -4,6 +4,7 @@
 
 mod blocked;
 mod fence;
+mod outage;
 mod random;
 mod roles;
 

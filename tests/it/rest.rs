@@ -362,18 +362,74 @@ async fn an_idempotency_key_stands_for_one_run() {
     let repeated = open_with_key(&s, "\"8e03-3\"", &reuse).await;
     assert_eq!((repeated.status.as_u16(), id(&repeated.json())), (200, id(&reused.json())));
 
-    // Of several concurrent requests, one opens the run; the others find it or must retry later.
+    // Of several concurrent requests, one opens the run; the others wait for it and return it.
     let new = s.new_run("all at once");
     let all = futures::future::join_all((0..8).map(|_| open_with_key(&s, "\"8e03-4\"", &new))).await;
-    let opened: std::collections::BTreeSet<String> =
-        all.iter().filter(|r| r.status == 201).map(|r| id(&r.json()).to_owned()).collect();
+    let opened: std::collections::BTreeSet<String> = all.iter().map(|r| id(&r.json()).to_owned()).collect();
     assert_eq!(opened.len(), 1, "{all:?}");
-    for waiting in all.iter().filter(|r| r.status != 201) {
-        waiting.is_problem(409, "request_in_progress");
-    }
+    // The same holds for concurrent requests that reuse an open run, with one key each or without any.
+    let mut reuse = s.new_run("reused at once");
+    reuse["reuse_open_run"] = json!(true);
+    let all = futures::future::join_all((0..8).map(async |n| match n % 2 {
+        0 => open_with_key(&s, &format!("\"8e03-5-{n}\""), &reuse).await,
+        _ => s.post("/api/v1/runs", &reuse).await,
+    }))
+    .await;
+    let opened: std::collections::BTreeSet<String> = all.iter().map(|r| id(&r.json()).to_owned()).collect();
+    assert_eq!(opened.len(), 1, "{all:?}");
     let runs = s.get("/api/v1/runs").await.json();
-    let titled = runs.as_array().expect("rows").iter().filter(|r| r["title"] == "all at once");
-    assert_eq!(titled.count(), 1);
+    for title in ["all at once", "reused at once"] {
+        let titled = runs.as_array().expect("rows").iter().filter(|r| r["title"] == title);
+        assert_eq!(titled.count(), 1, "{title}");
+    }
+    // The key still stands for the run when the run has ended.
+    let at = format!("/api/v1/runs/{}", id(&first.json()));
+    assert_eq!(s.post(&format!("{at}/actions/cancel"), &json!({})).await.status, 200);
+    s.until(id(&first.json()), "cancelled").await;
+    let after_the_end = open_with_key(&s, "\"8e03-1\"", &s.new_run("make it two")).await;
+    assert_eq!((after_the_end.status.as_u16(), id(&after_the_end.json())), (201, id(&first.json())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_may_be_repeated() {
+    let s = service().await;
+    let run = s.open_run("make it two").await;
+    s.until(id(&run), "blocked").await;
+    let at = format!("/api/v1/runs/{}", id(&run));
+    let approve = format!("{at}/actions/approve");
+    let both = [json!({"block": "b1"}), json!({"block": "b1"})];
+    let all = futures::future::join_all(both.iter().map(|body| s.post(&approve, body))).await;
+    assert!(all.iter().all(|reply| reply.status == 200), "{all:?}");
+    s.until(id(&run), "completed").await;
+    for body in [json!({"block": "b1"}), json!({})] {
+        let reply = s.post(&approve, &body).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["status"]), (200, &json!("completed")), "{body}");
+    }
+    // Another answer to the same question is not a repetition.
+    s.post(&approve, &json!({"block": "b1", "no": true})).await.is_problem(409, "already_answered");
+    s.post(&approve, &json!({"block": "b7"})).await.is_problem(409, "ended");
+    let events = s.get(&format!("{at}/events")).await.json();
+    let answers = events.as_array().expect("rows").iter().filter(|row| row["name"] == "answered");
+    assert_eq!(answers.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patch_shows_no_secret() {
+    let s = service().await;
+    let value = "pässword-of-a-test-<&>";
+    assert_eq!(s.post("/api/v1/secrets", &json!({"name": "TOKEN", "value": value})).await.status, 201);
+    let mut new = s.new_run("write it down");
+    // The command puts the value together, in clear and as two JSON libraries print it.
+    let parts = r"echo two >> a.txt; A=pässword-of-; B=a-test-; echo $A$B'<&>' > clear.txt; \
+        echo 'p\u00e4ssword-of-'$B'<&>' > python.txt; echo $A$B'\u003c\u0026\u003e' > go.txt";
+    new["engines"]["dev"] = json!(format!("command:{parts}"));
+    let run = s.post("/api/v1/runs", &new).await.json();
+    let blocked = s.until(id(&run), "blocked").await;
+    for path in ["patch", "patch?task=t1"] {
+        let patch = s.get(&format!("/api/v1/runs/{}/{path}", id(&run))).await;
+        assert_eq!(patch.text.matches("+[redacted:TOKEN]").count(), 3, "{path}: {}", patch.text);
+    }
+    assert_eq!(blocked["escalations"][0]["code"], "secret_found", "{blocked}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,18 +8,18 @@ use crate::support::rng::Rng;
 use crate::support::sameness::{changes, check_journal, left, runs};
 use std::time::Duration;
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn seeded_rng() -> Rng {
+pub fn seeded_rng() -> Rng {
     let seed = number("SKEP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 7_919);
     println!("SKEP_TEST_SEED={seed}");
     Rng(seed)
 }
 
 /// Raises the limit of lost attempts, because many in a row are intended here.
-fn patient(scene: Scene) -> Scene {
+pub fn patient(scene: Scene) -> Scene {
     scene.with("SKEP_POLICY__MAX_LOST_ATTEMPTS", "100")
 }
 

@@ -51,6 +51,7 @@ words! {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     /// Id in the run.
+    #[serde(rename = "attempt")]
     #[schema(example = "a1")]
     pub id: String,
     /// Step.

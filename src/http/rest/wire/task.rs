@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Task {
     /// Id in the run.
+    #[serde(rename = "task")]
     #[schema(example = "t1")]
     pub id: String,
     /// Name in the plan.
