@@ -15,6 +15,6 @@ use async_trait::async_trait;
 /// All durable state.
 #[async_trait]
 pub trait Store: Journal + Leases + RunIndex + Ledger + Projects + Blobs {
-    /// Checks that the store answers (a trivial read), for readiness.
+    /// Checks that the store can be written, for readiness.
     async fn ping(&self) -> PortResult<()>;
 }

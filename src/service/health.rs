@@ -14,7 +14,7 @@ pub struct Health {
     pub status: &'static str,
     /// Number of live runs.
     pub live: u64,
-    /// Whether the store answers.
+    /// Whether the store can be written.
     pub store: bool,
     /// Isolation level of commands.
     pub sandbox: String,
@@ -33,7 +33,7 @@ impl Health {
 pub async fn health(s: &Services) -> Health {
     let (store, live) = tokio::join!(store_answers(s), timeout(TIMEOUT, s.runtime.live()));
     let status = match (store, &live) {
-        (false, _) => "the store does not answer",
+        (false, _) => "the store cannot be written",
         (true, Err(_)) => "the runtime does not answer",
         (true, Ok(_)) if s.sandbox.broken().is_some() => "the sandbox is broken",
         (true, Ok(_)) => "ok",
@@ -50,7 +50,7 @@ pub async fn health(s: &Services) -> Health {
 /// Checks that the service can work.
 ///
 /// # Errors
-/// `unavailable` if the store does not answer, `sandbox` if the sandbox is broken.
+/// `unavailable` if the store cannot be written, `sandbox` if the sandbox is broken.
 pub async fn ready(s: &Services) -> ServiceResult<()> {
     if let Some((what, fix)) = s.sandbox.broken() {
         return Err(ServiceError::new(ErrorKind::Unavailable, "sandbox", &*what, &*fix));
@@ -59,7 +59,7 @@ pub async fn ready(s: &Services) -> ServiceResult<()> {
         return Ok(());
     }
     Err(ServiceError::unavailable(
-        "the store did not answer within two seconds",
+        "the store cannot be written, or did not answer within two seconds",
         "Check the database; the service resumes on its own once it answers",
     ))
 }

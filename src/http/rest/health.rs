@@ -38,7 +38,7 @@ async fn live() -> &'static str {
 /// Readiness probe
 #[utoipa::path(get, path = "/health/ready", tag = "health", security(()), responses(
     (status = 200, description = "The service can work", body = String, content_type = "text/plain"),
-    (status = 503, description = "The store did not answer within two seconds, or the sandbox is broken", body = wire::Problem,
+    (status = 503, description = "The store cannot be written, or the sandbox is broken", body = wire::Problem,
         content_type = "application/problem+json"),
 ))]
 async fn ready(Shared(state): Shared<State>) -> ApiResult<&'static str> {
