@@ -226,7 +226,7 @@ fn take_in(me: &ActorRef<RootMsg>, s: &State, request: RunRequest, reply: Reply)
             Some(id) if !request.carry_on => id.to_string(),
             _ => request.goal.text.clone(),
         };
-        // Without a seat: those that wait must not keep other intakes from theirs.
+        // Before the permit, so that those that wait here do not hold up other intakes.
         let _turn = same_run.lock(key).await;
         let answer = open(&me, &deps, &commits, &intakes, request).await;
         // A caller that gave up finds the run in the list.

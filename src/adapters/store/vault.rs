@@ -74,6 +74,10 @@ fn scope_of(project: Option<&ProjectName>) -> &str {
     project.map_or("", ProjectName::as_str)
 }
 
+fn secrets_are(count: i64) -> String {
+    if count == 1 { "1 secret is".to_owned() } else { format!("{count} secrets are") }
+}
+
 fn label(scope: &str, name: &str) -> String {
     if scope.is_empty() { format!("the secret {name}") } else { format!("the secret {name} of project {scope}") }
 }
@@ -143,7 +147,7 @@ impl SeaVault {
     async fn refuse_new_key(&self) -> PortResult<()> {
         match self.sealing_keys().await?.first() {
             Some((id, count)) if !self.keys.is_configured() => Err(PortError::permanent(
-                format!("the vault's key file is missing, and {count} secrets are sealed with key {id}"),
+                format!("the vault's key file is missing, and {} sealed with key {id}", secrets_are(*count)),
                 RESTORE_KEY,
             )),
             _ => Ok(()),
@@ -247,7 +251,8 @@ impl Vault for SeaVault {
         let current = self.keys.current(false)?;
         for (id, count) in sealed {
             if self.keys.by_id(&id)?.is_none() {
-                let what = format!("{count} secrets are sealed with key {id}, but this Skep has key {}", current.id());
+                let sealed = secrets_are(count);
+                let what = format!("{sealed} sealed with key {id}, but this Skep has key {}", current.id());
                 return Err(PortError::permanent(what, RESTORE_KEY));
             }
         }

@@ -58,16 +58,21 @@ impl SeaStore {
 
     /// Returns the value of a write that the database acknowledged, if it is in the store's own file.
     pub(super) fn confirmed<T>(&self, value: T) -> PortResult<T> {
-        if self.file.as_ref().is_some_and(|file| !file.is_in_place()) {
-            return Err(self.failed_write(PortError::transient(format!(
-                "{} was removed or replaced while Skep was using it; stop Skep, restore the file and start Skep again",
-                self.location
-            ))));
-        }
+        self.require_file().map_err(|e| self.failed_write(e))?;
         if self.writes.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("{} can be written again", self.location);
         }
         Ok(value)
+    }
+
+    fn require_file(&self) -> PortResult<()> {
+        match &self.file {
+            Some(file) if !file.is_in_place() => Err(PortError::transient(format!(
+                "{} was removed or replaced while Skep was using it; stop Skep, restore the file and start Skep again",
+                self.location
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Converts an error of a write: if the connection was lost on the way, the outcome is unknown.
@@ -89,6 +94,7 @@ impl SeaStore {
 
     /// Checks that the store can be written, by writing. Concurrent and repeated checks share one write.
     pub(super) async fn probe(&self) -> PortResult<()> {
+        self.require_file()?;
         let mut last = self.writes.probe.lock().await;
         let known = last.as_ref().filter(|(at, _)| at.elapsed() < PROBE_TTL);
         if let Some((_, problem)) = known {

@@ -109,7 +109,7 @@ async fn a_missing_key_is_named(b: Bench) {
     let (what, fix) = permanent(other.open(&name("A"), None).await);
     assert!(what.contains("the secret A is sealed with key") && fix.contains("secrets.key_file"), "{what} {fix}");
     let (what, fix) = permanent(other.check().await);
-    assert!(what.contains("1 secrets are sealed with key") && fix.contains("secrets.key_file"), "{what} {fix}");
+    assert!(what.contains("1 secret is sealed with key") && fix.contains("secrets.key_file"), "{what} {fix}");
     vault.check().await.expect("its key is there");
     // New values can still be stored.
     other.set(&name("B"), None, &value("the value of B")).await.expect("a secret");

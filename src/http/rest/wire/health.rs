@@ -13,7 +13,7 @@ pub struct Health {
     pub version: String,
     /// Number of live runs.
     pub live: u64,
-    /// Whether the store answers.
+    /// Whether the store can be written.
     pub store: bool,
     /// Isolation level of commands.
     pub sandbox: String,
