@@ -13,6 +13,7 @@ mod m20261129_000010_audit;
 mod m20261129_000011_idempotency;
 mod m20261129_000020_vocabulary;
 mod m20261129_000030_durability;
+mod m20261129_000040_sessions;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000011_idempotency::Migration),
             Box::new(m20261129_000020_vocabulary::Migration),
             Box::new(m20261129_000030_durability::Migration),
+            Box::new(m20261129_000040_sessions::Migration),
         ]
     }
 }

@@ -14,7 +14,7 @@ use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{AuditLog, IdempotencyKeys, PortError, PortResult, Vault};
+use crate::ports::{AuditLog, IdempotencyKeys, PortError, PortResult, Sessions, Vault};
 use crate::service::{Caller, Callers, Services, Via};
 use forges::ForgeRegistry;
 use reloadable::{Reloadable, Surroundings};
@@ -54,6 +54,8 @@ pub struct Ports {
     pub audit: Arc<dyn AuditLog>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Login links and sessions of people.
+    pub sessions: Arc<dyn Sessions>,
     /// The parts that follow the configuration.
     reloadable: Arc<Reloadable>,
 }
@@ -117,7 +119,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         scope,
     };
     let vault = reloadable.vault();
-    Ok(Ports { deps, vault, audit: store.clone(), idempotency: store, reloadable })
+    Ok(Ports { deps, vault, audit: store.clone(), idempotency: store.clone(), sessions: store, reloadable })
 }
 
 /// Opens the vault for a process without ports; `None` if the configuration uses no secret, so that the store is left
@@ -178,6 +180,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         workspaces: ports.deps.workspaces.clone(),
         audit: ports.audit.clone(),
         idempotency: ports.idempotency.clone(),
+        sessions: ports.sessions.clone(),
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),
         checks_from: Arc::new(checks_from),
@@ -187,10 +190,15 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
     }
 }
 
+/// The person who owns this process, with every right.
+fn operator() -> Caller {
+    Caller::with_all_rights(owner::person(), Via::Rest)
+}
+
 /// The routes over the use cases. The token's caller is the person who owns this process, with every right.
 pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router {
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
-    let caller = Caller::with_all_rights(owner::person(), Via::Rest);
+    let caller = operator();
     http::router(http::State {
         services,
         callers: Callers::new([(token.to_owned(), caller)]),

@@ -6,10 +6,12 @@ use crate::actors::{RuntimeHandle, Scope};
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::http;
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
+use crate::http::rest::wire::LoginLink;
 use crate::platform;
 use crate::platform::sandbox::Sandbox;
 use crate::secrets::{Secret, register};
 use crate::service::host::{HostContext, HostError, HostErrorKind, HostResult};
+use crate::service::{Services, sessions};
 use crate::telemetry;
 use async_trait::async_trait;
 use std::net::SocketAddr;
@@ -37,6 +39,7 @@ struct Started {
     router: axum::Router,
     token: String,
     runtime: RuntimeHandle,
+    services: Services,
     reloadable: Arc<Reloadable>,
     root: Option<tokio::task::JoinHandle<()>>,
     owned: Option<owner::Owned>,
@@ -127,12 +130,14 @@ impl Program {
             tracing::info!(freed, "resuming runs of an earlier process that was killed");
         }
         let (runtime, root) = start(&ports).await?;
-        let router = routes(services(&ports, runtime.clone()), &config, &token);
+        let services = services(&ports, runtime.clone());
+        let router = routes(services.clone(), &config, &token);
         let reloadable = ports.reloadable;
         let started = Started {
             router,
             token,
             runtime,
+            services,
             reloadable,
             root: Some(root),
             owned: Some(owned),
@@ -287,7 +292,15 @@ impl Backend for Program {
         if let Some(owned) = &started.owned {
             owned.publish_address(address)?;
         }
-        on_ready(doctor::ready(context, &config, address, began.elapsed(), started.level));
+        let login = match sessions::new_link(&started.services, &super::operator()).await {
+            Ok(link) => Some(LoginLink::new(link).path),
+            Err(error) => {
+                tracing::warn!(%error, "cannot create a login link for the pages");
+                None
+            }
+        };
+        let ready = doctor::ready(context, &config, address, began.elapsed(), started.level);
+        on_ready(ServiceReady { login, ..ready });
         let Some(mut root) = started.root.take() else { return Ok(()) };
         let every = config.runs.sweep_interval;
         let follow = reload::follow(triggers, context.sources.clone(), loaded, started.reloadable.clone(), every);

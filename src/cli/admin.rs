@@ -1,11 +1,13 @@
 //! Administration: `serve`, `config check`, `migrate`, `doctor`, `sandbox test`.
 
 use super::args::Isolation;
+use super::client::Client;
 use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::table;
-use crate::http::backend::ServiceReady;
+use crate::http::backend::{ServiceReady, local_url};
+use crate::http::rest::wire::LoginLink;
 use crate::service::host::{Diagnosis, IsolationLevel, Severity};
 use serde_json::json;
 
@@ -19,6 +21,25 @@ pub async fn serve(cli: &CliContext<'_>, listen: Option<&str>) -> Result<ExitSta
     Ok(ExitStatus::Success)
 }
 
+/// `skep open`: prints a new login link for the pages.
+pub async fn open(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
+    let Some(service) = cli.backend.running_service(cli.host).await? else {
+        return Err(CliError::unavailable(
+            "no service is running on this data directory, and the pages belong to a service",
+            "start one with `skep serve`; it prints a login link, too",
+        )
+        .into());
+    };
+    let client = Client::remote(&service.base_url, &service.token)?;
+    let link: LoginLink = client.post("/login-links", &json!({}), None).await?;
+    let address = service.base_url.strip_prefix("http://").and_then(|a| a.parse().ok());
+    let url = address.map_or_else(|| format!("{}{}", service.base_url, link.path), |a| local_url(a, &link.path));
+    cli.terminal.object(&json!({ "url": url, "ends_at": link.ends_at }))?;
+    cli.terminal.print(&url)?;
+    cli.terminal.suggest("Open it in a browser. It logs you in once, within ten minutes.")?;
+    Ok(ExitStatus::Success)
+}
+
 /// Prints where a service listens, what it uses and what deserves attention.
 fn greeting(terminal: &Terminal, ready: &ServiceReady) -> Result<(), Stop> {
     let (address, data_dir) = (ready.address, ready.data_dir.display());
@@ -29,6 +50,11 @@ fn greeting(terminal: &Terminal, ready: &ServiceReady) -> Result<(), Stop> {
     }))?;
     terminal.print(&format!("Skep {} is ready after {startup_ms} ms.", env!("CARGO_PKG_VERSION")))?;
     let line = |name: &str, text: &str| terminal.print(&format!("  {name:<15} {text}"));
+    if let Some(login) = &ready.login {
+        // Only for a person who reads it: the JSON form is for programs, and its output is often stored.
+        line("pages", &local_url(address, login))?;
+        line("", "(this link logs in once, within ten minutes; `skep open` prints a new one)")?;
+    }
     line("API", &format!("http://{address}/api/v1 (token in {data_dir}/token)"))?;
     line("data directory", &data_dir.to_string())?;
     line("parallel runs", &ready.max_live_runs.to_string())?;

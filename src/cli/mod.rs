@@ -148,6 +148,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Run(args) => run::run(cli, args).await,
         Command::Demo(args) => run::demo(cli, args).await,
         Command::Serve { listen } => admin::serve(cli, listen.as_deref()).await,
+        Command::Open => admin::open(cli).await,
         Command::Approve { run, block, no } => act(run, Action::Approve { block, no }).await,
         Command::Unblock { run, block, answer } => act(run, Action::Unblock { block, answer }).await,
         Command::Pause { run } => act(args::RunRef { run, follow: false }, Action::Pause).await,

@@ -25,7 +25,9 @@ pub const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
 
 /// Refuses requests that were meant for another host or come from another origin's page.
 pub async fn guard_host(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
-    match check_host(&state.hosts, request.headers(), request.uri()) {
+    let checked = check_host(&state.hosts, request.headers(), request.uri())
+        .and_then(|authority| check_origin(authority, request.headers()));
+    match checked {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }
@@ -98,7 +100,8 @@ pub async fn guard_token(
     next.run(request).await
 }
 
-fn check_host(hosts: &[String], headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+/// Returns the host and port that the request was sent to, if they are this service's.
+pub fn check_host<'a>(hosts: &[String], headers: &'a HeaderMap, uri: &Uri) -> Result<&'a str, ApiError> {
     let mut values = headers.get_all(HOST).iter();
     let (Some(authority), None) = (values.next(), values.next()) else {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "host", "exactly one Host header is required", "Send it"));
@@ -113,6 +116,11 @@ fn check_host(hosts: &[String], headers: &HeaderMap, uri: &Uri) -> Result<(), Ap
             "Use one of its names, or add this one to the allowed hosts in the configuration",
         ));
     }
+    Ok(authority)
+}
+
+/// Refuses requests of another origin's page.
+pub fn check_origin(authority: &str, headers: &HeaderMap) -> Result<(), ApiError> {
     // Browsers report the origin of a script; only pages of this address may send requests.
     let is_foreign = headers.get_all(ORIGIN).iter().any(|o| {
         let origin = o.to_str().unwrap_or_default();

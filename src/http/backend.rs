@@ -27,11 +27,24 @@ pub struct InProcessServer {
     pub close: BoxFuture<'static, ()>,
 }
 
+/// Returns the URL of a path at an address, for a browser on this machine: an address that stands for all interfaces is
+/// not one that a browser can name.
+pub fn local_url(address: SocketAddr, path: &str) -> String {
+    let address = match address {
+        SocketAddr::V4(a) if a.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], a.port())),
+        SocketAddr::V6(a) if a.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, a.port())),
+        other => other,
+    };
+    format!("http://{address}{path}")
+}
+
 /// State of a service that has just become ready.
 #[derive(Clone, Debug)]
 pub struct ServiceReady {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Path of a link that logs the owner in to the pages once, if it could be created.
+    pub login: Option<String>,
     /// The data directory.
     pub data_dir: PathBuf,
     /// Time from the start of the process until ready.

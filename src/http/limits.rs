@@ -27,8 +27,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(620);
 
 const TRACEPARENT: &str = "traceparent";
 
-/// Headers of every response: none is a page, and none may be framed, sniffed or cached.
-const EVERYWHERE: [(HeaderName, HeaderValue); 6] = [
+/// Headers of responses that are not pages: none may be framed, sniffed or cached.
+const NO_PAGE: [(HeaderName, HeaderValue); 6] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -37,7 +37,7 @@ const EVERYWHERE: [(HeaderName, HeaderValue); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// Opens a span for every request, below the caller's trace if it names one, and adds the headers to every response.
+/// Opens a span for every request, below the caller's trace if it names one.
 pub async fn observed(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     // The span names the route, not the address, because an address may contain anything.
@@ -48,9 +48,15 @@ pub async fn observed(request: Request, next: Next) -> Response {
         http.response.status_code = tracing::field::Empty
     );
     let span = TraceContext::under(traceparent(request.headers()), span);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let response = next.run(request).instrument(span.clone()).await;
     span.record("http.response.status_code", response.status().as_u16());
-    for (name, value) in EVERYWHERE {
+    response
+}
+
+/// Adds the headers of responses that are not pages.
+pub async fn closed(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in NO_PAGE {
         response.headers_mut().insert(name, value);
     }
     response

@@ -6,6 +6,7 @@
 //! | `auth` | Host and Origin allow-list; the caller of a bearer token |
 //! | `limits` | sizes and time limits; span and headers of every response |
 //! | `rest` | the REST interface |
+//! | `pages` | the pages for people |
 //! | `serve` | the listener |
 //!
 //! Invariant: handlers parse, call `service`, and render. They contain no product rule.
@@ -13,6 +14,7 @@
 mod auth;
 pub mod backend;
 mod limits;
+mod pages;
 pub mod rest;
 mod serve;
 
@@ -39,10 +41,11 @@ pub struct State {
     pub streams: Arc<Semaphore>,
 }
 
-/// Builds the router of all surfaces.
+/// Builds the router of all surfaces. Each surface has its own guards and headers: a token never opens a page, and a
+/// session never opens the REST interface.
 pub fn router(state: State) -> Router {
     let (routes, document) = rest::routes();
-    routes
+    let rest = routes
         .fallback(limits::not_found)
         .method_not_allowed_fallback(limits::not_allowed)
         // A request passes the layers from the last to the first.
@@ -52,7 +55,8 @@ pub fn router(state: State) -> Router {
         .layer(from_fn(limits::small_head))
         .layer(CatchPanicLayer::custom(limits::panicked))
         .layer(from_fn(rest::problem::everywhere))
+        .layer(from_fn(limits::closed))
         .layer(from_fn(limits::observed))
-        .layer(axum::Extension(document))
-        .with_state(state)
+        .layer(axum::Extension(document));
+    rest.merge(pages::router(&state)).with_state(state)
 }

@@ -11,6 +11,7 @@
 mod budget;
 mod change;
 mod escalation;
+mod journal;
 mod markdown;
 mod now;
 mod quantity;
@@ -19,6 +20,7 @@ mod time;
 pub use budget::{alert, shared_alert, spending};
 pub use change::{EffectText, change_body, change_name, change_title, effect_text, result, review_comment};
 pub use escalation::{Escalation, EscalationAnswer, Need, budget_names, effect_words, escalation};
+pub use journal::event_words;
 pub use markdown::{fenced, inline};
 pub use now::{now, outcome};
 pub use quantity::{brief, budget_word, count, duration, elapsed, files_changed, money, usage};

@@ -26,6 +26,7 @@
 //! | `actors/root.rs` | reasons of quarantines |
 //! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
+//! | `http/pages/changes.rs` | diffs on pages |
 //! | `service/error.rs`, `http/rest/problem.rs`, `cli/terminal.rs` | errors |
 //! Invariant: like `fault`, this module may be used by every layer and depends on none.
 //! Invariant: every layer may use this module, and it depends on none, like `fault`.

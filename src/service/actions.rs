@@ -2,10 +2,10 @@
 
 use super::audit::record;
 use super::runs::{self, Opened, open_as, subject};
-use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
+use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::{RunRequest, RuntimeError};
 use crate::domain::{
-    Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Principal, Raise, Refusal, Run, status,
+    Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Principal, Raise, Refusal, Run, Subject, status,
 };
 use crate::secrets::redact;
 
@@ -40,6 +40,37 @@ impl Target<'_> {
 pub async fn approve(s: &Services, caller: &Caller, target: &Target<'_>, block: Option<&str>) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
     give(s, caller, target, &run, (block, BlockKind::is_approval, "an approval"), Answer::Yes).await
+}
+
+/// Returns what exactly an approval is about: the commits or the plan's revision. `None` for other blocks.
+pub fn subject_of(kind: &BlockKind) -> Option<String> {
+    match kind {
+        BlockKind::Approval(Subject::Merge { head, base }) => Some(format!("{head} onto {base}")),
+        BlockKind::Approval(Subject::Diff { head, .. }) => Some(head.to_string()),
+        BlockKind::Approval(Subject::Plan { revision }) => Some(format!("revision {revision}")),
+        _ => None,
+    }
+}
+
+/// Approves a block, if it is about exactly what the person has seen ([`subject_of`]). A block never changes its
+/// subject: what is checked here is what the run receives.
+///
+/// # Errors
+/// `moved` if the block is gone or about something else, and those of [`approve`].
+pub async fn approve_seen(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    block: &str,
+    seen: &str,
+) -> ServiceResult<Run> {
+    let run = target.load(s, caller).await?;
+    let id = input::block(block)?;
+    if run.block(id).and_then(|b| subject_of(&b.kind)).as_deref() != Some(seen) {
+        let detail = format!("what question {id} asked about has changed; nothing was approved");
+        return Err(ServiceError::new(ErrorKind::Moved, "moved", detail, "Look at the run as it is now"));
+    }
+    answer_block(s, caller, target, &run, id, Answer::Yes).await
 }
 
 /// Declines the block named, or the oldest approval the run waits for; `why` says what should be different.

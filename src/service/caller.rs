@@ -50,6 +50,8 @@ impl Right {
 pub enum Via {
     /// REST, the command line included.
     Rest,
+    /// A page.
+    Page,
 }
 
 impl Via {
@@ -57,6 +59,7 @@ impl Via {
     pub fn name(self) -> &'static str {
         match self {
             Via::Rest => "rest",
+            Via::Page => "page",
         }
     }
 }

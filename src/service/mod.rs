@@ -14,11 +14,13 @@ pub mod error;
 pub mod health;
 pub mod host;
 pub mod idempotency;
+pub mod inbox;
 pub mod input;
 pub mod projects;
 pub mod results;
 pub mod runs;
 pub mod secrets;
+pub mod sessions;
 pub mod watch;
 
 pub use caller::{Caller, Callers, Right, Via};
@@ -26,7 +28,7 @@ pub use error::{ErrorKind, ServiceError, ServiceResult};
 
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
-use crate::ports::{AuditLog, Clock, Forges, IdempotencyKeys, Isolation, Store, Vault, Workspaces};
+use crate::ports::{AuditLog, Clock, Forges, IdempotencyKeys, Isolation, Sessions, Store, Vault, Workspaces};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +54,8 @@ pub struct Services {
     pub audit: Arc<dyn AuditLog>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Login links and sessions of people.
+    pub sessions: Arc<dyn Sessions>,
     /// Requests with an idempotency key that are in progress in this process.
     pub in_progress: idempotency::InProgress,
     /// Notifications about runs, for watchers.

@@ -145,3 +145,43 @@ impl Watch {
         }
     }
 }
+
+/// That something moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// A run moved.
+    Run {
+        /// The run.
+        run: RunId,
+        /// Its last event.
+        seq: u64,
+    },
+    /// Any run may have moved: the watcher was too slow.
+    Unknown,
+}
+
+/// Watcher of all runs that this process drives. It hurries readers, and promises nothing: movements may be lost.
+pub struct Moves(broadcast::Receiver<Notification>);
+
+/// Starts watching all runs.
+///
+/// # Errors
+/// `missing_right` without [`Right::Read`].
+pub fn moves(s: &Services, caller: &Caller) -> ServiceResult<Moves> {
+    caller.require(Right::Read)?;
+    Ok(Moves(s.notifications.subscribe()))
+}
+
+impl Moves {
+    /// Waits for the next movement; `None` when the service stops.
+    pub async fn next(&mut self) -> Option<Moved> {
+        loop {
+            match self.0.recv().await {
+                Ok(Notification::Moved { run, seq }) => return Some(Moved::Run { run, seq }),
+                Ok(Notification::Output { .. }) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => return Some(Moved::Unknown),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}

@@ -22,5 +22,6 @@ mod lease;
 mod ledger;
 mod opening;
 mod run_index;
+mod sessions;
 mod shared_budgets;
 mod vault;

@@ -22,6 +22,7 @@ mod projects;
 mod row;
 mod run_index;
 mod schema;
+mod sessions;
 mod shared_budgets;
 mod transaction;
 mod vault;

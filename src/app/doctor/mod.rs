@@ -236,6 +236,7 @@ pub fn ready(
     let reported = |f: &Finding| f.severity != Severity::Ok || matches!(f.subject.as_str(), "budget" | "prices");
     ServiceReady {
         address,
+        login: None,
         data_dir: context.sources.data_dir.clone(),
         startup,
         max_live_runs: config.runs.max_live_runs,

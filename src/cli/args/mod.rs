@@ -69,12 +69,14 @@ pub enum Command {
     Run(RunArgs),
     /// Show a complete run on an embedded sample project, with scripted agents
     Demo(DemoArgs),
-    /// Run the service: work on all runs and serve the REST API until stopped
+    /// Run the service: work on all runs and serve the pages and the REST API until stopped
     Serve {
         /// Address to listen on, instead of the configured one
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: Option<String>,
     },
+    /// Print a link that logs you in to the pages of the running service
+    Open,
     /// List runs, newest first
     Runs(RunsArgs),
     /// Show a run: plan, tasks, attempts, gates, budget, artifacts, and what it waits for

@@ -15,6 +15,7 @@ mod projects;
 mod results;
 mod runs;
 mod secrets;
+mod sessions;
 mod stream;
 pub mod wire;
 
@@ -37,6 +38,7 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(budgets::routes())
         .merge(stream::routes())
         .merge(audit::routes())
+        .merge(sessions::routes())
         .split_for_parts();
     openapi::with_problems(&mut document);
     (routes, openapi::Document::of(&document))

@@ -34,6 +34,7 @@ use utoipa_axum::routes;
         (name = "secrets", description = "Secrets: stored and used, never shown"),
         (name = "changes", description = "Changes (pull requests) of the local forge"),
         (name = "audit", description = "Who changed what"),
+        (name = "sessions", description = "Logging in to the pages"),
         (name = "health", description = "Probes"),
     )
 )]

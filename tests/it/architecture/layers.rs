@@ -26,6 +26,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("service::host", &["config", "domain", "ports"]),
     // Surfaces reach the runtime and the store only through the use cases.
     ("http", &["domain", "ports", "secrets", "service", "telemetry", "render"]),
+    // The parts of pages draw what they are given.
+    ("http::pages::parts", &["domain", "render"]),
     // The CLI is a client of the REST API: it knows the wire types and how to reach the routes, not the handlers.
     ("cli", &["config", "http::backend", "http::rest::wire", "secrets", "service::host", "telemetry", "render"]),
     // Exception: journal lines are rendered from the domain's events, which the wire types do not repeat.
@@ -70,6 +72,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("chacha20poly1305", &["secrets"]),
     ("axum", &["http", "app", "cli", "platform::egress"]),
     ("hyper", &["http", "platform::egress"]),
+    ("maud", &["http::pages"]),
+    ("cookie", &["http::pages"]),
+    ("similar", &["http::pages"]),
+    ("anstyle_parse", &["http::pages"]),
     ("utoipa", &["http"]),
     ("utoipa_axum", &["http"]),
     ("genai", &["adapters::engine"]),

@@ -2,6 +2,7 @@
 
 pub mod away;
 pub mod baseline;
+pub mod browser;
 pub mod checker;
 pub mod cli;
 pub mod engines;

@@ -1,0 +1,205 @@
+// Saves reloading: when the service reports that something moved, the same page is fetched again and what differs is
+// replaced. Everything here works without it, by links, forms and the reload key.
+//
+// One stream per browser: the tab that holds the lock listens and tells the others, because a browser opens only six
+// connections to a service.
+
+const $ = (query, root = document) => root.querySelector(query);
+const policy = window.trustedTypes?.createPolicy("skep", { createHTML: (text) => text });
+const topic = document.body.dataset.live ?? "";
+const own = document.body.dataset.build;
+
+/** @param {string} text */
+const say = (text) => { $("#said").textContent = text; };
+
+/** @param {string} text */
+const connection = (text) => {
+  const place = $("#connection");
+  if (!place) return;
+  place.hidden = text === "";
+  place.textContent = text;
+};
+
+// --- replacing what differs -----------------------------------------------------------------------------------------
+
+/** Whether a person is busy with this element: it is left alone. @param {Element} node */
+const isBusy = (node) => node.matches("form, dialog, details.menu, details.answer")
+  && (node.contains(document.activeElement) && node !== document.activeElement.closest("summary")?.parentElement
+    || [...node.querySelectorAll("textarea, input:not([type=hidden])")].some((f) => f.value !== f.defaultValue || f.checked !== f.defaultChecked));
+
+/** @param {Node} old @param {Node} now */
+const patch = (old, now) => {
+  if (old.isEqualNode(now)) return;
+  if (old.nodeType !== now.nodeType || old.nodeName !== now.nodeName || old.id !== now.id) { old.replaceWith(now); return; }
+  if (!(old instanceof Element)) { old.nodeValue = now.nodeValue; return; }
+  if (isBusy(old)) return;
+  for (const { name } of [...old.attributes]) {
+    if (!now.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+  }
+  for (const { name, value } of now.attributes) {
+    if (old.getAttribute(name) !== value && !(name === "open" && old.nodeName === "DETAILS")) old.setAttribute(name, value);
+  }
+  const named = new Map([...old.children].filter((c) => c.id).map((c) => [c.id, c]));
+  let at = old.firstChild;
+  for (const child of [...now.childNodes]) {
+    const same = child.id ? named.get(child.id) : undefined;
+    if (same && same !== at) { old.insertBefore(same, at); patch(same, child); continue; }
+    if (!at || (at.id && at.id !== child.id && named.has(at.id) && child.id)) { old.insertBefore(child, at); continue; }
+    const next = at.nextSibling;
+    patch(at, child);
+    at = next;
+  }
+  while (at) { const next = at.nextSibling; if (!(at instanceof Element && isBusy(at))) at.remove(); at = next; }
+};
+
+let tag = "";
+let fetching = false;
+let again = false;
+let timer = 0;
+
+const refresh = async () => {
+  if (fetching) { again = true; return; }
+  fetching = true;
+  try {
+    const reply = await fetch(location.href, { headers: tag ? { "If-None-Match": tag } : {}, redirect: "manual", cache: "no-store" });
+    if (reply.type === "opaqueredirect") { connection("Your session has ended: reload to log in"); return; }
+    if (reply.status === 304 || !reply.ok) return;
+    tag = reply.headers.get("etag") ?? "";
+    const text = await reply.text();
+    const page = new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
+    const now = $("main", page);
+    if (now) patch($("main"), now);
+    if (document.title !== page.title) { document.title = page.title; say(page.title); }
+    mark();
+  } catch { connection("Not connected: what you see may be old"); } finally {
+    fetching = false;
+    if (again) { again = false; schedule(); }
+  }
+};
+
+// At most once a second, and once after the last news.
+const schedule = () => {
+  if (timer || document.visibilityState === "hidden") { missed = missed || document.visibilityState === "hidden"; return; }
+  timer = setTimeout(() => { timer = 0; refresh(); }, 1000);
+};
+let missed = false;
+document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible" && missed) { missed = false; refresh(); } });
+
+// --- news ---------------------------------------------------------------------------------------------------------
+
+/** @param {{run?: string, seq?: number, build?: string, lost?: boolean}} news */
+const heard = (news) => {
+  if (news.lost) { connection("Not connected: what you see may be old"); return; }
+  connection("");
+  if (news.build) {
+    if (news.build !== own) connection("Skep was updated: reload the page");
+    else if (news.again) schedule();
+    return;
+  }
+  const [kind, id] = topic.split(":");
+  if (!kind || (id && news.run && news.run !== id)) return;
+  // A diff that is read must not change under the reader.
+  if (kind === "moved") connection("The run has moved: reload to see its present changes"); else schedule();
+};
+
+const listen = () => {
+  const channel = "BroadcastChannel" in window ? new BroadcastChannel("skep") : null;
+  channel?.addEventListener("message", (event) => heard(event.data));
+  const tell = (news) => { heard(news); channel?.postMessage(news); };
+  const lead = () => new Promise(() => {
+    let before = false;
+    const stream = new EventSource("/live");
+    stream.addEventListener("hello", (event) => { tell({ build: event.data, again: before }); before = true; });
+    stream.addEventListener("moved", (event) => tell(JSON.parse(event.data)));
+    stream.addEventListener("error", () => tell({ lost: true }));
+  });
+  if (navigator.locks) navigator.locks.request("skep-live", lead);
+  else lead();
+};
+if (topic) listen();
+
+// --- times --------------------------------------------------------------------------------------------------------
+
+const distance = (at) => {
+  const secs = Math.trunc((Date.now() - at) / 1000);
+  const n = Math.abs(secs);
+  if (secs >= 0 && n < 45) return "just now";
+  const [value, unit] = n < 90 ? [n, "s"] : n < 5400 ? [n / 60, "min"] : n < 129600 ? [n / 3600, "h"] : [n / 86400, "d"];
+  return secs >= 0 ? `${Math.trunc(value)} ${unit} ago` : `in ${Math.trunc(value)} ${unit}`;
+};
+setInterval(() => {
+  if (document.visibilityState === "hidden") return;
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const text = distance(Date.parse(time.dateTime));
+    if (time.textContent !== text) time.textContent = text;
+  }
+}, 20000);
+
+// --- lines of a diff become the reason of a decline ---------------------------------------------------------------
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.(".diff .n a");
+  const reason = $("#reason");
+  if (!link || !reason || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const path = link.closest("[data-path]").dataset.path;
+  const line = `${path}:${link.textContent.trim()}: `;
+  reason.value = reason.value.trim() ? `${reason.value.trimEnd()}\n${line}` : line;
+  reason.focus();
+  reason.setSelectionRange(reason.value.length, reason.value.length);
+});
+
+// --- menus and keys -----------------------------------------------------------------------------------------------
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+
+let row = -1;
+const rows = () => [...document.querySelectorAll("[data-row], section.file, .question.card")];
+const mark = () => rows().forEach((r, n) => r.classList.toggle("at", n === row));
+const move = (by) => {
+  const all = rows();
+  if (!all.length) return;
+  row = Math.min(Math.max(row + by, 0), all.length - 1);
+  mark();
+  all[row].scrollIntoView({ block: "nearest" });
+  $("a, button, summary", all[row])?.focus({ preventScroll: true });
+};
+const go = { i: "/", r: "/runs", p: "/projects", s: "/spending", a: "/audit" };
+const keys = [
+  ["g then i r p s a", "inbox, runs, projects, spending, audit"], ["n", "new run"], ["j k", "next, previous row, file or question"],
+  ["Enter", "open"], ["1 … 5", "pages of a run"], ["x", "unified or side by side"], ["d", "to the reason of a decline"],
+  ["/", "filter"], ["?", "this list"], ["Esc", "shut"],
+];
+const help = () => {
+  const dialog = document.createElement("dialog");
+  const table = document.createElement("table");
+  for (const [key, what] of keys) {
+    const line = table.insertRow();
+    line.insertCell().appendChild(document.createElement("kbd")).textContent = key;
+    line.insertCell().textContent = what;
+  }
+  dialog.append(table);
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+};
+let waiting = false;
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) { menu.open = false; $("summary", menu).focus(); }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  const { key } = event;
+  if (waiting) { waiting = false; if (go[key]) { event.preventDefault(); location.href = go[key]; } return; }
+  const act = {
+    g: () => { waiting = true; setTimeout(() => { waiting = false; }, 1500); },
+    n: () => { location.href = "/runs/new"; },
+    j: () => move(1),
+    k: () => move(-1),
+    x: () => $(".switch a:not([aria-current])")?.click(),
+    d: () => { const place = $("#reason") ?? $("details.answer"); place?.scrollIntoView({ block: "center" }); if (place?.matches("details")) { place.open = true; $("textarea", place)?.focus(); } else place?.focus(); },
+    "/": () => $("main input, main select")?.focus(),
+    "?": help,
+  }[key] ?? (/^[1-5]$/.test(key) && $(".tabs") ? () => $(`.tabs a:nth-child(${key})`)?.click() : undefined);
+  if (act) { event.preventDefault(); act(); }
+});

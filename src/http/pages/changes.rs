@@ -1,0 +1,228 @@
+//! The changes of a run or of a task: all files, then their lines, unified or side by side.
+
+use super::parts::diff::{self, FileDiff};
+use super::parts::diff_view::{Layout, View};
+use super::parts::hidden;
+use super::problem::PageResult;
+use super::shell::{self, Page};
+use super::visit::{Person, Visit};
+use super::{State, look, run};
+use crate::domain::{BlockKind, Run, Subject};
+use crate::render;
+use crate::secrets::redact_all;
+use crate::service::{ErrorKind, artifacts, runs};
+use axum::extract::{Path, Query, State as Shared};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+/// Lines of all files on the first page; further files are opened by their links.
+const MAX_LINES: usize = 3_000;
+/// Lines of one file on its own page.
+const FILE_LINES: usize = 2_000;
+/// Files in the list.
+const MAX_FILES: usize = 1_000;
+/// Bytes from which the patch is cut by the store of patches.
+const MAX_PATCH_BYTES: usize = 1 << 20;
+
+/// Query of the page.
+#[derive(Clone, Default, Deserialize)]
+pub struct ChangesQuery {
+    task: Option<String>,
+    view: Option<String>,
+    file: Option<usize>,
+    #[serde(default)]
+    from: usize,
+    /// A line that the decline is about, `file:line`, with the file by its number.
+    at: Option<String>,
+}
+
+/// `GET /runs/{id}/changes`.
+pub async fn changes(
+    Shared(state): Shared<State>,
+    person: Person,
+    Path(id): Path<String>,
+    Query(query): Query<ChangesQuery>,
+) -> PageResult<Markup> {
+    let run = runs::show(&state.services, &person.caller, &id).await?;
+    let patch = match artifacts::patch(&state.services, &person.caller, &id, query.task.as_deref()).await {
+        Ok(file) => file.bytes,
+        Err(error) if error.kind == ErrorKind::NotFound && error.code == "no_patch" => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let is_cut = patch.len() >= MAX_PATCH_BYTES;
+    let text = String::from_utf8_lossy(&patch);
+    let text = redact_all(&text);
+    let files = diff::parse(&text);
+    let visit = &person.visit;
+    let content = html! {
+        (run::head(visit, &run, "/changes"))
+        (toolbar(&run, &query, &files))
+        @if files.is_empty() {
+            (look::empty("Nothing has changed yet.", html! { "The work of a task appears here when its attempt ends." }))
+        } @else {
+            @if is_cut { p.notice { "The diff is larger than 1 MiB: the files below are its beginning. The branch "
+                code { (look::line(&run.settings.branch)) } " has all of it." } }
+            div.review {
+                (file_list(&run, &query, &files))
+                div { (bodies(&run, &query, &files)) (decision(visit, &run, &query, &files)) }
+            }
+        }
+    };
+    // A diff that is read must not change under the reader, so it is not replaced: the module says that the run moved.
+    let live = Some(format!("moved:{}", run.id));
+    Ok(shell::page(visit, Page { title: &format!("Changes · {}", run.goal.title()), live, content }))
+}
+
+/// Returns the address of the page with another query.
+fn address(run: &Run, query: &ChangesQuery, anchor: &str) -> String {
+    let mut pairs = Vec::new();
+    pairs.extend(query.task.as_ref().map(|task| format!("task={}", look::in_query(task))));
+    pairs.extend(query.view.as_ref().filter(|v| *v == "split").map(|_| "view=split".to_owned()));
+    pairs.extend(query.file.map(|n| format!("file={n}")));
+    pairs.extend(Some(query.from).filter(|from| *from > 0).map(|from| format!("from={from}")));
+    pairs.extend(query.at.as_ref().map(|at| format!("at={}", look::in_query(at))));
+    let sign = if pairs.is_empty() { "" } else { "?" };
+    format!("/runs/{}/changes{sign}{}{anchor}", run.id, pairs.join("&"))
+}
+
+fn layout(query: &ChangesQuery) -> Layout {
+    if query.view.as_deref() == Some("split") { Layout::Split } else { Layout::Unified }
+}
+
+fn toolbar(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
+    let (added, removed) = files.iter().map(FileDiff::counts).fold((0, 0), |(a, r), (x, y)| (a + x, r + y));
+    let view = |view: &str| address(run, &ChangesQuery { view: Some(view.to_owned()), at: None, ..query.clone() }, "");
+    let is_split = layout(query) == Layout::Split;
+    html! {
+        div.toolbar {
+            p {
+                strong { (render::count(files.len() as u64, "file")) } " changed, "
+                span.plus { "+" (added) } " " span.minus { "−" (removed) }
+                @if let Some(task) = &query.task { ", task " code { (look::line(task)) } ". "
+                    a href={ "/runs/" (run.id) "/changes" } { "Show the whole run" } }
+            }
+            @let tasks: Vec<_> = run.tasks.iter().filter(|t| t.head.is_some()).take(40).collect();
+            @if tasks.len() > 1 { p.quiet { "By task: " @for task in tasks {
+                a href={ "/runs/" (run.id) "/changes?task=" (task.id) } title=(look::plain(&task.spec.title)) { (task.id) } " " } } }
+            p.switch role="group" aria-label="Layout" {
+                a.button href=(view("unified")) aria-current=[(!is_split).then_some("true")] title="x" { "Unified" }
+                a.button href=(view("split")) aria-current=[is_split.then_some("true")] title="x" { "Side by side" }
+            }
+        }
+    }
+}
+
+/// Returns the list of all files with what is remarkable about them.
+fn file_list(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
+    html! {
+        nav.files aria-label="Files" { ul.plain {
+            @for (n, file) in files.iter().enumerate().take(MAX_FILES) {
+                li {
+                    @let (added, removed) = file.counts();
+                    a href=(address(run, &ChangesQuery { file: None, from: 0, at: None, ..query.clone() }, &format!("#f{n}"))) {
+                        (look::line(&file.path)) }
+                    " " span.quiet { span.plus { "+" (added) } " " span.minus { "−" (removed) } }
+                }
+            }
+            @if files.len() > MAX_FILES { li.quiet { (files.len() - MAX_FILES) " more files" } }
+        } }
+    }
+}
+
+fn bodies(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
+    let view = View::new(layout(query));
+    if let Some((n, file)) = query.file.and_then(|n| Some((n, files.get(n)?))) {
+        let (from, lines) = (query.from.min(file.lines()), file.lines());
+        let to = from.saturating_add(FILE_LINES).min(lines);
+        let part = |from: usize| address(run, &ChangesQuery { from, at: None, ..query.clone() }, "");
+        return html! {
+            p { a href=(address(run, &ChangesQuery { file: None, from: 0, at: None, ..query.clone() }, &format!("#f{n}"))) { "All files" } }
+            (file_card(run, query, &view, n, file, from..to))
+            nav.pager aria-label="Parts of the file" {
+                @if from > 0 { a.button href=(part(from.saturating_sub(FILE_LINES))) { "Earlier lines" } }
+                @if to < lines { a.button href=(part(to)) { "Later lines" } }
+            }
+        };
+    }
+    let mut left = MAX_LINES;
+    html! {
+        @for (n, file) in files.iter().enumerate().take(MAX_FILES) {
+            @let lines = file.lines();
+            @let fits = lines <= left;
+            ({ if fits { left -= lines; } "" })
+            (file_card(run, query, &view, n, file, 0..if fits { lines } else { 0 }))
+        }
+    }
+}
+
+fn file_card(
+    run: &Run,
+    query: &ChangesQuery,
+    view: &View,
+    n: usize,
+    file: &FileDiff<'_>,
+    part: std::ops::Range<usize>,
+) -> Markup {
+    let (added, removed) = file.counts();
+    let hidden = file.hunks.iter().flat_map(|h| &h.lines).map(|l| hidden::count(l.text)).sum::<usize>();
+    let concern = run.concerns().iter().any(|c| match c {
+        crate::domain::Concern::Protected { paths } | crate::domain::Concern::Tests { paths, .. } => {
+            paths.contains(&file.path)
+        }
+        _ => false,
+    });
+    let comment = |line: u64| {
+        let at = Some(format!("{n}:{line}"));
+        address(run, &ChangesQuery { at, ..query.clone() }, "#decision")
+    };
+    html! {
+        section.file id={ "f" (n) } data-path=(file.path) {
+            header {
+                h2 { (look::line(&file.path)) }
+                span.quiet { span.plus { "+" (added) } " " span.minus { "−" (removed) } }
+                @for flag in &file.flags { span.tag { (look::line(flag)) } }
+                @if concern { span.tag.warn { "needs a look" } }
+                @if hidden > 0 { span.tag.warn { (render::count(hidden as u64, "hidden character")) } }
+            }
+            @if !part.is_empty() { div.scroll { (view.table(file, part, Some(&comment))) } }
+            @else if file.lines() > 0 {
+                p { a.button href=(address(run, &ChangesQuery { file: Some(n), from: 0, at: None, ..query.clone() }, "")) {
+                    "Show " (render::count(file.lines() as u64, "line")) } }
+            } @else { p.quiet { "No lines to show." } }
+        }
+    }
+}
+
+/// Returns the question that these changes answer, if the run asks one.
+fn decision(visit: &Visit, run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
+    let is_about = |kind: &BlockKind| match kind {
+        BlockKind::Approval(Subject::Merge { .. }) => query.task.is_none(),
+        BlockKind::Approval(Subject::Diff { task, .. }) => query.task.as_deref() == Some(&task.to_string()),
+        _ => false,
+    };
+    let Some(block) = run.blocks.iter().find(|b| is_about(&b.kind)) else { return html! {} };
+    let Some(seen) = crate::service::actions::subject_of(&block.kind) else { return html! {} };
+    let place = query.at.as_deref().and_then(|at| at.split_once(':')).and_then(|(file, line)| {
+        let (file, line): (usize, u64) = (file.parse().ok()?, line.parse().ok()?);
+        Some(format!("{}:{line}: ", files.get(file)?.path))
+    });
+    html! {
+        section.card.question id="decision" aria-labelledby="decision-title" {
+            h2 id="decision-title" { "Your decision" }
+            form method="post" action={ "/q/" (run.id) "/" (block.id) } {
+                (shell::token(visit))
+                input type="hidden" name="answer" value="approve";
+                input type="hidden" name="seen" value=(seen);
+                button.button.primary type="submit" { "Approve " code { (run.head.abbrev()) } }
+            }
+            form.stacked method="post" action={ "/q/" (run.id) "/" (block.id) } {
+                (shell::token(visit))
+                input type="hidden" name="answer" value="decline";
+                label for="reason" { "What should be different?" }
+                p.quiet { "A click on a line number puts the line here." }
+                textarea id="reason" name="text" rows="5" maxlength="60000" required autofocus[place.is_some()] { (place.unwrap_or_default()) }
+                button.button.danger type="submit" { "Decline" }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Pages for people, rendered here and complete without JavaScript.
+//!
+//! | module | duty |
+//! |---|---|
+//! | `guard` | where a request comes from, whose session it has, headers, errors as pages |
+//! | `visit` | the person of a request, preferences, and forms with their token |
+//! | `shell`, `look` | the frame of every page; how single facts look |
+//! | `parts` | diffs, logs, charts: text in, markup out, without I/O |
+//! | `live` | the stream on which open pages learn that something moved |
+//! | others | one page each |
+//!
+//! The module in `assets/skep.js` only saves reloading: when the stream reports that a run moved, it fetches the same
+//! page again and replaces what differs. There is no second way to draw anything.
+//!
+//! Invariant: reading changes nothing; every change is a form that calls the function that REST calls.
+//! Invariant: what comes from outside is text. Links to other sites are checked in `look::outside`; classes, ids and
+//! addresses on this site are made from ids and fixed words only.
+//! Invariant: every list and every text on a page is bounded, and says so when it is cut.
+
+mod assets;
+mod audit;
+mod changes;
+mod cost;
+mod events;
+mod guard;
+mod inbox;
+mod live;
+mod login;
+mod look;
+mod output;
+mod parts;
+mod problem;
+mod projects;
+mod question;
+mod run;
+mod run_parts;
+mod runs;
+mod shell;
+mod spending;
+mod start;
+mod visit;
+
+use super::{State, limits};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, LOCATION};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// Builds the routes of the pages with their guards.
+pub fn router(state: &State) -> Router<State> {
+    Router::new()
+        .route("/", get(inbox::inbox))
+        .route("/runs", get(runs::list).post(start::open))
+        .route("/runs/new", get(start::form))
+        .route("/runs/{id}", get(run::overview))
+        .route("/runs/{id}/changes", get(changes::changes))
+        .route("/runs/{id}/output", get(output::list))
+        .route("/runs/{id}/output/{digest}", get(output::show))
+        .route("/runs/{id}/events", get(events::events))
+        .route("/runs/{id}/cost", get(cost::cost))
+        .route("/runs/{id}/{action}", post(run::act))
+        .route("/q/{run}/{block}", get(question::show).post(question::answer))
+        .route("/projects", get(projects::list))
+        .route("/projects/{name}", get(projects::show))
+        .route("/spending", get(spending::spending))
+        .route("/audit", get(audit::audit))
+        .route("/prefs", post(login::prefs))
+        .route("/login", get(login::page))
+        .route("/login/link/{code}", get(login::link).post(login::log_in))
+        .route("/logout", post(login::log_out))
+        .route("/live", get(live::live))
+        .route("/assets/{name}", get(assets::asset))
+        .route("/favicon.svg", get(assets::icon))
+        // A request passes the layers from the last to the first.
+        .layer(from_fn(limits::bounded))
+        .layer(CatchPanicLayer::custom(limits::panicked))
+        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .layer(from_fn(limits::small_head))
+        .layer(from_fn(limits::observed))
+}
+
+/// Returns whether a page needs no session.
+fn is_open(path: &str) -> bool {
+    path == "/login" || path == "/favicon.svg" || path.starts_with("/login/link/") || path.starts_with("/assets/")
+}
+
+/// Leads to another page after a form.
+fn see_other(path: &str) -> Response {
+    match HeaderValue::from_str(path) {
+        Ok(path) => (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response(),
+        // A path is made from ids and encoded text, so it always fits.
+        Err(_) => (StatusCode::SEE_OTHER, [(LOCATION, HeaderValue::from_static("/"))]).into_response(),
+    }
+}

@@ -1,0 +1,98 @@
+//! Projects: the list, and one with its runs, checks, engines and spending.
+
+use super::problem::PageResult;
+use super::shell::{self, Page};
+use super::visit::Person;
+use super::{State, look, runs as run_list, spending};
+use crate::domain::Project;
+use crate::ports::ledger::SpendingBy;
+use crate::render;
+use crate::service::budgets::{self, SpendingQuery};
+use crate::service::runs::RunQuery;
+use crate::service::{ErrorKind, projects, results, runs};
+use axum::extract::{Path, State as Shared};
+use maud::{Markup, html};
+
+/// Projects in the list.
+const MAX_PROJECTS: usize = 500;
+/// Runs of a project.
+const MAX_RUNS: u64 = 20;
+/// Days of spending.
+const MAX_DAYS: u64 = 30;
+
+/// `GET /projects`.
+pub async fn list(Shared(state): Shared<State>, person: Person) -> PageResult<Markup> {
+    let projects = projects::list(&state.services, &person.caller).await?;
+    let content = html! {
+        h1 { "Projects" }
+        @if projects.is_empty() {
+            (look::empty("There is no project yet.", html! { "A repository becomes a project with its first run: " a href="/runs/new" { "start one" } "." }))
+        } @else { table.list {
+            caption.hidden-title { "Projects by name" }
+            thead { tr { th scope="col" { "Project" } th scope="col" { "Repository" } th scope="col" { "Base" } th scope="col" { "Checks" } } }
+            tbody { @for project in projects.iter().take(MAX_PROJECTS) {
+                tr data-row {
+                    td data-th="Project" { a.title href={ "/projects/" (project.name) } { (project.name) } }
+                    td.wide data-th="Repository" { (look::outside(&project.repo)) }
+                    td data-th="Base" { (base(project)) }
+                    td data-th="Checks" { @if project.checks.is_empty() { span.quiet { "detected" } } @else { (project.checks.len()) } }
+                }
+            } }
+        } }
+        @if projects.len() > MAX_PROJECTS { p.quiet { (projects.len() - MAX_PROJECTS) " more projects are not listed." } }
+    };
+    Ok(shell::page(&person.visit, Page { title: "Projects", live: None, content }))
+}
+
+fn base(project: &Project) -> Markup {
+    html! { @match &project.base { Some(base) => code { (look::line(base)) }, None => span.quiet { "the default branch" } } }
+}
+
+/// `GET /projects/{name}`.
+pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path<String>) -> PageResult<Markup> {
+    let (s, caller) = (&state.services, &person.caller);
+    let project = projects::show(s, caller, &name).await?;
+    let query = RunQuery { project: Some(name.clone()), limit: Some(MAX_RUNS), ..RunQuery::default() };
+    let page = runs::list(s, caller, &query).await?;
+    let by_day =
+        SpendingQuery { by: SpendingBy::Day, project: Some(name.clone()), run: None, day: None, limit: Some(MAX_DAYS) };
+    let days = budgets::spending(s, caller, &by_day).await?;
+    let tests = match results::latest(s, caller, &name).await {
+        Ok(tests) => Some(tests),
+        Err(error) if error.kind == ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let content = html! {
+        header.run {
+            div { p.crumbs { a href="/projects" { "Projects" } } h1 { (project.name) } p.meta { (look::outside(&project.repo)) " onto " (base(&project)) } }
+            div.actions { a.button.primary href={ "/runs/new?project=" (project.name) } { "New run" } }
+        }
+        div.columns {
+            div {
+                section aria-labelledby="runs" { h2 id="runs" { "Runs" }
+                    @if page.rows.is_empty() { (look::empty("This project has no run yet.", html! { a href={ "/runs/new?project=" (project.name) } { "Start the first one" } })) }
+                    @else { (run_list::table(&person.visit, &page.rows)) p { a href={ "/runs?project=" (project.name) } { "All runs of the project" } } } }
+                section aria-labelledby="spending" { h2 id="spending" { "Spending by day" } (spending::table(&days, "Day (UTC)", None)) }
+            }
+            aside {
+                section.side aria-labelledby="tests" { h2 id="tests" { "Latest checks" }
+                    @match &tests {
+                        None => p.quiet { "No check has run yet." },
+                        Some(tests) => {
+                            p { (look::status(if tests.green { "green" } else { "red" })) " at " code { (tests.sha.get(..10).unwrap_or(&tests.sha)) }
+                                " in " a href={ "/runs/" (tests.run) } { (tests.run.abbrev()) } }
+                            ul.plain { @for r in &tests.results { li { (look::status(if r.green { "green" } else { "red" })) " " (look::line(&r.name)) " "
+                                span.quiet { (render::duration(r.duration_ms)) } } } }
+                        }
+                    } }
+                section.side aria-labelledby="checks" { h2 id="checks" { "Checks" }
+                    @if project.checks.is_empty() { p.quiet { "Those of .skep.toml at the base commit, else detected ones." } }
+                    ul.plain { @for check in &project.checks { li { code { (look::line(&check.command)) } } } } }
+                section.side aria-labelledby="engines" { h2 id="engines" { "Engines" }
+                    @if project.engines.is_empty() { p.quiet { "As configured for all projects." } }
+                    ul.plain { @for (role, spec) in &project.engines { li { (role.name()) ": " (look::line(&spec.named())) } } } }
+            }
+        }
+    };
+    Ok(shell::page(&person.visit, Page { title: project.name.as_str(), live: Some("any".to_owned()), content }))
+}

@@ -1,0 +1,77 @@
+//! What waits for a person, over all runs, and what goes on meanwhile.
+
+use super::{Caller, Right, ServiceResult, Services};
+use crate::domain::Run;
+use crate::ports::PortError;
+use crate::ports::run_index::{RunFilter, RunRow};
+
+/// Open runs that are considered.
+const MAX_OPEN: u64 = 500;
+/// Runs whose state is loaded in each group.
+const MAX_LOADED: usize = 25;
+/// Ended runs that are listed.
+const MAX_ENDED: usize = 8;
+
+/// The inbox.
+#[derive(Clone, Debug, Default)]
+pub struct Inbox {
+    /// Runs that wait for a person, longest first, as far as loaded.
+    pub asking: Vec<Run>,
+    /// Number of runs that wait for a person.
+    pub asking_total: usize,
+    /// Runs that cannot be read.
+    pub quarantined: Vec<RunRow>,
+    /// Runs at work, as far as loaded.
+    pub working: Vec<Run>,
+    /// Number of runs at work.
+    pub working_total: usize,
+    /// Runs that wait for a time or a slot, or are paused.
+    pub waiting: Vec<RunRow>,
+    /// Runs that ended last.
+    pub ended: Vec<RunRow>,
+    /// Whether there are more open runs than are considered.
+    pub is_cut: bool,
+}
+
+/// Returns the inbox.
+///
+/// # Errors
+/// `missing_right`, or `unavailable`.
+pub async fn inbox(s: &Services, caller: &Caller) -> ServiceResult<Inbox> {
+    caller.require(Right::Read)?;
+    let filter = |open_only, limit| RunFilter { open_only, limit, ..RunFilter::default() };
+    let open = s.store.list(&filter(true, MAX_OPEN)).await?;
+    let mut inbox = Inbox { is_cut: open.len() as u64 == MAX_OPEN, ..Inbox::default() };
+    let (mut asking, mut working) = (Vec::new(), Vec::new());
+    for row in open {
+        match row.status.as_str() {
+            _ if row.quarantined.is_some() => inbox.quarantined.push(row),
+            "paused" | "pending" => inbox.waiting.push(row),
+            _ if !row.blocks.is_empty() => asking.push(row),
+            _ if row.wake_at.is_some() => inbox.waiting.push(row),
+            _ => working.push(row),
+        }
+    }
+    (inbox.asking_total, inbox.working_total) = (asking.len(), working.len());
+    // The runs that were moved longest ago have waited longest.
+    asking.sort_by_key(|row| row.updated_at);
+    inbox.asking = loaded(s, &asking).await?;
+    inbox.working = loaded(s, &working).await?;
+    let recent = s.store.list(&filter(false, 100)).await?;
+    let ended = recent.into_iter().filter(|row| row.phase == "ended" && row.quarantined.is_none());
+    inbox.ended = ended.take(MAX_ENDED).collect();
+    Ok(inbox)
+}
+
+async fn loaded(s: &Services, rows: &[RunRow]) -> ServiceResult<Vec<Run>> {
+    let mut runs = Vec::new();
+    for row in rows.iter().take(MAX_LOADED) {
+        match s.store.load(row.run).await {
+            Ok(Some(run)) => runs.push(run),
+            // One that cannot be read must not hide the others.
+            Ok(None) | Err(PortError::Permanent { .. }) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(runs)
+}

@@ -1,0 +1,142 @@
+//! Logging in to the pages: a link that works once opens a session, which a cookie carries.
+//!
+//! Links and cookies hold 32 random bytes each. Only their SHA-256 is stored: with that much randomness a slow hash adds
+//! nothing, and who reads the store cannot log in.
+//!
+//! Invariant: a session belongs to a person. Programs use tokens, which never reach the pages.
+
+use super::audit::record;
+use super::{Caller, Right, ServiceError, ServiceResult, Services, Via};
+use crate::domain::Timestamp;
+use crate::ports::sessions::{LoginLink, Session};
+use sha2::{Digest, Sha256};
+
+/// Bytes of randomness in a link and in a cookie.
+const SECRET_BYTES: usize = 32;
+/// Time for which a login link works, in seconds.
+pub const LINK_SECS: u64 = 600;
+/// Time after which an unused session ends, in seconds.
+pub const IDLE_SECS: u64 = 30 * 86_400;
+/// Time after which every session ends, in seconds.
+pub const MAX_SECS: u64 = 90 * 86_400;
+/// Interval at which the use of a session is recorded.
+const TOUCH_SECS: u64 = 3_600;
+
+/// Login link that was created.
+#[derive(Clone, Debug)]
+pub struct NewLink {
+    /// Code, which is stored nowhere.
+    pub code: String,
+    /// When it stops working.
+    pub ends_at: Timestamp,
+}
+
+/// Session that was opened.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Value of its cookie, which is stored nowhere.
+    pub secret: String,
+    /// Its person.
+    pub caller: Caller,
+}
+
+/// Creates a link that logs the caller in once.
+///
+/// # Errors
+/// `missing_right` without [`Right::Admin`], `not_a_person` if the caller is a program.
+pub async fn new_link(s: &Services, caller: &Caller) -> ServiceResult<NewLink> {
+    caller.require(Right::Admin)?;
+    if !caller.principal.is_person() {
+        let detail = format!("{} is not a person", caller.principal);
+        return Err(ServiceError::forbidden("not_a_person", detail, "Create the link as a person"));
+    }
+    let (code, at) = (secret()?, s.clock.now());
+    let ends_at = at.plus_secs(LINK_SECS);
+    let link = LoginLink { digest: digest(&code), principal: caller.principal.clone(), ends_at };
+    s.sessions.add_link(&link, at).await?;
+    record(s, caller, "session.link", subject(caller), "").await;
+    Ok(NewLink { code, ends_at })
+}
+
+/// Returns whether a login link works, without using it: previews of links must not use them up.
+///
+/// # Errors
+/// `unavailable` if the store does not answer.
+pub async fn is_link(s: &Services, code: &str) -> ServiceResult<bool> {
+    Ok(s.sessions.peek_link(&digest(code), s.clock.now()).await?.is_some())
+}
+
+/// Uses a login link and opens a session for its person.
+///
+/// # Errors
+/// `login_link` (forbidden) if the link does not exist, was used, or has ended.
+pub async fn log_in(s: &Services, code: &str) -> ServiceResult<NewSession> {
+    let at = s.clock.now();
+    let Some(principal) = s.sessions.use_link(&digest(code), at).await? else {
+        return Err(ServiceError::forbidden(
+            "login_link",
+            "this login link does not work: it was used already, or is older than ten minutes",
+            "Create a new one with `skep open`",
+        ));
+    };
+    let secret = secret()?;
+    let session = Session {
+        digest: digest(&secret),
+        principal: principal.clone(),
+        created_at: at,
+        seen_at: at,
+        ends_at: at.plus_secs(MAX_SECS),
+    };
+    s.sessions.add_session(&session).await?;
+    let caller = Caller::with_all_rights(principal, Via::Page);
+    record(s, &caller, "session.open", subject(&caller), "").await;
+    Ok(NewSession { secret, caller })
+}
+
+/// Returns the person of a session; `None` if there is no such session or it has ended.
+///
+/// # Errors
+/// `unavailable` if the store does not answer.
+pub async fn caller(s: &Services, secret: &str) -> ServiceResult<Option<Caller>> {
+    let (digest, at) = (digest(secret), s.clock.now());
+    let Some(session) = s.sessions.session(&digest).await? else { return Ok(None) };
+    if at >= session.ends_at || at >= session.seen_at.plus_secs(IDLE_SECS) || !session.principal.is_person() {
+        return Ok(None);
+    }
+    if at >= session.seen_at.plus_secs(TOUCH_SECS)
+        && let Err(error) = s.sessions.touch_session(&digest, at).await
+    {
+        tracing::warn!(%error, "cannot record the use of a session");
+    }
+    Ok(Some(Caller::with_all_rights(session.principal, Via::Page)))
+}
+
+/// Ends a session.
+///
+/// # Errors
+/// `unavailable` if the store does not answer.
+pub async fn log_out(s: &Services, caller: &Caller, secret: &str) -> ServiceResult<()> {
+    s.sessions.end_session(&digest(secret)).await?;
+    record(s, caller, "session.end", subject(caller), "").await;
+    Ok(())
+}
+
+fn subject(caller: &Caller) -> String {
+    format!("person:{}", caller.principal)
+}
+
+fn secret() -> ServiceResult<String> {
+    let mut bytes = [0; SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(|e| {
+        ServiceError::unavailable(format!("no random bytes: {e}"), "Check this machine's kernel: getrandom fails")
+    })?;
+    Ok(hex(&bytes))
+}
+
+fn digest(secret: &str) -> String {
+    hex(&Sha256::digest(secret.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,410 @@
+//! The pages, without JavaScript: a person logs in by a link, starts a run, answers, approves and sees it land; what
+//! comes from outside stays text; nobody else gets in.
+
+use crate::support::browser::Browser;
+use crate::support::rest::{Service, service};
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::json;
+use skep::domain::Principal;
+use skep::ports::sessions::Session;
+use skep::service::{Caller, Via, sessions};
+
+/// Text that would do harm if it became markup.
+const HOSTILE: &str =
+    "</textarea></title><script>alert(1)</script><img src=x onerror=alert(2)>\" onclick=\"x' \u{202e}{{x}}";
+
+async fn logged_in(s: &Service) -> Browser<'_> {
+    let mut browser = Browser::new(s);
+    let link = s.post("/api/v1/login-links", &json!({})).await.json();
+    let path = link["path"].as_str().expect("a path").to_owned();
+    browser.open(&path).await.is(200);
+    let reply = browser.submit(&path, &[]).await;
+    assert_eq!((reply.status.as_u16(), reply.header("location")), (303, "/"), "{reply:?}");
+    browser
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_starts_a_run_declines_once_approves_and_sees_it_land() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    let inbox = browser.open("/").await.is(200);
+    assert!(inbox.contains("Nothing waits for you.") && inbox.contains("start the first run"), "{inbox}");
+
+    // The form is sent as a browser sends it: with its hidden fields.
+    browser.open("/runs/new").await.is(200);
+    let origin = s.origin.display().to_string();
+    let fields = [
+        ("goal", "make it two\nand nothing else"),
+        ("repo", &origin),
+        ("checks", "grep -q two a.txt"),
+        ("engine-dev", "command:cat \"$SKEP_NOTES_FILE\" >> a.txt; echo two >> a.txt"),
+        ("do", "preview"),
+    ];
+    let ahead = browser.send_form("/runs", &fields).await.is(200);
+    assert!(ahead.contains("What it would start with") && ahead.contains("make it two"), "{ahead}");
+    let started = browser.send_form("/runs", &[&fields[..4], &[("do", "start")]].concat()).await;
+    assert_eq!(started.status, 303, "{started:?}");
+    let page = started.header("location").split('?').next().unwrap_or_default().to_owned();
+    let id = page.trim_start_matches("/runs/").to_owned();
+    s.until(&id, "blocked").await;
+
+    let inbox = browser.open("/").await.is(200);
+    assert!(inbox.contains("The merge waits for approval") && inbox.contains("(1) Inbox"), "{inbox}");
+    let changes = browser.open(&format!("{page}/changes")).await.is(200);
+    assert!(changes.contains("a.txt") && changes.contains("Your decision"), "{changes}");
+    let split = browser.open(&format!("{page}/changes?view=split&at=0:2")).await.is(200);
+    assert!(
+        split.contains("diff split") && split.contains(">a.txt:2: </textarea>"),
+        "a line is put into the reason: {split}"
+    );
+    let question = format!("/q/{id}/b1");
+    let declined = browser.send_form(&question, &[("answer", "decline"), ("text", "a.txt:2: say it in words")]).await;
+    assert_eq!(declined.header("location"), format!("{page}?notice=declined"), "{declined:?}");
+
+    // The run is asked again, for another head. An approval of the head that was seen before is refused.
+    let first_head =
+        changes.split("name=\"seen\" value=\"").nth(1).and_then(|t| t.split('"').next()).expect("a head").to_owned();
+    let block = loop {
+        let run = s.until(&id, "blocked").await;
+        let block = run["escalations"][0]["block"].as_str().map(str::to_owned);
+        if let Some(block) = block.filter(|b| b != "b1") {
+            break block;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    let question = format!("/q/{id}/{block}");
+    let asked = browser.open(&question).await.is(200);
+    let stale = browser.send(&question, &[("answer", "approve"), ("seen", &first_head)]).await;
+    assert_eq!(stale.status, 412, "{stale:?}");
+    assert!(stale.text.contains("nothing was approved"), "{stale:?}");
+    assert!(!asked.contains(&first_head));
+    let answered = browser.send_form(&question, &[("answer", "approve")]).await;
+    assert_eq!(answered.header("location"), format!("{page}?notice=approved"), "{answered:?}");
+    s.until(&id, "completed").await;
+
+    let done = browser.open(&page).await.is(200);
+    assert!(done.contains("Delivered as") && done.contains("say it in words"), "{done}");
+    for (path, text) in [
+        ("/output", "check"),
+        ("/events?show=all", "landed as"),
+        ("/events?show=important", "answered b1: no"),
+        ("/cost", "By attempt"),
+    ] {
+        let html = browser.open(&format!("{page}{path}")).await.is(200);
+        assert!(html.contains(text), "{path}: {html}");
+    }
+    let output = browser.open(&format!("{page}/output")).await.is(200);
+    let log =
+        output.split("<a href=\"").filter_map(|t| t.split('"').next()).find(|t| t.contains("/output/")).expect("a log");
+    browser.open(log).await.is(200);
+    let audit = browser.open("/audit").await.is(200);
+    for text in ["session.open", "run.open", "run.answer", "local:tester", "page"] {
+        assert!(audit.contains(text), "{text}: {audit}");
+    }
+    let repeated = browser.open(&question).await.is(200);
+    assert!(repeated.contains("This question is answered"), "{repeated}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_with_a_mistake_keeps_what_was_typed_and_a_repeated_one_starts_one_run() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    browser.open("/runs/new").await.is(200);
+    let wrong = browser.send_form("/runs", &[("goal", HOSTILE), ("repo", "/nothing/here"), ("do", "start")]).await;
+    assert_eq!(wrong.status, 422, "{wrong:?}");
+    assert!(wrong.text.contains("/nothing/here") && wrong.text.contains("role=\"alert\""), "{wrong:?}");
+    is_clean(&wrong.text);
+
+    let origin = s.origin.display().to_string();
+    let fields =
+        [("goal", "x"), ("repo", origin.as_str()), ("engine-dev", "command:echo two >> a.txt"), ("checks", "true")];
+    browser.open("/runs/new").await.is(200);
+    let (first, second) = (browser.send_form("/runs", &fields).await, browser.send_form("/runs", &fields).await);
+    assert_eq!(first.status, 303, "{first:?}");
+    let id = |reply: &crate::support::rest::Reply| reply.header("location").split('?').next().map(str::to_owned);
+    assert_eq!(id(&first), id(&second), "the same form is the same request");
+    assert_eq!(s.get("/api/v1/runs").await.json().as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_from_outside_never_becomes_markup() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    let mut new = s.new_run(HOSTILE);
+    new["engines"]["dev"] = json!(format!(
+        "command:printf '%s\\n' '{}' | tee -a a.txt; printf '\\033[31mred\\033[0m\\n'; echo two >> '<b>x&y.txt'; exit 3",
+        HOSTILE.replace('\'', "")
+    ));
+    let run = s.post("/api/v1/runs", &new).await.json();
+    let id = run["id"].as_str().expect("an id").to_owned();
+    let blocked = s.until(&id, "blocked").await;
+    let block = blocked["escalations"][0]["block"].as_str().expect("a block");
+    let mut paths = vec![
+        "/".to_owned(),
+        "/runs".to_owned(),
+        "/projects".to_owned(),
+        "/projects/origin".to_owned(),
+        "/spending".to_owned(),
+        "/spending?by=run".to_owned(),
+        "/audit".to_owned(),
+        format!("/q/{id}/{block}"),
+        "/runs/new".to_owned(),
+    ];
+    paths.extend(["", "/changes", "/output", "/events?show=all", "/cost"].map(|p| format!("/runs/{id}{p}")));
+    let logs = s.get(&format!("/api/v1/runs/{id}/logs")).await.json();
+    let digests = logs.as_array().expect("logs").iter().filter_map(|l| l["digest"].as_str());
+    paths.extend(digests.map(|digest| format!("/runs/{id}/output/{digest}?q=%3Cscript%3E\"'")));
+    for path in paths {
+        let html = browser.open(&path).await.is(200);
+        is_clean(&html);
+        assert!(html.len() < 400_000, "{path}: {} bytes", html.len());
+    }
+    for path in ["/runs?status=%3Cscript%3E", "/runs/%3Cscript%3E", "/projects/%22%3E", "/q/0000/b1"] {
+        let reply = browser.open(path).await;
+        assert!(reply.status.is_client_error(), "{path}: {reply:?}");
+        is_clean(&reply.text);
+        assert!(reply.text.contains("</html>") && !reply.text.is_empty(), "{path}: {reply:?}");
+    }
+}
+
+/// Asserts that a page has only Skep's own markup.
+#[track_caller]
+fn is_clean(html: &str) {
+    // A field for text holds what was typed, as it was typed.
+    let fields = html.split("<textarea").enumerate();
+    let html: String = fields
+        .map(|(n, t)| if n == 0 { t } else { t.split_once("</textarea>").map_or("", |(_, rest)| rest) })
+        .collect();
+    let html = html.as_str();
+    let lower = html.to_lowercase();
+    for bad in ["<script>", "<img", "onerror=alert(2)>", " style=", "<style", "javascript:", "href=\"//", "src=\"http"]
+    {
+        assert!(!lower.contains(bad), "{bad}: {html}");
+    }
+    // No attribute of an event: a quote from outside must not have ended an attribute.
+    for tag in html.split('<').skip(1).filter_map(|t| t.split('>').next()) {
+        assert!(!tag.contains(" onclick=\"") && !tag.contains(" onerror="), "{tag}");
+    }
+    assert!(!html.contains('\u{202e}'), "a hidden character is shown as its code: {html}");
+    assert_eq!(lower.matches("<script").count(), lower.matches("<script type=\"module\" src=\"/assets/").count());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_has_the_headers_and_needs_a_session() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    let run = s.open_run("make it two").await["id"].as_str().expect("an id").to_owned();
+    let mut stranger = Browser::new(&s);
+    for path in
+        ["/", "/runs", "/runs/new", "/projects", "/spending", "/audit", &format!("/runs/{run}"), "/live", "/nothing/x"]
+    {
+        let refused = stranger.open(path).await;
+        if path == "/nothing/x" {
+            // Not an address of a page: the REST interface answers, which wants a token.
+            assert_eq!(refused.status, 401);
+            continue;
+        }
+        assert_eq!(refused.status, 303, "{path}: {refused:?}");
+        assert!(refused.header("location").starts_with("/login?next="), "{path}: {refused:?}");
+        // A token opens no page, however valid it is.
+        let token = s.get(path).await;
+        assert_eq!(token.status, 303, "{path}: {token:?}");
+        if path == "/live" {
+            continue;
+        }
+        let page = browser.open(path).await;
+        assert_eq!(page.status, 200, "{path}: {page:?}");
+        let policy = page.header("content-security-policy");
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+        ] {
+            assert!(policy.contains(part) && !policy.contains("unsafe"), "{path}: {policy}");
+        }
+        assert_eq!((page.header("x-content-type-options"), page.header("referrer-policy")), ("nosniff", "same-origin"));
+        assert_eq!(page.header("cache-control"), "private, no-cache");
+        let tag = page.header("etag").to_owned();
+        let again = browser.get(path, &[("if-none-match", &tag)]).await;
+        assert!(again.status == 304 || again.header("etag") != tag, "{path}: {again:?}");
+        // Everything that the page loads exists here.
+        for asset in page.text.split(['"']).filter(|t| t.starts_with("/assets/") || *t == "/favicon.svg") {
+            let file = stranger.open(asset).await;
+            assert_eq!(file.status, 200, "{asset}");
+            assert!(file.text.len() <= 25 * 1024, "{asset}: {} bytes", file.text.len());
+        }
+    }
+    // A session opens no REST route, and the cookie is out of reach of scripts and other sites.
+    let rest = browser.open("/api/v1/runs").await;
+    rest.is_problem(401, "no_token");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn login_links_work_once_and_sessions_end() {
+    let s = service().await;
+    let link = s.post("/api/v1/login-links", &json!({})).await;
+    assert_eq!(link.status, 201, "{link:?}");
+    let path = link.json()["path"].as_str().expect("a path").to_owned();
+    let mut browser = Browser::new(&s);
+    // Previews and scanners open links: that must not use them up.
+    for _ in 0..2 {
+        assert!(browser.open(&path).await.is(200).contains("This link logs you in"));
+    }
+    let opened = browser.submit(&path, &[]).await;
+    assert_eq!(opened.status, 303, "{opened:?}");
+    let cookie = opened.header("set-cookie").to_owned();
+    for part in ["skep=", "HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="] {
+        assert!(cookie.contains(part), "{part}: {cookie}");
+    }
+    let secret = cookie.split(['=', ';']).nth(1).expect("a value").to_owned();
+    assert!(secret.len() == 64 && !path.contains(&secret), "{cookie}");
+    let mut second = Browser::new(&s);
+    assert!(second.open(&path).await.is(200).contains("does not work"));
+    assert_eq!(second.submit(&path, &[]).await.status, 403);
+    assert_eq!(second.submit("/login/link/0000", &[]).await.status, 403);
+
+    // Behind a proxy that terminates TLS, the cookie is bound to it.
+    let link = s.post("/api/v1/login-links", &json!({})).await.json();
+    let path = link["path"].as_str().expect("a path").to_owned();
+    let reply = second.post(&path, &[("origin", "https://localhost:7300")], "").await;
+    assert!(reply.header("set-cookie").starts_with("__Host-skep=") && reply.header("set-cookie").contains("Secure"));
+
+    // Only digests are stored, and a session that is too old, or was not used for long, is over.
+    let services = &s.state.services;
+    let caller = sessions::caller(services, &secret).await.expect("an answer").expect("a session");
+    assert_eq!(caller.principal.as_str(), "local:tester");
+    let now = services.clock.now();
+    let digest = |secret: &str| {
+        use sha2::Digest;
+        sha2::Sha256::digest(secret).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let old = |secret: &str, created: u64, seen: u64, principal: &str| Session {
+        digest: digest(secret),
+        principal: Principal::from(principal),
+        created_at: skep::domain::Timestamp(now.0 - i64::try_from(created * 1000).expect("a time")),
+        seen_at: skep::domain::Timestamp(now.0 - i64::try_from(seen * 1000).expect("a time")),
+        ends_at: skep::domain::Timestamp(now.0 + i64::try_from((sessions::MAX_SECS - created) * 1000).expect("a time")),
+    };
+    for (name, session, works) in [
+        ("fresh", old("fresh", 60, 60, "local:ann"), true),
+        ("idle", old("idle", sessions::IDLE_SECS + 9, sessions::IDLE_SECS + 1, "local:ann"), false),
+        ("old", old("old", sessions::MAX_SECS, 1, "local:ann"), false),
+        ("program", old("program", 60, 60, "token:ci"), false),
+    ] {
+        s.ports.sessions.add_session(&session).await.expect("stored");
+        assert_eq!(sessions::caller(services, name).await.expect("an answer").is_some(), works, "{name}");
+    }
+    // Logging out ends it here and now.
+    browser.open("/").await.is(200);
+    let out = browser.send_form("/logout", &[]).await;
+    assert_eq!(out.header("location"), "/login", "{out:?}");
+    assert!(sessions::caller(services, &secret).await.expect("an answer").is_none());
+
+    // Programs and callers without the right get no link.
+    let program = Caller::with_all_rights(Principal::from("token:ci"), Via::Rest);
+    assert_eq!(sessions::new_link(services, &program).await.expect_err("refused").code, "not_a_person");
+    let reader = Caller { rights: [skep::service::Right::Read].into(), ..caller };
+    assert_eq!(sessions::new_link(services, &reader).await.expect_err("refused").code, "missing_right");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_sites_can_link_but_not_act() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    let run = s.open_run("make it two").await["id"].as_str().expect("an id").to_owned();
+    s.until(&run, "blocked").await;
+    let page = browser.open(&format!("/q/{run}/b1")).await.is(200);
+    let token = page
+        .split("name=\"form_token\" value=\"")
+        .nth(1)
+        .and_then(|t| t.split('"').next())
+        .expect("a token")
+        .to_owned();
+    let seen =
+        page.split("name=\"seen\" value=\"").nth(1).and_then(|t| t.split('"').next()).expect("a head").to_owned();
+    let body = format!("form_token={token}&answer=approve&seen={}", seen.replace(' ', "+"));
+    let question = format!("/q/{run}/b1");
+    for headers in [
+        &[("origin", "http://evil.example")][..],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+        &[],
+    ] {
+        let refused = browser.post(&question, headers, &body).await;
+        assert_eq!(refused.status, 403, "{headers:?}: {refused:?}");
+    }
+    let own = [("origin", "http://localhost:7300")];
+    for wrong in ["", "form_token=&answer=approve", &body.replace(&token, &"0".repeat(token.len()))] {
+        let refused = browser.post(&question, &own, wrong).await;
+        assert_eq!(refused.status, 403, "{wrong}: {refused:?}");
+    }
+    // Reading changes nothing, whatever the address says.
+    browser.open(&format!("/q/{run}/b1?answer=approve&form_token={token}")).await.is(200);
+    browser.open(&format!("/runs/{run}/cancel")).await;
+    assert_eq!(s.get(&format!("/api/v1/runs/{run}")).await.json()["status"], "blocked");
+
+    // A link on another site opens a page; a script or a frame of it does not.
+    let navigate = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let mut fresh = Browser::new(&s);
+    let led = fresh.get(&format!("/runs/{run}"), &navigate).await;
+    assert_eq!((led.status.as_u16(), led.header("refresh")), (200, format!("0; url=/runs/{run}").as_str()), "{led:?}");
+    assert!(!led.text.contains("make it two"), "{led:?}");
+    let framed = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+    assert_eq!(browser.get("/", &framed).await.status, 403);
+    let scripted = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+    assert_eq!(browser.get("/", &scripted).await.status, 403);
+    let foreign = Request::builder().uri("/").header("host", "evil.example").body(Body::empty()).expect("a request");
+    assert_eq!(s.send(foreign).await.status, 421);
+
+    // The token of the session works, with the proof of the browser.
+    let accepted = browser.post(&question, &own, &body).await;
+    assert_eq!(accepted.status, 303, "{accepted:?}");
+    s.until(&run, "completed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn actions_and_questions_have_their_forms() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    let run = s.open_run("make it two").await["id"].as_str().expect("an id").to_owned();
+    s.until(&run, "blocked").await;
+    let page = format!("/runs/{run}");
+    browser.open(&page).await.is(200);
+    for (action, fields, status) in [
+        ("pause", &[][..], "paused"),
+        ("resume", &[], "blocked"),
+        ("raise", &[("dollars", "1.50"), ("rounds", "2"), ("minutes", "5")], "blocked"),
+    ] {
+        let reply = browser.send_form(&format!("{page}/{action}"), fields).await;
+        assert_eq!(reply.status, 303, "{action}: {reply:?}");
+        let shown = browser.open(reply.header("location")).await.is(200);
+        assert!(shown.contains("class=\"notice\""), "{shown}");
+        assert_eq!(s.get(&format!("/api/v1{page}")).await.json()["status"], status, "{action}");
+    }
+    for bad in [("dollars", "much"), ("rounds", "-1"), ("dollars", "")] {
+        let reply = browser.send_form(&format!("{page}/raise"), &[bad]).await;
+        assert_eq!(reply.status, 422, "{bad:?}: {reply:?}");
+    }
+    assert_eq!(browser.send_form(&format!("{page}/dance"), &[]).await.status, 404);
+    // A decline needs a reason: without one it would end the run.
+    assert_eq!(browser.send_form(&format!("/q/{run}/b1"), &[("answer", "decline"), ("text", " ")]).await.status, 422);
+    // An approval has one way in, which names what was seen.
+    assert_eq!(browser.send_form(&format!("/q/{run}/b1"), &[("answer", "continue")]).await.status, 422);
+    let cancelled = browser.send_form(&format!("{page}/cancel"), &[("why", HOSTILE)]).await;
+    assert_eq!(cancelled.status, 303, "{cancelled:?}");
+    s.until(&run, "cancelled").await;
+    is_clean(&browser.open(&page).await.is(200));
+    let retried = browser.send_form(&format!("{page}/retry"), &[]).await;
+    assert!(retried.header("location").contains("notice=started"), "{retried:?}");
+    let listed = browser.open("/runs?open=1&project=origin").await.is(200);
+    assert!(listed.contains("make it two"), "{listed}");
+    let dark = browser.send_form("/prefs", &[("theme", "dark"), ("next", "/runs")]).await;
+    assert_eq!(dark.header("location"), "/runs");
+    assert!(browser.open("/runs").await.is(200).contains("data-theme=\"dark\""));
+    let elsewhere = browser.send_form("/prefs", &[("theme", "light"), ("next", "//evil.example")]).await;
+    assert_eq!(elsewhere.header("location"), "/");
+}
