@@ -115,7 +115,9 @@ impl Program {
         }
         let token = owner::token(data_dir, config.server.token_file.as_deref())?;
         register("token", &Secret::new(token.clone())).keep();
-        owner::require_private_key(data_dir, config.secrets.key_file.as_deref())?;
+        if config.secrets.key_env.is_none() {
+            owner::require_private_key(data_dir, config.secrets.key_file.as_deref())?;
+        }
         let sandbox = sandbox::enter(&config, context, scope).await?;
         let ports = connect(&config, data_dir, scope, &sandbox).await?;
         if let Err(error) = ports.vault.check().await {

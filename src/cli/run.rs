@@ -1,6 +1,7 @@
 //! `run` and `demo`: from a goal to a followed run.
 
 use super::args::{DemoArgs, RunArgs};
+use super::client::Client;
 use super::context::{Access, CliContext, Connection};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::follow::FollowOptions;
@@ -9,7 +10,7 @@ use super::reconnect::follow_run;
 use super::terminal::Style;
 use super::text::shell_quoted;
 use super::unreported::UnreportedOrders;
-use crate::http::rest::wire::{NewRun, Run};
+use crate::http::rest::wire::{NewRun, Outcome, Run};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -59,28 +60,7 @@ async fn start(
     yes: bool,
 ) -> Result<ExitStatus, Stop> {
     let (terminal, client) = (cli.terminal, &connection.client);
-    // A detached order is reported by its answer. Only a repetition of an order without `--new` may find its run.
-    let unfinished = if detach || !order.reuse_open_run { None } else { unreported.find(order) };
-    let is_repeated = unfinished.is_some();
-    let key = match (unfinished, detach) {
-        (Some(key), _) => Some(key),
-        (None, false) => Some(unreported.mark(order)),
-        (None, true) => None,
-    };
-    let posted: Result<Run, CliError> = match &key {
-        Some(key) => client.post_once("/runs", order, key).await,
-        None => client.post("/runs", order, None).await,
-    };
-    let view = match posted {
-        Ok(view) => view,
-        Err(error) => {
-            // A refused order opened nothing; one without an answer may have.
-            if let Some(key) = key.filter(|_| error.exit != ExitStatus::TryAgain) {
-                unreported.set_reported(&key);
-            }
-            return Err(error.into());
-        }
-    };
+    let Sent { view, key, is_repeated } = send(client, order, unreported, detach).await?;
     let resumed = view.seq > 1;
     let (short, title) = (&view.short_id, &view.goal.title);
     let headline = match resumed {
@@ -110,6 +90,50 @@ async fn start(
         unreported.set_reported(&key);
     }
     Ok(end)
+}
+
+/// An order that was sent.
+struct Sent {
+    /// The run that it led to.
+    view: Run,
+    /// Its idempotency key; a detached order has none, because it is reported by its answer.
+    key: Option<String>,
+    /// Whether an earlier command sent it and never reported the outcome.
+    is_repeated: bool,
+}
+
+/// Sends an order, under the key of an earlier command that sent exactly this one and never reported the outcome.
+async fn send(
+    client: &Client,
+    order: &NewRun,
+    unreported: &mut UnreportedOrders,
+    detach: bool,
+) -> Result<Sent, CliError> {
+    if detach {
+        return Ok(Sent { view: client.post("/runs", order, None).await?, key: None, is_repeated: false });
+    }
+    // Only an order without `--new` may find the run of an earlier one.
+    let earlier = if order.reuse_open_run { unreported.find(order) } else { None };
+    if let Some(key) = earlier {
+        let view = post(client, order, unreported, &key).await?;
+        // A cancelled run was reported by the command that cancelled it: the order is meant again.
+        if !matches!(view.outcome, Some(Outcome::Cancelled { .. })) {
+            return Ok(Sent { view, key: Some(key), is_repeated: true });
+        }
+        unreported.remove(&key);
+    }
+    let key = unreported.mark(order);
+    let view = post(client, order, unreported, &key).await?;
+    Ok(Sent { view, key: Some(key), is_repeated: false })
+}
+
+async fn post(client: &Client, order: &NewRun, unreported: &mut UnreportedOrders, key: &str) -> Result<Run, CliError> {
+    let posted = client.post_once("/runs", order, key).await;
+    // A refused order opened nothing; one without an answer may have.
+    if posted.as_ref().is_err_and(|error| error.exit != ExitStatus::TryAgain) {
+        unreported.set_reported(key);
+    }
+    posted
 }
 
 /// `skep demo`.

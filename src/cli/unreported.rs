@@ -67,7 +67,8 @@ impl UnreportedOrders {
         }
     }
 
-    fn remove(&self, key: &str) {
+    /// Removes a mark.
+    pub fn remove(&self, key: &str) {
         // A missing mark is fine.
         let _already_gone = std::fs::remove_file(self.dir.join(key));
     }
