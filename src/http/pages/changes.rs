@@ -201,6 +201,9 @@ fn decision(visit: &Visit, run: &Run, query: &ChangesQuery, files: &[FileDiff<'_
         _ => false,
     };
     let Some(block) = run.blocks.iter().find(|b| is_about(&b.kind)) else { return html! {} };
+    let BlockKind::Approval(Subject::Merge { head, .. } | Subject::Diff { head, .. }) = &block.kind else {
+        return html! {};
+    };
     let Some(seen) = crate::service::actions::subject_of(&block.kind) else { return html! {} };
     let place = query.at.as_deref().and_then(|at| at.split_once(':')).and_then(|(file, line)| {
         let (file, line): (usize, u64) = (file.parse().ok()?, line.parse().ok()?);
@@ -213,7 +216,7 @@ fn decision(visit: &Visit, run: &Run, query: &ChangesQuery, files: &[FileDiff<'_
                 (shell::token(visit))
                 input type="hidden" name="answer" value="approve";
                 input type="hidden" name="seen" value=(seen);
-                button.button.primary type="submit" { "Approve " code { (run.head.abbrev()) } }
+                button.button.primary type="submit" { "Approve " code { (head.abbrev()) } }
             }
             form.stacked method="post" action={ "/q/" (run.id) "/" (block.id) } {
                 (shell::token(visit))

@@ -8,8 +8,8 @@ use crate::service::ServiceError;
 use crate::service::watch::{self, Moved};
 use axum::extract::State as Shared;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures::Stream;
 use futures::stream::unfold;
+use futures::{Stream, StreamExt};
 use serde_json::json;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -18,6 +18,8 @@ use std::time::Duration;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Time after which a browser reconnects.
 const RETRY: Duration = Duration::from_secs(2);
+/// Time after which a stream ends, so that the browser reconnects and its session is checked again.
+const MAX_AGE: Duration = Duration::from_secs(3_600);
 
 /// `GET /live`.
 pub async fn live(
@@ -42,5 +44,6 @@ pub async fn live(
         };
         Some((Ok(event), (moves, permit, None)))
     });
+    let events = events.take_until(tokio::time::sleep(MAX_AGE));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive")))
 }
