@@ -1,7 +1,7 @@
 //! Ports that touch nothing: every operation succeeds at once, every step returns about a kilobyte.
 
 use async_trait::async_trait;
-use skep::actors::{AttemptLocks, Defaults, Deps, Notifications, Parts, Scope, Tuning};
+use skep::actors::{AttemptLocks, Defaults, Deps, LandingQueue, Notifications, Parts, Scope, Tuning};
 use skep::adapters::prompts::{FilePrompts, Templates};
 use skep::domain::{
     ArtifactKind, AttemptId, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat,
@@ -56,6 +56,7 @@ pub fn deps(store: Arc<dyn Store>, world: IdleWorld) -> Deps {
         clock: Arc::new(SystemClock),
         notifications: Notifications::default(),
         attempt_locks: AttemptLocks::default(),
+        landing_queue: LandingQueue::default(),
         owner: Owner(uuid::Uuid::now_v7().to_string()),
         tuning: Tuning {
             max_live_runs: 1_000,
@@ -155,6 +156,8 @@ impl Checks for IdleWorld {
             tests: None,
             artifacts: Vec::new(),
             secrets: Vec::new(),
+            failures: Vec::new(),
+            fault: None,
         };
         Ok(specs
             .iter()

@@ -1,6 +1,7 @@
 //! Dependencies of every actor: the ports, and the numbers that tune the runtime.
 
 use super::attempt_locks::AttemptLocks;
+use super::landing_queue::LandingQueue;
 use super::notifications::Notifications;
 use super::parts::{Parts, PartsSource};
 use crate::ports::leases::Owner;
@@ -27,6 +28,8 @@ pub struct Deps {
     pub notifications: Notifications,
     /// Locks of the attempts that have a session.
     pub attempt_locks: AttemptLocks,
+    /// Whose turn it is to land.
+    pub landing_queue: LandingQueue,
     /// This process, as the owner of leases.
     pub owner: Owner,
     /// Limits and intervals.

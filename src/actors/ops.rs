@@ -7,8 +7,8 @@ use super::retry::patiently;
 use super::target::RunTarget;
 use super::task::{AbortOnDrop, panic_text};
 use crate::domain::{
-    BudgetScope, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Scope, Sha, SharedBudget,
-    SharedSpending, Timestamp,
+    BudgetScope, CheckResult, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Reused,
+    Scope, Sha, SharedBudget, SharedSpending, Timestamp,
 };
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::leases::Lease;
@@ -22,7 +22,11 @@ use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::Instrument;
+
+mod proof;
 
 /// Upper bound on starts of an effect that has no outcome yet. Beyond it a person is asked, because the effect seems to
 /// kill its process.
@@ -42,8 +46,18 @@ pub struct Args {
 /// Its state.
 pub struct State {
     args: Args,
-    /// The tasks in progress, and whether each is a check.
-    acts: HashMap<EffectKey, (AbortOnDrop, bool)>,
+    /// The tasks in progress, and how each is stopped.
+    acts: HashMap<EffectKey, (AbortOnDrop, Stop)>,
+}
+
+/// How an effect in progress is stopped.
+enum Stop {
+    /// It is not: it ends by itself.
+    Never,
+    /// A check is ended at any time.
+    Check,
+    /// A landing is ended only while it waits for its turn (true).
+    Landing(Arc<AtomicBool>),
 }
 
 impl Actor for Ops {
@@ -58,18 +72,23 @@ impl Actor for Ops {
     async fn handle(&self, me: ActorRef<OpsMsg>, message: OpsMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             OpsMsg::Act { key, effect, text, again } => {
-                let is_check = matches!(*effect, Effect::Check { .. });
+                let waits = Arc::new(AtomicBool::new(true));
+                let stop = match *effect {
+                    Effect::Check { .. } => Stop::Check,
+                    Effect::Land { .. } => Stop::Landing(waits.clone()),
+                    _ => Stop::Never,
+                };
                 let act = act(
                     me,
                     s.args.deps.clone(),
                     s.args.lease.clone(),
                     s.args.target.clone(),
                     key.clone(),
-                    Ordered { effect, text },
+                    Ordered { effect, text, waits },
                     again,
                 );
                 let task = tokio::spawn(act);
-                s.acts.insert(key, (AbortOnDrop(task.abort_handle()), is_check));
+                s.acts.insert(key, (AbortOnDrop(task.abort_handle()), stop));
             }
             OpsMsg::Ended { key, outcome } => {
                 s.acts.remove(&key);
@@ -77,14 +96,19 @@ impl Actor for Ops {
             }
             OpsMsg::Fenced => s.args.run.cast(RunMsg::Fenced)?,
             OpsMsg::StopChecks => {
-                let checks: Vec<EffectKey> =
-                    s.acts.iter().filter(|(_, (_, is_check))| *is_check).map(|(k, _)| k.clone()).collect();
-                for key in checks {
+                let stopped = |(key, (_, stop)): (&EffectKey, &(AbortOnDrop, Stop))| match stop {
+                    Stop::Never => None,
+                    Stop::Check => {
+                        let failure = Failure { what: "the checks were stopped".to_owned(), fix: String::new() };
+                        Some((key.clone(), EffectOutcome::Failed { failure }))
+                    }
+                    Stop::Landing(waits) => waits.swap(false, Ordering::AcqRel).then(|| {
+                        (key.clone(), EffectOutcome::Stale { why: "it was stopped before it landed".to_owned() })
+                    }),
+                };
+                for (key, outcome) in s.acts.iter().filter_map(stopped).collect::<Vec<_>>() {
                     s.acts.remove(&key);
-                    let failure = Failure { what: "the checks were stopped".to_owned(), fix: String::new() };
-                    s.args
-                        .run
-                        .cast(RunMsg::EffectFinished { key, outcome: Box::new(EffectOutcome::Failed { failure }) })?;
+                    s.args.run.cast(RunMsg::EffectFinished { key, outcome: Box::new(outcome) })?;
                 }
             }
         }
@@ -96,6 +120,8 @@ impl Actor for Ops {
 struct Ordered {
     effect: Box<Effect>,
     text: Option<EffectText>,
+    /// Whether a landing still waits for its turn. Whoever sets it to false decides: the landing begins, or is stopped.
+    waits: Arc<AtomicBool>,
 }
 
 /// Carries out one effect and reports its outcome to the actor.
@@ -153,6 +179,12 @@ async fn carry_out(
     ordered: &Ordered,
     again: bool,
 ) -> PortResult<EffectOutcome> {
+    if let Effect::Land { .. } = *ordered.effect {
+        deps.landing_queue.turn(target.run, &target.repo.origin, &target.base_branch).await;
+        if !ordered.waits.swap(false, Ordering::AcqRel) {
+            return Ok(EffectOutcome::Stale { why: "it was stopped before it landed".to_owned() });
+        }
+    }
     if again || matches!(*ordered.effect, Effect::Land { .. }) {
         // The start is counted before the effect is carried out. The count is fenced, so that a process that lost the
         // run does not act for it.
@@ -180,7 +212,7 @@ async fn once(
     key: &EffectKey,
     ordered: &Ordered,
 ) -> PortResult<EffectOutcome> {
-    let Ordered { effect, text } = ordered;
+    let Ordered { effect, text, .. } = ordered;
     let RunTarget { repo, branch, base_branch, .. } = target;
     let ws = &deps.workspaces;
     let forge = || deps.forges.get(&target.forge);
@@ -205,7 +237,20 @@ async fn once(
                 }
             }
         }
-        Effect::Check { scope, sha, checks } => check(deps, target, *scope, sha, checks).await,
+        Effect::Check { scope, sha, checks, known } => {
+            let environment = deps.parts().checks.environment(&repo.project, checks);
+            let (results, wall_ms, reused) = if !known.is_empty() {
+                (known.clone(), 0, Some(Reused::Task))
+            } else if let (Scope::Base, Some(environment)) = (scope, &environment)
+                && let Some((run, results)) = proof::of_base(deps, target, sha, checks, environment).await
+            {
+                (results, 0, Some(Reused::Run(run)))
+            } else {
+                let (results, wall_ms) = check(deps, target, *scope, sha, checks).await?;
+                (results, wall_ms, None)
+            };
+            Ok(EffectOutcome::Checked { results, wall_ms, scope: Some(*scope), reused, environment })
+        }
         Effect::Integrate { from, head, onto, base, .. } => {
             let moved = moved(deps, target, base, from, head, onto).await?;
             Ok(moved.map_or_else(conflict, |(head, diff)| EffectOutcome::Integrated { head, diff }))
@@ -331,15 +376,16 @@ async fn check(
     scope: Scope,
     sha: &Sha,
     specs: &[CheckSpec],
-) -> PortResult<EffectOutcome> {
-    let name = match scope {
-        Scope::Task(task) => format!("check-{task}"),
-        Scope::Head => "check-head".to_owned(),
+) -> PortResult<(Vec<CheckResult>, u64)> {
+    let (name, trust) = match scope {
+        Scope::Task(task) => (format!("check-{task}"), Trust::Unproven),
+        Scope::Head => ("check-head".to_owned(), Trust::Unproven),
+        Scope::Base => ("check-base".to_owned(), Trust::Base),
     };
     let started = deps.clock.monotonic();
     let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.scratch_dirs(target.run, &name);
-    let checked = deps.parts().checks.run(&target.repo, &dir, &cache, Trust::Unproven, specs).await?;
+    let checked = deps.parts().checks.run(&target.repo, &dir, &cache, trust, specs).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for check in checked {
@@ -351,5 +397,5 @@ async fn check(
     }
     deps.workspaces.remove_dir(&target.repo, target.run, &name).await?;
     let wall_ms = u64::try_from(deps.clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
-    Ok(EffectOutcome::Checked { results, wall_ms })
+    Ok((results, wall_ms))
 }

@@ -4,7 +4,7 @@ use super::deps::Deps;
 use super::error::RuntimeError;
 use super::intake;
 use super::request::RunRequest;
-use crate::domain::{Effect, Event, Opened, Order, Role, RunId, SharedLimits, Step, decide, open};
+use crate::domain::{BaseChecks, Effect, Event, Opened, Order, Role, RunId, SharedLimits, Step, decide, open};
 use crate::ports::{Prompt, Repo};
 
 /// What a run would start with.
@@ -63,6 +63,8 @@ fn first_order(deps: &Deps, opened: &Opened) -> Result<Order, RuntimeError> {
     let mut opened = opened.clone();
     // The manager's order is wanted; a scout's would come first.
     opened.settings.policy.explore = false;
+    // The checks of the base come before it.
+    opened.settings.policy.base_checks = BaseChecks::Off;
     // A preview reserves nothing in shared budgets.
     opened.settings.policy.shared = SharedLimits::default();
     let queued = open(&opened, at)?.run;

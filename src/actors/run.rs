@@ -260,6 +260,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         }
         _ => {}
     }
+    s.args.deps.landing_queue.update(&decision.run);
     held.run = decision.run;
     held.waiting.extend(decision.effects.into_iter().map(|(key, effect)| (key, effect, false)));
     Ok(Ok(()))

@@ -3,12 +3,13 @@
 //! A resumed attempt finds its worktree as it was left, or cannot be resumed.
 
 use super::deps::Deps;
+use super::heartbeat;
 use super::message::RunMsg;
 use super::notifications::Notification;
 use super::retry::patiently;
 use super::target::RunTarget;
 use crate::domain::{
-    ArtifactKind, ArtifactRef, AttemptId, Metered, ModelUse, Order, Report, Reported, RunId, Step, Usage,
+    ArtifactKind, ArtifactRef, AttemptId, BudgetKind, Metered, ModelUse, Order, Report, Reported, RunId, Step, Usage,
 };
 use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult, Prompt, Prompts};
@@ -38,6 +39,7 @@ pub(super) async fn carry(session: Session) -> Reported {
     let (run, attempt) = (session.order.run, session.order.attempt);
     // Acquired first, so that the lock is released only when the engine's last process is gone.
     let _lock = session.deps.attempt_locks.acquire(run, attempt).await;
+    let _heartbeat = heartbeat::start(&session.deps.workspaces.meter_file(run, attempt));
     let outcome = work(&session).await.unwrap_or_else(|error| {
         let why = with_fix(&error);
         let (report, (usage, usage_by_model)) = match session.order.resume {
@@ -131,7 +133,7 @@ async fn work(s: &Session) -> PortResult<Outcome> {
         Err(_) => {
             let why = format!("it exceeded its time limit ({} s)", limit.as_secs_f32().ceil());
             clear(s, &env).await;
-            let report = Report::Failed { why };
+            let report = Report::BudgetExhausted { budget: BudgetKind::Time, why };
             let (usage, usage_by_model) = metered_usage(deps, order.run, order.attempt);
             let usage = usage.or_else(|| spent.get(&order.caps));
             return Ok(Outcome {
@@ -154,7 +156,12 @@ async fn work(s: &Session) -> PortResult<Outcome> {
     let report = match result {
         StepOutcome::Notes(notes) => Report::Explored { notes },
         StepOutcome::Tasks(tasks) => Report::Planned { tasks },
-        StepOutcome::Edited { summary } => {
+        StepOutcome::Edited { .. } | StepOutcome::EditedInPart { .. } => {
+            let (summary, failure) = match result {
+                StepOutcome::EditedInPart { summary, why } => (summary, Some(why)),
+                StepOutcome::Edited { summary } => (summary, None),
+                _ => Default::default(),
+            };
             let Some(task) = &order.task else {
                 return Err(PortError::permanent("an edit was reported for no task", "report this as a bug"));
             };
@@ -170,7 +177,10 @@ async fn work(s: &Session) -> PortResult<Outcome> {
                 let name = format!("{}-{}.patch", task.id, order.attempt);
                 artifacts.push(store(s, ArtifactKind::Patch, &name, &commit.patch).await?);
             }
-            Report::Developed { head: commit.head, diff: commit.diff, summary }
+            match failure.filter(|_| commit.diff.is_empty()) {
+                Some(why) => Report::Failed { why },
+                None => Report::Developed { head: commit.head, diff: commit.diff, summary },
+            }
         }
         StepOutcome::Judged { verdict, findings, summary } => {
             Report::Reviewed { head: order.head.clone(), verdict, findings, summary }

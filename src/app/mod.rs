@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing outside this folder names a concrete adapter.
 
-use crate::actors::{AttemptLocks, Deps, Notifications, RuntimeHandle, Scope, Tuning};
+use crate::actors::{AttemptLocks, Deps, LandingQueue, Notifications, RuntimeHandle, Scope, Tuning};
 use crate::adapters::checks::RemoteSessions;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::store::{self, KeySource};
@@ -108,6 +108,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         clock,
         notifications: Notifications::default(),
         attempt_locks: AttemptLocks::default(),
+        landing_queue: LandingQueue::default(),
         owner: Owner(uuid::Uuid::now_v7().simple().to_string()),
         tuning: Tuning {
             max_live_runs: config.runs.max_live_runs,

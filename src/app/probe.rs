@@ -261,6 +261,7 @@ fn order(
         notes: Vec::new(),
         checks: Vec::new(),
         results: Vec::new(),
+        excused: Vec::new(),
         diff,
         concerns: Vec::new(),
         bounds: Policy::default().bounds(),
@@ -284,7 +285,10 @@ fn judge(work: Work, uses_model: bool) -> (EngineVerdict, String, String) {
         }
         StepOutcome::Edited { summary } if uses_model => (Passed, format!("edited README.md as asked: {summary}"), ""),
         StepOutcome::Edited { .. } if diff.is_empty() => (Passed, "succeeded without changing anything".to_owned(), ""),
-        StepOutcome::Edited { .. } => (Passed, format!("changed {}", paths(&diff)), ""),
+        StepOutcome::EditedInPart { why, .. } if diff.is_empty() => (Failed, why, "read its output"),
+        StepOutcome::Edited { .. } | StepOutcome::EditedInPart { .. } => {
+            (Passed, format!("changed {}", paths(&diff)), "")
+        }
         StepOutcome::Notes(notes) => (pass_if(!notes.trim().is_empty()), format!("explored: {notes}"), ""),
         StepOutcome::Tasks(tasks) => {
             let titles: Vec<&str> = tasks.iter().map(|t| t.title.as_str()).collect();

@@ -105,7 +105,11 @@ fn engines(config: &Config, keys: &Keys) -> Settings {
         let key = keys.get(name).or(keyed.provider.key.as_ref()).cloned();
         (name.clone(), Provider { key, ..keyed.provider.clone() })
     };
-    Settings { providers: config.providers.iter().map(provider).collect(), agents: config.agents.clone() }
+    Settings {
+        providers: config.providers.iter().map(provider).collect(),
+        agents: config.agents.clone(),
+        partial_exit_codes: Some(config.engines.partial_exit_codes.clone()),
+    }
 }
 
 /// Creates the egress proxy of this process.

@@ -53,7 +53,7 @@ fn amount(answer: &Answer) -> String {
     let suggested = answer.suggested.unwrap_or_default();
     match answer.budget.as_deref().unwrap_or("tokens") {
         "cost" => format!("cost=\"{}\"", money_text(suggested)),
-        "time" => format!("time={suggested}s"),
+        name @ ("time" | "step") => format!("{name}={suggested}s"),
         other => format!("{other}={suggested}"),
     }
 }
@@ -65,7 +65,7 @@ pub fn inspection(of: Of<'_>, escalation: &Escalation) -> Vec<String> {
         ("approve_merge", Some(change), _) => vec![format!("skep change show {}#{change} --patch", of.project)],
         ("approve_diff", _, Some(task)) => vec![format!("skep show {run} --patch {task}")],
         ("approve_plan", ..) => vec![format!("skep show {run}")],
-        ("tries", ..) => vec![format!("skep logs {run}")],
+        ("tries" | "step_time" | "environment", ..) => vec![format!("skep logs {run}")],
         _ => Vec::new(),
     }
 }

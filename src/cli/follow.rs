@@ -295,7 +295,7 @@ impl Follower<'_> {
                     return Ok(None);
                 }
                 let exit = match outcome {
-                    Outcome::Delivered { .. } => ExitStatus::Success,
+                    Outcome::Delivered { .. } | Outcome::Unchanged => ExitStatus::Success,
                     _ => ExitStatus::Undelivered,
                 };
                 outcome::print(self.terminal, &self.view, self.last_at)?;

@@ -11,12 +11,17 @@ use crate::http::rest::wire::{Outcome, Run, Timestamp};
 pub fn print(terminal: &Terminal, view: &Run, last: Timestamp) -> Result<(), Stop> {
     let Some(outcome) = &view.outcome else { return Ok(()) };
     terminal.print("")?;
-    let style = if matches!(outcome, Outcome::Delivered { .. }) { Style::Green } else { Style::Red };
+    let style = match outcome {
+        Outcome::Delivered { .. } => Style::Green,
+        Outcome::Unchanged => Style::Plain,
+        Outcome::Cancelled { .. } | Outcome::Failed { .. } => Style::Red,
+    };
     let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
     let (headline, reason) = match outcome {
         Outcome::Delivered { sha } => (format!("delivered as {}", short_sha(sha)), None),
         Outcome::Cancelled { why } => ("cancelled".to_owned(), Some(why)),
         Outcome::Failed { why } => ("failed".to_owned(), Some(why)),
+        Outcome::Unchanged => ("nothing to change".to_owned(), None),
     };
     terminal.line(style, &format!("{headline}: {}", view.goal.title))?;
     if let Some(reason) = reason {

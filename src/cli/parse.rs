@@ -154,11 +154,11 @@ fn absolute_script(spec: &str) -> String {
     }
 }
 
-/// Parses `time=1h,cost="1.00 USD",tokens=100000,rounds=2,attempts=10`.
+/// Parses `time=1h,cost="1.00 USD",tokens=100000,rounds=2,attempts=10,step=10m`.
 pub fn more(text: &str) -> Result<More, String> {
     let mut raise = Raise::default();
     for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let form = "write NAME=AMOUNT with time, cost, tokens, turns, rounds or attempts";
+        let form = "write NAME=AMOUNT with time, cost, tokens, turns, rounds, attempts or step";
         let (name, amount) = pair.split_once('=').ok_or_else(|| format!("invalid amount {pair:?}; {form}"))?;
         let amount = amount.trim().trim_matches('"');
         let with_unit = |e: units::Unreadable| format!("{}: {}; {}", name.trim(), e.why, e.fix);
@@ -168,6 +168,7 @@ pub fn more(text: &str) -> Result<More, String> {
         };
         match name.trim() {
             "time" => raise.time_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
+            "step" => raise.step_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
             "cost" => raise.cost_micros = units::money(amount).map_err(with_unit)?,
             "tokens" => raise.tokens = counted()?.into(),
             "turns" => raise.turns = counted()?.into(),
@@ -291,8 +292,14 @@ mod tests {
     #[test]
     fn amounts_are_read_with_units() {
         let all = more("time=1h 30m,cost=\"1.50 USD\",tokens=100_000,rounds=2,attempts=10").unwrap().0;
-        let raise =
-            Raise { tokens: 100_000, cost_micros: 1_500_000, time_secs: 5_400, rounds: 2, attempts: 10, turns: 0 };
+        let raise = Raise {
+            tokens: 100_000,
+            cost_micros: 1_500_000,
+            time_secs: 5_400,
+            rounds: 2,
+            attempts: 10,
+            ..Raise::default()
+        };
         assert_eq!(all, raise);
         for bad in ["", "time=1", "cost=1", "rounds=-1", "beer=2", "time", "rounds=0"] {
             assert!(more(bad).is_err(), "{bad}");

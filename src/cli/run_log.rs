@@ -3,8 +3,10 @@
 //! Invariant: pure. Foreign text passes through unchanged; the terminal escapes it.
 
 use super::text::{brief, count, duration, usage};
+use crate::domain::change::shown_paths;
 use crate::domain::{
-    Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, StatusState, Verdict,
+    Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, Reused, Scope,
+    StatusState, Verdict,
 };
 use crate::http::rest::wire::{self, GateState, Outcome, Run};
 use crate::render;
@@ -53,7 +55,7 @@ pub fn line(row: &wire::Event) -> Option<String> {
                 Answer::No { why } => format!("{by} answered {about}: no, {}", quote(&why)),
                 Answer::Text { text } => format!("{by} answered {about}: {}", quote(&text)),
                 Answer::More { .. } => format!("{by} answered {about}: more budget"),
-                Answer::Skip => format!("{by} answered {about}: skip the task"),
+                Answer::Skip => format!("{by} answered {about}: skip it and go on"),
             })
         }
         Event::Due => Some("the waiting time is over".to_owned()),
@@ -109,14 +111,14 @@ fn report(reported: &Reported) -> String {
 
 fn outcome_of(outcome: &EffectOutcome) -> Option<String> {
     match outcome {
-        EffectOutcome::Checked { results, .. } => Some(checks(results)),
+        EffectOutcome::Checked { results, scope, reused, .. } => Some(checks(results, *scope, *reused)),
         EffectOutcome::Integrated { head, diff } => {
             Some(format!("integrated: branch now at {} ({})", head.abbrev(), diff.summary()))
         }
         EffectOutcome::Rebased { head, diff } => {
             Some(format!("rebased: branch now at {} ({})", head.abbrev(), diff.summary()))
         }
-        EffectOutcome::Conflict { paths } => Some(format!("conflict in {}", paths.join(", "))),
+        EffectOutcome::Conflict { paths } => Some(format!("conflict in {}", shown_paths(paths))),
         EffectOutcome::ChangeOpened { change } => Some(format!("change #{} is open: `{}`", change.number, change.url)),
         EffectOutcome::Reserved { levels, .. } => Some(alerts(levels).join(", ")).filter(|text| !text.is_empty()),
         EffectOutcome::BudgetExhausted { budgets, levels, reserved, .. } => {
@@ -151,9 +153,15 @@ fn alerts(levels: &[Level]) -> Vec<String> {
     levels.iter().filter_map(alert).collect()
 }
 
-fn checks(results: &[CheckResult]) -> String {
+fn checks(results: &[CheckResult], scope: Option<Scope>, reused: Option<Reused>) -> String {
+    let name = if scope == Some(Scope::Base) { "base checks" } else { "checks" };
     if results.is_empty() {
-        return "checks: none ran".to_owned();
+        return format!("{name}: none ran");
+    }
+    match reused {
+        Some(Reused::Task) => return format!("{name}: passed (as for the task, not run again)"),
+        Some(Reused::Run(run)) => return format!("{name}: passed (as in run {}, not run again)", run.abbrev()),
+        None => {}
     }
     let each = results.iter().map(|r| {
         let tests = r.tests.map(|t| match t.failed {
@@ -164,7 +172,7 @@ fn checks(results: &[CheckResult]) -> String {
         let why = if r.green || r.why.is_empty() { String::new() } else { format!(": {}", quote(&r.why)) };
         format!("{} {word} ({}{}){why}", r.name, duration(r.duration_ms), tests.unwrap_or_default())
     });
-    format!("checks: {}", each.collect::<Vec<_>>().join("; "))
+    format!("{name}: {}", each.collect::<Vec<_>>().join("; "))
 }
 
 fn appended(summary: &str) -> String {
@@ -199,6 +207,7 @@ pub fn outcome(outcome: &Outcome) -> String {
         Outcome::Delivered { sha } => format!("delivered as {}", sha.get(..10).unwrap_or(sha)),
         Outcome::Cancelled { why } => format!("cancelled: {}", quote(why)),
         Outcome::Failed { why } => format!("failed: {}", quote(why)),
+        Outcome::Unchanged => "nothing to change".to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Types of the configuration's tables, with the defaults of config/default.toml (a test compares them).
 
 use super::models::{Keyed, SandboxSettings};
-use crate::adapters::engine::settings::Agent;
+use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
 use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::platform::access::settings::ProjectGrants;
@@ -165,13 +165,16 @@ pub struct Engines {
     pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// Names of environment variables passed to engine commands.
     pub pass_env: Vec<String>,
+    /// Exit codes of engine commands after which the checks decide whether what changed is good.
+    pub partial_exit_codes: Vec<i32>,
 }
 
 impl Default for Engines {
     fn default() -> Self {
         let direct = || EngineSpec { kind: "direct".into(), arg: String::new() };
         let roles = BTreeMap::from([(Role::Manager, direct()), (Role::Reviewer, direct())]);
-        Self { roles, fallbacks: BTreeMap::new(), pass_env: Vec::new() }
+        let partial_exit_codes = PARTIAL_EXIT_CODES.to_vec();
+        Self { roles, fallbacks: BTreeMap::new(), pass_env: Vec::new(), partial_exit_codes }
     }
 }
 

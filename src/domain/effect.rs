@@ -5,7 +5,7 @@ use super::block::Block;
 use super::budget::shared_budget::{Level, SharedBudget, SharedLimits, SharedSpending};
 use super::budget::{Alert, Usage};
 use super::change::{ChangeRef, DiffStat, Observation, StatusState};
-use super::check::{CheckResult, CheckSpec, Scope};
+use super::check::{CheckResult, CheckSpec, Reused, Scope};
 use super::id::{AttemptId, ChangeNumber, Sha, TaskId, Timestamp};
 use super::order::{Order, Role};
 use super::run::Review;
@@ -54,6 +54,10 @@ pub enum Effect {
         sha: Sha,
         /// The checks.
         checks: Vec<CheckSpec>,
+        /// The results, if the same checks have proven exactly this commit before: they are reported instead of being
+        /// found again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        known: Vec<CheckResult>,
     },
     /// Put a task's commits on the run's branch.
     Integrate {
@@ -343,6 +347,15 @@ pub enum EffectOutcome {
         results: Vec<CheckResult>,
         /// Wall time of all checks together, in milliseconds.
         wall_ms: u64,
+        /// What was checked; absent in older journals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<Scope>,
+        /// Where the results come from, if the checks did not run for them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused: Option<Reused>,
+        /// Digest of the environment they ran in; `None` = unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        environment: Option<String>,
     },
     /// The worst case is reserved.
     Reserved {

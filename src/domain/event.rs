@@ -5,7 +5,7 @@ use super::budget::{Metered, Raise};
 use super::change::Observation;
 use super::effect::EffectOutcome;
 use super::goal::Goal;
-use super::id::{AttemptId, BlockId, EffectKey, Principal, RunId, Sha};
+use super::id::{AttemptId, BlockId, EffectKey, Principal, RunId, Sha, Timestamp};
 use super::project::ProjectName;
 use super::report::Reported;
 use super::run::Settings;
@@ -82,6 +82,9 @@ pub enum Event {
         /// Usage metered while they ran, where it is known.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         metered: Vec<(AttemptId, Metered)>,
+        /// When their process was last seen at work, where it is known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alive: Vec<(AttemptId, Timestamp)>,
     },
 }
 

@@ -30,14 +30,17 @@ pub mod texts;
 pub use budget::{ledger_row, shared_budget};
 pub use change::check;
 pub use policy::gate;
-pub use run::{attempt, block, engine_selection, escalation, inquiry, order, plan, report, slots, status, task};
+pub use run::{
+    attempt, baseline, block, engine_selection, escalation, inquiry, order, plan, report, slots, status, task,
+};
 
 pub use artifact::{ArtifactKind, ArtifactRef};
 pub use attempt::{Attempt, Ended, Ending, Resumable};
+pub use baseline::Baseline;
 pub use block::{Answer, Block, BlockKind, Subject};
 pub use budget::{Alert, BudgetKind, Ledger, Limits, Metered, ModelUse, Raise, Usage};
 pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
-pub use check::{CheckKind, CheckResult, CheckSpec, Scope};
+pub use check::{CheckKind, CheckResult, CheckSpec, Fault, Reused, Scope};
 pub use decide::{Decision, decide, open};
 pub use effect::{CommentSubject, Effect, EffectKind, EffectOutcome, EffectRef, Failure, OwnStatus, SecretFound};
 pub use engine_selection::{Choice, Cooldown, Wait, WaitReason};
@@ -49,7 +52,7 @@ pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
 pub use plan::{Plan, TaskSpec};
-pub use policy::{Policy, StepLimits, StepTable, Tightening};
+pub use policy::{BaseChecks, Policy, StepLimits, StepTable, Tightening};
 pub use project::{ForgeName, Project, ProjectName};
 pub use refusal::Refusal;
 pub use report::{AskedTo, Finding, Report, Reported, Verdict};

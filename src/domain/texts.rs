@@ -8,7 +8,7 @@
 use super::artifact::ArtifactRef;
 use super::block::Answer;
 use super::change::{DiffStat, Observation};
-use super::check::CheckResult;
+use super::check::{CheckResult, Fault};
 use super::effect::EffectOutcome;
 use super::event::Event;
 use super::report::{Finding, Report, Reported};
@@ -31,7 +31,7 @@ impl Event {
             },
             Event::CancelRequested { by: _, why } => clean(why),
             Event::SessionOpened { attempt: _, session } => clean(session),
-            Event::Orphaned { attempts: _, metered } => {
+            Event::Orphaned { attempts: _, metered, alive: _ } => {
                 metered.iter_mut().flat_map(|(_, m)| &mut m.usage_by_model).for_each(|used| clean(&mut used.model));
             }
             Event::Admitted | Event::Due | Event::Raised { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
@@ -79,10 +79,14 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
 
 fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
     match outcome {
-        EffectOutcome::Checked { results, wall_ms: _ } => {
-            for CheckResult { why, tail, artifacts, .. } in results {
+        EffectOutcome::Checked { results, wall_ms: _, scope: _, reused: _, environment: _ } => {
+            for CheckResult { why, tail, artifacts, failures, fault, .. } in results {
                 clean(why);
                 clean(tail);
+                failures.iter_mut().for_each(&mut *clean);
+                if let Some(Fault::Program { name } | Fault::Module { name }) = fault {
+                    clean(name);
+                }
                 self::artifacts(artifacts, clean);
             }
         }

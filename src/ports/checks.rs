@@ -48,6 +48,12 @@ pub trait Checks: Send + Sync {
     fn assign_runners(&self, project: &ProjectName, checks: Vec<CheckSpec>)
     -> Result<Vec<CheckSpec>, (String, String)>;
 
+    /// Returns a digest of everything outside the commit that may decide about these checks: the checks themselves, the
+    /// programs, the access of the project. `None` = unknown, so that results elsewhere say nothing about here.
+    fn environment(&self, _project: &ProjectName, _specs: &[CheckSpec]) -> Option<String> {
+        None
+    }
+
     /// Runs the checks of a project in order in the checkout at `dir`. `cache` is a folder for this call alone, with
     /// the home and the caches of the checks: it is emptied before, filled with what base commits left, and removed
     /// afterwards. No command of another commit has ever written to it. After a red setup check the rest is reported red

@@ -78,6 +78,14 @@ pub enum StepOutcome {
         /// Its own summary.
         summary: String,
     },
+    /// `Develop`: the engine ended with a failure that may come from work it left undone, such as a linter's. If it
+    /// changed something, the checks decide.
+    EditedInPart {
+        /// A summary of what it did.
+        summary: String,
+        /// The failure, if nothing changed.
+        why: String,
+    },
     /// `Review`: a verdict on the order's head.
     Judged {
         /// The verdict.

@@ -2,8 +2,9 @@
 
 use super::escalation::escalation;
 use super::markdown::{fenced, inline};
-use super::quantity::{count, duration, files_changed, money, usage};
+use super::quantity::{count, duration, files_changed, line, money, usage};
 use super::{alert, shared_alert};
+use crate::domain::change::shown_path;
 use crate::domain::run::Review;
 use crate::domain::{
     CheckSpec, CommentSubject, Effect, FileKind, Outcome, OwnStatus, Run, Sha, Stage, StatusState, Verdict, status,
@@ -33,7 +34,10 @@ pub fn effect_text(run: &Run, effect: &Effect) -> Option<EffectText> {
     match effect {
         Effect::EnsureChange { .. } => Some(EffectText::Change { title: change_title(run), body: change_body(run) }),
         Effect::Comment { about, .. } => Some(EffectText::Comment(comment(run, about))),
-        Effect::SetStatus { status, state, .. } => Some(EffectText::Status(status_line(status, *state))),
+        Effect::SetStatus { status, state, .. } => {
+            let excused = run.facts.results.iter().flatten().any(|r| !r.green);
+            Some(EffectText::Status(status_line(status, *state, excused)))
+        }
         _ => None,
     }
 }
@@ -48,9 +52,12 @@ fn comment(run: &Run, about: &CommentSubject) -> String {
     }
 }
 
-fn status_line(status: &OwnStatus, state: StatusState) -> String {
+fn status_line(status: &OwnStatus, state: StatusState, excused: bool) -> String {
     match (status, state) {
         (OwnStatus::Review { summary }, _) => summary.clone(),
+        (OwnStatus::Checks, StatusState::Success) if excused => {
+            "nothing new fails; a check is red at the base".to_owned()
+        }
         (OwnStatus::Checks, StatusState::Success) => "all checks are green".to_owned(),
         (OwnStatus::Checks, StatusState::Failure) => "a check is red".to_owned(),
         (OwnStatus::Checks, StatusState::Pending) => "checks are running".to_owned(),
@@ -134,6 +141,7 @@ pub fn result(run: &Run) -> String {
         Some(Outcome::Delivered { sha }) => format!("Delivered: {sha} is on {}.", inline(&run.settings.base_branch)),
         Some(Outcome::Cancelled { why }) => format!("Cancelled {}.", inline(why)),
         Some(Outcome::Failed { why }) => format!("Not delivered, {}.", inline(why)),
+        Some(Outcome::Unchanged) => "There was nothing to change.".to_owned(),
         None => "The run has not ended.".to_owned(),
     };
     format!(
@@ -163,26 +171,26 @@ pub(super) fn merge_request(run: &Run) -> String {
             FileKind::Modified => 'M',
             FileKind::Deleted => 'D',
         };
-        text.push_str(&format!("{mark} {} (+{} -{})\n", f.path, f.added, f.removed));
+        text.push_str(&format!("{mark} {} (+{} -{})\n", shown_path(&f.path), f.added, f.removed));
     }
     if run.diff.files_total > MAX_FILES as u64 {
         text.push_str(&format!("… and {} more\n", run.diff.files_total - MAX_FILES as u64));
     }
+    for concern in run.concerns() {
+        text.push_str(&format!("needs attention: {}\n", line(&concern.to_string())));
+    }
     for r in run.facts.results.iter().flatten() {
         let tests = r.tests.map_or_else(String::new, |t| format!(", {}", count(t.run, "test")));
-        let word = if r.green { "green" } else { "red" };
+        let word = if r.green { "green" } else { "red, which is not charged to the change" };
         text.push_str(&format!(
             "check {}{}: {word} ({}{tests})\n",
-            r.name,
+            line(&r.name),
             on_runner(run, &r.name),
             duration(r.duration_ms)
         ));
     }
     if let Some(review) = &run.facts.review {
-        text.push_str(&format!("review: {}\n", review.summary));
-    }
-    for concern in run.concerns() {
-        text.push_str(&format!("needs attention: {concern}\n"));
+        text.push_str(&format!("review: {}\n", line(&review.summary)));
     }
     text
 }

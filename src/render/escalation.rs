@@ -3,7 +3,7 @@
 
 use super::markdown::{fenced, inline};
 use super::quantity::{budget_word, money};
-use super::{budget, change, time};
+use super::{budget, change, environment, line, time};
 use crate::domain::block::Subject;
 use crate::domain::escalation::{self, AnswerKind, AnswerOption};
 use crate::domain::{
@@ -100,6 +100,19 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             },
             need("A hint, or a fixed environment", "the last failure is below; the run's logs have all of it"),
         ),
+        BlockKind::StepTime { step, .. } => {
+            let name = step.name();
+            let last = run.attempts.iter().rev().find(|a| a.step == *step);
+            let had = super::duration(last.map_or(0, |a| a.reserved.wall_ms));
+            (
+                format!("the {name} step ran out of its time: {had}"),
+                need(
+                    "More time for the step",
+                    format!("answer with more time; for new runs, set steps.{name}.timeout in the configuration"),
+                ),
+            )
+        }
+        BlockKind::Environment { scope } => environment::reason_and_needs(run, *scope),
         BlockKind::Rounds => (
             "the rounds of rework are used up".to_owned(),
             need("A decision whether to go on", "what still fails is below"),
@@ -188,8 +201,8 @@ fn why(run: &Run, block: &Block) -> String {
         BlockKind::Approval(Subject::Plan { .. }) => plan(run),
         BlockKind::Approval(Subject::Merge { .. }) => change::merge_request(run),
         BlockKind::Approval(Subject::Diff { task, concerns, .. }) => {
-            let title = run.task(*task).map_or("", |t| t.spec.title.as_str());
-            let concerns: Vec<String> = concerns.iter().map(ToString::to_string).collect();
+            let title = run.task(*task).map_or_else(String::new, |t| line(&t.spec.title));
+            let concerns: Vec<String> = concerns.iter().map(|c| line(&c.to_string())).collect();
             format!("the diff of {task} ({title}) needs approval: {}\n", concerns.join("; "))
         }
         BlockKind::Budget(kind) => budget::spending(run, Some(*kind)),
@@ -219,7 +232,7 @@ fn plan(run: &Run) -> String {
     for task in &run.tasks {
         let needs =
             if task.spec.needs.is_empty() { String::new() } else { format!(" (after {})", task.spec.needs.join(", ")) };
-        text.push_str(&format!("{} {}: {}{needs}\n", task.id, task.spec.name, task.spec.title));
+        text.push_str(&format!("{} {}: {}{needs}\n", task.id, line(&task.spec.name), line(&task.spec.title)));
     }
     text
 }
@@ -248,10 +261,16 @@ fn cooldowns(run: &Run, role: Role) -> String {
 /// Returns what an answer does, in a few words.
 fn effect_of(run: &Run, block: &Block, option: &AnswerOption) -> String {
     let text = match (&option.kind, &block.kind) {
+        (kind, BlockKind::Environment { scope }) if environment::effect_of(*scope, kind).is_some() => {
+            return environment::effect_of(*scope, kind).unwrap_or_default().to_owned();
+        }
         (AnswerKind::Approve, _) => "approves it",
         (AnswerKind::Decline, _) => "declines it and says what should be different",
         (AnswerKind::Skip, _) => "goes on without this task",
         (AnswerKind::Stop, _) => "ends the run undelivered",
+        (AnswerKind::Raise { budget: BudgetKind::StepTime, suggested }, _) => {
+            return format!("gives each attempt {} more, and tries again", amount(BudgetKind::StepTime, *suggested));
+        }
         (AnswerKind::Raise { budget, suggested }, _) => return format!("gives {} more", amount(*budget, *suggested)),
         (AnswerKind::RaiseShared { scope, tokens, cost_micros }, _) => {
             let mut amounts = Vec::new();
@@ -267,7 +286,7 @@ fn effect_of(run: &Run, block: &Block, option: &AnswerOption) -> String {
             };
             return format!("gives {whose} {} more, for all its runs", amounts.join(" and "));
         }
-        (AnswerKind::Continue, BlockKind::Tries { .. }) => "as many tries again",
+        (AnswerKind::Continue, BlockKind::Tries { .. } | BlockKind::StepTime { .. }) => "as many tries again",
         (AnswerKind::Continue, BlockKind::Rounds) => "as many rounds again",
         (AnswerKind::Continue, BlockKind::SharedBudget { .. }) => "asks the shared budgets again",
         (AnswerKind::Continue, BlockKind::NothingChanged) => "tries the goal once more",
@@ -285,7 +304,7 @@ fn effect_of(run: &Run, block: &Block, option: &AnswerOption) -> String {
 fn amount(budget: BudgetKind, amount: u64) -> String {
     match budget {
         BudgetKind::Cost => money(amount),
-        BudgetKind::Time => super::duration(amount.saturating_mul(1000)),
+        BudgetKind::Time | BudgetKind::StepTime => super::duration(amount.saturating_mul(1000)),
         other => format!("{amount} {}", budget_word(other)),
     }
 }

@@ -10,6 +10,7 @@
 
 mod budget;
 mod change;
+mod environment;
 mod escalation;
 mod journal;
 mod markdown;
@@ -23,5 +24,5 @@ pub use escalation::{Escalation, EscalationAnswer, Need, budget_names, effect_wo
 pub use journal::event_words;
 pub use markdown::{fenced, inline};
 pub use now::{now, outcome};
-pub use quantity::{brief, budget_word, count, duration, elapsed, files_changed, money, usage};
+pub use quantity::{brief, budget_word, count, duration, elapsed, files_changed, line, money, usage};
 pub use time::{date, utc};

@@ -54,6 +54,7 @@ pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered { sha } => format!("delivered as {}", sha.abbrev()),
         Outcome::Cancelled { why } => format!("cancelled: {}", brief(why, MAX_QUOTE)),
+        Outcome::Unchanged => "there was nothing to change".to_owned(),
         Outcome::Failed { why } => format!("ended undelivered: {}", brief(why, MAX_QUOTE)),
     }
 }

@@ -66,9 +66,17 @@ pub fn budget_word(budget: BudgetKind) -> &'static str {
         BudgetKind::Cost => "money",
         BudgetKind::Turns => "model calls",
         BudgetKind::Time => "time",
+        BudgetKind::StepTime => "time of a step",
         BudgetKind::Attempts => "attempts",
         BudgetKind::Rounds => "rounds of rework",
     }
+}
+
+/// Returns text from outside as one line, so that it cannot pass for lines of Skep: breaks become spaces.
+pub fn line(text: &str) -> String {
+    let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let words = text.split(is_break).map(str::trim).filter(|part| !part.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the first line that is not empty, cut to `max` characters.

@@ -184,7 +184,10 @@ pub async fn retry(
             Ok(opened)
         }
         None => {
-            let used_up = |k: &BlockKind| matches!(k, BlockKind::Tries { .. } | BlockKind::Rounds);
+            let used_up = |k: &BlockKind| {
+                use BlockKind::{Environment, Rounds, StepTime, Tries};
+                matches!(k, Tries { .. } | StepTime { .. } | Environment { .. } | Rounds)
+            };
             let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
             let block = choose_block(&run, block, used_up, "another try")?;
             let run = answer_block(s, caller, target, &run, block, answer).await?;
@@ -352,7 +355,7 @@ async fn tell(
 
 /// Writes the amounts of a raise for the audit log.
 fn amounts(raise: &Raise) -> String {
-    let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts } = *raise;
+    let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts, step_secs } = *raise;
     let all = [
         ("tokens", tokens),
         ("cost_micros", cost_micros),
@@ -360,6 +363,7 @@ fn amounts(raise: &Raise) -> String {
         ("time_secs", time_secs),
         ("rounds", rounds.into()),
         ("attempts", attempts.into()),
+        ("step_secs", step_secs),
     ];
     let given = all.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}+{n}"));
     given.collect::<Vec<_>>().join(" ")

@@ -6,8 +6,8 @@ use skep::adapters::engine::{KINDS, Registry};
 use skep::domain::order::{Bounds, TaskOrder};
 use skep::domain::report::Finding;
 use skep::domain::{
-    AskedTo, AttemptId, CheckKind, CheckResult, DiffStat, EngineSpec, FileChange, FileKind, Note, NoteSource, Order,
-    RunId, Step, TaskId, TaskSpec, Usage, Verdict,
+    AskedTo, AttemptId, BudgetKind, CheckKind, CheckResult, DiffStat, EngineSpec, FileChange, FileKind, Note,
+    NoteSource, Order, RunId, Step, TaskId, TaskSpec, Usage, Verdict,
 };
 use skep::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Engines, Sink, StepOutcome};
 use skep::ports::{PortError, PortResult};
@@ -39,6 +39,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         notes: vec![],
         checks: vec![],
         results: vec![],
+        excused: vec![],
         diff: DiffStat::default(),
         concerns: vec![],
         bounds: Bounds::default(),
@@ -95,7 +96,9 @@ async fn result(spec: &str, order: &Order) -> StepOutcome {
 
 fn failed(work: StepOutcome) -> String {
     match work {
-        StepOutcome::Failed(why) => why,
+        StepOutcome::Failed(why)
+        | StepOutcome::EditedInPart { why, .. }
+        | StepOutcome::BudgetExhausted { budget: BudgetKind::Time, why } => why,
         other => panic!("expected a failure, got {other:?}"),
     }
 }
@@ -162,6 +165,9 @@ async fn command_exit_codes() {
     let busy = work("command: echo busy; exit 75", &develop, &AttemptDirs::new()).await;
     assert!(matches!(busy, Err(PortError::Transient { what, .. }) if what.contains("busy")));
     assert!(failed(result("command: kill -9 $$", &develop).await).contains("signal 9"));
+    let partly = result("command: echo 2 left; exit 1", &develop).await;
+    assert!(matches!(partly, StepOutcome::EditedInPart { summary, .. } if summary.contains("2 left")));
+    assert!(matches!(result("command: exit 1", &order(Step::Explore, None)).await, StepOutcome::Failed(_)));
 }
 
 #[tokio::test]
@@ -277,6 +283,8 @@ fn result_of(name: &str, green: bool) -> CheckResult {
         tests: None,
         artifacts: vec![],
         secrets: Vec::new(),
+        failures: Vec::new(),
+        fault: None,
     }
 }
 

@@ -211,7 +211,9 @@ fn usage_by_model_is_bounded_and_is_the_least_that_is_charged() {
 fn turns_are_granted_cut_and_refused_like_tokens() {
     let mut policy = bare_policy();
     policy.limits.turns = Some(70);
-    let story = Story::new(policy).tell(Event::Admitted);
+    let mut born = opened(policy);
+    born.settings.engines.values_mut().for_each(|engine| *engine = EngineSpec::parse("llm:a/b"));
+    let story = Story::of(born).tell(Event::Admitted);
     assert_eq!(story.run.attempts[0].reserved.turns, 60, "the step's own limit");
     let usage = Some(Usage { turns: 60, wall_ms: 1, ..Usage::default() });
     let report = Report::Planned { tasks: vec![spec("a", &[])] };

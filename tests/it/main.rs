@@ -89,6 +89,7 @@ mod simulate;
 mod store_contract;
 mod stored_form;
 mod story_ask;
+mod story_base;
 mod story_land;
 mod story_many;
 mod story_refused;

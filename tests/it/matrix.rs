@@ -3,7 +3,7 @@
 
 use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
-use crate::support::story::{Story, developed, diff, quiet, results, reviewed, spec, unblock};
+use crate::support::story::{Story, broken, checked, developed, diff, quiet, results, reviewed, spec, unblock};
 use skep::domain::*;
 use std::collections::BTreeSet;
 
@@ -49,6 +49,9 @@ pub fn states() -> Vec<(&'static str, Story)> {
     let with_status = Policy { required_statuses: vec!["ci".to_owned()], ..free() };
     let strict =
         Policy { protected_paths: vec!["ci/**".to_owned()], forbidden_paths: vec!["secret/**".to_owned()], ..policy() };
+    let usable = || Policy { base_checks: BaseChecks::Usable, ..policy() };
+    let planned_one = || Report::Planned { tasks: vec![spec("a", &[])] };
+    let late = || Report::BudgetExhausted { budget: BudgetKind::Time, why: "it exceeded its time limit".to_owned() };
     let fail = || Report::Failed { why: "gave up".to_owned() };
     let ask = || Report::Asked { question: "which way?".to_owned(), to: AskedTo::Person };
     let ask_scout = || Report::Asked { question: "where is it?".to_owned(), to: AskedTo::Scout };
@@ -109,7 +112,7 @@ pub fn states() -> Vec<(&'static str, Story)> {
         ("reviewing: reviewer in progress", shown(policy())),
         ("reviewing: the scout answers a question", shown(policy()).report(ask_scout())),
         ("reviewing: rounds used up", {
-            let red = EffectOutcome::Checked { results: results(false), wall_ms: 1 };
+            let red = checked(results(false));
             head(rounds).well("push").done("check", red)
         }),
         ("reviewing: push failed", head(policy()).done("push", failed()).well("check")),
@@ -132,6 +135,31 @@ pub fn states() -> Vec<(&'static str, Story)> {
         }),
         ("ended: delivered", { landing().well("land").all_well(&["set_status", "set_status", "comment", "release"]) }),
         ("ended: cancelled in the queue", Story::new(policy()).tell(cancel())),
+        ("planning: checking the base", planning(usable())),
+        ("planning: the base checks lack a program", {
+            planning(usable()).done("check", checked(broken(Fault::Program { name: "go".to_owned() })))
+        }),
+        ("planning: the base is red, and must be green", {
+            let green = Policy { base_checks: BaseChecks::Green, ..policy() };
+            planning(green).done("check", checked(results(false)))
+        }),
+        ("planning: the plan step ran out of time", planning(policy()).report(late()).report(late())),
+        ("working: the checks lack the network", { checking(policy()).done("check", checked(broken(Fault::Network))) }),
+        ("working: as red as the base, without tries left", {
+            let red = planning(usable()).done("check", checked(results(false))).report(planned_one());
+            red.work().done("check", checked(results(false))).work().done("check", checked(results(false)))
+        }),
+        ("reviewing: the checks lack the network", {
+            head(policy()).well("push").done("check", checked(broken(Fault::Network)))
+        }),
+        ("reporting: nothing to change", {
+            let mut born = crate::support::fixtures::opened(policy());
+            let command = EngineSpec { kind: "command".to_owned(), arg: "fix".to_owned() };
+            born.settings.engines.insert(Role::Dev, command);
+            let story = Story::of(born).tell(Event::Admitted).report(planned_one());
+            let head = story.run.head.clone();
+            story.report(Report::Developed { head, diff: diff(&[]), summary: String::new() })
+        }),
     ]
 }
 
@@ -156,6 +184,7 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
         ("asked", Report::Asked { question: "how?".to_owned(), to: AskedTo::Person }),
         ("asked(the scout)", Report::Asked { question: "where?".to_owned(), to: AskedTo::Scout }),
         ("failed", Report::Failed { why: "no".to_owned() }),
+        ("out of time", Report::BudgetExhausted { budget: BudgetKind::Time, why: "4 s".to_owned() }),
         ("unavailable(for a while)", away(Some(Timestamp(900_000)), false)),
         ("unavailable(for days)", away(Some(Timestamp(300_000_000)), false)),
         ("unavailable(fix)", away(None, true)),
@@ -191,13 +220,21 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
     add("session opened", Event::SessionOpened { attempt: live, session: "s-9".to_owned() });
     add("session opened by a99", Event::SessionOpened { attempt: AttemptId(99), session: "s".to_owned() });
     add("session without a name", Event::SessionOpened { attempt: live, session: String::new() });
-    add("orphaned", Event::Orphaned { attempts: run.attempts.iter().map(|a| a.id).collect(), metered: Vec::new() });
+    add(
+        "orphaned",
+        Event::Orphaned {
+            attempts: run.attempts.iter().map(|a| a.id).collect(),
+            metered: Vec::new(),
+            alive: Vec::new(),
+        },
+    );
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };
     let (head, new_diff) = (sha(&["new"]), diff(&["src/a"]));
     let outcomes = [
-        ("green", EffectOutcome::Checked { results: results(true), wall_ms: 1 }),
-        ("red", EffectOutcome::Checked { results: results(false), wall_ms: 1 }),
-        ("no result", EffectOutcome::Checked { results: Vec::new(), wall_ms: 1 }),
+        ("green", checked(results(true))),
+        ("red", checked(results(false))),
+        ("without the network", checked(broken(Fault::Network))),
+        ("no result", checked(Vec::new())),
         ("reserved", EffectOutcome::Reserved { caps: Usage { tokens: 9, ..Usage::default() }, levels: Vec::new() }),
         (
             "budget exhausted",
@@ -261,13 +298,15 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
     for (name, observation) in observations {
         add(&format!("observed {name}"), Event::Observed { observation });
     }
-    let raise = Raise { tokens: 1, cost_micros: 1, turns: 1, time_secs: 1, rounds: 1, attempts: 1 };
+    let raise = Raise { tokens: 1, cost_micros: 1, turns: 1, time_secs: 1, rounds: 1, attempts: 1, step_secs: 0 };
+    let step_time = Raise { step_secs: 60, ..Raise::default() };
     let answers = [
         ("yes", Answer::Yes),
         ("no", no("differently")),
         ("no without why", no("")),
         ("text", Answer::Text { text: "like this".to_owned() }),
         ("more", Answer::More { raise }),
+        ("more time for the step", Answer::More { raise: step_time }),
         ("more of nothing", Answer::More { raise: Raise::default() }),
         ("skip", Answer::Skip),
     ];
@@ -309,6 +348,7 @@ fn state(run: &Run) -> String {
         Some(Outcome::Delivered { .. }) => text.push_str(" delivered"),
         Some(Outcome::Cancelled { .. }) => text.push_str(" cancelled"),
         Some(Outcome::Failed { .. }) => text.push_str(" failed"),
+        Some(Outcome::Unchanged) => text.push_str(" unchanged"),
         None => {}
     }
     text
@@ -355,6 +395,6 @@ fn every_state_and_every_event() {
     }
     assert_eq!(phases.len(), 8, "every phase: {phases:?}");
     assert_eq!(stages.len(), 7, "every stage: {stages:?}");
-    assert_eq!(questions.len(), 13, "every kind of question: {questions:?}");
+    assert_eq!(questions.len(), 15, "every kind of question: {questions:?}");
     insta::assert_snapshot!("matrix", table);
 }

@@ -82,6 +82,7 @@ impl World {
                 runner: None,
             }],
             results: review.then(|| result(false)).into_iter().collect(),
+            excused: Vec::new(),
             diff: if review { changed(&["src/lib.rs"]) } else { DiffStat::default() },
             concerns: if review { words(&["it is large: 201 files, 9 lines"]) } else { vec![] },
             bounds: Bounds {
@@ -128,6 +129,8 @@ fn result(green: bool) -> CheckResult {
         tests: None,
         artifacts: vec![],
         secrets: Vec::new(),
+        failures: Vec::new(),
+        fault: None,
     }
 }
 

@@ -59,7 +59,7 @@ fn attempt_reserves_in_shared_budgets_before_it_starts() {
         Effect::Start { order } => Some(order.caps),
         _ => None,
     });
-    assert_eq!(started.map(|c| (c.tokens, c.wall_ms)), Some((300, 120_000)), "cut, and not loosened elsewhere");
+    assert_eq!(started.map(|c| (c.tokens, c.wall_ms)), Some((300, 600_000)), "cut, and not loosened elsewhere");
 }
 
 #[test]

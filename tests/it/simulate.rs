@@ -33,6 +33,10 @@ fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
     world.one_session = rng.chance(2);
     world.always_stale = rng.chance(2);
     if rng.chance(10) {
+        let program = Fault::Program { name: "make".to_owned() };
+        world.fault = Some(if rng.chance(50) { program } else { Fault::Network });
+    }
+    if rng.chance(10) {
         let kinds = [
             "check",
             "integrate",
@@ -79,6 +83,7 @@ impl Seen {
             Some(Outcome::Delivered { .. }) => "delivered".to_owned(),
             Some(Outcome::Cancelled { .. }) => "cancelled".to_owned(),
             Some(Outcome::Failed { .. }) => "failed".to_owned(),
+            Some(Outcome::Unchanged) => "unchanged".to_owned(),
             None if ended.run.blocks.is_empty() => "waits for a status".to_owned(),
             None => format!("asks: {}", ended.run.blocks[0].kind.code()),
         });
@@ -142,6 +147,7 @@ fn simulate_part(part: u64) {
             "delivered by a person",
             "asks: approve_merge",
             "asks: engine",
+            "asks: environment",
             "due",
             "unavailable",
             "not started",

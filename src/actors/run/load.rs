@@ -1,5 +1,6 @@
 //! Resumes a run: acquires its lease, loads snapshot and outbox, and reports the attempts whose process is gone.
 
+use super::super::heartbeat;
 use super::super::message::{RootMsg, RunMsg};
 use super::super::ops::{self, Ops};
 use super::super::retry::patiently;
@@ -57,9 +58,12 @@ async fn orphaned(
 ) -> Result<(), ActorProcessingErr> {
     let seq = s.held.as_ref().map(|held| held.run.seq);
     let attempts: Vec<AttemptId> = begun.iter().map(|(_, order)| order.attempt).collect();
+    let deps = s.args.deps.clone();
     let usage_of = |id: &AttemptId| Some((*id, session::metered(&s.args.deps, s.args.run, *id)?));
     let metered = attempts.iter().filter_map(usage_of).collect();
-    note_refusal(apply(me, s, Event::Orphaned { attempts, metered }).await?);
+    let seen = |id: &AttemptId| Some((*id, heartbeat::last_seen(&deps.workspaces.meter_file(s.args.run, *id))?));
+    let alive = attempts.iter().filter_map(seen).collect();
+    note_refusal(apply(me, s, Event::Orphaned { attempts, metered, alive }).await?);
     // If the event was not written, nothing has changed.
     let Some(held) = s.held.as_mut().filter(|held| Some(held.run.seq) != seq) else { return Ok(()) };
     for (key, order) in begun {

@@ -2,6 +2,7 @@
 
 mod caches;
 pub mod detect;
+mod fault;
 pub mod junit;
 pub mod repo_file;
 pub mod self_test;
@@ -19,6 +20,7 @@ use crate::ports::checks::{Checked, Checks, RepoRules, Trust};
 use crate::ports::{PortError, PortResult, Repo};
 use async_trait::async_trait;
 use caches::Caches;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
@@ -104,6 +106,7 @@ impl CommandChecks {
         &self,
         project: &ProjectName,
         session: &mut dyn RunnerSession,
+        dir: &Path,
         spec: &CheckSpec,
     ) -> PortResult<Checked> {
         if spec.command.contains('\0') {
@@ -128,6 +131,10 @@ impl CommandChecks {
         let exit = if finished.timed_out { None } else { finished.code };
         let duration_ms = u64::try_from(finished.took.as_millis()).unwrap_or(u64::MAX);
         let tail = terminal_text::tail(&finished.stdout, MAX_TAIL_BYTES);
+        // Tests may also try hosts that they do not need; a setup check seldom does.
+        let was_denied = spec.kind == CheckKind::Setup && access.denied_hosts().is_some();
+        let needs_network = spec.runner.is_none() && (was_denied || access.offline_hint(&tail).is_some());
+        let fault = why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir));
         let mut log = finished.into_log();
         let withheld = match &spec.runner {
             None => access.denied_hosts().or_else(|| access.offline_hint(&tail).filter(|_| why.is_some())),
@@ -173,6 +180,8 @@ impl CommandChecks {
                 tests,
                 artifacts: Vec::new(),
                 secrets: access.names(),
+                failures: Vec::new(),
+                fault,
             },
             files,
         })
@@ -223,6 +232,22 @@ impl Checks for CommandChecks {
         Ok(assigned)
     }
 
+    fn environment(&self, project: &ProjectName, specs: &[CheckSpec]) -> Option<String> {
+        // What is installed on another machine is not known here.
+        if specs.iter().any(|spec| spec.runner.is_some()) {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        hash.update(env!("CARGO_PKG_VERSION"));
+        hash.update(format!("{}{:?}{specs:?}", self.sandbox.fingerprint(), self.access_broker.grants(project)));
+        // Installing or removing a program changes the folder that has it.
+        for folder in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
+            let changed = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
+            hash.update(format!("{folder:?}{changed:?}"));
+        }
+        Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     async fn run(
         &self,
         repo: &Repo,
@@ -248,7 +273,7 @@ impl Checks for CommandChecks {
                         Entry::Occupied(entry) => entry.into_mut(),
                         Entry::Vacant(entry) => entry.insert(self.open_session(repo, runner, dir, cache).await?),
                     };
-                    self.run_one(&repo.project, session.as_mut(), spec).await?
+                    self.run_one(&repo.project, session.as_mut(), dir, spec).await?
                 }
             };
             if spec.kind == CheckKind::Setup && !checked.result.green && failed_setup.is_none() {

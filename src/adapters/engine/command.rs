@@ -12,11 +12,13 @@
 //! | `SKEP_REPORT_FILE` | path for the report (see [`answer`](super::answer)); required for `plan` and `review` |
 //! | `SKEP_SCRATCH` | a folder for temporary files, removed afterwards |
 //!
-//! Exit code 0: done. 75 (EX_TEMPFAIL): retry later, no try is used up. Any other: failed, with the end of the output.
+//! Exit code 0: done; without a change there was nothing to do. 75 (EX_TEMPFAIL): retry later, no try is used up. One of
+//! `engines.partial_exit_codes`: linters end like this when they leave something unfixed, so if the command changed
+//! something, the checks decide. Any other: failed, with the end of the output.
 
 use super::answer::{self, Answer};
 use super::model_access;
-use crate::domain::{ArtifactKind, Order, Step, Usage};
+use crate::domain::{ArtifactKind, BudgetKind, Order, Step, Usage};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience};
 use crate::platform::process::{OnOutput, ProcessOutput, TRUNCATION_NOTICE};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
@@ -50,6 +52,7 @@ pub struct CommandEngine {
     line: String,
     sandbox: Sandbox,
     access_broker: AccessBroker,
+    partial_exit_codes: Vec<i32>,
 }
 
 impl CommandEngine {
@@ -62,7 +65,13 @@ impl CommandEngine {
         if line.is_empty() || line.contains('\0') {
             return Err("engine command needs a shell command; write command:<shell command>".to_owned());
         }
-        Ok(Self { line: line.to_owned(), sandbox, access_broker: AccessBroker::default() })
+        let partial_exit_codes = super::settings::PARTIAL_EXIT_CODES.to_vec();
+        Ok(Self { line: line.to_owned(), sandbox, access_broker: AccessBroker::default(), partial_exit_codes })
+    }
+
+    /// Sets the exit codes with which the command may end after work that it could not finish.
+    pub fn with_partial_exit_codes(self, partial_exit_codes: Vec<i32>) -> Self {
+        Self { partial_exit_codes, ..self }
     }
 
     /// Sets the broker that grants the command the access of its project.
@@ -113,11 +122,11 @@ impl Engine for CommandEngine {
         }
         let report = read_report(&env.scratch);
         let usage = charged_usage(order, report.as_ref().ok().and_then(Option::as_ref));
-        let mut result = outcome(order, env, &ended, &output, report);
+        let mut result = outcome(order, env, &ended, &output, report, &self.partial_exit_codes);
         let mut transcript = ended.into_log();
         if let Some(refused) = given.denied_hosts() {
             transcript.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
-            if let StepOutcome::Failed(why) = &mut result {
+            if let StepOutcome::Failed(why) | StepOutcome::EditedInPart { why, .. } = &mut result {
                 why.push_str(&format!("\n{refused}"));
             }
         }
@@ -205,12 +214,12 @@ fn outcome(
     ended: &ProcessOutput,
     output: &str,
     report: Result<Option<Answer>, String>,
+    partial_exit_codes: &[i32],
 ) -> StepOutcome {
     if ended.timed_out {
         let secs = order.caps.wall_ms / 1000;
-        return StepOutcome::Failed(format!(
-            "the command was killed: still running after {secs} s; its last output:\n{output}"
-        ));
+        let why = format!("the command was killed: still running after {secs} s; its last output:\n{output}");
+        return StepOutcome::BudgetExhausted { budget: BudgetKind::Time, why };
     }
     if let Some(why) = &ended.stop_reason {
         return StepOutcome::Failed(format!("the command was killed: {why}; its last output:\n{output}"));
@@ -234,7 +243,13 @@ fn outcome(
             (None, Some(signal)) => format!("by signal {signal}"),
             (None, None) => "for an unknown reason".to_owned(),
         };
-        return StepOutcome::Failed(format!("the command ended {how}; {last_output}"));
+        let why = format!("the command ended {how}; {last_output}");
+        if order.step == Step::Develop && ended.code.is_some_and(|code| partial_exit_codes.contains(&code)) {
+            let line = terminal_text::last_line(output, 300).unwrap_or_default();
+            let summary = format!("the command ended {how}: {line}");
+            return StepOutcome::EditedInPart { summary, why };
+        }
+        return StepOutcome::Failed(why);
     }
     if let Some(report) = report {
         return report

@@ -103,7 +103,7 @@ fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
     if order.results.is_empty() {
         wrong.push(finding("", 0, "no check ran at this commit"));
     }
-    for red in order.results.iter().filter(|r| !r.green) {
+    for red in order.results.iter().filter(|r| !r.green && !order.excused.contains(&r.name)) {
         wrong.push(finding("", 0, &format!("check {} failed: {}", red.name, red.why)));
     }
     if order.diff.is_empty() {
@@ -119,7 +119,11 @@ fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
     let mut notes = blobs(order, env);
     notes.extend(weaker_tests(order));
     notes.truncate(Finding::MAX);
-    let mut summary = format!("{}; {}.", checks_passed(order.results.len()), order.diff.summary());
+    let passed = order.results.iter().filter(|r| r.green).count();
+    let mut summary = format!("{}; {}.", checks_passed(passed), order.diff.summary());
+    if !order.excused.is_empty() {
+        summary.push_str(&format!(" Red as at the base: {}.", order.excused.join(", ")));
+    }
     if !notes.is_empty() {
         summary.push_str(&format!(" Findings in {}.", files(notes.len())));
     }
@@ -208,6 +212,7 @@ fn blobs(order: &Order, env: &AttemptEnv) -> Vec<Finding> {
 
 fn checks_passed(checks: usize) -> String {
     match checks {
+        0 => "No check passed".to_owned(),
         1 => "The check passed".to_owned(),
         n => format!("All {n} checks passed"),
     }

@@ -125,10 +125,14 @@ impl Engines for Registry {
             "cli" => {
                 Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.model_access.clone())?)
             }
-            "command" => Arc::new(
-                CommandEngine::new(&spec.arg, self.passing.clone())?
-                    .with_access_broker(self.model_access.access_broker.clone()),
-            ),
+            "command" => {
+                let engine = CommandEngine::new(&spec.arg, self.passing.clone())?
+                    .with_access_broker(self.model_access.access_broker.clone());
+                Arc::new(match &self.settings.partial_exit_codes {
+                    Some(codes) => engine.with_partial_exit_codes(codes.clone()),
+                    None => engine,
+                })
+            }
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
             "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),

@@ -51,6 +51,10 @@ impl Agent {
     }
 }
 
+/// Exit codes of `command:` engines after which the checks decide, if the configuration names no others: linters that
+/// fix end with 1 when something is left.
+pub const PARTIAL_EXIT_CODES: &[i32] = &[1];
+
 /// Settings of all engines.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -58,4 +62,7 @@ pub struct Settings {
     pub providers: BTreeMap<String, Provider>,
     /// Agents by name.
     pub agents: BTreeMap<String, Agent>,
+    /// Exit codes of `command:` engines after which the checks decide whether what changed is good; `None` =
+    /// [`PARTIAL_EXIT_CODES`].
+    pub partial_exit_codes: Option<Vec<i32>>,
 }

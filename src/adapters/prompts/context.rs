@@ -96,6 +96,7 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
         true => budget.take(&crate::domain::check::failures(&order.results), 2 * FILE_BYTES),
         false => budget.take("", FILE_BYTES),
     };
+    let excused = budget.lines(order.excused.iter().cloned());
     let concerns = budget.lines(order.concerns.iter().cloned());
     let checks = budget.lines(order.checks.iter().map(|c| format!("{}: {}", c.name, c.command)));
     let bounds = context! {
@@ -121,7 +122,7 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
     context! {
         try_number => order.try_number,
         round => order.round,
-        boundary, goal, question, task, notes, results, failures, concerns, checks, bounds, diff, patch, instructions, caps,
+        boundary, goal, question, task, notes, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, caps,
         ..role(order)
     }
 }

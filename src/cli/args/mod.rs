@@ -176,7 +176,7 @@ pub enum Command {
         /// The run, and whether to follow it
         #[command(flatten)]
         run: RunRef,
-        /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
+        /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N,step=10m
         #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
         more: More,
     },
@@ -235,7 +235,7 @@ Examples:
   skep unblock 3f9a12bc --block b1 --answer \"the port is 5433\"
   skep unblock 3f9a12bc --more time=1h,cost=\"1.00 USD\"
   skep unblock 3f9a12bc --skip
-      continue without this task
+      continue without this task, or although the checks fail
   skep unblock 3f9a12bc --no \"not worth it\"
       end the run undelivered";
 
@@ -257,13 +257,13 @@ pub struct AnswerArgs {
     /// The answer, or a hint for the next try
     #[arg(long, value_name = "TEXT")]
     pub answer: Option<String>,
-    /// Drop this task and continue without it
+    /// Drop this task and continue without it, or continue although the checks fail
     #[arg(long)]
     pub skip: bool,
     /// End the run undelivered, for this reason
     #[arg(long, value_name = "REASON")]
     pub no: Option<String>,
-    /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
+    /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N,step=10m
     #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
     pub more: Option<More>,
 }

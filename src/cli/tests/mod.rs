@@ -7,7 +7,7 @@ use super::args::{AnswerArgs, BudgetCommand, Command, Skep};
 use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::{
     BlockId, BudgetKind, BudgetScope, BudgetUnit, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EffectKind,
-    EngineSpec, Goal, GoalSource, Opened, Policy, Principal, ProjectName, Role, Run, RunId, Settings, Sha,
+    EngineSpec, Goal, GoalSource, Opened, Policy, Principal, ProjectName, Role, Run, RunId, Scope, Settings, Sha,
     SharedBudget, Step, TaskId, Timestamp,
 };
 use crate::http::rest::wire::Escalation;
@@ -95,6 +95,9 @@ fn every_command_an_escalation_prints_parses() {
         merge(1).kind,
         BlockKind::Tries { step: Step::Develop, task: Some(TaskId(1)) },
         BlockKind::Tries { step: Step::Plan, task: None },
+        BlockKind::StepTime { step: Step::Plan, task: None },
+        BlockKind::Environment { scope: Scope::Base },
+        BlockKind::Environment { scope: Scope::Task(TaskId(1)) },
         BlockKind::Rounds,
         budget(BudgetKind::Cost),
         budget(BudgetKind::Tokens),

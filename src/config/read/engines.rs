@@ -36,6 +36,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
         self::role(r, c, role);
     }
     pass_env(r, "engines.pass_env", &mut c.engines.pass_env);
+    r.numbers("engines.partial_exit_codes", &mut c.engines.partial_exit_codes, 1..=255);
 }
 
 fn pass_env(r: &mut Reader, key: &str, slot: &mut Vec<String>) {

@@ -10,7 +10,7 @@ pub use engines::{engine, key_in};
 use super::reader::Reader;
 use super::sections::{Config, Database};
 use super::units::Unreadable;
-use crate::domain::{StepLimits, policy};
+use crate::domain::{BaseChecks, StepLimits, policy};
 use crate::secrets::{Key, Secret, read_private};
 use crate::telemetry::settings::LogFormat;
 use std::net::{IpAddr, SocketAddr};
@@ -230,6 +230,16 @@ fn policy(r: &mut Reader, c: &mut Config) {
     r.number("policy.max_lost_attempts", &mut p.max_lost_attempts, 1..=100);
     r.number("policy.max_questions", &mut p.max_questions, 0..=1_000);
     r.flag("policy.explore", &mut p.explore);
+    r.checked("policy.base_checks", &mut p.base_checks, |text| {
+        match BaseChecks::ALL.iter().find(|(name, _)| *name == text) {
+            Some((_, value)) => Ok(*value),
+            None => {
+                let names: Vec<String> = BaseChecks::ALL.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+                wrong("there is no such value", format!("write one of {}", names.join(", ")))
+            }
+        }
+    });
+    r.flag("policy.check_head_again", &mut p.check_head_again);
     r.flag("policy.approve_plan", &mut p.approve_plan);
     r.flag("policy.approve_merge", &mut p.approve_merge);
     r.flag("policy.self_approval", &mut p.self_approval);

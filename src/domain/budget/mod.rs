@@ -22,6 +22,8 @@ pub enum BudgetKind {
     Turns,
     /// Wall time of attempts and checks.
     Time,
+    /// Wall time of one attempt at a step.
+    StepTime,
     /// Attempts of all roles.
     Attempts,
     /// Rounds of rework.
@@ -36,6 +38,7 @@ impl BudgetKind {
             BudgetKind::Cost => "cost",
             BudgetKind::Turns => "turns",
             BudgetKind::Time => "time",
+            BudgetKind::StepTime => "step",
             BudgetKind::Attempts => "attempts",
             BudgetKind::Rounds => "rounds",
         }
@@ -210,6 +213,13 @@ pub struct Raise {
     pub rounds: u32,
     /// Additional attempts.
     pub attempts: u32,
+    /// Additional seconds for each attempt at the step that ran out of time.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub step_secs: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Limits {

@@ -4,6 +4,7 @@ pub mod check;
 
 use crate::domain::id::{BlockId, ChangeNumber, Principal, Sha};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -80,6 +81,22 @@ impl DiffStat {
     }
 }
 
+/// Returns a path as text on one line. A path with characters that are not visible, such as a line break, is quoted and
+/// escaped, so that it cannot pass for other text.
+pub fn shown_path(path: &str) -> Cow<'_, str> {
+    // Line and paragraph separators, zero-width characters, and those that change the reading direction.
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if path.chars().any(hidden) { Cow::Owned(format!("{path:?}")) } else { Cow::Borrowed(path) }
+}
+
+/// Returns paths as a list on one line.
+pub fn shown_paths(paths: &[String]) -> String {
+    paths.iter().map(|p| shown_path(p)).collect::<Vec<_>>().join(", ")
+}
+
 /// A property of a diff that a person should see before it goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,10 +132,10 @@ pub enum Concern {
 impl fmt::Display for Concern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Concern::Protected { paths } => write!(f, "it touches protected paths: {}", paths.join(", ")),
+            Concern::Protected { paths } => write!(f, "it touches protected paths: {}", shown_paths(paths)),
             Concern::Deletes { files, limit } => write!(f, "it deletes {files} files (the policy allows {limit})"),
             Concern::Tests { paths, lines } => {
-                write!(f, "it removes tests ({lines} lines fewer, deleted files included): {}", paths.join(", "))
+                write!(f, "it removes tests ({lines} lines fewer, deleted files included): {}", shown_paths(paths))
             }
             Concern::Large { files, lines } => write!(f, "it is large: {files} files, {lines} lines"),
         }

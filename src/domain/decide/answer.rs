@@ -1,5 +1,6 @@
 //! People's answers to blocks, and budget raises.
 
+use super::baseline;
 use super::builder::{DecisionBuilder, cap};
 use super::outcome::give_up;
 use crate::domain::block::{Answer, Block, BlockKind, Subject};
@@ -59,6 +60,19 @@ pub(super) fn raised(d: &mut DecisionBuilder, raise: &Raise, by: &Principal) -> 
     if *raise == Raise::default() {
         return Err(Refusal::Invalid { what: "the raise is empty; name at least one amount above zero".to_owned() });
     }
+    if raise.step_secs > 0 {
+        let Some((step, task)) = d.run.blocks.iter().find_map(|b| match b.kind {
+            BlockKind::StepTime { step, task } => Some((step, task)),
+            _ => None,
+        }) else {
+            let what = "no step has run out of time; time for a step is given in answer to that question".to_owned();
+            return Err(Refusal::Invalid { what });
+        };
+        let time = d.run.step_time.entry(step).or_default();
+        *time = time.saturating_add(raise.step_secs);
+        d.more_tries(step, task);
+        d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::StepTime { step: other, .. } if other == step));
+    }
     d.run.limits = d.run.limits.raised(raise);
     d.forget_alerts();
     // A budget that is still exhausted raises its block again.
@@ -75,7 +89,10 @@ fn lift(d: &mut DecisionBuilder, block: &Block, answer: &Answer, by: &Principal)
         (BlockKind::Question { step, task }, _) => return question(d, *step, *task, answer),
         // The outcome is settled: a workspace that cannot be released is left behind, and the run ends.
         (BlockKind::Effect(_), Answer::No { .. }) if d.run.phase >= Phase::Reporting => d.run.closing.released = true,
-        (BlockKind::Tries { step, task }, _) => return tries(d, *step, *task, answer, by),
+        (BlockKind::Tries { step, task } | BlockKind::StepTime { step, task }, _) => {
+            return tries(d, *step, *task, answer, by);
+        }
+        (BlockKind::Environment { scope }, _) => return baseline::answered(d, *scope, answer, by),
         (_, Answer::No { why }) => give_up(d, by, why),
         (BlockKind::Rounds, _) => return rounds(d, answer, by),
         (BlockKind::SharedBudget { .. }, Answer::Yes | Answer::Text { .. }) => {}

@@ -147,12 +147,14 @@ impl DecisionBuilder {
 
     pub(super) fn limits_of(&self, step: Step) -> StepLimits {
         let steps = &self.run.settings.policy.steps;
-        match step {
+        let limits = match step {
             Step::Explore => steps.explore,
             Step::Plan => steps.plan,
             Step::Develop => steps.develop,
             Step::Review => steps.review,
-        }
+        };
+        let more = self.run.step_time.get(&step).copied().unwrap_or_default();
+        StepLimits { timeout_secs: limits.timeout_secs.saturating_add(more), ..limits }
     }
 
     /// Grants a step a fresh set of tries.

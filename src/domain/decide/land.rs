@@ -42,6 +42,7 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
         return;
     }
     if !gate::base(&d.run).is_open() {
+        d.run.overtaken = d.run.overtaken.saturating_add(1);
         let effect = Effect::Rebase { from: d.run.base.clone(), head: d.run.head.clone(), onto: seen.base };
         return d.ensure(effect);
     }
@@ -105,9 +106,9 @@ pub(super) fn wind_down(d: &mut DecisionBuilder) {
         d.run.phase = Phase::Ended;
         return;
     }
-    // Point of no return: whether it landed has to be known first.
+    // Point of no return: whether it landed has to be known first. A landing that only waits for its turn is stopped.
     if d.run.pending.values().any(|e| matches!(e, EffectRef::Land(_))) {
-        return;
+        return stop_work(d);
     }
     if in_progress(d) {
         return stop_work(d);
@@ -126,7 +127,7 @@ fn stop_work(d: &mut DecisionBuilder) {
     }
 }
 
-/// Returns whether an attempt or a check is in progress. Only these can be stopped.
+/// Returns whether an attempt or a check is in progress. These can be stopped at any time.
 fn in_progress(d: &DecisionBuilder) -> bool {
     d.run.pending.values().any(|e| matches!(e, EffectRef::Start(_) | EffectRef::Check(..)))
 }
@@ -138,6 +139,13 @@ fn outcome_of(stopping: &Stopping) -> Outcome {
         format!("by {}: {}", stopping.by, stopping.why)
     };
     if stopping.failed { Outcome::Failed { why } } else { Outcome::Cancelled { why } }
+}
+
+/// Ends the run, because there was nothing to change.
+pub(super) fn unchanged(d: &mut DecisionBuilder) {
+    d.run.outcome = Some(Outcome::Unchanged);
+    d.run.blocks.clear();
+    d.run.phase = Phase::Reporting;
 }
 
 /// Records that the change is on the base branch, landed by Skep or by a person. Always accepted, even when stopping.

@@ -3,6 +3,7 @@
 //!
 //! | file | duty |
 //! |---|---|
+//! | `baseline` | the checks at the base, and red checks that are not the change's fault |
 //! | `plan` | Queued, Planning |
 //! | `work` | Working, and the stages of a task |
 //! | `review` | Reviewing |
@@ -22,7 +23,7 @@
 //! | phase | ends when | next | ordered meanwhile |
 //! |---|---|---|---|
 //! | Queued | a slot is free | Planning | |
-//! | Planning | the plan is valid, and approved if `approve_plan` | Working | explore (if the policy says so), plan |
+//! | Planning | the plan is valid, and approved if `approve_plan` | Working | check of the base, explore (if the policy says so), plan |
 //! | Working | every task is integrated or dropped, and something changed | Reviewing | develop, check, integrate |
 //! | Reviewing | the reviewer approved exactly this head | Gating | push, check of the head, draft, status, review |
 //! | | checks failed or rework is wanted: one round, one new task | Working | comment with the findings |
@@ -42,12 +43,17 @@
 //! | Checking | all checks passed at that commit | Integrating |
 //! | Integrating | it is the first open task in plan order, and it applies without conflict | Integrated |
 //!
-//! A task that fails a condition returns to Ready with a note that says why. The gates are, in this order, diff,
+//! A task that fails a condition returns to Ready with a note that says why. Red checks that no engine can make green,
+//! and those that fail as at the base when no try is left, are put to a person instead. A task whose command finds
+//! nothing to change is dropped; if that is all, the run ends unchanged.
+//!
+//! The gates are, in this order, diff,
 //! checks, review, change, head, base, statuses and approval; each tests facts of exactly the current head, and a new
 //! head forgets every fact.
 
 mod alert;
 mod answer;
+mod baseline;
 mod builder;
 mod inquire;
 mod land;
@@ -143,6 +149,10 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         base: opened.base.clone(),
         head: opened.base.clone(),
         diff: Default::default(),
+        baseline: None,
+        accepted_failures: Vec::new(),
+        step_time: Default::default(),
+        overtaken: 0,
         change: None,
         closed_change: None,
         facts: Default::default(),
@@ -181,7 +191,7 @@ pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refus
         Event::Admitted => plan::admitted(&mut d)?,
         Event::Reported(reported) => reported::reported(&mut d, reported)?,
         Event::SessionOpened { attempt, session } => reported::session_opened(&mut d, *attempt, session)?,
-        Event::Orphaned { attempts, metered } => reported::orphaned(&mut d, attempts, metered)?,
+        Event::Orphaned { attempts, metered, alive } => reported::orphaned(&mut d, attempts, metered, alive)?,
         Event::Due => {
             // `DecisionBuilder::new` has removed the blocks that lift themselves, and `advance` selects engines again.
             if run.wake_at().is_none_or(|due| due > at) {

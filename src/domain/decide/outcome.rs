@@ -2,15 +2,15 @@
 
 use super::answer;
 use super::builder::{DecisionBuilder, cap};
-use super::land;
 use super::start::Exhausted;
+use super::{baseline, land};
 use crate::domain::block::{Block, BlockKind};
-use crate::domain::change::{ChangeState, Observation};
+use crate::domain::change::{ChangeState, Observation, shown_paths};
 use crate::domain::check::{self, CheckResult, Scope};
 use crate::domain::effect::{EffectKind, EffectOutcome, EffectRef, Failure, SecretFound};
 use crate::domain::gate;
-use crate::domain::id::{EffectKey, Principal, Sha};
-use crate::domain::order::NoteSource;
+use crate::domain::id::{EffectKey, Principal, Sha, TaskId};
+use crate::domain::order::{EngineSpec, NoteSource};
 use crate::domain::refusal::Refusal;
 use crate::domain::run::{Facts, Phase, Stopping};
 use crate::domain::task::{Origin, Stage};
@@ -30,9 +30,9 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
     d.finish(key);
     match (&effect, outcome) {
         (_, EffectOutcome::Failed { failure }) => failed(d, &effect, failure),
-        (EffectRef::Check(scope, sha), EffectOutcome::Checked { results, wall_ms }) => {
+        (EffectRef::Check(scope, sha), EffectOutcome::Checked { results, wall_ms, environment, .. }) => {
             d.run.ledger.spent.wall_ms = d.run.ledger.spent.wall_ms.saturating_add(*wall_ms);
-            checked(d, *scope, sha, results);
+            checked(d, *scope, sha, results, environment.as_deref());
         }
         (EffectRef::Reserve(id), EffectOutcome::Reserved { caps, levels }) => {
             d.alert_shared(levels);
@@ -58,7 +58,7 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
             d.set_head(head.clone(), diff.clone());
         }
         (EffectRef::Integrate(task, _), EffectOutcome::Conflict { paths }) => {
-            let why = format!("the work conflicts with what other tasks put on the branch: {}", paths.join(", "));
+            let why = format!("the work conflicts with what other tasks put on the branch: {}", shown_paths(paths));
             if let Some(t) = d.run.task_mut(*task) {
                 t.restart(NoteSource::Conflict, &why);
             }
@@ -104,6 +104,10 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
 fn stale_landing(d: &mut DecisionBuilder, why: &str) {
     d.run.facts.observed = None;
     d.run.facts.stale_landings += 1;
+    if d.run.facts.stale_landings == 2 {
+        // Nothing that is observed has moved, so the run's branch may be gone: pushing restores it, or changes nothing.
+        d.run.facts.pushed = false;
+    }
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     if d.run.facts.stale_landings >= Facts::MAX_STALE_LANDINGS && !over {
         d.run.facts.stale_landings = 0;
@@ -158,27 +162,45 @@ fn push_held(d: &mut DecisionBuilder, found: &[SecretFound]) {
     d.block(BlockKind::SecretFound { found: found.to_vec() }, "");
 }
 
-fn checked(d: &mut DecisionBuilder, scope: Scope, sha: &Sha, results: &[CheckResult]) {
+fn checked(d: &mut DecisionBuilder, scope: Scope, sha: &Sha, results: &[CheckResult], environment: Option<&str>) {
     match scope {
         Scope::Head => {
             if *sha == d.run.head {
                 d.run.facts.results = Some(results.to_vec());
+                d.run.facts.environment = environment.map(str::to_owned);
             }
         }
+        Scope::Base => baseline::found(d, sha, results, environment),
         Scope::Task(id) => {
-            let green = check::proves(&d.run.settings.checks, results);
             let Some(task) = d.run.task_mut(id) else { return };
             if task.stage != Stage::Checking || task.head.as_ref() != Some(sha) {
                 return;
             }
             task.results = results.to_vec();
-            if green {
-                task.stage = Stage::Integrating;
-            } else {
-                task.restart(NoteSource::Checks, &check::failures(results));
-            }
+            judge(d, id, results);
         }
     }
+}
+
+/// Decides what a task's check results lead to: its integration, a question, or its next try.
+fn judge(d: &mut DecisionBuilder, id: TaskId, results: &[CheckResult]) {
+    let green = d.run.proves(results);
+    let out_of_tries = d.run.task(id).is_some_and(|t| t.tries >= t.tries_allowed);
+    let hopeless = d.run.fails_like_base(results) && (out_of_tries || by_command(d, id));
+    let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
+    let ask = !green && !over && (d.run.blames_environment(results) || hopeless);
+    match d.run.task_mut(id) {
+        Some(task) if green => task.stage = Stage::Integrating,
+        _ if ask => baseline::ask(d, Scope::Task(id), results),
+        Some(task) => task.restart(NoteSource::Checks, &check::failures(results)),
+        None => {}
+    }
+}
+
+/// Returns whether a command did the task's last work.
+fn by_command(d: &DecisionBuilder, id: TaskId) -> bool {
+    let last = d.run.attempts.iter().rev().find(|a| a.task == Some(id));
+    last.is_some_and(|a| EngineSpec::parse(&a.engine).is_command())
 }
 
 /// Handles a conflict of the change with a moved base: the work is redone on the new base.
@@ -188,7 +210,7 @@ fn rebase_conflict(d: &mut DecisionBuilder, onto: &Sha, paths: &[String]) {
     let text = format!(
         "Redo the goal on top of {}. The earlier work is commit {old}; it conflicts in: {}",
         onto.abbrev(),
-        paths.join(", ")
+        shown_paths(paths)
     );
     if d.run.phase >= Phase::Reporting {
         // It was merged meanwhile: there is nothing to redo.

@@ -2,7 +2,7 @@
 //! approval.
 
 use super::builder::DecisionBuilder;
-use super::out_of_place;
+use super::{baseline, out_of_place};
 use crate::domain::attempt::Ending;
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::engine_selection::{self, Choice};
@@ -28,6 +28,9 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
         return;
     }
     if d.run.plan.revision == 0 {
+        if !baseline::allows_engines(d) {
+            return;
+        }
         let explored = d
             .run
             .attempts

@@ -6,10 +6,11 @@ use super::start::{CutBy, Exhausted};
 use crate::domain::attempt::{Attempt, Ended, Ending, Resumable};
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::budget::{Metered, ModelUse, Usage};
+use crate::domain::change::shown_path;
 use crate::domain::effect::EffectRef;
 use crate::domain::gate;
-use crate::domain::id::AttemptId;
-use crate::domain::order::{NoteSource, Step};
+use crate::domain::id::{AttemptId, Timestamp};
+use crate::domain::order::{EngineSpec, NoteSource, Step};
 use crate::domain::plan as plans;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
@@ -40,7 +41,7 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
         accept(d, &attempt, reported)
     };
     let usage_by_model = ModelUse::bounded(&reported.usage_by_model);
-    let worst = worst_case(d, &attempt);
+    let worst = worst_case(d, &attempt, d.at);
     let wall_ms = |measured: u64| match reported.report {
         // The attempt could not measure its own time.
         Report::Lost { .. } | Report::Stopped => worst.wall_ms,
@@ -71,6 +72,10 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
         artifacts: reported.artifacts.clone(),
         usage_by_model,
         secrets: reported.secrets.clone(),
+        exhausted: match &reported.report {
+            Report::BudgetExhausted { budget, .. } => Some(*budget),
+            _ => None,
+        },
     };
     finish(d, &attempt, ended);
     if let Some(a) = d.run.attempts.iter_mut().find(|a| a.id == id)
@@ -111,9 +116,12 @@ fn usage_to_charge(
     (used, format!(" (the price of {} is unknown: {consequence})", unpriced.model))
 }
 
-/// Returns the charge for unknown usage: the whole reservation, but only the time since the start.
-fn worst_case(d: &DecisionBuilder, attempt: &Attempt) -> Usage {
-    Usage { wall_ms: attempt.elapsed_ms(d.at), ..attempt.reserved }
+/// Returns the charge for unknown usage: the whole reservation, but only the time from the start to `until`, and model
+/// calls only if the run limits them and the engine makes any.
+fn worst_case(d: &DecisionBuilder, attempt: &Attempt, until: Timestamp) -> Usage {
+    let counts_turns = d.run.limits.turns.is_some() && EngineSpec::parse(&attempt.engine).calls_models();
+    let turns = if counts_turns { attempt.reserved.turns } else { 0 };
+    Usage { wall_ms: attempt.elapsed_ms(until), turns, ..attempt.reserved }
 }
 
 /// Records that an attempt's session can be resumed from now on.
@@ -136,10 +144,10 @@ pub(super) fn session_opened(d: &mut DecisionBuilder, id: AttemptId, session: &s
 
 /// Returns the session that an attempt whose process is gone resumes. An attempt resumes if the run still wants it, it
 /// has time left, and it has not lost its process too often.
-fn resumed(d: &DecisionBuilder, attempt: &Attempt) -> Option<Resumable> {
+fn resumed(d: &DecisionBuilder, attempt: &Attempt, seen: Timestamp) -> Option<Resumable> {
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     let known = attempt.resumable.as_ref().filter(|r| !over && r.resumes < Resumable::MAX_RESUMES)?;
-    let elapsed_ms = attempt.elapsed_ms(d.at);
+    let elapsed_ms = attempt.elapsed_ms(seen);
     let is_worth_it = attempt.reserved.wall_ms.saturating_sub(elapsed_ms) >= Resumable::MIN_LEFT_MS;
     is_worth_it.then(|| Resumable { session: known.session.clone(), resumes: known.resumes + 1, elapsed_ms })
 }
@@ -151,6 +159,7 @@ pub(super) fn orphaned(
     d: &mut DecisionBuilder,
     attempts: &[AttemptId],
     metered: &[(AttemptId, Metered)],
+    alive: &[(AttemptId, Timestamp)],
 ) -> Result<(), Refusal> {
     // An attempt that waits for its reservation has not started: its `Reserve` effect is carried out again.
     let started = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&EffectRef::Start(a.id));
@@ -159,12 +168,14 @@ pub(super) fn orphaned(
         return Err(Refusal::Repeated { what: "the loss of these attempts".to_owned() });
     }
     for attempt in live {
-        if let Some(resumed) = resumed(d, &attempt) {
+        // Time in which no process worked is not the attempt's.
+        let seen = alive.iter().find(|(id, _)| *id == attempt.id).map_or(d.at, |(_, seen)| (*seen).min(d.at));
+        if let Some(resumed) = resumed(d, &attempt, seen) {
             d.run.attempts.iter_mut().filter(|a| a.id == attempt.id).for_each(|a| a.resumable = Some(resumed.clone()));
             continue;
         }
         d.finish_start(attempt.id);
-        let worst = worst_case(d, &attempt);
+        let worst = worst_case(d, &attempt, seen);
         let metered = metered.iter().find(|(id, _)| *id == attempt.id).map(|(_, metered)| metered);
         let usage_by_model = metered.map(|m| ModelUse::bounded(&m.usage_by_model)).unwrap_or_default();
         let usage = metered.map(|m| Usage { wall_ms: worst.wall_ms, ..m.used });
@@ -179,6 +190,7 @@ pub(super) fn orphaned(
             artifacts: Vec::new(),
             usage_by_model,
             secrets: Vec::new(),
+            exhausted: None,
         };
         finish(d, &attempt, ended);
         lose(d, &attempt);
@@ -239,6 +251,14 @@ fn accept(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Re
         }
         (Report::Failed { why } | Report::BudgetExhausted { why, .. }, _) => {
             next_try(d, attempt, NoteSource::Attempt, why);
+            // A command that ran (it has a transcript) and failed is told nothing new by its own words: it would only
+            // do the same again.
+            if is_command(attempt)
+                && !reported.artifacts.is_empty()
+                && let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t))
+            {
+                task.tries_allowed = task.tries;
+            }
             Ok(why.clone())
         }
         (Report::Unavailable { why, until, fix }, _) => {
@@ -273,6 +293,10 @@ fn accept(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Re
             Err(why)
         }
     }
+}
+
+fn is_command(attempt: &Attempt) -> bool {
+    EngineSpec::parse(&attempt.engine).is_command()
 }
 
 fn back_to_ready(d: &mut DecisionBuilder, attempt: &Attempt) {
@@ -316,12 +340,17 @@ fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Res
         return Err("the attempt belongs to no task".to_owned());
     };
     if diff.is_empty() || task.base.as_ref() == Some(head) {
+        if is_command(attempt) {
+            // A command that succeeds and changes nothing has nothing to change.
+            task.stage = Stage::Dropped;
+            return Ok("it found nothing to change".to_owned());
+        }
         let why = "nothing changed: the worktree is identical to the commit the attempt started from";
         task.restart(NoteSource::Attempt, why);
         return Err(why.to_owned());
     }
     if let Some(path) = policy.forbids(diff, &task.spec.paths) {
-        let why = format!("it changed {path}, which this task must not touch");
+        let why = format!("it changed {}, which this task must not touch", shown_path(&path));
         task.restart(NoteSource::Attempt, &why);
         return Err(why);
     }

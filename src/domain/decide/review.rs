@@ -2,7 +2,7 @@
 //! write it.
 
 use super::builder::{DecisionBuilder, cap};
-use super::work;
+use super::{baseline, work};
 use crate::domain::block::BlockKind;
 use crate::domain::change::StatusState;
 use crate::domain::check::{self, Scope};
@@ -30,8 +30,14 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
     let Some(results) = d.run.facts.results.clone() else {
         return work::check(d, Scope::Head, head);
     };
-    let green = check::proves(&d.run.settings.checks, &results);
+    let green = d.run.proves(&results);
+    if !green && !baseline::knows_base(d) {
+        return;
+    }
     set_status(d, OwnStatus::Checks, green);
+    if !green && (d.run.blames_environment(&results) || d.run.fails_like_base(&results)) {
+        return baseline::ask(d, Scope::Head, &results);
+    }
     if !green {
         let title = format!("The checks are red at {} with all tasks together", head.abbrev());
         d.rework(Origin::Checks, &title, &check::failures(&results));

@@ -51,7 +51,13 @@ impl DecisionBuilder {
         }
         if used >= allowed {
             let why = self.last_failure(step, task);
-            return self.block(BlockKind::Tries { step, task }, &why);
+            let last = self.run.attempts.iter().rev().find(|a| a.step == step && a.task == task && a.answers.is_none());
+            let exhausted = last.and_then(|a| a.ended.as_ref()).and_then(|e| e.exhausted);
+            let kind = match exhausted {
+                Some(BudgetKind::Time) => BlockKind::StepTime { step, task },
+                _ => BlockKind::Tries { step, task },
+            };
+            return self.block(kind, &why);
         }
         if !self.may_start() {
             return;
@@ -138,7 +144,11 @@ impl DecisionBuilder {
                 (granted.cost_micros, used.cost_micros, step.cost_micros, run.cost_micros, Some(BudgetUnit::Cost))
             }
             BudgetKind::Turns => (granted.turns, used.turns, step.turns, run.turns, None),
-            BudgetKind::Time | BudgetKind::Attempts | BudgetKind::Rounds => return None,
+            BudgetKind::Time => {
+                let own = step.timeout_secs.saturating_mul(1000);
+                return (granted.wall_ms < own).then_some(CutBy::Own(budget));
+            }
+            BudgetKind::StepTime | BudgetKind::Attempts | BudgetKind::Rounds => return None,
         };
         if granted == 0 || step == Some(granted) {
             return None;
@@ -317,6 +327,7 @@ impl DecisionBuilder {
             base: self.run.base.clone(),
             notes,
             checks: self.run.settings.checks.clone(),
+            excused: if review { self.excused() } else { Vec::new() },
             results: if review { self.run.facts.results.clone().unwrap_or_default() } else { Vec::new() },
             diff: if review { self.run.diff.clone() } else { DiffStat::default() },
             concerns,
@@ -326,6 +337,12 @@ impl DecisionBuilder {
         };
         self.charged.insert(id);
         self.order(Effect::Start { order: Box::new(order) });
+    }
+
+    /// Returns the names of the head's red checks that are not charged to the change.
+    fn excused(&self) -> Vec<String> {
+        let red = self.run.facts.results.iter().flatten().filter(|r| !r.green);
+        red.filter(|r| self.run.excuses(r)).map(|r| r.name.clone()).collect()
     }
 
     /// Applies the shared budgets' caps to an attempt. They never loosen its own.
@@ -352,6 +369,7 @@ impl DecisionBuilder {
             artifacts: Vec::new(),
             usage_by_model: Vec::new(),
             secrets: Vec::new(),
+            exhausted: None,
         };
         if let Some(a) = self.run.attempts.iter_mut().find(|a| a.id == id) {
             a.ended = Some(ended);

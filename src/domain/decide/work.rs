@@ -3,14 +3,16 @@
 //! Invariant: tasks are integrated in plan order, one at a time, so that the run's branch has one history.
 
 use super::builder::DecisionBuilder;
+use super::land;
+use crate::domain::attempt::Ending;
 use crate::domain::block::BlockKind;
 use crate::domain::budget::BudgetKind;
 use crate::domain::check::Scope;
 use crate::domain::effect::{Effect, EffectRef};
 use crate::domain::id::{Sha, TaskId};
 use crate::domain::order::Step;
-use crate::domain::run::Phase;
-use crate::domain::task::Stage;
+use crate::domain::run::{Phase, Run};
+use crate::domain::task::{Stage, Task};
 use std::collections::BTreeSet;
 
 pub(super) fn advance(d: &mut DecisionBuilder) {
@@ -72,8 +74,12 @@ pub(super) fn check(d: &mut DecisionBuilder, scope: Scope, sha: Sha) {
         }
         return;
     }
+    let known = match scope {
+        Scope::Head if !d.run.settings.policy.check_head_again => d.run.proof_of(&sha).map(<[_]>::to_vec),
+        _ => None,
+    };
     let checks = d.run.settings.checks.clone();
-    d.order(Effect::Check { scope, sha, checks });
+    d.order(Effect::Check { scope, sha, checks, known: known.unwrap_or_default() });
 }
 
 fn start_ready(d: &mut DecisionBuilder) {
@@ -87,12 +93,22 @@ fn start_ready(d: &mut DecisionBuilder) {
     }
 }
 
+/// Returns whether a task ended because its command found nothing to change.
+fn found_nothing(run: &Run, task: &Task) -> bool {
+    let last = run.attempts.iter().rev().find(|a| a.task == Some(task.id) && a.step == Step::Develop);
+    let succeeded = last.and_then(|a| a.ended.as_ref()).is_some_and(|e| e.ending == Ending::Succeeded);
+    task.stage == Stage::Dropped && succeeded && task.head.is_none()
+}
+
 /// Moves on to the review once all tasks have ended, or asks if there is nothing to review.
 fn finish(d: &mut DecisionBuilder) {
     if d.run.tasks.iter().any(|t| !t.over()) || d.held() {
         return;
     }
     if d.run.diff.is_empty() || d.run.head == d.run.base {
+        if d.run.change.is_none() && d.run.tasks.iter().all(|t| found_nothing(&d.run, t)) {
+            return land::unchanged(d);
+        }
         let why = "every task has ended, and the run's branch is identical to its base";
         return d.block(BlockKind::NothingChanged, why);
     }

@@ -53,7 +53,7 @@ pub fn diff(run: &Run) -> Gate {
 pub fn checks(run: &Run) -> Gate {
     match &run.facts.results {
         None => Gate::Wait("checks have not run at this head".to_owned()),
-        Some(results) => Gate::open_if(check::proves(&run.settings.checks, results), || check::failures(results)),
+        Some(results) => Gate::open_if(run.proves(results), || check::failures(results)),
     }
 }
 
@@ -124,9 +124,11 @@ pub fn statuses(run: &Run) -> Gate {
     if waiting.is_empty() { Gate::Open } else { Gate::Wait(format!("status {} is not green yet", waiting.join(", "))) }
 }
 
-/// Tests that a person approved exactly this head on exactly this base, where the policy or a concern requires it.
+/// Tests that a person approved exactly this head on exactly this base, where the policy, a concern or a red check
+/// requires it.
 pub fn approval(run: &Run) -> Gate {
-    let asked = || run.settings.policy.approve_merge || !run.concerns().is_empty();
+    let is_red = || run.facts.results.iter().flatten().any(|r| !r.green);
+    let asked = || run.settings.policy.approve_merge || !run.concerns().is_empty() || is_red();
     match approver(run).is_none() && asked() {
         true => Gate::Wait("a person must approve the merge".to_owned()),
         false => Gate::Open,

@@ -53,12 +53,41 @@ const fn step(tries: u32, minutes: u64, turns: Option<u64>) -> StepLimits {
 impl Default for StepTable {
     fn default() -> Self {
         Self {
-            explore: step(1, 2, Some(60)),
-            plan: step(2, 2, Some(60)),
+            explore: step(1, 10, Some(60)),
+            plan: step(2, 10, Some(60)),
             develop: step(2, 20, Some(200)),
             review: step(2, 15, Some(80)),
             ops: step(2, 15, None),
         }
+    }
+}
+
+/// What the checks must show at the base commit before any engine works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseChecks {
+    /// The base is not checked.
+    Off,
+    /// The checks must be able to run. The change has to make every check green, whatever the base fails.
+    #[default]
+    Usable,
+    /// The checks must be able to run. The change must not add failing tests; those of the base are not charged to it.
+    NoNewFailures,
+    /// Every check must be green.
+    Green,
+}
+
+impl BaseChecks {
+    /// Every value with its name in the configuration.
+    pub const ALL: [(&'static str, BaseChecks); 4] = [
+        ("off", BaseChecks::Off),
+        ("usable", BaseChecks::Usable),
+        ("no-new-failures", BaseChecks::NoNewFailures),
+        ("green", BaseChecks::Green),
+    ];
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -85,6 +114,12 @@ pub struct Policy {
     pub max_questions: u32,
     /// Whether a scout explores the repository before the plan.
     pub explore: bool,
+    /// What the checks must show at the base commit before any engine works.
+    #[serde(skip_serializing_if = "BaseChecks::is_default")]
+    pub base_checks: BaseChecks,
+    /// Whether the head is checked again if it is a commit that the checks of a task have proven.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub check_head_again: bool,
     /// Whether a person approves the plan.
     pub approve_plan: bool,
     /// Whether a person approves the merge. If not, a diff that raises a concern still needs approval.
@@ -122,6 +157,8 @@ impl Default for Policy {
             max_lost_attempts: 3,
             max_questions: 5,
             explore: false,
+            base_checks: BaseChecks::default(),
+            check_head_again: false,
             approve_plan: false,
             approve_merge: true,
             self_approval: true,

@@ -2,7 +2,7 @@
 
 use crate::domain::artifact::ArtifactRef;
 use crate::domain::budget::shared_budget::SharedBudget;
-use crate::domain::budget::{ModelUse, Usage};
+use crate::domain::budget::{BudgetKind, ModelUse, Usage};
 use crate::domain::id::{AttemptId, TaskId, Timestamp};
 use crate::domain::order::Step;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,9 @@ pub struct Ended {
     /// Names of the vault secrets it received.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// The part of its reservation that was used up, if it ended for that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhausted: Option<BudgetKind>,
 }
 
 /// How an attempt ended.
@@ -123,7 +126,7 @@ impl Attempt {
         self.ended.is_none()
     }
 
-    /// Returns the milliseconds since it was ordered, at most the reservation: all that is known of the time used by a
+    /// Returns the milliseconds from its order to `at`, at most the reservation: all that is known of the time used by a
     /// process that is gone.
     pub fn elapsed_ms(&self, at: Timestamp) -> u64 {
         u64::try_from(at.0.saturating_sub(self.started_at.0)).unwrap_or(0).min(self.reserved.wall_ms)

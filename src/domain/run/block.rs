@@ -3,6 +3,7 @@
 use crate::domain::budget::shared_budget::{Level, SharedBudget, SharedSpending};
 use crate::domain::budget::{BudgetKind, Raise};
 use crate::domain::change::Concern;
+use crate::domain::check::Scope;
 use crate::domain::effect::{EffectKind, SecretFound};
 use crate::domain::id::{BlockId, Sha, TaskId, Timestamp};
 use crate::domain::order::{Role, Step};
@@ -52,6 +53,18 @@ pub enum BlockKind {
         step: Step,
         /// The task, for `Develop`.
         task: Option<TaskId>,
+    },
+    /// A step ran out of its own time, and the same time would not suffice again.
+    StepTime {
+        /// The step.
+        step: Step,
+        /// The task, for `Develop`.
+        task: Option<TaskId>,
+    },
+    /// The checks are red for a reason that no engine can remove, or as red as at the base.
+    Environment {
+        /// What was checked.
+        scope: Scope,
     },
     /// The run has used up its rounds of rework.
     Rounds,
@@ -125,7 +138,7 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Yes, go on. For tries and rounds: a fresh set. For a failed effect: try again.
+    /// Yes, go on. For tries and rounds: a fresh set. For a failed effect or a broken environment: try again.
     Yes,
     /// No, with what should be different (a note for the next attempt).
     No {
@@ -142,7 +155,7 @@ pub enum Answer {
         /// The additional amounts.
         raise: Raise,
     },
-    /// Drop this task and go on without it.
+    /// Drop this task and go on without it. For a broken environment: go on anyway, these failures are accepted.
     Skip,
 }
 
@@ -154,6 +167,8 @@ impl BlockKind {
             BlockKind::Approval(Subject::Diff { .. }) => "approve_diff",
             BlockKind::Approval(Subject::Merge { .. }) => "approve_merge",
             BlockKind::Tries { .. } => "tries",
+            BlockKind::StepTime { .. } => "step_time",
+            BlockKind::Environment { .. } => "environment",
             BlockKind::Rounds => "rounds",
             BlockKind::Budget(_) | BlockKind::SharedBudget { .. } => "budget",
             BlockKind::Engine { .. } => "engine",
@@ -168,7 +183,10 @@ impl BlockKind {
     /// Returns the task the block is about, if any.
     pub fn task(&self) -> Option<TaskId> {
         match self {
-            BlockKind::Tries { task, .. } | BlockKind::Question { task, .. } => *task,
+            BlockKind::Tries { task, .. } | BlockKind::StepTime { task, .. } | BlockKind::Question { task, .. } => {
+                *task
+            }
+            BlockKind::Environment { scope: Scope::Task(task) } => Some(*task),
             BlockKind::Approval(Subject::Diff { task, .. }) => Some(*task),
             _ => None,
         }

@@ -43,7 +43,7 @@ pub enum AnswerKind {
         /// Suggested micro-USD; 0 = not exhausted.
         cost_micros: u64,
     },
-    /// Drops the task and goes on without it.
+    /// Drops the task and goes on without it, or goes on although the checks fail.
     Skip,
     /// Ends the run undelivered; the text says why.
     Stop,
@@ -57,6 +57,12 @@ pub fn answers(block: &Block) -> Vec<AnswerOption> {
         BlockKind::Approval(Subject::Plan { .. } | Subject::Merge { .. }) => vec![Approve, Decline],
         BlockKind::Tries { task: Some(_), .. } => vec![Continue, Reply, Skip, Stop],
         BlockKind::Tries { task: None, .. } | BlockKind::Rounds => vec![Continue, Reply, Stop],
+        BlockKind::StepTime { task, .. } => {
+            let more = Raise { budget: BudgetKind::StepTime, suggested: suggested(BudgetKind::StepTime) };
+            let skip = task.is_some().then_some(Skip);
+            [more, Continue, Reply].into_iter().chain(skip).chain([Stop]).collect()
+        }
+        BlockKind::Environment { .. } => vec![Continue, Skip, Reply, Stop],
         BlockKind::SharedBudget { budgets } => raises(budgets).into_iter().chain([Continue, Stop]).collect(),
         BlockKind::Budget(budget) => vec![Raise { budget: *budget, suggested: suggested(*budget) }, Stop],
         BlockKind::Question { .. } => vec![Reply],
@@ -88,6 +94,7 @@ fn suggested(budget: BudgetKind) -> u64 {
         BudgetKind::Cost => 1_000_000,
         BudgetKind::Turns => 100,
         BudgetKind::Time => 3_600,
+        BudgetKind::StepTime => 600,
         BudgetKind::Attempts => 10,
         BudgetKind::Rounds => 1,
     }

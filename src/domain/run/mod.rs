@@ -1,6 +1,7 @@
 //! A run: one goal carried to an outcome. This aggregate is what the snapshot stores.
 
 pub mod attempt;
+pub mod baseline;
 pub mod block;
 pub mod engine_selection;
 pub mod escalation;
@@ -21,6 +22,7 @@ use crate::domain::id::{AttemptId, BlockId, ChangeNumber, EffectKey, Principal, 
 use crate::domain::policy::Policy;
 use crate::domain::project::{ForgeName, ProjectName};
 use attempt::Attempt;
+use baseline::Baseline;
 use block::Block;
 use engine_selection::{Cooldown, Wait};
 use inquiry::Inquiry;
@@ -141,6 +143,18 @@ pub struct Run {
     /// The diff from `base` to `head`.
     #[serde(default)]
     pub diff: DiffStat,
+    /// What the checks found at the base; `None` = not checked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+    /// Red results that a person accepted: the same failures are not charged to the change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_failures: Vec<CheckResult>,
+    /// Seconds that people gave each attempt at a step, beyond the policy's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub step_time: BTreeMap<Step, u64>,
+    /// Times in a row that the base moved before the proven head could land.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub overtaken: u32,
     /// The change, once it is open.
     #[serde(default)]
     pub change: Option<ChangeRef>,
@@ -214,6 +228,9 @@ pub struct Facts {
     /// The check results at it.
     #[serde(default)]
     pub results: Option<Vec<CheckResult>>,
+    /// Digest of the environment of these results; `None` = unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Whether the change shows it, and if so whether as a draft.
     #[serde(default)]
     pub shown_as_draft: Option<bool>,
@@ -337,6 +354,12 @@ pub enum Outcome {
         /// The person and the reason.
         why: String,
     },
+    /// There was nothing to change: a command did its work and found nothing to do.
+    Unchanged,
+}
+
+fn is_none_yet(times: &u32) -> bool {
+    *times == 0
 }
 
 impl Run {

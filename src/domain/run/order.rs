@@ -83,6 +83,16 @@ pub struct EngineSpec {
 }
 
 impl EngineSpec {
+    /// Returns whether it is a plain command. A command that is told nothing new does the same again.
+    pub fn is_command(&self) -> bool {
+        self.kind == "command"
+    }
+
+    /// Returns whether it calls models, so that model calls are among what it may have used.
+    pub fn calls_models(&self) -> bool {
+        !matches!(self.kind.as_str(), "command" | "direct" | "script")
+    }
+
     /// Parses `KIND` or `KIND:ARG`.
     pub fn parse(text: &str) -> EngineSpec {
         let (kind, arg) = text.split_once(':').unwrap_or((text, ""));
@@ -137,6 +147,8 @@ pub enum NoteSource {
     Refused,
     /// Red checks.
     Checks,
+    /// Checks that are red at the base, before any change.
+    Base,
     /// A reviewer's findings.
     Review,
     /// A red status on the forge.
@@ -160,6 +172,7 @@ impl NoteSource {
             NoteSource::Attempt => "attempt",
             NoteSource::Refused => "refused",
             NoteSource::Checks => "checks",
+            NoteSource::Base => "base",
             NoteSource::Review => "review",
             NoteSource::Status => "status",
             NoteSource::Conflict => "conflict",
@@ -218,6 +231,9 @@ pub struct Order {
     /// For `Review`: the check results at `head`.
     #[serde(default)]
     pub results: Vec<CheckResult>,
+    /// For `Review`: names of the red checks that are not charged to the change: the base fails them alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excused: Vec<String>,
     /// For `Review`: size and paths of the diff from base to head.
     #[serde(default)]
     pub diff: DiffStat,

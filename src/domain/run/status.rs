@@ -69,7 +69,7 @@ words!(StepStatus {
 /// Returns the run's status.
 pub fn of_run(run: &Run) -> RunStatus {
     match &run.outcome {
-        Some(Outcome::Delivered { .. }) => return RunStatus::Completed,
+        Some(Outcome::Delivered { .. } | Outcome::Unchanged) => return RunStatus::Completed,
         Some(Outcome::Cancelled { .. }) => return RunStatus::Cancelled,
         Some(Outcome::Failed { .. }) => return RunStatus::Failed,
         None => {}

@@ -168,6 +168,9 @@ fn form(visit: &Visit, run: &Run, block: &Block, action: &str, answer: &Escalati
                 open("raise_shared", fields, submit("Raise", "primary")),
             )
         }
+        AnswerKind::Skip if matches!(block.kind, BlockKind::Environment { .. }) => {
+            open("skip", html! {}, submit("Go on anyway", ""))
+        }
         AnswerKind::Skip => open("skip", html! {}, submit("Skip the task", "")),
         AnswerKind::Stop => {
             folded("End the run…", worded("stop", "Why should the run end?", submit("End the run", "danger"), ""))
@@ -179,7 +182,7 @@ fn form(visit: &Visit, run: &Run, block: &Block, action: &str, answer: &Escalati
 fn in_unit(budget: BudgetKind, amount: u64) -> (&'static str, String) {
     match budget {
         BudgetKind::Cost => ("dollars", dollars(amount)),
-        BudgetKind::Time => ("minutes", (amount / 60).max(1).to_string()),
+        BudgetKind::Time | BudgetKind::StepTime => ("minutes", (amount / 60).max(1).to_string()),
         other => (render::budget_word(other), amount.to_string()),
     }
 }
@@ -198,6 +201,7 @@ fn raise_of(fields: &Fields) -> Result<Raise, PageError> {
         "cost" => Raise { cost_micros: fields.dollars("amount")?, ..none },
         "turns" => Raise { turns: whole("model calls")?, ..none },
         "time" => Raise { time_secs: whole("minutes")?.saturating_mul(60), ..none },
+        "step" => Raise { step_secs: whole("minutes")?.saturating_mul(60), ..none },
         "attempts" => Raise { attempts: small("attempts")?, ..none },
         "rounds" => Raise { rounds: small("rounds")?, ..none },
         _ => return Err(unknown("budget")),

@@ -4,9 +4,7 @@ use super::look;
 use super::parts::{chart, plan as graph, timeline};
 use super::visit::Visit;
 use crate::domain::gate::{self, Gate};
-use crate::domain::{
-    Attempt, BlockKind, BudgetKind, CheckResult, Ending, EngineSpec, Outcome, Run, Usage, check, status,
-};
+use crate::domain::{Attempt, BlockKind, BudgetKind, CheckResult, Ending, EngineSpec, Outcome, Run, Usage, status};
 use crate::render;
 use maud::{Markup, html};
 
@@ -21,8 +19,11 @@ const MAX_TASKS: usize = 200;
 /// if nothing failed last.
 pub fn failure(run: &Run) -> Markup {
     // A question about used-up tries or rounds shows the failure itself.
-    let is_asked = run.blocks.iter().any(|b| matches!(b.kind, BlockKind::Tries { .. } | BlockKind::Rounds));
-    if is_asked || matches!(run.outcome, Some(Outcome::Delivered { .. })) {
+    let is_asked = run.blocks.iter().any(|b| {
+        use BlockKind::{Environment, Rounds, StepTime, Tries};
+        matches!(b.kind, Tries { .. } | StepTime { .. } | Environment { .. } | Rounds)
+    });
+    if is_asked || matches!(run.outcome, Some(Outcome::Delivered { .. } | Outcome::Unchanged)) {
         return html! {};
     }
     let at_head = run.facts.results.iter().flatten();
@@ -202,7 +203,7 @@ pub fn checks(run: &Run) -> Markup {
                     span.quiet { " " (render::duration(result.duration_ms))
                         @if let Some(tests) = result.tests { ", " (tests.run.saturating_sub(tests.failed + tests.skipped)) " of " (render::count(tests.run, "test")) " passed" } }
                 } } }
-                @if results.iter().all(|r| r.green) && !check::proves(&run.settings.checks, run.facts.results.as_deref().unwrap_or_default()) {
+                @if results.iter().all(|r| r.green) && !run.proves(run.facts.results.as_deref().unwrap_or_default()) {
                     p { "A check that was ordered did not run." }
                 }
             }

@@ -18,6 +18,10 @@ pub struct Checker {
     keys: BTreeSet<EffectKey>,
     /// Heads whose full checks were green.
     green: BTreeSet<Sha>,
+    /// Heads among them with a red check that is not charged to the change.
+    red: BTreeSet<Sha>,
+    /// Whether a person accepted failures of checks.
+    accepted: bool,
     /// Heads approved by an accepted review, with its session.
     reviewed: BTreeMap<Sha, Option<String>>,
     /// Sessions of authors.
@@ -68,13 +72,30 @@ impl Checker {
         alive(run)
     }
 
+    /// Returns whether a person accepted failures of checks, so that a broken head may land.
+    pub fn accepts_failures(&self) -> bool {
+        self.accepted
+    }
+
+    /// Returns whether a red result may be excused at all: by a person, or by a policy that only refuses new failures.
+    fn excused(&self, red: &CheckResult, run: &Run) -> bool {
+        let by_policy = run.settings.policy.base_checks == BaseChecks::NoNewFailures
+            && run.baseline.as_ref().is_some_and(|b| {
+                b.red().any(|r| !red.failures.is_empty() && red.failures.iter().all(|f| r.failures.contains(f)))
+            });
+        (self.accepted || by_policy) && run.excuses(red)
+    }
+
     fn learn(&mut self, before: &Run, event: &Event, run: &Run) {
         match event {
             Event::EffectFinished { key, outcome: EffectOutcome::Checked { results, .. } } => {
                 if let Some(EffectRef::Check(Scope::Head, sha)) = before.pending.get(key)
                     && !results.is_empty()
-                    && results.iter().all(|r| r.green)
+                    && results.iter().all(|r| r.green || self.excused(r, run))
                 {
+                    if results.iter().any(|r| !r.green) {
+                        self.red.insert(sha.clone());
+                    }
                     self.green.insert(sha.clone());
                 }
             }
@@ -89,6 +110,19 @@ impl Checker {
                     && believed.is_some_and(|e| e.ending == Ending::Succeeded)
                 {
                     self.reviewed.insert(head.clone(), r.session.clone());
+                }
+            }
+            Event::Answered { block, answer: Answer::Skip, by } if by.is_person() => {
+                let block = block.map_or(before.blocks.first(), |id| before.block(id));
+                if let Some(BlockKind::Environment { .. }) = block.map(|b| &b.kind) {
+                    self.accepted = true;
+                    // What is known of the head may count from now on.
+                    if run.facts.results.iter().flatten().any(|r| !r.green)
+                        && run.proves(run.facts.results.as_deref().unwrap_or_default())
+                    {
+                        self.green.insert(run.head.clone());
+                        self.red.insert(run.head.clone());
+                    }
                 }
             }
             Event::Answered { block, answer: Answer::Yes, by } => {
@@ -426,7 +460,7 @@ impl Checker {
         for context in &run.settings.policy.required_statuses {
             must!(seen.statuses.get(context) == Some(&StatusState::Success), "landing without {context} green");
         }
-        if run.settings.policy.approve_merge || !run.concerns().is_empty() {
+        if run.settings.policy.approve_merge || !run.concerns().is_empty() || self.red.contains(head) {
             let may = |p: &Principal| p.is_person() && (run.settings.policy.self_approval || *p != run.goal.asked_by);
             let given = self.approvals.iter().any(|(h, b, p)| h == head && b == base && may(p));
             must!(given, "landing {head} on {base} without a person's approval of exactly that");
@@ -440,7 +474,7 @@ impl Checker {
 fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
     let most = after.run.attempts.iter().filter_map(|a| a.resumable.as_ref()).map(|r| r.resumes).max().unwrap_or(0);
     must!(most <= Resumable::MAX_RESUMES, "an attempt was resumed {most} times");
-    let Event::Orphaned { attempts, metered } = event else { return Ok(()) };
+    let Event::Orphaned { attempts, metered, alive } = event else { return Ok(()) };
     let spent = |run: &Run| run.ledger.spent;
     let mut charged = Usage::default();
     for id in attempts.iter().filter(|id| before.is_pending(&EffectRef::Start(**id))) {
@@ -459,7 +493,10 @@ fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Resu
         };
         must!(ended.ending == Ending::Lost, "{id} lost its process and is {:?}", ended.ending);
         let counted = metered.iter().find(|(m, _)| m == id).map(|(_, m)| m.used);
-        let mut all = counted.filter(|u| !u.is_absurd()).unwrap_or(was.reserved);
+        let counts_turns = before.limits.turns.is_some() && EngineSpec::parse(&was.engine).calls_models();
+        let unmetered = Usage { turns: if counts_turns { was.reserved.turns } else { 0 }, ..was.reserved };
+        let mut all = counted.filter(|u| !u.is_absurd()).unwrap_or(unmetered);
+        let at = alive.iter().find(|(m, _)| m == id).map_or(at, |(_, seen)| (*seen).min(at));
         if ended.usage_by_model.iter().any(|line| !line.priced) {
             all.cost_micros = all.cost_micros.max(was.reserved.cost_micros);
         }

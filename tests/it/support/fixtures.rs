@@ -18,9 +18,15 @@ pub fn engine(kind: &str) -> EngineSpec {
     EngineSpec { kind: kind.to_owned(), arg: String::new() }
 }
 
-/// A policy without path patterns, which take the most time and matter to few seeds.
+/// A policy without path patterns, which take the most time and matter to few seeds, and without a check of the base.
 pub fn bare_policy() -> Policy {
-    Policy { protected_paths: Vec::new(), test_paths: Vec::new(), forbidden_paths: Vec::new(), ..Policy::default() }
+    Policy {
+        protected_paths: Vec::new(),
+        test_paths: Vec::new(),
+        forbidden_paths: Vec::new(),
+        base_checks: BaseChecks::Off,
+        ..Policy::default()
+    }
 }
 
 /// A run to open with this policy.
@@ -57,6 +63,8 @@ pub fn opened(policy: Policy) -> Opened {
 pub fn any_policy(rng: &mut Rng) -> Policy {
     let mut p = bare_policy();
     p.parallel_tasks = 1 + rng.below(3) as u32;
+    p.base_checks = rng.one_of(&BaseChecks::ALL).1;
+    p.check_head_again = rng.chance(30);
     p.explore = rng.chance(20);
     p.approve_plan = rng.chance(15);
     p.approve_merge = rng.chance(60);

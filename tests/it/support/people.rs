@@ -97,7 +97,15 @@ fn any_answer(rng: &mut Rng) -> Answer {
         9 => Answer::More { raise: Raise { rounds: 1, ..Raise::default() } },
         10 => Answer::Skip,
         _ => Answer::More {
-            raise: Raise { tokens: 4_000, attempts: 5, cost_micros: 500, turns: 50, time_secs: 600, rounds: 0 },
+            raise: Raise {
+                tokens: 4_000,
+                attempts: 5,
+                cost_micros: 500,
+                turns: 50,
+                time_secs: 600,
+                rounds: 0,
+                step_secs: 9,
+            },
         },
     }
 }
@@ -111,7 +119,15 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
     let tired = answered > 25;
     let block = run.blocks.first()?;
     let dice = roll(seed, &["help", block.kind.code(), &answered.to_string()]) % 10;
-    let raise = Raise { tokens: 9_000, cost_micros: 3_000, turns: 200, time_secs: 7_200, rounds: 2, attempts: 12 };
+    let raise = Raise {
+        tokens: 9_000,
+        cost_micros: 3_000,
+        turns: 200,
+        time_secs: 7_200,
+        rounds: 2,
+        attempts: 12,
+        step_secs: 0,
+    };
     let no = Answer::No { why: if dice < 5 { "differently, please".to_owned() } else { String::new() } };
     let answer = match &block.kind {
         BlockKind::Approval(Subject::Merge { .. }) if tired => Answer::Yes,
@@ -119,6 +135,14 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
         BlockKind::Approval(_) => Answer::Yes,
         BlockKind::Question { .. } => Answer::Text { text: "the first way".to_owned() },
         BlockKind::Tries { task: Some(_), .. } if dice < 3 => Answer::Skip,
+        BlockKind::Environment { .. } if tired => no,
+        BlockKind::Environment { .. } if dice < 2 => Answer::Skip,
+        BlockKind::Environment { .. } if dice < 4 => Answer::Text { text: "it needs the tool".to_owned() },
+        BlockKind::Environment { .. } => {
+            world.fault = None;
+            Answer::Yes
+        }
+        BlockKind::StepTime { .. } if dice < 5 => Answer::More { raise: Raise { step_secs: 60, ..Raise::default() } },
         BlockKind::Effect(kind) => {
             world.broken.remove(kind.name());
             // The person removes the foreign head, as the question about the failed push requested.

@@ -282,7 +282,8 @@ impl Process {
             let counted =
                 Metered { used: Usage { tokens: 7, cost_micros: 3, wall_ms: 0, turns: 1 }, usage_by_model: Vec::new() };
             let metered = begun.iter().filter(|a| a.0 % 2 == 0).map(|a| (*a, counted.clone())).collect();
-            self.deliver(Event::Orphaned { attempts: begun, metered })?;
+            let alive = begun.iter().filter(|a| a.0 % 3 == 0).map(|a| (*a, Timestamp(self.now().0 - 500))).collect();
+            self.deliver(Event::Orphaned { attempts: begun, metered, alive })?;
             // Late reports of attempts that ended are delivered again.
             let is_over =
                 |e: &Event| matches!(e, Event::Reported(r) if self.run.attempt(r.attempt).is_some_and(|a| !a.live()));
@@ -318,6 +319,7 @@ impl Process {
             for (_, effect) in &decision.effects {
                 if let Effect::Land { head, .. } = effect
                     && !self.world.is_green(head)
+                    && !self.checker.accepts_failures()
                 {
                     return Err(format!("landing {head}, which is broken"));
                 }

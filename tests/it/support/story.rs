@@ -50,7 +50,21 @@ pub fn results(green: bool) -> Vec<CheckResult> {
         tests: None,
         artifacts: Vec::new(),
         secrets: Vec::new(),
+        failures: Vec::new(),
+        fault: None,
     }]
+}
+
+/// Returns the red result of a check that could not work where it ran.
+pub fn broken(fault: Fault) -> Vec<CheckResult> {
+    let mut results = results(false);
+    results.iter_mut().for_each(|r| r.fault = Some(fault.clone()));
+    results
+}
+
+/// Returns the outcome of checks that ran.
+pub fn checked(results: Vec<CheckResult>) -> EffectOutcome {
+    EffectOutcome::Checked { results, wall_ms: 10, scope: None, reused: None, environment: None }
 }
 
 /// Returns an observation in which nothing has moved and there is no new comment.
@@ -175,7 +189,7 @@ impl Story {
     pub fn well(self, effect: &str) -> Story {
         let seq = self.run.seq.to_string();
         let outcome = match effect {
-            "check" => EffectOutcome::Checked { results: results(true), wall_ms: 10 },
+            "check" => checked(results(true)),
             "integrate" => EffectOutcome::Integrated { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
             "rebase" => EffectOutcome::Rebased { head: sha(&["moved", &seq]), diff: diff(&["src/a"]) },
             "ensure_change" => {

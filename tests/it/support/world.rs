@@ -4,6 +4,7 @@
 
 use super::engines;
 use super::rng::{roll, sha};
+use super::story::{broken, checked};
 use skep::domain::change::UnblockComment;
 use skep::domain::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +62,8 @@ pub struct World {
     pub lands: Vec<Sha>,
     /// Effects that fail until a person fixes the cause.
     pub broken: BTreeSet<String>,
+    /// What the environment of the checks lacks until a person repairs it.
+    pub fault: Option<Fault>,
     /// Whether `Stop` was carried out.
     pub stopped: bool,
     moves: u64,
@@ -91,6 +94,7 @@ impl World {
             statuses: BTreeMap::new(),
             lands: Vec::new(),
             broken: BTreeSet::new(),
+            fault: None,
             stopped: false,
             moves: 0,
         }
@@ -220,7 +224,8 @@ impl World {
             Effect::Reserve { attempt, caps, shared, alert_percent, at, .. } => {
                 self.reserve(*attempt, *caps, shared, alert_percent, *at)
             }
-            Effect::Check { scope, sha, .. } => self.check(*scope, sha, key),
+            Effect::Check { sha, known, .. } if known.is_empty() => self.check(sha, key),
+            Effect::Check { known, .. } => checked(known.clone()),
             Effect::Integrate { task, from, head, onto, .. } => {
                 let files = self.diff(from, head);
                 let texts: Vec<String> = files.paths().map(|p| self.trees[head][p].clone()).collect();
@@ -389,13 +394,16 @@ impl World {
         reported
     }
 
-    fn check(&self, scope: Scope, sha: &Sha, key: &EffectKey) -> EffectOutcome {
-        let own_bug = self.trees[sha].values().any(|t| t.starts_with("bug"));
-        let truth = if scope == Scope::Head { self.is_green(sha) } else { !own_bug };
+    fn check(&self, sha: &Sha, key: &EffectKey) -> EffectOutcome {
+        if let Some(fault) = &self.fault {
+            return checked(broken(fault.clone()));
+        }
+        let truth = self.is_green(sha);
+        let bugs = self.trees[sha].iter().filter(|(_, text)| text.starts_with("bug")).map(|(path, _)| path.clone());
         let mood = roll(self.seed, &["mood", key.as_str()]);
         let green = truth && !(self.flaky && mood % 10 == 0);
         if self.lies && mood % 97 == 1 {
-            return EffectOutcome::Checked { results: Vec::new(), wall_ms: 5 };
+            return checked(Vec::new());
         }
         if self.lies && mood % 97 == 2 {
             return EffectOutcome::Commented;
@@ -411,8 +419,10 @@ impl World {
             tests: None,
             artifacts: Vec::new(),
             secrets: Vec::new(),
+            failures: if green { Vec::new() } else { bugs.collect() },
+            fault: None,
         };
-        EffectOutcome::Checked { results: vec![result], wall_ms: 7_000 }
+        EffectOutcome::Checked { results: vec![result], wall_ms: 7_000, scope: None, reused: None, environment: None }
     }
 
     fn moved(&mut self, from: &Sha, head: &Sha, onto: &Sha, rebase: bool) -> EffectOutcome {

@@ -124,9 +124,11 @@ impl<'a> Session<'a> {
             StepOutcome::Failed(why) | StepOutcome::NotResumed(why) => why.clone(),
             StepOutcome::BudgetExhausted { why, .. } | StepOutcome::Unavailable { why, .. } => why.clone(),
             StepOutcome::Asked { question, .. } => format!("asked: {question}"),
-            StepOutcome::Notes(_) | StepOutcome::Tasks(_) | StepOutcome::Edited { .. } | StepOutcome::Judged { .. } => {
-                "done".to_owned()
-            }
+            StepOutcome::Notes(_)
+            | StepOutcome::Tasks(_)
+            | StepOutcome::Edited { .. }
+            | StepOutcome::EditedInPart { .. }
+            | StepOutcome::Judged { .. } => "done".to_owned(),
         };
         (outcome, self.transcript.end(&end))
     }

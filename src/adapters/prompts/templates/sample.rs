@@ -38,6 +38,7 @@ fn empty(step: Step) -> Order {
         notes: Vec::new(),
         checks: Vec::new(),
         results: Vec::new(),
+        excused: Vec::new(),
         diff: DiffStat::default(),
         concerns: Vec::new(),
         bounds: Bounds::default(),
@@ -59,6 +60,8 @@ fn full(step: Step) -> Order {
         tests: Some(TestCounts { run: 3, failed: 1, skipped: 0 }),
         artifacts: Vec::new(),
         secrets: Vec::new(),
+        failures: Vec::new(),
+        fault: None,
     };
     let command = "cargo test".to_owned();
     let file =
@@ -80,6 +83,7 @@ fn full(step: Step) -> Order {
             runner: None,
         }],
         results: vec![result("lint", true), result("test", false)],
+        excused: words("flaky"),
         diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1 },
         concerns: words("it is large"),
         bounds: Bounds {

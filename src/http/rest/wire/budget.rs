@@ -120,12 +120,15 @@ pub struct Raise {
     /// Attempts.
     #[schema(default = 0)]
     pub attempts: u32,
+    /// Seconds for each attempt at the step that ran out of time.
+    #[schema(default = 0)]
+    pub step_secs: u64,
 }
 
 impl From<Raise> for domain::Raise {
     fn from(raise: Raise) -> domain::Raise {
-        let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts } = raise;
-        domain::Raise { tokens, cost_micros, turns, time_secs, rounds, attempts }
+        let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts, step_secs } = raise;
+        domain::Raise { tokens, cost_micros, turns, time_secs, rounds, attempts, step_secs }
     }
 }
 

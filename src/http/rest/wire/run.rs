@@ -108,6 +108,8 @@ pub enum Outcome {
         /// Reason.
         why: String,
     },
+    /// There was nothing to change.
+    Unchanged,
 }
 
 impl From<&domain::Outcome> for Outcome {
@@ -116,6 +118,7 @@ impl From<&domain::Outcome> for Outcome {
             domain::Outcome::Delivered { sha } => Outcome::Delivered { sha: sha.to_string() },
             domain::Outcome::Cancelled { why } => Outcome::Cancelled { why: why.clone() },
             domain::Outcome::Failed { why } => Outcome::Failed { why: why.clone() },
+            domain::Outcome::Unchanged => Outcome::Unchanged,
         }
     }
 }
