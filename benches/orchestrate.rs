@@ -99,6 +99,7 @@ fn request(n: usize) -> RunRequest {
             runner: None,
         }],
         carry_on: false,
+        on_difference: Default::default(),
         traceparent: None,
     }
 }

@@ -10,7 +10,7 @@ use skep::domain::{
 };
 use skep::platform::clock::SystemClock;
 use skep::platform::sandbox::Sandbox;
-use skep::ports::checks::{Checked, RepoRules, Trust};
+use skep::ports::checks::{CheckOutput, Checked, RepoRules, Trust};
 use skep::ports::engine::{AttemptEnv, EngineResult, Sink, StepOutcome};
 use skep::ports::forge::{ChangeText, Landing};
 use skep::ports::leases::Owner;
@@ -134,6 +134,9 @@ impl Workspaces for IdleWorld {
 
 #[async_trait]
 impl Checks for IdleWorld {
+    fn passing_on(&self, _: CheckOutput) -> Arc<dyn Checks> {
+        Arc::new(*self)
+    }
     fn rule_files(&self) -> &'static [&'static str] {
         &[]
     }

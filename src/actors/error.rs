@@ -26,6 +26,9 @@ pub enum RuntimeError {
         /// What to do about it.
         fix: String,
     },
+    /// The open run of the same goal has other settings than those asked for; nothing changed.
+    #[error("{0}")]
+    SettingsDiffer(String),
     /// The same request may succeed later.
     #[error("{0}")]
     Unavailable(String),

@@ -4,11 +4,15 @@ use super::deps::Deps;
 use super::error::RuntimeError;
 use super::parts::Parts;
 use super::request::{Defaults, RunRequest};
-use crate::domain::{Decision, Event, ForgeName, Opened, Outcome, Project, ProjectName, Run, Settings, open};
+use crate::domain::{
+    Decision, Difference, EngineSpec, Event, ForgeName, OnDifference, Opened, Outcome, Project, ProjectName, Role, Run,
+    Settings, open,
+};
 use crate::ports::Repo;
 use crate::ports::journal::Transition;
 use crate::ports::leases::{Lease, Owner};
 use crate::ports::run_index::RunFilter;
+use crate::render;
 use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
@@ -30,7 +34,7 @@ pub(super) async fn prepare(deps: &Deps, mut request: RunRequest) -> Result<Inta
     let parts = deps.parts();
     let (project, is_new) = project(deps, &request, &parts.defaults).await?;
     if let Some(run) = open_run(deps, &request, &project, is_new).await? {
-        return Ok(Intake::Existing(Box::new(run)));
+        return Ok(Intake::Existing(Box::new(continued(&request, run, &parts)?)));
     }
     let traceparent = request.traceparent.clone();
     let mut opened = inspect(deps, request, project.clone(), &parts).await?;
@@ -60,6 +64,39 @@ pub(super) async fn open_run(
     }
 }
 
+/// Returns the open run of the same goal, if the request may continue it: what the request names is checked even though
+/// the run has settings of its own, and is not silently dropped.
+fn continued(request: &RunRequest, run: Run, parts: &Parts) -> Result<Run, RuntimeError> {
+    check_engines(&request.engines, parts)?;
+    let differences = request.differences(&run);
+    // One that has landed is only being reported: its settings no longer matter.
+    if run.outcome.is_some() || differences.is_empty() || request.on_difference == OnDifference::Keep {
+        return Ok(run);
+    }
+    let what = render::settings_differ(&run, &differences);
+    let other_base = differences.iter().any(|d| matches!(d, Difference::Base { .. }));
+    match request.on_difference {
+        OnDifference::Apply if other_base => Err(RuntimeError::Invalid {
+            what: format!("{what}; a run cannot change the branch it lands on"),
+            fix: "Start another run of this goal".to_owned(),
+        }),
+        OnDifference::Apply | OnDifference::Keep => Ok(run),
+        OnDifference::Refuse => Err(RuntimeError::SettingsDiffer(what)),
+    }
+}
+
+/// Refuses an engine that this process cannot use.
+pub(super) fn check_engines(engines: &BTreeMap<Role, EngineSpec>, parts: &Parts) -> Result<(), RuntimeError> {
+    engines.iter().try_for_each(|(role, spec)| check_engine(*role, spec, parts))
+}
+
+fn check_engine(role: Role, spec: &EngineSpec, parts: &Parts) -> Result<(), RuntimeError> {
+    parts.engines.get(spec).map(drop).map_err(|what| RuntimeError::Invalid {
+        what: format!("cannot use the engine of the role {}: {what}", role.name()),
+        fix: "Choose another with --engine, or in the configuration".to_owned(),
+    })
+}
+
 /// Returns what a run of this project is born with. It only fetches the mirror and writes nothing else.
 pub(super) async fn inspect(
     deps: &Deps,
@@ -67,7 +104,7 @@ pub(super) async fn inspect(
     project: Project,
     parts: &Parts,
 ) -> Result<Opened, RuntimeError> {
-    let Parts { checks: runner, engines: registry, defaults, .. } = parts;
+    let Parts { checks: runner, defaults, .. } = parts;
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
     let branch = request.base.as_deref().or(project.base.as_deref());
     let (base_branch, base) = deps.workspaces.fetch(&repo, branch).await?;
@@ -98,13 +135,9 @@ pub(super) async fn inspect(
     // The fallbacks belong to the configured engine: a role whose engine was chosen explicitly has none.
     let mut fallbacks = defaults.fallbacks.clone();
     fallbacks.retain(|role, _| engines.get(role) == defaults.engines.get(role));
-    for (role, spec) in
-        engines.iter().chain(fallbacks.iter().flat_map(|(role, all)| all.iter().map(move |s| (role, s))))
-    {
-        registry.get(spec).map_err(|what| RuntimeError::Invalid {
-            what: format!("cannot use the engine of the role {}: {what}", role.name()),
-            fix: "Choose another with --engine, or in the configuration".to_owned(),
-        })?;
+    check_engines(&engines, parts)?;
+    for (role, spec) in fallbacks.iter().flat_map(|(role, all)| all.iter().map(move |s| (role, s))) {
+        check_engine(*role, spec, parts)?;
     }
     let id = request.id.unwrap_or_else(|| deps.clock.new_run_id());
     Ok(Opened {

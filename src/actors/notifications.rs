@@ -25,6 +25,15 @@ pub enum Notification {
         /// One line, capped; untrusted.
         text: String,
     },
+    /// A check produced output.
+    CheckOutput {
+        /// The run.
+        run: RunId,
+        /// The name of the check.
+        check: String,
+        /// One line, capped; untrusted.
+        text: String,
+    },
 }
 
 /// The channel of all notifications of this process.

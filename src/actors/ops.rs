@@ -3,6 +3,7 @@
 
 use super::deps::Deps;
 use super::message::{OpsMsg, RunMsg};
+use super::notifications::Notification;
 use super::retry::patiently;
 use super::target::RunTarget;
 use super::task::{AbortOnDrop, panic_text};
@@ -10,6 +11,7 @@ use crate::domain::{
     BudgetScope, CheckResult, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Reused,
     Scope, Sha, SharedBudget, SharedSpending, Timestamp,
 };
+use crate::ports::checks::CheckOutput;
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::leases::Lease;
 use crate::ports::ledger::{Reservation, ReserveOutcome, SpendingBy, SpendingFilter};
@@ -385,7 +387,11 @@ async fn check(
     let started = deps.clock.monotonic();
     let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.scratch_dirs(target.run, &name);
-    let checked = deps.parts().checks.run(&target.repo, &dir, &cache, trust, specs).await?;
+    let (notifications, run) = (deps.notifications.clone(), target.run);
+    let output: CheckOutput = Arc::new(move |check, text| {
+        notifications.send(Notification::CheckOutput { run, check: check.to_owned(), text: text.to_owned() });
+    });
+    let checked = deps.parts().checks.passing_on(output).run(&target.repo, &dir, &cache, trust, specs).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for check in checked {

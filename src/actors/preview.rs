@@ -4,7 +4,9 @@ use super::deps::Deps;
 use super::error::RuntimeError;
 use super::intake;
 use super::request::RunRequest;
-use crate::domain::{BaseChecks, Effect, Event, Opened, Order, Role, RunId, SharedLimits, Step, decide, open};
+use crate::domain::{
+    BaseChecks, Difference, Effect, Event, Opened, Order, Role, Run, RunId, SharedLimits, Step, decide, open,
+};
 use crate::ports::{Prompt, Repo};
 
 /// What a run would start with.
@@ -12,8 +14,10 @@ use crate::ports::{Prompt, Repo};
 pub struct Preview {
     /// What it would be born with. Opening it draws another id, and thus another branch name.
     pub opened: Opened,
-    /// The open run of the same goal that would be resumed instead.
+    /// The open run of the same goal that would continue instead; then `opened` has its settings, with those asked for.
     pub carried_on: Option<RunId>,
+    /// The settings asked for that this run does not have.
+    pub differences: Vec<Difference>,
     /// The manager's order. If a scout explores first, the order also gets the scout's notes.
     pub order: Order,
     /// The manager's prompt; `None` if its engine reads none.
@@ -38,14 +42,23 @@ fn tokens(bytes: usize) -> u64 {
 pub(super) async fn preview(deps: &Deps, request: RunRequest) -> Result<Preview, RuntimeError> {
     let parts = deps.parts();
     let (project, is_new) = intake::project(deps, &request, &parts.defaults).await?;
-    let carried_on = intake::open_run(deps, &request, &project, is_new).await?.map(|run| run.id);
-    let opened = intake::inspect(deps, request, project, &parts).await?;
+    let existing = intake::open_run(deps, &request, &project, is_new).await?;
+    let differences = existing.as_ref().map(|run| request.differences(run)).unwrap_or_default();
+    let carried_on = existing.as_ref().map(|run| run.id);
+    let opened = match existing {
+        Some(run) => {
+            intake::check_engines(&request.engines, &parts)?;
+            as_asked(run, request)
+        }
+        None => intake::inspect(deps, request, project, &parts).await?,
+    };
     let order = first_order(deps, &opened)?;
     let engine = parts.engines.get(&order.engine).map_err(|what| RuntimeError::Invalid {
         what: format!("cannot use the engine of the role manager: {what}"),
         fix: "Choose another with --engine, or in the configuration".to_owned(),
     })?;
-    let prompt = match engine.reads_prompt() {
+    // The plan of a run that continues was ordered long ago.
+    let prompt = match engine.reads_prompt() && carried_on.is_none() {
         true => {
             let repo = Repo { project: opened.project.clone(), origin: opened.settings.origin.clone() };
             Some(parts.prompts.render(&repo, &order, "").await?)
@@ -54,7 +67,17 @@ pub(super) async fn preview(deps: &Deps, request: RunRequest) -> Result<Preview,
     };
     let prompt_cost_micros =
         prompt.as_ref().and_then(|p| parts.engines.input_cost(&order.engine, tokens(p.system.len() + p.user.len())));
-    Ok(Preview { opened, carried_on, order, prompt, prompt_cost_micros })
+    Ok(Preview { opened, carried_on, differences, order, prompt, prompt_cost_micros })
+}
+
+/// Returns an open run with the engines and checks that were asked for.
+fn as_asked(run: Run, request: RunRequest) -> Opened {
+    let mut settings = run.settings;
+    settings.engines.extend(request.engines);
+    if !request.checks.is_empty() {
+        settings.checks = request.checks;
+    }
+    Opened { id: run.id, project: run.project, goal: run.goal, settings, base: run.base, traceparent: None }
 }
 
 /// Returns the manager's first order, as `decide` itself writes it.

@@ -1,6 +1,8 @@
 //! A request for a run, and the defaults for what the request leaves open.
 
-use crate::domain::{CheckSpec, EngineSpec, Goal, Policy, ProjectName, Role, RunId};
+use crate::domain::{
+    CheckSpec, Difference, EngineSpec, Goal, OnDifference, Overrides, Policy, ProjectName, Role, Run, RunId,
+};
 use std::collections::BTreeMap;
 
 /// A request for a run.
@@ -22,8 +24,18 @@ pub struct RunRequest {
     pub checks: Vec<CheckSpec>,
     /// Resume an open run of the same project and goal instead of opening a second one.
     pub carry_on: bool,
+    /// What to do if that run has other settings than those named here.
+    pub on_difference: OnDifference,
     /// The W3C trace context of the request.
     pub traceparent: Option<String>,
+}
+
+impl RunRequest {
+    /// Returns which of the settings named here a run does not have.
+    pub fn differences(&self, run: &Run) -> Vec<Difference> {
+        let overrides = Overrides { engines: self.engines.clone(), checks: self.checks.clone() };
+        overrides.differences(&run.settings, self.base.as_deref())
+    }
 }
 
 /// The configured defaults for new projects and runs.

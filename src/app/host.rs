@@ -3,14 +3,17 @@
 use super::program::{Program, prepare};
 use super::{doctor, probe, prompts, runners, sandbox};
 use crate::actors::Scope;
+use crate::adapters::checks::repo_file::NAME as RULES_FILE;
 use crate::adapters::{demo, store};
 use crate::domain::Role;
+use crate::platform::git::{Git, Identity, uncommitted_files};
 use crate::service::host::{
-    DemoSetup, Diagnosis, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
-    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
+    DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel,
+    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
 };
 use crate::telemetry;
 use async_trait::async_trait;
+use std::path::Path;
 use tokio::sync::mpsc;
 
 /// Maximum number of demo projects in one data directory.
@@ -68,6 +71,26 @@ impl Host for Program {
         probe::test(&config, &context.sources.data_dir, &sandbox, selected, output).await
     }
 
+    async fn offer_engines(&self, context: &HostContext) -> HostResult<Vec<EngineOffer>> {
+        let config = self.config(context)?;
+        let found = doctor::Found::on_this_machine(&config).await;
+        Ok(doctor::offers(&config, &found))
+    }
+
+    async fn find_engine(&self, context: &HostContext, name: &str) -> HostResult<String> {
+        let config = self.config(context)?;
+        let found = doctor::Found::on_this_machine(&config).await;
+        doctor::named(&config, &found, name)
+    }
+
+    async fn uncommitted(&self, _context: &HostContext, folder: &Path) -> HostResult<Option<Uncommitted>> {
+        let git = Git::find(Identity::default()).await?;
+        let Some(found) = uncommitted_files(&git, folder).await? else { return Ok(None) };
+        let count = |all: &[String]| u64::try_from(all.len()).unwrap_or(u64::MAX);
+        let rules = found.changed.iter().chain(&found.untracked).any(|path| path == RULES_FILE);
+        Ok(Some(Uncommitted { changed: count(&found.changed), untracked: count(&found.untracked), rules }))
+    }
+
     async fn prompts(&self, context: &HostContext, project: Option<&str>) -> HostResult<Vec<StepPrompt>> {
         prompts::in_force(&self.config(context)?, project)
     }
@@ -107,7 +130,7 @@ impl Host for Program {
                 base: sample.base,
                 goal: sample.goal,
                 engines: roles.into_iter().map(|role| (role, engine.clone())).collect(),
-                checks: Vec::new(),
+                checks: vec![demo::CHECK.to_owned()],
             });
         }
         Err(HostError::usage(

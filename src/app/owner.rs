@@ -46,6 +46,9 @@ pub struct Endpoint {
     pub pid: u32,
     /// Address of its REST API.
     pub address: SocketAddr,
+    /// Whether it is a service, rather than a command that ends with its own runs.
+    #[serde(default)]
+    pub is_service: bool,
 }
 
 fn endpoint_path(data_dir: &Path) -> PathBuf {
@@ -101,8 +104,8 @@ impl Owned {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn publish_address(&self, address: SocketAddr) -> Result<(), HostError> {
-        let endpoint = Endpoint { pid: std::process::id(), address };
+    pub fn publish_address(&self, address: SocketAddr, is_service: bool) -> Result<(), HostError> {
+        let endpoint = Endpoint { pid: std::process::id(), address, is_service };
         let text = serde_json::to_vec(&endpoint).unwrap_or_default();
         let new = self.endpoint.with_extension("new");
         let written = OpenOptions::new()

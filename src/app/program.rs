@@ -159,7 +159,7 @@ impl Program {
         // Without a sandbox only the demo may run: other commands must not find this server.
         let is_public = !(context.is_demo && started.level == "none");
         if let Some(owned) = started.owned.as_ref().filter(|_| is_public) {
-            owned.publish_address(address)?;
+            owned.publish_address(address, false)?;
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let router = started.router.clone();
@@ -237,7 +237,12 @@ impl Backend for Program {
         let token_file = self.config(context).ok().and_then(|c| c.server.token_file);
         let token = owner::token(data_dir, token_file.as_deref())?;
         register("token", &Secret::new(token.clone())).keep();
-        Ok(Some(RunningService { base_url: format!("http://{}", endpoint.address), token }))
+        Ok(Some(RunningService {
+            base_url: format!("http://{}", endpoint.address),
+            token,
+            is_service: endpoint.is_service,
+            pid: endpoint.pid,
+        }))
     }
 
     async fn open_driving(&self, context: &HostContext) -> HostResult<InProcessServer> {
@@ -292,7 +297,7 @@ impl Backend for Program {
         })?;
         let address = listener.local_addr().map_err(anyhow::Error::from)?;
         if let Some(owned) = &started.owned {
-            owned.publish_address(address)?;
+            owned.publish_address(address, true)?;
         }
         let login = match sessions::new_link(&started.services, &super::operator()).await {
             Ok(link) => Some(LoginLink::new(link).path),

@@ -5,7 +5,7 @@ use super::client::Client;
 use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
-use super::text::table;
+use super::text::{brief, shell_quoted, table};
 use crate::http::backend::{ServiceReady, local_url};
 use crate::http::rest::wire::LoginLink;
 use crate::service::host::{Diagnosis, IsolationLevel, Severity};
@@ -79,13 +79,20 @@ fn greeting(terminal: &Terminal, ready: &ServiceReady) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Longest value in a table; --json has all of it.
+const MAX_VALUE_CHARS: usize = 100;
+
 /// `skep config check`.
-pub async fn config_check(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
+pub async fn config_check(cli: &CliContext<'_>, changed: bool) -> Result<ExitStatus, Stop> {
     let terminal = cli.terminal;
-    let settings = cli.backend.settings(cli.host).await?;
+    let mut settings = cli.backend.settings(cli.host).await?;
+    settings.retain(|s| !changed || s.source != "default");
     terminal.object(&json!({ "settings": settings }))?;
-    let rows = settings.into_iter().map(|s| vec![s.key, s.value, s.source]).collect();
-    terminal.print(&table(&["key", "value", "source"], rows, terminal.width))?;
+    let rows =
+        settings.into_iter().map(|s| vec![s.key, brief(&s.value, MAX_VALUE_CHARS), s.source]).collect::<Vec<_>>();
+    if !rows.is_empty() {
+        terminal.print(&table(&["key", "value", "source"], rows, terminal.width))?;
+    }
     terminal.styled(Style::Green, "The configuration is valid.")?;
     Ok(ExitStatus::Success)
 }
@@ -128,6 +135,9 @@ pub async fn doctor(cli: &CliContext<'_>, propose: bool) -> Result<ExitStatus, S
             let first = findings.iter().find(|f| f.severity == Severity::Error).map_or("", |f| f.detail.as_str());
             return Err(CliError::config(first, "fix this first: the proposal builds on the configuration").into());
         }
+        let path = cli.host.sources.file.clone().unwrap_or_else(|| cli.host.sources.data_dir.join("skep.toml"));
+        let path = shell_quoted(&path.display().to_string());
+        terminal.suggest(&format!("# To use it: `skep doctor --propose > {path}`"))?;
         terminal.print(proposed_config.trim_end())?;
         return Ok(ExitStatus::Success);
     }
@@ -137,7 +147,12 @@ pub async fn doctor(cli: &CliContext<'_>, propose: bool) -> Result<ExitStatus, S
             Severity::Warning => (Style::Yellow, "warning"),
             Severity::Error => (Style::Red, "error"),
         };
-        terminal.line(style, &format!("  {word:<7} {:<14} {}", finding.subject, finding.detail))?;
+        let mut lines = finding.detail.lines();
+        let first = lines.next().unwrap_or_default();
+        terminal.prose(style, &format!("  {word:<7} {:<14} {first}", finding.subject), 25)?;
+        for line in lines {
+            terminal.prose(style, &format!("{:25}{}", "", line.trim()), 27)?;
+        }
         if !finding.fix.is_empty() {
             let fix = terminal.with_options(&finding.fix);
             terminal.line(Style::Plain, &format!("          {:<14} fix: {fix}", ""))?;

@@ -16,9 +16,19 @@ pub struct Of<'a> {
     pub change: Option<u64>,
 }
 
+/// Codes of questions after which another engine or other checks may help.
+pub const TRIED: &[&str] = &["tries", "rounds", "nothing_changed", "engine", "environment", "step_time"];
+
 /// Returns the command for each answer, with what it does as a shell comment.
 pub fn commands(of: Of<'_>, escalation: &Escalation) -> Vec<String> {
-    escalation.answers.iter().map(|answer| command(of, escalation, answer)).collect()
+    let mut commands: Vec<String> = escalation.answers.iter().map(|answer| command(of, escalation, answer)).collect();
+    if TRIED.contains(&escalation.code.as_str()) {
+        let (run, block) = (of.run, &escalation.block);
+        commands.push(format!(
+            "skep unblock {run} --block {block} --engine 'command: …'  # with another engine, or other checks (--check)"
+        ));
+    }
+    commands
 }
 
 fn command(of: Of<'_>, escalation: &Escalation, answer: &Answer) -> String {
@@ -49,7 +59,7 @@ fn command(of: Of<'_>, escalation: &Escalation, answer: &Answer) -> String {
 }
 
 /// Returns the argument of `--more`.
-fn amount(answer: &Answer) -> String {
+pub fn amount(answer: &Answer) -> String {
     let suggested = answer.suggested.unwrap_or_default();
     match answer.budget.as_deref().unwrap_or("tokens") {
         "cost" => format!("cost=\"{}\"", money_text(suggested)),

@@ -58,7 +58,7 @@ pub async fn raise(cli: &CliContext<'_>, args: RaiseArgs) -> Result<ExitStatus, 
     let (tokens, cost_micros) = (args.tokens.unwrap_or(0), args.cost.unwrap_or(0));
     if let Some(run) = args.run {
         let more = Raise { tokens, cost_micros, ..Raise::default() };
-        return act(cli, RunRef { run, follow: false }, Action::Raise(more)).await;
+        return act(cli, RunRef { run: Some(run), follow: false }, Action::Raise(more)).await;
     }
     let scope = if args.project.is_some() { BudgetScope::Project } else { BudgetScope::Day };
     let connection = cli.connect(Access::Write).await?;

@@ -5,6 +5,7 @@ use super::client::{Client, encode};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::parse::ChangeName;
 use super::project;
+use super::select::{self, Fits};
 use super::terminal::{Style, Terminal};
 use super::text::{moment, short_sha, table};
 use crate::http::rest::wire::{Change, ChangeState, Run, StatusState};
@@ -70,7 +71,8 @@ async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), CliEr
     match name {
         ChangeName::Numbered { project, number } => Ok((project.clone(), *number)),
         ChangeName::OfRun(run) => {
-            let view: Run = client.get(&format!("/runs/{}", encode(run))).await?;
+            let run = select::run(client, Some(run), Fits::Newest).await?;
+            let view: Run = client.get(&format!("/runs/{}", encode(&run))).await?;
             let Some(number) = view.change else {
                 return Err(CliError::usage(
                     format!("run {} has no change yet (it is {})", view.short_id, view.phase),

@@ -20,6 +20,15 @@ const MAX_SILENCE: Duration = Duration::from_secs(45);
 /// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The process that drives the runs of a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// Whether it is a service: it drives every run, and is started again if it ends.
+    pub is_service: bool,
+    /// Its process id.
+    pub pid: u32,
+}
+
 /// Client of the REST API.
 #[derive(Clone)]
 pub enum Client {
@@ -38,6 +47,8 @@ pub enum Client {
         token: String,
         /// The connection pool.
         http: reqwest::Client,
+        /// The process that answers.
+        driver: Driver,
     },
 }
 
@@ -60,7 +71,7 @@ impl Client {
     }
 
     /// Creates a client of a service.
-    pub fn remote(base: &str, token: &str) -> Result<Client, CliError> {
+    pub fn remote(base: &str, token: &str, driver: Driver) -> Result<Client, CliError> {
         crate::telemetry::install_crypto();
         let http = reqwest::Client::builder()
             // Never send the token through a proxy or after a redirect.
@@ -69,12 +80,28 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|e| CliError::internal(format!("cannot create an HTTP client: {e}")))?;
-        Ok(Client::Remote { base: base.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
+        Ok(Client::Remote { base: base.trim_end_matches('/').to_owned(), token: token.to_owned(), http, driver })
     }
 
-    /// Returns whether a service continues the runs when this process ends.
+    /// Returns whether another process drives the runs.
     pub fn is_remote(&self) -> bool {
         matches!(self, Client::Remote { .. })
+    }
+
+    /// Returns whether a service drives the runs, rather than a command that ends with its own run.
+    pub fn is_service(&self) -> bool {
+        matches!(self, Client::Remote { driver: Driver { is_service: true, .. }, .. })
+    }
+
+    /// Returns who drives the runs, at the beginning of a sentence.
+    pub fn driver(&self) -> String {
+        match self {
+            Client::Remote { driver: Driver { is_service: false, pid }, .. } => {
+                format!("Process {pid}, a command in another terminal,")
+            }
+            Client::Remote { .. } => "The service".to_owned(),
+            Client::InProcess { .. } => "This process".to_owned(),
+        }
     }
 
     /// Fetches a value.
@@ -198,7 +225,7 @@ impl Client {
                 let cut = |e: axum::Error| CliError::internal(format!("a response was cut off: {e}"));
                 (response.status(), response.into_body().into_data_stream().map(move |p| p.map_err(cut)).boxed())
             }
-            Client::Remote { base, token, http } => {
+            Client::Remote { base, token, http, .. } => {
                 let mut request = http.request(call.method, format!("{base}{path}")).bearer_auth(token);
                 for (name, value) in call.headers {
                     request = request.header(name, value);
@@ -280,11 +307,13 @@ const COMMAND_FIXES: &[(&str, &str)] = &[
     ("not_quarantined", "`skep runs --status quarantined` lists the quarantined runs"),
     ("nothing_to_answer", "`skep show RUN` shows what the run waits for"),
     ("out_of_place", "`skep show RUN` shows the run; choose an action that fits"),
+    ("project_in_use", "wait until the run has ended, or end it with `skep cancel`"),
     (
         "quarantined",
         "restore the store from a backup, or use the Skep version that wrote the run; then `skep lift-quarantine RUN`",
     ),
     ("several_runs", "give more digits; `skep runs` lists the runs"),
+    ("taken", "choose another --name, or pass --replace"),
 ];
 
 /// Returns the run that a request is about.

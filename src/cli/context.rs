@@ -1,7 +1,7 @@
 //! The context of every command, and its REST client: of a running service if there is one, else of routes in this
 //! process.
 
-use super::client::Client;
+use super::client::{Client, Driver};
 use super::exit::CliError;
 use super::terminal::Terminal;
 use crate::http::backend::Backend;
@@ -56,7 +56,9 @@ impl CliContext<'_> {
         let mut races = 0;
         loop {
             if let Some(service) = self.backend.running_service(self.host).await? {
-                return Ok(Connection { client: Client::remote(&service.base_url, &service.token)?, close: None });
+                let driver = Driver { is_service: service.is_service, pid: service.pid };
+                let client = Client::remote(&service.base_url, &service.token, driver)?;
+                return Ok(Connection { client, close: None });
             }
             let server = match access {
                 Access::Read => self.backend.open_reading(self.host).await,

@@ -21,7 +21,20 @@ fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     line("project", &format!("{} ({})", preview.project, preview.repo))?;
     line("base", &format!("{} at {}", preview.base_branch, preview.base.get(..8).unwrap_or(&preview.base)))?;
     if let Some(run) = &preview.existing_run {
-        line("run", &format!("{run} has this goal and would continue; --new starts another"))?;
+        let short = run.get(run.len().saturating_sub(8)..).unwrap_or(run);
+        match preview.differences.as_slice() {
+            [] => line("run", &format!("{short} has this goal and would continue; --new starts another"))?,
+            differences => {
+                line(
+                    "run",
+                    &format!("{short} has this goal and other settings; nothing would start without a choice:"),
+                )?;
+                for difference in differences {
+                    line("", difference)?;
+                }
+                line("", "--update gives it the settings below, --new starts another run")?;
+            }
+        }
     }
     for (role, engine) in &preview.engines {
         let arg = if engine.arg.is_empty() { String::new() } else { format!(":{}", engine.arg) };
@@ -39,6 +52,7 @@ fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     line("attempts", &format!("at most {}, {}", limits.attempts, count(limits.rounds.into(), "rework round")))?;
     match &preview.prompt {
         Some(prompt) => print_prompt(terminal, preview, prompt),
+        None if preview.existing_run.is_some() => Ok(()),
         None => {
             section(terminal, "The manager's prompt")?;
             let kind = preview.engines.get(&Role::Manager).map_or("", |e| e.kind.as_str());

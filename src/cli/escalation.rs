@@ -12,42 +12,64 @@ use crate::http::rest::wire::{Escalation, Run};
 const MAX_OUTPUT_LINES: usize = 7;
 const MAX_LISTED_LINES: usize = 16;
 
-/// Prints an escalation.
-pub fn print(terminal: &Terminal, view: &Run, escalation: &Escalation) -> Result<(), Stop> {
-    terminal.print("")?;
-    for line in happened(terminal, view, escalation) {
-        terminal.print(&line)?;
-    }
-    terminal.styled(Style::Yellow, &format!("Escalation: {}", escalation.reason))?;
-    terminal.print(question(terminal, view, escalation).trim_end_matches('\n'))
+/// How an escalation is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Everything, with the commands that answer it.
+    Full,
+    /// What fits a screen; the answer is asked for right after it.
+    Asked,
 }
 
-/// Returns the run and what happened. The terminal escapes control characters of quoted text.
-fn happened(terminal: &Terminal, view: &Run, escalation: &Escalation) -> Vec<String> {
-    let lines: Vec<&str> = escalation.why.trim_end().lines().collect();
-    let mut text = vec![format!("Run: {}", escalation.run)];
-    if lines.is_empty() {
-        return text;
+/// Prints an escalation.
+pub fn print(terminal: &Terminal, view: &Run, escalation: &Escalation, form: Form) -> Result<(), Stop> {
+    let of = Of { run: &view.short_id, project: &view.project, change: view.change };
+    terminal.print("")?;
+    terminal.prose(Style::Plain, &format!("Run: {}", escalation.run), 5)?;
+    happened(terminal, view, escalation)?;
+    terminal.styled(Style::Yellow, &format!("Escalation: {}", escalation.reason))?;
+    terminal.print("What I need from you:")?;
+    for (i, need) in escalation.needs.iter().enumerate() {
+        terminal.prose(Style::Plain, &format!("  {}) {} -> {}", i + 1, need.what, need.how), 5)?;
     }
-    text.push("What happened:".to_owned());
-    let listed = escalation.code.starts_with("approve_");
-    let max = if listed { MAX_LISTED_LINES } else { MAX_OUTPUT_LINES };
-    let rest = |n: usize| {
-        format!("  | … {}: {}", count(n as u64, "more line"), terminal.with_options(&whole(view, escalation)))
+    if form == Form::Asked {
+        return Ok(());
+    }
+    let section = |title: &str, commands: Vec<String>| -> Result<(), Stop> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        terminal.print(&format!("{title}:"))?;
+        commands.iter().try_for_each(|c| terminal.suggest(&format!("  {c}")))
     };
-    // Of a list the beginning counts, of output also the end.
-    let (first, last) = match (lines.len() > max, listed) {
+    section("Look at it with", answers::inspection(of, escalation))?;
+    section("Answer with one of", answers::commands(of, escalation))?;
+    terminal.prose(Style::Plain, &escalation.resumes, 0)?;
+    terminal.prose(Style::Dim, &escalation.reserved, 0)
+}
+
+/// Prints what happened, shortened: of a list its beginning, of output its beginning and its end.
+fn happened(terminal: &Terminal, view: &Run, escalation: &Escalation) -> Result<(), Stop> {
+    let lines: Vec<&str> = escalation.why.trim_end().lines().collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    terminal.print("What happened:")?;
+    let is_list = escalation.code.starts_with("approve_");
+    let max = if is_list { MAX_LISTED_LINES } else { MAX_OUTPUT_LINES };
+    let (first, last) = match (lines.len() > max, is_list) {
         (false, _) => (lines.len(), 0),
         (true, true) => (max - 1, 0),
         (true, false) => (max / 2, max - max / 2 - 1),
     };
-    let quoted = |line: &&str| format!("  | {line}");
-    text.extend(lines[..first].iter().map(quoted));
-    if first + last < lines.len() {
-        text.push(rest(lines.len() - first - last));
+    let line = |text: &&str| terminal.prose(Style::Plain, &format!("  | {}", text.replace('\t', "    ")), 4);
+    lines.iter().take(first).try_for_each(line)?;
+    let left_out = lines.len() - first - last;
+    if left_out > 0 {
+        let all = terminal.with_options(&whole(view, escalation));
+        terminal.styled(Style::Dim, &format!("  | … {}: {all}", count(left_out as u64, "more line")))?;
     }
-    text.extend(lines[lines.len() - last..].iter().map(quoted));
-    text
+    lines.iter().skip(lines.len() - last).try_for_each(line)
 }
 
 /// Returns the command that shows all of what happened.
@@ -64,23 +86,4 @@ fn whole(view: &Run, escalation: &Escalation) -> String {
             }
         }
     }
-}
-
-/// Returns what is needed, and the answers.
-fn question(terminal: &Terminal, view: &Run, escalation: &Escalation) -> String {
-    let of = Of { run: &view.short_id, project: &view.project, change: view.change };
-    let mut text = "What I need from you:\n".to_owned();
-    for (i, need) in escalation.needs.iter().enumerate() {
-        text.push_str(&format!("  {}) {} -> {}\n", i + 1, need.what, need.how));
-    }
-    let mut section = |title: &str, commands: Vec<String>| {
-        if !commands.is_empty() {
-            text.push_str(&format!("{title}:\n"));
-            commands.iter().for_each(|c| text.push_str(&format!("  {}\n", terminal.with_options(c))));
-        }
-    };
-    section("Look at it with", answers::inspection(of, escalation));
-    section("Answer with one of", answers::commands(of, escalation));
-    text.push_str(&format!("{}\n{}\n", escalation.resumes, escalation.reserved));
-    text
 }

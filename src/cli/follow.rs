@@ -1,15 +1,19 @@
 //! Follows a run until it ends, waits for a person, or the command is interrupted; gives or requests approvals
 //! meanwhile.
 
-use super::client::{Client, encode, with_query};
-use super::escalation;
+mod ask;
+
+use super::activity;
+use super::client::{Client, encode};
+use super::escalation::{self, Form};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::outcome;
-use super::progress::Progress;
+use super::progress::{Line, Progress};
 use super::run_log;
 use super::sse::SseEvent;
-use super::terminal::{Style, Terminal};
-use crate::http::rest::wire::{Action, Escalation, Event, Outcome, Run, Timestamp};
+use super::terminal::{Mark, Style, Terminal};
+use super::text::brief;
+use crate::http::rest::wire::{Event, Outcome, Run, Timestamp};
 use futures::{FutureExt, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
@@ -25,6 +29,9 @@ const QUEUE_GRACE: Duration = Duration::from_millis(500);
 /// How long a command that was asked to leave waits for a landing. Container runtimes kill after ten seconds.
 const LANDING_GRACE: Duration = Duration::from_secs(8);
 
+/// Characters of a task's title in the row that reports the plan.
+const MAX_TITLE_CHARS: usize = 60;
+
 /// How to follow a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FollowOptions {
@@ -34,11 +41,26 @@ pub struct FollowOptions {
     pub after: u64,
 }
 
-/// Line of an engine's output.
+/// Line of the output of an engine or a check.
 #[derive(Debug, Deserialize)]
-struct EngineOutput {
+pub struct Output {
+    #[serde(default)]
     attempt: serde_json::Value,
+    #[serde(default)]
+    check: Option<String>,
     text: String,
+}
+
+impl Output {
+    /// Returns where it comes from: an attempt, or a check.
+    pub fn source(&self) -> String {
+        self.check.clone().unwrap_or_else(|| attempt_name(&self.attempt))
+    }
+
+    /// Returns the text, without its line end.
+    pub fn text(&self) -> &str {
+        self.text.trim_end()
+    }
 }
 
 struct Follower<'a> {
@@ -53,6 +75,8 @@ struct Follower<'a> {
     /// A fetched run that is ahead of the events printed so far.
     ahead: Option<Run>,
     asked: BTreeSet<String>,
+    /// The base on which a merge was approved here.
+    approved_on: Option<String>,
     waiting: Option<String>,
 }
 
@@ -76,6 +100,7 @@ pub async fn follow(
         view,
         seen: options.after,
         asked: BTreeSet::new(),
+        approved_on: None,
         waiting: None,
     };
     let path = follower.path.clone();
@@ -91,6 +116,7 @@ pub async fn follow(
         }
     };
     *seen = follower.seen;
+    terminal.at_work(&[]);
     end
 }
 
@@ -132,10 +158,11 @@ async fn stop_signal() {
 }
 
 fn detached(client: &Client, terminal: &Terminal, short: &str) -> Result<(), Stop> {
+    terminal.at_work(&[]);
     terminal.print("")?;
     if client.is_remote() {
         terminal.print(&format!("Stopped following; the service continues run {short}."))?;
-        terminal.suggest(&format!("  skep events {short} --follow   follow it again"))?;
+        terminal.suggest(&format!("  skep watch {short}   follow it again"))?;
     } else {
         terminal.print(&format!("Stopped; run {short} is saved and nothing is lost."))?;
         terminal.suggest(&format!("  skep resume {short}   continue this run"))?;
@@ -151,8 +178,9 @@ impl Follower<'_> {
         // Pending events are printed first.
         if self.seen >= self.view.seq {
             for line in self.progress.update(&self.view) {
-                self.terminal.line(Style::Bold, &line)?;
+                self.print_progress(&line)?;
             }
+            self.terminal.at_work(&activity::at_work(&self.view));
             if let Some(exit) = self.evaluate().await? {
                 return Ok(exit);
             }
@@ -229,11 +257,8 @@ impl Follower<'_> {
         match event.event.as_str() {
             "end" => Ok(false),
             "output" => {
-                if let Ok(output) = serde_json::from_str::<EngineOutput>(&event.data) {
-                    let attempt = attempt_name(&output.attempt);
-                    self.start_attempt(&attempt).await?;
-                    self.terminal.line(Style::Dim, &format!("     {attempt} | {}", output.text.trim_end()))?;
-                    self.terminal.object(&json!({ "output": { "attempt": attempt, "text": output.text } }))?;
+                if let Ok(output) = serde_json::from_str::<Output>(&event.data) {
+                    self.print_output(&output).await?;
                 }
                 Ok(false)
             }
@@ -248,9 +273,9 @@ impl Follower<'_> {
                     self.start_attempt(&attempt).await?;
                 }
                 if !self.progress.repeats(&row)
-                    && let Some(line) = run_log::line(&row)
+                    && let Some(line) = run_log::line(&row, Some(&self.view))
                 {
-                    self.terminal.line(Style::Plain, &format!("{} {line}", super::text::time_of_day(row.at)))?;
+                    self.print_row(&row, &line)?;
                 }
                 self.terminal.object(&json!({ "event": row }))?;
                 Ok(true)
@@ -268,10 +293,59 @@ impl Follower<'_> {
         }
         self.ahead = None;
         for line in self.progress.update(&now) {
-            self.terminal.line(Style::Bold, &line)?;
+            self.print_progress(&line)?;
         }
         self.view = now;
+        self.terminal.at_work(&activity::at_work(&self.view));
         self.evaluate().await
+    }
+
+    /// Prints a line of the output of an engine or a check.
+    async fn print_output(&mut self, output: &Output) -> Result<(), Stop> {
+        let source = output.source();
+        if output.check.is_none() {
+            self.start_attempt(&source).await?;
+        }
+        let key = if output.check.is_some() { "check" } else { source.as_str() };
+        if !self.terminal.output_of(key, &output.text) {
+            self.terminal.line(Style::Dim, &format!("     {source} | {}", output.text.trim_end()))?;
+        }
+        let kind = if output.check.is_some() { "check" } else { "attempt" };
+        self.terminal.object(&json!({ "output": { kind: source, "text": output.text } }))
+    }
+
+    /// Prints a row of the journal: on a terminal with its mark, elsewhere with its time.
+    fn print_row(&self, row: &Event, line: &str) -> Result<(), Stop> {
+        // The goal is in the headline already; the plan of a single task repeats it.
+        let title = format!(": {}", brief(&self.view.goal.title, MAX_TITLE_CHARS));
+        let line = &match row.name.as_str() {
+            "opened" => line.replacen(&format!(": {}", self.view.goal.title), "", 1),
+            "reported" => line.replacen(&title, "", 1),
+            _ => line.to_owned(),
+        };
+        if !self.terminal.is_live() {
+            return self.terminal.line(Style::Plain, &format!("{} {line}", super::text::time_of_day(row.at)));
+        }
+        // There is no line for the start of an attempt: its end says whose it was.
+        let attempt = line.split(' ').next().and_then(|id| self.view.attempts.iter().find(|a| a.id == id));
+        match attempt {
+            Some(attempt) => {
+                let rest = line.trim_start_matches(attempt.id.as_str());
+                self.terminal.marked(run_log::mark(row), &format!("{} {}{rest}", attempt.id, attempt.step.role()))
+            }
+            None => self.terminal.marked(run_log::mark(row), &activity::with_check_names(line, &self.view.checks)),
+        }
+    }
+
+    /// Prints a line about the progress of the run.
+    fn print_progress(&self, line: &Line) -> Result<(), Stop> {
+        match line {
+            _ if !self.terminal.is_live() => self.terminal.line(Style::Bold, line.text()),
+            Line::Phase(text) => self.terminal.prose(Style::Bold, text, 2),
+            Line::Started(_) => Ok(()),
+            Line::Rejected(text) => self.terminal.marked(Mark::Bad, text),
+            Line::Added(text) => self.terminal.marked(Mark::Again, text),
+        }
     }
 
     /// Prints the start of an attempt before anything else about it, however short it was.
@@ -281,7 +355,11 @@ impl Follower<'_> {
         }
         let now: Run = self.client.get(&self.path).await?;
         for line in self.progress.attempt_started(&now, attempt) {
-            self.terminal.line(Style::Bold, &line)?;
+            self.print_progress(&line)?;
+        }
+        // Its end is about to be printed, and names its role.
+        if now.seq == self.view.seq || self.view.attempts.iter().all(|a| a.id != attempt) {
+            self.view.attempts = now.attempts;
         }
         Ok(())
     }
@@ -318,103 +396,28 @@ impl Follower<'_> {
                 return Ok(Some(ExitStatus::WaitsForPerson));
             }
             if self.view.escalations.is_empty() {
-                let waiting = run_log::waiting_for(&self.view);
+                let waiting = run_log::waiting(&self.view).map(str::to_owned);
                 if waiting != self.waiting
                     && let Some(line) = &waiting
                 {
-                    self.terminal.line(Style::Yellow, &format!("waiting: {line}"))?;
+                    self.terminal.prose(Style::Yellow, line, 2)?;
                 }
                 self.waiting = waiting;
                 return Ok(None);
             }
-            if self.ask_approval().await? {
+            self.terminal.at_work(&[]);
+            if self.ask().await? {
                 continue;
             }
             for escalation in &self.view.escalations {
                 if !self.asked.contains(&escalation.block.to_string()) {
-                    escalation::print(self.terminal, &self.view, escalation)?;
+                    escalation::print(self.terminal, &self.view, escalation, Form::Full)?;
                 }
             }
             self.terminal.object(&json!({ "run": self.view }))?;
             return Ok(Some(ExitStatus::WaitsForPerson));
         }
     }
-
-    /// Gives the oldest open approval (`--yes`). Each block is answered once: one that stays open needs more than the
-    /// yes of this person.
-    async fn approve_next(&mut self) -> Result<bool, Stop> {
-        let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
-        let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
-        self.asked.insert(escalation.block.to_string());
-        escalation::print(self.terminal, &self.view, &escalation)?;
-        let body = Action { block: Some(escalation.block.to_string()), ..Action::default() };
-        match self.client.post(&format!("{}/actions/approve", self.path), &body, None).await {
-            Ok(view) => self.view = view,
-            // This person may not give it (policy), or it was answered meanwhile: it stays open, and the command exits
-            // with 4.
-            Err(error) if error.exit == ExitStatus::Usage => {
-                self.terminal.error(&error);
-                self.view = self.client.get(&self.path).await?;
-                return Ok(true);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        self.terminal.line(Style::Green, &format!("approved on your behalf (--yes): {}", escalation.reason))?;
-        Ok(true)
-    }
-
-    /// Asks the person at the terminal for the oldest open approval; returns whether one was answered.
-    async fn ask_approval(&mut self) -> Result<bool, Stop> {
-        let open = |e: &&Escalation| is_approval(e) && !self.asked.contains(&e.block.to_string());
-        let Some(escalation) = self.view.escalations.iter().find(open).cloned() else { return Ok(false) };
-        if !self.terminal.can_prompt() {
-            return Ok(false);
-        }
-        escalation::print(self.terminal, &self.view, &escalation)?;
-        self.asked.insert(escalation.block.to_string());
-        let block = Some(escalation.block.to_string());
-        let body = loop {
-            let answer = self.terminal.ask("Approve? [y]es, [n]o, show [d]iff, or Enter to decide later:").await?;
-            match answer.as_deref().map(str::to_lowercase).as_deref() {
-                Some("y" | "yes") => break Action { block, ..Action::default() },
-                Some("n" | "no") => {
-                    let why = self.terminal.ask("What should be different? (optional)").await?;
-                    break Action { block, no: true, text: why.filter(|w| !w.is_empty()), ..Action::default() };
-                }
-                Some("d" | "diff") => {
-                    let task = escalation.task.clone();
-                    let path = with_query(&format!("{}/patch", self.path), &[("task", task)]);
-                    match self.client.bytes(&path).await {
-                        Ok(patch) => self.terminal.content(&patch)?,
-                        Err(error) => self.terminal.error(&error),
-                    }
-                }
-                Some("") | None => {
-                    self.terminal.suggest(&format!(
-                        "The run waits for your answer. Give it later with `skep approve {} --block {}`.",
-                        self.view.short_id, escalation.block
-                    ))?;
-                    return Ok(false);
-                }
-                Some(_) => self.terminal.print("Please answer y, n or d.")?,
-            }
-        };
-        // The answer is about the state that was shown: refuse it if the run has moved since.
-        match self.client.post(&format!("{}/actions/approve", self.path), &body, Some(self.view.seq)).await {
-            Ok(view) => self.view = view,
-            Err(error) if error.problems.iter().any(|p| p.status == 412) => {
-                self.terminal.print("The run has changed in the meantime; please review it again.")?;
-                self.asked.remove(&escalation.block.to_string());
-                self.view = self.client.get(&self.path).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(true)
-    }
-}
-
-fn is_approval(escalation: &Escalation) -> bool {
-    escalation.code.starts_with("approve_")
 }
 
 /// Returns the name of an attempt (`a2`) from either JSON form.

@@ -3,15 +3,20 @@
 use super::args::RunsArgs;
 use super::client::{Client, encode, with_query};
 use super::exit::{ExitStatus, Stop};
-use super::follow::attempt_name;
+use super::follow::{Output, attempt_name};
 use super::run_log;
+use super::select::{self, Fits};
+use super::sse::SseEvent;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, moment, table, time_of_day};
 use crate::http::rest::wire::{Event, Run, RunSummary};
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
+use std::time::Duration;
 
+/// How long the journal is quiet before the run is looked at.
+const QUIET: Duration = Duration::from_millis(500);
 /// Number of journal rows per request.
 const PAGE_SIZE: u64 = 500;
 
@@ -25,7 +30,10 @@ struct Log {
 }
 
 /// `skep runs`.
-pub async fn runs(client: &Client, terminal: &Terminal, args: RunsArgs) -> Result<ExitStatus, Stop> {
+pub async fn runs(client: &Client, terminal: &Terminal, mut args: RunsArgs) -> Result<ExitStatus, Stop> {
+    if let Some(before) = &args.before {
+        args.before = Some(select::run(client, Some(before), Fits::Newest).await?);
+    }
     let path = with_query(
         "/runs",
         &[
@@ -37,14 +45,24 @@ pub async fn runs(client: &Client, terminal: &Terminal, args: RunsArgs) -> Resul
         ],
     );
     let runs: Vec<RunSummary> = client.get(&path).await?;
-    terminal.object(&json!({ "runs": runs }))?;
+    // Without another process nothing works on a run that waits for nobody.
+    let is_idle = |r: &RunSummary| {
+        !client.is_remote() && r.wake_at.is_none() && ["pending", "planning", "running"].contains(&r.status.as_str())
+    };
+    let listed = runs.iter().map(|r| {
+        let mut row = json!(r);
+        row["idle"] = json!(is_idle(r));
+        row
+    });
+    terminal.object(&json!({ "runs": listed.collect::<Vec<_>>() }))?;
     if runs.is_empty() {
         terminal.suggest(
-            "No runs found. Start one with `skep run --repo PATH --goal TEXT`, or watch one with `skep demo`.",
+            "No runs found. Start one with `skep run \"what should be different\"`, or watch one with `skep demo`.",
         )?;
         return Ok(ExitStatus::Success);
     }
     let full = u64::try_from(runs.len()).unwrap_or(u64::MAX) >= args.limit;
+    let some_idle = runs.iter().any(is_idle);
     let oldest = runs.last().map(|r| r.short_id().to_owned());
     let rows = runs.into_iter().map(|r| {
         let short = r.short_id().to_owned();
@@ -52,15 +70,19 @@ pub async fn runs(client: &Client, terminal: &Terminal, args: RunsArgs) -> Resul
             (Some(at), Some(why)) => format!("until {}: {}", time_of_day(at), brief(why, 80)),
             _ => String::new(),
         };
+        let status = if is_idle(&r) { "idle".to_owned() } else { r.status.clone() };
         let waiting_for = match (r.quarantined, r.blocks.is_empty()) {
             (Some(why), _) => why,
             (None, true) => timer,
             (None, false) => r.blocks.join(", "),
         };
-        vec![short, r.status, r.project, moment(r.opened_at), waiting_for, r.title]
+        vec![short, status, r.project, moment(r.opened_at), waiting_for, r.title]
     });
     let header = ["run", "status", "project", "started", "waiting for", "goal"];
     terminal.print(&table(&header, rows.collect(), terminal.width))?;
+    if some_idle {
+        terminal.suggest("Nothing works on an idle run: `skep resume RUN` continues one, `skep serve` all.")?;
+    }
     if let Some(oldest) = oldest.filter(|_| full) {
         terminal.line(Style::Dim, &terminal.with_options(&format!("More runs: `skep runs --before {oldest}`")))?;
     }
@@ -76,13 +98,15 @@ pub async fn events(
     after: u64,
 ) -> Result<ExitStatus, Stop> {
     let path = format!("/runs/{}", encode(run));
+    // A run that cannot be read still has a journal.
+    let run: Option<Run> = client.get(&path).await.ok();
     let mut seen = after;
     loop {
         let query = [("after", Some(seen.to_string())), ("limit", Some(PAGE_SIZE.to_string()))];
         let page: Vec<Event> = client.get(&with_query(&format!("{path}/events"), &query)).await?;
         let Some(last) = page.last().map(|row| row.seq).filter(|last| *last > seen) else { break };
         for row in &page {
-            show(terminal, row)?;
+            show(terminal, row, run.as_ref())?;
         }
         seen = last;
     }
@@ -92,27 +116,29 @@ pub async fn events(
     let mut events = client.stream(&format!("{path}/stream"), seen).await?;
     let interrupt = tokio::signal::ctrl_c();
     tokio::pin!(interrupt);
+    let mut asked = None;
     loop {
+        // Once the journal is quiet, the run may wait for a person, which no row says.
         let next = tokio::select! {
             next = events.next() => next,
+            () = tokio::time::sleep(QUIET), if asked != Some(seen) => {
+                asked = Some(seen);
+                say_what_it_waits_for(client, terminal, &path).await?;
+                continue;
+            }
             _ = &mut interrupt => None,
         };
         let Some(event) = next else { break };
         let event = event?;
         match event.event.as_str() {
             "end" => break,
-            "output" => {
-                if let Ok(output) = serde_json::from_str::<serde_json::Value>(&event.data) {
-                    let text = output["text"].as_str().unwrap_or_default();
-                    terminal.line(Style::Dim, &format!("     {} | {text}", attempt_name(&output["attempt"])))?;
-                }
-            }
+            "output" => print_output(terminal, &event)?,
             _ => {
                 if let Ok(row) = serde_json::from_str::<Event>(&event.data)
                     && row.seq > seen
                 {
                     seen = row.seq;
-                    show(terminal, &row)?;
+                    show(terminal, &row, run.as_ref())?;
                 }
             }
         }
@@ -120,10 +146,64 @@ pub async fn events(
     Ok(ExitStatus::Success)
 }
 
-fn show(terminal: &Terminal, row: &Event) -> Result<(), Stop> {
+/// Prints that a run waits for a person, if it does; nothing with `--json`, where the run says it.
+async fn say_what_it_waits_for(client: &Client, terminal: &Terminal, path: &str) -> Result<(), Stop> {
+    let run: Run = client.get(path).await?;
+    let short = &run.short_id;
+    for escalation in &run.escalations {
+        terminal.line(
+            Style::Yellow,
+            &terminal.with_options(&format!(
+                "the run waits for you: {}. Answer with `skep watch {short}`.",
+                escalation.reason
+            )),
+        )?;
+    }
+    Ok(())
+}
+
+/// Prints a line of the output of an engine or a check.
+fn print_output(terminal: &Terminal, event: &SseEvent) -> Result<(), Stop> {
+    let Ok(output) = serde_json::from_str::<Output>(&event.data) else { return Ok(()) };
+    terminal.line(Style::Dim, &format!("     {} | {}", output.source(), output.text()))
+}
+
+/// `skep logs --follow`: prints the output of what is at work, until the run ends or waits for a person.
+pub async fn follow_logs(client: &Client, terminal: &Terminal, run: &str) -> Result<ExitStatus, Stop> {
+    let path = format!("/runs/{}", encode(run));
+    let mut view: Run = client.get(&path).await?;
+    let mut events = client.stream(&format!("{path}/stream"), view.seq).await?;
+    let interrupt = tokio::signal::ctrl_c();
+    tokio::pin!(interrupt);
+    loop {
+        let waits = !view.escalations.is_empty() && view.pending_effects.is_empty();
+        if waits || view.outcome.is_some() {
+            terminal.line(Style::Dim, &format!("run {}: {}", view.short_id, view.now))?;
+            return Ok(if waits { ExitStatus::WaitsForPerson } else { ExitStatus::Success });
+        }
+        let event = tokio::select! {
+            next = events.next() => next,
+            _ = &mut interrupt => None,
+        };
+        match event {
+            None => return Ok(ExitStatus::Success),
+            Some(event) => match event? {
+                event if event.event == "output" && terminal.json => {
+                    if let Ok(output) = serde_json::from_str::<serde_json::Value>(&event.data) {
+                        terminal.object(&json!({ "output": output }))?;
+                    }
+                }
+                event if event.event == "output" => print_output(terminal, &event)?,
+                _moved => view = client.get(&path).await?,
+            },
+        }
+    }
+}
+
+fn show(terminal: &Terminal, row: &Event, run: Option<&Run>) -> Result<(), Stop> {
     terminal.object(row)?;
     // Internal steps appear only with --json.
-    let Some(line) = run_log::line(row) else { return Ok(()) };
+    let Some(line) = run_log::line(row, run) else { return Ok(()) };
     terminal.line(Style::Plain, &format!("{:>4}  {}  {:<16}  {line}", row.seq, moment(row.at), row.name))
 }
 

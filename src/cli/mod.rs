@@ -1,6 +1,7 @@
 //! The command line: every command is a REST client, either of a running service or of routes in this process.
 
 pub mod actions;
+mod activity;
 pub mod admin;
 mod answers;
 pub mod args;
@@ -10,20 +11,25 @@ pub mod client;
 pub mod context;
 pub mod dry_run;
 pub mod engine;
+mod engines;
 pub mod escalation;
 pub mod exit;
 pub mod follow;
 pub mod list;
+mod live;
 pub mod outcome;
+mod pager;
 pub mod parse;
 pub mod progress;
 pub mod project;
 pub mod prompts;
+mod question;
 pub mod reconnect;
 pub mod run;
 pub mod run_log;
 pub mod runner;
 pub mod secret;
+mod select;
 pub mod show;
 pub mod sse;
 pub mod terminal;
@@ -42,6 +48,7 @@ use clap::Parser;
 use client::Client;
 use context::{Access, CliContext};
 use exit::{CliError, ExitStatus, Stop};
+use select::Fits;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use terminal::Terminal;
@@ -51,12 +58,13 @@ pub async fn main(backend: &dyn Backend) -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     // With --json a usage error is JSON too, even though the options could not be parsed.
     let json = args.iter().take_while(|a| *a != "--").any(|a| a == "--json");
-    let skep = match Skep::try_parse_from(args) {
+    let skep = match Skep::try_parse_from(&args) {
         Ok(skep) => skep,
         Err(error) => return usage_error(&error, json).into(),
     };
     let options = location_options(&skep.global);
-    let terminal = Terminal::of_process(skep.global.json, skep.global.no_color).with_location_options(options);
+    let terminal = Terminal::of_process(skep.global.json, skep.global.no_color);
+    let terminal = terminal.with_location_options(options).called_as(&args);
     run_on(backend, &terminal, skep).await.into()
 }
 
@@ -78,12 +86,8 @@ pub async fn run_on(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> E
 /// the environment are left out: the next command inherits them.
 fn location_options(global: &args::Global) -> String {
     let mut options = String::new();
-    for (flag, path, variable) in
-        [("--data-dir", &global.data_dir, "SKEP_DATA_DIR"), ("--config", &global.config, "SKEP_CONFIG")]
-    {
-        if let Some(path) = path
-            && std::env::var_os(variable).is_none_or(|set| set != *path.as_os_str())
-        {
+    for (flag, path) in [("--data-dir", &global.data_dir), ("--config", &global.config)] {
+        if let Some(path) = path {
             options.push_str(&format!(" {flag} {}", text::shell_quoted(&path.display().to_string())));
         }
     }
@@ -136,28 +140,45 @@ fn printable(text: &str) -> String {
 async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Result<ExitStatus, Stop> {
     let global = skep.global;
     let sources = crate::config::Sources::of_process(global.data_dir.as_deref(), global.config.as_deref());
-    let host = HostContext {
-        sources: sources.map_err(CliError::from)?,
-        verbosity: global.verbose,
-        json_logs: global.json,
-        is_demo: matches!(skep.command, Command::Demo(_)),
-    };
+    let mut sources = sources.map_err(CliError::from)?;
+    let is_demo = matches!(skep.command, Command::Demo(_));
+    // The demo leaves nothing in the data directory of real work, unless it is told to use that one.
+    let own_dir = (is_demo && global.data_dir.is_none() && std::env::var_os("SKEP_DATA_DIR").is_none())
+        .then(|| sources.data_dir.with_file_name("skep-demo"));
+    if let (Some(dir), Command::Demo(args)) = (&own_dir, &skep.command) {
+        let file = sources.data_dir.join("skep.toml");
+        sources.file = sources.file.or(Some(file).filter(|file| file.is_file()));
+        sources.data_dir = dir.clone();
+        let options = format!(" --data-dir {}", text::shell_quoted(&dir.display().to_string()));
+        terminal.set_demo(options, !args.keep);
+    }
+    let host = HostContext { sources, verbosity: global.verbose, json_logs: global.json, is_demo };
     let cli = &CliContext { backend, host: &host, terminal };
     let act = |run, action| actions::act(cli, run, action);
     match skep.command {
         Command::Run(args) => run::run(cli, args).await,
-        Command::Demo(args) => run::demo(cli, args).await,
+        Command::Demo(args) => run::demo(cli, args, own_dir.is_some()).await,
         Command::Serve { listen } => admin::serve(cli, listen.as_deref()).await,
         Command::Open => admin::open(cli).await,
         Command::Approve { run, block, no } => act(run, Action::Approve { block, no }).await,
-        Command::Unblock { run, block, answer } => act(run, Action::Unblock { block, answer }).await,
+        Command::Unblock { run, block, answer, settings } => {
+            act(run, Action::Unblock { block, answer, settings: new_settings(cli, settings).await? }).await
+        }
         Command::Pause { run } => act(args::RunRef { run, follow: false }, Action::Pause).await,
         Command::Resume { run } => act(run, Action::Resume).await,
         Command::LiftQuarantine { run } => act(run, Action::LiftQuarantine).await,
         Command::Cancel { run, why } => act(run, Action::Cancel { why }).await,
-        Command::Retry { run } => act(run, Action::Retry).await,
+        Command::Retry { run, answer, more, settings } => {
+            let settings = new_settings(cli, settings).await?;
+            act(run, Action::Retry { answer, more: more.map(|more| more.0), settings }).await
+        }
         Command::Raise { run, more } => act(run, Action::Raise(more.0)).await,
-        Command::Config(ConfigCommand::Check) => admin::config_check(cli).await,
+        Command::Watch { run, yes } => actions::watch(cli, run.as_deref(), yes).await,
+        Command::Completions { shell } => {
+            print_completions(shell);
+            Ok(ExitStatus::Success)
+        }
+        Command::Config(ConfigCommand::Check { changed }) => admin::config_check(cli, changed).await,
         Command::Migrate { status } => admin::migrate(cli, status).await,
         Command::Budget(BudgetCommand::Raise(args)) => budget::raise(cli, args).await,
         Command::Engine(EngineCommand::List) => engine::list(cli).await,
@@ -187,15 +208,47 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
     }
 }
 
+/// Prints a completion script.
+fn print_completions(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut <Skep as clap::CommandFactory>::command(), "skep", &mut script);
+    // A closed pipe is fine.
+    let _closed = std::io::Write::write_all(&mut std::io::stdout(), &script);
+}
+
+/// Returns the engines and checks that an action gives its run.
+async fn new_settings(cli: &CliContext<'_>, args: args::SettingsArgs) -> Result<actions::NewSettings, Stop> {
+    let engines = parse::by_role(&engines::by_name(cli, args.engine).await?);
+    Ok(actions::NewSettings { engines, checks: args.check })
+}
+
 /// Runs the commands that make one request and print the response.
 async fn request(client: &Client, terminal: &Terminal, command: Command) -> Result<ExitStatus, Stop> {
     match command {
         Command::Runs(args) => list::runs(client, terminal, args).await,
-        Command::Show { run, patch } => show::show(client, terminal, &run, patch).await,
-        Command::Events { run, follow, after } => list::events(client, terminal, &run, follow, after).await,
-        Command::Logs { run, attempt } => list::logs(client, terminal, &run, attempt).await,
+        Command::Show { run, patch } => {
+            show::show(client, terminal, &select::run(client, run.as_deref(), Fits::Newest).await?, patch).await
+        }
+        Command::Diff { run, task } => {
+            show::patch(client, terminal, &select::run(client, run.as_deref(), Fits::Newest).await?, task).await
+        }
+        Command::Events { run, follow, after } => {
+            let run = select::run(client, run.as_deref(), Fits::Newest).await?;
+            list::events(client, terminal, &run, follow, after).await
+        }
+        Command::Logs { run, attempt, follow } => {
+            let run = select::run(client, run.as_deref(), Fits::Newest).await?;
+            match follow {
+                true => list::follow_logs(client, terminal, &run).await,
+                false => list::logs(client, terminal, &run, attempt).await,
+            }
+        }
         Command::Project(command) => project::project(client, terminal, command).await,
         Command::Budget(BudgetCommand::Show { by, project, run, day }) => {
+            let run = match run {
+                Some(run) => Some(select::run(client, Some(&run), Fits::Newest).await?),
+                None => None,
+            };
             budget::show(client, terminal, &by, &[("project", project), ("run", run), ("day", day)]).await
         }
         Command::Change(command) => change::change(client, terminal, command).await,

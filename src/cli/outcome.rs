@@ -39,9 +39,12 @@ pub fn print(terminal: &Terminal, view: &Run, last: Timestamp) -> Result<(), Sto
     line("duration", &format!("{}, active for {}", between(view.opened_at, last), usage(view.budget.spent)))?;
     let (attempts, rounds) = (count(view.attempts.len() as u64, "attempt"), count(view.rounds.into(), "rework round"));
     line("effort", &format!("{attempts}, {rounds}"))?;
+    if terminal.is_transient() {
+        return Ok(());
+    }
     terminal.print("")?;
     let id = &view.short_id;
-    terminal.suggest(&format!("  skep show {id} --patch     the diff"))?;
+    terminal.suggest(&format!("  skep diff {id}             the diff"))?;
     terminal.suggest(&format!("  skep show {id}             plan, attempts, gates and cost"))?;
     terminal.suggest(&format!("  skep events {id}           every event"))?;
     match outcome {

@@ -37,6 +37,7 @@ pub enum ChangeName {
     OfRun(String),
 }
 
+const CHANGE_FORM: &str = "write PROJECT#NUMBER, such as tool#1, or the id of a run";
 const SCHEMES: [&str; 3] = ["https", "ssh", "file"];
 /// Roles with an engine; `ops` has none.
 const ENGINE_ROLES: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
@@ -60,9 +61,10 @@ pub fn origin(text: &str) -> Result<Origin, String> {
         return Ok(Origin(text.to_owned()));
     }
     let path = std::path::absolute(text).map_err(|e| format!("cannot resolve the path: {e}"))?;
-    let path = lexical(&path);
+    let mut path = lexical(&path);
     match std::fs::metadata(&path) {
-        Ok(found) if found.is_dir() => {}
+        // A folder inside a repository stands for the repository, as it does for git.
+        Ok(found) if found.is_dir() => path = repository_around(&path).unwrap_or(path),
         Ok(_) => return Err(format!("{} is not a directory; pass the directory of the repository", path.display())),
         Err(_) if is_scp_like(text) => return Ok(Origin(text.to_owned())),
         Err(e) if text.starts_with('~') => {
@@ -74,6 +76,25 @@ pub fn origin(text: &str) -> Result<Origin, String> {
         Ok(path) => Ok(Origin(path)),
         Err(path) => Err(format!("{} is not valid UTF-8; rename it, or pass a symbolic link to it", path.display())),
     }
+}
+
+/// Returns the repository around the current directory.
+pub fn origin_here() -> Result<Origin, String> {
+    let here = std::env::current_dir().map_err(|e| format!("cannot read the current directory: {e}"))?;
+    match repository_around(&here) {
+        Some(root) => origin(&root.to_string_lossy()),
+        None => Err(format!("{} is not inside a git repository", here.display())),
+    }
+}
+
+/// Returns the repository that a folder belongs to: the nearest folder at or above it that holds `.git` (a folder, or a
+/// file in a linked worktree or submodule) or is a bare repository.
+fn repository_around(folder: &Path) -> Option<PathBuf> {
+    let is_git_dir =
+        |dir: &Path| dir.join("HEAD").is_file() && dir.join("objects").is_dir() && dir.join("refs").is_dir();
+    let found = folder.ancestors().find(|dir| dir.join(".git").exists() || is_git_dir(dir))?;
+    let inside = found.file_name().is_some_and(|name| name == ".git");
+    Some(if inside { found.parent()?.to_owned() } else { found.to_owned() })
 }
 
 /// Returns whether a text is `user@host:path`, git's short form for ssh.
@@ -109,6 +130,9 @@ pub fn engine(text: &str) -> Result<EngineChoice, String> {
         }
     };
     let choice = EngineChoice { role, spec: spec.trim().to_owned() };
+    if choice.is_name() {
+        return Ok(choice);
+    }
     for role in choice.roles() {
         match crate::config::engine(&choice.spec, role.into()) {
             Ok(Some(_)) => {}
@@ -122,6 +146,13 @@ pub fn engine(text: &str) -> Result<EngineChoice, String> {
 }
 
 impl EngineChoice {
+    /// Returns whether it is one word and no kind of engine: the name of an agent, a provider or a model, which the
+    /// configuration explains.
+    pub fn is_name(&self) -> bool {
+        let word = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        !self.spec.is_empty() && self.spec.chars().all(word) && !crate::config::is_engine_kind(&self.spec)
+    }
+
     /// Returns its roles: the one named, else every role for a script, else the dev.
     pub fn roles(&self) -> Vec<Role> {
         match self.role {
@@ -187,24 +218,28 @@ impl FromStr for ChangeName {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text.rsplit_once('#') {
-            None => run(text).map(ChangeName::OfRun),
+            None => run(text).map(ChangeName::OfRun).map_err(|_| CHANGE_FORM.to_owned()),
             Some((project, number)) => match number.parse() {
                 Ok(number) if number > 0 && !project.is_empty() => {
                     Ok(ChangeName::Numbered { project: project.to_owned(), number })
                 }
-                _ => Err("write PROJECT#NUMBER, such as tool#1, or the id of a run".to_owned()),
+                _ => Err(CHANGE_FORM.to_owned()),
             },
         }
     }
 }
 
-/// Parses the id of a run, checking its syntax only.
+/// Parses the id of a run, checking its syntax only; `@` is the newest run.
 pub fn run(text: &str) -> Result<String, String> {
+    if text == super::select::NEWEST {
+        return Ok(text.to_owned());
+    }
     let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     if hex && (4..=36).contains(&text.len()) {
         Ok(text.to_lowercase())
     } else {
-        Err("the id of a run has 4 to 32 hexadecimal digits; `skep runs` lists the runs".to_owned())
+        Err("a run is named by 4 to 32 hexadecimal digits of its id, or @ for the newest; `skep runs` lists the runs"
+            .to_owned())
     }
 }
 

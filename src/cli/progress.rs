@@ -10,6 +10,28 @@ use crate::domain::{EffectOutcome, Event, Report};
 use crate::http::rest::wire::{self, Attempt, Ended, Ending, Engine, Run, Step, Task};
 use std::collections::BTreeSet;
 
+/// A line about the progress of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A phase began.
+    Phase(String),
+    /// An attempt or the checks started. A live line says it, too.
+    Started(String),
+    /// A result was rejected.
+    Rejected(String),
+    /// A task was added.
+    Added(String),
+}
+
+impl Line {
+    /// Returns its text.
+    pub fn text(&self) -> &str {
+        match self {
+            Line::Phase(text) | Line::Started(text) | Line::Rejected(text) | Line::Added(text) => text,
+        }
+    }
+}
+
 /// What was printed already.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -64,7 +86,7 @@ impl Progress {
 
     /// Returns lines for what started, from a run that is not ahead of the events: phases, rework tasks, attempts,
     /// checks.
-    pub fn update(&mut self, now: &Run) -> Vec<String> {
+    pub fn update(&mut self, now: &Run) -> Vec<Line> {
         let mut lines = Vec::new();
         // The follower reports a queued run only after a while: most are admitted at once.
         if now.phase != "queued" {
@@ -76,14 +98,14 @@ impl Progress {
         let checking = now.pending_effects.iter().any(|d| d == "check");
         if checking && !self.checking {
             let names: Vec<&str> = now.checks.iter().map(|c| c.name.as_str()).collect();
-            lines.push(format!("checks started: {}", names.join(", ")));
+            lines.push(Line::Started(format!("checks started: {}", names.join(", "))));
         }
         self.checking = checking;
         lines
     }
 
     /// Returns the lines for the start of one attempt, including the phase it belongs to.
-    pub fn attempt_started(&mut self, now: &Run, id: &str) -> Vec<String> {
+    pub fn attempt_started(&mut self, now: &Run, id: &str) -> Vec<Line> {
         let Some(attempt) = now.attempts.iter().find(|a| a.id == id) else { return Vec::new() };
         if !self.started.insert(id.to_owned()) {
             return Vec::new();
@@ -94,7 +116,7 @@ impl Progress {
             Step::Develop => "working",
             Step::Review => "reviewing",
         };
-        let mut lines: Vec<String> = self.phase(now, phase).into_iter().collect();
+        let mut lines: Vec<Line> = self.phase(now, phase).into_iter().collect();
         // Tasks added later are printed once the events have caught up.
         lines.extend(self.added_tasks(now, |t| attempt.task.as_ref() == Some(&t.id)));
         let role = attempt.step.role();
@@ -109,10 +131,12 @@ impl Progress {
             let nth = u32::try_from(now.attempts.iter().take_while(|a| a.id != attempt.id).filter(failed).count())
                 .unwrap_or(u32::MAX)
                 .saturating_add(1);
-            format!(" on {}: {} (try {nth} of {})", t.id, brief(&t.title, 72), t.tries_allowed.max(nth))
+            // The title of a plan with one task is the goal, which was just printed.
+            let title = if t.title == now.goal.title { String::new() } else { format!(": {}", brief(&t.title, 72)) };
+            format!(" on {}{title} (try {nth} of {})", t.id, t.tries_allowed.max(nth))
         });
-        lines.extend(self.rejection(now, attempt));
-        lines.push(format!("{id} started: {role} ({}){on}", Engine::parse(&attempt.engine).named()));
+        lines.extend(self.rejection(now, attempt).map(Line::Rejected));
+        lines.push(Line::Started(format!("{id} started: {role} ({}){on}", Engine::parse(&attempt.engine).named())));
         lines
     }
 
@@ -126,11 +150,11 @@ impl Progress {
         (!reported).then(|| format!("{} rejected: {}", before.id, quote(&ended.why)))
     }
 
-    fn phase(&mut self, now: &Run, phase: &str) -> Option<String> {
+    fn phase(&mut self, now: &Run, phase: &str) -> Option<Line> {
         if std::mem::replace(&mut self.phase, phase.to_owned()) == phase {
             return None;
         }
-        Some(match phase {
+        Some(Line::Phase(match phase {
             "queued" => "queued: waiting for a free slot".to_owned(),
             "planning" => "planning".to_owned(),
             "working" => {
@@ -145,14 +169,15 @@ impl Progress {
             "landing" => format!("landing on {}", now.base_branch),
             "reporting" => "reporting the result".to_owned(),
             _ => return None,
-        })
+        }))
     }
 
-    fn added_tasks(&mut self, now: &Run, select: impl Fn(&Task) -> bool) -> Vec<String> {
+    fn added_tasks(&mut self, now: &Run, select: impl Fn(&Task) -> bool) -> Vec<Line> {
         let mut lines = Vec::new();
         for task in now.tasks.iter().filter(|t| select(t)) {
             if self.tasks.insert(task.id.clone()) && task.origin != "plan" {
-                lines.push(format!("{} added after {}: {}", task.id, task.origin, brief(&task.title, MAX_QUOTE_CHARS)));
+                let title = brief(&task.title, MAX_QUOTE_CHARS);
+                lines.push(Line::Added(format!("{} added after {}: {title}", task.id, task.origin)));
             }
         }
         lines

@@ -30,6 +30,12 @@ pub async fn project(client: &Client, terminal: &Terminal, command: ProjectComma
             terminal.line(Style::Green, &format!("project {name} {verb}: {}", project.repo))?;
             terminal.suggest(&format!("  skep run --project {name} --goal \"…\"   start a run on it"))?;
         }
+        ProjectCommand::Remove { name } => {
+            let path = format!("/projects/{}/remove", encode(&name));
+            let project: Project = client.post(&path, &json!({}), None).await?;
+            terminal.object(&project)?;
+            terminal.line(Style::Green, &format!("project {} removed: {}", project.name, project.repo))?;
+        }
         ProjectCommand::List => {
             let found: Vec<Project> = client.get("/projects").await?;
             terminal.object(&json!({ "projects": found }))?;
@@ -57,7 +63,7 @@ pub async fn project(client: &Client, terminal: &Terminal, command: ProjectComma
 
 /// Returns whether a command only reads.
 pub fn only_reads(command: &ProjectCommand) -> bool {
-    !matches!(command, ProjectCommand::Add { .. })
+    !matches!(command, ProjectCommand::Add { .. } | ProjectCommand::Remove { .. })
 }
 
 /// Returns the names of all projects.

@@ -3,14 +3,16 @@
 use super::args::{DemoArgs, RunArgs};
 use super::client::Client;
 use super::context::{Access, CliContext, Connection};
+use super::engines;
 use super::exit::{CliError, ExitStatus, Stop};
 use super::follow::FollowOptions;
-use super::parse::by_role;
+use super::parse::{self, by_role, origin_here};
 use super::reconnect::follow_run;
-use super::terminal::Style;
-use super::text::shell_quoted;
+use super::terminal::{Style, Terminal};
+use super::text::{count, shell_quoted};
 use super::unreported::UnreportedOrders;
-use crate::http::rest::wire::{NewRun, Outcome, Run};
+use crate::http::rest::wire::{NewRun, OnDifference, Outcome, Run};
+use crate::service::host::Uncommitted;
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -20,25 +22,41 @@ const MAX_GOAL_BYTES: usize = 64 * 1024;
 
 /// `skep run`.
 pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop> {
-    let goal = match (args.goal, &args.goal_file) {
+    let goal = match (args.goal.or(args.goal_option), &args.goal_file) {
         (Some(goal), _) => goal,
         (None, Some(file)) => read_goal(file)?,
-        (None, None) => return Err(CliError::usage("no goal given", "pass --goal TEXT or --goal-file FILE").into()),
+        (None, None) => return Err(CliError::usage("no goal given", "pass a GOAL or --goal-file FILE").into()),
     };
     check_goal(&goal)?;
+    let repo = match (args.repo, &args.project) {
+        (None, None) => {
+            let here = origin_here().map_err(|what| {
+                CliError::usage(what, "change to a clone of the repository, or name one with --repo PATH|URL")
+            })?;
+            Some(here.0)
+        }
+        (repo, _) => repo.map(|origin| origin.0),
+    };
     let order = NewRun {
         project: args.project,
-        repo: args.repo.map(|origin| origin.0),
+        repo,
         goal,
         base: args.base,
-        engines: by_role(&args.engine),
+        engines: by_role(&engines::by_name(cli, args.engine).await?),
         checks: args.check,
         reuse_open_run: !args.new,
+        on_difference: if args.update { OnDifference::Apply } else { OnDifference::Refuse },
     };
     if args.dry_run {
         let connection = cli.connect(Access::Write).await?;
-        let end = super::dry_run::dry_run(&connection.client, cli.terminal, &order).await;
+        let (end, note) = tokio::join!(
+            super::dry_run::dry_run(&connection.client, cli.terminal, &order),
+            uncommitted(cli, order.repo.as_deref())
+        );
         connection.close().await;
+        if end.is_ok() {
+            print_uncommitted(cli.terminal, note)?;
+        }
         return end;
     }
     // Without a service nothing would drive a detached run: it is only queued.
@@ -60,7 +78,12 @@ async fn start(
     yes: bool,
 ) -> Result<ExitStatus, Stop> {
     let (terminal, client) = (cli.terminal, &connection.client);
-    let Sent { view, key, is_repeated } = send(client, order, unreported, detach).await?;
+    let sent = place(cli, client, order.clone(), unreported, detach);
+    let (sent, note) = tokio::join!(sent, uncommitted(cli, order.repo.as_deref()));
+    let Some(Sent { view, key, is_repeated }) = sent? else {
+        terminal.print("Nothing was started.")?;
+        return Ok(ExitStatus::Success);
+    };
     let resumed = view.seq > 1;
     let (short, title) = (&view.short_id, &view.goal.title);
     let headline = match resumed {
@@ -71,10 +94,11 @@ async fn start(
         false => format!("run {short} started: {title}"),
     };
     terminal.line(Style::Bold, &headline)?;
+    print_uncommitted(terminal, note)?;
     if detach {
         match client.is_remote() {
             true => {
-                terminal.suggest(&format!("The service works on it. Follow it with `skep events {short} --follow`."))?
+                terminal.suggest(&format!("{} works on it. Follow it with `skep watch {short}`.", client.driver()))?
             }
             false => terminal.suggest(&format!(
                 "No service uses this data directory. `skep resume {short}` or `skep serve` continues the run."
@@ -136,8 +160,103 @@ async fn post(client: &Client, order: &NewRun, unreported: &mut UnreportedOrders
     posted
 }
 
+/// Sends an order. Where it leaves something open that a person can decide, the person at the terminal is asked; `None` if
+/// the answer is to start nothing.
+async fn place(
+    cli: &CliContext<'_>,
+    client: &Client,
+    mut order: NewRun,
+    unreported: &mut UnreportedOrders,
+    detach: bool,
+) -> Result<Option<Sent>, Stop> {
+    loop {
+        let error = match send(client, &order, unreported, detach).await {
+            Ok(sent) => return Ok(Some(sent)),
+            Err(error) => error,
+        };
+        unreported.settle();
+        let code = error.problems.first().map(|p| p.code.clone()).unwrap_or_default();
+        match code.as_str() {
+            "settings_differ" => match ask_difference(cli.terminal, error).await? {
+                Some(Chosen::Update) => order.on_difference = OnDifference::Apply,
+                Some(Chosen::Keep) => order.on_difference = OnDifference::Keep,
+                Some(Chosen::New) => order.reuse_open_run = false,
+                None => return Ok(None),
+            },
+            "no_engine" => {
+                let spec = engines::ask(cli, error).await?;
+                let choice = parse::engine(&spec).map_err(|why| {
+                    CliError::usage(format!("{spec}: {why}"), "write KIND or KIND:ARG, such as 'command: make fix'")
+                })?;
+                order.engines.extend(by_role(&engines::by_name(cli, vec![choice]).await?));
+            }
+            _ => return Err(error.into()),
+        }
+    }
+}
+
+/// What a person decided about an open run with other settings than the command names.
+enum Chosen {
+    Update,
+    Keep,
+    New,
+}
+
+/// Asks which settings count; without a person to ask, spells out the commands that say it.
+async fn ask_difference(terminal: &Terminal, mut error: CliError) -> Result<Option<Chosen>, Stop> {
+    if !terminal.can_prompt() {
+        if let Some(problem) = error.problems.first_mut() {
+            problem.fix = format!(
+                "to give this run what the command names: {}\nto start another run of this goal: {}",
+                terminal.repeated_with("--update"),
+                terminal.repeated_with("--new")
+            );
+        }
+        return Err(error.into());
+    }
+    let what = error.problems.first().map(|p| p.detail.clone()).unwrap_or_default();
+    terminal.line(Style::Yellow, &what)?;
+    loop {
+        let question = "[u]se what the command names in this run, start a [n]ew run, or [k]eep this run as it is?";
+        match terminal.ask(question).await?.as_deref().map(str::to_lowercase).as_deref() {
+            Some("u" | "use") => return Ok(Some(Chosen::Update)),
+            Some("n" | "new") => return Ok(Some(Chosen::New)),
+            Some("k" | "keep") => return Ok(Some(Chosen::Keep)),
+            Some("") | None => return Ok(None),
+            Some(_) => terminal.print("Please answer u, n or k, or press Enter to start nothing.")?,
+        }
+    }
+}
+
+/// Returns what a working copy holds that no commit does. Only a help: a repository that cannot be read is reported by
+/// the run.
+async fn uncommitted(cli: &CliContext<'_>, repo: Option<&str>) -> Option<Uncommitted> {
+    let folder = repo.filter(|repo| repo.starts_with('/'))?;
+    cli.backend.uncommitted(cli.host, Path::new(folder)).await.ok().flatten()
+}
+
+/// Prints that uncommitted files are not part of a run.
+fn print_uncommitted(terminal: &Terminal, found: Option<Uncommitted>) -> Result<(), Stop> {
+    let Some(found) = found else { return Ok(()) };
+    terminal.object(&json!({ "uncommitted": found }))?;
+    let (changed, untracked) = (count(found.changed, "changed file"), count(found.untracked, "untracked file"));
+    let what = match (found.changed, found.untracked) {
+        (0, 0) => return Ok(()),
+        (_, 0) => changed,
+        (0, _) => untracked,
+        _ => format!("{changed} and {untracked}"),
+    };
+    let is = if found.changed + found.untracked == 1 { "is" } else { "are" };
+    terminal.line(Style::Yellow, &format!("note: {what} {is} not committed, and thus not part of this run"))?;
+    if found.rules {
+        terminal
+            .line(Style::Yellow, "note: .skep.toml is read at the base commit; your uncommitted version is not used")?;
+    }
+    Ok(())
+}
+
 /// `skep demo`.
-pub async fn demo(cli: &CliContext<'_>, args: DemoArgs) -> Result<ExitStatus, Stop> {
+pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result<ExitStatus, Stop> {
     let (terminal, data_dir) = (cli.terminal, &cli.host.sources.data_dir);
     let demo = cli.backend.prepare_demo(cli.host).await?;
     terminal.line(Style::Yellow, &demo.notice)?;
@@ -152,6 +271,7 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs) -> Result<ExitStatus, St
         engines: demo.engines.into_iter().map(|(role, engine)| (role.into(), engine)).collect(),
         checks: demo.checks,
         reuse_open_run: true,
+        on_difference: OnDifference::Keep,
     };
     let connection = cli.connect(Access::Drive).await?;
     let mut unreported = UnreportedOrders::of(data_dir);
@@ -161,16 +281,24 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs) -> Result<ExitStatus, St
     connection.close().await;
     unreported.settle();
     let status = end?;
-    if status == ExitStatus::Success {
-        terminal.print("")?;
-        terminal.print("That was the demo. Try it on a repository of yours, with any program that edits files:")?;
-        terminal.print("  skep run --repo PATH --goal \"Fix the clippy warnings\" \\")?;
-        terminal.print("           --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'")?;
-        terminal.print("")?;
-        terminal.print(&format!("The sample repository and its history: git -C {} log --stat", shell_quoted(&repo)))?;
-        let data_dir = shell_quoted(&data_dir.display().to_string());
-        terminal.print(&format!("All data Skep has stored:              {data_dir}"))?;
+    if status != ExitStatus::Success {
+        return Ok(status);
     }
+    terminal.print("")?;
+    terminal.print("That was the demo. Try it in a repository of yours, with any program that edits files:")?;
+    terminal.suggest(
+        "  skep run \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'",
+    )?;
+    terminal.print("")?;
+    if own_dir && !args.keep {
+        // What cannot be removed is replaced by the next demo.
+        let _left = std::fs::remove_dir_all(data_dir);
+        terminal.print("The sample repository and everything the demo stored are removed; `--keep` keeps them.")?;
+        return Ok(status);
+    }
+    terminal.print(&format!("The sample repository and its history: git -C {} log --stat", shell_quoted(&repo)))?;
+    let data_dir = shell_quoted(&data_dir.display().to_string());
+    terminal.print(&format!("All data Skep has stored:              {data_dir}"))?;
     Ok(status)
 }
 
@@ -187,12 +315,24 @@ fn read_goal(file: &Path) -> Result<String, CliError> {
     } else {
         std::fs::File::open(file).map_err(unreadable)?.take(max_bytes).read_to_end(&mut bytes).map_err(unreadable)?;
     }
+    let bytes = from_utf16(bytes);
     match String::from_utf8(bytes) {
         // Editors on Windows start text files with a byte order mark.
         Ok(text) => Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned)),
         Err(e) if e.as_bytes().len() > MAX_GOAL_BYTES => Ok("x".repeat(MAX_GOAL_BYTES + 1)),
         Err(_) => Err(CliError::usage(format!("the goal in {name} is not valid UTF-8"), "save it as UTF-8")),
     }
+}
+
+/// Converts a text in UTF-16, recognized by its byte order mark, as shells on Windows write it; leaves others alone.
+fn from_utf16(bytes: Vec<u8>) -> Vec<u8> {
+    let unit = match bytes.get(..2) {
+        Some([0xff, 0xfe]) => u16::from_le_bytes,
+        Some([0xfe, 0xff]) => u16::from_be_bytes,
+        _ => return bytes,
+    };
+    let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+    String::from_utf16(&units).map_or(bytes, String::into_bytes)
 }
 
 fn check_goal(goal: &str) -> Result<(), CliError> {

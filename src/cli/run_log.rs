@@ -2,20 +2,22 @@
 //!
 //! Invariant: pure. Foreign text passes through unchanged; the terminal escapes it.
 
+use super::terminal::Mark;
 use super::text::{brief, count, duration, usage};
 use crate::domain::change::shown_paths;
 use crate::domain::{
     Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, Reused, Scope,
     StatusState, Verdict,
 };
-use crate::http::rest::wire::{self, GateState, Outcome, Run};
+use crate::http::rest::wire::{self, Outcome, Run};
 use crate::render;
 
 /// Maximum number of characters of a quoted text.
 pub const MAX_QUOTE_CHARS: usize = 160;
 
-/// Returns the log line of a row; `None` for internal steps that mean nothing to a person.
-pub fn line(row: &wire::Event) -> Option<String> {
+/// Returns the log line of a row; `None` for internal steps that mean nothing to a person. `run` bounds what an engine
+/// reports as its usage: it may report anything, but is not charged more than was reserved.
+pub fn line(row: &wire::Event, run: Option<&Run>) -> Option<String> {
     let Some(value) = &row.event else {
         return Some(format!("{} (this row cannot be read; other rows are not affected)", row.name));
     };
@@ -32,7 +34,7 @@ pub fn line(row: &wire::Event) -> Option<String> {
             o.settings.base_branch
         )),
         Event::Admitted => Some("admitted: work starts".to_owned()),
-        Event::Reported(reported) => Some(report(&reported)),
+        Event::Reported(reported) => Some(report(&reported, run)),
         Event::EffectFinished { outcome, .. } => outcome_of(&outcome),
         Event::Observed { observation } => match &observation.state {
             ChangeState::Merged { sha, by } => Some(format!("the change was merged by {by}: {}", sha.abbrev())),
@@ -60,6 +62,9 @@ pub fn line(row: &wire::Event) -> Option<String> {
         }
         Event::Due => Some("the waiting time is over".to_owned()),
         Event::Raised { by, .. } => Some(format!("budget raised by {by}")),
+        Event::SettingsChanged { overrides, by } => {
+            Some(format!("{by} changed the settings: {}", render::overrides(&overrides).join("; ")))
+        }
         Event::Paused { by } => Some(format!("paused by {by}")),
         Event::Resumed { by } => Some(format!("resumed by {by}")),
         Event::CancelRequested { by, why } if why.is_empty() => Some(format!("cancelled by {by}")),
@@ -73,9 +78,58 @@ pub fn line(row: &wire::Event) -> Option<String> {
     }
 }
 
-fn report(reported: &Reported) -> String {
+/// Returns the usage, at most what was reserved; a reservation of 0 is no bound.
+fn within(used: wire::Usage, reserved: wire::Usage) -> wire::Usage {
+    let bounded = |used: u64, reserved: u64| if reserved == 0 { used } else { used.min(reserved) };
+    wire::Usage {
+        tokens: bounded(used.tokens, reserved.tokens),
+        cost_micros: bounded(used.cost_micros, reserved.cost_micros),
+        turns: bounded(used.turns, reserved.turns),
+        ..used
+    }
+}
+
+/// Returns what a row reports: something good, something bad, something to do again, or a fact.
+pub fn mark(row: &wire::Event) -> Mark {
+    let Some(Ok(event)) = row.event.clone().map(serde_json::from_value::<Event>) else { return Mark::Note };
+    match event {
+        Event::Reported(reported) => match reported.report {
+            Report::Explored { .. } | Report::Planned { .. } => Mark::Good,
+            Report::Reviewed { verdict: Verdict::Approve, .. } => Mark::Good,
+            Report::Developed { diff, .. } if diff.is_empty() => Mark::Again,
+            Report::Developed { .. } => Mark::Good,
+            Report::Reviewed { verdict: Verdict::Rework, .. } | Report::Asked { .. } | Report::NotResumed { .. } => {
+                Mark::Again
+            }
+            Report::Failed { .. }
+            | Report::BudgetExhausted { .. }
+            | Report::Unavailable { .. }
+            | Report::Lost { .. } => Mark::Bad,
+            Report::Stopped => Mark::Note,
+        },
+        Event::EffectFinished { outcome, .. } => match outcome {
+            EffectOutcome::Checked { results, .. } if results.iter().all(|r| r.green) => Mark::Good,
+            EffectOutcome::Checked { .. } | EffectOutcome::PushHeld { .. } | EffectOutcome::Failed { .. } => Mark::Bad,
+            EffectOutcome::Conflict { .. } | EffectOutcome::Stale { .. } | EffectOutcome::BudgetExhausted { .. } => {
+                Mark::Again
+            }
+            EffectOutcome::Landed { .. } => Mark::Good,
+            _ => Mark::Note,
+        },
+        Event::Observed { observation } => match observation.state {
+            ChangeState::Closed { .. } => Mark::Bad,
+            ChangeState::Merged { .. } => Mark::Good,
+            ChangeState::Open => Mark::Note,
+        },
+        _ => Mark::Note,
+    }
+}
+
+fn report(reported: &Reported, run: Option<&Run>) -> String {
     let id = reported.attempt;
-    let used = reported.usage.map(|u| format!(" ({})", usage(u.into()))).unwrap_or_default();
+    let attempt = run.and_then(|run| run.attempts.iter().find(|a| a.id == id.to_string()));
+    let bounded = |u: wire::Usage| attempt.map_or(u, |a| within(u, a.reserved));
+    let used = reported.usage.map(|u| format!(" ({})", usage(bounded(u.into())))).unwrap_or_default();
     match &reported.report {
         Report::Explored { .. } => format!("{id} explored the repository{used}"),
         Report::Planned { tasks } => {
@@ -189,16 +243,10 @@ pub fn quote(text: &str) -> String {
     }
 }
 
-/// Returns what a run waits for without a question to a person: a slot, a time, the forge.
-pub fn waiting_for(now: &Run) -> Option<String> {
-    if now.phase == "queued" {
-        return Some("a free slot".to_owned());
-    }
-    if let (Some(at), Some(why)) = (now.wake_at, &now.waiting_for) {
-        return Some(format!("until {}: {}", super::text::time_of_day(at), quote(why)));
-    }
-    let waiting = now.gates.iter().find(|g| g.state == GateState::Wait)?;
-    (now.phase == "gating" && now.pending_effects.is_empty()).then(|| waiting.why.clone().unwrap_or_default())
+/// Returns the state of a run that waits for something else than a person: a slot, a time, the forge.
+pub fn waiting(run: &Run) -> Option<&str> {
+    let for_forge = run.phase == "gating" && run.pending_effects.is_empty();
+    (run.phase == "queued" || run.wake_at.is_some() || for_forge).then_some(run.now.as_str())
 }
 
 /// Returns how a run ended, in one line.
@@ -279,13 +327,16 @@ mod tests {
             ),
         ];
         for (event, expected) in table {
-            assert_eq!(line(&row("x", Some(event.clone()))).as_deref(), expected, "{event}");
+            assert_eq!(line(&row("x", Some(event.clone())), None).as_deref(), expected, "{event}");
         }
     }
 
     #[test]
     fn rows_that_cannot_be_read_are_named() {
-        assert_eq!(line(&row("of_a_newer", Some(json!({ "event": "of_a_newer" })))).as_deref(), Some("of a newer"));
-        assert!(line(&row("bad", None)).is_some_and(|text| text.starts_with("bad (this row cannot be read")));
+        assert_eq!(
+            line(&row("of_a_newer", Some(json!({ "event": "of_a_newer" }))), None).as_deref(),
+            Some("of a newer")
+        );
+        assert!(line(&row("bad", None), None).is_some_and(|text| text.starts_with("bad (this row cannot be read")));
     }
 }

@@ -1,7 +1,8 @@
 //! `show`: prints a run in full, or its diff.
 
+use super::activity;
 use super::client::{Client, encode, with_query};
-use super::escalation;
+use super::escalation::{self, Form};
 use super::exit::{ExitStatus, Stop};
 use super::run_log;
 use super::terminal::{Style, Terminal};
@@ -32,7 +33,7 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
     budget(terminal, &view.budget, view.rounds)?;
     artifacts(terminal, &stored)?;
     for escalation in &view.escalations {
-        escalation::print(terminal, &view, escalation)?;
+        escalation::print(terminal, &view, escalation, Form::Full)?;
     }
     Ok(ExitStatus::Success)
 }
@@ -46,7 +47,7 @@ pub async fn patch(client: &Client, terminal: &Terminal, run: &str, task: Option
     } else if bytes.is_empty() {
         terminal.print("No changes yet.")?;
     } else {
-        terminal.content(&bytes)?;
+        terminal.diff(&bytes)?;
     }
     Ok(ExitStatus::Success)
 }
@@ -89,7 +90,8 @@ fn head(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
         line("cooldown", &format!("{engine} until {until}: {}", brief(&cooldown.why, 120)))?;
     }
     if !view.pending_effects.is_empty() {
-        line("doing", &view.pending_effects.join(", "))?;
+        let words: Vec<&str> = view.pending_effects.iter().map(|name| activity::words(name)).collect();
+        line("at work", &words.join(", "))?;
     }
     if let Some(trace) = &view.trace_id {
         line("trace", trace)?;
@@ -112,7 +114,14 @@ fn tasks(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     let rows = view.tasks.iter().map(|t| {
         let diff = if t.diff.is_empty() { String::new() } else { t.diff.summary() };
         let tries = format!("{}/{}", t.tries, t.tries_allowed);
-        vec![t.id.clone(), t.status.clone(), tries, diff, t.needs.join(", "), brief(&t.title, 100)]
+        vec![
+            t.id.clone(),
+            activity::task_status(&t.status).to_owned(),
+            tries,
+            diff,
+            t.needs.join(", "),
+            brief(&t.title, 100),
+        ]
     });
     terminal.print(&table(&["task", "status", "tries", "diff", "needs", "title"], rows.collect(), terminal.width))?;
     for task in view.tasks.iter().filter(|t| t.results.iter().any(|r| !r.green)) {
@@ -165,12 +174,12 @@ fn gates(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     section(terminal, "Merge gates")?;
     for gate in &view.gates {
         let (style, word) = match gate.state {
-            GateState::Open => (Style::Green, "open"),
-            GateState::Shut => (Style::Red, "closed"),
-            GateState::Wait => (Style::Yellow, "waiting"),
+            GateState::Open => (Style::Green, "✓ passed"),
+            GateState::Shut => (Style::Red, "✗ closed"),
+            GateState::Wait => (Style::Yellow, "· waits"),
         };
         let why = gate.why.as_deref().unwrap_or_default();
-        terminal.line(style, format!("  {:<9} {word:<7} {}", gate.name, brief(why, 120)).trim_end())?;
+        terminal.line(style, format!("  {:<9} {word:<8} {}", gate.name, brief(why, 120)).trim_end())?;
     }
     Ok(())
 }

@@ -42,6 +42,16 @@ pub fn brief(text: &str, max_chars: usize) -> String {
     escape(&render::brief(text, max_chars))
 }
 
+/// Breaks a line at words, to `width` columns; what follows the first line is indented like its text: leading blanks, a
+/// mark (`  | `, `  ✓ `) and the name of a field (`  landed    `) are kept to the left.
+pub fn wrap(line: &str, indent: usize, width: u16) -> String {
+    let blank = " ".repeat(indent.min(usize::from(width) / 2));
+    let quoted = line.trim_start().starts_with("| ");
+    let rest = if quoted { line.chars().take_while(|c| *c != '|').chain("| ".chars()).collect() } else { blank };
+    let options = textwrap::Options::new(usize::from(width)).subsequent_indent(&rest);
+    textwrap::wrap(line, options).join("\n")
+}
+
 /// Lays out a table without borders. Cells are escaped; the last column gets the rest of `width`.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
@@ -112,6 +122,15 @@ mod tests {
             assert_eq!(escape(text), shown);
         }
         assert_eq!(escape_lines("a\tb\r\nc\rd\n"), "a\tb\nc\\rd\n");
+    }
+
+    #[test]
+    fn long_lines_break_at_words_and_keep_their_margin() {
+        assert_eq!(wrap("  ✓ one two three", 4, 14), "  ✓ one two\n    three");
+        assert_eq!(wrap("  | one two three", 4, 14), "  | one two\n  | three");
+        assert_eq!(wrap("short", 4, 80), "short");
+        assert!(wrap(&"x".repeat(100), 4, 40).lines().all(|l| l.len() <= 40), "a word longer than the line is cut");
+        assert_eq!(wrap("  漢字 漢字 漢字", 2, 12), "  漢字 漢字\n  漢字", "wide characters count twice");
     }
 
     #[test]

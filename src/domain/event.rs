@@ -6,6 +6,7 @@ use super::change::Observation;
 use super::effect::EffectOutcome;
 use super::goal::Goal;
 use super::id::{AttemptId, BlockId, EffectKey, Principal, RunId, Sha, Timestamp};
+use super::overrides::Overrides;
 use super::project::ProjectName;
 use super::report::Reported;
 use super::run::Settings;
@@ -46,6 +47,13 @@ pub enum Event {
     Raised {
         /// The additional amounts.
         raise: Raise,
+        /// The person.
+        by: Principal,
+    },
+    /// A person gave the run other engines or checks.
+    SettingsChanged {
+        /// The engines and checks.
+        overrides: Overrides,
         /// The person.
         by: Principal,
     },
@@ -117,6 +125,7 @@ impl Event {
             Event::Observed { .. } => "observed",
             Event::Answered { .. } => "answered",
             Event::Raised { .. } => "raised",
+            Event::SettingsChanged { .. } => "settings_changed",
             Event::Paused { .. } => "paused",
             Event::Resumed { .. } => "resumed",
             Event::CancelRequested { .. } => "cancel_requested",

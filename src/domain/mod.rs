@@ -31,7 +31,8 @@ pub use budget::{ledger_row, shared_budget};
 pub use change::check;
 pub use policy::gate;
 pub use run::{
-    attempt, baseline, block, engine_selection, escalation, inquiry, order, plan, report, slots, status, task,
+    attempt, baseline, block, engine_selection, escalation, inquiry, order, overrides, plan, report, slots, status,
+    task,
 };
 
 pub use artifact::{ArtifactKind, ArtifactRef};
@@ -51,6 +52,7 @@ pub use id::{AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, Run
 pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
+pub use overrides::{Difference, OnDifference, Overrides};
 pub use plan::{Plan, TaskSpec};
 pub use policy::{BaseChecks, Policy, StepLimits, StepTable, Tightening};
 pub use project::{ForgeName, Project, ProjectName};

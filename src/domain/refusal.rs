@@ -48,6 +48,12 @@ pub enum Refusal {
         /// The rule that forbids it.
         why: String,
     },
+    /// A role that the run needs has no engine.
+    #[error("no engine is set for the role {role}")]
+    NoEngine {
+        /// The role.
+        role: String,
+    },
     /// The input cannot be used.
     #[error("{what}")]
     Invalid {
@@ -66,6 +72,7 @@ impl Refusal {
             Refusal::NoBlock { .. } => "no_block",
             Refusal::NotAnAnswer { .. } => "not_an_answer",
             Refusal::NotAllowed { .. } => "not_allowed",
+            Refusal::NoEngine { .. } => "no_engine",
             Refusal::Invalid { .. } => "invalid",
         }
     }

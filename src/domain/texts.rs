@@ -34,7 +34,12 @@ impl Event {
             Event::Orphaned { attempts: _, metered, alive: _ } => {
                 metered.iter_mut().flat_map(|(_, m)| &mut m.usage_by_model).for_each(|used| clean(&mut used.model));
             }
-            Event::Admitted | Event::Due | Event::Raised { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
+            Event::Admitted
+            | Event::Due
+            | Event::Raised { .. }
+            | Event::SettingsChanged { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. } => {}
         }
     }
 }

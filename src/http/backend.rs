@@ -15,6 +15,10 @@ pub struct RunningService {
     pub base_url: String,
     /// The token it expects.
     pub token: String,
+    /// Whether it is a service, rather than a command that ends with its own runs.
+    pub is_service: bool,
+    /// Its process id.
+    pub pid: u32,
 }
 
 /// REST routes in this process.

@@ -6,6 +6,7 @@ use crate::domain::{ArtifactKind, CheckResult, CheckSpec, ProjectName, Tightenin
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A check's result with the files to store. The caller stores them and fills in the references.
 #[derive(Clone, Debug)]
@@ -15,6 +16,9 @@ pub struct Checked {
     /// Output and test report: kind, name, bytes (capped).
     pub files: Vec<(ArtifactKind, String, Vec<u8>)>,
 }
+
+/// Receives the output of checks as it comes: the name of the check, and one line, redacted. Lossy: it never waits.
+pub type CheckOutput = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// Rules of a repository at its base commit: its own, or what was detected.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +57,9 @@ pub trait Checks: Send + Sync {
     fn environment(&self, _project: &ProjectName, _specs: &[CheckSpec]) -> Option<String> {
         None
     }
+
+    /// Returns these checks, so that they pass on their output as it comes.
+    fn passing_on(&self, output: CheckOutput) -> Arc<dyn Checks>;
 
     /// Runs the checks of a project in order in the checkout at `dir`. `cache` is a folder for this call alone, with
     /// the home and the caches of the checks: it is emptied before, filled with what base commits left, and removed

@@ -80,7 +80,8 @@ pub enum RunMatch {
 pub trait RunIndex: Send + Sync {
     /// Lists runs, newest first. A row that cannot be read is shown as quarantined.
     async fn list(&self, filter: &RunFilter) -> PortResult<Vec<RunRow>>;
-    /// Finds a run by its full id, or by a unique beginning or end of it (at least 4 hex digits).
+    /// Finds a run by its full id, or by at least 4 hex digits: the beginning of its abbreviation (the last 8 digits), else
+    /// a unique beginning or end of the id.
     async fn find(&self, text: &str) -> PortResult<RunMatch>;
     /// Counts the runs that hold slots.
     async fn counts(&self) -> PortResult<Counts>;

@@ -52,6 +52,9 @@ pub fn event_words(event: &Event) -> Option<String> {
         }
         Event::Due => Some("the waiting time is over".to_owned()),
         Event::Raised { by, .. } => Some(format!("budget raised by {by}")),
+        Event::SettingsChanged { overrides, by } => {
+            Some(format!("{by} changed the settings: {}", super::overrides(overrides).join("; ")))
+        }
         Event::Paused { by } => Some(format!("paused by {by}")),
         Event::Resumed { by } => Some(format!("resumed by {by}")),
         Event::CancelRequested { by, why } if why.is_empty() => Some(format!("cancelled by {by}")),

@@ -16,6 +16,7 @@ mod journal;
 mod markdown;
 mod now;
 mod quantity;
+mod settings;
 mod time;
 
 pub use budget::{alert, shared_alert, spending};
@@ -25,4 +26,5 @@ pub use journal::event_words;
 pub use markdown::{fenced, inline};
 pub use now::{now, outcome};
 pub use quantity::{brief, budget_word, count, duration, elapsed, files_changed, line, money, usage};
+pub use settings::{differences, overrides, settings_differ};
 pub use time::{date, utc};

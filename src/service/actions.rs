@@ -5,9 +5,12 @@ use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::{RunRequest, RuntimeError};
 use crate::domain::{
-    Answer, BlockId, BlockKind, Event, Goal, GoalSource, Outcome, Principal, Raise, Refusal, Run, Subject, status,
+    Answer, BlockId, BlockKind, CheckKind, Event, Goal, GoalSource, OnDifference, Outcome, Overrides, Principal, Raise,
+    Refusal, Role, Run, Subject, status,
 };
+use crate::render;
 use crate::secrets::redact;
+use std::collections::BTreeMap;
 
 /// Rows of the journal read at once.
 const MAX_EVENTS: u64 = 500;
@@ -19,6 +22,21 @@ pub struct Target<'a> {
     pub run: &'a str,
     /// Act only if the run is still at this event.
     pub if_seq: Option<u64>,
+}
+
+/// Engines and checks that a run gets in place of its own.
+#[derive(Clone, Debug, Default)]
+pub struct NewSettings {
+    /// Engines by role, `KIND[:ARG]`.
+    pub engines: BTreeMap<Role, String>,
+    /// Check commands; the run's own if empty.
+    pub checks: Vec<String>,
+}
+
+impl NewSettings {
+    fn is_empty(&self) -> bool {
+        self.engines.is_empty() && self.checks.is_empty()
+    }
 }
 
 impl Target<'_> {
@@ -88,19 +106,80 @@ pub async fn decline(
     give(s, caller, target, &run, (block, BlockKind::is_approval, "an approval"), Answer::No { why }).await
 }
 
-/// Answers the block named, or the oldest open one.
+/// Answers the block named, or the oldest open one, after giving the run these settings.
 ///
 /// # Errors
-/// As [`approve`], and `not_an_answer` if the answer does not lift that block.
+/// As [`approve`], `not_an_answer` if the answer does not lift that block, and `invalid` if a setting is not usable.
 pub async fn answer(
     s: &Services,
     caller: &Caller,
     target: &Target<'_>,
     block: Option<&str>,
     answer: Answer,
+    settings: &NewSettings,
 ) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
-    give(s, caller, target, &run, (block, |_| true, "an answer"), answer).await
+    let (run, if_seq) = match settings.is_empty() {
+        true => (run, target.if_seq),
+        // An answer that fits nothing changes nothing.
+        false => {
+            choose_block(&run, block, |_| true, "an answer")?;
+            change_settings(s, caller, target, run, settings).await?
+        }
+    };
+    give(s, caller, &Target { if_seq, ..*target }, &run, (block, |_| true, "an answer"), answer).await
+}
+
+/// Gives a run these settings, and tries again what stopped because of the earlier ones.
+pub(super) async fn reopen(s: &Services, caller: &Caller, run: &Run, settings: &NewSettings) -> ServiceResult<Run> {
+    let id = run.id.to_string();
+    let target = Target { run: &id, if_seq: None };
+    let asked = overrides(s, run, settings)?;
+    let (mut now, _) = change_settings(s, caller, &target, run.clone(), settings).await?;
+    for block in now.blocks.clone().iter().filter(|b| asked.reopen(&b.kind)) {
+        now = answer_block(s, caller, &target, &now, block.id, Answer::Yes).await?;
+    }
+    Ok(now)
+}
+
+/// Sends a run the settings that it does not have yet. Returns the run, and the event it must be at for what follows.
+async fn change_settings(
+    s: &Services,
+    caller: &Caller,
+    target: &Target<'_>,
+    run: Run,
+    settings: &NewSettings,
+) -> ServiceResult<(Run, Option<u64>)> {
+    let overrides = overrides(s, &run, settings)?;
+    if overrides.differences(&run.settings, None).is_empty() {
+        return Ok((run, target.if_seq));
+    }
+    let words = render::differences(&overrides.differences(&run.settings, None)).join("; ");
+    let event = Event::SettingsChanged { overrides, by: caller.principal.clone() };
+    let now = tell(s, caller, target, &run, event, ("run.settings", &words)).await?;
+    let if_seq = target.if_seq.map(|_| now.seq);
+    Ok((now, if_seq))
+}
+
+/// Checks settings as a new run's are checked.
+fn overrides(s: &Services, run: &Run, settings: &NewSettings) -> ServiceResult<Overrides> {
+    input::lines(settings.engines.values())?;
+    let (parts, engines) = (s.parts.current(), input::engines(&settings.engines));
+    for (role, engine) in &engines {
+        parts.engines.get(engine).map_err(|why| {
+            let detail = format!("cannot use the engine of the role {}: {why}", role.name());
+            ServiceError::invalid(detail, "Choose another engine")
+        })?;
+    }
+    let checks = input::checks(s, &settings.checks)?;
+    let assigned = parts.checks.assign_runners(&run.project, checks);
+    let mut checks = assigned.map_err(|(what, fix)| ServiceError::invalid(what, fix))?;
+    if !checks.is_empty() {
+        // What prepares the checkout stays: a changed check does not mean that its dependencies are no longer needed.
+        let setup = run.settings.checks.iter().filter(|c| c.kind == CheckKind::Setup);
+        checks.splice(0..0, setup.cloned().collect::<Vec<_>>());
+    }
+    Ok(Overrides { engines, checks })
 }
 
 /// Pauses a run: nothing new starts, and what is in progress finishes.
@@ -158,8 +237,22 @@ pub async fn raise(s: &Services, caller: &Caller, target: &Target<'_>, raise: Ra
     tell(s, caller, target, &run, event, ("run.raise", &amounts(&raise))).await
 }
 
+/// How a run is retried.
+#[derive(Clone, Debug)]
+pub struct Retry<'a> {
+    /// The block to answer; the oldest that fits if absent.
+    pub block: Option<&'a str>,
+    /// A hint for the next attempt.
+    pub hint: Option<String>,
+    /// Amounts to add to the limits.
+    pub more: Option<Raise>,
+    /// Engines and checks in place of the run's own.
+    pub settings: &'a NewSettings,
+}
+
 /// Retries a run. One that has used up its tries or rounds gets as many again, with an optional hint. One that ended
-/// undelivered is followed by a new run with the same project, goal, engines and checks.
+/// undelivered is followed by a new run with the same project, goal, engines and checks. Either gets the settings and
+/// the amounts named.
 ///
 /// # Errors
 /// `delivered` if its change landed, `nothing_to_answer` if it has tries left, and those of [`pause`].
@@ -167,10 +260,13 @@ pub async fn retry(
     s: &Services,
     caller: &Caller,
     target: &Target<'_>,
-    block: Option<&str>,
-    hint: Option<String>,
+    how: Retry<'_>,
     traceparent: Option<String>,
 ) -> ServiceResult<Opened> {
+    let Retry { block, hint, more, settings } = how;
+    if more.is_some() {
+        caller.require(Right::Budget)?;
+    }
     let run = target.load(s, caller).await?;
     match &run.outcome {
         Some(Outcome::Delivered { sha }) => Err(ServiceError::conflict(
@@ -179,8 +275,13 @@ pub async fn retry(
             "Open a new run for a new goal",
         )),
         Some(_) => {
-            let opened = open_as(s, again(caller, &run, traceparent), s.clock.new_run_id()).await?;
+            let overrides = overrides(s, &run, settings)?;
+            let mut opened = open_as(s, again(caller, &run, overrides, traceparent), s.clock.new_run_id()).await?;
             record(s, caller, "run.retry", subject(&run), &format!("as run {}", opened.run.id)).await;
+            if let Some(more) = more.filter(|_| opened.is_new) {
+                let id = opened.run.id.to_string();
+                opened.run = raise(s, caller, &Target { run: &id, if_seq: None }, more).await?;
+            }
             Ok(opened)
         }
         None => {
@@ -190,7 +291,17 @@ pub async fn retry(
             };
             let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
             let block = choose_block(&run, block, used_up, "another try")?;
-            let run = answer_block(s, caller, target, &run, block, answer).await?;
+            let (mut run, mut if_seq) = change_settings(s, caller, target, run, settings).await?;
+            if let Some(raise) = more {
+                let event = Event::Raised { raise, by: caller.principal.clone() };
+                let target = Target { if_seq, ..*target };
+                run = tell(s, caller, &target, &run, event, ("run.raise", &amounts(&raise))).await?;
+                if_seq = if_seq.map(|_| run.seq);
+            }
+            // More rounds alone may have answered it.
+            if run.block(block).is_some() {
+                run = answer_block(s, caller, &Target { if_seq, ..*target }, &run, block, answer).await?;
+            }
             Ok(Opened { run, is_new: false })
         }
     }
@@ -216,7 +327,11 @@ pub async fn lift_quarantine(s: &Services, caller: &Caller, id: &str) -> Service
 }
 
 /// Returns a request for the same run. An open run with that goal is reused, so that a repeated retry opens one run.
-fn again(caller: &Caller, run: &Run, traceparent: Option<String>) -> RunRequest {
+fn again(caller: &Caller, run: &Run, asked: Overrides, traceparent: Option<String>) -> RunRequest {
+    let on_difference = if asked.is_empty() { OnDifference::Keep } else { OnDifference::Refuse };
+    let mut engines = run.settings.engines.clone();
+    engines.extend(asked.engines);
+    let checks = if asked.checks.is_empty() { run.settings.checks.clone() } else { asked.checks };
     RunRequest {
         id: None,
         project: Some(run.project.clone()),
@@ -227,9 +342,10 @@ fn again(caller: &Caller, run: &Run, traceparent: Option<String>) -> RunRequest 
             asked_by: caller.principal.clone(),
         },
         base: Some(run.settings.base_branch.clone()),
-        engines: run.settings.engines.clone(),
-        checks: run.settings.checks.clone(),
+        engines,
+        checks,
         carry_on: true,
+        on_difference,
         traceparent,
     }
 }

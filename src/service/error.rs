@@ -80,12 +80,12 @@ impl ServiceError {
     }
     /// No run has this id.
     pub fn no_run(id: &str) -> ServiceError {
-        let fix = "List the runs; an id may be shortened to four or more of its first or last digits";
+        let fix = "List the runs; an id may be shortened to four or more of its digits";
         ServiceError::not_found("no_run", format!("there is no run {}", shown(id)), fix)
     }
     /// A shortened id matches several runs.
     pub fn several_runs(id: &str, runs: &[RunId]) -> ServiceError {
-        let list: Vec<String> = runs.iter().map(ToString::to_string).collect();
+        let list: Vec<String> = runs.iter().map(RunId::abbrev).collect();
         let detail = format!("{} matches several runs: {}", shown(id), list.join(", "));
         ServiceError::conflict("several_runs", detail, "Give more digits")
     }
@@ -119,6 +119,9 @@ impl From<Refusal> for ServiceError {
             Refusal::NotAllowed { .. } => (ErrorKind::Forbidden, "Ask a person who is allowed to"),
             Refusal::NoBlock { .. } => (ErrorKind::NotFound, "Show the run: its escalations name the open blocks"),
             Refusal::Invalid { .. } => (ErrorKind::Invalid, "Correct it and send it again"),
+            Refusal::NoEngine { .. } => {
+                (ErrorKind::Invalid, "Name one in `engines`, or configure it as `role.ROLE.engine`")
+            }
             Refusal::NotAnAnswer { .. } => {
                 (ErrorKind::Invalid, "Show the run: each escalation lists the answers that lift it")
             }
@@ -141,6 +144,11 @@ impl From<RuntimeError> for ServiceError {
                 ServiceError::new(ErrorKind::Moved, "moved", text, "Show the run and repeat what still fits")
             }
             RuntimeError::Invalid { what, fix } => ServiceError::invalid(what, fix),
+            RuntimeError::SettingsDiffer(what) => ServiceError::conflict(
+                "settings_differ",
+                what,
+                "Set `on_difference` to `apply` or `keep`, or `reuse_open_run` to false for another run",
+            ),
             RuntimeError::Unavailable(what) => ServiceError::unavailable(what, "Retry once it is available"),
             RuntimeError::Elsewhere(_) => ServiceError::conflict(
                 "elsewhere",

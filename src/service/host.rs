@@ -9,6 +9,7 @@ use crate::ports::PortError;
 use async_trait::async_trait;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 use tokio::sync::mpsc;
 
 /// Where a use case runs and how much it logs.
@@ -320,6 +321,26 @@ pub struct RunnerRequirement {
     pub observed: String,
 }
 
+/// An engine that is ready on this machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct EngineOffer {
+    /// The engine, `KIND:ARG`.
+    pub engine: String,
+    /// What it is, or why it is ready.
+    pub because: String,
+}
+
+/// What a working copy holds that its last commit does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Uncommitted {
+    /// Number of changed, added or deleted files that git tracks.
+    pub changed: u64,
+    /// Number of files and folders that git does not know and does not ignore.
+    pub untracked: u64,
+    /// Whether the repository's rules for Skep are among them.
+    pub rules: bool,
+}
+
 /// Everything needed to open the demo run.
 #[derive(Clone, Debug)]
 pub struct DemoSetup {
@@ -348,6 +369,12 @@ pub trait Host: Send + Sync {
     async fn doctor(&self, context: &HostContext) -> HostResult<Diagnosis>;
     /// Lists every role, engine kind, provider and agent.
     async fn list_engines(&self, context: &HostContext) -> HostResult<Vec<EngineRow>>;
+    /// Lists the engines that can edit files and are ready here.
+    async fn offer_engines(&self, context: &HostContext) -> HostResult<Vec<EngineOffer>>;
+    /// Finds the engine that is meant by the name of an agent, a provider or a model.
+    async fn find_engine(&self, context: &HostContext, name: &str) -> HostResult<String>;
+    /// Returns what a working copy holds that its last commit does not; `None` if the folder is none.
+    async fn uncommitted(&self, context: &HostContext, folder: &Path) -> HostResult<Option<Uncommitted>>;
     /// Gives an engine (or the engine of a role) a small order in a throw-away repository. Its output goes to `output`.
     async fn test_engine(
         &self,

@@ -3,6 +3,7 @@
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
 use crate::domain::{ForgeName, Policy, Project, ProjectName, Role};
+use crate::ports::run_index::RunFilter;
 use crate::ports::{PortError, Repo};
 use std::collections::BTreeMap;
 
@@ -83,6 +84,23 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
         Err(other) => return Err(other.into()),
     }
     record(s, caller, "project.add", format!("project:{}", project.name), &project.repo).await;
+    Ok(project)
+}
+
+/// Removes a project. Its repository, and the runs it had, stay.
+///
+/// # Errors
+/// `no_project`, or `project_in_use` if a run of it is open.
+pub async fn remove(s: &Services, caller: &Caller, name: &str) -> ServiceResult<Project> {
+    caller.require(Right::Projects)?;
+    let project = find(s, name).await?;
+    let filter = RunFilter { project: Some(project.name.clone()), open_only: true, limit: 1, ..RunFilter::default() };
+    if let Some(run) = s.store.list(&filter).await?.first() {
+        let detail = format!("run {} of project {} is open", run.run.abbrev(), project.name);
+        return Err(ServiceError::conflict("project_in_use", detail, "Wait until it has ended, or cancel it"));
+    }
+    s.store.remove_project(&project.name).await?;
+    record(s, caller, "project.remove", format!("project:{}", project.name), &project.repo).await;
     Ok(project)
 }
 

@@ -1,11 +1,12 @@
 //! Runs: opening, previewing, listing and reading them.
 
+use super::actions::{self, NewSettings};
 use super::audit::record;
 use super::idempotency::{self, IdempotencyKey};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
 pub use crate::actors::Preview;
 use crate::actors::RunRequest;
-use crate::domain::{Goal, GoalSource, Role, Run, RunId};
+use crate::domain::{Goal, GoalSource, OnDifference, Role, Run, RunId};
 use crate::ports::PortError;
 use crate::ports::journal::JournalRow;
 use crate::ports::run_index::{RunFilter, RunMatch, RunRow};
@@ -29,9 +30,17 @@ pub struct OpenRun {
     pub checks: Vec<String>,
     /// Whether an open run of the same project and goal is reused.
     pub reuse_open_run: bool,
+    /// What to do if that run has other settings than those named here.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_difference: OnDifference,
     /// W3C trace context of the request. Not part of what was asked for.
     #[serde(skip)]
     pub traceparent: Option<String>,
+}
+
+/// Keeps the fingerprint of a request with an idempotency key what it was before there was a choice.
+fn is_default(on_difference: &OnDifference) -> bool {
+    *on_difference == OnDifference::default()
 }
 
 /// Run that was requested.
@@ -53,8 +62,9 @@ pub(super) async fn open_as(s: &Services, ask: RunRequest, id: RunId) -> Service
 /// the run that the first one opened, also after a restart.
 ///
 /// # Errors
-/// `invalid` if the request is not usable, `no_project`, `idempotency_key_reused` if the key came with another request,
-/// `request_in_progress` if the same request is still being handled after two minutes.
+/// `invalid` if the request is not usable, `no_project`, `settings_differ` if the open run has other engines or checks than
+/// those named, `idempotency_key_reused` if the key came with another request, `request_in_progress` if the same request
+/// is still being handled after two minutes.
 pub async fn open(
     s: &Services,
     caller: &Caller,
@@ -63,8 +73,7 @@ pub async fn open(
 ) -> ServiceResult<Opened> {
     caller.require(Right::Run)?;
     let Some(key) = key else {
-        let ask = ask(s, caller, request).await?;
-        let opened = open_as(s, ask, s.clock.new_run_id()).await?;
+        let opened = open_asked(s, caller, request, s.clock.new_run_id()).await?;
         record_opened(s, caller, &opened).await;
         return Ok(opened);
     };
@@ -78,13 +87,25 @@ pub async fn open(
         }
         return Ok(Opened { is_new: claim.opened_by_it, run });
     }
-    let ask = ask(s, caller, request).await?;
-    let opened = open_as(s, ask, claim.run).await?;
+    let opened = open_asked(s, caller, request, claim.run).await?;
     if !opened.is_new {
         s.idempotency.settle(&caller.principal, key.as_str(), opened.run.id).await?;
     }
     record_opened(s, caller, &opened).await;
     Ok(opened)
+}
+
+/// Opens a run, or gives the open run that is reused the settings named, if the request says so.
+async fn open_asked(s: &Services, caller: &Caller, request: OpenRun, id: RunId) -> ServiceResult<Opened> {
+    let settings = (request.on_difference == OnDifference::Apply)
+        .then(|| NewSettings { engines: request.engines.clone(), checks: request.checks.clone() });
+    let opened = open_as(s, ask(s, caller, request).await?, id).await?;
+    match settings {
+        Some(settings) if !opened.is_new => {
+            Ok(Opened { run: actions::reopen(s, caller, &opened.run, &settings).await?, is_new: false })
+        }
+        _ => Ok(opened),
+    }
 }
 
 async fn record_opened(s: &Services, caller: &Caller, opened: &Opened) {
@@ -115,11 +136,17 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<R
         id: None,
         project,
         repo: request.repo,
-        goal: Goal { text: request.goal, source: GoalSource::Manual, asked_by: caller.principal.clone() },
+        // Editors on Windows start text files with a byte order mark, and a shell passes it on.
+        goal: Goal {
+            text: request.goal.trim_start_matches('\u{feff}').to_owned(),
+            source: GoalSource::Manual,
+            asked_by: caller.principal.clone(),
+        },
         base: request.base,
         engines: input::engines(&request.engines),
         checks: input::checks(s, &request.checks)?,
         carry_on: request.reuse_open_run,
+        on_difference: request.on_difference,
         traceparent: request.traceparent,
     })
 }

@@ -33,6 +33,15 @@ pub enum Seen {
         /// Text, one line, from outside.
         text: String,
     },
+    /// Line of output of a running check. Some may be lost.
+    CheckOutput {
+        /// Run.
+        run: RunId,
+        /// Name of the check.
+        check: String,
+        /// Text, one line, from outside.
+        text: String,
+    },
     /// The run has ended; nothing follows.
     End {
         /// Run.
@@ -136,7 +145,10 @@ impl Watch {
                 self.ready.push_back(Seen::Output { run, attempt, text });
             }
             Ok(Ok(Notification::Moved { run, seq })) => self.read_now = run == self.run && seq > self.last,
-            Ok(Ok(Notification::Output { .. })) => {}
+            Ok(Ok(Notification::CheckOutput { run, check, text })) if run == self.run => {
+                self.ready.push_back(Seen::CheckOutput { run, check, text });
+            }
+            Ok(Ok(Notification::Output { .. } | Notification::CheckOutput { .. })) => {}
             Ok(Err(broadcast::error::RecvError::Closed)) => {
                 tokio::time::sleep_until(self.read_at).await;
                 self.read_now = true;
@@ -178,7 +190,7 @@ impl Moves {
         loop {
             match self.0.recv().await {
                 Ok(Notification::Moved { run, seq }) => return Some(Moved::Run { run, seq }),
-                Ok(Notification::Output { .. }) => {}
+                Ok(Notification::Output { .. } | Notification::CheckOutput { .. }) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => return Some(Moved::Unknown),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }

@@ -105,7 +105,7 @@ async fn engine_test_verifies_an_engine_or_reports_the_problem() {
     does(&cli, &["engine", "test", "command: echo more >> CHANGELOG.md"]).ends(0).says("changed CHANGELOG.md");
     does(&cli, &["engine", "test", "command: exit 3"]).ends(3);
     does(&cli, &["engine", "test", "direct"]).ends(0).says("works");
-    does(&cli, &["engine", "test", "script:demo:tally"]).ends(0).says("changed src/lib.rs");
+    does(&cli, &["engine", "test", "script:demo:tally"]).ends(0).says("changed tally.sh");
     does(&cli, &["engine", "test", "scout"]).ends(2).one_error("scout", "role.scout.engine");
     does(&cli, &["engine", "test", "llm:nobody/x"]).ends(78).one_error("nobody", "engine list");
     does(&cli, &["engine", "test", "banana"]).ends(2).one_error("unknown engine", "KIND");

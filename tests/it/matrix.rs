@@ -319,6 +319,14 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
     add("raised", Event::Raised { raise, by: asker() });
     add("raised by nothing", Event::Raised { raise: Raise::default(), by: asker() });
     add("raised by skep", Event::Raised { raise, by: Principal::skep() });
+    let engine = |spec: &str| Overrides { engines: [(Role::Dev, EngineSpec::parse(spec))].into(), checks: Vec::new() };
+    let mut check = run.settings.checks.clone();
+    check.iter_mut().for_each(|c| c.command = "another".to_owned());
+    let checks = Overrides { checks: check, ..Overrides::default() };
+    add("settings changed: engine", Event::SettingsChanged { overrides: engine("command: x"), by: asker() });
+    add("settings changed: checks", Event::SettingsChanged { overrides: checks, by: asker() });
+    add("settings changed: nothing", Event::SettingsChanged { overrides: Overrides::default(), by: asker() });
+    add("settings changed by skep", Event::SettingsChanged { overrides: engine("command: x"), by: Principal::skep() });
     add("paused", Event::Paused { by: asker() });
     add("resumed", Event::Resumed { by: asker() });
     add("cancel", Event::CancelRequested { by: asker(), why: String::new() });

@@ -68,6 +68,55 @@ fn nothing_starts_in_a_decision_that_blocks() {
     assert_eq!(pending(&story, "start"), 1, "b goes on, c does not start");
 }
 
+fn other_checks(run: &Run, command: &str) -> Event {
+    let mut checks = run.settings.checks.clone();
+    checks.iter_mut().for_each(|c| c.command = command.to_owned());
+    Event::SettingsChanged { overrides: Overrides { checks, ..Overrides::default() }, by: asker() }
+}
+
+/// The commands of the checks that are ordered now.
+fn ordered_checks(story: &Story) -> Vec<String> {
+    let checks = story.outbox.values().filter_map(|effect| match effect {
+        Effect::Check { checks, .. } => Some(checks.iter().map(|c| c.command.clone())),
+        _ => None,
+    });
+    checks.flatten().collect()
+}
+
+#[test]
+fn the_next_attempt_has_the_engine_that_a_person_gave() {
+    let failed = || Report::Failed { why: "no".to_owned() };
+    let story = planned(bare_policy(), vec![spec("a", &[])]).report(failed()).report(failed());
+    assert_eq!(asks(&story), ["tries"]);
+    let engines = [(Role::Dev, EngineSpec::parse("command: better"))].into();
+    let event = Event::SettingsChanged { overrides: Overrides { engines, checks: Vec::new() }, by: asker() };
+    let story = story.tell(event);
+    assert_eq!(asks(&story), ["tries"], "the question stays until it is answered");
+    let story = story.answer(Answer::Yes);
+    assert_eq!(story.run.attempts.last().map(|a| a.engine.as_str()), Some("command:better"));
+}
+
+#[test]
+fn results_of_earlier_checks_do_not_count() {
+    let story = planned(bare_policy(), vec![spec("a", &[])]).work();
+    assert_eq!(pending(&story, "check"), 1);
+    let story = story.clone().tell(other_checks(&story.run, "stricter"));
+    // The checks in progress end green, with the old commands.
+    let story = story.well("check");
+    assert_eq!(story.run.tasks[0].stage, Stage::Checking);
+    assert_eq!(ordered_checks(&story), ["stricter"]);
+    assert_eq!(story.well("check").run.tasks[0].stage, Stage::Integrating);
+}
+
+#[test]
+fn other_checks_void_the_proof_and_the_approval() {
+    let story = gated(bare_policy());
+    assert_eq!(asks(&story), ["approve_merge"]);
+    let story = story.clone().tell(other_checks(&story.run, "stricter"));
+    assert_eq!((asks(&story), story.run.phase), (vec![], Phase::Reviewing));
+    assert_eq!(ordered_checks(&story), ["stricter"]);
+}
+
 #[test]
 fn approval_is_void_for_a_new_head() {
     let policy = Policy { required_statuses: vec!["ci".to_owned()], ..bare_policy() };

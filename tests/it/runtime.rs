@@ -232,6 +232,7 @@ impl World {
                 runner: None,
             }],
             carry_on: false,
+            on_difference: Default::default(),
             traceparent: None,
         }
     }

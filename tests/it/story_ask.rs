@@ -32,7 +32,7 @@ fn a_command_that_fails_asks_and_keeps_counting() {
     let typed = line.replace("skep ", &format!("{} ", env!("CARGO_BIN_EXE_skep")));
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &typed]).env("SKEP_DATA_DIR", desk.path("data")).current_dir(desk.dir.path());
-    crate::support::cli::ended(shell).ends(4).says("a3 started: dev (command) on t1: Do it (try 2 of 3)");
+    crate::support::cli::ended(shell).ends(4).says("a3 started: dev (command) on t1 (try 2 of 3)");
     let after = desk.show(&id);
     assert_eq!((&after["branch"], after["attempts"].as_array().unwrap().len()), (&before["branch"], 3));
     desk.does(&["unblock", &id, "--no", "enough"]).ends(3).says("failed: Do it");
@@ -155,7 +155,7 @@ fn a_question_to_the_scout_needs_no_person() {
         .ends(4)
         .says("asked the scout: Which port?")
         .says("a3 started: scout (command) for the question of a2")
-        .says("a4 started: dev (script) on t1: Ask (try 1 of 2)")
+        .says("a4 started: dev (script) on t1 (try 1 of 2)")
         .says("Escalation: the merge waits");
     // Without a scout the same question goes to a person.
     desk.does(&[&run[..], &["--new"]].concat()).ends(4).says("  | Which port?").says("the dev asks a question");

@@ -4,6 +4,7 @@ mod caches;
 pub mod detect;
 mod fault;
 pub mod junit;
+mod live_output;
 pub mod repo_file;
 pub mod self_test;
 mod verdict;
@@ -16,7 +17,7 @@ use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, Com
 use crate::platform::access::{Grants, ProjectGrants};
 use crate::platform::sandbox::{Purpose, Sandbox};
 use crate::platform::terminal_text;
-use crate::ports::checks::{Checked, Checks, RepoRules, Trust};
+use crate::ports::checks::{CheckOutput, Checked, Checks, RepoRules, Trust};
 use crate::ports::{PortError, PortResult, Repo};
 use async_trait::async_trait;
 use caches::Caches;
@@ -38,6 +39,17 @@ pub struct CommandChecks {
     runners: Arc<BTreeMap<String, Runner>>,
     sessions: RemoteSessions,
     caches: Caches,
+    output: Listener,
+}
+
+/// Who receives the output of checks as it comes.
+#[derive(Clone, Default)]
+struct Listener(Option<CheckOutput>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Listener" } else { "no listener" })
+    }
 }
 
 impl CommandChecks {
@@ -50,6 +62,7 @@ impl CommandChecks {
             runners: Arc::default(),
             sessions: RemoteSessions::new("test-none"),
             caches: caches.unwrap_or_default(),
+            output: Listener::default(),
         }
     }
 
@@ -123,6 +136,7 @@ impl CommandChecks {
             // The owner of another machine could read everything that is passed to a command there.
             Some(_) => CommandAccess::none(&request),
         };
+        session.listen(self.output.0.as_ref().map(|output| live_output::lines_of(&spec.name, output)));
         let finished = match session.run(spec, &access).await? {
             Ok(finished) => finished,
             Err(why) => return Ok(failed_without_running(spec, format!("its report path {why}"))),
@@ -246,6 +260,10 @@ impl Checks for CommandChecks {
             hash.update(format!("{folder:?}{changed:?}"));
         }
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn passing_on(&self, output: CheckOutput) -> Arc<dyn Checks> {
+        Arc::new(Self { output: Listener(Some(output)), ..self.clone() })
     }
 
     async fn run(

@@ -24,11 +24,14 @@ pub struct Sample {
 pub const NOTICE: &str = "The agents of this demo follow a script; no model is called. The git repository, edits, tests, reviews and the merge are real.";
 
 const GOAL: &str = "Amounts with one decimal digit are read incorrectly\n\n\
-    A customer's invoice has a line `2.5`, but tally adds 2.05. The test \
-    `one_decimal_digit_means_tens_of_cents` reproduces it. Please fix it and add regression tests.\n";
+    A customer's invoice has a line `2.5`, but tally adds 2.05. The test `one decimal digit means tens of cents` \
+    reproduces it. Please fix it and add regression tests.\n";
+
+/// Command that verifies the sample. A shell is on every machine, so the demo needs no toolchain.
+pub const CHECK: &str = "sh tests/run.sh";
 
 /// Head of the sample's base branch right after its creation.
-const HEAD: &str = "9ffae86e90e3290fe2b8424da25d5e5d8e4ceaac";
+const HEAD: &str = "e79f55cd6fbd2439b5810119e5b89af0a4458f2b";
 
 /// A commit of the sample's history: time, message, and the files it writes.
 struct Step {
@@ -39,21 +42,19 @@ struct Step {
 
 /// Returns the history: three commits with fixed ids.
 fn history() -> [Step; 3] {
-    const LIB: &str = include_str!("tally/lib-1.rs");
-    const SHOW: &str = include_str!("tally/show.rs");
+    const LIB: &str = include_str!("tally/tally.sh");
+    const SHOW: &str = include_str!("tally/show.sh");
     const TESTS: [&str; 3] =
-        [include_str!("tally/total-1.rs"), include_str!("tally/total-2.rs"), include_str!("tally/total-3.rs")];
+        [include_str!("tally/total-1.sh"), include_str!("tally/total-2.sh"), include_str!("tally/total-3.sh")];
     let own = |text: &str| text.to_owned();
     [
         Step {
             at: 1_767_603_600,
             message: "Parse amounts and add them up\n",
             files: vec![
-                (".gitignore", own("/target\n")),
-                ("Cargo.toml", own(include_str!("tally/Cargo.toml.in"))),
-                ("Cargo.lock", own(include_str!("tally/Cargo.lock.in"))),
-                ("src/lib.rs", own(LIB)),
-                ("tests/total.rs", own(TESTS[0])),
+                ("tally.sh", own(LIB)),
+                ("tests/run.sh", own(include_str!("tally/run.sh"))),
+                ("tests/test_total.sh", own(TESTS[0])),
             ],
         },
         Step {
@@ -62,14 +63,14 @@ fn history() -> [Step; 3] {
             files: vec![
                 ("README.md", own(include_str!("tally/README.md"))),
                 ("CHANGELOG.md", own(include_str!("tally/CHANGELOG.md"))),
-                ("src/lib.rs", [LIB, SHOW].concat()),
-                ("tests/total.rs", [TESTS[0], TESTS[1]].concat()),
+                ("tally.sh", [LIB, SHOW].concat()),
+                ("tests/test_total.sh", [TESTS[0], TESTS[1]].concat()),
             ],
         },
         Step {
             at: 1_767_776_400,
             message: "Reproduce a customer's wrong invoice in a test\n\nThe test fails: 2.5 is read as 2.05.\n",
-            files: vec![("tests/total.rs", TESTS.concat())],
+            files: vec![("tests/test_total.sh", TESTS.concat())],
         },
     ]
 }

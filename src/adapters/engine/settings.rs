@@ -47,7 +47,16 @@ pub struct Agent {
 impl Agent {
     /// Returns whether its table has the placeholder for a reasoning effort.
     pub fn takes_effort(&self) -> bool {
-        self.command.iter().chain(self.env.values()).chain(self.files.values()).any(|text| text.contains("{effort}"))
+        self.has("{effort}")
+    }
+
+    /// Returns whether its table has the placeholder for a model.
+    pub fn takes_model(&self) -> bool {
+        self.has("{model}")
+    }
+
+    fn has(&self, placeholder: &str) -> bool {
+        self.command.iter().chain(self.env.values()).chain(self.files.values()).any(|text| text.contains(placeholder))
     }
 }
 

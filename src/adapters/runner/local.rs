@@ -3,7 +3,7 @@
 use super::{MAX_OUTPUT_BYTES, NoReport, RunnerSession};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::ProcessOutput;
+use crate::platform::process::{OnOutput, ProcessOutput};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::ports::{PortError, PortResult, Repo};
@@ -18,6 +18,7 @@ pub(in crate::adapters) struct LocalSession {
     origin: Option<PathBuf>,
     cache: PathBuf,
     tree: RootedDir,
+    output: Option<OnOutput>,
 }
 
 impl LocalSession {
@@ -30,12 +31,17 @@ impl LocalSession {
     ) -> PortResult<LocalSession> {
         let tree = RootedDir::open(dir).map_err(|e| cannot_run(dir, &e))?;
         let origin = repo.local_origin().map(Path::to_owned);
-        Ok(LocalSession { sandbox: sandbox.clone(), dir: dir.to_owned(), origin, cache: cache.to_owned(), tree })
+        let (dir, cache) = (dir.to_owned(), cache.to_owned());
+        Ok(LocalSession { sandbox: sandbox.clone(), dir, origin, cache, tree, output: None })
     }
 }
 
 #[async_trait]
 impl RunnerSession for LocalSession {
+    fn listen(&mut self, output: Option<OnOutput>) {
+        self.output = output;
+    }
+
     async fn run(&mut self, spec: &CheckSpec, access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
         if let Some(path) = &spec.junit {
             // A report that is part of the commit must not pass for the one of this check.
@@ -59,7 +65,7 @@ impl RunnerSession for LocalSession {
             max_output: MAX_OUTPUT_BYTES,
             proxy: access.endpoint(),
         };
-        let finished = self.sandbox.run(&job, None).await.map_err(|e| cannot_run(&self.dir, &e))?;
+        let finished = self.sandbox.run(&job, self.output.clone()).await.map_err(|e| cannot_run(&self.dir, &e))?;
         Ok(Ok(finished))
     }
 

@@ -24,7 +24,7 @@ pub use sessions::RemoteSessions;
 
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::{ProcessOutput, TRUNCATION_NOTICE};
+use crate::platform::process::{OnOutput, ProcessOutput, TRUNCATION_NOTICE};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sessions::RemoteRunner;
@@ -41,6 +41,8 @@ const MAX_OUTPUT_BYTES: usize = MAX_LOG_BYTES - TRUNCATION_NOTICE.len();
 /// it.
 #[async_trait]
 pub(super) trait RunnerSession: Send {
+    /// Sets who receives the output of the next checks as it comes. Other machines send theirs at the end only.
+    fn listen(&mut self, _output: Option<OnOutput>) {}
     /// Removes an old report, then runs the check's command to its end or timeout. The inner error describes why the
     /// report's path is unusable; it completes the sentence "its report path …". `access` applies on this machine only:
     /// nothing of it is sent to another one.

@@ -35,6 +35,11 @@ impl Projects for SeaStore {
         }
     }
 
+    async fn remove_project(&self, name: &ProjectName) -> PortResult<bool> {
+        let done = Entity::delete_by_id(name.as_str()).exec(&self.write).await.map_err(|e| self.writing(&e))?;
+        self.confirmed(done.rows_affected > 0)
+    }
+
     async fn project(&self, name: &ProjectName) -> PortResult<Option<Project>> {
         let model = Entity::find_by_id(name.as_str()).one(&self.read).await.map_err(|e| self.reading(&e))?;
         model.map(|model| self.project_from(&model)).transpose()

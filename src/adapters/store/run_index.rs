@@ -42,6 +42,12 @@ const COUNTS: &str = "SELECT count(*) AS admitted, \
 const FIND: &str = "SELECT id FROM run WHERE id >= $1 AND id < $2 \
     UNION SELECT id FROM run WHERE reversed_id >= $3 AND reversed_id < $4 ORDER BY id DESC LIMIT $5";
 
+/// The digits that people see are the last eight: a run is found by the beginning of those, too.
+const FIND_SHOWN: &str =
+    "SELECT id FROM run WHERE substr(id, 25) >= $1 AND substr(id, 25) < $2 ORDER BY id DESC LIMIT $3";
+/// Number of digits that people see.
+const SHOWN_DIGITS: usize = 8;
+
 /// Reads a text column, or explains why it cannot be read (SQLite stores any bytes in a text column).
 pub(super) fn text_of(row: &QueryResult, column: &str) -> Result<String, String> {
     row.try_get("", column).map_err(|e| format!("column {column}: {e}"))
@@ -83,6 +89,15 @@ impl RunIndex for SeaStore {
         let digits: String = text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
         if !(MIN_FIND_DIGITS..=32).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(RunMatch::None);
+        }
+        if digits.len() <= SHOWN_DIGITS {
+            let values =
+                vec![digits.as_str().into(), format!("{digits}g").into(), bounded(MAX_MATCHES, MAX_MATCHES).into()];
+            match self.ids(FIND_SHOWN, values).await?.as_slice() {
+                [] => {}
+                [one] => return Ok(RunMatch::One(*one)),
+                several => return Ok(RunMatch::Several(several.to_vec())),
+            }
         }
         let reversed: String = digits.chars().rev().collect();
         let values = vec![

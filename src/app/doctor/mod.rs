@@ -1,6 +1,7 @@
 //! `skep doctor`: inspects everything Skep needs. Also collects the findings that a service reports when it is ready.
 
 mod found;
+mod offers;
 mod propose;
 
 use super::{check_vault, owner, runners, sandbox, settings};
@@ -10,8 +11,9 @@ use crate::http::backend::ServiceReady;
 use crate::platform::git::{Git, Identity};
 use crate::secrets::read_private;
 use crate::service::host::{Diagnosis, Finding, HostContext, Severity};
-use found::Found;
+pub use found::Found;
 pub use found::{is_program, listens};
+pub use offers::{named, offers};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -88,6 +90,10 @@ async fn schema(config: &Config, data_dir: &Path) -> Finding {
     match store::status(url.expose()).await {
         Ok(s) if s.unknown.is_empty() && s.pending.is_empty() => {
             finding("store", Severity::Ok, format!("schema up to date ({} steps)", s.applied.len()), "")
+        }
+        // A first start: the store is created then, at the current schema.
+        Ok(s) if s.unknown.is_empty() && s.applied.is_empty() => {
+            finding("store", Severity::Ok, "new; created at the first start", "")
         }
         Ok(s) if s.unknown.is_empty() => finding(
             "store",

@@ -3,6 +3,7 @@
 //! Invariant: pure; `config check` accepts every proposal on the machine it was made for.
 
 use super::found::Found;
+use super::offers::spec_of;
 use crate::config::Config;
 use std::fmt::Write;
 
@@ -12,6 +13,21 @@ const MODELS: &[(&str, &str, &str)] = &[
     ("openai", "gpt-5.1", "gpt-5-mini"),
     ("gemini", "gemini-2.5-pro", "gemini-2.5-flash"),
 ];
+
+/// Returns the model that edits, of a provider whose models are known; one with several APIs has a table for each.
+pub(super) fn model_of_provider(name: &str) -> Option<&'static str> {
+    MODELS
+        .iter()
+        .find(|(provider, ..)| name == *provider || name.starts_with(&format!("{provider}_")))
+        .map(|(.., worker)| *worker)
+}
+
+/// Returns whether a provider serves the model of this name, as far as its first word says (`claude-…`, `gpt-…`).
+pub(super) fn serves(provider: &str, model: &str) -> bool {
+    let family = |name: &str| name.split_once('-').map(|(family, _)| family.to_owned());
+    let known = model_of_provider(provider).and_then(family);
+    known.is_some() && known == family(model)
+}
 
 /// Models of one provider, as engine specs.
 struct Models {
@@ -41,13 +57,7 @@ pub fn proposal(config: &Config, found: &Found) -> String {
         .iter()
         .filter_map(|name| config.agents.get(name))
         .filter(|a| a.provider.as_deref().is_none_or(|p| keyed(p) || found.servers.iter().any(|(s, _)| s == p)))
-        .map(|a| {
-            let kind = match a.protocol {
-                crate::adapters::engine::settings::Protocol::Acp => "acp",
-                crate::adapters::engine::settings::Protocol::Cli => "cli",
-            };
-            format!("{kind}:{}", a.name)
-        })
+        .map(spec_of)
         .collect();
     let mut out = String::new();
     let Some(first) = candidates.first() else {
@@ -138,7 +148,10 @@ mod tests {
         let nothing = proposed(&[], &[], &[]);
         assert!(nothing.lines().all(|l| l.starts_with('#')), "{nothing}");
         let one = proposed(&["ANTHROPIC_API_KEY"], &[], &["claude"]);
-        assert!(one.contains("engine = \"llm:anthropic/claude-sonnet-4-5\"\nfallback = [\"acp:claude\"]"), "{one}");
+        assert!(
+            one.contains("engine = \"llm:anthropic/claude-sonnet-4-5\"\nfallback = [\"acp:claude/claude-sonnet-4-5\"]"),
+            "{one}"
+        );
         let two = proposed(&["ANTHROPIC_API_KEY", "OPENAI_API_KEY"], &[("ollama", &["qwen3:8b"])], &[]);
         assert!(two.contains("[role.reviewer]\nengine = \"llm:openai/"), "{two}");
         assert!(two.contains("cost = ") && two.contains("llm:ollama/qwen3:8b"), "{two}");

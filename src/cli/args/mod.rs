@@ -29,13 +29,13 @@ const EXAMPLES: &str = "\
 Examples:
   skep demo
       a complete run on a sample project, without an account, network or model
-  skep run --repo ~/src/tool --goal \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
-      work on a repository of yours, and follow the run until it ends or needs you
+  skep run \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
+      work on the repository around the current directory, and follow the run until it ends or needs you
   skep runs --open
   skep show 3f9a12bc
-  skep approve 3f9a12bc
+  skep approve
 
-A run's id may be abbreviated to four or more digits that identify it.
+A run is named by its id, or by four or more of its first digits; @ is the newest. Where one run fits, no name is needed.
 If a service uses the data directory (`skep serve`), every command talks to it. Otherwise a command that starts or resumes
 a run works on it in the foreground.";
 
@@ -48,11 +48,13 @@ pub struct Global {
     /// Errors are JSON too: problem objects (RFC 9457) on standard error.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Data directory: store, mirrors, workspaces, token [default: $XDG_DATA_HOME/skep or ~/.local/share/skep]
-    #[arg(long, global = true, value_name = "DIR", env = "SKEP_DATA_DIR", hide_env_values = true)]
+    /// Data directory: store, mirrors, workspaces, token [default: SKEP_DATA_DIR, $XDG_DATA_HOME/skep or
+    /// ~/.local/share/skep]
+    // Not clap's `env`: a usage line would name the option as if it had been given.
+    #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Configuration file [default: skep.toml in the data directory]
-    #[arg(long, global = true, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
+    /// Configuration file [default: SKEP_CONFIG, or skep.toml in the data directory]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Log more to standard error; repeat for debug output
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -77,22 +79,42 @@ pub enum Command {
     },
     /// Print a link that logs you in to the pages of the running service
     Open,
+    /// Follow a run until it ends or needs you, and answer what it asks
+    Watch {
+        /// The run [default: the one that waits for you, else the newest]
+        #[arg(value_parser = parse::run)]
+        run: Option<String>,
+        /// Give every requested approval on your behalf
+        #[arg(long)]
+        yes: bool,
+    },
     /// List runs, newest first
+    #[command(visible_alias = "ls")]
     Runs(RunsArgs),
     /// Show a run: plan, tasks, attempts, gates, budget, artifacts, and what it waits for
+    #[command(visible_alias = "status")]
     Show {
-        /// The run
+        /// The run [default: the one that waits for you, else the newest]
         #[arg(value_parser = parse::run)]
-        run: String,
+        run: Option<String>,
         /// Print the diff instead: of the run, or of one task (t1)
         #[arg(long, value_name = "TASK", num_args = 0..=1, default_missing_value = "", value_parser = parse::task)]
         patch: Option<String>,
     },
+    /// Print the diff of a run, or of one of its tasks
+    Diff {
+        /// The run [default: the one that waits for you, else the newest]
+        #[arg(value_parser = parse::run)]
+        run: Option<String>,
+        /// Only this task (t1)
+        #[arg(value_parser = parse::task)]
+        task: Option<String>,
+    },
     /// Print the events of a run
     Events {
-        /// The run
+        /// The run [default: the one that waits for you, else the newest]
         #[arg(value_parser = parse::run)]
-        run: String,
+        run: Option<String>,
         /// Keep printing new events until the run ends
         #[arg(short, long)]
         follow: bool,
@@ -101,13 +123,17 @@ pub enum Command {
         after: u64,
     },
     /// Print the output of engines and checks
+    #[command(visible_alias = "log")]
     Logs {
-        /// The run
+        /// The run [default: the one that waits for you, else the newest]
         #[arg(value_parser = parse::run)]
-        run: String,
+        run: Option<String>,
         /// Only this attempt (a2)
         #[arg(value_parser = parse::attempt)]
         attempt: Option<u32>,
+        /// Print the output of engines and checks at work, as it comes, until the run stops
+        #[arg(short, long, conflicts_with = "attempt")]
+        follow: bool,
     },
     /// Approve what a run asks approval for, or decline it with --no
     #[command(
@@ -136,12 +162,15 @@ pub enum Command {
         /// The answer; if omitted, yes (try again)
         #[command(flatten)]
         answer: AnswerArgs,
+        /// What the run gets first.
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Pause a run: nothing new starts, and it keeps everything it has reserved
     Pause {
-        /// The run
+        /// The run [default: the only open one]
         #[arg(value_parser = parse::run)]
-        run: String,
+        run: Option<String>,
     },
     /// Resume a run that was paused, or that no process is working on
     Resume {
@@ -165,10 +194,20 @@ pub enum Command {
         why: Option<String>,
     },
     /// Retry a run: grant more tries if it has used them up, or start the goal of an undelivered run again as a new one
+    #[command(after_help = RETRY)]
     Retry {
         /// The run, and whether to follow it
         #[command(flatten)]
         run: RunRef,
+        /// A hint for the next try
+        #[arg(long, value_name = "TEXT")]
+        answer: Option<String>,
+        /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
+        #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
+        more: Option<More>,
+        /// What the run gets first.
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Raise the budget of a run
     #[command(after_help = "Example:\n  skep raise 3f9a12bc --more time=1h,cost=\"2.00 USD\"")]
@@ -219,6 +258,12 @@ pub enum Command {
     /// List and test runners: the hosts (SSH) and containers (Docker) where checks run
     #[command(subcommand)]
     Runner(RunnerCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  skep completions bash > ~/.local/share/bash-completion/completions/skep")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Former name of `skep runner`.
     #[command(hide = true)]
     Place {
@@ -232,6 +277,8 @@ const UNBLOCK: &str = "\
 Examples:
   skep unblock 3f9a12bc
       try again, with the same number of tries
+  skep unblock 3f9a12bc --engine 'command: ruff check --fix --exit-zero .'
+      try again with another engine; --check replaces the checks
   skep unblock 3f9a12bc --block b1 --answer \"the port is 5433\"
   skep unblock 3f9a12bc --more time=1h,cost=\"1.00 USD\"
   skep unblock 3f9a12bc --skip
@@ -239,12 +286,17 @@ Examples:
   skep unblock 3f9a12bc --no \"not worth it\"
       end the run undelivered";
 
+const RETRY: &str = "\
+Examples:
+  skep retry 3f9a12bc
+  skep retry 3f9a12bc --engine llm:anthropic/claude-sonnet-4-5 --check 'make test' --more rounds=2";
+
 /// A run, and whether to follow it.
 #[derive(Debug, Args)]
 pub struct RunRef {
-    /// The run
+    /// The run [default: the one that this command fits]
     #[arg(value_parser = parse::run)]
-    pub run: String,
+    pub run: Option<String>,
     /// Follow the run even if a service works on it (without a service it is always followed)
     #[arg(short, long)]
     pub follow: bool,
@@ -268,22 +320,37 @@ pub struct AnswerArgs {
     pub more: Option<More>,
 }
 
+/// Engines and checks that a run gets in place of its own.
+#[derive(Debug, Default, Args)]
+pub struct SettingsArgs {
+    /// Engine of the dev, or of the named role, from the next attempt on; repeatable
+    #[arg(long, value_name = "[ROLE=]KIND[:ARG]", value_parser = parse::engine)]
+    pub engine: Vec<EngineChoice>,
+    /// Command that verifies the change, instead of the run's checks; repeatable
+    #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
+    pub check: Vec<String>,
+}
+
 /// Options of `skep run`.
 #[derive(Debug, Args)]
 #[command(after_help = RUN)]
 pub struct RunArgs {
-    /// Repository: a directory or a URL (https://, ssh://, file://, user@host:path)
-    #[arg(long, value_name = "PATH|URL", required_unless_present = "project", value_parser = parse::origin)]
+    /// What should be different when the run is done
+    #[arg(value_name = "GOAL", required_unless_present_any = ["goal_option", "goal_file"])]
+    pub goal: Option<String>,
+    /// The goal, as an option
+    #[arg(long = "goal", id = "goal_option", value_name = "TEXT", conflicts_with = "goal")]
+    pub goal_option: Option<String>,
+    /// Read the goal from a file, or from standard input with -
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["goal", "goal_option"])]
+    pub goal_file: Option<PathBuf>,
+    /// Repository: a directory or a URL (https://, ssh://, file://, user@host:path) [default: the one around the current
+    /// directory]
+    #[arg(long, value_name = "PATH|URL", value_parser = parse::origin)]
     pub repo: Option<Origin>,
     /// Project, instead of --repo
     #[arg(long, value_name = "NAME", conflicts_with = "repo")]
     pub project: Option<String>,
-    /// What should be different when the run is done
-    #[arg(long, value_name = "TEXT", required_unless_present = "goal_file")]
-    pub goal: Option<String>,
-    /// Read the goal from a file, or from standard input with -
-    #[arg(long, value_name = "FILE", conflicts_with = "goal")]
-    pub goal_file: Option<PathBuf>,
     /// Engine of the dev, or of the named role (manager, scout, dev, reviewer); repeatable
     ///
     /// KIND is one of those that `skep engine list` shows, such as `command` (any program, run in the worktree), `llm`
@@ -297,7 +364,7 @@ pub struct RunArgs {
     /// Branch to land on, instead of the repository's default branch
     #[arg(long, value_name = "BRANCH", value_parser = parse::not_empty)]
     pub base: Option<String>,
-    /// Give every requested approval on your behalf (each one is shown)
+    /// Give every requested approval on your behalf (each one is named)
     #[arg(long)]
     pub yes: bool,
     /// Only queue the run, for a service to work on
@@ -309,15 +376,19 @@ pub struct RunArgs {
     /// Start a new run even if one with the same goal is open (by default that one continues)
     #[arg(long)]
     pub new: bool,
+    /// If a run with the same goal is open, give it the engines and checks named here
+    #[arg(long, conflicts_with = "new")]
+    pub update: bool,
 }
 
 const RUN: &str = "\
 Examples:
-  skep run --repo . --goal \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
+  skep run \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
   skep run --repo https://example.org/team/tool.git --base develop --goal-file goal.md --check 'make test' --yes
-  skep run --project tool --goal \"Sort the imports\" --engine 'dev=command: isort .' --engine reviewer=direct
+  skep run --project tool \"Sort the imports\" --engine 'dev=command: isort .' --engine reviewer=direct
 
-Ctrl-C stops following and loses nothing; the same command continues the run.
+Ctrl-C stops following and loses nothing; the same command continues the run. If the open run of the goal has other
+engines, checks or another base than the command names, the command asks which to use: --update, or --new.
 With --json each line has one key: `event` (a journal row), `output` (a line of an engine's output), or last `run` (its state).";
 
 /// Options of `skep demo`.
@@ -326,6 +397,9 @@ pub struct DemoArgs {
     /// Give every requested approval; without this option the demo asks if there is a terminal
     #[arg(long)]
     pub yes: bool,
+    /// Keep the sample repository and the demo's data afterwards; --data-dir says where
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// Options of `skep runs`.

@@ -35,6 +35,11 @@ pub enum ProjectCommand {
         /// Name of the project
         name: String,
     },
+    /// Forget a project; its repository, and the runs it had, stay
+    Remove {
+        /// Name of the project
+        name: String,
+    },
 }
 
 /// `skep secret …`.
@@ -162,7 +167,11 @@ pub enum State {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check the configuration, and print each value with its source
-    Check,
+    Check {
+        /// Only the values that are not the default
+        #[arg(long)]
+        changed: bool,
+    },
 }
 
 /// `skep budget …`.

@@ -10,8 +10,8 @@ use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha,
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::{
-    DemoSetup, Diagnosis, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
-    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
+    DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel,
+    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
@@ -32,6 +32,10 @@ struct Fake {
     blocks: VecDeque<Block>,
     answers: Vec<wire::Action>,
     unavailable: bool,
+    /// The open run of the goal has other settings.
+    differs: bool,
+    /// No engine is configured.
+    lacks_engine: bool,
     order: Option<NewRun>,
 }
 
@@ -39,7 +43,16 @@ type Shared = Arc<Mutex<Fake>>;
 
 impl Fake {
     fn new(blocks: Vec<Block>) -> Fake {
-        Fake { run: a_run(), rows: vec![], blocks: blocks.into(), answers: vec![], unavailable: false, order: None }
+        Fake {
+            run: a_run(),
+            rows: vec![],
+            blocks: blocks.into(),
+            answers: vec![],
+            unavailable: false,
+            differs: false,
+            lacks_engine: false,
+            order: None,
+        }
     }
 
     fn row(&mut self, event: Event) {
@@ -72,7 +85,11 @@ impl Fake {
 }
 
 fn problem(status: u16, code: &str) -> axum::response::Response {
-    let mut problem = CliError::usage("the store cannot be reached", "try again").problems.remove(0);
+    problem_of(status, code, "the store cannot be reached")
+}
+
+fn problem_of(status: u16, code: &str, detail: &str) -> axum::response::Response {
+    let mut problem = CliError::usage(detail, "try again").problems.remove(0);
     (problem.status, problem.code) = (status, code.to_owned());
     (StatusCode::from_u16(status).unwrap(), Json(problem)).into_response()
 }
@@ -81,6 +98,12 @@ async fn open_run(State(fake): State<Shared>, Json(order): Json<NewRun>) -> axum
     let mut fake = fake.lock().unwrap();
     if fake.unavailable {
         return problem(503, "unavailable");
+    }
+    if fake.differs && order.reuse_open_run && order.on_difference == wire::OnDifference::Refuse {
+        return problem_of(409, "settings_differ", "run 3f9a12bc of this goal is open, and its settings differ");
+    }
+    if fake.lacks_engine && order.engines.is_empty() {
+        return problem_of(422, "no_engine", "no engine is set for the role dev");
     }
     fake.order = Some(order);
     fake.row(Event::Opened(Box::new(opened())));
@@ -112,7 +135,7 @@ async fn act(
     Json(say): Json<wire::Action>,
 ) -> Json<wire::Run> {
     let mut fake = fake.lock().unwrap();
-    assert_eq!(action, "approve");
+    assert!(matches!(action.as_str(), "approve" | "unblock"), "{action}");
     let answer = if say.no { Answer::No { why: String::new() } } else { Answer::Yes };
     fake.answers.push(say);
     fake.row(Event::Answered { block: Some(BlockId(1)), answer, by: Principal::from("local:ann") });
@@ -148,6 +171,19 @@ impl Host for FakeBackend {
     }
     async fn list_engines(&self, _: &HostContext) -> HostResult<Vec<EngineRow>> {
         unreachable!()
+    }
+    async fn offer_engines(&self, _: &HostContext) -> HostResult<Vec<EngineOffer>> {
+        let offer = |engine: &str| EngineOffer { engine: engine.into(), because: "has a key".into() };
+        Ok(vec![offer("llm:anthropic/m"), offer("acp:claude/m")])
+    }
+    async fn find_engine(&self, _: &HostContext, name: &str) -> HostResult<String> {
+        match name {
+            "claude" => Ok("acp:claude/m".to_owned()),
+            other => Err(HostError::usage(format!("unknown engine {other}"), "write KIND:ARG")),
+        }
+    }
+    async fn uncommitted(&self, _: &HostContext, _: &std::path::Path) -> HostResult<Option<Uncommitted>> {
+        Ok(None)
     }
     async fn test_engine(
         &self,
@@ -294,6 +330,89 @@ async fn a_person_is_asked_and_may_see_the_diff_first() {
     let (exit, out, _) = invoke(&later, RUN, Some(&[""])).await;
     assert_eq!(exit, ExitStatus::WaitsForPerson);
     assert!(out.contains("Give it later with") && later.lock().unwrap().answers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_question_is_answered_in_place() {
+    let task = || BlockKind::Tries { step: crate::domain::Step::Develop, task: Some(crate::domain::TaskId(1)) };
+    let question = || BlockKind::Question { step: crate::domain::Step::Develop, task: Some(crate::domain::TaskId(1)) };
+    let table: Vec<(BlockKind, &[&str], serde_json::Value)> = vec![
+        (task(), &["r"], serde_json::json!({})),
+        (task(), &["x", "h", "look at a.txt"], serde_json::json!({ "text": "look at a.txt" })),
+        (task(), &["skip"], serde_json::json!({ "skip": true })),
+        (task(), &["e", "not worth it"], serde_json::json!({ "no": true, "text": "not worth it" })),
+        (
+            task(),
+            &["c", "command: make fix", "make test"],
+            serde_json::json!({ "engines": { "dev": "command: make fix" }, "checks": ["make test"] }),
+        ),
+        (task(), &["c", "", "", "r"], serde_json::json!({})),
+        (question(), &["5433"], serde_json::json!({ "text": "5433" })),
+        (question(), &["e", ""], serde_json::json!({ "no": true })),
+        (
+            BlockKind::Budget(crate::domain::BudgetKind::Attempts),
+            &["m", "attempts=3"],
+            serde_json::json!({ "more": 3 }),
+        ),
+    ];
+    for (kind, typed, expected) in table {
+        let fake = fake(vec![block(1, kind)]);
+        let (exit, out, err) = invoke(&fake, RUN, Some(typed)).await;
+        assert_eq!((exit, err.as_str()), (ExitStatus::Success, ""), "{typed:?}\n{out}");
+        assert!(!out.contains("Answer with one of"), "the commands are not needed here:\n{out}");
+        let answer = fake.lock().unwrap().answers.remove(0);
+        let mut given = serde_json::to_value(&answer).unwrap();
+        let object = given.as_object_mut().unwrap();
+        assert_eq!(object.remove("block"), Some("b1".into()));
+        object.retain(|_, value| !value.is_null() && *value != false);
+        if let Some(more) = object.get("more") {
+            let attempts = more["attempts"].clone();
+            object.insert("more".to_owned(), attempts);
+        }
+        assert_eq!(given, expected, "{typed:?}");
+    }
+    let later = fake(vec![block(1, question())]);
+    let (exit, out, _) = invoke(&later, RUN, Some(&[""])).await;
+    assert_eq!(exit, ExitStatus::WaitsForPerson);
+    assert!(out.contains("skep unblock 3f9a12bc --block b1") && out.contains("skep watch 3f9a12bc"), "{out}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_decides_which_settings_count() {
+    for (answer, expected) in [("u", "apply"), ("k", "keep"), ("n", "refuse")] {
+        let fake = fake(vec![]);
+        fake.lock().unwrap().differs = true;
+        let (exit, out, _) = invoke(&fake, RUN, Some(&["?", answer])).await;
+        assert_eq!(exit, ExitStatus::Success, "{out}");
+        assert!(out.contains("its settings differ") && out.contains("Please answer u, n or k"), "{out}");
+        let order = fake.lock().unwrap().order.clone().unwrap();
+        assert_eq!(serde_json::to_value(order.on_difference).unwrap(), expected);
+        assert_eq!(order.reuse_open_run, answer != "n");
+    }
+    let fake = fake(vec![]);
+    fake.lock().unwrap().differs = true;
+    let (exit, out, _) = invoke(&fake, RUN, Some(&[""])).await;
+    assert_eq!(exit, ExitStatus::Success);
+    assert!(out.contains("Nothing was started") && fake.lock().unwrap().order.is_none(), "{out}");
+    let (exit, _, err) = invoke(&fake, RUN, None).await;
+    assert_eq!(exit, ExitStatus::Usage);
+    assert!(err.contains("--update\n     to start another run of this goal: skep") && err.contains("--new"), "{err}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_engine_is_set_a_person_chooses_one_that_is_ready() {
+    for (answer, expected) in [("2", "acp:claude/m"), ("make fix", "command: make fix"), ("direct", "")] {
+        let fake = fake(vec![]);
+        fake.lock().unwrap().lacks_engine = true;
+        let run = "skep --data-dir /tmp run x --repo / --check true";
+        let (exit, out, _) = invoke(&fake, run, Some(&["7", answer])).await;
+        assert!(out.contains("[1] llm:anthropic/m") && out.contains("There is no such number"), "{out}");
+        let dev = fake.lock().unwrap().order.clone().and_then(|o| o.engines.get(&wire::Role::Dev).cloned());
+        assert_eq!(
+            (exit == ExitStatus::Success, dev.as_deref()),
+            (!expected.is_empty(), Some(expected).filter(|e| !e.is_empty()))
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

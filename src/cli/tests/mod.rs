@@ -124,10 +124,10 @@ fn every_command_an_escalation_prints_parses() {
             seen += 1;
             match skep.command {
                 Command::Approve { run, block, .. } => {
-                    assert_eq!((run.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")))
+                    assert_eq!((run.run.as_deref().unwrap(), block.as_deref()), ("3f9a12bc", Some("b1")))
                 }
-                Command::Unblock { run, block, answer: AnswerArgs { more, .. } } => {
-                    assert_eq!((run.run.as_str(), block.as_deref()), ("3f9a12bc", Some("b1")));
+                Command::Unblock { run, block, answer: AnswerArgs { more, .. }, .. } => {
+                    assert_eq!((run.run.as_deref().unwrap(), block.as_deref()), ("3f9a12bc", Some("b1")));
                     assert_eq!(more.is_some(), typed.contains("--more"));
                 }
                 Command::Show { .. } | Command::Change(_) | Command::Logs { .. } => {}
@@ -143,6 +143,30 @@ fn every_command_an_escalation_prints_parses() {
 }
 
 #[test]
+fn every_effect_has_words() {
+    let kinds = [
+        EffectKind::Start,
+        EffectKind::Reserve,
+        EffectKind::Check,
+        EffectKind::Integrate,
+        EffectKind::Rebase,
+        EffectKind::Push,
+        EffectKind::EnsureChange,
+        EffectKind::Comment,
+        EffectKind::SetStatus,
+        EffectKind::Observe,
+        EffectKind::Land,
+        EffectKind::Close,
+        EffectKind::Release,
+        EffectKind::Stop,
+    ];
+    for kind in kinds {
+        assert_ne!(super::activity::words(kind.name()), kind.name());
+    }
+    assert_eq!(super::activity::words("of_a_newer_version"), "of_a_newer_version");
+}
+
+#[test]
 fn arguments_are_accepted_or_refused() {
     let good: &[&str] = &[
         "skep run --repo / --goal x --engine command:true --engine reviewer=direct --check a --check b --yes --new",
@@ -155,6 +179,16 @@ fn arguments_are_accepted_or_refused() {
         "skep change status p#1 --context ci --state failure",
         "skep change show 3f9a12bc --patch",
         "skep retry abcd",
+        "skep run \"Fix it\" --engine claude --update",
+        "skep run --goal x",
+        "skep approve",
+        "skep status @",
+        "skep ls",
+        "skep diff",
+        "skep diff @ t1",
+        "skep log",
+        "skep unblock --engine 'command: x' --check y --answer z",
+        "skep retry @ --engine reviewer=direct --check y --more rounds=1 --answer z",
         "skep lift-quarantine abcd",
         "skep raise abcd --more rounds=2",
         "skep secret set A --project p --from-env B",
@@ -170,8 +204,9 @@ fn arguments_are_accepted_or_refused() {
     let bad: &[&str] = &[
         "skep run --repo / --goal x --goal-file y",
         "skep run --repo / --project p --goal x",
-        "skep run --goal x",
         "skep run --repo /",
+        "skep run x --goal y",
+        "skep run x --update --new",
         "skep run --repo /no/such/place --goal x",
         "skep run --repo / --goal x --engine tester=direct",
         "skep run --repo / --goal x --engine comand:true",

@@ -154,6 +154,11 @@ fn agent_name(arg: &str) -> &str {
     arg.split(['/', '#']).next().unwrap_or_default()
 }
 
+/// Returns whether a word is a kind of engine.
+pub fn is_engine_kind(word: &str) -> bool {
+    ENGINE_KINDS.contains(&word)
+}
+
 fn takes_model(kind: &str) -> bool {
     matches!(kind, "llm" | "acp" | "cli")
 }

@@ -5,7 +5,7 @@ mod projects;
 mod runners;
 mod sandbox;
 
-pub use engines::{engine, key_in};
+pub use engines::{engine, is_engine_kind, key_in};
 
 use super::reader::Reader;
 use super::sections::{Config, Database};

@@ -61,6 +61,7 @@ mod outcome;
 mod plan;
 mod reported;
 mod review;
+mod settings;
 mod start;
 mod work;
 
@@ -109,7 +110,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         steps.push(Step::Explore);
     }
     if let Some(step) = steps.iter().find(|s| !settings.engines.contains_key(&s.role())) {
-        return invalid(format!("no engine is set for the role {}", step.role().name()));
+        return Err(Refusal::NoEngine { role: step.role().name().to_owned() });
     }
     let p = &settings.policy;
     for pattern in p.protected_paths.iter().chain(&p.test_paths).chain(&p.forbidden_paths).chain(&p.allowed_paths) {
@@ -155,6 +156,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         overtaken: 0,
         change: None,
         closed_change: None,
+        checks_since: 0,
         facts: Default::default(),
         pushed: None,
         overwrite: None,
@@ -207,6 +209,7 @@ pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refus
         }
         Event::Answered { block, answer, by } => answer::answered(&mut d, *block, answer, by)?,
         Event::Raised { raise, by } => answer::raised(&mut d, raise, by)?,
+        Event::SettingsChanged { overrides, by } => settings::changed(&mut d, overrides, by)?,
         Event::Paused { by } => paused(&mut d, by)?,
         Event::Resumed { by } => resumed(&mut d, by)?,
         Event::CancelRequested { by, why } => {

@@ -2,6 +2,7 @@
 
 use super::answer;
 use super::builder::{DecisionBuilder, cap};
+use super::settings;
 use super::start::Exhausted;
 use super::{baseline, land};
 use crate::domain::block::{Block, BlockKind};
@@ -32,7 +33,9 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
         (_, EffectOutcome::Failed { failure }) => failed(d, &effect, failure),
         (EffectRef::Check(scope, sha), EffectOutcome::Checked { results, wall_ms, environment, .. }) => {
             d.run.ledger.spent.wall_ms = d.run.ledger.spent.wall_ms.saturating_add(*wall_ms);
-            checked(d, *scope, sha, results, environment.as_deref());
+            if !settings::is_outdated(d, key) {
+                checked(d, *scope, sha, results, environment.as_deref());
+            }
         }
         (EffectRef::Reserve(id), EffectOutcome::Reserved { caps, levels }) => {
             d.alert_shared(levels);

@@ -7,6 +7,7 @@ pub mod engine_selection;
 pub mod escalation;
 pub mod inquiry;
 pub mod order;
+pub mod overrides;
 pub mod plan;
 pub mod report;
 pub mod slots;
@@ -36,7 +37,7 @@ use task::Task;
 /// Version of the snapshot format this program writes. A snapshot of a newer version is quarantined, not guessed at.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
-/// What a run is born with. It never changes.
+/// What a run is born with. Only a person changes it, and only its engines and checks (`Event::SettingsChanged`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// The policy.
@@ -161,6 +162,10 @@ pub struct Run {
     /// An earlier change of this run that was closed, and that a person allowed the run to replace with a new one.
     #[serde(default)]
     pub closed_change: Option<ChangeNumber>,
+    /// The event since which the checks are those of the settings; 0 if they were never changed. Results of checks
+    /// ordered earlier do not count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub checks_since: u64,
     /// Facts about `head`. A new head starts without any.
     #[serde(default)]
     pub facts: Facts,
@@ -360,6 +365,10 @@ pub enum Outcome {
 
 fn is_none_yet(times: &u32) -> bool {
     *times == 0
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Run {

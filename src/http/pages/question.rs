@@ -6,7 +6,7 @@ use super::visit::{Fields, Person, Visit};
 use super::{State, look, see_other};
 use crate::domain::{Answer, AnswerKind, Block, BlockKind, BudgetKind, BudgetScope, Raise, Run, Subject};
 use crate::render::{self, EscalationAnswer};
-use crate::service::actions::{self, Target, subject_of};
+use crate::service::actions::{self, NewSettings, Target, subject_of};
 use crate::service::budgets::{self, RaiseShared};
 use crate::service::{ServiceError, runs};
 use axum::extract::{Path, State as Shared};
@@ -227,7 +227,9 @@ pub async fn answer(
     let (s, caller) = (&state.services, &person.caller);
     // No `if_seq`: a run that only spent or logged something still asks the same question, which `block` names.
     let target = Target { run: &run, if_seq: None };
-    let give = |answer| actions::answer(s, caller, &target, Some(&block), answer);
+    // Pages leave the engines and checks of a run as they are.
+    let kept = NewSettings::default();
+    let give = |answer| actions::answer(s, caller, &target, Some(&block), answer, &kept);
     let (run, notice) = match fields.get("answer").as_str() {
         "approve" => (actions::approve_seen(s, caller, &target, &block, &fields.get("seen")).await?, "approved"),
         "decline" => (actions::decline(s, caller, &target, Some(&block), text(&fields)?).await?, "declined"),

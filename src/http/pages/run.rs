@@ -6,7 +6,7 @@ use super::visit::{Fields, Person, Visit};
 use super::{State, events, look, question, run_parts, see_other};
 use crate::domain::{Raise, Run, RunId, status};
 use crate::render;
-use crate::service::actions::{self, Target};
+use crate::service::actions::{self, NewSettings, Retry, Target};
 use crate::service::{ServiceError, runs};
 use axum::extract::{Path, State as Shared};
 use axum::response::Response;
@@ -133,7 +133,9 @@ pub async fn act(
         "resume" => (actions::resume(s, caller, &target).await?, "resumed"),
         "cancel" => (actions::cancel(s, caller, &target, fields.get("why")).await?, "cancelled"),
         "retry" => {
-            let opened = actions::retry(s, caller, &target, None, fields.filled("text"), None).await?;
+            let kept = NewSettings::default();
+            let how = Retry { block: None, hint: fields.filled("text"), more: None, settings: &kept };
+            let opened = actions::retry(s, caller, &target, how, None).await?;
             (opened.run, if opened.is_new { "started" } else { "reused" })
         }
         "raise" => (actions::raise(s, caller, &target, raise(&fields)?).await?, "raised"),

@@ -7,7 +7,7 @@ use super::{State, etag, runs, wire};
 use crate::domain::Answer;
 use crate::http::limits;
 use crate::service::Caller;
-use crate::service::actions::{self, Target};
+use crate::service::actions::{self, NewSettings, Retry, Target};
 use axum::Extension;
 use axum::extract::{FromRequest, Path, Request, State as Shared};
 use axum::http::StatusCode;
@@ -63,7 +63,7 @@ async fn unblock(
     request: Request,
 ) -> Result<Response, Response> {
     let (if_seq, action) = parse(request).await?;
-    let wire::Action { block, no, skip, text, more } = action;
+    let (settings, wire::Action { block, no, skip, text, more, .. }) = (settings(&action), action);
     let answer = match (more, text) {
         (Some(raise), _) => Answer::More { raise: raise.into() },
         (None, _) if skip => Answer::Skip,
@@ -72,7 +72,7 @@ async fn unblock(
         (None, None) => Answer::Yes,
     };
     let target = Target { run: &id, if_seq };
-    let run = actions::answer(&state.services, &caller, &target, block.as_deref(), answer).await;
+    let run = actions::answer(&state.services, &caller, &target, block.as_deref(), answer, &settings).await;
     Ok(etag::tagged(StatusCode::OK, &run.map_err(refused)?, state.services.clock.now()))
 }
 
@@ -162,8 +162,10 @@ async fn retry(
 ) -> Result<Response, Response> {
     let trace = limits::traceparent(request.headers()).map(str::to_owned);
     let (if_seq, action) = parse(request).await?;
-    let (target, block) = (Target { run: &id, if_seq }, action.block.as_deref());
-    let opened = actions::retry(&state.services, &caller, &target, block, action.text, trace).await;
+    let (target, settings) = (Target { run: &id, if_seq }, settings(&action));
+    let wire::Action { block, text: hint, more, .. } = action;
+    let how = Retry { block: block.as_deref(), hint, more: more.map(Into::into), settings: &settings };
+    let opened = actions::retry(&state.services, &caller, &target, how, trace).await;
     Ok(runs::rendered(&state, &opened.map_err(refused)?))
 }
 
@@ -180,6 +182,12 @@ async fn lift_quarantine(
 ) -> ApiResult<Response> {
     let run = actions::lift_quarantine(&state.services, &caller, &id).await?;
     Ok(etag::tagged(StatusCode::OK, &run, state.services.clock.now()))
+}
+
+/// Returns the engines and checks that an action gives its run.
+fn settings(action: &wire::Action) -> NewSettings {
+    let engines = action.engines.iter().map(|(role, engine)| ((*role).into(), engine.clone())).collect();
+    NewSettings { engines, checks: action.checks.clone() }
 }
 
 fn refused(error: crate::service::ServiceError) -> Response {

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::default().routes(routes!(list, add)).routes(routes!(show))
+    OpenApiRouter::default().routes(routes!(list, add)).routes(routes!(show)).routes(routes!(remove))
 }
 
 /// List the projects by name
@@ -65,5 +65,19 @@ async fn show(
     Path(name): Path<String>,
 ) -> ApiResult<Json<wire::Project>> {
     let project = projects::show(&state.services, &caller, &name).await?;
+    Ok(Json((&project).into()))
+}
+
+/// Remove a project
+///
+/// Its repository, and the runs it had, stay. Refused with 409 (`project_in_use`) while a run of it is open.
+#[utoipa::path(post, path = "/api/v1/projects/{name}/remove", tag = "projects", params(("name" = String, description = "Its name")),
+    responses((status = 200, body = wire::Project, description = "The project that was removed")))]
+async fn remove(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> ApiResult<Json<wire::Project>> {
+    let project = projects::remove(&state.services, &caller, &name).await?;
     Ok(Json((&project).into()))
 }

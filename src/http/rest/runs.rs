@@ -78,7 +78,9 @@ async fn list(
 /// (draft-ietf-httpapi-idempotency-key-header) the request may be repeated for a week, also after a restart and after the
 /// run has ended: the same key with the same body returns the same run; with another body it is refused with 422
 /// (`idempotency_key_reused`). A repetition waits for the first request, up to two minutes, then it is refused with 409
-/// (`request_in_progress`). `reuse_open_run` instead reuses an open run of the same project and goal.
+/// (`request_in_progress`). `reuse_open_run` instead reuses an open run of the same project and goal; if that run has
+/// other engines or checks than those named, the request is refused with 409 (`settings_differ`), unless `on_difference`
+/// says otherwise.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = wire::NewRun,
     params(("Idempotency-Key" = Option<String>, Header, description = "A unique string for this request, such as a UUID in quotes")),
     responses(
@@ -185,6 +187,7 @@ fn request(new: wire::NewRun, headers: &HeaderMap) -> OpenRun {
         engines: new.engines.into_iter().map(|(role, engine)| (role.into(), engine)).collect(),
         checks: new.checks,
         reuse_open_run: new.reuse_open_run,
+        on_difference: new.on_difference.into(),
         traceparent: limits::traceparent(headers).map(str::to_owned),
     }
 }

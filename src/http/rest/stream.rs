@@ -39,7 +39,7 @@ struct StreamQuery {
 /// Stream the events of a run
 ///
 /// Each committed row is an event with its number as `id` and its name as `event`. Lines of output of running engines
-/// come as `output` without an id; some may be lost. When the run has ended, the event `end` follows, and the stream
+/// and checks come as `output` without an id; some may be lost. When the run has ended, the event `end` follows, and the stream
 /// ends. Reconnect with `Last-Event-ID` and nothing is missed or repeated.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/stream", tag = "runs",
     params(("id" = String, description = "Whole or shortened"), StreamQuery, ("Last-Event-ID" = Option<u64>, Header)),
@@ -81,7 +81,12 @@ fn rendered(seen: Seen) -> Event {
             event.data(json(&wire::Event::from(row)))
         }
         Seen::Output { run, attempt, text } => {
-            let output = wire::Output { run: run.to_string(), attempt: attempt.to_string(), text };
+            let attempt = Some(attempt.to_string());
+            let output = wire::Output { run: run.to_string(), attempt, check: None, text };
+            Event::default().event("output").data(json(&output))
+        }
+        Seen::CheckOutput { run, check, text } => {
+            let output = wire::Output { run: run.to_string(), attempt: None, check: Some(check), text };
             Event::default().event("output").data(json(&output))
         }
         Seen::End { run, status, outcome } => {

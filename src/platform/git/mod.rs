@@ -10,6 +10,7 @@ mod mirror;
 mod object;
 mod origin;
 mod read;
+mod uncommitted;
 
 pub use errors::{command_error, output_tail};
 pub use hardening::Identity;
@@ -18,6 +19,7 @@ pub use mirror::{Mirrors, RemoteHeads};
 pub use object::{CommitParts, check_branch, check_sha, write_commit};
 pub use origin::Origin;
 pub use read::{commit_tree, is_ancestor, read_blob, read_commit, root_names, with_repo};
+pub use uncommitted::{UncommittedFiles, uncommitted_files};
 
 use crate::platform::process::{self, OnOutput, ProcessOutput, Program};
 use crate::platform::sandbox;

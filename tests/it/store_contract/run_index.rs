@@ -79,9 +79,12 @@ async fn runs_are_found_by_either_end_of_the_id(b: Bench) {
     assert_eq!(find(" BEEF").await, RunMatch::One(ids[0]));
     assert_eq!(find("0193bb").await, RunMatch::One(ids[2]));
     assert_eq!(find(&ids[1].abbrev()).await, RunMatch::One(ids[1]));
+    // The beginning of the eight digits that people see.
+    assert_eq!(find("0000").await, RunMatch::One(ids[0]));
+    assert_eq!(find("0002ca").await, RunMatch::One(ids[2]));
     assert_eq!(find("cafe").await, RunMatch::Several(vec![ids[2], ids[1]]));
     assert_eq!(find("0193").await, RunMatch::Several(vec![ids[2], ids[1], ids[0]]));
-    for none in ["", "eef", "0000", "xyzw", "'; --", &"0".repeat(33), "g193"] {
+    for none in ["", "eef", "00000", "xyzw", "'; --", &"0".repeat(33), "g193"] {
         assert_eq!(find(none).await, RunMatch::None, "{none:?}");
     }
 }

@@ -104,6 +104,9 @@ impl Projects for Away {
     async fn put_project(&self, _: &Project, _: bool) -> PortResult<()> {
         away()
     }
+    async fn remove_project(&self, _: &ProjectName) -> PortResult<bool> {
+        away()
+    }
     async fn project(&self, _: &ProjectName) -> PortResult<Option<Project>> {
         away()
     }

@@ -36,6 +36,10 @@ impl Engine {
     pub fn parse(text: &str) -> Engine {
         (&domain::EngineSpec::parse(text)).into()
     }
+    /// Returns the written form.
+    pub fn text(&self) -> String {
+        domain::EngineSpec { kind: self.kind.clone(), arg: self.arg.clone() }.text()
+    }
     /// Returns the name for people: with the model or agent where the kind has one, without a command line or a path.
     pub fn named(&self) -> String {
         domain::EngineSpec { kind: self.kind.clone(), arg: self.arg.clone() }.named()

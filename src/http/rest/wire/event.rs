@@ -37,13 +37,17 @@ impl From<JournalRow> for Event {
     }
 }
 
-/// Line of output of a running engine (stream event `output`).
+/// Line of output of a running engine or check (stream event `output`).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Output {
     /// Run.
     pub run: String,
-    /// Attempt (`a1`).
-    pub attempt: String,
+    /// Attempt (`a1`), for an engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<String>,
+    /// Name of the check, for a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
     /// Text, one line. Comes from outside.
     pub text: String,
 }

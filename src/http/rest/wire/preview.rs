@@ -1,6 +1,7 @@
 //! Preview of a run.
 
 use super::{Check, Engine, Limits, Role, Usage};
+use crate::render;
 use crate::service::runs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,6 +20,10 @@ pub struct Preview {
     pub base: String,
     /// Open run with the same goal that would be reused.
     pub existing_run: Option<String>,
+    /// How its settings differ from those asked for; a request for the run is refused then, unless `on_difference` says
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
     /// Whether a scout explores the repository first. Its notes are added to the manager's prompt.
     pub explores: bool,
     /// Engines by role.
@@ -57,6 +62,7 @@ impl From<runs::Preview> for Preview {
             repo: settings.origin,
             base_branch: settings.base_branch,
             base: preview.opened.base.to_string(),
+            differences: render::differences(&preview.differences),
             existing_run: preview.carried_on.map(|run| run.to_string()),
             explores: settings.policy.explore,
             engines: settings.engines.iter().map(|(role, engine)| ((*role).into(), engine.into())).collect(),

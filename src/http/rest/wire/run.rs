@@ -198,8 +198,12 @@ impl Run {
 /// Row of the run list.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RunSummary {
-    /// Id, 32 hex digits.
+    /// Id, 32 hex digits. The same as `id`.
     pub run: String,
+    /// Id, 32 hex digits.
+    pub id: String,
+    /// Short id, accepted wherever an id is.
+    pub short_id: String,
     /// Project.
     pub project: String,
     /// Title of the goal.
@@ -239,6 +243,8 @@ impl From<RunRow> for RunSummary {
     fn from(row: RunRow) -> RunSummary {
         RunSummary {
             run: row.run.to_string(),
+            id: row.run.to_string(),
+            short_id: row.run.abbrev(),
             project: row.project,
             title: row.title,
             status: row.status,
@@ -285,6 +291,38 @@ pub struct NewRun {
     pub checks: Vec<String>,
     /// Whether an open run of the same project and goal is reused instead of opening another one.
     pub reuse_open_run: bool,
+    /// What happens if that run has other engines or checks than those named here.
+    #[serde(skip_serializing_if = "OnDifference::is_default")]
+    pub on_difference: OnDifference,
+}
+
+/// What happens if the open run of the same goal has other settings than those of the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDifference {
+    /// The request is refused.
+    #[default]
+    Refuse,
+    /// The run continues with its own settings.
+    Keep,
+    /// The run continues with the settings of the request.
+    Apply,
+}
+
+impl OnDifference {
+    fn is_default(&self) -> bool {
+        *self == OnDifference::default()
+    }
+}
+
+impl From<OnDifference> for domain::OnDifference {
+    fn from(wire: OnDifference) -> domain::OnDifference {
+        match wire {
+            OnDifference::Refuse => domain::OnDifference::Refuse,
+            OnDifference::Keep => domain::OnDifference::Keep,
+            OnDifference::Apply => domain::OnDifference::Apply,
+        }
+    }
 }
 
 /// Body of an action on a run.
@@ -300,6 +338,12 @@ pub struct Action {
     pub skip: bool,
     /// Answer, hint or reason.
     pub text: Option<String>,
-    /// For `unblock` and `raise`: amounts to add to the run's limits.
+    /// For `unblock`, `retry` and `raise`: amounts to add to the run's limits.
     pub more: Option<Raise>,
+    /// For `unblock` and `retry`: engines by role, `KIND[:ARG]`, in place of the run's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub engines: BTreeMap<Role, String>,
+    /// For `unblock` and `retry`: check commands in place of the run's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
 }

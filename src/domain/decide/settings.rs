@@ -1,0 +1,49 @@
+//! A person's change of a run's engines and checks.
+//!
+//! Invariant: what was proven by other checks proves nothing; a result that is still to come from them is not counted.
+
+use super::builder::DecisionBuilder;
+use crate::domain::check::CheckKind;
+use crate::domain::effect::OwnStatus;
+use crate::domain::id::{EffectKey, Principal};
+use crate::domain::overrides::Overrides;
+use crate::domain::refusal::Refusal;
+use crate::domain::run::Phase;
+
+/// Applies a change of the settings. Attempts in progress end with the engine they were started with.
+pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal) -> Result<(), Refusal> {
+    if !by.is_person() {
+        let (who, what) = (by.to_string(), "change the settings of a run".to_owned());
+        return Err(Refusal::NotAllowed { who, what, why: "only people do".to_owned() });
+    }
+    if asked.is_empty() {
+        return Err(Refusal::Invalid { what: "no setting is named; name an engine or a check".to_owned() });
+    }
+    if !asked.checks.is_empty() && asked.checks.iter().all(|c| c.kind == CheckKind::Setup) {
+        let what = "these checks only prepare the checkout, so nothing could be proven; name one that proves a change";
+        return Err(Refusal::Invalid { what: what.to_owned() });
+    }
+    if d.run.stopping.is_some() || d.run.phase >= Phase::Landing {
+        let phase = if d.run.stopping.is_some() { "stopping" } else { d.run.phase.name() };
+        return Err(Refusal::OutOfPlace { what: "a change of the settings".to_owned(), phase: phase.to_owned() });
+    }
+    for (role, engine) in &asked.engines {
+        d.run.settings.engines.insert(*role, engine.clone());
+        // Fallbacks belong to the engine they were configured for.
+        d.run.settings.fallbacks.remove(role);
+    }
+    if !asked.checks.is_empty() && asked.checks != d.run.settings.checks {
+        d.run.settings.checks = asked.checks.clone();
+        d.run.checks_since = d.run.seq;
+        d.run.facts.results = None;
+        d.run.facts.statuses.remove(OwnStatus::Checks.context());
+        d.forget_approval();
+    }
+    Ok(())
+}
+
+/// Returns whether an effect was ordered with checks that the run no longer has.
+pub(super) fn is_outdated(d: &DecisionBuilder, key: &EffectKey) -> bool {
+    let ordered = key.0.split('.').next().and_then(|seq| seq.parse::<u64>().ok());
+    ordered.is_some_and(|seq| seq < d.run.checks_since)
+}

@@ -1,0 +1,47 @@
+//! Settings that were asked for and are others in a run.
+
+use super::quantity::brief;
+use crate::domain::{Difference, EngineSpec, Overrides, Run};
+
+/// Longest quoted command line, in characters.
+const MAX_COMMAND: usize = 160;
+
+/// Returns that the open run of a goal has other settings than those asked for, in one sentence.
+pub fn settings_differ(run: &Run, found: &[Difference]) -> String {
+    format!(
+        "run {} of this goal is open, and its settings differ from those asked for: {}",
+        run.id.abbrev(),
+        differences(found).join("; ")
+    )
+}
+
+/// Returns each setting that a person gave a run, in a few words.
+pub fn overrides(overrides: &Overrides) -> Vec<String> {
+    let engines = overrides.engines.iter().map(|(role, spec)| format!("{}: {}", role.name(), code(&spec.text())));
+    let checks = (!overrides.checks.is_empty()).then(|| {
+        let commands: Vec<String> = overrides.checks.iter().map(|c| code(&c.command)).collect();
+        format!("checks: {}", commands.join(", "))
+    });
+    engines.chain(checks).collect()
+}
+
+fn code(text: &str) -> String {
+    format!("`{}`", brief(text, MAX_COMMAND))
+}
+
+/// Returns each difference in a few words, with both values.
+pub fn differences(found: &[Difference]) -> Vec<String> {
+    let list = |all: &[String]| all.iter().map(|c| code(c)).collect::<Vec<_>>().join(", ");
+    let engine = |spec: &EngineSpec| code(&spec.text());
+    let words = |difference: &Difference| match difference {
+        Difference::Engine { role, own: Some(own), asked } => {
+            format!("the engine of the {} is {}, not {}", role.name(), engine(own), engine(asked))
+        }
+        Difference::Engine { role, own: None, asked } => {
+            format!("the {} has no engine, not {}", role.name(), engine(asked))
+        }
+        Difference::Checks { own, asked } => format!("the checks are {}, not {}", list(own), list(asked)),
+        Difference::Base { own, asked } => format!("it lands on {}, not on {}", code(own), code(asked)),
+    };
+    found.iter().map(words).collect()
+}

@@ -1,0 +1,137 @@
+//! What a person sees and types at a terminal: live lines, marks, words that are not cut, questions answered in place.
+
+use crate::support::cli::{Cli, Said, ended};
+use std::process::Command;
+
+const FIX: &str = "command: for n in 1 2 3; do echo step $n; sleep 0.3; done; echo two >> a.txt";
+
+/// Runs a command on a terminal of this size, and types each answer once its prompt is shown. Returns everything that was
+/// written to the terminal, including control sequences.
+fn at_terminal(desk: &Cli, (columns, lines): (u16, u16), args: &[&str], answers: &[(&str, &str)]) -> Said {
+    const PTY: &str = r#"
+import fcntl, json, os, pty, select, struct, sys, termios, time
+columns, lines, answers, argv = json.loads(sys.argv[1])
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    os.execv(argv[0], argv)
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+seen, since, end = b"", 0, time.time() + 80
+while time.time() < end:
+    if not select.select([fd], [], [], 1)[0]:
+        continue
+    try:
+        chunk = os.read(fd, 65536)
+    except OSError:
+        break
+    if not chunk:
+        break
+    seen += chunk
+    if answers:
+        at = seen.find(answers[0][0].encode(), since)
+        if at >= 0:
+            since = len(seen)
+            os.write(fd, answers.pop(0)[1].encode() + b"\n")
+os.write(1, seen)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+    let command = desk.skep(args);
+    let mut argv = vec![command.get_program().to_str().unwrap().to_owned()];
+    argv.extend(args.iter().map(|a| (*a).to_owned()));
+    let mut python = Command::new("python3");
+    python.arg("-c").arg(PTY).arg(serde_json::json!([columns, lines, answers, argv]).to_string());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => python.env(name, value),
+            None => python.env_remove(name),
+        };
+    }
+    python.env("TERM", "xterm-256color").env_remove("NO_COLOR").env("SKEP_PAGER", "cat");
+    python.current_dir(desk.dir.path()).stdin(std::process::Stdio::null());
+    ended(python)
+}
+
+/// The text without control sequences.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\u{1b}' {
+            out.push(c);
+            continue;
+        }
+        if chars.next_if_eq(&'[').is_some() {
+            while chars.next().is_some_and(|c| !c.is_ascii_alphabetic()) {}
+        }
+    }
+    out
+}
+
+#[test]
+fn a_run_shows_live_lines_and_its_question_is_answered_in_place() {
+    let desk = Cli::new();
+    desk.repo("r", &[("a.txt", "one\n")]);
+    let goal =
+        "Append the second line to the file, because a reader of the first one expects that another one follows it";
+    let args =
+        ["run", goal, "--repo", "r.git", "--engine", FIX, "--check", "echo checking; sleep 0.4; grep -q two a.txt"];
+    let said = at_terminal(&desk, (80, 24), &args, &[("Approve?", "d"), ("Approve?", "y")]).ends(0);
+    let text = plain(&said.out);
+    for part in ["✓ a2 dev: changed 1 file", "✓ a3 reviewer: approved", "✓ landed as", "+two", "delivered as"] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    assert!(text.contains("a2 dev (command) on t1") && text.contains("step 2"), "a live line with its output:\n{text}");
+    assert!(said.out.contains("\u{1b}[32m✓\u{1b}[0m"), "success is green");
+    assert!(!text.contains("Answer with one of"), "the answer is typed:\n{text}");
+    // What was typed in is followed by the terminal's echo; everything Skep wrote fits and breaks at words.
+    for line in text.split(['\n', '\r']).filter(|l| !l.contains("skep diff") && !l.contains("git -C")) {
+        assert!(line.chars().count() <= 80, "too long: {line:?}");
+    }
+    assert_eq!(
+        text.matches(goal.split(' ').next_back().unwrap()).count() <= 3,
+        true,
+        "the goal is not repeated:\n{text}"
+    );
+}
+
+#[test]
+fn a_failure_is_answered_with_another_engine_at_the_terminal() {
+    let desk = Cli::new();
+    desk.repo("r", &[("a.txt", "one\n")]);
+    let args = ["run", "x", "--repo", "r.git", "--engine", "command: seq 200; exit 1", "--check", "grep -q two a.txt"];
+    let answers = [
+        ("to decide later:", "c"),
+        ("Engine of the dev", "command: echo two >> a.txt"),
+        ("Command that verifies", ""),
+        ("Approve?", ""),
+    ];
+    let said = at_terminal(&desk, (80, 24), &args, &answers).ends(4);
+    let text = plain(&said.out);
+    let asked = text.split("[r]etry").next().unwrap();
+    let screen: Vec<&str> = asked.lines().rev().take(24).collect();
+    assert!(
+        screen.iter().any(|l| l.contains("did not succeed within its tries")),
+        "the reason is on the screen:\n{text}"
+    );
+    assert!(text.contains("✗ a2 dev: failed"), "{text}");
+    assert!(text.contains("the merge waits for approval"), "the new engine succeeded:\n{text}");
+    assert_eq!(desk.show("@")["engines"]["dev"]["arg"], "echo two >> a.txt");
+
+    // The same command again: its engine is another now, which a person decides.
+    let said = at_terminal(&desk, (200, 50), &args, &[("[k]eep", "k"), ("Approve?", "y")]).ends(0);
+    assert!(plain(&said.out).contains("its settings differ"), "{}", plain(&said.out));
+}
+
+#[test]
+fn watch_asks_and_answers_and_says_when_nothing_works() {
+    let desk = Cli::new();
+    desk.repo("r", &[("a.txt", "one\n")]);
+    desk.does(&["run", "x", "--repo", "r.git", "--engine", "command: echo two >> a.txt", "--check", "true"]).ends(4);
+    let said = at_terminal(&desk, (120, 40), &["watch"], &[("Approve?", "y")]).ends(0);
+    assert!(plain(&said.out).contains("delivered as"), "{}", plain(&said.out));
+    desk.does(&["approve", "@"]).ends(0).says("has already landed as");
+    desk.does(&["run", "y", "--repo", "r.git", "--engine", "command: true", "--check", "true", "--detach"]).ends(0);
+    desk.does(&["watch"]).ends(4).says("Nothing works on run");
+    desk.does(&["runs"]).ends(0).says("idle");
+    desk.does(&["cancel", "--why", "enough"]).ends(0).says("cancelled");
+}
