@@ -84,11 +84,26 @@ pub(super) fn merged(layers: &[Layer]) -> (Figment, Dict) {
     (figment, data.remove(&Profile::Default).unwrap_or_default())
 }
 
+/// Appends a name to a dotted key. As in TOML, a name with dots is quoted.
+pub(super) fn joined(prefix: &str, name: &str) -> String {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let dot = if prefix.is_empty() { "" } else { "." };
+    if plain { format!("{prefix}{dot}{name}") } else { format!("{prefix}{dot}\"{name}\"") }
+}
+
+/// Splits the first name off a dotted key.
+fn split_first(key: &str) -> (&str, Option<&str>) {
+    match key.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+        Some((name, rest)) => (name, rest.strip_prefix('.')),
+        None => key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest))),
+    }
+}
+
 /// Returns the value at a dotted key.
 pub(super) fn find<'v>(values: &'v Dict, key: &str) -> Option<&'v Value> {
-    match key.split_once('.') {
-        None => values.get(key),
-        Some((head, rest)) => match values.get(head)? {
+    match split_first(key) {
+        (name, None) => values.get(name),
+        (name, Some(rest)) => match values.get(name)? {
             Value::Dict(_, inner) => find(inner, rest),
             _ => None,
         },
@@ -168,7 +183,7 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
                     Value::Dict(_, values) => {
                         let merged = profile == Some(id.as_str());
                         let source = format!("profile {shown} of {source}");
-                        let prefix = format!("profile.{id}.");
+                        let prefix = format!("{}.", joined("profile", &id));
                         let lines =
                             lines.iter().filter_map(|(key, n)| Some((key.strip_prefix(&prefix)?.to_owned(), *n)));
                         layers.push(Layer { source, texts: false, merged, values, lines: lines.collect() });
@@ -192,10 +207,10 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
 fn key_lines(text: &str) -> BTreeMap<String, usize> {
     fn add(table: &DeTable<'_>, prefix: &str, starts: &[usize], lines: &mut BTreeMap<String, usize>) {
         for (key, value) in table {
-            let path = format!("{prefix}{}", key.get_ref());
+            let path = joined(prefix, key.get_ref());
             lines.insert(path.clone(), starts.partition_point(|start| *start <= key.span().start));
             if let DeValue::Table(inner) = value.get_ref() {
-                add(inner, &format!("{path}."), starts, lines);
+                add(inner, &path, starts, lines);
             }
         }
     }

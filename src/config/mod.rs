@@ -10,6 +10,7 @@ mod read;
 mod reader;
 mod renamed;
 mod sections;
+mod suggest;
 pub mod units;
 
 pub use crate::secrets::Secret;

@@ -1,8 +1,9 @@
 //! Reads typed values from the layers, collects all problems, and refuses keys that are not read.
 
-use super::layers::{Layer, find, kind, merged, not_a_table};
+use super::layers::{Layer, find, joined, kind, merged, not_a_table};
 use super::problem::{Problem, UNKNOWN_KEY, printable};
 use super::renamed;
+use super::suggest::{nearest, unknown_fix, variable};
 use super::units::{self, Unreadable};
 use figment::Figment;
 use figment::value::{Dict, Num, Value};
@@ -285,34 +286,40 @@ impl Reader {
 
     /// Returns the names of the tables in `table` of all layers. Refuses other values and invalid names.
     pub(super) fn names(&mut self, table: &str) -> Vec<String> {
+        self.names_that(table, is_name, "use 1 to 40 of a-z, 0-9, _ and -, starting with a letter")
+    }
+
+    /// Returns the names of the tables in `table` of all layers, where `is_valid` decides which names are valid.
+    pub(super) fn names_that(&mut self, table: &str, is_valid: impl Fn(&str) -> bool, fix: &str) -> Vec<String> {
         let (mut names, mut problems) = (BTreeSet::new(), Vec::new());
         for layer in &self.layers {
             let Some(Value::Dict(_, inner)) = find(&layer.values, table) else { continue };
             for (name, value) in inner {
-                let path = printable(&format!("{table}.{name}"));
+                let key = joined(table, name);
+                let path = printable(&key);
                 let problem = match value {
-                    Value::Dict(..) if is_name(name) && names.len() < MAX_NAMES => {
+                    Value::Dict(..) if is_valid(name) && names.len() < MAX_NAMES => {
                         names.insert(name.clone());
                         continue;
                     }
-                    Value::Dict(..) if is_name(name) => Problem {
+                    Value::Dict(..) if is_valid(name) => Problem {
                         at: path.clone(),
-                        source: layer.source_of(&format!("{table}.{name}")),
+                        source: layer.source_of(&key),
                         found: "table".into(),
                         why: format!("there are more than {MAX_NAMES} tables in [{table}]"),
                         fix: "remove those that are not used".into(),
                     },
                     Value::Dict(..) => Problem {
                         at: path.clone(),
-                        source: layer.source_of(&format!("{table}.{name}")),
+                        source: layer.source_of(&key),
                         found: "table".into(),
                         why: "this can't be a name".into(),
-                        fix: "use 1 to 40 of a-z, 0-9, _ and -, starting with a letter".into(),
+                        fix: fix.to_owned(),
                     },
-                    other => not_a_table(&path, &layer.source_of(&format!("{table}.{name}")), other),
+                    other => not_a_table(&path, &layer.source_of(&key), other),
                 };
                 problems.push(problem);
-                self.known.push(format!("{table}.{name}"));
+                self.known.push(key);
             }
         }
         self.problems.append(&mut problems);
@@ -402,7 +409,7 @@ impl Reader {
 
 fn walk(values: &Dict, prefix: &str, layer: &Layer, known: &[String], found: &mut Vec<Problem>) {
     for (name, value) in values {
-        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let path = joined(prefix, name);
         if known.contains(&path) {
             continue;
         }
@@ -434,47 +441,6 @@ fn walk(values: &Dict, prefix: &str, layer: &Layer, known: &[String], found: &mu
             fix,
         });
     }
-}
-
-fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[String]) -> String {
-    let last = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
-    let words = ["password", "secret", "token", "api_key", "apikey", "credential"];
-    if (last == "key" || words.iter().any(|w| last.contains(w)))
-        && nearest(path, known).is_none_or(|k| !k.ends_with(&last))
-    {
-        return "do not write secrets here: use a *_file or *_env key that names where the secret is".into();
-    }
-    let mut tables: Vec<String> =
-        known.iter().flat_map(|k| k.match_indices('.').map(|(at, _)| k[..at].to_owned())).collect();
-    tables.dedup();
-    if is_table && let Some(k) = nearest(path, &tables) {
-        return format!("did you mean [{k}]?");
-    }
-    match nearest(path, known) {
-        Some(k) if texts => format!("did you mean {}?", variable(k)),
-        Some(k) => format!("did you mean {k}?"),
-        None => "remove it; config/default.toml lists every key".into(),
-    }
-}
-
-fn variable(key: &str) -> String {
-    format!("SKEP_{}", key.replace('.', "__").to_ascii_uppercase())
-}
-
-/// Returns the known key most similar to `path`, if any: by its whole path, or by its last part in another table.
-fn nearest<'k>(path: &str, known: &'k [String]) -> Option<&'k str> {
-    // A long text is not a typo, and the distance takes quadratic time.
-    if path.len() > 100 {
-        return None;
-    }
-    let normalized = path.to_ascii_lowercase().replace('-', "_");
-    let last = |k: &str| k.rsplit('.').next().unwrap_or(k).to_owned();
-    let similarity = |k: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(&normalized, k);
-        whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(&normalized), &last(k)))
-    };
-    let best = known.iter().map(|k| (similarity(k), k.as_str())).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= 0.7).then_some(best.1)
 }
 
 /// Formats a value as it is written in a file.

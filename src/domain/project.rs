@@ -41,6 +41,9 @@ impl ProjectName {
             name.remove(0);
         }
         name.truncate(48);
+        while name.ends_with(['-', '.']) {
+            name.pop();
+        }
         if name.is_empty() {
             name.push_str("project");
         }
@@ -49,6 +52,10 @@ impl ProjectName {
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+    /// Returns the name as a part of a dotted key of the configuration: in quotes if it contains dots.
+    pub fn as_key(&self) -> String {
+        if self.0.contains('.') { format!("\"{}\"", self.0) } else { self.0.clone() }
     }
 }
 

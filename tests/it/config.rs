@@ -586,3 +586,16 @@ fn a_project_table_overrides_the_grants_of_all_projects() {
     assert_eq!((hosts("tally"), hosts("plain")), ("b.example".to_owned(), "a.example".to_owned()));
     assert_eq!(hosts("other"), "a.example");
 }
+
+#[test]
+fn every_name_that_skep_makes_can_be_configured() {
+    for made in ["commander.js", "foo.bar", "123", "Ünï", &"x".repeat(80), "a--", "-"] {
+        let name = ProjectName::from_text(made);
+        let text = format!("[project.{}.egress]\nhosts = [\"b.example\"]\n", name.as_key());
+        let granted = load(&text, &[]).unwrap().config.granted;
+        assert_eq!(granted.for_project(&name).hosts, ["b.example"], "{made}");
+    }
+    // Without quotes, the name is taken for two tables: the fix shows the quotes.
+    let problems = load("[project.commander.js.egress]\nhosts = []\n", &[]).unwrap_err();
+    assert!(problems.to_string().contains("[project.\"commander.js\".…]"), "{problems}");
+}

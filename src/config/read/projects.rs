@@ -18,17 +18,12 @@ const SECRETS_MAX: usize = 50;
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
     let runners: Vec<String> = c.runners.keys().cloned().collect();
     grants(r, "", &mut c.granted.all, &runners);
-    for name in r.names("project") {
+    let fix = "write the name of a project, as `skep project list` shows it";
+    for name in r.names_that("project", |name| ProjectName::new(name).is_ok(), fix) {
+        let Ok(project) = ProjectName::new(&name) else { continue };
         let mut own = c.granted.all.clone();
-        grants(r, &format!("project.{name}."), &mut own, &runners);
-        match ProjectName::new(&name) {
-            Ok(project) => drop(c.granted.projects.insert(project, own)),
-            Err(why) => r.refuse(
-                &format!("project.{name}"),
-                why,
-                "write the name of a project, as `skep project list` shows it",
-            ),
-        }
+        grants(r, &format!("project.{}.", project.as_key()), &mut own, &runners);
+        c.granted.projects.insert(project, own);
     }
 }
 
@@ -49,7 +44,7 @@ fn grants(r: &mut Reader, at: &str, g: &mut Grants, runners: &[String]) {
 
 /// Checks the constraints between these keys and others.
 pub(super) fn check(r: &mut Reader, c: &Config) {
-    let own = c.granted.projects.iter().map(|(name, g)| (format!("project.{name}.engines.secrets"), g));
+    let own = c.granted.projects.iter().map(|(name, g)| (format!("project.{}.engines.secrets", name.as_key()), g));
     for (key, grants) in std::iter::once(("engines.secrets".to_owned(), &c.granted.all)).chain(own) {
         if grants.engine_secrets.iter().any(|name| c.engines.pass_env.contains(name)) {
             r.refuse(&key, "engines.pass_env names one of them as well", "keep one of them");
