@@ -91,6 +91,8 @@ fn kinds(policy: &Policy, diff: &DiffStat) -> BTreeSet<&'static str> {
         Concern::Protected { .. } => "protected",
         Concern::Deletes { .. } => "deletes",
         Concern::Tests { .. } => "tests",
+        Concern::Checks { .. } => "checks",
+        Concern::TestLines { .. } => "test lines",
         Concern::Large { .. } => "large",
     };
     policy.concerns(diff).iter().map(kind).collect()

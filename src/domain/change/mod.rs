@@ -120,6 +120,16 @@ pub enum Concern {
         /// Lines removed minus lines added in these files.
         lines: u64,
     },
+    /// It changes files that decide what the checks run.
+    Checks {
+        /// The files.
+        paths: Vec<String>,
+    },
+    /// It replaces lines of tests.
+    TestLines {
+        /// The test files.
+        paths: Vec<String>,
+    },
     /// It is large.
     Large {
         /// Files changed.
@@ -137,6 +147,8 @@ impl fmt::Display for Concern {
             Concern::Tests { paths, lines } => {
                 write!(f, "it removes tests ({lines} lines fewer, deleted files included): {}", shown_paths(paths))
             }
+            Concern::Checks { paths } => write!(f, "it changes what the checks run: {}", paths.join(", ")),
+            Concern::TestLines { paths } => write!(f, "it replaces lines of tests: {}", paths.join(", ")),
             Concern::Large { files, lines } => write!(f, "it is large: {files} files, {lines} lines"),
         }
     }

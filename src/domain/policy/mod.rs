@@ -1,10 +1,12 @@
 //! The rules a run is born with, pinned. A configuration change affects new runs only.
 
+mod check_files;
 pub mod gate;
 
 use crate::domain::budget::Limits;
 use crate::domain::budget::shared_budget::SharedLimits;
 use crate::domain::change::{Concern, DiffStat, FileChange, FileKind};
+use crate::domain::check::CheckSpec;
 use crate::domain::order::Bounds;
 use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
@@ -328,6 +330,27 @@ impl Policy {
         found
     }
 
+    /// Returns what the approver of a merge should know besides the concerns: changes that could make the run's checks
+    /// green without proving anything.
+    pub fn weakened_proof(&self, diff: &DiffStat, checks: &[CheckSpec]) -> Vec<Concern> {
+        let paths = |keep: &dyn Fn(&FileChange) -> bool| -> Vec<String> {
+            diff.files.iter().filter(|f| keep(f)).map(|f| f.path.clone()).collect()
+        };
+        let mut found = Vec::new();
+        let deciding = paths(&|file| check_files::decides_checks(file, checks));
+        if !deciding.is_empty() {
+            found.push(Concern::Checks { paths: deciding });
+        }
+        let tests = Patterns::restricting(&self.test_paths);
+        // A changed assertion is one line less and one more. Files that lose lines are a concern by themselves.
+        let edited = |f: &FileChange| f.kind == FileKind::Modified && f.removed > 0 && f.removed <= f.added;
+        let edited = paths(&|file| edited(file) && tests.match_any(&file.path));
+        if !edited.is_empty() {
+            found.push(Concern::TestLines { paths: edited });
+        }
+        found
+    }
+
     /// Returns the first path of the diff that must not be touched, by the policy or by the task's own paths.
     pub fn forbids(&self, diff: &DiffStat, task_paths: &[String]) -> Option<String> {
         let (forbidden, allowed) = (Patterns::restricting(&self.forbidden_paths), Patterns::of(&self.allowed_paths));
@@ -437,6 +460,21 @@ mod tests {
         }
         assert!(policy.concerns(&diff("src/agents/mod.rs")).is_empty());
         assert!(policy.forbids(&diff(".GITMODULES"), &[]).is_some());
+    }
+
+    #[test]
+    fn a_change_that_could_make_checks_green_is_shown_before_the_merge_and_stops_no_task() {
+        let policy = Policy::default();
+        let weakened = |path: &str, added, removed| {
+            let file = FileChange { path: path.to_owned(), kind: FileKind::Modified, added, removed, binary: false };
+            let diff = DiffStat { files: vec![file], files_total: 1, added, removed };
+            assert!(policy.concerns(&diff).is_empty(), "{path}");
+            policy.weakened_proof(&diff, &[])
+        };
+        assert!(matches!(&weakened("package.json", 1, 1)[..], [Concern::Checks { .. }]));
+        assert!(matches!(&weakened("test_calc.py", 1, 1)[..], [Concern::TestLines { .. }]));
+        assert!(weakened("test_calc.py", 1, 0).is_empty(), "a new test");
+        assert!(weakened("calc.py", 1, 1).is_empty());
     }
 
     #[test]

@@ -449,7 +449,10 @@ impl Run {
     }
     /// Returns the concerns about the whole diff that a person should see before the merge.
     pub fn concerns(&self) -> Vec<Concern> {
-        self.settings.policy.concerns(&self.diff)
+        let Settings { policy, checks, .. } = &self.settings;
+        let mut concerns = policy.concerns(&self.diff);
+        concerns.extend(policy.weakened_proof(&self.diff, checks));
+        concerns
     }
 }
 
