@@ -10,7 +10,7 @@ use skep::domain::{
 };
 use skep::platform::clock::SystemClock;
 use skep::platform::sandbox::Sandbox;
-use skep::ports::checks::{CheckOutput, Checked, RepoRules, Trust};
+use skep::ports::checks::{CheckWatch, Checked, NetworkNeed, RepoRules, Trust};
 use skep::ports::engine::{AttemptEnv, EngineResult, Sink, StepOutcome};
 use skep::ports::forge::{ChangeText, Landing};
 use skep::ports::leases::Owner;
@@ -134,11 +134,20 @@ impl Workspaces for IdleWorld {
 
 #[async_trait]
 impl Checks for IdleWorld {
-    fn passing_on(&self, _: CheckOutput) -> Arc<dyn Checks> {
-        Arc::new(*self)
+    fn rule_files(&self, _: &[String]) -> Vec<String> {
+        Vec::new()
     }
-    fn rule_files(&self) -> &'static [&'static str] {
-        &[]
+    fn network_files(&self, _: &[String]) -> Vec<String> {
+        Vec::new()
+    }
+    async fn network_needs(
+        &self,
+        _: &ProjectName,
+        _: &[CheckSpec],
+        _: &[String],
+        _: &BTreeMap<String, Vec<u8>>,
+    ) -> Vec<NetworkNeed> {
+        Vec::new()
     }
     fn rules(&self, _: &[String], _: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
         Ok(RepoRules::default())
@@ -147,7 +156,15 @@ impl Checks for IdleWorld {
         Ok(checks)
     }
     async fn fill_cache(&self, _: &Repo, _: &Path, _: &Path) {}
-    async fn run(&self, _: &Repo, _: &Path, _: &Path, _: Trust, specs: &[CheckSpec]) -> PortResult<Vec<Checked>> {
+    async fn run_watched(
+        &self,
+        _: &Repo,
+        _: &Path,
+        _: &Path,
+        _: Trust,
+        specs: &[CheckSpec],
+        _: CheckWatch,
+    ) -> PortResult<Vec<Checked>> {
         let result = |spec: &CheckSpec| CheckResult {
             name: spec.name.clone(),
             kind: CheckKind::Test,

@@ -5,10 +5,11 @@ use super::error::RuntimeError;
 use super::parts::Parts;
 use super::request::{Defaults, RunRequest};
 use crate::domain::{
-    Decision, Difference, EngineSpec, Event, ForgeName, OnDifference, Opened, Outcome, Project, ProjectName, Role, Run,
-    Settings, open,
+    CheckSpec, Decision, Difference, EngineSpec, Event, ForgeName, OnDifference, Opened, Outcome, Project, ProjectName,
+    Role, Run, RunId, Settings, Sha, open,
 };
 use crate::ports::Repo;
+use crate::ports::checks::RepoRules;
 use crate::ports::journal::Transition;
 use crate::ports::leases::{Lease, Owner};
 use crate::ports::run_index::RunFilter;
@@ -97,6 +98,66 @@ fn check_engine(role: Role, spec: &EngineSpec, parts: &Parts) -> Result<(), Runt
     })
 }
 
+/// The checks that a repository's base commit and a request lead to.
+pub(super) struct Inspected {
+    /// The repository.
+    pub repo: Repo,
+    /// The branch to land on, and its head.
+    pub base_branch: String,
+    pub base: Sha,
+    /// The paths at the base commit.
+    pub paths: Vec<String>,
+    /// The repository's rules.
+    pub rules: RepoRules,
+    /// The checks, each with its runner; empty = none are named or detected.
+    pub checks: Vec<CheckSpec>,
+}
+
+/// Inspects a repository at its base commit, or as its working copy is now, which is stored for the given run. It only
+/// fetches the mirror and writes nothing else.
+pub(super) async fn inspect_checks(
+    deps: &Deps,
+    request: &RunRequest,
+    project: &Project,
+    parts: &Parts,
+    working_copy: Option<RunId>,
+) -> Result<Inspected, RuntimeError> {
+    let runner = &parts.checks;
+    let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
+    let branch = request.base.as_deref().or(project.base.as_deref());
+    let (base_branch, head) = deps.workspaces.fetch(&repo, branch).await?;
+    let base = match working_copy {
+        Some(run) => deps.workspaces.snapshot(&repo, run, &head).await?,
+        None => head,
+    };
+    let paths = deps.workspaces.paths(&repo, &base).await?;
+    let files = read_all(deps, &repo, &base, runner.rule_files(&paths)).await?;
+    let rules = runner
+        .rules(&paths, &files)
+        .map_err(|what| RuntimeError::Invalid { what, fix: format!("Fix it on {base_branch} of {}", project.repo) })?;
+    let checks = [&request.checks, &project.checks, &rules.checks].into_iter().find(|c| !c.is_empty());
+    let checks = checks.cloned().unwrap_or_default();
+    let checks =
+        runner.assign_runners(&project.name, checks).map_err(|(what, fix)| RuntimeError::Invalid { what, fix })?;
+    Ok(Inspected { repo, base_branch, base, paths, rules, checks })
+}
+
+/// Reads those of the files that exist at a commit.
+pub(super) async fn read_all(
+    deps: &Deps,
+    repo: &Repo,
+    sha: &Sha,
+    paths: Vec<String>,
+) -> Result<BTreeMap<String, Vec<u8>>, RuntimeError> {
+    let mut files = BTreeMap::new();
+    for path in paths {
+        if let Some(bytes) = deps.workspaces.read_at(repo, sha, &path).await? {
+            files.insert(path, bytes);
+        }
+    }
+    Ok(files)
+}
+
 /// Returns what a run of this project is born with. It only fetches the mirror and writes nothing else.
 pub(super) async fn inspect(
     deps: &Deps,
@@ -104,31 +165,23 @@ pub(super) async fn inspect(
     project: Project,
     parts: &Parts,
 ) -> Result<Opened, RuntimeError> {
-    let Parts { checks: runner, defaults, .. } = parts;
-    let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
-    let branch = request.base.as_deref().or(project.base.as_deref());
-    let (base_branch, base) = deps.workspaces.fetch(&repo, branch).await?;
-    let names = deps.workspaces.root_names(&repo, &base).await?;
-    let mut files = BTreeMap::new();
-    for name in runner.rule_files() {
-        if names.iter().any(|n| n == name)
-            && let Some(bytes) = deps.workspaces.read_at(&repo, &base, name).await?
-        {
-            files.insert((*name).to_owned(), bytes);
-        }
-    }
-    let rules = runner
-        .rules(&names, &files)
-        .map_err(|what| RuntimeError::Invalid { what, fix: format!("Fix it on {base_branch} of {}", project.repo) })?;
-    let checks = [request.checks, project.checks, rules.checks].into_iter().find(|c| !c.is_empty()).unwrap_or_default();
+    let inspected = inspect_checks(deps, &request, &project, parts, None).await?;
+    born(deps, request, project, parts, inspected)
+}
+
+/// Returns what a run with these checks is born with.
+pub(super) fn born(
+    deps: &Deps,
+    request: RunRequest,
+    project: Project,
+    parts: &Parts,
+    inspected: Inspected,
+) -> Result<Opened, RuntimeError> {
+    let Parts { defaults, .. } = parts;
+    let Inspected { base_branch, base, rules, checks, .. } = inspected;
     if checks.is_empty() {
-        return Err(RuntimeError::Invalid {
-            what: format!("no checks were found in {} at {} of {base_branch}", project.repo, base.abbrev()),
-            fix: "Give the command that proves a change with --check, or name it in .skep.toml".to_owned(),
-        });
+        return Err(no_checks(&project, &base_branch, &base, &rules));
     }
-    let checks =
-        runner.assign_runners(&project.name, checks).map_err(|(what, fix)| RuntimeError::Invalid { what, fix })?;
     let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(request.engines);
@@ -157,6 +210,20 @@ pub(super) async fn inspect(
         base,
         traceparent: None,
     })
+}
+
+/// Refuses a repository in which nothing could be verified: with what was found instead, and the nearest command to
+/// write.
+fn no_checks(project: &Project, base_branch: &str, base: &Sha, rules: &RepoRules) -> RuntimeError {
+    let found = if rules.missing.is_empty() { String::new() } else { format!(": {}", rules.missing.join("; ")) };
+    let nearest = rules.proposals.first().map_or_else(String::new, |(command, file)| {
+        let command = shlex::try_quote(command).unwrap_or_default();
+        format!(", such as --check {command} from {file}")
+    });
+    RuntimeError::Invalid {
+        what: format!("no checks were found in {} at {} of {base_branch}{found}", project.repo, base.abbrev()),
+        fix: format!("Give the command that proves a change with --check{nearest}, or name it in .skep.toml"),
+    }
 }
 
 /// Returns the transition that opens a run. The run has no owner yet.

@@ -1,5 +1,6 @@
 //! The typed messages between the actors. They carry the trace context, never a span.
 
+use super::check_plan::CheckPlan;
 use super::error::RuntimeError;
 use super::preview::Preview;
 use super::request::RunRequest;
@@ -19,6 +20,12 @@ pub enum RootMsg {
     Open { request: Box<RunRequest>, reply: Reply },
     /// Compute what a run would start with.
     Preview { request: Box<RunRequest>, reply: RpcReplyPort<Result<Preview, RuntimeError>> },
+    /// Compute which checks a repository has.
+    PlanChecks {
+        request: Box<RunRequest>,
+        working_copy: Option<RunId>,
+        reply: RpcReplyPort<Result<CheckPlan, RuntimeError>>,
+    },
     /// Deliver an event from outside to a run. `if_seq`: only if the run is still at this event.
     Send { run: RunId, event: Box<Event>, if_seq: Option<u64>, reply: Reply },
     /// A run has, or may have, something to do (start, sweep).

@@ -26,6 +26,7 @@
 //! Invariant: the modules import each other without a cycle.
 
 mod attempt_locks;
+mod check_plan;
 mod commits;
 mod deps;
 mod error;
@@ -50,6 +51,7 @@ mod target;
 mod task;
 
 pub use attempt_locks::AttemptLocks;
+pub use check_plan::CheckPlan;
 pub use deps::{Deps, Scope, Tuning};
 pub use error::RuntimeError;
 pub use keyed_locks::KeyedLocks;

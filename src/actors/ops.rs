@@ -11,7 +11,7 @@ use crate::domain::{
     BudgetScope, CheckResult, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Reused,
     Scope, Sha, SharedBudget, SharedSpending, Timestamp,
 };
-use crate::ports::checks::CheckOutput;
+use crate::ports::checks::{CheckProgress, CheckWatch};
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::leases::Lease;
 use crate::ports::ledger::{Reservation, ReserveOutcome, SpendingBy, SpendingFilter};
@@ -388,10 +388,12 @@ async fn check(
     let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
     let (cache, _) = deps.workspaces.scratch_dirs(target.run, &name);
     let (notifications, run) = (deps.notifications.clone(), target.run);
-    let output: CheckOutput = Arc::new(move |check, text| {
-        notifications.send(Notification::CheckOutput { run, check: check.to_owned(), text: text.to_owned() });
+    let watch: CheckWatch = Arc::new(move |progress| {
+        if let CheckProgress::Output { name, line } = progress {
+            notifications.send(Notification::CheckOutput { run, check: name, text: line });
+        }
     });
-    let checked = deps.parts().checks.passing_on(output).run(&target.repo, &dir, &cache, trust, specs).await?;
+    let checked = deps.parts().checks.run_watched(&target.repo, &dir, &cache, trust, specs, watch).await?;
     crate::fault!("after-check");
     let mut results = Vec::with_capacity(checked.len());
     for check in checked {

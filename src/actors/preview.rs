@@ -1,5 +1,6 @@
 //! Previews: what a run would be born with and what its manager would be prompted with, without opening it.
 
+use super::check_plan;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::intake;
@@ -7,6 +8,7 @@ use super::request::RunRequest;
 use crate::domain::{
     BaseChecks, Difference, Effect, Event, Opened, Order, Role, Run, RunId, SharedLimits, Step, decide, open,
 };
+use crate::ports::checks::NetworkNeed;
 use crate::ports::{Prompt, Repo};
 
 /// What a run would start with.
@@ -14,6 +16,8 @@ use crate::ports::{Prompt, Repo};
 pub struct Preview {
     /// What it would be born with. Opening it draws another id, and thus another branch name.
     pub opened: Opened,
+    /// What its checks need from the network and may not reach.
+    pub network: Vec<NetworkNeed>,
     /// The open run of the same goal that would continue instead; then `opened` has its settings, with those asked for.
     pub carried_on: Option<RunId>,
     /// The settings asked for that this run does not have.
@@ -45,12 +49,14 @@ pub(super) async fn preview(deps: &Deps, request: RunRequest) -> Result<Preview,
     let existing = intake::open_run(deps, &request, &project, is_new).await?;
     let differences = existing.as_ref().map(|run| request.differences(run)).unwrap_or_default();
     let carried_on = existing.as_ref().map(|run| run.id);
+    let inspected = intake::inspect_checks(deps, &request, &project, &parts, None).await?;
+    let network = check_plan::network(deps, &project.name, &inspected).await?;
     let opened = match existing {
         Some(run) => {
             intake::check_engines(&request.engines, &parts)?;
             as_asked(run, request)
         }
-        None => intake::inspect(deps, request, project, &parts).await?,
+        None => intake::born(deps, request, project, &parts, inspected)?,
     };
     let order = first_order(deps, &opened)?;
     let engine = parts.engines.get(&order.engine).map_err(|what| RuntimeError::Invalid {
@@ -67,7 +73,7 @@ pub(super) async fn preview(deps: &Deps, request: RunRequest) -> Result<Preview,
     };
     let prompt_cost_micros =
         prompt.as_ref().and_then(|p| parts.engines.input_cost(&order.engine, tokens(p.system.len() + p.user.len())));
-    Ok(Preview { opened, carried_on, differences, order, prompt, prompt_cost_micros })
+    Ok(Preview { opened, network, carried_on, differences, order, prompt, prompt_cost_micros })
 }
 
 /// Returns an open run with the engines and checks that were asked for.

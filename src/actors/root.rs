@@ -1,5 +1,6 @@
 //! Root: knows which runs are live and decides which may start. Its death ends the process.
 
+use super::check_plan;
 use super::commits::Commits;
 use super::deps::{Deps, Scope};
 use super::error::RuntimeError;
@@ -123,6 +124,17 @@ impl Actor for Root {
                 tokio::spawn(async move {
                     let answer = match intakes.acquire().await {
                         Ok(_permit) => preview::preview(&deps, *request).await,
+                        Err(_) => Err(stopping()),
+                    };
+                    // A caller that gave up needs no answer.
+                    let _gave_up = reply.send(answer);
+                });
+            }
+            RootMsg::PlanChecks { request, working_copy, reply } => {
+                let (deps, intakes) = (s.deps.clone(), s.intakes.clone());
+                tokio::spawn(async move {
+                    let answer = match intakes.acquire().await {
+                        Ok(_permit) => check_plan::plan(&deps, *request, working_copy).await,
                         Err(_) => Err(stopping()),
                     };
                     // A caller that gave up needs no answer.

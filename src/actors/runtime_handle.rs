@@ -1,5 +1,6 @@
 //! The handle to the runtime for everything outside it: open a run, send it an event, refresh it.
 
+use super::check_plan::CheckPlan;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::message::RootMsg;
@@ -44,6 +45,17 @@ impl RuntimeHandle {
     /// Returns what a run of this request would start with. Opens nothing.
     pub async fn preview(&self, request: RunRequest) -> Result<Preview, RuntimeError> {
         self.call(|reply| RootMsg::Preview { request: Box::new(request), reply }, INTAKE_PATIENCE).await
+    }
+
+    /// Returns the checks of a repository, or of its working copy, which is stored for the given run. Opens nothing and
+    /// runs nothing.
+    pub async fn plan_checks(
+        &self,
+        request: RunRequest,
+        working_copy: Option<RunId>,
+    ) -> Result<CheckPlan, RuntimeError> {
+        let request = Box::new(request);
+        self.call(|reply| RootMsg::PlanChecks { request, working_copy, reply }, INTAKE_PATIENCE).await
     }
 
     /// Sends an event to a run; with `if_seq`, only if the run is still at that event.

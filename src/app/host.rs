@@ -1,15 +1,15 @@
 //! The use cases of this installation, carried out with the concrete adapters.
 
 use super::program::{Program, prepare};
-use super::{doctor, probe, prompts, runners, sandbox};
+use super::{configure, doctor, probe, prompts, runners, sandbox};
 use crate::actors::Scope;
 use crate::adapters::checks::repo_file::NAME as RULES_FILE;
 use crate::adapters::{demo, store};
-use crate::domain::Role;
+use crate::domain::{ProjectName, Role};
 use crate::platform::git::{Git, Identity, uncommitted_files};
 use crate::service::host::{
-    DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, Host, HostContext, HostError, HostResult, IsolationLevel,
-    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
+    AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, Host, HostContext, HostError, HostResult,
+    IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
 };
 use crate::telemetry;
 use async_trait::async_trait;
@@ -108,6 +108,19 @@ impl Host for Program {
         prepare(&context.sources.data_dir, &config)?;
         self.init_logs(context, &config, false)?;
         runners::test(&config, &context.sources.data_dir, name).await
+    }
+
+    async fn allow_hosts(&self, context: &HostContext, project: &str, hosts: &[String]) -> HostResult<AllowedHosts> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        let project =
+            ProjectName::new(project).map_err(|why| HostError::usage(why, "`skep project list` lists the projects"))?;
+        configure::allow_hosts(context, &config, &project, hosts)
+    }
+
+    async fn add_config(&self, context: &HostContext, addition: &str) -> HostResult<String> {
+        prepare(&context.sources.data_dir, &self.config(context)?)?;
+        Ok(configure::add(context, addition)?.display().to_string())
     }
 
     async fn prepare_demo(&self, context: &HostContext) -> HostResult<DemoSetup> {

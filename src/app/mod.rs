@@ -21,6 +21,7 @@ use reloadable::{Reloadable, Surroundings};
 use std::path::Path;
 use std::sync::Arc;
 
+mod configure;
 mod doctor;
 mod forges;
 mod host;

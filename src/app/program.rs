@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 
 /// How often a command that stays for the runs of other commands checks whether they have stopped.
 const LINGER_INTERVAL: Duration = Duration::from_millis(300);
+/// How often a command in the foreground checks whether the configuration changed.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
 /// How long git calls that a killed process left behind may take to finish.
 const GIT_GRACE: Duration = Duration::from_secs(30);
 
@@ -151,7 +153,11 @@ impl Program {
 
     /// Opens a server for this command that also answers other commands, on a port of its own.
     async fn open_server(&self, context: &HostContext, scope: Scope) -> HostResult<InProcessServer> {
-        let (mut started, _) = self.own(context, scope).await?;
+        let triggers = reload::Triggers::of_file(&context.sources);
+        let (mut started, loaded) = self.own(context, scope).await?;
+        let (sources, reloadable) = (context.sources.clone(), started.reloadable.clone());
+        let follow =
+            tokio::spawn(async move { reload::follow(triggers, sources, loaded, reloadable, RELOAD_INTERVAL).await });
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.map_err(|e| {
             HostError::unavailable(format!("cannot open a loopback port: {e}"), "check this machine's network settings")
         })?;
@@ -180,6 +186,7 @@ impl Program {
                 linger(&runtime, &interrupted).await;
             }
             interrupt_listener.abort();
+            follow.abort();
             runtime.stop().await;
             let _already_stopped = stop.send(());
             if let Err(error) = server.await {

@@ -25,7 +25,8 @@ fn file_state(path: &Path) -> FileState {
 pub struct Triggers {
     path: PathBuf,
     seen: FileState,
-    hangup: Signal,
+    /// `None`: SIGHUP ends the process, as it does for every command in a terminal that is closed.
+    hangup: Option<Signal>,
 }
 
 /// Returns the state of the configuration file and of the files it names.
@@ -43,8 +44,20 @@ impl Triggers {
     /// # Errors
     /// If the signal handler cannot be installed.
     pub fn of(sources: &Sources) -> std::io::Result<Triggers> {
+        Ok(Triggers { hangup: Some(signal(SignalKind::hangup())?), ..Self::of_file(sources) })
+    }
+
+    /// Starts to watch only the file, for a command in the foreground.
+    pub fn of_file(sources: &Sources) -> Triggers {
         let path = sources.file.clone().unwrap_or_else(|| sources.data_dir.join("skep.toml"));
-        Ok(Triggers { seen: file_state(&path), path, hangup: signal(SignalKind::hangup())? })
+        Triggers { seen: file_state(&path), path, hangup: None }
+    }
+
+    async fn hung_up(hangup: &mut Option<Signal>) {
+        match hangup {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -64,7 +77,7 @@ pub async fn follow(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _signal = hangup.recv() => {}
+            () = Triggers::hung_up(&mut hangup) => {}
             () = reloadable.secrets_changed() => {}
             _tick = ticks.tick() => {
                 let now = file_states(&path, &in_effect.config);

@@ -155,14 +155,29 @@ impl Client {
         if after > 0 {
             headers.push((header::HeaderName::from_static("last-event-id"), after.to_string()));
         }
+        self.events(ApiRequest { method: Method::GET, path, headers, body: None }, MAX_SILENCE).await
+    }
+
+    /// Posts a value and reads the events that the response streams.
+    pub async fn post_stream(&self, path: &str, body: &impl Serialize) -> Result<Events, CliError> {
+        let body = serde_json::to_vec(body).map_err(|e| CliError::internal(format!("{path}: {e}")))?;
+        let headers = vec![
+            (header::CONTENT_TYPE, "application/json".to_owned()),
+            (header::ACCEPT, "text/event-stream".to_owned()),
+        ];
+        // The response begins after the repository was fetched.
+        self.events(ApiRequest { method: Method::POST, path, headers, body: Some(body) }, REQUEST_TIMEOUT).await
+    }
+
+    async fn events(&self, request: ApiRequest<'_>, patience: Duration) -> Result<Events, CliError> {
         let silent = || {
             CliError::unavailable(
                 "the service has stopped sending events",
                 "try again; `skep doctor` checks the service",
             )
         };
-        let opened = self.call(ApiRequest { method: Method::GET, path, headers, body: None });
-        let bytes = tokio::time::timeout(MAX_SILENCE, opened).await.map_err(|_elapsed| silent())??;
+        let opened = self.call(request);
+        let bytes = tokio::time::timeout(patience, opened).await.map_err(|_elapsed| silent())??;
         let bytes = futures::stream::unfold(Some(bytes), move |bytes| async move {
             let mut bytes = bytes?;
             match tokio::time::timeout(MAX_SILENCE, bytes.next()).await {

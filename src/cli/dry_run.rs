@@ -43,6 +43,9 @@ fn show(terminal: &Terminal, preview: &Preview) -> Result<(), Stop> {
     for check in &preview.checks {
         line("check", &format!("{}{}: {}", check.name, on_runner(check), check.command))?;
     }
+    for text in super::network::lines(&preview.project, &preview.network) {
+        terminal.styled(Style::Yellow, &terminal.with_options(&format!("  {text}")))?;
+    }
     section(terminal, "Budget")?;
     let limits = &preview.limits;
     let limit = |amount: Option<String>| amount.map_or_else(|| "no limit".to_owned(), |a| format!("at most {a}"));

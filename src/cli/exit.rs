@@ -28,7 +28,7 @@ Exit codes:
    0  delivered, or done
    1  internal error in Skep
    2  usage: invalid option, unknown name or refused answer
-   3  the run ended without delivering
+   3  the run ended without delivering, or a check failed
    4  the run waits for a person
   75  temporary failure: the service, the store or the forge cannot be reached
   78  the configuration or the data directory cannot be used";

@@ -7,6 +7,7 @@ mod answers;
 pub mod args;
 pub mod budget;
 pub mod change;
+pub mod check;
 pub mod client;
 pub mod context;
 pub mod dry_run;
@@ -15,8 +16,10 @@ mod engines;
 pub mod escalation;
 pub mod exit;
 pub mod follow;
+pub mod init;
 pub mod list;
 mod live;
+pub mod network;
 pub mod outcome;
 mod pager;
 pub mod parse;
@@ -43,7 +46,7 @@ use crate::http::backend::Backend;
 use crate::secrets::redact_all;
 use crate::service::host::HostContext;
 use actions::Action;
-use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, RunnerCommand, SandboxCommand, Skep};
+use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, ProjectCommand, RunnerCommand, SandboxCommand, Skep};
 use clap::Parser;
 use client::Client;
 use context::{Access, CliContext};
@@ -158,6 +161,9 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
     match skep.command {
         Command::Run(args) => run::run(cli, args).await,
         Command::Demo(args) => run::demo(cli, args, own_dir.is_some()).await,
+        Command::Check(args) => check::check(cli, args).await,
+        Command::Init(args) => init::init(cli, args).await,
+        Command::Project(ProjectCommand::Allow { name, hosts }) => project::allow(cli, &name, &hosts).await,
         Command::Serve { listen } => admin::serve(cli, listen.as_deref()).await,
         Command::Open => admin::open(cli).await,
         Command::Approve { run, block, no } => act(run, Action::Approve { block, no }).await,

@@ -2,6 +2,7 @@
 
 use super::args::ProjectCommand;
 use super::client::{Client, encode};
+use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
 use super::parse::by_role;
 use super::show::on_runner;
@@ -36,6 +37,7 @@ pub async fn project(client: &Client, terminal: &Terminal, command: ProjectComma
             terminal.object(&project)?;
             terminal.line(Style::Green, &format!("project {} removed: {}", project.name, project.repo))?;
         }
+        ProjectCommand::Allow { .. } => return Err(CliError::internal("a command on the configuration").into()),
         ProjectCommand::List => {
             let found: Vec<Project> = client.get("/projects").await?;
             terminal.object(&json!({ "projects": found }))?;
@@ -58,6 +60,16 @@ pub async fn project(client: &Client, terminal: &Terminal, command: ProjectComma
             show(terminal, &project)?;
         }
     }
+    Ok(ExitStatus::Success)
+}
+
+/// `skep project allow`.
+pub async fn allow(cli: &CliContext<'_>, name: &str, hosts: &[String]) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let allowed = cli.backend.allow_hosts(cli.host, name, hosts).await.map_err(CliError::from)?;
+    terminal.object(&allowed)?;
+    terminal.line(Style::Green, &format!("commands of {name} may reach: {}", allowed.hosts.join(", ")))?;
+    terminal.print(&format!("Written to {}. It applies to the next command of every run.", allowed.file))?;
     Ok(ExitStatus::Success)
 }
 

@@ -11,7 +11,7 @@ use super::reconnect::follow_run;
 use super::terminal::{Style, Terminal};
 use super::text::{count, shell_quoted};
 use super::unreported::UnreportedOrders;
-use crate::http::rest::wire::{NewRun, OnDifference, Outcome, Run};
+use crate::http::rest::wire::{NewCheckPlan, NewRun, OnDifference, Outcome, Run};
 use crate::service::host::Uncommitted;
 use serde_json::json;
 use std::io::Read;
@@ -62,6 +62,16 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
     // Without a service nothing would drive a detached run: it is only queued.
     let access = if args.detach { Access::Write } else { Access::Drive };
     let connection = cli.connect(access).await?;
+    if !args.detach {
+        let needs = NewCheckPlan {
+            project: order.project.clone(),
+            repo: order.repo.clone(),
+            base: order.base.clone(),
+            checks: order.checks.clone(),
+            working_copy: false,
+        };
+        super::network::ask(cli, &connection.client, &needs).await?;
+    }
     let mut unreported = UnreportedOrders::of(&cli.host.sources.data_dir);
     let end = start(cli, &connection, &order, &mut unreported, args.detach, args.yes).await;
     connection.close().await;

@@ -87,6 +87,7 @@ fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
         EffectOutcome::Checked { results, wall_ms: _, scope: _, reused: _, environment: _ } => {
             for CheckResult { why, tail, artifacts, failures, fault, .. } in results {
                 clean(why);
+                failures.iter_mut().for_each(&mut *clean);
                 clean(tail);
                 failures.iter_mut().for_each(&mut *clean);
                 if let Some(Fault::Program { name } | Fault::Module { name }) = fault {

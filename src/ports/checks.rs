@@ -17,9 +17,6 @@ pub struct Checked {
     pub files: Vec<(ArtifactKind, String, Vec<u8>)>,
 }
 
-/// Receives the output of checks as it comes: the name of the check, and one line, redacted. Lossy: it never waits.
-pub type CheckOutput = Arc<dyn Fn(&str, &str) + Send + Sync>;
-
 /// Rules of a repository at its base commit: its own, or what was detected.
 #[derive(Clone, Debug, Default)]
 pub struct RepoRules {
@@ -27,6 +24,45 @@ pub struct RepoRules {
     pub checks: Vec<CheckSpec>,
     /// Where it makes the policy stricter.
     pub tightening: Tightening,
+    /// Why no checks were found, such as a missing test script; empty if nothing was recognized.
+    pub missing: Vec<String>,
+    /// Commands of the repository's CI that a person may choose as checks, each with its file.
+    pub proposals: Vec<(String, String)>,
+}
+
+/// What a running check does.
+#[derive(Clone, Debug)]
+pub enum CheckProgress {
+    /// It starts.
+    Started {
+        /// Its name.
+        name: String,
+        /// Its command.
+        command: String,
+    },
+    /// It prints a line. Only checks on this machine show their output before they end.
+    Output {
+        /// Its name.
+        name: String,
+        /// The line, redacted.
+        line: String,
+    },
+    /// It ended.
+    Finished(CheckResult),
+}
+
+/// Observer of running checks. It must not block.
+pub type CheckWatch = Arc<dyn Fn(CheckProgress) + Send + Sync>;
+
+/// What checks need from the network and may not reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkNeed {
+    /// The package manager that needs it.
+    pub manager: String,
+    /// The checks that start the manager.
+    pub checks: Vec<String>,
+    /// The hosts that `egress.hosts` does not allow; empty = they could not be found out.
+    pub hosts: Vec<String>,
 }
 
 /// What is known about the commit that checks run on. It decides what outlives them.
@@ -41,11 +77,23 @@ pub enum Trust {
 /// Runs checks. A red check is a result; only a check that could not run at all is an error.
 #[async_trait]
 pub trait Checks: Send + Sync {
-    /// Names of the files in the root folder that rules are read from.
-    fn rule_files(&self) -> &'static [&'static str];
-    /// Reads a repository's rules from the names in its root folder and the existing rule files.
+    /// Returns the files, among all paths of a repository, that rules are read from.
+    fn rule_files(&self, paths: &[String]) -> Vec<String>;
+    /// Reads a repository's rules from its paths and the files that `rule_files` names.
     /// The error names the file, the line and the fix.
-    fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String>;
+    fn rules(&self, paths: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String>;
+
+    /// Returns the files, among all paths of a repository, that name the hosts its checks need.
+    fn network_files(&self, paths: &[String]) -> Vec<String>;
+    /// Returns what the checks of a project need from the network and may not reach, by the files that
+    /// `network_files` names and by the configuration of the package managers on this machine.
+    async fn network_needs(
+        &self,
+        project: &ProjectName,
+        checks: &[CheckSpec],
+        paths: &[String],
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Vec<NetworkNeed>;
 
     /// Assigns a runner to each check of a new run: the one it names, if the project may use it, else the project's.
     /// The error names the problem and the fix.
@@ -58,14 +106,7 @@ pub trait Checks: Send + Sync {
         None
     }
 
-    /// Returns these checks, so that they pass on their output as it comes.
-    fn passing_on(&self, output: CheckOutput) -> Arc<dyn Checks>;
-
-    /// Runs the checks of a project in order in the checkout at `dir`. `cache` is a folder for this call alone, with
-    /// the home and the caches of the checks: it is emptied before, filled with what base commits left, and removed
-    /// afterwards. No command of another commit has ever written to it. After a red setup check the rest is reported red
-    /// without running. Dropping the future ends the commands. A failure of the runner itself is an error, never a red
-    /// check.
+    /// As [`Checks::run_watched`], unobserved.
     async fn run(
         &self,
         repo: &Repo,
@@ -73,6 +114,23 @@ pub trait Checks: Send + Sync {
         cache: &Path,
         trust: Trust,
         specs: &[CheckSpec],
+    ) -> PortResult<Vec<Checked>> {
+        self.run_watched(repo, dir, cache, trust, specs, Arc::new(|_| ())).await
+    }
+
+    /// Runs the checks of a project in order in the checkout at `dir`. `cache` is a folder for this call alone, with
+    /// the home and the caches of the checks: it is emptied before, filled with what base commits left, and removed
+    /// afterwards. No command of another commit has ever written to it. After a red setup check the rest is reported red
+    /// without running. `watch` is notified of what happens. Dropping the future ends the commands. A failure of the
+    /// runner itself is an error, never a red check.
+    async fn run_watched(
+        &self,
+        repo: &Repo,
+        dir: &Path,
+        cache: &Path,
+        trust: Trust,
+        specs: &[CheckSpec],
+        watch: CheckWatch,
     ) -> PortResult<Vec<Checked>>;
 
     /// Fills the new cache folder of an attempt that works in the worktree `dir` with what the checks of base commits

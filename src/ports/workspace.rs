@@ -53,8 +53,13 @@ pub trait Workspaces: Send + Sync {
     /// Returns the bytes of a file at a commit, capped at 1 MiB; `None` = it does not exist or is not a regular file.
     async fn read_at(&self, repo: &Repo, sha: &Sha, path: &str) -> PortResult<Option<Vec<u8>>>;
 
-    /// Returns the names in the root folder at a commit, at most 10,000.
-    async fn root_names(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>>;
+    /// Returns the paths of the files at a commit, folder by folder from the root down, at most 20,000. Of a
+    /// folder of foreign code, such as `vendor/`, only the folder is listed.
+    async fn paths(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>>;
+
+    /// Stores the content of the origin's working copy, which must be a folder on this machine, as a commit on `head` in
+    /// the mirror only. Without changes it returns `head` itself.
+    async fn snapshot(&self, repo: &Repo, run: RunId, head: &Sha) -> PortResult<Sha>;
 
     /// Prepares the worktree of a task, clean at `head`. Uncommitted work of an earlier attempt is first saved under a
     /// WIP ref.

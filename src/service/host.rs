@@ -341,6 +341,17 @@ pub struct Uncommitted {
     pub rules: bool,
 }
 
+/// Hosts that a project's commands may reach.
+#[derive(Clone, Debug, Serialize)]
+pub struct AllowedHosts {
+    /// The project.
+    pub project: String,
+    /// All its hosts.
+    pub hosts: Vec<String>,
+    /// The file they are written in.
+    pub file: String,
+}
+
 /// Everything needed to open the demo run.
 #[derive(Clone, Debug)]
 pub struct DemoSetup {
@@ -390,6 +401,10 @@ pub trait Host: Send + Sync {
     async fn list_runners(&self, context: &HostContext) -> HostResult<Vec<RunnerRow>>;
     /// Runs small checks on a runner.
     async fn test_runner(&self, context: &HostContext, name: &str) -> HostResult<RunnerTest>;
+    /// Allows hosts for a project's commands, in the configuration file.
+    async fn allow_hosts(&self, context: &HostContext, project: &str, hosts: &[String]) -> HostResult<AllowedHosts>;
+    /// Adds keys to the configuration file, and returns its path. Keys that exist stay.
+    async fn add_config(&self, context: &HostContext, addition: &str) -> HostResult<String>;
     /// Writes the demo's sample repository, or finds one whose demo was interrupted.
     async fn prepare_demo(&self, context: &HostContext) -> HostResult<DemoSetup>;
 }

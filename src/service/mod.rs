@@ -10,6 +10,7 @@ pub mod audit;
 pub mod budgets;
 pub mod caller;
 pub mod changes;
+pub mod checks;
 pub mod error;
 pub mod health;
 pub mod host;

@@ -279,6 +279,7 @@ fn result_of(name: &str, green: bool) -> CheckResult {
         exit_code: Some(i32::from(!green)),
         duration_ms: 1,
         why: if green { String::new() } else { "it ended with exit code 1".to_owned() },
+        failures: Vec::new(),
         tail: String::new(),
         tests: None,
         artifacts: vec![],

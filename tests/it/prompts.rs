@@ -125,6 +125,7 @@ fn result(green: bool) -> CheckResult {
         exit_code: Some(1),
         duration_ms: 5,
         why: "exit code 1".to_owned(),
+        failures: Vec::new(),
         tail: "assertion failed".to_owned(),
         tests: None,
         artifacts: vec![],

@@ -183,6 +183,7 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
         }
         let body = match path.as_str() {
             "/api/v1/runs" | "/api/v1/runs/preview" => json!({"project": "tally", "goal": "x"}),
+            "/api/v1/checks/plan" | "/api/v1/checks/run" => json!({"project": "tally"}),
             "/api/v1/projects" => json!({"repo": s.origin}),
             "/api/v1/budget/raise" => json!({"scope": "day", "tokens": 1}),
             "/api/v1/secrets" => json!({"name": "A", "value": "x"}),

@@ -42,7 +42,7 @@ async fn fetch_returns_the_base_and_reads_from_it() {
     for missing in ["src", "nope", "src/a.txt/b", "", "../README.md", "/README.md", "a//b"] {
         assert_eq!(read(missing).await.unwrap(), None, "{missing}");
     }
-    assert_eq!(w.work.root_names(&w.repo, &head).await.unwrap(), [".gitignore", "README.md", "src"]);
+    assert_eq!(w.work.paths(&w.repo, &head).await.unwrap(), [".gitignore", "README.md", "src/a.txt"]);
 
     // The mirror follows the origin, also after a rewrite, a renamed branch and a large file.
     write(&w.origin(), "big.bin", vec![b'x'; 3 << 20]);

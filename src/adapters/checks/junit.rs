@@ -1,19 +1,32 @@
 //! Counts the test cases of a JUnit XML report. The report is untrusted: no DTD, no entities, bounded nesting.
 
 use crate::domain::check::TestCounts;
+use crate::platform::terminal_text;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-/// Upper bound on the size of a report, in bytes.
-pub const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// Upper bound on the size of a report, in bytes. Large suites write tens of megabytes, most of it captured output.
+pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Upper bounds on the names of failed cases, and on the length of one.
+const MAX_NAMES: usize = 50;
+const MAX_NAME_CHARS: usize = 200;
 /// Upper bound on the nesting of elements; real reports have five levels.
 const MAX_DEPTH: usize = 64;
 
-/// Counts the test cases of a report.
+/// What a report says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The counts.
+    pub counts: TestCounts,
+    /// Names of the first failed cases.
+    pub failed: Vec<String>,
+}
+
+/// Reads a report.
 ///
 /// # Errors
 /// When the report is malformed or hostile: a text that completes the sentence "the report …".
-pub fn count(bytes: &[u8]) -> Result<TestCounts, String> {
+pub fn read(bytes: &[u8]) -> Result<Report, String> {
     let mut reader = Reader::from_reader(bytes);
     let mut counter = Counter::default();
     loop {
@@ -37,12 +50,24 @@ struct Counter {
     depth: usize,
     has_root: bool,
     counts: TestCounts,
+    names: Vec<String>,
     /// Depth of the current test case.
     case: Option<usize>,
+    case_name: String,
     failed: bool,
     skipped: bool,
-    /// Sum of failures and errors in the root element's attributes.
+    /// The suites around the current element.
+    suites: Vec<Suite>,
+}
+
+/// A suite that is being read. Some tools only write the sum, others only list the cases, and a suite may contain
+/// others: the higher number counts, for each suite by itself.
+struct Suite {
+    depth: usize,
+    /// Failures and errors in its attributes.
     claimed: u64,
+    /// Failures found within it.
+    listed: u64,
 }
 
 impl Counter {
@@ -62,17 +87,19 @@ impl Counter {
             self.has_root = true;
         }
         match name {
-            b"testsuites" | b"testsuite" if self.depth == 1 => {
-                self.claimed = number(e, "failures")?.saturating_add(number(e, "errors")?);
+            b"testsuites" | b"testsuite" if self.case.is_none() => {
+                let claimed = number(e, "failures")?.saturating_add(number(e, "errors")?);
+                self.suites.push(Suite { depth: self.depth, claimed, listed: 0 });
             }
             b"testcase" if self.case.is_none() => {
                 (self.case, self.failed, self.skipped) = (Some(self.depth), false, false);
+                self.case_name = case_name(e);
                 self.counts.run += 1;
             }
             b"failure" | b"error" => match self.case {
                 Some(_) => self.failed = true,
                 // A failure outside of any case, such as a failed fixture, counts too.
-                None => self.counts.failed += 1,
+                None => self.count_failed(1),
             },
             b"skipped" if self.case.is_some() => self.skipped = true,
             _ => {}
@@ -86,23 +113,46 @@ impl Counter {
     fn close(&mut self) {
         if self.case == Some(self.depth) {
             self.case = None;
-            self.counts.failed += u64::from(self.failed);
+            if self.failed {
+                self.count_failed(1);
+                if self.names.len() < MAX_NAMES && !self.case_name.is_empty() {
+                    self.names.push(std::mem::take(&mut self.case_name));
+                }
+            }
             self.counts.skipped += u64::from(self.skipped && !self.failed);
+        }
+        if let Some(suite) = self.suites.pop_if(|suite| suite.depth == self.depth) {
+            self.count_failed(suite.claimed.max(suite.listed));
         }
         self.depth = self.depth.saturating_sub(1);
     }
 
-    fn total(mut self) -> Result<TestCounts, String> {
+    /// Adds failures to the suite around them, or to the report.
+    fn count_failed(&mut self, failures: u64) {
+        let sum = self.suites.last_mut().map_or(&mut self.counts.failed, |suite| &mut suite.listed);
+        *sum = sum.saturating_add(failures);
+    }
+
+    fn total(self) -> Result<Report, String> {
         if !self.has_root {
             return Err("is empty".to_owned());
         }
         if self.depth != 0 {
             return Err("ends prematurely".to_owned());
         }
-        // Some tools only write the sum, others only list the cases: the higher number counts.
-        self.counts.failed = self.counts.failed.max(self.claimed);
-        Ok(self.counts)
+        Ok(Report { counts: self.counts, failed: self.names })
     }
+}
+
+/// Returns the name of a case with its class, as people search for it.
+fn case_name(e: &BytesStart<'_>) -> String {
+    let attribute = |name: &str| {
+        let attribute = e.try_get_attribute(name).ok().flatten();
+        attribute.map_or_else(String::new, |a| terminal_text::sanitize(&a.value).trim().to_owned())
+    };
+    let (class, name) = (attribute("classname"), attribute("name"));
+    let name = if class.is_empty() || name.starts_with(&class) { name } else { format!("{class}.{name}") };
+    name.replace(['\n', '\t'], " ").chars().take(MAX_NAME_CHARS).collect()
 }
 
 /// Reads a count from an attribute; 0 if it is missing.
@@ -120,7 +170,7 @@ mod tests {
     use super::*;
 
     fn counts(xml: &str) -> Result<(u64, u64, u64), String> {
-        count(xml.as_bytes()).map(|c| (c.run, c.failed, c.skipped))
+        read(xml.as_bytes()).map(|r| (r.counts.run, r.counts.failed, r.counts.skipped))
     }
 
     #[test]
@@ -136,6 +186,19 @@ mod tests {
     fn takes_the_higher_of_listed_and_claimed_failures() {
         assert_eq!(counts(r#"<testsuite failures="2" errors="1"><testcase/></testsuite>"#), Ok((1, 3, 0)));
         assert_eq!(counts("<testsuite><error>fixture</error></testsuite>"), Ok((0, 1, 0)));
+        let inner =
+            r#"<testsuites><testsuite failures="2"><testcase/></testsuite><testsuite errors="1"/></testsuites>"#;
+        assert_eq!(counts(inner), Ok((1, 3, 0)), "suites within");
+        let both = r#"<testsuites failures="1"><testsuite failures="1"><testsuite failures="1"><testcase><failure/>
+            </testcase></testsuite></testsuite></testsuites>"#;
+        assert_eq!(counts(both), Ok((1, 1, 0)), "each level repeats the same failure");
+    }
+
+    #[test]
+    fn failed_cases_are_named() {
+        let xml = r#"<testsuite><testcase classname="a.B" name="t1"><failure/></testcase><testcase name="ok"/>
+            <testcase classname="a" name="a t2"><error/></testcase><testcase><failure/></testcase></testsuite>"#;
+        assert_eq!(read(xml.as_bytes()).unwrap().failed, ["a.B.t1", "a t2"]);
     }
 
     #[test]
@@ -150,6 +213,6 @@ mod tests {
         assert!(counts("<testsuite/><testsuite/>").unwrap_err().contains("not a JUnit report"));
         assert!(counts(r#"<testsuite failures="-1"/>"#).unwrap_err().contains("not a count"));
         assert_eq!(counts("<testsuite>&undefined;<testcase/></testsuite>"), Ok((1, 0, 0)));
-        assert!(count(b"\xff\xfe<\0t\0").is_err());
+        assert!(read(b"\xff\xfe<\0t\0").is_err());
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::platform::process::OnOutput;
 use crate::platform::terminal_text;
-use crate::ports::checks::CheckOutput;
+use crate::ports::checks::{CheckProgress, CheckWatch};
 use crate::secrets::Redactor;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,8 +22,8 @@ struct Stream {
 }
 
 /// Returns a receiver for the output of a command that passes it on line by line, under the name of the check.
-pub(super) fn lines_of(check: &str, output: &CheckOutput) -> OnOutput {
-    let (check, output) = (check.to_owned(), Arc::clone(output));
+pub(super) fn lines_of(check: &str, watch: &CheckWatch) -> OnOutput {
+    let (name, watch) = (check.to_owned(), Arc::clone(watch));
     let state = Mutex::new(([Stream::default(), Stream::default()], 0));
     Arc::new(move |is_err, chunk| {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,7 +33,7 @@ pub(super) fn lines_of(check: &str, output: &CheckOutput) -> OnOutput {
                 return;
             }
             *passed_on += 1;
-            output(&check, &line);
+            watch(CheckProgress::Output { name: name.clone(), line });
         }
     })
 }
@@ -66,7 +66,11 @@ mod tests {
         let _registered = register("live", &Secret::new("correct-horse-battery".to_owned()));
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let sink = Arc::clone(&seen);
-        let output: CheckOutput = Arc::new(move |check, line| sink.lock().unwrap().push(format!("{check}: {line}")));
+        let output: CheckWatch = Arc::new(move |progress| {
+            if let CheckProgress::Output { name, line } = progress {
+                sink.lock().unwrap().push(format!("{name}: {line}"));
+            }
+        });
         let receive = lines_of("test", &output);
         receive(false, b"first li");
         receive(true, b"warning: x\n");

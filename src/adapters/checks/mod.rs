@@ -2,9 +2,11 @@
 
 mod caches;
 pub mod detect;
+mod failures;
 mod fault;
 pub mod junit;
 mod live_output;
+pub mod network;
 pub mod repo_file;
 pub mod self_test;
 mod verdict;
@@ -15,12 +17,16 @@ use super::runner::{self, LocalSession, NoReport, RunnerSession};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::access::{Grants, ProjectGrants};
-use crate::platform::sandbox::{Purpose, Sandbox};
+use crate::platform::egress::hosts::Hosts;
+use crate::platform::process::OnOutput;
+use crate::platform::sandbox::{Level, Purpose, Sandbox};
 use crate::platform::terminal_text;
-use crate::ports::checks::{CheckOutput, Checked, Checks, RepoRules, Trust};
-use crate::ports::{PortError, PortResult, Repo};
+use crate::ports::checks::{CheckProgress, CheckWatch, Checked, Checks, NetworkNeed, RepoRules, Trust};
+use crate::ports::{Isolation, PortError, PortResult, Repo};
 use async_trait::async_trait;
 use caches::Caches;
+use detect::Detected;
+use network::UserFiles;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -31,6 +37,9 @@ use verdict::{command_failure, failed_without_running, report_failure};
 /// Upper bound on the end of a check's output that goes into its result, in bytes.
 const MAX_TAIL_BYTES: usize = 4 * 1024;
 
+/// Upper bound on a stored test report, in bytes.
+const MAX_REPORT_BYTES: usize = 8 * 1024 * 1024;
+
 /// Runs checks as commands, in the sandbox or on a configured runner.
 #[derive(Clone, Debug)]
 pub struct CommandChecks {
@@ -39,17 +48,7 @@ pub struct CommandChecks {
     runners: Arc<BTreeMap<String, Runner>>,
     sessions: RemoteSessions,
     caches: Caches,
-    output: Listener,
-}
-
-/// Who receives the output of checks as it comes.
-#[derive(Clone, Default)]
-struct Listener(Option<CheckOutput>);
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "Listener" } else { "no listener" })
-    }
+    user: Arc<UserFiles>,
 }
 
 impl CommandChecks {
@@ -62,7 +61,7 @@ impl CommandChecks {
             runners: Arc::default(),
             sessions: RemoteSessions::new("test-none"),
             caches: caches.unwrap_or_default(),
-            output: Listener::default(),
+            user: Arc::new(UserFiles::of_process()),
         }
     }
 
@@ -121,6 +120,7 @@ impl CommandChecks {
         session: &mut dyn RunnerSession,
         dir: &Path,
         spec: &CheckSpec,
+        watch: &CheckWatch,
     ) -> PortResult<Checked> {
         if spec.command.contains('\0') {
             let what = format!("cannot run the check {}: its command contains a NUL character", spec.name);
@@ -136,8 +136,8 @@ impl CommandChecks {
             // The owner of another machine could read everything that is passed to a command there.
             Some(_) => CommandAccess::none(&request),
         };
-        session.listen(self.output.0.as_ref().map(|output| live_output::lines_of(&spec.name, output)));
-        let finished = match session.run(spec, &access).await? {
+        let output = live_output::lines_of(&spec.name, watch);
+        let finished = match session.run(spec, &access, output).await? {
             Ok(finished) => finished,
             Err(why) => return Ok(failed_without_running(spec, format!("its report path {why}"))),
         };
@@ -149,6 +149,10 @@ impl CommandChecks {
         let was_denied = spec.kind == CheckKind::Setup && access.denied_hosts().is_some();
         let needs_network = spec.runner.is_none() && (was_denied || access.offline_hint(&tail).is_some());
         let fault = why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir));
+        let mut failures = match why {
+            Some(_) => failures::lines(&terminal_text::sanitize(&finished.stdout)),
+            None => Vec::new(),
+        };
         let mut log = finished.into_log();
         let withheld = match &spec.runner {
             None => access.denied_hosts().or_else(|| access.offline_hint(&tail).filter(|_| why.is_some())),
@@ -166,18 +170,24 @@ impl CommandChecks {
         let mut files = vec![(ArtifactKind::Log, format!("{}.log", spec.name), log)];
         if let Some(path) = &spec.junit {
             let counted = match session.report(path, junit::MAX_BYTES).await? {
-                Ok(bytes) => match junit::count(&bytes) {
-                    Ok(counts) => Ok((bytes, counts)),
+                Ok(bytes) => match junit::read(&bytes) {
+                    Ok(read) => Ok((bytes, read)),
                     Err(why) => Err(format!("its report {path:?} {why}")),
                 },
                 Err(NoReport::Missing) => Err(format!("it did not write its report {path:?}")),
                 Err(NoReport::Unusable(why)) => Err(format!("its report {why}")),
             };
             match counted {
-                Ok((bytes, counts)) => {
-                    files.push((ArtifactKind::TestReport, format!("{}.junit.xml", spec.name), bytes));
-                    tests = Some(counts);
-                    why = why.or_else(|| report_failure(spec.kind, counts));
+                Ok((bytes, read)) => {
+                    // A larger report is counted, but not stored: nearly all of it is output that the log holds as well.
+                    if bytes.len() <= MAX_REPORT_BYTES {
+                        files.push((ArtifactKind::TestReport, format!("{}.junit.xml", spec.name), bytes));
+                    }
+                    tests = Some(read.counts);
+                    why = why.or_else(|| report_failure(spec.kind, read.counts));
+                    if !read.failed.is_empty() {
+                        failures = read.failed;
+                    }
                 }
                 Err(text) => why = why.or(Some(text)),
             }
@@ -190,6 +200,7 @@ impl CommandChecks {
                 exit_code: exit,
                 duration_ms,
                 why: why.unwrap_or_default(),
+                failures,
                 tail,
                 tests,
                 artifacts: Vec::new(),
@@ -204,12 +215,12 @@ impl CommandChecks {
 
 #[async_trait]
 impl Checks for CommandChecks {
-    fn rule_files(&self) -> &'static [&'static str] {
-        detect::FILES
+    fn rule_files(&self, paths: &[String]) -> Vec<String> {
+        let own = paths.iter().filter(|path| *path == repo_file::NAME).cloned();
+        own.chain(detect::wanted(paths)).collect()
     }
 
-    fn rules(&self, names: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
-        let text = |name: &str| files.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    fn rules(&self, paths: &[String], files: &BTreeMap<String, Vec<u8>>) -> Result<RepoRules, String> {
         let file = match files.get(repo_file::NAME) {
             Some(bytes) => {
                 let text = std::str::from_utf8(bytes).map_err(|_| format!("{}: is not UTF-8 text", repo_file::NAME))?;
@@ -217,8 +228,41 @@ impl Checks for CommandChecks {
             }
             None => repo_file::RepoFile::default(),
         };
-        let checks = if file.checks.is_empty() { detect::detect(names, text) } else { file.checks };
-        Ok(RepoRules { checks, tightening: file.policy })
+        let texts = files.iter().map(|(path, bytes)| (path.clone(), String::from_utf8_lossy(bytes).into_owned()));
+        let Detected { checks, missing, proposals } = detect::detect(paths, &texts.collect());
+        let checks = if file.checks.is_empty() { checks } else { file.checks };
+        Ok(RepoRules { checks, tightening: file.policy, missing, proposals })
+    }
+
+    fn network_files(&self, paths: &[String]) -> Vec<String> {
+        network::wanted(paths)
+    }
+
+    async fn network_needs(
+        &self,
+        project: &ProjectName,
+        checks: &[CheckSpec],
+        paths: &[String],
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Vec<NetworkNeed> {
+        // Without a sandbox the network is open, and what a runner may reach is decided there.
+        let local: Vec<CheckSpec> = checks.iter().filter(|check| check.runner.is_none()).cloned().collect();
+        if self.sandbox.level() == Level::None && self.sandbox.broken().is_none() {
+            return Vec::new();
+        }
+        let allowed = Hosts::parse(&self.access_broker.grants(project).hosts).unwrap_or_default();
+        let needed = network::needed(&local, paths, files, &self.user).await;
+        let missing = |need: network::Needed| {
+            let was_known = !need.hosts.is_empty();
+            let hosts: Vec<String> =
+                need.hosts.into_iter().filter(|host| !network::is_allowed(&allowed, host)).collect();
+            (!was_known || !hosts.is_empty()).then(|| NetworkNeed {
+                manager: need.manager.to_owned(),
+                checks: need.checks,
+                hosts,
+            })
+        };
+        needed.into_iter().filter_map(missing).collect()
     }
 
     fn assign_runners(
@@ -262,17 +306,14 @@ impl Checks for CommandChecks {
         Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn passing_on(&self, output: CheckOutput) -> Arc<dyn Checks> {
-        Arc::new(Self { output: Listener(Some(output)), ..self.clone() })
-    }
-
-    async fn run(
+    async fn run_watched(
         &self,
         repo: &Repo,
         dir: &Path,
         cache: &Path,
         trust: Trust,
         specs: &[CheckSpec],
+        watch: CheckWatch,
     ) -> PortResult<Vec<Checked>> {
         // Whatever a killed process left there was written by another commit.
         caches::clear(cache).await?;
@@ -291,12 +332,14 @@ impl Checks for CommandChecks {
                         Entry::Occupied(entry) => entry.into_mut(),
                         Entry::Vacant(entry) => entry.insert(self.open_session(repo, runner, dir, cache).await?),
                     };
-                    self.run_one(&repo.project, session.as_mut(), dir, spec).await?
+                    watch(CheckProgress::Started { name: spec.name.clone(), command: spec.command.clone() });
+                    self.run_one(&repo.project, session.as_mut(), dir, spec, &watch).await?
                 }
             };
             if spec.kind == CheckKind::Setup && !checked.result.green && failed_setup.is_none() {
                 failed_setup = Some(&spec.name);
             }
+            watch(CheckProgress::Finished(checked.result.clone()));
             results.push(checked);
         }
         for session in sessions.into_values() {
@@ -323,7 +366,8 @@ fn check_allowed(grants: &Grants, project: &ProjectName, name: &str) -> Result<(
     Err((
         format!("project {project} is not allowed to use runner {name}"),
         format!(
-            "allow it with `runners = [\"{name}\"]` in [project.{project}.checks], or remove the runner from the check"
+            "allow it with `runners = [\"{name}\"]` in [project.{}.checks], or remove the runner from the check",
+            project.as_key()
         ),
     ))
 }

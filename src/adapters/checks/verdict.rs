@@ -1,5 +1,6 @@
 //! Judges a finished check: it passes only if its command succeeded and its report shows that something was tested.
 
+use super::failures::missing_program;
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
 use crate::platform::process::ProcessOutput;
@@ -14,6 +15,7 @@ pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
         exit_code: None,
         duration_ms: 0,
         why,
+        failures: Vec::new(),
         tail: String::new(),
         tests: None,
         artifacts: Vec::new(),
@@ -32,7 +34,15 @@ pub fn command_failure(spec: &CheckSpec, finished: &ProcessOutput) -> Option<Str
     match (finished.timed_out, finished.code) {
         (true, _) => Some(format!("the command exceeded its timeout of {} s and was killed", spec.timeout_secs.max(1))),
         (_, Some(0)) => None,
-        (_, Some(127)) => Some("the command exited with code 127: command not found".to_owned()),
+        (_, Some(127)) => {
+            let output = String::from_utf8_lossy(&finished.stdout);
+            let program = missing_program(&output).map_or_else(|| "a program".to_owned(), |name| format!("`{name}`"));
+            Some(format!(
+                "the command exited with code 127: {program} was not found; install it, or add its folder to \
+                 sandbox.toolchains"
+            ))
+        }
+        (_, Some(126)) => Some("the command exited with code 126: the file is not executable".to_owned()),
         (_, Some(code)) => Some(format!("the command exited with code {code}")),
         (_, None) => {
             let signal = finished.signal.map_or_else(String::new, |s| format!(" {s}"));

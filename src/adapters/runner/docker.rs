@@ -17,7 +17,7 @@ use super::settings::Docker;
 use super::{NoReport, RunnerSession, archive};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::{Input, ProcessOutput};
+use crate::platform::process::{Input, OnOutput, ProcessOutput};
 use crate::platform::terminal_text;
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -289,7 +289,12 @@ impl DockerSession {
 
 #[async_trait]
 impl RunnerSession for DockerSession {
-    async fn run(&mut self, spec: &CheckSpec, _access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
+    async fn run(
+        &mut self,
+        spec: &CheckSpec,
+        _access: &CommandAccess,
+        _on_output: OnOutput,
+    ) -> PortResult<Result<ProcessOutput, String>> {
         let runner = self.runner.clone();
         if self.count > 0 {
             runner.remove(&["rm", "--force", "--volumes", &self.latest()]).await?;

@@ -18,7 +18,6 @@ pub(in crate::adapters) struct LocalSession {
     origin: Option<PathBuf>,
     cache: PathBuf,
     tree: RootedDir,
-    output: Option<OnOutput>,
 }
 
 impl LocalSession {
@@ -32,17 +31,18 @@ impl LocalSession {
         let tree = RootedDir::open(dir).map_err(|e| cannot_run(dir, &e))?;
         let origin = repo.local_origin().map(Path::to_owned);
         let (dir, cache) = (dir.to_owned(), cache.to_owned());
-        Ok(LocalSession { sandbox: sandbox.clone(), dir, origin, cache, tree, output: None })
+        Ok(LocalSession { sandbox: sandbox.clone(), dir, origin, cache, tree })
     }
 }
 
 #[async_trait]
 impl RunnerSession for LocalSession {
-    fn listen(&mut self, output: Option<OnOutput>) {
-        self.output = output;
-    }
-
-    async fn run(&mut self, spec: &CheckSpec, access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
+    async fn run(
+        &mut self,
+        spec: &CheckSpec,
+        access: &CommandAccess,
+        on_output: OnOutput,
+    ) -> PortResult<Result<ProcessOutput, String>> {
         if let Some(path) = &spec.junit {
             // A report that is part of the commit must not pass for the one of this check.
             match self.tree.remove(path) {
@@ -65,7 +65,7 @@ impl RunnerSession for LocalSession {
             max_output: MAX_OUTPUT_BYTES,
             proxy: access.endpoint(),
         };
-        let finished = self.sandbox.run(&job, self.output.clone()).await.map_err(|e| cannot_run(&self.dir, &e))?;
+        let finished = self.sandbox.run(&job, Some(on_output)).await.map_err(|e| cannot_run(&self.dir, &e))?;
         Ok(Ok(finished))
     }
 

@@ -41,12 +41,16 @@ const MAX_OUTPUT_BYTES: usize = MAX_LOG_BYTES - TRUNCATION_NOTICE.len();
 /// it.
 #[async_trait]
 pub(super) trait RunnerSession: Send {
-    /// Sets who receives the output of the next checks as it comes. Other machines send theirs at the end only.
-    fn listen(&mut self, _output: Option<OnOutput>) {}
     /// Removes an old report, then runs the check's command to its end or timeout. The inner error describes why the
     /// report's path is unusable; it completes the sentence "its report path …". `access` applies on this machine only:
     /// nothing of it is sent to another one.
-    async fn run(&mut self, spec: &CheckSpec, access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>>;
+    /// `on_output` gets the output while it is written, if the runner shows it.
+    async fn run(
+        &mut self,
+        spec: &CheckSpec,
+        access: &CommandAccess,
+        on_output: OnOutput,
+    ) -> PortResult<Result<ProcessOutput, String>>;
     /// Reads the report the check wrote, up to `max_bytes`.
     async fn report(&mut self, path: &str, max_bytes: u64) -> PortResult<Result<Vec<u8>, NoReport>>;
     /// Ends its processes, removes it, and waits for both.

@@ -10,7 +10,7 @@ use super::settings::Ssh;
 use super::{NoReport, RunnerSession};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::{Input, ProcessOutput};
+use crate::platform::process::{Input, OnOutput, ProcessOutput};
 use crate::platform::terminal_text;
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -203,7 +203,12 @@ struct SshSession {
 
 #[async_trait]
 impl RunnerSession for SshSession {
-    async fn run(&mut self, spec: &CheckSpec, _access: &CommandAccess) -> PortResult<Result<ProcessOutput, String>> {
+    async fn run(
+        &mut self,
+        spec: &CheckSpec,
+        _access: &CommandAccess,
+        _on_output: OnOutput,
+    ) -> PortResult<Result<ProcessOutput, String>> {
         let timeout_secs = spec.timeout_secs.max(1);
         let (secs, line) = (timeout_secs.to_string(), BASE64_STANDARD.encode(&spec.command));
         let head = self.host.request_head("run", self.guard.owner_id(), &self.guard.id);

@@ -4,8 +4,8 @@ use super::diff::Entry;
 use super::paths::{WorktreePaths, copy_index};
 use super::scan::{Findings, scan, sizes};
 use super::{GitWorkspaces, set_ref};
-use crate::domain::Sha;
-use crate::platform::git::durable_fs::{remove_path, run_blocking, write_atomic};
+use crate::domain::{RunId, Sha};
+use crate::platform::git::durable_fs::{make_dir, remove_path, run_blocking, write_atomic};
 use crate::platform::git::{TREE_TIMEOUT, check_sha, output_tail, read_commit, write_commit};
 use crate::ports::{Commit, PortError, PortResult, Repo};
 use std::collections::BTreeSet;
@@ -46,6 +46,29 @@ impl GitWorkspaces {
         run_blocking(move || write_atomic(&last, text.as_bytes())).await?;
         let patch = self.patch_of(repo, &base.tree, &tree).await?;
         Ok(Commit { head, diff, patch })
+    }
+
+    /// Stores the content of the origin's working copy as a commit that no branch names.
+    pub(super) async fn snapshot_of(&self, repo: &Repo, run: RunId, head: &Sha) -> PortResult<Sha> {
+        check_sha(head)?;
+        let dir = PathBuf::from(&repo.origin);
+        if !dir.is_absolute() || !dir.join(".git").exists() {
+            return Err(PortError::permanent(
+                format!("{} is not a working copy on this machine", repo.origin),
+                "name the folder of a working copy, or check its last commit",
+            ));
+        }
+        let paths = WorktreePaths { dir, sealed: self.paths(run, "x-snapshot").sealed };
+        make_dir(&paths.sealed)?;
+        // No commit is checked out by Skep there: the index is built from `head`, and every file is compared.
+        let nothing = Sha(String::new());
+        let tree = self.tree_of_worktree(repo, &paths, head, &nothing).await?;
+        let mirror = self.mirror(repo);
+        let base = read_commit(&mirror, head).await?;
+        if tree == base.tree {
+            return Ok(head.clone());
+        }
+        write_commit(self.git(), &mirror, &tree, (head, base.committed_at), None, b"Uncommitted changes\n").await
     }
 
     /// Refuses entries that must never be committed, unless the repository's own `.gitignore` excludes them anyway.

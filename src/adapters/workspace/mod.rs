@@ -26,8 +26,8 @@ use std::sync::Arc;
 
 /// Upper bound on a returned file or patch, in bytes.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
-/// Upper bound on returned names of the root folder.
-const MAX_ROOT_NAMES: usize = 10_000;
+/// Upper bound on returned paths.
+const MAX_PATHS: usize = 20_000;
 
 /// Upper bounds on checkouts and commits.
 #[derive(Clone, Copy, Debug)]
@@ -137,8 +137,12 @@ impl Workspaces for GitWorkspaces {
         }
     }
 
-    async fn root_names(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>> {
-        git::root_names(&self.mirror(repo), sha, MAX_ROOT_NAMES).await
+    async fn paths(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>> {
+        git::paths(&self.mirror(repo), sha, MAX_PATHS).await
+    }
+
+    async fn snapshot(&self, repo: &Repo, run: RunId, head: &Sha) -> PortResult<Sha> {
+        self.snapshot_of(repo, run, head).await
     }
 
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf> {

@@ -69,6 +69,10 @@ pub struct Global {
 pub enum Command {
     /// Start a run for a goal, and follow it until it ends or needs you
     Run(RunArgs),
+    /// Run only the setup and the checks of a repository, as a run would, and report what to change
+    Check(CheckArgs),
+    /// Propose a configuration for a repository, write it, and run its checks
+    Init(InitArgs),
     /// Show a complete run on an embedded sample project, with scripted agents
     Demo(DemoArgs),
     /// Run the service: work on all runs and serve the pages and the REST API until stopped
@@ -390,6 +394,43 @@ Examples:
 Ctrl-C stops following and loses nothing; the same command continues the run. If the open run of the goal has other
 engines, checks or another base than the command names, the command asks which to use: --update, or --new.
 With --json each line has one key: `event` (a journal row), `output` (a line of an engine's output), or last `run` (its state).";
+
+/// Options of `skep check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exits with 0 if all checks pass, else with 3.\n\nExamples:\n  skep check\n  skep check --dirty\n  skep check --repo ~/src/tool --check 'make test'"
+)]
+pub struct CheckArgs {
+    /// Repository: a directory or a URL
+    #[arg(long, value_name = "PATH|URL", default_value = ".", value_parser = parse::origin)]
+    pub repo: Origin,
+    /// Project, instead of --repo
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["repo", "dirty"])]
+    pub project: Option<String>,
+    /// Branch, instead of the repository's default branch
+    #[arg(long, value_name = "BRANCH", value_parser = parse::not_empty)]
+    pub base: Option<String>,
+    /// Command to run, instead of the checks of the repository; repeatable
+    #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
+    pub check: Vec<String>,
+    /// Check the working copy with its uncommitted files, instead of the last commit
+    #[arg(long)]
+    pub dirty: bool,
+}
+
+/// Options of `skep init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Repository: a directory or a URL
+    #[arg(long, value_name = "PATH|URL", default_value = ".", value_parser = parse::origin)]
+    pub repo: Origin,
+    /// Command that verifies a change, instead of the checks detected in the repository; repeatable
+    #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
+    pub check: Vec<String>,
+    /// Write the proposal without asking
+    #[arg(long)]
+    pub yes: bool,
+}
 
 /// Options of `skep demo`.
 #[derive(Debug, Args)]

@@ -28,6 +28,15 @@ pub enum ProjectCommand {
         #[arg(long)]
         replace: bool,
     },
+    /// Allow hosts for the commands of a project, in addition to those it may reach already
+    #[command(after_help = "Example:\n  skep project allow tally packages.example.org mirror.example.org:8443")]
+    Allow {
+        /// Name of the project
+        name: String,
+        /// Hosts: names, `*.` and a name, or addresses, each with `:PORT` unless it is 443 or 80
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+    },
     /// List projects
     List,
     /// Show a project

@@ -7,6 +7,7 @@ mod audit;
 mod body;
 mod budgets;
 mod changes;
+mod checks;
 mod etag;
 mod health;
 mod openapi;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(health::routes())
         .merge(openapi::routes())
         .merge(projects::routes())
+        .merge(checks::routes())
         .merge(results::routes())
         .merge(secrets::routes())
         .merge(changes::routes())

@@ -36,6 +36,10 @@ impl ApiError {
             code: code.to_owned(),
         }))
     }
+    /// Returns the problem, for a stream whose status was sent before.
+    pub(super) fn problem(&self) -> &Problem {
+        &self.0
+    }
     /// 422: the input is not usable.
     pub fn invalid(detail: impl Into<String>, fix: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail, fix)

@@ -18,7 +18,7 @@ pub use lock::{LockGuard, Locks};
 pub use mirror::{Mirrors, RemoteHeads};
 pub use object::{CommitParts, check_branch, check_sha, write_commit};
 pub use origin::Origin;
-pub use read::{commit_tree, is_ancestor, read_blob, read_commit, root_names, with_repo};
+pub use read::{commit_tree, is_ancestor, paths, read_blob, read_commit, with_repo};
 pub use uncommitted::{UncommittedFiles, uncommitted_files};
 
 use crate::platform::process::{self, OnOutput, ProcessOutput, Program};

@@ -4,6 +4,7 @@ use super::durable_fs::run_blocking;
 use super::object::{CommitParts, check_sha};
 use crate::domain::Sha;
 use crate::ports::{PortError, PortResult};
+use std::collections::VecDeque;
 use std::path::Path;
 
 fn read_error(doing: &str, error: &dyn std::fmt::Display) -> PortError {
@@ -108,19 +109,42 @@ pub async fn read_blob(
     .await
 }
 
-/// Returns the names in the root folder, up to `max_names`.
+/// Folders of other people's code: the folder itself is listed, with a slash at its end, and none of its files.
+const FOREIGN: &[&str] = &["node_modules", "third_party", "vendor"];
+
+/// Returns the paths of the files at a commit, up to `max_paths`: folder by folder from the root down, so that a limit
+/// cuts off the deepest ones.
 ///
 /// # Errors
 /// When the commit does not exist.
-pub async fn root_names(mirror: &Path, sha: &Sha, max_names: usize) -> PortResult<Vec<String>> {
+pub async fn paths(mirror: &Path, sha: &Sha, max_paths: usize) -> PortResult<Vec<String>> {
     let sha = sha.clone();
     with_repo(mirror, move |repo| {
-        let tree = commit(repo, &sha)?.tree().map_err(|e| read_error("read a tree", &e))?;
-        let names = tree.iter().take(max_names).map(|entry| match entry {
-            Ok(entry) => Ok(entry.filename().to_string()),
-            Err(e) => Err(read_error("read a tree", &e)),
-        });
-        names.collect()
+        let mut found = Vec::new();
+        let mut folders = VecDeque::from([(String::new(), commit(repo, &sha)?.tree_id().map(gix::Id::detach))]);
+        let mut visited = 0;
+        while let Some((folder, tree)) = folders.pop_front() {
+            let tree = tree.map_err(|e| read_error("read a tree", &e))?;
+            let tree = repo.find_tree(tree).map_err(|e| read_error("read a tree", &e))?;
+            for entry in tree.iter() {
+                let entry = entry.map_err(|e| read_error("read a tree", &e))?;
+                let path = format!("{folder}{}", entry.filename());
+                if entry.mode().is_tree() {
+                    // Nested folders without files would otherwise not be bounded.
+                    if FOREIGN.iter().any(|name| *entry.filename() == *name) {
+                        found.push(format!("{path}/"));
+                    } else if visited < max_paths {
+                        visited += 1;
+                        folders.push_back((format!("{path}/"), Ok(entry.object_id())));
+                    }
+                } else if found.len() < max_paths {
+                    found.push(path);
+                } else {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
     })
     .await
 }

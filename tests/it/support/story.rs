@@ -46,6 +46,7 @@ pub fn results(green: bool) -> Vec<CheckResult> {
         exit_code: Some(i32::from(!green)),
         duration_ms: 1,
         why: if green { String::new() } else { "exit code 1".to_owned() },
+        failures: Vec::new(),
         tail: String::new(),
         tests: None,
         artifacts: Vec::new(),

@@ -56,6 +56,7 @@ fn full(step: Step) -> Order {
         exit_code: Some(i32::from(!green)),
         duration_ms: 10,
         why: "it failed".to_owned(),
+        failures: Vec::new(),
         tail: "assertion failed".to_owned(),
         tests: Some(TestCounts { run: 3, failed: 1, skipped: 0 }),
         artifacts: Vec::new(),

@@ -83,6 +83,10 @@ pub struct CheckResult {
     pub duration_ms: u64,
     /// Reason it failed; empty if it passed.
     pub why: String,
+    /// Names of failed tests, or the lines of its output that say what failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub failures: Vec<String>,
     /// End of its output.
     pub tail: String,
     /// Test cases, if it wrote a report.
@@ -105,6 +109,7 @@ impl From<&domain::CheckResult> for CheckResult {
             exit_code: result.exit_code,
             duration_ms: result.duration_ms,
             why: result.why.clone(),
+            failures: result.failures.clone(),
             tail: result.tail.clone(),
             tests: result.tests.map(|t| TestCounts { run: t.run, failed: t.failed, skipped: t.skipped }),
             artifacts: result.artifacts.iter().map(Into::into).collect(),

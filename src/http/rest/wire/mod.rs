@@ -9,6 +9,7 @@ mod audit;
 mod budget;
 mod change;
 mod check;
+mod check_plan;
 mod engine;
 mod escalation;
 mod event;
@@ -38,6 +39,7 @@ pub use change::{
     NewStatus, StatusState,
 };
 pub use check::{Check, CheckKind, CheckResult, LatestTests, TestCounts};
+pub use check_plan::{CheckPlan, NetworkNeed, NewCheckPlan, ProposedCheck};
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};
 pub use event::{End, Event, Output};

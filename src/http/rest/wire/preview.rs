@@ -1,6 +1,6 @@
 //! Preview of a run.
 
-use super::{Check, Engine, Limits, Role, Usage};
+use super::{Check, Engine, Limits, NetworkNeed, Role, Usage};
 use crate::render;
 use crate::service::runs;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub struct Preview {
     pub engines: BTreeMap<Role, Engine>,
     /// Checks that would prove the change.
     pub checks: Vec<Check>,
+    /// What the checks need from the network and may not reach.
+    pub network: Vec<NetworkNeed>,
     /// Limits of the run: an upper bound of what it may cost.
     pub limits: Limits,
     /// Reservation for the manager's first attempt; 0 means not limited.
@@ -67,6 +69,7 @@ impl From<runs::Preview> for Preview {
             explores: settings.policy.explore,
             engines: settings.engines.iter().map(|(role, engine)| ((*role).into(), engine.into())).collect(),
             checks: settings.checks.iter().map(Into::into).collect(),
+            network: preview.network.into_iter().map(Into::into).collect(),
             limits: settings.policy.limits.into(),
             first_attempt: preview.order.caps.into(),
             prompt: preview.prompt.map(|prompt| Prompt {

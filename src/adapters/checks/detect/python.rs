@@ -1,0 +1,260 @@
+//! Python: who installs the dependencies (by the lock file), and who runs the tests (by what the repository uses).
+
+use super::python_deps::{Declared, declared};
+use super::table::{quoted, uncommented};
+use super::tree::{Tree, key};
+use crate::domain::CheckKind::{self, Setup, Test};
+
+/// A tool that installs dependencies and runs programs with them.
+struct Manager {
+    name: &'static str,
+    /// The lock file, and the keys in pyproject.toml that only a user of this tool writes.
+    lock: &'static str,
+    keys: &'static [&'static str],
+    /// Installs with and without the lock file; options for groups and extras follow.
+    locked: &'static str,
+    unlocked: &'static str,
+    /// Options that add a dependency group, and an extra.
+    group: &'static str,
+    extra: &'static str,
+    /// Runs a program with the dependencies.
+    run: &'static str,
+}
+
+#[rustfmt::skip]
+const MANAGERS: &[Manager] = &[
+    Manager { name: "uv", lock: "uv.lock", keys: &["tool", "uv", "workspace"], locked: "uv sync --locked", unlocked: "uv sync", group: "--group", extra: "--extra", run: "uv run --no-sync" },
+    Manager { name: "poetry", lock: "poetry.lock", keys: &["tool", "poetry"], locked: "poetry install --no-interaction", unlocked: "poetry install --no-interaction", group: "--with", extra: "--extras", run: "poetry run" },
+    Manager { name: "pdm", lock: "pdm.lock", keys: &["tool", "pdm", "dev-dependencies"], locked: "pdm install --frozen-lockfile", unlocked: "pdm install --no-lock", group: "-G", extra: "-G", run: "pdm run" },
+    Manager { name: "pipenv", lock: "Pipfile.lock", keys: &[], locked: "pipenv sync --dev", unlocked: "pipenv install --dev --skip-lock", group: "", extra: "", run: "pipenv run" },
+];
+
+/// A program that runs tests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    Pytest,
+    Unittest,
+    Django,
+}
+
+/// A program that succeeds if all packages named by its arguments are installed.
+pub const HAS_PACKAGES: &str = "import importlib.metadata as m, sys; [m.version(p) for p in sys.argv[1:]]";
+/// What precedes and follows the packages in the setup check of a project without a manager.
+const PROBE: &str = "python3 -c 'import importlib.metadata as m, sys; [m.version(p) for p in sys.argv[1:]]' ";
+const OTHERWISE: &str = " 2>/dev/null || ";
+
+/// Returns the packages that a setup check of this module looks for before it installs them.
+pub fn packages(command: &str) -> Option<Vec<&str>> {
+    let (packages, _) = command.strip_prefix(PROBE)?.split_once(OTHERWISE)?;
+    let is_name = |p: &&str| !p.starts_with('-') && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let packages: Vec<&str> = packages.split(' ').collect();
+    packages.iter().all(is_name).then_some(packages)
+}
+
+/// Configuration that only pytest reads, besides sections of shared files.
+const PYTEST_FILES: &str = "pytest.ini|.pytest.ini|pytest.toml|.pytest.toml|conftest.py|tests/conftest.py|test/conftest.py|src/conftest.py|testing/conftest.py";
+/// Sections of shared files that configure pytest.
+const PYTEST_SECTIONS: &[(&str, &str)] =
+    &[("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]"), ("pyproject.toml", "[tool.pytest")];
+/// Files of tests.
+const TEST_FILES: &[&str] =
+    &["test_*.py", "tests/**.py", "test/**.py", "src/**test_*.py", "**_test.py", "**/test_*.py"];
+/// Test files whose imports are read.
+pub const MAX_TEST_FILES: usize = 24;
+
+/// Returns the files of tests whose imports decide.
+pub fn test_files<'a>(tree: Tree<'a>) -> Vec<&'a str> {
+    let is_test = |path: &&str| {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        name.starts_with("test") || name.ends_with("_test.py") || name == "tests.py"
+    };
+    let mut found: Vec<&str> = Vec::new();
+    for pattern in TEST_FILES {
+        for file in tree.matches(pattern).filter(is_test) {
+            if found.len() == MAX_TEST_FILES {
+                return found;
+            }
+            if !found.contains(&file) {
+                found.push(file);
+            }
+        }
+    }
+    found
+}
+
+/// Returns the checks of a Python project. Tests without a project count only where no other language was found.
+pub fn checks(tree: Tree<'_>, is_only: bool) -> Vec<(String, CheckKind, String)> {
+    let tests = test_files(tree);
+    let is_project =
+        tree.has("pyproject.toml|setup.py|setup.cfg|tox.ini|noxfile.py|Pipfile|requirements.txt|manage.py");
+    if !is_project && !is_only {
+        return Vec::new();
+    }
+    let declared = declared(tree);
+    let Some(runner) = runner(tree, &declared, &tests) else {
+        return environments(tree, &tests);
+    };
+    let command = match runner {
+        Runner::Pytest => "python3 -m pytest -q".to_owned(),
+        Runner::Django => "python3 manage.py test".to_owned(),
+        Runner::Unittest => unittest(tree, &tests),
+    };
+    let name = match runner {
+        Runner::Pytest => "pytest",
+        Runner::Django => "django-test",
+        Runner::Unittest => "unittest",
+    };
+    let pyproject = tree.toml("pyproject.toml");
+    let by_lock = MANAGERS.iter().find(|m| tree.has(m.lock));
+    let manager = by_lock.or_else(|| {
+        MANAGERS.iter().find(|m| match m.keys {
+            [] => tree.has("Pipfile"),
+            keys => key(&pyproject, keys).is_some(),
+        })
+    });
+    match manager {
+        Some(manager) => {
+            let (setup, run) = managed(manager, tree, &declared, runner);
+            let command = command.strip_prefix("python3").map_or(command.clone(), |rest| format!("{run} python{rest}"));
+            vec![(format!("{}-install", manager.name), Setup, setup), (name.to_owned(), Test, command)]
+        }
+        None => with_pip(tree, &declared, runner, name, command),
+    }
+}
+
+/// Explains why a Python project has no check.
+pub fn missing(tree: Tree<'_>) -> Option<String> {
+    let file = tree.first("pyproject.toml|setup.py|setup.cfg|requirements.txt|Pipfile")?;
+    Some(format!("{file} is there, but no tests of pytest or unittest were found"))
+}
+
+/// Decides by what the repository uses, never by a word in a comment or a linter's rules.
+fn runner(tree: Tree<'_>, declared: &Declared, tests: &[&str]) -> Option<Runner> {
+    let configured = tree.has(PYTEST_FILES)
+        || PYTEST_SECTIONS.iter().any(|(file, section)| {
+            tree.text(file).lines().map(uncommented).any(|line| line.trim_start().starts_with(section))
+        });
+    if configured || declared.pytest.is_declared() {
+        return Some(Runner::Pytest);
+    }
+    if tree.has("manage.py") && tree.text("manage.py").contains("django") {
+        return Some(Runner::Django);
+    }
+    let uses = |word: &str| {
+        let imports = |line: &str| {
+            let line = line.trim_start();
+            (line.starts_with("import ") || line.starts_with("from ")) && line.split([' ', ',', '.']).any(|w| w == word)
+        };
+        tests.iter().any(|file| tree.text(file).lines().any(imports))
+    };
+    let functions = || tests.iter().any(|file| tree.text(file).lines().any(|l| l.starts_with("def test_")));
+    match () {
+        () if tests.is_empty() => None,
+        () if uses("pytest") => Some(Runner::Pytest),
+        () if uses("unittest") => Some(Runner::Unittest),
+        () if functions() => Some(Runner::Pytest),
+        () => tree.has("test*.py").then_some(Runner::Unittest),
+    }
+}
+
+/// Checks of a project that leaves everything to tox, nox or Hatch.
+fn environments(tree: Tree<'_>, tests: &[&str]) -> Vec<(String, CheckKind, String)> {
+    let one = |name: &str, command: &str| vec![(name.to_owned(), Test, command.to_owned())];
+    let pyproject = tree.toml("pyproject.toml");
+    let hatch = |keys: &[&str]| key(&pyproject, keys).is_some();
+    if hatch(&["tool", "hatch", "envs", "default", "scripts", "test"]) {
+        return one("hatch", "hatch run test");
+    }
+    if hatch(&["tool", "hatch", "envs", "hatch-test"]) && !tests.is_empty() {
+        return one("hatch", "hatch test");
+    }
+    // Linters keep their settings in tox.ini as well.
+    let has_tox = tree.has("tox.toml")
+        || tree.text("tox.ini").lines().any(|l| l.starts_with("[tox") || l.starts_with("[testenv"));
+    if has_tox || key(&pyproject, &["tool", "tox"]).is_some() {
+        // The environment `py` is the plain test environment with the Python that is there.
+        let plain = tree.text("tox.ini").lines().any(|l| l.trim() == "[testenv]");
+        return one("tox", if plain { "python3 -m tox -q -e py" } else { "python3 -m tox -q" });
+    }
+    let sessions = tree.text("noxfile.py");
+    match ["tests", "test"].into_iter().find(|s| sessions.contains(&format!("def {s}("))) {
+        Some(session) => one("nox", &format!("python3 -m nox -s {session}")),
+        None if tree.has("noxfile.py") => one("nox", "python3 -m nox"),
+        None => Vec::new(),
+    }
+}
+
+fn unittest(tree: Tree<'_>, tests: &[&str]) -> String {
+    // Discovery from the root imports tests as a package; a folder of tests without one is searched by itself.
+    let folder = tests.iter().find_map(|t| t.split_once('/')).map(|(folder, _)| folder);
+    match folder.filter(|_| !tests.iter().any(|t| !t.contains('/'))) {
+        Some(folder) if !tree.has(&format!("{folder}/__init__.py")) && folder != "src" => {
+            format!("python3 -m unittest discover -s {}", quoted(folder))
+        }
+        _ => "python3 -m unittest discover".to_owned(),
+    }
+}
+
+/// Returns how a manager installs, and how it runs a program.
+fn managed(manager: &Manager, tree: Tree<'_>, declared: &Declared, runner: Runner) -> (String, String) {
+    let mut setup = if tree.has(manager.lock) { manager.locked } else { manager.unlocked }.to_owned();
+    let mut run = manager.run.to_owned();
+    if manager.name == "uv" && key(&tree.toml("pyproject.toml"), &["tool", "uv", "workspace"]).is_some() {
+        setup.push_str(" --all-packages");
+    }
+    let tests = if runner == Runner::Pytest { &declared.pytest } else { &declared.none };
+    // Groups that are installed anyway are not repeated.
+    match (&tests.group, &tests.extra) {
+        _ if tests.always => {}
+        (Some(group), _) if !manager.group.is_empty() => {
+            setup.push_str(&format!(" {} {}", manager.group, quoted(group)))
+        }
+        (None, Some(extra)) if !manager.extra.is_empty() => {
+            setup.push_str(&format!(" {} {}", manager.extra, quoted(extra)));
+        }
+        (None, None) if manager.name == "uv" && runner == Runner::Pytest => run.push_str(" --with pytest"),
+        _ => {}
+    }
+    (setup, run)
+}
+
+/// Checks of a project without a manager. Where the dependencies are already there, as in an active virtual
+/// environment, nothing is installed.
+fn with_pip(
+    tree: Tree<'_>,
+    declared: &Declared,
+    runner: Runner,
+    name: &str,
+    command: String,
+) -> Vec<(String, CheckKind, String)> {
+    // The checkout's own code comes before an installed copy of it.
+    let source =
+        if tree.has("src/**.py") && tree.has("pyproject.toml|setup.py|setup.cfg") { "PYTHONPATH=src " } else { "" };
+    let mut needed = declared.names.clone();
+    if !source.is_empty() {
+        needed.extend(declared.project.clone());
+    }
+    let mut args = declared.requirements.iter().map(|file| format!("-r {}", quoted(file))).collect::<Vec<_>>();
+    if tree.has("pyproject.toml|setup.py") && declared.is_installable {
+        let extra =
+            declared.pytest.extra.as_ref().filter(|_| runner == Runner::Pytest && declared.pytest.group.is_none());
+        args.push(extra.map_or_else(|| "-e .".to_owned(), |extra| format!("-e '.[{extra}]'")));
+    }
+    if runner == Runner::Pytest {
+        needed.extend((!needed.iter().any(|n| n == "pytest")).then(|| "pytest".to_owned()));
+        args.extend(declared.group_requirements.iter().map(|r| format!("'{r}'")));
+        if declared.pytest.extra.is_none() && declared.pytest.group.is_none() && !declared.pytest.always {
+            args.push("pytest".to_owned());
+        }
+    }
+    if needed.is_empty() || args.is_empty() {
+        return vec![(name.to_owned(), Test, format!("{source}{command}"))];
+    }
+    let setup = format!(
+        "{PROBE}{}{OTHERWISE}{{ python3 -m venv .venv && .venv/bin/python -m pip install -q {}; }}",
+        needed.join(" "),
+        args.join(" ")
+    );
+    let test = format!("PATH=\"$PWD/.venv/bin:$PATH\" {source}{command}");
+    vec![("pip-install".to_owned(), Setup, setup), (name.to_owned(), Test, test)]
+}

@@ -1,0 +1,151 @@
+//! Finds the lines of a failed check's output that say what failed.
+//!
+//! A suite may print a thousand lines after its only failure. The forms are those of test runners and compilers that
+//! people use; a line of another form is found at the end of the output, as before.
+
+/// Upper bounds on the lines, and on the length of one.
+const MAX_LINES: usize = 12;
+const MAX_CHARS: usize = 200;
+
+/// A form of a line that says what failed.
+struct Form {
+    /// The line begins with one of these, after its indentation.
+    begins: &'static [&'static str],
+    /// And contains this; empty = anything.
+    contains: &'static str,
+    /// And ends with this; empty = anything.
+    ends: &'static str,
+}
+
+const fn begins(begins: &'static [&'static str]) -> Form {
+    Form { begins, contains: "", ends: "" }
+}
+
+/// Lines that name a failed test.
+const TESTS: &[Form] = &[
+    // pytest, jest, unittest
+    begins(&["FAILED ", "ERROR tests/", "ERROR test", "FAIL ", "FAIL: ", "ERROR: test", "● "]),
+    // cargo test, Gradle
+    Form { begins: &["test "], contains: " ... FAILED", ends: "" },
+    Form { begins: &[""], contains: " > ", ends: " FAILED" },
+    // go test, TAP, node, vitest, ctest
+    begins(&["--- FAIL: ", "not ok ", "✖ ", "✗ ", "✕ ", "× "]),
+    Form { begins: &[""], contains: " - ", ends: "(Failed)" },
+    Form { begins: &[""], contains: " - ", ends: "(Timeout)" },
+    // RSpec, surefire, dotnet test, ExUnit and PHPUnit
+    begins(&["rspec ./", "[ERROR] Failures:", "[ERROR]   ", "Failed "]),
+    Form { begins: &["1) ", "2) ", "3) ", "4) ", "5) "], contains: "", ends: "" },
+];
+
+/// Lines with an error that may stop a suite before its tests.
+const ERRORS: &[Form] = &[
+    // rustc and clang, tsc, javac, dotnet, Python, Node, Ruby
+    begins(&["error[", "error: ", "E   ", "Error: ", "thread '", "panic: ", "fatal: ", "npm ERR! ", "npm error "]),
+    Form { begins: &[""], contains: ": error", ends: "" },
+    Form { begins: &[""], contains: "Error: ", ends: "" },
+    Form { begins: &[""], contains: ".go:", ends: "" },
+    Form { begins: &[""], contains: "No module named ", ends: "" },
+    Form { begins: &["make: *** ", "ninja: ", "CMake Error"], contains: "", ends: "" },
+];
+
+/// Lines of these beginnings say only that something failed.
+const EMPTY: &[&str] = &[
+    "error: test failed, to rerun",
+    "error: could not compile",
+    "error: aborting due to",
+    "npm ERR! A complete log",
+    "npm error A complete log",
+    "FAIL\t",
+    "Failed to",
+    "✖ failing tests",
+];
+
+impl Form {
+    fn fits(&self, line: &str) -> bool {
+        self.begins.iter().any(|b| line.starts_with(b)) && line.contains(self.contains) && line.ends_with(self.ends)
+    }
+}
+
+/// Returns the lines of a check's output that say what failed: names of tests, or else errors.
+pub fn lines(output: &str) -> Vec<String> {
+    [TESTS, ERRORS].into_iter().map(|forms| of_forms(output, forms)).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+fn of_forms(output: &str, forms: &[Form]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in output.lines().map(str::trim) {
+        if found.len() == MAX_LINES {
+            break;
+        }
+        if forms.iter().any(|form| form.fits(line)) && !EMPTY.iter().any(|e| line.starts_with(e)) {
+            let line: String = line.chars().take(MAX_CHARS).collect();
+            if !found.contains(&line) {
+                found.push(line);
+            }
+        }
+    }
+    found
+}
+
+/// Returns the program that a shell or `env` could not find.
+pub fn missing_program(output: &str) -> Option<String> {
+    let ends = [": not found", ": command not found", ": No such file or directory", ": inaccessible or not found"];
+    output.lines().rev().take(50).find_map(|line| {
+        let line = line.trim();
+        let before = ends.iter().find_map(|end| line.strip_suffix(end))?;
+        let name = before.rsplit(": ").next()?.trim_matches(['‘', '’', '\'', '"', '`']);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.+/@".contains(c);
+        ((1..=100).contains(&name.len()) && name.chars().all(is_name)).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_tests_of_each_runner_are_found() {
+        let noise = "ok 1 - fine\ntest a ... ok\n    at file.js:3:4\n0 failed, 0 errors\n".repeat(200);
+        for line in [
+            "FAILED tests/test_a.py::test_b - assert 1 == 2",
+            "FAIL: test_b (test_a.T.test_b)",
+            "test tests::adds ... FAILED",
+            "--- FAIL: TestAdd (0.00s)",
+            "not ok 12 - adds",
+            "✖ adds (1.2ms)",
+            "● sum › adds",
+            "CalcTest > adds() FAILED",
+            "2 - adds (Failed)",
+            "rspec ./spec/calc_spec.rb:3 # Calc adds",
+            "[ERROR]   CalcTest.adds:12 expected: <3> but was: <4>",
+            "Failed Calc.Tests.Adds [3 ms]",
+            "1) CalcTest::testAdds",
+        ] {
+            assert_eq!(lines(&format!("{noise}  {line}\n{noise}# fail 1\n")), [line]);
+        }
+    }
+
+    #[test]
+    fn errors_count_where_no_test_failed() {
+        let cargo =
+            "   Compiling a\nerror[E0308]: mismatched types\n  --> src/lib.rs:1\nerror: could not compile `a`\n";
+        assert_eq!(lines(cargo), ["error[E0308]: mismatched types"]);
+        assert_eq!(lines("/usr/bin/python3: No module named pytest\n"), ["/usr/bin/python3: No module named pytest"]);
+        assert_eq!(lines("all is well\n"), [""; 0]);
+        let many: String = (0..100).map(|n| format!("not ok {n} - x\n")).collect();
+        assert_eq!(lines(&many).len(), MAX_LINES);
+        assert!(lines(&format!("not ok {}", "x".repeat(10_000)))[0].len() <= MAX_CHARS);
+    }
+
+    #[test]
+    fn the_missing_program_is_named() {
+        for (output, name) in [
+            ("/bin/sh: 1: nosuch: not found\n", "nosuch"),
+            ("bash: line 1: ./x.sh: command not found\n", "./x.sh"),
+            ("env: ‘ruby3’: No such file or directory\n", "ruby3"),
+        ] {
+            assert_eq!(missing_program(output).as_deref(), Some(name));
+        }
+        assert_eq!(missing_program("cat: a file: No such file or directory"), None);
+    }
+}

@@ -1,0 +1,439 @@
+//! Which hosts the checks of a repository need: read from lock files, from the configuration of the package managers,
+//! and from the managers themselves.
+//!
+//! Invariant: of a configuration only host names are kept. It may hold tokens and passwords.
+
+mod table;
+
+use super::detect;
+use crate::domain::{CheckKind, CheckSpec};
+use crate::platform::egress::hosts::{Hosts as AllowedHosts, normalize_host};
+use crate::platform::process::{self, Program};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use table::{MANAGERS, Manager, Source};
+
+/// Upper bounds on a file of the home directory, on listed hosts, and on the time a manager has to answer.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const MAX_HOSTS: usize = 20;
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Ends of the address by which Cargo.lock names Cargo's own registry. Its hosts are elsewhere.
+const CARGO_REGISTRY: &str = "/crates.io-index";
+
+/// The hosts that a package manager needs for some checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// The package manager.
+    pub manager: &'static str,
+    /// The checks that start it.
+    pub checks: Vec<String>,
+    /// The hosts, with a port unless it is the usual one; empty = they could not be found out.
+    pub hosts: Vec<String>,
+}
+
+/// The user's own configuration.
+#[derive(Clone, Default)]
+pub struct UserFiles {
+    home: Option<PathBuf>,
+    variables: BTreeMap<String, String>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+/// Prints nothing: variables may hold keys.
+impl std::fmt::Debug for UserFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserFiles").finish_non_exhaustive()
+    }
+}
+
+impl UserFiles {
+    /// The files beneath HOME and the variables of this process.
+    pub fn of_process() -> UserFiles {
+        let names = MANAGERS.iter().flat_map(|m| m.variables.iter().copied()).chain(["CARGO_HOME"]);
+        let variables = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
+        let environment = std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("SKEP_"));
+        UserFiles { home: std::env::var_os("HOME").map(PathBuf::from), variables, environment: environment.collect() }
+    }
+
+    fn text(&self, file: &str) -> String {
+        self.home.as_ref().map_or_else(String::new, |home| read(&home.join(file)))
+    }
+
+    fn cargo_home(&self) -> Option<PathBuf> {
+        let named = self.variables.get("CARGO_HOME").map(PathBuf::from);
+        named.or_else(|| self.home.as_ref().map(|home| home.join(".cargo")))
+    }
+
+    /// Returns the hosts of Cargo's own registry: its index is cached under the index's host, with a file that names
+    /// the address of the downloads.
+    fn cargo_registry(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let Some(index) = self.cargo_home().map(|home| home.join("registry/index")) else { return found };
+        for entry in std::fs::read_dir(index).into_iter().flatten().flatten().take(MAX_HOSTS) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let host = name.rsplit_once('-').and_then(|(host, _)| normalize_host(host));
+            // A git clone of an index names a host that is not asked for any more.
+            let config = read(&entry.path().join("config.json"));
+            if let Some(host) = host.filter(|_| !config.is_empty()) {
+                found.insert(host);
+                found.extend(addresses(&config, "\"dl\": \""));
+                found.extend(addresses(&config, "\"dl\":\""));
+            }
+        }
+        found
+    }
+}
+
+/// Returns whether a list of hosts allows a host, with its port.
+pub fn is_allowed(allowed: &AllowedHosts, host: &str) -> bool {
+    let (name, port) = host.rsplit_once(':').and_then(|(n, p)| Some((n, p.parse().ok()?))).unwrap_or((host, 443));
+    allowed.check(name, port).is_ok()
+}
+
+/// Returns the paths of a repository whose texts [`needed`] reads.
+pub fn wanted(paths: &[String]) -> Vec<String> {
+    let sources = MANAGERS.iter().flat_map(|m| m.locks.iter().chain(m.repo));
+    let plain = MANAGERS.iter().flat_map(|m| m.plain_locks.iter().copied());
+    let names: BTreeSet<&str> = sources.map(|s| s.file).chain(plain).chain(["Cargo.toml"]).collect();
+    // A project in a folder has its own lock file.
+    let is_source = |path: &&String| {
+        let near = path.matches('/').count() <= 2;
+        near && names.iter().any(|n| path.strip_suffix(n).is_some_and(|dir| dir.is_empty() || dir.ends_with('/')))
+    };
+    paths.iter().filter(is_source).take(40).cloned().collect()
+}
+
+/// Returns what the checks need from the network.
+pub async fn needed(
+    checks: &[CheckSpec],
+    paths: &[String],
+    files: &BTreeMap<String, Vec<u8>>,
+    user: &UserFiles,
+) -> Vec<Needed> {
+    let mut found = Vec::new();
+    for manager in MANAGERS {
+        let starting: Vec<&CheckSpec> = checks.iter().filter(|check| starts(manager, &check.command)).collect();
+        // What a setup check installs is there for the others.
+        let setup: Vec<&CheckSpec> = starting.iter().copied().filter(|check| check.kind == CheckKind::Setup).collect();
+        let names = if setup.is_empty() { starting } else { setup };
+        let mut missing: Vec<String> = Vec::new();
+        for check in names {
+            if !is_installed(check, user).await {
+                missing.push(check.name.clone());
+            }
+        }
+        if missing.is_empty() {
+            continue;
+        }
+        let hosts = match hosts(manager, paths, files, user) {
+            Hosts::Found(hosts) if hosts.is_empty() => continue,
+            Hosts::Found(hosts) => hosts,
+            Hosts::Ask => ask(manager, user).await,
+        };
+        found.push(Needed {
+            manager: manager.name,
+            checks: missing,
+            hosts: hosts.into_iter().take(MAX_HOSTS).collect(),
+        });
+    }
+    found
+}
+
+/// Returns whether everything that a detected setup check would install is there already.
+async fn is_installed(check: &CheckSpec, user: &UserFiles) -> bool {
+    let Some(packages) = detect::packages(&check.command) else { return false };
+    run(&format!("python3 -c '{}' {}", detect::HAS_PACKAGES, packages.join(" ")), user).await.is_some()
+}
+
+enum Hosts {
+    /// Exactly these; none = nothing has to be downloaded.
+    Found(BTreeSet<String>),
+    /// The manager uses its defaults.
+    Ask,
+}
+
+/// Returns whether a command starts a manager to install something.
+fn starts(manager: &Manager, command: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let mut words = command.split(|c| !is_part(c)).filter(|w| !w.is_empty());
+    let program = |word: &str| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        manager.programs.iter().any(|p| *p == name || (p.contains('/') && word.starts_with(p)))
+    };
+    let mut started = false;
+    words.any(|word| {
+        started |= program(word);
+        started && (manager.installs.is_empty() || manager.installs.contains(&word))
+    })
+}
+
+fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>, user: &UserFiles) -> Hosts {
+    let text = |path: &str| files.get(path).map(|bytes| String::from_utf8_lossy(bytes));
+    let named = |name: &str| {
+        let is_it = |path: &&String| path.strip_suffix(name).is_some_and(|dir| dir.is_empty() || dir.ends_with('/'));
+        paths.iter().filter(is_it).cloned().collect::<Vec<_>>()
+    };
+    let of_repo = |sources: &[Source]| {
+        let mut found = BTreeSet::new();
+        for source in sources {
+            for text in named(source.file).iter().filter_map(|path| text(path)) {
+                found.extend(source.before.iter().flat_map(|before| addresses(&text, before)));
+            }
+        }
+        found
+    };
+    let mut configured = of_repo(manager.repo);
+    for source in manager.home {
+        let text = user.text(source.file);
+        configured.extend(source.before.iter().flat_map(|before| addresses(&text, before)));
+    }
+    for value in manager.variables.iter().filter_map(|name| user.variables.get(*name)) {
+        configured.extend(value.split([' ', ',', '|']).filter_map(host_of));
+    }
+    // What a repository contains need not be downloaded.
+    if !manager.vendored.is_empty() && !named(manager.vendored).is_empty() {
+        return Hosts::Found(BTreeSet::new());
+    }
+    let has_lock = manager.locks.iter().any(|lock| !named(lock.file).is_empty());
+    // An empty file of checksums, as Go writes it, lists nothing.
+    let is_empty = |path: &String| manager.name == "go" && text(path).is_some_and(|text| text.trim().is_empty());
+    let has_plain_lock = manager.plain_locks.iter().flat_map(|lock| named(lock)).any(|path| !is_empty(&path));
+    if manager.name == "cargo" {
+        return cargo(has_lock, &named("Cargo.lock"), &named("Cargo.toml"), &text, configured, user);
+    }
+    let locked = of_repo(manager.locks);
+    match (locked.is_empty(), has_lock, has_plain_lock) {
+        (false, ..) => Hosts::Found(locked.into_iter().chain(configured).collect()),
+        (true, true, false) => Hosts::Found(BTreeSet::new()),
+        // Go writes its checksums as soon as there is a dependency.
+        (true, false, false) if manager.name == "go" => Hosts::Found(BTreeSet::new()),
+        _ if configured.is_empty() => Hosts::Ask,
+        _ => Hosts::Found(configured),
+    }
+}
+
+fn cargo<'t>(
+    has_lock: bool,
+    locks: &[String],
+    manifests: &[String],
+    text: &dyn Fn(&str) -> Option<std::borrow::Cow<'t, str>>,
+    configured: BTreeSet<String>,
+    user: &UserFiles,
+) -> Hosts {
+    let mut found = BTreeSet::new();
+    let mut uses_registry = false;
+    for text in locks.iter().filter_map(|path| text(path)) {
+        for line in text.lines().filter(|line| line.starts_with("source = \"")) {
+            match line.trim_end_matches('"').split(['?', '#']).next() {
+                Some(url) if url.ends_with(CARGO_REGISTRY) => uses_registry = true,
+                _ => found.extend(addresses(line, "source = \"")),
+            }
+        }
+    }
+    if !has_lock {
+        let has_dependencies = |text: &str| text.lines().any(|line| line.trim().ends_with("dependencies]"));
+        uses_registry = manifests.iter().filter_map(|path| text(path)).any(|text| has_dependencies(&text));
+    }
+    match (uses_registry, configured.is_empty()) {
+        (false, _) => Hosts::Found(found),
+        (true, false) => Hosts::Found(found.into_iter().chain(configured).collect()),
+        (true, true) => match user.cargo_registry() {
+            hosts if hosts.is_empty() => Hosts::Ask,
+            hosts => Hosts::Found(found.into_iter().chain(hosts).collect()),
+        },
+    }
+}
+
+/// Asks a manager for the addresses it uses by default: started by Skep in an empty folder, so that nothing of a
+/// repository is read.
+async fn ask(manager: &Manager, user: &UserFiles) -> BTreeSet<String> {
+    let output = if manager.ask.is_empty() { None } else { run(manager.ask, user).await };
+    let output = output.unwrap_or_default();
+    output.split([' ', ',', '|', '\n', '\t']).filter_map(host_of).collect()
+}
+
+/// Runs one of Skep's own command lines in an empty folder and returns its output, if it succeeds.
+async fn run(line: &str, user: &UserFiles) -> Option<String> {
+    let dir = tempfile::tempdir().ok()?;
+    let program = Program {
+        name: "/bin/sh".into(),
+        args: vec!["-c".into(), line.into()],
+        env: user.environment.clone(),
+        dir: dir.path().to_owned(),
+        stdin: Vec::new(),
+        timeout: ASK_TIMEOUT,
+        max_output: 16 * 1024,
+    };
+    let finished = process::run(&program, None).await.ok().filter(process::ProcessOutput::ok)?;
+    Some(String::from_utf8_lossy(&finished.stdout).into_owned())
+}
+
+/// Returns the hosts of the addresses that follow `before` in a text.
+fn addresses(text: &str, before: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in text.match_indices(before) {
+        let rest = &text[at + before.len()..];
+        let end = rest.find(['\n', ' ', ',', '<', ';']).unwrap_or(rest.len());
+        // In some files the name goes on: `index-url = https://…`, `extra-index-url=https://…`.
+        let value = rest[..end].trim_matches(['"', '\'', '=', '(', ')', '{', '}']);
+        let value =
+            if value.is_empty() { rest.lines().next().unwrap_or("").trim_matches([' ', '=', '"']) } else { value };
+        if found.len() < MAX_HOSTS
+            && let Some(host) = host_of(value)
+        {
+            found.insert(host);
+        }
+    }
+    found
+}
+
+/// Returns the host of an address, with its port unless it is the usual one. A user name and a password are dropped.
+fn host_of(address: &str) -> Option<String> {
+    let address = address.trim().replace('\\', "");
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (scheme, rest),
+        None => ("", address.strip_prefix("//").unwrap_or(&address)),
+    };
+    let authority = rest.split(['/', '?', '#', '"', '\'']).next()?;
+    let authority = authority.rsplit('@').next()?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let host = normalize_host(host).filter(|host| host.contains('.') || !scheme.is_empty())?;
+    let is_file = matches!(scheme, "file" | "workspace" | "link");
+    // A word of another kind has neither a scheme nor the form of a name.
+    let is_name = !scheme.is_empty() || host.rsplit('.').next().is_some_and(|l| l.chars().all(char::is_alphabetic));
+    if is_file || !is_name {
+        return None;
+    }
+    match port.filter(|port| !matches!(*port, "443" | "80" | "")) {
+        Some(port) => Some(format!("{host}:{port}")),
+        None => Some(host),
+    }
+}
+
+/// Reads a file of the user; empty if it is missing, too large, or no file.
+fn read(path: &Path) -> String {
+    let is_file = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= MAX_FILE_BYTES);
+    let mut text = String::new();
+    if is_file && let Ok(file) = std::fs::File::open(path) {
+        // A file that is not text names no host.
+        let _unreadable = file.take(MAX_FILE_BYTES).read_to_string(&mut text);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the hosts that a command needs in a repository with these files, without asking a manager.
+    fn hosts_of(command: &str, files: &[(&str, &str)], user: &UserFiles) -> Option<Vec<String>> {
+        let manager = MANAGERS.iter().find(|m| starts(m, command)).unwrap();
+        let paths: Vec<String> = files.iter().map(|(path, _)| (*path).to_owned()).collect();
+        let texts = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+        match hosts(manager, &paths, &texts, user) {
+            Hosts::Found(hosts) => Some(hosts.into_iter().collect()),
+            Hosts::Ask => None,
+        }
+    }
+
+    #[test]
+    fn hosts_come_from_lock_files_and_configuration() {
+        let user = UserFiles::default();
+        let lock = |text: &str| Some(text.split(' ').filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>());
+        for (command, file, text, hosts) in [
+            ("npm ci", "package-lock.json", r#""resolved": "https://npm.example/a.tgz","#, lock("npm.example")),
+            ("npm ci", "package-lock.json", r#"{"funding": {"url": "https://give.example"}}"#, lock("")),
+            ("pnpm install", "pnpm-lock.yaml", "lockfileVersion: 9", None),
+            ("yarn install", "yarn.lock", "  resolved \"https://yarn.example/a#1\"", lock("yarn.example")),
+            ("uv sync", "uv.lock", "url = \"https://files.example/a.whl\"", lock("files.example")),
+            (
+                "bundle install",
+                "Gemfile.lock",
+                "GEM\n  remote: https://gems.example/\nPATH\n  remote: .\n",
+                lock("gems.example"),
+            ),
+            ("cargo test", "Cargo.lock", "source = \"git+https://git.example/a?rev=1#2\"", lock("git.example")),
+            ("cargo test", "Cargo.lock", "name = \"a\"", lock("")),
+            ("cargo test", "Cargo.lock", "source = \"registry+https://x.example/crates.io-index\"", None),
+            ("go test ./...", "go.mod", "module a", lock("")),
+            ("go test ./...", "go.sum", "", lock("")),
+            ("go test ./...", "go.sum", "a v1 h1:x", None),
+            (
+                "./gradlew test",
+                "gradle/wrapper/gradle-wrapper.properties",
+                "distributionUrl=https\\://dist.example/a.zip",
+                lock("dist.example"),
+            ),
+            (
+                "dotnet test",
+                "NuGet.config",
+                "<add key=\"a\" value=\"https://nuget.example:8443/v3\" />",
+                lock("nuget.example:8443"),
+            ),
+            ("pre-commit run", ".pre-commit-config.yaml", "- repo: https://hooks.example/a", lock("hooks.example")),
+        ] {
+            assert_eq!(hosts_of(command, &[(file, text)], &user), hosts, "{command} {text}");
+        }
+        let vendored = [("go.sum", "a v1 h1:x"), ("vendor/", "")];
+        assert_eq!(hosts_of("go test ./...", &vendored, &user), Some(Vec::new()));
+        let configured =
+            [("package.json", ""), ("pnpm-lock.yaml", ""), (".npmrc", "@a:registry=https://u:p@npm.example:81/")];
+        assert_eq!(hosts_of("pnpm install", &configured, &user), lock("npm.example:81"));
+    }
+
+    #[test]
+    fn the_users_configuration_and_cargos_index_are_read() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = home.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(".npmrc", "registry = https://mine.example/\n//mine.example/:_authToken=secret\n");
+        write(
+            ".cargo/registry/index/index.example-1949cf8c6b5b557f/config.json",
+            r#"{"dl": "https://dl.example/crates"}"#,
+        );
+        let user = UserFiles { home: Some(home.path().to_owned()), ..UserFiles::default() };
+        let found = |command, file| hosts_of(command, &[(file, "[dependencies]")], &user).unwrap();
+        assert_eq!(found("npm install", "package.json"), ["mine.example"]);
+        assert_eq!(found("cargo test", "Cargo.toml"), ["dl.example", "index.example"]);
+    }
+
+    #[test]
+    fn only_commands_that_install_need_the_network() {
+        let needs = |command: &str| MANAGERS.iter().find(|m| starts(m, command)).map(|m| m.name);
+        assert_eq!(needs("npm test"), None);
+        assert_eq!(needs("cd web && { npm ci --no-audit; }"), Some("npm"));
+        assert_eq!(needs("node .yarn/releases/yarn-4.5.0.cjs install --immutable"), Some("yarn"));
+        assert_eq!(needs("make install"), None);
+        assert_eq!(needs("python3 -m pytest -q"), None);
+    }
+
+    #[tokio::test]
+    async fn a_manager_is_asked_where_nothing_is_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("npm"), "#!/bin/sh\necho https://default.example/\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.path().join("npm"), mode).unwrap();
+        let path = format!("{}:/usr/bin:/bin", dir.path().display());
+        let user = UserFiles { environment: vec![("PATH".into(), path.into())], ..UserFiles::default() };
+        let check = CheckSpec {
+            name: "npm-install".to_owned(),
+            kind: CheckKind::Setup,
+            command: "npm install".to_owned(),
+            timeout_secs: 1,
+            junit: None,
+            runner: None,
+        };
+        let found = needed(&[check], &["package.json".to_owned()], &BTreeMap::new(), &user).await;
+        let checks = vec!["npm-install".to_owned()];
+        assert_eq!(found, [Needed { manager: "npm", checks, hosts: vec!["default.example".to_owned()] }]);
+    }
+}
