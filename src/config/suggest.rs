@@ -9,10 +9,10 @@ pub(super) fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[Stri
     {
         return "do not write secrets here: use a *_file or *_env key that names where the secret is".into();
     }
-    // Unquoted, `commander.js` is a table within another one.
+    // Unquoted, `commander.js` is a table within another one, unless that is a misspelled table of a project.
     if let Some((project, rest)) = path.strip_prefix("project.").and_then(|rest| rest.split_once('.'))
-        && is_table
-        && !texts
+        && (is_table && !texts && !project.starts_with('"'))
+        && !known.iter().any(|k| is_near_table(k, project, rest))
     {
         return format!("put a project's name that contains dots in quotes: [project.\"{project}.{rest}\".…]");
     }
@@ -27,6 +27,13 @@ pub(super) fn unknown_fix(path: &str, is_table: bool, texts: bool, known: &[Stri
         Some(k) => format!("did you mean {k}?"),
         None => "remove it; config/default.toml lists every key".into(),
     }
+}
+
+/// Returns whether a known key lies in a table of a project whose name is similar to `table`.
+fn is_near_table(key: &str, project: &str, table: &str) -> bool {
+    let rest = key.strip_prefix("project.").and_then(|k| k.strip_prefix(project)).and_then(|k| k.strip_prefix('.'));
+    let name = rest.and_then(|rest| rest.split('.').next());
+    name.is_some_and(|name| strsim::normalized_damerau_levenshtein(name, table) >= 0.6)
 }
 
 /// Returns the environment variable of a key.

@@ -598,4 +598,6 @@ fn every_name_that_skep_makes_can_be_configured() {
     // Without quotes, the name is taken for two tables: the fix shows the quotes.
     let problems = load("[project.commander.js.egress]\nhosts = []\n", &[]).unwrap_err();
     assert!(problems.to_string().contains("[project.\"commander.js\".…]"), "{problems}");
+    let problems = load("[project.tally.chekcs]\nsecrets = []\n", &[]).unwrap_err();
+    assert!(problems.to_string().contains("did you mean [project.tally.checks]?"), "{problems}");
 }
