@@ -234,7 +234,9 @@ impl Reader {
                     Some(n) => Ok(n),
                     None => wrong("one entry is not a whole number from 1 to 100", fix),
                 };
-            let Some(numbers) = whole_numbers(v, texts) else { return wrong("a list of percentages is required", fix) };
+            let Some(numbers) = units::whole_numbers(v, texts) else {
+                return wrong("a list of percentages is required", fix);
+            };
             let percentages: Vec<u8> = numbers.into_iter().map(percentage).collect::<Parsed<_>>()?;
             match percentages.is_sorted_by(|a, b| a < b) && percentages.len() <= 10 {
                 true => Ok(percentages),
@@ -248,7 +250,7 @@ impl Reader {
         self.read(key, slot, |v, texts| {
             let fix = format!("write a list of whole numbers from {} to {}", range.start(), range.end());
             let in_range = |n: Option<i128>| n.filter(|n| range.contains(n)).and_then(|n| i32::try_from(n).ok());
-            match whole_numbers(v, texts).and_then(|all| all.into_iter().map(in_range).collect()) {
+            match units::whole_numbers(v, texts).and_then(|all| all.into_iter().map(in_range).collect()) {
                 Some(numbers) => Ok(numbers),
                 None => wrong("a list of whole numbers in the range is required", fix),
             }
@@ -454,22 +456,5 @@ fn written(value: &Value) -> String {
         }
         Value::Array(_, items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
         Value::Empty(..) | Value::Dict(..) => String::new(),
-    }
-}
-/// Returns the entries of a list of whole numbers, `None` for one that is none; in the environment separated by commas.
-fn whole_numbers(v: &Value, texts: bool) -> Option<Vec<Option<i128>>> {
-    match v {
-        Value::Array(_, items) => {
-            let number = |item: &Value| match item {
-                Value::Num(_, n) if !matches!(n, Num::F32(_) | Num::F64(_)) => n.to_i128(),
-                _ => None,
-            };
-            Some(items.iter().map(number).collect())
-        }
-        Value::Num(_, n) if texts => Some(vec![n.to_i128()]),
-        Value::String(_, s) if texts => {
-            Some(s.split(',').map(str::trim).filter(|s| !s.is_empty()).map(|s| s.parse().ok()).collect())
-        }
-        _ => None,
     }
 }

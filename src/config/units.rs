@@ -1,5 +1,6 @@
 //! Parses amounts with units: durations, money and sizes. A number without a unit is refused, because it is ambiguous.
 
+use figment::value::{Num, Value};
 use std::time::Duration;
 
 /// Reason why a text is not an amount, and what to write instead.
@@ -113,6 +114,24 @@ pub fn money_text(micros: u64) -> String {
     let part = format!("{part:06}");
     let digits = part.trim_end_matches('0').len().max(2);
     format!("{whole}.{} USD", &part[..digits])
+}
+
+/// Returns the entries of a list of whole numbers, `None` for one that is none; in the environment separated by commas.
+pub(super) fn whole_numbers(v: &Value, texts: bool) -> Option<Vec<Option<i128>>> {
+    match v {
+        Value::Array(_, items) => {
+            let number = |item: &Value| match item {
+                Value::Num(_, n) if !matches!(n, Num::F32(_) | Num::F64(_)) => n.to_i128(),
+                _ => None,
+            };
+            Some(items.iter().map(number).collect())
+        }
+        Value::Num(_, n) if texts => Some(vec![n.to_i128()]),
+        Value::String(_, s) if texts => {
+            Some(s.split(',').map(str::trim).filter(|s| !s.is_empty()).map(|s| s.parse().ok()).collect())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
