@@ -92,10 +92,15 @@ pub(super) fn check_engines(engines: &BTreeMap<Role, EngineSpec>, parts: &Parts)
 }
 
 fn check_engine(role: Role, spec: &EngineSpec, parts: &Parts) -> Result<(), RuntimeError> {
-    parts.engines.get(spec).map(drop).map_err(|what| RuntimeError::Invalid {
-        what: format!("cannot use the engine of the role {}: {what}", role.name()),
+    let unusable = |what: String| format!("cannot use the engine of the role {}: {what}", role.name());
+    parts.engines.get(spec).map_err(|what| RuntimeError::Invalid {
+        what: unusable(what),
         fix: "Choose another with --engine, or in the configuration".to_owned(),
-    })
+    })?;
+    match parts.engines.unready(spec) {
+        Some((what, fix)) => Err(RuntimeError::Invalid { what: unusable(what), fix }),
+        None => Ok(()),
+    }
 }
 
 /// The checks that a repository's base commit and a request lead to.

@@ -3,7 +3,7 @@
 
 use super::deps::Deps;
 use super::message::{RoleMsg, RunMsg};
-use super::session::{self, Session};
+use super::session::{self, PromptDigest, Session};
 use super::target::RunTarget;
 use super::task::{AbortOnDrop, panic_text};
 use crate::domain::{Order, Report, Role};
@@ -19,6 +19,7 @@ pub struct Args {
     pub target: RunTarget,
     pub run: ActorRef<RunMsg>,
     pub order: Box<Order>,
+    pub prompt_digest: PromptDigest,
 }
 
 /// Its state. The session ends with it.
@@ -80,7 +81,7 @@ pub(super) async fn start(args: Args, parent: ActorCell) -> Result<(ActorRef<Rol
 
 /// Runs the session in a task of its own, so that the actor can be stopped at any time.
 fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
-    let Args { deps, target, run, order } = args;
+    let Args { deps, target, run, order, prompt_digest } = args;
     let attempt = order.attempt;
     let span = TraceContext::under(
         target.traceparent.as_deref(),
@@ -97,14 +98,14 @@ fn open_session(me: ActorRef<RoleMsg>, args: Args) -> State {
             otel.status_code = tracing::field::Empty,
         ),
     );
-    let (usage_deps, run_id) = (deps.clone(), order.run);
-    let session = Session { deps, target, run: run.clone(), order };
+    let (usage_deps, run_id, digest) = (deps.clone(), order.run, prompt_digest.clone());
+    let session = Session { deps, target, run: run.clone(), order, prompt_digest };
     let task = tokio::spawn(
         async move {
             let outcome = AssertUnwindSafe(session::carry(session)).catch_unwind().await;
             let reported = outcome.unwrap_or_else(|panic| {
                 let why = format!("it panicked: {}", panic_text(panic.as_ref()));
-                session::without_result(&usage_deps, run_id, attempt, Report::Lost { why })
+                session::without_result(&usage_deps, run_id, attempt, Report::Lost { why }, &digest)
             });
             let failed = matches!(reported.report, Report::Failed { .. } | Report::Lost { .. });
             let current = tracing::Span::current();

@@ -7,7 +7,7 @@ use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
 use super::ops::{self, Ops};
 use super::retry::patiently;
 use super::role;
-use super::session;
+use super::session::{self, PromptDigest};
 use super::target::RunTarget;
 use crate::domain::{
     AttemptId, BudgetScope, Effect, EffectKey, EffectOutcome, Event, Refusal, Report, Run, RunId, decide,
@@ -56,6 +56,13 @@ pub struct State {
     held: Option<Held>,
 }
 
+/// Actor at work on an attempt.
+struct Worker {
+    attempt: AttemptId,
+    actor: ActorRef<RoleMsg>,
+    prompt_digest: PromptDigest,
+}
+
 /// What the supervisor holds once it has the lease.
 struct Held {
     lease: Lease,
@@ -66,7 +73,7 @@ struct Held {
     acting: HashMap<EffectKey, Effect>,
     ops: ActorRef<OpsMsg>,
     ops_deaths: u32,
-    roles: HashMap<ActorId, (AttemptId, ActorRef<RoleMsg>)>,
+    roles: HashMap<ActorId, Worker>,
 }
 
 impl Actor for RunSupervisor {
@@ -125,14 +132,14 @@ impl Actor for RunSupervisor {
             return Ok(());
         }
         // A role actor that ends without a report is a fact for the domain, never restarted.
-        if let Some((attempt, _)) = held.roles.remove(&cell.get_id()) {
+        if let Some(Worker { attempt, prompt_digest, .. }) = held.roles.remove(&cell.get_id()) {
             // One that ended normally has reported already: the domain then refuses this second report.
             match failed {
                 true => tracing::warn!(run = %held.run.id, %attempt, why, "a role actor died"),
                 false => tracing::debug!(run = %held.run.id, %attempt, "a role actor ended"),
             }
             let report = Report::Lost { why: format!("its actor died: {why}") };
-            let reported = session::without_result(&s.args.deps, s.args.run, attempt, report);
+            let reported = session::without_result(&s.args.deps, s.args.run, attempt, report, &prompt_digest);
             me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
         }
         Ok(())
@@ -160,7 +167,7 @@ async fn handle(me: &ActorRef<RunMsg>, s: &mut State, message: RunMsg) -> Result
         }
         RunMsg::Reported { reported } => {
             if let Some(held) = &mut s.held {
-                held.roles.retain(|_, (attempt, _)| *attempt != reported.attempt);
+                held.roles.retain(|_, worker| worker.attempt != reported.attempt);
             }
             note_refusal(apply(me, s, Event::Reported(reported)).await?);
         }
@@ -301,11 +308,16 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
         match effect {
             Effect::Start { order } => {
                 crate::fault!("before-start");
-                let args =
-                    role::Args { deps: s.args.deps.clone(), target: RunTarget::of(&held.run), run: me.clone(), order };
-                let attempt = args.order.attempt;
+                let (attempt, prompt_digest) = (order.attempt, PromptDigest::default());
+                let args = role::Args {
+                    deps: s.args.deps.clone(),
+                    target: RunTarget::of(&held.run),
+                    run: me.clone(),
+                    order,
+                    prompt_digest: prompt_digest.clone(),
+                };
                 let (actor, id) = role::start(args, me.get_cell()).await?;
-                held.roles.insert(id, (attempt, actor));
+                held.roles.insert(id, Worker { attempt, actor, prompt_digest });
                 crate::fault!("after-start");
             }
             Effect::Stop => stop_work(me, &s.args.deps, held, key)?,
@@ -321,9 +333,9 @@ async fn carry_out(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProc
 
 /// Ends every session and check. Each of them still ends with its own event.
 fn stop_work(me: &ActorRef<RunMsg>, deps: &Deps, held: &mut Held, key: EffectKey) -> Result<(), ActorProcessingErr> {
-    for (attempt, actor) in std::mem::take(&mut held.roles).into_values() {
+    for Worker { attempt, actor, prompt_digest } in std::mem::take(&mut held.roles).into_values() {
         actor.kill();
-        let reported = session::without_result(deps, held.run.id, attempt, Report::Stopped);
+        let reported = session::without_result(deps, held.run.id, attempt, Report::Stopped, &prompt_digest);
         me.cast(RunMsg::Reported { reported: Box::new(reported) })?;
     }
     held.ops.cast(OpsMsg::StopChecks)?;

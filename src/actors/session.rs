@@ -16,7 +16,7 @@ use crate::ports::{PortError, PortResult, Prompt, Prompts};
 use crate::secrets::redact;
 use ractor::ActorRef;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// How long preparing and committing is retried while the store or the disk is unavailable.
@@ -30,7 +30,11 @@ pub(super) struct Session {
     pub target: RunTarget,
     pub run: ActorRef<RunMsg>,
     pub order: Box<Order>,
+    pub prompt_digest: PromptDigest,
 }
+
+/// Version of the prompt of an attempt, known as soon as it is rendered, however the attempt ends.
+pub(super) type PromptDigest = Arc<OnceLock<String>>;
 
 /// Carries the session to its report. Never fails: a failure is a report.
 pub(super) async fn carry(session: Session) -> Reported {
@@ -47,27 +51,21 @@ pub(super) async fn carry(session: Session) -> Reported {
             // Its usage before the restart is recorded only in the meter file.
             Some(_) => (Report::NotResumed { why }, metered_usage(&session.deps, run, attempt)),
         };
-        Outcome {
-            report,
-            usage,
-            usage_by_model,
-            session: None,
-            artifacts: Vec::new(),
-            secrets: Vec::new(),
-            prompt_digest: None,
-        }
+        Outcome { report, usage, usage_by_model, session: None, artifacts: Vec::new(), secrets: Vec::new() }
     });
     let wall_ms = u64::try_from(clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
-    let Outcome { report, usage, usage_by_model, session, artifacts, secrets, prompt_digest } = outcome;
+    let session_digest = &session.prompt_digest;
+    let Outcome { report, usage, usage_by_model, session, artifacts, secrets } = outcome;
     Reported {
         attempt,
         report,
-        usage: usage.map(|u| Usage { wall_ms, ..u }),
+        // An absurd report counts as none: it is neither charged nor shown.
+        usage: usage.filter(|u| !u.is_absurd()).map(|u| Usage { wall_ms, ..u }),
         usage_by_model,
         session,
         artifacts,
         secrets,
-        prompt_digest,
+        prompt_digest: session_digest.get().cloned(),
     }
 }
 
@@ -87,7 +85,13 @@ fn metered_usage(deps: &Deps, run: RunId, attempt: AttemptId) -> (Option<Usage>,
 }
 
 /// Builds the report of an attempt whose session gave no result.
-pub(super) fn without_result(deps: &Deps, run: RunId, attempt: AttemptId, report: Report) -> Reported {
+pub(super) fn without_result(
+    deps: &Deps,
+    run: RunId,
+    attempt: AttemptId,
+    report: Report,
+    prompt_digest: &PromptDigest,
+) -> Reported {
     let (usage, usage_by_model) = metered_usage(deps, run, attempt);
     Reported {
         attempt,
@@ -97,7 +101,7 @@ pub(super) fn without_result(deps: &Deps, run: RunId, attempt: AttemptId, report
         artifacts: Vec::new(),
         usage_by_model,
         secrets: Vec::new(),
-        prompt_digest: None,
+        prompt_digest: prompt_digest.get().cloned(),
     }
 }
 
@@ -114,7 +118,6 @@ struct Outcome {
     session: Option<String>,
     artifacts: Vec<ArtifactRef>,
     secrets: Vec<String>,
-    prompt_digest: Option<String>,
 }
 
 async fn work(s: &Session) -> PortResult<Outcome> {
@@ -124,7 +127,6 @@ async fn work(s: &Session) -> PortResult<Outcome> {
         parts.engines.get(&order.engine).map_err(|what| PortError::permanent(what, "choose another engine"))?;
     let mut artifacts = Vec::new();
     let env = env(s, engine.as_ref(), parts.prompts.as_ref(), &mut artifacts).await?;
-    let prompt_digest = env.prompt.as_ref().map(|prompt| prompt.version.as_str().to_owned());
     crate::fault!("before-engine");
     let limit = Duration::from_millis(order.caps.wall_ms);
     let (spent, given) = (LastUsage::default(), SecretNames::default());
@@ -136,15 +138,7 @@ async fn work(s: &Session) -> PortResult<Outcome> {
             let report = Report::BudgetExhausted { budget: BudgetKind::Time, why };
             let (usage, usage_by_model) = metered_usage(deps, order.run, order.attempt);
             let usage = usage.or_else(|| spent.get(&order.caps));
-            return Ok(Outcome {
-                report,
-                usage,
-                usage_by_model,
-                session: None,
-                artifacts,
-                secrets: given.get(),
-                prompt_digest,
-            });
+            return Ok(Outcome { report, usage, usage_by_model, session: None, artifacts, secrets: given.get() });
         }
     };
     crate::fault!("after-engine");
@@ -193,7 +187,7 @@ async fn work(s: &Session) -> PortResult<Outcome> {
     };
     clear(s, &env).await;
     crate::fault!("before-report");
-    Ok(Outcome { report, usage, usage_by_model, session, artifacts, secrets: given.get(), prompt_digest })
+    Ok(Outcome { report, usage, usage_by_model, session, artifacts, secrets: given.get() })
 }
 
 /// Prepares the environment: a worktree to edit for a dev, one to read for the others, and the prompt for an engine
@@ -237,6 +231,7 @@ async fn env(
     let prompt = match engine.reads_prompt() {
         true => {
             let prompt = without_secrets(order, prompts.render(&target.repo, order, &patch).await?);
+            let _first = s.prompt_digest.set(prompt.version.as_str().to_owned());
             let text = format!("{}\n\n{}", prompt.system, prompt.user);
             let name = format!("prompt-{}-{}.md", order.step.name(), order.attempt);
             artifacts.push(store(s, ArtifactKind::Prompt, &name, text.as_bytes()).await?);

@@ -7,6 +7,7 @@ use crate::adapters::checks::repo_file::NAME as RULES_FILE;
 use crate::adapters::{demo, store};
 use crate::domain::{ProjectName, Role};
 use crate::platform::git::{Git, Identity, uncommitted_files};
+use crate::platform::sandbox::Sandbox;
 use crate::service::host::{
     AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, Host, HostContext, HostError, HostResult,
     IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
@@ -53,7 +54,9 @@ impl Host for Program {
     }
 
     async fn list_engines(&self, context: &HostContext) -> HostResult<Vec<EngineRow>> {
-        Ok(probe::list(&self.config(context)?).await)
+        let config = self.config(context)?;
+        let policy = sandbox::policy(&config, &context.sources.data_dir);
+        Ok(probe::list(&config, Sandbox::isolated(&policy, &[], None).ok().as_ref()).await)
     }
 
     async fn test_engine(

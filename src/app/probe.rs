@@ -1,5 +1,6 @@
 //! Tests one engine end to end: a small order in a throw-away repository, through the code that drives runs.
 
+use super::doctor::{Installed, hidden_fix, installed};
 use super::settings;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::adapters::{demo, engine::KINDS};
@@ -50,7 +51,7 @@ pub fn select(config: &Config, what: &str) -> HostResult<(EngineSpec, Step)> {
 }
 
 /// Lists every role, kind, provider and agent, and whether it can be used here.
-pub async fn list(config: &Config) -> Vec<EngineRow> {
+pub async fn list(config: &Config, sandbox: Option<&Sandbox>) -> Vec<EngineRow> {
     let row = |what: &str, name: &str, usable: bool, detail: String| EngineRow {
         what: what.to_owned(),
         name: name.to_owned(),
@@ -79,12 +80,16 @@ pub async fn list(config: &Config) -> Vec<EngineRow> {
         let program = agent.command.first().map_or("", String::as_str);
         let keyless =
             agent.provider.as_ref().and_then(|p| config.providers.get(p)).and_then(|k| Some((k, k.missing()?)));
-        match keyless {
-            _ if !super::doctor::is_program(program, &path) => {
-                row("agent", name, false, format!("{program} is not on PATH"))
+        match (installed(program, &path, sandbox), keyless) {
+            (Installed::No, _) => row("agent", name, false, format!("{program} is not on PATH")),
+            (Installed::Hidden(folder), _) => {
+                let why = format!("{program} is not visible in the sandbox: {}", hidden_fix(&folder));
+                row("agent", name, false, why)
             }
-            Some((k, why)) => row("agent", name, false, format!("provider {} has no key: {why}", k.provider.name)),
-            None => row("agent", name, true, agent.command.join(" ")),
+            (Installed::Visible, Some((k, why))) => {
+                row("agent", name, false, format!("provider {} has no key: {why}", k.provider.name))
+            }
+            (Installed::Visible, None) => row("agent", name, true, agent.command.join(" ")),
         }
     });
     roles.chain(kinds).chain(providers).chain(agents).collect()

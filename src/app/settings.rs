@@ -105,10 +105,12 @@ fn engines(config: &Config, keys: &Keys) -> Settings {
         let key = keys.get(name).or(keyed.provider.key.as_ref()).cloned();
         (name.clone(), Provider { key, ..keyed.provider.clone() })
     };
+    let keyless = config.providers.iter().filter_map(|(name, keyed)| Some((name.clone(), keyed.keyless()?)));
     Settings {
         providers: config.providers.iter().map(provider).collect(),
         agents: config.agents.clone(),
         partial_exit_codes: Some(config.engines.partial_exit_codes.clone()),
+        keyless: keyless.collect(),
     }
 }
 

@@ -38,6 +38,17 @@ impl Keyed {
             _ => None,
         }
     }
+
+    /// Returns [`Keyed::missing`] as an error and its fix.
+    pub fn keyless(&self) -> Option<(String, String)> {
+        let (why, name) = (self.missing()?, &self.provider.name);
+        Some((
+            format!("the provider {name} has no key: {why}"),
+            format!(
+                "set it before Skep starts, or name the source of the key: providers.{name}.key_env, key_file or key_secret"
+            ),
+        ))
+    }
 }
 
 /// `[sandbox]`, with sizes in bytes.

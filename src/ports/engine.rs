@@ -140,6 +140,11 @@ pub trait Engine: Send + Sync {
 pub trait Engines: Send + Sync {
     /// Returns the engine of a spec; the error says why there is none (unknown kind, bad argument) and lists the kinds.
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String>;
+    /// Returns why a spec cannot be used on this machine now, and what to do; `None` = no problem is known. Asked before
+    /// a run starts.
+    fn unready(&self, _spec: &EngineSpec) -> Option<(String, String)> {
+        None
+    }
     /// Reads the meter file ([`AttemptEnv::meter`]) of an attempt that did not report its usage; `None` = empty or
     /// unreadable.
     fn metered(&self, _file: &Path) -> Option<Metered> {

@@ -20,8 +20,9 @@ use tokio::sync::watch;
 pub const MIN_OUTPUT_TOKENS: u32 = 256;
 /// Reported usage of more than this many times the reservation is wrong, and counts as not reported.
 const ABSURD_FACTOR: u64 = 20;
-/// Upper bound of the tokens of one call. A report above it counts as not reported.
+/// Upper bounds of the tokens and of the cost of one call, in micro-USD. A report above them counts as not reported.
 const ABSURD_TOKENS: u64 = 10_000_000_000;
+const ABSURD_COST: u64 = 1_000_000_000;
 /// Maximum number of models listed individually. An agent that makes up names gets all others in one entry.
 const MODELS_MAX: usize = 64;
 /// Maximum number of characters kept of a model name.
@@ -160,8 +161,9 @@ impl Meter {
     pub fn admit(self: &Arc<Self>, model: &str, input: u64, max_output_tokens: u32) -> Result<Ticket, AdmissionError> {
         let model: String = model.chars().take(NAME_MAX).collect();
         let price = self.prices.of(&model).copied();
+        let is_reported = self.prices.is_reported(&model);
         let mut state = self.lock();
-        if price.is_none() {
+        if price.is_none() && !is_reported {
             if self.caps.cost_micros > 0 && self.caps.tokens == 0 {
                 state.exhausted_cap = Some(Cap::Price);
                 return Err(AdmissionError { cap: Cap::Price, fits: None, may_fit_later: false, model });
@@ -173,14 +175,20 @@ impl Meter {
                 );
             }
         }
+        let used = state.spent.plus(state.reserved);
+        // A cost that is known only afterwards reserves what is left, so that such calls are made one by one.
+        let rest = match self.caps.cost_micros {
+            0 => 0,
+            cap => cap.saturating_sub(used.cost_micros).max(1),
+        };
+        let unknown_cost = if is_reported { rest } else { 0 };
         let worst = |output: u64| Usage {
             tokens: input.saturating_add(output),
-            cost_micros: price.map_or(0, |p| p.worst(input, output)),
+            cost_micros: price.map_or(unknown_cost, |p| p.worst(input, output)),
             wall_ms: 0,
             turns: 1,
         };
         let requested = worst(u64::from(max_output_tokens));
-        let used = state.spent.plus(state.reserved);
         if let Some(cap) = self.exceeded(used.plus(requested)) {
             let may_fit_later = self.exceeded(state.spent.plus(requested)).is_none();
             // All amounts grow with the output, so a binary search finds the largest that fits.
@@ -204,8 +212,7 @@ impl Meter {
             max_output_tokens,
             in_flight: true,
         };
-        let (wire, cost_micros) = ticket.worst();
-        state.in_flight.insert(number, ticket.call(wire, cost_micros));
+        state.in_flight.insert(number, ticket.worst());
         self.save(&state);
         Ok(ticket)
     }
@@ -298,17 +305,17 @@ impl Meter {
     }
 
     /// Ends a reservation: charges `used`, or nothing if the call was never made.
-    fn close(&self, ticket: &Ticket, used: Option<(WireUsage, u64)>) {
+    fn close(&self, ticket: &Ticket, used: Option<Call>) {
         let mut state = self.lock();
         let reserved = &mut state.reserved;
         reserved.tokens = reserved.tokens.saturating_sub(ticket.reserved.tokens);
         reserved.cost_micros = reserved.cost_micros.saturating_sub(ticket.reserved.cost_micros);
         reserved.turns = reserved.turns.saturating_sub(ticket.reserved.turns);
         state.in_flight.remove(&ticket.number);
-        if let Some((wire, cost_micros)) = used {
-            let tokens = wire.input.saturating_add(wire.output);
-            state.spent = state.spent.plus(Usage { tokens, cost_micros, wall_ms: 0, turns: 1 });
-            add(&mut state.usage_by_model, &ticket.call(wire, cost_micros));
+        if let Some(call) = used {
+            let tokens = call.wire.input.saturating_add(call.wire.output);
+            state.spent = state.spent.plus(Usage { tokens, cost_micros: call.cost_micros, wall_ms: 0, turns: 1 });
+            add(&mut state.usage_by_model, &call);
         }
         self.save(&state);
         let spent = state.spent;
@@ -395,20 +402,32 @@ impl Ticket {
         self.max_output_tokens
     }
 
-    fn call(&self, wire: WireUsage, cost_micros: u64) -> Call {
-        Call { model: self.model.clone(), priced: self.price.is_some(), wire, cost_micros }
+    fn call(&self, wire: WireUsage, cost_micros: Option<u64>) -> Call {
+        let (model, priced) = (self.model.clone(), cost_micros.is_some());
+        Call { model, priced, wire, cost_micros: cost_micros.unwrap_or(0) }
     }
 
-    fn priced(&self, wire: WireUsage) -> (WireUsage, u64) {
+    fn priced(&self, wire: WireUsage) -> Call {
         let cached = wire.cached.min(wire.input);
         let cache_written = wire.cache_written.min(wire.input - cached);
         let wire = WireUsage { cached, cache_written, reasoning: wire.reasoning.min(wire.output), ..wire };
-        (wire, self.price.map_or(0, |p| p.of(&wire)))
+        let by_tokens = self.price.map(|price| price.of(&wire));
+        // What the provider charges is exact, unless it is absurd.
+        let plausible = self.price.map_or(ABSURD_COST, |_| self.reserved.cost_micros.saturating_mul(ABSURD_FACTOR));
+        match wire.cost_micros.filter(|cost| *cost <= plausible).or(by_tokens) {
+            Some(cost) => self.call(wire, Some(cost)),
+            None => self.call(wire, self.unreported_cost()),
+        }
     }
 
-    fn worst(&self) -> (WireUsage, u64) {
+    fn worst(&self) -> Call {
         let wire = WireUsage { input: self.input, output: u64::from(self.max_output_tokens), ..WireUsage::default() };
-        (wire, self.reserved.cost_micros)
+        self.call(wire, self.price.map(|_| self.reserved.cost_micros).or(self.unreported_cost()))
+    }
+
+    /// Returns the charge for a cost that should have been reported: what was reserved for it. `None` = unknown.
+    fn unreported_cost(&self) -> Option<u64> {
+        Some(self.reserved.cost_micros).filter(|cost| self.price.is_none() && *cost > 0)
     }
 }
 

@@ -1,5 +1,7 @@
-//! Model providers: endpoints, prices, usage metering, rate limits and quota resets.
+//! Model providers: endpoints, prices, usage metering, rate limits, and what their errors mean.
 
+pub mod cause;
+pub mod clock_time;
 pub mod meter;
 pub mod meter_file;
 pub mod prices;

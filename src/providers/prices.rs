@@ -4,6 +4,7 @@
 
 use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Prices shipped with the program (`config/prices.toml`).
@@ -29,6 +30,27 @@ pub struct WireUsage {
     pub output: u64,
     /// Output tokens spent on reasoning.
     pub reasoning: u64,
+    /// Cost of the call in micro-USD, if the provider reports it.
+    pub cost_micros: Option<u64>,
+}
+
+/// Converts US dollars to micro-USD; `None` if the amount is invalid.
+pub fn micros(usd: f64) -> Option<u64> {
+    let micros = (usd * 1_000_000.0).ceil();
+    // Within the exact range of a float; larger amounts are absurd anyway.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    (micros.is_finite() && (0.0..=9.0e15).contains(&micros)).then_some(micros as u64)
+}
+
+/// Reads the cost of a call in micro-USD from a `usage` object: what OpenRouter and gateways like it charge. With the
+/// user's own key at the provider behind it, that provider's charge is listed apart.
+pub fn reported_cost(usage: &Value) -> Option<u64> {
+    let amount = |pointer: &str| usage.pointer(pointer).and_then(Value::as_f64);
+    let behind = match usage.get("is_byok").and_then(Value::as_bool) {
+        Some(true) => amount("/cost_details/upstream_inference_cost").unwrap_or(0.0),
+        _ => 0.0,
+    };
+    micros(amount("/cost")? + behind)
 }
 
 /// Prices of one model for one length of calls, in millionths of a micro-USD per token (USD per 10^12 tokens).
@@ -97,8 +119,19 @@ fn sum(parts: &[(u64, u64)]) -> u64 {
 pub struct Prices {
     /// Date of the file; of both files, if one overrides the other.
     version: String,
-    /// Longest pattern first; the operator's patterns before the embedded ones. `None` = explicitly without a price.
-    entries: Vec<(GlobMatcher, Option<Price>)>,
+    /// Longest pattern first; the operator's patterns before the embedded ones.
+    entries: Vec<(GlobMatcher, Pricing)>,
+}
+
+/// Pricing of the models of one pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pricing {
+    /// By tokens.
+    Tokens(Price),
+    /// The provider reports the cost of each call.
+    Reported,
+    /// Explicitly unknown.
+    Unknown,
 }
 
 impl Prices {
@@ -120,7 +153,7 @@ impl Prices {
         let mut entries = Vec::new();
         for (n, model) in file.model.iter().enumerate() {
             let at = || format!("model {} ({})", n + 1, model.patterns.first().map_or("no pattern", |p| p.as_str()));
-            let price = model.price().map_err(|why| format!("{}: {why}", at()))?;
+            let pricing = model.pricing().map_err(|why| format!("{}: {why}", at()))?;
             if model.patterns.is_empty() {
                 return Err(format!("{}: `match` is empty; write `PROVIDER/MODEL`", at()));
             }
@@ -132,7 +165,7 @@ impl Prices {
                     return Err(format!("{}: {pattern:?} appears twice; remove one of them", at()));
                 }
                 let glob = Glob::new(pattern).map_err(|e| format!("{}: invalid pattern {pattern:?}: {e}", at()))?;
-                entries.push((glob.compile_matcher(), price));
+                entries.push((glob.compile_matcher(), pricing));
             }
             if entries.len() > PATTERNS_MAX {
                 return Err(format!("more than {PATTERNS_MAX} patterns; use `*` for model families"));
@@ -156,7 +189,19 @@ impl Prices {
 
     /// Returns the price of `model` (`provider/name`); `None` = unknown.
     pub fn of(&self, model: &str) -> Option<&Price> {
-        self.entries.iter().find(|(glob, _)| glob.is_match(model)).and_then(|(_, price)| price.as_ref())
+        match self.pricing(model)? {
+            Pricing::Tokens(price) => Some(price),
+            Pricing::Reported | Pricing::Unknown => None,
+        }
+    }
+
+    /// Returns whether the provider of `model` reports the cost of each call, so that no price is needed.
+    pub fn is_reported(&self, model: &str) -> bool {
+        self.pricing(model) == Some(&Pricing::Reported)
+    }
+
+    fn pricing(&self, model: &str) -> Option<&Pricing> {
+        self.entries.iter().find(|(glob, _)| glob.is_match(model)).map(|(_, pricing)| pricing)
     }
 }
 
@@ -182,6 +227,8 @@ struct Entry {
     long: Option<Long>,
     #[serde(default)]
     unpriced: bool,
+    #[serde(default)]
+    reported: bool,
 }
 
 #[derive(Deserialize)]
@@ -196,20 +243,24 @@ struct Long {
 }
 
 impl Entry {
-    fn price(&self) -> Result<Option<Price>, String> {
-        match (self.unpriced, self.input, self.output) {
-            (true, None, None) => Ok(None),
+    fn pricing(&self) -> Result<Pricing, String> {
+        let prices = (self.input, self.output);
+        match (self.unpriced, self.reported, prices) {
+            (true, false, (None, None)) => Ok(Pricing::Unknown),
+            (false, true, (None, None)) => Ok(Pricing::Reported),
+            (true, true, _) => Err("`unpriced = true` and `reported = true` exclude each other".to_owned()),
             (true, ..) => Err("`unpriced = true` and prices exclude each other".to_owned()),
-            (false, Some(input), Some(output)) => {
+            (_, true, _) => Err("`reported = true` and prices exclude each other".to_owned()),
+            (false, false, (Some(input), Some(output))) => {
                 let standard = rates(input, self.cached, self.cache_write, self.cache_write_hour, output)?;
                 let long = match &self.long {
                     None => None,
                     Some(l) => Some((l.over, rates(l.input, l.cached, l.cache_write, l.cache_write_hour, l.output)?)),
                 };
-                Ok(Some(Price { standard, long }))
+                Ok(Pricing::Tokens(Price { standard, long }))
             }
-            (false, None, _) => Err("`input` is missing (USD per million tokens)".to_owned()),
-            (false, _, None) => Err("`output` is missing (USD per million tokens)".to_owned()),
+            (_, _, (None, _)) => Err("`input` is missing (USD per million tokens)".to_owned()),
+            (_, _, (_, None)) => Err("`output` is missing (USD per million tokens)".to_owned()),
         }
     }
 }
@@ -258,6 +309,8 @@ mod tests {
         assert_eq!(sonnet.of(&used(1_000_000, 1_000_000, 0, 0)), 600_000, "a long call, all of it cached");
         assert_eq!(sonnet.of(&used(100_000, 50_000, 20_000, 1_000)), 90_000 + 15_000 + 75_000 + 15_000);
         assert!(prices.of("ollama/qwen3:8b").is_some_and(|p| p.worst(1_000_000, 1_000_000) == 0), "free of charge");
+        assert!(prices.is_reported("openrouter/some/model") && prices.of("openrouter/some/model").is_none());
+        assert!(!prices.is_reported("anthropic/claude-sonnet-4-5") && !prices.is_reported("other/model"));
         for unknown in
             ["anthropic/claude-sonnet-9", "openai/gpt-5.9", "other/claude-sonnet-4-5", "ollama/big:120b-cloud", ""]
         {
@@ -300,6 +353,28 @@ mod tests {
     }
 
     #[test]
+    fn a_reported_cost_is_read_and_a_false_one_is_not() {
+        let cost = |usage| reported_cost(&usage);
+        assert_eq!(cost(serde_json::json!({"cost": 0.0123})), Some(12_300));
+        assert_eq!(
+            cost(serde_json::json!({"cost": 0, "is_byok": true, "cost_details": {"upstream_inference_cost": 0.5}})),
+            Some(500_000)
+        );
+        assert_eq!(
+            cost(serde_json::json!({"cost": 0.1, "is_byok": false, "cost_details": {"upstream_inference_cost": 0.1}})),
+            Some(100_000)
+        );
+        for none in [
+            serde_json::json!({}),
+            serde_json::json!({"cost": null}),
+            serde_json::json!({"cost": -1}),
+            serde_json::json!({"cost": "1"}),
+        ] {
+            assert_eq!(reported_cost(&none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn an_invalid_file_is_rejected_with_the_location() {
         let one = |body: &str| Prices::load(&format!("version = '1'\n[[model]]\n{body}\n")).unwrap_err();
         for (body, says) in [
@@ -313,6 +388,8 @@ mod tests {
             ("match = []\ninput = 1\noutput = 1", "`match` is empty"),
             ("match = ['a/b', 'a/b']\ninput = 1\noutput = 1", "appears twice"),
             ("match = ['a/b']\nunpriced = true\ninput = 1", "exclude each other"),
+            ("match = ['a/b']\nreported = true\noutput = 1", "exclude each other"),
+            ("match = ['a/b']\nreported = true\nunpriced = true", "exclude each other"),
             ("match = ['a/b']\ninptu = 1", "unknown field"),
             ("match = 7", "line 3"),
         ] {

@@ -6,10 +6,12 @@
 //! | Anthropic | `anthropic-ratelimit-*-reset` (a date, for exhausted limits), `anthropic-ratelimit-unified-reset` (epoch) |
 //! | OpenAI and compatible | `x-ratelimit-reset-*` (`6m0s`), "try again in 6m0s", `resets_at`, `resets_in_seconds` |
 //! | Gemini | `RetryInfo.retryDelay`, "retry in 34.07s"; a daily quota ends at midnight, Pacific time |
+//! | texts, also those of agents | times, dates and durations (see [`clock_time`]) |
 //!
 //! The latest time counts: asking too early costs an attempt, asking late costs only a moment.
 
 use crate::domain::Timestamp;
+use crate::providers::clock_time::{self, Zone, duration, millis};
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -23,12 +25,9 @@ const DEPTH_MAX: usize = 8;
 /// Midnight in California in UTC, in winter; an hour late in summer.
 const PACIFIC_MIDNIGHT: (u32, u32) = (8, 0);
 
-/// Returns when the provider can be called again, if a response with this status says so. `None` = the status does not
-/// mean "not now" (408, 425, 429 and 500 to 599 do), or the response contains no credible time (up to 32 days ahead).
-pub fn reset(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Timestamp> {
-    if !matches!(status, 408 | 425 | 429 | 500..=599) {
-        return None;
-    }
+/// Returns when the provider can be called again, according to a response that means "not now". `None` = it contains
+/// no credible time (up to 32 days ahead).
+pub fn reset(headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Timestamp> {
     let mut found: Vec<i64> = Vec::new();
     from_headers(headers, now.0, &mut found);
     let text = String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]);
@@ -37,25 +36,25 @@ pub fn reset(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> O
     } else {
         from_text(&text, now.0, &mut found);
     }
-    let latest = now.0.saturating_add(MAX_WAIT_SECS * 1000);
-    found.into_iter().filter(|at| *at <= latest).max().map(|at| Timestamp(at.max(now.0)))
+    latest(found, now)
 }
 
-/// Returns whether the account is out of credit; then waiting does not help, and a person has to pay.
-pub fn is_out_of_credit(status: u16, body: &[u8]) -> bool {
-    if !matches!(status, 400 | 402 | 403 | 429) {
-        return false;
+/// Returns when an agent can call its provider again, according to its words. They may contain the provider's error.
+pub fn reset_in_text(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let text = &text[..text.floor_char_boundary(BODY_MAX)];
+    let mut found = Vec::new();
+    from_text(text, now.0, &mut found);
+    let json = text.find('{').zip(text.rfind('}')).and_then(|(from, to)| text.get(from..=to));
+    if let Some(json) = json.and_then(|json| serde_json::from_str::<Value>(json).ok()) {
+        from_json(&json, now.0, DEPTH_MAX, &mut found);
     }
-    let text = String::from_utf8_lossy(&body[..body.len().min(BODY_MAX)]).to_ascii_lowercase();
-    let phrases = [
-        "insufficient_quota",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "credit balance is too low",
-        "insufficient balance",
-        "insufficient credits",
-    ];
-    status == 402 || phrases.iter().any(|phrase| text.contains(phrase))
+    latest(found, now)
+}
+
+/// Returns the latest credible moment.
+fn latest(found: Vec<i64>, now: Timestamp) -> Option<Timestamp> {
+    let credible = now.0.saturating_add(MAX_WAIT_SECS * 1000);
+    found.into_iter().filter(|at| *at <= credible).max().map(|at| Timestamp(at.max(now.0)))
 }
 
 fn from_headers(headers: &HeaderMap, now: i64, found: &mut Vec<i64>) {
@@ -117,38 +116,6 @@ fn seconds(value: &str) -> Option<i64> {
     millis(value.parse::<f64>().ok()? * 1000.0)
 }
 
-/// Rounds milliseconds up, if the number is valid.
-fn millis(ms: f64) -> Option<i64> {
-    #[allow(clippy::cast_possible_truncation)] // within what a double holds exactly
-    (ms.is_finite() && (0.0..9e15).contains(&ms)).then_some(ms.ceil() as i64)
-}
-
-/// Parses `1h2m3.5s`, `20ms`, `6m0s` or `34.07s` at the beginning of a text: milliseconds, and the number of bytes
-/// parsed.
-fn duration(text: &str) -> Option<(i64, usize)> {
-    let (mut sum, mut at) = (0.0, 0);
-    loop {
-        let rest = &text[at..];
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        // "try again in 6s." ends with a period that does not belong to a number.
-        let Ok(number) = rest[..digits].parse::<f64>() else { break };
-        let after = &rest[digits..];
-        let spaces = after.len() - after.trim_start_matches(' ').len();
-        let word: String = after.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
-        let unit = match word.as_str() {
-            "ms" | "milliseconds" => 1.0,
-            "s" | "sec" | "second" | "seconds" => 1000.0,
-            "m" | "min" | "minute" | "minutes" => 60_000.0,
-            "h" | "hour" | "hours" => 3_600_000.0,
-            "d" | "day" | "days" => 86_400_000.0,
-            _ => break,
-        };
-        sum += number * unit;
-        at += digits + spaces + word.len();
-    }
-    if at == 0 { None } else { Some((millis(sum)?, at)) }
-}
-
 fn from_json(json: &Value, now: i64, depth: usize, found: &mut Vec<i64>) {
     if depth == 0 {
         return;
@@ -177,18 +144,9 @@ fn from_json(json: &Value, now: i64, depth: usize, found: &mut Vec<i64>) {
     }
 }
 
-/// Parses "Please try again in 6m0s.", "Please retry in 34.07s." and "usage limit reached|1754000000".
+/// Parses a text of the provider or an agent, with the time zone of this machine where it names none.
 fn from_text(text: &str, now: i64, found: &mut Vec<i64>) {
-    let lower = text.to_ascii_lowercase();
-    for phrase in ["try again in ", "retry in ", "retry after ", "reset after ", "resets in "] {
-        for (at, _) in lower.match_indices(phrase).take(4) {
-            found.extend(duration(&lower[at + phrase.len()..]).map(|(ms, _)| now.saturating_add(ms)));
-        }
-    }
-    if let Some((_, rest)) = lower.split_once("limit reached|") {
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).take(13).collect();
-        found.extend(parse_time(&digits, now));
-    }
+    found.extend(clock_time::moments(text, Timestamp(now), Zone::Local));
 }
 
 fn pacific_midnight(now: i64) -> Option<i64> {
@@ -208,13 +166,13 @@ mod tests {
     const NOW: i64 = 1_795_176_000_000;
 
     /// Returns the number of seconds until the provider can be called again.
-    fn wait(status: u16, headers: &[(&str, &str)], body: &str) -> Option<f64> {
+    fn wait(headers: &[(&str, &str)], body: &str) -> Option<f64> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         #[allow(clippy::cast_precision_loss)]
-        reset(status, &map, body.as_bytes(), Timestamp(NOW)).map(|at| (at.0 - NOW) as f64 / 1000.0)
+        reset(&map, body.as_bytes(), Timestamp(NOW)).map(|at| (at.0 - NOW) as f64 / 1000.0)
     }
 
     #[test]
@@ -267,7 +225,7 @@ mod tests {
             (&[("date", "Fri, 20 Nov 2026 12:00:00 GMT"), ("content-type", "application/json")], None),
         ];
         for (headers, expected) in table {
-            assert_eq!(wait(429, headers, ""), *expected, "{headers:?}");
+            assert_eq!(wait(headers, ""), *expected, "{headers:?}");
         }
     }
 
@@ -291,42 +249,38 @@ mod tests {
             (r#"{"error":"overloaded"}"#, None),
             ("try again in a while", None),
             ("try again in 9999999d", None),
+            ("resets at 2026-11-20T12:01:00Z", Some(60.0)),
             ("", None),
         ];
         for (body, expected) in table {
-            assert_eq!(wait(429, &[], body), expected, "{body}");
+            assert_eq!(wait(&[], body), expected, "{body}");
         }
     }
 
     #[test]
-    fn only_not_now_statuses_have_a_reset_time() {
-        for status in [408, 425, 429, 500, 503, 529] {
-            assert_eq!(wait(status, &[("retry-after", "5")], ""), Some(5.0), "{status}");
-        }
-        for status in [200, 301, 400, 401, 402, 403, 404] {
-            assert_eq!(wait(status, &[("retry-after", "5")], ""), None, "{status}");
-        }
-    }
-
-    #[test]
-    fn out_of_credit_is_recognized() {
-        assert!(is_out_of_credit(429, br#"{"error":{"code":"insufficient_quota"}}"#));
-        assert!(is_out_of_credit(400, b"Your credit balance is too low to access the Anthropic API."));
-        assert!(is_out_of_credit(402, b""));
-        assert!(!is_out_of_credit(429, br#"{"error":{"code":"rate_limit_exceeded"}}"#));
-        assert!(!is_out_of_credit(200, b"insufficient_quota"));
+    fn words_of_agents_and_the_errors_they_repeat() {
+        let wait = |text: &str| reset_in_text(text, Timestamp(NOW)).map(|at| (at.0 - NOW) / 1000);
+        assert_eq!(
+            wait(
+                "Codex error: {\"type\":\"error\",\"error\":{\"type\":\"usage_limit_reached\",\"resets_in_seconds\":13872}}"
+            ),
+            Some(13_872)
+        );
+        assert_eq!(wait("Claude AI usage limit reached|1795176100"), Some(100));
+        assert_eq!(wait("try again in 2h 13m"), Some(7_980));
+        assert_eq!(wait("{ not json } and no time"), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn garbage_is_tolerated(status in 0u16..1000, header in "[ -~]{0,40}", body in ".{0,200}", now in proptest::num::i64::ANY) {
+        fn garbage_is_tolerated(header in "[ -~]{0,40}", body in ".{0,200}", now in proptest::num::i64::ANY) {
             let mut map = HeaderMap::new();
             for name in ["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"] {
                 map.insert(name, HeaderValue::from_str(&header).unwrap());
             }
             let text = format!("try again in {body}");
             for body in [body.as_str(), text.as_str(), "{\"error\":{\"retryDelay\":\"1e308s\",\"quotaId\":\"PerDay\"}}"] {
-                if let Some(at) = reset(status, &map, body.as_bytes(), Timestamp(now)) {
+                if let Some(at) = reset(&map, body.as_bytes(), Timestamp(now)) {
                     proptest::prop_assert!(at.0 >= now);
                 }
             }

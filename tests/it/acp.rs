@@ -210,6 +210,43 @@ async fn an_incomplete_turn_is_a_failure() {
 }
 
 #[tokio::test]
+async fn values_of_newer_agents_do_not_discard_the_work() {
+    assert!(matches!(result("stop paused_by_policy", Step::Develop).await, StepOutcome::Edited { .. }));
+    let edited = async |part: &str| match result(part, Step::Develop).await {
+        StepOutcome::Edited { summary } => summary,
+        other => panic!("{part}: {other:?}"),
+    };
+    assert_eq!(edited("asks for more").await, "permitted");
+    let refused = edited("asks for always").await;
+    assert!(refused.contains("only a permanent permission") && refused.ends_with("refused"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_before_it_answers_cannot_be_used_and_costs_nothing() {
+    let line = "echo 'this-agent is no longer maintained, install that-agent'";
+    let gone = Agent { command: ["sh", "-c", line].map(str::to_owned).to_vec(), ..agent("edit") };
+    let mut develop = order(Step::Develop, Some("t"));
+    develop.caps = Usage { tokens: 700, cost_micros: 50, wall_ms: 30_000, turns: 7 };
+    let run_result = drive(gone, &develop, &AttemptDirs::new(), quiet()).await;
+    let StepOutcome::Unavailable { why, fix: Some(fix), until: None } = &run_result.result else {
+        panic!("{:?}", run_result.result)
+    };
+    assert!(why.contains("no longer maintained") && fix.contains("agents.fake.command"), "{why}; {fix}");
+    assert_eq!(run_result.usage, Some(Usage::default()));
+}
+
+#[tokio::test]
+async fn a_limit_of_a_subscription_is_waited_for() {
+    let StepOutcome::Unavailable { until: Some(until), fix: None, .. } =
+        result("error You've hit your limit \u{b7} resets 3pm (Europe/Berlin)", Step::Develop).await
+    else {
+        panic!("it is a limit with a time")
+    };
+    let ahead = until.0 - chrono::Utc::now().timestamp_millis();
+    assert!((-60_000..=86_400_000).contains(&ahead) && until.0 % 3_600_000 == 0, "{ahead}");
+}
+
+#[tokio::test]
 async fn a_crash_is_reported_with_its_last_output() {
     let why = failed(result("crash Traceback: \x1b[31mboom", Step::Develop).await);
     assert!(why.contains("exit code 3") && why.contains("Traceback: boom"), "{why}");
@@ -218,7 +255,7 @@ async fn a_crash_is_reported_with_its_last_output() {
         let work = result(message, Step::Develop).await;
         assert!(matches!(&work, StepOutcome::Unavailable { fix: None, .. }), "{message}: {work:?}");
     }
-    for message in ["crash Invalid API key", "error status 401", "login"] {
+    for message in ["crash Invalid API key", "error status 401", "login", "error Please run /login"] {
         let work = result(message, Step::Develop).await;
         let StepOutcome::Unavailable { why, fix: Some(fix), .. } = &work else { panic!("{message}: {work:?}") };
         assert!(why.contains("fake") && fix.contains("agents.fake.pass_env"), "{why} {fix}");
@@ -307,7 +344,7 @@ async fn absurd_usage_is_charged_as_the_reservation() {
     let mut develop = order(Step::Develop, Some("t"));
     develop.caps = Usage { tokens: 700, cost_micros: 50, wall_ms: 30_000, turns: 7 };
     let run_result = drive(agent("lies"), &develop, &AttemptDirs::new(), quiet()).await;
-    assert_eq!(run_result.usage, Some(Usage { tokens: 700, cost_micros: 50, wall_ms: 0, turns: 7 }));
+    assert_eq!(run_result.usage, Some(Usage { tokens: 700, cost_micros: 50, wall_ms: 0, turns: 0 }));
 }
 
 #[tokio::test]

@@ -270,6 +270,13 @@ const BAD: &[Bad] = &[
     ("[agents.mine]\ncommand = [\"x\"]\nenv = {A = 1}", &[], "agents.mine.env", "[agents.mine.env]"),
     ("[agents.mine]\ncommand = [\"x\"]\nfiles = {\"../x\" = \"\"}", &[], "agents.mine.files", ".codex/config.toml"),
     ("[agents.mine]\ncommand = [\"x\"]\npass_env = [\"A=hunter2\"]", &[], "agents.mine.pass_env", "never their values"),
+    (concat!("[agents.mine]\ncommand = [\"x\"]\nenv = {URL = \"{", "gate}/v1\"}"), &[], "agents.mine.env", "proxy_url"),
+    (
+        concat!("[agents.mine]\ncommand = [\"x\"]\nfiles = {\"a\" = \"{", "gate}\"}"),
+        &[],
+        "agents.mine.files",
+        "proxy_url",
+    ),
     ("[agents.claude]\nsilence = \"5s\"", &[], "agents.claude.silence", "it is now `agents.claude.idle_timeout`"),
     ("[agents.codex_cli.output]\nsaid = \"/x\"", &[], "agents.codex_cli.output.said", "agents.codex_cli.output.text"),
     (

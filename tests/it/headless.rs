@@ -319,7 +319,7 @@ fn every_documented_table_can_be_used() {
     let settings = skep::adapters::engine::settings::Settings {
         providers: apis.map(|(name, api)| (name.to_owned(), provider(name, api))).into(),
         agents: agents.clone(),
-        partial_exit_codes: None,
+        ..Default::default()
     };
     let registry = {
         let sandbox = skep::platform::sandbox::Sandbox::from_process_env(&[]);

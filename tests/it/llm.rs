@@ -44,6 +44,13 @@ pub async fn work(provider: Provider, order: &Order, dirs: &AttemptDirs) -> Engi
     engine(provider).run(order, &attempt_env(dirs), Arc::new(|_| {})).await.unwrap()
 }
 
+/// Like [`work`], with another spec.
+pub async fn work_as(spec: &str, provider: Provider, order: &Order, dirs: &AttemptDirs) -> EngineResult {
+    let registry = Registry::new(Sandbox::from_process_env(&[]), Arc::new(with(provider)), system_clock())
+        .with_prices(Arc::new(Prices::embedded().unwrap()));
+    registry.get(&EngineSpec::parse(spec)).unwrap().run(order, &attempt_env(dirs), Arc::new(|_| {})).await.unwrap()
+}
+
 /// A develop order with a time limit of one minute.
 pub fn develop() -> Order {
     let mut order = order(Step::Develop, Some("parser"));

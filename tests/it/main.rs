@@ -56,6 +56,7 @@ mod llm_measure;
 mod llm_patch;
 mod llm_tools;
 mod llm_window;
+mod llm_wire;
 mod matrix;
 mod meter;
 mod otel;

@@ -91,11 +91,8 @@ pub fn registry(agents: &Path, model: &Model) -> Registry {
         provider("openai_responses", Api::OpenAiResponses, "/v1/"),
         provider("gemini", Api::Gemini, "/v1beta/"),
     ];
-    let settings = Settings {
-        providers: providers.map(|p| (p.name.clone(), p)).into(),
-        agents: documented(),
-        ..Settings::default()
-    };
+    let providers = providers.map(|p| (p.name.clone(), p)).into();
+    let settings = Settings { providers, agents: documented(), ..Settings::default() };
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", agents.join("bin").display());
     // In the sandbox, as in a run, the only folder of this machine that the agents see is their own.
     let policy = Policy { readable: vec![agents.canonicalize().unwrap()], ..Policy::default() };

@@ -18,10 +18,8 @@ use super::driven::figures;
 use super::driven::output_log::OutputLog;
 use super::driven::{self, AgentReport, DrivenAgent, GRACE, Interruption, PreparedAgent};
 use super::model_access::{self, ModelAccessProvider};
-use super::settings::{Protocol, Settings};
 use crate::domain::Order;
 use crate::platform::process::InteractiveProcess;
-use crate::platform::sandbox::Sandbox;
 use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
 use agent_client_protocol::v1::ConnectionTo;
@@ -34,7 +32,7 @@ use client::Client;
 use files::Files;
 use permit::AllowedPaths;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use terminal::{TerminalEnv, Terminals};
 use tokio::sync::Notify;
@@ -46,6 +44,7 @@ mod files;
 mod permit;
 mod pipes;
 mod terminal;
+mod tolerate;
 
 /// Time limit for starting and opening a session.
 const START: Duration = Duration::from_secs(120);
@@ -95,6 +94,10 @@ impl From<protocol::Error> for ConversationError {
 struct KnownSession {
     session: Option<String>,
     tokens: Option<u64>,
+    /// Whether the agent answered Skep's first message.
+    greeted: bool,
+    /// Whether it was sent its order.
+    prompted: bool,
 }
 
 /// Context of one conversation.
@@ -106,20 +109,28 @@ struct Conversation<'a> {
     known: &'a Mutex<KnownSession>,
 }
 
+impl Conversation<'_> {
+    fn known(&self) -> MutexGuard<'_, KnownSession> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds to the summary of an agent that was permitted nothing what it was refused: it probably changed nothing.
+fn with_refusals(outcome: StepOutcome, client: &Client) -> StepOutcome {
+    match (outcome, client.refusals()) {
+        (StepOutcome::Edited { summary }, refusals) if !refusals.is_empty() && client.permitted() == 0 => {
+            StepOutcome::Edited { summary: format!("Skep refused its requests for permission ({refusals}); {summary}") }
+        }
+        (outcome, _) => outcome,
+    }
+}
+
 type Watch<'a, 'w> = &'a mut Pin<&'w mut (dyn Future<Output = Interruption> + Send)>;
 
 impl AcpEngine {
-    /// Creates the engine for the agent that `arg` (`AGENT` or `AGENT/MODEL`) names.
-    ///
-    /// # Errors
-    /// If there is no such agent, or its table is invalid.
-    pub fn new(
-        arg: &str,
-        settings: &Settings,
-        sandbox: Sandbox,
-        model_access: ModelAccessProvider,
-    ) -> Result<Self, String> {
-        Ok(Self { driven: DrivenAgent::find(arg, Protocol::Acp, settings, sandbox)?, model_access })
+    /// Creates the engine of an agent.
+    pub fn new(driven: DrivenAgent, model_access: ModelAccessProvider) -> Self {
+        Self { driven, model_access }
     }
 
     async fn converse(
@@ -146,18 +157,19 @@ impl AcpEngine {
         let mut corrections = 0;
         loop {
             conversation.client.output.start_turn();
+            conversation.known().prompted = true;
             let turn = self.prompt(cx, &session, text, watch).await?;
             if let Some(usage) = &turn.usage {
                 // Agents report the usage of the turn, the session or the last call. The largest is closest to the
                 // truth.
-                let mut known = conversation.known.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut known = conversation.known();
                 known.tokens = known.tokens.max(Some(usage.total_tokens));
             }
             if let Some(outcome) = self.cut_short(turn.stop_reason, conversation.client) {
                 return Ok(outcome);
             }
             match driven::answer(conversation.order, conversation.env, &conversation.client.output) {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => return Ok(with_refusals(outcome, conversation.client)),
                 Err(why) if corrections < MAX_CORRECTIONS => {
                     corrections += 1;
                     conversation.client.output.note(&format!("invalid answer: {why}"));
@@ -215,7 +227,7 @@ impl AcpEngine {
         let message = error_message(error);
         if error.code == ErrorCode::AUTH_REQUIRED {
             let why = format!("the agent {name} requires a login: {message}");
-            return StepOutcome::Unavailable { why, until: None, fix: Some(self.driven.access_fix()) };
+            return StepOutcome::Unavailable { why, until: None, fix: Some(self.driven.login_fix()) };
         }
         self.driven
             .unavailable(&message)
@@ -302,16 +314,17 @@ impl Engine for AcpEngine {
             output.note(&format!("Skep: {refused}"));
         }
 
+        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = broken.unwrap_or_else(|broken| match broken {
             ConversationError::Stopped(stop) => stop.into_outcome(&self.driven.agent, order),
-            ConversationError::Gone => self.driven.failure(&ended, ""),
+            ConversationError::Gone if !known.greeted => self.driven.never_ready(&ended, &output.stray_lines()),
+            ConversationError::Gone => self.driven.failure(&ended, &output.stray_lines()),
             ConversationError::Error(error) => self.refused(&error),
             ConversationError::Unusable { why, fix } => {
                 let why = format!("the agent {} cannot be used: {why}", self.driven.agent.name);
                 StepOutcome::Unavailable { why, until: None, fix: Some(fix) }
             }
         });
-        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = match result {
             StepOutcome::Failed(why) | StepOutcome::Unavailable { why, .. }
                 if order.resume.is_some() && known.session.is_none() =>
@@ -320,7 +333,8 @@ impl Engine for AcpEngine {
             }
             result => result,
         };
-        let own = AgentReport { session: known.session, usage: (known.tokens, client.cost_micros()) };
+        let usage = (known.tokens, client.cost_micros());
+        let own = AgentReport { session: known.session, usage, idle: !known.prompted };
         Ok(self.driven.finish(order, &model_access, &output, own, result).await)
     }
 }

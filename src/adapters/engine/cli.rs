@@ -6,10 +6,8 @@ use super::driven::wire::{self, Line};
 use super::driven::{self, AgentReport, DrivenAgent, Interruption, PreparedAgent};
 use super::model_access::{self, ModelAccessProvider};
 use super::output_table::{Event, Format};
-use super::settings::{Protocol, Settings};
 use crate::domain::Order;
 use crate::platform::process::InteractiveProcess;
-use crate::platform::sandbox::Sandbox;
 use crate::platform::terminal_text;
 use crate::ports::engine::{AttemptEnv, Engine, EngineResult, Sink, StepOutcome};
 use crate::ports::{PortError, PortResult};
@@ -44,18 +42,9 @@ struct Fields {
 }
 
 impl CliEngine {
-    /// Creates the engine for the agent that `arg` (`AGENT` or `AGENT/MODEL`) names.
-    ///
-    /// # Errors
-    /// If there is no such agent, or its table is invalid.
-    pub fn new(
-        arg: &str,
-        settings: &Settings,
-        sandbox: Sandbox,
-        model_access: ModelAccessProvider,
-    ) -> Result<Self, String> {
-        let driven = DrivenAgent::find(arg, Protocol::Cli, settings, sandbox)?;
-        Ok(Self { driven, model_access })
+    /// Creates the engine of an agent.
+    pub fn new(driven: DrivenAgent, model_access: ModelAccessProvider) -> Self {
+        Self { driven, model_access }
     }
 
     async fn converse(
@@ -105,7 +94,7 @@ impl CliEngine {
         let event = match serde_json::from_slice(text) {
             Ok(value) => Event::new(value),
             // Warnings and banners between JSON lines are normal.
-            Err(_) => return output.note(&driven::tail(text, 400)),
+            Err(_) => return output.stray(text),
         };
         let table = &self.driven.agent.output;
         for reasoning in event.texts(&table.reasoning) {
@@ -197,7 +186,8 @@ impl Engine for CliEngine {
 
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
         let result = self.outcome(order, env, &output, &read, stopped, &ended);
-        let own = AgentReport { usage: (read.tokens(), read.cost_micros()), session: read.session };
+        let usage = (read.tokens(), read.cost_micros());
+        let own = AgentReport { usage, session: read.session, idle: false };
         Ok(self.driven.finish(order, &model_access, &output, own, result).await)
     }
 }
@@ -216,7 +206,8 @@ impl CliEngine {
             return stop.into_outcome(&self.driven.agent, order);
         }
         if ended.code != Some(0) || read.error.is_some() {
-            let reason = read.error.clone().unwrap_or_else(|| output.text());
+            let said = || Some(output.text()).filter(|text| !text.trim().is_empty());
+            let reason = read.error.clone().or_else(said).unwrap_or_else(|| output.stray_lines());
             return self.driven.failure(ended, &reason);
         }
         if let Some(answer) = &read.answer {

@@ -18,13 +18,14 @@ use crate::platform::rooted_fs::RootedDir;
 use crate::platform::sandbox::{Job, ProxyEndpoint, Purpose, Sandbox};
 use crate::platform::terminal_text;
 use crate::ports::engine::{AttemptEnv, EngineResult, StepOutcome};
-use crate::ports::{PortError, PortResult};
+use crate::ports::{Clock, PortError, PortResult};
 use crate::providers::meter::Cap;
 use crate::providers::settings::Effort;
 use crate::secrets::{redact_bytes, redact_end, redact_live};
 use output_log::OutputLog;
 use placeholders::Placeholders;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -58,6 +59,8 @@ pub struct DrivenAgent {
     pub agent: Agent,
     /// Sandbox of its process.
     pub sandbox: Sandbox,
+    /// Current time, for limits that end at a time of day.
+    clock: Arc<dyn Clock>,
     model: Option<String>,
     effort: Option<Effort>,
 }
@@ -79,6 +82,8 @@ pub struct AgentReport {
     pub session: Option<String>,
     /// Tokens used, and their cost in micro-USD.
     pub usage: (Option<u64>, Option<u64>),
+    /// Whether it never received its order, and so used nothing.
+    pub idle: bool,
 }
 
 /// Why a running agent was stopped.
@@ -133,7 +138,13 @@ impl DrivenAgent {
     ///
     /// # Errors
     /// If no agent has that name and protocol, or its table does not fit the model.
-    pub fn find(arg: &str, protocol: Protocol, settings: &Settings, sandbox: Sandbox) -> Result<DrivenAgent, String> {
+    pub fn find(
+        arg: &str,
+        protocol: Protocol,
+        settings: &Settings,
+        sandbox: Sandbox,
+        clock: Arc<dyn Clock>,
+    ) -> Result<DrivenAgent, String> {
         let (arg, effort) = Effort::split(arg)?;
         let (name, model) = arg.split_once('/').map_or((arg, None), |(name, model)| (name, Some(model)));
         let kind = kind(protocol);
@@ -192,7 +203,7 @@ impl DrivenAgent {
         if let Some(path) = agent.files.keys().find_map(|p| crate::platform::rooted_fs::check(p).err()) {
             return Err(wrong(format!("its file {path}")));
         }
-        Ok(DrivenAgent { agent, sandbox, model: model.map(str::to_owned), effort })
+        Ok(DrivenAgent { agent, sandbox, clock, model: model.map(str::to_owned), effort })
     }
 
     /// Creates the agent's home, or reuses the one of a resumed attempt, and prepares its command.
@@ -341,11 +352,15 @@ impl DrivenAgent {
             (_, result) => model_access.explain(self.model.as_deref(), result),
         };
         let (tokens, cost_micros) = own.usage;
-        let usage = model_access.usage().unwrap_or_else(|| {
+        let unmetered = || {
+            if own.idle && order.resume.is_none() {
+                return Usage::default();
+            }
             let reported = figures::charged(order, tokens, cost_micros);
             // A resumed agent may not report what it used before.
             if order.resume.is_some() { reported.max(order.caps) } else { reported }
-        });
+        };
+        let usage = model_access.usage().unwrap_or_else(unmetered);
         output.report_usage(Usage { wall_ms: 0, ..usage });
         let files = vec![(ArtifactKind::Transcript, "transcript.log".to_owned(), output.transcript())];
         let session = own.session.map(|id| format!("{}:{}:{id}", kind(self.agent.protocol), self.agent.name));

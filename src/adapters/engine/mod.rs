@@ -11,8 +11,9 @@ use crate::ports::{Clock, Vault};
 use crate::providers::prices::{Prices, WireUsage};
 use crate::providers::rate_limit::RateLimits;
 use crate::providers::settings::Effort;
+use driven::DrivenAgent;
 use model_access::ModelAccessProvider;
-use settings::Settings;
+use settings::{Protocol, Settings};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -116,14 +117,22 @@ impl Registry {
     }
 }
 
+impl Registry {
+    fn driven(&self, arg: &str, protocol: Protocol) -> Result<DrivenAgent, String> {
+        DrivenAgent::find(arg, protocol, &self.settings, self.sandbox.clone(), self.shared.clock())
+    }
+}
+
 impl Engines for Registry {
     fn get(&self, spec: &EngineSpec) -> Result<Arc<dyn Engine>, String> {
         Ok(match spec.kind.as_str() {
             "acp" => {
-                Arc::new(AcpEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.model_access.clone())?)
+                let driven = self.driven(&spec.arg, Protocol::Acp)?;
+                Arc::new(AcpEngine::new(driven, self.model_access.clone()))
             }
             "cli" => {
-                Arc::new(CliEngine::new(&spec.arg, &self.settings, self.sandbox.clone(), self.model_access.clone())?)
+                let driven = self.driven(&spec.arg, Protocol::Cli)?;
+                Arc::new(CliEngine::new(driven, self.model_access.clone()))
             }
             "command" => {
                 let engine = CommandEngine::new(&spec.arg, self.passing.clone())?
@@ -141,6 +150,16 @@ impl Engines for Registry {
                 return Err(format!("unknown engine kind {other:?}; the kinds are: {}", kinds.join("; ")));
             }
         })
+    }
+
+    fn unready(&self, spec: &EngineSpec) -> Option<(String, String)> {
+        let name = Effort::split(&spec.arg).ok()?.0.split('/').next()?;
+        let provider = match spec.kind.as_str() {
+            "llm" => name,
+            "acp" | "cli" => self.settings.agents.get(name)?.provider.as_deref()?,
+            _ => return None,
+        };
+        self.settings.keyless.get(provider).cloned()
     }
 
     fn metered(&self, file: &Path) -> Option<Metered> {

@@ -74,4 +74,14 @@ pub struct Settings {
     /// Exit codes of `command:` engines after which the checks decide whether what changed is good; `None` =
     /// [`PARTIAL_EXIT_CODES`].
     pub partial_exit_codes: Option<Vec<i32>>,
+    /// Why the key of a provider is missing, and what to do, by provider.
+    pub keyless: BTreeMap<String, (String, String)>,
+}
+
+/// Placeholders of earlier versions and the ones that replaced them.
+const RENAMED_PLACEHOLDERS: &[(&str, &str)] = &[("gate", "proxy_url")];
+
+/// Returns the placeholder of an earlier version that a text uses, and the one that replaced it.
+pub fn renamed_placeholder(text: &str) -> Option<(&'static str, &'static str)> {
+    RENAMED_PLACEHOLDERS.iter().copied().find(|(old, _)| text.contains(&format!("{{{old}}}")))
 }

@@ -1,9 +1,11 @@
 //! Detects which configured providers and agents can be used on this machine. Runs only when a person asks.
 
 use crate::config::{ApiKeySource, Config};
+use crate::platform::sandbox::Sandbox;
 use crate::providers::settings::Api;
 use serde_json::Value;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Timeout for a model server on this machine.
@@ -20,21 +22,60 @@ pub struct Found {
     pub keyed: Vec<String>,
     /// Model servers on this machine that respond, with their models.
     pub servers: Vec<(String, Vec<String>)>,
-    /// Names of the agents whose program is installed.
+    /// Names of the agents whose program is installed, and visible in the sandbox.
     pub agents: Vec<String>,
+    /// Names of the agents whose program is installed but not visible in the sandbox, with the folder that is missing.
+    pub hidden: Vec<(String, PathBuf)>,
+}
+
+/// Where an agent's program is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// Nowhere.
+    No,
+    /// Where sandboxed commands see it.
+    Visible,
+    /// Elsewhere: commands would see its name but not the file that it links to. The folder to add.
+    Hidden(PathBuf),
+}
+
+/// Finds a program and checks that sandboxed commands see the file itself, too, not only a link to it.
+pub fn installed(name: &str, path: &OsStr, sandbox: Option<&Sandbox>) -> Installed {
+    let Some(program) = find(name, path) else { return Installed::No };
+    let (Some(sandbox), Ok(real)) = (sandbox, program.canonicalize()) else { return Installed::Visible };
+    if sandbox.shows(&real) {
+        return Installed::Visible;
+    }
+    // A package is shown whole: the link and its target usually share its folder.
+    let shared = program.ancestors().find(|folder| real.starts_with(folder)).unwrap_or(Path::new("/"));
+    let own = real.parent().unwrap_or(Path::new("/"));
+    let too_broad = shared.components().count() < 3
+        || std::env::var_os("HOME").is_some_and(|home| Path::new(&home).starts_with(shared));
+    Installed::Hidden(if too_broad { own } else { shared }.to_owned())
+}
+
+/// Describes an agent whose program is not visible in the sandbox: what is wrong, and what to do.
+pub fn hidden_fix(folder: &Path) -> String {
+    format!("add its folder to sandbox.toolchains: [\"{}\"]", folder.display())
 }
 
 impl Found {
     /// Detects the providers and agents that can be used on this machine.
-    pub async fn on_this_machine(config: &Config) -> Found {
+    pub async fn on_this_machine(config: &Config, sandbox: Option<&Sandbox>) -> Found {
         let keyed = config.providers.iter().filter(|(_, k)| k.source != ApiKeySource::None && k.missing().is_none());
         let keyed = keyed.map(|(name, _)| name.clone()).collect();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let agents = config.agents.iter().filter(|(_, a)| a.command.first().is_some_and(|p| is_program(p, &path)));
-        let agents = agents.map(|(name, _)| name.clone()).collect();
+        let (mut agents, mut hidden) = (Vec::new(), Vec::new());
+        for (name, agent) in &config.agents {
+            match installed(agent.command.first().map_or("", String::as_str), &path, sandbox) {
+                Installed::No => {}
+                Installed::Visible => agents.push(name.clone()),
+                Installed::Hidden(folder) => hidden.push((name.clone(), folder)),
+            }
+        }
         crate::telemetry::install_crypto();
         let Ok(http) = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build() else {
-            return Found { keyed, agents, servers: Vec::new() };
+            return Found { keyed, agents, hidden, servers: Vec::new() };
         };
         let local = config.providers.iter().filter(|(_, k)| is_loopback(&k.provider.base_url));
         let requests = local.map(|(name, k)| {
@@ -42,18 +83,21 @@ impl Found {
             async move { Some((name.clone(), models(&http, api, &base).await?)) }
         });
         let servers = futures::future::join_all(requests).await.into_iter().flatten().collect();
-        Found { keyed, servers, agents }
+        Found { keyed, servers, agents, hidden }
     }
 }
 
-/// Returns whether a program is installed: a path is used as it is, a bare name is searched for on PATH.
-pub fn is_program(name: &str, path: &std::ffi::OsStr) -> bool {
+/// Finds a program: a path is used as it is, a bare name is searched for on PATH.
+fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let is_executable =
         |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     match name.contains('/') {
-        true => is_executable(Path::new(name)),
-        false => std::env::split_paths(path).any(|dir| dir.is_absolute() && is_executable(&dir.join(name))),
+        true => Some(PathBuf::from(name)).filter(|p| is_executable(p)),
+        false => {
+            let mut candidates = std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+            candidates.find(|p| is_executable(p))
+        }
     }
 }
 
@@ -112,9 +156,36 @@ mod tests {
     #[test]
     fn programs_are_found_on_the_path_only() {
         let path = std::ffi::OsStr::new("relative:/usr/bin:/bin");
-        assert!(is_program("sh", path) && is_program("/bin/sh", path));
-        assert!(
-            !is_program("no-such-program-anywhere", path) && !is_program("/etc/passwd", path) && !is_program("", path)
-        );
+        let is_found = |name: &str| installed(name, path, None) == Installed::Visible;
+        assert!(is_found("sh") && is_found("/bin/sh"));
+        assert!(!is_found("no-such-program-anywhere") && !is_found("/etc/passwd") && !is_found(""));
+    }
+
+    #[test]
+    fn a_program_behind_a_link_out_of_the_view_is_hidden() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = root.path().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            folder.canonicalize().unwrap()
+        };
+        let (bin, lib) = (folder("pkg/bin"), folder("pkg/lib"));
+        std::fs::write(lib.join("agent.sh"), "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(lib.join("agent.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        symlink("../lib/agent.sh", bin.join("agent")).unwrap();
+        let found = |shown: &Path| {
+            let policy = crate::platform::sandbox::settings::Policy {
+                level: crate::platform::sandbox::settings::Level::Landlock,
+                readable: vec![shown.to_owned()],
+                ..Default::default()
+            };
+            let env = [("PATH".into(), bin.clone().into_os_string())].into();
+            let sandbox = Sandbox::new(&env, &[]).with_policy(&policy, Some(Path::new("/bin/true"))).unwrap();
+            installed("agent", bin.as_os_str(), Some(&sandbox))
+        };
+        let package = bin.parent().unwrap();
+        assert_eq!(found(&bin), Installed::Hidden(package.to_owned()));
+        assert_eq!(found(package), Installed::Visible);
     }
 }

@@ -9,10 +9,11 @@ use crate::adapters::store;
 use crate::config::{self, Config, prepare_data_dir};
 use crate::http::backend::ServiceReady;
 use crate::platform::git::{Git, Identity};
+use crate::platform::sandbox::Sandbox;
 use crate::secrets::read_private;
 use crate::service::host::{Diagnosis, Finding, HostContext, Severity};
 pub use found::Found;
-pub use found::{is_program, listens};
+pub use found::{Installed, hidden_fix, installed, listens};
 pub use offers::{named, offers};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -73,7 +74,8 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
     });
     all.push(isolation(config.as_ref(), data_dir).await);
     let Some(config) = config else { return Diagnosis { findings: all, proposed_config: String::new() } };
-    let found = Found::on_this_machine(&config).await;
+    let sandbox = Sandbox::isolated(&sandbox::policy(&config, data_dir), &[], None).ok();
+    let found = Found::on_this_machine(&config, sandbox.as_ref()).await;
     all.extend(roles(&config));
     all.push(budget(&config));
     all.push(providers(&config, &found));
@@ -82,6 +84,10 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
         true => finding("agents", Severity::Ok, "none of the configured agents is installed", ""),
         false => finding("agents", Severity::Ok, format!("installed: {}", found.agents.join(", ")), ""),
     });
+    all.extend(found.hidden.iter().map(|(name, folder)| {
+        let detail = format!("{name} is installed, but its program is not visible in the sandbox");
+        finding("agents", Severity::Warning, detail, hidden_fix(folder))
+    }));
     Diagnosis { findings: all, proposed_config: propose::proposal(&config, &found) }
 }
 

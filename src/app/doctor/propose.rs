@@ -134,7 +134,7 @@ mod tests {
         let keyed = config.providers.iter().filter(|(_, k)| k.provider.key.is_some()).map(|(n, _)| n.clone()).collect();
         let own = |s: &&str| (*s).to_owned();
         let servers = servers.iter().map(|(n, m)| ((*n).to_owned(), m.iter().map(own).collect())).collect();
-        let found = Found { keyed, servers, agents: agents.iter().map(own).collect() };
+        let found = Found { keyed, servers, agents: agents.iter().map(own).collect(), hidden: Vec::new() };
         let text = proposal(&config, &found);
         std::fs::write(dir.path().join("skep.toml"), &text).unwrap();
         if let Err(problems) = config::load(&sources) {

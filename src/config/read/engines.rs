@@ -5,7 +5,7 @@ use super::super::problem::printable;
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::{MAX_SECRET_BYTES, Parsed, path, variable_name, wrong};
-use crate::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol};
+use crate::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol, renamed_placeholder};
 use crate::domain::{EngineSpec, Role};
 use crate::providers::settings::{Api, Effort, Provider};
 use crate::secrets::{Secret, read_private};
@@ -175,13 +175,8 @@ fn check_usable(c: &Config, spec: &EngineSpec) -> Parsed<()> {
                 format!("use one of {names}, or add the table [providers.{}]", printable(name)),
             )
         }
-        Some(keyed) => match keyed.missing() {
-            Some(why) => wrong(
-                format!("the provider {name} has no key: {why}"),
-                format!(
-                    "set it before Skep starts, or name the source of the key: providers.{name}.key_env, key_file or key_secret"
-                ),
-            ),
+        Some(keyed) => match keyed.keyless() {
+            Some((why, fix)) => wrong(why, fix),
             None => Ok(()),
         },
     };
@@ -404,9 +399,12 @@ fn agent(r: &mut Reader, name: &str, c: &Config) -> Agent {
             "write \"acp\" (Agent Client Protocol) or \"cli\" (a command that runs to completion)",
         ),
     });
-    let check_size = |t: &str| match t.len() <= 10_000 && !t.contains('\0') {
-        true => Ok(()),
-        false => wrong("one entry is too long or contains a NUL byte", "shorten it"),
+    let check_size = |t: &str| match renamed_placeholder(t) {
+        Some((old, new)) => {
+            wrong(format!("the placeholder {{{old}}} no longer exists"), format!("write {{{new}}}, its new name"))
+        }
+        None if t.len() <= 10_000 && !t.contains('\0') => Ok(()),
+        None => wrong("one entry is too long or contains a NUL byte", "shorten it"),
     };
     r.list(&at("command"), &mut a.command, |t| match t.is_empty() {
         true => wrong("one entry is empty", "write the program and its arguments, such as [\"codex\", \"exec\"]"),

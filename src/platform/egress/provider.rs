@@ -8,8 +8,8 @@ use super::session::{Fault, SessionState, with_idle_timeout};
 use super::wire::{UsageReader, Wire};
 use crate::domain::Timestamp;
 use crate::platform::terminal_text::sanitize;
+use crate::providers::cause::{Advice, Cause, Verdict};
 use crate::providers::meter::{AdmissionError, Cap, Ticket};
-use crate::providers::quota;
 use crate::providers::rate_limit::Permit;
 use crate::providers::settings::{Api, Provider};
 use axum::body::{Body, Bytes, to_bytes};
@@ -350,33 +350,24 @@ async fn provider_error(
     }
     let body = read_error_body(response, provider.idle_timeout).await;
     let now = session.shared.clock.now();
-    let until = quota::reset(status.as_u16(), &headers, &body, now);
+    let verdict = Verdict::of_response(Some(status.as_u16()), &headers, &body, now);
+    let until = verdict.until;
     if let Some(until) = until {
         session.shared.limits.for_provider(provider).cool_down_until(model, until);
     }
     let masked = KeyMask::new(provider.key.as_ref().map_or("", |k| k.expose())).mask(&body);
     let message: String = error_message(&masked).chars().take(MAX_MESSAGE_CHARS).collect();
     let code = status.as_u16();
-    let key_source = &provider.key_source;
-    let fix = match code {
-        401 | 403 => Some(format!("give provider {:?} a working key ({key_source})", provider.name)),
-        404 => Some(format!(
-            "check that provider {:?} has a model {model:?}, and that its base URL is correct",
-            provider.name
-        )),
-        300..=399 => Some(format!("correct the base URL of provider {:?}: it redirects elsewhere", provider.name)),
-        _ if quota::is_out_of_credit(code, &body) => {
-            Some(format!("add credit at provider {:?}, or choose another provider", provider.name))
-        }
-        _ => None,
-    };
-    let why = match code {
+    let cause = verdict.cause;
+    let advice = Advice { provider, model: &sanitize(model.as_bytes()), role: None };
+    // An invalid or overlong request of the agent says nothing about the provider.
+    let is_agent_error = matches!(cause, Cause::TooLong) || (matches!(code, 400 | 422) && cause == Cause::Unclassified);
+    let fix = advice.fix(cause).filter(|_| !is_agent_error);
+    let why = match cause {
         // Some providers repeat a part of the key in this message.
-        401 => format!("provider {:?} rejected its key", provider.name),
+        Cause::Key => format!("provider {:?} rejected its key", provider.name),
         _ => format!("provider {:?} returned {code}: {message}", provider.name),
     };
-    // An invalid request of the agent says nothing about the provider.
-    let is_agent_error = matches!(code, 400 | 413 | 422) && fix.is_none();
     if !is_agent_error {
         session.set_fault(Some(Fault { until, fix, ..fault(session, provider, model, Some(code), &why) }));
     }

@@ -11,6 +11,7 @@
 //! Only fields that the provider itself writes are read, so that model output cannot be mistaken for usage.
 
 use crate::providers::meter::WireUsage;
+use crate::providers::prices::reported_cost;
 use serde_json::Value;
 
 /// Maximum number of bytes buffered: of one line of a stream, or of a response that is not streamed.
@@ -202,6 +203,7 @@ impl FoundUsage {
             cache_written: self.count(usage, "/prompt_tokens_details/cache_write_tokens"),
             output,
             reasoning: self.count(usage, "/completion_tokens_details/reasoning_tokens"),
+            cost_micros: reported_cost(usage),
             ..WireUsage::default()
         });
     }

@@ -268,6 +268,14 @@ impl Sandbox {
         self.policy.data_dir.as_deref()
     }
 
+    /// Returns whether commands see this file of the host, given by its real path.
+    pub fn shows(&self, path: &Path) -> bool {
+        let shown = |visible: &view::Visible| match visible {
+            view::Visible::Path(shown) | view::Visible::Link(shown, _) => path.starts_with(shown),
+        };
+        self.level == Level::None || self.view.iter().any(shown)
+    }
+
     /// Returns the isolation level.
     pub fn level(&self) -> Level {
         self.level

@@ -240,6 +240,12 @@ def play(prompt, turn):
     if part == "asks":
         say('```json\n{"question": "Which port?"}\n```')
         return "end_turn"
+    if part in ("asks for more", "asks for always"):
+        kinds = ["allow_always"] if part == "asks for always" else ["allow_once", "allow_persistent"]
+        call = {"kind": "edit", "locations": [{"path": cwd + "/a"}]}
+        outcome = permission(call, [option(k, k) for k in [*kinds, "reject_once"]])["result"]["outcome"]
+        say("permitted" if outcome.get("optionId") == "allow_once" else "refused")
+        return "end_turn"
     if part.startswith("stop "):
         return part[5:]
     if part == "gives up":

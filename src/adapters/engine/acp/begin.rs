@@ -11,7 +11,6 @@ use agent_client_protocol::v1::schema::{
     AgentCapabilities, ClientCapabilities, FileSystemCapabilities, Implementation, InitializeRequest,
     LoadSessionRequest, NewSessionRequest, ResumeSessionRequest, SessionId, SessionModeState, SetSessionModeRequest,
 };
-use std::sync::PoisonError;
 
 impl AcpEngine {
     /// Opens a session, or resumes the one that the order names.
@@ -34,6 +33,7 @@ impl AcpEngine {
                 },
                 _ => ConversationError::from(error),
             })?;
+        conversation.known().greeted = true;
         let (session, modes) = match &conversation.order.resume {
             None => {
                 let new = NewSessionRequest::new(conversation.env.dir.clone());
@@ -48,7 +48,7 @@ impl AcpEngine {
             }
         };
         let shown: String = session.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
-        conversation.known.lock().unwrap_or_else(PoisonError::into_inner).session = Some(shown);
+        conversation.known().session = Some(shown);
         if let Some(mode) = &self.driven.agent.mode {
             self.check_mode(modes.as_ref(), mode)?;
             cx.send_request(SetSessionModeRequest::new(session.clone(), mode.clone())).block_task().await?;

@@ -32,6 +32,8 @@ pub struct Client {
 struct State {
     calls: BTreeMap<String, String>,
     refusals: Vec<String>,
+    /// Number of requests for permission that were granted.
+    permitted: usize,
     cost_micros: Option<u64>,
 }
 
@@ -52,6 +54,11 @@ impl Client {
     /// Refusals so far.
     pub fn refusals(&self) -> String {
         self.state().refusals.join("; ")
+    }
+
+    /// Returns how many requests for permission were granted.
+    pub fn permitted(&self) -> usize {
+        self.state().permitted
     }
 
     /// Handles an update of the session.
@@ -117,8 +124,8 @@ impl Client {
         self.tool(&ask.tool_call.tool_call_id.to_string(), &ask.tool_call.fields);
         let why = permit::refused(&ask.tool_call, self.files.step, &self.files.allowed_paths);
         let picked = match &why {
-            None => permit::option(&ask.options, true).or_else(|| {
-                self.refuse("it asked for a permanent permission");
+            None => permit::option(&ask.options, true).inspect(|_| self.state().permitted += 1).or_else(|| {
+                self.refuse("it offered only a permanent permission, and Skep grants each request once");
                 permit::option(&ask.options, false)
             }),
             Some(why) => {

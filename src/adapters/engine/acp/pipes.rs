@@ -4,8 +4,9 @@
 //! Invariant: only requests, notifications and responses pass; anything else (a banner, a warning) goes into the
 //! transcript and gets no reply.
 
+use super::super::driven::output_log::OutputLog;
 use super::super::driven::wire::{self, Line};
-use super::super::driven::{self, output_log::OutputLog};
+use super::tolerate;
 use agent_client_protocol::Lines;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -18,8 +19,6 @@ use tokio::sync::Notify;
 
 /// Upper bound of a message, in bytes.
 const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
-/// Upper bound of a line that is not a message, in the transcript.
-const MAX_NOTE_BYTES: usize = 400;
 /// Upper bound of the agent's unanswered requests. A response holds a file of at most 4 MiB.
 const MAX_PENDING: usize = 16;
 /// Upper bound of a request id, in bytes.
@@ -140,9 +139,9 @@ pub fn open(
                 let item = match wire::next(&mut reader, MAX_LINE_BYTES).await {
                     Ok(None) => return None,
                     Ok(Some(Line::Whole(line))) => match String::from_utf8(line) {
-                        Ok(line) if line.starts_with('{') && owed.accept(&line) => Ok(line),
+                        Ok(line) if line.starts_with('{') && owed.accept(&line) => Ok(tolerate::adapt(line, &output)),
                         Ok(line) => {
-                            output.note(&driven::tail(line.as_bytes(), MAX_NOTE_BYTES));
+                            output.stray(line.as_bytes());
                             continue;
                         }
                         Err(_) => continue,

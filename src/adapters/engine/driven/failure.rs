@@ -1,53 +1,12 @@
 //! Classifies the failure of a driven agent by its exit and its output: retryable, fixable by a person, or a failure of
-//! the work.
+//! the work. What providers' words mean is in the table of [`crate::providers::cause`].
 
-use super::{DrivenAgent, MAX_TAIL_BYTES, tail};
+use super::{DrivenAgent, MAX_TAIL_BYTES, kind, tail};
 use crate::platform::process::ProcessOutput;
 use crate::platform::terminal_text;
 use crate::ports::engine::StepOutcome;
-
-/// Substrings of an error after which waiting helps.
-const RETRYABLE_ERRORS: &[&str] = &[
-    "rate limit",
-    "rate_limit",
-    "ratelimit",
-    "429",
-    "overloaded",
-    "quota exceeded",
-    "insufficient_quota",
-    "usage limit",
-    "too many requests",
-    "503",
-    "529",
-    "service unavailable",
-    "econnrefused",
-    "fetch failed",
-    "connection error",
-    "stream disconnected",
-];
-/// Substrings of an error that only a person can fix.
-const FATAL_ERRORS: &[&str] = &[
-    "invalid api key",
-    "invalid_api_key",
-    "incorrect api key",
-    "unauthorized",
-    "401",
-    "authentication",
-    "not logged in",
-    "please log in",
-    "login required",
-    "run /login",
-    "use /login",
-    "no api key",
-    "auth method",
-    "auth type",
-    "credit balance",
-    "payment required",
-    "402",
-    "model not found",
-    "model_not_found",
-    "unknown model",
-];
+use crate::providers::cause::{Cause, Reaction, Verdict};
+use crate::providers::quota;
 
 /// Substrings of standard error that indicate a broken installation, or an unsupported release of what runs it (Node,
 /// Python).
@@ -66,22 +25,64 @@ const BROKEN_INSTALLATION: &[&str] = &[
 impl DrivenAgent {
     /// Returns the outcome if an error makes the engine unusable; `None` = the error concerns the work.
     pub fn unavailable(&self, error: &str) -> Option<StepOutcome> {
+        let now = self.clock.now();
+        let verdict = Verdict::of_agent(error, now);
+        let waits = |v: &Verdict| matches!(v.cause.reaction(), Reaction::Wait | Reaction::Retry);
+        let asks = |v: &Verdict| v.cause.reaction() == Reaction::AskPerson;
         let low = error.to_lowercase();
         let table = &self.agent.output;
-        let hit = |configured: &Option<Vec<String>>, built_in: &[&str]| match configured {
-            Some(patterns) => patterns.iter().any(|p| contains_word(&low, &p.trim().to_lowercase())),
-            None => built_in.iter().any(|p| contains_word(&low, p)),
+        // Configured patterns replace the built-in ones.
+        let hit = |patterns: &[String]| patterns.iter().any(|p| contains_word(&low, &p.trim().to_lowercase()));
+        let person = match &table.fatal_errors {
+            Some(patterns) => hit(patterns).then(|| verdict.filter(asks).map_or(Cause::Unclassified, |v| v.cause)),
+            None => verdict.filter(asks).map(|v| v.cause),
         };
         let agent = &self.agent.name;
         let why = format!("the agent {agent} cannot be used now: {}", tail(error.as_bytes(), MAX_TAIL_BYTES));
-        if hit(&table.fatal_errors, FATAL_ERRORS) {
-            return Some(StepOutcome::Unavailable { why, until: None, fix: Some(self.access_fix()) });
+        if let Some(cause) = person {
+            return Some(StepOutcome::Unavailable { why, until: None, fix: Some(self.fix(cause)) });
         }
-        hit(&table.retryable_errors, RETRYABLE_ERRORS).then_some(StepOutcome::Unavailable {
-            why,
-            until: None,
-            fix: None,
-        })
+        let wait = match &table.retryable_errors {
+            Some(patterns) => hit(patterns),
+            None => verdict.is_some_and(|v| waits(&v)),
+        };
+        let until = quota::reset_in_text(error, now);
+        wait.then_some(StepOutcome::Unavailable { why, until, fix: None })
+    }
+
+    /// Returns what a person does about a cause. With a provider, the egress proxy knows better and overrides it.
+    fn fix(&self, cause: Cause) -> String {
+        let name = &self.agent.name;
+        match cause {
+            Cause::Key | Cause::Permission => self.access_fix(),
+            Cause::Login => self.login_fix(),
+            Cause::Credit => format!("add credit to the account that the agent {name} uses, or choose another engine"),
+            Cause::Model | Cause::NotLoaded => {
+                let kind = kind(self.agent.protocol);
+                format!("choose a model that the account of the agent {name} may use ({kind}:{name}/MODEL)")
+            }
+            Cause::Region => "the service does not serve this country or region: choose another engine".to_owned(),
+            Cause::Moderation => {
+                "the service blocked the content: reword the goal or the task, or choose another engine".to_owned()
+            }
+            Cause::Tls | Cause::Proxy => format!(
+                "check the certificates and the proxy that the agent {name} uses (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS and HTTPS_PROXY in Skep's environment)"
+            ),
+            _ => format!("check the message of the agent {name}; correct agents.{name}, or choose another engine"),
+        }
+    }
+
+    /// Returns the fix for an agent that asks for a login.
+    pub fn login_fix(&self) -> String {
+        let name = &self.agent.name;
+        match &self.agent.provider {
+            Some(_) => format!(
+                "configure the agent {name} to call its provider without a login of its own (agents.{name}.env, agents.{name}.files)"
+            ),
+            None => format!(
+                "log in to the agent {name} as the user that runs Skep and pass that login on: its key by name, or HOME, in agents.{name}.pass_env"
+            ),
+        }
     }
 
     /// Returns the fix for an agent without access to its models.
@@ -92,6 +93,25 @@ impl DrivenAgent {
             None => format!(
                 "give the agent {name} its key or login (agents.{name}.pass_env), or a provider (agents.{name}.provider)"
             ),
+        }
+    }
+
+    /// Returns the outcome of an agent that ended before it understood its protocol: it cannot be used, which says
+    /// nothing about the work.
+    pub fn never_ready(&self, ended: &ProcessOutput, reason: &str) -> StepOutcome {
+        match self.failure(ended, reason) {
+            StepOutcome::Failed(why) => {
+                let name = &self.agent.name;
+                let fix = format!(
+                    "check that agents.{name}.command starts an agent that speaks the Agent Client Protocol on its standard input and output"
+                );
+                StepOutcome::Unavailable {
+                    why: format!("{why}\nIt never answered Skep's first message"),
+                    until: None,
+                    fix: Some(fix),
+                }
+            }
+            unavailable => unavailable,
         }
     }
 

@@ -2,15 +2,10 @@
 
 use crate::domain::{Order, Usage};
 use crate::providers::meter::Cap;
+pub use crate::providers::prices::micros;
 
-/// Converts US dollars to micro-USD; `None` if the amount is invalid.
-pub fn micros(usd: f64) -> Option<u64> {
-    let micros = (usd * 1_000_000.0).ceil();
-    // Within the exact range of a float; larger amounts are absurd anyway.
-    (micros.is_finite() && (0.0..=9.0e15).contains(&micros)).then_some(micros as u64)
-}
-
-/// Returns the usage to charge for an unmetered agent: its own figures if they are plausible, else the reservation.
+/// Returns the usage to charge for an unmetered agent: its own figures if they are plausible, else the reservation. No
+/// agent reports its model calls. They are not counted, as any number would be made up.
 pub fn charged(order: &Order, tokens: Option<u64>, cost_micros: Option<u64>) -> Usage {
     let reported = Usage { tokens: tokens.unwrap_or(0), cost_micros: cost_micros.unwrap_or(0), wall_ms: 0, turns: 0 };
     let (tokens, cost_micros) = if reported.is_absurd() { (None, None) } else { (tokens, cost_micros) };
@@ -18,7 +13,7 @@ pub fn charged(order: &Order, tokens: Option<u64>, cost_micros: Option<u64>) -> 
         tokens: tokens.unwrap_or(order.caps.tokens),
         cost_micros: cost_micros.unwrap_or(order.caps.cost_micros),
         wall_ms: 0,
-        turns: order.caps.turns,
+        turns: 0,
     }
 }
 

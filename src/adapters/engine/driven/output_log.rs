@@ -6,7 +6,7 @@
 use crate::domain::Usage;
 use crate::platform::terminal_text;
 use crate::ports::engine::{EngineEvent, Sink};
-use crate::secrets::{Redactor, redact};
+use crate::secrets::{Redactor, redact, redact_bytes};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ const MAX_LINE_CHARS: usize = 400;
 const MAX_TRANSCRIPT_BYTES: usize = 1024 * 1024;
 /// Upper bound of the text searched for an answer, in bytes: the end of the turn's text.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
+/// Upper bounds of the lines outside of the agent's protocol, and of one of them, in bytes.
+const MAX_STRAY_BYTES: usize = 2 * 1024;
+const MAX_STRAY_LINE_BYTES: usize = 400;
 
 /// Output so far.
 pub struct OutputLog {
@@ -35,6 +38,8 @@ struct State {
     text: String,
     message: usize,
     broken: bool,
+    /// Lines outside of the agent's protocol: banners, warnings, and why it cannot start.
+    stray: String,
     last: Option<Instant>,
 }
 
@@ -131,6 +136,23 @@ impl OutputLog {
     pub fn note(&self, what: &str) {
         let what = terminal_text::sanitize(what.as_bytes());
         self.state().write("# ", &redact(&what));
+    }
+
+    /// Adds a line that is not part of the agent's protocol to the transcript.
+    pub fn stray(&self, line: &[u8]) {
+        let line = terminal_text::tail(&redact_bytes(line), MAX_STRAY_LINE_BYTES);
+        self.note(&line);
+        let mut state = self.state();
+        state.stray.push_str(line.trim_end());
+        state.stray.push('\n');
+        let excess = state.stray.len().saturating_sub(MAX_STRAY_BYTES);
+        let excess = state.stray.ceil_char_boundary(excess);
+        state.stray.drain(..excess);
+    }
+
+    /// Returns the last lines that were not part of the agent's protocol.
+    pub fn stray_lines(&self) -> String {
+        self.state().stray.clone()
     }
 
     /// Starts a turn: text of the previous one does not answer it.

@@ -2,7 +2,7 @@
 
 use crate::domain::Timestamp;
 use crate::platform::terminal_text;
-use crate::providers::quota;
+use crate::providers::cause::{Advice, Cause, Reaction, Verdict, is_web_page};
 use crate::providers::settings::Provider;
 use crate::telemetry::redact;
 use genai::Error;
@@ -77,17 +77,21 @@ impl CallContext<'_> {
             () => "connection lost",
         };
         // Only an unreachable provider certainly received nothing.
-        let source = root(error).unwrap_or_default();
-        self.transient(format!("{what} {source}").trim_end(), began || !error.is_connect())
+        let (source, began) = (root(error).unwrap_or_default(), began || !error.is_connect());
+        let what = format!("{what} {source}");
+        match Cause::of_connection(&source) {
+            Some(cause) => Fault { began, ..self.caused(cause, what.trim_end()) },
+            None => self.transient(what.trim_end(), began),
+        }
     }
 
     /// Classifies an error of the library.
     pub fn fault(&self, error: &Error, began: bool) -> Fault {
         match error {
-            Error::HttpError { status, body, headers, .. } => self.status(status.as_u16(), headers, body, began),
-            Error::ChatResponse { body, .. } => {
-                self.status(stream_error_status(body), &HeaderMap::new(), &body.to_string(), began)
+            Error::HttpError { status, body, headers, .. } => {
+                self.response(Some(status.as_u16()), headers, body, began)
             }
+            Error::ChatResponse { body, .. } => self.response(None, &HeaderMap::new(), &body.to_string(), began),
             Error::WebStream { error, cause, .. } => {
                 if let Some(inner) = error.downcast_ref::<Error>() {
                     return self.fault(inner, began);
@@ -116,60 +120,46 @@ impl CallContext<'_> {
         }
     }
 
-    /// Classifies an HTTP status: that of the response, or the equivalent of an error within a stream.
-    pub fn status(&self, status: u16, headers: &HeaderMap, body: &str, began: bool) -> Fault {
-        let message = self.clean(&error_message(body));
-        let (provider, role) = (self.provider.name.as_str(), self.role);
-        let model = terminal_text::sanitize(self.model.as_bytes());
-        let lower = body.chars().take(16 * 1024).collect::<String>().to_lowercase();
-        let has = |patterns: &[&str]| patterns.iter().any(|p| lower.contains(p));
-        let too_long = has(&[
-            "context_length_exceeded",
-            "maximum context length",
-            "max context length",
-            "exceeds the context length",
-            "available context size",
-            "prompt too long",
-            "prompt is too long",
-            "context window",
-            "input token count",
-            "too many tokens",
-            "input is too long",
-            "request_too_large",
-        ]);
-        let no_model = has(&["model_not_found", "model not found", "no such model", "unknown model", "invalid model"])
-            || (lower.contains("model")
-                && has(&["does not exist", "not found", "is not supported", "not a valid model"]));
-        let kind = match status {
-            _ if quota::is_out_of_credit(status, body.as_bytes()) => Kind::NeedsPerson(format!(
-                "add credit to, or raise the limit of, the account of the key in {}",
-                self.provider.key_source
-            )),
-            401 | 403 => Kind::NeedsPerson(format!("put a working key into {}", self.provider.key_source)),
-            413 => Kind::TooLong,
-            400 | 422 if too_long => Kind::TooLong,
-            404 => Kind::NeedsPerson(self.other_model(&model)),
-            400 | 422 if no_model => Kind::NeedsPerson(self.other_model(&model)),
-            429 => Kind::Cooldown(quota::reset(status, headers, body.as_bytes(), self.now)),
-            408 | 425 | 500..=599 => match quota::reset(status, headers, body.as_bytes(), self.now) {
-                Some(at) => Kind::Cooldown(Some(at)),
-                None => Kind::Transient,
-            },
-            300..=399 => Kind::NeedsPerson(format!("correct providers.{provider}.base_url: the address redirects")),
-            _ => Kind::NeedsPerson(format!(
-                "check the provider's message; correct providers.{provider}, or set role.{role}.model to a model that accepts such requests"
-            )),
+    /// Classifies an error response; without a status, an error within a stream.
+    pub fn response(&self, status: Option<u16>, headers: &HeaderMap, body: &str, began: bool) -> Fault {
+        let verdict = Verdict::of_response(status, headers, body.as_bytes(), self.now);
+        let message = match self.clean(&error_message(body)) {
+            message if message.is_empty() => String::new(),
+            message => format!(": {message}"),
         };
-        let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-        Fault { kind, why: format!("{} answered {status}{message}", self.name()), began }
+        let how = match status {
+            Some(status) => format!("answered {status}"),
+            None => "reported an error within its answer".to_owned(),
+        };
+        Fault { kind: self.kind(verdict), why: format!("{} {how}{message}", self.name()), began }
     }
 
-    fn other_model(&self, model: &str) -> String {
-        let (provider, role) = (&self.provider.name, self.role);
-        format!(
-            "{provider} does not serve the model {model} at {}: set role.{role}.model to one that it serves, or correct providers.{provider}.base_url",
-            redact(&self.provider.base_url)
-        )
+    /// Classifies a response that claims success but does not contain an answer; `None` = it may have been cut off.
+    pub fn wrong_answer(&self, body: &str) -> Option<Fault> {
+        let cause = Cause::of_wrong_answer(body.as_bytes())?;
+        let what = match is_web_page(body) {
+            true => "answered with a web page".to_owned(),
+            false => format!("answered with an error instead of an answer: {}", self.clean(&error_message(body))),
+        };
+        let kind = self.kind(Verdict { cause, until: None });
+        Some(Fault { kind, why: format!("{} {what}", self.name()), began: false })
+    }
+
+    /// Creates the fault of a cause that Skep itself observed.
+    pub fn caused(&self, cause: Cause, what: &str) -> Fault {
+        let kind = self.kind(Verdict { cause, until: None });
+        Fault { kind, why: format!("{} {}", self.name(), self.clean(what)), began: true }
+    }
+
+    fn kind(&self, verdict: Verdict) -> Kind {
+        let model = terminal_text::sanitize(self.model.as_bytes());
+        let advice = Advice { provider: self.provider, model: &model, role: Some(self.role) };
+        match (verdict.cause.reaction(), verdict.until) {
+            (Reaction::Shorten, _) => Kind::TooLong,
+            (Reaction::Wait, until) | (Reaction::Retry, until @ Some(_)) => Kind::Cooldown(until),
+            (Reaction::Retry, None) => Kind::Transient,
+            (Reaction::AskPerson, _) => Kind::NeedsPerson(advice.fix(verdict.cause).unwrap_or_default()),
+        }
     }
 }
 
@@ -177,27 +167,16 @@ impl CallContext<'_> {
 fn error_message(body: &str) -> String {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let json = json.get(0).unwrap_or(&json);
-    let found = ["/error/message", "/message", "/error", "/detail"].iter().find_map(|p| json.pointer(p)?.as_str());
-    found.map_or_else(|| body.trim().to_owned(), str::to_owned)
-}
-
-/// Returns the HTTP status that corresponds to an error within a stream.
-pub fn stream_error_status(body: &Value) -> u16 {
-    let error = body.get("error").unwrap_or(body);
-    let code = ["code", "status_code", "status"].iter().find_map(|k| error.get(k)?.as_u64());
-    if let Some(code) = code.and_then(|c| u16::try_from(c).ok()).filter(|c| (400..600).contains(c)) {
-        return code;
-    }
-    let kind = ["type", "code", "status"].iter().find_map(|k| error.get(k)?.as_str()).unwrap_or_default();
-    match kind {
-        "rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED" => 429,
-        "authentication_error" | "UNAUTHENTICATED" => 401,
-        "permission_error" | "PERMISSION_DENIED" => 403,
-        "not_found_error" | "NOT_FOUND" => 404,
-        "invalid_request_error" | "INVALID_ARGUMENT" | "context_length_exceeded" => 400,
-        "request_too_large" => 413,
-        "overloaded_error" => 529,
-        _ => 500,
+    let paths = ["/error/metadata/raw", "/error/message", "/message", "/error", "/detail", "/detail/0/msg"];
+    let found = paths.iter().find_map(|p| json.pointer(p)?.as_str()).filter(|text| !text.trim().is_empty());
+    match found {
+        Some(text) => text.to_owned(),
+        // A page says it in its title, if at all.
+        None if is_web_page(body) => {
+            let title = body.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+            format!("a web page{}", title.map_or(String::new(), |(title, _)| format!(" ({})", title.trim())))
+        }
+        None => body.trim().to_owned(),
     }
 }
 
@@ -236,7 +215,7 @@ mod tests {
         let provider = provider();
         let asked = CallContext { provider: &provider, model: "m1", role: "dev", now: Timestamp(1_000_000) };
         let headers = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
-        asked.status(status, &headers, body, false)
+        asked.response(Some(status), &headers, body, false)
     }
 
     fn needs(fault: &Fault) -> &str {
@@ -249,7 +228,7 @@ mod tests {
     #[test]
     fn each_status_has_its_reaction() {
         assert_eq!(needs(&of(401, &[], "")), "put a working key into environment variable ACME_KEY");
-        assert_eq!(needs(&of(403, &[], "{}")), "put a working key into environment variable ACME_KEY");
+        assert!(needs(&of(403, &[], "{}")).starts_with("check the provider's message"));
         assert!(needs(&of(404, &[], "nope")).starts_with("acme does not serve the model m1"));
         assert!(
             needs(&of(400, &[], r#"{"error":{"message":"The model `m1` does not exist"}}"#)).contains("role.dev.model")
@@ -286,15 +265,31 @@ mod tests {
     }
 
     #[test]
-    fn errors_within_a_stream_are_distinguished() {
-        for (body, status) in [
-            (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, 529),
-            (r#"{"error":{"type":"rate_limit_error"}}"#, 429),
-            (r#"{"message":"x","code":"rate_limit_exceeded"}"#, 429),
-            (r#"{"code":502,"message":"x"}"#, 502),
-            (r#"{"message":"who knows"}"#, 500),
-        ] {
-            assert_eq!(stream_error_status(&serde_json::from_str(body).unwrap()), status, "{body}");
-        }
+    fn errors_within_a_stream_and_wrong_answers_are_distinguished() {
+        let provider = provider();
+        let context = CallContext { provider: &provider, model: "m1", role: "dev", now: Timestamp(1_000_000) };
+        let stream = |body| context.response(None, &HeaderMap::new(), body, true).kind;
+        assert_eq!(stream(r#"{"type":"error","error":{"type":"overloaded_error"}}"#), Kind::Transient);
+        assert_eq!(stream(r#"{"error":{"type":"rate_limit_error"}}"#), Kind::Cooldown(None));
+        assert_eq!(stream(r#"{"message":"x","code":"rate_limit_exceeded"}"#), Kind::Cooldown(None));
+        assert_eq!(stream(r#"{"code":502,"message":"x"}"#), Kind::Transient);
+        assert_eq!(stream(r#"{"message":"who knows"}"#), Kind::Transient);
+        assert!(matches!(stream(r#"{"error":{"type":"invalid_request_error","message":"no"}}"#), Kind::NeedsPerson(_)));
+
+        let page = context.wrong_answer("<!DOCTYPE html><html><title>Models</title></html>").unwrap();
+        assert!(page.why.contains("web page") && needs(&page).contains("base_url"), "{page:?}");
+        let json =
+            context.wrong_answer(r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#).unwrap();
+        assert!(json.why.contains("Unexpected endpoint") && needs(&json).contains("base_url"), "{json:?}");
+        assert_eq!(context.wrong_answer(r#"{"choices":[]}"#), None);
+        assert_eq!(context.wrong_answer("data: {}"), None);
+    }
+
+    #[test]
+    fn an_untrusted_certificate_needs_a_person() {
+        let provider = provider();
+        let context = CallContext { provider: &provider, model: "m1", role: "dev", now: Timestamp(1_000_000) };
+        let fault = context.caused(Cause::Tls, "cannot be reached (invalid peer certificate: UnknownIssuer)");
+        assert!(needs(&fault).contains("SSL_CERT_FILE") && fault.why.contains("UnknownIssuer"), "{fault:?}");
     }
 }

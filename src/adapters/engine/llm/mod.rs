@@ -32,6 +32,7 @@ mod guard;
 mod history;
 mod progress;
 mod session;
+mod text_calls;
 mod tools;
 mod transcript;
 mod wire;
@@ -56,6 +57,11 @@ impl Shared {
     pub fn new(clock: Arc<dyn Clock>, prices: Arc<Prices>) -> Shared {
         let limits = RateLimits::new(clock.clone());
         Shared { clock, limits, prices, clients: Arc::default(), access_broker: AccessBroker::default() }
+    }
+
+    /// Source of the time of day.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
     }
 
     /// Prices of models.

@@ -4,6 +4,7 @@ use super::context::tokens;
 use super::guard::{Guard, Verdict};
 use super::history::{Call, History, Outcome, Turn};
 use super::progress::Progress;
+use super::text_calls;
 use super::tools::{self, Spec, Tools};
 use super::transcript::Transcript;
 use super::wire::{Answer, Wire};
@@ -50,6 +51,10 @@ pub struct Session<'a> {
     refused: u32,
     /// Why the last result was refused.
     refusal: Option<String>,
+    /// Answers in a row that were cut off before they called a tool.
+    cut_answers: usize,
+    /// Output limit of the last call, in tokens.
+    output_limit: u32,
     ids: HashSet<String>,
     /// Tokens that the conversation may take; reduced after the provider found it too long.
     room: u64,
@@ -95,6 +100,8 @@ impl<'a> Session<'a> {
             turn: 0,
             refused: 0,
             refusal: None,
+            cut_answers: 0,
+            output_limit: 0,
             ids: HashSet::new(),
             wire,
             clock,
@@ -141,11 +148,20 @@ impl<'a> Session<'a> {
         self.turn += 1;
         let started = Instant::now();
         let mut answer = self.ask().await?;
+        if answer.calls.is_empty()
+            && let Some((text, calls)) = text_calls::read(&answer.text, &self.specs)
+        {
+            (answer.text, answer.calls) = (text, calls);
+        }
         self.assign_ids(&mut answer.calls);
         let Answer { text, calls, reasoning_parts, usage, cut } = answer;
         self.transcript.answer(self.turn, &text, &calls, usage, started.elapsed().as_millis());
         let verdict = self.guard.check(&calls);
+        self.cut_answers = if cut && calls.is_empty() { self.cut_answers + 1 } else { 0 };
         if let Verdict::Stop(why) = verdict {
+            if self.cut_answers > 1 {
+                return self.output_too_small();
+            }
             // Sending the same result again is a circle, too. What a person needs to know is why that result was
             // refused.
             return failed(match self.refusal.take().filter(|_| calls.iter().any(|c| c.tool == tools::DONE)) {
@@ -256,6 +272,33 @@ impl<'a> Session<'a> {
             }
             self.ids.insert(call.id.clone());
         }
+    }
+
+    /// Ends a session whose answers are longer than allowed: with a setting that a person has to change, not with a
+    /// failed try.
+    fn output_too_small<T>(&self) -> Result<T, Box<StepOutcome>> {
+        let (name, times, limit) = (model_name(self.wire), self.cut_answers, self.output_limit);
+        let provider = &self.wire.provider().name;
+        let why = format!(
+            "the answer of {name} reached its output limit of {limit} tokens {times} times in a row before it called a tool; reasoning counts as output"
+        );
+        if limit < max_output_tokens(self.wire) {
+            return failed(format!("{why}, and the budget of the attempt left no more"));
+        }
+        let key = match limit < self.wire.provider().max_output_tokens {
+            // The limit is a part of the window.
+            true => "context_window",
+            false => "max_output_tokens",
+        };
+        let effort = match self.order.engine.arg.contains('#') {
+            true => ", or choose a lower effort",
+            false => "",
+        };
+        let fix = format!(
+            "raise providers.{provider}.{key} to what the model supports{effort}, or set role.{}.model to a model that reasons less",
+            self.order.step.role().name()
+        );
+        Err(Box::new(StepOutcome::Unavailable { why, until: None, fix: Some(fix) }))
     }
 
     fn unavailable<T>(&self, why: String, until: Option<Timestamp>) -> Result<T, Box<StepOutcome>> {

@@ -5,6 +5,7 @@
 use super::fault::{CallContext, Fault};
 use super::history::{Call, History};
 use super::tools::Spec;
+use crate::providers::cause::Cause;
 use crate::providers::meter::WireUsage;
 use crate::providers::settings::{Api, Effort, Provider};
 use frames::Frames;
@@ -17,7 +18,9 @@ use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+mod chat;
 mod frames;
+mod http;
 mod ollama;
 mod request;
 
@@ -149,15 +152,16 @@ impl Wire {
         max_output_tokens: u32,
         on_delta: &(dyn Fn(StreamDelta<'_>) + Sync),
     ) -> Result<Answer, Fault> {
-        if self.provider.api == Api::Ollama {
-            return ollama::ask(
-                self,
-                context,
-                ollama::body(self, system, history, tools, max_output_tokens),
-                max_output_tokens,
-                on_delta,
-            )
-            .await;
+        match self.provider.api {
+            Api::OpenAi => {
+                let body = chat::body::body(self, system, history, tools, max_output_tokens);
+                return chat::ask(self, context, body, max_output_tokens, on_delta).await;
+            }
+            Api::Ollama => {
+                let body = ollama::body(self, system, history, tools, max_output_tokens);
+                return ollama::ask(self, context, body, max_output_tokens, on_delta).await;
+            }
+            Api::Anthropic | Api::OpenAiResponses | Api::Gemini => {}
         }
         let request = request::request(self.provider.api, system, history, tools);
         let options = request::options(self, max_output_tokens).with_raw_frame_sink(Frames::of(max_output_tokens));
@@ -169,7 +173,7 @@ impl Wire {
                 match event.map_err(|e| context.fault(&e, began))? {
                     ChatStreamEvent::Chunk(chunk) => on_delta(StreamDelta::Text(&chunk.content)),
                     ChatStreamEvent::ReasoningChunk(chunk) => on_delta(StreamDelta::Thought(&chunk.content)),
-                    ChatStreamEvent::End(end) if self.ended(&end) => return Ok(self.answer(end)),
+                    ChatStreamEvent::End(end) if self.ended(&end) => return self.answer(end, &context),
                     ChatStreamEvent::End(_) => break,
                     // "Start" precedes the request.
                     ChatStreamEvent::Start => continue,
@@ -205,13 +209,18 @@ impl Wire {
     /// Returns whether the stream really ended: for some APIs the library reports an end when the connection closes.
     fn ended(&self, end: &StreamEnd) -> bool {
         match self.provider.api {
-            Api::Anthropic | Api::OpenAi => true,
-            Api::OpenAiResponses | Api::Gemini | Api::Ollama => end.captured_stop_reason.is_some(),
+            Api::Anthropic => true,
+            _ => end.captured_stop_reason.is_some(),
         }
     }
 
-    fn answer(&self, end: StreamEnd) -> Answer {
+    fn answer(&self, end: StreamEnd, context: &CallContext<'_>) -> Result<Answer, Fault> {
         let cut = matches!(end.captured_stop_reason, Some(StopReason::MaxTokens(_)));
+        let blocked = match &end.captured_stop_reason {
+            Some(StopReason::ContentFilter(reason)) => Some(reason.clone()),
+            Some(StopReason::Other(reason)) if reason == "refusal" => Some(reason.clone()),
+            _ => None,
+        };
         let usage = end.captured_usage.as_ref().and_then(wire_usage);
         let mut answer = Answer { usage, cut, ..Answer::default() };
         let mut calls = Vec::new();
@@ -222,13 +231,13 @@ impl Wire {
                 thought => answer.reasoning_parts.push(thought),
             }
         }
-        let reasoned = answer.reasoning_parts.iter().any(ContentPart::is_reasoning_content);
-        if self.provider.api == Api::OpenAi && !calls.is_empty() && !reasoned {
-            // Some compatible servers expect their reasoning back with the calls it led to.
-            answer.reasoning_parts.extend(end.captured_reasoning_content.map(ContentPart::ReasoningContent));
-        }
         answer.calls = calls.into_iter().take(MAX_CALLS).map(|c| call(c, cut)).collect();
-        answer
+        match blocked {
+            Some(reason) if answer.calls.is_empty() => {
+                Err(context.caused(Cause::Moderation, &format!("ended its answer with the reason {reason:?}")))
+            }
+            _ => Ok(answer),
+        }
     }
 }
 
@@ -241,6 +250,10 @@ fn call(call: ToolCall, cut: bool) -> Call {
         Value::Object(fields) => (Value::Object(fields), None),
         Value::Null => (json!({}), None),
         Value::String(text) if text.trim().is_empty() && !cut => (json!({}), None),
+        // Some servers encode the arguments twice.
+        Value::String(text) if matches!(serde_json::from_str(&text), Ok(Value::Object(_))) => {
+            (serde_json::from_str(&text).unwrap_or_default(), None)
+        }
         _ if cut => (
             json!({}),
             Some("your answer reached its length limit and was cut off; send this in smaller pieces".to_owned()),
@@ -285,6 +298,7 @@ mod tests {
         };
         assert!(made(json!({"a": 1}), false).invalid.is_none());
         assert!(made(json!(""), false).invalid.is_none());
+        assert_eq!(made(json!("{\"a\": 1}"), false).args, json!({"a": 1}));
         assert!(made(json!("{\"path\": \"a"), true).invalid.is_some_and(|b| b.contains("smaller pieces")));
         assert!(made(json!([1]), false).invalid.is_some_and(|b| b.contains("not a JSON object")));
         assert_eq!(made(json!({}), false).tool, "read");

@@ -54,6 +54,7 @@ impl Session<'_> {
                 &on_delta,
             );
             let answered = timeout_at(self.deadline, asking).await;
+            self.output_limit = ticket.max_output_tokens();
             drop(permit);
             self.progress.end();
             let fault = match answered {

@@ -2,20 +2,16 @@
 //! silently drops the beginning of a longer prompt.
 
 use super::super::context::tokens;
-use super::super::fault::{CallContext, Fault, Kind, stream_error_status};
+use super::super::fault::{CallContext, Fault, Kind};
 use super::super::history::{Call, History, Turn};
 use super::super::tools::Spec;
-use super::{Answer, StreamDelta, Wire, frames};
+use super::{Answer, StreamDelta, Wire, http};
 use crate::providers::meter::WireUsage;
 use crate::providers::settings::Effort;
 use genai::chat::{ContentPart, ToolCall};
-use reqwest::Response;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-/// Upper bound of an error body, in bytes.
-const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// A prompt of at least this many estimated tokens was truncated if fewer than 1 / `TRUNCATION_FACTOR` of them were
 /// read.
 const TRUNCATION_MIN_TOKENS: u64 = 6_000;
@@ -81,81 +77,46 @@ pub async fn ask(
 ) -> Result<Answer, Fault> {
     let body = body.to_string();
     let sent = tokens(body.len());
-    let mut request = wire.clients.http.post(format!("{}api/chat", wire.provider.base_url));
-    request = request.header("content-type", "application/json").body(body);
-    if let Some(key) = &wire.provider.key {
-        request = request.bearer_auth(key.expose());
-    }
-    let late = |began| context.transient("did not answer in time", began);
-    let response = timeout(wire.provider.idle_timeout, request.send()).await.map_err(|_| late(true))?;
-    let mut response = response.map_err(|e| context.connection(&e, false))?;
-    let status = response.status();
-    if !status.is_success() {
-        let headers = response.headers().clone();
-        let body = timeout(wire.provider.idle_timeout, beginning(&mut response)).await.unwrap_or_default();
-        return Err(context.status(status.as_u16(), &headers, &String::from_utf8_lossy(&body), false));
-    }
+    let mut lines = http::post(wire, context, "api/chat", body, max_output_tokens).await?;
     let mut answer = Answer::default();
-    let (mut calls, mut thought) = (Vec::new(), String::new());
-    let (mut seen, mut rest) = (0, Vec::new());
-    loop {
-        let piece = timeout(wire.provider.idle_timeout, response.chunk()).await.map_err(|_| late(true))?;
-        let Some(piece) = piece.map_err(|e| context.connection(&e, true))? else {
-            return Err(context.transient("the answer broke off", true));
+    let (mut calls, mut thought, mut began) = (Vec::new(), String::new(), false);
+    while let Some(line) = lines.next().await? {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let Ok(frame) = serde_json::from_slice::<Value>(&line) else {
+            let wrong = context.wrong_answer(&String::from_utf8_lossy(&line)).filter(|_| !began);
+            return Err(wrong.unwrap_or_else(|| context.transient("unreadable answer", true)));
         };
-        seen += piece.len();
-        if seen > frames::max_bytes(max_output_tokens) {
-            return Err(context.transient("its answer is not readable, or has no end", true));
+        if frame.get("error").is_some() {
+            return Err(context.response(None, &HeaderMap::new(), &frame.to_string(), began));
         }
-        rest.extend_from_slice(&piece);
-        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            let Ok(frame) = serde_json::from_slice::<Value>(&line) else {
-                return Err(context.transient("unreadable answer", true));
-            };
-            if frame.get("error").is_some() {
-                return Err(context.status(stream_error_status(&frame), &HeaderMap::new(), &frame.to_string(), true));
-            }
-            let text = |at: &str| frame.pointer(at).and_then(Value::as_str).filter(|t| !t.is_empty());
-            if let Some(text) = text("/message/thinking") {
-                on_delta(StreamDelta::Thought(text));
-                thought.push_str(text);
-            }
-            if let Some(text) = text("/message/content") {
-                on_delta(StreamDelta::Text(text));
-                answer.text.push_str(text);
-            }
-            calls
-                .extend(frame.pointer("/message/tool_calls").and_then(Value::as_array).into_iter().flatten().map(call));
-            if frame.get("done").and_then(Value::as_bool) != Some(true) {
-                continue;
-            }
-            answer.cut = text("/done_reason") == Some("length");
-            answer.usage = usage(&frame);
-            if let Some(read) = answer.usage.map(|u| u.input).filter(|read| is_truncated(sent, *read)) {
-                return Err(truncated(wire, context, sent, read));
-            }
-            if !calls.is_empty() && !thought.is_empty() {
-                answer.reasoning_parts.push(ContentPart::ReasoningContent(thought));
-            }
-            answer.calls = calls.into_iter().take(super::MAX_CALLS).map(|c| super::call(c, answer.cut)).collect();
-            return Ok(answer);
+        began = true;
+        let text = |at: &str| frame.pointer(at).and_then(Value::as_str).filter(|t| !t.is_empty());
+        if let Some(text) = text("/message/thinking") {
+            on_delta(StreamDelta::Thought(text));
+            thought.push_str(text);
         }
+        if let Some(text) = text("/message/content") {
+            on_delta(StreamDelta::Text(text));
+            answer.text.push_str(text);
+        }
+        calls.extend(frame.pointer("/message/tool_calls").and_then(Value::as_array).into_iter().flatten().map(call));
+        if frame.get("done").and_then(Value::as_bool) != Some(true) {
+            continue;
+        }
+        answer.cut = text("/done_reason") == Some("length");
+        answer.usage = usage(&frame);
+        if let Some(read) = answer.usage.map(|u| u.input).filter(|read| is_truncated(sent, *read)) {
+            return Err(truncated(wire, context, sent, read));
+        }
+        if !calls.is_empty() && !thought.is_empty() {
+            answer.reasoning_parts.push(ContentPart::ReasoningContent(thought));
+        }
+        answer.calls = calls.into_iter().take(super::MAX_CALLS).map(|c| super::call(c, answer.cut)).collect();
+        return Ok(answer);
     }
-}
-
-async fn beginning(response: &mut Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Ok(Some(piece)) = response.chunk().await {
-        body.extend_from_slice(&piece[..piece.len().min(MAX_ERROR_BYTES - body.len())]);
-        if body.len() == MAX_ERROR_BYTES {
-            break;
-        }
-    }
-    body
+    Err(context.transient("the answer broke off", true))
 }
 
 fn call(call: &Value) -> ToolCall {

@@ -38,9 +38,8 @@ pub fn options(wire: &Wire, max_output_tokens: u32) -> ChatOptions {
         Api::Anthropic => with_effort(options, wire, effort).with_capture_reasoning_content(true),
         // Capturing would request reasoning, which models without it refuse. Signatures arrive anyway.
         Api::Gemini => with_effort(options, wire, effort),
-        Api::OpenAi | Api::Ollama => options
-            .with_capture_reasoning_content(true)
-            .with_reasoning_effort(effort.unwrap_or(ReasoningEffort::Budget(0))),
+        // Not called through the library.
+        Api::OpenAi | Api::Ollama => options,
         // Capturing requests a reasoning summary, which models without reasoning refuse.
         Api::OpenAiResponses => {
             let reasons = ["gpt-5", "gpt-6", "o1", "o3", "o4"].iter().any(|p| wire.model.starts_with(p));
@@ -81,8 +80,9 @@ fn effort(wire: &Wire, max_output_tokens: u32) -> Option<ReasoningEffort> {
     })
 }
 
-/// Builds the request. Where the provider caches by markers, the system prompt with the tools and the end of the
-/// conversation are marked, so that each turn reads the previous one from the cache.
+/// Builds the request. Where the provider caches by markers, the system prompt with the tools and the ends of the last
+/// two turns are marked, so that each turn reads the previous one from the cache: the provider finds a cached beginning
+/// only if it ends at a mark or shortly before one, and one turn may be longer than that.
 pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> ChatRequest {
     let marks = api == Api::Anthropic;
     let mut messages = Vec::with_capacity(2 + 2 * history.turns.len());
@@ -90,6 +90,8 @@ pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> Cha
         messages.push(ChatMessage::system(system).with_options(CacheControl::Ephemeral));
     }
     messages.push(ChatMessage::user(history.opening()));
+    // Indexes of the last message of each turn.
+    let mut ends = vec![messages.len() - 1];
     for turn in &history.turns {
         let mut parts = turn.reasoning_parts.clone();
         if !turn.text.is_empty() {
@@ -116,9 +118,12 @@ pub fn request(api: Api, system: &str, history: &History, tools: &[Spec]) -> Cha
         if let Some(nudge) = &turn.nudge {
             messages.push(ChatMessage::user(nudge.clone()));
         }
+        ends.push(messages.len() - 1);
     }
-    if marks && let Some(last) = messages.pop() {
-        messages.push(last.with_options(CacheControl::Ephemeral));
+    if marks {
+        for at in ends.into_iter().rev().take(2) {
+            messages[at] = messages[at].clone().with_options(CacheControl::Ephemeral);
+        }
     }
     let tool = |s: &Spec| Tool::new(s.name).with_description(s.description).with_schema(s.schema.clone());
     let mut request = ChatRequest::new(messages).with_tools(tools.iter().map(tool).collect::<Vec<_>>());
