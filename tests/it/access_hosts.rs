@@ -65,7 +65,10 @@ fn a_host_is_reachable_only_for_the_project_it_is_granted_to() {
     let lost = "test -z \"$HTTPS_PROXY\" && /usr/bin/python3 -c 'import urllib.request as u; u.urlopen(\"http://nowhere.example/\")'";
     let output = run("third.git", "command: echo b > a.txt", lost);
     let out = output.ends(4).out;
-    assert!(out.contains("egress.hosts of project third allows no host"), "{out}");
+    assert!(out.contains("closed on purpose (egress.hosts of project third allows no host)"), "{out}");
+    let line =
+        format!("`hosts = [\"HOST\"]` below [project.third.egress] in {}", desk.path("data/skep.toml").display());
+    assert!(out.contains(&line), "{out}");
     assert_eq!((site.asked().len(), elsewhere.asked().len()), (asked, 0));
 }
 

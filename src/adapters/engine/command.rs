@@ -124,7 +124,9 @@ impl Engine for CommandEngine {
         let usage = charged_usage(order, report.as_ref().ok().and_then(Option::as_ref));
         let mut result = outcome(order, env, &ended, &output, report, &self.partial_exit_codes);
         let mut transcript = ended.into_log();
-        if let Some(refused) = given.denied_hosts() {
+        let failed = matches!(result, StepOutcome::Failed(_));
+        let refused = given.denied_hosts().or_else(|| given.offline_hint(&output).filter(|_| failed));
+        if let Some(refused) = refused {
             transcript.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
             if let StepOutcome::Failed(why) | StepOutcome::EditedInPart { why, .. } = &mut result {
                 why.push_str(&format!("\n{refused}"));

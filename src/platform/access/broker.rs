@@ -4,9 +4,9 @@
 //! Invariant: [`AccessBroker::grant`] never gives access to a model provider, and a secret is decrypted for one
 //! command at a time.
 
-use super::{Grants, ProjectGrants};
+use super::{Grants, ProjectGrants, network_need};
 use crate::domain::{ProjectName, Usage};
-use crate::platform::egress::{EgressProxy, ProxySession, SessionSpec};
+use crate::platform::egress::{EgressProxy, Hosts, ProxySession, SessionSpec};
 use crate::platform::sandbox::{Level, ProxyEndpoint};
 use crate::platform::terminal_text;
 use crate::ports::{PortError, PortResult, SecretName, Vault};
@@ -14,24 +14,12 @@ use crate::providers::meter::Meter;
 use crate::providers::settings::Provider;
 use crate::secrets::{Secret, VALUE_BYTES_MIN};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Maximum number of denied hosts that are listed by name, and the maximum length of such a name.
 const LISTED_HOSTS_MAX: usize = 8;
 const HOST_CHARS_MAX: usize = 100;
-
-/// Error messages, in lower case, of programs that need a network and have none.
-const OFFLINE_MESSAGES: &[&str] = &[
-    "could not resolve host",
-    "couldn't resolve host",
-    "temporary failure in name resolution",
-    "name or service not known",
-    "network is unreachable",
-    "eai_again",
-    "enotfound",
-    "dns error",
-    "no such host",
-];
 
 /// Grants access to commands. Without a proxy, no host can be reached; without a vault, no secret is granted.
 #[derive(Clone, Default)]
@@ -76,6 +64,9 @@ pub struct AccessRequest<'a> {
 pub struct CommandAccess {
     project: ProjectName,
     level: Level,
+    grants: Grants,
+    /// The configuration file in which the grants can be changed.
+    file: Option<PathBuf>,
     /// Session of the egress proxy, if the command has one.
     pub session: Option<ProxySession>,
     secrets: Vec<(String, Secret)>,
@@ -132,7 +123,7 @@ impl AccessBroker {
                 return Err(PortError::permanent(what, "use `skep run` or `skep serve`"));
             }
         };
-        Ok(CommandAccess::new(&request, session, secrets))
+        Ok(CommandAccess::new(&request, &self.grants, session, secrets))
     }
 
     /// Grants access to a driven agent: its session also reaches its provider, and exists even if no host is granted.
@@ -150,7 +141,7 @@ impl AccessBroker {
         let providers = provider.into_iter().collect();
         let session =
             self.proxy.as_ref().map(|proxy| open_session(proxy, &request, hosts, providers, meter)).transpose()?;
-        Ok(CommandAccess::new(&request, session, secrets))
+        Ok(CommandAccess::new(&request, &self.grants, session, secrets))
     }
 
     /// Decrypts the granted secrets. Fails if one of them is unavailable.
@@ -223,15 +214,18 @@ fn open_session(
 impl CommandAccess {
     fn new(
         request: &AccessRequest<'_>,
+        grants: &ProjectGrants,
         session: Option<ProxySession>,
         secrets: Vec<(String, Secret)>,
     ) -> CommandAccess {
-        CommandAccess { project: request.project.clone(), level: request.level, session, secrets }
+        let (project, level) = (request.project.clone(), request.level);
+        let file = grants.file.clone();
+        CommandAccess { grants: grants.for_project(&project).clone(), project, level, file, session, secrets }
     }
 
     /// Returns an access that grants nothing, for a command that runs on another machine.
     pub fn none(request: &AccessRequest<'_>) -> CommandAccess {
-        CommandAccess::new(request, None, Vec::new())
+        CommandAccess::new(request, &ProjectGrants::default(), None, Vec::new())
     }
 
     /// Returns the address of the proxy, for the command's job.
@@ -265,18 +259,35 @@ impl CommandAccess {
             all if all > listed.len() => listed.push(format!("and {} more", all - listed.len())),
             _ => {}
         }
+        let missing = self.session.as_ref().map(ProxySession::missing_hosts).unwrap_or_default();
         let (listed, project) = (listed.join(", "), &self.project);
-        Some(format!("it tried to reach {listed}, which egress.hosts of project {project} does not allow"))
+        let how = if missing.is_empty() { String::new() } else { format!(": {}", self.how_to_allow(&missing)) };
+        Some(format!("it tried to reach {listed}, which egress.hosts of project {project} does not allow{how}"))
     }
 
-    /// Explains that a command has no network access, if its output suggests that it needed some.
+    /// Explains that a command has no network access and how to open it, if its output shows that it needed some.
     pub fn offline_hint(&self, output: &str) -> Option<String> {
-        let output = output.to_lowercase();
-        let needed_network = OFFLINE_MESSAGES.iter().any(|message| output.contains(message));
         let isolated = self.session.is_none() && self.level != Level::None;
-        (needed_network && isolated).then(|| {
-            let project = &self.project;
-            format!("it seems to need network access, and egress.hosts of project {project} allows no host")
+        (isolated && network_need::is_needed(output)).then(|| {
+            let (project, how) = (&self.project, self.how_to_allow(&network_need::hosts(output)));
+            format!("it needs the network, which is closed on purpose (egress.hosts of project {project} allows no host): {how}")
         })
+    }
+
+    /// Describes how to allow more hosts: the line, its table and the file.
+    fn how_to_allow(&self, more: &[String]) -> String {
+        let mut hosts = self.grants.hosts.clone();
+        // A name may have been chosen by the command. Only what is valid in the list is proposed.
+        hosts.extend(more.iter().filter(|host| Hosts::parse(std::slice::from_ref(*host)).is_ok()).cloned());
+        if hosts.is_empty() {
+            hosts.push("HOST".to_owned());
+        }
+        hosts.dedup();
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
+        let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let project = self.project.as_str();
+        let project = if project.chars().all(is_bare) { project.to_owned() } else { format!("\"{project}\"") };
+        let file = self.file.as_ref().map_or_else(|| "skep.toml".to_owned(), |file| file.display().to_string());
+        format!("to allow it, write `hosts = [{}]` below [project.{project}.egress] in {file}", hosts.join(", "))
     }
 }

@@ -2,6 +2,7 @@
 //! repository.
 
 pub mod broker;
+mod network_need;
 pub mod settings;
 
 pub use settings::{Grants, ProjectGrants};

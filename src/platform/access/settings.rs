@@ -2,6 +2,7 @@
 
 use crate::domain::ProjectName;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Grants of one project's commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct ProjectGrants {
     pub all: Grants,
     /// Grants of individual projects. Each is complete: what its table leaves out is filled in from `all`.
     pub projects: BTreeMap<ProjectName, Grants>,
+    /// The configuration file in which they can be changed.
+    pub file: Option<PathBuf>,
 }
 
 impl ProjectGrants {

@@ -66,6 +66,34 @@ impl Hosts {
     }
 }
 
+/// Returns the entry that allows a host or an address at a port.
+pub fn entry(host: &str, port: u16) -> String {
+    match (DEFAULT_PORTS.contains(&port), host.contains(':')) {
+        (true, _) => host.to_owned(),
+        (false, true) => format!("[{host}]:{port}"),
+        (false, false) => format!("{host}:{port}"),
+    }
+}
+
+/// Services that give credentials to any program on a cloud machine, besides the link-local ones.
+const METADATA: &[IpAddr] = &[
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Returns whether an address may be listed: not one that gives away credentials of this machine.
+pub fn may_be_listed(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !METADATA.contains(&ip) && !is_link_local && !ip.is_unspecified()
+}
+
 fn rule(pattern: &str) -> Result<Rule, String> {
     let invalid = |why: &str| {
         format!(

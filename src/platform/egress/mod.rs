@@ -32,6 +32,7 @@ mod tunnel;
 mod key_mask;
 mod provider;
 mod session;
+pub mod settings;
 
 mod request;
 mod route;
@@ -204,6 +205,11 @@ impl ProxySession {
     /// Returns the denied requests so far, each with its reason, without repetitions; at most 256.
     pub fn denials(&self) -> Vec<(String, String)> {
         self.state.denials()
+    }
+
+    /// Returns the entries of the list of hosts that would have allowed the denied connections; at most 256.
+    pub fn missing_hosts(&self) -> Vec<String> {
+        self.state.missing_hosts()
     }
 
     /// Returns the number of bytes relayed to and from hosts (not providers).

@@ -82,6 +82,8 @@ pub struct SessionState {
     pub(super) traffic: AtomicU64,
     label: String,
     denials: Mutex<BTreeSet<(String, String)>>,
+    /// Entries of the list of hosts that would have allowed what was denied.
+    missing_hosts: Mutex<BTreeSet<String>>,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -104,6 +106,7 @@ impl SessionState {
             traffic: AtomicU64::new(0),
             label: spec.label,
             denials: Mutex::default(),
+            missing_hosts: Mutex::default(),
             fault: Mutex::default(),
         })
     }
@@ -115,6 +118,18 @@ impl SessionState {
             // Logged escaped: it is the agent's text.
             tracing::warn!(session = ?self.label, ?what, why, "the egress proxy denied a request");
         }
+    }
+
+    /// Records a denied connection; `entry` would allow it.
+    pub(super) fn deny_host(&self, name: &str, why: &str, entry: Option<String>) {
+        self.deny(name, why);
+        let mut missing = self.missing_hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = missing.len() < DENIALS_MAX;
+        missing.extend(entry.filter(|_| has_room));
+    }
+
+    pub(super) fn missing_hosts(&self) -> Vec<String> {
+        self.missing_hosts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Returns the denials so far, with their reasons.

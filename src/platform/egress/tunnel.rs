@@ -3,7 +3,7 @@
 //! The name is checked and resolved, each address is checked, and the connection goes to exactly the checked address. A
 //! name that resolves differently the second time therefore gains nothing.
 
-use super::hosts::normalize_host;
+use super::hosts::{self, normalize_host};
 use super::listener::ConnectionPermit;
 use super::response::{denied, text};
 use super::session::SessionState;
@@ -13,7 +13,7 @@ use axum::http::uri::{Authority, Scheme};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use hyper_util::rt::TokioIo;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,15 +43,20 @@ pub async fn serve(session: &Arc<SessionState>, request: Request) -> Response {
     let tunnel = request.method() == Method::CONNECT;
     let (host, port) = match target(request.uri(), tunnel) {
         Ok(target) => target,
-        Err(why) => return refuse(session, &request.uri().to_string(), why),
+        Err(why) => return refuse(session, &request.uri().to_string(), why, None),
     };
     let name = format!("{host}:{port}");
     if let Err(why) = session.hosts.check(&host, port) {
-        return refuse(session, &name, why);
+        return refuse(session, &name, why, Some(hosts::entry(&host, port)));
     }
     let stream = match timeout(CONNECT_TIMEOUT, dial(session, &host, port)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(DialError::Denied(why))) => return refuse(session, &name, why),
+        Ok(Err(DialError::Private(ip))) => {
+            let why = format!("the name resolves to no public address, but to {ip}");
+            // An address of this machine's cloud gives away credentials, and is not proposed.
+            let entry = hosts::may_be_listed(ip).then(|| hosts::entry(&ip.to_string(), port));
+            return refuse(session, &name, &why, entry);
+        }
         Ok(Err(DialError::Failed(error))) => {
             return text(StatusCode::BAD_GATEWAY, &format!("Skep: cannot reach {name}: {error}"));
         }
@@ -60,9 +65,10 @@ pub async fn serve(session: &Arc<SessionState>, request: Request) -> Response {
     if tunnel { connect(session, request, stream) } else { forward(session, request, stream, &host, port).await }
 }
 
-fn refuse(session: &SessionState, name: &str, why: &'static str) -> Response {
+/// Refuses a request. `entry` would allow it, if a person added it to the hosts.
+fn refuse(session: &SessionState, name: &str, why: &str, entry: Option<String>) -> Response {
     let name: String = name.chars().take(300).collect();
-    session.deny(&name, why);
+    session.deny_host(&name, why, entry);
     denied(&format!(
         "Skep: access to {name:?} is denied: {why}. A person can add hosts to `egress.hosts` in the configuration, globally or for the project."
     ))
@@ -92,7 +98,8 @@ fn target(uri: &Uri, tunnel: bool) -> Result<(String, u16), &'static str> {
 }
 
 enum DialError {
-    Denied(&'static str),
+    /// The name resolves to this address, which is not public and not listed.
+    Private(IpAddr),
     Failed(std::io::Error),
 }
 
@@ -103,7 +110,7 @@ async fn dial(session: &SessionState, host: &str, port: u16) -> Result<TcpStream
         Err(_) => session.resolver.resolve(host, port).await.map_err(DialError::Failed)?,
     };
     let allowed = found.iter().map(|a| SocketAddr::new(a.ip(), port)).filter(|a| session.hosts.may_dial(*a));
-    let mut failed = None;
+    let (mut failed, first) = (None, found.first().map(|address| address.ip().to_canonical()));
     for address in allowed {
         match TcpStream::connect(address).await {
             Ok(stream) => {
@@ -114,9 +121,10 @@ async fn dial(session: &SessionState, host: &str, port: u16) -> Result<TcpStream
             Err(error) => failed = Some(error),
         }
     }
-    match failed {
-        Some(error) => Err(DialError::Failed(error)),
-        None => Err(DialError::Denied("the name resolves to no public address (list the address itself to allow it)")),
+    match (failed, first) {
+        (Some(error), _) => Err(DialError::Failed(error)),
+        (None, Some(ip)) => Err(DialError::Private(ip)),
+        (None, None) => Err(DialError::Failed(std::io::Error::other("the name resolves to no address"))),
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn run(
     let cut = if ended.truncated { "; the beginning of the output was dropped" } else { "" };
     let output = truncate_middle(terminal_text::sanitize(&ended.stdout).trim_end(), MAX_SHOWN_BYTES);
     let output = if output.is_empty() { "(no output)" } else { &output };
-    let refused =
-        given.denied_hosts().map_or_else(String::new, |why| format!("\nSkep: {why}. Only a person can change this"));
+    let refused = given.denied_hosts().or_else(|| given.offline_hint(output).filter(|_| !ok));
+    let refused = refused.map_or_else(String::new, |why| format!("\nSkep: {why}. Only a person can change this"));
     Ok(ToolResult { text: format!("{status}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
 }

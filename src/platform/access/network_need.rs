@@ -1,0 +1,190 @@
+//! Recognizes in the output of a command that it needed the network, and which hosts.
+
+use std::collections::BTreeSet;
+
+/// Maximum number of hosts that are proposed.
+const HOSTS_MAX: usize = 8;
+
+/// Messages, in lower case, of programs that need a network and have none. A message counts as a whole: "enotfound" does
+/// not stand in "ModuleNotFoundError".
+const MESSAGES: &[&str] = &[
+    // Name resolution and connections: curl, wget, git, ssh, Python, Node.js, Rust, Go, Java, musl.
+    "could not resolve host",
+    "couldn't resolve host",
+    "could not resolve hostname",
+    "could not resolve proxy",
+    "unable to resolve host address",
+    "temporary failure in name resolution",
+    "name or service not known",
+    "name does not resolve",
+    "no address associated with hostname",
+    "failed to lookup address information",
+    "temporary failure resolving",
+    "network is unreachable",
+    "eai_again",
+    "enotfound",
+    "enetunreach",
+    "dns error",
+    "no such host",
+    "unknownhostexception",
+    "unknown host",
+    // Package managers that were told to do without: npm, pnpm, yarn, corepack, Cargo, Go, pip, uv, Maven, Gradle, Hex,
+    // Composer, Bundler, rustup.
+    "enotcached",
+    "only-if-cached",
+    "err_pnpm_no_offline_meta",
+    "err_pnpm_no_offline_tarball",
+    "network access have been disabled by configuration",
+    "network access has been disabled by configuration",
+    "network access disabled by the environment",
+    "--offline was specified",
+    "you may not have network access",
+    "module lookup disabled by goproxy=off",
+    "(from versions: none)",
+    "network connectivity is disabled",
+    "in offline mode and the artifact",
+    "in offline mode",
+    "for offline mode",
+    "hex is running in offline mode",
+    "network disabled, request canceled",
+    "could not reach host",
+    "could not fetch specs",
+    "auto-install is disabled",
+];
+
+/// Beginnings, in lower case, of texts that name a host without a URL.
+const HOST_FOLLOWS: &[&str] = &[
+    "could not resolve host: ",
+    "could not resolve hostname ",
+    "unable to resolve host address ",
+    "eai_again ",
+    "enotfound ",
+    "lookup ",
+    "unknownhostexception: ",
+    "temporary failure resolving ",
+];
+
+/// Returns whether the output shows that the command needed a network.
+pub fn is_needed(output: &str) -> bool {
+    let output = output.to_lowercase();
+    MESSAGES.iter().any(|message| contains_whole(&output, message))
+}
+
+/// Returns whether `text` contains `part`, not as a piece of a longer word.
+fn contains_whole(text: &str, part: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let starts_word = part.starts_with(is_word);
+    text.match_indices(part).any(|(at, _)| {
+        let before = text[..at].chars().next_back().is_some_and(is_word);
+        let after = text[at + part.len()..].chars().next().is_some_and(is_word) && part.ends_with(is_word);
+        !(before && starts_word) && !after
+    })
+}
+
+/// Returns the hosts that the output names, as entries of the list of hosts. It is the command's text: only what has the
+/// form of a public host name counts.
+pub fn hosts(output: &str) -> Vec<String> {
+    let output = output.to_lowercase();
+    let mut found = BTreeSet::new();
+    let after = |mark: &str| output.match_indices(mark).map(|(at, _)| &output[at + mark.len()..]).collect::<Vec<_>>();
+    for mark in ["https://", "http://", "git+ssh://", "ssh://"].iter().chain(HOST_FOLLOWS) {
+        for rest in after(mark) {
+            let rest = rest.trim_start_matches(['\'', '"', '`', '(']);
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".-:@".contains(c))).unwrap_or(rest.len());
+            let authority = rest[..end].rsplit('@').next().unwrap_or_default().trim_end_matches(['.', ':', '-']);
+            let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
+            let port = port.parse::<u16>().ok().filter(|port| ![80, 443].contains(port));
+            if is_public_name(name) {
+                found.insert(port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}")));
+            }
+        }
+    }
+    found.into_iter().take(HOSTS_MAX).collect()
+}
+
+fn is_public_name(name: &str) -> bool {
+    let label = |l: &str| (1..=63).contains(&l.len()) && !l.starts_with('-') && !l.ends_with('-');
+    let top = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253
+        && name.contains('.')
+        && name.split('.').all(label)
+        && top.len() >= 2
+        && top.bytes().all(|b| b.is_ascii_lowercase())
+        && name != "localhost"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_package_managers_are_recognized_with_the_hosts_they_need() {
+        for (output, expected) in [
+            (
+                "npm error code EAI_AGAIN\nnpm error request to https://registry.npmjs.org/x failed, reason: getaddrinfo EAI_AGAIN registry.npmjs.org",
+                "registry.npmjs.org",
+            ),
+            (
+                "npm error code ENOTCACHED\nnpm error request to https://npm.example.org:8443/a failed: cache mode is 'only-if-cached' but no cached response",
+                "npm.example.org:8443",
+            ),
+            ("curl: (6) Could not resolve host: example.com", "example.com"),
+            (
+                "fatal: unable to access 'https://git.example.org/a/': Could not resolve host: git.example.org",
+                "git.example.org",
+            ),
+            ("go: example.org/m@v1.0.0: module lookup disabled by GOPROXY=off", ""),
+            (
+                "error: failed to download from `https://static.crates.io/crates/a/1/download`\nattempting to make an HTTP request, but --offline was specified",
+                "static.crates.io",
+            ),
+            ("ERROR: Could not find a version that satisfies the requirement pytest (from versions: none)", ""),
+            (
+                "hint: Packages were unavailable because the network was disabled. Network connectivity is disabled, but",
+                "",
+            ),
+            ("dial tcp: lookup proxy.golang.org on 127.0.0.1:53: no such host", "proxy.golang.org"),
+            (
+                "[ERROR] Cannot access central (https://repo.maven.apache.org/maven2) in offline mode",
+                "repo.maven.apache.org",
+            ),
+            ("java.net.UnknownHostException: services.gradle.org", "services.gradle.org"),
+        ] {
+            assert!(is_needed(output), "{output}");
+            assert_eq!(hosts(output).join(" "), expected, "{output}");
+        }
+    }
+
+    #[test]
+    fn other_errors_are_not_taken_for_a_missing_network() {
+        for output in [
+            "ModuleNotFoundError: No module named 'pytest'",
+            "ClassNotFoundException: a.B",
+            "error[E0433]: failed to resolve: use of undeclared crate",
+            "FileNotFoundError: [Errno 2] No such file or directory: 'x'",
+            "fixture 'renotfound' not found",
+            "Cannot find module './x'",
+            "ImportError: cannot import name 'dns_errors'",
+            "AssertionError: 404 != 200",
+            "ResourceNotFoundError",
+            "XENOTFOUND_Y",
+        ] {
+            assert!(!is_needed(output), "{output}");
+        }
+    }
+
+    #[test]
+    fn only_public_names_are_proposed() {
+        for output in [
+            "https://localhost/x",
+            "http://127.0.0.1:8000/",
+            "https://user@internal/x",
+            "https://a..b.com",
+            "lookup nowhere",
+        ] {
+            assert!(hosts(output).is_empty(), "{output}: {:?}", hosts(output));
+        }
+        let many: String = (0..20).map(|n| format!("https://h{n}.example.org/ ")).collect();
+        assert_eq!(hosts(&many).len(), HOSTS_MAX);
+    }
+}
