@@ -8,6 +8,10 @@ fn main() -> ExitCode {
     if let Some(code) = skep::app::run_sandbox_helper(std::env::args_os()) {
         return code;
     }
+    if let Some(code) = skep::app::run_if_init() {
+        return code;
+    }
+    skep::app::protect_memory();
     skep::telemetry::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -38,6 +38,8 @@ mod sandbox;
 mod secret_registration;
 mod settings;
 
+pub use crate::platform::init::run_if_init;
+pub use crate::platform::process::protect_memory;
 pub use crate::platform::sandbox::inside::run_if_helper as run_sandbox_helper;
 pub use program::Program;
 

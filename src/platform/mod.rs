@@ -5,6 +5,7 @@ pub mod access;
 pub mod clock;
 pub mod egress;
 pub mod git;
+pub mod init;
 pub mod process;
 pub mod rooted_fs;
 pub mod sandbox;

@@ -277,6 +277,15 @@ fn start(program: &Program) -> std::io::Result<ProcessGroup> {
     Ok(ProcessGroup { pid, child })
 }
 
+/// Keeps this process's memory, which contains secrets, from the disk and from other processes of this user: no core
+/// dump is written, and none of them can trace it or read its environment. Programs that it starts are not affected.
+pub fn protect_memory() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Both can only fail in a container that filters these calls, and nothing else depends on them.
+    let _filtered = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _filtered = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// Runs a program until it exits or hits its time limit. When it exits, everything still running in its process group
 /// is killed. Dropping the future kills the group, too.
 ///

@@ -71,6 +71,10 @@ impl Cgroups {
         let own = root.join(OWN_LEAF);
         create(&own)?;
         std::fs::write(own.join("cgroup.procs"), "0")?;
+        if is_own_init() {
+            // Without this, a container's group would not be free of processes.
+            let _elsewhere = std::fs::write(own.join("cgroup.procs"), "1");
+        }
         let controllers = std::fs::read_to_string(root.join("cgroup.controllers"))?;
         let account = |controller: &str| {
             let is_available = controllers.split_ascii_whitespace().any(|one| one == controller);
@@ -123,6 +127,12 @@ impl Cgroups {
             }
         }
     }
+}
+
+/// Returns whether process 1 is Skep as an init.
+fn is_own_init() -> bool {
+    let program = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    program("1").is_some_and(|init| program("self") == Some(init))
 }
 
 /// Control group of one command. On drop, everything in it is killed and the group is removed.
