@@ -33,8 +33,22 @@ pub fn policy(config: &Config, data_dir: &Path) -> Policy {
         user: settings.user,
         limits,
         readable: settings.toolchains.clone(),
+        hidden: hidden(config, data_dir),
         data_dir: Some(data_dir.to_owned()),
     }
+}
+
+/// Lists what commands must never read: the data directory, the configuration, files with secrets, and a database that
+/// lies elsewhere.
+fn hidden(config: &Config, data_dir: &Path) -> Vec<PathBuf> {
+    let mut hidden = vec![data_dir.to_owned()];
+    hidden.extend(config.private_files.iter().cloned());
+    let url = config.store.database.url(data_dir);
+    if let Some(file) = url.expose().strip_prefix("sqlite:").map(|rest| rest.split('?').next().unwrap_or(rest)) {
+        let file = percent_encoding::percent_decode_str(file).decode_utf8_lossy().into_owned();
+        hidden.extend(["", "-wal", "-shm", "-journal"].map(|suffix| PathBuf::from(format!("{file}{suffix}"))));
+    }
+    hidden
 }
 
 /// Creates the sandbox in which this process starts commands, proven to hold. A process that drives no run gets a

@@ -113,6 +113,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut config = Config::default();
     let mut reader = reader::Reader::new(layers, problems);
     read::read(&mut reader, &mut config, &variable);
+    config.private_files = [vec![path], std::mem::take(&mut reader.secret_files)].concat();
+    config.granted.file = config.private_files.first().cloned();
     reader.refuse_unknown(&unknown);
     match reader.problems.is_empty() {
         true => Ok(Loaded { config, entries: reader.entries }),

@@ -9,6 +9,7 @@ use figment::Figment;
 use figment::value::{Dict, Num, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A key with its effective value and the source of the value.
@@ -43,6 +44,8 @@ pub(super) struct Reader {
     pub entries: Vec<Entry>,
     known: Vec<String>,
     bad: BTreeSet<String>,
+    /// Files that hold secrets, as the configuration names them.
+    pub secret_files: Vec<PathBuf>,
 }
 
 fn wrong<T>(why: impl Into<String>, fix: impl Into<String>) -> Parsed<T> {
@@ -74,7 +77,7 @@ impl Reader {
     pub(super) fn new(layers: Vec<Layer>, problems: Vec<Problem>) -> Self {
         let (figment, merged) = merged(&layers);
         let (known, bad) = (Vec::new(), BTreeSet::new());
-        Reader { layers, figment, merged, problems, entries: Vec::new(), known, bad }
+        Reader { layers, figment, merged, problems, entries: Vec::new(), known, bad, secret_files: Vec::new() }
     }
 
     /// Reads `key` into `slot`. Every layer is validated, so that an invalid value is reported even if a later layer

@@ -48,6 +48,8 @@ pub struct Config {
     pub checks: Checks,
     /// Logs and traces.
     pub telemetry: Telemetry,
+    /// The configuration file and the files with secrets that it names. No command may read them.
+    pub private_files: Vec<PathBuf>,
 }
 
 /// `[server]`

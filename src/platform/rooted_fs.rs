@@ -198,6 +198,20 @@ impl RootedDir {
     /// directory.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), RootedFsError> {
         self.regular(from)?;
+        self.relocate(from, to)
+    }
+
+    /// Moves a directory and creates missing directories of the new path.
+    ///
+    /// # Errors
+    /// As [`RootedDir::rename`], for a directory.
+    pub fn move_dir(&self, from: &str, to: &str) -> Result<(), RootedFsError> {
+        check(from)?;
+        self.descend(from, from, false)?;
+        self.relocate(from, to)
+    }
+
+    fn relocate(&self, from: &str, to: &str) -> Result<(), RootedFsError> {
         let (old, new) = (self.parent(from, false)?, self.parent(to, true)?);
         match rustix::fs::statat(&new.0, new.1, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {}

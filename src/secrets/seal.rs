@@ -67,6 +67,10 @@ impl Key {
             false => STANDARD.decode(text).ok()?,
         };
         let bytes = Zeroizing::new(bytes);
+        // Zeros are a placeholder, which anyone could guess.
+        if bytes.iter().all(|byte| *byte == 0) {
+            return None;
+        }
         Some(Key(bytes.as_slice().try_into().ok()?))
     }
 

@@ -62,7 +62,7 @@ async fn host_variables_do_not_reach_commands() {
     let ended = Sandbox::new(&host, &[]).run(&job, None).await.unwrap();
     let text = String::from_utf8(ended.stdout).unwrap();
     assert!(!text.contains("canary-5713"), "{text}");
-    for expected in ["LANG=C.UTF-8", "TERM=dumb", "CI=true", "SKEP=1", "PYTHONDONTWRITEBYTECODE=1"] {
+    for expected in ["LANG=C.UTF-8", "TERM=dumb", "CI=true", "SKEP=1"] {
         assert!(text.lines().any(|l| l == expected), "{expected} is missing in {text}");
     }
     let home = dir.path().join("check/home");
@@ -209,4 +209,39 @@ async fn a_test_that_commits_finds_an_identity_and_no_other_configuration() {
     let (ended, text) =
         quick("git init -q x && cd x && git commit -q --allow-empty -m m && git log --format=%an%ae").await;
     assert!(ended.ok() && text.ends_with("Skepskep@localhost\n"), "{text}");
+}
+
+/// A command whose Skep was killed while it started must not run: nobody would ever end it.
+#[test]
+fn a_command_does_not_start_after_the_death_of_skep() {
+    use skep::platform::sandbox::inside::{HELPER, Restrictions, Sockets, frame};
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    for dead in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let restrictions = Restrictions {
+            level: sandbox::Level::None,
+            argv: ["/bin/sh", "-c", "echo started > started"].map(Into::into).to_vec(),
+            env: Vec::new(),
+            dir: dir.path().into(),
+            merge: true,
+            user: None,
+            limits: sandbox::Limits::default(),
+            readable: vec!["/".into()],
+            writable: vec![dir.path().into()],
+            sockets: Sockets::None,
+            port: None,
+            relay: false,
+        };
+        let mut helper = Command::new(env!("CARGO_BIN_EXE_skep"));
+        helper.arg(HELPER).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut helper = helper.spawn().unwrap();
+        if dead {
+            // As the kernel does when Skep dies: its end of the pipe is gone.
+            drop(helper.stdout.take());
+        }
+        helper.stdin.take().unwrap().write_all(&frame(&restrictions).unwrap()).unwrap();
+        assert_eq!(helper.wait().unwrap().success(), !dead);
+        assert_eq!(dir.path().join("started").exists(), !dead);
+    }
 }

@@ -205,3 +205,163 @@ async fn a_crate_is_built_and_tested_in_the_sandbox() {
     let ended = run(&sandbox::strict(), dir.path(), "cargo test --offline 2>&1", None).await;
     assert!(ended.ok() && text(&ended).contains("1 passed"), "{}", text(&ended));
 }
+
+fn shown(folder: &Path, hidden: Vec<std::path::PathBuf>) -> Sandbox {
+    sandbox::with_policy(&Policy { readable: vec![folder.to_owned()], hidden, ..Policy::default() })
+}
+
+#[tokio::test]
+async fn skep_s_data_and_sockets_in_a_visible_directory_are_covered() {
+    let (dir, package) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let at = |name: &str| package.path().join(name);
+    std::fs::create_dir_all(at("data/inner")).expect("a directory");
+    for file in ["data/token", "data/inner/file", "key", "visible"] {
+        std::fs::write(at(file), "canary").expect("a file");
+    }
+    let opened = |path: &Path| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    };
+    opened(package.path());
+    let sandbox = shown(package.path(), vec![at("data"), at("key")]);
+    // Bound after the sandbox was made, as a service does that is restarted.
+    let listener = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
+    opened(&at("socket"));
+    listener.set_nonblocking(true).expect("a socket");
+    let root = package.path().display();
+    let line = format!(
+        "cd {root}; cat visible; cat data/token data/inner/file key; ls data; touch data/x; \
+         /usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"{root}/socket\")'"
+    );
+    let ended = run(&sandbox, dir.path(), &line, None).await;
+    let out = text(&ended);
+    assert!(out.starts_with("canary") && out.matches("canary").count() == 1, "{out}");
+    assert!(listener.accept().is_err(), "the socket was reached: {out}");
+    assert!(!at("data/x").exists() && !ended.ok());
+    // The data directory contains the directories of commands, which stay usable.
+    let ended = run(&sandbox, &at("data"), "echo fine > file && cat file && ls ..", None).await;
+    assert!(ended.ok() && text(&ended).starts_with("fine\n") && !text(&ended).contains("token"), "{}", text(&ended));
+}
+
+#[test]
+fn a_directory_within_hidden_data_is_not_shown_and_a_home_is_refused() {
+    let refused = |path: &str| {
+        let policy = Policy { readable: vec![path.into()], ..Policy::default() };
+        Sandbox::isolated(&policy, &[], Some(Path::new(env!("CARGO_BIN_EXE_skep")))).err().map(|e| e.what)
+    };
+    let home = std::env::var("HOME").expect("a home");
+    for path in [home.as_str(), "/etc", "/root", "/var"] {
+        assert!(refused(path).is_some_and(|why| why.contains("sandbox.toolchains")), "{path}");
+    }
+    assert_eq!(refused("/usr/lib"), None);
+}
+
+#[tokio::test]
+async fn without_hosts_package_managers_are_told_to_do_without_the_network() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ended = run(&sandbox::strict(), dir.path(), "env", None).await;
+    for variable in
+        ["CARGO_NET_OFFLINE=true", "GOPROXY=off", "npm_config_offline=true", "UV_OFFLINE=1", "PIP_RETRIES=0"]
+    {
+        assert!(text(&ended).lines().any(|line| line == variable), "{variable}: {}", text(&ended));
+    }
+    for variable in ["NO_COLOR", "CARGO_TERM_COLOR", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONPATH"] {
+        assert!(!text(&ended).lines().any(|line| line.starts_with(&format!("{variable}="))), "{variable}");
+    }
+}
+
+/// Creates a virtual environment with one package, and returns the directory of its packages.
+fn environment(at: &Path) -> std::path::PathBuf {
+    let made = std::process::Command::new("/usr/bin/python3").args(["-m", "venv", "--without-pip"]).arg(at).status();
+    assert!(made.expect("python3 is installed").success(), "install the package python3-venv");
+    let lib = std::fs::read_dir(at.join("lib")).expect("a directory").next().expect("a version").expect("an entry");
+    let packages = lib.path().join("site-packages");
+    std::fs::write(packages.join("dependency.py"), "NAME = 'dependency'\n").expect("a file");
+    packages
+}
+
+#[tokio::test]
+async fn the_environment_of_the_working_copy_is_used_and_the_project_comes_from_the_checkout() {
+    let (dir, home) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let origin = home.path().join("project");
+    let packages = environment(&origin.join(".venv"));
+    // An editable installation of the project, whose state in the working copy must not be what is tested.
+    std::fs::create_dir_all(origin.join("src")).expect("a directory");
+    std::fs::write(origin.join("src/project.py"), "STATE = 'working copy'\n").expect("a file");
+    std::fs::write(packages.join("project.pth"), format!("{}\n", origin.join("src").display())).expect("a file");
+    let (work, cache, scratch) = (dir.path().join("work"), dir.path().join("cache"), dir.path().join("scratch"));
+    std::fs::create_dir_all(work.join("src")).expect("a directory");
+    std::fs::write(work.join("src/project.py"), "STATE = 'checkout'\n").expect("a file");
+    let line = "python -c 'import dependency, project, sys; print(dependency.NAME, project.STATE, sys.prefix)'";
+    let run = |origin: Option<std::path::PathBuf>| {
+        let (work, cache, scratch) = (work.clone(), cache.clone(), scratch.clone());
+        async move {
+            let job = Job {
+                command: line,
+                purpose: Purpose::Check,
+                origin: origin.as_deref(),
+                dir: &work,
+                cache: &cache,
+                scratch: &scratch,
+                env: &[],
+                timeout: Duration::from_secs(60),
+                max_output: 4096,
+                proxy: None,
+            };
+            text(&inactive().run(&job, None).await.expect("it starts"))
+        }
+    };
+    let out = run(Some(origin.clone())).await;
+    assert!(out.starts_with(&format!("dependency checkout {}/.venv\n", origin.display())), "{out}");
+    // A directory of this name that the commit contains is not an environment that a person has made.
+    std::fs::create_dir(work.join(".venv")).expect("a directory");
+    assert!(!run(Some(origin)).await.contains("dependency checkout"));
+    assert!(!run(None).await.contains("dependency checkout"));
+}
+
+/// Creates a sandbox in which no virtual environment is active.
+fn inactive() -> Sandbox {
+    let own = std::env::vars_os().filter(|(name, _)| name != "VIRTUAL_ENV" && name != "CONDA_PREFIX").collect();
+    let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
+    Sandbox::new(&own, &[]).with_policy(&Policy::default(), Some(helper)).expect("bubblewrap is installed")
+}
+
+#[tokio::test]
+async fn an_active_environment_is_visible_as_a_whole() {
+    let (dir, home) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let venv = home.path().join("environments/one");
+    environment(&venv);
+    let mut own: std::collections::BTreeMap<_, _> = std::env::vars_os().collect();
+    own.insert("VIRTUAL_ENV".into(), venv.clone().into());
+    own.insert("PATH".into(), format!("{}:/usr/bin:/bin", venv.join("bin").display()).into());
+    let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
+    let sandbox = Sandbox::new(&own, &[]).with_policy(&Policy::default(), Some(helper)).expect("bubblewrap");
+    let ended = run(&sandbox, dir.path(), "python3 -c 'import dependency; print(dependency.NAME)'", None).await;
+    assert_eq!(text(&ended), "dependency\n");
+}
+
+#[tokio::test]
+async fn a_command_as_another_user_can_use_crates_with_narrow_modes() {
+    use std::os::unix::fs::PermissionsExt;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (dir, home) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let registry = home.path().join("cargo/registry");
+    let (index, unpacked) = (registry.join("cache/index"), registry.join("src/index/narrow-1.0.0"));
+    for folder in [&index, &unpacked] {
+        std::fs::create_dir_all(folder).expect("a directory");
+    }
+    std::fs::write(index.join("narrow-1.0.0.crate"), "download").expect("a file");
+    std::fs::write(unpacked.join("lib.rs"), "narrow").expect("a file");
+    std::fs::set_permissions(unpacked.join("lib.rs"), std::fs::Permissions::from_mode(0o640)).expect("a mode");
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).expect("a mode");
+    let mut own: std::collections::BTreeMap<_, _> = std::env::vars_os().collect();
+    own.insert("CARGO_HOME".into(), home.path().join("cargo").into());
+    let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
+    let sandbox = Sandbox::new(&own, &[]).with_policy(&Policy::default(), Some(helper)).expect("bubblewrap");
+    let line = "cat $CARGO_HOME/registry/cache/index/*.crate && ! test -e $CARGO_HOME/registry/src/index/narrow-1.0.0/lib.rs \
+                && mkdir -p $CARGO_HOME/registry/src/index && echo mine > $CARGO_HOME/registry/src/index/lib.rs";
+    let ended = run(&sandbox, dir.path(), line, None).await;
+    assert!(ended.ok() && text(&ended) == "download", "{ended:?}");
+}

@@ -59,10 +59,9 @@ exec /bin/sh -c "$2"
 
 /// Environment of a check.
 #[rustfmt::skip]
-const ENVIRONMENT: [(&str, &str); 10] = [
+const ENVIRONMENT: [(&str, &str); 9] = [
     ("HOME", "/skep/home"), ("TMPDIR", "/skep/tmp"), ("SHELL", "/bin/sh"), ("LANG", "C.UTF-8"), ("TERM", "dumb"), ("CI", "true"),
     ("SKEP", "1"), ("GIT_TERMINAL_PROMPT", "0"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-    ("PYTHONDONTWRITEBYTECODE", "1"),
 ];
 
 /// State of a container as reported by the engine.

@@ -97,8 +97,8 @@ run)
     (
         umask 022
         exec env -i HOME="$at/home" TMPDIR="$at/tmp" PATH="$path" USER="${USER:-skep}" LOGNAME="${USER:-skep}" \
-            RUSTUP_HOME="$rustup" SHELL=/bin/sh LANG=C.UTF-8 TERM=dumb CI=true SKEP=1 CARGO_TERM_COLOR=never \
-            GIT_TERMINAL_PROMPT=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 \
+            RUSTUP_HOME="$rustup" SHELL=/bin/sh LANG=C.UTF-8 TERM=dumb CI=true SKEP=1 \
+            GIT_TERMINAL_PROMPT=0 PIP_DISABLE_PIP_VERSION_CHECK=1 \
             SKEP_JOB="$owner.$session" setsid /bin/sh "$at/line"
     ) <&4 >"$at/out" 2>&1 3<&- 4<&- &
     job=$!

@@ -4,9 +4,10 @@ use super::super::models::{ApiKeySource, Keyed};
 use super::super::problem::printable;
 use super::super::reader::Reader;
 use super::super::sections::Config;
-use super::{MAX_SECRET_BYTES, Parsed, path, variable_name, wrong};
+use super::{MAX_SECRET_BYTES, Parsed, is_plain_to_others, path, variable_name, wrong};
 use crate::adapters::engine::settings::{Agent, Expression, Format, OutputTable, Protocol, renamed_placeholder};
 use crate::domain::{EngineSpec, Role};
+use crate::platform::sandbox::settings::decides_execution;
 use crate::providers::settings::{Api, Effort, Provider};
 use crate::secrets::{Secret, read_private};
 use std::collections::BTreeMap;
@@ -46,6 +47,9 @@ fn pass_env(r: &mut Reader, key: &str, slot: &mut Vec<String>) {
             && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         match good {
             true if name.starts_with("SKEP_") => wrong("one entry is a variable of Skep", fix),
+            true if decides_execution(name) => {
+                wrong("one entry decides which programs and libraries a command runs", fix)
+            }
             true => Ok(()),
             false => wrong("one entry is not the name of a variable (capitals, digits, _)", fix),
         }
@@ -286,9 +290,18 @@ fn provider(r: &mut Reader, name: &str, env: &dyn Fn(&str) -> Option<String>) ->
     let (mut var, mut file, mut secret) = (String::new(), None, String::new());
     r.checked(&at("key_env"), &mut var, variable_name);
     r.checked(&at("key_file"), &mut file, path);
+    r.secret_files.extend(file.clone());
     r.checked(&at("key_secret"), &mut secret, secret_name);
     if file.is_some() && !secret.is_empty() {
         r.refuse(&at("key_secret"), format!("{} is set as well", at("key_file")), "keep one of them");
+    }
+    let has_key = file.is_some() || !secret.is_empty() || !var.is_empty();
+    if has_key && is_plain_to_others(&p.base_url) {
+        r.refuse(
+            &at("base_url"),
+            "the key would be sent unencrypted to another machine",
+            "write an https URL, or leave out the key",
+        );
     }
     r.number(&at("concurrency"), &mut p.concurrency, 1..=1_000);
     r.at_most(&at("requests_per_minute"), &mut p.requests_per_minute, 1..=1_000_000);

@@ -82,6 +82,7 @@ fn server(r: &mut Reader, c: &mut Config) {
             .or_else(|_| wrong("this is not an IP address", "write the proxy's address, such as \"10.0.0.5\"")),
     });
     r.checked("server.token_file", &mut s.token_file, path);
+    r.secret_files.extend(s.token_file.clone());
     r.number("server.max_streams", &mut s.max_streams, 1..=10_000);
     if !s.listen.ip().is_loopback() && s.trusted_proxy.is_none() {
         r.refuse(
@@ -124,6 +125,7 @@ fn secret(
         return None;
     }
     if let Some(file) = file {
+        r.secret_files.push(file.clone());
         let text = match read_private(&file, MAX_SECRET_BYTES) {
             Ok(text) => text.expose().to_owned(),
             Err(problem) => {
@@ -169,6 +171,7 @@ fn store(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
 fn secrets(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     let mut name = String::new();
     r.checked("secrets.key_file", &mut c.secrets.key_file, path);
+    r.secret_files.extend(c.secrets.key_file.clone());
     r.checked("secrets.key_env", &mut name, variable_name);
     if c.secrets.key_file.as_deref().is_some_and(|file| !file.is_file()) {
         r.refuse(
@@ -207,11 +210,46 @@ fn database_url(text: &str) -> Parsed<String> {
         () if rest("sqlite:").is_some() => {
             wrong("the path is not absolute", "write the absolute path, such as \"sqlite:/var/lib/skep/skep.db\"")
         }
+        () if rest("postgres://").or(rest("postgresql://")).is_some_and(unencrypted) => wrong(
+            "the connection to another machine is not encrypted (sslmode)",
+            "write sslmode=require or, with the server's certificate, sslmode=verify-full",
+        ),
         () if rest("postgres://").or(rest("postgresql://")).is_some_and(|r| !r.is_empty()) => Ok(text.to_owned()),
         () => {
             wrong("only SQLite and Postgres are supported", "write \"sqlite:/path\" or \"postgres://user@host/name\"")
         }
     }
+}
+
+/// Returns whether the rest of a Postgres URL turns off encryption on the way to another machine.
+fn unencrypted(rest: &str) -> bool {
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut parameters = parameters.split('&').filter_map(|pair| pair.split_once('='));
+    let authority = place.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let is_off = parameters.clone().any(|(name, value)| name == "sslmode" && ["disable", "allow"].contains(&value));
+    // A socket's directory may be written as a parameter, or percent-encoded as the host.
+    let is_socket = |host: &str| host.starts_with('/') || host.get(..3).is_some_and(|h| h.eq_ignore_ascii_case("%2f"));
+    let other = parameters.find(|(name, _)| *name == "host").map_or(host, |(_, host)| host);
+    is_off && !other.is_empty() && !is_socket(other) && !is_loopback(other)
+}
+
+/// Returns whether a host, optionally with a port, is this machine.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None if host.parse::<IpAddr>().is_ok() => host,
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Returns whether a URL sends what it carries unencrypted to another machine.
+fn is_plain_to_others(url: &str) -> bool {
+    url.strip_prefix("http://").is_some_and(|rest| !is_loopback(rest.split('/').next().unwrap_or_default()))
 }
 
 /// Returns whether a URL contains a password, as userinfo or as a parameter.
@@ -339,6 +377,14 @@ fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String
     });
     if let Some((key, text)) = secret(r, "telemetry.otlp_headers_file", "telemetry.otlp_headers_env", env) {
         match headers(&text) {
+            Some(headers) if !headers.is_empty() && t.otlp_endpoint.as_deref().is_some_and(is_plain_to_others) => {
+                r.refuse(
+                    "telemetry.otlp_endpoint",
+                    "the headers would be sent unencrypted to another machine",
+                    "write an https URL, or leave out the headers",
+                );
+                t.otlp_headers = headers;
+            }
             Some(headers) => t.otlp_headers = headers,
             None => {
                 r.refuse(key, "the secret contains a line that is not a header", "write one \"name: value\" per line")

@@ -2,12 +2,13 @@
 
 use super::super::reader::Reader;
 use super::super::sections::Config;
-use super::{Parsed, wrong};
+use super::{Parsed, is_loopback, wrong};
 use crate::adapters::runner::settings::LOCAL;
 use crate::domain::ProjectName;
 use crate::platform::access::settings::Grants;
+use crate::platform::egress::settings::may_be_listed;
 use crate::platform::sandbox::settings::is_protected;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Maximum length of the name of a secret in the vault.
 const SECRET_NAME_MAX: usize = 64;
@@ -46,6 +47,10 @@ fn grants(r: &mut Reader, at: &str, g: &mut Grants, runners: &[String]) {
 pub(super) fn check(r: &mut Reader, c: &Config) {
     let own = c.granted.projects.iter().map(|(name, g)| (format!("project.{}.engines.secrets", name.as_key()), g));
     for (key, grants) in std::iter::once(("engines.secrets".to_owned(), &c.granted.all)).chain(own) {
+        if grants.hosts.iter().any(|host| reaches(host, c.server.listen)) {
+            let key = key.replace("engines.secrets", "egress.hosts");
+            r.refuse(&key, "one entry is Skep's own API, which would let commands approve their work", "leave it out");
+        }
         if grants.engine_secrets.iter().any(|name| c.engines.pass_env.contains(name)) {
             r.refuse(&key, "engines.pass_env names one of them as well", "keep one of them");
         }
@@ -79,6 +84,16 @@ fn secret(name: &str) -> Parsed<()> {
     }
 }
 
+/// Returns whether an entry reaches this address of the API.
+fn reaches(entry: &str, api: SocketAddr) -> bool {
+    let Some((name, port)) = entry.rsplit_once(':').filter(|(name, _)| !name.contains(':') || name.starts_with('['))
+    else {
+        return false;
+    };
+    port.parse() == Ok(api.port())
+        && (is_loopback(name) || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip == api.ip()))
+}
+
 /// Checks a host that commands may connect to: `pypi.org`, `*.crates.io`, either with `:PORT`.
 fn host(text: &str) -> Parsed<()> {
     let fix = "write names such as \"pypi.org\", \"*.crates.io\" or \"proxy.example.org:8443\"";
@@ -89,8 +104,11 @@ fn host(text: &str) -> Parsed<()> {
     if port.is_some_and(|p| p.parse::<u16>().is_err() || p == "0") {
         return wrong("one entry has an invalid port", fix);
     }
-    if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        return Ok(());
+    if let Ok(ip) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return match may_be_listed(ip) {
+            true => Ok(()),
+            false => wrong("one entry is an address that gives away credentials of this machine", "leave it out"),
+        };
     }
     let label = |l: &str| {
         (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !l.starts_with('-')

@@ -1,12 +1,17 @@
 //! Keys of shared budgets, price and prompt files, and the sandbox.
 
 use super::super::models::SandboxSettings;
+use super::super::problem::printable;
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
-use super::{path, wrong};
-use crate::platform::sandbox::settings::Level;
+use super::{Parsed, path, wrong};
+use crate::platform::sandbox::settings::{Level, refusal};
 use std::path::{Path, PathBuf};
+
+/// Least size of anything, and of a command's memory: interpreters and compilers do not start with less.
+const BYTES_MIN: u64 = 1 << 20;
+const MEMORY_MIN: u64 = 64 << 20;
 
 /// Reads `[budget]`, `[prices]`, `[prompts]` and `[sandbox]`.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
@@ -53,32 +58,44 @@ fn sandbox(r: &mut Reader, w: &mut SandboxSettings) {
         }
     });
     let mut memory = Some(0);
-    size(r, "sandbox.memory", &mut memory, true);
+    size(r, "sandbox.memory", &mut memory, MEMORY_MIN, true);
     w.memory = memory.filter(|n| *n > 0);
     r.number("sandbox.processes", &mut w.processes, 16..=1_000_000);
     bytes(r, "sandbox.file_size", &mut w.file_size);
     bytes(r, "sandbox.workspace_size", &mut w.workspace_size);
     let mut folders = Vec::new();
-    r.list("sandbox.toolchains", &mut folders, |t| match path(t)? {
-        Some(p) if p != Path::new("/") => Ok(()),
-        _ => wrong("one entry is not a folder below /", "write absolute paths such as \"/opt/toolchains\""),
-    });
+    r.list("sandbox.toolchains", &mut folders, toolchain);
     w.toolchains = folders.into_iter().map(PathBuf::from).collect();
+}
+
+/// Checks a folder that commands may read in addition.
+fn toolchain(text: &str) -> Parsed<()> {
+    let fix = "write absolute paths of folders with programs, such as \"/opt/toolchains\"";
+    let Some(path) = path(text)? else { return wrong("one entry is empty", fix) };
+    // A folder that does not exist yet is allowed; what a link leads to is what would be shown.
+    let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+    match refusal(&path).or_else(|| refusal(&real)) {
+        Some(why) => wrong(format!("the entry {} {why}", printable(text)), fix),
+        None if real.exists() && !real.is_dir() && !real.is_file() => {
+            wrong(format!("the entry {} is a socket, a pipe or a device", printable(text)), fix)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Reads a size of at least 1 MiB.
 pub(super) fn bytes(r: &mut Reader, key: &str, slot: &mut u64) {
     let mut read = Some(*slot);
-    size(r, key, &mut read, false);
+    size(r, key, &mut read, BYTES_MIN, false);
     *slot = read.unwrap_or(*slot);
 }
 
-/// Reads a size of at least 1 MiB, or "unlimited" if allowed.
-fn size(r: &mut Reader, key: &str, slot: &mut Option<u64>, unlimited_allowed: bool) {
+/// Reads a size of at least `min` bytes, or "unlimited" if allowed.
+fn size(r: &mut Reader, key: &str, slot: &mut Option<u64>, min: u64, unlimited_allowed: bool) {
     r.checked(key, slot, |t| match t {
         "unlimited" if unlimited_allowed => Ok(None),
         t => match units::size(t)? {
-            n if n < 1 << 20 => wrong("this is too small for any command", "write at least \"1MiB\""),
+            n if n < min => wrong("this is too small for any command", format!("write at least \"{}MiB\"", min >> 20)),
             n => Ok(Some(n)),
         },
     });

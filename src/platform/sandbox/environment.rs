@@ -1,22 +1,23 @@
 //! The environment of a command: the host variables passed on, and the ones Skep sets.
 
-use super::{Job, Level, folders, toolchain_cache};
+use super::package_caches::{HostCaches, OFFLINE};
+use super::{Job, Level, Purpose, folders, installations, toolchain_cache};
 use crate::secrets::Secret;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Host variables that are passed on unchanged: how to find toolchains, certificates and mirrors. None of them is a
 /// secret by nature; values that are URLs with a password are left out. RUSTUP_TOOLCHAIN and LD_LIBRARY_PATH are
 /// missing on purpose: under `cargo run` they are Skep's own and would override what a project asks for.
 #[rustfmt::skip]
 const PASSED: &[&str] = &[
-    "ALL_PROXY", "ANDROID_HOME", "ASDF_DIR", "CARGO_HTTP_CAINFO", "CC", "CURL_CA_BUNDLE", "CXX", "DOTNET_ROOT", "GOFLAGS",
-    "GONOSUMDB", "GOPRIVATE", "GOPROXY", "GOROOT", "GOSUMDB", "GOTOOLCHAIN", "HTTPS_PROXY", "HTTP_PROXY", "JAVA_HOME",
+    "ALL_PROXY", "ANDROID_HOME", "ASDF_DIR", "CARGO_HTTP_CAINFO", "CC", "CONDA_DEFAULT_ENV", "CONDA_PREFIX", "CURL_CA_BUNDLE",
+    "CXX", "DOTNET_ROOT", "GOFLAGS", "GONOSUMDB", "GOPRIVATE", "GOPROXY", "GOROOT", "GOSUMDB", "GOTOOLCHAIN", "HTTPS_PROXY", "HTTP_PROXY", "JAVA_HOME",
     "LIBCLANG_PATH", "LOGNAME", "NODE_EXTRA_CA_CERTS", "NO_PROXY", "OPENSSL_DIR", "PIP_CERT", "PIP_INDEX_URL",
     "PKG_CONFIG_PATH", "REQUESTS_CA_BUNDLE", "RUSTUP_AUTO_INSTALL", "SDKROOT", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ", "USER",
-    "all_proxy", "http_proxy", "https_proxy", "no_proxy", "npm_config_cafile", "npm_config_registry",
+    "VIRTUAL_ENV", "all_proxy", "http_proxy", "https_proxy", "no_proxy", "npm_config_cafile", "npm_config_registry",
 ];
 
 /// Proxies of the host. In the sandbox they are unreachable, and the egress proxy replaces them.
@@ -29,18 +30,19 @@ const CACHES: &[(&str, &str)] = &[
     ("GOCACHE", "go-build"),
     ("GRADLE_USER_HOME", "gradle"),
     ("PIP_CACHE_DIR", "pip"),
-    ("PYTHONPYCACHEPREFIX", "pycache"),
+    ("UV_CACHE_DIR", "uv"),
     ("npm_config_cache", "npm"),
 ];
 
+/// Where Python stores bytecode of an engine's commands: not in the worktree. A check's checkout is thrown away.
+const PYTHON_BYTECODE: (&str, &str) = ("PYTHONPYCACHEPREFIX", "pycache");
+
 /// Variables with the same value for every command.
 const FIXED: &[(&str, &str)] = &[
-    ("CARGO_TERM_COLOR", "never"),
     ("CI", "true"),
     ("GIT_TERMINAL_PROMPT", "0"),
     ("LANG", "C.UTF-8"),
     ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-    ("PYTHONDONTWRITEBYTECODE", "1"),
     ("SHELL", "/bin/sh"),
     ("SKEP", "1"),
     ("TERM", "dumb"),
@@ -64,8 +66,16 @@ const MIRRORS: &[&str] = &["GOPROXY", "PIP_INDEX_URL", "npm_config_registry"];
 pub fn is_protected(name: &str) -> bool {
     let set = PASSED.iter().filter(|name| !MIRRORS.contains(name)).chain(PROXIES).copied();
     let set = set.chain(TOOLCHAINS.iter().map(|t| t.variable)).chain(CACHES.iter().chain(FIXED).map(|(name, _)| *name));
+    let offline = OFFLINE.iter().map(|(name, _)| *name).filter(|name| !MIRRORS.contains(name));
+    let set = set.chain(offline).chain([PYTHON_BYTECODE.0]);
     set.chain(EXECUTION_VARS.iter().copied()).any(|protected| protected.eq_ignore_ascii_case(name))
         || EXECUTION_VAR_PREFIXES.iter().any(|b| name.get(..b.len()).is_some_and(|n| n.eq_ignore_ascii_case(b)))
+}
+
+/// Returns whether a variable of the host decides what a command executes. The real HOME may be passed on by name.
+pub fn decides_execution(name: &str) -> bool {
+    name != "HOME"
+        && (EXECUTION_VARS.contains(&name) || EXECUTION_VAR_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// A toolchain: its variable, its default directory in the real home, and the parts of it that commands may see
@@ -88,11 +98,20 @@ pub const TOOLCHAINS: &[Toolchain] = &[
     Toolchain { variable: "GOPATH", beneath_home: "go", parts: &["bin", "pkg"] },
     Toolchain { variable: "PYENV_ROOT", beneath_home: ".pyenv", parts: &[] },
     Toolchain { variable: "PYTHONUSERBASE", beneath_home: ".local", parts: &["bin", "lib"] },
+    Toolchain { variable: "UV_PYTHON_INSTALL_DIR", beneath_home: ".local/share/uv/python", parts: &[] },
     Toolchain { variable: "NVM_DIR", beneath_home: ".nvm", parts: &[] },
+    Toolchain { variable: "FNM_DIR", beneath_home: ".local/share/fnm", parts: &[] },
+    Toolchain { variable: "NODENV_ROOT", beneath_home: ".nodenv", parts: &[] },
+    Toolchain { variable: "BUN_INSTALL", beneath_home: ".bun", parts: &["bin"] },
+    Toolchain { variable: "DENO_INSTALL", beneath_home: ".deno", parts: &["bin"] },
     Toolchain { variable: "VOLTA_HOME", beneath_home: ".volta", parts: &[] },
     Toolchain { variable: "RBENV_ROOT", beneath_home: ".rbenv", parts: &[] },
+    Toolchain { variable: "GOENV_ROOT", beneath_home: ".goenv", parts: &[] },
+    Toolchain { variable: "JENV_ROOT", beneath_home: ".jenv", parts: &[] },
+    Toolchain { variable: "SDKMAN_DIR", beneath_home: ".sdkman", parts: &["bin", "candidates", "libexec", "src"] },
     Toolchain { variable: "ASDF_DATA_DIR", beneath_home: ".asdf", parts: &[] },
     Toolchain { variable: "MISE_DATA_DIR", beneath_home: ".local/share/mise", parts: &[] },
+    Toolchain { variable: "MISE_CONFIG_DIR", beneath_home: ".config/mise", parts: &["config.toml"] },
 ];
 
 /// The part of the host's environment that commands get.
@@ -104,6 +123,10 @@ pub struct Host {
     pub home: Option<PathBuf>,
     /// Whether the real HOME was requested by name.
     pub real_home: bool,
+    /// Files of the real home that version managers read, with their content.
+    pub home_files: Vec<(&'static str, Vec<u8>)>,
+    /// The host's package caches.
+    pub packages: HostCaches,
 }
 
 /// Prints names only: a value may be a key.
@@ -113,7 +136,24 @@ impl fmt::Debug for Host {
     }
 }
 
+/// What one command is given in addition.
+pub struct Given<'a> {
+    /// URL of the egress proxy, if the command may use it.
+    pub proxy: Option<&'a Secret>,
+    /// Virtual environment of the project's working copy.
+    pub environment: Option<&'a Path>,
+    /// Whether the command runs as another user than Skep.
+    pub other_user: bool,
+    /// Name and value of the marker.
+    pub job_marker: (&'a str, &'a str),
+}
+
 impl Host {
+    /// Returns the active virtual environment.
+    pub fn active_environment(&self) -> Option<&Path> {
+        ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().find_map(|name| self.vars.get(OsStr::new(name))).map(Path::new)
+    }
+
     /// Selects the variables to pass on from an environment; `pass` names additional ones.
     pub fn from_env(from: &BTreeMap<OsString, OsString>, pass: &[String]) -> Host {
         let mut vars = BTreeMap::new();
@@ -138,18 +178,18 @@ impl Host {
             }
         }
         vars.insert("PATH".into(), absolute_only(from.get(OsStr::new("PATH"))));
-        Host { real_home: vars.contains_key(OsStr::new("HOME")), vars, home }
+        let packages = HostCaches::find(from, home.as_deref());
+        Host {
+            real_home: vars.contains_key(OsStr::new("HOME")),
+            vars,
+            home_files: home_files(home.as_deref()),
+            home,
+            packages,
+        }
     }
 
-    /// Builds the complete environment of a command. `proxy` is the URL of the egress proxy, if the command may use
-    /// it.
-    pub fn environment(
-        &self,
-        job: &Job<'_>,
-        level: Level,
-        proxy: Option<&Secret>,
-        job_marker: (&str, &str),
-    ) -> Vec<(OsString, OsString)> {
+    /// Builds the complete environment of a command.
+    pub fn environment(&self, job: &Job<'_>, level: Level, given: &Given<'_>) -> Vec<(OsString, OsString)> {
         let cache = folders::seen_cache(job, level);
         let mut env = self.vars.clone();
         if level != Level::None {
@@ -166,21 +206,65 @@ impl Host {
         for (name, value) in FIXED {
             set(name, value.into());
         }
-        for (name, value) in toolchain_cache::environment(job, level, &self.vars) {
+        if job.purpose == Purpose::Agent {
+            set(PYTHON_BYTECODE.0, cache.join(PYTHON_BYTECODE.1).into());
+        }
+        if self.vars.contains_key(OsStr::new("MISE_DATA_DIR")) {
+            // In the sandbox, the project's configuration can do no more than the command itself.
+            set("MISE_TRUSTED_CONFIG_PATHS", job.dir.into());
+        }
+        for (name, value) in toolchain_cache::environment(job, level, &self.vars, given.other_user) {
             set(name, value);
         }
-        if let Some(url) = proxy {
+        if level != Level::None && given.proxy.is_none() {
+            for (name, value) in OFFLINE {
+                set(name, (*value).into());
+            }
+            if let Some((name, value)) = self.packages.environment() {
+                set(name, value);
+            }
+        }
+        if let Some(root) = given.environment {
+            let own = std::iter::once(root.join("bin"));
+            let path = self.vars.get(OsStr::new("PATH")).map(|path| std::env::split_paths(path).collect::<Vec<_>>());
+            if let Ok(path) = std::env::join_paths(own.chain(path.unwrap_or_default())) {
+                set("PATH", path);
+            }
+            set("VIRTUAL_ENV", root.into());
+        }
+        // The environment may contain an older state of the project itself.
+        let sources = job.origin.zip(given.environment.or(self.active_environment()));
+        let sources = sources.map(|(origin, root)| installations::sources(root, origin)).unwrap_or_default();
+        let sources: Vec<PathBuf> = sources.iter().map(|dir| job.dir.join(dir)).filter(|dir| dir.is_dir()).collect();
+        if let (false, Ok(path)) = (sources.is_empty(), std::env::join_paths(sources)) {
+            set("PYTHONPATH", path);
+        }
+        if let Some(url) = given.proxy {
             for name in PROXIES {
                 let is_exception = name.eq_ignore_ascii_case("no_proxy");
                 set(name, if is_exception { "localhost,127.0.0.1,::1" } else { url.expose() }.into());
             }
         }
-        set(job_marker.0, job_marker.1.into());
+        set(given.job_marker.0, given.job_marker.1.into());
         for (name, value) in job.env {
             set(name, value.into());
         }
         env.into_iter().collect()
     }
+}
+
+/// Files in the home that select versions of programs, and contain nothing else.
+const HOME_FILES: &[&str] = &[".tool-versions"];
+/// Maximum size of such a file, in bytes.
+const HOME_FILE_MAX: u64 = 64 * 1024;
+
+fn home_files(home: Option<&Path>) -> Vec<(&'static str, Vec<u8>)> {
+    let read = |name: &&'static str| {
+        let path = home?.join(name);
+        let is_small = std::fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= HOME_FILE_MAX);
+        if is_small { Some((*name, std::fs::read(path).ok()?)) } else { None }
+    };
+    HOME_FILES.iter().filter_map(read).collect()
 }
 
 /// Returns whether a value looks like a URL that contains a user name or a password.

@@ -1,5 +1,6 @@
 //! The directories of a command: creating them, handing them to the user it runs as, and making them reachable.
 
+use super::environment::Host;
 use super::tree;
 use super::{Job, Level};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
@@ -35,7 +36,7 @@ pub fn writable(job: &Job<'_>) -> Vec<PathBuf> {
 
 /// Creates the directories every command expects. They lie below directories that commands can write to, so no
 /// symbolic link is followed.
-pub fn make(job: &Job<'_>, real_home: bool) -> Result<(), RootedFsError> {
+pub fn make(job: &Job<'_>, host: &Host) -> Result<(), RootedFsError> {
     let refused =
         |path: &Path, e: io::Error| RootedFsError::Refused { path: path.display().to_string(), what: e.to_string() };
     for root in [job.cache, job.scratch] {
@@ -44,10 +45,13 @@ pub fn make(job: &Job<'_>, real_home: bool) -> Result<(), RootedFsError> {
     let cache = RootedDir::open(job.cache).map_err(|e| refused(job.cache, e))?;
     let home = format!("{}/home", job.purpose.dir_name());
     cache.make_dir(&home)?;
-    let identity = format!("{home}/.gitconfig");
-    if !real_home && matches!(cache.size(&identity), Err(RootedFsError::Missing(_))) {
-        // Tests that commit need an author.
-        cache.write(&identity, b"[user]\n\tname = Skep\n\temail = skep@localhost\n")?;
+    // Tests that commit need an author.
+    let identity = [(".gitconfig", b"[user]\n\tname = Skep\n\temail = skep@localhost\n".to_vec())];
+    for (name, text) in identity.iter().chain(&host.home_files).filter(|_| !host.real_home) {
+        let path = format!("{home}/{name}");
+        if matches!(cache.size(&path), Err(RootedFsError::Missing(_))) {
+            cache.write(&path, text)?;
+        }
     }
     RootedDir::open(job.scratch).map_err(|e| refused(job.scratch, e))?.make_dir("tmp")
 }

@@ -1,6 +1,7 @@
 //! The bubblewrap command line: namespaces and mounts. It contains paths only, nothing of the command.
 
 use super::inside;
+use super::masks::Mask;
 use super::policy::Limits;
 use super::view::Visible;
 use std::ffi::{OsStr, OsString};
@@ -16,6 +17,8 @@ pub const HELPER: &str = "/run/skep/skep";
 pub struct Launch<'a> {
     /// The visible parts of the system and the toolchains.
     pub view: &'a [Visible],
+    /// What is covered in it.
+    pub masks: &'a [Mask],
     /// The generated `/etc/passwd` and `/etc/group`.
     pub user_files: (&'a Path, &'a Path),
     /// Skep's own executable.
@@ -71,6 +74,19 @@ pub fn args(launch: &Launch<'_>) -> Vec<OsString> {
         }
     }
     let ro = OsStr::new("--ro-bind");
+    for mask in launch.masks {
+        match mask {
+            Mask::Dir(path) => add(&[OsStr::new("--tmpfs"), path.as_ref()]),
+            Mask::File(path) => add(&[ro, OsStr::new("/dev/null"), path.as_ref()]),
+        }
+    }
+    let covered =
+        |path: &Path| launch.masks.iter().any(|m| matches!(m, Mask::Dir(dir) if path != dir && path.starts_with(dir)));
+    // Within a covered directory nothing exists but what leads to the command's directories.
+    for dir in parent_dirs(&[], &writable).iter().filter(|dir| covered(dir)) {
+        add(&["--perms", "0755", "--dir"].map(OsStr::new));
+        add(&[dir.as_ref()]);
+    }
     add(&[ro, launch.user_files.0.as_ref(), OsStr::new("/etc/passwd")]);
     add(&[ro, launch.user_files.1.as_ref(), OsStr::new("/etc/group")]);
     add(&[ro, launch.helper.as_ref(), OsStr::new(HELPER)]);
@@ -80,6 +96,11 @@ pub fn args(launch: &Launch<'_>) -> Vec<OsString> {
     // Sorted, so that outer directories are mounted before inner ones.
     for (path, seen) in writable {
         add(&[OsStr::new("--bind"), path.as_ref(), seen.as_ref()]);
+    }
+    for mask in launch.masks {
+        if let Mask::Dir(path) = mask {
+            add(&[OsStr::new("--remount-ro"), path.as_ref()]);
+        }
     }
     add(&["--chdir", "/", "--", HELPER, inside::HELPER].map(OsStr::new));
     args
@@ -136,6 +157,7 @@ mod tests {
         let view = [Visible::Path("/usr".into()), Visible::Link("/bin".into(), "usr/bin".into())];
         let args = args(&Launch {
             view: &view,
+            masks: &[Mask::Dir("/usr/data".into()), Mask::File("/usr/key".into())],
             user_files: (Path::new("/c/users/passwd"), Path::new("/c/users/group")),
             helper: Path::new("/x/skep"),
             writable: &["/w/b/in", "/w", "/w"].map(|path| (path.into(), path.into())),
@@ -148,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_arguments_as_an_ordinary_user() {
-        insta::assert_snapshot!(launch(false).join(" "), @"--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try --die-with-parent --new-session --hostname skep --cap-drop ALL --unshare-user --disable-userns --proc /proc --dev /dev --perms 1777 --size 268435456 --tmpfs /tmp --perms 1777 --size 268435456 --tmpfs /dev/shm --perms 0755 --dir /etc --perms 0755 --dir /run --perms 0755 --dir /run/skep --ro-bind-try /usr /usr --symlink usr/bin /bin --ro-bind /c/users/passwd /etc/passwd --ro-bind /c/users/group /etc/group --ro-bind /x/skep /run/skep/skep --bind /d/egress.sock /run/skep/egress.sock --bind /w /w --bind /w/b/in /w/b/in --chdir / -- /run/skep/skep sandbox-helper");
+        insta::assert_snapshot!(launch(false).join(" "), @"--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try --die-with-parent --new-session --hostname skep --cap-drop ALL --unshare-user --disable-userns --proc /proc --dev /dev --perms 1777 --size 268435456 --tmpfs /tmp --perms 1777 --size 268435456 --tmpfs /dev/shm --perms 0755 --dir /etc --perms 0755 --dir /run --perms 0755 --dir /run/skep --ro-bind-try /usr /usr --symlink usr/bin /bin --tmpfs /usr/data --ro-bind /dev/null /usr/key --ro-bind /c/users/passwd /etc/passwd --ro-bind /c/users/group /etc/group --ro-bind /x/skep /run/skep/skep --bind /d/egress.sock /run/skep/egress.sock --bind /w /w --bind /w/b/in /w/b/in --remount-ro /usr/data --chdir / -- /run/skep/skep sandbox-helper");
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //! |---|---|
 //! | `policy` | the configured level, limits and extra readable paths |
 //! | `environment`, `view`, `launcher` | what a command sees of the host: variables, files, mounts |
-//! | `toolchain_cache` | where a command with network access stores what it downloads |
+//! | `installations` | what a directory on PATH or a virtual environment needs of the host |
+//! | `masks` | what is hidden in shown directories: Skep's data, sockets |
+//! | `toolchain_cache`, `package_caches` | where a command stores what it downloads, and finds what the host has |
 //! | `inside` | the part of Skep that applies the last restrictions to itself and then becomes the command |
 //! | `folders`, `tree` | the command's directories: creating them, handing them to its user, walking them |
 //! | `cgroup`, `resource_monitor`, `reaper` | memory and disk limits, and ending the process tree |
@@ -24,25 +26,31 @@
 
 use super::process::{self, InteractiveProcess, OnOutput, ProcessOutput, Program};
 use crate::ports::Isolation;
-use crate::secrets::{Redactor, Secret, redact_end, redact_live};
+use crate::secrets::{Secret, redact_end, redact_live};
 use futures::future::BoxFuture;
 use inside::{Restrictions, Sockets};
+use policy::{bubblewrap_missing, executable_replaced, not_accepted};
+use redacted_output::{Flush, redacting};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 mod cgroup;
 mod environment;
 mod folders;
 pub mod inside;
+mod installations;
 mod launcher;
+mod masks;
+mod package_caches;
 mod policy;
 mod reaper;
+mod redacted_output;
 mod resource_monitor;
 pub mod self_test;
 pub mod settings;
@@ -126,6 +134,7 @@ pub struct Sandbox {
     /// The bubblewrap executable.
     launcher: PathBuf,
     view: Arc<[view::Visible]>,
+    hidden: Arc<masks::Hidden>,
     /// User and group of commands when Skep runs as root.
     user: Option<(u32, u32)>,
     /// Control groups for commands, or the reason why there are none.
@@ -175,6 +184,7 @@ impl Sandbox {
             helper: PathBuf::new(),
             launcher: PathBuf::new(),
             view: Arc::new([]),
+            hidden: Arc::default(),
             user: None,
             cgroups: Err("not requested".into()),
             broken: Arc::default(),
@@ -227,15 +237,23 @@ impl Sandbox {
             Some(path) => path.to_owned(),
             None => std::env::current_exe().ok().filter(|p| p.is_file()).ok_or_else(executable_replaced)?,
         };
+        view::check(&policy.readable, &self.host)?;
         if policy.level == Level::Strict {
             let path = self.host.vars.get(OsStr::new("PATH")).cloned().unwrap_or_default();
             self.launcher = launcher::find(&path).ok_or_else(bubblewrap_missing)?;
         }
-        self.view = view::of(&self.host, &policy.readable).into();
+        self.show(view::of(&self.host, &policy.readable));
         if rustix::process::geteuid().is_root() {
             self.user = Some(policy.user.unwrap_or(UNPRIVILEGED));
         }
         Ok(self)
+    }
+
+    /// Sets what commands see.
+    fn show(&mut self, mut view: Vec<view::Visible>) {
+        view::leave_out(&mut view, &self.policy.hidden);
+        self.hidden = Arc::new(masks::Hidden::new(&view, &self.policy.hidden));
+        self.view = view.into();
     }
 
     /// Sets the control groups, or the reason why there are none.
@@ -377,10 +395,18 @@ impl Sandbox {
             return Err(io::Error::other(format!("{what}; {fix}")));
         }
         let job_marker = reaper::job_marker();
-        folders::make(job, self.host.real_home)
+        folders::make(job, &self.host)
             .map_err(|why| io::Error::other(format!("cannot create the command's directories: {why}")))?;
         let proxy = job.proxy.map(|proxy| self.proxy_login_url(proxy));
-        let env = self.host.environment(job, self.level, proxy.as_ref(), (reaper::JOB_MARKER_VAR, &job_marker));
+        let adjacent = job.origin.filter(|_| self.host.active_environment().is_none());
+        let adjacent = adjacent.and_then(|origin| view::environment_of(origin, job.dir, &self.host, &self.view));
+        let given = environment::Given {
+            proxy: proxy.as_ref(),
+            environment: adjacent.as_ref().map(|environment| environment.root.as_path()),
+            other_user: self.user.is_some(),
+            job_marker: (reaper::JOB_MARKER_VAR, &job_marker),
+        };
+        let env = self.host.environment(job, self.level, &given);
         let mut program = Program {
             name: OsString::new(),
             args: Vec::new(),
@@ -416,7 +442,20 @@ impl Sandbox {
             folders::give_to_user(job, user, data_dir.filter(|_| self.level == Level::Landlock))?;
         }
         toolchain_cache::make(job, self.level, &self.host.vars, &self.view, self.user)
+            .and_then(|()| match job.proxy {
+                Some(_) => Ok(()),
+                None => self.host.packages.make(job, self.user),
+            })
             .map_err(|e| io::Error::new(e.kind(), format!("cannot prepare the toolchain caches: {e}")))?;
+        let needed = adjacent.map(|environment| environment.needed).unwrap_or_default();
+        let (view, hidden) = match needed.is_empty() {
+            true => (Arc::clone(&self.view), Arc::clone(&self.hidden)),
+            false => {
+                let view = [&self.view[..], &needed].concat();
+                let hidden = masks::Hidden::new(&view, &self.policy.hidden);
+                (view.into(), Arc::new(hidden))
+            }
+        };
         let writable = folders::mounts(job, self.level);
         let is_strict = self.level == Level::Strict;
         let owned = |paths: &[&str]| paths.iter().map(OsString::from).collect::<Vec<_>>();
@@ -429,7 +468,7 @@ impl Sandbox {
             merge,
             user: self.user,
             limits: self.policy.limits,
-            readable: if is_strict { owned(&["/"]) } else { view::paths(&self.view, &self.helper) },
+            readable: if is_strict { owned(&["/"]) } else { view::paths(&view, &hidden, &self.helper) },
             writable: folders.chain(owned(if is_strict { &["/tmp", "/dev"] } else { &[] })).collect(),
             sockets: match (is_strict, job.proxy) {
                 (true, _) => Sockets::Own,
@@ -444,7 +483,8 @@ impl Sandbox {
             let user_files = job.cache.join(folders::USER_FILES);
             program.name = (&self.launcher).into();
             program.args = launcher::args(&launcher::Launch {
-                view: &self.view,
+                view: &view,
+                masks: &hidden.masks(),
                 user_files: (&user_files.join("passwd"), &user_files.join("group")),
                 helper: &self.helper,
                 writable: &writable,
@@ -458,50 +498,5 @@ impl Sandbox {
         }
         hold_in_leaf(&mut program);
         Ok((program, ProcessReaper::new(job_marker, leaf)))
-    }
-}
-
-/// Emits the output that was held back.
-type Flush = Box<dyn FnOnce() + Send>;
-
-/// Wraps an output callback so that live secrets are redacted across chunk borders. The second part must be called at
-/// the end.
-fn redacting(on_output: OnOutput) -> (OnOutput, Flush) {
-    let streams = Arc::new(Mutex::new([Redactor::default(), Redactor::default()]));
-    let (remaining, on_end) = (Arc::clone(&streams), Arc::clone(&on_output));
-    let on_chunk = move |is_err: bool, chunk: &[u8]| {
-        let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
-        on_output(is_err, &streams[usize::from(is_err)].push(chunk));
-    };
-    let flush = move || {
-        let streams = std::mem::take(&mut *remaining.lock().unwrap_or_else(PoisonError::into_inner));
-        for (is_err, stream) in [false, true].into_iter().zip(streams) {
-            on_end(is_err, &stream.finish());
-        }
-    };
-    (Arc::new(on_chunk), Box::new(flush))
-}
-
-fn not_accepted() -> SandboxError {
-    SandboxError {
-        what: "the sandbox is switched off (level none) and this was not accepted: commands would run with all rights of Skep's user".into(),
-        fix: "set the level to strict, or accept it with sandbox.accept_no_isolation = true".into(),
-    }
-}
-
-fn bubblewrap_missing() -> SandboxError {
-    SandboxError {
-        what: "bubblewrap is not installed; sandbox level strict needs it to isolate the commands of agents and checks".into(),
-        fix: "install it: `apt-get install bubblewrap` (0.8 or later; the package has the same name on all distributions). The weaker level needs no package: \
-              sandbox.level = \"landlock\" (kernel 6.12 or later; commands then see the names and owners of all files)"
-            .into(),
-    }
-}
-
-fn executable_replaced() -> SandboxError {
-    SandboxError {
-        what: "Skep's executable was replaced or removed while Skep is running, and it is needed to start commands"
-            .into(),
-        fix: "restart Skep".into(),
     }
 }

@@ -72,6 +72,9 @@ pub struct Policy {
     pub limits: Limits,
     /// Additional paths commands may read (toolchains in unusual places).
     pub readable: Vec<PathBuf>,
+    /// Paths that commands must never read, even if a directory around them is shown: the data directory, the
+    /// configuration, and files with secrets.
+    pub hidden: Vec<PathBuf>,
     /// Skep's data directory, which contains the directories of commands. At `landlock`, as root, the directories in
     /// it that lead to a command's are opened for its group to pass through.
     pub data_dir: Option<PathBuf>,
@@ -88,4 +91,31 @@ pub struct SandboxError {
     pub what: String,
     /// The exact fix, and the weaker level with its disadvantages.
     pub fix: String,
+}
+
+/// Returns the error for a level `none` that nobody accepted.
+pub fn not_accepted() -> SandboxError {
+    SandboxError {
+        what: "the sandbox is switched off (level none) and this was not accepted: commands would run with all rights of Skep's user".into(),
+        fix: "set the level to strict, or accept it with sandbox.accept_no_isolation = true".into(),
+    }
+}
+
+/// Returns the error for a missing launcher.
+pub fn bubblewrap_missing() -> SandboxError {
+    SandboxError {
+        what: "bubblewrap is not installed; sandbox level strict needs it to isolate the commands of agents and checks".into(),
+        fix: "install it: `apt-get install bubblewrap` (0.8 or later; the package has the same name on all distributions). The weaker level needs no package: \
+              sandbox.level = \"landlock\" (kernel 6.12 or later; commands then see the names and owners of all files)"
+            .into(),
+    }
+}
+
+/// Returns the error for a missing executable of Skep itself.
+pub fn executable_replaced() -> SandboxError {
+    SandboxError {
+        what: "Skep's executable was replaced or removed while Skep is running, and it is needed to start commands"
+            .into(),
+        fix: "restart Skep".into(),
+    }
 }

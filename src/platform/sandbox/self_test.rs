@@ -3,6 +3,7 @@
 
 use super::inside::{self, probe};
 use super::policy::{Level, Limits, Policy, SandboxError};
+use super::view::Visible;
 use super::{Job, Purpose, Sandbox, launcher};
 use crate::platform::process;
 use probe::{Canaries, ProbeResult};
@@ -11,7 +12,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,7 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
         (workspace.path().join("work"), workspace.path().join("cache"), workspace.path().join("scratch"));
     std::fs::create_dir(&dir)?;
     set_mode(outside.path(), 0o755)?;
+    let shown = Shown::create(&outside.path().join("shown"), workspace.path())?;
     let (secret, folder, socket) =
         (outside.path().join("secret"), outside.path().join("folder"), outside.path().join("folder/socket"));
     std::fs::write(&secret, "canary")?;
@@ -143,6 +145,9 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
         tcp: tcp.local_addr()?,
         udp: udp.local_addr()?,
         socket,
+        shown: shown.visible.clone(),
+        shown_socket: shown.socket.clone(),
+        hidden: [&shown.hidden[..], &own_files(&sandbox.policy.hidden)].concat(),
         name,
         skep: (
             i32::try_from(std::process::id()).unwrap_or(1),
@@ -173,7 +178,9 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
         // The kernel counts processes by user: processes of others must neither use up the limit nor be counted as the
         // test's.
         tested.user = sandbox.user.map(|(_, gid)| (TEST_UID_BASE + std::process::id() % 400, gid));
-        tested.policy = Arc::new(Policy { limits: LIMITS, ..(*sandbox.policy).clone() });
+        let hidden = [&sandbox.policy.hidden[..], &shown.to_hide].concat();
+        tested.policy = Arc::new(Policy { limits: LIMITS, hidden, ..(*sandbox.policy).clone() });
+        tested.show([&sandbox.view[..], &[Visible::Path(shown.dir.clone())]].concat());
         let helper = match sandbox.level() {
             Level::Strict => launcher::HELPER.into(),
             // Not by the executable's path, whose directories may be inaccessible to the user that commands run as.
@@ -199,6 +206,7 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
         ("Connect to a TCP port of this machine", tcp.accept().is_ok()),
         ("Send a UDP datagram to this machine", udp.recv(&mut buffer).is_ok()),
         ("Connect to a Unix socket", unix.accept().is_ok()),
+        ("Connect to a Unix socket in a visible directory", shown.listener.accept().is_ok()),
         ("Connect to an abstract Unix socket", named.accept().is_ok()),
         (STRAY, is_running(&canaries.stray)),
     ];
@@ -211,6 +219,52 @@ async fn attack(sandbox: &Sandbox, data_dir: &Path) -> io::Result<Vec<ProbeResul
             None => t,
         })
         .collect())
+}
+
+/// A directory that is shown to the test, with things in it that must stay hidden.
+struct Shown {
+    dir: PathBuf,
+    /// A file that is not hidden.
+    visible: PathBuf,
+    socket: PathBuf,
+    listener: UnixListener,
+    /// What to hide: a directory and a file.
+    to_hide: Vec<PathBuf>,
+    /// Files that must not be readable: in the hidden directory, the hidden file, and one in Skep's data directory.
+    hidden: Vec<PathBuf>,
+}
+
+impl Shown {
+    fn create(dir: &Path, data_dir: &Path) -> io::Result<Shown> {
+        let (data, key, socket) = (dir.join("data"), dir.join("key"), dir.join("socket"));
+        std::fs::create_dir_all(&data)?;
+        let files = [dir.join("visible"), data.join("secret"), key.clone(), data_dir.join("secret")];
+        for file in &files {
+            std::fs::write(file, "canary")?;
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))?;
+        }
+        for path in [dir, &data] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+        }
+        let listener = UnixListener::bind(&socket)?;
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777))?;
+        listener.set_nonblocking(true)?;
+        let [visible, hidden @ ..] = files;
+        Ok(Shown { dir: dir.to_owned(), visible, socket, listener, to_hide: vec![data, key], hidden: hidden.to_vec() })
+    }
+}
+
+/// Lists Skep's own files: those named, and those in the directories named.
+fn own_files(hidden: &[PathBuf]) -> Vec<PathBuf> {
+    let below = |path: &PathBuf| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries
+            .filter(|e| e.file_type().is_ok_and(|kind| kind.is_file()))
+            .map(|e| e.path())
+            .take(100)
+            .collect::<Vec<_>>()
+    };
+    hidden.iter().flat_map(|path| if path.is_dir() { below(path) } else { vec![path.clone()] }).collect()
 }
 
 /// Returns whether a process has this text in its arguments, and kills it.

@@ -1,4 +1,6 @@
-//! The part of the sandbox that the configuration uses: its levels, and the variables that secrets may not replace.
+//! The part of the sandbox that the configuration uses: its levels, the variables that may not be passed or replaced, and
+//! the paths that may not be shown.
 
-pub use super::environment::is_protected;
+pub use super::environment::{decides_execution, is_protected};
 pub use super::policy::Level;
+pub use super::view::refusal;

@@ -1,8 +1,8 @@
-//! Toolchain homes for commands with network access: they store downloads there, and find what the host already has.
+//! Toolchain homes of commands: they store downloads and unpacked packages there, and find what the host already has.
 //!
-//! The host's own toolchain homes are read-only in the sandbox, which is enough for a command that downloads nothing.
-//! The command's homes consist of real directories with links to the host's files and finished packages: nothing is
-//! copied, and nothing of the host's can be changed.
+//! The host's own toolchain homes are read-only in the sandbox, which is enough for a command that downloads nothing and
+//! runs as Skep's user. The command's homes consist of real directories with links to the host's files and finished
+//! packages: nothing is copied, and nothing of the host's can be changed.
 
 use super::view::Visible;
 use super::{Job, Level, folders, tree};
@@ -25,7 +25,8 @@ const MAX_DEPTH: usize = 12;
 struct Home {
     variable: &'static str,
     dir: &'static str,
-    parts: &'static [(&'static str, usize)],
+    /// Linked parts: name, depth for a command that downloads, depth for one that cannot.
+    parts: &'static [(&'static str, usize, usize)],
 }
 
 const HOMES: &[Home] = &[
@@ -33,17 +34,17 @@ const HOMES: &[Home] = &[
         variable: "CARGO_HOME",
         dir: "cargo",
         parts: &[
-            ("bin", 1),
-            ("config.toml", 0),
-            ("config", 0),
-            ("registry/index", MAX_DEPTH),
-            ("registry/cache", MAX_DEPTH),
-            (UNPACKED, 2),
-            ("git/db", MAX_DEPTH),
-            ("git/checkouts", 2),
+            ("bin", 1, 1),
+            ("config.toml", 0, 0),
+            ("config", 0, 0),
+            ("registry/index", MAX_DEPTH, 1),
+            ("registry/cache", MAX_DEPTH, 1),
+            (UNPACKED, 2, 2),
+            ("git/db", MAX_DEPTH, 1),
+            ("git/checkouts", 2, 2),
         ],
     },
-    Home { variable: "PYTHONUSERBASE", dir: "python", parts: &[("bin", 1), ("lib", 3)] },
+    Home { variable: "PYTHONUSERBASE", dir: "python", parts: &[("bin", 1, 1), ("lib", 3, 1)] },
 ];
 
 /// Unpacked packages, with the file modes their authors chose: another user may not be able to read all of them. In
@@ -55,14 +56,20 @@ const UNPACKED: &str = "registry/src";
 const GO_DOWNLOADS: &str = "pkg/mod/cache/download";
 const GO_PROXIES: &str = "https://proxy.golang.org,direct";
 
-/// Returns whether a job has homes of its own; otherwise it uses the host's.
-fn has_homes(job: &Job<'_>, level: Level) -> bool {
-    job.proxy.is_some() && level != Level::None
+/// Returns whether a job has homes of its own; otherwise it uses the host's. As another user, it needs them even without
+/// network access, to unpack packages whose files only their owner can read.
+fn has_homes(job: &Job<'_>, level: Level, other_user: bool) -> bool {
+    level != Level::None && (job.proxy.is_some() || other_user)
 }
 
 /// Returns the variables that point to the homes, overriding the host's.
-pub fn environment(job: &Job<'_>, level: Level, host: &BTreeMap<OsString, OsString>) -> Vec<(&'static str, OsString)> {
-    if !has_homes(job, level) {
+pub fn environment(
+    job: &Job<'_>,
+    level: Level,
+    host: &BTreeMap<OsString, OsString>,
+    other_user: bool,
+) -> Vec<(&'static str, OsString)> {
+    if !has_homes(job, level, other_user) {
         return Vec::new();
     }
     let dir = folders::seen_cache(job, level).join(DIR_NAME);
@@ -72,6 +79,10 @@ pub fn environment(job: &Job<'_>, level: Level, host: &BTreeMap<OsString, OsStri
         .filter(|home| of_host(home.variable).is_some())
         .map(|home| (home.variable, dir.join(home.dir).into_os_string()))
         .collect();
+    if job.proxy.is_none() {
+        // Go reads the host's modules, and downloads none.
+        return env;
+    }
     env.push(("GOMODCACHE", dir.join("go").into()));
     // Without this flag, the packages could not be removed together with the run's directories.
     let mut flags = of_host("GOFLAGS").cloned().unwrap_or_default();
@@ -99,7 +110,7 @@ pub fn make(
     user: Option<(u32, u32)>,
 ) -> io::Result<()> {
     let target = job.cache.join(job.purpose.dir_name()).join(DIR_NAME);
-    if !has_homes(job, level) || std::fs::symlink_metadata(&target).is_ok() {
+    if !has_homes(job, level, user.is_some()) || std::fs::symlink_metadata(&target).is_ok() {
         return Ok(());
     }
     // Created in a separate directory, where no command can put a link in the way.
@@ -110,12 +121,13 @@ pub fn make(
         let Some(root) = host.get(OsStr::new(home.variable)).map(Path::new) else { continue };
         let own = made.join(home.dir);
         std::fs::create_dir_all(&own)?;
-        for (part, depth) in home.parts {
+        for (part, online, offline) in home.parts {
+            let depth = if job.proxy.is_some() { *online } else { *offline };
             let from = root.join(part);
             // Links only what commands may see, which excludes a configuration file with credentials.
             let is_readable = user.is_none() || *part != UNPACKED;
             if is_readable && is_seen(&from, view) {
-                link(&from, &own.join(part), (*depth, user.is_some()), &mut left)?;
+                link(&from, &own.join(part), Linked { depth, other_user: user.is_some() }, &mut left)?;
             }
         }
     }
@@ -140,15 +152,24 @@ fn is_seen(path: &Path, view: &[Visible]) -> bool {
     view.iter().any(|seen| matches!(seen, Visible::Path(shown) if path.starts_with(shown)))
 }
 
-/// Recreates `from` at `to`: directories down to `depth` are real, everything else is a link. What does not exist or
-/// cannot be read is left out; so are files that only their owner can read, when another user is the reader
-/// (`other_user`).
-fn link(from: &Path, to: &Path, (depth, other_user): (usize, bool), left: &mut usize) -> io::Result<()> {
+/// How a directory is linked.
+#[derive(Clone, Copy)]
+pub struct Linked {
+    /// Directories down to this depth are real, everything else is a link.
+    pub depth: usize,
+    /// Whether another user is the reader. Files that only their owner can read are then left out.
+    pub other_user: bool,
+}
+
+/// Recreates `from` at `to`, with at most `left` links. What does not exist or cannot be read is left out, and so are
+/// lock files, which belong to the programs that made them.
+pub fn link(from: &Path, to: &Path, Linked { depth, other_user }: Linked, left: &mut usize) -> io::Result<()> {
     if *left == 0 {
         return Ok(());
     }
     let Ok(found) = std::fs::metadata(from) else { return Ok(()) };
-    if other_user && found.mode() & 0o004 == 0 {
+    let is_lock = from.extension().is_some_and(|e| e == "lock" || e == "lck") || from.ends_with(".lock");
+    if (other_user && found.mode() & 0o004 == 0) || (is_lock && found.is_file()) {
         return Ok(());
     }
     let is_link = std::fs::symlink_metadata(from).is_ok_and(|m| m.is_symlink());
@@ -161,7 +182,7 @@ fn link(from: &Path, to: &Path, (depth, other_user): (usize, bool), left: &mut u
     }
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
-        link(&entry.path(), &to.join(entry.file_name()), (depth - 1, other_user), left)?;
+        link(&entry.path(), &to.join(entry.file_name()), Linked { depth: depth - 1, other_user }, left)?;
     }
     Ok(())
 }
@@ -172,24 +193,25 @@ mod tests {
 
     #[test]
     fn directories_are_real_down_to_their_depth_and_links_below_it() {
+        let linked = |depth, other_user| Linked { depth, other_user };
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         std::fs::create_dir_all(from.join("crates/one-1.0/src")).unwrap();
         std::fs::write(from.join("crates/one-1.0/src/lib.rs"), "x").unwrap();
         std::fs::write(from.join("list"), "x").unwrap();
-        link(&from, &to, (2, false), &mut 10).unwrap();
+        link(&from, &to, linked(2, false), &mut 10).unwrap();
         let is_link = |path: &str| std::fs::symlink_metadata(to.join(path)).unwrap().is_symlink();
         assert_eq!((is_link("crates"), is_link("crates/one-1.0"), is_link("list")), (false, true, true));
         assert_eq!(std::fs::read_to_string(to.join("crates/one-1.0/src/lib.rs")).unwrap(), "x");
         let few = dir.path().join("few");
-        link(&from, &few, (2, false), &mut 1).unwrap();
+        link(&from, &few, linked(2, false), &mut 1).unwrap();
         let made = ["crates/one-1.0", "list"].iter().filter(|p| few.join(p).exists()).count();
         assert_eq!(made, 1, "the number of links is limited");
-        link(&dir.path().join("nothing"), &dir.path().join("none"), (2, false), &mut 1).unwrap();
+        link(&dir.path().join("nothing"), &dir.path().join("none"), linked(2, false), &mut 1).unwrap();
         assert!(!dir.path().join("none").exists());
         std::fs::set_permissions(from.join("list"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
         let others = dir.path().join("others");
-        link(&from, &others, (2, true), &mut 10).unwrap();
+        link(&from, &others, linked(2, true), &mut 10).unwrap();
         assert!(!others.join("list").exists() && others.join("crates/one-1.0").exists());
     }
 }

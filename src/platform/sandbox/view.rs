@@ -2,6 +2,9 @@
 //! directory.
 
 use super::environment::{Host, TOOLCHAINS};
+use super::installations;
+use super::masks::Hidden;
+use super::policy::SandboxError;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -56,7 +59,42 @@ pub fn of(host: &Host, more: &[PathBuf]) -> Vec<Visible> {
         }
     }
     let paths = ETC.iter().map(PathBuf::from).chain(toolchains(host)).chain(named(host));
-    for path in paths.chain(on_path(host)).filter(|p| may_show(p, host)).chain(more.iter().cloned()) {
+    let found = paths.chain(on_path(host)).chain(host.packages.paths());
+    add(&mut visible, found.filter(|p| may_show(p, host)).chain(more.iter().cloned()));
+    visible
+}
+
+/// Checks the paths that the configuration adds.
+///
+/// # Errors
+/// When one of them must not be shown.
+pub fn check(more: &[PathBuf], host: &Host) -> Result<(), SandboxError> {
+    match more.iter().find(|path| path.exists() && !may_show(path, host)) {
+        None => Ok(()),
+        Some(path) => Err(SandboxError {
+            what: format!(
+                "sandbox.toolchains: {} {}",
+                path.display(),
+                refusal(path)
+                    .unwrap_or("contains the home directory of Skep's user, or leads to what must stay hidden")
+            ),
+            fix: "name the folders with programs themselves, such as \"/opt/toolchains\"".into(),
+        }),
+    }
+}
+
+/// Removes what lies within a hidden directory.
+pub fn leave_out(visible: &mut Vec<Visible>, hidden: &[PathBuf]) {
+    let hidden: Vec<PathBuf> = hidden.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    visible.retain(|visible| match visible {
+        Visible::Path(path) => !path.canonicalize().is_ok_and(|real| hidden.iter().any(|h| real.starts_with(h))),
+        Visible::Link(..) => true,
+    });
+}
+
+/// Adds the existing paths that are not visible yet.
+fn add(visible: &mut Vec<Visible>, paths: impl Iterator<Item = PathBuf>) {
+    for path in paths {
         let is_visible = visible.iter().any(|s| match s {
             Visible::Path(shown) => path.starts_with(shown),
             Visible::Link(link, _) => path.starts_with(link),
@@ -65,16 +103,42 @@ pub fn of(host: &Host, more: &[PathBuf]) -> Vec<Visible> {
             visible.push(Visible::Path(path));
         }
     }
-    visible
 }
 
-/// Returns the same as plain paths, for the level that has no mounts, together with Skep's executable, which runs
-/// there.
-pub fn paths(visible: &[Visible], helper: &Path) -> Vec<OsString> {
-    let of_view = visible.iter().map(|s| match s {
-        Visible::Path(path) | Visible::Link(path, _) => path.clone().into_os_string(),
+/// Virtual environment of a project's working copy, which nobody has activated.
+pub struct Environment {
+    /// Its directory.
+    pub root: PathBuf,
+    /// The paths it needs that are not visible otherwise.
+    pub needed: Vec<Visible>,
+}
+
+/// Names of virtual environments in a working copy.
+const ENVIRONMENTS: &[&str] = &[".venv", "venv"];
+
+/// Returns the environment of the working copy `origin`. A directory of this name in the checkout itself comes from the
+/// repository, and is not what a person has installed.
+pub fn environment_of(origin: &Path, checkout: &Path, host: &Host, view: &[Visible]) -> Option<Environment> {
+    let is_tracked = |name: &str| std::fs::symlink_metadata(checkout.join(name)).is_ok();
+    ENVIRONMENTS.iter().filter(|name| !is_tracked(name)).find_map(|name| {
+        let root = origin.join(name);
+        let paths = installations::of_environment(&root)?;
+        if !may_show(&root, host) {
+            return None;
+        }
+        let mut all = view.to_vec();
+        add(&mut all, paths.into_iter().filter(|p| may_show(p, host)));
+        Some(Environment { root, needed: all.split_off(view.len()) })
+    })
+}
+
+/// Returns the same as plain paths without anything hidden, for the level that has no mounts, together with Skep's
+/// executable, which runs there.
+pub fn paths(visible: &[Visible], hidden: &Hidden, helper: &Path) -> Vec<OsString> {
+    let of_view = visible.iter().flat_map(|s| match s {
+        Visible::Path(path) | Visible::Link(path, _) => hidden.visible_parts(path),
     });
-    of_view.chain(PROC.iter().map(Into::into)).chain([helper.into()]).collect()
+    of_view.map(Into::into).chain(PROC.iter().map(Into::into)).chain([helper.into()]).collect()
 }
 
 fn toolchains(host: &Host) -> Vec<PathBuf> {
@@ -95,24 +159,54 @@ fn named(host: &Host) -> Vec<PathBuf> {
     NAMED.iter().filter_map(|name| host.vars.get(OsStr::new(name))).map(PathBuf::from).collect()
 }
 
-/// Returns the directories on PATH; of a package in `/opt`, the package's whole directory.
+/// Returns the installations that PATH leads to.
 fn on_path(host: &Host) -> Vec<PathBuf> {
     let Some(path) = host.vars.get(OsStr::new("PATH")) else { return Vec::new() };
-    let whole = |p: PathBuf| match p.strip_prefix("/opt").ok().and_then(|rest| rest.components().next()) {
-        Some(package) => Path::new("/opt").join(package),
-        None => p,
-    };
-    std::env::split_paths(path).map(whole).collect()
+    installations::of_path(std::env::split_paths(path).filter(|dir| may_show(dir, host)))
 }
 
 /// Returns whether a path may be shown: absolute, and not a directory that contains a home, Skep's data or the
 /// machine's own data.
 fn may_show(path: &Path, host: &Host) -> bool {
-    const NEVER: &[&str] = &["/", "/etc", "/home", "/root", "/var", "/proc", "/sys", "/dev", "/run", "/tmp", "/opt"];
-    path.is_absolute()
-        && !NEVER.iter().any(|never| path == Path::new(never))
+    refusal(path).is_none()
         && host.home.as_ref().is_none_or(|home| !home.starts_with(path))
-        && !path.components().any(|c| c == std::path::Component::ParentDir)
+        // What a link leads to is what is shown.
+        && path.canonicalize().is_ok_and(|real| {
+            refusal(&real).is_none() && host.home.as_ref().is_none_or(|home| !home.starts_with(real))
+        })
+}
+
+/// Directories of the machine that are not shown themselves.
+#[rustfmt::skip]
+const NEVER: &[&str] = &[
+    "/", "/boot", "/dev", "/etc", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp", "/var",
+    "/var/lib", "/var/run", "/run/user",
+];
+/// Directories of the machine of which nothing is shown: devices, and the state of processes and the kernel.
+const NEVER_BELOW: &[&str] = &["/dev", "/proc", "/sys"];
+/// Names of files and directories with credentials.
+#[rustfmt::skip]
+const CREDENTIALS: &[&str] = &[
+    ".aws", ".azure", ".docker", ".gnupg", ".kube", ".netrc", ".password-store", ".pgpass", ".ssh", "gcloud", "gnupg",
+    "keyrings",
+];
+
+/// Returns why a path must not be shown to commands, whoever asks for it; the text completes the sentence "it …".
+pub fn refusal(path: &Path) -> Option<&'static str> {
+    use std::path::Component;
+    let is = |list: &[&str]| list.iter().any(|one| path == Path::new(one));
+    let is_below = |list: &[&str]| list.iter().any(|one| path.starts_with(one));
+    if !path.is_absolute() || path.components().any(|c| c == Component::ParentDir) {
+        Some("is not a plain absolute path")
+    } else if is(NEVER) || is_below(NEVER_BELOW) {
+        Some("belongs to the machine as a whole")
+    } else if path.parent() == Some(Path::new("/home")) {
+        Some("is a home directory")
+    } else if path.components().any(|c| CREDENTIALS.iter().any(|name| c == Component::Normal(OsStr::new(name)))) {
+        Some("may contain credentials")
+    } else {
+        None
+    }
 }
 
 /// Returns whether a configuration file may contain credentials; a file that cannot be read counts as such.

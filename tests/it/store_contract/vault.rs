@@ -116,7 +116,7 @@ async fn a_missing_key_is_named(b: Bench) {
     assert_eq!(other.open(&name("B"), None).await.expect("its value").expose(), "the value of B");
 
     let open = dir.path().join("open");
-    std::fs::write(&open, "00".repeat(32)).expect("a file");
+    std::fs::write(&open, "ab".repeat(32)).expect("a file");
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).expect("its mode");
     let refused = async |path: PathBuf| {
         let vault = b.sea.vault(KeySource::File(path), dir.path());

@@ -29,6 +29,12 @@ pub struct Canaries {
     pub udp: SocketAddr,
     /// Path of a listening Unix socket that everyone may connect to.
     pub socket: PathBuf,
+    /// A file in a directory that is shown to the test: it must be readable, or the following prove nothing.
+    pub shown: PathBuf,
+    /// A listening Unix socket in that directory.
+    pub shown_socket: PathBuf,
+    /// Skep's own files and directories, and canaries in place of them in the shown directory.
+    pub hidden: Vec<PathBuf>,
     /// Name of a listening abstract Unix socket.
     pub name: String,
     /// Skep's process id, and its PID namespace.
@@ -72,6 +78,7 @@ fn all(canaries: &Canaries) -> Vec<ProbeResult> {
     };
     add("Read a file outside", blocked_if_err(std::fs::read(&canaries.secret)));
     add("See that a file exists outside", blocked_if_err(std::fs::metadata(&canaries.secret)));
+    add("Read Skep's own data and secrets", hidden(canaries));
     add("Write a file outside", blocked_if_err(std::fs::write(canaries.folder.join("written"), "x")));
     add("Read a file outside through a symbolic link", by_link(&canaries.secret));
     add("Change the mode of a file outside", blocked_if_err(std::fs::set_permissions(&canaries.secret, mode(0o640))));
@@ -86,6 +93,10 @@ fn all(canaries: &Canaries) -> Vec<ProbeResult> {
         ),
         ("Send a UDP datagram to this machine", datagram(canaries.udp)),
         ("Connect to a Unix socket", blocked_if_err(UnixStream::connect(&canaries.socket))),
+        (
+            "Connect to a Unix socket in a visible directory",
+            blocked_if_err(UnixStream::connect(&canaries.shown_socket)),
+        ),
         ("Connect to an abstract Unix socket", abstract_socket(&canaries.name)),
     ] {
         add(action, result);
@@ -189,6 +200,21 @@ fn mode(bits: u32) -> std::fs::Permissions {
 fn inherited_files() -> (bool, String) {
     let open = (3..1024).filter(|fd| raw(libc::SYS_fcntl, [*fd, libc::F_GETFD.into(), 0, 0, 0]).is_ok()).count();
     (open == 0, format!("{open} open"))
+}
+
+/// Tries to read every hidden path: the content of a file, and any entry of a directory that is not the command's own.
+fn hidden(canaries: &Canaries) -> (bool, String) {
+    if let Err(e) = std::fs::read(&canaries.shown) {
+        return (false, format!("not tried: the visible file cannot be read: {e}"));
+    }
+    let read = |path: &PathBuf| match std::fs::read(path) {
+        Ok(bytes) => !bytes.is_empty(),
+        Err(_) => false,
+    };
+    match canaries.hidden.iter().find(|path| read(path)) {
+        Some(path) => (false, format!("{} was read", path.display())),
+        None => (true, format!("{} paths tried", canaries.hidden.len())),
+    }
 }
 
 fn by_link(secret: &Path) -> (bool, String) {

@@ -1,0 +1,305 @@
+//! Package caches of the host for commands without network access: what a package manager has downloaded outside, a
+//! command can install.
+//!
+//! A package manager expects to be able to write to its cache. Each command's cache therefore gets real directories with
+//! links to the host's files, which are visible and read-only.
+
+use super::Job;
+use super::toolchain_cache::{Linked, link};
+use super::tree;
+use crate::platform::rooted_fs::RootedDir;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Marker in the command's cache, outside what commands can write to: the links were made.
+const MADE: &str = "packages-linked";
+/// Maximum number of links of all caches together.
+const LINKS_MAX: usize = 200_000;
+/// Directories below the root folder that are searched for a project file.
+const FOLDERS_MAX: usize = 200;
+
+/// Cache of one package manager.
+struct PackageCache {
+    /// Host variable with its location, if there is one.
+    variable: Option<&'static str>,
+    /// Location in the real home.
+    beneath_home: &'static str,
+    /// Location in the cache of the command's purpose.
+    target: &'static str,
+    /// Linked parts, each with the depth down to which directories are real. "" = all of it.
+    parts: &'static [(&'static str, usize)],
+    /// Beginnings of names of the files by which a project is recognized that uses it.
+    projects: &'static [&'static str],
+}
+
+const JAVASCRIPT: &[&str] = &["package.json"];
+const PYTHON: &[&str] = &["pyproject.toml", "requirements", "setup.py", "setup.cfg", "uv.lock"];
+
+/// The package caches that commands may use.
+const PACKAGE_CACHES: &[PackageCache] = &[
+    PackageCache {
+        variable: Some("npm_config_cache"),
+        beneath_home: ".npm",
+        target: "npm",
+        parts: &[("_cacache/content-v2", 0), ("_cacache/index-v5", 0)],
+        projects: JAVASCRIPT,
+    },
+    PackageCache {
+        variable: None,
+        beneath_home: ".local/share/pnpm/store",
+        target: "home/.local/share/pnpm/store",
+        parts: &[("", 3)],
+        projects: JAVASCRIPT,
+    },
+    PackageCache {
+        variable: None,
+        beneath_home: ".cache/pnpm",
+        target: "home/.cache/pnpm",
+        parts: &[("", 3)],
+        projects: JAVASCRIPT,
+    },
+    PackageCache {
+        variable: Some("YARN_CACHE_FOLDER"),
+        beneath_home: ".cache/yarn",
+        target: "home/.cache/yarn",
+        parts: &[("", 2)],
+        projects: JAVASCRIPT,
+    },
+    PackageCache {
+        variable: None,
+        beneath_home: ".yarn/berry",
+        target: "home/.yarn/berry",
+        parts: &[("cache", 1), ("index", 1)],
+        projects: JAVASCRIPT,
+    },
+    PackageCache {
+        variable: Some("BUN_INSTALL_CACHE_DIR"),
+        beneath_home: ".bun/install/cache",
+        target: "home/.bun/install/cache",
+        parts: &[("", 1)],
+        projects: JAVASCRIPT,
+    },
+    PackageCache {
+        variable: Some("UV_CACHE_DIR"),
+        beneath_home: ".cache/uv",
+        target: "uv",
+        parts: &[("", 2)],
+        projects: PYTHON,
+    },
+    PackageCache {
+        variable: Some("PIP_CACHE_DIR"),
+        beneath_home: ".cache/pip",
+        target: "pip",
+        parts: &[("wheels", 0), ("http", 0), ("http-v2", 0)],
+        projects: PYTHON,
+    },
+    PackageCache {
+        variable: Some("POETRY_CACHE_DIR"),
+        beneath_home: ".cache/pypoetry",
+        target: "home/.cache/pypoetry",
+        parts: &[("cache", 2), ("artifacts", 1)],
+        projects: PYTHON,
+    },
+    PackageCache {
+        variable: None,
+        beneath_home: ".m2/repository",
+        target: "home/.m2/repository",
+        parts: &[("", 16)],
+        projects: &["pom.xml"],
+    },
+    PackageCache {
+        variable: Some("GRADLE_USER_HOME"),
+        beneath_home: ".gradle",
+        target: "gradle",
+        parts: &[("wrapper/dists", 3)],
+        projects: &["build.gradle", "settings.gradle", "gradlew"],
+    },
+];
+
+/// Where Gradle keeps downloaded packages, below its home. Gradle reads a second, read-only cache by itself.
+const GRADLE_CACHES: &str = "caches";
+const GRADLE_HOME: &str = ".gradle";
+
+impl PackageCache {
+    /// Returns its directory on the host.
+    fn on_host(&self, from: &BTreeMap<OsString, OsString>, home: Option<&Path>) -> Option<PathBuf> {
+        let named = self.variable.and_then(|name| from.get(OsStr::new(name))).map(PathBuf::from);
+        named.or_else(|| Some(home?.join(self.beneath_home))).filter(|dir| dir.is_absolute() && dir.is_dir())
+    }
+}
+
+/// The package caches of this host.
+#[derive(Clone, Default)]
+pub struct HostCaches {
+    /// Directory on the host of each of [`PACKAGE_CACHES`].
+    found: Vec<Option<PathBuf>>,
+    /// Packages that Gradle has downloaded.
+    gradle: Option<PathBuf>,
+}
+
+impl HostCaches {
+    /// Finds the caches in an environment.
+    pub fn find(from: &BTreeMap<OsString, OsString>, home: Option<&Path>) -> HostCaches {
+        let gradle = from.get(OsStr::new("GRADLE_USER_HOME")).map(PathBuf::from);
+        let gradle = gradle.or_else(|| Some(home?.join(GRADLE_HOME))).map(|dir| dir.join(GRADLE_CACHES));
+        HostCaches {
+            found: PACKAGE_CACHES.iter().map(|cache| cache.on_host(from, home)).collect(),
+            gradle: gradle.filter(|dir| dir.join("modules-2").is_dir()),
+        }
+    }
+
+    /// Lists the paths that commands must be able to read.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let parts = PACKAGE_CACHES.iter().zip(&self.found).filter_map(|(cache, found)| Some((cache, found.as_ref()?)));
+        let part = |(cache, dir): (&PackageCache, &PathBuf)| -> Vec<PathBuf> {
+            cache.parts.iter().map(|(part, _)| if part.is_empty() { dir.clone() } else { dir.join(part) }).collect()
+        };
+        let mut paths: Vec<PathBuf> = parts.flat_map(part).collect();
+        paths.extend(self.gradle.clone());
+        paths
+    }
+
+    /// Returns the variables by which package managers find a read-only cache.
+    pub fn environment(&self) -> Option<(&'static str, OsString)> {
+        Some(("GRADLE_RO_DEP_CACHE", self.gradle.clone()?.into()))
+    }
+
+    /// Links the caches that the project in the job's directory may use, once for each command's cache.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn make(&self, job: &Job<'_>, user: Option<(u32, u32)>) -> io::Result<()> {
+        let marker = job.cache.join(MADE);
+        if marker.exists() {
+            return Ok(());
+        }
+        let names = project_files(job.dir);
+        let cache = RootedDir::open(job.cache)?;
+        let mut left = LINKS_MAX;
+        for (package_cache, found) in PACKAGE_CACHES.iter().zip(&self.found) {
+            let Some(from) = found else { continue };
+            let is_used = |project: &str| names.iter().any(|name| name.starts_with(project));
+            if !package_cache.projects.iter().any(|project| is_used(project)) {
+                continue;
+            }
+            // Created where no command can put a link in the way, then moved without following one.
+            let staging = tempfile::Builder::new().prefix("packages-").tempdir_in(job.cache)?;
+            let made = staging.path().join("made");
+            std::fs::create_dir(&made)?;
+            for (part, depth) in package_cache.parts {
+                let linked = Linked { depth: *depth, other_user: user.is_some() };
+                link(&from.join(part), &made.join(part), linked, &mut left)?;
+            }
+            if let Some(user) = user {
+                tree::give(&made, user)?;
+            }
+            move_in(&cache, job, &staging, package_cache.target);
+        }
+        std::fs::write(marker, "")
+    }
+}
+
+/// Moves a staged cache to its place. What base commits left there stays.
+fn move_in(cache: &RootedDir, job: &Job<'_>, staging: &tempfile::TempDir, target: &str) {
+    let Some(staged) = staging.path().file_name().and_then(OsStr::to_str) else { return };
+    let target = format!("{}/{target}", job.purpose.dir_name());
+    let moved = cache.move_dir(&format!("{staged}/made"), &target);
+    if let Err(why) = moved {
+        tracing::debug!(%why, "a package cache of the host is not linked");
+    }
+}
+
+/// Returns the names of the files in the root folder and in the folders below it.
+fn project_files(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && folders.len() < FOLDERS_MAX {
+            folders.push(entry.path());
+        }
+    }
+    for folder in folders {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(10_000);
+        names.extend(entries.filter_map(|entry| entry.file_name().into_string().ok()));
+    }
+    names
+}
+
+/// Variables that make package managers fail at once instead of trying to reach a host again and again, and use what
+/// they have.
+#[rustfmt::skip]
+pub const OFFLINE: &[(&str, &str)] = &[
+    ("BUNDLE_RETRY", "0"),
+    ("CARGO_NET_OFFLINE", "true"),
+    ("COMPOSER_DISABLE_NETWORK", "1"),
+    ("COREPACK_ENABLE_NETWORK", "0"),
+    ("GOPROXY", "off"),
+    ("HEX_OFFLINE", "1"),
+    ("MAVEN_ARGS", "--offline"),
+    ("MISE_OFFLINE", "1"),
+    ("PIP_RETRIES", "0"),
+    ("POETRY_REQUESTS_MAX_RETRIES", "0"),
+    ("RUSTUP_AUTO_INSTALL", "0"),
+    ("UV_OFFLINE", "1"),
+    ("YARN_ENABLE_NETWORK", "0"),
+    ("npm_config_offline", "true"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::Purpose;
+    use super::*;
+    use std::fs;
+    use std::time::Duration;
+
+    #[test]
+    fn only_the_caches_a_project_may_use_are_linked_and_never_through_a_planted_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (home, dir, outside) = (root.path().join("home"), root.path().join("tree"), root.path().join("outside"));
+        for folder in
+            [".npm/_cacache/content-v2/x", ".npm/_cacache/tmp", ".m2/repository/org/a", ".cache/uv/archive-v0/y"]
+        {
+            fs::create_dir_all(home.join(folder)).unwrap();
+        }
+        fs::write(home.join(".m2/repository/org/a/a.jar"), "jar").unwrap();
+        fs::write(home.join(".m2/repository/org/a/a.jar.lock"), "").unwrap();
+        fs::create_dir_all(dir.join("web")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(dir.join("web/package.json"), "{}").unwrap();
+        fs::write(dir.join("pom.xml"), "").unwrap();
+        let caches = HostCaches::find(&BTreeMap::new(), Some(&home));
+        let make = |cache: &Path| {
+            fs::create_dir_all(cache.join("check/home")).unwrap();
+            let job = Job {
+                command: "",
+                purpose: Purpose::Check,
+                origin: None,
+                dir: &dir,
+                cache,
+                scratch: cache,
+                env: &[],
+                timeout: Duration::ZERO,
+                max_output: 0,
+                proxy: None,
+            };
+            caches.make(&job, None).unwrap();
+        };
+        let first = root.path().join("first");
+        make(&first);
+        let is_link = |path: &str| fs::symlink_metadata(first.join("check").join(path)).unwrap().is_symlink();
+        assert!(is_link("npm/_cacache/content-v2") && !is_link("npm/_cacache"));
+        assert!(is_link("home/.m2/repository/org/a/a.jar") && !is_link("home/.m2/repository/org/a"));
+        assert!(!first.join("check/home/.m2/repository/org/a/a.jar.lock").exists());
+        assert!(!first.join("check/uv").exists(), "it is no Python project");
+        assert!(caches.paths().contains(&home.join(".npm/_cacache/content-v2")));
+        // What is in a copied cache may be a link that a command has made.
+        let second = root.path().join("second");
+        fs::create_dir_all(second.join("check/home")).unwrap();
+        std::os::unix::fs::symlink(&outside, second.join("check/home/.m2")).unwrap();
+        make(&second);
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        assert!(second.join("check/npm/_cacache").exists());
+    }
+}
