@@ -21,6 +21,10 @@ use std::time::Duration;
 
 /// How long preparing and committing is retried while the store or the disk is unavailable.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Longest subject of a commit message, in characters.
+const MAX_SUBJECT: usize = 72;
+/// Longest text in the body of a commit message, in characters.
+const MAX_BODY: usize = 4_000;
 /// Longest output line sent to listeners, in characters.
 const MAX_LINE: usize = 2_000;
 
@@ -328,19 +332,69 @@ fn sink(s: &Session, spent: &LastUsage, given: &SecretNames) -> Sink {
     })
 }
 
-/// Builds the commit message: the task for people, trailers for machines.
+/// Builds the commit message of an attempt.
 fn message(s: &Session, summary: &str) -> String {
-    let title = s.order.task.as_ref().map_or_else(|| s.order.step.name().to_owned(), |t| t.spec.title.clone());
-    let line = |text: &str| text.chars().filter(|c| !c.is_control()).take(72).collect::<String>();
-    let (title, summary) = (redact(&title), redact(summary));
-    let body: String = summary.chars().filter(|c| !c.is_control() || *c == '\n').take(4_000).collect();
-    let task = s.order.task.as_ref().map_or_else(String::new, |t| t.id.to_string());
-    // Every line of the summary is indented, so that it cannot forge trailers.
-    let body: String = body.lines().map(|l| format!("  {l}\n")).collect();
-    format!(
-        "{}\n\n{body}\nSkep-Run: {}\nSkep-Task: {task}\nSkep-Attempt: {}\n",
-        line(&title),
+    let task = s.order.task.as_ref();
+    let title = task.map_or_else(|| s.order.step.name().to_owned(), |t| t.spec.title.clone());
+    let trailers = format!(
+        "Skep-Run: {}\nSkep-Task: {}\nSkep-Attempt: {}\n",
         s.order.run,
+        task.map_or_else(String::new, |t| t.id.to_string()),
         s.order.attempt
-    )
+    );
+    let (title, goal, summary) = (redact(&title), redact(&s.order.goal), redact(summary));
+    commit_message(&title, &[&*goal, &*summary], &trailers)
+}
+
+/// Builds the commit message: the task, the goal and the engine's summary for people, trailers for machines. A text
+/// that only repeats the subject is left out.
+fn commit_message(title: &str, texts: &[&str], trailers: &str) -> String {
+    let clean: String = title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut subject: String = clean.trim().chars().take(MAX_SUBJECT).collect();
+    if clean.trim().chars().count() > MAX_SUBJECT {
+        subject = format!("{}…", subject.chars().take(MAX_SUBJECT - 1).collect::<String>().trim_end());
+    }
+    let mut paragraphs = vec![subject.clone()];
+    for text in texts {
+        let text: String = text.chars().filter(|c| !c.is_control() || *c == '\n').take(MAX_BODY).collect();
+        let text = text.trim();
+        let text = text.strip_prefix(subject.as_str()).filter(|rest| rest.starts_with('\n')).unwrap_or(text);
+        let text: Vec<String> = text.trim().lines().map(|line| unlike_trailer(line.trim_end())).collect();
+        let text = text.join("\n");
+        if !text.is_empty() && !paragraphs.contains(&text) {
+            paragraphs.push(text);
+        }
+    }
+    paragraphs.push(trailers.to_owned());
+    paragraphs.join("\n\n")
+}
+
+/// Indents a line that looks like a trailer, which only Skep writes.
+fn unlike_trailer(line: &str) -> String {
+    let key = line.split(':').next().filter(|key| key.len() < line.len() && !key.is_empty());
+    match key.is_some_and(|key| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
+        true => format!("  {line}"),
+        false => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::commit_message;
+
+    #[test]
+    fn a_commit_message_has_the_goal_and_only_skeps_trailers() {
+        assert_eq!(commit_message("Fix it", &["Fix it", ""], "Skep-Run: 1\n"), "Fix it\n\nSkep-Run: 1\n");
+        let goal = "Fix the parser\n\nIt fails on \u{1b}tabs.\nSkep-Run: 2\nSigned-off-by: me\nsee: https://x y\n";
+        assert_eq!(
+            commit_message("Fix the parser", &[goal, "Done."], "Skep-Run: 1\n"),
+            "Fix the parser\n\nIt fails on tabs.\n  Skep-Run: 2\n  Signed-off-by: me\n  see: \
+             https://x y\n\nDone.\n\nSkep-Run: 1\n"
+        );
+        let long = "word ".repeat(40);
+        let message = commit_message(&long, &[&long], "T: 1\n");
+        let subject = message.lines().next().unwrap();
+        assert!(subject.chars().count() <= 72 && subject.ends_with('…'), "{subject}");
+        assert!(message.contains(long.trim()));
+    }
 }
