@@ -56,7 +56,17 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
     }
     if let Gate::Wait(_) | Gate::Shut(_) = gate::approval(&d.run) {
         let subject = Subject::Merge { head: d.run.head.clone(), base: d.run.base.clone() };
-        return d.block(BlockKind::Approval(subject), "");
+        // Why the question comes again is part of it.
+        let why = match d.run.asked_base.replace(d.run.base.clone()) {
+            Some(asked) if asked != d.run.base => format!(
+                "{} moved from {} to {} after this was last asked; the change was moved onto it and proven again",
+                d.run.settings.base_branch,
+                asked.abbrev(),
+                d.run.base.abbrev()
+            ),
+            _ => String::new(),
+        };
+        return d.block(BlockKind::Approval(subject), &why);
     }
     if gate::all(&d.run).iter().all(|(_, g)| g.is_open()) {
         d.run.phase = Phase::Landing;

@@ -158,6 +158,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         closed_change: None,
         checks_since: 0,
         facts: Default::default(),
+        asked_base: None,
         pushed: None,
         overwrite: None,
         allowed_secrets: Default::default(),

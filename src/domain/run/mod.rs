@@ -169,6 +169,9 @@ pub struct Run {
     /// Facts about `head`. A new head starts without any.
     #[serde(default)]
     pub facts: Facts,
+    /// The base of the merge that a person was last asked to approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_base: Option<Sha>,
     /// The head last pushed to the run's branch on the forge.
     #[serde(default)]
     pub pushed: Option<Sha>,

@@ -75,6 +75,7 @@ pub fn run() -> Run {
         change: None,
         closed_change: None,
         facts: Facts::default(),
+        asked_base: None,
         pushed: None,
         overwrite: None,
         allowed_secrets: Default::default(),
