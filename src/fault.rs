@@ -47,6 +47,7 @@ pub const POINTS: &[&str] = &[
     "before-land",
     "mid-land",
     "after-land-push",
+    "mid-working-copy",
     "mid-release",
     // The files of the data directory.
     "mid-secret",

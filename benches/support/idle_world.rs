@@ -76,7 +76,7 @@ fn sha(n: u8) -> Sha {
 fn diff() -> DiffStat {
     let file =
         FileChange { path: "src/lib.rs".to_owned(), kind: FileKind::Modified, added: 3, removed: 1, binary: false };
-    DiffStat { files: vec![file], files_total: 1, added: 3, removed: 1 }
+    DiffStat { files: vec![file], files_total: 1, added: 3, removed: 1, ..DiffStat::default() }
 }
 
 #[async_trait]

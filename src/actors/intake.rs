@@ -33,6 +33,7 @@ pub(super) async fn prepare(deps: &Deps, mut request: RunRequest) -> Result<Inta
     request.goal.text = redact(&request.goal.text).into_owned();
     // Read once: a run is born with one configuration, never with parts of two.
     let parts = deps.parts();
+    locate(deps, &mut request).await?;
     let (project, is_new) = project(deps, &request, &parts.defaults).await?;
     if let Some(run) = open_run(deps, &request, &project, is_new).await? {
         return Ok(Intake::Existing(Box::new(continued(&request, run, &parts)?)));
@@ -103,6 +104,14 @@ fn check_engine(role: Role, spec: &EngineSpec, parts: &Parts) -> Result<(), Runt
     }
 }
 
+/// Replaces a folder inside a repository by the repository.
+pub(super) async fn locate(deps: &Deps, request: &mut RunRequest) -> Result<(), RuntimeError> {
+    if let Some(repo) = &request.repo {
+        request.repo = Some(deps.workspaces.locate(repo).await?);
+    }
+    Ok(())
+}
+
 /// The checks that a repository's base commit and a request lead to.
 pub(super) struct Inspected {
     /// The repository.
@@ -171,11 +180,11 @@ pub(super) async fn inspect(
     parts: &Parts,
 ) -> Result<Opened, RuntimeError> {
     let inspected = inspect_checks(deps, &request, &project, parts, None).await?;
-    born(deps, request, project, parts, inspected)
+    born(deps, request, project, parts, inspected).await
 }
 
 /// Returns what a run with these checks is born with.
-pub(super) fn born(
+pub(super) async fn born(
     deps: &Deps,
     request: RunRequest,
     project: Project,
@@ -183,7 +192,7 @@ pub(super) fn born(
     inspected: Inspected,
 ) -> Result<Opened, RuntimeError> {
     let Parts { defaults, .. } = parts;
-    let Inspected { base_branch, base, rules, checks, .. } = inspected;
+    let Inspected { repo, base_branch, base, rules, checks, .. } = inspected;
     if checks.is_empty() {
         return Err(no_checks(&project, &base_branch, &base, &rules));
     }
@@ -198,6 +207,8 @@ pub(super) fn born(
         check_engine(*role, spec, parts)?;
     }
     let id = request.id.unwrap_or_else(|| deps.clock.new_run_id());
+    let branch = format!("{}/{}", project.branch_prefix, id.abbrev());
+    let notices = deps.workspaces.inspect(&repo, &base, &branch).await?;
     Ok(Opened {
         id,
         project: project.name,
@@ -210,7 +221,8 @@ pub(super) fn born(
             origin: project.repo,
             forge: project.forge,
             base_branch,
-            branch: format!("{}/{}", project.branch_prefix, id.abbrev()),
+            branch,
+            notices,
         },
         base,
         traceparent: None,

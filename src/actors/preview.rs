@@ -43,8 +43,11 @@ fn tokens(bytes: usize) -> u64 {
 }
 
 /// Computes a preview. It only fetches the mirror, writes nothing else, and spends nothing.
-pub(super) async fn preview(deps: &Deps, request: RunRequest) -> Result<Preview, RuntimeError> {
+pub(super) async fn preview(deps: &Deps, mut request: RunRequest) -> Result<Preview, RuntimeError> {
     let parts = deps.parts();
+    if let Some(repo) = &request.repo {
+        request.repo = Some(deps.workspaces.locate(repo).await?);
+    }
     let (project, is_new) = intake::project(deps, &request, &parts.defaults).await?;
     let existing = intake::open_run(deps, &request, &project, is_new).await?;
     let differences = existing.as_ref().map(|run| request.differences(run)).unwrap_or_default();
@@ -56,7 +59,7 @@ pub(super) async fn preview(deps: &Deps, request: RunRequest) -> Result<Preview,
             intake::check_engines(&request.engines, &parts)?;
             as_asked(run, request)
         }
-        None => intake::born(deps, request, project, &parts, inspected)?,
+        None => intake::born(deps, request, project, &parts, inspected).await?,
     };
     let order = first_order(deps, &opened)?;
     let engine = parts.engines.get(&order.engine).map_err(|what| RuntimeError::Invalid {

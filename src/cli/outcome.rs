@@ -49,7 +49,11 @@ pub fn print(terminal: &Terminal, view: &Run, last: Timestamp) -> Result<(), Sto
     terminal.suggest(&format!("  skep events {id}           every event"))?;
     match outcome {
         Outcome::Delivered { sha } if view.repo.starts_with('/') => {
-            terminal.print(&format!("  git -C {} show {}", shell_quoted(&view.repo), short_sha(sha)))
+            let repo = shell_quoted(&view.repo);
+            terminal.print(&format!("  git -C {repo} show {}", short_sha(sha)))?;
+            let Some(remote) = &view.remote else { return Ok(()) };
+            let (remote, branch) = (shell_quoted(remote), shell_quoted(&view.base_branch));
+            terminal.print(&format!("  git -C {repo} push {remote} {branch}   publishes it"))
         }
         Outcome::Delivered { .. } => Ok(()),
         _ => terminal.suggest(&format!("  skep retry {id}            try the same goal again, as a new run")),

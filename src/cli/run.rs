@@ -105,6 +105,11 @@ async fn start(
     };
     terminal.line(Style::Bold, &headline)?;
     print_uncommitted(terminal, note)?;
+    if !resumed {
+        for notice in &view.notices {
+            terminal.line(Style::Yellow, &format!("note: {notice}"))?;
+        }
+    }
     if detach {
         match client.is_remote() {
             true => {

@@ -3,7 +3,7 @@
 //! Every call is idempotent: it checks first whether its work is already done.
 
 use super::PortResult;
-use crate::domain::{AttemptId, DiffStat, ProjectName, RunId, SecretFound, Sha, TaskId};
+use crate::domain::{AttemptId, DiffStat, Notice, ProjectName, RunId, SecretFound, Sha, TaskId};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +49,13 @@ pub trait Workspaces: Send + Sync {
     /// Updates the mirror and returns the name and head of the base branch; `base` = `None` takes the origin's default
     /// branch. Errors name what is wrong with the repository and the fix.
     async fn fetch(&self, repo: &Repo, base: Option<&str>) -> PortResult<(String, Sha)>;
+
+    /// Returns the repository's own name for an origin: the top folder of the repository that a local path lies in. Any
+    /// other text is returned as it is.
+    async fn locate(&self, origin: &str) -> PortResult<String>;
+
+    /// Refuses a run's branch that the origin cannot have, and returns what a person should know about the repository.
+    async fn inspect(&self, repo: &Repo, base: &Sha, branch: &str) -> PortResult<Vec<Notice>>;
 
     /// Returns the bytes of a file at a commit, capped at 1 MiB; `None` = it does not exist or is not a regular file.
     async fn read_at(&self, repo: &Repo, sha: &Sha, path: &str) -> PortResult<Option<Vec<u8>>>;

@@ -192,6 +192,9 @@ pub(super) fn merge_request(run: &Run) -> String {
     if let Some(review) = &run.facts.review {
         text.push_str(&format!("review: {}\n", line(&review.summary)));
     }
+    for note in super::notice::at_merge(run) {
+        text.push_str(&format!("note: {note}\n"));
+    }
     text
 }
 

@@ -220,6 +220,11 @@ fn why(run: &Run, block: &Block) -> String {
         text.push_str(&block.why);
         text.push('\n');
     }
+    if matches!(block.kind, BlockKind::Tries { .. } | BlockKind::Rounds) {
+        for note in super::notice::at_failure(run, &block.why) {
+            text.push_str(&format!("note: {note}\n"));
+        }
+    }
     if let Some(fix) = block.fix.as_ref().filter(|f| !f.is_empty()) {
         text.push_str(&format!("What to do: {fix}\n"));
     }

@@ -14,6 +14,7 @@ mod environment;
 mod escalation;
 mod journal;
 mod markdown;
+mod notice;
 mod now;
 mod quantity;
 mod settings;
@@ -24,6 +25,7 @@ pub use change::{EffectText, change_body, change_name, change_title, effect_text
 pub use escalation::{Escalation, EscalationAnswer, Need, budget_names, effect_words, escalation};
 pub use journal::event_words;
 pub use markdown::{fenced, inline};
+pub use notice::{notices, remote};
 pub use now::{now, outcome};
 pub use quantity::{brief, budget_word, count, duration, elapsed, files_changed, line, money, usage};
 pub use settings::{differences, overrides, settings_differ};

@@ -292,7 +292,7 @@ fn result_of(name: &str, green: bool) -> CheckResult {
 fn reviewed(green: bool, files: Vec<FileChange>) -> Order {
     let mut order = order(Step::Review, None);
     order.results = vec![result_of("test", green)];
-    order.diff = DiffStat { files_total: files.len() as u64, files, added: 1, removed: 0 };
+    order.diff = DiffStat { files_total: files.len() as u64, files, added: 1, ..DiffStat::default() };
     order
 }
 

@@ -152,23 +152,31 @@ async fn a_dirty_copy_is_never_touched() {
     let w = World::new().await;
     let base = w.base().await;
     let (n, head) = open_change(&w, T1, BRANCH, &base).await;
+    // Changes of other files are no obstacle, staged or not; they stay as they are.
     write(&w.origin(), "README.md", "mine, not committed\n");
-    match w.forge.land(&w.repo, n, &head, &base).await.unwrap_err() {
-        PortError::Permanent { fix, .. } => assert!(fix.contains("stash") && fix.contains("skep unblock"), "{fix}"),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(origin_head(&w), base);
-    assert_eq!(std::fs::read_to_string(w.origin().join("README.md")).unwrap(), "mine, not committed\n");
-    assert_eq!(w.forge.observe(&w.repo, n).await.unwrap().state, ChangeState::Open);
-    git(&w.origin(), &["stash", "-q"]);
-    // An untracked file of the same name blocks the merge as well.
+    write(&w.origin(), "staged", "s");
+    git(&w.origin(), &["add", "staged"]);
+    let status = git(&w.origin(), &["status", "--porcelain"]);
+    // A file that the landing would overwrite is.
+    let refused = || async {
+        let error = w.forge.land(&w.repo, n, &head, &base).await.unwrap_err();
+        let PortError::Permanent { what, fix } = error else { panic!("{error:?}") };
+        assert!(what.contains("f1") && !what.contains("README"), "{what}");
+        assert!(fix.contains("stash") && fix.contains("skep unblock"), "{fix}");
+        assert_eq!(origin_head(&w), base);
+        assert_eq!(std::fs::read_to_string(w.origin().join("f1")).unwrap(), "mine");
+        assert_eq!(w.forge.observe(&w.repo, n).await.unwrap().state, ChangeState::Open);
+        assert!(!w.origin().join(".git/index.lock").exists());
+    };
     write(&w.origin(), "f1", "mine");
-    assert!(matches!(w.forge.land(&w.repo, n, &head, &base).await, Err(PortError::Permanent { .. })));
-    assert_eq!(std::fs::read_to_string(w.origin().join("f1")).unwrap(), "mine");
+    refused().await;
+    git(&w.origin(), &["add", "f1"]);
+    refused().await;
+    git(&w.origin(), &["rm", "-q", "--cached", "f1"]);
     std::fs::remove_file(w.origin().join("f1")).unwrap();
     assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
     assert_eq!(std::fs::read_to_string(w.origin().join("f1")).unwrap(), "new\n");
-    git(&w.origin(), &["stash", "pop", "-q"]);
+    assert_eq!(git(&w.origin(), &["status", "--porcelain"]), status);
 }
 
 #[tokio::test]
@@ -186,7 +194,7 @@ async fn observing_recovers_from_a_crash_between_push_and_file() {
     let mut entry: serde_json::Value = serde_json::from_slice(&before).unwrap();
     entry["landing"] = serde_json::json!({"head": head, "by": "local:ann"});
     std::fs::write(&file, entry.to_string()).unwrap();
-    git(&w.origin(), &["branch", "-D", BRANCH]);
+    assert_eq!(git(&w.origin(), &["branch", "--list", "skep/*"]), "", "the branch is deleted after landing");
     write(&w.origin(), "later", "l");
     commit_all(&w.origin(), "Later");
     assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
@@ -233,4 +241,179 @@ async fn a_bare_origin_lands_too_and_runs_no_hook() {
     assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
     assert_eq!(git(&bare, &["rev-parse", "main"]), head.as_str());
     w.assert_quiet();
+}
+
+/// The stored change, to put the forge back to where a kill would have left it.
+fn stored(w: &World) -> std::path::PathBuf {
+    w.data().join("forge/a-project/1.json")
+}
+
+/// Opens a change that modifies, adds and deletes files.
+async fn open_mixed_change(w: &World) -> (ChangeNumber, Sha, Sha) {
+    for n in 0..5 {
+        write(&w.origin(), &format!("old/{n}"), format!("{n}\n"));
+    }
+    commit_all(&w.origin(), "Old files");
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "README.md", "# Changed\n");
+    write(&dir, "deep/er/new", "a long line that is cut\n".repeat(50));
+    std::fs::remove_dir_all(dir.join("old")).unwrap();
+    let head = w.commit(T1, &base).await.unwrap().head;
+    w.work.push(&w.repo, &head, BRANCH, None).await.unwrap();
+    (ensure(w, BRANCH, &head).await, base, head)
+}
+
+#[tokio::test]
+async fn a_landing_that_was_killed_is_finished_or_never_began() {
+    for stage in 0..7 {
+        let w = World::new().await;
+        let (n, base, head) = open_mixed_change(&w).await;
+        // As a kill at each stage leaves it: the lock, then the branch, then some files, then all files.
+        let mut entry: serde_json::Value = serde_json::from_slice(&std::fs::read(stored(&w)).unwrap()).unwrap();
+        entry["landing"] =
+            serde_json::json!({"head": head, "by": "skep", "base": base, "token": "t", "pushing_since": 1});
+        std::fs::write(stored(&w), entry.to_string()).unwrap();
+        write(&w.origin(), ".git/index.lock", "skep t\n");
+        if stage == 0 {
+            // Killed while the branch was to be moved.
+            write(&w.origin(), ".git/refs/heads/main.lock", "");
+        }
+        if stage >= 1 {
+            git(&w.origin(), &["update-ref", "refs/heads/main", head.as_str(), base.as_str()]);
+        }
+        if stage >= 2 {
+            write(&w.origin(), "README.md", "# Changed\n");
+            std::fs::remove_file(w.origin().join("old/1")).unwrap();
+        }
+        if stage >= 3 {
+            // A file that was being written.
+            write(&w.origin(), "deep/er/new", "a long line th");
+        }
+        if stage >= 4 {
+            write(&w.origin(), "deep/er/new", "a long line that is cut\n".repeat(50));
+            std::fs::remove_dir_all(w.origin().join("old")).unwrap();
+        }
+        if stage == 5 {
+            // The person went on to edit a file.
+            write(&w.origin(), "README.md", "# Mine\n");
+        }
+        if stage == 6 {
+            // Another commit came on top before Skep was back.
+            let tree = git(&w.origin(), &["rev-parse", &format!("{head}^{{tree}}")]);
+            let next = git(&w.origin(), &["commit-tree", "-p", head.as_str(), "-m", "Next", &tree]);
+            git(&w.origin(), &["update-ref", "refs/heads/main", &next]);
+        }
+        assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()), "{stage}");
+        let status = git(&w.origin(), &["status", "--porcelain"]);
+        assert_eq!(status, if stage == 5 { "M README.md" } else { "" }, "stage {stage}");
+        if stage == 5 {
+            assert_eq!(std::fs::read_to_string(w.origin().join("README.md")).unwrap(), "# Mine\n");
+        }
+        assert!(!w.origin().join(".git/index.lock").exists() && !w.origin().join("old").exists());
+        git(&w.origin(), &["fsck", "--strict"]);
+    }
+}
+
+#[tokio::test]
+async fn locks_of_a_persons_git_are_waited_for_and_named() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
+    for lock in ["index.lock", "HEAD.lock", "refs/heads/main.lock"] {
+        let path = w.origin().join(".git").join(lock);
+        write(&w.origin(), &format!(".git/{lock}"), "");
+        let error = w.forge.land(&w.repo, n, &head, &base).await.unwrap_err();
+        assert!(matches!(error, PortError::Permanent { .. }) && error.to_string().contains(lock), "{lock}: {error:?}");
+        assert!(error.fix().contains("skep unblock"), "{}", error.fix());
+        assert_eq!(origin_head(&w), base);
+        assert!(path.exists(), "a lock of others is never removed");
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(git(&w.origin(), &["status", "--porcelain"]), "", "{lock}");
+    }
+    // A lock that is released in time costs a moment only.
+    write(&w.origin(), ".git/index.lock", "");
+    let lock = w.origin().join(".git/index.lock");
+    let release = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        std::fs::remove_file(lock).unwrap();
+    };
+    let (landed, ()) = tokio::join!(w.forge.land(&w.repo, n, &head, &base), release);
+    assert_eq!(landed.unwrap(), Landing::Landed(head));
+}
+
+#[tokio::test]
+async fn an_unfinished_rebase_or_merge_is_named() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
+    write(&w.origin(), ".git/MERGE_HEAD", format!("{head}\n"));
+    let error = w.forge.land(&w.repo, n, &head, &base).await.unwrap_err();
+    assert!(error.to_string().contains("merge") && error.fix().contains("--abort"), "{error}");
+    std::fs::remove_file(w.origin().join(".git/MERGE_HEAD")).unwrap();
+    git(&w.origin(), &["checkout", "-q", "--detach"]);
+    write(&w.origin(), ".git/rebase-merge/head-name", "refs/heads/main\n");
+    let error = w.forge.land(&w.repo, n, &head, &base).await.unwrap_err();
+    assert!(error.to_string().contains("rebase"), "{error}");
+    assert_eq!(origin_head(&w), base);
+}
+
+#[tokio::test]
+async fn every_working_copy_with_the_branch_moves_with_it() {
+    // A linked worktree has the base branch; the main working copy has another one.
+    let w = World::new().await;
+    let linked = w.tmp.path().join("linked");
+    git(&w.origin(), &["checkout", "-q", "-b", "side"]);
+    git(&w.origin(), &["worktree", "add", "-q", linked.to_str().unwrap(), "main"]);
+    for origin in [w.origin(), linked.clone()] {
+        let repo = Repo { origin: origin.display().to_string(), ..w.repo.clone() };
+        let (_, base) = w.work.fetch(&repo, Some("main")).await.unwrap();
+        let task = TaskId(if origin == linked { 2 } else { 1 });
+        let dir = w.work.task_dir(&repo, w.run, task, &base).await.unwrap();
+        write(&dir, &format!("f{}", task.0), "new\n");
+        let branch = format!("skep/b{}", task.0);
+        let head = w.work.commit(&repo, w.run, task, &branch, &base, "m").await.unwrap().head;
+        w.work.push(&repo, &head, &branch, None).await.unwrap();
+        let text = ChangeText {
+            after: None,
+            branch: &branch,
+            base_branch: "main",
+            head: &head,
+            draft: false,
+            title: "t",
+            body: "b",
+        };
+        let n = w.forge.ensure_change(&repo, text).await.unwrap().number;
+        assert_eq!(w.forge.land(&repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
+        assert_eq!(git(&linked, &["rev-parse", "HEAD"]), head.as_str());
+        assert_eq!(git(&linked, &["status", "--porcelain"]), "");
+        assert!(linked.join(format!("f{}", task.0)).exists());
+        assert_eq!(git(&w.origin(), &["status", "--porcelain"]), "");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_branch_lands_and_a_branch_in_use_stays() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
+    git(&w.origin(), &["branch", "-D", BRANCH]);
+    assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head.clone()));
+    let (two, second) = open_change(&w, TaskId(2), "skep/other", &head).await;
+    git(&w.origin(), &["checkout", "-q", "skep/other"]);
+    assert_eq!(w.forge.land(&w.repo, two, &second, &head).await.unwrap(), Landing::Landed(second.clone()));
+    assert_eq!(git(&w.origin(), &["symbolic-ref", "HEAD"]), "refs/heads/skep/other");
+    assert_eq!(git(&w.origin(), &["status", "--porcelain"]), "");
+}
+
+#[tokio::test]
+async fn a_status_name_is_never_cleaned_into_another() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
+    for name in ["ci/build\n", "ci/build ", "ci\u{7f}/build", ""] {
+        let reported = w.forge.report_status(&w.repo, n, &ann(), &head, name, StatusState::Success, "").await;
+        assert!(matches!(reported, Err(PortError::Permanent { .. })), "{name:?}");
+    }
+    assert!(w.forge.observe(&w.repo, n).await.unwrap().statuses.is_empty());
 }

@@ -7,22 +7,7 @@ use skep::ports::{Forge, Moved, PortError, PortResult, Workspaces};
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
-
-/// Ages every lock file in a folder, as if the process that left it had died long ago.
-fn age_locks(dir: &Path) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            age_locks(&path);
-        } else if path.extension().is_some_and(|e| e == "lock")
-            && let Ok(file) = std::fs::File::options().write(true).open(&path)
-        {
-            file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
-        }
-    }
-}
+use std::time::{Duration, Instant};
 
 /// Whether a live process works below a folder, by its arguments, working directory or environment.
 fn is_in_use(dir: &Path) -> bool {
@@ -39,15 +24,13 @@ fn is_in_use(dir: &Path) -> bool {
     )
 }
 
-/// Waits until every git of this world has ended, then ages the locks they left.
+/// Waits until every git of this world has ended.
 async fn settle(w: &World) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while is_in_use(w.tmp.path()) {
         assert!(Instant::now() < deadline, "a git is still running after 30 s");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    age_locks(&w.mirror());
-    age_locks(&w.origin().join(".git"));
 }
 
 /// Interrupts an operation at ever later moments, then lets it finish. Dropping its future kills its git.
@@ -61,9 +44,9 @@ async fn cut<T, F: Future<Output = PortResult<T>>>(w: &World, cuts: &mut Option<
         }
         settle(w).await;
     }
-    // Each try clears at most one stale lock, and an operation may meet several. A killed git is out of sight before the
-    // kernel has closed its files, so a lock can still appear after it was looked for.
-    for _ in 0..50 {
+    // A killed git is out of sight before the kernel has closed its files, so a lock can still appear after it was
+    // looked for.
+    for _ in 0..3 {
         match work().await {
             Err(PortError::Transient { .. } | PortError::Unknown { .. }) => {
                 tokio::time::sleep(Duration::from_millis(100)).await;

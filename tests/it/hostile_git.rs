@@ -168,10 +168,13 @@ async fn a_repositorys_attributes_run_nothing_and_hide_nothing() {
 async fn a_hostile_origin_runs_nothing() {
     let w = World::new().await;
     let trap = w.trap();
+    write(&w.origin(), ".gitattributes", ATTRIBUTES);
+    commit_all(&w.origin(), "Attributes");
     hooks(&w, &w.origin().join(".git/hooks"));
-    // The origin's own config, as far as git reads it while serving.
-    let config = evil_config(&trap).replace("fsmonitor", "x-fsmonitor");
-    write(&w.origin(), ".git/config", config);
+    // Every setting that names a program, in the origin's own configuration and in that of its working copy.
+    write(&w.origin(), ".git/config", evil_config(&trap));
+    write(&w.origin(), ".git/config.worktree", evil_config(&trap));
+    write(&w.origin(), ".git/info/attributes", ATTRIBUTES);
     let base = w.base().await;
     let head = exercise(&w, &base, |_| ()).await.unwrap();
     let text = ChangeText {
@@ -185,6 +188,7 @@ async fn a_hostile_origin_runs_nothing() {
     };
     let n = w.forge.ensure_change(&w.repo, text).await.unwrap().number;
     assert_eq!(w.forge.land(&w.repo, n, &head, &base).await.unwrap(), Landing::Landed(head));
+    assert_eq!(std::fs::read_to_string(w.origin().join("honest.txt")).unwrap(), "work\n");
     w.assert_quiet();
 }
 
@@ -213,6 +217,16 @@ async fn nested_repositories_are_refused_before_git_reads_them() {
         write(dir, "fixture/refs/x", "");
     });
     embedded.await.unwrap();
+    // A person is shown them, and links that lead out.
+    let dir = w.task(TaskId(3), &base).await;
+    for name in ["HEAD", "objects/x", "refs/x"] {
+        write(&dir, &format!("fixture/{name}"), "x");
+    }
+    std::os::unix::fs::symlink("/etc", dir.join("link")).unwrap();
+    std::os::unix::fs::symlink("src", dir.join("inside")).unwrap();
+    let unusual = w.commit(TaskId(3), &base).await.unwrap().diff.unusual;
+    assert_eq!(unusual.len(), 2, "{unusual:?}");
+    assert!(unusual[0].contains("/etc") && unusual[1].contains("fixture"), "{unusual:?}");
 }
 
 #[tokio::test]

@@ -225,8 +225,8 @@ async fn each_role_has_its_tools_and_its_result() {
                 binary: false,
             }],
             files_total: 1,
-            added: 0,
             removed: 1,
+            ..DiffStat::default()
         };
         order
     };

@@ -7,7 +7,7 @@
 //! | `kill` | the real program, killed at every fault point and at random, on both databases, ends the same |
 //! | `rules`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
 //! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
-//! | `workspace_contract`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
+//! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
 //! | `forge_contract`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
@@ -73,6 +73,7 @@ mod proof_loops;
 mod real_agents;
 mod real_resume;
 mod reload;
+mod repository_shapes;
 mod rest;
 mod rest_guard;
 mod rest_stream;

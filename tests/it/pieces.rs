@@ -43,7 +43,7 @@ prop_compose! {
         }).collect();
         let added = files.iter().map(|f| f.added).sum();
         let removed = files.iter().map(|f| f.removed).sum();
-        DiffStat { files_total: files.len() as u64 + unlisted, added, removed, files }
+        DiffStat { files_total: files.len() as u64 + unlisted, added, removed, files, ..DiffStat::default() }
     }
 }
 
@@ -93,6 +93,7 @@ fn kinds(policy: &Policy, diff: &DiffStat) -> BTreeSet<&'static str> {
         Concern::Tests { .. } => "tests",
         Concern::Checks { .. } => "checks",
         Concern::TestLines { .. } => "test lines",
+        Concern::Unusual { .. } => "unusual",
         Concern::Large { .. } => "large",
     };
     policy.concerns(diff).iter().map(kind).collect()
@@ -234,7 +235,7 @@ fn need_repeated_a_thousand_times_is_refused() {
 fn removed_tests_are_a_concern_and_new_tests_are_not() {
     let changed = |path: &str, kind, added, removed| {
         let file = FileChange { path: path.to_owned(), kind, added, removed, binary: false };
-        let diff = DiffStat { files: vec![file], files_total: 1, added, removed };
+        let diff = DiffStat { files: vec![file], files_total: 1, added, removed, ..DiffStat::default() };
         let concerns = Policy::default().concerns(&diff);
         assert!(concerns.len() < 2, "{concerns:?}");
         concerns.into_iter().next()

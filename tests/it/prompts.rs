@@ -138,7 +138,13 @@ fn result(green: bool) -> CheckResult {
 fn changed(paths: &[&str]) -> DiffStat {
     let file =
         |p: &&str| FileChange { path: (*p).to_owned(), kind: FileKind::Modified, added: 1, removed: 1, binary: false };
-    DiffStat { files: paths.iter().map(file).collect(), files_total: paths.len() as u64, added: 1, removed: 1 }
+    DiffStat {
+        files: paths.iter().map(file).collect(),
+        files_total: paths.len() as u64,
+        added: 1,
+        removed: 1,
+        ..DiffStat::default()
+    }
 }
 
 /// Returns the marker of the data blocks in a prompt.

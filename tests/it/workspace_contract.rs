@@ -351,18 +351,71 @@ async fn incomplete_mirrors_and_worktrees_are_recreated() {
 }
 
 #[tokio::test]
-async fn a_stale_lock_of_a_killed_git_is_removed() {
+async fn leftovers_of_killed_gits_are_removed_at_once() {
     let w = World::new().await;
     let base = w.base().await;
     let dir = w.task(T1, &base).await;
     write(&dir, "new", "n");
-    let lock = w.mirror().join(format!("refs/heads/{}.lock", w.task_branch(T1)));
-    write(&w.mirror(), &format!("refs/heads/{}.lock", w.task_branch(T1)), "");
-    assert!(matches!(w.commit(T1, &base).await.unwrap_err(), PortError::Transient { .. }));
-    let file = std::fs::File::options().write(true).open(&lock).unwrap();
-    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(600)).unwrap();
+    let lock = format!("refs/heads/{}.lock", w.task_branch(T1));
+    write(&w.mirror(), &lock, "");
     w.commit(T1, &base).await.unwrap();
-    assert!(!lock.exists());
+    assert!(!w.mirror().join(lock).exists());
+    // A fetch meets locks on the branch it updates, and removes what a killed fetch downloaded.
+    write(&w.origin(), "b", "b");
+    commit_all(&w.origin(), "Second");
+    let left = ["refs/remotes/origin/main.lock", "objects/pack/tmp_pack_x", "objects/pack/tmp_idx_x"];
+    left.iter().for_each(|name| write(&w.mirror(), name, ""));
+    write(&w.mirror(), "objects/tmp_objdir-incoming-x/pack/y", "");
+    assert_eq!(w.base().await.as_str(), git(&w.origin(), &["rev-parse", "main"]));
+    for name in left.iter().chain(&["objects/tmp_objdir-incoming-x"]) {
+        assert!(!w.mirror().join(name).exists(), "{name}");
+    }
+    // In the origin, only a lock on the run's own branch is Skep's.
+    let head = w.commit(T1, &base).await.unwrap().head;
+    write(&w.origin(), &format!(".git/refs/heads/{BRANCH}.lock"), "");
+    w.work.push(&w.repo, &head, BRANCH, None).await.unwrap();
+    assert_eq!(git(&w.origin(), &["rev-parse", BRANCH]), head.as_str());
+    write(&w.origin(), ".git/refs/heads/main.lock", "");
+    let deleted = git(&w.origin(), &["branch", "-D", BRANCH]);
+    w.work.push(&w.repo, &head, BRANCH, None).await.expect(&deleted);
+    assert!(w.origin().join(".git/refs/heads/main.lock").exists());
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_gone_is_made_again() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "new", "n");
+    let head = w.commit(T1, &base).await.unwrap().head;
+    w.work.push(&w.repo, &head, BRANCH, None).await.unwrap();
+    std::fs::remove_dir_all(w.mirror()).unwrap();
+    // What was pushed comes back from the origin.
+    assert!(w.work.check_dir(&w.repo, w.run, "c", &head).await.unwrap().join("new").exists());
+    assert_eq!(w.work.diff(&w.repo, &base, &head).await.unwrap().0.files_total, 1);
+    // What only the mirror had is lost, and the error says so.
+    let dir = w.task(T2, &base).await;
+    write(&dir, "other", "o");
+    let head = w.work.commit(&w.repo, w.run, T2, "skep/x", &base, "m").await.unwrap().head;
+    std::fs::remove_dir_all(w.mirror()).unwrap();
+    let error = refused(w.work.push(&w.repo, &head, BRANCH, None).await, head.abbrev());
+    assert!(error.contains("skep retry"), "{error}");
+}
+
+#[tokio::test]
+async fn a_repository_that_was_there_before_may_come_back() {
+    let w = World::new().await;
+    w.base().await;
+    let away = w.tmp.path().join("away");
+    std::fs::rename(w.origin(), &away).unwrap();
+    let is_transient = |r: PortResult<_>| matches!(r, Err(PortError::Transient { .. }));
+    assert!(is_transient(w.work.fetch(&w.repo, None).await.map(drop)));
+    // An empty mount point.
+    std::fs::create_dir(w.origin()).unwrap();
+    assert!(is_transient(w.work.fetch(&w.repo, None).await.map(drop)));
+    std::fs::remove_dir(w.origin()).unwrap();
+    std::fs::rename(&away, w.origin()).unwrap();
+    w.base().await;
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Commits the content of a worktree, starting from the trusted index.
 
 use super::diff::Entry;
-use super::paths::{WorktreePaths, copy_index};
+use super::paths::WorktreePaths;
 use super::scan::{Findings, scan, sizes};
 use super::{GitWorkspaces, set_ref};
 use crate::domain::{RunId, Sha};
-use crate::platform::git::durable_fs::{make_dir, remove_path, run_blocking, write_atomic};
+use crate::platform::git::durable_fs::{copy_index, make_dir, remove_path, run_blocking, write_atomic};
 use crate::platform::git::{TREE_TIMEOUT, check_sha, output_tail, read_commit, write_commit};
 use crate::ports::{Commit, PortError, PortResult, Repo};
 use std::collections::BTreeSet;
@@ -32,9 +32,15 @@ impl GitWorkspaces {
         let findings = scan(&paths.dir).await?;
         self.check_committable(repo, paths, &findings).await?;
         let base = read_commit(&mirror, from).await?;
-        let tree = self.tree_of_worktree(repo, paths, from, &checked_out).await?;
-        let (diff, entries) = self.stat_of(repo, &base.tree, &tree).await?;
+        let mut tree = self.tree_of_worktree(repo, paths, from, &checked_out).await?;
+        let (mut diff, mut entries) = self.stat_of(repo, &base.tree, &tree).await?;
         refuse_new_submodules(&entries)?;
+        let index = paths.staged_index();
+        if let Some(kept) = self.keep_line_endings(repo, paths, &index, &entries).await? {
+            tree = kept;
+            (diff, entries) = self.stat_of(repo, &base.tree, &tree).await?;
+        }
+        self.refuse_bare_content(repo, paths, &index, &entries).await?;
         let head = if tree == base.tree {
             from.clone()
         } else {
@@ -127,7 +133,7 @@ impl GitWorkspaces {
         Ok(split(&finished.stdout).into_iter().filter_map(|p| p.strip_prefix("./").ok().map(PathBuf::from)).collect())
     }
 
-    /// Writes the worktree's content as a tree. `checked_out` is the commit the trusted index describes.
+    /// Writes the worktree's content as a tree, which [`WorktreePaths::staged_index`] also has. `checked_out` is the commit the trusted index describes.
     pub(super) async fn tree_of_worktree(
         &self,
         repo: &Repo,
@@ -136,7 +142,7 @@ impl GitWorkspaces {
         checked_out: &Sha,
     ) -> PortResult<Sha> {
         // Works on a copy of the index, so that an interruption leaves the original describing the checkout.
-        let work = paths.sealed.join("index.work");
+        let work = paths.staged_index();
         let (index, copy, reuse) = (paths.index(), work.clone(), from == checked_out);
         run_blocking(move || {
             remove_path(&copy)?;
@@ -172,7 +178,6 @@ impl GitWorkspaces {
         call().args(["add", "--all"]).output("stage the changes").await?;
         let tree = Sha(call().arg("write-tree").output_line("write the tree").await?);
         check_sha(&tree)?;
-        run_blocking(move || remove_path(&work)).await?;
         Ok(tree)
     }
 }

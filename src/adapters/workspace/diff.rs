@@ -12,8 +12,14 @@ pub(super) struct Entry {
     pub old_mode: String,
     /// Mode after.
     pub new_mode: String,
-    /// Path.
+    /// Object before.
+    pub old: String,
+    /// Object after.
+    pub new: String,
+    /// Path; bytes that are not UTF-8 are replaced.
     pub path: String,
+    /// Path, byte for byte.
+    pub raw: Vec<u8>,
 }
 
 impl GitWorkspaces {
@@ -43,9 +49,12 @@ impl GitWorkspaces {
             return Ok((DiffStat::default(), Vec::new()));
         }
         let count = ["diff-tree", "-r", "-z", "--raw", "--numstat", "--no-ext-diff", "--no-textconv", "--no-renames"];
-        let call = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(count).arg("--ignore-submodules=none");
+        let call = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(count);
+        let call = call.args(["--no-abbrev", "--ignore-submodules=none"]);
         let output = call.args(["--end-of-options", from.as_str(), to.as_str()]).output("compare two trees").await?;
-        Ok(parse(&output))
+        let (mut stat, entries) = parse(&output);
+        stat.unusual = self.unusual(repo, &entries).await?;
+        Ok((stat, entries))
     }
 }
 
@@ -53,13 +62,16 @@ impl GitWorkspaces {
 fn parse(output: &[u8]) -> (DiffStat, Vec<Entry>) {
     let mut stat = DiffStat::default();
     let mut entries = Vec::new();
-    let mut fields = output.split(|b| *b == 0).filter(|f| !f.is_empty()).map(String::from_utf8_lossy);
+    let mut fields = output.split(|b| *b == 0).filter(|f| !f.is_empty());
     while let Some(field) = fields.next() {
+        let field = String::from_utf8_lossy(field);
         if let Some(raw) = field.strip_prefix(':') {
             let mut parts = raw.split(' ');
             let (old_mode, new_mode) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            let path = fields.next().unwrap_or_default().into_owned();
-            let kind = match parts.nth(2).unwrap_or_default() {
+            let (old, new) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let raw_path = fields.next().unwrap_or_default().to_owned();
+            let path = String::from_utf8_lossy(&raw_path).into_owned();
+            let kind = match parts.next().unwrap_or_default() {
                 "A" => FileKind::Added,
                 "D" => FileKind::Deleted,
                 _ => FileKind::Modified,
@@ -68,7 +80,14 @@ fn parse(output: &[u8]) -> (DiffStat, Vec<Entry>) {
             if stat.files.len() < DiffStat::MAX_FILES {
                 stat.files.push(FileChange { path: path.clone(), kind, added: 0, removed: 0, binary: false });
             }
-            entries.push(Entry { old_mode: old_mode.to_owned(), new_mode: new_mode.to_owned(), path });
+            entries.push(Entry {
+                old_mode: old_mode.to_owned(),
+                new_mode: new_mode.to_owned(),
+                old: old.to_owned(),
+                new: new.to_owned(),
+                path,
+                raw: raw_path,
+            });
             continue;
         }
         let mut parts = field.splitn(3, '\t');

@@ -5,19 +5,23 @@
 
 mod commit;
 mod diff;
+mod history;
+mod notices;
 mod outgoing;
 mod paths;
 mod push;
 mod rebase;
 mod release;
 mod scan;
+mod stored_form;
+mod unusual;
 mod wip;
 
 pub use scan::is_dot_git;
 
-use crate::domain::{AttemptId, DiffStat, RunId, SecretFound, Sha, TaskId};
-use crate::platform::git::durable_fs::make_dir;
-use crate::platform::git::{self, Git, Locks, Mirrors, TREE_TIMEOUT, check_branch, check_sha};
+use crate::domain::{AttemptId, DiffStat, Notice, RunId, SecretFound, Sha, TaskId};
+use crate::platform::git::durable_fs::{make_dir, run_blocking};
+use crate::platform::git::{self, Git, LocalRepository, Locks, Mirrors, Origin, TREE_TIMEOUT, check_branch};
 use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
 use async_trait::async_trait;
 use paths::WorktreePaths;
@@ -90,8 +94,8 @@ impl GitWorkspaces {
     }
 
     async fn fresh_checkout(&self, repo: &Repo, run: RunId, name: &str, head: &Sha) -> PortResult<PathBuf> {
-        check_sha(head)?;
         let paths = self.paths(run, &extra_name(name)?);
+        self.mirrors.ensure_commit(repo, head).await?;
         let _held = self.lock(&paths).await?;
         self.check_out(repo, &paths, head).await?;
         Ok(paths.dir)
@@ -124,6 +128,17 @@ impl Workspaces for GitWorkspaces {
         self.mirrors.fetch(repo, base).await
     }
 
+    async fn locate(&self, origin: &str) -> PortResult<String> {
+        let Ok(Origin::Local(path)) = Origin::parse(origin) else { return Ok(origin.to_owned()) };
+        let found = run_blocking(move || LocalRepository::find(&path)).await?;
+        Ok(found.and_then(|r| r.top.to_str().map(str::to_owned)).unwrap_or_else(|| origin.to_owned()))
+    }
+
+    async fn inspect(&self, repo: &Repo, base: &Sha, branch: &str) -> PortResult<Vec<Notice>> {
+        check_branch(branch)?;
+        self.inspect_origin(repo, base, branch).await
+    }
+
     async fn read_at(&self, repo: &Repo, sha: &Sha, path: &str) -> PortResult<Option<Vec<u8>>> {
         let mirror = self.mirror(repo);
         match git::read_blob(&mirror, sha, path, MAX_TEXT_BYTES as u64).await? {
@@ -146,7 +161,7 @@ impl Workspaces for GitWorkspaces {
     }
 
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf> {
-        check_sha(head)?;
+        self.mirrors.ensure_commit(repo, head).await?;
         let paths = self.paths(run, &task_name(task));
         let _held = self.lock(&paths).await?;
         let unchanged_at = self.save_wip(repo, run, &task_name(task), &paths).await;
@@ -218,34 +233,34 @@ impl Workspaces for GitWorkspaces {
         from: &Sha,
         message: &str,
     ) -> PortResult<Commit> {
-        check_sha(from)?;
         check_branch(branch)?;
+        self.mirrors.ensure_commit(repo, from).await?;
         let paths = self.paths(run, &task_name(task));
         let _held = self.lock(&paths).await?;
         self.commit_worktree(repo, &paths, branch, from, message).await
     }
 
     async fn rebase(&self, repo: &Repo, from: &Sha, head: &Sha, onto: &Sha, branch: &str) -> PortResult<Moved> {
-        for sha in [from, head, onto] {
-            check_sha(sha)?;
-        }
         check_branch(branch)?;
+        for sha in [from, head, onto] {
+            self.mirrors.ensure_commit(repo, sha).await?;
+        }
         self.rebase_commits(repo, from, head, onto, branch).await
     }
 
     async fn diff(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {
-        check_sha(from)?;
-        check_sha(to)?;
+        for sha in [from, to] {
+            self.mirrors.ensure_commit(repo, sha).await?;
+        }
         self.diff_of(repo, from, to).await
     }
 
     async fn scan_outgoing(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<SecretFound>> {
-        check_sha(sha)?;
+        self.mirrors.ensure_commit(repo, sha).await?;
         self.search_outgoing(repo, sha).await
     }
 
     async fn push(&self, repo: &Repo, sha: &Sha, branch: &str, expected: Option<&Sha>) -> PortResult<()> {
-        check_sha(sha)?;
         check_branch(branch)?;
         self.push_branch(repo, sha, branch, expected).await
     }

@@ -2,11 +2,11 @@
 
 use super::GitWorkspaces;
 use crate::domain::Sha;
-use crate::platform::git::durable_fs::{make_dir, read_text, remove_path, run_blocking, write_atomic};
+use crate::platform::git::durable_fs::{copy_index, make_dir, read_text, remove_path, run_blocking, write_atomic};
 use crate::platform::git::{TREE_TIMEOUT, check_sha};
 use crate::ports::{PortError, PortResult, Repo};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// Paths of a worktree and of Skep's records about it.
@@ -22,6 +22,10 @@ impl WorktreePaths {
     /// Returns the path of the trusted index, which describes the checkout.
     pub fn index(&self) -> PathBuf {
         self.sealed.join("index")
+    }
+    /// Returns the path of the index that commits are made from.
+    pub fn staged_index(&self) -> PathBuf {
+        self.sealed.join("index.work")
     }
     /// Returns the path of the marker with the checked-out commit. It is written last; without it, the worktree is
     /// incomplete.
@@ -61,14 +65,6 @@ impl WorktreePaths {
         })
         .await
     }
-}
-
-/// Copies an index together with its modification time. Git re-reads files that are not older than the index; a newer
-/// copy would hide an edit of equal length made right after the checkout.
-pub(super) fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
-    let written = std::fs::metadata(from)?.modified()?;
-    std::fs::copy(from, to)?;
-    std::fs::File::options().write(true).open(to)?.set_modified(written)
 }
 
 /// Counts `<size>\0` entries incrementally.
@@ -152,8 +148,8 @@ impl GitWorkspaces {
         Ok(())
     }
 
-    /// Writes a separate repository into the worktree for the agent's `git diff` and `git status`: one commit, the same
-    /// index, no link to the mirror. Skep never reads it back.
+    /// Writes a separate repository into the worktree for git commands of agents and checks: the newest commits and
+    /// their tags, the same index, no link to the mirror. Skep never reads it back.
     pub(super) async fn write_agent_repo(&self, repo: &Repo, paths: &WorktreePaths, head: &Sha) -> PortResult<()> {
         let dot_git = paths.dir.join(".git");
         let dir = dot_git.clone();
@@ -163,10 +159,11 @@ impl GitWorkspaces {
             make_dir(&dir.join("refs/heads"))
         })
         .await?;
-        // One commit without history, packed like a shallow fetch: nothing is compressed or hashed again.
+        // The newest commits, packed like a shallow fetch: nothing is compressed or hashed again.
+        let history = self.history(repo, head).await?;
         let pack = ["pack-objects", "--quiet", "--revs", "--delta-base-offset"];
         let pack = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(pack).arg(dot_git.join("objects/pack/pack"));
-        pack.stdin(format!("--shallow {head}\n{head}\n")).output("pack the agent's own repository").await?;
+        pack.stdin(history.revs(head)).output("pack the agent's own repository").await?;
         let (index, head) = (paths.index(), head.clone());
         let identity = self.git().identity().clone();
         run_blocking(move || {
@@ -178,12 +175,14 @@ impl GitWorkspaces {
             );
             let files = [
                 ("config", config),
-                ("shallow", format!("{head}\n")),
+                ("shallow", history.shallow()),
+                ("packed-refs", history.packed_refs()),
                 ("refs/heads/work", format!("{head}\n")),
                 ("HEAD", "ref: refs/heads/work\n".to_owned()),
             ];
             let write = || -> std::io::Result<()> {
-                for (name, text) in files {
+                // An empty `shallow` would call a complete history shallow.
+                for (name, text) in files.into_iter().filter(|(_, text)| !text.is_empty()) {
                     std::fs::write(dot_git.join(name), text)?;
                 }
                 copy_index(&index, &dot_git.join("index"))

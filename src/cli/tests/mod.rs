@@ -23,6 +23,7 @@ fn opened() -> Opened {
             asked_by: Principal::from("local:ann"),
         },
         settings: Settings {
+            notices: Vec::new(),
             fallbacks: Default::default(),
             policy: Policy::default(),
             engines: [Role::Manager, Role::Dev, Role::Reviewer]

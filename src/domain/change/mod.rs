@@ -56,6 +56,9 @@ pub struct DiffStat {
     pub added: u64,
     /// Total lines removed.
     pub removed: u64,
+    /// Entries that a person should look at whatever their lines say, such as links out of the repository, described.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusual: Vec<String>,
 }
 
 impl DiffStat {
@@ -130,6 +133,11 @@ pub enum Concern {
         /// The test files.
         paths: Vec<String>,
     },
+    /// It adds entries that are harmless to read and dangerous to use.
+    Unusual {
+        /// The entries, described.
+        entries: Vec<String>,
+    },
     /// It is large.
     Large {
         /// Files changed.
@@ -147,8 +155,9 @@ impl fmt::Display for Concern {
             Concern::Tests { paths, lines } => {
                 write!(f, "it removes tests ({lines} lines fewer, deleted files included): {}", shown_paths(paths))
             }
-            Concern::Checks { paths } => write!(f, "it changes what the checks run: {}", paths.join(", ")),
-            Concern::TestLines { paths } => write!(f, "it replaces lines of tests: {}", paths.join(", ")),
+            Concern::Checks { paths } => write!(f, "it changes what the checks run: {}", shown_paths(paths)),
+            Concern::TestLines { paths } => write!(f, "it replaces lines of tests: {}", shown_paths(paths)),
+            Concern::Unusual { entries } => write!(f, "it adds unusual entries: {}", shown_paths(entries)),
             Concern::Large { files, lines } => write!(f, "it is large: {files} files, {lines} lines"),
         }
     }

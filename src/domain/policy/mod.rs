@@ -322,6 +322,9 @@ impl Policy {
                 found.push(Concern::Tests { paths: tests.iter().map(|f| f.path.clone()).collect(), lines });
             }
         }
+        if !diff.unusual.is_empty() {
+            found.push(Concern::Unusual { entries: diff.unusual.clone() });
+        }
         // Files that are not listed were not matched against any rule.
         let unlisted = diff.files_total > diff.files.len() as u64;
         if unlisted || diff.files_total > self.max_files || diff.lines() > self.max_lines {
@@ -425,7 +428,7 @@ mod tests {
         let diff = |path: &str| {
             let file =
                 FileChange { path: path.to_owned(), kind: FileKind::Modified, added: 1, removed: 0, binary: false };
-            DiffStat { files: vec![file], files_total: 1, added: 1, removed: 0 }
+            DiffStat { files: vec![file], files_total: 1, added: 1, ..DiffStat::default() }
         };
         for path in [
             ".claude/settings.json",

@@ -20,6 +20,7 @@ use crate::domain::change::{ChangeRef, ChangeState, Concern, DiffStat, Observati
 use crate::domain::effect::EffectRef;
 use crate::domain::goal::Goal;
 use crate::domain::id::{AttemptId, BlockId, ChangeNumber, EffectKey, Principal, RunId, Sha, TaskId, Timestamp};
+use crate::domain::notice::Notice;
 use crate::domain::policy::Policy;
 use crate::domain::project::{ForgeName, ProjectName};
 use attempt::Attempt;
@@ -59,6 +60,9 @@ pub struct Settings {
     pub base_branch: String,
     /// The run's branch; task branches are `<branch>-task/<id>`.
     pub branch: String,
+    /// What a person should know about the repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
 }
 
 /// A run.

@@ -46,6 +46,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> PortResult<()> {
     work().map_err(|e| io_error("write", path, &e))
 }
 
+/// Copies an index together with its modification time. Git re-reads files that are not older than the index; a newer
+/// copy would hide an edit of equal length made right after the checkout.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
+    let written = std::fs::metadata(from)?.modified()?;
+    std::fs::copy(from, to)?;
+    std::fs::File::options().write(true).open(to)?.set_modified(written)
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

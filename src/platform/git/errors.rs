@@ -1,12 +1,7 @@
-//! Maps failures of git to errors with a fix, by git's message. Also removes lock files that a killed git left behind.
+//! Maps failures of git to errors with a fix, by git's message.
 
 use crate::platform::process::ProcessOutput;
 use crate::ports::PortError;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Age at which a lock file counts as left behind by a killed process. No git that Skep runs holds one this long.
-const STALE_AFTER: Duration = Duration::from_secs(20);
 
 /// Creates the error for a git that cannot be started.
 pub(super) fn start_error(doing: &str, error: &std::io::Error) -> PortError {
@@ -58,6 +53,17 @@ const PERMANENT: &[(&str, &str)] = &[
     ("mismatched algorithms", "repositories with SHA-256 objects are not supported yet"),
 ];
 
+/// Parts of [`PERMANENT`] after which the other side hangs up.
+const REFUSED: &[&str] = &[
+    "returned error: 401",
+    "returned error: 403",
+    "returned error: 404",
+    "Authentication failed",
+    "Permission denied (publickey",
+    "Host key verification failed",
+];
+
+/// Parts of the messages of passing failures: the disk, the network, other processes.
 const TRANSIENT: &[&str] = &[
     "No space left on device",
     "Disk quota exceeded",
@@ -69,14 +75,37 @@ const TRANSIENT: &[&str] = &[
     "Connection refused",
     "Connection timed out",
     "Connection reset",
+    "Connection closed",
     "Operation timed out",
+    "Operation too slow",
     "Network is unreachable",
     "No route to host",
+    "Broken pipe",
     "early EOF",
     "unexpected disconnect",
     "remote end hung up",
-    "returned error: 5",
+    "unexpected EOF",
+    "HTTP2 framing layer",
+    // The connection was cut in the middle of an answer.
+    "transfer closed",
+    "Empty reply from server",
+    "Recv failure",
+    "Send failure",
+    "Failure when receiving data",
+    "not closed cleanly",
+    "SSL_ERROR_SYSCALL",
+    "SSL_read",
+    "GnuTLS recv error",
+    "gnutls_handshake() failed",
+    "TLS connection was non-properly terminated",
+    "bad line length",
+    "invalid index-pack output",
+    "returned error: 408",
     "returned error: 429",
+    "returned error: 5",
+    "Transport endpoint is not connected",
+    "Stale file handle",
+    "Input/output error",
     "Cannot allocate memory",
     "Resource temporarily unavailable",
     ".lock': File exists",
@@ -90,12 +119,19 @@ pub fn command_error(doing: &str, finished: &ProcessOutput) -> PortError {
     if finished.code.is_none() {
         return PortError::transient(format!("cannot {doing}: git was killed"));
     }
-    // A full disk or a lost connection explains every other message.
-    if let Some(why) = TRANSIENT.iter().find(|t| message.contains(**t)) {
+    if let Some(branch) = branch_in_the_way(&message) {
+        return PortError::permanent(
+            format!("cannot {doing}: the repository has a branch {branch:?}, so no branch can be below that name"),
+            "rename that branch, or set another `branch_prefix` for new runs, then run `skep unblock`",
+        );
+    }
+    // A full disk or a lost connection explains every other message, but a refusal ends the connection, too.
+    let is_refused = REFUSED.iter().any(|t| message.contains(t));
+    if let Some(why) = TRANSIENT.iter().find(|t| message.contains(**t)).filter(|_| !is_refused) {
         let advice = match *why {
-            "No space left on device" | "Disk quota exceeded" => "; free some disk space",
-            w if w.ends_with("File exists") => "; another git process is running there",
-            _ => "",
+            "No space left on device" | "Disk quota exceeded" => "; free some disk space".to_owned(),
+            w if w.ends_with("File exists") => format!("; {}", lock_advice(&message)),
+            _ => String::new(),
         };
         return PortError::transient(format!("{what}{advice}"));
     }
@@ -105,24 +141,72 @@ pub fn command_error(doing: &str, finished: &ProcessOutput) -> PortError {
     }
 }
 
-/// Removes the lock file that made git fail, if it is stale and inside our own git directory. Returns whether it did.
-pub(super) fn remove_stale_lock(git_dir: &Path, stderr: &[u8]) -> bool {
-    let message = String::from_utf8_lossy(stderr);
-    let Some(name) = message.split("Unable to create '").nth(1).and_then(|rest| rest.split("': File exists").next())
-    else {
-        return false;
-    };
-    let lock = git_dir.join(PathBuf::from(name));
-    let is_ours = lock.starts_with(git_dir)
-        && lock.extension().is_some_and(|e| e == "lock")
-        && lock.components().all(|c| !matches!(c, std::path::Component::ParentDir));
-    let stale_age = |path: &Path| {
-        let meta = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-        meta.modified().ok()?.elapsed().ok().filter(|age| *age > STALE_AFTER)
-    };
-    if !is_ours || stale_age(&lock).is_none() {
-        return false;
+/// Returns the branch whose name is the beginning of a new one, which git cannot store beside it.
+fn branch_in_the_way(message: &str) -> Option<&str> {
+    let rest = message
+        .split("refs/heads/")
+        .find_map(|part| part.split_once('\'').filter(|(_, rest)| rest.starts_with(" exists; cannot create")))?;
+    Some(rest.0)
+}
+
+/// Names the locks in the way.
+fn lock_advice(message: &str) -> String {
+    let locks: Vec<String> =
+        super::leftovers::reported_locks(message).iter().map(|l| l.display().to_string()).collect();
+    format!("another git is at work there, or one was killed and left {}", locks.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(message: &str) -> PortError {
+        let finished = ProcessOutput {
+            code: Some(128),
+            signal: None,
+            timed_out: false,
+            stop_reason: None,
+            stdout: Vec::new(),
+            stderr: message.as_bytes().to_vec(),
+            truncated: false,
+            took: std::time::Duration::ZERO,
+        };
+        command_error("push \"b\"", &finished)
     }
-    tracing::warn!(lock = %lock.display(), "removing a stale lock file left by a killed git");
-    std::fs::remove_file(&lock).is_ok()
+
+    #[test]
+    fn a_cut_connection_passes_and_a_wrong_address_does_not() {
+        for passing in [
+            "error: RPC failed; curl 18 transfer closed with outstanding read data remaining\nfatal: early EOF",
+            "fatal: unable to access 'http://x/': Empty reply from server",
+            "fatal: unable to access 'https://x/': Recv failure: Connection reset by peer",
+            "error: RPC failed; curl 28 Operation too slow. Less than 1 bytes/sec transferred the last 120 seconds",
+            "error: RPC failed; HTTP 502 curl 22 The requested URL returned error: 502",
+            "fatal: unable to access 'https://x/': GnuTLS recv error (-110): The TLS connection was non-properly terminated.",
+            "fatal: the remote end hung up upon initial contact",
+            "error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly: CANCEL (err 8)",
+            "fatal: Unable to create '/m/packed-refs.lock': File exists.",
+        ] {
+            assert!(matches!(error_of(passing), PortError::Transient { .. }), "{passing}");
+        }
+        for lasting in [
+            "fatal: unable to access 'https://x/': The requested URL returned error: 403",
+            "error: RPC failed; HTTP 403 curl 22 The requested URL returned error: 403\nfatal: the remote end hung up unexpectedly",
+            "fatal: Authentication failed for 'https://x/'",
+            "fatal: repository 'https://x/' not found",
+        ] {
+            assert!(matches!(error_of(lasting), PortError::Permanent { .. }), "{lasting}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_named_and_a_branch_in_the_way_too() {
+        let error = error_of("fatal: Unable to create '/m/packed-refs.lock': File exists.");
+        assert!(error.to_string().contains("left /m/packed-refs.lock"), "{error}");
+        let error = error_of(
+            "remote: error: cannot lock ref 'refs/heads/skep/1': 'refs/heads/skep' exists; cannot create 'refs/heads/skep/1'",
+        );
+        let PortError::Permanent { what, fix } = &error else { panic!("{error:?}") };
+        assert!(what.contains("branch \"skep\"") && fix.contains("branch_prefix"), "{what}: {fix}");
+    }
 }

@@ -70,7 +70,7 @@ const SETTINGS: &[&str] = &[
     "core.sshCommand=/bin/false",
     "core.gitProxy=",
     "core.askPass=/bin/false",
-    "core.alternateRefsCommand=",
+    "core.alternateRefsCommand=true",
     "core.pager=cat",
     "core.editor=true",
     "core.protectHFS=true",
@@ -83,7 +83,7 @@ const SETTINGS: &[&str] = &[
     "core.logAllRefUpdates=false",
     "core.useReplaceRefs=false",
     // A commit whose id was reported must survive a power failure.
-    "core.fsync=committed,loose-object",
+    "core.fsync=committed,loose-object,reference",
     "core.fsyncMethod=batch",
     "credential.helper=",
     "protocol.allow=never",
@@ -103,6 +103,9 @@ const SETTINGS: &[&str] = &[
     "gpg.program=/bin/false",
     "transfer.fsckObjects=true",
     "http.followRedirects=false",
+    // A server that answers nothing for two minutes is given up; one that works sends a sign of life every 5 s.
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=120",
     "gc.auto=0",
     "maintenance.auto=false",
     "uploadpack.packObjectsHook=",

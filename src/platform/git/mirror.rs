@@ -3,16 +3,19 @@
 //! Layout: `refs/remotes/origin/*` the origin's branches, `refs/heads/*` the runs' branches, `refs/skep/wip/*` saved
 //! work.
 
+use super::access::Access;
 use super::durable_fs::{make_dir, remove_path, run_blocking};
+use super::leftovers::remove_temporary_objects;
+use super::local::Settings;
 use super::lock::{LockGuard, Locks};
-use super::object::check_branch;
-use super::origin::Origin;
+use super::object::{check_branch, check_sha};
 use super::{Call, Git, NET_TIMEOUT, is_ancestor, read};
 use crate::domain::{ProjectName, Sha};
 use crate::ports::{PortError, PortResult, Repo};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 /// HEAD and branches of an origin, as listed by one `ls-remote`.
 #[derive(Clone, Debug, Default)]
@@ -28,15 +31,22 @@ pub struct RemoteHeads {
 /// All mirrors of this data root.
 #[derive(Debug)]
 pub struct Mirrors {
-    data: PathBuf,
+    pub(super) data: PathBuf,
     git: Arc<Git>,
     locks: Locks,
+    /// Serializes changes of Skep's own git directories for local repositories.
+    pub(super) views: Arc<Mutex<()>>,
+    /// Settings of local repositories, by the state of their files.
+    pub(super) settings: Mutex<HashMap<PathBuf, (Vec<FileState>, Settings)>>,
 }
+
+/// Modification time and size of a file; `None` = it does not exist.
+pub(super) type FileState = Option<(SystemTime, u64)>;
 
 impl Mirrors {
     /// Mirrors under `<data>/mirrors`.
     pub fn new(data: PathBuf, git: Arc<Git>) -> Self {
-        Self { data, git, locks: Locks::default() }
+        Self { data, git, locks: Locks::default(), views: Arc::default(), settings: Mutex::default() }
     }
 
     /// Returns the git program.
@@ -92,41 +102,48 @@ impl Mirrors {
     /// # Errors
     /// When the origin cannot be read, with the fix.
     pub async fn remote_heads(&self, repo: &Repo, only: &[&str]) -> PortResult<RemoteHeads> {
-        let origin = Origin::parse(&repo.origin)?;
-        if let Origin::Local(path) = &origin {
-            check_local(path)?;
-        }
+        let access = self.access(repo).await?;
+        self.heads_at(repo, &access, Some(only).filter(|only| !only.is_empty())).await
+    }
+
+    /// Lists HEAD and some branches of an origin; `None` = all.
+    async fn heads_at(&self, repo: &Repo, access: &Access, only: Option<&[&str]>) -> PortResult<RemoteHeads> {
         self.ensure_locked(&repo.project).await?;
-        let mut call = self.call(repo).with_origin(&origin).args(["ls-remote", "--symref"]);
-        call = call.args(origin.upload_pack()).arg("--end-of-options").arg(origin.address()).arg("HEAD");
-        call = if only.is_empty() {
-            call.arg("refs/heads/*")
-        } else {
-            call.args(only.iter().map(|name| format!("refs/heads/{name}")))
+        let mut call = self.call(repo).with_origin(access).args(["ls-remote", "--symref"]);
+        call = call.args(access.upload_pack()).arg("--end-of-options").arg(access.address()).arg("HEAD");
+        call = match only {
+            None => call.arg("refs/heads/*"),
+            Some(only) => call.args(only.iter().map(|name| format!("refs/heads/{name}"))),
         };
         let output =
-            call.output(&format!("reach the repository {}", origin.redacted())).await.map_err(|e| match e {
+            call.output(&format!("reach the repository {}", access.redacted())).await.map_err(|e| match e {
                 // Listing changes nothing, so a timeout is not an unknown outcome.
                 PortError::Unknown { what } => PortError::transient(what),
                 other => other,
             })?;
         let mut remote = RemoteHeads::default();
+        let mut head = None;
         for line in String::from_utf8_lossy(&output).lines() {
             let Some((left, name)) = line.split_once('\t') else { continue };
             match (left.strip_prefix("ref: refs/heads/"), name.strip_prefix("refs/heads/")) {
                 (Some(target), None) if name == "HEAD" => remote.default = Some(target.to_owned()),
+                _ if left.starts_with("ref: ") => {}
+                (_, _) if left.len() != 40 => {
+                    return Err(PortError::permanent(
+                        format!("{} stores its objects by SHA-256", access.redacted()),
+                        "use a repository with SHA-1 objects; SHA-256 is not supported yet",
+                    ));
+                }
                 (None, Some(branch)) => {
-                    if left.len() != 40 {
-                        return Err(PortError::permanent(
-                            format!("{} stores its objects by SHA-256", origin.redacted()),
-                            "use a repository with SHA-1 objects; SHA-256 is not supported yet",
-                        ));
-                    }
                     remote.heads.insert(branch.to_owned(), Sha(left.to_owned()));
                 }
-                (None, None) if name == "HEAD" => remote.has_head = true,
+                (None, None) if name == "HEAD" => head = Some(Sha(left.to_owned())),
                 _ => {}
             }
+        }
+        remote.has_head = head.is_some();
+        if let (Some(default), Some(head)) = (&remote.default, head) {
+            remote.heads.insert(default.clone(), head);
         }
         Ok(remote)
     }
@@ -139,48 +156,105 @@ impl Mirrors {
         self.ensure(project).await.map(drop)
     }
 
-    /// Fetches the origin into the mirror, one process at a time. Returns the base branch and its head.
+    /// Fetches the base branch into the mirror, one process at a time. Returns its name and its head.
     ///
     /// # Errors
     /// When the repository cannot be fetched, with the fix.
     pub async fn fetch(&self, repo: &Repo, base: Option<&str>) -> PortResult<(String, Sha)> {
-        let origin = Origin::parse(&repo.origin)?;
         if let Some(base) = base {
             check_branch(base)?;
         }
-        let base = choose_base(&self.remote_heads(repo, &[]).await?, base, &origin)?;
-        let all = self.update(repo, &origin, "+refs/heads/*:refs/remotes/origin/*").await;
-        if let Err(PortError::Permanent { what, .. }) = all {
-            // One malformed branch must not make the others unusable.
-            tracing::warn!(repository = %origin.redacted(), what, "cannot fetch all branches; fetching only the base branch");
-            self.update(repo, &origin, &format!("+refs/heads/{base}:refs/remotes/origin/{base}")).await?;
-        } else {
-            all?;
+        let access = self.access(repo).await?;
+        // Only what is needed: a repository may have very many branches.
+        let mut remote = self.heads_at(repo, &access, Some(base.as_slice())).await?;
+        if choose_base(&remote, base, &access).is_err() {
+            remote = self.heads_at(repo, &access, None).await?;
         }
+        let base = choose_base(&remote, base, &access)?;
+        self.update(repo, &access, &[format!("+refs/heads/{base}:refs/remotes/origin/{base}")]).await?;
         let head = self.call(repo).args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
         let head = head.arg(format!("refs/remotes/origin/{base}^{{commit}}")).output_line("find the base branch").await;
         let head =
             head.map_err(|_| PortError::transient(format!("branch {base:?} disappeared while it was fetched")))?;
-        Ok((base, Sha(head)))
+        let head = Sha(head);
+        // Without its tags a run works as well, but for what derives a version from them.
+        if let Err(error) = self.fetch_tags(repo, &access, &head).await {
+            tracing::warn!(repository = %access.redacted(), %error, "cannot fetch the tags of the base branch");
+        }
+        Ok((base, head))
     }
 
-    /// Fetches a refspec, one process at a time.
-    async fn update(&self, repo: &Repo, origin: &Origin, refspec: &str) -> PortResult<()> {
+    /// Fetches refspecs, one process at a time.
+    pub(super) async fn update(&self, repo: &Repo, access: &Access, refspecs: &[String]) -> PortResult<()> {
         let _held = self.lock(&repo.project).await?;
-        let fetch = self
-            .call(repo)
-            .with_origin(origin)
-            .args(["fetch", "--quiet", "--prune", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"])
-            .args(["--no-write-fetch-head", "--force"])
-            .args(origin.upload_pack())
-            .arg("--end-of-options")
-            .arg(origin.address())
-            .arg(refspec);
-        fetch.output(&format!("fetch {}", origin.redacted())).await.map_err(|e| match e {
-            PortError::Unknown { what } => PortError::transient(what),
-            other => other,
-        })?;
-        Ok(())
+        let dir = self.ensure(&repo.project).await?;
+        run_blocking({
+            let dir = dir.clone();
+            move || Ok(remove_temporary_objects(&dir))
+        })
+        .await?;
+        let fetch = || {
+            let call = self.call(repo).with_origin(access).args(["fetch", "--quiet", "--no-tags", "--force"]);
+            let call = call.args(["--no-recurse-submodules", "--no-auto-maintenance", "--no-write-fetch-head"]);
+            // The history of a shallow origin ends where its own does.
+            let call = call.arg("--update-shallow").args(access.upload_pack());
+            // A partial clone lacks the files of its history.
+            let call = if access.is_partial() { call.arg("--depth=1") } else { call };
+            call.arg("--end-of-options").arg(access.address()).args(refspecs)
+        };
+        let doing = format!("fetch {}", access.redacted());
+        let mut finished = fetch().run(&doing).await;
+        if finished.as_ref().is_ok_and(|f| !f.ok() && is_name_conflict(&f.stderr)) {
+            // A branch of an earlier run of Skep was renamed in the origin, such as `a` to `a/b`.
+            self.forget_branches(repo).await?;
+            finished = fetch().run(&doing).await;
+        }
+        match finished {
+            Ok(finished) if finished.ok() => Ok(()),
+            Ok(_) if access.is_partial() => Err(access.partial_error()),
+            Ok(finished) => Err(super::command_error(&doing, &finished)),
+            Err(PortError::Unknown { what }) => Err(PortError::transient(what)),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Deletes the mirror's record of the origin's branches. The next fetches make it again.
+    async fn forget_branches(&self, repo: &Repo) -> PortResult<()> {
+        let list = self.call(repo).args(["for-each-ref", "--format=delete %(refname)", "refs/remotes/origin"]);
+        let script = list.output("list the mirror's branches").await?;
+        let call = self.call(repo).args(["update-ref", "--no-deref", "--stdin"]).stdin(script);
+        call.output("forget the mirror's branches").await.map(drop)
+    }
+
+    /// Records that a branch of the origin is at a commit, after Skep has put it there.
+    ///
+    /// # Errors
+    /// When the mirror cannot be written.
+    pub async fn record_branch(&self, repo: &Repo, branch: &str, head: &Sha) -> PortResult<()> {
+        let call = self.call(repo).args(["update-ref", "--no-deref", "--end-of-options"]);
+        let call = call.arg(format!("refs/remotes/origin/{branch}")).arg(head.as_str());
+        call.output(&format!("record the origin's branch {branch:?}")).await.map(drop)
+    }
+
+    /// Makes sure that the mirror has a commit. A mirror that is gone or damaged is made again from the origin.
+    ///
+    /// # Errors
+    /// When the origin does not have the commit either, or cannot be reached.
+    pub async fn ensure_commit(&self, repo: &Repo, sha: &Sha) -> PortResult<()> {
+        check_sha(sha)?;
+        if read::read_commit(&self.dir(&repo.project), sha).await.is_ok() {
+            return Ok(());
+        }
+        tracing::warn!(project = %repo.project, commit = %sha, "the mirror lacks a commit; fetching it again");
+        let access = self.access(repo).await?;
+        match self.update(repo, &access, &[sha.to_string()]).await {
+            Ok(()) => Ok(()),
+            Err(PortError::Permanent { what, .. }) => Err(PortError::permanent(
+                format!("neither the mirror nor {} has commit {}: {what}", access.redacted(), sha.abbrev()),
+                "start the goal again with `skep retry`: the work that only the mirror had is lost",
+            )),
+            Err(other) => Err(other),
+        }
     }
 
     /// Returns whether `older` is `newer` or one of its ancestors. Fetches commits that are missing in the mirror.
@@ -191,37 +265,21 @@ impl Mirrors {
         if older == newer {
             return Ok(true);
         }
-        let dir = self.dir(&repo.project);
-        let origin = Origin::parse(&repo.origin)?;
         for sha in [newer, older] {
-            if read::read_commit(&dir, sha).await.is_err() {
-                self.update(repo, &origin, sha.as_str()).await?;
-            }
+            self.ensure_commit(repo, sha).await?;
         }
-        is_ancestor(&dir, older, newer).await
+        is_ancestor(&self.dir(&repo.project), older, newer).await
     }
 }
 
-fn check_local(path: &Path) -> PortResult<()> {
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => Err(PortError::permanent(
-            format!("{} is not a folder, so it cannot be a git repository", path.display()),
-            "use the folder that contains the repository",
-        )),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(PortError::permanent(
-            format!("{} does not exist", path.display()),
-            "check the path; Skep sees only files of the machine (or container) it runs on",
-        )),
-        Err(e) => Err(PortError::permanent(
-            format!("cannot read {}: {e}", path.display()),
-            "give the user Skep runs as read access to it",
-        )),
-    }
+/// Returns whether a fetch failed because two branches cannot be stored beside each other.
+fn is_name_conflict(stderr: &[u8]) -> bool {
+    let message = String::from_utf8_lossy(stderr);
+    message.contains("exists; cannot create") || message.contains("some local refs could not be updated")
 }
 
-fn choose_base(remote: &RemoteHeads, base: Option<&str>, origin: &Origin) -> PortResult<String> {
-    let origin = origin.redacted();
+fn choose_base(remote: &RemoteHeads, base: Option<&str>, access: &Access) -> PortResult<String> {
+    let origin = access.redacted();
     if remote.heads.is_empty() {
         return Err(PortError::permanent(
             format!("{origin} has no commit on any branch"),

@@ -2,30 +2,43 @@
 //!
 //! Invariant: no call without an explicit git directory, no inherited environment, no shell.
 
+mod access;
 pub mod durable_fs;
 mod errors;
 mod hardening;
+mod index_lock;
+mod leftovers;
+mod local;
 mod lock;
 mod mirror;
 mod object;
 mod origin;
+mod push;
 mod read;
+mod tags;
 mod uncommitted;
+mod working_copy;
 
+pub use access::Access;
 pub use errors::{command_error, output_tail};
 pub use hardening::Identity;
+pub use index_lock::IndexLock;
+pub use local::{LocalRepository, LocalView, WorkingCopy, is_on};
 pub use lock::{LockGuard, Locks};
 pub use mirror::{Mirrors, RemoteHeads};
 pub use object::{CommitParts, check_branch, check_sha, write_commit};
 pub use origin::Origin;
-pub use read::{commit_tree, is_ancestor, paths, read_blob, read_commit, with_repo};
+pub use push::{BranchUpdate, lock_error};
+pub use read::{commit_tree, is_ancestor, paths, read_blob, read_commit, read_objects, with_repo};
 pub use uncommitted::{UncommittedFiles, uncommitted_files};
+pub use working_copy::WorkingCopyMove;
 
 use crate::platform::process::{self, OnOutput, ProcessOutput, Program};
 use crate::platform::sandbox;
 use crate::ports::{PortError, PortResult};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,8 +49,12 @@ pub const SHORT_TIMEOUT: Duration = Duration::from_secs(60);
 pub const TREE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Timeout for network operations.
 pub const NET_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Newest commits of a branch whose tags are fetched, and that worktrees have at most.
+pub const HISTORY_COMMITS: usize = 500;
 /// Oldest supported git: it has `merge-tree --write-tree` and `safe.bareRepository`.
 const MIN_VERSION: (u32, u32) = (2, 38);
+/// Upper bound on repetitions of one call after lock files of a killed git were removed. Each may reveal another.
+const MAX_CLEARINGS: u32 = 4;
 /// Upper bound on the output of an ordinary call, in bytes.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024 * 1024;
 
@@ -151,12 +168,33 @@ impl Call {
         self.dir = work_tree.to_owned();
         self
     }
-    /// Allows network access to an origin, by that origin's protocol only.
+    /// Allows access to an origin, by that origin's protocol only.
     #[must_use]
-    pub fn with_origin(mut self, origin: &Origin) -> Self {
-        self.global.extend(origin.options());
-        self.env.extend(origin.environment());
+    pub fn with_origin(mut self, access: &Access) -> Self {
+        self.global.extend(access.origin.options());
+        self.env.extend(access.origin.environment());
         self.timeout = NET_TIMEOUT;
+        self
+    }
+    /// Adds options that precede the subcommand, after those of every call.
+    #[must_use]
+    pub fn with_options(mut self, options: &[OsString]) -> Self {
+        self.global.extend_from_slice(options);
+        self
+    }
+    /// Also reads the objects in another folder.
+    #[must_use]
+    pub fn with_objects(mut self, objects: &Path) -> Self {
+        // Quoted, because a colon separates folders.
+        let mut list = OsString::from("\"");
+        for byte in objects.as_os_str().as_bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                list.push("\\");
+            }
+            list.push(OsStr::from_bytes(&[*byte]));
+        }
+        list.push("\"");
+        self.env.push(("GIT_ALTERNATE_OBJECT_DIRECTORIES".into(), list));
         self
     }
     /// Allows pathspec magic, for subcommands that reject literal pathspecs. Their paths must then start with `./`.
@@ -195,13 +233,13 @@ impl Call {
 
     /// Runs the call, whatever its exit code.
     ///
-    /// If a stale lock file of a killed git is in the way, removes it and repeats the call once.
+    /// If lock files of a killed git are in the way in its own git directory, removes them and repeats the call.
     ///
     /// # Errors
     /// When git cannot be started or exceeds its timeout.
     pub async fn run(&self, doing: &str) -> PortResult<ProcessOutput> {
         let program = self.program();
-        let mut cleared = false;
+        let mut clearings = 0;
         loop {
             let finished = process::run(&program, None).await.map_err(|e| errors::start_error(doing, &e))?;
             if finished.timed_out {
@@ -209,16 +247,14 @@ impl Call {
                     what: format!("cannot {doing}: git did not finish within {} s", self.timeout.as_secs()),
                 });
             }
-            if finished.ok() || cleared {
+            let may_clear = !finished.ok() && clearings < MAX_CLEARINGS;
+            let Some(git_dir) = self.git_dir.clone().filter(|_| may_clear) else { return Ok(finished) };
+            let message = String::from_utf8_lossy(&finished.stderr).into_owned();
+            let cleared = durable_fs::run_blocking(move || Ok(leftovers::remove_locks(&git_dir, &message))).await;
+            if !cleared.unwrap_or(false) {
                 return Ok(finished);
             }
-            cleared = match &self.git_dir {
-                Some(dir) => errors::remove_stale_lock(dir, &finished.stderr),
-                None => false,
-            };
-            if !cleared {
-                return Ok(finished);
-            }
+            clearings += 1;
         }
     }
 

@@ -97,7 +97,8 @@ impl Origin {
             Self::Http(_) => &["protocol.http.allow=always"],
             Self::Ssh(_) => &[
                 "protocol.ssh.allow=always",
-                "core.sshCommand=ssh -oBatchMode=yes -oConnectTimeout=20",
+                // A server that falls silent is noticed after a minute.
+                "core.sshCommand=ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15 -oServerAliveCountMax=4",
                 "ssh.variant=ssh",
             ],
         };
@@ -112,26 +113,6 @@ impl Origin {
             Self::Ssh(_) => &["SSH_AUTH_SOCK"],
         };
         names.iter().filter_map(|n| Some((OsString::from(n), std::env::var_os(n)?))).collect()
-    }
-
-    /// Returns the option for the reading side of a local origin. A person configured this path, so its owner does not
-    /// matter; its hooks do.
-    pub(super) fn upload_pack(&self) -> Option<OsString> {
-        matches!(self, Self::Local(_)).then(|| {
-            "--upload-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.alternateRefsCommand= upload-pack"
-                .into()
-        })
-    }
-
-    /// Returns the option for the writing side of a local origin: no hooks, and a checked-out branch is updated only if
-    /// its working copy is clean.
-    pub fn receive_pack(&self) -> Option<OsString> {
-        matches!(self, Self::Local(_)).then(|| {
-            "--receive-pack=git -c safe.directory=* -c core.hooksPath=/dev/null -c core.fsmonitor=false \
-             -c core.alternateRefsCommand= -c gc.auto=0 -c receive.autogc=false \
-             -c receive.denyCurrentBranch=updateInstead receive-pack"
-                .into()
-        })
     }
 }
 

@@ -109,6 +109,22 @@ pub async fn read_blob(
     .await
 }
 
+/// Reads files by their object ids; `None` = larger than `max_bytes`, or no file.
+///
+/// # Errors
+/// When the mirror cannot be opened.
+pub async fn read_objects(mirror: &Path, ids: Vec<String>, max_bytes: u64) -> PortResult<Vec<Option<Vec<u8>>>> {
+    with_repo(mirror, move |repo| {
+        let read = |id: &String| {
+            let id = gix::ObjectId::from_hex(id.as_bytes()).ok()?;
+            let small = repo.find_header(id).ok()?.size() <= max_bytes;
+            small.then(|| repo.find_blob(id).ok().map(|mut blob| std::mem::take(&mut blob.data)))?
+        };
+        Ok(ids.iter().map(read).collect())
+    })
+    .await
+}
+
 /// Folders of other people's code: the folder itself is listed, with a slash at its end, and none of its files.
 const FOREIGN: &[&str] = &["node_modules", "third_party", "vendor"];
 

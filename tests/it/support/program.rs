@@ -47,13 +47,14 @@ impl Scene {
     /// Creates a scene.
     pub fn new(script: &str, url: Option<String>) -> Scene {
         let tmp = tempfile::tempdir().expect("a temporary folder");
-        let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("tally.git"), tmp.path().join("data"));
+        let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("tally"), tmp.path().join("data"));
         std::fs::create_dir_all(&seed).expect("seed");
         git(&seed, &["init", "-q", "-b", "main"]);
         std::fs::write(seed.join("a.txt"), "one\n").expect("a file");
         git(&seed, &["add", "."]);
         git(&seed, &["commit", "-qm", "first"]);
-        git(tmp.path(), &["clone", "-q", "--bare", "seed", "tally.git"]);
+        // With a working copy, which moves when a change lands.
+        git(tmp.path(), &["clone", "-q", "seed", "tally"]);
         let written = tmp.path().join("script.toml");
         std::fs::write(&written, script).expect("the script");
         Scene { tmp, origin, data, script: written, url, settings: Vec::new() }

@@ -34,6 +34,7 @@ pub fn run() -> Run {
             asked_by: Principal::from("local:ann"),
         },
         settings: Settings {
+            notices: Vec::new(),
             fallbacks: BTreeMap::new(),
             policy: Policy::default(),
             engines: BTreeMap::new(),

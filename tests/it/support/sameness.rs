@@ -91,6 +91,8 @@ pub async fn left_by(scene: &Scene, run: &Run) -> Left {
         let folder = scene.data.join(part).join(run.id.to_string());
         assert!(!folder.exists(), "{} is left", folder.display());
     }
+    assert_eq!(git(&scene.origin, &["status", "--porcelain"]), "", "the working copy is at its branch");
+    assert!(!scene.origin.join(".git/index.lock").exists(), "no lock is left");
     scene.no_strays();
     let verdicts = events.iter().filter_map(|e| match e {
         Event::Reported(r) => match &r.report {

@@ -35,7 +35,12 @@ pub fn diff(paths: &[&str]) -> DiffStat {
         removed: 0,
         binary: false,
     });
-    DiffStat { files: files.collect(), files_total: paths.len() as u64, added: paths.len() as u64, removed: 0 }
+    DiffStat {
+        files: files.collect(),
+        files_total: paths.len() as u64,
+        added: paths.len() as u64,
+        ..DiffStat::default()
+    }
 }
 
 pub fn results(green: bool) -> Vec<CheckResult> {

@@ -136,7 +136,7 @@ impl World {
             })
             .collect();
         let removed = files.iter().map(|f| f.removed).sum();
-        DiffStat { files_total: files.len() as u64, added: files.len() as u64, removed, files }
+        DiffStat { files_total: files.len() as u64, added: files.len() as u64, removed, files, unusual: Vec::new() }
     }
 
     /// Whether a commit is truly green: it contains no bug, and its parts fit together.

@@ -7,7 +7,7 @@ mod observe;
 mod state;
 
 use crate::domain::{ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState, Timestamp};
-use crate::platform::git::{Git, LockGuard, Locks, Mirrors, check_branch, check_sha};
+use crate::platform::git::{LockGuard, Locks, Mirrors, check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing, Status};
 use crate::ports::{Change, Clock, Comment, Forge, PortError, PortResult, Repo};
 use async_trait::async_trait;
@@ -41,10 +41,6 @@ impl LocalForge {
     /// Creates a forge that stores changes under `<data>/forge` and shares its mirrors with the workspaces.
     pub fn new(data: PathBuf, mirrors: Arc<Mirrors>, clock: Arc<dyn Clock>) -> Self {
         Self { data, mirrors, clock, locks: Locks::default() }
-    }
-
-    fn git(&self) -> &Git {
-        self.mirrors.git()
     }
 
     fn now(&self) -> Timestamp {
@@ -105,7 +101,15 @@ fn put_status(change: &mut Change, sha: &Sha, context: &str, status: Status) -> 
         }
     }
     let of_commit = change.statuses.entry(sha.clone()).or_default();
-    let context: String = context.chars().filter(|c| !c.is_control()).take(200).collect();
+    // Never cleaned into another name, which a gate may wait for.
+    if context.chars().any(char::is_control) || context.trim() != context || context.chars().count() > 200 {
+        let shown: String = context.chars().take(200).collect();
+        return Err(PortError::permanent(
+            format!("status {shown:?} has control characters, surrounding spaces or more than 200 characters"),
+            "give it a name of one line",
+        ));
+    }
+    let context = context.to_owned();
     if context.is_empty() || (of_commit.len() >= MAX_STATUSES && !of_commit.contains_key(&context)) {
         return Err(PortError::permanent(
             format!("status {context:?} cannot be added to {}", sha.abbrev()),

@@ -60,6 +60,11 @@ impl LocalForge {
 
     pub(super) async fn observe_change(&self, repo: &Repo, number: ChangeNumber) -> PortResult<Observation> {
         let mut entry = self.load(repo, number).await?;
+        if entry.landing.as_ref().is_some_and(|intent| intent.token.is_some()) {
+            let _held = self.lock(repo).await?;
+            entry = self.load(repo, number).await?;
+            self.finish_landing(repo, &mut entry).await?;
+        }
         let branches = self.branches(repo, &entry.change).await?;
         if self.record_merge(repo, &mut entry, &branches).await? {
             let _held = self.lock(repo).await?;

@@ -5,6 +5,7 @@ use crate::domain::{ChangeNumber, Principal, Sha};
 use crate::platform::git::durable_fs::{read_text, run_blocking, write_atomic};
 use crate::ports::{Change, PortError, PortResult, Repo};
 use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
 
 /// Upper bound on a stored text, in bytes.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
@@ -27,6 +28,41 @@ pub(super) struct StoredChange {
 pub(super) struct LandingIntent {
     pub head: Sha,
     pub by: Principal,
+    /// The base it lands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Sha>,
+    /// Names this landing in the locks on working copies; `None` = no working copy is left to move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// When it began to push, in milliseconds since the epoch, by the clock that also dates files; `None` = the push has
+    /// ended. A killed process leaves it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushing_since: Option<u64>,
+}
+
+impl LandingIntent {
+    /// Creates the intent of a landing that begins now, or that continues one whose process was killed.
+    pub(super) fn new(head: &Sha, base: &Sha, by: &Principal, killed: Option<u64>) -> Self {
+        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
+        let now = || now().and_then(|t| u64::try_from(t.as_millis()).ok());
+        Self {
+            head: head.clone(),
+            by: by.clone(),
+            base: Some(base.clone()),
+            token: Some(uuid::Uuid::now_v7().to_string()),
+            pushing_since: killed.or_else(now),
+        }
+    }
+
+    /// Returns the intent once no working copy is left to move.
+    pub(super) fn moved(self) -> Self {
+        Self { token: None, ..self }
+    }
+
+    /// Returns the intent once its outcome is known and nothing of it is left to do.
+    pub(super) fn ended(self) -> Self {
+        Self { token: None, pushing_since: None, ..self }
+    }
 }
 
 /// Truncates a text to the limit, at a character boundary.

@@ -85,7 +85,7 @@ fn full(step: Step) -> Order {
         }],
         results: vec![result("lint", true), result("test", false)],
         excused: words("flaky"),
-        diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1 },
+        diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1, ..DiffStat::default() },
         concerns: words("it is large"),
         bounds: Bounds {
             max_tasks: 5,

@@ -69,6 +69,12 @@ pub struct Run {
     pub diff: DiffStat,
     /// Repository.
     pub repo: String,
+    /// What a person should know about the repository, a line each.
+    #[serde(default)]
+    pub notices: Vec<String>,
+    /// Remote of a local repository, to which a person publishes what landed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
     /// Checks.
     pub checks: Vec<Check>,
     /// Results of the checks at `head`.
@@ -182,6 +188,8 @@ impl Run {
             head: run.head.to_string(),
             diff: (&run.diff).into(),
             repo: settings.origin.clone(),
+            notices: render::notices(run),
+            remote: render::remote(run).map(str::to_owned),
             checks: settings.checks.iter().map(Into::into).collect(),
             results: run.facts.results.iter().flatten().map(Into::into).collect(),
             change: run.change.as_ref().map(|c| c.number.0),
