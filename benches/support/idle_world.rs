@@ -5,8 +5,8 @@ use skep::actors::{AttemptLocks, Defaults, Deps, LandingQueue, Notifications, Pa
 use skep::adapters::prompts::{FilePrompts, Templates};
 use skep::domain::{
     ArtifactKind, AttemptId, ChangeNumber, ChangeRef, ChangeState, CheckKind, CheckResult, CheckSpec, DiffStat,
-    EngineSpec, FileChange, FileKind, ForgeName, Observation, Order, Policy, ProjectName, Role, RunId, SecretFound,
-    Sha, Step, TaskId, TaskSpec, Usage, Verdict,
+    EngineSpec, FileChange, FileKind, ForgeName, Notice, Observation, Order, Policy, ProjectName, Role, RunId,
+    SecretFound, Sha, Step, TaskId, TaskSpec, Usage, Verdict,
 };
 use skep::platform::clock::SystemClock;
 use skep::platform::sandbox::Sandbox;
@@ -87,8 +87,17 @@ impl Workspaces for IdleWorld {
     async fn read_at(&self, _: &Repo, _: &Sha, _: &str) -> PortResult<Option<Vec<u8>>> {
         Ok(None)
     }
-    async fn root_names(&self, _: &Repo, _: &Sha) -> PortResult<Vec<String>> {
+    async fn locate(&self, origin: &str) -> PortResult<String> {
+        Ok(origin.to_owned())
+    }
+    async fn inspect(&self, _: &Repo, _: &Sha, _: &str) -> PortResult<Vec<Notice>> {
         Ok(Vec::new())
+    }
+    async fn paths(&self, _: &Repo, _: &Sha) -> PortResult<Vec<String>> {
+        Ok(Vec::new())
+    }
+    async fn snapshot(&self, _: &Repo, _: RunId, base: &Sha) -> PortResult<Sha> {
+        Ok(base.clone())
     }
     async fn task_dir(&self, _: &Repo, _: RunId, _: TaskId, _: &Sha) -> PortResult<PathBuf> {
         Ok(std::env::temp_dir())

@@ -35,10 +35,11 @@ pub struct CheckPlan {
 /// mirror, and runs nothing of the repository.
 pub(super) async fn plan(
     deps: &Deps,
-    request: RunRequest,
+    mut request: RunRequest,
     working_copy: Option<RunId>,
 ) -> Result<CheckPlan, RuntimeError> {
     let parts = deps.parts();
+    intake::locate(deps, &mut request).await?;
     let (project, _) = intake::project(deps, &request, &parts.defaults).await?;
     let inspected = intake::inspect_checks(deps, &request, &project, &parts, working_copy).await?;
     let network = network(deps, &project.name, &inspected).await?;

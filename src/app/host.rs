@@ -76,13 +76,17 @@ impl Host for Program {
 
     async fn offer_engines(&self, context: &HostContext) -> HostResult<Vec<EngineOffer>> {
         let config = self.config(context)?;
-        let found = doctor::Found::on_this_machine(&config).await;
+        let policy = sandbox::policy(&config, &context.sources.data_dir);
+        let view = Sandbox::isolated(&policy, &[], None).ok();
+        let found = doctor::Found::on_this_machine(&config, view.as_ref()).await;
         Ok(doctor::offers(&config, &found))
     }
 
     async fn find_engine(&self, context: &HostContext, name: &str) -> HostResult<String> {
         let config = self.config(context)?;
-        let found = doctor::Found::on_this_machine(&config).await;
+        let policy = sandbox::policy(&config, &context.sources.data_dir);
+        let view = Sandbox::isolated(&policy, &[], None).ok();
+        let found = doctor::Found::on_this_machine(&config, view.as_ref()).await;
         doctor::named(&config, &found, name)
     }
 

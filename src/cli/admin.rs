@@ -1,7 +1,7 @@
 //! Administration: `serve`, `config check`, `migrate`, `doctor`, `sandbox test`.
 
 use super::args::Isolation;
-use super::client::Client;
+use super::client::{Client, Driver};
 use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
@@ -30,7 +30,8 @@ pub async fn open(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
         )
         .into());
     };
-    let client = Client::remote(&service.base_url, &service.token)?;
+    let driver = Driver { is_service: service.is_service, pid: service.pid };
+    let client = Client::remote(&service.base_url, &service.token, driver)?;
     let link: LoginLink = client.post("/login-links", &json!({}), None).await?;
     let address = service.base_url.strip_prefix("http://").and_then(|a| a.parse().ok());
     let url = address.map_or_else(|| format!("{}{}", service.base_url, link.path), |a| local_url(a, &link.path));

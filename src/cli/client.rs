@@ -305,8 +305,8 @@ const VERSION_FIX: &str = "check that the service runs the same version of Skep 
 const COMMAND_FIXES: &[(&str, &str)] = &[
     ("already_answered", "`skep events RUN` shows the answer that was given"),
     ("delivered", "give a new goal with `skep run`"),
-    ("ended", "`skep retry RUN` starts the same goal again"),
     ("elsewhere", "wait until the other process has ended, or repeat the command on its data directory"),
+    ("ended", "`skep retry RUN` starts the same goal again"),
     ("method", VERSION_FIX),
     ("moved", "`skep show RUN` shows the run as it is now; repeat what still fits"),
     ("no_artifact", "`skep logs RUN` lists what the run has stored"),

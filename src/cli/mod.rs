@@ -281,6 +281,6 @@ mod usage_tests {
             assert!(!text.contains(hidden) && text.contains("host/"), "{text}");
         }
         let text = printable("error: one\n\n  two: https://host/x, a@b\n");
-        assert_eq!(text, "error: one\n\n  two: https://[redacted]@b\n");
+        assert_eq!(text, "error: one\n\n  two: https://[redacted:url-password]@b\n");
     }
 }

@@ -78,7 +78,7 @@ pub fn line(row: &wire::Event, run: Option<&Run>) -> Option<String> {
     }
 }
 
-/// Returns the usage, at most what was reserved; a reservation of 0 is no bound.
+/// Returns the usage, at most what was reserved; a reservation of 0 bounds nothing.
 fn within(used: wire::Usage, reserved: wire::Usage) -> wire::Usage {
     let bounded = |used: u64, reserved: u64| if reserved == 0 { used } else { used.min(reserved) };
     wire::Usage {

@@ -19,6 +19,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "SKEP_CONFIG",
     "SKEP_DATA_DIR",
     "SKEP_PROFILE",
+    "SKEP_PAGER",
     "SKEP_FAULT",
     "SKEP_JOB",
     "SKEP_CANARIES",

@@ -220,7 +220,7 @@ fn why(run: &Run, block: &Block) -> String {
         text.push_str(&block.why);
         text.push('\n');
     }
-    if matches!(block.kind, BlockKind::Tries { .. } | BlockKind::Rounds) {
+    if matches!(block.kind, BlockKind::Tries { .. } | BlockKind::Rounds | BlockKind::Environment { .. }) {
         for note in super::notice::at_failure(run, &block.why) {
             text.push_str(&format!("note: {note}\n"));
         }

@@ -3,7 +3,7 @@
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
 pub use crate::actors::CheckPlan;
 use crate::actors::RunRequest;
-use crate::domain::{CheckResult, Goal, GoalSource, RunId};
+use crate::domain::{CheckResult, Goal, GoalSource, OnDifference, RunId};
 pub use crate::ports::checks::{CheckProgress, NetworkNeed};
 use crate::ports::{PortResult, Repo};
 use std::collections::BTreeMap;
@@ -62,6 +62,7 @@ pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> Serv
         engines: BTreeMap::new(),
         checks: input::checks(s, &request.checks)?,
         carry_on: false,
+        on_difference: OnDifference::Keep,
         traceparent: None,
     };
     // The working copy is stored under the id of a run that is never opened.

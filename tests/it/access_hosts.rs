@@ -37,10 +37,12 @@ fn a_host_is_reachable_only_for_the_project_it_is_granted_to() {
         elsewhere.host()
     ));
     let fetch = format!("{} > got.txt", site.fetch());
-    let engine = format!("command: {fetch}");
+    let engine = format!("command: {fetch} || exit 3");
     let check = format!("grep '{HELLO}' got.txt && {fetch} && grep '{HELLO}' got.txt");
     let run = |repo: &str, engine: &str, check: &str| {
-        desk.does(&["run", "--repo", repo, "--goal", "Fetch it", "--engine", engine, "--check", check, "--yes"])
+        desk.does(&[
+            "run", "--new", "--repo", repo, "--goal", "Fetch it", "--engine", engine, "--check", check, "--yes",
+        ])
     };
     desk.repo("tool", &[("a.txt", "a\n")]);
     run("tool.git", &engine, &check).ends(0);

@@ -160,7 +160,7 @@ X"#;
         ("ln -s /etc out; true", "link or not a directory"),
         ("mkdir out; mkfifo out/report.xml", "named pipe"),
         ("mkdir out; ln -s /dev/zero out/report.xml", "symbolic link"),
-        ("mkdir out; head -c 9000000 /dev/zero > out/report.xml", "the maximum is"),
+        ("mkdir out; head -c 70000000 /dev/zero > out/report.xml", "the maximum is"),
         ("mkdir out; head -c 5000 /dev/urandom > out/report.xml", "its report"),
     ] {
         let checked = reported(setup, 0).await;

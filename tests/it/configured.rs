@@ -171,7 +171,7 @@ async fn the_doctor_detects_models_and_its_proposal_is_valid() {
         assert!(said.out.contains(part), "{part} in {}", said.out);
     }
     let proposed = doctor(&["doctor", "--propose"]).ends(0).out;
-    for part in ["[role.reviewer]\nengine = \"llm:ollama/qwen3:8b\"", "\"acp:claude\"", "day_cost = "] {
+    for part in ["[role.reviewer]\nengine = \"llm:ollama/qwen3:8b\"", "\"acp:claude/", "day_cost = "] {
         assert!(proposed.contains(part), "{part} in {proposed}");
     }
     assert!(!said.out.contains("hunter2") && !proposed.contains("hunter2"));

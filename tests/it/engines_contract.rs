@@ -284,7 +284,6 @@ fn result_of(name: &str, green: bool) -> CheckResult {
         tests: None,
         artifacts: vec![],
         secrets: Vec::new(),
-        failures: Vec::new(),
         fault: None,
     }
 }

@@ -16,7 +16,8 @@ async fn cache_markers_are_set_for_providers_that_need_them() {
     let messages = body["messages"].as_array().unwrap();
     let last = messages.last().unwrap()["content"].as_array().unwrap().last().unwrap();
     assert_eq!(last["cache_control"]["type"], "ephemeral");
-    assert!(!messages[0].to_string().contains("cache_control"));
+    // The message before the last turn keeps its breakpoint: a turn with many parts would else lose the cache.
+    assert!(messages[0].to_string().contains("cache_control"));
     let models = Models::play([call("done", json!({"summary": "x"}))]).await;
     work(models.provider(Api::OpenAi), &develop(), &AttemptDirs::new()).await;
     assert!(!models.seen()[0].body.to_string().contains("cache"));
@@ -40,7 +41,7 @@ async fn a_long_conversation_stays_within_the_window_and_keeps_its_order() {
         let body = request.body.to_string();
         assert!(body.contains("THE-ORDER") && body.len() < 3 * 20_000, "{}", body.len());
         // However much was dropped, the last message still ends with a cache breakpoint.
-        assert_eq!(body.matches("cache_control").count(), 2);
+        assert!((2..=4).contains(&body.matches("cache_control").count()), "at most four breakpoints are allowed");
         let last = request.body["messages"].as_array().unwrap().last().unwrap()["content"].as_array().unwrap().last();
         assert!(last.unwrap().get("cache_control").is_some());
         // Every result belongs to a call in the message before it.

@@ -130,7 +130,6 @@ fn result(green: bool) -> CheckResult {
         tests: None,
         artifacts: vec![],
         secrets: Vec::new(),
-        failures: Vec::new(),
         fault: None,
     }
 }

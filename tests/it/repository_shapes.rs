@@ -157,7 +157,8 @@ async fn content_never_replaces_a_pointer_or_an_encrypted_file() {
     commit_all(&w.origin(), "Large files");
     let base = w.base().await;
     assert!(notices(&w, &base).await.contains(&Notice::Filters { names: paths(&["Git LFS", "git-crypt"]) }));
-    let refused: [(&str, &dyn Fn(&Path), &str); 5] = [
+    type Shape<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+    let refused: [Shape<'_>; 5] = [
         ("changed", &|dir| write(dir, "big.bin", "BBBB"), "Git LFS"),
         ("new", &|dir| write(dir, "sub/new.bin", "BBBB"), "Git LFS"),
         ("encrypted", &|dir| write(dir, "x.key", "secret"), "git-crypt"),

@@ -77,21 +77,21 @@ fn a_run_shows_live_lines_and_its_question_is_answered_in_place() {
         ["run", goal, "--repo", "r.git", "--engine", FIX, "--check", "echo checking; sleep 0.4; grep -q two a.txt"];
     let said = at_terminal(&desk, (80, 24), &args, &[("Approve?", "d"), ("Approve?", "y")]).ends(0);
     let text = plain(&said.out);
-    for part in ["✓ a2 dev: changed 1 file", "✓ a3 reviewer: approved", "✓ landed as", "+two", "delivered as"] {
+    for part in ["✓ a2 dev changed 1 file", "✓ a3 reviewer approved", "✓ landed as", "+two", "delivered as"] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
-    assert!(text.contains("a2 dev (command) on t1") && text.contains("step 2"), "a live line with its output:\n{text}");
+    assert!(
+        text.contains("a2 dev (command) on t1") && ["step 1", "step 2"].iter().any(|s| text.contains(s)),
+        "a live line with its output:\n{text}"
+    );
     assert!(said.out.contains("\u{1b}[32m✓\u{1b}[0m"), "success is green");
     assert!(!text.contains("Answer with one of"), "the answer is typed:\n{text}");
     // What was typed in is followed by the terminal's echo; everything Skep wrote fits and breaks at words.
     for line in text.split(['\n', '\r']).filter(|l| !l.contains("skep diff") && !l.contains("git -C")) {
         assert!(line.chars().count() <= 80, "too long: {line:?}");
     }
-    assert_eq!(
-        text.matches(goal.split(' ').next_back().unwrap()).count() <= 3,
-        true,
-        "the goal is not repeated:\n{text}"
-    );
+    let last = goal.split(' ').next_back().unwrap();
+    assert!(text.matches(last).count() <= 3, "the goal is not repeated:\n{text}");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_failure_is_answered_with_another_engine_at_the_terminal() {
         screen.iter().any(|l| l.contains("did not succeed within its tries")),
         "the reason is on the screen:\n{text}"
     );
-    assert!(text.contains("✗ a2 dev: failed"), "{text}");
+    assert!(text.contains("✗ a2 dev failed"), "{text}");
     assert!(text.contains("the merge waits for approval"), "the new engine succeeded:\n{text}");
     assert_eq!(desk.show("@")["engines"]["dev"]["arg"], "echo two >> a.txt");
 

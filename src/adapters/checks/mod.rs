@@ -18,7 +18,6 @@ use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::access::{Grants, ProjectGrants};
 use crate::platform::egress::hosts::Hosts;
-use crate::platform::process::OnOutput;
 use crate::platform::sandbox::{Level, Purpose, Sandbox};
 use crate::platform::terminal_text;
 use crate::ports::checks::{CheckProgress, CheckWatch, Checked, Checks, NetworkNeed, RepoRules, Trust};
@@ -205,7 +204,6 @@ impl CommandChecks {
                 tests,
                 artifacts: Vec::new(),
                 secrets: access.names(),
-                failures: Vec::new(),
                 fault,
             },
             files,

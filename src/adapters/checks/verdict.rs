@@ -20,7 +20,6 @@ pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
         tests: None,
         artifacts: Vec::new(),
         secrets: Vec::new(),
-        failures: Vec::new(),
         fault: None,
     };
     Checked { result, files: Vec::new() }

@@ -78,7 +78,7 @@ const SQLITE: &[Known<u32>] = &[
     // After an I/O error at a commit it is unknown what reached the disk, and a repeated fsync does not reveal it.
     (10, Lost, "is on a disk that failed", ""),
     (11, Damaged, "is damaged", "restore the store from a backup"),
-    (13, Busy, "is on a disk that is full; free some space", ""),
+    (13, Busy, "cannot be written: the disk is full; free some space", ""),
     (14, Unusable, "cannot be opened", "create its folder and make it writable for the user Skep runs as"),
     (26, Damaged, "is not a Skep store", "restore the store from a backup, or give the path of a Skep store"),
 ];

@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(far.boundary, ["c49"], "the newest tag is near");
         assert_eq!(far.packed_refs(), "c7 refs/tags/light\n");
         let far = of("t1 c120 v2.0\nt3 c299 v1.0", "");
-        assert_eq!((far.boundary, far.packed_refs()), (vec!["c120".to_owned()], "t1 refs/tags/v2.0\n".to_owned()));
+        assert_eq!((far.packed_refs(), far.boundary), ("t1 refs/tags/v2.0\n".to_owned(), vec!["c120".to_owned()]));
         assert_eq!(of("", "c9\n").shallow(), "c9\nc49\n");
         let whole = select("a b c\nb\nc", "", "");
         assert!(whole.boundary.is_empty(), "a complete history has no boundary");

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// Maximum size of a token's file, in bytes.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
+/// What is said of a store that does not exist yet.
+const NEW_STORE: &str = "new; created at the first start";
+
 fn finding(subject: &str, severity: Severity, detail: impl Into<String>, fix: impl Into<String>) -> Finding {
     Finding { subject: subject.to_owned(), severity, detail: detail.into(), fix: fix.into() }
 }
@@ -60,8 +63,8 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
     });
     if let Some(config) = &config {
         let schema = schema(config, data_dir).await;
-        // Without its schema the store has no secrets to check.
-        let is_current = schema.severity == Severity::Ok;
+        // A store that does not exist yet, or lacks its schema, has no secrets to check.
+        let is_current = schema.severity == Severity::Ok && schema.detail != NEW_STORE;
         all.push(schema);
         if is_current {
             all.push(vault(config, data_dir).await);
@@ -98,9 +101,7 @@ async fn schema(config: &Config, data_dir: &Path) -> Finding {
             finding("store", Severity::Ok, format!("schema up to date ({} steps)", s.applied.len()), "")
         }
         // A first start: the store is created then, at the current schema.
-        Ok(s) if s.unknown.is_empty() && s.applied.is_empty() => {
-            finding("store", Severity::Ok, "new; created at the first start", "")
-        }
+        Ok(s) if s.unknown.is_empty() && s.applied.is_empty() => finding("store", Severity::Ok, NEW_STORE, ""),
         Ok(s) if s.unknown.is_empty() => finding(
             "store",
             Severity::Warning,

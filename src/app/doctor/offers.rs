@@ -1,6 +1,6 @@
 //! Engines that are ready on this machine, and the engine that a person means by a name.
 
-use super::found::{Found, is_program};
+use super::found::{Found, Installed, installed};
 use super::propose::{self, model_of_provider};
 use crate::adapters::engine::settings::{Agent, Protocol};
 use crate::config::{self, Config};
@@ -71,7 +71,7 @@ pub fn named(config: &Config, found: &Found, name: &str) -> HostResult<String> {
         return Ok(format!("llm:{provider}/{model}"));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if is_program(name, &path) {
+    if installed(name, &path, None) != Installed::No {
         return Err(HostError::usage(
             format!("{name} is a program, not an engine"),
             format!("write its command line: --engine 'command: {name} …'"),

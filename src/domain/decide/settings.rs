@@ -36,6 +36,10 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
         d.run.settings.checks = asked.checks.clone();
         d.run.checks_since = d.run.seq;
         d.run.facts.results = None;
+        d.run.facts.environment = None;
+        // What the earlier checks found at the base, and what a person accepted of it, says nothing about these.
+        d.run.baseline = None;
+        d.run.accepted_failures.clear();
         d.run.facts.statuses.remove(OwnStatus::Checks.context());
         d.forget_approval();
     }

@@ -58,7 +58,7 @@ const PYTHON_MODULES: &[&str] = &[
     "token", "tokenize", "traceback", "types", "typing", "unittest", "uuid", "warnings", "weakref", "xml", "zipfile", "zipimport",
 ];
 
-/// Returns whether a changed file decides what the checks run: by its name, because a check's command names it, or
+/// Returns whether a changed file decides what the checks run: by its name, because a check's command runs it, or
 /// because it is loaded instead of a module of the test runner.
 pub fn decides_checks(file: &FileChange, checks: &[CheckSpec]) -> bool {
     // Some file systems ignore case.
@@ -69,7 +69,7 @@ pub fn decides_checks(file: &FileChange, checks: &[CheckSpec]) -> bool {
         || ENDINGS.iter().any(|e| name.ends_with(e))
         || folder.split('/').any(|part| FOLDERS.contains(&part))
         || shadows_module(file, &path, checks)
-        || checks.iter().any(|check| names_file(&check.command, &file.path))
+        || checks.iter().any(|check| runs_file(&check.command, &file.path))
 }
 
 /// Returns whether a new file is a module that a Python program would load instead of its own.
@@ -88,10 +88,20 @@ fn shadows_module(file: &FileChange, path: &str, checks: &[CheckSpec]) -> bool {
     PYTHON_MODULES.contains(&stem) || checks.iter().any(run_as_module)
 }
 
-/// Returns whether a command names a file, as the program or as an argument.
-fn names_file(command: &str, path: &str) -> bool {
-    let is_part = |c: char| c.is_alphanumeric() || "-_./+@".contains(c);
-    command.split(|c| !is_part(c)).any(|word| word.trim_start_matches("./") == path)
+/// Programs whose first argument is a program, too.
+const INTERPRETERS: &[&str] =
+    &["sh", "bash", "dash", "zsh", "python", "python3", "node", "ruby", "perl", "php", "pwsh", "source", ".", "exec"];
+
+/// Returns whether a command line runs a file: as a program, or by an interpreter. A file that it only reads, such as
+/// expected output, is not meant.
+fn runs_file(command: &str, path: &str) -> bool {
+    command.split([';', '&', '|', '(', ')', '\n', '`']).any(|part| {
+        let mut words = part.split_whitespace().filter(|word| !word.contains('='));
+        let Some(program) = words.next() else { return false };
+        let is_it = |word: &str| word.trim_matches(['"', '\'']).trim_start_matches("./") == path;
+        let by_interpreter = INTERPRETERS.contains(&program) && words.find(|w| !w.starts_with('-')).is_some_and(is_it);
+        is_it(program) || by_interpreter
+    })
 }
 
 #[cfg(test)]
@@ -134,6 +144,15 @@ mod tests {
         }
         for path in ["src/lib.rs", "README.md", "src/app/types.py", "scripts/ci.sh.md", "docs/makefile.md"] {
             assert!(!decides(path, FileKind::Added), "{path}");
+        }
+        for (command, is_run) in [
+            ("a.txt", true),
+            ("X=1 ./a.txt --fast", true),
+            ("true && bash -e a.txt", true),
+            ("test \"$(cat a.txt)\" = b", false),
+            ("grep b a.txt", false),
+        ] {
+            assert_eq!(runs_file(command, "a.txt"), is_run, "{command}");
         }
         assert!(!decides("types.py", FileKind::Modified), "a module that was there before is the project's own");
     }

@@ -89,6 +89,8 @@ impl Overrides {
         match block {
             BlockKind::Tries { .. } | BlockKind::Rounds => true,
             BlockKind::Engine { role, .. } => self.engines.contains_key(role),
+            BlockKind::StepTime { step, .. } => self.engines.contains_key(&step.role()),
+            BlockKind::Environment { .. } => !self.checks.is_empty(),
             BlockKind::NothingChanged => self.engines.contains_key(&Role::Dev),
             _ => false,
         }

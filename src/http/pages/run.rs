@@ -156,5 +156,6 @@ fn raise(fields: &Fields) -> PageResult<Raise> {
         time_secs: fields.number("minutes", "minutes")?.saturating_mul(60),
         rounds: small("rounds", "rounds")?,
         attempts: small("attempts", "attempts")?,
+        step_secs: 0,
     })
 }

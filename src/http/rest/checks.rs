@@ -82,7 +82,9 @@ fn rendered(happened: ChecksEvent) -> Event {
         ChecksEvent::Progress(CheckProgress::Started { name, command }) => {
             event("started", &json!({ "name": name, "command": command }))
         }
-        ChecksEvent::Progress(CheckProgress::Output { name: _, line }) => event("output", &json!({ "text": format!("{line}\n") })),
+        ChecksEvent::Progress(CheckProgress::Output { name: _, line }) => {
+            event("output", &json!({ "text": format!("{line}\n") }))
+        }
         ChecksEvent::Progress(CheckProgress::Finished(result)) => event("finished", &wire::CheckResult::from(&result)),
         ChecksEvent::Ended(results) => {
             let results: Vec<wire::CheckResult> = results.iter().map(Into::into).collect();

@@ -77,7 +77,7 @@ fn contains_whole(text: &str, part: &str) -> bool {
     text.match_indices(part).any(|(at, _)| {
         let before = text[..at].chars().next_back().is_some_and(is_word);
         let after = text[at + part.len()..].chars().next().is_some_and(is_word) && part.ends_with(is_word);
-        !(before && starts_word) && !after
+        !(after || before && starts_word)
     })
 }
 

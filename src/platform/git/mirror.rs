@@ -190,7 +190,10 @@ impl Mirrors {
         let dir = self.ensure(&repo.project).await?;
         run_blocking({
             let dir = dir.clone();
-            move || Ok(remove_temporary_objects(&dir))
+            move || {
+                remove_temporary_objects(&dir);
+                Ok(())
+            }
         })
         .await?;
         let fetch = || {

@@ -10,12 +10,10 @@
 //! |---|---|
 //! | `policy` | the configured level, limits and extra readable paths |
 //! | `environment`, `view`, `launcher` | what a command sees of the host: variables, files, mounts |
-//! | `installations` | what a directory on PATH or a virtual environment needs of the host |
-//! | `masks` | what is hidden in shown directories: Skep's data, sockets |
+//! | `installations`, `masks` | what a directory on PATH needs of the host, and what is hidden in it |
 //! | `toolchain_cache`, `package_caches` | where a command stores what it downloads, and finds what the host has |
 //! | `inside` | the part of Skep that applies the last restrictions to itself and then becomes the command |
-//! | `folders`, `tree` | the command's directories: creating them, handing them to its user, walking them |
-//! | `cgroup`, `resource_monitor`, `reaper` | memory and disk limits, and ending the process tree |
+//! | `folders`, `tree`, `cgroup`, `resource_monitor`, `reaper` | its directories, limits, and the end of its processes |
 //! | `self_test` | hostile actions tried inside the sandbox, to prove that the level holds |
 //!
 //! At every level, the only variables of Skep's environment that reach a command are a fixed list and, for engines,
@@ -470,10 +468,10 @@ impl Sandbox {
             limits: self.policy.limits,
             readable: if is_strict { owned(&["/"]) } else { view::paths(&view, &hidden, &self.helper) },
             writable: folders.chain(owned(if is_strict { &["/tmp", "/dev"] } else { &[] })).collect(),
-            sockets: match (is_strict, job.proxy) {
+            sockets: match (is_strict, job.proxy.is_some()) {
                 (true, _) => Sockets::Own,
-                (false, Some(_)) => Sockets::Tcp,
-                (false, None) => Sockets::None,
+                (false, true) => Sockets::Tcp,
+                (false, false) => Sockets::None,
             },
             port: job.proxy.filter(|_| !is_strict).map(|proxy| proxy.tcp.port()),
             relay: is_strict && job.proxy.is_some(),

@@ -292,7 +292,7 @@ mod tests {
         assert!(is_link("npm/_cacache/content-v2") && !is_link("npm/_cacache"));
         assert!(is_link("home/.m2/repository/org/a/a.jar") && !is_link("home/.m2/repository/org/a"));
         assert!(!first.join("check/home/.m2/repository/org/a/a.jar.lock").exists());
-        assert!(!first.join("check/uv").exists(), "it is no Python project");
+        assert!(!first.join("check/uv").exists(), "not a Python project");
         assert!(caches.paths().contains(&home.join(".npm/_cacache/content-v2")));
         // What is in a copied cache may be a link that a command has made.
         let second = root.path().join("second");

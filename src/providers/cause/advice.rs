@@ -2,7 +2,7 @@
 
 use super::{Cause, Reaction};
 use crate::providers::settings::{Api, Provider};
-use crate::secrets::redact;
+use crate::secrets::redact_all;
 
 /// Circumstances of a fault.
 #[derive(Clone, Copy, Debug)]
@@ -15,16 +15,21 @@ pub struct Advice<'a> {
     pub role: Option<&'static str>,
 }
 
+/// How the source of a provider without a key begins.
+const NO_KEY: &str = "none is configured";
+
 impl Advice<'_> {
     /// Returns what to do; `None` = nothing, because waiting or a shorter conversation helps.
     pub fn fix(&self, cause: Cause) -> Option<String> {
         let (name, model, key) = (&self.provider.name, self.model, &self.provider.key_source);
-        let url = redact(&self.provider.base_url);
+        let url = redact_all(&self.provider.base_url);
         let another = self.another_model();
         Some(match cause {
             _ if cause.reaction() != Reaction::AskPerson => return None,
             Cause::Key | Cause::Login => match &self.provider.key {
                 Some(_) => format!("put a working key into {key}"),
+                // A source that is named and has nothing yet, such as a secret of the vault.
+                None if !key.is_empty() && !key.starts_with(NO_KEY) => format!("put a working key into {key}"),
                 None => format!(
                     "{name} requires a key, and none is configured: name its source in providers.{name}.key_env, key_file or key_secret"
                 ),
@@ -130,6 +135,9 @@ mod tests {
             advice(&provider(Some(Secret::new("k")))).as_deref(),
             Some("put a working key into environment variable ACME_KEY")
         );
-        assert!(advice(&provider(None)).is_some_and(|fix| fix.contains("requires a key") && fix.contains("key_env")));
+        let keyless = Provider { key_source: format!("{NO_KEY} (providers.acme.key_env)"), ..provider(None) };
+        assert!(advice(&keyless).is_some_and(|fix| fix.contains("requires a key") && fix.contains("key_env")));
+        let in_vault = Provider { key_source: "the secret acme of the vault".to_owned(), ..provider(None) };
+        assert!(advice(&in_vault).is_some_and(|fix| fix.contains("into the secret acme")));
     }
 }

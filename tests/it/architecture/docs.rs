@@ -313,7 +313,7 @@ fn planted_mistakes_in_documents_are_found() {
     for bad in [
         "`skep dance`\n",
         "`skep runs --opne`\n",
-        "```\nskep approve\n```\n",
+        "```\nskep approve --nothing\n```\n",
         "```\nskep show 3f9a12bc --nothing\n```\n",
         "```\ncargo run --release -- dmeo\n```\n",
     ] {

@@ -74,7 +74,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("hyper", &["http", "platform::egress"]),
     ("maud", &["http::pages"]),
     ("cookie", &["http::pages"]),
-    ("similar", &["http::pages"]),
+    ("similar", &["http::pages", "adapters::engine"]),
     ("anstyle_parse", &["http::pages"]),
     ("utoipa", &["http"]),
     ("utoipa_axum", &["http"]),

@@ -32,10 +32,10 @@ async fn each_error_is_passed_on_and_recorded_and_costs_nothing() {
     let echoed = format!(r#"{{"error":{{"message":"Incorrect API key provided: {KEY}"}}}}"#);
     let table: [(u16, &str, u16, &str, Option<&str>); 9] = [
         (401, &echoed, 401, "rejected its key", Some("environment variable P_KEY")),
-        (403, &echoed, 403, "Incorrect API key provided: ***", Some("environment variable P_KEY")),
-        (404, r#"{"error":{"message":"no such model"}}"#, 404, "no such model", Some("has a model \"m\"")),
-        (429, r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#, 429, "pay", Some("add credit at provider")),
-        (402, "", 402, "returned 402", Some("add credit at provider")),
+        (403, &echoed, 403, "rejected its key", Some("environment variable P_KEY")),
+        (404, r#"{"error":{"message":"no such model"}}"#, 404, "no such model", Some("does not serve the model m")),
+        (429, r#"{"error":{"code":"insufficient_quota","message":"pay"}}"#, 429, "pay", Some("add credit to")),
+        (402, "", 402, "returned 402", Some("add credit to")),
         (500, "<html>\u{1b}[31mdown</html>", 500, "<html>down</html>", None),
         (
             529,
@@ -45,7 +45,7 @@ async fn each_error_is_passed_on_and_recorded_and_costs_nothing() {
             None,
         ),
         (503, r#"[{"error":{"code":503,"message":"busy"}}]"#, 503, "busy", None),
-        (307, "", 502, "returned 307", Some("base URL of provider \"p\"")),
+        (307, "", 502, "returned 307", Some("the address redirects")),
     ];
     for (status, body, seen, says, fix) in table {
         let server = Scripted::always(status, JSON, body).await;

@@ -70,6 +70,7 @@ pub fn run() -> Run {
         head: Sha::from("1111111111111111111111111111111111111111"),
         diff: Default::default(),
         baseline: None,
+        checks_since: 0,
         accepted_failures: Vec::new(),
         step_time: Default::default(),
         overtaken: 0,

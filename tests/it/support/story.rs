@@ -56,7 +56,6 @@ pub fn results(green: bool) -> Vec<CheckResult> {
         tests: None,
         artifacts: Vec::new(),
         secrets: Vec::new(),
-        failures: Vec::new(),
         fault: None,
     }]
 }

@@ -415,7 +415,6 @@ impl World {
             exit_code: Some(i32::from(!green)),
             duration_ms: 7,
             why: if green { String::new() } else { "exit code 1".to_owned() },
-            failures: Vec::new(),
             tail: if green { String::new() } else { "assertion failed".to_owned() },
             tests: None,
             artifacts: Vec::new(),

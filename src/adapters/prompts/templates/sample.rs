@@ -61,7 +61,6 @@ fn full(step: Step) -> Order {
         tests: Some(TestCounts { run: 3, failed: 1, skipped: 0 }),
         artifacts: Vec::new(),
         secrets: Vec::new(),
-        failures: Vec::new(),
         fault: None,
     };
     let command = "cargo test".to_owned();
