@@ -135,7 +135,7 @@ mod tests {
             advice(&provider(Some(Secret::new("k")))).as_deref(),
             Some("put a working key into environment variable ACME_KEY")
         );
-        let keyless = Provider { key_source: format!("{NO_KEY} (providers.acme.key_env)"), ..provider(None) };
+        let keyless = Provider { key_source: format!("{NO_KEY} (key_env)"), ..provider(None) };
         assert!(advice(&keyless).is_some_and(|fix| fix.contains("requires a key") && fix.contains("key_env")));
         let in_vault = Provider { key_source: "the secret acme of the vault".to_owned(), ..provider(None) };
         assert!(advice(&in_vault).is_some_and(|fix| fix.contains("into the secret acme")));
