@@ -78,6 +78,8 @@ struct Follower<'a> {
     /// The base on which a merge was approved here.
     approved_on: Option<String>,
     waiting: Option<String>,
+    /// Whether its admission was printed: from then on the fetched run is out of date at each pause of the stream.
+    is_admitted: bool,
 }
 
 /// Follows a run until it ends or waits for a person, and prints its state. Ctrl-C leaves the run unchanged.
@@ -102,6 +104,7 @@ pub async fn follow(
         asked: BTreeSet::new(),
         approved_on: None,
         waiting: None,
+        is_admitted: false,
     };
     let path = follower.path.clone();
     let end = tokio::select! {
@@ -235,6 +238,7 @@ impl Follower<'_> {
                 Some(more) => more,
                 None => {
                     if self.view.phase == "queued"
+                        && !self.is_admitted
                         && let Ok(soon) = tokio::time::timeout(QUEUE_GRACE, events.next()).await
                     {
                         next = soon;
@@ -269,6 +273,7 @@ impl Follower<'_> {
                 }
                 self.seen = row.seq;
                 self.last_at = row.at;
+                self.is_admitted |= row.name == "admitted";
                 if let Some(attempt) = Progress::ended_attempt(&row) {
                     self.start_attempt(&attempt).await?;
                 }

@@ -16,14 +16,14 @@ pub fn print(terminal: &Terminal, view: &Run, last: Timestamp) -> Result<(), Sto
         Outcome::Unchanged => Style::Plain,
         Outcome::Cancelled { .. } | Outcome::Failed { .. } => Style::Red,
     };
-    let line = |name: &str, text: &str| terminal.line(Style::Plain, &format!("  {name:<9} {text}"));
+    let line = |name: &str, text: &str| terminal.prose(Style::Plain, &format!("  {name:<9} {text}"), 12);
     let (headline, reason) = match outcome {
         Outcome::Delivered { sha } => (format!("delivered as {}", short_sha(sha)), None),
         Outcome::Cancelled { why } => ("cancelled".to_owned(), Some(why)),
         Outcome::Failed { why } => ("failed".to_owned(), Some(why)),
         Outcome::Unchanged => ("nothing to change".to_owned(), None),
     };
-    terminal.line(style, &format!("{headline}: {}", view.goal.title))?;
+    terminal.prose(style, &format!("{headline}: {}", view.goal.title), 4)?;
     if let Some(reason) = reason {
         line("reason", &run_log::quote(reason))?;
     }

@@ -103,7 +103,7 @@ async fn start(
         true => format!("run {short} continues, it has the same goal (--new starts another): {title}"),
         false => format!("run {short} started: {title}"),
     };
-    terminal.line(Style::Bold, &headline)?;
+    terminal.prose(Style::Bold, &headline, 4)?;
     print_uncommitted(terminal, note)?;
     if !resumed {
         for notice in &view.notices {
