@@ -9,6 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Time between two beats: the error of the measured time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Content of the file of an attempt whose process was stopped on purpose; otherwise it is empty.
+const STOPPED: &[u8] = b"stopped\n";
+
 /// Touches the heartbeat file beside the attempt's meter file until the guard is dropped. A missing beat only makes the
 /// measured time less exact, so failures are ignored.
 pub(super) fn start(meter: &Path) -> AbortOnDrop {
@@ -21,6 +24,19 @@ pub(super) fn start(meter: &Path) -> AbortOnDrop {
         }
     };
     AbortOnDrop(tokio::spawn(beat).abort_handle())
+}
+
+/// Records that the attempt ends because this process is stopped on purpose. A failure only makes the next process take
+/// it for a loss.
+pub(super) fn record_stop(meter: &Path) {
+    if let Err(error) = std::fs::write(path(meter), STOPPED) {
+        tracing::debug!(%error, "cannot record that an attempt was stopped");
+    }
+}
+
+/// Returns whether the attempt's process was stopped on purpose.
+pub(super) fn was_stopped(meter: &Path) -> bool {
+    std::fs::read(path(meter)).is_ok_and(|content| content == STOPPED)
 }
 
 /// Returns when the attempt's process was last seen alive; `None` = unknown.
@@ -54,5 +70,13 @@ mod tests {
         drop(guard);
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         assert_eq!(last_seen(&meter), Some(seen), "nothing beats after the guard");
+        assert!(!was_stopped(&meter));
+        record_stop(&meter);
+        assert!(was_stopped(&meter));
+        // It is started again.
+        let _guard = start(&meter);
+        while was_stopped(&meter) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }

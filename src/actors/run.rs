@@ -3,6 +3,7 @@
 
 use super::deps::Deps;
 use super::error::RuntimeError;
+use super::heartbeat;
 use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
 use super::ops::{self, Ops};
 use super::retry::patiently;
@@ -87,6 +88,9 @@ impl Actor for RunSupervisor {
 
     async fn post_stop(&self, _me: ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
         crate::fault!("before-give-back");
+        for worker in s.held.iter().flat_map(|held| held.roles.values()) {
+            heartbeat::record_stop(&s.args.deps.workspaces.meter_file(s.args.run, worker.attempt));
+        }
         if let Some(held) = &s.held
             && let Err(error) = s.args.deps.store.release(&held.lease).await
         {

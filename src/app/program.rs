@@ -9,6 +9,7 @@ use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceRead
 use crate::http::rest::wire::LoginLink;
 use crate::platform;
 use crate::platform::sandbox::Sandbox;
+use crate::platform::stop_signal;
 use crate::secrets::{Secret, register};
 use crate::service::host::{HostContext, HostError, HostErrorKind, HostResult};
 use crate::service::{Services, sessions};
@@ -153,6 +154,7 @@ impl Program {
 
     /// Opens a server for this command that also answers other commands, on a port of its own.
     async fn open_server(&self, context: &HostContext, scope: Scope) -> HostResult<InProcessServer> {
+        stop_signal::listen();
         let triggers = reload::Triggers::of_file(&context.sources);
         let (mut started, loaded) = self.own(context, scope).await?;
         let (sources, reloadable) = (context.sources.clone(), started.reloadable.clone());
@@ -173,19 +175,12 @@ impl Program {
             // A dropped sender ends it as well.
             let _stop = stopped.await;
         }));
-        let interrupted = Arc::new(tokio::sync::Notify::new());
-        let notify = interrupted.clone();
-        let interrupt_listener = tokio::spawn(async move {
-            stop_signal().await;
-            notify.notify_one();
-        });
         let runtime = started.runtime.clone();
         let token = started.token.clone();
         let close = Box::pin(async move {
             if scope == Scope::Asked {
-                linger(&runtime, &interrupted).await;
+                linger(&runtime).await;
             }
-            interrupt_listener.abort();
             follow.abort();
             runtime.stop().await;
             let _already_stopped = stop.send(());
@@ -199,7 +194,7 @@ impl Program {
 }
 
 /// Waits while this process drives runs of other commands, until they stop or a person interrupts.
-async fn linger(runtime: &RuntimeHandle, interrupted: &tokio::sync::Notify) {
+async fn linger(runtime: &RuntimeHandle) {
     let mut logged = false;
     loop {
         let live = runtime.live().await.len();
@@ -211,7 +206,7 @@ async fn linger(runtime: &RuntimeHandle, interrupted: &tokio::sync::Notify) {
             tracing::info!(live, "still driving runs that other commands asked for");
         }
         tokio::select! {
-            () = interrupted.notified() => return,
+            () = stop_signal::requested(1) => return,
             () = tokio::time::sleep(LINGER_INTERVAL) => {}
         }
     }
@@ -278,6 +273,7 @@ impl Backend for Program {
         on_ready: &(dyn Fn(ServiceReady) + Send + Sync),
     ) -> HostResult<()> {
         let began = std::time::Instant::now();
+        stop_signal::listen();
         let triggers = reload::Triggers::of(&context.sources).map_err(anyhow::Error::from)?;
         let requested = match listen {
             None => self.config(context)?.server.listen,
@@ -291,7 +287,11 @@ impl Backend for Program {
                 "stop that service first, or choose another --data-dir",
             ));
         }
-        let (mut started, loaded) = self.own(context, Scope::All).await?;
+        let (mut started, loaded) = tokio::select! {
+            started = self.own(context, Scope::All) => started?,
+            // Nothing is served yet, and a kill at this point loses nothing either.
+            () = stop_signal::requested(1) => return Ok(()),
+        };
         let config = loaded.config.clone();
         if !requested.ip().is_loopback() && config.server.trusted_proxy.is_none() {
             return Err(HostError::config(
@@ -328,7 +328,7 @@ impl Backend for Program {
         };
         let stop = async {
             error = tokio::select! {
-                () = stop_signal() => None,
+                () = stop_signal::requested(1) => None,
                 never = follow => match never {},
                 _ended = &mut root => {
                     Some(HostError::internal("the runtime ended unexpectedly; nothing is lost, start Skep again"))
@@ -348,17 +348,4 @@ fn directory_lost(data_dir: &Path) -> HostError {
         format!("the data directory {} was removed or replaced while Skep was using it", data_dir.display()),
         "restore it from a backup, or make sure that it stays mounted; then start Skep again",
     )
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn stop_signal() {
-    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    let Ok(mut terminate) = terminate else {
-        // Without a handler the default action of the signal ends the process.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _signal = terminate.recv() => {}
-        _signal = tokio::signal::ctrl_c() => {}
-    }
 }

@@ -9,6 +9,7 @@ use super::show::on_runner;
 use super::terminal::{Style, Terminal};
 use super::text::{duration, escape_lines, short_sha};
 use crate::http::rest::wire::{CheckKind, CheckPlan, CheckResult, NewCheckPlan, Problem};
+use crate::platform::stop_signal;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ pub async fn check(cli: &CliContext<'_>, args: CheckArgs) -> Result<ExitStatus, 
 pub async fn run(cli: &CliContext<'_>, client: &Client, order: &NewCheckPlan) -> Result<ExitStatus, Stop> {
     tokio::select! {
         end = follow(cli.terminal, client, order) => end,
-        _interrupted = tokio::signal::ctrl_c() => {
+        () = stop_signal::requested(1) => {
             // The stream was dropped, which ends the checks and removes their checkout.
             tokio::time::sleep(CLEANUP).await;
             cli.terminal.print("Stopped.").map(|()| ExitStatus::Undelivered)

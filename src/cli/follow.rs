@@ -14,6 +14,7 @@ use super::sse::SseEvent;
 use super::terminal::{Mark, Style, Terminal};
 use super::text::brief;
 use crate::http::rest::wire::{Event, Outcome, Run, Timestamp};
+use crate::platform::stop_signal;
 use futures::{FutureExt, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
@@ -126,7 +127,7 @@ pub async fn follow(
 /// Waits until the command is asked to leave. A run that lands in this process is followed to its end first: a landing
 /// cannot be taken back, so saying that the run was left as it is would be wrong. A second signal leaves at once.
 async fn leave(client: &Client, terminal: &Terminal, path: &str) -> Result<(), Stop> {
-    stop_signal().await;
+    stop_signal::requested(1).await;
     if client.is_remote() {
         return Ok(());
     }
@@ -136,28 +137,9 @@ async fn leave(client: &Client, terminal: &Terminal, path: &str) -> Result<(), S
         && lands(&run)
     {
         terminal.print("The run is landing, which is finished first; interrupt again to leave at once.")?;
-        tokio::select! { () = stop_signal() => {}, () = tokio::time::sleep(LANDING_GRACE) => {} }
+        tokio::select! { () = stop_signal::requested(2) => {}, () = tokio::time::sleep(LANDING_GRACE) => {} }
     }
     Ok(())
-}
-
-/// Waits for SIGTERM or SIGINT.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_no_handler) => std::future::pending().await,
-        }
-    };
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! { () = terminated => {}, () = interrupted => {} }
 }
 
 fn detached(client: &Client, terminal: &Terminal, short: &str) -> Result<(), Stop> {

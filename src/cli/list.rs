@@ -10,6 +10,7 @@ use super::sse::SseEvent;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, moment, table, time_of_day};
 use crate::http::rest::wire::{Event, Run, RunSummary};
+use crate::platform::stop_signal;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
@@ -114,8 +115,8 @@ pub async fn events(
         return Ok(ExitStatus::Success);
     }
     let mut events = client.stream(&format!("{path}/stream"), seen).await?;
-    let interrupt = tokio::signal::ctrl_c();
-    tokio::pin!(interrupt);
+    let stopped = stop_signal::requested(1);
+    tokio::pin!(stopped);
     let mut asked = None;
     loop {
         // Once the journal is quiet, the run may wait for a person, which no row says.
@@ -126,7 +127,7 @@ pub async fn events(
                 say_what_it_waits_for(client, terminal, &path).await?;
                 continue;
             }
-            _ = &mut interrupt => None,
+            () = &mut stopped => None,
         };
         let Some(event) = next else { break };
         let event = event?;
@@ -173,8 +174,8 @@ pub async fn follow_logs(client: &Client, terminal: &Terminal, run: &str) -> Res
     let path = format!("/runs/{}", encode(run));
     let mut view: Run = client.get(&path).await?;
     let mut events = client.stream(&format!("{path}/stream"), view.seq).await?;
-    let interrupt = tokio::signal::ctrl_c();
-    tokio::pin!(interrupt);
+    let stopped = stop_signal::requested(1);
+    tokio::pin!(stopped);
     loop {
         let waits = !view.escalations.is_empty() && view.pending_effects.is_empty();
         if waits || view.outcome.is_some() {
@@ -183,7 +184,7 @@ pub async fn follow_logs(client: &Client, terminal: &Terminal, run: &str) -> Res
         }
         let event = tokio::select! {
             next = events.next() => next,
-            _ = &mut interrupt => None,
+            () = &mut stopped => None,
         };
         match event {
             None => return Ok(ExitStatus::Success),

@@ -4,6 +4,7 @@ use super::exit::{CliError, Stop};
 use super::live::{AtWork, Live};
 use super::text::{escape_lines, shell_quoted};
 use crate::http::rest::wire::Problem;
+use crate::platform::stop_signal;
 use crate::secrets::redact_all;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -398,7 +399,10 @@ impl Terminal {
                     let read = std::io::stdin().read_line(&mut line);
                     let _receiver_gone = send.send(read.ok().filter(|n| *n > 0).map(|_| line.trim().to_owned()));
                 });
-                Ok(receive.await.unwrap_or(None))
+                tokio::select! {
+                    answer = receive => Ok(answer.unwrap_or(None)),
+                    () = stop_signal::requested(1) => Err(Stop::Left),
+                }
             }
         }
     }

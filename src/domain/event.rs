@@ -93,6 +93,9 @@ pub enum Event {
         /// When their process was last seen at work, where it is known.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         alive: Vec<(AttemptId, Timestamp)>,
+        /// Those whose process was stopped on purpose. Their loss says nothing about them, so it is not counted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stopped: Vec<AttemptId>,
     },
 }
 

@@ -31,7 +31,7 @@ impl Event {
             },
             Event::CancelRequested { by: _, why } => clean(why),
             Event::SessionOpened { attempt: _, session } => clean(session),
-            Event::Orphaned { attempts: _, metered, alive: _ } => {
+            Event::Orphaned { attempts: _, metered, alive: _, stopped: _ } => {
                 metered.iter_mut().flat_map(|(_, m)| &mut m.usage_by_model).for_each(|used| clean(&mut used.model));
             }
             Event::Admitted

@@ -9,4 +9,5 @@ pub mod init;
 pub mod process;
 pub mod rooted_fs;
 pub mod sandbox;
+pub mod stop_signal;
 pub mod terminal_text;

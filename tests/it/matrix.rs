@@ -226,6 +226,7 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
             attempts: run.attempts.iter().map(|a| a.id).collect(),
             metered: Vec::new(),
             alive: Vec::new(),
+            stopped: Vec::new(),
         },
     );
     let change = ChangeRef { number: ChangeNumber(1), url: "u".to_owned() };

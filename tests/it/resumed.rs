@@ -21,7 +21,7 @@ fn with_session() -> (Story, AttemptId) {
 
 fn orphan(story: Story, attempt: AttemptId, metered: Option<Metered>) -> Story {
     let metered = metered.into_iter().map(|m| (attempt, m)).collect();
-    story.tell(Event::Orphaned { attempts: vec![attempt], metered, alive: Vec::new() })
+    story.tell(Event::Orphaned { attempts: vec![attempt], metered, alive: Vec::new(), stopped: Vec::new() })
 }
 
 #[test]

@@ -378,10 +378,22 @@ fn step_that_keeps_losing_its_process_is_not_started_for_ever() {
     let mut story = planned(bare_policy(), vec![spec("a", &[])]);
     for _ in 0..bare_policy().max_lost_attempts {
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
-        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new() });
+        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped: Vec::new() });
     }
     assert_eq!((asks(&story), story.run.tasks[0].tries), (vec!["tries"], 0));
     assert_eq!(pending(&story.answer(Answer::Yes), "start"), 1);
+}
+
+#[test]
+fn step_whose_process_is_stopped_on_purpose_goes_on_every_time() {
+    let mut story = planned(bare_policy(), vec![spec("a", &[])]);
+    for _ in 0..3 * bare_policy().max_lost_attempts {
+        let attempts: Vec<_> = story.run.live_attempts().map(|a| a.id).collect();
+        let stopped = attempts.clone();
+        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped });
+    }
+    assert_eq!((asks(&story), pending(&story, "start")), (vec![], 1));
+    assert_eq!((story.run.tasks[0].tries, story.run.tasks[0].losses), (1, 0));
 }
 
 #[test]
@@ -456,7 +468,7 @@ fn time_in_which_no_process_lived_is_not_charged() {
         let attempt = &story.run.attempts[0];
         let (attempts, seen) = (vec![attempt.id], Timestamp(attempt.started_at.0 + 900));
         let alive = vec![(attempt.id, seen)];
-        let story = story.wait(60).tell(Event::Orphaned { attempts, metered: Vec::new(), alive });
+        let story = story.wait(60).tell(Event::Orphaned { attempts, metered: Vec::new(), alive, stopped: Vec::new() });
         let charged = story.run.attempts[0].ended.as_ref().unwrap().charged;
         assert_eq!((charged.wall_ms, charged.turns), (900, turns), "{engine}");
     }

@@ -184,7 +184,7 @@ fn scout_lost_with_its_process_is_restarted_but_not_for_ever() {
     for _ in 0..bare_policy().max_lost_attempts {
         assert_eq!(newest(&story).question.as_deref(), Some("Where?"));
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
-        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new() });
+        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped: Vec::new() });
     }
     asked_a_person(&story, &["Where?", "lost 3 times"]);
     assert!(!story.run.tries.contains_key(&Step::Explore), "the exploration before the plan has its own tries");

@@ -63,7 +63,9 @@ async fn orphaned(
     let metered = attempts.iter().filter_map(usage_of).collect();
     let seen = |id: &AttemptId| Some((*id, heartbeat::last_seen(&deps.workspaces.meter_file(s.args.run, *id))?));
     let alive = attempts.iter().filter_map(seen).collect();
-    note_refusal(apply(me, s, Event::Orphaned { attempts, metered, alive }).await?);
+    let was_stopped = |id: &AttemptId| heartbeat::was_stopped(&deps.workspaces.meter_file(s.args.run, *id));
+    let stopped = attempts.iter().copied().filter(was_stopped).collect();
+    note_refusal(apply(me, s, Event::Orphaned { attempts, metered, alive, stopped }).await?);
     // If the event was not written, nothing has changed.
     let Some(held) = s.held.as_mut().filter(|held| Some(held.run.seq) != seq) else { return Ok(()) };
     for (key, order) in begun {

@@ -194,7 +194,9 @@ pub fn decide(run: &Run, event: &Event, at: Timestamp) -> Result<Decision, Refus
         Event::Admitted => plan::admitted(&mut d)?,
         Event::Reported(reported) => reported::reported(&mut d, reported)?,
         Event::SessionOpened { attempt, session } => reported::session_opened(&mut d, *attempt, session)?,
-        Event::Orphaned { attempts, metered, alive } => reported::orphaned(&mut d, attempts, metered, alive)?,
+        Event::Orphaned { attempts, metered, alive, stopped } => {
+            reported::orphaned(&mut d, attempts, metered, alive, stopped)?;
+        }
         Event::Due => {
             // `DecisionBuilder::new` has removed the blocks that lift themselves, and `advance` selects engines again.
             if run.wake_at().is_none_or(|due| due > at) {

@@ -154,12 +154,14 @@ fn resumed(d: &DecisionBuilder, attempt: &Attempt, seen: Timestamp) -> Option<Re
 
 /// Handles attempts whose process is gone. Attempts with a resumable session go on: their start stays pending. Each of
 /// the others is charged its metered usage, else its whole reservation. A lost attempt does not count as a try, but
-/// losses are counted, so that a step that repeatedly loses its process is not started forever.
+/// losses are counted, so that a step that repeatedly loses its process is not started forever. That of a process which
+/// was `stopped` on purpose is not.
 pub(super) fn orphaned(
     d: &mut DecisionBuilder,
     attempts: &[AttemptId],
     metered: &[(AttemptId, Metered)],
     alive: &[(AttemptId, Timestamp)],
+    stopped: &[AttemptId],
 ) -> Result<(), Refusal> {
     // An attempt that waits for its reservation has not started: its `Reserve` effect is carried out again.
     let started = |a: &&Attempt| attempts.contains(&a.id) && d.run.is_pending(&EffectRef::Start(a.id));
@@ -181,10 +183,14 @@ pub(super) fn orphaned(
         let usage = metered.map(|m| Usage { wall_ms: worst.wall_ms, ..m.used });
         let (used, note) = usage_to_charge(&attempt, usage, &usage_by_model, worst);
         let charged = d.settle(attempt.id, used);
+        let is_stopped = stopped.contains(&attempt.id);
         let ended = Ended {
             at: d.at,
             ending: Ending::Lost,
-            why: format!("lost with its process{note}"),
+            why: match is_stopped {
+                true => format!("its process was stopped{note}"),
+                false => format!("lost with its process{note}"),
+            },
             charged,
             session: None,
             artifacts: Vec::new(),
@@ -193,7 +199,10 @@ pub(super) fn orphaned(
             exhausted: None,
         };
         finish(d, &attempt, ended);
-        lose(d, &attempt);
+        match is_stopped {
+            true => d.return_try(&attempt),
+            false => lose(d, &attempt),
+        }
     }
     Ok(())
 }

@@ -29,7 +29,19 @@ const MAY: &[(&str, &[&str])] = &[
     // The parts of pages draw what they are given.
     ("http::pages::parts", &["domain", "render"]),
     // The CLI is a client of the REST API: it knows the wire types and how to reach the routes, not the handlers.
-    ("cli", &["config", "http::backend", "http::rest::wire", "secrets", "service::host", "telemetry", "render"]),
+    (
+        "cli",
+        &[
+            "config",
+            "http::backend",
+            "http::rest::wire",
+            "platform::stop_signal",
+            "secrets",
+            "service::host",
+            "telemetry",
+            "render",
+        ],
+    ),
     // Exception: journal lines are rendered from the domain's events, which the wire types do not repeat.
     ("cli::run_log", &["cli", "domain", "http::rest::wire", "render"]),
     ("cli::progress", &["cli", "domain", "http::rest::wire", "render"]),

@@ -474,7 +474,7 @@ impl Checker {
 fn orphans(before: &Run, event: &Event, after: &Decision, at: Timestamp) -> Result<(), String> {
     let most = after.run.attempts.iter().filter_map(|a| a.resumable.as_ref()).map(|r| r.resumes).max().unwrap_or(0);
     must!(most <= Resumable::MAX_RESUMES, "an attempt was resumed {most} times");
-    let Event::Orphaned { attempts, metered, alive } = event else { return Ok(()) };
+    let Event::Orphaned { attempts, metered, alive, .. } = event else { return Ok(()) };
     let spent = |run: &Run| run.ledger.spent;
     let mut charged = Usage::default();
     for id in attempts.iter().filter(|id| before.is_pending(&EffectRef::Start(**id))) {

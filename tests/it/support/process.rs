@@ -283,7 +283,8 @@ impl Process {
                 Metered { used: Usage { tokens: 7, cost_micros: 3, wall_ms: 0, turns: 1 }, usage_by_model: Vec::new() };
             let metered = begun.iter().filter(|a| a.0 % 2 == 0).map(|a| (*a, counted.clone())).collect();
             let alive = begun.iter().filter(|a| a.0 % 3 == 0).map(|a| (*a, Timestamp(self.now().0 - 500))).collect();
-            self.deliver(Event::Orphaned { attempts: begun, metered, alive })?;
+            let stopped = begun.iter().copied().filter(|a| a.0 % 5 == 0).collect();
+            self.deliver(Event::Orphaned { attempts: begun, metered, alive, stopped })?;
             // Late reports of attempts that ended are delivered again.
             let is_over =
                 |e: &Event| matches!(e, Event::Reported(r) if self.run.attempt(r.attempt).is_some_and(|a| !a.live()));
