@@ -105,6 +105,9 @@ impl Program {
         let data_dir = &context.sources.data_dir;
         prepare(data_dir, &config)?;
         self.init_logs(context, &config, scope == Scope::All)?;
+        for old in loaded.old_keys() {
+            tracing::warn!("{old}; it still works, but rename it");
+        }
         let Some(owned) = owner::take(data_dir)? else {
             return Err(HostError::new(
                 HostErrorKind::Locked,

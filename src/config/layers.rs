@@ -93,7 +93,7 @@ pub(super) fn joined(prefix: &str, name: &str) -> String {
 }
 
 /// Splits the first name off a dotted key.
-fn split_first(key: &str) -> (&str, Option<&str>) {
+pub(super) fn split_first(key: &str) -> (&str, Option<&str>) {
     match key.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
         Some((name, rest)) => (name, rest.strip_prefix('.')),
         None => key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest))),

@@ -70,9 +70,15 @@ pub struct Loaded {
     /// The configuration.
     pub config: Config,
     entries: Vec<Entry>,
+    old_keys: Vec<String>,
 }
 
 impl Loaded {
+    /// Returns a line for each key that is written under the name of an earlier version.
+    pub fn old_keys(&self) -> &[String] {
+        &self.old_keys
+    }
+
     /// Returns each key with its value (secrets masked) and its source, in the order of the reference.
     pub fn explain(&self) -> &[Entry] {
         &self.entries
@@ -110,6 +116,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         let (_, value) = sources.env.iter().find(|(n, _)| n == name)?;
         value.to_str().map(str::to_owned)
     };
+    let old_keys = layers.iter_mut().flat_map(renamed::carry_over).collect();
     let mut config = Config::default();
     let mut reader = reader::Reader::new(layers, problems);
     read::read(&mut reader, &mut config, &variable);
@@ -117,7 +124,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     config.granted.file = config.private_files.first().cloned();
     reader.refuse_unknown(&unknown);
     match reader.problems.is_empty() {
-        true => Ok(Loaded { config, entries: reader.entries }),
+        true => Ok(Loaded { config, entries: reader.entries, old_keys }),
         false => Err(Problems(reader.problems)),
     }
 }

@@ -1,4 +1,7 @@
-//! Keys of earlier versions and the keys that replaced them. An old key is refused with its new name.
+//! Keys of earlier versions and the keys that replaced them. An old key still works, and is reported with its new name.
+
+use super::layers::{Layer, find, joined, split_first};
+use figment::value::{Dict, Tag, Value};
 
 /// Old and new key; `*` stands for the name of one table and is carried over.
 const RENAMED: &[(&str, &str)] = &[
@@ -32,6 +35,68 @@ const RENAMED: &[(&str, &str)] = &[
     ("providers.*.window", "providers.*.context_window"),
     ("steps.*.wall", "steps.*.timeout"),
 ];
+
+/// Moves the values of old keys to their new ones, and returns a line for each. A layer that sets both keeps the old one,
+/// which is then refused.
+pub(super) fn carry_over(layer: &mut Layer) -> Vec<String> {
+    let mut paths = Vec::new();
+    collect(&layer.values, "", &mut paths);
+    let mut reports = Vec::new();
+    for old in paths {
+        let Some(new) = replacement(&old) else { continue };
+        if find(&layer.values, &new).is_some() {
+            continue;
+        }
+        let source = layer.source_of(&old);
+        let Some(value) = take(&mut layer.values, &old) else { continue };
+        put(&mut layer.values, &new, value);
+        let lines = std::mem::take(&mut layer.lines);
+        layer.lines = lines.into_iter().map(|(key, line)| (moved(key, &old, &new), line)).collect();
+        reports.push(format!("{old} ({source}) is an old name of `{new}`"));
+    }
+    reports
+}
+
+/// Appends the dotted key of each table and value, tables before what they contain.
+fn collect(values: &Dict, prefix: &str, paths: &mut Vec<String>) {
+    for (name, value) in values {
+        let path = joined(prefix, name);
+        paths.push(path.clone());
+        if let Value::Dict(_, inner) = value {
+            collect(inner, &path, paths);
+        }
+    }
+}
+
+fn take(values: &mut Dict, key: &str) -> Option<Value> {
+    match split_first(key) {
+        (name, None) => values.remove(name),
+        (name, Some(rest)) => match values.get_mut(name)? {
+            Value::Dict(_, inner) => take(inner, rest),
+            _ => None,
+        },
+    }
+}
+
+fn put(values: &mut Dict, key: &str, value: Value) {
+    match split_first(key) {
+        (name, None) => drop(values.insert(name.to_owned(), value)),
+        (name, Some(rest)) => {
+            let table = values.entry(name.to_owned()).or_insert_with(|| Value::Dict(Tag::Default, Dict::new()));
+            if let Value::Dict(_, inner) = table {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Returns a key that is `old`, or a key below it, under its new name.
+fn moved(key: String, old: &str, new: &str) -> String {
+    match key.strip_prefix(old) {
+        Some(rest) if rest.is_empty() || rest.starts_with('.') => format!("{new}{rest}"),
+        _ => key,
+    }
+}
 
 /// Returns the key that replaced `key`, if `key` is one of an earlier version.
 pub(super) fn replacement(key: &str) -> Option<String> {

@@ -202,13 +202,13 @@ const BAD: &[Bad] = &[
     ("[engines]\npass_env = [\"SKEP_JOB\"]", &[], "engines.pass_env", "never their values"),
     ("", &[("SKEP_ENGINES__PASS_ENV", "A_KEY, sk-hunter2")], "engines.pass_env", "never their values"),
     ("[role.reviewer]\nengine = \"direct: x\"", &[], "role.reviewer.engine", "write \"direct\""),
-    ("[engines]\ndev = \"command: x\"", &[], "engines.dev", "it is now `role.dev.engine`"),
-    ("", &[("SKEP_ENGINES__REVIEWER", "direct")], "engines.reviewer", "it is now `SKEP_ROLE__REVIEWER__ENGINE`"),
-    ("[limits]\nwall = \"4h\"", &[], "limits.wall", "it is now `limits.timeout`"),
-    ("", &[("SKEP_LIMITS__WALL", "4h")], "limits.wall", "it is now `SKEP_LIMITS__TIMEOUT`"),
-    ("[steps.ops]\nwall = \"1m\"", &[], "steps.ops.wall", "it is now `steps.ops.timeout`"),
-    ("[places]\nbox = {}", &[], "places", "it is now `runners`"),
-    ("[project.tally.checks]\nplace = \"x\"", &[], "project.tally.checks.place", "`project.tally.checks.runner`"),
+    (
+        "[engines]\ndev = \"command: x\"\n[role.dev]\nengine = \"command: y\"",
+        &[],
+        "engines.dev",
+        "it is now `role.dev.engine`",
+    ),
+    ("[limits]\nwall = \"4h\"\ntimeout = \"5h\"", &[], "limits.wall", "it is now `limits.timeout`"),
     ("[role.devs]\nengine = \"x\"", &[], "role.devs", "did you mean [role.dev]?"),
     ("[role.dev]\nmodel = \"m\"", &[], "role.dev.model", "name the engine"),
     ("[role.dev]\nengine = \"command: x\"\nmodel = \"m\"", &[], "role.dev.model", "llm, acp or cli"),
@@ -283,8 +283,13 @@ const BAD: &[Bad] = &[
         "agents.mine.files",
         "proxy_url",
     ),
-    ("[agents.claude]\nsilence = \"5s\"", &[], "agents.claude.silence", "it is now `agents.claude.idle_timeout`"),
-    ("[agents.codex_cli.output]\nsaid = \"/x\"", &[], "agents.codex_cli.output.said", "agents.codex_cli.output.text"),
+    (
+        "[agents.claude]\nsilence = \"5s\"\nidle_timeout = \"5s\"",
+        &[],
+        "agents.claude.silence",
+        "`agents.claude.idle_timeout`",
+    ),
+    ("[agents.codex_cli.output]\nsaid = \"/x\"", &[], "agents.codex_cli.output.text", "JSONPath"),
     (
         "[agents.codex_cli.output]\ntext = \"type=x /y\"",
         &[],
@@ -403,6 +408,40 @@ fn every_invalid_configuration_yields_one_clear_error() {
         assert!(!p.to_string().contains("hunter2") && !p.to_string().contains('\n'), "{p}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_key_of_an_earlier_version_works_and_is_reported_with_its_new_name() {
+    let file = "places.box = { kind = \"docker\", image = \"local:1\" }\n[limits]\nwall = \"4h\"\n[steps.ops]\nwall = \"1m\"\n[engines]\ndev = \"command: x\"\n\
+                [providers.mine]\nbase_url = \"http://127.0.0.1:1/v1\"\nwindow = 40000\nsilence = \"7s\"\n\
+                [project.tally.checks]\nplace = \"box\"\n";
+    let loaded = load(file, &[("SKEP_STEPS__PLAN__WALL", "3m")]).unwrap();
+    let explained =
+        |key: &str| loaded.explain().iter().find(|e| e.key == key).cloned().unwrap_or_else(|| panic!("{key}"));
+    for (key, value, line) in [
+        ("limits.timeout", "4h", "skep.toml"),
+        ("steps.ops.timeout", "1m", "skep.toml"),
+        ("role.dev.engine", "command: x", "skep.toml"),
+        ("providers.mine.context_window", "40000", "skep.toml"),
+        ("providers.mine.idle_timeout", "7s", "skep.toml"),
+        ("project.tally.checks.runner", "box", "skep.toml"),
+        ("runners.box.image", "local:1", "skep.toml"),
+        ("steps.plan.timeout", "3m", "environment"),
+    ] {
+        let entry = explained(key);
+        assert!(entry.value.contains(value) && entry.source.contains(line), "{key}: {entry:?}");
+    }
+    let reported = loaded.old_keys().join("\n");
+    for (old, new) in
+        [("limits.wall", "limits.timeout"), ("places", "runners"), ("steps.plan.wall", "steps.plan.timeout")]
+    {
+        assert!(reported.contains(old) && reported.contains(&format!("`{new}`")), "{old} is not in {reported}");
+    }
+    assert_eq!(loaded.old_keys().len(), 8, "{reported}");
+    assert!(load("[limits]\ntimeout = \"4h\"", &[]).unwrap().old_keys().is_empty());
+    // The value is checked under its new name, at its own line.
+    let error = load("[limits]\n\nwall = \"soon\"", &[]).unwrap_err().to_string();
+    assert!(error.contains("limits.timeout") && error.contains("skep.toml"), "{error}");
 }
 
 #[test]

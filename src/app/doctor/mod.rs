@@ -38,7 +38,10 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
     let mut all = Vec::new();
     let config = match config::load(&context.sources) {
         Ok(loaded) => {
-            all.push(finding("configuration", Severity::Ok, "valid", ""));
+            all.push(match loaded.old_keys() {
+                [] => finding("configuration", Severity::Ok, "valid", ""),
+                old => finding("configuration", Severity::Warning, old.join("; "), "use the new names"),
+            });
             Some(loaded.config)
         }
         Err(problems) => {
