@@ -40,7 +40,7 @@ pub struct ProcessOutput {
     /// Whether it was killed because it exceeded its time limit.
     pub timed_out: bool,
     /// Why it was killed, if not for exceeding its time limit.
-    pub stop_reason: Option<String>,
+    pub stop_reason: Option<StopReason>,
     /// The last [`Program::max_output`] bytes of standard output.
     pub stdout: Vec<u8>,
     /// The last [`Program::max_output`] bytes of standard error.
@@ -49,6 +49,23 @@ pub struct ProcessOutput {
     pub truncated: bool,
     /// Run time.
     pub took: Duration,
+}
+
+/// Why a monitor killed a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The command used more than it may.
+    Excess(String),
+    /// The machine has almost no disk space left, whoever used it.
+    FullDisk(String),
+}
+
+impl std::fmt::Display for StopReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StopReason::Excess(why) | StopReason::FullDisk(why) => f.write_str(why),
+        }
+    }
 }
 
 /// Notice that precedes truncated output.
@@ -128,7 +145,7 @@ pub struct ProcessHandle {
     stderr_reader: tokio::task::JoinHandle<()>,
     max_output: usize,
     started: Instant,
-    stop_reason: std::sync::Arc<Mutex<Option<String>>>,
+    stop_reason: std::sync::Arc<Mutex<Option<StopReason>>>,
     monitor: Option<tokio::task::JoinHandle<()>>,
     terminate: Option<Terminate>,
 }
@@ -147,7 +164,7 @@ impl Drop for ProcessHandle {
 impl ProcessHandle {
     /// Kills the process when the future that `monitor` returns for its process id completes; its output becomes
     /// [`ProcessOutput::stop_reason`].
-    pub fn kill_when<F: Future<Output = String> + Send + 'static>(&mut self, monitor: impl FnOnce(u32) -> F) {
+    pub fn kill_when<F: Future<Output = StopReason> + Send + 'static>(&mut self, monitor: impl FnOnce(u32) -> F) {
         let Some(pid) = self.group.pid else { return };
         // By pidfd, because by then the process id may belong to another process.
         let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
@@ -308,7 +325,7 @@ pub async fn run_with_input(program: &Program, input: Input) -> std::io::Result<
 ///
 /// # Errors
 /// As for [`run`].
-pub async fn run_with_monitor<F: Future<Output = String>>(
+pub async fn run_with_monitor<F: Future<Output = StopReason>>(
     program: &Program,
     on_output: Option<OnOutput>,
     monitor: impl FnOnce(u32) -> F,
@@ -316,7 +333,7 @@ pub async fn run_with_monitor<F: Future<Output = String>>(
     run_all(program, Input::Closed, on_output, monitor).await
 }
 
-async fn run_all<F: Future<Output = String>>(
+async fn run_all<F: Future<Output = StopReason>>(
     program: &Program,
     input: Input,
     on_output: Option<OnOutput>,

@@ -77,7 +77,7 @@ async fn memory_of_all_processes_together_is_limited() {
     // None of the four processes exceeds the limit alone.
     let each = "python3 -c 'import time; x=b\"x\"*(30<<20); time.sleep(60)' &";
     let ended = run(&sandbox, dir.path(), &format!("PATH=/usr/bin; {each} {each} {each} {each} wait"), None).await;
-    assert!(ended.stop_reason.as_deref().is_some_and(|why| why.contains("memory")), "{ended:?}");
+    assert!(ended.stop_reason.as_ref().is_some_and(|why| why.to_string().contains("memory")), "{ended:?}");
     let ended = run(&sandbox, dir.path(), "/usr/bin/python3 -c 'b\"x\"*(200<<20)'", None).await;
     assert!(!ended.ok() && text(&ended).contains("MemoryError"), "{ended:?}");
 }
@@ -90,7 +90,7 @@ async fn memory_that_belongs_to_no_process_is_limited() {
         ["head -c 100000000 /dev/zero > /dev/shm/x", "i=0; while [ $i -lt 80000 ]; do : > /tmp/$i; i=$((i+1)); done"]
     {
         let ended = run(&sandbox, dir.path(), &format!("{fill}; sleep 60"), None).await;
-        assert!(ended.stop_reason.as_deref().is_some_and(|why| why.contains("memory")), "{fill}: {ended:?}");
+        assert!(ended.stop_reason.as_ref().is_some_and(|why| why.to_string().contains("memory")), "{fill}: {ended:?}");
     }
 }
 
@@ -100,11 +100,11 @@ async fn disk_space_is_limited_over_all_directories() {
     let sandbox = limited(Limits { workspace: 8 << 20, ..Limits::default() });
     let fill = "for n in 1 2 3 4 5 6; do head -c 2000000 /dev/zero > $n; head -c 2000000 /dev/zero > $TMPDIR/$n; done; sleep 60";
     let ended = run(&sandbox, dir.path(), fill, None).await;
-    assert!(ended.stop_reason.as_deref().is_some_and(|why| why.contains("disk")), "{ended:?}");
+    assert!(ended.stop_reason.as_ref().is_some_and(|why| why.to_string().contains("disk")), "{ended:?}");
     let bury =
         "i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done; head -c 10000000 /dev/zero > x; sleep 60";
     let ended = run(&sandbox, &dir.path().join("deep"), bury, None).await;
-    assert!(ended.stop_reason.as_deref().is_some_and(|why| why.contains("nested too deeply")), "{ended:?}");
+    assert!(ended.stop_reason.as_ref().is_some_and(|why| why.to_string().contains("nested too deeply")), "{ended:?}");
 }
 
 #[tokio::test]

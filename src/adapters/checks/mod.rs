@@ -14,10 +14,11 @@ mod verdict;
 pub use super::runner::RemoteSessions;
 use super::runner::settings::{LOCAL, Runner};
 use super::runner::{self, LocalSession, NoReport, RunnerSession};
-use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, ProjectName};
+use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, Fault, ProjectName};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::access::{Grants, ProjectGrants};
 use crate::platform::egress::hosts::Hosts;
+use crate::platform::process::StopReason;
 use crate::platform::sandbox::{Level, Purpose, Sandbox};
 use crate::platform::terminal_text;
 use crate::ports::checks::{CheckProgress, CheckWatch, Checked, Checks, NetworkNeed, RepoRules, Trust};
@@ -147,7 +148,10 @@ impl CommandChecks {
         // Tests may also try hosts that they do not need; a setup check seldom does.
         let was_denied = spec.kind == CheckKind::Setup && access.denied_hosts().is_some();
         let needs_network = spec.runner.is_none() && (was_denied || access.offline_hint(&tail).is_some());
-        let fault = why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir));
+        let fault = match &finished.stop_reason {
+            Some(StopReason::FullDisk(_)) => Some(Fault::Space),
+            _ => why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir)),
+        };
         let mut failures = match why {
             Some(_) => failures::lines(&terminal_text::sanitize(&finished.stdout)),
             None => Vec::new(),

@@ -20,7 +20,7 @@ use super::answer::{self, Answer};
 use super::model_access;
 use crate::domain::{ArtifactKind, BudgetKind, Order, Step, Usage};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience};
-use crate::platform::process::{OnOutput, ProcessOutput, TRUNCATION_NOTICE};
+use crate::platform::process::{OnOutput, ProcessOutput, StopReason, TRUNCATION_NOTICE};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::platform::terminal_text;
@@ -222,6 +222,10 @@ fn outcome(
         let secs = order.caps.wall_ms / 1000;
         let why = format!("the command was killed: still running after {secs} s; its last output:\n{output}");
         return StepOutcome::BudgetExhausted { budget: BudgetKind::Time, why };
+    }
+    if let Some(StopReason::FullDisk(why)) = &ended.stop_reason {
+        // Nothing the command did: it starts again, and once there is space it goes on.
+        return StepOutcome::Unavailable { why: format!("the command was killed: {why}"), until: None, fix: None };
     }
     if let Some(why) = &ended.stop_reason {
         return StepOutcome::Failed(format!("the command was killed: {why}; its last output:\n{output}"));

@@ -17,7 +17,7 @@ use super::settings::Docker;
 use super::{NoReport, RunnerSession, archive};
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
-use crate::platform::process::{Input, OnOutput, ProcessOutput};
+use crate::platform::process::{Input, OnOutput, ProcessOutput, StopReason};
 use crate::platform::terminal_text;
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -332,7 +332,7 @@ impl RunnerSession for DockerSession {
         }
         if state.out_of_memory && code != Some(0) {
             let mib = runner.settings.memory >> 20;
-            finished.stop_reason = Some(format!("it exceeded its memory limit of {mib} MiB"));
+            finished.stop_reason = Some(StopReason::Excess(format!("it exceeded its memory limit of {mib} MiB")));
         }
         if code == Some(REPORT_CODE)
             && let Some(why) = String::from_utf8_lossy(&finished.stdout).trim_end().strip_prefix(REPORT_PREFIX)

@@ -22,7 +22,7 @@
 //!
 //! Invariant: no other file starts a command that comes from a repository, a project or an agent.
 
-use super::process::{self, InteractiveProcess, OnOutput, ProcessOutput, Program};
+use super::process::{self, InteractiveProcess, OnOutput, ProcessOutput, Program, StopReason};
 use crate::ports::Isolation;
 use crate::secrets::{Secret, redact_end, redact_live};
 use futures::future::BoxFuture;
@@ -307,7 +307,8 @@ impl Sandbox {
         let mut output = process::run_with_monitor(&program, on_output, self.monitor(job, &reaper)).await?;
         if reaper.ran_out_of_memory() && !output.ok() {
             let max_mib = self.policy.limits.memory >> 20;
-            output.stop_reason = Some(format!("its processes used all of the allowed {max_mib} MiB of memory"));
+            let why = format!("its processes used all of the allowed {max_mib} MiB of memory");
+            output.stop_reason = Some(StopReason::Excess(why));
         }
         // Dropped only after the group has ended, so that processes that left the group are still found. An early
         // return drops it, too.
@@ -354,7 +355,7 @@ impl Sandbox {
 
     /// Returns the monitor of a command, started with its process id. Its future completes with the reason once the
     /// command exceeds a limit.
-    fn monitor(&self, job: &Job<'_>, reaper: &ProcessReaper) -> impl FnOnce(u32) -> BoxFuture<'static, String> {
+    fn monitor(&self, job: &Job<'_>, reaper: &ProcessReaper) -> impl FnOnce(u32) -> BoxFuture<'static, StopReason> {
         let (folders, limits) = (folders::writable(job), self.policy.limits);
         let init = (self.level == Level::Strict).then(|| reaper.init());
         move |pid| {

@@ -2,6 +2,7 @@
 
 use super::policy::Limits;
 use super::tree;
+use crate::platform::process::StopReason;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ const FREE_DISK_MIN: u64 = 256 << 20;
 const INODE_BYTES: u64 = 1024;
 
 /// Completes with the reason once the command exceeds a limit.
-pub async fn wait_for_excess(pid: u32, dirs: Vec<PathBuf>, limits: Limits) -> String {
+pub async fn wait_for_excess(pid: u32, dirs: Vec<PathBuf>, limits: Limits) -> StopReason {
     let mut disk_due = Instant::now() + CHECK_INTERVAL;
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
@@ -26,6 +27,7 @@ pub async fn wait_for_excess(pid: u32, dirs: Vec<PathBuf>, limits: Limits) -> St
         let check = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             let why = memory_excess(pid, limits.memory)
+                .map(StopReason::Excess)
                 .or_else(|| check_disk.then(|| disk_excess(&dirs, limits.workspace)).flatten());
             (why, began.elapsed())
         });
@@ -48,7 +50,7 @@ fn memory_excess(pid: u32, max_bytes: u64) -> Option<String> {
         .then(|| format!("its processes used {} MiB of memory; {} MiB are allowed", used >> 20, max_bytes >> 20))
 }
 
-fn disk_excess(dirs: &[PathBuf], max_bytes: u64) -> Option<String> {
+fn disk_excess(dirs: &[PathBuf], max_bytes: u64) -> Option<StopReason> {
     if max_bytes == 0 {
         return None;
     }
@@ -57,16 +59,17 @@ fn disk_excess(dirs: &[PathBuf], max_bytes: u64) -> Option<String> {
         match tree::size(dir, max_bytes - used.min(max_bytes)) {
             Ok(bytes) => used = used.saturating_add(bytes),
             Err(e) if e.kind() == ErrorKind::QuotaExceeded => {
-                return Some("its directories are nested too deeply to be measured".to_owned());
+                return Some(StopReason::Excess("its directories are nested too deeply to be measured".to_owned()));
             }
             // A directory that no longer exists takes no space.
             Err(_) => {}
         }
         if used > max_bytes {
-            return Some(format!("its directories exceed the allowed {} MiB of disk space", max_bytes >> 20));
+            let why = format!("its directories exceed the allowed {} MiB of disk space", max_bytes >> 20);
+            return Some(StopReason::Excess(why));
         }
     }
-    dirs.first().and_then(|dir| full_disk(dir))
+    dirs.first().and_then(|dir| full_disk(dir)).map(StopReason::FullDisk)
 }
 
 /// Reports a nearly full disk: open files that were deleted are in no directory but still take space, and must not
@@ -75,9 +78,8 @@ fn full_disk(dir: &Path) -> Option<String> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     let free = bytes(disk.f_bavail);
-    (free < FREE_DISK_MIN.min(bytes(disk.f_blocks) / 64)).then(|| {
-        format!("the disk of its directories is nearly full ({} MiB free): free some space, then try again", free >> 20)
-    })
+    (free < FREE_DISK_MIN.min(bytes(disk.f_blocks) / 64))
+        .then(|| format!("the disk of its directories is nearly full ({} MiB free); free some space", free >> 20))
 }
 
 /// Returns the bytes used by the memory file systems of a command, which belong to no process. `pid` is one of its

@@ -2,7 +2,7 @@
 //! the work. What providers' words mean is in the table of [`crate::providers::cause`].
 
 use super::{DrivenAgent, MAX_TAIL_BYTES, kind, tail};
-use crate::platform::process::ProcessOutput;
+use crate::platform::process::{ProcessOutput, StopReason};
 use crate::platform::terminal_text;
 use crate::ports::engine::StepOutcome;
 use crate::providers::cause::{Cause, Reaction, Verdict};
@@ -119,6 +119,15 @@ impl DrivenAgent {
     /// empty.
     pub fn failure(&self, ended: &ProcessOutput, reason: &str) -> StepOutcome {
         let name = &self.agent.name;
+        match &ended.stop_reason {
+            Some(StopReason::Excess(why)) => return StepOutcome::Failed(format!("the agent {name} was killed: {why}")),
+            // Nothing the agent did: once there is space, it goes on.
+            Some(StopReason::FullDisk(why)) => {
+                let why = format!("the agent {name} was killed: {why}");
+                return StepOutcome::Unavailable { why, until: None, fix: None };
+            }
+            None => {}
+        }
         let stderr = terminal_text::tail(&ended.stderr, MAX_TAIL_BYTES);
         if matches!(ended.code, Some(126 | 127)) {
             let program = self.agent.command.first().map_or("", String::as_str);
