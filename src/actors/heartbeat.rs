@@ -9,14 +9,13 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Time between two beats: the error of the measured time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Content of the file of an attempt whose process was stopped on purpose; otherwise it is empty.
-const STOPPED: &[u8] = b"stopped\n";
-
 /// Touches the heartbeat file beside the attempt's meter file until the guard is dropped. A missing beat only makes the
 /// measured time less exact, so failures are ignored.
 pub(super) fn start(meter: &Path) -> AbortOnDrop {
-    let file = path(meter);
+    let (file, stopped) = (path(meter), stop_path(meter));
     let beat = async move {
+        // Of an earlier process.
+        let _missing = tokio::fs::remove_file(stopped).await;
         let mut tick = tokio::time::interval(INTERVAL);
         loop {
             tick.tick().await;
@@ -29,14 +28,14 @@ pub(super) fn start(meter: &Path) -> AbortOnDrop {
 /// Records that the attempt ends because this process is stopped on purpose. A failure only makes the next process take
 /// it for a loss.
 pub(super) fn record_stop(meter: &Path) {
-    if let Err(error) = std::fs::write(path(meter), STOPPED) {
+    if let Err(error) = std::fs::write(stop_path(meter), b"") {
         tracing::debug!(%error, "cannot record that an attempt was stopped");
     }
 }
 
 /// Returns whether the attempt's process was stopped on purpose.
 pub(super) fn was_stopped(meter: &Path) -> bool {
-    std::fs::read(path(meter)).is_ok_and(|content| content == STOPPED)
+    stop_path(meter).exists()
 }
 
 /// Returns when the attempt's process was last seen alive; `None` = unknown.
@@ -49,6 +48,10 @@ pub(super) fn last_seen(meter: &Path) -> Option<Timestamp> {
 
 fn path(meter: &Path) -> PathBuf {
     meter.with_extension("alive")
+}
+
+fn stop_path(meter: &Path) -> PathBuf {
+    meter.with_extension("stopped")
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ const MAX_INTAKES: usize = 4;
 /// Queued runs read from the store at a time.
 const QUEUE_PAGE: u64 = 64;
 
+/// How long a run that is stopped may take to end what it is doing; then it is killed.
+const RUN_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an intake waits for the refresh of a run it resumes.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -114,6 +116,16 @@ impl Actor for Root {
             query_again: false,
             requested,
         })
+    }
+
+    /// Stops the runs, which would otherwise be killed: they record the stop and release their leases.
+    async fn post_stop(&self, _me: ActorRef<RootMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
+        let stops =
+            s.runs.values().map(|entry| entry.actor.stop_and_wait(Some("stop".to_owned()), Some(RUN_STOP_TIMEOUT)));
+        for late in futures::future::join_all(stops).await.into_iter().filter_map(Result::err) {
+            tracing::debug!(error = %late, "a run did not stop in time");
+        }
+        Ok(())
     }
 
     async fn handle(&self, me: ActorRef<RootMsg>, message: RootMsg, s: &mut State) -> Result<(), ActorProcessingErr> {
