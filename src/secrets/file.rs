@@ -22,7 +22,8 @@ fn problem<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, FileP
     Err(FileProblem { is_missing: false, why: why.into(), fix: fix.into() })
 }
 
-/// Reads a secret from a regular file of at most `max` bytes that only its owner can read: this user, or root.
+/// Reads a secret from a regular file of at most `max` bytes that only its owner can read: this user, or root. A file of
+/// root may be readable by this process's own group, too.
 ///
 /// # Errors
 /// The problem with the file, and its fix.
@@ -43,8 +44,9 @@ pub fn read_private(path: &Path, max: u64) -> Result<Secret, FileProblem> {
     if meta.uid() != rustix::process::geteuid().as_raw() && meta.uid() != 0 {
         return problem("belongs to another user", "change its owner to the user Skep runs as");
     }
-    if meta.mode() & 0o077 != 0 {
-        let what = if meta.mode() & 0o022 != 0 { "written" } else { "read" };
+    let exposed = exposed(meta.mode(), meta.uid(), meta.gid(), rustix::process::getegid().as_raw());
+    if exposed != 0 {
+        let what = if exposed & 0o022 != 0 { "written" } else { "read" };
         return problem(format!("can be {what} by other users"), format!("run: chmod 600 {}", path.display()));
     }
     if meta.len() > max {
@@ -56,6 +58,13 @@ pub fn read_private(path: &Path, max: u64) -> Result<Secret, FileProblem> {
         Err(e) if e.kind() == ErrorKind::InvalidData => problem("is not UTF-8 text", "save it as UTF-8"),
         Err(e) => Err(unreadable(e)),
     }
+}
+
+/// Returns the permission bits that let others than this user read or write a file. A file of root may be readable by
+/// this process's own group: Kubernetes mounts secrets that way.
+fn exposed(mode: u32, uid: u32, gid: u32, own_group: u32) -> u32 {
+    let is_mounted_secret = uid == 0 && gid == own_group && own_group != 0;
+    mode & if is_mounted_secret { 0o037 } else { 0o077 }
 }
 
 #[cfg(test)]
@@ -93,5 +102,20 @@ mod tests {
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         assert!(read_private(&pipe, 100).unwrap_err().why.contains("regular"));
+    }
+
+    #[test]
+    fn only_a_file_of_root_may_be_readable_by_the_own_group() {
+        for (mode, uid, gid, own_group, expected) in [
+            (0o440, 0, 7377, 7377, 0),
+            (0o400, 7377, 7377, 7377, 0),
+            (0o440, 7377, 7377, 7377, 0o040),
+            (0o440, 0, 100, 7377, 0o040),
+            (0o440, 0, 0, 0, 0o040),
+            (0o444, 0, 7377, 7377, 0o004),
+            (0o460, 0, 7377, 7377, 0o020),
+        ] {
+            assert_eq!(exposed(mode, uid, gid, own_group), expected, "{mode:o} of {uid}:{gid}");
+        }
     }
 }
