@@ -3,10 +3,8 @@
 //!
 //! Invariant: pure. A fetched run may be ahead of the events printed so far; what it shows waits until they catch up.
 
-use super::run_log::{MAX_QUOTE_CHARS, quote};
+use super::run_log::{self, MAX_QUOTE_CHARS, quote};
 use super::text::{brief, count};
-
-use crate::domain::{EffectOutcome, Event, Report};
 use crate::http::rest::wire::{self, Attempt, Ended, Ending, Engine, Run, Step, Task};
 use std::collections::BTreeSet;
 
@@ -62,26 +60,14 @@ impl Progress {
 
     /// Returns the attempt that a row ends, if it ends one.
     pub fn ended_attempt(row: &wire::Event) -> Option<String> {
-        match event_of(row)? {
-            Event::Reported(reported) if !matches!(reported.report, Report::Stopped) => {
-                Some(reported.attempt.to_string())
-            }
-            _ => None,
-        }
+        run_log::entry(row).ended_attempt().map(|id| id.to_string())
     }
 
     /// Returns whether a row repeats an earlier line: a change that was updated again.
     pub fn repeats(&mut self, row: &wire::Event) -> bool {
-        match event_of(row) {
-            Some(Event::EffectFinished { outcome: EffectOutcome::ChangeOpened { change }, .. }) => {
-                std::mem::replace(&mut self.change, change.url.clone()) == change.url
-            }
-            Some(Event::Reported(reported)) if matches!(reported.report, Report::Failed { .. }) => {
-                self.failed.insert(reported.attempt.to_string());
-                false
-            }
-            _ => false,
-        }
+        let entry = run_log::entry(row);
+        self.failed.extend(entry.failed_attempt().map(|id| id.to_string()));
+        entry.opened_change().is_some_and(|url| std::mem::replace(&mut self.change, url.to_owned()) == url)
     }
 
     /// Returns lines for what started, from a run that is not ahead of the events: phases, rework tasks, attempts,
@@ -182,8 +168,4 @@ impl Progress {
         }
         lines
     }
-}
-
-fn event_of(row: &wire::Event) -> Option<Event> {
-    serde_json::from_value(row.event.clone()?).ok()
 }

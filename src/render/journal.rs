@@ -1,4 +1,4 @@
-//! Events of the journal, in words.
+//! Journal rows for people.
 //!
 //! Text from outside passes through on one line; whoever prints it escapes it.
 
@@ -6,15 +6,135 @@ use super::budget_names;
 use super::quantity::{brief, budget_word, count, duration, usage};
 use crate::domain::change::shown_paths;
 use crate::domain::{
-    Answer, AskedTo, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, Reused, Scope,
-    StatusState, Verdict,
+    Answer, AskedTo, AttemptId, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, Reused, Scope,
+    StatusState, Usage, Verdict,
 };
+use serde::Deserialize;
+use serde_json::Value;
 
 /// Upper bound on the characters of a quoted text.
-const MAX_QUOTE: usize = 160;
+pub const MAX_QUOTE_CHARS: usize = 160;
 
-/// Returns what an event reports; `None` for internal steps that mean nothing to a person.
-pub fn event_words(event: &Event) -> Option<String> {
+/// Row of a run's journal, read to be shown to people.
+#[derive(Debug)]
+pub enum JournalEntry {
+    /// The event of the row.
+    Event(Box<Event>),
+    /// A row that only a newer version knows, by its name.
+    Unknown(String),
+    /// A row that cannot be read, by its name.
+    Unreadable(String),
+}
+
+/// How a journal entry bears on the success of its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// Something went well.
+    Good,
+    /// Something went wrong.
+    Bad,
+    /// Something needs attention, or more work.
+    Again,
+    /// A fact.
+    Neutral,
+}
+
+impl JournalEntry {
+    /// Reads a row from its name and its event as JSON; `None` = the store could not read the event.
+    pub fn read(name: &str, event: Option<&Value>) -> JournalEntry {
+        let name = || name.replace('_', " ");
+        let Some(event) = event else { return JournalEntry::Unreadable(name()) };
+        match Event::deserialize(event) {
+            Ok(event) => JournalEntry::Event(Box::new(event)),
+            Err(_) => JournalEntry::Unknown(name()),
+        }
+    }
+
+    /// Returns what the entry reports in one line; `None` for internal steps that mean nothing to a person. `reserved`
+    /// returns the reservation of an attempt (`a1`), which bounds the usage shown: an engine may report any amount, but
+    /// is not charged more than was reserved.
+    pub fn words(&self, reserved: impl Fn(&str) -> Option<Usage>) -> Option<String> {
+        match self {
+            JournalEntry::Event(event) => event_words(event, &reserved),
+            JournalEntry::Unknown(name) => Some(name.clone()),
+            JournalEntry::Unreadable(name) => {
+                Some(format!("{name} (this row cannot be read; other rows are not affected)"))
+            }
+        }
+    }
+
+    /// Returns how the entry bears on the success of its run.
+    pub fn tone(&self) -> Tone {
+        match self.event() {
+            Some(Event::Reported(reported)) => match &reported.report {
+                Report::Explored { .. } | Report::Planned { .. } => Tone::Good,
+                Report::Reviewed { verdict: Verdict::Approve, .. } => Tone::Good,
+                Report::Developed { diff, .. } if diff.is_empty() => Tone::Again,
+                Report::Developed { .. } => Tone::Good,
+                Report::Reviewed { verdict: Verdict::Rework, .. }
+                | Report::Asked { .. }
+                | Report::NotResumed { .. } => Tone::Again,
+                Report::Failed { .. }
+                | Report::BudgetExhausted { .. }
+                | Report::Unavailable { .. }
+                | Report::Lost { .. } => Tone::Bad,
+                Report::Stopped => Tone::Neutral,
+            },
+            Some(Event::EffectFinished { outcome, .. }) => match outcome {
+                EffectOutcome::Checked { results, .. } if results.iter().all(|r| r.green) => Tone::Good,
+                EffectOutcome::Checked { .. } | EffectOutcome::PushHeld { .. } | EffectOutcome::Failed { .. } => {
+                    Tone::Bad
+                }
+                EffectOutcome::Conflict { .. }
+                | EffectOutcome::Stale { .. }
+                | EffectOutcome::BudgetExhausted { .. } => Tone::Again,
+                EffectOutcome::Landed { .. } => Tone::Good,
+                _ => Tone::Neutral,
+            },
+            Some(Event::Observed { observation }) => match observation.state {
+                ChangeState::Closed { .. } => Tone::Bad,
+                ChangeState::Merged { .. } => Tone::Good,
+                ChangeState::Open => Tone::Neutral,
+            },
+            _ => Tone::Neutral,
+        }
+    }
+
+    /// Returns the attempt that ended by itself with this entry.
+    pub fn ended_attempt(&self) -> Option<AttemptId> {
+        self.reported().filter(|reported| !matches!(reported.report, Report::Stopped)).map(|reported| reported.attempt)
+    }
+
+    /// Returns the attempt that reported its own failure with this entry.
+    pub fn failed_attempt(&self) -> Option<AttemptId> {
+        let failed = self.reported().filter(|reported| matches!(reported.report, Report::Failed { .. }));
+        failed.map(|reported| reported.attempt)
+    }
+
+    /// Returns the address of the change that was opened or updated with this entry.
+    pub fn opened_change(&self) -> Option<&str> {
+        match self.event()? {
+            Event::EffectFinished { outcome: EffectOutcome::ChangeOpened { change }, .. } => Some(&change.url),
+            _ => None,
+        }
+    }
+
+    fn reported(&self) -> Option<&Reported> {
+        match self.event()? {
+            Event::Reported(reported) => Some(reported),
+            _ => None,
+        }
+    }
+
+    fn event(&self) -> Option<&Event> {
+        match self {
+            JournalEntry::Event(event) => Some(event),
+            JournalEntry::Unknown(_) | JournalEntry::Unreadable(_) => None,
+        }
+    }
+}
+
+fn event_words(event: &Event, reserved: &dyn Fn(&str) -> Option<Usage>) -> Option<String> {
     match event {
         Event::Opened(o) => Some(format!(
             "started by {}: {} (from {} on {})",
@@ -24,7 +144,7 @@ pub fn event_words(event: &Event) -> Option<String> {
             o.settings.base_branch
         )),
         Event::Admitted => Some("admitted: work starts".to_owned()),
-        Event::Reported(reported) => Some(report(reported)),
+        Event::Reported(reported) => Some(report(reported, reserved)),
         Event::EffectFinished { outcome, .. } => outcome_of(outcome),
         Event::Observed { observation } => match &observation.state {
             ChangeState::Merged { sha, by } => Some(format!("the change was merged by {by}: {}", sha.abbrev())),
@@ -68,9 +188,21 @@ pub fn event_words(event: &Event) -> Option<String> {
     }
 }
 
-fn report(reported: &Reported) -> String {
+/// Returns the usage, at most what was reserved; a reservation of 0 bounds nothing.
+fn bounded(used: Usage, reserved: Usage) -> Usage {
+    let bounded = |used: u64, reserved: u64| if reserved == 0 { used } else { used.min(reserved) };
+    Usage {
+        tokens: bounded(used.tokens, reserved.tokens),
+        cost_micros: bounded(used.cost_micros, reserved.cost_micros),
+        turns: bounded(used.turns, reserved.turns),
+        ..used
+    }
+}
+
+fn report(reported: &Reported, reserved: &dyn Fn(&str) -> Option<Usage>) -> String {
     let id = reported.attempt;
-    let used = reported.usage.map(|u| format!(" ({})", usage(u))).unwrap_or_default();
+    let used = reported.usage.map(|used| reserved(&id.to_string()).map_or(used, |reserved| bounded(used, reserved)));
+    let used = used.map(|used| format!(" ({})", usage(used))).unwrap_or_default();
     match &reported.report {
         Report::Explored { .. } => format!("{id} explored the repository{used}"),
         Report::Planned { tasks } => {
@@ -175,11 +307,14 @@ fn appended(summary: &str) -> String {
 }
 
 /// Quotes the first non-empty line, together with the text after it if that line only introduces it.
-fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     match text.trim_start().split_once('\n') {
         Some((first, rest)) if first.trim_end().ends_with(':') => {
-            brief(&format!("{} {}", first.trim_end(), rest.trim_start()), MAX_QUOTE)
+            brief(&format!("{} {}", first.trim_end(), rest.trim_start()), MAX_QUOTE_CHARS)
         }
-        _ => brief(text, MAX_QUOTE),
+        _ => brief(text, MAX_QUOTE_CHARS),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ mod time;
 pub use budget::{alert, shared_alert, spending};
 pub use change::{EffectText, change_body, change_name, change_title, effect_text, result, review_comment};
 pub use escalation::{Escalation, EscalationAnswer, Need, budget_names, effect_words, escalation};
-pub use journal::event_words;
+pub use journal::{JournalEntry, MAX_QUOTE_CHARS, Tone, quote};
 pub use markdown::{fenced, inline};
 pub use notice::{notices, remote};
 pub use now::{now, outcome};

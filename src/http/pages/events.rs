@@ -4,9 +4,9 @@ use super::problem::PageResult;
 use super::shell::{self, Page};
 use super::visit::{Person, Visit};
 use super::{State, look, run};
-use crate::domain::Event;
+use crate::domain::Run;
 use crate::ports::journal::JournalRow;
-use crate::render;
+use crate::render::JournalEntry;
 use crate::service::runs;
 use axum::extract::{Path, Query, State as Shared};
 use maud::{Markup, html};
@@ -83,7 +83,7 @@ pub async fn events(
         p.switch role="group" aria-label="Which events" {
             (link("important", show == Show::Important)) (link("normal", show == Show::Normal)) (link("all", show == Show::All))
         }
-        (list(&person.visit, &rows, show, usize::MAX))
+        (list(&person.visit, &run, &rows, show, usize::MAX))
         nav.pager aria-label="Pages" {
             @if end <= run.seq { a.button href={ "/runs/" (run.id) "/events?show=" (query_word(show)) } { "Newest" } }
             @if after > 0 { a.button rel="next" href={ "/runs/" (run.id) "/events?show=" (query_word(show)) "&before=" (after + 1) } { "Older" } }
@@ -102,10 +102,10 @@ fn query_word(show: Show) -> &'static str {
 }
 
 /// Returns rows of the journal, newest first, at most `max`.
-pub fn list(visit: &Visit, rows: &[JournalRow], show: Show, max: usize) -> Markup {
+pub fn list(visit: &Visit, run: &Run, rows: &[JournalRow], show: Show, max: usize) -> Markup {
     let is_shown = |row: &&JournalRow| show != Show::Important || IMPORTANT.contains(&row.name.as_str());
     let lines: Vec<(&JournalRow, String)> =
-        rows.iter().rev().filter(is_shown).filter_map(|row| Some((row, words(row, show)?))).take(max).collect();
+        rows.iter().rev().filter(is_shown).filter_map(|row| Some((row, words(run, row, show)?))).take(max).collect();
     html! {
         @if lines.is_empty() { p.quiet { "Nothing here yet." } }
         ol.events reversed {
@@ -121,15 +121,10 @@ pub fn list(visit: &Visit, rows: &[JournalRow], show: Show, max: usize) -> Marku
 }
 
 /// Returns a row in words; `None` if it means nothing to a person.
-fn words(row: &JournalRow, show: Show) -> Option<String> {
-    let name = || row.name.replace('_', " ");
-    let Some(value) = &row.event else { return Some(format!("{} (this row cannot be read)", name())) };
-    // A row of a newer version may be unknown here; then only its name is shown.
-    let text = match serde_json::from_value::<Event>(value.clone()) {
-        Ok(event) => render::event_words(&event),
-        Err(_) => Some(name()),
-    };
-    if show == Show::All { Some(text.unwrap_or_else(name)) } else { text }
+fn words(run: &Run, row: &JournalRow, show: Show) -> Option<String> {
+    let attempt = |id: &str| run.attempts.iter().find(|a| a.id.to_string() == id);
+    let text = JournalEntry::read(&row.name, row.event.as_ref()).words(|id| attempt(id).map(|a| a.reserved));
+    if show == Show::All { Some(text.unwrap_or_else(|| row.name.replace('_', " "))) } else { text }
 }
 
 /// Returns a row's JSON, cut.

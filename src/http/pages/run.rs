@@ -38,7 +38,7 @@ pub async fn overview(Shared(state): Shared<State>, person: Person, Path(id): Pa
                 (run_parts::attempts(visit, &run))
                 section aria-labelledby="events" {
                     h2 id="events" { "What happened" }
-                    (events::list(visit, &rows, events::Show::Important, MAX_EVENTS))
+                    (events::list(visit, &run, &rows, events::Show::Important, MAX_EVENTS))
                     p { a href={ "/runs/" (run.id) "/events" } { "All events" } }
                 }
             }

@@ -42,9 +42,6 @@ const MAY: &[(&str, &[&str])] = &[
             "render",
         ],
     ),
-    // Exception: journal lines are rendered from the domain's events, which the wire types do not repeat.
-    ("cli::run_log", &["cli", "domain", "http::rest::wire", "render"]),
-    ("cli::progress", &["cli", "domain", "http::rest::wire", "render"]),
     // Tests build runs to check how they are rendered.
     ("cli::tests", &["cli", "domain", "http", "ports", "render", "service"]),
     // The composition root, the only place that names concrete adapters.
