@@ -88,9 +88,8 @@ async fn start(
     yes: bool,
 ) -> Result<ExitStatus, Stop> {
     let (terminal, client) = (cli.terminal, &connection.client);
-    let sent = place(cli, client, order.clone(), unreported, detach);
-    let (sent, note) = tokio::join!(sent, uncommitted(cli, order.repo.as_deref()));
-    let Some(Sent { view, key, is_repeated }) = sent? else {
+    let sent = place(cli, client, order.clone(), unreported, detach).await?;
+    let Some(Sent { view, key, is_repeated }) = sent else {
         terminal.print("Nothing was started.")?;
         return Ok(ExitStatus::Success);
     };
@@ -104,7 +103,6 @@ async fn start(
         false => format!("run {short} started: {title}"),
     };
     terminal.prose(Style::Bold, &headline, 4)?;
-    print_uncommitted(terminal, note)?;
     if !resumed {
         for notice in &view.notices {
             terminal.line(Style::Yellow, &format!("note: {notice}"))?;
@@ -243,14 +241,14 @@ async fn ask_difference(terminal: &Terminal, mut error: CliError) -> Result<Opti
     }
 }
 
-/// Returns what a working copy holds that no commit does. Only a help: a repository that cannot be read is reported by
-/// the run.
+/// Returns the uncommitted files of a working copy, which a dry run mentions; a run has a notice of its own. A
+/// repository that cannot be read is reported by the preview.
 async fn uncommitted(cli: &CliContext<'_>, repo: Option<&str>) -> Option<Uncommitted> {
     let folder = repo.filter(|repo| repo.starts_with('/'))?;
     cli.backend.uncommitted(cli.host, Path::new(folder)).await.ok().flatten()
 }
 
-/// Prints that uncommitted files are not part of a run.
+/// Prints that uncommitted files would not be part of the run.
 fn print_uncommitted(terminal: &Terminal, found: Option<Uncommitted>) -> Result<(), Stop> {
     let Some(found) = found else { return Ok(()) };
     terminal.object(&json!({ "uncommitted": found }))?;
@@ -262,10 +260,12 @@ fn print_uncommitted(terminal: &Terminal, found: Option<Uncommitted>) -> Result<
         _ => format!("{changed} and {untracked}"),
     };
     let is = if found.changed + found.untracked == 1 { "is" } else { "are" };
-    terminal.line(Style::Yellow, &format!("note: {what} {is} not committed, and thus not part of this run"))?;
+    terminal.line(Style::Yellow, &format!("note: {what} {is} not committed and would not be part of the run"))?;
     if found.rules {
-        terminal
-            .line(Style::Yellow, "note: .skep.toml is read at the base commit; your uncommitted version is not used")?;
+        terminal.line(
+            Style::Yellow,
+            "note: .skep.toml is read at the base commit; your uncommitted version would not be used",
+        )?;
     }
     Ok(())
 }

@@ -3,6 +3,9 @@
 use super::quantity::count;
 use crate::domain::{Notice, Run};
 
+/// The repository's file of rules for Skep.
+const RULES_FILE: &str = ".skep.toml";
+
 /// Returns what a person should know when a run starts.
 pub fn notices(run: &Run) -> Vec<String> {
     let is_shown = |n: &&Notice| !matches!(n, Notice::Ignored { .. } | Notice::Remote { .. });
@@ -38,7 +41,11 @@ pub fn remote(run: &Run) -> Option<&str> {
 fn line(notice: &Notice) -> String {
     match notice {
         Notice::Uncommitted { files, paths } => {
-            format!("{} not part of this run: {}", files_are(*files), listed(paths, *files))
+            let rules = match paths.iter().any(|path| path == RULES_FILE) {
+                true => format!("; {RULES_FILE} is read at the base commit"),
+                false => String::new(),
+            };
+            format!("{} not part of this run: {}{rules}", files_are(*files), listed(paths, *files))
         }
         Notice::Ignored { paths } => format!(
             "only committed files are in the worktrees of a run; git ignores {}",
@@ -82,6 +89,8 @@ mod tests {
         assert_eq!(text, "9 uncommitted files are not part of this run: f1, f2, f3, f4, f5 and 4 more");
         let text = line(&Notice::Uncommitted { files: 1, paths: paths[..1].to_vec() });
         assert_eq!(text, "1 uncommitted file is not part of this run: f1");
+        let text = line(&Notice::Uncommitted { files: 1, paths: vec![".skep.toml".to_owned()] });
+        assert!(text.ends_with(": .skep.toml; .skep.toml is read at the base commit"), "{text}");
         assert!(line(&Notice::Submodules { paths }).ends_with("f5 and 2 more"));
     }
 }
