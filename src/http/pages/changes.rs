@@ -105,8 +105,8 @@ fn toolbar(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
             @if tasks.len() > 1 { p.quiet { "By task: " @for task in tasks {
                 a href={ "/runs/" (run.id) "/changes?task=" (task.id) } title=(look::plain(&task.spec.title)) { (task.id) } " " } } }
             p.switch role="group" aria-label="Layout" {
-                a.button href=(view("unified")) aria-current=[(!is_split).then_some("true")] title="x" { "Unified" }
-                a.button href=(view("split")) aria-current=[is_split.then_some("true")] title="x" { "Side by side" }
+                a.button href=(view("unified")) aria-current=[(!is_split).then_some("true")] { "Unified" }
+                a.button href=(view("split")) aria-current=[is_split.then_some("true")] { "Side by side" }
             }
         }
     }

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn only_web_addresses_become_links() {
         for text in
-            ["javascript:alert(1)", "data:text/html,x", "//evil.example", "https://a b", "/work/repo.git", "HTTPS"]
+            ["javascript:alert(1)", "data:text/html,x", "//evil.example", "https://a b", "/srv/repo.git", "HTTPS"]
         {
             assert!(!outside(text).into_string().contains("<a "), "{text}");
         }
