@@ -73,7 +73,7 @@ pub(super) async fn claim(
     key: &IdempotencyKey,
     request: &OpenRun,
 ) -> ServiceResult<Claim> {
-    let fingerprint = fingerprint(request);
+    let fingerprint = fingerprint(request)?;
     let claimed = s
         .idempotency
         .claim(&NewClaim {
@@ -97,9 +97,15 @@ pub(super) async fn claim(
 }
 
 /// Returns the fingerprint of a request: the digest of its JSON form, in which fields and roles have a fixed order.
-fn fingerprint(request: &OpenRun) -> String {
-    let bytes = serde_json::to_vec(request).unwrap_or_default();
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+///
+/// # Errors
+/// The request has no JSON form: without a fingerprint, different requests would count as the same.
+fn fingerprint(request: &OpenRun) -> ServiceResult<String> {
+    let bytes = serde_json::to_vec(request).map_err(|error| {
+        let what = format!("cannot serialize the request for its idempotency key: {error}");
+        ServiceError::invalid(what, "Send the request without an idempotency key")
+    })?;
+    Ok(Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Requests with an idempotency key that are in progress in this process.
@@ -156,7 +162,7 @@ mod tests {
         let request = OpenRun { goal: "x".to_owned(), ..OpenRun::default() };
         let traced = OpenRun { traceparent: Some("00-1".to_owned()), ..request.clone() };
         let other = OpenRun { reuse_open_run: true, ..request.clone() };
-        assert_eq!(fingerprint(&request), fingerprint(&traced));
-        assert_ne!(fingerprint(&request), fingerprint(&other));
+        assert_eq!(fingerprint(&request).unwrap(), fingerprint(&traced).unwrap());
+        assert_ne!(fingerprint(&request).unwrap(), fingerprint(&other).unwrap());
     }
 }

@@ -28,7 +28,9 @@ pub(super) async fn of_base(
         limit: MAX_RUNS,
         ..RunFilter::default()
     };
-    let rows = deps.store.list(&filter).await.ok()?;
+    let rows = deps.store.list(&filter).await;
+    let rows = rows.inspect_err(|error| tracing::debug!(%error, "cannot list the runs that may have proved a commit"));
+    let rows = rows.ok()?;
     let now = deps.clock.now();
     let recent = rows.into_iter().filter(|r| r.run != target.run && now.0.saturating_sub(r.updated_at.0) < MAX_AGE_MS);
     for row in recent {

@@ -145,13 +145,16 @@ impl SeaStore {
     fn journal_row(&self, run: RunId, row: &QueryResult) -> PortResult<JournalRow> {
         let seq: i64 = row.try_get("", "seq").map_err(|e| self.reading(&e))?;
         let version: i64 = row.try_get("", "version").unwrap_or(i64::MAX);
+        let event = text_of(row, "body").and_then(|body| codec::event_json(version, &body)).inspect_err(|why| {
+            tracing::warn!("{}: cannot read event {seq} of run {}: {why}", self.location, run.abbrev());
+        });
         Ok(JournalRow {
             run,
             seq: u64::try_from(seq).unwrap_or(0),
             at: Timestamp(row.try_get("", "at").unwrap_or(0)),
             name: text_of(row, "name").unwrap_or_else(|_| "unreadable".to_owned()),
             epoch: row.try_get("", "epoch").unwrap_or(0),
-            event: text_of(row, "body").and_then(|body| codec::event_json(version, &body)).ok(),
+            event: event.ok(),
         })
     }
 }

@@ -133,7 +133,7 @@ async fn write_wave(
     outcomes: &mut [WriteOutcome],
 ) -> Result<(), Error> {
     let wave_rows: Vec<&Row> = wave.iter().filter_map(|index| rows.get(*index)).collect();
-    let let_in = ids(bound_commit(&wave_rows, home).fetch_all(&mut *connection).await?)?;
+    let let_in = ids(bound_commit(&wave_rows, home)?.fetch_all(&mut *connection).await?)?;
     let missing: Vec<&Row> = wave_rows.iter().copied().filter(|row| !let_in.contains(&row.run)).collect();
     // Rare: an acknowledgement was lost and the transition came again, or another process owns the run.
     let before = if missing.is_empty() { BTreeSet::new() } else { written_before(connection, &missing).await? };
@@ -168,15 +168,14 @@ fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
 }
 
 /// Binds the values of [`COMMIT`], in the order of their numbers.
-fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Query<'q, Postgres, PgArguments> {
+fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Result<Query<'q, Postgres, PgArguments>, Error> {
     let effects: Vec<(&str, &(String, i64, String))> =
         rows.iter().flat_map(|r| r.effects.iter().map(|e| (r.run.as_str(), e))).collect();
     let finished: Vec<(&str, &str)> =
         rows.iter().flat_map(|r| r.finished.iter().map(|key| (r.run.as_str(), key.as_str()))).collect();
     let ledger: Vec<&LedgerRecord> = rows.iter().flat_map(|r| &r.ledger).collect();
-    // Strings and numbers always serialize.
-    let ledger = serde_json::to_string(&ledger).unwrap_or_else(|_| "[]".to_owned());
-    query(COMMIT)
+    let ledger = serde_json::to_string(&ledger).map_err(|error| Error::Encode(error.into()))?;
+    let statement = query(COMMIT)
         // Transitions.
         .bind(column(rows, |r| r.run.as_str()))
         .bind(column(rows, |r| r.reversed_id()))
@@ -210,5 +209,6 @@ fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Query<'q, Postgres, PgAr
         .bind(ledger)
         // First lease and home of new runs.
         .bind(FIRST_LEASE_SECS * 1000)
-        .bind(home)
+        .bind(home);
+    Ok(statement)
 }

@@ -141,9 +141,12 @@ impl RunIndex for SeaStore {
     async fn due(&self, until: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
         let rows = self.read(DUE, [until.0.into(), bounded(limit, MAX_IDS).into(), self.home()]).await?;
         let readable = |row: &QueryResult| {
-            let at = row.try_get("", "wake_at").ok().map(Timestamp)?;
             let id = id_of(row).inspect_err(|why| tracing::warn!("{}: cannot read a run id: {why}", self.location));
-            Some((id.ok()?, at))
+            let id = id.ok()?;
+            let at = row.try_get("", "wake_at").inspect_err(|why| {
+                tracing::warn!("{}: cannot read when run {} is due: {why}", self.location, id.abbrev());
+            });
+            Some((id, Timestamp(at.ok()?)))
         };
         Ok(rows.iter().filter_map(readable).collect())
     }
@@ -182,6 +185,14 @@ impl SeaStore {
         };
         let (seq, opened_at, updated_at) = (number("seq"), number("opened_at"), number("updated_at"));
         let version = number("version");
+        let wake_at = row.try_get::<Option<i64>>("", "wake_at").unwrap_or_else(|e| {
+            note(e.to_string());
+            None
+        });
+        let waits = row.try_get("", "wait_reason").unwrap_or_else(|e| {
+            note(e.to_string());
+            None
+        });
         let blocks = serde_json::from_str(&blocks).unwrap_or_else(|e| {
             note(format!("cannot read its list of blocks: {e}"));
             Vec::new()
@@ -197,8 +208,8 @@ impl SeaStore {
             phase,
             seq: u64::try_from(seq).unwrap_or(0),
             blocks,
-            wake_at: row.try_get::<Option<i64>>("", "wake_at").unwrap_or_default().map(Timestamp),
-            waits: row.try_get("", "wait_reason").unwrap_or_default(),
+            wake_at: wake_at.map(Timestamp),
+            waits,
             opened_at: Timestamp(opened_at),
             updated_at: Timestamp(updated_at),
             quarantined: unusable,

@@ -186,7 +186,12 @@ impl SeaStore {
     async fn used(&self, tx: &DatabaseTransaction, budget: &Budget) -> Result<(u64, u64), DbErr> {
         let (sql, key) = match budget.scope {
             BudgetScope::Project => (USED_BY_PROJECT, Value::from(budget.key.as_str())),
-            BudgetScope::Day => (USED_BY_DAY, Value::from(budget.key.parse::<i64>().unwrap_or_default())),
+            BudgetScope::Day => {
+                let day = budget.key.parse::<i64>();
+                let day =
+                    day.map_err(|e| DbErr::Custom(format!("cannot read the day {:?} of a budget: {e}", budget.key)));
+                (USED_BY_DAY, Value::from(day?))
+            }
         };
         let rows = self.query_in(tx, sql, [key]).await?;
         let read = |column: &str| rows.first().map_or(Ok(0), |row| number(row, column));
@@ -248,8 +253,11 @@ impl SeaStore {
         for row in self.query_in(tx, OPEN_RESERVATIONS, [run.to_string().into()]).await? {
             let (attempt, at): (i64, i64) = (row.try_get("", "attempt")?, row.try_get("", "at")?);
             let passed = number(&row, "wall_ms")?.min(u64::try_from(now.saturating_sub(at)).unwrap_or(0));
-            let mut parts: Vec<LedgerPart> =
-                serde_json::from_str(&row.try_get::<String>("", "usage_by_model")?).unwrap_or_default();
+            let text: String = row.try_get("", "usage_by_model")?;
+            let mut parts: Vec<LedgerPart> = serde_json::from_str(&text).unwrap_or_else(|error| {
+                tracing::warn!(%run, attempt, %error, "cannot read the usage by model of a reservation; only its time is charged");
+                Vec::new()
+            });
             parts.iter_mut().for_each(|part| part.amount.wall_ms = part.amount.wall_ms.min(passed));
             let parts = serde_json::to_string(&parts).map_err(|e| DbErr::Custom(e.to_string()))?;
             let values = [run.to_string().into(), attempt.into(), signed(passed).into(), parts.into()];

@@ -3,8 +3,9 @@
 use super::GitWorkspaces;
 use crate::domain::Sha;
 use crate::platform::git::{HISTORY_COMMITS, check_branch};
-use crate::ports::{PortResult, Repo};
+use crate::ports::{PortError, PortResult, Repo};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 /// Commits that a worktree has at least, if there are so many. What `git describe` and checks of changed lines look at
 /// is usually among them.
@@ -49,7 +50,15 @@ impl GitWorkspaces {
         let list = self.mirrors.call(repo).args(["rev-list", "--parents", max_count.as_str(), "--end-of-options"]);
         let list = list.arg(head.as_str()).output_line("list the newest commits").await?;
         // A shallow mirror ends where its origin does.
-        let ends = std::fs::read_to_string(self.mirror(repo).join("shallow")).unwrap_or_default();
+        let shallow = self.mirror(repo).join("shallow");
+        let ends = match std::fs::read_to_string(&shallow) {
+            Ok(ends) => ends,
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                let what = format!("cannot read {}: {error}", shallow.display());
+                return Err(PortError::permanent(what, "give Skep's user access to its data directory"));
+            }
+        };
         Ok(select(&list, &tags, &ends))
     }
 }
