@@ -26,7 +26,7 @@ pub enum RuntimeError {
         /// What to do about it.
         fix: String,
     },
-    /// The open run of the same goal has other settings than those asked for; nothing changed.
+    /// The open run of the same goal has other settings than the requested ones; nothing changed.
     #[error("{0}")]
     SettingsDiffer(String),
     /// The same request may succeed later.

@@ -14,11 +14,12 @@ use crate::ports::{Prompt, Repo};
 /// What a run would start with.
 #[derive(Clone, Debug)]
 pub struct Preview {
-    /// What it would be born with. Opening it draws another id, and thus another branch name.
+    /// What it would be born with. Opening it draws another id, so its branch has another name.
     pub opened: Opened,
     /// What its checks need from the network and may not reach.
     pub network: Vec<NetworkNeed>,
-    /// The open run of the same goal that would continue instead; then `opened` has its settings, with those asked for.
+    /// The open run of the same goal that would continue instead; `opened` then has its settings, with the requested
+    /// ones applied.
     pub carried_on: Option<RunId>,
     /// The settings asked for that this run does not have.
     pub differences: Vec<Difference>,

@@ -69,7 +69,7 @@ impl RuntimeHandle {
         root::refresh(root, run, PATIENCE).await;
     }
 
-    /// Resumes a run that stands still: its process may be gone, or what it waits for may have happened.
+    /// Resumes a stalled run: its process may be gone, or what it waits for may have happened.
     pub async fn resume(&self, run: RunId) {
         let Some(root) = &self.root else { return };
         root::resume(root, run, PATIENCE).await;

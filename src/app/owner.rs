@@ -93,7 +93,7 @@ impl Owned {
         }
     }
 
-    /// Returns once the data directory was removed or replaced: then the lock excludes nobody any more.
+    /// Returns once the data directory was removed or replaced: then the lock no longer excludes other processes.
     pub async fn lost(&self) {
         while self.is_in_place() {
             tokio::time::sleep(OWNERSHIP_INTERVAL).await;

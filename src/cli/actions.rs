@@ -102,10 +102,10 @@ impl Action {
                     if settings.engines.is_empty() && settings.checks.is_empty() { "" } else { " with new settings" };
                 return match answer {
                     AnswerArgs { answer: Some(text), .. } => format!("answered{with}: {}", brief(text, 60)),
-                    AnswerArgs { skip: true, .. } => format!("goes on without it{with}"),
+                    AnswerArgs { skip: true, .. } => format!("continues without it{with}"),
                     AnswerArgs { no: Some(_), .. } => "ends undelivered".to_owned(),
                     AnswerArgs { more: Some(_), .. } => format!("gets more budget{with}"),
-                    _ => format!("goes on{with}"),
+                    _ => format!("continues{with}"),
                 };
             }
             Action::Pause => "paused",

@@ -46,7 +46,7 @@ pub async fn runs(client: &Client, terminal: &Terminal, mut args: RunsArgs) -> R
         ],
     );
     let runs: Vec<RunSummary> = client.get(&path).await?;
-    // Without another process nothing works on a run that waits for nobody.
+    // Without another process, nothing drives a run that waits for no person.
     let is_idle = |r: &RunSummary| {
         !client.is_remote() && r.wake_at.is_none() && ["pending", "planning", "running"].contains(&r.status.as_str())
     };

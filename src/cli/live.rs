@@ -42,7 +42,7 @@ impl Live {
         Live { lines, shown: Mutex::default(), template: if color { COLORED } else { PLAIN } }
     }
 
-    /// Shows what is at work now; what is no longer at work disappears.
+    /// Shows what is running now and removes what has ended.
     pub fn show(&self, items: &[AtWork]) {
         let mut shown = self.shown();
         shown.retain(|key, line| {

@@ -145,7 +145,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
     let sources = crate::config::Sources::of_process(global.data_dir.as_deref(), global.config.as_deref());
     let mut sources = sources.map_err(CliError::from)?;
     let is_demo = matches!(skep.command, Command::Demo(_));
-    // The demo leaves nothing in the data directory of real work, unless it is told to use that one.
+    // The demo leaves nothing in the data directory of real work, unless --data-dir names it.
     let own_dir = (is_demo && global.data_dir.is_none() && std::env::var_os("SKEP_DATA_DIR").is_none())
         .then(|| sources.data_dir.with_file_name("skep-demo"));
     if let (Some(dir), Command::Demo(args)) = (&own_dir, &skep.command) {

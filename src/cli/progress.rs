@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub enum Line {
     /// A phase began.
     Phase(String),
-    /// An attempt or the checks started. A live line says it, too.
+    /// An attempt or the checks started. A live line shows this as well.
     Started(String),
     /// A result was rejected.
     Rejected(String),

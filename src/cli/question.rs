@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub enum Decision {
     /// Perform this action on the run.
     Act(&'static str, Box<Action>),
-    /// Raise a budget that other runs share, then go on.
+    /// Raise a budget that other runs share, then continue.
     RaiseShared(RaiseShared),
     /// Answer later.
     Later,
@@ -130,7 +130,7 @@ fn prompt(escalation: &Escalation, choices: &[Choice<'_>]) -> String {
     format!("{start}{}, or Enter to decide later:", each.join(", "))
 }
 
-/// Builds the action of an answer, after asking for what it needs; `None` if the person thought better of it.
+/// Builds the action of an answer, after asking for what it needs; `None` if the person changed their mind.
 async fn decide(terminal: &Terminal, escalation: &Escalation, answer: &Answer) -> Result<Option<Decision>, Stop> {
     let text = |question: &'static str| async move { terminal.ask(question).await };
     Ok(Some(match answer.kind {

@@ -66,7 +66,7 @@ async fn successor(cli: &CliContext<'_>, path: &str, yes: bool, was_service: boo
         Some(now) if connection.client.is_remote() => Some((connection, now)),
         // Its carrier was a command that ended with its own run, and will not come back: this command takes over.
         Some(now) if !was_service && !is_idle(&now) => {
-            let line = format!("The process that worked on run {} has ended; this one goes on.", now.short_id);
+            let line = format!("The process that worked on run {} has ended; this one continues.", now.short_id);
             cli.terminal.line(Style::Bold, &line).ok()?;
             connection.close().await;
             drive(cli, path).await

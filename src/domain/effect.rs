@@ -468,7 +468,7 @@ impl EffectOutcome {
     }
 }
 
-/// Why an effect failed, after the retries its kind allows.
+/// Reason why an effect failed, after the retries its kind allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What failed, to what, and why.

@@ -99,7 +99,7 @@ pub enum Event {
     },
 }
 
-/// What a run is born with.
+/// Initial data of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
     /// Its id, drawn at intake.

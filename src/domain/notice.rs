@@ -24,14 +24,15 @@ pub enum Notice {
         /// Their names.
         names: Vec<String>,
     },
-    /// The repository wants signed commits; Skep's are not signed.
+    /// The repository requires signed commits; Skep does not sign its commits.
     Unsigned,
     /// Submodules, which stay empty in worktrees.
     Submodules {
         /// Their paths.
         paths: Vec<String>,
     },
-    /// Filters that store something else than the content of a file, such as Git LFS. Worktrees have what is stored.
+    /// Filters that store something other than the content of a file, such as Git LFS. Worktrees contain the stored
+    /// form.
     Filters {
         /// The products.
         names: Vec<String>,

@@ -63,7 +63,7 @@ impl RefusedTokens {
             (refused.window, refused.in_window) = (Some(Instant::now()), 0);
         }
         refused.in_window += 1;
-        // A valid token is accepted at any rate, so nobody can lock its owner out.
+        // A valid token is always accepted, so failed logins cannot lock its owner out.
         peer.is_some() && refused.in_window > MAX_REFUSED
     }
 }

@@ -30,7 +30,7 @@ pub struct RepoRules {
     pub proposals: Vec<(String, String)>,
 }
 
-/// What a running check does.
+/// Progress of a running check.
 #[derive(Clone, Debug)]
 pub enum CheckProgress {
     /// It starts.
@@ -54,7 +54,7 @@ pub enum CheckProgress {
 /// Observer of running checks. It must not block.
 pub type CheckWatch = Arc<dyn Fn(CheckProgress) + Send + Sync>;
 
-/// What checks need from the network and may not reach.
+/// Network access that checks need and do not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkNeed {
     /// The package manager that needs it.
@@ -65,7 +65,7 @@ pub struct NetworkNeed {
     pub hosts: Vec<String>,
 }
 
-/// What is known about the commit that checks run on. It decides what outlives them.
+/// Trust in the commit that checks run on. It decides which of their files are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// The base commit of a run. What its checks leave in their home and caches is kept for the project.

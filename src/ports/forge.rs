@@ -142,8 +142,8 @@ pub trait Forge: Send + Sync {
     async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()>;
 }
 
-/// What people do on a forge through Skep. Only the local forge has this; on other forges people use the forge's own
-/// pages.
+/// Actions of people on a forge, through Skep. Only the local forge has them; on other forges people use the forge's
+/// own pages.
 #[async_trait]
 pub trait HumanActions: Send + Sync {
     /// Returns the changes of a project, newest first, at most 200.

@@ -70,7 +70,7 @@ pub struct BudgetRaise {
     pub at: Timestamp,
 }
 
-/// What spending is grouped by.
+/// Grouping of spending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpendingBy {

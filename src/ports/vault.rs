@@ -43,7 +43,7 @@ impl fmt::Display for SecretName {
     }
 }
 
-/// What people may see of a secret.
+/// Metadata of a secret, which people may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRow {
     /// Its name.

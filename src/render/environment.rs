@@ -21,8 +21,10 @@ pub(super) fn reason_and_needs(run: &Run, scope: Scope) -> (String, Vec<Need>) {
     let broken = !needs.is_empty();
     if !broken {
         let how = match scope {
-            Scope::Base => "fix the base and start again, or go on: what fails now is not charged to the change",
-            Scope::Task(_) | Scope::Head => "the same fails at the base, and nothing new does: fix it, or go on anyway",
+            Scope::Base => "fix the base and start again, or continue: what fails now is not charged to the change",
+            Scope::Task(_) | Scope::Head => {
+                "the same fails at the base, and nothing new does: fix it, or continue anyway"
+            }
         };
         needs.push(Need { what: "A decision".to_owned(), how: how.to_owned() });
     }
@@ -77,8 +79,8 @@ fn need(red: &CheckResult) -> Option<Need> {
 pub(super) fn effect_of(scope: Scope, answer: &AnswerKind) -> Option<&'static str> {
     Some(match (answer, scope) {
         (AnswerKind::Continue, _) => "checks the same commit again; no engine runs",
-        (AnswerKind::Skip, _) => "goes on anyway: these failures are not charged to the change",
-        (AnswerKind::Reply, Scope::Base) => "goes on with a hint; the checks must pass in the end",
+        (AnswerKind::Skip, _) => "continues anyway: these failures are not charged to the change",
+        (AnswerKind::Reply, Scope::Base) => "continues with a hint; the checks must pass in the end",
         (AnswerKind::Reply, Scope::Task(_)) => "runs the engine again with a hint",
         (AnswerKind::Reply, Scope::Head) => "adds a task with a hint",
         _ => return None,

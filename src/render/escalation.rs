@@ -105,7 +105,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             let last = run.attempts.iter().rev().find(|a| a.step == *step);
             let had = super::duration(last.map_or(0, |a| a.reserved.wall_ms));
             (
-                format!("the {name} step ran out of its time: {had}"),
+                format!("the {name} step ran out of time: {had}"),
                 need(
                     "More time for the step",
                     format!("answer with more time; for new runs, set steps.{name}.timeout in the configuration"),
@@ -115,7 +115,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
         BlockKind::Environment { scope } => environment::reason_and_needs(run, *scope),
         BlockKind::Rounds => (
             "the rounds of rework are used up".to_owned(),
-            need("A decision whether to go on", "what still fails is below"),
+            need("A decision whether to continue", "what still fails is below"),
         ),
         BlockKind::SharedBudget { budgets } => {
             let names = budget_names(budgets);
@@ -181,7 +181,7 @@ fn approval(run: &Run, subject: &Subject) -> (String, Vec<Need>) {
             need("Approval (yes or no) of the plan", format!("revision {revision}, shown below")),
         ),
         Subject::Diff { task, head, .. } => (
-            "a task's work needs approval before it goes on".to_owned(),
+            "a task's work needs approval before it continues".to_owned(),
             need("Approval (yes or no) of the task's diff", format!("task {task}, commit {head}")),
         ),
         Subject::Merge { head, base } => {
@@ -271,7 +271,7 @@ fn effect_of(run: &Run, block: &Block, option: &AnswerOption) -> String {
         }
         (AnswerKind::Approve, _) => "approves it",
         (AnswerKind::Decline, _) => "declines it and says what should be different",
-        (AnswerKind::Skip, _) => "goes on without this task",
+        (AnswerKind::Skip, _) => "continues without this task",
         (AnswerKind::Stop, _) => "ends the run undelivered",
         (AnswerKind::Raise { budget: BudgetKind::StepTime, suggested }, _) => {
             return format!("gives each attempt {} more, and tries again", amount(BudgetKind::StepTime, *suggested));

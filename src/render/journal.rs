@@ -167,7 +167,7 @@ fn event_words(event: &Event, reserved: &dyn Fn(&str) -> Option<Usage>) -> Optio
                 Answer::No { why } => format!("{by} answered {about}: no, {}", quote(why)),
                 Answer::Text { text } => format!("{by} answered {about}: {}", quote(text)),
                 Answer::More { .. } => format!("{by} answered {about}: more budget"),
-                Answer::Skip => format!("{by} answered {about}: skip it and go on"),
+                Answer::Skip => format!("{by} answered {about}: skip it and continue"),
             })
         }
         Event::Due => Some("the waiting time is over".to_owned()),

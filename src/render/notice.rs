@@ -51,13 +51,15 @@ fn line(notice: &Notice) -> String {
             "only committed files are in the worktrees of a run; git ignores {}",
             listed(paths, paths.len() as u64)
         ),
-        Notice::Hooks { names } => format!("hooks of the repository that Skep does not run: {}", names.join(", ")),
-        Notice::Unsigned => "the repository wants signed commits (commit.gpgsign); Skep's are not signed".to_owned(),
+        Notice::Hooks { names } => format!("Skep does not run the repository's hooks: {}", names.join(", ")),
+        Notice::Unsigned => {
+            "the repository requires signed commits (commit.gpgsign), but Skep does not sign its commits".to_owned()
+        }
         Notice::Submodules { paths } => {
             format!("submodules are empty in the worktrees of a run: {}", listed(paths, paths.len() as u64))
         }
         Notice::Filters { names } => format!(
-            "files kept by {} are in the worktrees as they are stored (pointers), and cannot be changed",
+            "files kept by {} are pointers in the worktrees, as git stores them, and cannot be changed",
             names.join(" and ")
         ),
         Notice::Shallow => "the repository is a shallow clone: its history ends early".to_owned(),

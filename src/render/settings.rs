@@ -1,4 +1,4 @@
-//! Settings that were asked for and are others in a run.
+//! Differences between requested settings and those of a run.
 
 use super::quantity::brief;
 use crate::domain::{Difference, EngineSpec, Overrides, Run};
@@ -6,10 +6,10 @@ use crate::domain::{Difference, EngineSpec, Overrides, Run};
 /// Longest quoted command line, in characters.
 const MAX_COMMAND: usize = 160;
 
-/// Returns that the open run of a goal has other settings than those asked for, in one sentence.
+/// Returns in one sentence that the open run of a goal has other settings than the requested ones.
 pub fn settings_differ(run: &Run, found: &[Difference]) -> String {
     format!(
-        "run {} of this goal is open, and its settings differ from those asked for: {}",
+        "run {} of this goal is open, and its settings differ from the requested ones: {}",
         run.id.abbrev(),
         differences(found).join("; ")
     )
@@ -38,7 +38,7 @@ pub fn differences(found: &[Difference]) -> Vec<String> {
             format!("the engine of the {} is {}, not {}", role.name(), engine(own), engine(asked))
         }
         Difference::Engine { role, own: None, asked } => {
-            format!("the {} has no engine, not {}", role.name(), engine(asked))
+            format!("the {} has no engine instead of {}", role.name(), engine(asked))
         }
         Difference::Checks { own, asked } => format!("the checks are {}, not {}", list(own), list(asked)),
         Difference::Base { own, asked } => format!("it lands on {}, not on {}", code(own), code(asked)),

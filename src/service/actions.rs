@@ -237,7 +237,7 @@ pub async fn raise(s: &Services, caller: &Caller, target: &Target<'_>, raise: Ra
     tell(s, caller, target, &run, event, ("run.raise", &amounts(&raise))).await
 }
 
-/// How a run is retried.
+/// Settings of a retry.
 #[derive(Clone, Debug)]
 pub struct Retry<'a> {
     /// The block to answer; the oldest that fits if absent.

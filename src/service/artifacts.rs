@@ -66,7 +66,7 @@ pub async fn patch(s: &Services, caller: &Caller, run: &str, task: Option<&str>)
     caller.require(Right::Read)?;
     let run = load(s, run).await?;
     let none =
-        |what: &str| ServiceError::not_found("no_patch", what, "Show the run: its tasks and diff tell what changed");
+        |what: &str| ServiceError::not_found("no_patch", what, "Show the run: its tasks and diff show what changed");
     if let Some(task) = task {
         let found = latest_patch(&run, task).ok_or_else(|| none("this task has not left a patch"))?;
         let stored = s.store.artifact(run.id, &found.digest).await?;

@@ -28,7 +28,7 @@ pub struct ChecksRequest {
     pub working_copy: bool,
 }
 
-/// What happens while checks run, in this order.
+/// Progress of running checks, in this order.
 #[derive(Debug)]
 pub enum ChecksEvent {
     /// A check started, printed something, or ended.

@@ -330,7 +330,7 @@ pub struct EngineOffer {
     pub because: String,
 }
 
-/// What a working copy holds that its last commit does not.
+/// Uncommitted files of a working copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Uncommitted {
     /// Number of changed, added or deleted files that git tracks.

@@ -1,4 +1,4 @@
-//! What waits for a person, over all runs, and what goes on meanwhile.
+//! What waits for a person, across all runs, and what is in progress meanwhile.
 
 use super::{Caller, Right, ServiceResult, Services};
 use crate::domain::Run;

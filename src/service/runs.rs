@@ -38,7 +38,7 @@ pub struct OpenRun {
     pub traceparent: Option<String>,
 }
 
-/// Keeps the fingerprint of a request with an idempotency key what it was before there was a choice.
+/// Keeps the fingerprints of requests with an idempotency key as they were before this choice existed.
 fn is_default(on_difference: &OnDifference) -> bool {
     *on_difference == OnDifference::default()
 }
@@ -95,7 +95,7 @@ pub async fn open(
     Ok(opened)
 }
 
-/// Opens a run, or gives the open run that is reused the settings named, if the request says so.
+/// Opens a run, or reuses an open one and gives it the named settings if the request asks for that.
 async fn open_asked(s: &Services, caller: &Caller, request: OpenRun, id: RunId) -> ServiceResult<Opened> {
     let settings = (request.on_difference == OnDifference::Apply)
         .then(|| NewSettings { engines: request.engines.clone(), checks: request.checks.clone() });

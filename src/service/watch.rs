@@ -19,7 +19,7 @@ const ROWS: u64 = 200;
 /// Interval at which the journal is read without a notification.
 const READ_EVERY: Duration = Duration::from_secs(3);
 
-/// What a watcher sees.
+/// Item that a watcher receives.
 #[derive(Clone, Debug)]
 pub enum Seen {
     /// Row of the journal.

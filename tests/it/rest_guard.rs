@@ -241,7 +241,7 @@ async fn a_panic_is_a_problem_without_details() {
     let reply = s.post("/api/v1/projects", &json!({"repo": s.origin})).await;
     reply.is_problem(500, "internal");
     assert!(!reply.text.contains("secret"));
-    assert_eq!(s.get("/api/v1/projects").await.status, 200, "the service goes on");
+    assert_eq!(s.get("/api/v1/projects").await.status, 200, "the service continues");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -334,7 +334,7 @@ async fn the_listener_refuses_long_heads_and_stops() {
         let good = tokio::time::timeout(Duration::from_secs(3), request).await.expect("an answer at once");
         assert!(good.starts_with("HTTP/1.1 200"), "{good}");
     }
-    // Wrong tokens are refused, and too many of them are told so; a valid one is not affected.
+    // Wrong tokens are refused, and too many of them are rate-limited; a valid one is not affected.
     let with = |token: &str| {
         format!(
             "GET /api/v1/projects HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"

@@ -135,7 +135,7 @@ fn work_that_removes_tests_needs_approval() {
     desk.does(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", "true"])
         .ends(4)
         .says("it removes tests (2 lines fewer, deleted files included): tests/a_test.py")
-        .says("a task's work needs approval before it goes on");
+        .says("a task's work needs approval before it continues");
     let id = desk.newest();
     desk.does(&["approve", &id]).ends(4).says("Escalation: the merge waits for approval");
     desk.does(&["approve", &id]).ends(0);

@@ -104,7 +104,7 @@ fn a_step_that_ran_out_of_time_is_given_more() {
     let desk = desk();
     std::fs::write(desk.path("skep.toml"), "[steps.develop]\ntimeout = \"1s\"\n").unwrap();
     let said = run(&desk, "Slow", "true", "command: sleep 2; echo x >> a.txt", &["--config", "skep.toml"]).ends(4);
-    assert!(said.out.contains("Escalation: the develop step ran out of its time: 1.0 s"), "{}", said.out);
+    assert!(said.out.contains("Escalation: the develop step ran out of time: 1.0 s"), "{}", said.out);
     assert!(said.out.contains("steps.develop.timeout") && said.out.contains("--more step=600s"), "{}", said.out);
     let id = desk.newest();
     let view = desk.show(&id);

@@ -393,7 +393,7 @@ async fn a_mirror_that_is_gone_is_made_again() {
     // What was pushed comes back from the origin.
     assert!(w.work.check_dir(&w.repo, w.run, "c", &head).await.unwrap().join("new").exists());
     assert_eq!(w.work.diff(&w.repo, &base, &head).await.unwrap().0.files_total, 1);
-    // What only the mirror had is lost, and the error says so.
+    // Commits that only the mirror had are lost, and the error reports it.
     let dir = w.task(T2, &base).await;
     write(&dir, "other", "o");
     let head = w.work.commit(&w.repo, w.run, T2, "skep/x", &base, "m").await.unwrap().head;

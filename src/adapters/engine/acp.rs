@@ -115,7 +115,7 @@ impl Conversation<'_> {
     }
 }
 
-/// Adds to the summary of an agent that was permitted nothing what it was refused: it probably changed nothing.
+/// Adds the refused requests to the summary of an agent that was permitted nothing: it probably changed nothing.
 fn with_refusals(outcome: StepOutcome, client: &Client) -> StepOutcome {
     match (outcome, client.refusals()) {
         (StepOutcome::Edited { summary }, refusals) if !refusals.is_empty() && client.permitted() == 0 => {

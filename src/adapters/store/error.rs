@@ -1,8 +1,8 @@
 //! Converts the databases' errors into what to do next.
 //!
 //! An error is about a statement, or about the database as a whole: full, read-only, renamed, out of reach. While the
-//! store is being opened, a person has to fix the latter first. Once it was open, they pass: runs wait for them, and
-//! callers are told to retry.
+//! store is being opened, a person has to fix the latter first. Later, such errors count as transient: runs wait until
+//! they are over, and callers receive an error that asks them to retry.
 
 use crate::ports::PortError;
 use sea_orm::sqlx::Error as SqlxError;
@@ -20,7 +20,7 @@ pub(super) enum Operation {
     Write,
 }
 
-/// What an error means.
+/// Meaning of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     /// The connection is gone; a write may have happened.

@@ -1,4 +1,4 @@
-//! Group commit on Postgres: the whole batch is one statement, and thus one round trip and one commit.
+//! Group commit on Postgres: the whole batch is one statement, so it costs one round trip and one commit.
 
 use super::SeaStore;
 use super::error::{Operation, from_sqlx};

@@ -90,7 +90,7 @@ impl GitWorkspaces {
         let (uncommitted, mut ignored) = match tokio::time::timeout(LOOK_TIMEOUT, look).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "cannot tell what is uncommitted");
+                tracing::debug!(%error, "cannot list the uncommitted files");
                 return Vec::new();
             }
             Err(_) => return Vec::new(),

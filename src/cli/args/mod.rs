@@ -135,7 +135,7 @@ pub enum Command {
         /// Only this attempt (a2)
         #[arg(value_parser = parse::attempt)]
         attempt: Option<u32>,
-        /// Print the output of engines and checks at work, as it comes, until the run stops
+        /// Keep printing the output of running engines and checks until the run stops
         #[arg(short, long, conflicts_with = "attempt")]
         follow: bool,
     },
@@ -166,7 +166,7 @@ pub enum Command {
         /// The answer; if omitted, yes (try again)
         #[command(flatten)]
         answer: AnswerArgs,
-        /// What the run gets first.
+        /// Settings that the run gets first.
         #[command(flatten)]
         settings: SettingsArgs,
     },
@@ -209,7 +209,7 @@ pub enum Command {
         /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
         #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
         more: Option<More>,
-        /// What the run gets first.
+        /// Settings that the run gets first.
         #[command(flatten)]
         settings: SettingsArgs,
     },
@@ -298,7 +298,7 @@ Examples:
 /// A run, and whether to follow it.
 #[derive(Debug, Args)]
 pub struct RunRef {
-    /// The run [default: the one that this command fits]
+    /// The run [default: the only one that this command applies to]
     #[arg(value_parser = parse::run)]
     pub run: Option<String>,
     /// Follow the run even if a service works on it (without a service it is always followed)
@@ -438,7 +438,7 @@ pub struct DemoArgs {
     /// Give every requested approval; without this option the demo asks if there is a terminal
     #[arg(long)]
     pub yes: bool,
-    /// Keep the sample repository and the demo's data afterwards; --data-dir says where
+    /// Keep the sample repository and the demo's data afterwards; --data-dir chooses where
     #[arg(long)]
     pub keep: bool,
 }

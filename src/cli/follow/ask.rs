@@ -30,7 +30,7 @@ impl Follower<'_> {
         let what = escalation.why.lines().next().unwrap_or_default();
         let line = format!("approved on your behalf (--yes): {}: {what}", escalation.reason);
         self.terminal.prose(Style::Green, &line, 2)?;
-        // What deserves a look is shown, even if nobody waits for the look.
+        // Changes that deserve a look are shown even if the run does not wait for it.
         for concern in escalation.why.lines().filter(|l| l.starts_with("needs attention")) {
             self.terminal.prose(Style::Yellow, &format!("  {concern}"), 4)?;
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use shared_budget::BudgetScope;
 use std::collections::BTreeMap;
 
-/// What a budget limits.
+/// Quantity that a budget limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetKind {

@@ -45,7 +45,7 @@ impl CheckSpec {
     }
 }
 
-/// What the checked commit is.
+/// Role of the checked commit in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -58,7 +58,7 @@ pub enum Scope {
     Base,
 }
 
-/// Where the results of checks come from that did not run again.
+/// Source of the results of checks that did not run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reused {
@@ -105,7 +105,7 @@ pub struct CheckResult {
     pub fault: Option<Fault>,
 }
 
-/// Why a check could not do its work where it ran.
+/// Reason why a check could not do its work where it ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {

@@ -17,7 +17,7 @@ pub struct ChangeRef {
     pub url: String,
 }
 
-/// What happened to one file.
+/// Kind of change to one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
@@ -34,7 +34,7 @@ pub enum FileKind {
 pub struct FileChange {
     /// Its path; bytes that are not UTF-8 are replaced.
     pub path: String,
-    /// What happened to it.
+    /// Kind of change.
     pub kind: FileKind,
     /// Lines added; 0 for a binary file.
     pub added: u64,
@@ -100,7 +100,7 @@ pub fn shown_paths(paths: &[String]) -> String {
     paths.iter().map(|p| shown_path(p)).collect::<Vec<_>>().join(", ")
 }
 
-/// A property of a diff that a person should see before it goes on.
+/// A property of a diff that a person should see before the run continues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Concern {

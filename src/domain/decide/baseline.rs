@@ -73,7 +73,8 @@ pub(super) fn answered(d: &mut DecisionBuilder, scope: Scope, answer: &Answer, b
     match (scope, answer) {
         (_, Answer::No { why }) => give_up(d, by, why),
         (_, Answer::More { .. }) => {
-            let why = "answer yes to check again, skip to go on anyway, with a hint, or no to end the run";
+            let why =
+                "answer yes to check again, skip to continue anyway, a hint to continue with it, or no to end the run";
             return Err(Refusal::NotAnAnswer { why: why.to_owned() });
         }
         (Scope::Base, Answer::Yes) => d.run.baseline = None,

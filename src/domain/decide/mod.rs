@@ -75,7 +75,7 @@ use super::run::{Phase, Run, SNAPSHOT_VERSION, Stopping};
 use super::{check, order::Step};
 use builder::DecisionBuilder;
 
-/// What follows from an event.
+/// Outcome of an event: the run after it, and the effects that follow.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The run after the event; its `seq` is the event's number.

@@ -260,8 +260,8 @@ fn accept(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Re
         }
         (Report::Failed { why } | Report::BudgetExhausted { why, .. }, _) => {
             next_try(d, attempt, NoteSource::Attempt, why);
-            // A command that ran (it has a transcript) and failed is told nothing new by its own words: it would only
-            // do the same again.
+            // A command that ran (it has a transcript) and failed learns nothing from its own output: it would only do
+            // the same again.
             if is_command(attempt)
                 && !reported.artifacts.is_empty()
                 && let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t))

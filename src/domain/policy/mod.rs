@@ -64,7 +64,7 @@ impl Default for StepTable {
     }
 }
 
-/// What the checks must show at the base commit before any engine works.
+/// Requirement on the checks at the base commit before any engine works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BaseChecks {
@@ -116,7 +116,7 @@ pub struct Policy {
     pub max_questions: u32,
     /// Whether a scout explores the repository before the plan.
     pub explore: bool,
-    /// What the checks must show at the base commit before any engine works.
+    /// Requirement on the checks at the base commit before any engine works.
     #[serde(skip_serializing_if = "BaseChecks::is_default")]
     pub base_checks: BaseChecks,
     /// Whether the head is checked again if it is a commit that the checks of a task have proven.
@@ -298,7 +298,7 @@ impl Patterns {
 }
 
 impl Policy {
-    /// Returns what a person should know about a diff before it goes on; empty = nothing.
+    /// Returns what a person should know about a diff before the run continues; empty = nothing.
     pub fn concerns(&self, diff: &DiffStat) -> Vec<Concern> {
         let mut found = Vec::new();
         let patterns = Patterns::restricting(&self.protected_paths);
@@ -394,7 +394,7 @@ impl Policy {
     }
 }
 
-/// What a repository may ask for. Each field only makes the policy stricter.
+/// Restrictions that a repository may ask for. Each field only makes the policy stricter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tightening {

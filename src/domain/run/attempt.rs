@@ -93,7 +93,7 @@ pub struct Ended {
     pub exhausted: Option<BudgetKind>,
 }
 
-/// How an attempt ended.
+/// Ending of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {

@@ -16,7 +16,7 @@ pub struct Baseline {
     /// Digest of the environment they ran in; `None` = unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// Whether a person decided to go on with what it shows.
+    /// Whether a person decided to continue despite what it shows.
     #[serde(default)]
     pub settled: bool,
 }

@@ -138,7 +138,7 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Yes, go on. For tries and rounds: a fresh set. For a failed effect or a broken environment: try again.
+    /// Yes, continue. For tries and rounds: a fresh set. For a failed effect or a broken environment: try again.
     Yes,
     /// No, with what should be different (a note for the next attempt).
     No {
@@ -155,7 +155,7 @@ pub enum Answer {
         /// The additional amounts.
         raise: Raise,
     },
-    /// Drop this task and go on without it. For a broken environment: go on anyway, these failures are accepted.
+    /// Drop this task and continue without it. For a broken environment: continue and accept these failures.
     Skip,
 }
 

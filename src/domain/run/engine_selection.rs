@@ -94,13 +94,13 @@ fn believed(until: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
 /// A wait that ends by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// When the run goes on.
+    /// When the run resumes.
     pub until: Timestamp,
     /// What it waits for.
     pub reason: WaitReason,
 }
 
-/// What a run waits for by itself.
+/// Condition that a run waits for by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitReason {

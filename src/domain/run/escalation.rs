@@ -15,7 +15,7 @@ pub struct AnswerOption {
     pub needs_text: bool,
 }
 
-/// What an answer does.
+/// Effect of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AnswerKind {
@@ -23,7 +23,7 @@ pub enum AnswerKind {
     Approve,
     /// Declines the subject; the text says what should be different.
     Decline,
-    /// Says yes: go on, try again, or grant a fresh set, depending on the block.
+    /// Says yes: continue, try again, or grant a fresh set, depending on the block.
     Continue,
     /// Answers the question, or gives a hint for the next try.
     Reply,
@@ -43,7 +43,7 @@ pub enum AnswerKind {
         /// Suggested micro-USD; 0 = not exhausted.
         cost_micros: u64,
     },
-    /// Drops the task and goes on without it, or goes on although the checks fail.
+    /// Drops the task and continues without it, or continues although the checks fail.
     Skip,
     /// Ends the run undelivered; the text says why.
     Stop,

@@ -38,7 +38,8 @@ use task::Task;
 /// Version of the snapshot format this program writes. A snapshot of a newer version is quarantined, not guessed at.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
-/// What a run is born with. Only a person changes it, and only its engines and checks (`Event::SettingsChanged`).
+/// Settings that a run is born with. Only a person changes them, and only the engines and checks
+/// (`Event::SettingsChanged`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// The policy.

@@ -8,7 +8,7 @@ use crate::domain::id::{AttemptId, RunId, Sha, TaskId};
 use crate::domain::plan::TaskSpec;
 use serde::{Deserialize, Serialize};
 
-/// Who does a step.
+/// Role that does a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -37,7 +37,7 @@ impl Role {
     }
 }
 
-/// What a role does once.
+/// Piece of work that a role does once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -83,7 +83,7 @@ pub struct EngineSpec {
 }
 
 impl EngineSpec {
-    /// Returns whether it is a plain command. A command that is told nothing new does the same again.
+    /// Returns whether it is a plain command. Without new information, a command does the same again.
     pub fn is_command(&self) -> bool {
         self.kind == "command"
     }
@@ -133,7 +133,7 @@ pub struct Note {
     pub only: Option<Step>,
 }
 
-/// Where a note comes from.
+/// Source of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoteSource {

@@ -18,7 +18,7 @@ pub struct Overrides {
     pub checks: Vec<CheckSpec>,
 }
 
-/// What a request for a run does if the open run of the same goal has other settings.
+/// Handling of an open run of the same goal whose settings differ from those requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDifference {

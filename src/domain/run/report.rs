@@ -34,7 +34,7 @@ pub struct Reported {
     pub prompt_digest: Option<String>,
 }
 
-/// How an attempt ended.
+/// Result of an attempt, as reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
@@ -68,7 +68,7 @@ pub enum Report {
         /// A sentence or two.
         summary: String,
     },
-    /// The attempt needs an answer before the step can go on.
+    /// The attempt needs an answer before the step can continue.
     Asked {
         /// The question.
         question: String,
@@ -148,7 +148,7 @@ pub enum AskedTo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The change may go on.
+    /// The change may proceed.
     Approve,
     /// The findings must be addressed first.
     Rework,

@@ -24,7 +24,7 @@ impl Slots {
     pub fn admits(&self) -> bool {
         self.taken() < self.max
     }
-    /// Returns whether a waiting run whose block was lifted may go on at once.
+    /// Returns whether a waiting run whose block was lifted may resume at once.
     pub fn readmits(&self) -> bool {
         self.live < self.max
     }

@@ -45,7 +45,7 @@ pub struct Task {
     pub results: Vec<CheckResult>,
 }
 
-/// Why a task exists.
+/// Reason why a task exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {

@@ -68,7 +68,8 @@ pub async fn changes(
             }
         }
     };
-    // A diff that is read must not change under the reader, so it is not replaced: the module says that the run moved.
+    // A diff that is read must not change under the reader, so it is not replaced: the script shows that the run
+    // has moved.
     let live = Some(format!("moved:{}", run.id));
     Ok(shell::page(visit, Page { title: &format!("Changes · {}", run.goal.title()), live, content }))
 }
@@ -112,7 +113,7 @@ fn toolbar(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
     }
 }
 
-/// Returns the list of all files with what is remarkable about them.
+/// Returns the list of all files with the size of their changes.
 fn file_list(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
     html! {
         nav.files aria-label="Files" { ul.plain {

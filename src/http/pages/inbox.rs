@@ -1,4 +1,4 @@
-//! The inbox: what waits for a person, then what goes on.
+//! The inbox: what waits for a person, then what is in progress.
 
 use super::problem::PageResult;
 use super::shell::{self, Page};

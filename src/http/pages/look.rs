@@ -124,7 +124,7 @@ pub fn sentence(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Returns what a list without entries says: what is missing, and what to do next.
+/// Returns the text of an empty list: what is missing, and what to do next.
 pub fn empty(what: &str, next: Markup) -> Markup {
     html! { div.empty { p { (what) } p.quiet { (next) } } }
 }

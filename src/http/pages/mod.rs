@@ -15,7 +15,7 @@
 //! Invariant: reading changes nothing; every change is a form that calls the function that REST calls.
 //! Invariant: what comes from outside is text. Links to other sites are checked in `look::outside`; classes, ids and
 //! addresses on this site are made from ids and fixed words only.
-//! Invariant: every list and every text on a page is bounded, and says so when it is cut.
+//! Invariant: every list and every text on a page is bounded, and is marked when it is cut.
 
 mod assets;
 mod audit;

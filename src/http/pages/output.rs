@@ -72,7 +72,7 @@ pub async fn show(
     let needle = html! { (super::parts::hidden::visible(&filter)) }.into_string().to_lowercase();
     let matches = |line: &Markup| needle.is_empty() || plain(&line.0).to_lowercase().contains(&needle);
     let lines: Vec<(usize, Markup)> = lines.into_iter().filter(|(_, line)| matches(line)).collect();
-    // The end of an output tells how it ended, so it is shown first.
+    // The end of the output shows how the command ended, so it comes first.
     let last = lines.len().saturating_sub(PAGE_LINES);
     let from = query.from.unwrap_or(last).min(lines.len());
     let to = from.saturating_add(PAGE_LINES).min(lines.len());

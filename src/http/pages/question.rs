@@ -54,7 +54,7 @@ pub fn card(visit: &Visit, run: &Run, block: &Block) -> Markup {
                 p.quiet {
                     a href={ "/runs/" (run.id) } { (look::line(&run.goal.title())) }
                     " · " (run.project) " · waiting since " (look::ago(block.since, visit.at()))
-                    @if let Some(until) = block.until { " · goes on by itself " (look::ago(until, visit.at())) }
+                    @if let Some(until) = block.until { " · resumes by itself " (look::ago(until, visit.at())) }
                 }
             }
             ol.needs { @for need in &asked.needs {

@@ -58,7 +58,7 @@ struct Inner {
 }
 
 impl Visit {
-    /// Returns the visit of nobody in particular.
+    /// Returns an anonymous visit.
     pub fn anonymous(path: &str, prefs: Option<&str>, at: Timestamp) -> Visit {
         let theme = prefs.and_then(Theme::of).unwrap_or_default();
         Visit(Arc::new(Inner { path: path.to_owned(), theme, at, session: None }))

@@ -28,7 +28,7 @@ const MESSAGES: &[&str] = &[
     "no such host",
     "unknownhostexception",
     "unknown host",
-    // Package managers that were told to do without: npm, pnpm, yarn, corepack, Cargo, Go, pip, uv, Maven, Gradle, Hex,
+    // Package managers in offline mode: npm, pnpm, yarn, corepack, Cargo, Go, pip, uv, Maven, Gradle, Hex,
     // Composer, Bundler, rustup.
     "enotcached",
     "only-if-cached",

@@ -117,7 +117,7 @@ impl LocalRepository {
 }
 
 impl WorkingCopy {
-    /// Returns the branch that is checked out here; `None` = a commit is, or it cannot be told.
+    /// Returns the branch that is checked out here; `None` = the head is detached, or cannot be read.
     pub fn branch(&self) -> Option<String> {
         let head = self.git_dir.join("HEAD");
         let text = match std::fs::read_link(&head) {

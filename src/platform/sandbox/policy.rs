@@ -93,7 +93,7 @@ pub struct SandboxError {
     pub fix: String,
 }
 
-/// Returns the error for a level `none` that nobody accepted.
+/// Returns the error for the level `none` without explicit acceptance.
 pub fn not_accepted() -> SandboxError {
     SandboxError {
         what: "the sandbox is switched off (level none) and this was not accepted: commands would run with all rights of Skep's user".into(),

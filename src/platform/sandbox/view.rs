@@ -105,7 +105,7 @@ fn add(visible: &mut Vec<Visible>, paths: impl Iterator<Item = PathBuf>) {
     }
 }
 
-/// Virtual environment of a project's working copy, which nobody has activated.
+/// Virtual environment of a project's working copy that is not activated.
 pub struct Environment {
     /// Its directory.
     pub root: PathBuf,
@@ -170,7 +170,7 @@ fn on_path(host: &Host) -> Vec<PathBuf> {
 fn may_show(path: &Path, host: &Host) -> bool {
     refusal(path).is_none()
         && host.home.as_ref().is_none_or(|home| !home.starts_with(path))
-        // What a link leads to is what is shown.
+        // The target of a link is shown.
         && path.canonicalize().is_ok_and(|real| {
             refusal(&real).is_none() && host.home.as_ref().is_none_or(|home| !home.starts_with(real))
         })

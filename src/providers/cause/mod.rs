@@ -137,7 +137,7 @@ impl Cause {
         })
     }
 
-    /// Classifies a complete response that is not an answer, though its status says so. `None` = its form says nothing.
+    /// Classifies a complete response that is not an answer despite its success status. `None` = its form is unknown.
     pub fn of_wrong_answer(body: &[u8]) -> Option<Cause> {
         let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY_BYTES)]);
         if is_web_page(&body) {

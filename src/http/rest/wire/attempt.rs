@@ -28,7 +28,7 @@ impl Step {
 }
 
 words! {
-    /// How an attempt ended.
+    /// Ending of an attempt.
     Ending = domain::Ending {
         /// It did what it was asked to do.
         Succeeded = "succeeded",

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 words! {
-    /// What happened to a file.
+    /// Kind of change to a file.
     FileKind = domain::FileKind {
         /// Added.
         Added = "added",
@@ -25,7 +25,7 @@ words! {
 pub struct FileChange {
     /// Path in the repository.
     pub path: String,
-    /// What happened to it.
+    /// Kind of change.
     pub kind: FileKind,
     /// Lines added.
     pub added: u64,

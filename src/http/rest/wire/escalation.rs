@@ -15,7 +15,7 @@ pub struct Need {
     pub how: String,
 }
 
-/// What an answer does.
+/// Effect of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerKind {
@@ -23,7 +23,7 @@ pub enum AnswerKind {
     Approve,
     /// Declines the subject; the text says what should be different.
     Decline,
-    /// Says yes: go on, or try again.
+    /// Says yes: continue, or try again.
     Continue,
     /// Answers the question, or gives a hint.
     Reply,
@@ -31,7 +31,7 @@ pub enum AnswerKind {
     Raise,
     /// Raises a budget shared with other runs.
     RaiseShared,
-    /// Drops the task and goes on without it.
+    /// Drops the task and continues without it.
     Skip,
     /// Ends the run undelivered; the text says why.
     Stop,

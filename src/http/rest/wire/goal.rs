@@ -19,7 +19,7 @@ pub enum GoalSource {
     },
 }
 
-/// What was asked for.
+/// Goal of a run.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Goal {
     /// The request in the asker's words.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// What a run would start with. Nothing was opened or spent.
+/// Preview of what a run would start with. Nothing was opened or spent.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Preview {
     /// Project; created when the run is opened, if it does not exist.
@@ -20,7 +20,7 @@ pub struct Preview {
     pub base: String,
     /// Open run with the same goal that would be reused.
     pub existing_run: Option<String>,
-    /// How its settings differ from those asked for; a request for the run is refused then, unless `on_difference` says
+    /// How its settings differ from the requested ones; the request is then refused, unless `on_difference` says
     /// otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,

@@ -304,7 +304,7 @@ pub struct NewRun {
     pub on_difference: OnDifference,
 }
 
-/// What happens if the open run of the same goal has other settings than those of the request.
+/// Handling of an open run of the same goal whose settings differ from those of the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDifference {

@@ -16,7 +16,7 @@ pub struct Task {
     pub name: String,
     /// Title, one line.
     pub title: String,
-    /// What is to be done.
+    /// Work to do.
     pub text: String,
     /// Names of the tasks it needs.
     pub needs: Vec<String>,

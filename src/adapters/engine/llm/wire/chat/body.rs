@@ -75,7 +75,7 @@ fn tool_call(call: &Call) -> Value {
     made
 }
 
-/// Returns whether the model caches only what is marked: Claude, of which OpenRouter says so.
+/// Returns whether the model caches only what is marked: Claude, according to OpenRouter's documentation.
 fn caches_by_marks(wire: &Wire) -> bool {
     let host = reqwest::Url::parse(&wire.provider.base_url).ok().and_then(|u| u.host_str().map(str::to_owned));
     host.is_some_and(|host| host == "openrouter.ai" || host.ends_with(".openrouter.ai"))
