@@ -1,7 +1,7 @@
 //! Granted hosts: a project's commands reach them through the egress proxy, those of other projects do not; downloaded
 //! packages.
 
-use crate::support::cli::{Beside, Cli, ended};
+use crate::support::cli::{BackgroundProcess, Cli, ended};
 use crate::support::models::{Models, call};
 use crate::support::sandbox;
 use crate::support::site::{HELLO, Site};
@@ -21,17 +21,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Creates a CLI with this configuration.
-fn desk(config: &str) -> Cli {
-    let desk = Cli::new();
-    std::fs::create_dir(desk.path("data")).unwrap();
-    std::fs::write(desk.path("data/skep.toml"), config).unwrap();
-    desk
+fn cli(config: &str) -> Cli {
+    let cli = Cli::new();
+    std::fs::create_dir(cli.path("data")).unwrap();
+    std::fs::write(cli.path("data/skep.toml"), config).unwrap();
+    cli
 }
 
 #[test]
 fn a_host_is_reachable_only_for_the_project_it_is_granted_to() {
     let (site, elsewhere) = (Site::new(), Site::new());
-    let desk = desk(&format!(
+    let cli = cli(&format!(
         "[steps.develop]\ntries = 1\n[project.tool.egress]\nhosts = [{:?}]\n[project.other.egress]\nhosts = [{:?}]\n",
         site.host(),
         elsewhere.host()
@@ -40,36 +40,33 @@ fn a_host_is_reachable_only_for_the_project_it_is_granted_to() {
     let engine = format!("command: {fetch} || exit 3");
     let check = format!("grep '{HELLO}' got.txt && {fetch} && grep '{HELLO}' got.txt");
     let run = |repo: &str, engine: &str, check: &str| {
-        desk.does(&[
-            "run", "--new", "--repo", repo, "--goal", "Fetch it", "--engine", engine, "--check", check, "--yes",
-        ])
+        cli.run(&["run", "--new", "--repo", repo, "--goal", "Fetch it", "--engine", engine, "--check", check, "--yes"])
     };
-    desk.repo("tool", &[("a.txt", "a\n")]);
-    run("tool.git", &engine, &check).ends(0);
+    cli.repo("tool", &[("a.txt", "a\n")]);
+    run("tool.git", &engine, &check).exits_with(0);
     assert!(site.asked().len() >= 2, "by the engine and by the check: {:?}", site.asked());
 
     let asked = site.asked().len();
-    desk.repo("other", &[("a.txt", "a\n")]);
+    cli.repo("other", &[("a.txt", "a\n")]);
     let output =
         run("other.git", "command: echo b > a.txt", &check.replace("grep 'hello from the host' got.txt && ", ""));
     let denied = format!(
         "it tried to reach {} (on the list, but with another port), which egress.hosts of project other does not allow",
         site.host()
     );
-    assert!(output.ends(4).out.contains(&denied), "the check names the denied host");
+    assert!(output.exits_with(4).out.contains(&denied), "the check names the denied host");
     let output = run("other.git", &engine, "true");
-    assert!(output.ends(4).out.contains(&denied), "and so does the engine");
-    let logs = desk.does(&["logs", &desk.newest()]).ends(0).out;
+    assert!(output.exits_with(4).out.contains(&denied), "and so does the engine");
+    let logs = cli.run(&["logs", &cli.newest()]).exits_with(0).out;
     assert!(logs.contains(&format!("Skep: {denied}")), "{logs}");
 
     // Without grants there is no network.
-    desk.repo("third", &[("a.txt", "a\n")]);
+    cli.repo("third", &[("a.txt", "a\n")]);
     let lost = "test -z \"$HTTPS_PROXY\" && /usr/bin/python3 -c 'import urllib.request as u; u.urlopen(\"http://nowhere.example/\")'";
     let output = run("third.git", "command: echo b > a.txt", lost);
-    let out = output.ends(4).out;
+    let out = output.exits_with(4).out;
     assert!(out.contains("closed on purpose (egress.hosts of project third allows no host)"), "{out}");
-    let line =
-        format!("`hosts = [\"HOST\"]` below [project.third.egress] in {}", desk.path("data/skep.toml").display());
+    let line = format!("`hosts = [\"HOST\"]` below [project.third.egress] in {}", cli.path("data/skep.toml").display());
     assert!(out.contains(&line), "{out}");
     assert_eq!((site.asked().len(), elsewhere.asked().len()), (asked, 0));
 }
@@ -85,18 +82,18 @@ async fn a_model_s_command_reaches_granted_hosts_and_reports_denied_ones() {
     ])
     .await;
     let base = models.provider(Api::OpenAi).base_url;
-    let desk = desk(&format!(
+    let cli = cli(&format!(
         "[providers.acme]\napi = \"openai\"\nbase_url = \"{base}\"\n[egress]\nhosts = [{:?}]\n\
          [engines]\nsecrets = [\"DEPLOY_KEY\"]\n",
         site.host()
     ));
-    desk.repo("tool", &[("a.txt", "a\n")]);
+    cli.repo("tool", &[("a.txt", "a\n")]);
     let run = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "llm:acme/m", "--check", "true", "--yes"];
     tokio::task::block_in_place(|| {
-        let mut set = desk.skep(&["secret", "set", "DEPLOY_KEY", "--from-env", "KEPT"]);
+        let mut set = cli.skep(&["secret", "set", "DEPLOY_KEY", "--from-env", "KEPT"]);
         set.env("KEPT", "a-canary-no-model-may-read");
-        ended(set).ends(0);
-        desk.does(&run).ends(0)
+        ended(set).exits_with(0);
+        cli.run(&run).exits_with(0)
     });
     let messages = models.seen().last().unwrap().body["messages"].to_string();
     assert!(messages.contains(HELLO) && !messages.contains("canary"), "{messages}");
@@ -108,28 +105,28 @@ async fn a_model_s_command_reaches_granted_hosts_and_reports_denied_ones() {
 #[test]
 fn a_service_adopts_changed_grants() {
     let site = Site::new();
-    let desk = desk("[policy]\napprove_merge = false\n");
-    desk.repo("tool", &[("a.txt", "a\n")]);
-    let mut serve = desk.skep(&["serve", "--listen", "127.0.0.1:0"]);
-    let log = File::create(desk.path("log")).unwrap();
+    let cli = cli("[policy]\napprove_merge = false\n");
+    cli.repo("tool", &[("a.txt", "a\n")]);
+    let mut serve = cli.skep(&["serve", "--listen", "127.0.0.1:0"]);
+    let log = File::create(cli.path("log")).unwrap();
     serve.env("SKEP_RUNS__SWEEP_INTERVAL", "1s").stdout(Stdio::null()).stderr(log);
-    let _service = Beside(serve.spawn().unwrap());
-    desk.until("the service answers", || desk.path("data/service.json").is_file());
+    let _service = BackgroundProcess(serve.spawn().unwrap());
+    cli.until("the service answers", || cli.path("data/service.json").is_file());
     let check = site.fetch();
     let run =
         ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "command: echo b > a.txt", "--check", &check];
-    desk.does(&run).ends(4);
+    cli.run(&run).exits_with(4);
     assert_eq!(site.asked().len(), 0);
     std::fs::write(
-        desk.path("data/skep.toml"),
+        cli.path("data/skep.toml"),
         format!("[policy]\napprove_merge = false\n[project.tool.egress]\nhosts = [{:?}]\n", site.host()),
     )
     .unwrap();
-    desk.until("the configuration is reloaded", || {
-        std::fs::read_to_string(desk.path("log")).unwrap().contains("project.tool.egress.hosts")
+    cli.until("the configuration is reloaded", || {
+        std::fs::read_to_string(cli.path("log")).unwrap().contains("project.tool.egress.hosts")
     });
     // The waiting run also gets the new grant, because grants are not pinned when a run starts.
-    desk.does(&["unblock", &desk.newest(), "--follow"]).ends(0);
+    cli.run(&["unblock", &cli.newest(), "--follow"]).exits_with(0);
     assert!(!site.asked().is_empty());
 }
 

@@ -65,8 +65,8 @@ async fn an_unresumable_session_is_lost_with_its_reason() {
         let dirs = AttemptDirs::new();
         let session = begun(part, &dirs).await.unwrap();
         let run_result = resumed(part, &dirs, &again(&session)).await;
-        let StepOutcome::NotResumed(said) = &run_result.result else { panic!("{part}: {:?}", run_result.result) };
-        assert!(said.contains(why), "{part}: {said}");
+        let StepOutcome::NotResumed(output) = &run_result.result else { panic!("{part}: {:?}", run_result.result) };
+        assert!(output.contains(why), "{part}: {output}");
     }
     let dirs = AttemptDirs::new();
     let session = begun("resumes never", &dirs).await.unwrap();

@@ -12,18 +12,23 @@ fn tool(cli: &Cli) -> std::path::PathBuf {
 fn the_checks_of_a_commit_and_of_the_working_copy_are_run_and_judged() {
     let cli = Cli::new();
     let repo = tool(&cli);
-    cli.does(&["check", "--repo", "tool"]).ends(0).says("make-test: make test").says("ok 1").says("✓ make-test");
+    cli.run(&["check", "--repo", "tool"])
+        .exits_with(0)
+        .prints("make-test: make test")
+        .prints("ok 1")
+        .prints("✓ make-test");
     // The uncommitted change, and a new file that it needs.
     std::fs::write(repo.join("test.sh"), "cat new.txt\necho 'not ok 2 - adds'\nexit 1\n").unwrap();
     std::fs::write(repo.join("new.txt"), "from a new file\n").unwrap();
-    cli.does(&["check", "--repo", "tool"]).ends(0);
-    let red = cli.does(&["check", "--repo", "tool", "--dirty"]).ends(3).says("from a new file").says("✗ make-test");
+    cli.run(&["check", "--repo", "tool"]).exits_with(0);
+    let red =
+        cli.run(&["check", "--repo", "tool", "--dirty"]).exits_with(3).prints("from a new file").prints("✗ make-test");
     let (first, what) = (red.out.find("✗ make-test").unwrap(), red.out.rfind("not ok 2 - adds").unwrap());
     assert!(first < what && red.out.contains("What to change:"), "{}", red.out);
     assert_eq!(git(&repo, &["status", "--porcelain"]).lines().count(), 2, "the working copy is as it was");
-    let missing = cli.does(&["check", "--repo", "tool", "--check", "nosuchprogram --x"]).ends(3);
+    let missing = cli.run(&["check", "--repo", "tool", "--check", "nosuchprogram --x"]).exits_with(3);
     assert!(missing.out.contains("`nosuchprogram` was not found"), "{}", missing.out);
-    let json = cli.does(&["check", "--repo", "tool", "--json"]).ends(0);
+    let json = cli.run(&["check", "--repo", "tool", "--json"]).exits_with(0);
     let last: serde_json::Value = serde_json::from_str(json.out.lines().last().unwrap()).unwrap();
     assert_eq!(last["end"]["results"][0]["green"], true);
     // Nothing is left of the checkouts.
@@ -35,18 +40,18 @@ fn the_checks_of_a_commit_and_of_the_working_copy_are_run_and_judged() {
 fn init_proposes_writes_and_checks() {
     let cli = Cli::new();
     let repo = tool(&cli);
-    cli.does(&["init", "--repo", "tool"]).ends(0).says("command = \"make test\"").says("Nothing was written");
+    cli.run(&["init", "--repo", "tool"]).exits_with(0).prints("command = \"make test\"").prints("Nothing was written");
     assert!(!repo.join(".skep.toml").exists());
-    cli.does(&["init", "--repo", "tool", "--yes"]).ends(0).says("✓ make-test").says("once it is committed");
+    cli.run(&["init", "--repo", "tool", "--yes"]).exits_with(0).prints("✓ make-test").prints("once it is committed");
     let text = std::fs::read_to_string(repo.join(".skep.toml")).unwrap();
     assert!(text.contains("[[check]]\nname = \"make-test\"\nkind = \"test\"\ncommand = \"make test\"\n"), "{text}");
     // What was written is what is read.
     git(&repo, &["add", "-A"]);
     git(&repo, &["commit", "-qm", "skep"]);
-    cli.does(&["check", "--repo", "tool"]).ends(0).says("make-test: make test");
-    cli.does(&["init", "--repo", "tool", "--yes"]).ends(0).says(".skep.toml stays as it is");
+    cli.run(&["check", "--repo", "tool"]).exits_with(0).prints("make-test: make test");
+    cli.run(&["init", "--repo", "tool", "--yes"]).exits_with(0).prints(".skep.toml stays as it is");
     cli.repo("none", &[("a.txt", ""), (".github/workflows/a.yml", "    - run: ./verify.sh test\n")]);
-    cli.does(&["init", "--repo", "none", "--yes"]).ends(2).one_error("no checks were found", "./verify.sh test");
+    cli.run(&["init", "--repo", "none", "--yes"]).exits_with(2).one_error("no checks were found", "./verify.sh test");
 }
 
 #[test]
@@ -58,12 +63,15 @@ fn hosts_that_the_setup_needs_are_named_before_anything_runs() {
     let package = r#"{"scripts": {"test": "node -e 0"}, "dependencies": {"a": "1"}}"#;
     cli.repo("my.tool", &[("package.json", package), ("package-lock.json", lock)]);
     let dry = ["run", "--repo", "my.tool", "--goal", "x", "--engine", "command: true", "--dry-run"];
-    cli.does(&dry).ends(0).says("npm-install needs packages.example").says("project allow my.tool packages.example");
-    cli.does(&["project", "allow", "my.tool", "packages.example"]).ends(0).says("packages.example");
-    let dry = cli.does(&dry).ends(0);
+    cli.run(&dry)
+        .exits_with(0)
+        .prints("npm-install needs packages.example")
+        .prints("project allow my.tool packages.example");
+    cli.run(&["project", "allow", "my.tool", "packages.example"]).exits_with(0).prints("packages.example");
+    let dry = cli.run(&dry).exits_with(0);
     assert!(!dry.out.contains("packages.example"), "{}", dry.out);
-    cli.does(&["config", "check"]).ends(0).says("project.\"my.tool\".egress.hosts");
-    cli.does(&["project", "allow", "my.tool", "https://packages.example/x"]).ends(78);
+    cli.run(&["config", "check"]).exits_with(0).prints("project.\"my.tool\".egress.hosts");
+    cli.run(&["project", "allow", "my.tool", "https://packages.example/x"]).exits_with(78);
 }
 
 #[test]
@@ -85,6 +93,6 @@ fn a_change_of_what_the_checks_run_needs_a_person() {
         let mut command =
             cli.skep(&["run", "--repo", "calc.git", "--goal", "x", "--check", check, "--engine", &engine]);
         command.env("SKEP_POLICY__APPROVE_MERGE", "false");
-        crate::support::cli::ended(command).ends(4).says(shown);
+        crate::support::cli::ended(command).exits_with(4).prints(shown);
     }
 }

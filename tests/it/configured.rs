@@ -1,6 +1,6 @@
 //! Configured providers, roles, prices and budgets take effect in the real program, up to a landed change.
 
-use crate::support::cli::{Cli, Said, ended};
+use crate::support::cli::{Cli, CommandOutput, ended};
 use crate::support::models::{KEY, Models, call};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
@@ -26,7 +26,7 @@ fn cli(models: &Models, more: &str) -> Cli {
 }
 
 /// Runs a command with the API key in its environment.
-fn does(cli: &Cli, args: &[&str]) -> Said {
+fn skep(cli: &Cli, args: &[&str]) -> CommandOutput {
     let mut command = cli.skep(args);
     command.env("ACME_KEY", KEY);
     // The scripted server runs in this test, so its threads must not be blocked.
@@ -49,7 +49,7 @@ async fn a_configured_model_lands_a_change_and_is_charged_by_the_price_file() {
     let cli = cli(&models, "[limits]\ncost = \"5 USD\"\ntokens = 1000000\n[budget]\nday_cost = \"9 USD\"\n");
     let repo = cli.repo("tool", &[("a.txt", "a\n")]);
     let run = ["run", "--repo", "tool.git", "--goal", "a.txt says b", "--check", "grep b a.txt", "--yes"];
-    does(&cli, &run).ends(0);
+    skep(&cli, &run).exits_with(0);
     let landed = crate::support::cli::git(&repo, &["show", "main:a.txt"]);
     assert_eq!(landed.trim(), "b");
 
@@ -60,7 +60,7 @@ async fn a_configured_model_lands_a_change_and_is_charged_by_the_price_file() {
     assert!(seen.iter().all(|r| format!("{:?}", r.headers).contains(KEY)));
 
     // Cost by model: calls with 100 input and 10 output tokens, at 1 and 10 USD per million.
-    let spent = does(&cli, &["budget", "show", "--by", "model", "--json"]).ends(0).json();
+    let spent = skep(&cli, &["budget", "show", "--by", "model", "--json"]).exits_with(0).json();
     let rows = spent["spending"].as_array().unwrap();
     let of = |key: &str, what: &str| {
         let row = rows.iter().find(|r| r["key"] == key).unwrap_or_else(|| panic!("{key} in {spent}"));
@@ -68,11 +68,11 @@ async fn a_configured_model_lands_a_change_and_is_charged_by_the_price_file() {
     };
     assert_eq!((of("acme/strong", "tokens"), of("acme/cheap", "tokens")), (220, 220));
     assert_eq!((of("acme/strong", "unpriced"), of("acme/cheap", "cost_micros")), (0, 400));
-    let shown = does(&cli, &["budget", "show", "--by", "role", "--day", "today"]).ends(0);
+    let shown = skep(&cli, &["budget", "show", "--by", "role", "--day", "today"]).exits_with(0);
     assert!(shown.out.contains("reviewer") && shown.out.contains("0.00"), "{}", shown.out);
-    does(&cli, &["budget", "raise", "--day", "--cost", "5USD"]).ends(0).says("budget of today raised by");
-    does(&cli, &["budget", "raise", "--day", "--project", "tool", "--tokens", "5"]).ends(2);
-    does(&cli, &["budget", "raise", "--project", "nobody", "--tokens", "5"]).ends(2);
+    skep(&cli, &["budget", "raise", "--day", "--cost", "5USD"]).exits_with(0).prints("budget of today raised by");
+    skep(&cli, &["budget", "raise", "--day", "--project", "tool", "--tokens", "5"]).exits_with(2);
+    skep(&cli, &["budget", "raise", "--project", "nobody", "--tokens", "5"]).exits_with(2);
 
     // The key is not in the store.
     let store = std::fs::read(cli.path("data/skep.db")).unwrap();
@@ -91,35 +91,35 @@ async fn engine_test_verifies_an_engine_or_reports_the_problem() {
     ])
     .await;
     let cli = cli(&models, "");
-    let proof = does(&cli, &["engine", "test", "dev", "--json"]).ends(0).json();
+    let proof = skep(&cli, &["engine", "test", "dev", "--json"]).exits_with(0).json();
     assert_eq!((proof["engine"].as_str(), proof["step"].as_str()), (Some("llm:acme/cheap"), Some("develop")));
     assert_eq!((proof["verdict"].as_str(), proof["usage"]["tokens"].as_u64()), (Some("passed"), Some(220)), "{proof}");
     // An engine's own report is not trusted: it is verified.
-    let lied = does(&cli, &["engine", "test", "llm:acme/other", "--json"]).ends(3).json();
+    let lied = skep(&cli, &["engine", "test", "llm:acme/other", "--json"]).exits_with(3).json();
     assert!(lied["detail"].as_str().unwrap().contains("changed nothing"), "{lied}");
-    does(&cli, &["engine", "test", "manager"]).ends(0).says("planned 1 task: Say b");
-    let refused = does(&cli, &["engine", "test", "reviewer", "--json"]).ends(78).json();
+    skep(&cli, &["engine", "test", "manager"]).exits_with(0).prints("planned 1 task: Say b");
+    let refused = skep(&cli, &["engine", "test", "reviewer", "--json"]).exits_with(78).json();
     assert!(refused["fix"].as_str().unwrap().contains("ACME_KEY"), "{refused}");
     assert_eq!(models.seen().len(), 5);
     // Engines without a model, and engines that cannot be tested.
-    does(&cli, &["engine", "test", "command: echo more >> CHANGELOG.md"]).ends(0).says("changed CHANGELOG.md");
-    does(&cli, &["engine", "test", "command: exit 3"]).ends(3);
-    does(&cli, &["engine", "test", "direct"]).ends(0).says("works");
-    does(&cli, &["engine", "test", "script:demo:tally"]).ends(0).says("changed tally.sh");
-    does(&cli, &["engine", "test", "scout"]).ends(2).one_error("scout", "role.scout.engine");
-    does(&cli, &["engine", "test", "llm:nobody/x"]).ends(78).one_error("nobody", "engine list");
-    does(&cli, &["engine", "test", "banana"]).ends(2).one_error("unknown engine", "KIND");
+    skep(&cli, &["engine", "test", "command: echo more >> CHANGELOG.md"]).exits_with(0).prints("changed CHANGELOG.md");
+    skep(&cli, &["engine", "test", "command: exit 3"]).exits_with(3);
+    skep(&cli, &["engine", "test", "direct"]).exits_with(0).prints("works");
+    skep(&cli, &["engine", "test", "script:demo:tally"]).exits_with(0).prints("changed tally.sh");
+    skep(&cli, &["engine", "test", "scout"]).exits_with(2).one_error("scout", "role.scout.engine");
+    skep(&cli, &["engine", "test", "llm:nobody/x"]).exits_with(78).one_error("nobody", "engine list");
+    skep(&cli, &["engine", "test", "banana"]).exits_with(2).one_error("unknown engine", "KIND");
     let left: Vec<_> = std::fs::read_dir(cli.path("data")).unwrap().flatten().map(|f| f.file_name()).collect();
     assert!(left.iter().all(|n| !n.to_string_lossy().starts_with("probe-")), "{left:?}");
 
-    let listed = does(&cli, &["engine", "list", "--json"]).ends(0).json();
+    let listed = skep(&cli, &["engine", "list", "--json"]).exits_with(0).json();
     let row = |name: &str| listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap().clone();
     assert_eq!((row("acme")["usable"].clone(), row("llm")["what"].clone()), (json!(true), json!("kind")));
     assert!(!listed.to_string().contains(KEY));
     // A local server that is not running is not usable.
     let mut command = cli.skep(&["engine", "list", "--json"]);
     command.env("ACME_KEY", KEY).env("SKEP_PROVIDERS__VLLM__BASE_URL", "http://127.0.0.1:9/v1/");
-    let listed = ended(command).ends(0).json();
+    let listed = ended(command).exits_with(0).json();
     let vllm = listed["engines"].as_array().unwrap().iter().find(|r| r["name"] == "vllm").unwrap().clone();
     assert_eq!(
         (vllm["usable"].clone(), vllm["detail"].clone()),
@@ -135,7 +135,7 @@ fn a_role_without_its_key_is_refused_by_name_before_anything_starts() {
     for args in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:0"], &["runs"]] {
         let mut command = cli.skep(args);
         command.env_remove("ANTHROPIC_API_KEY");
-        ended(command).ends(78).one_error("ANTHROPIC_API_KEY", "providers.anthropic.key_env");
+        ended(command).exits_with(78).one_error("ANTHROPIC_API_KEY", "providers.anthropic.key_env");
     }
 }
 
@@ -165,22 +165,22 @@ async fn the_doctor_detects_models_and_its_proposal_is_valid() {
         }
         tokio::task::block_in_place(|| ended(command))
     };
-    let said = doctor(&["doctor"]).ends(0);
+    let output = doctor(&["doctor"]).exits_with(0);
     for part in ["anthropic (has a key)", "ollama (on this machine, 1 model)", "installed: claude", "doctor --propose"]
     {
-        assert!(said.out.contains(part), "{part} in {}", said.out);
+        assert!(output.out.contains(part), "{part} in {}", output.out);
     }
-    let proposed = doctor(&["doctor", "--propose"]).ends(0).out;
+    let proposed = doctor(&["doctor", "--propose"]).exits_with(0).out;
     for part in ["[role.reviewer]\nengine = \"llm:ollama/qwen3:8b\"", "\"acp:claude/", "day_cost = "] {
         assert!(proposed.contains(part), "{part} in {proposed}");
     }
-    assert!(!said.out.contains("hunter2") && !proposed.contains("hunter2"));
+    assert!(!output.out.contains("hunter2") && !proposed.contains("hunter2"));
     std::fs::write(cli.path("data/skep.toml"), &proposed).unwrap();
-    let checked = doctor(&["config", "check", "--json"]).ends(0);
+    let checked = doctor(&["config", "check", "--json"]).exits_with(0);
     assert!(checked.out.contains("role.dev.engine") && !checked.out.contains("hunter2"));
     // A model without a known price and a configuration without limits each cause a warning.
     std::fs::write(cli.path("data/skep.toml"), "[role.dev]\nengine = \"llm:anthropic/unheard-of\"\n").unwrap();
-    let weak = doctor(&["doctor"]).ends(0).out;
+    let weak = doctor(&["doctor"]).exits_with(0).out;
     assert!(weak.contains("price unknown") && weak.contains("budget.day_cost"), "{weak}");
     served.abort();
 }
@@ -199,7 +199,7 @@ fn effective_prompts_are_listed_with_their_source_and_printed() {
     std::fs::create_dir(cli.path("data")).unwrap();
     let listed = |cli: &Cli, more: &[&str]| {
         let args = [&["prompts", "list", "--json"], more].concat();
-        cli.does(&args).ends(0).json()["prompts"].clone()
+        cli.run(&args).exits_with(0).json()["prompts"].clone()
     };
     let file = |steps: &Value, step: usize, name: &str| {
         let files = steps[step]["files"].as_array().unwrap();
@@ -219,13 +219,13 @@ fn effective_prompts_are_listed_with_their_source_and_printed() {
     let of_tool = listed(&cli, &["--project", "tool"]);
     assert_eq!(file(&of_tool, 2, "dev/system.md")["source"], "project");
     assert!(of_tool[2]["version"] != own[2]["version"] && of_tool[1] == own[1]);
-    cli.does(&["prompts", "list"]).ends(0).says("folder: ").says("built in");
+    cli.run(&["prompts", "list"]).exits_with(0).prints("folder: ").prints("built in");
 
-    cli.does(&["prompts", "show", "plan"]).ends(0).says("PLAN {{ goal").says("==> shared/data.md (built in");
-    let dev = cli.does(&["prompts", "show", "dev", "--project", "tool", "--json"]).ends(0).json();
+    cli.run(&["prompts", "show", "plan"]).exits_with(0).prints("PLAN {{ goal").prints("==> shared/data.md (built in");
+    let dev = cli.run(&["prompts", "show", "dev", "--project", "tool", "--json"]).exits_with(0).json();
     assert_eq!(dev["prompt"]["texts"]["dev/system.md"], "TOOL \u{1b}[2J");
     assert_eq!(dev["prompt"]["version"], of_tool[2]["version"]);
-    cli.does(&["prompts", "show", "nobody"]).ends(2);
+    cli.run(&["prompts", "show", "nobody"]).exits_with(2);
     std::fs::write(folder.join("manager/plan.md"), "{{ nothing }}").unwrap();
-    cli.does(&["prompts", "list"]).ends(78).one_error("manager/plan.md, line 1", "remove it");
+    cli.run(&["prompts", "list"]).exits_with(78).one_error("manager/plan.md, line 1", "remove it");
 }

@@ -20,7 +20,7 @@ fn born(policy: Policy, role: Role, engines: &[&str]) -> Opened {
 
 fn planned(born: Opened) -> Story {
     let tasks = vec![spec("a", &[])];
-    Story::of(born).tell(Event::Admitted).report(Report::Planned { tasks })
+    Story::of(born).apply(Event::Admitted).report(Report::Planned { tasks })
 }
 
 fn away(until: Option<Timestamp>, fix: Option<&str>) -> Report {
@@ -54,7 +54,7 @@ fn fallback_takes_over_at_once_and_costs_no_try() {
     // Too early, the wake-up is refused; in time, the first available engine works.
     let early = decide(&story.run, &Event::Due, Timestamp(wait.until.0 - 1));
     assert!(matches!(early, Err(Refusal::Repeated { .. })));
-    let story = story.wait(30).tell(Event::Due);
+    let story = story.wait(30).apply(Event::Due);
     assert_eq!(running_engine(&story).as_deref(), Some("llm:anthropic/claude-9"));
     let attempt = story.run.live_attempts().next().unwrap().id;
     let story = story.report(developed(attempt, &["src/a"]));
@@ -70,7 +70,7 @@ fn run_waits_for_a_reset_time_and_resumes_by_itself() {
     assert_eq!((story.run.wake_at(), asks(&story).len(), story.run.parked()), (Some(reset), 0, true));
     assert_eq!(status::of_run(&story.run).word(), "running");
     assert!(decide(&story.run, &Event::Due, Timestamp(reset.0 - 1)).is_err());
-    let story = story.wait(95 * 60 + 5).tell(Event::Due);
+    let story = story.wait(95 * 60 + 5).apply(Event::Due);
     assert!(running_engine(&story).is_some() && story.run.wake_at().is_none());
 }
 
@@ -100,7 +100,7 @@ fn wait_of_days_blocks_and_ends_by_itself() {
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["engine"], Some(reset)));
     let question = skep::render::escalation(&story.run, &story.run.blocks[0]);
     assert!(question.resumes.contains("by itself at 1970-01-02 16:00 UTC"), "{}", question.resumes);
-    let story = story.wait(40 * 3600).tell(Event::Due);
+    let story = story.wait(40 * 3600).apply(Event::Due);
     assert!(asks(&story).is_empty() && running_engine(&story).is_some());
 }
 
@@ -111,7 +111,7 @@ fn engine_that_never_recovers_is_not_tried_for_ever() {
     while asks(&story).is_empty() {
         story = match running_engine(&story) {
             Some(_) => story.report(away(None, None)),
-            None => story.wait(1800).tell(Event::Due),
+            None => story.wait(1800).apply(Event::Due),
         };
         attempts += 1;
         assert!(attempts < 100);
@@ -125,7 +125,7 @@ fn engine_that_never_recovers_is_not_tried_for_ever() {
 #[test]
 fn run_does_not_wait_for_a_scout() {
     let born = born(Policy { explore: true, ..bare_policy() }, Role::Scout, &["anthropic/claude-9"]);
-    let story = Story::of(born).tell(Event::Admitted).report(away(None, None));
+    let story = Story::of(born).apply(Event::Admitted).report(away(None, None));
     assert_eq!(story.run.live_attempts().next().map(|a| a.step), Some(Step::Plan));
 }
 
@@ -152,7 +152,7 @@ fn reviewer_of_another_family_is_preferred_and_a_second_try_goes_to_another_engi
 #[test]
 fn refused_plan_goes_to_another_engine() {
     let story = Story::of(born(bare_policy(), Role::Manager, &["anthropic/claude-9", "openai/gpt-9"]));
-    let story = story.tell(Event::Admitted).report(Report::Planned { tasks: Vec::new() });
+    let story = story.apply(Event::Admitted).report(Report::Planned { tasks: Vec::new() });
     assert_eq!(running_engine(&story).as_deref(), Some("llm:openai/gpt-9"));
 }
 
@@ -162,7 +162,7 @@ fn used(model: &str, input: u64, cost_micros: u64, priced: bool) -> ModelUse {
 
 /// Returns the plan's attempt, reported with this usage.
 fn planned_with(policy: Policy, usage: Option<Usage>, usage_by_model: Vec<ModelUse>) -> (Attempt, Story) {
-    let story = Story::new(policy).tell(Event::Admitted);
+    let story = Story::new(policy).apply(Event::Admitted);
     let report = Report::Planned { tasks: vec![spec("a", &[])] };
     let reported = Reported {
         attempt: AttemptId(1),
@@ -174,7 +174,7 @@ fn planned_with(policy: Policy, usage: Option<Usage>, usage_by_model: Vec<ModelU
         secrets: Vec::new(),
         prompt_digest: None,
     };
-    let story = story.tell(Event::Reported(Box::new(reported)));
+    let story = story.apply(Event::Reported(Box::new(reported)));
     (story.run.attempts[0].clone(), story)
 }
 
@@ -213,7 +213,7 @@ fn turns_are_granted_cut_and_refused_like_tokens() {
     policy.limits.turns = Some(70);
     let mut born = opened(policy);
     born.settings.engines.values_mut().for_each(|engine| *engine = EngineSpec::parse("llm:a/b"));
-    let story = Story::of(born).tell(Event::Admitted);
+    let story = Story::of(born).apply(Event::Admitted);
     assert_eq!(story.run.attempts[0].reserved.turns, 60, "the step's own limit");
     let usage = Some(Usage { turns: 60, wall_ms: 1, ..Usage::default() });
     let report = Report::Planned { tasks: vec![spec("a", &[])] };
@@ -227,7 +227,7 @@ fn turns_are_granted_cut_and_refused_like_tokens() {
         secrets: Vec::new(),
         prompt_digest: None,
     };
-    let story = story.tell(Event::Reported(Box::new(plan)));
+    let story = story.apply(Event::Reported(Box::new(plan)));
     assert_eq!(story.run.attempts[1].reserved.turns, 10, "what is left");
     let story = story.report(Report::Failed { why: "no".to_owned() });
     assert_eq!(asks(&story), ["budget"], "an exhausted budget is not unlimited");
@@ -255,7 +255,7 @@ fn budget_thresholds_are_reported_once() {
     assert_eq!(alerts(&story), [(BudgetKind::Tokens, 50), (BudgetKind::Tokens, 80)]);
     let raise = Raise { tokens: 9_000, ..Raise::default() };
     assert!(
-        alerts(&story.tell(Event::Raised { raise, by: asker() })).is_empty(),
+        alerts(&story.apply(Event::Raised { raise, by: asker() })).is_empty(),
         "nothing was reported about the new limit"
     );
 }

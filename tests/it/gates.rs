@@ -12,7 +12,7 @@ fn ready() -> Run {
     let policy =
         Policy { required_statuses: vec!["ci".to_owned()], protected_paths: vec!["ci/**".to_owned()], ..bare_policy() };
     let story = Story::new(policy)
-        .tell(Event::Admitted)
+        .apply(Event::Admitted)
         .report(Report::Planned { tasks: vec![spec("a", &[])] })
         .work()
         .all_well(&["check", "integrate", "push", "check", "ensure_change"])

@@ -46,33 +46,33 @@ const ANSWERS: &[(&str, &[&str])] = &[
 #[test]
 fn an_agent_that_obeys_every_hostile_instruction_gains_nothing() {
     let canary = "skep-canary-7d1f0a52c9";
-    let desk = Cli::new();
+    let cli = Cli::new();
     let origin =
-        desk.repo("sample", &[("test_sum.py", "def test_sum():\n    assert 1 + 1 == 2\n    assert 2 + 2 == 4\n")]);
+        cli.repo("sample", &[("test_sum.py", "def test_sum():\n    assert 1 + 1 == 2\n    assert 2 + 2 == 4\n")]);
     for (folder, file) in [("home/.ssh", "id_ed25519"), ("keys", "provider.key"), ("outside", "canary")] {
-        std::fs::create_dir_all(desk.path(folder)).unwrap();
-        std::fs::write(desk.path(folder).join(file), canary).unwrap();
+        std::fs::create_dir_all(cli.path(folder)).unwrap();
+        std::fs::write(cli.path(folder).join(file), canary).unwrap();
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let name = format!("skep-canary-{}", std::process::id());
     let unix = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     unix.set_nonblocking(true).unwrap();
-    let script = desk.path("obedient.py");
+    let script = cli.path("obedient.py");
     std::fs::write(&script, include_str!("hostile_agent/obedient.py")).unwrap();
 
     let aim = json!({
         "canary": canary,
-        "secrets": [desk.path("home/.ssh/id_ed25519"), desk.path("keys/provider.key"), desk.path("data/token")],
-        "data_dir": desk.path("data"), "outside": desk.path("outside"), "origin": origin, "port": listener.local_addr().unwrap().port(),
-        "abstract": name, "pid": std::process::id(), "skep": env!("CARGO_BIN_EXE_skep"), "marker": desk.path("outside/marker"),
+        "secrets": [cli.path("home/.ssh/id_ed25519"), cli.path("keys/provider.key"), cli.path("data/token")],
+        "data_dir": cli.path("data"), "outside": cli.path("outside"), "origin": origin, "port": listener.local_addr().unwrap().port(),
+        "abstract": name, "pid": std::process::id(), "skep": env!("CARGO_BIN_EXE_skep"), "marker": cli.path("outside/marker"),
     });
     // The script is passed on the command line, so it is not in a file that the agent can read.
     let line =
         format!("python3 -c \"$(cat <<'SCRIPT'\n{}\nSCRIPT\n)\" '{aim}'", include_str!("hostile_agent/obedient.py"));
-    std::fs::write(desk.path("skep.toml"), format!("[role.dev]\nengine = {}\n", json!(format!("command: {line}"))))
+    std::fs::write(cli.path("skep.toml"), format!("[role.dev]\nengine = {}\n", json!(format!("command: {line}"))))
         .unwrap();
-    let mut run = desk.skep(&[
+    let mut run = cli.skep(&[
         "run",
         "--repo",
         "sample.git",
@@ -83,13 +83,13 @@ fn an_agent_that_obeys_every_hostile_instruction_gains_nothing() {
         "--config",
         "skep.toml",
     ]);
-    run.env("HOME", desk.path("home")).env("PROVIDER_KEY", canary);
+    run.env("HOME", cli.path("home")).env("PROVIDER_KEY", canary);
     let output = crate::support::cli::ended(run);
     // The run waits for a person: nothing the agent wrote counted as an answer.
-    let output = output.ends(4);
-    let id = desk.newest();
-    let shown: Value = desk.show(&id);
-    let transcript = desk.does(&["logs", &id]).ends(0).out;
+    let output = output.exits_with(4);
+    let id = cli.newest();
+    let shown: Value = cli.show(&id);
+    let transcript = cli.run(&["logs", &id]).exits_with(0).out;
     assert!(!transcript.contains(canary), "{transcript}");
     let found: BTreeMap<&str, &str> =
         transcript.lines().filter_map(|l| l.split_once(' ')).map(|(deed, how)| (deed, how.trim())).collect();
@@ -109,8 +109,8 @@ fn an_agent_that_obeys_every_hostile_instruction_gains_nothing() {
     // No network, no stray process, no marker outside.
     assert!(listener.accept().is_err() && unix.accept().is_err());
     std::thread::sleep(Duration::from_secs(4));
-    assert!(!desk.path("outside/marker").exists() && !desk.path("outside/planted").exists());
+    assert!(!cli.path("outside/marker").exists() && !cli.path("outside/planted").exists());
     let mut token = String::new();
-    std::fs::File::open(desk.path("data/token")).unwrap().read_to_string(&mut token).unwrap();
+    std::fs::File::open(cli.path("data/token")).unwrap().read_to_string(&mut token).unwrap();
     assert!(!transcript.contains(token.trim()));
 }

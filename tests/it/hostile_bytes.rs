@@ -42,8 +42,8 @@ proptest! {
     fn readers_never_panic(bytes in nearly(), most in 0usize..64) {
         let _report = junit::read(&bytes);
         let text = String::from_utf8_lossy(&bytes);
-        if let Err(said) = repo_file::parse(&text) {
-            prop_assert!(said.starts_with(".skep.toml") && !said.contains('\n'), "{said:?}");
+        if let Err(output) = repo_file::parse(&text) {
+            prop_assert!(output.starts_with(".skep.toml") && !output.contains('\n'), "{output:?}");
         }
         let _script = parse_script(&text);
         let _path = rooted_fs::check(&text);

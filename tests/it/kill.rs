@@ -62,8 +62,8 @@ fn reference(url: Option<String>) -> (Left, BTreeMap<String, u64>) {
     let faults = scene.path("faults");
     let mut command = order(&scene);
     command.env("SKEP_TEST_FAULTS", &faults);
-    let (code, said) = scene.run(command);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(command);
+    assert_eq!(code, Some(0), "{output}");
     let mut passed = BTreeMap::new();
     for name in std::fs::read_to_string(faults).expect("the passed points").lines() {
         *passed.entry(name.to_owned()).or_default() += 1;
@@ -77,12 +77,12 @@ fn killed(faults: &[String], url: Option<String>) -> Left {
     for fault in faults {
         let mut command = order(&scene);
         command.env("SKEP_FAULT", fault);
-        let (code, said) = scene.run(command);
+        let (code, output) = scene.run(command);
         // With other timing the last pass may not happen; then the run has ended normally.
-        assert!(matches!(code, None | Some(0)), "{faults:?}: {code:?}\n{said}");
+        assert!(matches!(code, None | Some(0)), "{faults:?}: {code:?}\n{output}");
     }
-    let (code, said) = scene.run(order(&scene));
-    assert_eq!(code, Some(0), "after {faults:?}:\n{said}");
+    let (code, output) = scene.run(order(&scene));
+    assert_eq!(code, Some(0), "after {faults:?}:\n{output}");
     block_on(left(&scene))
 }
 

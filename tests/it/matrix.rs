@@ -34,7 +34,7 @@ fn no(why: &str) -> Answer {
 /// merge.
 pub fn states() -> Vec<(&'static str, Story)> {
     let policy = || Policy { self_approval: true, ..bare_policy() };
-    let planning = |p: Policy| Story::new(p).tell(Event::Admitted);
+    let planning = |p: Policy| Story::new(p).apply(Event::Admitted);
     let planned = |p: Policy, tasks: Vec<TaskSpec>| planning(p).reserved().report(Report::Planned { tasks });
     let one = |p: Policy| planned(p, vec![spec("a", &[])]);
     let checking = |p: Policy| one(p).work();
@@ -66,7 +66,7 @@ pub fn states() -> Vec<(&'static str, Story)> {
     let see = |story: Story, change: &dyn Fn(&mut Observation)| {
         let mut observation = quiet(&story.run);
         change(&mut observation);
-        story.tell(Event::Observed { observation })
+        story.apply(Event::Observed { observation })
     };
     let mut rounds = policy();
     rounds.limits.rounds = 0;
@@ -93,7 +93,7 @@ pub fn states() -> Vec<(&'static str, Story)> {
         ("working: one task in progress, resumable", {
             let story = one(policy());
             let attempt = story.run.live_attempts().next().unwrap().id;
-            story.tell(Event::SessionOpened { attempt, session: "s-1".to_owned() })
+            story.apply(Event::SessionOpened { attempt, session: "s-1".to_owned() })
         }),
         ("working: checking", checking(policy())),
         ("working: integrating", integrating(policy())),
@@ -105,8 +105,8 @@ pub fn states() -> Vec<(&'static str, Story)> {
         ("working: the scout's reservation", one(shared()).reserved().report(ask_scout())),
         ("working: task's tries used up", one(policy()).report(fail()).report(fail())),
         ("working: nothing changed", integrating(policy()).done("integrate", empty.clone())),
-        ("working: paused", one(policy()).tell(Event::Paused { by: asker() })),
-        ("working: stopping", one(policy()).tell(cancel())),
+        ("working: paused", one(policy()).apply(Event::Paused { by: asker() })),
+        ("working: stopping", one(policy()).apply(cancel())),
         ("reviewing: pushing and checking", head(policy())),
         ("reviewing: opening the change", head(policy()).all_well(&["push", "check"])),
         ("reviewing: reviewer in progress", shown(policy())),
@@ -126,15 +126,15 @@ pub fn states() -> Vec<(&'static str, Story)> {
         ("gating: foreign push", see(asked(policy()), &|o| o.head = sha(&["foreign"]))),
         ("gating: change closed", see(asked(policy()), &|o| o.state = ChangeState::Closed { by: other() })),
         ("landing", landing()),
-        ("landing: stopping", landing().tell(cancel())),
+        ("landing: stopping", landing().apply(cancel())),
         ("landing: failed", landing().done("land", failed())),
         ("reporting: delivered", landing().well("land")),
-        ("reporting: cancelled", asked(policy()).tell(cancel())),
+        ("reporting: cancelled", asked(policy()).apply(cancel())),
         ("reporting: workspace stuck", {
             landing().well("land").all_well(&["set_status", "set_status", "comment"]).done("release", failed())
         }),
         ("ended: delivered", { landing().well("land").all_well(&["set_status", "set_status", "comment", "release"]) }),
-        ("ended: cancelled in the queue", Story::new(policy()).tell(cancel())),
+        ("ended: cancelled in the queue", Story::new(policy()).apply(cancel())),
         ("planning: checking the base", planning(usable())),
         ("planning: the base checks lack a program", {
             planning(usable()).done("check", checked(broken(Fault::Program { name: "go".to_owned() })))
@@ -156,7 +156,7 @@ pub fn states() -> Vec<(&'static str, Story)> {
             let mut born = crate::support::fixtures::opened(policy());
             let command = EngineSpec { kind: "command".to_owned(), arg: "fix".to_owned() };
             born.settings.engines.insert(Role::Dev, command);
-            let story = Story::of(born).tell(Event::Admitted).report(planned_one());
+            let story = Story::of(born).apply(Event::Admitted).report(planned_one());
             let head = story.run.head.clone();
             story.report(Report::Developed { head, diff: diff(&[]), summary: String::new() })
         }),
@@ -366,7 +366,7 @@ fn state(run: &Run) -> String {
 fn outcome(story: &Story, event: &Event) -> String {
     let mut story = story.clone();
     let before = story.run.clone();
-    match story.try_tell(event) {
+    match story.try_apply(event) {
         Err(refusal) => {
             assert_eq!(story.run, before, "a refusal changes nothing");
             format!("refused: {}", refusal.code())

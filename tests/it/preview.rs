@@ -19,9 +19,9 @@ impl Engine for Words {
     fn reads_prompt(&self) -> bool {
         true
     }
-    async fn run(&self, _: &Order, bench: &AttemptEnv, _: Sink) -> PortResult<EngineResult> {
+    async fn run(&self, _: &Order, env: &AttemptEnv, _: Sink) -> PortResult<EngineResult> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        let has_prompt = bench.prompt.is_some();
+        let has_prompt = env.prompt.is_some();
         let result = StepOutcome::Asked { question: format!("prompt: {has_prompt}"), to: AskedTo::Person };
         Ok(EngineResult { result, usage: Some(Usage::default()), usage_by_model: vec![], session: None, files: vec![] })
     }
@@ -116,24 +116,24 @@ async fn a_preview_refuses_what_a_run_would_refuse_and_leaves_nothing() {
 
 #[test]
 fn dry_run_prints_the_preview_and_opens_nothing() {
-    let desk = Cli::new();
-    desk.repo("tool", &[("a.txt", "hello\n")]);
+    let cli = Cli::new();
+    cli.repo("tool", &[("a.txt", "hello\n")]);
     let order = ["run", "--repo", "tool.git", "--goal", "Do it", "--engine", "command: exit 3", "--check", "make test"];
     let dry = [&order[..], &["--dry-run"]].concat();
-    let output = desk.does(&dry).ends(0);
+    let output = cli.run(&dry).exits_with(0);
     for part in
         ["nothing is started", "make test", "exit 3", "manager", "direct", "no limit", "none: the engine direct"]
     {
         assert!(output.out.contains(part), "no {part:?} in {}", output.out);
     }
-    let json = desk.does(&[&dry[..], &["--json"]].concat()).ends(0).json();
+    let json = cli.run(&[&dry[..], &["--json"]].concat()).exits_with(0).json();
     assert_eq!((&json["prompt"], &json["checks"][0]["command"]), (&Value::Null, &json!("make test")));
-    assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], json!([]));
-    assert_eq!(desk.does(&["project", "list", "--json"]).ends(0).json()["projects"], json!([]));
-    desk.does(&[&dry[..], &["--detach"]].concat()).ends(2);
-    desk.does(&["run", "--repo", "none.git", "--goal", "Do it", "--dry-run"]).ends(2);
+    assert_eq!(cli.run(&["runs", "--json"]).exits_with(0).json()["runs"], json!([]));
+    assert_eq!(cli.run(&["project", "list", "--json"]).exits_with(0).json()["projects"], json!([]));
+    cli.run(&[&dry[..], &["--detach"]].concat()).exits_with(2);
+    cli.run(&["run", "--repo", "none.git", "--goal", "Do it", "--dry-run"]).exits_with(2);
     // A running service creates the preview as well.
-    let _service = desk.serve();
-    desk.does(&dry).ends(0).says("nothing is started");
-    assert_eq!(desk.does(&["runs", "--json"]).ends(0).json()["runs"], json!([]));
+    let _service = cli.serve();
+    cli.run(&dry).exits_with(0).prints("nothing is started");
+    assert_eq!(cli.run(&["runs", "--json"]).exits_with(0).json()["runs"], json!([]));
 }

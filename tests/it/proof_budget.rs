@@ -2,7 +2,7 @@
 //! continue.
 
 use crate::support::baseline::{Baseline, RUN, edits, priced};
-use crate::support::cli::Beside;
+use crate::support::cli::BackgroundProcess;
 use crate::support::models::{Models, Request};
 use crate::support::postgres;
 use serde_json::Value;
@@ -17,8 +17,8 @@ const CONFIG: &str = "[role.dev]\nengine = \"llm:acme/cheap\"\n[policy]\napprove
     max_reserved_slots = 32\n[steps.develop]\ncost = \"0.02 USD\"\n[budget]\nday_cost = \"0.06 USD\"\n";
 
 async fn baseline(more: &str) -> Baseline {
-    let mind = |request: &Request| edits(request.turn());
-    let baseline = Baseline::new(Models::think(mind).await.large(), Api::OpenAi, &format!("{CONFIG}{more}"));
+    let responder = |request: &Request| edits(request.turn());
+    let baseline = Baseline::new(Models::responding(responder).await.large(), Api::OpenAi, &format!("{CONFIG}{more}"));
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
     baseline.configure(&text.replace("[prices]", "max_output_tokens = 300\nconcurrency = 32\n[prices]"));
     baseline
@@ -35,7 +35,7 @@ fn run_on(baseline: &Baseline, repo: &str) -> Vec<String> {
 fn detached(baseline: &Baseline, repo: &str) {
     let mut run = run_on(baseline, repo);
     run.push("--detach".to_owned());
-    baseline.does(&run.iter().map(String::as_str).collect::<Vec<_>>()).ends(0);
+    baseline.run(&run.iter().map(String::as_str).collect::<Vec<_>>()).exits_with(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +78,7 @@ async fn thirty_two_runs_never_exceed_the_day_budget_and_a_raise_lets_them_conti
         (&raise["kind"], &raise["cost_micros"]),
         (&serde_json::json!("raise_shared"), &serde_json::json!(5_000_000))
     );
-    baseline.does(&["budget", "raise", "--day", "--cost", "5.00 USD"]).ends(0).says("continues");
+    baseline.run(&["budget", "raise", "--day", "--cost", "5.00 USD"]).exits_with(0).prints("continues");
     let blocked: Vec<&str> = runs.iter().filter(|r| waiting(r)).map(|r| r["run"].as_str().unwrap()).collect();
     baseline.until("the blocked runs complete", || {
         let now = baseline.runs();
@@ -109,9 +109,9 @@ async fn processes_that_share_a_database_share_its_day() {
         let mut command = baseline.cli.skep(&run.iter().map(String::as_str).collect::<Vec<_>>());
         command.env("SKEP_DATA_DIR", baseline.cli.path(&format!("data{n}"))).env("SKEP_CONFIG", &config);
         let log = std::fs::File::create(baseline.cli.path(&format!("log{n}"))).unwrap();
-        Beside(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+        BackgroundProcess(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     };
-    let others: Vec<Beside> = runs.iter().enumerate().map(alone).collect();
+    let others: Vec<BackgroundProcess> = runs.iter().enumerate().map(alone).collect();
     let service = baseline.serve();
     let home = |r: &Value| r["project"].as_str().is_some_and(|p| p.starts_with("alone"));
     let waits = |r: &Value| r["blocks"] == serde_json::json!(["budget"]);

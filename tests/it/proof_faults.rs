@@ -48,10 +48,10 @@ async fn a_refused_key_is_asked_for_by_its_place_and_the_run_continues_with_the_
     };
     for serves in [false, true] {
         let baseline =
-            Baseline::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+            Baseline::new(Models::responding(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
         baseline.put_key("sk-old-and-revoked-0815");
         let _service = serves.then(|| baseline.serve());
-        baseline.does(RUN).ends(4).says("put a working key into");
+        baseline.run(RUN).exits_with(4).prints("put a working key into");
         let run = baseline.show();
         let (why, place) = (question(&run, "engine"), baseline.cli.path("key"));
         assert!(why.contains("acme/strong") && why.contains("401"), "{why}");
@@ -61,7 +61,7 @@ async fn a_refused_key_is_asked_for_by_its_place_and_the_run_continues_with_the_
 
         baseline.put_key(KEY);
         let id = run["short_id"].as_str().unwrap();
-        baseline.does(&["unblock", id, "--follow"]).ends(0);
+        baseline.run(&["unblock", id, "--follow"]).exits_with(0);
         assert_eq!(baseline.landed(), "b");
         assert_eq!(
             ends(&baseline.show()),
@@ -81,15 +81,16 @@ async fn a_key_in_the_vault_is_asked_for_used_and_never_written() {
         true => usual(request),
         false => status(401),
     };
-    let baseline = Baseline::new(Models::think(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
+    let baseline =
+        Baseline::new(Models::responding(checks_key).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
     let named = text.lines().map(|l| if l.starts_with("key_file") { "key_secret = \"acme\"" } else { l });
     baseline.configure(&named.collect::<Vec<_>>().join("\n"));
     let _service = baseline.serve();
-    baseline.does(RUN).ends(4).says("skep secret set acme");
+    baseline.run(RUN).exits_with(4).prints("skep secret set acme");
     let key = baseline.cli.path("key");
-    baseline.does(&["secret", "set", "acme", "--from-file", key.to_str().unwrap()]).ends(0);
-    baseline.does(&["unblock", baseline.show()["short_id"].as_str().unwrap(), "--follow"]).ends(0);
+    baseline.run(&["secret", "set", "acme", "--from-file", key.to_str().unwrap()]).exits_with(0);
+    baseline.run(&["unblock", baseline.show()["short_id"].as_str().unwrap(), "--follow"]).exits_with(0);
     assert_eq!(baseline.landed(), "b");
     let store = std::fs::read(baseline.cli.path("data/skep.db")).unwrap();
     assert!(!store.windows(KEY.len()).any(|w| w == KEY.as_bytes()));
@@ -104,15 +105,15 @@ async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation(
         ("cheap", turn) => crate::support::baseline::edits(turn - 1),
         _ => usual(request),
     };
-    let baseline = Baseline::new(Models::think(finds).await, Api::Anthropic, ROLES);
-    baseline.does(RUN).ends(0);
-    let told = baseline
+    let baseline = Baseline::new(Models::responding(finds).await, Api::Anthropic, ROLES);
+    baseline.run(RUN).exits_with(0);
+    let reported = baseline
         .models
         .seen()
         .iter()
         .filter(|r| r.body["messages"].to_string().contains("redacted:key of acme"))
         .count();
-    assert!(told > 0);
+    assert!(reported > 0);
     for file in ["data/skep.db", "data/skep.db-wal"] {
         let bytes = std::fs::read(baseline.cli.path(file)).unwrap_or_default();
         assert!(!bytes.windows(KEY.len()).any(|w| w == KEY.as_bytes()), "{file}");
@@ -123,16 +124,19 @@ async fn a_key_that_a_command_finds_is_in_no_log_no_journal_and_no_conversation(
 async fn a_wrong_model_is_named_with_the_setting_that_chose_it() {
     let missing = r#"{"error":{"message":"The model `cheap` does not exist","code":"model_not_found"}}"#;
     let faults = vec![("cheap", Reply::Status(404, vec![], missing.to_owned()))];
-    let baseline =
-        Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, &format!("{ROLES}{NO_MERGE_QUESTION}"));
-    baseline.does(RUN).ends(4);
+    let baseline = Baseline::new(
+        Models::responding(with_faults(faults)).await,
+        Api::OpenAi,
+        &format!("{ROLES}{NO_MERGE_QUESTION}"),
+    );
+    baseline.run(RUN).exits_with(4);
     let run = baseline.show();
     let why = question(&run, "engine");
     for part in ["acme does not serve the model cheap", "role.dev.model", "providers.acme.base_url"] {
         assert!(why.contains(part), "{part} in {why}");
     }
     // The server now serves the model.
-    baseline.does(&["unblock", run["short_id"].as_str().unwrap(), "--follow"]).ends(0);
+    baseline.run(&["unblock", run["short_id"].as_str().unwrap(), "--follow"]).exits_with(0);
     assert_eq!(baseline.landed(), "b");
 }
 
@@ -141,11 +145,11 @@ async fn a_quota_is_waited_out_without_using_a_try_and_shown_meanwhile() {
     let faults = vec![("cheap", refused("retry-after", "5"))];
     // The attempt would time out before the quota resets, so the run is parked.
     let more = format!("{ROLES}{NO_MERGE_QUESTION}[steps.develop]\ntimeout = \"4s\"\ntries = 1\n");
-    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::Anthropic, &more);
+    let baseline = Baseline::new(Models::responding(with_faults(faults)).await, Api::Anthropic, &more);
     let _service = baseline.serve();
-    baseline.does(&[RUN, &["--detach"]].concat()).ends(0);
+    baseline.run(&[RUN, &["--detach"]].concat()).exits_with(0);
     baseline.until("it waits", || baseline.cli.show(&baseline.cli.newest())["wake_at"].is_i64());
-    let listed = baseline.does(&["runs"]).ends(0).out;
+    let listed = baseline.run(&["runs"]).exits_with(0).out;
     assert!(listed.contains("until ") && listed.contains("answered 429"), "{listed}");
     let waiting = baseline.show();
     assert_eq!(
@@ -166,8 +170,8 @@ async fn a_quota_is_waited_out_without_using_a_try_and_shown_meanwhile() {
 async fn a_short_quota_is_waited_out_within_the_attempt() {
     let faults =
         vec![("cheap", refused("retry-after", "1")), ("cheap", refused("x-ratelimit-reset-requests", "900ms"))];
-    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
-    baseline.does(RUN).ends(0);
+    let baseline = Baseline::new(Models::responding(with_faults(faults)).await, Api::OpenAi, ROLES);
+    baseline.run(RUN).exits_with(0);
     assert!(ends(&baseline.show()).iter().all(|e| e.ends_with("succeeded")));
 }
 
@@ -178,12 +182,12 @@ async fn falls_back(what: &'static str, fault: Reply, times: usize) {
         faults.push(("judge", fault.clone()));
     }
     let began = matches!(fault, Reply::Cut | Reply::Garbage | Reply::Silent);
-    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, "");
+    let baseline = Baseline::new(Models::responding(with_faults(faults)).await, Api::OpenAi, "");
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
     let text = text.replace("[prices]", "idle_timeout = \"1s\"\nmax_output_tokens = 300\n[prices]");
     let roles = ROLES.replace("acme/cheap\"\n", "acme/cheap\"\nfallback = [\"llm:spare/second\"]\n");
     baseline.configure(&format!("{text}{roles}{}", baseline.provider("spare", Api::OpenAi, "")));
-    baseline.does(RUN).ends(0);
+    baseline.run(RUN).exits_with(0);
     assert_eq!(baseline.landed(), "b", "{what}");
     let run = baseline.show();
     assert_eq!(
@@ -226,9 +230,9 @@ async fn lasting_faults_fall_back_and_transient_ones_are_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_fallback_the_run_waits_and_asks_no_one() {
     let faults = vec![("strong", status(429))];
-    let baseline = Baseline::new(Models::think(with_faults(faults)).await, Api::OpenAi, ROLES);
+    let baseline = Baseline::new(Models::responding(with_faults(faults)).await, Api::OpenAi, ROLES);
     let _service = baseline.serve();
-    baseline.does(&[RUN, &["--detach"]].concat()).ends(0);
+    baseline.run(&[RUN, &["--detach"]].concat()).exits_with(0);
     baseline.until("it waits", || baseline.cli.show(&baseline.cli.newest())["wake_at"].is_i64());
     let run = baseline.show();
     let ahead = run["wake_at"].as_i64().unwrap() - chrono::Utc::now().timestamp_millis();

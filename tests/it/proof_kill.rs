@@ -2,7 +2,7 @@
 //! usage is charged once, and no process of it remains.
 
 use crate::support::baseline::{Baseline, ROLES, RUN, driven, priced, resuming, usual};
-use crate::support::cli::Beside;
+use crate::support::cli::BackgroundProcess;
 use crate::support::models::{Models, Reply, Request, call};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
@@ -28,7 +28,7 @@ fn in_work(baseline: &Baseline, name: &str) -> Option<PathBuf> {
     trees.map(|tree| tree.path().join(name)).find(|file| file.exists())
 }
 
-fn signal(process: &Beside, signal: rustix::process::Signal) {
+fn signal(process: &BackgroundProcess, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(process.0.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }
@@ -44,19 +44,25 @@ enum Fate {
 }
 
 /// Kills the command once `is_there` holds, runs it again, and checks the outcome.
-async fn killed(api: Api, roles: &str, first: Reply, fate: Fate, is_there: impl Fn(&Baseline, &Beside) -> bool) {
-    let models = Models::think(interrupted(first)).await;
+async fn killed(
+    api: Api,
+    roles: &str,
+    first: Reply,
+    fate: Fate,
+    is_there: impl Fn(&Baseline, &BackgroundProcess) -> bool,
+) {
+    let models = Models::responding(interrupted(first)).await;
     let baseline = Baseline::new(models, api, &format!("{roles}{SET_ASIDE}"));
-    let mut run = baseline.beside(RUN);
+    let mut run = baseline.spawn(RUN);
     baseline.until("the moment", || is_there(&baseline, &run));
     let works = in_work(&baseline, "pids").is_some();
-    let has_left = baseline.strays().iter().any(|s| s.ends_with("sleep 1000 "));
-    assert_eq!(works, has_left, "its processes still run: {:?}", baseline.strays());
+    let has_left = baseline.processes().iter().any(|s| s.ends_with("sleep 1000 "));
+    assert_eq!(works, has_left, "its processes still run: {:?}", baseline.processes());
     run.0.kill().unwrap();
     run.0.wait().unwrap();
     let served: Vec<_> = baseline.models.served().into_iter().filter(|s| s.model == "cheap").collect();
 
-    baseline.does(RUN).ends(0);
+    baseline.run(RUN).exits_with(0);
     assert_eq!(baseline.landed(), "b");
     let files = crate::support::cli::git(&baseline.cli.path("tool.git"), &["ls-tree", "--name-only", "main"]);
     // A new attempt starts with a clean worktree; a resumed one finds its own unchanged.
@@ -95,19 +101,23 @@ async fn killed(api: Api, roles: &str, first: Reply, fate: Fate, is_there: impl 
         .map(|a| amount(&a["ended"]["charged"]))
         .fold([0; 3], |s, a| [s[0] + a[0], s[1] + a[1], s[2] + a[2]]);
     assert_eq!((amount(&run["budget"]["spent"]), amount(&run["budget"]["reserved"])), (sum, [0; 3]));
-    let books = baseline.does(&["budget", "show", "--by", "run", "--json"]).ends(0).json();
-    assert_eq!((amount(&books["spending"][0]), &books["spending"][0]["reserved_tokens"]), (sum, &json!(0)), "{books}");
+    let budget = baseline.run(&["budget", "show", "--by", "run", "--json"]).exits_with(0).json();
+    assert_eq!(
+        (amount(&budget["spending"][0]), &budget["spending"][0]["reserved_tokens"]),
+        (sum, &json!(0)),
+        "{budget}"
+    );
 
-    baseline.until("nothing is left running", || baseline.strays().is_empty());
+    baseline.until("nothing is left running", || baseline.processes().is_empty());
 }
 
 /// Whether the dev's second call was sent.
-fn is_asked(baseline: &Baseline, _: &Beside) -> bool {
+fn is_asked(baseline: &Baseline, _: &BackgroundProcess) -> bool {
     baseline.models.seen().iter().any(|r| r.model() == "cheap" && r.turn() == 1)
 }
 
 /// Whether the called command wrote its process ids.
-fn is_at_work(baseline: &Baseline, _: &Beside) -> bool {
+fn is_at_work(baseline: &Baseline, _: &BackgroundProcess) -> bool {
     in_work(baseline, "pids")
         .is_some_and(|file| std::fs::read_to_string(file).unwrap().ends_with(|c: char| c.is_ascii_digit()))
 }
@@ -126,7 +136,7 @@ async fn during_a_call_of_a_tool() {
 #[tokio::test(flavor = "multi_thread")]
 async fn during_a_permission_request() {
     // Skep is stopped (SIGSTOP) before the agent asks, so that it cannot have answered.
-    let asked = |baseline: &Baseline, process: &Beside| {
+    let asked = |baseline: &Baseline, process: &BackgroundProcess| {
         if !is_at_work(baseline, process) {
             return false;
         }

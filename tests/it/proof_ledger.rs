@@ -7,8 +7,8 @@ use skep::providers::settings::Api;
 
 /// Runs the standard story and compares the complete ledger with the server's count.
 async fn story(api: Api, roles: &str, turns: usize) {
-    let baseline = Baseline::new(Models::think(usual).await, api, roles);
-    baseline.does(RUN).ends(0);
+    let baseline = Baseline::new(Models::responding(usual).await, api, roles);
+    baseline.run(RUN).exits_with(0);
     assert_eq!(baseline.landed(), "b");
     let served = baseline.models.served();
     assert_eq!(served.len(), turns, "{served:?}");

@@ -12,9 +12,9 @@ async fn asked(
     more: &str,
     answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
 ) -> (Baseline, Value) {
-    let mind = move |request: &Request| if request.model() == model { answer(request) } else { usual(request) };
-    let baseline = Baseline::new(Models::think(mind).await, Api::OpenAi, &format!("{ROLES}{more}"));
-    baseline.does(RUN).ends(4);
+    let responder = move |request: &Request| if request.model() == model { answer(request) } else { usual(request) };
+    let baseline = Baseline::new(Models::responding(responder).await, Api::OpenAi, &format!("{ROLES}{more}"));
+    baseline.run(RUN).exits_with(4);
     let run = baseline.show();
     // The ledger is complete, to the token.
     let (tokens, micros) = priced(&baseline.models.served());
@@ -95,14 +95,14 @@ async fn an_invalid_plan_is_refused_with_its_reason_each_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fallback_gives_a_second_opinion() {
-    let mind = |request: &Request| match request.model() {
+    let responder = |request: &Request| match request.model() {
         "strong" => call("done", json!({"tasks": []})),
         "second" => plan(),
         _ => usual(request),
     };
     let roles = ROLES.replace("acme/strong\"\n", "acme/strong\"\nfallback = [\"llm:acme/second\"]\n");
-    let baseline = Baseline::new(Models::think(mind).await, Api::Anthropic, &roles);
-    baseline.does(RUN).ends(0);
+    let baseline = Baseline::new(Models::responding(responder).await, Api::Anthropic, &roles);
+    baseline.run(RUN).exits_with(0);
     assert_eq!(baseline.landed(), "b");
 }
 
@@ -125,7 +125,7 @@ fn run_printed(baseline: &Baseline, printed: &str) -> Option<i32> {
 /// Returns the first answer that contains the text.
 #[track_caller]
 fn answer(baseline: &Baseline, run: &Value, part: &str) -> String {
-    let shown = baseline.does(&["show", run["short_id"].as_str().unwrap()]).ends(0);
+    let shown = baseline.run(&["show", run["short_id"].as_str().unwrap()]).exits_with(0);
     let printed = shown.out.lines().map(str::trim).find(|l| l.starts_with("skep ") && l.contains(part));
     printed.unwrap_or_else(|| panic!("{}", shown.out)).to_owned()
 }
@@ -144,15 +144,15 @@ async fn thresholds_are_reported_once_and_an_exhausted_limit_is_a_question_with_
     let more = format!(
         "{ROLES}[policy]\napprove_merge = false\n[limits]\nturns = 12\n[steps.develop]\nturns = 4\ntries = 9\n"
     );
-    let baseline = Baseline::new(Models::think(dawdles).await, Api::OpenAi, &more);
+    let baseline = Baseline::new(Models::responding(dawdles).await, Api::OpenAi, &more);
     let _service = baseline.serve();
-    baseline.does(RUN).ends(4);
+    baseline.run(RUN).exits_with(4);
     let run = baseline.show();
     assert_eq!((&run["budget"]["spent"]["turns"], baseline.models.served().len()), (&json!(12), 12));
     question(&run, "budget", &["budget is exhausted (model calls)", "acme/cheap", "12 model calls"]);
     let alerts = run["budget"]["alerts"].as_array().unwrap().iter();
-    let told: Vec<_> = alerts.map(|a| (a["budget"].as_str().unwrap(), a["percent"].as_u64().unwrap())).collect();
-    assert_eq!(told, [("turns", 50), ("turns", 80), ("turns", 100)]);
+    let reported: Vec<_> = alerts.map(|a| (a["budget"].as_str().unwrap(), a["percent"].as_u64().unwrap())).collect();
+    assert_eq!(reported, [("turns", 50), ("turns", 80), ("turns", 100)]);
     let log = std::fs::read_to_string(baseline.cli.path("log")).unwrap();
     let lines: Vec<&str> = log.lines().filter(|l| l.contains("budget threshold reached")).collect();
     assert_eq!(lines.len(), 3, "{log}");
@@ -170,10 +170,10 @@ async fn thresholds_are_reported_once_and_an_exhausted_limit_is_a_question_with_
 async fn too_little_money_for_a_call_is_reported_and_a_raise_helps() {
     // Each call costs about 5,000 micro-USD and may cost 6,000.
     let more = format!("{ROLES}[policy]\napprove_merge = false\n[limits]\ncost = \"0.04 USD\"\n");
-    let baseline = Baseline::new(Models::think(dawdles).await.large(), Api::OpenAi, &more);
+    let baseline = Baseline::new(Models::responding(dawdles).await.large(), Api::OpenAi, &more);
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
     baseline.configure(&text.replace("[prices]", "max_output_tokens = 300\n[prices]"));
-    baseline.does(RUN).ends(4);
+    baseline.run(RUN).exits_with(4);
     let run = baseline.show();
     let spent = run["budget"]["spent"]["cost_micros"].as_u64().unwrap();
     assert!((30_000..=40_000).contains(&spent), "{spent}");

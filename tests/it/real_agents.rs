@@ -139,8 +139,8 @@ async fn drives(name: &str, model_name: &str) {
     };
     // Plain text does not mark the final message.
     let is_plain = !documented()[name].output.has_expressions();
-    let said = if is_plain { &transcript } else { summary };
-    assert!(said.contains("Fixed add()") && !summary.is_empty(), "{name}: {summary}\n{transcript}");
+    let output = if is_plain { &transcript } else { summary };
+    assert!(output.contains("Fixed add()") && !summary.is_empty(), "{name}: {summary}\n{transcript}");
     let calc = std::fs::read_to_string(dirs.tree().join("calc.py")).unwrap();
     assert!(calc.contains("a + b"), "{name}: {calc}\n{transcript}");
     let usage = run_result.usage.unwrap();

@@ -98,7 +98,7 @@ async fn killed_and_restarted(agent: &str, provider: &str, api: Api) {
         "strong" => call("done", tasks.clone()),
         _ => approval(),
     };
-    let models = Models::think(thinks).await;
+    let models = Models::responding(thinks).await;
     let roles = format!(
         "[role.manager]\nengine = \"llm:acme/strong\"\n[role.dev]\nengine = \"acp:{agent}\"\n[role.reviewer]\nengine = \"llm:acme/judge\"\n\
          [sandbox]\ntoolchains = [{:?}]\n[providers.{provider}]\nbase_url = \"{}/v1/\"\n",
@@ -120,7 +120,7 @@ async fn killed_and_restarted(agent: &str, provider: &str, api: Api) {
         let log = std::fs::File::options().create(true).append(true).open(baseline.cli.path("log")).unwrap();
         let mut command = baseline.cli.skep(&run);
         command.env("PATH", &path).stdout(log.try_clone().unwrap()).stderr(log);
-        crate::support::cli::Beside(command.spawn().unwrap())
+        crate::support::cli::BackgroundProcess(command.spawn().unwrap())
     };
     let mut first = start();
     let until = std::time::Instant::now() + Duration::from_secs(120);
@@ -143,7 +143,7 @@ async fn killed_and_restarted(agent: &str, provider: &str, api: Api) {
     let (tokens, turns) = model.served();
     assert!(charged("turns") == turns && charged("tokens") >= tokens, "served {tokens} in {turns}");
     eprintln!("{agent}: {}, served {tokens} in {turns}", attempts[1]["ended"]["charged"]);
-    baseline.until("nothing is left running", || baseline.strays().is_empty());
+    baseline.until("nothing is left running", || baseline.processes().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Configuration reload of a running service: new runs use it, an invalid file is refused, other keys need a restart.
 
 use crate::support::baseline::{Baseline, RUN, edits};
-use crate::support::cli::{Beside, Cli};
+use crate::support::cli::{BackgroundProcess, Cli};
 use crate::support::models::Models;
 use rustix::process::{Pid, Signal, kill_process};
 use skep::providers::settings::Api;
@@ -9,11 +9,11 @@ use std::fs::File;
 use std::process::Stdio;
 
 /// Starts a service that checks its file every second and logs to `log`.
-fn serve(cli: &Cli) -> Beside {
+fn serve(cli: &Cli) -> BackgroundProcess {
     let log = File::create(cli.path("log")).unwrap();
     let mut command = cli.skep(&["serve", "--listen", "127.0.0.1:0"]);
     command.env("SKEP_RUNS__SWEEP_INTERVAL", "1s").stdout(Stdio::null()).stderr(Stdio::from(log));
-    let service = Beside(command.spawn().unwrap());
+    let service = BackgroundProcess(command.spawn().unwrap());
     cli.until("the service answers", || cli.path("data/service.json").is_file());
     service
 }
@@ -43,7 +43,7 @@ fn attempts_of_a_new_run(cli: &Cli, goal: &str) -> u64 {
         "--detach",
         "--json",
     ];
-    cli.does(&run).ends(0);
+    cli.run(&run).exits_with(0);
     cli.show(&cli.newest())["budget"]["limits"]["attempts"].as_u64().unwrap()
 }
 
@@ -84,14 +84,14 @@ fn a_changed_file_applies_to_new_runs_and_an_invalid_one_is_refused() {
 async fn changed_provider_limits_apply_at_once() {
     let more =
         "[role.dev]\nengine = \"llm:acme/cheap\"\n[policy]\napprove_merge = false\n[runs]\nsweep_interval = \"1s\"\n";
-    let baseline = Baseline::new(Models::think(|request| edits(request.turn())).await, Api::OpenAi, more);
+    let baseline = Baseline::new(Models::responding(|request| edits(request.turn())).await, Api::OpenAi, more);
     let text = std::fs::read_to_string(baseline.cli.path("data/skep.toml")).unwrap();
     baseline.configure(&text.replace("[prices]", "requests_per_minute = 1\n[prices]"));
     let run = |repo: &str| {
         let mut run: Vec<&str> = RUN.iter().copied().filter(|word| *word != "--yes").collect();
         run[2] = repo;
         run.push("--detach");
-        baseline.does(&run).ends(0);
+        baseline.run(&run).exits_with(0);
     };
     let _service = baseline.serve();
     run("tool.git");

@@ -198,8 +198,8 @@ async fn a_run_completes_when_a_person_merges_its_change() {
     assert_eq!(s.get(&at).await.json()["state"], "open");
     s.get("/api/v1/projects/origin/changes/99").await.is_problem(404, "no_change");
     s.post("/api/v1/projects/origin/changes/99/merge", &json!({})).await.is_problem(404, "no_change");
-    let said = s.post(&format!("{at}/comment"), &json!({"text": "hello"})).await.json();
-    assert!(said["comments"].as_array().is_some_and(|c| c.iter().any(|c| c["text"] == "hello")), "{said}");
+    let output = s.post(&format!("{at}/comment"), &json!({"text": "hello"})).await.json();
+    assert!(output["comments"].as_array().is_some_and(|c| c.iter().any(|c| c["text"] == "hello")), "{output}");
     s.post(&format!("{at}/comment"), &json!({"text": ""})).await.is_problem(422, "invalid");
     let status = json!({"context": "ci/x", "state": "success"});
     assert_eq!(s.post(&format!("{at}/status"), &status).await.status, 200);

@@ -5,7 +5,7 @@ use crate::support::story::{Story, developed, spec};
 use skep::domain::*;
 
 fn planned(policy: Policy, tasks: Vec<TaskSpec>) -> Story {
-    Story::new(policy).tell(Event::Admitted).report(Report::Planned { tasks })
+    Story::new(policy).apply(Event::Admitted).report(Report::Planned { tasks })
 }
 
 fn pending(story: &Story, act: &str) -> usize {
@@ -16,12 +16,12 @@ fn pending(story: &Story, act: &str) -> usize {
 fn with_session() -> (Story, AttemptId) {
     let story = planned(bare_policy(), vec![spec("a", &[])]);
     let attempt = story.run.live_attempts().next().unwrap().id;
-    (story.tell(Event::SessionOpened { attempt, session: "s-1".to_owned() }), attempt)
+    (story.apply(Event::SessionOpened { attempt, session: "s-1".to_owned() }), attempt)
 }
 
 fn orphan(story: Story, attempt: AttemptId, metered: Option<Metered>) -> Story {
     let metered = metered.into_iter().map(|m| (attempt, m)).collect();
-    story.tell(Event::Orphaned { attempts: vec![attempt], metered, alive: Vec::new(), stopped: Vec::new() })
+    story.apply(Event::Orphaned { attempts: vec![attempt], metered, alive: Vec::new(), stopped: Vec::new() })
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn attempt_with_a_session_survives_its_process_a_few_times() {
         secrets: vec![],
         prompt_digest: None,
     };
-    let story = story.tell(Event::Reported(Box::new(reported)));
+    let story = story.apply(Event::Reported(Box::new(reported)));
     let charged = story.run.attempt(attempt).unwrap().ended.as_ref().unwrap().charged;
     assert_eq!(charged, Usage { tokens: 5, cost_micros: 4, wall_ms: 1_000 + elapsed_ms, turns: 3 });
 }
@@ -72,7 +72,7 @@ fn attempt_with_a_session_survives_its_process_a_few_times() {
 #[test]
 fn attempt_that_is_unwanted_or_out_of_time_is_not_resumed() {
     let (story, attempt) = with_session();
-    let stopping = story.clone().tell(Event::CancelRequested { by: asker(), why: String::new() });
+    let stopping = story.clone().apply(Event::CancelRequested { by: asker(), why: String::new() });
     assert!(!orphan(stopping, attempt, None).run.attempt(attempt).unwrap().live());
     let mut late = story.clone();
     late.waited = 24 * 3_600_000;
@@ -96,7 +96,7 @@ fn session_that_cannot_be_resumed_costs_no_try_and_counts_as_a_loss() {
         secrets: vec![],
         prompt_digest: None,
     };
-    let story = story.tell(Event::Reported(Box::new(reported)));
+    let story = story.apply(Event::Reported(Box::new(reported)));
     let ended = story.run.attempt(attempt).unwrap().ended.clone().unwrap();
     assert_eq!((ended.ending, ended.charged.tokens, ended.why.as_str()), (Ending::Lost, 5, "no such session"));
     let task = &story.run.tasks[0];

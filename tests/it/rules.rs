@@ -6,7 +6,7 @@ use crate::support::story::{Story, checked, developed, quiet, results, spec};
 use skep::domain::*;
 
 fn planned(policy: Policy, tasks: Vec<TaskSpec>) -> Story {
-    Story::new(policy).tell(Event::Admitted).report(Report::Planned { tasks })
+    Story::new(policy).apply(Event::Admitted).report(Report::Planned { tasks })
 }
 
 /// A run that waits for approval of the merge, or is about to land if no approval is required.
@@ -25,7 +25,7 @@ fn free() -> Policy {
 fn see(story: Story, change: impl Fn(&mut Observation)) -> Story {
     let mut observation = quiet(&story.run);
     change(&mut observation);
-    story.tell(Event::Observed { observation })
+    story.apply(Event::Observed { observation })
 }
 
 fn asks(story: &Story) -> Vec<&'static str> {
@@ -61,7 +61,7 @@ fn nothing_starts_in_a_decision_that_blocks() {
             secrets: Vec::new(),
             prompt_digest: None,
         };
-        story.tell(Event::Reported(Box::new(reported)))
+        story.apply(Event::Reported(Box::new(reported)))
     };
     let story = fail(fail(story));
     assert_eq!(asks(&story), ["tries"]);
@@ -90,7 +90,7 @@ fn the_next_attempt_has_the_engine_that_a_person_gave() {
     assert_eq!(asks(&story), ["tries"]);
     let engines = [(Role::Dev, EngineSpec::parse("command: better"))].into();
     let event = Event::SettingsChanged { overrides: Overrides { engines, checks: Vec::new() }, by: asker() };
-    let story = story.tell(event);
+    let story = story.apply(event);
     assert_eq!(asks(&story), ["tries"], "the question stays until it is answered");
     let story = story.answer(Answer::Yes);
     assert_eq!(story.run.attempts.last().map(|a| a.engine.as_str()), Some("command:better"));
@@ -100,7 +100,7 @@ fn the_next_attempt_has_the_engine_that_a_person_gave() {
 fn results_of_earlier_checks_do_not_count() {
     let story = planned(bare_policy(), vec![spec("a", &[])]).work();
     assert_eq!(pending(&story, "check"), 1);
-    let story = story.clone().tell(other_checks(&story.run, "stricter"));
+    let story = story.clone().apply(other_checks(&story.run, "stricter"));
     // The checks in progress end green, with the old commands.
     let story = story.well("check");
     assert_eq!(story.run.tasks[0].stage, Stage::Checking);
@@ -112,7 +112,7 @@ fn results_of_earlier_checks_do_not_count() {
 fn other_checks_void_the_proof_and_the_approval() {
     let story = gated(bare_policy());
     assert_eq!(asks(&story), ["approve_merge"]);
-    let story = story.clone().tell(other_checks(&story.run, "stricter"));
+    let story = story.clone().apply(other_checks(&story.run, "stricter"));
     assert_eq!((asks(&story), story.run.phase), (vec![], Phase::Reviewing));
     assert_eq!(ordered_checks(&story), ["stricter"]);
 }
@@ -168,7 +168,7 @@ fn one_rebase_at_a_time() {
 
 #[test]
 fn stop_is_ordered_once() {
-    let story = planned(bare_policy(), vec![spec("a", &[])]).tell(cancel()).well("stop");
+    let story = planned(bare_policy(), vec![spec("a", &[])]).apply(cancel()).well("stop");
     assert_eq!((pending(&story, "stop"), pending(&story, "start")), (0, 1), "it waits for the report");
     let story = story.report(Report::Stopped);
     assert_eq!(story.run.phase, Phase::Reporting);
@@ -176,14 +176,14 @@ fn stop_is_ordered_once() {
 
 #[test]
 fn result_while_stopping_is_not_accepted() {
-    let story = planned(bare_policy(), vec![spec("a", &[]), spec("b", &[])]).tell(cancel()).work();
+    let story = planned(bare_policy(), vec![spec("a", &[]), spec("b", &[])]).apply(cancel()).work();
     assert_eq!(story.run.tasks[0].stage, Stage::Ready);
     assert!(story.run.tasks[0].head.is_none());
 }
 
 #[test]
 fn cancelled_run_waits_for_its_landing() {
-    let story = gated(free()).tell(cancel());
+    let story = gated(free()).apply(cancel());
     assert_eq!((story.run.phase, pending(&story, "land")), (Phase::Landing, 1));
     let late = story.clone().well("land");
     assert!(matches!(late.run.outcome, Some(Outcome::Delivered { .. })), "it landed despite the cancellation");
@@ -195,14 +195,14 @@ fn cancelled_run_waits_for_its_landing() {
 #[test]
 fn merge_observed_while_stopping_is_a_delivery() {
     let story = planned(bare_policy(), vec![spec("a", &[])]);
-    let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]).tell(cancel());
+    let story = story.work().all_well(&["check", "integrate", "push", "check", "ensure_change"]).apply(cancel());
     let story = see(story, |o| o.state = ChangeState::Merged { sha: sha(&["merged"]), by: other() });
     assert!(matches!(story.run.outcome, Some(Outcome::Delivered { .. })));
 }
 
 #[test]
 fn workspace_that_cannot_be_released_blocks_once_and_a_no_ends_the_run() {
-    let story = planned(bare_policy(), vec![spec("a", &[])]).tell(cancel()).report(Report::Stopped).well("stop");
+    let story = planned(bare_policy(), vec![spec("a", &[])]).apply(cancel()).report(Report::Stopped).well("stop");
     let story = story.done("release", failed());
     assert_eq!((asks(&story), pending(&story, "release")), (vec!["effect"], 0));
     let again = story.clone().answer(Answer::Yes);
@@ -252,7 +252,7 @@ fn reserved_budget_is_waited_for_instead_of_blocking() {
     let mut policy = Policy { parallel_tasks: 2, ..bare_policy() };
     policy.limits.tokens = Some(10_000);
     let manager = Usage { tokens: 100, ..Usage::default() };
-    let story = Story::new(policy).tell(Event::Admitted);
+    let story = Story::new(policy).apply(Event::Admitted);
     let tasks = vec![spec("a", &[]), spec("b", &[])];
     let report = |attempt: u32, report: Report| {
         let attempt = AttemptId(attempt);
@@ -267,9 +267,9 @@ fn reserved_budget_is_waited_for_instead_of_blocking() {
             prompt_digest: None,
         }))
     };
-    let story = story.tell(report(1, Report::Planned { tasks }));
+    let story = story.apply(report(1, Report::Planned { tasks }));
     assert_eq!((asks(&story).len(), pending(&story, "start")), (0, 1), "b waits for what a leaves unused");
-    let story = story.tell(report(2, developed(AttemptId(2), &["src/a"])));
+    let story = story.apply(report(2, developed(AttemptId(2), &["src/a"])));
     assert_eq!(pending(&story, "start"), 1, "now b starts");
 }
 
@@ -292,7 +292,7 @@ fn question_about_a_head_that_is_gone_is_replaced() {
 
 #[test]
 fn dead_scout_costs_only_its_findings() {
-    let story = Story::new(Policy { explore: true, ..bare_policy() }).tell(Event::Admitted);
+    let story = Story::new(Policy { explore: true, ..bare_policy() }).apply(Event::Admitted);
     let story = story.report(Report::Lost { why: "panic".to_owned() });
     assert_eq!(story.run.live_attempts().next().map(|a| a.step), Some(Step::Plan));
 }
@@ -301,7 +301,7 @@ fn dead_scout_costs_only_its_findings() {
 fn lost_attempt_is_charged_in_full_unless_it_was_metered() {
     let counted = Usage { tokens: 11, cost_micros: 7, wall_ms: 0, turns: 2 };
     for usage in [None, Some(counted)] {
-        let story = Story::new(bare_policy()).tell(Event::Admitted);
+        let story = Story::new(bare_policy()).apply(Event::Admitted);
         let report = Report::Lost { why: "panic".to_owned() };
         let reported = Reported {
             attempt: AttemptId(1),
@@ -313,7 +313,7 @@ fn lost_attempt_is_charged_in_full_unless_it_was_metered() {
             secrets: Vec::new(),
             prompt_digest: None,
         };
-        let story = story.tell(Event::Reported(Box::new(reported)));
+        let story = story.apply(Event::Reported(Box::new(reported)));
         let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
         let due = usage.unwrap_or(reserved);
         assert_eq!((spent.tokens, spent.cost_micros), (due.tokens, due.cost_micros));
@@ -323,7 +323,7 @@ fn lost_attempt_is_charged_in_full_unless_it_was_metered() {
 
 #[test]
 fn absurd_usage_counts_as_unreported() {
-    let story = Story::new(bare_policy()).tell(Event::Admitted);
+    let story = Story::new(bare_policy()).apply(Event::Admitted);
     let report = Report::Failed { why: "no".to_owned() };
     let usage = Some(Usage { tokens: u64::MAX, cost_micros: u64::MAX, wall_ms: 1, turns: 0 });
     let reported = Reported {
@@ -336,7 +336,7 @@ fn absurd_usage_counts_as_unreported() {
         secrets: Vec::new(),
         prompt_digest: None,
     };
-    let story = story.tell(Event::Reported(Box::new(reported)));
+    let story = story.apply(Event::Reported(Box::new(reported)));
     let (spent, reserved) = (story.run.ledger.spent, story.run.attempts[0].reserved);
     assert_eq!((spent.tokens, spent.cost_micros), (reserved.tokens, reserved.cost_micros));
 }
@@ -364,7 +364,7 @@ fn outcome_for_an_older_head_is_no_fact_about_the_current_one() {
 fn notes_of_a_run_are_bounded() {
     let mut policy = bare_policy();
     policy.max_questions = 100;
-    let mut story = Story::new(policy).tell(Event::Admitted);
+    let mut story = Story::new(policy).apply(Event::Admitted);
     for n in 0..40 {
         story = story.report(Report::Asked { question: format!("question {n}?"), to: AskedTo::Person });
         story = story.answer(Answer::Text { text: format!("answer {n}") });
@@ -378,7 +378,7 @@ fn step_that_keeps_losing_its_process_is_not_started_for_ever() {
     let mut story = planned(bare_policy(), vec![spec("a", &[])]);
     for _ in 0..bare_policy().max_lost_attempts {
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
-        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped: Vec::new() });
+        story = story.apply(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped: Vec::new() });
     }
     assert_eq!((asks(&story), story.run.tasks[0].tries), (vec!["tries"], 0));
     assert_eq!(pending(&story.answer(Answer::Yes), "start"), 1);
@@ -390,7 +390,7 @@ fn step_whose_process_is_stopped_on_purpose_goes_on_every_time() {
     for _ in 0..3 * bare_policy().max_lost_attempts {
         let attempts: Vec<_> = story.run.live_attempts().map(|a| a.id).collect();
         let stopped = attempts.clone();
-        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped });
+        story = story.apply(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped });
     }
     assert_eq!((asks(&story), pending(&story, "start")), (vec![], 1));
     assert_eq!((story.run.tasks[0].tries, story.run.tasks[0].losses), (1, 0));
@@ -413,7 +413,7 @@ fn verdict_of_an_author_is_a_failed_review() {
         secrets: Vec::new(),
         prompt_digest: None,
     };
-    let story = story.tell(Event::Reported(Box::new(reported)));
+    let story = story.apply(Event::Reported(Box::new(reported)));
     assert!(story.run.facts.review.is_none());
     assert_eq!(story.run.attempt(attempt).unwrap().ended.as_ref().unwrap().ending, Ending::Failed);
 }
@@ -464,11 +464,11 @@ fn time_in_which_no_process_lived_is_not_charged() {
         let mut born = crate::support::fixtures::opened(bare_policy());
         born.settings.policy.limits.turns = Some(7);
         born.settings.engines.insert(Role::Manager, EngineSpec::parse(engine));
-        let story = Story::of(born).tell(Event::Admitted);
+        let story = Story::of(born).apply(Event::Admitted);
         let attempt = &story.run.attempts[0];
         let (attempts, seen) = (vec![attempt.id], Timestamp(attempt.started_at.0 + 900));
         let alive = vec![(attempt.id, seen)];
-        let story = story.wait(60).tell(Event::Orphaned { attempts, metered: Vec::new(), alive, stopped: Vec::new() });
+        let story = story.wait(60).apply(Event::Orphaned { attempts, metered: Vec::new(), alive, stopped: Vec::new() });
         let charged = story.run.attempts[0].ended.as_ref().unwrap().charged;
         assert_eq!((charged.wall_ms, charged.turns), (900, turns), "{engine}");
     }

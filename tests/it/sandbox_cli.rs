@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_command_tests_the_sandbox() {
-    let desk = Cli::new();
-    let shown = desk.does(&["sandbox", "test", "--json"]).ends(0).json();
+    let cli = Cli::new();
+    let shown = cli.run(&["sandbox", "test", "--json"]).exits_with(0).json();
     assert_eq!((&shown["level"], &shown["holds"]), (&"strict".into(), &true.into()), "{shown}");
     let tried = shown["actions"].as_array().unwrap();
     assert!(tried.len() >= 46, "{shown}");
@@ -21,20 +21,20 @@ fn a_command_tests_the_sandbox() {
         assert!(shown["resource_limits"].as_str().unwrap().contains(what), "{shown}");
     }
     let output =
-        desk.does(&["sandbox", "test"]).ends(0).says("The sandbox holds at level strict.").says("memory: ").out;
+        cli.run(&["sandbox", "test"]).exits_with(0).prints("The sandbox holds at level strict.").prints("memory: ").out;
     assert!(!output.contains("canary"), "{output}");
 }
 
 #[test]
 fn without_a_sandbox_nothing_runs_and_the_fix_is_shown() {
-    let desk = Cli::new();
-    desk.repo("sample", &[("a", "a")]);
+    let cli = Cli::new();
+    cli.repo("sample", &[("a", "a")]);
     let run = ["run", "--repo", "sample", "--goal", "g", "--engine", "command: echo x > b", "--check", "true"];
     // A machine on which bubblewrap is not executable.
     let path = std::env::var("PATH").unwrap();
     let launchers: Vec<_> = std::env::split_paths(&path).map(|dir| dir.join("bwrap")).filter(|p| p.is_file()).collect();
     let bare = |args: &[&str]| {
-        let inner = desk.skep(args);
+        let inner = cli.skep(args);
         let mut command = std::process::Command::new("bwrap");
         command.args(["--dev-bind", "/", "/"]);
         for launcher in &launchers {
@@ -47,18 +47,18 @@ fn without_a_sandbox_nothing_runs_and_the_fix_is_shown() {
                 None => command.env_remove(name),
             };
         }
-        command.current_dir(desk.dir.path()).stdin(std::process::Stdio::null());
+        command.current_dir(cli.dir.path()).stdin(std::process::Stdio::null());
         ended(command)
     };
-    bare(&run).ends(78).one_error("bubblewrap is not installed", "apt-get install bubblewrap");
-    bare(&["serve", "--listen", "127.0.0.1:0"]).ends(78).one_error("bubblewrap", "landlock");
+    bare(&run).exits_with(78).one_error("bubblewrap is not installed", "apt-get install bubblewrap");
+    bare(&["serve", "--listen", "127.0.0.1:0"]).exits_with(78).one_error("bubblewrap", "landlock");
     // The level `none` is never the default: it must be accepted explicitly.
-    std::fs::write(desk.path("none.toml"), "[sandbox]\nlevel = \"none\"\n").unwrap();
-    bare(&[&run[..], &["--config", "none.toml"]].concat()).ends(78).one_error("sandbox", "accept_no_isolation");
-    std::fs::write(desk.path("none.toml"), "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n").unwrap();
-    bare(&[&run[..], &["--config", "none.toml", "--yes"]].concat()).ends(0);
+    std::fs::write(cli.path("none.toml"), "[sandbox]\nlevel = \"none\"\n").unwrap();
+    bare(&[&run[..], &["--config", "none.toml"]].concat()).exits_with(78).one_error("sandbox", "accept_no_isolation");
+    std::fs::write(cli.path("none.toml"), "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n").unwrap();
+    bare(&[&run[..], &["--config", "none.toml", "--yes"]].concat()).exits_with(0);
     // Read-only commands need no sandbox.
-    bare(&["runs"]).ends(0).says("completed");
+    bare(&["runs"]).exits_with(0).prints("completed");
 }
 
 /// Counts the processes with this text in their arguments.
@@ -73,16 +73,16 @@ fn running(text: &str) -> usize {
 
 #[test]
 fn sandboxed_processes_end_when_skep_is_killed() {
-    let desk = Cli::new();
-    desk.repo("sample", &[("a", "a")]);
+    let cli = Cli::new();
+    cli.repo("sample", &[("a", "a")]);
     let nap = format!("7{:06}", std::process::id());
     let engine = format!("command: (setsid env -i sleep {nap} &) ; sleep {nap}");
-    let mut command = desk.skep(&["run", "--repo", "sample", "--goal", "g", "--engine", &engine, "--check", "true"]);
+    let mut command = cli.skep(&["run", "--repo", "sample", "--goal", "g", "--engine", &engine, "--check", "true"]);
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let mut skep = command.spawn().unwrap();
     // The text itself also appears in Skep's own arguments and in those of the helper.
     let is_napping = format!("sleep\0{nap}");
-    desk.until("both naps", || running(&is_napping) >= 2);
+    cli.until("both naps", || running(&is_napping) >= 2);
     skep.kill().unwrap();
     skep.wait().unwrap();
     let end = Instant::now() + Duration::from_secs(5);
@@ -94,9 +94,9 @@ fn sandboxed_processes_end_when_skep_is_killed() {
 
 #[test]
 fn a_run_at_level_landlock_completes_and_names_an_inaccessible_directory() {
-    let desk = Cli::new();
-    desk.repo("sample", &[("a", "a")]);
-    std::fs::write(desk.path("landlock.toml"), "[sandbox]\nlevel = \"landlock\"\n").unwrap();
+    let cli = Cli::new();
+    cli.repo("sample", &[("a", "a")]);
+    std::fs::write(cli.path("landlock.toml"), "[sandbox]\nlevel = \"landlock\"\n").unwrap();
     let engine = "command: mkdir -p \"$HOME/.x\" && echo x > \"$TMPDIR/y\" && cp \"$TMPDIR/y\" b && id -u > who";
     let check = "grep -q x b && echo > \"$CARGO_TARGET_DIR\" && ! cat \"$SKEP_DATA_DIR/token\"";
     let run = [
@@ -114,35 +114,35 @@ fn a_run_at_level_landlock_completes_and_names_an_inaccessible_directory() {
         "landlock.toml",
     ];
     let is_root = rustix::process::geteuid().is_root();
-    let open = |mode| std::fs::set_permissions(desk.dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    let open = |mode| std::fs::set_permissions(cli.dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
     if is_root {
         open(0o700);
         // The directory above the data directory belongs to root, and Skep must not change it.
-        desk.does(&run).ends(78).one_error(&desk.dir.path().display().to_string(), "chmod o+x");
+        cli.run(&run).exits_with(78).one_error(&cli.dir.path().display().to_string(), "chmod o+x");
         open(0o711);
     }
-    desk.does(&run).ends(0).says("landed");
+    cli.run(&run).exits_with(0).prints("landed");
     if is_root {
-        let data = std::fs::metadata(desk.path("data")).unwrap();
+        let data = std::fs::metadata(cli.path("data")).unwrap();
         assert_eq!((data.mode() & 0o7777, data.uid(), data.gid()), (0o710, 0, 65_533));
-        assert_eq!(std::fs::metadata(desk.path("data/token")).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(cli.path("data/token")).unwrap().mode() & 0o777, 0o600);
     }
-    let shown = desk.does(&["sandbox", "test", "--json", "--config", "landlock.toml"]).ends(0).json();
+    let shown = cli.run(&["sandbox", "test", "--json", "--config", "landlock.toml"]).exits_with(0).json();
     assert_eq!(shown["holds"], true, "{shown}");
 }
 
 #[test]
 fn files_that_skep_inherited_do_not_reach_commands() {
-    let desk = Cli::new();
-    desk.repo("sample", &[("a", "a")]);
-    std::fs::write(desk.path("held"), "canary-6102").unwrap();
+    let cli = Cli::new();
+    cli.repo("sample", &[("a", "a")]);
+    std::fs::write(cli.path("held"), "canary-6102").unwrap();
     let engine = "command: cat <&7 > b; cat /proc/self/fd/7 >> b; ls /proc/self/fd >> b; true";
-    let inner = desk.skep(&["run", "--repo", "sample", "--goal", "g", "--engine", engine, "--check", "true", "--yes"]);
+    let inner = cli.skep(&["run", "--repo", "sample", "--goal", "g", "--engine", engine, "--check", "true", "--yes"]);
     let mut command = std::process::Command::new("/bin/sh");
     command.args(["-c", "exec 7< held; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(desk.dir.path());
-    ended(command).ends(0);
-    let seen = std::process::Command::new("git").args(["show", "main:b"]).current_dir(desk.path("sample")).output();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(cli.dir.path());
+    ended(command).exits_with(0);
+    let seen = std::process::Command::new("git").args(["show", "main:b"]).current_dir(cli.path("sample")).output();
     let seen = String::from_utf8(seen.unwrap().stdout).unwrap();
     assert!(!seen.is_empty() && !seen.contains("canary") && !seen.contains('7'), "{seen}");
 }
@@ -184,27 +184,27 @@ impl Drop for DelegatedCgroup {
 #[ignore = "needs a writable cgroup tree in SKEP_TEST_CGROUPS; scripts/test runs it where there is one"]
 fn a_command_gets_its_own_control_group_and_ends_with_it() {
     let mount = std::env::var("SKEP_TEST_CGROUPS").expect("SKEP_TEST_CGROUPS must name a writable cgroup tree");
-    let (desk, cgroup) = (Cli::new(), DelegatedCgroup::new(&mount));
-    desk.repo("sample", &[("a", "a")]);
-    let shown = ended(cgroup.wrap(&desk.skep(&["sandbox", "test", "--json"]))).ends(0).json();
+    let (cli, cgroup) = (Cli::new(), DelegatedCgroup::new(&mount));
+    cli.repo("sample", &[("a", "a")]);
+    let shown = ended(cgroup.wrap(&cli.skep(&["sandbox", "test", "--json"]))).exits_with(0).json();
     assert!(shown["resource_limits"].as_str().unwrap().contains(&cgroup.0.display().to_string()), "{shown}");
     assert!(cgroup.leaves().is_empty(), "{:?}", cgroup.leaves());
     // A process that left its process group and dropped its marker, at the level where only the control group can find
     // it.
-    std::fs::write(desk.path("none.toml"), "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n").unwrap();
+    std::fs::write(cli.path("none.toml"), "[sandbox]\nlevel = \"none\"\naccept_no_isolation = true\n").unwrap();
     let nap = format!("8{:06}", std::process::id());
     let stray = format!("command: echo b > b; (setsid env -i sleep {nap} > /dev/null 2>&1 < /dev/null &)");
     let run = |engine: &str, more: &[&str]| {
         let args = [&["run", "--repo", "sample", "--goal", "g", "--check", "true", "--yes", "--engine", engine], more]
             .concat();
-        cgroup.wrap(&desk.skep(&args))
+        cgroup.wrap(&cli.skep(&args))
     };
-    ended(run(&stray, &["--config", "none.toml"])).ends(0);
+    ended(run(&stray, &["--config", "none.toml"])).exits_with(0);
     assert_eq!(running(&format!("sleep\0{nap}")), 0);
     // When Skep is killed, the group of its command remains, and the next start removes it.
     let mut skep =
         run(&format!("command: sleep {nap}"), &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    desk.until("the command is in its group", || {
+    cli.until("the command is in its group", || {
         running(&format!("sleep\0{nap}")) > 0
             && cgroup.leaves().iter().any(|leaf| {
                 std::fs::read_to_string(leaf.join("cgroup.procs")).is_ok_and(|procs| procs.lines().count() >= 3)
@@ -213,6 +213,6 @@ fn a_command_gets_its_own_control_group_and_ends_with_it() {
     skep.kill().unwrap();
     skep.wait().unwrap();
     assert_eq!(cgroup.leaves().len(), 1);
-    ended(cgroup.wrap(&desk.skep(&["sandbox", "test"]))).ends(0);
+    ended(cgroup.wrap(&cli.skep(&["sandbox", "test"]))).exits_with(0);
     assert!(cgroup.leaves().is_empty(), "{:?}", cgroup.leaves());
 }

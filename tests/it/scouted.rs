@@ -15,7 +15,7 @@ fn found(notes: &str) -> Report {
 
 fn planned(opened: Opened, tasks: &[&str]) -> Story {
     let tasks = tasks.iter().map(|name| spec(name, &[])).collect();
-    Story::of(opened).tell(Event::Admitted).report(Report::Planned { tasks })
+    Story::of(opened).apply(Event::Admitted).report(Report::Planned { tasks })
 }
 
 fn one(policy: Policy) -> Story {
@@ -79,7 +79,7 @@ fn answer_to_a_tasks_question_goes_to_that_task_only() {
         secrets: Vec::new(),
         prompt_digest: None,
     };
-    let story = story.tell(Event::Reported(Box::new(end)));
+    let story = story.apply(Event::Reported(Box::new(end)));
     let order = newest(&story);
     let answers = |notes: &[Note]| {
         notes.iter().filter(|n| n.source == NoteSource::Scout).map(|n| n.text.clone()).collect::<Vec<_>>()
@@ -98,7 +98,7 @@ fn answer_to_a_tasks_question_goes_to_that_task_only() {
 
 #[test]
 fn answers_for_manager_and_reviewer_go_to_them_only() {
-    let story = Story::new(bare_policy()).tell(Event::Admitted).report(to_scout("Which build?")).report(found("make"));
+    let story = Story::new(bare_policy()).apply(Event::Admitted).report(to_scout("Which build?")).report(found("make"));
     let plan = newest(&story);
     assert_eq!((plan.step, plan.try_number, plan.notes.len()), (Step::Plan, 1, 1));
     let story = story.report(Report::Planned { tasks: vec![spec("a", &[])] });
@@ -184,7 +184,7 @@ fn scout_lost_with_its_process_is_restarted_but_not_for_ever() {
     for _ in 0..bare_policy().max_lost_attempts {
         assert_eq!(newest(&story).question.as_deref(), Some("Where?"));
         let attempts = story.run.live_attempts().map(|a| a.id).collect();
-        story = story.tell(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped: Vec::new() });
+        story = story.apply(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped: Vec::new() });
     }
     asked_a_person(&story, &["Where?", "lost 3 times"]);
     assert!(!story.run.tries.contains_key(&Step::Explore), "the exploration before the plan has its own tries");
@@ -193,11 +193,11 @@ fn scout_lost_with_its_process_is_restarted_but_not_for_ever() {
 #[test]
 fn pause_holds_the_scout_and_cancel_stops_it() {
     let asked = planned(opened(bare_policy()), &["a"]);
-    let paused = asked.clone().tell(Event::Paused { by: asker() }).report(to_scout("Where?"));
+    let paused = asked.clone().apply(Event::Paused { by: asker() }).report(to_scout("Where?"));
     assert!(paused.run.parked() && paused.run.inquiries.len() == 1);
-    let resumed = paused.tell(Event::Resumed { by: asker() });
+    let resumed = paused.apply(Event::Resumed { by: asker() });
     assert_eq!(newest(&resumed).question.as_deref(), Some("Where?"));
-    let story = resumed.tell(Event::CancelRequested { by: asker(), why: String::new() });
+    let story = resumed.apply(Event::CancelRequested { by: asker(), why: String::new() });
     assert_eq!((story.run.inquiries.len(), story.run.pending.values().filter(|t| t.name() == "stop").count()), (0, 1));
     let story = story.report(found("too late")).well("stop");
     assert!(story.run.tasks[0].notes.is_empty() && story.run.phase == Phase::Reporting);
@@ -208,7 +208,7 @@ fn question_does_not_replace_the_exploration_before_the_plan() {
     let away = Report::Unavailable { why: "429".to_owned(), until: None, fix: None };
     let mut born = opened(Policy { explore: true, ..bare_policy() });
     born.settings.engines.insert(Role::Scout, EngineSpec::parse("llm:local/qwen"));
-    let story = Story::of(born).tell(Event::Admitted).report(away);
+    let story = Story::of(born).apply(Event::Admitted).report(away);
     // The manager plans without the scout, and asks it once it is available again.
     let story = story.wait(3_600).report(to_scout("Which build?"));
     let order = newest(&story);

@@ -91,12 +91,12 @@ command = '''cat {leak}; echo "<testsuite><testcase $(cat {leak})/></testsuite>"
     let mut serve = with_key(cli.skep(&["serve", "--listen", "127.0.0.1:0"]));
     let all = "trace,sqlx=trace,sea_orm=trace,hyper=trace,hyper_util=trace,ractor=trace";
     serve.env("SKEP_TELEMETRY__LOG_LEVEL", all).stdout(Stdio::null()).stderr(log);
-    let service = crate::support::cli::Beside(serve.spawn().unwrap());
+    let service = crate::support::cli::BackgroundProcess(serve.spawn().unwrap());
     cli.until("the service answers", || cli.path("data/service.json").is_file());
 
     let mut printed = Vec::new();
     let mut does = |command: Command, code: i32| {
-        let done = ended(command).ends(code);
+        let done = ended(command).exits_with(code);
         printed.extend_from_slice(done.out.as_bytes());
         printed.extend_from_slice(done.err.as_bytes());
         done.out
@@ -154,7 +154,7 @@ fn a_push_with_a_live_value_waits_and_the_task_is_redone_without_it() {
     let cli = cli("case \"$SKEP_TASK_TEXT\" in *'must not be published'*) echo clean > a.txt ;;\n\
          *) printf '%s' \"$AGENT_KEY\" | base64 -w0 > a.txt; echo >> a.txt ;; esac");
     cli.repo("tool", &[("a.txt", "hello\n")]);
-    let output = ended(run(&cli, Some("true"))).ends(4);
+    let output = ended(run(&cli, Some("true"))).exits_with(4);
     assert!(output.out.contains("the commits to push contain a secret"), "{}", output.out);
     assert!(output.out.contains("the secret AGENT_KEY at a.txt:1 in commit"), "{}", output.out);
     let id = cli.newest();
@@ -165,9 +165,9 @@ fn a_push_with_a_live_value_waits_and_the_task_is_redone_without_it() {
     // A retry would be stopped again, and an approval would accept exactly this secret. A hint makes the dev redo the
     // task.
     let answer = with_key(cli.skep(&["unblock", &id, "--answer", "leave the key out", "--follow"]));
-    let output = ended(answer).ends(4);
+    let output = ended(answer).exits_with(4);
     assert!(output.out.contains("the merge waits for approval"), "{}", output.out);
-    ended(with_key(cli.skep(&["approve", &id, "--follow"]))).ends(0);
+    ended(with_key(cli.skep(&["approve", &id, "--follow"]))).exits_with(0);
     assert_eq!(git(&cli.path("tool.git"), &["show", "main:a.txt"]), "clean\n");
     let found = Search::of(&[PASSED]).find("the origin", &objects(&cli.path("tool.git")));
     assert_eq!(found, Vec::<String>::new(), "an object of the first attempt was pushed");
@@ -179,13 +179,13 @@ fn a_probable_secret_waits_and_an_approval_accepts_exactly_that_one() {
     let token = format!("ghp_{}", "A1b2C3d4E5f6G7h8I9".repeat(2));
     let cli = cli(&format!("mkdir -p src; printf 'line\\ntoken = \"{token}\"\\n' > src/fixture.txt"));
     cli.repo("tool", &[("a.txt", "hello\n")]);
-    let output = ended(run(&cli, Some("true"))).ends(4);
+    let output = ended(run(&cli, Some("true"))).exits_with(4);
     assert!(output.out.contains("(github-token) at src/fixture.txt:2 in commit"), "{}", output.out);
     assert!(!output.out.contains(&token));
     let id = cli.newest();
-    let output = ended(with_key(cli.skep(&["unblock", &id, "--follow"]))).ends(4);
+    let output = ended(with_key(cli.skep(&["unblock", &id, "--follow"]))).exits_with(4);
     assert!(output.out.contains("the merge waits for approval"), "{}", output.out);
-    ended(with_key(cli.skep(&["approve", &id, "--follow"]))).ends(0);
+    ended(with_key(cli.skep(&["approve", &id, "--follow"]))).exits_with(0);
     assert!(git(&cli.path("tool.git"), &["show", "main:src/fixture.txt"]).contains(&token));
 }
 
@@ -198,32 +198,33 @@ fn secrets_are_set_from_input_file_or_variable_and_never_shown() {
         command.stdin(std::fs::File::open(cli.path("input")).unwrap());
         ended(command)
     };
-    let output =
-        piped(&["secret", "set", "A"], &format!("{KEPT}\n")).ends(0).says("A stored for all projects (version 1)");
+    let output = piped(&["secret", "set", "A"], &format!("{KEPT}\n"))
+        .exits_with(0)
+        .prints("A stored for all projects (version 1)");
     assert!(output.out.contains("vault.key") && output.out.contains("next to the data"), "{}", output.out);
-    cli.does(&["secret", "set", "A", "--from-file", "input"]).ends(0).says("(version 2)");
+    cli.run(&["secret", "set", "A", "--from-file", "input"]).exits_with(0).prints("(version 2)");
     cli.repo("tool", &[("a.txt", "a\n")]);
-    cli.does(&["project", "add", "tool.git"]).ends(0);
-    piped(&["secret", "set", "A", "--project", "tool"], PASSED).ends(0).says("for project tool (version 1)");
-    let list = cli.does(&["secret", "list", "--json"]).ends(0);
+    cli.run(&["project", "add", "tool.git"]).exits_with(0);
+    piped(&["secret", "set", "A", "--project", "tool"], PASSED).exits_with(0).prints("for project tool (version 1)");
+    let list = cli.run(&["secret", "list", "--json"]).exits_with(0);
     assert_eq!(list.json()["secrets"].as_array().unwrap().len(), 2);
     assert!(!list.out.contains("kEpT") && !list.out.contains("ciphertext"), "{}", list.out);
 
     std::fs::write(cli.path("new.key"), "ab".repeat(32)).unwrap();
-    cli.does(&["secret", "rekey", "--new-key-file", "new.key"])
-        .ends(2)
+    cli.run(&["secret", "rekey", "--new-key-file", "new.key"])
+        .exits_with(2)
         .one_error("can be read by other users", "chmod 600");
     std::fs::set_permissions(cli.path("new.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    cli.does(&["secret", "rekey", "--new-key-file", "new.key"]).ends(0).says("2 secrets encrypted with key");
+    cli.run(&["secret", "rekey", "--new-key-file", "new.key"]).exits_with(0).prints("2 secrets encrypted with key");
     assert_eq!(std::fs::read_to_string(cli.path("data/vault.key")).unwrap(), "ab".repeat(32));
 
-    cli.does(&["secret", "remove", "A"]).ends(0).says("A deleted");
-    cli.does(&["secret", "remove", "A"]).ends(2).one_error("no secret A", "`skep secret list`");
-    piped(&["secret", "set", "A"], "").ends(2).one_error("the value is empty", "--from-file");
-    piped(&["secret", "set", "9"], "x").ends(2).one_error("starts with a letter", "another name");
-    cli.does(&["secret", "set", "A", "--from-env", "NO_SUCH"]).ends(2).one_error("NO_SUCH", "standard input");
-    cli.does(&["secret", "set", "A", "--project", "nope", "--from-file", "input"])
-        .ends(2)
+    cli.run(&["secret", "remove", "A"]).exits_with(0).prints("A deleted");
+    cli.run(&["secret", "remove", "A"]).exits_with(2).one_error("no secret A", "`skep secret list`");
+    piped(&["secret", "set", "A"], "").exits_with(2).one_error("the value is empty", "--from-file");
+    piped(&["secret", "set", "9"], "x").exits_with(2).one_error("starts with a letter", "another name");
+    cli.run(&["secret", "set", "A", "--from-env", "NO_SUCH"]).exits_with(2).one_error("NO_SUCH", "standard input");
+    cli.run(&["secret", "set", "A", "--project", "nope", "--from-file", "input"])
+        .exits_with(2)
         .one_error("nope", "skep project list");
     let found = Search::of(&[PASSED, KEPT]).find_below(&cli.path("data"), &|_| false);
     assert_eq!(found, Vec::<String>::new());

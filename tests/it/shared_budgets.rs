@@ -51,7 +51,7 @@ fn pending(story: &Story, effect: &str) -> usize {
 
 #[test]
 fn attempt_reserves_in_shared_budgets_before_it_starts() {
-    let story = Story::new(shared()).tell(Event::Admitted);
+    let story = Story::new(shared()).apply(Event::Admitted);
     assert_eq!((pending(&story, "reserve"), pending(&story, "start")), (1, 0));
     let cut = EffectOutcome::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels: Vec::new() };
     let story = story.done("reserve", cut);
@@ -64,7 +64,7 @@ fn attempt_reserves_in_shared_budgets_before_it_starts() {
 
 #[test]
 fn exhausted_day_is_asked_about_and_lifts_itself_the_next_day() {
-    let story = Story::new(shared()).tell(Event::Admitted).done("reserve", day_exhausted(false));
+    let story = Story::new(shared()).apply(Event::Admitted).done("reserve", day_exhausted(false));
     assert_eq!((asks(&story), story.run.wake_at()), (vec!["budget"], Some(Timestamp(DAY))));
     assert_eq!((story.run.ledger.committed(), story.run.tries[&Step::Plan].used), (Usage::default(), 0));
     let question = render::escalation(&story.run, &story.run.blocks[0]);
@@ -78,18 +78,18 @@ fn exhausted_day_is_asked_about_and_lifts_itself_the_next_day() {
     };
     assert!(decide(&story.run, &more, Timestamp(1)).is_err(), "the run's own budget is not exhausted");
     assert_eq!(pending(&story.clone().answer(Answer::Yes), "reserve"), 1);
-    assert_eq!(pending(&story.wait(24 * 3600).tell(Event::Due), "reserve"), 1, "the next day it resumes by itself");
+    assert_eq!(pending(&story.wait(24 * 3600).apply(Event::Due), "reserve"), 1, "the next day it resumes by itself");
 }
 
 #[test]
 fn run_waits_for_amounts_that_are_only_reserved() {
-    let mut story = Story::new(shared()).tell(Event::Admitted);
+    let mut story = Story::new(shared()).apply(Event::Admitted);
     for _ in 1..engine_selection::MAX_UNAVAILABLE {
         story = story.done("reserve", day_exhausted(true));
         assert!(asks(&story).is_empty() && pending(&story, "reserve") == 0);
         let wait = story.run.wait.clone().expect("a wait");
         assert!(wait.reason.to_string().contains("reserved"), "{wait:?}");
-        story = story.wait(1800).tell(Event::Due);
+        story = story.wait(1800).apply(Event::Due);
     }
     assert_eq!(asks(&story.clone().done("reserve", day_exhausted(true))), ["budget"], "then a person is asked");
     let caps = Usage { tokens: 300, ..Usage::default() };
@@ -105,7 +105,7 @@ fn cut_reservation_blocks_while_a_steps_own_limit_fails_the_attempt() {
     let exhausted = |budget| Report::BudgetExhausted { budget, why: "the next call does not fit".to_owned() };
     // Less is left of the day's budget than the attempt may use.
     let started = |levels: &[Level]| {
-        let story = Story::new(shared()).tell(Event::Admitted);
+        let story = Story::new(shared()).apply(Event::Admitted);
         let caps = Usage { tokens: 300, ..Usage::default() };
         story.done("reserve", EffectOutcome::Reserved { caps, levels: levels.to_vec() })
     };
@@ -133,23 +133,23 @@ fn cut_reservation_blocks_while_a_steps_own_limit_fails_the_attempt() {
         policy.steps.plan.tokens = step;
         policy
     };
-    let story = Story::new(policy(None)).tell(Event::Admitted).report(exhausted(BudgetKind::Tokens));
+    let story = Story::new(policy(None)).apply(Event::Admitted).report(exhausted(BudgetKind::Tokens));
     assert_eq!(story.run.blocks[0].kind, BlockKind::Budget(BudgetKind::Tokens));
     assert_eq!(story.run.tries[&Step::Plan].used, 0);
-    let story = Story::new(policy(Some(200))).tell(Event::Admitted).report(exhausted(BudgetKind::Tokens));
+    let story = Story::new(policy(Some(200))).apply(Event::Admitted).report(exhausted(BudgetKind::Tokens));
     assert!(asks(&story).is_empty() && story.run.tries[&Step::Plan].used > 0, "the step's own limit: a failed try");
 }
 
 #[test]
 fn reservation_for_a_run_that_was_held_meanwhile_is_returned() {
-    let story = Story::new(shared()).tell(Event::Admitted).tell(Event::Paused { by: asker() });
+    let story = Story::new(shared()).apply(Event::Admitted).apply(Event::Paused { by: asker() });
     let key = story.key("reserve");
     let outcome = EffectOutcome::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels: Vec::new() };
     let event = Event::EffectFinished { key, outcome: outcome.clone() };
     let decision = decide(&story.run, &event, Timestamp(9_000)).expect("accepted");
     let row = &decision.ledger_rows[0];
     assert!(row.settled && row.amount == Usage::default(), "{row:?}");
-    let story = story.done("reserve", outcome).tell(Event::Resumed { by: asker() });
+    let story = story.done("reserve", outcome).apply(Event::Resumed { by: asker() });
     assert_eq!((pending(&story, "reserve"), story.run.attempts.len()), (1, 2));
 }
 
@@ -159,7 +159,7 @@ fn shared_threshold_is_reported_by_the_run_whose_reservation_found_it() {
         |levels: Vec<Level>| EffectOutcome::Reserved { caps: Usage { tokens: 300, ..Usage::default() }, levels };
     let alerts = |s: &Story| s.run.alerts.iter().map(|a| (a.scope, a.budget, a.percent)).collect::<Vec<_>>();
     let day = |percent| (Some(BudgetScope::Day), BudgetKind::Tokens, percent);
-    let story = Story::new(shared()).tell(Event::Admitted);
+    let story = Story::new(shared()).apply(Event::Admitted);
     let story = story.done(
         "reserve",
         reserved(vec![level(BudgetScope::Day, 600, Some(50)), level(BudgetScope::Project, 900, None)]),
@@ -183,7 +183,7 @@ fn shared_threshold_is_reported_by_the_run_whose_reservation_found_it() {
 
 #[test]
 fn one_question_names_every_exhausted_budget_with_raises_above_its_usage() {
-    let story = Story::new(shared()).tell(Event::Admitted);
+    let story = Story::new(shared()).apply(Event::Admitted);
     let budgets = vec![
         SharedBudget { over: 7_200_000, ..of(BudgetScope::Day, BudgetUnit::Cost) },
         of(BudgetScope::Day, BudgetUnit::Tokens),

@@ -14,14 +14,14 @@ const UNITTEST: &str = "python3 -m unittest -q";
 
 #[test]
 fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
-    let desk = Cli::new();
-    let bare = desk.repo("greet", GREET);
-    let asked = desk
-        .does(&["run", "--repo", "greet.git", "--goal", "Say hello", "--engine", SED, "--check", UNITTEST])
-        .ends(4)
-        .says("Escalation: the merge waits for approval\n")
-        .says("What I need from you:\n  1) Approval (yes or no) of the merge -> ");
-    let id = desk.newest();
+    let cli = Cli::new();
+    let bare = cli.repo("greet", GREET);
+    let asked = cli
+        .run(&["run", "--repo", "greet.git", "--goal", "Say hello", "--engine", SED, "--check", UNITTEST])
+        .exits_with(4)
+        .prints("Escalation: the merge waits for approval\n")
+        .prints("What I need from you:\n  1) Approval (yes or no) of the merge -> ");
+    let id = cli.newest();
     let order = [
         "started by",
         "a1 started: manager",
@@ -37,14 +37,14 @@ fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
     assert!(at.is_sorted(), "{}", asked.out);
     assert_eq!(git(&bare, &["rev-list", "--count", "main"]), "1\n", "nothing lands before the approval");
 
-    desk.does(&["approve", &id]).ends(0).says("answered b1: yes").says("delivered as ");
-    let view = desk.show(&id);
+    cli.run(&["approve", &id]).exits_with(0).prints("answered b1: yes").prints("delivered as ");
+    let view = cli.show(&id);
     let landed = git(&bare, &["rev-parse", "main"]);
     assert_eq!(view["outcome"]["delivered"]["sha"], landed.trim());
     assert_eq!(view["status"], "completed");
     let log = git(&bare, &["log", "-1", "--format=%s%n%b", "main"]);
     assert!(log.starts_with("Say hello\n") && log.contains(&format!("Skep-Run: {}", view["id"].as_str().unwrap())));
-    let journal = desk.does(&["events", &id, "--json"]).ends(0).out;
+    let journal = cli.run(&["events", &id, "--json"]).exits_with(0).out;
     let rows: Vec<serde_json::Value> = journal.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert!(rows.iter().zip(1..).all(|(row, seq)| row["seq"] == seq), "gapless");
     assert!(journal.contains(landed.trim()));
@@ -60,39 +60,42 @@ fn a_goal_is_planned_checked_reviewed_approved_and_landed() {
         &["migrate", "--status"],
         &["show", &id],
     ] {
-        desk.does(args).ends(0);
-        let said = desk.does(&[args, &["--json"]].concat()).ends(0);
-        assert!(said.json().is_object(), "{args:?}: {}", said.out);
+        cli.run(args).exits_with(0);
+        let output = cli.run(&[args, &["--json"]].concat()).exits_with(0);
+        assert!(output.json().is_object(), "{args:?}: {}", output.out);
     }
-    desk.does(&["logs", &id]).ends(0).says("transcript.log");
+    cli.run(&["logs", &id]).exits_with(0).prints("transcript.log");
 }
 
 #[test]
 fn a_working_copy_is_updated_only_when_it_is_clean() {
-    let desk = Cli::new();
-    desk.repo("greet", GREET);
+    let cli = Cli::new();
+    cli.repo("greet", GREET);
     let run = |goal: &str, sed: &str| {
-        desk.does(&["run", "--repo", "greet", "--goal", goal, "--engine", sed, "--check", "true", "--yes"])
+        cli.run(&["run", "--repo", "greet", "--goal", goal, "--engine", sed, "--check", "true", "--yes"])
     };
-    run("clean", "command: echo one >> notes").ends(0).says("approved on your behalf (--yes)");
-    assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "one\n");
+    run("clean", "command: echo one >> notes").exits_with(0).prints("approved on your behalf (--yes)");
+    assert_eq!(std::fs::read_to_string(cli.path("greet/notes")).unwrap(), "one\n");
 
-    std::fs::write(desk.path("greet/notes"), "mine\n").unwrap();
-    run("dirty", "command: echo two >> notes").ends(4).says("landing the change failed").says("commit or stash");
-    assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "mine\n", "nothing is lost");
-    git(&desk.path("greet"), &["stash", "-q"]);
-    desk.does(&["unblock", &desk.newest()]).ends(0);
-    assert_eq!(std::fs::read_to_string(desk.path("greet/notes")).unwrap(), "one\ntwo\n");
+    std::fs::write(cli.path("greet/notes"), "mine\n").unwrap();
+    run("dirty", "command: echo two >> notes")
+        .exits_with(4)
+        .prints("landing the change failed")
+        .prints("commit or stash");
+    assert_eq!(std::fs::read_to_string(cli.path("greet/notes")).unwrap(), "mine\n", "nothing is lost");
+    git(&cli.path("greet"), &["stash", "-q"]);
+    cli.run(&["unblock", &cli.newest()]).exits_with(0);
+    assert_eq!(std::fs::read_to_string(cli.path("greet/notes")).unwrap(), "one\ntwo\n");
 }
 
 #[test]
 fn unusual_names_and_bytes_land_unchanged() {
-    let desk = Cli::new();
-    let bare = desk.repo("odd", &[("a", "a\n")]);
+    let cli = Cli::new();
+    let bare = cli.repo("odd", &[("a", "a\n")]);
     let make = "command: printf '\\000\\001' > bin; : > 'two words'; : > \"$(printf 'new\\nline')\"; : > 🐝; : > ./-dash; \
                 head -c 3000000 /dev/zero > huge";
-    desk.does(&["run", "--repo", "odd.git", "--goal", "Odd names", "--engine", make, "--check", "true", "--yes"])
-        .ends(0);
+    cli.run(&["run", "--repo", "odd.git", "--goal", "Odd names", "--engine", make, "--check", "true", "--yes"])
+        .exits_with(0);
     let names = git(&bare, &["ls-tree", "-z", "--name-only", "main"]);
     let names: Vec<&str> = names.split_terminator('\0').collect();
     for name in ["-dash", "bin", "huge", "new\nline", "two words", "🐝"] {

@@ -22,8 +22,8 @@ fn a_blocked_run_survives_a_kill_and_one_of_two_answers_counts() {
     };
     let scene = Scene::new(STORY, None);
     let mut service = scene.serve();
-    let (code, said) = scene.run(scene.order("Write it down", &["--detach"]));
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(scene.order("Write it down", &["--detach"]));
+    assert_eq!(code, Some(0), "{output}");
     let before = waiting(&scene);
     let folders = || {
         let work = scene.data.join("work").join(before.id.to_string());
@@ -48,8 +48,8 @@ fn a_blocked_run_survives_a_kill_and_one_of_two_answers_counts() {
     let mut both = [approve(), approve()];
     let mut codes: Vec<_> = both.iter_mut().map(|b| b.wait()).collect();
     codes.sort_unstable();
-    let said = both.each_ref().map(|b| b.said()).join("\n---\n");
-    assert_eq!(codes, [Some(0), Some(0)], "one counts, the other repeats it and changes nothing:\n{said}");
+    let output = both.each_ref().map(|b| b.output()).join("\n---\n");
+    assert_eq!(codes, [Some(0), Some(0)], "one counts, the other repeats it and changes nothing:\n{output}");
     let ended = until("it ends", Duration::from_secs(60), || Some(block_on(only_run(&scene))).filter(Run::ended));
     assert_eq!(ended.attempts.len(), before.attempts.len(), "attempt ids keep counting");
     service.kill();
@@ -63,10 +63,10 @@ fn a_killed_run_is_resumed_by_its_name() {
     command.env("SKEP_FAULT", "after-engine:2");
     assert_eq!(scene.run(command).0, None);
     let run = block_on(only_run(&scene)).id.to_string();
-    let (code, said) = scene.run(scene.skep(&["resume", &run]));
-    assert_eq!(code, Some(4), "it continues to its question: {said}");
-    let (code, said) = scene.run(scene.skep(&["approve", &run]));
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(scene.skep(&["resume", &run]));
+    assert_eq!(code, Some(4), "it continues to its question: {output}");
+    let (code, output) = scene.run(scene.skep(&["approve", &run]));
+    assert_eq!(code, Some(0), "{output}");
     block_on(left(&scene));
 }
 
@@ -79,8 +79,8 @@ fn attempt_ids_keep_counting_after_a_kill_and_an_unblock() {
     let before = waiting(&scene);
     service.kill();
     service = scene.serve();
-    let (code, said) = scene.run(scene.skep(&["unblock", &before.id.to_string()]));
-    assert!(matches!(code, Some(0 | 4)), "{said}");
+    let (code, output) = scene.run(scene.skep(&["unblock", &before.id.to_string()]));
+    assert!(matches!(code, Some(0 | 4)), "{output}");
     let after = until("it asks again", Duration::from_secs(60), || {
         Some(waiting(&scene)).filter(|r| r.attempts.len() > before.attempts.len())
     });
@@ -88,5 +88,5 @@ fn attempt_ids_keep_counting_after_a_kill_and_an_unblock() {
     assert_eq!(ids, (1..=u32::try_from(ids.len()).expect("few")).collect::<Vec<_>>());
     assert_eq!(after.settings.branch, before.settings.branch);
     drop(service);
-    scene.no_strays();
+    scene.wait_until_processes_end();
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 fn a_second_service_on_the_same_data_directory_is_refused() {
     let scene = Scene::new(STORY, None);
     let _first = scene.serve();
-    let (code, said) = scene.run(scene.skep(&["serve"]));
-    assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains("a service already uses") && said.contains("--data-dir"), "{said}");
+    let (code, output) = scene.run(scene.skep(&["serve"]));
+    assert_eq!(code, Some(75), "{output}");
+    assert!(output.contains("a service already uses") && output.contains("--data-dir"), "{output}");
 }
 
 /// A person removes the lock file, and its owner is stopped (SIGSTOP). Another process takes over the run and lands it.
@@ -45,12 +45,12 @@ fn a_stopped_owner_writes_nothing(url: Option<String>) {
     // A write is fenced, the next renewal reports that the lease was lost, or the process notices that its lock excludes
     // nobody any more, and ends.
     until("the first one drops the run", Duration::from_secs(30), || {
-        let said = first.said();
-        let is_fenced = ["drops the run", "fenced", "may not be written"].iter().any(|part| said.contains(part));
+        let output = first.output();
+        let is_fenced = ["drops the run", "fenced", "may not be written"].iter().any(|part| output.contains(part));
         (is_fenced || first.ended().is_some()).then_some(())
     });
     if let Some(code) = first.ended() {
-        assert_eq!(code, Some(78), "{}", first.said());
+        assert_eq!(code, Some(78), "{}", first.output());
     }
     let rows = block_on(journal(&scene, &ended));
     assert_eq!(rows.len(), before, "nothing was written with the old epoch");
@@ -97,20 +97,20 @@ fn services_that_share_a_database_leave_each_others_runs_alone() {
     let order = ["run", "--repo", &origin, "--goal", "Write it down", "--engine", "command: echo x > x.txt"];
     let mut command = scene.skep_at(&away, &order);
     command.args(["--check", "test -f a.txt"]);
-    let (code, said) = scene.run(command);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(command);
+    assert_eq!(code, Some(0), "{output}");
     let all = block_on(runs(&scene));
     assert_eq!(all.len(), 2, "an open run of another data directory must not be resumed here");
     let waits = all.iter().find(|r| r.id == at_home).expect("the first run");
     assert_eq!((waits.phase, waits.seq), (Phase::Queued, 1), "it waits for its own service");
     // Naming the run explicitly does not move it either.
-    let (code, said) = scene.run(scene.skep_at(&away, &["resume", &at_home.to_string()]));
-    assert_ne!(code, Some(0), "{said}");
+    let (code, output) = scene.run(scene.skep_at(&away, &["resume", &at_home.to_string()]));
+    assert_ne!(code, Some(0), "{output}");
     assert_eq!(block_on(journal(&scene, waits)).len(), 1);
     other.kill();
 
-    let (code, said) = scene.run(scene.order("Write it down", &[]));
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(scene.order("Write it down", &[]));
+    assert_eq!(code, Some(0), "{output}");
     for run in block_on(runs(&scene)) {
         assert!(run.ended());
         block_on(check_journal(&scene, &run));

@@ -82,7 +82,7 @@ fn a_client_goes_on_when_its_service_is_killed_at_the_question() {
         service.kill();
         service = serve(&scene);
         let code = until("the client ends", Duration::from_secs(40), || client.ended());
-        assert_eq!(code, Some(0), "{}", client.said());
+        assert_eq!(code, Some(0), "{}", client.output());
     }
     let all = block_on(runs(&scene));
     assert!(all.len() == 4 && all.iter().all(|run| matches!(run.outcome, Some(Outcome::Delivered { .. }))));
@@ -105,19 +105,19 @@ fn a_command_stopped_at_random_moments_lands_once() {
             }
             let asked = std::time::Instant::now();
             code = running.wait();
-            assert!(asked.elapsed() < Duration::from_secs(10), "{}", running.said());
-            assert!(matches!(code, None | Some(0 | 4)), "{code:?}: {}", running.said());
+            assert!(asked.elapsed() < Duration::from_secs(10), "{}", running.output());
+            assert!(matches!(code, None | Some(0 | 4)), "{code:?}: {}", running.output());
             if code == Some(0) {
                 break;
             }
         }
         if code != Some(0) {
-            let (code, said) = scene.run(order());
-            assert_eq!(code, Some(0), "{said}");
+            let (code, output) = scene.run(order());
+            assert_eq!(code, Some(0), "{output}");
         }
         assert_eq!(block_on(runs(&scene)).len(), 1, "one order is one run");
         assert_eq!(git(&scene.origin, &["rev-list", "--count", "main"]), "2", "it landed once");
-        scene.no_strays();
+        scene.wait_until_processes_end();
     }
 }
 
@@ -141,7 +141,7 @@ fn outages_at_random_moments_lose_no_acknowledged_run() {
                 }
                 Outage::Stop => {
                     service.signal(Signal::TERM);
-                    assert_eq!(service.wait(), Some(0), "{}", service.said());
+                    assert_eq!(service.wait(), Some(0), "{}", service.output());
                     service = serve(&scene);
                 }
                 Outage::FullDisk => {
@@ -174,5 +174,5 @@ fn outages_at_random_moments_lose_no_acknowledged_run() {
     }
     assert_eq!(git(&scene.origin, &["rev-list", "--count", "main"]), (ORDERS + 1).to_string());
     drop(service);
-    scene.no_strays();
+    scene.wait_until_processes_end();
 }

@@ -48,14 +48,14 @@ fn a_command_killed_at_random_moments_ends_the_same() {
                     running.kill();
                     killed += 1;
                     // The result was shown in full, so the command was done, and the next one would open a new run.
-                    if running.said().contains("delivered as") && !unseen(&scene) {
+                    if running.output().contains("delivered as") && !unseen(&scene) {
                         break;
                     }
                     continue;
                 }
             }
             let code = running.wait();
-            assert_eq!(code, Some(0), "after {killed} kills:\n{}", running.said());
+            assert_eq!(code, Some(0), "after {killed} kills:\n{}", running.output());
             break;
         }
         assert_eq!(block_on(left(&scene)), expected, "after {killed} kills");
@@ -69,8 +69,8 @@ fn a_service_killed_with_three_live_runs_completes_all_of_them() {
     let mut service = scene.serve();
     for goal in ["one", "two", "three"] {
         let engine = format!("command: echo {goal} > {goal}.txt; sleep 0.3");
-        let (code, said) = scene.run(scene.order_by(goal, &engine, &["--detach"]));
-        assert_eq!(code, Some(0), "{said}");
+        let (code, output) = scene.run(scene.order_by(goal, &engine, &["--detach"]));
+        assert_eq!(code, Some(0), "{output}");
     }
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(rng.below(700)));
@@ -91,5 +91,5 @@ fn a_service_killed_with_three_live_runs_completes_all_of_them() {
     assert_eq!(changes(&scene).len(), 3);
     assert!(std::fs::read_dir(scene.data.join("work")).map_or(0, Iterator::count) == 0, "no worktree is left");
     drop(service);
-    scene.no_strays();
+    scene.wait_until_processes_end();
 }

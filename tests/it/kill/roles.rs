@@ -42,8 +42,8 @@ fn a_panic_costs_one_attempt_and_affects_no_other_run() {
     let service = scene.serve();
     let other = "command: sleep 0.5; echo x > x.txt";
     assert_eq!(scene.run(scene.order_by("Other", other, &["--detach"])).0, Some(0));
-    let (code, said) = scene.run(scene.order("Panic", &[]));
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(scene.order("Panic", &[]));
+    assert_eq!(code, Some(0), "{output}");
     let all = until("both end", Duration::from_secs(60), || {
         Some(block_on(runs(&scene))).filter(|all| all.iter().all(Run::ended))
     });
@@ -54,14 +54,14 @@ fn a_panic_costs_one_attempt_and_affects_no_other_run() {
         assert_eq!(lost, usize::from(run.goal.text == "Panic"), "{:?}", endings(run));
     }
     drop(service);
-    scene.no_strays();
+    scene.wait_until_processes_end();
 }
 
 #[test]
 fn a_hang_ends_at_its_timeout() {
     let scene = Scene::new(&story("hang = true"), None).with("SKEP_STEPS__DEVELOP__TIMEOUT", "1s");
-    let (code, said) = scene.run(scene.order("Hang", &["--yes"]));
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = scene.run(scene.order("Hang", &["--yes"]));
+    assert_eq!(code, Some(0), "{output}");
     let run = block_on(only_run(&scene));
     assert_eq!(endings(&run)[1..3], [(true, Ending::Failed), (true, Ending::Succeeded)]);
     block_on(check_journal(&scene, &run));
@@ -72,12 +72,12 @@ fn a_run_that_keeps_ending_its_process_asks_a_person() {
     let poison = story("exit = 9").replace("try = 1\n", "");
     let scene = Scene::new(&poison, None).with("SKEP_POLICY__MAX_LOST_ATTEMPTS", "2");
     for _ in 0..2 {
-        let (code, said) = scene.run(scene.order("Poison", &["--yes"]));
-        assert_eq!(code, Some(9), "{said}");
+        let (code, output) = scene.run(scene.order("Poison", &["--yes"]));
+        assert_eq!(code, Some(9), "{output}");
     }
-    let (code, said) = scene.run(scene.order("Poison", &["--yes"]));
-    assert_eq!(code, Some(4), "it asks: {said}");
-    assert!(said.contains("lost 2 times in a row"), "{said}");
+    let (code, output) = scene.run(scene.order("Poison", &["--yes"]));
+    assert_eq!(code, Some(4), "it asks: {output}");
+    assert!(output.contains("lost 2 times in a row"), "{output}");
     let run = block_on(only_run(&scene));
     assert_eq!(run.blocks.len(), 1);
     assert_eq!(endings(&run).iter().filter(|(_, e)| *e == Ending::Lost).count(), 2);
@@ -109,8 +109,8 @@ fn a_service_completes_other_runs_next_to_a_poisonous_one() {
     // unblock it.
     let good = all.iter().find(|r| r.goal.text == "Good").expect("the good run").id;
     if all.iter().any(|r| r.id == good && !r.ended()) {
-        let (code, said) = scene.run(scene.skep(&["unblock", &good.to_string()]));
-        assert!(matches!(code, Some(0 | 4)), "{said}");
+        let (code, output) = scene.run(scene.skep(&["unblock", &good.to_string()]));
+        assert!(matches!(code, Some(0 | 4)), "{output}");
     }
     until("the good run ends", Duration::from_secs(60), || {
         block_on(runs(&scene)).iter().any(|r| r.id == good && r.ended()).then_some(())

@@ -83,30 +83,30 @@ async fn a_docker_engine_fulfils_the_runner_contract() {
 }
 
 struct DockerCli {
-    desk: Cli,
+    cli: Cli,
     path: String,
 }
 
 impl DockerCli {
     /// A data directory with a Docker runner whose steps are retried for `timeout`.
     fn new(image: &str, timeout: &str) -> DockerCli {
-        let desk = Cli::new();
-        let (path, host) = scripted(desk.dir.path());
-        std::fs::create_dir(desk.path("data")).unwrap();
+        let cli = Cli::new();
+        let (path, host) = scripted(cli.dir.path());
+        std::fs::create_dir(cli.path("data")).unwrap();
         let text = format!(
             "[runners.clean]\nkind = \"docker\"\nimage = {image:?}\ndocker_host = {host:?}\n[checks]\nrunner = \"clean\"\n[steps.ops]\ntimeout = {timeout:?}\n"
         );
-        std::fs::write(desk.path("data/skep.toml"), text).unwrap();
-        desk.repo("tool", &[("a.txt", "a\n")]);
-        DockerCli { desk, path }
+        std::fs::write(cli.path("data/skep.toml"), text).unwrap();
+        cli.repo("tool", &[("a.txt", "a\n")]);
+        DockerCli { cli, path }
     }
     fn skep(&self, args: &[&str]) -> Command {
-        let mut command = self.desk.skep(args);
+        let mut command = self.cli.skep(args);
         command.env("PATH", &self.path);
         command
     }
     fn engine(&self, name: &str) -> PathBuf {
-        self.desk.path("engine.d").join(name)
+        self.cli.path("engine.d").join(name)
     }
     fn remaining(&self) -> usize {
         let count = |kind: &str| std::fs::read_dir(self.engine(kind)).map_or(0, Iterator::count);
@@ -119,7 +119,7 @@ const RUN: [&str; 7] = ["run", "--repo", "tool.git", "--goal", "b", "--engine", 
 #[test]
 fn a_run_lands_with_its_checks_in_containers_and_a_killed_run_is_swept() {
     let cli = DockerCli::new("image:1", "1m");
-    crate::support::cli::ended(cli.skep(&["runner", "test", "clean"])).ends(0).says("The runner clean works");
+    crate::support::cli::ended(cli.skep(&["runner", "test", "clean"])).exits_with(0).prints("The runner clean works");
     assert_eq!(cli.remaining(), 0);
     let check = "cat a.txt; test ! -e slow || sleep 6061";
     let args = [&RUN[..], &["--check", check, "--yes"]].concat();
@@ -128,15 +128,15 @@ fn a_run_lands_with_its_checks_in_containers_and_a_killed_run_is_swept() {
     let first = [&RUN[..5], &["--engine", slow, "--check", check, "--yes"]].concat();
     let mut killed =
         cli.skep(&first).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-    cli.desk.until("the container runs", || !running("sleep 6061").is_empty());
+    cli.cli.until("the container runs", || !running("sleep 6061").is_empty());
     killed.kill().unwrap();
     let _ended = killed.wait();
-    cli.desk.until("the container ends itself", || running("sleep 6061").is_empty());
+    cli.cli.until("the container ends itself", || running("sleep 6061").is_empty());
     assert!(cli.remaining() > 0);
     // The next start removes what remains; here it also starts another run.
     let newer = [&args[..], &["--new"]].concat();
-    crate::support::cli::ended(cli.skep(&["cancel", &cli.desk.newest()])).ends(0);
-    crate::support::cli::ended(cli.skep(&newer)).ends(0);
+    crate::support::cli::ended(cli.skep(&["cancel", &cli.cli.newest()])).exits_with(0);
+    crate::support::cli::ended(cli.skep(&newer)).exits_with(0);
     assert_eq!(cli.remaining(), 0);
 }
 
@@ -144,20 +144,20 @@ fn a_run_lands_with_its_checks_in_containers_and_a_killed_run_is_swept() {
 fn an_unavailable_engine_or_a_missing_image_fails_no_check() {
     let cli = DockerCli::new("image:2", "1m");
     let args = [&RUN[..], &["--check", "true", "--yes"]].concat();
-    let result = crate::support::cli::ended(cli.skep(&args)).ends(4);
+    let result = crate::support::cli::ended(cli.skep(&args)).exits_with(4);
     assert!(result.out.contains("docker pull image:2") && result.out.contains("runner clean"), "{}", result.out);
     let cli = DockerCli::new("image:1", "2s");
     std::fs::create_dir_all(cli.engine("")).unwrap();
     std::fs::write(cli.engine("down"), "").unwrap();
-    let result = crate::support::cli::ended(cli.skep(&args)).ends(4);
+    let result = crate::support::cli::ended(cli.skep(&args)).exits_with(4);
     assert!(result.out.contains("Is the docker daemon running"), "{}", result.out);
-    let doctor = crate::support::cli::ended(cli.skep(&["doctor"])).ends(78);
+    let doctor = crate::support::cli::ended(cli.skep(&["doctor"])).exits_with(78);
     assert!(doctor.out.contains("runner clean"), "{}", doctor.out);
     // A lost connection is retried.
     let cli = DockerCli::new("image:1", "1m");
     std::fs::create_dir_all(cli.engine("")).unwrap();
     std::fs::write(cli.engine("cut"), "").unwrap();
-    crate::support::cli::ended(cli.skep(&args)).ends(0);
+    crate::support::cli::ended(cli.skep(&args)).exits_with(0);
     assert!(!cli.engine("cut").exists());
     assert_eq!(cli.remaining(), 0);
 }

@@ -1,6 +1,6 @@
 //! Audit log and idempotency keys: appended once, listed newest first, remembered for a time.
 
-use crate::support::stores::Bench;
+use crate::support::stores::TestStore;
 use skep::domain::{Principal, RunId, Timestamp};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog};
 use skep::ports::idempotency::{IdempotencyKeys, NewClaim};
@@ -18,7 +18,7 @@ fn entry(n: i64) -> AuditEntry {
     }
 }
 
-async fn records_are_listed_newest_first_and_never_changed(b: Bench) {
+async fn records_are_listed_newest_first_and_never_changed(b: TestStore) {
     for n in 1..=3 {
         b.sea.record(&entry(n)).await.expect("a record");
     }
@@ -31,7 +31,7 @@ async fn records_are_listed_newest_first_and_never_changed(b: Bench) {
     assert_eq!(older.iter().map(|row| row.entry.at.0).collect::<Vec<_>>(), [1]);
 }
 
-async fn a_key_keeps_its_first_claim_until_it_is_forgotten(b: Bench) {
+async fn a_key_keeps_its_first_claim_until_it_is_forgotten(b: TestStore) {
     let (ann, ben) = (Principal::from("local:ann"), Principal::from("local:ben"));
     let claim = |principal: &Principal, fingerprint: &str, at: i64| NewClaim {
         principal: principal.clone(),

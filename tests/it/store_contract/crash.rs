@@ -1,7 +1,7 @@
 //! A process killed between any two instructions loses nothing that was acknowledged.
 
 use crate::support::runs::{moving, no_lease, opening, owner, run};
-use crate::support::stores::Bench;
+use crate::support::stores::TestStore;
 use skep::adapters::store::connect;
 use skep::domain::{Phase, RunId};
 use skep::ports::{Journal, Leases};
@@ -38,7 +38,7 @@ async fn writer() {
     }
 }
 
-async fn a_killed_process_loses_nothing_acknowledged(b: Bench) {
+async fn a_killed_process_loses_nothing_acknowledged(b: TestStore) {
     for kill in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "store_contract::crash::writer", "--ignored", "--nocapture"])

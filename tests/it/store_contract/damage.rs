@@ -1,7 +1,7 @@
 //! Damaged rows: one run is quarantined, everything else continues.
 
 use crate::support::runs::{finishing, moving, owner, run};
-use crate::support::stores::{Bench, fenced, permanent};
+use crate::support::stores::{TestStore, fenced, permanent};
 use skep::domain::Phase;
 use skep::ports::run_index::{Counts, RunFilter, RunMatch};
 
@@ -14,7 +14,7 @@ super::on_both!(
 );
 
 /// Damages one of two admitted runs and checks that the other continues and that the damaged one is listed.
-async fn affects_one_run(b: &Bench, damage: &str, reason: &str) {
+async fn affects_one_run(b: &TestStore, damage: &str, reason: &str) {
     let mut runs = [run(), run()];
     for r in &mut runs {
         b.open(r).await;
@@ -47,7 +47,7 @@ async fn affects_one_run(b: &Bench, damage: &str, reason: &str) {
     assert_eq!(b.store.events(bad.id, 0, 10).await.expect("a journal").len(), 2);
 }
 
-async fn a_corrupt_snapshot_affects_one_run(b: Bench) {
+async fn a_corrupt_snapshot_affects_one_run(b: TestStore) {
     affects_one_run(&b, "UPDATE run SET snapshot = '{\"version\": 1' WHERE id = '{bad}'", "snapshot").await;
     let r = run();
     b.open(&r).await;
@@ -55,15 +55,15 @@ async fn a_corrupt_snapshot_affects_one_run(b: Bench) {
     assert!(permanent(b.store.load(r.id).await).0.contains("snapshot"));
 }
 
-async fn a_newer_snapshot_affects_one_run(b: Bench) {
+async fn a_newer_snapshot_affects_one_run(b: TestStore) {
     affects_one_run(&b, "UPDATE run SET version = 99 WHERE id = '{bad}'", "version 99").await;
 }
 
-async fn a_corrupt_effect_affects_one_run(b: Bench) {
+async fn a_corrupt_effect_affects_one_run(b: TestStore) {
     affects_one_run(&b, "UPDATE outbox SET body = '{\"effect\":\"dance\"}' WHERE run = '{bad}'", "effect 2.1").await;
 }
 
-async fn a_corrupt_event_affects_one_row(b: Bench) {
+async fn a_corrupt_event_affects_one_row(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
@@ -77,7 +77,7 @@ async fn a_corrupt_event_affects_one_row(b: Bench) {
     b.commit(moving(&mut r, &lease, Phase::Working, 0)).await.expect("the run continues");
 }
 
-async fn a_quarantine_fences_the_owner_and_can_be_lifted(b: Bench) {
+async fn a_quarantine_fences_the_owner_and_can_be_lifted(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;

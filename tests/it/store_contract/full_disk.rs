@@ -2,7 +2,7 @@
 
 use crate::support::rng::Rng;
 use crate::support::runs::{moving, no_lease, opening, owner, run};
-use crate::support::stores::{Bench, on_sqlite};
+use crate::support::stores::{TestStore, on_sqlite};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skep::adapters::store::{SeaStore, connect};
 use skep::domain::{Phase, Run, RunId};
@@ -80,7 +80,7 @@ async fn writer() {
     println!("done");
 }
 
-async fn nothing_acknowledged_is_lost(b: Bench, seed: u64) {
+async fn nothing_acknowledged_is_lost(b: TestStore, seed: u64) {
     // A signal that is ignored stays ignored in the program that is started.
     let program = std::env::current_exe().expect("this program");
     let output = Command::new("sh")
@@ -91,11 +91,11 @@ async fn nothing_acknowledged_is_lost(b: Bench, seed: u64) {
         .stderr(Stdio::inherit())
         .output()
         .expect("the writer");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("done"), "seed {seed}: {said}");
-    assert!(said.contains("failed"), "seed {seed}: the limit was never met");
+    let output = String::from_utf8_lossy(&output.stdout);
+    assert!(output.contains("done"), "seed {seed}: {output}");
+    assert!(output.contains("failed"), "seed {seed}: the limit was never met");
     let mut acknowledged: BTreeMap<RunId, u64> = BTreeMap::new();
-    for line in said.lines() {
+    for line in output.lines() {
         let Some((id, seq)) = line.split_once("ack ").and_then(|(_, rest)| rest.split_once(' ')) else { continue };
         let id = RunId::try_from(id.to_owned()).expect("an id");
         acknowledged.insert(id, seq.parse().expect("a number"));

@@ -1,7 +1,7 @@
 //! Commits: acknowledged transitions are durable, and each transition of a batch succeeds or fails by itself.
 
 use crate::support::runs::{finishing, moving, no_lease, opening, owner, run};
-use crate::support::stores::{Bench, fenced, permanent};
+use crate::support::stores::{TestStore, fenced, permanent};
 use skep::adapters::store::connect;
 use skep::domain::{Phase, Run, Timestamp};
 use skep::ports::leases::Lease;
@@ -19,7 +19,7 @@ super::on_both!(
     concurrent_commits_all_succeed
 );
 
-async fn acknowledged_transitions_survive_a_reopening(b: Bench) {
+async fn acknowledged_transitions_survive_a_reopening(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
@@ -44,7 +44,7 @@ async fn acknowledged_transitions_survive_a_reopening(b: Bench) {
     again.ping().await.expect("a living store");
 }
 
-async fn a_batch_commits_as_one(b: Bench) {
+async fn a_batch_commits_as_one(b: TestStore) {
     let mut runs: Vec<Run> = (0..40).map(|_| run()).collect();
     let openings = runs.iter().map(|r| opening(r, no_lease(r.id))).collect();
     assert!(b.store.commit(openings).await.iter().all(Result::is_ok));
@@ -64,7 +64,7 @@ async fn a_batch_commits_as_one(b: Bench) {
     assert!(b.store.commit(Vec::new()).await.is_empty());
 }
 
-async fn a_batch_may_contain_a_run_twice(b: Bench) {
+async fn a_batch_may_contain_a_run_twice(b: TestStore) {
     let mut r = run();
     let first = opening(&r, Lease { epoch: 1, ..no_lease(r.id) });
     let lease = first.lease.clone();
@@ -74,7 +74,7 @@ async fn a_batch_may_contain_a_run_twice(b: Bench) {
     assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), 3);
 }
 
-async fn a_gap_in_the_journal_is_refused(b: Bench) {
+async fn a_gap_in_the_journal_is_refused(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
@@ -85,7 +85,7 @@ async fn a_gap_in_the_journal_is_refused(b: Bench) {
     assert!(fenced(&b.commit(moving(&mut unknown.clone(), &lease, Phase::Planning, 0)).await));
 }
 
-async fn the_same_transition_again_succeeds(b: Bench) {
+async fn the_same_transition_again_succeeds(b: TestStore) {
     let mut r = run();
     let first = opening(&r, no_lease(r.id));
     b.commit(first.clone()).await.expect("once");
@@ -107,7 +107,7 @@ async fn the_same_transition_again_succeeds(b: Bench) {
     assert_eq!(taken.pending.len(), 2);
 }
 
-async fn another_transition_with_the_same_number_is_fenced(b: Bench) {
+async fn another_transition_with_the_same_number_is_fenced(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
@@ -119,7 +119,7 @@ async fn another_transition_with_the_same_number_is_fenced(b: Bench) {
     assert_eq!(b.store.load(r.id).await.expect("a run"), Some(r));
 }
 
-async fn an_inconsistent_transition_is_refused_alone(b: Bench) {
+async fn an_inconsistent_transition_is_refused_alone(b: TestStore) {
     let (good, other, mut twice) = (run(), run(), run());
     b.open(&twice).await;
     let lease = b.take(twice.id, "one").await;
@@ -134,7 +134,7 @@ async fn an_inconsistent_transition_is_refused_alone(b: Bench) {
     assert_eq!(b.store.events(twice.id, 0, 10).await.expect("a journal").len(), 1);
 }
 
-async fn the_journal_is_append_only(b: Bench) {
+async fn the_journal_is_append_only(b: TestStore) {
     use sea_orm::ConnectionTrait;
     b.open(&run()).await;
     let db = sea_orm::Database::connect(&b.url).await.expect("a connection");
@@ -145,7 +145,7 @@ async fn the_journal_is_append_only(b: Bench) {
     db.close().await.expect("closing");
 }
 
-async fn concurrent_commits_all_succeed(b: Bench) {
+async fn concurrent_commits_all_succeed(b: TestStore) {
     let mut runs: Vec<Run> = (0..16).map(|_| run()).collect();
     let carried = runs.iter_mut().map(|r| {
         let b = &b;

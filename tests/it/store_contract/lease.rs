@@ -1,7 +1,7 @@
 //! Leases and the outbox: who may write, and what is resumed.
 
 use crate::support::runs::{finishing, moving, no_lease, opening, owner, run};
-use crate::support::stores::{Bench, fenced, permanent};
+use crate::support::stores::{TestStore, fenced, permanent};
 use skep::adapters::store::connect;
 use skep::domain::{EffectKey, Phase};
 use skep::ports::leases::Lease;
@@ -16,7 +16,7 @@ super::on_both!(
     effects_are_returned_in_the_order_of_decision
 );
 
-async fn an_old_epoch_writes_nothing(b: Bench) {
+async fn an_old_epoch_writes_nothing(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let old = b.take(r.id, "one").await;
@@ -30,7 +30,7 @@ async fn an_old_epoch_writes_nothing(b: Bench) {
     assert!(b.store.unfinished(&owner("one")).await.expect("a list").is_empty());
 }
 
-async fn a_fenced_transition_does_not_touch_its_batch(b: Bench) {
+async fn a_fenced_transition_does_not_touch_its_batch(b: TestStore) {
     let mut runs = [run(), run(), run()];
     let mut batch = Vec::new();
     for r in &mut runs {
@@ -49,7 +49,7 @@ async fn a_fenced_transition_does_not_touch_its_batch(b: Bench) {
     assert_eq!(unfinished, [runs[0].id, runs[2].id]);
 }
 
-async fn an_opened_run_has_no_owner(b: Bench) {
+async fn an_opened_run_has_no_owner(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let unowned = no_lease(r.id);
@@ -57,7 +57,7 @@ async fn an_opened_run_has_no_owner(b: Bench) {
     assert_eq!(b.take(r.id, "two").await.epoch, 1);
 }
 
-async fn a_run_opened_with_an_epoch_belongs_to_its_opener(b: Bench) {
+async fn a_run_opened_with_an_epoch_belongs_to_its_opener(b: TestStore) {
     let mut r = run();
     let lease = Lease { run: r.id, owner: owner("one"), epoch: 1 };
     b.commit(opening(&r, lease.clone())).await.expect("opening");
@@ -66,7 +66,7 @@ async fn a_run_opened_with_an_epoch_belongs_to_its_opener(b: Bench) {
     assert!(b.store.renew(&[lease], 60).await.expect("an answer").is_empty());
 }
 
-async fn leases_are_acquired_renewed_expired_and_released(b: Bench) {
+async fn leases_are_acquired_renewed_expired_and_released(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let one = b.take(r.id, "one").await;
@@ -96,7 +96,7 @@ async fn leases_are_acquired_renewed_expired_and_released(b: Bench) {
     assert!(permanent(b.store.acquire(run().id, &owner("one"), 60).await).0.contains("no run"));
 }
 
-async fn beginning_an_effect_is_counted(b: Bench) {
+async fn beginning_an_effect_is_counted(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
@@ -112,7 +112,7 @@ async fn beginning_an_effect_is_counted(b: Bench) {
     assert!(permanent(b.store.begin_effect(&taken.lease, &key).await).0.contains("not pending"));
 }
 
-async fn effects_are_returned_in_the_order_of_decision(b: Bench) {
+async fn effects_are_returned_in_the_order_of_decision(b: TestStore) {
     let mut r = run();
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;

@@ -1,7 +1,7 @@
 //! The ledger: rows follow their events, every report adds up to the same, and due runs are found in time.
 
 use crate::support::runs::{moving, project, run};
-use crate::support::stores::{Bench, fenced};
+use crate::support::stores::{TestStore, fenced};
 use skep::domain::{AttemptId, Day, LedgerRow, ModelUse, Phase, Role, Run, RunId, Timestamp, Usage, Wait, WaitReason};
 use skep::ports::journal::Transition;
 use skep::ports::leases::Lease;
@@ -41,19 +41,19 @@ pub(super) fn by(by: SpendingBy) -> SpendingFilter {
     SpendingFilter { by, run: None, project: None, day: None, limit: 100 }
 }
 
-pub(super) async fn sums(b: &Bench, filter: SpendingFilter) -> Vec<(String, u64, u64, u64)> {
+pub(super) async fn sums(b: &TestStore, filter: SpendingFilter) -> Vec<(String, u64, u64, u64)> {
     let rows: Vec<Spending> = b.store.spending(&filter).await.expect("sums");
     rows.into_iter().map(|s| (s.key, s.tokens, s.reserved_tokens, s.attempts)).collect()
 }
 
-pub(super) async fn opened(b: &Bench, name: &str) -> (Run, Lease) {
+pub(super) async fn opened(b: &TestStore, name: &str) -> (Run, Lease) {
     let r = Run { project: project(name), ..run() };
     b.open(&r).await;
     let lease = b.take(r.id, "one").await;
     (r, lease)
 }
 
-async fn rows_follow_their_events(b: Bench) {
+async fn rows_follow_their_events(b: TestStore) {
     let (mut r, lease) = opened(&b, "demo").await;
     let (mut other, other_lease) = opened(&b, "other").await;
     let with = |t: Transition, ledger_rows: Vec<LedgerRow>| Transition { ledger_rows, ..t };
@@ -88,7 +88,7 @@ async fn rows_follow_their_events(b: Bench) {
     assert!(sums(&b, never).await.is_empty());
 }
 
-async fn a_fenced_transition_leaves_no_row(b: Bench) {
+async fn a_fenced_transition_leaves_no_row(b: TestStore) {
     let (mut r, old) = opened(&b, "demo").await;
     b.take(r.id, "one").await;
     let ledger_rows = vec![charge(1, Role::Dev, 100, false, &[])];
@@ -100,7 +100,7 @@ async fn a_fenced_transition_leaves_no_row(b: Bench) {
     ));
 }
 
-async fn every_grouping_adds_up_to_the_same(b: Bench) {
+async fn every_grouping_adds_up_to_the_same(b: TestStore) {
     let (mut r, lease) = opened(&b, "demo").await;
     let nameless = |n| LedgerRow { engine: "acp:robot".to_owned(), ..charge(n, Role::Manager, 11, false, &[]) };
     let rows = vec![
@@ -131,7 +131,7 @@ async fn every_grouping_adds_up_to_the_same(b: Bench) {
     assert!(all.iter().all(|sums| *sums == all[0]), "{all:?}");
 }
 
-async fn due_runs_are_found_in_time(b: Bench) {
+async fn due_runs_are_found_in_time(b: TestStore) {
     let mut ids: Vec<RunId> = Vec::new();
     for until in [5_000, 3_000, 9_000] {
         let (mut r, lease) = opened(&b, "demo").await;

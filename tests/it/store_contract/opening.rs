@@ -1,7 +1,7 @@
 //! Opening a store: its schema, its permissions, its URL.
 
 use crate::support::runs::{no_lease, opening, owner, run};
-use crate::support::stores::{Bench, permanent, transient};
+use crate::support::stores::{TestStore, permanent, transient};
 use skep::adapters::store::{connect, migrate, status};
 use skep::ports::PortError;
 
@@ -12,7 +12,7 @@ super::on_both!(
     a_read_only_store_is_waited_for
 );
 
-async fn a_newer_schema_is_refused(b: Bench) {
+async fn a_newer_schema_is_refused(b: TestStore) {
     b.damage("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_beyond', 0)").await;
     for answer in [connect(&b.url).await.map(|_| ()), migrate(&b.url).await.map(|_| ())] {
         let (what, fix) = permanent(answer);
@@ -21,7 +21,7 @@ async fn a_newer_schema_is_refused(b: Bench) {
     assert_eq!(status(&b.url).await.expect("a status").unknown, ["m29990101_000001_beyond"]);
 }
 
-async fn an_older_schema_is_refused_and_migrated(b: Bench) {
+async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
     let migrations = status(&b.url).await.expect("a status");
     assert!(migrations.pending.is_empty() && migrations.unknown.is_empty() && !migrations.applied.is_empty());
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
@@ -57,7 +57,7 @@ async fn an_older_schema_is_refused_and_migrated(b: Bench) {
     connect(&b.url).await.expect("the store");
 }
 
-async fn two_processes_migrate_once(b: Bench) {
+async fn two_processes_migrate_once(b: TestStore) {
     let url = if b.sqlite() { format!("{}2", b.url) } else { crate::support::postgres::database().await };
     let answers = futures::future::join_all((0..4).map(|_| migrate(&url))).await;
     let applied: Vec<usize> = answers.into_iter().map(|a| a.expect("the schema").len()).collect();
@@ -67,7 +67,7 @@ async fn two_processes_migrate_once(b: Bench) {
     }
 }
 
-async fn a_read_only_store_is_waited_for(b: Bench) {
+async fn a_read_only_store_is_waited_for(b: TestStore) {
     b.open(&run()).await;
     let url = if b.sqlite() {
         format!("{}?mode=ro", b.url)

@@ -1,7 +1,7 @@
 //! The run index, artifacts and projects, as people and the sweep read them.
 
 use crate::support::runs::{finishing, moving, owner, project, run};
-use crate::support::stores::{Bench, permanent};
+use crate::support::stores::{TestStore, permanent};
 use skep::adapters::store::MAX_ARTIFACT_BYTES;
 use skep::domain::{
     ArtifactKind, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, ForgeName, Phase, Policy, Project, Run,
@@ -18,7 +18,7 @@ super::on_both!(
     projects_are_written_and_replaced
 );
 
-async fn lists_filter_and_page(b: Bench) {
+async fn lists_filter_and_page(b: TestStore) {
     let mut runs: Vec<Run> = (0..7).map(|_| run()).collect();
     runs[3].project = project("other");
     for r in &mut runs {
@@ -63,7 +63,7 @@ async fn lists_filter_and_page(b: Bench) {
     assert_eq!(list(RunFilter { limit: u64::MAX, ..RunFilter::default() }).await.len(), 7);
 }
 
-async fn runs_are_found_by_either_end_of_the_id(b: Bench) {
+async fn runs_are_found_by_either_end_of_the_id(b: TestStore) {
     let id = |text: &str| RunId(uuid::Uuid::try_parse(text).expect("an id"));
     let ids = [
         id("0193aaaa00007000800000000000beef"),
@@ -89,7 +89,7 @@ async fn runs_are_found_by_either_end_of_the_id(b: Bench) {
     }
 }
 
-async fn counts_distinguish_live_from_waiting(b: Bench) {
+async fn counts_distinguish_live_from_waiting(b: TestStore) {
     // Queued, live, waiting without and with a change, ended without and with a pending effect, quarantined.
     let mut runs: Vec<Run> = (0..7).map(|_| run()).collect();
     for r in &runs {
@@ -121,7 +121,7 @@ async fn counts_distinguish_live_from_waiting(b: Bench) {
     assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 0, waiting: 3 });
 }
 
-async fn artifacts_are_stored_once(b: Bench) {
+async fn artifacts_are_stored_once(b: TestStore) {
     let (one, two) = (run(), run());
     b.open(&one).await;
     b.open(&two).await;
@@ -151,7 +151,7 @@ async fn artifacts_are_stored_once(b: Bench) {
     assert!(permanent(b.store.put_artifact(run().id, ArtifactKind::Log, "l", b"x").await).0.contains("does not exist"));
 }
 
-async fn projects_are_written_and_replaced(b: Bench) {
+async fn projects_are_written_and_replaced(b: TestStore) {
     let mut demo = Project {
         name: project("demo"),
         repo: "/srv/demo".to_owned(),

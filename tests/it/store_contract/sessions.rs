@@ -1,12 +1,12 @@
 //! Login links and sessions: a link works once and for a time, for its own data directory only.
 
-use crate::support::stores::Bench;
+use crate::support::stores::TestStore;
 use skep::domain::{Principal, Timestamp};
 use skep::ports::sessions::{LoginLink, Session, Sessions};
 
 on_both!(a_link_is_used_once_until_it_ends, sessions_are_kept_until_they_end);
 
-async fn a_link_is_used_once_until_it_ends(b: Bench) {
+async fn a_link_is_used_once_until_it_ends(b: TestStore) {
     let ann = Principal::from("local:ann");
     let link = |digest: &str, ends: i64| LoginLink {
         digest: digest.to_owned(),
@@ -28,7 +28,7 @@ async fn a_link_is_used_once_until_it_ends(b: Bench) {
     assert_eq!(b.sea.use_link("two", Timestamp(50)).await.expect("an answer"), None, "ended links are deleted");
 }
 
-async fn sessions_are_kept_until_they_end(b: Bench) {
+async fn sessions_are_kept_until_they_end(b: TestStore) {
     let session = Session {
         digest: "s".to_owned(),
         principal: Principal::from("local:ann"),

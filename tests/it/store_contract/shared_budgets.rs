@@ -2,7 +2,7 @@
 
 use super::ledger::{by, charge, opened, sums};
 use crate::support::runs::{moving, project};
-use crate::support::stores::Bench;
+use crate::support::stores::TestStore;
 use skep::domain::{AttemptId, BudgetScope, BudgetUnit, Level, Phase, Principal, Role, SharedLimits, Timestamp, Usage};
 use skep::ports::journal::Transition;
 use skep::ports::leases::Lease;
@@ -36,7 +36,7 @@ pub(super) fn ask(lease: &Lease, attempt: u32, tokens: u64, shared: SharedLimits
     }
 }
 
-async fn shared_budgets_are_never_exceeded(b: Bench) {
+async fn shared_budgets_are_never_exceeded(b: TestStore) {
     const LIMIT: u64 = 1_000;
     let mut leases = Vec::new();
     for _ in 0..32 {
@@ -74,7 +74,7 @@ async fn shared_budgets_are_never_exceeded(b: Bench) {
     assert_eq!(sums(&b, by(SpendingBy::Day)).await[0].2, LIMIT);
 }
 
-async fn the_same_attempt_gets_the_same_answer(b: Bench) {
+async fn the_same_attempt_gets_the_same_answer(b: TestStore) {
     let (_, lease) = opened(&b, "demo").await;
     // An attempt without a limit of its own gets what is left as its cap.
     let first = b.store.reserve(&ask(&lease, 1, 0, limits(500))).await.expect("an answer");
@@ -93,7 +93,7 @@ async fn the_same_attempt_gets_the_same_answer(b: Bench) {
     );
 }
 
-async fn a_raise_takes_effect(b: Bench) {
+async fn a_raise_takes_effect(b: TestStore) {
     let (_, lease) = opened(&b, "demo").await;
     let shared = SharedLimits { project_cost_micros: Some(0), ..limits(10) };
     let asked = async |attempt| b.store.reserve(&ask(&lease, attempt, 4, shared)).await.expect("an answer");
@@ -126,7 +126,7 @@ async fn a_raise_takes_effect(b: Bench) {
     assert_eq!(levels.iter().map(|l| (l.used, l.limit)).collect::<Vec<_>>(), [(1_000, 1_000), (8, 110)]);
 }
 
-async fn all_exhausted_budgets_are_named(b: Bench) {
+async fn all_exhausted_budgets_are_named(b: TestStore) {
     let (_, lease) = opened(&b, "demo").await;
     let shared = SharedLimits { project_tokens: Some(10), project_cost_micros: Some(0), ..limits(10) };
     let asked = async |attempt, shared| b.store.reserve(&ask(&lease, attempt, 10, shared)).await.expect("an answer");
@@ -148,7 +148,7 @@ async fn all_exhausted_budgets_are_named(b: Bench) {
     assert_eq!((levels[0].exhausted().map(|b| b.over), reserved), (Some(6), 10));
 }
 
-async fn alerts_are_sent_once(b: Bench) {
+async fn alerts_are_sent_once(b: TestStore) {
     let (_, one) = opened(&b, "demo").await;
     let (_, two) = opened(&b, "demo").await;
     let (mut spender, lease) = opened(&b, "demo").await;
@@ -197,7 +197,7 @@ async fn alerts_are_sent_once(b: Bench) {
     );
 }
 
-async fn reservations_of_a_quarantined_run_are_charged(b: Bench) {
+async fn reservations_of_a_quarantined_run_are_charged(b: TestStore) {
     let (mut bad, lease) = opened(&b, "demo").await;
     let (_, other) = opened(&b, "demo").await;
     let asked = async |lease: &Lease, attempt| b.store.reserve(&ask(lease, attempt, 600, limits(1_000))).await;

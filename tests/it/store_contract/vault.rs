@@ -1,7 +1,7 @@
 //! The vault: values are sealed and bound to their row, and damage to one secret affects no other.
 
 use crate::support::runs::project;
-use crate::support::stores::{Bench, permanent};
+use crate::support::stores::{TestStore, permanent};
 use skep::adapters::store::{KeySource, SeaVault};
 use skep::ports::vault::{MAX_SECRET_BYTES, SecretName, Vault};
 use skep::secrets::{Key, Secret, redact};
@@ -29,7 +29,7 @@ fn value(text: &str) -> Secret {
 }
 
 /// Creates a vault with its key in a folder of its own.
-fn vault(b: &Bench) -> (tempfile::TempDir, SeaVault) {
+fn vault(b: &TestStore) -> (tempfile::TempDir, SeaVault) {
     let dir = tempfile::tempdir().expect("a folder");
     let vault = b.sea.vault(KeySource::DataDir, dir.path());
     (dir, vault)
@@ -42,7 +42,7 @@ fn key_file(dir: &Path, name: &str) -> PathBuf {
     path
 }
 
-async fn a_value_is_returned_and_never_stored_in_the_clear(b: Bench) {
+async fn a_value_is_returned_and_never_stored_in_the_clear(b: TestStore) {
     let (dir, vault) = vault(&b);
     assert!(vault.list().await.expect("a list").is_empty());
     assert!(!dir.path().join("vault.key").exists(), "listing must not create a key");
@@ -68,7 +68,7 @@ async fn a_value_is_returned_and_never_stored_in_the_clear(b: Bench) {
     assert!(what.contains("no secret A") && fix.contains("skep secret set A"), "{what} {fix}");
 }
 
-async fn a_projects_secret_takes_precedence(b: Bench) {
+async fn a_projects_secret_takes_precedence(b: TestStore) {
     let (_dir, vault) = vault(&b);
     let tally = project("tally");
     vault.set(&name("A"), None, &value("value-for-all")).await.expect("a secret");
@@ -83,7 +83,7 @@ async fn a_projects_secret_takes_precedence(b: Bench) {
     assert!(permanent(vault.open(&name("ONLY"), None).await).0.contains("no secret ONLY"));
 }
 
-async fn tampering_affects_one_secret_only(b: Bench) {
+async fn tampering_affects_one_secret_only(b: TestStore) {
     let (_dir, vault) = vault(&b);
     for n in ["A", "B", "C", "D"] {
         vault.set(&name(n), None, &value(&format!("the value of {n}"))).await.expect("a secret");
@@ -102,7 +102,7 @@ async fn tampering_affects_one_secret_only(b: Bench) {
     assert_eq!(vault.open(&name("A"), None).await.expect("its value").expose(), "set again after damage");
 }
 
-async fn a_missing_key_is_named(b: Bench) {
+async fn a_missing_key_is_named(b: TestStore) {
     let (dir, vault) = vault(&b);
     vault.set(&name("A"), None, &value("the value of A")).await.expect("a secret");
     let other = b.sea.vault(KeySource::File(key_file(dir.path(), "other")), dir.path());
@@ -132,7 +132,7 @@ async fn a_missing_key_is_named(b: Bench) {
     env.set(&name("E"), None, &value("the value of E")).await.expect("a secret under a variable's key");
 }
 
-async fn a_lost_key_is_not_replaced_silently(b: Bench) {
+async fn a_lost_key_is_not_replaced_silently(b: TestStore) {
     let (dir, first) = vault(&b);
     first.check().await.expect("nothing is stored yet");
     first.set(&name("A"), None, &value("the value of A")).await.expect("a secret");
@@ -151,7 +151,7 @@ async fn a_lost_key_is_not_replaced_silently(b: Bench) {
     second.set(&name("B"), None, &value("the value of B")).await.expect("a secret");
 }
 
-async fn a_new_key_reseals_everything(b: Bench) {
+async fn a_new_key_reseals_everything(b: TestStore) {
     let (dir, vault) = vault(&b);
     for n in 0..5 {
         vault.set(&name(&format!("S{n}")), None, &value(&format!("the value of S{n}"))).await.expect("a secret");
@@ -181,7 +181,7 @@ async fn a_new_key_reseals_everything(b: Bench) {
     assert_eq!(third.open(&name("S0"), None).await.expect("a value").expose(), "the value of S0");
 }
 
-async fn a_rekey_that_cannot_open_a_secret_changes_none(b: Bench) {
+async fn a_rekey_that_cannot_open_a_secret_changes_none(b: TestStore) {
     let (dir, vault) = vault(&b);
     vault.set(&name("A"), None, &value("the value of A")).await.expect("a secret");
     vault.set(&name("B"), None, &value("the value of B")).await.expect("a secret");
@@ -195,7 +195,7 @@ async fn a_rekey_that_cannot_open_a_secret_changes_none(b: Bench) {
     assert_eq!(again.open(&name("A"), None).await.expect("a value").expose(), "the value of A");
 }
 
-async fn concurrent_writers_lose_nothing(b: Bench) {
+async fn concurrent_writers_lose_nothing(b: TestStore) {
     let (_dir, vault) = vault(&b);
     let vault = std::sync::Arc::new(vault);
     let writers = (0..16).map(|n| {
@@ -215,7 +215,7 @@ async fn concurrent_writers_lose_nothing(b: Bench) {
     assert!(written.iter().any(|text| text == last.expose()));
 }
 
-async fn invalid_names_and_values_are_refused(b: Bench) {
+async fn invalid_names_and_values_are_refused(b: TestStore) {
     let (_dir, vault) = vault(&b);
     assert!(permanent(vault.set(&name("A"), None, &value("")).await).0.contains("0 bytes"));
     let most = "x".repeat(MAX_SECRET_BYTES);

@@ -1,7 +1,7 @@
 //! A complete installation whose roles use models of a scripted server, with prices, and the standard story of a
 //! change.
 
-use super::cli::{Beside, Cli, Said, ended};
+use super::cli::{BackgroundProcess, Cli, CommandOutput, ended};
 use super::models::{KEY, Models, Reply, Request, Served, call, calls};
 use serde_json::{Value, json};
 use skep::providers::settings::Api;
@@ -71,21 +71,21 @@ impl Baseline {
 
     /// Runs a command to its end. The scripted server runs in the same test, on other threads.
     #[track_caller]
-    pub fn does(&self, args: &[&str]) -> Said {
+    pub fn run(&self, args: &[&str]) -> CommandOutput {
         let command = self.cli.skep(args);
         tokio::task::block_in_place(|| ended(command))
     }
 
     /// Starts a command in the background, with its log in the file `log`.
-    pub fn beside(&self, args: &[&str]) -> Beside {
+    pub fn spawn(&self, args: &[&str]) -> BackgroundProcess {
         let log = std::fs::File::options().create(true).append(true).open(self.cli.path("log")).unwrap();
         let mut command = self.cli.skep(args);
-        Beside(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        BackgroundProcess(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     /// Starts the service in the background and waits until it answers.
-    pub fn serve(&self) -> Beside {
-        let service = self.beside(&["serve", "--listen", "127.0.0.1:0"]);
+    pub fn serve(&self) -> BackgroundProcess {
+        let service = self.spawn(&["serve", "--listen", "127.0.0.1:0"]);
         let sign = self.cli.path("data/service.json");
         let pid = u64::from(service.0.id());
         let is_up = || serde_json::from_slice::<Value>(&std::fs::read(&sign).ok()?).ok()?["pid"].as_u64();
@@ -117,7 +117,7 @@ impl Baseline {
     /// All runs, from `runs --json`.
     #[track_caller]
     pub fn runs(&self) -> Vec<Value> {
-        self.does(&["runs", "--json"]).ends(0).json()["runs"].as_array().unwrap().clone()
+        self.run(&["runs", "--json"]).exits_with(0).json()["runs"].as_array().unwrap().clone()
     }
 
     /// Content of `a.txt` on the base branch.
@@ -126,7 +126,7 @@ impl Baseline {
     }
 
     /// Processes that still belong to this installation.
-    pub fn strays(&self) -> Vec<String> {
+    pub fn processes(&self) -> Vec<String> {
         let mark = self.cli.dir.path().to_string_lossy().into_owned();
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         let found = processes.filter_map(|p| {

@@ -10,22 +10,22 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Exit code and output of a command.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
-impl Said {
+impl CommandOutput {
     /// Asserts the exit code.
     #[track_caller]
-    pub fn ends(self, code: i32) -> Said {
+    pub fn exits_with(self, code: i32) -> CommandOutput {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
     /// Asserts that standard output contains a text.
     #[track_caller]
-    pub fn says(self, text: &str) -> Said {
+    pub fn prints(self, text: &str) -> CommandOutput {
         assert!(self.out.contains(text), "no {text:?} in\n{}", self.out);
         self
     }
@@ -69,17 +69,17 @@ impl Cli {
     }
     /// Runs a command to its end.
     #[track_caller]
-    pub fn does(&self, args: &[&str]) -> Said {
+    pub fn run(&self, args: &[&str]) -> CommandOutput {
         ended(self.skep(args))
     }
     /// Starts a command in the background; it is killed when the returned value is dropped.
-    pub fn beside(&self, args: &[&str]) -> Beside {
+    pub fn spawn(&self, args: &[&str]) -> BackgroundProcess {
         let child = self.skep(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Beside(child)
+        BackgroundProcess(child)
     }
     /// Starts `skep serve` and waits until it responds.
-    pub fn serve(&self) -> Beside {
-        let service = self.beside(&["serve", "--listen", "127.0.0.1:0"]);
+    pub fn serve(&self) -> BackgroundProcess {
+        let service = self.spawn(&["serve", "--listen", "127.0.0.1:0"]);
         self.until("the service responds", || self.path("data/service.json").is_file());
         service
     }
@@ -102,14 +102,14 @@ impl Cli {
     /// Returns the abbreviated id of the newest run.
     #[track_caller]
     pub fn newest(&self) -> String {
-        let runs = self.does(&["runs", "--json"]).ends(0).json();
+        let runs = self.run(&["runs", "--json"]).exits_with(0).json();
         let id = runs["runs"][0]["run"].as_str().unwrap().to_owned();
         id[id.len() - 8..].to_owned()
     }
     /// Returns a run as printed by `show --json`.
     #[track_caller]
     pub fn show(&self, run: &str) -> Value {
-        self.does(&["show", run, "--json"]).ends(0).json()
+        self.run(&["show", run, "--json"]).exits_with(0).json()
     }
     /// Polls until a condition holds.
     #[track_caller]
@@ -123,9 +123,9 @@ impl Cli {
 }
 
 /// Background process, killed on drop.
-pub struct Beside(pub Child);
+pub struct BackgroundProcess(pub Child);
 
-impl Drop for Beside {
+impl Drop for BackgroundProcess {
     fn drop(&mut self) {
         let _ended = self.0.kill();
         let _ended = self.0.wait();
@@ -134,7 +134,7 @@ impl Drop for Beside {
 
 /// Runs a command to its end; kills it after the timeout.
 #[track_caller]
-pub fn ended(mut command: Command) -> Said {
+pub fn ended(mut command: Command) -> CommandOutput {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
     let (finished, is_finished) = std::sync::mpsc::channel::<()>();
@@ -153,7 +153,7 @@ pub fn ended(mut command: Command) -> Said {
     let output = child.wait_with_output().unwrap();
     let _watchdog_gone = finished.send(());
     watchdog.join().unwrap();
-    Said {
+    CommandOutput {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&errors.join().unwrap()).into_owned(),

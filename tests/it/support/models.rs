@@ -105,12 +105,12 @@ impl Served {
     }
 }
 
-type Mind = dyn Fn(&Request) -> Reply + Send + Sync;
+type Responder = dyn Fn(&Request) -> Reply + Send + Sync;
 
 #[derive(Default)]
 struct Script {
     replies: VecDeque<Reply>,
-    mind: Option<Arc<Mind>>,
+    responder: Option<Arc<Responder>>,
     seen: Vec<Request>,
     served: Vec<Served>,
     ids: usize,
@@ -138,8 +138,8 @@ impl Models {
     }
 
     /// Starts a server that chooses its answer by the request; each answer has a different usage.
-    pub async fn think(mind: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Models {
-        Models::serve(Script { mind: Some(Arc::new(mind)), ..Script::default() }).await
+    pub async fn responding(responder: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Models {
+        Models::serve(Script { responder: Some(Arc::new(responder)), ..Script::default() }).await
     }
 
     async fn serve(script: Script) -> Models {
@@ -229,12 +229,12 @@ async fn answer(
         let mut script = script.lock().unwrap();
         let body = if script.forgets { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
         let request = Request { path: uri.path().to_owned(), headers, body };
-        let reply = match &script.mind {
-            Some(mind) => mind(&request),
+        let reply = match &script.responder {
+            Some(responder) => responder(&request),
             None => script.replies.pop_front().unwrap_or_else(|| status(418)),
         };
         script.ids += 1;
-        let call = if script.mind.is_some() { script.ids as u64 } else { 0 };
+        let call = if script.responder.is_some() { script.ids as u64 } else { 0 };
         let usage = Served::of(&request, script.large, call);
         if matches!(reply, Reply::Say(..)) && !script.forgets {
             script.served.push(usage.clone());

@@ -55,7 +55,7 @@ pub fn meddle(rng: &mut Rng, world: &mut World, run: &Run) -> Option<Event> {
     match rng.below(20) {
         0 => return Some(Event::Paused { by }),
         1 | 2 => return Some(Event::Resumed { by }),
-        3 if rng.chance(15) => return Some(Event::CancelRequested { by, why: "changed my mind".to_owned() }),
+        3 if rng.chance(15) => return Some(Event::CancelRequested { by, why: "changed my responder".to_owned() }),
         4 => {
             let raise = Raise { tokens: 500, rounds: u32::from(rng.chance(30)), attempts: 1, ..Raise::default() };
             return Some(Event::Raised { raise: if rng.chance(20) { Raise::default() } else { raise }, by });

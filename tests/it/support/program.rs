@@ -124,7 +124,7 @@ impl Scene {
     pub fn run(&self, command: Command) -> (Option<i32>, String) {
         let mut running = self.start(command);
         let code = running.wait();
-        (code, running.said())
+        (code, running.output())
     }
 
     /// Starts a service and waits until it answers.
@@ -136,7 +136,7 @@ impl Scene {
     pub fn serving(&self, mut running: Running, data: &Path) -> Running {
         let pid = running.pid();
         until("the service answers", COMMAND, || {
-            assert!(running.ended().is_none(), "the service ended: {}", running.said());
+            assert!(running.ended().is_none(), "the service ended: {}", running.output());
             let text = std::fs::read_to_string(data.join("service.json")).ok()?;
             let sign: serde_json::Value = serde_json::from_str(&text).ok()?;
             (sign["pid"].as_u64() == Some(u64::from(pid))).then_some(())
@@ -145,7 +145,7 @@ impl Scene {
     }
 
     /// Processes that still work in the scene's folders.
-    pub fn strays(&self) -> Vec<String> {
+    pub fn processes(&self) -> Vec<String> {
         let mark = self.tmp.path().to_string_lossy().into_owned();
         let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
         let found = processes.flatten().filter_map(|p| {
@@ -160,8 +160,8 @@ impl Scene {
     }
 
     /// Waits until no process works in the scene's folders any more.
-    pub fn no_strays(&self) {
-        until("every process is gone", Duration::from_secs(10), || self.strays().is_empty().then_some(()));
+    pub fn wait_until_processes_end(&self) {
+        until("every process is gone", Duration::from_secs(10), || self.processes().is_empty().then_some(()));
     }
 }
 
@@ -189,7 +189,7 @@ impl Running {
             if let Some(code) = self.ended() {
                 return code;
             }
-            assert!(Instant::now() < end, "it does not end:\n{}", self.said());
+            assert!(Instant::now() < end, "it does not end:\n{}", self.output());
             std::thread::sleep(LOOK);
         }
     }
@@ -207,7 +207,7 @@ impl Running {
     }
 
     /// Returns what the program has written so far.
-    pub fn said(&self) -> String {
+    pub fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }

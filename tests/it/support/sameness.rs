@@ -93,7 +93,7 @@ pub async fn left_by(scene: &Scene, run: &Run) -> Left {
     }
     assert_eq!(git(&scene.origin, &["status", "--porcelain"]), "", "the working copy is at its branch");
     assert!(!scene.origin.join(".git/index.lock").exists(), "no lock is left");
-    scene.no_strays();
+    scene.wait_until_processes_end();
     let verdicts = events.iter().filter_map(|e| match e {
         Event::Reported(r) => match &r.report {
             Report::Reviewed { verdict, .. } => Some(format!("{verdict:?}")),

@@ -11,17 +11,17 @@ const WINDOW: usize = 14;
 
 pub struct Search {
     finder: AhoCorasick,
-    told: Vec<String>,
+    labels: Vec<String>,
 }
 
 impl Search {
     pub fn of(canaries: &[&str]) -> Search {
-        let (mut patterns, mut told) = (Vec::new(), Vec::new());
+        let (mut patterns, mut labels) = (Vec::new(), Vec::new());
         for canary in canaries {
             let mut add = |how: &str, bytes: &[u8], window: usize| {
                 for part in bytes.windows(window.min(bytes.len())) {
                     patterns.push(part.to_vec());
-                    told.push(format!("{how} of {canary}"));
+                    labels.push(format!("{how} of {canary}"));
                 }
             };
             let bytes = canary.as_bytes();
@@ -44,7 +44,7 @@ impl Search {
                 add("base64url", &url.as_bytes()[..inner.len()], inner.len().min(20));
             }
         }
-        Search { finder: AhoCorasick::new(&patterns).expect("an automaton"), told }
+        Search { finder: AhoCorasick::new(&patterns).expect("an automaton"), labels }
     }
 
     /// Returns what is found in a text, each kind once.
@@ -52,9 +52,9 @@ impl Search {
         let mut found: Vec<String> = Vec::new();
         for hit in self.finder.find_overlapping_iter(text) {
             let at = String::from_utf8_lossy(&text[hit.start().saturating_sub(60)..hit.end()]).into_owned();
-            let told = format!("{place}: {}", self.told[hit.pattern().as_usize()]);
-            if !found.iter().any(|f| f.starts_with(&told)) {
-                found.push(format!("{told} in {at:?}"));
+            let label = format!("{place}: {}", self.labels[hit.pattern().as_usize()]);
+            if !found.iter().any(|f| f.starts_with(&label)) {
+                found.push(format!("{label} in {at:?}"));
             }
         }
         found

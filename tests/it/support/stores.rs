@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 /// A store under test.
-pub struct Bench {
+pub struct TestStore {
     /// The store through its port.
     pub store: Arc<dyn Store>,
     /// The adapter itself, for what the port does not cover.
@@ -22,26 +22,26 @@ pub struct Bench {
 }
 
 /// Runs `test` on a fresh SQLite store.
-pub async fn on_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
+pub async fn on_sqlite<F: Future<Output = ()>>(test: impl FnOnce(TestStore) -> F) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = format!("sqlite://{}/skep.db", folder.path().display());
-    test(bench(url).await).await;
+    test(open_store(url).await).await;
 }
 
 /// Runs `test` on a fresh Postgres store.
-pub async fn on_postgres<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
+pub async fn on_postgres<F: Future<Output = ()>>(test: impl FnOnce(TestStore) -> F) {
     let url = postgres::database().await;
-    test(bench(url.clone()).await).await;
+    test(open_store(url.clone()).await).await;
     postgres::drop_database(&url).await;
 }
 
-async fn bench(url: String) -> Bench {
+async fn open_store(url: String) -> TestStore {
     migrate(&url).await.expect("the schema");
     let sea = connect(&url).await.expect("the store");
-    Bench { store: Arc::new(sea.clone()), sea, url }
+    TestStore { store: Arc::new(sea.clone()), sea, url }
 }
 
-impl Bench {
+impl TestStore {
     /// Whether the store is on SQLite.
     pub fn sqlite(&self) -> bool {
         self.url.starts_with("sqlite:")

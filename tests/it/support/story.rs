@@ -115,7 +115,7 @@ impl Story {
     }
 
     /// Delivers an event; panics if the decision breaks an invariant.
-    pub fn try_tell(&mut self, event: &Event) -> Result<Decision, Refusal> {
+    pub fn try_apply(&mut self, event: &Event) -> Result<Decision, Refusal> {
         let at = Timestamp(self.run.seq as i64 * 1000 + self.waited);
         let decision = decide(&self.run, event, at)?;
         self.checker.check(Some(&self.run), event, &decision, at).unwrap_or_else(|why| panic!("{event:?}: {why}"));
@@ -125,8 +125,8 @@ impl Story {
         Ok(decision)
     }
 
-    pub fn tell(mut self, event: Event) -> Story {
-        if let Err(refusal) = self.try_tell(&event) {
+    pub fn apply(mut self, event: Event) -> Story {
+        if let Err(refusal) = self.try_apply(&event) {
             panic!("{event:?} was refused: {refusal}");
         }
         self
@@ -140,7 +140,7 @@ impl Story {
 
     pub fn done(self, effect: &str, outcome: EffectOutcome) -> Story {
         let key = self.key(effect);
-        self.tell(Event::EffectFinished { key, outcome })
+        self.apply(Event::EffectFinished { key, outcome })
     }
 
     /// Grants the pending reservation in the shared budgets, if there is one.
@@ -176,7 +176,7 @@ impl Story {
             secrets: Vec::new(),
             prompt_digest: None,
         };
-        self.tell(Event::Reported(Box::new(reported)))
+        self.apply(Event::Reported(Box::new(reported)))
     }
 
     /// Reports good work of a dev.
@@ -220,6 +220,6 @@ impl Story {
     }
 
     pub fn answer(self, answer: Answer) -> Story {
-        self.tell(Event::Answered { block: None, answer, by: super::fixtures::asker() })
+        self.apply(Event::Answered { block: None, answer, by: super::fixtures::asker() })
     }
 }
