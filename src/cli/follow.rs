@@ -12,7 +12,6 @@ use super::progress::{Line, Progress};
 use super::run_log;
 use super::sse::SseEvent;
 use super::terminal::{Mark, Style, Terminal};
-use super::text::brief;
 use crate::http::rest::wire::{Event, Outcome, Run, Timestamp};
 use crate::platform::stop_signal;
 use futures::{FutureExt, StreamExt};
@@ -304,7 +303,7 @@ impl Follower<'_> {
     /// Prints a row of the journal: on a terminal with its mark, elsewhere with its time.
     fn print_row(&self, row: &Event, line: &str) -> Result<(), Stop> {
         // The goal is in the headline already; the plan of a single task repeats it.
-        let title = format!(": {}", brief(&self.view.goal.title, MAX_TITLE_CHARS));
+        let title = format!(": {}", crate::render::brief(&self.view.goal.title, MAX_TITLE_CHARS));
         let line = &match row.name.as_str() {
             "opened" => line.replacen(&format!(": {}", self.view.goal.title), "", 1),
             "reported" => line.replacen(&title, "", 1),
