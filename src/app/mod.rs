@@ -15,7 +15,7 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{AuditLog, IdempotencyKeys, PortError, PortResult, Sessions, Vault};
-use crate::service::{Caller, Callers, Services, Via};
+use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::ForgeRegistry;
 use reloadable::{Reloadable, Surroundings};
 use std::path::Path;
@@ -206,6 +206,12 @@ pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router 
     http::router(http::State {
         services,
         callers: Callers::new([(token.to_owned(), caller)]),
+        agent_rights: Arc::new(
+            http::mcp::RIGHTS
+                .into_iter()
+                .chain(config.mcp.allow.iter().filter_map(|name| Right::named(name)))
+                .collect(),
+        ),
         hosts: hosts.collect(),
         streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
     })

@@ -218,13 +218,34 @@ impl Client {
         }
     }
 
+    /// Sends a message of the Model Context Protocol with the headers given, and returns the body of the response,
+    /// which is empty for a notification.
+    pub async fn mcp(&self, message: Vec<u8>, headers: Vec<(header::HeaderName, String)>) -> Result<Vec<u8>, CliError> {
+        let request = ApiRequest { method: Method::POST, path: "/mcp", headers, body: Some(message) };
+        // Errors of the protocol are bodies, too.
+        let (_status, mut chunks) = self.send("/mcp", request).await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            body.extend_from_slice(&chunk?);
+            if body.len() > MAX_RESPONSE_BYTES {
+                return Err(CliError::internal("the response to a message is larger than 64 MiB"));
+            }
+        }
+        Ok(body)
+    }
+
     async fn call(&self, call: ApiRequest<'_>) -> Result<Bytes, CliError> {
         let path = format!("/api/v1{}", call.path);
-        let (status, chunks): (StatusCode, Bytes) = match self {
+        let (status, chunks) = self.send(&path, call).await?;
+        if status.is_success() { Ok(chunks) } else { Err(problem(status, &path, chunks).await) }
+    }
+
+    async fn send(&self, path: &str, call: ApiRequest<'_>) -> Result<(StatusCode, Bytes), CliError> {
+        Ok(match self {
             Client::InProcess { router, token } => {
                 let mut request = Request::builder()
                     .method(call.method)
-                    .uri(&path)
+                    .uri(path)
                     .header(header::HOST, "localhost")
                     .header(header::AUTHORIZATION, format!("Bearer {token}"));
                 for (name, value) in call.headers {
@@ -255,8 +276,7 @@ impl Client {
                 let response = request.send().await.map_err(&unreachable)?;
                 (response.status(), response.bytes_stream().map(move |p| p.map_err(&unreachable)).boxed())
             }
-        };
-        if status.is_success() { Ok(chunks) } else { Err(problem(status, &path, chunks).await) }
+        })
     }
 }
 

@@ -19,6 +19,7 @@ pub mod follow;
 pub mod init;
 pub mod list;
 mod live;
+pub mod mcp;
 pub mod network;
 pub mod outcome;
 mod pager;
@@ -163,6 +164,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Demo(args) => run::demo(cli, args, own_dir.is_some()).await,
         Command::Check(args) => check::check(cli, args).await,
         Command::Init(args) => init::init(cli, args).await,
+        Command::Mcp => mcp::mcp(cli).await,
         Command::Project(ProjectCommand::Allow { name, hosts }) => project::allow(cli, &name, &hosts).await,
         Command::Serve { listen } => admin::serve(cli, listen.as_deref()).await,
         Command::Open => admin::open(cli).await,

@@ -17,6 +17,8 @@ use std::time::Duration;
 pub struct Config {
     /// The REST API.
     pub server: Server,
+    /// Model Context Protocol.
+    pub mcp: Mcp,
     /// The database.
     pub store: Store,
     /// Concurrency and intervals of runs.
@@ -77,6 +79,13 @@ impl Default for Server {
             max_streams: 64,
         }
     }
+}
+
+/// `[mcp]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mcp {
+    /// Names of rights that agents have beyond reading and steering runs: `approve`, `budget`.
+    pub allow: Vec<String>,
 }
 
 /// `[secrets]`

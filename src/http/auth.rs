@@ -4,7 +4,7 @@ use super::State;
 use super::rest::problem::ApiError;
 use crate::service::{Caller, Callers};
 use axum::extract::{Request, State as Shared};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -87,13 +87,14 @@ pub async fn guard_token(
             )
             .into_response();
         }
-        return ApiError::new(
+        let error = ApiError::new(
             StatusCode::UNAUTHORIZED,
             "no_token",
             "a valid bearer token is required",
             "Send `Authorization: Bearer <token>`; the token is in the file `token` of the data directory, or in server.token_file",
-        )
-        .into_response();
+        );
+        // RFC 6750, section 3.
+        return ([(WWW_AUTHENTICATE, "Bearer")], error).into_response();
     };
     let caller = caller.clone();
     request.extensions_mut().insert(caller);

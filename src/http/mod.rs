@@ -6,6 +6,7 @@
 //! | `auth` | Host and Origin allow-list; the caller of a bearer token |
 //! | `limits` | sizes and time limits; span and headers of every response |
 //! | `rest` | the REST interface |
+//! | `mcp` | the Model Context Protocol |
 //! | `pages` | the pages for people |
 //! | `serve` | the listener |
 //!
@@ -14,6 +15,7 @@
 mod auth;
 pub mod backend;
 mod limits;
+pub mod mcp;
 mod pages;
 pub mod rest;
 mod serve;
@@ -21,9 +23,10 @@ mod serve;
 pub use auth::{LOOPBACK, OPEN};
 pub use serve::serve;
 
-use crate::service::{Callers, Services};
+use crate::service::{Callers, Right, Services};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -35,6 +38,8 @@ pub struct State {
     pub services: Services,
     /// Callers by token.
     pub callers: Callers,
+    /// Rights that an agent has over the Model Context Protocol, if its token has them, too.
+    pub agent_rights: Arc<BTreeSet<Right>>,
     /// Host names this service answers to, without port; IPv6 addresses in brackets.
     pub hosts: Arc<[String]>,
     /// Permits for event streams: `server.max_streams` of them.
@@ -46,6 +51,7 @@ pub struct State {
 pub fn router(state: State) -> Router {
     let (routes, document) = rest::routes();
     let rest = routes
+        .merge(mcp::routes(&state))
         .fallback(limits::not_found)
         .method_not_allowed_fallback(limits::not_allowed)
         // A request passes the layers from the last to the first.

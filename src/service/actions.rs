@@ -398,6 +398,13 @@ async fn answer_block(
     block: BlockId,
     answer: Answer,
 ) -> ServiceResult<Run> {
+    // Checked by what is asked, not by which use case was called: an approval can be given as an answer, too.
+    if run.blocks.iter().any(|b| b.id == block && b.kind.is_approval()) {
+        caller.require(Right::Approve)?;
+    }
+    if matches!(answer, Answer::More { .. }) {
+        caller.require(Right::Budget)?;
+    }
     let words = match &answer {
         Answer::Yes => format!("{block}: yes"),
         Answer::No { why } => format!("{block}: no: {why}"),

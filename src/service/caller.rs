@@ -14,6 +14,8 @@ pub enum Right {
     Read,
     /// Open runs and steer them: answer, pause, resume, cancel, retry.
     Run,
+    /// Approve and decline what runs ask approval for.
+    Approve,
     /// Act on changes: review, comment, merge, close, report a status.
     Review,
     /// Raise budgets.
@@ -28,14 +30,28 @@ pub enum Right {
 
 impl Right {
     /// All rights.
-    pub const ALL: [Right; 7] =
-        [Right::Read, Right::Run, Right::Review, Right::Budget, Right::Secrets, Right::Projects, Right::Admin];
+    pub const ALL: [Right; 8] = [
+        Right::Read,
+        Right::Run,
+        Right::Approve,
+        Right::Review,
+        Right::Budget,
+        Right::Secrets,
+        Right::Projects,
+        Right::Admin,
+    ];
+
+    /// Returns the right with this name.
+    pub fn named(name: &str) -> Option<Right> {
+        Right::ALL.into_iter().find(|right| right.name() == name)
+    }
 
     /// Returns the name.
     pub fn name(self) -> &'static str {
         match self {
             Right::Read => "read",
             Right::Run => "run",
+            Right::Approve => "approve",
             Right::Review => "review",
             Right::Budget => "budget",
             Right::Secrets => "secrets",
@@ -52,6 +68,8 @@ pub enum Via {
     Rest,
     /// A page.
     Page,
+    /// The Model Context Protocol: an agent acts with a person's token.
+    Mcp,
 }
 
 impl Via {
@@ -60,6 +78,7 @@ impl Via {
         match self {
             Via::Rest => "rest",
             Via::Page => "page",
+            Via::Mcp => "mcp",
         }
     }
 }
@@ -79,6 +98,12 @@ impl Caller {
     /// A caller with every right.
     pub fn with_all_rights(principal: Principal, via: Via) -> Caller {
         Caller { principal, rights: Right::ALL.into(), via }
+    }
+
+    /// Returns the caller as it acts through another surface: with only those of its rights that `allowed` contains.
+    pub fn limited_to(&self, allowed: &BTreeSet<Right>, via: Via) -> Caller {
+        let rights = self.rights.intersection(allowed).copied().collect();
+        Caller { principal: self.principal.clone(), rights, via }
     }
 
     /// Checks that the caller has a right.

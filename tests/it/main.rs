@@ -13,7 +13,7 @@
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
-//! | `rest*`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
+//! | `rest*`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
 //! | `telemetry`, `trace_restart`, `otel` | traces join across processes; dashboards query only what exists |
 //! | `architecture` | layers, file forms, vocabulary, documentation |
@@ -58,6 +58,7 @@ mod llm_tools;
 mod llm_window;
 mod llm_wire;
 mod matrix;
+mod mcp;
 mod meter;
 mod otel;
 mod pages;

@@ -92,6 +92,8 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Serve the Model Context Protocol on standard input and output, for an agent that uses Skep
+    Mcp,
     /// List runs, newest first
     #[command(visible_alias = "ls")]
     Runs(RunsArgs),

@@ -83,6 +83,10 @@ fn server(r: &mut Reader, c: &mut Config) {
     });
     r.checked("server.token_file", &mut s.token_file, path);
     r.secret_files.extend(s.token_file.clone());
+    r.list("mcp.allow", &mut c.mcp.allow, |right| match right {
+        "approve" | "budget" => Ok(()),
+        _ => wrong("one entry is not a right that agents can be given", "write \"approve\", \"budget\" or both"),
+    });
     r.number("server.max_streams", &mut s.max_streams, 1..=10_000);
     if !s.listen.ip().is_loopback() && s.trusted_proxy.is_none() {
         r.refuse(

@@ -80,6 +80,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("aho_corasick", &["secrets", "platform::egress"]),
     ("chacha20poly1305", &["secrets"]),
     ("axum", &["http", "app", "cli", "platform::egress"]),
+    ("rmcp", &["http::mcp"]),
     ("hyper", &["http", "platform::egress"]),
     ("maud", &["http::pages"]),
     ("cookie", &["http::pages"]),

@@ -95,6 +95,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
     let state = State {
         services,
         callers: Callers::new([(TOKEN.to_owned(), caller)]),
+        agent_rights: Arc::new(skep::http::mcp::RIGHTS.into()),
         hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
         streams: Arc::new(Semaphore::new(config.server.max_streams as usize)),
     };
