@@ -4,7 +4,7 @@ use super::exit::{CliError, ExitStatus};
 use super::sse::{SseEvent, SseReader};
 use crate::http::rest::wire::Problem;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use futures::stream::{BoxStream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +62,11 @@ struct ApiRequest<'a> {
     path: &'a str,
     headers: Vec<(header::HeaderName, String)>,
     body: Option<Vec<u8>>,
+}
+
+struct ResponseHead {
+    status: StatusCode,
+    headers: HeaderMap,
 }
 
 impl Client {
@@ -218,29 +223,28 @@ impl Client {
         }
     }
 
-    /// Sends a message of the Model Context Protocol with the headers given, and returns the body of the response,
-    /// which is empty for a notification.
-    pub async fn mcp(&self, message: Vec<u8>, headers: Vec<(header::HeaderName, String)>) -> Result<Vec<u8>, CliError> {
-        let request = ApiRequest { method: Method::POST, path: "/mcp", headers, body: Some(message) };
-        // Errors of the protocol are bodies, too.
-        let (_status, mut chunks) = self.send("/mcp", request).await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk?);
-            if body.len() > MAX_RESPONSE_BYTES {
-                return Err(CliError::internal("the response to a message is larger than 64 MiB"));
-            }
-        }
-        Ok(body)
+    /// Sends a message of the Model Context Protocol with the headers given. Returns whether the response is a stream of
+    /// events, and its body, which is empty for a notification.
+    pub async fn mcp(
+        &self,
+        message: Vec<u8>,
+        headers: Vec<(header::HeaderName, String)>,
+    ) -> Result<(bool, Bytes), CliError> {
+        let path = crate::http::mcp::PATH;
+        // Errors of the protocol are bodies, too, so the status does not matter.
+        let request = ApiRequest { method: Method::POST, path, headers, body: Some(message) };
+        let (head, body) = self.send(path, request).await?;
+        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        Ok((kind.is_some_and(|kind| kind.starts_with("text/event-stream")), body))
     }
 
     async fn call(&self, call: ApiRequest<'_>) -> Result<Bytes, CliError> {
         let path = format!("/api/v1{}", call.path);
-        let (status, chunks) = self.send(&path, call).await?;
-        if status.is_success() { Ok(chunks) } else { Err(problem(status, &path, chunks).await) }
+        let (head, chunks) = self.send(&path, call).await?;
+        if head.status.is_success() { Ok(chunks) } else { Err(problem(head.status, &path, chunks).await) }
     }
 
-    async fn send(&self, path: &str, call: ApiRequest<'_>) -> Result<(StatusCode, Bytes), CliError> {
+    async fn send(&self, path: &str, call: ApiRequest<'_>) -> Result<(ResponseHead, Bytes), CliError> {
         Ok(match self {
             Client::InProcess { router, token } => {
                 let mut request = Request::builder()
@@ -259,7 +263,8 @@ impl Client {
                     Err(never) => match never {},
                 };
                 let cut = |e: axum::Error| CliError::internal(format!("a response was cut off: {e}"));
-                (response.status(), response.into_body().into_data_stream().map(move |p| p.map_err(cut)).boxed())
+                let head = ResponseHead { status: response.status(), headers: response.headers().clone() };
+                (head, response.into_body().into_data_stream().map(move |p| p.map_err(cut)).boxed())
             }
             Client::Remote { base, token, http, .. } => {
                 let mut request = http.request(call.method, format!("{base}{path}")).bearer_auth(token);
@@ -274,7 +279,8 @@ impl Client {
                     move |e: reqwest::Error| unreachable(&base, &e)
                 };
                 let response = request.send().await.map_err(&unreachable)?;
-                (response.status(), response.bytes_stream().map(move |p| p.map_err(&unreachable)).boxed())
+                let head = ResponseHead { status: response.status(), headers: response.headers().clone() };
+                (head, response.bytes_stream().map(move |p| p.map_err(&unreachable)).boxed())
             }
         })
     }

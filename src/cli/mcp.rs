@@ -2,105 +2,167 @@
 //!
 //! Each line is one message of the protocol, and is passed on to the address `/mcp`: of the running service, or of
 //! routes in this process, which then carries the runs until its input ends. Standard output carries nothing else.
+//! `bridge` finds the routes, again whenever their process is gone.
 
-use super::client::Client;
-use super::context::{Access, CliContext};
+mod bridge;
+
+use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
-use axum::http::HeaderValue;
-use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use bridge::Bridge;
+use futures::future::{AbortHandle, Abortable};
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Stdout};
-use tokio::sync::{Mutex, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, mpsc};
 
 /// Maximum bytes of a message; the same limit as for a request body.
 const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
 /// Maximum number of messages that are answered at the same time.
 const MAX_CONCURRENT: usize = 32;
+/// Interval at which an idle data directory is given back.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// JSON-RPC: the message is not JSON.
+const PARSE_ERROR: i32 = -32_700;
+/// JSON-RPC: an error of the server.
+const SERVER_ERROR: i32 = -32_000;
 
 /// Answers messages until standard input ends.
 pub async fn mcp(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
-    let connection = cli.connect(Access::Drive).await?;
-    let ended = answer_all(&connection.client).await;
-    connection.close().await;
+    let bridge = Bridge::new(*cli);
+    let ended = answer_all(&bridge).await;
+    bridge.close().await;
     ended.map(|()| ExitStatus::Success)
 }
 
-async fn answer_all(client: &Client) -> Result<(), Stop> {
-    let output = Arc::new(Mutex::new(tokio::io::stdout()));
-    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
-    let mut input = BufReader::new(tokio::io::stdin());
-    let mut answers = JoinSet::new();
-    loop {
-        let mut line = Vec::new();
-        let read = (&mut input).take(MAX_MESSAGE_BYTES + 1).read_until(b'\n', &mut line).await;
-        let read = read.map_err(|e| CliError::internal(format!("cannot read standard input: {e}")))?;
-        if read == 0 {
-            break;
-        }
-        if line.len() as u64 > MAX_MESSAGE_BYTES {
-            return Err(CliError::usage("a message is longer than 1 MiB", "send one message per line").into());
-        }
-        if line.trim_ascii().is_empty() {
+/// Standard output, one message per line.
+pub struct Output(Mutex<Stdout>);
+
+impl Output {
+    /// Writes a message.
+    pub async fn write(&self, message: &Value) {
+        let mut output = self.0.lock().await;
+        // If nobody reads any more, standard input ends as well, and with it the command.
+        let _closed = output.write_all(format!("{message}\n").as_bytes()).await;
+        let _closed = output.flush().await;
+    }
+}
+
+async fn answer_all(bridge: &Bridge<'_>) -> Result<(), Stop> {
+    let output = &Output(Mutex::new(tokio::io::stdout()));
+    let mut lines = read_lines();
+    let mut calls = FuturesUnordered::new();
+    let mut running: HashMap<String, AbortHandle> = HashMap::new();
+    let mut idle = tokio::time::interval(IDLE);
+    idle.tick().await;
+    let mut is_open = true;
+    while is_open || !calls.is_empty() {
+        let line = tokio::select! {
+            line = lines.recv(), if is_open => line,
+            Some(key) = calls.next() => {
+                let key: Option<String> = key;
+                running.remove(&key.unwrap_or_default());
+                continue;
+            }
+            _ = idle.tick(), if calls.is_empty() => {
+                bridge.release_if_idle().await;
+                continue;
+            }
+        };
+        let Some(line) = line else {
+            is_open = false;
+            continue;
+        };
+        let message: Value = match serde_json::from_slice(&line?) {
+            Ok(message) => message,
+            Err(e) => {
+                output.write(&error(&Value::Null, PARSE_ERROR, &format!("the message is not JSON: {e}"))).await;
+                continue;
+            }
+        };
+        if let Some(cancelled) = cancelled_request(&message) {
+            // Over HTTP a request is cancelled by closing it, which its end here does.
+            if let Some(call) = running.remove(&cancelled) {
+                call.abort();
+            }
             continue;
         }
-        // A call may wait for a run: others are answered meanwhile.
-        let Ok(permit) = permits.clone().acquire_owned().await else { break };
-        let (client, output) = (client.clone(), output.clone());
-        answers.spawn(async move {
-            let _permit = permit;
-            if let Some(answer) = answer(&client, line).await {
-                write(&output, &answer).await;
+        let id = message.get("id").filter(|_| message.get("method").is_some()).cloned();
+        let key = id.as_ref().map(Value::to_string);
+        if calls.len() >= MAX_CONCURRENT {
+            let text = format!("{MAX_CONCURRENT} messages are being answered; send this one again later");
+            if let Some(id) = &id {
+                output.write(&error(id, SERVER_ERROR, &text)).await;
             }
+            continue;
+        }
+        let (handle, registration) = AbortHandle::new_pair();
+        if let Some(key) = &key {
+            running.insert(key.clone(), handle);
+        }
+        // A call may wait for a run: others are answered meanwhile.
+        let call = Abortable::new(answer(bridge, output, message, id), registration);
+        calls.push(async move {
+            let _aborted = call.await;
+            key
         });
-        while answers.try_join_next().is_some() {}
     }
-    while answers.join_next().await.is_some() {}
     Ok(())
 }
 
-/// Returns the answer to a message; `None` for notifications and responses, which have none.
-async fn answer(client: &Client, line: Vec<u8>) -> Option<Value> {
-    let message: Value = match serde_json::from_slice(&line) {
-        Ok(message) => message,
-        Err(e) => return Some(error(Value::Null, -32_700, &format!("the message is not JSON: {e}"))),
-    };
-    let id = message.get("id").filter(|_| message.get("method").is_some()).cloned();
-    let answered = client.mcp(line, headers(&message)).await;
-    let id = id?;
-    Some(match answered {
-        Ok(body) => serde_json::from_slice::<Value>(&body)
-            .ok()
-            .filter(|answer| answer.get("jsonrpc").is_some())
-            .unwrap_or_else(|| error(id, -32_603, &refusal(&body))),
-        Err(failure) => error(id, -32_603, &reasons(&failure)),
-    })
-}
-
-/// Returns the headers that the protocol demands over HTTP and that repeat what the message says.
-fn headers(message: &Value) -> Vec<(HeaderName, String)> {
-    let params = message.get("params");
-    let version = params
-        .and_then(|p| p.get("_meta")?.get("io.modelcontextprotocol/protocolVersion"))
-        .or_else(|| params.and_then(|p| p.get("protocolVersion")));
-    let name = params.and_then(|p| p.get("name").or_else(|| p.get("uri")).or_else(|| p.get("taskId")));
-    let given = [("mcp-protocol-version", version), ("mcp-method", message.get("method")), ("mcp-name", name)];
-    let mut headers =
-        vec![(CONTENT_TYPE, "application/json".to_owned()), (ACCEPT, "application/json, text/event-stream".to_owned())];
-    for (header, value) in given {
-        if let Some(text) = value.and_then(Value::as_str).filter(|t| HeaderValue::from_str(t).is_ok()) {
-            headers.push((HeaderName::from_static(header), text.to_owned()));
+/// Reads lines in a task of its own, because half a line must not be lost when something else happens first.
+fn read_lines() -> mpsc::Receiver<Result<Vec<u8>, CliError>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut input = BufReader::new(tokio::io::stdin());
+        loop {
+            let mut line = Vec::new();
+            let read = match (&mut input).take(MAX_MESSAGE_BYTES + 1).read_until(b'\n', &mut line).await {
+                Ok(0) => break,
+                Ok(_) if line.len() as u64 > MAX_MESSAGE_BYTES => {
+                    Err(CliError::usage("a message is longer than 1 MiB", "send one message per line"))
+                }
+                Ok(_) if line.trim_ascii().is_empty() => continue,
+                Ok(_) => Ok(line),
+                Err(e) => Err(CliError::internal(format!("cannot read standard input: {e}"))),
+            };
+            let is_last = read.is_err();
+            if sender.send(read).await.is_err() || is_last {
+                break;
+            }
         }
-    }
-    headers
+    });
+    receiver
 }
 
-/// Returns the words of a refusal that is not a message of the protocol.
-fn refusal(body: &[u8]) -> String {
-    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    let detail = problem.get("detail").and_then(Value::as_str);
-    detail.map_or_else(|| "the service did not answer with a message".to_owned(), str::to_owned)
+/// Returns the id of the request that a notification cancels.
+fn cancelled_request(message: &Value) -> Option<String> {
+    let is_cancellation = message.get("method").and_then(Value::as_str) == Some("notifications/cancelled");
+    is_cancellation.then(|| message["params"]["requestId"].to_string())
+}
+
+/// Answers a message; notifications and responses have no answer.
+async fn answer(bridge: &Bridge<'_>, output: &Output, message: Value, id: Option<Value>) {
+    let is_call = message["method"] == "tools/call";
+    let answered = bridge.exchange(message, output).await;
+    let Some(id) = id else { return };
+    let answer = match answered {
+        Ok(Some(answer)) => answer,
+        Ok(None) => error(&id, SERVER_ERROR, "the service did not answer with a message"),
+        // Models see the results of tools, but clients hide protocol errors from them.
+        Err(failure) if is_call => {
+            let first = failure.problems.into_iter().next();
+            let problem = first.map(|p| json!({ "code": p.code, "detail": p.detail, "fix": p.fix }));
+            let problem = problem.unwrap_or_default();
+            let content = json!([{ "type": "text", "text": problem.to_string() }]);
+            let result = json!({ "content": content, "structuredContent": problem, "isError": true });
+            json!({ "jsonrpc": "2.0", "id": id, "result": result })
+        }
+        Err(failure) => error(&id, SERVER_ERROR, &reasons(&failure)),
+    };
+    output.write(&answer).await;
 }
 
 fn reasons(failure: &CliError) -> String {
@@ -108,13 +170,18 @@ fn reasons(failure: &CliError) -> String {
     failure.problems.iter().map(reason).collect::<Vec<_>>().join("; ")
 }
 
-fn error(id: Value, code: i32, message: &str) -> Value {
+fn error(id: &Value, code: i32, message: &str) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
 }
 
-async fn write(output: &Mutex<Stdout>, answer: &Value) {
-    let mut output = output.lock().await;
-    // If nobody reads any more, standard input ends as well, and with it the command.
-    let _closed = output.write_all(format!("{answer}\n").as_bytes()).await;
-    let _closed = output.flush().await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancellation_names_its_request() {
+        let notification = json!({"method": "notifications/cancelled", "params": {"requestId": "r-1"}});
+        assert_eq!(cancelled_request(&notification).as_deref(), Some("\"r-1\""));
+        assert_eq!(cancelled_request(&json!({"method": "tools/list", "id": 1})), None);
+    }
 }

@@ -60,6 +60,17 @@ pub async fn approve(s: &Services, caller: &Caller, target: &Target<'_>, block: 
     give(s, caller, target, &run, (block, BlockKind::is_approval, "an approval"), Answer::Yes).await
 }
 
+/// Returns the right that an answer to a block needs. What Skep stops for safety is decided like an approval: commits of
+/// others, secrets, and checks that are skipped.
+pub fn right_to_answer(kind: &BlockKind, answer: &Answer) -> Right {
+    match (kind, answer) {
+        (_, Answer::More { .. }) => Right::Budget,
+        (BlockKind::Approval(_) | BlockKind::ForeignPush { .. } | BlockKind::SecretFound { .. }, _) => Right::Approve,
+        (BlockKind::Environment { .. }, Answer::Skip) => Right::Approve,
+        _ => Right::Run,
+    }
+}
+
 /// Returns what exactly an approval is about: the commits or the plan's revision. `None` for other blocks.
 pub fn subject_of(kind: &BlockKind) -> Option<String> {
     match kind {
@@ -399,11 +410,8 @@ async fn answer_block(
     answer: Answer,
 ) -> ServiceResult<Run> {
     // Checked by what is asked, not by which use case was called: an approval can be given as an answer, too.
-    if run.blocks.iter().any(|b| b.id == block && b.kind.is_approval()) {
-        caller.require(Right::Approve)?;
-    }
-    if matches!(answer, Answer::More { .. }) {
-        caller.require(Right::Budget)?;
+    if let Some(asked) = run.block(block) {
+        caller.require(right_to_answer(&asked.kind, &answer))?;
     }
     let words = match &answer {
         Answer::Yes => format!("{block}: yes"),

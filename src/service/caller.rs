@@ -14,7 +14,7 @@ pub enum Right {
     Read,
     /// Open runs and steer them: answer, pause, resume, cancel, retry.
     Run,
-    /// Approve and decline what runs ask approval for.
+    /// Approve and decline what runs ask approval for, and what Skep stopped for safety.
     Approve,
     /// Act on changes: review, comment, merge, close, report a status.
     Review,

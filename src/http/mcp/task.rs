@@ -2,10 +2,12 @@
 //! store at each request, so it survives a restart.
 
 use super::form;
-use crate::domain::{Answer, BlockKind, Outcome, Run, RunId, Timestamp};
+use super::results;
+use super::run_view::RunView;
+use crate::domain::{Answer, Block, Outcome, Run, Timestamp};
 use crate::render;
-use crate::service::actions::{self, Target};
-use crate::service::{Caller, Right, ServiceError, ServiceResult, Services, runs};
+use crate::service::actions::{self, NewSettings, Target};
+use crate::service::{Caller, ServiceError, ServiceResult, Services, runs};
 use rmcp::model::{
     BooleanSchema, CallToolResult, DetailedTask, ElicitRequest, ElicitRequestParams, ElicitationSchema, InputRequest,
     InputRequests, InputResponses, PrimitiveSchemaDefinition, StringSchema, Task, TaskPayload, TaskStatus,
@@ -15,32 +17,16 @@ use serde_json::Value;
 /// How often a client should ask, in milliseconds.
 const POLL_MS: u64 = 5_000;
 
-/// Returns whether an agent with the rights of `caller` may answer a question of this kind. Repaired engines, pushes by
-/// others and secrets are for people in any case: an agent cannot see what they are about.
-pub fn may_answer(caller: &Caller, kind: &BlockKind) -> bool {
-    match kind {
-        BlockKind::Approval(_) => caller.rights.contains(&Right::Approve),
-        BlockKind::Budget(_) | BlockKind::SharedBudget { .. } => caller.rights.contains(&Right::Budget),
-        BlockKind::Engine { .. } | BlockKind::ForeignPush { .. } | BlockKind::SecretFound { .. } => false,
-        BlockKind::Tries { .. }
-        | BlockKind::Rounds
-        | BlockKind::Question { .. }
-        | BlockKind::NothingChanged
-        | BlockKind::Effect(_)
-        | BlockKind::ChangeClosed => true,
-    }
-}
-
 /// Returns the task of a run.
 pub fn of(run: &Run, caller: &Caller, at: Timestamp) -> Task {
     let status = match &run.outcome {
-        Some(Outcome::Cancelled { .. }) => TaskStatus::Cancelled,
+        Some(Outcome::Cancelled { .. }) if run.ended() => TaskStatus::Cancelled,
         Some(_) if run.ended() => TaskStatus::Completed,
-        _ if run.blocks.iter().any(|b| takes_form(caller, &b.kind)) => TaskStatus::InputRequired,
+        _ if run.blocks.iter().any(|b| takes_form(run, caller, b)) => TaskStatus::InputRequired,
         _ => TaskStatus::Working,
     };
     Task::new(run.id.to_string(), status, iso(run.opened_at), iso(at))
-        .with_status_message(render::now(run, at))
+        .with_status_message(render::visible(&render::now(run, at)).into_owned())
         .with_poll_interval_ms(POLL_MS)
 }
 
@@ -58,27 +44,29 @@ pub fn detailed(run: &Run, caller: &Caller, at: Timestamp) -> DetailedTask {
 
 /// Returns the result of `start_run`, once the run has ended.
 fn result(run: &Run, caller: &Caller, at: Timestamp) -> rmcp::model::JsonObject {
-    let value = serde_json::to_value(form::RunView::of(run, caller, at)).unwrap_or_default();
-    let value = form::bounded(value);
-    let result = match run.outcome {
-        Some(Outcome::Delivered { .. }) => CallToolResult::structured(value),
-        _ => CallToolResult::structured_error(value),
-    };
+    let view = serde_json::to_value(RunView::of(run, caller, at)).unwrap_or_default();
+    let mut result: CallToolResult = results::success(view);
+    if !matches!(run.outcome, Some(Outcome::Delivered { .. } | Outcome::Unchanged)) {
+        result.is_error = Some(true);
+    }
     match serde_json::to_value(result) {
         Ok(Value::Object(fields)) => fields.into_iter().collect(),
         _ => rmcp::model::JsonObject::new(),
     }
 }
 
-/// Returns whether the client is asked by a form. Approvals and budgets are answered by their tools, if at all.
-fn takes_form(caller: &Caller, kind: &BlockKind) -> bool {
-    let by_tool = matches!(kind, BlockKind::Approval(_) | BlockKind::Budget(_) | BlockKind::SharedBudget { .. });
-    !by_tool && may_answer(caller, kind)
+/// Returns whether the client is asked by a form: only what a hint or a yes answers. Approvals and budgets have tools.
+fn takes_form(run: &Run, caller: &Caller, block: &Block) -> bool {
+    form::questions(run, caller)
+        .into_iter()
+        .filter(|q| q.block == block.id.to_string())
+        .flat_map(|q| q.answers)
+        .any(|a| matches!(a.answer.as_deref(), Some("yes" | "text")))
 }
 
 /// Returns the questions that the client may answer, as forms.
 fn requests(run: &Run, caller: &Caller) -> InputRequests {
-    let form = |block: &crate::domain::Block| {
+    let form = |block: &Block| {
         let escalation = render::escalation(run, block);
         let needs: Vec<String> = escalation.needs.iter().map(|n| format!("{}: {}", n.what, n.how)).collect();
         let message = format!("{}. {}", escalation.reason, needs.join(". "));
@@ -88,11 +76,11 @@ fn requests(run: &Run, caller: &Caller) -> InputRequests {
         if block.kind.task().is_some() {
             schema = schema.property("skip", PrimitiveSchemaDefinition::Boolean(skip));
         }
-        let requested_schema = schema.build_unchecked();
+        let (requested_schema, message) = (schema.build_unchecked(), render::visible(&message).into_owned());
         let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
         (block.id.to_string(), InputRequest::Elicitation(ElicitRequest::new(params)))
     };
-    run.blocks.iter().filter(|b| takes_form(caller, &b.kind)).map(form).collect()
+    run.blocks.iter().filter(|b| takes_form(run, caller, b)).map(form).collect()
 }
 
 /// Gives the answers of a client. Unknown keys, and questions that were answered in the meantime, are ignored, as the
@@ -102,7 +90,6 @@ fn requests(run: &Run, caller: &Caller) -> InputRequests {
 /// Those of answering a question.
 pub async fn answer(s: &Services, caller: &Caller, id: &str, responses: &InputResponses) -> ServiceResult<()> {
     let run = runs::show(s, caller, id).await?;
-    let target = Target { run: id, if_seq: None };
     for (key, response) in responses {
         let Some(block) = run.blocks.iter().find(|b| b.id.to_string() == *key) else { continue };
         if response.get("action").and_then(Value::as_str) != Some("accept") {
@@ -116,35 +103,40 @@ pub async fn answer(s: &Services, caller: &Caller, id: &str, responses: &InputRe
             "" => Answer::Yes,
             _ => Answer::Text { text: text.to_owned() },
         };
-        give(s, caller, &target, &run, &block.id.to_string(), answer).await?;
+        give(s, caller, id, &block.id.to_string(), answer).await?;
     }
     Ok(())
 }
 
-/// Answers a question of a run, unless only a person may.
+/// Answers a question of a run, except that an approval is not given without what it is about ([`approve`]).
 ///
 /// # Errors
-/// `person_only`, and those of answering a question.
-pub async fn give(
-    s: &Services,
-    caller: &Caller,
-    target: &Target<'_>,
-    run: &Run,
-    block: &str,
-    answer: Answer,
-) -> ServiceResult<Run> {
+/// `person_only`, `use_approve`, and those of answering a question.
+///
+/// [`approve`]: actions::approve_seen
+pub async fn give(s: &Services, caller: &Caller, id: &str, block: &str, answer: Answer) -> ServiceResult<Run> {
+    let run = runs::show(s, caller, id).await?;
     let asked = run.blocks.iter().find(|b| b.id.to_string() == block.trim_start_matches('#'));
-    if let Some(asked) = asked.filter(|b| !may_answer(caller, &b.kind)) {
-        return Err(person_only(run.id, asked.kind.code()));
+    if let Some(asked) = asked {
+        if !caller.rights.contains(&actions::right_to_answer(&asked.kind, &answer)) {
+            return Err(person_only(&run, asked));
+        }
+        if asked.kind.is_approval() && !matches!(answer, Answer::No { .. } | Answer::Skip) {
+            let detail = format!("question {} asks for an approval", asked.id);
+            let fix = "Call the tool `approve` with the `subject` of the question, after looking at the diff";
+            return Err(ServiceError::conflict("use_approve", detail, fix));
+        }
     }
-    actions::answer(s, caller, target, Some(block), answer).await
+    let target = Target { run: id, if_seq: None };
+    actions::answer(s, caller, &target, Some(block), answer, &NewSettings::default()).await
 }
 
-fn person_only(run: RunId, code: &str) -> ServiceError {
-    let short = run.abbrev();
+/// Returns the refusal of an answer that an agent may not give.
+pub fn person_only(run: &Run, block: &Block) -> ServiceError {
+    let (short, code) = (run.id.abbrev(), block.kind.code());
     ServiceError::forbidden(
         "person_only",
-        format!("the question `{code}` of run {short} is for a person, not for an agent"),
+        format!("this answer to the question {} (`{code}`) of run {short} is for a person, not for an agent", block.id),
         format!("Ask the person to answer it in Skep: `skep show {short}`"),
     )
 }

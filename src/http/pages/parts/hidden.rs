@@ -1,8 +1,6 @@
 //! Text from outside with its invisible characters made visible.
-//!
-//! Letters that look alike and no-break spaces are not marked: they are common in honest text, and marks that are
-//! everywhere are read nowhere.
 
+pub use crate::render::is_hidden;
 use maud::{Markup, PreEscaped};
 use std::fmt::Write;
 
@@ -41,17 +39,6 @@ pub fn visible(text: &str) -> Markup {
 /// Returns the number of hidden characters.
 pub fn count(text: &str) -> usize {
     text.chars().filter(|c| is_hidden(*c)).count()
-}
-
-/// Returns whether a character changes what is seen without being seen.
-pub fn is_hidden(c: char) -> bool {
-    match c {
-        '\n' | '\t' => false,
-        '\u{ad}' | '\u{61c}' | '\u{feff}' => true,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
-        '\u{e0000}'..='\u{e007f}' => true,
-        c => c.is_control(),
-    }
 }
 
 #[cfg(test)]
