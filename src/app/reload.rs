@@ -10,8 +10,17 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Tables and keys that are read only at the start.
-const AT_START: &[&str] =
-    &["git.author_email", "git.author_name", "runs.", "sandbox.", "secrets.", "server.", "store.", "telemetry."];
+const AT_START: &[&str] = &[
+    "git.author_email",
+    "git.author_name",
+    "mcp.",
+    "runs.",
+    "sandbox.",
+    "secrets.",
+    "server.",
+    "store.",
+    "telemetry.",
+];
 
 /// Inode, size and modification time of a file. A change of its content almost always changes one of them.
 type FileState = Option<(u64, u64, i64, i64)>;

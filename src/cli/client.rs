@@ -223,14 +223,14 @@ impl Client {
         }
     }
 
-    /// Sends a message of the Model Context Protocol with the headers given. Returns whether the response is a stream of
+    /// Sends a message of the Model Context Protocol to its address, with the headers given. Returns whether the response is a stream of
     /// events, and its body, which is empty for a notification.
     pub async fn mcp(
         &self,
+        path: &str,
         message: Vec<u8>,
         headers: Vec<(header::HeaderName, String)>,
     ) -> Result<(bool, Bytes), CliError> {
-        let path = crate::http::mcp::PATH;
         // Errors of the protocol are bodies, too, so the status does not matter.
         let request = ApiRequest { method: Method::POST, path, headers, body: Some(message) };
         let (head, body) = self.send(path, request).await?;

@@ -27,6 +27,7 @@
 //! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
 //! | `http/pages/changes.rs` | diffs on pages |
+//! | `http/mcp/results.rs` | results and notifications for agents |
 //! | `service/error.rs`, `http/rest/problem.rs`, `cli/terminal.rs` | errors |
 //! Invariant: like `fault`, this module may be used by every layer and depends on none.
 //! Invariant: every layer may use this module, and it depends on none, like `fault`.

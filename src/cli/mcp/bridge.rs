@@ -8,7 +8,7 @@ use crate::cli::client::Client;
 use crate::cli::context::{Access, CliContext, Connection};
 use crate::cli::exit::{CliError, ExitStatus};
 use crate::cli::sse::SseReader;
-use crate::http::mcp::is_repeatable;
+use crate::http::mcp::{PATH, is_repeatable};
 use axum::http::HeaderValue;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use futures::StreamExt;
@@ -157,7 +157,7 @@ impl<'a> Bridge<'a> {
     ) -> Result<Option<Value>, CliError> {
         let version = self.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let body = message.to_string().into_bytes();
-        let (is_stream, mut chunks) = client.mcp(body, headers(message, version)).await?;
+        let (is_stream, mut chunks) = client.mcp(PATH, body, headers(message, version)).await?;
         let (mut reader, mut whole) = (SseReader::default(), Vec::new());
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;

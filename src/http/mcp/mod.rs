@@ -59,6 +59,9 @@ pub const RIGHTS: [Right; 2] = [Right::Read, Right::Run];
 /// Interval of the comments that keep a silent stream open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+const FIX_MISSING_RIGHT: &str =
+    "Ask the person to do it in Skep, or to allow agents to: `mcp.allow` in its configuration";
+
 const INSTRUCTIONS: &str = "Skep takes a repository and a goal and brings back a reviewed, tested change. Start with \
 `start_run`, then call `wait_for_run` with the last `seq` until the run has an outcome or a question. `list_questions` \
 shows what waits; its `answers` name the tools that answer. A question with `person_only` is answered by a person in \
@@ -144,6 +147,10 @@ impl Handler {
             Err(CallError::Arguments(detail)) => {
                 let fix = "Correct the arguments; the tool's input schema describes them";
                 Ok(results::problem("invalid", &detail, fix).into())
+            }
+            // Another token would not help: an agent has fewer rights than its token.
+            Err(CallError::Refused(error)) if error.code == "missing_right" => {
+                Ok(results::problem(error.code, &error.detail, FIX_MISSING_RIGHT).into())
             }
             Err(CallError::Refused(error)) => Ok(results::problem(error.code, &error.detail, &error.fix).into()),
         }

@@ -137,14 +137,18 @@ fn bounded(mut value: Value) -> Option<Value> {
     None
 }
 
+/// Redacts a text, and replaces its hidden characters by their codes.
+pub fn clean(text: &str) -> String {
+    visible(&redact_all(text)).into_owned()
+}
+
 fn each_text(value: &mut Value, most: usize) {
     match value {
         Value::String(text) => {
-            let clean = redact_all(text);
-            let clean = visible(&clean);
+            let clean = clean(text);
             *text = match clean.char_indices().nth(most) {
                 Some((end, _)) => format!("{}…", clean.get(..end).unwrap_or_default()),
-                None => clean.into_owned(),
+                None => clean,
             };
         }
         Value::Array(items) => items.iter_mut().for_each(|item| each_text(item, most)),

@@ -26,7 +26,7 @@ pub fn of(run: &Run, caller: &Caller, at: Timestamp) -> Task {
         _ => TaskStatus::Working,
     };
     Task::new(run.id.to_string(), status, iso(run.opened_at), iso(at))
-        .with_status_message(render::visible(&render::now(run, at)).into_owned())
+        .with_status_message(results::clean(&render::now(run, at)))
         .with_poll_interval_ms(POLL_MS)
 }
 
@@ -76,7 +76,7 @@ fn requests(run: &Run, caller: &Caller) -> InputRequests {
         if block.kind.task().is_some() {
             schema = schema.property("skip", PrimitiveSchemaDefinition::Boolean(skip));
         }
-        let (requested_schema, message) = (schema.build_unchecked(), render::visible(&message).into_owned());
+        let (requested_schema, message) = (schema.build_unchecked(), results::clean(&message));
         let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
         (block.id.to_string(), InputRequest::Elicitation(ElicitRequest::new(params)))
     };

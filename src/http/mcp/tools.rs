@@ -129,7 +129,12 @@ fn acting() -> Vec<Tool> {
             hints(),
             "Pauses a run: nothing new starts, and what is in progress finishes. To end it for good, use cancel_run.",
         ),
-        tool::<RunOnly, RunView>("resume_run", "Resume a run", hints(), "Resumes a paused run."),
+        tool::<RunOnly, RunView>(
+            "resume_run",
+            "Resume a run",
+            hints(),
+            "Resumes a run that was paused, or that nobody carries because the process that did has ended.",
+        ),
         tool::<RetryRun, RunView>(
             "retry_run",
             "Retry a run",

@@ -5,11 +5,10 @@
 use super::arguments::{Until, WaitForRun};
 use super::call::Call;
 use super::form::event_words;
+use super::results::clean;
 use super::tools::CallError;
 use crate::domain::Run;
 use crate::ports::journal::JournalRow;
-use crate::render::visible;
-use crate::secrets::redact_all;
 use crate::service::watch::{self, Seen};
 use crate::service::{ServiceError, runs};
 use rmcp::model::ProgressNotificationParam;
@@ -17,6 +16,8 @@ use std::time::Duration;
 
 /// The wait if the caller names none: clients give up on a call after a minute or two.
 const WAIT: Duration = Duration::from_secs(25);
+/// Events before a wait that are reported at most.
+const MAX_REPORTED: u64 = 100;
 /// The longest wait.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
@@ -32,6 +33,14 @@ pub async fn wait_for_run(call: &Call<'_>, wait: WaitForRun) -> Result<Run, Call
     };
     let show = || runs::show(call.services, call.caller, &id);
     let mut run = show().await?;
+    // What was missed is reported first, however long ago it happened.
+    let mut reported = seq.max(run.seq.saturating_sub(MAX_REPORTED)).min(run.seq);
+    if call.request.meta.get_progress_token().is_some() {
+        for row in runs::events(call.services, call.caller, &id, reported, Some(MAX_REPORTED)).await? {
+            report(call, &row).await;
+            reported = row.seq;
+        }
+    }
     if is_over(&run) {
         return Ok(run);
     }
@@ -41,7 +50,7 @@ pub async fn wait_for_run(call: &Call<'_>, wait: WaitForRun) -> Result<Run, Call
         ServiceError { code: "busy", ..error }
     })?;
     let longest = seconds.map_or(WAIT, Duration::from_secs).min(MAX_WAIT);
-    let mut watch = watch::watch(call.services, call.caller, &id, seq.min(run.seq)).await?;
+    let mut watch = watch::watch(call.services, call.caller, &id, reported.max(run.seq)).await?;
     let moved = async {
         while let Some(seen) = watch.next().await {
             match seen {
@@ -69,8 +78,7 @@ pub async fn wait_for_run(call: &Call<'_>, wait: WaitForRun) -> Result<Run, Call
 /// Notifies the caller of an event, if it asked for progress.
 async fn report(call: &Call<'_>, row: &JournalRow) {
     let Some(token) = call.request.meta.get_progress_token() else { return };
-    let words = event_words(row);
-    let message = visible(&redact_all(&words)).into_owned();
+    let message = clean(&event_words(row));
     // Numbers of events are far below 2^53.
     let progress = ProgressNotificationParam::new(token, row.seq as f64).with_message(message);
     // A caller that has left is noticed by the cancellation.

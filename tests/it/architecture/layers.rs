@@ -42,6 +42,8 @@ const MAY: &[(&str, &[&str])] = &[
             "render",
         ],
     ),
+    // Exception: which calls may be repeated is known by the tools.
+    ("cli::mcp", &["cli", "http::mcp", "http::rest::wire"]),
     // Tests build runs to check how they are rendered.
     ("cli::tests", &["cli", "domain", "http", "ports", "render", "service"]),
     // The composition root, the only place that names concrete adapters.

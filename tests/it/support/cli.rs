@@ -83,6 +83,12 @@ impl Cli {
         self.until("the service responds", || self.path("data/service.json").is_file());
         service
     }
+    /// Starts `skep serve` after a killed one, which has left its `service.json`, and waits until it responds.
+    pub fn serve_again(&self) -> BackgroundProcess {
+        let left = self.path("data/service.json");
+        let _nothing_left = std::fs::remove_file(&left);
+        self.serve()
+    }
     /// Creates a working copy with one commit on `main` and a bare clone next to it. Returns the clone.
     pub fn repo(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let work = self.path(name);

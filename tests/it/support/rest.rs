@@ -115,7 +115,8 @@ impl Service {
         let (method, path) = (sent.method().clone(), sent.uri().path().to_owned());
         let reply = self.unchecked(sent).await;
         let kind = reply.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if kind.starts_with("application/") && path != "/openapi.json" {
+        // The Model Context Protocol has its own schemas.
+        if kind.starts_with("application/") && path != "/openapi.json" && path != skep::http::mcp::PATH {
             let document = request(Method::GET, "/openapi.json").body(Body::empty()).expect("a request");
             let document = self.unchecked(document).await.json();
             let schema = schema::of_response(&document, method.as_str(), &path, reply.status.as_u16(), kind);
