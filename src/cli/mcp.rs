@@ -26,6 +26,8 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// JSON-RPC: the message is not JSON.
 const PARSE_ERROR: i32 = -32_700;
+/// JSON-RPC: the JSON is not a message.
+const INVALID_REQUEST: i32 = -32_600;
 /// JSON-RPC: an error of the server.
 const SERVER_ERROR: i32 = -32_000;
 
@@ -82,6 +84,10 @@ async fn answer_all(bridge: &Bridge<'_>) -> Result<(), Stop> {
                 continue;
             }
         };
+        if ["method", "result", "error"].iter().all(|field| message.get(field).is_none()) {
+            output.write(&error(&Value::Null, INVALID_REQUEST, "this is not a message of JSON-RPC")).await;
+            continue;
+        }
         if let Some(cancelled) = cancelled_request(&message) {
             // Over HTTP a request is cancelled by closing it, which its end here does.
             if let Some(call) = running.remove(&cancelled) {

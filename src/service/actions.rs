@@ -60,8 +60,7 @@ pub async fn approve(s: &Services, caller: &Caller, target: &Target<'_>, block: 
     give(s, caller, target, &run, (block, BlockKind::is_approval, "an approval"), Answer::Yes).await
 }
 
-/// Returns the right that an answer to a block needs. What Skep stops for safety is decided like an approval: commits of
-/// others, secrets, and checks that are skipped.
+/// Returns the right that an answer to a block needs. What Skep stops for safety is decided like an approval.
 pub fn right_to_answer(kind: &BlockKind, answer: &Answer) -> Right {
     match (kind, answer) {
         (_, Answer::More { .. }) => Right::Budget,

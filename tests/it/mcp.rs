@@ -97,12 +97,16 @@ async fn start(s: &Service, goal: &str) -> String {
     done(s, "start_run", s.new_run(goal)).await["run"].as_str().expect("an id").to_owned()
 }
 
-/// Waits by the tool until a run asks something new or has ended.
+/// Waits by the tool until a run asks something new or has ended, and returns it when nothing moves it any more.
 async fn until_it_decides(s: &Service, run: &str, seq: u64) -> Value {
     for _ in 0..20 {
         let view = done(s, "wait_for_run", json!({"run": run, "seq": seq, "until": "decision"})).await;
-        if view["outcome"].is_object() || !view["questions"].as_array().expect("a list").is_empty() {
+        if view["outcome"].is_object() {
             return view;
+        }
+        if !view["questions"].as_array().expect("a list").is_empty() {
+            s.until(run, "blocked").await;
+            return done(s, "get_run", json!({"run": run})).await;
         }
     }
     panic!("run {run} neither asked nor ended");
@@ -136,6 +140,9 @@ async fn clients_of_both_revisions_are_served() {
     assert!(found["result"]["supportedVersions"].as_array().expect("versions").contains(&json!(CURRENT)), "{found}");
 
     assert_eq!(tool_names(&s).await, TOOLS);
+    // Every byte of it is in the context of an agent.
+    let bytes = listed["result"]["tools"].to_string().len();
+    assert!(bytes < 32 * 1024, "{bytes}");
     for tool in listed["result"]["tools"].as_array().expect("tools") {
         for part in ["name", "title", "description"] {
             assert!(tool[part].as_str().is_some_and(|t| !t.is_empty()), "{tool}");
@@ -202,7 +209,10 @@ async fn an_agent_starts_a_run_and_a_person_approves_it() {
     let ended = until_it_decides(&s, &run, seq).await;
     assert_eq!(ended["outcome"]["delivered"], true, "{ended}");
     assert_eq!(ended["outcome"]["sha"], git(&s.origin, &["rev-parse", "main"]).trim(), "{ended}");
-    assert!(ended["spent"].as_str().is_some_and(|s| s.contains("attempt")), "{ended}");
+    let whole = done(&s, "get_run", json!({"run": run})).await;
+    assert!(whole["spent"].as_str().is_some_and(|s| s.contains("attempt")), "{whole}");
+    assert!(whole["gates"].as_array().is_some_and(|g| !g.is_empty()), "{whole}");
+    assert_eq!(whole["checks"][0]["green"], true, "{whole}");
     let output = done(&s, "get_run_output", json!({"run": run, "of": "check-1"})).await;
     assert!(output["lines"].is_number(), "{output}");
     let (code, fix) = refused(&s, "get_run_output", json!({"run": run, "of": "nothing"})).await;

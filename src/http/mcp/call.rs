@@ -6,7 +6,7 @@ use super::arguments::{
 };
 use super::form;
 use super::results::Part;
-use super::run_view::RunView;
+use super::run_view::{RunBrief, RunView};
 use super::tools::CallError;
 use super::{task, wait};
 use crate::domain::{Answer as BlockAnswer, Run};
@@ -61,7 +61,7 @@ impl Call<'_> {
     /// If there is no such tool, the arguments do not match its schema, or the use case refuses.
     pub async fn carry_out(&self, tool: &str, arguments: Value) -> Result<Answer, CallError> {
         match tool {
-            "wait_for_run" => self.view(&wait::wait_for_run(self, parse(arguments)?).await?),
+            "wait_for_run" => self.brief(&wait::wait_for_run(self, parse(arguments)?).await?),
             "start_run" => self.start(parse(arguments)?).await,
             "preview_run" => {
                 let start: StartRun = parse(arguments)?;
@@ -69,13 +69,13 @@ impl Call<'_> {
                 value(&form::Preview::from(runs::preview(self.services, self.caller, request).await?))
             }
             "pause_run" | "resume_run" | "retry_run" | "cancel_run" | "answer_question" | "approve"
-            | "raise_budget" => self.view(&self.act(tool, arguments).await?),
+            | "raise_budget" => self.brief(&self.act(tool, arguments).await?),
             _ => self.read(tool, arguments).await,
         }
     }
 
-    fn view(&self, run: &Run) -> Result<Answer, CallError> {
-        value(&RunView::of(run, self.caller, self.services.clock.now()))
+    fn brief(&self, run: &Run) -> Result<Answer, CallError> {
+        value(&RunBrief::of(run, self.caller, self.services.clock.now()))
     }
 
     async fn start(&self, start: StartRun) -> Result<Answer, CallError> {
@@ -153,7 +153,7 @@ impl Call<'_> {
             }
             "get_run" => {
                 let RunOnly { run } = parse(arguments)?;
-                self.view(&runs::show(s, caller, &run).await?)
+                value(&RunView::of(&runs::show(s, caller, &run).await?, caller, s.clock.now()))
             }
             "get_run_events" => {
                 let RunEvents { run, after, limit } = parse(arguments)?;

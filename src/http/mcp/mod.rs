@@ -136,7 +136,7 @@ impl Handler {
                 Ok(CallToolResponse::Task(CreateTaskResult::new(task::of(&run, &caller, now))))
             }
             Ok(Answer::Started(run)) => {
-                let view = run_view::RunView::of(&run, &caller, now);
+                let view = run_view::RunBrief::of(&run, &caller, now);
                 Ok(results::success(serde_json::to_value(view).unwrap_or_default()).into())
             }
             Ok(Answer::Value(value)) => Ok(results::success(value).into()),

@@ -9,6 +9,41 @@ use crate::service::Caller;
 use rmcp::schemars::{self, JsonSchema};
 use serde::Serialize;
 
+/// Run in brief: what an agent needs to go on.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RunBrief {
+    /// Id.
+    pub run: String,
+    /// First line of the goal.
+    pub title: String,
+    /// Status word.
+    pub status: String,
+    /// What it is doing or waiting for, in one sentence.
+    pub now: String,
+    /// Number of events so far; pass it to `wait_for_run`.
+    pub seq: u64,
+    /// Questions that wait for an answer.
+    pub questions: Vec<Question>,
+    /// Outcome, once it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<RunOutcome>,
+}
+
+impl RunBrief {
+    /// Returns a run in brief, as it is at `at`.
+    pub fn of(run: &Run, caller: &Caller, at: Timestamp) -> RunBrief {
+        RunBrief {
+            run: run.id.to_string(),
+            title: render::brief(&run.goal.title(), MAX_TITLE),
+            status: status::of_run(run).word().to_owned(),
+            now: render::brief(&render::now(run, at), MAX_TITLE),
+            seq: run.seq,
+            questions: questions(run, caller),
+            outcome: run.outcome.as_ref().map(RunOutcome::of),
+        }
+    }
+}
+
 /// Task of a run's plan.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Task {

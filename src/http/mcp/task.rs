@@ -3,7 +3,7 @@
 
 use super::form;
 use super::results;
-use super::run_view::RunView;
+use super::run_view::RunBrief;
 use crate::domain::{Answer, Block, Outcome, Run, Timestamp};
 use crate::render;
 use crate::service::actions::{self, NewSettings, Target};
@@ -44,7 +44,7 @@ pub fn detailed(run: &Run, caller: &Caller, at: Timestamp) -> DetailedTask {
 
 /// Returns the result of `start_run`, once the run has ended.
 fn result(run: &Run, caller: &Caller, at: Timestamp) -> rmcp::model::JsonObject {
-    let view = serde_json::to_value(RunView::of(run, caller, at)).unwrap_or_default();
+    let view = serde_json::to_value(RunBrief::of(run, caller, at)).unwrap_or_default();
     let mut result: CallToolResult = results::success(view);
     if !matches!(run.outcome, Some(Outcome::Delivered { .. } | Outcome::Unchanged)) {
         result.is_error = Some(true);

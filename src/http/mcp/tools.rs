@@ -8,10 +8,12 @@ use super::arguments::{
 };
 use super::form::{Events, Preview, Projects, Questions, RunList, Spending};
 use super::results::Part;
-use super::run_view::RunView;
+use super::run_view::{RunBrief, RunView};
 use crate::service::{Caller, Right, ServiceError};
 use rmcp::model::{Tool, ToolAnnotations};
 use rmcp::schemars::JsonSchema;
+use serde_json::Value;
+use std::sync::Arc;
 
 /// Why a tool was not carried out.
 pub enum CallError {
@@ -96,11 +98,11 @@ fn reading() -> Vec<Tool> {
             "Lists the questions of all open runs. Those with person_only are answered by a person in Skep itself.",
         ),
         tool::<GetSpending, Spending>("get_spending", "Spending", hints(), "Returns what runs cost, summed up."),
-        tool::<WaitForRun, RunView>(
+        tool::<WaitForRun, RunBrief>(
             "wait_for_run",
             "Wait for a run",
             hints(),
-            "Waits until a run moves, or asks something or ends, and returns it. Call it again with the new seq until \
+            "Waits until a run moves, or asks something or ends, and returns it in brief. Call it again with the new seq until \
              the run has an outcome or a question. Clients that send a progress token are notified of each event.",
         ),
     ]
@@ -115,7 +117,7 @@ fn acting() -> Vec<Tool> {
             ToolAnnotations::new().read_only(true).open_world(true),
             "Returns what start_run would start with. Nothing is opened or spent.",
         ),
-        tool::<StartRun, RunView>(
+        tool::<StartRun, RunBrief>(
             "start_run",
             "Start a run",
             // Repeatable only with a key.
@@ -123,31 +125,31 @@ fn acting() -> Vec<Tool> {
             "Opens a run on a goal. It works on its own from then on and spends money; use preview_run to look first. \
              Give a key, so that the call can be repeated.",
         ),
-        tool::<RunOnly, RunView>(
+        tool::<RunOnly, RunBrief>(
             "pause_run",
             "Pause a run",
             hints(),
             "Pauses a run: nothing new starts, and what is in progress finishes. To end it for good, use cancel_run.",
         ),
-        tool::<RunOnly, RunView>(
+        tool::<RunOnly, RunBrief>(
             "resume_run",
             "Resume a run",
             hints(),
             "Resumes a run that was paused, or that nobody carries because the process that did has ended.",
         ),
-        tool::<RetryRun, RunView>(
+        tool::<RetryRun, RunBrief>(
             "retry_run",
             "Retry a run",
             hints(),
             "Gives a run that used up its tries as many again, or opens a new run for one that ended undelivered.",
         ),
-        tool::<CancelRun, RunView>(
+        tool::<CancelRun, RunBrief>(
             "cancel_run",
             "Cancel a run",
             hints().destructive(true),
             "Ends a run for good. Work that has not landed is not delivered.",
         ),
-        tool::<AnswerQuestion, RunView>(
+        tool::<AnswerQuestion, RunBrief>(
             "answer_question",
             "Answer a question",
             // An answer may end the run or drop a task.
@@ -159,7 +161,7 @@ fn acting() -> Vec<Tool> {
 }
 
 fn approve() -> Tool {
-    tool::<Approve, RunView>(
+    tool::<Approve, RunBrief>(
         "approve",
         "Approve",
         // An approved change lands on the base branch.
@@ -170,7 +172,7 @@ fn approve() -> Tool {
 }
 
 fn raise() -> Tool {
-    tool::<RaiseBudget, RunView>(
+    tool::<RaiseBudget, RunBrief>(
         "raise_budget",
         "Raise a budget",
         ToolAnnotations::new().read_only(false).destructive(false).idempotent(false).open_world(false),
@@ -184,11 +186,28 @@ fn tool<In: JsonSchema + 'static, Out: JsonSchema + 'static>(
     hints: ToolAnnotations,
     description: &'static str,
 ) -> Tool {
-    Tool::new(name, description, serde_json::Map::new())
+    let mut tool = Tool::new(name, description, serde_json::Map::new())
         .with_title(title)
         .with_input_schema::<In>()
         .with_output_schema::<Out>()
-        .with_annotations(hints)
+        .with_annotations(hints);
+    // Clients check results against this schema; nobody reads it, and each byte of it may be in a model's context.
+    if let Some(schema) = &mut tool.output_schema {
+        Arc::make_mut(schema).values_mut().for_each(remove_descriptions);
+    }
+    tool
+}
+
+fn remove_descriptions(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            // A property of that name would be an object.
+            fields.retain(|name, value| name != "description" || !value.is_string());
+            fields.values_mut().for_each(remove_descriptions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_descriptions),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
