@@ -72,7 +72,7 @@ pub struct RunDiff {
 pub struct RunOutput {
     /// Id of the run, whole or shortened.
     pub run: String,
-    /// The attempt (`a1`), or the name of a check (`cargo-test`). The newest output of the run if absent.
+    /// The attempt (`a1`), or the name of a check (`cargo-test`). The newest output that is not empty, if absent.
     pub of: Option<String>,
     /// First line, counted from 1; if absent, the last lines are returned.
     pub first_line: Option<usize>,

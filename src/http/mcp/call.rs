@@ -210,18 +210,18 @@ impl Call<'_> {
         let RunOutput { run, of, first_line, lines } = asked;
         let logs = artifacts::logs(self.services, self.caller, &run).await?;
         let is_it = |log: &&artifacts::Log| match of.as_deref() {
-            None => true,
+            None => log.artifact.size > 0,
             Some(of) => log.attempt.is_some_and(|a| a.to_string() == of) || log.artifact.name.starts_with(of),
         };
         let Some(log) = logs.iter().rev().find(is_it) else {
             let name = |log: &artifacts::Log| match log.attempt {
-                Some(attempt) => attempt.to_string(),
+                Some(attempt) => format!("{} ({attempt})", log.artifact.name),
                 None => log.artifact.name.clone(),
             };
             let names: Vec<String> = logs.iter().rev().take(MAX_NAMED).map(name).collect();
             let fix = match names.is_empty() {
                 true => "Wait until an attempt or a check of the run has ended".to_owned(),
-                false => format!("Leave out `of`, or use one of: {}", names.join(", ")),
+                false => format!("Leave out `of`, or name an output or its attempt: {}", names.join(", ")),
             };
             return Err(ServiceError::not_found("no_output", "the run has no such output", fix).into());
         };
